@@ -1,0 +1,1 @@
+//! Criterion benchmarks of the core; see the files beside this one.

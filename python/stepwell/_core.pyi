@@ -1,0 +1,205 @@
+"""The border between Python and the Rust core.
+
+Hand-written, checked against the extension in CI. Everything that crosses is an int, str, bytes,
+bool, None, or a list or tuple of those; payloads are opaque bytes. All times are microseconds since
+1970-01-01 UTC. The core keeps no Python object and never calls Python: it writes one byte to the
+socket behind `fileno()` when notes are there, and `poll()` takes them all.
+
+A call that changes something returns at once with a ticket (or the number of the wait it opens);
+the note with that number comes when the change is durable, never earlier. Notes come in the order
+in which the changes were committed.
+
+An operation of an instance is named by (branch, name, key, count); `kind` and `verdict` are the codes
+in `rust/core/src/history.rs`, states those in `rust/core/src/lifecycle.rs`.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias, final
+
+__version__: str
+
+# Notes, by their first element.
+DONE: int
+"""(DONE, at, [ticket, ...]): these records are durable, all recorded at `at`."""
+REPLY: int
+"""(REPLY, ticket, code, data): the answer to a call that returns something. code is "" on success,
+else an error code with data for its message (see `ERRORS`)."""
+START: int
+"""(START, Start): run this body, from the top. The instance has a slot and is marked as running."""
+WAKE: int
+"""(WAKE, no, incarnation): a resident instance that was waiting has a slot again and may go on."""
+SETTLED: int
+"""(SETTLED, no, number, seq, verdict, type, payload, at): a wait, or a ticket whose outcome only the core
+knows (create_child, create_children, send), has its outcome."""
+TIMER: int
+"""(TIMER, ticket): an `arm`ed timer is due."""
+CHANGED: int
+"""(CHANGED, no, status, reason, payload): a watched instance changed state; payload: output or error, when final or blocked."""
+UNWIND: int
+"""(UNWIND, no, incarnation): this incarnation may not go on: unwind its body, record nothing more."""
+FENCED: int
+"""(FENCED, ticket): a record came too late and changed nothing (D6)."""
+IDLE: int
+"""(IDLE,): on a virtual clock only: everything submitted before the last poll is done and nothing is under way."""
+FAILED: int
+"""(FAILED, kind, message): the engine is poisoned; nothing will be acknowledged any more. kind: "failed", "corrupt", "internal"."""
+
+Record: TypeAlias = tuple[int, int, str, str, str | None, int, int, int, int, int, int | None, str | None, bytes | None]
+"""(seq, kind, branch, name, key, count, attempt, verdict, started_at, at, retry_at, event_type, payload)"""
+Wait: TypeAlias = tuple[int, int, str, str, str | None, int, int, int | None]
+"""(number, kind, branch, name, key, count, opened_at, until): kind 0 (do) is a retry delay."""
+Start: TypeAlias = tuple[
+    int, int, str, str, str, str, bytes | None, bytes | None, int, int | None, bool, list[Record], list[Wait]
+]
+"""(no, incarnation, namespace, workflow, version, id, params, attributes, created_at, parent, interrupted, records, waits)
+
+`interrupted`: the engine stopped uncleanly while this body could run (R3)."""
+Row: TypeAlias = tuple[
+    int, str, str, str, str, int, str | None, int, int | None, int | None, int, int | None,
+    bytes | None, bytes | None, bytes | None, bytes | None,
+]
+"""(no, namespace, workflow, version, id, status, reason, created_at, started_at, ended_at, updated_at, parent,
+params, result, progress, attributes)"""
+
+ERRORS: tuple[str, ...]
+"""Codes in a REPLY: "not_found", "exists" (data: no, status), "state" (data: status), "overloaded" (data: limit name,
+retry_after in microseconds), "limit" (data: limit name, value), "closed", "store" (data: message), "same_id_other_params"."""
+
+class CoreError(Exception):
+    """args: (kind, message); kind is "locked", "version", "corrupt", "failed", "invalid", "closed" or "internal"."""
+
+@final
+class Core:
+    @staticmethod
+    def open(
+        store: str,
+        *,
+        owner: str,
+        workflows: Sequence[tuple[str, str]],
+        shards: int,
+        slots: int,
+        concurrency: int,
+        queue_entries: int,
+        workflow_concurrency: Sequence[tuple[str, int]],
+        virtual_time: int | None,
+    ) -> Core:
+        """Opens the store (a path, or ":memory:"), recovers and starts the writer.
+
+        workflows: (name, version) of every registered workflow (L12). virtual_time: start of a virtual clock, or None
+        for the system's. Releases the GIL. Raises CoreError, having changed nothing.
+        """
+    def crash(self) -> None:
+        """Stops as a killed process would: what was not acknowledged is dropped, nothing is marked as clean."""
+    def reopen(self) -> Core:
+        """After `crash`: a new core on the same store (also ":memory:") with the same settings and clock, recovered."""
+    def close(self) -> None:
+        """Commits what was submitted, clears the running marks, closes the store cleanly. Releases the GIL."""
+    def fileno(self) -> int: ...
+    def poll(self) -> list[tuple[object, ...]]: ...
+    def now(self) -> int:
+        """Time of the engine's clock."""
+    def next_timer(self) -> int | None:
+        """When the earliest timer of any sort is due."""
+    def advance(self, to: int) -> None:
+        """Virtual clock only: moves time to `to` (never back) and lets everything due by then happen."""
+    def busy(self) -> bool:
+        """Whether something submitted is under way or notes wait to be polled."""
+    def arm(self, delay: int) -> int:
+        """Starts a timer that is not durable; returns its ticket."""
+    def disarm(self, ticket: int) -> None: ...
+
+    # From outside: REPLY.
+    def create(
+        self, namespace: str, workflow: str, version: str, id: str | None, params: bytes | None, priority: int,
+        start_at: int | None, attributes: bytes | None, if_exists: Literal["raise", "return", "return_if_same"],
+    ) -> int:
+        """REPLY data: (no, id, created: bool, status)."""
+    def create_batch(
+        self, namespace: str, workflow: str, version: str,
+        items: Sequence[tuple[str | None, bytes | None, int, int | None, bytes | None]],
+        if_exists: Literal["raise", "return", "return_if_same"], wait: bool,
+    ) -> int:
+        """items: (id, params, priority, start_at, attributes). One durable commit. REPLY data: one (code, no, id, status) per item;
+        code as in `ERRORS`. wait: wait for room in the queue instead of "overloaded"."""
+    def send_event(self, namespace: str, workflow: str, id: str, type: str, payload: bytes | None, dedup_id: str | None) -> int:
+        """REPLY data: None."""
+    def decide(self, approval_id: str, namespace: str, workflow: str, id: str, name: str, approved: bool, decision: bytes) -> int:
+        """REPLY data: bool, whether this decision was the first."""
+    def resume(self, namespace: str, workflow: str, id: str) -> int:
+        """REPLY data: None."""
+    def watch(self, no: int) -> None:
+        """From now on CHANGED notes come for this instance; counted."""
+    def unwatch(self, no: int) -> None: ...
+    def peek(self, namespace: str, workflow: str, id: str) -> int | None:
+        """State of a non-final instance, from memory, without waiting; None: final or unknown."""
+    def statistics(self) -> dict[str, int]: ...
+
+    # Slow reads, answered by a thread of the core: REPLY.
+    def find(self, namespace: str, workflow: str, id: str, payloads: bool) -> int:
+        """REPLY data: Row | None (payload columns None unless asked for)."""
+    def list(
+        self, namespace: str | None, workflow: str | None, statuses: Sequence[int], version: str | None, reason: str | None,
+        parent: int | None, created_after: int | None, created_before: int | None, beyond: int | None, newest_first: bool, limit: int,
+    ) -> int:
+        """REPLY data: list[Row], with progress and attributes."""
+    def count(self, namespace: str, workflow: str | None) -> int:
+        """REPLY data: list[(status, number)]."""
+    def history(self, no: int) -> int:
+        """REPLY data: (list[Record], list[Wait])."""
+    def approvals(self, workflow: str | None, status: int | None) -> int:
+        """REPLY data: list[(approval_id, namespace, workflow, instance_id, name, detail, asked_at, until, status, decision)]; status: 0 open, 1 approved,
+        2 rejected, 3 timed out, 4 withdrawn."""
+
+    # From the body of a running instance. Each carries (no, incarnation) and is dropped if they are outdated.
+    def record(
+        self, no: int, incarnation: int, kind: int, branch: str, name: str, key: str | None, count: int,
+        attempt: int, verdict: int, started_at: int, payload: bytes | None,
+    ) -> int:
+        """Appends a record. Answered by DONE (or FENCED)."""
+    def retry(
+        self, no: int, incarnation: int, branch: str, name: str, key: str | None, count: int,
+        attempt: int, started_at: int, error: bytes, retry_at: int,
+    ) -> int:
+        """Records a failed attempt and opens its retry delay; returns the wait's number. SETTLED when the delay is over."""
+    def sleep(self, no: int, incarnation: int, branch: str, name: str, count: int, until: int) -> int:
+        """Opens a sleep; returns the wait's number."""
+    def wait_event(self, no: int, incarnation: int, branch: str, name: str, count: int, types: Sequence[str], until: int) -> int: ...
+    def wait_approval(
+        self, no: int, incarnation: int, branch: str, name: str, count: int, approval_id: str, detail: bytes | None, until: int
+    ) -> int: ...
+    def wait_child(self, no: int, incarnation: int, branch: str, name: str, count: int, workflow: str, id: str) -> int:
+        """Waits for the end of another instance of the same namespace. Settled with verdict 0 and its output, or 1 and its error
+        (payload None and type "not_found" if there is none; type "terminated" if it was terminated)."""
+    def call(
+        self, no: int, incarnation: int, branch: str, name: str, count: int, workflow: str, version: str, id: str, params: bytes | None
+    ) -> int:
+        """Creates a child and opens the wait for its end, both or neither. As wait_child; type "exists" if the id is taken."""
+    def create_child(
+        self, no: int, incarnation: int, branch: str, name: str, count: int, workflow: str, version: str, id: str,
+        params: bytes | None, attributes: bytes | None, payload: bytes,
+    ) -> int:
+        """Creates a child and records that with `payload`, both or neither. SETTLED by ticket: verdict 0, or 1 with type "exists"."""
+    def create_children(
+        self, no: int, incarnation: int, branch: str, name: str, count: int, workflow: str, version: str,
+        items: Sequence[tuple[str, bytes | None, bytes | None]], payload: bytes,
+    ) -> int:
+        """Creates all of them (id, params, attributes) and one record. SETTLED by ticket; an id that was taken by a child of this same
+        parent counts as created, any other fails the record with type "exists" and creates none."""
+    def send(
+        self, no: int, incarnation: int, branch: str, name: str, count: int, workflow: str, id: str, type: str, payload: bytes | None
+    ) -> int:
+        """Sends an event to another instance and records that in one commit. SETTLED by ticket: verdict 0, or 1 with type "not_found" or "state"."""
+    def withdraw(self, no: int, incarnation: int, number: int) -> None:
+        """The body gave up a wait: closes it; an event it had already taken goes back to its old place (I8)."""
+    def quiet(self, no: int, incarnation: int, seq: int) -> None:
+        """Every open operation is a wait: the instance may become `waiting` and give its slot back. seq: the last record
+        delivered to the body; if a later one is committed already, nothing changes and the instance keeps running."""
+    def park(self, no: int, incarnation: int) -> bool:
+        """Whether the body of a waiting instance may leave memory now. After True it comes back as START."""
+    def report(self, no: int, incarnation: int, progress: bytes) -> None: ...
+    def finish(self, no: int, incarnation: int, status: int, payload: bytes | None) -> None:
+        """The body ended: `complete` with its output or `errored` with its error. Open waits are closed."""
+    def block(self, no: int, incarnation: int, reason: str, error: bytes) -> None:
+        """The instance needs a human; it gives its slot back and leaves memory. `resume` replays it."""
+    def release(self, no: int, incarnation: int) -> None:
+        """At shutdown: the body was unwound uncounted (L14); the next engine starts it again, not as interrupted."""

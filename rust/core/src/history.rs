@@ -1,0 +1,123 @@
+//! What an instance's history is made of: one record per outcome, and one per attempt that failed.
+//!
+//! A record names its operation by (branch, kind, name, occurrence) or (name, key) (rule I1) and
+//! carries an opaque payload. This file knows neither stores nor how a body is replayed.
+
+use crate::ids::{Micros, Seq};
+
+/// What sort of operation a record belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    /// A step function (`step.do`, one item of `step.map`).
+    Do = 0,
+    /// `step.sleep` and `step.sleep_until`.
+    Sleep = 1,
+    /// `step.wait_for_event`.
+    Event = 2,
+    /// `step.wait_for_approval`.
+    Approval = 3,
+    /// `step.create`: the child was created, or its id was taken.
+    Create = 4,
+    /// `step.create_batch`.
+    CreateBatch = 5,
+    /// `step.call`: a child created and awaited.
+    Call = 6,
+    /// `Child.result`: a child awaited.
+    Result = 7,
+    /// `step.send_event`.
+    Send = 8,
+    /// `step.patched`.
+    Patched = 9,
+    /// `step.move_on_after`, `step.fail_after`.
+    Deadline = 10,
+}
+
+/// What a record says about its operation. Only the first three are outcomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Verdict {
+    /// It succeeded; the payload is its value.
+    Done = 0,
+    /// It gave up; the payload is its error.
+    Failed = 1,
+    /// A wait ran out of time.
+    TimedOut = 2,
+    /// One attempt failed and another will follow; the payload is its error.
+    AttemptFailed = 3,
+    /// One attempt was cut short by a crash.
+    Interrupted = 4,
+    /// `StepContext.save`: the payload is handed to the next attempt.
+    Saved = 5,
+    /// The step is about to start (`on_interrupt="fail"`).
+    Started = 6,
+}
+
+impl Verdict {
+    /// Returns whether this record settles its operation.
+    #[must_use]
+    pub fn is_outcome(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::TimedOut)
+    }
+}
+
+/// The identity of an operation inside its instance (rules I1, I2).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Operation {
+    /// What sort of operation.
+    pub kind: Kind,
+    /// Structural path of the branch; empty for the body itself.
+    pub branch: Box<str>,
+    /// The operation's name.
+    pub name: Box<str>,
+    /// The key that replaces branch and occurrence, if one was given.
+    pub key: Option<Box<str>>,
+    /// Occurrence of this name in its branch, from 1.
+    pub count: u32,
+}
+
+/// One line of an instance's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Which operation.
+    pub operation: Operation,
+    /// Which attempt, from 1; 0 for waits.
+    pub attempt: u32,
+    /// What happened.
+    pub verdict: Verdict,
+    /// When the attempt or wait began.
+    pub started_at: Micros,
+    /// When this was recorded; after [`Verdict::AttemptFailed`] the retry comes at `retry_at`.
+    pub at: Micros,
+    /// When the next attempt is due, after a failed one.
+    pub retry_at: Option<Micros>,
+    /// Number of the event that was taken, so that a withdrawn wait can put it back (I8).
+    pub event: Option<u64>,
+    /// Type of the event that was taken.
+    pub event_type: Option<Box<str>>,
+    /// Value or error, opaque to the core.
+    pub payload: Option<Box<[u8]>>,
+}
+
+/// A record with its place in the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Place in the journal; orders the records of an instance.
+    pub seq: Seq,
+    /// The record.
+    pub record: Record,
+}
+
+macro_rules! from_code {
+    ($type:ident: $($variant:ident),+) => {
+        impl $type {
+            /// Returns the variant with this stored code.
+            #[must_use]
+            pub fn from_code(code: u8) -> Option<Self> {
+                [$(Self::$variant),+].into_iter().find(|it| *it as u8 == code)
+            }
+        }
+    };
+}
+from_code!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline);
+from_code!(Verdict: Done, Failed, TimedOut, AttemptFailed, Interrupted, Saved, Started);

@@ -1,0 +1,272 @@
+//! The seam between decisions and durability.
+//!
+//! The core hands over whole batches of plain-data operations and gets one answer per operation;
+//! a batch is durable as a whole when `commit` returns, or the store is poisoned. Nothing in here
+//! decides: a store that disagrees with the core (a taken id, an outdated incarnation) says so in
+//! its answer and changes nothing for that operation. Reads that may be slow go through a
+//! [`Reader`], which never waits for the writer.
+
+use crate::history::{Record, Stored};
+use crate::ids::{EventId, Incarnation, InstanceNo, Micros, WaitId};
+use crate::lifecycle::Status;
+use crate::wait::{Approval, ApprovalStatus, Event, Wait};
+
+/// A new instance, as admission accepted it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewInstance {
+    /// Its number, given out by the core.
+    pub no: InstanceNo,
+    /// Its first incarnation.
+    pub incarnation: Incarnation,
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Name of its workflow.
+    pub workflow: Box<str>,
+    /// Version of its workflow.
+    pub version: Box<str>,
+    /// The id its user knows.
+    pub id: Box<str>,
+    /// What it starts with, opaque to the core.
+    pub params: Option<Box<[u8]>>,
+    /// Attributes, opaque to the core.
+    pub attributes: Option<Box<[u8]>>,
+    /// -100 to 100, higher first.
+    pub priority: i8,
+    /// When it was created.
+    pub created_at: Micros,
+    /// Not to be started before this.
+    pub start_at: Option<Micros>,
+    /// `Queued`, or `Running` when it got its slot at once; then it is marked (R3).
+    pub status: Status,
+    /// Who created it with `step.create` or `step.call`.
+    pub parent: Option<InstanceNo>,
+    /// Whether the parent called it and so terminates it with itself (L10).
+    pub called: bool,
+}
+
+/// A new state of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// The state it is in from now on.
+    pub status: Status,
+    /// Whether body code may run from now on (R3).
+    pub marked: bool,
+    /// Unclean stops without progress so far (L11).
+    pub recoveries: u32,
+    /// Why it is blocked: a short code such as `nondeterminism`, `missing_code`.
+    pub reason: Option<Box<str>>,
+    /// Output of a `Complete` instance; error of an `Errored`, `Terminated` or `Blocked` one.
+    pub payload: Option<Box<[u8]>>,
+    /// When.
+    pub at: Micros,
+}
+
+/// One change. All of them but `Meta` belong to one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Creates an instance; the answer is [`Outcome::Exists`] if (namespace, workflow, id) is taken.
+    Create(Box<NewInstance>),
+    /// Creates a child and records that in its parent, both or neither. If the id is taken the
+    /// second record is written instead of the first, and the answer is [`Outcome::Exists`].
+    CreateChild(
+        Box<NewInstance>,
+        InstanceNo,
+        Incarnation,
+        Box<Record>,
+        Box<Record>,
+    ),
+    /// Appends a record to the history.
+    Append(InstanceNo, Incarnation, Record),
+    /// Opens a wait.
+    Open(InstanceNo, Incarnation, Wait),
+    /// Closes a wait; a wait that is not there is no error.
+    Close(InstanceNo, WaitId),
+    /// Keeps an event. The answer is [`Outcome::Exists`] if its `dedup_id` was seen before.
+    Buffer(InstanceNo, Event, Option<Box<str>>),
+    /// Removes a buffered event because a wait took it.
+    Take(InstanceNo, EventId),
+    /// Remembers the `dedup_id` of an event that a wait took on arrival.
+    Seen(InstanceNo, Box<str>),
+    /// Changes the state.
+    Status(InstanceNo, Incarnation, Transition),
+    /// Keeps the last reported progress. Rides along, never causes a commit.
+    Progress(InstanceNo, Box<[u8]>),
+    /// Writes an approval, replacing the one with the same id.
+    Approval(Box<Approval>),
+    /// Keeps an engine-wide setting (next number, limits, boot id).
+    Meta(Box<str>, Box<[u8]>),
+}
+
+/// The answer to one operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// It was done. For records: their place in the journal. Otherwise 0.
+    Done(u64),
+    /// The id or `dedup_id` was there before; of an instance, its number.
+    Exists(InstanceNo),
+    /// The incarnation is not the stored one: nothing was changed (D6).
+    Fenced,
+}
+
+/// What the store knows of one instance, without payloads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Its number.
+    pub no: InstanceNo,
+    /// Its present incarnation.
+    pub incarnation: Incarnation,
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Name of its workflow.
+    pub workflow: Box<str>,
+    /// Version of its workflow.
+    pub version: Box<str>,
+    /// The id its user knows.
+    pub id: Box<str>,
+    /// Its state.
+    pub status: Status,
+    /// Whether body code may have been running (R3).
+    pub marked: bool,
+    /// Unclean stops without progress (L11).
+    pub recoveries: u32,
+    /// Why it is blocked.
+    pub reason: Option<Box<str>>,
+    /// -100 to 100.
+    pub priority: i8,
+    /// When it was created.
+    pub created_at: Micros,
+    /// When its body ran first.
+    pub started_at: Option<Micros>,
+    /// When it became final.
+    pub ended_at: Option<Micros>,
+    /// When its state last changed.
+    pub updated_at: Micros,
+    /// Not to be started before this.
+    pub start_at: Option<Micros>,
+    /// Who created it.
+    pub parent: Option<InstanceNo>,
+    /// Whether the parent called it.
+    pub called: bool,
+}
+
+/// The payloads of one instance, read only when asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Payloads {
+    /// What it started with.
+    pub params: Option<Box<[u8]>>,
+    /// Its output (complete) or error (errored, terminated, blocked).
+    pub result: Option<Box<[u8]>>,
+    /// Its last reported progress.
+    pub progress: Option<Box<[u8]>>,
+    /// Its attributes.
+    pub attributes: Option<Box<[u8]>>,
+}
+
+/// What a listing asks for. Empty means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only this namespace.
+    pub namespace: Option<Box<str>>,
+    /// Only this workflow.
+    pub workflow: Option<Box<str>>,
+    /// Only these states.
+    pub statuses: Vec<Status>,
+    /// Only this version.
+    pub version: Option<Box<str>>,
+    /// Only blocked instances with this reason.
+    pub reason: Option<Box<str>>,
+    /// Only children of this instance.
+    pub parent: Option<InstanceNo>,
+    /// Created at or after.
+    pub created_after: Option<Micros>,
+    /// Created before.
+    pub created_before: Option<Micros>,
+    /// Only those numbered beyond this one, in the direction of the listing.
+    pub beyond: Option<InstanceNo>,
+    /// Highest numbers first.
+    pub newest_first: bool,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// What is needed to go on after a start, handed over row by row in ascending order of number.
+pub trait Recovery {
+    /// A non-final instance.
+    fn instance(&mut self, row: Row);
+    /// An open wait of a non-final instance; comes after its instance.
+    fn wait(&mut self, no: InstanceNo, wait: Wait);
+    /// A buffered event of a non-final instance; comes after its instance.
+    fn event(&mut self, no: InstanceNo, event: Event);
+}
+
+/// Where records are durable. One owner, one thread.
+pub trait Store: Send {
+    /// Hands over all non-final instances, then all waits, then all events.
+    fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), Error>;
+    /// Applies the batch in one durable transaction and answers each operation, in order.
+    /// After an error the store refuses all further commits.
+    fn commit(&mut self, batch: &[Op]) -> Result<Vec<Outcome>, Error>;
+    /// Looks an instance up by name, seeing everything committed.
+    fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error>;
+    /// Returns an approval, open or decided.
+    fn approval(&mut self, id: &str) -> Result<Option<Approval>, Error>;
+    /// Returns output or error of an instance.
+    fn result(&mut self, no: InstanceNo) -> Result<Option<Box<[u8]>>, Error>;
+    /// Returns an engine-wide setting.
+    fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error>;
+    /// Does housekeeping that must not delay a commit (checkpoints). Called between batches.
+    fn maintain(&mut self) -> Result<(), Error>;
+    /// Opens a reader that may be used from another thread.
+    fn reader(&self) -> Result<Box<dyn Reader>, Error>;
+    /// Ends cleanly: the next open needs no integrity check.
+    fn close(self: Box<Self>) -> Result<(), Error>;
+}
+
+/// Slow reads, on a connection of their own.
+pub trait Reader: Send {
+    /// Looks an instance up by name.
+    fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error>;
+    /// Returns an instance by number.
+    fn instance(&mut self, no: InstanceNo) -> Result<Option<Row>, Error>;
+    /// Returns an instance's payloads.
+    fn payloads(&mut self, no: InstanceNo) -> Result<Payloads, Error>;
+    /// Returns the whole history, oldest first.
+    fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error>;
+    /// Returns the open waits, oldest first.
+    fn waits(&mut self, no: InstanceNo) -> Result<Vec<Wait>, Error>;
+    /// Returns one page of instances.
+    fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error>;
+    /// Returns how many instances are in each state, final ones too.
+    fn count(
+        &mut self,
+        namespace: &str,
+        workflow: Option<&str>,
+    ) -> Result<Vec<(Status, u64)>, Error>;
+    /// Returns approvals with this status (all for `None`), oldest first.
+    fn approvals(
+        &mut self,
+        workflow: Option<&str>,
+        status: Option<ApprovalStatus>,
+    ) -> Result<Vec<(Row, Approval)>, Error>;
+}
+
+/// Why a store cannot go on. The text is for the user: it names the file and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Another engine owns the file.
+    #[error("{0}")]
+    Locked(String),
+    /// The file was written by a newer version.
+    #[error("{0}")]
+    Version(String),
+    /// A checksum or the file's structure is wrong.
+    #[error("{0}")]
+    Corrupt(String),
+    /// Input or output failed, the disk is full, the file is not ours or not writable.
+    #[error("{0}")]
+    Failed(String),
+    /// The path or address makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+}

@@ -1,0 +1,89 @@
+//! Open waits, buffered events, approvals: the rows that stand for what an instance waits on.
+//!
+//! A wait is durable from the commit that opens it to the commit that records its outcome; the
+//! same commit closes it, so a wait is settled once (E3).
+
+use crate::history::Operation;
+use crate::ids::{EventId, InstanceNo, Micros, WaitId};
+
+/// What settles a wait, besides its deadline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Nothing: the deadline is the outcome (sleep).
+    Timer,
+    /// Nothing: the deadline starts the next attempt (`attempt` were made).
+    Retry,
+    /// The oldest event of one of these types.
+    Event(Vec<Box<str>>),
+    /// A decision on the approval with this id.
+    Approval(Box<str>),
+    /// The end of this instance.
+    Child(InstanceNo),
+}
+
+/// A wait that is not settled yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// Its number.
+    pub id: WaitId,
+    /// The operation that opened it.
+    pub operation: Operation,
+    /// What it waits for.
+    pub source: Source,
+    /// When it opened.
+    pub opened_at: Micros,
+    /// When it times out; `None` waits for ever (children only).
+    pub until: Option<Micros>,
+}
+
+/// An event sent to an instance and not taken yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its number: its place in the FIFO order.
+    pub id: EventId,
+    /// Its type.
+    pub kind: Box<str>,
+    /// Its payload, opaque to the core.
+    pub payload: Option<Box<[u8]>>,
+    /// When it arrived.
+    pub at: Micros,
+}
+
+/// Where an approval stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ApprovalStatus {
+    /// Asked, not decided.
+    Open = 0,
+    /// Somebody approved it.
+    Approved = 1,
+    /// Somebody rejected it.
+    Rejected = 2,
+    /// Nobody decided in time.
+    TimedOut = 3,
+    /// The wait was withdrawn.
+    Withdrawn = 4,
+}
+
+/// A request for approval, or a decision that came before it was asked for (E5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// Derived from instance, name and occurrence: `workflow/id#name#1`.
+    pub id: Box<str>,
+    /// The instance that asks, or will ask.
+    pub no: InstanceNo,
+    /// What is to be approved.
+    pub name: Box<str>,
+    /// What the asking step added for the reader, opaque to the core.
+    pub detail: Option<Box<[u8]>>,
+    /// When it was asked; `None` when decided before.
+    pub asked_at: Option<Micros>,
+    /// When it times out.
+    pub until: Option<Micros>,
+    /// Where it stands.
+    pub status: ApprovalStatus,
+    /// Who, why and what with, opaque to the core.
+    pub decision: Option<Box<[u8]>>,
+    /// When it was decided.
+    pub decided_at: Option<Micros>,
+}

@@ -1,0 +1,1 @@
+//! The extension module `stepwell._core`.
