@@ -1,0 +1,731 @@
+"""`Step`: what a workflow body can ask for.
+
+Every method checks its arguments at the call and names its operation by the branch that calls it;
+what then happens is in `_runner`. The object itself holds nothing but the way to its instance.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+import threading
+import uuid
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, TypeVarTuple, Unpack, overload
+
+from . import _names, _replay
+from ._branch import Branch, current_branch
+from ._codec import Undecodable, codec
+from ._durations import Duration, from_us, instant_us, to_us
+from ._errors import (
+    ApprovalTimeout,
+    EventTimeout,
+    InstanceErrored,
+    InstanceExists,
+    InstanceNotFound,
+    InstanceTerminated,
+    InvalidConfig,
+    InvalidPayload,
+    InvalidState,
+    Rejected,
+    StepFailed,
+    StepwellError,
+)
+from ._failures import error_info
+from ._map import MapOperation
+from ._nursery import Each, StepNursery
+from ._operation import StepOperation, TicketOperation, WaitOperation
+from ._replay import Identity, Outcome
+from ._retry import Retry
+from ._types import Approval, Event, InstanceInfo, NewInstance
+from ._workflow import FunctionPlan, StepOptions, Workflow, plan_of
+
+if TYPE_CHECKING:
+    import random
+
+    from ._runner import Runner
+
+T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741  # an item
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+OnError = Literal["raise", "collect"]
+WAIT_MAX_US = 365 * 86_400 * 1_000_000
+_CHILDREN = uuid.UUID("0a4d9a43-7c0e-5a0e-8f5b-9d5e3f1c2b10")
+_thread = threading.get_ident
+
+
+class Pending(Generic[T]):
+    """An operation that was asked for but not awaited yet. Await it, once."""
+
+    __slots__ = ("_args", "_begin", "_runner")
+
+    def __init__(self, runner: Runner, begin: Callable[..., Any], *args: Any) -> None:
+        self._runner = runner
+        self._begin = begin
+        self._args = args
+        frame = sys._getframe(2)
+        runner.unawaited[id(self)] = (args[1], frame.f_code, frame.f_lineno)
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        self._runner.unawaited.pop(id(self), None)
+        return self._begin(*self._args).__await__()  # type: ignore[no-any-return]  # each begin is a method of Step
+
+
+class Child(Generic[R]):
+    """A child instance, as its parent's body sees it. What its methods do is recorded in the parent.
+
+    Attributes:
+        id: The child's id.
+        workflow: Name of its workflow.
+    """
+
+    __slots__ = ("_step", "_workflow", "id")
+
+    def __init__(self, step: Step, workflow: Workflow[Any, R], id: str) -> None:
+        self._step = step
+        self._workflow = workflow
+        self.id = id
+
+    @property
+    def workflow(self) -> str:
+        """Name of the child's workflow."""
+        return self._workflow.name
+
+    def __repr__(self) -> str:
+        return f"<child {self.workflow}/{self.id}>"
+
+    def result(self) -> Awaitable[R]:
+        """Waits, without a slot, until the child has ended; returns its output.
+
+        Raises:
+            InstanceErrored: The child errored.
+            InstanceTerminated: It was terminated.
+            InstanceNotFound: There is no such instance (any more).
+        """
+        return self._step._result(self._workflow, self.id)
+
+    def send_event(self, type: str, payload: Any = None) -> Awaitable[None]:
+        """Sends the child an event, once. Errors as `Step.send_event`."""
+        return self._step.send_event(self._workflow, self.id, type, payload)
+
+
+class Step:
+    """The durable primitives of one instance. The first argument of every workflow body.
+
+    Outside that body (in a step function, another thread, after it has ended) every method raises
+    `StepwellError` and says what to do.
+    """
+
+    __slots__ = ("_runner", "_thread", "log")
+
+    log: logging.LoggerAdapter[logging.Logger]
+    """Logs to "stepwell.workflow"; silent on replay, carries the instance id."""
+
+    def __init__(self, runner: Runner, branch: Branch) -> None:
+        self._runner = runner
+        self._thread = _thread()
+        self.log = _BodyLog(runner)
+
+    # Steps.
+
+    @overload
+    def do(
+        self, fn: Callable[[Unpack[Ts]], Awaitable[T]], *args: Unpack[Ts], name: str | None = None, key: str | None = None,
+        retry: Retry | None = None, timeout: Duration | None = None, heartbeat_timeout: Duration | None = None,
+        on_interrupt: Literal["retry", "fail"] | None = None, undo: Any = None, as_type: Any = None, sensitive: bool = False,
+        runtime: str | None = None,
+    ) -> Awaitable[T]: ...  # fmt: skip
+    @overload
+    def do(
+        self, fn: Callable[[Unpack[Ts]], T], *args: Unpack[Ts], name: str | None = None, key: str | None = None,
+        retry: Retry | None = None, timeout: Duration | None = None, heartbeat_timeout: Duration | None = None,
+        on_interrupt: Literal["retry", "fail"] | None = None, undo: Any = None, as_type: Any = None, sensitive: bool = False,
+        runtime: str | None = None,
+    ) -> Awaitable[T]: ...  # fmt: skip
+    def do(self, fn: Any, *args: Any, name: str | None = None, key: str | None = None, **options: Any) -> Any:
+        """Runs `fn(*args)` as a step: its result is durable, and on replay answers without running it.
+
+        Args:
+            fn: An async function, or a plain one, which runs in a worker thread.
+            args: Never stored. Keyword arguments go through `functools.partial`.
+            name: Default: the function's name. 1 to 256 characters.
+            key: Makes the step's identity (name, key), whatever branch or order it starts in.
+            retry: Default: 5 retries from 10 seconds, doubling, up to an hour.
+            timeout: For one attempt; default 10 minutes.
+            heartbeat_timeout: Longest silence between two heartbeats of an attempt.
+            on_interrupt: "retry" (default) tries again after a crash cut an attempt short; "fail" never does.
+            as_type: Stores the result as this type instead of the annotated one.
+
+        Returns:
+            The result, as decoded from what was stored.
+
+        Raises:
+            StepFailed: The step gave up; also an instance of the original exception's class where that is possible.
+            InvalidName: The name or key is malformed, or a lambda has no name.
+            InvalidConfig: An option is malformed, `fn` is not a function, or (name, key) was used before.
+            LimitReached: The instance has too many steps.
+        """
+        branch = self._branch("do")
+        plan, name = self._plan(fn, "do", name, options)
+        return Pending(self._runner, self._do, branch, name, key, fn, args, plan)
+
+    async def _do(self, branch: Branch, name: str, key: str | None, fn: Any, args: tuple[Any, ...], plan: FunctionPlan) -> Any:
+        runner = self._runner
+        runner.count_step()
+        identity = self._identify(branch, _replay.DO, name, key)
+        operation = StepOperation(runner, identity, identity[1], fn, args, plan)
+        return operation.answer(await runner.perform(operation))
+
+    @overload
+    def map(
+        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
+        concurrency: int = 100, on_error: Literal["raise"] = "raise", **options: Any,
+    ) -> Awaitable[list[T]]: ...  # fmt: skip
+    @overload
+    def map(
+        self, fn: Callable[[I], T], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
+        concurrency: int = 100, on_error: Literal["raise"] = "raise", **options: Any,
+    ) -> Awaitable[list[T]]: ...  # fmt: skip
+    @overload
+    def map(
+        self, fn: Callable[[I], T], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
+        concurrency: int = 100, on_error: OnError, **options: Any,
+    ) -> Awaitable[list[T | StepFailed]]: ...  # fmt: skip
+    def map(
+        self, fn: Any, items: Iterable[Any], *, name: str | None = None, key: Callable[[Any], str] | None = None,
+        concurrency: int = 100, on_error: OnError = "raise", **options: Any,
+    ) -> Any:  # fmt: skip
+        """Runs one step per item, at most `concurrency` at a time.
+
+        Args:
+            fn: Called with one item; async, or plain (in worker threads).
+            items: At most 100,000 unless the limit on steps says otherwise.
+            name: Default: the function's name.
+            key: A function of the item; makes each step's identity (name, key).
+            concurrency: 1 to 10,000.
+            on_error: "raise": the first failure cancels the rest. "collect": failures stand in the list.
+            options: As `do`: retry, timeout, heartbeat_timeout, on_interrupt, as_type.
+
+        Returns:
+            The results in the order of the items.
+
+        Raises:
+            StepFailed: The first failure in history order, bare.
+            InvalidName: As `do`.
+            InvalidConfig: As `do`; or two items have the same key.
+            LimitReached: The instance has too many steps.
+        """
+        branch = self._branch("map")
+        plan, name = self._plan(fn, "map", name, options)
+        _check_fan_out("map", concurrency, on_error)
+        return Pending(self._runner, self._map, branch, name, fn, list(items), plan, key, concurrency, on_error)
+
+    async def _map(
+        self, branch: Branch, name: str, fn: Any, items: list[Any], plan: FunctionPlan, key: Any, concurrency: int, on_error: OnError
+    ) -> list[Any]:
+        await self._runner.may_begin(name)
+        occurrence = branch.occurrence(_MAP, name)
+        work: list[tuple[Identity, str, Any]] = []
+        for index, item in enumerate(items):
+            self._runner.count_step()
+            item_key = None if key is None else _names.step_name(key(item), "key")
+            place = branch.child(name, occurrence, index, item_key)
+            identity = self._identify(place, _replay.DO, name, item_key)
+            work.append((identity, identity[1], item))
+        return await MapOperation(self._runner, fn, plan, work, concurrency, on_error).perform()
+
+    def each(
+        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
+        concurrency: int = 100, on_error: OnError = "raise",
+    ) -> Awaitable[list[T]]:  # fmt: skip
+        """Runs `fn(item)`, which is workflow code, for every item: one branch each, at most `concurrency` at a time.
+
+        Args:
+            fn: An async function that may use `step`.
+            items: What to call it with.
+            name: Default: the function's name.
+            key: A function of the item; makes the branch's identity (name, key) instead of (name, index).
+            concurrency: 1 to 10,000.
+            on_error: "raise": the first failure cancels the rest. "collect": a `StepFailed` stands in the list.
+
+        Returns:
+            What the branches returned, in the order of the items.
+
+        Raises:
+            InvalidName: As `do`.
+            InvalidConfig: `fn` is no async function, an option is malformed, or two items have the same key.
+            Exception: Whatever the first branch to fail raised, bare.
+        """
+        branch = self._branch("each")
+        if not callable(fn):
+            raise InvalidConfig(_not_a_function("each", fn))
+        plan = plan_of(fn)
+        if not plan.is_async:
+            raise InvalidConfig(f"step.each needs an async function with workflow code; {fn!r} is not. For plain steps use step.map.")
+        _check_fan_out("each", concurrency, on_error)
+        label = _names.step_name(name if name is not None else (plan.name or "each"))
+        return Pending(self._runner, self._each, branch, label, fn, list(items), key, concurrency, on_error)
+
+    async def _each(self, branch: Branch, name: str, fn: Any, items: list[Any], key: Any, concurrency: int, on_error: OnError) -> list[Any]:
+        await self._runner.may_begin(name)
+        occurrence = branch.occurrence(_EACH, name)
+        keys = [None if key is None else _names.step_name(key(item), "key") for item in items]
+        if key is not None and len(set(keys)) < len(keys):
+            raise InvalidConfig(f'step.each "{name}": two items have the same key; give every item its own.')
+        work = [
+            (branch.child(name, occurrence, i, k), item) for i, (item, k) in enumerate(zip(items, keys, strict=True))
+        ]
+        return await Each(self._runner, fn, work, concurrency, on_error).perform()
+
+    def open_nursery(self, name: str | None = None) -> StepNursery:
+        """Opens a nursery whose tasks are branches of this body; as `trio.open_nursery`, but it replays.
+
+        Args:
+            name: Tells it from other nurseries of the branch; default "nursery".
+
+        Raises:
+            InvalidName: The name is malformed.
+        """
+        branch = self._branch("open_nursery")
+        return StepNursery(self._runner, branch, _names.step_name(name if name is not None else "nursery"))
+
+    # Waits.
+
+    def sleep(self, duration: Duration, *, name: str | None = None) -> Awaitable[None]:
+        """Sleeps durably: the deadline survives restarts and is never early.
+
+        Args:
+            duration: 0 to 365 days.
+            name: Default "sleep".
+
+        Raises:
+            InvalidConfig: The duration is malformed.
+        """
+        return self._sleep(lambda: self._runner.port.now() + us, name, us := to_us(duration, "duration"))
+
+    def sleep_until(self, when: datetime, *, name: str | None = None) -> Awaitable[None]:
+        """Sleeps until an instant; one in the past returns at once.
+
+        Args:
+            when: An aware datetime, at most 365 days ahead.
+            name: Default "sleep".
+
+        Raises:
+            InvalidConfig: It is naive or too far ahead.
+        """
+        until = instant_us(when, "when")
+        return self._sleep(lambda: until, name, 0)
+
+    def _sleep(self, until: Callable[[], int], name: str | None, _us: int) -> Awaitable[None]:
+        branch = self._branch("sleep")
+        label = _names.step_name(name if name is not None else "sleep")
+        return Pending(self._runner, self._slept, branch, label, until)
+
+    async def _slept(self, branch: Branch, name: str, until: Callable[[], int]) -> None:
+        runner, identity = self._runner, self._identify(branch, _replay.SLEEP, name, None)
+        if until() - runner.port.now() > WAIT_MAX_US:
+            raise InvalidConfig(f'sleep_until "{name}" is more than 365 days ahead; sleep in a loop.')
+        deadline = until()
+        await runner.perform(
+            WaitOperation(runner, identity, deadline,
+                          lambda: runner.port.sleep(runner.no, runner.incarnation, branch.path, name, identity[4], deadline))
+        )  # fmt: skip
+
+    def wait_for_event(
+        self, *types: str, timeout: Duration | None = None, name: str | None = None, as_type: Any = None
+    ) -> Awaitable[Event[Any]]:
+        """Waits for an event of one of these types; one that arrived earlier counts.
+
+        Args:
+            types: 1 to 32 event types.
+            timeout: Default 365 days.
+            name: Default: the types joined by "|".
+            as_type: What the payload is to become; default: plain data.
+
+        Raises:
+            EventTimeout: None came in time.
+            InvalidPayload: The payload cannot become `as_type`; the event is consumed.
+            InvalidName: A type or the name is malformed.
+            InvalidConfig: No type, or the timeout is malformed.
+        """
+        branch = self._branch("wait_for_event")
+        if not 1 <= len(types) <= 32:
+            raise InvalidConfig(f"wait_for_event takes 1 to 32 event types, got {len(types)}.")
+        kinds = [_names.event_type(t) for t in types]
+        label = _names.step_name(name if name is not None else "|".join(kinds)[:256])
+        us = WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
+        return Pending(self._runner, self._event, branch, label, kinds, us, as_type)
+
+    async def _event(self, branch: Branch, name: str, types: list[str], us: int, as_type: Any) -> Event[Any]:
+        runner, identity = self._runner, self._identify(branch, _replay.EVENT, name, None)
+        until = runner.port.now() + us
+        outcome = await runner.perform(
+            WaitOperation(runner, identity, until,
+                          lambda: runner.port.wait_event(runner.no, runner.incarnation, branch.path, name, identity[4], types, until))
+        )  # fmt: skip
+        if outcome.verdict == _replay.TIMED_OUT:
+            raise EventTimeout(f'no event "{name}" came to {runner.workflow.name}/{runner.id} in time')
+        assert outcome.type is not None
+        try:
+            payload = None if outcome.payload is None else codec.plan(Any if as_type is None else as_type).decode(outcome.payload)
+        except Undecodable as error:
+            raw = codec.decode(outcome.payload) if outcome.payload is not None else None
+            raise InvalidPayload(f'event "{outcome.type}" of {runner.workflow.name}/{runner.id}: {error}', payload=raw) from None
+        return Event(outcome.type, payload, from_us(outcome.at))
+
+    def wait_for_approval(
+        self, name: str, *, detail: Any = None, timeout: Duration | None = "7 days", as_type: Any = None
+    ) -> Awaitable[Approval]:
+        """Waits until somebody approves; see `engine.approvals`.
+
+        Args:
+            name: What is to be approved; with its occurrence it makes the approval's id.
+            detail: Storable data for whoever decides.
+            timeout: Default 7 days; None: 365 days.
+            as_type: What the decision's metadata is to become.
+
+        Raises:
+            Rejected: It was refused.
+            ApprovalTimeout: Nobody decided in time.
+            NotSerializable: `detail` cannot be stored.
+            TooLarge: `detail` is over the limit for one value.
+        """
+        branch = self._branch("wait_for_approval")
+        label = _names.step_name(name)
+        us = WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
+        stored = None if detail is None else codec.encode(detail, limit=self._runner.value_bytes, where="detail")
+        return Pending(self._runner, self._approval, branch, label, stored, us, as_type)
+
+    async def _approval(self, branch: Branch, name: str, detail: bytes | None, us: int, as_type: Any) -> Approval:
+        runner, identity = self._runner, self._identify(branch, _replay.APPROVAL, name, None)
+        until, place = runner.port.now() + us, f"{branch.path}/{name}" if branch.path else name
+        approval_id = f"{runner.workflow.name}/{runner.id}#{place}#{identity[4]}"
+        outcome = await runner.perform(
+            WaitOperation(runner, identity, until,
+                          lambda: runner.port.wait_approval(
+                              runner.no, runner.incarnation, branch.path, name, identity[4], approval_id, detail, until))
+        )  # fmt: skip
+        if outcome.verdict == _replay.TIMED_OUT:
+            raise ApprovalTimeout(f'nobody decided on "{name}" of {runner.workflow.name}/{runner.id} in time')
+        decision = codec.decode(outcome.payload) if outcome.payload is not None else {}
+        by, reason, metadata = decision.get("by", ""), decision.get("reason"), decision.get("metadata")
+        if outcome.type != "approved":
+            raise Rejected(
+                f'"{name}" of {runner.workflow.name}/{runner.id} was rejected by {by}' + (f": {reason}" if reason else ""),
+                by=by, reason=reason, metadata=metadata,
+            )  # fmt: skip
+        if as_type is not None and metadata is not None:
+            metadata = codec.plan(as_type).decode(codec.encode(metadata))
+        return Approval(by, reason, metadata, from_us(outcome.at))
+
+    # Children and other instances.
+
+    def create(
+        self, workflow: Workflow[Any, R] | str, params: Any = None, *, id: str | None = None, name: str | None = None,
+        attributes: dict[str, Any] | None = None,
+    ) -> Awaitable[Child[R]]:  # fmt: skip
+        """Creates exactly one child, however often this body replays. It lives on when this instance ends.
+
+        Args:
+            workflow: A registered workflow, or its name.
+            params: What it starts with.
+            id: Default: derived from this operation.
+            name: Default: the workflow's name.
+            attributes: As `Engine.create`.
+
+        Raises:
+            InstanceExists: The id is taken.
+            NotSerializable: The params cannot be stored.
+            TooLarge: They are over the limit for one value.
+            InvalidName: The id is malformed.
+            InvalidConfig: The workflow is not registered, or the attributes are malformed.
+        """
+        branch = self._branch("create")
+        target = self._workflow(workflow)
+        stored = self._params(target, params)
+        extra = codec.encode(_names.attributes(attributes)) if attributes else None
+        child_id = None if id is None else _names.instance_id(id)
+        label = _names.step_name(name if name is not None else target.name)
+        return Pending(self._runner, self._create, branch, label, target, stored, extra, child_id)
+
+    async def _create(
+        self, branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, attributes: bytes | None, id: str | None
+    ) -> Child[R]:
+        runner, identity = self._runner, self._identify(branch, _replay.CREATE, name, None)
+        child_id = id or self._child_id(identity)
+        port, path = runner.port, branch.path
+        outcome = await runner.perform(
+            TicketOperation(runner, identity, lambda: port.create_child(
+                runner.no, runner.incarnation, path, name, identity[4], target.name, target.version, child_id,
+                params, attributes, codec.encode(child_id)))
+        )  # fmt: skip
+        self._raise_if_taken(outcome, target, child_id)
+        return Child(self, target, codec.decode(outcome.payload) if outcome.payload else child_id)
+
+    def create_batch(self, workflow: Workflow[Any, R] | str, items: Sequence[Any], *, name: str | None = None) -> Awaitable[list[Child[R]]]:
+        """Creates thousands of children as one record: all of them or none.
+
+        Args:
+            workflow: A registered workflow, or its name.
+            items: 1 to 10,000 params, or `NewInstance`s (its params, id and attributes are used).
+            name: Default: the workflow's name.
+
+        Raises:
+            InstanceExists: One of the ids is taken by somebody else's instance.
+            InvalidConfig: Too few or too many items.
+            NotSerializable: Some params cannot be stored; the text says which item.
+            TooLarge: Some are over the limit for one value.
+        """
+        branch = self._branch("create_batch")
+        target = self._workflow(workflow)
+        _names.batch_size(len(items))
+        prepared = [self._item(target, item) for item in items]
+        label = _names.step_name(name if name is not None else target.name)
+        return Pending(self._runner, self._create_batch, branch, label, target, prepared)
+
+    def _item(self, target: Workflow[Any, Any], item: Any) -> tuple[str | None, bytes | None, bytes | None]:
+        if not isinstance(item, NewInstance):
+            return None, self._params(target, item), None
+        extra = codec.encode(_names.attributes(item.attributes)) if item.attributes else None
+        return (None if item.id is None else _names.instance_id(item.id)), self._params(target, item.params), extra
+
+    async def _create_batch(
+        self, branch: Branch, name: str, target: Workflow[Any, R], prepared: list[tuple[str | None, bytes | None, bytes | None]]
+    ) -> list[Child[R]]:
+        runner, identity = self._runner, self._identify(branch, _replay.CREATE_BATCH, name, None)
+        base = self._child_id(identity)
+        items = [(id or f"{base}.{index}", params, attributes) for index, (id, params, attributes) in enumerate(prepared)]
+        port, path = runner.port, branch.path
+        outcome = await runner.perform(
+            TicketOperation(runner, identity, lambda: port.create_children(
+                runner.no, runner.incarnation, path, name, identity[4], target.name, target.version, items, codec.encode(len(items))))
+        )  # fmt: skip
+        self._raise_if_taken(outcome, target, base)
+        return [Child(self, target, id) for id, _, _ in items]
+
+    def call(self, workflow: Workflow[Any, R] | str, params: Any = None, *, id: str | None = None, name: str | None = None) -> Awaitable[R]:
+        """Creates a child and waits for its output, without a slot. It is terminated with this instance.
+
+        Args:
+            workflow: A registered workflow, or its name.
+            params: What it starts with.
+            id: Default: derived from this operation.
+            name: Default: the workflow's name.
+
+        Raises:
+            InstanceErrored: The child errored.
+            InstanceTerminated: It was terminated.
+            InstanceExists: The id is taken.
+            NotSerializable: The params cannot be stored.
+            TooLarge: They are over the limit for one value.
+        """
+        branch = self._branch("call")
+        target = self._workflow(workflow)
+        stored = self._params(target, params)
+        child_id = None if id is None else _names.instance_id(id)
+        label = _names.step_name(name if name is not None else target.name)
+        return Pending(self._runner, self._call, branch, label, target, stored, child_id)
+
+    async def _call(self, branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, id: str | None) -> R:
+        runner, identity = self._runner, self._identify(branch, _replay.CALL, name, None)
+        child_id = id or self._child_id(identity)
+        return self._child_output(target, child_id, await runner.perform(
+            WaitOperation(runner, identity, _FOREVER, lambda: runner.port.call(
+                runner.no, runner.incarnation, branch.path, name, identity[4], target.name, target.version, child_id, params))
+        ))  # fmt: skip
+
+    def _result(self, target: Workflow[Any, R], child_id: str) -> Awaitable[R]:
+        return Pending(self._runner, self._awaited, self._branch("result"), child_id, target)
+
+    async def _awaited(self, branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
+        runner, identity = self._runner, self._identify(branch, _replay.RESULT, child_id, None)
+        return self._child_output(target, child_id, await runner.perform(
+            WaitOperation(runner, identity, _FOREVER, lambda: runner.port.wait_child(
+                runner.no, runner.incarnation, branch.path, child_id, identity[4], target.name, child_id))
+        ))  # fmt: skip
+
+    def send_event(
+        self, workflow: Workflow[Any, Any] | str, id: str, type: str, payload: Any = None, *, name: str | None = None
+    ) -> Awaitable[None]:
+        """Sends an event to another instance of this namespace, once however often this body replays.
+
+        Args:
+            workflow: Workflow of the receiver, or its name.
+            id: Its id.
+            type: The event's type.
+            payload: Storable data.
+            name: Default: the type.
+
+        Raises:
+            InstanceNotFound: There is no such instance.
+            InvalidState: It is final.
+            NotSerializable: The payload cannot be stored.
+            TooLarge: It is over the limit for one value.
+        """
+        branch = self._branch("send_event")
+        target = workflow.name if isinstance(workflow, Workflow) else _names.workflow_name(workflow)
+        kind, receiver = _names.event_type(type), _names.instance_id(id)
+        stored = None if payload is None else codec.encode(payload, limit=self._runner.value_bytes, where="payload")
+        label = _names.step_name(name if name is not None else kind)
+        return Pending(self._runner, self._send, branch, label, target, receiver, kind, stored)
+
+    async def _send(self, branch: Branch, name: str, target: str, id: str, type: str, payload: bytes | None) -> None:
+        runner, identity = self._runner, self._identify(branch, _replay.SEND, name, None)
+        outcome = await runner.perform(
+            TicketOperation(runner, identity, lambda: runner.port.send(
+                runner.no, runner.incarnation, branch.path, name, identity[4], target, id, type, payload))
+        )  # fmt: skip
+        if outcome.verdict != _replay.OK:
+            if outcome.type == "not_found":
+                raise InstanceNotFound(f'no instance "{id}" of "{target}"', workflow=target, id=id)
+            raise InvalidState(f'instance "{id}" of "{target}" takes no events any more', status=None)
+
+    # What replays without being stored.
+
+    def now(self) -> datetime:
+        """Returns the time of the outcome that this turn delivers: the same on every replay."""
+        self._branch("now")
+        return from_us(self._runner.at)
+
+    def uuid(self) -> uuid.UUID:
+        """Returns the next of this branch's UUIDs: the same on every replay."""
+        return self._branch("uuid").uuid()
+
+    @property
+    def random(self) -> random.Random:
+        """This branch's generator: the same numbers on every replay."""
+        return self._branch("random").random
+
+    @property
+    def instance(self) -> InstanceInfo:
+        """What is known about this instance."""
+        return self._runner.info
+
+    def report(self, progress: Any = None, message: str | None = None, **fields: Any) -> None:
+        """Tells watchers how far the instance is; the last report is kept, none is repeated on replay.
+
+        Args:
+            progress: Any storable value, by habit a number from 0 to 1.
+            message: One line for a person.
+            fields: More storable values.
+
+        Raises:
+            NotSerializable: A value cannot be stored.
+            TooLarge: All of it is over 64 KiB encoded.
+        """
+        self._branch("report")
+        self._runner.report(progress, message, fields)
+
+    # Inside.
+
+    def _branch(self, method: str) -> Branch:
+        """Returns the branch that calls; says so if nobody may call here (I7)."""
+        branch = current_branch.get()
+        if branch is not None and branch.runner is self._runner and _thread() == self._thread and self._runner.stopping != "ended":
+            return branch
+        self._misplaced(method, branch)
+
+    def _misplaced(self, method: str, branch: Branch | None) -> NoReturn:
+        whose = f"step.{method} of {self._runner.workflow.name}/{self._runner.id}"
+        if _thread() != self._thread:
+            raise StepwellError(f"{whose} was called from another thread. Call it in the workflow's body.")
+        if self._runner.stopping == "ended":
+            raise StepwellError(f"{whose} was called after the body had ended. Await everything in the body.")
+        if branch is not None:
+            raise StepwellError(f"{whose} was called by another instance's body. Use that body's own step.")
+        raise StepwellError(f"{whose} was called inside a step function. Steps do not nest: call it in the workflow's body.")
+
+    def _plan(self, fn: Any, method: str, name: str | None, options: dict[str, Any]) -> tuple[FunctionPlan, str]:
+        if not callable(fn):
+            raise InvalidConfig(_not_a_function(method, fn))
+        plan = plan_of(fn)
+        if options:
+            plan = plan.with_options(StepOptions.of(**options))
+        chosen = name if name is not None else plan.name
+        if chosen is None:
+            raise _names.InvalidName(f"step.{method} was given a lambda, which has no name of its own. Pass name=.")
+        return plan, _names.step_name(chosen)
+
+    def _identify(self, branch: Branch, kind: int, name: str, key: str | None) -> Identity:
+        if key is None:
+            return (kind, branch.path, name, None, branch.occurrence(kind, name))
+        _names.step_name(key, "key")
+        if (kind, name, key) in self._runner.keys:
+            raise InvalidConfig(f'step "{name}" with key {key!r} was begun before in this instance; a key names one step.')
+        self._runner.keys.add((kind, name, key))
+        return (kind, "", name, key, 1)
+
+    def _workflow(self, workflow: Any) -> Workflow[Any, Any]:
+        return self._runner.port.registered(workflow)
+
+    def _params(self, target: Workflow[Any, Any], params: Any) -> bytes | None:
+        return encode_params(target, params, self._runner.value_bytes)
+
+    def _child_id(self, identity: Identity) -> str:
+        return str(uuid.uuid5(_CHILDREN, f"{self._runner.seed}|{identity}"))
+
+    def _raise_if_taken(self, outcome: Outcome, target: Workflow[Any, Any], id: str) -> None:
+        if outcome.verdict != _replay.OK:
+            raise InstanceExists(f'instance "{id}" of "{target.name}" already exists. Pass another id.', workflow=target.name, id=id)
+
+    def _child_output(self, target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
+        if outcome.verdict == _replay.OK:
+            return None if outcome.payload is None else target.output.decode(outcome.payload)  # type: ignore[return-value]  # R is None then
+        if outcome.type == "not_found":
+            raise InstanceNotFound(f'no instance "{id}" of "{target.name}"', workflow=target.name, id=id)
+        if outcome.type == "exists":
+            self._raise_if_taken(outcome, target, id)
+        info = error_info(codec.decode(outcome.payload)) if outcome.payload is not None else None
+        kind = InstanceTerminated if outcome.type == "terminated" else InstanceErrored
+        raise kind(f"{target.name}/{id} {'was terminated' if kind is InstanceTerminated else 'failed'}" + (f": {info.type}: {info.message}" if info else ""), error=info)
+
+
+def encode_params(target: Workflow[Any, Any], params: Any, limit: int) -> bytes | None:
+    """Encodes what an instance starts with.
+
+    Raises:
+        InvalidConfig: The workflow takes none, and some were given.
+        NotSerializable: They cannot be stored.
+        TooLarge: They are over the limit.
+    """
+    if not target.takes_params:
+        if params is not None:
+            raise InvalidConfig(f'workflow "{target.name}" takes no params: it is declared as (step).')
+        return None
+    return target.params.encode(params, limit=target.value_bytes or limit, where="params")
+
+
+_MAP, _EACH = -2, -3
+_FOREVER = 1 << 62
+
+
+def _not_a_function(method: str, given: Any) -> str:
+    if inspect.iscoroutine(given):
+        given.close()
+        name = given.__name__
+        return f"step.{method} was given a coroutine: write step.{method}({name}, …) instead of step.{method}({name}(…))."
+    return f"step.{method} needs a function, got {given!r:.100}. Write step.{method}(f, x) instead of step.{method}(f(x))."
+
+
+def _check_fan_out(method: str, concurrency: int, on_error: str) -> None:
+    if type(concurrency) is not int or not 1 <= concurrency <= 10_000:
+        raise InvalidConfig(f"step.{method}: concurrency is {concurrency!r}; give a whole number from 1 to 10,000.")
+    if on_error not in ("raise", "collect"):
+        raise InvalidConfig(f'step.{method}: on_error is {on_error!r}; give "raise" or "collect".')
+
+
+class _BodyLog(logging.LoggerAdapter[logging.Logger]):
+    """A logger that is silent while a body replays what it said before."""
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__(logging.getLogger("stepwell.workflow"), {"instance_id": runner.id, "workflow": runner.workflow.name})
+        self._runner = runner
+
+    def isEnabledFor(self, level: int) -> bool:
+        return not self._runner.replaying and self.logger.isEnabledFor(level)
+
+
