@@ -1,0 +1,348 @@
+"""Every error Stepwell raises on purpose, all under `StepwellError`.
+
+A kind of its own exists only where a caller would act differently. Every class can be made from its
+message alone, so that errors survive `copy` and `pickle`; the attributes are keyword arguments. The
+text is the whole message, written by whoever raises: what happened, to which instance and step, and
+what to do now. Nothing here knows how an error is stored: that is `_failures`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "ApprovalTimeout",
+    "EngineClosed",
+    "ErrorInfo",
+    "EventTimeout",
+    "InstanceErrored",
+    "InstanceExists",
+    "InstanceNotFound",
+    "InstanceTerminated",
+    "InternalError",
+    "Interrupted",
+    "InvalidConfig",
+    "InvalidName",
+    "InvalidPayload",
+    "InvalidState",
+    "LimitReached",
+    "NonRetryableError",
+    "Nondeterminism",
+    "NotSerializable",
+    "Overloaded",
+    "Rejected",
+    "StepFailed",
+    "StepTimeout",
+    "StepwellError",
+    "StoreCorrupt",
+    "StoreFailed",
+    "StoreLocked",
+    "StoreVersion",
+    "TooLarge",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """A recorded error, as data: nothing of it is raised or imported.
+
+    Attributes:
+        type: Dotted name of the class that was raised, as in `shop.PaymentDeclined`.
+        message: Its text, `str(exc)`.
+        step: Name of the step that gave up, or None if the body itself raised.
+        attempts: How many attempts that step made, or None if the body itself raised.
+        traceback: The traceback as text, causes and notes included.
+    """
+
+    type: str
+    message: str
+    step: str | None = None
+    attempts: int | None = None
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        name = self.type.rpartition(".")[2]
+        what = f"{name}: {self.message}" if self.message else name
+        if self.step is None:
+            return what
+        return f'step "{self.step}" failed after {_count(self.attempts or 0, "attempt")}: {what}'
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+class StepwellError(Exception):
+    """Base of every error of this library."""
+
+
+class InvalidName(StepwellError, ValueError):
+    """A workflow name, instance id, step name or event type is malformed.
+
+    Raised before anything is written.
+    """
+
+
+class InvalidConfig(StepwellError, ValueError):
+    """A duration, instant, retry, limit or option is malformed, or two of them contradict each other.
+
+    Raised before anything is written.
+    """
+
+
+class InstanceNotFound(StepwellError):
+    """No such instance: never created, deleted, or its retention is over.
+
+    Attributes:
+        workflow: Name of the workflow.
+        id: The id that was asked for.
+    """
+
+    def __init__(self, message: str = "", *, workflow: str = "", id: str = "") -> None:
+        super().__init__(message)
+        self.workflow = workflow
+        self.id = id
+
+
+class InstanceExists(StepwellError):
+    """The id is taken, and `if_exists` says to raise (or the params differ from those of the existing one).
+
+    Attributes:
+        workflow: Name of the workflow.
+        id: The id that is taken.
+    """
+
+    def __init__(self, message: str = "", *, workflow: str = "", id: str = "") -> None:
+        super().__init__(message)
+        self.workflow = workflow
+        self.id = id
+
+
+class InvalidState(StepwellError):
+    """The instance is in a state in which this cannot be done, such as terminating a final one.
+
+    Attributes:
+        status: The `Status` it was in, or None if it is not known.
+    """
+
+    def __init__(self, message: str = "", *, status: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Overloaded(StepwellError):
+    """A rate or the queue is at its limit: nothing was written, try again later.
+
+    Attributes:
+        retry_after: Seconds until it is worth trying again.
+        limit: Which limit it was, such as `create_rate` or `queue_entries`.
+    """
+
+    def __init__(self, message: str = "", *, retry_after: float = 0.0, limit: str = "") -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.limit = limit
+
+
+class LimitReached(StepwellError):
+    """One instance used up its steps, its bytes or its recoveries.
+
+    Attributes:
+        limit: Which limit: `steps`, `instance_bytes`, `recoveries`.
+        value: What the limit is set to, in steps, bytes or recoveries.
+    """
+
+    def __init__(self, message: str = "", *, limit: str = "", value: int = 0) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.value = value
+
+
+class NotSerializable(StepwellError):
+    """A value cannot be stored: its class is not the declared one, or nothing says how to store it (D7).
+
+    From `create`, an event or a `save` it is raised at the call. A step whose result is not storable ends at once,
+    and the error the body sees is a `StepFailed` as well.
+
+    Attributes:
+        path: Where in the value, such as `result["pages"][3]`.
+    """
+
+    def __init__(self, message: str = "", *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class TooLarge(StepwellError):
+    """A value is over its size limit when encoded. As with `NotSerializable`, from a step it is a `StepFailed` as well.
+
+    Attributes:
+        limit: The limit, in bytes.
+        size: The size of the encoded value, in bytes; 0 if it was not measured to the end.
+    """
+
+    def __init__(self, message: str = "", *, limit: int = 0, size: int = 0) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.size = size
+
+
+class InvalidPayload(StepwellError):
+    """An event's payload cannot become the type the wait asked for. The event is consumed.
+
+    Attributes:
+        payload: What was sent, as plain data.
+    """
+
+    def __init__(self, message: str = "", *, payload: object = None) -> None:
+        super().__init__(message)
+        self.payload = payload
+
+
+class StepFailed(StepwellError):
+    """A step gave up: its retries are used up, or its error is one that is not retried.
+
+    What a body catches is a subclass of this class and of the class the step raised, so that
+    `except PaymentDeclined:` works, the first time and on replay alike. Members of the original
+    exception that can be stored are its attributes too; the five below are always these.
+
+    Attributes:
+        step: Name of the step.
+        attempts: How many attempts were made.
+        type: Dotted name of the class that was raised, as in `shop.PaymentDeclined`.
+        message: The text of the last attempt's exception.
+        traceback: Its traceback as text, causes and notes included.
+    """
+
+    step: str
+    attempts: int
+    type: str
+    message: str
+    traceback: str
+
+    def __init__(self, message: str = "", *, step: str = "", attempts: int = 0, type: str = "", traceback: str = "") -> None:
+        Exception.__init__(self, message)
+        self.step = step
+        self.attempts = attempts
+        self.type = type
+        self.message = message
+        self.traceback = traceback
+
+    def __init_subclass__(cls) -> None:
+        # No super(): `_failures` makes subclasses together with users' classes, whose own
+        # __init_subclass__ (a registry, say) must not run because an error was raised.
+        pass
+
+    def __str__(self) -> str:
+        if not self.step:
+            return self.message
+        name = self.type or type(self).__qualname__
+        return str(ErrorInfo(name, self.message, self.step, self.attempts))
+
+    def __getattr__(self, name: str) -> object:
+        # Reached for missing attributes only. The five of StepFailed itself can be missing while an
+        # object is being copied; anything else belongs to the class the step raised.
+        if name.startswith("__") or name in StepFailed.__annotations__:
+            raise AttributeError(name, name=name, obj=self)
+        raise AttributeError(
+            f'{type(self).__qualname__} of step "{self.step}": attribute "{name}" was not recorded. Of an exception '
+            f"that leaves a step, the members that are plain data are stored, up to 8 KiB; set {name} to plain data "
+            "in its __init__",
+            name=name,
+            obj=self,
+        )
+
+
+class StepTimeout(StepFailed, TimeoutError):
+    """The last attempt of a step ran longer than its `timeout`. Also a `TimeoutError`."""
+
+
+class EventTimeout(StepwellError, TimeoutError):
+    """No event came before the wait's timeout. Also a `TimeoutError`."""
+
+
+class ApprovalTimeout(StepwellError, TimeoutError):
+    """Nobody decided before the approval's timeout. Also a `TimeoutError`."""
+
+
+class Rejected(StepwellError):
+    """Somebody said no to an approval.
+
+    Attributes:
+        by: Who decided.
+        reason: Why, or None if they did not say.
+        metadata: What else they sent along, as plain data; None if nothing.
+    """
+
+    def __init__(self, message: str = "", *, by: str = "", reason: str | None = None, metadata: object = None) -> None:
+        super().__init__(message)
+        self.by = by
+        self.reason = reason
+        self.metadata = metadata
+
+
+class NonRetryableError(StepwellError):
+    """Raise this in a step function, or a subclass of it, when another attempt would be pointless: the step gives up."""
+
+
+class Interrupted(StepwellError):
+    """The recorded error of an attempt that a crash cut short.
+
+    A body sees it only with `on_interrupt="fail"`, as the class of a `StepFailed`.
+    """
+
+
+class InstanceErrored(StepwellError):
+    """The instance whose result was awaited ended as `errored`. The text ends with the recorded error's own.
+
+    Attributes:
+        error: The recorded error (`ErrorInfo`), or None if it is not known.
+    """
+
+    def __init__(self, message: str = "", *, error: ErrorInfo | None = None) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class InstanceTerminated(StepwellError):
+    """The instance whose result was awaited was terminated.
+
+    Attributes:
+        error: The recorded error (`ErrorInfo`), or None.
+    """
+
+    def __init__(self, message: str = "", *, error: ErrorInfo | None = None) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class Nondeterminism(StepwellError):
+    """The code no longer matches a history.
+
+    Never raised into a body (I10), where `except Exception` would swallow it: it is the error of a `blocked`
+    instance and in `explain()`, and it is raised by `stepwell.testing.check_replay`.
+    """
+
+
+class StoreLocked(StepwellError):
+    """Another engine owns the store; the text says which process."""
+
+
+class StoreVersion(StepwellError):
+    """The store was written by a newer version of Stepwell. Nothing was changed."""
+
+
+class StoreFailed(StepwellError):
+    """The store could not be read or written. Nothing is acknowledged any more: fix the disk, start again."""
+
+
+class StoreCorrupt(StepwellError):
+    """A checksum does not match. Nothing was deleted; `stepwell doctor` says what is affected."""
+
+
+class EngineClosed(StepwellError):
+    """The engine was used before its block began or after it ended."""
+
+
+class InternalError(StepwellError):
+    """A bug in Stepwell. Please report it with the text and the traceback."""
