@@ -11,6 +11,9 @@ use crate::ids::{EventId, Incarnation, InstanceNo, Micros, WaitId};
 use crate::lifecycle::Status;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 
+pub mod memory;
+pub mod sqlite;
+
 /// A new instance, as admission accepted it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewInstance {
