@@ -8,6 +8,8 @@
 //! ever (an error from a sync tells nothing about what is on the disk, so nothing is retried).
 //! Nothing is written to a file that is not ours. Nothing is deleted but an unfinished new store.
 
+#![expect(clippy::doc_markdown, reason = "SQLite is a name, not code")]
+
 mod connection;
 mod files;
 mod guard;
