@@ -1,4 +1,4 @@
-//! What the SQLite store does to files: bad ones stay as they were, good ones are locked and private.
+//! What the `SQLite` store does to files: bad ones stay as they were, good ones are locked and private.
 #![allow(missing_docs)]
 
 mod store_cases;
@@ -388,6 +388,7 @@ fn heads_survive_a_flush_and_a_crash_after_it() {
         }
     };
     check(&*store);
+    assert!(watermark(&place.path()) > 200_000, "a round was completed");
     store = place.crash(store);
     check(&*store);
     store.close().unwrap();

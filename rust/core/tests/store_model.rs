@@ -1,7 +1,9 @@
-//! Random batches: SQLite answers and reads as the model store does, also after a crash.
+//! Random batches: `SQLite` answers and reads as the model store does, also after a crash.
 #![allow(missing_docs)]
 
 mod store_cases;
+
+use std::fmt::Write;
 
 use proptest::prelude::*;
 use stepwell_core::lifecycle::Status;
@@ -112,7 +114,7 @@ fn all_answers(store: &mut dyn Store) -> String {
         limit: 1_000,
         ..Filter::default()
     };
-    let mut say = |what: &dyn std::fmt::Debug| text.push_str(&format!("{what:#?}\n"));
+    let mut say = |what: &dyn std::fmt::Debug| writeln!(text, "{what:#?}").unwrap();
     say(&reader.list(&page));
     say(&reader.list(&Filter {
         workflow: Some("orders".into()),

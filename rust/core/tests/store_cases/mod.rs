@@ -1,4 +1,5 @@
 //! What the store tests share: instances, records, and places where a store lives.
+#![allow(dead_code, unused_macros, reason = "each test file uses a part of it")]
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,14 @@ use stepwell_core::store::memory::MemoryStore;
 use stepwell_core::store::sqlite::SqliteStore;
 use stepwell_core::store::{NewInstance, Op, Outcome, Recovery, Row, Store, Transition};
 use stepwell_core::wait::{Event, Source, Wait};
+
+/// Runs each of these functions over every kind of store.
+macro_rules! suite {
+    ($($name:ident),+ $(,)?) => {
+        mod memory { $(#[test] fn $name() { super::$name(&mut super::InMemory::default()); })+ }
+        mod sqlite { $(#[test] fn $name() { super::$name(&mut super::OnDisk::default()); })+ }
+    };
+}
 
 /// A kind of store under test.
 pub trait Place {

@@ -226,8 +226,10 @@ impl<'f> Query<'f> {
     /// on it, which would cost the order by number.
     fn all_of(&mut self, column: &str, numbers: &[i64]) {
         let list: Vec<String> = numbers.iter().map(ToString::to_string).collect();
-        self.conditions
-            .push_str(&format!(" AND +i.{column} IN ({})", list.join(",")));
+        let list = list.join(",");
+        for part in [" AND +i.", column, " IN (", &list, ")"] {
+            self.conditions.push_str(part);
+        }
     }
 
     fn run(mut self, conn: &Connection, names: &Names, page: &mut Vec<Row>) -> Result<()> {

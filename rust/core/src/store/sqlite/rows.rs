@@ -263,10 +263,13 @@ pub(super) fn wait(row: &Columns) -> Result<(InstanceNo, Wait)> {
 
 /// Joins event types so that any text can be taken apart again: `5:order4:paid`.
 pub(super) fn join_types(types: &[Box<str>]) -> String {
-    types
-        .iter()
-        .map(|it| format!("{}:{it}", it.len()))
-        .collect()
+    let mut joined = String::new();
+    for one in types {
+        joined.push_str(&one.len().to_string());
+        joined.push(':');
+        joined.push_str(one);
+    }
+    joined
 }
 
 fn split_types(mut text: &str) -> Option<Vec<Box<str>>> {
