@@ -28,6 +28,8 @@ class _Item(StepOperation):
     __slots__ = ("index", "owner")
 
     in_own_task = True
+    index: int
+    owner: MapOperation
 
     def resolve(self, outcome: Outcome) -> bool:
         self.delivered = True
@@ -78,7 +80,7 @@ class MapOperation:
     def _value(self, item: _Item, outcome: Outcome) -> Any:
         if outcome.verdict == OK or not self._collect:
             return item.answer(outcome)
-        return item.error(outcome)
+        return item.failure(outcome)
 
     def _begin_next(self) -> None:
         following = next(self._todo, None)

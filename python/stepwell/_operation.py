@@ -18,7 +18,7 @@ from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from . import _attempt
 from ._codec import codec
-from ._errors import Interrupted, InvalidConfig, NonRetryableError, NotSerializable, TooLarge
+from ._errors import Interrupted, InvalidConfig, NonRetryableError, NotSerializable, StepFailed, TooLarge
 from ._failures import describe, revive
 from ._replay import DO, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
 from ._retry import RetryRuleFailed
@@ -310,10 +310,15 @@ class StepOperation(Operation):
         if self.scope is not None:
             self.scope.cancel()
 
+    def failure(self, outcome: Outcome) -> StepFailed:
+        """Returns the recorded failure as the exception that the body sees."""
+        assert outcome.payload is not None, "a failure is recorded with its error"
+        return revive(codec.decode(outcome.payload))
+
     def answer(self, outcome: Outcome) -> Any:
         """Returns the step's value as the body sees it, or raises its failure."""
         if outcome.verdict != OK:
-            raise revive(codec.decode(outcome.payload))
+            raise self.failure(outcome)
         if self.payload is outcome.payload and type(self.value) in _ATOMS and self.payload is not None:
             return self.value  # decoding what was just encoded gives the same (D4)
         return self.runner.decoded(self, self.plan.codec, outcome.payload)

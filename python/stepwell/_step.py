@@ -27,6 +27,7 @@ from ._errors import (
     InstanceNotFound,
     InstanceTerminated,
     InvalidConfig,
+    InvalidName,
     InvalidPayload,
     InvalidState,
     Rejected,
@@ -647,7 +648,7 @@ class Step:
             plan = plan.with_options(StepOptions.of(**options))
         chosen = name if name is not None else plan.name
         if chosen is None:
-            raise _names.InvalidName(f"step.{method} was given a lambda, which has no name of its own. Pass name=.")
+            raise InvalidName(f"step.{method} was given a lambda, which has no name of its own. Pass name=.")
         return plan, _names.step_name(chosen)
 
     def _identify(self, branch: Branch, kind: int, name: str, key: str | None) -> Identity:

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar, overload
 from ._codec import Plan, codec, params_type, return_type
 from ._durations import to_us
 from ._errors import InvalidConfig
-from ._names import step_name, version_name, workflow_name
+from ._names import step_name, workflow_name
 from ._retry import Retry
 
 P = TypeVar("P")
@@ -53,7 +53,7 @@ class Workflow(Generic[P, R]):
             raise InvalidConfig(f"@workflow needs an async function; {fn!r} is not one. Write `async def`.")
         self.fn = fn
         self.name = workflow_name(name if name is not None else fn.__name__)
-        self.version = version_name(version)
+        self.version = step_name(version, "version")
         self.concurrency = _count("concurrency", concurrency, 1_000_000)
         self.queue_entries = _count("queue_entries", queue_entries, 100_000_000)
         self.steps = _count("steps", steps, 10_000_000)
