@@ -1,0 +1,152 @@
+"""Values as they are stored: Python objects to bytes and back, by declared type.
+
+A `Plan` is what a declared type comes to: two functions, made once per type. Without an annotation, or
+with `Any` or `object`, a value has to be plain (`_codec_plain`); otherwise its class has to be the
+declared one (D7), and it comes back as that class (`_codec_types`). Encoding refuses, decoding forgives:
+unknown fields are ignored, missing ones take their defaults.
+
+Neither cattrs nor msgspec does this: cattrs checks nothing when encoding and coerces when decoding, msgspec
+refuses unions of two dataclasses; with either, all but the reading of fields would be hooks of ours.
+
+The texts say where in the value, not in which instance: the caller puts that in front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ._codec_plain import DEPTH_MAX, READY, Misfit, clean, deeper_than, dumps, loads, ready
+from ._codec_types import Types, type_name
+from ._errors import NotSerializable, StepwellError, TooLarge
+
+VALUE_BYTES_MAX = 1 << 20
+
+_NONE = b"\xf6"
+
+
+class Undecodable(StepwellError):
+    """A stored value cannot become today's type. The instance is `blocked` with it, never `errored` (D7).
+
+    Attributes:
+        path: Where in the value, such as `result.pages[3]`.
+        stored: What is stored there, in words.
+        wanted: The type that was asked for there.
+    """
+
+    def __init__(self, message: str = "", *, path: str = "", stored: str = "", wanted: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.stored = stored
+        self.wanted = wanted
+
+
+class Plan:
+    """How values of one declared type are stored. Made by `Codec.plan`; keep it where it is used often."""
+
+    __slots__ = ("_deep", "_from_plain", "_to_plain", "type")
+
+    def __init__(self, type: Any, to_plain: Callable[[Any], Any] | None, from_plain: Callable[[Any], Any] | None, deep: bool) -> None:
+        self.type = type
+        self._to_plain = to_plain
+        self._from_plain = from_plain
+        self._deep = deep
+
+    def encode(self, value: Any, where: str = "result", limit: int = VALUE_BYTES_MAX) -> bytes:
+        """Returns the bytes of a value.
+
+        Args:
+            value: The value.
+            where: What it is, as the beginning of the path in messages: `result`, `params`, `payload`.
+            limit: How many bytes it may have.
+
+        Raises:
+            NotSerializable: Its class is not the declared one, or it is not plain and nothing is declared.
+            TooLarge: It has more than `limit` bytes.
+        """
+        try:
+            if self._to_plain is None:
+                data = dumps(value if type(value) in READY or clean(value) else ready(value))
+            else:
+                raw = self._to_plain(value)
+                if self._deep and deeper_than(raw, DEPTH_MAX):
+                    raise Misfit(f"is nested more than {DEPTH_MAX} levels deep")
+                data = dumps(raw)
+        except Misfit as misfit:
+            raise _not_serializable(misfit, where) from misfit.__cause__
+        except RecursionError:
+            endless = Misfit(f"is nested more than {DEPTH_MAX} levels deep, or contains itself")
+            raise _not_serializable(endless, where) from None
+        if len(data) > limit:
+            raise TooLarge(
+                f"{where} is {len(data):,} bytes when encoded, over the limit of {limit:,} (value_bytes). "
+                "Store it elsewhere and keep a reference, or raise the limit",
+                limit=limit,
+                size=len(data),
+            )
+        return data
+
+    def decode(self, data: bytes, where: str = "result") -> Any:
+        """Returns the value these bytes stand for, as the declared type.
+
+        Args:
+            data: The bytes.
+            where: What it is, as the beginning of the path in messages.
+
+        Raises:
+            Undecodable: They cannot become that type.
+        """
+        try:
+            raw = None if data == _NONE else loads(data)
+            return raw if self._from_plain is None else self._from_plain(raw)
+        except Misfit as misfit:
+            wanted = misfit.wanted or type_name(self.type)
+            place = misfit.place(where)
+            message = f"{place} {misfit.problem}, and cannot become {wanted}"
+            raise Undecodable(message, path=place, stored=misfit.problem, wanted=wanted) from misfit.__cause__
+        except RecursionError:
+            wanted = type_name(self.type)
+            raise Undecodable(f"{where} is nested too deep for {wanted}", path=where, stored="nested", wanted=wanted) from None
+
+
+def _not_serializable(misfit: Misfit, where: str) -> NotSerializable:
+    place = misfit.place(where)
+    advice = misfit.advice
+    if not advice:
+        advice = "Return plain data, or pass as_type=" if where == "result" else "Pass plain data, or annotate its type"
+    return NotSerializable(f"{place} {misfit.problem}. {advice}.", path=place)
+
+
+class Codec:
+    """Encodes and decodes values by declared type; keeps one plan per type."""
+
+    def __init__(self) -> None:
+        self._types = Types()
+        self._plans: dict[Any, Plan] = {}
+
+    def plan(self, type: Any = Any) -> Plan:
+        """Returns the plan for a declared type, made at its first use.
+
+        A type that cannot be stored, or an annotation that cannot be resolved, is no error here: encoding and decoding say so.
+        """
+        try:
+            plan = self._plans.get(type)
+        except TypeError:  # unhashable, such as Annotated[int, {}]
+            return self._make(type)
+        if plan is None:
+            plan = self._plans[type] = self._make(type)
+        return plan
+
+    def _make(self, type: Any) -> Plan:
+        if type is Any or type is object:
+            return Plan(type, None, None, False)
+        node = self._types.node(type)
+        return Plan(type, node.encode, node.decode, node.deep)
+
+    def encode(self, value: Any, type: Any = Any, *, where: str = "result", limit: int = VALUE_BYTES_MAX) -> bytes:
+        """Returns the bytes of a value, as `Plan.encode`."""
+        return self.plan(type).encode(value, where, limit)
+
+    def decode(self, data: bytes, type: Any = Any, *, where: str = "result") -> Any:
+        """Returns the value these bytes stand for, as `Plan.decode`."""
+        return self.plan(type).decode(data, where)

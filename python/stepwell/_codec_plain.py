@@ -1,0 +1,297 @@
+"""Plain values and their bytes: CBOR, written and read through `cbor2` (RFC 8949).
+
+Plain is what needs no annotation: None, bool, int, float, str, bytes, list, tuple, dict, set, frozenset,
+aware datetime, date, UUID and finite Decimal, of exactly these classes. Invariants: what is written is of definite
+length and nested at most 64 deep (cbor2 itself crashes the process some thousand levels down), equal sets give equal
+bytes, and what is read makes no object but those above: every other tag is refused, none imports or
+calls anything. docs/values.md has the table of tags. This file does not know declared types.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime
+from decimal import Decimal
+from io import BytesIO
+from types import NoneType
+from typing import Any, NoReturn
+from uuid import UUID
+
+from cbor2 import CBORDecoder, CBORError, CBORTag
+from cbor2 import dumps as _cbor_dumps
+from cbor2 import loads as _cbor_loads
+
+DEPTH_MAX = 64
+
+READY = frozenset({NoneType, bool, int, float, str, bytes, date, UUID})
+"""Classes that are written as they are, whatever the value."""
+_KEYS = frozenset({bool, int, str, bytes, date, UUID})
+_STR = frozenset({str})
+_SET_TAG = 258
+
+
+class Misfit(Exception):
+    """A value that does not fit, on its way up through the places it is nested in."""
+
+    def __init__(self, problem: str, advice: str = "", *, wanted: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.advice = advice
+        self.wanted = wanted
+        self.path: list[str] = []  # innermost first
+
+    def place(self, root: str) -> str:
+        return root + "".join(reversed(self.path))
+
+
+def item(key: object) -> str:
+    """Returns how a key or an index is written in a path: `[3]`, `["pages"]`."""
+    return f"[{json.dumps(key, ensure_ascii=False) if isinstance(key, str) else f'{key!r:.80}'}]"
+
+
+def class_name(cls: type) -> str:
+    """Returns a class's name as people know it: `dict`, `httpx.Response`, `Order`."""
+    module = cls.__module__
+    if module in ("builtins", "__main__") or "<locals>" in cls.__qualname__:
+        return cls.__qualname__
+    return f"{module}.{cls.__qualname__}"
+
+
+def clean(value: Any, left: int = DEPTH_MAX) -> bool:
+    """Returns whether a container can be written as it is, without a copy: the usual case, and the hot path.
+
+    False says nothing but that `ready` has to look.
+    """
+    cls = type(value)
+    if not left:
+        return False
+    if cls is dict:
+        for key, inner in value.items():  # noqa: SIM110 - a generator costs more than all the rest
+            if type(key) is not str or (type(inner) not in READY and not clean(inner, left - 1)):
+                return False
+        return True
+    if cls is list or cls is tuple:
+        if READY.issuperset(map(type, value)):
+            return True
+        return all(type(inner) in READY or clean(inner, left - 1) for inner in value)
+    return False
+
+
+def ready(value: Any, left: int = DEPTH_MAX) -> Any:
+    """Returns what to give to cbor2 for a plain value; mostly the value itself.
+
+    Args:
+        value: The value.
+        left: How many levels of containers may still follow.
+
+    Raises:
+        Misfit: It is not plain, or nested too deep.
+    """
+    if type(value) in READY or clean(value, left):
+        return value
+    return _ready(value, left)
+
+
+def _ready(value: Any, left: int) -> Any:
+    cls = type(value)
+    if cls in READY:
+        return value
+    if cls is dict:
+        return _ready_dict(value, left)
+    if cls is list or cls is tuple:
+        return _ready_list(value, left)
+    if cls is set or cls is frozenset:
+        return _ready_set(value, left)
+    if cls is datetime:
+        return aware(value)
+    if cls is Decimal:
+        if value.is_finite():
+            return value
+        raise Misfit(f"is {value!r}", "Annotate it as Decimal, or pass as_type=")
+    return _refuse(value)
+
+
+def _ready_dict(value: dict[Any, Any], left: int) -> dict[Any, Any]:
+    if not left:
+        _too_deep()
+    left -= 1
+    for key in value:
+        if type(key) is not str:
+            _check_key(key)
+    result = {}
+    key = None
+    try:
+        for key, inner in value.items():
+            result[key] = _ready(inner, left)
+    except Misfit as misfit:
+        misfit.path.append(item(key))
+        raise
+    return result
+
+
+def _check_key(key: object) -> None:
+    cls = type(key)
+    if cls in _KEYS or (cls is float and key == key):
+        return
+    if cls is float:
+        raise Misfit("has NaN as a key, which can never be looked up")
+    if cls is tuple:
+        for part in key:  # type: ignore[attr-defined]
+            _check_key(part)
+        return
+    if cls is datetime:
+        aware(key)  # type: ignore[arg-type]
+        return
+    raise Misfit(f"has a {class_name(cls)} as a key", "Use str, int, bytes, UUID, date or tuples of them")
+
+
+def _ready_list(value: list[Any] | tuple[Any, ...], left: int) -> list[Any]:
+    if not left:
+        _too_deep()
+    left -= 1
+    result: list[Any] = []
+    try:
+        for inner in value:
+            result.append(_ready(inner, left))  # noqa: PERF401 - len(result) is the index of the culprit
+    except Misfit as misfit:
+        misfit.path.append(item(len(result)))
+        raise
+    return result
+
+
+def _ready_set(value: set[Any] | frozenset[Any], left: int) -> CBORTag:
+    if not left:
+        _too_deep()
+    return CBORTag(_SET_TAG, in_order([_ready(inner, left - 1) for inner in value]))
+
+
+def in_order(members: list[Any]) -> list[Any]:
+    """Returns a set's members in the order of their bytes: hash order differs from process to process."""
+    try:
+        return sorted(members, key=_cbor_dumps)
+    except UnicodeEncodeError:
+        return members  # `dumps` will say where
+
+
+def aware(value: datetime) -> datetime:
+    """Returns an aware datetime whose offset CBOR can carry. Raises Misfit for others."""
+    offset = value.utcoffset()
+    if offset is None:
+        raise Misfit("is a datetime without timezone", "Give it one (datetime.now(UTC)), annotate it, or pass as_type=")
+    if offset.microseconds or offset.seconds % 60:
+        raise Misfit("is a datetime whose UTC offset is not in whole minutes", "Convert it with .astimezone(UTC)")
+    return value
+
+
+def _too_deep() -> NoReturn:
+    raise Misfit(f"is nested more than {DEPTH_MAX} levels deep, or contains itself")
+
+
+def _refuse(value: object) -> NoReturn:
+    cls = type(value)
+    name = class_name(cls)
+    if hasattr(cls, "__dataclass_fields__") or hasattr(cls, "__attrs_attrs__") or hasattr(cls, "model_fields"):
+        raise Misfit(f"is a {name}", f"Annotate it as {cls.__name__}, or pass as_type={cls.__name__}")
+    for base in (bool, int, float, str, bytes, dict, list, tuple, set, frozenset, datetime, date, Decimal, UUID):
+        if isinstance(value, base):
+            raise Misfit(
+                f"is a {name}, a subclass of {base.__name__} that would not come back as itself",
+                f"Annotate it as {cls.__name__}, or convert it with {base.__name__}(...)",
+            )
+    raise Misfit(f"is a {name}")
+
+
+def deeper_than(value: object, left: int) -> bool:
+    """Returns whether containers, in what is about to be written, are nested more than `left` levels."""
+    if isinstance(value, CBORTag):
+        value = value.value
+    if isinstance(value, dict):
+        return not left or any(deeper_than(inner, left - 1) for inner in value.values())
+    if isinstance(value, (list, tuple)):
+        return not left or any(deeper_than(inner, left - 1) for inner in value)
+    return False
+
+
+def dumps(value: Any) -> bytes:
+    """Returns the bytes of a value that `ready` or a declared type has prepared.
+
+    Raises:
+        Misfit: A str in it has lone surrogates, which no UTF-8 can carry.
+    """
+    try:
+        return _cbor_dumps(value)
+    except UnicodeEncodeError:
+        _find_surrogate(value)
+        raise
+    except CBORError as error:
+        raise Misfit(f"cannot be written: {error}") from None
+
+
+def _find_surrogate(value: Any) -> None:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise Misfit(
+                f"has a lone surrogate at character {error.start}", 'Decode the bytes it came from without "surrogateescape"'
+            ) from None
+    elif isinstance(value, CBORTag):
+        _find_surrogate(value.value)
+    elif isinstance(value, (dict, list, tuple)):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            try:
+                _find_surrogate(key)
+                _find_surrogate(inner)
+            except Misfit as misfit:
+                misfit.path.append(item(key))
+                raise
+
+
+class _Refused(Exception):
+    pass
+
+
+def _refuse_tag(*_: object) -> NoReturn:
+    raise _Refused
+
+
+# What cbor2 reads by itself and we never write: epoch times, bigfloats, string and value references, rationals, regular
+# expressions, e-mails, IP addresses, days, complex numbers. A test goes through all tags, so a newer cbor2 adds none unseen.
+_REFUSED_TAGS = dict.fromkeys((1, 5, 25, 28, 29, 30, 35, 36, 52, 54, 100, 256, 260, 261, 43000, 55799), _refuse_tag)
+
+# cbor2 ignores what follows the first item. So the bytes are read as the first of two items, the second one known.
+_HEAD = b"\x82"
+_END = "\x03end"
+_TAIL = _cbor_dumps(_END)
+
+
+def loads(data: bytes) -> Any:
+    """Returns the plain value these bytes stand for.
+
+    Raises:
+        Misfit: They are not one CBOR item of those we write.
+    """
+    try:
+        value, end = _cbor_loads(
+            _HEAD + data + _TAIL,
+            max_depth=DEPTH_MAX + 1,
+            allow_indefinite=False,
+            semantic_decoders=_REFUSED_TAGS,
+            tag_hook=_refuse_tag,
+        )
+    except (CBORError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
+        raise Misfit(f"is {len(data):,} bytes that are not a stored value ({error})") from None
+    if end != _END or (data.endswith(_TAIL) and _ends_early(data)):
+        raise Misfit(f"is {len(data):,} bytes, with more after the end of the value")
+    return value
+
+
+def _ends_early(data: bytes) -> bool:
+    """Returns whether the first item ends before the data does, when what follows may be our own mark."""
+    decoder = CBORDecoder(BytesIO(data), max_depth=DEPTH_MAX, tag_hook=lambda tag, _: None)
+    decoder.decode()
+    try:
+        decoder.read(1)
+    except CBORError:
+        return False
+    return True
