@@ -94,7 +94,12 @@ async def test_d3_a_recorded_failure_is_raised_again_equal_in_class_text_and_fie
         await engine.crash()
         await replayed.send_event("go")
         assert await replayed.result() == await live.result()
-        assert (await live.result())[1:] == [True, 'step "declines" failed after 1 attempt: test_steps.PaymentDeclined: card 4242 declined', "4242", 1]
+        assert (await live.result())[1:] == [
+            True,
+            'step "declines" failed after 1 attempt: test_steps.PaymentDeclined: card 4242 declined',
+            "4242",
+            1,
+        ]
         assert calls == ["declines", "declines"]
 
 

@@ -82,9 +82,7 @@ class Approvals:
             raise InvalidConfig(f"approval id {id!r} is none; they read workflow/instance#name#1, and approvals.list() has them.")
         decision = {"by": _names.step_name(by, "by"), "reason": reason, "metadata": metadata}
         payload = codec.encode(decision, limit=self._engine._limits.value_bytes, where="metadata")
-        reply = await driver.reply(
-            driver.core.decide(id, self._engine._namespace, workflow, instance, name, approved, payload)
-        )
+        reply = await driver.reply(driver.core.decide(id, self._engine._namespace, workflow, instance, name, approved, payload))
         self._engine._check(reply, workflow, instance)
         return bool(reply.data)
 

@@ -221,9 +221,7 @@ async def _awaited(made: Any) -> Any:
 
 
 @types.coroutine
-def _drive(
-    coroutine: Coroutine[Any, Any, Any], context: Context, on_wait: Callable[[], None], name: str
-) -> Generator[Any, Any, Any]:
+def _drive(coroutine: Coroutine[Any, Any, Any], context: Context, on_wait: Callable[[], None], name: str) -> Generator[Any, Any, Any]:
     """Runs a coroutine in this task but in another context; says when it first waits."""
     run, send = context.run, coroutine.send
     try:

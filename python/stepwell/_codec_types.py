@@ -9,6 +9,7 @@ union, enum or literal. A type nobody can store compiles to a node that says so 
 from __future__ import annotations
 
 import collections.abc as abc
+import contextlib
 import enum
 import types
 import typing
@@ -24,6 +25,7 @@ from ._codec_plain import Misfit, aware, class_name, in_order, item, ready
 TAG = "$type"
 """The key under which a member of a union says its name."""
 
+_READ_ONLY = getattr(typing, "ReadOnly", None) or typing.Required  # 3.13
 _MICROSECOND = timedelta(microseconds=1)
 _LISTS: dict[object, tuple[type, ...]] = {
     list: (list,),
@@ -130,8 +132,7 @@ class Types:
         except TypeError:
             return self._compile(tp)
         if known is None:
-            known = self._compile(tp)
-            self._nodes[tp] = known
+            known = self._nodes[tp] = self._compile(tp)
         elif known in self._open:
             for node in self._open[self._open.index(known) :]:
                 node.deep = True
@@ -139,7 +140,8 @@ class Types:
 
     def opened(self, tp: Any, node: Node) -> None:
         """Makes a node known before its fields are compiled, which may mention it."""
-        self._nodes[tp] = node
+        with contextlib.suppress(TypeError):  # unhashable
+            self._nodes[tp] = node
         self._open.append(node)
 
     def closed(self) -> None:
@@ -147,13 +149,43 @@ class Types:
         self._open.pop()
 
     def _compile(self, tp: Any) -> Node:
+        from . import _codec_classes, _codec_unions  # both build on this file
 
         if tp is Any or tp is object:
             return _any()
         if isinstance(tp, Unresolved):
             return _unresolved(tp)
         origin = typing.get_origin(tp)
-        if hasattr(tp, "__metadata__") or origin in (typing.Required, typing.NotRequired, typing.Final):
+        if origin in (typing.Union, types.UnionType):
+            return _codec_unions.union(self, tp)
+        if origin is typing.Literal:
+            return _literal(tp)
+        if isinstance(tp, type) and tp in _SCALARS:
+            return _SCALARS[tp]()
+        container = origin or tp
+        args = typing.get_args(tp)
+        if container in _LISTS:
+            return _list(self, tp, _LISTS[container], args)
+        if container in _DICTS:
+            return _dict(self, tp, args)
+        if container in _SETS:
+            return _set(self, tp, _SETS[container], args)
+        if container is tuple:
+            return _tuple(self, tp, args)
+        if isinstance(tp, type) and issubclass(tp, enum.Enum):
+            return _enum(tp)
+        if isinstance(container, type):
+            return _codec_classes.class_node(self, tp, container) or unstorable(tp)
+        return unstorable(tp)
+
+
+def _bare(tp: Any) -> Any:
+    """Takes off what says nothing about storage: Annotated, NewType, Final, type variables, aliases."""
+    while True:
+        if tp is None:
+            return types.NoneType
+        origin = typing.get_origin(tp)
+        if hasattr(tp, "__metadata__") or origin in (typing.Required, typing.NotRequired, typing.Final, _READ_ONLY):
             tp = typing.get_args(tp)[0]
         elif isinstance(tp, typing.NewType):
             tp = tp.__supertype__

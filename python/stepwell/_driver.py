@@ -240,7 +240,9 @@ class Driver:
             if found is not None:
                 return found
         known = ", ".join(sorted(self._latest)) or "none"
-        raise InvalidConfig(f"workflow {name!r} is not registered with this engine (registered: {known}). Pass it in Engine(workflows=[…]).")
+        raise InvalidConfig(
+            f"workflow {name!r} is not registered with this engine (registered: {known}). Pass it in Engine(workflows=[…])."
+        )
 
     def version_of(self, name: str, version: str) -> Workflow[Any, Any] | None:
         """Returns the code for one version of a workflow, if it is here."""

@@ -172,9 +172,7 @@ class Engine:
         except _core.CoreError as error:
             raise _store_error(error) from None
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         driver = self._running()
         with trio.CancelScope(shield=True):
             failure = await self._shut_down(driver)
@@ -277,16 +275,12 @@ class Engine:
         _check_if_exists(if_exists)
         item = NewInstance(params, id, priority, start_at, retention, attributes)
         prepared = self._prepared(target, item)
-        reply = await driver.reply(
-            driver.core.create(self._namespace, target.name, target.version, *prepared, if_exists)
-        )
+        reply = await driver.reply(driver.core.create(self._namespace, target.name, target.version, *prepared, if_exists))
         self._check(reply, target.name, id)
         no, known_id, _, _ = reply.data
         return Instance(self, target, known_id, no)
 
-    def _prepared(
-        self, target: Workflow[Any, Any], item: NewInstance
-    ) -> tuple[str | None, bytes | None, int, int | None, bytes | None]:
+    def _prepared(self, target: Workflow[Any, Any], item: NewInstance) -> tuple[str | None, bytes | None, int, int | None, bytes | None]:
         if item.retention is not None:
             raise InvalidConfig("retention is not available in this version; leave it out.")
         return (
@@ -564,9 +558,9 @@ def _store_path(store: Any) -> str:
     if text.startswith("sqlite:///"):
         text = text.removeprefix("sqlite:///")
     elif "://" in text:
-        raise InvalidConfig(f"store {text!r} is not supported; give a path, sqlite:///path or \":memory:\".")
+        raise InvalidConfig(f'store {text!r} is not supported; give a path, sqlite:///path or ":memory:".')
     if not text or "\0" in text:
-        raise InvalidConfig(f"store {text!r} is no path; give a path, sqlite:///path or \":memory:\".")
+        raise InvalidConfig(f'store {text!r} is no path; give a path, sqlite:///path or ":memory:".')
     return text
 
 
@@ -576,7 +570,9 @@ def _registry(workflows: Iterable[Any]) -> dict[tuple[str, str], Workflow[Any, A
         if not isinstance(workflow, Workflow):
             raise InvalidConfig(f"Engine(workflows=…): {workflow!r} is not a workflow. Decorate the function with @workflow.")
         if (workflow.name, workflow.version) in registry:
-            raise InvalidConfig(f'workflow "{workflow.name}" version "{workflow.version}" is given twice. Give one another name or version.')
+            raise InvalidConfig(
+                f'workflow "{workflow.name}" version "{workflow.version}" is given twice. Give one another name or version.'
+            )
         registry[workflow.name, workflow.version] = workflow
     return registry
 

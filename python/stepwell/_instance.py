@@ -161,7 +161,9 @@ class Instance(Generic[R]):
                 return
             row = await self._engine._row(self.workflow, self.id, payloads=False)
             if STATUSES[row[5]].is_final:
-                raise InvalidState(f'{self.workflow}/{self.id} is {STATUSES[row[5]].value}; "{name}" was recorded {done} times', status=STATUSES[row[5]])
+                raise InvalidState(
+                    f'{self.workflow}/{self.id} is {STATUSES[row[5]].value}; "{name}" was recorded {done} times', status=STATUSES[row[5]]
+                )
             await changed.wait()
 
     async def send_event(self, type: str, payload: Any = None, *, dedup_id: str | None = None) -> None:
@@ -185,9 +187,7 @@ class Instance(Generic[R]):
         limit = self._workflow.value_bytes or self._engine._limits.value_bytes
         stored = None if payload is None else codec.encode(payload, limit=limit, where="payload")
         dedup = None if dedup_id is None else _names.step_name(dedup_id, "dedup_id")
-        reply = await driver.reply(
-            driver.core.send_event(self._engine._namespace, self.workflow, self.id, kind, stored, dedup)
-        )
+        reply = await driver.reply(driver.core.send_event(self._engine._namespace, self.workflow, self.id, kind, stored, dedup))
         self._engine._check(reply, self.workflow, self.id)
 
     async def resume(self) -> None:
@@ -273,9 +273,7 @@ def _record(record: Any, workflow: Workflow[Any, Any]) -> StepRecord:
         except (Undecodable, StepwellError):
             output = payload
     ref = StepRef(name, count, key, KINDS[kind], branch)
-    return StepRecord(
-        KINDS[kind], name, key, count, branch, attempt, VERDICTS[verdict], from_us(started), from_us(at), output, error, ref
-    )
+    return StepRecord(KINDS[kind], name, key, count, branch, attempt, VERDICTS[verdict], from_us(started), from_us(at), output, error, ref)
 
 
 def _waiting(wait: Any) -> StepRecord:

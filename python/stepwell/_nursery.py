@@ -76,9 +76,7 @@ class StepNursery:
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
         try:
             return await self._manager.__aexit__(kind, error, trace)
         finally:
@@ -107,9 +105,7 @@ class StepNursery:
         """
         assert self._nursery is not None
         if self._started >= BRANCHES_MAX:
-            raise LimitReached(
-                f'nursery "{self._name}" has started {BRANCHES_MAX:,} branches', limit="branches", value=BRANCHES_MAX
-            )
+            raise LimitReached(f'nursery "{self._name}" has started {BRANCHES_MAX:,} branches', limit="branches", value=BRANCHES_MAX)
         branch = self._parent.child(self._name, self._occurrence, self._started)
         self._started += 1
         started: Started[T] = Started(branch.path)

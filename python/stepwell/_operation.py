@@ -259,9 +259,7 @@ class StepOperation(Operation):
         until = runner.port.now() + delay
         payload = codec.encode(describe(error, step=name, attempts=attempt))
         _, _, _, key, count = self.identity
-        number = runner.port.retry(
-            runner.no, runner.incarnation, self.branch, name, key, count, attempt, self._started_at, payload, until
-        )
+        number = runner.port.retry(runner.no, runner.incarnation, self.branch, name, key, count, attempt, self._started_at, payload, until)
         return number, until
 
     async def _delay(self, number: int, until: int) -> None:

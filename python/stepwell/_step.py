@@ -76,44 +76,6 @@ class Pending(Generic[T]):
         return self._begin(*self._args).__await__()  # type: ignore[no-any-return]  # each begin is a method of Step
 
 
-class Child(Generic[R]):
-    """A child instance, as its parent's body sees it. What its methods do is recorded in the parent.
-
-    Attributes:
-        id: The child's id.
-        workflow: Name of its workflow.
-    """
-
-    __slots__ = ("_step", "_workflow", "id")
-
-    def __init__(self, step: Step, workflow: Workflow[Any, R], id: str) -> None:
-        self._step = step
-        self._workflow = workflow
-        self.id = id
-
-    @property
-    def workflow(self) -> str:
-        """Name of the child's workflow."""
-        return self._workflow.name
-
-    def __repr__(self) -> str:
-        return f"<child {self.workflow}/{self.id}>"
-
-    def result(self) -> Awaitable[R]:
-        """Waits, without a slot, until the child has ended; returns its output.
-
-        Raises:
-            InstanceErrored: The child errored.
-            InstanceTerminated: It was terminated.
-            InstanceNotFound: There is no such instance (any more).
-        """
-        return self._step._result(self._workflow, self.id)
-
-    def send_event(self, type: str, payload: Any = None) -> Awaitable[None]:
-        """Sends the child an event, once. Errors as `Step.send_event`."""
-        return self._step.send_event(self._workflow, self.id, type, payload)
-
-
 class Step:
     """The durable primitives of one instance. The first argument of every workflow body.
 
@@ -277,9 +239,7 @@ class Step:
         keys = [None if key is None else _names.step_name(key(item), "key") for item in items]
         if key is not None and len(set(keys)) < len(keys):
             raise InvalidConfig(f'step.each "{name}": two items have the same key; give every item its own.')
-        work = [
-            (branch.child(name, occurrence, i, k), item) for i, (item, k) in enumerate(zip(items, keys, strict=True))
-        ]
+        work = [(branch.child(name, occurrence, i, k), item) for i, (item, k) in enumerate(zip(items, keys, strict=True))]
         return await Each(self._runner, fn, work, concurrency, on_error).perform()
 
     def open_nursery(self, name: str | None = None) -> StepNursery:
@@ -326,16 +286,6 @@ class Step:
         label = _names.step_name(name if name is not None else "sleep")
         return Pending(self._runner, self._slept, branch, label, until)
 
-    async def _slept(self, branch: Branch, name: str, until: Callable[[], int]) -> None:
-        runner, identity = self._runner, self._identify(branch, _replay.SLEEP, name, None)
-        if until() - runner.port.now() > WAIT_MAX_US:
-            raise InvalidConfig(f'sleep_until "{name}" is more than 365 days ahead; sleep in a loop.')
-        deadline = until()
-        await runner.perform(
-            WaitOperation(runner, identity, deadline,
-                          lambda: runner.port.sleep(runner.no, runner.incarnation, branch.path, name, identity[4], deadline))
-        )  # fmt: skip
-
     def wait_for_event(
         self, *types: str, timeout: Duration | None = None, name: str | None = None, as_type: Any = None
     ) -> Awaitable[Event[Any]]:
@@ -361,23 +311,6 @@ class Step:
         us = WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
         return Pending(self._runner, self._event, branch, label, kinds, us, as_type)
 
-    async def _event(self, branch: Branch, name: str, types: list[str], us: int, as_type: Any) -> Event[Any]:
-        runner, identity = self._runner, self._identify(branch, _replay.EVENT, name, None)
-        until = runner.port.now() + us
-        outcome = await runner.perform(
-            WaitOperation(runner, identity, until,
-                          lambda: runner.port.wait_event(runner.no, runner.incarnation, branch.path, name, identity[4], types, until))
-        )  # fmt: skip
-        if outcome.verdict == _replay.TIMED_OUT:
-            raise EventTimeout(f'no event "{name}" came to {runner.workflow.name}/{runner.id} in time')
-        assert outcome.type is not None
-        try:
-            payload = None if outcome.payload is None else codec.plan(Any if as_type is None else as_type).decode(outcome.payload)
-        except Undecodable as error:
-            raw = codec.decode(outcome.payload) if outcome.payload is not None else None
-            raise InvalidPayload(f'event "{outcome.type}" of {runner.workflow.name}/{runner.id}: {error}', payload=raw) from None
-        return Event(outcome.type, payload, from_us(outcome.at))
-
     def wait_for_approval(
         self, name: str, *, detail: Any = None, timeout: Duration | None = "7 days", as_type: Any = None
     ) -> Awaitable[Approval]:
@@ -400,28 +333,6 @@ class Step:
         us = WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
         stored = None if detail is None else codec.encode(detail, limit=self._runner.value_bytes, where="detail")
         return Pending(self._runner, self._approval, branch, label, stored, us, as_type)
-
-    async def _approval(self, branch: Branch, name: str, detail: bytes | None, us: int, as_type: Any) -> Approval:
-        runner, identity = self._runner, self._identify(branch, _replay.APPROVAL, name, None)
-        until, place = runner.port.now() + us, f"{branch.path}/{name}" if branch.path else name
-        approval_id = f"{runner.workflow.name}/{runner.id}#{place}#{identity[4]}"
-        outcome = await runner.perform(
-            WaitOperation(runner, identity, until,
-                          lambda: runner.port.wait_approval(
-                              runner.no, runner.incarnation, branch.path, name, identity[4], approval_id, detail, until))
-        )  # fmt: skip
-        if outcome.verdict == _replay.TIMED_OUT:
-            raise ApprovalTimeout(f'nobody decided on "{name}" of {runner.workflow.name}/{runner.id} in time')
-        decision = codec.decode(outcome.payload) if outcome.payload is not None else {}
-        by, reason, metadata = decision.get("by", ""), decision.get("reason"), decision.get("metadata")
-        if outcome.type != "approved":
-            raise Rejected(
-                f'"{name}" of {runner.workflow.name}/{runner.id} was rejected by {by}' + (f": {reason}" if reason else ""),
-                by=by, reason=reason, metadata=metadata,
-            )  # fmt: skip
-        if as_type is not None and metadata is not None:
-            metadata = codec.plan(as_type).decode(codec.encode(metadata))
-        return Approval(by, reason, metadata, from_us(outcome.at))
 
     # Children and other instances.
 
@@ -453,20 +364,6 @@ class Step:
         label = _names.step_name(name if name is not None else target.name)
         return Pending(self._runner, self._create, branch, label, target, stored, extra, child_id)
 
-    async def _create(
-        self, branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, attributes: bytes | None, id: str | None
-    ) -> Child[R]:
-        runner, identity = self._runner, self._identify(branch, _replay.CREATE, name, None)
-        child_id = id or self._child_id(identity)
-        port, path = runner.port, branch.path
-        outcome = await runner.perform(
-            TicketOperation(runner, identity, lambda: port.create_child(
-                runner.no, runner.incarnation, path, name, identity[4], target.name, target.version, child_id,
-                params, attributes, codec.encode(child_id)))
-        )  # fmt: skip
-        self._raise_if_taken(outcome, target, child_id)
-        return Child(self, target, codec.decode(outcome.payload) if outcome.payload else child_id)
-
     def create_batch(self, workflow: Workflow[Any, R] | str, items: Sequence[Any], *, name: str | None = None) -> Awaitable[list[Child[R]]]:
         """Creates thousands of children as one record: all of them or none.
 
@@ -487,26 +384,6 @@ class Step:
         prepared = [self._item(target, item) for item in items]
         label = _names.step_name(name if name is not None else target.name)
         return Pending(self._runner, self._create_batch, branch, label, target, prepared)
-
-    def _item(self, target: Workflow[Any, Any], item: Any) -> tuple[str | None, bytes | None, bytes | None]:
-        if not isinstance(item, NewInstance):
-            return None, self._params(target, item), None
-        extra = codec.encode(_names.attributes(item.attributes)) if item.attributes else None
-        return (None if item.id is None else _names.instance_id(item.id)), self._params(target, item.params), extra
-
-    async def _create_batch(
-        self, branch: Branch, name: str, target: Workflow[Any, R], prepared: list[tuple[str | None, bytes | None, bytes | None]]
-    ) -> list[Child[R]]:
-        runner, identity = self._runner, self._identify(branch, _replay.CREATE_BATCH, name, None)
-        base = self._child_id(identity)
-        items = [(id or f"{base}.{index}", params, attributes) for index, (id, params, attributes) in enumerate(prepared)]
-        port, path = runner.port, branch.path
-        outcome = await runner.perform(
-            TicketOperation(runner, identity, lambda: port.create_children(
-                runner.no, runner.incarnation, path, name, identity[4], target.name, target.version, items, codec.encode(len(items))))
-        )  # fmt: skip
-        self._raise_if_taken(outcome, target, base)
-        return [Child(self, target, id) for id, _, _ in items]
 
     def call(self, workflow: Workflow[Any, R] | str, params: Any = None, *, id: str | None = None, name: str | None = None) -> Awaitable[R]:
         """Creates a child and waits for its output, without a slot. It is terminated with this instance.
@@ -531,23 +408,8 @@ class Step:
         label = _names.step_name(name if name is not None else target.name)
         return Pending(self._runner, self._call, branch, label, target, stored, child_id)
 
-    async def _call(self, branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, id: str | None) -> R:
-        runner, identity = self._runner, self._identify(branch, _replay.CALL, name, None)
-        child_id = id or self._child_id(identity)
-        return self._child_output(target, child_id, await runner.perform(
-            WaitOperation(runner, identity, _FOREVER, lambda: runner.port.call(
-                runner.no, runner.incarnation, branch.path, name, identity[4], target.name, target.version, child_id, params))
-        ))  # fmt: skip
-
     def _result(self, target: Workflow[Any, R], child_id: str) -> Awaitable[R]:
         return Pending(self._runner, self._awaited, self._branch("result"), child_id, target)
-
-    async def _awaited(self, branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
-        runner, identity = self._runner, self._identify(branch, _replay.RESULT, child_id, None)
-        return self._child_output(target, child_id, await runner.perform(
-            WaitOperation(runner, identity, _FOREVER, lambda: runner.port.wait_child(
-                runner.no, runner.incarnation, branch.path, child_id, identity[4], target.name, child_id))
-        ))  # fmt: skip
 
     def send_event(
         self, workflow: Workflow[Any, Any] | str, id: str, type: str, payload: Any = None, *, name: str | None = None
@@ -573,17 +435,6 @@ class Step:
         stored = None if payload is None else codec.encode(payload, limit=self._runner.value_bytes, where="payload")
         label = _names.step_name(name if name is not None else kind)
         return Pending(self._runner, self._send, branch, label, target, receiver, kind, stored)
-
-    async def _send(self, branch: Branch, name: str, target: str, id: str, type: str, payload: bytes | None) -> None:
-        runner, identity = self._runner, self._identify(branch, _replay.SEND, name, None)
-        outcome = await runner.perform(
-            TicketOperation(runner, identity, lambda: runner.port.send(
-                runner.no, runner.incarnation, branch.path, name, identity[4], target, id, type, payload))
-        )  # fmt: skip
-        if outcome.verdict != _replay.OK:
-            if outcome.type == "not_found":
-                raise InstanceNotFound(f'no instance "{id}" of "{target}"', workflow=target, id=id)
-            raise InvalidState(f'instance "{id}" of "{target}" takes no events any more', status=None)
 
     # What replays without being stored.
 
@@ -651,57 +502,13 @@ class Step:
             raise InvalidName(f"step.{method} was given a lambda, which has no name of its own. Pass name=.")
         return plan, _names.step_name(chosen)
 
-    def _identify(self, branch: Branch, kind: int, name: str, key: str | None) -> Identity:
-        if key is None:
-            return (kind, branch.path, name, None, branch.occurrence(kind, name))
-        _names.step_name(key, "key")
-        if (kind, name, key) in self._runner.keys:
-            raise InvalidConfig(f'step "{name}" with key {key!r} was begun before in this instance; a key names one step.')
-        self._runner.keys.add((kind, name, key))
-        return (kind, "", name, key, 1)
-
     def _workflow(self, workflow: Any) -> Workflow[Any, Any]:
         return self._runner.port.registered(workflow)
 
     def _params(self, target: Workflow[Any, Any], params: Any) -> bytes | None:
         return encode_params(target, params, self._runner.value_bytes)
 
-    def _child_id(self, identity: Identity) -> str:
-        return str(uuid.uuid5(_CHILDREN, f"{self._runner.seed}|{identity}"))
-
-    def _raise_if_taken(self, outcome: Outcome, target: Workflow[Any, Any], id: str) -> None:
-        if outcome.verdict != _replay.OK:
-            raise InstanceExists(f'instance "{id}" of "{target.name}" already exists. Pass another id.', workflow=target.name, id=id)
-
-    def _child_output(self, target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
-        if outcome.verdict == _replay.OK:
-            return None if outcome.payload is None else target.output.decode(outcome.payload)  # type: ignore[return-value]  # R is None then
-        if outcome.type == "not_found":
-            raise InstanceNotFound(f'no instance "{id}" of "{target.name}"', workflow=target.name, id=id)
-        if outcome.type == "exists":
-            self._raise_if_taken(outcome, target, id)
-        info = error_info(codec.decode(outcome.payload)) if outcome.payload is not None else None
-        kind = InstanceTerminated if outcome.type == "terminated" else InstanceErrored
-        raise kind(f"{target.name}/{id} {'was terminated' if kind is InstanceTerminated else 'failed'}" + (f": {info.type}: {info.message}" if info else ""), error=info)
-
-
-def encode_params(target: Workflow[Any, Any], params: Any, limit: int) -> bytes | None:
-    """Encodes what an instance starts with.
-
-    Raises:
-        InvalidConfig: The workflow takes none, and some were given.
-        NotSerializable: They cannot be stored.
-        TooLarge: They are over the limit.
-    """
-    if not target.takes_params:
-        if params is not None:
-            raise InvalidConfig(f'workflow "{target.name}" takes no params: it is declared as (step).')
-        return None
-    return target.params.encode(params, limit=target.value_bytes or limit, where="params")
-
-
 _MAP, _EACH = -2, -3
-_FOREVER = 1 << 62
 
 
 def _not_a_function(method: str, given: Any) -> str:
@@ -728,5 +535,3 @@ class _BodyLog(logging.LoggerAdapter[logging.Logger]):
 
     def isEnabledFor(self, level: int) -> bool:
         return not self._runner.replaying and self.logger.isEnabledFor(level)
-
-

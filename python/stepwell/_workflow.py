@@ -89,9 +89,7 @@ def _positional(fn: Callable[..., Any]) -> int:
     parameters = inspect.signature(fn).parameters.values()
     count = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
     if count not in (1, 2) or any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
-        raise InvalidConfig(
-            f"{fn.__qualname__}: a workflow takes (step) or (step, params). Put several params into a dataclass or dict."
-        )
+        raise InvalidConfig(f"{fn.__qualname__}: a workflow takes (step) or (step, params). Put several params into a dataclass or dict.")
     return count
 
 

@@ -1,0 +1,290 @@
+"""An exception as stored data, and stored data as an exception.
+
+`describe` is what is recorded of an exception that leaves a step: plain data only. `revive` makes of it
+what the body catches: an object of a class derived from `StepFailed` and from the class the step
+raised, so that `except PaymentDeclined:` works. Live as on replay the body gets the revived one, never
+the original, so that both are equal in class, text and fields (D3).
+
+A stored name is only ever looked up: among classes of exceptions, in modules that are loaded. Nothing
+is imported, and no code of such a class runs: not __init__, __new__, __setattr__ or __init_subclass__.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback as traceback_module
+from types import BuiltinFunctionType, ModuleType, new_class
+from typing import Any, cast
+
+from . import _errors
+from ._codec import Codec
+from ._errors import ErrorInfo, StepFailed, StepwellError
+
+MESSAGE_MAX = 16_384
+TRACEBACK_MAX = 65_536
+FIELDS_BYTES_MAX = 8_192
+
+# What C classes keep outside vars().
+_BUILTIN_MEMBERS: dict[type[BaseException], tuple[str, ...]] = {
+    OSError: ("errno", "strerror", "filename", "filename2"),
+    ImportError: ("name", "path"),
+    AttributeError: ("name",),
+    NameError: ("name",),
+    UnicodeDecodeError: ("encoding", "object", "start", "end", "reason"),
+    UnicodeEncodeError: ("encoding", "object", "start", "end", "reason"),
+    UnicodeTranslateError: ("object", "start", "end", "reason"),
+    SyntaxError: ("msg", "filename", "lineno", "offset", "text", "end_lineno", "end_offset", "print_file_and_line"),
+}
+_OWN = frozenset(StepFailed.__annotations__)
+_PLAIN_ONLY = (StopIteration, StopAsyncIteration, BaseExceptionGroup)
+
+# Around whatever a class defines under these names.
+_ARGS = vars(BaseException)["args"]
+_DICT = vars(BaseException)["__dict__"]
+
+_log = logging.getLogger("stepwell")
+_codec = Codec()
+_classes: dict[type, type[StepFailed]] = {}
+_originals: dict[type, type] = {}
+_warned: set[str] = set()
+
+
+def describe(exc: BaseException, *, step: str, attempts: int, traceback: bool = True) -> dict[str, Any]:
+    """Returns what is recorded of an exception that left a step, as plain data. Never raises.
+
+    Args:
+        exc: The exception of the last attempt.
+        step: Name of the step.
+        attempts: How many attempts were made.
+        traceback: Whether to keep the traceback's text.
+    """
+    cls = _original(type(exc))
+    return {
+        "module": _module(cls),
+        "class": cls.__qualname__,
+        "message": _message(exc),
+        "step": step,
+        "attempts": attempts,
+        "traceback": _traceback(exc) if traceback else "",
+        **_members(exc),
+    }
+
+
+def revive(record: dict[str, Any]) -> StepFailed:
+    """Returns the exception that a record stands for, to be raised into the body. Never raises."""
+    cls = _revived_class(str(record.get("module", "")), str(record.get("class", "")))
+    exc = _new(cls)
+    _ARGS.__set__(exc, tuple(record.get("args") or (record.get("message", ""),)))
+    members = _DICT.__get__(exc)
+    members.update(record.get("fields") or {})
+    for name, value in (record.get("builtin") or {}).items():
+        _set_builtin(exc, name, value)
+    info = error_info(record)
+    members.update(step=info.step or "", attempts=info.attempts or 0, type=info.type, message=info.message, traceback=info.traceback)
+    return exc
+
+
+def error_info(record: dict[str, Any]) -> ErrorInfo:
+    """Returns a record as `ErrorInfo`: data, nothing looked up."""
+    module, name = record.get("module", ""), record.get("class", "")
+    return ErrorInfo(
+        type=name if module in ("", "builtins") else f"{module}.{name}",
+        message=record.get("message", ""),
+        step=record.get("step"),
+        attempts=record.get("attempts"),
+        traceback=record.get("traceback", ""),
+    )
+
+
+def describe_body(exc: BaseException) -> dict[str, Any]:
+    """Returns what is recorded of an exception that left the body, as plain data. Never raises.
+
+    A `StepFailed` keeps its step and attempts. The tree of a group is its message, and a nested list of
+    [type, message, [members]] as `errors`.
+    """
+    if isinstance(exc, StepFailed) and exc.__dict__.get("step"):
+        record = describe(exc, step=exc.__dict__["step"], attempts=exc.__dict__.get("attempts", 0))
+        record["traceback"] = _cut(exc.__dict__.get("traceback") or record["traceback"], TRACEBACK_MAX)
+        return record
+    record = describe(exc, step="", attempts=0)
+    record["step"] = record["attempts"] = None
+    if isinstance(exc, BaseExceptionGroup):
+        record["errors"] = _tree(exc, 0)[2]
+        lines = [record["message"], *_lines(record["errors"], 1)]
+        record["message"] = _cut("\n".join(lines), MESSAGE_MAX)
+    return record
+
+
+def _tree(exc: BaseException, depth: int) -> list[Any]:
+    inner: list[Any] = []
+    if isinstance(exc, BaseExceptionGroup) and depth < 16:
+        inner = [_tree(member, depth + 1) for member in exc.exceptions[:100]]
+    return [_type(exc), _cut(_text(exc), 1_000), inner]
+
+
+def _lines(errors: list[Any], depth: int) -> list[str]:
+    lines = []
+    for type_, message, inner in errors:
+        head = message.partition("\n")[0]
+        # A failed step's own text says its type already.
+        lines.append("  " * depth + (head if head.startswith('step "') else f"{type_}: {head}" if head else type_))
+        lines += _lines(inner, depth + 1)
+    return lines
+
+
+def _type(exc: BaseException) -> str:
+    cls = _original(type(exc))
+    module = _module(cls)
+    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
+
+
+def _original(cls: type) -> type:
+    """The class a step raised, for one that `_combine` made."""
+    return _originals.get(cls, cls)
+
+
+def _module(cls: type) -> str:
+    # Where people import our errors from, so that stored data does not depend on our files.
+    module = str(cls.__module__)
+    return "stepwell" if module == _errors.__name__ else module
+
+
+def _message(exc: BaseException) -> str:
+    if isinstance(exc, StepFailed) and isinstance(exc.__dict__.get("message"), str):
+        return _cut(exc.__dict__["message"], MESSAGE_MAX)
+    return _cut(_text(exc), MESSAGE_MAX)
+
+
+def _text(exc: BaseException) -> str:
+    try:
+        return str(exc)
+    except BaseException as error:  # a user's __str__ may do anything
+        return f"<its __str__ raised {type(error).__name__}>"
+
+
+def _traceback(exc: BaseException) -> str:
+    try:
+        return _cut("".join(traceback_module.format_exception(exc)), TRACEBACK_MAX)
+    except BaseException as error:
+        return f"<no traceback: formatting it raised {type(error).__name__}>"
+
+
+def _cut(text: str, limit: int) -> str:
+    """Keeps head and tail of a long text, and only what UTF-8 can carry."""
+    if len(text) > limit:
+        half = limit // 2
+        text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _members(exc: BaseException) -> dict[str, Any]:
+    """What of an exception's args and attributes is plain data, as it comes back from the store; 8 KiB together."""
+    left = FIELDS_BYTES_MAX
+    found: dict[str, Any] = {}
+    args, size = _stored(list(_ARGS.__get__(exc)), left)
+    if size and not (isinstance(exc, StepFailed) and _ARGS.__get__(exc) == (exc.__dict__.get("message"),)):
+        found["args"] = args
+        left -= size
+    sources = [("builtin", _builtin_members(exc)), ("fields", _fields(exc))]
+    for kind, members in sources:
+        for name, value in members.items():
+            stored, size = _stored(value, left - len(name.encode("utf-8", "replace")))
+            if size:
+                found.setdefault(kind, {})[name] = stored
+                left -= size + len(name)
+    return found
+
+
+def _stored(value: Any, limit: int) -> tuple[Any, int]:
+    """Returns a value as the store will give it back, and its size; size 0 if it cannot be stored."""
+    try:
+        data = _codec.encode(value, limit=max(limit, 0))
+        return _codec.decode(data), len(data)
+    except Exception:
+        return None, 0
+
+
+def _fields(exc: BaseException) -> dict[str, Any]:
+    members = _DICT.__get__(exc)
+    return {name: value for name, value in members.items() if name.isidentifier() and name not in _OWN and name[:2] != "__"}
+
+
+def _builtin_members(exc: BaseException) -> dict[str, Any]:
+    found = {}
+    for cls, names in _BUILTIN_MEMBERS.items():
+        if isinstance(exc, cls):
+            for name in names:
+                try:
+                    value = vars(cls)[name].__get__(exc)
+                except Exception:
+                    continue
+                if value is not None:
+                    found[name] = value
+    return found
+
+
+def _set_builtin(exc: BaseException, name: str, value: Any) -> None:
+    for cls, names in _BUILTIN_MEMBERS.items():
+        if isinstance(exc, cls) and name in names:
+            try:
+                vars(cls)[name].__set__(exc, value)
+            except Exception:
+                return
+
+
+def _revived_class(module: str, name: str) -> type[StepFailed]:
+    original = _find(module, name)
+    if original is None:
+        if "<locals>" in name:
+            cure = "is defined inside a function: define it at module level"
+        else:
+            cure = "is not in a loaded module under that name: import its module where the workflow is defined"
+        return _plain(f"{module}.{name}", cure)
+    if issubclass(original, StepFailed):
+        return original
+    known = _classes.get(original)
+    if known is not None:
+        return known
+    if issubclass(original, _PLAIN_ONLY) or not issubclass(original, Exception):
+        return _plain(f"{module}.{name}", "cannot be raised into a body as itself: raise an exception class of your own in the step")
+    try:
+        made: Any = new_class(original.__name__, (StepFailed, original), {}, lambda names: names.update(__module__=original.__module__))
+        made.__qualname__ = original.__qualname__
+        _new(made)
+    except Exception as error:
+        return _plain(f"{module}.{name}", f"cannot be combined with StepFailed ({error}): derive it from Exception alone")
+    _classes[original], _originals[made] = made, original
+    return cast(type[StepFailed], made)
+
+
+def _plain(name: str, cure: str) -> type[StepFailed]:
+    if name not in _warned:
+        _warned.add(name)
+        _log.warning("a step raised %s, which `except` clauses in the body will see as plain StepFailed: it %s", name, cure)
+    return StepFailed
+
+
+def _find(module: str, name: str) -> type[BaseException] | None:
+    """Looks a class up by name in loaded modules: no import, no module's __getattr__, no descriptor."""
+    if module == "stepwell":
+        found: Any = vars(_errors).get(name) if name in _errors.__all__ else None
+        return found if isinstance(found, type) and issubclass(found, StepwellError) else None
+    holder: Any = sys.modules.get(module)
+    if type(holder) is not ModuleType:
+        return None
+    for part in name.split("."):
+        holder = type.__getattribute__(holder, "__dict__").get(part) if isinstance(holder, type) else vars(holder).get(part)
+        if not isinstance(holder, type):
+            return None
+    return holder if issubclass(holder, BaseException) else None
+
+
+def _new(cls: type[StepFailed]) -> StepFailed:
+    """Makes an object without calling anything written in Python: the first __new__ of a C class."""
+    for base in cls.__mro__:
+        new = vars(base).get("__new__")
+        if isinstance(new, BuiltinFunctionType):
+            exc: StepFailed = new(cls)
+            return exc
+    raise AssertionError(f"{cls} has no __new__")

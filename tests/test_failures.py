@@ -1,0 +1,297 @@
+"""Recorded failures: caught as what the step raised, equal live and on replay, and no code of the class runs."""
+
+import logging
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stepwell import _failures
+from stepwell._codec import Codec
+from stepwell._errors import (
+    InstanceNotFound,
+    NonRetryableError,
+    NotSerializable,
+    StepFailed,
+    StepTimeout,
+    TooLarge,
+)
+from stepwell._failures import describe, describe_body, error_info, revive
+
+codec = Codec()
+
+
+class PaymentDeclined(Exception):
+    retry_in: int
+
+    def __init__(self, reason: str, *, code: int) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.handle = object()
+        self.pair = (1, 2)
+
+
+class CardExpired(PaymentDeclined):
+    pass
+
+
+def forbidden(*_: Any, **__: Any) -> Any:
+    raise AssertionError("code of the class ran")
+
+
+class Jealous(Exception):
+    __slots__ = ("slot",)
+    armed = False
+
+    def __new__(cls, *args: Any) -> "Jealous":
+        return forbidden() if cls.armed else super().__new__(cls)
+
+    def __init_subclass__(cls) -> None:
+        forbidden()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self.armed:
+            forbidden()
+        super().__setattr__(name, value)
+
+    def __init__(self) -> None:
+        if self.armed:
+            forbidden()
+
+
+class Outer:
+    class Inner(ValueError):
+        pass
+
+
+class Rude(Exception):
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+    __repr__ = __str__
+
+
+def raised(exc: BaseException) -> BaseException:
+    try:
+        raise exc
+    except BaseException as caught:
+        return caught
+
+
+def stored(exc: BaseException, step: str = "fetch", attempts: int = 3) -> StepFailed:
+    record = describe(raised(exc), step=step, attempts=attempts)
+    replayed = codec.decode(codec.encode(record))
+    assert replayed == record
+    return revive(replayed)
+
+
+def test_the_class_the_step_raised_is_caught() -> None:
+    error = stored(CardExpired("card expired", code=5))
+    assert isinstance(error, CardExpired)
+    assert isinstance(error, PaymentDeclined)
+    assert isinstance(error, StepFailed)
+    assert type(error).__name__ == "CardExpired"
+    assert str(error) == 'step "fetch" failed after 3 attempts: CardExpired: card expired'
+    assert (error.step, error.attempts, error.type, error.message) == ("fetch", 3, "test_failures.CardExpired", "card expired")
+    assert error.args == ("card expired",)
+    assert "raise exc\ntest_failures.CardExpired: card expired" in error.traceback
+
+
+def test_d3_live_and_replayed_are_equal_in_class_text_and_fields() -> None:
+    record = describe(raised(PaymentDeclined("no", code=5)), step="charge", attempts=1)
+    live, replayed = revive(record), revive(codec.decode(codec.encode(record)))
+    assert type(live) is type(replayed)
+    assert str(live) == str(replayed)
+    assert vars(live) == vars(replayed)
+    assert live.args == replayed.args
+
+
+def test_members_that_can_be_stored_come_along_and_others_say_so() -> None:
+    error: Any = stored(PaymentDeclined("no", code=5))
+    assert error.code == 5
+    assert error.pair == [1, 2]
+    for name in ("handle", "retry_in"):
+        with pytest.raises(AttributeError, match=f'PaymentDeclined of step "fetch": attribute "{name}" was not recorded'):
+            getattr(error, name)
+    assert getattr(error, "handle", None) is None
+
+
+def test_members_have_8_kib_together() -> None:
+    error = PaymentDeclined("no", code=5)
+    vars(error).update({f"m{n}": "x" * 3000 for n in range(4)} | {"small": 1})
+    record = describe(error, step="s", attempts=1)
+    assert set(record["fields"]) == {"code", "pair", "m0", "m1", "small"}
+    assert len(codec.encode(record["fields"])) <= 8192
+
+
+def test_members_of_builtin_classes_come_along() -> None:
+    error = stored(FileNotFoundError(2, "No such file", "a.txt"))
+    assert isinstance(error, FileNotFoundError)
+    assert (error.errno, error.strerror, error.filename) == (2, "No such file", "a.txt")
+    assert error.type == "FileNotFoundError"
+    assert str(error) == "step \"fetch\" failed after 3 attempts: FileNotFoundError: [Errno 2] No such file: 'a.txt'"
+    broken: Any = stored(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"))
+    assert (broken.object, broken.start, broken.reason) == (b"\xff", 0, "bad")
+    key = stored(KeyError("k"))
+    assert isinstance(key, KeyError)
+    assert key.args == ("k",)
+
+
+def test_no_code_of_the_class_runs() -> None:
+    record = describe(Jealous(), step="s", attempts=1)
+    Jealous.armed = True
+    try:
+        assert isinstance(revive(record), Jealous)
+    finally:
+        Jealous.armed = False
+
+
+def test_nothing_is_imported_and_only_exceptions_are_found(caplog: pytest.LogCaptureFixture) -> None:
+    sys.modules.pop("this", None)
+    sys.modules.pop("antigravity", None)
+    names = [
+        ("antigravity", "fly"), ("os", "system"), ("os", "_Environ"), ("builtins", "eval"),
+        ("builtins", "KeyboardInterrupt"), ("builtins", "int"),
+        ("", ""), ("test_failures", "Outer"), ("test_failures", "Outer.Missing"),
+        ("test_failures", "Outer.__class__"), ("stepwell", "Codec"),
+        ("builtins", "SystemExit"), ("builtins", "GeneratorExit"),
+    ]  # fmt: skip
+    for module, name in names:
+        error = revive({"module": module, "class": name, "message": "m", "step": "s", "attempts": 1})
+        assert type(error) is StepFailed
+        assert error.message == "m"
+    assert "antigravity" not in sys.modules
+    assert isinstance(stored(Outer.Inner("x")), Outer.Inner)
+
+
+def make_local() -> Exception:
+    class Local(Exception):
+        pass
+
+    return Local("x")
+
+
+@pytest.mark.parametrize(
+    ("exc", "cure"),
+    [
+        (make_local(), "define it at module level"),
+        (StopIteration("x"), "raise an exception class of your own"),
+        (StopAsyncIteration("x"), "raise an exception class of your own"),
+        (GeneratorExit("x"), "raise an exception class of your own"),
+        (ExceptionGroup("x", [ValueError("a")]), "raise an exception class of your own"),
+    ],
+)
+def test_what_cannot_be_combined_is_plain_with_one_warning(exc: BaseException, cure: str, caplog: pytest.LogCaptureFixture) -> None:
+    _failures._warned.clear()
+    with caplog.at_level(logging.WARNING, "stepwell"):
+        for _ in range(3):
+            assert type(stored(exc)) is StepFailed
+    assert len(caplog.records) == 1
+    assert type(exc).__qualname__ in caplog.text
+    assert cure in caplog.text
+    assert stored(exc).type.endswith(type(exc).__qualname__)
+
+
+def test_our_own_errors_are_step_failures_too() -> None:
+    for exc in (NotSerializable("x", path="result[0]"), TooLarge("x", limit=5), NonRetryableError("x"), InstanceNotFound("x", id="i")):
+        error = stored(exc)
+        assert isinstance(error, type(exc))
+        assert isinstance(error, StepFailed)
+        assert error.type == f"stepwell.{type(exc).__name__}"
+    assert stored(NotSerializable("x", path="result[0]")).path == "result[0]"
+    timeout = stored(StepTimeout("no answer within 10 minutes"))
+    assert type(timeout) is StepTimeout
+    assert isinstance(timeout, TimeoutError)
+    assert str(timeout) == 'step "fetch" failed after 3 attempts: StepTimeout: no answer within 10 minutes'
+
+
+def test_a_failure_raised_again_by_another_step_keeps_its_class() -> None:
+    once = stored(PaymentDeclined("no", code=5))
+    twice = stored(once, step="outer", attempts=1)
+    assert type(twice) is type(once)
+    assert str(twice) == 'step "outer" failed after 1 attempt: PaymentDeclined: no'
+    assert twice.code == 5
+
+
+def test_causes_and_notes_are_in_the_traceback() -> None:
+    try:
+        try:
+            raise KeyError("first")
+        except KeyError as cause:
+            error = ValueError("second")
+            error.add_note("see the manual")
+            raise error from cause
+    except ValueError as exc:
+        text = revive(describe(exc, step="s", attempts=1)).traceback
+    assert "KeyError: 'first'" in text
+    assert "see the manual" in text
+    assert "direct cause" in text
+
+
+@pytest.mark.parametrize(
+    "exc", [Rude(), ExceptionGroup("g", [Rude()]), ValueError("\udcff"), ValueError("x" * 10**6), ValueError(object())]
+)
+def test_describing_never_raises_and_is_always_storable(exc: BaseException) -> None:
+    for record in (describe(exc, step="s", attempts=1), describe_body(exc)):
+        assert len(codec.encode(record)) < 200_000
+        assert codec.decode(codec.encode(record)) == record
+    assert isinstance(revive(describe(exc, step="s", attempts=1)), StepFailed)
+
+
+@given(
+    st.text(),
+    st.lists(st.integers() | st.text() | st.floats(allow_nan=False)),
+    st.dictionaries(st.text(min_size=1), st.integers() | st.text()),
+)
+def test_any_text_args_and_fields_survive(text: str, args: list[Any], fields: dict[str, Any]) -> None:
+    exc = ValueError(text, *args)
+    vars(exc).update(fields)
+    record = describe(exc, step="s", attempts=1)
+    assert vars(revive(codec.decode(codec.encode(record)))) == vars(revive(record))
+
+
+def test_an_exception_with_an_unstorable_name_for_a_member_is_described() -> None:
+    exc = ValueError("x")
+    vars(exc)["\udcff"] = 1
+    assert codec.encode(describe(exc, step="s", attempts=1))
+
+
+def test_error_info_is_data() -> None:
+    info = error_info(describe(raised(PaymentDeclined("no", code=1)), step="charge", attempts=2))
+    assert (info.type, info.message, info.step, info.attempts) == ("test_failures.PaymentDeclined", "no", "charge", 2)
+    assert "PaymentDeclined: no" in info.traceback
+
+
+def test_i11_the_tree_of_a_group_is_recorded() -> None:
+    failed = stored(PaymentDeclined("no", code=5), step="charge")
+    record = describe_body(ExceptionGroup("nursery", [failed, ExceptionGroup("inner", [KeyError("k")])]))
+    assert error_info(record).message == (
+        "nursery (2 sub-exceptions)\n"
+        '  step "charge" failed after 3 attempts: PaymentDeclined: no\n'
+        "  ExceptionGroup: inner (1 sub-exception)\n"
+        "    KeyError: 'k'"
+    )
+    assert record["errors"][1] == ["ExceptionGroup", "inner (1 sub-exception)", [["KeyError", "'k'", []]]]
+    assert error_info(record).step is None
+
+
+def test_a_step_failure_the_body_did_not_catch_keeps_step_and_attempts() -> None:
+    info = error_info(describe_body(raised(stored(PaymentDeclined("no", code=5), step="charge"))))
+    assert (info.step, info.attempts, info.type, info.message) == ("charge", 3, "test_failures.PaymentDeclined", "no")
+    assert str(info) == 'step "charge" failed after 3 attempts: PaymentDeclined: no'
+    assert error_info(describe_body(ValueError("x"))).step is None
+
+
+@dataclass
+class DataError(Exception):
+    code: int
+    detail: str = "none"
+
+
+def test_a_dataclass_exception_comes_back_with_its_fields() -> None:
+    error = stored(DataError(4))
+    assert isinstance(error, DataError)
+    assert (error.code, error.detail) == (4, "none")
+    assert str(error).startswith('step "fetch" failed')
