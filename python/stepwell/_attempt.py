@@ -25,7 +25,6 @@ from ._errors import InvalidConfig, StepwellError
 
 if TYPE_CHECKING:
     from ._operation import StepOperation
-    from ._workflow import FunctionPlan
 
 _KEYS = uuid.UUID("b1a5f0c2-3f0e-5d7c-9a58-0f5f6a5f2d10")
 _current: ContextVar[StepContext | None] = ContextVar("stepwell_step", default=None)

@@ -19,8 +19,8 @@ from . import _core, _names
 from ._approvals import Approvals
 from ._branch import current_branch
 from ._codec import codec
-from ._durations import Duration, from_us, instant_us, to_us
 from ._driver import Driver, Reply
+from ._durations import Duration, from_us, instant_us, to_us
 from ._errors import (
     EngineClosed,
     InstanceExists,
@@ -38,7 +38,7 @@ from ._errors import (
 )
 from ._failures import error_info
 from ._instance import Instance
-from ._step import encode_params
+from ._child import encode_params
 from ._types import STATUSES, BatchError, EngineStatistics, InstanceSummary, Limits, NewInstance, Page, Status
 from ._workflow import Workflow
 
@@ -489,7 +489,7 @@ class Engine:
         )
 
     @staticmethod
-    def _state_codes(statuses: Any) -> list[int]:
+    def _state_codes(statuses: Any) -> Sequence[int]:
         return state_codes(statuses)
 
     # Answers.

@@ -208,7 +208,7 @@ class Instance(Generic[R]):
             InstanceNotFound: It is gone.
         """
         records, waits = await self._records()
-        return [_record(r, self._workflow) for r in records] + [_waiting(w) for w in waits]
+        return [_record(r) for r in records] + [_waiting(w) for w in waits]
 
     async def _records(self) -> tuple[list[Any], list[Any]]:
         driver: Driver = self._engine._ready("history")
@@ -260,7 +260,7 @@ def _wait_text(wait: Any) -> str:
     return f'{words.get(KINDS[kind], KINDS[kind])} "{name if key is None else key}"{place}{until_text}'
 
 
-def _record(record: Any, workflow: Workflow[Any, Any]) -> StepRecord:
+def _record(record: Any) -> StepRecord:
     _, kind, branch, name, key, count, attempt, verdict, started, at, _, _, payload = record
     output, error = None, None
     if payload is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -95,7 +96,8 @@ class StepNursery:
 
         Args:
             fn: An async function, or a method of `Step` such as `step.do`.
-            name: For error messages only.
+            args: What it is called with.
+            name: Stands in trio's task tree; the branch's identity is its place.
 
         Returns:
             The branch; its `.value` is there after the block.
@@ -114,15 +116,15 @@ class StepNursery:
             await self._runner.start_branch(branch)
             started.set(await fn(*args))
 
-        spawn(self._nursery, branch, run)
+        spawn(self._nursery, branch, run, name)
         return started
 
 
-def spawn(nursery: trio.Nursery, branch: Branch, run: Callable[[], Awaitable[None]]) -> None:
+def spawn(nursery: trio.Nursery, branch: Branch, run: Callable[[], Awaitable[None]], name: str | None = None) -> None:
     """Starts a task of the body that knows its branch from its first moment."""
     context = contextvars.copy_context()
     context.run(current_branch.set, branch)
-    context.run(nursery.start_soon, run)
+    context.run(partial(nursery.start_soon, run, name=name or branch.path))
 
 
 class Each:

@@ -9,14 +9,16 @@ wait is opened. Until then an operation is only a name.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import outcome as results
 import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from . import _attempt
+from ._attempt import StepContext
 from ._codec import codec
 from ._errors import Interrupted, InvalidConfig, NonRetryableError, NotSerializable, StepFailed, TooLarge
 from ._failures import describe, revive
@@ -27,8 +29,26 @@ if TYPE_CHECKING:
     from ._runner import Runner
     from ._workflow import FunctionPlan
 
+T = TypeVar("T")
 log = logging.getLogger("stepwell")
 _ATOMS = frozenset({type(None), bool, int, str, float})
+
+
+class Pending(Generic[T]):
+    """An operation that was asked for but not awaited yet. Await it, once."""
+
+    __slots__ = ("_args", "_begin", "_runner")
+
+    def __init__(self, runner: Runner, begin: Callable[..., Any], *args: Any) -> None:
+        self._runner = runner
+        self._begin = begin
+        self._args = args
+        frame = sys._getframe(2)
+        runner.unawaited[id(self)] = (args[1], frame.f_code, frame.f_lineno)
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        self._runner.unawaited.pop(id(self), None)
+        return self._begin(*self._args).__await__()  # type: ignore[no-any-return]  # each begin is a method of Step
 
 
 class Operation:
@@ -208,7 +228,7 @@ class StepOperation(Operation):
         if self.plan.on_interrupt == "fail":
             await self._note(STARTED, attempt, None)
         saved = None if self._saved is None else codec.decode(self._saved)
-        context = _attempt.StepContext(self, attempt, saved)
+        context = StepContext(self, attempt, saved)
         runner.port.attempts += 1
         try:
             self.value = await _attempt.call(self, self.fn, self.args, context)
@@ -242,7 +262,7 @@ class StepOperation(Operation):
         self.payload = codec.encode(describe(error, step=self.identity[2], attempts=attempts))
         self._submit(attempts, GAVE_UP, self.payload)
 
-    def _failed_attempt(self, error: Exception, attempt: int, context: _attempt.StepContext) -> tuple[int, int] | None:
+    def _failed_attempt(self, error: Exception, attempt: int, context: StepContext) -> tuple[int, int] | None:
         """Records a failed attempt. Returns the retry delay that it opened, if another attempt is to follow."""
         runner, retry, name = self.runner, self.plan.retry, self.identity[2]
         self._made, self._failed = attempt, self._failed + 1
@@ -295,7 +315,7 @@ class StepOperation(Operation):
     def give_up_attempt(self, why: str) -> None:
         """An attempt without a scope took too long: the body is unwound and replayed to stop it (see `_attempt`)."""
         attempt = self._made + 1
-        self._failed_attempt(_attempt.AttemptTimeout(why), attempt, _attempt.StepContext(self, attempt, None))
+        self._failed_attempt(_attempt.AttemptTimeout(why), attempt, StepContext(self, attempt, None))
         self.runner.port.replay(self.runner)
 
     # The outcome.
@@ -319,7 +339,7 @@ class StepOperation(Operation):
             raise self.failure(outcome)
         if self.payload is outcome.payload and type(self.value) in _ATOMS and self.payload is not None:
             return self.value  # decoding what was just encoded gives the same (D4)
-        return self.runner.decoded(self, self.plan.codec, outcome.payload)
+        return self.runner.decoded(self.plan.codec, outcome.payload)
 
 
 class _Note:

@@ -96,7 +96,7 @@ class Cursor:
     def read(self, record: RawRecord) -> None:
         """Takes one record, in order."""
         verdict = record[7]
-        identity: Identity = record[1:6]  # type: ignore[assignment]  # the columns are laid out for this
+        identity: Identity = record[1:6]
         self.seq = record[0]
         if verdict <= TIMED_OUT:
             self.pending.append(Outcome(identity, verdict, record[11], record[12], record[9], record[0], record[6]))

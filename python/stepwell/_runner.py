@@ -22,6 +22,7 @@ from ._codec import Plan, Undecodable, codec
 from ._durations import from_us
 from ._errors import InvalidConfig, LimitReached, NotSerializable, StepwellError, TooLarge
 from ._failures import describe_body
+from ._names import step_name
 from ._operation import Operation, StepOperation
 from ._replay import Cursor, Identity, Mismatch, Outcome
 from ._types import KINDS, STATUSES, InstanceInfo, Limits, Status
@@ -97,7 +98,7 @@ class Runner:
         self.seed = f"{self.namespace}|{workflow.name}|{self.id}|{self.incarnation}"
         self.cursor = Cursor.over(records)
         self.open: dict[Identity, Operation] = {}
-        self.attached: dict[Identity, tuple[int, int | None]] = {tuple(w[1:6]): (w[0], w[7]) for w in waits}  # type: ignore[misc]  # the columns are laid out for this
+        self.attached: dict[Identity, tuple[int, int | None]] = {tuple(w[1:6]): (w[0], w[7]) for w in waits}
         self.turns: Turns | None = None
         self.task: trio.lowlevel.Task | None = None
         self.scope = trio.CancelScope()
@@ -121,14 +122,14 @@ class Runner:
 
     # The body.
 
-    async def run(self, make_step: Callable[[Runner, Branch], Step]) -> None:
+    async def run(self, make_step: Callable[[Runner], Step]) -> None:
         """Runs the body to its end, its park or its block. Raises nothing."""
         self.task = trio.lowlevel.current_task()
         branch = Branch(self)
         current_branch.set(branch)
         try:
             with self.scope:
-                await self.guarded(lambda: self._body(make_step(self, branch)))
+                await self.guarded(lambda: self._body(make_step(self)))
         finally:
             self._leave()
 
@@ -394,7 +395,7 @@ class Runner:
 
     def mismatch(self, found: Mismatch, wanted: Operation | None) -> None:
         """The code is not what history was made by: block, with a diff (I5, I10)."""
-        asked = [wanted.identity] if wanted is not None else [i for i in found.wanted]
+        asked = [wanted.identity] if wanted is not None else list(found.wanted)
         now = ", ".join(_replay.describe(i, KINDS) for i in asked[:3]) or "the body ends"
         where = self._place()
         self._block(
@@ -450,6 +451,20 @@ class Runner:
 
     # What operations need.
 
+    def identify(self, branch: Branch, kind: int, name: str, key: str | None = None) -> Identity:
+        """Names the next operation of this kind and name in a branch, or the one with this key (I1).
+
+        Raises:
+            InvalidConfig: The key names another operation already.
+        """
+        if key is None:
+            return (kind, branch.path, name, None, branch.occurrence(kind, name))
+        step_name(key, "key")
+        if (kind, name, key) in self.keys:
+            raise InvalidConfig(f'step "{name}" with key {key!r} was begun before in this instance; a key names one step.')
+        self.keys.add((kind, name, key))
+        return (kind, "", name, key, 1)
+
     def count_step(self) -> None:
         """Counts a `do` or `map` step.
 
@@ -462,7 +477,7 @@ class Runner:
                 f"{self.workflow.name}/{self.id} has more than {self.steps_max:,} steps", limit="steps", value=self.steps_max
             )
 
-    def decoded(self, operation: Operation, plan: Plan, payload: bytes | None) -> Any:
+    def decoded(self, plan: Plan, payload: bytes | None) -> Any:
         """Decodes a stored result as today's type.
 
         Raises:

@@ -8,39 +8,29 @@ from __future__ import annotations
 
 import inspect
 import logging
-import sys
 import threading
 import uuid
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, TypeVarTuple, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, TypeVarTuple, overload
 
-from . import _names, _replay
+from . import _child, _names, _replay, _waits
 from ._branch import Branch, current_branch
-from ._codec import Undecodable, codec
+from ._child import Child
+from ._codec import codec
 from ._durations import Duration, from_us, instant_us, to_us
 from ._errors import (
-    ApprovalTimeout,
-    EventTimeout,
-    InstanceErrored,
-    InstanceExists,
-    InstanceNotFound,
-    InstanceTerminated,
     InvalidConfig,
     InvalidName,
-    InvalidPayload,
-    InvalidState,
-    Rejected,
     StepFailed,
     StepwellError,
 )
-from ._failures import error_info
 from ._map import MapOperation
 from ._nursery import Each, StepNursery
-from ._operation import StepOperation, TicketOperation, WaitOperation
-from ._replay import Identity, Outcome
+from ._operation import Pending, StepOperation
+from ._replay import Identity
 from ._retry import Retry
-from ._types import Approval, Event, InstanceInfo, NewInstance
+from ._types import Approval, Event, InstanceInfo
 from ._workflow import FunctionPlan, StepOptions, Workflow, plan_of
 
 if TYPE_CHECKING:
@@ -54,26 +44,7 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 OnError = Literal["raise", "collect"]
-WAIT_MAX_US = 365 * 86_400 * 1_000_000
-_CHILDREN = uuid.UUID("0a4d9a43-7c0e-5a0e-8f5b-9d5e3f1c2b10")
 _thread = threading.get_ident
-
-
-class Pending(Generic[T]):
-    """An operation that was asked for but not awaited yet. Await it, once."""
-
-    __slots__ = ("_args", "_begin", "_runner")
-
-    def __init__(self, runner: Runner, begin: Callable[..., Any], *args: Any) -> None:
-        self._runner = runner
-        self._begin = begin
-        self._args = args
-        frame = sys._getframe(2)
-        runner.unawaited[id(self)] = (args[1], frame.f_code, frame.f_lineno)
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        self._runner.unawaited.pop(id(self), None)
-        return self._begin(*self._args).__await__()  # type: ignore[no-any-return]  # each begin is a method of Step
 
 
 class Step:
@@ -88,7 +59,7 @@ class Step:
     log: logging.LoggerAdapter[logging.Logger]
     """Logs to "stepwell.workflow"; silent on replay, carries the instance id."""
 
-    def __init__(self, runner: Runner, branch: Branch) -> None:
+    def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._thread = _thread()
         self.log = _BodyLog(runner)
@@ -97,19 +68,19 @@ class Step:
 
     @overload
     def do(
-        self, fn: Callable[[Unpack[Ts]], Awaitable[T]], *args: Unpack[Ts], name: str | None = None, key: str | None = None,
+        self, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts, name: str | None = None, key: str | None = None,
         retry: Retry | None = None, timeout: Duration | None = None, heartbeat_timeout: Duration | None = None,
         on_interrupt: Literal["retry", "fail"] | None = None, undo: Any = None, as_type: Any = None, sensitive: bool = False,
         runtime: str | None = None,
     ) -> Awaitable[T]: ...  # fmt: skip
     @overload
     def do(
-        self, fn: Callable[[Unpack[Ts]], T], *args: Unpack[Ts], name: str | None = None, key: str | None = None,
+        self, fn: Callable[[*Ts], T], *args: *Ts, name: str | None = None, key: str | None = None,
         retry: Retry | None = None, timeout: Duration | None = None, heartbeat_timeout: Duration | None = None,
         on_interrupt: Literal["retry", "fail"] | None = None, undo: Any = None, as_type: Any = None, sensitive: bool = False,
         runtime: str | None = None,
     ) -> Awaitable[T]: ...  # fmt: skip
-    def do(self, fn: Any, *args: Any, name: str | None = None, key: str | None = None, **options: Any) -> Any:
+    def do(self, fn: Any, *args: Any, name: Any = None, key: Any = None, **options: Any) -> Any:
         """Runs `fn(*args)` as a step: its result is durable, and on replay answers without running it.
 
         Args:
@@ -139,7 +110,7 @@ class Step:
     async def _do(self, branch: Branch, name: str, key: str | None, fn: Any, args: tuple[Any, ...], plan: FunctionPlan) -> Any:
         runner = self._runner
         runner.count_step()
-        identity = self._identify(branch, _replay.DO, name, key)
+        identity = self._runner.identify(branch, _replay.DO, name, key)
         operation = StepOperation(runner, identity, identity[1], fn, args, plan)
         return operation.answer(await runner.perform(operation))
 
@@ -197,7 +168,7 @@ class Step:
             self._runner.count_step()
             item_key = None if key is None else _names.step_name(key(item), "key")
             place = branch.child(name, occurrence, index, item_key)
-            identity = self._identify(place, _replay.DO, name, item_key)
+            identity = self._runner.identify(place, _replay.DO, name, item_key)
             work.append((identity, identity[1], item))
         return await MapOperation(self._runner, fn, plan, work, concurrency, on_error).perform()
 
@@ -284,7 +255,7 @@ class Step:
     def _sleep(self, until: Callable[[], int], name: str | None, _us: int) -> Awaitable[None]:
         branch = self._branch("sleep")
         label = _names.step_name(name if name is not None else "sleep")
-        return Pending(self._runner, self._slept, branch, label, until)
+        return Pending(self._runner, _waits.sleep, branch, label, until)
 
     def wait_for_event(
         self, *types: str, timeout: Duration | None = None, name: str | None = None, as_type: Any = None
@@ -308,8 +279,8 @@ class Step:
             raise InvalidConfig(f"wait_for_event takes 1 to 32 event types, got {len(types)}.")
         kinds = [_names.event_type(t) for t in types]
         label = _names.step_name(name if name is not None else "|".join(kinds)[:256])
-        us = WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
-        return Pending(self._runner, self._event, branch, label, kinds, us, as_type)
+        us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
+        return Pending(self._runner, _waits.event, branch, label, kinds, us, as_type)
 
     def wait_for_approval(
         self, name: str, *, detail: Any = None, timeout: Duration | None = "7 days", as_type: Any = None
@@ -330,9 +301,9 @@ class Step:
         """
         branch = self._branch("wait_for_approval")
         label = _names.step_name(name)
-        us = WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
+        us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
         stored = None if detail is None else codec.encode(detail, limit=self._runner.value_bytes, where="detail")
-        return Pending(self._runner, self._approval, branch, label, stored, us, as_type)
+        return Pending(self._runner, _waits.approval, branch, label, stored, us, as_type)
 
     # Children and other instances.
 
@@ -362,7 +333,7 @@ class Step:
         extra = codec.encode(_names.attributes(attributes)) if attributes else None
         child_id = None if id is None else _names.instance_id(id)
         label = _names.step_name(name if name is not None else target.name)
-        return Pending(self._runner, self._create, branch, label, target, stored, extra, child_id)
+        return Pending(self._runner, _child.create, branch, label, target, stored, extra, child_id)
 
     def create_batch(self, workflow: Workflow[Any, R] | str, items: Sequence[Any], *, name: str | None = None) -> Awaitable[list[Child[R]]]:
         """Creates thousands of children as one record: all of them or none.
@@ -381,9 +352,9 @@ class Step:
         branch = self._branch("create_batch")
         target = self._workflow(workflow)
         _names.batch_size(len(items))
-        prepared = [self._item(target, item) for item in items]
+        prepared = [_child.item(self._runner, target, item) for item in items]
         label = _names.step_name(name if name is not None else target.name)
-        return Pending(self._runner, self._create_batch, branch, label, target, prepared)
+        return Pending(self._runner, _child.create_batch, branch, label, target, prepared)
 
     def call(self, workflow: Workflow[Any, R] | str, params: Any = None, *, id: str | None = None, name: str | None = None) -> Awaitable[R]:
         """Creates a child and waits for its output, without a slot. It is terminated with this instance.
@@ -406,10 +377,7 @@ class Step:
         stored = self._params(target, params)
         child_id = None if id is None else _names.instance_id(id)
         label = _names.step_name(name if name is not None else target.name)
-        return Pending(self._runner, self._call, branch, label, target, stored, child_id)
-
-    def _result(self, target: Workflow[Any, R], child_id: str) -> Awaitable[R]:
-        return Pending(self._runner, self._awaited, self._branch("result"), child_id, target)
+        return Pending(self._runner, _child.call, branch, label, target, stored, child_id)
 
     def send_event(
         self, workflow: Workflow[Any, Any] | str, id: str, type: str, payload: Any = None, *, name: str | None = None
@@ -431,10 +399,7 @@ class Step:
         """
         branch = self._branch("send_event")
         target = workflow.name if isinstance(workflow, Workflow) else _names.workflow_name(workflow)
-        kind, receiver = _names.event_type(type), _names.instance_id(id)
-        stored = None if payload is None else codec.encode(payload, limit=self._runner.value_bytes, where="payload")
-        label = _names.step_name(name if name is not None else kind)
-        return Pending(self._runner, self._send, branch, label, target, receiver, kind, stored)
+        return _child.send_event(branch, target, id, type, payload, name)
 
     # What replays without being stored.
 
@@ -506,7 +471,8 @@ class Step:
         return self._runner.port.registered(workflow)
 
     def _params(self, target: Workflow[Any, Any], params: Any) -> bytes | None:
-        return encode_params(target, params, self._runner.value_bytes)
+        return _child.encode_params(target, params, self._runner.value_bytes)
+
 
 _MAP, _EACH = -2, -3
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Generic, TypeVar, overload
 
-from ._codec import Plan, codec, params_type, return_type
+from ._codec import Plan, codec
+from ._codec_hints import params_type, return_type
 from ._durations import to_us
 from ._errors import InvalidConfig
 from ._names import step_name, workflow_name
@@ -225,7 +226,7 @@ class FunctionPlan:
         plain = _unwrapped(fn)
         name = getattr(plain, "__name__", type(plain).__name__)
         self.name = options.name or (None if name == "<lambda>" else name)
-        self.is_async = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(getattr(plain, "__call__", None))
+        self.is_async = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(type(plain).__call__)
         self.is_generator = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
         self.retry = options.retry or _DEFAULT_RETRY
         self.timeout = ATTEMPT_TIMEOUT_US if options.timeout is None else options.timeout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import trio
@@ -15,7 +15,7 @@ from .._engine import Engine
 from .._workflow import Workflow
 from ._clock import Clock
 
-BEGINNING = datetime(2030, 1, 1, tzinfo=timezone.utc)
+BEGINNING = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 class TestEngine(Engine):
