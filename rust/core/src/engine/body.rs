@@ -197,9 +197,11 @@ impl Core {
         &mut self,
         ticket: u64,
         by: Body,
-        what: Box<(Operation, Letter)>,
+        mut what: Box<(Operation, Letter)>,
         facts: &mut Facts,
     ) -> Decided {
+        let to = &what.1.to;
+        what.1.to = self.name(by.no, &to.workflow, &to.id);
         let outcome = match self.find(&what.1.to, facts)? {
             Found::Unsure => return Ok(Some(Submission::Post(ticket, by, what))),
             Found::Live(no, ..) if self.batch.unjudged.contains(&no) => {

@@ -14,7 +14,8 @@ use crate::submission::{Body, Child, Code, Name, NewItem, Submission};
 use crate::wait::{Source, Wait};
 
 impl Core {
-    fn name(&mut self, by: InstanceNo, workflow: &str, id: &str) -> Name {
+    /// Returns the name of an instance in the same namespace.
+    pub(super) fn name(&mut self, by: InstanceNo, workflow: &str, id: &str) -> Name {
         let workflow_of_parent = self.live_mut(by).workflow as usize;
         let namespace = self.names[workflow_of_parent].0.clone();
         Name {
