@@ -96,7 +96,7 @@ async def test_d3_a_recorded_failure_is_raised_again_equal_in_class_text_and_fie
         assert await replayed.result() == await live.result()
         assert (await live.result())[1:] == [
             True,
-            'step "declines" failed after 1 attempt: test_steps.PaymentDeclined: card 4242 declined',
+            'step "declines" failed after 1 attempt: PaymentDeclined: card 4242 declined',
             "4242",
             1,
         ]
@@ -188,7 +188,7 @@ async def derived(step):
 
 
 async def test_i13_now_uuid_and_random_are_the_same_on_replay():
-    async with open_test_engine(workflows=[derived]) as engine:
+    async with open_test_engine(workflows=[derived], autojump=False) as engine:
         a = await engine.create(derived, id="a")
         await a.wait_for_status("waiting")
         await engine.clock.advance("2 hours")

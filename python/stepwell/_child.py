@@ -93,8 +93,9 @@ def send_event(branch: Branch, workflow: str, id: str, type: str, payload: Any, 
 
 
 async def create(
-    runner: Runner, branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, attributes: bytes | None, id: str | None
+    branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, attributes: bytes | None, id: str | None
 ) -> Child[R]:
+    runner = branch.runner
     identity = runner.identify(branch, _replay.CREATE, name)
     chosen = id or child_id(runner, identity)
     port, path = runner.port, branch.path
@@ -115,8 +116,9 @@ def item(runner: Runner, target: Workflow[Any, Any], item: Any) -> tuple[str | N
 
 
 async def create_batch(
-    runner: Runner, branch: Branch, name: str, target: Workflow[Any, R], prepared: list[tuple[str | None, bytes | None, bytes | None]]
+    branch: Branch, name: str, target: Workflow[Any, R], prepared: list[tuple[str | None, bytes | None, bytes | None]]
 ) -> list[Child[R]]:
+    runner = branch.runner
     identity = runner.identify(branch, _replay.CREATE_BATCH, name)
     base = child_id(runner, identity)
     items = [(id or f"{base}.{index}", params, attributes) for index, (id, params, attributes) in enumerate(prepared)]
@@ -129,7 +131,8 @@ async def create_batch(
     return [Child(target, id) for id, _, _ in items]
 
 
-async def call(runner: Runner, branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, id: str | None) -> R:
+async def call(branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, id: str | None) -> R:
+    runner = branch.runner
     identity = runner.identify(branch, _replay.CALL, name)
     chosen = id or child_id(runner, identity)
     return child_output(target, chosen, await runner.perform(
@@ -138,7 +141,8 @@ async def call(runner: Runner, branch: Branch, name: str, target: Workflow[Any, 
     ))  # fmt: skip
 
 
-async def awaited(runner: Runner, branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
+async def awaited(branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
+    runner = branch.runner
     identity = runner.identify(branch, _replay.RESULT, child_id)
     return child_output(target, child_id, await runner.perform(
         WaitOperation(runner, identity, _FOREVER, lambda: runner.port.wait_child(
@@ -146,7 +150,8 @@ async def awaited(runner: Runner, branch: Branch, child_id: str, target: Workflo
     ))  # fmt: skip
 
 
-async def send(runner: Runner, branch: Branch, name: str, target: str, id: str, type: str, payload: bytes | None) -> None:
+async def send(branch: Branch, name: str, target: str, id: str, type: str, payload: bytes | None) -> None:
+    runner = branch.runner
     identity = runner.identify(branch, _replay.SEND, name)
     outcome = await runner.perform(
         TicketOperation(runner, identity, lambda: runner.port.send(

@@ -189,6 +189,11 @@ class Driver:
         errors = {"failed": StoreFailed, "corrupt": StoreCorrupt}
         self.stop(errors.get(kind, InternalError)(message))
 
+    @property
+    def may_jump(self) -> bool:
+        """Whether time may move by itself: not while the engine drains or recovers from a crash."""
+        return not self.draining and not self._loop.cancel_called
+
     async def reset(self, reopen: Callable[[], Awaitable[Core]]) -> None:
         """Drops everything in memory, as a crash does, and goes on with the core that `reopen` gives."""
         self._restarted = trio.Event()

@@ -174,23 +174,33 @@ class Engine:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         driver = self._running()
+        if driver.failure is None:
+            with trio.CancelScope(shield=True):
+                await driver.drain(self._grace)
+        self._state = "closed"
+        cancelled = await self._end_tasks()
         with trio.CancelScope(shield=True):
-            failure = await self._shut_down(driver)
-        swallowed = self._block.__exit__(kind, error, trace)
+            failure = await self._close_core(driver)
+        swallowed = self._block.__exit__(*(kind, error, trace) if cancelled is None else (type(cancelled), cancelled, None))
         if driver.failure is not None:
             raise driver.failure
         if failure is not None and error is None:
             raise failure
+        if cancelled is not None and not swallowed and error is None:
+            raise cancelled
         return bool(swallowed)
 
-    async def _shut_down(self, driver: Driver) -> StepwellError | None:
-        """Drains, closes the store and ends every task. Returns what went wrong in closing."""
-        failure: StepwellError | None = None
-        if driver.failure is None:
-            await driver.drain(self._grace)
-        self._state = "closed"
+    async def _end_tasks(self) -> BaseException | None:
+        """Cancels every task of the engine and waits for them. Returns what the nursery raised, if anything."""
         self._bodies.cancel_scope.cancel()
-        await self._manager.__aexit__(None, None, None)
+        try:
+            await self._manager.__aexit__(None, None, None)
+        except BaseException as error:
+            return error
+        return None
+
+    async def _close_core(self, driver: Driver) -> StepwellError | None:
+        failure: StepwellError | None = None
         try:
             await trio.to_thread.run_sync(driver.core.close)
         except _core.CoreError as error:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 WAIT_MAX_US = 365 * 86_400 * 1_000_000
 
 
-async def sleep(runner: Runner, branch: Branch, name: str, until: Callable[[], int]) -> None:
+async def sleep(branch: Branch, name: str, until: Callable[[], int]) -> None:
     """Sleeps until an instant."""
+    runner = branch.runner
     identity = runner.identify(branch, _replay.SLEEP, name)
     if until() - runner.at > WAIT_MAX_US + WAIT_MAX_US // 365:
         raise InvalidConfig(f'sleep_until "{name}" is more than 365 days ahead; sleep in a loop.')
@@ -31,8 +32,9 @@ async def sleep(runner: Runner, branch: Branch, name: str, until: Callable[[], i
     )  # fmt: skip
 
 
-async def event(runner: Runner, branch: Branch, name: str, types: list[str], us: int, as_type: Any) -> Event[Any]:
+async def event(branch: Branch, name: str, types: list[str], us: int, as_type: Any) -> Event[Any]:
     """Waits for an event of one of these types, at most `us` microseconds."""
+    runner = branch.runner
     identity = runner.identify(branch, _replay.EVENT, name)
     until = runner.port.now() + us
     outcome = await runner.perform(
@@ -50,8 +52,9 @@ async def event(runner: Runner, branch: Branch, name: str, types: list[str], us:
     return Event(outcome.type, payload, from_us(outcome.at))
 
 
-async def approval(runner: Runner, branch: Branch, name: str, detail: bytes | None, us: int, as_type: Any) -> Approval:
+async def approval(branch: Branch, name: str, detail: bytes | None, us: int, as_type: Any) -> Approval:
     """Asks for an approval and waits for it, at most `us` microseconds."""
+    runner = branch.runner
     identity = runner.identify(branch, _replay.APPROVAL, name)
     until, place = runner.port.now() + us, f"{branch.path}/{name}" if branch.path else name
     approval_id = f"{runner.workflow.name}/{runner.id}#{place}#{identity[4]}"

@@ -82,7 +82,7 @@ class Clock:
             await self.settled()
             core = self._core_driver.core
             timer = core.next_timer()
-            if timer is not None and not self._core_driver.draining:
+            if timer is not None and self._core_driver.may_jump:
                 core.advance(timer)
             self._stirred = trio.Event()
             if not core.busy():
