@@ -7,6 +7,8 @@
 //! stand in docs/adr/0001-history-layout.md. Run it with
 //! `cargo bench -p stepwell-benches --bench history_layouts`.
 
+#![expect(clippy::cast_precision_loss, reason = "counts here are far below 2^52")]
+
 use std::path::Path;
 use std::time::Instant;
 
@@ -55,9 +57,28 @@ impl Layout {
     }
 }
 
+/// In which order the instances step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Order {
+    ByNumber,
+    Shuffled,
+}
+
+impl Order {
+    /// Returns whose turn it is; each instance has one turn in each round.
+    fn instance(self, row: u64) -> u64 {
+        match self {
+            Self::ByNumber => row % INSTANCES,
+            // A prime that does not divide the number of instances: a permutation, far apart.
+            Self::Shuffled => row * 22_307 % INSTANCES,
+        }
+    }
+}
+
 /// One line of the table.
 struct Cell {
     layout: Layout,
+    order: Order,
     batch: u64,
     bytes_per_row: Option<f64>,
     rows_per_second: f64,
@@ -70,21 +91,22 @@ fn main() -> rusqlite::Result<()> {
         return Ok(());
     }
     println!("{INSTANCES} instances in turn, {ROWS} rows of 100 payload bytes\n");
-    println!("| layout | rows per commit | bytes written per row | rows/s | file bytes per row |");
-    println!("|---|---|---|---|---|");
+    println!("| order | layout | rows per commit | bytes written per row | rows/s | file bytes per row |");
+    println!("|---|---|---|---|---|---|");
     let mut cells = Vec::new();
-    for layout in [Layout::Clustered, Layout::Indexed, Layout::Chain] {
-        for batch in [100, 500, 2_000] {
-            let cell = measure(layout, batch)?;
-            println!(
-                "| {:?} | {batch} | {} | {:.0} | {:.0} |",
-                layout,
-                cell.bytes_per_row
-                    .map_or("?".into(), |it| format!("{it:.0}")),
-                cell.rows_per_second,
-                cell.file_bytes_per_row
-            );
-            cells.push(json(&cell));
+    for order in [Order::ByNumber, Order::Shuffled] {
+        for layout in [Layout::Clustered, Layout::Indexed, Layout::Chain] {
+            for batch in [100, 500, 2_000] {
+                let cell = measure(layout, order, batch)?;
+                println!(
+                    "| {order:?} | {layout:?} | {batch} | {} | {:.0} | {:.0} |",
+                    cell.bytes_per_row
+                        .map_or("?".into(), |it| format!("{it:.0}")),
+                    cell.rows_per_second,
+                    cell.file_bytes_per_row
+                );
+                cells.push(json(&cell));
+            }
         }
     }
     println!("\n[{}]", cells.join(","));
@@ -93,7 +115,8 @@ fn main() -> rusqlite::Result<()> {
 
 fn json(cell: &Cell) -> String {
     format!(
-        "{{\"layout\":\"{:?}\",\"rows_per_commit\":{},\"bytes_written_per_row\":{},\"rows_per_second\":{:.0},\"file_bytes_per_row\":{:.0}}}",
+        "{{\"order\":\"{:?}\",\"layout\":\"{:?}\",\"rows_per_commit\":{},\"bytes_written_per_row\":{},\"rows_per_second\":{:.0},\"file_bytes_per_row\":{:.0}}}",
+        cell.order,
         cell.layout,
         cell.batch,
         cell.bytes_per_row.map_or("null".into(), |it| format!("{it:.0}")),
@@ -102,7 +125,7 @@ fn json(cell: &Cell) -> String {
     )
 }
 
-fn measure(layout: Layout, batch: u64) -> rusqlite::Result<Cell> {
+fn measure(layout: Layout, order: Order, batch: u64) -> rusqlite::Result<Cell> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("layout.db");
     let conn = open(&path, layout)?;
@@ -112,7 +135,7 @@ fn measure(layout: Layout, batch: u64) -> rusqlite::Result<Cell> {
     let mut at = 0;
     while at < ROWS {
         let end = ROWS.min(at + batch);
-        append(&conn, &mut heads, at..end)?;
+        append(&conn, order, &mut heads, at..end)?;
         if layout == Layout::Chain && at / HEADS_EVERY != end / HEADS_EVERY {
             persist(&conn, &heads)?;
         }
@@ -126,6 +149,7 @@ fn measure(layout: Layout, batch: u64) -> rusqlite::Result<Cell> {
     let length = path.metadata().map_or(0, |it| it.len());
     Ok(Cell {
         layout,
+        order,
         batch,
         bytes_per_row: before
             .zip(after)
@@ -158,6 +182,7 @@ fn open(path: &Path, layout: Layout) -> rusqlite::Result<Connection> {
 
 fn append(
     conn: &Connection,
+    order: Order,
     heads: &mut [u64],
     rows: std::ops::Range<u64>,
 ) -> rusqlite::Result<()> {
@@ -168,7 +193,7 @@ fn append(
              branch, name, payload) VALUES (?, ?, ?, 0, 1, 0, 1, ?, ?, ?, '', 'charge card', ?)",
         )?;
         for row in rows {
-            let (no, seq) = (row % INSTANCES, row + 1);
+            let (no, seq) = (order.instance(row), row + 1);
             let head = &mut heads[usize::try_from(no).expect("small")];
             let at = 1_790_000_000_000_000 + row as i64;
             insert.execute(params![
