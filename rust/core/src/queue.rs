@@ -192,7 +192,7 @@ impl Queue {
 #[derive(Debug)]
 pub struct Queues {
     shards: u32,
-    queues: FxHashMap<u32, Vec<Queue>>,
+    of: FxHashMap<u32, Vec<Queue>>,
     len: usize,
 }
 
@@ -202,7 +202,7 @@ impl Queues {
     pub fn new(shards: u32) -> Self {
         Self {
             shards,
-            queues: FxHashMap::default(),
+            of: FxHashMap::default(),
             len: 0,
         }
     }
@@ -216,7 +216,7 @@ impl Queues {
         let shard = self.shard(entry.key());
         let shards = self.shards as usize;
         let queues = self
-            .queues
+            .of
             .entry(workflow)
             .or_insert_with(|| (0..shards).map(|_| Queue::default()).collect());
         queues[shard].push(rank, entry);
@@ -225,10 +225,10 @@ impl Queues {
 
     /// Takes the first entry of a workflow in a shard.
     pub fn pop(&mut self, workflow: u32, shard: u32) -> Option<(Rank, Entry)> {
-        let queues = self.queues.get_mut(&workflow)?;
+        let queues = self.of.get_mut(&workflow)?;
         let popped = queues[shard as usize].pop()?;
         if queues.iter().all(Queue::is_empty) {
-            self.queues.remove(&workflow);
+            self.of.remove(&workflow);
         }
         self.len -= 1;
         Some(popped)
@@ -237,12 +237,12 @@ impl Queues {
     /// Removes an entry; returns whether it was there.
     pub fn remove(&mut self, workflow: u32, rank: Rank, entry: Entry) -> bool {
         let shard = self.shard(entry.key());
-        let Some(queues) = self.queues.get_mut(&workflow) else {
+        let Some(queues) = self.of.get_mut(&workflow) else {
             return false;
         };
         let found = queues[shard].remove(rank, entry);
         if queues.iter().all(Queue::is_empty) {
-            self.queues.remove(&workflow);
+            self.of.remove(&workflow);
         }
         self.len -= usize::from(found);
         found
@@ -250,12 +250,12 @@ impl Queues {
 
     /// Returns the workflows that have entries.
     pub fn workflows(&self) -> impl Iterator<Item = u32> + '_ {
-        self.queues.keys().copied()
+        self.of.keys().copied()
     }
 
     /// Returns the non-empty queues of a workflow: shard, length, head.
     pub fn heads(&self, workflow: u32) -> impl Iterator<Item = (u32, usize, (Rank, Entry))> + '_ {
-        let queues = self.queues.get(&workflow).map_or(&[][..], Vec::as_slice);
+        let queues = self.of.get(&workflow).map_or(&[][..], Vec::as_slice);
         (0u32..)
             .zip(queues)
             .filter_map(|(shard, queue)| Some((shard, queue.len(), queue.head()?)))
@@ -264,7 +264,7 @@ impl Queues {
     /// Returns whether a workflow has no entry.
     #[must_use]
     pub fn is_idle(&self, workflow: u32) -> bool {
-        !self.queues.contains_key(&workflow)
+        !self.of.contains_key(&workflow)
     }
 
     /// Returns how many entries there are.

@@ -28,7 +28,7 @@ impl Core {
                 Ok(()) => return Ok(()),
                 Err(Refused::Closed) => return Err(closed()),
                 Err(Refused::Full(again)) => {
-                    waiting = again;
+                    waiting = *again;
                     py.detach(|| self.engine.wait_for_room());
                 }
             }

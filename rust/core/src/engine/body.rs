@@ -174,7 +174,7 @@ impl Core {
                 self.settle(
                     parent,
                     wait,
-                    Outcome {
+                    &Outcome {
                         payload,
                         ..Outcome::new(verdict)
                     },

@@ -17,6 +17,10 @@ mod decide;
 mod places;
 pub mod recovery;
 mod settle;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -99,6 +103,10 @@ pub struct Applied {
 
 /// What the engine keeps of an instance that is more than a queue entry.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that vary independently of the state"
+)]
 struct Live {
     key: Key,
     incarnation: Incarnation,
@@ -122,8 +130,8 @@ struct Live {
 }
 
 impl Live {
-    fn new(key: Key, incarnation: Incarnation, workflow: u32, priority: i8) -> Box<Self> {
-        Box::new(Self {
+    fn new(key: Key, incarnation: Incarnation, workflow: u32, priority: i8) -> Self {
+        Self {
             key,
             incarnation,
             workflow,
@@ -139,7 +147,7 @@ impl Live {
             taken: Vec::new(),
             settled: 0,
             told: 0,
-        })
+        }
     }
 
     /// Nothing settles while a human has to act: events are kept, timers stand still.
@@ -463,9 +471,11 @@ impl Core {
                     self.batch.after.push(After::Leaves(no));
                 }
                 // These need facts or payloads: done by whoever caused the event.
-                Effect::Rearm | Effect::CloseWaits | Effect::TellParents => {}
-                // Restart, terminate and delete come from outside, where they are carried out.
-                Effect::Supersede | Effect::Erase => {}
+                Effect::Rearm
+                | Effect::CloseWaits
+                | Effect::TellParents
+                | Effect::Supersede
+                | Effect::Erase => {}
             }
         }
         true

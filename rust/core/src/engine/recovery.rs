@@ -78,7 +78,7 @@ impl Core {
             let key = Key::new(&row.namespace, &row.workflow, &row.id);
             let workflow = self.workflow(&row.namespace, &row.workflow);
             let live = Live::new(key, no, workflow, row.priority);
-            self.live.insert(no, live);
+            self.live.insert(no, Box::new(live));
         }
         self.live_mut(no).mailbox.keep(event);
         Ok(())
@@ -131,7 +131,7 @@ impl Core {
         let status = live.status;
         self.waiting += u64::from(status == Status::Waiting);
         self.registry.restore(key, row.no, status);
-        self.live.insert(row.no, live);
+        self.live.insert(row.no, Box::new(live));
         if status == Status::Queued {
             self.line_up(row.no, key, workflow, rank, row);
         }

@@ -7,7 +7,7 @@
 
 mod alarms;
 mod inbox;
-mod loader;
+pub(crate) mod loader;
 mod meter;
 mod outbox;
 mod writer;
@@ -105,7 +105,7 @@ impl Shared {
                 Ok(()) => return true,
                 Err(Refused::Closed) => return false,
                 Err(Refused::Full(again)) => {
-                    submission = again;
+                    submission = *again;
                     self.inbox.wait_for_room();
                 }
             }
