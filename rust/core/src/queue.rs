@@ -1,7 +1,7 @@
 //! The ready queue: instances that could run if they had a slot.
 //!
-//! Invariant (C4): within a workflow they leave by priority, then interrupted before woken before
-//! new, then older before newer. One entry takes 24 bytes (C9): most arrive in order and lie in
+//! Invariant (C4): within a workflow what ran when the engine stopped leaves first, then by priority,
+//! then woken before new, then older before newer. One entry takes 24 bytes (C9): most arrive in order and lie in
 //! chunks; only those that arrive out of order cost a tree node. It knows neither slots nor states.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,6 +24,8 @@ pub enum Class {
 /// Where in a workflow's order an entry stands; smaller goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Rank {
+    /// Did not run when the engine stopped: those that did keep their slots before anybody else.
+    queued: bool,
     /// The priority, negated so that higher goes first.
     falling: i8,
     /// Why it is here.
@@ -35,6 +37,7 @@ impl Rank {
     #[must_use]
     pub fn new(priority: i8, class: Class) -> Self {
         Self {
+            queued: class != Class::Resumed,
             falling: priority.saturating_neg(),
             class,
         }
@@ -291,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn higher_priority_then_woken_then_older() {
+    fn interrupted_then_higher_priority_then_woken_then_older() {
         let mut queue = Queue::default();
         let key = Key(0);
         for (no, priority, class) in [
@@ -305,7 +308,7 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| queue.pop())
             .map(|it| it.1.no)
             .collect();
-        assert_eq!(order, [3, 4, 2, 1]);
+        assert_eq!(order, [4, 3, 2, 1]);
     }
 
     fn rank(code: u8) -> Rank {

@@ -308,6 +308,7 @@ impl Core {
             self.shift(no, Happening::Resume),
             "the caller asked the table"
         );
+        self.live_mut(no).recoveries = 0;
         self.persist(no, None, None);
         self.rearm(no, facts)
     }

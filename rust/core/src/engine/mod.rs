@@ -30,7 +30,7 @@ use crate::admission::Admission;
 use crate::gatekeeper::Gatekeeper;
 use crate::ids::{Incarnation, InstanceNo, Key, Micros, WaitId};
 use crate::lifecycle::{react, Effect, Event as Happening, Reaction, Status};
-use crate::note::{Note, Settled};
+use crate::note::{Data, Note, Settled};
 use crate::queue::{Class, Entry, Queues, Rank};
 use crate::registry::Registry;
 use crate::residents::Residents;
@@ -376,8 +376,14 @@ impl Core {
         Ok(())
     }
 
-    /// Ends the engine's life cleanly: no body runs any more, so no mark is left.
+    /// Ends the engine's life cleanly: no body runs any more, so no mark is left, and whoever
+    /// still waits for room is told that there will be none.
     pub fn clear_marks(&mut self) {
+        for hopeless in std::mem::take(&mut self.for_room) {
+            if let Submission::CreateBatch(ticket, ..) = hopeless {
+                self.say(Note::refuse(ticket, "closed", Data::Nothing));
+            }
+        }
         let running = self.live.iter().filter(|(_, it)| it.marked && it.slot);
         let marked: Vec<_> = running.map(|(no, _)| *no).collect();
         for no in marked {

@@ -95,6 +95,7 @@ impl Core {
     pub(super) fn record_outcome(&mut self, no: InstanceNo, wait: Wait, outcome: &Outcome) {
         let id = wait.id;
         let op = self.append(no, wait.operation, wait.opened_at, outcome);
+        self.progressed(no);
         self.wake(no);
         self.tell(no, Some(op), id, outcome, self.now);
     }

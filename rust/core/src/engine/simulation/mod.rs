@@ -5,10 +5,13 @@
 //! instance must be complete with exactly one outcome per operation; C1, C5 and C6 are checked
 //! after every batch. A failure prints its seed.
 
+mod program;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Config, Core, Facts, Job};
+use self::program::{boot, program, Act, Dice};
+use super::{Core, Facts, Job};
 use crate::history::{Kind, Operation, Record, Verdict};
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
@@ -18,51 +21,9 @@ use crate::residents::Residents;
 use crate::runtime::loader::read_start;
 use crate::sequence::Sequence;
 use crate::store::memory::MemoryStore;
-use crate::store::{Op, Reader, Store};
+use crate::store::{Op, Reader};
 use crate::submission::{Body, Child, Code, Decision, IfExists, Letter, Name, NewItem, Submission};
 use crate::wait::{Source, Wait};
-
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut it = self.0;
-        it = (it ^ (it >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        it = (it ^ (it >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (it ^ (it >> 31)) % sides
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Act {
-    Step,
-    Flaky,
-    Sleep,
-    Event,
-    Approval,
-    Call,
-}
-
-/// The program of an instance, by its id: children call nobody.
-fn program(id: &str) -> Vec<Act> {
-    let seed = id.bytes().fold(7u64, |sum, byte| {
-        sum.wrapping_mul(31).wrapping_add(u64::from(byte))
-    });
-    let mut dice = Dice(seed);
-    let sides = if id.contains('.') { 5 } else { 6 };
-    let acts = [
-        Act::Step,
-        Act::Flaky,
-        Act::Sleep,
-        Act::Event,
-        Act::Approval,
-        Act::Call,
-    ];
-    (0..=dice.roll(6))
-        .map(|_| acts[dice.roll(sides) as usize])
-        .collect()
-}
 
 /// A body as Python would run it: one operation after the other.
 #[derive(Debug)]
@@ -112,40 +73,6 @@ fn name(id: &str) -> Name {
         workflow: WORKFLOW.into(),
         id: id.into(),
     }
-}
-
-fn boot(
-    store: &MemoryStore,
-    slots: u32,
-    now: i64,
-) -> (Core, Facts, Arc<Residents>, Arc<Registry>, Arc<Sequence>) {
-    let mut store: Box<dyn Store> = Box::new(store.reopen());
-    let ceiling = store.meta("sequence").expect("memory is read");
-    let ceiling = ceiling.map_or(0, |it| {
-        u64::from_le_bytes((*it).try_into().expect("8 bytes"))
-    });
-    let registry = Arc::new(Registry::new(3));
-    let residents = Arc::new(Residents::default());
-    let sequence = Arc::new(Sequence::new(ceiling));
-    let reader = store.reader().expect("memory is read");
-    let mut facts = Facts { store, reader };
-    let config = Config {
-        workflows: vec![(WORKFLOW.into(), "1".into())],
-        shards: 3,
-        slots,
-        concurrency: 1_000,
-        queue_entries: 1_000_000,
-        workflow_concurrency: vec![],
-    };
-    let mut core = Core::new(
-        config,
-        Arc::clone(&registry),
-        Arc::clone(&residents),
-        Arc::clone(&sequence),
-    );
-    core.begin(now);
-    core.recover(&mut facts).expect("memory is read");
-    (core, facts, residents, registry, sequence)
 }
 
 impl World {
