@@ -242,12 +242,12 @@ impl Core {
         self.submit_with_ticket(py, |ticket| Submission::Resume(ticket, name))
     }
 
-    fn watch(&self, py: Python<'_>, no: u64) -> PyResult<()> {
-        self.submit(py, Submission::Watch(no))
+    fn watch(&self, no: u64) {
+        self.engine.watch(no);
     }
 
-    fn unwatch(&self, py: Python<'_>, no: u64) -> PyResult<()> {
-        self.submit(py, Submission::Unwatch(no))
+    fn unwatch(&self, no: u64) {
+        self.engine.unwatch(no);
     }
 
     fn peek(&self, namespace: &str, workflow: &str, id: &str) -> PyResult<Option<u8>> {

@@ -40,6 +40,7 @@ use crate::submission::{IfExists, Name, Submission};
 use crate::timer::Timers;
 use crate::wait::{Event, Wait};
 use crate::waits::Mailbox;
+use crate::watches::Watches;
 
 /// What the engine is told when it opens.
 #[derive(Debug, Clone)]
@@ -231,6 +232,7 @@ struct Batch {
     bytes: usize,
     after: Vec<After>,
     shown: Vec<Key>,
+    changed: Vec<(InstanceNo, u32)>,
     /// Instances with an event whose `dedup_id` the store has not judged yet.
     unjudged: FxHashSet<InstanceNo>,
     /// Approvals this batch writes.
@@ -254,7 +256,7 @@ pub struct Core {
     timers: Timers<Due>,
     parents: FxHashMap<InstanceNo, Vec<(InstanceNo, WaitId)>>,
     asked: FxHashMap<Box<str>, (InstanceNo, WaitId)>,
-    watched: FxHashMap<InstanceNo, u32>,
+    watches: Arc<Watches>,
     refit: Vec<InstanceNo>,
     for_room: Vec<Submission>,
     room_made: bool,
@@ -271,6 +273,7 @@ impl Core {
         registry: Arc<Registry>,
         residents: Arc<Residents>,
         sequence: Arc<Sequence>,
+        watches: Arc<Watches>,
     ) -> Self {
         Self {
             queues: Queues::new(config.shards),
@@ -287,7 +290,7 @@ impl Core {
             timers: Timers::new(),
             parents: FxHashMap::default(),
             asked: FxHashMap::default(),
-            watched: FxHashMap::default(),
+            watches,
             refit: Vec::new(),
             for_room: Vec::new(),
             room_made: false,
@@ -504,9 +507,7 @@ impl Core {
         let op = self.push(Op::Status(no, incarnation, transition));
         self.registry.decide(key, status);
         self.batch.shown.push(key);
-        if self.watched.contains_key(&no) {
-            self.batch.after.push(After::Changed { no, op });
-        }
+        self.batch.after.push(After::Changed { no, op });
     }
 
     fn hook(&mut self, no: InstanceNo, wait: &Wait) {

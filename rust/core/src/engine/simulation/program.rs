@@ -81,6 +81,7 @@ pub(super) fn boot(
         Arc::clone(&registry),
         Arc::clone(&residents),
         Arc::clone(&sequence),
+        Arc::default(),
     );
     core.begin(now);
     core.recover(&mut facts).expect("memory is read");

@@ -56,6 +56,7 @@ impl Stage {
                 Arc::clone(&registry),
                 Arc::clone(&residents),
                 Arc::clone(&sequence),
+                Arc::default(),
             ),
             store: store.clone(),
             facts: Facts {
