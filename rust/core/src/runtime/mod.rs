@@ -90,15 +90,16 @@ impl Shared {
             return;
         }
         *failure = Some(error.clone());
-        self.inbox.enter(inbox::Phase::Dead);
-        self.tasks.end();
         let kind = match error.kind {
             Kind::Corrupt => "corrupt",
             Kind::Internal => "internal",
             _ => "failed",
         };
         let message = error.message.clone();
-        self.outbox.put(vec![Note::Failed { kind, message }], None);
+        // Told first: whoever finds the engine idle has the reason already.
+        self.outbox.put_last(Note::Failed { kind, message });
+        self.inbox.enter(inbox::Phase::Dead);
+        self.tasks.end();
     }
 
     fn submit_patiently(&self, mut submission: Submission) -> bool {
