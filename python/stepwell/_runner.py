@@ -352,7 +352,8 @@ class Runner:
     # Waiting.
 
     def settled_early(self, number: int, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int) -> None:
-        """A wait that was open before this body came (back) to it is settled."""
+        """A wait that this body has not come (back) to yet, or has given up, is settled."""
+        self.cursor.seq = max(self.cursor.seq, seq)
         for identity, (known, _) in self.attached.items():
             if known == number:
                 del self.attached[identity]
