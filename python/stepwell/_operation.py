@@ -73,10 +73,12 @@ class Operation:
     async def parked(self) -> Outcome | None:
         """Blocks the body task until the outcome is delivered to it."""
         self.task = current_task()
+        self.runner.resting = True
         return await wait_task_rescheduled(self._aborted)  # type: ignore[no-any-return]  # resolve() sends it
 
     def _aborted(self, _: Callable[[], None]) -> Abort:
         self.task = None
+        self.runner.resting = False
         self.runner.withdraw(self)
         return Abort.SUCCEEDED
 
@@ -88,6 +90,7 @@ class Operation:
         """
         self.delivered = True
         task, self.task = self.task, None
+        self.runner.resting = False
         if task is not None:
             reschedule(task, results.Value(outcome))
         return task is not None

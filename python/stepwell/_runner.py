@@ -100,6 +100,8 @@ class Runner:
         self.open: dict[Identity, Operation] = {}
         self.attached: dict[Identity, tuple[int, int | None]] = {tuple(w[1:6]): (w[0], w[7]) for w in waits}
         self.turns: Turns | None = None
+        self.resting = False
+        """Whether the body's one task is blocked in an operation, so that an outcome may be delivered."""
         self.task: trio.lowlevel.Task | None = None
         self.scope = trio.CancelScope()
         self.stopping: str | None = None
@@ -293,7 +295,7 @@ class Runner:
         if outcome.seq > self.cursor.seq:
             self.cursor.seq = outcome.seq
         self.cursor.pending.append(outcome)
-        if self.turns is None or not self.turns.runnable:
+        if self.resting if self.turns is None else self.turns.at_rest:
             self.deliver()
 
     def deliver(self) -> None:

@@ -147,7 +147,8 @@ impl Core {
         } else if poison {
             self.live_mut(row.no).marked = false;
             self.persist(row.no, Some(RECOVERIES.into()), None);
-        } else if returns {
+        } else if status != row.status {
+            // The store says so too, or more would seem to run than have a slot (C1).
             self.persist(row.no, None, None);
         }
     }
