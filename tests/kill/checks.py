@@ -184,9 +184,9 @@ def sleeps_are_never_early(round: Round) -> None:
 
 
 def events_come_once_and_in_order(round: Round) -> None:
-    for number in round.parents:
+    for number in (id for id, parent in round.parents.items() if parent["status"] == "complete"):
         for part in plans.walk(plans.plan(round.seed, int(number))):
-            if part.kind not in ("events", "crowd", "impatient"):
+            if not plans.sends(part):
                 continue
             story = {label: round.witness.stories[number, f"{part.prefix}/{label}"].passed for label in ("0", "1", "2", "3", "e", "end")}
             seen = [story[label][0][1].data for label in "0123" if story[label]]
@@ -194,7 +194,7 @@ def events_come_once_and_in_order(round: Round) -> None:
                 round.report.problem("twice", f"events {part.prefix} of {number} came as {seen}, then {story['end'][0][1].data}")
             if part.kind == "crowd" and sorted(seen) != ["0", "1", "2"]:
                 round.report.problem("twice", f"events {part.prefix} of {number} came as {seen}")
-            if part.kind == "impatient" and not story["e"][0][1].data.startswith("0 at"):
+            if part.kind in ("impatient", "withdrawn") and not story["e"][0][1].data.startswith("0 at"):
                 round.report.problem("twice", f"event {part.prefix} of {number} came as {story['e'][0][1].data}")
 
 

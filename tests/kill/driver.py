@@ -93,10 +93,8 @@ class Driver:
                 return
             async with trio.open_nursery() as nursery:
                 for part in plans.walk(plans.plan(self._seed, number)):
-                    if part.kind in ("events", "impatient", "crowd"):
-                        count = {"events": part.count, "impatient": 1, "crowd": 3}[part.kind]
-                        nursery.start_soon(self._send, instance, number, part.prefix, count)
-                    elif part.kind == "approval":
+                    nursery.start_soon(self._send, instance, number, part.prefix, plans.sends(part))
+                    if part.kind == "approval":
                         nursery.start_soon(self._decide, number, part.prefix)
                 steps.journal.put("R", str(number), data=await instance.result())
 

@@ -23,7 +23,9 @@ from .checks import check
 from .journal import Journal
 from .report import Report
 
-EARLY_S, WORK_S = (0.0, 0.06), (0.05, 0.4)
+EARLY_S, WORK_S, LONG_S = (0.0, 0.06), (0.05, 0.4), (0.4, 1.0)
+LONG_EVERY = 6
+"""An instance that starts again and again without any outcome is poison by rule L11; so now and then a life is longer."""
 LAST_LIFE_S = 120
 
 
@@ -78,7 +80,7 @@ def moments(seed: int, kills: int) -> list[tuple[bool, float]]:
         if rng.random() < 0.12:
             found += [(True, rng.uniform(*EARLY_S)) for _ in range(rng.randint(1, 4))]
         else:
-            found.append((False, rng.uniform(*WORK_S)))
+            found.append((False, rng.uniform(*(LONG_S if rng.random() < 1 / LONG_EVERY else WORK_S))))
     return found[:kills]
 
 

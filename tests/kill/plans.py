@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 SIMPLE = ("sequence", "retries", "sleeps", "saving", "once", "hopeless")
-DRIVEN = ("events", "impatient", "crowd", "approval")
+DRIVEN = ("events", "impatient", "crowd", "withdrawn", "approval")
 WIDE = ("mapped", "eached", "nursery", "children", "letters")
 RETRY_DELAYS = (0.0, 0.02, 0.06, 0.3, 1.1)
 SLEEPS = (0.0, 0.01, 0.04, 0.08, 0.3, 1.2)
@@ -52,6 +52,11 @@ def _part(rng: random.Random, kind: str, prefix: str) -> Part:
     return Part(kind, prefix, rng.choice(delays), rng.randint(2, 4), parts)
 
 
+def sends(part: Part) -> int:
+    """Returns how many events a part gets, all of the type that its prefix is."""
+    return {"events": part.count, "impatient": 1, "crowd": 3, "withdrawn": 1}.get(part.kind, 0)
+
+
 def place(prefix: str) -> str:
     """Returns where a part's approval stands: its name, in a nursery's branch with the branch's path before it."""
     outer, dot, inner = prefix.partition(".")
@@ -62,7 +67,7 @@ def expected_labels(part: Part) -> int:
     """Returns how many values a part puts into the instance's output."""
     own = {
         "sequence": part.count, "retries": 2, "sleeps": part.count + 1, "saving": 1, "once": 2, "hopeless": 1,
-        "events": part.count + 1, "impatient": 1, "crowd": 3, "approval": 1,
+        "events": part.count + 1, "impatient": 1, "crowd": 3, "withdrawn": 2, "approval": 1,
         "mapped": part.count * 4, "eached": part.count * 2, "nursery": 1, "children": part.count + 3, "letters": 1,
     }[part.kind]  # fmt: skip
     return own + sum(expected_labels(inner) for inner in part.parts)

@@ -122,6 +122,22 @@ async def crowd(body: Body, part: Part) -> None:
             nursery.start_soon(one, index)
 
 
+async def withdrawn(body: Body, part: Part) -> None:
+    """A wait that is given up takes nothing with it: its event comes to the next one (I8)."""
+    seen = []
+
+    async def waits() -> None:
+        seen.append((await body.step.wait_for_event(part.prefix)).payload)
+
+    async with body.step.open_nursery(part.prefix) as branches:
+        branches.start_soon(waits)
+        await body.do(steps.slow, f"{part.prefix}/s", part.delay / 20)
+        branches.cancel_scope.cancel()
+    if not seen:
+        seen.append((await body.step.wait_for_event(part.prefix, name=f"{part.prefix}/again")).payload)
+    body.past(f"{part.prefix}/e", f"{seen[0]} at last")
+
+
 async def approval(body: Body, part: Part) -> None:
     try:
         approved = await body.step.wait_for_approval(part.prefix)
@@ -189,7 +205,7 @@ async def letters(body: Body, part: Part) -> None:
 
 KINDS = {
     f.__name__: f
-    for f in (sequence, retries, sleeps, saving, once, hopeless, events, impatient, crowd, approval,
+    for f in (sequence, retries, sleeps, saving, once, hopeless, events, impatient, crowd, withdrawn, approval,
               mapped, eached, nursery, children, letters)
 }  # fmt: skip
 

@@ -21,7 +21,7 @@ from .driver import Driver
 from .journal import Journal
 from .programs import WORKFLOWS
 
-WIDTH, MOST = 24, 100_000
+WIDTH, MOST = 10, 100_000
 
 
 class _Alarm(logging.Handler):
