@@ -344,6 +344,8 @@ class Runner:
             self._busy -= not operation.waiting
             operation.withdrawn()
             self.forget(operation.number)
+        elif (known := self.attached.pop(operation.identity, None)) is not None:
+            self.withdraw_wait(known[0])  # given up before a crash too, but that was not durable yet
 
     def withdraw_wait(self, number: int) -> None:
         """Closes an open wait; an event that was taken for it goes back."""
