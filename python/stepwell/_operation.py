@@ -233,14 +233,18 @@ class StepOperation(Operation):
         try:
             self.value = await _attempt.call(self, self.fn, self.args, context)
         except Exception as error:
-            delay = self._failed_attempt(error, attempt, context)
+            failure = error
+        else:
+            failure = None
+        finally:
+            runner.port.attempts -= 1  # before the retry delay: an attempt that waits does not run (T3, L14)
+            if runner.port.observed:
+                runner.port.progressed()
+        if failure is not None:
+            delay = self._failed_attempt(failure, attempt, context)
             if delay is not None:
                 await self._delay(*delay)
             return delay is not None
-        finally:
-            runner.port.attempts -= 1
-            if runner.port.observed:
-                runner.port.progressed()
         try:
             self.payload = self.plan.codec.encode(self.value, limit=runner.value_bytes)
         except (NotSerializable, TooLarge) as error:
