@@ -31,7 +31,8 @@ class _Item(StepOperation):
     index: int
     owner: MapOperation
 
-    def resolve(self, outcome: Outcome) -> bool:
+    def resolve(self, outcome: Outcome | None) -> bool:
+        assert outcome is not None, "an item has no body task that could take it from the operation"
         self.delivered = True
         return self.owner.take(self, outcome)
 
@@ -80,7 +81,7 @@ class MapOperation:
     def _value(self, item: _Item, outcome: Outcome) -> Any:
         if outcome.verdict == OK or not self._collect:
             return item.answer(outcome)
-        return item.failure(outcome)
+        return item.failure(outcome.payload)
 
     def _begin_next(self) -> None:
         following = next(self._todo, None)

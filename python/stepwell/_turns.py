@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
-from ._branch import Branch, current_branch
+from ._branch import Branch, place
 
 if TYPE_CHECKING:
     from ._runner import Runner
@@ -116,8 +116,8 @@ class TurnKeeper(trio.abc.Instrument):
     # trio.abc.Instrument
 
     def task_spawned(self, task: Task) -> None:
-        branch = task.context.get(current_branch)
-        if branch is not None and branch.runner.turns is not None:
+        branch = task.context.get(place)
+        if type(branch) is Branch and branch.runner.turns is not None:
             self._tasks[task] = branch.runner.turns
 
     def task_scheduled(self, task: Task) -> None:

@@ -73,7 +73,7 @@ impl Core {
                 items,
                 if_exists,
             } => self.items(ticket, items, if_exists, ops, outcomes, facts, applied)?,
-            After::Born { op } => self.born(new_of(&mut ops[op as usize]), applied),
+            After::Born { op } => self.born(*new_of(&mut ops[op as usize]), applied),
             After::Compare {
                 ticket,
                 name,
@@ -158,7 +158,7 @@ impl Core {
     }
 
     /// A creation that is durable: its body starts if it got a slot.
-    fn born(&mut self, new: Box<NewInstance>, applied: &mut Applied) {
+    fn born(&mut self, new: NewInstance, applied: &mut Applied) {
         if new.status != Status::Running {
             return;
         }
@@ -197,7 +197,7 @@ impl Core {
                 status: new.status,
             };
             applied.notes.push(Note::reply(ticket, data));
-            self.born(new, applied);
+            self.born(*new, applied);
             return Ok(());
         }
         let (no, status) = self.refused(&new, facts)?;
@@ -287,7 +287,7 @@ impl Core {
         let data = Data::Items(answers);
         applied.notes.push(Note::reply(ticket, data));
         for new in starts {
-            self.born(new, applied);
+            self.born(*new, applied);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 
 mod alarms;
 mod inbox;
-mod loader;
+pub(crate) mod loader;
 mod meter;
 mod outbox;
 mod writer;
@@ -105,7 +105,7 @@ impl Shared {
                 Ok(()) => return true,
                 Err(Refused::Closed) => return false,
                 Err(Refused::Full(again)) => {
-                    submission = again;
+                    submission = *again;
                     self.inbox.wait_for_room();
                 }
             }
@@ -141,6 +141,8 @@ pub struct Engine {
     owner: Box<str>,
     origin: Origin,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The process that opened it; a forked child has none of the threads.
+    process: u32,
 }
 
 impl Engine {
@@ -165,11 +167,25 @@ impl Engine {
         Self::start(origin, owner, config, Arc::new(Clock::new(virtual_time)))
     }
 
+    /// Opens an engine on these records in memory: for tests that look at them or make them fail.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_memory(
+        store: &MemoryStore,
+        config: Config,
+        virtual_time: Option<Micros>,
+    ) -> Result<Self, Error> {
+        let clock = Arc::new(Clock::new(virtual_time));
+        Self::start(Origin::Memory(store.clone()), "test", config, clock)
+    }
+
     /// After `crash`: a new engine on the same records, with the same settings and clock.
     ///
     /// # Errors
     /// As `open`.
     pub fn reopen(&self) -> Result<Self, Error> {
+        self.crash();
         let clock = Arc::clone(&self.shared.clock);
         Self::start(self.origin.clone(), &self.owner, self.config.clone(), clock)
     }
@@ -231,6 +247,7 @@ impl Engine {
             owner: owner.into(),
             origin,
             threads: Mutex::new(Vec::new()),
+            process: std::process::id(),
         };
         let for_loader = Arc::clone(&shared);
         engine.spawn("stepwell-loader", move || {
@@ -257,8 +274,18 @@ impl Engine {
         }
     }
 
+    /// Returns whether this is the process that opened the engine. A forked child has neither the
+    /// threads nor the locks; whatever it did would wait for ever or harm the store.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        std::process::id() == self.process
+    }
+
     /// Stops as a killed process would: what was not acknowledged is dropped.
     pub fn crash(&self) {
+        if !self.is_ours() {
+            return;
+        }
         self.shared.outbox.seal();
         self.shared.inbox.enter(inbox::Phase::Dead);
         self.shared.tasks.end();
@@ -270,6 +297,10 @@ impl Engine {
     /// # Errors
     /// If the engine was poisoned before or closing failed.
     pub fn close(&self) -> Result<(), Error> {
+        if !self.is_ours() {
+            let message = "this process was forked from the one that opened the engine";
+            return Err(Error::new(Kind::Closed, message));
+        }
         // The loader first: its reader must be gone when the store closes.
         self.shared.tasks.end();
         let mut threads = std::mem::take(&mut *self.threads.lock()).into_iter();
@@ -311,13 +342,18 @@ impl Engine {
     }
 
     /// Asks the loader; the answer is a reply to the ticket.
-    #[must_use]
-    pub fn ask(&self, question: Question) -> u64 {
+    ///
+    /// # Errors
+    /// If the engine is closed.
+    pub fn ask(&self, question: Question) -> Result<u64, Refused> {
+        if self.shared.inbox.phase() == inbox::Phase::Closing {
+            return Err(Refused::Closed);
+        }
         let ticket = self.draw_ticket();
         self.shared.inbox.job_begun();
         let task = loader::Task::Ask(ticket, question);
         self.shared.tasks.push([task]);
-        ticket
+        Ok(ticket)
     }
 
     /// Takes all notes.
@@ -397,6 +433,7 @@ impl Engine {
     pub fn statistics(&self) -> Vec<(&'static str, u64)> {
         let mut figures = self.shared.meter.figures();
         figures.push(("submitted_depth", self.shared.inbox.depth() as u64));
+        figures.push(("resident", self.shared.residents.len() as u64));
         figures.push(("live", self.shared.registry.len() as u64));
         figures
     }
