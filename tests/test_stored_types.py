@@ -213,3 +213,43 @@ async def test_a_step_that_gives_something_unstorable_is_not_tried_again():
     assert runs == [1]
     for part in ('step "gives_an_object" of unstorable/i', 'result["pages"][3]', "object", "as_type="):
         assert part in str(caught.value)
+
+
+async def test_i10_a_body_that_catches_everything_never_sees_that_a_stored_value_is_unreadable(tmp_path):
+    store, caught = str(tmp_path / "s.db"), []
+
+    def catcher(cls: type):
+        async def loads(_: int = 0) -> cls:
+            return Old("a", 1)
+
+        loads.__annotations__["return"] = cls
+
+        @workflow(name="catcher")
+        async def catcher(step, how: str):
+            try:
+                if how == "map":
+                    await step.map(loads, [0], name="load", as_type=cls)
+                elif how == "nursery":
+                    async with step.open_nursery() as nursery:
+                        nursery.start_soon(lambda: step.do(loads, name="load", as_type=cls))
+                else:
+                    await step.do(loads, name="load", as_type=cls)
+            except Exception as error:
+                caught.append(error)
+            await step.wait_for_event("go")
+
+        return catcher
+
+    hows = ["do", "map", "nursery"]
+    async with open_test_engine(workflows=[catcher(Old)], store=store, autojump=False) as engine:
+        for how in hows:
+            await (await engine.create("catcher", how, id=how)).wait_for_status("waiting")
+    assert caught == []
+    async with open_test_engine(workflows=[catcher(Other)], store=store, autojump=False) as engine:
+        for how in hows:
+            instance = await engine.get("catcher", how)
+            await instance.send_event("go")
+            await instance.wait_for_status("blocked")
+            assert '"load"' in str(await instance.explain())
+            assert (await instance.status()).status is Status.BLOCKED
+    assert caught == []

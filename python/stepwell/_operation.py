@@ -404,7 +404,11 @@ class StepOperation(Operation):
         return revive(codec.decode(payload))
 
     def answer(self, outcome: Outcome | None) -> Any:
-        """Returns the step's value as the body sees it, or raises its failure."""
+        """Returns the step's value as the body sees it, or raises its failure.
+
+        Raises:
+            Undecodable: What is stored cannot become today's type; the body must not see that (D7).
+        """
         if outcome is None:
             verdict, payload, fresh = self._verdict, self.payload, True
         else:
@@ -413,7 +417,7 @@ class StepOperation(Operation):
             raise self.failure(payload)
         if fresh and type(self.value) in _ATOMS:
             return self.value  # decoding what was just encoded gives the same (D4)
-        return self.runner.decoded(self.plan.codec, payload)
+        return None if payload is None else self.plan.codec.decode(payload)
 
 
 class _Note:
