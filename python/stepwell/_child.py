@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _names, _replay
 from ._branch import current_branch
-from ._codec import codec
+from ._codec import Undecodable, codec
 from ._errors import (
     InstanceErrored,
     InstanceExists,
@@ -135,19 +135,27 @@ async def call(branch: Branch, name: str, target: Workflow[Any, R], params: byte
     runner = branch.runner
     identity = runner.identify(branch, _replay.CALL, name)
     chosen = id or child_id(runner, identity)
-    return child_output(target, chosen, await runner.perform(
+    outcome = await runner.perform(
         WaitOperation(runner, identity, _FOREVER, lambda: runner.port.call(
             runner.no, runner.incarnation, branch.path, name, identity[4], target.name, target.version, chosen, params))
-    ))  # fmt: skip
+    )  # fmt: skip
+    try:
+        return child_output(target, chosen, outcome)
+    except Undecodable as error:
+        await runner.unreadable(f'call "{name}"', error)
 
 
 async def awaited(branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
     runner = branch.runner
     identity = runner.identify(branch, _replay.RESULT, child_id)
-    return child_output(target, child_id, await runner.perform(
+    outcome = await runner.perform(
         WaitOperation(runner, identity, _FOREVER, lambda: runner.port.wait_child(
             runner.no, runner.incarnation, branch.path, child_id, identity[4], target.name, child_id))
-    ))  # fmt: skip
+    )  # fmt: skip
+    try:
+        return child_output(target, child_id, outcome)
+    except Undecodable as error:
+        await runner.unreadable(f'result of child "{child_id}"', error)
 
 
 async def send(branch: Branch, name: str, target: str, id: str, type: str, payload: bytes | None) -> None:

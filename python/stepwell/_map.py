@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
+from ._codec import Undecodable
 from ._operation import StepOperation
 from ._replay import OK, Identity, Outcome
 
@@ -77,7 +78,15 @@ class MapOperation:
         if self._failure is not None:
             item, outcome = self._failure
             item.answer(outcome)
-        return [self._value(*taken) for taken in self._outcomes if taken is not None]
+        values = []
+        for taken in self._outcomes:
+            if taken is not None:
+                try:
+                    values.append(self._value(*taken))
+                except Undecodable as error:
+                    item = taken[0]
+                    await runner.unreadable(f'step "{item.identity[2]}" (item {item.index})', error)
+        return values
 
     def _value(self, item: _Item, outcome: Outcome) -> Any:
         if outcome.verdict == OK or not self._collect:

@@ -256,7 +256,11 @@ class StepOperation(Operation):
             except StopIteration as stop:
                 self.value = stop.value
             else:
-                self.value = await _attempt.go_on_unscoped(self, coroutine, context, trap)
+                try:
+                    self.value = await _attempt.go_on_unscoped(self, coroutine, context, trap)
+                finally:
+                    if port.observed:
+                        port.progressed()
         except Exception as error:
             port.attempts -= 1
             delay = self._failed_attempt(error, 1)
@@ -287,14 +291,18 @@ class StepOperation(Operation):
         try:
             self.value = await _attempt.call(self, self.fn, self.args, self.context)
         except Exception as error:
-            delay = self._failed_attempt(error, attempt)
+            failure = error
+        else:
+            failure = None
+        finally:
+            runner.port.attempts -= 1  # before the retry delay: a step that waits for its next attempt runs none (T3, L14)
+            if runner.port.observed:
+                runner.port.progressed()
+        if failure is not None:
+            delay = self._failed_attempt(failure, attempt)
             if delay is not None:
                 await self._delay(*delay)
             return delay is not None
-        finally:
-            runner.port.attempts -= 1
-            if runner.port.observed:
-                runner.port.progressed()
         self._submit_value(attempt)
         return False
 
@@ -399,7 +407,11 @@ class StepOperation(Operation):
         return revive(codec.decode(payload))
 
     def answer(self, outcome: Outcome | None) -> Any:
-        """Returns the step's value as the body sees it, or raises its failure."""
+        """Returns the step's value as the body sees it, or raises its failure.
+
+        Raises:
+            Undecodable: What is stored cannot become today's type; the body must not see that (D7).
+        """
         if outcome is None:
             verdict, payload, fresh = self._verdict, self.payload, True
         else:
@@ -408,7 +420,7 @@ class StepOperation(Operation):
             raise self.failure(payload)
         if fresh and type(self.value) in _ATOMS:
             return self.value  # decoding what was just encoded gives the same (D4)
-        return self.runner.decoded(self.plan.codec, payload)
+        return None if payload is None else self.plan.codec.decode(payload)
 
 
 class _Note:

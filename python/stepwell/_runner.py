@@ -12,13 +12,13 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import trio
 
 from . import _replay
 from ._branch import Branch, place
-from ._codec import Plan, Undecodable, codec
+from ._codec import Undecodable, codec
 from ._durations import from_us
 from ._errors import InvalidConfig, LimitReached, NotSerializable, StepwellError, TooLarge
 from ._failures import describe_body
@@ -138,8 +138,6 @@ class Runner:
             await what()
         except (KeyboardInterrupt, SystemExit) as error:
             self.port.interrupted_by(error)
-        except Undecodable as error:
-            self._block("undecodable", StepwellError(str(error)))
         except trio.Cancelled:
             raise
         except BaseExceptionGroup as group:
@@ -152,11 +150,16 @@ class Runner:
 
     async def _body(self, step: Step) -> None:
         fn, plan = self.workflow.fn, self.workflow.params
-        args = (step, plan.decode(self._params) if self._params is not None else None) if self.workflow.takes_params else (step,)
+        args: tuple[Any, ...] = (step,)
+        if self.workflow.takes_params:
+            try:
+                args = (step, plan.decode(self._params, "params") if self._params is not None else None)
+            except Undecodable as error:
+                await self.unreadable("the start", error)
         try:
             output = await fn(*args)
             self._check_awaited()
-        except (KeyboardInterrupt, SystemExit, trio.Cancelled, Undecodable):
+        except (KeyboardInterrupt, SystemExit, trio.Cancelled):
             raise
         except BaseException as error:
             if self.stopping:
@@ -425,7 +428,7 @@ class Runner:
                 if isinstance(operation, StepOperation) and operation.scope is not None:
                     operation.scope.cancel()
 
-    async def stop_here(self) -> None:
+    async def stop_here(self) -> NoReturn:
         """Never returns: no operation begins any more. Raises `Cancelled` once the body is unwound."""
         await trio.sleep_forever()
 
@@ -528,13 +531,17 @@ class Runner:
                 f"{self.workflow.name}/{self.id} has more than {self.steps_max:,} steps", limit="steps", value=self.steps_max
             )
 
-    def decoded(self, plan: Plan, payload: bytes | None) -> Any:
-        """Decodes a stored result as today's type.
-
-        Raises:
-            Undecodable: It cannot become that; the instance is then blocked (D7).
-        """
-        return None if payload is None else plan.decode(payload)
+    async def unreadable(self, what: str, error: Undecodable) -> NoReturn:
+        """A stored value cannot become today's type: block. The body never sees that (D7, I10)."""
+        place = self._place()
+        self._block(
+            "undecodable",
+            StepwellError(
+                f"{what} of {self.workflow.name}/{self.id} has a stored value that today's code"
+                f"{f' at {place}' if place else ''} cannot read: {error}. Restore the type, then resume()."
+            ),
+        )
+        await self.stop_here()
 
     def jitter(self, identity: Identity, attempt: int) -> random.Random:
         """Returns the generator for a retry's jitter; the same for the same attempt."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, TypeVarTuple,
 from . import _child, _names, _replay, _waits
 from ._branch import Branch, current_branch, place
 from ._child import Child
-from ._codec import codec
+from ._codec import Undecodable, codec
 from ._durations import Duration, from_us, instant_us, to_us
 from ._errors import (
     InvalidConfig,
@@ -108,7 +108,11 @@ class Step:
         runner.count_step()
         identity = self._runner.identify(branch, _replay.DO, name, key)
         operation = StepOperation(runner, identity, identity[1], fn, args, plan)
-        return operation.answer(await runner.perform_step(operation))
+        outcome = await runner.perform_step(operation)
+        try:
+            return operation.answer(outcome)
+        except Undecodable as error:
+            await runner.unreadable(f'step "{name}"', error)
 
     @overload
     def map(

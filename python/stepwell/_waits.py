@@ -72,5 +72,8 @@ async def approval(branch: Branch, name: str, detail: bytes | None, us: int, as_
             by=by, reason=reason, metadata=metadata,
         )  # fmt: skip
     if as_type is not None and metadata is not None:
-        metadata = codec.plan(as_type).decode(codec.encode(metadata))
+        try:
+            metadata = codec.plan(as_type).decode(codec.encode(metadata), "metadata")
+        except Undecodable as error:
+            await runner.unreadable(f'approval "{name}"', error)
     return Approval(by, reason, metadata, from_us(outcome.at))

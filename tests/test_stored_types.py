@@ -1,0 +1,255 @@
+"""What is stored is checked against its declared class, and against today's class when it is read (rules D4, D7)."""
+
+import enum
+from dataclasses import dataclass, make_dataclass
+from typing import Any
+
+import pytest
+
+from stepwell import InstanceErrored, InvalidPayload, NotSerializable, Retry, Status, StepFailed, workflow
+from stepwell.testing import open_test_engine
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclass
+class Card:
+    owner: str
+    limit: float = 1.5
+
+
+async def gives_int_for_float() -> float:
+    return 3
+
+
+async def gives_str_for_int() -> int:
+    return "3"  # type: ignore[return-value]
+
+
+async def gives_card_without_annotation():
+    return Card("a")
+
+
+async def gives_member_of_union() -> int | Card:
+    return Card("u", 2)
+
+
+async def gives_a_set() -> set[int]:
+    return {1, 2}
+
+
+async def test_d7_an_int_passes_for_a_float_and_a_union_gives_its_member_back():
+    @workflow(name="ok")
+    async def ok(step):
+        number = await step.do(gives_int_for_float)
+        member = await step.do(gives_member_of_union)
+        return [number, type(member).__name__, member.limit, sorted(await step.do(gives_a_set))]
+
+    async with open_test_engine(workflows=[ok]) as engine:
+        assert await engine.call(ok) == [3, "Card", 2, [1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("fn", "says"),
+    [
+        (gives_str_for_int, ["gives_str_for_int", "result", "str", "int", "bad/i"]),
+        (gives_card_without_annotation, ["gives_card_without_annotation", "Card", "annotat", "as_type="]),
+    ],
+)
+async def test_d7_a_result_of_another_class_ends_the_step_at_once_and_says_what_to_do(fn, says):
+    @workflow(name="bad")
+    async def bad(step):
+        try:
+            await step.do(fn)
+        except NotSerializable as error:
+            assert isinstance(error, StepFailed)
+            assert error.attempts == 1
+            return str(error)
+
+    async with open_test_engine(workflows=[bad]) as engine:
+        text = await engine.call(bad, id="i")
+    for word in says:
+        assert word in text
+
+
+async def test_d4_the_body_gets_the_decoded_value_and_not_the_object_that_the_step_made():
+    made: list[Any] = []
+
+    async def makes() -> list[Any]:
+        made.append([1, {"a": (2, 3)}])
+        return made[0]
+
+    @workflow(name="decoded")
+    async def decoded(step):
+        value = await step.do(makes)
+        assert value is not made[0]
+        value.append("changed by the body")
+        await step.wait_for_event("go")
+        return [value, made[0]]
+
+    async with open_test_engine(workflows=[decoded]) as engine:
+        instance = await engine.create(decoded)
+        await instance.send_event("go")
+        value, original = await instance.result()
+        assert value == [1, {"a": [2, 3]}, "changed by the body"]
+        assert original == [1, {"a": [2, 3]}]
+        assert (await instance.history())[0].output == [1, {"a": [2, 3]}]
+
+
+def shop_with(cls: type, version_of_code: list[str]):
+    async def loads() -> cls:
+        version_of_code.append("loaded")
+        return cls("a", 1)
+
+    loads.__annotations__["return"] = cls
+
+    @workflow(name="shop")
+    async def shop(step):
+        item = await step.do(loads, name="load")
+        await step.wait_for_event("go")
+        return [getattr(item, name) for name in vars(item)]
+
+    return shop
+
+
+Old = make_dataclass("Item", [("name", str), ("count", int)])
+Grown = make_dataclass("Item", [("name", str), ("count", int), ("tag", str, "none")])
+Shrunk = make_dataclass("Item", [("name", str)])
+Other = make_dataclass("Item", [("name", str), ("count", dict[str, int])])
+
+
+async def run_with_two_classes(tmp_path, after: type):
+    store, runs = str(tmp_path / "s.db"), []
+    async with open_test_engine(workflows=[shop_with(Old, runs)], store=store, autojump=False) as engine:
+        instance = await engine.create("shop", id="s")
+        await instance.wait_for_status("waiting")
+    async with open_test_engine(workflows=[shop_with(after, runs)], store=store, autojump=False) as engine:
+        instance = await engine.get("shop", "s")
+        await instance.send_event("go")
+        status = await instance.wait_for_status("complete", "blocked")
+        full, why = await instance.status(), await instance.explain()
+    assert runs == ["loaded"]
+    return status, full, why
+
+
+async def test_d7_missing_fields_take_their_defaults(tmp_path):
+    status, full, _ = await run_with_two_classes(tmp_path, Grown)
+    assert (status, full.output) == (Status.COMPLETE, ["a", 1, "none"])
+
+
+async def test_d7_unknown_fields_are_ignored(tmp_path):
+    status, full, _ = await run_with_two_classes(tmp_path, Shrunk)
+    assert (status, full.output) == (Status.COMPLETE, ["a"])
+
+
+async def test_d7_a_stored_value_that_cannot_become_todays_type_blocks_and_names_step_path_and_both_types(tmp_path):
+    status, full, why = await run_with_two_classes(tmp_path, Other)
+    assert status is Status.BLOCKED
+    for text in (str(why), full.error.message):
+        for word in ('"load"', "count", "int", "dict"):
+            assert word in text
+
+
+async def test_d7_a_stored_value_of_another_type_goes_on_after_the_fix(tmp_path):
+    store, runs = str(tmp_path / "s.db"), []
+    for cls in (Old, Other, Old):
+        async with open_test_engine(workflows=[shop_with(cls, runs)], store=store, autojump=False) as engine:
+            instance = await (engine.create("shop", id="s") if not runs else engine.get("shop", "s"))
+            if cls is Other:
+                await instance.send_event("go")
+                await instance.wait_for_status("blocked")
+            else:
+                await instance.resume()
+                await instance.wait_for_status("waiting", "complete")
+    async with open_test_engine(workflows=[shop_with(Old, runs)], store=store) as engine:
+        assert await (await engine.get("shop", "s")).result() == ["a", 1]
+    assert runs == ["loaded"]
+
+
+async def test_d7_an_event_of_another_type_is_consumed_and_raises_with_its_raw_payload():
+    @workflow(name="listens")
+    async def listens(step):
+        try:
+            await step.wait_for_event("card", as_type=Card)
+        except InvalidPayload as error:
+            return [str(error), error.payload, (await step.wait_for_event("card", as_type=Card)).payload.owner]
+
+    async with open_test_engine(workflows=[listens]) as engine:
+        instance = await engine.create(listens, id="l")
+        await instance.send_event("card", {"owner": 5})
+        await instance.send_event("card", {"owner": "b"})
+        text, raw, owner = await instance.result()
+        assert 'event "card" of listens/l' in text
+        assert "owner" in text
+        assert (raw, owner) == ({"owner": 5}, "b")
+
+
+async def test_an_output_that_cannot_be_stored_errors_the_instance_and_says_where():
+    @workflow(name="bad_output")
+    async def bad_output(step):
+        return {"pages": [1, object()]}
+
+    async with open_test_engine(workflows=[bad_output]) as engine:
+        with pytest.raises(InstanceErrored, match=r"bad_output/i .*cannot be stored.*output\[.pages.\]\[1\].*object"):
+            await engine.call(bad_output, id="i")
+
+
+async def test_a_step_that_gives_something_unstorable_is_not_tried_again():
+    runs = []
+
+    async def gives_an_object():
+        runs.append(1)
+        return {"pages": [0, 1, 2, object()]}
+
+    @workflow(name="unstorable")
+    async def unstorable(step):
+        await step.do(gives_an_object, retry=Retry(limit=5))
+
+    async with open_test_engine(workflows=[unstorable]) as engine:
+        with pytest.raises(InstanceErrored) as caught:
+            await engine.call(unstorable, id="i")
+    assert runs == [1]
+    for part in ('step "gives_an_object" of unstorable/i', 'result["pages"][3]', "object", "as_type="):
+        assert part in str(caught.value)
+
+
+async def test_i10_a_body_that_catches_everything_never_sees_that_a_stored_value_is_unreadable(tmp_path):
+    store, caught = str(tmp_path / "s.db"), []
+
+    def catcher(cls: type):
+        async def loads(_: int = 0) -> cls:
+            return Old("a", 1)
+
+        loads.__annotations__["return"] = cls
+
+        @workflow(name="catcher")
+        async def catcher(step, how: str):
+            try:
+                if how == "map":
+                    await step.map(loads, [0], name="load", as_type=cls)
+                elif how == "nursery":
+                    async with step.open_nursery() as nursery:
+                        nursery.start_soon(lambda: step.do(loads, name="load", as_type=cls))
+                else:
+                    await step.do(loads, name="load", as_type=cls)
+            except Exception as error:
+                caught.append(error)
+            await step.wait_for_event("go")
+
+        return catcher
+
+    hows = ["do", "map", "nursery"]
+    async with open_test_engine(workflows=[catcher(Old)], store=store, autojump=False) as engine:
+        for how in hows:
+            await (await engine.create("catcher", how, id=how)).wait_for_status("waiting")
+    assert caught == []
+    async with open_test_engine(workflows=[catcher(Other)], store=store, autojump=False) as engine:
+        for how in hows:
+            instance = await engine.get("catcher", how)
+            await instance.send_event("go")
+            await instance.wait_for_status("blocked")
+            assert '"load"' in str(await instance.explain())
+            assert (await instance.status()).status is Status.BLOCKED
+    assert caught == []
