@@ -388,6 +388,8 @@ fn heads_survive_a_flush_and_a_crash_after_it() {
         }
     };
     check(&*store);
+    let wal = beside(&place.path(), "-wal").metadata().unwrap().len();
+    assert!(wal < 16 << 20, "the WAL is folded back: {wal}");
     assert!(watermark(&place.path()) > 200_000, "a round was completed");
     store = place.crash(store);
     check(&*store);

@@ -78,6 +78,12 @@ impl Handle {
         )))
     }
 
+    /// Makes it look as if this process were a child of the one that opened it.
+    #[cfg(test)]
+    pub(super) fn pretend_forked(&mut self) {
+        self.pid = 0;
+    }
+
     /// Closes it and reports what went wrong.
     pub(super) fn close(mut self) -> rusqlite::Result<()> {
         match self.conn.take() {

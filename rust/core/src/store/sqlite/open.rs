@@ -19,8 +19,8 @@ use super::{schema, transact, SqliteStore};
 use crate::store::Error;
 
 /// Up to this size a file is checked whole after an unclean end; a larger one would take seconds.
-/// Its length and header are checked then, every payload carries a checksum, and `stepwell
-/// doctor` checks the rest.
+/// Then only its header is, and what is read later: SQLite checks each page's structure, our
+/// checksums each payload, and `stepwell doctor` the whole file when asked to.
 const CHECK_MAX: u64 = 64 << 20;
 
 pub(super) fn open(path: &Path, owner: &str) -> Result<SqliteStore, Error> {
@@ -72,7 +72,7 @@ fn open_locked(paths: &Paths) -> Result<Parts, Error> {
     };
     let explain = |fault: Fault| fault.explain(&paths.name, "open it");
     if version < schema::VERSION {
-        migrate(paths, version)?;
+        migrate(paths, version, &schema::MIGRATIONS[version as usize - 1..])?;
     }
     let conn = Handle::writer(paths).map_err(|error| explain(error.into()))?;
     let guard = Guard::take(database, paths)
@@ -121,7 +121,7 @@ fn check(conn: &Connection) -> rows::Result<()> {
 }
 
 /// Brings an older file up to date, after a copy was made beside it.
-fn migrate(paths: &Paths, version: u32) -> Result<(), Error> {
+fn migrate(paths: &Paths, version: u32, steps: &[&str]) -> Result<(), Error> {
     let explain = |error: rusqlite::Error| Fault::Sql(error).explain(&paths.name, "migrate it");
     let fold =
         |conn: &Connection| conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
@@ -129,7 +129,6 @@ fn migrate(paths: &Paths, version: u32) -> Result<(), Error> {
     fold(&conn).and_then(|()| conn.close()).map_err(explain)?;
     let copy = paths.back_up(version)?;
     let mut conn = Handle::writer(paths).map_err(explain)?;
-    let steps = &schema::MIGRATIONS[version as usize - 1..];
     schema::migrate(&mut conn, version, steps)
         .and_then(|()| fold(&conn))
         .and_then(|()| conn.close())
@@ -139,4 +138,57 @@ fn migrate(paths: &Paths, version: u32) -> Result<(), Error> {
             }
             other => other,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Op, Store};
+
+    #[test]
+    fn an_older_schema_is_migrated_in_one_transaction_after_a_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.db");
+        let mut store = Box::new(open(&path, "test").unwrap());
+        let _ = store
+            .commit(&[Op::Meta("kept".into(), [1].into())])
+            .unwrap();
+        store.close().unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let paths = Paths::resolve(&path).unwrap();
+        let good = "ALTER TABLE store ADD COLUMN a INTEGER";
+        let error = migrate(&paths, 1, &[good, "ALTER TABLE nowhere ADD COLUMN a"]).unwrap_err();
+        let copy = folder.path().join("audit.db.schema-1");
+        assert!(error.to_string().contains("audit.db.schema-1"), "{error}");
+        assert_eq!(std::fs::read(&copy).unwrap(), before);
+        assert_eq!(schema_of(&path), (1, 5));
+
+        migrate(&paths, 1, &[good, "ALTER TABLE store ADD COLUMN b INTEGER"]).unwrap();
+        assert_eq!(schema_of(&path), (3, 7));
+        assert_eq!(std::fs::read(&copy).unwrap(), before);
+        assert!(matches!(open(&path, "test"), Err(Error::Version(_))));
+    }
+
+    fn schema_of(path: &Path) -> (i64, i64) {
+        let conn = Connection::open(path).unwrap();
+        let one = |sql| conn.query_row(sql, [], |row| row.get(0)).unwrap();
+        (
+            one("PRAGMA user_version"),
+            one("SELECT count(*) FROM pragma_table_info('store')"),
+        )
+    }
+
+    #[test]
+    fn a_forked_child_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.db");
+        let mut store = open(&path, "test").unwrap();
+        store.conn.pretend_forked();
+        let error = store.commit(&[]).unwrap_err();
+        assert!(error.to_string().contains("forked child"), "{error}");
+        assert!(store.reader().is_err());
+        drop(store);
+        let wal = path.with_extension("db-wal");
+        assert!(wal.exists(), "the child closed nothing");
+    }
 }

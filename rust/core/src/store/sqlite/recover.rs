@@ -16,11 +16,20 @@ pub(super) fn recover(
     names: &Names,
     into: &mut dyn Recovery,
 ) -> rows::Result<()> {
-    let live = live(conn, names)?;
     let highest: i64 = conn.query_row("SELECT coalesce(max(no), 0) FROM instance", [], |row| {
         row.get(0)
     })?;
-    if live.len() as i64 > highest / 4 {
+    let few = usize::try_from(highest / 4).unwrap_or(usize::MAX);
+    if let Some(live) = live(conn, names, few)? {
+        let sql = format!("SELECT {} FROM instance i WHERE i.no = ?", rows::INSTANCE);
+        let mut look = conn.prepare(&sql)?;
+        for no in live {
+            let mut found = look.query([no])?;
+            if let Some(row) = found.next()? {
+                into.instance(rows::instance(row, names)?);
+            }
+        }
+    } else {
         let sql = format!(
             "SELECT {} FROM instance i NOT INDEXED ORDER BY i.no",
             rows::INSTANCE
@@ -29,15 +38,6 @@ pub(super) fn recover(
         let mut found = scan.query([])?;
         while let Some(row) = found.next()? {
             if rows::uint(row, 4)? < Status::Complete as u64 {
-                into.instance(rows::instance(row, names)?);
-            }
-        }
-    } else {
-        let sql = format!("SELECT {} FROM instance i WHERE i.no = ?", rows::INSTANCE);
-        let mut look = conn.prepare(&sql)?;
-        for no in live {
-            let mut found = look.query([no])?;
-            if let Some(row) = found.next()? {
                 into.instance(rows::instance(row, names)?);
             }
         }
@@ -61,8 +61,9 @@ pub(super) fn recover(
     Ok(())
 }
 
-/// Returns the numbers of all instances that are not final, ascending.
-fn live(conn: &Connection, names: &Names) -> rows::Result<Vec<i64>> {
+/// Returns the numbers of all instances that are not final, ascending; `None` if they are more
+/// than `few`.
+fn live(conn: &Connection, names: &Names, few: usize) -> rows::Result<Option<Vec<i64>>> {
     let mut live = Vec::new();
     let mut scan = conn.prepare(
         "SELECT no FROM instance INDEXED BY instance_status WHERE workflow = ? AND status < ?",
@@ -70,9 +71,12 @@ fn live(conn: &Connection, names: &Names) -> rows::Result<Vec<i64>> {
     for workflow in names.workflows(None, None) {
         let mut found = scan.query([workflow, Status::Complete as i64])?;
         while let Some(row) = found.next()? {
+            if live.len() >= few {
+                return Ok(None);
+            }
             live.push(row.get(0)?);
         }
     }
     live.sort_unstable();
-    Ok(live)
+    Ok(Some(live))
 }
