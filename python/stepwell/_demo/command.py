@@ -28,7 +28,8 @@ from .worker import Order
 
 OK, MISSED, CANNOT_START, STOPPED, DIFFERENT, INTERRUPTED, KILLED = 0, 1, 2, 3, 4, 130, 137
 SHOWN_MAX = 20
-CHAOS_SECONDS, CHAOS_SLOTS, CHAOS_PAUSE_MAX, STEPS_PER_FILE = 6.0, 8, 0.4, 3
+CHAOS_SECONDS, CHAOS_SLOTS, CHAOS_PAUSE_MAX = 6.0, 16, 0.4
+STEPS_PER_FILE, STEPS_PER_SECOND = 3, 1_500  # the latter is a guess, on the fast side
 
 
 class CannotStart(Exception):
@@ -125,7 +126,7 @@ async def _run(options: Options, order: Order, screen: Screen) -> int:
             seed = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
             slow = _slowed(order)
             screen.line(
-                f"chaos: the worker is killed about every second, seed {seed}; each step lasts {slow.pause * 1000:.0f} ms longer, "
+                f"chaos: the worker is killed about every second, seed {seed}; each step lasts {slow.pause * 1000:.1f} ms longer, "
                 f"{slow.slots} instances at a time"
             )
             ending = await supervisor.run_in_chaos(slow, seed)
@@ -140,7 +141,8 @@ async def _run(options: Options, order: Order, screen: Screen) -> int:
 def _slowed(order: Order) -> Order:
     """Returns the order so slow that it lasts some seconds: else small folders would be done before the first kill."""
     steps = STEPS_PER_FILE * max(1, len(find_files(order.source, order.leave_out, order.skip)))
-    pause = min(CHAOS_PAUSE_MAX, CHAOS_SECONDS * CHAOS_SLOTS / steps)
+    missing = max(0.0, CHAOS_SECONDS - steps / STEPS_PER_SECOND)
+    pause = min(CHAOS_PAUSE_MAX, missing * CHAOS_SLOTS / steps)
     return replace(order, pause=round(pause, 4), slots=CHAOS_SLOTS)
 
 

@@ -2,7 +2,8 @@
 
 A blob is named by the SHA-256 of what it holds, `blobs/ab/<sha256>.zst`. It is written under a
 temporary name in the same folder, synced, and renamed: a killed process leaves a `.tmp` file, never
-half a blob under its final name. Everything returned is small; contents never reach the history.
+half a blob under its final name. The folders themselves are synced before a manifest names what is in
+them. Everything returned is small; contents never reach the history.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import errno
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +26,8 @@ from .steplog import Problem, logged
 CHUNK = 1 << 20
 LEVEL = 3
 PIECE_FILES, PIECE_BYTES = 500, 256 << 10
-_COPY = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_thread = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,28 +150,12 @@ def store_blob(backup: Backup, name: bytes, hashed: Hashed) -> Stored:
         return there[1]
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = f"{path}.{backup.id}.{hashlib.sha256(name).hexdigest()[:16]}.tmp"  # the same at every attempt: none is left over
-    digest = hashlib.sha256()
     try:
-        with open(temporary, "wb") as target, _source(backup, name) as file:
-            compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
-            with compressor.stream_writer(target, size=hashed.size, closefd=False) as writer:
-                while data := file.read(CHUNK):
-                    digest.update(data)
-                    writer.write(data)
-            if digest.hexdigest() != hashed.sha256:
-                raise Problem("changed while it was backed up")
-            target.flush()
-            os.fsync(target.fileno())
+        stored = _compress(backup, name, hashed, temporary)
         os.replace(temporary, path)
-    except zstandard.ZstdError:  # it has another size now than when it was hashed
-        raise Problem("changed while it was backed up") from None
     finally:
         Path(temporary).unlink(missing_ok=True)
-    _sync_folder(os.path.dirname(path))
-    written = _read_blob(path)
-    if written is None:
-        raise Problem("its blob cannot be read back")
-    return written[1]
+    return stored
 
 
 @logged
@@ -197,10 +184,15 @@ def write_durably(path: str, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    _sync_folder(os.path.dirname(path))
+    sync_folder(os.path.dirname(path))
 
 
-def _sync_folder(path: str) -> None:
+def sync_folder(path: str) -> None:
+    """Makes what was renamed into a folder survive a power cut.
+
+    Raises:
+        OSError: It cannot be synced.
+    """
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
@@ -208,11 +200,52 @@ def _sync_folder(path: str) -> None:
         os.close(folder)
 
 
+def _compress(backup: Backup, name: bytes, hashed: Hashed, path: str) -> Stored:
+    """Writes and syncs a file's compressed content."""
+    digest = hashlib.sha256()
+    with open(path, "wb") as file, _source(backup, name) as source:
+        target = _Hashing(file)
+        try:
+            with _compressor().stream_writer(target, size=hashed.size, closefd=False) as writer:  # type: ignore[arg-type]  # write() is all it calls
+                while data := source.read(CHUNK):
+                    digest.update(data)
+                    writer.write(data)
+        except zstandard.ZstdError:  # it has another size now
+            raise Problem("changed while it was backed up") from None
+        if digest.hexdigest() != hashed.sha256:
+            raise Problem("changed while it was backed up")
+        file.flush()
+        os.fsync(file.fileno())
+    return Stored(target.digest.hexdigest(), target.size)
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    """This thread's compressor; making one costs more than compressing most files."""
+    if not hasattr(_thread, "compressor"):
+        _thread.compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
+    compressor: zstandard.ZstdCompressor = _thread.compressor
+    return compressor
+
+
+class _Hashing:
+    """A file to write to that knows the hash and size of what was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.digest, self.size = hashlib.sha256(), 0
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        """Writes."""
+        self.digest.update(data)
+        self.size += len(data)
+        return self._file.write(data)
+
+
 @contextmanager
 def _source(backup: Backup, name: bytes) -> Iterator[BinaryIO]:
     """Opens a file of the source; leaving the block says if it changed meanwhile."""
     try:
-        file = os.fdopen(os.open(os.path.join(os.fsencode(backup.source), name), _COPY), "rb")
+        file = os.fdopen(os.open(os.path.join(os.fsencode(backup.source), name), _READ), "rb")
     except OSError as error:
         raise Problem(_opening(error)) from error
     with file:

@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from .files import Backup, blob_path, write_durably
+from .files import Backup, blob_path, sync_folder, write_durably
 from .steplog import logged
 
 MANIFEST, BLOBS = "MANIFEST.sha256", "BLOBS.sha256"
@@ -56,6 +56,8 @@ def write_manifest(backup: Backup, kept: list[Kept]) -> list[Missed]:
     """Writes both manifests and returns the files whose blobs somebody removed since they were verified."""
     gone = {k.sha256 for k in kept if _size(blob_path(backup.out, k.sha256)) != k.stored}
     good = [k for k in kept if k.sha256 not in gone]
+    for folder in {os.path.dirname(blob_path(backup.out, k.sha256)) for k in good}:
+        sync_folder(folder)
     source = os.fsencode(backup.source)
     blobs = {k.sha256: k.stored_sha256 for k in good}
     lines = [checksum_line(k.sha256, os.path.join(source, k.name)) for k in good]

@@ -32,6 +32,8 @@ class State:
 
     def count_steps(self, steps: int) -> None:
         """Notes how many steps have ended by now."""
+        if steps < self.steps:
+            self._samples.clear()  # another job's
         now = time.monotonic()
         self.steps = steps
         self._samples.append((now, steps))

@@ -52,18 +52,19 @@ class Supervisor:
         self._decision: bytes | None = None
         self._announced = False
 
-    async def run(self, order: Order, *, crash_after: float | None = None) -> Ending:
-        """Runs one worker to its end, or kills it after so many seconds."""
+    async def run(self, order: Order, *, crash_after: float | None = None, once_open: bool = False) -> Ending:
+        """Runs one worker to its end, or kills it so many seconds after it was started, or after it is open."""
         with open(os.path.join(order.out, "jobs", "worker.log"), "ab") as log:
             self._process = process = await trio.lowlevel.open_process(
                 [sys.executable, "-P", "-m", "stepwell._demo.worker", json.dumps(asdict(order))],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
             )  # fmt: skip
         self.state.alive = True
+        self._opened = trio.Event()
         ending = Ending("died")
         async with trio.open_nursery() as nursery:
             if crash_after is not None:
-                nursery.start_soon(self._kill, process, crash_after)
+                nursery.start_soon(self._kill, process, crash_after, once_open)
             nursery.start_soon(self._listen, process, ending)
             await process.wait()
             self.state.alive = False
@@ -82,12 +83,14 @@ class Supervisor:
     async def run_in_chaos(self, order: Order, seed: int) -> Ending:
         """Runs workers and kills each after about a second, until one of them finishes.
 
-        A job may need longer for one step than a worker lives; each kill without a step done in between doubles
-        the time the next worker gets.
+        Most workers get half a second to one and a half of work; one in four may be hit while it starts and
+        recovers. A job may need longer for one step than that, so each kill without a step done in between
+        doubles the time the next worker gets.
         """
         chance, patience, steps = random.Random(seed), 1, -1
         while True:
-            ending = await self.run(order, crash_after=chance.uniform(*KILL_SECONDS) * patience)
+            after, once_open = chance.uniform(*KILL_SECONDS) * patience, chance.random() < 0.75
+            ending = await self.run(order, crash_after=after, once_open=once_open)
             if ending.how != "killed":
                 return ending
             self.state.kills += 1
@@ -129,7 +132,9 @@ class Supervisor:
                     self.screen.line("stopping: what runs now ends first. Once more to stop at once.")
                     await self._tell(b"drain")
 
-    async def _kill(self, process: trio.Process, after: float) -> None:
+    async def _kill(self, process: trio.Process, after: float, once_open: bool) -> None:
+        if once_open:
+            await self._opened.wait()
         await trio.sleep(after)
         while self._asking or self.stopping:  # a person is thinking; or the worker is about to stop anyway
             await trio.sleep(DRAW_SECONDS)
@@ -157,6 +162,7 @@ class Supervisor:
     async def _heard(self, kind: str, said: dict[str, Any], ending: Ending, nursery: trio.Nursery) -> None:
         match kind:
             case "opened":
+                self._opened.set()
                 self._tail.follow(said["log"])
                 if said["again"] and not self._announced:
                     of = f" of {said['files']:,}" if said["files"] is not None else ""
