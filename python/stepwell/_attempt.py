@@ -14,20 +14,19 @@ import inspect
 import types
 import uuid
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ._branch import current_branch
+from ._branch import Branch, place
 from ._errors import InvalidConfig, StepwellError
 
 if TYPE_CHECKING:
     from ._operation import StepOperation
 
 _KEYS = uuid.UUID("b1a5f0c2-3f0e-5d7c-9a58-0f5f6a5f2d10")
-_current: ContextVar[StepContext | None] = ContextVar("stepwell_step", default=None)
 
 
 class AttemptTimeout(TimeoutError):
@@ -105,10 +104,10 @@ def current_step() -> StepContext:
     Raises:
         StepwellError: No step is running here.
     """
-    context = _current.get()
-    if context is None:
+    operation = place.get()
+    if operation is None or isinstance(operation, Branch):
         raise StepwellError("current_step() was called outside a step function. Call it in a function that step.do runs.")
-    return context
+    return operation.context
 
 
 @dataclass(slots=True)
@@ -167,11 +166,9 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
     """
     plan = operation.plan
     context = copy_context()
-    context.run(_enter, step)
+    context.run(place.set, operation)
     if not plan.is_async:
         return await _call_in_thread(operation, fn, args, step, context)
-    if plan.waits is False:
-        return await _call_unscoped(operation, context.run(fn, *args), step, context)
     with trio.CancelScope() as scope:
         deadline = Deadline(operation, step, scope.cancel)
         waited = plan.waits or False
@@ -189,26 +186,32 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
     raise AttemptTimeout(deadline.struck)
 
 
-async def _call_unscoped(operation: StepOperation, made: Any, step: StepContext, context: Context) -> Any:
-    """Runs an attempt of a function that has never waited so far, without a scope to cancel it by.
+def run_to_first_wait(operation: StepOperation, coroutine: Coroutine[Any, Any, Any], context: Context) -> Any:
+    """Runs a coroutine until it waits for the first time, and returns what it waits for.
 
-    Should it wait this time, and too long, the body is unwound and replayed: the one way to stop it.
+    Raises:
+        StopIteration: It has returned, without having waited.
     """
-    deadline = Deadline(operation, step, lambda: operation.give_up_attempt(deadline.struck or ""))
+    return context.run(_enter_and_send, operation, coroutine.send)
 
-    def on_wait() -> None:
-        operation.plan.waits = True
-        deadline.start()
 
+def _enter_and_send(operation: StepOperation, send: Callable[[None], Any]) -> Any:
+    place.set(operation)
+    return send(None)
+
+
+async def go_on_unscoped(operation: StepOperation, coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any) -> Any:
+    """Goes on with an attempt that has no scope to cancel it by: its function had never waited before.
+
+    Should it wait too long this time, the body is unwound and replayed, the one way left to stop it.
+    """
+    operation.plan.waits = True
+    deadline = Deadline(operation, operation.context, lambda: operation.give_up_attempt(deadline.struck or ""))
+    deadline.start()
     try:
-        return await _drive(_coroutine(made), context, on_wait, step.name)
+        return await _go_on(coroutine, context, trap, operation.identity[2])
     finally:
         deadline.stop()
-
-
-def _enter(step: StepContext) -> None:
-    _current.set(step)
-    current_branch.set(None)
 
 
 def _coroutine(made: Any) -> Coroutine[Any, Any, Any]:
@@ -222,12 +225,17 @@ async def _awaited(made: Any) -> Any:
 @types.coroutine
 def _drive(coroutine: Coroutine[Any, Any, Any], context: Context, on_wait: Callable[[], None], name: str) -> Generator[Any, Any, Any]:
     """Runs a coroutine in this task but in another context; says when it first waits."""
-    run, send = context.run, coroutine.send
     try:
-        trap = run(send, None)
+        trap = context.run(coroutine.send, None)
     except StopIteration as stop:
         return stop.value
     on_wait()
+    return (yield from _go_on(coroutine, context, trap, name))
+
+
+@types.coroutine
+def _go_on(coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any, name: str) -> Generator[Any, Any, Any]:
+    run, send = context.run, coroutine.send
     while True:
         try:
             if trap is None or hasattr(trap, "_asyncio_future_blocking"):

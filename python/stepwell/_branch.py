@@ -14,12 +14,19 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._operation import StepOperation
     from ._runner import Runner
 
 _NAMESPACE = uuid.UUID("6d0f1d54-9f0e-5c2b-8a50-6b8f3f4a3c11")
 
-current_branch: ContextVar[Branch | None] = ContextVar("stepwell_branch", default=None)
-"""The branch whose code runs; None inside a step function and outside of workflows."""
+place: ContextVar[Branch | StepOperation | None] = ContextVar("stepwell_place", default=None)
+"""Where code runs: in a branch of a body, in a step function, or (None) in neither."""
+
+
+def current_branch() -> Branch | None:
+    """Returns the branch whose code runs; None inside a step function and outside of workflows."""
+    here = place.get()
+    return here if type(here) is Branch else None
 
 
 class Branch:

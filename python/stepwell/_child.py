@@ -78,7 +78,7 @@ def here(method: str) -> Branch:
     Raises:
         StepwellError: No body's code does.
     """
-    branch = current_branch.get()
+    branch = current_branch()
     if branch is None:
         raise StepwellError(f"child.{method} was called outside a workflow's body. Call it there.")
     return branch

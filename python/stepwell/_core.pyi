@@ -30,7 +30,8 @@ WAKE: int
 """(WAKE, no, incarnation): a resident instance that was waiting has a slot again and may go on."""
 SETTLED: int
 """(SETTLED, no, number, seq, verdict, type, payload, at): a wait, or a ticket whose outcome only the core
-knows (create_child, create_children, send), has its outcome."""
+knows (create_child, create_children, send), has its outcome. A body without a slot is told only after its WAKE. After a
+START some may repeat what its records say (seq <= the last one), or name a wait it does not list: ignore those."""
 TIMER: int
 """(TIMER, ticket): an `arm`ed timer is due."""
 CHANGED: int
@@ -264,7 +265,8 @@ class Core:
         """The body gave up a wait: closes it; an event it had already taken goes back to its old place (I8)."""
     def quiet(self, no: int, incarnation: int, seq: int) -> None:
         """Every open operation is a wait: the instance may become `waiting` and give its slot back. seq: the last record
-        delivered to the body; if a later one is committed already, nothing changes and the instance keeps running."""
+        delivered to the body; if a later one is committed already, nothing changes and the instance keeps running. Everything
+        polled so far counts as delivered (retry delays leave no record): poll and hand over before any body speaks again."""
     def park(self, no: int, incarnation: int) -> bool:
         """Whether the body of a waiting instance may leave memory now. After True it comes back as START."""
     def report(self, no: int, incarnation: int, progress: bytes) -> None: ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import outcome as results
 import trio
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from ._core import Core, Start
 
 log = logging.getLogger("stepwell")
-T = TypeVar("T")
-Told: TypeAlias = Callable[[Status | None, str | None, bytes | None], None]
-"""Told state, reason and payload at every change; None: look again, something may have been missed."""
+News: TypeAlias = tuple[Status, bytes | None] | None
+"""State and payload of an instance; None: something may have been missed, look again."""
 
 
 class Reply:
@@ -40,6 +39,58 @@ class Reply:
     def __init__(self, code: str, data: Any) -> None:
         self.code = code
         self.data = data
+
+
+class Watch:
+    """Somebody who waits for an instance to get into one of certain states, or to end."""
+
+    __slots__ = ("_driver", "_news", "_task", "no", "wanted")
+
+    def __init__(self, driver: Driver, no: int, wanted: frozenset[Status]) -> None:
+        self._driver = driver
+        self._news: list[results.Outcome[News]] = []
+        self._task: trio.lowlevel.Task | None = None
+        self.no = no
+        self.wanted = wanted
+
+    def tell(self, status: Status, payload: bytes | None) -> None:
+        """The instance is in this state now."""
+        if status in self.wanted or status.is_final:
+            self._pass_on(results.Value((status, payload)))
+
+    def look_again(self) -> None:
+        """What happened is not known any more: the engine crashed and recovered."""
+        self._pass_on(results.Value(None))
+
+    def end(self) -> None:
+        """Nothing can be told any more."""
+        self._pass_on(results.Error(EngineClosed("the engine was closed while this call waited for it")))
+
+    def _pass_on(self, news: results.Outcome[News]) -> None:
+        if self._task is None:
+            self._news.append(news)
+        else:
+            task, self._task = self._task, None
+            reschedule(task, news)
+
+    async def next(self) -> News:
+        """Waits for the next state that was asked for, or a final one.
+
+        Raises:
+            EngineClosed: The engine was closed meanwhile.
+        """
+        if self._news:
+            return self._news.pop(0).unwrap()
+        self._task = current_task()
+        return await wait_task_rescheduled(self._aborted)  # type: ignore[no-any-return]  # _pass_on sends it
+
+    def _aborted(self, _: Callable[[], None]) -> Abort:
+        self._task = None
+        return Abort.SUCCEEDED
+
+    def close(self) -> None:
+        """Ends the watch."""
+        self._driver.unwatch(self)
 
 
 class Driver:
@@ -63,12 +114,11 @@ class Driver:
         self._workflows = workflows
         self._latest = {name: workflow for (name, _), workflow in workflows.items()}
         self._timers: dict[int, Callable[[], None]] = {}
-        self._watchers: dict[int, set[Told]] = {}
+        self._watches: dict[int, list[Watch]] = {}
         self._early: dict[int, list[tuple[Any, ...]]] = {}
         self._later: dict[int, Start] = {}
         self._progress = trio.Event()
         self._news = trio.Event()
-        self._callers: set[trio.CancelScope] = set()
         self._restarted = trio.Event()
         self._loop = trio.CancelScope()
         self.use(core)
@@ -102,7 +152,12 @@ class Driver:
         self.nursery = nursery
         while True:
             with trio.CancelScope() as self._loop:
-                await self._handle_notes(self.core)
+                try:
+                    await self._handle_notes(self.core)
+                except Exception as error:
+                    log.exception("internal error in the driver")
+                    self.stop(InternalError(f"the engine stopped because of a bug of its own; please report it: {error!r}"))
+                    await trio.sleep_forever()
             await self._restarted.wait()
 
     async def _handle_notes(self, core: Core) -> None:
@@ -170,8 +225,8 @@ class Driver:
             then()
 
     def _changed(self, no: int, status: int, reason: str | None, payload: bytes | None) -> None:
-        for told in list(self._watchers.get(no, ())):
-            told(STATUSES[status], reason, payload)
+        for watch in self._watches.get(no, ()):
+            watch.tell(STATUSES[status], payload)
 
     def _unwind(self, no: int, incarnation: int) -> None:
         runner = self.runners.get(no)
@@ -209,12 +264,11 @@ class Driver:
         self.waiting_residents = 0
         self._abandon_tickets()
         self.use(core)
-        for no in self._watchers:
-            core.watch(no)
+        for no, watches in self._watches.items():
+            for watch in watches:
+                core.watch(no)
+                watch.look_again()
         self._restarted.set()
-        for watchers in list(self._watchers.values()):
-            for told in list(watchers):
-                told(None, None, None)
 
     # The port for runners; the core's own methods are attributes.
 
@@ -285,32 +339,20 @@ class Driver:
 
         return await wait_task_rescheduled(aborted)  # type: ignore[no-any-return]  # _reply sends it
 
-    def watch(self, no: int, told: Told) -> None:
-        """Calls `told` at every change of an instance's state, from now on."""
-        self._watchers.setdefault(no, set()).add(told)
+    def watch(self, no: int, wanted: frozenset[Status]) -> Watch:
+        """Returns a watch for these states of an instance; close it."""
+        watch = Watch(self, no, wanted)
+        self._watches.setdefault(no, []).append(watch)
         self.core.watch(no)
+        return watch
 
-    def unwatch(self, no: int, told: Told) -> None:
-        """Ends a `watch`."""
-        watchers = self._watchers[no]
-        watchers.discard(told)
-        if not watchers:
-            del self._watchers[no]
-        self.core.unwatch(no)
-
-    async def while_open(self, wait: Callable[[], Awaitable[T]]) -> T:
-        """Runs something that only the core's notes can end; raises once they cannot come any more.
-
-        Raises:
-            EngineClosed: The engine was closed meanwhile.
-        """
-        with trio.CancelScope() as scope:
-            self._callers.add(scope)
-            try:
-                return await wait()
-            finally:
-                self._callers.discard(scope)
-        raise EngineClosed("the engine was closed while this call waited for it")
+    def unwatch(self, watch: Watch) -> None:
+        """Ends a watch."""
+        others = self._watches[watch.no]
+        others.remove(watch)
+        if not others:
+            del self._watches[watch.no]
+        self.core.unwatch(watch.no)
 
     def next_record(self) -> trio.Event:
         """Returns an event that is set when the core has told something new."""
@@ -329,8 +371,9 @@ class Driver:
     def abandon_callers(self) -> None:
         """Ends every wait for a reply: the engine is closed."""
         self._abandon_tickets()
-        for scope in list(self._callers):
-            scope.cancel()
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.end()
 
     def _abandon_tickets(self) -> None:
         waiting, self.tickets = self.tickets, {}

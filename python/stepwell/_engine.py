@@ -18,6 +18,7 @@ import trio
 from . import _core, _names
 from ._approvals import Approvals
 from ._branch import current_branch
+from ._child import encode_params
 from ._codec import codec
 from ._driver import Driver, Reply
 from ._durations import Duration, from_us, instant_us, to_us
@@ -38,7 +39,6 @@ from ._errors import (
 )
 from ._failures import error_info
 from ._instance import Instance
-from ._child import encode_params
 from ._types import STATUSES, BatchError, EngineStatistics, InstanceSummary, Limits, NewInstance, Page, Status
 from ._workflow import Workflow
 
@@ -228,7 +228,7 @@ class Engine:
 
     def _ready(self, method: str) -> Driver:
         """Returns the driver if this method may be called here and now."""
-        branch = current_branch.get()
+        branch = current_branch()
         if branch is not None:
             raise InvalidState(
                 f"engine.{method} was called in the body of {branch.runner.workflow.name}/{branch.runner.id}, where it would not "

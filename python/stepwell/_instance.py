@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-import trio
 
 from . import _names
 from ._codec import Undecodable, codec
@@ -14,6 +11,7 @@ from ._errors import InstanceErrored, InstanceTerminated, InvalidState, Stepwell
 from ._failures import error_info
 from ._replay import OK
 from ._types import (
+    FINAL,
     KINDS,
     STATUSES,
     VERDICTS,
@@ -93,7 +91,7 @@ class Instance(Generic[R]):
             InstanceNotFound: It is gone.
             EngineClosed: The engine was closed meanwhile.
         """
-        status, payload = await self._until(frozenset({Status.COMPLETE, Status.ERRORED, Status.TERMINATED}))
+        status, payload = await self._until(FINAL)
         if status is Status.COMPLETE:
             return self._workflow.output.decode(payload) if payload is not None else None  # type: ignore[return-value]  # R is None then
         info = _error(status, payload)
@@ -120,25 +118,17 @@ class Instance(Generic[R]):
     async def _until(self, wanted: frozenset[Status]) -> tuple[Status, bytes | None]:
         """Waits for one of these states; a state that is passed through is seen even if it lasts no time."""
         driver = self._engine._ready("instance")
-        send, receive = trio.open_memory_channel[tuple[Status, bytes | None] | None](1024)
-
-        def told(status: Status | None, _: str | None, payload: bytes | None) -> None:
-            with contextlib.suppress(trio.WouldBlock):  # the reader takes the first and needs no more
-                if status is None:
-                    send.send_nowait(None)
-                elif status in wanted or status.is_final:
-                    send.send_nowait((status, payload))
-
-        driver.watch(self._no, told)
+        watch = driver.watch(self._no, wanted)
         try:
-            news = None
+            state = self._engine.peek(self.workflow, self.id)
+            news = await watch.next() if state is not None and state not in wanted else None
             while news is None:
                 row = await self._engine._row(self.workflow, self.id, payloads=True)
                 news = (STATUSES[row[5]], row[13])
                 if news[0] not in wanted and not news[0].is_final:
-                    news = await driver.while_open(receive.receive)
+                    news = await watch.next()
         finally:
-            driver.unwatch(self._no, told)
+            watch.close()
         status, payload = news
         if status not in wanted:
             names = ", ".join(sorted(s.value for s in wanted))

@@ -31,7 +31,8 @@ class _Item(StepOperation):
     index: int
     owner: MapOperation
 
-    def resolve(self, outcome: Outcome) -> bool:
+    def resolve(self, outcome: Outcome | None) -> bool:
+        assert outcome is not None, "an item has no body task that could take it from the operation"
         self.delivered = True
         return self.owner.take(self, outcome)
 
@@ -71,6 +72,7 @@ class MapOperation:
                 runner.deliver()
             if not self._over:
                 self._task = current_task()
+                runner.resting = True
                 await wait_task_rescheduled(self._aborted)
         if self._failure is not None:
             item, outcome = self._failure
@@ -80,7 +82,7 @@ class MapOperation:
     def _value(self, item: _Item, outcome: Outcome) -> Any:
         if outcome.verdict == OK or not self._collect:
             return item.answer(outcome)
-        return item.failure(outcome)
+        return item.failure(outcome.payload)
 
     def _begin_next(self) -> None:
         following = next(self._todo, None)
@@ -104,6 +106,7 @@ class MapOperation:
             self._begin_next()
             return False
         self._over = True
+        self._runner.resting = False
         task, self._task = self._task, None
         if task is not None:
             reschedule(task)
@@ -116,5 +119,6 @@ class MapOperation:
 
     def _aborted(self, _: Callable[[], None]) -> Abort:
         self._task = None
+        self._runner.resting = False
         self._withdraw_rest()
         return Abort.SUCCEEDED

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 
-from ._branch import Branch, current_branch
+from ._branch import Branch, place
 from ._errors import InvalidState, LimitReached, StepFailed
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class StepNursery:
 def spawn(nursery: trio.Nursery, branch: Branch, run: Callable[[], Awaitable[None]], name: str | None = None) -> None:
     """Starts a task of the body that knows its branch from its first moment."""
     context = contextvars.copy_context()
-    context.run(current_branch.set, branch)
+    context.run(place.set, branch)
     context.run(partial(nursery.start_soon, run, name=name or branch.path))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Generator
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import outcome as results
@@ -37,18 +38,22 @@ _ATOMS = frozenset({type(None), bool, int, str, float})
 class Pending(Generic[T]):
     """An operation that was asked for but not awaited yet. Await it, once."""
 
-    __slots__ = ("_args", "_begin", "_runner")
+    __slots__ = ("_args", "_awaited", "_begin", "_runner")
 
     def __init__(self, runner: Runner, begin: Callable[..., Any], *args: Any) -> None:
         self._runner = runner
         self._begin = begin
         self._args = args
-        frame = sys._getframe(2)
-        runner.unawaited[id(self)] = (args[1], frame.f_code, frame.f_lineno)
+        self._awaited = False
 
     def __await__(self) -> Generator[Any, Any, T]:
-        self._runner.unawaited.pop(id(self), None)
-        return self._begin(*self._args).__await__()  # type: ignore[no-any-return]  # each begin is a method of Step
+        self._awaited = True
+        return self._begin(*self._args).__await__()  # type: ignore[no-any-return]  # each begin is a coroutine function
+
+    def __del__(self) -> None:
+        if not self._awaited:  # it is dropped where it was forgotten: the frame above is the body's
+            frame = sys._getframe(1)
+            self._runner.unawaited.append((self._args[1], frame.f_code, frame.f_lineno))
 
 
 class Operation:
@@ -65,20 +70,27 @@ class Operation:
         self.waiting = False
         self.delivered = False
 
-    async def parked(self) -> Outcome:
+    async def parked(self) -> Outcome | None:
         """Blocks the body task until the outcome is delivered to it."""
         self.task = current_task()
+        self.runner.resting = True
         return await wait_task_rescheduled(self._aborted)  # type: ignore[no-any-return]  # resolve() sends it
 
     def _aborted(self, _: Callable[[], None]) -> Abort:
         self.task = None
+        self.runner.resting = False
         self.runner.withdraw(self)
         return Abort.SUCCEEDED
 
-    def resolve(self, outcome: Outcome) -> bool:
-        """Hands the outcome to the body task. Returns whether a task can go on now."""
+    def resolve(self, outcome: Outcome | None) -> bool:
+        """Hands the outcome to the body task. Returns whether a task can go on now.
+
+        Args:
+            outcome: None: the operation knows it itself.
+        """
         self.delivered = True
         task, self.task = self.task, None
+        self.runner.resting = False
         if task is not None:
             reschedule(task, results.Value(outcome))
         return task is not None
@@ -93,6 +105,10 @@ class Operation:
 
     def withdrawn(self) -> None:
         """The body gave it up."""
+
+    def own_outcome(self) -> Outcome:
+        """Returns the outcome that only the operation itself has."""
+        raise NotImplementedError
 
 
 class WaitOperation(Operation):
@@ -144,6 +160,7 @@ class StepOperation(Operation):
     """Whether its attempts never run in the body's task (items of a map)."""
 
     __slots__ = (
+        "_context",
         "_failed",
         "_made",
         "_saved",
@@ -173,6 +190,14 @@ class StepOperation(Operation):
         self.thread: trio.Event | None = None
         self._made = self._failed = self._started_at = self._verdict = 0
         self._saved: bytes | None = None
+        self._context: StepContext | None = None
+
+    @property
+    def context(self) -> StepContext:
+        """What the function may know of the step, made when it first asks."""
+        if self._context is None:
+            self._context = StepContext(self, self._made + 1, None)
+        return self._context
 
     # The way to an outcome.
 
@@ -216,6 +241,35 @@ class StepOperation(Operation):
             description = describe(error, step=self.identity[2], attempts=self._made)
             await self._note(INTERRUPTED, self._made, codec.encode(description))
 
+    async def run_straight(self) -> None:
+        """What `run` does for a step without a past, whose function has never waited: the hot path.
+
+        The function runs to its end here and now, so there is nothing to time out or to cancel.
+        """
+        port = self.runner.port
+        self._started_at = port.now()
+        port.attempts += 1
+        try:
+            coroutine, context = self.fn(*self.args), copy_context()
+            try:
+                trap = _attempt.run_to_first_wait(self, coroutine, context)
+            except StopIteration as stop:
+                self.value = stop.value
+            else:
+                self.value = await _attempt.go_on_unscoped(self, coroutine, context, trap)
+        except Exception as error:
+            port.attempts -= 1
+            delay = self._failed_attempt(error, 1)
+            if delay is not None:
+                await self._delay(*delay)
+                await self.run()
+            return
+        except BaseException:
+            port.attempts -= 1
+            raise
+        port.attempts -= 1
+        self._submit_value(1)
+
     async def _attempt(self) -> bool:
         """Makes one attempt. Returns whether another is to follow."""
         runner = self.runner
@@ -228,12 +282,12 @@ class StepOperation(Operation):
         if self.plan.on_interrupt == "fail":
             await self._note(STARTED, attempt, None)
         saved = None if self._saved is None else codec.decode(self._saved)
-        context = StepContext(self, attempt, saved)
+        self._context = StepContext(self, attempt, saved)
         runner.port.attempts += 1
         try:
-            self.value = await _attempt.call(self, self.fn, self.args, context)
+            self.value = await _attempt.call(self, self.fn, self.args, self.context)
         except Exception as error:
-            delay = self._failed_attempt(error, attempt, context)
+            delay = self._failed_attempt(error, attempt)
             if delay is not None:
                 await self._delay(*delay)
             return delay is not None
@@ -241,13 +295,16 @@ class StepOperation(Operation):
             runner.port.attempts -= 1
             if runner.port.observed:
                 runner.port.progressed()
+        self._submit_value(attempt)
+        return False
+
+    def _submit_value(self, attempt: int) -> None:
         try:
-            self.payload = self.plan.codec.encode(self.value, limit=runner.value_bytes)
+            self.payload = self.plan.codec.encode(self.value, "result", self.runner.value_bytes)
         except (NotSerializable, TooLarge) as error:
-            self._submit_failure(runner.unstorable(self, error), attempt)
+            self._submit_failure(self.runner.unstorable(self, error), attempt)
         else:
             self._submit(attempt, OK, self.payload)
-        return False
 
     def _submit(self, attempt: int, verdict: int, payload: bytes | None) -> None:
         runner = self.runner
@@ -262,7 +319,7 @@ class StepOperation(Operation):
         self.payload = codec.encode(describe(error, step=self.identity[2], attempts=attempts))
         self._submit(attempts, GAVE_UP, self.payload)
 
-    def _failed_attempt(self, error: Exception, attempt: int, context: StepContext) -> tuple[int, int] | None:
+    def _failed_attempt(self, error: Exception, attempt: int) -> tuple[int, int] | None:
         """Records a failed attempt. Returns the retry delay that it opened, if another attempt is to follow."""
         runner, retry, name = self.runner, self.plan.retry, self.identity[2]
         self._made, self._failed = attempt, self._failed + 1
@@ -270,7 +327,7 @@ class StepOperation(Operation):
         log.warning("attempt %d of step %r of %s/%s failed", attempt, name, runner.workflow.name, runner.id, exc_info=error)
         try:
             more = not _is_final(error) and retry.retries(error) and retry.allows(self._failed)
-            delay = retry.delay_us(self._failed, context, error, runner.jitter(self.identity, attempt)) if more else 0
+            delay = retry.delay_us(self._failed, self.context, error, runner.jitter(self.identity, attempt)) if more else 0
         except RetryRuleFailed as bad:
             more, error = False, bad
         if not more:
@@ -315,31 +372,43 @@ class StepOperation(Operation):
     def give_up_attempt(self, why: str) -> None:
         """An attempt without a scope took too long: the body is unwound and replayed to stop it (see `_attempt`)."""
         attempt = self._made + 1
-        self._failed_attempt(_attempt.AttemptTimeout(why), attempt, StepContext(self, attempt, None))
+        self._failed_attempt(_attempt.AttemptTimeout(why), attempt)
         self.runner.port.replay(self.runner)
 
     # The outcome.
 
     def done(self, at: int) -> None:
         """The record is durable."""
-        self.runner.arrived(Outcome(self.identity, self._verdict, None, self.payload, at))
+        runner = self.runner
+        if runner.turns is None and self.task is not None and not runner.cursor.pending and not runner.stopping:
+            runner.delivered(self, at)  # the only operation of a single body task: nothing can come before it
+            self.resolve(None)
+        else:
+            runner.arrived(Outcome(self.identity, self._verdict, None, self.payload, at))
+
+    def own_outcome(self) -> Outcome:
+        return Outcome(self.identity, self._verdict, None, self.payload, self.runner.at)
 
     def withdrawn(self) -> None:
         if self.scope is not None:
             self.scope.cancel()
 
-    def failure(self, outcome: Outcome) -> StepFailed:
+    def failure(self, payload: bytes | None) -> StepFailed:
         """Returns the recorded failure as the exception that the body sees."""
-        assert outcome.payload is not None, "a failure is recorded with its error"
-        return revive(codec.decode(outcome.payload))
+        assert payload is not None, "a failure is recorded with its error"
+        return revive(codec.decode(payload))
 
-    def answer(self, outcome: Outcome) -> Any:
+    def answer(self, outcome: Outcome | None) -> Any:
         """Returns the step's value as the body sees it, or raises its failure."""
-        if outcome.verdict != OK:
-            raise self.failure(outcome)
-        if self.payload is outcome.payload and type(self.value) in _ATOMS and self.payload is not None:
+        if outcome is None:
+            verdict, payload, fresh = self._verdict, self.payload, True
+        else:
+            verdict, payload, fresh = outcome.verdict, outcome.payload, False
+        if verdict != OK:
+            raise self.failure(payload)
+        if fresh and type(self.value) in _ATOMS:
             return self.value  # decoding what was just encoded gives the same (D4)
-        return self.runner.decoded(self.plan.codec, outcome.payload)
+        return self.runner.decoded(self.plan.codec, payload)
 
 
 class _Note:

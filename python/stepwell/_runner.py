@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trio
 
 from . import _replay
-from ._branch import Branch, current_branch
+from ._branch import Branch, place
 from ._codec import Plan, Undecodable, codec
 from ._durations import from_us
 from ._errors import InvalidConfig, LimitReached, NotSerializable, StepwellError, TooLarge
@@ -100,20 +100,19 @@ class Runner:
         self.open: dict[Identity, Operation] = {}
         self.attached: dict[Identity, tuple[int, int | None]] = {tuple(w[1:6]): (w[0], w[7]) for w in waits}
         self.turns: Turns | None = None
+        self.resting = False
+        """Whether the body's one task is blocked in an operation, so that an outcome may be delivered."""
         self.task: trio.lowlevel.Task | None = None
         self.scope = trio.CancelScope()
         self.stopping: str | None = None
         self.at: int = created_at
-        self.unawaited: dict[int, tuple[str, CodeType, int]] = {}
+        self.unawaited: list[tuple[str, CodeType, int]] = []
         self.keys: set[tuple[int, str, str]] = set()
         self.steps = 0
         self.value_bytes: int = workflow.value_bytes or port.limits.value_bytes
         self.steps_max: int = workflow.steps or port.limits.steps
         self.replaying = bool(self.cursor.pending)
-        self.info = InstanceInfo(
-            self.id, workflow.name, self.version, self.namespace, from_us(created_at),
-            None if parent is None else str(parent), None, codec.decode(attributes) if attributes else {},
-        )  # fmt: skip
+        self._about = (created_at, parent, attributes)
         self._waits: dict[int, int] = {}
         self._busy = 0
         self._begun: list[Operation] = []
@@ -126,7 +125,7 @@ class Runner:
         """Runs the body to its end, its park or its block. Raises nothing."""
         self.task = trio.lowlevel.current_task()
         branch = Branch(self)
-        current_branch.set(branch)
+        place.set(branch)
         try:
             with self.scope:
                 await self.guarded(lambda: self._body(make_step(self)))
@@ -175,7 +174,7 @@ class Runner:
 
     def _check_awaited(self) -> None:
         if self.unawaited:
-            name, code, line = next(iter(self.unawaited.values()))
+            name, code, line = self.unawaited[0]
             place = f"{code.co_filename.rpartition('/')[2]}:{line}"
             raise InvalidConfig(f'step "{name}" at {place} was never awaited, so it did not run. Write `await` before it.')
 
@@ -227,6 +226,38 @@ class Runner:
                 self.settled_down()
         else:
             self.begin(operation)
+        outcome = await operation.parked()
+        return outcome if outcome is not None else operation.own_outcome()
+
+    async def perform_step(self, operation: StepOperation) -> Outcome | None:
+        """As `perform`, and the short way for what most steps are: live, in a single task, of a function that never waits.
+
+        Returns:
+            The outcome; None: the operation knows it itself.
+        """
+        if (
+            operation.plan.waits is not False
+            or self.turns is not None
+            or self.cursor.pending
+            or self.interrupted
+            or self.stopping
+            or self.port.draining
+            or self.cursor.attempts
+            or self.attached
+        ):
+            return await self.perform(operation)
+        task = trio.lowlevel.current_task()
+        if task is not self.task:
+            return await self.perform(operation)
+        self.replaying = False
+        self.open[operation.identity] = operation
+        operation.live = True
+        self._busy += 1
+        try:
+            await operation.run_straight()
+        except BaseException:
+            self.withdraw(operation)
+            raise
         return await operation.parked()
 
     async def may_begin(self, name: str) -> None:
@@ -264,7 +295,7 @@ class Runner:
         if outcome.seq > self.cursor.seq:
             self.cursor.seq = outcome.seq
         self.cursor.pending.append(outcome)
-        if self.turns is None or not self.turns.runnable:
+        if self.resting if self.turns is None else self.turns.at_rest:
             self.deliver()
 
     def deliver(self) -> None:
@@ -277,9 +308,8 @@ class Runner:
             if isinstance(found, Mismatch):
                 self.mismatch(found, None)
                 return
-            operation = self.open.pop(found.identity)
-            self._closed(operation)
-            self.at = found.at
+            operation = self.open[found.identity]
+            self.delivered(operation, found.at)
             if operation.resolve(found):
                 return
 
@@ -292,7 +322,10 @@ class Runner:
             self._go_live(operation)
         self.settled_down()
 
-    def _closed(self, operation: Operation) -> None:
+    def delivered(self, operation: Operation, at: int) -> None:
+        """An operation is over; the turn that its outcome begins is at this time (I13)."""
+        del self.open[operation.identity]
+        self.at = at
         if operation.live:
             self.interrupted = False  # what was open at the end of replay has been taken up (R3)
             self._busy -= not operation.waiting
@@ -449,7 +482,22 @@ class Runner:
         assert self.turns is not None
         await self.turns.start_branch(branch)
 
-    # What operations need.
+    # What operations and the body need.
+
+    @property
+    def info(self) -> InstanceInfo:
+        """What a body may know of its own instance."""
+        created_at, parent, attributes = self._about
+        return InstanceInfo(
+            self.id,
+            self.workflow.name,
+            self.version,
+            self.namespace,
+            from_us(created_at),
+            None if parent is None else str(parent),
+            None,
+            codec.decode(attributes) if attributes else {},
+        )
 
     def identify(self, branch: Branch, kind: int, name: str, key: str | None = None) -> Identity:
         """Names the next operation of this kind and name in a branch, or the one with this key (I1).

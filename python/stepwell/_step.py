@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, TypeVarTuple, overload
 
 from . import _child, _names, _replay, _waits
-from ._branch import Branch, current_branch
+from ._branch import Branch, current_branch, place
 from ._child import Child
 from ._codec import codec
 from ._durations import Duration, from_us, instant_us, to_us
@@ -54,15 +54,11 @@ class Step:
     `StepwellError` and says what to do.
     """
 
-    __slots__ = ("_runner", "_thread", "log")
-
-    log: logging.LoggerAdapter[logging.Logger]
-    """Logs to "stepwell.workflow"; silent on replay, carries the instance id."""
+    __slots__ = ("_runner", "_thread")
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._thread = _thread()
-        self.log = _BodyLog(runner)
 
     # Steps.
 
@@ -80,7 +76,7 @@ class Step:
         on_interrupt: Literal["retry", "fail"] | None = None, undo: Any = None, as_type: Any = None, sensitive: bool = False,
         runtime: str | None = None,
     ) -> Awaitable[T]: ...  # fmt: skip
-    def do(self, fn: Any, *args: Any, name: Any = None, key: Any = None, **options: Any) -> Any:
+    def do(self, fn: Any, *args: Any, name: Any = None, key: Any = None, **options: Any) -> Any:  # type: ignore[misc]  # mypy takes *args: *Ts for narrower than *args: Any
         """Runs `fn(*args)` as a step: its result is durable, and on replay answers without running it.
 
         Args:
@@ -112,7 +108,7 @@ class Step:
         runner.count_step()
         identity = self._runner.identify(branch, _replay.DO, name, key)
         operation = StepOperation(runner, identity, identity[1], fn, args, plan)
-        return operation.answer(await runner.perform(operation))
+        return operation.answer(await runner.perform_step(operation))
 
     @overload
     def map(
@@ -422,6 +418,11 @@ class Step:
         """What is known about this instance."""
         return self._runner.info
 
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """Logs to "stepwell.workflow"; silent on replay, carries the instance id."""
+        return _BodyLog(self._runner)
+
     def report(self, progress: Any = None, message: str | None = None, **fields: Any) -> None:
         """Tells watchers how far the instance is; the last report is kept, none is repeated on replay.
 
@@ -441,10 +442,10 @@ class Step:
 
     def _branch(self, method: str) -> Branch:
         """Returns the branch that calls; says so if nobody may call here (I7)."""
-        branch = current_branch.get()
-        if branch is not None and branch.runner is self._runner and _thread() == self._thread and self._runner.stopping != "ended":
-            return branch
-        self._misplaced(method, branch)
+        here = place.get()
+        if type(here) is Branch and here.runner is self._runner and _thread() == self._thread and self._runner.stopping != "ended":
+            return here
+        return self._misplaced(method, current_branch())
 
     def _misplaced(self, method: str, branch: Branch | None) -> NoReturn:
         whose = f"step.{method} of {self._runner.workflow.name}/{self._runner.id}"
@@ -462,6 +463,8 @@ class Step:
         plan = plan_of(fn)
         if options:
             plan = plan.with_options(StepOptions.of(**options))
+        if name is None and plan.name is not None:
+            return plan, plan.name  # was checked when the plan was made
         chosen = name if name is not None else plan.name
         if chosen is None:
             raise InvalidName(f"step.{method} was given a lambda, which has no name of its own. Pass name=.")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
-from ._branch import Branch, current_branch
+from ._branch import Branch, place
 
 if TYPE_CHECKING:
     from ._runner import Runner
@@ -39,6 +39,11 @@ class Turns:
         self._starts: list[tuple[tuple[tuple[str, int, int], ...], int, Task]] = []
         self.depth = 0
         self.runnable = 0
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the turn is over: no body task can go on, no branch is still to start."""
+        return not self.runnable and not self._starts
 
     async def start_branch(self, branch: Branch) -> None:
         """Blocks a new branch until it is its turn to start."""
@@ -116,8 +121,8 @@ class TurnKeeper(trio.abc.Instrument):
     # trio.abc.Instrument
 
     def task_spawned(self, task: Task) -> None:
-        branch = task.context.get(current_branch)
-        if branch is not None and branch.runner.turns is not None:
+        branch = task.context.get(place)
+        if type(branch) is Branch and branch.runner.turns is not None:
             self._tasks[task] = branch.runner.turns
 
     def task_scheduled(self, task: Task) -> None:

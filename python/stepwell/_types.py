@@ -31,10 +31,10 @@ class Status(enum.StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether nothing can change any more."""
-        return self in _FINAL
+        return self in FINAL
 
 
-_FINAL = frozenset({Status.COMPLETE, Status.ERRORED, Status.TERMINATED})
+FINAL = frozenset({Status.COMPLETE, Status.ERRORED, Status.TERMINATED})
 
 STATUSES: tuple[Status, ...] = tuple(Status)
 """By the code that crosses the border."""

@@ -14,7 +14,6 @@ from ._types import Approval, Event
 
 if TYPE_CHECKING:
     from ._branch import Branch
-    from ._runner import Runner
 
 WAIT_MAX_US = 365 * 86_400 * 1_000_000
 

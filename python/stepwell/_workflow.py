@@ -225,7 +225,7 @@ class FunctionPlan:
     def __init__(self, fn: Callable[..., Any], options: StepOptions) -> None:
         plain = _unwrapped(fn)
         name = getattr(plain, "__name__", type(plain).__name__)
-        self.name = options.name or (None if name == "<lambda>" else name)
+        self.name = options.name or (None if name == "<lambda>" else step_name(name))
         self.is_async = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(type(plain).__call__)
         self.is_generator = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
         self.retry = options.retry or _DEFAULT_RETRY

@@ -3,6 +3,8 @@
 //! Verdicts are values. Nothing here waits or touches the store, and a refused creation leaves
 //! no trace (C10). It does not know instances, only how many there are.
 
+use std::time::Duration;
+
 use crate::ids::Micros;
 use crate::limits::QUEUE_RETRY;
 
@@ -62,7 +64,8 @@ impl Admission {
         let Some(bucket) = &mut self.rate else {
             return Verdict::Admitted;
         };
-        let elapsed = (now - bucket.at).max(0) as f64 / 1e6;
+        let elapsed = u64::try_from(now - bucket.at).unwrap_or(0);
+        let elapsed = Duration::from_micros(elapsed).as_secs_f64();
         bucket.tokens = (bucket.tokens + elapsed * bucket.per_second).min(bucket.burst);
         bucket.at = bucket.at.max(now);
         let missing = f64::from(count) - bucket.tokens;

@@ -35,13 +35,24 @@ impl Key {
     /// Returns the key of an instance.
     #[must_use]
     pub fn new(namespace: &str, workflow: &str, id: &str) -> Self {
-        let mut bytes = Vec::with_capacity(namespace.len() + workflow.len() + id.len() + 2);
+        // Lookups are hot: names within the limits are hashed from the stack.
+        let mut short = [0u8; 512];
+        let size = namespace.len() + workflow.len() + id.len() + 2;
+        let mut long = Vec::new();
+        let bytes = if size <= short.len() {
+            &mut short[..size]
+        } else {
+            long.resize(size, 0);
+            &mut long[..]
+        };
+        let mut at = 0;
         for part in [namespace, workflow] {
-            bytes.push(u8::try_from(part.len()).expect("names are at most 100 bytes"));
-            bytes.extend_from_slice(part.as_bytes());
+            bytes[at] = u8::try_from(part.len()).expect("names are at most 255 bytes");
+            bytes[at + 1..=at + part.len()].copy_from_slice(part.as_bytes());
+            at += 1 + part.len();
         }
-        bytes.extend_from_slice(id.as_bytes());
-        Self(xxh3_128_with_seed(&bytes, 0x5357_4b45_5953_0001))
+        bytes[at..].copy_from_slice(id.as_bytes());
+        Self(xxh3_128_with_seed(bytes, 0x5357_4b45_5953_0001))
     }
 
     /// Returns the range the instance falls into.

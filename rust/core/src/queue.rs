@@ -1,8 +1,9 @@
 //! The ready queue: instances that could run if they had a slot.
 //!
-//! Invariant (C4): within a workflow they leave by priority, then interrupted before woken before
-//! new, then older before newer. One entry takes 24 bytes (C9): most arrive in order and lie in
-//! chunks; only those that arrive out of order cost a tree node. It knows neither slots nor states.
+//! Invariant (C4): within a workflow what ran when the engine stopped leaves first; then it goes
+//! by priority, then woken before new, then older before newer. One entry takes 24 bytes (C9):
+//! most arrive in order and lie in chunks; only those that arrive out of order cost a tree node.
+//! It knows neither slots nor states.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -24,6 +25,8 @@ pub enum Class {
 /// Where in a workflow's order an entry stands; smaller goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Rank {
+    /// Did not run when the engine stopped: those that did keep their slots before anybody else.
+    queued: bool,
     /// The priority, negated so that higher goes first.
     falling: i8,
     /// Why it is here.
@@ -35,6 +38,7 @@ impl Rank {
     #[must_use]
     pub fn new(priority: i8, class: Class) -> Self {
         Self {
+            queued: class != Class::Resumed,
             falling: priority.saturating_neg(),
             class,
         }
@@ -192,7 +196,7 @@ impl Queue {
 #[derive(Debug)]
 pub struct Queues {
     shards: u32,
-    queues: FxHashMap<u32, Vec<Queue>>,
+    of: FxHashMap<u32, Vec<Queue>>,
     len: usize,
 }
 
@@ -202,7 +206,7 @@ impl Queues {
     pub fn new(shards: u32) -> Self {
         Self {
             shards,
-            queues: FxHashMap::default(),
+            of: FxHashMap::default(),
             len: 0,
         }
     }
@@ -216,7 +220,7 @@ impl Queues {
         let shard = self.shard(entry.key());
         let shards = self.shards as usize;
         let queues = self
-            .queues
+            .of
             .entry(workflow)
             .or_insert_with(|| (0..shards).map(|_| Queue::default()).collect());
         queues[shard].push(rank, entry);
@@ -225,10 +229,10 @@ impl Queues {
 
     /// Takes the first entry of a workflow in a shard.
     pub fn pop(&mut self, workflow: u32, shard: u32) -> Option<(Rank, Entry)> {
-        let queues = self.queues.get_mut(&workflow)?;
+        let queues = self.of.get_mut(&workflow)?;
         let popped = queues[shard as usize].pop()?;
         if queues.iter().all(Queue::is_empty) {
-            self.queues.remove(&workflow);
+            self.of.remove(&workflow);
         }
         self.len -= 1;
         Some(popped)
@@ -237,12 +241,12 @@ impl Queues {
     /// Removes an entry; returns whether it was there.
     pub fn remove(&mut self, workflow: u32, rank: Rank, entry: Entry) -> bool {
         let shard = self.shard(entry.key());
-        let Some(queues) = self.queues.get_mut(&workflow) else {
+        let Some(queues) = self.of.get_mut(&workflow) else {
             return false;
         };
         let found = queues[shard].remove(rank, entry);
         if queues.iter().all(Queue::is_empty) {
-            self.queues.remove(&workflow);
+            self.of.remove(&workflow);
         }
         self.len -= usize::from(found);
         found
@@ -250,12 +254,12 @@ impl Queues {
 
     /// Returns the workflows that have entries.
     pub fn workflows(&self) -> impl Iterator<Item = u32> + '_ {
-        self.queues.keys().copied()
+        self.of.keys().copied()
     }
 
     /// Returns the non-empty queues of a workflow: shard, length, head.
     pub fn heads(&self, workflow: u32) -> impl Iterator<Item = (u32, usize, (Rank, Entry))> + '_ {
-        let queues = self.queues.get(&workflow).map_or(&[][..], Vec::as_slice);
+        let queues = self.of.get(&workflow).map_or(&[][..], Vec::as_slice);
         (0u32..)
             .zip(queues)
             .filter_map(|(shard, queue)| Some((shard, queue.len(), queue.head()?)))
@@ -264,7 +268,7 @@ impl Queues {
     /// Returns whether a workflow has no entry.
     #[must_use]
     pub fn is_idle(&self, workflow: u32) -> bool {
-        !self.queues.contains_key(&workflow)
+        !self.of.contains_key(&workflow)
     }
 
     /// Returns how many entries there are.
@@ -291,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn higher_priority_then_woken_then_older() {
+    fn interrupted_then_higher_priority_then_woken_then_older() {
         let mut queue = Queue::default();
         let key = Key(0);
         for (no, priority, class) in [
@@ -305,7 +309,7 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| queue.pop())
             .map(|it| it.1.no)
             .collect();
-        assert_eq!(order, [3, 4, 2, 1]);
+        assert_eq!(order, [4, 3, 2, 1]);
     }
 
     fn rank(code: u8) -> Rank {

@@ -118,10 +118,6 @@ pub enum Submission {
     Decide(u64, Box<Decision>),
     /// Resume a paused or blocked instance.
     Resume(u64, Box<Name>),
-    /// Tell about changes of this instance from now on.
-    Watch(InstanceNo),
-    /// Take one `Watch` back.
-    Unwatch(InstanceNo),
     /// Append a record.
     Record(u64, Body, Record),
     /// Record a failed attempt and open its retry delay.

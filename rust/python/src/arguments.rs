@@ -93,14 +93,14 @@ pub(crate) fn record(
 }
 
 /// A wait; when it opened the core fills in.
-pub(crate) fn wait(id: u64, operation: Operation, source: Source, until: i64) -> Box<Wait> {
-    Box::new(Wait {
+pub(crate) fn wait(id: u64, operation: Operation, source: Source, until: i64) -> Wait {
+    Wait {
         id,
         operation,
         source,
         opened_at: 0,
         until: Some(until),
-    })
+    }
 }
 
 /// One item of `create_batch`.
@@ -124,3 +124,7 @@ impl ItemTuple {
         })
     }
 }
+
+/// One item of `create_children`.
+#[derive(FromPyObject)]
+pub(crate) struct ChildTuple(pub String, pub Option<Vec<u8>>, pub Option<Vec<u8>>);

@@ -6,7 +6,7 @@ use stepwell_core::lifecycle::Status;
 use stepwell_core::submission::{Body, Child, Letter, Name, NewItem, Submission};
 use stepwell_core::wait::Source;
 
-use crate::arguments::{bytes, kind, operation, record, short, status, verdict, wait};
+use crate::arguments::{bytes, kind, operation, record, short, status, verdict, wait, ChildTuple};
 use crate::core::Core;
 use crate::error::invalid;
 
@@ -84,7 +84,10 @@ impl Core {
         let id = self.engine.draw_wait();
         let operation = operation(Kind::Sleep, branch, name, count);
         let wait = wait(id, operation, Source::Timer, until);
-        self.submit(py, Submission::Open(Body { no, incarnation }, wait))?;
+        self.submit(
+            py,
+            Submission::Open(Body { no, incarnation }, Box::new(wait)),
+        )?;
         Ok(id)
     }
 
@@ -104,7 +107,10 @@ impl Core {
         let types = types.into_iter().map(Into::into).collect();
         let operation = operation(Kind::Event, branch, name, count);
         let wait = wait(id, operation, Source::Event(types), until);
-        self.submit(py, Submission::Open(Body { no, incarnation }, wait))?;
+        self.submit(
+            py,
+            Submission::Open(Body { no, incarnation }, Box::new(wait)),
+        )?;
         Ok(id)
     }
 
@@ -126,7 +132,7 @@ impl Core {
         let operation = operation(Kind::Approval, branch, name, count);
         let wait = wait(id, operation, Source::Approval(approval_id.into()), until);
         let by = Body { no, incarnation };
-        self.submit(py, Submission::Ask(by, wait, bytes(detail)))?;
+        self.submit(py, Submission::Ask(by, Box::new(wait), bytes(detail)))?;
         Ok(id)
     }
 
@@ -222,7 +228,7 @@ impl Core {
         count: u32,
         workflow: &str,
         version: &str,
-        items: Vec<(String, Option<Vec<u8>>, Option<Vec<u8>>)>,
+        items: Vec<ChildTuple>,
         payload: &[u8],
     ) -> PyResult<u64> {
         short(workflow)?;
@@ -234,7 +240,9 @@ impl Core {
             workflow: workflow.into(),
             version: version.into(),
             items: items
-                .map(|(id, params, attributes)| item(&id, params.as_deref(), attributes.as_deref()))
+                .map(|ChildTuple(id, params, attributes)| {
+                    item(&id, params.as_deref(), attributes.as_deref())
+                })
                 .collect(),
             payload: Some(payload.into()),
         });

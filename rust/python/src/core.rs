@@ -28,11 +28,15 @@ impl Core {
                 Ok(()) => return Ok(()),
                 Err(Refused::Closed) => return Err(closed()),
                 Err(Refused::Full(again)) => {
-                    waiting = again;
+                    waiting = *again;
                     py.detach(|| self.engine.wait_for_room());
                 }
             }
         }
+    }
+
+    fn ask(&self, question: Question) -> PyResult<u64> {
+        self.engine.ask(question).map_err(|_| closed())
     }
 
     fn submit_with_ticket(
@@ -108,6 +112,9 @@ impl Core {
     }
 
     fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        if !self.engine.is_ours() {
+            return Err(closed());
+        }
         let notes = self.engine.poll();
         let list = PyList::empty(py);
         for note in &notes {
@@ -235,12 +242,12 @@ impl Core {
         self.submit_with_ticket(py, |ticket| Submission::Resume(ticket, name))
     }
 
-    fn watch(&self, py: Python<'_>, no: u64) -> PyResult<()> {
-        self.submit(py, Submission::Watch(no))
+    fn watch(&self, no: u64) {
+        self.engine.watch(no);
     }
 
-    fn unwatch(&self, py: Python<'_>, no: u64) -> PyResult<()> {
-        self.submit(py, Submission::Unwatch(no))
+    fn unwatch(&self, no: u64) {
+        self.engine.unwatch(no);
     }
 
     fn peek(&self, namespace: &str, workflow: &str, id: &str) -> PyResult<Option<u8>> {
@@ -260,7 +267,7 @@ impl Core {
 
     fn find(&self, namespace: &str, workflow: &str, id: &str, payloads: bool) -> PyResult<u64> {
         let name = name(namespace, workflow, id)?;
-        Ok(self.engine.ask(Question::Find(name, payloads)))
+        self.ask(Question::Find(name, payloads))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
@@ -293,17 +300,17 @@ impl Core {
             newest_first,
             limit,
         };
-        Ok(self.engine.ask(Question::List(filter)))
+        self.ask(Question::List(filter))
     }
 
     #[pyo3(signature = (namespace, workflow))]
-    fn count(&self, namespace: &str, workflow: Option<&str>) -> u64 {
+    fn count(&self, namespace: &str, workflow: Option<&str>) -> PyResult<u64> {
         let workflow = workflow.map(Into::into);
-        self.engine.ask(Question::Count(namespace.into(), workflow))
+        self.ask(Question::Count(namespace.into(), workflow))
     }
 
-    fn history(&self, no: u64) -> u64 {
-        self.engine.ask(Question::History(no))
+    fn history(&self, no: u64) -> PyResult<u64> {
+        self.ask(Question::History(no))
     }
 
     #[pyo3(signature = (workflow, status))]
@@ -318,6 +325,6 @@ impl Core {
             ),
         };
         let workflow = workflow.map(Into::into);
-        Ok(self.engine.ask(Question::Approvals(workflow, status)))
+        self.ask(Question::Approvals(workflow, status))
     }
 }

@@ -27,16 +27,34 @@ impl Core {
         for it in after.drain(..) {
             self.follow(it, &mut ops, outcomes, facts, &mut applied)?;
         }
+        // After all answers, so that a creation the store refused was never seen.
+        for key in self.batch.shown.drain(..) {
+            self.registry.show(key);
+        }
+        // After that, so that whoever watches and then looks misses nothing.
+        self.tell_changes(&mut ops, &mut applied);
         ops.clear();
         self.batch.ops = ops;
         self.batch.after = after;
         self.batch.bytes = 0;
         self.batch.number += 1;
-        // Last, so that a creation the store refused was never seen.
-        for key in self.batch.shown.drain(..) {
-            self.registry.show(key);
-        }
         Ok(applied)
+    }
+
+    fn tell_changes(&mut self, ops: &mut [Op], applied: &mut Applied) {
+        for (no, op) in self.batch.changed.drain(..) {
+            if !self.watches.has(no) {
+                continue;
+            }
+            if let Op::Status(_, _, to) = &mut ops[op as usize] {
+                applied.notes.push(Note::Changed {
+                    no,
+                    status: to.status,
+                    reason: to.reason.take(),
+                    payload: to.payload.take(),
+                });
+            }
+        }
     }
 
     fn follow(
@@ -73,7 +91,7 @@ impl Core {
                 items,
                 if_exists,
             } => self.items(ticket, items, if_exists, ops, outcomes, facts, applied)?,
-            After::Born { op } => self.born(new_of(&mut ops[op as usize]), applied),
+            After::Born { op } => self.born(*new_of(&mut ops[op as usize]), applied),
             After::Compare {
                 ticket,
                 name,
@@ -110,16 +128,7 @@ impl Core {
                 }
             }
             After::Leaves(no) => self.residents.leave(no),
-            After::Changed { no, op } => {
-                if let Op::Status(_, _, to) = &mut ops[op as usize] {
-                    applied.notes.push(Note::Changed {
-                        no,
-                        status: to.status,
-                        reason: to.reason.take(),
-                        payload: to.payload.take(),
-                    });
-                }
-            }
+            After::Changed { no, op } => self.batch.changed.push((no, op)),
             After::Kept { ticket, no, op } => {
                 if let (Outcome::Done(_), Op::Buffer(_, event, _)) =
                     (outcomes[op as usize], &ops[op as usize])
@@ -158,7 +167,7 @@ impl Core {
     }
 
     /// A creation that is durable: its body starts if it got a slot.
-    fn born(&mut self, new: Box<NewInstance>, applied: &mut Applied) {
+    fn born(&mut self, new: NewInstance, applied: &mut Applied) {
         if new.status != Status::Running {
             return;
         }
@@ -197,7 +206,7 @@ impl Core {
                 status: new.status,
             };
             applied.notes.push(Note::reply(ticket, data));
-            self.born(new, applied);
+            self.born(*new, applied);
             return Ok(());
         }
         let (no, status) = self.refused(&new, facts)?;
@@ -287,7 +296,7 @@ impl Core {
         let data = Data::Items(answers);
         applied.notes.push(Note::reply(ticket, data));
         for new in starts {
-            self.born(new, applied);
+            self.born(*new, applied);
         }
         Ok(())
     }

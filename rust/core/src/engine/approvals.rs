@@ -70,7 +70,7 @@ impl Core {
             approval.decision.clone_from(&early.decision);
             self.write_approval(approval);
             let outcome = decided(&early).expect("it was filtered");
-            self.record_outcome(by.no, wait, outcome);
+            self.record_outcome(by.no, wait, &outcome);
         } else {
             self.write_approval(approval);
             self.keep_open(by.no, wait);
@@ -135,7 +135,7 @@ impl Core {
         if let Some((asker, wait)) = asked {
             // One that is inert finds the decision when it goes on.
             if self.live.get(&asker).is_some_and(|it| !it.is_inert()) {
-                self.settle(asker, wait, outcome);
+                self.settle(asker, wait, &outcome);
             }
         }
         self.say(Note::reply(ticket, Data::Bool(true)));
@@ -173,7 +173,7 @@ impl Core {
     ) -> Result<(), Error> {
         let approval = facts.store.approval(id)?;
         if let Some(outcome) = approval.as_ref().and_then(decided) {
-            self.settle(no, wait, outcome);
+            self.settle(no, wait, &outcome);
         }
         Ok(())
     }

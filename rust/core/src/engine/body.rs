@@ -31,11 +31,22 @@ impl Core {
             self.say(Note::Fenced { ticket });
             return;
         };
-        live.recoveries = 0;
+        let recovered = live.recoveries > 0 && record.verdict.is_outcome();
         record.at = now;
         self.batch.bytes += record.payload.as_ref().map_or(0, |it| it.len());
         let op = self.push(Op::Append(by.no, by.incarnation, record));
         self.batch.after.push(After::Done { ticket, op });
+        if recovered {
+            self.progressed(by.no);
+        }
+    }
+
+    /// L11: an outcome resets the count of unclean stops, in the same commit.
+    pub(super) fn progressed(&mut self, no: InstanceNo) {
+        let live = self.live_mut(no);
+        if std::mem::take(&mut live.recoveries) > 0 && live.slot {
+            self.persist(no, None, None);
+        }
     }
 
     /// Decides what a body said.
@@ -101,7 +112,6 @@ impl Core {
             opened_at: self.now,
             until: record.retry_at,
         };
-        self.live_mut(by.no).recoveries = 0;
         self.push(Op::Append(by.no, by.incarnation, record));
         self.keep_open(by.no, wait);
     }
@@ -174,7 +184,7 @@ impl Core {
                 self.settle(
                     parent,
                     wait,
-                    Outcome {
+                    &Outcome {
                         payload,
                         ..Outcome::new(verdict)
                     },

@@ -65,7 +65,7 @@ impl Core {
             }
             Found::Live(no, ..) | Found::Final(no, _) => {
                 let wait = wait(Source::Child(no));
-                self.record_outcome(child.by.no, wait, Outcome::failed("exists"));
+                self.record_outcome(child.by.no, wait, &Outcome::failed("exists"));
             }
         }
         Ok(None)
@@ -145,7 +145,7 @@ impl Core {
             until: None,
         };
         match outcome {
-            Some(outcome) => self.record_outcome(by.no, wait, outcome),
+            Some(outcome) => self.record_outcome(by.no, wait, &outcome),
             None => self.keep_open(by.no, wait),
         }
         Ok(None)
@@ -166,7 +166,7 @@ impl Core {
             Some(_) => None,
         };
         if let Some(outcome) = outcome {
-            self.settle(no, id, outcome);
+            self.settle(no, id, &outcome);
         }
         Ok(())
     }

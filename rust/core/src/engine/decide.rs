@@ -42,19 +42,6 @@ impl Core {
             Submission::Send(ticket, letter, dedup) => self.send(ticket, letter, dedup, facts),
             Submission::Decide(ticket, decision) => self.decide_approval(ticket, decision, facts),
             Submission::Resume(ticket, name) => self.resume(ticket, name, facts),
-            Submission::Watch(no) => {
-                *self.watched.entry(no).or_default() += 1;
-                Ok(None)
-            }
-            Submission::Unwatch(no) => {
-                if let Some(count) = self.watched.get_mut(&no) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.watched.remove(&no);
-                    }
-                }
-                Ok(None)
-            }
             from_body => self.hear(from_body, facts),
         }
     }
@@ -80,7 +67,7 @@ impl Core {
         let workflow = self.workflow(&name.namespace, &name.workflow);
         self.live
             .entry(no)
-            .or_insert_with(|| Live::new(key, no, workflow, 0))
+            .or_insert_with(|| Box::new(Live::new(key, no, workflow, 0)))
     }
 
     /// Numbers a new instance and places it.
@@ -124,7 +111,8 @@ impl Core {
             return None;
         }
         let workflow = self.workflow(&code.namespace, &code.workflow);
-        if let Entry::Overloaded(limit, after) = self.admission.admit(workflow, 1, self.now) {
+        let queued = 1u32.saturating_sub(self.startable(workflow));
+        if let Entry::Overloaded(limit, after) = self.admission.admit(workflow, queued, self.now) {
             let data = Data::Overloaded(limit, after);
             self.say(Note::refuse(ticket, "overloaded", data));
             return None;
@@ -195,7 +183,8 @@ impl Core {
             keys.push((key, view));
         }
         let count = keys.iter().filter(|it| it.1.is_none()).count() as u32;
-        match self.admission.admit(workflow, count, self.now) {
+        let queued = count.saturating_sub(self.startable(workflow));
+        match self.admission.admit(workflow, queued, self.now) {
             Entry::Overloaded(..) if wait => {
                 let again = Submission::CreateBatch(ticket, what, if_exists, wait);
                 self.for_room.push(again);
@@ -306,6 +295,7 @@ impl Core {
             self.shift(no, Happening::Resume),
             "the caller asked the table"
         );
+        self.live_mut(no).recoveries = 0;
         self.persist(no, None, None);
         self.rearm(no, facts)
     }

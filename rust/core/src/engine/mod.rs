@@ -17,6 +17,10 @@ mod decide;
 mod places;
 pub mod recovery;
 mod settle;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -26,7 +30,7 @@ use crate::admission::Admission;
 use crate::gatekeeper::Gatekeeper;
 use crate::ids::{Incarnation, InstanceNo, Key, Micros, WaitId};
 use crate::lifecycle::{react, Effect, Event as Happening, Reaction, Status};
-use crate::note::{Note, Settled};
+use crate::note::{Data, Note, Settled};
 use crate::queue::{Class, Entry, Queues, Rank};
 use crate::registry::Registry;
 use crate::residents::Residents;
@@ -36,6 +40,7 @@ use crate::submission::{IfExists, Name, Submission};
 use crate::timer::Timers;
 use crate::wait::{Event, Wait};
 use crate::waits::Mailbox;
+use crate::watches::Watches;
 
 /// What the engine is told when it opens.
 #[derive(Debug, Clone)]
@@ -99,6 +104,10 @@ pub struct Applied {
 
 /// What the engine keeps of an instance that is more than a queue entry.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that vary independently of the state"
+)]
 struct Live {
     key: Key,
     incarnation: Incarnation,
@@ -122,8 +131,8 @@ struct Live {
 }
 
 impl Live {
-    fn new(key: Key, incarnation: Incarnation, workflow: u32, priority: i8) -> Box<Self> {
-        Box::new(Self {
+    fn new(key: Key, incarnation: Incarnation, workflow: u32, priority: i8) -> Self {
+        Self {
             key,
             incarnation,
             workflow,
@@ -139,7 +148,7 @@ impl Live {
             taken: Vec::new(),
             settled: 0,
             told: 0,
-        })
+        }
     }
 
     /// Nothing settles while a human has to act: events are kept, timers stand still.
@@ -223,6 +232,7 @@ struct Batch {
     bytes: usize,
     after: Vec<After>,
     shown: Vec<Key>,
+    changed: Vec<(InstanceNo, u32)>,
     /// Instances with an event whose `dedup_id` the store has not judged yet.
     unjudged: FxHashSet<InstanceNo>,
     /// Approvals this batch writes.
@@ -246,7 +256,7 @@ pub struct Core {
     timers: Timers<Due>,
     parents: FxHashMap<InstanceNo, Vec<(InstanceNo, WaitId)>>,
     asked: FxHashMap<Box<str>, (InstanceNo, WaitId)>,
-    watched: FxHashMap<InstanceNo, u32>,
+    watches: Arc<Watches>,
     refit: Vec<InstanceNo>,
     for_room: Vec<Submission>,
     room_made: bool,
@@ -263,6 +273,7 @@ impl Core {
         registry: Arc<Registry>,
         residents: Arc<Residents>,
         sequence: Arc<Sequence>,
+        watches: Arc<Watches>,
     ) -> Self {
         Self {
             queues: Queues::new(config.shards),
@@ -279,7 +290,7 @@ impl Core {
             timers: Timers::new(),
             parents: FxHashMap::default(),
             asked: FxHashMap::default(),
-            watched: FxHashMap::default(),
+            watches,
             refit: Vec::new(),
             for_room: Vec::new(),
             room_made: false,
@@ -368,8 +379,14 @@ impl Core {
         Ok(())
     }
 
-    /// Ends the engine's life cleanly: no body runs any more, so no mark is left.
+    /// Ends the engine's life cleanly: no body runs any more, so no mark is left, and whoever
+    /// still waits for room is told that there will be none.
     pub fn clear_marks(&mut self) {
+        for hopeless in std::mem::take(&mut self.for_room) {
+            if let Submission::CreateBatch(ticket, ..) = hopeless {
+                self.say(Note::refuse(ticket, "closed", Data::Nothing));
+            }
+        }
         let running = self.live.iter().filter(|(_, it)| it.marked && it.slot);
         let marked: Vec<_> = running.map(|(no, _)| *no).collect();
         for no in marked {
@@ -463,9 +480,11 @@ impl Core {
                     self.batch.after.push(After::Leaves(no));
                 }
                 // These need facts or payloads: done by whoever caused the event.
-                Effect::Rearm | Effect::CloseWaits | Effect::TellParents => {}
-                // Restart, terminate and delete come from outside, where they are carried out.
-                Effect::Supersede | Effect::Erase => {}
+                Effect::Rearm
+                | Effect::CloseWaits
+                | Effect::TellParents
+                | Effect::Supersede
+                | Effect::Erase => {}
             }
         }
         true
@@ -488,9 +507,7 @@ impl Core {
         let op = self.push(Op::Status(no, incarnation, transition));
         self.registry.decide(key, status);
         self.batch.shown.push(key);
-        if self.watched.contains_key(&no) {
-            self.batch.after.push(After::Changed { no, op });
-        }
+        self.batch.after.push(After::Changed { no, op });
     }
 
     fn hook(&mut self, no: InstanceNo, wait: &Wait) {

@@ -17,6 +17,15 @@ impl Core {
             && (self.queues.is_empty() || self.queues.workflows().all(|it| self.gate.free(it) == 0))
     }
 
+    /// Returns how many newcomers of this workflow would start at once and need no room.
+    pub(super) fn startable(&self, workflow: u32) -> u32 {
+        if self.is_open(workflow) {
+            self.gate.free(workflow)
+        } else {
+            0
+        }
+    }
+
     /// Places a new instance and returns its first state.
     pub(super) fn place(
         &mut self,
@@ -31,7 +40,7 @@ impl Core {
         let entry = Entry::new(no, key);
         let status = if later.is_none() && self.is_open(workflow) {
             assert!(self.gate.take(workflow), "a slot is free");
-            let mut live = Live::new(key, no, workflow, priority);
+            let mut live = Box::new(Live::new(key, no, workflow, priority));
             live.status = Status::Running;
             (live.marked, live.slot, live.resident) = (true, true, true);
             self.live.insert(no, live);
@@ -81,7 +90,7 @@ impl Core {
         let live = self
             .live
             .entry(no)
-            .or_insert_with(|| Live::new(entry.key(), no, workflow, rank.priority()));
+            .or_insert_with(|| Box::new(Live::new(entry.key(), no, workflow, rank.priority())));
         (live.priority, live.class) = (rank.priority(), rank.class);
         live.slot = true;
         live.told = batch;

@@ -5,21 +5,24 @@
 //! instance whose code is missing is blocked until the code is there (L12). The changes this
 //! makes are the first batch of the new engine. It does not start anything: the next cycle does.
 
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 
 use super::{Core, Facts, Live};
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
+use crate::limits;
 use crate::queue::{Class, Entry, Rank};
 use crate::store::{Error, Recovery, Row};
 use crate::wait::{Event, Source, Wait};
 
 /// Why an instance is blocked when no code is registered for it.
 pub const MISSING_CODE: &str = "missing_code";
+/// Why an instance is blocked that was running too often when the process died (L11).
+pub const RECOVERIES: &str = "recoveries";
 
 struct Loading<'a> {
     core: &'a mut Core,
-    known: FxHashSet<(Box<str>, Box<str>)>,
+    known: FxHashMap<Box<str>, Vec<Box<str>>>,
     /// Instances that have waits or events: looked at again when all is read.
     involved: Vec<InstanceNo>,
     /// Events for instances that never ran and so are mere queue entries.
@@ -32,7 +35,10 @@ impl Core {
     /// # Errors
     /// If the store cannot be read.
     pub fn recover(&mut self, facts: &mut Facts) -> Result<(), Error> {
-        let known = self.config.workflows.iter().cloned().collect();
+        let mut known: FxHashMap<Box<str>, Vec<Box<str>>> = FxHashMap::default();
+        for (workflow, version) in self.config.workflows.clone() {
+            known.entry(workflow).or_default().push(version);
+        }
         let mut loading = Loading {
             core: self,
             known,
@@ -78,7 +84,7 @@ impl Core {
             let key = Key::new(&row.namespace, &row.workflow, &row.id);
             let workflow = self.workflow(&row.namespace, &row.workflow);
             let live = Live::new(key, no, workflow, row.priority);
-            self.live.insert(no, live);
+            self.live.insert(no, Box::new(live));
         }
         self.live_mut(no).mailbox.keep(event);
         Ok(())
@@ -120,8 +126,9 @@ impl Core {
         live.class = class;
         live.recoveries = row.recoveries;
         live.interrupted = row.marked;
+        let poison = row.marked && row.recoveries >= limits::RECOVERIES;
         live.status = match row.status {
-            _ if missing => Status::Blocked,
+            _ if missing || poison => Status::Blocked,
             Status::Running | Status::WaitingForPause => Status::Queued,
             _ if returns => Status::Queued,
             status => status,
@@ -131,13 +138,17 @@ impl Core {
         let status = live.status;
         self.waiting += u64::from(status == Status::Waiting);
         self.registry.restore(key, row.no, status);
-        self.live.insert(row.no, live);
+        self.live.insert(row.no, Box::new(live));
         if status == Status::Queued {
             self.line_up(row.no, key, workflow, rank, row);
         }
         if missing {
             self.persist(row.no, Some(MISSING_CODE.into()), None);
-        } else if returns {
+        } else if poison {
+            self.live_mut(row.no).marked = false;
+            self.persist(row.no, Some(RECOVERIES.into()), None);
+        } else if status != row.status {
+            // The store says so too, or more would seem to run than have a slot (C1).
             self.persist(row.no, None, None);
         }
     }
@@ -153,8 +164,8 @@ impl Loading<'_> {
 
 impl Recovery for Loading<'_> {
     fn instance(&mut self, row: Row) {
-        let code = (row.workflow.clone(), row.version.clone());
-        let has_code = self.known.contains(&code);
+        let versions = self.known.get(&row.workflow);
+        let has_code = versions.is_some_and(|it| it.contains(&row.version));
         self.core.restore(&row, has_code);
     }
 

@@ -54,11 +54,11 @@ impl Core {
         if let Some(event) = event {
             self.push(Op::Take(no, event.id));
             self.remember(no, wait.id, &event);
-            self.record_outcome(no, wait, Outcome::of(event));
+            self.record_outcome(no, wait, &Outcome::of(event));
         } else if matches!(wait.source, Source::Timer)
             && wait.until.is_some_and(|at| at <= self.now)
         {
-            self.record_outcome(no, wait, Outcome::new(Verdict::Done));
+            self.record_outcome(no, wait, &Outcome::new(Verdict::Done));
         } else {
             self.keep_open(no, wait);
         }
@@ -72,7 +72,7 @@ impl Core {
     }
 
     /// Settles an open wait; one that is closed already stays as it is.
-    pub(super) fn settle(&mut self, no: InstanceNo, id: WaitId, outcome: Outcome) {
+    pub(super) fn settle(&mut self, no: InstanceNo, id: WaitId, outcome: &Outcome) {
         let Some(live) = self.live.get_mut(&no) else {
             return;
         };
@@ -92,11 +92,12 @@ impl Core {
     }
 
     /// Appends the outcome of a wait that is not open any more.
-    pub(super) fn record_outcome(&mut self, no: InstanceNo, wait: Wait, outcome: Outcome) {
+    pub(super) fn record_outcome(&mut self, no: InstanceNo, wait: Wait, outcome: &Outcome) {
         let id = wait.id;
-        let op = self.append(no, wait.operation, wait.opened_at, &outcome);
+        let op = self.append(no, wait.operation, wait.opened_at, outcome);
+        self.progressed(no);
         self.wake(no);
-        self.tell(no, Some(op), id, &outcome, self.now);
+        self.tell(no, Some(op), id, outcome, self.now);
     }
 
     /// Appends the record of an operation that has no attempts.
@@ -168,7 +169,7 @@ impl Core {
         let taker = live.mailbox.taker(&event.kind).filter(|_| !live.is_inert());
         if let Some(id) = taker {
             self.remember(no, id, &event);
-            self.settle(no, id, Outcome::of(event));
+            self.settle(no, id, &Outcome::of(event));
         } else {
             self.batch.bytes += event.payload.as_ref().map_or(0, |it| it.len());
             self.push(Op::Buffer(no, event.clone(), None));
@@ -190,7 +191,7 @@ impl Core {
             let event = live.mailbox.take(&source).expect("fit names a kept event");
             self.push(Op::Take(no, event.id));
             self.remember(no, id, &event);
-            self.settle(no, id, Outcome::of(event));
+            self.settle(no, id, &Outcome::of(event));
         }
     }
 
@@ -222,7 +223,7 @@ impl Core {
                 Verdict::TimedOut
             }
         };
-        self.settle(no, id, Outcome::new(verdict));
+        self.settle(no, id, &Outcome::new(verdict));
         Ok(())
     }
 }

@@ -44,8 +44,8 @@ pub struct Inbox {
 /// Why a submission was not taken.
 #[derive(Debug)]
 pub enum Refused {
-    /// No room now.
-    Full(Submission),
+    /// No room now; the submission comes back.
+    Full(Box<Submission>),
     /// The engine is closed.
     Closed,
 }
@@ -79,7 +79,7 @@ impl Inbox {
             Phase::Open => {}
         }
         if state.queue.len() >= INBOX {
-            return Err(Refused::Full(submission));
+            return Err(Refused::Full(Box::new(submission)));
         }
         state.queue.push_back(submission);
         if state.sleeps {

@@ -13,7 +13,7 @@ use super::{guarded, Shared};
 use crate::engine::Job;
 use crate::ids::{Incarnation, InstanceNo};
 use crate::note::{Data, Note, Start};
-use crate::store::{Error, Filter, Reader};
+use crate::store::{Error, Filter, Payloads, Reader};
 use crate::submission::{Body, Name, Submission};
 use crate::wait::ApprovalStatus;
 
@@ -134,7 +134,7 @@ fn start(
     Ok(())
 }
 
-fn read_start(reader: &mut dyn Reader, no: InstanceNo) -> Result<Option<Start>, Error> {
+pub(crate) fn read_start(reader: &mut dyn Reader, no: InstanceNo) -> Result<Option<Start>, Error> {
     let Some(row) = reader.instance(no)? else {
         return Ok(None);
     };
@@ -196,7 +196,7 @@ fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Data, Error> {
                     let payloads = if *with_payloads {
                         reader.payloads(row.no)?
                     } else {
-                        Default::default()
+                        Payloads::default()
                     };
                     Data::Row(Some(Box::new((row, payloads))))
                 }

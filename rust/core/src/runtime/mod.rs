@@ -7,7 +7,7 @@
 
 mod alarms;
 mod inbox;
-mod loader;
+pub(crate) mod loader;
 mod meter;
 mod outbox;
 mod writer;
@@ -38,6 +38,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Store};
 use crate::submission::Submission;
+use crate::watches::Watches;
 
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
@@ -61,6 +62,7 @@ struct Shared {
     alarms: alarms::Alarms,
     registry: Arc<Registry>,
     residents: Arc<Residents>,
+    watches: Arc<Watches>,
     sequence: Arc<Sequence>,
     clock: Arc<Clock>,
     tickets: AtomicU64,
@@ -88,15 +90,16 @@ impl Shared {
             return;
         }
         *failure = Some(error.clone());
-        self.inbox.enter(inbox::Phase::Dead);
-        self.tasks.end();
         let kind = match error.kind {
             Kind::Corrupt => "corrupt",
             Kind::Internal => "internal",
             _ => "failed",
         };
         let message = error.message.clone();
-        self.outbox.put(vec![Note::Failed { kind, message }], None);
+        // Told first: whoever finds the engine idle has the reason already.
+        self.outbox.put_last(Note::Failed { kind, message });
+        self.inbox.enter(inbox::Phase::Dead);
+        self.tasks.end();
     }
 
     fn submit_patiently(&self, mut submission: Submission) -> bool {
@@ -105,7 +108,7 @@ impl Shared {
                 Ok(()) => return true,
                 Err(Refused::Closed) => return false,
                 Err(Refused::Full(again)) => {
-                    submission = again;
+                    submission = *again;
                     self.inbox.wait_for_room();
                 }
             }
@@ -141,6 +144,8 @@ pub struct Engine {
     owner: Box<str>,
     origin: Origin,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The process that opened it; a forked child has none of the threads.
+    process: u32,
 }
 
 impl Engine {
@@ -165,11 +170,25 @@ impl Engine {
         Self::start(origin, owner, config, Arc::new(Clock::new(virtual_time)))
     }
 
+    /// Opens an engine on these records in memory: for tests that look at them or make them fail.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_memory(
+        store: &MemoryStore,
+        config: Config,
+        virtual_time: Option<Micros>,
+    ) -> Result<Self, Error> {
+        let clock = Arc::new(Clock::new(virtual_time));
+        Self::start(Origin::Memory(store.clone()), "test", config, clock)
+    }
+
     /// After `crash`: a new engine on the same records, with the same settings and clock.
     ///
     /// # Errors
     /// As `open`.
     pub fn reopen(&self) -> Result<Self, Error> {
+        self.crash();
         let clock = Arc::clone(&self.shared.clock);
         Self::start(self.origin.clone(), &self.owner, self.config.clone(), clock)
     }
@@ -191,6 +210,7 @@ impl Engine {
         let registry = Arc::new(Registry::new(config.shards));
         let residents = Arc::new(Residents::default());
         let sequence = Arc::new(Sequence::new(ceiling));
+        let watches = Arc::new(Watches::default());
         let reader = store.reader()?;
         let loader_reader = store.reader()?;
         let mut facts = Facts { store, reader };
@@ -199,6 +219,7 @@ impl Engine {
             Arc::clone(&registry),
             Arc::clone(&residents),
             Arc::clone(&sequence),
+            Arc::clone(&watches),
         );
         core.begin(clock.now());
         core.recover(&mut facts)?;
@@ -212,6 +233,7 @@ impl Engine {
             alarms: alarms::Alarms::default(),
             registry,
             residents,
+            watches,
             sequence,
             clock,
             tickets: AtomicU64::new(FIRST_TICKET),
@@ -231,6 +253,7 @@ impl Engine {
             owner: owner.into(),
             origin,
             threads: Mutex::new(Vec::new()),
+            process: std::process::id(),
         };
         let for_loader = Arc::clone(&shared);
         engine.spawn("stepwell-loader", move || {
@@ -257,8 +280,18 @@ impl Engine {
         }
     }
 
+    /// Returns whether this is the process that opened the engine. A forked child has neither the
+    /// threads nor the locks; whatever it did would wait for ever or harm the store.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        std::process::id() == self.process
+    }
+
     /// Stops as a killed process would: what was not acknowledged is dropped.
     pub fn crash(&self) {
+        if !self.is_ours() {
+            return;
+        }
         self.shared.outbox.seal();
         self.shared.inbox.enter(inbox::Phase::Dead);
         self.shared.tasks.end();
@@ -270,6 +303,10 @@ impl Engine {
     /// # Errors
     /// If the engine was poisoned before or closing failed.
     pub fn close(&self) -> Result<(), Error> {
+        if !self.is_ours() {
+            let message = "this process was forked from the one that opened the engine";
+            return Err(Error::new(Kind::Closed, message));
+        }
         // The loader first: its reader must be gone when the store closes.
         self.shared.tasks.end();
         let mut threads = std::mem::take(&mut *self.threads.lock()).into_iter();
@@ -311,13 +348,18 @@ impl Engine {
     }
 
     /// Asks the loader; the answer is a reply to the ticket.
-    #[must_use]
-    pub fn ask(&self, question: Question) -> u64 {
+    ///
+    /// # Errors
+    /// If the engine is closed.
+    pub fn ask(&self, question: Question) -> Result<u64, Refused> {
+        if self.shared.inbox.phase() == inbox::Phase::Closing {
+            return Err(Refused::Closed);
+        }
         let ticket = self.draw_ticket();
         self.shared.inbox.job_begun();
         let task = loader::Task::Ask(ticket, question);
         self.shared.tasks.push([task]);
-        ticket
+        Ok(ticket)
     }
 
     /// Takes all notes.
@@ -386,6 +428,16 @@ impl Engine {
         self.shared.registry.peek(Key::new(namespace, workflow, id))
     }
 
+    /// Changes of this instance are told from now on, before this returns.
+    pub fn watch(&self, no: InstanceNo) {
+        self.shared.watches.add(no);
+    }
+
+    /// Takes one `watch` back.
+    pub fn unwatch(&self, no: InstanceNo) {
+        self.shared.watches.remove(no);
+    }
+
     /// Returns whether a waiting body may leave memory now.
     #[must_use]
     pub fn park(&self, no: InstanceNo, incarnation: Incarnation) -> bool {
@@ -397,6 +449,7 @@ impl Engine {
     pub fn statistics(&self) -> Vec<(&'static str, u64)> {
         let mut figures = self.shared.meter.figures();
         figures.push(("submitted_depth", self.shared.inbox.depth() as u64));
+        figures.push(("resident", self.shared.residents.len() as u64));
         figures.push(("live", self.shared.registry.len() as u64));
         figures
     }

@@ -1,0 +1,267 @@
+//! What survives: crashes, blocks, missing code, decisions and events that come too early.
+
+use super::*;
+use crate::limits;
+
+#[test]
+fn e3_a_wait_that_ran_out_takes_no_event_afterwards() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    let wait = stage.wait(Kind::Event, events(&["x"]), 150);
+    let id = wait.id;
+    stage.say(vec![Submission::Open(by, Box::new(wait))]);
+    stage.now = 150;
+    let applied = stage.say(vec![]);
+    assert_eq!(settled(&applied.notes), [(id, Verdict::TimedOut, None)]);
+    let applied = stage.say(vec![send(3, "a", "x", None)]);
+    assert_eq!(applied.notes, [Note::reply(3, Data::Nothing)]);
+}
+
+#[test]
+fn e4_an_event_with_a_dedup_id_is_delivered_once() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    let (first, second) = (
+        stage.wait(Kind::Event, events(&["x"]), 1_000),
+        stage.wait(Kind::Event, events(&["x"]), 1_000),
+    );
+    let id = first.id;
+    let applied = stage.say(vec![
+        Submission::Open(by, Box::new(first)),
+        Submission::Open(by, Box::new(second)),
+        send(3, "a", "x", Some("d")),
+        send(4, "a", "x", Some("d")),
+    ]);
+    assert_eq!(codes(&applied.notes), [(3, ""), (4, "")]);
+    assert_eq!(settled(&applied.notes), [(id, Verdict::Done, Some("x"))]);
+    stage.crash();
+    let applied = stage.say(vec![send(5, "a", "x", Some("d"))]);
+    assert_eq!(settled(&applied.notes), []);
+}
+
+#[test]
+fn i8_a_withdrawn_wait_puts_its_event_back_in_its_old_place() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    let first = stage.wait(Kind::Event, events(&["x"]), 1_000);
+    let (id, next) = (first.id, stage.wait(Kind::Event, events(&["x"]), 1_000));
+    stage.say(vec![send(3, "a", "x", None), send(4, "a", "x", None)]);
+    stage.say(vec![Submission::Open(by, Box::new(first))]);
+    stage.say(vec![Submission::Withdraw(by, id)]);
+    stage.say(vec![Submission::Open(by, Box::new(next))]);
+    let history = stage.facts.reader.history(by.no).expect("memory is read");
+    let taken: Vec<_> = history.iter().map(|it| it.record.event).collect();
+    assert_eq!(taken[0], taken[1]);
+}
+
+#[test]
+fn e5_of_two_decisions_in_one_batch_the_second_loses() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    let ask = stage.wait(Kind::Approval, Source::Approval("w/a#ask#1".into()), 1_000);
+    let id = ask.id;
+    let applied = stage.say(vec![
+        Submission::Ask(by, Box::new(ask), None),
+        decide(3, "a", true),
+        decide(4, "a", false),
+    ]);
+    let yes = Note::reply(3, Data::Bool(true));
+    let no = Note::reply(4, Data::Bool(false));
+    assert!(applied.notes.contains(&yes) && applied.notes.contains(&no));
+    assert_eq!(
+        settled(&applied.notes),
+        [(id, Verdict::Done, Some("approved"))]
+    );
+}
+
+#[test]
+fn e5_a_decision_before_the_ask_is_kept() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    stage.say(vec![decide(3, "a", false)]);
+    stage.crash();
+    let ask = stage.wait(Kind::Approval, Source::Approval("w/a#ask#1".into()), 1_000);
+    let id = ask.id;
+    stage.residents.start(by.no, by.incarnation);
+    let applied = stage.say(vec![Submission::Ask(by, Box::new(ask), None)]);
+    assert_eq!(
+        settled(&applied.notes),
+        [(id, Verdict::Done, Some("rejected"))]
+    );
+}
+
+#[test]
+fn r3_a_marked_instance_is_interrupted_and_a_released_one_is_not() {
+    let mut stage = Stage::new();
+    let (a, b) = (stage.create("a"), stage.create("b"));
+    stage.say(vec![Submission::Release(b)]);
+    let applied = stage.crash();
+    let starts: Vec<_> = applied
+        .jobs
+        .iter()
+        .map(|job| match job {
+            Job::Start {
+                no, interrupted, ..
+            } => (*no, *interrupted),
+            other @ Job::Same { .. } => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(starts, [(a.no, true), (b.no, false)]);
+}
+
+#[test]
+fn l12_missing_code_blocks_until_it_is_there_again() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    let wait = stage.wait(Kind::Sleep, Source::Timer, 150);
+    let seen = stage.core.batch_number();
+    stage.say(vec![
+        Submission::Open(by, Box::new(wait)),
+        Submission::Quiet(by, 0, seen),
+    ]);
+    stage.config.workflows.clear();
+    stage.now = 200;
+    assert_eq!(stage.crash().jobs, []);
+    let row = stage.facts.store.find("default", "w", "a");
+    let row = row.expect("memory is read").expect("it is there");
+    assert_eq!(row.status, Status::Blocked);
+    assert_eq!(row.reason.as_deref(), Some("missing_code"));
+    stage.config = config();
+    let applied = stage.crash();
+    assert_eq!(applied.jobs.len(), 1);
+    let history = stage.facts.reader.history(by.no).expect("memory is read");
+    assert_eq!(history.len(), 1, "its sleep is over");
+}
+
+#[test]
+fn a_blocked_instance_keeps_its_events_and_gets_them_when_it_goes_on() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    let wait = stage.wait(Kind::Event, events(&["x"]), 1_000);
+    let block = Submission::Block(by, "nondeterminism".into(), b"why".as_slice().into());
+    stage.say(vec![Submission::Open(by, Box::new(wait)), block]);
+    stage.say(vec![send(3, "a", "x", None)]);
+    let open = stage.facts.reader.waits(by.no).expect("memory is read");
+    assert_eq!(open.len(), 1);
+    let applied = stage.say(vec![Submission::Resume(4, Box::new(name("a")))]);
+    assert_eq!(codes(&applied.notes), [(4, "")]);
+    assert_eq!(applied.jobs.len(), 1);
+    let open = stage.facts.reader.waits(by.no).expect("memory is read");
+    assert_eq!(open.len(), 0);
+}
+
+#[test]
+fn l10_a_parent_is_woken_by_its_child_even_if_the_engine_died_between() {
+    let mut stage = Stage::with(Config {
+        slots: 5,
+        ..config()
+    });
+    let by = stage.create("a");
+    let number = stage.sequence.draw();
+    let child = Child {
+        by,
+        operation: operation(Kind::Call),
+        workflow: "w".into(),
+        version: "1".into(),
+        items: vec![item("a.1")],
+        payload: None,
+    };
+    let applied = stage.say(vec![Submission::Call(number, Box::new(child))]);
+    let [Note::Start(start)] = &applied.notes[..] else {
+        panic!("{:?}", applied.notes);
+    };
+    assert_eq!(start.parent, Some(by.no));
+    let child = Body {
+        no: start.no,
+        incarnation: start.incarnation,
+    };
+    let applied = stage.say(vec![finish(child)]);
+    assert_eq!(settled(&applied.notes), [(number, Verdict::Done, None)]);
+    // Asking for a child that is final is answered at once, for one that never was too.
+    let what = |id: &str| Box::new((operation(Kind::Result), "w".into(), id.into()));
+    let applied = stage.say(vec![
+        Submission::Await(900, by, what("a.1")),
+        Submission::Await(901, by, what("nobody")),
+    ]);
+    assert_eq!(
+        settled(&applied.notes),
+        [
+            (900, Verdict::Done, None),
+            (901, Verdict::Failed, Some("not_found"))
+        ]
+    );
+}
+
+#[test]
+fn l11_one_that_kills_the_process_too_often_is_blocked_and_an_outcome_resets_the_count() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    for _ in 0..limits::RECOVERIES {
+        assert_eq!(stage.crash().jobs.len(), 1);
+    }
+    let mut innocent = Stage::open(&stage.store, config(), 100);
+    assert_eq!(innocent.commit().jobs, [], "over the limit");
+    let row = innocent.facts.store.find("default", "w", "a");
+    let row = row.expect("memory is read").expect("it is there");
+    assert_eq!(row.reason.as_deref(), Some("recoveries"));
+    let resume = Submission::Resume(4, Box::new(name("a")));
+    assert_eq!(innocent.say(vec![resume]).jobs.len(), 1);
+    assert_eq!(innocent.crash().jobs.len(), 1);
+    innocent.residents.start(by.no, by.incarnation);
+    innocent.say(vec![Submission::Record(9, by, record())]);
+    let row = innocent.facts.store.find("default", "w", "a");
+    assert_eq!(
+        row.expect("memory is read").map(|it| it.recoveries),
+        Some(0)
+    );
+}
+
+#[test]
+fn c9_the_queue_survives_a_restart_in_order() {
+    let mut stage = Stage::with(Config {
+        slots: 1,
+        queue_entries: 100,
+        ..config()
+    });
+    let ids = ["a", "b", "c", "d", "e"];
+    let urgent = NewItem {
+        priority: 9,
+        ..item("urgent")
+    };
+    let mut all: Vec<_> = ids.iter().map(|id| create(1, id)).collect();
+    all.push(Submission::Create(
+        2,
+        Box::new((code(), urgent)),
+        IfExists::Raise,
+    ));
+    stage.say(all);
+    let mut started = Vec::new();
+    let mut jobs = stage.crash().jobs;
+    while let Some(Job::Start {
+        no, incarnation, ..
+    }) = jobs.pop()
+    {
+        let row = stage.facts.reader.instance(no);
+        let row = row.expect("memory is read").expect("it is there");
+        started.push(row.id.to_string());
+        jobs = stage.say(vec![finish(Body { no, incarnation })]).jobs;
+    }
+    assert_eq!(started, ["a", "urgent", "b", "c", "d", "e"]);
+}
+
+#[test]
+fn an_event_for_a_queued_instance_survives_a_restart() {
+    let mut stage = Stage::new();
+    stage.say(["a", "b", "c"].iter().map(|id| create(1, id)).collect());
+    stage.say(vec![send(3, "c", "x", None)]);
+    stage.crash();
+    let (no, _) = stage
+        .core
+        .live
+        .iter()
+        .find(|(_, it)| it.mailbox.kept() == 1)
+        .map(|(no, it)| (*no, it.key))
+        .expect("the event is there");
+    let row = stage.facts.reader.instance(no).expect("memory is read");
+    assert_eq!(row.map(|it| it.id), Some("c".into()));
+}

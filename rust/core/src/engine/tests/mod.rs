@@ -1,0 +1,248 @@
+//! Given these submissions, exactly these notes: the engine on the model store, with time by hand.
+
+mod kept;
+mod told;
+
+use std::sync::Arc;
+
+use super::{Applied, Config, Core, Facts, Job};
+use crate::history::{Kind, Operation, Record, Verdict};
+use crate::lifecycle::Status;
+use crate::note::{Data, Note};
+use crate::registry::Registry;
+use crate::residents::Residents;
+use crate::sequence::Sequence;
+use crate::store::memory::MemoryStore;
+use crate::store::Store;
+use crate::submission::{Body, Child, Code, Decision, IfExists, Letter, Name, NewItem, Submission};
+use crate::wait::{Source, Wait};
+
+struct Stage {
+    store: MemoryStore,
+    core: Core,
+    facts: Facts,
+    residents: Arc<Residents>,
+    registry: Arc<Registry>,
+    sequence: Arc<Sequence>,
+    config: Config,
+    now: i64,
+}
+
+fn config() -> Config {
+    Config {
+        workflows: vec![("w".into(), "1".into())],
+        shards: 2,
+        slots: 2,
+        concurrency: 100,
+        queue_entries: 3,
+        workflow_concurrency: vec![],
+    }
+}
+
+impl Stage {
+    fn open(store: &MemoryStore, config: Config, now: i64) -> Self {
+        let mut handle: Box<dyn Store> = Box::new(store.reopen());
+        let ceiling = handle.meta("sequence").expect("memory is read");
+        let ceiling = ceiling.map_or(0, |it| {
+            u64::from_le_bytes((*it).try_into().expect("8 bytes"))
+        });
+        let registry = Arc::new(Registry::new(config.shards));
+        let residents = Arc::new(Residents::default());
+        let sequence = Arc::new(Sequence::new(ceiling));
+        let reader = handle.reader().expect("memory is read");
+        let mut stage = Self {
+            core: Core::new(
+                config.clone(),
+                Arc::clone(&registry),
+                Arc::clone(&residents),
+                Arc::clone(&sequence),
+                Arc::default(),
+            ),
+            store: store.clone(),
+            facts: Facts {
+                store: handle,
+                reader,
+            },
+            residents,
+            registry,
+            sequence,
+            config,
+            now,
+        };
+        stage.core.begin(now);
+        stage
+            .core
+            .recover(&mut stage.facts)
+            .expect("memory is read");
+        stage
+    }
+
+    fn new() -> Self {
+        let mut stage = Self::open(&MemoryStore::default(), config(), 100);
+        assert_eq!(stage.commit().notes, []);
+        stage
+    }
+
+    fn with(config: Config) -> Self {
+        let mut stage = Self::open(&MemoryStore::default(), config, 100);
+        assert_eq!(stage.commit().notes, []);
+        stage
+    }
+
+    fn crash(&mut self) -> Applied {
+        let store = self.store.clone();
+        *self = Self::open(&store, self.config.clone(), self.now);
+        self.commit()
+    }
+
+    fn commit(&mut self) -> Applied {
+        let finished = self.core.finish_batch(&mut self.facts);
+        finished.expect("memory is read");
+        let outcomes = self.facts.store.commit(self.core.ops());
+        let outcomes = outcomes.expect("memory is written");
+        let applied = self.core.apply(&outcomes, &mut self.facts);
+        applied.expect("memory is read")
+    }
+
+    /// Everything in one batch, and what has to wait in the next ones.
+    fn say(&mut self, submissions: Vec<Submission>) -> Applied {
+        let mut all = Applied::default();
+        let mut rest: std::collections::VecDeque<_> = submissions.into();
+        loop {
+            self.core.begin(self.now);
+            while let Some(submission) = rest.pop_front() {
+                let later = self.core.decide(submission, &mut self.facts);
+                if let Some(later) = later.expect("memory is read") {
+                    rest.push_front(later);
+                    break;
+                }
+            }
+            let applied = self.commit();
+            all.notes.extend(applied.notes);
+            all.jobs.extend(applied.jobs);
+            if rest.is_empty() && !self.core.has_work(self.now) {
+                return all;
+            }
+        }
+    }
+
+    fn create(&mut self, id: &str) -> Body {
+        let applied = self.say(vec![create(1, id)]);
+        match &applied.notes[..] {
+            [Note::Reply { .. }, Note::Start(start)] => Body {
+                no: start.no,
+                incarnation: start.incarnation,
+            },
+            other => panic!("not started: {other:?}"),
+        }
+    }
+
+    fn wait(&self, kind: Kind, source: Source, until: i64) -> Wait {
+        Wait {
+            id: self.sequence.draw(),
+            operation: operation(kind),
+            source,
+            opened_at: 0,
+            until: Some(until),
+        }
+    }
+}
+
+fn operation(kind: Kind) -> Operation {
+    Operation {
+        kind,
+        branch: "".into(),
+        name: "op".into(),
+        key: None,
+        count: 1,
+    }
+}
+
+fn record() -> Record {
+    Record {
+        operation: operation(Kind::Do),
+        attempt: 1,
+        verdict: Verdict::Done,
+        started_at: 100,
+        at: 0,
+        retry_at: None,
+        event: None,
+        event_type: None,
+        payload: Some(b"value".as_slice().into()),
+    }
+}
+
+fn code() -> Code {
+    Code {
+        namespace: "default".into(),
+        workflow: "w".into(),
+        version: "1".into(),
+    }
+}
+
+fn name(id: &str) -> Name {
+    Name {
+        namespace: "default".into(),
+        workflow: "w".into(),
+        id: id.into(),
+    }
+}
+
+fn item(id: &str) -> NewItem {
+    NewItem {
+        id: Some(id.into()),
+        params: Some(id.as_bytes().into()),
+        ..NewItem::default()
+    }
+}
+
+fn create(ticket: u64, id: &str) -> Submission {
+    Submission::Create(ticket, Box::new((code(), item(id))), IfExists::Raise)
+}
+
+fn send(ticket: u64, id: &str, kind: &str, dedup: Option<&str>) -> Submission {
+    let letter = Letter {
+        to: name(id),
+        kind: kind.into(),
+        payload: Some(kind.as_bytes().into()),
+    };
+    Submission::Send(ticket, Box::new(letter), dedup.map(Into::into))
+}
+
+fn decide(ticket: u64, id: &str, approved: bool) -> Submission {
+    Submission::Decide(
+        ticket,
+        Box::new(Decision {
+            approval: format!("w/{id}#ask#1").into(),
+            of: name(id),
+            name: "ask".into(),
+            approved,
+            decision: b"why".as_slice().into(),
+        }),
+    )
+}
+
+fn finish(by: Body) -> Submission {
+    Submission::Finish(by, Status::Complete, Some(b"out".as_slice().into()))
+}
+
+fn events(kinds: &[&str]) -> Source {
+    Source::Event(kinds.iter().map(|it| (*it).into()).collect())
+}
+
+/// The settlements among the notes: number, verdict, type.
+fn settled(notes: &[Note]) -> Vec<(u64, Verdict, Option<&str>)> {
+    let found = notes.iter().filter_map(|note| match note {
+        Note::Settled(it) => Some((it.number, it.verdict, it.kind.as_deref())),
+        _ => None,
+    });
+    found.collect()
+}
+
+fn codes(notes: &[Note]) -> Vec<(u64, &str)> {
+    let found = notes.iter().filter_map(|note| match note {
+        Note::Reply { ticket, code, .. } => Some((*ticket, *code)),
+        _ => None,
+    });
+    found.collect()
+}
