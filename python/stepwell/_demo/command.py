@@ -63,9 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Runs the command and returns its exit code."""
-    options = Options(
-        arguments.path, arguments.store, arguments.out, arguments.yes, arguments.chaos, arguments.crash_after, arguments.seed
-    )
+    options = Options(arguments.path, arguments.store, arguments.out, arguments.yes, arguments.chaos, arguments.crash_after, arguments.seed)
     screen = open_screen()
     try:
         order = _order(options)

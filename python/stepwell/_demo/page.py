@@ -17,22 +17,34 @@ _PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Backup of $source</title>
 <style>
-:root { color-scheme: light dark; --ink: #1c2430; --soft: #5d6876; --line: #d9dee5; --page: #fbfbf9; --card: #ffffff; --one: #b8c4d3; --two: #1f6f78; --bad: #b3372f; }
+:root { color-scheme: light dark; --ink: #1c2430; --soft: #5d6876; --line: #d9dee5; --page: #fbfbf9; --card: #ffffff;
+  --one: #b8c4d3; --two: #1f6f78; --bad: #b3372f; }
 @media (prefers-color-scheme: dark) {
-:root { --ink: #e7eaee; --soft: #9aa5b3; --line: #333c48; --page: #14181d; --card: #1b2027; --one: #465364; --two: #56b8c2; --bad: #ef8a80; } }
+  :root { --ink: #e7eaee; --soft: #9aa5b3; --line: #333c48; --page: #14181d; --card: #1b2027;
+    --one: #465364; --two: #56b8c2; --bad: #ef8a80; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 860px; padding: 40px 20px 80px; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 28px; line-height: 1.2; margin: 0 0 4px; } h2 { font-size: 18px; margin: 40px 0 8px; }
-p { margin: 6px 0; } .soft { color: var(--soft); } code { font: 14px ui-monospace, monospace; overflow-wrap: anywhere; }
-.totals { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 24px 0; }
-.totals div { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; }
+body { margin: 0 auto; max-width: 860px; padding: 40px 20px 80px; background: var(--page); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 28px; line-height: 1.2; margin: 0 0 4px; }
+h2 { font-size: 18px; margin: 40px 0 8px; }
+p { margin: 6px 0; }
+.soft { color: var(--soft); }
+code, pre { font: 14px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
+pre, .totals div { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; }
+pre { overflow-x: auto; }
+.totals { display: grid; grid-template-columns: repeat(auto-fit, minmax(145px, 1fr)); gap: 12px; margin: 24px 0; }
 .totals b { display: block; font-size: 24px; line-height: 1.2; font-variant-numeric: tabular-nums; }
 .bad b { color: var(--bad); }
-svg { width: 100%; height: auto; display: block; } svg text { font: 13px system-ui, sans-serif; fill: var(--ink); } svg .soft { fill: var(--soft); }
-.one { fill: var(--one); } .two { fill: var(--two); } .key { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin: 0 5px 0 12px; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th, td { text-align: left; padding: 5px 8px; border-bottom: 1px solid var(--line); vertical-align: top; } td.n, th.n { text-align: right; white-space: nowrap; }
-td { overflow-wrap: anywhere; } pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; overflow-x: auto; font: 14px/1.5 ui-monospace, monospace; }
+svg { width: 100%; height: auto; display: block; }
+svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
+svg .soft { fill: var(--soft); }
+.one { fill: var(--one); }
+.two { fill: var(--two); }
+.key { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin: 0 5px 0 12px; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 14px; }
+th, td { text-align: left; padding: 5px 8px; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+td.n, th.n { text-align: right; white-space: nowrap; }
 </style></head><body>
 <h1>Verified backup</h1>
 <p class="soft">of <code>$source</code></p>
@@ -44,7 +56,8 @@ sha256sum -c --quiet BLOBS.sha256        # the blobs are what was written
 zstd -dc blobs/ab/abcd….zst | sha256sum  # a blob is named by what it holds</pre>
 $missed
 <h2>By kind of file</h2>
-<p class="soft"><span class="key" style="background:var(--one);margin-left:0"></span>size of the files<span class="key" style="background:var(--two)"></span>kept, $compression</p>
+<p class="soft"><span class="key" style="background:var(--one);margin-left:0"></span>size of the files
+<span class="key" style="background:var(--two)"></span>kept, $compression</p>
 $kinds
 <h2>By size</h2>
 $sizes

@@ -60,7 +60,7 @@ def _by_kind(kept: list[Kept]) -> list[dict[str, Any]]:
         {"kind": kind, "files": len(group), "size": sum(k.size for k in group), "stored": sum(k.stored for k in group)}
         for kind, group in groups.items()
     ]
-    return sorted(rows, key=lambda r: (-r["size"], r["kind"]))  # type: ignore[operator]  # sizes are numbers
+    return sorted(rows, key=lambda r: (-r["size"], r["kind"]))
 
 
 def _by_size(kept: list[Kept]) -> list[dict[str, Any]]:

@@ -49,15 +49,14 @@ class Problem(NonRetryableError):
 
 def slow_down(pause: float) -> None:
     """Makes every attempt in this process last `pause` seconds longer, so that a kill has something to hit."""
-    global _pause  # noqa: PLW0603  # one process, one pace
+    global _pause  # one process, one pace
     _pause = pause
 
 
-def logged(fn: Callable[Concatenate[J, P], R]) -> Callable[Concatenate[J, P], R]:
+def logged(fn: Callable[Concatenate[J, P], R], /) -> Callable[Concatenate[J, P], R]:
     """Makes a step function log its attempts, and turn errors that stay into a `Problem`."""
 
-    @functools.wraps(fn)
-    def attempt(job: J, *args: P.args, **kwargs: P.kwargs) -> R:
+    def attempt(job: J, /, *args: P.args, **kwargs: P.kwargs) -> R:
         step = current_step()
         who = f"{step.instance_id} {step.name}#{step.count} {step.attempt}"
         try:
@@ -75,6 +74,7 @@ def logged(fn: Callable[Concatenate[J, P], R]) -> Callable[Concatenate[J, P], R]
             raise
         return result
 
+    functools.update_wrapper(attempt, fn)
     return attempt
 
 

@@ -108,8 +108,9 @@ class Supervisor:
             nursery.start_soon(self._draw)
             yield
             nursery.cancel_scope.cancel()
-        self._count()
-        self.screen.show(self.state)
+        if not self._asking:
+            self._count()
+            self.screen.show(self.state)
         self.screen.stop()
 
     def _count(self) -> None:

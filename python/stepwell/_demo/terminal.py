@@ -47,7 +47,8 @@ def drawn(state: State) -> Group:
     bar.add_column(ratio=1)
     bar.add_column(justify="right", no_wrap=True)
     total = state.files or 0
-    bar.add_row(state.title, ProgressBar(total=max(1, total), completed=state.done), f"{state.done:,} / {total:,} files" if total else "listing")
+    files = f"{state.done:,} / {total:,} files" if total else "listing"
+    bar.add_row(state.title, ProgressBar(total=max(1, total), completed=state.done), files)
     below = Text()
     for name, n in state.states.items():
         below.append("●", style=STYLES.get(name, ""))
