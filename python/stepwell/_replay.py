@@ -82,6 +82,8 @@ class Cursor:
     pending: deque[Outcome] = field(default_factory=deque)
     attempts: dict[Identity, Attempts] = field(default_factory=dict)
     withdrawn: set[Identity] = field(default_factory=set)
+    passed_over: list[Outcome] = field(default_factory=list)
+    """Outcomes that nobody took, because their operations were withdrawn."""
     seq: int = 0
     """Last record seen, delivered or not."""
 
@@ -125,7 +127,7 @@ class Cursor:
                 return self.pending.popleft()
             if outcome.identity not in self.withdrawn:
                 return Mismatch(outcome.identity, tuple(open_operations))
-            self.pending.popleft()
+            self.passed_over.append(self.pending.popleft())
         return None
 
     def leftover(self) -> Mismatch | None:

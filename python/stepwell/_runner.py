@@ -62,6 +62,7 @@ class Port(Protocol):
     record: Callable[..., int]
     retry: Callable[..., int]
     withdraw: Callable[[int, int, int], None]
+    give_back: Callable[[int, int, int], None]
     quiet: Callable[[int, int, int], None]
     park: Callable[[int, int], bool]
     finish: Callable[[int, int, int, bytes | None], None]
@@ -252,7 +253,7 @@ class Runner:
         task = trio.lowlevel.current_task()
         if task is not self.task:
             return await self.perform(operation)
-        self.replaying = False
+        self._replayed()
         self.open[operation.identity] = operation
         operation.live = True
         self._busy += 1
@@ -318,12 +319,21 @@ class Runner:
 
     def _live(self) -> None:
         """Begun operations without a recorded outcome go live, in the order of their identity (I4, I5)."""
-        self.replaying = False
+        self._replayed()
         begun, self._begun = self._begun, []
         begun = [o for o in begun if self.open.get(o.identity) is o]
         for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
             self._go_live(operation)
         self.settled_down()
+
+    def _replayed(self) -> None:
+        """History is used up: what happens from now on happens for the first time."""
+        if not self.replaying:
+            return
+        self.replaying = False
+        for outcome in self.cursor.passed_over:
+            if outcome.identity[0] == _replay.EVENT:
+                self.port.give_back(self.no, self.incarnation, outcome.seq)
 
     def delivered(self, operation: Operation, at: int) -> None:
         """An operation is over; the turn that its outcome begins is at this time (I13)."""
