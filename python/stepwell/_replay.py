@@ -51,6 +51,8 @@ class Outcome:
     at: int
     seq: int = 0
     attempt: int = 0
+    number: int = 0
+    """Of the wait it settled, if the body had not come back to that yet; -1: it was recorded in an earlier life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Cursor:
         identity: Identity = record[1:6]
         self.seq = record[0]
         if verdict <= TIMED_OUT:
-            self.pending.append(Outcome(identity, verdict, record[11], record[12], record[9], record[0], record[6]))
+            self.pending.append(Outcome(identity, verdict, record[11], record[12], record[9], record[0], record[6], -1))
             return
         known = self.attempts.setdefault(identity, Attempts())
         if verdict == SAVED:
