@@ -40,7 +40,7 @@ class Approvals:
             InvalidConfig: The status is none.
             EngineClosed: The engine is not open.
         """
-        driver = self._engine._ready("approvals.list")
+        driver = self._engine._ready("engine.approvals.list")
         if status is not None and status not in _STATUSES:
             raise InvalidConfig(f"status is {status!r}; give one of {', '.join(_STATUSES)}, or None for all.")
         name = workflow.name if isinstance(workflow, Workflow) else workflow
@@ -74,7 +74,7 @@ class Approvals:
         return await self._decide(id, False, by, reason, metadata)
 
     async def _decide(self, id: str, approved: bool, by: str, reason: str | None, metadata: Any) -> bool:
-        driver = self._engine._ready("approvals")
+        driver = self._engine._ready("engine.approvals.approve" if approved else "engine.approvals.reject")
         who, _, rest = id.partition("#") if isinstance(id, str) else ("", "", "")
         workflow, _, instance = who.partition("/")
         name, _, count = rest.rpartition("#")

@@ -9,8 +9,10 @@ position (I1), and derives `random` and `uuid` from that identity (I13).
 from __future__ import annotations
 
 import random
+import sys
 import uuid
 from contextvars import ContextVar
+from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +29,14 @@ def current_branch() -> Branch | None:
     """Returns the branch whose code runs; None inside a step function and outside of workflows."""
     here = place.get()
     return here if type(here) is Branch else None
+
+
+def caller() -> str:
+    """Returns `file:line` of the innermost running frame that is neither Stepwell's own nor trio's."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("stepwell", "trio", "outcome"):
+        frame = frame.f_back
+    return "an unknown place" if frame is None else f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
 
 
 class Branch:

@@ -18,7 +18,7 @@ import trio
 from . import _core, _names
 from ._answers import error_of, from_cursor, not_found, state_codes, store_error, summary
 from ._approvals import Approvals
-from ._branch import current_branch
+from ._branch import caller, current_branch
 from ._child import encode_params
 from ._codec import codec
 from ._config import check_if_exists, checked_limits, number, registry, store_path
@@ -37,6 +37,17 @@ from ._workflow import Workflow
 P = TypeVar("P")
 R = TypeVar("R")
 IfExists = Literal["raise", "return", "return_if_same"]
+
+_STEP_FORMS = {
+    "engine.create": "step.create",
+    "engine.create_batch": "step.create_batch",
+    "engine.call": "step.call",
+    "instance.result": "step.call, or .result() of what step.create gives",
+    "instance.wait_for_status": "step.call, or .result() of what step.create gives",
+    "instance.send_event": "step.send_event",
+    "engine.approvals.list": "step.wait_for_approval to ask, or step.do with a function that calls it",
+}
+"""What a body is to use instead of a method of the engine (I7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +212,7 @@ class Engine:
         Raises:
             EngineClosed: The engine is not open.
         """
-        driver = self._ready("drain")
+        driver = self._ready("engine.drain")
         await driver.drain(self._grace if timeout is None else to_us(timeout, "timeout") / 1e6)
 
     def _running(self) -> Driver:
@@ -214,8 +225,8 @@ class Engine:
         branch = current_branch()
         if branch is not None:
             raise InvalidState(
-                f"engine.{method} was called in the body of {branch.runner.workflow.name}/{branch.runner.id}, where it would not "
-                f"replay. Use the step. form (step.create, step.call, step.send_event), or call it in a step function."
+                f"{method} was called at {caller()} in the body of {branch.runner.workflow.name}/{branch.runner.id}, where it would not "
+                f"replay. Use {_STEP_FORMS.get(method, 'step.do with a function that calls it')}."
             )
         driver = self._running()
         try:
@@ -224,8 +235,8 @@ class Engine:
             here = None
         if here is not self._token:
             raise InvalidState(
-                f"engine.{method} was called from another thread than the one that opened the engine. "
-                f"Use trio.from_thread.run(engine.{method}, …) there."
+                f"{method} was called from another thread than the one that opened the engine. "
+                f"Use trio.from_thread.run({method}, …) there."
             )
         return driver
 
@@ -263,7 +274,7 @@ class Engine:
             Overloaded: A rate or queue limit; nothing was created.
             EngineClosed: The engine is not open.
         """
-        driver = self._ready("create")
+        driver = self._ready("engine.create")
         target = driver.registered(workflow)
         check_if_exists(if_exists)
         item = NewInstance(params, id, priority, start_at, retention, attributes)
@@ -308,7 +319,7 @@ class Engine:
             Overloaded: It does not fit; none of it was created.
             EngineClosed: The engine is not open.
         """
-        driver = self._ready("create_batch")
+        driver = self._ready("engine.create_batch")
         target = driver.registered(workflow)
         _names.batch_size(len(items))
         check_if_exists(if_exists)
@@ -349,6 +360,7 @@ class Engine:
             InstanceTerminated: It was terminated.
             StepwellError: As `create`.
         """
+        self._ready("engine.call")
         options.setdefault("if_exists", "return")
         instance: Instance[R] = await self.create(workflow, params, id=id, **options)
         return await instance.result()
@@ -364,13 +376,13 @@ class Engine:
             InvalidName: The id is malformed.
             EngineClosed: The engine is not open.
         """
-        driver = self._ready("get")
+        driver = self._ready("engine.get")
         target = driver.registered(workflow)
         row = await self._row(target.name, _names.instance_id(id), payloads=False)
         return Instance(self, driver.version_of(target.name, row[3]) or target, id, row[0])
 
-    async def _row(self, workflow: str, id: str, *, payloads: bool) -> Any:
-        driver = self._ready("get")
+    async def _row(self, workflow: str, id: str, *, payloads: bool, method: str = "engine.get") -> Any:
+        driver = self._ready(method)
         reply = await driver.reply(driver.core.find(self._namespace, workflow, id, payloads))
         self._check(reply, workflow, id)
         if reply.data is None:
@@ -421,7 +433,7 @@ class Engine:
             InvalidConfig: A filter, the limit or the cursor is malformed.
             EngineClosed: The engine is not open.
         """
-        driver = self._ready("list")
+        driver = self._ready("engine.list")
         limit = _names.page_limit(limit)
         name = driver.registered(workflow).name if isinstance(workflow, Workflow) else workflow
         wanted = state_codes(status)
@@ -450,7 +462,7 @@ class Engine:
             InvalidConfig: The status is none.
             EngineClosed: The engine is not open.
         """
-        driver = self._ready("count")
+        driver = self._ready("engine.count")
         name = workflow.name if isinstance(workflow, Workflow) else workflow
         wanted = set(state_codes(status)) or set(range(len(STATUSES)))
         reply = await driver.reply(driver.core.count(self._namespace, name))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from . import _names
 from ._codec import Undecodable, codec
 from ._durations import from_us
-from ._errors import InstanceErrored, InstanceTerminated, InvalidState, StepwellError
+from ._errors import InstanceErrored, InstanceTerminated, InvalidConfig, InvalidState, StepwellError
 from ._failures import error_info
 from ._replay import OK
 from ._types import (
@@ -62,7 +62,7 @@ class Instance(Generic[R]):
             InstanceNotFound: It is gone.
             EngineClosed: The engine is not open.
         """
-        row = await self._engine._row(self.workflow, self.id, payloads=True)
+        row = await self._engine._row(self.workflow, self.id, payloads=True, method="instance.status")
         _, _, _, version, _, code, _, created, started, ended, _, _, _, result, progress, _ = row
         status = STATUSES[code]
         output = self._workflow.output.decode(result) if status is Status.COMPLETE and result is not None else None
@@ -91,7 +91,7 @@ class Instance(Generic[R]):
             InstanceNotFound: It is gone.
             EngineClosed: The engine was closed meanwhile.
         """
-        status, payload = await self._until(FINAL)
+        status, payload = await self._until(FINAL, "instance.result")
         if status is Status.COMPLETE:
             return self._workflow.output.decode(payload) if payload is not None else None  # type: ignore[return-value]  # R is None then
         info = _error(status, payload)
@@ -112,12 +112,14 @@ class Instance(Generic[R]):
             InstanceNotFound: It is gone.
         """
         wanted = frozenset(STATUSES[code] for code in self._engine._state_codes(statuses))
-        status, _ = await self._until(wanted)
+        if not wanted:
+            raise InvalidConfig("wait_for_status was given no state to wait for; give at least one.")
+        status, _ = await self._until(wanted, "instance.wait_for_status")
         return status
 
-    async def _until(self, wanted: frozenset[Status]) -> tuple[Status, bytes | None]:
+    async def _until(self, wanted: frozenset[Status], method: str) -> tuple[Status, bytes | None]:
         """Waits for one of these states; a state that is passed through is seen even if it lasts no time."""
-        driver = self._engine._ready("instance")
+        driver = self._engine._ready(method)
         watch = driver.watch(self._no, wanted)
         try:
             state = self._engine.peek(self.workflow, self.id)
@@ -142,7 +144,7 @@ class Instance(Generic[R]):
             InvalidState: The instance has ended without it.
             InstanceNotFound: It is gone.
         """
-        driver = self._engine._ready("instance")
+        driver = self._engine._ready("instance.wait_for_step")
         while True:
             changed = driver.next_record()
             records, _ = await self._records()
@@ -172,7 +174,7 @@ class Instance(Generic[R]):
             TooLarge: It is over the limit for one value.
             InvalidName: The type or `dedup_id` is malformed.
         """
-        driver = self._engine._ready("send_event")
+        driver = self._engine._ready("instance.send_event")
         kind = _names.event_type(type)
         limit = self._workflow.value_bytes or self._engine._limits.value_bytes
         stored = None if payload is None else codec.encode(payload, limit=limit, where="payload")
@@ -187,7 +189,7 @@ class Instance(Generic[R]):
             InvalidState: The instance is final.
             InstanceNotFound: It is gone.
         """
-        driver = self._engine._ready("resume")
+        driver = self._engine._ready("instance.resume")
         reply = await driver.reply(driver.core.resume(self._engine._namespace, self.workflow, self.id))
         self._engine._check(reply, self.workflow, self.id)
 
@@ -201,7 +203,7 @@ class Instance(Generic[R]):
         return [_record(r) for r in records] + [_waiting(w) for w in waits]
 
     async def _records(self) -> tuple[list[Any], list[Any]]:
-        driver: Driver = self._engine._ready("history")
+        driver: Driver = self._engine._ready("instance.history")
         reply = await driver.reply(driver.core.history(self._no))
         self._engine._check(reply, self.workflow, self.id)
         return reply.data  # type: ignore[no-any-return]  # the core's (records, waits)
@@ -212,7 +214,7 @@ class Instance(Generic[R]):
         Raises:
             InstanceNotFound: It is gone.
         """
-        row = await self._engine._row(self.workflow, self.id, payloads=True)
+        row = await self._engine._row(self.workflow, self.id, payloads=True, method="instance.explain")
         status, reason, since = STATUSES[row[5]], row[6], from_us(row[10])
         who = f"{self.workflow}/{self.id}"
         error = _error(status, row[13])

@@ -68,6 +68,7 @@ class StepNursery:
         await self._runner.may_begin(self._name)
         if len(self._parent.order) >= DEPTH_MAX:
             raise LimitReached(f"nurseries nest deeper than {DEPTH_MAX} at {self._parent.path}", limit="depth", value=DEPTH_MAX)
+        await self._runner.check_race(self._parent.path, NURSERY, self._name)
         self._occurrence = self._parent.occurrence(NURSERY, self._name)
         self._runner.open_turns()
         try:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import trio
 
 from . import _replay
-from ._branch import Branch, place
+from ._branch import Branch, caller, current_branch, place
 from ._codec import Undecodable, codec
 from ._durations import from_us
-from ._errors import InvalidConfig, LimitReached, NotSerializable, StepwellError, TooLarge
+from ._errors import InvalidConfig, LimitReached, Nondeterminism, NotSerializable, StepwellError, TooLarge
 from ._failures import describe_body
 from ._names import step_name
 from ._operation import Operation, StepOperation
@@ -117,6 +117,7 @@ class Runner:
         self._waits: dict[int, int] = {}
         self._busy = 0
         self._begun: list[Operation] = []
+        self._beginners: dict[tuple[str, int, str], trio.lowlevel.Task] = {}
         self._quiet = False
         self._park_timer: int | None = None
 
@@ -229,6 +230,9 @@ class Runner:
             else:
                 self.settled_down()
         else:
+            kind, path, name, key, _ = operation.identity
+            if key is None:
+                await self.check_race(path, kind, name)
             self.begin(operation)
         outcome = await operation.parked()
         return outcome if outcome is not None else operation.own_outcome()
@@ -272,6 +276,13 @@ class Runner:
             self._block("race", StepwellError(_RACE.format(name)))
             await self.stop_here()
 
+    async def check_race(self, path: str, kind: int, name: str) -> None:
+        """Blocks the instance if another task begins the same in this branch in this turn: their order is chance (I3)."""
+        task = trio.lowlevel.current_task()
+        if self.turns is not None and self._beginners.setdefault((path, kind, name), task) is not task:
+            self._block("race", StepwellError(_RACE.format(name)))
+            await self.stop_here()
+
     async def _run_inline(self, operation: StepOperation) -> None:
         """Makes a step's attempts in the body's own task: the cheap way, open to a single task."""
         try:
@@ -304,6 +315,7 @@ class Runner:
 
     def deliver(self) -> None:
         """Delivers outcomes until a body task can go on; then, if history is used up, goes live."""
+        self._beginners.clear()
         while not self.stopping:
             found = self._next(self.open)
             if found is None:
@@ -451,15 +463,16 @@ class Runner:
         where = self._place()
         self._block(
             "nondeterminism",
-            StepwellError(
+            Nondeterminism(
                 f"{self.workflow.name}/{self.id} differs from its history: recorded {_replay.describe(found.recorded, KINDS)}, now {now}"
                 f"{f' at {where}' if where else ''}. Nothing was run. Restore it, then resume()."
             ),
-            kind="Nondeterminism",
         )
 
     def _place(self) -> str:
         """Returns file and line where the body stands: the innermost frame of its own code."""
+        if current_branch() is not None and trio.lowlevel.current_task() is self.task:
+            return caller()  # it is running; below: it is blocked in an await
         awaited: Any = getattr(self.task, "coro", None)
         place = ""
         while awaited is not None:
@@ -469,14 +482,11 @@ class Runner:
             awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
         return place
 
-    def _block(self, reason: str, error: BaseException, kind: str | None = None) -> None:
+    def _block(self, reason: str, error: BaseException) -> None:
         if self.stopping:
             return
-        description = describe_body(error)
-        if kind is not None:
-            description["type"] = kind
         log.error("%s/%s is blocked (%s): %s", self.workflow.name, self.id, reason, error)
-        self.port.block(self.no, self.incarnation, reason, codec.encode(description))
+        self.port.block(self.no, self.incarnation, reason, codec.encode(describe_body(error)))
         self.unwind("blocked")
 
     # Several body tasks.
@@ -576,7 +586,7 @@ class Runner:
 
 
 _RACE = (
-    '"{}" was begun by a task of the body that has no branch, so its place in the history is a race. '
+    '"{}" was begun by a task of the body that has no branch of its own, so its place in the history is a race. '
     "Start the task with step.open_nursery, or give the operation a key=."
 )
 

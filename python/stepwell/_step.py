@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, TypeVarTuple, overload
 
 from . import _child, _names, _replay, _waits
-from ._branch import Branch, current_branch, place
+from ._branch import Branch, caller, current_branch, place
 from ._child import Child
 from ._codec import Undecodable, codec
 from ._durations import Duration, from_us, instant_us, to_us
@@ -162,6 +162,7 @@ class Step:
         self, branch: Branch, name: str, fn: Any, items: list[Any], plan: FunctionPlan, key: Any, concurrency: int, on_error: OnError
     ) -> list[Any]:
         await self._runner.may_begin(name)
+        await self._runner.check_race(branch.path, _MAP, name)
         occurrence = branch.occurrence(_MAP, name)
         work: list[tuple[Identity, str, Any]] = []
         for index, item in enumerate(items):
@@ -206,6 +207,7 @@ class Step:
 
     async def _each(self, branch: Branch, name: str, fn: Any, items: list[Any], key: Any, concurrency: int, on_error: OnError) -> list[Any]:
         await self._runner.may_begin(name)
+        await self._runner.check_race(branch.path, _EACH, name)
         occurrence = branch.occurrence(_EACH, name)
         keys = [None if key is None else _names.step_name(key(item), "key") for item in items]
         if key is not None and len(set(keys)) < len(keys):
@@ -452,14 +454,19 @@ class Step:
         return self._misplaced(method, current_branch())
 
     def _misplaced(self, method: str, branch: Branch | None) -> NoReturn:
-        whose = f"step.{method} of {self._runner.workflow.name}/{self._runner.id}"
-        if _thread() != self._thread:
-            raise StepwellError(f"{whose} was called from another thread. Call it in the workflow's body.")
-        if self._runner.stopping == "ended":
-            raise StepwellError(f"{whose} was called after the body had ended. Await everything in the body.")
-        if branch is not None:
-            raise StepwellError(f"{whose} was called by another instance's body. Use that body's own step.")
-        raise StepwellError(f"{whose} was called inside a step function. Steps do not nest: call it in the workflow's body.")
+        whose, at, here = f"step.{method} of {self._runner.workflow.name}/{self._runner.id}", caller(), place.get()
+        if here is not None and branch is None:
+            name = here.identity[2]  # type: ignore[union-attr]  # no branch, so a step operation
+            problem = f'inside a step function (step "{name}") at {at}. Steps do not nest: call it in the workflow\'s body.'
+        elif _thread() != self._thread:
+            problem = f"from another thread at {at}. Call it in the workflow's body."
+        elif self._runner.stopping == "ended":
+            problem = f"at {at} after the body had ended. Await everything in the body."
+        elif branch is not None:
+            problem = f"by another instance's body at {at}. Use that body's own step."
+        else:
+            problem = f"outside the workflow's body at {at}. Call it in the body; from outside, use the engine and its instances."
+        raise StepwellError(f"{whose} was called {problem}")
 
     def _plan(self, fn: Any, method: str, name: str | None, options: dict[str, Any]) -> tuple[FunctionPlan, str]:
         if not callable(fn):

@@ -1,0 +1,115 @@
+"""Two tasks of a body that begin the same thing in the same turn are a race, not an order (rule I3)."""
+
+import pytest
+import trio
+
+from stepwell import workflow
+from stepwell.testing import open_test_engine
+
+
+async def noop() -> None:
+    pass
+
+
+async def noop_of(_: int) -> None:
+    pass
+
+
+@workflow
+async def races(step):
+    async def does():
+        await step.do(noop)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(does)
+        nursery.start_soon(does)
+
+
+@workflow
+async def races_in_one_branch(step):
+    async def does():
+        await step.do(noop)
+
+    async def pair():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(does)
+            nursery.start_soon(does)
+
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(pair)
+
+
+@workflow
+async def maps_race(step):
+    async def does():
+        await step.map(noop_of, [1, 2])
+
+    async def pair():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(does)
+            nursery.start_soon(does)
+
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(pair)
+
+
+@workflow
+async def nurseries_race(step):
+    async def does():
+        async with step.open_nursery("noop"):
+            pass
+
+    async def pair():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(does)
+            nursery.start_soon(does)
+
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(pair)
+
+
+@pytest.mark.parametrize("code", [races, races_in_one_branch, maps_race, nurseries_race])
+async def test_i3_two_body_tasks_that_race_for_one_identity_block_the_instance_live(code):
+    async with open_test_engine(workflows=[code]) as engine:
+        instance = await engine.create(code)
+        await instance.wait_for_status("blocked")
+        text = str(await instance.explain())
+    assert '"noop' in text
+    assert "step.open_nursery" in text
+    assert "key=" in text
+
+
+async def test_i3_one_branch_may_begin_the_same_twice_in_one_turn_from_one_task():
+    @workflow(name="one_after_the_other")
+    async def one_after_the_other(step):
+        async with step.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(step.do, noop)
+        for _ in range(2):
+            async with step.open_nursery("again"):
+                pass
+            await step.map(noop_of, [])
+            await step.each(noop_of, [])
+        return "ok"
+
+    async with open_test_engine(workflows=[one_after_the_other]) as engine:
+        assert await engine.call(one_after_the_other) == "ok"
+
+
+async def test_i3_tasks_that_give_keys_do_not_race():
+    @workflow(name="keyed")
+    async def keyed(step):
+        async def does(key: str):
+            await step.do(noop, key=key)
+
+        async def pair():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(does, "a")
+                nursery.start_soon(does, "b")
+
+        async with step.open_nursery() as nursery:
+            nursery.start_soon(pair)
+        return "ok"
+
+    async with open_test_engine(workflows=[keyed]) as engine:
+        assert await engine.call(keyed) == "ok"
