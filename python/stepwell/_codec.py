@@ -150,3 +150,7 @@ class Codec:
     def decode(self, data: bytes, type: Any = Any, *, where: str = "result") -> Any:
         """Returns the value these bytes stand for, as `Plan.decode`."""
         return self.plan(type).decode(data, where)
+
+
+codec = Codec()
+"""The one codec of the process: plans are kept per type, and types are the same for every engine."""

@@ -151,7 +151,7 @@ def _ready_list(value: list[Any] | tuple[Any, ...], left: int) -> list[Any]:
     result: list[Any] = []
     try:
         for inner in value:
-            result.append(_ready(inner, left))  # noqa: PERF401 - len(result) is the index of the culprit
+            result.append(_ready(inner, left))
     except Misfit as misfit:
         misfit.path.append(item(len(result)))
         raise

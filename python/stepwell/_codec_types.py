@@ -351,7 +351,7 @@ def _list(types_: Types, tp: Any, accepts: tuple[type, ...], args: tuple[Any, ..
         result: list[Any] = []
         try:
             for value in values:
-                result.append(value if type(value) is exact else convert(value))  # noqa: PERF401 - see item() below
+                result.append(value if type(value) is exact else convert(value))
         except Misfit as misfit:
             misfit.path.append(item(len(result)))
             raise

@@ -48,15 +48,27 @@ Record: TypeAlias = tuple[int, int, str, str, str | None, int, int, int, int, in
 """(seq, kind, branch, name, key, count, attempt, verdict, started_at, at, retry_at, event_type, payload)"""
 Wait: TypeAlias = tuple[int, int, str, str, str | None, int, int, int | None]
 """(number, kind, branch, name, key, count, opened_at, until): kind 0 (do) is a retry delay."""
-Start: TypeAlias = tuple[
-    int, int, str, str, str, str, bytes | None, bytes | None, int, int | None, bool, list[Record], list[Wait]
-]
+Start: TypeAlias = tuple[int, int, str, str, str, str, bytes | None, bytes | None, int, int | None, bool, list[Record], list[Wait]]
 """(no, incarnation, namespace, workflow, version, id, params, attributes, created_at, parent, interrupted, records, waits)
 
 `interrupted`: the engine stopped uncleanly while this body could run (R3)."""
 Row: TypeAlias = tuple[
-    int, str, str, str, str, int, str | None, int, int | None, int | None, int, int | None,
-    bytes | None, bytes | None, bytes | None, bytes | None,
+    int,
+    str,
+    str,
+    str,
+    str,
+    int,
+    str | None,
+    int,
+    int | None,
+    int | None,
+    int,
+    int | None,
+    bytes | None,
+    bytes | None,
+    bytes | None,
+    bytes | None,
 ]
 """(no, namespace, workflow, version, id, status, reason, created_at, started_at, ended_at, updated_at, parent,
 params, result, progress, attributes)"""
@@ -110,14 +122,26 @@ class Core:
 
     # From outside: REPLY.
     def create(
-        self, namespace: str, workflow: str, version: str, id: str | None, params: bytes | None, priority: int,
-        start_at: int | None, attributes: bytes | None, if_exists: Literal["raise", "return", "return_if_same"],
+        self,
+        namespace: str,
+        workflow: str,
+        version: str,
+        id: str | None,
+        params: bytes | None,
+        priority: int,
+        start_at: int | None,
+        attributes: bytes | None,
+        if_exists: Literal["raise", "return", "return_if_same"],
     ) -> int:
         """REPLY data: (no, id, created: bool, status)."""
     def create_batch(
-        self, namespace: str, workflow: str, version: str,
+        self,
+        namespace: str,
+        workflow: str,
+        version: str,
         items: Sequence[tuple[str | None, bytes | None, int, int | None, bytes | None]],
-        if_exists: Literal["raise", "return", "return_if_same"], wait: bool,
+        if_exists: Literal["raise", "return", "return_if_same"],
+        wait: bool,
     ) -> int:
         """items: (id, params, priority, start_at, attributes). One durable commit. REPLY data: one (code, no, id, status) per item;
         code as in `ERRORS`. wait: wait for room in the queue instead of "overloaded"."""
@@ -138,8 +162,18 @@ class Core:
     def find(self, namespace: str, workflow: str, id: str, payloads: bool) -> int:
         """REPLY data: Row | None (payload columns None unless asked for)."""
     def list(
-        self, namespace: str | None, workflow: str | None, statuses: Sequence[int], version: str | None, reason: str | None,
-        parent: int | None, created_after: int | None, created_before: int | None, beyond: int | None, newest_first: bool, limit: int,
+        self,
+        namespace: str | None,
+        workflow: str | None,
+        statuses: Sequence[int],
+        version: str | None,
+        reason: str | None,
+        parent: int | None,
+        created_after: int | None,
+        created_before: int | None,
+        beyond: int | None,
+        newest_first: bool,
+        limit: int,
     ) -> int:
         """REPLY data: list[Row], with progress and attributes."""
     def count(self, namespace: str, workflow: str | None) -> int:
@@ -152,13 +186,32 @@ class Core:
 
     # From the body of a running instance. Each carries (no, incarnation) and is dropped if they are outdated.
     def record(
-        self, no: int, incarnation: int, kind: int, branch: str, name: str, key: str | None, count: int,
-        attempt: int, verdict: int, started_at: int, payload: bytes | None,
+        self,
+        no: int,
+        incarnation: int,
+        kind: int,
+        branch: str,
+        name: str,
+        key: str | None,
+        count: int,
+        attempt: int,
+        verdict: int,
+        started_at: int,
+        payload: bytes | None,
     ) -> int:
         """Appends a record. Answered by DONE (or FENCED)."""
     def retry(
-        self, no: int, incarnation: int, branch: str, name: str, key: str | None, count: int,
-        attempt: int, started_at: int, error: bytes, retry_at: int,
+        self,
+        no: int,
+        incarnation: int,
+        branch: str,
+        name: str,
+        key: str | None,
+        count: int,
+        attempt: int,
+        started_at: int,
+        error: bytes,
+        retry_at: int,
     ) -> int:
         """Records a failed attempt and opens its retry delay; returns the wait's number. SETTLED when the delay is over."""
     def sleep(self, no: int, incarnation: int, branch: str, name: str, count: int, until: int) -> int:
@@ -175,13 +228,31 @@ class Core:
     ) -> int:
         """Creates a child and opens the wait for its end, both or neither. As wait_child; type "exists" if the id is taken."""
     def create_child(
-        self, no: int, incarnation: int, branch: str, name: str, count: int, workflow: str, version: str, id: str,
-        params: bytes | None, attributes: bytes | None, payload: bytes,
+        self,
+        no: int,
+        incarnation: int,
+        branch: str,
+        name: str,
+        count: int,
+        workflow: str,
+        version: str,
+        id: str,
+        params: bytes | None,
+        attributes: bytes | None,
+        payload: bytes,
     ) -> int:
         """Creates a child and records that with `payload`, both or neither. SETTLED by ticket: verdict 0, or 1 with type "exists"."""
     def create_children(
-        self, no: int, incarnation: int, branch: str, name: str, count: int, workflow: str, version: str,
-        items: Sequence[tuple[str, bytes | None, bytes | None]], payload: bytes,
+        self,
+        no: int,
+        incarnation: int,
+        branch: str,
+        name: str,
+        count: int,
+        workflow: str,
+        version: str,
+        items: Sequence[tuple[str, bytes | None, bytes | None]],
+        payload: bytes,
     ) -> int:
         """Creates all of them (id, params, attributes) and one record. SETTLED by ticket; an id that was taken by a child of this same
         parent counts as created, any other fails the record with type "exists" and creates none."""

@@ -255,7 +255,7 @@ def _revived_class(module: str, name: str) -> type[StepFailed]:
     except Exception as error:
         return _plain(f"{module}.{name}", f"cannot be combined with StepFailed ({error}): derive it from Exception alone")
     _classes[original], _originals[made] = made, original
-    return cast(type[StepFailed], made)
+    return cast("type[StepFailed]", made)
 
 
 def _plain(name: str, cure: str) -> type[StepFailed]:

@@ -42,9 +42,9 @@ def _shown(value: object) -> str:
     return repr(value) if len(value) <= 120 else f"{value[:100]!r}… ({len(value)} characters)"
 
 
-def workflow_name(value: object) -> str:
+def workflow_name(value: object, what: str = "workflow name") -> str:
     """Returns a workflow's or namespace's name. Raises InvalidName."""
-    return _match(_WORKFLOW, value, "workflow name", "1 to 64 letters, digits, _ or -, not beginning with -. Pass name= to @workflow")
+    return _match(_WORKFLOW, value, what, "1 to 64 letters, digits, _ or -, not beginning with -. Pass name= to @workflow")
 
 
 def instance_id(value: object, what: str = "instance id") -> str:

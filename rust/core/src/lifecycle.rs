@@ -1,4 +1,7 @@
-//! The life of an instance, as a table: state × event → state. (Placeholder head; see the table.)
+//! The life of an instance, as a table: state × event → state and effects.
+//!
+//! Every legal change is a row below; a pair without a row is refused and changes nothing. The
+//! effects name what else has to happen; this file does not know who does it or how.
 
 /// The states of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,5 +51,305 @@ impl Status {
     #[must_use]
     pub fn is_final(self) -> bool {
         self >= Self::Complete
+    }
+}
+
+/// What can happen to an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// The gatekeeper granted it a slot.
+    Start,
+    /// Its body says that every open operation is a wait.
+    Quiet,
+    /// A wait was settled.
+    Wake,
+    /// Its body returned.
+    Complete,
+    /// Its body raised.
+    Fail,
+    /// It cannot go on without a human.
+    Block,
+    /// Somebody pauses it.
+    Pause,
+    /// The last running step of a pausing instance ended.
+    Drained,
+    /// Somebody resumes it.
+    Resume,
+    /// Somebody terminates it.
+    Terminate,
+    /// Somebody restarts it.
+    Restart,
+    /// Somebody deletes it.
+    Delete,
+    /// Somebody sends it an event.
+    Send,
+    /// The engine shuts down and unwound its body (L14).
+    Release,
+}
+
+impl Event {
+    /// All events.
+    pub const ALL: [Self; 14] = [
+        Self::Start,
+        Self::Quiet,
+        Self::Wake,
+        Self::Complete,
+        Self::Fail,
+        Self::Block,
+        Self::Pause,
+        Self::Drained,
+        Self::Resume,
+        Self::Terminate,
+        Self::Restart,
+        Self::Delete,
+        Self::Send,
+        Self::Release,
+    ];
+}
+
+/// What has to be done along with a change of state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Body code may run from now on: the running mark becomes durable (R3).
+    Mark,
+    /// No body code runs any more.
+    Unmark,
+    /// The slot goes back to the gatekeeper (C6).
+    FreeSlot,
+    /// It joins the queue, ahead of new ones (C4).
+    Enqueue,
+    /// Timers of its waits stop; settled waits and events are kept for later.
+    Disarm,
+    /// Timers run again; what happened meanwhile settles its waits.
+    Rearm,
+    /// Open waits are closed for good.
+    CloseWaits,
+    /// Whoever waits for its end is told.
+    TellParents,
+    /// Its body may not go on and leaves memory.
+    Unseat,
+    /// A new incarnation begins: whatever the old one still sends changes nothing (D6).
+    Supersede,
+    /// It leaves the queue.
+    Dequeue,
+    /// Everything stored of it goes.
+    Erase,
+}
+
+/// What an event does in a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Reaction {
+    /// It goes to this state, with these effects.
+    Goes(Status, &'static [Effect]),
+    /// Nothing to do, no error.
+    Stays,
+    /// It is gone, with these effects.
+    Gone(&'static [Effect]),
+    /// `InvalidState`: nothing changes.
+    Refused,
+}
+
+use Effect::{
+    CloseWaits, Dequeue, Disarm, Enqueue, Erase, FreeSlot, Mark, Rearm, Supersede, TellParents,
+    Unmark, Unseat,
+};
+use Reaction::{Goes, Gone, Stays};
+use Status::{
+    Blocked, Complete, Errored, Paused, Queued, Running, Terminated, Waiting, WaitingForPause,
+};
+
+const ENDED: &[Effect] = &[Unmark, FreeSlot, CloseWaits, TellParents, Unseat];
+const KILLED: &[Effect] = &[
+    Unmark,
+    FreeSlot,
+    Dequeue,
+    CloseWaits,
+    TellParents,
+    Supersede,
+    Unseat,
+];
+const AGAIN: &[Effect] = &[Unmark, CloseWaits, Supersede, Unseat, Enqueue];
+const ERASED: &[Effect] = &[
+    Unmark,
+    FreeSlot,
+    Dequeue,
+    CloseWaits,
+    TellParents,
+    Supersede,
+    Unseat,
+    Erase,
+];
+#[cfg(test)]
+const FINAL: &[Status] = &[Complete, Errored, Terminated];
+const ACTIVE: &[Status] = &[Running, WaitingForPause];
+
+/// THE table. A pair that no row names is refused.
+const TABLE: &[(Event, &[Status], Reaction)] = &[
+    (Event::Start, &[Queued], Goes(Running, &[Mark])),
+    (Event::Quiet, &[Running], Goes(Waiting, &[Unmark, FreeSlot])),
+    (
+        Event::Quiet,
+        &[WaitingForPause],
+        Goes(Paused, &[Unmark, FreeSlot, Disarm]),
+    ),
+    (Event::Wake, &[Waiting], Goes(Queued, &[Enqueue])),
+    (
+        Event::Wake,
+        &[Queued, Running, WaitingForPause, Paused, Blocked],
+        Stays,
+    ),
+    (Event::Complete, ACTIVE, Goes(Complete, ENDED)),
+    (Event::Fail, ACTIVE, Goes(Errored, ENDED)),
+    (
+        Event::Block,
+        &[Queued, Running, Waiting, WaitingForPause],
+        Goes(Blocked, &[Unmark, FreeSlot, Dequeue, Disarm, Unseat]),
+    ),
+    (Event::Block, &[Blocked], Stays),
+    (
+        Event::Pause,
+        &[Queued, Waiting],
+        Goes(Paused, &[Dequeue, Disarm, Unseat]),
+    ),
+    (Event::Pause, &[Running], Goes(WaitingForPause, &[])),
+    (Event::Pause, &[WaitingForPause, Paused, Blocked], Stays),
+    (
+        Event::Drained,
+        &[WaitingForPause],
+        Goes(Paused, &[Unmark, FreeSlot, Disarm, Unseat]),
+    ),
+    (Event::Resume, &[Queued, Running, Waiting], Stays),
+    (Event::Resume, &[WaitingForPause], Goes(Running, &[])),
+    (
+        Event::Resume,
+        &[Paused, Blocked],
+        Goes(Queued, &[Rearm, Enqueue]),
+    ),
+    (
+        Event::Terminate,
+        &[Queued, Running, Waiting, WaitingForPause, Paused, Blocked],
+        Goes(Terminated, KILLED),
+    ),
+    // L6: a running instance keeps its slot while it starts over.
+    (
+        Event::Restart,
+        &[
+            Queued,
+            Running,
+            Waiting,
+            WaitingForPause,
+            Paused,
+            Blocked,
+            Complete,
+            Errored,
+            Terminated,
+        ],
+        Goes(Queued, AGAIN),
+    ),
+    (Event::Delete, &Status::ALL, Gone(ERASED)),
+    (
+        Event::Send,
+        &[Queued, Running, Waiting, WaitingForPause, Paused, Blocked],
+        Stays,
+    ),
+    // L14: still `running` in the store, without the mark: the next engine starts it, not as interrupted.
+    (Event::Release, &[Running], Goes(Running, &[Unmark, Unseat])),
+    (
+        Event::Release,
+        &[WaitingForPause],
+        Goes(Paused, &[Unmark, Disarm, Unseat]),
+    ),
+];
+
+/// Returns what `event` does to an instance in `status`.
+pub fn react(status: Status, event: Event) -> Reaction {
+    TABLE
+        .iter()
+        .find(|(on, from, _)| *on == event && from.contains(&status))
+        .map_or(Reaction::Refused, |(_, _, reaction)| *reaction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The L table of the rules, column by column; `-` nothing to do, `x` refused, `~` gone.
+    const RULES: [(Event, &str); 5] = [
+        (Event::Pause, "P W P - - - x x x"),
+        (Event::Resume, "- - - R Q Q x x x"),
+        (Event::Terminate, "T T T T T T x x x"),
+        (Event::Restart, "Q Q Q Q Q Q Q Q Q"),
+        (Event::Delete, "~ ~ ~ ~ ~ ~ ~ ~ ~"),
+    ];
+
+    fn letter(reaction: Reaction) -> &'static str {
+        match reaction {
+            Goes(Queued, _) => "Q",
+            Goes(Running, _) => "R",
+            Goes(Waiting, _) => "A",
+            Goes(WaitingForPause, _) => "W",
+            Goes(Paused, _) => "P",
+            Goes(Blocked, _) => "B",
+            Goes(Complete, _) => "C",
+            Goes(Errored, _) => "E",
+            Goes(Terminated, _) => "T",
+            Stays => "-",
+            Gone(_) => "~",
+            Reaction::Refused => "x",
+        }
+    }
+
+    #[test]
+    fn every_pair_of_state_and_event_does_what_the_rules_say() {
+        let engine = [
+            (Event::Start, "R x x x x x x x x"),
+            (Event::Quiet, "x A x P x x x x x"),
+            (Event::Wake, "- - Q - - - x x x"),
+            (Event::Complete, "x C x C x x x x x"),
+            (Event::Fail, "x E x E x x x x x"),
+            (Event::Block, "B B B B x - x x x"),
+            (Event::Drained, "x x x P x x x x x"),
+            (Event::Send, "- - - - - - x x x"),
+            (Event::Release, "x R x P x x x x x"),
+        ];
+        let rows: Vec<_> = RULES.into_iter().chain(engine).collect();
+        assert_eq!(rows.len(), Event::ALL.len());
+        for (event, expected) in rows {
+            let found: Vec<_> = Status::ALL
+                .iter()
+                .map(|status| letter(react(*status, event)))
+                .collect();
+            assert_eq!(found.join(" "), expected, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn no_pair_is_named_twice() {
+        for event in Event::ALL {
+            for status in Status::ALL {
+                let rows = TABLE
+                    .iter()
+                    .filter(|(on, from, _)| *on == event && from.contains(&status));
+                assert!(rows.count() <= 1, "{status:?} {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_ends_or_waits_gives_its_slot_back() {
+        for (_, from, reaction) in TABLE {
+            let Goes(to, effects) = reaction else {
+                continue;
+            };
+            let leaves_slot = from.iter().any(|it| ACTIVE.contains(it)) && !ACTIVE.contains(to);
+            if leaves_slot && *to != Queued && *to != Paused {
+                assert!(effects.contains(&FreeSlot), "{from:?} to {to:?}");
+            }
+            assert_eq!(
+                effects.contains(&CloseWaits),
+                FINAL.contains(to) || effects == &AGAIN
+            );
+        }
     }
 }

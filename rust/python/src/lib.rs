@@ -1,1 +1,53 @@
-//! The extension module `stepwell._core`.
+//! The extension module `stepwell._core`: the border, and nothing but the border.
+//!
+//! Arguments become plain data, notes become tuples, failures become `CoreError` in one place.
+//! No Python object is kept; a call that would wait releases the GIL first. What the calls mean
+//! is written in `python/stepwell/_core.pyi`.
+
+mod arguments;
+mod body;
+mod core;
+mod error;
+mod notes;
+
+use pyo3::prelude::*;
+
+use crate::core::Core;
+
+/// Codes of notes, by their first element.
+const NOTES: [(&str, u8); 11] = [
+    ("DONE", notes::DONE),
+    ("REPLY", notes::REPLY),
+    ("START", notes::START),
+    ("WAKE", notes::WAKE),
+    ("SETTLED", notes::SETTLED),
+    ("TIMER", notes::TIMER),
+    ("CHANGED", notes::CHANGED),
+    ("UNWIND", notes::UNWIND),
+    ("FENCED", notes::FENCED),
+    ("IDLE", notes::IDLE),
+    ("FAILED", notes::FAILED),
+];
+
+/// Codes in a REPLY.
+const ERRORS: [&str; 8] = [
+    "not_found",
+    "exists",
+    "state",
+    "overloaded",
+    "limit",
+    "closed",
+    "store",
+    "same_id_other_params",
+];
+
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    for (name, code) in NOTES {
+        module.add(name, code)?;
+    }
+    module.add("ERRORS", pyo3::types::PyTuple::new(module.py(), ERRORS)?)?;
+    module.add("CoreError", module.py().get_type::<error::CoreError>())?;
+    module.add_class::<Core>()
+}

@@ -11,6 +11,9 @@ use crate::ids::{EventId, Incarnation, InstanceNo, Micros, WaitId};
 use crate::lifecycle::Status;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 
+pub mod memory;
+pub mod sqlite;
+
 /// A new instance, as admission accepted it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewInstance {
@@ -201,6 +204,7 @@ pub trait Recovery {
 }
 
 /// Where records are durable. One owner, one thread.
+#[expect(clippy::missing_errors_doc, reason = "all fail alike: see `Error`")]
 pub trait Store: Send {
     /// Hands over all non-final instances, then all waits, then all events.
     fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), Error>;
@@ -224,6 +228,7 @@ pub trait Store: Send {
 }
 
 /// Slow reads, on a connection of their own.
+#[expect(clippy::missing_errors_doc, reason = "all fail alike: see `Error`")]
 pub trait Reader: Send {
     /// Looks an instance up by name.
     fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error>;

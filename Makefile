@@ -1,0 +1,53 @@
+# The front door. `make demo` and `make test` do all the set-up a fresh machine needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
+CARGO_TESTS := cargo test --release --locked --package stepwell-core
+
+.PHONY: demo test check bench wheel clean require
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.built
+	$(BIN)/stepwell demo $(ARGS)
+
+test: $(VENV)/.built
+	$(CARGO_TESTS)
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.built
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- --deny warnings
+	$(BIN)/ruff format --check python tests benches examples
+	$(BIN)/ruff check python tests benches examples
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+	$(BIN)/python -m mypy.stubtest stepwell._core --ignore-disjoint-bases
+	$(BIN)/python scripts/check_licenses.py
+
+bench: $(VENV)/.built
+	$(BIN)/python -m benches $(ARGS)
+
+wheel: $(VENV)/.built
+	rm -rf dist
+	$(BIN)/maturin build --release --locked --sdist --out dist
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/abi3audit --strict dist/*.whl
+	sh scripts/check_wheel.sh dist
+
+require:
+	@PYTHON="$(PYTHON)" sh scripts/require.sh
+
+# Two stamps, so that a second run builds nothing: the tools, and the extension.
+$(VENV)/.tools: requirements.lock | require
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --requirement requirements.lock
+	touch $@
+
+$(VENV)/.built: $(VENV)/.tools $(RUST)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet
+	touch $@
+
+clean:
+	rm -rf $(VENV) target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,101 @@
+"""`engine.approvals`: who is asked to approve what, and the decisions (rule E5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import _names
+from ._codec import codec
+from ._durations import from_us
+from ._errors import InvalidConfig
+from ._types import ApprovalRequest
+from ._workflow import Workflow
+
+if TYPE_CHECKING:
+    from ._engine import Engine
+
+_STATUSES = ("open", "approved", "rejected", "timed_out", "withdrawn")
+
+
+class Approvals:
+    """Requests for approval of all instances of one engine."""
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def list(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        status: Literal["open", "approved", "rejected", "timed_out", "withdrawn"] | None = "open",
+    ) -> list[ApprovalRequest]:
+        """Returns requests, oldest first.
+
+        Args:
+            workflow: Only those of this workflow.
+            status: Only those that stand there; None: all.
+
+        Raises:
+            InvalidConfig: The status is none.
+            EngineClosed: The engine is not open.
+        """
+        driver = self._engine._ready("approvals.list")
+        if status is not None and status not in _STATUSES:
+            raise InvalidConfig(f"status is {status!r}; give one of {', '.join(_STATUSES)}, or None for all.")
+        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        code = None if status is None else _STATUSES.index(status)
+        reply = await driver.reply(driver.core.approvals(name, code))
+        self._engine._check(reply, name or "", None)
+        return [_request(row) for row in reply.data if row[1] == self._engine._namespace]
+
+    async def approve(self, id: str, *, by: str, reason: str | None = None, metadata: Any = None) -> bool:
+        """Approves; the decision is durable when this returns. It may come before the request.
+
+        Args:
+            id: The request's id: `workflow/instance#name#occurrence`.
+            by: Who decided, 1 to 256 characters.
+            reason: Why.
+            metadata: Storable data for the workflow.
+
+        Returns:
+            Whether this was the first decision; a later one changes nothing.
+
+        Raises:
+            InstanceNotFound: There is no such instance.
+            InvalidState: The instance is final.
+            InvalidConfig: The id is none.
+            NotSerializable: The metadata cannot be stored.
+        """
+        return await self._decide(id, True, by, reason, metadata)
+
+    async def reject(self, id: str, *, by: str, reason: str | None = None, metadata: Any = None) -> bool:
+        """Rejects; as `approve`."""
+        return await self._decide(id, False, by, reason, metadata)
+
+    async def _decide(self, id: str, approved: bool, by: str, reason: str | None, metadata: Any) -> bool:
+        driver = self._engine._ready("approvals")
+        who, _, rest = id.partition("#") if isinstance(id, str) else ("", "", "")
+        workflow, _, instance = who.partition("/")
+        name, _, count = rest.rpartition("#")
+        if not (workflow and instance and name and count.isdigit()):
+            raise InvalidConfig(f"approval id {id!r} is none; they read workflow/instance#name#1, and approvals.list() has them.")
+        decision = {"by": _names.step_name(by, "by"), "reason": reason, "metadata": metadata}
+        payload = codec.encode(decision, limit=self._engine._limits.value_bytes, where="metadata")
+        reply = await driver.reply(driver.core.decide(id, self._engine._namespace, workflow, instance, name, approved, payload))
+        self._engine._check(reply, workflow, instance)
+        return bool(reply.data)
+
+
+def _request(row: Any) -> ApprovalRequest:
+    id, _, workflow, instance, name, detail, asked_at, until, status, _ = row
+    return ApprovalRequest(
+        id,
+        workflow,
+        instance,
+        name,
+        codec.decode(detail) if detail is not None else None,
+        None if asked_at is None else from_us(asked_at),
+        None if until is None else from_us(until),
+        _STATUSES[status],
+    )

@@ -1,0 +1,292 @@
+"""One attempt of one step: call the function, in a context of its own, with a deadline.
+
+An async function is driven in the task that asked for it, in a copy of the body's context (I12), so
+that an attempt costs no task. A sync function runs in a worker thread. The deadline is a timer of
+the engine's clock and is armed only once the function really waits: most of what a deadline scope
+costs is spent on functions that never do.
+
+This file does not know histories, retries or the store; it answers with a value or an exception.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import uuid
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, ContextVar, copy_context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from ._branch import current_branch
+from ._errors import InvalidConfig, StepwellError
+
+if TYPE_CHECKING:
+    from ._operation import StepOperation
+
+_KEYS = uuid.UUID("b1a5f0c2-3f0e-5d7c-9a58-0f5f6a5f2d10")
+_current: ContextVar[StepContext | None] = ContextVar("stepwell_step", default=None)
+
+
+class AttemptTimeout(TimeoutError):
+    """An attempt ran longer than allowed. A step that gives up because of it raises `StepTimeout`."""
+
+
+class StepContext:
+    """What a step function may know of the step it runs in. Get it with `current_step()`.
+
+    Attributes:
+        name: The step's name.
+        key: Its key, or None.
+        count: Which occurrence of the name in its branch, from 1.
+        attempt: Which attempt, from 1; attempts before a restart count.
+        instance_id: Id of the instance.
+        config: The retry configuration in force.
+        saved: What an earlier attempt handed over with `save`, or None.
+    """
+
+    __slots__ = ("_operation", "attempt", "beat", "config", "count", "instance_id", "key", "name", "saved")
+
+    def __init__(self, operation: StepOperation, attempt: int, saved: Any) -> None:
+        _, _, self.name, self.key, self.count = operation.identity
+        self.attempt = attempt
+        self.saved = saved
+        self.config = operation.plan.retry
+        self.instance_id = operation.runner.id
+        self.beat = 0
+        self._operation = operation
+
+    def __repr__(self) -> str:
+        return f"<step {self.name!r} of {self.instance_id}, attempt {self.attempt}>"
+
+    @property
+    def idempotency_key(self) -> str:
+        """A UUID that is the same for every attempt of this step, whatever process or machine runs it."""
+        return str(uuid.uuid5(_KEYS, f"{self._operation.runner.seed}|{self._operation.identity}"))
+
+    @property
+    def engine(self) -> Any:
+        """The engine that runs this step."""
+        return self._operation.runner.port.engine
+
+    def report(self, progress: Any = None, message: str | None = None, **fields: Any) -> None:
+        """Tells watchers how far the instance is; the last report is kept. Never causes a commit.
+
+        Args:
+            progress: Any storable value, by habit a number from 0 to 1.
+            message: One line for a person.
+            fields: More storable values.
+
+        Raises:
+            NotSerializable: A value cannot be stored.
+            TooLarge: All of it is over 64 KiB encoded.
+        """
+        self._operation.runner.report(progress, message, fields)
+
+    def heartbeat(self) -> None:
+        """Says that this attempt is alive; restarts its `heartbeat_timeout`. Cheap, from any thread."""
+        self.beat = self._operation.runner.port.now()
+
+    async def save(self, value: Any) -> None:
+        """Keeps a value for the next attempt (`saved`); durable when this returns.
+
+        Raises:
+            NotSerializable: It cannot be stored.
+            TooLarge: It is over the limit for one value.
+        """
+        await self._operation.save(value, self.attempt)
+
+
+def current_step() -> StepContext:
+    """Returns the context of the step whose function is running here, also in its worker thread.
+
+    Raises:
+        StepwellError: No step is running here.
+    """
+    context = _current.get()
+    if context is None:
+        raise StepwellError("current_step() was called outside a step function. Call it in a function that step.do runs.")
+    return context
+
+
+@dataclass(slots=True)
+class Deadline:
+    """Arms the timeouts of one attempt, at most once, and remembers which one struck."""
+
+    operation: StepOperation
+    context: StepContext
+    strike: Callable[[], None]
+    struck: str | None = None
+    _timers: list[int] | None = None
+    _began: int = 0
+
+    def start(self) -> None:
+        """Starts counting; called when the function first waits, or its thread begins."""
+        if self._timers is not None:
+            return
+        self._timers = []
+        port, plan = self.operation.runner.port, self.operation.plan
+        self._began = port.now()
+        self._arm(plan.timeout, self._timed_out)
+        if plan.heartbeat_timeout is not None:
+            self._arm(plan.heartbeat_timeout, self._check_heartbeat)
+
+    def stop(self) -> None:
+        """Disarms what is left."""
+        for ticket in self._timers or ():
+            self.operation.runner.port.disarm(ticket)
+
+    def _arm(self, delay: int, then: Callable[[], None]) -> None:
+        assert self._timers is not None
+        self._timers.append(self.operation.runner.port.arm(delay, then))
+
+    def _timed_out(self) -> None:
+        self._strike(f"took longer than its timeout of {self.operation.plan.timeout / 1e6:g} s")
+
+    def _check_heartbeat(self) -> None:
+        limit = self.operation.plan.heartbeat_timeout or 0
+        silent = self.operation.runner.port.now() - max(self.context.beat, self._began)
+        if silent >= limit:
+            self._strike(f"sent no heartbeat for {limit / 1e6:g} s")
+        else:
+            self._arm(limit - silent, self._check_heartbeat)
+
+    def _strike(self, why: str) -> None:
+        if self.struck is None:
+            self.struck = why
+            self.strike()
+
+
+async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any, ...], step: StepContext) -> Any:
+    """Runs one attempt and returns what the function returns, or raises what it raises.
+
+    Raises:
+        AttemptTimeout: It was cancelled because it took too long.
+    """
+    plan = operation.plan
+    context = copy_context()
+    context.run(_enter, step)
+    if not plan.is_async:
+        return await _call_in_thread(operation, fn, args, step, context)
+    if plan.waits is False:
+        return await _call_unscoped(operation, context.run(fn, *args), step, context)
+    with trio.CancelScope() as scope:
+        deadline = Deadline(operation, step, scope.cancel)
+        waited = plan.waits or False
+
+        def on_wait() -> None:
+            nonlocal waited
+            waited = True
+            deadline.start()
+
+        try:
+            return await _drive(_coroutine(context.run(fn, *args)), context, on_wait, step.name)
+        finally:
+            deadline.stop()
+            plan.waits = waited
+    raise AttemptTimeout(deadline.struck)
+
+
+async def _call_unscoped(operation: StepOperation, made: Any, step: StepContext, context: Context) -> Any:
+    """Runs an attempt of a function that has never waited so far, without a scope to cancel it by.
+
+    Should it wait this time, and too long, the body is unwound and replayed: the one way to stop it.
+    """
+    deadline = Deadline(operation, step, lambda: operation.give_up_attempt(deadline.struck or ""))
+
+    def on_wait() -> None:
+        operation.plan.waits = True
+        deadline.start()
+
+    try:
+        return await _drive(_coroutine(made), context, on_wait, step.name)
+    finally:
+        deadline.stop()
+
+
+def _enter(step: StepContext) -> None:
+    _current.set(step)
+    current_branch.set(None)
+
+
+def _coroutine(made: Any) -> Coroutine[Any, Any, Any]:
+    return made if inspect.iscoroutine(made) else _awaited(made)
+
+
+async def _awaited(made: Any) -> Any:
+    return await made
+
+
+@types.coroutine
+def _drive(coroutine: Coroutine[Any, Any, Any], context: Context, on_wait: Callable[[], None], name: str) -> Generator[Any, Any, Any]:
+    """Runs a coroutine in this task but in another context; says when it first waits."""
+    run, send = context.run, coroutine.send
+    try:
+        trap = run(send, None)
+    except StopIteration as stop:
+        return stop.value
+    on_wait()
+    while True:
+        try:
+            if trap is None or hasattr(trap, "_asyncio_future_blocking"):
+                raise InvalidConfig(_ASYNCIO.format(name))
+            answer = yield trap
+        except BaseException as error:
+            try:
+                trap = run(coroutine.throw, error)
+            except StopIteration as stop:
+                return stop.value
+        else:
+            try:
+                trap = run(send, answer)
+            except StopIteration as stop:
+                return stop.value
+
+
+_ASYNCIO = 'step "{}" ran asyncio code on trio. Use a client that runs on trio, or a plain function that calls asyncio.run().'
+
+
+def asyncio_on_trio(error: BaseException, name: str) -> InvalidConfig | None:
+    """Returns the clearer error for what asyncio says when its code runs without its loop."""
+    if type(error) is RuntimeError and "no running event loop" in str(error):
+        return InvalidConfig(_ASYNCIO.format(name))
+    return None
+
+
+async def _call_in_thread(
+    operation: StepOperation, fn: Callable[..., Any], args: tuple[Any, ...], step: StepContext, context: Context
+) -> Any:
+    """Runs a plain function in a worker thread; its timeout counts from its start, not its queueing (R1).
+
+    A thread cannot be stopped: when its time is up the attempt fails, and the next one waits for it (R5).
+    """
+    port = operation.runner.port
+    limiter, holder, ended = port.threads, object(), trio.Event()
+    await limiter.acquire_on_behalf_of(holder)
+
+    def leave() -> None:
+        limiter.release_on_behalf_of(holder)
+        operation.thread = None
+        ended.set()
+
+    def run() -> Any:
+        try:
+            return context.run(fn, *args)
+        finally:
+            token.run_sync_soon(leave)
+
+    token = trio.lowlevel.current_trio_token()
+    operation.thread = ended
+    with trio.CancelScope() as scope:
+        deadline = Deadline(operation, step, scope.cancel)
+        deadline.start()
+        try:
+            value = await trio.to_thread.run_sync(run, limiter=port.unlimited, abandon_on_cancel=True)
+            if inspect.isawaitable(value):
+                value = await _drive(_coroutine(value), context, lambda: None, step.name)
+            return value
+        finally:
+            deadline.stop()
+    raise AttemptTimeout(deadline.struck)

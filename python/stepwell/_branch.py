@@ -1,0 +1,77 @@
+"""Where in a body an operation stands: branch paths, occurrences, derived randomness.
+
+A branch is a line of body code with an identity that does not depend on timing: the body itself, or
+one `start_soon` of one nursery, or one item of one `map` or `each` (I2). It counts the operations
+begun in it by kind and name, so that an operation is named by its place and never by a global
+position (I1), and derives `random` and `uuid` from that identity (I13).
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._runner import Runner
+
+_NAMESPACE = uuid.UUID("6d0f1d54-9f0e-5c2b-8a50-6b8f3f4a3c11")
+
+current_branch: ContextVar[Branch | None] = ContextVar("stepwell_branch", default=None)
+"""The branch whose code runs; None inside a step function and outside of workflows."""
+
+
+class Branch:
+    """One line of body code.
+
+    Attributes:
+        runner: The instance it belongs to.
+        path: Its structural path, "" for the body; unique within the instance.
+        order: Sorts branches as their code starts them.
+    """
+
+    __slots__ = ("_counts", "_random", "_uuids", "order", "path", "runner")
+
+    def __init__(self, runner: Runner, path: str = "", order: tuple[tuple[str, int, int], ...] = ()) -> None:
+        self.runner = runner
+        self.path = path
+        self.order = order
+        self._counts: dict[tuple[int, str], int] = {}
+        self._random: random.Random | None = None
+        self._uuids = 0
+
+    def occurrence(self, kind: int, name: str) -> int:
+        """Returns which occurrence of this name the next operation is, from 1, and counts it."""
+        which = (kind, name)
+        count = self._counts.get(which, 0) + 1
+        self._counts[which] = count
+        return count
+
+    def child(self, name: str, occurrence: int, ordinal: int, key: str | None = None) -> Branch:
+        """Returns the branch for one start in a nursery, or one item of a map."""
+        path = f"{_quoted(name)}#{occurrence}[{ordinal if key is None else _quoted(key)}]"
+        return Branch(
+            self.runner,
+            f"{self.path}/{path}" if self.path else path,
+            (*self.order, (name, occurrence, ordinal)),
+        )
+
+    @property
+    def random(self) -> random.Random:
+        """A generator seeded by the branch's identity: the same numbers on every replay."""
+        if self._random is None:
+            self._random = random.Random(f"{self.runner.seed}|{self.path}")
+        return self._random
+
+    def uuid(self) -> uuid.UUID:
+        """Returns the next derived UUID (version 5)."""
+        self._uuids += 1
+        return uuid.uuid5(_NAMESPACE, f"{self.runner.seed}|{self.path}|{self._uuids}")
+
+
+def _quoted(part: str) -> str:
+    """Escapes what separates the parts of a path, so that different paths never read alike."""
+    if not any(c in part for c in "%/#["):
+        return part
+    return part.replace("%", "%25").replace("/", "%2F").replace("#", "%23").replace("[", "%5B")

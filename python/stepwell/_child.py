@@ -1,0 +1,198 @@
+"""Other instances, as a body deals with them: children created, called and awaited, events sent."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from . import _names, _replay
+from ._branch import current_branch
+from ._codec import codec
+from ._errors import (
+    InstanceErrored,
+    InstanceExists,
+    InstanceNotFound,
+    InstanceTerminated,
+    InvalidConfig,
+    InvalidState,
+    StepwellError,
+)
+from ._failures import error_info
+from ._operation import Pending, TicketOperation, WaitOperation
+from ._types import NewInstance
+
+if TYPE_CHECKING:
+    from ._branch import Branch
+    from ._replay import Identity, Outcome
+    from ._runner import Runner
+    from ._workflow import Workflow
+
+R = TypeVar("R")
+
+_CHILDREN = uuid.UUID("0a4d9a43-7c0e-5a0e-8f5b-9d5e3f1c2b10")
+_FOREVER = 1 << 62
+
+
+class Child(Generic[R]):
+    """A child instance, as its parent's body sees it. What its methods do is recorded in the parent.
+
+    Attributes:
+        id: The child's id.
+    """
+
+    __slots__ = ("_workflow", "id")
+
+    def __init__(self, workflow: Workflow[Any, R], id: str) -> None:
+        self._workflow = workflow
+        self.id = id
+
+    @property
+    def workflow(self) -> str:
+        """Name of the child's workflow."""
+        return self._workflow.name
+
+    def __repr__(self) -> str:
+        return f"<child {self.workflow}/{self.id}>"
+
+    def result(self) -> Awaitable[R]:
+        """Waits, without a slot, until the child has ended; returns its output.
+
+        Raises:
+            InstanceErrored: The child errored.
+            InstanceTerminated: It was terminated.
+            InstanceNotFound: There is no such instance (any more).
+        """
+        branch = here("result")
+        return Pending(branch.runner, awaited, branch, self.id, self._workflow)
+
+    def send_event(self, type: str, payload: Any = None, *, name: str | None = None) -> Awaitable[None]:
+        """Sends the child an event, once however often the body replays. Errors as `Step.send_event`."""
+        branch = here("send_event")
+        return send_event(branch, self.workflow, self.id, type, payload, name)
+
+
+def here(method: str) -> Branch:
+    """Returns the branch whose code calls.
+
+    Raises:
+        StepwellError: No body's code does.
+    """
+    branch = current_branch.get()
+    if branch is None:
+        raise StepwellError(f"child.{method} was called outside a workflow's body. Call it there.")
+    return branch
+
+
+def send_event(branch: Branch, workflow: str, id: str, type: str, payload: Any, name: str | None) -> Awaitable[None]:
+    """Checks and encodes an event for another instance; see `Step.send_event`."""
+    runner, kind = branch.runner, _names.event_type(type)
+    stored = None if payload is None else codec.encode(payload, limit=runner.value_bytes, where="payload")
+    label = _names.step_name(name if name is not None else kind)
+    return Pending(runner, send, branch, label, workflow, _names.instance_id(id), kind, stored)
+
+
+async def create(
+    runner: Runner, branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, attributes: bytes | None, id: str | None
+) -> Child[R]:
+    identity = runner.identify(branch, _replay.CREATE, name)
+    chosen = id or child_id(runner, identity)
+    port, path = runner.port, branch.path
+    outcome = await runner.perform(
+        TicketOperation(runner, identity, lambda: port.create_child(
+            runner.no, runner.incarnation, path, name, identity[4], target.name, target.version, chosen,
+            params, attributes, codec.encode(chosen)))
+    )  # fmt: skip
+    raise_if_taken(outcome, target, chosen)
+    return Child(target, codec.decode(outcome.payload) if outcome.payload else chosen)
+
+
+def item(runner: Runner, target: Workflow[Any, Any], item: Any) -> tuple[str | None, bytes | None, bytes | None]:
+    if not isinstance(item, NewInstance):
+        return None, encode_params(target, item, runner.value_bytes), None
+    extra = codec.encode(_names.attributes(item.attributes)) if item.attributes else None
+    return (None if item.id is None else _names.instance_id(item.id)), encode_params(target, item.params, runner.value_bytes), extra
+
+
+async def create_batch(
+    runner: Runner, branch: Branch, name: str, target: Workflow[Any, R], prepared: list[tuple[str | None, bytes | None, bytes | None]]
+) -> list[Child[R]]:
+    identity = runner.identify(branch, _replay.CREATE_BATCH, name)
+    base = child_id(runner, identity)
+    items = [(id or f"{base}.{index}", params, attributes) for index, (id, params, attributes) in enumerate(prepared)]
+    port, path = runner.port, branch.path
+    outcome = await runner.perform(
+        TicketOperation(runner, identity, lambda: port.create_children(
+            runner.no, runner.incarnation, path, name, identity[4], target.name, target.version, items, codec.encode(len(items))))
+    )  # fmt: skip
+    raise_if_taken(outcome, target, base)
+    return [Child(target, id) for id, _, _ in items]
+
+
+async def call(runner: Runner, branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, id: str | None) -> R:
+    identity = runner.identify(branch, _replay.CALL, name)
+    chosen = id or child_id(runner, identity)
+    return child_output(target, chosen, await runner.perform(
+        WaitOperation(runner, identity, _FOREVER, lambda: runner.port.call(
+            runner.no, runner.incarnation, branch.path, name, identity[4], target.name, target.version, chosen, params))
+    ))  # fmt: skip
+
+
+async def awaited(runner: Runner, branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
+    identity = runner.identify(branch, _replay.RESULT, child_id)
+    return child_output(target, child_id, await runner.perform(
+        WaitOperation(runner, identity, _FOREVER, lambda: runner.port.wait_child(
+            runner.no, runner.incarnation, branch.path, child_id, identity[4], target.name, child_id))
+    ))  # fmt: skip
+
+
+async def send(runner: Runner, branch: Branch, name: str, target: str, id: str, type: str, payload: bytes | None) -> None:
+    identity = runner.identify(branch, _replay.SEND, name)
+    outcome = await runner.perform(
+        TicketOperation(runner, identity, lambda: runner.port.send(
+            runner.no, runner.incarnation, branch.path, name, identity[4], target, id, type, payload))
+    )  # fmt: skip
+    if outcome.verdict != _replay.OK:
+        if outcome.type == "not_found":
+            raise InstanceNotFound(f'no instance "{id}" of "{target}"', workflow=target, id=id)
+        raise InvalidState(f'instance "{id}" of "{target}" takes no events any more', status=None)
+
+
+def child_id(runner: Runner, identity: Identity) -> str:
+    return str(uuid.uuid5(_CHILDREN, f"{runner.seed}|{identity}"))
+
+
+def raise_if_taken(outcome: Outcome, target: Workflow[Any, Any], id: str) -> None:
+    if outcome.verdict != _replay.OK:
+        raise InstanceExists(f'instance "{id}" of "{target.name}" already exists. Pass another id.', workflow=target.name, id=id)
+
+
+def child_output(target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
+    if outcome.verdict == _replay.OK:
+        return None if outcome.payload is None else target.output.decode(outcome.payload)  # type: ignore[return-value]  # R is None then
+    if outcome.type == "not_found":
+        raise InstanceNotFound(f'no instance "{id}" of "{target.name}"', workflow=target.name, id=id)
+    if outcome.type == "exists":
+        raise_if_taken(outcome, target, id)
+    info = error_info(codec.decode(outcome.payload)) if outcome.payload is not None else None
+    kind = InstanceTerminated if outcome.type == "terminated" else InstanceErrored
+    raise kind(
+        f"{target.name}/{id} {'was terminated' if kind is InstanceTerminated else 'failed'}"
+        + (f": {info.type}: {info.message}" if info else ""),
+        error=info,
+    )
+
+
+def encode_params(target: Workflow[Any, Any], params: Any, limit: int) -> bytes | None:
+    """Encodes what an instance starts with.
+
+    Raises:
+        InvalidConfig: The workflow takes none, and some were given.
+        NotSerializable: They cannot be stored.
+        TooLarge: They are over the limit.
+    """
+    if not target.takes_params:
+        if params is not None:
+            raise InvalidConfig(f'workflow "{target.name}" takes no params: it is declared as (step).')
+        return None
+    return target.params.encode(params, limit=target.value_bytes or limit, where="params")

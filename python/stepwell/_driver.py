@@ -1,0 +1,362 @@
+"""The driver: the only caller of the core.
+
+It waits for the core's one byte, takes all notes with one `poll`, and hands each to whom it concerns:
+a runner, a timer, somebody who waits for a reply. It starts a runner for every body that the core
+says has a slot, and is the `Port` through which runners submit. It decides nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import outcome as results
+import trio
+from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
+
+from . import _core
+from ._errors import EngineClosed, InternalError, InvalidConfig, StoreCorrupt, StoreFailed
+from ._runner import Runner
+from ._step import Step
+from ._turns import TurnKeeper
+from ._types import STATUSES, Limits, Status
+from ._workflow import Workflow
+
+if TYPE_CHECKING:
+    from ._core import Core, Start
+
+log = logging.getLogger("stepwell")
+T = TypeVar("T")
+Told: TypeAlias = Callable[[Status | None, str | None, bytes | None], None]
+"""Told state, reason and payload at every change; None: look again, something may have been missed."""
+
+
+class Reply:
+    """The answer to one call: a code, "" for success, and data."""
+
+    __slots__ = ("code", "data")
+
+    def __init__(self, code: str, data: Any) -> None:
+        self.code = code
+        self.data = data
+
+
+class Driver:
+    """One core and everything in this process that waits for it."""
+
+    def __init__(self, engine: Any, core: Core, workflows: dict[tuple[str, str], Workflow[Any, Any]], limits: Limits, threads: int) -> None:
+        self.engine = engine
+        self.limits = limits
+        self.threads = trio.CapacityLimiter(threads)
+        self.unlimited = trio.CapacityLimiter(1 << 30)
+        self.keeper = TurnKeeper()
+        self.tickets: dict[int, Any] = {}
+        self.attempts = 0
+        self.waiting_residents = 0
+        self.draining = False
+        self.failure: BaseException | None = None
+        self.runners: dict[int, Runner] = {}
+        self.idle: Callable[[], None] | None = None
+        self.observed = False
+        self.seed = 0
+        self._workflows = workflows
+        self._latest = {name: workflow for (name, _), workflow in workflows.items()}
+        self._timers: dict[int, Callable[[], None]] = {}
+        self._watchers: dict[int, set[Told]] = {}
+        self._early: dict[int, list[tuple[Any, ...]]] = {}
+        self._later: dict[int, Start] = {}
+        self._progress = trio.Event()
+        self._news = trio.Event()
+        self._callers: set[trio.CancelScope] = set()
+        self._restarted = trio.Event()
+        self._loop = trio.CancelScope()
+        self.use(core)
+
+    def use(self, core: Core) -> None:
+        """Takes a core: what runners submit goes to it from now on."""
+        self.core = core
+        self.now = core.now
+        self.record = core.record
+        self.retry = core.retry
+        self.sleep = core.sleep
+        self.wait_event = core.wait_event
+        self.wait_approval = core.wait_approval
+        self.wait_child = core.wait_child
+        self.call = core.call
+        self.create_child = core.create_child
+        self.create_children = core.create_children
+        self.send = core.send
+        self.withdraw = core.withdraw
+        self.quiet = core.quiet
+        self.park = core.park
+        self.finish = core.finish
+        self.block = core.block
+        self.release = core.release
+        self.publish = core.report
+
+    # The loop.
+
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Handles notes until cancelled; bodies and attempts run in `nursery`."""
+        self.nursery = nursery
+        while True:
+            with trio.CancelScope() as self._loop:
+                await self._handle_notes(self.core)
+            await self._restarted.wait()
+
+    async def _handle_notes(self, core: Core) -> None:
+        handlers: dict[int, Callable[..., None]] = {
+            _core.DONE: self._done,
+            _core.REPLY: self._reply,
+            _core.START: self._start,
+            _core.WAKE: self._wake,
+            _core.SETTLED: self._settled,
+            _core.TIMER: self._timer,
+            _core.CHANGED: self._changed,
+            _core.UNWIND: self._unwind,
+            _core.FENCED: self._fenced,
+            _core.IDLE: self._idle,
+            _core.FAILED: self._failed,
+        }
+        while True:
+            for note in core.poll():
+                handlers[note[0]](*note[1:])  # type: ignore[index]  # the first element is the kind
+            self._news.set()
+            await trio.lowlevel.wait_readable(core.fileno())
+
+    def _done(self, at: int, tickets: list[int]) -> None:
+        take = self.tickets.pop
+        for ticket in tickets:
+            waiter = take(ticket, None)
+            if waiter is not None:
+                waiter.done(at)
+
+    def _reply(self, ticket: int, code: str, data: Any) -> None:
+        task = self.tickets.pop(ticket, None)
+        if task is not None:
+            reschedule(task, results.Value(Reply(code, data)))
+
+    def _settled(self, no: int, number: int, seq: int, verdict: int, type: str | None, payload: bytes | None, at: int) -> None:
+        waiter = self.tickets.pop(number, None)
+        if waiter is not None:
+            waiter.settle(verdict, type, payload, at, seq)
+        elif (runner := self.runners.get(no)) is not None and not runner.stopping:
+            runner.settled_early(number, verdict, type, payload, at, seq)
+        else:
+            self._early.setdefault(no, []).append((number, verdict, type, payload, at, seq))
+
+    def _start(self, start: Start) -> None:
+        no, workflow = start[0], self._workflows.get((start[3], start[4]))
+        if no in self.runners:
+            self._later[no] = start  # the parked body has not left memory yet
+        elif workflow is None or self.draining:
+            self.core.release(no, start[1])
+        else:
+            runner = Runner(self, workflow, start)  # type: ignore[arg-type]  # mypy does not see the core's methods in Port
+            self.runners[no] = runner
+            for early in self._early.pop(no, ()):
+                runner.settled_early(*early)
+            self.nursery.start_soon(runner.run, Step)
+
+    def _wake(self, no: int, incarnation: int) -> None:
+        runner = self.runners.get(no)
+        if runner is not None and runner.incarnation == incarnation:
+            runner.woken()
+
+    def _timer(self, ticket: int) -> None:
+        then = self._timers.pop(ticket, None)
+        if then is not None:
+            then()
+
+    def _changed(self, no: int, status: int, reason: str | None, payload: bytes | None) -> None:
+        for told in list(self._watchers.get(no, ())):
+            told(STATUSES[status], reason, payload)
+
+    def _unwind(self, no: int, incarnation: int) -> None:
+        runner = self.runners.get(no)
+        if runner is not None and runner.incarnation == incarnation:
+            runner.unwind("stopped")
+
+    def _fenced(self, ticket: int) -> None:
+        self.tickets.pop(ticket, None)
+
+    def _idle(self) -> None:
+        if self.idle is not None:
+            self.idle()
+
+    def _failed(self, kind: str, message: str) -> None:
+        errors = {"failed": StoreFailed, "corrupt": StoreCorrupt}
+        self.stop(errors.get(kind, InternalError)(message))
+
+    async def reset(self, reopen: Callable[[], Awaitable[Core]]) -> None:
+        """Drops everything in memory, as a crash does, and goes on with the core that `reopen` gives."""
+        self._restarted = trio.Event()
+        self._loop.cancel()
+        self._later.clear()
+        for runner in list(self.runners.values()):
+            runner.unwind("crashed")
+        while self.runners:
+            await self._next_progress()
+        core = await reopen()
+        self._timers.clear()
+        self._early.clear()
+        self.waiting_residents = 0
+        self._abandon_tickets()
+        self.use(core)
+        for no in self._watchers:
+            core.watch(no)
+        self._restarted.set()
+        for watchers in list(self._watchers.values()):
+            for told in list(watchers):
+                told(None, None, None)
+
+    # The port for runners; the core's own methods are attributes.
+
+    def arm(self, delay: int, then: Callable[[], None]) -> int:
+        """Calls `then` after a delay in microseconds of the engine's clock."""
+        ticket = self.core.arm(delay)
+        self._timers[ticket] = then
+        return ticket
+
+    def disarm(self, ticket: int) -> None:
+        """Forgets an armed timer."""
+        if self._timers.pop(ticket, None) is not None:
+            self.core.disarm(ticket)
+
+    def registered(self, workflow: Any) -> Workflow[Any, Any]:
+        """Returns a registered workflow; a name means its last version.
+
+        Raises:
+            InvalidConfig: It is not registered.
+        """
+        if isinstance(workflow, Workflow):
+            if self._workflows.get((workflow.name, workflow.version)) is workflow:
+                return workflow
+            name = workflow.name
+        else:
+            name = workflow
+            found = self._latest.get(name) if isinstance(name, str) else None
+            if found is not None:
+                return found
+        known = ", ".join(sorted(self._latest)) or "none"
+        raise InvalidConfig(
+            f"workflow {name!r} is not registered with this engine (registered: {known}). Pass it in Engine(workflows=[…])."
+        )
+
+    def version_of(self, name: str, version: str) -> Workflow[Any, Any] | None:
+        """Returns the code for one version of a workflow, if it is here."""
+        return self._workflows.get((name, version))
+
+    def ended(self, runner: Runner) -> None:
+        """A body has left memory."""
+        del self.runners[runner.no]
+        if self.draining and runner.stopping not in ("ended", "blocked", "parked"):
+            self.core.release(runner.no, runner.incarnation)
+        later = self._later.pop(runner.no, None)
+        if later is not None:
+            self._start(later)
+        self.progressed()
+
+    def replay(self, runner: Runner) -> None:
+        """Unwinds a body and runs it again from its history."""
+        self.core.block(runner.no, runner.incarnation, "replaying", b"\xf6")
+        runner.unwind("blocked")
+        self.core.resume(runner.namespace, runner.workflow.name, runner.id)
+
+    def interrupted_by(self, error: BaseException) -> None:
+        """KeyboardInterrupt or SystemExit in user code: nothing is recorded, the engine stops (R7)."""
+        self.stop(error)
+
+    # Callers.
+
+    async def reply(self, ticket: int) -> Reply:
+        """Waits for the answer to a call."""
+        self.tickets[ticket] = current_task()
+
+        def aborted(_: Callable[[], None]) -> Abort:
+            self.tickets.pop(ticket, None)
+            return Abort.SUCCEEDED
+
+        return await wait_task_rescheduled(aborted)  # type: ignore[no-any-return]  # _reply sends it
+
+    def watch(self, no: int, told: Told) -> None:
+        """Calls `told` at every change of an instance's state, from now on."""
+        self._watchers.setdefault(no, set()).add(told)
+        self.core.watch(no)
+
+    def unwatch(self, no: int, told: Told) -> None:
+        """Ends a `watch`."""
+        watchers = self._watchers[no]
+        watchers.discard(told)
+        if not watchers:
+            del self._watchers[no]
+        self.core.unwatch(no)
+
+    async def while_open(self, wait: Callable[[], Awaitable[T]]) -> T:
+        """Runs something that only the core's notes can end; raises once they cannot come any more.
+
+        Raises:
+            EngineClosed: The engine was closed meanwhile.
+        """
+        with trio.CancelScope() as scope:
+            self._callers.add(scope)
+            try:
+                return await wait()
+            finally:
+                self._callers.discard(scope)
+        raise EngineClosed("the engine was closed while this call waited for it")
+
+    def next_record(self) -> trio.Event:
+        """Returns an event that is set when the core has told something new."""
+        if self._news.is_set():
+            self._news = trio.Event()
+        return self._news
+
+    # Stopping.
+
+    def stop(self, failure: BaseException) -> None:
+        """The engine cannot go on: cancels the block it runs in, which then raises `failure`."""
+        if self.failure is None:
+            self.failure = failure
+            self.engine.cancel_block()
+
+    def abandon_callers(self) -> None:
+        """Ends every wait for a reply: the engine is closed."""
+        self._abandon_tickets()
+        for scope in list(self._callers):
+            scope.cancel()
+
+    def _abandon_tickets(self) -> None:
+        waiting, self.tickets = self.tickets, {}
+        for waiter in waiting.values():
+            if isinstance(waiter, trio.lowlevel.Task):
+                reschedule(waiter, results.Error(EngineClosed("the engine was closed while this call waited for it")))
+
+    async def drain(self, grace: float) -> None:
+        """Starts no more steps, lets running attempts end within `grace` seconds, unwinds every body."""
+        self.draining = self.observed = True
+        with trio.move_on_after(grace):
+            while self.attempts:
+                await self._next_progress()
+        for runner in list(self.runners.values()):
+            runner.unwind("drained")
+        with trio.move_on_after(5):
+            while self.runners:
+                await self._next_progress()
+        if self.runners:
+            names = ", ".join(f"{r.workflow.name}/{r.id}" for r in list(self.runners.values())[:5])
+            log.warning("%d bodies did not unwind: %s", len(self.runners), names)
+
+    def progressed(self) -> None:
+        """An attempt or a body has ended; `drain` looks again."""
+        self._progress.set()
+
+    async def attempt_ended(self) -> None:
+        """Waits until an attempt, or a body, has ended."""
+        await self._next_progress()
+
+    async def _next_progress(self) -> None:
+        if self._progress.is_set():
+            self._progress = trio.Event()
+        await self._progress.wait()

@@ -1,0 +1,282 @@
+"""A handle on one instance: where it stands, how it ended, what it has recorded."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import trio
+
+from . import _names
+from ._codec import Undecodable, codec
+from ._durations import from_us
+from ._errors import InstanceErrored, InstanceTerminated, InvalidState, StepwellError
+from ._failures import error_info
+from ._replay import OK
+from ._types import (
+    KINDS,
+    STATUSES,
+    VERDICTS,
+    Explanation,
+    InstanceStatus,
+    Status,
+    StepRecord,
+    StepRef,
+)
+
+if TYPE_CHECKING:
+    from ._driver import Driver
+    from ._engine import Engine
+    from ._errors import ErrorInfo
+    from ._workflow import Workflow
+
+R = TypeVar("R")
+
+
+class Instance(Generic[R]):
+    """One durable execution of a workflow. Get one from `Engine.create` or `Engine.get`.
+
+    Attributes:
+        id: Its id.
+        workflow: Name of its workflow.
+    """
+
+    __slots__ = ("_engine", "_no", "_workflow", "id")
+
+    def __init__(self, engine: Engine, workflow: Workflow[Any, R], id: str, no: int) -> None:
+        self._engine = engine
+        self._workflow = workflow
+        self._no = no
+        self.id = id
+
+    @property
+    def workflow(self) -> str:
+        """Name of its workflow."""
+        return self._workflow.name
+
+    def __repr__(self) -> str:
+        return f"<instance {self.workflow}/{self.id}>"
+
+    async def status(self) -> InstanceStatus:
+        """Returns where the instance stands.
+
+        Raises:
+            InstanceNotFound: It is gone.
+            EngineClosed: The engine is not open.
+        """
+        row = await self._engine._row(self.workflow, self.id, payloads=True)
+        _, _, _, version, _, code, _, created, started, ended, _, _, _, result, progress, _ = row
+        status = STATUSES[code]
+        output = self._workflow.output.decode(result) if status is Status.COMPLETE and result is not None else None
+        waiting_on = None
+        if status is Status.WAITING:
+            waiting_on = ", ".join(_wait_text(w) for w in (await self._records())[1]) or None
+        return InstanceStatus(
+            status,
+            output,
+            _error(status, result),
+            codec.decode(progress) if progress is not None else None,
+            None,
+            from_us(created),
+            None if started is None else from_us(started),
+            None if ended is None else from_us(ended),
+            waiting_on,
+            version,
+        )
+
+    async def result(self) -> R:
+        """Waits until the instance has ended and returns its output.
+
+        Raises:
+            InstanceErrored: It errored; the text ends with the recorded error's own.
+            InstanceTerminated: It was terminated.
+            InstanceNotFound: It is gone.
+            EngineClosed: The engine was closed meanwhile.
+        """
+        status, payload = await self._until(frozenset({Status.COMPLETE, Status.ERRORED, Status.TERMINATED}))
+        if status is Status.COMPLETE:
+            return self._workflow.output.decode(payload) if payload is not None else None  # type: ignore[return-value]  # R is None then
+        info = _error(status, payload)
+        text = f": {info.type}: {info.message}" if info is not None else ""
+        if status is Status.ERRORED:
+            raise InstanceErrored(f"{self.workflow}/{self.id} failed{text}", error=info)
+        raise InstanceTerminated(f"{self.workflow}/{self.id} was terminated{text}", error=info)
+
+    async def wait_for_status(self, *statuses: Status | str) -> Status:
+        """Waits until the instance is in one of these states and returns it.
+
+        Args:
+            statuses: At least one.
+
+        Raises:
+            InvalidState: It has ended in another state, so none of them can come any more.
+            InvalidConfig: One of them is no state.
+            InstanceNotFound: It is gone.
+        """
+        wanted = frozenset(STATUSES[code] for code in self._engine._state_codes(statuses))
+        status, _ = await self._until(wanted)
+        return status
+
+    async def _until(self, wanted: frozenset[Status]) -> tuple[Status, bytes | None]:
+        """Waits for one of these states; a state that is passed through is seen even if it lasts no time."""
+        driver = self._engine._ready("instance")
+        send, receive = trio.open_memory_channel[tuple[Status, bytes | None] | None](1024)
+
+        def told(status: Status | None, _: str | None, payload: bytes | None) -> None:
+            with contextlib.suppress(trio.WouldBlock):  # the reader takes the first and needs no more
+                if status is None:
+                    send.send_nowait(None)
+                elif status in wanted or status.is_final:
+                    send.send_nowait((status, payload))
+
+        driver.watch(self._no, told)
+        try:
+            news = None
+            while news is None:
+                row = await self._engine._row(self.workflow, self.id, payloads=True)
+                news = (STATUSES[row[5]], row[13])
+                if news[0] not in wanted and not news[0].is_final:
+                    news = await driver.while_open(receive.receive)
+        finally:
+            driver.unwatch(self._no, told)
+        status, payload = news
+        if status not in wanted:
+            names = ", ".join(sorted(s.value for s in wanted))
+            raise InvalidState(f"{self.workflow}/{self.id} is {status.value}; it cannot become {names} any more", status=status)
+        return status, payload
+
+    async def wait_for_step(self, name: str, *, count: int = 1) -> None:
+        """Waits until a step of this name has been recorded `count` times. For tests.
+
+        Raises:
+            InvalidState: The instance has ended without it.
+            InstanceNotFound: It is gone.
+        """
+        driver = self._engine._ready("instance")
+        while True:
+            changed = driver.next_record()
+            records, _ = await self._records()
+            done = sum(r[3] == name and r[7] == OK for r in records)
+            if done >= count:
+                return
+            row = await self._engine._row(self.workflow, self.id, payloads=False)
+            if STATUSES[row[5]].is_final:
+                raise InvalidState(
+                    f'{self.workflow}/{self.id} is {STATUSES[row[5]].value}; "{name}" was recorded {done} times', status=STATUSES[row[5]]
+                )
+            await changed.wait()
+
+    async def send_event(self, type: str, payload: Any = None, *, dedup_id: str | None = None) -> None:
+        """Sends the instance an event; it is durable when this returns, and delivered once.
+
+        Args:
+            type: The event's type.
+            payload: Storable data.
+            dedup_id: A second event with the same one changes nothing. 1 to 256 characters.
+
+        Raises:
+            InvalidState: The instance is final.
+            InstanceNotFound: It is gone.
+            LimitReached: It has 1,000 events that no wait took yet.
+            NotSerializable: The payload cannot be stored.
+            TooLarge: It is over the limit for one value.
+            InvalidName: The type or `dedup_id` is malformed.
+        """
+        driver = self._engine._ready("send_event")
+        kind = _names.event_type(type)
+        limit = self._workflow.value_bytes or self._engine._limits.value_bytes
+        stored = None if payload is None else codec.encode(payload, limit=limit, where="payload")
+        dedup = None if dedup_id is None else _names.step_name(dedup_id, "dedup_id")
+        reply = await driver.reply(driver.core.send_event(self._engine._namespace, self.workflow, self.id, kind, stored, dedup))
+        self._engine._check(reply, self.workflow, self.id)
+
+    async def resume(self) -> None:
+        """Lets a blocked instance go on: its body is replayed from its history.
+
+        Raises:
+            InvalidState: The instance is final.
+            InstanceNotFound: It is gone.
+        """
+        driver = self._engine._ready("resume")
+        reply = await driver.reply(driver.core.resume(self._engine._namespace, self.workflow, self.id))
+        self._engine._check(reply, self.workflow, self.id)
+
+    async def history(self) -> list[StepRecord]:
+        """Returns what is recorded, oldest first; then what it waits for, with status "waiting".
+
+        Raises:
+            InstanceNotFound: It is gone.
+        """
+        records, waits = await self._records()
+        return [_record(r) for r in records] + [_waiting(w) for w in waits]
+
+    async def _records(self) -> tuple[list[Any], list[Any]]:
+        driver: Driver = self._engine._ready("history")
+        reply = await driver.reply(driver.core.history(self._no))
+        self._engine._check(reply, self.workflow, self.id)
+        return reply.data  # type: ignore[no-any-return]  # the core's (records, waits)
+
+    async def explain(self) -> Explanation:
+        """Says in one paragraph why the instance is where it is.
+
+        Raises:
+            InstanceNotFound: It is gone.
+        """
+        row = await self._engine._row(self.workflow, self.id, payloads=True)
+        status, reason, since = STATUSES[row[5]], row[6], from_us(row[10])
+        who = f"{self.workflow}/{self.id}"
+        error = _error(status, row[13])
+        if status is Status.BLOCKED:
+            if reason == "missing_code":
+                text = f'{who} is blocked: version "{row[3]}" of "{self.workflow}" is not registered. Register it; the instance goes on by itself.'
+            else:
+                text = f"{who} is blocked ({reason}): {error.message if error else 'no details were recorded'}"
+            return Explanation(reason or "blocked", text, since)
+        waits = (await self._records())[1] if status is Status.WAITING else []
+        if waits:
+            text = f"{who} waits for " + "; ".join(_wait_text(w) for w in waits[:5]) + ("; …" if len(waits) > 5 else "") + "."
+            untils = [w[7] for w in waits if w[7] is not None]
+            return Explanation("waiting", text, since, from_us(min(untils)) if untils else None)
+        texts = {
+            Status.QUEUED: "waits for a slot",
+            Status.RUNNING: "is running",
+            Status.COMPLETE: "is complete",
+        }
+        text = f"{who} {texts.get(status, 'is ' + status.value.replace('_', ' '))}"
+        return Explanation(status.value, text + (f": {error.type}: {error.message}" if error else "."), since)
+
+
+def _error(status: Status, result: bytes | None) -> ErrorInfo | None:
+    if result is None or status is Status.COMPLETE:
+        return None
+    return error_info(codec.decode(result))
+
+
+def _wait_text(wait: Any) -> str:
+    _, kind, branch, name, key, _, _, until = wait
+    words = {"sleep": "sleep", "event": "event", "approval": "approval", "call": "child", "result": "child", "do": "the next attempt of"}
+    place = f" in {branch}" if branch else ""
+    until_text = f" until {from_us(until):%Y-%m-%d %H:%M:%S} UTC" if until is not None and until < 1 << 61 else ""
+    return f'{words.get(KINDS[kind], KINDS[kind])} "{name if key is None else key}"{place}{until_text}'
+
+
+def _record(record: Any) -> StepRecord:
+    _, kind, branch, name, key, count, attempt, verdict, started, at, _, _, payload = record
+    output, error = None, None
+    if payload is not None:
+        try:
+            value = codec.decode(payload)
+            if VERDICTS[verdict] in ("failed", "attempt_failed", "interrupted") and isinstance(value, dict):
+                error = error_info(value)
+            else:
+                output = value
+        except (Undecodable, StepwellError):
+            output = payload
+    ref = StepRef(name, count, key, KINDS[kind], branch)
+    return StepRecord(KINDS[kind], name, key, count, branch, attempt, VERDICTS[verdict], from_us(started), from_us(at), output, error, ref)
+
+
+def _waiting(wait: Any) -> StepRecord:
+    _, kind, branch, name, key, count, opened, _ = wait
+    ref = StepRef(name, count, key, KINDS[kind], branch)
+    return StepRecord(KINDS[kind], name, key, count, branch, 0, "waiting", from_us(opened), None, None, None, ref)

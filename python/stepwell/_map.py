@@ -1,0 +1,120 @@
+"""`step.map`: one step per item, at most so many at a time, one turn at its end.
+
+The items are operations of their own with a branch each, but no body code: their outcomes are taken
+in silently, in history order, and the body goes on when the last one is there, or at the first
+failure, after the rest was withdrawn (I4, I11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
+
+from ._operation import StepOperation
+from ._replay import OK, Identity, Outcome
+
+if TYPE_CHECKING:
+    import trio
+
+    from ._runner import Runner
+    from ._workflow import FunctionPlan
+
+
+class _Item(StepOperation):
+    """One item: a step whose outcome goes to its map instead of a body task."""
+
+    __slots__ = ("index", "owner")
+
+    in_own_task = True
+    index: int
+    owner: MapOperation
+
+    def resolve(self, outcome: Outcome) -> bool:
+        self.delivered = True
+        return self.owner.take(self, outcome)
+
+
+class MapOperation:
+    """The items of one `map`, as far as they were begun."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        fn: Callable[..., Any],
+        plan: FunctionPlan,
+        items: list[tuple[Identity, str, Any]],
+        concurrency: int,
+        on_error: str,
+    ) -> None:
+        self._runner = runner
+        self._fn = fn
+        self._plan = plan
+        self._todo: Iterator[tuple[int, tuple[Identity, str, Any]]] = iter(enumerate(items))
+        self._concurrency = concurrency
+        self._collect = on_error == "collect"
+        self._outcomes: list[tuple[_Item, Outcome] | None] = [None] * len(items)
+        self._left = len(items)
+        self._running: dict[int, _Item] = {}
+        self._failure: tuple[_Item, Outcome] | None = None
+        self._over = not items
+        self._task: trio.lowlevel.Task | None = None
+
+    async def perform(self) -> list[Any]:
+        """Runs all items and returns their results in order, or raises the first failure."""
+        runner = self._runner
+        if not self._over:
+            for _ in range(self._concurrency):
+                self._begin_next()
+            if runner.turns is None:
+                runner.deliver()
+            if not self._over:
+                self._task = current_task()
+                await wait_task_rescheduled(self._aborted)
+        if self._failure is not None:
+            item, outcome = self._failure
+            item.answer(outcome)
+        return [self._value(*taken) for taken in self._outcomes if taken is not None]
+
+    def _value(self, item: _Item, outcome: Outcome) -> Any:
+        if outcome.verdict == OK or not self._collect:
+            return item.answer(outcome)
+        return item.failure(outcome)
+
+    def _begin_next(self) -> None:
+        following = next(self._todo, None)
+        if following is None:
+            return
+        index, (identity, branch, value) = following
+        item = _Item(self._runner, identity, branch, self._fn, (value,), self._plan)
+        item.index, item.owner = index, self
+        self._running[index] = item
+        self._runner.begin(item)
+
+    def take(self, item: _Item, outcome: Outcome) -> bool:
+        """Takes one outcome. Returns whether the body goes on."""
+        del self._running[item.index]
+        self._outcomes[item.index] = (item, outcome)
+        self._left -= 1
+        if outcome.verdict != OK and not self._collect:
+            self._failure = (item, outcome)
+            self._withdraw_rest()
+        elif self._left:
+            self._begin_next()
+            return False
+        self._over = True
+        task, self._task = self._task, None
+        if task is not None:
+            reschedule(task)
+        return True
+
+    def _withdraw_rest(self) -> None:
+        for item in self._running.values():
+            self._runner.withdraw(item)
+        self._running.clear()
+
+    def _aborted(self, _: Callable[[], None]) -> Abort:
+        self._task = None
+        self._withdraw_rest()
+        return Abort.SUCCEEDED

@@ -1,0 +1,179 @@
+"""Branches of a body: `step.open_nursery` and `step.each`.
+
+Both are trio nurseries, with trio's rules for failure and cancellation (I11), whose tasks know which
+branch they are (I2) and start one at a time, in the order of their calls (I4).
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import trio
+
+from ._branch import Branch, current_branch
+from ._errors import InvalidState, LimitReached, StepFailed
+
+if TYPE_CHECKING:
+    from ._runner import Runner
+
+T = TypeVar("T")
+NURSERY = -1
+"""Counts nurseries of a branch by name, beside the kinds of operation."""
+BRANCHES_MAX = 100_000
+DEPTH_MAX = 32
+
+
+class Started(Generic[T]):
+    """A branch that was started; its value is there once the nursery's block has ended."""
+
+    __slots__ = ("_done", "_value", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._done = False
+        self._value: T | None = None
+
+    @property
+    def value(self) -> T:
+        """What the branch returned.
+
+        Raises:
+            InvalidState: It has not returned, or was cancelled.
+        """
+        if not self._done:
+            raise InvalidState(f"branch {self.path} has not returned; read .value after the nursery's block")
+        return self._value  # type: ignore[return-value]  # set together with _done
+
+    def set(self, value: T) -> None:
+        """The branch returned."""
+        self._done, self._value = True, value
+
+
+class StepNursery:
+    """What `async with step.open_nursery()` gives. See `Step.open_nursery`."""
+
+    def __init__(self, runner: Runner, parent: Branch, name: str) -> None:
+        self._runner = runner
+        self._parent = parent
+        self._name = name
+        self._manager = trio.open_nursery()
+        self._nursery: trio.Nursery | None = None
+        self._started = 0
+
+    async def __aenter__(self) -> StepNursery:
+        await self._runner.may_begin(self._name)
+        if len(self._parent.order) >= DEPTH_MAX:
+            raise LimitReached(f"nurseries nest deeper than {DEPTH_MAX} at {self._parent.path}", limit="depth", value=DEPTH_MAX)
+        self._occurrence = self._parent.occurrence(NURSERY, self._name)
+        self._runner.open_turns()
+        try:
+            self._nursery = await self._manager.__aenter__()
+        except BaseException:
+            self._runner.close_turns()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
+        try:
+            return await self._manager.__aexit__(kind, error, trace)
+        finally:
+            self._runner.close_turns()
+
+    @property
+    def cancel_scope(self) -> trio.CancelScope:
+        """Cancels every branch."""
+        assert self._nursery is not None
+        return self._nursery.cancel_scope
+
+    def start_soon(self, fn: Callable[..., Awaitable[T]], /, *args: Any, name: str | None = None) -> Started[T]:
+        """Starts `fn(*args)`, which is workflow code, as a branch.
+
+        Branches start in the order of the calls, each once the one before it waits for something.
+
+        Args:
+            fn: An async function, or a method of `Step` such as `step.do`.
+            args: What it is called with.
+            name: Stands in trio's task tree; the branch's identity is its place.
+
+        Returns:
+            The branch; its `.value` is there after the block.
+
+        Raises:
+            LimitReached: This nursery has started 100,000 branches.
+        """
+        assert self._nursery is not None
+        if self._started >= BRANCHES_MAX:
+            raise LimitReached(f'nursery "{self._name}" has started {BRANCHES_MAX:,} branches', limit="branches", value=BRANCHES_MAX)
+        branch = self._parent.child(self._name, self._occurrence, self._started)
+        self._started += 1
+        started: Started[T] = Started(branch.path)
+
+        async def run() -> None:
+            await self._runner.start_branch(branch)
+            started.set(await fn(*args))
+
+        spawn(self._nursery, branch, run, name)
+        return started
+
+
+def spawn(nursery: trio.Nursery, branch: Branch, run: Callable[[], Awaitable[None]], name: str | None = None) -> None:
+    """Starts a task of the body that knows its branch from its first moment."""
+    context = contextvars.copy_context()
+    context.run(current_branch.set, branch)
+    context.run(partial(nursery.start_soon, run, name=name or branch.path))
+
+
+class Each:
+    """The branches of one `step.each`, at most so many at a time."""
+
+    def __init__(
+        self, runner: Runner, fn: Callable[[Any], Awaitable[Any]], items: list[tuple[Branch, Any]], concurrency: int, on_error: str
+    ) -> None:
+        self._runner = runner
+        self._fn = fn
+        self._todo: Iterator[tuple[int, tuple[Branch, Any]]] = iter(enumerate(items))
+        self._concurrency = concurrency
+        self._collect = on_error == "collect"
+        self._values: list[Any] = [None] * len(items)
+        self._failure: Exception | None = None
+
+    async def perform(self) -> list[Any]:
+        """Runs all branches; returns their values in order, or raises the first failure bare (I11)."""
+        self._runner.open_turns()
+        try:
+            async with trio.open_nursery() as nursery:
+                for _ in range(self._concurrency):
+                    self._start_next(nursery)
+        except BaseExceptionGroup as group:
+            if self._failure is None or group.split(trio.Cancelled)[1] is not None:
+                raise
+        finally:
+            self._runner.close_turns()
+        if self._failure is not None:
+            raise self._failure
+        return self._values
+
+    def _start_next(self, nursery: trio.Nursery) -> None:
+        following = next(self._todo, None)
+        if following is None:
+            return
+        index, (branch, item) = following
+
+        async def run() -> None:
+            await self._runner.start_branch(branch)
+            try:
+                self._values[index] = await self._fn(item)
+            except Exception as error:
+                if self._collect and isinstance(error, StepFailed):
+                    self._values[index] = error
+                else:
+                    self._failure = self._failure or error
+                    nursery.cancel_scope.cancel()
+                    return
+            self._start_next(nursery)
+
+        spawn(nursery, branch, run)

@@ -1,0 +1,375 @@
+"""What a body waits for: one class per way in which an operation gets its outcome.
+
+An operation is *begun* when body code asks for it, goes *live* at the end of that turn if history
+has no outcome for it, and is *resolved* when its outcome is delivered. It may be withdrawn before
+that, when its body task is cancelled (I8). Going live is where things happen: an attempt runs, a
+wait is opened. Until then an operation is only a name.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import outcome as results
+import trio
+from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
+
+from . import _attempt
+from ._attempt import StepContext
+from ._codec import codec
+from ._errors import Interrupted, InvalidConfig, NonRetryableError, NotSerializable, StepFailed, TooLarge
+from ._failures import describe, revive
+from ._replay import DO, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
+from ._retry import RetryRuleFailed
+
+if TYPE_CHECKING:
+    from ._runner import Runner
+    from ._workflow import FunctionPlan
+
+T = TypeVar("T")
+log = logging.getLogger("stepwell")
+_ATOMS = frozenset({type(None), bool, int, str, float})
+
+
+class Pending(Generic[T]):
+    """An operation that was asked for but not awaited yet. Await it, once."""
+
+    __slots__ = ("_args", "_begin", "_runner")
+
+    def __init__(self, runner: Runner, begin: Callable[..., Any], *args: Any) -> None:
+        self._runner = runner
+        self._begin = begin
+        self._args = args
+        frame = sys._getframe(2)
+        runner.unawaited[id(self)] = (args[1], frame.f_code, frame.f_lineno)
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        self._runner.unawaited.pop(id(self), None)
+        return self._begin(*self._args).__await__()  # type: ignore[no-any-return]  # each begin is a method of Step
+
+
+class Operation:
+    """One open operation of a body."""
+
+    __slots__ = ("delivered", "identity", "live", "number", "runner", "task", "waiting")
+
+    def __init__(self, runner: Runner, identity: Identity) -> None:
+        self.runner = runner
+        self.identity = identity
+        self.task: trio.lowlevel.Task | None = None
+        self.number = 0
+        self.live = False
+        self.waiting = False
+        self.delivered = False
+
+    async def parked(self) -> Outcome:
+        """Blocks the body task until the outcome is delivered to it."""
+        self.task = current_task()
+        return await wait_task_rescheduled(self._aborted)  # type: ignore[no-any-return]  # resolve() sends it
+
+    def _aborted(self, _: Callable[[], None]) -> Abort:
+        self.task = None
+        self.runner.withdraw(self)
+        return Abort.SUCCEEDED
+
+    def resolve(self, outcome: Outcome) -> bool:
+        """Hands the outcome to the body task. Returns whether a task can go on now."""
+        self.delivered = True
+        task, self.task = self.task, None
+        if task is not None:
+            reschedule(task, results.Value(outcome))
+        return task is not None
+
+    def go_live(self) -> None:
+        """Starts what the operation stands for."""
+        raise NotImplementedError
+
+    def settle(self, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int) -> None:
+        """The core has the outcome."""
+        self.runner.arrived(Outcome(self.identity, verdict, type, payload, at, seq))
+
+    def withdrawn(self) -> None:
+        """The body gave it up."""
+
+
+class WaitOperation(Operation):
+    """A sleep, an event, an approval, a child: the core decides it.
+
+    `open_wait` submits the wait and returns its number; a wait that is open already, because the body is
+    replayed, keeps the number and the deadline it has.
+    """
+
+    __slots__ = ("_open_wait", "until")
+
+    def __init__(self, runner: Runner, identity: Identity, until: int, open_wait: Callable[[], int]) -> None:
+        super().__init__(runner, identity)
+        self._open_wait = open_wait
+        self.until = until
+
+    def go_live(self) -> None:
+        known = self.runner.attached.pop(self.identity, None)
+        if known is None:
+            self.number = self._open_wait()
+        else:
+            self.number, until = known
+            self.until = self.until if until is None else until
+        self.waiting = True
+        self.runner.expect(self.number, self, self.until)
+
+    def withdrawn(self) -> None:
+        self.runner.withdraw_wait(self.number)
+
+
+class TicketOperation(Operation):
+    """Something the core does at once and answers by ticket: create, create_batch, send_event."""
+
+    __slots__ = ("_submit",)
+
+    def __init__(self, runner: Runner, identity: Identity, submit: Callable[[], int]) -> None:
+        super().__init__(runner, identity)
+        self._submit = submit
+
+    def go_live(self) -> None:
+        self.number = self._submit()
+        self.runner.port.tickets[self.number] = self
+
+
+class StepOperation(Operation):
+    """A step function with its attempts (`step.do`, or one item of `step.map`)."""
+
+    in_own_task = False
+    """Whether its attempts never run in the body's task (items of a map)."""
+
+    __slots__ = (
+        "_failed",
+        "_made",
+        "_saved",
+        "_started_at",
+        "_verdict",
+        "args",
+        "branch",
+        "fn",
+        "payload",
+        "plan",
+        "scope",
+        "thread",
+        "value",
+    )
+
+    def __init__(
+        self, runner: Runner, identity: Identity, branch: str, fn: Callable[..., Any], args: tuple[Any, ...], plan: FunctionPlan
+    ) -> None:
+        super().__init__(runner, identity)
+        self.branch = branch
+        self.fn = fn
+        self.args = args
+        self.plan = plan
+        self.value: Any = None
+        self.payload: bytes | None = None
+        self.scope: trio.CancelScope | None = None
+        self.thread: trio.Event | None = None
+        self._made = self._failed = self._started_at = self._verdict = 0
+        self._saved: bytes | None = None
+
+    # The way to an outcome.
+
+    def go_live(self) -> None:
+        self.scope = trio.CancelScope()
+        self.runner.spawn(self._in_own_task)
+
+    async def _in_own_task(self) -> None:
+        assert self.scope is not None
+        with self.scope:
+            await self.runner.guarded(self.run)
+
+    async def run(self) -> None:
+        """Makes attempts until one succeeds or the step gives up, and submits the record of that."""
+        if self.plan.is_generator:
+            error = InvalidConfig(f"{self.fn!r} is a generator; a step returns one value. Return a list.")
+            self._submit_failure(error, 1)
+            return
+        known = self.runner.cursor.attempts.pop(self.identity, None)
+        if known is not None or self.runner.interrupted:
+            await self._resume(known or Attempts())
+        while not self.number and await self._attempt():
+            pass
+
+    async def _resume(self, known: Attempts) -> None:
+        """Takes up a step that was, or may have been, attempted before a crash or a park."""
+        self._made, self._failed, self._saved = known.made, known.failed, known.saved
+        delay = self.runner.attached.pop(self.identity, None)
+        if delay is not None:
+            await self._delay(delay[0], delay[1] or 0)
+            return
+        announced = known.started_for > known.made
+        if not announced and (self.plan.on_interrupt == "fail" or not self.runner.interrupted):
+            return
+        self._made += 1
+        error = Interrupted(f"attempt {self._made} was cut short by a crash")
+        if announced:
+            self._started_at = known.started_at
+            self._submit_failure(error, self._made)
+        else:
+            description = describe(error, step=self.identity[2], attempts=self._made)
+            await self._note(INTERRUPTED, self._made, codec.encode(description))
+
+    async def _attempt(self) -> bool:
+        """Makes one attempt. Returns whether another is to follow."""
+        runner = self.runner
+        attempt = self._made + 1
+        if self.thread is not None:
+            await self.thread.wait()
+        if runner.port.draining:
+            await runner.stop_here()
+        self._started_at = runner.port.now()
+        if self.plan.on_interrupt == "fail":
+            await self._note(STARTED, attempt, None)
+        saved = None if self._saved is None else codec.decode(self._saved)
+        context = StepContext(self, attempt, saved)
+        runner.port.attempts += 1
+        try:
+            self.value = await _attempt.call(self, self.fn, self.args, context)
+        except Exception as error:
+            delay = self._failed_attempt(error, attempt, context)
+            if delay is not None:
+                await self._delay(*delay)
+            return delay is not None
+        finally:
+            runner.port.attempts -= 1
+            if runner.port.observed:
+                runner.port.progressed()
+        try:
+            self.payload = self.plan.codec.encode(self.value, limit=runner.value_bytes)
+        except (NotSerializable, TooLarge) as error:
+            self._submit_failure(runner.unstorable(self, error), attempt)
+        else:
+            self._submit(attempt, OK, self.payload)
+        return False
+
+    def _submit(self, attempt: int, verdict: int, payload: bytes | None) -> None:
+        runner = self.runner
+        kind, _, name, key, count = self.identity
+        number = runner.port.record(
+            runner.no, runner.incarnation, kind, self.branch, name, key, count, attempt, verdict, self._started_at, payload
+        )
+        self.number, self._verdict = number, verdict
+        runner.port.tickets[number] = self
+
+    def _submit_failure(self, error: BaseException, attempts: int) -> None:
+        self.payload = codec.encode(describe(error, step=self.identity[2], attempts=attempts))
+        self._submit(attempts, GAVE_UP, self.payload)
+
+    def _failed_attempt(self, error: Exception, attempt: int, context: StepContext) -> tuple[int, int] | None:
+        """Records a failed attempt. Returns the retry delay that it opened, if another attempt is to follow."""
+        runner, retry, name = self.runner, self.plan.retry, self.identity[2]
+        self._made, self._failed = attempt, self._failed + 1
+        error = _attempt.asyncio_on_trio(error, name) or error
+        log.warning("attempt %d of step %r of %s/%s failed", attempt, name, runner.workflow.name, runner.id, exc_info=error)
+        try:
+            more = not _is_final(error) and retry.retries(error) and retry.allows(self._failed)
+            delay = retry.delay_us(self._failed, context, error, runner.jitter(self.identity, attempt)) if more else 0
+        except RetryRuleFailed as bad:
+            more, error = False, bad
+        if not more:
+            self._submit_failure(error, attempt)
+            return None
+        until = runner.port.now() + delay
+        payload = codec.encode(describe(error, step=name, attempts=attempt))
+        _, _, _, key, count = self.identity
+        number = runner.port.retry(runner.no, runner.incarnation, self.branch, name, key, count, attempt, self._started_at, payload, until)
+        return number, until
+
+    async def _delay(self, number: int, until: int) -> None:
+        """Waits for a durable retry delay; the instance may give its slot back meanwhile (R4)."""
+        pause = _Note()
+        self.waiting = True
+        self.runner.expect(number, pause, until)
+        self.runner.delayed(began=True)
+        try:
+            await pause.wait()
+        finally:
+            self.waiting = False
+            self.runner.delayed(began=False)
+            self.runner.forget(number)
+
+    async def _note(self, verdict: int, attempt: int, payload: bytes | None) -> None:
+        """Records something about an attempt and waits until it is durable."""
+        runner = self.runner
+        _, _, name, key, count = self.identity
+        note = _Note()
+        number = runner.port.record(
+            runner.no, runner.incarnation, DO, self.branch, name, key, count, attempt, verdict, self._started_at, payload
+        )
+        runner.port.tickets[number] = note
+        await note.wait()
+
+    async def save(self, value: Any, attempt: int) -> None:
+        """`StepContext.save`."""
+        payload = codec.encode(value, limit=self.runner.value_bytes, where="save")
+        await self._note(SAVED, attempt, payload)
+        self._saved = payload
+
+    def give_up_attempt(self, why: str) -> None:
+        """An attempt without a scope took too long: the body is unwound and replayed to stop it (see `_attempt`)."""
+        attempt = self._made + 1
+        self._failed_attempt(_attempt.AttemptTimeout(why), attempt, StepContext(self, attempt, None))
+        self.runner.port.replay(self.runner)
+
+    # The outcome.
+
+    def done(self, at: int) -> None:
+        """The record is durable."""
+        self.runner.arrived(Outcome(self.identity, self._verdict, None, self.payload, at))
+
+    def withdrawn(self) -> None:
+        if self.scope is not None:
+            self.scope.cancel()
+
+    def failure(self, outcome: Outcome) -> StepFailed:
+        """Returns the recorded failure as the exception that the body sees."""
+        assert outcome.payload is not None, "a failure is recorded with its error"
+        return revive(codec.decode(outcome.payload))
+
+    def answer(self, outcome: Outcome) -> Any:
+        """Returns the step's value as the body sees it, or raises its failure."""
+        if outcome.verdict != OK:
+            raise self.failure(outcome)
+        if self.payload is outcome.payload and type(self.value) in _ATOMS and self.payload is not None:
+            return self.value  # decoding what was just encoded gives the same (D4)
+        return self.runner.decoded(self.plan.codec, outcome.payload)
+
+
+class _Note:
+    """One task that waits for one answer of the core that is not an outcome."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+    def done(self, at: int) -> None:
+        self._event.set()
+
+    def settle(self, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int) -> None:
+        self._event.set()
+
+
+def _is_final(error: BaseException) -> bool:
+    """Whether trying again cannot help, whatever `retry_on` says (R6)."""
+    if isinstance(error, NonRetryableError | NameError | ImportError | NotSerializable | TooLarge | InvalidConfig):
+        return True
+    return isinstance(error, TypeError) and _raised_by_the_call(error)
+
+
+def _raised_by_the_call(error: BaseException) -> bool:
+    """Whether the arguments did not fit: then no frame of the function itself is in the traceback."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__") == _attempt.__name__

@@ -1,0 +1,148 @@
+"""The replay cursor: given the recorded history, what comes next for a body that runs again.
+
+An instance's outcomes are delivered to its body one at a time, in the order in which they were
+committed. While a body runs for the first time they arrive from the store one by one; on replay
+they are all there already. This file does not know which of the two it is: it keeps the outcomes
+that are not delivered yet and the operations that are open, and answers with the next outcome,
+with "nothing left", or with a mismatch (rules I1, I4, I5, I8).
+
+It imports neither trio nor the core and has no clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+Identity: TypeAlias = tuple[int, str, str, str | None, int]
+"""(kind, branch path, name, key, occurrence). With a key, branch is "" and occurrence 1 (I1)."""
+
+DO: Final = 0
+SLEEP: Final = 1
+EVENT: Final = 2
+APPROVAL: Final = 3
+CREATE: Final = 4
+CREATE_BATCH: Final = 5
+CALL: Final = 6
+RESULT: Final = 7
+SEND: Final = 8
+
+OK: Final = 0
+GAVE_UP: Final = 1
+TIMED_OUT: Final = 2
+ATTEMPT_FAILED: Final = 3
+INTERRUPTED: Final = 4
+SAVED: Final = 5
+STARTED: Final = 6
+
+RawRecord: TypeAlias = tuple[int, int, str, str, str | None, int, int, int, int, int, int | None, str | None, bytes | None]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an operation resolved to."""
+
+    identity: Identity
+    verdict: int
+    type: str | None
+    payload: bytes | None
+    at: int
+    seq: int = 0
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """The next recorded outcome belongs to no operation that the code has begun."""
+
+    recorded: Identity
+    wanted: tuple[Identity, ...]
+
+
+@dataclass(slots=True)
+class Attempts:
+    """What history knows of the attempts of a step without an outcome."""
+
+    made: int = 0
+    failed: int = 0
+    retry_at: int | None = None
+    error: bytes | None = None
+    saved: bytes | None = None
+    started_at: int = 0
+    started_for: int = 0
+    """The attempt that announced its start (`on_interrupt="fail"`), 0 if none."""
+
+
+@dataclass(slots=True)
+class Cursor:
+    """Outcomes not yet delivered, and what was begun and given up."""
+
+    pending: deque[Outcome] = field(default_factory=deque)
+    attempts: dict[Identity, Attempts] = field(default_factory=dict)
+    withdrawn: set[Identity] = field(default_factory=set)
+    seq: int = 0
+    """Last record seen, delivered or not."""
+
+    @classmethod
+    def over(cls, records: Iterable[RawRecord]) -> Cursor:
+        """Returns a cursor at the start of a recorded history."""
+        cursor = cls()
+        for record in records:
+            cursor.read(record)
+        return cursor
+
+    def read(self, record: RawRecord) -> None:
+        """Takes one record, in order."""
+        verdict = record[7]
+        identity: Identity = record[1:6]
+        self.seq = record[0]
+        if verdict <= TIMED_OUT:
+            self.pending.append(Outcome(identity, verdict, record[11], record[12], record[9], record[0], record[6]))
+            return
+        known = self.attempts.setdefault(identity, Attempts())
+        if verdict == SAVED:
+            known.saved = record[12]
+        elif verdict == STARTED:
+            known.started_for = record[6]
+            known.started_at = record[8]
+        else:
+            known.made = max(known.made, record[6])
+            known.failed += verdict == ATTEMPT_FAILED
+            known.retry_at = record[10]
+            known.error = record[12]
+
+    def next(self, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
+        """Returns the next outcome to deliver, taking it; None when none is left.
+
+        Outcomes of operations that the body gave up are passed over (I8). Those of operations that it
+        never began are a mismatch, and stay (I5).
+        """
+        while self.pending:
+            outcome = self.pending[0]
+            if outcome.identity in open_operations:
+                return self.pending.popleft()
+            if outcome.identity not in self.withdrawn:
+                return Mismatch(outcome.identity, tuple(open_operations))
+            self.pending.popleft()
+        return None
+
+    def leftover(self) -> Mismatch | None:
+        """Returns what was recorded but never asked for by a body that has ended."""
+        found = self.next(())
+        return found if isinstance(found, Mismatch) else None
+
+
+def ordinal(number: int) -> str:
+    """Returns 1st, 2nd, 3rd, 4th …"""
+    suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10 if number % 100 not in (11, 12, 13) else 0, "th")
+    return f"{number}{suffix}"
+
+
+def describe(identity: Identity, kinds: tuple[str, ...]) -> str:
+    """Returns an operation as a person would name it: `do "charge" (1st)`."""
+    kind, branch, name, key, count = identity
+    which = f"key {key!r}" if key is not None else ordinal(count)
+    place = f" in {branch}" if branch else ""
+    return f'{kinds[kind]} "{name}" ({which}){place}'

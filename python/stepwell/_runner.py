@@ -1,0 +1,516 @@
+"""One instance from start to park: runs its body, delivers its outcomes, submits what it does.
+
+The body is one trio task in a cancel scope of its own. Whatever the body asks for goes through
+`perform`: on replay the cursor answers; live, the operation goes live and the task sleeps until its
+outcome is durable. With several body tasks `_turns` decides when operations take effect; this file
+does what is then to be done. It never reads a clock or a store, and submits through its `Port`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from types import CodeType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from . import _replay
+from ._branch import Branch, current_branch
+from ._codec import Plan, Undecodable, codec
+from ._durations import from_us
+from ._errors import InvalidConfig, LimitReached, NotSerializable, StepwellError, TooLarge
+from ._failures import describe_body
+from ._names import step_name
+from ._operation import Operation, StepOperation
+from ._replay import Cursor, Identity, Mismatch, Outcome
+from ._types import KINDS, STATUSES, InstanceInfo, Limits, Status
+
+if TYPE_CHECKING:
+    from ._step import Step
+    from ._turns import TurnKeeper, Turns
+    from ._workflow import Workflow
+
+log = logging.getLogger("stepwell")
+
+KEEP_SLOT_US = 50_000
+"""A wait shorter than this keeps its slot: handing it over takes two commits and a replay (C6)."""
+PARK_AFTER_US = 10_000_000
+"""A waiting body leaves memory after this long, at once when many are resident (P2)."""
+RESIDENT_MAX = 2_000
+"""Waiting bodies that are kept for `PARK_AFTER_US`; a resident body costs about 10 KiB."""
+
+COMPLETE, ERRORED = STATUSES.index(Status.COMPLETE), STATUSES.index(Status.ERRORED)
+
+
+class Port(Protocol):
+    """What a runner needs of the engine. The methods named as in `_core.pyi` are the core's own."""
+
+    engine: Any
+    tickets: dict[int, Any]
+    nursery: trio.Nursery
+    threads: trio.CapacityLimiter
+    unlimited: trio.CapacityLimiter
+    keeper: TurnKeeper
+    limits: Limits
+    attempts: int
+    draining: bool
+    observed: bool
+    seed: int
+    waiting_residents: int
+    record: Callable[..., int]
+    retry: Callable[..., int]
+    withdraw: Callable[[int, int, int], None]
+    quiet: Callable[[int, int, int], None]
+    park: Callable[[int, int], bool]
+    finish: Callable[[int, int, int, bytes | None], None]
+    block: Callable[[int, int, str, bytes], None]
+    release: Callable[[int, int], None]
+    publish: Callable[[int, int, bytes], None]
+    sleep: Callable[..., int]
+    wait_event: Callable[..., int]
+    wait_approval: Callable[..., int]
+    wait_child: Callable[..., int]
+    call: Callable[..., int]
+    create_child: Callable[..., int]
+    create_children: Callable[..., int]
+    send: Callable[..., int]
+    now: Callable[[], int]
+
+    def arm(self, delay: int, then: Callable[[], None]) -> int: ...
+    def disarm(self, ticket: int) -> None: ...
+    def registered(self, workflow: Any) -> Workflow[Any, Any]: ...
+    def ended(self, runner: Runner) -> None: ...
+    def replay(self, runner: Runner) -> None: ...
+    def interrupted_by(self, error: BaseException) -> None: ...
+    def progressed(self) -> None: ...
+
+
+class Runner:
+    """The body of one instance, in memory."""
+
+    def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
+        (self.no, self.incarnation, self.namespace, _, self.version, self.id, self._params, attributes, created_at, parent,
+         self.interrupted, records, waits) = start  # fmt: skip
+        self.port = port
+        self.workflow = workflow
+        self.seed = f"{self.namespace}|{workflow.name}|{self.id}|{self.incarnation}"
+        self.cursor = Cursor.over(records)
+        self.open: dict[Identity, Operation] = {}
+        self.attached: dict[Identity, tuple[int, int | None]] = {tuple(w[1:6]): (w[0], w[7]) for w in waits}
+        self.turns: Turns | None = None
+        self.task: trio.lowlevel.Task | None = None
+        self.scope = trio.CancelScope()
+        self.stopping: str | None = None
+        self.at: int = created_at
+        self.unawaited: dict[int, tuple[str, CodeType, int]] = {}
+        self.keys: set[tuple[int, str, str]] = set()
+        self.steps = 0
+        self.value_bytes: int = workflow.value_bytes or port.limits.value_bytes
+        self.steps_max: int = workflow.steps or port.limits.steps
+        self.replaying = bool(self.cursor.pending)
+        self.info = InstanceInfo(
+            self.id, workflow.name, self.version, self.namespace, from_us(created_at),
+            None if parent is None else str(parent), None, codec.decode(attributes) if attributes else {},
+        )  # fmt: skip
+        self._waits: dict[int, int] = {}
+        self._busy = 0
+        self._begun: list[Operation] = []
+        self._quiet = False
+        self._park_timer: int | None = None
+
+    # The body.
+
+    async def run(self, make_step: Callable[[Runner], Step]) -> None:
+        """Runs the body to its end, its park or its block. Raises nothing."""
+        self.task = trio.lowlevel.current_task()
+        branch = Branch(self)
+        current_branch.set(branch)
+        try:
+            with self.scope:
+                await self.guarded(lambda: self._body(make_step(self)))
+        finally:
+            self._leave()
+
+    async def guarded(self, what: Callable[[], Awaitable[None]]) -> None:
+        """Runs a part of this instance; what must not happen shuts the engine down, or blocks the instance."""
+        try:
+            await what()
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.port.interrupted_by(error)
+        except Undecodable as error:
+            self._block("undecodable", StepwellError(str(error)))
+        except trio.Cancelled:
+            raise
+        except BaseExceptionGroup as group:
+            if group.split(trio.Cancelled)[1] is not None:
+                log.exception("internal error in %s/%s", self.workflow.name, self.id)
+            raise
+        except Exception as error:
+            log.exception("internal error in %s/%s", self.workflow.name, self.id)
+            self._block("internal", error)
+
+    async def _body(self, step: Step) -> None:
+        fn, plan = self.workflow.fn, self.workflow.params
+        args = (step, plan.decode(self._params) if self._params is not None else None) if self.workflow.takes_params else (step,)
+        try:
+            output = await fn(*args)
+            self._check_awaited()
+        except (KeyboardInterrupt, SystemExit, trio.Cancelled, Undecodable):
+            raise
+        except BaseException as error:
+            if self.stopping:
+                raise
+            self._finish(ERRORED, error=error)
+            return
+        if self.stopping:
+            return
+        try:
+            payload = self.workflow.output.encode(output, limit=self.value_bytes, where="output")
+        except (NotSerializable, TooLarge) as error:
+            self._finish(ERRORED, error=self._unstorable_output(error))
+        else:
+            self._finish(COMPLETE, payload=payload)
+
+    def _check_awaited(self) -> None:
+        if self.unawaited:
+            name, code, line = next(iter(self.unawaited.values()))
+            place = f"{code.co_filename.rpartition('/')[2]}:{line}"
+            raise InvalidConfig(f'step "{name}" at {place} was never awaited, so it did not run. Write `await` before it.')
+
+    def _finish(self, status: int, *, payload: bytes | None = None, error: BaseException | None = None) -> None:
+        left = self.cursor.leftover()
+        if left is not None:
+            self.mismatch(left, None)
+            return
+        self.stopping = "ended"
+        if error is not None:
+            payload = codec.encode(describe_body(error))
+        self.port.finish(self.no, self.incarnation, status, payload)
+
+    def _leave(self) -> None:
+        self.stopping = self.stopping or "cancelled"
+        for operation in list(self.open.values()):
+            self.port.tickets.pop(operation.number, None)
+            if isinstance(operation, StepOperation) and operation.scope is not None:
+                operation.scope.cancel()
+        for number in self._waits:
+            self.port.tickets.pop(number, None)
+        if self._quiet:
+            self._awake()
+        if self.task is not None:
+            self.port.keeper.close(self.task)
+        self.open.clear()
+        self.port.ended(self)
+
+    # Operations.
+
+    async def perform(self, operation: Operation) -> Outcome:
+        """Begins an operation of the body and returns its outcome, once that is durable."""
+        await self.may_begin(operation.identity[2])
+        if self.turns is None:
+            if self.cursor.pending:
+                found = self.cursor.next((operation.identity,))
+                if isinstance(found, Outcome):
+                    self.at = found.at
+                    return found
+                if found is not None:
+                    self.mismatch(found, operation)
+                    await self.stop_here()
+            self.replaying = False
+            self.open[operation.identity] = operation
+            self._go_live(operation)
+            if isinstance(operation, StepOperation):
+                await self._run_inline(operation)
+            else:
+                self.settled_down()
+        else:
+            self.begin(operation)
+        return await operation.parked()
+
+    async def may_begin(self, name: str) -> None:
+        """Returns if body code may begin something now; a stopped body never comes back from here."""
+        if self.stopping or self.port.draining:
+            await self.stop_here()
+        if self.turns is None and trio.lowlevel.current_task() is not self.task:
+            self._block("race", StepwellError(_RACE.format(name)))
+            await self.stop_here()
+
+    async def _run_inline(self, operation: StepOperation) -> None:
+        """Makes a step's attempts in the body's own task: the cheap way, open to a single task."""
+        try:
+            await operation.run()
+        except BaseException:
+            self.withdraw(operation)
+            raise
+
+    def begin(self, operation: Operation) -> None:
+        """Opens an operation that takes effect when the turn ends, or when `deliver` is called."""
+        self.open[operation.identity] = operation
+        self._begun.append(operation)
+
+    def _go_live(self, operation: Operation) -> None:
+        operation.live = True
+        self._busy += 1
+        if self.turns is not None or not isinstance(operation, StepOperation) or operation.in_own_task:
+            operation.go_live()
+        self._busy -= operation.waiting
+
+    def arrived(self, outcome: Outcome) -> None:
+        """An outcome is durable: deliver it now, or in its turn."""
+        if self.stopping:
+            return
+        if outcome.seq > self.cursor.seq:
+            self.cursor.seq = outcome.seq
+        self.cursor.pending.append(outcome)
+        if self.turns is None or not self.turns.runnable:
+            self.deliver()
+
+    def deliver(self) -> None:
+        """Delivers outcomes until a body task can go on; then, if history is used up, goes live."""
+        while not self.stopping:
+            found = self.cursor.next(self.open)
+            if found is None:
+                self._live()
+                return
+            if isinstance(found, Mismatch):
+                self.mismatch(found, None)
+                return
+            operation = self.open.pop(found.identity)
+            self._closed(operation)
+            self.at = found.at
+            if operation.resolve(found):
+                return
+
+    def _live(self) -> None:
+        """Begun operations without a recorded outcome go live, in the order of their identity (I4, I5)."""
+        self.replaying = False
+        begun, self._begun = self._begun, []
+        begun = [o for o in begun if self.open.get(o.identity) is o]
+        for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
+            self._go_live(operation)
+        self.settled_down()
+
+    def _closed(self, operation: Operation) -> None:
+        if operation.live:
+            self.interrupted = False  # what was open at the end of replay has been taken up (R3)
+            self._busy -= not operation.waiting
+            self.forget(operation.number)
+
+    def spawn(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Runs the attempts of a step in a task of their own, outside the body (I8)."""
+        self.port.nursery.start_soon(run)
+
+    def withdraw(self, operation: Operation) -> None:
+        """The body gave an operation up; its outcome, should it come, is abandoned (I8)."""
+        if self.open.pop(operation.identity, None) is None or self.stopping:
+            return
+        self.cursor.withdrawn.add(operation.identity)
+        if operation.live:
+            self._busy -= not operation.waiting
+            operation.withdrawn()
+            self.forget(operation.number)
+
+    def withdraw_wait(self, number: int) -> None:
+        """Closes an open wait; an event that was taken for it goes back."""
+        self.port.withdraw(self.no, self.incarnation, number)
+
+    # Waiting.
+
+    def settled_early(self, number: int, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int) -> None:
+        """A wait that was open before this body came (back) to it is settled."""
+        for identity, (known, _) in self.attached.items():
+            if known == number:
+                del self.attached[identity]
+                if identity[0] != _replay.DO:  # a retry delay that is over is no outcome
+                    self.arrived(Outcome(identity, verdict, type, payload, at, seq))
+                return
+
+    def expect(self, number: int, who: Any, until: int) -> None:
+        """An open wait: `who` is told when it is settled."""
+        self._waits[number] = until
+        self.port.tickets[number] = who
+
+    def forget(self, number: int) -> None:
+        """A wait is over."""
+        if self._waits.pop(number, None) is not None:
+            self.port.tickets.pop(number, None)
+            if self._quiet:
+                self._awake()
+
+    def delayed(self, began: bool) -> None:
+        """A step begins, or ends, to wait for its next attempt (R4)."""
+        self._busy += -1 if began else 1
+        if began:
+            self.settled_down()
+
+    def settled_down(self) -> None:
+        """If nothing but waits is open, the instance gives its slot back (C6) and may be parked later (P2)."""
+        if self._busy or self._quiet or self.stopping or not self._waits or self.cursor.pending:
+            return
+        if self.turns is not None and self.turns.runnable:
+            return
+        soonest = min(self._waits.values()) - self.port.now()
+        if soonest < KEEP_SLOT_US:
+            return
+        self._quiet = True
+        self.port.waiting_residents += 1
+        self.port.quiet(self.no, self.incarnation, self.cursor.seq)
+        if self.workflow.park and soonest >= PARK_AFTER_US:
+            delay = PARK_AFTER_US if self.port.waiting_residents <= RESIDENT_MAX else 0
+            self._park_timer = self.port.arm(delay, self._park)
+
+    def woken(self) -> None:
+        """The instance has a slot again."""
+        if self._quiet:
+            self._awake()
+
+    def _awake(self) -> None:
+        self._quiet = False
+        self.port.waiting_residents -= 1
+        if self._park_timer is not None:
+            self.port.disarm(self._park_timer)
+            self._park_timer = None
+
+    def _park(self) -> None:
+        self._park_timer = None
+        if self._quiet and not self.stopping and self.port.park(self.no, self.incarnation):
+            self.unwind("parked")
+
+    # Stopping.
+
+    def unwind(self, why: str) -> None:
+        """Cancels the body (P1). From now on it submits nothing."""
+        if self.stopping is None:
+            self.stopping = why
+            self.scope.cancel()
+            for operation in self.open.values():
+                if isinstance(operation, StepOperation) and operation.scope is not None:
+                    operation.scope.cancel()
+
+    async def stop_here(self) -> None:
+        """Never returns: no operation begins any more. Raises `Cancelled` once the body is unwound."""
+        await trio.sleep_forever()
+
+    def mismatch(self, found: Mismatch, wanted: Operation | None) -> None:
+        """The code is not what history was made by: block, with a diff (I5, I10)."""
+        asked = [wanted.identity] if wanted is not None else list(found.wanted)
+        now = ", ".join(_replay.describe(i, KINDS) for i in asked[:3]) or "the body ends"
+        where = self._place()
+        self._block(
+            "nondeterminism",
+            StepwellError(
+                f"{self.workflow.name}/{self.id} differs from its history: recorded {_replay.describe(found.recorded, KINDS)}, now {now}"
+                f"{f' at {where}' if where else ''}. Nothing was run. Restore it, then resume()."
+            ),
+            kind="Nondeterminism",
+        )
+
+    def _place(self) -> str:
+        """Returns file and line where the body stands: the innermost frame of its own code."""
+        awaited: Any = getattr(self.task, "coro", None)
+        place = ""
+        while awaited is not None:
+            frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
+            if frame is not None and not frame.f_globals.get("__name__", "").startswith("stepwell."):
+                place = f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+            awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
+        return place
+
+    def _block(self, reason: str, error: BaseException, kind: str | None = None) -> None:
+        if self.stopping:
+            return
+        description = describe_body(error)
+        if kind is not None:
+            description["type"] = kind
+        log.error("%s/%s is blocked (%s): %s", self.workflow.name, self.id, reason, error)
+        self.port.block(self.no, self.incarnation, reason, codec.encode(description))
+        self.unwind("blocked")
+
+    # Several body tasks.
+
+    def open_turns(self) -> None:
+        """A nursery of the body opens: from now on there are turns (I4)."""
+        if self.turns is None:
+            self.turns = self.port.keeper.open(self)
+        self.turns.depth += 1
+
+    def close_turns(self) -> None:
+        """A nursery of the body is closed; with the last one the body is a single task again."""
+        if self.turns is not None:
+            self.turns.depth -= 1
+            if not self.turns.depth and self.task is not None:
+                self.port.keeper.close(self.task)
+                self.turns = None
+
+    async def start_branch(self, branch: Branch) -> None:
+        """Blocks a new branch until the ones before it have started."""
+        assert self.turns is not None
+        await self.turns.start_branch(branch)
+
+    # What operations need.
+
+    def identify(self, branch: Branch, kind: int, name: str, key: str | None = None) -> Identity:
+        """Names the next operation of this kind and name in a branch, or the one with this key (I1).
+
+        Raises:
+            InvalidConfig: The key names another operation already.
+        """
+        if key is None:
+            return (kind, branch.path, name, None, branch.occurrence(kind, name))
+        step_name(key, "key")
+        if (kind, name, key) in self.keys:
+            raise InvalidConfig(f'step "{name}" with key {key!r} was begun before in this instance; a key names one step.')
+        self.keys.add((kind, name, key))
+        return (kind, "", name, key, 1)
+
+    def count_step(self) -> None:
+        """Counts a `do` or `map` step.
+
+        Raises:
+            LimitReached: There are too many.
+        """
+        self.steps += 1
+        if self.steps > self.steps_max:
+            raise LimitReached(
+                f"{self.workflow.name}/{self.id} has more than {self.steps_max:,} steps", limit="steps", value=self.steps_max
+            )
+
+    def decoded(self, plan: Plan, payload: bytes | None) -> Any:
+        """Decodes a stored result as today's type.
+
+        Raises:
+            Undecodable: It cannot become that; the instance is then blocked (D7).
+        """
+        return None if payload is None else plan.decode(payload)
+
+    def jitter(self, identity: Identity, attempt: int) -> random.Random:
+        """Returns the generator for a retry's jitter; the same for the same attempt."""
+        return random.Random(f"{self.port.seed}|{self.seed}|{identity}|{attempt}")
+
+    def report(self, progress: Any, message: str | None, fields: dict[str, Any]) -> None:
+        """Keeps the last progress."""
+        if self.replaying or self.stopping:
+            return
+        value = {"progress": progress, **({"message": message} if message is not None else {}), **fields}
+        self.port.publish(self.no, self.incarnation, codec.encode(value, limit=1 << 16, where="report"))
+
+    def unstorable(self, operation: StepOperation, error: NotSerializable | TooLarge) -> Exception:
+        """Returns the error for a result that cannot be stored, naming step and instance."""
+        text = f'step "{operation.identity[2]}" of {self.workflow.name}/{self.id} returned a value that cannot be stored: {error}'
+        return type(error)(text)
+
+    def _unstorable_output(self, error: NotSerializable | TooLarge) -> Exception:
+        return type(error)(f"{self.workflow.name}/{self.id} returned a value that cannot be stored: {error}")
+
+
+_RACE = (
+    '"{}" was begun by a task of the body that has no branch, so its place in the history is a race. '
+    "Start the task with step.open_nursery, or give the operation a key=."
+)
+
+
+def _order(operation: Operation) -> tuple[str, int, str, int, str]:
+    kind, branch, name, key, count = operation.identity
+    return (branch, kind, name, count, key or "")

@@ -1,0 +1,503 @@
+"""`Step`: what a workflow body can ask for.
+
+Every method checks its arguments at the call and names its operation by the branch that calls it;
+what then happens is in `_runner`. The object itself holds nothing but the way to its instance.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, TypeVarTuple, overload
+
+from . import _child, _names, _replay, _waits
+from ._branch import Branch, current_branch
+from ._child import Child
+from ._codec import codec
+from ._durations import Duration, from_us, instant_us, to_us
+from ._errors import (
+    InvalidConfig,
+    InvalidName,
+    StepFailed,
+    StepwellError,
+)
+from ._map import MapOperation
+from ._nursery import Each, StepNursery
+from ._operation import Pending, StepOperation
+from ._replay import Identity
+from ._retry import Retry
+from ._types import Approval, Event, InstanceInfo
+from ._workflow import FunctionPlan, StepOptions, Workflow, plan_of
+
+if TYPE_CHECKING:
+    import random
+
+    from ._runner import Runner
+
+T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741  # an item
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+OnError = Literal["raise", "collect"]
+_thread = threading.get_ident
+
+
+class Step:
+    """The durable primitives of one instance. The first argument of every workflow body.
+
+    Outside that body (in a step function, another thread, after it has ended) every method raises
+    `StepwellError` and says what to do.
+    """
+
+    __slots__ = ("_runner", "_thread", "log")
+
+    log: logging.LoggerAdapter[logging.Logger]
+    """Logs to "stepwell.workflow"; silent on replay, carries the instance id."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._thread = _thread()
+        self.log = _BodyLog(runner)
+
+    # Steps.
+
+    @overload
+    def do(
+        self, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts, name: str | None = None, key: str | None = None,
+        retry: Retry | None = None, timeout: Duration | None = None, heartbeat_timeout: Duration | None = None,
+        on_interrupt: Literal["retry", "fail"] | None = None, undo: Any = None, as_type: Any = None, sensitive: bool = False,
+        runtime: str | None = None,
+    ) -> Awaitable[T]: ...  # fmt: skip
+    @overload
+    def do(
+        self, fn: Callable[[*Ts], T], *args: *Ts, name: str | None = None, key: str | None = None,
+        retry: Retry | None = None, timeout: Duration | None = None, heartbeat_timeout: Duration | None = None,
+        on_interrupt: Literal["retry", "fail"] | None = None, undo: Any = None, as_type: Any = None, sensitive: bool = False,
+        runtime: str | None = None,
+    ) -> Awaitable[T]: ...  # fmt: skip
+    def do(self, fn: Any, *args: Any, name: Any = None, key: Any = None, **options: Any) -> Any:
+        """Runs `fn(*args)` as a step: its result is durable, and on replay answers without running it.
+
+        Args:
+            fn: An async function, or a plain one, which runs in a worker thread.
+            args: Never stored. Keyword arguments go through `functools.partial`.
+            name: Default: the function's name. 1 to 256 characters.
+            key: Makes the step's identity (name, key), whatever branch or order it starts in.
+            retry: Default: 5 retries from 10 seconds, doubling, up to an hour.
+            timeout: For one attempt; default 10 minutes.
+            heartbeat_timeout: Longest silence between two heartbeats of an attempt.
+            on_interrupt: "retry" (default) tries again after a crash cut an attempt short; "fail" never does.
+            as_type: Stores the result as this type instead of the annotated one.
+
+        Returns:
+            The result, as decoded from what was stored.
+
+        Raises:
+            StepFailed: The step gave up; also an instance of the original exception's class where that is possible.
+            InvalidName: The name or key is malformed, or a lambda has no name.
+            InvalidConfig: An option is malformed, `fn` is not a function, or (name, key) was used before.
+            LimitReached: The instance has too many steps.
+        """
+        branch = self._branch("do")
+        plan, name = self._plan(fn, "do", name, options)
+        return Pending(self._runner, self._do, branch, name, key, fn, args, plan)
+
+    async def _do(self, branch: Branch, name: str, key: str | None, fn: Any, args: tuple[Any, ...], plan: FunctionPlan) -> Any:
+        runner = self._runner
+        runner.count_step()
+        identity = self._runner.identify(branch, _replay.DO, name, key)
+        operation = StepOperation(runner, identity, identity[1], fn, args, plan)
+        return operation.answer(await runner.perform(operation))
+
+    @overload
+    def map(
+        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
+        concurrency: int = 100, on_error: Literal["raise"] = "raise", **options: Any,
+    ) -> Awaitable[list[T]]: ...  # fmt: skip
+    @overload
+    def map(
+        self, fn: Callable[[I], T], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
+        concurrency: int = 100, on_error: Literal["raise"] = "raise", **options: Any,
+    ) -> Awaitable[list[T]]: ...  # fmt: skip
+    @overload
+    def map(
+        self, fn: Callable[[I], T], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
+        concurrency: int = 100, on_error: OnError, **options: Any,
+    ) -> Awaitable[list[T | StepFailed]]: ...  # fmt: skip
+    def map(
+        self, fn: Any, items: Iterable[Any], *, name: str | None = None, key: Callable[[Any], str] | None = None,
+        concurrency: int = 100, on_error: OnError = "raise", **options: Any,
+    ) -> Any:  # fmt: skip
+        """Runs one step per item, at most `concurrency` at a time.
+
+        Args:
+            fn: Called with one item; async, or plain (in worker threads).
+            items: At most 100,000 unless the limit on steps says otherwise.
+            name: Default: the function's name.
+            key: A function of the item; makes each step's identity (name, key).
+            concurrency: 1 to 10,000.
+            on_error: "raise": the first failure cancels the rest. "collect": failures stand in the list.
+            options: As `do`: retry, timeout, heartbeat_timeout, on_interrupt, as_type.
+
+        Returns:
+            The results in the order of the items.
+
+        Raises:
+            StepFailed: The first failure in history order, bare.
+            InvalidName: As `do`.
+            InvalidConfig: As `do`; or two items have the same key.
+            LimitReached: The instance has too many steps.
+        """
+        branch = self._branch("map")
+        plan, name = self._plan(fn, "map", name, options)
+        _check_fan_out("map", concurrency, on_error)
+        return Pending(self._runner, self._map, branch, name, fn, list(items), plan, key, concurrency, on_error)
+
+    async def _map(
+        self, branch: Branch, name: str, fn: Any, items: list[Any], plan: FunctionPlan, key: Any, concurrency: int, on_error: OnError
+    ) -> list[Any]:
+        await self._runner.may_begin(name)
+        occurrence = branch.occurrence(_MAP, name)
+        work: list[tuple[Identity, str, Any]] = []
+        for index, item in enumerate(items):
+            self._runner.count_step()
+            item_key = None if key is None else _names.step_name(key(item), "key")
+            place = branch.child(name, occurrence, index, item_key)
+            identity = self._runner.identify(place, _replay.DO, name, item_key)
+            work.append((identity, identity[1], item))
+        return await MapOperation(self._runner, fn, plan, work, concurrency, on_error).perform()
+
+    def each(
+        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
+        concurrency: int = 100, on_error: OnError = "raise",
+    ) -> Awaitable[list[T]]:  # fmt: skip
+        """Runs `fn(item)`, which is workflow code, for every item: one branch each, at most `concurrency` at a time.
+
+        Args:
+            fn: An async function that may use `step`.
+            items: What to call it with.
+            name: Default: the function's name.
+            key: A function of the item; makes the branch's identity (name, key) instead of (name, index).
+            concurrency: 1 to 10,000.
+            on_error: "raise": the first failure cancels the rest. "collect": a `StepFailed` stands in the list.
+
+        Returns:
+            What the branches returned, in the order of the items.
+
+        Raises:
+            InvalidName: As `do`.
+            InvalidConfig: `fn` is no async function, an option is malformed, or two items have the same key.
+            Exception: Whatever the first branch to fail raised, bare.
+        """
+        branch = self._branch("each")
+        if not callable(fn):
+            raise InvalidConfig(_not_a_function("each", fn))
+        plan = plan_of(fn)
+        if not plan.is_async:
+            raise InvalidConfig(f"step.each needs an async function with workflow code; {fn!r} is not. For plain steps use step.map.")
+        _check_fan_out("each", concurrency, on_error)
+        label = _names.step_name(name if name is not None else (plan.name or "each"))
+        return Pending(self._runner, self._each, branch, label, fn, list(items), key, concurrency, on_error)
+
+    async def _each(self, branch: Branch, name: str, fn: Any, items: list[Any], key: Any, concurrency: int, on_error: OnError) -> list[Any]:
+        await self._runner.may_begin(name)
+        occurrence = branch.occurrence(_EACH, name)
+        keys = [None if key is None else _names.step_name(key(item), "key") for item in items]
+        if key is not None and len(set(keys)) < len(keys):
+            raise InvalidConfig(f'step.each "{name}": two items have the same key; give every item its own.')
+        work = [(branch.child(name, occurrence, i, k), item) for i, (item, k) in enumerate(zip(items, keys, strict=True))]
+        return await Each(self._runner, fn, work, concurrency, on_error).perform()
+
+    def open_nursery(self, name: str | None = None) -> StepNursery:
+        """Opens a nursery whose tasks are branches of this body; as `trio.open_nursery`, but it replays.
+
+        Args:
+            name: Tells it from other nurseries of the branch; default "nursery".
+
+        Raises:
+            InvalidName: The name is malformed.
+        """
+        branch = self._branch("open_nursery")
+        return StepNursery(self._runner, branch, _names.step_name(name if name is not None else "nursery"))
+
+    # Waits.
+
+    def sleep(self, duration: Duration, *, name: str | None = None) -> Awaitable[None]:
+        """Sleeps durably: the deadline survives restarts and is never early.
+
+        Args:
+            duration: 0 to 365 days.
+            name: Default "sleep".
+
+        Raises:
+            InvalidConfig: The duration is malformed.
+        """
+        return self._sleep(lambda: self._runner.port.now() + us, name, us := to_us(duration, "duration"))
+
+    def sleep_until(self, when: datetime, *, name: str | None = None) -> Awaitable[None]:
+        """Sleeps until an instant; one in the past returns at once.
+
+        Args:
+            when: An aware datetime, at most 365 days ahead.
+            name: Default "sleep".
+
+        Raises:
+            InvalidConfig: It is naive or too far ahead.
+        """
+        until = instant_us(when, "when")
+        return self._sleep(lambda: until, name, 0)
+
+    def _sleep(self, until: Callable[[], int], name: str | None, _us: int) -> Awaitable[None]:
+        branch = self._branch("sleep")
+        label = _names.step_name(name if name is not None else "sleep")
+        return Pending(self._runner, _waits.sleep, branch, label, until)
+
+    def wait_for_event(
+        self, *types: str, timeout: Duration | None = None, name: str | None = None, as_type: Any = None
+    ) -> Awaitable[Event[Any]]:
+        """Waits for an event of one of these types; one that arrived earlier counts.
+
+        Args:
+            types: 1 to 32 event types.
+            timeout: Default 365 days.
+            name: Default: the types joined by "|".
+            as_type: What the payload is to become; default: plain data.
+
+        Raises:
+            EventTimeout: None came in time.
+            InvalidPayload: The payload cannot become `as_type`; the event is consumed.
+            InvalidName: A type or the name is malformed.
+            InvalidConfig: No type, or the timeout is malformed.
+        """
+        branch = self._branch("wait_for_event")
+        if not 1 <= len(types) <= 32:
+            raise InvalidConfig(f"wait_for_event takes 1 to 32 event types, got {len(types)}.")
+        kinds = [_names.event_type(t) for t in types]
+        label = _names.step_name(name if name is not None else "|".join(kinds)[:256])
+        us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
+        return Pending(self._runner, _waits.event, branch, label, kinds, us, as_type)
+
+    def wait_for_approval(
+        self, name: str, *, detail: Any = None, timeout: Duration | None = "7 days", as_type: Any = None
+    ) -> Awaitable[Approval]:
+        """Waits until somebody approves; see `engine.approvals`.
+
+        Args:
+            name: What is to be approved; with its occurrence it makes the approval's id.
+            detail: Storable data for whoever decides.
+            timeout: Default 7 days; None: 365 days.
+            as_type: What the decision's metadata is to become.
+
+        Raises:
+            Rejected: It was refused.
+            ApprovalTimeout: Nobody decided in time.
+            NotSerializable: `detail` cannot be stored.
+            TooLarge: `detail` is over the limit for one value.
+        """
+        branch = self._branch("wait_for_approval")
+        label = _names.step_name(name)
+        us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
+        stored = None if detail is None else codec.encode(detail, limit=self._runner.value_bytes, where="detail")
+        return Pending(self._runner, _waits.approval, branch, label, stored, us, as_type)
+
+    # Children and other instances.
+
+    def create(
+        self, workflow: Workflow[Any, R] | str, params: Any = None, *, id: str | None = None, name: str | None = None,
+        attributes: dict[str, Any] | None = None,
+    ) -> Awaitable[Child[R]]:  # fmt: skip
+        """Creates exactly one child, however often this body replays. It lives on when this instance ends.
+
+        Args:
+            workflow: A registered workflow, or its name.
+            params: What it starts with.
+            id: Default: derived from this operation.
+            name: Default: the workflow's name.
+            attributes: As `Engine.create`.
+
+        Raises:
+            InstanceExists: The id is taken.
+            NotSerializable: The params cannot be stored.
+            TooLarge: They are over the limit for one value.
+            InvalidName: The id is malformed.
+            InvalidConfig: The workflow is not registered, or the attributes are malformed.
+        """
+        branch = self._branch("create")
+        target = self._workflow(workflow)
+        stored = self._params(target, params)
+        extra = codec.encode(_names.attributes(attributes)) if attributes else None
+        child_id = None if id is None else _names.instance_id(id)
+        label = _names.step_name(name if name is not None else target.name)
+        return Pending(self._runner, _child.create, branch, label, target, stored, extra, child_id)
+
+    def create_batch(self, workflow: Workflow[Any, R] | str, items: Sequence[Any], *, name: str | None = None) -> Awaitable[list[Child[R]]]:
+        """Creates thousands of children as one record: all of them or none.
+
+        Args:
+            workflow: A registered workflow, or its name.
+            items: 1 to 10,000 params, or `NewInstance`s (its params, id and attributes are used).
+            name: Default: the workflow's name.
+
+        Raises:
+            InstanceExists: One of the ids is taken by somebody else's instance.
+            InvalidConfig: Too few or too many items.
+            NotSerializable: Some params cannot be stored; the text says which item.
+            TooLarge: Some are over the limit for one value.
+        """
+        branch = self._branch("create_batch")
+        target = self._workflow(workflow)
+        _names.batch_size(len(items))
+        prepared = [_child.item(self._runner, target, item) for item in items]
+        label = _names.step_name(name if name is not None else target.name)
+        return Pending(self._runner, _child.create_batch, branch, label, target, prepared)
+
+    def call(self, workflow: Workflow[Any, R] | str, params: Any = None, *, id: str | None = None, name: str | None = None) -> Awaitable[R]:
+        """Creates a child and waits for its output, without a slot. It is terminated with this instance.
+
+        Args:
+            workflow: A registered workflow, or its name.
+            params: What it starts with.
+            id: Default: derived from this operation.
+            name: Default: the workflow's name.
+
+        Raises:
+            InstanceErrored: The child errored.
+            InstanceTerminated: It was terminated.
+            InstanceExists: The id is taken.
+            NotSerializable: The params cannot be stored.
+            TooLarge: They are over the limit for one value.
+        """
+        branch = self._branch("call")
+        target = self._workflow(workflow)
+        stored = self._params(target, params)
+        child_id = None if id is None else _names.instance_id(id)
+        label = _names.step_name(name if name is not None else target.name)
+        return Pending(self._runner, _child.call, branch, label, target, stored, child_id)
+
+    def send_event(
+        self, workflow: Workflow[Any, Any] | str, id: str, type: str, payload: Any = None, *, name: str | None = None
+    ) -> Awaitable[None]:
+        """Sends an event to another instance of this namespace, once however often this body replays.
+
+        Args:
+            workflow: Workflow of the receiver, or its name.
+            id: Its id.
+            type: The event's type.
+            payload: Storable data.
+            name: Default: the type.
+
+        Raises:
+            InstanceNotFound: There is no such instance.
+            InvalidState: It is final.
+            NotSerializable: The payload cannot be stored.
+            TooLarge: It is over the limit for one value.
+        """
+        branch = self._branch("send_event")
+        target = workflow.name if isinstance(workflow, Workflow) else _names.workflow_name(workflow)
+        return _child.send_event(branch, target, id, type, payload, name)
+
+    # What replays without being stored.
+
+    def now(self) -> datetime:
+        """Returns the time of the outcome that this turn delivers: the same on every replay."""
+        self._branch("now")
+        return from_us(self._runner.at)
+
+    def uuid(self) -> uuid.UUID:
+        """Returns the next of this branch's UUIDs: the same on every replay."""
+        return self._branch("uuid").uuid()
+
+    @property
+    def random(self) -> random.Random:
+        """This branch's generator: the same numbers on every replay."""
+        return self._branch("random").random
+
+    @property
+    def instance(self) -> InstanceInfo:
+        """What is known about this instance."""
+        return self._runner.info
+
+    def report(self, progress: Any = None, message: str | None = None, **fields: Any) -> None:
+        """Tells watchers how far the instance is; the last report is kept, none is repeated on replay.
+
+        Args:
+            progress: Any storable value, by habit a number from 0 to 1.
+            message: One line for a person.
+            fields: More storable values.
+
+        Raises:
+            NotSerializable: A value cannot be stored.
+            TooLarge: All of it is over 64 KiB encoded.
+        """
+        self._branch("report")
+        self._runner.report(progress, message, fields)
+
+    # Inside.
+
+    def _branch(self, method: str) -> Branch:
+        """Returns the branch that calls; says so if nobody may call here (I7)."""
+        branch = current_branch.get()
+        if branch is not None and branch.runner is self._runner and _thread() == self._thread and self._runner.stopping != "ended":
+            return branch
+        self._misplaced(method, branch)
+
+    def _misplaced(self, method: str, branch: Branch | None) -> NoReturn:
+        whose = f"step.{method} of {self._runner.workflow.name}/{self._runner.id}"
+        if _thread() != self._thread:
+            raise StepwellError(f"{whose} was called from another thread. Call it in the workflow's body.")
+        if self._runner.stopping == "ended":
+            raise StepwellError(f"{whose} was called after the body had ended. Await everything in the body.")
+        if branch is not None:
+            raise StepwellError(f"{whose} was called by another instance's body. Use that body's own step.")
+        raise StepwellError(f"{whose} was called inside a step function. Steps do not nest: call it in the workflow's body.")
+
+    def _plan(self, fn: Any, method: str, name: str | None, options: dict[str, Any]) -> tuple[FunctionPlan, str]:
+        if not callable(fn):
+            raise InvalidConfig(_not_a_function(method, fn))
+        plan = plan_of(fn)
+        if options:
+            plan = plan.with_options(StepOptions.of(**options))
+        chosen = name if name is not None else plan.name
+        if chosen is None:
+            raise InvalidName(f"step.{method} was given a lambda, which has no name of its own. Pass name=.")
+        return plan, _names.step_name(chosen)
+
+    def _workflow(self, workflow: Any) -> Workflow[Any, Any]:
+        return self._runner.port.registered(workflow)
+
+    def _params(self, target: Workflow[Any, Any], params: Any) -> bytes | None:
+        return _child.encode_params(target, params, self._runner.value_bytes)
+
+
+_MAP, _EACH = -2, -3
+
+
+def _not_a_function(method: str, given: Any) -> str:
+    if inspect.iscoroutine(given):
+        given.close()
+        name = given.__name__
+        return f"step.{method} was given a coroutine: write step.{method}({name}, …) instead of step.{method}({name}(…))."
+    return f"step.{method} needs a function, got {given!r:.100}. Write step.{method}(f, x) instead of step.{method}(f(x))."
+
+
+def _check_fan_out(method: str, concurrency: int, on_error: str) -> None:
+    if type(concurrency) is not int or not 1 <= concurrency <= 10_000:
+        raise InvalidConfig(f"step.{method}: concurrency is {concurrency!r}; give a whole number from 1 to 10,000.")
+    if on_error not in ("raise", "collect"):
+        raise InvalidConfig(f'step.{method}: on_error is {on_error!r}; give "raise" or "collect".')
+
+
+class _BodyLog(logging.LoggerAdapter[logging.Logger]):
+    """A logger that is silent while a body replays what it said before."""
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__(logging.getLogger("stepwell.workflow"), {"instance_id": runner.id, "workflow": runner.workflow.name})
+        self._runner = runner
+
+    def isEnabledFor(self, level: int) -> bool:
+        return not self._runner.replaying and self.logger.isEnabledFor(level)

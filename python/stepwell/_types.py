@@ -1,0 +1,279 @@
+"""The plain values that the public API hands out: states, summaries, records, events.
+
+Nothing in here does anything; every class is frozen, compares by value and can be printed.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from ._errors import ErrorInfo
+
+T = TypeVar("T")
+
+
+class Status(enum.StrEnum):
+    """The states of an instance. The last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    WAITING_FOR_PAUSE = "waiting_for_pause"
+    PAUSED = "paused"
+    BLOCKED = "blocked"
+    COMPLETE = "complete"
+    ERRORED = "errored"
+    TERMINATED = "terminated"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can change any more."""
+        return self in _FINAL
+
+
+_FINAL = frozenset({Status.COMPLETE, Status.ERRORED, Status.TERMINATED})
+
+STATUSES: tuple[Status, ...] = tuple(Status)
+"""By the code that crosses the border."""
+
+KINDS: tuple[str, ...] = (
+    "do",
+    "sleep",
+    "event",
+    "approval",
+    "create",
+    "create_batch",
+    "call",
+    "result",
+    "send_event",
+    "patched",
+    "deadline",
+)
+"""Kinds of operation, by the code that crosses the border."""
+
+VERDICTS: tuple[str, ...] = (
+    "done",
+    "failed",
+    "timed_out",
+    "attempt_failed",
+    "interrupted",
+    "saved",
+    "started",
+)
+"""What a record says, by the code that crosses the border."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event(Generic[T]):
+    """An event that a wait took."""
+
+    type: str
+    payload: T
+    timestamp: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A decision in favour: who, why, with what, when."""
+
+    by: str
+    reason: str | None
+    metadata: Any
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """Somebody is asked to approve something. `status`: open, approved, rejected, timed_out or withdrawn."""
+
+    id: str
+    workflow: str
+    instance_id: str
+    name: str
+    detail: Any
+    asked_at: datetime | None
+    until: datetime | None
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceInfo:
+    """What a body may know of its own instance; the same on every replay."""
+
+    id: str
+    workflow: str
+    version: str
+    namespace: str
+    created_at: datetime
+    parent: str | None = None
+    schedule: str | None = None
+    attributes: dict[str, str | int | float | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UndoStatus:
+    """How the undos of a failed instance went."""
+
+    outcome: str
+    step: str | None = None
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStatus:
+    """Where an instance stands. Times are aware, in UTC."""
+
+    status: Status
+    output: Any
+    error: ErrorInfo | None
+    progress: Any
+    undo: UndoStatus | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    waiting_on: str | None
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceSummary:
+    """One row of a listing."""
+
+    id: str
+    workflow: str
+    version: str
+    status: Status
+    reason: str | None
+    progress: Any
+    waiting_on: str | None
+    error: ErrorInfo | None
+    attributes: dict[str, str | int | float | bool]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing; `cursor` continues it, None at the end."""
+
+    items: list[InstanceSummary]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepRef:
+    """Names one operation of an instance."""
+
+    name: str
+    count: int = 1
+    key: str | None = None
+    kind: str = "do"
+    branch: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One line of a history. `status`: done, failed, timed_out, attempt_failed, interrupted, saved, started or waiting."""
+
+    kind: str
+    name: str
+    key: str | None
+    count: int
+    branch: str
+    attempt: int
+    status: str
+    started_at: datetime
+    ended_at: datetime | None
+    output: Any
+    error: ErrorInfo | None
+    ref: StepRef
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why an instance is where it is. `str()` is one plain paragraph."""
+
+    code: str
+    text: str
+    since: datetime | None = None
+    until: datetime | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class BatchError:
+    """One item of a batch that was not created, and why."""
+
+    index: int
+    id: str | None
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class NewInstance:
+    """One item of `create_batch` that needs more than params."""
+
+    params: Any = None
+    id: str | None = None
+    priority: int = 0
+    start_at: datetime | None = None
+    retention: Any = None
+    attributes: dict[str, str | int | float | bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """Counters of a running engine. Durations are in seconds; all but `slots` start at 0 when the engine opens.
+
+    slots: most instances that may run at once. leased: slots in use. queued, waiting: instances in that state.
+    resident: instances that hold a task. commits, operations, records: what was committed since the engine opened.
+    batch_max: most operations in one commit. commit_p50, commit_p99: how long a commit took.
+    submitted: operations that wait for the next commit. extra: further counters by name.
+    """
+
+    slots: int
+    leased: int
+    queued: int
+    waiting: int
+    resident: int
+    commits: int
+    operations: int
+    records: int
+    batch_max: int
+    commit_p50: float
+    commit_p99: float
+    submitted: int
+    extra: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one namespace may use. Every number can be changed.
+
+    Args:
+        concurrency: Instances that run at once, 1 to 1,000,000.
+        queue_entries: Instances that wait for a slot, per workflow, 1 to 100,000,000.
+        create_rate: Creations per second, or None for no limit.
+        create_burst: Creations at once on top of the rate, or None for one second's worth.
+        steps: `do` and `map` steps of one instance, 1 to 10,000,000.
+        value_bytes: Encoded size of any one value, 1 KiB to 64 MiB.
+        instance_bytes: Encoded size of all values of one instance.
+        recoveries: Unclean stops without progress after which an instance is blocked.
+
+    The defaults are those of the hosted service this engine is modelled on, where it names one.
+    """
+
+    concurrency: int = 50_000
+    queue_entries: int = 2_000_000
+    create_rate: float | None = None
+    create_burst: int | None = None
+    steps: int = 100_000
+    value_bytes: int = 1 << 20
+    instance_bytes: int = 1 << 30
+    recoveries: int = 10

@@ -1,0 +1,74 @@
+"""What `step.sleep`, `wait_for_event` and `wait_for_approval` do: open a wait, read its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from . import _replay
+from ._codec import Undecodable, codec
+from ._durations import from_us
+from ._errors import ApprovalTimeout, EventTimeout, InvalidConfig, InvalidPayload, Rejected
+from ._operation import WaitOperation
+from ._types import Approval, Event
+
+if TYPE_CHECKING:
+    from ._branch import Branch
+    from ._runner import Runner
+
+WAIT_MAX_US = 365 * 86_400 * 1_000_000
+
+
+async def sleep(runner: Runner, branch: Branch, name: str, until: Callable[[], int]) -> None:
+    """Sleeps until an instant."""
+    identity = runner.identify(branch, _replay.SLEEP, name)
+    if until() - runner.at > WAIT_MAX_US + WAIT_MAX_US // 365:
+        raise InvalidConfig(f'sleep_until "{name}" is more than 365 days ahead; sleep in a loop.')
+    deadline = until()
+    await runner.perform(
+        WaitOperation(runner, identity, deadline,
+                      lambda: runner.port.sleep(runner.no, runner.incarnation, branch.path, name, identity[4], deadline))
+    )  # fmt: skip
+
+
+async def event(runner: Runner, branch: Branch, name: str, types: list[str], us: int, as_type: Any) -> Event[Any]:
+    """Waits for an event of one of these types, at most `us` microseconds."""
+    identity = runner.identify(branch, _replay.EVENT, name)
+    until = runner.port.now() + us
+    outcome = await runner.perform(
+        WaitOperation(runner, identity, until,
+                      lambda: runner.port.wait_event(runner.no, runner.incarnation, branch.path, name, identity[4], types, until))
+    )  # fmt: skip
+    if outcome.verdict == _replay.TIMED_OUT:
+        raise EventTimeout(f'no event "{name}" came to {runner.workflow.name}/{runner.id} in time')
+    assert outcome.type is not None
+    try:
+        payload = None if outcome.payload is None else codec.plan(Any if as_type is None else as_type).decode(outcome.payload)
+    except Undecodable as error:
+        raw = codec.decode(outcome.payload) if outcome.payload is not None else None
+        raise InvalidPayload(f'event "{outcome.type}" of {runner.workflow.name}/{runner.id}: {error}', payload=raw) from None
+    return Event(outcome.type, payload, from_us(outcome.at))
+
+
+async def approval(runner: Runner, branch: Branch, name: str, detail: bytes | None, us: int, as_type: Any) -> Approval:
+    """Asks for an approval and waits for it, at most `us` microseconds."""
+    identity = runner.identify(branch, _replay.APPROVAL, name)
+    until, place = runner.port.now() + us, f"{branch.path}/{name}" if branch.path else name
+    approval_id = f"{runner.workflow.name}/{runner.id}#{place}#{identity[4]}"
+    outcome = await runner.perform(
+        WaitOperation(runner, identity, until,
+                      lambda: runner.port.wait_approval(
+                          runner.no, runner.incarnation, branch.path, name, identity[4], approval_id, detail, until))
+    )  # fmt: skip
+    if outcome.verdict == _replay.TIMED_OUT:
+        raise ApprovalTimeout(f'nobody decided on "{name}" of {runner.workflow.name}/{runner.id} in time')
+    decision = codec.decode(outcome.payload) if outcome.payload is not None else {}
+    by, reason, metadata = decision.get("by", ""), decision.get("reason"), decision.get("metadata")
+    if outcome.type != "approved":
+        raise Rejected(
+            f'"{name}" of {runner.workflow.name}/{runner.id} was rejected by {by}' + (f": {reason}" if reason else ""),
+            by=by, reason=reason, metadata=metadata,
+        )  # fmt: skip
+    if as_type is not None and metadata is not None:
+        metadata = codec.plan(as_type).decode(codec.encode(metadata))
+    return Approval(by, reason, metadata, from_us(outcome.at))

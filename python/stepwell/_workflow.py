@@ -1,0 +1,327 @@
+"""Definitions: what `@workflow` and `@step_options` attach to functions.
+
+Everything that can be known about a function before it runs is worked out here once: its name,
+whether it is async, the types of what it takes and returns, its retry and timeout.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any, Generic, TypeVar, overload
+
+from ._codec import Plan, codec
+from ._codec_hints import params_type, return_type
+from ._durations import to_us
+from ._errors import InvalidConfig
+from ._names import step_name, workflow_name
+from ._retry import Retry
+
+P = TypeVar("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+
+ATTEMPT_TIMEOUT_US = 600_000_000
+"""10 minutes, the reference service's default for one attempt."""
+
+
+class Workflow(Generic[P, R]):
+    """A workflow: an async function, registered by name and version.
+
+    Calling it calls the plain function. Made by `@workflow`.
+
+    Attributes:
+        name: What instances and messages call it.
+        version: The version that new instances get.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Awaitable[R]],
+        *,
+        name: str | None,
+        version: str,
+        concurrency: int | None,
+        queue_entries: int | None,
+        steps: int | None,
+        value_bytes: int | None,
+        park: bool,
+    ) -> None:
+        if not inspect.iscoroutinefunction(fn):
+            raise InvalidConfig(f"@workflow needs an async function; {fn!r} is not one. Write `async def`.")
+        self.fn = fn
+        self.name = workflow_name(name if name is not None else fn.__name__)
+        self.version = step_name(version, "version")
+        self.concurrency = _count("concurrency", concurrency, 1_000_000)
+        self.queue_entries = _count("queue_entries", queue_entries, 100_000_000)
+        self.steps = _count("steps", steps, 10_000_000)
+        self.value_bytes = _count("value_bytes", value_bytes, 64 << 20)
+        self.park = park
+        self.takes_params = _positional(fn) > 1
+        functools.update_wrapper(self, fn)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[R]:
+        return self.fn(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name} version {self.version}>"
+
+    @functools.cached_property
+    def params(self) -> Plan:
+        """How params are stored."""
+        return codec.plan(params_type(self.fn))
+
+    @functools.cached_property
+    def output(self) -> Plan:
+        """How the output is stored."""
+        return codec.plan(return_type(self.fn))
+
+
+def _count(what: str, value: int | None, most: int) -> int | None:
+    if value is not None and (type(value) is not int or not 1 <= value <= most):
+        raise InvalidConfig(f"@workflow: {what} is {value!r}; give a whole number from 1 to {most:,}, or None.")
+    return value
+
+
+def _positional(fn: Callable[..., Any]) -> int:
+    parameters = inspect.signature(fn).parameters.values()
+    count = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    if count not in (1, 2) or any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
+        raise InvalidConfig(f"{fn.__qualname__}: a workflow takes (step) or (step, params). Put several params into a dataclass or dict.")
+    return count
+
+
+@overload
+def workflow(fn: Callable[[Any, P], Awaitable[R]], /) -> Workflow[P, R]: ...
+@overload
+def workflow(fn: Callable[[Any], Awaitable[R]], /) -> Workflow[None, R]: ...
+@overload
+def workflow(
+    *,
+    name: str | None = None,
+    version: str = "1",
+    concurrency: int | None = None,
+    queue_entries: int | None = None,
+    steps: int | None = None,
+    value_bytes: int | None = None,
+    retention: Any = None,
+    park: bool = True,
+    runtime: str = "trio",
+) -> Callable[[Callable[..., Awaitable[R]]], Workflow[Any, R]]: ...
+def workflow(
+    fn: Callable[..., Awaitable[Any]] | None = None,
+    *,
+    name: str | None = None,
+    version: str = "1",
+    concurrency: int | None = None,
+    queue_entries: int | None = None,
+    steps: int | None = None,
+    value_bytes: int | None = None,
+    retention: Any = None,
+    park: bool = True,
+    runtime: str = "trio",
+) -> Any:
+    """Makes a workflow of an async function `f(step)` or `f(step, params)`.
+
+    Args:
+        name: Default: the function's name. 1 to 64 letters, digits, `_`, `-`.
+        version: Instances run the version they were created with; new ones get the last one registered.
+        concurrency: Most instances that run at once, 1 to 1,000,000; None: only the namespace's limit.
+        queue_entries: Most instances that wait for a slot; None: the namespace's limit.
+        steps: Most `do` and `map` steps of one instance; None: the namespace's limit.
+        value_bytes: Most bytes of one encoded value; None: the namespace's limit.
+        park: False keeps waiting instances in memory.
+        runtime: "trio".
+
+    Raises:
+        InvalidName: The name breaks the rule above.
+        InvalidConfig: Not an async function, a wrong signature, or a number out of range.
+    """
+    if runtime != "trio":
+        raise InvalidConfig(f'@workflow: runtime={runtime!r} is not available; bodies run on "trio".')
+    if retention is not None:
+        raise InvalidConfig("@workflow: retention is not available in this version; leave it out.")
+
+    def make(fn: Callable[..., Awaitable[Any]]) -> Workflow[Any, Any]:
+        return Workflow(
+            fn,
+            name=name,
+            version=version,
+            concurrency=concurrency,
+            queue_entries=queue_entries,
+            steps=steps,
+            value_bytes=value_bytes,
+            park=park,
+        )
+
+    return make if fn is None else make(fn)
+
+
+@dataclass(frozen=True, slots=True)
+class StepOptions:
+    """How one step is to be run. None: not said here."""
+
+    name: str | None = None
+    retry: Retry | None = None
+    timeout: int | None = None
+    heartbeat_timeout: int | None = None
+    on_interrupt: str | None = None
+    as_type: Any = None
+    sensitive: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name is not None:
+            step_name(self.name)
+        if self.retry is not None and not isinstance(self.retry, Retry):
+            raise InvalidConfig(f"retry is {self.retry!r}; give a stepwell.Retry, for example Retry(limit=3).")
+        if self.on_interrupt not in (None, "retry", "fail"):
+            raise InvalidConfig(f'on_interrupt is {self.on_interrupt!r}; give "retry" or "fail".')
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: Any = None,
+        heartbeat_timeout: Any = None,
+        on_interrupt: str | None = None,
+        undo: Any = None,
+        as_type: Any = None,
+        sensitive: bool = False,
+        runtime: str | None = None,
+    ) -> StepOptions:
+        """Checks and normalises what a caller gave."""
+        if runtime not in (None, "trio"):
+            raise InvalidConfig(f'runtime={runtime!r} is not available; async steps run on "trio".')
+        if undo is not None:
+            raise InvalidConfig("undo= is not available in this version; leave it out.")
+        return cls(
+            name,
+            retry,
+            None if timeout is None else to_us(timeout, "timeout"),
+            None if heartbeat_timeout is None else to_us(heartbeat_timeout, "heartbeat_timeout"),
+            on_interrupt,
+            as_type,
+            sensitive,
+        )
+
+
+class FunctionPlan:
+    """All that is known about a step function.
+
+    Attributes:
+        name: Default name of its steps; None if one must be given (a lambda).
+        is_async: Whether calling it gives a coroutine; others run in a thread.
+        waits: Whether an attempt of it has ever had to wait; None before the first. One that never
+            does is not given a cancel scope (a scope costs as much as the rest of a step).
+    """
+
+    __slots__ = ("codec", "heartbeat_timeout", "is_async", "is_generator", "name", "on_interrupt", "retry", "timeout", "waits")
+
+    def __init__(self, fn: Callable[..., Any], options: StepOptions) -> None:
+        plain = _unwrapped(fn)
+        name = getattr(plain, "__name__", type(plain).__name__)
+        self.name = options.name or (None if name == "<lambda>" else name)
+        self.is_async = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(type(plain).__call__)
+        self.is_generator = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
+        self.retry = options.retry or _DEFAULT_RETRY
+        self.timeout = ATTEMPT_TIMEOUT_US if options.timeout is None else options.timeout
+        self.heartbeat_timeout = options.heartbeat_timeout
+        self.on_interrupt = options.on_interrupt or "retry"
+        self.codec = codec.plan(return_type(plain) if options.as_type is None else options.as_type)
+        self.waits: bool | None = None
+
+    def with_options(self, options: StepOptions) -> FunctionPlan:
+        """Returns this plan with what one call asks for."""
+        other: FunctionPlan = object.__new__(FunctionPlan)
+        other.name = options.name or self.name
+        other.is_async = self.is_async
+        other.is_generator = self.is_generator
+        other.retry = options.retry or self.retry
+        other.timeout = self.timeout if options.timeout is None else options.timeout
+        other.heartbeat_timeout = options.heartbeat_timeout or self.heartbeat_timeout
+        other.on_interrupt = options.on_interrupt or self.on_interrupt
+        other.codec = self.codec if options.as_type is None else codec.plan(options.as_type)
+        other.waits = self.waits
+        return other
+
+
+_DEFAULT_RETRY = Retry()
+_by_code: dict[Any, FunctionPlan] = {}
+
+
+def _unwrapped(fn: Any) -> Any:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return fn.fn if isinstance(fn, Workflow) else fn
+
+
+def plan_of(fn: Callable[..., Any]) -> FunctionPlan:
+    """Returns what is known about a step function, worked out at its first use.
+
+    A closure without annotations or options shares its plan with all others made by the same code.
+    """
+    known: FunctionPlan | None = getattr(fn, "__stepwell_plan__", None)
+    if known is not None:
+        return known
+    if isinstance(fn, FunctionType):
+        if not fn.__dict__ and not fn.__annotations__:
+            shared = _by_code.get(fn.__code__)
+            if shared is None:
+                shared = _by_code[fn.__code__] = FunctionPlan(fn, StepOptions())
+            return shared
+        plan = FunctionPlan(fn, getattr(fn, "__stepwell_options__", StepOptions()))
+        fn.__stepwell_plan__ = plan  # type: ignore[attr-defined]  # functions take attributes
+        return plan
+    plain = _unwrapped(fn)
+    return FunctionPlan(fn, getattr(plain, "__stepwell_options__", StepOptions()))
+
+
+def step_options(
+    *,
+    name: str | None = None,
+    retry: Retry | None = None,
+    timeout: Any = None,
+    heartbeat_timeout: Any = None,
+    on_interrupt: str | None = None,
+    as_type: Any = None,
+    sensitive: bool = False,
+    runtime: str | None = None,
+) -> Callable[[F], F]:
+    """Attaches defaults to a step function; what `step.do` is given wins.
+
+    Args:
+        name: Default name of its steps, 1 to 256 characters.
+        retry: When and how often to try again.
+        timeout: For one attempt; a duration up to 365 days, default 10 minutes.
+        heartbeat_timeout: Longest time between two heartbeats of an attempt.
+        on_interrupt: "retry" (default), or "fail" for calls that must not repeat after a crash.
+        as_type: The type to store the result as, instead of the annotated one.
+
+    Raises:
+        InvalidName: The name is empty, too long or has control characters.
+        InvalidConfig: Anything else is out of range.
+    """
+    options = StepOptions.of(
+        name=name,
+        retry=retry,
+        timeout=timeout,
+        heartbeat_timeout=heartbeat_timeout,
+        on_interrupt=on_interrupt,
+        as_type=as_type,
+        sensitive=sensitive,
+        runtime=runtime,
+    )
+
+    def attach(fn: F) -> F:
+        fn.__stepwell_options__ = options  # type: ignore[attr-defined]  # functions take attributes
+        return fn
+
+    return attach
+
+
+__all__ = ["FunctionPlan", "StepOptions", "Workflow", "plan_of", "step_options", "workflow"]

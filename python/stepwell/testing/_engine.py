@@ -1,0 +1,89 @@
+"""A real engine on a virtual clock that can crash on demand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import trio
+
+from .._core import Core
+from .._durations import instant_us
+from .._engine import Engine
+from .._workflow import Workflow
+from ._clock import Clock
+
+BEGINNING = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+class TestEngine(Engine):
+    """An `Engine` whose time is virtual. Get one from `open_test_engine`.
+
+    Attributes:
+        clock: Its clock.
+    """
+
+    __test__ = False  # not a test case, whatever pytest thinks of its name
+
+    def __init__(self, store: str, *, seed: int, autojump: bool, workflows: Iterable[Workflow[Any, Any]], **options: Any) -> None:
+        super().__init__(store, workflows=workflows, **options)
+        self._virtual_time = instant_us(BEGINNING, "the virtual clock's beginning")
+        self._autojump = autojump
+        self._seed = seed
+        self.clock = Clock()
+
+    async def __aenter__(self) -> TestEngine:
+        await super().__aenter__()
+        driver = self._running()
+        driver.observed = True
+        driver.seed = self._seed
+        self.clock.attach(driver)
+        if self._autojump:
+            self._bodies.start_soon(self.clock.autojump)
+        return self
+
+    async def crash(self) -> None:
+        """Loses everything that was not acknowledged, as a killed process would, then recovers.
+
+        Bodies are unwound without recording anything. Handles on instances stay good; calls that were
+        waiting raise `EngineClosed`, waits for results go on.
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+        driver = self._ready("crash")
+        core = driver.core
+
+        async def reopen() -> Core:
+            await trio.to_thread.run_sync(core.crash)
+            return await trio.to_thread.run_sync(core.reopen)
+
+        await driver.reset(reopen)
+
+
+@asynccontextmanager
+async def open_test_engine(
+    workflows: Iterable[Workflow[Any, Any]] = (),
+    *,
+    store: str = ":memory:",
+    autojump: bool = True,
+    seed: int = 0,
+    **engine_options: Any,
+) -> AsyncIterator[TestEngine]:
+    """Opens a real engine on a virtual clock.
+
+    Args:
+        workflows: As `Engine`.
+        store: ":memory:" or a path.
+        autojump: Time jumps to the next timer whenever no attempt runs and no body can go on without it.
+        seed: Chooses the jitter of retry delays.
+        engine_options: As `Engine`.
+
+    Raises:
+        StepwellError: As `Engine`.
+    """
+    engine = TestEngine(store, seed=seed, autojump=autojump, workflows=workflows, **engine_options)
+    async with engine:
+        yield engine

@@ -1,0 +1,322 @@
+//! After the commit: what was decided becomes visible, and whoever waits for it is told.
+
+use super::decide::there;
+use super::{After, Applied, Core, Facts, ItemOf, Job};
+use crate::ids::{InstanceNo, Key};
+use crate::lifecycle::Status;
+use crate::note::{Data, Item, Note, Settled, Start};
+use crate::store::{Error, NewInstance, Op, Outcome};
+use crate::submission::{IfExists, Name};
+
+impl Core {
+    /// Applies the batch to memory. `outcomes` are the store's answers to [`Core::ops`].
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn apply(&mut self, outcomes: &[Outcome], facts: &mut Facts) -> Result<Applied, Error> {
+        assert_eq!(
+            outcomes.len(),
+            self.batch.ops.len(),
+            "one answer per operation"
+        );
+        let mut applied = Applied::default();
+        let mut ops = std::mem::take(&mut self.batch.ops);
+        let mut after = std::mem::take(&mut self.batch.after);
+        self.batch.unjudged.clear();
+        self.batch.approvals.clear();
+        for it in after.drain(..) {
+            self.follow(it, &mut ops, outcomes, facts, &mut applied)?;
+        }
+        ops.clear();
+        self.batch.ops = ops;
+        self.batch.after = after;
+        self.batch.bytes = 0;
+        self.batch.number += 1;
+        // Last, so that a creation the store refused was never seen.
+        for key in self.batch.shown.drain(..) {
+            self.registry.show(key);
+        }
+        Ok(applied)
+    }
+
+    fn follow(
+        &mut self,
+        after: After,
+        ops: &mut [Op],
+        outcomes: &[Outcome],
+        facts: &mut Facts,
+        applied: &mut Applied,
+    ) -> Result<(), Error> {
+        match after {
+            After::Done { ticket, op } => match outcomes[op as usize] {
+                Outcome::Done(_) => done(&mut applied.notes, self.now, ticket),
+                _ => applied.notes.push(Note::Fenced { ticket }),
+            },
+            After::Say(note) => applied.notes.push(note),
+            After::Created {
+                ticket,
+                op,
+                if_exists,
+            } => {
+                let new = new_of(&mut ops[op as usize]);
+                self.created(
+                    ticket,
+                    new,
+                    outcomes[op as usize],
+                    if_exists,
+                    facts,
+                    applied,
+                )?;
+            }
+            After::Items {
+                ticket,
+                items,
+                if_exists,
+            } => self.items(ticket, items, if_exists, ops, outcomes, facts, applied)?,
+            After::Born { op } => self.born(new_of(&mut ops[op as usize]), applied),
+            After::Compare {
+                ticket,
+                name,
+                params,
+            } => applied.jobs.push(Job::Same {
+                ticket,
+                name,
+                params,
+            }),
+            After::Settled { op, settled } => self.settled(op, settled, outcomes, applied),
+            After::Load { no, interrupted } => {
+                if let Some(live) = self.live.get(&no) {
+                    let incarnation = live.incarnation;
+                    self.residents.load(no, incarnation);
+                    applied.jobs.push(Job::Start {
+                        no,
+                        incarnation,
+                        interrupted,
+                    });
+                }
+            }
+            After::Wake(no) => {
+                if let Some(live) = self.live.get(&no) {
+                    let incarnation = live.incarnation;
+                    applied.notes.push(Note::Wake { no, incarnation });
+                    applied.notes.append(&mut self.residents.wake(no));
+                }
+            }
+            // It may have been woken again in the same batch.
+            After::Waits(no) => {
+                let waits = self.live.get(&no).map(|it| it.status) == Some(Status::Waiting);
+                if waits {
+                    self.residents.wait(no);
+                }
+            }
+            After::Leaves(no) => self.residents.leave(no),
+            After::Changed { no, op } => {
+                if let Op::Status(_, _, to) = &mut ops[op as usize] {
+                    applied.notes.push(Note::Changed {
+                        no,
+                        status: to.status,
+                        reason: to.reason.take(),
+                        payload: to.payload.take(),
+                    });
+                }
+            }
+            After::Kept { ticket, no, op } => {
+                if let (Outcome::Done(_), Op::Buffer(_, event, _)) =
+                    (outcomes[op as usize], &ops[op as usize])
+                {
+                    if let Some(live) = self.live.get_mut(&no) {
+                        live.mailbox.keep(event.clone());
+                        self.refit.push(no);
+                    }
+                }
+                applied.notes.push(Note::reply(ticket, Data::Nothing));
+            }
+        }
+        Ok(())
+    }
+
+    fn settled(
+        &mut self,
+        op: Option<u32>,
+        mut settled: Box<Settled>,
+        outcomes: &[Outcome],
+        applied: &mut Applied,
+    ) {
+        let no = settled.no;
+        let Some(live) = self.live.get_mut(&no) else {
+            return;
+        };
+        if let Some(op) = op {
+            let Outcome::Done(seq) = outcomes[op as usize] else {
+                return;
+            };
+            settled.seq = seq;
+            live.settled = seq;
+        }
+        let told = self.residents.deliver(no, Note::Settled(settled));
+        applied.notes.extend(told);
+    }
+
+    /// A creation that is durable: its body starts if it got a slot.
+    fn born(&mut self, new: Box<NewInstance>, applied: &mut Applied) {
+        if new.status != Status::Running {
+            return;
+        }
+        self.residents.start(new.no, new.incarnation);
+        applied.notes.push(Note::Start(Box::new(Start {
+            no: new.no,
+            incarnation: new.incarnation,
+            namespace: new.namespace,
+            workflow: new.workflow,
+            version: new.version,
+            id: new.id,
+            params: new.params,
+            attributes: new.attributes,
+            created_at: new.created_at,
+            parent: new.parent,
+            interrupted: false,
+            records: Vec::new(),
+            waits: Vec::new(),
+        })));
+    }
+
+    fn created(
+        &mut self,
+        ticket: u64,
+        new: Box<NewInstance>,
+        outcome: Outcome,
+        if_exists: IfExists,
+        facts: &mut Facts,
+        applied: &mut Applied,
+    ) -> Result<(), Error> {
+        if let Outcome::Done(_) = outcome {
+            let data = Data::Created {
+                no: new.no,
+                id: new.id.clone(),
+                created: true,
+                status: new.status,
+            };
+            applied.notes.push(Note::reply(ticket, data));
+            self.born(new, applied);
+            return Ok(());
+        }
+        let (no, status) = self.refused(&new, facts)?;
+        let note = match if_exists {
+            IfExists::Raise => Note::refuse(ticket, "exists", Data::Exists(no, status)),
+            IfExists::Return => {
+                let (id, created) = (new.id, false);
+                let data = Data::Created {
+                    no,
+                    id,
+                    created,
+                    status,
+                };
+                Note::reply(ticket, data)
+            }
+            IfExists::ReturnIfSame => {
+                let name = Box::new(Name {
+                    namespace: new.namespace,
+                    workflow: new.workflow,
+                    id: new.id,
+                });
+                applied.jobs.push(Job::Same {
+                    ticket,
+                    name,
+                    params: new.params,
+                });
+                return Ok(());
+            }
+        };
+        applied.notes.push(note);
+        Ok(())
+    }
+
+    /// The id was taken by an instance that is final: forgets the new one, returns that one.
+    fn refused(
+        &mut self,
+        new: &NewInstance,
+        facts: &mut Facts,
+    ) -> Result<(InstanceNo, Status), Error> {
+        let key = Key::new(&new.namespace, &new.workflow, &new.id);
+        let workflow = self.workflow(&new.namespace, &new.workflow);
+        self.displace(new.no, key, workflow, new.priority, new.start_at);
+        let row = facts.store.find(&new.namespace, &new.workflow, &new.id)?;
+        Ok(row.map_or((0, Status::Complete), |it| (it.no, it.status)))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the pieces of one answer")]
+    fn items(
+        &mut self,
+        ticket: u64,
+        items: Vec<ItemOf>,
+        if_exists: IfExists,
+        ops: &mut [Op],
+        outcomes: &[Outcome],
+        facts: &mut Facts,
+        applied: &mut Applied,
+    ) -> Result<(), Error> {
+        let mut answers: Vec<Item> = Vec::with_capacity(items.len());
+        let mut starts = Vec::new();
+        for item in items {
+            let answer = match item {
+                ItemOf::There(item) => item,
+                ItemOf::SameAs(at) => {
+                    let same = answers[at].clone();
+                    there(if_exists, same.no, same.id, same.status)
+                }
+                ItemOf::Op(op) => {
+                    let new = new_of(&mut ops[op as usize]);
+                    if let Outcome::Done(_) = outcomes[op as usize] {
+                        let (no, id, status) = (new.no, new.id.clone(), new.status);
+                        starts.push(new);
+                        let code = "";
+                        Item {
+                            code,
+                            no,
+                            id,
+                            status,
+                        }
+                    } else {
+                        let (no, status) = self.refused(&new, facts)?;
+                        there(if_exists, no, new.id, status)
+                    }
+                }
+            };
+            answers.push(answer);
+        }
+        let data = Data::Items(answers);
+        applied.notes.push(Note::reply(ticket, data));
+        for new in starts {
+            self.born(new, applied);
+        }
+        Ok(())
+    }
+}
+
+/// Adds a ticket to the last note if that is of the same commit, so that a note costs little.
+fn done(notes: &mut Vec<Note>, now: crate::ids::Micros, ticket: u64) {
+    if let Some(Note::Done { at, tickets }) = notes.last_mut() {
+        if *at == now {
+            tickets.push(ticket);
+            return;
+        }
+    }
+    let tickets = vec![ticket];
+    notes.push(Note::Done { at: now, tickets });
+}
+
+fn new_of(op: &mut Op) -> Box<NewInstance> {
+    let Op::Create(new) = op else {
+        unreachable!("the effect belongs to a creation");
+    };
+    let spent = NewInstance {
+        params: None,
+        attributes: None,
+        namespace: "".into(),
+        workflow: "".into(),
+        version: "".into(),
+        id: "".into(),
+        ..**new
+    };
+    std::mem::replace(new, Box::new(spent))
+}

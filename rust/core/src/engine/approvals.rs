@@ -1,0 +1,180 @@
+//! Approvals (E5): the first decision wins, before the ask or after; later ones change nothing.
+//!
+//! The stored approval is the truth. A batch never decides about one that it has written
+//! already: such a submission waits for the next batch and then finds the decision.
+
+use super::decide::Found;
+use super::settle::Outcome;
+use super::{Core, Decided, Facts};
+use crate::history::Verdict;
+use crate::ids::{InstanceNo, WaitId};
+use crate::note::{Data, Note};
+use crate::store::{Error, Op};
+use crate::submission::{Body, Decision, Submission};
+use crate::wait::{Approval, ApprovalStatus, Source, Wait};
+
+/// Returns the outcome of a decided approval.
+fn decided(approval: &Approval) -> Option<Outcome> {
+    let kind = match approval.status {
+        ApprovalStatus::Approved => "approved",
+        ApprovalStatus::Rejected => "rejected",
+        _ => return None,
+    };
+    Some(Outcome {
+        kind: Some(kind.into()),
+        payload: approval.decision.clone(),
+        ..Outcome::new(Verdict::Done)
+    })
+}
+
+impl Core {
+    fn write_approval(&mut self, approval: Approval) {
+        self.batch.approvals.insert(approval.id.clone());
+        self.push(Op::Approval(Box::new(approval)));
+    }
+
+    /// A body asks.
+    pub(super) fn ask(
+        &mut self,
+        by: Body,
+        wait: Box<Wait>,
+        detail: Option<Box<[u8]>>,
+        facts: &mut Facts,
+    ) -> Decided {
+        let Source::Approval(id) = &wait.source else {
+            unreachable!("only approvals are asked for");
+        };
+        if self.batch.approvals.contains(id) {
+            return Ok(Some(Submission::Ask(by, wait, detail)));
+        }
+        let known = facts.store.approval(id)?;
+        let mut approval = Approval {
+            id: id.clone(),
+            no: by.no,
+            name: wait.operation.name.clone(),
+            detail,
+            asked_at: Some(self.now),
+            until: wait.until,
+            status: ApprovalStatus::Open,
+            decision: None,
+            decided_at: None,
+        };
+        let wait = Wait {
+            opened_at: self.now,
+            ..*wait
+        };
+        let early = known.filter(|it| it.no == by.no && decided(it).is_some());
+        if let Some(early) = early {
+            approval.status = early.status;
+            approval.decided_at = early.decided_at;
+            approval.decision.clone_from(&early.decision);
+            self.write_approval(approval);
+            let outcome = decided(&early).expect("it was filtered");
+            self.record_outcome(by.no, wait, outcome);
+        } else {
+            self.write_approval(approval);
+            self.keep_open(by.no, wait);
+        }
+        Ok(None)
+    }
+
+    /// Somebody decides.
+    pub(super) fn decide_approval(
+        &mut self,
+        ticket: u64,
+        decision: Box<Decision>,
+        facts: &mut Facts,
+    ) -> Decided {
+        if self.batch.approvals.contains(&decision.approval) {
+            return Ok(Some(Submission::Decide(ticket, decision)));
+        }
+        let found = self.find(&decision.of, facts)?;
+        if matches!(found, Found::Unsure) {
+            return Ok(Some(Submission::Decide(ticket, decision)));
+        }
+        let known = facts.store.approval(&decision.approval)?;
+        let is_open = known
+            .as_ref()
+            .is_none_or(|it| it.status == ApprovalStatus::Open);
+        let no = match found {
+            Found::Live(no, ..) if is_open => no,
+            Found::Unknown => {
+                self.say(Note::refuse(ticket, "not_found", Data::Nothing));
+                return Ok(None);
+            }
+            Found::Final(_, status) if known.is_none() => {
+                self.say(Note::refuse(ticket, "state", Data::State(status)));
+                return Ok(None);
+            }
+            _ => {
+                self.say(Note::reply(ticket, Data::Bool(false)));
+                return Ok(None);
+            }
+        };
+        let mut approval = known.unwrap_or_else(|| Approval {
+            id: decision.approval.clone(),
+            no,
+            name: decision.name.clone(),
+            detail: None,
+            asked_at: None,
+            until: None,
+            status: ApprovalStatus::Open,
+            decision: None,
+            decided_at: None,
+        });
+        approval.status = if decision.approved {
+            ApprovalStatus::Approved
+        } else {
+            ApprovalStatus::Rejected
+        };
+        approval.decision = Some(decision.decision);
+        approval.decided_at = Some(self.now);
+        let outcome = decided(&approval).expect("just decided");
+        let asked = self.asked.get(&approval.id).copied();
+        self.write_approval(approval);
+        if let Some((asker, wait)) = asked {
+            // One that is inert finds the decision when it goes on.
+            if self.live.get(&asker).is_some_and(|it| !it.is_inert()) {
+                self.settle(asker, wait, outcome);
+            }
+        }
+        self.say(Note::reply(ticket, Data::Bool(true)));
+        Ok(None)
+    }
+
+    /// Nobody decided: it timed out or was withdrawn.
+    pub(super) fn close_approval(
+        &mut self,
+        id: &str,
+        status: ApprovalStatus,
+        facts: &mut Facts,
+    ) -> Result<(), Error> {
+        let written = self.batch.ops.iter().rev().find_map(|op| match op {
+            Op::Approval(it) if &*it.id == id => Some((**it).clone()),
+            _ => None,
+        });
+        let approval = match written {
+            Some(approval) => Some(approval),
+            None => facts.store.approval(id)?,
+        };
+        if let Some(approval) = approval {
+            self.write_approval(Approval { status, ..approval });
+        }
+        Ok(())
+    }
+
+    /// Settles the wait for an approval that was decided while its instance was inert.
+    pub(super) fn approval_check(
+        &mut self,
+        no: InstanceNo,
+        wait: WaitId,
+        id: &str,
+        facts: &mut Facts,
+    ) -> Result<(), Error> {
+        let approval = facts.store.approval(id)?;
+        if let Some(outcome) = approval.as_ref().and_then(decided) {
+            self.settle(no, wait, outcome);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! Decisions about what a body says: records, waits, and that it is quiet or at its end.
+//!
+//! Whatever comes from an outdated incarnation changes nothing (D6).
+
+use super::{After, Core, Decided, Facts, Live};
+use crate::history::{Operation, Record, Verdict};
+use crate::ids::{InstanceNo, WaitId};
+use crate::lifecycle::{Event as Happening, Status};
+use crate::limits::EVENTS;
+use crate::note::Note;
+use crate::store::{Error, Op};
+use crate::submission::{Body, Letter, Submission};
+use crate::wait::{ApprovalStatus, Source, Wait};
+
+use super::decide::Found;
+use super::settle::Outcome;
+
+impl Core {
+    /// Returns the instance if this body may speak for it.
+    pub(super) fn speaker(&mut self, by: Body) -> Option<&mut Live> {
+        self.live
+            .get_mut(&by.no)
+            .map(AsMut::as_mut)
+            .filter(|it| it.incarnation == by.incarnation && !it.is_inert())
+    }
+
+    /// The hot path: one record, one operation, one effect.
+    pub(super) fn record(&mut self, ticket: u64, by: Body, mut record: Record) {
+        let now = self.now;
+        let Some(live) = self.speaker(by) else {
+            self.say(Note::Fenced { ticket });
+            return;
+        };
+        live.recoveries = 0;
+        record.at = now;
+        self.batch.bytes += record.payload.as_ref().map_or(0, |it| it.len());
+        let op = self.push(Op::Append(by.no, by.incarnation, record));
+        self.batch.after.push(After::Done { ticket, op });
+    }
+
+    /// Decides what a body said.
+    pub(super) fn hear(&mut self, submission: Submission, facts: &mut Facts) -> Decided {
+        let by = match &submission {
+            Submission::Retry(_, by, _)
+            | Submission::Open(by, _)
+            | Submission::Ask(by, ..)
+            | Submission::Await(_, by, _)
+            | Submission::Post(_, by, _)
+            | Submission::Withdraw(by, _)
+            | Submission::Quiet(by, ..)
+            | Submission::Report(by, _)
+            | Submission::Finish(by, ..)
+            | Submission::Block(by, ..)
+            | Submission::Release(by) => *by,
+            Submission::Call(_, child)
+            | Submission::CreateChild(_, child)
+            | Submission::CreateChildren(_, child) => child.by,
+            outside => unreachable!("decided before: {outside:?}"),
+        };
+        if self.speaker(by).is_none() {
+            return Ok(None);
+        }
+        let no = by.no;
+        match submission {
+            Submission::Retry(id, _, record) => self.retry(id, by, *record),
+            Submission::Open(_, wait) => {
+                let opened_at = self.now;
+                self.open(no, Wait { opened_at, ..*wait });
+            }
+            Submission::Quiet(_, seq, seen) => self.quiet(no, seq, seen),
+            Submission::Withdraw(_, id) => self.withdraw(no, id, facts)?,
+            Submission::Report(_, progress) => {
+                self.push(Op::Progress(no, progress));
+            }
+            Submission::Finish(_, status, payload) => self.finish(no, status, payload, facts)?,
+            Submission::Block(_, reason, error) => self.block(no, reason, error),
+            Submission::Release(_) => {
+                if self.shift(no, Happening::Release) {
+                    self.persist(no, None, None);
+                }
+            }
+            Submission::Ask(_, wait, detail) => return self.ask(by, wait, detail, facts),
+            Submission::Await(id, _, what) => return self.wait_child(id, by, what, facts),
+            Submission::Post(ticket, _, what) => return self.post(ticket, by, what, facts),
+            Submission::Call(id, child) => return self.call(id, child, facts),
+            Submission::CreateChild(ticket, child) | Submission::CreateChildren(ticket, child) => {
+                return self.create_children(ticket, child, facts);
+            }
+            outside => unreachable!("decided before: {outside:?}"),
+        }
+        Ok(None)
+    }
+
+    /// R2: the failed attempt and its delay are one commit.
+    fn retry(&mut self, id: WaitId, by: Body, mut record: Record) {
+        record.at = self.now;
+        let wait = Wait {
+            id,
+            operation: record.operation.clone(),
+            source: Source::Retry,
+            opened_at: self.now,
+            until: record.retry_at,
+        };
+        self.live_mut(by.no).recoveries = 0;
+        self.push(Op::Append(by.no, by.incarnation, record));
+        self.keep_open(by.no, wait);
+    }
+
+    /// Every open operation is a wait. Ignored if the body was told something it cannot have
+    /// seen when it said so: it will say so again.
+    fn quiet(&mut self, no: InstanceNo, seq: u64, seen: u64) {
+        let live = self.live_mut(no);
+        let stale = live.settled > seq || live.told > seen;
+        if stale || live.mailbox.waits().is_empty() || !live.slot {
+            return;
+        }
+        if self.shift(no, Happening::Quiet) {
+            self.live_mut(no).taken = Vec::new();
+            self.persist(no, None, None);
+            self.batch.after.push(After::Waits(no));
+        }
+    }
+
+    /// I8: a wait the body gave up; an event it had taken already goes back to its old place.
+    fn withdraw(&mut self, no: InstanceNo, id: WaitId, facts: &mut Facts) -> Result<(), Error> {
+        if let Some(wait) = self.live_mut(no).mailbox.close(id) {
+            self.unhook(no, &wait);
+            self.push(Op::Close(no, id));
+            if let Source::Approval(approval) = &wait.source {
+                self.close_approval(approval, ApprovalStatus::Withdrawn, facts)?;
+            }
+            return Ok(());
+        }
+        let taken = &mut self.live_mut(no).taken;
+        if let Some(place) = taken.iter().position(|it| it.0 == id) {
+            let (_, event) = taken.remove(place);
+            self.push(Op::Buffer(no, event.clone(), None));
+            self.live_mut(no).mailbox.keep(event);
+            self.refit.push(no);
+        }
+        Ok(())
+    }
+
+    fn finish(
+        &mut self,
+        no: InstanceNo,
+        status: Status,
+        payload: Option<Box<[u8]>>,
+        facts: &mut Facts,
+    ) -> Result<(), Error> {
+        let event = match status {
+            Status::Complete => Happening::Complete,
+            _ => Happening::Fail,
+        };
+        if !self.shift(no, event) {
+            return Ok(());
+        }
+        let waits = self.live_mut(no).mailbox.waits().to_vec();
+        for wait in waits {
+            self.unhook(no, &wait);
+            self.push(Op::Close(no, wait.id));
+            if let Source::Approval(approval) = &wait.source {
+                self.close_approval(approval, ApprovalStatus::Withdrawn, facts)?;
+            }
+        }
+        let verdict = match status {
+            Status::Complete => Verdict::Done,
+            _ => Verdict::Failed,
+        };
+        for (parent, wait) in self.parents.remove(&no).unwrap_or_default() {
+            // One that is inert finds out when it goes on.
+            if self.live.get(&parent).is_some_and(|it| !it.is_inert()) {
+                let payload = payload.clone();
+                self.settle(
+                    parent,
+                    wait,
+                    Outcome {
+                        payload,
+                        ..Outcome::new(verdict)
+                    },
+                );
+            }
+        }
+        self.persist(no, None, payload);
+        self.live.remove(&no);
+        Ok(())
+    }
+
+    pub(super) fn block(&mut self, no: InstanceNo, reason: Box<str>, error: Box<[u8]>) {
+        if self.shift(no, Happening::Block) {
+            self.persist(no, Some(reason), Some(error));
+        }
+    }
+
+    /// An event from one instance to another: sent and recorded, both or neither.
+    fn post(
+        &mut self,
+        ticket: u64,
+        by: Body,
+        mut what: Box<(Operation, Letter)>,
+        facts: &mut Facts,
+    ) -> Decided {
+        let to = &what.1.to;
+        what.1.to = self.name(by.no, &to.workflow, &to.id);
+        let outcome = match self.find(&what.1.to, facts)? {
+            Found::Unsure => return Ok(Some(Submission::Post(ticket, by, what))),
+            Found::Live(no, ..) if self.batch.unjudged.contains(&no) => {
+                return Ok(Some(Submission::Post(ticket, by, what)));
+            }
+            Found::Live(no, key, _) => {
+                let kept = self.liven(no, key, &what.1.to).mailbox.kept();
+                if kept >= EVENTS {
+                    Err("limit")
+                } else {
+                    Ok(no)
+                }
+            }
+            Found::Final(..) => Err("state"),
+            Found::Unknown => Err("not_found"),
+        };
+        let (operation, letter) = *what;
+        let now = self.now;
+        let told = match outcome {
+            Ok(_) => Outcome::new(Verdict::Done),
+            Err(why) => Outcome::failed(why),
+        };
+        let op = self.append(by.no, operation, now, &told);
+        self.tell(by.no, Some(op), ticket, &told, now);
+        if let Ok(no) = outcome {
+            let event = self.event(letter.kind, letter.payload);
+            self.arrive(no, event);
+        }
+        Ok(None)
+    }
+}

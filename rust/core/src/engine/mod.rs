@@ -1,0 +1,535 @@
+//! The engine: the only place that sees every stage.
+//!
+//! It works in batches: [`Core::begin`], any number of [`Core::decide`], [`Core::finish_batch`];
+//! then its owner commits the operations, and [`Core::apply`] turns the answers into notes.
+//! Deciding changes what only the writer sees; what others see changes in `apply`, after the
+//! commit (D1). A submission whose decision depends on what the store will answer to an earlier
+//! one of the same batch is handed back for the next batch, so decisions are never guesses.
+//!
+//! It is free of I/O but for [`Facts`]: reads of what is committed, for questions about instances
+//! that are final and so no longer in memory. It reads no clock and has no threads.
+
+mod apply;
+mod approvals;
+mod body;
+mod children;
+mod decide;
+mod places;
+pub mod recovery;
+mod settle;
+
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::admission::Admission;
+use crate::gatekeeper::Gatekeeper;
+use crate::ids::{Incarnation, InstanceNo, Key, Micros, WaitId};
+use crate::lifecycle::{react, Effect, Event as Happening, Reaction, Status};
+use crate::note::{Note, Settled};
+use crate::queue::{Class, Entry, Queues, Rank};
+use crate::registry::Registry;
+use crate::residents::Residents;
+use crate::sequence::Sequence;
+use crate::store::{Error, Op, Reader, Store, Transition};
+use crate::submission::{IfExists, Name, Submission};
+use crate::timer::Timers;
+use crate::wait::{Event, Wait};
+use crate::waits::Mailbox;
+
+/// What the engine is told when it opens.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// (name, version) of every workflow there is code for (L12).
+    pub workflows: Vec<(Box<str>, Box<str>)>,
+    /// Number of shards, 1 to 4,096.
+    pub shards: u32,
+    /// Slots of the whole engine.
+    pub slots: u32,
+    /// Slots of one namespace.
+    pub concurrency: u32,
+    /// Queue entries of one workflow.
+    pub queue_entries: u32,
+    /// Slots of one workflow, where it has a limit of its own.
+    pub workflow_concurrency: Vec<(Box<str>, u32)>,
+}
+
+/// Committed truth, for questions about what is not in memory.
+pub struct Facts {
+    /// The store itself.
+    pub store: Box<dyn Store>,
+    /// A reader for what the store's own methods do not answer.
+    pub reader: Box<dyn Reader>,
+}
+
+/// What `decide` says.
+pub type Decided = Result<Option<Submission>, Error>;
+
+/// What the loader has to read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Job {
+    /// START of an instance.
+    Start {
+        /// Which.
+        no: InstanceNo,
+        /// Which life of it.
+        incarnation: Incarnation,
+        /// Whether a crash interrupted it.
+        interrupted: bool,
+    },
+    /// Whether the instance that has the id has the same params; the answer to a creation.
+    Same {
+        /// What to answer.
+        ticket: u64,
+        /// Who has the id.
+        name: Box<Name>,
+        /// The params that were offered.
+        params: Option<Box<[u8]>>,
+    },
+}
+
+/// What came of a batch.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// To be told, in order.
+    pub notes: Vec<Note>,
+    /// To be read.
+    pub jobs: Vec<Job>,
+}
+
+/// What the engine keeps of an instance that is more than a queue entry.
+#[derive(Debug)]
+struct Live {
+    key: Key,
+    incarnation: Incarnation,
+    workflow: u32,
+    priority: i8,
+    class: Class,
+    status: Status,
+    marked: bool,
+    slot: bool,
+    interrupted: bool,
+    recoveries: u32,
+    /// Its body is in memory or being loaded.
+    resident: bool,
+    mailbox: Mailbox,
+    /// Events taken lately, in case their wait is withdrawn (I8).
+    taken: Vec<(WaitId, Event)>,
+    /// Journal place of the last outcome it was told.
+    settled: u64,
+    /// Batch in which it was last told an outcome.
+    told: u64,
+}
+
+impl Live {
+    fn new(key: Key, incarnation: Incarnation, workflow: u32, priority: i8) -> Box<Self> {
+        Box::new(Self {
+            key,
+            incarnation,
+            workflow,
+            priority,
+            class: Class::New,
+            status: Status::Queued,
+            marked: false,
+            slot: false,
+            interrupted: false,
+            recoveries: 0,
+            resident: false,
+            mailbox: Mailbox::default(),
+            taken: Vec::new(),
+            settled: 0,
+            told: 0,
+        })
+    }
+
+    /// Nothing settles while a human has to act: events are kept, timers stand still.
+    fn is_inert(&self) -> bool {
+        matches!(self.status, Status::Paused | Status::Blocked)
+    }
+
+    fn rank(&self) -> Rank {
+        Rank::new(self.priority, self.class)
+    }
+}
+
+/// What a timer is for; its number is the wait's or the instance's.
+#[derive(Debug, Clone, Copy)]
+enum Due {
+    Wait(InstanceNo),
+    StartAt(u32, Rank, Entry),
+}
+
+/// What is left to do after the commit, in order.
+#[derive(Debug)]
+enum After {
+    Done {
+        ticket: u64,
+        op: u32,
+    },
+    Say(Note),
+    Created {
+        ticket: u64,
+        op: u32,
+        if_exists: IfExists,
+    },
+    Items {
+        ticket: u64,
+        items: Vec<ItemOf>,
+        if_exists: IfExists,
+    },
+    Born {
+        op: u32,
+    },
+    Compare {
+        ticket: u64,
+        name: Box<Name>,
+        params: Option<Box<[u8]>>,
+    },
+    Settled {
+        op: Option<u32>,
+        settled: Box<Settled>,
+    },
+    Load {
+        no: InstanceNo,
+        interrupted: bool,
+    },
+    Wake(InstanceNo),
+    Waits(InstanceNo),
+    Leaves(InstanceNo),
+    Changed {
+        no: InstanceNo,
+        op: u32,
+    },
+    Kept {
+        ticket: u64,
+        no: InstanceNo,
+        op: u32,
+    },
+}
+
+/// Where the answer for one item of a batch comes from.
+#[derive(Debug)]
+enum ItemOf {
+    Op(u32),
+    SameAs(usize),
+    There(crate::note::Item),
+}
+
+/// What is being decided.
+#[derive(Debug, Default)]
+struct Batch {
+    number: u64,
+    ops: Vec<Op>,
+    bytes: usize,
+    after: Vec<After>,
+    shown: Vec<Key>,
+    /// Instances with an event whose `dedup_id` the store has not judged yet.
+    unjudged: FxHashSet<InstanceNo>,
+    /// Approvals this batch writes.
+    approvals: FxHashSet<Box<str>>,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Core {
+    config: Config,
+    registry: Arc<Registry>,
+    residents: Arc<Residents>,
+    sequence: Arc<Sequence>,
+    workflows: FxHashMap<Box<str>, FxHashMap<Box<str>, u32>>,
+    namespaces: FxHashMap<Box<str>, u32>,
+    names: Vec<(Box<str>, Box<str>)>,
+    live: FxHashMap<InstanceNo, Box<Live>>,
+    queues: Queues,
+    gate: Gatekeeper,
+    admission: Admission,
+    timers: Timers<Due>,
+    parents: FxHashMap<InstanceNo, Vec<(InstanceNo, WaitId)>>,
+    asked: FxHashMap<Box<str>, (InstanceNo, WaitId)>,
+    watched: FxHashMap<InstanceNo, u32>,
+    refit: Vec<InstanceNo>,
+    for_room: Vec<Submission>,
+    room_made: bool,
+    waiting: u64,
+    batch: Batch,
+    now: Micros,
+}
+
+impl Core {
+    /// Returns an engine that knows no instance yet; see [`recovery`].
+    #[must_use]
+    pub fn new(
+        config: Config,
+        registry: Arc<Registry>,
+        residents: Arc<Residents>,
+        sequence: Arc<Sequence>,
+    ) -> Self {
+        Self {
+            queues: Queues::new(config.shards),
+            gate: Gatekeeper::new(config.slots),
+            admission: Admission::new(config.queue_entries),
+            config,
+            registry,
+            residents,
+            sequence,
+            workflows: FxHashMap::default(),
+            namespaces: FxHashMap::default(),
+            names: Vec::new(),
+            live: FxHashMap::default(),
+            timers: Timers::new(),
+            parents: FxHashMap::default(),
+            asked: FxHashMap::default(),
+            watched: FxHashMap::default(),
+            refit: Vec::new(),
+            for_room: Vec::new(),
+            room_made: false,
+            waiting: 0,
+            batch: Batch {
+                number: 1,
+                ..Batch::default()
+            },
+            now: 0,
+        }
+    }
+
+    /// Begins a batch at this time.
+    pub fn begin(&mut self, now: Micros) {
+        self.now = now;
+    }
+
+    /// Returns how many operations and bytes the batch has so far.
+    #[must_use]
+    pub fn batch_size(&self) -> (usize, usize) {
+        (
+            self.batch.ops.len().max(self.batch.after.len()),
+            self.batch.bytes,
+        )
+    }
+
+    /// Returns the operations to commit.
+    #[must_use]
+    pub fn ops(&self) -> &[Op] {
+        &self.batch.ops
+    }
+
+    /// Returns the number of the batch; notes of a batch carry it to `Quiet`.
+    #[must_use]
+    pub fn batch_number(&self) -> u64 {
+        self.batch.number
+    }
+
+    /// Returns when the earliest timer is due.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<Micros> {
+        self.timers.next()
+    }
+
+    /// Returns whether there is something to do without any submission.
+    #[must_use]
+    pub fn has_work(&self, now: Micros) -> bool {
+        !self.refit.is_empty()
+            || self.timers.next().is_some_and(|at| at <= now)
+            || (!self.queues.is_empty() && self.queues.workflows().any(|it| self.gate.free(it) > 0))
+    }
+
+    /// Takes the submissions that waited for room, if there may be some now.
+    pub fn take_hopeful(&mut self) -> Vec<Submission> {
+        if std::mem::take(&mut self.room_made) {
+            return std::mem::take(&mut self.for_room);
+        }
+        Vec::new()
+    }
+
+    /// Returns (slots, leased, queued, waiting).
+    #[must_use]
+    pub fn counts(&self) -> [u64; 4] {
+        [
+            u64::from(self.gate.slots()),
+            u64::from(self.gate.leased()),
+            self.queues.len() as u64,
+            self.waiting,
+        ]
+    }
+
+    /// Completes the batch: due timers, events that fit waits, slots that are free.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn finish_batch(&mut self, facts: &mut Facts) -> Result<(), Error> {
+        for no in std::mem::take(&mut self.refit) {
+            self.fit(no);
+        }
+        self.fire_due(facts)?;
+        self.dispatch();
+        if let Some(ceiling) = self.sequence.raise() {
+            let value = ceiling.to_le_bytes().into();
+            self.batch.ops.push(Op::Meta("sequence".into(), value));
+        }
+        Ok(())
+    }
+
+    /// Ends the engine's life cleanly: no body runs any more, so no mark is left.
+    pub fn clear_marks(&mut self) {
+        let running = self.live.iter().filter(|(_, it)| it.marked && it.slot);
+        let marked: Vec<_> = running.map(|(no, _)| *no).collect();
+        for no in marked {
+            self.live_mut(no).marked = false;
+            self.persist(no, None, None);
+        }
+    }
+
+    fn live_mut(&mut self, no: InstanceNo) -> &mut Live {
+        self.live.get_mut(&no).expect("the caller found it live")
+    }
+
+    /// Returns the number of a workflow, which it gets when it is first named.
+    fn workflow(&mut self, namespace: &str, workflow: &str) -> u32 {
+        let known = self
+            .workflows
+            .get(namespace)
+            .and_then(|it| it.get(workflow));
+        if let Some(number) = known {
+            return *number;
+        }
+        let limit = self.config.concurrency;
+        let gate = &mut self.gate;
+        let account = *self
+            .namespaces
+            .entry(namespace.into())
+            .or_insert_with(|| gate.add_namespace(limit));
+        let own = self.config.workflow_concurrency.iter();
+        let own = own.filter(|it| &*it.0 == workflow).map(|it| it.1).next();
+        let number = self.gate.add_workflow(account, own);
+        let inner = self.workflows.entry(namespace.into()).or_default();
+        inner.insert(workflow.into(), number);
+        self.names.push((namespace.into(), workflow.into()));
+        number
+    }
+
+    fn push(&mut self, op: Op) -> u32 {
+        self.batch.ops.push(op);
+        (self.batch.ops.len() - 1) as u32
+    }
+
+    fn say(&mut self, note: Note) {
+        self.batch.after.push(After::Say(note));
+    }
+
+    /// Changes the state by the table and carries out the effects that concern memory only.
+    /// Returns false, having changed nothing, if the table refuses.
+    fn shift(&mut self, no: InstanceNo, event: Happening) -> bool {
+        let live = self.live.get_mut(&no).expect("the caller found it live");
+        let from = live.status;
+        let Reaction::Goes(to, effects) = react(from, event) else {
+            return false;
+        };
+        live.status = to;
+        self.waiting += u64::from(to == Status::Waiting);
+        self.waiting -= u64::from(from == Status::Waiting);
+        for effect in effects {
+            let live = self.live.get_mut(&no).expect("effects keep it");
+            match effect {
+                Effect::Mark => live.marked = true,
+                Effect::Unmark => live.marked = false,
+                Effect::FreeSlot => {
+                    if std::mem::take(&mut live.slot) {
+                        self.gate.give_back(live.workflow);
+                    }
+                }
+                Effect::Enqueue => {
+                    live.class = Class::Woken;
+                    let (workflow, rank) = (live.workflow, live.rank());
+                    let entry = Entry::new(no, live.key);
+                    self.admission.joined(workflow);
+                    self.queues.push(workflow, rank, entry);
+                }
+                Effect::Dequeue => {
+                    let (workflow, rank) = (live.workflow, live.rank());
+                    let entry = Entry::new(no, live.key);
+                    if from == Status::Queued && self.queues.remove(workflow, rank, entry) {
+                        self.admission.left(workflow);
+                        self.room_made = true;
+                    }
+                }
+                Effect::Disarm => {
+                    for wait in live.mailbox.waits() {
+                        if let Some(until) = wait.until {
+                            self.timers.cancel(until, wait.id);
+                        }
+                    }
+                }
+                Effect::Unseat => {
+                    live.resident = false;
+                    self.batch.after.push(After::Leaves(no));
+                }
+                // These need facts or payloads: done by whoever caused the event.
+                Effect::Rearm | Effect::CloseWaits | Effect::TellParents => {}
+                // Restart, terminate and delete come from outside, where they are carried out.
+                Effect::Supersede | Effect::Erase => {}
+            }
+        }
+        true
+    }
+
+    /// Makes the present state durable, and everybody see it after the commit.
+    fn persist(&mut self, no: InstanceNo, reason: Option<Box<str>>, payload: Option<Box<[u8]>>) {
+        let now = self.now;
+        let live = self.live_mut(no);
+        let (key, status, incarnation) = (live.key, live.status, live.incarnation);
+        let transition = Transition {
+            status,
+            marked: live.marked,
+            recoveries: live.recoveries,
+            reason,
+            payload,
+            at: now,
+        };
+        self.batch.bytes += transition.payload.as_ref().map_or(0, |it| it.len());
+        let op = self.push(Op::Status(no, incarnation, transition));
+        self.registry.decide(key, status);
+        self.batch.shown.push(key);
+        if self.watched.contains_key(&no) {
+            self.batch.after.push(After::Changed { no, op });
+        }
+    }
+
+    fn hook(&mut self, no: InstanceNo, wait: &Wait) {
+        use crate::wait::Source;
+        if let Some(until) = wait.until {
+            self.timers.set(until, wait.id, Due::Wait(no));
+        }
+        match &wait.source {
+            Source::Child(child) => {
+                let parents = self.parents.entry(*child).or_default();
+                if !parents.contains(&(no, wait.id)) {
+                    parents.push((no, wait.id));
+                }
+            }
+            Source::Approval(id) => {
+                self.asked.insert(id.clone(), (no, wait.id));
+            }
+            _ => {}
+        }
+    }
+
+    fn unhook(&mut self, no: InstanceNo, wait: &Wait) {
+        use crate::wait::Source;
+        if let Some(until) = wait.until {
+            self.timers.cancel(until, wait.id);
+        }
+        match &wait.source {
+            Source::Child(child) => {
+                if let Some(parents) = self.parents.get_mut(child) {
+                    parents.retain(|it| *it != (no, wait.id));
+                    if parents.is_empty() {
+                        self.parents.remove(child);
+                    }
+                }
+            }
+            Source::Approval(id) => {
+                self.asked.remove(id);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Where an instance is placed: at once on a slot, in the queue, or in the queue later.
+//!
+//! C2 and C4 meet here: a slot goes to a newcomer only if nobody who could use it is queued.
+
+use super::{After, Core, Due, Live};
+use crate::gatekeeper::Demand;
+use crate::ids::{InstanceNo, Key, Micros};
+use crate::lifecycle::{Event, Status};
+use crate::limits::BATCH_OPS;
+use crate::queue::{Class, Entry, Rank};
+
+impl Core {
+    /// Whether a newcomer of this workflow may take a slot without overtaking anybody.
+    fn is_open(&self, workflow: u32) -> bool {
+        self.gate.free(workflow) > 0
+            && self.queues.is_idle(workflow)
+            && (self.queues.is_empty() || self.queues.workflows().all(|it| self.gate.free(it) == 0))
+    }
+
+    /// Places a new instance and returns its first state.
+    pub(super) fn place(
+        &mut self,
+        no: InstanceNo,
+        key: Key,
+        workflow: u32,
+        priority: i8,
+        start_at: Option<Micros>,
+    ) -> Status {
+        let later = start_at.filter(|at| *at > self.now);
+        let rank = Rank::new(priority, Class::New);
+        let entry = Entry::new(no, key);
+        let status = if later.is_none() && self.is_open(workflow) {
+            assert!(self.gate.take(workflow), "a slot is free");
+            let mut live = Live::new(key, no, workflow, priority);
+            live.status = Status::Running;
+            (live.marked, live.slot, live.resident) = (true, true, true);
+            self.live.insert(no, live);
+            Status::Running
+        } else {
+            self.admission.joined(workflow);
+            match later {
+                Some(at) => self.timers.set(at, no, Due::StartAt(workflow, rank, entry)),
+                None => self.queues.push(workflow, rank, entry),
+            }
+            Status::Queued
+        };
+        self.registry.announce(key, no, status);
+        self.batch.shown.push(key);
+        status
+    }
+
+    /// Takes back what `place` did: the store says that the id is taken.
+    pub(super) fn displace(
+        &mut self,
+        no: InstanceNo,
+        key: Key,
+        workflow: u32,
+        priority: i8,
+        start_at: Option<Micros>,
+    ) {
+        self.registry.forget(key);
+        match self.live.remove(&no) {
+            Some(live) if live.slot => self.gate.give_back(workflow),
+            _ => {
+                let (rank, entry) = (Rank::new(priority, Class::New), Entry::new(no, key));
+                let timer = start_at.and_then(|at| self.timers.cancel(at, no));
+                let queued = timer.is_some() || self.queues.remove(workflow, rank, entry);
+                assert!(queued, "C5: it was placed somewhere");
+                self.admission.left(workflow);
+            }
+        }
+        self.room_made = true;
+    }
+
+    /// Gives a queued instance the slot that was taken for it.
+    fn start(&mut self, workflow: u32, rank: Rank, entry: Entry) {
+        self.admission.left(workflow);
+        self.room_made = true;
+        let no = entry.no;
+        let batch = self.batch.number;
+        let live = self
+            .live
+            .entry(no)
+            .or_insert_with(|| Live::new(entry.key(), no, workflow, rank.priority()));
+        (live.priority, live.class) = (rank.priority(), rank.class);
+        live.slot = true;
+        live.told = batch;
+        let resident = std::mem::replace(&mut live.resident, true);
+        let interrupted = std::mem::take(&mut live.interrupted);
+        if interrupted {
+            live.recoveries += 1;
+        }
+        // The table is the judge: only a queued instance starts (C5).
+        assert!(self.shift(no, Event::Start), "C5: only queued ones start");
+        self.persist(no, None, None);
+        self.batch.after.push(if resident {
+            After::Wake(no)
+        } else {
+            After::Load { no, interrupted }
+        });
+    }
+
+    /// A wait of a waiting instance was settled: it gets a slot at once or joins the queue.
+    pub(super) fn wake(&mut self, no: InstanceNo) {
+        let live = self.live_mut(no);
+        if live.status != Status::Waiting {
+            return;
+        }
+        let workflow = live.workflow;
+        let resident = self.residents.claim(no);
+        let at_once = self.is_open(workflow);
+        self.live_mut(no).resident = resident;
+        assert!(self.shift(no, Event::Wake), "a waiting one can be woken");
+        if at_once {
+            let live = self.live_mut(no);
+            let (rank, entry) = (live.rank(), Entry::new(no, live.key));
+            assert!(self.queues.remove(workflow, rank, entry), "just queued");
+            assert!(self.gate.take(workflow), "a slot is free");
+            self.start(workflow, rank, entry);
+        } else {
+            self.persist(no, None, None);
+        }
+    }
+
+    /// A `start_at` has come.
+    pub(super) fn ripen(&mut self, workflow: u32, rank: Rank, entry: Entry) {
+        self.queues.push(workflow, rank, entry);
+    }
+
+    /// Hands out free slots: one cycle of demand and grant.
+    pub(super) fn dispatch(&mut self) {
+        if self.queues.is_empty() || self.gate.leased() == self.gate.slots() {
+            return;
+        }
+        let mut demands = Vec::new();
+        for workflow in self.queues.workflows() {
+            if self.gate.free(workflow) == 0 {
+                continue;
+            }
+            for (shard, wanted, (rank, entry)) in self.queues.heads(workflow) {
+                demands.push(Demand {
+                    shard,
+                    workflow,
+                    wanted: u32::try_from(wanted).unwrap_or(u32::MAX),
+                    head: (rank, entry.no),
+                });
+            }
+        }
+        for grant in self.gate.grant(&demands, BATCH_OPS as u32) {
+            for _ in 0..grant.slots {
+                let popped = self.queues.pop(grant.workflow, grant.shard);
+                let (rank, entry) = popped.expect("granted no more than demanded");
+                self.start(grant.workflow, rank, entry);
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! How an engine comes back: every instance that is not final, exactly where it was.
+//!
+//! What was running when the engine stopped is first in line again, and counts as interrupted if
+//! its mark was still set (R3); what was queued keeps its order; what waits is armed again. An
+//! instance whose code is missing is blocked until the code is there (L12). The changes this
+//! makes are the first batch of the new engine. It does not start anything: the next cycle does.
+
+use rustc_hash::FxHashSet;
+
+use super::{Core, Facts, Live};
+use crate::ids::{InstanceNo, Key};
+use crate::lifecycle::Status;
+use crate::queue::{Class, Entry, Rank};
+use crate::store::{Error, Recovery, Row};
+use crate::wait::{Event, Source, Wait};
+
+/// Why an instance is blocked when no code is registered for it.
+pub const MISSING_CODE: &str = "missing_code";
+
+struct Loading<'a> {
+    core: &'a mut Core,
+    known: FxHashSet<(Box<str>, Box<str>)>,
+    /// Instances that have waits or events: looked at again when all is read.
+    involved: Vec<InstanceNo>,
+    /// Events for instances that never ran and so are mere queue entries.
+    early: Vec<(InstanceNo, Event)>,
+}
+
+impl Core {
+    /// Loads everything that is not final. The first batch is then open: finish and commit it.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn recover(&mut self, facts: &mut Facts) -> Result<(), Error> {
+        let known = self.config.workflows.iter().cloned().collect();
+        let mut loading = Loading {
+            core: self,
+            known,
+            involved: Vec::new(),
+            early: Vec::new(),
+        };
+        facts.store.recover(&mut loading)?;
+        let (mut involved, early) = (loading.involved, loading.early);
+        for (no, event) in early {
+            self.keep_early(no, event, facts)?;
+        }
+        involved.extend(
+            self.live
+                .iter()
+                .filter(|(_, it)| it.status == Status::Waiting)
+                .map(|(no, _)| *no),
+        );
+        involved.sort_unstable();
+        involved.dedup();
+        for no in involved {
+            if self.live.get(&no).is_none_or(|it| it.is_inert()) {
+                continue;
+            }
+            self.rearm(no, facts)?;
+            // Nothing would ever wake it: replay finds out what it is about.
+            let live = self.live_mut(no);
+            if live.status == Status::Waiting && live.mailbox.waits().is_empty() {
+                self.wake(no);
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_early(&mut self, no: InstanceNo, event: Event, facts: &mut Facts) -> Result<(), Error> {
+        if !self.live.contains_key(&no) {
+            let Some(row) = facts
+                .reader
+                .instance(no)?
+                .filter(|it| !it.status.is_final())
+            else {
+                return Ok(());
+            };
+            let key = Key::new(&row.namespace, &row.workflow, &row.id);
+            let workflow = self.workflow(&row.namespace, &row.workflow);
+            let live = Live::new(key, no, workflow, row.priority);
+            self.live.insert(no, live);
+        }
+        self.live_mut(no).mailbox.keep(event);
+        Ok(())
+    }
+
+    fn line_up(&mut self, no: InstanceNo, key: Key, workflow: u32, rank: Rank, row: &Row) {
+        let entry = Entry::new(no, key);
+        self.admission.joined(workflow);
+        match row
+            .start_at
+            .filter(|at| *at > self.now && rank.class == Class::New)
+        {
+            Some(at) => {
+                let due = super::Due::StartAt(workflow, rank, entry);
+                self.timers.set(at, no, due);
+            }
+            None => self.queues.push(workflow, rank, entry),
+        }
+    }
+
+    fn restore(&mut self, row: &Row, has_code: bool) {
+        let key = Key::new(&row.namespace, &row.workflow, &row.id);
+        let workflow = self.workflow(&row.namespace, &row.workflow);
+        let was_missing = row.reason.as_deref() == Some(MISSING_CODE);
+        let returns = row.status == Status::Blocked && was_missing && has_code;
+        let class = match row.status {
+            Status::Running | Status::WaitingForPause => Class::Resumed,
+            Status::Queued if row.started_at.is_none() => Class::New,
+            _ => Class::Woken,
+        };
+        let rank = Rank::new(row.priority, class);
+        let missing = !has_code && row.status != Status::Blocked && row.status != Status::Paused;
+        if class == Class::New && row.incarnation == row.no && !missing {
+            self.registry.restore(key, row.no, Status::Queued);
+            self.line_up(row.no, key, workflow, rank, row);
+            return;
+        }
+        let mut live = Live::new(key, row.incarnation, workflow, row.priority);
+        live.class = class;
+        live.recoveries = row.recoveries;
+        live.interrupted = row.marked;
+        live.status = match row.status {
+            _ if missing => Status::Blocked,
+            Status::Running | Status::WaitingForPause => Status::Queued,
+            _ if returns => Status::Queued,
+            status => status,
+        };
+        // The mark survives in the store until a body runs again: so does the interruption.
+        live.marked = row.marked;
+        let status = live.status;
+        self.waiting += u64::from(status == Status::Waiting);
+        self.registry.restore(key, row.no, status);
+        self.live.insert(row.no, live);
+        if status == Status::Queued {
+            self.line_up(row.no, key, workflow, rank, row);
+        }
+        if missing {
+            self.persist(row.no, Some(MISSING_CODE.into()), None);
+        } else if returns {
+            self.persist(row.no, None, None);
+        }
+    }
+}
+
+impl Loading<'_> {
+    /// Returns the live state of a known instance.
+    fn live(&mut self, no: InstanceNo) -> Option<&mut Live> {
+        self.involved.push(no);
+        self.core.live.get_mut(&no).map(AsMut::as_mut)
+    }
+}
+
+impl Recovery for Loading<'_> {
+    fn instance(&mut self, row: Row) {
+        let code = (row.workflow.clone(), row.version.clone());
+        let has_code = self.known.contains(&code);
+        self.core.restore(&row, has_code);
+    }
+
+    fn wait(&mut self, no: InstanceNo, wait: Wait) {
+        if let Some(live) = self.live(no) {
+            let inert = live.is_inert();
+            live.mailbox.open(wait.clone());
+            // An inert one is told of decisions when it goes on; its approval can be found.
+            if !inert || matches!(wait.source, Source::Approval(_)) {
+                self.core.hook(no, &wait);
+            }
+        }
+    }
+
+    fn event(&mut self, no: InstanceNo, event: Event) {
+        match self.live(no) {
+            Some(live) => live.mailbox.keep(event),
+            None => self.early.push((no, event)),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! How a wait ends: its outcome becomes a record, and whoever waited is woken.
+//!
+//! E3: deadline and arrival are decided here, one after the other, and the first closes the wait.
+
+use super::{After, Core, Due, Facts};
+use crate::history::{Operation, Record, Verdict};
+use crate::ids::{InstanceNo, Micros, WaitId};
+use crate::limits::BATCH_TIMERS;
+use crate::note::Settled;
+use crate::store::{Error, Op};
+use crate::wait::{ApprovalStatus, Event, Source, Wait};
+
+/// What a wait resolved to.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub verdict: Option<Verdict>,
+    pub kind: Option<Box<str>>,
+    pub payload: Option<Box<[u8]>>,
+    pub event: Option<u64>,
+}
+
+impl Outcome {
+    pub(super) fn new(verdict: Verdict) -> Self {
+        Self {
+            verdict: Some(verdict),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn failed(kind: &str) -> Self {
+        Self {
+            kind: Some(kind.into()),
+            ..Self::new(Verdict::Failed)
+        }
+    }
+
+    pub(super) fn of(event: Event) -> Self {
+        Self {
+            verdict: Some(Verdict::Done),
+            kind: Some(event.kind),
+            payload: event.payload,
+            event: Some(event.id),
+        }
+    }
+}
+
+/// How many taken events are remembered for a withdrawal.
+const TAKEN: usize = 64;
+
+impl Core {
+    /// Opens a wait, or settles it at once with an event that was kept or a deadline that is over.
+    pub(super) fn open(&mut self, no: InstanceNo, wait: Wait) {
+        let event = self.live_mut(no).mailbox.take(&wait.source);
+        if let Some(event) = event {
+            self.push(Op::Take(no, event.id));
+            self.remember(no, wait.id, &event);
+            self.record_outcome(no, wait, Outcome::of(event));
+        } else if matches!(wait.source, Source::Timer)
+            && wait.until.is_some_and(|at| at <= self.now)
+        {
+            self.record_outcome(no, wait, Outcome::new(Verdict::Done));
+        } else {
+            self.keep_open(no, wait);
+        }
+    }
+
+    pub(super) fn keep_open(&mut self, no: InstanceNo, wait: Wait) {
+        let incarnation = self.live_mut(no).incarnation;
+        self.push(Op::Open(no, incarnation, wait.clone()));
+        self.hook(no, &wait);
+        self.live_mut(no).mailbox.open(wait);
+    }
+
+    /// Settles an open wait; one that is closed already stays as it is.
+    pub(super) fn settle(&mut self, no: InstanceNo, id: WaitId, outcome: Outcome) {
+        let Some(live) = self.live.get_mut(&no) else {
+            return;
+        };
+        assert!(!live.is_inert(), "nothing settles while it is inert");
+        let Some(wait) = live.mailbox.close(id) else {
+            return;
+        };
+        self.unhook(no, &wait);
+        self.push(Op::Close(no, id));
+        if matches!(wait.source, Source::Retry) {
+            self.wake(no);
+            let now = self.now;
+            self.tell(no, None, id, &Outcome::new(Verdict::Done), now);
+        } else {
+            self.record_outcome(no, wait, outcome);
+        }
+    }
+
+    /// Appends the outcome of a wait that is not open any more.
+    pub(super) fn record_outcome(&mut self, no: InstanceNo, wait: Wait, outcome: Outcome) {
+        let id = wait.id;
+        let op = self.append(no, wait.operation, wait.opened_at, &outcome);
+        self.wake(no);
+        self.tell(no, Some(op), id, &outcome, self.now);
+    }
+
+    /// Appends the record of an operation that has no attempts.
+    pub(super) fn append(
+        &mut self,
+        no: InstanceNo,
+        operation: Operation,
+        started_at: Micros,
+        outcome: &Outcome,
+    ) -> u32 {
+        let record = self.outcome_record(operation, started_at, outcome);
+        let incarnation = self.live_mut(no).incarnation;
+        self.batch.bytes += record.payload.as_ref().map_or(0, |it| it.len());
+        self.push(Op::Append(no, incarnation, record))
+    }
+
+    pub(super) fn outcome_record(
+        &self,
+        operation: Operation,
+        started_at: Micros,
+        outcome: &Outcome,
+    ) -> Record {
+        Record {
+            operation,
+            attempt: 0,
+            verdict: outcome.verdict.expect("an outcome has a verdict"),
+            started_at,
+            at: self.now,
+            retry_at: None,
+            event: outcome.event,
+            event_type: outcome.kind.clone(),
+            payload: outcome.payload.clone(),
+        }
+    }
+
+    pub(super) fn tell(
+        &mut self,
+        no: InstanceNo,
+        op: Option<u32>,
+        number: u64,
+        outcome: &Outcome,
+        at: Micros,
+    ) {
+        let batch = self.batch.number;
+        self.live_mut(no).told = batch;
+        let settled = Box::new(Settled {
+            no,
+            number,
+            seq: 0,
+            verdict: outcome.verdict.expect("an outcome has a verdict"),
+            kind: outcome.kind.clone(),
+            payload: outcome.payload.clone(),
+            at,
+        });
+        self.batch.after.push(After::Settled { op, settled });
+    }
+
+    fn remember(&mut self, no: InstanceNo, id: WaitId, event: &Event) {
+        let taken = &mut self.live_mut(no).taken;
+        if taken.len() == TAKEN {
+            taken.remove(0);
+        }
+        taken.push((id, event.clone()));
+    }
+
+    /// An event arrives whose sender is sure to be first: it is taken by a wait, or kept.
+    pub(super) fn arrive(&mut self, no: InstanceNo, event: Event) {
+        let live = self.live_mut(no);
+        let taker = live.mailbox.taker(&event.kind).filter(|_| !live.is_inert());
+        if let Some(id) = taker {
+            self.remember(no, id, &event);
+            self.settle(no, id, Outcome::of(event));
+        } else {
+            self.batch.bytes += event.payload.as_ref().map_or(0, |it| it.len());
+            self.push(Op::Buffer(no, event.clone(), None));
+            self.live_mut(no).mailbox.keep(event);
+        }
+    }
+
+    /// Gives kept events to the waits they fit.
+    pub(super) fn fit(&mut self, no: InstanceNo) {
+        loop {
+            let Some(live) = self.live.get_mut(&no).filter(|it| !it.is_inert()) else {
+                return;
+            };
+            let Some((id, _)) = live.mailbox.fit() else {
+                return;
+            };
+            let source = live.mailbox.wait(id).map(|it| it.source.clone());
+            let source = source.expect("fit names an open wait");
+            let event = live.mailbox.take(&source).expect("fit names a kept event");
+            self.push(Op::Take(no, event.id));
+            self.remember(no, id, &event);
+            self.settle(no, id, Outcome::of(event));
+        }
+    }
+
+    /// Lets what is due happen, in due order, at a bounded rate (T1).
+    pub(super) fn fire_due(&mut self, facts: &mut Facts) -> Result<(), Error> {
+        for _ in 0..BATCH_TIMERS {
+            let Some((number, due)) = self.timers.take_due(self.now) else {
+                break;
+            };
+            match due {
+                Due::StartAt(workflow, rank, entry) => self.ripen(workflow, rank, entry),
+                Due::Wait(no) => self.run_out(no, number, facts)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn run_out(&mut self, no: InstanceNo, id: WaitId, facts: &mut Facts) -> Result<(), Error> {
+        let live = self.live.get(&no).filter(|it| !it.is_inert());
+        let Some(wait) = live.and_then(|it| it.mailbox.wait(id)) else {
+            return Ok(());
+        };
+        let verdict = match &wait.source {
+            Source::Timer | Source::Retry => Verdict::Done,
+            Source::Event(_) | Source::Child(_) => Verdict::TimedOut,
+            Source::Approval(approval) => {
+                let approval = approval.clone();
+                self.close_approval(&approval, ApprovalStatus::TimedOut, facts)?;
+                Verdict::TimedOut
+            }
+        };
+        self.settle(no, id, Outcome::new(verdict));
+        Ok(())
+    }
+}

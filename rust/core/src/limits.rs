@@ -1,0 +1,20 @@
+//! Limits of the core, each with its reason. Limits of users (names, values, counts) are checked where they enter.
+
+/// Operations in one commit: enough to share one sync among hundreds of callers, few enough to keep the commit short.
+pub const BATCH_OPS: usize = 512;
+/// Bytes of payload in one commit, for the same reason.
+pub const BATCH_BYTES: usize = 1 << 20;
+/// Overdue timers that may ride in one commit (T1: a bounded rate).
+pub const BATCH_TIMERS: usize = 512;
+/// Submissions that may wait for the writer; beyond that callers wait.
+pub const INBOX: usize = 1 << 16;
+/// Events kept for one instance until something waits for them (Q1).
+pub const EVENTS: usize = 1_000;
+/// Numbers reserved in the store at a time.
+pub const NUMBERS: u64 = 1 << 20;
+/// The first ticket: far beyond every number of the store, so that the two never meet.
+pub const FIRST_TICKET: u64 = 1 << 62;
+/// Estimate, in microseconds, told to callers whom a full queue refused.
+pub const QUEUE_RETRY: i64 = 1_000_000;
+/// Longest sleep of the writer, in microseconds: a jump of the wall clock is seen after this (T2).
+pub const NAP: i64 = 5_000_000;

@@ -1,0 +1,201 @@
+//! What the core tells Python, and what it is asked: plain data, in the words of the border.
+//!
+//! A note about a change exists only after the commit that holds the change (D1).
+
+use crate::history::{Stored, Verdict};
+use crate::ids::{Incarnation, InstanceNo, Micros, Seq};
+use crate::lifecycle::Status;
+use crate::store::{Payloads, Row};
+use crate::wait::{Approval, Wait};
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Note {
+    /// These records are durable.
+    Done {
+        /// When they were recorded.
+        at: Micros,
+        /// Their tickets.
+        tickets: Vec<u64>,
+    },
+    /// An answer; `code` is empty on success.
+    Reply {
+        /// What it answers.
+        ticket: u64,
+        /// Error code.
+        code: &'static str,
+        /// Value, or data for the error's message.
+        data: Data,
+    },
+    /// Run this body from the top.
+    Start(Box<Start>),
+    /// A resident instance has a slot again.
+    Wake {
+        /// Which instance.
+        no: InstanceNo,
+        /// Which life of it.
+        incarnation: Incarnation,
+    },
+    /// A wait or a ticket has its outcome.
+    Settled(Box<Settled>),
+    /// A timer that is not durable is due.
+    Timer {
+        /// Its ticket.
+        ticket: u64,
+    },
+    /// A watched instance changed state.
+    Changed {
+        /// Which instance.
+        no: InstanceNo,
+        /// Its state now.
+        status: Status,
+        /// Why it is blocked.
+        reason: Option<Box<str>>,
+        /// Output or error.
+        payload: Option<Box<[u8]>>,
+    },
+    /// This incarnation may not go on.
+    Unwind {
+        /// Which instance.
+        no: InstanceNo,
+        /// Which life of it.
+        incarnation: Incarnation,
+    },
+    /// A record came too late and changed nothing (D6).
+    Fenced {
+        /// Its ticket.
+        ticket: u64,
+    },
+    /// On a virtual clock: nothing is under way.
+    Idle,
+    /// The engine is poisoned.
+    Failed {
+        /// "failed", "corrupt" or "internal".
+        kind: &'static str,
+        /// For the user.
+        message: String,
+    },
+}
+
+/// Everything needed to run a body.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Start {
+    /// Number of the instance.
+    pub no: InstanceNo,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Its workflow.
+    pub workflow: Box<str>,
+    /// Version of the workflow.
+    pub version: Box<str>,
+    /// Its id.
+    pub id: Box<str>,
+    /// What it starts with.
+    pub params: Option<Box<[u8]>>,
+    /// Its attributes.
+    pub attributes: Option<Box<[u8]>>,
+    /// When it was created.
+    pub created_at: Micros,
+    /// Who created it.
+    pub parent: Option<InstanceNo>,
+    /// Whether the engine stopped uncleanly while this body could run (R3).
+    pub interrupted: bool,
+    /// Its history.
+    pub records: Vec<Stored>,
+    /// What it still waits for.
+    pub waits: Vec<Wait>,
+}
+
+/// The outcome of a wait or ticket.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settled {
+    /// Whose.
+    pub no: InstanceNo,
+    /// Number of the wait or ticket.
+    pub number: u64,
+    /// Place of the record in the journal; 0 for retry delays, which leave none.
+    pub seq: Seq,
+    /// What came out.
+    pub verdict: Verdict,
+    /// Type of the event, or a word that says why it failed.
+    pub kind: Option<Box<str>>,
+    /// Value or error.
+    pub payload: Option<Box<[u8]>>,
+    /// When.
+    pub at: Micros,
+}
+
+/// One item of the answer to a batch of creations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    /// Empty if it was created (or may count as such).
+    pub code: &'static str,
+    /// The instance with that id.
+    pub no: InstanceNo,
+    /// Its id.
+    pub id: Box<str>,
+    /// Its state.
+    pub status: Status,
+}
+
+/// What a reply carries.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Data {
+    /// Nothing.
+    Nothing,
+    /// Yes or no.
+    Bool(bool),
+    /// An instance that was created or found.
+    Created {
+        /// Its number.
+        no: InstanceNo,
+        /// Its id.
+        id: Box<str>,
+        /// Whether it is new.
+        created: bool,
+        /// Its state.
+        status: Status,
+    },
+    /// One answer per item.
+    Items(Vec<Item>),
+    /// Number and state of the instance that has the id.
+    Exists(InstanceNo, Status),
+    /// The state that forbids it.
+    State(Status),
+    /// A limit's name and when to try again.
+    Overloaded(&'static str, Micros),
+    /// A limit's name and its value.
+    Limit(&'static str, u64),
+    /// A message.
+    Text(String),
+    /// One instance, if there is one.
+    Row(Option<Box<(Row, Payloads)>>),
+    /// Several.
+    Rows(Vec<(Row, Payloads)>),
+    /// How many are in each state.
+    Counts(Vec<(Status, u64)>),
+    /// History and open waits.
+    History(Vec<Stored>, Vec<Wait>),
+    /// Approvals with the instances that ask.
+    Approvals(Vec<(Row, Approval)>),
+}
+
+impl Note {
+    /// Returns a successful reply.
+    #[must_use]
+    pub fn reply(ticket: u64, data: Data) -> Self {
+        Self::Reply {
+            ticket,
+            code: "",
+            data,
+        }
+    }
+
+    /// Returns a reply that says no.
+    #[must_use]
+    pub fn refuse(ticket: u64, code: &'static str, data: Data) -> Self {
+        Self::Reply { ticket, code, data }
+    }
+}

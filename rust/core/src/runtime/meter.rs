@@ -1,0 +1,66 @@
+//! Figures about the engine, cheap to keep and read from any thread.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::store::Op;
+
+/// How many commits the latency figures look back.
+const WINDOW: usize = 1024;
+
+/// The engine's counters.
+#[derive(Debug, Default)]
+pub struct Meter {
+    counts: [AtomicU64; 4],
+    commits: AtomicU64,
+    operations: AtomicU64,
+    records: AtomicU64,
+    batch_max: AtomicU64,
+    latencies: Mutex<(Vec<u32>, usize)>,
+}
+
+impl Meter {
+    pub(super) fn committed(&self, ops: &[Op], took: Duration) {
+        let records = ops.iter().filter(|op| matches!(op, Op::Append(..)));
+        self.records.fetch_add(records.count() as u64, Relaxed);
+        self.commits.fetch_add(1, Relaxed);
+        self.operations.fetch_add(ops.len() as u64, Relaxed);
+        self.batch_max.fetch_max(ops.len() as u64, Relaxed);
+        let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        let mut ring = self.latencies.lock();
+        let at = ring.1 % WINDOW;
+        ring.1 += 1;
+        if ring.0.len() < WINDOW {
+            ring.0.push(micros);
+        } else {
+            ring.0[at] = micros;
+        }
+    }
+
+    pub(super) fn counted(&self, counts: [u64; 4]) {
+        for (to, from) in self.counts.iter().zip(counts) {
+            to.store(from, Relaxed);
+        }
+    }
+
+    pub(super) fn figures(&self) -> Vec<(&'static str, u64)> {
+        let mut sorted = self.latencies.lock().0.clone();
+        sorted.sort_unstable();
+        let at = |share: usize| sorted.get(sorted.len() * share / 100).copied();
+        let [slots, leased, queued, waiting] = &self.counts;
+        vec![
+            ("slots", slots.load(Relaxed)),
+            ("leased", leased.load(Relaxed)),
+            ("queued", queued.load(Relaxed)),
+            ("waiting", waiting.load(Relaxed)),
+            ("commits", self.commits.load(Relaxed)),
+            ("records", self.records.load(Relaxed)),
+            ("operations", self.operations.load(Relaxed)),
+            ("batch_max", self.batch_max.load(Relaxed)),
+            ("commit_p50_us", at(50).unwrap_or(0).into()),
+            ("commit_p99_us", at(99).unwrap_or(0).into()),
+        ]
+    }
+}

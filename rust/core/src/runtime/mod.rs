@@ -1,0 +1,409 @@
+//! The engine with its threads: what drives the core and does its I/O.
+//!
+//! Locking: every lock below is a leaf or taken in the order residents → outbox; none is held
+//! while deciding, committing or reading. The caller's thread takes only the inbox, one registry
+//! shard, the residents (`park`), the alarms and the outbox, each for a few instructions. A panic
+//! in a thread poisons the engine and is told as a note; it never crosses into the caller.
+
+mod alarms;
+mod inbox;
+mod loader;
+mod meter;
+mod outbox;
+mod writer;
+
+use std::collections::VecDeque;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+
+pub use inbox::Refused;
+pub use loader::Question;
+
+use crate::clock::Clock;
+use crate::engine::{Config, Core, Facts};
+use crate::error::{Error, Kind};
+use crate::ids::{Incarnation, InstanceNo, Key, Micros, WaitId};
+use crate::lifecycle::Status;
+use crate::limits::FIRST_TICKET;
+use crate::note::Note;
+use crate::registry::Registry;
+use crate::residents::Residents;
+use crate::sequence::Sequence;
+use crate::store::memory::MemoryStore;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{self, Store};
+use crate::submission::Submission;
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        let kind = match &error {
+            store::Error::Locked(_) => Kind::Locked,
+            store::Error::Version(_) => Kind::Version,
+            store::Error::Corrupt(_) => Kind::Corrupt,
+            store::Error::Failed(_) => Kind::Failed,
+            store::Error::Invalid(_) => Kind::Invalid,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// What the threads and the caller share.
+#[derive(Debug)]
+struct Shared {
+    inbox: inbox::Inbox,
+    outbox: outbox::Outbox,
+    tasks: loader::Tasks,
+    alarms: alarms::Alarms,
+    registry: Arc<Registry>,
+    residents: Arc<Residents>,
+    sequence: Arc<Sequence>,
+    clock: Arc<Clock>,
+    tickets: AtomicU64,
+    next_timer: AtomicI64,
+    meter: meter::Meter,
+    failure: Mutex<Option<Error>>,
+}
+
+impl Shared {
+    fn say_idle(&self) {
+        if self.clock.is_virtual() {
+            self.outbox.put(vec![Note::Idle], None);
+        }
+    }
+
+    fn set_next_timer(&self, at: Option<Micros>) {
+        self.next_timer
+            .store(at.unwrap_or(i64::MAX), Ordering::Release);
+    }
+
+    /// Nothing will be acknowledged any more; said once.
+    fn poison(&self, error: &Error) {
+        let mut failure = self.failure.lock();
+        if failure.is_some() || self.inbox.phase() == inbox::Phase::Dead {
+            return;
+        }
+        *failure = Some(error.clone());
+        self.inbox.enter(inbox::Phase::Dead);
+        self.tasks.end();
+        let kind = match error.kind {
+            Kind::Corrupt => "corrupt",
+            Kind::Internal => "internal",
+            _ => "failed",
+        };
+        let message = error.message.clone();
+        self.outbox.put(vec![Note::Failed { kind, message }], None);
+    }
+
+    fn submit_patiently(&self, mut submission: Submission) -> bool {
+        loop {
+            match self.inbox.submit(submission) {
+                Ok(()) => return true,
+                Err(Refused::Closed) => return false,
+                Err(Refused::Full(again)) => {
+                    submission = again;
+                    self.inbox.wait_for_room();
+                }
+            }
+        }
+    }
+}
+
+/// Runs a thread's work; a panic poisons the engine instead of vanishing with the thread.
+fn guarded(shared: &Shared, work: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("a panic without a message");
+        let message = format!("a bug in the core, please report it: {text}");
+        shared.poison(&Error::new(Kind::Internal, message));
+    }
+}
+
+/// Where the records are.
+#[derive(Debug, Clone)]
+enum Origin {
+    Memory(MemoryStore),
+    File(Box<str>),
+}
+
+/// A running engine.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    config: Config,
+    owner: Box<str>,
+    origin: Origin,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Engine {
+    /// Opens the store (a path, or `:memory:`), recovers and starts the threads.
+    ///
+    /// # Errors
+    /// If the store cannot be opened or read, or a setting makes no sense; nothing was changed then.
+    pub fn open(
+        store: &str,
+        owner: &str,
+        config: Config,
+        virtual_time: Option<Micros>,
+    ) -> Result<Self, Error> {
+        if !(1..=4096).contains(&config.shards) {
+            return Err(Error::new(Kind::Invalid, "shards must be 1 to 4,096"));
+        }
+        let origin = if store == ":memory:" {
+            Origin::Memory(MemoryStore::default())
+        } else {
+            Origin::File(store.into())
+        };
+        Self::start(origin, owner, config, Arc::new(Clock::new(virtual_time)))
+    }
+
+    /// After `crash`: a new engine on the same records, with the same settings and clock.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn reopen(&self) -> Result<Self, Error> {
+        let clock = Arc::clone(&self.shared.clock);
+        Self::start(self.origin.clone(), &self.owner, self.config.clone(), clock)
+    }
+
+    fn start(
+        origin: Origin,
+        owner: &str,
+        config: Config,
+        clock: Arc<Clock>,
+    ) -> Result<Self, Error> {
+        let mut store: Box<dyn Store> = match &origin {
+            Origin::Memory(memory) => Box::new(memory.reopen()),
+            Origin::File(path) => Box::new(SqliteStore::open(Path::new(&**path), owner)?),
+        };
+        let ceiling = store.meta("sequence")?;
+        let ceiling = ceiling
+            .and_then(|it| <[u8; 8]>::try_from(&*it).ok())
+            .map_or(0, u64::from_le_bytes);
+        let registry = Arc::new(Registry::new(config.shards));
+        let residents = Arc::new(Residents::default());
+        let sequence = Arc::new(Sequence::new(ceiling));
+        let reader = store.reader()?;
+        let loader_reader = store.reader()?;
+        let mut facts = Facts { store, reader };
+        let mut core = Core::new(
+            config.clone(),
+            Arc::clone(&registry),
+            Arc::clone(&residents),
+            Arc::clone(&sequence),
+        );
+        core.begin(clock.now());
+        core.recover(&mut facts)?;
+        core.finish_batch(&mut facts)?;
+        let outbox = outbox::Outbox::new()
+            .map_err(|error| Error::new(Kind::Failed, format!("no socket: {error}")))?;
+        let shared = Arc::new(Shared {
+            inbox: inbox::Inbox::new(),
+            outbox,
+            tasks: loader::Tasks::default(),
+            alarms: alarms::Alarms::default(),
+            registry,
+            residents,
+            sequence,
+            clock,
+            tickets: AtomicU64::new(FIRST_TICKET),
+            next_timer: AtomicI64::new(i64::MAX),
+            meter: meter::Meter::default(),
+            failure: Mutex::new(None),
+        });
+        let mut writer = writer::Writer {
+            core,
+            facts,
+            pending: VecDeque::new(),
+        };
+        writer.commit(&shared)?;
+        let engine = Self {
+            shared: Arc::clone(&shared),
+            config,
+            owner: owner.into(),
+            origin,
+            threads: Mutex::new(Vec::new()),
+        };
+        let for_loader = Arc::clone(&shared);
+        engine.spawn("stepwell-loader", move || {
+            loader::run(&for_loader, loader_reader);
+        })?;
+        engine.spawn("stepwell-writer", move || writer::run(&shared, writer))?;
+        Ok(engine)
+    }
+
+    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+        let thread = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(work)
+            .map_err(|error| Error::new(Kind::Failed, format!("no thread: {error}")))?;
+        self.threads.lock().push(thread);
+        Ok(())
+    }
+
+    fn join(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            // A panic was caught inside and told as a note.
+            let _ = thread.join();
+        }
+    }
+
+    /// Stops as a killed process would: what was not acknowledged is dropped.
+    pub fn crash(&self) {
+        self.shared.outbox.seal();
+        self.shared.inbox.enter(inbox::Phase::Dead);
+        self.shared.tasks.end();
+        self.join();
+    }
+
+    /// Commits what was submitted, clears the running marks, closes the store.
+    ///
+    /// # Errors
+    /// If the engine was poisoned before or closing failed.
+    pub fn close(&self) -> Result<(), Error> {
+        // The loader first: its reader must be gone when the store closes.
+        self.shared.tasks.end();
+        let mut threads = std::mem::take(&mut *self.threads.lock()).into_iter();
+        if let Some(loader) = threads.next() {
+            let _ = loader.join();
+        }
+        if self.shared.inbox.phase() == inbox::Phase::Open {
+            self.shared.inbox.enter(inbox::Phase::Closing);
+        }
+        for writer in threads {
+            let _ = writer.join();
+        }
+        self.shared.failure.lock().clone().map_or(Ok(()), Err)
+    }
+
+    /// Draws a number for a wait.
+    #[must_use]
+    pub fn draw_wait(&self) -> WaitId {
+        self.shared.sequence.draw()
+    }
+
+    /// Draws a ticket.
+    #[must_use]
+    pub fn draw_ticket(&self) -> u64 {
+        self.shared.tickets.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Submits without waiting.
+    ///
+    /// # Errors
+    /// If there is no room now, or the engine is closed.
+    pub fn submit(&self, submission: Submission) -> Result<(), Refused> {
+        self.shared.inbox.submit(submission)
+    }
+
+    /// Waits until there is room in the inbox.
+    pub fn wait_for_room(&self) {
+        self.shared.inbox.wait_for_room();
+    }
+
+    /// Asks the loader; the answer is a reply to the ticket.
+    #[must_use]
+    pub fn ask(&self, question: Question) -> u64 {
+        let ticket = self.draw_ticket();
+        self.shared.inbox.job_begun();
+        let task = loader::Task::Ask(ticket, question);
+        self.shared.tasks.push([task]);
+        ticket
+    }
+
+    /// Takes all notes.
+    #[must_use]
+    pub fn poll(&self) -> Vec<Note> {
+        self.shared.outbox.take()
+    }
+
+    /// Returns the descriptor that becomes readable when there are notes.
+    #[must_use]
+    pub fn descriptor(&self) -> i32 {
+        self.shared.outbox.descriptor()
+    }
+
+    /// Returns the last batch whose notes were polled.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.shared.outbox.seen()
+    }
+
+    /// Returns the engine's time.
+    #[must_use]
+    pub fn now(&self) -> Micros {
+        self.shared.clock.now()
+    }
+
+    /// Returns when the earliest timer of any sort is due.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<Micros> {
+        let durable = self.shared.next_timer.load(Ordering::Acquire);
+        let durable = Some(durable).filter(|at| *at != i64::MAX);
+        durable.into_iter().chain(self.shared.alarms.next()).min()
+    }
+
+    /// Moves a virtual clock forward and lets what is due happen.
+    pub fn advance(&self, to: Micros) {
+        self.shared.clock.advance(to);
+        self.shared.inbox.nudge();
+    }
+
+    /// Returns whether something is under way or notes wait.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.shared.inbox.is_busy() || !self.shared.outbox.is_empty()
+    }
+
+    /// Starts a timer that dies with the process.
+    #[must_use]
+    pub fn arm(&self, delay: Micros) -> u64 {
+        let ticket = self.draw_ticket();
+        let at = self.now().saturating_add(delay.max(0));
+        if self.shared.alarms.set(at, ticket) {
+            self.shared.inbox.nudge();
+        }
+        ticket
+    }
+
+    /// Stops such a timer.
+    pub fn disarm(&self, ticket: u64) {
+        self.shared.alarms.stop(ticket);
+    }
+
+    /// Returns the committed state of an instance that is not final.
+    #[must_use]
+    pub fn peek(&self, namespace: &str, workflow: &str, id: &str) -> Option<Status> {
+        self.shared.registry.peek(Key::new(namespace, workflow, id))
+    }
+
+    /// Returns whether a waiting body may leave memory now.
+    #[must_use]
+    pub fn park(&self, no: InstanceNo, incarnation: Incarnation) -> bool {
+        self.shared.residents.park(no, incarnation)
+    }
+
+    /// Returns the engine's figures.
+    #[must_use]
+    pub fn statistics(&self) -> Vec<(&'static str, u64)> {
+        let mut figures = self.shared.meter.figures();
+        figures.push(("submitted_depth", self.shared.inbox.depth() as u64));
+        figures.push(("live", self.shared.registry.len() as u64));
+        figures
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.crash();
+    }
+}

@@ -1,0 +1,106 @@
+//! What waits to be polled, and the byte that says so.
+//!
+//! One byte is written when the outbox stops being empty, never per note. A byte may be there
+//! without a note (it was polled meanwhile), never a note without a byte.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::note::Note;
+
+#[derive(Debug, Default)]
+struct State {
+    notes: Vec<Note>,
+    /// The last batch whose notes were put in.
+    batch: u64,
+    sealed: bool,
+}
+
+/// Notes on their way to Python.
+#[derive(Debug)]
+pub struct Outbox {
+    state: Mutex<State>,
+    /// The last batch whose notes were taken out.
+    seen: AtomicU64,
+    bell: UnixStream,
+    ear: UnixStream,
+}
+
+impl Outbox {
+    pub(super) fn new() -> std::io::Result<Self> {
+        let (bell, ear) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        ear.set_nonblocking(true)?;
+        Ok(Self {
+            state: Mutex::default(),
+            seen: AtomicU64::new(0),
+            bell,
+            ear,
+        })
+    }
+
+    /// Returns the descriptor that becomes readable when there are notes.
+    pub fn descriptor(&self) -> RawFd {
+        self.ear.as_raw_fd()
+    }
+
+    /// Puts notes in; `batch` is the number of the batch they came from, if from one.
+    pub(super) fn put(&self, mut notes: Vec<Note>, batch: Option<u64>) {
+        let rings = {
+            let mut state = self.state.lock();
+            if state.sealed {
+                return;
+            }
+            if let Some(batch) = batch {
+                state.batch = batch;
+            }
+            let rings = state.notes.is_empty() && !notes.is_empty();
+            if state.notes.is_empty() {
+                state.notes = notes;
+            } else {
+                state.notes.append(&mut notes);
+            }
+            rings
+        };
+        if rings {
+            // A full pipe holds bytes already, which is all a byte could say.
+            let _ = (&self.bell).write(&[1]);
+        }
+    }
+
+    /// Takes all notes.
+    pub fn take(&self) -> Vec<Note> {
+        let mut sink = [0u8; 64];
+        loop {
+            match (&self.ear).read(&mut sink) {
+                Ok(n) if n == sink.len() => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                _ => break,
+            }
+        }
+        let mut state = self.state.lock();
+        self.seen.store(state.batch, Ordering::Release);
+        std::mem::take(&mut state.notes)
+    }
+
+    /// Returns the last batch whose notes were polled.
+    pub fn seen(&self) -> u64 {
+        self.seen.load(Ordering::Acquire)
+    }
+
+    /// Returns whether no note waits.
+    pub fn is_empty(&self) -> bool {
+        self.state.lock().notes.is_empty()
+    }
+
+    /// Drops all notes and takes no more (a simulated crash).
+    pub(super) fn seal(&self) {
+        let mut state = self.state.lock();
+        state.sealed = true;
+        state.notes.clear();
+    }
+}

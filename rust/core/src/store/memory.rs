@@ -1,0 +1,430 @@
+//! The model store: what every store means, without durability.
+//!
+//! Maps and nothing else, so that it is obviously right; the other stores are tested against it,
+//! and the simulation runs on it. The data outlives the handle: after a simulated crash
+//! [`MemoryStore::reopen`] gives a new handle on what was committed. It does not know files,
+//! locks or checksums.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{
+    Error, Filter, NewInstance, Op, Outcome, Payloads, Reader, Recovery, Row, Store, Transition,
+};
+use crate::history::{Record, Stored};
+use crate::ids::{EventId, Incarnation, InstanceNo, Seq, WaitId};
+use crate::lifecycle::Status;
+use crate::wait::{Approval, ApprovalStatus, Event, Wait};
+
+/// A handle on records that live in memory. Clones share the records.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    model: Arc<Mutex<Model>>,
+    /// Set by the first error; this handle refuses everything afterwards.
+    failed: Option<Error>,
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    instances: BTreeMap<InstanceNo, Instance>,
+    names: BTreeMap<Name, InstanceNo>,
+    waits: BTreeMap<(InstanceNo, WaitId), Wait>,
+    events: BTreeMap<(InstanceNo, EventId), Event>,
+    seen: BTreeSet<(InstanceNo, Box<str>)>,
+    /// In the order in which they were first written.
+    approvals: Vec<Approval>,
+    meta: BTreeMap<Box<str>, Box<[u8]>>,
+    last_seq: Seq,
+    next_failure: Option<Failure>,
+}
+
+type Name = (Box<str>, Box<str>, Box<str>);
+
+#[derive(Debug)]
+struct Instance {
+    row: Row,
+    payloads: Payloads,
+    history: Vec<Stored>,
+}
+
+/// How a commit fails, for simulations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing of the batch is there after a reopen.
+    Lost,
+    /// All of the batch is there after a reopen, though the commit reported an error.
+    Unreported,
+}
+
+impl MemoryStore {
+    /// Returns a store without records.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns a fresh handle on the same records, as a new process would get it after a crash.
+    #[must_use]
+    pub fn reopen(&self) -> Self {
+        Self {
+            model: Arc::clone(&self.model),
+            failed: None,
+        }
+    }
+
+    /// Makes the next commit of any handle fail.
+    pub fn fail_next(&self, failure: Failure) {
+        self.model.lock().next_failure = Some(failure);
+    }
+}
+
+impl Store for MemoryStore {
+    fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), Error> {
+        let model = self.model.lock();
+        for instance in model.instances.values() {
+            if !instance.row.status.is_final() {
+                into.instance(instance.row.clone());
+            }
+        }
+        for ((no, _), wait) in &model.waits {
+            into.wait(*no, wait.clone());
+        }
+        for ((no, _), event) in &model.events {
+            into.event(*no, event.clone());
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, batch: &[Op]) -> Result<Vec<Outcome>, Error> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let mut model = self.model.lock();
+        let failure = model.next_failure.take();
+        if failure == Some(Failure::Lost) {
+            let error = Error::Failed("a commit was made to fail; its batch is lost".into());
+            self.failed = Some(error.clone());
+            return Err(error);
+        }
+        let outcomes = batch.iter().map(|op| model.apply(op)).collect();
+        if failure == Some(Failure::Unreported) {
+            let error = Error::Failed("a commit was made to fail; its batch is durable".into());
+            self.failed = Some(error.clone());
+            return Err(error);
+        }
+        Ok(outcomes)
+    }
+
+    fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error> {
+        Ok(self.model.lock().find(namespace, workflow, id))
+    }
+
+    fn approval(&mut self, id: &str) -> Result<Option<Approval>, Error> {
+        let model = self.model.lock();
+        Ok(model.approvals.iter().find(|it| &*it.id == id).cloned())
+    }
+
+    fn result(&mut self, no: InstanceNo) -> Result<Option<Box<[u8]>>, Error> {
+        let model = self.model.lock();
+        Ok(model
+            .instances
+            .get(&no)
+            .and_then(|it| it.payloads.result.clone()))
+    }
+
+    fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error> {
+        Ok(self.model.lock().meta.get(name).cloned())
+    }
+
+    fn maintain(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, Error> {
+        Ok(Box::new(MemoryReader(Arc::clone(&self.model))))
+    }
+
+    fn close(self: Box<Self>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl Model {
+    fn apply(&mut self, op: &Op) -> Outcome {
+        match op {
+            Op::Create(new) => self.create(new),
+            Op::CreateChild(new, parent, incarnation, created, taken) => {
+                if self.owned(*parent, *incarnation).is_none() {
+                    return Outcome::Fenced;
+                }
+                match self.create(new) {
+                    Outcome::Done(_) => self.append(*parent, *incarnation, created),
+                    outcome => {
+                        let _ = self.append(*parent, *incarnation, taken);
+                        outcome
+                    }
+                }
+            }
+            Op::Append(no, incarnation, record) => self.append(*no, *incarnation, record),
+            Op::Open(no, incarnation, wait) => match self.owned(*no, *incarnation) {
+                Some(instance) if !instance.row.status.is_final() => {
+                    self.waits.insert((*no, wait.id), wait.clone());
+                    Outcome::Done(0)
+                }
+                _ => Outcome::Fenced,
+            },
+            Op::Close(no, id) => {
+                self.waits.remove(&(*no, *id));
+                Outcome::Done(0)
+            }
+            Op::Buffer(no, event, dedup) => {
+                let outcome = self.seen(*no, dedup.as_deref());
+                if matches!(outcome, Outcome::Done(_)) {
+                    self.events.insert((*no, event.id), event.clone());
+                }
+                outcome
+            }
+            Op::Take(no, id) => {
+                self.events.remove(&(*no, *id));
+                Outcome::Done(0)
+            }
+            Op::Seen(no, dedup) => self.seen(*no, Some(dedup)),
+            Op::Status(no, incarnation, to) => self.change(*no, *incarnation, to),
+            Op::Progress(no, progress) => match self.instances.get_mut(no) {
+                Some(instance) => {
+                    instance.payloads.progress = Some(progress.clone());
+                    Outcome::Done(0)
+                }
+                None => Outcome::Fenced,
+            },
+            Op::Approval(approval) => {
+                match self.approvals.iter_mut().find(|it| it.id == approval.id) {
+                    Some(present) => *present = (**approval).clone(),
+                    None => self.approvals.push((**approval).clone()),
+                }
+                Outcome::Done(0)
+            }
+            Op::Meta(name, value) => {
+                self.meta.insert(name.clone(), value.clone());
+                Outcome::Done(0)
+            }
+        }
+    }
+
+    fn owned(&mut self, no: InstanceNo, incarnation: Incarnation) -> Option<&mut Instance> {
+        self.instances
+            .get_mut(&no)
+            .filter(|it| it.row.incarnation == incarnation)
+    }
+
+    fn create(&mut self, new: &NewInstance) -> Outcome {
+        let name = (new.namespace.clone(), new.workflow.clone(), new.id.clone());
+        if let Some(no) = self.names.get(&name) {
+            return Outcome::Exists(*no);
+        }
+        let running = new.status == Status::Running;
+        let row = Row {
+            no: new.no,
+            incarnation: new.incarnation,
+            namespace: new.namespace.clone(),
+            workflow: new.workflow.clone(),
+            version: new.version.clone(),
+            id: new.id.clone(),
+            status: new.status,
+            marked: running,
+            recoveries: 0,
+            reason: None,
+            priority: new.priority,
+            created_at: new.created_at,
+            started_at: running.then_some(new.created_at),
+            ended_at: None,
+            updated_at: new.created_at,
+            start_at: new.start_at,
+            parent: new.parent,
+            called: new.called,
+        };
+        let instance = Instance {
+            row,
+            payloads: Payloads {
+                params: new.params.clone(),
+                attributes: new.attributes.clone(),
+                ..Payloads::default()
+            },
+            history: Vec::new(),
+        };
+        let before = self.instances.insert(new.no, instance);
+        assert!(before.is_none(), "number {} was given out twice", new.no);
+        self.names.insert(name, new.no);
+        Outcome::Done(0)
+    }
+
+    fn append(&mut self, no: InstanceNo, incarnation: Incarnation, record: &Record) -> Outcome {
+        let seq = self.last_seq + 1;
+        let Some(instance) = self.owned(no, incarnation) else {
+            return Outcome::Fenced;
+        };
+        instance.history.push(Stored {
+            seq,
+            record: record.clone(),
+        });
+        self.last_seq = seq;
+        Outcome::Done(seq)
+    }
+
+    fn seen(&mut self, no: InstanceNo, dedup: Option<&str>) -> Outcome {
+        match self.instances.get(&no) {
+            Some(instance) if !instance.row.status.is_final() => {}
+            _ => return Outcome::Fenced,
+        }
+        match dedup {
+            Some(dedup) if !self.seen.insert((no, dedup.into())) => Outcome::Exists(no),
+            _ => Outcome::Done(0),
+        }
+    }
+
+    fn change(&mut self, no: InstanceNo, incarnation: Incarnation, to: &Transition) -> Outcome {
+        let Some(instance) = self.owned(no, incarnation) else {
+            return Outcome::Fenced;
+        };
+        let row = &mut instance.row;
+        row.status = to.status;
+        row.marked = to.marked;
+        row.recoveries = to.recoveries;
+        row.reason.clone_from(&to.reason);
+        row.updated_at = to.at;
+        row.ended_at = to.status.is_final().then_some(to.at);
+        if to.status == Status::Running && row.started_at.is_none() {
+            row.started_at = Some(to.at);
+        }
+        instance.payloads.result.clone_from(&to.payload);
+        if to.status.is_final() {
+            self.waits.retain(|(owner, _), _| *owner != no);
+            self.events.retain(|(owner, _), _| *owner != no);
+            self.seen.retain(|(owner, _)| *owner != no);
+        }
+        Outcome::Done(0)
+    }
+
+    fn find(&self, namespace: &str, workflow: &str, id: &str) -> Option<Row> {
+        let no = self
+            .names
+            .get(&(namespace.into(), workflow.into(), id.into()))?;
+        Some(self.instances[no].row.clone())
+    }
+}
+
+struct MemoryReader(Arc<Mutex<Model>>);
+
+impl Reader for MemoryReader {
+    fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error> {
+        Ok(self.0.lock().find(namespace, workflow, id))
+    }
+
+    fn instance(&mut self, no: InstanceNo) -> Result<Option<Row>, Error> {
+        Ok(self.0.lock().instances.get(&no).map(|it| it.row.clone()))
+    }
+
+    fn payloads(&mut self, no: InstanceNo) -> Result<Payloads, Error> {
+        let model = self.0.lock();
+        Ok(model
+            .instances
+            .get(&no)
+            .map(|it| it.payloads.clone())
+            .unwrap_or_default())
+    }
+
+    fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
+        let model = self.0.lock();
+        Ok(model
+            .instances
+            .get(&no)
+            .map(|it| it.history.clone())
+            .unwrap_or_default())
+    }
+
+    fn waits(&mut self, no: InstanceNo) -> Result<Vec<Wait>, Error> {
+        let model = self.0.lock();
+        let range = model.waits.range((no, 0)..=(no, WaitId::MAX));
+        Ok(range.map(|(_, wait)| wait.clone()).collect())
+    }
+
+    fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error> {
+        let model = self.0.lock();
+        let mut rows: Vec<Row> = model
+            .instances
+            .values()
+            .map(|it| &it.row)
+            .filter(|row| matches(filter, row))
+            .cloned()
+            .collect();
+        if filter.newest_first {
+            rows.reverse();
+        }
+        rows.truncate(filter.limit as usize);
+        Ok(rows)
+    }
+
+    fn count(
+        &mut self,
+        namespace: &str,
+        workflow: Option<&str>,
+    ) -> Result<Vec<(Status, u64)>, Error> {
+        let model = self.0.lock();
+        let mut counts = BTreeMap::new();
+        for instance in model.instances.values() {
+            let row = &instance.row;
+            if &*row.namespace == namespace && workflow.is_none_or(|it| it == &*row.workflow) {
+                *counts.entry(row.status).or_insert(0) += 1;
+            }
+        }
+        Ok(counts.into_iter().collect())
+    }
+
+    fn approvals(
+        &mut self,
+        workflow: Option<&str>,
+        status: Option<ApprovalStatus>,
+    ) -> Result<Vec<(Row, Approval)>, Error> {
+        let model = self.0.lock();
+        let mut found = Vec::new();
+        for approval in &model.approvals {
+            let Some(instance) = model.instances.get(&approval.no) else {
+                continue;
+            };
+            if status.is_none_or(|it| it == approval.status)
+                && workflow.is_none_or(|it| it == &*instance.row.workflow)
+            {
+                found.push((instance.row.clone(), approval.clone()));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn matches(filter: &Filter, row: &Row) -> bool {
+    let beyond = |it| {
+        if filter.newest_first {
+            row.no < it
+        } else {
+            row.no > it
+        }
+    };
+    filter.beyond.is_none_or(beyond)
+        && filter
+            .namespace
+            .as_ref()
+            .is_none_or(|it| *it == row.namespace)
+        && filter
+            .workflow
+            .as_ref()
+            .is_none_or(|it| *it == row.workflow)
+        && (filter.statuses.is_empty() || filter.statuses.contains(&row.status))
+        && filter.version.as_ref().is_none_or(|it| *it == row.version)
+        && (filter.reason.is_none()
+            || (row.status == Status::Blocked && filter.reason == row.reason))
+        && (filter.parent.is_none() || filter.parent == row.parent)
+        && filter.created_after.is_none_or(|it| row.created_at >= it)
+        && filter.created_before.is_none_or(|it| row.created_at < it)
+}

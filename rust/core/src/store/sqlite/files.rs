@@ -1,0 +1,348 @@
+//! What lies at a path before SQLite may touch it: nothing, a store of ours, or something else.
+//!
+//! Something else is refused and stays as it was, byte for byte, with nothing left beside it. So
+//! the decision is made from the file's first 100 bytes, and a new store is built under another
+//! name and renamed when complete: a file of ours is never seen half made, and an empty file is
+//! not ours. Reading the header closes a descriptor of the database, which would cost a SQLite in
+//! this process its locks (see `guard`); that is why the engine lock is taken or known to be free
+//! first. This file does not know the schema.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::schema;
+use crate::store::Error;
+
+const HEADER: usize = 100;
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// The files of a store.
+#[derive(Debug, Clone)]
+pub(super) struct Paths {
+    pub(super) database: PathBuf,
+    pub(super) wal: PathBuf,
+    /// The wal-index.
+    pub(super) index: PathBuf,
+    pub(super) lock: PathBuf,
+    /// Where a new store is built.
+    fresh: PathBuf,
+    folder: PathBuf,
+    /// How messages call it: the database's file name.
+    pub(super) name: String,
+}
+
+/// What is at the path.
+pub(super) enum Found {
+    Nothing,
+    /// A store of ours with this schema version. The file is open for reading and writing.
+    Store(File, u32),
+}
+
+impl Paths {
+    /// Follows links, so that one database has one lock. The folder must exist.
+    pub(super) fn resolve(path: &Path) -> Result<Self, Error> {
+        let shown = path.display();
+        let Some(name) = path.file_name() else {
+            return Err(Error::Invalid(format!(
+                "{shown} names no file; give the path of a file."
+            )));
+        };
+        if path.as_os_str() == ":memory:" {
+            return Err(Error::Invalid(":memory: is not a file.".into()));
+        }
+        let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+        let folder = folder
+            .unwrap_or(Path::new("."))
+            .canonicalize()
+            .map_err(|error| {
+                Error::Invalid(format!(
+                    "The folder of {shown} cannot be used: {error}. Make it first."
+                ))
+            })?;
+        let database = match folder.join(name).canonicalize() {
+            Ok(real) => real,
+            Err(_) => folder.join(name),
+        };
+        let folder = database.parent().unwrap_or(&folder).to_path_buf();
+        if database.is_dir() {
+            return Err(Error::Invalid(format!(
+                "{shown} is a folder; give the path of a file."
+            )));
+        }
+        let beside = |suffix| {
+            let mut name = database.clone().into_os_string();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        Ok(Self {
+            wal: beside("-wal"),
+            index: beside("-shm"),
+            lock: beside(".lock"),
+            fresh: beside(".new"),
+            name: name.to_string_lossy().into_owned(),
+            folder,
+            database,
+        })
+    }
+
+    /// Returns the error for something the operating system refused.
+    pub(super) fn failed(&self, what: &str, error: &io::Error) -> Error {
+        Error::Failed(format!("{}: Stepwell {what}: {error}.", self.name))
+    }
+
+    /// Refuses folders and files without write permission, also to a user who may ignore it.
+    pub(super) fn check_writable(&self) -> Result<(), Error> {
+        for path in [&self.folder, &self.database] {
+            if path.metadata().is_ok_and(|it| it.permissions().readonly()) {
+                return Err(Error::Failed(format!(
+                    "{} is read-only; a store must be writable. Change its permissions or give another path.",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the header of what is at the path.
+    pub(super) fn examine(&self) -> Result<Found, Error> {
+        let file = match OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&self.database)
+        {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if self.wal.metadata().is_ok_and(|it| it.len() > 0) {
+                    return Err(Error::Failed(format!(
+                        "{0} is missing but {0}-wal is there, with records that belong to it. Put {0} back, or move {0}-wal away.",
+                        self.name
+                    )));
+                }
+                return Ok(Found::Nothing);
+            }
+            Err(error) => return Err(self.failed("cannot open it for writing", &error)),
+        };
+        let metadata = file
+            .metadata()
+            .map_err(|error| self.failed("cannot read it", &error))?;
+        let len = metadata.len();
+        let mut header = [0; HEADER];
+        let had = HEADER.min(usize::try_from(len).unwrap_or(HEADER));
+        if !metadata.is_file() {
+            return Err(Error::Invalid(format!(
+                "{} is not a plain file.",
+                self.name
+            )));
+        }
+        file.read_exact_at(&mut header[..had], 0)
+            .map_err(|error| self.failed("cannot read it", &error))?;
+        let has_wal = self.wal.metadata().is_ok_and(|it| it.len() > 0);
+        let version = self.judge(&header[..had], len, has_wal)?;
+        Ok(Found::Store(file, version))
+    }
+
+    /// Returns the schema version of a store of ours.
+    fn judge(&self, header: &[u8], len: u64, has_wal: bool) -> Result<u32, Error> {
+        let name = &self.name;
+        let elsewhere = "Give another path.";
+        if header.is_empty() {
+            return Err(Error::Failed(format!(
+                "{name} is empty; Stepwell did not write it. Delete it or give another path."
+            )));
+        }
+        if !header.starts_with(MAGIC) {
+            return Err(Error::Failed(format!(
+                "{name} is not a SQLite database; Stepwell did not write it. {elsewhere}"
+            )));
+        }
+        if header.len() < HEADER {
+            return Err(Error::Corrupt(format!(
+                "{name} ends after {len} bytes, inside its header. Restore it from a backup."
+            )));
+        }
+        let word = |at: usize| {
+            u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        if word(68) != schema::APPLICATION_ID {
+            return Err(Error::Failed(format!(
+                "{name} is the database of another application; Stepwell did not write it. {elsewhere}"
+            )));
+        }
+        let version = word(60);
+        if version > schema::VERSION {
+            return Err(Error::Version(format!(
+                "{name} was written by a newer Stepwell (schema {version}; this one knows {}). Install that version or newer.",
+                schema::VERSION
+            )));
+        }
+        if version == 0 {
+            return Err(Error::Corrupt(format!(
+                "{name} has no schema version. Restore it from a backup."
+            )));
+        }
+        let page = match u64::from(header[16]) << 8 | u64::from(header[17]) {
+            1 => 65_536,
+            size => size,
+        };
+        let whole = u64::from(word(28)) * page;
+        // A crash during a checkpoint leaves a short file and a WAL that has the rest.
+        if len < whole && !has_wal {
+            return Err(Error::Corrupt(format!(
+                "{name} is cut short: {len} of {whole} bytes are there. Restore it from a backup."
+            )));
+        }
+        Ok(version)
+    }
+
+    /// Makes a new, empty store. The caller holds the engine lock and has found nothing.
+    pub(super) fn create(&self) -> Result<(), Error> {
+        self.clear_unfinished()?;
+        let made = self.build();
+        if made.is_err() {
+            let _ = std::fs::remove_file(&self.fresh);
+        }
+        made
+    }
+
+    fn build(&self) -> Result<(), Error> {
+        let io = |error: io::Error| self.failed("cannot make it", &error);
+        let sql = |error: rusqlite::Error| {
+            Error::Failed(format!("{}: Stepwell cannot make it: {error}.", self.name))
+        };
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&self.fresh)
+            .map_err(io)?;
+        let conn = Connection::open(&self.fresh).map_err(sql)?;
+        conn.execute_batch(&format!(
+            "PRAGMA synchronous=OFF; PRAGMA journal_mode=OFF; PRAGMA auto_vacuum=INCREMENTAL;
+             PRAGMA application_id={}; BEGIN; {} PRAGMA user_version={}; COMMIT; PRAGMA journal_mode=WAL;",
+            schema::APPLICATION_ID,
+            schema::CREATE,
+            schema::VERSION,
+        ))
+        .map_err(sql)?;
+        conn.close().map_err(|(_, error)| sql(error))?;
+        File::open(&self.fresh)
+            .and_then(|it| it.sync_all())
+            .map_err(io)?;
+        std::fs::rename(&self.fresh, &self.database).map_err(io)?;
+        File::open(&self.folder)
+            .and_then(|it| it.sync_all())
+            .map_err(io)
+    }
+
+    /// Removes what a crash while making a store has left; it never held a record.
+    fn clear_unfinished(&self) -> Result<(), Error> {
+        for suffix in ["", "-wal", "-shm"] {
+            let mut path = self.fresh.clone().into_os_string();
+            path.push(suffix);
+            let path = PathBuf::from(path);
+            if path.exists() {
+                std::fs::remove_file(&path)
+                    .map_err(|error| self.failed("cannot remove an unfinished store", &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the database before a migration; returns the name of the copy. No connection of
+    /// ours is open and there is no WAL.
+    pub(super) fn back_up(&self, version: u32) -> Result<String, Error> {
+        let mut copy = self.database.clone().into_os_string();
+        copy.push(format!(".schema-{version}"));
+        let copy = PathBuf::from(copy);
+        std::fs::copy(&self.database, &copy)
+            .and_then(|_| File::open(&copy)?.sync_all())
+            .and_then(|()| File::open(&self.folder)?.sync_all())
+            .map_err(|error| self.failed("cannot back it up before migrating it", &error))?;
+        Ok(copy.display().to_string())
+    }
+
+    /// Refuses network file systems, on which WAL and locks do not work.
+    pub(super) fn check_file_system(&self) -> Result<(), Error> {
+        let Some(kind) = network_file_system(&self.folder) else {
+            return Ok(());
+        };
+        Err(Error::Failed(format!(
+            "{} lies on a network file system ({kind}), where SQLite loses data. Put it on a local disk, or use PostgreSQL.",
+            self.name
+        )))
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn network_file_system(folder: &Path) -> Option<&'static str> {
+    const FUSE: u64 = 0x6573_5546;
+    let kind = u64::from(rustix::fs::statfs(folder).ok()?.f_type as u32);
+    match kind {
+        0x6969 => Some("nfs"),
+        0x517b | 0xfe53_4d42 => Some("smb"),
+        0xff53_4d42 => Some("cifs"),
+        0x5346_414f | 0x6b41_4653 => Some("afs"),
+        FUSE => {
+            let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+            (mounted_as(&mounts, folder)? == "fuse.sshfs").then_some("sshfs")
+        }
+        _ => None,
+    }
+}
+
+/// Returns the type of the file system a folder is on, from the text of `mountinfo`.
+#[cfg(target_os = "linux")]
+fn mounted_as<'a>(mounts: &'a str, folder: &Path) -> Option<&'a str> {
+    let mut best: Option<(usize, &str)> = None;
+    for line in mounts.lines() {
+        let (Some(point), Some((_, rest))) = (line.split(' ').nth(4), line.split_once(" - "))
+        else {
+            continue;
+        };
+        let kind = rest.split(' ').next()?;
+        // A later mount on the same point hides the earlier one.
+        if folder.starts_with(point) && best.is_none_or(|(len, _)| point.len() >= len) {
+            best = Some((point.len(), kind));
+        }
+    }
+    best.map(|(_, kind)| kind)
+}
+
+#[cfg(target_os = "macos")]
+fn network_file_system(folder: &Path) -> Option<&'static str> {
+    let name = rustix::fs::statfs(folder).ok()?.f_fstypename;
+    let name: Vec<u8> = name
+        .iter()
+        .take_while(|it| **it != 0)
+        .map(|it| *it as u8)
+        .collect();
+    match name.as_slice() {
+        b"nfs" => Some("nfs"),
+        b"smbfs" => Some("smb"),
+        b"afpfs" => Some("afp"),
+        b"webdav" => Some("webdav"),
+        _ => None,
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_mount_counts() {
+        let mounts = "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:5 / /home/me/far rw shared:1 - fuse.sshfs host: rw\n";
+        assert_eq!(
+            mounted_as(mounts, Path::new("/home/me/far/x")),
+            Some("fuse.sshfs")
+        );
+        assert_eq!(
+            mounted_as(mounts, Path::new("/home/me/farther")),
+            Some("ext4")
+        );
+    }
+}

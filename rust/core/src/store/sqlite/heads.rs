@@ -1,0 +1,168 @@
+//! Where each instance's chain of records begins: its last record.
+//!
+//! The journal has no index, so a history is read from its head backwards. Writing the head into
+//! the instance's row with every record would double the writes; so heads that moved live here
+//! and are persisted with the next change of state, or by a round that visits all of them when
+//! many records lie above the watermark.
+//!
+//! Invariant: for every instance, its last record at or below the watermark is reachable from
+//! `instance.head` or from a record above the watermark. So after a crash a scan of the records
+//! above it finds every head that was lost.
+//!
+//! Two copies: the writer's, which runs ahead inside a batch, and the published one, which holds
+//! only what is committed. A reader looks at the published one first and *then* begins its read
+//! transaction: a head that is published is committed, and one that is not published any more
+//! was persisted before. Of the two it finds, the higher is right.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rusqlite::{params, Connection};
+use rustc_hash::FxHashMap;
+
+use super::rows;
+use crate::ids::{Incarnation, InstanceNo, Seq};
+use crate::lifecycle::Status;
+
+/// Records above the watermark after which a round starts.
+const ABOVE_MAX: u64 = 200_000;
+/// Heads one call of [`Heads::persist_some`] writes.
+const ROUND_STEP: usize = 4_096;
+
+/// What the writer knows of an instance that runs or whose head has moved.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hot {
+    pub(super) incarnation: Incarnation,
+    pub(super) status: Status,
+    pub(super) head: Seq,
+    /// The head in the instance's row.
+    pub(super) stored: Seq,
+}
+
+/// Heads of committed records, for readers.
+pub(super) type Published = Arc<Mutex<FxHashMap<InstanceNo, Seq>>>;
+
+/// The writer's copy.
+#[derive(Debug, Default)]
+pub(super) struct Heads {
+    pub(super) hot: FxHashMap<InstanceNo, Hot>,
+    /// Whose head may have moved in this batch.
+    pub(super) touched: Vec<InstanceNo>,
+    pub(super) published: Published,
+    pub(super) last_seq: Seq,
+    watermark: Seq,
+    round: Option<Round>,
+}
+
+/// A visit to all heads that were not persisted when it began.
+#[derive(Debug)]
+struct Round {
+    /// The last record when it began; the watermark when it has ended.
+    up_to: Seq,
+    /// Whom to visit, last first: ascending numbers lie side by side in the table.
+    left: Vec<InstanceNo>,
+}
+
+impl Heads {
+    /// Finds the heads that were lost with the last owner and persists them. Inside a transaction.
+    pub(super) fn recover(conn: &Connection) -> rows::Result<Self> {
+        let (watermark, last_seq): (u64, u64) = conn.query_row(
+            "SELECT watermark, max(last_seq, (SELECT coalesce(max(seq), 0) FROM journal)) FROM store",
+            [],
+            |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64)),
+        )?;
+        let mut lost = FxHashMap::default();
+        let mut scan = conn.prepare("SELECT seq, no FROM journal WHERE seq > ? ORDER BY seq")?;
+        let mut found = scan.query([watermark as i64])?;
+        while let Some(row) = found.next()? {
+            lost.insert(rows::uint(row, 1)?, rows::uint(row, 0)?);
+        }
+        let mut lost: Vec<(InstanceNo, Seq)> = lost.into_iter().collect();
+        lost.sort_unstable();
+        let mut persist = conn.prepare(PERSIST)?;
+        for (no, head) in lost {
+            persist.execute(params![head as i64, no as i64])?;
+        }
+        let heads = Self {
+            last_seq,
+            watermark: last_seq,
+            ..Self::default()
+        };
+        heads.move_watermark(conn)?;
+        Ok(heads)
+    }
+
+    /// Shows readers what a batch has changed. After its commit.
+    pub(super) fn publish(&mut self) {
+        if self.touched.is_empty() {
+            return;
+        }
+        let mut published = self.published.lock();
+        for no in self.touched.drain(..) {
+            match self.hot.get(&no) {
+                Some(hot) if hot.head > hot.stored => published.insert(no, hot.head),
+                _ => published.remove(&no),
+            };
+        }
+    }
+
+    /// Whether [`Self::persist_some`] has something to do.
+    pub(super) fn is_due(&self) -> bool {
+        self.round.is_some() || self.last_seq - self.watermark > ABOVE_MAX
+    }
+
+    /// Persists some heads; moves the watermark when a round is complete. Inside a transaction;
+    /// [`Self::publish`] follows its commit.
+    pub(super) fn persist_some(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        let hot = &mut self.hot;
+        let last_seq = self.last_seq;
+        let round = self.round.get_or_insert_with(|| {
+            let moved = hot.iter().filter(|(_, it)| it.head > it.stored);
+            let mut left: Vec<InstanceNo> = moved.map(|(no, _)| *no).collect();
+            left.sort_unstable_by(|a, b| b.cmp(a));
+            Round {
+                up_to: last_seq,
+                left,
+            }
+        });
+        let mut persist = conn.prepare_cached(PERSIST)?;
+        for no in round
+            .left
+            .drain(round.left.len().saturating_sub(ROUND_STEP)..)
+            .rev()
+        {
+            // One that is no longer here was persisted by a change of state.
+            if let Some(it) = hot.get_mut(&no) {
+                persist.execute(params![it.head as i64, no as i64])?;
+                it.stored = it.head;
+                self.touched.push(no);
+            }
+        }
+        if round.left.is_empty() {
+            self.watermark = round.up_to;
+            self.round = None;
+            self.move_watermark(conn)?;
+        }
+        Ok(())
+    }
+
+    /// Persists all heads. Inside a transaction, before a clean close.
+    pub(super) fn persist_all(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        let mut persist = conn.prepare_cached(PERSIST)?;
+        for (no, it) in self.hot.iter().filter(|(_, it)| it.head > it.stored) {
+            persist.execute(params![it.head as i64, *no as i64])?;
+        }
+        self.watermark = self.last_seq;
+        self.move_watermark(conn)
+    }
+
+    fn move_watermark(&self, conn: &Connection) -> rusqlite::Result<()> {
+        conn.execute(
+            "UPDATE store SET watermark = ?, last_seq = ?",
+            params![self.watermark as i64, self.last_seq as i64],
+        )?;
+        Ok(())
+    }
+}
+
+const PERSIST: &str = "UPDATE instance SET head = max(head, ?) WHERE no = ?";

@@ -1,0 +1,142 @@
+//! From a path to a store that accepts commits, or to one clear sentence and unchanged files.
+//!
+//! Lock, header, schema version, connection, guard, integrity after an unclean end, heads that
+//! were lost, new boot number: in this order, and nothing is written before all checks are passed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::connection::{check_sqlite, Handle};
+use super::files::{Found, Paths};
+use super::guard::Guard;
+use super::heads::Heads;
+use super::lock::EngineLock;
+use super::names::Names;
+use super::rows::{self, Fault};
+use super::{schema, transact, SqliteStore};
+use crate::store::Error;
+
+/// Up to this size a file is checked whole after an unclean end; a larger one would take seconds.
+/// Its length and header are checked then, every payload carries a checksum, and `stepwell
+/// doctor` checks the rest.
+const CHECK_MAX: u64 = 64 << 20;
+
+pub(super) fn open(path: &Path, owner: &str) -> Result<SqliteStore, Error> {
+    check_sqlite(rusqlite::version_number())?;
+    let paths = Paths::resolve(path)?;
+    paths.check_writable()?;
+    paths.check_file_system()?;
+    if !paths.lock.exists() {
+        // Nobody of ours has it open, so a look is harmless; a file that is not ours gets no
+        // lock file beside it.
+        paths.examine()?;
+    }
+    let lock = EngineLock::take(&paths, owner)?;
+    match open_locked(&paths) {
+        Ok(parts) => Ok(SqliteStore {
+            conn: parts.conn,
+            guard: parts.guard,
+            lock,
+            heads: parts.heads,
+            names: parts.names,
+            boot: parts.boot,
+            paths,
+            busy: true,
+            poison: None,
+        }),
+        Err(error) => {
+            lock.remove(&paths);
+            Err(error)
+        }
+    }
+}
+
+struct Parts {
+    conn: Handle,
+    guard: Arc<Guard>,
+    heads: Heads,
+    names: Names,
+    boot: u64,
+}
+
+fn open_locked(paths: &Paths) -> Result<Parts, Error> {
+    let mut found = paths.examine()?;
+    if matches!(found, Found::Nothing) {
+        paths.create()?;
+        found = paths.examine()?;
+    }
+    let Found::Store(database, version) = found else {
+        return Err(Error::Failed(format!("{} vanished.", paths.name)));
+    };
+    let explain = |fault: Fault| fault.explain(&paths.name, "open it");
+    if version < schema::VERSION {
+        migrate(paths, version)?;
+    }
+    let conn = Handle::writer(paths).map_err(|error| explain(error.into()))?;
+    let guard = Guard::take(database, paths)
+        .map_err(|error| paths.failed("cannot guard it with locks", &error))?;
+    let mut names = Names::default();
+    let (clean, length) = state(&conn).map_err(explain)?;
+    if !clean && length <= CHECK_MAX {
+        check(&conn).map_err(explain)?;
+    }
+    names
+        .refresh(&conn)
+        .map_err(|error| explain(error.into()))?;
+    let start = |conn: &Connection, heads: &mut Heads, _: &mut Names| {
+        *heads = Heads::recover(conn)?;
+        let sql = "UPDATE store SET boot = boot + 1, clean = 0 RETURNING boot";
+        let boot: i64 = conn.query_row(sql, [], |row| row.get(0))?;
+        Ok(boot as u64)
+    };
+    let mut heads = Heads::default();
+    let boot = transact(&conn, &mut heads, &mut names, start).map_err(explain)?;
+    Ok(Parts {
+        conn,
+        guard: Arc::new(guard),
+        heads,
+        names,
+        boot,
+    })
+}
+
+/// Returns whether the last owner ended cleanly, and how long the database is in bytes.
+fn state(conn: &Connection) -> rows::Result<(bool, u64)> {
+    let clean: i64 = conn.query_row("SELECT clean FROM store WHERE one = 1", [], |row| {
+        row.get(0)
+    })?;
+    let pages: i64 = conn.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+    let page: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    Ok((clean != 0, (pages * page) as u64))
+}
+
+fn check(conn: &Connection) -> rows::Result<()> {
+    let verdict: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict == "ok" {
+        return Ok(());
+    }
+    Err(Fault::Corrupt(verdict))
+}
+
+/// Brings an older file up to date, after a copy was made beside it.
+fn migrate(paths: &Paths, version: u32) -> Result<(), Error> {
+    let explain = |error: rusqlite::Error| Fault::Sql(error).explain(&paths.name, "migrate it");
+    let fold =
+        |conn: &Connection| conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    let conn = Handle::writer(paths).map_err(explain)?;
+    fold(&conn).and_then(|()| conn.close()).map_err(explain)?;
+    let copy = paths.back_up(version)?;
+    let mut conn = Handle::writer(paths).map_err(explain)?;
+    let steps = &schema::MIGRATIONS[version as usize - 1..];
+    schema::migrate(&mut conn, version, steps)
+        .and_then(|()| fold(&conn))
+        .and_then(|()| conn.close())
+        .map_err(|error| match explain(error) {
+            Error::Failed(text) => {
+                Error::Failed(format!("{text} A copy from before is at {copy}."))
+            }
+            other => other,
+        })
+}

@@ -1,0 +1,320 @@
+//! Questions, answered from rows. Used by the writer's connection and by readers alike.
+//!
+//! Every function is to be called inside a transaction (or for a single statement) and with names
+//! that are up to date.
+
+use rusqlite::types::Value;
+use rusqlite::{params, Connection};
+
+use super::names::Names;
+use super::rows::{self, Fault, Result};
+use crate::history::Stored;
+use crate::ids::{InstanceNo, Seq};
+use crate::lifecycle::Status;
+use crate::store::{Filter, Payloads, Row};
+use crate::wait::{Approval, ApprovalStatus, Wait};
+
+pub(super) fn find(
+    conn: &Connection,
+    names: &Names,
+    [namespace, workflow, id]: [&str; 3],
+) -> Result<Option<Row>> {
+    for workflow in names.workflows(Some(namespace), Some(workflow)) {
+        let sql = format!(
+            "SELECT {} FROM instance i WHERE i.workflow = ? AND i.id = ?",
+            rows::INSTANCE
+        );
+        let mut look = conn.prepare_cached(&sql)?;
+        let mut found = look.query(params![workflow, id])?;
+        if let Some(row) = found.next()? {
+            return Ok(Some(rows::instance(row, names)?));
+        }
+    }
+    Ok(None)
+}
+
+pub(super) fn instance(conn: &Connection, names: &Names, no: InstanceNo) -> Result<Option<Row>> {
+    let sql = format!("SELECT {} FROM instance i WHERE i.no = ?", rows::INSTANCE);
+    let mut look = conn.prepare_cached(&sql)?;
+    let mut found = look.query([no as i64])?;
+    match found.next()? {
+        Some(row) => Ok(Some(rows::instance(row, names)?)),
+        None => Ok(None),
+    }
+}
+
+/// Reads one of the tables (no, crc, payload).
+pub(super) fn payload(conn: &Connection, table: &str, no: InstanceNo) -> Result<Option<Box<[u8]>>> {
+    let sql = format!("SELECT crc, payload FROM {table} WHERE no = ?");
+    let mut look = conn.prepare_cached(&sql)?;
+    let mut found = look.query([no as i64])?;
+    let Some(row) = found.next()? else {
+        return Ok(None);
+    };
+    let payload = rows::bytes(row, 1)?;
+    if rows::uint(row, 0)? != u64::from(rows::checksum([no, 0], &[payload.as_deref()])) {
+        return Err(Fault::Corrupt(format!(
+            "the {table} of instance {no} (row {no}) fails its checksum"
+        )));
+    }
+    Ok(payload)
+}
+
+pub(super) fn payloads(conn: &Connection, no: InstanceNo) -> Result<Payloads> {
+    Ok(Payloads {
+        params: payload(conn, "params", no)?,
+        result: payload(conn, "result", no)?,
+        progress: payload(conn, "progress", no)?,
+        attributes: payload(conn, "attributes", no)?,
+    })
+}
+
+pub(super) fn meta(conn: &Connection, name: &str) -> Result<Option<Box<[u8]>>> {
+    let mut look = conn.prepare_cached("SELECT value FROM meta WHERE name = ?")?;
+    let mut found = look.query([name])?;
+    match found.next()? {
+        Some(row) => rows::bytes(row, 0),
+        None => Ok(None),
+    }
+}
+
+/// Returns the head in the instance's row, which may lag behind.
+pub(super) fn stored_head(conn: &Connection, no: InstanceNo) -> Result<Seq> {
+    let mut look = conn.prepare_cached("SELECT head FROM instance WHERE no = ?")?;
+    let mut found = look.query([no as i64])?;
+    match found.next()? {
+        Some(row) => rows::uint(row, 0),
+        None => Ok(0),
+    }
+}
+
+/// Walks an instance's chain from its head; `go_on` is asked now and then.
+pub(super) fn history(
+    conn: &Connection,
+    no: InstanceNo,
+    head: Seq,
+    go_on: impl Fn() -> bool,
+) -> Result<Vec<Stored>> {
+    let sql = format!("SELECT {} FROM journal WHERE seq = ?", rows::JOURNAL);
+    let mut look = conn.prepare_cached(&sql)?;
+    let mut chain = Vec::new();
+    let mut at = head;
+    // It ends: `prev` is below `seq`, which `rows::stored` checks.
+    while at != 0 {
+        if chain.len() % 1_024 == 1_023 && !go_on() {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT);
+            return Err(rusqlite::Error::SqliteFailure(code, None).into());
+        }
+        let mut found = look.query([at as i64])?;
+        let Some(row) = found.next()? else {
+            return Err(Fault::Corrupt(format!(
+                "record {at} of instance {no} is missing"
+            )));
+        };
+        let (stored, prev) = rows::stored(row, no, at)?;
+        chain.push(stored);
+        at = prev;
+    }
+    chain.reverse();
+    Ok(chain)
+}
+
+pub(super) fn waits(conn: &Connection, no: InstanceNo) -> Result<Vec<Wait>> {
+    let sql = format!("SELECT {} FROM wait WHERE no = ? ORDER BY id", rows::WAIT);
+    let mut look = conn.prepare_cached(&sql)?;
+    let mut found = look.query([no as i64])?;
+    let mut waits = Vec::new();
+    while let Some(row) = found.next()? {
+        waits.push(rows::wait(row)?.1);
+    }
+    Ok(waits)
+}
+
+/// Returns one page. Each (workflow, state) asked for is a range of the index on status, in order
+/// of number; the ranges are merged here, because SQLite would sort them whole.
+pub(super) fn list(conn: &Connection, names: &Names, filter: &Filter) -> Result<Vec<Row>> {
+    let mut statuses = filter.statuses.clone();
+    if filter.reason.is_some() {
+        let blocked_asked = statuses.is_empty() || statuses.contains(&Status::Blocked);
+        statuses = if blocked_asked {
+            vec![Status::Blocked]
+        } else {
+            return Ok(Vec::new());
+        };
+    }
+    let workflows = names.workflows(filter.namespace.as_deref(), filter.workflow.as_deref());
+    let versions = filter.version.as_ref().map(|it| names.versions(it));
+    let mut page = Vec::new();
+    if filter.parent.is_some() || (statuses.is_empty() && filter.workflow.is_none()) {
+        let mut query = Query::new(filter, versions.as_deref());
+        query.all_of("workflow", &workflows);
+        if !statuses.is_empty() {
+            let codes: Vec<i64> = statuses.iter().map(|it| *it as i64).collect();
+            query.all_of("status", &codes);
+        }
+        query.run(conn, names, &mut page)?;
+        return Ok(page);
+    }
+    if statuses.is_empty() {
+        statuses = Status::ALL.to_vec();
+    }
+    statuses.sort_unstable();
+    statuses.dedup();
+    for workflow in &workflows {
+        for status in &statuses {
+            let mut query = Query::new(filter, versions.as_deref());
+            query.and("i.workflow = ?", *workflow);
+            query.and("i.status = ?", *status as i64);
+            query.run(conn, names, &mut page)?;
+        }
+    }
+    page.sort_unstable_by_key(|it| it.no);
+    if filter.newest_first {
+        page.reverse();
+    }
+    page.truncate(filter.limit as usize);
+    Ok(page)
+}
+
+/// One `SELECT` of a listing.
+struct Query<'f> {
+    filter: &'f Filter,
+    conditions: String,
+    values: Vec<Value>,
+}
+
+impl<'f> Query<'f> {
+    fn new(filter: &'f Filter, versions: Option<&[i64]>) -> Self {
+        let mut query = Self {
+            filter,
+            conditions: "1".into(),
+            values: Vec::new(),
+        };
+        if let Some(versions) = versions {
+            query.all_of("version", versions);
+        }
+        if let Some(reason) = &filter.reason {
+            query.and("i.reason = ?", reason.to_string());
+        }
+        if let Some(parent) = filter.parent {
+            query.and("i.parent = ?", parent as i64);
+        }
+        if let Some(after) = filter.created_after {
+            query.and("i.created_at >= ?", after);
+        }
+        if let Some(before) = filter.created_before {
+            query.and("i.created_at < ?", before);
+        }
+        if let Some(beyond) = filter.beyond {
+            let side = if filter.newest_first {
+                "i.no < ?"
+            } else {
+                "i.no > ?"
+            };
+            query.and(side, beyond as i64);
+        }
+        query
+    }
+
+    fn and(&mut self, condition: &str, value: impl Into<Value>) {
+        self.conditions.push_str(" AND ");
+        self.conditions.push_str(condition);
+        self.values.push(value.into());
+    }
+
+    /// Adds that a column holds one of these numbers. The `+` keeps SQLite from using an index
+    /// on it, which would cost the order by number.
+    fn all_of(&mut self, column: &str, numbers: &[i64]) {
+        let list: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+        let list = list.join(",");
+        for part in [" AND +i.", column, " IN (", &list, ")"] {
+            self.conditions.push_str(part);
+        }
+    }
+
+    fn run(mut self, conn: &Connection, names: &Names, page: &mut Vec<Row>) -> Result<()> {
+        let order = if self.filter.newest_first {
+            "DESC"
+        } else {
+            "ASC"
+        };
+        let sql = format!(
+            "SELECT {} FROM instance i WHERE {} ORDER BY i.no {order} LIMIT ?",
+            rows::INSTANCE,
+            self.conditions
+        );
+        self.values
+            .push(Value::Integer(i64::from(self.filter.limit)));
+        let mut select = conn.prepare_cached(&sql)?;
+        let mut found = select.query(rusqlite::params_from_iter(self.values))?;
+        while let Some(row) = found.next()? {
+            page.push(rows::instance(row, names)?);
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn count(
+    conn: &Connection,
+    names: &Names,
+    namespace: &str,
+    workflow: Option<&str>,
+) -> Result<Vec<(Status, u64)>> {
+    let mut counts = [0; Status::ALL.len()];
+    let mut select = conn.prepare_cached(
+        "SELECT status, count(*) FROM instance WHERE workflow = ? GROUP BY status",
+    )?;
+    for workflow in names.workflows(Some(namespace), workflow) {
+        let mut found = select.query([workflow])?;
+        while let Some(row) = found.next()? {
+            match counts.get_mut(rows::uint(row, 0)? as usize) {
+                Some(count) => *count += rows::uint(row, 1)?,
+                None => return Err(Fault::Corrupt("an instance has an unknown state".into())),
+            }
+        }
+    }
+    let some = Status::ALL
+        .into_iter()
+        .zip(counts)
+        .filter(|(_, count)| *count > 0);
+    Ok(some.collect())
+}
+
+pub(super) fn approval(conn: &Connection, id: &str) -> Result<Option<Approval>> {
+    let sql = format!("SELECT {} FROM approval a WHERE a.id = ?", rows::APPROVAL);
+    let mut look = conn.prepare_cached(&sql)?;
+    let mut found = look.query([id])?;
+    match found.next()? {
+        Some(row) => Ok(Some(rows::approval(row, 0)?)),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn approvals(
+    conn: &Connection,
+    names: &Names,
+    workflow: Option<&str>,
+    status: Option<ApprovalStatus>,
+) -> Result<Vec<(Row, Approval)>> {
+    let by_status = if status.is_some() {
+        "a.status = ?"
+    } else {
+        "? IS NULL"
+    };
+    let sql = format!(
+        "SELECT {}, {} FROM approval a CROSS JOIN instance i ON i.no = a.no
+         WHERE {by_status} ORDER BY a.number",
+        rows::INSTANCE,
+        rows::APPROVAL
+    );
+    let mut select = conn.prepare_cached(&sql)?;
+    let mut found = select.query([status.map(|it| it as i64)])?;
+    let mut approvals = Vec::new();
+    while let Some(row) = found.next()? {
+        let instance = rows::instance(row, names)?;
+        if workflow.is_none_or(|it| it == &*instance.workflow) {
+            approvals.push((instance, rows::approval(row, rows::INSTANCE_WIDTH)?));
+        }
+    }
+    Ok(approvals)
+}

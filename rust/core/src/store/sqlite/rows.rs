@@ -1,0 +1,354 @@
+//! How records become columns and columns become records; the only place that casts.
+//!
+//! SQLite's integers are signed; our unsigned numbers keep their bits. Anything that cannot be
+//! read back is a [`Fault::Corrupt`], never a guess. Each row with a payload carries a CRC-32 of
+//! the payload and of what says whose it is, so a payload at the wrong place is noticed too.
+
+use rusqlite::types::ValueRef;
+use rusqlite::Row as Columns;
+
+use super::names::Names;
+use crate::history::{Kind, Operation, Record, Stored, Verdict};
+use crate::ids::{InstanceNo, Seq};
+use crate::lifecycle::Status;
+use crate::store::{Error, Row};
+use crate::wait::{Approval, ApprovalStatus, Event, Source, Wait};
+
+/// Why something could not be read or written, before it is put into words for the user.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// SQLite said no.
+    Sql(rusqlite::Error),
+    /// What was read makes no sense.
+    Corrupt(String),
+}
+
+pub(super) type Result<T> = std::result::Result<T, Fault>;
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl Fault {
+    /// Puts it into words. `file` is the name of the database, `doing` what was tried.
+    pub(super) fn explain(self, file: &str, doing: &str) -> Error {
+        use rusqlite::ErrorCode as Code;
+        let error = match self {
+            Self::Corrupt(what) => {
+                return Error::Corrupt(format!(
+                    "{file} is damaged: {what}. Nothing was changed; run `stepwell doctor`."
+                ))
+            }
+            Self::Sql(error) => error,
+        };
+        match error.sqlite_error_code() {
+            Some(Code::DatabaseCorrupt | Code::NotADatabase) => Error::Corrupt(format!(
+                "{file} is damaged: {error}. Nothing was deleted; run `stepwell doctor`."
+            )),
+            Some(Code::DiskFull) => {
+                Error::Failed(format!("{file}: the disk is full; cannot {doing}."))
+            }
+            Some(Code::OperationInterrupted) => Error::Failed(format!(
+                "{file}: took too long to {doing}; ask for less at once."
+            )),
+            Some(Code::DatabaseBusy) => Error::Failed(format!(
+                "{file}: cannot {doing}: another program keeps it locked. Close that program."
+            )),
+            _ => Error::Failed(format!("{file}: cannot {doing}: {error}.")),
+        }
+    }
+}
+
+fn corrupt<T>(what: impl Into<String>) -> Result<T> {
+    Err(Fault::Corrupt(what.into()))
+}
+
+pub(super) fn uint(row: &Columns, at: usize) -> Result<u64> {
+    match row.get_ref(at)? {
+        ValueRef::Integer(it) => Ok(it as u64),
+        other => corrupt(format!("column {at} holds {}", other.data_type())),
+    }
+}
+
+fn int(row: &Columns, at: usize) -> Result<i64> {
+    uint(row, at).map(|it| it as i64)
+}
+
+fn int_or_none(row: &Columns, at: usize) -> Result<Option<i64>> {
+    match row.get_ref(at)? {
+        ValueRef::Null => Ok(None),
+        _ => int(row, at).map(Some),
+    }
+}
+
+fn small(row: &Columns, at: usize) -> Result<u32> {
+    let Ok(it) = u32::try_from(int(row, at)?) else {
+        return corrupt(format!("column {at} is out of range"));
+    };
+    Ok(it)
+}
+
+fn code<T>(row: &Columns, at: usize, from: impl Fn(u8) -> Option<T>) -> Result<T> {
+    match u8::try_from(int(row, at)?).ok().and_then(from) {
+        Some(it) => Ok(it),
+        None => corrupt(format!("column {at} holds an unknown code")),
+    }
+}
+
+fn text_or_none(row: &Columns, at: usize) -> Result<Option<Box<str>>> {
+    match row.get_ref(at)? {
+        ValueRef::Null => Ok(None),
+        ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(it) => Ok(Some(it.into())),
+            Err(_) => corrupt(format!("column {at} is not UTF-8")),
+        },
+        other => corrupt(format!("column {at} holds {}", other.data_type())),
+    }
+}
+
+fn text(row: &Columns, at: usize) -> Result<Box<str>> {
+    match text_or_none(row, at)? {
+        Some(it) => Ok(it),
+        None => corrupt(format!("column {at} is empty")),
+    }
+}
+
+pub(super) fn bytes(row: &Columns, at: usize) -> Result<Option<Box<[u8]>>> {
+    match row.get_ref(at)? {
+        ValueRef::Null => Ok(None),
+        ValueRef::Blob(it) => Ok(Some(it.into())),
+        other => corrupt(format!("column {at} holds {}", other.data_type())),
+    }
+}
+
+/// Checksum of what a row says: whose it is, and its parts.
+pub(super) fn checksum(whose: [u64; 2], parts: &[Option<&[u8]>]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    let mut head = [0; 16];
+    head[..8].copy_from_slice(&whose[0].to_le_bytes());
+    head[8..].copy_from_slice(&whose[1].to_le_bytes());
+    crc.update(&head);
+    for part in parts {
+        // Told apart: no part, an empty part, and where one part ends.
+        let len = part.map_or(u64::MAX, |it| it.len() as u64);
+        crc.update(&len.to_le_bytes());
+        crc.update(part.unwrap_or_default());
+    }
+    crc.finalize()
+}
+
+pub(super) fn record_checksum(no: InstanceNo, seq: Seq, record: &Record) -> u32 {
+    let operation = &record.operation;
+    checksum(
+        [no, seq],
+        &[
+            Some(operation.branch.as_bytes()),
+            Some(operation.name.as_bytes()),
+            Some(&[record.verdict as u8]),
+            record.payload.as_deref(),
+        ],
+    )
+}
+
+/// Columns of [`instance`], in its order.
+pub(super) const INSTANCE: &str = "i.no, i.version, i.id, i.incarnation, i.status, i.marked, \
+     i.recoveries, i.priority, i.created_at, i.updated_at, i.started_at, i.ended_at, i.start_at, \
+     i.parent, i.called, i.reason";
+/// How many columns [`INSTANCE`] has.
+pub(super) const INSTANCE_WIDTH: usize = 16;
+
+pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
+    let no = uint(row, 0)?;
+    let Some(name) = names.get(int(row, 1)?) else {
+        return corrupt(format!(
+            "instance {no} has a workflow version that is not listed"
+        ));
+    };
+    let Ok(priority) = i8::try_from(int(row, 7)?) else {
+        return corrupt(format!("instance {no} has an impossible priority"));
+    };
+    Ok(Row {
+        no,
+        namespace: name.namespace.clone(),
+        workflow: name.workflow.clone(),
+        version: name.version.clone(),
+        id: text(row, 2)?,
+        incarnation: uint(row, 3)?,
+        status: code(row, 4, Status::from_code)?,
+        marked: int(row, 5)? != 0,
+        recoveries: small(row, 6)?,
+        priority,
+        created_at: int(row, 8)?,
+        updated_at: int(row, 9)?,
+        started_at: int_or_none(row, 10)?,
+        ended_at: int_or_none(row, 11)?,
+        start_at: int_or_none(row, 12)?,
+        parent: int_or_none(row, 13)?.map(|it| it as u64),
+        called: int(row, 14)? != 0,
+        reason: text_or_none(row, 15)?,
+    })
+}
+
+/// Columns of [`stored`], in its order.
+pub(super) const JOURNAL: &str = "seq, no, prev, verdict, attempt, kind, count, started_at, at, \
+     retry_at, event, event_type, crc, branch, name, key, payload";
+
+/// Returns a record and the place of the one before it. `no` and `seq` are what was asked for.
+pub(super) fn stored(row: &Columns, no: InstanceNo, seq: Seq) -> Result<(Stored, Seq)> {
+    let record = Record {
+        operation: Operation {
+            kind: code(row, 5, Kind::from_code)?,
+            branch: text(row, 13)?,
+            name: text(row, 14)?,
+            key: text_or_none(row, 15)?,
+            count: small(row, 6)?,
+        },
+        attempt: small(row, 4)?,
+        verdict: code(row, 3, Verdict::from_code)?,
+        started_at: int(row, 7)?,
+        at: int(row, 8)?,
+        retry_at: int_or_none(row, 9)?,
+        event: int_or_none(row, 10)?.map(|it| it as u64),
+        event_type: text_or_none(row, 11)?,
+        payload: bytes(row, 16)?,
+    };
+    let prev = uint(row, 2)?;
+    if uint(row, 1)? != no
+        || prev >= seq
+        || uint(row, 12)? != u64::from(record_checksum(no, seq, &record))
+    {
+        return corrupt(format!("record {seq} of instance {no} fails its checksum"));
+    }
+    Ok((Stored { seq, record }, prev))
+}
+
+/// Columns of [`wait`], in its order.
+pub(super) const WAIT: &str =
+    "no, id, kind, count, source, opened_at, until, subject, branch, name, key";
+
+pub(super) fn wait(row: &Columns) -> Result<(InstanceNo, Wait)> {
+    let no = uint(row, 0)?;
+    let source = match int(row, 4)? {
+        0 => Source::Timer,
+        1 => Source::Retry,
+        2 => match split_types(&text(row, 7)?) {
+            Some(types) => Source::Event(types),
+            None => {
+                return corrupt(format!(
+                    "a wait of instance {no} has unreadable event types"
+                ))
+            }
+        },
+        3 => Source::Approval(text(row, 7)?),
+        4 => Source::Child(uint(row, 7)?),
+        _ => return corrupt(format!("a wait of instance {no} has an unknown source")),
+    };
+    let wait = Wait {
+        id: uint(row, 1)?,
+        operation: Operation {
+            kind: code(row, 2, Kind::from_code)?,
+            branch: text(row, 8)?,
+            name: text(row, 9)?,
+            key: text_or_none(row, 10)?,
+            count: small(row, 3)?,
+        },
+        source,
+        opened_at: int(row, 5)?,
+        until: int_or_none(row, 6)?,
+    };
+    Ok((no, wait))
+}
+
+/// Joins event types so that any text can be taken apart again: `5:order4:paid`.
+pub(super) fn join_types(types: &[Box<str>]) -> String {
+    let mut joined = String::new();
+    for one in types {
+        joined.push_str(&one.len().to_string());
+        joined.push(':');
+        joined.push_str(one);
+    }
+    joined
+}
+
+fn split_types(mut text: &str) -> Option<Vec<Box<str>>> {
+    let mut types = Vec::new();
+    while !text.is_empty() {
+        let (len, rest) = text.split_once(':')?;
+        let (one, rest) = rest.split_at_checked(len.parse().ok()?)?;
+        types.push(one.into());
+        text = rest;
+    }
+    Some(types)
+}
+
+/// Columns of [`event`], in its order.
+pub(super) const EVENT: &str = "no, id, at, crc, type, payload";
+
+pub(super) fn event(row: &Columns) -> Result<(InstanceNo, Event)> {
+    let no = uint(row, 0)?;
+    let event = Event {
+        id: uint(row, 1)?,
+        kind: text(row, 4)?,
+        payload: bytes(row, 5)?,
+        at: int(row, 2)?,
+    };
+    if uint(row, 3)? != u64::from(checksum([no, event.id], &[event.payload.as_deref()])) {
+        return corrupt(format!(
+            "event {} of instance {no} fails its checksum",
+            event.id
+        ));
+    }
+    Ok((no, event))
+}
+
+/// Columns of [`approval`], in its order.
+pub(super) const APPROVAL: &str =
+    "a.id, a.no, a.name, a.status, a.asked_at, a.until, a.decided_at, a.crc, a.detail, a.decision";
+
+/// Reads an approval from columns that begin at `at`.
+pub(super) fn approval(row: &Columns, at: usize) -> Result<Approval> {
+    let approval = Approval {
+        id: text(row, at)?,
+        no: uint(row, at + 1)?,
+        name: text(row, at + 2)?,
+        status: code(row, at + 3, approval_status)?,
+        asked_at: int_or_none(row, at + 4)?,
+        until: int_or_none(row, at + 5)?,
+        decided_at: int_or_none(row, at + 6)?,
+        detail: bytes(row, at + 8)?,
+        decision: bytes(row, at + 9)?,
+    };
+    if uint(row, at + 7)? != u64::from(approval_checksum(&approval)) {
+        return corrupt(format!(
+            "approval {} of instance {} fails its checksum",
+            approval.id, approval.no
+        ));
+    }
+    Ok(approval)
+}
+
+pub(super) fn approval_checksum(it: &Approval) -> u32 {
+    checksum(
+        [it.no, 0],
+        &[
+            Some(it.id.as_bytes()),
+            it.detail.as_deref(),
+            it.decision.as_deref(),
+        ],
+    )
+}
+
+fn approval_status(code: u8) -> Option<ApprovalStatus> {
+    use ApprovalStatus as Is;
+    [
+        Is::Open,
+        Is::Approved,
+        Is::Rejected,
+        Is::TimedOut,
+        Is::Withdrawn,
+    ]
+    .into_iter()
+    .find(|it| *it as u8 == code)
+}

@@ -1,0 +1,72 @@
+//! The SQL of a batch, prepared at most once per batch and looked up by number, not by text.
+
+use rusqlite::{CachedStatement, Connection};
+
+macro_rules! statements {
+    ($($name:ident = $sql:expr;)+) => {
+        /// One statement of the writer.
+        #[derive(Debug, Clone, Copy)]
+        pub(super) enum Sql { $($name),+ }
+
+        const TEXTS: &[&str] = &[$($sql),+];
+        const COUNT: usize = TEXTS.len();
+    };
+}
+
+statements! {
+    Create = "INSERT INTO instance (no, workflow, version, id, incarnation, status, marked, \
+        recoveries, priority, head, created_at, updated_at, started_at, start_at, parent, called) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, 0, ?9, ?9, ?10, ?11, ?12, ?13) \
+        ON CONFLICT (workflow, id) DO NOTHING";
+    FindNo = "SELECT no FROM instance WHERE workflow = ? AND id = ?";
+    Look = "SELECT incarnation, status, head FROM instance WHERE no = ?";
+    Params = "INSERT INTO params VALUES (?, ?, ?)";
+    Attributes = "INSERT INTO attributes VALUES (?, ?, ?)";
+    Progress = "INSERT OR REPLACE INTO progress VALUES (?, ?, ?)";
+    Result = "INSERT OR REPLACE INTO result VALUES (?, ?, ?)";
+    ClearResult = "DELETE FROM result WHERE no = ?";
+    Append = "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    Open = "INSERT OR REPLACE INTO wait VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    Close = "DELETE FROM wait WHERE no = ? AND id = ?";
+    CloseAll = "DELETE FROM wait WHERE no = ?";
+    Buffer = "INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?)";
+    Take = "DELETE FROM event WHERE no = ? AND id = ?";
+    TakeAll = "DELETE FROM event WHERE no = ?";
+    Seen = "INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING";
+    Forget = "DELETE FROM seen WHERE no = ?";
+    Status = "UPDATE instance SET status = ?1, marked = ?2, recoveries = ?3, reason = ?4, \
+        updated_at = ?5, started_at = coalesce(started_at, ?6), ended_at = ?7, \
+        head = max(head, ?8) WHERE no = ?9 AND incarnation = ?10";
+    Approval = "INSERT INTO approval (id, no, name, status, asked_at, until, decided_at, crc, detail, decision) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO UPDATE SET \
+        no = ?2, name = ?3, status = ?4, asked_at = ?5, until = ?6, decided_at = ?7, crc = ?8, \
+        detail = ?9, decision = ?10";
+    Meta = "INSERT OR REPLACE INTO meta VALUES (?, ?)";
+}
+
+/// How many statements of the writer there are, for SQLite's cache.
+pub(super) const CACHE: usize = COUNT + 24;
+
+/// The statements a batch has used so far.
+pub(super) struct Statements<'c> {
+    conn: &'c Connection,
+    ready: [Option<CachedStatement<'c>>; COUNT],
+}
+
+impl<'c> Statements<'c> {
+    pub(super) fn new(conn: &'c Connection) -> Self {
+        Self {
+            conn,
+            ready: [const { None }; COUNT],
+        }
+    }
+
+    /// Returns a statement, ready to be executed.
+    pub(super) fn get(&mut self, sql: Sql) -> rusqlite::Result<&mut CachedStatement<'c>> {
+        let slot = &mut self.ready[sql as usize];
+        match slot {
+            Some(statement) => Ok(statement),
+            None => Ok(slot.insert(self.conn.prepare_cached(TEXTS[sql as usize])?)),
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! How one batch of operations becomes rows, inside a transaction that somebody else ends.
+//!
+//! What each operation means is told by the model store; this file only says it in SQL. Whether
+//! an incarnation is the present one is answered from `heads` for instances that run, and from
+//! the instance's row for the others.
+
+use rusqlite::{params, Connection};
+
+use super::heads::{Heads, Hot};
+use super::names::Names;
+use super::rows;
+use super::statements::{Sql, Statements};
+use crate::history::Record;
+use crate::ids::{Incarnation, InstanceNo};
+use crate::lifecycle::Status;
+use crate::store::{NewInstance, Op, Outcome, Transition};
+use crate::wait::{Approval, Event, Source, Wait};
+
+/// A batch being applied.
+pub(super) struct Batch<'c> {
+    conn: &'c Connection,
+    sql: Statements<'c>,
+    heads: &'c mut Heads,
+    names: &'c mut Names,
+}
+
+impl<'c> Batch<'c> {
+    pub(super) fn new(conn: &'c Connection, heads: &'c mut Heads, names: &'c mut Names) -> Self {
+        Self {
+            conn,
+            sql: Statements::new(conn),
+            heads,
+            names,
+        }
+    }
+
+    /// Applies one operation.
+    pub(super) fn apply(&mut self, op: &Op) -> rows::Result<Outcome> {
+        match op {
+            Op::Create(new) => self.create(new),
+            Op::CreateChild(new, parent, incarnation, created, taken) => {
+                if self.owned(*parent, *incarnation)?.is_none() {
+                    return Ok(Outcome::Fenced);
+                }
+                match self.create(new)? {
+                    Outcome::Done(_) => self.append(*parent, *incarnation, created),
+                    outcome => {
+                        let _ = self.append(*parent, *incarnation, taken)?;
+                        Ok(outcome)
+                    }
+                }
+            }
+            Op::Append(no, incarnation, record) => self.append(*no, *incarnation, record),
+            Op::Open(no, incarnation, wait) => match self.owned(*no, *incarnation)? {
+                Some(it) if !it.status.is_final() => self.open(*no, wait),
+                _ => Ok(Outcome::Fenced),
+            },
+            Op::Close(no, id) => self.run(Sql::Close, params![*no as i64, *id as i64]),
+            Op::Buffer(no, event, dedup) => match self.seen(*no, dedup.as_deref())? {
+                Outcome::Done(_) => self.buffer(*no, event),
+                outcome => Ok(outcome),
+            },
+            Op::Take(no, id) => self.run(Sql::Take, params![*no as i64, *id as i64]),
+            Op::Seen(no, dedup) => self.seen(*no, Some(dedup)),
+            Op::Status(no, incarnation, to) => self.change(*no, *incarnation, to),
+            Op::Progress(no, progress) => match self.look(*no)? {
+                Some(_) => self.keep(Sql::Progress, *no, progress),
+                None => Ok(Outcome::Fenced),
+            },
+            Op::Approval(approval) => self.approval(approval),
+            Op::Meta(name, value) => self.run(Sql::Meta, params![name, value]),
+        }
+    }
+
+    fn run(&mut self, sql: Sql, params: impl rusqlite::Params) -> rows::Result<Outcome> {
+        self.sql.get(sql)?.execute(params)?;
+        Ok(Outcome::Done(0))
+    }
+
+    /// Writes a payload into one of the tables (no, crc, payload).
+    fn keep(&mut self, sql: Sql, no: InstanceNo, payload: &[u8]) -> rows::Result<Outcome> {
+        let crc = rows::checksum([no, 0], &[Some(payload)]);
+        self.run(sql, params![no as i64, crc, payload])
+    }
+
+    fn look(&mut self, no: InstanceNo) -> rows::Result<Option<Hot>> {
+        if let Some(hot) = self.heads.hot.get(&no) {
+            return Ok(Some(*hot));
+        }
+        let look = self.sql.get(Sql::Look)?;
+        let mut found = look.query([no as i64])?;
+        let Some(row) = found.next()? else {
+            return Ok(None);
+        };
+        let status = u8::try_from(rows::uint(row, 1)?)
+            .ok()
+            .and_then(Status::from_code);
+        let Some(status) = status else {
+            return Err(rows::Fault::Corrupt(format!(
+                "instance {no} has an unknown state"
+            )));
+        };
+        let head = rows::uint(row, 2)?;
+        Ok(Some(Hot {
+            incarnation: rows::uint(row, 0)?,
+            status,
+            head,
+            stored: head,
+        }))
+    }
+
+    /// Returns what is known of the instance if this is its present incarnation (D6).
+    fn owned(&mut self, no: InstanceNo, incarnation: Incarnation) -> rows::Result<Option<Hot>> {
+        Ok(self.look(no)?.filter(|it| it.incarnation == incarnation))
+    }
+
+    fn create(&mut self, new: &NewInstance) -> rows::Result<Outcome> {
+        let names = [&*new.namespace, &*new.workflow, &*new.version];
+        let (workflow, version) = self.names.number(self.conn, names)?;
+        let running = new.status == Status::Running;
+        let inserted = self.sql.get(Sql::Create)?.execute(params![
+            new.no as i64,
+            workflow,
+            version,
+            new.id,
+            new.incarnation as i64,
+            new.status as u8,
+            running,
+            new.priority,
+            new.created_at,
+            running.then_some(new.created_at),
+            new.start_at,
+            new.parent.map(|it| it as i64),
+            new.called,
+        ])?;
+        if inserted == 0 {
+            let find = self.sql.get(Sql::FindNo)?;
+            let no: i64 = find.query_row(params![workflow, new.id], |row| row.get(0))?;
+            return Ok(Outcome::Exists(no as u64));
+        }
+        if let Some(params) = &new.params {
+            let _ = self.keep(Sql::Params, new.no, params)?;
+        }
+        if let Some(attributes) = &new.attributes {
+            let _ = self.keep(Sql::Attributes, new.no, attributes)?;
+        }
+        if running {
+            let hot = Hot {
+                incarnation: new.incarnation,
+                status: new.status,
+                head: 0,
+                stored: 0,
+            };
+            self.heads.hot.insert(new.no, hot);
+        }
+        Ok(Outcome::Done(0))
+    }
+
+    fn append(
+        &mut self,
+        no: InstanceNo,
+        incarnation: Incarnation,
+        record: &Record,
+    ) -> rows::Result<Outcome> {
+        let Some(mut hot) = self.owned(no, incarnation)? else {
+            return Ok(Outcome::Fenced);
+        };
+        let seq = self.heads.last_seq + 1;
+        let operation = &record.operation;
+        self.sql.get(Sql::Append)?.execute(params![
+            seq as i64,
+            no as i64,
+            hot.head as i64,
+            record.verdict as u8,
+            record.attempt,
+            operation.kind as u8,
+            operation.count,
+            record.started_at,
+            record.at,
+            record.retry_at,
+            record.event.map(|it| it as i64),
+            record.event_type,
+            rows::record_checksum(no, seq, record),
+            operation.branch,
+            operation.name,
+            operation.key,
+            record.payload,
+        ])?;
+        hot.head = seq;
+        self.heads.last_seq = seq;
+        self.heads.hot.insert(no, hot);
+        self.heads.touched.push(no);
+        Ok(Outcome::Done(seq))
+    }
+
+    fn open(&mut self, no: InstanceNo, wait: &Wait) -> rows::Result<Outcome> {
+        let types;
+        let child;
+        let (source, subject): (u8, &dyn rusqlite::ToSql) = match &wait.source {
+            Source::Timer => (0, &rusqlite::types::Null),
+            Source::Retry => (1, &rusqlite::types::Null),
+            Source::Event(list) => {
+                types = rows::join_types(list);
+                (2, &types)
+            }
+            Source::Approval(id) => (3, id),
+            Source::Child(no) => {
+                child = *no as i64;
+                (4, &child)
+            }
+        };
+        let operation = &wait.operation;
+        let params = params![
+            no as i64,
+            wait.id as i64,
+            operation.kind as u8,
+            operation.count,
+            source,
+            wait.opened_at,
+            wait.until,
+            subject,
+            operation.branch,
+            operation.name,
+            operation.key,
+        ];
+        self.run(Sql::Open, params)
+    }
+
+    /// Remembers a `dedup_id`, if there is one and the instance can still get events (E4).
+    fn seen(&mut self, no: InstanceNo, dedup: Option<&str>) -> rows::Result<Outcome> {
+        match self.look(no)? {
+            Some(it) if !it.status.is_final() => {}
+            _ => return Ok(Outcome::Fenced),
+        }
+        let Some(dedup) = dedup else {
+            return Ok(Outcome::Done(0));
+        };
+        let inserted = self
+            .sql
+            .get(Sql::Seen)?
+            .execute(params![no as i64, dedup])?;
+        Ok(if inserted == 0 {
+            Outcome::Exists(no)
+        } else {
+            Outcome::Done(0)
+        })
+    }
+
+    fn buffer(&mut self, no: InstanceNo, event: &Event) -> rows::Result<Outcome> {
+        let crc = rows::checksum([no, event.id], &[event.payload.as_deref()]);
+        let params = params![
+            no as i64,
+            event.id as i64,
+            event.at,
+            crc,
+            event.kind,
+            event.payload
+        ];
+        self.run(Sql::Buffer, params)
+    }
+
+    fn change(
+        &mut self,
+        no: InstanceNo,
+        incarnation: Incarnation,
+        to: &Transition,
+    ) -> rows::Result<Outcome> {
+        let hot = self.heads.hot.get(&no).copied();
+        if hot.is_some_and(|it| it.incarnation != incarnation) {
+            return Ok(Outcome::Fenced);
+        }
+        let head = hot.map_or(0, |it| it.head);
+        let running = to.status == Status::Running;
+        let is_final = to.status.is_final();
+        let updated = self.sql.get(Sql::Status)?.execute(params![
+            to.status as u8,
+            to.marked,
+            to.recoveries,
+            to.reason,
+            to.at,
+            running.then_some(to.at),
+            is_final.then_some(to.at),
+            head as i64,
+            no as i64,
+            incarnation as i64,
+        ])?;
+        if updated == 0 {
+            return Ok(Outcome::Fenced);
+        }
+        let _ = match &to.payload {
+            Some(payload) => self.keep(Sql::Result, no, payload)?,
+            None => self.run(Sql::ClearResult, [no as i64])?,
+        };
+        if is_final {
+            for sql in [Sql::CloseAll, Sql::TakeAll, Sql::Forget] {
+                let _ = self.run(sql, [no as i64])?;
+            }
+        }
+        // Only what runs is worth remembering: 2,000,000 that wait must not be in memory here.
+        if running {
+            if let Some(hot) = self.heads.hot.get_mut(&no) {
+                hot.status = to.status;
+                hot.stored = hot.head;
+            }
+        } else {
+            self.heads.hot.remove(&no);
+        }
+        self.heads.touched.push(no);
+        Ok(Outcome::Done(0))
+    }
+
+    fn approval(&mut self, it: &Approval) -> rows::Result<Outcome> {
+        let params = params![
+            it.id,
+            it.no as i64,
+            it.name,
+            it.status as u8,
+            it.asked_at,
+            it.until,
+            it.decided_at,
+            rows::approval_checksum(it),
+            it.detail,
+            it.decision,
+        ];
+        self.run(Sql::Approval, params)
+    }
+}

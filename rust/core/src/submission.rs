@@ -1,0 +1,155 @@
+//! What is submitted to the writer: one variant per call of the border, as plain data.
+
+use crate::history::{Operation, Record};
+use crate::ids::{Incarnation, InstanceNo, Micros, WaitId};
+use crate::lifecycle::Status;
+use crate::wait::Wait;
+
+/// Name of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Its workflow.
+    pub workflow: Box<str>,
+    /// Its id.
+    pub id: Box<str>,
+}
+
+/// A body that speaks: everything it says is checked against its incarnation (D6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Body {
+    /// Its instance.
+    pub no: InstanceNo,
+    /// The life of the instance that it belongs to.
+    pub incarnation: Incarnation,
+}
+
+/// What to do if the id is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfExists {
+    /// Say so.
+    Raise,
+    /// Return the one that is there.
+    Return,
+    /// Return it if it has the same params.
+    ReturnIfSame,
+}
+
+/// One instance to create.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewItem {
+    /// Its id; `None` for a generated one.
+    pub id: Option<Box<str>>,
+    /// What it starts with.
+    pub params: Option<Box<[u8]>>,
+    /// -100 to 100.
+    pub priority: i8,
+    /// Not to be started before this.
+    pub start_at: Option<Micros>,
+    /// Its attributes.
+    pub attributes: Option<Box<[u8]>>,
+}
+
+/// Which code an instance runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Code {
+    /// The namespace it runs in.
+    pub namespace: Box<str>,
+    /// The workflow.
+    pub workflow: Box<str>,
+    /// Its version.
+    pub version: Box<str>,
+}
+
+/// An event to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// To whom.
+    pub to: Name,
+    /// Its type.
+    pub kind: Box<str>,
+    /// Its payload.
+    pub payload: Option<Box<[u8]>>,
+}
+
+/// A decision on an approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Id of the approval.
+    pub approval: Box<str>,
+    /// Whose approval.
+    pub of: Name,
+    /// What is to be approved.
+    pub name: Box<str>,
+    /// Which way.
+    pub approved: bool,
+    /// Who, why and what with.
+    pub decision: Box<[u8]>,
+}
+
+/// A child that its parent creates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    /// The parent.
+    pub by: Body,
+    /// The operation in the parent's history.
+    pub operation: Operation,
+    /// Workflow of the child, in the parent's namespace.
+    pub workflow: Box<str>,
+    /// Its version.
+    pub version: Box<str>,
+    /// The children; every one has an id.
+    pub items: Vec<NewItem>,
+    /// Payload of the parent's record.
+    pub payload: Option<Box<[u8]>>,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Submission {
+    /// Create an instance.
+    Create(u64, Box<(Code, NewItem)>, IfExists),
+    /// Create many; the flag says whether to wait for room.
+    CreateBatch(u64, Box<(Code, Vec<NewItem>)>, IfExists, bool),
+    /// Send an event, with its `dedup_id`.
+    Send(u64, Box<Letter>, Option<Box<str>>),
+    /// Decide an approval.
+    Decide(u64, Box<Decision>),
+    /// Resume a paused or blocked instance.
+    Resume(u64, Box<Name>),
+    /// Tell about changes of this instance from now on.
+    Watch(InstanceNo),
+    /// Take one `Watch` back.
+    Unwatch(InstanceNo),
+    /// Append a record.
+    Record(u64, Body, Record),
+    /// Record a failed attempt and open its retry delay.
+    Retry(WaitId, Body, Box<Record>),
+    /// Open a sleep or wait for events.
+    Open(Body, Box<Wait>),
+    /// Ask for an approval; the source of the wait names it.
+    Ask(Body, Box<Wait>, Option<Box<[u8]>>),
+    /// Wait for the end of (workflow, id).
+    Await(WaitId, Body, Box<(Operation, Box<str>, Box<str>)>),
+    /// Create a child and wait for its end.
+    Call(WaitId, Box<Child>),
+    /// Create one child and record that.
+    CreateChild(u64, Box<Child>),
+    /// Create children and record that.
+    CreateChildren(u64, Box<Child>),
+    /// Send an event from a body and record that.
+    Post(u64, Body, Box<(Operation, Letter)>),
+    /// Give up a wait.
+    Withdraw(Body, WaitId),
+    /// Every open operation is a wait. The last two: the last record delivered, the last batch whose notes were polled.
+    Quiet(Body, u64, u64),
+    /// Keep the progress.
+    Report(Body, Box<[u8]>),
+    /// The body ended.
+    Finish(Body, Status, Option<Box<[u8]>>),
+    /// The body cannot go on.
+    Block(Body, Box<str>, Box<[u8]>),
+    /// The body was unwound for shutdown.
+    Release(Body),
+}

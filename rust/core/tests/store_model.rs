@@ -1,0 +1,214 @@
+//! Random batches: `SQLite` answers and reads as the model store does, also after a crash.
+#![allow(missing_docs)]
+
+mod store_cases;
+
+use std::fmt::Write;
+
+use proptest::prelude::*;
+use stepwell_core::lifecycle::Status;
+use stepwell_core::store::{Filter, Op, Outcome, Store, Transition};
+use stepwell_core::wait::{Approval, ApprovalStatus, Source};
+use store_cases::*;
+
+const INSTANCES: u64 = 6;
+
+/// An operation before its instance numbers are given out.
+#[derive(Debug, Clone)]
+enum Draft {
+    Create {
+        id: u8,
+        version: u8,
+        running: bool,
+    },
+    Child {
+        id: u8,
+        parent: u64,
+        incarnation: u64,
+    },
+    Other(Op),
+    Crash,
+    Maintain,
+}
+
+fn draft() -> impl Strategy<Value = Draft> {
+    let no = 1..=INSTANCES;
+    let incarnation = prop_oneof![9 => Just(1_u64), 1 => Just(2)];
+    let owned = (no.clone(), incarnation.clone());
+    let small = 0_u8..4;
+    let dedup = proptest::option::of("[ab]").prop_map(|it| it.map(Into::into));
+    prop_oneof![
+        3 => (small.clone(), small.clone(), any::<bool>())
+            .prop_map(|(id, version, running)| Draft::Create { id, version, running }),
+        1 => (small.clone(), owned.clone())
+            .prop_map(|(id, (parent, incarnation))| Draft::Child { id, parent, incarnation }),
+        1 => Just(Draft::Crash),
+        1 => Just(Draft::Maintain),
+        20 => prop_oneof![
+            6 => (owned.clone(), "\\PC{0,6}").prop_map(|((no, inc), name)| Op::Append(no, inc, record(&name))),
+            2 => (owned.clone(), 1_u64..6, source()).prop_map(|((no, inc), id, source)| Op::Open(no, inc, wait(id, source))),
+            1 => (no.clone(), 1_u64..6).prop_map(|(no, id)| Op::Close(no, id)),
+            2 => (no.clone(), 1_u64..6, dedup).prop_map(|(no, id, dedup)| Op::Buffer(no, event(id), dedup)),
+            1 => (no.clone(), 1_u64..6).prop_map(|(no, id)| Op::Take(no, id)),
+            1 => (no.clone(), "[ab]").prop_map(|(no, dedup)| Op::Seen(no, dedup.into())),
+            4 => (owned, transition()).prop_map(|((no, inc), to)| Op::Status(no, inc, to)),
+            1 => (no.clone(), any::<[u8; 2]>()).prop_map(|(no, bytes)| Op::Progress(no, bytes.into())),
+            1 => (no, "[xyz]", 0_u8..5).prop_map(|(no, id, status)| Op::Approval(approval(no, &id, status).into())),
+            1 => ("[pq]", any::<[u8; 2]>()).prop_map(|(name, bytes)| Op::Meta(name.into(), bytes.into())),
+        ].prop_map(Draft::Other),
+    ]
+}
+
+fn source() -> impl Strategy<Value = Source> {
+    prop_oneof![
+        Just(Source::Timer),
+        Just(Source::Retry),
+        proptest::collection::vec("\\PC{0,4}", 0..3)
+            .prop_map(|it| Source::Event(it.into_iter().map(Into::into).collect())),
+        "\\PC{0,8}".prop_map(|it| Source::Approval(it.into())),
+        (1..=INSTANCES).prop_map(Source::Child),
+    ]
+}
+
+fn transition() -> impl Strategy<Value = Transition> {
+    let payload = proptest::option::of(any::<[u8; 3]>());
+    (0_usize..9, any::<bool>(), 0_u32..3, payload, 0_i64..100).prop_map(
+        |(status, marked, recoveries, payload, at)| Transition {
+            status: Status::ALL[status],
+            marked,
+            recoveries,
+            reason: marked.then(|| "nondeterminism".into()),
+            payload: payload.map(Into::into),
+            at,
+        },
+    )
+}
+
+fn approval(no: u64, id: &str, status: u8) -> Approval {
+    Approval {
+        id: id.into(),
+        no,
+        name: "ship".into(),
+        detail: Some([status].into()),
+        asked_at: None,
+        until: Some(3),
+        status: APPROVAL_STATUSES[usize::from(status)],
+        decision: None,
+        decided_at: Some(i64::from(status)),
+    }
+}
+
+const APPROVAL_STATUSES: [ApprovalStatus; 5] = [
+    ApprovalStatus::Open,
+    ApprovalStatus::Approved,
+    ApprovalStatus::Rejected,
+    ApprovalStatus::TimedOut,
+    ApprovalStatus::Withdrawn,
+];
+
+/// Everything that can be asked.
+fn all_answers(store: &mut dyn Store) -> String {
+    let mut text = format!("{:#?}", recovered(store));
+    let mut reader = store.reader().unwrap();
+    let page = Filter {
+        limit: 1_000,
+        ..Filter::default()
+    };
+    let mut say = |what: &dyn std::fmt::Debug| writeln!(text, "{what:#?}").unwrap();
+    say(&reader.list(&page));
+    say(&reader.list(&Filter {
+        workflow: Some("orders".into()),
+        newest_first: true,
+        ..page.clone()
+    }));
+    say(&reader.list(&Filter {
+        statuses: vec![Status::Blocked, Status::Queued],
+        ..page.clone()
+    }));
+    say(&reader.list(&Filter {
+        reason: Some("nondeterminism".into()),
+        ..page.clone()
+    }));
+    say(&reader.list(&Filter {
+        parent: Some(1),
+        ..page.clone()
+    }));
+    say(&reader.count("default", None));
+    say(&reader.approvals(None, None));
+    say(&reader.approvals(Some("orders"), Some(ApprovalStatus::Open)));
+    // Numbers beyond the last are asked for too.
+    for no in 0..60 {
+        say(&(
+            reader.history(no),
+            reader.payloads(no),
+            reader.waits(no),
+            store.result(no),
+        ));
+    }
+    for id in ["x", "y", "z"] {
+        say(&store.approval(id));
+    }
+    say(&(
+        store.meta("p"),
+        store.meta("q"),
+        store.find("default", "orders", "1"),
+    ));
+    text
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sqlite_does_what_the_model_does(
+        batches in proptest::collection::vec(proptest::collection::vec(draft(), 0..12), 1..8)
+    ) {
+        let (mut memory, mut disk) = (InMemory::default(), OnDisk::default());
+        let (mut model, mut store) = (memory.open(), disk.open());
+        let mut next = 1;
+        let mut instance = |id: u8| {
+            let mut one = new(next, &id.to_string());
+            next += 1;
+            one.attributes = (id == 1).then(|| [id].into());
+            one
+        };
+        for drafts in batches {
+            let mut batch = Vec::new();
+            let (mut crash, mut maintain) = (false, false);
+            for draft in drafts {
+                match draft {
+                    Draft::Create { id, version, running } => {
+                        let mut one = instance(id);
+                        one.version = version.to_string().into();
+                        one.status = if running { Status::Running } else { Status::Queued };
+                        batch.push(Op::Create(one.into()));
+                    }
+                    Draft::Child { id, parent, incarnation } => {
+                        let mut one = instance(id);
+                        one.parent = Some(parent);
+                        let (created, taken) = (record("created"), record("taken"));
+                        batch.push(Op::CreateChild(one.into(), parent, incarnation, created.into(), taken.into()));
+                    }
+                    Draft::Other(op) => batch.push(op),
+                    Draft::Crash => crash = true,
+                    Draft::Maintain => maintain = true,
+                }
+            }
+            let expected: Vec<Outcome> = model.commit(&batch).unwrap();
+            prop_assert_eq!(store.commit(&batch).unwrap(), expected);
+            if maintain {
+                store.maintain().unwrap();
+            }
+            if crash {
+                model = memory.crash(model);
+                store = disk.crash(store);
+            }
+        }
+        prop_assert_eq!(all_answers(&mut *store), all_answers(&mut *model));
+        store = disk.crash(store);
+        prop_assert_eq!(all_answers(&mut *store), all_answers(&mut *model));
+        store.close().unwrap();
+        store = disk.open();
+        prop_assert_eq!(all_answers(&mut *store), all_answers(&mut *model));
+    }
+}

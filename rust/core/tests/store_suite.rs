@@ -1,0 +1,478 @@
+//! What every operation means: the same facts over memory and `SQLite`.
+#![allow(missing_docs, clippy::missing_panics_doc)]
+
+#[macro_use]
+mod store_cases;
+
+use stepwell_core::lifecycle::Status;
+use stepwell_core::store::{Op, Outcome, Store, Transition};
+use stepwell_core::wait::Source;
+use store_cases::*;
+
+suite!(
+    a_created_instance_is_found_with_all_it_came_with,
+    a_taken_id_is_answered_with_its_owner_and_changes_nothing,
+    ids_are_unique_per_namespace_and_workflow_whatever_the_version,
+    a_child_and_its_record_are_written_both_or_neither,
+    an_outdated_incarnation_changes_nothing,
+    records_come_back_in_order_and_whole,
+    histories_of_instances_that_step_in_turn_do_not_mix,
+    d3_histories_survive_a_crash_whether_heads_were_persisted_or_not,
+    a_change_of_state_is_stored_whole,
+    a_final_instance_keeps_no_waits_events_or_dedup_ids,
+    e3_a_closed_wait_is_gone_and_closing_it_again_is_no_error,
+    e1_buffered_events_come_back_in_order_until_taken,
+    e4_a_dedup_id_is_kept_once,
+    waits_of_every_source_come_back,
+    settings_and_progress_are_replaced,
+    a_clean_close_loses_nothing,
+    unknown_instances_are_fenced_or_empty,
+);
+
+fn a_created_instance_is_found_with_all_it_came_with(place: &mut dyn Place) {
+    let mut store = place.open();
+    let mut one = new(7, "a");
+    one.attributes = Some([5].into());
+    one.start_at = Some(99);
+    one.parent = Some(3);
+    one.called = true;
+    one.status = Status::Running;
+    assert_eq!(
+        commit_one(&mut *store, Op::Create(one.into())),
+        Outcome::Done(0)
+    );
+    let row = store.find("default", "orders", "a").unwrap().unwrap();
+    assert_eq!((row.no, row.incarnation, row.priority), (7, 1, -3));
+    assert_eq!(
+        (&*row.namespace, &*row.workflow, &*row.version, &*row.id),
+        ("default", "orders", "1", "a")
+    );
+    assert_eq!(
+        (row.status, row.marked, row.recoveries),
+        (Status::Running, true, 0)
+    );
+    assert_eq!(
+        (row.created_at, row.updated_at, row.started_at),
+        (1_007, 1_007, Some(1_007))
+    );
+    assert_eq!(
+        (row.start_at, row.parent, row.called, row.ended_at),
+        (Some(99), Some(3), true, None)
+    );
+    let mut reader = store.reader().unwrap();
+    assert_eq!(reader.instance(7).unwrap().as_ref(), Some(&row));
+    assert_eq!(reader.find("default", "orders", "a").unwrap(), Some(row));
+    let payloads = reader.payloads(7).unwrap();
+    assert_eq!(payloads.params.as_deref(), Some(&[1, 2, 3][..]));
+    assert_eq!(payloads.attributes.as_deref(), Some(&[5][..]));
+    assert_eq!((payloads.result, payloads.progress), (None, None));
+}
+
+fn a_taken_id_is_answered_with_its_owner_and_changes_nothing(place: &mut dyn Place) {
+    let mut store = place.open();
+    let outcomes = store
+        .commit(&[create(1, "a"), create(2, "a"), create(3, "b")])
+        .unwrap();
+    assert_eq!(
+        outcomes,
+        [Outcome::Done(0), Outcome::Exists(1), Outcome::Done(0)]
+    );
+    assert_eq!(commit_one(&mut *store, create(4, "b")), Outcome::Exists(3));
+    let numbers: Vec<_> = recovered(&mut *store)
+        .instances
+        .iter()
+        .map(|it| it.no)
+        .collect();
+    assert_eq!(numbers, [1, 3]);
+}
+
+fn ids_are_unique_per_namespace_and_workflow_whatever_the_version(place: &mut dyn Place) {
+    let mut store = place.open();
+    let _ = commit_one(&mut *store, create(1, "a"));
+    let mut other = new(2, "a");
+    other.version = "2".into();
+    assert_eq!(
+        commit_one(&mut *store, Op::Create(other.clone().into())),
+        Outcome::Exists(1)
+    );
+    other.workflow = "refunds".into();
+    assert_eq!(
+        commit_one(&mut *store, Op::Create(other.clone().into())),
+        Outcome::Done(0)
+    );
+    other.no = 3;
+    other.namespace = "other".into();
+    assert_eq!(
+        commit_one(&mut *store, Op::Create(other.into())),
+        Outcome::Done(0)
+    );
+    assert_eq!(
+        store.find("default", "refunds", "a").unwrap().unwrap().no,
+        2
+    );
+    assert_eq!(store.find("other", "refunds", "a").unwrap().unwrap().no, 3);
+    assert_eq!(store.find("other", "orders", "a").unwrap(), None);
+}
+
+fn a_child_and_its_record_are_written_both_or_neither(place: &mut dyn Place) {
+    let mut store = place.open();
+    let _ = commit_one(&mut *store, create(1, "parent"));
+    let child = |no, id, incarnation| {
+        Op::CreateChild(
+            new(no, id).into(),
+            1,
+            incarnation,
+            record("created").into(),
+            record("taken").into(),
+        )
+    };
+    assert_eq!(commit_one(&mut *store, child(2, "c", 1)), Outcome::Done(1));
+    assert_eq!(
+        commit_one(&mut *store, child(3, "c", 1)),
+        Outcome::Exists(2)
+    );
+    assert_eq!(commit_one(&mut *store, child(4, "d", 9)), Outcome::Fenced);
+    assert_eq!(store.find("default", "orders", "d").unwrap(), None);
+    let history = store.reader().unwrap().history(1).unwrap();
+    let names: Vec<_> = history
+        .iter()
+        .map(|it| &*it.record.operation.name)
+        .collect();
+    assert_eq!(names, ["created", "taken"]);
+}
+
+fn an_outdated_incarnation_changes_nothing(place: &mut dyn Place) {
+    let mut store = place.open();
+    let _ = commit_one(&mut *store, create(1, "a"));
+    let batch = [
+        Op::Append(1, 2, record("x")),
+        Op::Open(1, 2, wait(1, Source::Timer)),
+        Op::Status(1, 2, to(Status::Running, 5)),
+    ];
+    assert_eq!(store.commit(&batch).unwrap(), [Outcome::Fenced; 3]);
+    // The same while the instance is known to the writer.
+    let _ = store.commit(&[Op::Append(1, 1, record("y"))]).unwrap();
+    assert_eq!(store.commit(&batch).unwrap(), [Outcome::Fenced; 3]);
+    let mut reader = store.reader().unwrap();
+    assert_eq!(reader.history(1).unwrap().len(), 1);
+    assert_eq!(reader.waits(1).unwrap(), []);
+    assert_eq!(reader.instance(1).unwrap().unwrap().status, Status::Queued);
+}
+
+fn records_come_back_in_order_and_whole(place: &mut dyn Place) {
+    let mut store = place.open();
+    let mut bare = record("bare");
+    bare.operation.key = None;
+    (bare.retry_at, bare.event, bare.event_type, bare.payload) = (None, None, None, None);
+    let mut odd = record("tab\t nul\0 ünï");
+    odd.payload = Some([].into());
+    let records = [record("a"), bare, odd];
+    let _ = commit_one(&mut *store, create(1, "a"));
+    for (at, one) in records.iter().enumerate() {
+        let outcome = commit_one(&mut *store, Op::Append(1, 1, one.clone()));
+        assert_eq!(outcome, Outcome::Done(at as u64 + 1));
+    }
+    let read: Vec<_> = store.reader().unwrap().history(1).unwrap();
+    assert_eq!(read.iter().map(|it| it.seq).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(
+        read.into_iter().map(|it| it.record).collect::<Vec<_>>(),
+        records
+    );
+}
+
+fn step_in_turn(store: &mut dyn Store, instances: u64, rounds: u64) {
+    for round in 0..rounds {
+        let batch: Vec<Op> = (1..=instances)
+            .map(|no| Op::Append(no, 1, record(&format!("{no}-{round}"))))
+            .collect();
+        let _ = store.commit(&batch).unwrap();
+        store.maintain().unwrap();
+    }
+}
+
+fn check_turns(store: &dyn Store, instances: u64, rounds: u64) {
+    let mut reader = store.reader().unwrap();
+    for no in 1..=instances {
+        let history = reader.history(no).unwrap();
+        let names: Vec<_> = history
+            .iter()
+            .map(|it| it.record.operation.name.to_string())
+            .collect();
+        let expected: Vec<_> = (0..rounds).map(|round| format!("{no}-{round}")).collect();
+        assert_eq!(names, expected);
+        assert!(history.windows(2).all(|pair| pair[0].seq < pair[1].seq));
+    }
+}
+
+fn histories_of_instances_that_step_in_turn_do_not_mix(place: &mut dyn Place) {
+    let mut store = place.open();
+    let all: Vec<Op> = (1..=20).map(|no| create(no, &no.to_string())).collect();
+    let _ = store.commit(&all).unwrap();
+    step_in_turn(&mut *store, 20, 10);
+    check_turns(&*store, 20, 10);
+}
+
+fn d3_histories_survive_a_crash_whether_heads_were_persisted_or_not(place: &mut dyn Place) {
+    let mut store = place.open();
+    let all: Vec<Op> = (1..=20).map(|no| create(no, &no.to_string())).collect();
+    let _ = store.commit(&all).unwrap();
+    step_in_turn(&mut *store, 20, 3);
+    // Half of them have their heads persisted, and half of those go on.
+    let park: Vec<Op> = (1..=10)
+        .map(|no| change(no, to(Status::Waiting, 9)))
+        .collect();
+    let _ = store.commit(&park).unwrap();
+    let more: Vec<Op> = (6..=15)
+        .map(|no| Op::Append(no, 1, record("more")))
+        .collect();
+    let _ = store.commit(&more).unwrap();
+    for _ in 0..2 {
+        store = place.crash(store);
+        let mut reader = store.reader().unwrap();
+        for no in 1..=20 {
+            let expected = if (6..=15).contains(&no) { 4 } else { 3 };
+            assert_eq!(reader.history(no).unwrap().len(), expected, "instance {no}");
+        }
+    }
+    let next = commit_one(&mut *store, Op::Append(1, 1, record("next")));
+    assert_eq!(next, Outcome::Done(71));
+    assert_eq!(store.reader().unwrap().history(1).unwrap().len(), 4);
+}
+
+fn a_change_of_state_is_stored_whole(place: &mut dyn Place) {
+    let mut store = place.open();
+    let _ = commit_one(&mut *store, create(1, "a"));
+    let _ = commit_one(&mut *store, change(1, to(Status::Running, 10)));
+    let _ = commit_one(&mut *store, change(1, to(Status::Waiting, 20)));
+    let _ = commit_one(&mut *store, change(1, to(Status::Running, 30)));
+    let row = store.find("default", "orders", "a").unwrap().unwrap();
+    assert_eq!((row.status, row.marked), (Status::Running, true));
+    assert_eq!(
+        (row.started_at, row.updated_at, row.ended_at),
+        (Some(10), 30, None)
+    );
+    let blocked = Transition {
+        reason: Some("missing_code".into()),
+        recoveries: 3,
+        payload: Some([4].into()),
+        ..to(Status::Blocked, 40)
+    };
+    let _ = commit_one(&mut *store, change(1, blocked));
+    let row = store.find("default", "orders", "a").unwrap().unwrap();
+    assert_eq!(
+        (row.reason.as_deref(), row.recoveries),
+        (Some("missing_code"), 3)
+    );
+    assert_eq!(store.result(1).unwrap().as_deref(), Some(&[4][..]));
+    let _ = commit_one(&mut *store, change(1, to(Status::Queued, 50)));
+    let row = store.find("default", "orders", "a").unwrap().unwrap();
+    assert_eq!((row.reason, row.recoveries), (None, 0));
+    assert_eq!(store.result(1).unwrap(), None);
+    let done = Transition {
+        payload: Some([6].into()),
+        ..to(Status::Complete, 60)
+    };
+    let _ = commit_one(&mut *store, change(1, done));
+    store = place.crash(store);
+    let row = store.find("default", "orders", "a").unwrap().unwrap();
+    assert_eq!(
+        (row.status, row.ended_at, row.started_at),
+        (Status::Complete, Some(60), Some(10))
+    );
+    assert_eq!(
+        store
+            .reader()
+            .unwrap()
+            .payloads(1)
+            .unwrap()
+            .result
+            .as_deref(),
+        Some(&[6][..])
+    );
+}
+
+fn a_final_instance_keeps_no_waits_events_or_dedup_ids(place: &mut dyn Place) {
+    let mut store = place.open();
+    let _ = store
+        .commit(&[
+            create(1, "a"),
+            create(2, "b"),
+            Op::Open(1, 1, wait(1, Source::Timer)),
+            Op::Open(2, 1, wait(2, Source::Timer)),
+            Op::Buffer(1, event(1), Some("d".into())),
+            Op::Buffer(2, event(2), Some("d".into())),
+            Op::Append(1, 1, record("kept")),
+        ])
+        .unwrap();
+    let _ = commit_one(&mut *store, change(1, to(Status::Errored, 5)));
+    let all = recovered(&mut *store);
+    assert_eq!(all.instances.len(), 1);
+    assert_eq!(all.waits, [(2, wait(2, Source::Timer))]);
+    assert_eq!(all.events, [(2, event(2))]);
+    let mut reader = store.reader().unwrap();
+    assert_eq!(reader.waits(1).unwrap(), []);
+    assert_eq!(reader.history(1).unwrap().len(), 1);
+    // It takes no more; started again, the dedup id is new.
+    let late = [
+        Op::Buffer(1, event(3), None),
+        Op::Seen(1, "x".into()),
+        Op::Open(1, 1, wait(3, Source::Timer)),
+    ];
+    assert_eq!(store.commit(&late).unwrap(), [Outcome::Fenced; 3]);
+    let _ = commit_one(&mut *store, change(1, to(Status::Queued, 6)));
+    assert_eq!(
+        commit_one(&mut *store, Op::Seen(1, "d".into())),
+        Outcome::Done(0)
+    );
+    assert_eq!(
+        store
+            .find("default", "orders", "a")
+            .unwrap()
+            .unwrap()
+            .ended_at,
+        None
+    );
+}
+
+fn e3_a_closed_wait_is_gone_and_closing_it_again_is_no_error(place: &mut dyn Place) {
+    let mut store = place.open();
+    let open = |id| Op::Open(1, 1, wait(id, Source::Timer));
+    let _ = store.commit(&[create(1, "a"), open(5), open(4)]).unwrap();
+    let close = [Op::Close(1, 5), Op::Close(1, 5), Op::Close(8, 8)];
+    assert_eq!(store.commit(&close).unwrap(), [Outcome::Done(0); 3]);
+    assert_eq!(
+        store.reader().unwrap().waits(1).unwrap(),
+        [wait(4, Source::Timer)]
+    );
+}
+
+fn e1_buffered_events_come_back_in_order_until_taken(place: &mut dyn Place) {
+    let mut store = place.open();
+    let buffer = |id| Op::Buffer(1, event(id), None);
+    let _ = store
+        .commit(&[create(1, "a"), buffer(3), buffer(5), buffer(4)])
+        .unwrap();
+    let take = [Op::Take(1, 3), Op::Take(1, 3)];
+    assert_eq!(store.commit(&take).unwrap(), [Outcome::Done(0); 2]);
+    assert_eq!(
+        recovered(&mut *store).events,
+        [(1, event(4)), (1, event(5))]
+    );
+    // I8: a withdrawn wait puts its event back in its old place.
+    let _ = commit_one(&mut *store, buffer(3));
+    store = place.crash(store);
+    let events = recovered(&mut *store).events;
+    assert_eq!(events, [(1, event(3)), (1, event(4)), (1, event(5))]);
+}
+
+fn e4_a_dedup_id_is_kept_once(place: &mut dyn Place) {
+    let mut store = place.open();
+    let _ = store.commit(&[create(1, "a"), create(2, "b")]).unwrap();
+    let send = |no, id| Op::Buffer(no, event(id), Some("d".into()));
+    assert_eq!(commit_one(&mut *store, send(1, 1)), Outcome::Done(0));
+    assert_eq!(commit_one(&mut *store, send(1, 2)), Outcome::Exists(1));
+    assert_eq!(commit_one(&mut *store, send(2, 3)), Outcome::Done(0));
+    assert_eq!(commit_one(&mut *store, Op::Take(1, 1)), Outcome::Done(0));
+    store = place.crash(store);
+    assert_eq!(
+        commit_one(&mut *store, Op::Seen(1, "d".into())),
+        Outcome::Exists(1)
+    );
+    assert_eq!(
+        commit_one(&mut *store, Op::Seen(1, "e".into())),
+        Outcome::Done(0)
+    );
+    assert_eq!(recovered(&mut *store).events, [(2, event(3))]);
+}
+
+fn waits_of_every_source_come_back(place: &mut dyn Place) {
+    let mut store = place.open();
+    let sources = [
+        Source::Timer,
+        Source::Retry,
+        Source::Event(vec![]),
+        Source::Event(vec!["".into(), "3:a,b".into(), "ü\0".into()]),
+        Source::Approval("orders/a#ship#1".into()),
+        Source::Child(12),
+    ];
+    let _ = commit_one(&mut *store, create(1, "a"));
+    let mut waits: Vec<_> = (1..)
+        .zip(sources)
+        .map(|(id, source)| wait(id, source))
+        .collect();
+    waits[5].until = None;
+    waits[5].operation.key = None;
+    for one in &waits {
+        assert_eq!(
+            commit_one(&mut *store, Op::Open(1, 1, one.clone())),
+            Outcome::Done(0)
+        );
+    }
+    store = place.crash(store);
+    assert_eq!(store.reader().unwrap().waits(1).unwrap(), waits);
+    let handed: Vec<_> = recovered(&mut *store)
+        .waits
+        .into_iter()
+        .map(|it| it.1)
+        .collect();
+    assert_eq!(handed, waits);
+}
+
+fn settings_and_progress_are_replaced(place: &mut dyn Place) {
+    let mut store = place.open();
+    let set = |value: &[u8]| Op::Meta("limits".into(), value.into());
+    let report = |value: &[u8]| Op::Progress(1, value.into());
+    let _ = store
+        .commit(&[create(1, "a"), set(b"1"), report(b"10 %")])
+        .unwrap();
+    let _ = store.commit(&[set(b"2"), report(b"20 %")]).unwrap();
+    store = place.crash(store);
+    assert_eq!(store.meta("limits").unwrap().as_deref(), Some(&b"2"[..]));
+    assert_eq!(store.meta("other").unwrap(), None);
+    assert_eq!(
+        store
+            .reader()
+            .unwrap()
+            .payloads(1)
+            .unwrap()
+            .progress
+            .as_deref(),
+        Some(&b"20 %"[..])
+    );
+}
+
+fn a_clean_close_loses_nothing(place: &mut dyn Place) {
+    let mut store = place.open();
+    let _ = store
+        .commit(&[create(1, "a"), Op::Append(1, 1, record("x"))])
+        .unwrap();
+    store.close().unwrap();
+    store = place.open();
+    assert_eq!(store.reader().unwrap().history(1).unwrap().len(), 1);
+    assert_eq!(
+        commit_one(&mut *store, Op::Append(1, 1, record("y"))),
+        Outcome::Done(2)
+    );
+    assert_eq!(store.reader().unwrap().history(1).unwrap().len(), 2);
+}
+
+fn unknown_instances_are_fenced_or_empty(place: &mut dyn Place) {
+    let mut store = place.open();
+    let batch = [
+        Op::Append(1, 1, record("x")),
+        Op::Open(1, 1, wait(1, Source::Timer)),
+        change(1, to(Status::Running, 1)),
+        Op::Buffer(1, event(1), None),
+        Op::Seen(1, "d".into()),
+        Op::Progress(1, [].into()),
+    ];
+    assert_eq!(store.commit(&batch).unwrap(), [Outcome::Fenced; 6]);
+    assert_eq!(store.result(1).unwrap(), None);
+    let mut reader = store.reader().unwrap();
+    assert_eq!(reader.instance(1).unwrap(), None);
+    assert_eq!(reader.history(1).unwrap(), []);
+    assert_eq!(
+        reader.payloads(1).unwrap(),
+        stepwell_core::store::Payloads::default()
+    );
+}

@@ -1,0 +1,126 @@
+//! Python's arguments as the core's plain data.
+
+use pyo3::prelude::*;
+use stepwell_core::history::{Kind, Operation, Record, Verdict};
+use stepwell_core::lifecycle::Status;
+use stepwell_core::submission::{IfExists, Name, NewItem};
+use stepwell_core::wait::{Source, Wait};
+
+use crate::error::invalid;
+
+pub(crate) type Bytes = Option<Box<[u8]>>;
+
+/// Copies bytes that may be absent.
+pub(crate) fn bytes(of: Option<&[u8]>) -> Bytes {
+    of.map(Into::into)
+}
+
+pub(crate) fn kind(code: u8) -> PyResult<Kind> {
+    Kind::from_code(code).ok_or_else(|| invalid("no kind has this code"))
+}
+
+pub(crate) fn verdict(code: u8) -> PyResult<Verdict> {
+    Verdict::from_code(code).ok_or_else(|| invalid("no verdict has this code"))
+}
+
+pub(crate) fn status(code: u8) -> PyResult<Status> {
+    Status::from_code(code).ok_or_else(|| invalid("no status has this code"))
+}
+
+pub(crate) fn priority(of: i64) -> PyResult<i8> {
+    i8::try_from(of)
+        .ok()
+        .filter(|it| (-100..=100).contains(it))
+        .ok_or_else(|| invalid("a priority is -100 to 100"))
+}
+
+pub(crate) fn if_exists(word: &str) -> PyResult<IfExists> {
+    match word {
+        "raise" => Ok(IfExists::Raise),
+        "return" => Ok(IfExists::Return),
+        "return_if_same" => Ok(IfExists::ReturnIfSame),
+        _ => Err(invalid("if_exists is raise, return or return_if_same")),
+    }
+}
+
+/// Names are hashed with a length of one byte; what is longer names nothing.
+pub(crate) fn name(namespace: &str, workflow: &str, id: &str) -> PyResult<Name> {
+    short(namespace)?;
+    short(workflow)?;
+    Ok(Name {
+        namespace: namespace.into(),
+        workflow: workflow.into(),
+        id: id.into(),
+    })
+}
+
+pub(crate) fn short(name: &str) -> PyResult<()> {
+    if name.len() > usize::from(u8::MAX) {
+        return Err(invalid("a name is at most 255 bytes"));
+    }
+    Ok(())
+}
+
+pub(crate) fn operation(kind: Kind, branch: &str, name: &str, count: u32) -> Operation {
+    Operation {
+        kind,
+        branch: branch.into(),
+        name: name.into(),
+        key: None,
+        count,
+    }
+}
+
+/// A record of an attempt; when it is recorded the core fills in.
+pub(crate) fn record(
+    operation: Operation,
+    attempt: u32,
+    verdict: Verdict,
+    started_at: i64,
+    payload: Option<&[u8]>,
+) -> Record {
+    Record {
+        operation,
+        attempt,
+        verdict,
+        started_at,
+        at: 0,
+        retry_at: None,
+        event: None,
+        event_type: None,
+        payload: bytes(payload),
+    }
+}
+
+/// A wait; when it opened the core fills in.
+pub(crate) fn wait(id: u64, operation: Operation, source: Source, until: i64) -> Box<Wait> {
+    Box::new(Wait {
+        id,
+        operation,
+        source,
+        opened_at: 0,
+        until: Some(until),
+    })
+}
+
+/// One item of `create_batch`.
+#[derive(FromPyObject)]
+pub(crate) struct ItemTuple(
+    pub Option<String>,
+    pub Option<Vec<u8>>,
+    pub i64,
+    pub Option<i64>,
+    pub Option<Vec<u8>>,
+);
+
+impl ItemTuple {
+    pub(crate) fn into_item(self) -> PyResult<NewItem> {
+        Ok(NewItem {
+            id: self.0.map(Into::into),
+            params: self.1.map(Into::into),
+            priority: priority(self.2)?,
+            start_at: self.3,
+            attributes: self.4.map(Into::into),
+        })
+    }
+}

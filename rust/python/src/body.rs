@@ -1,0 +1,338 @@
+//! `Core`: the calls from the body of a running instance. `record` is the hot one.
+
+use pyo3::prelude::*;
+use stepwell_core::history::{Kind, Operation, Verdict};
+use stepwell_core::lifecycle::Status;
+use stepwell_core::submission::{Body, Child, Letter, Name, NewItem, Submission};
+use stepwell_core::wait::Source;
+
+use crate::arguments::{bytes, kind, operation, record, short, status, verdict, wait};
+use crate::core::Core;
+use crate::error::invalid;
+
+#[pymethods]
+impl Core {
+    #[pyo3(signature = (no, incarnation, kind, branch, name, key, count, attempt, verdict, started_at, payload))]
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn record(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        kind: u8,
+        branch: &str,
+        name: &str,
+        key: Option<&str>,
+        count: u32,
+        attempt: u32,
+        verdict: u8,
+        started_at: i64,
+        payload: Option<&[u8]>,
+    ) -> PyResult<u64> {
+        let operation = Operation {
+            key: key.map(Into::into),
+            ..operation(self::kind(kind)?, branch, name, count)
+        };
+        let verdict = self::verdict(verdict)?;
+        let record = record(operation, attempt, verdict, started_at, payload);
+        let ticket = self.engine.draw_ticket();
+        let by = Body { no, incarnation };
+        self.submit(py, Submission::Record(ticket, by, record))?;
+        Ok(ticket)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    #[pyo3(signature = (no, incarnation, branch, name, key, count, attempt, started_at, error, retry_at))]
+    fn retry(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        branch: &str,
+        name: &str,
+        key: Option<&str>,
+        count: u32,
+        attempt: u32,
+        started_at: i64,
+        error: &[u8],
+        retry_at: i64,
+    ) -> PyResult<u64> {
+        let operation = Operation {
+            key: key.map(Into::into),
+            ..operation(Kind::Do, branch, name, count)
+        };
+        let failed = Verdict::AttemptFailed;
+        let mut record = record(operation, attempt, failed, started_at, Some(error));
+        record.retry_at = Some(retry_at);
+        let id = self.engine.draw_wait();
+        let by = Body { no, incarnation };
+        self.submit(py, Submission::Retry(id, by, Box::new(record)))?;
+        Ok(id)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn sleep(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        branch: &str,
+        name: &str,
+        count: u32,
+        until: i64,
+    ) -> PyResult<u64> {
+        let id = self.engine.draw_wait();
+        let operation = operation(Kind::Sleep, branch, name, count);
+        let wait = wait(id, operation, Source::Timer, until);
+        self.submit(py, Submission::Open(Body { no, incarnation }, wait))?;
+        Ok(id)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn wait_event(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        branch: &str,
+        name: &str,
+        count: u32,
+        types: Vec<String>,
+        until: i64,
+    ) -> PyResult<u64> {
+        let id = self.engine.draw_wait();
+        let types = types.into_iter().map(Into::into).collect();
+        let operation = operation(Kind::Event, branch, name, count);
+        let wait = wait(id, operation, Source::Event(types), until);
+        self.submit(py, Submission::Open(Body { no, incarnation }, wait))?;
+        Ok(id)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    #[pyo3(signature = (no, incarnation, branch, name, count, approval_id, detail, until))]
+    fn wait_approval(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        branch: &str,
+        name: &str,
+        count: u32,
+        approval_id: &str,
+        detail: Option<&[u8]>,
+        until: i64,
+    ) -> PyResult<u64> {
+        let id = self.engine.draw_wait();
+        let operation = operation(Kind::Approval, branch, name, count);
+        let wait = wait(id, operation, Source::Approval(approval_id.into()), until);
+        let by = Body { no, incarnation };
+        self.submit(py, Submission::Ask(by, wait, bytes(detail)))?;
+        Ok(id)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn wait_child(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        branch: &str,
+        name: &str,
+        count: u32,
+        workflow: &str,
+        id: &str,
+    ) -> PyResult<u64> {
+        short(workflow)?;
+        let number = self.engine.draw_wait();
+        let operation = operation(Kind::Result, branch, name, count);
+        let what = Box::new((operation, workflow.into(), id.into()));
+        let by = Body { no, incarnation };
+        self.submit(py, Submission::Await(number, by, what))?;
+        Ok(number)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    #[pyo3(signature = (no, incarnation, branch, name, count, workflow, version, id, params))]
+    fn call(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        branch: &str,
+        name: &str,
+        count: u32,
+        workflow: &str,
+        version: &str,
+        id: &str,
+        params: Option<&[u8]>,
+    ) -> PyResult<u64> {
+        short(workflow)?;
+        let number = self.engine.draw_wait();
+        let child = Box::new(Child {
+            by: Body { no, incarnation },
+            operation: operation(Kind::Call, branch, name, count),
+            workflow: workflow.into(),
+            version: version.into(),
+            items: vec![item(id, params, None)],
+            payload: None,
+        });
+        self.submit(py, Submission::Call(number, child))?;
+        Ok(number)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    #[pyo3(signature = (no, incarnation, branch, name, count, workflow, version, id, params, attributes, payload))]
+    fn create_child(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        branch: &str,
+        name: &str,
+        count: u32,
+        workflow: &str,
+        version: &str,
+        id: &str,
+        params: Option<&[u8]>,
+        attributes: Option<&[u8]>,
+        payload: &[u8],
+    ) -> PyResult<u64> {
+        short(workflow)?;
+        let ticket = self.engine.draw_ticket();
+        let child = Box::new(Child {
+            by: Body { no, incarnation },
+            operation: operation(Kind::Create, branch, name, count),
+            workflow: workflow.into(),
+            version: version.into(),
+            items: vec![item(id, params, attributes)],
+            payload: Some(payload.into()),
+        });
+        self.submit(py, Submission::CreateChild(ticket, child))?;
+        Ok(ticket)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn create_children(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        branch: &str,
+        name: &str,
+        count: u32,
+        workflow: &str,
+        version: &str,
+        items: Vec<(String, Option<Vec<u8>>, Option<Vec<u8>>)>,
+        payload: &[u8],
+    ) -> PyResult<u64> {
+        short(workflow)?;
+        let ticket = self.engine.draw_ticket();
+        let items = items.into_iter();
+        let child = Box::new(Child {
+            by: Body { no, incarnation },
+            operation: operation(Kind::CreateBatch, branch, name, count),
+            workflow: workflow.into(),
+            version: version.into(),
+            items: items
+                .map(|(id, params, attributes)| item(&id, params.as_deref(), attributes.as_deref()))
+                .collect(),
+            payload: Some(payload.into()),
+        });
+        self.submit(py, Submission::CreateChildren(ticket, child))?;
+        Ok(ticket)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    #[pyo3(signature = (no, incarnation, branch, name, count, workflow, id, r#type, payload))]
+    fn send(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        branch: &str,
+        name: &str,
+        count: u32,
+        workflow: &str,
+        id: &str,
+        r#type: &str,
+        payload: Option<&[u8]>,
+    ) -> PyResult<u64> {
+        short(workflow)?;
+        let ticket = self.engine.draw_ticket();
+        let letter = Letter {
+            // The namespace is the sender's, which the core knows.
+            to: Name {
+                namespace: "".into(),
+                workflow: workflow.into(),
+                id: id.into(),
+            },
+            kind: r#type.into(),
+            payload: bytes(payload),
+        };
+        let what = Box::new((operation(Kind::Send, branch, name, count), letter));
+        let by = Body { no, incarnation };
+        self.submit(py, Submission::Post(ticket, by, what))?;
+        Ok(ticket)
+    }
+
+    fn withdraw(&self, py: Python<'_>, no: u64, incarnation: u64, number: u64) -> PyResult<()> {
+        let by = Body { no, incarnation };
+        self.submit(py, Submission::Withdraw(by, number))
+    }
+
+    fn quiet(&self, py: Python<'_>, no: u64, incarnation: u64, seq: u64) -> PyResult<()> {
+        let by = Body { no, incarnation };
+        self.submit(py, Submission::Quiet(by, seq, self.engine.seen()))
+    }
+
+    fn park(&self, no: u64, incarnation: u64) -> bool {
+        self.engine.park(no, incarnation)
+    }
+
+    fn report(&self, py: Python<'_>, no: u64, incarnation: u64, progress: &[u8]) -> PyResult<()> {
+        let by = Body { no, incarnation };
+        self.submit(py, Submission::Report(by, progress.into()))
+    }
+
+    #[pyo3(signature = (no, incarnation, status, payload))]
+    fn finish(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        status: u8,
+        payload: Option<&[u8]>,
+    ) -> PyResult<()> {
+        let status = self::status(status)?;
+        if !matches!(status, Status::Complete | Status::Errored) {
+            return Err(invalid("a body ends complete or errored"));
+        }
+        let by = Body { no, incarnation };
+        self.submit(py, Submission::Finish(by, status, bytes(payload)))
+    }
+
+    fn block(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        reason: &str,
+        error: &[u8],
+    ) -> PyResult<()> {
+        let by = Body { no, incarnation };
+        self.submit(py, Submission::Block(by, reason.into(), error.into()))
+    }
+
+    fn release(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {
+        self.submit(py, Submission::Release(Body { no, incarnation }))
+    }
+}
+
+fn item(id: &str, params: Option<&[u8]>, attributes: Option<&[u8]>) -> NewItem {
+    NewItem {
+        id: Some(id.into()),
+        params: bytes(params),
+        attributes: bytes(attributes),
+        ..NewItem::default()
+    }
+}

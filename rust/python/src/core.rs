@@ -1,0 +1,323 @@
+//! `Core`: the calls from outside a body. Those of a body are in `body`.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use stepwell_core::engine::Config;
+use stepwell_core::runtime::{Engine, Question, Refused};
+use stepwell_core::store::Filter;
+use stepwell_core::submission::{Code, Decision, Letter, NewItem, Submission};
+use stepwell_core::wait::ApprovalStatus;
+
+use crate::arguments::{bytes, if_exists, name, priority, short, status, ItemTuple};
+use crate::error::{closed, invalid, raise};
+use crate::notes;
+
+/// A running core.
+#[pyclass(frozen, module = "stepwell._core")]
+pub(crate) struct Core {
+    pub(crate) engine: Engine,
+}
+
+impl Core {
+    /// Submits; waits for room, without the GIL, only if there is none.
+    #[inline]
+    pub(crate) fn submit(&self, py: Python<'_>, submission: Submission) -> PyResult<()> {
+        let mut waiting = submission;
+        loop {
+            match self.engine.submit(waiting) {
+                Ok(()) => return Ok(()),
+                Err(Refused::Closed) => return Err(closed()),
+                Err(Refused::Full(again)) => {
+                    waiting = again;
+                    py.detach(|| self.engine.wait_for_room());
+                }
+            }
+        }
+    }
+
+    fn submit_with_ticket(
+        &self,
+        py: Python<'_>,
+        submission: impl FnOnce(u64) -> Submission,
+    ) -> PyResult<u64> {
+        let ticket = self.engine.draw_ticket();
+        self.submit(py, submission(ticket))?;
+        Ok(ticket)
+    }
+}
+
+fn code(namespace: &str, workflow: &str, version: &str) -> PyResult<Code> {
+    short(namespace)?;
+    short(workflow)?;
+    Ok(Code {
+        namespace: namespace.into(),
+        workflow: workflow.into(),
+        version: version.into(),
+    })
+}
+
+#[pymethods]
+impl Core {
+    #[staticmethod]
+    #[pyo3(signature = (store, *, owner, workflows, shards, slots, concurrency, queue_entries, workflow_concurrency, virtual_time))]
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn open(
+        py: Python<'_>,
+        store: &str,
+        owner: &str,
+        workflows: Vec<(String, String)>,
+        shards: u32,
+        slots: u32,
+        concurrency: u32,
+        queue_entries: u32,
+        workflow_concurrency: Vec<(String, u32)>,
+        virtual_time: Option<i64>,
+    ) -> PyResult<Self> {
+        let pairs = workflows.into_iter();
+        let limits = workflow_concurrency.into_iter();
+        let config = Config {
+            workflows: pairs.map(|(a, b)| (a.into(), b.into())).collect(),
+            shards,
+            slots,
+            concurrency,
+            queue_entries,
+            workflow_concurrency: limits.map(|(a, b)| (a.into(), b)).collect(),
+        };
+        let engine = py.detach(|| Engine::open(store, owner, config, virtual_time));
+        let engine = engine.map_err(|error| raise(&error))?;
+        Ok(Self { engine })
+    }
+
+    fn crash(&self, py: Python<'_>) {
+        py.detach(|| self.engine.crash());
+    }
+
+    fn reopen(&self, py: Python<'_>) -> PyResult<Self> {
+        let engine = py.detach(|| self.engine.reopen());
+        let engine = engine.map_err(|error| raise(&error))?;
+        Ok(Self { engine })
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let closed = py.detach(|| self.engine.close());
+        closed.map_err(|error| raise(&error))
+    }
+
+    fn fileno(&self) -> i32 {
+        self.engine.descriptor()
+    }
+
+    fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let notes = self.engine.poll();
+        let list = PyList::empty(py);
+        for note in &notes {
+            list.append(notes::tuple(py, note)?)?;
+        }
+        Ok(list)
+    }
+
+    fn now(&self) -> i64 {
+        self.engine.now()
+    }
+
+    fn next_timer(&self) -> Option<i64> {
+        self.engine.next_timer()
+    }
+
+    fn advance(&self, to: i64) {
+        self.engine.advance(to);
+    }
+
+    fn busy(&self) -> bool {
+        self.engine.is_busy()
+    }
+
+    fn arm(&self, delay: i64) -> u64 {
+        self.engine.arm(delay)
+    }
+
+    fn disarm(&self, ticket: u64) {
+        self.engine.disarm(ticket);
+    }
+
+    #[pyo3(signature = (namespace, workflow, version, id, params, priority, start_at, attributes, if_exists))]
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn create(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        version: &str,
+        id: Option<&str>,
+        params: Option<&[u8]>,
+        priority: i64,
+        start_at: Option<i64>,
+        attributes: Option<&[u8]>,
+        if_exists: &str,
+    ) -> PyResult<u64> {
+        let item = NewItem {
+            id: id.map(Into::into),
+            params: bytes(params),
+            priority: self::priority(priority)?,
+            start_at,
+            attributes: bytes(attributes),
+        };
+        let what = Box::new((code(namespace, workflow, version)?, item));
+        let if_exists = self::if_exists(if_exists)?;
+        self.submit_with_ticket(py, |ticket| Submission::Create(ticket, what, if_exists))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn create_batch(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        version: &str,
+        items: Vec<ItemTuple>,
+        if_exists: &str,
+        wait: bool,
+    ) -> PyResult<u64> {
+        let items = items.into_iter().map(ItemTuple::into_item);
+        let items = items.collect::<PyResult<Vec<_>>>()?;
+        let what = Box::new((code(namespace, workflow, version)?, items));
+        let if_exists = self::if_exists(if_exists)?;
+        self.submit_with_ticket(py, |ticket| {
+            Submission::CreateBatch(ticket, what, if_exists, wait)
+        })
+    }
+
+    #[pyo3(signature = (namespace, workflow, id, r#type, payload, dedup_id))]
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn send_event(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        r#type: &str,
+        payload: Option<&[u8]>,
+        dedup_id: Option<&str>,
+    ) -> PyResult<u64> {
+        let letter = Box::new(Letter {
+            to: name(namespace, workflow, id)?,
+            kind: r#type.into(),
+            payload: bytes(payload),
+        });
+        let dedup = dedup_id.map(Into::into);
+        self.submit_with_ticket(py, |ticket| Submission::Send(ticket, letter, dedup))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn decide(
+        &self,
+        py: Python<'_>,
+        approval_id: &str,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        name: &str,
+        approved: bool,
+        decision: &[u8],
+    ) -> PyResult<u64> {
+        let decision = Box::new(Decision {
+            approval: approval_id.into(),
+            of: self::name(namespace, workflow, id)?,
+            name: name.into(),
+            approved,
+            decision: decision.into(),
+        });
+        self.submit_with_ticket(py, |ticket| Submission::Decide(ticket, decision))
+    }
+
+    fn resume(&self, py: Python<'_>, namespace: &str, workflow: &str, id: &str) -> PyResult<u64> {
+        let name = Box::new(name(namespace, workflow, id)?);
+        self.submit_with_ticket(py, |ticket| Submission::Resume(ticket, name))
+    }
+
+    fn watch(&self, py: Python<'_>, no: u64) -> PyResult<()> {
+        self.submit(py, Submission::Watch(no))
+    }
+
+    fn unwatch(&self, py: Python<'_>, no: u64) -> PyResult<()> {
+        self.submit(py, Submission::Unwatch(no))
+    }
+
+    fn peek(&self, namespace: &str, workflow: &str, id: &str) -> PyResult<Option<u8>> {
+        short(namespace)?;
+        short(workflow)?;
+        let status = self.engine.peek(namespace, workflow, id);
+        Ok(status.map(|it| it as u8))
+    }
+
+    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let figures = PyDict::new(py);
+        for (name, value) in self.engine.statistics() {
+            figures.set_item(name, value)?;
+        }
+        Ok(figures)
+    }
+
+    fn find(&self, namespace: &str, workflow: &str, id: &str, payloads: bool) -> PyResult<u64> {
+        let name = name(namespace, workflow, id)?;
+        Ok(self.engine.ask(Question::Find(name, payloads)))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    #[pyo3(signature = (namespace, workflow, statuses, version, reason, parent, created_after, created_before, beyond, newest_first, limit))]
+    fn list(
+        &self,
+        namespace: Option<&str>,
+        workflow: Option<&str>,
+        statuses: Vec<u8>,
+        version: Option<&str>,
+        reason: Option<&str>,
+        parent: Option<u64>,
+        created_after: Option<i64>,
+        created_before: Option<i64>,
+        beyond: Option<u64>,
+        newest_first: bool,
+        limit: u32,
+    ) -> PyResult<u64> {
+        let statuses = statuses.into_iter().map(status);
+        let filter = Filter {
+            namespace: namespace.map(Into::into),
+            workflow: workflow.map(Into::into),
+            statuses: statuses.collect::<PyResult<_>>()?,
+            version: version.map(Into::into),
+            reason: reason.map(Into::into),
+            parent,
+            created_after,
+            created_before,
+            beyond,
+            newest_first,
+            limit,
+        };
+        Ok(self.engine.ask(Question::List(filter)))
+    }
+
+    #[pyo3(signature = (namespace, workflow))]
+    fn count(&self, namespace: &str, workflow: Option<&str>) -> u64 {
+        let workflow = workflow.map(Into::into);
+        self.engine.ask(Question::Count(namespace.into(), workflow))
+    }
+
+    fn history(&self, no: u64) -> u64 {
+        self.engine.ask(Question::History(no))
+    }
+
+    #[pyo3(signature = (workflow, status))]
+    fn approvals(&self, workflow: Option<&str>, status: Option<u8>) -> PyResult<u64> {
+        use ApprovalStatus::{Approved, Open, Rejected, TimedOut, Withdrawn};
+        let all = [Open, Approved, Rejected, TimedOut, Withdrawn];
+        let status = match status {
+            None => None,
+            Some(code) => Some(
+                *all.get(usize::from(code))
+                    .ok_or_else(|| invalid("no approval status has this code"))?,
+            ),
+        };
+        let workflow = workflow.map(Into::into);
+        Ok(self.engine.ask(Question::Approvals(workflow, status)))
+    }
+}

@@ -1,0 +1,151 @@
+//! Notes as tuples. `poll` is hot, so a note is built straight from what the core says.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use pyo3::IntoPyObjectExt;
+use stepwell_core::history::Stored;
+use stepwell_core::lifecycle::Status;
+use stepwell_core::note::{Data, Note, Start};
+use stepwell_core::store::{Payloads, Row};
+use stepwell_core::wait::{Approval, Wait};
+
+pub(crate) const DONE: u8 = 1;
+pub(crate) const REPLY: u8 = 2;
+pub(crate) const START: u8 = 3;
+pub(crate) const WAKE: u8 = 4;
+pub(crate) const SETTLED: u8 = 5;
+pub(crate) const TIMER: u8 = 6;
+pub(crate) const CHANGED: u8 = 7;
+pub(crate) const UNWIND: u8 = 8;
+pub(crate) const FENCED: u8 = 9;
+pub(crate) const IDLE: u8 = 10;
+pub(crate) const FAILED: u8 = 11;
+
+type Any<'py> = PyResult<Bound<'py, PyAny>>;
+
+/// A tuple of any length from values of any type.
+macro_rules! tuple {
+    ($py:expr; $($value:expr),+ $(,)?) => {
+        PyTuple::new($py, [$($value.into_bound_py_any($py)?),+])?.into_bound_py_any($py)
+    };
+}
+
+fn bytes<'py>(py: Python<'py>, of: Option<&[u8]>) -> Option<Bound<'py, PyBytes>> {
+    of.map(|it| PyBytes::new(py, it))
+}
+
+fn each<'py, T>(
+    py: Python<'py>,
+    of: &[T],
+    turn: impl Fn(Python<'py>, &T) -> Any<'py>,
+) -> PyResult<Bound<'py, PyList>> {
+    let items = of
+        .iter()
+        .map(|it| turn(py, it))
+        .collect::<PyResult<Vec<_>>>()?;
+    PyList::new(py, items)
+}
+
+/// Turns a note into its tuple.
+pub(crate) fn tuple<'py>(py: Python<'py>, note: &Note) -> Any<'py> {
+    match note {
+        Note::Done { at, tickets } => tuple!(py; DONE, at, PyList::new(py, tickets)?),
+        Note::Reply { ticket, code, data } => {
+            tuple!(py; REPLY, ticket, PyString::intern(py, code), answer(py, data)?)
+        }
+        Note::Start(it) => tuple!(py; START, start(py, it)?),
+        Note::Wake { no, incarnation } => tuple!(py; WAKE, no, incarnation),
+        Note::Settled(it) => tuple!(
+            py; SETTLED, it.no, it.number, it.seq, it.verdict as u8, it.kind.as_deref(),
+            bytes(py, it.payload.as_deref()), it.at
+        ),
+        Note::Timer { ticket } => tuple!(py; TIMER, ticket),
+        Note::Changed {
+            no,
+            status,
+            reason,
+            payload,
+        } => tuple!(
+            py; CHANGED, no, *status as u8, reason.as_deref(), bytes(py, payload.as_deref())
+        ),
+        Note::Unwind { no, incarnation } => tuple!(py; UNWIND, no, incarnation),
+        Note::Fenced { ticket } => tuple!(py; FENCED, ticket),
+        Note::Idle => tuple!(py; IDLE),
+        Note::Failed { kind, message } => tuple!(py; FAILED, kind, message),
+    }
+}
+
+fn start<'py>(py: Python<'py>, it: &Start) -> Any<'py> {
+    tuple!(
+        py; it.no, it.incarnation, &*it.namespace, &*it.workflow, &*it.version, &*it.id,
+        bytes(py, it.params.as_deref()), bytes(py, it.attributes.as_deref()), it.created_at,
+        it.parent, it.interrupted, each(py, &it.records, record)?, each(py, &it.waits, wait)?
+    )
+}
+
+fn record<'py>(py: Python<'py>, it: &Stored) -> Any<'py> {
+    let (record, operation) = (&it.record, &it.record.operation);
+    tuple!(
+        py; it.seq, operation.kind as u8, &*operation.branch, &*operation.name,
+        operation.key.as_deref(), operation.count, record.attempt, record.verdict as u8,
+        record.started_at, record.at, record.retry_at, record.event_type.as_deref(),
+        bytes(py, record.payload.as_deref())
+    )
+}
+
+fn wait<'py>(py: Python<'py>, it: &Wait) -> Any<'py> {
+    let operation = &it.operation;
+    tuple!(
+        py; it.id, operation.kind as u8, &*operation.branch, &*operation.name,
+        operation.key.as_deref(), operation.count, it.opened_at, it.until
+    )
+}
+
+fn row<'py>(py: Python<'py>, (it, payloads): &(Row, Payloads)) -> Any<'py> {
+    tuple!(
+        py; it.no, &*it.namespace, &*it.workflow, &*it.version, &*it.id, it.status as u8,
+        it.reason.as_deref(), it.created_at, it.started_at, it.ended_at, it.updated_at, it.parent,
+        bytes(py, payloads.params.as_deref()), bytes(py, payloads.result.as_deref()),
+        bytes(py, payloads.progress.as_deref()), bytes(py, payloads.attributes.as_deref())
+    )
+}
+
+fn approval<'py>(py: Python<'py>, (row, it): &(Row, Approval)) -> Any<'py> {
+    tuple!(
+        py; &*it.id, &*row.namespace, &*row.workflow, &*row.id, &*it.name,
+        bytes(py, it.detail.as_deref()), it.asked_at, it.until, it.status as u8,
+        bytes(py, it.decision.as_deref())
+    )
+}
+
+fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
+    match data {
+        Data::Nothing | Data::Row(None) => Ok(py.None().into_bound(py)),
+        Data::Bool(it) => it.into_bound_py_any(py),
+        Data::Created {
+            no,
+            id,
+            created,
+            status,
+        } => tuple!(py; no, &**id, created, *status as u8),
+        Data::Items(items) => {
+            let one = |py, it: &stepwell_core::note::Item| tuple!(py; PyString::intern(py, it.code), it.no, &*it.id, it.status as u8);
+            each(py, items, one)?.into_bound_py_any(py)
+        }
+        Data::Exists(no, status) => tuple!(py; no, *status as u8),
+        Data::State(status) => (*status as u8).into_bound_py_any(py),
+        Data::Overloaded(limit, after) => tuple!(py; limit, after),
+        Data::Limit(limit, value) => tuple!(py; limit, value),
+        Data::Text(text) => text.into_bound_py_any(py),
+        Data::Row(Some(it)) => row(py, it),
+        Data::Rows(rows) => each(py, rows, row)?.into_bound_py_any(py),
+        Data::Counts(counts) => {
+            let one = |py, it: &(Status, u64)| tuple!(py; it.0 as u8, it.1);
+            each(py, counts, one)?.into_bound_py_any(py)
+        }
+        Data::History(records, waits) => {
+            tuple!(py; each(py, records, record)?, each(py, waits, wait)?)
+        }
+        Data::Approvals(approvals) => each(py, approvals, approval)?.into_bound_py_any(py),
+    }
+}

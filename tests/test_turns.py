@@ -1,0 +1,170 @@
+"""Several body tasks: identities, turns, maps and branches, live and on replay."""
+
+import pytest
+import trio
+
+from stepwell import InstanceErrored, Retry, workflow
+from stepwell.testing import open_test_engine
+
+runs: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_runs():
+    runs.clear()
+
+
+async def double(x: int) -> int:
+    runs.append(f"double {x}")
+    await trio.lowlevel.checkpoint()
+    return 2 * x
+
+
+@workflow
+async def nursery(step):
+    async with step.open_nursery() as n:
+        branches = [n.start_soon(step.do, double, i) for i in range(5)]
+    await step.wait_for_event("go")
+    return [b.value for b in branches]
+
+
+async def test_i2_branches_are_named_by_nursery_and_ordinal_and_answer_from_history():
+    async with open_test_engine(workflows=[nursery]) as engine:
+        instance = await engine.create(nursery)
+        await instance.wait_for_status("waiting")
+        await engine.crash()
+        await instance.send_event("go")
+        assert await instance.result() == [0, 2, 4, 6, 8]
+        assert len(runs) == 5
+        branches = {r.branch for r in await instance.history() if r.kind == "do"}
+        assert branches == {f"nursery#1[{i}]" for i in range(5)}
+
+
+async def fails_on_three(x: int) -> int:
+    runs.append(f"try {x}")
+    if x == 3:
+        raise ValueError("three")
+    return x
+
+
+@workflow
+async def mapped(step, n: int):
+    return await step.map(double, range(n), concurrency=4)
+
+
+async def test_map_keeps_the_order_of_its_items():
+    async with open_test_engine(workflows=[mapped]) as engine:
+        assert await engine.call(mapped, 50) == [2 * i for i in range(50)]
+        assert await engine.call(mapped, 0) == []
+
+
+@workflow
+async def map_fails(step, on_error: str):
+    try:
+        return [str(r) for r in await step.map(fails_on_three, range(6), concurrency=2, retry=Retry.never, on_error=on_error)]
+    except ValueError as error:
+        await step.wait_for_event("go")
+        return f"caught {error}"
+
+
+async def test_i11_map_raises_the_first_failure_bare_live_and_on_replay():
+    async with open_test_engine(workflows=[map_fails]) as engine:
+        instance = await engine.create(map_fails, "raise")
+        await instance.wait_for_status("waiting")
+        await engine.crash()
+        await instance.send_event("go")
+        assert await instance.result() == 'caught step "fails_on_three" failed after 1 attempt: ValueError: three'
+
+
+async def test_map_can_collect_failures():
+    async with open_test_engine(workflows=[map_fails]) as engine:
+        got = await engine.call(map_fails, "collect")
+        assert got[:3] + got[4:] == ["0", "1", "2", "4", "5"]
+        assert "ValueError: three" in got[3]
+
+
+@workflow
+async def eachs(step, n: int):
+    async def one(i: int) -> list[int]:
+        a = await step.do(double, i)
+        await step.sleep("1 minute")
+        return [a, await step.do(double, a)]
+
+    return await step.each(one, range(n), concurrency=3)
+
+
+async def test_each_runs_workflow_code_in_branches():
+    async with open_test_engine(workflows=[eachs]) as engine:
+        assert await engine.call(eachs, 7) == [[2 * i, 4 * i] for i in range(7)]
+
+
+async def test_a_single_branch_failure_cancels_siblings_and_leaves_as_a_group():
+    @workflow
+    async def siblings(step):
+        async def waits():
+            await step.wait_for_event("never")
+
+        async def breaks():
+            await step.do(fails_on_three, 3, retry=Retry.never)
+
+        try:
+            async with step.open_nursery() as n:
+                n.start_soon(waits)
+                n.start_soon(breaks)
+        except* ValueError as group:
+            seen = [type(e).__name__ for e in group.exceptions]
+        await step.wait_for_event("go")
+        return len(seen)
+
+    async with open_test_engine(workflows=[siblings]) as engine:
+        instance = await engine.create(siblings)
+        await instance.wait_for_status("waiting")
+        await engine.crash()
+        await instance.send_event("never")
+        await instance.send_event("go")
+        assert await instance.result() == 1
+
+
+async def test_i4_the_order_the_program_saw_is_the_same_on_replay():
+    seen = []
+
+    @workflow(name="watched")
+    async def watched(step):
+        order: list[int] = []
+
+        async def branch(i: int) -> None:
+            await step.do(double, i)
+            order.append(i)
+            await step.do(double, 10 + i)
+            order.append(10 + i)
+
+        async with step.open_nursery() as n:
+            for i in range(6):
+                n.start_soon(branch, i)
+        seen.append(list(order))
+        await step.wait_for_event("go")
+        return order
+
+    async with open_test_engine(workflows=[watched]) as engine:
+        instance = await engine.create(watched)
+        await instance.wait_for_status("waiting")
+        for _ in range(3):
+            await engine.crash()
+            await instance.wait_for_status("waiting")
+        await instance.send_event("go")
+        await instance.result()
+    assert len(seen) >= 2
+    assert all(order == seen[0] for order in seen)
+
+
+async def test_a_failure_in_each_is_raised_bare():
+    @workflow
+    async def broken(step):
+        async def one(i: int) -> int:
+            return await step.do(fails_on_three, i, retry=Retry.never)
+
+        return await step.each(one, range(5))
+
+    async with open_test_engine(workflows=[broken]) as engine:
+        with pytest.raises(InstanceErrored, match="ValueError: three"):
+            await engine.call(broken)
