@@ -441,7 +441,7 @@ def test_annotations_of_functions() -> None:
     def returns_awaitable() -> Awaitable[int]:
         raise NotImplementedError
 
-    class Callable_:
+    class Handler:
         def __call__(self, step: Any, params: int) -> str:
             return ""
 
@@ -450,9 +450,9 @@ def test_annotations_of_functions() -> None:
     assert (params_type(no_params), return_type(no_params)) == (type(None), type(None))
     assert return_type(returns_awaitable) is int
     assert return_type(functools.partial(body, 1)) == Local | None
-    assert (params_type(Callable_()), return_type(Callable_())) == (int, str)
+    assert (params_type(Handler()), return_type(Handler())) == (int, str)
     assert return_type(len) is Any
-    assert return_type(Callable_().__call__) is str
+    assert return_type(Handler().__call__) is str
     assert return_type(Point) is Point
     assert return_type(lambda: 3) is Any
 
