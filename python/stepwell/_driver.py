@@ -218,7 +218,7 @@ class Driver:
     def _wake(self, no: int, incarnation: int) -> None:
         runner = self.runners.get(no)
         if runner is not None and runner.incarnation == incarnation:
-            runner.woken()
+            runner.rest.woken()
 
     def _timer(self, ticket: int) -> None:
         then = self._timers.pop(ticket, None)
