@@ -152,7 +152,7 @@ class Driver:
         """Handles notes until cancelled; bodies and attempts run in `nursery`."""
         self.nursery = nursery
         while True:
-            with trio.CancelScope() as self._loop:
+            with self._loop:  # made before it is entered: a crash may come before this task has run at all
                 try:
                     await self._handle_notes(self.core)
                 except Exception as error:
@@ -160,6 +160,7 @@ class Driver:
                     self.stop(InternalError(f"the engine stopped because of a bug of its own; please report it: {error!r}"))
                     await trio.sleep_forever()
             await self._restarted.wait()
+            self._loop = trio.CancelScope()
 
     async def _handle_notes(self, core: Core) -> None:
         handlers: dict[int, Callable[..., None]] = {
