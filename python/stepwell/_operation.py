@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Generator
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import outcome as results
@@ -20,8 +20,9 @@ from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from . import _attempt
 from ._attempt import StepContext
+from ._branch import place
 from ._codec import codec
-from ._errors import Interrupted, InvalidConfig, NonRetryableError, NotSerializable, StepFailed, TooLarge
+from ._errors import Interrupted, InvalidConfig, NonRetryableError, NotSerializable, StepFailed, StepTimeout, TooLarge
 from ._failures import describe, revive
 from ._replay import DO, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
 from ._retry import RetryRuleFailed
@@ -171,6 +172,7 @@ class StepOperation(Operation):
         "scope",
         "thread",
         "value",
+        "variables",
     )
 
     def __init__(
@@ -188,6 +190,7 @@ class StepOperation(Operation):
         self._made = self._failed = self._started_at = self._verdict = 0
         self._saved: bytes | None = None
         self._context: StepContext | None = None
+        self.variables: Context | None = None
 
     @property
     def context(self) -> StepContext:
@@ -200,7 +203,9 @@ class StepOperation(Operation):
 
     def go_live(self) -> None:
         self.scope = trio.CancelScope()
-        self.runner.spawn(self._in_own_task)
+        assert self.variables is not None, "whoever begins an operation that may run in its own task gives it the body's"
+        self.variables.run(place.set, self)
+        self.runner.spawn(self._in_own_task, self.variables)
 
     async def _in_own_task(self) -> None:
         assert self.scope is not None
@@ -377,7 +382,7 @@ class StepOperation(Operation):
     def give_up_attempt(self, why: str) -> None:
         """An attempt without a scope took too long: the body is unwound and replayed to stop it (see `_attempt`)."""
         attempt = self._made + 1
-        self._failed_attempt(_attempt.AttemptTimeout(why), attempt)
+        self._failed_attempt(StepTimeout(why), attempt)
         self.runner.port.replay(self.runner)
 
     # The outcome.
