@@ -30,7 +30,8 @@ WAKE: int
 """(WAKE, no, incarnation): a resident instance that was waiting has a slot again and may go on."""
 SETTLED: int
 """(SETTLED, no, number, seq, verdict, type, payload, at): a wait, or a ticket whose outcome only the core
-knows (create_child, create_children, send), has its outcome."""
+knows (create_child, create_children, send), has its outcome. A body without a slot is told only after its WAKE. After a
+START some may repeat what its records say (seq <= the last one), or name a wait it does not list: ignore those."""
 TIMER: int
 """(TIMER, ticket): an `arm`ed timer is due."""
 CHANGED: int
@@ -92,6 +93,7 @@ class Core:
         slots: int,
         concurrency: int,
         queue_entries: int,
+        recoveries: int,
         workflow_concurrency: Sequence[tuple[str, int]],
         virtual_time: int | None,
     ) -> Core:
@@ -262,9 +264,13 @@ class Core:
         """Sends an event to another instance and records that in one commit. SETTLED by ticket: verdict 0, or 1 with type "not_found" or "state"."""
     def withdraw(self, no: int, incarnation: int, number: int) -> None:
         """The body gave up a wait: closes it; an event it had already taken goes back to its old place (I8)."""
+    def give_back(self, no: int, incarnation: int, seq: int) -> None:
+        """On replay the body passed over the event outcome with this seq, because it had given the wait up: the event goes back,
+        if that did not happen before the crash (I8)."""
     def quiet(self, no: int, incarnation: int, seq: int) -> None:
         """Every open operation is a wait: the instance may become `waiting` and give its slot back. seq: the last record
-        delivered to the body; if a later one is committed already, nothing changes and the instance keeps running."""
+        delivered to the body; if a later one is committed already, nothing changes and the instance keeps running. Everything
+        polled so far counts as delivered (retry delays leave no record): poll and hand over before any body speaks again."""
     def park(self, no: int, incarnation: int) -> bool:
         """Whether the body of a waiting instance may leave memory now. After True it comes back as START."""
     def report(self, no: int, incarnation: int, progress: bytes) -> None: ...

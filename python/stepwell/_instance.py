@@ -224,6 +224,11 @@ class Instance(Generic[R]):
                     f'{who} is blocked: version "{row[3]}" of "{self.workflow}" is not registered. '
                     "Register it; the instance goes on by itself."
                 )
+            elif reason == "recoveries":
+                text = (
+                    f"{who} is blocked: it was running at {self._engine._limits.recoveries} crashes in a row without finishing a step, "
+                    "so it may be what kills the process. Find out why, then resume()."
+                )
             else:
                 text = f"{who} is blocked ({reason}): {error.message if error else 'no details were recorded'}"
             return Explanation(reason or "blocked", text, since)

@@ -75,6 +75,7 @@ class MapOperation:
                 runner.deliver()
             if not self._over:
                 self._task = current_task()
+                runner.resting = True
                 await wait_task_rescheduled(self._aborted)
         if self._failure is not None:
             item, outcome = self._failure
@@ -116,6 +117,7 @@ class MapOperation:
             self._begin_next()
             return False
         self._over = True
+        self._runner.resting = False
         task, self._task = self._task, None
         if task is not None:
             reschedule(task)
@@ -128,5 +130,6 @@ class MapOperation:
 
     def _aborted(self, _: Callable[[], None]) -> Abort:
         self._task = None
+        self._runner.resting = False
         self._withdraw_rest()
         return Abort.SUCCEEDED

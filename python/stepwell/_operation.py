@@ -74,10 +74,12 @@ class Operation:
     async def parked(self) -> Outcome | None:
         """Blocks the body task until the outcome is delivered to it."""
         self.task = current_task()
+        self.runner.resting = True
         return await wait_task_rescheduled(self._aborted)  # type: ignore[no-any-return]  # resolve() sends it
 
     def _aborted(self, _: Callable[[], None]) -> Abort:
         self.task = None
+        self.runner.resting = False
         self.runner.withdraw(self)
         return Abort.SUCCEEDED
 
@@ -89,6 +91,7 @@ class Operation:
         """
         self.delivered = True
         task, self.task = self.task, None
+        self.runner.resting = False
         if task is not None:
             reschedule(task, results.Value(outcome))
         return task is not None
@@ -290,12 +293,11 @@ class StepOperation(Operation):
         saved = None if self._saved is None else codec.decode(self._saved)
         self._context = StepContext(self, attempt, saved)
         runner.port.attempts += 1
+        failure: Exception | None = None
         try:
             self.value = await _attempt.call(self, self.fn, self.args, self.context)
         except Exception as error:
             failure = error
-        else:
-            failure = None
         finally:
             runner.port.attempts -= 1  # before the retry delay: a step that waits for its next attempt runs none (T3, L14)
             if runner.port.observed:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context, copy_context
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -63,6 +63,7 @@ class Port(Protocol):
     record: Callable[..., int]
     retry: Callable[..., int]
     withdraw: Callable[[int, int, int], None]
+    give_back: Callable[[int, int, int], None]
     quiet: Callable[[int, int, int], None]
     park: Callable[[int, int], bool]
     finish: Callable[[int, int, int, bytes | None], None]
@@ -101,6 +102,8 @@ class Runner:
         self.open: dict[Identity, Operation] = {}
         self.attached: dict[Identity, tuple[int, int | None]] = {tuple(w[1:6]): (w[0], w[7]) for w in waits}
         self.turns: Turns | None = None
+        self.resting = False
+        """Whether the body's one task is blocked in an operation, so that an outcome may be delivered."""
         self.task: trio.lowlevel.Task | None = None
         self.scope = trio.CancelScope()
         self.stopping: str | None = None
@@ -213,7 +216,7 @@ class Runner:
         await self.may_begin(operation.identity[2])
         if self.turns is None:
             if self.cursor.pending:
-                found = self.cursor.next((operation.identity,))
+                found = self._next((operation.identity,))
                 if isinstance(found, Outcome):
                     self.at = found.at
                     return found
@@ -310,14 +313,14 @@ class Runner:
         if outcome.seq > self.cursor.seq:
             self.cursor.seq = outcome.seq
         self.cursor.pending.append(outcome)
-        if self.turns is None or not self.turns.runnable:
+        if self.resting if self.turns is None else self.turns.at_rest:
             self.deliver()
 
     def deliver(self) -> None:
         """Delivers outcomes until a body task can go on; then, if history is used up, goes live."""
         self._beginners.clear()
         while not self.stopping:
-            found = self.cursor.next(self.open)
+            found = self._next(self.open)
             if found is None:
                 self._live()
                 return
@@ -337,6 +340,17 @@ class Runner:
         for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
             self._go_live(operation)
         self.settled_down()
+
+    def _next(self, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
+        """Returns the next outcome to deliver; events of waits that were given up before they were taken go back (I8)."""
+        found = self.cursor.next(open_operations)
+        for outcome in self.cursor.passed_over:
+            if outcome.identity[0] == _replay.EVENT and outcome.number > 0:
+                self.withdraw_wait(outcome.number)
+            elif outcome.identity[0] == _replay.EVENT and outcome.number < 0:
+                self.port.give_back(self.no, self.incarnation, outcome.seq)
+        self.cursor.passed_over.clear()
+        return found
 
     def delivered(self, operation: Operation, at: int) -> None:
         """An operation is over; the turn that its outcome begins is at this time (I13)."""
@@ -360,6 +374,8 @@ class Runner:
             self._busy -= not operation.waiting
             operation.withdrawn()
             self.forget(operation.number)
+        elif (known := self.attached.pop(operation.identity, None)) is not None:
+            self.withdraw_wait(known[0])  # given up before a crash too, but that was not durable yet
 
     def withdraw_wait(self, number: int) -> None:
         """Closes an open wait; an event that was taken for it goes back."""
@@ -368,12 +384,13 @@ class Runner:
     # Waiting.
 
     def settled_early(self, number: int, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int) -> None:
-        """A wait that was open before this body came (back) to it is settled."""
+        """A wait that this body has not come (back) to yet, or has given up, is settled."""
+        self.cursor.seq = max(self.cursor.seq, seq)
         for identity, (known, _) in self.attached.items():
             if known == number:
                 del self.attached[identity]
                 if identity[0] != _replay.DO:  # a retry delay that is over is no outcome
-                    self.arrived(Outcome(identity, verdict, type, payload, at, seq))
+                    self.arrived(Outcome(identity, verdict, type, payload, at, seq, number=number))
                 return
 
     def expect(self, number: int, who: Any, until: int) -> None:

@@ -40,6 +40,11 @@ class Turns:
         self.depth = 0
         self.runnable = 0
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether the turn is over: no body task can go on, no branch is still to start."""
+        return not self.runnable and not self._starts
+
     async def start_branch(self, branch: Branch) -> None:
         """Blocks a new branch until it is its turn to start."""
         task = current_task()

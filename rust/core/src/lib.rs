@@ -31,3 +31,4 @@ pub mod submission;
 pub mod timer;
 pub mod wait;
 pub mod waits;
+pub mod watches;

@@ -1,8 +1,9 @@
 //! The ready queue: instances that could run if they had a slot.
 //!
-//! Invariant (C4): within a workflow what ran when the engine stopped leaves first, then by priority,
-//! then woken before new, then older before newer. One entry takes 24 bytes (C9): most arrive in order and lie in
-//! chunks; only those that arrive out of order cost a tree node. It knows neither slots nor states.
+//! Invariant (C4): within a workflow what ran when the engine stopped leaves first; then it goes
+//! by priority, then woken before new, then older before newer. One entry takes 24 bytes (C9):
+//! most arrive in order and lie in chunks; only those that arrive out of order cost a tree node.
+//! It knows neither slots nor states.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

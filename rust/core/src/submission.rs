@@ -1,7 +1,7 @@
 //! What is submitted to the writer: one variant per call of the border, as plain data.
 
 use crate::history::{Operation, Record};
-use crate::ids::{Incarnation, InstanceNo, Micros, WaitId};
+use crate::ids::{Incarnation, InstanceNo, Micros, Seq, WaitId};
 use crate::lifecycle::Status;
 use crate::wait::Wait;
 
@@ -118,10 +118,6 @@ pub enum Submission {
     Decide(u64, Box<Decision>),
     /// Resume a paused or blocked instance.
     Resume(u64, Box<Name>),
-    /// Tell about changes of this instance from now on.
-    Watch(InstanceNo),
-    /// Take one `Watch` back.
-    Unwatch(InstanceNo),
     /// Append a record.
     Record(u64, Body, Record),
     /// Record a failed attempt and open its retry delay.
@@ -142,6 +138,9 @@ pub enum Submission {
     Post(u64, Body, Box<(Operation, Letter)>),
     /// Give up a wait.
     Withdraw(Body, WaitId),
+    /// On replay the body passed over the outcome with this place in the journal, because it had
+    /// given the wait up: the event goes back, if that did not happen before the crash (I8).
+    GiveBack(Body, Seq),
     /// Every open operation is a wait. The last two: the last record delivered, the last batch whose notes were polled.
     Quiet(Body, u64, u64),
     /// Keep the progress.

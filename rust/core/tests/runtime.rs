@@ -18,6 +18,7 @@ fn config() -> Config {
         slots: 10,
         concurrency: 10,
         queue_entries: 100,
+        recoveries: 10,
         workflow_concurrency: vec![],
     }
 }
@@ -175,8 +176,12 @@ fn a_clean_close_leaves_no_mark() {
     create(&engine, "a");
     settle(&engine);
     engine.close().expect("it closes");
-    let watch = engine.submit(Submission::Watch(1));
-    assert!(matches!(watch, Err(Refused::Closed)));
+    let by = Body {
+        no: 1,
+        incarnation: 1,
+    };
+    let release = engine.submit(Submission::Release(by));
+    assert!(matches!(release, Err(Refused::Closed)));
     assert!(matches!(
         engine.ask(Question::History(1)),
         Err(Refused::Closed)

@@ -27,16 +27,34 @@ impl Core {
         for it in after.drain(..) {
             self.follow(it, &mut ops, outcomes, facts, &mut applied)?;
         }
+        // After all answers, so that a creation the store refused was never seen.
+        for key in self.batch.shown.drain(..) {
+            self.registry.show(key);
+        }
+        // After that, so that whoever watches and then looks misses nothing.
+        self.tell_changes(&mut ops, &mut applied);
         ops.clear();
         self.batch.ops = ops;
         self.batch.after = after;
         self.batch.bytes = 0;
         self.batch.number += 1;
-        // Last, so that a creation the store refused was never seen.
-        for key in self.batch.shown.drain(..) {
-            self.registry.show(key);
-        }
         Ok(applied)
+    }
+
+    fn tell_changes(&mut self, ops: &mut [Op], applied: &mut Applied) {
+        for (no, op) in self.batch.changed.drain(..) {
+            if !self.watches.has(no) {
+                continue;
+            }
+            if let Op::Status(_, _, to) = &mut ops[op as usize] {
+                applied.notes.push(Note::Changed {
+                    no,
+                    status: to.status,
+                    reason: to.reason.take(),
+                    payload: to.payload.take(),
+                });
+            }
+        }
     }
 
     fn follow(
@@ -84,7 +102,24 @@ impl Core {
                 params,
             }),
             After::Settled { op, settled } => self.settled(op, settled, outcomes, applied),
-            After::Load { no, interrupted } => {
+            After::Load { .. } | After::Wake(_) | After::Waits(_) | After::Leaves(_) => {
+                self.seat(&after, applied);
+            }
+            After::Changed { no, op } => self.batch.changed.push((no, op)),
+            After::Kept { ticket, no, op } => {
+                if let Outcome::Done(_) = outcomes[op as usize] {
+                    self.kept(no, &ops[op as usize]);
+                }
+                applied.notes.push(Note::reply(ticket, Data::Nothing));
+            }
+        }
+        Ok(())
+    }
+
+    /// Bodies enter, wake, wait in or leave their seats.
+    fn seat(&mut self, after: &After, applied: &mut Applied) {
+        match after {
+            &After::Load { no, interrupted } => {
                 if let Some(live) = self.live.get(&no) {
                     let incarnation = live.incarnation;
                     self.residents.load(no, incarnation);
@@ -95,7 +130,7 @@ impl Core {
                     });
                 }
             }
-            After::Wake(no) => {
+            &After::Wake(no) => {
                 if let Some(live) = self.live.get(&no) {
                     let incarnation = live.incarnation;
                     applied.notes.push(Note::Wake { no, incarnation });
@@ -103,36 +138,23 @@ impl Core {
                 }
             }
             // It may have been woken again in the same batch.
-            After::Waits(no) => {
+            &After::Waits(no) => {
                 let waits = self.live.get(&no).map(|it| it.status) == Some(Status::Waiting);
                 if waits {
                     self.residents.wait(no);
                 }
             }
-            After::Leaves(no) => self.residents.leave(no),
-            After::Changed { no, op } => {
-                if let Op::Status(_, _, to) = &mut ops[op as usize] {
-                    applied.notes.push(Note::Changed {
-                        no,
-                        status: to.status,
-                        reason: to.reason.take(),
-                        payload: to.payload.take(),
-                    });
-                }
-            }
-            After::Kept { ticket, no, op } => {
-                if let (Outcome::Done(_), Op::Buffer(_, event, _)) =
-                    (outcomes[op as usize], &ops[op as usize])
-                {
-                    if let Some(live) = self.live.get_mut(&no) {
-                        live.mailbox.keep(event.clone());
-                        self.refit.push(no);
-                    }
-                }
-                applied.notes.push(Note::reply(ticket, Data::Nothing));
-            }
+            &After::Leaves(no) => self.residents.leave(no),
+            other => unreachable!("moves no body: {other:?}"),
         }
-        Ok(())
+    }
+
+    /// An event with a `dedup_id` is new: a wait may take it in the next batch.
+    fn kept(&mut self, no: InstanceNo, op: &Op) {
+        if let (Some(live), Op::Buffer(_, event, _)) = (self.live.get_mut(&no), op) {
+            live.mailbox.keep(event.clone());
+            self.refit.push(no);
+        }
     }
 
     fn settled(

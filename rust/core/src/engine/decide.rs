@@ -42,19 +42,6 @@ impl Core {
             Submission::Send(ticket, letter, dedup) => self.send(ticket, letter, dedup, facts),
             Submission::Decide(ticket, decision) => self.decide_approval(ticket, decision, facts),
             Submission::Resume(ticket, name) => self.resume(ticket, name, facts),
-            Submission::Watch(no) => {
-                *self.watched.entry(no).or_default() += 1;
-                Ok(None)
-            }
-            Submission::Unwatch(no) => {
-                if let Some(count) = self.watched.get_mut(&no) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.watched.remove(&no);
-                    }
-                }
-                Ok(None)
-            }
             from_body => self.hear(from_body, facts),
         }
     }

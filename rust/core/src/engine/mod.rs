@@ -40,6 +40,7 @@ use crate::submission::{IfExists, Name, Submission};
 use crate::timer::Timers;
 use crate::wait::{Event, Wait};
 use crate::waits::Mailbox;
+use crate::watches::Watches;
 
 /// What the engine is told when it opens.
 #[derive(Debug, Clone)]
@@ -54,6 +55,8 @@ pub struct Config {
     pub concurrency: u32,
     /// Queue entries of one workflow.
     pub queue_entries: u32,
+    /// Unclean stops without a new outcome after which an instance is blocked (L11).
+    pub recoveries: u32,
     /// Slots of one workflow, where it has a limit of its own.
     pub workflow_concurrency: Vec<(Box<str>, u32)>,
 }
@@ -231,6 +234,7 @@ struct Batch {
     bytes: usize,
     after: Vec<After>,
     shown: Vec<Key>,
+    changed: Vec<(InstanceNo, u32)>,
     /// Instances with an event whose `dedup_id` the store has not judged yet.
     unjudged: FxHashSet<InstanceNo>,
     /// Approvals this batch writes.
@@ -254,7 +258,7 @@ pub struct Core {
     timers: Timers<Due>,
     parents: FxHashMap<InstanceNo, Vec<(InstanceNo, WaitId)>>,
     asked: FxHashMap<Box<str>, (InstanceNo, WaitId)>,
-    watched: FxHashMap<InstanceNo, u32>,
+    watches: Arc<Watches>,
     refit: Vec<InstanceNo>,
     for_room: Vec<Submission>,
     room_made: bool,
@@ -271,6 +275,7 @@ impl Core {
         registry: Arc<Registry>,
         residents: Arc<Residents>,
         sequence: Arc<Sequence>,
+        watches: Arc<Watches>,
     ) -> Self {
         Self {
             queues: Queues::new(config.shards),
@@ -287,7 +292,7 @@ impl Core {
             timers: Timers::new(),
             parents: FxHashMap::default(),
             asked: FxHashMap::default(),
-            watched: FxHashMap::default(),
+            watches,
             refit: Vec::new(),
             for_room: Vec::new(),
             room_made: false,
@@ -504,9 +509,7 @@ impl Core {
         let op = self.push(Op::Status(no, incarnation, transition));
         self.registry.decide(key, status);
         self.batch.shown.push(key);
-        if self.watched.contains_key(&no) {
-            self.batch.after.push(After::Changed { no, op });
-        }
+        self.batch.after.push(After::Changed { no, op });
     }
 
     fn hook(&mut self, no: InstanceNo, wait: &Wait) {

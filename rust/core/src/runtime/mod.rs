@@ -38,6 +38,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Store};
 use crate::submission::Submission;
+use crate::watches::Watches;
 
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
@@ -61,6 +62,7 @@ struct Shared {
     alarms: alarms::Alarms,
     registry: Arc<Registry>,
     residents: Arc<Residents>,
+    watches: Arc<Watches>,
     sequence: Arc<Sequence>,
     clock: Arc<Clock>,
     tickets: AtomicU64,
@@ -88,15 +90,16 @@ impl Shared {
             return;
         }
         *failure = Some(error.clone());
-        self.inbox.enter(inbox::Phase::Dead);
-        self.tasks.end();
         let kind = match error.kind {
             Kind::Corrupt => "corrupt",
             Kind::Internal => "internal",
             _ => "failed",
         };
         let message = error.message.clone();
-        self.outbox.put(vec![Note::Failed { kind, message }], None);
+        // Told first: whoever finds the engine idle has the reason already.
+        self.outbox.put_last(Note::Failed { kind, message });
+        self.inbox.enter(inbox::Phase::Dead);
+        self.tasks.end();
     }
 
     fn submit_patiently(&self, mut submission: Submission) -> bool {
@@ -207,6 +210,7 @@ impl Engine {
         let registry = Arc::new(Registry::new(config.shards));
         let residents = Arc::new(Residents::default());
         let sequence = Arc::new(Sequence::new(ceiling));
+        let watches = Arc::new(Watches::default());
         let reader = store.reader()?;
         let loader_reader = store.reader()?;
         let mut facts = Facts { store, reader };
@@ -215,6 +219,7 @@ impl Engine {
             Arc::clone(&registry),
             Arc::clone(&residents),
             Arc::clone(&sequence),
+            Arc::clone(&watches),
         );
         core.begin(clock.now());
         core.recover(&mut facts)?;
@@ -228,6 +233,7 @@ impl Engine {
             alarms: alarms::Alarms::default(),
             registry,
             residents,
+            watches,
             sequence,
             clock,
             tickets: AtomicU64::new(FIRST_TICKET),
@@ -420,6 +426,16 @@ impl Engine {
     #[must_use]
     pub fn peek(&self, namespace: &str, workflow: &str, id: &str) -> Option<Status> {
         self.shared.registry.peek(Key::new(namespace, workflow, id))
+    }
+
+    /// Changes of this instance are told from now on, before this returns.
+    pub fn watch(&self, no: InstanceNo) {
+        self.shared.watches.add(no);
+    }
+
+    /// Takes one `watch` back.
+    pub fn unwatch(&self, no: InstanceNo) {
+        self.shared.watches.remove(no);
     }
 
     /// Returns whether a waiting body may leave memory now.

@@ -97,6 +97,12 @@ impl Outbox {
         self.state.lock().notes.is_empty()
     }
 
+    /// Puts the last note of all in; nothing comes after it.
+    pub(super) fn put_last(&self, note: Note) {
+        self.put(vec![note], None);
+        self.state.lock().sealed = true;
+    }
+
     /// Drops all notes and takes no more (a simulated crash).
     pub(super) fn seal(&self) {
         let mut state = self.state.lock();

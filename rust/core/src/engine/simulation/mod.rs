@@ -10,9 +10,9 @@ mod program;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use self::program::{boot, program, Act, Dice};
+use self::program::{boot, operation, program, Act, Dice};
 use super::{Core, Facts, Job};
-use crate::history::{Kind, Operation, Record, Verdict};
+use crate::history::{Record, Verdict};
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::note::{Data, Note, Start};
@@ -371,20 +371,7 @@ impl World {
     fn act(&mut self, no: InstanceNo, act: Act) -> (Submission, u64) {
         let body = &self.bodies[&no];
         let (by, id, at, retried) = (body.by, body.id.clone(), body.at, body.retried);
-        let kind = match act {
-            Act::Step | Act::Flaky => Kind::Do,
-            Act::Sleep => Kind::Sleep,
-            Act::Event => Kind::Event,
-            Act::Approval => Kind::Approval,
-            Act::Call => Kind::Call,
-        };
-        let operation = Operation {
-            kind,
-            branch: "".into(),
-            name: "op".into(),
-            key: None,
-            count: at as u32 + 1,
-        };
+        let operation = operation(act, at);
         let mut record = Record {
             operation: operation.clone(),
             attempt: 1,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::WORKFLOW;
 use crate::engine::{Config, Core, Facts};
+use crate::history::{Kind, Operation};
 use crate::registry::Registry;
 use crate::residents::Residents;
 use crate::sequence::Sequence;
@@ -74,6 +75,7 @@ pub(super) fn boot(
         slots,
         concurrency: 1_000,
         queue_entries: 1_000_000,
+        recoveries: 10,
         workflow_concurrency: vec![],
     };
     let mut core = Core::new(
@@ -81,8 +83,27 @@ pub(super) fn boot(
         Arc::clone(&registry),
         Arc::clone(&residents),
         Arc::clone(&sequence),
+        Arc::default(),
     );
     core.begin(now);
     core.recover(&mut facts).expect("memory is read");
     (core, facts, residents, registry, sequence)
+}
+
+/// The operation at this place of a program.
+pub(super) fn operation(act: Act, at: usize) -> Operation {
+    let kind = match act {
+        Act::Step | Act::Flaky => Kind::Do,
+        Act::Sleep => Kind::Sleep,
+        Act::Event => Kind::Event,
+        Act::Approval => Kind::Approval,
+        Act::Call => Kind::Call,
+    };
+    Operation {
+        kind,
+        branch: "".into(),
+        name: "op".into(),
+        key: None,
+        count: at as u32 + 1,
+    }
 }

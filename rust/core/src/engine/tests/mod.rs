@@ -35,6 +35,7 @@ fn config() -> Config {
         slots: 2,
         concurrency: 100,
         queue_entries: 3,
+        recoveries: 10,
         workflow_concurrency: vec![],
     }
 }
@@ -56,6 +57,7 @@ impl Stage {
                 Arc::clone(&registry),
                 Arc::clone(&residents),
                 Arc::clone(&sequence),
+                Arc::default(),
             ),
             store: store.clone(),
             facts: Facts {

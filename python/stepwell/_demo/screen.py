@@ -1,0 +1,106 @@
+"""What a person sees while a job runs: a live display on a terminal (`terminal`), a line now and then elsewhere.
+
+`State` is all there is to show; the supervisor changes it, a screen reads it. Nothing here knows
+processes, and rich is imported only once a terminal is there to draw on.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Protocol
+
+LINE_SECONDS = 2.0
+RATE_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class State:
+    """How far a job is."""
+
+    title: str
+    chaos: bool = False
+    files: int | None = None
+    done: int = 0
+    states: dict[str, int] = field(default_factory=dict)
+    steps: int = 0
+    kills: int = 0
+    alive: bool = False
+    _samples: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def count_steps(self, steps: int) -> None:
+        """Notes how many steps have ended by now."""
+        if steps < self.steps:
+            self._samples.clear()  # another job's
+        now = time.monotonic()
+        self.steps = steps
+        self._samples.append((now, steps))
+        while self._samples[0][0] < now - RATE_SECONDS:
+            self._samples.popleft()
+
+    @property
+    def rate(self) -> float:
+        """Steps per second over the last two seconds."""
+        if len(self._samples) < 2:
+            return 0.0
+        (t0, n0), (t1, n1) = self._samples[0], self._samples[-1]
+        return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
+
+
+class Screen(Protocol):
+    """Where a job is shown."""
+
+    interactive: bool
+
+    def show(self, state: State) -> None:
+        """Shows how far it is; called about ten times a second."""
+
+    def line(self, text: str, style: str = "") -> None:
+        """Prints a line that stays."""
+
+    def stop(self) -> None:
+        """Ends drawing; lines may still be printed."""
+
+
+class Plain:
+    """Lines without colour for pipes and logs."""
+
+    interactive = False
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def show(self, state: State) -> None:
+        """Prints where it is, at most every two seconds."""
+        if time.monotonic() >= self._next and state.files is not None:
+            self._next = time.monotonic() + LINE_SECONDS
+            kills = f", killed {times(state.kills)}" if state.chaos else ""
+            self.line(f"{state.title}: {state.done:,} of {state.files:,} files ({_states(state)}), {state.rate:,.0f} steps/s{kills}")
+
+    def line(self, text: str, style: str = "") -> None:
+        """Prints it."""
+        del style
+        print(text, flush=True)
+
+    def stop(self) -> None:
+        """Nothing to end."""
+
+
+def open_screen() -> Screen:
+    """Returns a screen for standard output."""
+    if not sys.stdout.isatty():
+        return Plain()
+    from .terminal import Terminal
+
+    return Terminal()
+
+
+def _states(state: State) -> str:
+    return ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in state.states.items()) or "none started"
+
+
+def times(n: int) -> str:
+    """Returns how often, in words."""
+    return "once" if n == 1 else f"{n:,} times"

@@ -1,0 +1,7 @@
+"""`python -m stepwell.cli`: the command `stepwell`, where no script was installed."""
+
+import sys
+
+from . import main
+
+sys.exit(main())

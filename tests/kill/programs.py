@@ -1,0 +1,245 @@
+"""The workflows under load. Every kind of part uses the engine in another way.
+
+A body notes what it went past, with the value it saw: from then on that operation is acknowledged. It
+does so again in every life, as bodies do; each time the value has to be the same.
+"""
+
+import functools
+from typing import Any
+
+from stepwell import EventTimeout, InstanceErrored, Rejected, Retry, Step, StepFailed, workflow
+
+from . import steps
+from .plans import Part, plan
+from .steps import text
+
+
+class Body:
+    """One instance's body: its step, what it saw, and how it says so."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.seen: dict[str, str] = {}
+
+    def past(self, label: str, value: Any) -> None:
+        """Says that the body went past an operation."""
+        self.seen[label] = text(value)
+        steps.journal.put("P", self.step.instance.id, label, self.seen[label])
+
+    async def do(self, fn: Any, label: str, *args: Any, **options: Any) -> None:
+        """One step, named by its label."""
+        self.past(label, await self.step.do(fn, label, *args, name=label, **options))
+
+    async def sleep(self, label: str, seconds: float) -> None:
+        """One sleep."""
+        steps.journal.put("B", self.step.instance.id, label, seconds)
+        await self.step.sleep(seconds, name=label)
+        self.past(label, "slept")
+
+    async def nothing_more(self, label: str, type: str) -> None:
+        """No event is left: the wait for one more times out."""
+        try:
+            event = await self.step.wait_for_event(type, timeout=0.02, name=label)
+            self.past(label, f"one more: {event.payload}")
+        except EventTimeout:
+            self.past(label, "no more")
+
+
+def _retry(part: Part) -> Retry:
+    return Retry(limit=20, delay=part.delay, backoff="constant", jitter=0)
+
+
+async def sequence(body: Body, part: Part) -> None:
+    for index in range(part.count):
+        label = f"{part.prefix}/{index}"
+        if index % 3 == 0:
+            await body.do(steps.quick, label)
+        elif index % 3 == 1:
+            await body.do(steps.slow, label, part.delay / 20)
+        else:
+            await body.do(steps.threaded, label)
+
+
+async def retries(body: Body, part: Part) -> None:
+    await body.do(steps.flaky, f"{part.prefix}/a", part.count - 1, part.delay, retry=_retry(part))
+    await body.do(steps.flaky_threaded, f"{part.prefix}/t", 1, part.delay, retry=_retry(part))
+
+
+async def sleeps(body: Body, part: Part) -> None:
+    await body.do(steps.quick, f"{part.prefix}/before")
+    for index in range(part.count):
+        await body.sleep(f"{part.prefix}/{index}", part.delay / (index + 1))
+
+
+async def saving(body: Body, part: Part) -> None:
+    await body.do(steps.saving, f"{part.prefix}/s", part.count * 2, part.delay / 20)
+
+
+async def once(body: Body, part: Part) -> None:
+    label = f"{part.prefix}/o"
+    await body.do(steps.quick, f"{part.prefix}/before")
+    try:
+        await body.do(steps.slow, label, part.delay / 10, on_interrupt="fail")
+    except StepFailed as error:
+        body.past(label, f"failed: {error.type}")
+
+
+async def hopeless(body: Body, part: Part) -> None:
+    label = f"{part.prefix}/h"
+    try:
+        await body.do(steps.hopeless, label, retry=Retry(limit=20, delay=part.delay, backoff="constant", jitter=0))
+    except StepFailed as error:
+        body.past(label, f"failed: {error}")
+
+
+async def events(body: Body, part: Part) -> None:
+    for index in range(part.count):
+        event = await body.step.wait_for_event(part.prefix, name=f"{part.prefix}/{index}")
+        body.past(f"{part.prefix}/{index}", event.payload)
+    await body.nothing_more(f"{part.prefix}/end", part.prefix)
+
+
+async def impatient(body: Body, part: Part) -> None:
+    """A wait that may time out at the moment the event comes: it comes once, then or later (E3)."""
+    tries = 0
+    while True:
+        try:
+            timeout = None if tries > 4 else part.delay / 4
+            event = await body.step.wait_for_event(part.prefix, timeout=timeout, name=f"{part.prefix}/{tries}")
+            break
+        except EventTimeout:
+            tries += 1
+    body.past(f"{part.prefix}/e", f"{event.payload} at {tries}")
+
+
+async def crowd(body: Body, part: Part) -> None:
+    async def one(index: int) -> None:
+        event = await body.step.wait_for_event(part.prefix)
+        body.past(f"{part.prefix}/{index}", event.payload)
+
+    async with body.step.open_nursery(part.prefix) as nursery:
+        for index in range(3):
+            nursery.start_soon(one, index)
+
+
+async def withdrawn(body: Body, part: Part) -> None:
+    """A wait that is given up takes nothing with it: its event comes to the next one (I8)."""
+    seen = []
+
+    async def waits() -> None:
+        seen.append((await body.step.wait_for_event(part.prefix)).payload)
+
+    async with body.step.open_nursery(part.prefix) as branches:
+        branches.start_soon(waits)
+        await body.do(steps.slow, f"{part.prefix}/s", part.delay / 20)
+        branches.cancel_scope.cancel()
+    if not seen:
+        seen.append((await body.step.wait_for_event(part.prefix, name=f"{part.prefix}/again")).payload)
+    body.past(f"{part.prefix}/e", f"{seen[0]} at last")
+
+
+async def approval(body: Body, part: Part) -> None:
+    try:
+        approved = await body.step.wait_for_approval(part.prefix)
+        body.past(f"{part.prefix}/a", f"yes {approved.reason}")
+    except Rejected as error:
+        body.past(f"{part.prefix}/a", f"no {error.reason}")
+
+
+async def mapped(body: Body, part: Part) -> None:
+    """Keyed or not, async or in threads: four maps of `count` items."""
+    for variant in range(4):
+        labels = [f"{part.prefix}/{variant}.{index}" for index in range(part.count)]
+        fn = steps.flaky if variant % 2 else steps.flaky_threaded
+        item_step = functools.partial(_item, fn, 1 if variant == 1 else 0, part.delay)
+        if not variant % 2:
+            item_step = functools.partial(fn, failures=0, delay=0)
+        values = await body.step.map(
+            item_step, labels, name=f"{part.prefix}/{variant}", key=str if variant > 1 else None, concurrency=1 + variant,
+            retry=_retry(part),
+        )  # fmt: skip
+        for label, value in zip(labels, values, strict=True):
+            body.past(label, value)
+
+
+async def _item(fn: Any, failures: int, delay: float, label: str) -> str:
+    return await fn(label, failures, delay)
+
+
+async def eached(body: Body, part: Part) -> None:
+    async def branch(index: int) -> None:
+        await body.do(steps.flaky, f"{part.prefix}/{index}a", index % 2, part.delay, retry=_retry(part))
+        await body.do(steps.threaded, f"{part.prefix}/{index}b")
+
+    await body.step.each(branch, range(part.count), concurrency=2, name=part.prefix)
+
+
+async def nursery(body: Body, part: Part) -> None:
+    async with body.step.open_nursery(part.prefix) as branches:
+        for inner in part.parts:
+            branches.start_soon(KINDS[inner.kind], body, inner)
+        branches.start_soon(body.do, steps.slow, f"{part.prefix}/own", 0.01)
+
+
+async def children(body: Body, part: Part) -> None:
+    step, prefix = body.step, part.prefix
+    first = await step.create(child, f"{prefix}/first")
+    batch = await step.create_batch(child, [f"{prefix}/batch{index}" for index in range(part.count)])
+    body.past(f"{prefix}/called", await step.call(child, f"{prefix}/called"))
+    body.past(f"{prefix}/first", await first.result())
+    for index, one in enumerate(batch):
+        body.past(f"{prefix}/batch{index}", await one.result())
+    try:
+        await step.call(child, f"{prefix}/bad")
+    except InstanceErrored as error:
+        body.past(f"{prefix}/bad", f"errored: {error.error.type.rpartition('.')[2] if error.error else None}")
+
+
+async def letters(body: Body, part: Part) -> None:
+    """Events from one instance to another, each exactly once."""
+    listening = await body.step.create(listener, f"{part.prefix}/listener")
+    for index in range(3):
+        await body.step.send_event(listener, listening.id, "letter", index)
+    body.past(f"{part.prefix}/read", await listening.result())
+
+
+KINDS = {
+    f.__name__: f
+    for f in (sequence, retries, sleeps, saving, once, hopeless, events, impatient, crowd, withdrawn, approval,
+              mapped, eached, nursery, children, letters)
+}  # fmt: skip
+
+
+@workflow
+async def parent(step: Step, params: list[int]) -> dict[str, str]:
+    """What the driver creates: params are seed and number."""
+    body = Body(step)
+    for part in plan(*params):
+        await KINDS[part.kind](body, part)
+    return body.seen
+
+
+@workflow
+async def child(step: Step, label: str) -> str:
+    """One step; "bad" ones fail."""
+    body = Body(step)
+    if label.endswith("bad"):
+        await step.do(steps.hopeless, label, name=label, retry=Retry(limit=3, delay=0, jitter=0))
+    await body.do(steps.slow, label, 0.005)
+    return body.seen[label]
+
+
+@workflow
+async def listener(step: Step, label: str) -> str:
+    """Reads three letters, then sees that there is no fourth."""
+    body = Body(step)
+    read = []
+    for index in range(3):
+        event = await step.wait_for_event("letter")
+        read.append(str(event.payload))
+        body.past(f"{label}/{index}", event.payload)
+    await body.nothing_more(f"{label}/end", "letter")
+    return " ".join(read)
+
+
+WORKFLOWS = (parent, child, listener)

@@ -1,0 +1,47 @@
+"""What a round, or many, came to."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+PRINTED_MAX = 20
+
+
+@dataclass
+class Report:
+    """Counts, and what was wrong."""
+
+    seed: int
+    kills: int = 0
+    steps: int = 0
+    """Outcomes of step functions recorded."""
+    attempts: int = 0
+    """Attempts the step functions counted themselves."""
+    interrupted: int = 0
+    acknowledged: int = 0
+    """Acknowledgements the journal has: creates, events, decisions, results, operations gone past."""
+    late_ms: int = 0
+    """Longest time from when a sleep was due, or the engine opened after that, until the body went on."""
+    torn: int = 0
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+    def problem(self, kind: str, text: str) -> None:
+        """Something does not hold: "lost", "twice", "repeated", or another word."""
+        self.problems.append((kind, text))
+
+    def add(self, other: "Report") -> None:
+        """Counts another round in."""
+        for name in ("kills", "steps", "attempts", "interrupted", "acknowledged", "torn"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.late_ms = max(self.late_ms, other.late_ms)
+        self.problems += [(kind, f"[round {other.seed}] {text}") for kind, text in other.problems]
+
+    def __str__(self) -> str:
+        kinds = Counter(kind for kind, _ in self.problems)
+        other = sum(kinds.values()) - kinds["lost"] - kinds["twice"] - kinds["repeated"]
+        head = (
+            f"seed {self.seed}: {self.kills:,} kills, {self.steps:,} steps recorded, {self.attempts:,} attempts"
+            f" ({self.interrupted:,} cut short), {self.acknowledged:,} acknowledgements; {kinds['lost']} lost,"
+            f" {kinds['twice']} recorded twice, {kinds['repeated']} attempt numbers repeated, {other} other problems;"
+            f" sleeps at most {self.late_ms:,} ms late"
+        )
+        return "\n".join([head, *(f"  {kind}: {text}" for kind, text in self.problems[:PRINTED_MAX])])

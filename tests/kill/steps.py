@@ -1,0 +1,97 @@
+"""Step functions under load: each says when an attempt starts, fails, saves and returns.
+
+Every attempt that returns makes a value nobody else makes (`label=attempt.pid.nonce`), so that a value
+seen anywhere says which attempt of which life made it.
+"""
+
+import os
+import time
+
+import trio
+
+from stepwell import NonRetryableError, current_step
+
+from .journal import Journal
+
+journal: Journal
+"""Set by the worker before anything runs."""
+
+
+class Flaky(Exception):
+    """A real failure."""
+
+
+def text(value: object) -> str:
+    """Returns what identifies a value, whatever shape it was stored in."""
+    return text(value[0]) if isinstance(value, list) else str(value)
+
+
+def _started(label: str) -> int:
+    step = current_step()
+    journal.put("S", step.instance_id, label, [step.attempt, step.saved])
+    return step.attempt
+
+
+def _returns(label: str, attempt: int) -> str:
+    value = f"{label}={attempt}.{os.getpid()}.{os.urandom(4).hex()}"
+    journal.put("D", current_step().instance_id, label, value)
+    return value
+
+
+def _fails(label: str, attempt: int, delay: float) -> None:
+    journal.put("F", current_step().instance_id, label, [attempt, delay])
+    raise Flaky(f"{label} fails")
+
+
+async def quick(label: str) -> str:
+    """Never waits."""
+    return _returns(label, _started(label))
+
+
+async def slow(label: str, seconds: float) -> list[str]:
+    """Waits a little; its value is no plain string."""
+    attempt = _started(label)
+    await trio.sleep(seconds)
+    return [_returns(label, attempt)]
+
+
+def threaded(label: str) -> str:
+    """Runs in a thread."""
+    attempt = _started(label)
+    time.sleep(0.002)
+    return _returns(label, attempt)
+
+
+async def flaky(label: str, failures: int, delay: float) -> str:
+    """Fails its first attempts."""
+    attempt = _started(label)
+    if attempt <= failures:
+        _fails(label, attempt, delay)
+    return _returns(label, attempt)
+
+
+def flaky_threaded(label: str, failures: int, delay: float) -> str:
+    """Fails its first attempts, in a thread."""
+    attempt = _started(label)
+    if attempt <= failures:
+        _fails(label, attempt, delay)
+    return _returns(label, attempt)
+
+
+async def hopeless(label: str) -> str:
+    """Fails for good, at its second attempt."""
+    attempt = _started(label)
+    journal.put("F", current_step().instance_id, label, [attempt, 0])
+    if attempt > 1:
+        raise NonRetryableError(f"{label} fails")
+    raise Flaky(f"{label} fails")
+
+
+async def saving(label: str, goal: int, seconds: float) -> str:
+    """Goes on where the attempt before it had got to."""
+    attempt = _started(label)
+    for reached in range(current_step().saved or 0, goal):
+        await trio.sleep(seconds)
+        await current_step().save(reached + 1)
+        journal.put("V", current_step().instance_id, label, reached + 1)
+    return _returns(label, attempt)
