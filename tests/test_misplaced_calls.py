@@ -166,7 +166,8 @@ async def asks_the_engine(step, method: str):
     [
         ("create", "step.create"), ("call", "step.call"), ("create_batch", "step.create_batch"), ("send_event", "step.send_event"),
         ("result", "step.call"), ("approvals.approve", "step."), ("approvals.list", "step."), ("get", "step."), ("list", "step."),
-        ("count", "step."), ("status", "step."), ("wait_for_status", "step."), ("history", "step."), ("explain", "step."), ("resume", "step."),
+        ("count", "step."), ("status", "step."), ("wait_for_status", "step."), ("history", "step."), ("explain", "step."),
+        ("resume", "step."),
     ],
 )  # fmt: skip
 async def test_i7_awaiting_the_engine_in_a_body_is_an_error_that_names_the_step_form(method, form):

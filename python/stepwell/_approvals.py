@@ -80,6 +80,9 @@ class Approvals:
         name, _, count = rest.rpartition("#")
         if not (workflow and instance and name and count.isdigit()):
             raise InvalidConfig(f"approval id {id!r} is none; they read workflow/instance#name#1, and approvals.list() has them.")
+        if reason is not None and not isinstance(reason, str):
+            raise InvalidConfig(f"reason is {reason!r:.120}; give text, or None.")
+        codec.encode(metadata, limit=self._engine._limits.value_bytes, where="metadata")  # for a message with its own path
         decision = {"by": _names.step_name(by, "by"), "reason": reason, "metadata": metadata}
         payload = codec.encode(decision, limit=self._engine._limits.value_bytes, where="metadata")
         reply = await driver.reply(driver.core.decide(id, self._engine._namespace, workflow, instance, name, approved, payload))

@@ -21,16 +21,12 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ._branch import Branch, place
-from ._errors import InvalidConfig, StepwellError
+from ._errors import InvalidConfig, StepTimeout, StepwellError
 
 if TYPE_CHECKING:
     from ._operation import StepOperation
 
 _KEYS = uuid.UUID("b1a5f0c2-3f0e-5d7c-9a58-0f5f6a5f2d10")
-
-
-class AttemptTimeout(TimeoutError):
-    """An attempt ran longer than allowed. A step that gives up because of it raises `StepTimeout`."""
 
 
 class StepContext:
@@ -162,7 +158,7 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
     """Runs one attempt and returns what the function returns, or raises what it raises.
 
     Raises:
-        AttemptTimeout: It was cancelled because it took too long.
+        StepTimeout: It was cancelled because it took too long.
     """
     plan = operation.plan
     context = copy_context()
@@ -183,7 +179,7 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
         finally:
             deadline.stop()
             plan.waits = waited
-    raise AttemptTimeout(deadline.struck)
+    raise StepTimeout(deadline.struck)
 
 
 def enter_and_send(operation: StepOperation, send: Callable[[None], Any]) -> Any:
@@ -277,7 +273,7 @@ async def _call_in_thread(
 
     def run() -> Any:
         try:
-            return context.run(fn, *args)
+            return (context.run(fn, *args),)  # trio takes a bare coroutine for a mistake; it may be one (R8)
         finally:
             token.run_sync_soon(leave)
 
@@ -287,10 +283,10 @@ async def _call_in_thread(
         deadline = Deadline(operation, step, scope.cancel)
         deadline.start()
         try:
-            value = await trio.to_thread.run_sync(run, limiter=port.unlimited, abandon_on_cancel=True)
+            (value,) = await trio.to_thread.run_sync(run, limiter=port.unlimited, abandon_on_cancel=True)
             if inspect.isawaitable(value):
                 value = await _drive(_coroutine(value), context, lambda: None, step.name)
             return value
         finally:
             deadline.stop()
-    raise AttemptTimeout(deadline.struck)
+    raise StepTimeout(deadline.struck)

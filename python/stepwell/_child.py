@@ -191,7 +191,7 @@ def child_output(target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
     kind = InstanceTerminated if outcome.type == "terminated" else InstanceErrored
     raise kind(
         f"{target.name}/{id} {'was terminated' if kind is InstanceTerminated else 'failed'}"
-        + (f": {info.type}: {info.message}" if info else ""),
+        + (f": {info}" if info else ""),
         error=info,
     )
 

@@ -95,7 +95,7 @@ class Instance(Generic[R]):
         if status is Status.COMPLETE:
             return self._workflow.output.decode(payload) if payload is not None else None  # type: ignore[return-value]  # R is None then
         info = _error(status, payload)
-        text = f": {info.type}: {info.message}" if info is not None else ""
+        text = f": {info}" if info is not None else ""
         if status is Status.ERRORED:
             raise InstanceErrored(f"{self.workflow}/{self.id} failed{text}", error=info)
         raise InstanceTerminated(f"{self.workflow}/{self.id} was terminated{text}", error=info)
@@ -243,7 +243,7 @@ class Instance(Generic[R]):
             Status.COMPLETE: "is complete",
         }
         text = f"{who} {texts.get(status, 'is ' + status.value.replace('_', ' '))}"
-        return Explanation(status.value, text + (f": {error.type}: {error.message}" if error else "."), since)
+        return Explanation(status.value, text + (f": {error}" if error else "."), since)
 
 
 def _error(status: Status, result: bytes | None) -> ErrorInfo | None:

@@ -8,6 +8,7 @@ failure, after the rest was withdrawn (I4, I11).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
@@ -59,6 +60,7 @@ class MapOperation:
         self._running: dict[int, _Item] = {}
         self._failure: tuple[_Item, Outcome] | None = None
         self._over = not items
+        self._variables = copy_context()
         self._task: trio.lowlevel.Task | None = None
 
     async def perform(self) -> list[Any]:
@@ -97,7 +99,7 @@ class MapOperation:
             return
         index, (identity, branch, value) = following
         item = _Item(self._runner, identity, branch, self._fn, (value,), self._plan)
-        item.index, item.owner = index, self
+        item.index, item.owner, item.variables = index, self, self._variables
         self._running[index] = item
         self._runner.begin(item)
 

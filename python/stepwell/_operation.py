@@ -20,8 +20,9 @@ from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from . import _attempt
 from ._attempt import StepContext
+from ._branch import place
 from ._codec import codec
-from ._errors import Interrupted, InvalidConfig, NonRetryableError, NotSerializable, StepFailed, TooLarge
+from ._errors import Interrupted, InvalidConfig, NonRetryableError, NotSerializable, StepFailed, StepTimeout, TooLarge
 from ._failures import describe, revive
 from ._replay import DO, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
 from ._retry import RetryRuleFailed
@@ -165,6 +166,7 @@ class StepOperation(Operation):
     _verdict = 0
     _saved: bytes | None = None
     _context: StepContext | None = None
+    variables: Context | None = None
 
     def __init__(
         self, runner: Runner, identity: Identity, branch: str, fn: Callable[..., Any], args: tuple[Any, ...], plan: FunctionPlan
@@ -188,7 +190,9 @@ class StepOperation(Operation):
 
     def go_live(self) -> None:
         self.scope = trio.CancelScope()
-        self.runner.spawn(self._in_own_task)
+        assert self.variables is not None, "whoever begins an operation that may run in its own task gives it the body's"
+        self.variables.run(place.set, self)
+        self.runner.spawn(self._in_own_task, self.variables)
 
     async def _in_own_task(self) -> None:
         assert self.scope is not None
@@ -373,7 +377,7 @@ class StepOperation(Operation):
     def give_up_attempt(self, why: str) -> None:
         """An attempt without a scope took too long: the body is unwound and replayed to stop it (see `_attempt`)."""
         attempt = self._made + 1
-        self._failed_attempt(_attempt.AttemptTimeout(why), attempt)
+        self._failed_attempt(StepTimeout(why), attempt)
         self.runner.port.replay(self.runner)
 
     # The outcome.

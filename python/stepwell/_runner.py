@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
+from contextvars import Context, copy_context
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -221,6 +222,8 @@ class Runner:
             kind, path, name, key, _ = operation.identity
             if key is None:
                 await self.check_race(path, kind, name)
+            if isinstance(operation, StepOperation):
+                operation.variables = copy_context()
             self.begin(operation)
         outcome = await operation.parked()
         return outcome if outcome is not None else operation.own_outcome()
@@ -351,9 +354,9 @@ class Runner:
             if self.rest.waits:
                 self.rest.forget(operation.number)
 
-    def spawn(self, run: Callable[[], Awaitable[None]]) -> None:
-        """Runs the attempts of a step in a task of their own, outside the body (I8)."""
-        self.port.nursery.start_soon(run)
+    def spawn(self, run: Callable[[], Awaitable[None]], variables: Context) -> None:
+        """Runs the attempts of a step in a task of their own, outside the body (I8), with the body's context variables (I12)."""
+        variables.run(self.port.nursery.start_soon, run)
 
     def withdraw(self, operation: Operation) -> None:
         """The body gave an operation up; its outcome, should it come, is abandoned (I8)."""

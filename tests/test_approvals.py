@@ -1,0 +1,165 @@
+"""Approvals: asked for, decided once, also before they are asked for (rule E5)."""
+
+from datetime import timedelta
+
+import pytest
+
+from stepwell import ApprovalTimeout, InstanceNotFound, InvalidConfig, InvalidName, InvalidState, NotSerializable, Rejected, workflow
+from stepwell.testing import open_test_engine
+
+
+@workflow
+async def asks(step, before: str | None = None) -> list:
+    if before is not None:
+        await step.wait_for_event(before)
+    try:
+        got = await step.wait_for_approval("deploy", detail={"to": "production"}, timeout="1 day")
+    except Rejected as error:
+        return ["rejected", error.by, error.reason, error.metadata, str(error)]
+    except ApprovalTimeout as error:
+        return ["late", isinstance(error, TimeoutError), str(error)]
+    return ["approved", got.by, got.reason, got.metadata, got.at.isoformat()]
+
+
+async def test_e5_an_open_request_is_listed_with_what_whoever_decides_needs():
+    async with open_test_engine(workflows=[asks], autojump=False) as engine:
+        instance = await engine.create(asks, id="a")
+        await instance.wait_for_status("waiting")
+        asked = engine.clock.now()
+        (request,) = await engine.approvals.list()
+        assert (request.id, request.workflow, request.instance_id, request.name) == ("asks/a#deploy#1", "asks", "a", "deploy")
+        assert (request.detail, request.status) == ({"to": "production"}, "open")
+        assert (request.asked_at, request.until) == (asked, asked + timedelta(days=1))
+        assert await engine.approvals.list("asks", "open") == [request]
+        assert await engine.approvals.list("other") == []
+        assert await engine.approvals.list(asks, "approved") == []
+
+
+@pytest.mark.parametrize("approve", [True, False])
+async def test_e5_who_when_and_why_are_recorded_and_survive_a_crash(approve):
+    async with open_test_engine(workflows=[asks], autojump=False) as engine:
+        instance = await engine.create(asks, id="a")
+        await instance.wait_for_status("waiting")
+        await engine.clock.advance("2 hours")
+        decide = engine.approvals.approve if approve else engine.approvals.reject
+        assert await decide("asks/a#deploy#1", by="ann", reason="tested", metadata={"ticket": 7}) is True
+        await engine.crash()
+        got = await instance.result()
+        assert got[:4] == ["approved" if approve else "rejected", "ann", "tested", {"ticket": 7}]
+        assert got[4] == ("2030-01-01T02:00:00+00:00" if approve else '"deploy" of asks/a was rejected by ann: tested')
+        assert [r.status for r in await engine.approvals.list(status=None)] == ["approved" if approve else "rejected"]
+        assert await engine.approvals.list() == []
+
+
+async def test_e5_the_first_decision_wins_and_later_ones_change_nothing():
+    async with open_test_engine(workflows=[asks], autojump=False) as engine:
+        instance = await engine.create(asks, "before", id="a")
+        id = "asks/a#deploy#1"
+        assert await engine.approvals.reject(id, by="first") is True
+        assert await engine.approvals.approve(id, by="second") is False
+        await engine.crash()
+        assert await engine.approvals.approve(id, by="third") is False
+        await instance.send_event("before")
+        assert (await instance.result())[:2] == ["rejected", "first"]
+
+
+async def test_e5_a_decision_before_the_ask_is_kept():
+    async with open_test_engine(workflows=[asks], autojump=False) as engine:
+        instance = await engine.create(asks, "before", id="a")
+        assert await engine.approvals.approve("asks/a#deploy#1", by="early") is True
+        await engine.crash()
+        await instance.send_event("before")
+        assert (await instance.result())[:2] == ["approved", "early"]
+
+
+@workflow
+async def asks_twice(step):
+    return [(await step.wait_for_approval("deploy")).by for _ in range(2)]
+
+
+async def test_e5_every_occurrence_has_its_own_id():
+    async with open_test_engine(workflows=[asks_twice], autojump=False) as engine:
+        instance = await engine.create(asks_twice, id="a")
+        assert await engine.approvals.approve("asks_twice/a#deploy#2", by="second") is True
+        assert await engine.approvals.approve("asks_twice/a#deploy#1", by="first") is True
+        assert await instance.result() == ["first", "second"]
+
+
+async def test_e5_a_later_decision_opens_nothing_else():
+    async with open_test_engine(workflows=[asks_twice], autojump=False) as engine:
+        instance = await engine.create(asks_twice, id="a")
+        await instance.wait_for_status("waiting")
+        assert await engine.approvals.approve("asks_twice/a#deploy#1", by="first") is True
+        assert await engine.approvals.approve("asks_twice/a#deploy#1", by="again") is False
+        await instance.wait_for_status("waiting")
+        assert [(r.id, r.status) for r in await engine.approvals.list()] == [("asks_twice/a#deploy#2", "open")]
+
+
+async def test_e5_an_approval_that_timed_out_takes_no_decision_any_more():
+    async with open_test_engine(workflows=[asks], autojump=False) as engine:
+        instance = await engine.create(asks, id="a")
+        await instance.wait_for_status("waiting")
+        await engine.clock.advance("25 hours")
+        late, is_timeout, text = await instance.result()
+        assert (late, is_timeout) == ("late", True)
+        assert '"deploy"' in text
+        assert "asks/a" in text
+        assert [r.status for r in await engine.approvals.list(status=None)] == ["timed_out"]
+        try:
+            assert await engine.approvals.approve("asks/a#deploy#1", by="late") is False
+        except InvalidState as error:
+            assert "complete" in str(error)  # noqa: PT017  # either answer is the contract's
+
+
+@workflow
+async def asks_for_a_week(step):
+    await step.wait_for_approval("deploy")
+
+
+async def test_e5_the_default_is_seven_days():
+    async with open_test_engine(workflows=[asks_for_a_week], autojump=False) as engine:
+        instance = await engine.create(asks_for_a_week)
+        await instance.wait_for_status("waiting")
+        (request,) = await engine.approvals.list()
+        assert request.until - request.asked_at == timedelta(days=7)
+
+
+@workflow
+async def asks_in_branches(step):
+    async def one(name: str):
+        return (await step.wait_for_approval("ok")).by
+
+    return await step.each(one, ["a", "b"])
+
+
+async def test_e5_approvals_of_branches_are_told_apart():
+    async with open_test_engine(workflows=[asks_in_branches], autojump=False) as engine:
+        instance = await engine.create(asks_in_branches, id="i")
+        await instance.wait_for_status("waiting")
+        requests = await engine.approvals.list()
+        assert len({r.id for r in requests}) == 2
+        for request, who in zip(requests, ("x", "y"), strict=True):
+            assert await engine.approvals.approve(request.id, by=who) is True
+        assert sorted(await instance.result()) == ["x", "y"]
+
+
+@pytest.mark.parametrize("id", ["", "nonsense", "asks/a", "asks/a#deploy", "#deploy#1", "asks/a#deploy#x", None, 5])
+async def test_an_id_that_is_none_says_how_they_read(id):
+    async with open_test_engine(workflows=[asks]) as engine:
+        with pytest.raises(InvalidConfig, match=r"workflow/instance#name#1.*approvals\.list"):
+            await engine.approvals.approve(id, by="x")
+
+
+async def test_decisions_that_cannot_be_made_are_errors_of_their_own():
+    async with open_test_engine(workflows=[asks], autojump=False) as engine:
+        await engine.create(asks, id="a")
+        with pytest.raises(InstanceNotFound, match='"none"'):
+            await engine.approvals.approve("asks/none#deploy#1", by="x")
+        with pytest.raises(NotSerializable, match=r"metadata\[.x.\].*object"):
+            await engine.approvals.approve("asks/a#deploy#1", by="x", metadata={"x": object()})
+        with pytest.raises(InvalidConfig, match="reason is 5"):
+            await engine.approvals.approve("asks/a#deploy#1", by="x", reason=5)
+        with pytest.raises(InvalidName, match="by"):
+            await engine.approvals.approve("asks/a#deploy#1", by="")
+        with pytest.raises(InvalidConfig, match=r"status is 'closed'.*open.*approved.*rejected"):
+            await engine.approvals.list(status="closed")
