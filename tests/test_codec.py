@@ -13,6 +13,7 @@ import cbor2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stepwell._codec import Codec, Undecodable
 from stepwell._errors import NotSerializable, TooLarge
 

@@ -15,6 +15,7 @@ import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stepwell._codec import Codec, Undecodable
 from stepwell._codec_hints import params_type, return_type
 from stepwell._errors import NotSerializable

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stepwell import _names
 from stepwell._durations import DURATION_MAX_US, from_us, instant_us, text, to_us
 from stepwell._errors import InvalidConfig, InvalidName

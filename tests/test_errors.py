@@ -4,6 +4,7 @@ import copy
 import pickle
 
 import pytest
+
 from stepwell import _errors
 from stepwell._errors import (
     ApprovalTimeout,

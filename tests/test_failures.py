@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stepwell import _failures
 from stepwell._codec import Codec
 from stepwell._errors import (

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stepwell._durations import DURATION_MAX_US
 from stepwell._errors import InvalidConfig, NonRetryableError, NotSerializable, TooLarge
 from stepwell._retry import Retry, RetryRuleFailed

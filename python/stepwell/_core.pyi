@@ -93,6 +93,7 @@ class Core:
         slots: int,
         concurrency: int,
         queue_entries: int,
+        recoveries: int,
         workflow_concurrency: Sequence[tuple[str, int]],
         virtual_time: int | None,
     ) -> Core:
@@ -263,6 +264,9 @@ class Core:
         """Sends an event to another instance and records that in one commit. SETTLED by ticket: verdict 0, or 1 with type "not_found" or "state"."""
     def withdraw(self, no: int, incarnation: int, number: int) -> None:
         """The body gave up a wait: closes it; an event it had already taken goes back to its old place (I8)."""
+    def give_back(self, no: int, incarnation: int, seq: int) -> None:
+        """On replay the body passed over the event outcome with this seq, because it had given the wait up: the event goes back,
+        if that did not happen before the crash (I8)."""
     def quiet(self, no: int, incarnation: int, seq: int) -> None:
         """Every open operation is a wait: the instance may become `waiting` and give its slot back. seq: the last record
         delivered to the body; if a later one is committed already, nothing changes and the instance keeps running. Everything

@@ -138,6 +138,7 @@ class Driver:
         self.create_children = core.create_children
         self.send = core.send
         self.withdraw = core.withdraw
+        self.give_back = core.give_back
         self.quiet = core.quiet
         self.park = core.park
         self.finish = core.finish

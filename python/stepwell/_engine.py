@@ -16,45 +16,27 @@ from typing import Any, Generic, Literal, TypeVar
 import trio
 
 from . import _core, _names
+from ._answers import error_of, from_cursor, not_found, state_codes, store_error, summary
 from ._approvals import Approvals
 from ._branch import current_branch
 from ._child import encode_params
 from ._codec import codec
+from ._config import check_if_exists, checked_limits, number, registry, store_path
 from ._driver import Driver, Reply
-from ._durations import Duration, from_us, instant_us, to_us
+from ._durations import Duration, instant_us, to_us
 from ._errors import (
     EngineClosed,
-    InstanceExists,
-    InstanceNotFound,
-    InternalError,
     InvalidConfig,
     InvalidState,
-    LimitReached,
-    Overloaded,
     StepwellError,
-    StoreCorrupt,
-    StoreFailed,
-    StoreLocked,
-    StoreVersion,
 )
-from ._failures import error_info
 from ._instance import Instance
-from ._types import STATUSES, BatchError, EngineStatistics, InstanceSummary, Limits, NewInstance, Page, Status
+from ._types import STATUSES, BatchError, EngineStatistics, Limits, NewInstance, Page, Status
 from ._workflow import Workflow
 
 P = TypeVar("P")
 R = TypeVar("R")
 IfExists = Literal["raise", "return", "return_if_same"]
-
-STORE_ERRORS: dict[str, type[StepwellError]] = {
-    "locked": StoreLocked,
-    "version": StoreVersion,
-    "failed": StoreFailed,
-    "corrupt": StoreCorrupt,
-    "invalid": InvalidConfig,
-    "closed": EngineClosed,
-    "internal": InternalError,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +89,12 @@ class Engine:
         default_runtime: str = "trio",
         durability: str = "full",
     ) -> None:
-        self._store = _store_path(store)
-        self._workflows = _registry(workflows)
-        self._limits = _checked_limits(limits)
-        self._shards = _number("shards", 64 if shards is None else shards, 4096)
-        self._slots = _number("slots", slots, 1_000_000)
-        self._threads = _number("threads", threads, 10_000)
+        self._store = store_path(store)
+        self._workflows = registry(workflows)
+        self._limits = checked_limits(limits)
+        self._shards = number("shards", 64 if shards is None else shards, 4096)
+        self._slots = number("slots", slots, 1_000_000)
+        self._threads = number("threads", threads, 10_000)
         self._grace = to_us(grace, "grace") / 1e6
         self._namespace = _names.workflow_name(namespace, "namespace")
         self._name = _names.step_name(name if name is not None else "engine", "name")
@@ -166,11 +148,12 @@ class Engine:
                 slots=self._slots,
                 concurrency=self._limits.concurrency,
                 queue_entries=self._limits.queue_entries,
+                recoveries=self._limits.recoveries,
                 workflow_concurrency=[(w.name, w.concurrency) for w in self._workflows.values() if w.concurrency],
                 virtual_time=self._virtual_time,
             )
         except _core.CoreError as error:
-            raise _store_error(error) from None
+            raise store_error(error) from None
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         driver = self._running()
@@ -204,7 +187,7 @@ class Engine:
         try:
             await trio.to_thread.run_sync(driver.core.close)
         except _core.CoreError as error:
-            failure = _store_error(error)
+            failure = store_error(error)
         driver.abandon_callers()
         return failure
 
@@ -282,7 +265,7 @@ class Engine:
         """
         driver = self._ready("create")
         target = driver.registered(workflow)
-        _check_if_exists(if_exists)
+        check_if_exists(if_exists)
         item = NewInstance(params, id, priority, start_at, retention, attributes)
         prepared = self._prepared(target, item)
         reply = await driver.reply(driver.core.create(self._namespace, target.name, target.version, *prepared, if_exists))
@@ -328,7 +311,7 @@ class Engine:
         driver = self._ready("create_batch")
         target = driver.registered(workflow)
         _names.batch_size(len(items))
-        _check_if_exists(if_exists)
+        check_if_exists(if_exists)
         if on_overload not in ("raise", "wait"):
             raise InvalidConfig(f'on_overload is {on_overload!r}; give "raise" or "wait".')
         prepared, indexes, errors = [], [], []
@@ -347,7 +330,7 @@ class Engine:
             self._check(reply, target.name, None)
             for index, (code, no, id, status) in zip(indexes, reply.data, strict=True):
                 if code:
-                    errors.append(BatchError(index, id, self._error(Reply(code, (no, status)), target.name, id)))
+                    errors.append(BatchError(index, id, error_of(code, (no, status), target.name, id)))
                 else:
                     created.append(Instance(self, target, id, no))
         return BatchResult(created, sorted(errors, key=lambda e: e.index))
@@ -391,7 +374,7 @@ class Engine:
         reply = await driver.reply(driver.core.find(self._namespace, workflow, id, payloads))
         self._check(reply, workflow, id)
         if reply.data is None:
-            raise _not_found(workflow, id)
+            raise not_found(workflow, id)
         return reply.data
 
     def peek(self, workflow: Workflow[Any, Any] | str, id: str) -> Status | None:
@@ -444,7 +427,7 @@ class Engine:
         wanted = state_codes(status)
         after = None if created_after is None else instant_us(created_after, "created_after")
         before = None if created_before is None else instant_us(created_before, "created_before")
-        beyond, items = _from_cursor(cursor), []
+        beyond, items = from_cursor(cursor), []
         while True:
             reply = await driver.reply(
                 driver.core.list(self._namespace, name, wanted, version, reason, None, after, before, beyond, newest_first, limit)
@@ -452,7 +435,7 @@ class Engine:
             self._check(reply, name or "", None)
             for row in reply.data:
                 beyond = row[0]
-                found = _summary(row)
+                found = summary(row)
                 if attributes is None or attributes.items() <= found.attributes.items():
                     items.append(found)
                     if len(items) == limit:
@@ -506,33 +489,7 @@ class Engine:
 
     def _check(self, reply: Reply, workflow: str, id: str | None) -> None:
         if reply.code:
-            raise self._error(reply, workflow, id)
-
-    def _error(self, reply: Reply, workflow: str, id: str | None) -> StepwellError:
-        code, data = reply.code, reply.data
-        if code == "not_found":
-            return _not_found(workflow, id or "")
-        if code in ("exists", "same_id_other_params"):
-            status = STATUSES[data[1]].value
-            other = " with other params" if code != "exists" else ""
-            advice = "Pass another id." if other else 'Pass if_exists="return", or another id.'
-            return InstanceExists(
-                f'instance "{id}" of "{workflow}" already exists{other} ({status}). {advice}', workflow=workflow, id=id or ""
-            )
-        if code == "state":
-            status = STATUSES[data]
-            return InvalidState(f'instance "{id}" of "{workflow}" is {status.value}; this cannot be done any more', status=status)
-        if code == "overloaded":
-            limit, retry_after = data
-            return Overloaded(
-                f'"{workflow}" is at its limit of {limit}; nothing was created. Try again in {retry_after / 1e6:.1f} s.',
-                retry_after=retry_after / 1e6, limit=limit,
-            )  # fmt: skip
-        if code == "limit":
-            return LimitReached(f'instance "{id}" of "{workflow}" is at its limit of {data[1]:,} {data[0]}', limit=data[0], value=data[1])
-        if code == "closed":
-            return EngineClosed("the engine is closed")
-        return StoreFailed(str(data)) if code == "store" else InternalError(f"the core answered {code!r}: {data!r}")
+            raise error_of(reply.code, reply.data, workflow, id)
 
 
 def run(engine: Engine) -> None:
@@ -561,97 +518,3 @@ async def _exit_at_second_signal() -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
             raise SystemExit(128 + number)
-
-
-def _store_path(store: Any) -> str:
-    text = str(store) if not isinstance(store, bytes) else store.decode()
-    if text.startswith("sqlite:///"):
-        text = text.removeprefix("sqlite:///")
-    elif "://" in text:
-        raise InvalidConfig(f'store {text!r} is not supported; give a path, sqlite:///path or ":memory:".')
-    if not text or "\0" in text:
-        raise InvalidConfig(f'store {text!r} is no path; give a path, sqlite:///path or ":memory:".')
-    return text
-
-
-def _registry(workflows: Iterable[Any]) -> dict[tuple[str, str], Workflow[Any, Any]]:
-    registry: dict[tuple[str, str], Workflow[Any, Any]] = {}
-    for workflow in workflows:
-        if not isinstance(workflow, Workflow):
-            raise InvalidConfig(f"Engine(workflows=…): {workflow!r} is not a workflow. Decorate the function with @workflow.")
-        if (workflow.name, workflow.version) in registry:
-            raise InvalidConfig(
-                f'workflow "{workflow.name}" version "{workflow.version}" is given twice. Give one another name or version.'
-            )
-        registry[workflow.name, workflow.version] = workflow
-    return registry
-
-
-def _number(what: str, value: Any, most: int) -> int:
-    if type(value) is not int or not 1 <= value <= most:
-        raise InvalidConfig(f"{what} is {value!r}; give a whole number from 1 to {most:,}.")
-    return value
-
-
-_LIMITS_MAX = {
-    "concurrency": 1_000_000,
-    "queue_entries": 100_000_000,
-    "steps": 10_000_000,
-    "value_bytes": 64 << 20,
-    "instance_bytes": 1 << 50,
-    "recoveries": 1_000_000,
-}
-
-
-def _checked_limits(limits: Limits | None) -> Limits:
-    limits = limits if limits is not None else Limits()
-    if not isinstance(limits, Limits):
-        raise InvalidConfig(f"limits is {limits!r}; give a stepwell.Limits.")
-    for what, most in _LIMITS_MAX.items():
-        _number(f"Limits.{what}", getattr(limits, what), most)
-    if limits.create_rate is not None or limits.create_burst is not None:
-        raise InvalidConfig("Limits.create_rate and create_burst are not available in this version; leave them None.")
-    return limits
-
-
-def _check_if_exists(value: str) -> None:
-    if value not in ("raise", "return", "return_if_same"):
-        raise InvalidConfig(f'if_exists is {value!r}; give "raise", "return" or "return_if_same".')
-
-
-def state_codes(status: Any) -> list[int]:
-    if status is None:
-        return []
-    given = [status] if isinstance(status, str) else list(status)
-    try:
-        return [STATUSES.index(Status(item)) for item in given]
-    except ValueError as error:
-        raise InvalidConfig(f"{error}; the states are {', '.join(STATUSES)}.") from None
-
-
-def _from_cursor(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not (isinstance(cursor, str) and cursor.isascii() and cursor.isdigit() and len(cursor) < 20):
-        raise InvalidConfig(f"cursor is {cursor!r}; pass the .cursor of the page before.")
-    return int(cursor)
-
-
-def _summary(row: Any) -> InstanceSummary:
-    _, _, workflow, version, id, status, reason, created, _, _, updated, _, _, result, progress, attributes = row
-    state = STATUSES[status]
-    failed = state in (Status.ERRORED, Status.TERMINATED, Status.BLOCKED) and result is not None
-    return InstanceSummary(
-        id, workflow, version, state, reason, codec.decode(progress) if progress is not None else None, None,
-        error_info(codec.decode(result)) if failed else None, codec.decode(attributes) if attributes else {},
-        from_us(created), from_us(updated),
-    )  # fmt: skip
-
-
-def _not_found(workflow: str, id: str) -> InstanceNotFound:
-    return InstanceNotFound(f'there is no instance "{id}" of "{workflow}"', workflow=workflow, id=id)
-
-
-def _store_error(error: Exception) -> StepwellError:
-    kind, message = error.args
-    return STORE_ERRORS.get(kind, InternalError)(message)

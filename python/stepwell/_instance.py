@@ -218,7 +218,15 @@ class Instance(Generic[R]):
         error = _error(status, row[13])
         if status is Status.BLOCKED:
             if reason == "missing_code":
-                text = f'{who} is blocked: version "{row[3]}" of "{self.workflow}" is not registered. Register it; the instance goes on by itself.'
+                text = (
+                    f'{who} is blocked: version "{row[3]}" of "{self.workflow}" is not registered. '
+                    "Register it; the instance goes on by itself."
+                )
+            elif reason == "recoveries":
+                text = (
+                    f"{who} is blocked: it was running at {self._engine._limits.recoveries} crashes in a row without finishing a step, "
+                    "so it may be what kills the process. Find out why, then resume()."
+                )
             else:
                 text = f"{who} is blocked ({reason}): {error.message if error else 'no details were recorded'}"
             return Explanation(reason or "blocked", text, since)

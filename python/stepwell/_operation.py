@@ -288,12 +288,11 @@ class StepOperation(Operation):
         saved = None if self._saved is None else codec.decode(self._saved)
         self._context = StepContext(self, attempt, saved)
         runner.port.attempts += 1
+        failure: Exception | None = None
         try:
             self.value = await _attempt.call(self, self.fn, self.args, self.context)
         except Exception as error:
             failure = error
-        else:
-            failure = None
         finally:
             runner.port.attempts -= 1  # before the retry delay: a step that waits for its next attempt runs none (T3, L14)
             if runner.port.observed:

@@ -51,6 +51,8 @@ class Outcome:
     at: int
     seq: int = 0
     attempt: int = 0
+    number: int = 0
+    """Of the wait it settled, if the body had not come back to that yet; -1: it was recorded in an earlier life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ class Cursor:
     pending: deque[Outcome] = field(default_factory=deque)
     attempts: dict[Identity, Attempts] = field(default_factory=dict)
     withdrawn: set[Identity] = field(default_factory=set)
+    passed_over: list[Outcome] = field(default_factory=list)
+    """Outcomes that nobody took, because their operations were withdrawn."""
     seq: int = 0
     """Last record seen, delivered or not."""
 
@@ -99,7 +103,7 @@ class Cursor:
         identity: Identity = record[1:6]
         self.seq = record[0]
         if verdict <= TIMED_OUT:
-            self.pending.append(Outcome(identity, verdict, record[11], record[12], record[9], record[0], record[6]))
+            self.pending.append(Outcome(identity, verdict, record[11], record[12], record[9], record[0], record[6], -1))
             return
         known = self.attempts.setdefault(identity, Attempts())
         if verdict == SAVED:
@@ -125,7 +129,7 @@ class Cursor:
                 return self.pending.popleft()
             if outcome.identity not in self.withdrawn:
                 return Mismatch(outcome.identity, tuple(open_operations))
-            self.pending.popleft()
+            self.passed_over.append(self.pending.popleft())
         return None
 
     def leftover(self) -> Mismatch | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -62,6 +62,7 @@ class Port(Protocol):
     record: Callable[..., int]
     retry: Callable[..., int]
     withdraw: Callable[[int, int, int], None]
+    give_back: Callable[[int, int, int], None]
     quiet: Callable[[int, int, int], None]
     park: Callable[[int, int], bool]
     finish: Callable[[int, int, int, bytes | None], None]
@@ -213,7 +214,7 @@ class Runner:
         await self.may_begin(operation.identity[2])
         if self.turns is None:
             if self.cursor.pending:
-                found = self.cursor.next((operation.identity,))
+                found = self._next((operation.identity,))
                 if isinstance(found, Outcome):
                     self.at = found.at
                     return found
@@ -304,7 +305,7 @@ class Runner:
     def deliver(self) -> None:
         """Delivers outcomes until a body task can go on; then, if history is used up, goes live."""
         while not self.stopping:
-            found = self.cursor.next(self.open)
+            found = self._next(self.open)
             if found is None:
                 self._live()
                 return
@@ -324,6 +325,17 @@ class Runner:
         for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
             self._go_live(operation)
         self.settled_down()
+
+    def _next(self, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
+        """Returns the next outcome to deliver; events of waits that were given up before they were taken go back (I8)."""
+        found = self.cursor.next(open_operations)
+        for outcome in self.cursor.passed_over:
+            if outcome.identity[0] == _replay.EVENT and outcome.number > 0:
+                self.withdraw_wait(outcome.number)
+            elif outcome.identity[0] == _replay.EVENT and outcome.number < 0:
+                self.port.give_back(self.no, self.incarnation, outcome.seq)
+        self.cursor.passed_over.clear()
+        return found
 
     def delivered(self, operation: Operation, at: int) -> None:
         """An operation is over; the turn that its outcome begins is at this time (I13)."""
@@ -363,7 +375,7 @@ class Runner:
             if known == number:
                 del self.attached[identity]
                 if identity[0] != _replay.DO:  # a retry delay that is over is no outcome
-                    self.arrived(Outcome(identity, verdict, type, payload, at, seq))
+                    self.arrived(Outcome(identity, verdict, type, payload, at, seq, number=number))
                 return
 
     def expect(self, number: int, who: Any, until: int) -> None:

@@ -18,5 +18,3 @@ pub const FIRST_TICKET: u64 = 1 << 62;
 pub const QUEUE_RETRY: i64 = 1_000_000;
 /// Longest sleep of the writer, in microseconds: a jump of the wall clock is seen after this (T2).
 pub const NAP: i64 = 5_000_000;
-/// Unclean stops without a new outcome after which an instance is blocked (L11).
-pub const RECOVERIES: u32 = 10;

@@ -1,7 +1,7 @@
 //! What is submitted to the writer: one variant per call of the border, as plain data.
 
 use crate::history::{Operation, Record};
-use crate::ids::{Incarnation, InstanceNo, Micros, WaitId};
+use crate::ids::{Incarnation, InstanceNo, Micros, Seq, WaitId};
 use crate::lifecycle::Status;
 use crate::wait::Wait;
 
@@ -138,6 +138,9 @@ pub enum Submission {
     Post(u64, Body, Box<(Operation, Letter)>),
     /// Give up a wait.
     Withdraw(Body, WaitId),
+    /// On replay the body passed over the outcome with this place in the journal, because it had
+    /// given the wait up: the event goes back, if that did not happen before the crash (I8).
+    GiveBack(Body, Seq),
     /// Every open operation is a wait. The last two: the last record delivered, the last batch whose notes were polled.
     Quiet(Body, u64, u64),
     /// Keep the progress.

@@ -75,6 +75,12 @@ impl Mailbox {
         })
     }
 
+    /// Returns whether this event is kept.
+    #[must_use]
+    pub fn keeps(&self, id: EventId) -> bool {
+        self.events.iter().any(|it| it.id == id)
+    }
+
     /// Returns how many events are kept.
     #[must_use]
     pub fn kept(&self) -> usize {

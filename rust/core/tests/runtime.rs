@@ -18,6 +18,7 @@ fn config() -> Config {
         slots: 10,
         concurrency: 10,
         queue_entries: 100,
+        recoveries: 10,
         workflow_concurrency: vec![],
     }
 }

@@ -288,6 +288,11 @@ impl Core {
         self.submit(py, Submission::Withdraw(by, number))
     }
 
+    fn give_back(&self, py: Python<'_>, no: u64, incarnation: u64, seq: u64) -> PyResult<()> {
+        let by = Body { no, incarnation };
+        self.submit(py, Submission::GiveBack(by, seq))
+    }
+
     fn quiet(&self, py: Python<'_>, no: u64, incarnation: u64, seq: u64) -> PyResult<()> {
         let by = Body { no, incarnation };
         self.submit(py, Submission::Quiet(by, seq, self.engine.seen()))

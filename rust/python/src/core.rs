@@ -63,7 +63,7 @@ fn code(namespace: &str, workflow: &str, version: &str) -> PyResult<Code> {
 #[pymethods]
 impl Core {
     #[staticmethod]
-    #[pyo3(signature = (store, *, owner, workflows, shards, slots, concurrency, queue_entries, workflow_concurrency, virtual_time))]
+    #[pyo3(signature = (store, *, owner, workflows, shards, slots, concurrency, queue_entries, recoveries, workflow_concurrency, virtual_time))]
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn open(
         py: Python<'_>,
@@ -74,6 +74,7 @@ impl Core {
         slots: u32,
         concurrency: u32,
         queue_entries: u32,
+        recoveries: u32,
         workflow_concurrency: Vec<(String, u32)>,
         virtual_time: Option<i64>,
     ) -> PyResult<Self> {
@@ -85,6 +86,7 @@ impl Core {
             slots,
             concurrency,
             queue_entries,
+            recoveries,
             workflow_concurrency: limits.map(|(a, b)| (a.into(), b)).collect(),
         };
         let engine = py.detach(|| Engine::open(store, owner, config, virtual_time));

@@ -3,14 +3,14 @@
 //! Whatever comes from an outdated incarnation changes nothing (D6).
 
 use super::{After, Core, Decided, Facts, Live};
-use crate::history::{Operation, Record, Verdict};
-use crate::ids::{InstanceNo, WaitId};
+use crate::history::{Operation, Record, Stored, Verdict};
+use crate::ids::{InstanceNo, Seq, WaitId};
 use crate::lifecycle::{Event as Happening, Status};
 use crate::limits::EVENTS;
 use crate::note::Note;
 use crate::store::{Error, Op};
 use crate::submission::{Body, Letter, Submission};
-use crate::wait::{ApprovalStatus, Source, Wait};
+use crate::wait::{ApprovalStatus, Event, Source, Wait};
 
 use super::decide::Found;
 use super::settle::Outcome;
@@ -58,6 +58,7 @@ impl Core {
             | Submission::Await(_, by, _)
             | Submission::Post(_, by, _)
             | Submission::Withdraw(by, _)
+            | Submission::GiveBack(by, _)
             | Submission::Quiet(by, ..)
             | Submission::Report(by, _)
             | Submission::Finish(by, ..)
@@ -80,6 +81,7 @@ impl Core {
             }
             Submission::Quiet(_, seq, seen) => self.quiet(no, seq, seen),
             Submission::Withdraw(_, id) => self.withdraw(no, id, facts)?,
+            Submission::GiveBack(_, seq) => self.give_back(no, seq, facts)?,
             Submission::Report(_, progress) => {
                 self.push(Op::Progress(no, progress));
             }
@@ -148,6 +150,31 @@ impl Core {
             self.live_mut(no).mailbox.keep(event);
             self.refit.push(no);
         }
+        Ok(())
+    }
+
+    /// I8, after a crash between the commit that took an event and the one that gives it back.
+    fn give_back(&mut self, no: InstanceNo, seq: Seq, facts: &mut Facts) -> Result<(), Error> {
+        let history = facts.reader.history(no)?;
+        let Some(taken) = history.iter().find(|it| it.seq == seq) else {
+            return Ok(());
+        };
+        let Some(id) = taken.record.event else {
+            return Ok(());
+        };
+        let again = |it: &Stored| it.seq > seq && it.record.event == Some(id);
+        if history.iter().any(again) || self.live_mut(no).mailbox.keeps(id) {
+            return Ok(());
+        }
+        let event = Event {
+            id,
+            kind: taken.record.event_type.clone().unwrap_or_default(),
+            payload: taken.record.payload.clone(),
+            at: taken.record.at,
+        };
+        self.push(Op::Buffer(no, event.clone(), None));
+        self.live_mut(no).mailbox.keep(event);
+        self.refit.push(no);
         Ok(())
     }
 

@@ -55,6 +55,8 @@ pub struct Config {
     pub concurrency: u32,
     /// Queue entries of one workflow.
     pub queue_entries: u32,
+    /// Unclean stops without a new outcome after which an instance is blocked (L11).
+    pub recoveries: u32,
     /// Slots of one workflow, where it has a limit of its own.
     pub workflow_concurrency: Vec<(Box<str>, u32)>,
 }

@@ -10,7 +10,6 @@ use rustc_hash::FxHashMap;
 use super::{Core, Facts, Live};
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
-use crate::limits;
 use crate::queue::{Class, Entry, Rank};
 use crate::store::{Error, Recovery, Row};
 use crate::wait::{Event, Source, Wait};
@@ -126,7 +125,7 @@ impl Core {
         live.class = class;
         live.recoveries = row.recoveries;
         live.interrupted = row.marked;
-        let poison = row.marked && row.recoveries >= limits::RECOVERIES;
+        let poison = row.marked && row.recoveries >= self.config.recoveries;
         live.status = match row.status {
             _ if missing || poison => Status::Blocked,
             Status::Running | Status::WaitingForPause => Status::Queued,

@@ -75,6 +75,7 @@ pub(super) fn boot(
         slots,
         concurrency: 1_000,
         queue_entries: 1_000_000,
+        recoveries: 10,
         workflow_concurrency: vec![],
     };
     let mut core = Core::new(

@@ -35,6 +35,7 @@ fn config() -> Config {
         slots: 2,
         concurrency: 100,
         queue_entries: 3,
+        recoveries: 10,
         workflow_concurrency: vec![],
     }
 }

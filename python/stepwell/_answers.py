@@ -1,0 +1,97 @@
+"""What the core answers, as the values and errors of the public API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._codec import codec
+from ._durations import from_us
+from ._errors import (
+    EngineClosed,
+    InstanceExists,
+    InstanceNotFound,
+    InternalError,
+    InvalidConfig,
+    InvalidState,
+    LimitReached,
+    Overloaded,
+    StepwellError,
+    StoreCorrupt,
+    StoreFailed,
+    StoreLocked,
+    StoreVersion,
+)
+from ._failures import error_info
+from ._types import STATUSES, InstanceSummary, Status
+
+STORE_ERRORS: dict[str, type[StepwellError]] = {
+    "locked": StoreLocked,
+    "version": StoreVersion,
+    "failed": StoreFailed,
+    "corrupt": StoreCorrupt,
+    "invalid": InvalidConfig,
+    "closed": EngineClosed,
+    "internal": InternalError,
+}
+
+
+def error_of(code: str, data: Any, workflow: str, id: str | None) -> StepwellError:
+    if code == "not_found":
+        return not_found(workflow, id or "")
+    if code in ("exists", "same_id_other_params"):
+        status = STATUSES[data[1]].value
+        other = " with other params" if code != "exists" else ""
+        advice = "Pass another id." if other else 'Pass if_exists="return", or another id.'
+        return InstanceExists(f'instance "{id}" of "{workflow}" already exists{other} ({status}). {advice}', workflow=workflow, id=id or "")
+    if code == "state":
+        status = STATUSES[data]
+        return InvalidState(f'instance "{id}" of "{workflow}" is {status.value}; this cannot be done any more', status=status)
+    if code == "overloaded":
+        limit, retry_after = data
+        return Overloaded(
+            f'"{workflow}" is at its limit of {limit}; nothing was created. Try again in {retry_after / 1e6:.1f} s.',
+            retry_after=retry_after / 1e6, limit=limit,
+        )  # fmt: skip
+    if code == "limit":
+        return LimitReached(f'instance "{id}" of "{workflow}" is at its limit of {data[1]:,} {data[0]}', limit=data[0], value=data[1])
+    if code == "closed":
+        return EngineClosed("the engine is closed")
+    return StoreFailed(str(data)) if code == "store" else InternalError(f"the core answered {code!r}: {data!r}")
+
+
+def state_codes(status: Any) -> list[int]:
+    if status is None:
+        return []
+    given = [status] if isinstance(status, str) else list(status)
+    try:
+        return [STATUSES.index(Status(item)) for item in given]
+    except ValueError as error:
+        raise InvalidConfig(f"{error}; the states are {', '.join(STATUSES)}.") from None
+
+
+def from_cursor(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not (isinstance(cursor, str) and cursor.isascii() and cursor.isdigit() and len(cursor) < 20):
+        raise InvalidConfig(f"cursor is {cursor!r}; pass the .cursor of the page before.")
+    return int(cursor)
+
+
+def summary(row: Any) -> InstanceSummary:
+    _, _, workflow, version, id, status, reason, created, _, _, updated, _, _, result, progress, attributes = row
+    state = STATUSES[status]
+    failed = state in (Status.ERRORED, Status.TERMINATED, Status.BLOCKED) and result is not None
+    return InstanceSummary(
+        id, workflow, version, state, reason, codec.decode(progress) if progress is not None else None, None,
+        error_info(codec.decode(result)) if failed else None, codec.decode(attributes) if attributes else {},
+        from_us(created), from_us(updated),
+    )  # fmt: skip
+
+
+def not_found(workflow: str, id: str) -> InstanceNotFound:
+    return InstanceNotFound(f'there is no instance "{id}" of "{workflow}"', workflow=workflow, id=id)
+
+
+def store_error(error: Exception) -> StepwellError:
+    kind, message = error.args
+    return STORE_ERRORS.get(kind, InternalError)(message)
