@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="approve the removal of blobs that no manifest names")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--chaos", action="store_true", help="kill the worker with SIGKILL about every second until the job is done")
-    how.add_argument("--crash-after", type=_seconds, metavar="SECONDS", help="kill the worker once; run the command again to go on")
+    how.add_argument("--crash-after", type=_seconds, metavar="SECONDS", help="kill the worker once, after so much work; run the command again to go on")
     parser.add_argument("--seed", type=int, help="of --chaos: when it kills; default: a new one, which is printed")
 
 
@@ -129,7 +129,7 @@ async def _run(options: Options, order: Order, screen: Screen) -> int:
             )
             ending = await supervisor.run_in_chaos(slow, seed)
         else:
-            ending = await supervisor.run(order, crash_after=options.crash_after)
+            ending = await supervisor.run(order, crash_after=options.crash_after, once_open=True)
     code = _say_how_it_ended(screen, options, order, ending)
     if options.chaos and ending.how == "finished":
         return await _check(options, order, screen, supervisor, ending.said, code)
@@ -153,7 +153,7 @@ def _say_how_it_ended(screen: Screen, options: Options, order: Order, ending: En
             screen.line(f"stepwell demo: {ending.said['text']}", "red")
             return CANNOT_START
         case "failed":
-            screen.line(f"stepwell demo: {ending.said['text']}", "red")
+            screen.line(f"stepwell demo: {ending.said['text'].rstrip('.')}. {again}", "red")
             return STOPPED
         case "undecided":
             said = ending.said
@@ -166,7 +166,7 @@ def _say_how_it_ended(screen: Screen, options: Options, order: Order, ending: En
             screen.line(f"stopped; everything done so far is kept. {again}")
             return INTERRUPTED
         case "killed":
-            screen.line(f"killed the worker with SIGKILL after {options.crash_after:g} s. Run it again without --crash-after to go on.")
+            screen.line(f"killed the worker with SIGKILL after {options.crash_after:g} s of work. Run it again without --crash-after to go on.")
             return KILLED
         case _:
             log = os.path.join(options.out, "jobs", "worker.log")

@@ -26,6 +26,7 @@ from .steplog import Problem, logged
 CHUNK = 1 << 20
 LEVEL = 3
 PIECE_FILES, PIECE_BYTES = 500, 256 << 10
+RESERVE_BYTES, RESERVE_BYTES_PER_FILE = 128 << 10, 800  # a file's lines in two manifests and a report, with its hashes
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _thread = threading.local()
 
@@ -108,7 +109,10 @@ def find_files(source: str, leave_out: list[str], skip: list[str]) -> list[bytes
 
 @logged
 def list_files(backup: Backup) -> list[Piece]:
-    """Notes the names in a file, each ended by a zero byte, and returns the pieces to read it in."""
+    """Notes the names in a file, each ended by a zero byte, and returns the pieces to read it in.
+
+    It also sets room aside for what is written once all files are done.
+    """
     names = find_files(backup.source, backup.leave_out, backup.skip)
     pieces, offset, size, files = [], 0, 0, 0
     for name in names:
@@ -119,7 +123,25 @@ def list_files(backup: Backup) -> list[Piece]:
     if files:
         pieces.append(Piece(offset, size, files))
     write_durably(os.path.join(backup.folder, "files.list"), b"".join(n + b"\0" for n in names))
+    needed = RESERVE_BYTES + sum(3 * len(n) + len(backup.source) + RESERVE_BYTES_PER_FILE for n in names)
+    with open(_reserve_path(backup), "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, needed)
     return pieces
+
+
+def make_room(backup: Backup) -> bool:
+    """Gives back what was set aside for manifests, reports and the log, so that a full disk costs files only."""
+    Path(_reserve_path(backup)).unlink(missing_ok=True)
+    return _made_room(backup)  # logs only now: there may have been no room for the line
+
+
+@logged
+def _made_room(backup: Backup) -> bool:
+    return not os.path.exists(_reserve_path(backup))
+
+
+def _reserve_path(backup: Backup) -> str:
+    return os.path.join(backup.folder, "reserve")
 
 
 @logged

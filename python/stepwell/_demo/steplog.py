@@ -119,7 +119,7 @@ class Count:
         return self.attempts - self.steps
 
 
-def count(path: str, parent: str, barrier: str = "manifest#1") -> Count:
+def count(path: str, parent: str, barrier: str = "room#1") -> Count:
     """Counts a log.
 
     Args:

@@ -74,10 +74,17 @@ class Order:
 def main() -> None:
     """Runs the order in the first argument."""
     order = Order(**json.loads(sys.argv[1]))
-    logging.basicConfig(
-        filename=os.path.join(order.out, "jobs", "worker.log"), format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO
-    )
+    handler = logging.FileHandler(os.path.join(order.out, "jobs", "worker.log"))
+    handler.addFilter(_briefly)
+    logging.basicConfig(handlers=[handler], format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     trio.run(_serve, order)
+
+
+def _briefly(record: logging.LogRecord) -> bool:
+    """Leaves the traceback out of what is a file's problem and not the program's; it would fill a full disk."""
+    if record.exc_info and isinstance(record.exc_info[1], steplog.Problem):
+        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {record.exc_info[1]}", (), None
+    return True
 
 
 def say(kind: str, **fields: Any) -> None:
