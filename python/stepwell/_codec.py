@@ -2,10 +2,9 @@
 
 A `Plan` is what a declared type comes to: two functions, made once per type. Without an annotation, or
 with `Any` or `object`, a value has to be plain (`_codec_plain`); otherwise its class has to be the
-declared one (D7), and it comes back as that class (`_codec_types`, on cattrs). Encoding refuses, decoding forgives:
-unknown fields are ignored, missing ones take their defaults.
-
-The fast forms do not know where they are; what fails is done again by forms that do.
+declared one (D7), and it comes back as that class (`_codec_types`, on cattrs). Encoding refuses,
+decoding forgives: unknown fields are ignored, missing ones take their defaults. The functions in use do not
+know where in the value they are; what fails is done again by slower ones that do.
 
 The texts say where in the value, not in which instance: the caller puts that in front.
 """

@@ -57,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="approve the removal of blobs that no manifest names")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--chaos", action="store_true", help="kill the worker with SIGKILL about every second until the job is done")
-    how.add_argument("--crash-after", type=_seconds, metavar="SECONDS", help="kill the worker once, after so much work; run the command again to go on")
+    how.add_argument(
+        "--crash-after", type=_seconds, metavar="SECONDS", help="kill the worker once, after so much work; run the command again to go on"
+    )
     parser.add_argument("--seed", type=int, help="of --chaos: when it kills; default: a new one, which is printed")
 
 
@@ -166,7 +168,9 @@ def _say_how_it_ended(screen: Screen, options: Options, order: Order, ending: En
             screen.line(f"stopped; everything done so far is kept. {again}")
             return INTERRUPTED
         case "killed":
-            screen.line(f"killed the worker with SIGKILL after {options.crash_after:g} s of work. Run it again without --crash-after to go on.")
+            screen.line(
+                f"killed the worker with SIGKILL after {options.crash_after:g} s of work. Run it again without --crash-after to go on."
+            )
             return KILLED
         case _:
             log = os.path.join(options.out, "jobs", "worker.log")
