@@ -13,7 +13,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,7 +264,7 @@ class _Hashing:
 
 
 @contextmanager
-def _source(backup: Backup, name: bytes) -> Iterator[BinaryIO]:
+def _source(backup: Backup, name: bytes) -> Generator[BinaryIO, None, None]:
     """Opens a file of the source; leaving the block says if it changed meanwhile."""
     try:
         file = os.fdopen(os.open(os.path.join(os.fsencode(backup.source), name), _READ), "rb")
