@@ -26,7 +26,9 @@ async def test_l1_an_id_is_unique_per_workflow_also_after_the_end_and_a_crash():
         await engine.call(echo, 1, id="x")
         await engine.create(waits, 1, id="x")
         await engine.crash()
-        with pytest.raises(InstanceExists, match=r'"x" of "echo" already exists \(complete\)\. Pass if_exists="return", or another id') as caught:
+        with pytest.raises(
+            InstanceExists, match=r'"x" of "echo" already exists \(complete\)\. Pass if_exists="return", or another id'
+        ) as caught:
             await engine.create(echo, 2, id="x")
         assert (caught.value.workflow, caught.value.id) == ("echo", "x")
         with pytest.raises(InstanceExists, match=r'"x" of "waits" already exists \((waiting|running)\)'):
