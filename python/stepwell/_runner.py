@@ -60,6 +60,7 @@ class Port(Protocol):
     observed: bool
     seed: int
     waiting_residents: int
+    in_threads: set[StepOperation]
     record: Callable[..., int]
     retry: Callable[..., int]
     withdraw: Callable[[int, int, int], None]
@@ -120,6 +121,7 @@ class Runner:
         self._begun: list[Operation] = []
         self._beginners: dict[tuple[str, int, str], trio.lowlevel.Task] = {}
         self._quiet = False
+        self._stopped: trio.Event | None = None
         self._park_timer: int | None = None
 
     # The body.
@@ -451,13 +453,25 @@ class Runner:
         if self.stopping is None:
             self.stopping = why
             self.scope.cancel()
-            for operation in self.open.values():
+            if self._stopped is not None:
+                self._stopped.set()
+            for operation in list(self.open.values()):
                 if isinstance(operation, StepOperation) and operation.scope is not None:
                     operation.scope.cancel()
+                operation.stop()
 
     async def stop_here(self) -> NoReturn:
-        """Never returns: no operation begins any more. Raises `Cancelled` once the body is unwound."""
-        await trio.sleep_forever()
+        """Never returns: no operation begins any more. Raises `Cancelled` once the body unwinds, shields notwithstanding (P1)."""
+        if self.stopping is None:  # the engine drains, and attempts that run still have their grace
+            self._stopped = self._stopped or trio.Event()
+            await self._stopped.wait()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as error:
+                cancelled = error
+        raise cancelled  # its scope is gone; the body's own one is cancelled and takes it
 
     def mismatch(self, found: Mismatch, wanted: Operation | None) -> None:
         """The code is not what history was made by: block, with a diff (I5, I10)."""
