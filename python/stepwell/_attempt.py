@@ -179,19 +179,15 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
         finally:
             deadline.stop()
             plan.waits = waited
-    raise StepTimeout(deadline.struck)
+    raise StepTimeout(deadline.struck or "")
 
 
-def run_to_first_wait(operation: StepOperation, coroutine: Coroutine[Any, Any, Any], context: Context) -> Any:
-    """Runs a coroutine until it waits for the first time, and returns what it waits for.
+def enter_and_send(operation: StepOperation, send: Callable[[None], Any]) -> Any:
+    """Runs a step function's coroutine, in its own context, until it waits for the first time; returns what it waits for.
 
     Raises:
         StopIteration: It has returned, without having waited.
     """
-    return context.run(_enter_and_send, operation, coroutine.send)
-
-
-def _enter_and_send(operation: StepOperation, send: Callable[[None], Any]) -> Any:
     place.set(operation)
     return send(None)
 
@@ -295,4 +291,4 @@ async def _call_in_thread(
             return value
         finally:
             deadline.stop()
-    raise StepTimeout(deadline.struck)
+    raise StepTimeout(deadline.struck or "")

@@ -198,8 +198,7 @@ def child_output(target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
     info = error_info(codec.decode(outcome.payload)) if outcome.payload is not None else None
     kind = InstanceTerminated if outcome.type == "terminated" else InstanceErrored
     raise kind(
-        f"{target.name}/{id} {'was terminated' if kind is InstanceTerminated else 'failed'}"
-        + (f": {info}" if info else ""),
+        f"{target.name}/{id} {'was terminated' if kind is InstanceTerminated else 'failed'}" + (f": {info}" if info else ""),
         error=info,
     )
 

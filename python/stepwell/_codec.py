@@ -2,22 +2,22 @@
 
 A `Plan` is what a declared type comes to: two functions, made once per type. Without an annotation, or
 with `Any` or `object`, a value has to be plain (`_codec_plain`); otherwise its class has to be the
-declared one (D7), and it comes back as that class (`_codec_types`). Encoding refuses, decoding forgives:
-unknown fields are ignored, missing ones take their defaults.
-
-Neither cattrs nor msgspec does this: cattrs checks nothing when encoding and coerces when decoding, msgspec
-refuses unions of two dataclasses; with either, all but the reading of fields would be hooks of ours.
+declared one (D7), and it comes back as that class (`_codec_types`, on cattrs). Encoding refuses,
+decoding forgives: unknown fields are ignored, missing ones take their defaults. The functions in use do not
+know where in the value they are; what fails is done again by slower ones that do.
 
 The texts say where in the value, not in which instance: the caller puts that in front.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
+from ._codec_hints import type_name, without_extras
 from ._codec_plain import DEPTH_MAX, READY, Misfit, clean, deeper_than, dumps, loads, ready
-from ._codec_types import Types, type_name
+from ._codec_types import Form, Types, misfit
 from ._errors import NotSerializable, StepwellError, TooLarge
 
 VALUE_BYTES_MAX = 1 << 20
@@ -44,13 +44,12 @@ class Undecodable(StepwellError):
 class Plan:
     """How values of one declared type are stored. Made by `Codec.plan`; keep it where it is used often."""
 
-    __slots__ = ("_deep", "_from_plain", "_to_plain", "type")
+    __slots__ = ("_form", "_traced", "type")
 
-    def __init__(self, type: Any, to_plain: Callable[[Any], Any] | None, from_plain: Callable[[Any], Any] | None, deep: bool) -> None:
+    def __init__(self, type: Any, form: Form | None, traced: Callable[[], Form]) -> None:
         self.type = type
-        self._to_plain = to_plain
-        self._from_plain = from_plain
-        self._deep = deep
+        self._form = form  # None: plain values
+        self._traced = traced
 
     def encode(self, value: Any, where: str = "result", limit: int = VALUE_BYTES_MAX) -> bytes:
         """Returns the bytes of a value.
@@ -65,15 +64,9 @@ class Plan:
             TooLarge: It has more than `limit` bytes.
         """
         try:
-            if self._to_plain is None:
-                data = dumps(value if type(value) in READY or clean(value) else ready(value))
-            else:
-                raw = self._to_plain(value)
-                if self._deep and deeper_than(raw, DEPTH_MAX):
-                    raise Misfit(f"is nested more than {DEPTH_MAX} levels deep")
-                data = dumps(raw)
-        except Misfit as misfit:
-            raise _not_serializable(misfit, where) from misfit.__cause__
+            data = self._typed(value) if self._form else dumps(value if type(value) in READY or clean(value) else ready(value))
+        except Misfit as found:
+            raise _not_serializable(found, where) from found.__cause__
         except RecursionError:
             endless = Misfit(f"is nested more than {DEPTH_MAX} levels deep, or contains itself")
             raise _not_serializable(endless, where) from None
@@ -98,15 +91,44 @@ class Plan:
         """
         try:
             raw = None if data == _NONE else loads(data)
-            return raw if self._from_plain is None else self._from_plain(raw)
-        except Misfit as misfit:
-            wanted = misfit.wanted or type_name(self.type)
-            place = misfit.place(where)
-            message = f"{place} {misfit.problem}, and cannot become {wanted}"
-            raise Undecodable(message, path=place, stored=misfit.problem, wanted=wanted) from misfit.__cause__
+            return raw if self._form is None else self._read(raw)
+        except Misfit as found:
+            wanted = found.wanted or type_name(self.type)
+            place = found.place(where)
+            message = f"{place} {found.problem}, and cannot become {wanted}"
+            raise Undecodable(message, path=place, stored=found.problem, wanted=wanted) from found.__cause__
         except RecursionError:
             wanted = type_name(self.type)
             raise Undecodable(f"{where} is nested too deep for {wanted}", path=where, stored="nested", wanted=wanted) from None
+
+    def _typed(self, value: Any) -> bytes:
+        form: Any = self._form
+        try:
+            raw = form.encode(value)
+        except RecursionError:
+            raise
+        except Exception:
+            raw = _traced(self._traced().encode, value)
+        if form.deep and deeper_than(raw, DEPTH_MAX):
+            raise Misfit(f"is nested more than {DEPTH_MAX} levels deep")
+        return dumps(raw)
+
+    def _read(self, raw: Any) -> Any:
+        form: Any = self._form
+        try:
+            return form.decode(raw)
+        except RecursionError:
+            raise
+        except Exception:
+            return _traced(self._traced().decode, raw)
+
+
+def _traced(hook: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return hook(value)
+    except Exception as error:
+        found = misfit(error)
+        raise found from found.__cause__
 
 
 def _not_serializable(misfit: Misfit, where: str) -> NotSerializable:
@@ -121,8 +143,15 @@ class Codec:
     """Encodes and decodes values by declared type; keeps one plan per type."""
 
     def __init__(self) -> None:
-        self._types = Types()
         self._plans: dict[Any, Plan] = {}
+
+    @functools.cached_property
+    def _types(self) -> Types:
+        return Types(tracing=False)
+
+    @functools.cached_property
+    def _tracing(self) -> Types:
+        return Types(tracing=True)
 
     def plan(self, type: Any = Any) -> Plan:
         """Returns the plan for a declared type, made at its first use.
@@ -132,16 +161,12 @@ class Codec:
         try:
             plan = self._plans.get(type)
         except TypeError:  # unhashable, such as Annotated[int, {}]
-            return self._make(type)
+            return self.plan(without_extras(type))
         if plan is None:
-            plan = self._plans[type] = self._make(type)
+            bare = without_extras(type)
+            form = None if bare is Any or bare is object else self._types.form(bare)
+            plan = self._plans[type] = Plan(type, form, lambda: self._tracing.form(bare))
         return plan
-
-    def _make(self, type: Any) -> Plan:
-        if type is Any or type is object:
-            return Plan(type, None, None, False)
-        node = self._types.node(type)
-        return Plan(type, node.encode, node.decode, node.deep)
 
     def encode(self, value: Any, type: Any = Any, *, where: str = "result", limit: int = VALUE_BYTES_MAX) -> bytes:
         """Returns the bytes of a value, as `Plan.encode`."""

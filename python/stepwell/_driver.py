@@ -154,7 +154,7 @@ class Driver:
         """Handles notes until cancelled; bodies and attempts run in `nursery`."""
         self.nursery = nursery
         while True:
-            with trio.CancelScope() as self._loop:
+            with self._loop:  # made before it is entered: a crash may come before this task has run at all
                 try:
                     await self._handle_notes(self.core)
                 except Exception as error:
@@ -162,6 +162,7 @@ class Driver:
                     self.stop(InternalError(f"the engine stopped because of a bug of its own; please report it: {error!r}"))
                     await trio.sleep_forever()
             await self._restarted.wait()
+            self._loop = trio.CancelScope()
 
     async def _handle_notes(self, core: Core) -> None:
         handlers: dict[int, Callable[..., None]] = {
@@ -220,7 +221,7 @@ class Driver:
     def _wake(self, no: int, incarnation: int) -> None:
         runner = self.runners.get(no)
         if runner is not None and runner.incarnation == incarnation:
-            runner.woken()
+            runner.rest.woken()
 
     def _timer(self, ticket: int) -> None:
         then = self._timers.pop(ticket, None)

@@ -235,8 +235,7 @@ class Engine:
             here = None
         if here is not self._token:
             raise InvalidState(
-                f"{method} was called from another thread than the one that opened the engine. "
-                f"Use trio.from_thread.run({method}, …) there."
+                f"{method} was called from another thread than the one that opened the engine. Use trio.from_thread.run({method}, …) there."
             )
         return driver
 

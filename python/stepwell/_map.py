@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 class _Item(StepOperation):
     """One item: a step whose outcome goes to its map instead of a body task."""
 
-    __slots__ = ("index", "owner")
-
     in_own_task = True
     index: int
     owner: MapOperation

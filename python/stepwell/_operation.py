@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -62,27 +62,28 @@ class Pending(Generic[T]):
 class Operation:
     """One open operation of a body."""
 
-    __slots__ = ("delivered", "identity", "live", "number", "runner", "task", "waiting")
+    # Defaults stand in the class: most operations never change most of them, and every store counts (W2).
+    task: trio.lowlevel.Task | None = None
+    number = 0
+    live = False
+    waiting = False
+    delivered = False
 
     def __init__(self, runner: Runner, identity: Identity) -> None:
         self.runner = runner
         self.identity = identity
-        self.task: trio.lowlevel.Task | None = None
-        self.number = 0
-        self.live = False
-        self.waiting = False
-        self.delivered = False
 
     async def parked(self) -> Outcome | None:
         """Blocks the body task until the outcome is delivered to it."""
         self.task = current_task()
         self.runner.resting = True
-        outcome = await wait_task_rescheduled(self._aborted)
+        outcome = await wait_task_rescheduled(self.aborted)
         if outcome is STOPPED:
             await self.runner.stop_here()
         return outcome  # type: ignore[no-any-return]  # resolve() sends it
 
-    def _aborted(self, _: Callable[[], None]) -> Abort:
+    def aborted(self, _: Callable[[], None]) -> Abort:
+        """The body task that is blocked in this operation is cancelled."""
         self.task = None
         self.runner.resting = False
         self.runner.withdraw(self)
@@ -131,8 +132,6 @@ class WaitOperation(Operation):
     replayed, keeps the number and the deadline it has.
     """
 
-    __slots__ = ("_open_wait", "until")
-
     def __init__(self, runner: Runner, identity: Identity, until: int, open_wait: Callable[[], int]) -> None:
         super().__init__(runner, identity)
         self._open_wait = open_wait
@@ -146,7 +145,7 @@ class WaitOperation(Operation):
             self.number, until = known
             self.until = self.until if until is None else until
         self.waiting = True
-        self.runner.expect(self.number, self, self.until)
+        self.runner.rest.expect(self.number, self, self.until)
 
     def withdrawn(self) -> None:
         self.runner.withdraw_wait(self.number)
@@ -154,8 +153,6 @@ class WaitOperation(Operation):
 
 class TicketOperation(Operation):
     """Something the core does at once and answers by ticket: create, create_batch, send_event."""
-
-    __slots__ = ("_submit",)
 
     def __init__(self, runner: Runner, identity: Identity, submit: Callable[[], int]) -> None:
         super().__init__(runner, identity)
@@ -172,40 +169,27 @@ class StepOperation(Operation):
     in_own_task = False
     """Whether its attempts never run in the body's task (items of a map)."""
 
-    __slots__ = (
-        "_context",
-        "_failed",
-        "_made",
-        "_saved",
-        "_started_at",
-        "_verdict",
-        "args",
-        "branch",
-        "fn",
-        "payload",
-        "plan",
-        "scope",
-        "thread",
-        "value",
-        "variables",
-    )
+    value: Any = None
+    payload: bytes | None = None
+    scope: trio.CancelScope | None = None
+    thread: trio.Event | None = None
+    _made = 0
+    _failed = 0
+    _verdict = 0
+    _saved: bytes | None = None
+    _context: StepContext | None = None
+    variables: Context | None = None
 
     def __init__(
         self, runner: Runner, identity: Identity, branch: str, fn: Callable[..., Any], args: tuple[Any, ...], plan: FunctionPlan
     ) -> None:
-        super().__init__(runner, identity)
+        self.runner = runner
+        self.identity = identity
         self.branch = branch
         self.fn = fn
         self.args = args
         self.plan = plan
-        self.value: Any = None
-        self.payload: bytes | None = None
-        self.scope: trio.CancelScope | None = None
-        self.thread: trio.Event | None = None
-        self._made = self._failed = self._started_at = self._verdict = 0
-        self._saved: bytes | None = None
-        self._context: StepContext | None = None
-        self.variables: Context | None = None
+        self._started_at = 0
 
     @property
     def context(self) -> StepContext:
@@ -258,38 +242,47 @@ class StepOperation(Operation):
             description = describe(error, step=self.identity[2], attempts=self._made)
             await self._note(INTERRUPTED, self._made, codec.encode(description))
 
-    async def run_straight(self) -> None:
+    def run_straight(self) -> Awaitable[None] | None:
         """What `run` does for a step without a past, whose function has never waited: the hot path.
 
-        The function runs to its end here and now, so there is nothing to time out or to cancel.
+        Returns:
+            None: the function has run to its end and its value is submitted. Else what is left to be awaited.
         """
-        port = self.runner.port
-        self._started_at = port.now()
-        port.attempts += 1
+        self._started_at = self.runner.port.now()
         try:
-            coroutine, context = self.fn(*self.args), copy_context()
-            try:
-                trap = _attempt.run_to_first_wait(self, coroutine, context)
-            except StopIteration as stop:
-                self.value = stop.value
-            else:
-                try:
-                    self.value = await _attempt.go_on_unscoped(self, coroutine, context, trap)
-                finally:
-                    if port.observed:
-                        port.progressed()
+            coroutine = self.fn(*self.args)
+            context = copy_context()
+            trap = context.run(_attempt.enter_and_send, self, coroutine.send)
+        except StopIteration as stop:
+            self.value = stop.value
+            self._submit_value(1)
+            return None
         except Exception as error:
+            return self._after_failure(error)
+        return self._go_on(coroutine, context, trap)
+
+    async def _go_on(self, coroutine: Any, context: Context, trap: Any) -> None:
+        port = self.runner.port
+        port.attempts += 1
+        failure: Exception | None = None
+        try:
+            self.value = await _attempt.go_on_unscoped(self, coroutine, context, trap)
+        except Exception as error:
+            failure = error
+        finally:
             port.attempts -= 1
-            delay = self._failed_attempt(error, 1)
-            if delay is not None:
-                await self._delay(*delay)
-                await self.run()
-            return
-        except BaseException:
-            port.attempts -= 1
-            raise
-        port.attempts -= 1
-        self._submit_value(1)
+            if port.observed:
+                port.progressed()
+        if failure is None:
+            self._submit_value(1)
+        else:
+            await self._after_failure(failure)
+
+    async def _after_failure(self, error: Exception) -> None:
+        delay = self._failed_attempt(error, 1)
+        if delay is not None:
+            await self._delay(*delay)
+            await self.run()
 
     async def _attempt(self) -> bool:
         """Makes one attempt. Returns whether another is to follow."""
@@ -367,14 +360,14 @@ class StepOperation(Operation):
         """Waits for a durable retry delay; the instance may give its slot back meanwhile (R4)."""
         pause = _Note()
         self.waiting = True
-        self.runner.expect(number, pause, until)
-        self.runner.delayed(began=True)
+        self.runner.rest.expect(number, pause, until)
+        self.runner.rest.delayed(began=True)
         try:
             await pause.wait()
         finally:
             self.waiting = False
-            self.runner.delayed(began=False)
-            self.runner.forget(number)
+            self.runner.rest.delayed(began=False)
+            self.runner.rest.forget(number)
 
     async def _note(self, verdict: int, attempt: int, payload: bytes | None) -> None:
         """Records something about an attempt and waits until it is durable."""
@@ -406,7 +399,10 @@ class StepOperation(Operation):
         runner = self.runner
         if runner.turns is None and self.task is not None and not runner.cursor.pending and not runner.stopping:
             runner.delivered(self, at)  # the only operation of a single body task: nothing can come before it
-            self.resolve(None)
+            task, self.task = self.task, None
+            runner.resting = False
+            self.delivered = True
+            reschedule(task, results.Value(None))
         else:
             runner.arrived(Outcome(self.identity, self._verdict, None, self.payload, at))
 

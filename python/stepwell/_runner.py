@@ -26,6 +26,7 @@ from ._failures import describe_body
 from ._names import step_name
 from ._operation import Operation, StepOperation
 from ._replay import Cursor, Identity, Mismatch, Outcome
+from ._rest import Rest
 from ._types import KINDS, STATUSES, InstanceInfo, Limits, Status
 
 if TYPE_CHECKING:
@@ -34,13 +35,6 @@ if TYPE_CHECKING:
     from ._workflow import Workflow
 
 log = logging.getLogger("stepwell")
-
-KEEP_SLOT_US = 50_000
-"""A wait shorter than this keeps its slot: handing it over takes two commits and a replay (C6)."""
-PARK_AFTER_US = 10_000_000
-"""A waiting body leaves memory after this long, at once when many are resident (P2)."""
-RESIDENT_MAX = 2_000
-"""Waiting bodies that are kept for `PARK_AFTER_US`; a resident body costs about 10 KiB."""
 
 COMPLETE, ERRORED = STATUSES.index(Status.COMPLETE), STATUSES.index(Status.ERRORED)
 
@@ -116,13 +110,10 @@ class Runner:
         self.steps_max: int = workflow.steps or port.limits.steps
         self.replaying = bool(self.cursor.pending)
         self._about = (created_at, parent, attributes)
-        self._waits: dict[int, int] = {}
-        self._busy = 0
+        self.rest = Rest(self)
         self._begun: list[Operation] = []
         self._beginners: dict[tuple[str, int, str], trio.lowlevel.Task] = {}
-        self._quiet = False
         self._stopped: trio.Event | None = None
-        self._park_timer: int | None = None
 
     # The body.
 
@@ -202,10 +193,7 @@ class Runner:
             self.port.tickets.pop(operation.number, None)
             if isinstance(operation, StepOperation) and operation.scope is not None:
                 operation.scope.cancel()
-        for number in self._waits:
-            self.port.tickets.pop(number, None)
-        if self._quiet:
-            self._awake()
+        self.rest.end()
         if self.task is not None:
             self.port.keeper.close(self.task)
         self.open.clear()
@@ -231,7 +219,7 @@ class Runner:
             if isinstance(operation, StepOperation):
                 await self._run_inline(operation)
             else:
-                self.settled_down()
+                self.rest.settled_down()
         else:
             kind, path, name, key, _ = operation.identity
             if key is None:
@@ -265,13 +253,17 @@ class Runner:
         self.replaying = False
         self.open[operation.identity] = operation
         operation.live = True
-        self._busy += 1
-        try:
-            await operation.run_straight()
-        except BaseException:
-            self.withdraw(operation)
-            raise
-        return await operation.parked()
+        self.rest.busy += 1
+        rest = operation.run_straight()
+        if rest is not None:
+            try:
+                await rest
+            except BaseException:
+                self.withdraw(operation)
+                raise
+        operation.task = task
+        self.resting = True
+        return await trio.lowlevel.wait_task_rescheduled(operation.aborted)  # type: ignore[no-any-return]  # resolve() sends it
 
     async def may_begin(self, name: str) -> None:
         """Returns if body code may begin something now; a stopped body never comes back from here."""
@@ -303,10 +295,10 @@ class Runner:
 
     def _go_live(self, operation: Operation) -> None:
         operation.live = True
-        self._busy += 1
+        self.rest.busy += 1
         if self.turns is not None or not isinstance(operation, StepOperation) or operation.in_own_task:
             operation.go_live()
-        self._busy -= operation.waiting
+        self.rest.busy -= operation.waiting
 
     def arrived(self, outcome: Outcome) -> None:
         """An outcome is durable: deliver it now, or in its turn."""
@@ -341,7 +333,7 @@ class Runner:
         begun = [o for o in begun if self.open.get(o.identity) is o]
         for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
             self._go_live(operation)
-        self.settled_down()
+        self.rest.settled_down()
 
     def _next(self, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
         """Returns the next outcome to deliver; events of waits that were given up before they were taken go back (I8)."""
@@ -360,8 +352,9 @@ class Runner:
         self.at = at
         if operation.live:
             self.interrupted = False  # what was open at the end of replay has been taken up (R3)
-            self._busy -= not operation.waiting
-            self.forget(operation.number)
+            self.rest.busy -= not operation.waiting
+            if self.rest.waits:
+                self.rest.forget(operation.number)
 
     def spawn(self, run: Callable[[], Awaitable[None]], variables: Context) -> None:
         """Runs the attempts of a step in a task of their own, outside the body (I8), with the body's context variables (I12)."""
@@ -373,9 +366,9 @@ class Runner:
             return
         self.cursor.withdrawn.add(operation.identity)
         if operation.live:
-            self._busy -= not operation.waiting
+            self.rest.busy -= not operation.waiting
             operation.withdrawn()
-            self.forget(operation.number)
+            self.rest.forget(operation.number)
         elif (known := self.attached.pop(operation.identity, None)) is not None:
             self.withdraw_wait(known[0])  # given up before a crash too, but that was not durable yet
 
@@ -394,57 +387,6 @@ class Runner:
                 if identity[0] != _replay.DO:  # a retry delay that is over is no outcome
                     self.arrived(Outcome(identity, verdict, type, payload, at, seq, number=number))
                 return
-
-    def expect(self, number: int, who: Any, until: int) -> None:
-        """An open wait: `who` is told when it is settled."""
-        self._waits[number] = until
-        self.port.tickets[number] = who
-
-    def forget(self, number: int) -> None:
-        """A wait is over."""
-        if self._waits.pop(number, None) is not None:
-            self.port.tickets.pop(number, None)
-            if self._quiet:
-                self._awake()
-
-    def delayed(self, began: bool) -> None:
-        """A step begins, or ends, to wait for its next attempt (R4)."""
-        self._busy += -1 if began else 1
-        if began:
-            self.settled_down()
-
-    def settled_down(self) -> None:
-        """If nothing but waits is open, the instance gives its slot back (C6) and may be parked later (P2)."""
-        if self._busy or self._quiet or self.stopping or not self._waits or self.cursor.pending:
-            return
-        if self.turns is not None and self.turns.runnable:
-            return
-        soonest = min(self._waits.values()) - self.port.now()
-        if soonest < KEEP_SLOT_US:
-            return
-        self._quiet = True
-        self.port.waiting_residents += 1
-        self.port.quiet(self.no, self.incarnation, self.cursor.seq)
-        if self.workflow.park and soonest >= PARK_AFTER_US:
-            delay = PARK_AFTER_US if self.port.waiting_residents <= RESIDENT_MAX else 0
-            self._park_timer = self.port.arm(delay, self._park)
-
-    def woken(self) -> None:
-        """The instance has a slot again."""
-        if self._quiet:
-            self._awake()
-
-    def _awake(self) -> None:
-        self._quiet = False
-        self.port.waiting_residents -= 1
-        if self._park_timer is not None:
-            self.port.disarm(self._park_timer)
-            self._park_timer = None
-
-    def _park(self) -> None:
-        self._park_timer = None
-        if self._quiet and not self.stopping and self.port.park(self.no, self.incarnation):
-            self.unwind("parked")
 
     # Stopping.
 

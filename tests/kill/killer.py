@@ -24,8 +24,8 @@ from .journal import Journal
 from .report import Report
 
 EARLY_S, WORK_S, LONG_S = (0.0, 0.06), (0.05, 0.4), (0.4, 1.0)
-LONG_EVERY = 6
-"""An instance that starts again and again without any outcome is poison by rule L11; so now and then a life is longer."""
+SHORT_MAX = 7
+"""An instance that starts ten times without any outcome is poison by rule L11; so after so many short lives comes a longer one."""
 LAST_LIFE_S = 120
 
 
@@ -80,7 +80,8 @@ def moments(seed: int, kills: int) -> list[tuple[bool, float]]:
         if rng.random() < 0.12:
             found += [(True, rng.uniform(*EARLY_S)) for _ in range(rng.randint(1, 4))]
         else:
-            found.append((False, rng.uniform(*(LONG_S if rng.random() < 1 / LONG_EVERY else WORK_S))))
+            long = not any(seconds > WORK_S[1] for _, seconds in found[-SHORT_MAX:])
+            found.append((False, rng.uniform(*(LONG_S if long and found else WORK_S))))
     return found[:kills]
 
 

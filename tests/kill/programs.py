@@ -72,7 +72,7 @@ async def sleeps(body: Body, part: Part) -> None:
 
 
 async def saving(body: Body, part: Part) -> None:
-    await body.do(steps.saving, f"{part.prefix}/s", part.count * 2, part.delay / 20)
+    await body.do(steps.saving, f"{part.prefix}/s", part.count * 2, part.delay / 60)
 
 
 async def once(body: Body, part: Part) -> None:

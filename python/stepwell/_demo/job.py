@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from stepwell import ApprovalTimeout, Child, InstanceErrored, InstanceTerminated, NewInstance, Rejected, Retry, Step, workflow
 
-from .files import Backup, hash_file, list_files, read_names, store_blob, verify_blob
+from .blobs import store_blob, verify_blob
+from .files import Backup, hash_file, list_files, make_room, read_names
 from .manifest import Kept, Missed, Unnamed, find_unnamed, prune, write_manifest
 from .report import write_report
 
@@ -55,6 +56,7 @@ async def backup_file(step: Step, file: File) -> Kept:
 async def backup(step: Step, params: Backup) -> Summary:
     """Backs up a folder: one instance per file, then manifests, an approval, and reports."""
     kept, missed = await _files(step, params)
+    await step.do(make_room, params, name="room", retry=RETRY)
     gone = await step.do(write_manifest, params, kept, name="manifest", retry=RETRY)
     lost = {m.name for m in gone}
     kept = [k for k in kept if k.name not in lost]

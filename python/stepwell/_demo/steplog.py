@@ -29,6 +29,7 @@ class Logged(Protocol):
     @property
     def log(self) -> str:
         """Path of the log."""
+        ...
 
 
 J = TypeVar("J", bound=Logged)
@@ -119,7 +120,7 @@ class Count:
         return self.attempts - self.steps
 
 
-def count(path: str, parent: str, barrier: str = "manifest#1") -> Count:
+def count(path: str, parent: str, barrier: str = "room#1") -> Count:
     """Counts a log.
 
     Args:

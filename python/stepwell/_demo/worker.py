@@ -74,10 +74,17 @@ class Order:
 def main() -> None:
     """Runs the order in the first argument."""
     order = Order(**json.loads(sys.argv[1]))
-    logging.basicConfig(
-        filename=os.path.join(order.out, "jobs", "worker.log"), format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO
-    )
+    handler = logging.FileHandler(os.path.join(order.out, "jobs", "worker.log"))
+    handler.addFilter(_briefly)
+    logging.basicConfig(handlers=[handler], format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     trio.run(_serve, order)
+
+
+def _briefly(record: logging.LogRecord) -> bool:
+    """Leaves the traceback out of what is a file's problem and not the program's; it would fill a full disk."""
+    if record.exc_info and isinstance(record.exc_info[1], steplog.Problem):
+        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {record.exc_info[1]}", (), None
+    return True
 
 
 def say(kind: str, **fields: Any) -> None:
@@ -214,7 +221,7 @@ class _Watch:
         for workflow in (backup, backup_file):
             for item in (await self._engine.list(workflow, status=Status.BLOCKED, limit=1)).items:
                 instance: Instance[Any] = await self._engine.get(workflow, item.id)
-                say("failed", text=str(await instance.explain()), start=False)
+                say("failed", text=str(await instance.explain()), start=False, blocked=True)
                 self._stop.cancel()
 
     async def listen(self, stop: trio.CancelScope) -> None:
