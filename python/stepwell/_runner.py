@@ -24,7 +24,7 @@ from ._durations import from_us
 from ._errors import InvalidConfig, LimitReached, Nondeterminism, NotSerializable, StepwellError, TooLarge
 from ._failures import describe_body
 from ._names import step_name
-from ._operation import Operation, StepOperation
+from ._operation import STOPPED, Operation, StepOperation
 from ._replay import Cursor, Identity, Mismatch, Outcome
 from ._rest import Rest
 from ._types import KINDS, STATUSES, InstanceInfo, Limits, Status
@@ -263,7 +263,10 @@ class Runner:
                 raise
         operation.task = task
         self.resting = True
-        return await trio.lowlevel.wait_task_rescheduled(operation.aborted)  # type: ignore[no-any-return]  # resolve() sends it
+        outcome = await trio.lowlevel.wait_task_rescheduled(operation.aborted)
+        if outcome is STOPPED:
+            await self.stop_here()
+        return outcome  # type: ignore[no-any-return]  # resolve() sends it
 
     async def may_begin(self, name: str) -> None:
         """Returns if body code may begin something now; a stopped body never comes back from here."""
