@@ -27,6 +27,7 @@ check: $(VENV)/.built
 	$(BIN)/python scripts/check_licenses.py
 
 bench: $(VENV)/.built
+	cargo bench --locked --package stepwell-benches --bench core
 	$(BIN)/python -m benches $(ARGS)
 
 wheel: $(VENV)/.built

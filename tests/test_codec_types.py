@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Mapping, Sequence, Set
 from dataclasses import InitVar, dataclass, field, make_dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, NotRequired, Optional, TypedDict, TypeVar, Union
+from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, NewType, NotRequired, Optional, TypedDict, TypeVar, Union
 from uuid import UUID
 
 import attrs
@@ -94,6 +94,45 @@ class Person:
     tags: list[str] = attrs.Factory(list)
 
 
+@dataclass(frozen=True)
+class Doubled:
+    base: int
+    double: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "double", self.base * 2)
+
+
+@dataclass
+class Awkward:
+    """Fields named as cattrs names its own arguments."""
+
+    cl: int
+    attrs: str
+    converter: int
+    typevar_map: int
+    res: int = 0
+    errors: Final[int] = 0  # type: ignore[misc]
+
+
+@attrs.define
+class Private:
+    _x: int
+    z: int = attrs.field(default=3, kw_only=True, converter=int)
+    w: list[int] = attrs.field(factory=list, init=False)
+
+
+class Nodes(NamedTuple):
+    items: "list[Nodes]"
+
+
+Head = TypedDict("Head", {"content-type": str, "from": NotRequired[Annotated[int, []]]})
+
+
+class Kids(TypedDict):
+    kids: NotRequired["list[Kids]"]
+
+
 class Movie(TypedDict):
     title: str
     year: NotRequired[int]
@@ -173,6 +212,12 @@ CASES: list[tuple[Any, Any]] = [
     (IntBox, IntBox(1, [2], "x")),
     (Derived, Derived(4)),
     (Person, Person("a", 4, ["x"])),
+    (Doubled, Doubled(4)),
+    (Awkward, Awkward(1, "a", 3, 4, 5, 6)),
+    (Private, Private(1, z=2)),
+    (Nodes, Nodes([Nodes([])])),
+    (Head, {"content-type": "x", "from": 2}),
+    (Kids, {"kids": [{"kids": []}]}),
     (Movie, {"title": "x"}),
     (Movie, {"title": "x", "year": 1999}),
     (Pair, Pair(1, "x")),
@@ -201,6 +246,7 @@ CASES: list[tuple[Any, Any]] = [
     (int | timedelta, timedelta(1)),
     (dict[str, Any] | Point, {"$type": "Point", "x": 1}),
     (dict[str, Any] | Point, Point(3)),
+    (dict[str, str] | list[int] | list[str], {"$type": "x"}),
     (set[int] | list[int], {1}),
     (tuple[int, ...] | list[int], (1,)),
     (bool | int, True),
@@ -268,6 +314,7 @@ class MyInt(int):
         (tuple[int, str], (1, 2), "result[1] is a int, declared as str"),
         (dict[str, int], {"a": 1, "b": None}, 'result["b"] is a NoneType, declared as int'),
         (dict[str, int], {1: 1}, "is a int, declared as str"),
+        (dict[Color, int], {"RED": 1}, 'result["RED"] is a str, declared as test_codec_types.Color'),
         (dict[float, int], {float("nan"): 1}, "result has NaN as a key"),
         (dict[Point, int], {}, None),
         (datetime, date(2026, 1, 1), "result is a datetime.date, declared as datetime"),
@@ -280,6 +327,10 @@ class MyInt(int):
         (Point | Circle, Circle(Point("a")), "result.center.x is a str"),  # type: ignore[arg-type]
         (int | str, 1.0, "result is a float, declared as int | str"),
         (Box[int], Box("x"), "result.item is a str, declared as int"),
+        (Box[Box[str]], Box(Box(3)), "result.item.item is a int, declared as str"),
+        (Tree, Tree(1, [Tree(2, [Point(1)])]), "result.children[0].children[0] is a test_codec_types.Point"),  # type: ignore[list-item]
+        (Nodes, Nodes([3]), "result.items[0] is a int"),  # type: ignore[list-item]
+        (Kids, {"kids": [{"kids": [3]}]}, 'result["kids"][0]["kids"][0] is a int'),
         (Movie, {"titel": "x"}, 'result has no key "title", declared as test_codec_types.Movie'),
         (Movie, {"title": "x", "yaer": 1}, 'result["yaer"] is a key that test_codec_types.Movie does not declare'),
         (Password, Password(value=pydantic.SecretStr("x")), "does not come back equal"),
@@ -331,6 +382,9 @@ def test_d7_unknown_fields_are_ignored_and_missing_ones_take_their_defaults() ->
     [
         ({"id": "o"}, Order3, "result", "test_codec_types.Order3"),
         ({"id": 3}, Order2, "result.id", "str"),
+        ([[1, {"center": {}}]], list[tuple[int, Circle]], "result[0][1].center", "test_codec_types.Point"),
+        ({"kids": [{"kids": [3]}]}, Kids, 'result["kids"][0]["kids"][0]', "test_codec_types.Kids"),
+        ({"base": 1, "double": "x"}, Doubled, "result.double", "int"),
         ([{"id": "o", "lines": ["a", 3]}], list[Order2], "result[0].lines[1]", "str"),
         ("x", int, "result", "int"),
         (True, int, "result", "int"),
@@ -455,6 +509,13 @@ def test_annotations_of_functions() -> None:
     assert return_type(Handler().__call__) is str
     assert return_type(Point) is Point
     assert return_type(lambda: 3) is Any
+
+
+def test_an_object_without_a_declared_attribute_is_refused_with_its_place() -> None:
+    broken = Point(1)
+    del broken.x
+    with pytest.raises(NotSerializable, match=r"result\[0\]\.center has no attribute x: it was never set or was deleted"):
+        codec.encode([Circle(broken)], list[Circle])
 
 
 def test_two_members_of_one_name_are_told_apart_by_module() -> None:

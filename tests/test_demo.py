@@ -179,14 +179,14 @@ def test_blobs_that_no_manifest_names_are_removed_only_when_somebody_approves(tr
     (tree / "source" / "part 0" / "file\n0.txt").write_text("other content")
     code, text = demo(tree)
     assert code == 3
-    assert "waiting for an approval: 1 files" in text.splitlines()[-1]
+    assert "waiting for an approval to remove 1 file (" in text.splitlines()[-1]
     code, text, asked = on_a_terminal(tree, b"n")
     assert (code, asked) == (0, True)
     assert "their removal was not approved" in text
     assert all(path.exists() for path in old)
     code, text = demo(tree, "--yes")
     assert code == 0
-    assert "removed 1 files below blobs/" in text
+    assert "removed 1 file below blobs/" in text
     assert [path.exists() for path in old].count(False) == 1
     assert check(tree) == 0
 

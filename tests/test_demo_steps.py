@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from stepwell import Status
-from stepwell._demo import files, manifest, page, report, steplog
+from stepwell._demo import blobs, files, manifest, page, report, steplog
 from stepwell._demo.files import Backup
 from stepwell._demo.job import backup, backup_file
 from stepwell.testing import open_test_engine
@@ -76,7 +76,7 @@ async def test_every_file_that_cannot_be_backed_up_is_one_line_and_the_rest_goes
 
 
 async def test_a_file_that_changes_between_two_steps_is_left_out(job, monkeypatch):
-    inner = files._compress
+    inner = blobs._compress
 
     def changed_meanwhile(backup, name, hashed, path):
         if name == b"with space":
@@ -84,21 +84,21 @@ async def test_a_file_that_changes_between_two_steps_is_left_out(job, monkeypatc
                 file.write("more")
         return inner(backup, name, hashed, path)
 
-    monkeypatch.setattr(files, "_compress", changed_meanwhile)
+    monkeypatch.setattr(blobs, "_compress", changed_meanwhile)
     output, _ = await run(job)
     assert [(m.name, m.why) for m in output.examples] == [(b"with space", "changed while it was backed up")]
     assert output.unnamed.files == 0
 
 
 async def test_a_full_disk_is_one_line_for_each_file_it_hits(job, monkeypatch):
-    inner = files._compress
+    inner = blobs._compress
 
     def full(backup, name, hashed, path):
         if name in (b"with space", b" leading"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         return inner(backup, name, hashed, path)
 
-    monkeypatch.setattr(files, "_compress", full)
+    monkeypatch.setattr(blobs, "_compress", full)
     output, _ = await run(job)
     assert [(m.name, m.why) for m in output.examples] == [
         (b" leading", "No space left on device"),
@@ -108,7 +108,7 @@ async def test_a_full_disk_is_one_line_for_each_file_it_hits(job, monkeypatch):
 
 
 async def test_an_error_that_may_pass_is_tried_again(job, monkeypatch):
-    inner, failed = files._compress, []
+    inner, failed = blobs._compress, []
 
     def flaky(backup, name, hashed, path):
         if name == b"with space" and len(failed) < 2:
@@ -116,7 +116,7 @@ async def test_an_error_that_may_pass_is_tried_again(job, monkeypatch):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return inner(backup, name, hashed, path)
 
-    monkeypatch.setattr(files, "_compress", flaky)
+    monkeypatch.setattr(blobs, "_compress", flaky)
     output, _ = await run(job)
     assert (output.kept, output.missed, len(failed)) == (8, 0, 2)
     assert steplog.count(job.log, job.id).repeated == 2
@@ -124,7 +124,7 @@ async def test_an_error_that_may_pass_is_tried_again(job, monkeypatch):
 
 @pytest.mark.parametrize("approved", [True, False])
 async def test_blobs_that_no_manifest_names_go_only_once_that_is_approved(job, approved):
-    orphan = files.blob_path(job.out, "0" * 64)
+    orphan = blobs.blob_path(job.out, "0" * 64)
     os.makedirs(os.path.dirname(orphan))
     with open(orphan, "w") as file:
         file.write("left over")

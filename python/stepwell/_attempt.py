@@ -179,7 +179,7 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
         finally:
             deadline.stop()
             plan.waits = waited
-    raise StepTimeout(deadline.struck)
+    raise StepTimeout(deadline.struck or "")
 
 
 def enter_and_send(operation: StepOperation, send: Callable[[None], Any]) -> Any:
@@ -289,4 +289,4 @@ async def _call_in_thread(
             return value
         finally:
             deadline.stop()
-    raise StepTimeout(deadline.struck)
+    raise StepTimeout(deadline.struck or "")

@@ -108,11 +108,12 @@ async def create(
     return Child(target, codec.decode(outcome.payload) if outcome.payload else chosen)
 
 
-def item(runner: Runner, target: Workflow[Any, Any], item: Any) -> tuple[str | None, bytes | None, bytes | None]:
+def item(runner: Runner, target: Workflow[Any, Any], item: Any, index: int) -> tuple[str | None, bytes | None, bytes | None]:
+    where = f"items[{index}]"
     if not isinstance(item, NewInstance):
-        return None, encode_params(target, item, runner.value_bytes), None
+        return None, encode_params(target, item, runner.value_bytes, where), None
     extra = codec.encode(_names.attributes(item.attributes)) if item.attributes else None
-    return (None if item.id is None else _names.instance_id(item.id)), encode_params(target, item.params, runner.value_bytes), extra
+    return (None if item.id is None else _names.instance_id(item.id)), encode_params(target, item.params, runner.value_bytes, where), extra
 
 
 async def create_batch(
@@ -127,7 +128,14 @@ async def create_batch(
         TicketOperation(runner, identity, lambda: port.create_children(
             runner.no, runner.incarnation, path, name, identity[4], target.name, target.version, items, codec.encode(len(items))))
     )  # fmt: skip
-    raise_if_taken(outcome, target, base)
+    if outcome.verdict != _replay.OK:
+        given = [id for id, _, _ in prepared if id is not None] or [base]
+        which = f'"{given[0]}"' if len(given) == 1 else f"one of {len(given):,} ids ({', '.join(given[:3])}, …)"
+        raise InstanceExists(
+            f'instance {which} of "{target.name}" already exists. None of the batch was created. Pass other ids.',
+            workflow=target.name,
+            id=given[0] if len(given) == 1 else "",
+        )
     return [Child(target, id) for id, _, _ in items]
 
 
@@ -190,13 +198,12 @@ def child_output(target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
     info = error_info(codec.decode(outcome.payload)) if outcome.payload is not None else None
     kind = InstanceTerminated if outcome.type == "terminated" else InstanceErrored
     raise kind(
-        f"{target.name}/{id} {'was terminated' if kind is InstanceTerminated else 'failed'}"
-        + (f": {info}" if info else ""),
+        f"{target.name}/{id} {'was terminated' if kind is InstanceTerminated else 'failed'}" + (f": {info}" if info else ""),
         error=info,
     )
 
 
-def encode_params(target: Workflow[Any, Any], params: Any, limit: int) -> bytes | None:
+def encode_params(target: Workflow[Any, Any], params: Any, limit: int, where: str = "params") -> bytes | None:
     """Encodes what an instance starts with.
 
     Raises:
@@ -208,4 +215,4 @@ def encode_params(target: Workflow[Any, Any], params: Any, limit: int) -> bytes 
         if params is not None:
             raise InvalidConfig(f'workflow "{target.name}" takes no params: it is declared as (step).')
         return None
-    return target.params.encode(params, limit=target.value_bytes or limit, where="params")
+    return target.params.encode(params, limit=target.value_bytes or limit, where=where)

@@ -2,10 +2,9 @@
 
 A `Plan` is what a declared type comes to: two functions, made once per type. Without an annotation, or
 with `Any` or `object`, a value has to be plain (`_codec_plain`); otherwise its class has to be the
-declared one (D7), and it comes back as that class (`_codec_types`, on cattrs). Encoding refuses, decoding forgives:
-unknown fields are ignored, missing ones take their defaults.
-
-The fast forms do not know where they are; what fails is done again by forms that do.
+declared one (D7), and it comes back as that class (`_codec_types`, on cattrs). Encoding refuses,
+decoding forgives: unknown fields are ignored, missing ones take their defaults. The functions in use do not
+know where in the value they are; what fails is done again by slower ones that do.
 
 The texts say where in the value, not in which instance: the caller puts that in front.
 """
@@ -14,12 +13,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._codec_hints import type_name, without_extras
 from ._codec_plain import DEPTH_MAX, READY, Misfit, clean, deeper_than, dumps, loads, ready
-from ._codec_types import Form, Types, misfit
 from ._errors import NotSerializable, StepwellError, TooLarge
+
+if TYPE_CHECKING:
+    from ._codec_types import Form, Types
 
 VALUE_BYTES_MAX = 1 << 20
 
@@ -128,6 +129,8 @@ def _traced(hook: Callable[[Any], Any], value: Any) -> Any:
     try:
         return hook(value)
     except Exception as error:
+        from ._codec_types import misfit
+
         found = misfit(error)
         raise found from found.__cause__
 
@@ -148,10 +151,14 @@ class Codec:
 
     @functools.cached_property
     def _types(self) -> Types:
+        from ._codec_types import Types  # the first type that is not plain pays for importing cattrs (W11)
+
         return Types(tracing=False)
 
     @functools.cached_property
     def _tracing(self) -> Types:
+        from ._codec_types import Types
+
         return Types(tracing=True)
 
     def plan(self, type: Any = Any) -> Plan:

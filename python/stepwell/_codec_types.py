@@ -2,9 +2,9 @@
 
 The rule is D7: to plain data only from a value whose class is the declared one (an int passes for float,
 a bool is no int), back from whatever was stored as long as it becomes today's type. cattrs reads and
-writes the fields of classes, reads collections and keeps the place of what fails; it neither checks
-classes when encoding nor refrains from converting when decoding, so it gets every hook from here.
-Collections are in `_codec_collections`, classes with fields in `_codec_classes`, unions in `_codec_unions`.
+writes the fields of classes, reads collections and notes the place of what fails; it checks no
+classes when encoding and converts when decoding, so it gets every hook from here. Collections
+are in `_codec_collections`, classes with fields in `_codec_classes`, unions in `_codec_unions`.
 Stored data names nothing but members of the declared union, enum or literal.
 """
 
@@ -91,9 +91,12 @@ def misfit(error: Any) -> Misfit:
         error = inner
     if isinstance(error, RecursionError):
         raise error
+    found: Misfit = error
     if isinstance(error, AttributeError):
-        error = Misfit(f"has no attribute {error.name}: it was never set or was deleted")
-    found = error if isinstance(error, Misfit) else Misfit(f"raised {type(error).__name__}: {error}")
+        found = Misfit(f"has no attribute {error.name}: it was never set or was deleted")
+    elif not isinstance(error, Misfit):
+        found = Misfit(f"raised {type(error).__name__}: {error}")
+    found.__cause__ = found.__cause__ if found is error else error
     found.path.extend(reversed(steps))
     return found
 

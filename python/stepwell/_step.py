@@ -354,7 +354,7 @@ class Step:
         branch = self._branch("create_batch")
         target = self._workflow(workflow)
         _names.batch_size(len(items))
-        prepared = [_child.item(self._runner, target, item) for item in items]
+        prepared = [_child.item(self._runner, target, item, index) for index, item in enumerate(items)]
         label = _names.step_name(name if name is not None else target.name)
         return Pending(self._runner, _child.create_batch, branch, label, target, prepared)
 

@@ -21,14 +21,14 @@ import trio
 
 from .audit import differences
 from .files import find_files
-from .page import size_text
+from .page import files_text, size_text
 from .screen import Screen, State, open_screen, times
 from .supervisor import Ending, Supervisor
 from .worker import Order
 
 OK, MISSED, CANNOT_START, STOPPED, DIFFERENT, INTERRUPTED, KILLED = 0, 1, 2, 3, 4, 130, 137
 SHOWN_MAX = 20
-CHAOS_SECONDS, CHAOS_SLOTS, CHAOS_PAUSE_MAX = 6.0, 16, 0.4
+CHAOS_SECONDS, CHAOS_SLOTS, CHAOS_PAUSE_MAX = 6.0, 16, 0.25
 STEPS_PER_FILE, STEPS_PER_SECOND = 3, 1_500  # the latter is a guess, on the fast side
 
 
@@ -57,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="approve the removal of blobs that no manifest names")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--chaos", action="store_true", help="kill the worker with SIGKILL about every second until the job is done")
-    how.add_argument("--crash-after", type=_seconds, metavar="SECONDS", help="kill the worker once, after so much work; run the command again to go on")
+    how.add_argument(
+        "--crash-after", type=_seconds, metavar="SECONDS", help="kill the worker once, after so much work; run the command again to go on"
+    )
     parser.add_argument("--seed", type=int, help="of --chaos: when it kills; default: a new one, which is printed")
 
 
@@ -153,20 +155,23 @@ def _say_how_it_ended(screen: Screen, options: Options, order: Order, ending: En
             screen.line(f"stepwell demo: {ending.said['text']}", "red")
             return CANNOT_START
         case "failed":
-            screen.line(f"stepwell demo: {ending.said['text'].rstrip('.')}. {again}", "red")
+            advice = "" if ending.said.get("blocked") else f" {again}"
+            screen.line(f"stepwell demo: {ending.said['text'].rstrip('.')}.{advice}", "red")
             return STOPPED
         case "undecided":
             said = ending.said
             screen.line(
-                f"waiting for an approval: {said['files']:,} files ({size_text(said['size'])}) below blobs/ are named by no manifest, "
-                f"and there is no terminal to ask on. Run it again with --yes, or on a terminal."
+                f"waiting for an approval to remove {files_text(said['files'])} ({size_text(said['size'])}) below blobs/ "
+                f"that no manifest names; there is no terminal to ask on. Run it again with --yes, or on a terminal."
             )
             return STOPPED
         case "drained":
             screen.line(f"stopped; everything done so far is kept. {again}")
             return INTERRUPTED
         case "killed":
-            screen.line(f"killed the worker with SIGKILL after {options.crash_after:g} s of work. Run it again without --crash-after to go on.")
+            screen.line(
+                f"killed the worker with SIGKILL after {options.crash_after:g} s of work. Run it again without --crash-after to go on."
+            )
             return KILLED
         case _:
             log = os.path.join(options.out, "jobs", "worker.log")
@@ -181,9 +186,9 @@ def _say_result(screen: Screen, options: Options, order: Order, said: dict[str, 
         screen.line(f"missed: {said['missed'] - SHOWN_MAX:,} more, in {os.path.join(options.out, 'report.json')}", "yellow")
     unnamed = said["unnamed"]
     if unnamed["files"] and said["pruned"] is None:
-        screen.line(f"kept {unnamed['files']:,} files below blobs/ that no manifest names: their removal was not approved")
+        screen.line(f"kept {files_text(unnamed['files'])} below blobs/ that no manifest names: their removal was not approved")
     elif unnamed["files"]:
-        screen.line(f"removed {said['pruned']:,} files below blobs/ that no manifest names ({size_text(unnamed['size'])})")
+        screen.line(f"removed {files_text(said['pruned'])} below blobs/ that no manifest names ({size_text(unnamed['size'])})")
     screen.line(
         f"{said['kept']:,} of {said['files']:,} files ({size_text(said['size'])}) are backed up and verified: "
         f"{said['blobs']:,} blobs, {size_text(said['stored'])}",
@@ -211,7 +216,7 @@ async def _check(options: Options, order: Order, screen: Screen, supervisor: Sup
         found = await trio.to_thread.run_sync(lambda: differences(order.out, out, pruned=said["pruned"] is not None))
     a = audited.said
     verdict = "equals an undisturbed run's" if not found else f"differs from an undisturbed run's in {', '.join(found[:3])}"
-    more = f" and {len(found) - 3:,} more files" if len(found) > 3 else ""
+    more = f" and {files_text(len(found) - 3)} more" if len(found) > 3 else ""
     screen.line(
         f"killed {times(kills)}: {a['steps']:,} steps, {a['lost']:,} lost, {a['twice']:,} recorded twice, "
         f"{a['repeated']:,} attempts repeated; the result {verdict}{more}.",

@@ -1,9 +1,7 @@
-"""The steps that touch files: list a folder, hash a file, keep it compressed, read it back.
+"""The steps that read the source: list a folder, hash a file.
 
-A blob is named by the SHA-256 of what it holds, `blobs/ab/<sha256>.zst`. It is written under a
-temporary name in the same folder, synced, and renamed: a killed process leaves a `.tmp` file, never
-half a blob under its final name. The folders themselves are synced before a manifest names what is in
-them. Everything returned is small; contents never reach the history.
+What is listed goes to a file beside the log, and the history gets where to find it: a value has a
+limit, a folder has none. Names are bytes, as the system has them.
 """
 
 from __future__ import annotations
@@ -12,23 +10,19 @@ import errno
 import hashlib
 import os
 import stat
-import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import zstandard
-
+from .durably import write_durably
 from .steplog import Problem, logged
 
 CHUNK = 1 << 20
-LEVEL = 3
 PIECE_FILES, PIECE_BYTES = 500, 256 << 10
 RESERVE_BYTES, RESERVE_BYTES_PER_FILE = 128 << 10, 800  # a file's lines in two manifests and a report, with its hashes
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-_thread = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +66,6 @@ class Piece:
 @dataclass(frozen=True, slots=True)
 class Hashed:
     """What a file held."""
-
-    sha256: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """Its blob: hash and size of the compressed bytes."""
 
     sha256: str
     size: int
@@ -156,116 +142,20 @@ def read_names(backup: Backup, piece: Piece) -> list[bytes]:
 def hash_file(backup: Backup, name: bytes) -> Hashed:
     """Returns the SHA-256 and size of a file that did not change while it was read."""
     digest, size = hashlib.sha256(), 0
-    with _source(backup, name) as file:
+    with open_source(backup, name) as file:
         while data := file.read(CHUNK):
             digest.update(data)
             size += len(data)
     return Hashed(digest.hexdigest(), size)
 
 
-@logged
-def store_blob(backup: Backup, name: bytes, hashed: Hashed) -> Stored:
-    """Compresses a file into its blob, unless a good one is there, and returns what was written."""
-    path = blob_path(backup.out, hashed.sha256)
-    there = _read_blob(path)
-    if there is not None and there[0] == hashed:
-        return there[1]
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{backup.id}.{hashlib.sha256(name).hexdigest()[:16]}.tmp"  # the same at every attempt: none is left over
-    try:
-        stored = _compress(backup, name, hashed, temporary)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return stored
-
-
-@logged
-def verify_blob(backup: Backup, name: bytes, hashed: Hashed, stored: Stored) -> bool:
-    """Reads the blob back and compares its content with the file's hash."""
-    found = _read_blob(blob_path(backup.out, hashed.sha256))
-    if found != (hashed, stored):
-        raise Problem(f"its blob does not hold what {shown(name)} held")
-    return True
-
-
-def blob_path(out: str, sha256: str) -> str:
-    """Returns where the blob of this content is kept."""
-    return os.path.join(out, "blobs", sha256[:2], f"{sha256}.zst")
-
-
-def write_durably(path: str, data: bytes) -> None:
-    """Replaces a file as a whole: after a crash it is the old one or the new one.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    temporary = f"{path}.tmp"
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(os.path.dirname(path))
-
-
-def sync_folder(path: str) -> None:
-    """Makes what was renamed into a folder survive a power cut.
-
-    Raises:
-        OSError: It cannot be synced.
-    """
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _compress(backup: Backup, name: bytes, hashed: Hashed, path: str) -> Stored:
-    """Writes and syncs a file's compressed content."""
-    digest = hashlib.sha256()
-    with open(path, "wb") as file, _source(backup, name) as source:
-        target = _Hashing(file)
-        try:
-            with _compressor().stream_writer(target, size=hashed.size, closefd=False) as writer:  # type: ignore[arg-type]  # write() is all it calls
-                while data := source.read(CHUNK):
-                    digest.update(data)
-                    writer.write(data)
-        except zstandard.ZstdError:  # it has another size now
-            raise Problem("changed while it was backed up") from None
-        if digest.hexdigest() != hashed.sha256:
-            raise Problem("changed while it was backed up")
-        file.flush()
-        os.fsync(file.fileno())
-    return Stored(target.digest.hexdigest(), target.size)
-
-
-def _compressor() -> zstandard.ZstdCompressor:
-    """This thread's compressor; making one costs more than compressing most files."""
-    if not hasattr(_thread, "compressor"):
-        _thread.compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
-    compressor: zstandard.ZstdCompressor = _thread.compressor
-    return compressor
-
-
-class _Hashing:
-    """A file to write to that knows the hash and size of what was written."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.digest, self.size = hashlib.sha256(), 0
-        self._file = file
-
-    def write(self, data: bytes) -> int:
-        """Writes."""
-        self.digest.update(data)
-        self.size += len(data)
-        return self._file.write(data)
-
-
 @contextmanager
-def _source(backup: Backup, name: bytes) -> Iterator[BinaryIO]:
-    """Opens a file of the source; leaving the block says if it changed meanwhile."""
+def open_source(backup: Backup, name: bytes) -> Generator[BinaryIO, None, None]:
+    """Opens a file of the source.
+
+    Raises:
+        Problem: It cannot be read, or it changed before the block was left.
+    """
     try:
         file = os.fdopen(os.open(os.path.join(os.fsencode(backup.source), name), _READ), "rb")
     except OSError as error:
@@ -288,24 +178,3 @@ def _opening(error: OSError) -> str:
     if error.errno == errno.EISDIR:
         return "is a folder that cannot be listed"
     return f"cannot be read: {error.strerror}"
-
-
-def _read_blob(path: str) -> tuple[Hashed, Stored] | None:
-    """Returns what a blob holds and what it is, or None if there is none that can be decompressed."""
-    content, size = hashlib.sha256(), 0
-    try:
-        with open(path, "rb") as file:
-            compressed = hashlib.sha256()
-            stored = 0
-            reader = zstandard.ZstdDecompressor().decompressobj()
-            while data := file.read(CHUNK):
-                compressed.update(data)
-                stored += len(data)
-                plain = reader.decompress(data)
-                content.update(plain)
-                size += len(plain)
-            if not reader.eof:
-                return None
-    except (FileNotFoundError, zstandard.ZstdError):
-        return None
-    return Hashed(content.hexdigest(), size), Stored(compressed.hexdigest(), stored)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from stepwell import ApprovalTimeout, Child, InstanceErrored, InstanceTerminated, NewInstance, Rejected, Retry, Step, workflow
 
-from .files import Backup, hash_file, list_files, make_room, read_names, store_blob, verify_blob
+from .blobs import store_blob, verify_blob
+from .files import Backup, hash_file, list_files, make_room, read_names
 from .manifest import Kept, Missed, Unnamed, find_unnamed, prune, write_manifest
 from .report import write_report
 

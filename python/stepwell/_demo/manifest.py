@@ -11,7 +11,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from .files import Backup, blob_path, sync_folder, write_durably
+from .blobs import blob_path
+from .durably import sync_folder, write_durably
+from .files import Backup
 from .steplog import logged
 
 MANIFEST, BLOBS = "MANIFEST.sha256", "BLOBS.sha256"

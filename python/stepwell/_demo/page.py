@@ -117,13 +117,14 @@ def _label(y: int, label: str, note: str, share: float) -> str:
 def _kinds(kinds: list[dict[str, Any]]) -> str:
     shown, rest = kinds[:ROWS_MAX], kinds[ROWS_MAX:]
     if rest:
-        other = {"kind": f"{len(rest)} more kinds", **{k: sum(r[k] for r in rest) for k in ("files", "size", "stored")}}
+        other: dict[str, Any] = {k: sum(r[k] for r in rest) for k in ("files", "size", "stored")}
+        other["kind"] = f"{len(rest)} more kinds"
         shown = [*shown, other]
     most = max((r["size"] for r in shown), default=1) or 1
     rows = []
     for i, r in enumerate(shown):
         y, share = i * ROW, r["size"] / most
-        note = f"{size_text(r['size'])} → {size_text(r['stored'])}, {_files_text(r['files'])}"
+        note = f"{size_text(r['size'])} → {size_text(r['stored'])}, {files_text(r['files'])}"
         label = r["kind"] if len(r["kind"]) <= 18 else r["kind"][:17] + "…"
         rows.append(_bar(y + 3, 9, share, "one") + _bar(y + 13, 9, r["stored"] / most, "two") + _label(y, label, note, share))
     return _svg(rows, "Bytes by kind of file, before and after compression")
@@ -134,11 +135,12 @@ def _sizes(sizes: list[dict[str, Any]]) -> str:
     rows = []
     for i, r in enumerate(sizes):
         share = r["files"] / most
-        rows.append(_bar(i * ROW + 4, 17, share, "two") + _label(i * ROW, r["size"], _files_text(r["files"]), share))
+        rows.append(_bar(i * ROW + 4, 17, share, "two") + _label(i * ROW, r["size"], files_text(r["files"]), share))
     return _svg(rows, "Number of files by size")
 
 
-def _files_text(files: int) -> str:
+def files_text(files: int) -> str:
+    """Returns a number of files in words."""
     return "1 file" if files == 1 else f"{files:,} files"
 
 
@@ -158,4 +160,4 @@ def _files(files: list[dict[str, Any]]) -> str:
         for f in largest
     )
     head = '<tr><th>file</th><th class="n">size</th><th class="n">kept</th><th>SHA-256</th></tr>'
-    return f'<div class="scroll"><table>{head}{rows}</table></div><p class="soft">All {_files_text(len(files))} are in report.json.</p>'
+    return f'<div class="scroll"><table>{head}{rows}</table></div><p class="soft">All {files_text(len(files))} are in report.json.</p>'

@@ -11,7 +11,9 @@ import os
 from collections import defaultdict
 from typing import Any
 
-from .files import LEVEL, Backup, shown, write_durably
+from .blobs import LEVEL
+from .durably import write_durably
+from .files import Backup, shown
 from .manifest import Kept, Missed
 from .page import render
 from .steplog import logged

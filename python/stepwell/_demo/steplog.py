@@ -29,6 +29,7 @@ class Logged(Protocol):
     @property
     def log(self) -> str:
         """Path of the log."""
+        ...
 
 
 J = TypeVar("J", bound=Logged)

@@ -13,14 +13,14 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import trio
 
-from .page import size_text
+from .page import files_text, size_text
 from .screen import Screen, State
 from .steplog import Tail
 from .worker import Order
@@ -61,6 +61,8 @@ class Supervisor:
             )  # fmt: skip
         self.state.alive = True
         self._opened = trio.Event()
+        if self.stopping:  # Ctrl-C came while it was being started
+            await self._tell(b"drain")
         ending = Ending("died")
         async with trio.open_nursery() as nursery:
             if crash_after is not None:
@@ -101,7 +103,7 @@ class Supervisor:
             steps = self.state.steps
 
     @asynccontextmanager
-    async def drawing(self) -> AsyncIterator[None]:
+    async def drawing(self) -> AsyncGenerator[None, None]:
         """Draws and takes signals while the block runs."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._signals)
@@ -183,7 +185,7 @@ class Supervisor:
 
     async def _ask(self, asked: dict[str, Any], ending: Ending) -> None:
         """Gets the decision on pruning from the person, or says that there is nobody to ask."""
-        what = "nothing" if not asked["files"] else f"{asked['files']:,} files ({size_text(asked['size'])})"
+        what = "nothing" if not asked["files"] else f"{files_text(asked['files'])} ({size_text(asked['size'])})"
         if self._decision is None and not (self.screen.interactive and sys.stdin.isatty()):
             if asked["files"]:
                 ending.how = "undecided"

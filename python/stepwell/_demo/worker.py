@@ -221,7 +221,7 @@ class _Watch:
         for workflow in (backup, backup_file):
             for item in (await self._engine.list(workflow, status=Status.BLOCKED, limit=1)).items:
                 instance: Instance[Any] = await self._engine.get(workflow, item.id)
-                say("failed", text=str(await instance.explain()), start=False)
+                say("failed", text=str(await instance.explain()), start=False, blocked=True)
                 self._stop.cancel()
 
     async def listen(self, stop: trio.CancelScope) -> None:

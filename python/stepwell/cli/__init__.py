@@ -36,7 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="exit codes: 0 all backed up; 1 some files could not be; 2 could not start; 3 stopped early; "
         "4 --chaos found a difference; 130 Ctrl-C; 137 --crash-after",
     )
-    from stepwell._demo import command
+    if given[:1] == ["demo"]:
+        from stepwell._demo import command
 
-    command.add_arguments(demo)
-    return command.main(parser.parse_args(given))
+        command.add_arguments(demo)
+        return command.main(parser.parse_args(given))
+    parser.parse_args(given)  # help, version, or a mistake: each of them ends here
+    return 2

@@ -281,10 +281,11 @@ impl Core {
         let mut starts = Vec::new();
         for item in items {
             let answer = match item {
-                ItemOf::There(item) => item,
-                ItemOf::SameAs(at) => {
+                ItemOf::There(item, params) => compared(item, params.as_deref(), if_exists, facts)?,
+                ItemOf::SameAs(at, params) => {
                     let same = answers[at].clone();
-                    there(if_exists, same.no, same.id, same.status)
+                    let same = there(if_exists, same.no, same.id, same.status);
+                    compared(same, params.as_deref(), if_exists, facts)?
                 }
                 ItemOf::Op(op) => {
                     let new = new_of(&mut ops[op as usize]);
@@ -300,7 +301,8 @@ impl Core {
                         }
                     } else {
                         let (no, status) = self.refused(&new, facts)?;
-                        there(if_exists, no, new.id, status)
+                        let taken = there(if_exists, no, new.id, status);
+                        compared(taken, new.params.as_deref(), if_exists, facts)?
                     }
                 }
             };
@@ -313,6 +315,25 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// `ReturnIfSame`: an instance that has the id counts only if it started with the same.
+fn compared(
+    item: Item,
+    params: Option<&[u8]>,
+    if_exists: IfExists,
+    facts: &mut Facts,
+) -> Result<Item, Error> {
+    if !matches!(if_exists, IfExists::ReturnIfSame) {
+        return Ok(item);
+    }
+    let stored = facts.reader.payloads(item.no)?.params;
+    let code = if stored.as_deref() == params {
+        item.code
+    } else {
+        "same_id_other_params"
+    };
+    Ok(Item { code, ..item })
 }
 
 /// Adds a ticket to the last note if that is of the same commit, so that a note costs little.

@@ -203,9 +203,10 @@ impl Core {
         for (at, (item, (key, view))) in items.into_iter().zip(keys).enumerate() {
             let answer = if let Some(view) = view {
                 let id = item.id.expect("it was given");
-                ItemOf::There(there(if_exists, view.no, id, view.decided))
+                let there = there(if_exists, view.no, id, view.decided);
+                ItemOf::There(there, item.params)
             } else if let Some(same) = first.get(&key.0) {
-                ItemOf::SameAs(*same)
+                ItemOf::SameAs(*same, item.params)
             } else {
                 first.insert(key.0, at);
                 let new = self.admit(&code, item, key);

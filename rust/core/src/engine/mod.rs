@@ -218,12 +218,15 @@ enum After {
     },
 }
 
+/// What an item of a batch would start with: compared if its id is taken (`ReturnIfSame`).
+type Params = Option<Box<[u8]>>;
+
 /// Where the answer for one item of a batch comes from.
 #[derive(Debug)]
 enum ItemOf {
     Op(u32),
-    SameAs(usize),
-    There(crate::note::Item),
+    SameAs(usize, Params),
+    There(crate::note::Item, Params),
 }
 
 /// What is being decided.

@@ -1,0 +1,1 @@
+"""Benchmarks of Stepwell: `python -m benches`, or `pytest benches --benchmark-only`."""

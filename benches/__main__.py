@@ -1,0 +1,123 @@
+"""Runs the workloads, prints a table, writes JSON.
+
+    python -m benches [--runs 5] [--only W2,W5] [--json benches/results/latest.json]
+
+Figures are medians over the runs; the sync time of the disk is measured in each run, beside the workload it limits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import trio
+from rich.console import Console
+from rich.table import Table
+
+from benches import machine, workloads
+
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+
+
+@dataclass
+class Line:
+    """One figure: its median, what it is held against, and the machine's own limit."""
+
+    workload: str
+    what: str
+    median: float
+    low: float
+    high: float
+    unit: str
+    target: str
+    met: bool | None
+    sync_ms: float
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a figure should be, as a function of the machine's sync time (in seconds) and of the other medians."""
+
+    text: str
+    test: Callable[[float, float, dict[str, float]], bool]
+
+
+WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
+    "W1": workloads.sequential,
+    "W2": workloads.concurrent,
+    "W5": workloads.latency,
+    "W10": workloads.written,
+    "W11": workloads.start,
+    "W12": workloads.replay,
+}
+GOALS = {
+    ("W1", "seconds per step"): Goal("≤ 1.5 × sync + 0.15 ms", lambda v, sync, _: v <= 1.5 * sync + 0.00015),
+    ("W2", "steps/s"): Goal("≥ 50,000; ≥ 0.5 × in memory", lambda v, _, rest: v >= 50_000 and v >= 0.5 * rest["steps/s in memory"]),
+    ("W5", "p50"): Goal("≤ 5 × sync + 0.5 ms", lambda v, sync, _: v <= 5 * sync + 0.0005),
+    ("W5", "p99"): Goal("≤ 5 ms", lambda v, _, __: v <= 0.005),
+    ("W10", "bytes per step"): Goal("≤ 500", lambda v, _, __: v <= 500),
+    ("W11", "import beyond trio"): Goal("≤ 40 ms", lambda v, _, __: v <= 0.040),
+    ("W11", "open an empty store"): Goal("≤ 50 ms", lambda v, _, __: v <= 0.050),
+    ("W12", "seconds"): Goal("≤ 0.2 s", lambda v, _, __: v <= 0.2),
+}
+
+
+def measure(name: str, runs: int) -> list[Line]:
+    """Runs one workload and returns its figures."""
+    seen: dict[str, list[float]] = {}
+    syncs = []
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+            syncs.append(machine.sync_seconds(Path(folder))[0])
+            for what, value in trio.run(WORKLOADS[name], Path(folder)).items():
+                seen.setdefault(what, []).append(value)
+    sync = statistics.median(syncs)
+    medians = {what: statistics.median(values) for what, values in seen.items()}
+    lines = []
+    for what, values in seen.items():
+        goal = GOALS.get((name, what))
+        met = None if goal is None else goal.test(medians[what], sync, medians)
+        unit = "s" if what.startswith(("seconds", "p50", "p99", "import", "open")) else ""
+        lines.append(Line(name, what, medians[what], min(values), max(values), unit, goal.text if goal else "", met, sync * 1000))
+    return lines
+
+
+def shown(value: float, unit: str) -> str:
+    """Returns a figure as a person reads it."""
+    if unit == "s":
+        return f"{value * 1000:,.3f} ms"
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
+
+
+def table(lines: list[Line]) -> Table:
+    """Returns the lines as a table."""
+    result = Table(title=machine.description(), title_justify="left")
+    for column in ("", "figure", "median", "range", "target", "met", "sync (median)"):
+        result.add_column(column, justify="right" if column in ("median", "range") else "left")
+    for line in lines:
+        met = {True: "yes", False: "no", None: ""}[line.met]
+        span = f"{shown(line.low, line.unit)} … {shown(line.high, line.unit)}"
+        result.add_row(line.workload, line.what, shown(line.median, line.unit), span, line.target, met, f"{line.sync_ms:.3f} ms")
+    return result
+
+
+def main() -> None:
+    """Runs what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m benches", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5, help="runs of each workload (default 5)")
+    parser.add_argument("--only", default=",".join(WORKLOADS), help="workloads, separated by commas")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="where the figures go")
+    options = parser.parse_args()
+    lines = [line for name in options.only.split(",") for line in measure(name, options.runs)]
+    Console(width=150).print(table(lines))
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps({"machine": machine.description(), "figures": [asdict(line) for line in lines]}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
