@@ -55,7 +55,7 @@ async def test_r2_the_limit_counts_attempts_of_all_lives():
             await instance.wait_for_status("waiting")
             await engine.crash()
             await engine.clock.advance(HOUR)
-        with pytest.raises(InstanceErrored, match="Declined: no$"):
+        with pytest.raises(InstanceErrored, match=r"Declined: no$"):
             await instance.result()
         assert attempts == [1, 2, 3]
         history = await instance.history()

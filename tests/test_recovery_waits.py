@@ -1,10 +1,14 @@
 """After a crash: events are kept, delivered once and in order; children are there once; batches are whole or not at all."""
 
+import contextlib
+import functools
+import time
+
 import pytest
 import trio
 import trio.testing
 
-from stepwell import EngineClosed, EventTimeout, NewInstance, workflow
+from stepwell import EngineClosed, EventTimeout, NewInstance, current_step, workflow
 from stepwell.testing import open_test_engine
 
 ran: list[str] = []
@@ -163,10 +167,8 @@ async def test_l2_a_batch_is_created_as_a_whole_or_not_at_all(turns):
 
         async def create():
             nonlocal acknowledged
-            try:
+            with contextlib.suppress(EngineClosed):
                 acknowledged = len((await engine.create_batch(child, items)).created) == 200
-            except EngineClosed:
-                pass
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(create)
@@ -175,3 +177,38 @@ async def test_l2_a_batch_is_created_as_a_whole_or_not_at_all(turns):
             await engine.crash()
         there = sum((await engine.count(child)).values())
         assert there in ((200,) if acknowledged else (0, 200))
+
+
+async def stuck_in_the_first_life(name: str):
+    ran.append(f"{name} {current_step().attempt}")
+    if current_step().attempt == 1:
+        await trio.sleep_forever()
+
+
+@workflow
+async def waits_beside_steps(step):
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(step.wait_for_event, "news")
+        for index in range(30):
+            nursery.start_soon(functools.partial(step.do, stuck_in_the_first_life, f"s{index}", name=f"s{index}"))
+
+
+async def test_r3_an_event_that_comes_at_once_does_not_hide_that_attempts_were_cut_short():
+    async def keeps_the_thread_busy():  # so that the event is there before the steps' tasks have begun
+        while True:
+            time.sleep(0.003)
+            await trio.lowlevel.checkpoint()
+
+    async with open_test_engine(workflows=[waits_beside_steps], autojump=False) as engine:
+        engine._running().wait_event = lambda *_: 1 << 40  # the crash comes before the wait is committed
+        instance = await engine.create(waits_beside_steps, id="a")
+        await instance.send_event("news")
+        while len(ran) < 30:
+            await trio.testing.wait_all_tasks_blocked(0.001)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keeps_the_thread_busy)
+            await engine.crash()
+            with trio.fail_after(20):
+                await instance.result()
+            nursery.cancel_scope.cancel()
+        assert sorted(ran[30:]) == sorted(f"s{index} 2" for index in range(30))

@@ -168,6 +168,8 @@ class StepOperation(Operation):
 
     in_own_task = False
     """Whether its attempts never run in the body's task (items of a map)."""
+    interrupted = False
+    """Whether a crash may have cut an attempt short that history does not know of (R3)."""
 
     value: Any = None
     payload: bytes | None = None
@@ -218,7 +220,7 @@ class StepOperation(Operation):
             self._submit_failure(error, 1)
             return
         known = self.runner.cursor.attempts.pop(self.identity, None)
-        if known is not None or self.runner.interrupted:
+        if known is not None or self.interrupted:
             await self._resume(known or Attempts())
         while not self.number and await self._attempt():
             pass
@@ -231,7 +233,7 @@ class StepOperation(Operation):
             await self._delay(delay[0], delay[1] or 0)
             return
         announced = known.started_for > known.made
-        if not announced and (self.plan.on_interrupt == "fail" or not self.runner.interrupted):
+        if not announced and (self.plan.on_interrupt == "fail" or not self.interrupted):
             return
         self._made += 1
         error = Interrupted(f"attempt {self._made} was cut short by a crash")

@@ -299,6 +299,8 @@ class Runner:
     def _go_live(self, operation: Operation) -> None:
         operation.live = True
         self.rest.busy += 1
+        if isinstance(operation, StepOperation) and self.interrupted:
+            operation.interrupted = True  # now, not when its task first runs: an outcome may come before that
         if self.turns is not None or not isinstance(operation, StepOperation) or operation.in_own_task:
             operation.go_live()
         self.rest.busy -= operation.waiting

@@ -12,7 +12,7 @@ from typing import Any
 from . import journal, plans
 from .report import Report
 from .steps import text
-from .witness import Key, Story, Witness, read
+from .witness import Key, Witness, read
 
 OUTCOMES = ("done", "failed", "timed_out")
 LATE_MS_MAX = 15_000
@@ -167,18 +167,18 @@ def retry_delays_are_kept(round: Round) -> None:
 
 
 def sleeps_are_never_early(round: Round) -> None:
-    """Counted from when the body asked for the sleep that counted, by the wall clock (T1)."""
+    """By the wall clock, from when the body asked for the sleep that the store then had (T1)."""
     for key, story in round.witness.stories.items():
         if not (story.slept_from and story.passed):
             continue
-        woke, asked = story.passed[0][1], story.slept_from[0]
-        record = next((r for r in round.records[key] if r["identity"][0] == "sleep"), None)
-        began = max(asked.at, record["started"] - 50_000) if record else asked.at
-        due = began + round_us(asked.data)
-        if woke.at < asked.at + round_us(asked.data):
-            round.report.problem("early", f"{key} woke {due - woke.at} µs too early")
-        since = max([due, *(at for at in round.witness.opened_at if at < woke.at)])
-        round.report.late_ms = max(round.report.late_ms, (woke.at - since) // 1000)
+        opened = [record["started"] for record in round.records[key] if record["identity"][0] == "sleep"]
+        asked = [line for line in story.slept_from if opened and line.at <= opened[0]] or story.slept_from[:1]
+        due = asked[-1].at + round_us(asked[-1].data)
+        woke = story.passed[0][1].at
+        if woke < due:
+            round.report.problem("early", f"{key} woke {due - woke} µs too early")
+        since = max([due, *(at for at in round.witness.opened_at if at < woke)])
+        round.report.late_ms = max(round.report.late_ms, (woke - since) // 1000)
     if round.report.late_ms > LATE_MS_MAX:
         round.report.problem("late", f"a sleep ended {round.report.late_ms} ms after it was due")
 
@@ -190,7 +190,7 @@ def events_come_once_and_in_order(round: Round) -> None:
                 continue
             story = {label: round.witness.stories[number, f"{part.prefix}/{label}"].passed for label in ("0", "1", "2", "3", "e", "end")}
             seen = [story[label][0][1].data for label in "0123" if story[label]]
-            if part.kind == "events" and seen + [story["end"][0][1].data] != [*map(str, range(part.count)), "no more"]:
+            if part.kind == "events" and [*seen, story["end"][0][1].data] != [*map(str, range(part.count)), "no more"]:
                 round.report.problem("twice", f"events {part.prefix} of {number} came as {seen}, then {story['end'][0][1].data}")
             if part.kind == "crowd" and sorted(seen) != ["0", "1", "2"]:
                 round.report.problem("twice", f"events {part.prefix} of {number} came as {seen}")

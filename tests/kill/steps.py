@@ -13,8 +13,7 @@ from stepwell import NonRetryableError, current_step
 
 from .journal import Journal
 
-journal: Journal
-"""Set by the worker before anything runs."""
+journal: Journal = None  # type: ignore[assignment]  # the worker sets it before anything runs
 
 
 class Flaky(Exception):
