@@ -150,8 +150,12 @@ class Driver:
 
     # The loop.
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, nursery: trio.Nursery) -> None:
-        """Handles notes until cancelled; bodies and attempts run in `nursery`."""
+        """Handles notes until cancelled; bodies and attempts run in `nursery`.
+
+        Ctrl-C never strikes in here, where a note could be lost; trio hands it to the main task.
+        """
         self.nursery = nursery
         while True:
             with self._loop:  # made before it is entered: a crash may come before this task has run at all

@@ -400,6 +400,7 @@ class Runner:
         if self.stopping is None:
             self.stopping = why
             self.scope.cancel()
+            self.rest.end()  # what is settled from now on belongs to the body that comes after this one
             if self._stopped is not None:
                 self._stopped.set()
             for operation in list(self.open.values()):

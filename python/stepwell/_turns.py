@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
-from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, Task, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
 from ._branch import Branch, place
 
@@ -71,7 +71,8 @@ class Turns:
 class TurnKeeper(trio.abc.Instrument):
     """Counts the runnable body tasks of every instance that has turns, and ends turns.
 
-    Turns end in a task of their own, not in the instrument: trio disables an instrument that raises.
+    Turns end in a task of their own, not in the instrument: trio disables an instrument that raises. For the same
+    reason Ctrl-C may not strike in here: without its counts a body would be taken for one that differs from its history.
     """
 
     def __init__(self) -> None:
@@ -98,6 +99,7 @@ class TurnKeeper(trio.abc.Instrument):
         if not self._users:
             trio.lowlevel.remove_instrument(self)
 
+    @enable_ki_protection
     async def run(self) -> None:
         """Ends turns as they come to rest."""
         while True:
@@ -120,16 +122,19 @@ class TurnKeeper(trio.abc.Instrument):
 
     # trio.abc.Instrument
 
+    @enable_ki_protection
     def task_spawned(self, task: Task) -> None:
         branch = task.context.get(place)
         if type(branch) is Branch and branch.runner.turns is not None:
             self._tasks[task] = branch.runner.turns
 
+    @enable_ki_protection
     def task_scheduled(self, task: Task) -> None:
         turns = self._tasks.get(task)
         if turns is not None:
             turns.runnable += 1
 
+    @enable_ki_protection
     def after_task_step(self, task: Task) -> None:
         turns = self._tasks.get(task)
         if turns is not None:
@@ -137,6 +142,7 @@ class TurnKeeper(trio.abc.Instrument):
             if not turns.runnable:
                 self._rest(turns)
 
+    @enable_ki_protection
     def task_exited(self, task: Task) -> None:
         turns = self._tasks.pop(task, None)
         if turns is not None:

@@ -8,10 +8,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
-
-use super::{guarded, Shared};
 use rustc_hash::FxHashSet;
 
+use super::{guarded, Shared};
 use crate::engine::Job;
 use crate::ids::{Incarnation, InstanceNo};
 use crate::note::{Data, Note, Start};
