@@ -10,6 +10,7 @@ import trio
 
 from stepwell import Status
 from stepwell._demo import blobs, files, manifest, page, report, steplog
+from stepwell._demo.audit import audit, differences
 from stepwell._demo.files import Backup
 from stepwell._demo.job import backup, backup_file
 from stepwell.testing import open_test_engine
@@ -179,6 +180,31 @@ def test_the_log_shows_repeated_attempts_and_lost_steps(tmp_path, more, lost, re
     counted = steplog.count(str(log), "p")
     assert (counted.steps, counted.lost, counted.repeated) == (4, lost, repeated)
     assert counted.ended == {("p", "list#1"), ("c", "hash#1"), ("c", "store#1")}
+
+
+async def test_the_audit_finds_a_step_that_ended_and_is_in_no_history(job):
+    async with open_test_engine(workflows=[backup, backup_file]) as engine:
+        instance = await engine.create(backup, job, id=job.id)
+        await engine.approvals.approve(f"backup/{job.id}#prune#1", by="test")
+        await instance.result()
+        found = await audit(engine, job)
+        assert (found.instances, found.steps, found.recorded, found.lost, found.twice, found.repeated) == (9, 31, 31, 0, 0, 0)
+        steplog.append(job.log, f"done {job.id} forgotten#1 1")
+        assert (await audit(engine, job)).lost == 1
+
+
+async def test_a_difference_between_two_backups_is_named(job, tmp_path):
+    await run(job)
+    other = tmp_path / "other"
+    shutil.copytree(job.out, other)
+    assert differences(job.out, str(other), pruned=True) == []
+    blob = os.path.relpath(next((other / "blobs").rglob("*.zst")), other)
+    (other / blob).write_bytes(b"something else")
+    (other / "report.json").unlink()
+    assert differences(job.out, str(other), pruned=True) == ["report.json", blob]
+    (other / blob).unlink()
+    assert differences(job.out, str(other), pruned=True) == ["report.json", blob]
+    assert differences(job.out, str(other), pruned=False) == ["report.json"]
 
 
 def test_the_page_escapes_names_and_needs_no_network():

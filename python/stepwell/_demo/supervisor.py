@@ -185,7 +185,6 @@ class Supervisor:
 
     async def _ask(self, asked: dict[str, Any], ending: Ending) -> None:
         """Gets the decision on pruning from the person, or says that there is nobody to ask."""
-        what = "nothing" if not asked["files"] else f"{files_text(asked['files'])} ({size_text(asked['size'])})"
         if self._decision is None and not (self.screen.interactive and sys.stdin.isatty()):
             if asked["files"]:
                 ending.how = "undecided"
@@ -196,7 +195,9 @@ class Supervisor:
         if self._decision is None:
             self._asking = True
             self.screen.stop()
-            question = f"All files are backed up. Blobs that no manifest names: {what}. Remove them? [y/N] "
+            found = f"No manifest names {files_text(asked['files'])} ({size_text(asked['size'])}) below blobs/. Remove them?"
+            nothing = "Nothing below blobs/ is without a name in a manifest. Approve the removal of nothing?"
+            question = f"Every file was looked at. {found if asked['files'] else nothing} [y/N] "
             try:
                 answer = await trio.to_thread.run_sync(input, question, abandon_on_cancel=True)
             except EOFError:
