@@ -19,7 +19,7 @@ LAYERS = [
     {"_branch", "_workflow", "_attempt", "_operation", "_map", "_turns", "_nursery", "_rest", "_runner", "_step", "_child", "_waits"},
     {"_driver", "_config", "_answers", "_approvals", "_instance", "_engine"},
     {"__init__"},
-    {"testing", "cli", "_demo"},
+    {"testing", "cli", "_demo", "__main__"},
 ]
 
 

@@ -80,10 +80,10 @@ def from_cursor(cursor: str | None) -> int | None:
 def summary(row: Any) -> InstanceSummary:
     _, _, workflow, version, id, status, reason, created, _, _, updated, _, _, result, progress, attributes = row
     state = STATUSES[status]
-    failed = state in (Status.ERRORED, Status.TERMINATED, Status.BLOCKED) and result is not None
+    failed = state in (Status.ERRORED, Status.TERMINATED, Status.BLOCKED)
     return InstanceSummary(
         id, workflow, version, state, reason, codec.decode(progress) if progress is not None else None, None,
-        error_info(codec.decode(result)) if failed else None, codec.decode(attributes) if attributes else {},
+        error_info(codec.decode(result)) if failed and result is not None else None, codec.decode(attributes) if attributes else {},
         from_us(created), from_us(updated),
     )  # fmt: skip
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 import inspect
 import types
 import uuid
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
+from trio.lowlevel import disable_ki_protection
 
 from ._branch import Branch, place
 from ._errors import InvalidConfig, StepTimeout, StepwellError
@@ -26,7 +27,14 @@ from ._errors import InvalidConfig, StepTimeout, StepwellError
 if TYPE_CHECKING:
     from ._operation import StepOperation
 
+T = TypeVar("T")
 _KEYS = uuid.UUID("b1a5f0c2-3f0e-5d7c-9a58-0f5f6a5f2d10")
+
+
+@disable_ki_protection
+async def in_user_code(made: Awaitable[T]) -> T:
+    """Awaits a body's coroutine. Ctrl-C may strike in it; in our own code around it, it may not."""
+    return await made
 
 
 class StepContext:
@@ -165,8 +173,9 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
     context.run(place.set, operation)
     if not plan.is_async:
         return await _call_in_thread(operation, fn, args, step, context)
-    with trio.CancelScope() as scope:
-        deadline = Deadline(operation, step, scope.cancel)
+    scope = trio.CancelScope()
+    deadline = Deadline(operation, step, scope.cancel)
+    with scope:
         waited = plan.waits or False
 
         def on_wait() -> None:
@@ -182,6 +191,7 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
     raise StepTimeout(deadline.struck or "")
 
 
+@disable_ki_protection
 def enter_and_send(operation: StepOperation, send: Callable[[None], Any]) -> Any:
     """Runs a step function's coroutine, in its own context, until it waits for the first time; returns what it waits for.
 
@@ -214,6 +224,7 @@ async def _awaited(made: Any) -> Any:
     return await made
 
 
+@disable_ki_protection
 @types.coroutine
 def _drive(coroutine: Coroutine[Any, Any, Any], context: Context, on_wait: Callable[[], None], name: str) -> Generator[Any, Any, Any]:
     """Runs a coroutine in this task but in another context; says when it first waits."""
@@ -222,9 +233,11 @@ def _drive(coroutine: Coroutine[Any, Any, Any], context: Context, on_wait: Calla
     except StopIteration as stop:
         return stop.value
     on_wait()
-    return (yield from _go_on(coroutine, context, trap, name))
+    rest: Any = _go_on(coroutine, context, trap, name)  # a generator, whatever its decorator says
+    return (yield from rest)
 
 
+@disable_ki_protection
 @types.coroutine
 def _go_on(coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any, name: str) -> Generator[Any, Any, Any]:
     run, send = context.run, coroutine.send
@@ -281,8 +294,9 @@ async def _call_in_thread(
     token = trio.lowlevel.current_trio_token()
     operation.thread = ended
     port.in_threads.add(operation)
-    with trio.CancelScope() as scope:
-        deadline = Deadline(operation, step, scope.cancel)
+    scope = trio.CancelScope()
+    deadline = Deadline(operation, step, scope.cancel)
+    with scope:
         deadline.start()
         try:
             (value,) = await trio.to_thread.run_sync(run, limiter=port.unlimited, abandon_on_cancel=True)

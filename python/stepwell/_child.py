@@ -92,6 +92,7 @@ def send_event(branch: Branch, workflow: str, id: str, type: str, payload: Any, 
     return Pending(runner, send, branch, label, workflow, _names.instance_id(id), kind, stored)
 
 
+@enable_ki_protection
 async def create(
     branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, attributes: bytes | None, id: str | None
 ) -> Child[R]:
@@ -116,6 +117,7 @@ def item(runner: Runner, target: Workflow[Any, Any], item: Any, index: int) -> t
     return (None if item.id is None else _names.instance_id(item.id)), encode_params(target, item.params, runner.value_bytes, where), extra
 
 
+@enable_ki_protection
 async def create_batch(
     branch: Branch, name: str, target: Workflow[Any, R], prepared: list[tuple[str | None, bytes | None, bytes | None]]
 ) -> list[Child[R]]:
@@ -139,6 +141,7 @@ async def create_batch(
     return [Child(target, id) for id, _, _ in items]
 
 
+@enable_ki_protection
 async def call(branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, id: str | None) -> R:
     runner = branch.runner
     identity = runner.identify(branch, _replay.CALL, name)
@@ -153,6 +156,7 @@ async def call(branch: Branch, name: str, target: Workflow[Any, R], params: byte
         await runner.unreadable(f'call "{name}"', error)
 
 
+@enable_ki_protection
 async def awaited(branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
     runner = branch.runner
     identity = runner.identify(branch, _replay.RESULT, child_id)
@@ -166,6 +170,7 @@ async def awaited(branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
         await runner.unreadable(f'result of child "{child_id}"', error)
 
 
+@enable_ki_protection
 async def send(branch: Branch, name: str, target: str, id: str, type: str, payload: bytes | None) -> None:
     runner = branch.runner
     identity = runner.identify(branch, _replay.SEND, name)

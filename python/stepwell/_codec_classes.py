@@ -41,7 +41,8 @@ def class_form(types: Types, tp: Any, cls: Any) -> Form | None:
     elif attrs.has(cls):
         fields = [_Field(f.name, f.alias if f.init else None, f.init and f.default is attrs.NOTHING) for f in attrs.fields(cls)]
     elif issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        fields = [_Field(name, name, name not in cls._field_defaults) for name in cls._fields]
+        named: Any = cls  # a NamedTuple, which has no class of its own to check for
+        fields = [_Field(name, name, name not in named._field_defaults) for name in named._fields]
     else:
         return None
     return _object(types, tp, cls, fields)

@@ -172,7 +172,7 @@ def _hint(function: Any, name: str) -> Any:
     hint = annotations[name]
     code = getattr(function, "__code__", None)
     cells = zip(getattr(code, "co_freevars", ()), getattr(function, "__closure__", None) or (), strict=False)
-    outer = {variable: cell.cell_contents for variable, cell in cells if _filled(cell)}
+    outer: dict[str, Any] = {variable: cell.cell_contents for variable, cell in cells if _filled(cell)}
     owner = getattr(function, "__qualname__", None) or class_name(type(function))
     return resolve(hint, getattr(function, "__globals__", {}), outer, owner)
 

@@ -256,7 +256,7 @@ def _refuse_tag(*_: object) -> NoReturn:
 
 # What cbor2 reads by itself and we never write: epoch times, bigfloats, string and value references, rationals, regular
 # expressions, e-mails, IP addresses, days, complex numbers. A test goes through all tags, so a newer cbor2 adds none unseen.
-_REFUSED_TAGS = dict.fromkeys((1, 5, 25, 28, 29, 30, 35, 36, 52, 54, 100, 256, 260, 261, 43000, 55799), _refuse_tag)
+_REFUSED_TAGS: dict[int, Any] = dict.fromkeys((1, 5, 25, 28, 29, 30, 35, 36, 52, 54, 100, 256, 260, 261, 43000, 55799), _refuse_tag)
 
 
 def loads(data: bytes) -> Any:

@@ -173,6 +173,7 @@ class Engine:
                 await driver.drain(self._grace)
         self._state = "closed"
         cancelled = await self._end_tasks()
+        failure = None
         with trio.CancelScope(shield=True):
             failure = await self._close_core(driver)
         swallowed = self._block.__exit__(*(kind, error, trace) if cancelled is None else (type(cancelled), cancelled, None))

@@ -277,7 +277,7 @@ def _find(module: str, name: str) -> type[BaseException] | None:
         holder = type.__getattribute__(holder, "__dict__").get(part) if isinstance(holder, type) else vars(holder).get(part)
         if not isinstance(holder, type):
             return None
-    return holder if issubclass(holder, BaseException) else None
+    return holder if isinstance(holder, type) and issubclass(holder, BaseException) else None
 
 
 def _new(cls: type[StepFailed]) -> StepFailed:

@@ -208,6 +208,7 @@ class StepOperation(Operation):
         self.variables.run(place.set, self)
         self.runner.spawn(self._in_own_task, self.variables)
 
+    @enable_ki_protection
     async def _in_own_task(self) -> None:
         assert self.scope is not None
         with self.scope:
@@ -344,9 +345,11 @@ class StepOperation(Operation):
         self._made, self._failed = attempt, self._failed + 1
         error = _attempt.asyncio_on_trio(error, name) or error
         log.warning("attempt %d of step %r of %s/%s failed", attempt, name, runner.workflow.name, runner.id, exc_info=error)
+        delay = 0
         try:
             more = not _is_final(error) and retry.retries(error) and retry.allows(self._failed)
-            delay = retry.delay_us(self._failed, self.context, error, runner.jitter(self.identity, attempt)) if more else 0
+            if more:
+                delay = retry.delay_us(self._failed, self.context, error, runner.jitter(self.identity, attempt))
         except RetryRuleFailed as bad:
             more, error = False, bad
         if not more:

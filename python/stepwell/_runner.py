@@ -117,6 +117,7 @@ class Runner:
 
     # The body.
 
+    @enable_ki_protection
     async def run(self, make_step: Callable[[Runner], Step]) -> None:
         """Runs the body to its end, its park or its block. Raises nothing."""
         self.task = trio.lowlevel.current_task()
@@ -153,7 +154,7 @@ class Runner:
             except Undecodable as error:
                 await self.unreadable("the start", error)
         try:
-            output = await fn(*args)
+            output = await in_user_code(fn(*args))
             self._check_awaited()
         except (KeyboardInterrupt, SystemExit, trio.Cancelled):
             raise
@@ -411,15 +412,17 @@ class Runner:
     async def stop_here(self) -> NoReturn:
         """Never returns: no operation begins any more. Raises `Cancelled` once the body unwinds, shields notwithstanding (P1)."""
         if self.stopping is None:  # the engine drains, and attempts that run still have their grace
-            self._stopped = self._stopped or trio.Event()
+            if self._stopped is None:
+                self._stopped = trio.Event()
             await self._stopped.wait()
+        caught: list[trio.Cancelled] = []
         with trio.CancelScope() as scope:
             scope.cancel()
             try:
                 await trio.lowlevel.checkpoint()
             except trio.Cancelled as error:
-                cancelled = error
-        raise cancelled  # its scope is gone; the body's own one is cancelled and takes it
+                caught.append(error)
+        raise caught[0]  # its scope is gone; the body's own one is cancelled and takes it
 
     def mismatch(self, found: Mismatch, wanted: Operation | None) -> None:
         """The code is not what history was made by: block, with a diff (I5, I10)."""

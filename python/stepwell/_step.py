@@ -103,6 +103,7 @@ class Step:
         plan, name = self._plan(fn, "do", name, options)
         return Pending(self._runner, self._do, branch, name, key, fn, args, plan)
 
+    @enable_ki_protection
     async def _do(self, branch: Branch, name: str, key: str | None, fn: Any, args: tuple[Any, ...], plan: FunctionPlan) -> Any:
         runner = self._runner
         runner.count_step()
@@ -158,6 +159,7 @@ class Step:
         _check_fan_out("map", concurrency, on_error)
         return Pending(self._runner, self._map, branch, name, fn, list(items), plan, key, concurrency, on_error)
 
+    @enable_ki_protection
     async def _map(
         self, branch: Branch, name: str, fn: Any, items: list[Any], plan: FunctionPlan, key: Any, concurrency: int, on_error: OnError
     ) -> list[Any]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 WAIT_MAX_US = 365 * 86_400 * 1_000_000
 
 
+@enable_ki_protection
 async def sleep(branch: Branch, name: str, until: Callable[[], int]) -> None:
     """Sleeps until an instant."""
     runner = branch.runner
@@ -29,6 +30,7 @@ async def sleep(branch: Branch, name: str, until: Callable[[], int]) -> None:
     )  # fmt: skip
 
 
+@enable_ki_protection
 async def event(branch: Branch, name: str, types: list[str], us: int, as_type: Any) -> Event[Any]:
     """Waits for an event of one of these types, at most `us` microseconds."""
     runner = branch.runner
@@ -49,6 +51,7 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
     return Event(outcome.type, payload, from_us(outcome.at))
 
 
+@enable_ki_protection
 async def approval(branch: Branch, name: str, detail: bytes | None, us: int, as_type: Any) -> Approval:
     """Asks for an approval and waits for it, at most `us` microseconds."""
     runner = branch.runner

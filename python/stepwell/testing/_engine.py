@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -71,7 +71,7 @@ async def open_test_engine(
     autojump: bool = True,
     seed: int = 0,
     **engine_options: Any,
-) -> AsyncIterator[TestEngine]:
+) -> AsyncGenerator[TestEngine]:
     """Opens a real engine on a virtual clock.
 
     Args:
