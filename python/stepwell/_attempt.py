@@ -269,6 +269,7 @@ async def _call_in_thread(
     def leave() -> None:
         limiter.release_on_behalf_of(holder)
         operation.thread = None
+        port.in_threads.discard(operation)
         ended.set()
 
     def run() -> Any:
@@ -279,6 +280,7 @@ async def _call_in_thread(
 
     token = trio.lowlevel.current_trio_token()
     operation.thread = ended
+    port.in_threads.add(operation)
     with trio.CancelScope() as scope:
         deadline = Deadline(operation, step, scope.cancel)
         deadline.start()

@@ -25,6 +25,7 @@ from ._workflow import Workflow
 
 if TYPE_CHECKING:
     from ._core import Core, Start
+    from ._operation import StepOperation
 
 log = logging.getLogger("stepwell")
 News: TypeAlias = tuple[Status, bytes | None] | None
@@ -102,6 +103,7 @@ class Driver:
         self.threads = trio.CapacityLimiter(threads)
         self.unlimited = trio.CapacityLimiter(1 << 30)
         self.keeper = TurnKeeper()
+        self.in_threads: set[StepOperation] = set()
         self.tickets: dict[int, Any] = {}
         self.attempts = 0
         self.waiting_residents = 0
@@ -389,6 +391,9 @@ class Driver:
         with trio.move_on_after(grace):
             while self.attempts:
                 await self._next_progress()
+        if self.in_threads:
+            names = ", ".join(f'step "{o.identity[2]}" of {o.runner.workflow.name}/{o.runner.id}' for o in list(self.in_threads)[:5])
+            log.warning("%d threads still run and cannot be stopped; what they return is discarded: %s", len(self.in_threads), names)
         for runner in list(self.runners.values()):
             runner.unwind("drained")
         with trio.move_on_after(5):

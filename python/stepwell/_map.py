@@ -31,6 +31,9 @@ class _Item(StepOperation):
     index: int
     owner: MapOperation
 
+    def stop(self) -> None:
+        self.owner.stop()
+
     def resolve(self, outcome: Outcome | None) -> bool:
         assert outcome is not None, "an item has no body task that could take it from the operation"
         self.delivered = True
@@ -75,6 +78,8 @@ class MapOperation:
                 self._task = current_task()
                 runner.resting = True
                 await wait_task_rescheduled(self._aborted)
+                if runner.stopping:
+                    await runner.stop_here()
         if self._failure is not None:
             item, outcome = self._failure
             item.answer(outcome)
@@ -120,6 +125,13 @@ class MapOperation:
         if task is not None:
             reschedule(task)
         return True
+
+    def stop(self) -> None:
+        """The body unwinds; as `Operation.stop`."""
+        task, self._task = self._task, None
+        if task is not None:
+            self._runner.resting = False
+            reschedule(task)
 
     def _withdraw_rest(self) -> None:
         for item in self._running.values():

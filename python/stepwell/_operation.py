@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = logging.getLogger("stepwell")
+STOPPED: Any = object()
+"""What a waiting body task is woken with in place of an outcome when the body unwinds."""
 _ATOMS = frozenset({type(None), bool, int, str, float})
 
 
@@ -75,7 +77,10 @@ class Operation:
         """Blocks the body task until the outcome is delivered to it."""
         self.task = current_task()
         self.runner.resting = True
-        return await wait_task_rescheduled(self.aborted)  # type: ignore[no-any-return]  # resolve() sends it
+        outcome = await wait_task_rescheduled(self.aborted)
+        if outcome is STOPPED:
+            await self.runner.stop_here()
+        return outcome  # type: ignore[no-any-return]  # resolve() sends it
 
     def aborted(self, _: Callable[[], None]) -> Abort:
         """The body task that is blocked in this operation is cancelled."""
@@ -83,6 +88,13 @@ class Operation:
         self.runner.resting = False
         self.runner.withdraw(self)
         return Abort.SUCCEEDED
+
+    def stop(self) -> None:
+        """The body unwinds: a task that still waits here is behind a shield, and is not spared (P1)."""
+        task, self.task = self.task, None
+        if task is not None:
+            self.runner.resting = False
+            reschedule(task, results.Value(STOPPED))
 
     def resolve(self, outcome: Outcome | None) -> bool:
         """Hands the outcome to the body task. Returns whether a task can go on now.

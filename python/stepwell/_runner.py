@@ -24,7 +24,7 @@ from ._durations import from_us
 from ._errors import InvalidConfig, LimitReached, Nondeterminism, NotSerializable, StepwellError, TooLarge
 from ._failures import describe_body
 from ._names import step_name
-from ._operation import Operation, StepOperation
+from ._operation import STOPPED, Operation, StepOperation
 from ._replay import Cursor, Identity, Mismatch, Outcome
 from ._rest import Rest
 from ._types import KINDS, STATUSES, InstanceInfo, Limits, Status
@@ -54,6 +54,7 @@ class Port(Protocol):
     observed: bool
     seed: int
     waiting_residents: int
+    in_threads: set[StepOperation]
     record: Callable[..., int]
     retry: Callable[..., int]
     withdraw: Callable[[int, int, int], None]
@@ -112,6 +113,7 @@ class Runner:
         self.rest = Rest(self)
         self._begun: list[Operation] = []
         self._beginners: dict[tuple[str, int, str], trio.lowlevel.Task] = {}
+        self._stopped: trio.Event | None = None
 
     # The body.
 
@@ -261,7 +263,10 @@ class Runner:
                 raise
         operation.task = task
         self.resting = True
-        return await trio.lowlevel.wait_task_rescheduled(operation.aborted)  # type: ignore[no-any-return]  # resolve() sends it
+        outcome = await trio.lowlevel.wait_task_rescheduled(operation.aborted)
+        if outcome is STOPPED:
+            await self.stop_here()
+        return outcome  # type: ignore[no-any-return]  # resolve() sends it
 
     async def may_begin(self, name: str) -> None:
         """Returns if body code may begin something now; a stopped body never comes back from here."""
@@ -395,13 +400,25 @@ class Runner:
         if self.stopping is None:
             self.stopping = why
             self.scope.cancel()
-            for operation in self.open.values():
+            if self._stopped is not None:
+                self._stopped.set()
+            for operation in list(self.open.values()):
                 if isinstance(operation, StepOperation) and operation.scope is not None:
                     operation.scope.cancel()
+                operation.stop()
 
     async def stop_here(self) -> NoReturn:
-        """Never returns: no operation begins any more. Raises `Cancelled` once the body is unwound."""
-        await trio.sleep_forever()
+        """Never returns: no operation begins any more. Raises `Cancelled` once the body unwinds, shields notwithstanding (P1)."""
+        if self.stopping is None:  # the engine drains, and attempts that run still have their grace
+            self._stopped = self._stopped or trio.Event()
+            await self._stopped.wait()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as error:
+                cancelled = error
+        raise cancelled  # its scope is gone; the body's own one is cancelled and takes it
 
     def mismatch(self, found: Mismatch, wanted: Operation | None) -> None:
         """The code is not what history was made by: block, with a diff (I5, I10)."""

@@ -239,7 +239,8 @@ class Step:
         Raises:
             InvalidConfig: The duration is malformed.
         """
-        return self._sleep(lambda: self._runner.port.now() + us, name, us := to_us(duration, "duration"))
+        us = to_us(duration, "duration")
+        return self._sleep(lambda: self._runner.port.now() + us, self._branch("sleep"), name)
 
     def sleep_until(self, when: datetime, *, name: str | None = None) -> Awaitable[None]:
         """Sleeps until an instant; one in the past returns at once.
@@ -251,11 +252,12 @@ class Step:
         Raises:
             InvalidConfig: It is naive or too far ahead.
         """
-        until = instant_us(when, "when")
-        return self._sleep(lambda: until, name, 0)
+        until, branch = instant_us(when, "when"), self._branch("sleep_until")
+        if until - self._runner.at > _waits.WAIT_MAX_US:  # from the turn's own time, so that replay decides alike
+            raise InvalidConfig(f"when={when!r} is more than 365 days ahead; sleep in a loop.")
+        return self._sleep(lambda: until, branch, name)
 
-    def _sleep(self, until: Callable[[], int], name: str | None, _us: int) -> Awaitable[None]:
-        branch = self._branch("sleep")
+    def _sleep(self, until: Callable[[], int], branch: Branch, name: str | None) -> Awaitable[None]:
         label = _names.step_name(name if name is not None else "sleep")
         return Pending(self._runner, _waits.sleep, branch, label, until)
 

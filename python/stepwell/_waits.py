@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import _replay
 from ._codec import Undecodable, codec
 from ._durations import from_us
-from ._errors import ApprovalTimeout, EventTimeout, InvalidConfig, InvalidPayload, Rejected
+from ._errors import ApprovalTimeout, EventTimeout, InvalidPayload, Rejected
 from ._operation import WaitOperation
 from ._types import Approval, Event
 
@@ -22,8 +22,6 @@ async def sleep(branch: Branch, name: str, until: Callable[[], int]) -> None:
     """Sleeps until an instant."""
     runner = branch.runner
     identity = runner.identify(branch, _replay.SLEEP, name)
-    if until() - runner.at > WAIT_MAX_US + WAIT_MAX_US // 365:
-        raise InvalidConfig(f'sleep_until "{name}" is more than 365 days ahead; sleep in a loop.')
     deadline = until()
     await runner.perform(
         WaitOperation(runner, identity, deadline,

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use super::{guarded, Shared};
+use rustc_hash::FxHashSet;
+
 use crate::engine::Job;
 use crate::ids::{Incarnation, InstanceNo};
 use crate::note::{Data, Note, Start};
@@ -142,11 +144,10 @@ pub(crate) fn read_start(reader: &mut dyn Reader, no: InstanceNo) -> Result<Opti
     // Waits before records: one settled in between is then in both, never in neither.
     let mut waits = reader.waits(no)?;
     let records = reader.history(no)?;
-    waits.retain(|wait| {
-        !records
-            .iter()
-            .any(|it| it.record.verdict.is_outcome() && it.record.operation == wait.operation)
-    });
+    let outcomes = records.iter().filter(|it| it.record.verdict.is_outcome());
+    let settled: FxHashSet<_> = outcomes.map(|it| &it.record.operation).collect();
+    waits.retain(|wait| !settled.contains(&wait.operation));
+    drop(settled);
     Ok(Some(Start {
         no,
         incarnation: row.incarnation,

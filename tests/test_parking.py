@@ -1,0 +1,222 @@
+"""Waiting instances leave memory and come back by replay; bodies are unwound by cancellation (rules P1, P2)."""
+
+import pytest
+import trio
+
+from stepwell import Retry, Status, workflow
+from stepwell.testing import open_test_engine
+
+seen: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_seen():
+    seen.clear()
+
+
+async def noted(what: str) -> str:
+    seen.append(what)
+    return what
+
+
+@workflow
+async def waits(step):
+    seen.append("body")
+    await step.do(noted, "before")
+    try:
+        event = await step.wait_for_event("go")
+    finally:
+        seen.append("finally")
+    return [event.payload, await step.do(noted, "after")]
+
+
+async def test_p2_an_instance_that_waits_a_while_leaves_memory_and_comes_back_by_replay():
+    async with open_test_engine(workflows=[waits], autojump=False) as engine:
+        instance = await engine.create(waits)
+        await instance.wait_for_status("waiting")
+        assert engine.statistics().resident == 1
+        assert engine.statistics().leased == 0
+        await engine.clock.advance("1 minute")
+        assert engine.statistics().resident == 0
+        assert (await instance.status()).status is Status.WAITING
+        assert seen == ["body", "before", "finally"]
+        await instance.send_event("go", 5)
+        assert await instance.result() == [5, "after"]
+        assert seen == ["body", "before", "finally", "body", "finally", "after"]
+
+
+@workflow(park=False)
+async def stays(step):
+    seen.append("body")
+    await step.wait_for_event("go")
+    return "done"
+
+
+async def test_p2_park_false_keeps_an_instance_in_memory():
+    async with open_test_engine(workflows=[stays], autojump=False) as engine:
+        instance = await engine.create(stays)
+        await instance.wait_for_status("waiting")
+        await engine.clock.advance("30 days")
+        assert engine.statistics().resident == 1
+        assert engine.statistics().leased == 0
+        await instance.send_event("go")
+        assert await instance.result() == "done"
+        assert seen == ["body"]
+
+
+@workflow
+async def sleeps(step, seconds: int):
+    seen.append("body")
+    await step.sleep(seconds)
+    return seen.count("body")
+
+
+async def test_p2_one_that_wakes_soon_stays_and_one_that_sleeps_long_is_parked():
+    async with open_test_engine(workflows=[sleeps], autojump=False) as engine:
+        soon = await engine.create(sleeps, 2)
+        await soon.wait_for_status("waiting")
+        await engine.clock.advance("3 seconds")
+        assert await soon.result() == 1
+        seen.clear()
+        long = await engine.create(sleeps, 86_400 * 300)
+        await long.wait_for_status("waiting")
+        await engine.clock.advance("200 days")
+        assert engine.statistics().resident == 0
+        await engine.clock.advance("101 days")
+        assert await long.result() == 2
+
+
+@workflow
+async def waits_for_many(step):
+    async with step.open_nursery() as nursery:
+        for i in range(3):
+            nursery.start_soon(step.wait_for_event, f"e{i}")
+        nursery.start_soon(step.sleep, "1 day")
+    return "all"
+
+
+async def test_p2_many_open_waits_survive_being_parked_between_them():
+    async with open_test_engine(workflows=[waits_for_many], autojump=False) as engine:
+        instance = await engine.create(waits_for_many)
+        await instance.wait_for_status("waiting")
+        for i in range(3):
+            await engine.clock.advance("1 minute")
+            assert engine.statistics().resident == 0
+            await instance.send_event(f"e{i}")
+            await instance.wait_for_status("waiting")
+        await engine.clock.advance("2 days")
+        assert await instance.result() == "all"
+
+
+async def fails_once() -> str:
+    seen.append("attempt")
+    if len(seen) == 1:
+        raise OSError("x")
+    return "ok"
+
+
+@workflow
+async def retries(step):
+    return await step.do(fails_once, retry=Retry(delay="1 hour"))
+
+
+async def test_p2_a_retry_delay_parks_too_and_forgets_no_attempt():
+    async with open_test_engine(workflows=[retries], autojump=False) as engine:
+        instance = await engine.create(retries)
+        await instance.wait_for_status("waiting")
+        await engine.clock.advance("1 minute")
+        assert engine.statistics().resident == 0
+        await engine.clock.advance("2 hours")
+        assert await instance.result() == "ok"
+        assert [(r.attempt, r.status) for r in await instance.history()] == [(1, "attempt_failed"), (2, "done")]
+
+
+@workflow
+async def stubborn(step):
+    try:
+        await step.wait_for_event("go")
+    finally:
+        seen.append("finally")
+        with trio.CancelScope(shield=True):
+            await step.do(noted, "started in finally")
+        seen.append("not reached")
+    return "done"
+
+
+@workflow
+async def swallows(step):
+    for _ in range(3):
+        try:
+            await step.wait_for_event("go")
+            return "done"
+        except BaseException as error:
+            seen.append(type(error).__name__)
+    return "discarded"
+
+
+async def test_p1_no_step_starts_in_a_finally_block_shield_or_not():
+    async with open_test_engine(workflows=[stubborn], autojump=False) as engine:
+        instance = await engine.create(stubborn)
+        await instance.wait_for_status("waiting")
+        with trio.fail_after(5):
+            await engine.clock.advance("1 minute")
+        assert seen == ["finally"]
+        assert engine.statistics().resident == 0
+        await instance.send_event("go")
+        assert await instance.result() == "done"
+        assert seen == ["finally", "finally", "started in finally", "not reached"]
+
+
+async def test_p1_every_primitive_raises_cancelled_at_once_and_what_the_body_returns_is_discarded():
+    async with open_test_engine(workflows=[swallows], autojump=False) as engine:
+        instance = await engine.create(swallows)
+        await instance.wait_for_status("waiting")
+        await engine.clock.advance("1 minute")
+        assert seen == ["Cancelled"] * 3
+        assert engine.statistics().resident == 0
+        assert (await instance.status()).status is Status.WAITING
+        await instance.send_event("go")
+        assert await instance.result() == "done"
+
+
+@workflow
+async def shielded(step, how: str):
+    with trio.CancelScope(shield=True):
+        if how == "nursery":
+            async with step.open_nursery() as nursery:
+                nursery.start_soon(step.wait_for_event, "go")
+        elif how == "map":
+            await step.map(fails_always, [1], retry=Retry(delay="1 hour", limit=1), on_error="collect")
+        else:
+            await step.wait_for_event("go")
+    return "done"
+
+
+async def fails_always(_: int) -> None:
+    raise OSError("x")
+
+
+@pytest.mark.parametrize("how", ["alone", "nursery", "map"])
+async def test_p1_a_primitive_that_waits_behind_a_shield_is_not_spared(how):
+    async with open_test_engine(workflows=[shielded], autojump=False) as engine:
+        instance = await engine.create(shielded, how)
+        await instance.wait_for_status("waiting")
+        await engine.clock.advance("1 minute")
+        assert engine.statistics().resident == 0
+        await instance.send_event("go")
+        await engine.clock.advance("2 days")
+        assert await instance.result() == "done"
+
+
+async def test_p2_thousands_of_waiting_instances_hold_no_slot_and_leave_memory():
+    async with open_test_engine(workflows=[waits], autojump=False, slots=10) as engine:
+        created = (await engine.create_batch(waits, [None] * 300)).created
+        for instance in created:
+            await instance.wait_for_status("waiting")
+        await engine.clock.advance("1 minute")
+        statistics = engine.statistics()
+        assert (statistics.resident, statistics.leased, statistics.waiting, statistics.slots) == (0, 0, 300, 10)
+        for instance in created:
+            await instance.send_event("go", 1)
+        assert [await i.result() for i in created] == [[1, "after"]] * 300
+        assert seen.count("before") == 300

@@ -1,0 +1,256 @@
+"""Leaving the engine's block, in peace or not (rules L14, R7)."""
+
+import logging
+import threading
+
+import pytest
+import trio
+
+from stepwell import Engine, EngineClosed, Retry, Status, workflow
+from stepwell.testing import open_test_engine
+
+seen: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_seen():
+    seen.clear()
+
+
+async def ends_when_told() -> str:
+    seen.append("began")
+    await gates[0].wait()
+    seen.append("ended")
+    return "done"
+
+
+async def never_starts() -> None:
+    seen.append("never")
+
+
+gates: list[trio.Event] = []
+
+
+@workflow
+async def two_steps(step):
+    try:
+        first = await step.do(ends_when_told)
+        await step.do(never_starts)
+    finally:
+        seen.append("unwound")
+    return first
+
+
+async def opened_at_end() -> None:
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    gates[0].set()
+
+
+async def test_l14_leaving_the_block_lets_running_attempts_end_and_starts_no_more(tmp_path):
+    store = str(tmp_path / "s.db")
+    gates[:] = [trio.Event()]
+    async with (
+        trio.open_nursery() as nursery,
+        open_test_engine(workflows=[two_steps], store=store, autojump=False) as engine,
+    ):
+        await engine.create(two_steps, id="x")
+        while not seen:
+            await trio.lowlevel.checkpoint()
+        nursery.start_soon(opened_at_end)
+    assert seen == ["began", "ended", "unwound"]
+    async with open_test_engine(workflows=[two_steps], store=store) as engine:
+        instance = await engine.get(two_steps, "x")
+        assert await instance.result() == "done"
+        assert [(r.name, r.attempt, r.status) for r in await instance.history()] == [
+            ("ends_when_told", 1, "done"),
+            ("never_starts", 1, "done"),
+        ]
+    assert seen == ["began", "ended", "unwound", "never", "unwound"]
+
+
+async def test_l14_what_does_not_end_within_grace_is_unwound_uncounted(tmp_path):
+    store = str(tmp_path / "s.db")
+    gates[:] = [trio.Event()]
+    async with open_test_engine(workflows=[two_steps], store=store, autojump=False, grace=0) as engine:
+        await engine.create(two_steps, id="x")
+        while not seen:
+            await trio.lowlevel.checkpoint()
+    assert seen == ["began", "unwound"]
+    gates[0].set()
+    async with open_test_engine(workflows=[two_steps], store=store) as engine:
+        instance = await engine.get(two_steps, "x")
+        assert await instance.result() == "done"
+        first = (await instance.history())[0]
+        assert (first.name, first.attempt, first.status) == ("ends_when_told", 1, "done")
+
+
+async def fails() -> None:
+    seen.append("failed")
+    raise OSError("x")
+
+
+async def test_l14_a_drain_does_not_wait_for_retry_delays(tmp_path):
+    @workflow(name="retries")
+    async def retries(step):
+        await step.do(fails, retry=Retry(delay="1 hour"))
+
+    async with open_test_engine(workflows=[retries], autojump=False) as engine:
+        await (await engine.create(retries)).wait_for_status("waiting")
+        with trio.fail_after(5):
+            await engine.drain()
+    assert seen == ["failed"]
+
+
+class Mine(Exception):
+    pass
+
+
+@pytest.mark.parametrize("error", [Mine("x"), KeyboardInterrupt(), ExceptionGroup("g", [Mine("y")])])
+async def test_l14_the_blocks_own_exception_leaves_unwrapped(error):
+    with pytest.raises(type(error)) as caught:  # noqa: PT012
+        async with open_test_engine(workflows=[two_steps]) as engine:
+            await engine.create(two_steps)
+            raise error
+    assert caught.value is error
+
+
+async def test_l14_a_cancelled_block_is_cancelled_and_closes_in_order(tmp_path):
+    store = str(tmp_path / "s.db")
+    gates[:] = [trio.Event()]
+    with trio.CancelScope() as scope:
+        async with open_test_engine(workflows=[two_steps], store=store, grace=0) as engine:
+            await engine.create(two_steps, id="x")
+            scope.cancel()
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    gates[0].set()
+    async with open_test_engine(workflows=[two_steps], store=store) as engine:
+        assert await engine.call(two_steps, id="x") == "done"
+
+
+async def test_l14_waiting_calls_end_with_engine_closed():
+    @workflow(name="waits")
+    async def waits(step):
+        await step.wait_for_event("go")
+
+    ended = []
+
+    async def asks(instance) -> None:
+        try:
+            await instance.result()
+        except EngineClosed as error:
+            ended.append(str(error))
+
+    async with trio.open_nursery() as nursery, open_test_engine(workflows=[waits], autojump=False) as engine:
+        instance = await engine.create(waits)
+        await instance.wait_for_status("waiting")
+        nursery.start_soon(asks, instance)
+        await trio.testing.wait_all_tasks_blocked()
+    assert len(ended) == 1
+    assert "closed" in ended[0]
+
+
+def raising(error: BaseException, *, threaded: bool):
+    def plain() -> None:
+        raise error
+
+    async def asynchronous() -> None:
+        raise error
+
+    async def waiting() -> None:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    return plain if threaded else asynchronous if threaded is False else waiting
+
+
+@pytest.mark.parametrize("threaded", [True, False, None])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+async def test_r7_an_interrupt_in_a_step_records_nothing_and_shuts_the_engine_down(tmp_path, error, threaded):
+    fn = raising(error(), threaded=threaded)
+
+    @workflow(name="interrupted")
+    async def interrupted(step):
+        return await step.do(lambda: "fine", name="do") if seen else await step.do(fn, name="do")
+
+    store = str(tmp_path / "s.db")
+    with pytest.raises(error):  # noqa: PT012
+        async with open_test_engine(workflows=[interrupted], store=store) as engine:
+            await engine.create(interrupted, id="i")
+            await trio.sleep_forever()
+    seen.append("again")
+    async with open_test_engine(workflows=[interrupted], store=store) as engine:
+        instance = await engine.get(interrupted, "i")
+        assert await instance.result() == "fine"
+        assert [r.status for r in await instance.history() if r.status != "interrupted"] == ["done"]
+
+
+async def test_r7_an_interrupt_in_a_step_of_a_branch_or_a_map_shuts_the_engine_down_too():
+    def interrupts(_: int) -> None:
+        raise KeyboardInterrupt
+
+    @workflow(name="branches")
+    async def branches(step, how: str):
+        if how == "map":
+            await step.map(interrupts, [1])
+        else:
+            async with step.open_nursery() as nursery:
+                nursery.start_soon(step.do, interrupts, 1)
+
+    for how in ("map", "nursery"):
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+            async with open_test_engine(workflows=[branches]) as engine:
+                await engine.create(branches, how)
+                await trio.sleep_forever()
+
+
+async def test_r7_an_interrupt_in_a_body_shuts_the_engine_down():
+    @workflow(name="body")
+    async def body(step):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        async with open_test_engine(workflows=[body]) as engine:
+            await engine.create(body)
+            await trio.sleep_forever()
+
+
+async def test_l14_a_body_that_swallows_its_unwinding_does_not_count_as_ended(tmp_path):
+    @workflow(name="stubborn")
+    async def stubborn(step):
+        try:
+            await step.wait_for_event("go")
+        except BaseException:
+            seen.append("unwound")
+            return "not this"
+        return "this"
+
+    store = str(tmp_path / "s.db")
+    async with open_test_engine(workflows=[stubborn], store=store, autojump=False) as engine:
+        await (await engine.create(stubborn, id="s")).wait_for_status("waiting")
+    assert seen == ["unwound"]
+    async with open_test_engine(workflows=[stubborn], store=store, autojump=False) as engine:
+        instance = await engine.get(stubborn, "s")
+        assert (await instance.status()).status is Status.WAITING
+        await instance.send_event("go")
+        assert await instance.result() == "this"
+
+
+async def test_l14_threads_that_still_run_are_named(caplog):
+    release = threading.Event()
+
+    def blocks() -> None:
+        seen.append("thread")
+        release.wait(10)
+
+    @workflow(name="threaded")
+    async def threaded(step):
+        await step.do(blocks)
+
+    with caplog.at_level(logging.WARNING, "stepwell"):
+        async with Engine(":memory:", workflows=[threaded], grace=0) as engine:
+            await engine.create(threaded, id="t")
+            while not seen:
+                await trio.sleep(0.001)
+    release.set()
+    assert any("threaded/t" in r.getMessage() and "blocks" in r.getMessage() for r in caplog.records)
