@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from trio.lowlevel import enable_ki_protection
+
 from . import _names, _replay
 from ._branch import current_branch
 from ._codec import Undecodable, codec

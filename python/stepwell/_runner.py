@@ -16,6 +16,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from . import _replay
 from ._branch import Branch, caller, current_branch, place
@@ -138,6 +139,10 @@ class Runner:
         except trio.Cancelled:
             raise
         except BaseExceptionGroup as group:
+            struck = group.split((KeyboardInterrupt, SystemExit))[0]
+            if struck is not None:
+                self.port.interrupted_by(_leaf(struck))
+                return
             if group.split(trio.Cancelled)[1] is not None:
                 log.exception("internal error in %s/%s", self.workflow.name, self.id)
             raise
@@ -159,7 +164,7 @@ class Runner:
         except (KeyboardInterrupt, SystemExit, trio.Cancelled):
             raise
         except BaseException as error:
-            if self.stopping:
+            if self.stopping or _is_about_the_engine(error):
                 raise
             self._finish(ERRORED, error=error)
             return
@@ -557,6 +562,18 @@ _RACE = (
     '"{}" was begun by a task of the body that has no branch of its own, so its place in the history is a race. '
     "Start the task with step.open_nursery, or give the operation a key=."
 )
+
+
+def _leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _is_about_the_engine(error: BaseException) -> bool:
+    """Whether something in a group is not the body's own: it is cancelled from outside, or Ctrl-C struck (R7)."""
+    kinds = (trio.Cancelled, KeyboardInterrupt, SystemExit)
+    return isinstance(error, BaseExceptionGroup) and error.split(kinds)[0] is not None
 
 
 def _order(operation: Operation) -> tuple[str, int, str, int, str]:

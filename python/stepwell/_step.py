@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, TypeVarTuple, overload
 
+from trio.lowlevel import enable_ki_protection
+
 from . import _child, _names, _replay, _waits
 from ._branch import Branch, caller, current_branch, place
 from ._child import Child
