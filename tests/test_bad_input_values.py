@@ -303,7 +303,8 @@ def test_limits_are_whole_numbers_in_range():
 
     for options in (
         {"limits": Limits(concurrency=0)}, {"limits": Limits(value_bytes=65 << 20)}, {"limits": Limits(steps="5")}, {"limits": 5},
-        {"slots": 0}, {"slots": 1_000_001}, {"slots": 1.5}, {"threads": 0}, {"shards": 0}, {"shards": 4097}, {"grace": -1}, {"grace": "soon"},
+        {"slots": 0}, {"slots": 1_000_001}, {"slots": 1.5}, {"threads": 0}, {"shards": 0}, {"shards": 4097},
+        {"grace": -1}, {"grace": "soon"},
         {"durability": "none"}, {"default_runtime": "gevent"}, {"workflows": [echo.fn]}, {"workflows": [echo, echo]}, {"workflows": echo},
     ):  # fmt: skip
         with pytest.raises(InvalidConfig) as caught:
