@@ -62,11 +62,11 @@ def error_of(code: str, data: Any, workflow: str, id: str | None) -> StepwellErr
 def state_codes(status: Any) -> list[int]:
     if status is None:
         return []
-    given = [status] if isinstance(status, str) else list(status)
     try:
+        given = [status] if isinstance(status, str) else list(status)
         return [STATUSES.index(Status(item)) for item in given]
-    except ValueError as error:
-        raise InvalidConfig(f"{error}; the states are {', '.join(STATUSES)}.") from None
+    except (TypeError, ValueError) as error:
+        raise InvalidConfig(f"status={status!r:.120} is none: {error}; the states are {', '.join(STATUSES)}.") from None
 
 
 def from_cursor(cursor: str | None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import PurePath
 from typing import Any
 
 from ._errors import InvalidConfig
@@ -11,7 +12,9 @@ from ._workflow import Workflow
 
 
 def store_path(store: Any) -> str:
-    text = str(store) if not isinstance(store, bytes) else store.decode()
+    if not isinstance(store, str | PurePath):
+        raise InvalidConfig(f'store={store!r:.120} is no path; give a path, sqlite:///path or ":memory:".')
+    text = str(store)
     if text.startswith("sqlite:///"):
         text = text.removeprefix("sqlite:///")
     elif "://" in text:
@@ -23,6 +26,8 @@ def store_path(store: Any) -> str:
 
 def registry(workflows: Iterable[Any]) -> dict[tuple[str, str], Workflow[Any, Any]]:
     registry: dict[tuple[str, str], Workflow[Any, Any]] = {}
+    if not isinstance(workflows, Iterable):
+        raise InvalidConfig(f"Engine(workflows=…): {workflows!r:.120} is no list of workflows. Write workflows=[…].")
     for workflow in workflows:
         if not isinstance(workflow, Workflow):
             raise InvalidConfig(f"Engine(workflows=…): {workflow!r} is not a workflow. Decorate the function with @workflow.")

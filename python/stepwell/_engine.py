@@ -321,7 +321,7 @@ class Engine:
         """
         driver = self._ready("engine.create_batch")
         target = driver.registered(workflow)
-        _names.batch_size(len(items))
+        _names.check_batch(items)
         check_if_exists(if_exists)
         if on_overload not in ("raise", "wait"):
             raise InvalidConfig(f'on_overload is {on_overload!r}; give "raise" or "wait".')
@@ -435,6 +435,8 @@ class Engine:
         """
         driver = self._ready("engine.list")
         limit = _names.page_limit(limit)
+        if attributes is not None and not isinstance(attributes, dict):
+            raise InvalidConfig(f"attributes={attributes!r:.120} is not a dict of those that instances must have")
         name = driver.registered(workflow).name if isinstance(workflow, Workflow) else workflow
         wanted = state_codes(status)
         after = None if created_after is None else instant_us(created_after, "created_after")

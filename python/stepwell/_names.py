@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from ._errors import InvalidConfig, InvalidName
@@ -82,6 +82,13 @@ def priority(value: object) -> int:
 def page_limit(value: object) -> int:
     """Returns how many rows of a list to give, 1 to 1,000. Raises InvalidConfig."""
     return _whole(value, 1, PAGE_MAX, "limit", ". For more, pass the page's cursor")
+
+
+def check_batch(items: object) -> None:
+    """Checks that these are 1 to 10,000 items. Raises InvalidConfig."""
+    if not isinstance(items, Sequence) or isinstance(items, str | bytes):
+        raise InvalidConfig(f"items={items!r:.120} is not a sequence. Pass a list of params or NewInstance")
+    batch_size(len(items))
 
 
 def batch_size(value: int) -> int:

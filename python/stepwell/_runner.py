@@ -215,6 +215,7 @@ class Runner:
                 found = self._next((operation.identity,))
                 if isinstance(found, Outcome):
                     self.at = found.at
+                    self._caught_up()
                     return found
                 if found is not None:
                     self.mismatch(found, operation)
@@ -321,6 +322,10 @@ class Runner:
         if self.resting if self.turns is None else self.turns.at_rest:
             self.deliver()
 
+    def _caught_up(self) -> None:
+        """Replay ends with the last recorded outcome, such as the event that woke a parked body, unless the body was further."""
+        self.replaying = bool(self.cursor.pending or self.attached or self.interrupted)
+
     def deliver(self) -> None:
         """Delivers outcomes until a body task can go on; then, if history is used up, goes live."""
         self._beginners.clear()
@@ -334,6 +339,8 @@ class Runner:
                 return
             operation = self.open[found.identity]
             self.delivered(operation, found.at)
+            if self.replaying:
+                self._caught_up()
             if operation.resolve(found):
                 return
 

@@ -33,7 +33,7 @@ from ._operation import Pending, StepOperation
 from ._replay import Identity
 from ._retry import Retry
 from ._types import Approval, Event, InstanceInfo
-from ._workflow import FunctionPlan, StepOptions, Workflow, plan_of
+from ._workflow import STEP_OPTIONS, FunctionPlan, StepOptions, Workflow, plan_of
 
 if TYPE_CHECKING:
     import random
@@ -359,7 +359,7 @@ class Step:
         """
         branch = self._branch("create_batch")
         target = self._workflow(workflow)
-        _names.batch_size(len(items))
+        _names.check_batch(items)
         prepared = [_child.item(self._runner, target, item, index) for index, item in enumerate(items)]
         label = _names.step_name(name if name is not None else target.name)
         return Pending(self._runner, _child.create_batch, branch, label, target, prepared)
@@ -479,6 +479,12 @@ class Step:
             raise InvalidConfig(_not_a_function(method, fn))
         plan = plan_of(fn)
         if options:
+            unknown = options.keys() - STEP_OPTIONS
+            if unknown:
+                raise InvalidConfig(
+                    f"step.{method} has no option {', '.join(sorted(unknown))}. Arguments of the function go by position, "
+                    "or through functools.partial."
+                )
             plan = plan.with_options(StepOptions.of(**options))
         if name is None and plan.name is not None:
             return plan, plan.name  # was checked when the plan was made

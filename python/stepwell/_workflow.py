@@ -53,7 +53,7 @@ class Workflow(Generic[P, R]):
         if not inspect.iscoroutinefunction(fn):
             raise InvalidConfig(f"@workflow needs an async function; {fn!r} is not one. Write `async def`.")
         self.fn = fn
-        self.name = workflow_name(name if name is not None else fn.__name__)
+        self.name = workflow_name(name if name is not None else getattr(fn, "__name__", None))
         self.version = step_name(version, "version")
         self.concurrency = _count("concurrency", concurrency, 1_000_000)
         self.queue_entries = _count("queue_entries", queue_entries, 100_000_000)
@@ -208,6 +208,10 @@ class StepOptions:
             as_type,
             sensitive,
         )
+
+
+STEP_OPTIONS = frozenset(inspect.signature(StepOptions.of).parameters) - {"name"}
+"""What `step.do` and `step.map` take beside the function's arguments, name and key."""
 
 
 class FunctionPlan:

@@ -1,0 +1,168 @@
+"""Stores that cannot be opened are left as they are, and the error says which file, what is wrong and what to do."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+import trio
+
+from stepwell import Engine, InvalidConfig, StepwellError, StoreCorrupt, StoreFailed, StoreLocked, StoreVersion, workflow
+from stepwell.testing import open_test_engine
+
+
+@workflow
+async def echo(step, params):
+    return params
+
+
+async def a_store(path) -> None:
+    async with open_test_engine(workflows=[echo], store=str(path)) as engine:
+        for i in range(50):
+            await engine.call(echo, {"text": "x" * 500}, id=f"i{i}")
+
+
+def files(folder) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+
+
+async def refused(path) -> StepwellError:
+    """Opens a store that cannot be opened; checks that nothing in its folder changed, and returns the error."""
+    before = files(path.parent)
+    with pytest.raises(StepwellError) as caught:
+        async with Engine(str(path), workflows=[echo]):
+            pytest.fail("it opened")
+    assert files(path.parent) == before
+    text = str(caught.value)
+    assert path.name in text
+    for word in ("stepwell.Client", "stepwell doctor"):
+        assert word not in text
+    return caught.value
+
+
+async def test_two_engines_on_one_file_in_one_process(tmp_path):
+    path = tmp_path / "s.db"
+    async with Engine(str(path), workflows=[echo], name="api") as engine:
+        with pytest.raises(StoreLocked) as caught:
+            async with Engine(str(path), workflows=[echo]):
+                pytest.fail("it opened")
+        for part in ("s.db", str(os.getpid()), "api"):
+            assert part in str(caught.value)
+        assert "stepwell.Client" not in str(caught.value)
+        assert await engine.call(echo, 1) == 1
+    async with Engine(str(path), workflows=[echo]) as engine:
+        assert sum((await engine.count()).values()) == 1
+
+
+HOLDER = """
+import sys, trio
+from stepwell import Engine
+async def main():
+    async with Engine(sys.argv[1], name="other"):
+        print("open", flush=True)
+        await trio.to_thread.run_sync(sys.stdin.read)
+trio.run(main)
+"""
+
+
+@pytest.mark.slow
+async def test_a_store_of_another_process_is_locked_and_names_the_process(tmp_path):
+    path = tmp_path / "s.db"
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+    try:
+        assert await trio.to_thread.run_sync(other.stdout.readline) == "open\n"
+        with pytest.raises(StoreLocked, match=rf"s\.db is in use by process {other.pid} \(engine \"other\"\)"):
+            async with Engine(str(path), workflows=[echo]):
+                pytest.fail("it opened")
+    finally:
+        other.communicate("", timeout=20)
+    async with Engine(str(path), workflows=[echo]):
+        pass
+
+
+async def test_a_newer_schema_is_left_alone(tmp_path):
+    path = tmp_path / "s.db"
+    await a_store(path)
+    with sqlite3.connect(path) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute(f"PRAGMA user_version = {version + 1}")
+    connection.close()
+    error = await refused(path)
+    assert type(error) is StoreVersion
+    assert "newer" in str(error)
+
+
+@pytest.mark.parametrize("keep", [10, 100, 512, 4096, 5000, 12_288])
+async def test_a_truncated_store_is_refused_and_left_alone(tmp_path, keep):
+    path = tmp_path / "s.db"
+    await a_store(path)
+    path.write_bytes(path.read_bytes()[:keep])
+    assert type(await refused(path)) in (StoreCorrupt, StoreFailed)
+
+
+@pytest.mark.parametrize("content", [b"hello", b"\x00" * 8192, b"%PDF-1.4\n" + b"x" * 100_000], ids=["text", "zeros", "pdf"])
+async def test_garbage_is_refused_and_left_alone(tmp_path, content):
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    assert type(await refused(path)) in (StoreCorrupt, StoreFailed)
+
+
+async def test_somebody_elses_sqlite_file_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "django.sqlite3"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE users (name TEXT)")
+        connection.execute("INSERT INTO users VALUES ('ann')")
+    connection.close()
+    error = await refused(path)
+    assert type(error) is StoreFailed
+    assert "another application" in str(error)
+    assert "Give another path" in str(error)
+
+
+async def test_an_empty_file_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "s.db"
+    path.write_bytes(b"")
+    error = await refused(path)
+    assert type(error) is StoreFailed
+    assert "Delete it or give another path" in str(error)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes read-only files")
+async def test_a_read_only_store_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "s.db"
+    await a_store(path)
+    path.chmod(0o400)
+    assert type(await refused(path)) is StoreFailed
+
+
+async def test_a_folder_and_a_missing_folder_are_refused(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "folder", tmp_path / "missing" / "s.db"):
+        with pytest.raises(StepwellError, match=path.parts[-1 if path.name == "folder" else -2]):
+            async with Engine(str(path), workflows=[echo]):
+                pytest.fail("it opened")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder"]
+
+
+@pytest.mark.parametrize("store", ["", "a\0b", "mysql://x/y", None, 5, b"s.db", ["s.db"]], ids=repr)
+def test_what_is_no_path_is_invalid_config(store):
+    with pytest.raises(InvalidConfig, match=r"store.*path"):
+        Engine(store)
+
+
+async def test_a_store_is_a_path_of_any_kind(tmp_path):
+    for store in (tmp_path / "a.db", str(tmp_path / "b.db"), f"sqlite:///{tmp_path}/c.db"):
+        async with Engine(store, workflows=[echo]) as engine:
+            assert await engine.call(echo, 1) == 1
+    assert {"a.db", "b.db", "c.db"} <= {p.name for p in tmp_path.iterdir()}
+
+
+async def test_an_engine_that_could_not_open_says_so_when_it_is_used():
+    engine = Engine("/nonexistent folder/s.db", workflows=[echo])
+    with pytest.raises(StepwellError, match="nonexistent folder"):
+        await engine.__aenter__()
+    with pytest.raises(StepwellError, match="not open"):
+        await engine.create(echo)
