@@ -45,7 +45,7 @@ def class_form(types: Types, tp: Any, cls: Any) -> Form | None:
         fields = [_Field(name, name, name not in named._field_defaults) for name in named._fields]
     else:
         return None
-    made: type = cls  # the checks above have narrowed it to something that is no `type` for the checker
+    made: Any = cls  # the checks above have narrowed it to something that is no `type` for the checker
     return _object(types, tp, made, fields)
 
 

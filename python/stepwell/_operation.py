@@ -181,8 +181,6 @@ class StepOperation(Operation):
     _saved: bytes | None = None
     _context: StepContext | None = None
     variables: Context | None = None
-    interrupted: bool | None = None
-    """Whether a crash may have cut an attempt short; None until it goes live (R3)."""
 
     def __init__(
         self, runner: Runner, identity: Identity, branch: str, fn: Callable[..., Any], args: tuple[Any, ...], plan: FunctionPlan
@@ -206,7 +204,6 @@ class StepOperation(Operation):
 
     def go_live(self) -> None:
         self.scope = trio.CancelScope()
-        self.interrupted = self.runner.interrupted  # now: another outcome may come before its task first runs (R3)
         assert self.variables is not None, "whoever begins an operation that may run in its own task gives it the body's"
         self.variables.run(place.set, self)
         self.runner.spawn(self._in_own_task, self.variables)
@@ -223,8 +220,6 @@ class StepOperation(Operation):
             error = InvalidConfig(f"{self.fn!r} is a generator; a step returns one value. Return a list.")
             self._submit_failure(error, 1)
             return
-        if self.interrupted is None:
-            self.interrupted = self.runner.interrupted
         known = self.runner.cursor.attempts.pop(self.identity, None)
         if known is not None or self.interrupted:
             await self._resume(known or Attempts())

@@ -19,6 +19,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from . import _replay
+from ._attempt import in_user_code
 from ._branch import Branch, caller, current_branch, place
 from ._codec import Undecodable, codec
 from ._durations import from_us
