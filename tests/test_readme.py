@@ -1,0 +1,35 @@
+"""The README's examples run as they stand there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_first_example_survives_a_kill_and_a_second_run(tmp_path):
+    (tmp_path / "src").mkdir()
+    for number in range(3):
+        (tmp_path / "src" / f"{number}.py").write_text(f"print({number % 2})\n")
+    (tmp_path / "example.py").write_text(EXAMPLES[0])
+    command = [sys.executable, "example.py"]
+    first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    while not (tmp_path / "audit.db").exists():  # killed as soon as there is a store: somewhere between opening and sleeping
+        assert first.poll() is None
+    first.kill()
+    first.communicate()
+    for _ in range(2):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout == "2\n"
+
+
+def test_the_example_of_a_test_passes():
+    scope: dict = {}
+    exec(compile(EXAMPLES[1], "README.md", "exec"), scope)
+    trio.run(scope["test_it_waits_a_year"])
