@@ -23,19 +23,22 @@ check: $(VENV)/.built
 	$(BIN)/ruff check python tests benches examples
 	$(BIN)/mypy
 	$(BIN)/basedpyright
-	$(BIN)/python -m mypy.stubtest stepwell._core --ignore-disjoint-bases
+	$(BIN)/python -m mypy.stubtest stepwell._core --ignore-disjoint-bases --allowlist scripts/stubtest.allow
 	$(BIN)/python scripts/check_licenses.py
 
 bench: $(VENV)/.built
 	cargo bench --locked --package stepwell-benches --bench core
 	$(BIN)/python -m benches $(ARGS)
 
+# The wheel is built from the tree; the sdist (without benches and tests) is built too, to see that it can be.
 wheel: $(VENV)/.built
 	rm -rf dist
-	$(BIN)/maturin build --release --locked --sdist --out dist
+	$(BIN)/maturin build --release --locked --quiet --out dist
+	$(BIN)/maturin sdist --out dist
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/abi3audit --strict dist/*.whl
 	sh scripts/check_wheel.sh dist
+	PATH="$(abspath $(BIN)):$$PATH" CARGO_TARGET_DIR="$(abspath target)" $(PIP) wheel --no-build-isolation --no-deps --wheel-dir target/from-sdist dist/*.tar.gz
 
 require:
 	@PYTHON="$(PYTHON)" sh scripts/require.sh

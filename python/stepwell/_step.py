@@ -102,14 +102,18 @@ class Step:
             LimitReached: The instance has too many steps.
         """
         branch = self._branch("do")
-        plan, name = self._plan(fn, "do", name, options)
+        plan = getattr(fn, "__stepwell_plan__", None)
+        if plan is None or options or name is not None or plan.name is None:
+            plan, name = self._plan(fn, "do", name, options)
+        else:
+            name = plan.name  # what most calls come to: a function that is known, as it is
         return Pending(self._runner, self._do, branch, name, key, fn, args, plan)
 
     @enable_ki_protection
     async def _do(self, branch: Branch, name: str, key: str | None, fn: Any, args: tuple[Any, ...], plan: FunctionPlan) -> Any:
         runner = self._runner
         runner.count_step()
-        identity = self._runner.identify(branch, _replay.DO, name, key)
+        identity = runner.identify(branch, _replay.DO, name, key)
         operation = StepOperation(runner, identity, identity[1], fn, args, plan)
         outcome = await runner.perform_step(operation)
         try:

@@ -111,7 +111,10 @@ def list_files(backup: Backup) -> list[Piece]:
     write_durably(os.path.join(backup.folder, "files.list"), b"".join(n + b"\0" for n in names))
     needed = RESERVE_BYTES + sum(3 * len(n) + len(backup.source) + RESERVE_BYTES_PER_FILE for n in names)
     with open(_reserve_path(backup), "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, needed)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, needed)
+        else:  # macOS
+            file.write(bytes(needed))
     return pieces
 
 

@@ -1,7 +1,6 @@
 //! What survives: crashes, blocks, missing code, decisions and events that come too early.
 
 use super::*;
-use crate::limits;
 
 #[test]
 fn e3_a_wait_that_ran_out_takes_no_event_afterwards() {
