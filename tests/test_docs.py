@@ -12,10 +12,9 @@ def test_links_between_documents_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
 
 
-def test_the_rules_table_counts_the_tests_that_there_are():
+def test_the_rules_table_names_files_with_tests_of_the_rule():
     rows = re.findall(r"^\| ([A-Z]\d+) \| .* \| (.*) \|$", (ROOT / "docs" / "semantics.md").read_text(), re.MULTILINE)
     assert len(rows) > 40
     for rule, tests in rows:
-        for name, count in re.findall(r"`(\S+)` \((\d+)\)", tests):
-            found = re.findall(rf"^(?:async )?def test_{rule.lower()}_", (ROOT / "tests" / name).read_text(), re.MULTILINE)
-            assert len(found) == int(count), f"{rule} in {name}"
+        for name in re.findall(r"`(test_\S+\.py)`", tests):
+            assert f"def test_{rule.lower()}_" in (ROOT / "tests" / name).read_text(), f"{rule} in {name}"

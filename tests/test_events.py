@@ -194,6 +194,7 @@ async def test_a_body_sends_an_event_once_however_often_it_replays():
 
 async def test_a_body_that_sends_to_nobody_is_told_so():
     async with open_test_engine(workflows=[takes, sends]) as engine:
-        assert await engine.call(sends, "nobody") == 'InstanceNotFound: no instance "nobody" of "takes"'
+        text = await engine.call(sends, "nobody", id="s")
+        assert text == ('InstanceNotFound: event "a" of sends/s was not sent: there is no instance "nobody" of "takes". Create it first.')
         await engine.call(takes, [], id="over")
-        assert (await engine.call(sends, "over")).startswith('InvalidState: instance "over" of "takes"')
+        assert 'was not sent: instance "over" of "takes" has ended' in await engine.call(sends, "over")

@@ -254,3 +254,19 @@ async def test_l14_threads_that_still_run_are_named(caplog):
                 await trio.sleep(0.001)
     release.set()
     assert any("threaded/t" in r.getMessage() and "blocks" in r.getMessage() for r in caplog.records)
+
+
+async def test_l14_a_drained_engine_admits_nothing_and_says_so():
+    async with open_test_engine(workflows=[waits_for_ever]) as engine:
+        instance = await engine.create(waits_for_ever)
+        await engine.drain()
+        for call in (engine.create(waits_for_ever), engine.call(waits_for_ever), engine.create_batch(waits_for_ever, [None])):
+            with pytest.raises(EngineClosed, match="drain"):
+                await call
+        with pytest.raises(EngineClosed, match="drained"):
+            await instance.result()
+
+
+@workflow
+async def waits_for_ever(step):
+    await step.wait_for_event("never")

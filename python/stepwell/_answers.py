@@ -45,7 +45,9 @@ def error_of(code: str, data: Any, workflow: str, id: str | None) -> StepwellErr
         return InstanceExists(f'instance "{id}" of "{workflow}" already exists{other} ({status}). {advice}', workflow=workflow, id=id or "")
     if code == "state":
         status = STATUSES[data]
-        return InvalidState(f'instance "{id}" of "{workflow}" is {status.value}; this cannot be done any more', status=status)
+        return InvalidState(
+            f'instance "{id}" of "{workflow}" is {status.value}: it takes no events, decisions or resume any more', status=status
+        )
     if code == "overloaded":
         limit, retry_after = data
         return Overloaded(
@@ -55,7 +57,7 @@ def error_of(code: str, data: Any, workflow: str, id: str | None) -> StepwellErr
     if code == "limit":
         return LimitReached(f'instance "{id}" of "{workflow}" is at its limit of {data[1]:,} {data[0]}', limit=data[0], value=data[1])
     if code == "closed":
-        return EngineClosed("the engine is closed")
+        return EngineClosed("the engine is closed. Open a new one on the same store.")
     return StoreFailed(str(data)) if code == "store" else InternalError(f"the core answered {code!r}: {data!r}")
 
 
@@ -89,7 +91,9 @@ def summary(row: Any) -> InstanceSummary:
 
 
 def not_found(workflow: str, id: str) -> InstanceNotFound:
-    return InstanceNotFound(f'there is no instance "{id}" of "{workflow}"', workflow=workflow, id=id)
+    return InstanceNotFound(
+        f'there is no instance "{id}" of "{workflow}" in this namespace. Create it, or list() what there is.', workflow=workflow, id=id
+    )
 
 
 def store_error(error: Exception) -> StepwellError:

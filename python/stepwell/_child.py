@@ -18,6 +18,7 @@ from ._errors import (
     InstanceTerminated,
     InvalidConfig,
     InvalidState,
+    LimitReached,
     StepwellError,
 )
 from ._failures import error_info
@@ -34,6 +35,7 @@ R = TypeVar("R")
 
 _CHILDREN = uuid.UUID("0a4d9a43-7c0e-5a0e-8f5b-9d5e3f1c2b10")
 _FOREVER = 1 << 62
+EVENTS_MAX = 1_000
 
 
 class Child(Generic[R]):
@@ -181,9 +183,13 @@ async def send(branch: Branch, name: str, target: str, id: str, type: str, paylo
             runner.no, runner.incarnation, branch.path, name, identity[4], target, id, type, payload))
     )  # fmt: skip
     if outcome.verdict != _replay.OK:
+        whose = f'event "{type}" of {runner.workflow.name}/{runner.id} was not sent'
         if outcome.type == "not_found":
-            raise InstanceNotFound(f'no instance "{id}" of "{target}"', workflow=target, id=id)
-        raise InvalidState(f'instance "{id}" of "{target}" takes no events any more', status=None)
+            raise InstanceNotFound(f'{whose}: there is no instance "{id}" of "{target}". Create it first.', workflow=target, id=id)
+        if outcome.type == "limit":
+            text = f'{whose}: instance "{id}" of "{target}" has {EVENTS_MAX:,} events that no wait took yet. Send fewer, or wait for them.'
+            raise LimitReached(text, limit="buffered_events", value=EVENTS_MAX)
+        raise InvalidState(f'{whose}: instance "{id}" of "{target}" has ended, and takes no events any more')
 
 
 def child_id(runner: Runner, identity: Identity) -> str:

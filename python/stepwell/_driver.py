@@ -42,6 +42,9 @@ class Reply:
         self.data = data
 
 
+DRAINED = "the engine has drained, so nothing runs any more. Open a new engine on the same store to go on."
+
+
 class Watch:
     """Somebody who waits for an instance to get into one of certain states, or to end."""
 
@@ -82,6 +85,8 @@ class Watch:
         """
         if self._news:
             return self._news.pop(0).unwrap()
+        if self._driver.drained:
+            raise EngineClosed(DRAINED)
         self._task = current_task()
         return await wait_task_rescheduled(self._aborted)  # type: ignore[no-any-return]  # _pass_on sends it
 
@@ -108,6 +113,7 @@ class Driver:
         self.attempts = 0
         self.waiting_residents = 0
         self.draining = False
+        self.drained = False
         self.failure: BaseException | None = None
         self.runners: dict[int, Runner] = {}
         self.idle: Callable[[], None] | None = None
@@ -379,6 +385,9 @@ class Driver:
     def abandon_callers(self) -> None:
         """Ends every wait for a reply: the engine is closed."""
         self._abandon_tickets()
+        self._end_watches()
+
+    def _end_watches(self) -> None:
         for watches in self._watches.values():
             for watch in watches:
                 watch.end()
@@ -403,6 +412,8 @@ class Driver:
         with trio.move_on_after(5):
             while self.runners:
                 await self._next_progress()
+        self.drained = True
+        self._end_watches()
         if self.runners:
             names = ", ".join(f"{r.workflow.name}/{r.id}" for r in list(self.runners.values())[:5])
             log.warning("%d bodies did not unwind: %s", len(self.runners), names)

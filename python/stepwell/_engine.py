@@ -240,6 +240,12 @@ class Engine:
             )
         return driver
 
+    def _admitting(self, method: str) -> Driver:
+        driver = self._ready(method)
+        if driver.draining:
+            raise EngineClosed(f"{method} was called after the engine began to drain. Open a new engine on the same store.")
+        return driver
+
     # Create.
 
     async def create(
@@ -274,7 +280,7 @@ class Engine:
             Overloaded: A rate or queue limit; nothing was created.
             EngineClosed: The engine is not open.
         """
-        driver = self._ready("engine.create")
+        driver = self._admitting("engine.create")
         target = driver.registered(workflow)
         check_if_exists(if_exists)
         item = NewInstance(params, id, priority, start_at, retention, attributes)
@@ -319,7 +325,7 @@ class Engine:
             Overloaded: It does not fit; none of it was created.
             EngineClosed: The engine is not open.
         """
-        driver = self._ready("engine.create_batch")
+        driver = self._admitting("engine.create_batch")
         target = driver.registered(workflow)
         _names.check_batch(items)
         check_if_exists(if_exists)
@@ -494,10 +500,6 @@ class Engine:
             submitted=raw.pop("submitted_depth", 0),
             extra=raw,
         )
-
-    @staticmethod
-    def _state_codes(statuses: Any) -> Sequence[int]:
-        return state_codes(statuses)
 
     # Answers.
 

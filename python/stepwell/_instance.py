@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _names
+from ._answers import state_codes
 from ._codec import Undecodable, codec
 from ._durations import from_us
 from ._errors import InstanceErrored, InstanceTerminated, InvalidConfig, InvalidState, StepwellError
@@ -111,7 +112,7 @@ class Instance(Generic[R]):
             InvalidConfig: One of them is no state.
             InstanceNotFound: It is gone.
         """
-        wanted = frozenset(STATUSES[code] for code in self._engine._state_codes(statuses))
+        wanted = frozenset(STATUSES[code] for code in state_codes(statuses))
         if not wanted:
             raise InvalidConfig("wait_for_status was given no state to wait for; give at least one.")
         status, _ = await self._until(wanted, "instance.wait_for_status")

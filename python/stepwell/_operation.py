@@ -162,6 +162,9 @@ class TicketOperation(Operation):
         self.number = self._submit()
         self.runner.port.tickets[self.number] = self
 
+    def withdrawn(self) -> None:
+        self.runner.port.tickets.pop(self.number, None)
+
 
 class StepOperation(Operation):
     """A step function with its attempts (`step.do`, or one item of `step.map`)."""
@@ -178,6 +181,7 @@ class StepOperation(Operation):
     _made = 0
     _failed = 0
     _verdict = 0
+    _delayed_by = 0
     _saved: bytes | None = None
     _context: StepContext | None = None
     variables: Context | None = None
@@ -341,7 +345,7 @@ class StepOperation(Operation):
 
     def _failed_attempt(self, error: Exception, attempt: int) -> tuple[int, int] | None:
         """Records a failed attempt. Returns the retry delay that it opened, if another attempt is to follow."""
-        runner, retry, name = self.runner, self.plan.retry, self.identity[2]
+        runner, retry, name, context = self.runner, self.plan.retry, self.identity[2], self.context
         self._made, self._failed = attempt, self._failed + 1
         error = _attempt.asyncio_on_trio(error, name) or error
         log.warning("attempt %d of step %r of %s/%s failed", attempt, name, runner.workflow.name, runner.id, exc_info=error)
@@ -349,7 +353,7 @@ class StepOperation(Operation):
         try:
             more = not _is_final(error) and retry.retries(error) and retry.allows(self._failed)
             if more:
-                delay = retry.delay_us(self._failed, self.context, error, runner.jitter(self.identity, attempt))
+                delay = retry.delay_us(self._failed, context, error, runner.jitter(self.identity, attempt))
         except RetryRuleFailed as bad:
             more, error = False, bad
         if not more:
@@ -364,14 +368,15 @@ class StepOperation(Operation):
     async def _delay(self, number: int, until: int) -> None:
         """Waits for a durable retry delay; the instance may give its slot back meanwhile (R4)."""
         pause = _Note()
-        self.waiting = True
+        self.waiting, self._delayed_by = True, number
         self.runner.rest.expect(number, pause, until)
         self.runner.rest.delayed(began=True)
         try:
             await pause.wait()
         finally:
             self.waiting = False
-            self.runner.rest.delayed(began=False)
+            if self.runner.open.get(self.identity) is self:  # else it was withdrawn, and counts no more
+                self.runner.rest.delayed(began=False)
             self.runner.rest.forget(number)
 
     async def _note(self, verdict: int, attempt: int, payload: bytes | None) -> None:
@@ -417,6 +422,8 @@ class StepOperation(Operation):
     def withdrawn(self) -> None:
         if self.scope is not None:
             self.scope.cancel()
+        if self.waiting:
+            self.runner.withdraw_wait(self._delayed_by)
 
     def failure(self, payload: bytes | None) -> StepFailed:
         """Returns the recorded failure as the exception that the body sees."""

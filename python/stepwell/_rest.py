@@ -90,5 +90,9 @@ class Rest:
     def _park(self) -> None:
         self._park_timer = None
         runner = self._runner
-        if self._quiet and not runner.stopping and runner.port.park(runner.no, runner.incarnation):
+        if not self._quiet or runner.stopping:
+            return
+        if runner.port.park(runner.no, runner.incarnation):
             runner.unwind("parked")
+        else:
+            self._park_timer = runner.port.arm(PARK_AFTER_US, self._park)

@@ -90,7 +90,7 @@ class Runner:
     """The body of one instance, in memory."""
 
     def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
-        (self.no, self.incarnation, self.namespace, _, self.version, self.id, self._params, attributes, created_at, parent,
+        (self.no, self.incarnation, self.namespace, _, self.version, self.id, self._params, attributes, created_at, _,
          self.interrupted, records, waits) = start  # fmt: skip
         self.port = port
         self.workflow = workflow
@@ -111,7 +111,7 @@ class Runner:
         self.value_bytes: int = workflow.value_bytes or port.limits.value_bytes
         self.steps_max: int = workflow.steps or port.limits.steps
         self.replaying = bool(self.cursor.pending)
-        self._about = (created_at, parent, attributes)
+        self._about = (created_at, attributes)
         self.rest = Rest(self)
         self._begun: list[Operation] = []
         self._beginners: dict[tuple[str, int, str], trio.lowlevel.Task] = {}
@@ -406,6 +406,8 @@ class Runner:
                 if identity[0] != _replay.DO:  # a retry delay that is over is no outcome
                     self.arrived(Outcome(identity, verdict, type, payload, at, seq, number=number))
                 return
+        self.rest.woken()  # the core took the body for woken; what it waits for otherwise it still waits for
+        self.rest.settled_down()
 
     # Stopping.
 
@@ -496,14 +498,14 @@ class Runner:
     @property
     def info(self) -> InstanceInfo:
         """What a body may know of its own instance."""
-        created_at, parent, attributes = self._about
+        created_at, attributes = self._about
         return InstanceInfo(
             self.id,
             self.workflow.name,
             self.version,
             self.namespace,
             from_us(created_at),
-            None if parent is None else str(parent),
+            None,  # the parent's id is not known here yet
             None,
             codec.decode(attributes) if attributes else {},
         )
@@ -531,7 +533,10 @@ class Runner:
         self.steps += 1
         if self.steps > self.steps_max:
             raise LimitReached(
-                f"{self.workflow.name}/{self.id} has more than {self.steps_max:,} steps", limit="steps", value=self.steps_max
+                f"{self.workflow.name}/{self.id} has more than {self.steps_max:,} steps. Raise Limits.steps or @workflow(steps=), "
+                "or spread them over children.",
+                limit="steps",
+                value=self.steps_max,
             )
 
     async def unreadable(self, what: str, error: Undecodable) -> NoReturn:

@@ -406,6 +406,7 @@ class Step:
         Raises:
             InstanceNotFound: There is no such instance.
             InvalidState: It is final.
+            LimitReached: It has 1,000 events that no wait took yet.
             NotSerializable: The payload cannot be stored.
             TooLarge: It is over the limit for one value.
         """

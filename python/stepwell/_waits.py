@@ -9,7 +9,7 @@ from trio.lowlevel import enable_ki_protection
 
 from . import _replay
 from ._codec import Undecodable, codec
-from ._durations import from_us
+from ._durations import from_us, text
 from ._errors import ApprovalTimeout, EventTimeout, InvalidPayload, Rejected
 from ._operation import WaitOperation
 from ._types import Approval, Event
@@ -43,7 +43,7 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
                       lambda: runner.port.wait_event(runner.no, runner.incarnation, branch.path, name, identity[4], types, until))
     )  # fmt: skip
     if outcome.verdict == _replay.TIMED_OUT:
-        raise EventTimeout(f'no event "{name}" came to {runner.workflow.name}/{runner.id} in time')
+        raise EventTimeout(f'no event "{name}" came to {runner.workflow.name}/{runner.id} within {text(us)}')
     assert outcome.type is not None
     try:
         payload = None if outcome.payload is None else codec.plan(Any if as_type is None else as_type).decode(outcome.payload)

@@ -10,8 +10,9 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, Generic, TypeVar, overload
+from weakref import WeakKeyDictionary
 
 from ._codec import Plan, codec
 from ._codec_hints import params_type, return_type
@@ -224,7 +225,7 @@ class FunctionPlan:
             does is not given a cancel scope (a scope costs as much as the rest of a step).
     """
 
-    __slots__ = ("codec", "heartbeat_timeout", "is_async", "is_generator", "name", "on_interrupt", "retry", "timeout", "waits")
+    __slots__ = ("_derived", "codec", "heartbeat_timeout", "is_async", "is_generator", "name", "on_interrupt", "retry", "timeout", "waits")
 
     def __init__(self, fn: Callable[..., Any], options: StepOptions) -> None:
         plain = _unwrapped(fn)
@@ -238,9 +239,21 @@ class FunctionPlan:
         self.on_interrupt = options.on_interrupt or "retry"
         self.codec = codec.plan(return_type(plain) if options.as_type is None else options.as_type)
         self.waits: bool | None = None
+        self._derived: dict[StepOptions, FunctionPlan] = {}
 
     def with_options(self, options: StepOptions) -> FunctionPlan:
-        """Returns this plan with what one call asks for."""
+        """Returns this plan with what one call asks for; the same one for the same options, so that it learns (`waits`)."""
+        try:
+            known = self._derived.get(options)
+        except TypeError:  # as_type need not be hashable
+            return self._with(options)
+        if known is None:
+            if len(self._derived) >= DERIVED_MAX:
+                self._derived.clear()
+            known = self._derived[options] = self._with(options)
+        return known
+
+    def _with(self, options: StepOptions) -> FunctionPlan:
         other: FunctionPlan = object.__new__(FunctionPlan)
         other.name = options.name or self.name
         other.is_async = self.is_async
@@ -251,11 +264,15 @@ class FunctionPlan:
         other.on_interrupt = options.on_interrupt or self.on_interrupt
         other.codec = self.codec if options.as_type is None else codec.plan(options.as_type)
         other.waits = self.waits
+        other._derived = {}
         return other
 
 
 _DEFAULT_RETRY = Retry()
-_by_code: dict[Any, FunctionPlan] = {}
+_by_code: WeakKeyDictionary[CodeType, dict[str, FunctionPlan]] = WeakKeyDictionary()
+"""By code and name: a factory may give what it makes names of their own."""
+DERIVED_MAX = 64
+"""Plans kept for calls with options; more only where options are made up call by call."""
 
 
 def _unwrapped(fn: Any) -> Any:
@@ -274,9 +291,10 @@ def plan_of(fn: Callable[..., Any]) -> FunctionPlan:
         return known
     if isinstance(fn, FunctionType):
         if not fn.__dict__ and not fn.__annotations__:
-            shared = _by_code.get(fn.__code__)
+            named = _by_code.setdefault(fn.__code__, {})
+            shared = named.get(fn.__name__)
             if shared is None:
-                shared = _by_code[fn.__code__] = FunctionPlan(fn, StepOptions())
+                shared = named[fn.__name__] = FunctionPlan(fn, StepOptions())
             return shared
         plan = FunctionPlan(fn, getattr(fn, "__stepwell_options__", StepOptions()))
         fn.__stepwell_plan__ = plan  # type: ignore[attr-defined]  # functions take attributes
