@@ -54,6 +54,39 @@ fn i8_a_withdrawn_wait_puts_its_event_back_in_its_old_place() {
 }
 
 #[test]
+fn i8_every_withdrawn_wait_gives_its_event_back_however_many_there_are() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    let waits: Vec<_> = (0..100)
+        .map(|_| stage.wait(Kind::Event, events(&["x"]), 1_000))
+        .collect();
+    let ids: Vec<_> = waits.iter().map(|it| it.id).collect();
+    let open = |wait: Wait| Submission::Open(by, Box::new(wait));
+    stage.say(waits.into_iter().map(open).collect());
+    stage.say((0..50).map(|it| send(it, "a", "x", None)).collect());
+    // The others are taken in the very batch that gives all of them back.
+    let mut last: Vec<_> = (50..100).map(|it| send(it, "a", "x", None)).collect();
+    last.extend(ids.iter().map(|id| Submission::Withdraw(by, *id)));
+    last.extend(ids.iter().map(|id| Submission::Withdraw(by, *id)));
+    stage.say(last);
+    let history = stage.facts.reader.history(by.no).expect("memory is read");
+    let taken: Vec<_> = history.iter().map(|it| it.record.event).collect();
+    assert_eq!(taken.len(), 100);
+    stage.crash();
+    stage.residents.start(by.no, by.incarnation);
+    let again = (0..101).map(|_| stage.wait(Kind::Event, events(&["x"]), 1_000));
+    let again = again.map(open).collect();
+    stage.say(again);
+    let history = stage.facts.reader.history(by.no).expect("memory is read");
+    let again: Vec<_> = history[100..].iter().map(|it| it.record.event).collect();
+    assert_eq!(again, taken, "in their old order");
+    assert!(history.iter().all(|it| {
+        let record = &it.record;
+        record.event_type.as_deref() == Some("x") && record.payload.as_deref() == Some(b"x")
+    }));
+}
+
+#[test]
 fn e5_of_two_decisions_in_one_batch_the_second_loses() {
     let mut stage = Stage::new();
     let by = stage.create("a");
