@@ -1,6 +1,8 @@
 //! What survives: crashes, blocks, missing code, decisions and events that come too early.
 
 use super::*;
+use crate::runtime::loader::{answer, read_start, Question};
+use crate::wait::ApprovalStatus;
 
 #[test]
 fn e3_a_wait_that_ran_out_takes_no_event_afterwards() {
@@ -119,6 +121,68 @@ fn e5_a_decision_before_the_ask_is_kept() {
     assert_eq!(
         settled(&applied.notes),
         [(id, Verdict::Done, Some("rejected"))]
+    );
+}
+
+#[test]
+fn e5_namespaces_do_not_share_approvals_of_the_same_id() {
+    let mut stage = Stage::new();
+    let known: Box<str> = "w/a#ask#1".into();
+    let ours = stage.create("a");
+    let mut code = code();
+    code.namespace = "acme".into();
+    let create = Submission::Create(1, Box::new((code, item("a"))), IfExists::Raise);
+    let applied = stage.say(vec![create]);
+    let [_, Note::Start(start)] = &applied.notes[..] else {
+        panic!("{:?}", applied.notes);
+    };
+    let theirs = Body {
+        no: start.no,
+        incarnation: start.incarnation,
+    };
+    let decide_theirs = |ticket| {
+        let Submission::Decide(_, mut decision) = decide(ticket, "a", false) else {
+            unreachable!("it is a decision");
+        };
+        decision.of.namespace = "acme".into();
+        Submission::Decide(ticket, decision)
+    };
+    let mut ask = |by| {
+        let wait = stage.wait(Kind::Approval, Source::Approval(known.clone()), 1_000);
+        let id = wait.id;
+        stage.say(vec![Submission::Ask(by, Box::new(wait), None)]);
+        id
+    };
+    let (our_wait, their_wait) = (ask(ours), ask(theirs));
+    // Whatever is told names the approval as its user does.
+    let question = Question::Approvals(None, Some(ApprovalStatus::Open));
+    let told = answer(&mut *stage.facts.reader, &question).expect("memory is read");
+    let Data::Approvals(told) = told else {
+        panic!("{told:?}");
+    };
+    let told: Vec<_> = told.iter().map(|it| (it.0.no, &*it.1.id)).collect();
+    assert_eq!(told, [(ours.no, &*known), (theirs.no, &*known)]);
+    let start = read_start(&mut *stage.facts.reader, theirs.no).expect("memory is read");
+    let waits = start.expect("it is there").waits;
+    let question = Question::History(theirs.no);
+    let told = answer(&mut *stage.facts.reader, &question).expect("memory is read");
+    assert_eq!(waits[0].source, Source::Approval(known));
+    assert_eq!(told, Data::History(vec![], waits));
+    // Each decision finds its own, after a crash too.
+    stage.crash();
+    stage.residents.start(ours.no, ours.incarnation);
+    stage.residents.start(theirs.no, theirs.incarnation);
+    let applied = stage.say(vec![decide_theirs(3), decide_theirs(4)]);
+    assert_eq!(
+        settled(&applied.notes),
+        [(their_wait, Verdict::Done, Some("rejected"))]
+    );
+    assert!(applied.notes.contains(&Note::reply(3, Data::Bool(true))));
+    assert!(applied.notes.contains(&Note::reply(4, Data::Bool(false))));
+    let applied = stage.say(vec![decide(5, "a", true)]);
+    assert_eq!(
+        settled(&applied.notes),
+        [(our_wait, Verdict::Done, Some("approved"))]
     );
 }
 
