@@ -459,6 +459,7 @@ impl Core {
                 Effect::FreeSlot => {
                     if std::mem::take(&mut live.slot) {
                         self.gate.give_back(live.workflow);
+                        self.room_made = true;
                     }
                 }
                 Effect::Enqueue => {
