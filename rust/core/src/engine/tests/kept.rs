@@ -289,6 +289,53 @@ fn l10_a_parent_is_woken_by_its_child_even_if_the_engine_died_between() {
 }
 
 #[test]
+fn l10_an_id_is_created_by_one_operation_only_and_once_in_a_batch() {
+    let mut stage = Stage::with(Config {
+        slots: 5,
+        ..config()
+    });
+    let by = stage.create("a");
+    let children = |ticket, count, ids: &[&str]| {
+        let child = Child {
+            by,
+            operation: Operation {
+                count,
+                ..operation(Kind::Create)
+            },
+            workflow: "w".into(),
+            version: "1".into(),
+            items: ids.iter().map(|id| item(id)).collect(),
+            payload: None,
+        };
+        Submission::CreateChildren(ticket, Box::new(child))
+    };
+    let applied = stage.say(vec![
+        children(900, 1, &["b", "c"]),
+        children(901, 2, &["c"]),
+        children(902, 3, &["d", "d"]),
+        children(903, 4, &["d"]),
+    ]);
+    let exists = Some("exists");
+    assert_eq!(
+        settled(&applied.notes),
+        [
+            (900, Verdict::Done, None),
+            (901, Verdict::Failed, exists),
+            (902, Verdict::Failed, exists),
+            (903, Verdict::Done, None)
+        ]
+    );
+    let starts = applied.notes.iter().filter_map(|note| match note {
+        Note::Start(start) => Some(&*start.id),
+        _ => None,
+    });
+    let starts: Vec<_> = starts.collect();
+    assert_eq!(starts, ["b", "c", "d"]);
+    let history = stage.facts.reader.history(by.no).expect("memory is read");
+    assert_eq!(history.len(), 4);
+}
+
+#[test]
 fn l11_one_that_kills_the_process_too_often_is_blocked_and_an_outcome_resets_the_count() {
     let mut stage = Stage::new();
     let by = stage.create("a");
