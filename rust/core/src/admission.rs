@@ -77,6 +77,12 @@ impl Admission {
         Verdict::Admitted
     }
 
+    /// Returns whether so many creations would have room in an empty queue.
+    #[must_use]
+    pub fn fits(&self, count: u32) -> bool {
+        count <= self.entries_max
+    }
+
     /// Counts an entry that joined the queue.
     pub fn joined(&mut self, workflow: u32) {
         let at = workflow as usize;

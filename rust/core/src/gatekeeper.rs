@@ -109,6 +109,16 @@ impl Gatekeeper {
             .min(self.engine.free())
     }
 
+    /// Returns how many instances of this workflow could run if nothing else did.
+    #[must_use]
+    pub fn most(&self, workflow: u32) -> u32 {
+        let (namespace, account) = self.workflows[workflow as usize];
+        account
+            .limit
+            .min(self.namespaces[namespace as usize].limit)
+            .min(self.engine.limit)
+    }
+
     /// Returns how many slots are in use.
     #[must_use]
     pub fn leased(&self) -> u32 {

@@ -6,6 +6,9 @@
 use crate::history::Operation;
 use crate::ids::{EventId, InstanceNo, Micros, WaitId};
 
+/// The namespace whose approvals are stored under the very id their user knows.
+const DEFAULT: &str = "default";
+
 /// What settles a wait, besides its deadline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -47,6 +50,34 @@ pub struct Event {
     pub payload: Option<Box<[u8]>>,
     /// When it arrived.
     pub at: Micros,
+}
+
+/// Between namespace and id of an approval; no name has it.
+const SEPARATOR: char = '\u{1f}';
+
+/// Returns the id under which an approval is stored: namespaces do not share approvals.
+pub(crate) fn stored_approval(namespace: &str, id: &str) -> Box<str> {
+    if namespace == DEFAULT {
+        id.into()
+    } else {
+        format!("{namespace}{SEPARATOR}{id}").into()
+    }
+}
+
+/// Returns the id its user knows of an approval stored for this namespace.
+pub(crate) fn told_approval<'a>(namespace: &str, id: &'a str) -> &'a str {
+    id.strip_prefix(namespace)
+        .and_then(|it| it.strip_prefix(SEPARATOR))
+        .unwrap_or(id)
+}
+
+/// Turns the stored ids of approvals waited for into those the user knows.
+pub(crate) fn tell_approvals(namespace: &str, waits: &mut [Wait]) {
+    for wait in waits {
+        if let Source::Approval(id) = &mut wait.source {
+            *id = told_approval(namespace, id).into();
+        }
+    }
 }
 
 /// Where an approval stands.

@@ -24,6 +24,7 @@ impl Core {
         let mut after = std::mem::take(&mut self.batch.after);
         self.batch.unjudged.clear();
         self.batch.approvals.clear();
+        self.batch.taken.clear();
         for it in after.drain(..) {
             self.follow(it, &mut ops, outcomes, facts, &mut applied)?;
         }

@@ -2,6 +2,9 @@
 //!
 //! The stored approval is the truth. A batch never decides about one that it has written
 //! already: such a submission waits for the next batch and then finds the decision.
+//!
+//! Inside the core an approval has its stored id, with the namespace in front; bodies and
+//! decisions come with the id their user knows, and the loader tells that one.
 
 use super::decide::Found;
 use super::settle::Outcome;
@@ -11,7 +14,7 @@ use crate::ids::{InstanceNo, WaitId};
 use crate::note::{Data, Note};
 use crate::store::{Error, Op};
 use crate::submission::{Body, Decision, Submission};
-use crate::wait::{Approval, ApprovalStatus, Source, Wait};
+use crate::wait::{stored_approval, Approval, ApprovalStatus, Source, Wait};
 
 /// Returns the outcome of a decided approval.
 fn decided(approval: &Approval) -> Option<Outcome> {
@@ -37,19 +40,22 @@ impl Core {
     pub(super) fn ask(
         &mut self,
         by: Body,
-        wait: Box<Wait>,
+        mut wait: Box<Wait>,
         detail: Option<Box<[u8]>>,
         facts: &mut Facts,
     ) -> Decided {
         let Source::Approval(id) = &wait.source else {
             unreachable!("only approvals are asked for");
         };
-        if self.batch.approvals.contains(id) {
+        let workflow = self.live_mut(by.no).workflow as usize;
+        let id = stored_approval(&self.names[workflow].0, id);
+        if self.batch.approvals.contains(&id) {
             return Ok(Some(Submission::Ask(by, wait, detail)));
         }
-        let known = facts.store.approval(id)?;
+        let known = facts.store.approval(&id)?;
+        wait.source = Source::Approval(id.clone());
         let mut approval = Approval {
-            id: id.clone(),
+            id,
             no: by.no,
             name: wait.operation.name.clone(),
             detail,
@@ -85,14 +91,15 @@ impl Core {
         decision: Box<Decision>,
         facts: &mut Facts,
     ) -> Decided {
-        if self.batch.approvals.contains(&decision.approval) {
+        let id = stored_approval(&decision.of.namespace, &decision.approval);
+        if self.batch.approvals.contains(&id) {
             return Ok(Some(Submission::Decide(ticket, decision)));
         }
         let found = self.find(&decision.of, facts)?;
         if matches!(found, Found::Unsure) {
             return Ok(Some(Submission::Decide(ticket, decision)));
         }
-        let known = facts.store.approval(&decision.approval)?;
+        let known = facts.store.approval(&id)?;
         let is_open = known
             .as_ref()
             .is_none_or(|it| it.status == ApprovalStatus::Open);
@@ -112,7 +119,7 @@ impl Core {
             }
         };
         let mut approval = known.unwrap_or_else(|| Approval {
-            id: decision.approval.clone(),
+            id,
             no,
             name: decision.name.clone(),
             detail: None,

@@ -2,9 +2,13 @@
 //!
 //! Whatever comes from an outdated incarnation changes nothing (D6).
 
+use std::collections::hash_map::Entry;
+
+use rustc_hash::FxHashMap;
+
 use super::{After, Core, Decided, Facts, Live};
 use crate::history::{Operation, Record, Stored, Verdict};
-use crate::ids::{InstanceNo, Seq, WaitId};
+use crate::ids::{EventId, InstanceNo, Seq, WaitId};
 use crate::lifecycle::{Event as Happening, Status};
 use crate::limits::EVENTS;
 use crate::note::Note;
@@ -127,7 +131,7 @@ impl Core {
             return;
         }
         if self.shift(no, Happening::Quiet) {
-            self.live_mut(no).taken = Vec::new();
+            self.live_mut(no).taken = FxHashMap::default();
             self.persist(no, None, None);
             self.batch.after.push(After::Waits(no));
         }
@@ -143,39 +147,82 @@ impl Core {
             }
             return Ok(());
         }
-        let taken = &mut self.live_mut(no).taken;
-        if let Some(place) = taken.iter().position(|it| it.0 == id) {
-            let (_, event) = taken.remove(place);
-            self.push(Op::Buffer(no, event.clone(), None));
-            self.live_mut(no).mailbox.keep(event);
-            self.refit.push(no);
+        if let Some(event) = self.live_mut(no).taken.remove(&id) {
+            if let Some((event, _)) = self.last_taken(no, event, facts)? {
+                self.put_back(no, event);
+            }
         }
         Ok(())
     }
 
     /// I8, after a crash between the commit that took an event and the one that gives it back.
     fn give_back(&mut self, no: InstanceNo, seq: Seq, facts: &mut Facts) -> Result<(), Error> {
-        let history = facts.reader.history(no)?;
-        let Some(taken) = history.iter().find(|it| it.seq == seq) else {
+        let records = self.takings(no, facts)?;
+        let Some(id) = records
+            .iter()
+            .find(|it| it.seq == seq)
+            .and_then(|it| it.record.event)
+        else {
             return Ok(());
         };
-        let Some(id) = taken.record.event else {
-            return Ok(());
-        };
-        let again = |it: &Stored| it.seq > seq && it.record.event == Some(id);
-        if history.iter().any(again) || self.live_mut(no).mailbox.keeps(id) {
-            return Ok(());
+        if let Some((event, last)) = self.last_taken(no, id, facts)? {
+            // One that was taken again later was given back before.
+            if last == Some(seq) {
+                self.put_back(no, event);
+            }
         }
-        let event = Event {
+        Ok(())
+    }
+
+    /// Returns the committed records of events that were taken, oldest first.
+    fn takings(&mut self, no: InstanceNo, facts: &mut Facts) -> Result<&[Stored], Error> {
+        Ok(match self.batch.taken.entry(no) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let mut records = facts.reader.history(no)?;
+                records.retain(|it| it.record.event.is_some());
+                unknown.insert(records)
+            }
+        })
+    }
+
+    /// Rebuilds an event from the last record that took it; that one's place in the journal is
+    /// `None` if this batch writes it.
+    fn last_taken(
+        &mut self,
+        no: InstanceNo,
+        id: EventId,
+        facts: &mut Facts,
+    ) -> Result<Option<(Event, Option<Seq>)>, Error> {
+        let event = |record: &Record| Event {
             id,
-            kind: taken.record.event_type.clone().unwrap_or_default(),
-            payload: taken.record.payload.clone(),
-            at: taken.record.at,
+            kind: record.event_type.clone().unwrap_or_default(),
+            payload: record.payload.clone(),
+            at: record.at,
         };
+        let uncommitted = self.batch.ops.iter().rev().find_map(|op| match op {
+            Op::Append(of, _, record) if *of == no && record.event == Some(id) => Some(record),
+            _ => None,
+        });
+        if let Some(record) = uncommitted {
+            return Ok(Some((event(record), None)));
+        }
+        let records = self.takings(no, facts)?.iter();
+        let last = records
+            .filter(|it| it.record.event == Some(id))
+            .max_by_key(|it| it.seq);
+        Ok(last.map(|it| (event(&it.record), Some(it.seq))))
+    }
+
+    /// Keeps an event again that was taken; a wait may take it when the batch is complete.
+    fn put_back(&mut self, no: InstanceNo, event: Event) {
+        if self.live_mut(no).mailbox.keeps(event.id) {
+            return;
+        }
+        self.batch.bytes += event.payload.as_ref().map_or(0, |it| it.len());
         self.push(Op::Buffer(no, event.clone(), None));
         self.live_mut(no).mailbox.keep(event);
         self.refit.push(no);
-        Ok(())
     }
 
     fn finish(

@@ -71,39 +71,31 @@ impl Core {
         Ok(None)
     }
 
-    /// All children and one record, or (if an id is taken by somebody else) only the record.
+    /// All children and one record, or (if an id is taken or given twice) only the record.
+    /// An id that another operation of the same parent took is taken: a creation that was
+    /// committed has its record, so no replay asks for it again.
     pub(super) fn create_children(
         &mut self,
         ticket: u64,
-        child: Box<Child>,
+        mut child: Box<Child>,
         facts: &mut Facts,
     ) -> Decided {
         let by = child.by.no;
-        let mut missing = Vec::with_capacity(child.items.len());
         let mut seen = rustc_hash::FxHashSet::default();
         let mut refused = false;
         for item in &child.items {
             let id = item.id.clone().unwrap_or_default();
             let name = self.name(by, &child.workflow, &id);
-            match self.find(&name, facts)? {
+            refused |= match self.find(&name, facts)? {
                 Found::Unsure => return Ok(Some(Submission::CreateChildren(ticket, child))),
-                Found::Unknown => {
-                    if seen.insert(id) {
-                        missing.push(item.clone());
-                    }
-                }
-                Found::Live(..) | Found::Final(..) => {
-                    let row = facts
-                        .store
-                        .find(&name.namespace, &name.workflow, &name.id)?;
-                    refused |= row.is_none_or(|it| it.parent != Some(by));
-                }
-            }
+                Found::Unknown => !seen.insert(id),
+                Found::Live(..) | Found::Final(..) => true,
+            };
         }
         let outcome = if refused {
             Outcome::failed("exists")
         } else {
-            for item in missing {
+            for item in std::mem::take(&mut child.items) {
                 self.bear(&child, item, false);
             }
             Outcome {

@@ -184,8 +184,10 @@ impl Core {
         }
         let count = keys.iter().filter(|it| it.1.is_none()).count() as u32;
         let queued = count.saturating_sub(self.startable(workflow));
+        let least = count.saturating_sub(self.gate.most(workflow));
         match self.admission.admit(workflow, queued, self.now) {
-            Entry::Overloaded(..) if wait => {
+            // One that no queue has room for, however empty, would wait for ever.
+            Entry::Overloaded(..) if wait && self.admission.fits(least) => {
                 let again = Submission::CreateBatch(ticket, what, if_exists, wait);
                 self.for_room.push(again);
                 return None;

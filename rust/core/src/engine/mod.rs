@@ -28,7 +28,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::admission::Admission;
 use crate::gatekeeper::Gatekeeper;
-use crate::ids::{Incarnation, InstanceNo, Key, Micros, WaitId};
+use crate::history::Stored;
+use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, WaitId};
 use crate::lifecycle::{react, Effect, Event as Happening, Reaction, Status};
 use crate::note::{Data, Note, Settled};
 use crate::queue::{Class, Entry, Queues, Rank};
@@ -38,7 +39,7 @@ use crate::sequence::Sequence;
 use crate::store::{Error, Op, Reader, Store, Transition};
 use crate::submission::{IfExists, Name, Submission};
 use crate::timer::Timers;
-use crate::wait::{Event, Wait};
+use crate::wait::Wait;
 use crate::waits::Mailbox;
 use crate::watches::Watches;
 
@@ -124,8 +125,8 @@ struct Live {
     /// Its body is in memory or being loaded.
     resident: bool,
     mailbox: Mailbox,
-    /// Events taken lately, in case their wait is withdrawn (I8).
-    taken: Vec<(WaitId, Event)>,
+    /// Which event each wait took since the body was last quiet, in case it is withdrawn (I8).
+    taken: FxHashMap<WaitId, EventId>,
     /// Journal place of the last outcome it was told.
     settled: u64,
     /// Batch in which it was last told an outcome.
@@ -147,7 +148,7 @@ impl Live {
             recoveries: 0,
             resident: false,
             mailbox: Mailbox::default(),
-            taken: Vec::new(),
+            taken: FxHashMap::default(),
             settled: 0,
             told: 0,
         }
@@ -242,6 +243,8 @@ struct Batch {
     unjudged: FxHashSet<InstanceNo>,
     /// Approvals this batch writes.
     approvals: FxHashSet<Box<str>>,
+    /// Committed records of taken events, of instances that gave one back: read once per batch.
+    taken: FxHashMap<InstanceNo, Vec<Stored>>,
 }
 
 /// The state machine.
@@ -456,6 +459,7 @@ impl Core {
                 Effect::FreeSlot => {
                     if std::mem::take(&mut live.slot) {
                         self.gate.give_back(live.workflow);
+                        self.room_made = true;
                     }
                 }
                 Effect::Enqueue => {

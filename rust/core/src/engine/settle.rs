@@ -44,16 +44,13 @@ impl Outcome {
     }
 }
 
-/// How many taken events are remembered for a withdrawal.
-const TAKEN: usize = 64;
-
 impl Core {
     /// Opens a wait, or settles it at once with an event that was kept or a deadline that is over.
     pub(super) fn open(&mut self, no: InstanceNo, wait: Wait) {
         let event = self.live_mut(no).mailbox.take(&wait.source);
         if let Some(event) = event {
             self.push(Op::Take(no, event.id));
-            self.remember(no, wait.id, &event);
+            self.live_mut(no).taken.insert(wait.id, event.id);
             self.record_outcome(no, wait, &Outcome::of(event));
         } else if matches!(wait.source, Source::Timer)
             && wait.until.is_some_and(|at| at <= self.now)
@@ -155,20 +152,12 @@ impl Core {
         self.batch.after.push(After::Settled { op, settled });
     }
 
-    fn remember(&mut self, no: InstanceNo, id: WaitId, event: &Event) {
-        let taken = &mut self.live_mut(no).taken;
-        if taken.len() == TAKEN {
-            taken.remove(0);
-        }
-        taken.push((id, event.clone()));
-    }
-
     /// An event arrives whose sender is sure to be first: it is taken by a wait, or kept.
     pub(super) fn arrive(&mut self, no: InstanceNo, event: Event) {
         let live = self.live_mut(no);
         let taker = live.mailbox.taker(&event.kind).filter(|_| !live.is_inert());
         if let Some(id) = taker {
-            self.remember(no, id, &event);
+            self.live_mut(no).taken.insert(id, event.id);
             self.settle(no, id, &Outcome::of(event));
         } else {
             self.batch.bytes += event.payload.as_ref().map_or(0, |it| it.len());
@@ -190,7 +179,7 @@ impl Core {
             let source = source.expect("fit names an open wait");
             let event = live.mailbox.take(&source).expect("fit names a kept event");
             self.push(Op::Take(no, event.id));
-            self.remember(no, id, &event);
+            self.live_mut(no).taken.insert(id, event.id);
             self.settle(no, id, &Outcome::of(event));
         }
     }

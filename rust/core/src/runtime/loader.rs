@@ -16,7 +16,7 @@ use crate::ids::{Incarnation, InstanceNo};
 use crate::note::{Data, Note, Start};
 use crate::store::{Error, Filter, Payloads, Reader};
 use crate::submission::{Body, Name, Submission};
-use crate::wait::ApprovalStatus;
+use crate::wait::{tell_approvals, told_approval, ApprovalStatus};
 
 /// A question that is answered by reading.
 #[derive(Debug, Clone)]
@@ -147,6 +147,7 @@ pub(crate) fn read_start(reader: &mut dyn Reader, no: InstanceNo) -> Result<Opti
     let settled: FxHashSet<_> = outcomes.map(|it| &it.record.operation).collect();
     waits.retain(|wait| !settled.contains(&wait.operation));
     drop(settled);
+    tell_approvals(&row.namespace, &mut waits);
     Ok(Some(Start {
         no,
         incarnation: row.incarnation,
@@ -187,7 +188,7 @@ fn same(
     Ok(Note::reply(ticket, data))
 }
 
-fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Data, Error> {
+pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Data, Error> {
     Ok(match question {
         Question::Find(name, with_payloads) => {
             match reader.find(&name.namespace, &name.workflow, &name.id)? {
@@ -219,11 +220,18 @@ fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Data, Error> {
             Data::Counts(reader.count(namespace, workflow.as_deref())?)
         }
         Question::History(no) => {
-            let waits = reader.waits(*no)?;
+            let mut waits = reader.waits(*no)?;
+            if let Some(row) = reader.instance(*no)? {
+                tell_approvals(&row.namespace, &mut waits);
+            }
             Data::History(reader.history(*no)?, waits)
         }
         Question::Approvals(workflow, status) => {
-            Data::Approvals(reader.approvals(workflow.as_deref(), *status)?)
+            let mut approvals = reader.approvals(workflow.as_deref(), *status)?;
+            for (row, approval) in &mut approvals {
+                approval.id = told_approval(&row.namespace, &approval.id).into();
+            }
+            Data::Approvals(approvals)
         }
     })
 }

@@ -1,6 +1,8 @@
 //! What survives: crashes, blocks, missing code, decisions and events that come too early.
 
 use super::*;
+use crate::runtime::loader::{answer, read_start, Question};
+use crate::wait::ApprovalStatus;
 
 #[test]
 fn e3_a_wait_that_ran_out_takes_no_event_afterwards() {
@@ -54,6 +56,39 @@ fn i8_a_withdrawn_wait_puts_its_event_back_in_its_old_place() {
 }
 
 #[test]
+fn i8_every_withdrawn_wait_gives_its_event_back_however_many_there_are() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    let waits: Vec<_> = (0..100)
+        .map(|_| stage.wait(Kind::Event, events(&["x"]), 1_000))
+        .collect();
+    let ids: Vec<_> = waits.iter().map(|it| it.id).collect();
+    let open = |wait: Wait| Submission::Open(by, Box::new(wait));
+    stage.say(waits.into_iter().map(open).collect());
+    stage.say((0..50).map(|it| send(it, "a", "x", None)).collect());
+    // The others are taken in the very batch that gives all of them back.
+    let mut last: Vec<_> = (50..100).map(|it| send(it, "a", "x", None)).collect();
+    last.extend(ids.iter().map(|id| Submission::Withdraw(by, *id)));
+    last.extend(ids.iter().map(|id| Submission::Withdraw(by, *id)));
+    stage.say(last);
+    let history = stage.facts.reader.history(by.no).expect("memory is read");
+    let taken: Vec<_> = history.iter().map(|it| it.record.event).collect();
+    assert_eq!(taken.len(), 100);
+    stage.crash();
+    stage.residents.start(by.no, by.incarnation);
+    let again = (0..101).map(|_| stage.wait(Kind::Event, events(&["x"]), 1_000));
+    let again = again.map(open).collect();
+    stage.say(again);
+    let history = stage.facts.reader.history(by.no).expect("memory is read");
+    let again: Vec<_> = history[100..].iter().map(|it| it.record.event).collect();
+    assert_eq!(again, taken, "in their old order");
+    assert!(history.iter().all(|it| {
+        let record = &it.record;
+        record.event_type.as_deref() == Some("x") && record.payload.as_deref() == Some(b"x")
+    }));
+}
+
+#[test]
 fn e5_of_two_decisions_in_one_batch_the_second_loses() {
     let mut stage = Stage::new();
     let by = stage.create("a");
@@ -86,6 +121,68 @@ fn e5_a_decision_before_the_ask_is_kept() {
     assert_eq!(
         settled(&applied.notes),
         [(id, Verdict::Done, Some("rejected"))]
+    );
+}
+
+#[test]
+fn e5_namespaces_do_not_share_approvals_of_the_same_id() {
+    let mut stage = Stage::new();
+    let known: Box<str> = "w/a#ask#1".into();
+    let ours = stage.create("a");
+    let mut code = code();
+    code.namespace = "acme".into();
+    let create = Submission::Create(1, Box::new((code, item("a"))), IfExists::Raise);
+    let applied = stage.say(vec![create]);
+    let [_, Note::Start(start)] = &applied.notes[..] else {
+        panic!("{:?}", applied.notes);
+    };
+    let theirs = Body {
+        no: start.no,
+        incarnation: start.incarnation,
+    };
+    let decide_theirs = |ticket| {
+        let Submission::Decide(_, mut decision) = decide(ticket, "a", false) else {
+            unreachable!("it is a decision");
+        };
+        decision.of.namespace = "acme".into();
+        Submission::Decide(ticket, decision)
+    };
+    let mut ask = |by| {
+        let wait = stage.wait(Kind::Approval, Source::Approval(known.clone()), 1_000);
+        let id = wait.id;
+        stage.say(vec![Submission::Ask(by, Box::new(wait), None)]);
+        id
+    };
+    let (our_wait, their_wait) = (ask(ours), ask(theirs));
+    // Whatever is told names the approval as its user does.
+    let question = Question::Approvals(None, Some(ApprovalStatus::Open));
+    let told = answer(&mut *stage.facts.reader, &question).expect("memory is read");
+    let Data::Approvals(told) = told else {
+        panic!("{told:?}");
+    };
+    let told: Vec<_> = told.iter().map(|it| (it.0.no, &*it.1.id)).collect();
+    assert_eq!(told, [(ours.no, &*known), (theirs.no, &*known)]);
+    let start = read_start(&mut *stage.facts.reader, theirs.no).expect("memory is read");
+    let waits = start.expect("it is there").waits;
+    let question = Question::History(theirs.no);
+    let told = answer(&mut *stage.facts.reader, &question).expect("memory is read");
+    assert_eq!(waits[0].source, Source::Approval(known));
+    assert_eq!(told, Data::History(vec![], waits));
+    // Each decision finds its own, after a crash too.
+    stage.crash();
+    stage.residents.start(ours.no, ours.incarnation);
+    stage.residents.start(theirs.no, theirs.incarnation);
+    let applied = stage.say(vec![decide_theirs(3), decide_theirs(4)]);
+    assert_eq!(
+        settled(&applied.notes),
+        [(their_wait, Verdict::Done, Some("rejected"))]
+    );
+    assert!(applied.notes.contains(&Note::reply(3, Data::Bool(true))));
+    assert!(applied.notes.contains(&Note::reply(4, Data::Bool(false))));
+    let applied = stage.say(vec![decide(5, "a", true)]);
+    assert_eq!(
+        settled(&applied.notes),
+        [(our_wait, Verdict::Done, Some("approved"))]
     );
 }
 
@@ -189,6 +286,53 @@ fn l10_a_parent_is_woken_by_its_child_even_if_the_engine_died_between() {
             (901, Verdict::Failed, Some("not_found"))
         ]
     );
+}
+
+#[test]
+fn l10_an_id_is_created_by_one_operation_only_and_once_in_a_batch() {
+    let mut stage = Stage::with(Config {
+        slots: 5,
+        ..config()
+    });
+    let by = stage.create("a");
+    let children = |ticket, count, ids: &[&str]| {
+        let child = Child {
+            by,
+            operation: Operation {
+                count,
+                ..operation(Kind::Create)
+            },
+            workflow: "w".into(),
+            version: "1".into(),
+            items: ids.iter().map(|id| item(id)).collect(),
+            payload: None,
+        };
+        Submission::CreateChildren(ticket, Box::new(child))
+    };
+    let applied = stage.say(vec![
+        children(900, 1, &["b", "c"]),
+        children(901, 2, &["c"]),
+        children(902, 3, &["d", "d"]),
+        children(903, 4, &["d"]),
+    ]);
+    let exists = Some("exists");
+    assert_eq!(
+        settled(&applied.notes),
+        [
+            (900, Verdict::Done, None),
+            (901, Verdict::Failed, exists),
+            (902, Verdict::Failed, exists),
+            (903, Verdict::Done, None)
+        ]
+    );
+    let starts = applied.notes.iter().filter_map(|note| match note {
+        Note::Start(start) => Some(&*start.id),
+        _ => None,
+    });
+    let starts: Vec<_> = starts.collect();
+    assert_eq!(starts, ["b", "c", "d"]);
+    let history = stage.facts.reader.history(by.no).expect("memory is read");
+    assert_eq!(history.len(), 4);
 }
 
 #[test]

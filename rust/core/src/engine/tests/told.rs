@@ -78,6 +78,39 @@ fn c10_a_full_queue_refuses_and_leaves_no_trace() {
 }
 
 #[test]
+fn c10_a_batch_that_can_never_fit_is_refused_even_if_it_would_wait() {
+    let mut stage = Stage::new();
+    let (x, y) = (stage.create("x"), stage.create("y"));
+    let batch = |ticket, ids: &[&str]| {
+        let items = ids.iter().map(|id| item(id)).collect();
+        Submission::CreateBatch(ticket, Box::new((code(), items)), IfExists::Raise, true)
+    };
+    // Two slots and three entries hold five, once they are all free.
+    let applied = stage.say(vec![
+        batch(1, &["a", "b", "c", "d", "e", "f"]),
+        batch(2, &["a", "b", "c", "d", "e"]),
+    ]);
+    let [Note::Reply {
+        ticket: 1,
+        code: "overloaded",
+        data: Data::Overloaded("queue_entries", _),
+    }] = &applied.notes[..]
+    else {
+        panic!("{:?}", applied.notes);
+    };
+    stage.say(vec![finish(x)]);
+    let hopeful = stage.core.take_hopeful();
+    assert_eq!(hopeful.len(), 1, "a slot is free");
+    assert_eq!(stage.say(hopeful).notes, []);
+    assert_eq!(stage.core.take_hopeful(), [], "nothing has changed");
+    stage.say(vec![finish(y)]);
+    let hopeful = stage.core.take_hopeful();
+    let applied = stage.say(hopeful);
+    assert_eq!(codes(&applied.notes), [(2, "")]);
+    assert_eq!(stage.core.counts(), [2, 2, 3, 0]);
+}
+
+#[test]
 fn an_id_that_a_final_instance_has_is_taken_and_its_slot_comes_back() {
     let mut stage = Stage::new();
     let by = stage.create("a");
