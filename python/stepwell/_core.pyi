@@ -256,8 +256,8 @@ class Core:
         items: Sequence[tuple[str, bytes | None, bytes | None]],
         payload: bytes,
     ) -> int:
-        """Creates all of them (id, params, attributes) and one record. SETTLED by ticket; an id that was taken by a child of this same
-        parent counts as created, any other fails the record with type "exists" and creates none."""
+        """Creates all of them (id, params, attributes) and one record. SETTLED by ticket; an id that is taken, or given twice, fails the
+        record with type "exists" and creates none."""
     def send(
         self, no: int, incarnation: int, branch: str, name: str, count: int, workflow: str, id: str, type: str, payload: bytes | None
     ) -> int:

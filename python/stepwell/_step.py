@@ -356,7 +356,7 @@ class Step:
             name: Default: the workflow's name.
 
         Raises:
-            InstanceExists: One of the ids is taken by somebody else's instance.
+            InstanceExists: One of the ids is taken, or given twice.
             InvalidConfig: Too few or too many items.
             NotSerializable: Some params cannot be stored; the text says which item.
             TooLarge: Some are over the limit for one value.
