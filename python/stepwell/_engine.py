@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import trio
 
@@ -50,8 +49,7 @@ _STEP_FORMS = {
 """What a body is to use instead of a method of the engine (I7)."""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchResult(Generic[R]):
+class BatchResult(NamedTuple, Generic[R]):
     """What `create_batch` did: instances in the order of the items that were created, and the errors of the others."""
 
     created: list[Instance[R]]

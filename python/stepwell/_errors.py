@@ -337,7 +337,7 @@ class StoreFailed(StepwellError):
 
 
 class StoreCorrupt(StepwellError):
-    """A checksum does not match. Nothing was deleted; `stepwell doctor` says what is affected."""
+    """A checksum does not match. Nothing was deleted; the text says what is affected."""
 
 
 class EngineClosed(StepwellError):

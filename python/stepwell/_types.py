@@ -1,18 +1,22 @@
 """The plain values that the public API hands out: states, summaries, records, events.
 
-Nothing in here does anything; every class is frozen, compares by value and can be printed.
+Nothing in here does anything; every class is frozen, compares by value and can be printed. Most are named tuples because a
+dataclass takes fifteen times as long to define, which everybody who imports the package would pay for (W11).
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ._errors import ErrorInfo
 
 T = TypeVar("T")
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Status(enum.StrEnum):
@@ -66,8 +70,7 @@ VERDICTS: tuple[str, ...] = (
 """What a record says, by the code that crosses the border."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event(Generic[T]):
+class Event(NamedTuple, Generic[T]):
     """An event that a wait took."""
 
     type: str
@@ -75,8 +78,7 @@ class Event(Generic[T]):
     timestamp: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
+class Approval(NamedTuple):
     """A decision in favour: who, why, with what, when."""
 
     by: str
@@ -85,8 +87,7 @@ class Approval:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class ApprovalRequest:
+class ApprovalRequest(NamedTuple):
     """Somebody is asked to approve something. `status`: open, approved, rejected, timed_out or withdrawn."""
 
     id: str
@@ -99,8 +100,7 @@ class ApprovalRequest:
     status: str
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceInfo:
+class InstanceInfo(NamedTuple):
     """What a body may know of its own instance; the same on every replay."""
 
     id: str
@@ -110,11 +110,10 @@ class InstanceInfo:
     created_at: datetime
     parent: str | None = None
     schedule: str | None = None
-    attributes: dict[str, str | int | float | bool] = field(default_factory=dict)
+    attributes: Mapping[str, str | int | float | bool] = _NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class UndoStatus:
+class UndoStatus(NamedTuple):
     """How the undos of a failed instance went."""
 
     outcome: str
@@ -122,8 +121,7 @@ class UndoStatus:
     error: ErrorInfo | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceStatus:
+class InstanceStatus(NamedTuple):
     """Where an instance stands. Times are aware, in UTC."""
 
     status: Status
@@ -138,8 +136,7 @@ class InstanceStatus:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceSummary:
+class InstanceSummary(NamedTuple):
     """One row of a listing."""
 
     id: str
@@ -155,8 +152,7 @@ class InstanceSummary:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """One page of a listing; `cursor` continues it, None at the end."""
 
     items: list[InstanceSummary]
@@ -192,15 +188,14 @@ class StepRecord:
     ref: StepRef
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(NamedTuple):
     """Why an instance is where it is. `str()` is one plain paragraph."""
 
     code: str
     text: str
     since: datetime | None = None
     until: datetime | None = None
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = _NOTHING
 
     def __str__(self) -> str:
         return self.text
@@ -215,8 +210,7 @@ class BatchError:
     error: Exception
 
 
-@dataclass(frozen=True, slots=True)
-class NewInstance:
+class NewInstance(NamedTuple):
     """One item of `create_batch` that needs more than params."""
 
     params: Any = None
@@ -227,8 +221,7 @@ class NewInstance:
     attributes: dict[str, str | int | float | bool] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EngineStatistics:
+class EngineStatistics(NamedTuple):
     """Counters of a running engine. Durations are in seconds; all but `slots` start at 0 when the engine opens.
 
     slots: most instances that may run at once. leased: slots in use. queued, waiting: instances in that state.
@@ -249,11 +242,10 @@ class EngineStatistics:
     commit_p50: float
     commit_p99: float
     submitted: int
-    extra: dict[str, int] = field(default_factory=dict)
+    extra: Mapping[str, int] = _NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What one namespace may use. Every number can be changed.
 
     Args:

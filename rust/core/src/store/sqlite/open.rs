@@ -20,7 +20,7 @@ use crate::store::Error;
 
 /// Up to this size a file is checked whole after an unclean end; a larger one would take seconds.
 /// Then only its header is, and what is read later: SQLite checks each page's structure, our
-/// checksums each payload, and `stepwell doctor` the whole file when asked to.
+/// checksums each payload, and SQLite's own check the whole file when asked to.
 const CHECK_MAX: u64 = 64 << 20;
 
 pub(super) fn open(path: &Path, owner: &str) -> Result<SqliteStore, Error> {

@@ -38,14 +38,14 @@ impl Fault {
         let error = match self {
             Self::Corrupt(what) => {
                 return Error::Corrupt(format!(
-                    "{file} is damaged: {what}. Nothing was changed; run `stepwell doctor`."
+                    "{file} is damaged: {what}. Nothing was changed. Keep a copy, and restore the file from a backup."
                 ))
             }
             Self::Sql(error) => error,
         };
         match error.sqlite_error_code() {
             Some(Code::DatabaseCorrupt | Code::NotADatabase) => Error::Corrupt(format!(
-                "{file} is damaged: {error}. Nothing was deleted; run `stepwell doctor`."
+                "{file} is damaged: {error}. Nothing was deleted. Keep a copy, and restore the file from a backup."
             )),
             Some(Code::DiskFull) => {
                 Error::Failed(format!("{file}: the disk is full; cannot {doing}."))
