@@ -29,7 +29,14 @@ def test_the_first_example_survives_a_kill_and_a_second_run(tmp_path):
         assert done.stdout == "2\n"
 
 
+def test_the_order_example_runs(capsys):
+    scope: dict = {"__name__": "readme_order"}
+    exec(compile(EXAMPLES[1], "README.md", "exec"), scope)
+    trio.run(scope["main"])
+    assert capsys.readouterr().out.startswith("receipt-")
+
+
 def test_the_example_of_a_test_passes():
     scope: dict = {}
-    exec(compile(EXAMPLES[1], "README.md", "exec"), scope)
+    exec(compile(EXAMPLES[2], "README.md", "exec"), scope)
     trio.run(scope["test_it_waits_a_year"])

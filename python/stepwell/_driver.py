@@ -313,8 +313,9 @@ class Driver:
             if found is not None:
                 return found
         known = ", ".join(sorted(self._latest)) or "none"
+        cure = "Decorate it with @workflow and pass" if callable(name) else "Pass"
         raise InvalidConfig(
-            f"workflow {name!r} is not registered with this engine (registered: {known}). Pass it in Engine(workflows=[…])."
+            f"workflow {name!r} is not registered with this engine (registered: {known}). {cure} it in Engine(workflows=[…])."
         )
 
     def version_of(self, name: str, version: str) -> Workflow[Any, Any] | None:

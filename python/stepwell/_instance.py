@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _names
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from ._workflow import Workflow
 
 R = TypeVar("R")
+
+
+log = logging.getLogger("stepwell")
+_ENDED_OR_BLOCKED = FINAL | {Status.BLOCKED}
 
 
 class Instance(Generic[R]):
@@ -92,7 +97,10 @@ class Instance(Generic[R]):
             InstanceNotFound: It is gone.
             EngineClosed: The engine was closed meanwhile.
         """
-        status, payload = await self._until(FINAL, "instance.result")
+        status, payload = await self._until(_ENDED_OR_BLOCKED, "instance.result")
+        if status is Status.BLOCKED:  # it may still be resumed; whoever waits should know what for
+            log.warning("waiting for the result of a blocked instance: %s", await self.explain())
+            status, payload = await self._until(FINAL, "instance.result")
         if status is Status.COMPLETE:
             return self._workflow.output.decode(payload) if payload is not None else None  # type: ignore[return-value]  # R is None then
         info = _error(status, payload)

@@ -348,7 +348,6 @@ class StepOperation(Operation):
         runner, retry, name, context = self.runner, self.plan.retry, self.identity[2], self.context
         self._made, self._failed = attempt, self._failed + 1
         error = _attempt.asyncio_on_trio(error, name) or error
-        log.warning("attempt %d of step %r of %s/%s failed", attempt, name, runner.workflow.name, runner.id, exc_info=error)
         delay = 0
         try:
             more = not _is_final(error) and retry.retries(error) and retry.allows(self._failed)
@@ -356,6 +355,8 @@ class StepOperation(Operation):
                 delay = retry.delay_us(self._failed, context, error, runner.jitter(self.identity, attempt))
         except RetryRuleFailed as bad:
             more, error = False, bad
+        after = f"the next one comes in {delay / 1e6:g} s" if more else "the step gives up"
+        log.warning("attempt %d of step %r of %s/%s failed; %s", attempt, name, runner.workflow.name, runner.id, after, exc_info=error)
         if not more:
             self._submit_failure(error, attempt)
             return None

@@ -26,7 +26,7 @@ from ._durations import from_us
 from ._errors import InvalidConfig, LimitReached, Nondeterminism, NotSerializable, StepwellError, TooLarge
 from ._failures import describe_body
 from ._names import step_name
-from ._operation import STOPPED, Operation, StepOperation
+from ._operation import STOPPED, Operation, Pending, StepOperation
 from ._replay import Cursor, Identity, Mismatch, Outcome
 from ._rest import Rest
 from ._types import KINDS, STATUSES, InstanceInfo, Limits, Status
@@ -161,6 +161,8 @@ class Runner:
                 await self.unreadable("the start", error)
         try:
             output = await in_user_code(fn(*args))
+            if isinstance(output, Pending):
+                raise InvalidConfig(f"{self.workflow.name} returned a step that it never awaited. Write `return await step.…`.")
             self._check_awaited()
         except (KeyboardInterrupt, SystemExit, trio.Cancelled):
             raise
@@ -191,6 +193,7 @@ class Runner:
             return
         self.stopping = "ended"
         if error is not None:
+            log.error("%s/%s failed", self.workflow.name, self.id, exc_info=error)
             payload = codec.encode(describe_body(error))
         self.port.finish(self.no, self.incarnation, status, payload)
 

@@ -114,8 +114,23 @@ def _order(options: Options) -> Order:
     except OSError as error:
         raise CannotStart(f"--out {options.out} cannot be written: {error.strerror}. Give another folder.") from None
     skip = [] if options.path else ["site-packages", "dist-packages", "__pycache__"]
+    _claim(out, source, options.out)
     leave_out = [out, store, *(store + ending for ending in ("-wal", "-shm", "-journal", ".lock"))]
     return Order("backup", store, source, out, leave_out, skip, approve=options.yes)
+
+
+def _claim(out: str, source: str, shown: str) -> None:
+    """Makes the folder belong to one source: pruning would take the blobs of another for leftovers."""
+    note = os.path.join(out, "jobs", "source")
+    try:
+        with open(note, encoding="utf-8") as file:
+            owner = file.read()
+    except FileNotFoundError:
+        with open(note, "w", encoding="utf-8") as file:
+            file.write(source)
+        return
+    if owner != source:
+        raise CannotStart(f"--out {shown} holds the backup of {owner}. Give another --out, or that PATH.")
 
 
 async def _run(options: Options, order: Order, screen: Screen) -> int:
