@@ -108,6 +108,9 @@ class Core:
         """After `crash`: a new core on the same store (also ":memory:") with the same settings and clock, recovered."""
     def close(self) -> None:
         """Commits what was submitted, clears the running marks, closes the store cleanly. Releases the GIL."""
+    def flush(self) -> None:
+        """Wakes the writer for what was submitted since it fell asleep. Submitting alone does so only from 256 submissions on:
+        whoever submits many in a row wants them in one commit."""
     def fileno(self) -> int: ...
     def poll(self) -> list[tuple[object, ...]]: ...
     def now(self) -> int:

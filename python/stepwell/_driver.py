@@ -99,6 +99,17 @@ class Watch:
         self._driver.unwatch(self)
 
 
+class _Flush(trio.abc.Instrument):
+    """Hands over what was submitted whenever trio has run all that could run: one commit for one round of the loop."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    @trio.lowlevel.enable_ki_protection
+    def before_io_wait(self, timeout: float) -> None:
+        self._driver.core.flush()
+
+
 class Driver:
     """One core and everything in this process that waits for it."""
 
@@ -163,6 +174,14 @@ class Driver:
         Ctrl-C never strikes in here, where a note could be lost; trio hands it to the main task.
         """
         self.nursery = nursery
+        flush = _Flush(self)
+        trio.lowlevel.add_instrument(flush)
+        try:
+            await self._handle_notes_for_ever()
+        finally:
+            trio.lowlevel.remove_instrument(flush)
+
+    async def _handle_notes_for_ever(self) -> None:
         while True:
             with self._loop:  # made before it is entered: a crash may come before this task has run at all
                 try:

@@ -18,3 +18,8 @@ pub const FIRST_TICKET: u64 = 1 << 62;
 pub const QUEUE_RETRY: i64 = 1_000_000;
 /// Longest sleep of the writer, in microseconds: a jump of the wall clock is seen after this (T2).
 pub const NAP: i64 = 5_000_000;
+/// Gathered submissions that wake the writer before `flush`: half a batch, so that it commits while
+/// the rest is still being submitted.
+pub const GATHER: usize = 256;
+/// Longest the writer waits for the end of a round of submissions that has begun.
+pub const GATHERING: std::time::Duration = std::time::Duration::from_millis(2);

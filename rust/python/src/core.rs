@@ -24,7 +24,7 @@ impl Core {
     pub(crate) fn submit(&self, py: Python<'_>, submission: Submission) -> PyResult<()> {
         let mut waiting = submission;
         loop {
-            match self.engine.submit(waiting) {
+            match self.engine.gather(waiting) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Closed) => return Err(closed()),
                 Err(Refused::Full(again)) => {
@@ -107,6 +107,10 @@ impl Core {
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let closed = py.detach(|| self.engine.close());
         closed.map_err(|error| raise(&error))
+    }
+
+    fn flush(&self) {
+        self.engine.flush();
     }
 
     fn fileno(&self) -> i32 {

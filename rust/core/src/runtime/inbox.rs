@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::limits::INBOX;
+use crate::limits::{GATHER, GATHERING, INBOX};
 use crate::submission::Submission;
 
 /// How the engine's life goes on.
@@ -29,6 +29,8 @@ struct State {
     phase: Phase,
     sleeps: bool,
     nudged: bool,
+    /// Nothing more is to be waited for: whoever gathered has flushed.
+    flushed: bool,
     works: bool,
     jobs: usize,
 }
@@ -58,6 +60,7 @@ impl Inbox {
                 phase: Phase::Open,
                 sleeps: false,
                 nudged: false,
+                flushed: false,
                 works: true,
                 jobs: 0,
             }),
@@ -72,6 +75,32 @@ impl Inbox {
     /// If there is no room, or the engine takes no more. A poisoned engine takes everything and
     /// does nothing with it: its `FAILED` note says so.
     pub fn submit(&self, submission: Submission) -> Result<(), Refused> {
+        self.put(submission, 1)
+    }
+
+    /// As `submit`, but a sleeping writer is woken only once `GATHER` submissions are there, or by
+    /// `flush`: whoever submits many in a row wants them in one commit.
+    ///
+    /// # Errors
+    /// As `submit`.
+    pub fn gather(&self, submission: Submission) -> Result<(), Refused> {
+        self.put(submission, GATHER)
+    }
+
+    /// Wakes the writer if something was gathered.
+    pub fn flush(&self) {
+        let mut state = self.state.lock();
+        if state.queue.is_empty() {
+            return;
+        }
+        state.flushed = true;
+        if state.sleeps {
+            state.sleeps = false;
+            self.writer.notify_one();
+        }
+    }
+
+    fn put(&self, submission: Submission, enough: usize) -> Result<(), Refused> {
         let mut state = self.state.lock();
         match state.phase {
             Phase::Closing => return Err(Refused::Closed),
@@ -82,9 +111,12 @@ impl Inbox {
             return Err(Refused::Full(Box::new(submission)));
         }
         state.queue.push_back(submission);
-        if state.sleeps {
-            state.sleeps = false;
-            self.writer.notify_one();
+        if state.queue.len() >= enough {
+            state.flushed = true;
+            if state.sleeps {
+                state.sleeps = false;
+                self.writer.notify_one();
+            }
         }
         Ok(())
     }
@@ -144,6 +176,14 @@ impl Inbox {
                 state.sleeps = false;
             }
         }
+        // A round of submissions is under way: its end comes at once, or this does not wait for it.
+        if !state.queue.is_empty() && !state.flushed && !state.nudged && state.phase == Phase::Open
+        {
+            state.sleeps = true;
+            self.writer.wait_for(&mut state, GATHERING);
+            state.sleeps = false;
+        }
+        state.flushed = false;
         // An idle wake-up is no work: on a virtual clock it must not look like some.
         if !state.queue.is_empty() || state.nudged || wait.is_none() {
             state.works = true;

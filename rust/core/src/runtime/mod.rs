@@ -342,6 +342,19 @@ impl Engine {
         self.shared.inbox.submit(submission)
     }
 
+    /// Submits without waiting, and without waking a sleeping writer: `flush` follows soon.
+    ///
+    /// # Errors
+    /// As `submit`.
+    pub fn gather(&self, submission: Submission) -> Result<(), Refused> {
+        self.shared.inbox.gather(submission)
+    }
+
+    /// Wakes the writer if something was gathered.
+    pub fn flush(&self) {
+        self.shared.inbox.flush();
+    }
+
     /// Waits until there is room in the inbox.
     pub fn wait_for_room(&self) {
         self.shared.inbox.wait_for_room();
