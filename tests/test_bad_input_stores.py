@@ -166,3 +166,12 @@ async def test_an_engine_that_could_not_open_says_so_when_it_is_used():
         await engine.__aenter__()
     with pytest.raises(StepwellError, match="not open"):
         await engine.create(echo)
+
+
+async def test_a_store_with_overwritten_pages_is_corrupt(tmp_path):
+    path = tmp_path / "s.db"
+    await a_store(path)
+    content = bytearray(path.read_bytes())
+    content[4096 : len(content) // 2] = b"\xa5" * (len(content) // 2 - 4096)
+    path.write_bytes(content)
+    assert type(await refused(path)) is StoreCorrupt

@@ -23,6 +23,10 @@ pub enum Phase {
     Dead,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four facts that are independent of each other, under one lock"
+)]
 #[derive(Debug)]
 struct State {
     queue: VecDeque<Submission>,
