@@ -193,7 +193,7 @@ class Runner:
             return
         self.stopping = "ended"
         if error is not None:
-            log.error("%s/%s failed", self.workflow.name, self.id, exc_info=error)
+            log.warning("%s/%s failed", self.workflow.name, self.id, exc_info=error)
             payload = codec.encode(describe_body(error))
         self.port.finish(self.no, self.incarnation, status, payload)
 
