@@ -282,9 +282,10 @@ async def test_r6_a_type_error_inside_the_function_is_retried(fn):
 async def test_r6_every_failed_attempt_is_logged_at_warning_with_its_traceback(caplog):
     with caplog.at_level(logging.WARNING, "stepwell"):
         await errored(one_step(fails, retry=Retry(limit=2, delay=1)))
-    failed = [r for r in caplog.records if r.levelno == logging.WARNING and r.exc_info]
-    assert len(failed) == 3
-    for number, record in enumerate(failed, 1):
+    *attempts, body = [r for r in caplog.records if r.levelno == logging.WARNING and r.exc_info]
+    assert body.getMessage() == "one/i failed"
+    assert len(attempts) == 3
+    for number, record in enumerate(attempts, 1):
         text = record.getMessage()
         assert f"attempt {number}" in text
         assert "fails" in text
