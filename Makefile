@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
-CARGO_TESTS := cargo test --release --locked --package stepwell-core
+CARGO_TESTS := cargo test --release --locked --package stepwell-core --package stepwell-models
 
 .PHONY: demo test check bench wheel clean require
 .DELETE_ON_ERROR:

@@ -49,12 +49,23 @@ impl Outbox {
     }
 
     /// Puts notes in; `batch` is the number of the batch they came from, if from one.
-    pub(super) fn put(&self, mut notes: Vec<Note>, batch: Option<u64>) {
+    pub(super) fn put(&self, notes: Vec<Note>, batch: Option<u64>) {
+        self.add(notes, batch, false);
+    }
+
+    /// Puts the last note of all in; nothing comes after it.
+    pub(super) fn put_last(&self, note: Note) {
+        self.add(vec![note], None, true);
+    }
+
+    fn add(&self, mut notes: Vec<Note>, batch: Option<u64>, last: bool) {
         let rings = {
             let mut state = self.state.lock();
             if state.sealed {
                 return;
             }
+            // Under the lock that puts it in: another thread's note must not slip behind it.
+            state.sealed = last;
             if let Some(batch) = batch {
                 state.batch = batch;
             }
@@ -95,12 +106,6 @@ impl Outbox {
     /// Returns whether no note waits.
     pub fn is_empty(&self) -> bool {
         self.state.lock().notes.is_empty()
-    }
-
-    /// Puts the last note of all in; nothing comes after it.
-    pub(super) fn put_last(&self, note: Note) {
-        self.put(vec![note], None);
-        self.state.lock().sealed = true;
     }
 
     /// Drops all notes and takes no more (a simulated crash).

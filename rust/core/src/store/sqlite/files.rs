@@ -146,7 +146,7 @@ impl Paths {
     }
 
     /// Returns the schema version of a store of ours.
-    fn judge(&self, header: &[u8], len: u64, has_wal: bool) -> Result<u32, Error> {
+    pub(super) fn judge(&self, header: &[u8], len: u64, has_wal: bool) -> Result<u32, Error> {
         let name = &self.name;
         let elsewhere = "Give another path.";
         if header.is_empty() {
@@ -296,7 +296,7 @@ fn network_file_system(folder: &Path) -> Option<&'static str> {
 
 /// Returns the type of the file system a folder is on, from the text of `mountinfo`.
 #[cfg(target_os = "linux")]
-fn mounted_as<'a>(mounts: &'a str, folder: &Path) -> Option<&'a str> {
+pub(super) fn mounted_as<'a>(mounts: &'a str, folder: &Path) -> Option<&'a str> {
     let mut best: Option<(usize, &str)> = None;
     for line in mounts.lines() {
         let (Some(point), Some((_, rest))) = (line.split(' ').nth(4), line.split_once(" - "))

@@ -33,12 +33,14 @@ pub struct Owner {
 }
 
 impl Owner {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         (lines.next()? == HEADING).then_some(())?;
         let pid = lines.next()?.strip_prefix("pid ")?.parse().ok()?;
         let since = lines.next()?.strip_prefix("since ")?.parse().ok()?;
-        let name = lines.next()?.strip_prefix("name ")?.into();
+        let name = lines.next()?.strip_prefix("name ")?;
+        // It goes into messages, and on to terminals; whoever may write here need not be us.
+        let name = name.chars().filter(|it| !it.is_control()).collect();
         Some(Self { pid, name, since })
     }
 }

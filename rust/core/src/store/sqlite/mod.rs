@@ -12,6 +12,8 @@
 
 mod connection;
 mod files;
+#[cfg(test)]
+mod fuzz;
 mod guard;
 mod heads;
 mod lock;

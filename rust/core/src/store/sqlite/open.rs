@@ -132,11 +132,13 @@ fn migrate(paths: &Paths, version: u32, steps: &[&str]) -> Result<(), Error> {
     schema::migrate(&mut conn, version, steps)
         .and_then(|()| fold(&conn))
         .and_then(|()| conn.close())
-        .map_err(|error| match explain(error) {
-            Error::Failed(text) => {
-                Error::Failed(format!("{text} A copy from before is at {copy}."))
+        .map_err(|error| {
+            let more = |text| format!("{text} A copy from before is at {copy}.");
+            match explain(error) {
+                Error::Failed(text) => Error::Failed(more(text)),
+                Error::Corrupt(text) => Error::Corrupt(more(text)),
+                other => other,
             }
-            other => other,
         })
 }
 

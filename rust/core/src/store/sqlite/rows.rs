@@ -43,6 +43,11 @@ impl Fault {
             }
             Self::Sql(error) => error,
         };
+        if is_nonsense(&error) {
+            return Error::Corrupt(format!(
+                "{file} is damaged: {error}. Nothing was deleted. Keep a copy, and restore the file from a backup."
+            ));
+        }
         match error.sqlite_error_code() {
             Some(Code::DatabaseCorrupt | Code::NotADatabase) => Error::Corrupt(format!(
                 "{file} is damaged: {error}. Nothing was deleted. Keep a copy, and restore the file from a backup."
@@ -59,6 +64,27 @@ impl Fault {
             _ => Error::Failed(format!("{file}: cannot {doing}: {error}.")),
         }
     }
+}
+
+/// Whether an error says that the file holds what this code never writes: another type in a column,
+/// no row where there is always one, or a schema that our statements do not fit any more.
+fn is_nonsense(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error as Sql;
+    if let Sql::SqliteFailure(code, Some(text)) = error {
+        let lacks = text.starts_with("no such ") || text.contains(" has no column ");
+        if code.extended_code == rusqlite::ffi::SQLITE_ERROR && lacks {
+            return true;
+        }
+    }
+    matches!(
+        error,
+        Sql::InvalidColumnType(..)
+            | Sql::FromSqlConversionFailure(..)
+            | Sql::IntegralValueOutOfRange(..)
+            | Sql::Utf8Error(..)
+            | Sql::QueryReturnedNoRows
+            | Sql::SqlInputError { .. }
+    )
 }
 
 fn corrupt<T>(what: impl Into<String>) -> Result<T> {
@@ -88,6 +114,10 @@ fn small(row: &Columns, at: usize) -> Result<u32> {
         return corrupt(format!("column {at} is out of range"));
     };
     Ok(it)
+}
+
+fn flag(row: &Columns, at: usize) -> Result<bool> {
+    code(row, at, |it| [false, true].get(usize::from(it)).copied())
 }
 
 fn code<T>(row: &Columns, at: usize, from: impl Fn(u8) -> Option<T>) -> Result<T> {
@@ -159,6 +189,9 @@ pub(super) const INSTANCE: &str = "i.no, i.version, i.id, i.incarnation, i.statu
 /// How many columns [`INSTANCE`] has.
 pub(super) const INSTANCE_WIDTH: usize = 16;
 
+/// Numbers stay below it: the registry keeps them in 56 bits, and no store gets that far.
+const NUMBERS_END: InstanceNo = 1 << 56;
+
 pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
     let no = uint(row, 0)?;
     let Some(name) = names.get(int(row, 1)?) else {
@@ -166,6 +199,13 @@ pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
             "instance {no} has a workflow version that is not listed"
         ));
     };
+    // Keys are made of these, with a length of one byte each.
+    if name.namespace.len().max(name.workflow.len()) > usize::from(u8::MAX) {
+        return corrupt(format!("the workflow of instance {no} has too long a name"));
+    }
+    if no >= NUMBERS_END {
+        return corrupt(format!("instance {no} has an impossible number"));
+    }
     let Ok(priority) = i8::try_from(int(row, 7)?) else {
         return corrupt(format!("instance {no} has an impossible priority"));
     };
@@ -177,7 +217,7 @@ pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
         id: text(row, 2)?,
         incarnation: uint(row, 3)?,
         status: code(row, 4, Status::from_code)?,
-        marked: int(row, 5)? != 0,
+        marked: flag(row, 5)?,
         recoveries: small(row, 6)?,
         priority,
         created_at: int(row, 8)?,
@@ -186,7 +226,7 @@ pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
         ended_at: int_or_none(row, 11)?,
         start_at: int_or_none(row, 12)?,
         parent: int_or_none(row, 13)?.map(|it| it as u64),
-        called: int(row, 14)? != 0,
+        called: flag(row, 14)?,
         reason: text_or_none(row, 15)?,
     })
 }
@@ -231,6 +271,11 @@ pub(super) const WAIT: &str =
 pub(super) fn wait(row: &Columns) -> Result<(InstanceNo, Wait)> {
     let no = uint(row, 0)?;
     let source = match int(row, 4)? {
+        0 | 1 if row.get_ref(7)? != ValueRef::Null => {
+            return corrupt(format!(
+                "a wait of instance {no} has a subject it cannot have"
+            ))
+        }
         0 => Source::Timer,
         1 => Source::Retry,
         2 => match split_types(&text(row, 7)?) {
@@ -272,11 +317,17 @@ pub(super) fn join_types(types: &[Box<str>]) -> String {
     joined
 }
 
-fn split_types(mut text: &str) -> Option<Vec<Box<str>>> {
+/// Returns `None` for what [`join_types`] would not write.
+pub(super) fn split_types(mut text: &str) -> Option<Vec<Box<str>>> {
     let mut types = Vec::new();
     while !text.is_empty() {
         let (len, rest) = text.split_once(':')?;
-        let (one, rest) = rest.split_at_checked(len.parse().ok()?)?;
+        let bytes: usize = len.parse().ok()?;
+        // `parse` also takes "05" and "+5".
+        if len != bytes.to_string() {
+            return None;
+        }
+        let (one, rest) = rest.split_at_checked(bytes)?;
         types.push(one.into());
         text = rest;
     }
