@@ -287,8 +287,7 @@ class Driver:
         self._restarted = trio.Event()
         self._loop.cancel()
         self._later.clear()
-        for runner in list(self.runners.values()):
-            runner.unwind("crashed")
+        self.unwind_all("crashed")
         while self.runners:
             await self._next_progress()
         core = await reopen()
@@ -427,8 +426,7 @@ class Driver:
         if self.in_threads:
             names = ", ".join(f'step "{o.identity[2]}" of {o.runner.workflow.name}/{o.runner.id}' for o in list(self.in_threads)[:5])
             log.warning("%d threads still run and cannot be stopped; what they return is discarded: %s", len(self.in_threads), names)
-        for runner in list(self.runners.values()):
-            runner.unwind("drained")
+        self.unwind_all("drained")
         with trio.move_on_after(5):
             while self.runners:
                 await self._next_progress()
@@ -437,6 +435,11 @@ class Driver:
         if self.runners:
             names = ", ".join(f"{r.workflow.name}/{r.id}" for r in list(self.runners.values())[:5])
             log.warning("%d bodies did not unwind: %s", len(self.runners), names)
+
+    def unwind_all(self, why: str) -> None:
+        """Cancels every body that is in memory."""
+        for runner in list(self.runners.values()):
+            runner.unwind(why)
 
     def progressed(self) -> None:
         """An attempt or a body has ended; `drain` looks again."""
