@@ -28,6 +28,8 @@ CREATE_BATCH: Final = 5
 CALL: Final = 6
 RESULT: Final = 7
 SEND: Final = 8
+PATCHED: Final = 9
+DEADLINE: Final = 10
 
 OK: Final = 0
 GAVE_UP: Final = 1

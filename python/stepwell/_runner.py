@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from . import _replay
+from . import _diagnosis, _replay
 from ._attempt import in_user_code
-from ._branch import Branch, caller, current_branch, place
+from ._branch import Branch, place
 from ._codec import Undecodable, codec
 from ._durations import from_us
-from ._errors import InvalidConfig, LimitReached, Nondeterminism, NotSerializable, StepwellError, TooLarge
+from ._errors import InvalidConfig, LimitReached, NotSerializable, TooLarge
 from ._failures import describe_body
 from ._names import step_name
 from ._operation import STOPPED, Operation, Pending, StepOperation
 from ._replay import Cursor, Identity, Mismatch, Outcome
 from ._rest import Rest
-from ._types import KINDS, STATUSES, InstanceInfo, Limits, Status
+from ._types import STATUSES, InstanceInfo, Limits, Status
 
 if TYPE_CHECKING:
     from ._step import Step
@@ -284,14 +284,14 @@ class Runner:
         if self.stopping or self.port.draining:
             await self.stop_here()
         if self.turns is None and trio.lowlevel.current_task() is not self.task:
-            self._block("race", StepwellError(_RACE.format(name)))
+            self._block("race", _diagnosis.race(name))
             await self.stop_here()
 
     async def check_race(self, path: str, kind: int, name: str) -> None:
         """Blocks the instance if another task begins the same in this branch in this turn: their order is chance (I3)."""
         task = trio.lowlevel.current_task()
         if self.turns is not None and self._beginners.setdefault((path, kind, name), task) is not task:
-            self._block("race", StepwellError(_RACE.format(name)))
+            self._block("race", _diagnosis.race(name))
             await self.stop_here()
 
     async def _run_inline(self, operation: StepOperation) -> None:
@@ -444,29 +444,7 @@ class Runner:
 
     def mismatch(self, found: Mismatch, wanted: Operation | None) -> None:
         """The code is not what history was made by: block, with a diff (I5, I10)."""
-        asked = [wanted.identity] if wanted is not None else list(found.wanted)
-        now = ", ".join(_replay.describe(i, KINDS) for i in asked[:3]) or "the body ends"
-        where = self._place()
-        self._block(
-            "nondeterminism",
-            Nondeterminism(
-                f"{self.workflow.name}/{self.id} differs from its history: recorded {_replay.describe(found.recorded, KINDS)}, now {now}"
-                f"{f' at {where}' if where else ''}. Nothing was run. Restore it, then resume()."
-            ),
-        )
-
-    def _place(self) -> str:
-        """Returns file and line where the body stands: the innermost frame of its own code."""
-        if current_branch() is not None and trio.lowlevel.current_task() is self.task:
-            return caller()  # it is running; below: it is blocked in an await
-        awaited: Any = getattr(self.task, "coro", None)
-        place = ""
-        while awaited is not None:
-            frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
-            if frame is not None and not frame.f_globals.get("__name__", "").startswith("stepwell."):
-                place = f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
-            awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
-        return place
+        self._block("nondeterminism", _diagnosis.mismatch(self, found, None if wanted is None else wanted.identity))
 
     def _block(self, reason: str, error: BaseException) -> None:
         if self.stopping:
@@ -544,14 +522,7 @@ class Runner:
 
     async def unreadable(self, what: str, error: Undecodable) -> NoReturn:
         """A stored value cannot become today's type: block. The body never sees that (D7, I10)."""
-        place = self._place()
-        self._block(
-            "undecodable",
-            StepwellError(
-                f"{what} of {self.workflow.name}/{self.id} has a stored value that today's code"
-                f"{f' at {place}' if place else ''} cannot read: {error}. Restore the type, then resume()."
-            ),
-        )
+        self._block("undecodable", _diagnosis.unreadable(self, what, error))
         await self.stop_here()
 
     def jitter(self, identity: Identity, attempt: int) -> random.Random:
@@ -572,12 +543,6 @@ class Runner:
 
     def _unstorable_output(self, error: NotSerializable | TooLarge) -> Exception:
         return type(error)(f"{self.workflow.name}/{self.id} returned a value that cannot be stored: {error}")
-
-
-_RACE = (
-    '"{}" was begun by a task of the body that has no branch of its own, so its place in the history is a race. '
-    "Start the task with step.open_nursery, or give the operation a key=."
-)
 
 
 def _leaf(error: BaseException) -> BaseException:
