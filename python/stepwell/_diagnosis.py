@@ -31,6 +31,8 @@ _FORMS = {
     "trio._sync": "step.wait_for_event, or let only the body's own branches set it",
     "trio._channel": "step.wait_for_event, or let only the body's own branches send",
 }
+_FRAMES = ("cr_frame", "ag_frame", "gi_frame")
+_AWAITS = ("cr_await", "ag_await", "gi_yieldfrom")
 _CANCELLED = "cancelled by a deadline or a scope that is not the body's own doing"
 
 
@@ -67,18 +69,18 @@ def unreadable(runner: Runner, what: str, error: Exception) -> StepwellError:
 
 
 def foreign_wait(runner: Runner, tasks: list[trio.lowlevel.Task]) -> StepwellError:
-    """A body waits for something that the engine knows nothing of (I9)."""
-    seen = [described for task in tasks if (described := _waits_for(task)) is not None]
-    where, what, form = seen[0] if seen else ("", "something of its own", "step.do with a function that does it")
+    """These tasks of a body wait for something that the engine knows nothing of (I9)."""
+    seen = (described for task in tasks if (described := _waits_for(task)) is not None)
+    where, what, form = next(seen, ("", "something of its own", "step.do with a function that does it"))
     return StepwellError(
         f"the body of {_name(runner)} waits for {what}{f' at {where}' if where else ''}, which would come at another moment on replay. "
         f"A body awaits its step and its own branches only. Use {form}, then resume()."
     )
 
 
-def foreign_cancel(runner: Runner, task: trio.lowlevel.Task | None) -> StepwellError:
-    """A body is cancelled by something that the engine knows nothing of (I9)."""
-    where = standing(task)
+def foreign_cancel(runner: Runner) -> StepwellError:
+    """The body task that runs now was cancelled by something that the engine knows nothing of (I9)."""
+    where = caller()
     return StepwellError(
         f"the body of {_name(runner)} was {_CANCELLED}{f', at {where}' if where else ''}; on replay that would come at another moment. "
         "Use step.move_on_after or step.fail_after, then resume()."
@@ -93,10 +95,11 @@ def _frames(task: trio.lowlevel.Task | None) -> Iterator[FrameType]:
     """Yields the frames of a blocked task, outermost first."""
     awaited: Any = getattr(task, "coro", None)
     while awaited is not None:
-        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None) or getattr(awaited, "gi_frame", None)
+        frame = next((it for name in _FRAMES if (it := getattr(awaited, name, None)) is not None), None)
         if frame is not None:
             yield frame
-        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None) or getattr(awaited, "gi_yieldfrom", None)
+        driven = frame.f_locals.get("coroutine") if frame is not None and _module(frame).startswith("stepwell.") else None
+        awaited = driven or next((it for name in _AWAITS if (it := getattr(awaited, name, None)) is not None), None)
 
 
 def _module(frame: FrameType) -> str:
@@ -112,16 +115,14 @@ def _place(frame: FrameType) -> str:
 
 
 def _waits_for(task: trio.lowlevel.Task) -> tuple[str, str, str] | None:
-    """Returns where a task stands, what it waits for and what to use instead; None if that is an operation of its instance."""
+    """Returns where a task stands, what of trio's it waits for, and what to use instead; None if it waits for its branches."""
     where, what = "", None
     for frame in _frames(task):
         if _is_users(frame):
             where, what = _place(frame), None
-        elif what is None and _module(frame).startswith("trio."):
+        elif what is None and where:
             what = frame
-        elif what is None and where and _module(frame).startswith("stepwell."):
-            return None
-    if what is None:
-        return where, "something of its own", "step.do with a function that does it"
+    if what is None or not _module(what).startswith("trio."):
+        return None
     form = _FORMS.get(_module(what), "step.do with an async function that does it")
     return where, f"trio's {what.f_code.co_qualname}", form

@@ -112,6 +112,7 @@ class Engine:
                 'this version has default_runtime="trio", durability="full", the built-in codec and no agents; leave the others out.'
             )
         self._virtual_time: int | None = None
+        self._seed = 0
         self._driver: Driver | None = None
         self._state: Literal["new", "open", "closed"] = "new"
         self._token: trio.lowlevel.TrioToken | None = None
@@ -136,6 +137,7 @@ class Engine:
         self._state = "closed"
         core = await trio.to_thread.run_sync(self._open_core)
         self._driver = Driver(self, core, self._workflows, self._limits, self._threads)
+        self._driver.observed, self._driver.seed = self._virtual_time is not None, self._seed
         self._token = trio.lowlevel.current_trio_token()
         self._block = trio.CancelScope()
         self._block.__enter__()

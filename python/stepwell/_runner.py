@@ -13,8 +13,9 @@ import random
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context, copy_context
 from types import CodeType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import outcome as results
 import trio
 from trio.lowlevel import enable_ki_protection
 
@@ -29,61 +30,18 @@ from ._names import step_name
 from ._operation import STOPPED, Operation, Pending, StepOperation
 from ._replay import Cursor, Identity, Mismatch, Outcome
 from ._rest import Rest
-from ._types import STATUSES, InstanceInfo, Limits, Status
+from ._turns import in_slices
+from ._types import STATUSES, InstanceInfo, Status
 
 if TYPE_CHECKING:
+    from ._port import Port
     from ._step import Step
-    from ._turns import TurnKeeper, Turns
+    from ._turns import Turns
     from ._workflow import Workflow
 
 log = logging.getLogger("stepwell")
 
 COMPLETE, ERRORED = STATUSES.index(Status.COMPLETE), STATUSES.index(Status.ERRORED)
-
-
-class Port(Protocol):
-    """What a runner needs of the engine. The methods named as in `_core.pyi` are the core's own."""
-
-    engine: Any
-    tickets: dict[int, Any]
-    nursery: trio.Nursery
-    threads: trio.CapacityLimiter
-    unlimited: trio.CapacityLimiter
-    keeper: TurnKeeper
-    limits: Limits
-    attempts: int
-    draining: bool
-    observed: bool
-    seed: int
-    waiting_residents: int
-    in_threads: set[StepOperation]
-    record: Callable[..., int]
-    retry: Callable[..., int]
-    withdraw: Callable[[int, int, int], None]
-    give_back: Callable[[int, int, int], None]
-    quiet: Callable[[int, int, int], None]
-    park: Callable[[int, int], bool]
-    finish: Callable[[int, int, int, bytes | None], None]
-    block: Callable[[int, int, str, bytes], None]
-    release: Callable[[int, int], None]
-    publish: Callable[[int, int, bytes], None]
-    sleep: Callable[..., int]
-    wait_event: Callable[..., int]
-    wait_approval: Callable[..., int]
-    wait_child: Callable[..., int]
-    call: Callable[..., int]
-    create_child: Callable[..., int]
-    create_children: Callable[..., int]
-    send: Callable[..., int]
-    now: Callable[[], int]
-
-    def arm(self, delay: int, then: Callable[[], None]) -> int: ...
-    def disarm(self, ticket: int) -> None: ...
-    def registered(self, workflow: Any) -> Workflow[Any, Any]: ...
-    def ended(self, runner: Runner) -> None: ...
-    def replay(self, runner: Runner) -> None: ...
-    def interrupted_by(self, error: BaseException) -> None: ...
-    def progressed(self) -> None: ...
 
 
 class Runner:
@@ -99,6 +57,8 @@ class Runner:
         self.open: dict[Identity, Operation] = {}
         self.attached: dict[Identity, tuple[int, int | None]] = {tuple(w[1:6]): (w[0], w[7]) for w in waits}
         self.turns: Turns | None = None
+        self.tally: Turns | None = None
+        """Counts body tasks; `turns` is the same while several of them may be there."""
         self.resting = False
         """Whether the body's one task is blocked in an operation, so that an outcome may be delivered."""
         self.task: trio.lowlevel.Task | None = None
@@ -125,6 +85,8 @@ class Runner:
         self.task = trio.lowlevel.current_task()
         branch = Branch(self)
         place.set(branch)
+        if self.port.observed and not self.port.draining:
+            self.port.keeper.open(self)
         try:
             with self.scope:
                 await self.guarded(lambda: self._body(make_step(self)))
@@ -160,7 +122,7 @@ class Runner:
             except Undecodable as error:
                 await self.unreadable("the start", error)
         try:
-            output = await in_user_code(fn(*args))
+            output = await in_slices(self, in_user_code(fn(*args)))
             if isinstance(output, Pending):
                 raise InvalidConfig(f"{self.workflow.name} returned a step that it never awaited. Write `return await step.…`.")
             self._check_awaited()
@@ -269,12 +231,16 @@ class Runner:
         if rest is not None:
             try:
                 await rest
-            except BaseException:
-                self.withdraw(operation)
+            except BaseException as error:
+                self.left(operation, error)
                 raise
         operation.task = task
         self.resting = True
-        outcome = await trio.lowlevel.wait_task_rescheduled(operation.aborted)
+        try:
+            outcome = await trio.lowlevel.wait_task_rescheduled(operation.aborted)
+        except BaseException as error:
+            self.left(operation, error)
+            raise
         if outcome is STOPPED:
             await self.stop_here()
         return outcome  # type: ignore[no-any-return]  # resolve() sends it
@@ -283,23 +249,28 @@ class Runner:
         """Returns if body code may begin something now; a stopped body never comes back from here."""
         if self.stopping or self.port.draining:
             await self.stop_here()
-        if self.turns is None and trio.lowlevel.current_task() is not self.task:
-            self._block("race", _diagnosis.race(name))
+        if self.turns is None and self.races("", 0, name):
             await self.stop_here()
 
     async def check_race(self, path: str, kind: int, name: str) -> None:
         """Blocks the instance if another task begins the same in this branch in this turn: their order is chance (I3)."""
-        task = trio.lowlevel.current_task()
-        if self.turns is not None and self._beginners.setdefault((path, kind, name), task) is not task:
-            self._block("race", _diagnosis.race(name))
+        if self.races(path, kind, name):
             await self.stop_here()
+
+    def races(self, path: str, kind: int, name: str) -> bool:
+        """As `check_race`, where nothing can be awaited. Returns whether the instance is blocked now."""
+        task = trio.lowlevel.current_task()
+        first = self.task if self.turns is None else self._beginners.setdefault((path, kind, name), task)
+        if first is not task:
+            self._block("race", _diagnosis.race(name))
+        return first is not task
 
     async def _run_inline(self, operation: StepOperation) -> None:
         """Makes a step's attempts in the body's own task: the cheap way, open to a single task."""
         try:
             await operation.run()
-        except BaseException:
-            self.withdraw(operation)
+        except BaseException as error:
+            self.left(operation, error)
             raise
 
     def begin(self, operation: Operation) -> None:
@@ -345,8 +316,18 @@ class Runner:
             self.delivered(operation, found.at)
             if self.replaying:
                 self._caught_up()
-            if operation.resolve(found):
+            if self._resolve(operation, found):
                 return
+
+    def _resolve(self, operation: Operation, outcome: Outcome) -> bool:
+        if self.turns is None:
+            return operation.resolve(outcome)
+        self.turns.moving = True
+        try:
+            return operation.resolve(outcome)
+        finally:
+            if self.turns is not None:
+                self.turns.moving = False
 
     def _live(self) -> None:
         """Begun operations without a recorded outcome go live, in the order of their identity (I4, I5)."""
@@ -355,6 +336,8 @@ class Runner:
         begun = [o for o in begun if self.open.get(o.identity) is o]
         for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
             self._go_live(operation)
+        if self.turns is not None and not self.open:
+            self.came_to_rest()
         self.rest.settled_down()
 
     def _next(self, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
@@ -412,6 +395,41 @@ class Runner:
         self.rest.woken()  # the core took the body for woken; what it waits for otherwise it still waits for
         self.rest.settled_down()
 
+    # What a body must not do (I9).
+
+    def came_to_rest(self) -> None:
+        """Every body task is blocked. If none of them in an operation, nothing that replays can ever wake one."""
+        if not self.open and not self.port.draining and self.tally is not None:
+            self.foreign_wait(self.port.keeper.tasks_of(self.tally))
+
+    def foreign_wait(self, tasks: list[trio.lowlevel.Task]) -> None:
+        """These body tasks wait, or waited, for something other than the engine and the body's own tasks."""
+        strayed = any(operation.strayed for operation in self.open.values())  # it was cancelled in there, and `left` sees to that
+        if not self.stopping and not strayed:
+            self._block("foreign_wait", _diagnosis.foreign_wait(self, tasks))
+
+    def aborted(self, operation: Operation, raise_cancel: Callable[[], NoReturn]) -> None:
+        """The body task that is blocked in an operation is being cancelled. Nothing may be cancelled from in here, so no block."""
+        if self._is_foreign(results.capture(raise_cancel).error):
+            operation.strayed = True
+        else:
+            self.withdraw(operation)
+
+    def left(self, operation: Operation, error: BaseException) -> None:
+        """A body task leaves an operation without its outcome; a cancellation that would not replay blocks the instance."""
+        by_deadline = isinstance(error, trio.Cancelled) and error.source == "deadline"
+        if (operation.strayed or by_deadline) and not self.stopping:
+            self._block("foreign_wait", _diagnosis.foreign_cancel(self))
+        self.withdraw(operation)
+
+    def _is_foreign(self, cancelled: BaseException) -> bool:
+        assert isinstance(cancelled, trio.Cancelled), "what trio cancels a task with"
+        if cancelled.source == "deadline":
+            return not self.stopping
+        # While a body task runs it may cancel others; between turns only the engine may.
+        counts = self.tally
+        return cancelled.source == "explicit" and counts is not None and not (counts.runnable or counts.moving or self.stopping)
+
     # Stopping.
 
     def unwind(self, why: str) -> None:
@@ -458,7 +476,7 @@ class Runner:
     def open_turns(self) -> None:
         """A nursery of the body opens: from now on there are turns (I4)."""
         if self.turns is None:
-            self.turns = self.port.keeper.open(self)
+            self.turns = self.tally or self.port.keeper.open(self)
         self.turns.depth += 1
 
     def close_turns(self) -> None:
@@ -466,13 +484,10 @@ class Runner:
         if self.turns is not None:
             self.turns.depth -= 1
             if not self.turns.depth and self.task is not None:
-                self.port.keeper.close(self.task)
                 self.turns = None
-
-    async def start_branch(self, branch: Branch) -> None:
-        """Blocks a new branch until the ones before it have started."""
-        assert self.turns is not None
-        await self.turns.start_branch(branch)
+                if not self.port.observed:
+                    self.port.keeper.close(self.task)
+                    self.tally = None
 
     # What operations and the body need.
 
@@ -490,6 +505,11 @@ class Runner:
             None,
             codec.decode(attributes) if attributes else {},
         )
+
+    @property
+    def turn_began(self) -> int:
+        """From when a deadline counts: the time of this turn's outcome; in the first turn, which has none, the present."""
+        return self.at if self.at != self._about[0] else self.port.now()
 
     def identify(self, branch: Branch, kind: int, name: str, key: str | None = None) -> Identity:
         """Names the next operation of this kind and name in a branch, or the one with this key (I1).
@@ -519,6 +539,15 @@ class Runner:
                 limit="steps",
                 value=self.steps_max,
             )
+
+    def patched(self, change_id: str) -> bool:
+        """Decides, once and for ever, whether this instance runs the code that a change brought (I6)."""
+        known = self.cursor.patched(change_id)
+        if known is None:
+            # Whatever the body does next is submitted after this, so it is durable no earlier.
+            at = self.port.now()
+            self.port.record(self.no, self.incarnation, _replay.PATCHED, "", change_id, None, 1, 0, _replay.OK, at, None)
+        return known is not False
 
     async def unreadable(self, what: str, error: Undecodable) -> NoReturn:
         """A stored value cannot become today's type: block. The body never sees that (D7, I10)."""
