@@ -220,3 +220,49 @@ async def test_p2_thousands_of_waiting_instances_hold_no_slot_and_leave_memory()
             await instance.send_event("go", 1)
         assert [await i.result() for i in created] == [[1, "after"]] * 300
         assert seen.count("before") == 300
+
+
+async def breaks(_: int) -> None:
+    raise ValueError("broken")
+
+
+@workflow
+async def fails_beside_a_cleanup(step):
+    async def cleans_up():
+        try:
+            await step.wait_for_event("never")
+        finally:
+            with trio.CancelScope(shield=True):
+                await step.wait_for_event("go")
+
+    try:
+        async with step.open_nursery() as nursery:
+            nursery.start_soon(cleans_up)
+            await step.do(breaks, 1, retry=Retry.never)
+    except ExceptionGroup:
+        seen.append("caught")
+    return "done"
+
+
+@workflow
+async def fails_while_it_unwinds(step):
+    async def fails():
+        try:
+            await step.wait_for_event("go")
+        except trio.Cancelled:
+            raise ValueError("broken") from None
+
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(fails)
+    return "done"
+
+
+@pytest.mark.parametrize("code", [fails_beside_a_cleanup, fails_while_it_unwinds])
+async def test_p1_what_a_body_raises_while_it_is_unwound_is_discarded(code):
+    async with open_test_engine(workflows=[code], autojump=False) as engine:
+        instance = await engine.create(code)
+        await instance.wait_for_status("waiting")
+        await engine.clock.advance("1 minute")
+        assert engine.statistics().resident == 0
+        await instance.send_event("go")
+        assert await instance.result() == "done"

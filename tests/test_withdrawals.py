@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+import trio.testing
 
 from stepwell import Retry, Status, workflow
 from stepwell.testing import open_test_engine
@@ -296,3 +297,32 @@ async def test_on_error_collect_puts_failures_in_their_places_for_map_and_each()
     for got in (mapped, eached):
         assert got[::2] == [0, 2, 4]
         assert [text.rpartition("ValueError: ")[2] for text in got[1::2]] == ["1", "3"]
+
+
+async def fails_when_it_is_cancelled() -> None:
+    async def fails() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("broken")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fails)
+        nursery.start_soon(trio.sleep_forever)
+
+
+@workflow
+async def cancels_a_step_that_fails(step):
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(step.do, fails_when_it_is_cancelled)
+        await step.sleep(1)
+        nursery.cancel_scope.cancel()
+    return await step.do(quick, 1)
+
+
+async def test_i8_what_a_cancelled_attempt_raises_is_discarded():
+    async with open_test_engine(workflows=[cancels_a_step_that_fails], autojump=False) as engine:
+        instance = await engine.create(cancels_a_step_that_fails)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        engine._running().core.advance(engine._running().now() + 2_000_000)
+        assert await instance.result() == 1

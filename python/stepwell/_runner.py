@@ -106,11 +106,16 @@ class Runner:
             if struck is not None:
                 self.port.interrupted_by(_leaf(struck))
                 return
-            if group.split(trio.Cancelled)[1] is not None:
-                log.exception("internal error in %s/%s", self.workflow.name, self.id)
-            raise
+            cancelled = group.split(trio.Cancelled)[0]
+            if cancelled is not None:
+                raise cancelled from None  # what is cancelled is given up, whatever else its tasks raise (P1, I8)
+            self._internal(group)
         except Exception as error:
-            log.exception("internal error in %s/%s", self.workflow.name, self.id)
+            self._internal(error)
+
+    def _internal(self, error: BaseException) -> None:
+        if not self.stopping:  # else it is what the body raised while it was unwound, and is discarded (P1)
+            log.error("internal error in %s/%s", self.workflow.name, self.id, exc_info=error)
             self._block("internal", error)
 
     async def _body(self, step: Step) -> None:
