@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+import trio.testing
 
 from stepwell import Retry, Status, workflow
 from stepwell.testing import open_test_engine
@@ -266,3 +267,37 @@ async def test_p1_what_a_body_raises_while_it_is_unwound_is_discarded(code):
         assert engine.statistics().resident == 0
         await instance.send_event("go")
         assert await instance.result() == "done"
+
+
+gate = trio.Event()
+
+
+@workflow
+async def resists(step):
+    try:
+        return (await step.wait_for_event("go")).payload
+    finally:
+        with trio.CancelScope(shield=True):
+            seen.append("resists")
+            await gate.wait()  # here
+
+
+async def test_p1_a_body_that_does_not_unwind_stays_resident_and_explain_says_so():
+    global gate
+    gate = trio.Event()
+    async with open_test_engine(workflows=[resists], autojump=False) as engine:
+        instance = await engine.create(resists)
+        await instance.wait_for_status("waiting")
+        await engine.clock.advance("11 seconds")
+        assert seen == ["resists"]
+        assert "has not ended" not in str(await instance.explain())
+        await engine.clock.advance("5 seconds")
+        assert engine.statistics().resident == 1
+        await instance.send_event("go", "gone")
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen == ["resists"]  # no second body beside the first
+        text = str(await instance.explain())
+        assert "Its body was cancelled 6 s ago and has not ended; it stands at test_parking.py:" in text
+        gate.set()
+        assert await instance.result() == "gone"
+        assert seen == ["resists", "resists"]

@@ -31,6 +31,8 @@ _FORMS = {
     "trio._sync": "step.wait_for_event, or let only the body's own branches set it",
     "trio._channel": "step.wait_for_event, or let only the body's own branches send",
 }
+RESISTS_AFTER = 2.0
+"""Seconds of the engine's clock that a cancelled body may take to end before it is said to resist."""
 _FRAMES = ("cr_frame", "ag_frame", "gi_frame")
 _AWAITS = ("cr_await", "ag_await", "gi_yieldfrom")
 _CANCELLED = "cancelled by a deadline or a scope that is not the body's own doing"
@@ -84,6 +86,18 @@ def foreign_cancel(runner: Runner) -> StepwellError:
     return StepwellError(
         f"the body of {_name(runner)} was {_CANCELLED}{f', at {where}' if where else ''}; on replay that would come at another moment. "
         "Use step.move_on_after or step.fail_after, then resume()."
+    )
+
+
+def resisting(runner: Runner) -> str:
+    """Says that a body which was told to leave memory has not, "" if there is no reason to say so (P1)."""
+    since = (runner.port.now() - runner.stopped_at) / 1e6
+    if runner.stopping in (None, "ended") or since < RESISTS_AFTER:
+        return ""
+    where = standing(runner.task)
+    return (
+        f"Its body was cancelled {since:.0f} s ago and has not ended{f'; it stands at {where}' if where else ''}. It stays in memory and "
+        "begins nothing, and the instance goes on only after it: let Cancelled pass, and keep shielded code short."
     )
 
 

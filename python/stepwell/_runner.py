@@ -64,6 +64,7 @@ class Runner:
         self.task: trio.lowlevel.Task | None = None
         self.scope = trio.CancelScope()
         self.stopping: str | None = None
+        self.stopped_at = 0
         self.at: int = created_at
         self.unawaited: list[tuple[str, CodeType, int]] = []
         self.keys: set[tuple[int, str, str]] = set()
@@ -440,7 +441,7 @@ class Runner:
     def unwind(self, why: str) -> None:
         """Cancels the body (P1). From now on it submits nothing."""
         if self.stopping is None:
-            self.stopping = why
+            self.stopping, self.stopped_at = why, self.port.now()
             self.scope.cancel()
             self.rest.end()  # what is settled from now on belongs to the body that comes after this one
             if self._stopped is not None:
