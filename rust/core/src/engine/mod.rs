@@ -19,6 +19,7 @@ pub mod recovery;
 mod settle;
 #[cfg(test)]
 mod simulation;
+mod terminate;
 #[cfg(test)]
 mod tests;
 
