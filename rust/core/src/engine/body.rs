@@ -48,7 +48,8 @@ impl Core {
     /// L11: an outcome resets the count of unclean stops, in the same commit.
     pub(super) fn progressed(&mut self, no: InstanceNo) {
         let live = self.live_mut(no);
-        if std::mem::take(&mut live.recoveries) > 0 && live.slot {
+        let count = std::mem::take(&mut live.recoveries);
+        if count > 0 && (live.slot || self.acquit(count, no)) {
             self.persist(no, None, None);
         }
     }

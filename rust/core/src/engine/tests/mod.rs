@@ -2,6 +2,7 @@
 
 mod ended;
 mod kept;
+mod staged;
 mod told;
 
 use std::sync::Arc;
