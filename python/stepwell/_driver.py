@@ -185,13 +185,13 @@ class Driver:
         while True:
             with self._loop:  # made before it is entered: a crash may come before this task has run at all
                 try:
+                    await trio.lowlevel.checkpoint_if_cancelled()  # by a second crash, before this task saw the end of the first
                     await self._handle_notes(self.core)
                 except Exception as error:
                     log.exception("internal error in the driver")
                     self.stop(InternalError(f"the engine stopped because of a bug of its own; please report it: {error!r}"))
                     await trio.sleep_forever()
             await self._restarted.wait()
-            self._loop = trio.CancelScope()
 
     async def _handle_notes(self, core: Core) -> None:
         handlers: dict[int, Callable[..., None]] = {
@@ -262,6 +262,10 @@ class Driver:
             watch.tell(STATUSES[status], payload)
 
     def _unwind(self, no: int, incarnation: int) -> None:
+        self._early.pop(no, None)
+        later = self._later.get(no)
+        if later is not None and later[1] == incarnation:
+            del self._later[no]  # it was to start as soon as its parked body has left memory
         runner = self.runners.get(no)
         if runner is not None and runner.incarnation == incarnation:
             runner.unwind("stopped")
@@ -300,6 +304,7 @@ class Driver:
             for watch in watches:
                 core.watch(no)
                 watch.look_again()
+        self._loop = trio.CancelScope()
         self._restarted.set()
 
     # The port for runners; the core's own methods are attributes.
