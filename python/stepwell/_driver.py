@@ -188,6 +188,7 @@ class Driver:
             with self._loop:  # made before it is entered: a crash, or the next one, may come before this task has run at all
                 await trio.lowlevel.checkpoint()  # one that is cancelled already takes no note
                 try:
+                    await trio.lowlevel.checkpoint_if_cancelled()  # by a second crash, before this task saw the end of the first
                     await self._handle_notes(self.core)
                 except Exception as error:
                     log.exception("internal error in the driver")
@@ -266,6 +267,10 @@ class Driver:
             watch.tell(STATUSES[status], payload)
 
     def _unwind(self, no: int, incarnation: int) -> None:
+        self._early.pop(no, None)
+        later = self._later.get(no)
+        if later is not None and later[1] == incarnation:
+            del self._later[no]  # it was to start as soon as its parked body has left memory
         runner = self.runners.get(no)
         if runner is not None and runner.incarnation == incarnation:
             runner.unwind("stopped")

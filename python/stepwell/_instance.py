@@ -239,14 +239,15 @@ class Instance(Generic[R]):
                     f'{who} is blocked: version "{row[3]}" of "{self.workflow}" is not registered. '
                     "Register it; the instance goes on by itself."
                 )
-            elif reason == "recoveries":
-                text = (
-                    f"{who} is blocked: it was running at {self._engine._limits.recoveries} crashes in a row without finishing a step, "
-                    "so it may be what kills the process. Find out why, then resume()."
-                )
             else:
                 text = f"{who} is blocked ({reason}): {error.message if error else 'no details were recorded'}"
             return Explanation(reason or "blocked", text, since)
+        if status is Status.QUEUED and reason == "held_back":
+            text = (
+                f"{who} is held back: it was running at the last unclean stops of the process and had finished nothing in between, so it "
+                "may be what kills the process. Such instances start a few at a time; it starts by itself when it is its turn."
+            )
+            return Explanation(reason, text, since)
         waits = (await self._records())[1] if status is Status.WAITING else []
         if waits:
             text = f"{who} waits for " + "; ".join(_wait_text(w) for w in waits[:5]) + ("; …" if len(waits) > 5 else "") + "."

@@ -19,6 +19,8 @@ pub mod recovery;
 mod settle;
 #[cfg(test)]
 mod simulation;
+mod suspects;
+mod terminate;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +44,7 @@ use crate::timer::Timers;
 use crate::wait::Wait;
 use crate::waits::Mailbox;
 use crate::watches::Watches;
+use suspects::Suspects;
 
 /// What the engine is told when it opens.
 #[derive(Debug, Clone)]
@@ -265,6 +268,7 @@ pub struct Core {
     parents: FxHashMap<InstanceNo, Vec<(InstanceNo, WaitId)>>,
     asked: FxHashMap<Box<str>, (InstanceNo, WaitId)>,
     watches: Arc<Watches>,
+    suspects: Suspects,
     refit: Vec<InstanceNo>,
     for_room: Vec<Submission>,
     room_made: bool,
@@ -299,6 +303,7 @@ impl Core {
             parents: FxHashMap::default(),
             asked: FxHashMap::default(),
             watches,
+            suspects: Suspects::default(),
             refit: Vec::new(),
             for_room: Vec::new(),
             room_made: false,
@@ -348,6 +353,7 @@ impl Core {
     pub fn has_work(&self, now: Micros) -> bool {
         !self.refit.is_empty()
             || self.timers.next().is_some_and(|at| at <= now)
+            || self.next_suspect().is_some()
             || (!self.queues.is_empty() && self.queues.workflows().any(|it| self.gate.free(it) > 0))
     }
 
@@ -365,7 +371,7 @@ impl Core {
         [
             u64::from(self.gate.slots()),
             u64::from(self.gate.leased()),
-            self.queues.len() as u64,
+            (self.queues.len() + self.suspects.held()) as u64,
             self.waiting,
         ]
     }
@@ -379,6 +385,7 @@ impl Core {
             self.fit(no);
         }
         self.fire_due(facts)?;
+        self.try_suspects();
         self.dispatch();
         if let Some(ceiling) = self.sequence.raise() {
             let value = ceiling.to_le_bytes().into();
@@ -401,6 +408,7 @@ impl Core {
             self.live_mut(no).marked = false;
             self.persist(no, None, None);
         }
+        self.count_unclean(0);
     }
 
     fn live_mut(&mut self, no: InstanceNo) -> &mut Live {
@@ -471,8 +479,11 @@ impl Core {
                 }
                 Effect::Dequeue => {
                     let (workflow, rank) = (live.workflow, live.rank());
-                    let entry = Entry::new(no, live.key);
-                    if from == Status::Queued && self.queues.remove(workflow, rank, entry) {
+                    let (entry, count) = (Entry::new(no, live.key), live.recoveries);
+                    if from == Status::Queued
+                        && (self.queues.remove(workflow, rank, entry)
+                            || self.suspects.release(count, no))
+                    {
                         self.admission.left(workflow);
                         self.room_made = true;
                     }

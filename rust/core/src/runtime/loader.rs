@@ -12,6 +12,7 @@ use rustc_hash::FxHashSet;
 
 use super::{guarded, Shared};
 use crate::engine::Job;
+use crate::failure::recorded;
 use crate::ids::{Incarnation, InstanceNo};
 use crate::note::{Data, Note, Start};
 use crate::store::{Error, Filter, Payloads, Reader};
@@ -117,7 +118,8 @@ fn start(
         Ok(start) => start,
         Err(Error::Corrupt(message)) => {
             let by = Body { no, incarnation };
-            let block = Submission::Block(by, "corrupt".into(), message.into_bytes().into());
+            let error = recorded("StoreCorrupt", &message);
+            let block = Submission::Block(by, "corrupt".into(), error);
             // Only a closed inbox refuses, and then nothing is to be blocked any more.
             shared.submit_patiently(block);
             return Ok(());
