@@ -1,5 +1,7 @@
 """Waiting instances leave memory and come back by replay; bodies are unwound by cancellation (rules P1, P2)."""
 
+import contextlib
+
 import pytest
 import trio
 import trio.testing
@@ -188,6 +190,9 @@ async def shielded(step, how: str):
                 nursery.start_soon(step.wait_for_event, "go")
         elif how == "map":
             await step.map(fails_always, [1], retry=Retry(delay="1 hour", limit=1), on_error="collect")
+        elif how == "retry":
+            with contextlib.suppress(OSError):
+                await step.do(fails_always, 1, retry=Retry(delay="1 hour", limit=1))
         else:
             await step.wait_for_event("go")
     return "done"
@@ -197,7 +202,7 @@ async def fails_always(_: int) -> None:
     raise OSError("x")
 
 
-@pytest.mark.parametrize("how", ["alone", "nursery", "map"])
+@pytest.mark.parametrize("how", ["alone", "nursery", "map", "retry"])
 async def test_p1_a_primitive_that_waits_behind_a_shield_is_not_spared(how):
     async with open_test_engine(workflows=[shielded], autojump=False) as engine:
         instance = await engine.create(shielded, how)
@@ -301,3 +306,38 @@ async def test_p1_a_body_that_does_not_unwind_stays_resident_and_explain_says_so
         gate.set()
         assert await instance.result() == "gone"
         assert seen == ["resists", "resists"]
+
+
+async def runs_for_ever(_: int = 0) -> None:
+    seen.append("runs")
+    try:
+        await trio.sleep_forever()
+    finally:
+        seen.append("cancelled")
+
+
+@workflow
+async def runs_in_branches(step, how: str):
+    if how == "map":
+        await step.map(runs_for_ever, [1])
+    elif how == "alone":
+        await step.do(runs_for_ever)
+    elif how == "shielded":
+        with trio.CancelScope(shield=True):
+            await step.do(runs_for_ever)
+    else:
+        async with step.open_nursery() as nursery:
+            nursery.start_soon(step.do, runs_for_ever)
+
+
+@pytest.mark.parametrize("how", ["alone", "shielded", "nursery", "map"])
+async def test_p1_an_attempt_is_cancelled_with_its_body_wherever_it_runs(how):
+    async with open_test_engine(workflows=[runs_in_branches], autojump=False, grace=0) as engine:
+        await engine.create(runs_in_branches, how)
+        while seen != ["runs"]:
+            await trio.lowlevel.checkpoint()
+        with trio.fail_after(5):
+            await engine.crash()
+        while len(seen) < 3:
+            await trio.lowlevel.checkpoint()
+        assert seen == ["runs", "cancelled", "runs"]

@@ -173,7 +173,7 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
     context.run(place.set, operation)
     if not plan.is_async:
         return await _call_in_thread(operation, fn, args, step, context)
-    scope = trio.CancelScope()
+    scope = operation.attempt_scope = trio.CancelScope()
     deadline = Deadline(operation, step, scope.cancel)
     with scope:
         waited = plan.waits or False
@@ -188,6 +188,8 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
         finally:
             deadline.stop()
             plan.waits = waited
+    if operation.runner.stopping:
+        await operation.runner.stop_here()
     raise StepTimeout(deadline.struck or "")
 
 
@@ -294,7 +296,7 @@ async def _call_in_thread(
     token = trio.lowlevel.current_trio_token()
     operation.thread = ended
     port.in_threads.add(operation)
-    scope = trio.CancelScope()
+    scope = operation.attempt_scope = trio.CancelScope()
     deadline = Deadline(operation, step, scope.cancel)
     with scope:
         deadline.start()
@@ -305,4 +307,6 @@ async def _call_in_thread(
             return value
         finally:
             deadline.stop()
+    if operation.runner.stopping:
+        await operation.runner.stop_here()
     raise StepTimeout(deadline.struck or "")

@@ -183,11 +183,14 @@ class StepOperation(Operation):
     value: Any = None
     payload: bytes | None = None
     scope: trio.CancelScope | None = None
+    attempt_scope: trio.CancelScope | None = None
+    """Of the attempt that runs; `scope` is that of all attempts, if they have a task of their own."""
     thread: trio.Event | None = None
     _made = 0
     _failed = 0
     _verdict = 0
     _delayed_by = 0
+    _awaited: _Note | None = None
     _saved: bytes | None = None
     _context: StepContext | None = None
     variables: Context | None = None
@@ -217,6 +220,22 @@ class StepOperation(Operation):
         assert self.variables is not None, "whoever begins an operation that may run in its own task gives it the body's"
         self.variables.run(place.set, self)
         self.runner.spawn(self._in_own_task, self.variables)
+
+    def stop(self) -> None:
+        """As `Operation.stop`; attempts in the body's task may stand behind a shield of the body too."""
+        super().stop()
+        if self.attempt_scope is not None:
+            self.attempt_scope.cancel()
+        if self._awaited is not None:
+            self._awaited.done(0)
+
+    async def _wait_for(self, note: _Note) -> None:
+        """Waits for the core's answer; not if the body unwinds."""
+        self._awaited = note
+        await note.wait()
+        self._awaited = None
+        if self.runner.stopping:
+            await self.runner.stop_here()
 
     @enable_ki_protection
     async def _in_own_task(self) -> None:
@@ -379,7 +398,7 @@ class StepOperation(Operation):
         self.runner.rest.expect(number, pause, until)
         self.runner.rest.delayed(began=True)
         try:
-            await pause.wait()
+            await self._wait_for(pause)
         finally:
             self.waiting = False
             if self.runner.open.get(self.identity) is self:  # else it was withdrawn, and counts no more
@@ -395,7 +414,7 @@ class StepOperation(Operation):
             runner.no, runner.incarnation, DO, self.branch, name, key, count, attempt, verdict, self._started_at, payload
         )
         runner.port.tickets[number] = note
-        await note.wait()
+        await self._wait_for(note)
 
     async def save(self, value: Any, attempt: int) -> None:
         """`StepContext.save`."""

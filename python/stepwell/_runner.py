@@ -442,11 +442,12 @@ class Runner:
         """Cancels the body (P1). From now on it submits nothing."""
         if self.stopping is None:
             self.stopping, self.stopped_at = why, self.port.now()
+            operations = list(self.open.values())  # before the cancellation takes them out
             self.scope.cancel()
             self.rest.end()  # what is settled from now on belongs to the body that comes after this one
             if self._stopped is not None:
                 self._stopped.set()
-            for operation in list(self.open.values()):
+            for operation in operations:
                 if isinstance(operation, StepOperation) and operation.scope is not None:
                     operation.scope.cancel()
                 operation.stop()
