@@ -223,6 +223,49 @@ async def test_i8_a_running_thread_is_abandoned_and_its_result_discarded():
         assert "blocks_in_a_thread" not in [r.name for r in await instance.history()]
 
 
+@workflow(concurrency=1)
+async def gives_a_thread_up(step, waits: bool):
+    try:
+        async with step.open_nursery() as nursery:
+            nursery.start_soon(step.do, blocks_in_a_thread)
+            nursery.start_soon(lambda: step.do(breaks, retry=Retry.never))
+    except* ValueError:
+        seen.append("caught")
+    if waits:
+        await step.wait_for_event("go")
+    return "done"
+
+
+@workflow(concurrency=1)
+async def follows(step):
+    return "follows"
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["ends", "waits"])
+async def test_i8_the_slot_is_kept_until_an_abandoned_thread_has_ended(waits):
+    global release
+    release = trio.Event()
+    async with open_test_engine(workflows=[gives_a_thread_up, follows], autojump=False, slots=1) as engine:
+        first = await engine.create(gives_a_thread_up, waits)
+        await entered.wait()
+        second = await engine.create(follows)
+        gate.set()
+        while "caught" not in seen:
+            await trio.lowlevel.checkpoint()
+        if not waits:
+            assert await first.result() == "done"  # nobody waits for the thread
+        for _ in range(50):
+            await trio.lowlevel.checkpoint()
+            await second.status()
+        assert engine.statistics().leased == 1
+        assert (await second.status()).status is Status.QUEUED
+        release.set()
+        assert await second.result() == "follows"
+        await first.send_event("go") if waits else None
+        assert await first.result() == "done"
+        assert engine.statistics().leased == 0
+
+
 @workflow
 async def a_failing_branch_in_a_branch(step):
     async def inner():

@@ -286,6 +286,7 @@ async def _call_in_thread(
         operation.thread = None
         port.in_threads.discard(operation)
         ended.set()
+        operation.wound_down()
 
     def run() -> Any:
         try:

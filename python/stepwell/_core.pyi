@@ -279,6 +279,10 @@ class Core:
     def report(self, no: int, incarnation: int, progress: bytes) -> None: ...
     def finish(self, no: int, incarnation: int, status: int, payload: bytes | None) -> None:
         """The body ended: `complete` with its output or `errored` with its error. Open waits are closed."""
+    def hold(self, no: int, incarnation: int) -> None:
+        """The body is about to end while attempts that it gave up still run: its slot stays taken until `let_go`."""
+    def let_go(self, no: int) -> None:
+        """The last of those attempts has ended. For an instance that holds no slot, nothing."""
     def block(self, no: int, incarnation: int, reason: str, error: bytes) -> None:
         """The instance needs a human; it gives its slot back and leaves memory. `resume` replays it."""
     def release(self, no: int, incarnation: int) -> None:

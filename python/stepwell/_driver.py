@@ -163,6 +163,7 @@ class Driver:
         self.quiet = core.quiet
         self.park = core.park
         self.finish = core.finish
+        self.hold = core.hold
         self.block = core.block
         self.release = core.release
         self.publish = core.report
@@ -359,6 +360,11 @@ class Driver:
         if later is not None:
             self._start(later)
         self.progressed()
+
+    def let_go(self, no: int) -> None:
+        """The last attempt that an ended body gave up has ended; a thread may do so when the engine is closed already."""
+        if not self.drained:
+            self.core.let_go(no)
 
     def replay(self, runner: Runner) -> None:
         """Unwinds a body and runs it again from its history."""

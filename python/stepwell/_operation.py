@@ -180,6 +180,9 @@ class StepOperation(Operation):
     interrupted = False
     """Whether a crash may have cut an attempt short that history does not know of (R3)."""
 
+    winding = False
+    """Whether the body has given it up while an attempt of it ran, and that has not ended yet (I8)."""
+
     value: Any = None
     payload: bytes | None = None
     scope: trio.CancelScope | None = None
@@ -194,6 +197,7 @@ class StepOperation(Operation):
     _saved: bytes | None = None
     _context: StepContext | None = None
     variables: Context | None = None
+    _in_task = False
 
     def __init__(
         self, runner: Runner, identity: Identity, branch: str, fn: Callable[..., Any], args: tuple[Any, ...], plan: FunctionPlan
@@ -219,6 +223,7 @@ class StepOperation(Operation):
         self.scope = trio.CancelScope()
         assert self.variables is not None, "whoever begins an operation that may run in its own task gives it the body's"
         self.variables.run(place.set, self)
+        self._in_task = True
         self.runner.spawn(self._in_own_task, self.variables)
 
     def stop(self) -> None:
@@ -241,7 +246,11 @@ class StepOperation(Operation):
     async def _in_own_task(self) -> None:
         assert self.scope is not None
         with self.scope:
-            await self.runner.guarded(self.run)
+            try:
+                await self.runner.guarded(self.run)
+            finally:
+                self._in_task = False
+                self.wound_down()
 
     async def run(self) -> None:
         """Makes attempts until one succeeds or the step gives up, and submits the record of that."""
@@ -446,10 +455,18 @@ class StepOperation(Operation):
         return Outcome(self.identity, self._verdict, None, self.payload, self.runner.at)
 
     def withdrawn(self) -> None:
+        self.winding = self._in_task or self.thread is not None
+        self.runner.rest.winding += self.winding
         if self.scope is not None:
             self.scope.cancel()
         if self.waiting:
             self.runner.withdraw_wait(self._delayed_by)
+
+    def wound_down(self) -> None:
+        """A task or a thread of it has ended: if the body gave it up, nothing of it runs any more (I8)."""
+        if self.winding and not self._in_task and self.thread is None:
+            self.winding = False
+            self.runner.wound_down()
 
     def failure(self, payload: bytes | None) -> StepFailed:
         """Returns the recorded failure as the exception that the body sees."""

@@ -163,6 +163,8 @@ class Runner:
         if error is not None:
             log.warning("%s/%s failed", self.workflow.name, self.id, exc_info=error)
             payload = codec.encode(describe_body(error))
+        if self.rest.winding:
+            self.port.hold(self.no, self.incarnation)
         self.port.finish(self.no, self.incarnation, status, payload)
 
     def _leave(self) -> None:
@@ -382,6 +384,15 @@ class Runner:
             self.rest.forget(operation.number)
         elif (known := self.attached.pop(operation.identity, None)) is not None:
             self.withdraw_wait(known[0])  # given up before a crash too, but that was not durable yet
+
+    def wound_down(self) -> None:
+        """An attempt that the body gave up has ended."""
+        self.rest.winding -= 1
+        if self.stopping == "ended":
+            if not self.rest.winding:
+                self.port.let_go(self.no)
+        else:
+            self.rest.settled_down()
 
     def withdraw_wait(self, number: int) -> None:
         """Closes an open wait; an event that was taken for it goes back."""

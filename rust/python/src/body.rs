@@ -329,6 +329,14 @@ impl Core {
         self.submit(py, Submission::Finish(by, status, bytes(payload)))
     }
 
+    fn hold(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {
+        self.submit(py, Submission::Hold(Body { no, incarnation }))
+    }
+
+    fn let_go(&self, py: Python<'_>, no: u64) -> PyResult<()> {
+        self.submit(py, Submission::LetGo(no))
+    }
+
     fn block(
         &self,
         py: Python<'_>,

@@ -66,6 +66,7 @@ impl Core {
             | Submission::GiveBack(by, _)
             | Submission::Quiet(by, ..)
             | Submission::Report(by, _)
+            | Submission::Hold(by)
             | Submission::Finish(by, ..)
             | Submission::Block(by, ..)
             | Submission::Release(by) => *by,
@@ -90,6 +91,7 @@ impl Core {
             Submission::Report(_, progress) => {
                 self.push(Op::Progress(no, progress));
             }
+            Submission::Hold(_) => self.hold(no),
             Submission::Finish(_, status, payload) => self.finish(no, status, payload, facts)?,
             Submission::Block(_, reason, error) => self.block(no, reason, error),
             Submission::Release(_) => {
@@ -223,6 +225,23 @@ impl Core {
         self.push(Op::Buffer(no, event.clone(), None));
         self.live_mut(no).mailbox.keep(event);
         self.refit.push(no);
+    }
+
+    /// I8: what runs on for an instance that ends counts as running, so no other gets its slot (C1).
+    fn hold(&mut self, no: InstanceNo) {
+        let live = self.live_mut(no);
+        if std::mem::take(&mut live.slot) {
+            let workflow = live.workflow;
+            self.held.insert(no, workflow);
+        }
+    }
+
+    /// Nothing runs for it any more.
+    pub(super) fn let_go(&mut self, no: InstanceNo) {
+        if let Some(workflow) = self.held.remove(&no) {
+            self.gate.give_back(workflow);
+            self.room_made = true;
+        }
     }
 
     fn finish(

@@ -269,6 +269,8 @@ pub struct Core {
     asked: FxHashMap<Box<str>, (InstanceNo, WaitId)>,
     watches: Arc<Watches>,
     suspects: Suspects,
+    /// Slots of instances that have ended but for attempts they gave up, with their workflows.
+    held: FxHashMap<InstanceNo, u32>,
     refit: Vec<InstanceNo>,
     for_room: Vec<Submission>,
     room_made: bool,
@@ -304,6 +306,7 @@ impl Core {
             asked: FxHashMap::default(),
             watches,
             suspects: Suspects::default(),
+            held: FxHashMap::default(),
             refit: Vec::new(),
             for_room: Vec::new(),
             room_made: false,

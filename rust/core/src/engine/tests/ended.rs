@@ -320,3 +320,21 @@ fn i8_a_child_that_ended_before_the_withdrawal_stays_as_it_ended() {
     stage.say(vec![finish(child), Submission::Withdraw(by, number)]);
     assert_eq!(stage.status("b"), Status::Complete);
 }
+
+#[test]
+fn i8_a_slot_stays_taken_until_what_its_body_gave_up_has_ended() {
+    let mut stage = stage(1);
+    let by = stage.create("a");
+    stage.say(vec![create(2, "b")]);
+    stage.say(vec![Submission::Hold(by), finish(by)]);
+    assert_eq!(stage.status("a"), Status::Complete);
+    assert_eq!(stage.status("b"), Status::Queued);
+    let [_, leased, ..] = stage.core.counts();
+    assert_eq!(leased, 1);
+    stage.say(vec![Submission::LetGo(by.no)]);
+    assert_eq!(stage.status("b"), Status::Running);
+    // Said again, or of one that holds none, it changes nothing.
+    stage.say(vec![Submission::LetGo(by.no), Submission::LetGo(7_777)]);
+    let [_, leased, ..] = stage.core.counts();
+    assert_eq!(leased, 1);
+}
