@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 import trio
+import trio.testing
 
 from stepwell import Retry, Status, workflow
 from stepwell.testing import open_test_engine
@@ -306,3 +307,37 @@ async def test_p1_an_attempt_is_cancelled_with_its_body_wherever_it_runs(how):
         while len(seen) < 3:
             await trio.lowlevel.checkpoint()
         assert seen == ["runs", "cancelled", "runs"]
+
+
+gate = trio.Event()
+
+
+@workflow
+async def resists(step):
+    try:
+        return (await step.wait_for_event("go")).payload
+    finally:
+        with trio.CancelScope(shield=True):
+            seen.append("resists")
+            await gate.wait()  # here
+
+
+async def test_p1_a_body_that_does_not_unwind_stays_resident_and_explain_says_so():
+    global gate
+    gate = trio.Event()
+    async with open_test_engine(workflows=[resists], autojump=False) as engine:
+        instance = await engine.create(resists)
+        await instance.wait_for_status("waiting")
+        await engine.clock.advance("11 seconds")
+        assert seen == ["resists"]
+        assert "has not ended" not in str(await instance.explain())
+        await engine.clock.advance("5 seconds")
+        assert engine.statistics().resident == 1
+        await instance.send_event("go", "gone")
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen == ["resists"]  # no second body beside the first
+        text = str(await instance.explain())
+        assert "Its body was cancelled 6 s ago and has not ended; it stands at test_parking.py:" in text
+        gate.set()
+        assert await instance.result() == "gone"
+        assert seen == ["resists", "resists"]

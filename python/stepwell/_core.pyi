@@ -219,8 +219,8 @@ class Core:
         retry_at: int,
     ) -> int:
         """Records a failed attempt and opens its retry delay; returns the wait's number. SETTLED when the delay is over."""
-    def sleep(self, no: int, incarnation: int, branch: str, name: str, count: int, until: int) -> int:
-        """Opens a sleep; returns the wait's number."""
+    def sleep(self, no: int, incarnation: int, kind: int, branch: str, name: str, count: int, until: int) -> int:
+        """Opens a sleep or a deadline, which end by the clock alone; returns the wait's number."""
     def wait_event(self, no: int, incarnation: int, branch: str, name: str, count: int, types: Sequence[str], until: int) -> int: ...
     def wait_approval(
         self, no: int, incarnation: int, branch: str, name: str, count: int, approval_id: str, detail: bytes | None, until: int

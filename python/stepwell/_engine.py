@@ -112,6 +112,7 @@ class Engine:
                 'this version has default_runtime="trio", durability="full", the built-in codec and no agents; leave the others out.'
             )
         self._virtual_time: int | None = None
+        self._seed = 0
         self._driver: Driver | None = None
         self._state: Literal["new", "open", "closed"] = "new"
         self._token: trio.lowlevel.TrioToken | None = None
@@ -136,14 +137,13 @@ class Engine:
         self._state = "closed"
         core = await trio.to_thread.run_sync(self._open_core)
         self._driver = Driver(self, core, self._workflows, self._limits, self._threads)
+        self._driver.observed, self._driver.seed = self._virtual_time is not None, self._seed
         self._token = trio.lowlevel.current_trio_token()
         self._block = trio.CancelScope()
         self._block.__enter__()
         self._manager = trio.open_nursery()
         nursery = await self._manager.__aenter__()
-        self._bodies = nursery
-        nursery.start_soon(self._driver.keeper.run)
-        nursery.start_soon(self._driver.run, nursery)
+        self._bodies = await nursery.start(_host_bodies, self._driver)
         self._state = "open"
         return self
 
@@ -170,7 +170,7 @@ class Engine:
             with trio.CancelScope(shield=True):
                 await driver.drain(self._grace)
         self._state = "closed"
-        cancelled = await self._end_tasks()
+        cancelled = await self._end_tasks(driver)
         failure = None
         with trio.CancelScope(shield=True):
             failure = await self._close_core(driver)
@@ -183,8 +183,9 @@ class Engine:
             raise cancelled
         return bool(swallowed)
 
-    async def _end_tasks(self) -> BaseException | None:
+    async def _end_tasks(self, driver: Driver) -> BaseException | None:
         """Cancels every task of the engine and waits for them. Returns what the nursery raised, if anything."""
+        driver.unwind_all("stopped")
         self._bodies.cancel_scope.cancel()
         try:
             await self._manager.__aexit__(None, None, None)
@@ -532,3 +533,15 @@ async def _exit_at_second_signal() -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
             raise SystemExit(128 + number)
+
+
+async def _host_bodies(driver: Driver, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """Runs the engine's own tasks where no cancellation from outside of the block strikes.
+
+    A body that is cancelled takes it for its own doing and gives its waits up durably (I8); only the engine may end it otherwise.
+    """
+    with trio.CancelScope(shield=True):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(driver.keeper.run)
+            nursery.start_soon(driver.run, nursery)
+            task_status.started(nursery)

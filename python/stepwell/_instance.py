@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from . import _names
+from . import _diagnosis, _names
 from ._answers import state_codes
 from ._codec import Undecodable, codec
 from ._durations import from_us
@@ -223,6 +223,12 @@ class Instance(Generic[R]):
         Raises:
             InstanceNotFound: It is gone.
         """
+        found = await self._explain()
+        runner = self._engine._running().runners.get(self._no)
+        resisting = _diagnosis.resisting(runner) if runner is not None else ""
+        return found._replace(text=f"{found.text} {resisting}") if resisting else found
+
+    async def _explain(self) -> Explanation:
         row = await self._engine._row(self.workflow, self.id, payloads=True, method="instance.explain")
         status, reason, since = STATUSES[row[5]], row[6], from_us(row[10])
         who = f"{self.workflow}/{self.id}"

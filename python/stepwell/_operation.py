@@ -12,7 +12,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import outcome as results
 import trio
@@ -68,6 +68,8 @@ class Operation:
     live = False
     waiting = False
     delivered = False
+    strayed = False
+    """Whether its body task was cancelled by something that would not replay (I9)."""
 
     def __init__(self, runner: Runner, identity: Identity) -> None:
         self.runner = runner
@@ -77,16 +79,20 @@ class Operation:
         """Blocks the body task until the outcome is delivered to it."""
         self.task = current_task()
         self.runner.resting = True
-        outcome = await wait_task_rescheduled(self.aborted)
+        try:
+            outcome = await wait_task_rescheduled(self.aborted)
+        except BaseException as error:
+            self.runner.left(self, error)
+            raise
         if outcome is STOPPED:
             await self.runner.stop_here()
         return outcome  # type: ignore[no-any-return]  # resolve() sends it
 
-    def aborted(self, _: Callable[[], None]) -> Abort:
+    def aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
         """The body task that is blocked in this operation is cancelled."""
         self.task = None
         self.runner.resting = False
-        self.runner.withdraw(self)
+        self.runner.aborted(self, raise_cancel)
         return Abort.SUCCEEDED
 
     def stop(self) -> None:

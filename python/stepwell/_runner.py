@@ -13,77 +13,35 @@ import random
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context, copy_context
 from types import CodeType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import outcome as results
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from . import _replay
+from . import _diagnosis, _replay
 from ._attempt import in_user_code
-from ._branch import Branch, caller, current_branch, place
+from ._branch import Branch, place
 from ._codec import Undecodable, codec
 from ._durations import from_us
-from ._errors import InvalidConfig, LimitReached, Nondeterminism, NotSerializable, StepwellError, TooLarge
+from ._errors import InvalidConfig, LimitReached, NotSerializable, TooLarge
 from ._failures import describe_body
 from ._names import step_name
 from ._operation import STOPPED, Operation, Pending, StepOperation
 from ._replay import Cursor, Identity, Mismatch, Outcome
 from ._rest import Rest
-from ._types import KINDS, STATUSES, InstanceInfo, Limits, Status
+from ._turns import in_slices
+from ._types import STATUSES, InstanceInfo, Status
 
 if TYPE_CHECKING:
+    from ._port import Port
     from ._step import Step
-    from ._turns import TurnKeeper, Turns
+    from ._turns import Turns
     from ._workflow import Workflow
 
 log = logging.getLogger("stepwell")
 
 COMPLETE, ERRORED = STATUSES.index(Status.COMPLETE), STATUSES.index(Status.ERRORED)
-
-
-class Port(Protocol):
-    """What a runner needs of the engine. The methods named as in `_core.pyi` are the core's own."""
-
-    engine: Any
-    tickets: dict[int, Any]
-    nursery: trio.Nursery
-    threads: trio.CapacityLimiter
-    unlimited: trio.CapacityLimiter
-    keeper: TurnKeeper
-    limits: Limits
-    attempts: int
-    draining: bool
-    observed: bool
-    seed: int
-    waiting_residents: int
-    in_threads: set[StepOperation]
-    record: Callable[..., int]
-    retry: Callable[..., int]
-    withdraw: Callable[[int, int, int], None]
-    give_back: Callable[[int, int, int], None]
-    quiet: Callable[[int, int, int], None]
-    park: Callable[[int, int], bool]
-    finish: Callable[[int, int, int, bytes | None], None]
-    block: Callable[[int, int, str, bytes], None]
-    release: Callable[[int, int], None]
-    publish: Callable[[int, int, bytes], None]
-    sleep: Callable[..., int]
-    wait_event: Callable[..., int]
-    wait_approval: Callable[..., int]
-    wait_child: Callable[..., int]
-    call: Callable[..., int]
-    create_child: Callable[..., int]
-    create_children: Callable[..., int]
-    send: Callable[..., int]
-    now: Callable[[], int]
-
-    def arm(self, delay: int, then: Callable[[], None]) -> int: ...
-    def disarm(self, ticket: int) -> None: ...
-    def registered(self, workflow: Any) -> Workflow[Any, Any]: ...
-    def ended(self, runner: Runner) -> None: ...
-    def replay(self, runner: Runner) -> None: ...
-    def interrupted_by(self, error: BaseException) -> None: ...
-    def progressed(self) -> None: ...
 
 
 class Runner:
@@ -99,11 +57,14 @@ class Runner:
         self.open: dict[Identity, Operation] = {}
         self.attached: dict[Identity, tuple[int, int | None]] = {tuple(w[1:6]): (w[0], w[7]) for w in waits}
         self.turns: Turns | None = None
+        self.tally: Turns | None = None
+        """Counts body tasks; `turns` is the same while several of them may be there."""
         self.resting = False
         """Whether the body's one task is blocked in an operation, so that an outcome may be delivered."""
         self.task: trio.lowlevel.Task | None = None
         self.scope = trio.CancelScope()
         self.stopping: str | None = None
+        self.stopped_at = 0
         self.at: int = created_at
         self.unawaited: list[tuple[str, CodeType, int]] = []
         self.keys: set[tuple[int, str, str]] = set()
@@ -125,6 +86,8 @@ class Runner:
         self.task = trio.lowlevel.current_task()
         branch = Branch(self)
         place.set(branch)
+        if self.port.observed and not self.port.draining:
+            self.port.keeper.open(self)
         try:
             with self.scope:
                 await self.guarded(lambda: self._body(make_step(self)))
@@ -165,7 +128,7 @@ class Runner:
             except Undecodable as error:
                 await self.unreadable("the start", error)
         try:
-            output = await in_user_code(fn(*args))
+            output = await in_slices(self, in_user_code(fn(*args)))
             if isinstance(output, Pending):
                 raise InvalidConfig(f"{self.workflow.name} returned a step that it never awaited. Write `return await step.…`.")
             self._check_awaited()
@@ -274,12 +237,16 @@ class Runner:
         if rest is not None:
             try:
                 await rest
-            except BaseException:
-                self.withdraw(operation)
+            except BaseException as error:
+                self.left(operation, error)
                 raise
         operation.task = task
         self.resting = True
-        outcome = await trio.lowlevel.wait_task_rescheduled(operation.aborted)
+        try:
+            outcome = await trio.lowlevel.wait_task_rescheduled(operation.aborted)
+        except BaseException as error:
+            self.left(operation, error)
+            raise
         if outcome is STOPPED:
             await self.stop_here()
         return outcome  # type: ignore[no-any-return]  # resolve() sends it
@@ -288,23 +255,28 @@ class Runner:
         """Returns if body code may begin something now; a stopped body never comes back from here."""
         if self.stopping or self.port.draining:
             await self.stop_here()
-        if self.turns is None and trio.lowlevel.current_task() is not self.task:
-            self._block("race", StepwellError(_RACE.format(name)))
+        if self.turns is None and self.races("", 0, name):
             await self.stop_here()
 
     async def check_race(self, path: str, kind: int, name: str) -> None:
         """Blocks the instance if another task begins the same in this branch in this turn: their order is chance (I3)."""
-        task = trio.lowlevel.current_task()
-        if self.turns is not None and self._beginners.setdefault((path, kind, name), task) is not task:
-            self._block("race", StepwellError(_RACE.format(name)))
+        if self.races(path, kind, name):
             await self.stop_here()
+
+    def races(self, path: str, kind: int, name: str) -> bool:
+        """As `check_race`, where nothing can be awaited. Returns whether the instance is blocked now."""
+        task = trio.lowlevel.current_task()
+        first = self.task if self.turns is None else self._beginners.setdefault((path, kind, name), task)
+        if first is not task:
+            self._block("race", _diagnosis.race(name))
+        return first is not task
 
     async def _run_inline(self, operation: StepOperation) -> None:
         """Makes a step's attempts in the body's own task: the cheap way, open to a single task."""
         try:
             await operation.run()
-        except BaseException:
-            self.withdraw(operation)
+        except BaseException as error:
+            self.left(operation, error)
             raise
 
     def begin(self, operation: Operation) -> None:
@@ -350,8 +322,18 @@ class Runner:
             self.delivered(operation, found.at)
             if self.replaying:
                 self._caught_up()
-            if operation.resolve(found):
+            if self._resolve(operation, found):
                 return
+
+    def _resolve(self, operation: Operation, outcome: Outcome) -> bool:
+        if self.turns is None:
+            return operation.resolve(outcome)
+        self.turns.moving = True
+        try:
+            return operation.resolve(outcome)
+        finally:
+            if self.turns is not None:
+                self.turns.moving = False
 
     def _live(self) -> None:
         """Begun operations without a recorded outcome go live, in the order of their identity (I4, I5)."""
@@ -360,6 +342,8 @@ class Runner:
         begun = [o for o in begun if self.open.get(o.identity) is o]
         for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
             self._go_live(operation)
+        if self.turns is not None and not self.open:
+            self.came_to_rest()
         self.rest.settled_down()
 
     def _next(self, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
@@ -417,13 +401,48 @@ class Runner:
         self.rest.woken()  # the core took the body for woken; what it waits for otherwise it still waits for
         self.rest.settled_down()
 
+    # What a body must not do (I9).
+
+    def came_to_rest(self) -> None:
+        """Every body task is blocked. If none of them in an operation, nothing that replays can ever wake one."""
+        if not self.open and not self.port.draining and self.tally is not None:
+            self.foreign_wait(self.port.keeper.tasks_of(self.tally))
+
+    def foreign_wait(self, tasks: list[trio.lowlevel.Task]) -> None:
+        """These body tasks wait, or waited, for something other than the engine and the body's own tasks."""
+        strayed = any(operation.strayed for operation in self.open.values())  # it was cancelled in there, and `left` sees to that
+        if not self.stopping and not strayed:
+            self._block("foreign_wait", _diagnosis.foreign_wait(self, tasks))
+
+    def aborted(self, operation: Operation, raise_cancel: Callable[[], NoReturn]) -> None:
+        """The body task that is blocked in an operation is being cancelled. Nothing may be cancelled from in here, so no block."""
+        if self._is_foreign(results.capture(raise_cancel).error):
+            operation.strayed = True
+        else:
+            self.withdraw(operation)
+
+    def left(self, operation: Operation, error: BaseException) -> None:
+        """A body task leaves an operation without its outcome; a cancellation that would not replay blocks the instance."""
+        by_deadline = isinstance(error, trio.Cancelled) and error.source == "deadline"
+        if (operation.strayed or by_deadline) and not self.stopping:
+            self._block("foreign_wait", _diagnosis.foreign_cancel(self))
+        self.withdraw(operation)
+
+    def _is_foreign(self, cancelled: BaseException) -> bool:
+        assert isinstance(cancelled, trio.Cancelled), "what trio cancels a task with"
+        if cancelled.source == "deadline":
+            return not self.stopping
+        # While a body task runs it may cancel others; between turns only the engine may.
+        counts = self.tally
+        return cancelled.source == "explicit" and counts is not None and not (counts.runnable or counts.moving or self.stopping)
+
     # Stopping.
 
     def unwind(self, why: str) -> None:
         """Cancels the body (P1). From now on it submits nothing."""
         if self.stopping is None:
-            self.stopping = why
             operations = list(self.open.values())  # before the cancellation takes them out
+            self.stopping, self.stopped_at = why, self.port.now()
             self.scope.cancel()
             self.rest.end()  # what is settled from now on belongs to the body that comes after this one
             if self._stopped is not None:
@@ -450,29 +469,7 @@ class Runner:
 
     def mismatch(self, found: Mismatch, wanted: Operation | None) -> None:
         """The code is not what history was made by: block, with a diff (I5, I10)."""
-        asked = [wanted.identity] if wanted is not None else list(found.wanted)
-        now = ", ".join(_replay.describe(i, KINDS) for i in asked[:3]) or "the body ends"
-        where = self._place()
-        self._block(
-            "nondeterminism",
-            Nondeterminism(
-                f"{self.workflow.name}/{self.id} differs from its history: recorded {_replay.describe(found.recorded, KINDS)}, now {now}"
-                f"{f' at {where}' if where else ''}. Nothing was run. Restore it, then resume()."
-            ),
-        )
-
-    def _place(self) -> str:
-        """Returns file and line where the body stands: the innermost frame of its own code."""
-        if current_branch() is not None and trio.lowlevel.current_task() is self.task:
-            return caller()  # it is running; below: it is blocked in an await
-        awaited: Any = getattr(self.task, "coro", None)
-        place = ""
-        while awaited is not None:
-            frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
-            if frame is not None and not frame.f_globals.get("__name__", "").startswith("stepwell."):
-                place = f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
-            awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
-        return place
+        self._block("nondeterminism", _diagnosis.mismatch(self, found, None if wanted is None else wanted.identity))
 
     def _block(self, reason: str, error: BaseException) -> None:
         if self.stopping:
@@ -486,7 +483,7 @@ class Runner:
     def open_turns(self) -> None:
         """A nursery of the body opens: from now on there are turns (I4)."""
         if self.turns is None:
-            self.turns = self.port.keeper.open(self)
+            self.turns = self.tally or self.port.keeper.open(self)
         self.turns.depth += 1
 
     def close_turns(self) -> None:
@@ -494,13 +491,10 @@ class Runner:
         if self.turns is not None:
             self.turns.depth -= 1
             if not self.turns.depth and self.task is not None:
-                self.port.keeper.close(self.task)
                 self.turns = None
-
-    async def start_branch(self, branch: Branch) -> None:
-        """Blocks a new branch until the ones before it have started."""
-        assert self.turns is not None
-        await self.turns.start_branch(branch)
+                if not self.port.observed:
+                    self.port.keeper.close(self.task)
+                    self.tally = None
 
     # What operations and the body need.
 
@@ -518,6 +512,11 @@ class Runner:
             None,
             codec.decode(attributes) if attributes else {},
         )
+
+    @property
+    def turn_began(self) -> int:
+        """From when a deadline counts: the time of this turn's outcome; in the first turn, which has none, the present."""
+        return self.at if self.at != self._about[0] else self.port.now()
 
     def identify(self, branch: Branch, kind: int, name: str, key: str | None = None) -> Identity:
         """Names the next operation of this kind and name in a branch, or the one with this key (I1).
@@ -548,16 +547,18 @@ class Runner:
                 value=self.steps_max,
             )
 
+    def patched(self, change_id: str) -> bool:
+        """Decides, once and for ever, whether this instance runs the code that a change brought (I6)."""
+        known = self.cursor.patched(change_id)
+        if known is None:
+            # Whatever the body does next is submitted after this, so it is durable no earlier.
+            at = self.port.now()
+            self.port.record(self.no, self.incarnation, _replay.PATCHED, "", change_id, None, 1, 0, _replay.OK, at, None)
+        return known is not False
+
     async def unreadable(self, what: str, error: Undecodable) -> NoReturn:
         """A stored value cannot become today's type: block. The body never sees that (D7, I10)."""
-        place = self._place()
-        self._block(
-            "undecodable",
-            StepwellError(
-                f"{what} of {self.workflow.name}/{self.id} has a stored value that today's code"
-                f"{f' at {place}' if place else ''} cannot read: {error}. Restore the type, then resume()."
-            ),
-        )
+        self._block("undecodable", _diagnosis.unreadable(self, what, error))
         await self.stop_here()
 
     def jitter(self, identity: Identity, attempt: int) -> random.Random:
@@ -578,12 +579,6 @@ class Runner:
 
     def _unstorable_output(self, error: NotSerializable | TooLarge) -> Exception:
         return type(error)(f"{self.workflow.name}/{self.id} returned a value that cannot be stored: {error}")
-
-
-_RACE = (
-    '"{}" was begun by a task of the body that has no branch of its own, so its place in the history is a race. '
-    "Start the task with step.open_nursery, or give the operation a key=."
-)
 
 
 def _leaf(error: BaseException) -> BaseException:
