@@ -22,7 +22,6 @@ from .nodes import (
     Locked,
     Map,
     Nursery,
-    Patched,
     Raise,
     Reads,
     Sleep,
@@ -85,7 +84,7 @@ def nodes(depth: int, alone: bool) -> st.SearchStrategy[Any]:
             Each, body=inner, items=st.integers(1, 3), fails=st.sampled_from((None, None, 0, 1)), concurrency=st.integers(1, 3),
             collect=st.booleans(), keyed=st.booleans(),
         ),
-        st.builds(Handoff, before=inner, after=small, waiter=inner),
+        st.builds(Handoff, before=inner, after=small, waiter=inner, waiters=st.integers(1, 3)),
         st.builds(Channel, producers=_tuples(steps, 2, 1), each_sends=st.integers(1, 2), buffer=st.integers(0, 1), consumer=steps),
         st.builds(Locked, branches=_tuples(st.tuples(steps, inner), 3, 1), tokens=st.integers(1, 2)),
         st.builds(Child, body=programs(depth - 1, 2, alone=True), how=st.sampled_from(("call", "await", "leave", "letter"))),
@@ -94,8 +93,6 @@ def nodes(depth: int, alone: bool) -> st.SearchStrategy[Any]:
     ]  # fmt: skip
     if hasattr(Step, "move_on_after"):
         nested += [st.builds(Deadline, body=inner, seconds=SECONDS, fail=st.booleans())] * 2
-    if hasattr(Step, "patched"):
-        nested.append(st.builds(Patched, id=st.sampled_from("pq"), new=small, old=small))
     return st.one_of(*leaves, *nested, *nested)
 
 
