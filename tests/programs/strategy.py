@@ -71,7 +71,10 @@ def nodes(depth: int, alone: bool) -> st.SearchStrategy[Any]:
         return st.one_of(leaves)
     inner = programs(depth - 1, alone=alone)
     small = programs(0, 1, alone=alone)
+    gated = st.builds(Do, how=st.just("gated"))
     nested = [
+        # A step that cancels a wait, beside the event or the time that the wait is for (I8).
+        st.builds(Nursery, branches=st.tuples(_tuples(timeouts if alone else waits, 2, 1), st.tuples(gated)), cancel=st.just(1)),
         st.builds(
             Nursery,
             branches=_tuples(inner, 3, 1),
