@@ -172,6 +172,24 @@ class TicketOperation(Operation):
         self.runner.port.tickets.pop(self.number, None)
 
 
+class PatchOperation(Operation):
+    """The record that an instance runs the code which a change brought (I6). Nobody is told before it is durable (D1)."""
+
+    def go_live(self) -> None:
+        runner = self.runner
+        kind, branch, name, key, count = self.identity
+        at = runner.port.now()
+        self.number = runner.port.record(runner.no, runner.incarnation, kind, branch, name, key, count, 0, OK, at, None)
+        runner.port.tickets[self.number] = self
+
+    def done(self, at: int) -> None:
+        """The record is durable."""
+        self.runner.arrived(Outcome(self.identity, OK, None, None, at))
+
+    def withdrawn(self) -> None:
+        self.runner.port.tickets.pop(self.number, None)
+
+
 class StepOperation(Operation):
     """A step function with its attempts (`step.do`, or one item of `step.map`)."""
 

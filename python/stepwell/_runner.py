@@ -558,15 +558,6 @@ class Runner:
                 value=self.steps_max,
             )
 
-    def patched(self, change_id: str) -> bool:
-        """Decides, once and for ever, whether this instance runs the code that a change brought (I6)."""
-        known = self.cursor.patched(change_id)
-        if known is None:
-            # Whatever the body does next is submitted after this, so it is durable no earlier.
-            at = self.port.now()
-            self.port.record(self.no, self.incarnation, _replay.PATCHED, "", change_id, None, 1, 0, _replay.OK, at, None)
-        return known is not False
-
     async def unreadable(self, what: str, error: Undecodable) -> NoReturn:
         """A stored value cannot become today's type: block. The body never sees that (D7, I10)."""
         self._block("undecodable", _diagnosis.unreadable(self, what, error))

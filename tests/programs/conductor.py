@@ -57,10 +57,9 @@ class Conductor:
         self.fate = fate
         self.chance = random.Random(fate.seed + 1)
         self.sent: list[int] = []
-        self.under_way = 0
+        self.instance: Instance[Any] | None = None
         self.rounds = 0
         self.rescues = 0
-        self.crashes = 0
 
     async def run(self) -> None:
         engine = Mortal(WORKFLOWS, self.fate.cuts, self.fate.seed, self.fate.hold)
@@ -155,7 +154,14 @@ class Conductor:
             possible.append(lambda: self.engine.seam.advance(timer))
         if len(self.sent) < self.fate.events and not (self._life is not None and self._life.over):
             possible.append(self._event)
+            if self.world.gates:
+                possible += [self._contest] * 3
         return possible
+
+    def _contest(self) -> None:
+        """An event and a step's end in one commit: who waits for the one may be cancelled by the other (I8)."""
+        self._event()
+        self._release()
 
     def _release(self) -> None:
         self.world.gates.pop(self.chance.randrange(len(self.world.gates))).set()
@@ -179,8 +185,9 @@ class Conductor:
 
     async def _send(self, type: str, payload: int) -> None:
         async def send() -> None:
-            instance = await self.engine.get(interpret.main, "main")
-            await instance.send_event(type, payload, dedup_id=f"{type}{payload}")
+            if self.instance is None:
+                self.instance = await self.engine.get(interpret.main, "main")
+            await self.instance.send_event(type, payload, dedup_id=f"{type}{payload}")
 
         await self._again(send)
 

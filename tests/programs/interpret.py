@@ -1,8 +1,7 @@
 """Runs a program as a workflow body, and notes everything the body can observe, in order.
 
-What is noted: per line of body code (a branch) all it saw, and for all lines together the outcomes of operations as they
-came. More is not promised: what one outcome sets going runs in trio's order, each line for itself. Nothing is noted by a
-body that the engine unwinds; what it sees then is no part of the program.
+What is noted: all that the lines of body code (branches) saw, in the order in which they saw it, and again for each line
+alone. Nothing is noted by a body that the engine unwinds; what it sees then is no part of the program.
 
 It does not compare anything: `oracle` does.
 """
@@ -134,6 +133,7 @@ class Body:
         """The line of body code observes something."""
         if self.step._runner.stopping is None:
             self.life.apart.setdefault(line, []).append(what)
+            self.life.together.append((line, *what))
 
     async def outcome(self, line: str, at: str, operation: Awaitable[T]) -> T:
         """Awaits an operation and notes its outcome, and when it came."""
@@ -152,9 +152,7 @@ class Body:
         if self.step._runner.stopping is None:
             if isinstance(value, list):
                 value = [words(v) if isinstance(v, Exception) else v for v in value]
-            what = (at, value, self.step.now().timestamp())
-            self.life.apart.setdefault(line, []).append(what)
-            self.life.together.append((line, *what))
+            self.see(line, at, value, self.step.now().timestamp())
 
     async def run(self, program: Program, at: str, line: str) -> list[Any]:
         """Runs a program; `at` is its place in the whole, `line` the branch whose code it is."""
@@ -221,12 +219,6 @@ class Body:
         step = self.step
         self.see(line, at, step.now().timestamp(), str(step.uuid()), step.random.random())
         step.report(0.5, at)
-
-    async def _patched(self, node: nodes.Patched, at: str, line: str) -> Any:
-        patched: Any = self.step
-        if await self.outcome(line, at, patched.patched(node.id)):
-            return await self.run(node.new, f"{at}n", line)
-        return await self.run(node.old, f"{at}o", line)
 
     # Control.
 
@@ -304,15 +296,17 @@ class Body:
             event.set()
             values[1] = await self.run(node.after, f"{at}a", f"{at}s")
 
-        async def waits() -> None:
+        async def waits(i: int) -> None:
+            here = f"{at}w{i}"
             await event.wait()
-            self.see(f"{at}w", at, "handed over", self.step.now().timestamp())
-            values[2] = await self.run(node.waiter, f"{at}w", f"{at}w")
+            self.see(here, at, "handed over", self.step.now().timestamp())
+            values[2 + i] = await self.run(node.waiter, here, here)
 
         async with self.step.open_nursery() as nursery:
-            nursery.start_soon(waits)
+            for i in range(node.waiters):
+                nursery.start_soon(waits, i)
             nursery.start_soon(sets)
-        return [values[0], values[1], values[2]]
+        return [values[i] for i in range(2 + node.waiters)]
 
     async def _channel(self, node: nodes.Channel, at: str, line: str) -> Any:
         send, receive = trio.open_memory_channel[tuple[int, int]](node.buffer)

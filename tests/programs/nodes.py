@@ -1,9 +1,7 @@
 """The language of generated programs: workflow bodies as plain data.
 
-Invariant: every program is legal and ends. A legal body may differ between two replays in nothing, so nothing
-in here lets two branches race *within* one turn: trio shuffles what one turn made runnable, and the engine does
-not take that choice from it. Primitives are shared by the branches of one node only, and an operation stands before
-every use for which two branches could compete; so only the branch whose outcome the turn delivers gets there.
+Invariant: every program is legal and ends. Branches share events, locks, channels and lists, and go on together when one
+outcome wakes several of them; they begin nothing outside their branch, and wait for nothing that cannot come.
 
 It does not know the engine: `interpret` does.
 """
@@ -69,11 +67,12 @@ class Nursery:
 
 @dataclass(frozen=True)
 class Handoff:
-    """One branch sets a `trio.Event` between two programs; the other one waits for it."""
+    """One branch sets a `trio.Event` between two programs; the others wait for it, and go on in the same turn."""
 
     before: Program = ()
     after: Program = ()
     waiter: Program = ()
+    waiters: int = 1
 
 
 @dataclass(frozen=True)
@@ -123,15 +122,6 @@ class Reads:
 
 
 @dataclass(frozen=True)
-class Patched:
-    """`step.patched`: one program or the other."""
-
-    id: str = "p"
-    new: Program = ()
-    old: Program = ()
-
-
-@dataclass(frozen=True)
 class Raise:
     """The body's own exception."""
 
@@ -162,7 +152,7 @@ class Deadline:
 
 
 Node: TypeAlias = (
-    Do | Map | Each | Nursery | Handoff | Channel | Locked | Sleep | WaitEvent | Child | Reads | Patched | Raise | Try | Finally | Deadline
+    Do | Map | Each | Nursery | Handoff | Channel | Locked | Sleep | WaitEvent | Child | Reads | Raise | Try | Finally | Deadline
 )
 Program: TypeAlias = tuple[Node, ...]
 

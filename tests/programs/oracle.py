@@ -1,6 +1,6 @@
 """What must hold, whatever the program, its fate and trio's shuffling.
 
-- Two lives of one body agree as far as both got: every line of its code, and all outcomes together, in order. What a body
+- Two lives of one body agree as far as both got: every line of its code, and all lines together, in order. What a body
   observes is durable before it observes it, so no crash, park or shuffle may change it.
 - A program without races returns what it must.
 - Every operation has one outcome in the history; no attempt number is used twice.
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import nodes
-from .interpret import TYPES, Life, World
+from .interpret import Life, World
 from .nodes import Node, Program
 
 
@@ -79,8 +79,8 @@ def _node(node: Node) -> Any:
             own, *values = _branches((node.own, *node.branches))
             return [own, *values, _run(node.then[0]) if node.then and node.branches else []]
         case nodes.Handoff():
-            sets, waiter = _branches(((*node.before, *node.after), node.waiter))
-            return [sets[: len(node.before)], sets[len(node.before) :], waiter]
+            sets, *waiters = _branches(((*node.before, *node.after), *[node.waiter] * node.waiters))
+            return [sets[: len(node.before)], sets[len(node.before) :], *waiters]
         case nodes.Channel():
             # Values come in an order of their own, and so do the consumer's steps; none of them may fail.
             sent = [[i, _node(producer)] for i, producer in enumerate(node.producers) for _ in range(node.each_sends)]
@@ -185,7 +185,7 @@ def shorter(lives: list[Life]) -> str | None:
     last = lives[-1]
     for life in lives:
         if len(life.together) > len(last.together):
-            return f"the last life saw {len(last.together)} outcomes of {len(life.together)}"
+            return f"the last life saw {len(last.together)} things of {len(life.together)}"
         for line, seen in life.apart.items():
             if len(seen) > len(last.apart.get(line, [])):
                 return f"the last life did not see {seen[len(last.apart.get(line, [])) :]} in line {line}"
@@ -207,8 +207,7 @@ def twice(records: list[Any]) -> str | None:
 def events(world: World, sent: list[int], id: str) -> str | None:
     """Returns what happened to events other than coming once each."""
     life = world.lives[id][-1]
-    waits = [entry for entry in life.together if isinstance(entry[2], int) and entry[2] >= FIRST_EVENT]
-    came = Counter(entry[2] for entry in waits)
+    came = Counter(what for _, *rest in life.together for what in rest[1:2] if isinstance(what, int))
     for payload in sent:
         if came[payload] != 1:
             return f"event {payload} came {came[payload]} times"
@@ -217,4 +216,3 @@ def events(world: World, sent: list[int], id: str) -> str | None:
 
 FIRST_EVENT = 1_000
 """Payloads of events count from here, so that no step's value looks like one."""
-assert TYPES

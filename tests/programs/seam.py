@@ -23,7 +23,7 @@ from .nodes import Cut
 
 SUBMISSIONS = {
     *("record", "retry", "sleep", "wait_event", "wait_approval", "wait_child", "call", "create_child", "create_children", "send"),
-    *("withdraw", "give_back", "quiet", "finish", "block", "release", "report"),
+    *("withdraw", "give_back", "quiet", "hold", "let_go", "finish", "block", "release", "report"),
 }
 """What a body asks of the core; the others are read, armed, or asked from outside."""
 

@@ -22,7 +22,6 @@ from .nodes import (
     Locked,
     Map,
     Nursery,
-    Patched,
     Raise,
     Reads,
     Sleep,
@@ -72,7 +71,10 @@ def nodes(depth: int, alone: bool) -> st.SearchStrategy[Any]:
         return st.one_of(leaves)
     inner = programs(depth - 1, alone=alone)
     small = programs(0, 1, alone=alone)
+    gated = st.builds(Do, how=st.just("gated"))
     nested = [
+        # A step that cancels a wait, beside the event or the time that the wait is for (I8).
+        st.builds(Nursery, branches=st.tuples(_tuples(timeouts if alone else waits, 2, 1), st.tuples(gated)), cancel=st.just(1)),
         st.builds(
             Nursery,
             branches=_tuples(inner, 3, 1),
@@ -85,7 +87,7 @@ def nodes(depth: int, alone: bool) -> st.SearchStrategy[Any]:
             Each, body=inner, items=st.integers(1, 3), fails=st.sampled_from((None, None, 0, 1)), concurrency=st.integers(1, 3),
             collect=st.booleans(), keyed=st.booleans(),
         ),
-        st.builds(Handoff, before=inner, after=small, waiter=inner),
+        st.builds(Handoff, before=inner, after=small, waiter=inner, waiters=st.integers(1, 3)),
         st.builds(Channel, producers=_tuples(steps, 2, 1), each_sends=st.integers(1, 2), buffer=st.integers(0, 1), consumer=steps),
         st.builds(Locked, branches=_tuples(st.tuples(steps, inner), 3, 1), tokens=st.integers(1, 2)),
         st.builds(Child, body=programs(depth - 1, 2, alone=True), how=st.sampled_from(("call", "await", "leave", "letter"))),
@@ -94,8 +96,6 @@ def nodes(depth: int, alone: bool) -> st.SearchStrategy[Any]:
     ]  # fmt: skip
     if hasattr(Step, "move_on_after"):
         nested += [st.builds(Deadline, body=inner, seconds=SECONDS, fail=st.booleans())] * 2
-    if hasattr(Step, "patched"):
-        nested.append(st.builds(Patched, id=st.sampled_from("pq"), new=small, old=small))
     return st.one_of(*leaves, *nested, *nested)
 
 
