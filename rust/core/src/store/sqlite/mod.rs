@@ -1,8 +1,8 @@
 //! The embedded store: one SQLite file, owned by one engine.
 //!
 //! In reading order: `files` (what lies at the path), `lock` (one engine), `schema`,
-//! `connection`, `guard` (locks nobody can take away), `heads` (where histories begin), `names`,
-//! `rows` (columns), `statements` and `write` (a batch), `read` and `reader`, `recover`.
+//! `connection`, `ofd` and `guard` (locks nobody can take away), `heads` (where histories begin),
+//! `names`, `rows` (columns), `statements` and `write` (a batch), `read` and `reader`, `recover`.
 //!
 //! Invariants: a batch is durable when `commit` returns, or the store is poisoned and says so for
 //! ever (an error from a sync tells nothing about what is on the disk, so nothing is retried).
@@ -16,6 +16,7 @@ mod guard;
 mod heads;
 mod lock;
 mod names;
+mod ofd;
 mod open;
 mod read;
 mod reader;

@@ -1,6 +1,6 @@
 //! From a path to a store that accepts commits, or to one clear sentence and unchanged files.
 //!
-//! Lock, header, schema version, connection, guard, integrity after an unclean end, heads that
+//! Lock, header, schema version, guard, connection, integrity after an unclean end, heads that
 //! were lost, new boot number: in this order, and nothing is written before all checks are passed.
 
 use std::path::Path;
@@ -71,12 +71,16 @@ fn open_locked(paths: &Paths) -> Result<Parts, Error> {
         return Err(Error::Failed(format!("{} vanished.", paths.name)));
     };
     let explain = |fault: Fault| fault.explain(&paths.name, "open it");
+    let unguarded = |error| paths.failed("cannot guard it with locks", &error);
+    let mut guard = Guard::take(database, paths).map_err(unguarded)?;
     if version < schema::VERSION {
         migrate(paths, version, &schema::MIGRATIONS[version as usize - 1..])?;
     }
     let conn = Handle::writer(paths).map_err(|error| explain(error.into()))?;
-    let guard = Guard::take(database, paths)
-        .map_err(|error| paths.failed("cannot guard it with locks", &error))?;
+    guard.remember(paths).map_err(unguarded)?;
+    // From here on it is dropped before the connection: nothing was acknowledged yet, and SQLite
+    // is to leave a file that is refused as the last user does.
+    let guard = guard;
     let mut names = Names::default();
     let (clean, length) = state(&conn).map_err(explain)?;
     if !clean && length <= CHECK_MAX {
