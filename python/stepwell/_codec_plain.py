@@ -2,7 +2,7 @@
 
 Plain is what needs no annotation: None, bool, int, float, str, bytes, list, tuple, dict, set, frozenset,
 aware datetime, date, UUID and finite Decimal, of exactly these classes. Invariants: what is written is of definite
-length and nested at most 64 deep (cbor2 itself crashes the process some thousand levels down), equal sets give equal
+length and nested at most 64 deep, tags counted (cbor2 itself crashes the process some thousand levels down), equal sets give equal
 bytes, and what is read makes no object but those above: every other tag is refused, none imports or
 calls anything. docs/values.md has the table of tags. This file does not know declared types.
 """
@@ -21,6 +21,10 @@ from cbor2 import dumps as _cbor_dumps
 from cbor2 import loads as _cbor_loads
 
 DEPTH_MAX = 64
+_TAGS_MAX = 3
+"""Levels the tags of one scalar take at most: a Decimal of many digits is a tag, a pair, and in it a tagged number."""
+DIGITS_MAX = 4_096
+"""Of a Decimal: digits are turned from binary to decimal in time that grows with their square (a million take minutes)."""
 
 READY = frozenset({NoneType, bool, int, float, str, bytes, date, UUID})
 """Classes that are written as they are, whatever the value."""
@@ -45,7 +49,15 @@ class Misfit(Exception):
 
 def item(key: object) -> str:
     """Returns how a key or an index is written in a path: `[3]`, `["pages"]`."""
-    return f"[{json.dumps(key, ensure_ascii=False) if isinstance(key, str) else f'{key!r:.80}'}]"
+    return f"[{json.dumps(key, ensure_ascii=False) if isinstance(key, str) else shown(key, 80)}]"
+
+
+def shown(value: object, width: int) -> str:
+    """Returns the beginning of a value's repr, for a message."""
+    try:
+        return f"{value!r:.{width}}"
+    except ValueError:  # an int, or a container of one, of more digits than Python writes
+        return f"{type(value).__name__} too large to show"
 
 
 def class_name(cls: type) -> str:
@@ -56,13 +68,13 @@ def class_name(cls: type) -> str:
     return f"{module}.{cls.__qualname__}"
 
 
-def clean(value: Any, left: int = DEPTH_MAX) -> bool:
+def clean(value: Any, left: int = DEPTH_MAX - _TAGS_MAX) -> bool:
     """Returns whether a container can be written as it is, without a copy: the usual case, and the hot path.
 
     False says nothing but that `ready` has to look.
     """
     cls = type(value)
-    if not left:
+    if left <= 0:
         return False
     if cls is dict:
         for key, inner in value.items():  # noqa: SIM110 - a generator costs more than all the rest
@@ -86,13 +98,15 @@ def ready(value: Any, left: int = DEPTH_MAX) -> Any:
     Raises:
         Misfit: It is not plain, or nested too deep.
     """
-    if type(value) in READY or clean(value, left):
+    if type(value) in READY or clean(value, left - _TAGS_MAX):
         return value
     return _ready(value, left)
 
 
 def _ready(value: Any, left: int) -> Any:
     cls = type(value)
+    if left < _TAGS_MAX and _tags(value) > left:
+        _too_deep()
     if cls in READY:
         return value
     if cls is dict:
@@ -105,7 +119,7 @@ def _ready(value: Any, left: int) -> Any:
         return aware(value)
     if cls is Decimal:
         if value.is_finite():
-            return value
+            return writable(value)
         raise Misfit(f"is {value!r}", "Annotate it as Decimal, or pass as_type=")
     return _refuse(value)
 
@@ -116,7 +130,7 @@ def _ready_dict(value: dict[Any, Any], left: int) -> dict[Any, Any]:
     left -= 1
     for key in value:
         if type(key) is not str:
-            _check_key(key)
+            _check_key(key, left)
     result = {}
     key = None
     try:
@@ -128,15 +142,19 @@ def _ready_dict(value: dict[Any, Any], left: int) -> dict[Any, Any]:
     return result
 
 
-def _check_key(key: object) -> None:
+def _check_key(key: object, left: int) -> None:
     cls = type(key)
+    if left < _TAGS_MAX and _tags(key) > left:
+        _too_deep()
     if cls in _KEYS or (cls is float and key == key):
         return
     if cls is float:
         raise Misfit("has NaN as a key, which can never be looked up")
     if cls is tuple:
+        if not left:
+            _too_deep()
         for part in key:  # type: ignore[attr-defined]
-            _check_key(part)
+            _check_key(part, left - 1)
         return
     if cls is datetime:
         aware(key)  # type: ignore[arg-type]
@@ -159,9 +177,19 @@ def _ready_list(value: list[Any] | tuple[Any, ...], left: int) -> list[Any]:
 
 
 def _ready_set(value: set[Any] | frozenset[Any], left: int) -> CBORTag:
-    if not left:
+    if left < 2:  # a tag and an array
         _too_deep()
-    return CBORTag(_SET_TAG, in_order([_ready(inner, left - 1) for inner in value]))
+    return CBORTag(_SET_TAG, in_order([_ready(inner, left - 2) for inner in value]))
+
+
+def _tags(value: object) -> int:
+    """Returns how many levels the tags of a scalar take: whoever reads counts them as it counts containers."""
+    cls = type(value)
+    if cls is int:
+        return 0 if -(1 << 64) <= value < 1 << 64 else 1  # type: ignore[operator]
+    if cls is Decimal:
+        return 2 if len(value.as_tuple().digits) < 20 else _TAGS_MAX  # type: ignore[attr-defined]
+    return 1 if cls is date or cls is datetime or cls is UUID else 0
 
 
 def in_order(members: list[Any]) -> list[Any]:
@@ -179,6 +207,14 @@ def aware(value: datetime) -> datetime:
         raise Misfit("is a datetime without timezone", "Give it one (datetime.now(UTC)), annotate it, or pass as_type=")
     if offset.microseconds or offset.seconds % 60:
         raise Misfit("is a datetime whose UTC offset is not in whole minutes", "Convert it with .astimezone(UTC)")
+    return value
+
+
+def writable(value: Decimal) -> Decimal:
+    """Returns a finite Decimal that can be read back in no time. Raises Misfit for others."""
+    _, digits, _ = value.as_tuple()
+    if len(digits) > DIGITS_MAX:
+        raise Misfit(f"is a Decimal of {len(digits):,} digits, more than {DIGITS_MAX:,}", "Store it as text, or round it")
     return value
 
 
@@ -201,14 +237,15 @@ def _refuse(value: object) -> NoReturn:
 
 
 def deeper_than(value: object, left: int) -> bool:
-    """Returns whether containers, in what is about to be written, are nested more than `left` levels."""
+    """Returns whether what is about to be written is nested more than `left` levels, tags counted."""
     if isinstance(value, CBORTag):
-        value = value.value
+        return not left or deeper_than(value.value, left - 1)
     if isinstance(value, dict):
-        return not left or any(deeper_than(inner, left - 1) for inner in value.values())
+        keys = (key for key in value if type(key) is not str)
+        return not left or any(deeper_than(inner, left - 1) for inner in value.values()) or any(deeper_than(key, left - 1) for key in keys)
     if isinstance(value, (list, tuple)):
         return not left or any(deeper_than(inner, left - 1) for inner in value)
-    return False
+    return left < _TAGS_MAX and _tags(value) > left
 
 
 def dumps(value: Any) -> bytes:
@@ -259,19 +296,36 @@ def _refuse_tag(*_: object) -> NoReturn:
 _REFUSED_TAGS: dict[int, Any] = dict.fromkeys((1, 5, 25, 28, 29, 30, 35, 36, 52, 54, 100, 256, 260, 261, 43000, 55799), _refuse_tag)
 
 
+_DECIMAL = b"\xc4\x82"
+"""The tag of a Decimal, and the head of the pair that follows it."""
+
+
+def _read_decimal(parts: Any, *_: object) -> Decimal:
+    """As cbor2 does it, but for the time it takes."""
+    exponent, mantissa = parts
+    if type(exponent) is not int or type(mantissa) is not int or mantissa.bit_length() > 4 * DIGITS_MAX:
+        raise _Refused
+    return Decimal(f"{mantissa}E{exponent}")
+
+
+_CAREFUL: dict[int, Any] = {**_REFUSED_TAGS, 4: _read_decimal}
+
+
 def loads(data: bytes) -> Any:
     """Returns the plain value these bytes stand for. What follows it is not looked at: the store's checksums see to that.
 
     Raises:
         Misfit: They are not one CBOR item of those we write.
     """
+    # In few bytes no Decimal is too long, and cbor2's own reader is the faster one.
+    careful = len(data) > DIGITS_MAX and _DECIMAL in data
     try:
         return _cbor_loads(
             data,
             max_depth=DEPTH_MAX,
             allow_indefinite=False,
-            semantic_decoders=_REFUSED_TAGS,
+            semantic_decoders=_CAREFUL if careful else _REFUSED_TAGS,
             tag_hook=_refuse_tag,
         )
     except (CBORError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
-        raise Misfit(f"is {len(data):,} bytes that are not a stored value ({error})") from None
+        raise Misfit(f"is {len(data):,} bytes that are not a stored value ({error!s:.200})") from None

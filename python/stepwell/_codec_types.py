@@ -25,7 +25,7 @@ import cattrs
 from cattrs.errors import ClassValidationError, IterableValidationError, IterableValidationNote
 
 from ._codec_hints import Unresolved, type_name, without_extras
-from ._codec_plain import Misfit, aware, class_name, item, ready
+from ._codec_plain import Misfit, aware, class_name, item, ready, shown, writable
 
 TAG = "$type"
 """The key under which a member of a union says its name."""
@@ -67,7 +67,7 @@ def refused(value: object, name: str, accepts: Collection[type]) -> Misfit:
 
 def mismatch(raw: object, name: str, why: str = "") -> Misfit:
     """Returns what says that what is stored cannot become this type."""
-    stored = "null" if raw is None else "a map" if isinstance(raw, dict) else f"{type(raw).__name__} {raw!r:.60}"
+    stored = "null" if raw is None else "a map" if isinstance(raw, dict) else f"{type(raw).__name__} {shown(raw, 60)}"
     return Misfit(f"is stored as {stored}{why}", wanted=name)
 
 
@@ -262,7 +262,7 @@ SCALARS: dict[Any, Form] = {cls: _scalar(cls) for cls in (types.NoneType, bool, 
         "Decimal",
         (Decimal,),
         (Decimal, str),
-        lambda value: str(value) if not value.is_finite() or (value.is_zero() and value.is_signed()) else value,
+        lambda value: str(value) if not value.is_finite() or (value.is_zero() and value.is_signed()) else writable(value),
         lambda raw: Decimal(raw) if type(raw) is str else raw,
     ),
 }
@@ -291,7 +291,7 @@ def _literal(tp: Any) -> Form:
         try:
             return table[type(value), value]
         except (KeyError, TypeError):
-            raise Misfit(f"is {value!r:.80}, declared as {name}") from None
+            raise Misfit(f"is {shown(value, 80)}, declared as {name}") from None
 
     stores = {cls for cls, _ in back}
     form = checked(name, {cls for cls, _ in table}, stores, encode, lambda raw: back[type(raw), raw])

@@ -14,11 +14,11 @@ from __future__ import annotations
 import logging
 import sys
 import traceback as traceback_module
-from types import BuiltinFunctionType, ModuleType, new_class
+from types import BuiltinFunctionType, ModuleType, NoneType, new_class
 from typing import Any, cast
 
 from . import _errors
-from ._codec import Codec
+from ._codec import Codec, Undecodable
 from ._errors import ErrorInfo, StepFailed, StepwellError
 
 MESSAGE_MAX = 16_384
@@ -72,12 +72,17 @@ def describe(exc: BaseException, *, step: str, attempts: int, traceback: bool = 
 
 
 def revive(record: dict[str, Any]) -> StepFailed:
-    """Returns the exception that a record stands for, to be raised into the body. Never raises."""
+    """Returns the exception that a record stands for, to be raised into the body.
+
+    Raises:
+        Undecodable: This is no record of `describe`: the instance is `blocked` rather than told of a failure it may not have had.
+    """
+    _check_shape(record)
     cls = _revived_class(str(record.get("module", "")), str(record.get("class", "")))
     exc = _new(cls)
     _ARGS.__set__(exc, tuple(record.get("args") or (record.get("message", ""),)))
     members = _DICT.__get__(exc)
-    members.update(record.get("fields") or {})
+    members.update({name: value for name, value in (record.get("fields") or {}).items() if _is_field(name)})
     for name, value in (record.get("builtin") or {}).items():
         _set_builtin(exc, name, value)
     info = error_info(record)
@@ -85,8 +90,36 @@ def revive(record: dict[str, Any]) -> StepFailed:
     return exc
 
 
+_SHAPE: dict[str, type | tuple[type, ...]] = {
+    "module": str,
+    "class": str,
+    "message": str,
+    "traceback": str,
+    "step": (str, NoneType),
+    "attempts": (int, NoneType),
+    "args": list,
+    "fields": dict,
+    "builtin": dict,
+}
+
+
+def _check_shape(record: Any) -> None:
+    if type(record) is not dict:
+        raise Undecodable(f"a recorded failure is stored as {type(record).__name__}, and cannot be told", wanted="a failure")
+    for name, types in _SHAPE.items():
+        if name in record and not isinstance(record[name], types):
+            stored = type(record[name]).__name__
+            text = f"a recorded failure has {stored} as its {name}, and cannot be told"
+            raise Undecodable(text, path=name, stored=stored, wanted="a failure")
+
+
 def error_info(record: dict[str, Any]) -> ErrorInfo:
-    """Returns a record as `ErrorInfo`: data, nothing looked up."""
+    """Returns a record as `ErrorInfo`: data, nothing looked up.
+
+    Raises:
+        Undecodable: This is no record of `describe`.
+    """
+    _check_shape(record)
     module, name = record.get("module", ""), record.get("class", "")
     return ErrorInfo(
         type=name if module in ("", "builtins") else f"{module}.{name}",
@@ -207,7 +240,11 @@ def _stored(value: Any, limit: int) -> tuple[Any, int]:
 
 def _fields(exc: BaseException) -> dict[str, Any]:
     members = _DICT.__get__(exc)
-    return {name: value for name, value in members.items() if name.isidentifier() and name not in _OWN and name[:2] != "__"}
+    return {name: value for name, value in members.items() if _is_field(name)}
+
+
+def _is_field(name: Any) -> bool:
+    return type(name) is str and name.isidentifier() and name not in _OWN and name[:2] != "__"
 
 
 def _builtin_members(exc: BaseException) -> dict[str, Any]:
