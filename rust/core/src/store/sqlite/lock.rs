@@ -61,7 +61,8 @@ impl EngineLock {
                 .map_err(|error| paths.failed("cannot make its lock file", &error))?;
             let text =
                 read(&mut file).map_err(|error| paths.failed("cannot read its lock", &error))?;
-            if !text.is_empty() && !text.starts_with(HEADING) {
+            // Nobody syncs it, so a power loss may leave its length without its text.
+            if !text.trim_matches('\0').is_empty() && !text.starts_with(HEADING) {
                 return Err(Error::Failed(format!(
                     "{}.lock was not written by Stepwell. Move it away, or give another path.",
                     paths.name

@@ -52,7 +52,7 @@ pub(super) fn payload(conn: &Connection, table: &str, no: InstanceNo) -> Result<
         return Ok(None);
     };
     let payload = rows::bytes(row, 1)?;
-    if rows::uint(row, 0)? != u64::from(rows::checksum([no, 0], &[payload.as_deref()])) {
+    if rows::uint(row, 0)? != u64::from(rows::payload_checksum(table, no, payload.as_deref())) {
         return Err(Fault::Corrupt(format!(
             "the {table} of instance {no} (row {no}) fails its checksum"
         )));

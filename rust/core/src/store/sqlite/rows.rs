@@ -2,7 +2,7 @@
 //!
 //! SQLite's integers are signed; our unsigned numbers keep their bits. Anything that cannot be
 //! read back is a [`Fault::Corrupt`], never a guess. Each row with a payload carries a CRC-32 of
-//! the payload and of what says whose it is, so a payload at the wrong place is noticed too.
+//! all its columns and of what says whose it is, so a row at the wrong place is noticed too.
 
 use rusqlite::types::ValueRef;
 use rusqlite::Row as Columns;
@@ -124,7 +124,7 @@ pub(super) fn bytes(row: &Columns, at: usize) -> Result<Option<Box<[u8]>>> {
 }
 
 /// Checksum of what a row says: whose it is, and its parts.
-pub(super) fn checksum(whose: [u64; 2], parts: &[Option<&[u8]>]) -> u32 {
+fn checksum(whose: [u64; 2], parts: &[Option<&[u8]>]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     let mut head = [0; 16];
     head[..8].copy_from_slice(&whose[0].to_le_bytes());
@@ -139,17 +139,37 @@ pub(super) fn checksum(whose: [u64; 2], parts: &[Option<&[u8]>]) -> u32 {
     crc.finalize()
 }
 
-pub(super) fn record_checksum(no: InstanceNo, seq: Seq, record: &Record) -> u32 {
+/// Checksum of a record: every column, and the place of the record before it.
+pub(super) fn record_checksum(no: InstanceNo, seq: Seq, prev: Seq, record: &Record) -> u32 {
     let operation = &record.operation;
+    let codes = [operation.kind as u8, record.verdict as u8].map(u64::from);
+    let options = u64::from(record.retry_at.is_some()) | u64::from(record.event.is_some()) << 1;
+    let numbers = [
+        prev,
+        codes[0] | codes[1] << 8 | options << 16,
+        u64::from(operation.count) | u64::from(record.attempt) << 32,
+        record.started_at as u64,
+        record.at as u64,
+        record.retry_at.unwrap_or(0) as u64,
+        record.event.unwrap_or(0),
+    ];
     checksum(
         [no, seq],
         &[
+            Some(numbers.map(u64::to_le_bytes).as_flattened()),
             Some(operation.branch.as_bytes()),
             Some(operation.name.as_bytes()),
-            Some(&[record.verdict as u8]),
+            operation.key.as_deref().map(str::as_bytes),
+            record.event_type.as_deref().map(str::as_bytes),
             record.payload.as_deref(),
         ],
     )
+}
+
+/// Checksum of a row in one of the tables (no, crc, payload). Each table has its own: their pages
+/// look alike.
+pub(super) fn payload_checksum(table: &str, no: InstanceNo, payload: Option<&[u8]>) -> u32 {
+    checksum([no, 0], &[Some(table.as_bytes()), payload])
 }
 
 /// Columns of [`instance`], in its order.
@@ -217,7 +237,7 @@ pub(super) fn stored(row: &Columns, no: InstanceNo, seq: Seq) -> Result<(Stored,
     let prev = uint(row, 2)?;
     if uint(row, 1)? != no
         || prev >= seq
-        || uint(row, 12)? != u64::from(record_checksum(no, seq, &record))
+        || uint(row, 12)? != u64::from(record_checksum(no, seq, prev, &record))
     {
         return corrupt(format!("record {seq} of instance {no} fails its checksum"));
     }
@@ -294,13 +314,24 @@ pub(super) fn event(row: &Columns) -> Result<(InstanceNo, Event)> {
         payload: bytes(row, 5)?,
         at: int(row, 2)?,
     };
-    if uint(row, 3)? != u64::from(checksum([no, event.id], &[event.payload.as_deref()])) {
+    if uint(row, 3)? != u64::from(event_checksum(no, &event)) {
         return corrupt(format!(
             "event {} of instance {no} fails its checksum",
             event.id
         ));
     }
     Ok((no, event))
+}
+
+pub(super) fn event_checksum(no: InstanceNo, it: &Event) -> u32 {
+    checksum(
+        [no, it.id],
+        &[
+            Some(&it.at.to_le_bytes()),
+            Some(it.kind.as_bytes()),
+            it.payload.as_deref(),
+        ],
+    )
 }
 
 /// Columns of [`approval`], in its order.
@@ -330,10 +361,15 @@ pub(super) fn approval(row: &Columns, at: usize) -> Result<Approval> {
 }
 
 pub(super) fn approval_checksum(it: &Approval) -> u32 {
+    let times = [it.asked_at, it.until, it.decided_at].map(|it| it.map(i64::to_le_bytes));
     checksum(
-        [it.no, 0],
+        [it.no, it.status as u64],
         &[
             Some(it.id.as_bytes()),
+            Some(it.name.as_bytes()),
+            times[0].as_ref().map(<[u8; 8]>::as_slice),
+            times[1].as_ref().map(<[u8; 8]>::as_slice),
+            times[2].as_ref().map(<[u8; 8]>::as_slice),
             it.detail.as_deref(),
             it.decision.as_deref(),
         ],
