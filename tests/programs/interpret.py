@@ -220,6 +220,11 @@ class Body:
         self.see(line, at, step.now().timestamp(), str(step.uuid()), step.random.random())
         step.report(0.5, at)
 
+    async def _patched(self, node: nodes.Patched, at: str, line: str) -> Any:
+        holds = await self.step.patched(f"change {node.change}")
+        self.see(line, at, "patched", node.change, holds)
+        return await self.run(node.body, f"{at}p", line) if holds else None
+
     # Control.
 
     async def _raise(self, node: nodes.Raise, at: str, line: str) -> None:

@@ -122,6 +122,14 @@ class Reads:
 
 
 @dataclass(frozen=True)
+class Patched:
+    """`step.patched`; the body runs if the change holds."""
+
+    change: int
+    body: Program
+
+
+@dataclass(frozen=True)
 class Raise:
     """The body's own exception."""
 
@@ -152,7 +160,7 @@ class Deadline:
 
 
 Node: TypeAlias = (
-    Do | Map | Each | Nursery | Handoff | Channel | Locked | Sleep | WaitEvent | Child | Reads | Raise | Try | Finally | Deadline
+    Do | Map | Each | Nursery | Handoff | Channel | Locked | Sleep | WaitEvent | Child | Reads | Patched | Raise | Try | Finally | Deadline
 )
 Program: TypeAlias = tuple[Node, ...]
 

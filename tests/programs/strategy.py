@@ -7,8 +7,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from stepwell import Step
-
 from .nodes import (
     Channel,
     Child,
@@ -22,6 +20,7 @@ from .nodes import (
     Locked,
     Map,
     Nursery,
+    Patched,
     Raise,
     Reads,
     Sleep,
@@ -94,8 +93,8 @@ def nodes(depth: int, alone: bool) -> st.SearchStrategy[Any]:
         st.builds(Try, body=inner, handler=small),
         st.builds(Finally, body=inner, cleanup=st.tuples(steps) | st.just(())),
     ]  # fmt: skip
-    if hasattr(Step, "move_on_after"):
-        nested += [st.builds(Deadline, body=inner, seconds=SECONDS, fail=st.booleans())] * 2
+    nested += [st.builds(Deadline, body=inner, seconds=SECONDS, fail=st.booleans())] * 2
+    nested.append(st.builds(Patched, change=st.integers(0, 1), body=small))
     return st.one_of(*leaves, *nested, *nested)
 
 
