@@ -15,8 +15,6 @@ from stepwell import Engine, Step, workflow
 ROOT = Path(__file__).parent.parent
 
 
-
-
 @workflow
 async def nothing(step: Step) -> None:
     pass

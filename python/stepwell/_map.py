@@ -81,7 +81,7 @@ class MapOperation:
                     await wait_task_rescheduled(self._aborted)
                 except BaseException as error:
                     for item in self._running.values():
-                        runner.left(item, error)
+                        runner.foreign.left(item, error)
                     self._running.clear()
                     raise
                 if runner.stopping:
@@ -148,5 +148,5 @@ class MapOperation:
         self._task = None
         self._runner.resting = False
         for item in self._running.values():
-            self._runner.aborted(item, raise_cancel)
+            self._runner.foreign.aborted(item, raise_cancel)
         return Abort.SUCCEEDED

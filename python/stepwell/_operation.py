@@ -82,7 +82,7 @@ class Operation:
         try:
             outcome = await wait_task_rescheduled(self.aborted)
         except BaseException as error:
-            self.runner.left(self, error)
+            self.runner.foreign.left(self, error)
             raise
         if outcome is STOPPED:
             await self.runner.stop_here()
@@ -92,7 +92,7 @@ class Operation:
         """The body task that is blocked in this operation is cancelled."""
         self.task = None
         self.runner.resting = False
-        self.runner.aborted(self, raise_cancel)
+        self.runner.foreign.aborted(self, raise_cancel)
         return Abort.SUCCEEDED
 
     def stop(self) -> None:
@@ -167,24 +167,6 @@ class TicketOperation(Operation):
     def go_live(self) -> None:
         self.number = self._submit()
         self.runner.port.tickets[self.number] = self
-
-    def withdrawn(self) -> None:
-        self.runner.port.tickets.pop(self.number, None)
-
-
-class PatchOperation(Operation):
-    """The record that an instance runs the code which a change brought (I6). Nobody is told before it is durable (D1)."""
-
-    def go_live(self) -> None:
-        runner = self.runner
-        kind, branch, name, key, count = self.identity
-        at = runner.port.now()
-        self.number = runner.port.record(runner.no, runner.incarnation, kind, branch, name, key, count, 0, OK, at, None)
-        runner.port.tickets[self.number] = self
-
-    def done(self, at: int) -> None:
-        """The record is durable."""
-        self.runner.arrived(Outcome(self.identity, OK, None, None, at))
 
     def withdrawn(self) -> None:
         self.runner.port.tickets.pop(self.number, None)

@@ -86,8 +86,8 @@ class Cursor:
     pending: deque[Outcome] = field(default_factory=deque)
     attempts: dict[Identity, Attempts] = field(default_factory=dict)
     withdrawn: set[Identity] = field(default_factory=set)
-    patches: dict[str, bool | None] = field(default_factory=dict)
-    """Changes of the code, by id (I6): whether the instance runs their code; None: it does, and the record of that is to come."""
+    patches: dict[str, bool] = field(default_factory=dict)
+    """Changes of the code, by id (I6): whether the instance runs their code."""
     passed_over: list[Outcome] = field(default_factory=list)
     """Outcomes that nobody took, because their operations were withdrawn."""
     seq: int = 0
@@ -107,7 +107,8 @@ class Cursor:
         identity: Identity = record[1:6]
         self.seq = record[0]
         if record[1] == PATCHED:
-            self.patches.setdefault(record[3])
+            self.patches[record[3]] = True
+            return
         if verdict <= TIMED_OUT:
             self.pending.append(Outcome(identity, verdict, record[11], record[12], record[9], record[0], record[6], -1))
             return
@@ -139,14 +140,14 @@ class Cursor:
         return None
 
     def patched(self, change_id: str) -> bool | None:
-        """Returns whether the body runs the code that a change brought; None: it will, once the record of that is delivered (I6).
+        """Returns whether the body runs the code that a change brought; None: it does, and that is to be recorded first (I6).
 
         It does unless it replays what was recorded before it first asked. An outcome that came while the body ran says nothing
         about its code.
         """
-        if change_id not in self.patches:
-            self.patches[change_id] = False if any(outcome.number == -1 for outcome in self.pending) else None
-        return self.patches[change_id]
+        if change_id not in self.patches and any(outcome.number == -1 for outcome in self.pending):
+            self.patches[change_id] = False
+        return self.patches.get(change_id)
 
     def leftover(self) -> Mismatch | None:
         """Returns what was recorded but never asked for by a body that has ended."""

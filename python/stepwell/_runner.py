@@ -15,7 +15,6 @@ from contextvars import Context, copy_context
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import outcome as results
 import trio
 from trio.lowlevel import enable_ki_protection
 
@@ -26,8 +25,10 @@ from ._codec import Undecodable, codec
 from ._durations import from_us
 from ._errors import InvalidConfig, LimitReached, NotSerializable, TooLarge
 from ._failures import describe_body
+from ._foreign import Foreign
 from ._names import step_name
 from ._operation import STOPPED, Operation, Pending, StepOperation
+from ._patches import Patches
 from ._replay import Cursor, Identity, Mismatch, Outcome
 from ._rest import Rest
 from ._turns import in_slices
@@ -74,6 +75,8 @@ class Runner:
         self.replaying = bool(self.cursor.pending)
         self._about = (created_at, attributes)
         self.rest = Rest(self)
+        self.patches = Patches(self)
+        self.foreign = Foreign(self)
         self._begun: list[Operation] = []
         self._beginners: dict[tuple[str, int, str], trio.lowlevel.Task] = {}
         self._stopped: trio.Event | None = None
@@ -117,7 +120,7 @@ class Runner:
     def _internal(self, error: BaseException) -> None:
         if not self.stopping:  # else it is what the body raised while it was unwound, and is discarded (P1)
             log.error("internal error in %s/%s", self.workflow.name, self.id, exc_info=error)
-            self._block("internal", error)
+            self.block("internal", error)
 
     async def _body(self, step: Step) -> None:
         fn, plan = self.workflow.fn, self.workflow.params
@@ -240,14 +243,14 @@ class Runner:
             try:
                 await rest
             except BaseException as error:
-                self.left(operation, error)
+                self.foreign.left(operation, error)
                 raise
         operation.task = task
         self.resting = True
         try:
             outcome = await trio.lowlevel.wait_task_rescheduled(operation.aborted)
         except BaseException as error:
-            self.left(operation, error)
+            self.foreign.left(operation, error)
             raise
         if outcome is STOPPED:
             await self.stop_here()
@@ -270,7 +273,7 @@ class Runner:
         task = trio.lowlevel.current_task()
         first = self.task if self.turns is None else self._beginners.setdefault((path, kind, name), task)
         if first is not task:
-            self._block("race", _diagnosis.race(name))
+            self.block("race", _diagnosis.race(name))
         return first is not task
 
     async def _run_inline(self, operation: StepOperation) -> None:
@@ -278,7 +281,7 @@ class Runner:
         try:
             await operation.run()
         except BaseException as error:
-            self.left(operation, error)
+            self.foreign.left(operation, error)
             raise
 
     def begin(self, operation: Operation) -> None:
@@ -302,7 +305,11 @@ class Runner:
         if outcome.seq > self.cursor.seq:
             self.cursor.seq = outcome.seq
         self.cursor.pending.append(outcome)
-        if self.resting if self.turns is None else self.turns.at_rest:
+        self.stirred()
+
+    def stirred(self) -> None:
+        """There may be something to deliver: now, or when the turn ends."""
+        if not self.stopping and (self.resting if self.turns is None else self.turns.at_rest):
             self.deliver()
 
     def _caught_up(self) -> None:
@@ -312,7 +319,7 @@ class Runner:
     def deliver(self) -> None:
         """Delivers outcomes until a body task can go on; then, if history is used up, goes live."""
         self._beginners.clear()
-        while not self.stopping:
+        while not self.stopping and not self.patches.hold():
             found = self._next(self.open)
             if found is None:
                 self._live()
@@ -324,10 +331,11 @@ class Runner:
             self.delivered(operation, found.at)
             if self.replaying:
                 self._caught_up()
-            if self._resolve(operation, found):
+            if self.resolve(operation, found):
                 return
 
-    def _resolve(self, operation: Operation, outcome: Outcome) -> bool:
+    def resolve(self, operation: Operation, outcome: Outcome | None) -> bool:
+        """Hands an operation its outcome; returns whether a body task can go on now."""
         if self.turns is None:
             return operation.resolve(outcome)
         self.turns.moving = True
@@ -345,7 +353,7 @@ class Runner:
         for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
             self._go_live(operation)
         if self.turns is not None and not self.open:
-            self.came_to_rest()
+            self.foreign.came_to_rest()
         self.rest.settled_down()
 
     def _next(self, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
@@ -412,41 +420,6 @@ class Runner:
         self.rest.woken()  # the core took the body for woken; what it waits for otherwise it still waits for
         self.rest.settled_down()
 
-    # What a body must not do (I9).
-
-    def came_to_rest(self) -> None:
-        """Every body task is blocked. If none of them in an operation, nothing that replays can ever wake one."""
-        if not self.open and not self.port.draining and self.tally is not None:
-            self.foreign_wait(self.port.keeper.tasks_of(self.tally))
-
-    def foreign_wait(self, tasks: list[trio.lowlevel.Task]) -> None:
-        """These body tasks wait, or waited, for something other than the engine and the body's own tasks."""
-        strayed = any(operation.strayed for operation in self.open.values())  # it was cancelled in there, and `left` sees to that
-        if not self.stopping and not strayed:
-            self._block("foreign_wait", _diagnosis.foreign_wait(self, tasks))
-
-    def aborted(self, operation: Operation, raise_cancel: Callable[[], NoReturn]) -> None:
-        """The body task that is blocked in an operation is being cancelled. Nothing may be cancelled from in here, so no block."""
-        if self._is_foreign(results.capture(raise_cancel).error):
-            operation.strayed = True
-        else:
-            self.withdraw(operation)
-
-    def left(self, operation: Operation, error: BaseException) -> None:
-        """A body task leaves an operation without its outcome; a cancellation that would not replay blocks the instance."""
-        by_deadline = isinstance(error, trio.Cancelled) and error.source == "deadline"
-        if (operation.strayed or by_deadline) and not self.stopping:
-            self._block("foreign_wait", _diagnosis.foreign_cancel(self))
-        self.withdraw(operation)
-
-    def _is_foreign(self, cancelled: BaseException) -> bool:
-        assert isinstance(cancelled, trio.Cancelled), "what trio cancels a task with"
-        if cancelled.source == "deadline":
-            return not self.stopping
-        # While a body task runs it may cancel others; between turns only the engine may.
-        counts = self.tally
-        return cancelled.source == "explicit" and counts is not None and not (counts.runnable or counts.moving or self.stopping)
-
     # Stopping.
 
     def unwind(self, why: str) -> None:
@@ -480,9 +453,10 @@ class Runner:
 
     def mismatch(self, found: Mismatch, wanted: Operation | None) -> None:
         """The code is not what history was made by: block, with a diff (I5, I10)."""
-        self._block("nondeterminism", _diagnosis.mismatch(self, found, None if wanted is None else wanted.identity))
+        self.block("nondeterminism", _diagnosis.mismatch(self, found, None if wanted is None else wanted.identity))
 
-    def _block(self, reason: str, error: BaseException) -> None:
+    def block(self, reason: str, error: BaseException) -> None:
+        """The instance needs a human: the body is unwound, and nothing more of it is recorded."""
         if self.stopping:
             return
         log.error("%s/%s is blocked (%s): %s", self.workflow.name, self.id, reason, error)
@@ -560,7 +534,7 @@ class Runner:
 
     async def unreadable(self, what: str, error: Undecodable) -> NoReturn:
         """A stored value cannot become today's type: block. The body never sees that (D7, I10)."""
-        self._block("undecodable", _diagnosis.unreadable(self, what, error))
+        self.block("undecodable", _diagnosis.unreadable(self, what, error))
         await self.stop_here()
 
     def jitter(self, identity: Identity, attempt: int) -> random.Random:

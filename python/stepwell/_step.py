@@ -30,7 +30,7 @@ from ._errors import (
 )
 from ._map import MapOperation
 from ._nursery import Each, StepNursery
-from ._operation import PatchOperation, Pending, StepOperation
+from ._operation import Pending, StepOperation
 from ._replay import Identity
 from ._retry import Retry
 from ._types import Approval, Event, InstanceInfo
@@ -370,17 +370,8 @@ class Step:
         Raises:
             InvalidName: The id is malformed.
         """
-        return Pending(self._runner, self._patched, self._branch("patched"), _names.step_name(change_id, "change_id"))
-
-    @enable_ki_protection
-    async def _patched(self, branch: Branch, change_id: str) -> bool:
-        runner = self._runner
-        await runner.may_begin(change_id)
-        known = runner.cursor.patched(change_id)
-        if known is None:
-            await runner.perform(PatchOperation(runner, runner.identify(branch, _replay.PATCHED, change_id)))
-            runner.cursor.patches[change_id] = known = True
-        return known
+        branch = self._branch("patched")
+        return Pending(self._runner, self._runner.patches.ask, branch, _names.step_name(change_id, "change_id"))
 
     # Children and other instances.
 

@@ -93,12 +93,12 @@ class Turns:
         elif self.depth:
             self._runner.deliver()
         else:
-            self._runner.came_to_rest()
+            self._runner.foreign.came_to_rest()
 
     def scheduled(self, member: _Member, task: Task) -> None:
         """A body task becomes runnable."""
         if not self.runnable and self.depth and not self.moving:
-            self._runner.foreign_wait([task])  # while it is still suspended and can be looked at
+            self._runner.foreign.wait([task])  # while it is still suspended and can be looked at
         member.since = self.slice
         self.runnable += 1
 
