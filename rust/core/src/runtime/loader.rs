@@ -54,6 +54,10 @@ impl Tasks {
         self.some.notify_one();
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.queue.lock().1
+    }
+
     pub(super) fn end(&self) {
         self.queue.lock().1 = true;
         self.some.notify_one();
@@ -87,12 +91,16 @@ pub(super) fn run(shared: &Arc<Shared>, mut reader: Box<dyn Reader>) {
                     ticket,
                     name,
                     params,
-                }) => same(&mut *reader, ticket, &name, params.as_deref())
-                    .map(|note| shared.outbox.put(vec![note], None)),
+                }) => {
+                    let note = same(&mut *reader, ticket, &name, params.as_deref());
+                    let note = note.unwrap_or_else(|error| refusal(ticket, &error));
+                    shared.outbox.put(vec![note], None);
+                    Ok(())
+                }
                 Task::Ask(ticket, question) => {
                     let note = match answer(&mut *reader, &question) {
                         Ok(data) => Note::reply(ticket, data),
-                        Err(error) => Note::refuse(ticket, "store", Data::Text(error.to_string())),
+                        Err(error) => refusal(ticket, &error),
                     };
                     shared.outbox.put(vec![note], None);
                     Ok(())
@@ -106,6 +114,35 @@ pub(super) fn run(shared: &Arc<Shared>, mut reader: Box<dyn Reader>) {
     });
 }
 
+/// Says no to a question because of the store.
+pub(super) fn refusal(ticket: u64, error: &Error) -> Note {
+    let code = match error {
+        Error::Corrupt(_) | Error::Row(_) => "corrupt",
+        Error::Invalid(_) => "invalid",
+        _ => "store",
+    };
+    Note::refuse(ticket, code, Data::Text(error.to_string()))
+}
+
+/// An error as bodies record theirs, a CBOR map: the one payload that begins in the core.
+fn damage(message: &str) -> Box<[u8]> {
+    let mut payload = vec![0xa3];
+    let parts = [
+        "module",
+        "stepwell",
+        "class",
+        "StoreCorrupt",
+        "message",
+        message,
+    ];
+    for part in parts {
+        payload.push(0x7a);
+        payload.extend((part.len() as u32).to_be_bytes());
+        payload.extend(part.as_bytes());
+    }
+    payload.into()
+}
+
 fn start(
     shared: &Shared,
     reader: &mut dyn Reader,
@@ -115,9 +152,9 @@ fn start(
 ) -> Result<(), Error> {
     let start = match read_start(reader, no) {
         Ok(start) => start,
-        Err(Error::Corrupt(message)) => {
+        Err(Error::Row(message)) => {
             let by = Body { no, incarnation };
-            let block = Submission::Block(by, "corrupt".into(), message.into_bytes().into());
+            let block = Submission::Block(by, "corrupt".into(), damage(&message));
             // Only a closed inbox refuses, and then nothing is to be blocked any more.
             shared.submit_patiently(block);
             return Ok(());
