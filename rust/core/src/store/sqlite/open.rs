@@ -277,7 +277,7 @@ mod tests {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            std::thread::sleep(std::time::Duration::from_micros(random % 30_000));
+            std::thread::sleep(std::time::Duration::from_micros(random % 250_000));
             child.kill().unwrap();
             child.wait().unwrap();
             let version = {
