@@ -44,6 +44,9 @@ IDLE: int
 """(IDLE,): on a virtual clock only: everything submitted before the last poll is done and nothing is under way."""
 FAILED: int
 """(FAILED, kind, message): the engine is poisoned; nothing will be acknowledged any more. kind: "failed", "corrupt", "internal"."""
+HINDERED: int
+"""(HINDERED, now, message): the disk is full or another program locks the store (now: True), or no longer (False). What was
+submitted is kept, and goes on by itself; nothing acknowledged is lost. While the disk is full, creations are "overloaded" (limit "disk")."""
 
 Record: TypeAlias = tuple[int, int, str, str, str | None, int, int, int, int, int, int | None, str | None, bytes | None]
 """(seq, kind, branch, name, key, count, attempt, verdict, started_at, at, retry_at, event_type, payload)"""
@@ -76,7 +79,7 @@ params, result, progress, attributes)"""
 
 ERRORS: tuple[str, ...]
 """Codes in a REPLY: "not_found", "exists" (data: no, status), "state" (data: status), "overloaded" (data: limit name,
-retry_after in microseconds), "limit" (data: limit name, value), "closed", "store" (data: message), "same_id_other_params"."""
+retry_after in microseconds), "limit" (data: limit name, value), "closed", "store", "corrupt", "invalid" (data: message), "same_id_other_params"."""
 
 class CoreError(Exception):
     """args: (kind, message); kind is "locked", "version", "corrupt", "failed", "invalid", "closed" or "internal"."""
@@ -188,6 +191,10 @@ class Core:
     def approvals(self, workflow: str | None, status: int | None) -> int:
         """REPLY data: list[(approval_id, namespace, workflow, instance_id, name, detail, asked_at, until, status, decision)]; status: 0 open, 1 approved,
         2 rejected, 3 timed out, 4 withdrawn."""
+
+    def backup(self, path: str) -> int:
+        """Copies the running store to a new file, in a thread of its own. REPLY data: None; code "invalid" if the path cannot be used.
+        Raises CoreError "invalid" for a store in memory."""
 
     # From the body of a running instance. Each carries (no, incarnation) and is dropped if they are outdated.
     def record(

@@ -210,6 +210,7 @@ class Driver:
             _core.FENCED: self._fenced,
             _core.IDLE: self._idle,
             _core.FAILED: self._failed,
+            _core.HINDERED: self._hindered,
         }
         while True:
             for note in core.poll():
@@ -286,6 +287,9 @@ class Driver:
     def _failed(self, kind: str, message: str) -> None:
         errors = {"failed": StoreFailed, "corrupt": StoreCorrupt}
         self.stop(errors.get(kind, InternalError)(message))
+
+    def _hindered(self, now: bool, message: str) -> None:
+        log.log(logging.WARNING if now else logging.INFO, "%s", message)
 
     @property
     def may_jump(self) -> bool:

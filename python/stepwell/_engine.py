@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -20,7 +21,7 @@ from ._approvals import Approvals
 from ._branch import caller, current_branch
 from ._child import encode_params
 from ._codec import codec
-from ._config import check_if_exists, checked_limits, number, registry, store_path
+from ._config import check_if_exists, checked_limits, copy_path, number, registry, store_path
 from ._driver import Driver, Reply
 from ._durations import Duration, instant_us, to_us
 from ._errors import (
@@ -276,7 +277,7 @@ class Engine:
             InvalidConfig: The workflow is not registered, or an argument is out of range.
             NotSerializable: The params cannot be stored.
             TooLarge: They are over the limit for one value.
-            Overloaded: A rate or queue limit; nothing was created.
+            Overloaded: A rate or queue limit, or the disk is full; nothing was created.
             EngineClosed: The engine is not open.
         """
         driver = self._admitting("engine.create")
@@ -321,7 +322,7 @@ class Engine:
 
         Raises:
             InvalidConfig: Too few or too many items, or the workflow is not registered.
-            Overloaded: It does not fit; none of it was created.
+            Overloaded: It does not fit, or the disk is full; none of it was created.
             EngineClosed: The engine is not open.
         """
         driver = self._admitting("engine.create_batch")
@@ -476,6 +477,29 @@ class Engine:
         self._check(reply, name or "", None)
         found = dict(reply.data)
         return {state: found.get(code, 0) if code in wanted else 0 for code, state in enumerate(STATUSES)}
+
+    async def backup(self, path: str | PurePath) -> None:
+        """Copies the store into a new file while everything goes on; the copy is complete and synced when this returns.
+
+        The copy is the store at one moment. Opened as a store of its own, it goes on as after a kill at that moment: steps that
+        were running then run again. The copy reads at the speed of the disk; until it is complete the store's WAL grows with
+        what is committed meanwhile. If this call is cancelled, the copy still becomes complete.
+
+        Args:
+            path: Where nothing is yet, on a local disk. The file is made with mode 0600.
+
+        Raises:
+            InvalidConfig: Something is at the path, its folder is missing, or the store is ":memory:".
+            StoreFailed: It could not be read or written (a full disk, a network file system); there is no copy.
+            EngineClosed: The engine is not open, or was closed meanwhile; there is no copy.
+        """
+        driver = self._ready("engine.backup")
+        target = copy_path(path)
+        try:
+            ticket = driver.core.backup(target)
+        except _core.CoreError as error:
+            raise store_error(error) from None
+        self._check(await driver.reply(ticket), "", None)
 
     @property
     def approvals(self) -> Approvals:

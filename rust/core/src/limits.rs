@@ -23,3 +23,9 @@ pub const NAP: i64 = 5_000_000;
 pub const GATHER: usize = 256;
 /// Longest the writer waits for the end of a round of submissions that has begun.
 pub const GATHERING: std::time::Duration = std::time::Duration::from_millis(2);
+/// How often a full disk, or one that is short of room, is tried again, in microseconds.
+pub const DISK_RETRY: i64 = 250_000;
+/// Estimate, in microseconds, told to callers whom a full disk refused.
+pub const DISK_RETRY_AFTER: i64 = 1_000_000;
+/// How long another program may lock the store, in microseconds, before that is told.
+pub const LOCKED_TOLD: i64 = 10_000_000;

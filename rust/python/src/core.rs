@@ -1,5 +1,7 @@
 //! `Core`: the calls from outside a body. Those of a body are in `body`.
 
+use std::path::Path;
+
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use stepwell_core::engine::Config;
@@ -313,6 +315,14 @@ impl Core {
     fn count(&self, namespace: &str, workflow: Option<&str>) -> PyResult<u64> {
         let workflow = workflow.map(Into::into);
         self.ask(Question::Count(namespace.into(), workflow))
+    }
+
+    fn backup(&self, path: &str) -> PyResult<u64> {
+        if !self.engine.is_ours() {
+            return Err(closed());
+        }
+        let ticket = self.engine.backup(Path::new(path));
+        ticket.map_err(|error| raise(&error))
     }
 
     fn history(&self, no: u64) -> PyResult<u64> {

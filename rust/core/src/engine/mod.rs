@@ -368,6 +368,12 @@ impl Core {
         Vec::new()
     }
 
+    /// The store is short of room from now on, or no longer.
+    pub fn set_short(&mut self, short: bool) {
+        self.admission.set_short(short);
+        self.room_made |= !short;
+    }
+
     /// Returns (slots, leased, queued, waiting).
     #[must_use]
     pub fn counts(&self) -> [u64; 4] {

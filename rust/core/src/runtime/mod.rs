@@ -6,10 +6,12 @@
 //! in a thread poisons the engine and is told as a note; it never crosses into the caller.
 
 mod alarms;
+mod copies;
 mod inbox;
 pub(crate) mod loader;
 mod meter;
 mod outbox;
+mod outlast;
 mod writer;
 
 use std::collections::VecDeque;
@@ -45,8 +47,8 @@ impl From<store::Error> for Error {
         let kind = match &error {
             store::Error::Locked(_) => Kind::Locked,
             store::Error::Version(_) => Kind::Version,
-            store::Error::Corrupt(_) => Kind::Corrupt,
-            store::Error::Failed(_) => Kind::Failed,
+            store::Error::Corrupt(_) | store::Error::Row(_) => Kind::Corrupt,
+            store::Error::Failed(_) | store::Error::Full(_) | store::Error::Busy(_) => Kind::Failed,
             store::Error::Invalid(_) => Kind::Invalid,
         };
         Self::new(kind, error.to_string())
@@ -143,6 +145,7 @@ pub struct Engine {
     config: Config,
     owner: Box<str>,
     origin: Origin,
+    copies: copies::Copies,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The process that opened it; a forked child has none of the threads.
     process: u32,
@@ -213,6 +216,7 @@ impl Engine {
         let watches = Arc::new(Watches::default());
         let reader = store.reader()?;
         let loader_reader = store.reader()?;
+        let copies = copies::Copies::new(store.copier());
         let mut facts = Facts { store, reader };
         let mut core = Core::new(
             config.clone(),
@@ -245,13 +249,16 @@ impl Engine {
             core,
             facts,
             pending: VecDeque::new(),
+            short: None,
         };
         writer.commit(&shared)?;
+        writer.look_at_room(&shared);
         let engine = Self {
             shared: Arc::clone(&shared),
             config,
             owner: owner.into(),
             origin,
+            copies,
             threads: Mutex::new(Vec::new()),
             process: std::process::id(),
         };
@@ -295,6 +302,7 @@ impl Engine {
         self.shared.outbox.seal();
         self.shared.inbox.enter(inbox::Phase::Dead);
         self.shared.tasks.end();
+        self.copies.join();
         self.join();
     }
 
@@ -307,8 +315,9 @@ impl Engine {
             let message = "this process was forked from the one that opened the engine";
             return Err(Error::new(Kind::Closed, message));
         }
-        // The loader first: its reader must be gone when the store closes.
+        // The loader and copies first: their readers must be gone when the store closes.
         self.shared.tasks.end();
+        self.copies.join();
         let mut threads = std::mem::take(&mut *self.threads.lock()).into_iter();
         if let Some(loader) = threads.next() {
             let _ = loader.join();
@@ -372,6 +381,16 @@ impl Engine {
         self.shared.inbox.job_begun();
         let task = loader::Task::Ask(ticket, question);
         self.shared.tasks.push([task]);
+        Ok(ticket)
+    }
+
+    /// Begins to copy the store to this path; the answer is a reply to the ticket.
+    ///
+    /// # Errors
+    /// If the engine is closed, or its store has no file.
+    pub fn backup(&self, to: &Path) -> Result<u64, Error> {
+        let ticket = self.draw_ticket();
+        self.copies.begin(&self.shared, to, ticket)?;
         Ok(ticket)
     }
 

@@ -128,7 +128,8 @@ fn taken(paths: &Paths, text: &str) -> Error {
     ))
 }
 
-fn is_at(file: &File, path: &Path) -> bool {
+/// Whether the file at this path is the open one.
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), path.metadata()) {
         (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
         _ => false,

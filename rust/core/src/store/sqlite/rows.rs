@@ -23,6 +23,15 @@ pub(super) enum Fault {
     Corrupt(String),
 }
 
+/// Whether a failure means that the disk is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fullness {
+    Yes,
+    /// Only a look at the disk can tell.
+    Perhaps,
+    No,
+}
+
 pub(super) type Result<T> = std::result::Result<T, Fault>;
 
 impl From<rusqlite::Error> for Fault {
@@ -32,12 +41,31 @@ impl From<rusqlite::Error> for Fault {
 }
 
 impl Fault {
+    /// Whether the disk was full, or may have been: a quota, and a wal-index that cannot grow, are
+    /// reported as failed writes.
+    pub(super) fn fullness(&self) -> Fullness {
+        use rusqlite::ffi::{SQLITE_FULL, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
+        let Self::Sql(rusqlite::Error::SqliteFailure(error, _)) = self else {
+            return Fullness::No;
+        };
+        match error.extended_code {
+            SQLITE_FULL => Fullness::Yes,
+            SQLITE_IOERR_SHMSIZE | SQLITE_IOERR_WRITE => Fullness::Perhaps,
+            _ => Fullness::No,
+        }
+    }
+
+    /// Whether another program's lock was in the way.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Sql(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy))
+    }
+
     /// Puts it into words. `file` is the name of the database, `doing` what was tried.
     pub(super) fn explain(self, file: &str, doing: &str) -> Error {
         use rusqlite::ErrorCode as Code;
         let error = match self {
             Self::Corrupt(what) => {
-                return Error::Corrupt(format!(
+                return Error::Row(format!(
                     "{file} is damaged: {what}. Nothing was changed. Keep a copy, and restore the file from a backup."
                 ))
             }
@@ -47,14 +75,14 @@ impl Fault {
             Some(Code::DatabaseCorrupt | Code::NotADatabase) => Error::Corrupt(format!(
                 "{file} is damaged: {error}. Nothing was deleted. Keep a copy, and restore the file from a backup."
             )),
-            Some(Code::DiskFull) => {
-                Error::Failed(format!("{file}: the disk is full; cannot {doing}."))
-            }
+            Some(Code::DiskFull) => Error::Full(format!(
+                "{file}: the disk is full; cannot {doing}. Make room on it."
+            )),
             Some(Code::OperationInterrupted) => Error::Failed(format!(
                 "{file}: took too long to {doing}; ask for less at once."
             )),
-            Some(Code::DatabaseBusy) => Error::Failed(format!(
-                "{file}: cannot {doing}: another program keeps it locked. Close that program."
+            Some(Code::DatabaseBusy) => Error::Busy(format!(
+                "{file}: cannot {doing}: another program keeps it locked. Close that program, or end its transaction."
             )),
             _ => Error::Failed(format!("{file}: cannot {doing}: {error}.")),
         }
