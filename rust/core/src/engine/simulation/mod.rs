@@ -256,7 +256,7 @@ impl World {
         }
         self.seen = number;
         self.check();
-        if number % 8 == 0 {
+        if number.is_multiple_of(8) {
             self.check_children();
         }
     }

@@ -63,8 +63,8 @@ fn unwind(of: Body) -> Note {
     Note::Unwind { no, incarnation }
 }
 
-fn terminated(why: &str) -> Option<Box<[u8]>> {
-    Some(recorded("InstanceTerminated", why))
+fn terminated(why: &str) -> Box<[u8]> {
+    recorded("InstanceTerminated", why)
 }
 
 #[test]
@@ -96,7 +96,10 @@ fn i8_a_withdrawn_call_and_the_end_of_its_child_are_one_commit() {
     assert_eq!(stage.core.counts(), [2, 2, 0, 0]);
     let payloads = stage.facts.reader.payloads(child.no);
     let result = payloads.expect("memory is read").result;
-    assert_eq!(result, terminated("w/a, which called it, gave up the call"));
+    assert_eq!(
+        result,
+        Some(terminated("w/a, which called it, gave up the call"))
+    );
     assert!(!stage.core.live.contains_key(&child.no));
     assert!(stage.core.parents.is_empty());
     // D6: whatever the old body still says changes nothing.
@@ -202,7 +205,10 @@ fn l10_a_parent_that_ends_terminates_whom_it_called_all_the_way_down_and_nobody_
         assert_eq!(found, [ended, ended, runs, runs]);
         let history = stage.facts.reader.history(awaited.no);
         let error = history.expect("memory is read").remove(0).record.payload;
-        assert_eq!(error, terminated("w/child, which called it, has ended"));
+        assert_eq!(
+            error,
+            Some(terminated("w/child, which called it, has ended"))
+        );
         assert_eq!(stage.core.counts(), [9, 2, 0, 0]);
     }
 }
