@@ -168,8 +168,10 @@ impl Bench {
             println!("{fault:?}: {failed:?}, {ran:?}");
         }
         if ran.error.is_none() {
-            // A WAL that stays though it was folded back is no harm.
-            let harmless = |it: &Kind| matches!(it, Kind::Delete);
+            // A WAL that stays though it was folded back is no harm. A disk that is full for a moment
+            // while the store folds or closes is tried again.
+            let again = fault.how == How::Full && !fault.lasting;
+            let harmless = |it: &Kind| matches!(it, Kind::Delete) || again;
             assert!(
                 failed.iter().all(harmless),
                 "{fault:?} was not reported: {failed:?}"
@@ -181,7 +183,7 @@ impl Bench {
             .fill(&image(empty_store(), &log, log.len(), &mut dice));
         judge(&self.after, &mut self.truths, ran.allowed(), boot, true);
         if failed.contains(&Kind::Sync) && std::env::var("STEPWELL_HOLES").is_err() {
-            // Not promised: see "Known gaps" in docs/reliability.md.
+            // Not promised: see "What it does not show" in docs/reliability.md.
             disk.leave();
             tally.holes += 1;
             return;
