@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::inbox::Phase;
 use super::loader::Task;
-use super::{guarded, Shared};
+use super::{guarded, nap, Shared};
 use crate::engine::{Core, Facts};
-use crate::limits::{BATCH_BYTES, BATCH_OPS, NAP};
+use crate::limits::{BATCH_BYTES, BATCH_OPS};
 use crate::store::Error;
 
 pub(super) struct Writer {
@@ -62,29 +62,17 @@ impl Writer {
 
     /// Returns how long there is nothing to do, unless something is submitted.
     fn nap(&mut self, shared: &Shared) -> Option<Duration> {
-        let now = shared.clock.now();
+        let (wall, monotonic) = (shared.clock.now(), shared.clock.monotonic());
+        let durable = self.core.next_timer();
+        let durable = durable.map(|at| nap::expected(at, wall, monotonic));
         let mut notes = Vec::new();
-        let next = shared
-            .alarms
-            .take_due(now, self.core.next_timer(), &mut notes);
+        let next = shared.alarms.take_due(monotonic, durable, &mut notes);
         shared.outbox.put(notes, None);
         shared.set_next_timer(self.core.next_timer());
-        if !self.pending.is_empty() || self.core.has_work(now) {
+        if !self.pending.is_empty() || self.core.has_work(wall) {
             return None;
         }
-        let most = if shared.clock.is_virtual() {
-            i64::MAX
-        } else {
-            NAP
-        };
-        let micros = next.map_or(most, |at| (at - now).clamp(1, most));
-        // A virtual clock moves by nudges only.
-        let micros = if shared.clock.is_virtual() {
-            3_600_000_000
-        } else {
-            micros
-        };
-        Some(Duration::from_micros(micros as u64))
+        Some(nap::length(monotonic, next, shared.clock.is_virtual()))
     }
 
     fn batch(&mut self, shared: &Shared) -> Result<(), Error> {
