@@ -117,7 +117,11 @@ class Core:
     def fileno(self) -> int: ...
     def poll(self) -> list[tuple[object, ...]]: ...
     def now(self) -> int:
-        """Time of the engine's clock."""
+        """Wall time of the engine's clock."""
+    def monotonic(self) -> int:
+        """Time that only goes on, for durations within this process; its zero means nothing."""
+    def jump(self, by: int) -> None:
+        """Virtual clock only: makes the wall time jump, either way; the monotonic time does not notice."""
     def next_timer(self) -> int | None:
         """When the earliest timer of any sort is due."""
     def advance(self, to: int) -> None:

@@ -148,6 +148,7 @@ class Driver:
         """Takes a core: what runners submit goes to it from now on."""
         self.core = core
         self.now = core.now
+        self.monotonic = core.monotonic
         self.record = core.record
         self.retry = core.retry
         self.sleep = core.sleep

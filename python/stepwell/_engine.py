@@ -6,6 +6,7 @@ errors. What an instance does is in `_runner`; what is durable, and when, is in 
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -117,6 +118,7 @@ class Engine:
         self._driver: Driver | None = None
         self._state: Literal["new", "open", "closed"] = "new"
         self._token: trio.lowlevel.TrioToken | None = None
+        self._process = 0
 
     def __repr__(self) -> str:
         return f"<engine {self._name!r} on {self._store} ({self._state})>"
@@ -136,6 +138,7 @@ class Engine:
         if self._state != "new":
             raise EngineClosed(f"this engine is {self._state}; an Engine object opens once. Make a new one.")
         self._state = "closed"
+        self._process = os.getpid()
         core = await trio.to_thread.run_sync(self._open_core)
         self._driver = Driver(self, core, self._workflows, self._limits, self._threads)
         self._driver.observed, self._driver.seed = self._virtual_time is not None, self._seed
@@ -166,6 +169,8 @@ class Engine:
             raise store_error(error) from None
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if self._state == "open" and self._process != os.getpid():
+            return await self._leave_to_parent(kind, error, trace)
         driver = self._running()
         if driver.failure is None:
             with trio.CancelScope(shield=True):
@@ -183,6 +188,13 @@ class Engine:
         if cancelled is not None and not swallowed and error is None:
             raise cancelled
         return bool(swallowed)
+
+    async def _leave_to_parent(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        """Leaves the block in a forked child: the engine is the parent's, who goes on; nothing is drained and nothing closed."""
+        self._state = "closed"
+        assert self._driver is not None, "it was open"
+        await self._end_tasks(self._driver)
+        return bool(self._block.__exit__(kind, error, trace))
 
     async def _end_tasks(self, driver: Driver) -> BaseException | None:
         """Cancels every task of the engine and waits for them. Returns what the nursery raised, if anything."""
@@ -219,17 +231,22 @@ class Engine:
     def _running(self) -> Driver:
         if self._driver is None or self._state != "open":
             raise EngineClosed("this engine is not open. Use it inside `async with Engine(…) as engine:`.")
+        if self._process != os.getpid():
+            raise EngineClosed(
+                f"this engine was opened by process {self._process} and cannot be used in its forked child, where it has no threads and "
+                'no locks. Open an engine on another store in the child, or start the child with "spawn".'
+            )
         return self._driver
 
     def _ready(self, method: str) -> Driver:
         """Returns the driver if this method may be called here and now."""
+        driver = self._running()
         branch = current_branch()
         if branch is not None:
             raise InvalidState(
                 f"{method} was called at {caller()} in the body of {branch.runner.workflow.name}/{branch.runner.id}, where it would not "
                 f"replay. Use {_STEP_FORMS.get(method, 'step.do with a function that calls it')}."
             )
-        driver = self._running()
         try:
             here = trio.lowlevel.current_trio_token()
         except RuntimeError:

@@ -54,6 +54,7 @@ class Port(Protocol):
     create_children: Callable[..., int]
     send: Callable[..., int]
     now: Callable[[], int]
+    monotonic: Callable[[], int]
 
     def arm(self, delay: int, then: Callable[[], None]) -> int: ...
     def disarm(self, ticket: int) -> None: ...

@@ -11,7 +11,7 @@ use stepwell_core::submission::{Code, Decision, Letter, NewItem, Submission};
 use stepwell_core::wait::ApprovalStatus;
 
 use crate::arguments::{bytes, if_exists, name, priority, short, status, ItemTuple};
-use crate::error::{closed, invalid, raise};
+use crate::error::{invalid, raise, unusable};
 use crate::notes;
 
 /// A running core.
@@ -28,7 +28,7 @@ impl Core {
         loop {
             match self.engine.gather(waiting) {
                 Ok(()) => return Ok(()),
-                Err(Refused::Closed) => return Err(closed()),
+                Err(Refused::Closed) => return Err(unusable(&self.engine)),
                 Err(Refused::Full(again)) => {
                     waiting = *again;
                     py.detach(|| self.engine.wait_for_room());
@@ -38,7 +38,8 @@ impl Core {
     }
 
     fn ask(&self, question: Question) -> PyResult<u64> {
-        self.engine.ask(question).map_err(|_| closed())
+        let asked = self.engine.ask(question);
+        asked.map_err(|_| unusable(&self.engine))
     }
 
     fn submit_with_ticket(
@@ -121,7 +122,7 @@ impl Core {
 
     fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         if !self.engine.is_ours() {
-            return Err(closed());
+            return Err(unusable(&self.engine));
         }
         let notes = self.engine.poll();
         let list = PyList::empty(py);
@@ -133,6 +134,14 @@ impl Core {
 
     fn now(&self) -> i64 {
         self.engine.now()
+    }
+
+    fn monotonic(&self) -> i64 {
+        self.engine.monotonic()
+    }
+
+    fn jump(&self, by: i64) {
+        self.engine.jump(by);
     }
 
     fn next_timer(&self) -> Option<i64> {
@@ -319,7 +328,7 @@ impl Core {
 
     fn backup(&self, path: &str) -> PyResult<u64> {
         if !self.engine.is_ours() {
-            return Err(closed());
+            return Err(unusable(&self.engine));
         }
         let ticket = self.engine.backup(Path::new(path));
         ticket.map_err(|error| raise(&error))

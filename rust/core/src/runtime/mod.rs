@@ -10,6 +10,7 @@ mod copies;
 mod inbox;
 pub(crate) mod loader;
 mod meter;
+mod nap;
 mod outbox;
 mod outlast;
 mod writer;
@@ -288,10 +289,20 @@ impl Engine {
     }
 
     /// Returns whether this is the process that opened the engine. A forked child has neither the
-    /// threads nor the locks; whatever it did would wait for ever or harm the store.
+    /// threads nor the locks; whatever it did would wait for ever or harm the store, so it does
+    /// nothing, and what it submits is refused.
     #[must_use]
     pub fn is_ours(&self) -> bool {
         std::process::id() == self.process
+    }
+
+    /// Refuses a forked child before anything is locked: whoever held a lock at the fork is not
+    /// there any more to let it go.
+    fn open_here(&self) -> Result<(), Refused> {
+        if self.is_ours() {
+            return Ok(());
+        }
+        Err(Refused::Closed)
     }
 
     /// Stops as a killed process would: what was not acknowledged is dropped.
@@ -348,6 +359,7 @@ impl Engine {
     /// # Errors
     /// If there is no room now, or the engine is closed.
     pub fn submit(&self, submission: Submission) -> Result<(), Refused> {
+        self.open_here()?;
         self.shared.inbox.submit(submission)
     }
 
@@ -356,12 +368,15 @@ impl Engine {
     /// # Errors
     /// As `submit`.
     pub fn gather(&self, submission: Submission) -> Result<(), Refused> {
+        self.open_here()?;
         self.shared.inbox.gather(submission)
     }
 
     /// Wakes the writer if something was gathered.
     pub fn flush(&self) {
-        self.shared.inbox.flush();
+        if self.is_ours() {
+            self.shared.inbox.flush();
+        }
     }
 
     /// Waits until there is room in the inbox.
@@ -374,6 +389,7 @@ impl Engine {
     /// # Errors
     /// If the engine is closed.
     pub fn ask(&self, question: Question) -> Result<u64, Refused> {
+        self.open_here()?;
         if self.shared.inbox.phase() == inbox::Phase::Closing {
             return Err(Refused::Closed);
         }
@@ -412,23 +428,38 @@ impl Engine {
         self.shared.outbox.seen()
     }
 
-    /// Returns the engine's time.
+    /// Returns the engine's time: the wall clock, which is what is durable.
     #[must_use]
     pub fn now(&self) -> Micros {
         self.shared.clock.now()
     }
 
-    /// Returns when the earliest timer of any sort is due.
+    /// Returns a time that only goes on, for durations within this process (T2).
+    #[must_use]
+    pub fn monotonic(&self) -> Micros {
+        self.shared.clock.monotonic()
+    }
+
+    /// Returns when the earliest timer of any sort is due, by the wall clock as it goes now.
     #[must_use]
     pub fn next_timer(&self) -> Option<Micros> {
         let durable = self.shared.next_timer.load(Ordering::Acquire);
         let durable = Some(durable).filter(|at| *at != i64::MAX);
-        durable.into_iter().chain(self.shared.alarms.next()).min()
+        let ahead = self.now() - self.monotonic();
+        let alarm = self.shared.alarms.next();
+        let alarm = alarm.map(|at| at.saturating_add(ahead));
+        durable.into_iter().chain(alarm).min()
     }
 
     /// Moves a virtual clock forward and lets what is due happen.
     pub fn advance(&self, to: Micros) {
         self.shared.clock.advance(to);
+        self.shared.inbox.nudge();
+    }
+
+    /// Makes the wall time of a virtual clock jump, either way, and lets what is due happen.
+    pub fn jump(&self, by: Micros) {
+        self.shared.clock.jump(by);
         self.shared.inbox.nudge();
     }
 
@@ -442,7 +473,10 @@ impl Engine {
     #[must_use]
     pub fn arm(&self, delay: Micros) -> u64 {
         let ticket = self.draw_ticket();
-        let at = self.now().saturating_add(delay.max(0));
+        if !self.is_ours() {
+            return ticket;
+        }
+        let at = self.monotonic().saturating_add(delay.max(0));
         if self.shared.alarms.set(at, ticket) {
             self.shared.inbox.nudge();
         }
@@ -451,7 +485,9 @@ impl Engine {
 
     /// Stops such a timer.
     pub fn disarm(&self, ticket: u64) {
-        self.shared.alarms.stop(ticket);
+        if self.is_ours() {
+            self.shared.alarms.stop(ticket);
+        }
     }
 
     /// Returns the committed state of an instance that is not final.
@@ -462,18 +498,22 @@ impl Engine {
 
     /// Changes of this instance are told from now on, before this returns.
     pub fn watch(&self, no: InstanceNo) {
-        self.shared.watches.add(no);
+        if self.is_ours() {
+            self.shared.watches.add(no);
+        }
     }
 
     /// Takes one `watch` back.
     pub fn unwatch(&self, no: InstanceNo) {
-        self.shared.watches.remove(no);
+        if self.is_ours() {
+            self.shared.watches.remove(no);
+        }
     }
 
     /// Returns whether a waiting body may leave memory now.
     #[must_use]
     pub fn park(&self, no: InstanceNo, incarnation: Incarnation) -> bool {
-        self.shared.residents.park(no, incarnation)
+        self.is_ours() && self.shared.residents.park(no, incarnation)
     }
 
     /// Returns the engine's figures.
@@ -489,6 +529,11 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.crash();
+        if self.is_ours() {
+            self.crash();
+        } else {
+            // In a forked child the threads are gone; their handles must not be touched.
+            std::mem::forget(std::mem::take(self.threads.get_mut()));
+        }
     }
 }

@@ -140,8 +140,8 @@ impl Writer {
 
     /// Rings the alarms and takes what was submitted; naps if that is nothing.
     fn meanwhile(&mut self, shared: &Shared, nap: Duration) -> Phase {
-        let now = shared.clock.now();
-        let next = self.ring(shared, now);
+        let next = self.ring(shared);
+        let now = shared.clock.monotonic();
         let nap = match next.filter(|_| !shared.clock.is_virtual()) {
             Some(at) => nap.min(Duration::from_micros((at - now).max(1_000) as u64)),
             None => nap,

@@ -12,10 +12,9 @@ use std::time::{Duration, Instant};
 use super::inbox::Phase;
 use super::loader::Task;
 use super::outlast::Patience;
-use super::{guarded, Shared};
+use super::{guarded, nap, Shared};
 use crate::engine::{Core, Facts};
-use crate::ids::Micros;
-use crate::limits::{BATCH_BYTES, BATCH_OPS, DISK_RETRY, NAP};
+use crate::limits::{BATCH_BYTES, BATCH_OPS, DISK_RETRY};
 use crate::store::{Error, Outcome};
 
 pub(super) struct Writer {
@@ -68,31 +67,26 @@ impl Writer {
 
     /// Returns how long there is nothing to do, unless something is submitted.
     fn nap(&mut self, shared: &Shared) -> Option<Duration> {
-        let now = shared.clock.now();
-        let next = self.ring(shared, now);
-        if !self.pending.is_empty() || self.core.has_work(now) {
+        let next = self.ring(shared);
+        if !self.pending.is_empty() || self.core.has_work(shared.clock.now()) {
             return None;
         }
-        let most = if shared.clock.is_virtual() {
-            i64::MAX
-        } else {
-            NAP
-        };
-        let micros = next.map_or(most, |at| (at - now).clamp(1, most));
-        // A virtual clock moves by nudges only; room on the disk comes without one.
-        let micros = match (self.short.is_some(), shared.clock.is_virtual()) {
-            (true, _) => DISK_RETRY,
-            (false, true) => 3_600_000_000,
-            (false, false) => micros,
-        };
-        Some(Duration::from_micros(micros as u64))
+        if self.short.is_some() {
+            // Room on the disk comes without a nudge.
+            return Some(Duration::from_micros(DISK_RETRY as u64));
+        }
+        let monotonic = shared.clock.monotonic();
+        Some(nap::length(monotonic, next, shared.clock.is_virtual()))
     }
 
-    /// Tells of the alarms that are due. Returns when the next timer of any sort is.
-    pub(super) fn ring(&self, shared: &Shared, now: Micros) -> Option<Micros> {
+    /// Tells of the alarms that are due. Returns when the next timer of any sort is to be expected,
+    /// by the monotonic clock.
+    pub(super) fn ring(&self, shared: &Shared) -> Option<i64> {
+        let (wall, monotonic) = (shared.clock.now(), shared.clock.monotonic());
         let mut notes = Vec::new();
         let durable = self.core.next_timer();
-        let next = shared.alarms.take_due(now, durable, &mut notes);
+        let expected = durable.map(|at| nap::expected(at, wall, monotonic));
+        let next = shared.alarms.take_due(monotonic, expected, &mut notes);
         shared.outbox.put(notes, None);
         shared.set_next_timer(durable);
         next
