@@ -90,7 +90,15 @@ fn open_locked(paths: &Paths) -> Result<Parts, Error> {
     if version < schema::VERSION {
         migrate(paths, version, &schema::MIGRATIONS[version as usize - 1..])?;
     }
-    let conn = Handle::writer(paths).map_err(|error| explain(error.into()))?;
+    let conn = match Handle::writer(paths) {
+        Ok(conn) => conn,
+        Err(error) => {
+            // SQLite could not leave the files as the last user does while they were guarded.
+            drop(guard);
+            let _ = Handle::writer(paths);
+            return Err(explain(error.into()));
+        }
+    };
     guard.remember(paths).map_err(unguarded)?;
     // From here on it is dropped before the connection: nothing was acknowledged yet, and SQLite
     // is to leave a file that is refused as the last user does.
