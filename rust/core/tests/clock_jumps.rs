@@ -68,11 +68,13 @@ fn create(engine: &Engine, id: &str, start_at: Option<i64>) {
 }
 
 fn starts(notes: &[Note]) -> Vec<&Start> {
-    let start = |note| match note {
-        &Note::Start(ref start) => Some(&**start),
-        _ => None,
-    };
-    notes.iter().filter_map(start).collect()
+    let mut found = Vec::new();
+    for note in notes {
+        if let Note::Start(start) = note {
+            found.push(&**start);
+        }
+    }
+    found
 }
 
 fn settled(notes: &[Note]) -> BTreeMap<u64, Verdict> {
