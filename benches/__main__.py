@@ -19,7 +19,7 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
-from benches import machine, workloads
+from benches import bodies, machine, workloads
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
@@ -50,16 +50,23 @@ class Goal:
 WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
     "W1": workloads.sequential,
     "W2": workloads.concurrent,
+    "W4": bodies.parking,
     "W5": workloads.latency,
     "W10": workloads.written,
     "W11": workloads.start,
     "W12": workloads.replay,
+    "turns": bodies.turns,
+    "checkpoints": bodies.checkpoints,
 }
 GOALS = {
     ("W1", "seconds per step"): Goal("≤ 1.5 × sync + 0.15 ms", lambda v, sync, _: v <= 1.5 * sync + 0.00015),
     ("W2", "steps/s"): Goal("≥ 50,000; ≥ 0.5 × in memory", lambda v, _, rest: v >= 50_000 and v >= 0.5 * rest["steps/s in memory"]),
+    ("W4", "seconds until all wait"): Goal("≤ 10 s", lambda v, _, __: v <= 10),
+    ("W4", "bytes each, parked"): Goal("≤ 2,048", lambda v, _, __: v <= 2048),
+    ("W4", "seconds until all have ended"): Goal("≤ 15 s", lambda v, _, __: v <= 15),
     ("W5", "p50"): Goal("≤ 5 × sync + 0.5 ms", lambda v, sync, _: v <= 5 * sync + 0.0005),
     ("W5", "p99"): Goal("≤ 5 ms", lambda v, _, __: v <= 0.005),
+    ("checkpoints", "p99"): Goal("≤ 25 ms", lambda v, _, __: v <= 0.025),
     ("W10", "bytes per step"): Goal("≤ 500", lambda v, _, __: v <= 500),
     ("W11", "import beyond trio"): Goal("≤ 40 ms", lambda v, _, __: v <= 0.040),
     ("W11", "open an empty store"): Goal("≤ 50 ms", lambda v, _, __: v <= 0.050),
@@ -82,7 +89,7 @@ def measure(name: str, runs: int) -> list[Line]:
     for what, values in seen.items():
         goal = GOALS.get((name, what))
         met = None if goal is None else goal.test(medians[what], sync, medians)
-        unit = "s" if what.startswith(("seconds", "p50", "p99", "import", "open")) else ""
+        unit = "s" if what.startswith(("seconds", "p50", "p99", "p100", "import", "open")) else ""
         lines.append(Line(name, what, medians[what], min(values), max(values), unit, goal.text if goal else "", met, sync * 1000))
     return lines
 

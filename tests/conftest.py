@@ -25,5 +25,5 @@ def pytest_pyfunc_call(pyfuncitem):
 
 async def _with_deadline(test, arguments):
     """A test that hangs fails, and names where; two minutes are far above what any of them takes."""
-    with trio.fail_after(120):
+    with trio.fail_after(float(os.environ.get("STEPWELL_TEST_TIMEOUT", 120))):
         await test(**arguments)

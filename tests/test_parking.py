@@ -1,7 +1,10 @@
 """Waiting instances leave memory and come back by replay; bodies are unwound by cancellation (rules P1, P2)."""
 
+import contextlib
+
 import pytest
 import trio
+import trio.testing
 
 from stepwell import Retry, Status, workflow
 from stepwell.testing import open_test_engine
@@ -187,6 +190,9 @@ async def shielded(step, how: str):
                 nursery.start_soon(step.wait_for_event, "go")
         elif how == "map":
             await step.map(fails_always, [1], retry=Retry(delay="1 hour", limit=1), on_error="collect")
+        elif how == "retry":
+            with contextlib.suppress(OSError):
+                await step.do(fails_always, 1, retry=Retry(delay="1 hour", limit=1))
         else:
             await step.wait_for_event("go")
     return "done"
@@ -196,7 +202,7 @@ async def fails_always(_: int) -> None:
     raise OSError("x")
 
 
-@pytest.mark.parametrize("how", ["alone", "nursery", "map"])
+@pytest.mark.parametrize("how", ["alone", "nursery", "map", "retry"])
 async def test_p1_a_primitive_that_waits_behind_a_shield_is_not_spared(how):
     async with open_test_engine(workflows=[shielded], autojump=False) as engine:
         instance = await engine.create(shielded, how)
@@ -220,3 +226,118 @@ async def test_p2_thousands_of_waiting_instances_hold_no_slot_and_leave_memory()
             await instance.send_event("go", 1)
         assert [await i.result() for i in created] == [[1, "after"]] * 300
         assert seen.count("before") == 300
+
+
+async def breaks(_: int) -> None:
+    raise ValueError("broken")
+
+
+@workflow
+async def fails_beside_a_cleanup(step):
+    async def cleans_up():
+        try:
+            await step.wait_for_event("never")
+        finally:
+            with trio.CancelScope(shield=True):
+                await step.wait_for_event("go")
+
+    try:
+        async with step.open_nursery() as nursery:
+            nursery.start_soon(cleans_up)
+            await step.do(breaks, 1, retry=Retry.never)
+    except ExceptionGroup:
+        seen.append("caught")
+    return "done"
+
+
+@workflow
+async def fails_while_it_unwinds(step):
+    async def fails():
+        try:
+            await step.wait_for_event("go")
+        except trio.Cancelled:
+            raise ValueError("broken") from None
+
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(fails)
+    return "done"
+
+
+@pytest.mark.parametrize("code", [fails_beside_a_cleanup, fails_while_it_unwinds])
+async def test_p1_what_a_body_raises_while_it_is_unwound_is_discarded(code):
+    async with open_test_engine(workflows=[code], autojump=False) as engine:
+        instance = await engine.create(code)
+        await instance.wait_for_status("waiting")
+        await engine.clock.advance("1 minute")
+        assert engine.statistics().resident == 0
+        await instance.send_event("go")
+        assert await instance.result() == "done"
+
+
+gate = trio.Event()
+
+
+@workflow
+async def resists(step):
+    try:
+        return (await step.wait_for_event("go")).payload
+    finally:
+        with trio.CancelScope(shield=True):
+            seen.append("resists")
+            await gate.wait()  # here
+
+
+async def test_p1_a_body_that_does_not_unwind_stays_resident_and_explain_says_so():
+    global gate
+    gate = trio.Event()
+    async with open_test_engine(workflows=[resists], autojump=False) as engine:
+        instance = await engine.create(resists)
+        await instance.wait_for_status("waiting")
+        await engine.clock.advance("11 seconds")
+        assert seen == ["resists"]
+        assert "has not ended" not in str(await instance.explain())
+        await engine.clock.advance("5 seconds")
+        assert engine.statistics().resident == 1
+        await instance.send_event("go", "gone")
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen == ["resists"]  # no second body beside the first
+        text = str(await instance.explain())
+        assert "Its body was cancelled 6 s ago and has not ended; it stands at test_parking.py:" in text
+        gate.set()
+        assert await instance.result() == "gone"
+        assert seen == ["resists", "resists"]
+
+
+async def runs_for_ever(_: int = 0) -> None:
+    seen.append("runs")
+    try:
+        await trio.sleep_forever()
+    finally:
+        seen.append("cancelled")
+
+
+@workflow
+async def runs_in_branches(step, how: str):
+    if how == "map":
+        await step.map(runs_for_ever, [1])
+    elif how == "alone":
+        await step.do(runs_for_ever)
+    elif how == "shielded":
+        with trio.CancelScope(shield=True):
+            await step.do(runs_for_ever)
+    else:
+        async with step.open_nursery() as nursery:
+            nursery.start_soon(step.do, runs_for_ever)
+
+
+@pytest.mark.parametrize("how", ["alone", "shielded", "nursery", "map"])
+async def test_p1_an_attempt_is_cancelled_with_its_body_wherever_it_runs(how):
+    async with open_test_engine(workflows=[runs_in_branches], autojump=False, grace=0) as engine:
+        await engine.create(runs_in_branches, how)
+        while seen != ["runs"]:
+            await trio.lowlevel.checkpoint()
+        with trio.fail_after(5):
+            await engine.crash()
+        while len(seen) < 3:
+            await trio.lowlevel.checkpoint()
+        assert seen == ["runs", "cancelled", "runs"]

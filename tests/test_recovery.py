@@ -209,3 +209,16 @@ async def test_l12_missing_code_blocks_and_the_instance_goes_on_when_it_is_there
             assert 'version "1" of "order" is not registered' in text
     async with open_test_engine(workflows=[order_1, order_2], store=store) as engine:
         assert await (await engine.get("order", "a")).result() == "one"
+
+
+async def test_d1_two_crashes_in_a_row_are_two_crashes():
+    @workflow(name="plain")
+    async def plain(step):
+        return await step.do(str, "x")
+
+    async with open_test_engine(workflows=[plain]) as engine:
+        for _ in range(3):
+            instance = await engine.create(plain)
+            await engine.crash()
+            await engine.crash()
+            assert await instance.result() == "x"

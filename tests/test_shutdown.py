@@ -128,6 +128,31 @@ async def test_l14_a_cancelled_block_is_cancelled_and_closes_in_order(tmp_path):
         assert await engine.call(two_steps, id="x") == "done"
 
 
+@workflow(name="asleep", park=False)
+async def asleep(step, seconds: int):
+    began = step.now()
+    await step.sleep(seconds)
+    return round((step.now() - began).total_seconds())
+
+
+async def test_l14_a_cancelled_block_gives_up_no_wait_of_its_bodies(tmp_path):
+    path = str(tmp_path / "a.db")
+    with trio.CancelScope() as scope:
+        async with open_test_engine(workflows=[asleep], store=path, autojump=False) as engine:
+            instance = await engine.create(asleep, 100, id="i")
+            await instance.wait_for_status("waiting")
+            before = (await instance.history())[0].started_at
+            await engine.clock.advance(60)
+            scope.cancel()
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    async with open_test_engine(workflows=[asleep], store=path, autojump=False) as engine:
+        instance = await engine.get(asleep, "i")
+        assert [r.started_at for r in await instance.history()] == [before]
+        await engine.clock.advance(101)
+        assert await instance.result() == 100
+
+
 async def test_l14_waiting_calls_end_with_engine_closed():
     @workflow(name="waits")
     async def waits(step):

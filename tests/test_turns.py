@@ -168,3 +168,75 @@ async def test_a_failure_in_each_is_raised_bare():
     async with open_test_engine(workflows=[broken]) as engine:
         with pytest.raises(InstanceErrored, match="ValueError: three"):
             await engine.call(broken)
+
+
+@workflow
+async def primitives(step):
+    """Branches that wake each other by every primitive of trio's, several at once: trio shuffles them, the body may not see it."""
+    trace: list[str] = []
+    traces.setdefault(step.instance.id, []).append(trace)
+    go, ready = trio.Event(), trio.Event()
+    lock, limiter = trio.Lock(), trio.CapacityLimiter(2)
+    send, receive = trio.open_memory_channel[str](1)
+
+    async def worker(name: str) -> None:
+        await step.do(double, len(name))
+        await go.wait()  # all of them are woken by one `set`
+        trace.append(f"{name} goes")
+        async with limiter:
+            await trio.lowlevel.checkpoint()
+            trace.append(f"{name} in")
+            await step.do(double, 2, name=name)
+        async with lock:
+            trace.append(f"{name} locked")
+            await send.send(name)
+
+    async def plain(name: str) -> None:
+        await ready.wait()
+        trace.append(f"{name} ready")
+
+    async def nested() -> None:
+        async with trio.open_nursery() as own:  # tasks of the branch without branches of their own
+            for i in range(4):
+                own.start_soon(plain, f"plain {i}")
+            async with step.open_nursery("inner") as inner:
+                for name in ("x", "yy", "zzz"):
+                    inner.start_soon(worker, name)
+
+    async def reads() -> None:
+        for i in range(6):
+            trace.append("read " + await receive.receive())
+            if i == 2:
+                ready.set()
+
+    async with step.open_nursery() as nursery:
+        for name in ("a", "bb", "ccc"):
+            nursery.start_soon(worker, name)
+        nursery.start_soon(nested)
+        nursery.start_soon(reads)
+        await step.sleep(1)
+        go.set()
+    await step.wait_for_event("go")
+
+
+traces: dict[str, list[list[str]]] = {}
+
+
+@pytest.mark.slow
+async def test_i4_what_trio_shuffles_is_never_seen_by_the_body():
+    async with open_test_engine(workflows=[primitives], autojump=False) as engine:
+        instances = [await engine.create(primitives) for _ in range(12)]
+        await engine.clock.advance(2)
+        for instance in instances:
+            await instance.wait_for_step("zzz")
+        for _ in range(4):
+            await engine.crash()
+            await engine.clock.advance(1)
+        for instance in instances:
+            await instance.send_event("go")
+            await instance.result()
+    assert len(traces) == 12
+    for live, *replays in traces.values():
+        assert len(live) == 6 * 4 + 4
+        assert replays
+        assert all(replay == live for replay in replays)

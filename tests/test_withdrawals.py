@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+import trio.testing
 
 from stepwell import Retry, Status, workflow
 from stepwell.testing import open_test_engine
@@ -222,6 +223,49 @@ async def test_i8_a_running_thread_is_abandoned_and_its_result_discarded():
         assert "blocks_in_a_thread" not in [r.name for r in await instance.history()]
 
 
+@workflow(concurrency=1)
+async def gives_a_thread_up(step, waits: bool):
+    try:
+        async with step.open_nursery() as nursery:
+            nursery.start_soon(step.do, blocks_in_a_thread)
+            nursery.start_soon(lambda: step.do(breaks, retry=Retry.never))
+    except* ValueError:
+        seen.append("caught")
+    if waits:
+        await step.wait_for_event("go")
+    return "done"
+
+
+@workflow(concurrency=1)
+async def follows(step):
+    return "follows"
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["ends", "waits"])
+async def test_i8_the_slot_is_kept_until_an_abandoned_thread_has_ended(waits):
+    global release
+    release = trio.Event()
+    async with open_test_engine(workflows=[gives_a_thread_up, follows], autojump=False, slots=1) as engine:
+        first = await engine.create(gives_a_thread_up, waits)
+        await entered.wait()
+        second = await engine.create(follows)
+        gate.set()
+        while "caught" not in seen:
+            await trio.lowlevel.checkpoint()
+        if not waits:
+            assert await first.result() == "done"  # nobody waits for the thread
+        for _ in range(50):
+            await trio.lowlevel.checkpoint()
+            await second.status()
+        assert engine.statistics().leased == 1
+        assert (await second.status()).status is Status.QUEUED
+        release.set()
+        assert await second.result() == "follows"
+        await first.send_event("go") if waits else None
+        assert await first.result() == "done"
+        assert engine.statistics().leased == 0
+
+
 @workflow
 async def a_failing_branch_in_a_branch(step):
     async def inner():
@@ -296,3 +340,32 @@ async def test_on_error_collect_puts_failures_in_their_places_for_map_and_each()
     for got in (mapped, eached):
         assert got[::2] == [0, 2, 4]
         assert [text.rpartition("ValueError: ")[2] for text in got[1::2]] == ["1", "3"]
+
+
+async def fails_when_it_is_cancelled() -> None:
+    async def fails() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("broken")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fails)
+        nursery.start_soon(trio.sleep_forever)
+
+
+@workflow
+async def cancels_a_step_that_fails(step):
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(step.do, fails_when_it_is_cancelled)
+        await step.sleep(1)
+        nursery.cancel_scope.cancel()
+    return await step.do(quick, 1)
+
+
+async def test_i8_what_a_cancelled_attempt_raises_is_discarded():
+    async with open_test_engine(workflows=[cancels_a_step_that_fails], autojump=False) as engine:
+        instance = await engine.create(cancels_a_step_that_fails)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        engine._running().core.advance(engine._running().now() + 2_000_000)
+        assert await instance.result() == 1

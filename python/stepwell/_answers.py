@@ -50,6 +50,12 @@ def error_of(code: str, data: Any, workflow: str, id: str | None) -> StepwellErr
         )
     if code == "overloaded":
         limit, retry_after = data
+        if limit == "disk":
+            return Overloaded(
+                "the disk of the store is full; nothing was created. Make room on it: the engine resumes by itself. "
+                f"Try again in {retry_after / 1e6:.1f} s.",
+                retry_after=retry_after / 1e6, limit=limit,
+            )  # fmt: skip
         return Overloaded(
             f'"{workflow}" is at its limit of {limit}; nothing was created. Try again in {retry_after / 1e6:.1f} s.',
             retry_after=retry_after / 1e6, limit=limit,
@@ -58,6 +64,8 @@ def error_of(code: str, data: Any, workflow: str, id: str | None) -> StepwellErr
         return LimitReached(f'instance "{id}" of "{workflow}" is at its limit of {data[1]:,} {data[0]}', limit=data[0], value=data[1])
     if code == "closed":
         return EngineClosed("the engine is closed. Open a new one on the same store.")
+    if code in ("corrupt", "invalid"):
+        return STORE_ERRORS[code](str(data))
     return StoreFailed(str(data)) if code == "store" else InternalError(f"the core answered {code!r}: {data!r}")
 
 

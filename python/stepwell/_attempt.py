@@ -90,7 +90,7 @@ class StepContext:
 
     def heartbeat(self) -> None:
         """Says that this attempt is alive; restarts its `heartbeat_timeout`. Cheap, from any thread."""
-        self.beat = self._operation.runner.port.now()
+        self.beat = self._operation.runner.port.monotonic()
 
     async def save(self, value: Any) -> None:
         """Keeps a value for the next attempt (`saved`); durable when this returns.
@@ -116,7 +116,7 @@ def current_step() -> StepContext:
 
 @dataclass(slots=True)
 class Deadline:
-    """Arms the timeouts of one attempt, at most once, and remembers which one struck."""
+    """Arms the timeouts of one attempt, at most once, and remembers which one struck. All its times are monotonic (T2)."""
 
     operation: StepOperation
     context: StepContext
@@ -131,7 +131,7 @@ class Deadline:
             return
         self._timers = []
         port, plan = self.operation.runner.port, self.operation.plan
-        self._began = port.now()
+        self._began = port.monotonic()
         self._arm(plan.timeout, self._timed_out)
         if plan.heartbeat_timeout is not None:
             self._arm(plan.heartbeat_timeout, self._check_heartbeat)
@@ -150,7 +150,7 @@ class Deadline:
 
     def _check_heartbeat(self) -> None:
         limit = self.operation.plan.heartbeat_timeout or 0
-        silent = self.operation.runner.port.now() - max(self.context.beat, self._began)
+        silent = self.operation.runner.port.monotonic() - max(self.context.beat, self._began)
         if silent >= limit:
             self._strike(f"sent no heartbeat for {limit / 1e6:g} s")
         else:
@@ -173,7 +173,7 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
     context.run(place.set, operation)
     if not plan.is_async:
         return await _call_in_thread(operation, fn, args, step, context)
-    scope = trio.CancelScope()
+    scope = operation.attempt_scope = trio.CancelScope()
     deadline = Deadline(operation, step, scope.cancel)
     with scope:
         waited = plan.waits or False
@@ -188,6 +188,8 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
         finally:
             deadline.stop()
             plan.waits = waited
+    if operation.runner.stopping:
+        await operation.runner.stop_here()
     raise StepTimeout(deadline.struck or "")
 
 
@@ -284,6 +286,7 @@ async def _call_in_thread(
         operation.thread = None
         port.in_threads.discard(operation)
         ended.set()
+        operation.wound_down()
 
     def run() -> Any:
         try:
@@ -294,7 +297,7 @@ async def _call_in_thread(
     token = trio.lowlevel.current_trio_token()
     operation.thread = ended
     port.in_threads.add(operation)
-    scope = trio.CancelScope()
+    scope = operation.attempt_scope = trio.CancelScope()
     deadline = Deadline(operation, step, scope.cancel)
     with scope:
         deadline.start()
@@ -305,4 +308,6 @@ async def _call_in_thread(
             return value
         finally:
             deadline.stop()
+    if operation.runner.stopping:
+        await operation.runner.stop_here()
     raise StepTimeout(deadline.struck or "")

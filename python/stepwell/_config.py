@@ -24,6 +24,13 @@ def store_path(store: Any) -> str:
     return text
 
 
+def copy_path(path: Any) -> str:
+    text = path if isinstance(path, str) else str(path) if isinstance(path, PurePath) else ""
+    if not text or "\0" in text or text == ":memory:" or "://" in text:
+        raise InvalidConfig(f"path={path!r:.120} is no path; give the path of the new file.")
+    return text
+
+
 def registry(workflows: Iterable[Any]) -> dict[tuple[str, str], Workflow[Any, Any]]:
     registry: dict[tuple[str, str], Workflow[Any, Any]] = {}
     if not isinstance(workflows, Iterable):

@@ -44,6 +44,9 @@ IDLE: int
 """(IDLE,): on a virtual clock only: everything submitted before the last poll is done and nothing is under way."""
 FAILED: int
 """(FAILED, kind, message): the engine is poisoned; nothing will be acknowledged any more. kind: "failed", "corrupt", "internal"."""
+HINDERED: int
+"""(HINDERED, now, message): the disk is full or another program locks the store (now: True), or no longer (False). What was
+submitted is kept, and goes on by itself; nothing acknowledged is lost. While the disk is full, creations are "overloaded" (limit "disk")."""
 
 Record: TypeAlias = tuple[int, int, str, str, str | None, int, int, int, int, int, int | None, str | None, bytes | None]
 """(seq, kind, branch, name, key, count, attempt, verdict, started_at, at, retry_at, event_type, payload)"""
@@ -76,7 +79,7 @@ params, result, progress, attributes)"""
 
 ERRORS: tuple[str, ...]
 """Codes in a REPLY: "not_found", "exists" (data: no, status), "state" (data: status), "overloaded" (data: limit name,
-retry_after in microseconds), "limit" (data: limit name, value), "closed", "store" (data: message), "same_id_other_params"."""
+retry_after in microseconds), "limit" (data: limit name, value), "closed", "store", "corrupt", "invalid" (data: message), "same_id_other_params"."""
 
 class CoreError(Exception):
     """args: (kind, message); kind is "locked", "version", "corrupt", "failed", "invalid", "closed" or "internal"."""
@@ -114,7 +117,11 @@ class Core:
     def fileno(self) -> int: ...
     def poll(self) -> list[tuple[object, ...]]: ...
     def now(self) -> int:
-        """Time of the engine's clock."""
+        """Wall time of the engine's clock."""
+    def monotonic(self) -> int:
+        """Time that only goes on, for durations within this process; its zero means nothing."""
+    def jump(self, by: int) -> None:
+        """Virtual clock only: makes the wall time jump, either way; the monotonic time does not notice."""
     def next_timer(self) -> int | None:
         """When the earliest timer of any sort is due."""
     def advance(self, to: int) -> None:
@@ -189,6 +196,10 @@ class Core:
         """REPLY data: list[(approval_id, namespace, workflow, instance_id, name, detail, asked_at, until, status, decision)]; status: 0 open, 1 approved,
         2 rejected, 3 timed out, 4 withdrawn."""
 
+    def backup(self, path: str) -> int:
+        """Copies the running store to a new file, in a thread of its own. REPLY data: None; code "invalid" if the path cannot be used.
+        Raises CoreError "invalid" for a store in memory."""
+
     # From the body of a running instance. Each carries (no, incarnation) and is dropped if they are outdated.
     def record(
         self,
@@ -219,8 +230,8 @@ class Core:
         retry_at: int,
     ) -> int:
         """Records a failed attempt and opens its retry delay; returns the wait's number. SETTLED when the delay is over."""
-    def sleep(self, no: int, incarnation: int, branch: str, name: str, count: int, until: int) -> int:
-        """Opens a sleep; returns the wait's number."""
+    def sleep(self, no: int, incarnation: int, kind: int, branch: str, name: str, count: int, until: int) -> int:
+        """Opens a sleep or a deadline, which end by the clock alone; returns the wait's number."""
     def wait_event(self, no: int, incarnation: int, branch: str, name: str, count: int, types: Sequence[str], until: int) -> int: ...
     def wait_approval(
         self, no: int, incarnation: int, branch: str, name: str, count: int, approval_id: str, detail: bytes | None, until: int
@@ -279,6 +290,10 @@ class Core:
     def report(self, no: int, incarnation: int, progress: bytes) -> None: ...
     def finish(self, no: int, incarnation: int, status: int, payload: bytes | None) -> None:
         """The body ended: `complete` with its output or `errored` with its error. Open waits are closed."""
+    def hold(self, no: int, incarnation: int) -> None:
+        """The body is about to end while attempts that it gave up still run: its slot stays taken until `let_go`."""
+    def let_go(self, no: int) -> None:
+        """The last of those attempts has ended. For an instance that holds no slot, nothing."""
     def block(self, no: int, incarnation: int, reason: str, error: bytes) -> None:
         """The instance needs a human; it gives its slot back and leaves memory. `resume` replays it."""
     def release(self, no: int, incarnation: int) -> None:

@@ -42,6 +42,7 @@ class Reply:
         self.data = data
 
 
+_RECORDS = (_core.DONE, _core.SETTLED, _core.CHANGED, _core.START)
 DRAINED = "the engine has drained, so nothing runs any more. Open a new engine on the same store to go on."
 
 
@@ -138,6 +139,7 @@ class Driver:
         self._later: dict[int, Start] = {}
         self._progress = trio.Event()
         self._news = trio.Event()
+        self._records = trio.Event()
         self._restarted = trio.Event()
         self._loop = trio.CancelScope()
         self.use(core)
@@ -146,6 +148,7 @@ class Driver:
         """Takes a core: what runners submit goes to it from now on."""
         self.core = core
         self.now = core.now
+        self.monotonic = core.monotonic
         self.record = core.record
         self.retry = core.retry
         self.sleep = core.sleep
@@ -161,6 +164,7 @@ class Driver:
         self.quiet = core.quiet
         self.park = core.park
         self.finish = core.finish
+        self.hold = core.hold
         self.block = core.block
         self.release = core.release
         self.publish = core.report
@@ -183,15 +187,16 @@ class Driver:
 
     async def _handle_notes_for_ever(self) -> None:
         while True:
-            with self._loop:  # made before it is entered: a crash may come before this task has run at all
+            with self._loop:  # made before it is entered: a crash, or the next one, may come before this task has run at all
+                await trio.lowlevel.checkpoint()  # one that is cancelled already takes no note
                 try:
+                    await trio.lowlevel.checkpoint_if_cancelled()  # by a second crash, before this task saw the end of the first
                     await self._handle_notes(self.core)
                 except Exception as error:
                     log.exception("internal error in the driver")
                     self.stop(InternalError(f"the engine stopped because of a bug of its own; please report it: {error!r}"))
                     await trio.sleep_forever()
             await self._restarted.wait()
-            self._loop = trio.CancelScope()
 
     async def _handle_notes(self, core: Core) -> None:
         handlers: dict[int, Callable[..., None]] = {
@@ -206,10 +211,13 @@ class Driver:
             _core.FENCED: self._fenced,
             _core.IDLE: self._idle,
             _core.FAILED: self._failed,
+            _core.HINDERED: self._hindered,
         }
         while True:
             for note in core.poll():
                 handlers[note[0]](*note[1:])  # type: ignore[index]  # the first element is the kind
+                if note[0] in _RECORDS:
+                    self._records.set()
             self._news.set()
             await trio.lowlevel.wait_readable(core.fileno())
 
@@ -262,6 +270,10 @@ class Driver:
             watch.tell(STATUSES[status], payload)
 
     def _unwind(self, no: int, incarnation: int) -> None:
+        self._early.pop(no, None)
+        later = self._later.get(no)
+        if later is not None and later[1] == incarnation:
+            del self._later[no]  # it was to start as soon as its parked body has left memory
         runner = self.runners.get(no)
         if runner is not None and runner.incarnation == incarnation:
             runner.unwind("stopped")
@@ -277,6 +289,9 @@ class Driver:
         errors = {"failed": StoreFailed, "corrupt": StoreCorrupt}
         self.stop(errors.get(kind, InternalError)(message))
 
+    def _hindered(self, now: bool, message: str) -> None:
+        log.log(logging.WARNING if now else logging.INFO, "%s", message)
+
     @property
     def may_jump(self) -> bool:
         """Whether time may move by itself: not while the engine drains or recovers from a crash."""
@@ -287,8 +302,7 @@ class Driver:
         self._restarted = trio.Event()
         self._loop.cancel()
         self._later.clear()
-        for runner in list(self.runners.values()):
-            runner.unwind("crashed")
+        self.unwind_all("crashed")
         while self.runners:
             await self._next_progress()
         core = await reopen()
@@ -301,6 +315,7 @@ class Driver:
             for watch in watches:
                 core.watch(no)
                 watch.look_again()
+        self._loop = trio.CancelScope()
         self._restarted.set()
 
     # The port for runners; the core's own methods are attributes.
@@ -351,6 +366,11 @@ class Driver:
             self._start(later)
         self.progressed()
 
+    def let_go(self, no: int) -> None:
+        """The last attempt that an ended body gave up has ended; a thread may do so when the engine is closed already."""
+        if not self.drained:
+            self.core.let_go(no)
+
     def replay(self, runner: Runner) -> None:
         """Unwinds a body and runs it again from its history."""
         self.core.block(runner.no, runner.incarnation, "replaying", b"\xf6")
@@ -388,11 +408,17 @@ class Driver:
             del self._watches[watch.no]
         self.core.unwatch(watch.no)
 
-    def next_record(self) -> trio.Event:
-        """Returns an event that is set when the core has told something new."""
+    def next_news(self) -> trio.Event:
+        """Returns an event that is set when the core has told anything, were it that it is idle."""
         if self._news.is_set():
             self._news = trio.Event()
         return self._news
+
+    def next_record(self) -> trio.Event:
+        """Returns an event that is set when something was recorded."""
+        if self._records.is_set():
+            self._records = trio.Event()
+        return self._records
 
     # Stopping.
 
@@ -427,8 +453,7 @@ class Driver:
         if self.in_threads:
             names = ", ".join(f'step "{o.identity[2]}" of {o.runner.workflow.name}/{o.runner.id}' for o in list(self.in_threads)[:5])
             log.warning("%d threads still run and cannot be stopped; what they return is discarded: %s", len(self.in_threads), names)
-        for runner in list(self.runners.values()):
-            runner.unwind("drained")
+        self.unwind_all("drained")
         with trio.move_on_after(5):
             while self.runners:
                 await self._next_progress()
@@ -437,6 +462,11 @@ class Driver:
         if self.runners:
             names = ", ".join(f"{r.workflow.name}/{r.id}" for r in list(self.runners.values())[:5])
             log.warning("%d bodies did not unwind: %s", len(self.runners), names)
+
+    def unwind_all(self, why: str) -> None:
+        """Cancels every body that is in memory."""
+        for runner in list(self.runners.values()):
+            runner.unwind(why)
 
     def progressed(self) -> None:
         """An attempt or a body has ended; `drain` looks again."""

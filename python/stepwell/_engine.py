@@ -6,9 +6,11 @@ errors. What an instance does is in `_runner`; what is durable, and when, is in 
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -20,7 +22,7 @@ from ._approvals import Approvals
 from ._branch import caller, current_branch
 from ._child import encode_params
 from ._codec import codec
-from ._config import check_if_exists, checked_limits, number, registry, store_path
+from ._config import check_if_exists, checked_limits, copy_path, number, registry, store_path
 from ._driver import Driver, Reply
 from ._durations import Duration, instant_us, to_us
 from ._errors import (
@@ -112,9 +114,11 @@ class Engine:
                 'this version has default_runtime="trio", durability="full", the built-in codec and no agents; leave the others out.'
             )
         self._virtual_time: int | None = None
+        self._seed = 0
         self._driver: Driver | None = None
         self._state: Literal["new", "open", "closed"] = "new"
         self._token: trio.lowlevel.TrioToken | None = None
+        self._process = 0
 
     def __repr__(self) -> str:
         return f"<engine {self._name!r} on {self._store} ({self._state})>"
@@ -134,16 +138,16 @@ class Engine:
         if self._state != "new":
             raise EngineClosed(f"this engine is {self._state}; an Engine object opens once. Make a new one.")
         self._state = "closed"
+        self._process = os.getpid()
         core = await trio.to_thread.run_sync(self._open_core)
         self._driver = Driver(self, core, self._workflows, self._limits, self._threads)
+        self._driver.observed, self._driver.seed = self._virtual_time is not None, self._seed
         self._token = trio.lowlevel.current_trio_token()
         self._block = trio.CancelScope()
         self._block.__enter__()
         self._manager = trio.open_nursery()
         nursery = await self._manager.__aenter__()
-        self._bodies = nursery
-        nursery.start_soon(self._driver.keeper.run)
-        nursery.start_soon(self._driver.run, nursery)
+        self._bodies = await nursery.start(_host_bodies, self._driver)
         self._state = "open"
         return self
 
@@ -165,12 +169,14 @@ class Engine:
             raise store_error(error) from None
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if self._state == "open" and self._process != os.getpid():
+            return await self._leave_to_parent(kind, error, trace)
         driver = self._running()
         if driver.failure is None:
             with trio.CancelScope(shield=True):
                 await driver.drain(self._grace)
         self._state = "closed"
-        cancelled = await self._end_tasks()
+        cancelled = await self._end_tasks(driver)
         failure = None
         with trio.CancelScope(shield=True):
             failure = await self._close_core(driver)
@@ -183,8 +189,16 @@ class Engine:
             raise cancelled
         return bool(swallowed)
 
-    async def _end_tasks(self) -> BaseException | None:
+    async def _leave_to_parent(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        """Leaves the block in a forked child: the engine is the parent's, who goes on; nothing is drained and nothing closed."""
+        self._state = "closed"
+        assert self._driver is not None, "it was open"
+        await self._end_tasks(self._driver)
+        return bool(self._block.__exit__(kind, error, trace))
+
+    async def _end_tasks(self, driver: Driver) -> BaseException | None:
         """Cancels every task of the engine and waits for them. Returns what the nursery raised, if anything."""
+        driver.unwind_all("stopped")
         self._bodies.cancel_scope.cancel()
         try:
             await self._manager.__aexit__(None, None, None)
@@ -217,17 +231,22 @@ class Engine:
     def _running(self) -> Driver:
         if self._driver is None or self._state != "open":
             raise EngineClosed("this engine is not open. Use it inside `async with Engine(…) as engine:`.")
+        if self._process != os.getpid():
+            raise EngineClosed(
+                f"this engine was opened by process {self._process} and cannot be used in its forked child, where it has no threads and "
+                'no locks. Open an engine on another store in the child, or start the child with "spawn".'
+            )
         return self._driver
 
     def _ready(self, method: str) -> Driver:
         """Returns the driver if this method may be called here and now."""
+        driver = self._running()
         branch = current_branch()
         if branch is not None:
             raise InvalidState(
                 f"{method} was called at {caller()} in the body of {branch.runner.workflow.name}/{branch.runner.id}, where it would not "
                 f"replay. Use {_STEP_FORMS.get(method, 'step.do with a function that calls it')}."
             )
-        driver = self._running()
         try:
             here = trio.lowlevel.current_trio_token()
         except RuntimeError:
@@ -275,7 +294,7 @@ class Engine:
             InvalidConfig: The workflow is not registered, or an argument is out of range.
             NotSerializable: The params cannot be stored.
             TooLarge: They are over the limit for one value.
-            Overloaded: A rate or queue limit; nothing was created.
+            Overloaded: A rate or queue limit, or the disk is full; nothing was created.
             EngineClosed: The engine is not open.
         """
         driver = self._admitting("engine.create")
@@ -320,7 +339,7 @@ class Engine:
 
         Raises:
             InvalidConfig: Too few or too many items, or the workflow is not registered.
-            Overloaded: It does not fit; none of it was created.
+            Overloaded: It does not fit, or the disk is full; none of it was created.
             EngineClosed: The engine is not open.
         """
         driver = self._admitting("engine.create_batch")
@@ -476,6 +495,29 @@ class Engine:
         found = dict(reply.data)
         return {state: found.get(code, 0) if code in wanted else 0 for code, state in enumerate(STATUSES)}
 
+    async def backup(self, path: str | PurePath) -> None:
+        """Copies the store into a new file while everything goes on; the copy is complete and synced when this returns.
+
+        The copy is the store at one moment. Opened as a store of its own, it goes on as after a kill at that moment: steps that
+        were running then run again. The copy reads at the speed of the disk; until it is complete the store's WAL grows with
+        what is committed meanwhile. If this call is cancelled, the copy still becomes complete.
+
+        Args:
+            path: Where nothing is yet, on a local disk. The file is made with mode 0600.
+
+        Raises:
+            InvalidConfig: Something is at the path, its folder is missing, or the store is ":memory:".
+            StoreFailed: It could not be read or written (a full disk, a network file system); there is no copy.
+            EngineClosed: The engine is not open, or was closed meanwhile; there is no copy.
+        """
+        driver = self._ready("engine.backup")
+        target = copy_path(path)
+        try:
+            ticket = driver.core.backup(target)
+        except _core.CoreError as error:
+            raise store_error(error) from None
+        self._check(await driver.reply(ticket), "", None)
+
     @property
     def approvals(self) -> Approvals:
         """Requests for approval: list, approve, reject."""
@@ -532,3 +574,15 @@ async def _exit_at_second_signal() -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
             raise SystemExit(128 + number)
+
+
+async def _host_bodies(driver: Driver, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """Runs the engine's own tasks where no cancellation from outside of the block strikes.
+
+    A body that is cancelled takes it for its own doing and gives its waits up durably (I8); only the engine may end it otherwise.
+    """
+    with trio.CancelScope(shield=True):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(driver.keeper.run)
+            nursery.start_soon(driver.run, nursery)
+            task_status.started(nursery)

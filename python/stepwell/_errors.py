@@ -131,11 +131,11 @@ class InvalidState(StepwellError):
 
 
 class Overloaded(StepwellError):
-    """A rate or the queue is at its limit: nothing was written, try again later.
+    """A rate or the queue is at its limit, or the disk is full: nothing was written, try again later.
 
     Attributes:
         retry_after: Seconds until it is worth trying again.
-        limit: Which limit it was, such as `create_rate` or `queue_entries`.
+        limit: Which limit it was, such as `create_rate`, `queue_entries` or `disk`.
     """
 
     def __init__(self, message: str = "", *, retry_after: float = 0.0, limit: str = "") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from . import _names
+from . import _diagnosis, _names
 from ._answers import state_codes
 from ._codec import Undecodable, codec
 from ._durations import from_us
@@ -223,6 +223,12 @@ class Instance(Generic[R]):
         Raises:
             InstanceNotFound: It is gone.
         """
+        found = await self._explain()
+        runner = self._engine._running().runners.get(self._no)
+        resisting = _diagnosis.resisting(runner) if runner is not None else ""
+        return found._replace(text=f"{found.text} {resisting}") if resisting else found
+
+    async def _explain(self) -> Explanation:
         row = await self._engine._row(self.workflow, self.id, payloads=True, method="instance.explain")
         status, reason, since = STATUSES[row[5]], row[6], from_us(row[10])
         who = f"{self.workflow}/{self.id}"
@@ -233,14 +239,15 @@ class Instance(Generic[R]):
                     f'{who} is blocked: version "{row[3]}" of "{self.workflow}" is not registered. '
                     "Register it; the instance goes on by itself."
                 )
-            elif reason == "recoveries":
-                text = (
-                    f"{who} is blocked: it was running at {self._engine._limits.recoveries} crashes in a row without finishing a step, "
-                    "so it may be what kills the process. Find out why, then resume()."
-                )
             else:
                 text = f"{who} is blocked ({reason}): {error.message if error else 'no details were recorded'}"
             return Explanation(reason or "blocked", text, since)
+        if status is Status.QUEUED and reason == "held_back":
+            text = (
+                f"{who} is held back: it was running at the last unclean stops of the process and had finished nothing in between, so it "
+                "may be what kills the process. Such instances start a few at a time; it starts by itself when it is its turn."
+            )
+            return Explanation(reason, text, since)
         waits = (await self._records())[1] if status is Status.WAITING else []
         if waits:
             text = f"{who} waits for " + "; ".join(_wait_text(w) for w in waits[:5]) + ("; …" if len(waits) > 5 else "") + "."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
@@ -77,7 +77,13 @@ class MapOperation:
             if not self._over:
                 self._task = current_task()
                 runner.resting = True
-                await wait_task_rescheduled(self._aborted)
+                try:
+                    await wait_task_rescheduled(self._aborted)
+                except BaseException as error:
+                    for item in self._running.values():
+                        runner.foreign.left(item, error)
+                    self._running.clear()
+                    raise
                 if runner.stopping:
                     await runner.stop_here()
         if self._failure is not None:
@@ -138,8 +144,9 @@ class MapOperation:
             self._runner.withdraw(item)
         self._running.clear()
 
-    def _aborted(self, _: Callable[[], None]) -> Abort:
+    def _aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
         self._task = None
         self._runner.resting = False
-        self._withdraw_rest()
+        for item in self._running.values():
+            self._runner.foreign.aborted(item, raise_cancel)
         return Abort.SUCCEEDED

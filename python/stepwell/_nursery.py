@@ -114,7 +114,6 @@ class StepNursery:
         started: Started[T] = Started(branch.path)
 
         async def run() -> None:
-            await self._runner.start_branch(branch)
             started.set(await fn(*args))
 
         spawn(self._nursery, branch, run, name)
@@ -165,7 +164,6 @@ class Each:
         index, (branch, item) = following
 
         async def run() -> None:
-            await self._runner.start_branch(branch)
             try:
                 self._values[index] = await self._fn(item)
             except Exception as error:

@@ -12,7 +12,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import outcome as results
 import trio
@@ -68,6 +68,8 @@ class Operation:
     live = False
     waiting = False
     delivered = False
+    strayed = False
+    """Whether its body task was cancelled by something that would not replay (I9)."""
 
     def __init__(self, runner: Runner, identity: Identity) -> None:
         self.runner = runner
@@ -77,16 +79,20 @@ class Operation:
         """Blocks the body task until the outcome is delivered to it."""
         self.task = current_task()
         self.runner.resting = True
-        outcome = await wait_task_rescheduled(self.aborted)
+        try:
+            outcome = await wait_task_rescheduled(self.aborted)
+        except BaseException as error:
+            self.runner.foreign.left(self, error)
+            raise
         if outcome is STOPPED:
             await self.runner.stop_here()
         return outcome  # type: ignore[no-any-return]  # resolve() sends it
 
-    def aborted(self, _: Callable[[], None]) -> Abort:
+    def aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
         """The body task that is blocked in this operation is cancelled."""
         self.task = None
         self.runner.resting = False
-        self.runner.withdraw(self)
+        self.runner.foreign.aborted(self, raise_cancel)
         return Abort.SUCCEEDED
 
     def stop(self) -> None:
@@ -174,17 +180,24 @@ class StepOperation(Operation):
     interrupted = False
     """Whether a crash may have cut an attempt short that history does not know of (R3)."""
 
+    winding = False
+    """Whether the body has given it up while an attempt of it ran, and that has not ended yet (I8)."""
+
     value: Any = None
     payload: bytes | None = None
     scope: trio.CancelScope | None = None
+    attempt_scope: trio.CancelScope | None = None
+    """Of the attempt that runs; `scope` is that of all attempts, if they have a task of their own."""
     thread: trio.Event | None = None
     _made = 0
     _failed = 0
     _verdict = 0
     _delayed_by = 0
+    _awaited: _Note | None = None
     _saved: bytes | None = None
     _context: StepContext | None = None
     variables: Context | None = None
+    _in_task = False
 
     def __init__(
         self, runner: Runner, identity: Identity, branch: str, fn: Callable[..., Any], args: tuple[Any, ...], plan: FunctionPlan
@@ -210,13 +223,34 @@ class StepOperation(Operation):
         self.scope = trio.CancelScope()
         assert self.variables is not None, "whoever begins an operation that may run in its own task gives it the body's"
         self.variables.run(place.set, self)
+        self._in_task = True
         self.runner.spawn(self._in_own_task, self.variables)
+
+    def stop(self) -> None:
+        """As `Operation.stop`; attempts in the body's task may stand behind a shield of the body too."""
+        super().stop()
+        if self.attempt_scope is not None:
+            self.attempt_scope.cancel()
+        if self._awaited is not None:
+            self._awaited.done(0)
+
+    async def _wait_for(self, note: _Note) -> None:
+        """Waits for the core's answer; not if the body unwinds."""
+        self._awaited = note
+        await note.wait()
+        self._awaited = None
+        if self.runner.stopping:
+            await self.runner.stop_here()
 
     @enable_ki_protection
     async def _in_own_task(self) -> None:
         assert self.scope is not None
         with self.scope:
-            await self.runner.guarded(self.run)
+            try:
+                await self.runner.guarded(self.run)
+            finally:
+                self._in_task = False
+                self.wound_down()
 
     async def run(self) -> None:
         """Makes attempts until one succeeds or the step gives up, and submits the record of that."""
@@ -373,7 +407,7 @@ class StepOperation(Operation):
         self.runner.rest.expect(number, pause, until)
         self.runner.rest.delayed(began=True)
         try:
-            await pause.wait()
+            await self._wait_for(pause)
         finally:
             self.waiting = False
             if self.runner.open.get(self.identity) is self:  # else it was withdrawn, and counts no more
@@ -389,7 +423,7 @@ class StepOperation(Operation):
             runner.no, runner.incarnation, DO, self.branch, name, key, count, attempt, verdict, self._started_at, payload
         )
         runner.port.tickets[number] = note
-        await note.wait()
+        await self._wait_for(note)
 
     async def save(self, value: Any, attempt: int) -> None:
         """`StepContext.save`."""
@@ -421,10 +455,18 @@ class StepOperation(Operation):
         return Outcome(self.identity, self._verdict, None, self.payload, self.runner.at)
 
     def withdrawn(self) -> None:
+        self.winding = self._in_task or self.thread is not None
+        self.runner.rest.winding += self.winding
         if self.scope is not None:
             self.scope.cancel()
         if self.waiting:
             self.runner.withdraw_wait(self._delayed_by)
+
+    def wound_down(self) -> None:
+        """A task or a thread of it has ended: if the body gave it up, nothing of it runs any more (I8)."""
+        if self.winding and not self._in_task and self.thread is None:
+            self.winding = False
+            self.runner.wound_down()
 
     def failure(self, payload: bytes | None) -> StepFailed:
         """Returns the recorded failure as the exception that the body sees."""

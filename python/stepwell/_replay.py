@@ -28,6 +28,8 @@ CREATE_BATCH: Final = 5
 CALL: Final = 6
 RESULT: Final = 7
 SEND: Final = 8
+PATCHED: Final = 9
+DEADLINE: Final = 10
 
 OK: Final = 0
 GAVE_UP: Final = 1
@@ -84,6 +86,8 @@ class Cursor:
     pending: deque[Outcome] = field(default_factory=deque)
     attempts: dict[Identity, Attempts] = field(default_factory=dict)
     withdrawn: set[Identity] = field(default_factory=set)
+    patches: dict[str, bool] = field(default_factory=dict)
+    """Changes of the code, by id (I6): whether the instance runs their code."""
     passed_over: list[Outcome] = field(default_factory=list)
     """Outcomes that nobody took, because their operations were withdrawn."""
     seq: int = 0
@@ -102,6 +106,9 @@ class Cursor:
         verdict = record[7]
         identity: Identity = record[1:6]
         self.seq = record[0]
+        if record[1] == PATCHED:
+            self.patches[record[3]] = True
+            return
         if verdict <= TIMED_OUT:
             self.pending.append(Outcome(identity, verdict, record[11], record[12], record[9], record[0], record[6], -1))
             return
@@ -131,6 +138,16 @@ class Cursor:
                 return Mismatch(outcome.identity, tuple(open_operations))
             self.passed_over.append(self.pending.popleft())
         return None
+
+    def patched(self, change_id: str) -> bool | None:
+        """Returns whether the body runs the code that a change brought; None: it does, and that is to be recorded first (I6).
+
+        It does unless it replays what was recorded before it first asked. An outcome that came while the body ran says nothing
+        about its code.
+        """
+        if change_id not in self.patches and any(outcome.number == -1 for outcome in self.pending):
+            self.patches[change_id] = False
+        return self.patches.get(change_id)
 
     def leftover(self) -> Mismatch | None:
         """Returns what was recorded but never asked for by a body that has ended."""

@@ -25,14 +25,16 @@ class Rest:
 
     Attributes:
         busy: Open operations that will come to something by themselves: attempts, records in flight.
+        winding: Attempts that the body gave up and that still run; they keep the slot (I8).
         waits: The open waits, by number, with their deadlines.
     """
 
-    __slots__ = ("_park_timer", "_quiet", "_runner", "busy", "waits")
+    __slots__ = ("_park_timer", "_quiet", "_runner", "busy", "waits", "winding")
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self.busy = 0
+        self.winding = 0
         self.waits: dict[int, int] = {}
         self._quiet = False
         self._park_timer: int | None = None
@@ -57,7 +59,7 @@ class Rest:
     def settled_down(self) -> None:
         """If nothing but waits is open, the instance gives its slot back, and may be parked later."""
         runner, port = self._runner, self._runner.port
-        if self.busy or self._quiet or not self.waits or runner.stopping or runner.cursor.pending:
+        if self.busy or self.winding or self._quiet or not self.waits or runner.stopping or runner.cursor.pending:
             return
         if runner.turns is not None and runner.turns.runnable:
             return

@@ -13,77 +13,36 @@ import random
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context, copy_context
 from types import CodeType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from . import _replay
+from . import _diagnosis, _replay
 from ._attempt import in_user_code
-from ._branch import Branch, caller, current_branch, place
+from ._branch import Branch, place
 from ._codec import Undecodable, codec
 from ._durations import from_us
-from ._errors import InvalidConfig, LimitReached, Nondeterminism, NotSerializable, StepwellError, TooLarge
+from ._errors import InvalidConfig, LimitReached, NotSerializable, TooLarge
 from ._failures import describe_body
+from ._foreign import Foreign
 from ._names import step_name
 from ._operation import STOPPED, Operation, Pending, StepOperation
+from ._patches import Patches
 from ._replay import Cursor, Identity, Mismatch, Outcome
 from ._rest import Rest
-from ._types import KINDS, STATUSES, InstanceInfo, Limits, Status
+from ._turns import in_slices
+from ._types import STATUSES, InstanceInfo, Status
 
 if TYPE_CHECKING:
+    from ._port import Port
     from ._step import Step
-    from ._turns import TurnKeeper, Turns
+    from ._turns import Turns
     from ._workflow import Workflow
 
 log = logging.getLogger("stepwell")
 
 COMPLETE, ERRORED = STATUSES.index(Status.COMPLETE), STATUSES.index(Status.ERRORED)
-
-
-class Port(Protocol):
-    """What a runner needs of the engine. The methods named as in `_core.pyi` are the core's own."""
-
-    engine: Any
-    tickets: dict[int, Any]
-    nursery: trio.Nursery
-    threads: trio.CapacityLimiter
-    unlimited: trio.CapacityLimiter
-    keeper: TurnKeeper
-    limits: Limits
-    attempts: int
-    draining: bool
-    observed: bool
-    seed: int
-    waiting_residents: int
-    in_threads: set[StepOperation]
-    record: Callable[..., int]
-    retry: Callable[..., int]
-    withdraw: Callable[[int, int, int], None]
-    give_back: Callable[[int, int, int], None]
-    quiet: Callable[[int, int, int], None]
-    park: Callable[[int, int], bool]
-    finish: Callable[[int, int, int, bytes | None], None]
-    block: Callable[[int, int, str, bytes], None]
-    release: Callable[[int, int], None]
-    publish: Callable[[int, int, bytes], None]
-    sleep: Callable[..., int]
-    wait_event: Callable[..., int]
-    wait_approval: Callable[..., int]
-    wait_child: Callable[..., int]
-    call: Callable[..., int]
-    create_child: Callable[..., int]
-    create_children: Callable[..., int]
-    send: Callable[..., int]
-    now: Callable[[], int]
-
-    def arm(self, delay: int, then: Callable[[], None]) -> int: ...
-    def disarm(self, ticket: int) -> None: ...
-    def registered(self, workflow: Any) -> Workflow[Any, Any]: ...
-    def ended(self, runner: Runner) -> None: ...
-    def replay(self, runner: Runner) -> None: ...
-    def interrupted_by(self, error: BaseException) -> None: ...
-    def progressed(self) -> None: ...
 
 
 class Runner:
@@ -99,11 +58,14 @@ class Runner:
         self.open: dict[Identity, Operation] = {}
         self.attached: dict[Identity, tuple[int, int | None]] = {tuple(w[1:6]): (w[0], w[7]) for w in waits}
         self.turns: Turns | None = None
+        self.tally: Turns | None = None
+        """Counts body tasks; `turns` is the same while several of them may be there."""
         self.resting = False
         """Whether the body's one task is blocked in an operation, so that an outcome may be delivered."""
         self.task: trio.lowlevel.Task | None = None
         self.scope = trio.CancelScope()
         self.stopping: str | None = None
+        self.stopped_at = 0
         self.at: int = created_at
         self.unawaited: list[tuple[str, CodeType, int]] = []
         self.keys: set[tuple[int, str, str]] = set()
@@ -113,6 +75,8 @@ class Runner:
         self.replaying = bool(self.cursor.pending)
         self._about = (created_at, attributes)
         self.rest = Rest(self)
+        self.patches = Patches(self)
+        self.foreign = Foreign(self)
         self._begun: list[Operation] = []
         self._beginners: dict[tuple[str, int, str], trio.lowlevel.Task] = {}
         self._stopped: trio.Event | None = None
@@ -125,6 +89,8 @@ class Runner:
         self.task = trio.lowlevel.current_task()
         branch = Branch(self)
         place.set(branch)
+        if self.port.observed and not self.port.draining:
+            self.port.keeper.open(self)
         try:
             with self.scope:
                 await self.guarded(lambda: self._body(make_step(self)))
@@ -144,12 +110,17 @@ class Runner:
             if struck is not None:
                 self.port.interrupted_by(_leaf(struck))
                 return
-            if group.split(trio.Cancelled)[1] is not None:
-                log.exception("internal error in %s/%s", self.workflow.name, self.id)
-            raise
+            cancelled = group.split(trio.Cancelled)[0]
+            if cancelled is not None:
+                raise cancelled from None  # what is cancelled is given up, whatever else its tasks raise (P1, I8)
+            self._internal(group)
         except Exception as error:
-            log.exception("internal error in %s/%s", self.workflow.name, self.id)
-            self._block("internal", error)
+            self._internal(error)
+
+    def _internal(self, error: BaseException) -> None:
+        if not self.stopping:  # else it is what the body raised while it was unwound, and is discarded (P1)
+            log.error("internal error in %s/%s", self.workflow.name, self.id, exc_info=error)
+            self.block("internal", error)
 
     async def _body(self, step: Step) -> None:
         fn, plan = self.workflow.fn, self.workflow.params
@@ -160,7 +131,7 @@ class Runner:
             except Undecodable as error:
                 await self.unreadable("the start", error)
         try:
-            output = await in_user_code(fn(*args))
+            output = await in_slices(self, in_user_code(fn(*args)))
             if isinstance(output, Pending):
                 raise InvalidConfig(f"{self.workflow.name} returned a step that it never awaited. Write `return await step.…`.")
             self._check_awaited()
@@ -195,6 +166,8 @@ class Runner:
         if error is not None:
             log.warning("%s/%s failed", self.workflow.name, self.id, exc_info=error)
             payload = codec.encode(describe_body(error))
+        if self.rest.winding:
+            self.port.hold(self.no, self.incarnation)
         self.port.finish(self.no, self.incarnation, status, payload)
 
     def _leave(self) -> None:
@@ -269,12 +242,16 @@ class Runner:
         if rest is not None:
             try:
                 await rest
-            except BaseException:
-                self.withdraw(operation)
+            except BaseException as error:
+                self.foreign.left(operation, error)
                 raise
         operation.task = task
         self.resting = True
-        outcome = await trio.lowlevel.wait_task_rescheduled(operation.aborted)
+        try:
+            outcome = await trio.lowlevel.wait_task_rescheduled(operation.aborted)
+        except BaseException as error:
+            self.foreign.left(operation, error)
+            raise
         if outcome is STOPPED:
             await self.stop_here()
         return outcome  # type: ignore[no-any-return]  # resolve() sends it
@@ -283,23 +260,28 @@ class Runner:
         """Returns if body code may begin something now; a stopped body never comes back from here."""
         if self.stopping or self.port.draining:
             await self.stop_here()
-        if self.turns is None and trio.lowlevel.current_task() is not self.task:
-            self._block("race", StepwellError(_RACE.format(name)))
+        if self.turns is None and self.races("", 0, name):
             await self.stop_here()
 
     async def check_race(self, path: str, kind: int, name: str) -> None:
         """Blocks the instance if another task begins the same in this branch in this turn: their order is chance (I3)."""
-        task = trio.lowlevel.current_task()
-        if self.turns is not None and self._beginners.setdefault((path, kind, name), task) is not task:
-            self._block("race", StepwellError(_RACE.format(name)))
+        if self.races(path, kind, name):
             await self.stop_here()
+
+    def races(self, path: str, kind: int, name: str) -> bool:
+        """As `check_race`, where nothing can be awaited. Returns whether the instance is blocked now."""
+        task = trio.lowlevel.current_task()
+        first = self.task if self.turns is None else self._beginners.setdefault((path, kind, name), task)
+        if first is not task:
+            self.block("race", _diagnosis.race(name))
+        return first is not task
 
     async def _run_inline(self, operation: StepOperation) -> None:
         """Makes a step's attempts in the body's own task: the cheap way, open to a single task."""
         try:
             await operation.run()
-        except BaseException:
-            self.withdraw(operation)
+        except BaseException as error:
+            self.foreign.left(operation, error)
             raise
 
     def begin(self, operation: Operation) -> None:
@@ -323,7 +305,11 @@ class Runner:
         if outcome.seq > self.cursor.seq:
             self.cursor.seq = outcome.seq
         self.cursor.pending.append(outcome)
-        if self.resting if self.turns is None else self.turns.at_rest:
+        self.stirred()
+
+    def stirred(self) -> None:
+        """There may be something to deliver: now, or when the turn ends."""
+        if not self.stopping and (self.resting if self.turns is None else self.turns.at_rest):
             self.deliver()
 
     def _caught_up(self) -> None:
@@ -333,7 +319,7 @@ class Runner:
     def deliver(self) -> None:
         """Delivers outcomes until a body task can go on; then, if history is used up, goes live."""
         self._beginners.clear()
-        while not self.stopping:
+        while not self.stopping and not self.patches.hold():
             found = self._next(self.open)
             if found is None:
                 self._live()
@@ -345,8 +331,19 @@ class Runner:
             self.delivered(operation, found.at)
             if self.replaying:
                 self._caught_up()
-            if operation.resolve(found):
+            if self.resolve(operation, found):
                 return
+
+    def resolve(self, operation: Operation, outcome: Outcome | None) -> bool:
+        """Hands an operation its outcome; returns whether a body task can go on now."""
+        if self.turns is None:
+            return operation.resolve(outcome)
+        self.turns.moving = True
+        try:
+            return operation.resolve(outcome)
+        finally:
+            if self.turns is not None:
+                self.turns.moving = False
 
     def _live(self) -> None:
         """Begun operations without a recorded outcome go live, in the order of their identity (I4, I5)."""
@@ -355,6 +352,8 @@ class Runner:
         begun = [o for o in begun if self.open.get(o.identity) is o]
         for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
             self._go_live(operation)
+        if self.turns is not None and not self.open:
+            self.foreign.came_to_rest()
         self.rest.settled_down()
 
     def _next(self, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
@@ -394,6 +393,15 @@ class Runner:
         elif (known := self.attached.pop(operation.identity, None)) is not None:
             self.withdraw_wait(known[0])  # given up before a crash too, but that was not durable yet
 
+    def wound_down(self) -> None:
+        """An attempt that the body gave up has ended."""
+        self.rest.winding -= 1
+        if self.stopping == "ended":
+            if not self.rest.winding:
+                self.port.let_go(self.no)
+        else:
+            self.rest.settled_down()
+
     def withdraw_wait(self, number: int) -> None:
         """Closes an open wait; an event that was taken for it goes back."""
         self.port.withdraw(self.no, self.incarnation, number)
@@ -417,12 +425,13 @@ class Runner:
     def unwind(self, why: str) -> None:
         """Cancels the body (P1). From now on it submits nothing."""
         if self.stopping is None:
-            self.stopping = why
+            self.stopping, self.stopped_at = why, self.port.now()
+            operations = list(self.open.values())  # before the cancellation takes them out
             self.scope.cancel()
             self.rest.end()  # what is settled from now on belongs to the body that comes after this one
             if self._stopped is not None:
                 self._stopped.set()
-            for operation in list(self.open.values()):
+            for operation in operations:
                 if isinstance(operation, StepOperation) and operation.scope is not None:
                     operation.scope.cancel()
                 operation.stop()
@@ -444,31 +453,10 @@ class Runner:
 
     def mismatch(self, found: Mismatch, wanted: Operation | None) -> None:
         """The code is not what history was made by: block, with a diff (I5, I10)."""
-        asked = [wanted.identity] if wanted is not None else list(found.wanted)
-        now = ", ".join(_replay.describe(i, KINDS) for i in asked[:3]) or "the body ends"
-        where = self._place()
-        self._block(
-            "nondeterminism",
-            Nondeterminism(
-                f"{self.workflow.name}/{self.id} differs from its history: recorded {_replay.describe(found.recorded, KINDS)}, now {now}"
-                f"{f' at {where}' if where else ''}. Nothing was run. Restore it, then resume()."
-            ),
-        )
+        self.block("nondeterminism", _diagnosis.mismatch(self, found, None if wanted is None else wanted.identity))
 
-    def _place(self) -> str:
-        """Returns file and line where the body stands: the innermost frame of its own code."""
-        if current_branch() is not None and trio.lowlevel.current_task() is self.task:
-            return caller()  # it is running; below: it is blocked in an await
-        awaited: Any = getattr(self.task, "coro", None)
-        place = ""
-        while awaited is not None:
-            frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
-            if frame is not None and not frame.f_globals.get("__name__", "").startswith("stepwell."):
-                place = f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
-            awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
-        return place
-
-    def _block(self, reason: str, error: BaseException) -> None:
+    def block(self, reason: str, error: BaseException) -> None:
+        """The instance needs a human: the body is unwound, and nothing more of it is recorded."""
         if self.stopping:
             return
         log.error("%s/%s is blocked (%s): %s", self.workflow.name, self.id, reason, error)
@@ -480,7 +468,7 @@ class Runner:
     def open_turns(self) -> None:
         """A nursery of the body opens: from now on there are turns (I4)."""
         if self.turns is None:
-            self.turns = self.port.keeper.open(self)
+            self.turns = self.tally or self.port.keeper.open(self)
         self.turns.depth += 1
 
     def close_turns(self) -> None:
@@ -488,13 +476,10 @@ class Runner:
         if self.turns is not None:
             self.turns.depth -= 1
             if not self.turns.depth and self.task is not None:
-                self.port.keeper.close(self.task)
                 self.turns = None
-
-    async def start_branch(self, branch: Branch) -> None:
-        """Blocks a new branch until the ones before it have started."""
-        assert self.turns is not None
-        await self.turns.start_branch(branch)
+                if not self.port.observed:
+                    self.port.keeper.close(self.task)
+                    self.tally = None
 
     # What operations and the body need.
 
@@ -512,6 +497,11 @@ class Runner:
             None,
             codec.decode(attributes) if attributes else {},
         )
+
+    @property
+    def turn_began(self) -> int:
+        """From when a deadline counts: the time of this turn's outcome; in the first turn, which has none, the present."""
+        return self.at if self.at != self._about[0] else self.port.now()
 
     def identify(self, branch: Branch, kind: int, name: str, key: str | None = None) -> Identity:
         """Names the next operation of this kind and name in a branch, or the one with this key (I1).
@@ -544,14 +534,7 @@ class Runner:
 
     async def unreadable(self, what: str, error: Undecodable) -> NoReturn:
         """A stored value cannot become today's type: block. The body never sees that (D7, I10)."""
-        place = self._place()
-        self._block(
-            "undecodable",
-            StepwellError(
-                f"{what} of {self.workflow.name}/{self.id} has a stored value that today's code"
-                f"{f' at {place}' if place else ''} cannot read: {error}. Restore the type, then resume()."
-            ),
-        )
+        self.block("undecodable", _diagnosis.unreadable(self, what, error))
         await self.stop_here()
 
     def jitter(self, identity: Identity, attempt: int) -> random.Random:
@@ -572,12 +555,6 @@ class Runner:
 
     def _unstorable_output(self, error: NotSerializable | TooLarge) -> Exception:
         return type(error)(f"{self.workflow.name}/{self.id} returned a value that cannot be stored: {error}")
-
-
-_RACE = (
-    '"{}" was begun by a task of the body that has no branch of its own, so its place in the history is a race. '
-    "Start the task with step.open_nursery, or give the operation a key=."
-)
 
 
 def _leaf(error: BaseException) -> BaseException:

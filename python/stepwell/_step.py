@@ -20,6 +20,7 @@ from . import _child, _names, _replay, _waits
 from ._branch import Branch, caller, current_branch, place
 from ._child import Child
 from ._codec import Undecodable, codec
+from ._deadline import DeadlineScope
 from ._durations import Duration, from_us, instant_us, to_us
 from ._errors import (
     InvalidConfig,
@@ -316,6 +317,61 @@ class Step:
         us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
         stored = None if detail is None else codec.encode(detail, limit=self._runner.value_bytes, where="detail")
         return Pending(self._runner, _waits.approval, branch, label, stored, us, as_type)
+
+    # Deadlines and changes of the code.
+
+    def move_on_after(self, duration: Duration, name: str | None = None) -> DeadlineScope:
+        """Cancels what the `with` block still waits for once `duration` has passed; the body then goes on after the block.
+
+        The deadline is `now()` plus `duration`. It is durable: it holds over restarts and while the instance is parked, and what
+        it decided is recorded, so that a replay takes the same way. A deadline that passes after the block was left does nothing.
+
+        Args:
+            duration: 0 to 365 days.
+            name: Tells it from other deadlines of the branch; default "move_on_after".
+
+        Returns:
+            A context manager; `cancelled_caught` says whether the block was cut short.
+
+        Raises:
+            InvalidConfig: The duration is malformed.
+            InvalidName: The name is malformed.
+        """
+        return self._deadline("move_on_after", duration, name)
+
+    def fail_after(self, duration: Duration, name: str | None = None) -> DeadlineScope:
+        """As `move_on_after`, but a block that is cut short raises.
+
+        Args:
+            duration: 0 to 365 days.
+            name: Tells it from other deadlines of the branch; default "fail_after".
+
+        Raises:
+            trio.TooSlowError: At the end of the block, if it was cut short.
+            InvalidConfig: The duration is malformed.
+            InvalidName: The name is malformed.
+        """
+        return self._deadline("fail_after", duration, name)
+
+    def _deadline(self, method: str, duration: Duration, name: str | None) -> DeadlineScope:
+        us, branch = to_us(duration, "duration"), self._branch(method)
+        return DeadlineScope(branch, us, _names.step_name(name if name is not None else method), method == "fail_after")
+
+    def patched(self, change_id: str) -> Awaitable[bool]:
+        """Says whether this instance runs the code that a change brought, or the code from before it.
+
+        Decided when the body first comes here: True unless it is replaying outcomes that were recorded before; then it answers the
+        same for ever, wherever in the body it is asked. Write `if await step.patched("id"): … else: …` with the old code in the
+        `else`, and remove both once no instance from before is left.
+
+        Args:
+            change_id: Names the change; 1 to 256 characters.
+
+        Raises:
+            InvalidName: The id is malformed.
+        """
+        branch = self._branch("patched")
+        return Pending(self._runner, self._runner.patches.ask, branch, _names.step_name(change_id, "change_id"))
 
     # Children and other instances.
 

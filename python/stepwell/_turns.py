@@ -1,71 +1,147 @@
 """Turns: how a body with several tasks stays deterministic (rule I4).
 
-trio shuffles runnable tasks on purpose, so the order in which branches happen to run must never
-matter. A turn delivers one outcome and lasts until every task of the body is blocked again. In it,
-operations are only collected; at its end they take effect in the order of their identity, and only
-then is the next outcome delivered. Branches start one at a time, in the order of their calls.
+trio shuffles runnable tasks on purpose, so the order in which body tasks happen to run must never matter. A turn delivers one
+outcome and lasts until every task of the body is blocked again. In it, body tasks run one at a time: of those that can go on,
+the one goes first that became able to in the earlier *slice* (the stretch of code of one task between two waits), and of those
+that did so in the same slice the one whose branch comes first. A branch that was just started is one of them. Operations are
+only collected; at the turn's end they take effect in the order of their identity, and only then is the next outcome delivered.
 
-An instance with a single body task needs none of this (a turn is then what happens between two
-awaits), so `Turns` exists only while a nursery of the body is open, and the instrument that counts
-runnable tasks is installed only while some instance has one.
+An instance with a single body task needs none of this (a turn is then what happens between two awaits), so `Turns` exists only
+while a nursery or a deadline of the body is open, and the instrument that counts runnable tasks is installed only while some
+instance has one. A test engine counts always.
+
+The counts also show what a body must not do (I9): between two turns nothing but the engine can make a body task runnable, so a
+task that becomes it waited for something foreign, and so does a body at rest that has no open operation.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import types
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
-from trio.lowlevel import Abort, Task, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, Task, current_task, disable_ki_protection, enable_ki_protection, reschedule, wait_task_rescheduled
 
 from ._branch import Branch, place
 
 if TYPE_CHECKING:
     from ._runner import Runner
 
+_Place = tuple[int, tuple[tuple[str, int, int], ...], int]
+"""What decides who goes first: the slice that made a task runnable, its branch, and when the task was started."""
+
 
 class Turns:
     """The open turn of one instance.
 
-    Invariant: `runnable` is the number of its body tasks that trio will run without anything else
-    happening. When it falls to zero the turn can end.
+    Invariant: `runnable` is the number of its body tasks that trio will run without anything else happening. When it falls to
+    zero, the next of those that wait for their slice goes on; if there is none, the turn can end.
+
+    Attributes:
+        depth: Nurseries and deadlines that are open; with none of them operations take effect at once.
+        moving: The engine is waking body tasks: what becomes runnable now does so by its doing.
     """
 
-    __slots__ = ("_runner", "_starts", "depth", "runnable")
+    __slots__ = ("_queue", "_runner", "depth", "moving", "runnable", "slice", "started")
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._starts: list[tuple[tuple[tuple[str, int, int], ...], int, Task]] = []
+        self._queue: list[tuple[_Place, Task]] = []
         self.depth = 0
+        self.moving = False
         self.runnable = 0
+        self.slice = 0
+        self.started = 0
 
     @property
     def at_rest(self) -> bool:
-        """Whether the turn is over: no body task can go on, no branch is still to start."""
-        return not self.runnable and not self._starts
+        """Whether the turn is over: no body task can go on."""
+        return not self.runnable and not self._queue
 
-    async def start_branch(self, branch: Branch) -> None:
-        """Blocks a new branch until it is its turn to start."""
+    @property
+    def is_free(self) -> bool:
+        """Whether the body task that was just resumed is the only one that can go on."""
+        return (self.runnable == 1 and not self._queue) or bool(self._runner.stopping)
+
+    @enable_ki_protection
+    async def wait_turn(self) -> None:
+        """Blocks the current body task until those before it have had their slices."""
         task = current_task()
-        entry = (branch.order, id(task), task)
-        heapq.heappush(self._starts, entry)
+        entry = (self._runner.port.keeper.place_of(task), task)
+        heapq.heappush(self._queue, entry)
 
-        def aborted(_: Callable[[], None]) -> Abort:
-            self._starts.remove(entry)
-            heapq.heapify(self._starts)
+        def aborted(_: Callable[[], NoReturn]) -> Abort:
+            if not self._runner.stopping:
+                return Abort.FAILED  # its own body cancels it: it learns that where it waits next, in its slice
+            self._queue.remove(entry)
+            heapq.heapify(self._queue)
             return Abort.SUCCEEDED
 
         await wait_task_rescheduled(aborted)
 
     def ended(self) -> None:
-        """Every body task is blocked: start the next branch, or end the turn and go on."""
+        """Every body task is blocked: let the next one have its slice, or end the turn and go on."""
         if self.runnable:
             return
-        if self._starts:
-            reschedule(heapq.heappop(self._starts)[2])
-            return
-        self._runner.deliver()
+        if self._queue:
+            self.moving = True
+            reschedule(heapq.heappop(self._queue)[1])
+            self.moving = False
+        elif self.depth:
+            self._runner.deliver()
+        else:
+            self._runner.foreign.came_to_rest()
+
+    def scheduled(self, member: _Member, task: Task) -> None:
+        """A body task becomes runnable."""
+        if not self.runnable and self.depth and not self.moving:
+            self._runner.foreign.wait([task])  # while it is still suspended and can be looked at
+        member.since = self.slice
+        self.runnable += 1
+
+
+@dataclass(slots=True)
+class _Member:
+    """A body task."""
+
+    turns: Turns
+    order: tuple[tuple[str, int, int], ...]
+    number: int
+    since: int = 0
+    """The slice in which it became runnable."""
+
+
+async def in_slices(runner: Runner, coroutine: Any) -> Any:
+    """Runs the code of a body task; while there are turns, each stretch of it in its slice."""
+    return await _sliced(runner, coroutine)
+
+
+@disable_ki_protection
+@types.coroutine
+def _sliced(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    answer: Any = None
+    error: BaseException | None = None
+    while True:
+        turns = runner.turns
+        if turns is not None:
+            if not turns.is_free:
+                try:
+                    yield from turns.wait_turn().__await__()
+                except BaseException as raised:  # the body unwinds
+                    error = raised
+            turns.slice += 1
+        try:
+            trap = coroutine.send(answer) if error is None else coroutine.throw(error)
+        except StopIteration as stop:
+            return stop.value
+        answer = error = None
+        try:
+            answer = yield trap
+        except BaseException as raised:
+            error = raised
 
 
 class TurnKeeper(trio.abc.Instrument):
@@ -76,28 +152,38 @@ class TurnKeeper(trio.abc.Instrument):
     """
 
     def __init__(self) -> None:
-        self._tasks: dict[Task, Turns] = {}
+        self._members: dict[Task, _Member] = {}
         self._still: list[Turns] = []
         self._sleeper: Task | None = None
         self._users = 0
 
     def open(self, runner: Runner) -> Turns:
-        """Begins turns for an instance whose one body task is the current one."""
+        """Begins to count for an instance whose one body task is the current one."""
         turns = Turns(runner)
+        runner.tally = turns
         if not self._users:
             trio.lowlevel.add_instrument(self)
         self._users += 1
-        self._tasks[current_task()] = turns
+        self._members[current_task()] = _Member(turns, (), 0)
         turns.runnable = 1
         return turns
 
     def close(self, task: Task) -> None:
-        """Ends turns for an instance that is down to one body task again, or is gone."""
-        if self._tasks.pop(task, None) is None:
+        """Ends that for an instance that is down to one body task again, or is gone."""
+        if self._members.pop(task, None) is None:
             return
         self._users -= 1
         if not self._users:
             trio.lowlevel.remove_instrument(self)
+
+    def tasks_of(self, turns: Turns) -> list[Task]:
+        """Returns the body tasks of one instance."""
+        return [task for task, member in self._members.items() if member.turns is turns]
+
+    def place_of(self, task: Task) -> _Place:
+        """Returns what decides when a runnable body task goes on."""
+        member = self._members[task]
+        return (member.since, member.order, member.number)
 
     @enable_ki_protection
     async def run(self) -> None:
@@ -125,27 +211,34 @@ class TurnKeeper(trio.abc.Instrument):
     @enable_ki_protection
     def task_spawned(self, task: Task) -> None:
         branch = task.context.get(place)
-        if type(branch) is Branch and branch.runner.turns is not None:
-            self._tasks[task] = branch.runner.turns
+        if type(branch) is Branch and (turns := branch.runner.tally) is not None:
+            turns.started += 1
+            self._members[task] = _Member(turns, branch.order, turns.started)
+            task.coro = in_slices(branch.runner, task.coro)  # type: ignore[assignment]  # whoever started it: code of the body runs in slices
 
     @enable_ki_protection
     def task_scheduled(self, task: Task) -> None:
-        turns = self._tasks.get(task)
-        if turns is not None:
-            turns.runnable += 1
+        member = self._members.get(task)
+        if member is not None:
+            member.turns.scheduled(member, task)
 
     @enable_ki_protection
     def after_task_step(self, task: Task) -> None:
-        turns = self._tasks.get(task)
-        if turns is not None:
-            turns.runnable -= 1
-            if not turns.runnable:
-                self._rest(turns)
+        member = self._members.get(task)
+        if member is not None:
+            self._stepped(member.turns)
 
     @enable_ki_protection
     def task_exited(self, task: Task) -> None:
-        turns = self._tasks.pop(task, None)
-        if turns is not None:
-            turns.runnable -= 1
-            if not turns.runnable:
-                self._rest(turns)
+        member = self._members.pop(task, None)
+        if member is not None:
+            self._stepped(member.turns)
+
+    def _stepped(self, turns: Turns) -> None:
+        turns.runnable -= 1
+        if turns.runnable:
+            return
+        if turns.depth:
+            self._rest(turns)
+        else:
+            turns.ended()  # at once: what a body waits for in vain may come before the keeper's task runs

@@ -227,7 +227,8 @@ class EngineStatistics(NamedTuple):
     slots: most instances that may run at once. leased: slots in use. queued, waiting: instances in that state.
     resident: instances that hold a task. commits, operations, records: what was committed since the engine opened.
     batch_max: most operations in one commit. commit_p50, commit_p99: how long a commit took.
-    submitted: operations that wait for the next commit. extra: further counters by name.
+    submitted: operations that wait for the next commit. extra: further counters by name, among them
+    `disk_full`, 1 while the disk is full and the engine waits for room.
     """
 
     slots: int

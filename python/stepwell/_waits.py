@@ -28,7 +28,8 @@ async def sleep(branch: Branch, name: str, until: Callable[[], int]) -> None:
     deadline = until()
     await runner.perform(
         WaitOperation(runner, identity, deadline,
-                      lambda: runner.port.sleep(runner.no, runner.incarnation, branch.path, name, identity[4], deadline))
+                      lambda: runner.port.sleep(
+                          runner.no, runner.incarnation, _replay.SLEEP, branch.path, name, identity[4], deadline))
     )  # fmt: skip
 
 

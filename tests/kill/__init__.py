@@ -13,6 +13,7 @@ end, and never ask the engine what it had promised.
 | `driver` | creates instances, sends events, decides approvals, awaits results |
 | `worker` | one life of the process |
 | `killer` | one round: lives and kills, at moments drawn from a seed |
+| `campaign` | rounds, until there are so many kills |
 | `witness` | the journal, read and put in order |
 | `checks` | what must hold at the end of a round |
 

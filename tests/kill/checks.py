@@ -44,6 +44,7 @@ def check(directory: Path, seed: int, report: Report) -> None:
     report.steps = sum(r["identity"][0] == "do" and r["status"] in OUTCOMES for rs in round.records.values() for r in rs)
     report.interrupted = sum(r["status"] == "interrupted" for rs in round.records.values() for r in rs)
     report.attempts = sum(len(story.starts) for story in witness.stories.values())
+    report.intrusions = witness.intrusions
     report.acknowledged = len(witness.created) + sum(len(story.passed) for story in witness.stories.values())
     report.acknowledged += sum(len(v) for group in (witness.sent, witness.decisions, witness.results) for v in group.values())
 

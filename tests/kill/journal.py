@@ -18,6 +18,7 @@ its life. A life therefore begins with a newline of its own. Time is the wall cl
 | `V` | step function | `save` has returned |
 | `B` | body | about to sleep so long |
 | `P` | body | went past this operation, which answered so: the operation is acknowledged |
+| `I` | an intruder | looked at the store, how, and what stopped it, if anything (`tests.intruder`) |
 | `X` | anybody | something that must never be |
 """
 

@@ -37,13 +37,13 @@ class Life:
     ready: int
 
     @classmethod
-    def begin(cls, directory: Path, seed: int, *, last: bool = False) -> "Life":
+    def begin(cls, directory: Path, seed: int, *, last: bool = False, beside: worker.Beside | None = None) -> "Life":
         """Forks a worker."""
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(reader)
-            worker.live(directory, seed, writer, last=last)
+            worker.live(directory, seed, writer, last=last, beside=beside)
         os.close(writer)
         return cls(pid, reader)
 
@@ -85,12 +85,15 @@ def moments(seed: int, kills: int) -> list[tuple[bool, float]]:
     return found[:kills]
 
 
-def run_round(seed: int, kills: int, keep: Path | None = None) -> Report:
-    """Runs one round on a fresh store and checks it. The files of a round with problems go to `keep`."""
+def run_round(seed: int, kills: int, keep: Path | None = None, beside: worker.Beside | None = None) -> Report:
+    """Runs one round on a fresh store and checks it. The files of a round with problems go to `keep`.
+
+    In every life but the last, `beside` runs in the process too.
+    """
     directory = Path(tempfile.mkdtemp(prefix=f"stepwell-kill-{seed}-"))
     report = Report(seed=seed)
     try:
-        _run(directory, seed, kills, report)
+        _run(directory, seed, kills, report, beside)
     except Exception:
         report.problem("broken", traceback.format_exc())
     if report.problems and keep is not None:
@@ -99,9 +102,9 @@ def run_round(seed: int, kills: int, keep: Path | None = None) -> Report:
     return report
 
 
-def _run(directory: Path, seed: int, kills: int, report: Report) -> None:
+def _run(directory: Path, seed: int, kills: int, report: Report, beside: worker.Beside | None) -> None:
     for from_fork, seconds in moments(seed, kills):
-        life = Life.begin(directory, seed)
+        life = Life.begin(directory, seed, beside=beside)
         if not from_fork:
             life.wait_until_open(30)
         time.sleep(seconds)

@@ -8,9 +8,13 @@ import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from stepwell import Step
+
 SIMPLE = ("sequence", "retries", "sleeps", "saving", "once", "hopeless")
 DRIVEN = ("events", "impatient", "crowd", "withdrawn", "approval")
-WIDE = ("mapped", "eached", "nursery", "children", "letters")
+WIDE = ("mapped", "eached", "nursery", "children", "letters", "channels", "grid", "race")
+NEW = tuple(name for name, api in (("deadline", "move_on_after"), ("patch", "patched")) if hasattr(Step, api))
+"""What not every version has."""
 RETRY_DELAYS = (0.0, 0.02, 0.06, 0.3, 1.1)
 SLEEPS = (0.0, 0.01, 0.04, 0.08, 0.3, 1.2)
 
@@ -31,7 +35,7 @@ class Part(NamedTuple):
 def plan(seed: int, number: int) -> list[Part]:
     """Returns the parts of an instance."""
     rng = random.Random(f"{seed}:{number}")
-    kinds = [rng.choice(SIMPLE), rng.choice(DRIVEN), rng.choice(WIDE), rng.choice(SIMPLE + DRIVEN + WIDE)]
+    kinds = [rng.choice(SIMPLE), rng.choice(DRIVEN), rng.choice(WIDE), rng.choice(SIMPLE + DRIVEN + WIDE + NEW)]
     rng.shuffle(kinds)
     return [_part(rng, kind, f"{index}-{kind}") for index, kind in enumerate(kinds)]
 
@@ -69,5 +73,6 @@ def expected_labels(part: Part) -> int:
         "sequence": part.count, "retries": 2, "sleeps": part.count + 1, "saving": 1, "once": 2, "hopeless": 1,
         "events": part.count + 1, "impatient": 1, "crowd": 3, "withdrawn": 2, "approval": 1,
         "mapped": part.count * 4, "eached": part.count * 2, "nursery": 1, "children": part.count + 3, "letters": 1,
+        "channels": part.count * 2 + 1, "grid": part.count * 2, "race": 2, "deadline": 2, "patch": 2,
     }[part.kind]  # fmt: skip
     return own + sum(expected_labels(inner) for inner in part.parts)

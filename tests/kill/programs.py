@@ -7,6 +7,8 @@ does so again in every life, as bodies do; each time the value has to be the sam
 import functools
 from typing import Any
 
+import trio
+
 from stepwell import EventTimeout, InstanceErrored, Rejected, Retry, Step, StepFailed, workflow
 
 from . import steps
@@ -203,10 +205,78 @@ async def letters(body: Body, part: Part) -> None:
     body.past(f"{part.prefix}/read", await listening.result())
 
 
+async def channels(body: Body, part: Part) -> None:
+    """Branches that hand over what they made, through a channel, to branches of a nursery within the nursery."""
+    send, receive = trio.open_memory_channel[int](1)
+    order: list[int] = []
+
+    async def make(index: int, to: trio.MemorySendChannel[int]) -> None:
+        async with to:
+            await body.do(steps.slow, f"{part.prefix}/m{index}", part.delay / 20 * (index % 2))
+            await to.send(index)
+
+    async def hand_on() -> None:
+        async with body.step.open_nursery("takers") as takers:
+            async for index in receive:
+                order.append(index)
+                takers.start_soon(body.do, steps.flaky, f"{part.prefix}/t{index}", 0, 0)
+
+    async with body.step.open_nursery(part.prefix) as makers, send:
+        makers.start_soon(hand_on)
+        for index in range(part.count):
+            makers.start_soon(make, index, send.clone())
+    body.past(f"{part.prefix}/order", ",".join(map(str, order)))
+
+
+async def grid(body: Body, part: Part) -> None:
+    """`each` in `each`."""
+
+    async def row(y: int) -> None:
+        async def cell(x: int) -> None:
+            await body.do(steps.flaky, f"{part.prefix}/{y}.{x}", (x + y) % 2, part.delay / 10, retry=_retry(part))
+
+        await body.step.each(cell, range(part.count), concurrency=2, name="row")
+
+    await body.step.each(row, range(2), concurrency=2, name=part.prefix)
+
+
+async def race(body: Body, part: Part) -> None:
+    """The first to end wins, in every life the same one, and what is done after that depends on it."""
+    order: list[tuple[int, Any]] = []
+
+    async with body.step.open_nursery(part.prefix) as runners:
+
+        async def run(index: int) -> None:
+            label = f"{part.prefix}/r{index}"
+            order.append((index, await body.step.do(steps.slow, label, part.delay / 30, name=label)))
+            runners.cancel_scope.cancel()
+
+        for index in range(part.count):
+            runners.start_soon(run, index)
+    winner, value = order[0]
+    body.past(f"{part.prefix}/won", f"{winner}: {text(value)}")
+    await body.do(steps.quick, f"{part.prefix}/after{winner}")
+
+
+async def deadline(body: Body, part: Part) -> None:
+    """Whether the step or the deadline came first is decided once."""
+    seen: list[Any] = []
+    with body.step.move_on_after(part.delay / 4):
+        seen.append(await body.step.do(steps.slow, f"{part.prefix}/s", part.delay / 4, name=f"{part.prefix}/s"))
+    body.past(f"{part.prefix}/d", f"came: {text(seen[0])}" if seen else "moved on")
+    await body.do(steps.quick, f"{part.prefix}/{len(seen)}")
+
+
+async def patch(body: Body, part: Part) -> None:
+    """What `patched` said once it says in every life."""
+    await body.do(steps.quick, f"{part.prefix}/before")
+    body.past(f"{part.prefix}/p", await body.step.patched(part.prefix))
+
+
 KINDS = {
     f.__name__: f
     for f in (sequence, retries, sleeps, saving, once, hopeless, events, impatient, crowd, withdrawn, approval,
-              mapped, eached, nursery, children, letters)
+              mapped, eached, nursery, children, letters, channels, grid, race, deadline, patch)
 }  # fmt: skip
 
 

@@ -22,6 +22,8 @@ class Report:
     late_ms: int = 0
     """Longest time from when a sleep was due, or the engine opened after that, until the body went on."""
     torn: int = 0
+    intrusions: int = 0
+    """How often something else in the process looked at the store."""
     problems: list[tuple[str, str]] = field(default_factory=list)
 
     def problem(self, kind: str, text: str) -> None:
@@ -30,7 +32,7 @@ class Report:
 
     def add(self, other: "Report") -> None:
         """Counts another round in."""
-        for name in ("kills", "steps", "attempts", "interrupted", "acknowledged", "torn"):
+        for name in ("kills", "steps", "attempts", "interrupted", "acknowledged", "torn", "intrusions"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.late_ms = max(self.late_ms, other.late_ms)
         self.problems += [(kind, f"[round {other.seed}] {text}") for kind, text in other.problems]
@@ -42,6 +44,6 @@ class Report:
             f"seed {self.seed}: {self.kills:,} kills, {self.steps:,} steps recorded, {self.attempts:,} attempts"
             f" ({self.interrupted:,} cut short), {self.acknowledged:,} acknowledgements; {kinds['lost']} lost,"
             f" {kinds['twice']} recorded twice, {kinds['repeated']} attempt numbers repeated, {other} other problems;"
-            f" sleeps at most {self.late_ms:,} ms late"
+            f" sleeps at most {self.late_ms:,} ms late" + (f"; {self.intrusions:,} intrusions" if self.intrusions else "")
         )
         return "\n".join([head, *(f"  {kind}: {text}" for kind, text in self.problems[:PRINTED_MAX])])

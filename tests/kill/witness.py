@@ -39,6 +39,7 @@ class Witness:
     results: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     boots: list[int] = field(default_factory=list)
     opened_at: list[int] = field(default_factory=list)
+    intrusions: int = 0
     wrong: list[str] = field(default_factory=list)
 
     def take(self, place: int, line: Line) -> None:
@@ -72,6 +73,8 @@ class Witness:
                 self.boots.append(place)
             case "open":
                 self.opened_at.append(line.at)
+            case "I":
+                self.intrusions += 1
             case "X":
                 self.wrong.append(f"{line.instance} {line.data}")
 

@@ -2,6 +2,7 @@
 
 The killer forks it; it ends with `os._exit`, as a forked process should. The last life of a round
 creates nothing new, waits until every instance has ended and writes down what the engine knows.
+Something may run beside the engine in the same process (`tests.intruder`).
 """
 
 import json
@@ -9,8 +10,9 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import trio
 
@@ -22,6 +24,8 @@ from .journal import Journal
 from .programs import WORKFLOWS
 
 WIDTH, MOST = 10, 100_000
+Beside: TypeAlias = Callable[[Path, int], Awaitable[None]]
+"""What else the process does while the store at a path is open, until cancelled; the number is for its seed."""
 
 
 class _Alarm(logging.Handler):
@@ -31,7 +35,7 @@ class _Alarm(logging.Handler):
         steps.journal.put("X", data=record.getMessage())
 
 
-def live(directory: Path, seed: int, ready: int, *, last: bool) -> None:
+def live(directory: Path, seed: int, ready: int, *, last: bool, beside: Beside | None) -> None:
     """Runs one life and ends the process. Writes one byte to `ready` once the engine is open."""
     status = 1
     try:
@@ -43,7 +47,7 @@ def live(directory: Path, seed: int, ready: int, *, last: bool) -> None:
         logger.addHandler(logging.StreamHandler(sys.stderr))
         steps.journal = Journal(directory / "journal")
         steps.journal.put("boot")
-        trio.run(_life, directory, seed, ready, last)
+        trio.run(_life, directory, seed, ready, last, beside)
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -52,11 +56,13 @@ def live(directory: Path, seed: int, ready: int, *, last: bool) -> None:
         os._exit(status)
 
 
-async def _life(directory: Path, seed: int, ready: int, last: bool) -> None:
-    limits = Limits(recoveries=1_000_000)  # bursts of kills are not the fault of the instances
-    async with Engine(str(directory / "store.db"), workflows=WORKFLOWS, limits=limits, threads=8) as engine:
+async def _life(directory: Path, seed: int, ready: int, last: bool, beside: Beside | None) -> None:
+    limits, path = Limits(recoveries=1_000_000), directory / "store.db"  # bursts of kills are not the fault of the instances
+    async with trio.open_nursery() as nursery, Engine(str(path), workflows=WORKFLOWS, limits=limits, threads=8) as engine:
         steps.journal.put("open")
         os.write(ready, b"o")
+        if beside is not None:
+            nursery.start_soon(beside, path, seed)
         driver = Driver(engine, seed, directory / "journal")
         if not last:
             await driver.run(WIDTH, MOST)
@@ -67,6 +73,7 @@ async def _life(directory: Path, seed: int, ready: int, last: bool) -> None:
             if patience.cancelled_caught:
                 steps.journal.put("X", data="not everything ended within a minute")
             (directory / "dump.json").write_text(json.dumps(await _dump(engine)))
+        nursery.cancel_scope.cancel()
 
 
 async def _all_ended(engine: Engine) -> None:

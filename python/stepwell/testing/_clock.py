@@ -86,4 +86,4 @@ class Clock:
                 core.advance(timer)
             self._stirred = trio.Event()
             if not core.busy():
-                await self._core_driver.next_record().wait()
+                await self._core_driver.next_news().wait()

@@ -37,8 +37,6 @@ class TestEngine(Engine):
     async def __aenter__(self) -> TestEngine:
         await super().__aenter__()
         driver = self._running()
-        driver.observed = True
-        driver.seed = self._seed
         self.clock.attach(driver)
         if self._autojump:
             self._bodies.start_soon(self.clock.autojump)

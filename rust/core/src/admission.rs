@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::ids::Micros;
-use crate::limits::QUEUE_RETRY;
+use crate::limits::{DISK_RETRY_AFTER, QUEUE_RETRY};
 
 /// Whether something may enter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Admission {
     entries_max: u32,
     queued: Vec<u32>,
     rate: Option<Bucket>,
+    /// The store is short of room.
+    short: bool,
 }
 
 impl Admission {
@@ -43,7 +45,21 @@ impl Admission {
             entries_max,
             queued: Vec::new(),
             rate: None,
+            short: false,
         }
+    }
+
+    /// Closes or opens the door to all creations: the room that is left is for what runs.
+    pub fn set_short(&mut self, short: bool) {
+        self.short = short;
+    }
+
+    /// Decides about creations as far as the store's room is concerned; [`Self::admit`] follows.
+    pub fn has_room(&self) -> Verdict {
+        if self.short {
+            return Verdict::Overloaded("disk", DISK_RETRY_AFTER);
+        }
+        Verdict::Admitted
     }
 
     /// Sets or clears the limit on creations per second.
@@ -121,6 +137,17 @@ mod tests {
         admission.left(3);
         assert_eq!(admission.admit(3, 1, 0), Verdict::Admitted);
         assert_eq!(admission.admit(3, 2, 0), refused);
+    }
+
+    #[test]
+    fn a_store_that_is_short_of_room_admits_nothing() {
+        let mut admission = Admission::new(2);
+        assert_eq!(admission.has_room(), Verdict::Admitted);
+        admission.set_short(true);
+        let refused = Verdict::Overloaded("disk", DISK_RETRY_AFTER);
+        assert_eq!(admission.has_room(), refused);
+        admission.set_short(false);
+        assert_eq!(admission.has_room(), Verdict::Admitted);
     }
 
     #[test]

@@ -1,51 +1,89 @@
-//! The one source of time (T3): the system's clock, or a virtual one that moves when it is told to.
+//! The one source of time (T3): the system's clocks, or virtual ones that move when they are told to.
+//!
+//! There are two hands. The *wall* clock is what is durable: deadlines, and when things were
+//! recorded. An administrator, a time server or a resumed machine can make it jump, either way.
+//! The *monotonic* clock only goes on, and dies with the process: how long an attempt has run, how
+//! long to sleep (T2). Nothing is converted from one to the other and kept, because the next jump
+//! would make it wrong.
 //!
 //! Decisions never come here: they are handed the time.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::ids::Micros;
 
 /// Where time comes from.
 #[derive(Debug)]
 pub enum Clock {
-    /// UTC wall clock.
-    System,
+    /// UTC wall clock, and the monotonic clock counted from here.
+    System(Instant),
     /// Stands still until advanced.
-    Virtual(AtomicI64),
+    Virtual {
+        /// The monotonic hand.
+        elapsed: AtomicI64,
+        /// How far the wall clock is before it: where it began, and all its jumps.
+        offset: AtomicI64,
+    },
 }
 
 impl Clock {
-    /// Returns a virtual clock that starts at `at`, or the system's.
+    /// Returns a virtual clock whose wall time starts at `at`, or the system's.
     #[must_use]
     pub fn new(at: Option<Micros>) -> Self {
-        at.map_or(Self::System, |at| Self::Virtual(AtomicI64::new(at)))
+        at.map_or_else(
+            || Self::System(Instant::now()),
+            |at| Self::Virtual {
+                elapsed: AtomicI64::new(0),
+                offset: AtomicI64::new(at),
+            },
+        )
     }
 
-    /// Returns the time.
+    /// Returns the wall time.
     #[must_use]
     pub fn now(&self) -> Micros {
         match self {
-            Self::System => SystemTime::now()
+            Self::System(_) => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| {
-                    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-                }),
-            Self::Virtual(at) => at.load(Ordering::Acquire),
+                .map_or(0, |since| micros(since.as_micros())),
+            Self::Virtual { elapsed, offset } => {
+                elapsed.load(Ordering::Acquire) + offset.load(Ordering::Acquire)
+            }
         }
     }
 
-    /// Moves a virtual clock forward, never back; the system's does not care.
+    /// Returns the monotonic time; its zero means nothing.
+    #[must_use]
+    pub fn monotonic(&self) -> Micros {
+        match self {
+            Self::System(start) => micros(start.elapsed().as_micros()),
+            Self::Virtual { elapsed, .. } => elapsed.load(Ordering::Acquire),
+        }
+    }
+
+    /// Moves both hands of a virtual clock forward until its wall time is `to`, never back; the
+    /// system's does not care.
     pub fn advance(&self, to: Micros) {
-        if let Self::Virtual(at) = self {
-            at.fetch_max(to, Ordering::AcqRel);
+        if let Self::Virtual { elapsed, offset } = self {
+            elapsed.fetch_max(to - offset.load(Ordering::Acquire), Ordering::AcqRel);
+        }
+    }
+
+    /// Makes the wall time of a virtual clock jump, either way; the system's jumps by itself.
+    pub fn jump(&self, by: Micros) {
+        if let Self::Virtual { offset, .. } = self {
+            offset.fetch_add(by, Ordering::AcqRel);
         }
     }
 
     /// Returns whether time stands still by itself.
     #[must_use]
     pub fn is_virtual(&self) -> bool {
-        matches!(self, Self::Virtual(_))
+        matches!(self, Self::Virtual { .. })
     }
+}
+
+fn micros(since: u128) -> Micros {
+    i64::try_from(since).unwrap_or(i64::MAX)
 }

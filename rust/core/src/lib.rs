@@ -15,6 +15,7 @@ pub mod admission;
 pub mod clock;
 pub mod engine;
 pub mod error;
+mod failure;
 pub mod gatekeeper;
 pub mod history;
 pub mod ids;

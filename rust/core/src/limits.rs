@@ -17,9 +17,18 @@ pub const FIRST_TICKET: u64 = 1 << 62;
 /// Estimate, in microseconds, told to callers whom a full queue refused.
 pub const QUEUE_RETRY: i64 = 1_000_000;
 /// Longest sleep of the writer, in microseconds: a jump of the wall clock is seen after this (T2).
+/// Linux would tell of jumps at once (a timerfd with `TFD_TIMER_CANCEL_ON_SET`), for the price of a
+/// thread that waits for that and of one more way to be woken; a look every few seconds costs an
+/// idle engine nothing that can be measured, works everywhere, and also sees a machine resume.
 pub const NAP: i64 = 5_000_000;
 /// Gathered submissions that wake the writer before `flush`: half a batch, so that it commits while
 /// the rest is still being submitted.
 pub const GATHER: usize = 256;
 /// Longest the writer waits for the end of a round of submissions that has begun.
 pub const GATHERING: std::time::Duration = std::time::Duration::from_millis(2);
+/// How often a full disk, or one that is short of room, is tried again, in microseconds.
+pub const DISK_RETRY: i64 = 250_000;
+/// Estimate, in microseconds, told to callers whom a full disk refused.
+pub const DISK_RETRY_AFTER: i64 = 1_000_000;
+/// How long another program may lock the store, in microseconds, before that is told.
+pub const LOCKED_TOLD: i64 = 10_000_000;

@@ -68,6 +68,13 @@ pub enum Note {
     },
     /// On a virtual clock: nothing is under way.
     Idle,
+    /// The store cannot take everything now, or can again. Nothing acknowledged is lost.
+    Hindered {
+        /// Whether it is hindered from now on.
+        now: bool,
+        /// For the user.
+        message: String,
+    },
     /// The engine is poisoned.
     Failed {
         /// "failed", "corrupt" or "internal".

@@ -147,6 +147,10 @@ pub enum Submission {
     Report(Body, Box<[u8]>),
     /// The body ended.
     Finish(Body, Status, Option<Box<[u8]>>),
+    /// The body is about to end, but attempts it gave up still run: its slot stays taken (I8).
+    Hold(Body),
+    /// The last of those attempts has ended.
+    LetGo(InstanceNo),
     /// The body cannot go on.
     Block(Body, Box<str>, Box<[u8]>),
     /// The body was unwound for shutdown.

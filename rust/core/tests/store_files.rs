@@ -192,7 +192,7 @@ fn the_files_are_private_and_only_the_database_stays_after_a_clean_end() {
     let path = folder.path().join("audit.db");
     let mut store = Box::new(SqliteStore::open(&path, "api").unwrap());
     let _ = commit_one(&mut *store, create(1, "a"));
-    for suffix in ["", "-wal", "-shm", ".lock"] {
+    for suffix in ["", "-wal", "-shm", ".lock", ".ballast"] {
         let mode = beside(&path, suffix)
             .metadata()
             .unwrap()
@@ -344,17 +344,17 @@ fn a_payload_changed_on_disk_is_noticed_and_named() {
     let mut reader = store.reader().unwrap();
     let error = reader.history(7).unwrap_err();
     assert!(
-        matches!(&error, Error::Corrupt(it) if it.contains("record 7 of instance 7")),
+        matches!(&error, Error::Row(it) if it.contains("record 7 of instance 7")),
         "{error}"
     );
     let error = reader.payloads(8).unwrap_err();
     assert!(
-        matches!(&error, Error::Corrupt(it) if it.contains("params of instance 8")),
+        matches!(&error, Error::Row(it) if it.contains("params of instance 8")),
         "{error}"
     );
     let error = reader.history(9).unwrap_err();
     assert!(
-        matches!(&error, Error::Corrupt(it) if it.contains("record 9 of instance 9")),
+        matches!(&error, Error::Row(it) if it.contains("record 9 of instance 9")),
         "{error}"
     );
     assert_eq!(reader.history(10).unwrap().len(), 1);

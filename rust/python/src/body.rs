@@ -76,13 +76,18 @@ impl Core {
         py: Python<'_>,
         no: u64,
         incarnation: u64,
+        kind: u8,
         branch: &str,
         name: &str,
         count: u32,
         until: i64,
     ) -> PyResult<u64> {
+        let kind = self::kind(kind)?;
+        if !matches!(kind, Kind::Sleep | Kind::Deadline) {
+            return Err(invalid("sleeps and deadlines end by the clock alone"));
+        }
         let id = self.engine.draw_wait();
-        let operation = operation(Kind::Sleep, branch, name, count);
+        let operation = operation(kind, branch, name, count);
         let wait = wait(id, operation, Source::Timer, until);
         self.submit(
             py,
@@ -322,6 +327,14 @@ impl Core {
         }
         let by = Body { no, incarnation };
         self.submit(py, Submission::Finish(by, status, bytes(payload)))
+    }
+
+    fn hold(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {
+        self.submit(py, Submission::Hold(Body { no, incarnation }))
+    }
+
+    fn let_go(&self, py: Python<'_>, no: u64) -> PyResult<()> {
+        self.submit(py, Submission::LetGo(no))
     }
 
     fn block(

@@ -1,5 +1,7 @@
 //! `Core`: the calls from outside a body. Those of a body are in `body`.
 
+use std::path::Path;
+
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use stepwell_core::engine::Config;
@@ -9,7 +11,7 @@ use stepwell_core::submission::{Code, Decision, Letter, NewItem, Submission};
 use stepwell_core::wait::ApprovalStatus;
 
 use crate::arguments::{bytes, if_exists, name, priority, short, status, ItemTuple};
-use crate::error::{closed, invalid, raise};
+use crate::error::{invalid, raise, unusable};
 use crate::notes;
 
 /// A running core.
@@ -26,7 +28,7 @@ impl Core {
         loop {
             match self.engine.gather(waiting) {
                 Ok(()) => return Ok(()),
-                Err(Refused::Closed) => return Err(closed()),
+                Err(Refused::Closed) => return Err(unusable(&self.engine)),
                 Err(Refused::Full(again)) => {
                     waiting = *again;
                     py.detach(|| self.engine.wait_for_room());
@@ -36,7 +38,8 @@ impl Core {
     }
 
     fn ask(&self, question: Question) -> PyResult<u64> {
-        self.engine.ask(question).map_err(|_| closed())
+        let asked = self.engine.ask(question);
+        asked.map_err(|_| unusable(&self.engine))
     }
 
     fn submit_with_ticket(
@@ -119,7 +122,7 @@ impl Core {
 
     fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         if !self.engine.is_ours() {
-            return Err(closed());
+            return Err(unusable(&self.engine));
         }
         let notes = self.engine.poll();
         let list = PyList::empty(py);
@@ -131,6 +134,14 @@ impl Core {
 
     fn now(&self) -> i64 {
         self.engine.now()
+    }
+
+    fn monotonic(&self) -> i64 {
+        self.engine.monotonic()
+    }
+
+    fn jump(&self, by: i64) {
+        self.engine.jump(by);
     }
 
     fn next_timer(&self) -> Option<i64> {
@@ -313,6 +324,14 @@ impl Core {
     fn count(&self, namespace: &str, workflow: Option<&str>) -> PyResult<u64> {
         let workflow = workflow.map(Into::into);
         self.ask(Question::Count(namespace.into(), workflow))
+    }
+
+    fn backup(&self, path: &str) -> PyResult<u64> {
+        if !self.engine.is_ours() {
+            return Err(unusable(&self.engine));
+        }
+        let ticket = self.engine.backup(Path::new(path));
+        ticket.map_err(|error| raise(&error))
     }
 
     fn history(&self, no: u64) -> PyResult<u64> {

@@ -4,6 +4,7 @@ use pyo3::create_exception;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use stepwell_core::error::{Error, Kind};
+use stepwell_core::runtime::Engine;
 
 create_exception!(
     stepwell._core,
@@ -20,6 +21,15 @@ pub(crate) fn raise(error: &Error) -> PyErr {
 /// The engine was closed.
 pub(crate) fn closed() -> PyErr {
     raise(&Error::new(Kind::Closed, "the engine is closed"))
+}
+
+/// The engine is closed, or is that of the process from which this one was forked.
+pub(crate) fn unusable(engine: &Engine) -> PyErr {
+    if engine.is_ours() {
+        return closed();
+    }
+    let message = "this process was forked from the one that opened the engine";
+    raise(&Error::new(Kind::Closed, message))
 }
 
 /// An argument makes no sense.

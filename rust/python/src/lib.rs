@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use crate::core::Core;
 
 /// Codes of notes, by their first element.
-const NOTES: [(&str, u8); 11] = [
+const NOTES: [(&str, u8); 12] = [
     ("DONE", notes::DONE),
     ("REPLY", notes::REPLY),
     ("START", notes::START),
@@ -27,10 +27,11 @@ const NOTES: [(&str, u8); 11] = [
     ("FENCED", notes::FENCED),
     ("IDLE", notes::IDLE),
     ("FAILED", notes::FAILED),
+    ("HINDERED", notes::HINDERED),
 ];
 
 /// Codes in a REPLY.
-const ERRORS: [&str; 8] = [
+const ERRORS: [&str; 10] = [
     "not_found",
     "exists",
     "state",
@@ -38,6 +39,8 @@ const ERRORS: [&str; 8] = [
     "limit",
     "closed",
     "store",
+    "corrupt",
+    "invalid",
     "same_id_other_params",
 ];
 

@@ -20,6 +20,7 @@ pub(crate) const UNWIND: u8 = 8;
 pub(crate) const FENCED: u8 = 9;
 pub(crate) const IDLE: u8 = 10;
 pub(crate) const FAILED: u8 = 11;
+pub(crate) const HINDERED: u8 = 12;
 
 type Any<'py> = PyResult<Bound<'py, PyAny>>;
 
@@ -71,6 +72,7 @@ pub(crate) fn tuple<'py>(py: Python<'py>, note: &Note) -> Any<'py> {
         Note::Unwind { no, incarnation } => tuple!(py; UNWIND, no, incarnation),
         Note::Fenced { ticket } => tuple!(py; FENCED, ticket),
         Note::Idle => tuple!(py; IDLE),
+        Note::Hindered { now, message } => tuple!(py; HINDERED, now, message),
         Note::Failed { kind, message } => tuple!(py; FAILED, kind, message),
     }
 }

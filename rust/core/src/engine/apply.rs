@@ -180,9 +180,10 @@ impl Core {
         applied.notes.extend(told);
     }
 
-    /// A creation that is durable: its body starts if it got a slot.
+    /// A creation that is durable: its body starts if it got a slot, and was not terminated by
+    /// the very batch that created it.
     fn born(&mut self, new: NewInstance, applied: &mut Applied) {
-        if new.status != Status::Running {
+        if new.status != Status::Running || !self.live.contains_key(&new.no) {
             return;
         }
         self.residents.start(new.no, new.incarnation);

@@ -14,7 +14,7 @@ use crate::limits::EVENTS;
 use crate::note::Note;
 use crate::store::{Error, Op};
 use crate::submission::{Body, Letter, Submission};
-use crate::wait::{ApprovalStatus, Event, Source, Wait};
+use crate::wait::{Event, Source, Wait};
 
 use super::decide::Found;
 use super::settle::Outcome;
@@ -48,7 +48,8 @@ impl Core {
     /// L11: an outcome resets the count of unclean stops, in the same commit.
     pub(super) fn progressed(&mut self, no: InstanceNo) {
         let live = self.live_mut(no);
-        if std::mem::take(&mut live.recoveries) > 0 && live.slot {
+        let count = std::mem::take(&mut live.recoveries);
+        if count > 0 && (live.slot || self.acquit(count, no)) {
             self.persist(no, None, None);
         }
     }
@@ -65,6 +66,7 @@ impl Core {
             | Submission::GiveBack(by, _)
             | Submission::Quiet(by, ..)
             | Submission::Report(by, _)
+            | Submission::Hold(by)
             | Submission::Finish(by, ..)
             | Submission::Block(by, ..)
             | Submission::Release(by) => *by,
@@ -89,6 +91,7 @@ impl Core {
             Submission::Report(_, progress) => {
                 self.push(Op::Progress(no, progress));
             }
+            Submission::Hold(_) => self.hold(no),
             Submission::Finish(_, status, payload) => self.finish(no, status, payload, facts)?,
             Submission::Block(_, reason, error) => self.block(no, reason, error),
             Submission::Release(_) => {
@@ -137,13 +140,12 @@ impl Core {
         }
     }
 
-    /// I8: a wait the body gave up; an event it had taken already goes back to its old place.
+    /// I8: a wait the body gave up; an event it had taken already goes back to its old place, and
+    /// a child that it called is terminated.
     fn withdraw(&mut self, no: InstanceNo, id: WaitId, facts: &mut Facts) -> Result<(), Error> {
         if let Some(wait) = self.live_mut(no).mailbox.close(id) {
-            self.unhook(no, &wait);
-            self.push(Op::Close(no, id));
-            if let Source::Approval(approval) = &wait.source {
-                self.close_approval(approval, ApprovalStatus::Withdrawn, facts)?;
+            if let Some(child) = self.drop_wait(no, &wait, facts)? {
+                self.orphan(no, &[child], "gave up the call", facts)?;
             }
             return Ok(());
         }
@@ -225,6 +227,23 @@ impl Core {
         self.refit.push(no);
     }
 
+    /// I8: what runs on for an instance that ends counts as running, so no other gets its slot (C1).
+    fn hold(&mut self, no: InstanceNo) {
+        let live = self.live_mut(no);
+        if std::mem::take(&mut live.slot) {
+            let workflow = live.workflow;
+            self.held.insert(no, workflow);
+        }
+    }
+
+    /// Nothing runs for it any more.
+    pub(super) fn let_go(&mut self, no: InstanceNo) {
+        if let Some(workflow) = self.held.remove(&no) {
+            self.gate.give_back(workflow);
+            self.room_made = true;
+        }
+    }
+
     fn finish(
         &mut self,
         no: InstanceNo,
@@ -239,33 +258,18 @@ impl Core {
         if !self.shift(no, event) {
             return Ok(());
         }
-        let waits = self.live_mut(no).mailbox.waits().to_vec();
-        for wait in waits {
-            self.unhook(no, &wait);
-            self.push(Op::Close(no, wait.id));
-            if let Source::Approval(approval) = &wait.source {
-                self.close_approval(approval, ApprovalStatus::Withdrawn, facts)?;
-            }
-        }
+        let called = self.close_waits(no, facts)?;
         let verdict = match status {
             Status::Complete => Verdict::Done,
             _ => Verdict::Failed,
         };
-        for (parent, wait) in self.parents.remove(&no).unwrap_or_default() {
-            // One that is inert finds out when it goes on.
-            if self.live.get(&parent).is_some_and(|it| !it.is_inert()) {
-                let payload = payload.clone();
-                self.settle(
-                    parent,
-                    wait,
-                    &Outcome {
-                        payload,
-                        ..Outcome::new(verdict)
-                    },
-                );
-            }
-        }
-        self.persist(no, None, payload);
+        let outcome = Outcome {
+            payload,
+            ..Outcome::new(verdict)
+        };
+        self.tell_parents(no, &outcome);
+        self.persist(no, None, outcome.payload);
+        self.orphan(no, &called, "has ended", facts)?;
         self.live.remove(&no);
         Ok(())
     }

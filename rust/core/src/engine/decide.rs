@@ -42,6 +42,10 @@ impl Core {
             Submission::Send(ticket, letter, dedup) => self.send(ticket, letter, dedup, facts),
             Submission::Decide(ticket, decision) => self.decide_approval(ticket, decision, facts),
             Submission::Resume(ticket, name) => self.resume(ticket, name, facts),
+            Submission::LetGo(no) => {
+                self.let_go(no);
+                Ok(None)
+            }
             from_body => self.hear(from_body, facts),
         }
     }
@@ -112,7 +116,7 @@ impl Core {
         }
         let workflow = self.workflow(&code.namespace, &code.workflow);
         let queued = 1u32.saturating_sub(self.startable(workflow));
-        if let Entry::Overloaded(limit, after) = self.admission.admit(workflow, queued, self.now) {
+        if let Entry::Overloaded(limit, after) = self.entry(workflow, 1, queued) {
             let data = Data::Overloaded(limit, after);
             self.say(Note::refuse(ticket, "overloaded", data));
             return None;
@@ -125,6 +129,16 @@ impl Core {
             if_exists,
         });
         None
+    }
+
+    /// Decides about `count` creations, of which `queued` need a place in the queue.
+    fn entry(&mut self, workflow: u32, count: u32, queued: u32) -> Entry {
+        match self.admission.has_room() {
+            Entry::Overloaded(..) if count == 0 => {}
+            Entry::Overloaded(limit, after) => return Entry::Overloaded(limit, after),
+            Entry::Admitted => {}
+        }
+        self.admission.admit(workflow, queued, self.now)
     }
 
     fn taken(
@@ -185,7 +199,7 @@ impl Core {
         let count = keys.iter().filter(|it| it.1.is_none()).count() as u32;
         let queued = count.saturating_sub(self.startable(workflow));
         let least = count.saturating_sub(self.gate.most(workflow));
-        match self.admission.admit(workflow, queued, self.now) {
+        match self.entry(workflow, count, queued) {
             // One that no queue has room for, however empty, would wait for ever.
             Entry::Overloaded(..) if wait && self.admission.fits(least) => {
                 let again = Submission::CreateBatch(ticket, what, if_exists, wait);

@@ -19,6 +19,8 @@ pub mod recovery;
 mod settle;
 #[cfg(test)]
 mod simulation;
+mod suspects;
+mod terminate;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +44,7 @@ use crate::timer::Timers;
 use crate::wait::Wait;
 use crate::waits::Mailbox;
 use crate::watches::Watches;
+use suspects::Suspects;
 
 /// What the engine is told when it opens.
 #[derive(Debug, Clone)]
@@ -265,6 +268,9 @@ pub struct Core {
     parents: FxHashMap<InstanceNo, Vec<(InstanceNo, WaitId)>>,
     asked: FxHashMap<Box<str>, (InstanceNo, WaitId)>,
     watches: Arc<Watches>,
+    suspects: Suspects,
+    /// Slots of instances that have ended but for attempts they gave up, with their workflows.
+    held: FxHashMap<InstanceNo, u32>,
     refit: Vec<InstanceNo>,
     for_room: Vec<Submission>,
     room_made: bool,
@@ -299,6 +305,8 @@ impl Core {
             parents: FxHashMap::default(),
             asked: FxHashMap::default(),
             watches,
+            suspects: Suspects::default(),
+            held: FxHashMap::default(),
             refit: Vec::new(),
             for_room: Vec::new(),
             room_made: false,
@@ -348,6 +356,7 @@ impl Core {
     pub fn has_work(&self, now: Micros) -> bool {
         !self.refit.is_empty()
             || self.timers.next().is_some_and(|at| at <= now)
+            || self.next_suspect().is_some()
             || (!self.queues.is_empty() && self.queues.workflows().any(|it| self.gate.free(it) > 0))
     }
 
@@ -359,13 +368,19 @@ impl Core {
         Vec::new()
     }
 
+    /// The store is short of room from now on, or no longer.
+    pub fn set_short(&mut self, short: bool) {
+        self.admission.set_short(short);
+        self.room_made |= !short;
+    }
+
     /// Returns (slots, leased, queued, waiting).
     #[must_use]
     pub fn counts(&self) -> [u64; 4] {
         [
             u64::from(self.gate.slots()),
             u64::from(self.gate.leased()),
-            self.queues.len() as u64,
+            (self.queues.len() + self.suspects.held()) as u64,
             self.waiting,
         ]
     }
@@ -379,6 +394,7 @@ impl Core {
             self.fit(no);
         }
         self.fire_due(facts)?;
+        self.try_suspects();
         self.dispatch();
         if let Some(ceiling) = self.sequence.raise() {
             let value = ceiling.to_le_bytes().into();
@@ -401,6 +417,7 @@ impl Core {
             self.live_mut(no).marked = false;
             self.persist(no, None, None);
         }
+        self.count_unclean(0);
     }
 
     fn live_mut(&mut self, no: InstanceNo) -> &mut Live {
@@ -471,8 +488,11 @@ impl Core {
                 }
                 Effect::Dequeue => {
                     let (workflow, rank) = (live.workflow, live.rank());
-                    let entry = Entry::new(no, live.key);
-                    if from == Status::Queued && self.queues.remove(workflow, rank, entry) {
+                    let (entry, count) = (Entry::new(no, live.key), live.recoveries);
+                    if from == Status::Queued
+                        && (self.queues.remove(workflow, rank, entry)
+                            || self.suspects.release(count, no))
+                    {
                         self.admission.left(workflow);
                         self.room_made = true;
                     }

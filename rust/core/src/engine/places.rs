@@ -82,7 +82,7 @@ impl Core {
     }
 
     /// Gives a queued instance the slot that was taken for it.
-    fn start(&mut self, workflow: u32, rank: Rank, entry: Entry) {
+    pub(super) fn start(&mut self, workflow: u32, rank: Rank, entry: Entry) {
         self.admission.left(workflow);
         self.room_made = true;
         let no = entry.no;

@@ -8,6 +8,7 @@
 use rustc_hash::FxHashMap;
 
 use super::{Core, Facts, Live};
+use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::queue::{Class, Entry, Rank};
@@ -18,6 +19,9 @@ use crate::wait::{Event, Source, Wait};
 pub const MISSING_CODE: &str = "missing_code";
 /// Why an instance is blocked that was running too often when the process died (L11).
 pub const RECOVERIES: &str = "recoveries";
+
+/// Why an instance is queued that waits for its turn to be tried (L11).
+pub const HELD_BACK: &str = "held_back";
 
 struct Loading<'a> {
     core: &'a mut Core,
@@ -38,6 +42,7 @@ impl Core {
         for (workflow, version) in self.config.workflows.clone() {
             known.entry(workflow).or_default().push(version);
         }
+        self.count_unclean_stops(facts)?;
         let mut loading = Loading {
             core: self,
             known,
@@ -111,6 +116,8 @@ impl Core {
         let returns = row.status == Status::Blocked && was_missing && has_code;
         let class = match row.status {
             Status::Running | Status::WaitingForPause => Class::Resumed,
+            // It ran, and since then no start got as far as to run it again.
+            Status::Queued if row.marked => Class::Resumed,
             Status::Queued if row.started_at.is_none() => Class::New,
             _ => Class::Woken,
         };
@@ -138,18 +145,40 @@ impl Core {
         self.waiting += u64::from(status == Status::Waiting);
         self.registry.restore(key, row.no, status);
         self.live.insert(row.no, Box::new(live));
-        if status == Status::Queued {
-            self.line_up(row.no, key, workflow, rank, row);
-        }
+        let (mut reason, mut error) = (None, None);
         if missing {
-            self.persist(row.no, Some(MISSING_CODE.into()), None);
+            reason = Some(MISSING_CODE);
         } else if poison {
             self.live_mut(row.no).marked = false;
-            self.persist(row.no, Some(RECOVERIES.into()), None);
-        } else if status != row.status {
-            // The store says so too, or more would seem to run than have a slot (C1).
-            self.persist(row.no, None, None);
+            reason = Some(RECOVERIES);
+            error = Some(self.poison(row.recoveries));
+        } else if status == Status::Queued {
+            if row.marked && self.suspects.hold(row.recoveries, row.no) {
+                self.admission.joined(workflow);
+                reason = Some(HELD_BACK);
+            } else {
+                self.line_up(row.no, key, workflow, rank, row);
+            }
         }
+        let says_why = status != Status::Queued || reason == row.reason.as_deref();
+        if missing || poison || status != row.status || !says_why {
+            // The store says so too, or more would seem to run than have a slot (C1).
+            self.persist(row.no, reason.map(Into::into), error);
+        }
+    }
+
+    /// What is recorded of one that was running too often when the process died.
+    fn poison(&self, recoveries: u32) -> Box<[u8]> {
+        let text = format!(
+            "it was started {} times in a row and each time the process stopped uncleanly before \
+             it had finished anything; Limits.recoveries allows {}. It may be what kills the \
+             process, so nothing of it runs now, and everything else goes on. Its history ends \
+             with the last step that worked: find out what the next one does to the process, \
+             then resume() it, which starts the count anew.",
+            u64::from(recoveries) + 1,
+            self.config.recoveries
+        );
+        recorded("LimitReached", &text)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Timers that die with the process: attempt timeouts, mostly.
 //!
+//! All times here are monotonic (T2): a wall clock that jumps a year ahead times no attempt out.
+//!
 //! Set and stopped tens of thousands of times a second from Python's thread and hardly ever due,
 //! so they never pass through the writer's inbox; it is nudged only for one that is due sooner
 //! than it would wake anyway.

@@ -202,6 +202,27 @@ impl Inbox {
         state.phase
     }
 
+    /// As `take`, for a writer that cannot commit now: it naps, is still at work, and leaves what
+    /// is beyond a second inboxful where it is, so that a full inbox is back-pressure here too.
+    pub(super) fn take_meanwhile(&self, into: &mut VecDeque<Submission>, nap: Duration) -> Phase {
+        let mut state = self.state.lock();
+        let room = into.len() < INBOX;
+        let news = room && !state.queue.is_empty();
+        if !news && !state.nudged && state.phase == Phase::Open {
+            state.sleeps = true;
+            self.writer.wait_for(&mut state, nap);
+            state.sleeps = false;
+        }
+        state.works = true;
+        state.nudged = false;
+        state.flushed = false;
+        if room {
+            into.append(&mut state.queue);
+            self.room.notify_all();
+        }
+        state.phase
+    }
+
     /// Counts a job given to the loader; it is under way until `job_done`.
     pub(super) fn job_begun(&self) {
         self.state.lock().jobs += 1;

@@ -12,6 +12,7 @@ use rustc_hash::FxHashSet;
 
 use super::{guarded, Shared};
 use crate::engine::Job;
+use crate::failure::recorded;
 use crate::ids::{Incarnation, InstanceNo};
 use crate::note::{Data, Note, Start};
 use crate::store::{Error, Filter, Payloads, Reader};
@@ -54,6 +55,10 @@ impl Tasks {
         self.some.notify_one();
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.queue.lock().1
+    }
+
     pub(super) fn end(&self) {
         self.queue.lock().1 = true;
         self.some.notify_one();
@@ -87,12 +92,16 @@ pub(super) fn run(shared: &Arc<Shared>, mut reader: Box<dyn Reader>) {
                     ticket,
                     name,
                     params,
-                }) => same(&mut *reader, ticket, &name, params.as_deref())
-                    .map(|note| shared.outbox.put(vec![note], None)),
+                }) => {
+                    let note = same(&mut *reader, ticket, &name, params.as_deref());
+                    let note = note.unwrap_or_else(|error| refusal(ticket, &error));
+                    shared.outbox.put(vec![note], None);
+                    Ok(())
+                }
                 Task::Ask(ticket, question) => {
                     let note = match answer(&mut *reader, &question) {
                         Ok(data) => Note::reply(ticket, data),
-                        Err(error) => Note::refuse(ticket, "store", Data::Text(error.to_string())),
+                        Err(error) => refusal(ticket, &error),
                     };
                     shared.outbox.put(vec![note], None);
                     Ok(())
@@ -106,6 +115,16 @@ pub(super) fn run(shared: &Arc<Shared>, mut reader: Box<dyn Reader>) {
     });
 }
 
+/// Says no to a question because of the store.
+pub(super) fn refusal(ticket: u64, error: &Error) -> Note {
+    let code = match error {
+        Error::Corrupt(_) | Error::Row(_) => "corrupt",
+        Error::Invalid(_) => "invalid",
+        _ => "store",
+    };
+    Note::refuse(ticket, code, Data::Text(error.to_string()))
+}
+
 fn start(
     shared: &Shared,
     reader: &mut dyn Reader,
@@ -115,9 +134,10 @@ fn start(
 ) -> Result<(), Error> {
     let start = match read_start(reader, no) {
         Ok(start) => start,
-        Err(Error::Corrupt(message)) => {
+        Err(Error::Row(message)) => {
             let by = Body { no, incarnation };
-            let block = Submission::Block(by, "corrupt".into(), message.into_bytes().into());
+            let error = recorded("StoreCorrupt", &message);
+            let block = Submission::Block(by, "corrupt".into(), error);
             // Only a closed inbox refuses, and then nothing is to be blocked any more.
             shared.submit_patiently(block);
             return Ok(());

@@ -18,6 +18,7 @@ pub struct Meter {
     operations: AtomicU64,
     records: AtomicU64,
     batch_max: AtomicU64,
+    disk_full: AtomicU64,
     latencies: Mutex<(Vec<u32>, usize)>,
 }
 
@@ -45,6 +46,10 @@ impl Meter {
         }
     }
 
+    pub(super) fn set_disk_full(&self, full: bool) {
+        self.disk_full.store(full.into(), Relaxed);
+    }
+
     pub(super) fn figures(&self) -> Vec<(&'static str, u64)> {
         let mut sorted = self.latencies.lock().0.clone();
         sorted.sort_unstable();
@@ -59,6 +64,7 @@ impl Meter {
             ("records", self.records.load(Relaxed)),
             ("operations", self.operations.load(Relaxed)),
             ("batch_max", self.batch_max.load(Relaxed)),
+            ("disk_full", self.disk_full.load(Relaxed)),
             ("commit_p50_us", at(50).unwrap_or(0).into()),
             ("commit_p99_us", at(99).unwrap_or(0).into()),
         ]

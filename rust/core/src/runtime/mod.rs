@@ -6,10 +6,13 @@
 //! in a thread poisons the engine and is told as a note; it never crosses into the caller.
 
 mod alarms;
+mod copies;
 mod inbox;
 pub(crate) mod loader;
 mod meter;
+mod nap;
 mod outbox;
+mod outlast;
 mod writer;
 
 use std::collections::VecDeque;
@@ -45,8 +48,8 @@ impl From<store::Error> for Error {
         let kind = match &error {
             store::Error::Locked(_) => Kind::Locked,
             store::Error::Version(_) => Kind::Version,
-            store::Error::Corrupt(_) => Kind::Corrupt,
-            store::Error::Failed(_) => Kind::Failed,
+            store::Error::Corrupt(_) | store::Error::Row(_) => Kind::Corrupt,
+            store::Error::Failed(_) | store::Error::Full(_) | store::Error::Busy(_) => Kind::Failed,
             store::Error::Invalid(_) => Kind::Invalid,
         };
         Self::new(kind, error.to_string())
@@ -143,6 +146,7 @@ pub struct Engine {
     config: Config,
     owner: Box<str>,
     origin: Origin,
+    copies: copies::Copies,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The process that opened it; a forked child has none of the threads.
     process: u32,
@@ -213,6 +217,7 @@ impl Engine {
         let watches = Arc::new(Watches::default());
         let reader = store.reader()?;
         let loader_reader = store.reader()?;
+        let copies = copies::Copies::new(store.copier());
         let mut facts = Facts { store, reader };
         let mut core = Core::new(
             config.clone(),
@@ -245,13 +250,16 @@ impl Engine {
             core,
             facts,
             pending: VecDeque::new(),
+            short: None,
         };
         writer.commit(&shared)?;
+        writer.look_at_room(&shared);
         let engine = Self {
             shared: Arc::clone(&shared),
             config,
             owner: owner.into(),
             origin,
+            copies,
             threads: Mutex::new(Vec::new()),
             process: std::process::id(),
         };
@@ -281,10 +289,20 @@ impl Engine {
     }
 
     /// Returns whether this is the process that opened the engine. A forked child has neither the
-    /// threads nor the locks; whatever it did would wait for ever or harm the store.
+    /// threads nor the locks; whatever it did would wait for ever or harm the store, so it does
+    /// nothing, and what it submits is refused.
     #[must_use]
     pub fn is_ours(&self) -> bool {
         std::process::id() == self.process
+    }
+
+    /// Refuses a forked child before anything is locked: whoever held a lock at the fork is not
+    /// there any more to let it go.
+    fn open_here(&self) -> Result<(), Refused> {
+        if self.is_ours() {
+            return Ok(());
+        }
+        Err(Refused::Closed)
     }
 
     /// Stops as a killed process would: what was not acknowledged is dropped.
@@ -295,6 +313,7 @@ impl Engine {
         self.shared.outbox.seal();
         self.shared.inbox.enter(inbox::Phase::Dead);
         self.shared.tasks.end();
+        self.copies.join();
         self.join();
     }
 
@@ -307,8 +326,9 @@ impl Engine {
             let message = "this process was forked from the one that opened the engine";
             return Err(Error::new(Kind::Closed, message));
         }
-        // The loader first: its reader must be gone when the store closes.
+        // The loader and copies first: their readers must be gone when the store closes.
         self.shared.tasks.end();
+        self.copies.join();
         let mut threads = std::mem::take(&mut *self.threads.lock()).into_iter();
         if let Some(loader) = threads.next() {
             let _ = loader.join();
@@ -339,6 +359,7 @@ impl Engine {
     /// # Errors
     /// If there is no room now, or the engine is closed.
     pub fn submit(&self, submission: Submission) -> Result<(), Refused> {
+        self.open_here()?;
         self.shared.inbox.submit(submission)
     }
 
@@ -347,12 +368,15 @@ impl Engine {
     /// # Errors
     /// As `submit`.
     pub fn gather(&self, submission: Submission) -> Result<(), Refused> {
+        self.open_here()?;
         self.shared.inbox.gather(submission)
     }
 
     /// Wakes the writer if something was gathered.
     pub fn flush(&self) {
-        self.shared.inbox.flush();
+        if self.is_ours() {
+            self.shared.inbox.flush();
+        }
     }
 
     /// Waits until there is room in the inbox.
@@ -365,6 +389,7 @@ impl Engine {
     /// # Errors
     /// If the engine is closed.
     pub fn ask(&self, question: Question) -> Result<u64, Refused> {
+        self.open_here()?;
         if self.shared.inbox.phase() == inbox::Phase::Closing {
             return Err(Refused::Closed);
         }
@@ -372,6 +397,16 @@ impl Engine {
         self.shared.inbox.job_begun();
         let task = loader::Task::Ask(ticket, question);
         self.shared.tasks.push([task]);
+        Ok(ticket)
+    }
+
+    /// Begins to copy the store to this path; the answer is a reply to the ticket.
+    ///
+    /// # Errors
+    /// If the engine is closed, or its store has no file.
+    pub fn backup(&self, to: &Path) -> Result<u64, Error> {
+        let ticket = self.draw_ticket();
+        self.copies.begin(&self.shared, to, ticket)?;
         Ok(ticket)
     }
 
@@ -393,23 +428,38 @@ impl Engine {
         self.shared.outbox.seen()
     }
 
-    /// Returns the engine's time.
+    /// Returns the engine's time: the wall clock, which is what is durable.
     #[must_use]
     pub fn now(&self) -> Micros {
         self.shared.clock.now()
     }
 
-    /// Returns when the earliest timer of any sort is due.
+    /// Returns a time that only goes on, for durations within this process (T2).
+    #[must_use]
+    pub fn monotonic(&self) -> Micros {
+        self.shared.clock.monotonic()
+    }
+
+    /// Returns when the earliest timer of any sort is due, by the wall clock as it goes now.
     #[must_use]
     pub fn next_timer(&self) -> Option<Micros> {
         let durable = self.shared.next_timer.load(Ordering::Acquire);
         let durable = Some(durable).filter(|at| *at != i64::MAX);
-        durable.into_iter().chain(self.shared.alarms.next()).min()
+        let ahead = self.now() - self.monotonic();
+        let alarm = self.shared.alarms.next();
+        let alarm = alarm.map(|at| at.saturating_add(ahead));
+        durable.into_iter().chain(alarm).min()
     }
 
     /// Moves a virtual clock forward and lets what is due happen.
     pub fn advance(&self, to: Micros) {
         self.shared.clock.advance(to);
+        self.shared.inbox.nudge();
+    }
+
+    /// Makes the wall time of a virtual clock jump, either way, and lets what is due happen.
+    pub fn jump(&self, by: Micros) {
+        self.shared.clock.jump(by);
         self.shared.inbox.nudge();
     }
 
@@ -423,7 +473,10 @@ impl Engine {
     #[must_use]
     pub fn arm(&self, delay: Micros) -> u64 {
         let ticket = self.draw_ticket();
-        let at = self.now().saturating_add(delay.max(0));
+        if !self.is_ours() {
+            return ticket;
+        }
+        let at = self.monotonic().saturating_add(delay.max(0));
         if self.shared.alarms.set(at, ticket) {
             self.shared.inbox.nudge();
         }
@@ -432,7 +485,9 @@ impl Engine {
 
     /// Stops such a timer.
     pub fn disarm(&self, ticket: u64) {
-        self.shared.alarms.stop(ticket);
+        if self.is_ours() {
+            self.shared.alarms.stop(ticket);
+        }
     }
 
     /// Returns the committed state of an instance that is not final.
@@ -443,18 +498,22 @@ impl Engine {
 
     /// Changes of this instance are told from now on, before this returns.
     pub fn watch(&self, no: InstanceNo) {
-        self.shared.watches.add(no);
+        if self.is_ours() {
+            self.shared.watches.add(no);
+        }
     }
 
     /// Takes one `watch` back.
     pub fn unwatch(&self, no: InstanceNo) {
-        self.shared.watches.remove(no);
+        if self.is_ours() {
+            self.shared.watches.remove(no);
+        }
     }
 
     /// Returns whether a waiting body may leave memory now.
     #[must_use]
     pub fn park(&self, no: InstanceNo, incarnation: Incarnation) -> bool {
-        self.shared.residents.park(no, incarnation)
+        self.is_ours() && self.shared.residents.park(no, incarnation)
     }
 
     /// Returns the engine's figures.
@@ -470,6 +529,11 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.crash();
+        if self.is_ours() {
+            self.crash();
+        } else {
+            // In a forked child the threads are gone; their handles must not be touched.
+            std::mem::forget(std::mem::take(self.threads.get_mut()));
+        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! It takes whatever was submitted, decides until a batch is full or there is nothing more,
 //! commits it, applies it, tells. It never lingers for more: while one commit syncs, the next
-//! batch gathers by itself. After a failed commit it does nothing any more.
+//! batch gathers by itself. What it does while the disk is full or the store locked is in `outlast`;
+//! after any other failed commit it does nothing any more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,15 +11,18 @@ use std::time::{Duration, Instant};
 
 use super::inbox::Phase;
 use super::loader::Task;
-use super::{guarded, Shared};
+use super::outlast::Patience;
+use super::{guarded, nap, Shared};
 use crate::engine::{Core, Facts};
-use crate::limits::{BATCH_BYTES, BATCH_OPS, NAP};
-use crate::store::Error;
+use crate::limits::{BATCH_BYTES, BATCH_OPS, DISK_RETRY};
+use crate::store::{Error, Outcome};
 
 pub(super) struct Writer {
     pub(super) core: Core,
     pub(super) facts: Facts,
     pub(super) pending: VecDeque<crate::submission::Submission>,
+    /// Why nothing new is admitted, as it was told.
+    pub(super) short: Option<String>,
 }
 
 /// Runs until the engine ends.
@@ -49,45 +53,47 @@ impl Writer {
             if phase == Phase::Dead {
                 return Ok(false);
             }
-            self.batch(shared)?;
+            if !self.batch(shared)? {
+                return Ok(false);
+            }
             let drained = self.pending.is_empty() && shared.inbox.depth() == 0;
             if phase == Phase::Closing && drained {
                 self.core.begin(shared.clock.now());
                 self.core.clear_marks();
-                self.commit(shared)?;
-                return Ok(true);
+                return self.commit_patiently(shared);
             }
         }
     }
 
     /// Returns how long there is nothing to do, unless something is submitted.
     fn nap(&mut self, shared: &Shared) -> Option<Duration> {
-        let now = shared.clock.now();
-        let mut notes = Vec::new();
-        let next = shared
-            .alarms
-            .take_due(now, self.core.next_timer(), &mut notes);
-        shared.outbox.put(notes, None);
-        shared.set_next_timer(self.core.next_timer());
-        if !self.pending.is_empty() || self.core.has_work(now) {
+        let next = self.ring(shared);
+        if !self.pending.is_empty() || self.core.has_work(shared.clock.now()) {
             return None;
         }
-        let most = if shared.clock.is_virtual() {
-            i64::MAX
-        } else {
-            NAP
-        };
-        let micros = next.map_or(most, |at| (at - now).clamp(1, most));
-        // A virtual clock moves by nudges only.
-        let micros = if shared.clock.is_virtual() {
-            3_600_000_000
-        } else {
-            micros
-        };
-        Some(Duration::from_micros(micros as u64))
+        if self.short.is_some() {
+            // Room on the disk comes without a nudge.
+            return Some(Duration::from_micros(DISK_RETRY as u64));
+        }
+        let monotonic = shared.clock.monotonic();
+        Some(nap::length(monotonic, next, shared.clock.is_virtual()))
     }
 
-    fn batch(&mut self, shared: &Shared) -> Result<(), Error> {
+    /// Tells of the alarms that are due. Returns when the next timer of any sort is to be expected,
+    /// by the monotonic clock.
+    pub(super) fn ring(&self, shared: &Shared) -> Option<i64> {
+        let (wall, monotonic) = (shared.clock.now(), shared.clock.monotonic());
+        let mut notes = Vec::new();
+        let durable = self.core.next_timer();
+        let expected = durable.map(|at| nap::expected(at, wall, monotonic));
+        let next = shared.alarms.take_due(monotonic, expected, &mut notes);
+        shared.outbox.put(notes, None);
+        shared.set_next_timer(durable);
+        next
+    }
+
+    /// Returns false if the engine was crashed meanwhile.
+    fn batch(&mut self, shared: &Shared) -> Result<bool, Error> {
         self.core.begin(shared.clock.now());
         while let Some(submission) = self.pending.pop_front() {
             if let Some(later) = self.core.decide(submission, &mut self.facts)? {
@@ -100,27 +106,54 @@ impl Writer {
             }
         }
         self.core.finish_batch(&mut self.facts)?;
-        self.commit(shared)?;
+        if !self.commit_patiently(shared)? {
+            return Ok(false);
+        }
         for hopeful in self.core.take_hopeful() {
             self.pending.push_back(hopeful);
         }
-        self.facts.store.maintain()
+        if let Err(error) = self.facts.store.maintain() {
+            // What could not be folded back is folded back later; commits go on first.
+            if !self.outlast(shared, error, &mut Patience::new())? {
+                return Ok(false);
+            }
+        }
+        self.look_at_room(shared);
+        Ok(true)
     }
 
-    pub(super) fn commit(&mut self, shared: &Shared) -> Result<(), Error> {
-        let ops = self.core.ops();
-        let mut outcomes = Vec::new();
-        if !ops.is_empty() {
-            let began = Instant::now();
-            outcomes = self.facts.store.commit(ops)?;
-            shared.meter.committed(ops, began.elapsed());
+    fn commit_patiently(&mut self, shared: &Shared) -> Result<bool, Error> {
+        match self.store_patiently(shared)? {
+            Some(outcomes) => self.tell(shared, &outcomes).map(|()| true),
+            None => Ok(false),
         }
+    }
+
+    /// Commits what was decided, once.
+    pub(super) fn commit(&mut self, shared: &Shared) -> Result<(), Error> {
+        let outcomes = self.store_batch(shared)?;
+        self.tell(shared, &outcomes)
+    }
+
+    pub(super) fn store_batch(&mut self, shared: &Shared) -> Result<Vec<Outcome>, Error> {
+        let ops = self.core.ops();
+        if ops.is_empty() {
+            return Ok(Vec::new());
+        }
+        let began = Instant::now();
+        let outcomes = self.facts.store.commit(ops)?;
+        shared.meter.committed(ops, began.elapsed());
+        Ok(outcomes)
+    }
+
+    /// Tells what came of a batch that is durable.
+    fn tell(&mut self, shared: &Shared, outcomes: &[Outcome]) -> Result<(), Error> {
         // After a simulated crash nothing is acknowledged, though this commit stands.
         if shared.inbox.phase() == Phase::Dead {
             return Ok(());
         }
         let number = self.core.batch_number();
-        let applied = self.core.apply(&outcomes, &mut self.facts)?;
+        let applied = self.core.apply(outcomes, &mut self.facts)?;
         shared.meter.counted(self.core.counts());
         shared.set_next_timer(self.core.next_timer());
         for _ in &applied.jobs {

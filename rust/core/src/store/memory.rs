@@ -38,7 +38,10 @@ struct Model {
     meta: BTreeMap<Box<str>, Box<[u8]>>,
     last_seq: Seq,
     next_failure: Option<Failure>,
+    full: bool,
 }
+
+const FULL: &str = "the memory was made to be full.";
 
 type Name = (Box<str>, Box<str>, Box<str>);
 
@@ -74,6 +77,11 @@ impl MemoryStore {
         }
     }
 
+    /// Lets every commit of any handle fail as on a full disk, until there is room again.
+    pub fn set_full(&self, full: bool) {
+        self.model.lock().full = full;
+    }
+
     /// Makes the next commit of any handle fail.
     pub fn fail_next(&self, failure: Failure) {
         self.model.lock().next_failure = Some(failure);
@@ -102,6 +110,11 @@ impl Store for MemoryStore {
             return Err(error.clone());
         }
         let mut model = self.model.lock();
+        if model.full {
+            let error = Error::Full(FULL.into());
+            self.failed = Some(error.clone());
+            return Err(error);
+        }
         let failure = model.next_failure.take();
         if failure == Some(Failure::Lost) {
             let error = Error::Failed("a commit was made to fail; its batch is lost".into());
@@ -140,6 +153,23 @@ impl Store for MemoryStore {
 
     fn maintain(&mut self) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), Error> {
+        if self.model.lock().full {
+            return Err(Error::Full(FULL.into()));
+        }
+        match self.failed.take() {
+            None | Some(Error::Full(_)) => Ok(()),
+            Some(error) => {
+                self.failed = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    fn shortage(&self) -> Option<String> {
+        self.model.lock().full.then(|| FULL.into())
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, Error> {

@@ -6,6 +6,9 @@
 //! its answer and changes nothing for that operation. Reads that may be slow go through a
 //! [`Reader`], which never waits for the writer.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use crate::history::{Record, Stored};
 use crate::ids::{EventId, Incarnation, InstanceNo, Micros, WaitId};
 use crate::lifecycle::Status;
@@ -209,7 +212,9 @@ pub trait Store: Send {
     /// Hands over all non-final instances, then all waits, then all events.
     fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), Error>;
     /// Applies the batch in one durable transaction and answers each operation, in order.
-    /// After an error the store refuses all further commits.
+    /// After an error the store refuses all further commits, but for two: after [`Error::Full`]
+    /// nothing of the batch is there, and the same batch may be committed once [`Store::resume`]
+    /// has succeeded; after [`Error::Busy`] nothing was tried yet.
     fn commit(&mut self, batch: &[Op]) -> Result<Vec<Outcome>, Error>;
     /// Looks an instance up by name, seeing everything committed.
     fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error>;
@@ -221,10 +226,32 @@ pub trait Store: Send {
     fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error>;
     /// Does housekeeping that must not delay a commit (checkpoints). Called between batches.
     fn maintain(&mut self) -> Result<(), Error>;
+    /// After [`Error::Full`]: recovers in place, so that commits may be tried again. [`Error::Full`]
+    /// means not yet; any other error is for ever.
+    fn resume(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+    /// Returns why nothing new should be admitted now: the room that is left is for what runs.
+    fn shortage(&self) -> Option<String> {
+        None
+    }
     /// Opens a reader that may be used from another thread.
     fn reader(&self) -> Result<Box<dyn Reader>, Error>;
+    /// Returns what copies the store; none if there is no file to copy.
+    fn copier(&self) -> Option<Arc<dyn Copier>> {
+        None
+    }
     /// Ends cleanly: the next open needs no integrity check.
     fn close(self: Box<Self>) -> Result<(), Error>;
+}
+
+/// Copies a running store, from any thread. It must be gone when the store closes.
+pub trait Copier: Send + Sync + std::fmt::Debug {
+    /// Makes a consistent copy at this path, where nothing may be yet; `go_on` is asked now and then.
+    ///
+    /// # Errors
+    /// `Invalid` if the path cannot be used, anything else if the copy failed; there is none then.
+    fn copy(&self, to: &Path, go_on: &dyn Fn() -> bool) -> Result<(), Error>;
 }
 
 /// Slow reads, on a connection of their own.
@@ -265,10 +292,19 @@ pub enum Error {
     /// The file was written by a newer version.
     #[error("{0}")]
     Version(String),
-    /// A checksum or the file's structure is wrong.
+    /// The file's structure is wrong.
     #[error("{0}")]
     Corrupt(String),
-    /// Input or output failed, the disk is full, the file is not ours or not writable.
+    /// A row fails its checksum or makes no sense: whose it is cannot go on, others can.
+    #[error("{0}")]
+    Row(String),
+    /// The disk is full.
+    #[error("{0}")]
+    Full(String),
+    /// Another program keeps the file locked. Nothing was changed; it may be tried again.
+    #[error("{0}")]
+    Busy(String),
+    /// Input or output failed, the file is not ours or not writable.
     #[error("{0}")]
     Failed(String),
     /// The path or address makes no sense.

@@ -2,18 +2,19 @@
 //!
 //! The world plays Python and the outside: it creates instances, sends events and decides
 //! approvals until each is acknowledged, and runs bodies as the notes say. In the end every
-//! instance must be complete with exactly one outcome per operation; C1, C5 and C6 are checked
-//! after every batch. A failure prints its seed.
+//! instance must be complete with exactly one outcome per operation, or terminated with the call
+//! that was given up; C1, C5, C6 and L10 are checked after every batch. A failure prints its seed.
 
+mod checks;
 mod program;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use self::program::{boot, operation, program, Act, Dice};
+use self::program::{boot, is_raced, operation, program, Act, Dice};
 use super::{Core, Facts, Job};
 use crate::history::{Record, Verdict};
-use crate::ids::{InstanceNo, Key};
+use crate::ids::InstanceNo;
 use crate::lifecycle::Status;
 use crate::note::{Data, Note, Start};
 use crate::registry::Registry;
@@ -21,7 +22,7 @@ use crate::residents::Residents;
 use crate::runtime::loader::read_start;
 use crate::sequence::Sequence;
 use crate::store::memory::MemoryStore;
-use crate::store::{Op, Reader};
+use crate::store::Reader;
 use crate::submission::{Body, Child, Code, Decision, IfExists, Letter, Name, NewItem, Submission};
 use crate::wait::{Source, Wait};
 
@@ -32,6 +33,10 @@ struct Running {
     id: String,
     at: usize,
     expects: Option<u64>,
+    /// Up to which place the calls of races were made.
+    called: Option<usize>,
+    /// The open call of a race: its place and its wait.
+    raced: Option<(usize, u64)>,
     retried: bool,
     seq: u64,
     told: bool,
@@ -51,6 +56,8 @@ struct World {
     tickets: u64,
     seen: u64,
     bodies: BTreeMap<InstanceNo, Running>,
+    /// What bodies had said when they were unwound: too late.
+    late: BTreeSet<u64>,
     jobs: Vec<Job>,
     inbox: Vec<Submission>,
     /// What the outside still has to get acknowledged, and by which ticket it is tried.
@@ -75,6 +82,22 @@ fn name(id: &str) -> Name {
     }
 }
 
+fn call(number: u64, by: Body, id: &str, at: usize) -> Submission {
+    let item = NewItem {
+        id: Some(format!("{id}.{at}").into()),
+        ..NewItem::default()
+    };
+    let child = Child {
+        by,
+        operation: operation(Act::Call, at),
+        workflow: WORKFLOW.into(),
+        version: "1".into(),
+        items: vec![item],
+        payload: None,
+    };
+    Submission::Call(number, Box::new(child))
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
@@ -84,12 +107,6 @@ impl World {
         let mut errands = BTreeMap::new();
         for n in 0..=dice.roll(8) {
             let id = format!("i{}", (seed % 1_000) * 10 + n);
-            for (at, act) in program(&id).iter().enumerate() {
-                if *act == Act::Call {
-                    let child = format!("{id}.{at}");
-                    Self::add_errands(&mut errands, &child);
-                }
-            }
             Self::add_errands(&mut errands, &id);
             errands.insert(Errand::Create(id), None);
         }
@@ -108,6 +125,7 @@ impl World {
             tickets: 1 << 62,
             seen: 0,
             bodies: BTreeMap::new(),
+            late: BTreeSet::new(),
             jobs: Vec::new(),
             inbox: Vec::new(),
             errands,
@@ -120,6 +138,10 @@ impl World {
             match act {
                 Act::Event => errands.insert(Errand::Event(id.into(), at), None),
                 Act::Approval => errands.insert(Errand::Decide(id.into(), at), None),
+                Act::Call | Act::Race => {
+                    Self::add_errands(errands, &format!("{id}.{at}"));
+                    None
+                }
                 _ => None,
             };
         }
@@ -234,6 +256,9 @@ impl World {
         }
         self.seen = number;
         self.check();
+        if number.is_multiple_of(8) {
+            self.check_children();
+        }
     }
 
     fn hear(&mut self, note: Note) {
@@ -251,6 +276,10 @@ impl World {
                 if it.seq != 0 && it.seq <= body.seq {
                     return;
                 }
+                body.seq = body.seq.max(it.seq);
+                if body.raced.is_some_and(|raced| raced.1 == it.number) {
+                    body.raced = None;
+                }
                 if body.expects == Some(it.number) {
                     assert_ne!(it.verdict, Verdict::TimedOut, "seed {}", self.seed);
                     if it.seq == 0 {
@@ -258,7 +287,6 @@ impl World {
                         body.expects = None;
                         return;
                     }
-                    body.seq = it.seq;
                     self.done(it.number, it.seq);
                 }
             }
@@ -271,7 +299,7 @@ impl World {
                 let again = code == "not_found";
                 let expected = code.is_empty() || again || code == "state";
                 assert!(expected, "seed {}: {code} {data:?}", self.seed);
-                if again {
+                if again && !self.is_orphaned(&errand) {
                     self.errands.insert(errand, None);
                 } else {
                     if matches!(errand, Errand::Create(_)) {
@@ -283,7 +311,15 @@ impl World {
             Note::Wake { no, .. } => {
                 assert!(self.bodies.contains_key(&no), "seed {}", self.seed);
             }
-            Note::Fenced { .. } => panic!("seed {}: fenced", self.seed),
+            Note::Unwind { no, incarnation } => {
+                if let Some(body) = self.bodies.remove(&no) {
+                    assert_eq!(body.by.incarnation, incarnation, "seed {}", self.seed);
+                    self.late.extend(body.expects);
+                }
+            }
+            Note::Fenced { ticket } => {
+                assert!(self.late.contains(&ticket), "seed {}: fenced", self.seed);
+            }
             _ => {}
         }
     }
@@ -300,11 +336,25 @@ impl World {
     }
 
     fn start(&mut self, start: Start) {
+        let acts = program(&start.id);
         let mut outcomes = BTreeMap::new();
+        let (mut called, mut raced, mut expects) = (None, None, None);
         for it in &start.records {
-            if it.record.verdict.is_outcome() {
-                let twice = outcomes.insert(it.record.operation.count, it.seq);
+            let operation = &it.record.operation;
+            if is_raced(&acts, operation) {
+                called = called.max(Some(operation.count as usize - 1));
+            } else if it.record.verdict.is_outcome() {
+                let twice = outcomes.insert(operation.count, it.seq);
                 assert_eq!(twice, None, "seed {}: recorded twice {start:?}", self.seed);
+            }
+        }
+        for it in &start.waits {
+            if is_raced(&acts, &it.operation) {
+                let place = it.operation.count as usize - 1;
+                assert_eq!(raced, None, "seed {}: {start:?}", self.seed);
+                (called, raced) = (called.max(Some(place)), Some((place, it.id)));
+            } else {
+                expects = Some(it.id);
             }
         }
         let at = outcomes.len();
@@ -317,7 +367,6 @@ impl World {
             .records
             .iter()
             .any(|it| it.record.operation.count == at as u32 + 1);
-        let expects = start.waits.last().map(|it| it.id);
         let body = Running {
             by: Body {
                 no: start.no,
@@ -326,6 +375,8 @@ impl World {
             id: start.id.into(),
             at,
             expects,
+            called,
+            raced,
             retried: failed,
             seq: start.records.last().map_or(0, |it| it.seq),
             told: false,
@@ -341,6 +392,10 @@ impl World {
             return;
         }
         let no = nos[self.dice.roll(nos.len() as u64) as usize];
+        let acts = program(&self.bodies[&no].id);
+        if self.race(no, &acts) {
+            return;
+        }
         let body = &self.bodies[&no];
         let by = body.by;
         if let Some(number) = body.expects {
@@ -355,7 +410,6 @@ impl World {
         if body.told {
             return;
         }
-        let acts = program(&body.id);
         let Some(act) = acts.get(body.at).copied() else {
             let body = self.bodies.get_mut(&no).expect("it is there");
             body.told = true;
@@ -366,6 +420,29 @@ impl World {
         let (submission, number) = self.act(no, act);
         self.bodies.get_mut(&no).expect("it is there").expects = Some(number);
         self.inbox.push(submission);
+    }
+
+    /// Makes the call of a race, or gives it up when the step beside it is done. One that is open
+    /// when the body ends is given up by that.
+    fn race(&mut self, no: InstanceNo, acts: &[Act]) -> bool {
+        let body = &self.bodies[&no];
+        let (by, at, id) = (body.by, body.at, body.id.clone());
+        let submission = if let Some((_, number)) = body.raced.filter(|it| it.0 < at) {
+            if at == acts.len() && self.dice.roll(2) == 0 {
+                return false;
+            }
+            self.bodies.get_mut(&no).expect("it is there").raced = None;
+            Submission::Withdraw(by, number)
+        } else if acts.get(at) == Some(&Act::Race) && body.called < Some(at) {
+            let number = self.sequence.draw();
+            let body = self.bodies.get_mut(&no).expect("it is there");
+            (body.called, body.raced) = (Some(at), Some((at, number)));
+            call(number, by, &id, at)
+        } else {
+            return false;
+        };
+        self.inbox.push(submission);
+        true
     }
 
     fn act(&mut self, no: InstanceNo, act: Act) -> (Submission, u64) {
@@ -400,7 +477,7 @@ impl World {
                 record.retry_at = Some(self.now + self.dice.roll(5) as i64);
                 Submission::Retry(number, by, Box::new(record))
             }
-            Act::Step | Act::Flaky => {
+            Act::Step | Act::Flaky | Act::Race => {
                 let ticket = self.ticket();
                 return (Submission::Record(ticket, by, record), ticket);
             }
@@ -416,21 +493,7 @@ impl World {
                 let approval = format!("{WORKFLOW}/{id}#{at}").into();
                 Submission::Ask(by, wait(Source::Approval(approval), for_ever), None)
             }
-            Act::Call => {
-                let item = NewItem {
-                    id: Some(format!("{id}.{at}").into()),
-                    ..NewItem::default()
-                };
-                let child = Child {
-                    by,
-                    operation,
-                    workflow: WORKFLOW.into(),
-                    version: "1".into(),
-                    items: vec![item],
-                    payload: None,
-                };
-                Submission::Call(number, Box::new(child))
-            }
+            Act::Call => call(number, by, &id, at),
         };
         (submission, number)
     }
@@ -450,35 +513,13 @@ impl World {
             let mut start = start.expect("it is there");
             start.interrupted = interrupted;
             let mut notes = Vec::new();
-            self.residents.loaded(no, incarnation, |held| notes = held);
+            if !self.residents.loaded(no, incarnation, |held| notes = held) {
+                return;
+            }
             self.hear(Note::Start(Box::new(start)));
             for note in notes {
                 self.hear(note);
             }
-        }
-    }
-
-    fn check(&self) {
-        let seed = self.seed;
-        let slots = self.core.live.values().filter(|it| it.slot).count();
-        assert_eq!(slots, self.core.gate.leased() as usize, "seed {seed}: C1");
-        assert!(slots <= self.slots as usize, "seed {seed}: C1");
-        let mut queued: BTreeSet<InstanceNo> = BTreeSet::new();
-        for workflow in self.core.queues.workflows() {
-            for (_, _, (_, entry)) in self.core.queues.heads(workflow) {
-                queued.insert(entry.no);
-            }
-        }
-        for (no, live) in &self.core.live {
-            let runs = live.status == Status::Running;
-            assert_eq!(live.slot, runs, "seed {seed}: C6 {live:?}");
-            assert_eq!(live.slot, live.marked && runs, "seed {seed}: R3 {live:?}");
-            assert!(!(live.slot && queued.contains(no)), "seed {seed}: C5");
-            let waits = live.mailbox.waits().is_empty();
-            let stuck = live.status == Status::Waiting && waits;
-            assert!(!stuck, "seed {seed}: waits for nothing {live:?}");
-            let view = self.registry.view(live.key).expect("live ones are known");
-            assert_eq!(view.committed, Some(live.status), "seed {seed}: D1");
         }
     }
 
@@ -505,27 +546,6 @@ impl World {
             "seed {}: never ended: {:?} {:?}",
             self.seed, self.bodies, self.core
         );
-    }
-
-    fn verify(&mut self) {
-        let filter = crate::store::Filter {
-            limit: 1_000,
-            ..Default::default()
-        };
-        for row in self.reader.list(&filter).expect("memory is read") {
-            assert_eq!(row.status, Status::Complete, "seed {}: {row:?}", self.seed);
-            let history = self.reader.history(row.no).expect("memory is read");
-            let outcomes = history.iter().filter(|it| it.record.verdict.is_outcome());
-            let counts: Vec<_> = outcomes.map(|it| it.record.operation.count).collect();
-            let expected: Vec<_> = (1..=program(&row.id).len() as u32).collect();
-            assert_eq!(counts, expected, "seed {}: {row:?}", self.seed);
-            let waits = self.reader.waits(row.no).expect("memory is read");
-            assert!(waits.is_empty(), "seed {}: {waits:?}", self.seed);
-            let key = Key::new(&row.namespace, &row.workflow, &row.id);
-            assert_eq!(self.registry.peek(key), None);
-        }
-        let ops = self.core.ops();
-        assert!(!ops.iter().any(|op| matches!(op, Op::Create(_))));
     }
 }
 

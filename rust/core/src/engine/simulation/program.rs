@@ -31,15 +31,17 @@ pub(super) enum Act {
     Event,
     Approval,
     Call,
+    /// A call that is given up when the step beside it is done.
+    Race,
 }
 
-/// The program of an instance, by its id: children call nobody.
+/// The program of an instance, by its id: children only call, and grandchildren call nobody.
 pub(super) fn program(id: &str) -> Vec<Act> {
     let seed = id.bytes().fold(7u64, |sum, byte| {
         sum.wrapping_mul(31).wrapping_add(u64::from(byte))
     });
     let mut dice = Dice(seed);
-    let sides = if id.contains('.') { 5 } else { 6 };
+    let sides = 7 - id.matches('.').count().min(2) as u64;
     let acts = [
         Act::Step,
         Act::Flaky,
@@ -47,6 +49,7 @@ pub(super) fn program(id: &str) -> Vec<Act> {
         Act::Event,
         Act::Approval,
         Act::Call,
+        Act::Race,
     ];
     (0..=dice.roll(6))
         .map(|_| acts[dice.roll(sides) as usize])
@@ -93,7 +96,7 @@ pub(super) fn boot(
 /// The operation at this place of a program.
 pub(super) fn operation(act: Act, at: usize) -> Operation {
     let kind = match act {
-        Act::Step | Act::Flaky => Kind::Do,
+        Act::Step | Act::Flaky | Act::Race => Kind::Do,
         Act::Sleep => Kind::Sleep,
         Act::Event => Kind::Event,
         Act::Approval => Kind::Approval,
@@ -106,4 +109,9 @@ pub(super) fn operation(act: Act, at: usize) -> Operation {
         key: None,
         count: at as u32 + 1,
     }
+}
+
+/// Whether an operation is the call beside the step of a race, which may have no outcome.
+pub(super) fn is_raced(acts: &[Act], operation: &Operation) -> bool {
+    operation.kind == Kind::Call && acts[operation.count as usize - 1] == Act::Race
 }

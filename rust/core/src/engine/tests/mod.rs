@@ -1,6 +1,8 @@
 //! Given these submissions, exactly these notes: the engine on the model store, with time by hand.
 
+mod ended;
 mod kept;
+mod staged;
 mod told;
 
 use std::sync::Arc;

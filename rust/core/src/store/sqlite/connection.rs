@@ -14,8 +14,11 @@ use crate::store::Error;
 
 /// Before this version two connections that write and checkpoint at once can lose WAL pages.
 const SQLITE_MIN: i32 = 3_051_003;
-/// How long SQLite waits for another program's lock before it reports BUSY.
-const BUSY: Duration = Duration::from_secs(10);
+/// How long SQLite waits for another program's lock before it reports BUSY to the writer, which
+/// has other things to do meanwhile.
+pub(super) const BUSY: Duration = Duration::from_secs(1);
+/// The same for readers.
+const BUSY_READER: Duration = Duration::from_secs(10);
 
 /// An open connection of this process.
 #[derive(Debug)]
@@ -53,7 +56,7 @@ impl Handle {
             &paths.database,
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        conn.busy_timeout(BUSY)?;
+        conn.busy_timeout(BUSY_READER)?;
         conn.execute_batch(
             "PRAGMA query_only=ON; PRAGMA cache_size=-4096; PRAGMA trusted_schema=OFF;",
         )?;

@@ -28,9 +28,13 @@ pub(super) struct Paths {
     /// The wal-index.
     pub(super) index: PathBuf,
     pub(super) lock: PathBuf,
+    /// Room for bad days.
+    pub(super) ballast: PathBuf,
+    /// Where a copy is built that will be called like the database.
+    pub(super) copy: PathBuf,
     /// Where a new store is built.
     fresh: PathBuf,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     /// How messages call it: the database's file name.
     pub(super) name: String,
 }
@@ -73,15 +77,13 @@ impl Paths {
                 "{shown} is a folder; give the path of a file."
             )));
         }
-        let beside = |suffix| {
-            let mut name = database.clone().into_os_string();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
+        let beside = |suffix| beside(&database, suffix);
         Ok(Self {
             wal: beside("-wal"),
             index: beside("-shm"),
             lock: beside(".lock"),
+            ballast: beside(".ballast"),
+            copy: beside(".copy"),
             fresh: beside(".new"),
             name: name.to_string_lossy().into_owned(),
             folder,
@@ -145,6 +147,15 @@ impl Paths {
         Ok(Found::Store(file, version))
     }
 
+    /// Returns the error for a schema that this code does not know.
+    pub(super) fn newer(&self, version: u32) -> Error {
+        Error::Version(format!(
+            "{} was written by a newer Stepwell (schema {version}; this one knows {}). Install that version or newer.",
+            self.name,
+            schema::VERSION
+        ))
+    }
+
     /// Returns the schema version of a store of ours.
     pub(super) fn judge(&self, header: &[u8], len: u64, has_wal: bool) -> Result<u32, Error> {
         let name = &self.name;
@@ -174,10 +185,7 @@ impl Paths {
         }
         let version = word(60);
         if version > schema::VERSION {
-            return Err(Error::Version(format!(
-                "{name} was written by a newer Stepwell (schema {version}; this one knows {}). Install that version or newer.",
-                schema::VERSION
-            )));
+            return Err(self.newer(version));
         }
         if version == 0 {
             return Err(Error::Corrupt(format!(
@@ -241,9 +249,7 @@ impl Paths {
     /// Removes what a crash while making a store has left; it never held a record.
     fn clear_unfinished(&self) -> Result<(), Error> {
         for suffix in ["", "-wal", "-shm"] {
-            let mut path = self.fresh.clone().into_os_string();
-            path.push(suffix);
-            let path = PathBuf::from(path);
+            let path = beside(&self.fresh, suffix);
             if path.exists() {
                 std::fs::remove_file(&path)
                     .map_err(|error| self.failed("cannot remove an unfinished store", &error))?;
@@ -255,11 +261,11 @@ impl Paths {
     /// Copies the database before a migration; returns the name of the copy. No connection of
     /// ours is open and there is no WAL.
     pub(super) fn back_up(&self, version: u32) -> Result<String, Error> {
-        let mut copy = self.database.clone().into_os_string();
-        copy.push(format!(".schema-{version}"));
-        let copy = PathBuf::from(copy);
-        std::fs::copy(&self.database, &copy)
-            .and_then(|_| File::open(&copy)?.sync_all())
+        let copy = beside(&self.database, &format!(".schema-{version}"));
+        let unfinished = beside(&copy, ".new");
+        std::fs::copy(&self.database, &unfinished)
+            .and_then(|_| File::open(&unfinished)?.sync_all())
+            .and_then(|()| std::fs::rename(&unfinished, &copy))
             .and_then(|()| File::open(&self.folder)?.sync_all())
             .map_err(|error| self.failed("cannot back it up before migrating it", &error))?;
         Ok(copy.display().to_string())
@@ -275,6 +281,13 @@ impl Paths {
             self.name
         )))
     }
+}
+
+/// Returns the path with something added to its name.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 #[cfg(target_os = "linux")]

@@ -63,7 +63,8 @@ impl EngineLock {
                 .map_err(|error| paths.failed("cannot make its lock file", &error))?;
             let text =
                 read(&mut file).map_err(|error| paths.failed("cannot read its lock", &error))?;
-            if !text.is_empty() && !text.starts_with(HEADING) {
+            // Nobody syncs it, so a power loss may leave its length without its text.
+            if !text.trim_matches('\0').is_empty() && !text.starts_with(HEADING) {
                 return Err(Error::Failed(format!(
                     "{}.lock was not written by Stepwell. Move it away, or give another path.",
                     paths.name
@@ -129,7 +130,8 @@ fn taken(paths: &Paths, text: &str) -> Error {
     ))
 }
 
-fn is_at(file: &File, path: &Path) -> bool {
+/// Whether the file at this path is the open one.
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), path.metadata()) {
         (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
         _ => false,

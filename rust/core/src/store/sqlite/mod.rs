@@ -1,55 +1,65 @@
 //! The embedded store: one SQLite file, owned by one engine.
 //!
 //! In reading order: `files` (what lies at the path), `lock` (one engine), `schema`,
-//! `connection`, `guard` (locks nobody can take away), `heads` (where histories begin), `names`,
-//! `rows` (columns), `statements` and `write` (a batch), `read` and `reader`, `recover`.
+//! `connection`, `ofd` and `guard` (locks nobody can take away), `heads` (where histories begin),
+//! `names`, `rows` (columns), `statements` and `write` (a batch), `fold` (checkpoints), `ballast`
+//! and `resume` (a full disk), `read` and `reader`, `recover`, `copy`.
 //!
-//! Invariants: a batch is durable when `commit` returns, or the store is poisoned and says so for
-//! ever (an error from a sync tells nothing about what is on the disk, so nothing is retried).
-//! Nothing is written to a file that is not ours. Nothing is deleted but an unfinished new store.
+//! Invariants: a batch is durable when `commit` returns, or the connection is poisoned (an error
+//! from a sync tells nothing about what is on the disk, so nothing is retried). A full disk has
+//! synced nothing: then `resume` goes on with a new connection. All else is for ever.
+//! Nothing is written to a file that is not ours. Nothing is deleted but an unfinished new store
+//! or copy, and our own ballast.
 
 #![expect(clippy::doc_markdown, reason = "SQLite is a name, not code")]
 
+mod ballast;
 mod connection;
+mod copy;
 mod files;
+mod fold;
 #[cfg(test)]
 mod fuzz;
 mod guard;
 mod heads;
 mod lock;
 mod names;
+mod ofd;
 mod open;
 mod read;
 mod reader;
 mod recover;
+mod resume;
 mod rows;
 mod schema;
 mod statements;
 mod write;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::{Error, Op, Outcome, Reader, Recovery, Row, Store};
+use super::{Copier, Error, Op, Outcome, Reader, Recovery, Row, Store};
 use crate::ids::InstanceNo;
 use crate::wait::Approval;
+use ballast::Ballast;
 use connection::Handle;
 use files::Paths;
+use fold::Folder;
 use guard::Guard;
 use heads::Heads;
 use lock::EngineLock;
 use names::Names;
+use resume::Mark;
+use rows::{Fault, Fullness};
 
 pub use lock::{owner, Owner};
 
-/// WAL pages not yet in the database after which [`Store::maintain`] folds them back: 6 MiB.
-const WAL_PAGES: i64 = 1_536;
-/// Free pages an idle [`Store::maintain`] gives back at once.
-const VACUUM_PAGES: i64 = 256;
-/// How often BEGIN is tried when another program keeps the write lock, 10 s each.
-const BEGIN_TRIES: u32 = 6;
+/// How often BEGIN is tried, a second each, while a store is opened or closed and another program
+/// keeps the write lock.
+const BEGIN_TRIES: u32 = 60;
 
 /// A store in one file. Dropped without [`Store::close`], it looks like one whose process was killed.
 #[derive(Debug)]
@@ -59,12 +69,21 @@ pub struct SqliteStore {
     guard: Arc<Guard>,
     lock: EngineLock,
     paths: Paths,
+    /// To be looked at; SQLite has a descriptor of its own.
+    wal: File,
     heads: Heads,
     names: Names,
+    folder: Folder,
+    ballast: Ballast,
     boot: u64,
     /// Whether something was committed since the last `maintain`.
     busy: bool,
+    /// The last commit; none: not known now.
+    mark: Option<Mark>,
     poison: Option<Error>,
+    /// Most pages the database may have: a disk that is full, for tests.
+    #[cfg(test)]
+    pages_max: u32,
 }
 
 impl SqliteStore {
@@ -94,30 +113,71 @@ impl SqliteStore {
         }
     }
 
-    /// Runs something in a transaction that writes. Any error poisons the store.
+    /// Runs something in a transaction that writes. Any error but BUSY poisons the connection.
     fn write<T>(
         &mut self,
         doing: &str,
+        tries: u32,
         change: impl FnOnce(&Connection, &mut Heads, &mut Names) -> rows::Result<T>,
     ) -> Result<T, Error> {
         self.usable()?;
-        let done = transact(&self.conn, &mut self.heads, &mut self.names, change);
-        match done {
-            Ok(done) => match self.guard.missing() {
-                None => {
-                    self.heads.publish();
-                    Ok(done)
-                }
-                Some(path) => Err(self.poison(Error::Failed(format!(
-                    "{} was moved, replaced or deleted while the engine used it; nothing more is written.",
-                    path.display()
-                )))),
-            },
-            Err(fault) => {
-                let error = fault.explain(&self.paths.name, doing);
-                Err(self.poison(error))
+        if let Err(error) = self.begin(tries) {
+            let fault = Fault::Sql(error);
+            if fault.is_busy() {
+                return Err(fault.explain(&self.paths.name, doing));
             }
+            return Err(self.fail(fault, doing));
         }
+        let done = finish(&self.conn, &mut self.heads, &mut self.names, change);
+        match done {
+            Ok(done) => {
+                self.mark = None;
+                match self.guard.missing() {
+                    None => {
+                        self.heads.publish();
+                        Ok(done)
+                    }
+                    Some(path) => {
+                        let error = Error::Failed(format!(
+                            "{} was moved, replaced or deleted while the engine used it; nothing more is written.",
+                            path.display()
+                        ));
+                        Err(self.poison(error))
+                    }
+                }
+            }
+            Err(fault) => Err(self.fail(fault, doing)),
+        }
+    }
+
+    fn begin(&mut self, tries: u32) -> rusqlite::Result<()> {
+        if self.mark.is_none() {
+            self.mark = Some(Mark::now(&self.conn, &self.wal)?);
+        }
+        begin(&self.conn, tries)
+    }
+
+    /// Poisons the connection: until `resume` if the disk is full, else for ever.
+    fn fail(&mut self, fault: Fault, doing: &str) -> Error {
+        let full = match fault.fullness() {
+            Fullness::Yes => true,
+            Fullness::Perhaps => self.ballast.disk_is_full(),
+            Fullness::No => false,
+        };
+        if full {
+            let error = self.full();
+            self.poison = Some(error.clone());
+            return error;
+        }
+        let error = fault.explain(&self.paths.name, doing);
+        self.poison(error)
+    }
+
+    fn full(&self) -> Error {
+        Error::Full(format!(
+            "the disk of {} is full. Make room on it.",
+            self.paths.name
+        ))
     }
 
     fn poison(&mut self, error: Error) -> Error {
@@ -128,35 +188,50 @@ impl SqliteStore {
         error
     }
 
+    /// Opens the connection anew; its first transaction must succeed. Returns false if a commit
+    /// that failed may be in the file all the same.
+    fn reopen(&mut self) -> Result<bool, Fault> {
+        // Dropping the old one ends whatever it still holds.
+        self.conn = Handle::writer(&self.paths)?;
+        self.limit_pages()?;
+        let now = Mark::now(&self.conn, &self.wal)?;
+        if self.mark.is_some_and(|before| !now.is_still(before)) {
+            return Ok(false);
+        }
+        resume::catch_up(&self.conn, &mut self.heads, &mut self.names)?;
+        Ok(true)
+    }
+
+    #[cfg(not(test))]
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "for tests only"
+    )]
+    fn limit_pages(&self) -> rusqlite::Result<()> {
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn limit_pages(&self) -> rusqlite::Result<()> {
+        let pragma = format!("PRAGMA max_page_count={}", self.pages_max);
+        self.conn.query_row(&pragma, [], |_| Ok(()))
+    }
+
+    fn write_last(&mut self) -> Result<(), Error> {
+        self.write("close", BEGIN_TRIES, |conn, heads, _| {
+            heads.persist_all(conn)?;
+            conn.execute("UPDATE store SET clean = 1", [])?;
+            Ok(())
+        })
+    }
+
     fn read<T>(
         &mut self,
         question: impl FnOnce(&Connection, &Names) -> rows::Result<T>,
     ) -> Result<T, Error> {
         self.usable()?;
         question(&self.conn, &self.names).map_err(|it| it.explain(&self.paths.name, "read"))
-    }
-
-    /// Folds the WAL back when it has grown, and gives free pages back when idle.
-    fn fold(&mut self, idle: bool) -> rusqlite::Result<()> {
-        let pending = |mode: &str| {
-            let mut pragma = self
-                .conn
-                .prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?;
-            pragma.query_row([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
-        };
-        if pending("NOOP")? >= WAL_PAGES {
-            pending("PASSIVE")?;
-        } else if idle {
-            let free: i64 = self
-                .conn
-                .prepare_cached("PRAGMA freelist_count")?
-                .query_row([], |row| row.get(0))?;
-            if free > VACUUM_PAGES {
-                self.conn
-                    .execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -166,28 +241,37 @@ fn transact<T>(
     names: &mut Names,
     change: impl FnOnce(&Connection, &mut Heads, &mut Names) -> rows::Result<T>,
 ) -> rows::Result<T> {
-    begin(conn)?;
+    begin(conn, BEGIN_TRIES)?;
+    finish(conn, heads, names, change)
+}
+
+/// Does the rest of a transaction that has begun.
+fn finish<T>(
+    conn: &Connection,
+    heads: &mut Heads,
+    names: &mut Names,
+    change: impl FnOnce(&Connection, &mut Heads, &mut Names) -> rows::Result<T>,
+) -> rows::Result<T> {
     let done = change(conn, heads, names)
         .and_then(|done| Ok(conn.prepare_cached("COMMIT")?.execute([]).map(|_| done)?));
     if done.is_err() && !conn.is_autocommit() {
-        // It failed already; the store is poisoned whatever this says.
+        // It failed already; the connection is poisoned whatever this says.
         let _ = conn.execute_batch("ROLLBACK");
     }
     done
 }
 
 /// Begins to write. Another program's lock is waited for: nothing was changed yet.
-fn begin(conn: &Connection) -> rusqlite::Result<()> {
+fn begin(conn: &Connection, tries: u32) -> rusqlite::Result<()> {
     let mut begin = conn.prepare_cached("BEGIN IMMEDIATE")?;
-    let mut tries = 1;
+    let mut waits = 1;
     loop {
         match begin.execute([]) {
             Ok(_) => return Ok(()),
             Err(error)
-                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
-                    && tries < BEGIN_TRIES =>
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && waits < tries =>
             {
-                tries += 1;
+                waits += 1;
             }
             Err(error) => return Err(error),
         }
@@ -201,7 +285,7 @@ impl Store for SqliteStore {
 
     fn commit(&mut self, batch: &[Op]) -> Result<Vec<Outcome>, Error> {
         self.busy = true;
-        self.write("write", |conn, heads, names| {
+        self.write("write", 1, |conn, heads, names| {
             let mut applied = write::Batch::new(conn, heads, names);
             batch.iter().map(|op| applied.apply(op)).collect()
         })
@@ -225,36 +309,91 @@ impl Store for SqliteStore {
 
     fn maintain(&mut self) -> Result<(), Error> {
         self.usable()?;
+        self.ballast.renew();
         if self.heads.is_due() {
-            self.write(
-                "write heads",
-                |conn, heads, _| Ok(heads.persist_some(conn)?),
-            )?;
+            let persisted = self.write("write heads", 1, |conn, heads, _| {
+                Ok(heads.persist_some(conn)?)
+            });
+            match persisted {
+                Ok(()) | Err(Error::Busy(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         let idle = !std::mem::take(&mut self.busy);
-        match self.fold(idle) {
-            Ok(()) => Ok(()),
+        match self.folder.fold(&self.conn, idle) {
+            Ok(length) => {
+                self.mark = length.map(|it| Mark::at(it, &self.wal));
+                Ok(())
+            }
             // Another program is reading or folding; the next call comes soon.
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
             Err(error) => {
-                let error = rows::Fault::Sql(error).explain(&self.paths.name, "checkpoint");
-                Err(self.poison(error))
+                // No batch was under way.
+                self.mark = None;
+                self.folder.hinder();
+                Err(self.fail(Fault::Sql(error), "checkpoint"))
             }
+        }
+    }
+
+    fn resume(&mut self) -> Result<(), Error> {
+        self.conn.check_process(&self.paths)?;
+        match &self.poison {
+            None => return Ok(()),
+            Some(Error::Full(_)) => {}
+            Some(error) => return Err(error.clone()),
+        }
+        self.ballast.free();
+        match self.reopen() {
+            Ok(true) => {
+                self.mark = None;
+                self.poison = None;
+                Ok(())
+            }
+            Ok(false) => {
+                let error = Error::Failed(format!(
+                    "{}: the disk was full, and it cannot be told whether the last write is there. Open the store anew; nothing acknowledged is lost.",
+                    self.paths.name
+                ));
+                self.poison = Some(error.clone());
+                Err(error)
+            }
+            Err(fault) if fault.is_busy() => Err(self.full()),
+            Err(fault) => Err(self.fail(fault, "go on")),
+        }
+    }
+
+    fn shortage(&self) -> Option<String> {
+        match &self.poison {
+            Some(Error::Full(text)) => Some(text.clone()),
+            _ => self.ballast.is_short().then(|| self.full().to_string()),
         }
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, Error> {
         self.usable()?;
-        let reader = reader::SqliteReader::open(&self.paths, &self.heads.published, &self.guard)?;
+        let reader = reader::SqliteReader::open(
+            &self.paths,
+            &self.heads.published,
+            &self.guard,
+            &self.folder.gate,
+        )?;
         Ok(Box::new(reader))
     }
 
+    fn copier(&self) -> Option<Arc<dyn Copier>> {
+        Some(Arc::new(copy::SqliteCopier {
+            paths: self.paths.clone(),
+            guard: Arc::clone(&self.guard),
+        }))
+    }
+
     fn close(mut self: Box<Self>) -> Result<(), Error> {
-        self.write("close", |conn, heads, _| {
-            heads.persist_all(conn)?;
-            conn.execute("UPDATE store SET clean = 1", [])?;
-            Ok(())
-        })?;
+        match self.write_last() {
+            Err(Error::Full(_)) => self.resume().and_then(|()| self.write_last())?,
+            done => done?,
+        }
+        self.ballast.remove();
         let Self {
             conn,
             guard,
@@ -274,3 +413,6 @@ impl Store for SqliteStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,9 @@ use crate::lifecycle::Status;
 use crate::store::{Filter, Payloads, Row};
 use crate::wait::{Approval, ApprovalStatus, Wait};
 
+/// Records between two looks at the clock.
+const LOOK_EVERY: usize = 64;
+
 pub(super) fn find(
     conn: &Connection,
     names: &Names,
@@ -52,7 +55,7 @@ pub(super) fn payload(conn: &Connection, table: &str, no: InstanceNo) -> Result<
         return Ok(None);
     };
     let payload = rows::bytes(row, 1)?;
-    if rows::uint(row, 0)? != u64::from(rows::checksum([no, 0], &[payload.as_deref()])) {
+    if rows::uint(row, 0)? != u64::from(rows::payload_checksum(table, no, payload.as_deref())) {
         return Err(Fault::Corrupt(format!(
             "the {table} of instance {no} (row {no}) fails its checksum"
         )));
@@ -88,22 +91,23 @@ pub(super) fn stored_head(conn: &Connection, no: InstanceNo) -> Result<Seq> {
     }
 }
 
-/// Walks an instance's chain from its head; `go_on` is asked now and then.
-pub(super) fn history(
+/// Walks an instance's chain backwards from this record until there is no more, or until `go_on`,
+/// which is asked now and then, says no. Returns where to go on, 0 at the end.
+pub(super) fn walk(
     conn: &Connection,
     no: InstanceNo,
-    head: Seq,
+    from: Seq,
+    chain: &mut Vec<Stored>,
     go_on: impl Fn() -> bool,
-) -> Result<Vec<Stored>> {
+) -> Result<Seq> {
     let sql = format!("SELECT {} FROM journal WHERE seq = ?", rows::JOURNAL);
     let mut look = conn.prepare_cached(&sql)?;
-    let mut chain = Vec::new();
-    let mut at = head;
+    let mut at = from;
+    let mut walked = 0;
     // It ends: `prev` is below `seq`, which `rows::stored` checks.
     while at != 0 {
-        if chain.len() % 1_024 == 1_023 && !go_on() {
-            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT);
-            return Err(rusqlite::Error::SqliteFailure(code, None).into());
+        if walked % LOOK_EVERY == LOOK_EVERY - 1 && !go_on() {
+            return Ok(at);
         }
         let mut found = look.query([at as i64])?;
         let Some(row) = found.next()? else {
@@ -114,9 +118,9 @@ pub(super) fn history(
         let (stored, prev) = rows::stored(row, no, at)?;
         chain.push(stored);
         at = prev;
+        walked += 1;
     }
-    chain.reverse();
-    Ok(chain)
+    Ok(0)
 }
 
 pub(super) fn waits(conn: &Connection, no: InstanceNo) -> Result<Vec<Wait>> {

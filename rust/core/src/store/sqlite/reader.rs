@@ -1,7 +1,9 @@
 //! A read-only connection of its own, for questions that may take a while.
 //!
 //! Each question is one transaction, cut off after [`READ_MAX`], because a WAL cannot be folded
-//! back past what the oldest open read transaction still sees.
+//! back past what the oldest open read transaction still sees. A history may be long and has to
+//! be read, so it is read in several: its records never change. Between questions no transaction
+//! is open.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::connection::Handle;
 use super::files::Paths;
+use super::fold::Gate;
 use super::guard::Guard;
 use super::heads::Published;
 use super::names::Names;
@@ -22,6 +25,8 @@ use crate::wait::{Approval, ApprovalStatus, Wait};
 
 /// How long one question may take.
 const READ_MAX: Duration = Duration::from_secs(5);
+/// How long one transaction of several may take.
+const SLICE: Duration = Duration::from_millis(250);
 /// Instructions of SQLite's machine between two looks at the clock: well under a millisecond.
 const LOOK_EVERY: i32 = 20_000;
 
@@ -31,8 +36,12 @@ pub(super) struct SqliteReader {
     conn: Handle,
     names: Names,
     published: Published,
-    began: Arc<Mutex<Instant>>,
+    /// When the present question is cut off.
+    until: Arc<Mutex<Instant>>,
+    /// See [`READ_MAX`] and [`SLICE`].
+    limits: (Duration, Duration),
     paths: Paths,
+    gate: Gate,
     _guard: Arc<Guard>,
 }
 
@@ -41,12 +50,13 @@ impl SqliteReader {
         paths: &Paths,
         published: &Published,
         guard: &Arc<Guard>,
+        gate: &Gate,
     ) -> Result<Self, Error> {
-        let began = Arc::new(Mutex::new(Instant::now()));
-        let since = Arc::clone(&began);
+        let until = Arc::new(Mutex::new(Instant::now()));
+        let end = Arc::clone(&until);
         let open = || {
             let conn = Handle::reader(paths)?;
-            conn.progress_handler(LOOK_EVERY, Some(move || since.lock().elapsed() > READ_MAX))?;
+            conn.progress_handler(LOOK_EVERY, Some(move || Instant::now() > *end.lock()))?;
             Ok(conn)
         };
         let conn =
@@ -55,8 +65,10 @@ impl SqliteReader {
             conn,
             names: Names::default(),
             published: Arc::clone(published),
-            began,
+            until,
+            limits: (READ_MAX, SLICE),
             paths: paths.clone(),
+            gate: Arc::clone(gate),
             _guard: Arc::clone(guard),
         })
     }
@@ -66,8 +78,9 @@ impl SqliteReader {
         question: impl FnOnce(&Handle, &Names, Instant) -> rows::Result<T>,
     ) -> Result<T, Error> {
         self.conn.check_process(&self.paths)?;
+        let _shared = self.gate.read();
         let now = Instant::now();
-        *self.began.lock() = now;
+        *self.until.lock() = now + self.limits.0;
         let answer = || {
             // Ends by rollback when dropped, which is all a read needs.
             let _read = self.conn.unchecked_transaction()?;
@@ -94,10 +107,16 @@ impl Reader for SqliteReader {
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
         // Before the transaction begins: see `heads`.
         let published = self.published.lock().get(&no).copied().unwrap_or(0);
-        self.ask(|conn, _, began| {
-            let head = published.max(read::stored_head(conn, no)?);
-            read::history(conn, no, head, || began.elapsed() < READ_MAX)
-        })
+        let mut at = self.ask(|conn, _, _| Ok(published.max(read::stored_head(conn, no)?)))?;
+        let mut chain = Vec::new();
+        let slice = self.limits.1;
+        while at != 0 {
+            at = self.ask(|conn, _, began| {
+                read::walk(conn, no, at, &mut chain, || began.elapsed() < slice)
+            })?;
+        }
+        chain.reverse();
+        Ok(chain)
     }
 
     fn waits(&mut self, no: InstanceNo) -> Result<Vec<Wait>, Error> {
@@ -122,5 +141,45 @@ impl Reader for SqliteReader {
         status: Option<ApprovalStatus>,
     ) -> Result<Vec<(Row, Approval)>, Error> {
         self.ask(|conn, names, _| read::approvals(conn, names, workflow, status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::tests::{append, create};
+    use crate::store::sqlite::SqliteStore;
+    use crate::store::{Op, Store};
+
+    #[test]
+    fn a_question_that_takes_too_long_is_cut_off_and_a_history_is_read_in_several_transactions() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(&folder.path().join("audit.db"), "test").unwrap();
+        let mut batch: Vec<Op> = (1..=300).map(create).collect();
+        batch.extend((0..300).map(|n| append(1, &n.to_string())));
+        let _ = store.commit(&batch).unwrap();
+        let gate = Arc::clone(&store.folder.gate);
+        let (published, guard) = (&store.heads.published, &store.guard);
+        let mut reader = SqliteReader::open(&store.paths, published, guard, &gate).unwrap();
+        reader
+            .conn
+            .progress_handler(
+                1,
+                Some({
+                    let until = Arc::clone(&reader.until);
+                    move || Instant::now() > *until.lock()
+                }),
+            )
+            .unwrap();
+        reader.limits = (Duration::ZERO, Duration::ZERO);
+        let error = reader.list(&Filter::default()).unwrap_err();
+        assert!(error.to_string().contains("took too long"), "{error}");
+        assert!(reader.conn.is_autocommit(), "no transaction is left open");
+
+        reader.limits = (READ_MAX, Duration::ZERO);
+        let history = reader.history(1).unwrap();
+        let names = history.iter().map(|it| it.record.operation.name.parse());
+        assert!(names.eq((0..300).map(Ok::<i32, _>)));
+        assert!(reader.conn.is_autocommit(), "no transaction is left open");
     }
 }

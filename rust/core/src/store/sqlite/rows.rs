@@ -2,7 +2,7 @@
 //!
 //! SQLite's integers are signed; our unsigned numbers keep their bits. Anything that cannot be
 //! read back is a [`Fault::Corrupt`], never a guess. Each row with a payload carries a CRC-32 of
-//! the payload and of what says whose it is, so a payload at the wrong place is noticed too.
+//! all its columns and of what says whose it is, so a row at the wrong place is noticed too.
 
 use rusqlite::types::ValueRef;
 use rusqlite::Row as Columns;
@@ -23,6 +23,15 @@ pub(super) enum Fault {
     Corrupt(String),
 }
 
+/// Whether a failure means that the disk is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fullness {
+    Yes,
+    /// Only a look at the disk can tell.
+    Perhaps,
+    No,
+}
+
 pub(super) type Result<T> = std::result::Result<T, Fault>;
 
 impl From<rusqlite::Error> for Fault {
@@ -32,12 +41,31 @@ impl From<rusqlite::Error> for Fault {
 }
 
 impl Fault {
+    /// Whether the disk was full, or may have been: a quota, and a wal-index that cannot grow, are
+    /// reported as failed writes.
+    pub(super) fn fullness(&self) -> Fullness {
+        use rusqlite::ffi::{SQLITE_FULL, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
+        let Self::Sql(rusqlite::Error::SqliteFailure(error, _)) = self else {
+            return Fullness::No;
+        };
+        match error.extended_code {
+            SQLITE_FULL => Fullness::Yes,
+            SQLITE_IOERR_SHMSIZE | SQLITE_IOERR_WRITE => Fullness::Perhaps,
+            _ => Fullness::No,
+        }
+    }
+
+    /// Whether another program's lock was in the way.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Sql(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy))
+    }
+
     /// Puts it into words. `file` is the name of the database, `doing` what was tried.
     pub(super) fn explain(self, file: &str, doing: &str) -> Error {
         use rusqlite::ErrorCode as Code;
         let error = match self {
             Self::Corrupt(what) => {
-                return Error::Corrupt(format!(
+                return Error::Row(format!(
                     "{file} is damaged: {what}. Nothing was changed. Keep a copy, and restore the file from a backup."
                 ))
             }
@@ -52,14 +80,14 @@ impl Fault {
             Some(Code::DatabaseCorrupt | Code::NotADatabase) => Error::Corrupt(format!(
                 "{file} is damaged: {error}. Nothing was deleted. Keep a copy, and restore the file from a backup."
             )),
-            Some(Code::DiskFull) => {
-                Error::Failed(format!("{file}: the disk is full; cannot {doing}."))
-            }
+            Some(Code::DiskFull) => Error::Full(format!(
+                "{file}: the disk is full; cannot {doing}. Make room on it."
+            )),
             Some(Code::OperationInterrupted) => Error::Failed(format!(
                 "{file}: took too long to {doing}; ask for less at once."
             )),
-            Some(Code::DatabaseBusy) => Error::Failed(format!(
-                "{file}: cannot {doing}: another program keeps it locked. Close that program."
+            Some(Code::DatabaseBusy) => Error::Busy(format!(
+                "{file}: cannot {doing}: another program keeps it locked. Close that program, or end its transaction."
             )),
             _ => Error::Failed(format!("{file}: cannot {doing}: {error}.")),
         }
@@ -154,7 +182,7 @@ pub(super) fn bytes(row: &Columns, at: usize) -> Result<Option<Box<[u8]>>> {
 }
 
 /// Checksum of what a row says: whose it is, and its parts.
-pub(super) fn checksum(whose: [u64; 2], parts: &[Option<&[u8]>]) -> u32 {
+fn checksum(whose: [u64; 2], parts: &[Option<&[u8]>]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     let mut head = [0; 16];
     head[..8].copy_from_slice(&whose[0].to_le_bytes());
@@ -169,17 +197,37 @@ pub(super) fn checksum(whose: [u64; 2], parts: &[Option<&[u8]>]) -> u32 {
     crc.finalize()
 }
 
-pub(super) fn record_checksum(no: InstanceNo, seq: Seq, record: &Record) -> u32 {
+/// Checksum of a record: every column, and the place of the record before it.
+pub(super) fn record_checksum(no: InstanceNo, seq: Seq, prev: Seq, record: &Record) -> u32 {
     let operation = &record.operation;
+    let codes = [operation.kind as u8, record.verdict as u8].map(u64::from);
+    let options = u64::from(record.retry_at.is_some()) | u64::from(record.event.is_some()) << 1;
+    let numbers = [
+        prev,
+        codes[0] | codes[1] << 8 | options << 16,
+        u64::from(operation.count) | u64::from(record.attempt) << 32,
+        record.started_at as u64,
+        record.at as u64,
+        record.retry_at.unwrap_or(0) as u64,
+        record.event.unwrap_or(0),
+    ];
     checksum(
         [no, seq],
         &[
+            Some(numbers.map(u64::to_le_bytes).as_flattened()),
             Some(operation.branch.as_bytes()),
             Some(operation.name.as_bytes()),
-            Some(&[record.verdict as u8]),
+            operation.key.as_deref().map(str::as_bytes),
+            record.event_type.as_deref().map(str::as_bytes),
             record.payload.as_deref(),
         ],
     )
+}
+
+/// Checksum of a row in one of the tables (no, crc, payload). Each table has its own: their pages
+/// look alike.
+pub(super) fn payload_checksum(table: &str, no: InstanceNo, payload: Option<&[u8]>) -> u32 {
+    checksum([no, 0], &[Some(table.as_bytes()), payload])
 }
 
 /// Columns of [`instance`], in its order.
@@ -257,7 +305,7 @@ pub(super) fn stored(row: &Columns, no: InstanceNo, seq: Seq) -> Result<(Stored,
     let prev = uint(row, 2)?;
     if uint(row, 1)? != no
         || prev >= seq
-        || uint(row, 12)? != u64::from(record_checksum(no, seq, &record))
+        || uint(row, 12)? != u64::from(record_checksum(no, seq, prev, &record))
     {
         return corrupt(format!("record {seq} of instance {no} fails its checksum"));
     }
@@ -345,13 +393,24 @@ pub(super) fn event(row: &Columns) -> Result<(InstanceNo, Event)> {
         payload: bytes(row, 5)?,
         at: int(row, 2)?,
     };
-    if uint(row, 3)? != u64::from(checksum([no, event.id], &[event.payload.as_deref()])) {
+    if uint(row, 3)? != u64::from(event_checksum(no, &event)) {
         return corrupt(format!(
             "event {} of instance {no} fails its checksum",
             event.id
         ));
     }
     Ok((no, event))
+}
+
+pub(super) fn event_checksum(no: InstanceNo, it: &Event) -> u32 {
+    checksum(
+        [no, it.id],
+        &[
+            Some(&it.at.to_le_bytes()),
+            Some(it.kind.as_bytes()),
+            it.payload.as_deref(),
+        ],
+    )
 }
 
 /// Columns of [`approval`], in its order.
@@ -381,10 +440,15 @@ pub(super) fn approval(row: &Columns, at: usize) -> Result<Approval> {
 }
 
 pub(super) fn approval_checksum(it: &Approval) -> u32 {
+    let times = [it.asked_at, it.until, it.decided_at].map(|it| it.map(i64::to_le_bytes));
     checksum(
-        [it.no, 0],
+        [it.no, it.status as u64],
         &[
             Some(it.id.as_bytes()),
+            Some(it.name.as_bytes()),
+            times[0].as_ref().map(<[u8; 8]>::as_slice),
+            times[1].as_ref().map(<[u8; 8]>::as_slice),
+            times[2].as_ref().map(<[u8; 8]>::as_slice),
             it.detail.as_deref(),
             it.decision.as_deref(),
         ],

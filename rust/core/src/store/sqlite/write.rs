@@ -79,7 +79,14 @@ impl<'c> Batch<'c> {
 
     /// Writes a payload into one of the tables (no, crc, payload).
     fn keep(&mut self, sql: Sql, no: InstanceNo, payload: &[u8]) -> rows::Result<Outcome> {
-        let crc = rows::checksum([no, 0], &[Some(payload)]);
+        let table = match sql {
+            Sql::Params => "params",
+            Sql::Attributes => "attributes",
+            Sql::Progress => "progress",
+            Sql::Result => "result",
+            other => unreachable!("{other:?} writes no payload table"),
+        };
+        let crc = rows::payload_checksum(table, no, Some(payload));
         self.run(sql, params![no as i64, crc, payload])
     }
 
@@ -180,7 +187,7 @@ impl<'c> Batch<'c> {
             record.retry_at,
             record.event.map(|it| it as i64),
             record.event_type,
-            rows::record_checksum(no, seq, record),
+            rows::record_checksum(no, seq, hot.head, record),
             operation.branch,
             operation.name,
             operation.key,
@@ -247,7 +254,7 @@ impl<'c> Batch<'c> {
     }
 
     fn buffer(&mut self, no: InstanceNo, event: &Event) -> rows::Result<Outcome> {
-        let crc = rows::checksum([no, event.id], &[event.payload.as_deref()]);
+        let crc = rows::event_checksum(no, event);
         let params = params![
             no as i64,
             event.id as i64,

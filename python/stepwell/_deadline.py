@@ -1,0 +1,92 @@
+"""Durable deadlines: `step.move_on_after` and `step.fail_after` (T4).
+
+A deadline is an operation of the body like a sleep, but nobody awaits it: it opens when its scope is entered, is armed as a
+durable wait (also while the instance is parked), and its outcome, delivered as a turn of its own, cancels the scope. A scope
+that was left before withdraws it, and an outcome that comes all the same is passed over (I8). So what a deadline decided is
+read from history, and a replay decides the same.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from . import _replay
+from ._operation import WaitOperation
+
+if TYPE_CHECKING:
+    from ._branch import Branch
+    from ._replay import Outcome
+
+
+class _DeadlineOperation(WaitOperation):
+    """The wait for the instant at which a scope is cancelled."""
+
+    scope: trio.CancelScope
+
+    def resolve(self, outcome: Outcome | None) -> bool:
+        self.delivered = True
+        self.scope.cancel("a durable deadline passed")
+        turns = self.runner.turns
+        return turns is not None and turns.runnable > 0  # tasks behind a shield are not woken
+
+
+class DeadlineScope:
+    """What `with step.move_on_after(…)` and `with step.fail_after(…)` give. See there."""
+
+    __slots__ = ("_branch", "_fails", "_name", "_operation", "_scope", "_us")
+
+    def __init__(self, branch: Branch, us: int, name: str, fails: bool) -> None:
+        self._branch = branch
+        self._us = us
+        self._name = name
+        self._fails = fails
+        self._scope = trio.CancelScope()
+        self._operation: _DeadlineOperation | None = None
+
+    @property
+    def cancel_called(self) -> bool:
+        """Whether the deadline has passed inside the block, or `cancel` was called."""
+        return self._scope.cancel_called
+
+    @property
+    def cancelled_caught(self) -> bool:
+        """Whether the block was cut short."""
+        return self._scope.cancelled_caught
+
+    def cancel(self) -> None:
+        """Cancels the block now."""
+        self._scope.cancel()
+
+    @enable_ki_protection
+    def __enter__(self) -> DeadlineScope:
+        branch, runner = self._branch, self._branch.runner
+        # A body that is stopped, or that stops here, learns it at its next await: nothing is begun for it (P1).
+        if not runner.stopping and not runner.port.draining and not runner.races(branch.path, _replay.DEADLINE, self._name):
+            runner.open_turns()
+            self._begin()
+        self._scope.__enter__()
+        return self
+
+    def _begin(self) -> None:
+        branch, runner = self._branch, self._branch.runner
+        identity = runner.identify(branch, _replay.DEADLINE, self._name)
+        until = runner.turn_began + self._us
+        self._operation = _DeadlineOperation(runner, identity, until, lambda: runner.port.sleep(
+            runner.no, runner.incarnation, _replay.DEADLINE, branch.path, self._name, identity[4], until))  # fmt: skip
+        self._operation.scope = self._scope
+        runner.begin(self._operation)
+
+    @enable_ki_protection
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
+        runner = self._branch.runner
+        if self._operation is not None:
+            runner.withdraw(self._operation)  # unless it has been delivered
+            runner.close_turns()
+        caught = self._scope.__exit__(kind, error, trace)
+        if self._fails and self._scope.cancelled_caught:
+            raise trio.TooSlowError(f'"{self._name}" of {runner.workflow.name}/{runner.id} ran out of time')
+        return caught

@@ -1,0 +1,142 @@
+"""What is wrong with a body, in words: the texts of blocked instances, with file and line.
+
+Everything here looks at a body from outside while it stands still, and changes nothing. Who finds a fault, and what is then
+done about it, is in `_runner` and `_turns`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from . import _replay
+from ._branch import caller, current_branch
+from ._errors import Nondeterminism, StepwellError
+from ._types import KINDS
+
+if TYPE_CHECKING:
+    from ._replay import Identity, Mismatch
+    from ._runner import Runner
+
+_RACE = (
+    '"{}" was begun by a task of the body that has no branch of its own, so its place in the history is a race. '
+    "Start the task with step.open_nursery, or give the operation a key=."
+)
+_FORMS = {
+    "trio._timeouts": "step.sleep (or step.move_on_after and step.fail_after for a deadline)",
+    "trio._threads": "step.do with the plain function, which then runs in a thread",
+    "trio._sync": "step.wait_for_event, or let only the body's own branches set it",
+    "trio._channel": "step.wait_for_event, or let only the body's own branches send",
+}
+RESISTS_AFTER = 2.0
+"""Seconds of the engine's clock that a cancelled body may take to end before it is said to resist."""
+_FRAMES = ("cr_frame", "ag_frame", "gi_frame")
+_AWAITS = ("cr_await", "ag_await", "gi_yieldfrom")
+_CANCELLED = "cancelled by a deadline or a scope that is not the body's own doing"
+
+
+def standing(task: trio.lowlevel.Task | None) -> str:
+    """Returns `file:line` of the innermost frame of user code in which a body task stands, "" if there is none."""
+    if current_branch() is not None and trio.lowlevel.current_task() is task:
+        return caller()  # it is running; below: it is blocked in an await
+    return next((_place(frame) for frame in reversed(list(_frames(task))) if _is_users(frame)), "")
+
+
+def mismatch(runner: Runner, found: Mismatch, wanted: Identity | None) -> Nondeterminism:
+    """The code is not what history was made by."""
+    asked = [wanted] if wanted is not None else sorted(found.wanted, key=lambda identity: identity[0] == _replay.DEADLINE)
+    now = ", ".join(_replay.describe(identity, KINDS) for identity in asked[:3]) or "the body ends"
+    where = standing(runner.task)
+    return Nondeterminism(
+        f"{_name(runner)} differs from its history: recorded {_replay.describe(found.recorded, KINDS)}, now {now}"
+        f"{f' at {where}' if where else ''}. Nothing was run. Restore it or guard it with step.patched(...), then resume()."
+    )
+
+
+def race(name: str) -> StepwellError:
+    """Two tasks of the body begin the same in one turn (I3)."""
+    return StepwellError(_RACE.format(name))
+
+
+def unreadable(runner: Runner, what: str, error: Exception) -> StepwellError:
+    """A stored value cannot become today's type (D7)."""
+    where = standing(runner.task)
+    return StepwellError(
+        f"{what} of {_name(runner)} has a stored value that today's code{f' at {where}' if where else ''} cannot read: {error}. "
+        "Restore the type, then resume()."
+    )
+
+
+def foreign_wait(runner: Runner, tasks: list[trio.lowlevel.Task]) -> StepwellError:
+    """These tasks of a body wait for something that the engine knows nothing of (I9)."""
+    seen = (described for task in tasks if (described := _waits_for(task)) is not None)
+    where, what, form = next(seen, ("", "something of its own", "step.do with a function that does it"))
+    return StepwellError(
+        f"the body of {_name(runner)} waits for {what}{f' at {where}' if where else ''}, which would come at another moment on replay. "
+        f"A body awaits its step and its own branches only. Use {form}, then resume()."
+    )
+
+
+def foreign_cancel(runner: Runner) -> StepwellError:
+    """The body task that runs now was cancelled by something that the engine knows nothing of (I9)."""
+    where = caller()
+    return StepwellError(
+        f"the body of {_name(runner)} was {_CANCELLED}{f', at {where}' if where else ''}; on replay that would come at another moment. "
+        "Use step.move_on_after or step.fail_after, then resume()."
+    )
+
+
+def resisting(runner: Runner) -> str:
+    """Says that a body which was told to leave memory has not, "" if there is no reason to say so (P1)."""
+    since = (runner.port.now() - runner.stopped_at) / 1e6
+    if runner.stopping in (None, "ended") or since < RESISTS_AFTER:
+        return ""
+    where = standing(runner.task)
+    return (
+        f"Its body was cancelled {since:.0f} s ago and has not ended{f'; it stands at {where}' if where else ''}. It stays in memory and "
+        "begins nothing, and the instance goes on only after it: let Cancelled pass, and keep shielded code short."
+    )
+
+
+def _name(runner: Runner) -> str:
+    return f"{runner.workflow.name}/{runner.id}"
+
+
+def _frames(task: trio.lowlevel.Task | None) -> Iterator[FrameType]:
+    """Yields the frames of a blocked task, outermost first."""
+    awaited: Any = getattr(task, "coro", None)
+    while awaited is not None:
+        frame = next((it for name in _FRAMES if (it := getattr(awaited, name, None)) is not None), None)
+        if frame is not None:
+            yield frame
+        driven = frame.f_locals.get("coroutine") if frame is not None and _module(frame).startswith("stepwell.") else None
+        awaited = driven or next((it for name in _AWAITS if (it := getattr(awaited, name, None)) is not None), None)
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
+
+
+def _is_users(frame: FrameType) -> bool:
+    return _module(frame).partition(".")[0] not in ("stepwell", "trio", "outcome")
+
+
+def _place(frame: FrameType) -> str:
+    return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+
+
+def _waits_for(task: trio.lowlevel.Task) -> tuple[str, str, str] | None:
+    """Returns where a task stands, what of trio's it waits for, and what to use instead; None if it waits for its branches."""
+    where, what = "", None
+    for frame in _frames(task):
+        if _is_users(frame):
+            where, what = _place(frame), None
+        elif what is None and where:
+            what = frame
+    if what is None or not _module(what).startswith("trio."):
+        return None
+    form = _FORMS.get(_module(what), "step.do with an async function that does it")
+    return where, f"trio's {what.f_code.co_qualname}", form

@@ -1,0 +1,66 @@
+"""What a runner needs of the engine, as a type: the driver is it, and tests may be.
+
+The methods named as in `_core.pyi` are the core's own. Nothing here does anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+if TYPE_CHECKING:
+    from ._operation import StepOperation
+    from ._runner import Runner
+    from ._turns import TurnKeeper
+    from ._types import Limits
+    from ._workflow import Workflow
+
+
+class Port(Protocol):
+    """The engine, as runners see it."""
+
+    engine: Any
+    tickets: dict[int, Any]
+    nursery: trio.Nursery
+    threads: trio.CapacityLimiter
+    unlimited: trio.CapacityLimiter
+    keeper: TurnKeeper
+    limits: Limits
+    attempts: int
+    draining: bool
+    observed: bool
+    seed: int
+    waiting_residents: int
+    in_threads: set[StepOperation]
+    record: Callable[..., int]
+    retry: Callable[..., int]
+    withdraw: Callable[[int, int, int], None]
+    give_back: Callable[[int, int, int], None]
+    quiet: Callable[[int, int, int], None]
+    park: Callable[[int, int], bool]
+    finish: Callable[[int, int, int, bytes | None], None]
+    hold: Callable[[int, int], None]
+    block: Callable[[int, int, str, bytes], None]
+    release: Callable[[int, int], None]
+    publish: Callable[[int, int, bytes], None]
+    sleep: Callable[..., int]
+    wait_event: Callable[..., int]
+    wait_approval: Callable[..., int]
+    wait_child: Callable[..., int]
+    call: Callable[..., int]
+    create_child: Callable[..., int]
+    create_children: Callable[..., int]
+    send: Callable[..., int]
+    now: Callable[[], int]
+    monotonic: Callable[[], int]
+
+    def arm(self, delay: int, then: Callable[[], None]) -> int: ...
+    def disarm(self, ticket: int) -> None: ...
+    def registered(self, workflow: Any) -> Workflow[Any, Any]: ...
+    def ended(self, runner: Runner) -> None: ...
+    def let_go(self, no: int) -> None: ...
+    def replay(self, runner: Runner) -> None: ...
+    def interrupted_by(self, error: BaseException) -> None: ...
+    def progressed(self) -> None: ...

@@ -1,0 +1,220 @@
+//! How an instance is ended from outside, and with it whatever it called: one commit (I8, L10).
+//!
+//! Invariant: a child that was *called* is live only while its parent's wait for it is open. So
+//! whoever closes such a wait before the child has ended terminates the child in the same batch:
+//! a withdrawal, the parent's own end, its termination. Children that were created, and those
+//! somebody awaits by `Child.result`, are nobody's to end.
+//!
+//! The table's effects, as they come about here: `shift` gives back the slot or the place in the
+//! queue and lets the body leave its seat, and Python is told to unwind it (P1); waits are closed,
+//! approvals withdrawn, parents told. What supersedes the old life is that its live state goes:
+//! without it no body may speak, so whatever it still sends is fenced (D6), and nothing brings it
+//! back under the same incarnation.
+//!
+//! It does not know who may terminate what, nor undos.
+
+use super::settle::Outcome;
+use super::{Core, Facts, Live};
+use crate::failure::recorded;
+use crate::history::Kind;
+use crate::ids::{InstanceNo, Key, Micros};
+use crate::lifecycle::{Event as Happening, Status};
+use crate::note::Note;
+use crate::queue::{Class, Entry};
+use crate::store::{Error, Op};
+use crate::wait::{ApprovalStatus, Source, Wait};
+
+/// What is known of an instance that never ran.
+struct Entrant {
+    key: Key,
+    workflow: u32,
+    priority: i8,
+    start_at: Option<Micros>,
+}
+
+/// An instance that is to be terminated, and the error that says why.
+type Doomed = (InstanceNo, Box<[u8]>);
+
+/// Returns called children with the error that says why they end.
+fn sentences(
+    parent: InstanceNo,
+    called: &[InstanceNo],
+    why: &str,
+    facts: &mut Facts,
+) -> Result<Vec<Doomed>, Error> {
+    if called.is_empty() {
+        return Ok(Vec::new());
+    }
+    let row = facts.reader.instance(parent)?;
+    let row = row.expect("whoever calls is stored");
+    let text = format!("{}/{}, which called it, {why}", row.workflow, row.id);
+    let error = recorded("InstanceTerminated", &text);
+    let sentence = |child: &InstanceNo| (*child, error.clone());
+    Ok(called.iter().map(sentence).collect())
+}
+
+impl Core {
+    /// Terminates an instance and, down the tree, those it called; one that has ended already stays
+    /// as it is. `error` is what everybody is told and the store keeps as the reason.
+    pub(super) fn terminate(
+        &mut self,
+        no: InstanceNo,
+        error: Box<[u8]>,
+        facts: &mut Facts,
+    ) -> Result<(), Error> {
+        let mut doomed = vec![(no, error)];
+        while let Some((no, error)) = doomed.pop() {
+            if !self.summon(no, facts)? {
+                continue;
+            }
+            let body = self.seated(no);
+            let shifted = self.shift(no, Happening::Terminate);
+            assert!(shifted, "whatever is live can be terminated");
+            let called = self.close_waits(no, facts)?;
+            let outcome = Outcome {
+                payload: Some(error),
+                ..Outcome::failed("terminated")
+            };
+            self.tell_parents(no, &outcome);
+            self.persist(no, None, outcome.payload);
+            doomed.extend(sentences(no, &called, "has ended", facts)?);
+            self.live.remove(&no);
+            if let Some(note) = body {
+                self.say(note);
+            }
+        }
+        Ok(())
+    }
+
+    /// Terminates children whose parent waits for them no longer.
+    pub(super) fn orphan(
+        &mut self,
+        parent: InstanceNo,
+        called: &[InstanceNo],
+        why: &str,
+        facts: &mut Facts,
+    ) -> Result<(), Error> {
+        for (child, error) in sentences(parent, called, why, facts)? {
+            self.terminate(child, error, facts)?;
+        }
+        Ok(())
+    }
+
+    /// Closes all waits of an instance for good; returns the children it called and waits for.
+    pub(super) fn close_waits(
+        &mut self,
+        no: InstanceNo,
+        facts: &mut Facts,
+    ) -> Result<Vec<InstanceNo>, Error> {
+        let mut called = Vec::new();
+        for wait in self.live_mut(no).mailbox.waits().to_vec() {
+            called.extend(self.drop_wait(no, &wait, facts)?);
+        }
+        Ok(called)
+    }
+
+    /// Closes a wait without an outcome; returns the child that nobody waits for now.
+    pub(super) fn drop_wait(
+        &mut self,
+        no: InstanceNo,
+        wait: &Wait,
+        facts: &mut Facts,
+    ) -> Result<Option<InstanceNo>, Error> {
+        self.unhook(no, wait);
+        self.push(Op::Close(no, wait.id));
+        match &wait.source {
+            Source::Approval(id) => {
+                self.close_approval(id, ApprovalStatus::Withdrawn, facts)?;
+                Ok(None)
+            }
+            Source::Child(child) if wait.operation.kind == Kind::Call => Ok(Some(*child)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Settles the waits of those who wait for the end of this instance.
+    pub(super) fn tell_parents(&mut self, no: InstanceNo, outcome: &Outcome) {
+        for (parent, wait) in self.parents.remove(&no).unwrap_or_default() {
+            // One that is inert finds out when it goes on.
+            if self.live.get(&parent).is_some_and(|it| !it.is_inert()) {
+                self.settle(parent, wait, outcome);
+            }
+        }
+    }
+
+    /// Returns the order to unwind the body of an instance, if there is one or will be one.
+    fn seated(&mut self, no: InstanceNo) -> Option<Note> {
+        let live = &self.live[&no];
+        let (incarnation, resident) = (live.incarnation, live.resident);
+        let created = self.registry.view(live.key);
+        let there = match live.status {
+            // It may have been parked meanwhile, and may not be any more.
+            Status::Waiting => self.residents.claim(no),
+            // One that this very batch created is never started.
+            _ => resident && created.is_some_and(|it| it.committed.is_some()),
+        };
+        there.then_some(Note::Unwind { no, incarnation })
+    }
+
+    /// Makes sure that an instance has its live state, with its true place in the queue. Returns
+    /// false if it has ended.
+    fn summon(&mut self, no: InstanceNo, facts: &mut Facts) -> Result<bool, Error> {
+        let known = self.live.get(&no);
+        if known.is_some_and(|it| it.status != Status::Queued || it.class != Class::New) {
+            return Ok(true);
+        }
+        let Some(it) = self.entrant(no, facts)? else {
+            return Ok(false);
+        };
+        let new = || Box::new(Live::new(it.key, no, it.workflow, it.priority));
+        let live = self.live.entry(no).or_insert_with(new);
+        // One that became live by an event did so without its priority.
+        live.priority = it.priority;
+        let rank = live.rank();
+        // Until its `start_at` it lies among the timers.
+        if let Some(at) = it.start_at {
+            if self.timers.cancel(at, no).is_some() {
+                self.queues.push(it.workflow, rank, Entry::new(no, it.key));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Returns what the store, or this batch, knows of an instance that never ran.
+    fn entrant(&mut self, no: InstanceNo, facts: &mut Facts) -> Result<Option<Entrant>, Error> {
+        if let Some(row) = facts.reader.instance(no)? {
+            let key = Key::new(&row.namespace, &row.workflow, &row.id);
+            // It may have ended in this batch.
+            let view = self.registry.view(key).filter(|it| it.no == no);
+            if view.is_none_or(|it| it.decided.is_final()) {
+                return Ok(None);
+            }
+            return Ok(Some(Entrant {
+                key,
+                workflow: self.workflow(&row.namespace, &row.workflow),
+                priority: row.priority,
+                start_at: row.start_at,
+            }));
+        }
+        let new = self.batch.ops.iter().find_map(|op| match op {
+            Op::Create(new) if new.no == no => Some(new),
+            _ => None,
+        });
+        let Some(new) = new else {
+            return Ok(None);
+        };
+        let key = Key::new(&new.namespace, &new.workflow, &new.id);
+        let (priority, start_at) = (new.priority, new.start_at);
+        let names = (new.namespace.clone(), new.workflow.clone());
+        let decided = self.registry.view(key).map(|it| it.decided);
+        if decided.is_none_or(Status::is_final) {
+            return Ok(None);
+        }
+        Ok(Some(Entrant {
+            key,
+            workflow: self.workflow(&names.0, &names.1),
+            priority,
+            start_at,
+        }))
+    }
+}

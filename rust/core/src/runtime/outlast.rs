@@ -1,0 +1,193 @@
+//! What the writer does while the store cannot take a batch: it waits, and stays the writer.
+//!
+//! A full disk and another program's lock pass. The batch that could not be committed is decided
+//! already, so it is kept as it is and committed later, the very same operations on a connection
+//! that can (docs/adr/0005); what bodies submit meanwhile is kept for the batches after it, and
+//! creations are refused. Timers of the process ring, questions are answered, the engine can be
+//! closed. Nothing is retried faster than [`DISK_RETRY`]. It does not know files.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::inbox::Phase;
+use super::writer::Writer;
+use super::Shared;
+use crate::limits::{DISK_RETRY, DISK_RETRY_AFTER, LOCKED_TOLD};
+use crate::note::{Data, Note};
+use crate::store::{Error, Outcome};
+use crate::submission::Submission;
+
+/// How long something has been in the way, and what was done about it.
+#[derive(Debug)]
+pub(super) struct Patience {
+    since: Instant,
+    /// When the store is tried again.
+    next: Instant,
+    told: bool,
+    last_try: bool,
+}
+
+impl Patience {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            since: now,
+            next: now,
+            told: false,
+            last_try: false,
+        }
+    }
+}
+
+impl Writer {
+    /// Makes the batch durable, however long that takes. Returns the answers; none if the engine
+    /// was crashed meanwhile.
+    pub(super) fn store_patiently(
+        &mut self,
+        shared: &Shared,
+    ) -> Result<Option<Vec<Outcome>>, Error> {
+        let mut patience = Patience::new();
+        loop {
+            match self.store_batch(shared) {
+                Ok(outcomes) => {
+                    if patience.told {
+                        let message = "the store is no longer locked; everything goes on".into();
+                        tell(
+                            shared,
+                            Note::Hindered {
+                                now: false,
+                                message,
+                            },
+                        );
+                    }
+                    return Ok(Some(outcomes));
+                }
+                Err(error) => {
+                    if !self.outlast(shared, error, &mut patience)? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until it is worth trying again; returns false if the engine was crashed meanwhile.
+    ///
+    /// # Errors
+    /// If this error does not pass, or did not before the engine is to be closed.
+    pub(super) fn outlast(
+        &mut self,
+        shared: &Shared,
+        error: Error,
+        patience: &mut Patience,
+    ) -> Result<bool, Error> {
+        match error {
+            Error::Full(_) => self.outlast_full(shared, patience),
+            Error::Busy(text) => self.outlast_lock(shared, text, patience),
+            other => Err(other),
+        }
+    }
+
+    fn outlast_full(&mut self, shared: &Shared, patience: &mut Patience) -> Result<bool, Error> {
+        self.look_at_room(shared);
+        self.refuse_creations(shared, 0);
+        loop {
+            let nap = patience.next.saturating_duration_since(Instant::now());
+            let from = self.pending.len();
+            let phase = self.meanwhile(shared, nap);
+            self.refuse_creations(shared, from);
+            if phase == Phase::Dead {
+                return Ok(false);
+            }
+            if phase == Phase::Closing && std::mem::replace(&mut patience.last_try, true) {
+                return Err(Error::Failed(format!(
+                    "{} The engine was closed before it could record what its instances did last; they do that again. Nothing acknowledged is lost.",
+                    self.short.as_deref().unwrap_or("The disk is full.")
+                )));
+            }
+            if phase == Phase::Open && patience.next > Instant::now() {
+                continue;
+            }
+            patience.next = Instant::now() + Duration::from_micros(DISK_RETRY as u64);
+            match self.facts.store.resume() {
+                Ok(()) => return Ok(true),
+                Err(Error::Full(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The store has waited a while for the lock already, so this does not.
+    fn outlast_lock(
+        &mut self,
+        shared: &Shared,
+        text: String,
+        patience: &mut Patience,
+    ) -> Result<bool, Error> {
+        let phase = self.meanwhile(shared, Duration::ZERO);
+        let long = patience.since.elapsed() >= Duration::from_micros(LOCKED_TOLD as u64);
+        match phase {
+            Phase::Dead => return Ok(false),
+            Phase::Closing if long => return Err(Error::Failed(text)),
+            Phase::Closing | Phase::Open => {}
+        }
+        if long && !std::mem::replace(&mut patience.told, true) {
+            let message = format!("{text} Everything waits for that, and then goes on.");
+            tell(shared, Note::Hindered { now: true, message });
+        }
+        Ok(true)
+    }
+
+    /// Rings the alarms and takes what was submitted; naps if that is nothing.
+    fn meanwhile(&mut self, shared: &Shared, nap: Duration) -> Phase {
+        let next = self.ring(shared);
+        let now = shared.clock.monotonic();
+        let nap = match next.filter(|_| !shared.clock.is_virtual()) {
+            Some(at) => nap.min(Duration::from_micros((at - now).max(1_000) as u64)),
+            None => nap,
+        };
+        shared.inbox.take_meanwhile(&mut self.pending, nap)
+    }
+
+    /// Refuses the creations among what is pending, from this place on. What bodies create is a
+    /// record of theirs, and is kept.
+    fn refuse_creations(&mut self, shared: &Shared, from: usize) {
+        let mut kept = VecDeque::new();
+        let mut notes = Vec::new();
+        for submission in self.pending.drain(from..) {
+            match submission {
+                Submission::Create(ticket, ..) | Submission::CreateBatch(ticket, _, _, false) => {
+                    let data = Data::Overloaded("disk", DISK_RETRY_AFTER);
+                    notes.push(Note::refuse(ticket, "overloaded", data));
+                }
+                other => kept.push_back(other),
+            }
+        }
+        self.pending.append(&mut kept);
+        shared.outbox.put(notes, None);
+    }
+
+    /// Closes the door to creations when the store is short of room, and opens it again; each is
+    /// told once.
+    pub(super) fn look_at_room(&mut self, shared: &Shared) {
+        let shortage = self.facts.store.shortage();
+        if shortage.is_some() == self.short.is_some() {
+            return;
+        }
+        let message = match &shortage {
+            Some(text) => format!(
+                "{text} Until then creations are refused, and what runs goes on as far as there is room. The engine resumes by itself; nothing acknowledged is lost."
+            ),
+            None => "the disk has room again; everything goes on".into(),
+        };
+        let now = shortage.is_some();
+        self.short = shortage;
+        self.core.set_short(now);
+        shared.meter.set_disk_full(now);
+        tell(shared, Note::Hindered { now, message });
+    }
+}
+
+fn tell(shared: &Shared, note: Note) {
+    shared.outbox.put(vec![note], None);
+}

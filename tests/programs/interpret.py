@@ -1,0 +1,402 @@
+"""Runs a program as a workflow body, and notes everything the body can observe, in order.
+
+What is noted: all that the lines of body code (branches) saw, in the order in which they saw it, and again for each line
+alone. Nothing is noted by a body that the engine unwinds; what it sees then is no part of the program.
+
+It does not compare anything: `oracle` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import trio
+
+from stepwell import EventTimeout, Retry, Step, StepFailed, current_step, step_options, workflow
+
+from . import nodes
+from .nodes import Node, Program
+
+T = TypeVar("T")
+TYPES = ("a", "b")
+
+
+class Broken(Exception):
+    """What generated steps fail with."""
+
+
+class Thrown(Exception):
+    """What generated bodies raise themselves."""
+
+
+@dataclass
+class Life:
+    """What one run of one body observed."""
+
+    together: list[Any] = field(default_factory=list)
+    apart: dict[str, list[Any]] = field(default_factory=dict)
+    over: bool = False
+    """Whether the program has ended, so that no more events are sent."""
+    ended: bool = False
+    """Whether the body waits to be let go."""
+
+
+class World:
+    """What is there outside the engine: the program, what ran, and what was observed."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.children: dict[str, Program] = {}
+        self.lives: dict[str, list[Life]] = {}
+        self.attempts: dict[str, list[int]] = {}
+        self.acknowledged: set[str] = set()
+        self.problems: list[str] = []
+        self.gates: list[trio.Event] = []
+        self.steps = _functions(self)
+
+    def live(self, id: str) -> Life:
+        """A body begins."""
+        life = Life()
+        self.lives.setdefault(id, []).append(life)
+        return life
+
+    def attempted(self, label: str) -> int:
+        """A step function runs."""
+        attempt, made = current_step().attempt, self.attempts.setdefault(label, [])
+        if label in self.acknowledged:
+            self.problems.append(f"step {label} ran again after the body had its outcome")
+        if made and attempt <= made[-1]:
+            self.problems.append(f"step {label} ran as attempt {attempt} after attempts {made}")
+        made.append(attempt)
+        return attempt
+
+    async def gate(self) -> None:
+        """Waits until the conductor lets it go."""
+        gate = trio.Event()
+        self.gates.append(gate)
+        try:
+            await gate.wait()
+        finally:
+            if gate in self.gates:
+                self.gates.remove(gate)
+
+
+def _functions(world: World) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Returns this world's step functions: new ones, for the engine learns which functions wait."""
+
+    @step_options(timeout="30 days")
+    async def s(label: str, n: int, how: str, fails: int) -> int:
+        attempt = world.attempted(label)
+        if how == "yields":
+            await trio.lowlevel.checkpoint()
+        elif how == "gated":
+            await world.gate()
+        elif how == "hangs" and attempt == 1:
+            await trio.sleep_forever()
+        if attempt <= fails:
+            raise Broken(f"{label} {attempt}")
+        return n
+
+    @step_options(timeout="30 days")
+    async def item(what: tuple[str, int, str, bool]) -> int:
+        label, n, how, fails = what
+        return await s(label, n, how, 1_000_000 if fails else 0)
+
+    return s, item
+
+
+def shape(error: BaseException) -> Any:
+    """Returns the classes of an exception's tree: what does not depend on attempts and times."""
+    if isinstance(error, BaseExceptionGroup):
+        return ["group", *map(shape, error.exceptions)]
+    return type(error).__name__
+
+
+def words(error: BaseException) -> Any:
+    """Returns an exception's tree with its texts."""
+    if isinstance(error, BaseExceptionGroup):
+        return [str(error), *map(words, error.exceptions)]
+    return f"{type(error).__name__}: {error}"
+
+
+class Body:
+    """One run of one body."""
+
+    def __init__(self, step: Step, world: World, life: Life) -> None:
+        self.step = step
+        self.world = world
+        self.life = life
+
+    def see(self, line: str, *what: Any) -> None:
+        """The line of body code observes something."""
+        if self.step._runner.stopping is None:
+            self.life.apart.setdefault(line, []).append(what)
+            self.life.together.append((line, *what))
+
+    async def outcome(self, line: str, at: str, operation: Awaitable[T]) -> T:
+        """Awaits an operation and notes its outcome, and when it came."""
+        try:
+            value = await operation
+        except trio.Cancelled:
+            self.see(line, at, "cancelled")
+            raise
+        except Exception as error:
+            self._noted(line, at, words(error))
+            raise
+        self._noted(line, at, value if isinstance(value, int | list | None) else getattr(value, "payload", None))
+        return value
+
+    def _noted(self, line: str, at: str, value: Any) -> None:
+        if self.step._runner.stopping is None:
+            if isinstance(value, list):
+                value = [words(v) if isinstance(v, Exception) else v for v in value]
+            self.see(line, at, value, self.step.now().timestamp())
+
+    async def run(self, program: Program, at: str, line: str) -> list[Any]:
+        """Runs a program; `at` is its place in the whole, `line` the branch whose code it is."""
+        return [await self.node(node, f"{at}.{index}", line) for index, node in enumerate(program)]
+
+    async def node(self, node: Node, at: str, line: str) -> Any:
+        return await getattr(self, f"_{type(node).__name__.lower()}")(node, at, line)
+
+    # Operations.
+
+    async def _do(self, node: nodes.Do, at: str, line: str) -> int:
+        options: dict[str, Any] = {"retry": Retry(limit=node.limit, delay=node.delay, backoff="constant", jitter=0)}
+        if node.how == "hangs":
+            options["timeout"] = 3
+        if node.keyed:
+            options["key"] = at
+        if node.name is not None:
+            options["name"] = node.name
+        try:
+            value: int = await self.outcome(line, at, self.step.do(self.world.steps[0], at, node.n, node.how, node.fails, **options))
+        except Exception:
+            self._acknowledged(at)
+            raise
+        self._acknowledged(at)
+        return value
+
+    def _acknowledged(self, label: str) -> None:
+        if self.step._runner.stopping is None:
+            self.world.acknowledged.add(label)
+
+    async def _map(self, node: nodes.Map, at: str, line: str) -> Any:
+        work = [(f"{at}[{i}]", i, node.how, i in node.failing) for i in range(node.items)]
+        key = (lambda what: str(what[0])) if node.keyed else None
+        retry = Retry(limit=node.retries, delay=0.25, jitter=0)
+        mapped = self.step.map(
+            self.world.steps[1], work, key=key, concurrency=node.concurrency, on_error="collect" if node.collect else "raise", retry=retry
+        )
+        values = await self.outcome(line, at, mapped) if node.items else await mapped
+        for label, *_ in work:
+            self._acknowledged(label)
+        return [shape(v) if isinstance(v, Exception) else v for v in values]
+
+    async def _sleep(self, node: nodes.Sleep, at: str, line: str) -> None:
+        await self.outcome(line, at, self.step.sleep(node.seconds))
+
+    async def _waitevent(self, node: nodes.WaitEvent, at: str, line: str) -> str:
+        try:
+            await self.outcome(line, at, self.step.wait_for_event(*node.types, timeout=node.timeout))
+        except EventTimeout:
+            return "timeout"
+        return "event"
+
+    async def _child(self, node: nodes.Child, at: str, line: str) -> Any:
+        step, label = self.step, f"{step_id(self.step)}/{at}"
+        self.world.children[label] = (nodes.WaitEvent(("letter",)), *node.body) if node.how == "letter" else node.body
+        if node.how == "call":
+            return await self.outcome(line, at, step.call(child, label))
+        created = await self.outcome(line, at, step.create(child, label))
+        if node.how == "letter":
+            await self.outcome(line, at, created.send_event("letter", len(label)))
+        return None if node.how == "leave" else await self.outcome(line, at, created.result())
+
+    async def _reads(self, node: nodes.Reads, at: str, line: str) -> None:
+        step = self.step
+        self.see(line, at, step.now().timestamp(), str(step.uuid()), step.random.random())
+        step.report(0.5, at)
+
+    async def _patched(self, node: nodes.Patched, at: str, line: str) -> Any:
+        holds = await self.step.patched(f"change {node.change}")
+        self.see(line, at, "patched", node.change, holds)
+        return await self.run(node.body, f"{at}p", line) if holds else None
+
+    # Control.
+
+    async def _raise(self, node: nodes.Raise, at: str, line: str) -> None:
+        self.see(line, at, "raises")
+        raise Thrown(at)
+
+    async def _try(self, node: nodes.Try, at: str, line: str) -> Any:
+        try:
+            return await self.run(node.body, f"{at}t", line)
+        except Exception as error:
+            self.see(line, at, "caught", words(error))
+            return ["caught", shape(error), await self.run(node.handler, f"{at}h", line)]
+
+    async def _finally(self, node: nodes.Finally, at: str, line: str) -> Any:
+        try:
+            return await self.run(node.body, f"{at}t", line)
+        finally:
+            with trio.CancelScope(shield=True):
+                self.see(line, at, "cleans up")
+                await self.run(node.cleanup, f"{at}f", line)
+
+    async def _deadline(self, node: nodes.Deadline, at: str, line: str) -> Any:
+        step: Any = self.step
+        value: Any = "late"
+        try:
+            with (step.fail_after if node.fail else step.move_on_after)(node.seconds):
+                value = await self.run(node.body, f"{at}d", line)
+        except TimeoutError as error:
+            if isinstance(error, StepFailed | EventTimeout):
+                raise  # the program's own
+        self.see(line, at, value == "late")
+        return value
+
+    # Branches.
+
+    async def _each(self, node: nodes.Each, at: str, line: str) -> Any:
+        async def one(i: int) -> Any:
+            value = await self.run(node.body, f"{at}[{i}]", f"{at}[{i}]")
+            if i == node.fails:
+                raise Thrown(at)
+            return value
+
+        items, key = range(node.items), str if node.keyed else None
+        got = await self.step.each(
+            one, items, name="e", key=key, concurrency=node.concurrency, on_error="collect" if node.collect else "raise"
+        )
+        return [shape(v) if isinstance(v, Exception) else v for v in got]
+
+    async def _nursery(self, node: nodes.Nursery, at: str, line: str) -> Any:
+        values: dict[int, Any] = {}
+        arrived: list[int] = []
+        async with self.step.open_nursery(node.name) as nursery:
+
+            async def branch(i: int) -> None:
+                values[i] = await self.run(node.branches[i], f"{at}b{i}", f"{at}b{i}")
+                arrived.append(i)
+                if i == node.cancel:
+                    nursery.cancel_scope.cancel()
+
+            for i in range(len(node.branches)):
+                nursery.start_soon(branch, i)
+            values[-1] = await self.run(node.own, f"{at}o", line)
+            if node.cancel == -1:
+                nursery.cancel_scope.cancel()
+        self.see(line, at, "arrived", arrived)
+        following = node.then[arrived[0] % len(node.then)] if node.then and arrived else ()
+        return [*(values.get(i) for i in range(-1, len(node.branches))), await self.run(following, f"{at}n", line)]
+
+    async def _handoff(self, node: nodes.Handoff, at: str, line: str) -> Any:
+        event, values = trio.Event(), {}
+
+        async def sets() -> None:
+            values[0] = await self.run(node.before, f"{at}b", f"{at}s")
+            event.set()
+            values[1] = await self.run(node.after, f"{at}a", f"{at}s")
+
+        async def waits(i: int) -> None:
+            here = f"{at}w{i}"
+            await event.wait()
+            self.see(here, at, "handed over", self.step.now().timestamp())
+            values[2 + i] = await self.run(node.waiter, here, here)
+
+        async with self.step.open_nursery() as nursery:
+            for i in range(node.waiters):
+                nursery.start_soon(waits, i)
+            nursery.start_soon(sets)
+        return [values[i] for i in range(2 + node.waiters)]
+
+    async def _channel(self, node: nodes.Channel, at: str, line: str) -> Any:
+        send, receive = trio.open_memory_channel[tuple[int, int]](node.buffer)
+        got: list[Any] = []
+
+        async def produces(i: int) -> None:
+            for count in range(node.each_sends):
+                here = f"{at}p{i}.{count}"
+                await send.send((i, await self.node(node.producers[i], here, f"{at}p{i}")))
+                self.see(f"{at}p{i}", here, "sent")
+
+        async def consumes() -> None:
+            for count in range(node.each_sends * len(node.producers)):
+                value = await receive.receive()
+                self.see(f"{at}c", at, "received", value)
+                got.append([*value, await self.node(node.consumer, f"{at}c{count}", f"{at}c")])
+
+        async with self.step.open_nursery("channel") as nursery:
+            nursery.start_soon(consumes)
+            for i in range(len(node.producers)):
+                nursery.start_soon(produces, i)
+        return sorted(got)
+
+    async def _locked(self, node: nodes.Locked, at: str, line: str) -> Any:
+        lock: Any = trio.Lock() if node.tokens == 1 else trio.CapacityLimiter(node.tokens)
+        values: dict[int, Any] = {}
+
+        async def branch(i: int) -> None:
+            first, inside = node.branches[i]
+            here = f"{at}b{i}"
+            before = await self.node(first, f"{here}x", here)
+            async with lock:
+                self.see(here, "holds")
+                values[i] = [before, await self.run(inside, here, here)]
+
+        async with self.step.open_nursery() as nursery:
+            for i in range(len(node.branches)):
+                nursery.start_soon(branch, i)
+        return [values[i] for i in range(len(node.branches))]
+
+
+def step_id(step: Step) -> str:
+    """Returns the id of the instance."""
+    return step.instance.id
+
+
+world: World | None = None
+"""The world of the program that runs; one at a time."""
+
+
+def _body(step: Step) -> Body:
+    assert world is not None, "the conductor sets it before anything runs"
+    return Body(step, world, world.live(step.instance.id))
+
+
+@workflow
+async def main(step: Step) -> Any:
+    """The program; then it takes what events are left, and waits to be let go."""
+    body = _body(step)
+    value: list[Any]
+    try:
+        value = ["ok", await body.run(body.world.program, "m", "m")]
+    except Exception as error:
+        body.see("m", "failed", words(error))
+        value = ["failed", shape(error)]
+    body.life.over = True
+    for type in TYPES:
+        while True:
+            try:
+                await body.outcome("m", f"left {type}", step.wait_for_event(type, timeout=1, name="left"))
+            except EventTimeout:
+                break
+    body.see("m", value)
+    body.life.ended = True
+    await step.wait_for_event("end")
+    return value
+
+
+@workflow
+async def child(step: Step, label: str) -> Any:
+    """A program of its own, that ends as it ends."""
+    body = _body(step)
+    value = await body.run(body.world.children[label], label, "c")
+    body.see("c", value)
+    return value
+
+
+WORKFLOWS = (main, child)

@@ -1,0 +1,185 @@
+"""The language of generated programs: workflow bodies as plain data.
+
+Invariant: every program is legal and ends. Branches share events, locks, channels and lists, and go on together when one
+outcome wakes several of them; they begin nothing outside their branch, and wait for nothing that cannot come.
+
+It does not know the engine: `interpret` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+
+@dataclass(frozen=True)
+class Do:
+    """One step. `fails` attempts fail; with more than `limit` retries needed, the step gives up."""
+
+    n: int = 0
+    how: Literal["now", "yields", "gated", "hangs"] = "now"
+    fails: int = 0
+    limit: int = 3
+    delay: float = 0.25
+    keyed: bool = False
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Map:
+    """`step.map`; the items in `failing` give up."""
+
+    items: int = 2
+    failing: tuple[int, ...] = ()
+    how: Literal["now", "yields", "gated"] = "now"
+    retries: int = 0
+    concurrency: int = 2
+    collect: bool = False
+    keyed: bool = False
+
+
+@dataclass(frozen=True)
+class Each:
+    """`step.each`: the program once for every item; the item in `fails` raises when it has run it."""
+
+    body: Program = ()
+    items: int = 2
+    fails: int | None = None
+    concurrency: int = 2
+    collect: bool = False
+    keyed: bool = False
+
+
+@dataclass(frozen=True)
+class Nursery:
+    """Branches, and what the parent does beside them.
+
+    The branches note in which order they ended, and the first one chooses which of `then` follows.
+    `cancel`: the end of this branch (-1: of the parent's own part) cancels the rest.
+    """
+
+    branches: tuple[Program, ...] = ()
+    own: Program = ()
+    cancel: int | None = None
+    then: tuple[Program, ...] = ()
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Handoff:
+    """One branch sets a `trio.Event` between two programs; the others wait for it, and go on in the same turn."""
+
+    before: Program = ()
+    after: Program = ()
+    waiter: Program = ()
+    waiters: int = 1
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Producers do steps and send their values through a memory channel; the consumer does one step for each."""
+
+    producers: tuple[Do, ...] = (Do(),)
+    each_sends: int = 1
+    buffer: int = 0
+    consumer: Do = Do()
+
+
+@dataclass(frozen=True)
+class Locked:
+    """Branches that take turns, by a `trio.Lock` or, with several `tokens`, a `trio.CapacityLimiter`."""
+
+    branches: tuple[tuple[Do, Program], ...] = ()
+    tokens: int = 1
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """`step.sleep`."""
+
+    seconds: float = 1
+
+
+@dataclass(frozen=True)
+class WaitEvent:
+    """`step.wait_for_event`; a timeout is caught."""
+
+    types: tuple[str, ...] = ("a",)
+    timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class Child:
+    """Another instance: called, created and awaited, created and left, or sent what it waits for."""
+
+    body: Program = ()
+    how: Literal["call", "await", "leave", "letter"] = "call"
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What is derived and not stored: `now`, `uuid`, `random`; and a report."""
+
+
+@dataclass(frozen=True)
+class Patched:
+    """`step.patched`; the body runs if the change holds."""
+
+    change: int
+    body: Program
+
+
+@dataclass(frozen=True)
+class Raise:
+    """The body's own exception."""
+
+
+@dataclass(frozen=True)
+class Try:
+    """Catches whatever the program raises, groups too; then runs `handler`."""
+
+    body: Program = ()
+    handler: Program = ()
+
+
+@dataclass(frozen=True)
+class Finally:
+    """Runs `cleanup` behind a shield, however the program ends."""
+
+    body: Program = ()
+    cleanup: Program = ()
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """`step.move_on_after`, or `step.fail_after`, whose timeout is caught."""
+
+    body: Program = ()
+    seconds: float = 1
+    fail: bool = False
+
+
+Node: TypeAlias = (
+    Do | Map | Each | Nursery | Handoff | Channel | Locked | Sleep | WaitEvent | Child | Reads | Patched | Raise | Try | Finally | Deadline
+)
+Program: TypeAlias = tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a life ends: before the `at`-th submission of a body, behind the `at`-th note, or at rest, after `at` rounds."""
+
+    kind: Literal["submission", "note", "rest"] = "rest"
+    at: int = 0
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What happens to a program: `seed` decides the order of all that is not said here."""
+
+    seed: int = 0
+    cuts: tuple[Cut, ...] = ()
+    events: int = 2
+    park_after: float = 10
+    hold: float = 0.0
+    burst: int = 1
