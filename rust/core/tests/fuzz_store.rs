@@ -119,7 +119,7 @@ fn damage_rows(path: &Path, input: &[u8]) {
         let value = match kind % 6 {
             0 => ToSqlOutput::Owned(Value::Null),
             1 | 2 => ToSqlOutput::Owned(Value::Integer(pieces.number(8))),
-            3 => ToSqlOutput::Owned(Value::Real(pieces.number(8) as f64)),
+            3 => ToSqlOutput::Owned(Value::Real(f64::from(pieces.number(8) as i32))),
             // At times long: names have limits.
             kind => {
                 let times = 1 + 100 * (pieces.number(1) as usize % 4);
