@@ -134,6 +134,23 @@ impl Kept {
     }
 }
 
+/// A body records something, so that no crash after it makes its instance a suspect (L11).
+fn progress(engine: &Engine, by: Body, count: u32) {
+    let record = Record {
+        operation: operation(Kind::Do, count),
+        attempt: 1,
+        verdict: Verdict::Done,
+        started_at: 0,
+        at: 0,
+        retry_at: None,
+        event: None,
+        event_type: None,
+        payload: None,
+    };
+    let ticket = engine.draw_ticket();
+    submit(engine, Submission::Record(ticket, by, record));
+}
+
 fn wait(engine: &Engine, by: Body, kept: Kept, count: u32, until: i64) -> u64 {
     let id = engine.draw_wait();
     let (kind, source) = match kept {
@@ -406,6 +423,10 @@ proptest! {
             let ripe = model.starts.len();
             model.compare(&engine, &notes, recovered);
             alive += ripe - model.starts.len();
+            for start in starts(&notes) {
+                progress(&engine, body(start), 1_000 + count);
+            }
+            settle(&engine);
             prop_assert_eq!(engine.peek("default", "w", "a"), Some(Status::Running));
         }
     }
