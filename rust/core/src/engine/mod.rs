@@ -16,6 +16,7 @@ mod children;
 mod decide;
 mod places;
 pub mod recovery;
+mod refill;
 mod settle;
 #[cfg(test)]
 mod simulation;

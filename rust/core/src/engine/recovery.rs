@@ -7,12 +7,13 @@
 
 use rustc_hash::FxHashMap;
 
+use super::refill::Codes;
 use super::{Core, Facts, Live};
 use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::queue::{Class, Entry, Rank};
-use crate::store::{Error, Recovery, Row};
+use crate::store::{Code, Error, Newcomer, Recovery, Row};
 use crate::wait::{Event, Source, Wait};
 
 /// Why an instance is blocked when no code is registered for it.
@@ -25,6 +26,7 @@ pub const HELD_BACK: &str = "held_back";
 
 struct Loading<'a> {
     core: &'a mut Core,
+    codes: Codes,
     known: FxHashMap<Box<str>, Vec<Box<str>>>,
     /// Instances that have waits or events: looked at again when all is read.
     involved: Vec<InstanceNo>,
@@ -45,6 +47,7 @@ impl Core {
         self.count_unclean_stops(facts)?;
         let mut loading = Loading {
             core: self,
+            codes: Codes::default(),
             known,
             involved: Vec::new(),
             early: Vec::new(),
@@ -191,6 +194,20 @@ impl Loading<'_> {
 }
 
 impl Recovery for Loading<'_> {
+    fn knows(&mut self, code: &Code<'_>) -> bool {
+        let versions = self.known.get(code.workflow);
+        let has_code = versions.is_some_and(|it| it.iter().any(|it| **it == *code.version));
+        if has_code {
+            let workflow = self.core.workflow(code.namespace, code.workflow);
+            self.codes.insert(code.number, workflow);
+        }
+        has_code
+    }
+
+    fn newcomers(&mut self, some: &[Newcomer]) {
+        self.core.refill(&self.codes, some);
+    }
+
     fn instance(&mut self, row: Row) {
         let versions = self.known.get(&row.workflow);
         let has_code = versions.is_some_and(|it| it.contains(&row.version));

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{
-    Error, Filter, NewInstance, Op, Outcome, Payloads, Reader, Recovery, Row, Store, Transition,
+    Code, Error, Filter, NewInstance, Newcomer, Op, Outcome, Payloads, Reader, Recovery, Row,
+    Store, Transition,
 };
 use crate::history::{Record, Stored};
-use crate::ids::{EventId, Incarnation, InstanceNo, Seq, WaitId};
+use crate::ids::{EventId, Incarnation, InstanceNo, Key, Seq, WaitId};
 use crate::lifecycle::Status;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 
@@ -91,10 +92,35 @@ impl MemoryStore {
 impl Store for MemoryStore {
     fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), Error> {
         let model = self.model.lock();
-        for instance in model.instances.values() {
-            if !instance.row.status.is_final() {
-                into.instance(instance.row.clone());
+        let rows = model.instances.values().map(|it| &it.row);
+        let mut numbers = BTreeMap::new();
+        let mut others = Vec::new();
+        for row in rows.filter(|it| !it.status.is_final()) {
+            let next = numbers.len() as u32;
+            let names = (&*row.namespace, &*row.workflow, &*row.version);
+            let (number, known) = *numbers.entry(names).or_insert_with(|| {
+                let code = Code {
+                    number: next,
+                    namespace: names.0,
+                    workflow: names.1,
+                    version: names.2,
+                };
+                (next, into.knows(&code))
+            });
+            if known && row.is_newcomer() {
+                into.newcomers(&[Newcomer {
+                    key: Key::new(names.0, names.1, &row.id),
+                    no: row.no,
+                    code: number,
+                    priority: row.priority,
+                    start_at: row.start_at,
+                }]);
+            } else {
+                others.push(row);
             }
+        }
+        for row in others {
+            into.instance(row.clone());
         }
         for ((no, _), wait) in &model.waits {
             into.wait(*no, wait.clone());

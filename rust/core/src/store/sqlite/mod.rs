@@ -280,7 +280,9 @@ fn begin(conn: &Connection, tries: u32) -> rusqlite::Result<()> {
 
 impl Store for SqliteStore {
     fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), Error> {
-        self.read(|conn, names| recover::recover(conn, names, into))
+        self.usable()?;
+        recover::recover(&mut self.conn, &self.names, into)
+            .map_err(|it| it.explain(&self.paths.name, "read"))
     }
 
     fn commit(&mut self, batch: &[Op]) -> Result<Vec<Outcome>, Error> {
