@@ -1,6 +1,7 @@
 //! Python's arguments as the core's plain data.
 
 use pyo3::prelude::*;
+use stepwell_core::attributes::pairs;
 use stepwell_core::history::{Kind, Operation, Record, Verdict};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::submission::{IfExists, Name, NewItem};
@@ -13,6 +14,16 @@ pub(crate) type Bytes = Option<Box<[u8]>>;
 /// Copies bytes that may be absent.
 pub(crate) fn bytes(of: Option<&[u8]>) -> Bytes {
     of.map(Into::into)
+}
+
+/// Copies attributes that may be absent.
+pub(crate) fn attributes(of: Option<&[u8]>) -> PyResult<Bytes> {
+    match of {
+        Some(map) if pairs(map).is_none() => Err(invalid(
+            "attributes are a CBOR map of texts to texts, numbers and booleans",
+        )),
+        map => Ok(bytes(map)),
+    }
 }
 
 pub(crate) fn kind(code: u8) -> PyResult<Kind> {
@@ -120,7 +131,7 @@ impl ItemTuple {
             params: self.1.map(Into::into),
             priority: priority(self.2)?,
             start_at: self.3,
-            attributes: self.4.map(Into::into),
+            attributes: attributes(self.4.as_deref())?,
         })
     }
 }

@@ -105,7 +105,7 @@ impl Core {
         if_exists: IfExists,
     ) -> Option<Submission> {
         let (code, item) = &mut *what;
-        let id = item.id.get_or_insert_with(generated);
+        let id = item.id.get_or_insert_with(|| self.generated.next(self.now));
         let key = Key::new(&code.namespace, &code.workflow, id);
         if let Some(view) = self.registry.view(key) {
             if view.committed.is_none() {
@@ -188,7 +188,7 @@ impl Core {
         let workflow = self.workflow(&code.namespace, &code.workflow);
         let mut keys = Vec::with_capacity(items.len());
         for item in items.iter_mut() {
-            let id = item.id.get_or_insert_with(generated);
+            let id = item.id.get_or_insert_with(|| self.generated.next(self.now));
             let key = Key::new(&code.namespace, &code.workflow, id);
             let view = self.registry.view(key);
             if view.is_some_and(|it| it.committed.is_none()) {
@@ -331,11 +331,6 @@ impl Core {
         self.fit(no);
         Ok(())
     }
-}
-
-/// Returns a new time-ordered id.
-fn generated() -> Box<str> {
-    uuid::Uuid::now_v7().to_string().into()
 }
 
 /// The answer for an item whose id is taken.

@@ -13,7 +13,10 @@ mod apply;
 mod approvals;
 mod body;
 mod children;
+mod count;
 mod decide;
+mod generated;
+mod hooks;
 mod places;
 pub mod recovery;
 mod refill;
@@ -40,11 +43,12 @@ use crate::registry::Registry;
 use crate::residents::Residents;
 use crate::sequence::Sequence;
 use crate::store::{Error, Op, Reader, Store, Transition};
-use crate::submission::{IfExists, Name, Submission};
+use crate::submission::{IfExists, Name, Submission, Why};
 use crate::timer::Timers;
-use crate::wait::Wait;
 use crate::waits::Mailbox;
 use crate::watches::Watches;
+use count::Counts;
+use generated::Generated;
 use suspects::Suspects;
 
 /// What the engine is told when it opens.
@@ -135,6 +139,8 @@ struct Live {
     settled: u64,
     /// Batch in which it was last told an outcome.
     told: u64,
+    /// The state in which it is counted.
+    counted: Status,
 }
 
 impl Live {
@@ -155,6 +161,7 @@ impl Live {
             taken: FxHashMap::default(),
             settled: 0,
             told: 0,
+            counted: Status::Queued,
         }
     }
 
@@ -276,6 +283,8 @@ pub struct Core {
     for_room: Vec<Submission>,
     room_made: bool,
     waiting: u64,
+    counts: Counts,
+    generated: Generated,
     batch: Batch,
     now: Micros,
 }
@@ -312,6 +321,8 @@ impl Core {
             for_room: Vec::new(),
             room_made: false,
             waiting: 0,
+            counts: Counts::default(),
+            generated: Generated::default(),
             batch: Batch {
                 number: 1,
                 ..Batch::default()
@@ -397,6 +408,7 @@ impl Core {
         self.fire_due(facts)?;
         self.try_suspects();
         self.dispatch();
+        self.keep_ended();
         if let Some(ceiling) = self.sequence.raise() {
             let value = ceiling.to_le_bytes().into();
             self.batch.ops.push(Op::Meta("sequence".into(), value));
@@ -446,6 +458,7 @@ impl Core {
         let inner = self.workflows.entry(namespace.into()).or_default();
         inner.insert(workflow.into(), number);
         self.names.push((namespace.into(), workflow.into()));
+        self.counts.add_workflow();
         number
     }
 
@@ -477,6 +490,7 @@ impl Core {
                 Effect::FreeSlot => {
                     if std::mem::take(&mut live.slot) {
                         self.gate.give_back(live.workflow);
+                        self.counts.slot(live.workflow, false);
                         self.room_made = true;
                     }
                 }
@@ -521,62 +535,29 @@ impl Core {
     }
 
     /// Makes the present state durable, and everybody see it after the commit.
-    fn persist(&mut self, no: InstanceNo, reason: Option<Box<str>>, payload: Option<Box<[u8]>>) {
+    fn persist(&mut self, no: InstanceNo, why: Option<Why>, payload: Option<Box<[u8]>>) {
         let now = self.now;
         let live = self.live_mut(no);
         let (key, status, incarnation) = (live.key, live.status, live.incarnation);
+        let (reason, step) = why.map_or((None, None), |it| (Some(it.code), it.step));
         let transition = Transition {
             status,
             marked: live.marked,
             recoveries: live.recoveries,
             reason,
+            step,
             payload,
             at: now,
         };
+        let (workflow, before) = (live.workflow, std::mem::replace(&mut live.counted, status));
+        self.counts.moved(workflow, before, status);
+        if before == Status::Blocked && status != before {
+            self.counts.unblocked(no);
+        }
         self.batch.bytes += transition.payload.as_ref().map_or(0, |it| it.len());
         let op = self.push(Op::Status(no, incarnation, transition));
         self.registry.decide(key, status);
         self.batch.shown.push(key);
         self.batch.after.push(After::Changed { no, op });
-    }
-
-    fn hook(&mut self, no: InstanceNo, wait: &Wait) {
-        use crate::wait::Source;
-        if let Some(until) = wait.until {
-            self.timers.set(until, wait.id, Due::Wait(no));
-        }
-        match &wait.source {
-            Source::Child(child) => {
-                let parents = self.parents.entry(*child).or_default();
-                if !parents.contains(&(no, wait.id)) {
-                    parents.push((no, wait.id));
-                }
-            }
-            Source::Approval(id) => {
-                self.asked.insert(id.clone(), (no, wait.id));
-            }
-            _ => {}
-        }
-    }
-
-    fn unhook(&mut self, no: InstanceNo, wait: &Wait) {
-        use crate::wait::Source;
-        if let Some(until) = wait.until {
-            self.timers.cancel(until, wait.id);
-        }
-        match &wait.source {
-            Source::Child(child) => {
-                if let Some(parents) = self.parents.get_mut(child) {
-                    parents.retain(|it| *it != (no, wait.id));
-                    if parents.is_empty() {
-                        self.parents.remove(child);
-                    }
-                }
-            }
-            Source::Approval(id) => {
-                self.asked.remove(id);
-            }
-            _ => {}
-        }
     }
 }

@@ -43,7 +43,9 @@ impl Core {
             let mut live = Box::new(Live::new(key, no, workflow, priority));
             live.status = Status::Running;
             (live.marked, live.slot, live.resident) = (true, true, true);
+            live.counted = Status::Running;
             self.live.insert(no, live);
+            self.counts.slot(workflow, true);
             Status::Running
         } else {
             self.admission.joined(workflow);
@@ -54,6 +56,7 @@ impl Core {
             Status::Queued
         };
         self.registry.announce(key, no, status);
+        self.counts.born(workflow, status, false);
         self.batch.shown.push(key);
         status
     }
@@ -68,8 +71,14 @@ impl Core {
         start_at: Option<Micros>,
     ) {
         self.registry.forget(key);
-        match self.live.remove(&no) {
-            Some(live) if live.slot => self.gate.give_back(workflow),
+        let live = self.live.remove(&no);
+        let status = live.as_ref().map_or(Status::Queued, |it| it.counted);
+        self.counts.born(workflow, status, true);
+        match live {
+            Some(live) if live.slot => {
+                self.gate.give_back(workflow);
+                self.counts.slot(workflow, false);
+            }
             _ => {
                 let (rank, entry) = (Rank::new(priority, Class::New), Entry::new(no, key));
                 let timer = start_at.and_then(|at| self.timers.cancel(at, no));
@@ -93,6 +102,7 @@ impl Core {
             .or_insert_with(|| Box::new(Live::new(entry.key(), no, workflow, rank.priority())));
         (live.priority, live.class) = (rank.priority(), rank.class);
         live.slot = true;
+        self.counts.slot(workflow, true);
         live.told = batch;
         let resident = std::mem::replace(&mut live.resident, true);
         let interrupted = std::mem::take(&mut live.interrupted);

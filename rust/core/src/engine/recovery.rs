@@ -14,6 +14,7 @@ use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::queue::{Class, Entry, Rank};
 use crate::store::{Code, Error, Newcomer, Recovery, Row};
+use crate::tally::Reason;
 use crate::wait::{Event, Source, Wait};
 
 /// Why an instance is blocked when no code is registered for it.
@@ -45,6 +46,7 @@ impl Core {
             known.entry(workflow).or_default().push(version);
         }
         self.count_unclean_stops(facts)?;
+        self.count_ended(facts)?;
         let mut loading = Loading {
             core: self,
             codes: Codes::default(),
@@ -128,6 +130,7 @@ impl Core {
         let missing = !has_code && row.status != Status::Blocked && row.status != Status::Paused;
         if class == Class::New && row.incarnation == row.no && !missing {
             self.registry.restore(key, row.no, Status::Queued);
+            self.counts.found(workflow, Status::Queued, 1);
             self.line_up(row.no, key, workflow, rank, row);
             return;
         }
@@ -142,6 +145,8 @@ impl Core {
             _ if returns => Status::Queued,
             status => status,
         };
+        live.counted = row.status;
+        self.counts.found(workflow, row.status, 1);
         // The mark survives in the store until a body runs again: so does the interruption.
         live.marked = row.marked;
         let status = live.status;
@@ -162,6 +167,16 @@ impl Core {
             } else {
                 self.line_up(row.no, key, workflow, rank, row);
             }
+        }
+        if status == Status::Blocked {
+            // One that was blocked before is blocked as it was.
+            let reason = Reason {
+                code: reason.map_or_else(|| row.reason.clone().unwrap_or_default(), Into::into),
+                step: row.step.clone().filter(|_| reason.is_none()),
+                version: row.version.clone(),
+            };
+            self.counts
+                .blocked(row.no, workflow, row.id.clone(), reason);
         }
         let says_why = status != Status::Queued || reason == row.reason.as_deref();
         if missing || poison || status != row.status || !says_why {

@@ -1,8 +1,8 @@
 //! The bulk of a start: instances that were created, queued, and never changed since.
 //!
-//! There may be millions, and placing one costs little but for the memory it touches. So they are
-//! placed range by range: what lies side by side is touched side by side. Within a range they keep
-//! their order, which is that of their numbers, so every queue grows at its end.
+//! There may be millions, and placing one costs little but for the memory it touches. So the
+//! registry gets them range by range: what lies side by side is touched side by side. The queues
+//! get them in the order of their numbers, so that each grows at its end.
 
 use rustc_hash::FxHashMap;
 
@@ -20,8 +20,11 @@ impl Core {
     pub(super) fn refill(&mut self, codes: &Codes, some: &[Newcomer]) {
         for at in by_range(some) {
             let it = &some[at as usize];
-            let workflow = codes[&it.code];
             self.registry.restore(it.key, it.no, Status::Queued);
+        }
+        for it in some {
+            let workflow = codes[&it.code];
+            self.counts.found(workflow, Status::Queued, 1);
             self.admission.joined(workflow);
             let (rank, entry) = (
                 Rank::new(it.priority, Class::New),

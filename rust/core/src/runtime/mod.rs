@@ -7,6 +7,7 @@
 
 mod alarms;
 mod copies;
+mod figures;
 mod inbox;
 pub(crate) mod loader;
 mod meter;
@@ -24,6 +25,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+pub use figures::OfWorkflow;
 pub use inbox::Refused;
 pub use loader::Question;
 
@@ -41,6 +43,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Store};
 use crate::submission::Submission;
+use crate::tally::Tally;
 use crate::watches::Watches;
 
 impl From<store::Error> for Error {
@@ -66,6 +69,7 @@ struct Shared {
     registry: Arc<Registry>,
     residents: Arc<Residents>,
     watches: Arc<Watches>,
+    tally: Arc<Tally>,
     sequence: Arc<Sequence>,
     clock: Arc<Clock>,
     tickets: AtomicU64,
@@ -239,6 +243,7 @@ impl Engine {
             registry,
             residents,
             watches,
+            tally: core.tally(),
             sequence,
             clock,
             tickets: AtomicU64::new(FIRST_TICKET),
@@ -514,16 +519,6 @@ impl Engine {
     #[must_use]
     pub fn park(&self, no: InstanceNo, incarnation: Incarnation) -> bool {
         self.is_ours() && self.shared.residents.park(no, incarnation)
-    }
-
-    /// Returns the engine's figures.
-    #[must_use]
-    pub fn statistics(&self) -> Vec<(&'static str, u64)> {
-        let mut figures = self.shared.meter.figures();
-        figures.push(("submitted_depth", self.shared.inbox.depth() as u64));
-        figures.push(("resident", self.shared.residents.len() as u64));
-        figures.push(("live", self.shared.registry.len() as u64));
-        figures
     }
 }
 

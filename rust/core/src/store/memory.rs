@@ -11,9 +11,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{
-    Code, Error, Filter, NewInstance, Newcomer, Op, Outcome, Payloads, Reader, Recovery, Row,
-    Store, Transition,
+    Code, Ended, Error, Filter, NewInstance, Newcomer, Op, Outcome, Payloads, Reader, Recovery,
+    Row, Store, Transition,
 };
+use crate::attributes::pairs;
 use crate::history::{Record, Stored};
 use crate::ids::{EventId, Incarnation, InstanceNo, Key, Seq, WaitId};
 use crate::lifecycle::Status;
@@ -37,6 +38,7 @@ struct Model {
     /// In the order in which they were first written.
     approvals: Vec<Approval>,
     meta: BTreeMap<Box<str>, Box<[u8]>>,
+    ended: BTreeMap<(Box<str>, Box<str>), [u64; 3]>,
     last_seq: Seq,
     next_failure: Option<Failure>,
     full: bool,
@@ -177,6 +179,16 @@ impl Store for MemoryStore {
         Ok(self.model.lock().meta.get(name).cloned())
     }
 
+    fn ended(&mut self) -> Result<Vec<Ended>, Error> {
+        let model = self.model.lock();
+        let ended = model.ended.iter().map(|(name, counts)| Ended {
+            namespace: name.0.clone(),
+            workflow: name.1.clone(),
+            counts: *counts,
+        });
+        Ok(ended.collect())
+    }
+
     fn maintain(&mut self) -> Result<(), Error> {
         Ok(())
     }
@@ -266,6 +278,19 @@ impl Model {
                 self.meta.insert(name.clone(), value.clone());
                 Outcome::Done(0)
             }
+            Op::Ended(it) => {
+                let name = (it.namespace.clone(), it.workflow.clone());
+                let mut known = self
+                    .names
+                    .range((name.0.clone(), name.1.clone(), "".into())..);
+                let known = known
+                    .next()
+                    .is_some_and(|(it, _)| (&it.0, &it.1) == (&name.0, &name.1));
+                if known {
+                    self.ended.insert(name, it.counts);
+                }
+                Outcome::Done(0)
+            }
         }
     }
 
@@ -292,6 +317,7 @@ impl Model {
             marked: running,
             recoveries: 0,
             reason: None,
+            step: None,
             priority: new.priority,
             created_at: new.created_at,
             started_at: running.then_some(new.created_at),
@@ -349,6 +375,7 @@ impl Model {
         row.marked = to.marked;
         row.recoveries = to.recoveries;
         row.reason.clone_from(&to.reason);
+        row.step.clone_from(&to.step);
         row.updated_at = to.at;
         row.ended_at = to.status.is_final().then_some(to.at);
         if to.status == Status::Running && row.started_at.is_none() {
@@ -411,9 +438,8 @@ impl Reader for MemoryReader {
         let mut rows: Vec<Row> = model
             .instances
             .values()
-            .map(|it| &it.row)
-            .filter(|row| matches(filter, row))
-            .cloned()
+            .filter(|it| matches(filter, &it.row) && has(&it.payloads, &filter.attributes))
+            .map(|it| it.row.clone())
             .collect();
         if filter.newest_first {
             rows.reverse();
@@ -457,6 +483,14 @@ impl Reader for MemoryReader {
         }
         Ok(found)
     }
+}
+
+/// Whether these are among the attributes.
+fn has(payloads: &Payloads, wanted: &[(Box<str>, Box<[u8]>)]) -> bool {
+    let map = payloads.attributes.as_deref().and_then(pairs);
+    let pairs = map.unwrap_or_default();
+    let mut wanted = wanted.iter();
+    wanted.all(|(key, value)| pairs.contains(&(key, value)))
 }
 
 fn matches(filter: &Filter, row: &Row) -> bool {

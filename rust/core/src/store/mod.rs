@@ -61,13 +61,15 @@ pub struct Transition {
     pub recoveries: u32,
     /// Why it is blocked: a short code such as `nondeterminism`, `missing_code`.
     pub reason: Option<Box<str>>,
+    /// At which step it is blocked, if it is at one.
+    pub step: Option<Box<str>>,
     /// Output of a `Complete` instance; error of an `Errored`, `Terminated` or `Blocked` one.
     pub payload: Option<Box<[u8]>>,
     /// When.
     pub at: Micros,
 }
 
-/// One change. All of them but `Meta` belong to one instance.
+/// One change. All of them but `Meta` and `Ended` belong to one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// Creates an instance; the answer is [`Outcome::Exists`] if (namespace, workflow, id) is taken.
@@ -101,6 +103,19 @@ pub enum Op {
     Approval(Box<Approval>),
     /// Keeps an engine-wide setting (next number, limits, boot id).
     Meta(Box<str>, Box<[u8]>),
+    /// Keeps how many instances of a workflow have ended, replacing what was kept before.
+    Ended(Box<Ended>),
+}
+
+/// How many instances of a workflow have ended, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Its name.
+    pub workflow: Box<str>,
+    /// How many are `Complete`, `Errored` and `Terminated`.
+    pub counts: [u64; 3],
 }
 
 /// The answer to one operation.
@@ -138,6 +153,8 @@ pub struct Row {
     pub recoveries: u32,
     /// Why it is blocked.
     pub reason: Option<Box<str>>,
+    /// At which step it is blocked.
+    pub step: Option<Box<str>>,
     /// -100 to 100.
     pub priority: i8,
     /// When it was created.
@@ -195,6 +212,8 @@ pub struct Filter {
     pub version: Option<Box<str>>,
     /// Only blocked instances with this reason.
     pub reason: Option<Box<str>>,
+    /// Only instances that have all these attributes: keys, and their values as they are stored.
+    pub attributes: Vec<(Box<str>, Box<[u8]>)>,
     /// Only children of this instance.
     pub parent: Option<InstanceNo>,
     /// Created at or after.
@@ -277,6 +296,8 @@ pub trait Store: Send {
     fn result(&mut self, no: InstanceNo) -> Result<Option<Box<[u8]>>, Error>;
     /// Returns an engine-wide setting.
     fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error>;
+    /// Returns how many instances of each workflow have ended, where any has.
+    fn ended(&mut self) -> Result<Vec<Ended>, Error>;
     /// Does housekeeping that must not delay a commit (checkpoints). Called between batches.
     fn maintain(&mut self) -> Result<(), Error>;
     /// After [`Error::Full`]: recovers in place, so that commits may be tried again. [`Error::Full`]

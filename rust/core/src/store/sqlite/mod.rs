@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::{Copier, Error, Op, Outcome, Reader, Recovery, Row, Store};
+use super::{Copier, Ended, Error, Op, Outcome, Reader, Recovery, Row, Store};
 use crate::ids::InstanceNo;
 use crate::wait::Approval;
 use ballast::Ballast;
@@ -307,6 +307,10 @@ impl Store for SqliteStore {
 
     fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error> {
         self.read(|conn, _| read::meta(conn, name))
+    }
+
+    fn ended(&mut self) -> Result<Vec<Ended>, Error> {
+        self.read(|conn, _| read::ended(conn))
     }
 
     fn maintain(&mut self) -> Result<(), Error> {

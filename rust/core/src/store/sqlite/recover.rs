@@ -80,10 +80,11 @@ fn read(
         chunk: Vec::new(),
         others: Vec::new(),
     };
-    let highest: i64 = conn.query_row("SELECT coalesce(max(no), 0) FROM instance", [], |row| {
-        row.get(0)
-    })?;
-    let few = usize::try_from(highest / 4).unwrap_or(usize::MAX);
+    // One transaction, so that not each look takes and gives back a lock.
+    let _read = conn.unchecked_transaction()?;
+    let sql = "SELECT coalesce(sum(complete + errored + terminated), 0) FROM tally";
+    let ended: i64 = conn.query_row(sql, [], |row| row.get(0))?;
+    let few = usize::try_from(ended / 4).unwrap_or(0);
     if let Some(live) = live(conn, names, few)? {
         let sql = format!("SELECT {} FROM instance i WHERE i.no = ?", rows::NEWCOMER);
         let mut look = conn.prepare(&sql)?;

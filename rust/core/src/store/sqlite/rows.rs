@@ -238,9 +238,9 @@ pub(super) fn payload_checksum(table: &str, no: InstanceNo, payload: Option<&[u8
 /// Columns of [`instance`], in its order.
 pub(super) const INSTANCE: &str = "i.no, i.version, i.id, i.incarnation, i.status, i.marked, \
      i.recoveries, i.priority, i.created_at, i.updated_at, i.started_at, i.ended_at, i.start_at, \
-     i.parent, i.called, i.reason";
+     i.parent, i.called, i.reason, i.step";
 /// How many columns [`INSTANCE`] has.
-pub(super) const INSTANCE_WIDTH: usize = 16;
+pub(super) const INSTANCE_WIDTH: usize = 17;
 
 /// Columns of [`newcomer`], in its order. The last says whether the instance was created, queued,
 /// and never changed since: as [`Row::is_newcomer`].
@@ -328,6 +328,7 @@ pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
         parent: int_or_none(row, 13)?.map(|it| it as u64),
         called: flag(row, 14)?,
         reason: text_or_none(row, 15)?,
+        step: text_or_none(row, 16)?,
     })
 }
 
