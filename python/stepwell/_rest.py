@@ -62,7 +62,7 @@ class Rest:
         runner, port = self._runner, self._runner.port
         if self.busy or self.winding or self._quiet or not self.waits or runner.stopping or runner.cursor.pending:
             return
-        if runner.turns is not None and runner.turns.runnable:
+        if runner.in_turn:
             return
         soonest = min(self.waits.values()) - port.now()
         if soonest < KEEP_SLOT_US:
