@@ -144,7 +144,8 @@ impl Queues {
         true
     }
 
-    /// Takes up to `slots` entries of a workflow: max-min among its shards, the best heads first.
+    /// Takes up to `slots` entries of a workflow, max-min among its shards, and among equal shares the
+    /// best heads first. Returns them in their order.
     pub fn draw(&mut self, workflow: u32, slots: usize) -> Vec<(Rank, Entry)> {
         let Some(line) = self.of.get_mut(&workflow) else {
             return Vec::new();
@@ -153,6 +154,8 @@ impl Queues {
         // As many as are wanted are handed over first, so that none has to wait for its turn.
         Self::pull(line, &mut self.handover, slots);
         line.draw(slots, &self.layout, &mut places);
+        // Shared by turns, but they start in their order.
+        places.sort_unstable_by_key(|it| it.order);
         self.len -= places.len();
         self.tidy(workflow);
         let pairs = places.iter().map(|it| (it.rank(), it.entry()));

@@ -2,6 +2,7 @@
 
 mod ended;
 mod kept;
+mod resharded;
 mod staged;
 mod told;
 
