@@ -92,7 +92,7 @@ class Core:
         *,
         owner: str,
         workflows: Sequence[tuple[str, str]],
-        shards: int,
+        shards: int | None,
         slots: int,
         concurrency: int,
         queue_entries: int,
@@ -102,7 +102,8 @@ class Core:
     ) -> Core:
         """Opens the store (a path, or ":memory:"), recovers and starts the writer.
 
-        workflows: (name, version) of every registered workflow (L12). virtual_time: start of a virtual clock, or None
+        workflows: (name, version) of every registered workflow (L12). shards: 1 to 4,096; None: as the store has it, 64 for a new
+        one; if it has another number, that is changed at once. virtual_time: start of a virtual clock, or None
         for the system's. Releases the GIL. Raises CoreError, having changed nothing.
         """
     def crash(self) -> None:
@@ -165,6 +166,10 @@ class Core:
         """REPLY data: bool, whether this decision was the first."""
     def resume(self, namespace: str, workflow: str, id: str) -> int:
         """REPLY data: None."""
+    def reshard(self, shards: int) -> int:
+        """Changes the number of shards while everything goes on. REPLY data: None, when it is done and durable; code "invalid" (data:
+        message) for less than 1 or more than 4,096, and while another change is under way. After a crash half-way, `open` with
+        shards=None ends it."""
     def watch(self, no: int) -> None:
         """From now on CHANGED notes come for this instance; counted."""
     def unwatch(self, no: int) -> None: ...

@@ -73,7 +73,7 @@ impl Core {
         store: &str,
         owner: &str,
         workflows: Vec<(String, String)>,
-        shards: u32,
+        shards: Option<u32>,
         slots: u32,
         concurrency: u32,
         queue_entries: u32,
@@ -257,6 +257,10 @@ impl Core {
     fn resume(&self, py: Python<'_>, namespace: &str, workflow: &str, id: &str) -> PyResult<u64> {
         let name = Box::new(name(namespace, workflow, id)?);
         self.submit_with_ticket(py, |ticket| Submission::Resume(ticket, name))
+    }
+
+    fn reshard(&self, py: Python<'_>, shards: i64) -> PyResult<u64> {
+        self.submit_with_ticket(py, |ticket| Submission::Reshard(ticket, shards))
     }
 
     fn watch(&self, no: u64) {

@@ -16,6 +16,7 @@ mod children;
 mod decide;
 mod places;
 pub mod recovery;
+mod reshard;
 mod settle;
 #[cfg(test)]
 mod simulation;
@@ -44,6 +45,8 @@ use crate::timer::Timers;
 use crate::wait::Wait;
 use crate::waits::Mailbox;
 use crate::watches::Watches;
+use places::Queued;
+use reshard::Shards;
 use suspects::Suspects;
 
 /// What the engine is told when it opens.
@@ -51,8 +54,8 @@ use suspects::Suspects;
 pub struct Config {
     /// (name, version) of every workflow there is code for (L12).
     pub workflows: Vec<(Box<str>, Box<str>)>,
-    /// Number of shards, 1 to 4,096.
-    pub shards: u32,
+    /// Number of shards, 1 to 4,096; `None`: as the store has it, 64 for a new one.
+    pub shards: Option<u32>,
     /// Slots of the whole engine.
     pub slots: u32,
     /// Slots of one namespace.
@@ -261,7 +264,10 @@ pub struct Core {
     namespaces: FxHashMap<Box<str>, u32>,
     names: Vec<(Box<str>, Box<str>)>,
     live: FxHashMap<InstanceNo, Box<Live>>,
+    shards: Shards,
     queues: Queues,
+    /// Whether somebody who is queued could have a slot, as far as that is known.
+    contended: Queued,
     gate: Gatekeeper,
     admission: Admission,
     timers: Timers<Due>,
@@ -289,8 +295,11 @@ impl Core {
         sequence: Arc<Sequence>,
         watches: Arc<Watches>,
     ) -> Self {
+        let shards = Shards::new(config.shards);
         Self {
-            queues: Queues::new(config.shards),
+            queues: Queues::new(Arc::clone(shards.ranges().layout())),
+            shards,
+            contended: Queued::Unknown,
             gate: Gatekeeper::new(config.slots),
             admission: Admission::new(config.queue_entries),
             config,
@@ -322,6 +331,7 @@ impl Core {
     /// Begins a batch at this time.
     pub fn begin(&mut self, now: Micros) {
         self.now = now;
+        self.contended = Queued::Unknown;
     }
 
     /// Returns how many operations and bytes the batch has so far.
@@ -357,7 +367,8 @@ impl Core {
         !self.refit.is_empty()
             || self.timers.next().is_some_and(|at| at <= now)
             || self.next_suspect().is_some()
-            || (!self.queues.is_empty() && self.queues.workflows().any(|it| self.gate.free(it) > 0))
+            || self.queues.is_moving()
+            || self.queues.workflows().any(|it| self.gate.free(it) > 0)
     }
 
     /// Takes the submissions that waited for room, if there may be some now.
@@ -395,6 +406,7 @@ impl Core {
         }
         self.fire_due(facts)?;
         self.try_suspects();
+        self.hand_over();
         self.dispatch();
         if let Some(ceiling) = self.sequence.raise() {
             let value = ceiling.to_le_bytes().into();
@@ -411,6 +423,7 @@ impl Core {
                 self.say(Note::refuse(ticket, "closed", Data::Nothing));
             }
         }
+        self.leave_change();
         let running = self.live.iter().filter(|(_, it)| it.marked && it.slot);
         let marked: Vec<_> = running.map(|(no, _)| *no).collect();
         for no in marked {
@@ -476,6 +489,7 @@ impl Core {
                 Effect::FreeSlot => {
                     if std::mem::take(&mut live.slot) {
                         self.gate.give_back(live.workflow);
+                        self.contended = Queued::Unknown;
                         self.room_made = true;
                     }
                 }
