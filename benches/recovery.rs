@@ -80,7 +80,7 @@ fn both(waiting: usize, queued: usize) {
 fn config(slots: u32) -> Config {
     Config {
         workflows: vec![("waits".into(), "1".into()), ("queues".into(), "1".into())],
-        shards: 64,
+        shards: None,
         slots,
         concurrency: slots,
         queue_entries: 4_000_000,

@@ -48,6 +48,11 @@ class Patches:
         self._asked: list[_Question] = []
         self._in_flight: _Question | None = None
 
+    @property
+    def are_asked(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return bool(self._asked)
+
     @enable_ki_protection
     async def ask(self, branch: Branch, change_id: str) -> bool:
         """Returns whether the instance runs the code that a change brought."""

@@ -62,7 +62,7 @@ class Rest:
         runner, port = self._runner, self._runner.port
         if self.busy or self.winding or self._quiet or not self.waits or runner.stopping or runner.cursor.pending:
             return
-        if runner.turns is not None and runner.turns.runnable:
+        if runner.in_turn:
             return
         soonest = min(self.waits.values()) - port.now()
         if soonest < KEEP_SLOT_US:
@@ -73,6 +73,12 @@ class Rest:
         if runner.workflow.park and soonest >= PARK_AFTER_US:
             delay = PARK_AFTER_US if port.waiting_residents <= RESIDENT_MAX else 0
             self._park_timer = port.arm(delay, self._park)
+
+    def say_again(self) -> None:
+        """As `settled_down` said it."""
+        runner = self._runner
+        if self._quiet and not runner.stopping:
+            runner.port.quiet(runner.no, runner.incarnation, runner.cursor.seq)
 
     def woken(self) -> None:
         """The instance goes on, with a slot."""

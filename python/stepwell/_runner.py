@@ -480,6 +480,11 @@ class Runner:
                     self.port.keeper.close(self.task)
                     self.tally = None
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether body tasks can go on, or have begun what takes effect at the end of the turn; that end says what comes of it."""
+        return self.turns is not None and (not self.turns.at_rest or bool(self._begun) or self.patches.are_asked)
+
     # What operations and the body need.
 
     @property

@@ -134,6 +134,8 @@ pub enum Submission {
     Decide(u64, Box<Decision>),
     /// Resume a paused or blocked instance.
     Resume(u64, Box<Name>),
+    /// Change the number of shards.
+    Reshard(u64, i64),
     /// Append a record.
     Record(u64, Body, Record),
     /// Record a failed attempt and open its retry delay.

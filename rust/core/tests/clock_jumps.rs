@@ -23,7 +23,7 @@ const YEAR: i64 = 365 * 86_400 * SECOND;
 fn open(store: &MemoryStore) -> Engine {
     let config = Config {
         workflows: vec![("w".into(), "1".into())],
-        shards: 4,
+        shards: Some(4),
         slots: 100,
         concurrency: 100,
         queue_entries: 1_000,

@@ -221,7 +221,7 @@ fn use_store(path: &Path) {
 fn use_engine(path: &Path) {
     let config = Config {
         workflows: vec![("orders".into(), "1".into())],
-        shards: 4,
+        shards: Some(4),
         slots: 4,
         concurrency: 4,
         queue_entries: 100,

@@ -17,6 +17,7 @@ use crate::submission::{Body, Letter, Submission, Why};
 use crate::wait::{Event, Source, Wait};
 
 use super::decide::Found;
+use super::places::Queued;
 use super::settle::Outcome;
 
 impl Core {
@@ -241,6 +242,7 @@ impl Core {
         if let Some(workflow) = self.held.remove(&no) {
             self.gate.give_back(workflow);
             self.counts.slot(workflow, false);
+            self.contended = Queued::Unknown;
             self.room_made = true;
         }
     }

@@ -42,6 +42,10 @@ impl Core {
             Submission::Send(ticket, letter, dedup) => self.send(ticket, letter, dedup, facts),
             Submission::Decide(ticket, decision) => self.decide_approval(ticket, decision, facts),
             Submission::Resume(ticket, name) => self.resume(ticket, name, facts),
+            Submission::Reshard(ticket, shards) => {
+                self.reshard(ticket, shards);
+                Ok(None)
+            }
             Submission::LetGo(no) => {
                 self.let_go(no);
                 Ok(None)

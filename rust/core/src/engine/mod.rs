@@ -20,6 +20,7 @@ mod hooks;
 mod places;
 pub mod recovery;
 mod refill;
+mod reshard;
 mod settle;
 #[cfg(test)]
 mod simulation;
@@ -49,6 +50,8 @@ use crate::waits::Mailbox;
 use crate::watches::Watches;
 use count::Counts;
 use generated::Generated;
+use places::Queued;
+use reshard::Shards;
 use suspects::Suspects;
 
 /// What the engine is told when it opens.
@@ -56,8 +59,8 @@ use suspects::Suspects;
 pub struct Config {
     /// (name, version) of every workflow there is code for (L12).
     pub workflows: Vec<(Box<str>, Box<str>)>,
-    /// Number of shards, 1 to 4,096.
-    pub shards: u32,
+    /// Number of shards, 1 to 4,096; `None`: as the store has it, 64 for a new one.
+    pub shards: Option<u32>,
     /// Slots of the whole engine.
     pub slots: u32,
     /// Slots of one namespace.
@@ -269,7 +272,10 @@ pub struct Core {
     namespaces: FxHashMap<Box<str>, u32>,
     names: Vec<(Box<str>, Box<str>)>,
     live: FxHashMap<InstanceNo, Box<Live>>,
+    shards: Shards,
     queues: Queues,
+    /// Whether somebody who is queued could have a slot, as far as that is known.
+    contended: Queued,
     gate: Gatekeeper,
     admission: Admission,
     timers: Timers<Due>,
@@ -299,8 +305,11 @@ impl Core {
         sequence: Arc<Sequence>,
         watches: Arc<Watches>,
     ) -> Self {
+        let shards = Shards::new(config.shards);
         Self {
-            queues: Queues::new(config.shards),
+            queues: Queues::new(Arc::clone(shards.ranges().layout())),
+            shards,
+            contended: Queued::Unknown,
             gate: Gatekeeper::new(config.slots),
             admission: Admission::new(config.queue_entries),
             config,
@@ -334,6 +343,7 @@ impl Core {
     /// Begins a batch at this time.
     pub fn begin(&mut self, now: Micros) {
         self.now = now;
+        self.contended = Queued::Unknown;
     }
 
     /// Returns how many operations and bytes the batch has so far.
@@ -369,7 +379,8 @@ impl Core {
         !self.refit.is_empty()
             || self.timers.next().is_some_and(|at| at <= now)
             || self.next_suspect().is_some()
-            || (!self.queues.is_empty() && self.queues.workflows().any(|it| self.gate.free(it) > 0))
+            || self.queues.is_moving()
+            || self.queues.workflows().any(|it| self.gate.free(it) > 0)
     }
 
     /// Takes the submissions that waited for room, if there may be some now.
@@ -407,6 +418,7 @@ impl Core {
         }
         self.fire_due(facts)?;
         self.try_suspects();
+        self.hand_over();
         self.dispatch();
         self.keep_ended();
         if let Some(ceiling) = self.sequence.raise() {
@@ -424,6 +436,7 @@ impl Core {
                 self.say(Note::refuse(ticket, "closed", Data::Nothing));
             }
         }
+        self.leave_change();
         let running = self.live.iter().filter(|(_, it)| it.marked && it.slot);
         let marked: Vec<_> = running.map(|(no, _)| *no).collect();
         for no in marked {
@@ -491,6 +504,7 @@ impl Core {
                     if std::mem::take(&mut live.slot) {
                         self.gate.give_back(live.workflow);
                         self.counts.slot(live.workflow, false);
+                        self.contended = Queued::Unknown;
                         self.room_made = true;
                     }
                 }

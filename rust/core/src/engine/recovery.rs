@@ -45,6 +45,7 @@ impl Core {
         for (workflow, version) in self.config.workflows.clone() {
             known.entry(workflow).or_default().push(version);
         }
+        self.lay_out(facts)?;
         self.count_unclean_stops(facts)?;
         self.count_ended(facts)?;
         let mut loading = Loading {

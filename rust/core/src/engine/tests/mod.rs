@@ -3,6 +3,7 @@
 mod counted;
 mod ended;
 mod kept;
+mod resharded;
 mod staged;
 mod told;
 
@@ -34,7 +35,7 @@ struct Stage {
 fn config() -> Config {
     Config {
         workflows: vec![("w".into(), "1".into())],
-        shards: 2,
+        shards: Some(2),
         slots: 2,
         concurrency: 100,
         queue_entries: 3,
@@ -50,7 +51,7 @@ impl Stage {
         let ceiling = ceiling.map_or(0, |it| {
             u64::from_le_bytes((*it).try_into().expect("8 bytes"))
         });
-        let registry = Arc::new(Registry::new(config.shards));
+        let registry = Arc::new(Registry::new());
         let residents = Arc::new(Residents::default());
         let sequence = Arc::new(Sequence::new(ceiling));
         let reader = handle.reader().expect("memory is read");
