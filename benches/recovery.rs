@@ -5,6 +5,8 @@
 //! 10,000; then single creations from 100 callers; it is killed, and another process opens its store.
 //! Prints one line per figure. The store lies in the folder `STEPWELL_BENCH`, or in a temporary one.
 
+#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

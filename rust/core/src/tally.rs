@@ -81,17 +81,21 @@ pub(crate) enum Change {
 #[derive(Debug, Default)]
 pub struct Tally(Mutex<Inner>);
 
+/// What the members of a group have in common: why they are blocked, and their workflow.
+type Of = (Reason, u32);
+/// The members of a group, each with its id.
+type Members = BTreeMap<InstanceNo, Box<str>>;
+
 #[derive(Debug, Default)]
 struct Inner {
     /// Namespace, name and figures of each workflow, by its number.
     workflows: Vec<(Arc<str>, Arc<str>, Figures)>,
-    blocked: FxHashMap<InstanceNo, Arc<(Reason, u32)>>,
-    /// The blocked ones by reason and workflow, each with its id.
-    groups: BTreeMap<Arc<(Reason, u32)>, BTreeMap<InstanceNo, Box<str>>>,
+    blocked: FxHashMap<InstanceNo, Arc<Of>>,
+    groups: BTreeMap<Arc<Of>, Members>,
 }
 
 impl Inner {
-    fn block(&mut self, no: InstanceNo, id: Box<str>, group: (Reason, u32)) {
+    fn block(&mut self, no: InstanceNo, id: Box<str>, group: Of) {
         self.unblock(no);
         let known = self.groups.get_key_value(&group).map(|it| Arc::clone(it.0));
         let group = known.unwrap_or_else(|| Arc::new(group));
@@ -180,21 +184,18 @@ impl Tally {
             let (no, id) = members.first_key_value().expect("no group is empty");
             let count = members.len() as u64;
             // Those of several workflows lie side by side.
-            match groups.last_mut().filter(|it| it.reason == *reason) {
-                Some(group) => {
-                    group.count += count;
-                    if *no < oldest {
-                        (oldest, group.example) = (*no, id.clone());
-                    }
+            if let Some(group) = groups.last_mut().filter(|it| it.reason == *reason) {
+                group.count += count;
+                if *no < oldest {
+                    (oldest, group.example) = (*no, id.clone());
                 }
-                None => {
-                    oldest = *no;
-                    groups.push(Group {
-                        reason: reason.clone(),
-                        count,
-                        example: id.clone(),
-                    });
-                }
+            } else {
+                oldest = *no;
+                groups.push(Group {
+                    reason: reason.clone(),
+                    count,
+                    example: id.clone(),
+                });
             }
         }
         drop(inner);

@@ -4,7 +4,7 @@
 //! fast as random ones. Invariants: an id is greater than all before it, also when time goes
 //! backwards; 48 bits of it, and where the counter of a millisecond begins, are unpredictable. The
 //! time is passed in. Randomness is what the standard library keeps its hash tables safe with:
-//! SipHash of a counter, under a key from the system that is drawn once; a system call per id costs
+//! `SipHash` of a counter, under a key from the system that is drawn once; a system call per id costs
 //! more than all else that is done for it.
 
 use std::hash::{BuildHasher, RandomState};

@@ -22,9 +22,13 @@ impl Core {
             let it = &some[at as usize];
             self.registry.restore(it.key, it.no, Status::Queued);
         }
+        for same in some.chunk_by(|a, b| a.code == b.code) {
+            let workflow = codes[&same[0].code];
+            let count = same.len() as u64;
+            self.counts.found(workflow, Status::Queued, count);
+        }
         for it in some {
             let workflow = codes[&it.code];
-            self.counts.found(workflow, Status::Queued, 1);
             self.admission.joined(workflow);
             let (rank, entry) = (
                 Rank::new(it.priority, Class::New),

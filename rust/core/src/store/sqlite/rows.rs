@@ -248,11 +248,12 @@ pub(super) const NEWCOMER: &str = "i.no, i.version, i.id, i.priority, i.start_at
      i.status = 0 AND i.marked = 0 AND i.recoveries = 0 AND i.incarnation = i.no \
      AND i.started_at IS NULL AND i.reason IS NULL";
 
+/// A newcomer whose key is still to be made: its version, its id, all else.
+pub(super) type Unnamed<'r> = (i64, &'r str, Newcomer);
+
 /// Returns the number of an instance and, if it is a newcomer, its version and all else that is to
 /// be known of it, but for its key; that is made of names the caller has at hand, and this id.
-pub(super) fn newcomer<'r>(
-    row: &'r Columns,
-) -> Result<(InstanceNo, Option<(i64, &'r str, Newcomer)>)> {
+pub(super) fn newcomer<'r>(row: &'r Columns) -> Result<(InstanceNo, Option<Unnamed<'r>>)> {
     let no = number(row)?;
     if !flag(row, 5)? {
         return Ok((no, None));
