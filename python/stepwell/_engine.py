@@ -159,10 +159,12 @@ class Engine:
                 workflows=list(self._workflows),
                 shards=self._shards,
                 slots=self._slots,
-                concurrency=self._limits.concurrency,
-                queue_entries=self._limits.queue_entries,
-                recoveries=self._limits.recoveries,
-                workflow_concurrency=[(w.name, w.concurrency) for w in self._workflows.values() if w.concurrency],
+                namespace=self._namespace,
+                limits=list(self._limits._asdict().items()),
+                workflow_limits=[
+                    (w.name, [(limit, getattr(w, limit)) for limit in ("concurrency", "queue_entries", "steps", "value_bytes")])
+                    for w in self._workflows.values()
+                ],
                 virtual_time=self._virtual_time,
             )
         except _core.CoreError as error:

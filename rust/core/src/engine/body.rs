@@ -240,7 +240,7 @@ impl Core {
     pub(super) fn let_go(&mut self, no: InstanceNo) {
         if let Some(workflow) = self.held.remove(&no) {
             self.gate.give_back(workflow);
-            self.room_made = true;
+            self.rooms.made = true;
         }
     }
 
