@@ -5,6 +5,8 @@
 //! still, or one that emptied in a blink, from telling nonsense. It reads no clock; time that goes
 //! back counts as none.
 
+use std::time::Duration;
+
 use crate::ids::Micros;
 use crate::limits::{QUEUE_RETRY, QUEUE_RETRY_MAX, QUEUE_RETRY_MIN};
 
@@ -41,12 +43,12 @@ impl Drain {
         // Watched for a second, even a steady stream has filled a tenth of the memory only.
         let watched = 1.0 - (-seconds(now - since).max(0.1) / MEMORY).exp();
         let wait = f64::from(missing) / (faded / watched) * 1e6;
-        (wait.min(QUEUE_RETRY_MAX as f64) as Micros).max(QUEUE_RETRY_MIN)
+        (wait as Micros).clamp(QUEUE_RETRY_MIN, QUEUE_RETRY_MAX)
     }
 }
 
 fn seconds(elapsed: Micros) -> f64 {
-    elapsed.max(0) as f64 / 1e6
+    Duration::from_micros(elapsed.max(0).unsigned_abs()).as_secs_f64()
 }
 
 #[cfg(test)]

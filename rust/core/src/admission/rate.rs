@@ -20,6 +20,7 @@
 //! jump: back counts as standing still, so that nobody waits for what a clock made up.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::ids::Micros;
 use crate::limits::{MOMENTS, MOMENTS_MAX, MOMENTS_SECONDS, MOMENT_WINDOW};
@@ -140,7 +141,8 @@ impl Rate {
         let elapsed = now.saturating_sub(self.last).max(0);
         self.last = now;
         self.clock = self.clock.saturating_add(elapsed);
-        let gathered = elapsed as f64 / 1e6 * self.per_second;
+        let elapsed = Duration::from_micros(elapsed.unsigned_abs());
+        let gathered = elapsed.as_secs_f64() * self.per_second;
         self.tokens = (self.tokens + gathered).min(self.burst);
         while let Some(first) = self.moments.front().copied() {
             if first.at.saturating_add(MOMENT_WINDOW) >= self.clock {

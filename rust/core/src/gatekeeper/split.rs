@@ -26,9 +26,12 @@ pub(super) fn split<H: Ord + Copy>(
         shards.truncate(granted);
     }
     shards.sort_unstable_by_key(head);
-    let wanted = |at: u32| demands[at as usize].wanted;
-    let shares = level(contender.granted, shards.iter().map(|it| wanted(*it)));
-    for (at, slots) in shards.iter().zip(shares) {
+    let wanted: Vec<u32> = shards
+        .iter()
+        .map(|it| demands[*it as usize].wanted)
+        .collect();
+    let slots = level(contender.granted, &wanted);
+    for (at, slots) in shards.iter().zip(slots) {
         grants.push(Grant {
             shard: demands[*at as usize].shard,
             workflow: contender.workflow,
@@ -39,15 +42,15 @@ pub(super) fn split<H: Ord + Copy>(
 
 /// Returns the max-min shares of so many slots, of which at most the sum is wanted and everybody
 /// gets at least one; what cannot be split evenly goes to the first.
-fn level(slots: u32, wanted: impl ExactSizeIterator<Item = u32> + Clone) -> Vec<u32> {
+fn level(slots: u32, wanted: &[u32]) -> Vec<u32> {
     let mut shares = vec![0u32; wanted.len()];
     let mut left = slots;
     while left > 0 {
-        let hungry = shares.iter().zip(wanted.clone());
-        let hungry = hungry.filter(|(share, wanted)| *share < wanted).count() as u32;
+        let hungry = shares.iter().zip(wanted);
+        let hungry = hungry.filter(|(share, wanted)| share < wanted).count() as u32;
         assert!(hungry > 0, "no more is granted than is wanted");
         let each = (left / hungry).max(1);
-        for (share, wanted) in shares.iter_mut().zip(wanted.clone()) {
+        for (share, wanted) in shares.iter_mut().zip(wanted) {
             let more = each.min(wanted - *share).min(left);
             *share += more;
             left -= more;

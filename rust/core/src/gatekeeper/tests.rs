@@ -136,9 +136,9 @@ fn naive(gate: &Gatekeeper, wishes: &[(u32, u32)], most: u32) -> Vec<u32> {
 /// Max-min by definition: raise everybody's share by one, most urgent first, until all is gone.
 fn naive_split(mut shards: Vec<(u64, u32, u32)>, mut slots: u32) -> Vec<(u32, u32)> {
     shards.sort_unstable();
-    let mut shares = vec![0; shards.len()];
+    let mut got = vec![0; shards.len()];
     while slots > 0 {
-        for (share, shard) in shares.iter_mut().zip(&shards) {
+        for (share, shard) in got.iter_mut().zip(&shards) {
             if *share < shard.2 && slots > 0 {
                 *share += 1;
                 slots -= 1;
@@ -147,7 +147,7 @@ fn naive_split(mut shards: Vec<(u64, u32, u32)>, mut slots: u32) -> Vec<(u32, u3
     }
     let pairs = shards
         .iter()
-        .zip(shares)
+        .zip(got)
         .map(|(shard, share)| (shard.1, share));
     pairs.filter(|it| it.1 > 0).collect()
 }

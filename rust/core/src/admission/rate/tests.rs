@@ -3,15 +3,19 @@ use proptest::prelude::*;
 
 const SECOND: Micros = 1_000_000;
 
+fn micros(of: Micros) -> f64 {
+    Duration::from_micros(of.unsigned_abs()).as_secs_f64() * 1e6
+}
+
 #[test]
 fn c10_a_hundred_callers_that_wait_as_told_all_get_in_the_first_time_they_come_back() {
     for per_second in [0.5, 10.0, 333.0] {
         let mut rate = Rate::new(per_second, 1.0, 0);
         assert_eq!(rate.ask(1, None, 0), None);
         let told: Vec<_> = (0..100).map(|_| rate.ask(1, None, 0)).collect();
-        for (at, wait) in told.iter().enumerate() {
-            let expected = (at + 1) as f64 / per_second * 1e6;
-            let wait = wait.expect("the burst is used up") as f64;
+        for (at, wait) in (1u32..).zip(&told) {
+            let expected = f64::from(at) / per_second * 1e6;
+            let wait = micros(wait.expect("the burst is used up"));
             assert!((wait - expected).abs() <= 1.0, "{wait} {expected}");
         }
         // A little late, as sleepers are.
@@ -53,7 +57,7 @@ fn c10_whoever_hammers_pushes_others_a_bounded_time_away() {
     for (per_second, farthest) in [(1.0, 129.0), (300.0, 10.1), (100_000.0, 0.1)] {
         let mut rate = Rate::new(per_second, 1.0, 0);
         let told = (0..20_000).map(|_| rate.ask(1, None, 0));
-        let told = told.flatten().max().expect("refused") as f64 / 1e6;
+        let told = micros(told.flatten().max().expect("refused")) / 1e6;
         assert!(told <= farthest, "{told} at {per_second} per second");
         assert!(rate.moments.len() as u64 <= MOMENTS_MAX);
         // Nobody comes back: in the end all is as it was.
@@ -158,7 +162,7 @@ proptest! {
                         let told = rate.ask(count, Some(owner), now);
                         prop_assert!(told.is_none() || !promised, "{told:?}");
                         let_in += if told.is_none() { f64::from(count) } else { 0.0 };
-                        let line = burst + clock as f64 / 1e6 * per_second;
+                        let line = burst + micros(clock) / 1e6 * per_second;
                         prop_assert!(let_in <= line + 1e-3, "{let_in} over {line}");
                     }
                     now += if by < 0 { by } else { to - clock };
@@ -167,7 +171,7 @@ proptest! {
                     rate.pass(now);
                 }
             }
-            let line = burst + clock as f64 / 1e6 * per_second;
+            let line = burst + micros(clock) / 1e6 * per_second;
             prop_assert!(let_in <= line + 1e-3, "{let_in} over {line}");
         }
         // C2 for the rate: when all promises are over, a full burst is there again.
