@@ -105,6 +105,15 @@ def test_stages_of_the_core_never_import_each_other(stage):
     assert not re.search(r"\bcrate::(engine|writer|recovery)\b", text)
 
 
+@pytest.mark.parametrize("rule", ["lifecycle", "settings"])
+def test_pure_rules_of_the_core_know_no_stage(rule):
+    files = [CORE / f"{rule}.rs", *(CORE / rule).glob("**/*.rs")]
+    text = "".join(f.read_text() for f in files if f.exists())
+    assert text, f"{rule} is gone"
+    known = {s for s in (*STAGES, "store", "engine", "runtime") if re.search(rf"\bcrate::{s}\b", text)}
+    assert known == set()
+
+
 def test_sql_lives_in_the_store_only():
     outside = [p for p in CORE.rglob("*.rs") if "store" not in p.parts and "rusqlite" in p.read_text()]
     assert outside == []
