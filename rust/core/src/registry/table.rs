@@ -37,7 +37,7 @@ fn hash(key: [u64; 2]) -> u64 {
 impl Table {
     /// Returns the place where an entry would be if all stood at home.
     fn home(&self, key: [u64; 2]) -> usize {
-        (u128::from(hash(key)) * self.slots.len() as u128 >> 64) as usize
+        ((u128::from(hash(key)) * self.slots.len() as u128) >> 64) as usize
     }
 
     fn next(&self, at: usize) -> usize {
