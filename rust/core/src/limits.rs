@@ -1,5 +1,7 @@
 //! Limits of the core, each with its reason. Limits of users (names, values, counts) are checked where they enter.
 
+/// Tables of the registry, each under a lock of its own: one per range.
+pub const TABLES: u16 = crate::ids::RANGES;
 /// Shards of a store that was never told how many: few enough to cost nothing, more than cores.
 pub const SHARDS: u32 = 64;
 /// Operations in one commit: enough to share one sync among hundreds of callers, few enough to keep the commit short.

@@ -167,11 +167,10 @@ impl Engine {
         config: Config,
         virtual_time: Option<Micros>,
     ) -> Result<Self, Error> {
-        if config
-            .shards
-            .is_some_and(|it| !(1..=SHARDS_MAX).contains(&it))
-        {
-            return Err(Error::new(Kind::Invalid, "shards must be 1 to 4,096"));
+        let told = config.shards;
+        if let Some(shards) = told.filter(|it| !(1..=SHARDS_MAX).contains(it)) {
+            let message = format!("shards is {shards}; it must be 1 to {SHARDS_MAX}");
+            return Err(Error::new(Kind::Invalid, message));
         }
         if !is_name(&config.namespace) {
             let message = format!(
