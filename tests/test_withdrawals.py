@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from stepwell import Retry, Status, workflow
+from stepwell import InstanceErrored, Retry, Status, workflow
 from stepwell.testing import open_test_engine
 
 seen: list[str] = []
@@ -369,3 +369,28 @@ async def test_i8_what_a_cancelled_attempt_raises_is_discarded():
         await trio.testing.wait_all_tasks_blocked(0.01)
         engine._running().core.advance(engine._running().now() + 2_000_000)
         assert await instance.result() == 1
+
+
+async def fails_once() -> None:
+    raise ValueError("broken")
+
+
+@workflow
+async def ends_amid_cancellations(step):
+    async def inner():
+        async with step.open_nursery() as nursery:
+            nursery.start_soon(lambda: step.do(fails_once, name="retried", retry=Retry(limit=3, delay="1 second")))
+            nursery.start_soon(lambda: step.do(fails_once, name="fatal", retry=Retry.never))
+            nursery.start_soon(step.do, runs_for_ever)
+
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(step.sleep, "1 hour")
+        nursery.start_soon(inner)
+
+
+async def test_i8_an_attempt_that_winds_down_in_the_middle_of_a_turn_does_not_make_the_body_rest():
+    async with open_test_engine(workflows=[ends_amid_cancellations]) as engine:
+        created = (await engine.create_batch(ends_amid_cancellations, [None] * 30)).created
+        for instance in created:
+            with pytest.raises(InstanceErrored):
+                await instance.result()

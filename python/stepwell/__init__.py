@@ -7,7 +7,7 @@ crash the function is run again from the top and finished steps answer from the 
 from ._approvals import Approvals
 from ._attempt import StepContext, current_step
 from ._child import Child
-from ._engine import BatchResult, Engine, run
+from ._engine import Engine, run
 from ._errors import (
     ApprovalTimeout,
     EngineClosed,
@@ -42,6 +42,7 @@ from ._instance import Instance
 from ._nursery import Started, StepNursery
 from ._retry import Retry
 from ._step import Step
+from ._tenant import BatchResult
 from ._types import (
     Approval,
     ApprovalRequest,

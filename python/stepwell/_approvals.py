@@ -12,7 +12,7 @@ from ._types import ApprovalRequest
 from ._workflow import Workflow
 
 if TYPE_CHECKING:
-    from ._engine import Engine
+    from ._tenant import Tenant
 
 _STATUSES = ("open", "approved", "rejected", "timed_out", "withdrawn")
 
@@ -20,10 +20,10 @@ _STATUSES = ("open", "approved", "rejected", "timed_out", "withdrawn")
 class Approvals:
     """Requests for approval of all instances of one engine."""
 
-    __slots__ = ("_engine",)
+    __slots__ = ("_tenant",)
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, tenant: Tenant) -> None:
+        self._tenant = tenant
 
     async def list(
         self,
@@ -40,14 +40,14 @@ class Approvals:
             InvalidConfig: The status is none.
             EngineClosed: The engine is not open.
         """
-        driver = self._engine._ready("engine.approvals.list")
+        driver = self._tenant._ready("engine.approvals.list")
         if status is not None and status not in _STATUSES:
             raise InvalidConfig(f"status is {status!r}; give one of {', '.join(_STATUSES)}, or None for all.")
         name = workflow.name if isinstance(workflow, Workflow) else workflow
         code = None if status is None else _STATUSES.index(status)
         reply = await driver.reply(driver.core.approvals(name, code))
-        self._engine._check(reply, name or "", None)
-        return [_request(row) for row in reply.data if row[1] == self._engine._namespace]
+        self._tenant._check(reply, name or "", None)
+        return [_request(row) for row in reply.data if row[1] == self._tenant._namespace]
 
     async def approve(self, id: str, *, by: str, reason: str | None = None, metadata: Any = None) -> bool:
         """Approves; the decision is durable when this returns. It may come before the request.
@@ -74,7 +74,7 @@ class Approvals:
         return await self._decide(id, False, by, reason, metadata)
 
     async def _decide(self, id: str, approved: bool, by: str, reason: str | None, metadata: Any) -> bool:
-        driver = self._engine._ready("engine.approvals.approve" if approved else "engine.approvals.reject")
+        driver = self._tenant._ready("engine.approvals.approve" if approved else "engine.approvals.reject")
         who, _, rest = id.partition("#") if isinstance(id, str) else ("", "", "")
         workflow, _, instance = who.partition("/")
         name, _, count = rest.rpartition("#")
@@ -82,18 +82,20 @@ class Approvals:
             raise InvalidConfig(f"approval id {id!r} is none; they read workflow/instance#name#1, and approvals.list() has them.")
         if reason is not None and not isinstance(reason, str):
             raise InvalidConfig(f"reason is {reason!r:.120}; give text, or None.")
-        codec.encode(metadata, limit=self._engine._limits.value_bytes, where="metadata")  # for a message with its own path
+        codec.encode(metadata, limit=self._tenant._limits.value_bytes, where="metadata")  # for a message with its own path
         decision = {"by": _names.step_name(by, "by"), "reason": reason, "metadata": metadata}
-        payload = codec.encode(decision, limit=self._engine._limits.value_bytes, where="metadata")
-        reply = await driver.reply(driver.core.decide(id, self._engine._namespace, workflow, instance, name, approved, payload))
-        self._engine._check(reply, workflow, instance)
+        payload = codec.encode(decision, limit=self._tenant._limits.value_bytes, where="metadata")
+        namespace = self._tenant._namespace
+        key = _names.approval_key(namespace, id)
+        reply = await driver.reply(driver.core.decide(key, namespace, workflow, instance, name, approved, payload))
+        self._tenant._check(reply, workflow, instance)
         return bool(reply.data)
 
 
 def _request(row: Any) -> ApprovalRequest:
-    id, _, workflow, instance, name, detail, asked_at, until, status, _ = row
+    key, _, workflow, instance, name, detail, asked_at, until, status, _ = row
     return ApprovalRequest(
-        id,
+        _names.approval_id(key),
         workflow,
         instance,
         name,

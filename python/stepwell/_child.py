@@ -105,9 +105,8 @@ async def create(
     chosen = id or child_id(runner, identity)
     port, path = runner.port, branch.path
     outcome = await runner.perform(
-        TicketOperation(runner, identity, lambda: port.create_child(
-            runner.no, runner.incarnation, path, name, identity[4], target.name, target.version, chosen,
-            params, attributes, codec.encode(chosen)))
+        TicketOperation(runner, identity, port.create_child, path, name, identity[4], target.name, target.version, chosen,
+                        params, attributes, codec.encode(chosen))
     )  # fmt: skip
     raise_if_taken(outcome, target, chosen)
     return Child(target, codec.decode(outcome.payload) if outcome.payload else chosen)
@@ -131,8 +130,8 @@ async def create_batch(
     items = [(id or f"{base}.{index}", params, attributes) for index, (id, params, attributes) in enumerate(prepared)]
     port, path = runner.port, branch.path
     outcome = await runner.perform(
-        TicketOperation(runner, identity, lambda: port.create_children(
-            runner.no, runner.incarnation, path, name, identity[4], target.name, target.version, items, codec.encode(len(items))))
+        TicketOperation(runner, identity, port.create_children, path, name, identity[4], target.name, target.version, items,
+                        codec.encode(len(items)))
     )  # fmt: skip
     if outcome.verdict != _replay.OK:
         given = [id for id, _, _ in prepared if id is not None] or [base]
@@ -151,8 +150,8 @@ async def call(branch: Branch, name: str, target: Workflow[Any, R], params: byte
     identity = runner.identify(branch, _replay.CALL, name)
     chosen = id or child_id(runner, identity)
     outcome = await runner.perform(
-        WaitOperation(runner, identity, _FOREVER, lambda: runner.port.call(
-            runner.no, runner.incarnation, branch.path, name, identity[4], target.name, target.version, chosen, params))
+        WaitOperation(runner, identity, _FOREVER, runner.port.call, branch.path, name, identity[4], target.name, target.version,
+                      chosen, params)
     )  # fmt: skip
     try:
         return child_output(target, chosen, outcome)
@@ -165,9 +164,8 @@ async def awaited(branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
     runner = branch.runner
     identity = runner.identify(branch, _replay.RESULT, child_id)
     outcome = await runner.perform(
-        WaitOperation(runner, identity, _FOREVER, lambda: runner.port.wait_child(
-            runner.no, runner.incarnation, branch.path, child_id, identity[4], target.name, child_id))
-    )  # fmt: skip
+        WaitOperation(runner, identity, _FOREVER, runner.port.wait_child, branch.path, child_id, identity[4], target.name, child_id)
+    )
     try:
         return child_output(target, child_id, outcome)
     except Undecodable as error:
@@ -179,9 +177,8 @@ async def send(branch: Branch, name: str, target: str, id: str, type: str, paylo
     runner = branch.runner
     identity = runner.identify(branch, _replay.SEND, name)
     outcome = await runner.perform(
-        TicketOperation(runner, identity, lambda: runner.port.send(
-            runner.no, runner.incarnation, branch.path, name, identity[4], target, id, type, payload))
-    )  # fmt: skip
+        TicketOperation(runner, identity, runner.port.send, branch.path, name, identity[4], target, id, type, payload)
+    )
     if outcome.verdict != _replay.OK:
         whose = f'event "{type}" of {runner.workflow.name}/{runner.id} was not sent'
         if outcome.type == "not_found":

@@ -3,7 +3,7 @@
 Hand-written, checked against the extension in CI. Everything that crosses is an int, str, bytes,
 bool, None, or a list or tuple of those; payloads are opaque bytes. All times are microseconds since
 1970-01-01 UTC. The core keeps no Python object and never calls Python: it writes one byte to the
-socket behind `fileno()` when notes are there, and `poll()` takes them all.
+socket behind `fileno()` when notes are there, and `poll` takes them.
 
 A call that changes something returns at once with a ticket (or the number of the wait it opens);
 the note with that number comes when the change is durable, never earlier. Notes come in the order
@@ -92,7 +92,7 @@ class Core:
         *,
         owner: str,
         workflows: Sequence[tuple[str, str]],
-        shards: int,
+        shards: int | None,
         slots: int,
         namespace: str,
         limits: Sequence[tuple[str, float | None]],
@@ -101,7 +101,8 @@ class Core:
     ) -> Core:
         """Opens the store (a path, or ":memory:"), recovers and starts the writer.
 
-        workflows: (name, version) of every registered workflow (L12). namespace, limits: what that namespace is opened with; without any
+        workflows: (name, version) of every registered workflow (L12). shards: 1 to 4,096; None: as the store has it, 64 for a new
+        one; if it has another number, that is changed at once. namespace, limits: what that namespace is opened with; without any
         value it keeps what is stored, with some these are all it has (the others fall back to their defaults). workflow_limits: what the
         code of workflows says, in every namespace; of a name given twice the last counts. Limits by name, as `limits` gives them;
         a value of None is as if it were left out. virtual_time: start of a virtual clock, or None
@@ -117,7 +118,9 @@ class Core:
         """Wakes the writer for what was submitted since it fell asleep. Submitting alone does so only from 256 submissions on:
         whoever submits many in a row wants them in one commit."""
     def fileno(self) -> int: ...
-    def poll(self) -> list[tuple[object, ...]]: ...
+    def poll(self, most: int) -> list[tuple[object, ...]]:
+        """Takes the first notes, at most so many. If there are so many, there may be more; until all are taken, bodies that say `quiet`
+        may be taken not to know the latest, and have to say it again when all are."""
     def now(self) -> int:
         """Wall time of the engine's clock."""
     def monotonic(self) -> int:
@@ -175,6 +178,10 @@ class Core:
         """The limits in force, from memory, without waiting: concurrency, queue_entries, create_rate, create_burst, steps, value_bytes,
         instance_bytes, recoveries; None: no limit. Strongest first: set live for the workflow, its code, set live for the namespace, what
         that was opened with, the default. Of concurrency the lesser of the workflow's and the namespace's. Whole numbers are ints."""
+    def reshard(self, shards: int) -> int:
+        """Changes the number of shards while everything goes on. REPLY data: None, when it is done and durable; code "invalid" (data:
+        message) for less than 1 or more than 4,096, and while another change is under way. After a crash half-way, `open` with
+        shards=None ends it."""
     def watch(self, no: int) -> None:
         """From now on CHANGED notes come for this instance; counted."""
     def unwatch(self, no: int) -> None: ...

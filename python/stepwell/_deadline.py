@@ -75,8 +75,9 @@ class DeadlineScope:
         branch, runner = self._branch, self._branch.runner
         identity = runner.identify(branch, _replay.DEADLINE, self._name)
         until = runner.turn_began + self._us
-        self._operation = _DeadlineOperation(runner, identity, until, lambda: runner.port.sleep(
-            runner.no, runner.incarnation, _replay.DEADLINE, branch.path, self._name, identity[4], until))  # fmt: skip
+        self._operation = _DeadlineOperation(
+            runner, identity, until, runner.port.sleep, _replay.DEADLINE, branch.path, self._name, identity[4], until
+        )
         self._operation.scope = self._scope
         runner.begin(self._operation)
 

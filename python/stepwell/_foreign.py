@@ -20,46 +20,40 @@ if TYPE_CHECKING:
     from ._runner import Runner
 
 
-class Foreign:
-    """Looks after one body."""
+def came_to_rest(runner: Runner) -> None:
+    """Every body task is blocked. If none of them in an operation, nothing that replays can ever wake one."""
+    if not runner.open and not runner.port.draining and runner.tally is not None:
+        wait(runner, runner.port.keeper.tasks_of(runner.tally))
 
-    __slots__ = ("_runner",)
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+def wait(runner: Runner, tasks: list[trio.lowlevel.Task]) -> None:
+    """These body tasks wait, or waited, for something other than the engine and the body's own tasks."""
+    strayed = any(operation.strayed for operation in runner.open.values())  # it was cancelled in there: `left` sees to that
+    if not runner.stopping and not strayed:
+        runner.block("foreign_wait", _diagnosis.foreign_wait(runner, tasks))
 
-    def came_to_rest(self) -> None:
-        """Every body task is blocked. If none of them in an operation, nothing that replays can ever wake one."""
-        runner = self._runner
-        if not runner.open and not runner.port.draining and runner.tally is not None:
-            self.wait(runner.port.keeper.tasks_of(runner.tally))
 
-    def wait(self, tasks: list[trio.lowlevel.Task]) -> None:
-        """These body tasks wait, or waited, for something other than the engine and the body's own tasks."""
-        runner = self._runner
-        strayed = any(operation.strayed for operation in runner.open.values())  # it was cancelled in there: `left` sees to that
-        if not runner.stopping and not strayed:
-            runner.block("foreign_wait", _diagnosis.foreign_wait(runner, tasks))
+def aborted(operation: Operation, raise_cancel: Callable[[], NoReturn]) -> None:
+    """The body task that is blocked in an operation is being cancelled. Nothing may be cancelled from in here, so no block."""
+    if _cancels(operation.runner, results.capture(raise_cancel).error):
+        operation.strayed = True
+    else:
+        operation.runner.withdraw(operation)
 
-    def aborted(self, operation: Operation, raise_cancel: Callable[[], NoReturn]) -> None:
-        """The body task that is blocked in an operation is being cancelled. Nothing may be cancelled from in here, so no block."""
-        if self._cancels(results.capture(raise_cancel).error):
-            operation.strayed = True
-        else:
-            self._runner.withdraw(operation)
 
-    def left(self, operation: Operation, error: BaseException) -> None:
-        """A body task leaves an operation without its outcome; a cancellation that would not replay blocks the instance."""
-        by_deadline = isinstance(error, trio.Cancelled) and error.source == "deadline"
-        if (operation.strayed or by_deadline) and not self._runner.stopping:
-            self._runner.block("foreign_wait", _diagnosis.foreign_cancel(self._runner))
-        self._runner.withdraw(operation)
+def left(operation: Operation, error: BaseException) -> None:
+    """A body task leaves an operation without its outcome; a cancellation that would not replay blocks the instance."""
+    runner = operation.runner
+    by_deadline = isinstance(error, trio.Cancelled) and error.source == "deadline"
+    if (operation.strayed or by_deadline) and not runner.stopping:
+        runner.block("foreign_wait", _diagnosis.foreign_cancel(runner))
+    runner.withdraw(operation)
 
-    def _cancels(self, cancelled: BaseException) -> bool:
-        assert isinstance(cancelled, trio.Cancelled), "what trio cancels a task with"
-        runner = self._runner
-        if cancelled.source == "deadline":
-            return not runner.stopping
-        # While a body task runs it may cancel others; between turns only the engine may.
-        counts = runner.tally
-        return cancelled.source == "explicit" and counts is not None and not (counts.runnable or counts.moving or runner.stopping)
+
+def _cancels(runner: Runner, cancelled: BaseException) -> bool:
+    assert isinstance(cancelled, trio.Cancelled), "what trio cancels a task with"
+    if cancelled.source == "deadline":
+        return not runner.stopping
+    # While a body task runs it may cancel others; between turns only the engine may.
+    counts = runner.tally
+    return cancelled.source == "explicit" and counts is not None and not (counts.runnable or counts.moving or runner.stopping)

@@ -26,8 +26,8 @@ from ._types import (
 
 if TYPE_CHECKING:
     from ._driver import Driver
-    from ._engine import Engine
     from ._errors import ErrorInfo
+    from ._tenant import Tenant
     from ._workflow import Workflow
 
 R = TypeVar("R")
@@ -45,10 +45,10 @@ class Instance(Generic[R]):
         workflow: Name of its workflow.
     """
 
-    __slots__ = ("_engine", "_no", "_workflow", "id")
+    __slots__ = ("_no", "_tenant", "_workflow", "id")
 
-    def __init__(self, engine: Engine, workflow: Workflow[Any, R], id: str, no: int) -> None:
-        self._engine = engine
+    def __init__(self, tenant: Tenant, workflow: Workflow[Any, R], id: str, no: int) -> None:
+        self._tenant = tenant
         self._workflow = workflow
         self._no = no
         self.id = id
@@ -68,7 +68,7 @@ class Instance(Generic[R]):
             InstanceNotFound: It is gone.
             EngineClosed: The engine is not open.
         """
-        row = await self._engine._row(self.workflow, self.id, payloads=True, method="instance.status")
+        row = await self._tenant._row(self.workflow, self.id, payloads=True, method="instance.status")
         _, _, _, version, _, code, _, created, started, ended, _, _, _, result, progress, _ = row
         status = STATUSES[code]
         output = self._workflow.output.decode(result) if status is Status.COMPLETE and result is not None else None
@@ -128,13 +128,13 @@ class Instance(Generic[R]):
 
     async def _until(self, wanted: frozenset[Status], method: str) -> tuple[Status, bytes | None]:
         """Waits for one of these states; a state that is passed through is seen even if it lasts no time."""
-        driver = self._engine._ready(method)
+        driver = self._tenant._ready(method)
         watch = driver.watch(self._no, wanted)
         try:
-            state = self._engine.peek(self.workflow, self.id)
+            state = self._tenant.peek(self.workflow, self.id)
             news = await watch.next() if state is not None and state not in wanted else None
             while news is None:
-                row = await self._engine._row(self.workflow, self.id, payloads=True)
+                row = await self._tenant._row(self.workflow, self.id, payloads=True)
                 news = (STATUSES[row[5]], row[13])
                 if news[0] not in wanted and not news[0].is_final:
                     news = await watch.next()
@@ -153,14 +153,14 @@ class Instance(Generic[R]):
             InvalidState: The instance has ended without it.
             InstanceNotFound: It is gone.
         """
-        driver = self._engine._ready("instance.wait_for_step")
+        driver = self._tenant._ready("instance.wait_for_step")
         while True:
             changed = driver.next_record()
             records, _ = await self._records()
             done = sum(r[3] == name and r[7] == OK for r in records)
             if done >= count:
                 return
-            row = await self._engine._row(self.workflow, self.id, payloads=False)
+            row = await self._tenant._row(self.workflow, self.id, payloads=False)
             if STATUSES[row[5]].is_final:
                 raise InvalidState(
                     f'{self.workflow}/{self.id} is {STATUSES[row[5]].value}; "{name}" was recorded {done} times', status=STATUSES[row[5]]
@@ -183,13 +183,13 @@ class Instance(Generic[R]):
             TooLarge: It is over the limit for one value.
             InvalidName: The type or `dedup_id` is malformed.
         """
-        driver = self._engine._ready("instance.send_event")
+        driver = self._tenant._ready("instance.send_event")
         kind = _names.event_type(type)
-        limit = self._workflow.value_bytes or self._engine._limits.value_bytes
+        limit = self._workflow.value_bytes or self._tenant._limits.value_bytes
         stored = None if payload is None else codec.encode(payload, limit=limit, where="payload")
         dedup = None if dedup_id is None else _names.step_name(dedup_id, "dedup_id")
-        reply = await driver.reply(driver.core.send_event(self._engine._namespace, self.workflow, self.id, kind, stored, dedup))
-        self._engine._check(reply, self.workflow, self.id)
+        reply = await driver.reply(driver.core.send_event(self._tenant._namespace, self.workflow, self.id, kind, stored, dedup))
+        self._tenant._check(reply, self.workflow, self.id)
 
     async def resume(self) -> None:
         """Lets a blocked instance go on: its body is replayed from its history.
@@ -198,9 +198,9 @@ class Instance(Generic[R]):
             InvalidState: The instance is final.
             InstanceNotFound: It is gone.
         """
-        driver = self._engine._ready("instance.resume")
-        reply = await driver.reply(driver.core.resume(self._engine._namespace, self.workflow, self.id))
-        self._engine._check(reply, self.workflow, self.id)
+        driver = self._tenant._ready("instance.resume")
+        reply = await driver.reply(driver.core.resume(self._tenant._namespace, self.workflow, self.id))
+        self._tenant._check(reply, self.workflow, self.id)
 
     async def history(self) -> list[StepRecord]:
         """Returns what is recorded, oldest first; then what it waits for, with status "waiting".
@@ -212,9 +212,9 @@ class Instance(Generic[R]):
         return [_record(r) for r in records] + [_waiting(w) for w in waits]
 
     async def _records(self) -> tuple[list[Any], list[Any]]:
-        driver: Driver = self._engine._ready("instance.history")
+        driver: Driver = self._tenant._ready("instance.history")
         reply = await driver.reply(driver.core.history(self._no))
-        self._engine._check(reply, self.workflow, self.id)
+        self._tenant._check(reply, self.workflow, self.id)
         return reply.data  # type: ignore[no-any-return]  # the core's (records, waits)
 
     async def explain(self) -> Explanation:
@@ -224,12 +224,12 @@ class Instance(Generic[R]):
             InstanceNotFound: It is gone.
         """
         found = await self._explain()
-        runner = self._engine._running().runners.get(self._no)
+        runner = self._tenant._running().runners.get(self._no)
         resisting = _diagnosis.resisting(runner) if runner is not None else ""
         return found._replace(text=f"{found.text} {resisting}") if resisting else found
 
     async def _explain(self) -> Explanation:
-        row = await self._engine._row(self.workflow, self.id, payloads=True, method="instance.explain")
+        row = await self._tenant._row(self.workflow, self.id, payloads=True, method="instance.explain")
         status, reason, since = STATUSES[row[5]], row[6], from_us(row[10])
         who = f"{self.workflow}/{self.id}"
         error = _error(status, row[13])

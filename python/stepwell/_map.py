@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
+from . import _foreign
 from ._codec import Undecodable
 from ._operation import StepOperation
 from ._replay import OK, Identity, Outcome
@@ -68,6 +69,14 @@ class MapOperation:
 
     async def perform(self) -> list[Any]:
         """Runs all items and returns their results in order, or raises the first failure."""
+        try:
+            return await self._perform()
+        finally:  # the items lead back here: without them all of it is freed at once
+            self._outcomes.clear()
+            self._failure = None
+            del self._variables
+
+    async def _perform(self) -> list[Any]:
         runner = self._runner
         if not self._over:
             for _ in range(self._concurrency):
@@ -81,7 +90,7 @@ class MapOperation:
                     await wait_task_rescheduled(self._aborted)
                 except BaseException as error:
                     for item in self._running.values():
-                        runner.foreign.left(item, error)
+                        _foreign.left(item, error)
                     self._running.clear()
                     raise
                 if runner.stopping:
@@ -148,5 +157,5 @@ class MapOperation:
         self._task = None
         self._runner.resting = False
         for item in self._running.values():
-            self._runner.foreign.aborted(item, raise_cancel)
+            _foreign.aborted(item, raise_cancel)
         return Abort.SUCCEEDED

@@ -18,7 +18,7 @@ import outcome as results
 import trio
 from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
-from . import _attempt
+from . import _attempt, _foreign
 from ._attempt import StepContext
 from ._branch import place
 from ._codec import codec
@@ -82,7 +82,7 @@ class Operation:
         try:
             outcome = await wait_task_rescheduled(self.aborted)
         except BaseException as error:
-            self.runner.foreign.left(self, error)
+            _foreign.left(self, error)
             raise
         if outcome is STOPPED:
             await self.runner.stop_here()
@@ -92,7 +92,7 @@ class Operation:
         """The body task that is blocked in this operation is cancelled."""
         self.task = None
         self.runner.resting = False
-        self.runner.foreign.aborted(self, raise_cancel)
+        _foreign.aborted(self, raise_cancel)
         return Abort.SUCCEEDED
 
     def stop(self) -> None:
@@ -134,22 +134,24 @@ class Operation:
 class WaitOperation(Operation):
     """A sleep, an event, an approval, a child: the core decides it.
 
-    `open_wait` submits the wait and returns its number; a wait that is open already, because the body is
-    replayed, keeps the number and the deadline it has.
+    `open_wait` submits the wait, given the instance and `args`, and returns its number; a wait that is open already,
+    because the body is replayed, keeps the number and the deadline it has.
     """
 
-    def __init__(self, runner: Runner, identity: Identity, until: int, open_wait: Callable[[], int]) -> None:
+    def __init__(self, runner: Runner, identity: Identity, until: int, open_wait: Callable[..., int], *args: Any) -> None:
         super().__init__(runner, identity)
         self._open_wait = open_wait
+        self._args = args
         self.until = until
 
     def go_live(self) -> None:
         known = self.runner.attached.pop(self.identity, None)
         if known is None:
-            self.number = self._open_wait()
+            self.number = self._open_wait(self.runner.no, self.runner.incarnation, *self._args)
         else:
             self.number, until = known
             self.until = self.until if until is None else until
+        del self._open_wait, self._args  # a wait may be long, and there are many
         self.waiting = True
         self.runner.rest.expect(self.number, self, self.until)
 
@@ -160,12 +162,13 @@ class WaitOperation(Operation):
 class TicketOperation(Operation):
     """Something the core does at once and answers by ticket: create, create_batch, send_event."""
 
-    def __init__(self, runner: Runner, identity: Identity, submit: Callable[[], int]) -> None:
+    def __init__(self, runner: Runner, identity: Identity, submit: Callable[..., int], *args: Any) -> None:
         super().__init__(runner, identity)
         self._submit = submit
+        self._args = args
 
     def go_live(self) -> None:
-        self.number = self._submit()
+        self.number = self._submit(self.runner.no, self.runner.incarnation, *self._args)
         self.runner.port.tickets[self.number] = self
 
     def withdrawn(self) -> None:
@@ -247,9 +250,12 @@ class StepOperation(Operation):
         assert self.scope is not None
         with self.scope:
             try:
-                await self.runner.guarded(self.run)
+                await self.runner.guarded(self.run())
             finally:
                 self._in_task = False
+                self.variables = None  # they lead back here, and so does the context: without them this is freed at once
+                if self.thread is None:
+                    self._context = None
                 self.wound_down()
 
     async def run(self) -> None:

@@ -19,7 +19,6 @@ from ._replay import OK
 
 if TYPE_CHECKING:
     from ._branch import Branch
-    from ._runner import Runner
 
 
 class _Question(Operation):
@@ -43,17 +42,21 @@ class _Question(Operation):
 class Patches:
     """What a body has asked and was not answered yet."""
 
-    __slots__ = ("_asked", "_in_flight", "_runner")
+    __slots__ = ("_asked", "_in_flight")
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    def __init__(self) -> None:
         self._asked: list[_Question] = []
         self._in_flight: _Question | None = None
+
+    @property
+    def are_asked(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return bool(self._asked)
 
     @enable_ki_protection
     async def ask(self, branch: Branch, change_id: str) -> bool:
         """Returns whether the instance runs the code that a change brought."""
-        runner = self._runner
+        runner = branch.runner
         await runner.may_begin(change_id)
         await runner.check_race(branch.path, _replay.PATCHED, change_id)
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -67,9 +70,9 @@ class Patches:
 
     def hold(self) -> bool:
         """Answers what can be answered now. Returns whether deliveries have to wait: a task goes on, or a record is on its way."""
-        runner = self._runner
         while self._asked and self._in_flight is None:
             question = min(self._asked, key=lambda it: it.identity)
+            runner = question.runner
             holds = runner.cursor.patched(question.identity[2])
             if runner.open.get(question.identity) is not question:
                 self._asked.remove(question)  # it was withdrawn in its turn
@@ -87,7 +90,7 @@ class Patches:
 
     def recorded(self, question: _Question) -> None:
         """A yes is durable: everybody who asks is told, from now on."""
-        runner = self._runner
+        runner = question.runner
         self._in_flight = None
         runner.rest.busy -= 1
         runner.cursor.patches[question.identity[2]] = True

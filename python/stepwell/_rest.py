@@ -7,6 +7,7 @@ rule is here, whole; who unwinds a body is `_runner`, and the core says whether 
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Rest:
     __slots__ = ("_park_timer", "_quiet", "_runner", "busy", "waits", "winding")
 
     def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+        self._runner: Runner = weakref.proxy(runner)  # a body that has left is freed at once, not when the collector comes
         self.busy = 0
         self.winding = 0
         self.waits: dict[int, int] = {}
@@ -61,7 +62,7 @@ class Rest:
         runner, port = self._runner, self._runner.port
         if self.busy or self.winding or self._quiet or not self.waits or runner.stopping or runner.cursor.pending:
             return
-        if runner.turns is not None and runner.turns.runnable:
+        if runner.in_turn:
             return
         soonest = min(self.waits.values()) - port.now()
         if soonest < KEEP_SLOT_US:
@@ -72,6 +73,12 @@ class Rest:
         if runner.workflow.park and soonest >= PARK_AFTER_US:
             delay = PARK_AFTER_US if port.waiting_residents <= RESIDENT_MAX else 0
             self._park_timer = port.arm(delay, self._park)
+
+    def say_again(self) -> None:
+        """As `settled_down` said it."""
+        runner = self._runner
+        if self._quiet and not runner.stopping:
+            runner.port.quiet(runner.no, runner.incarnation, runner.cursor.seq)
 
     def woken(self) -> None:
         """The instance goes on, with a slot."""

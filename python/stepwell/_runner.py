@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from . import _diagnosis, _replay
+from . import _diagnosis, _foreign, _replay
 from ._attempt import in_user_code
 from ._branch import Branch, place
 from ._codec import Undecodable, codec
 from ._durations import from_us
 from ._errors import InvalidConfig, LimitReached, NotSerializable, TooLarge
 from ._failures import describe_body
-from ._foreign import Foreign
 from ._names import step_name
 from ._operation import STOPPED, Operation, Pending, StepOperation
 from ._patches import Patches
@@ -75,8 +74,7 @@ class Runner:
         self.replaying = bool(self.cursor.pending)
         self._about = (created_at, attributes)
         self.rest = Rest(self)
-        self.patches = Patches(self)
-        self.foreign = Foreign(self)
+        self.patches = Patches()
         self._begun: list[Operation] = []
         self._beginners: dict[tuple[str, int, str], trio.lowlevel.Task] = {}
         self._stopped: trio.Event | None = None
@@ -93,14 +91,14 @@ class Runner:
             self.port.keeper.open(self)
         try:
             with self.scope:
-                await self.guarded(lambda: self._body(make_step(self)))
+                await self.guarded(self._body(make_step(self)))
         finally:
             self._leave()
 
-    async def guarded(self, what: Callable[[], Awaitable[None]]) -> None:
+    async def guarded(self, part: Awaitable[None]) -> None:
         """Runs a part of this instance; what must not happen shuts the engine down, or blocks the instance."""
         try:
-            await what()
+            await part
         except (KeyboardInterrupt, SystemExit) as error:
             self.port.interrupted_by(error)
         except trio.Cancelled:
@@ -181,6 +179,7 @@ class Runner:
             self.port.keeper.close(self.task)
         self.open.clear()
         self.port.ended(self)
+        self.task = self.turns = self.tally = None  # they lead back here: without them all of it is freed at once
 
     # Operations.
 
@@ -243,14 +242,14 @@ class Runner:
             try:
                 await rest
             except BaseException as error:
-                self.foreign.left(operation, error)
+                _foreign.left(operation, error)
                 raise
         operation.task = task
         self.resting = True
         try:
             outcome = await trio.lowlevel.wait_task_rescheduled(operation.aborted)
         except BaseException as error:
-            self.foreign.left(operation, error)
+            _foreign.left(operation, error)
             raise
         if outcome is STOPPED:
             await self.stop_here()
@@ -281,7 +280,7 @@ class Runner:
         try:
             await operation.run()
         except BaseException as error:
-            self.foreign.left(operation, error)
+            _foreign.left(operation, error)
             raise
 
     def begin(self, operation: Operation) -> None:
@@ -353,7 +352,7 @@ class Runner:
         for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
             self._go_live(operation)
         if self.turns is not None and not self.open:
-            self.foreign.came_to_rest()
+            _foreign.came_to_rest(self)
         self.rest.settled_down()
 
     def _next(self, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
@@ -449,7 +448,7 @@ class Runner:
                 await trio.lowlevel.checkpoint()
             except trio.Cancelled as error:
                 caught.append(error)
-        raise caught[0]  # its scope is gone; the body's own one is cancelled and takes it
+        raise caught.pop()  # its scope is gone; the body's own one is cancelled and takes it
 
     def mismatch(self, found: Mismatch, wanted: Operation | None) -> None:
         """The code is not what history was made by: block, with a diff (I5, I10)."""
@@ -480,6 +479,11 @@ class Runner:
                 if not self.port.observed:
                     self.port.keeper.close(self.task)
                     self.tally = None
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether body tasks can go on, or have begun what takes effect at the end of the turn; that end says what comes of it."""
+        return self.turns is not None and (not self.turns.at_rest or bool(self._begun) or self.patches.are_asked)
 
     # What operations and the body need.
 

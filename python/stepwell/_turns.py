@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import trio
 from trio.lowlevel import Abort, Task, current_task, disable_ki_protection, enable_ki_protection, reschedule, wait_task_rescheduled
 
+from . import _foreign
 from ._branch import Branch, place
 
 if TYPE_CHECKING:
@@ -93,12 +94,12 @@ class Turns:
         elif self.depth:
             self._runner.deliver()
         else:
-            self._runner.foreign.came_to_rest()
+            _foreign.came_to_rest(self._runner)
 
     def scheduled(self, member: _Member, task: Task) -> None:
         """A body task becomes runnable."""
         if not self.runnable and self.depth and not self.moving:
-            self._runner.foreign.wait([task])  # while it is still suspended and can be looked at
+            _foreign.wait(self._runner, [task])  # while it is still suspended and can be looked at
         member.since = self.slice
         self.runnable += 1
 
@@ -114,14 +115,10 @@ class _Member:
     """The slice in which it became runnable."""
 
 
-async def in_slices(runner: Runner, coroutine: Any) -> Any:
-    """Runs the code of a body task; while there are turns, each stretch of it in its slice."""
-    return await _sliced(runner, coroutine)
-
-
 @disable_ki_protection
 @types.coroutine
-def _sliced(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Runs the code of a body task; while there are turns, each stretch of it in its slice."""
     answer: Any = None
     error: BaseException | None = None
     while True:
@@ -137,11 +134,17 @@ def _sliced(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[An
             trap = coroutine.send(answer) if error is None else coroutine.throw(error)
         except StopIteration as stop:
             return stop.value
-        answer = error = None
+        finally:
+            answer = error = None  # an error that leaves leads back to this frame
         try:
             answer = yield trap
         except BaseException as raised:
             error = raised
+
+
+async def task_in_slices(runner: Runner, coroutine: Any) -> Any:
+    """As `in_slices`, for the whole of a task: trio asks tasks for what only coroutines have."""
+    return await in_slices(runner, coroutine)
 
 
 class TurnKeeper(trio.abc.Instrument):
@@ -214,7 +217,7 @@ class TurnKeeper(trio.abc.Instrument):
         if type(branch) is Branch and (turns := branch.runner.tally) is not None:
             turns.started += 1
             self._members[task] = _Member(turns, branch.order, turns.started)
-            task.coro = in_slices(branch.runner, task.coro)  # type: ignore[assignment]  # whoever started it: code of the body runs in slices
+            task.coro = task_in_slices(branch.runner, task.coro)  # type: ignore[assignment]  # whoever started it: code of the body runs in slices
 
     @enable_ki_protection
     def task_scheduled(self, task: Task) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio.lowlevel import enable_ki_protection
 
-from . import _replay
+from . import _names, _replay
 from ._codec import Undecodable, codec
 from ._durations import from_us, text
 from ._errors import ApprovalTimeout, EventTimeout, InvalidPayload, Rejected
@@ -27,10 +27,8 @@ async def sleep(branch: Branch, name: str, until: Callable[[], int]) -> None:
     identity = runner.identify(branch, _replay.SLEEP, name)
     deadline = until()
     await runner.perform(
-        WaitOperation(runner, identity, deadline,
-                      lambda: runner.port.sleep(
-                          runner.no, runner.incarnation, _replay.SLEEP, branch.path, name, identity[4], deadline))
-    )  # fmt: skip
+        WaitOperation(runner, identity, deadline, runner.port.sleep, _replay.SLEEP, branch.path, name, identity[4], deadline)
+    )
 
 
 @enable_ki_protection
@@ -40,9 +38,8 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
     identity = runner.identify(branch, _replay.EVENT, name)
     until = runner.port.now() + us
     outcome = await runner.perform(
-        WaitOperation(runner, identity, until,
-                      lambda: runner.port.wait_event(runner.no, runner.incarnation, branch.path, name, identity[4], types, until))
-    )  # fmt: skip
+        WaitOperation(runner, identity, until, runner.port.wait_event, branch.path, name, identity[4], types, until)
+    )
     if outcome.verdict == _replay.TIMED_OUT:
         raise EventTimeout(f'no event "{name}" came to {runner.workflow.name}/{runner.id} within {text(us)}')
     assert outcome.type is not None
@@ -60,12 +57,10 @@ async def approval(branch: Branch, name: str, detail: bytes | None, us: int, as_
     runner = branch.runner
     identity = runner.identify(branch, _replay.APPROVAL, name)
     until, place = runner.port.now() + us, f"{branch.path}/{name}" if branch.path else name
-    approval_id = f"{runner.workflow.name}/{runner.id}#{place}#{identity[4]}"
+    approval_id = _names.approval_key(runner.namespace, f"{runner.workflow.name}/{runner.id}#{place}#{identity[4]}")
     outcome = await runner.perform(
-        WaitOperation(runner, identity, until,
-                      lambda: runner.port.wait_approval(
-                          runner.no, runner.incarnation, branch.path, name, identity[4], approval_id, detail, until))
-    )  # fmt: skip
+        WaitOperation(runner, identity, until, runner.port.wait_approval, branch.path, name, identity[4], approval_id, detail, until)
+    )
     if outcome.verdict == _replay.TIMED_OUT:
         raise ApprovalTimeout(f'nobody decided on "{name}" of {runner.workflow.name}/{runner.id} in time')
     decision = codec.decode(outcome.payload) if outcome.payload is not None else {}

@@ -23,6 +23,7 @@ pub mod lifecycle;
 pub mod limits;
 pub mod note;
 pub mod queue;
+pub mod ranges;
 pub mod registry;
 pub mod residents;
 pub mod runtime;

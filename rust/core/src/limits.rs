@@ -1,5 +1,7 @@
 //! Limits of the core, each with its reason. Limits of users (names, values, counts) are checked where they enter.
 
+/// Shards of a store that was never told how many: few enough to cost nothing, more than cores.
+pub const SHARDS: u32 = 64;
 /// Operations in one commit: enough to share one sync among hundreds of callers, few enough to keep the commit short.
 pub const BATCH_OPS: usize = 512;
 /// Bytes of payload in one commit, for the same reason.

@@ -133,6 +133,8 @@ pub enum Submission {
     OpenNamespace(u64, Box<str>, Vec<(Box<str>, Option<f64>)>),
     /// Resume a paused or blocked instance.
     Resume(u64, Box<Name>),
+    /// Change the number of shards.
+    Reshard(u64, i64),
     /// Append a record.
     Record(u64, Body, Record),
     /// Record a failed attempt and open its retry delay.

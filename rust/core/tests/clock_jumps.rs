@@ -24,7 +24,7 @@ const YEAR: i64 = 365 * 86_400 * SECOND;
 fn open(store: &MemoryStore) -> Engine {
     let config = Config {
         workflows: vec![("w".into(), "1".into())],
-        shards: 4,
+        shards: Some(4),
         slots: 100,
         namespace: "default".into(),
         limits: Layer::default()

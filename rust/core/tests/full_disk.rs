@@ -14,7 +14,7 @@ use stepwell_core::submission::{Body, Code, IfExists, Name, NewItem, Submission}
 fn open(store: &MemoryStore) -> Engine {
     let config = Config {
         workflows: vec![("w".into(), "1".into())],
-        shards: 4,
+        shards: Some(4),
         slots: 10,
         namespace: "default".into(),
         limits: Layer::default()

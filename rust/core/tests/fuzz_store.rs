@@ -222,7 +222,7 @@ fn use_store(path: &Path) {
 fn use_engine(path: &Path) {
     let config = Config {
         workflows: vec![("orders".into(), "1".into())],
-        shards: 4,
+        shards: Some(4),
         slots: 4,
         namespace: "default".into(),
         limits: Layer::default()

@@ -15,7 +15,7 @@ use stepwell_core::wait::{Source, Wait};
 fn config() -> Config {
     Config {
         workflows: vec![("w".into(), "1".into())],
-        shards: 4,
+        shards: Some(4),
         slots: 10,
         namespace: "default".into(),
         limits: Layer::default()

@@ -34,7 +34,7 @@ pub mod inbox;
 pub mod lifecycle;
 #[path = "../../core/src/runtime/outbox.rs"]
 pub mod outbox;
-#[path = "../../core/src/registry.rs"]
+#[path = "../../core/src/registry/mod.rs"]
 pub mod registry;
 #[path = "../../core/src/residents.rs"]
 pub mod residents;

@@ -22,7 +22,7 @@ const NO: u64 = 7;
 /// finds it gone or is told; who watches no more leaves nothing behind.
 pub fn who_watches_and_then_looks_misses_nothing() {
     let key = Key::new("default", "w", "1");
-    let registry = Arc::new(Registry::new(2));
+    let registry = Arc::new(Registry::new());
     let watches = Arc::new(Watches::default());
     let told = Arc::new(AtomicBool::new(false));
     registry.announce(key, NO, Status::Queued);

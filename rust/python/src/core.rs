@@ -75,7 +75,7 @@ impl Core {
         store: &str,
         owner: &str,
         workflows: Vec<(String, String)>,
-        shards: u32,
+        shards: Option<u32>,
         slots: u32,
         namespace: &str,
         limits: Vec<LimitTuple>,
@@ -121,11 +121,11 @@ impl Core {
         self.engine.descriptor()
     }
 
-    fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+    fn poll<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Bound<'py, PyList>> {
         if !self.engine.is_ours() {
             return Err(unusable(&self.engine));
         }
-        let notes = self.engine.poll();
+        let notes = self.engine.poll_some(most);
         let list = PyList::empty(py);
         for note in &notes {
             list.append(notes::tuple(py, note)?)?;
@@ -303,6 +303,10 @@ impl Core {
             }
         }
         Ok(list)
+    }
+
+    fn reshard(&self, py: Python<'_>, shards: i64) -> PyResult<u64> {
+        self.submit_with_ticket(py, |ticket| Submission::Reshard(ticket, shards))
     }
 
     fn watch(&self, no: u64) {

@@ -17,6 +17,7 @@ use crate::submission::{Body, Letter, Submission};
 use crate::wait::{Event, Source, Wait};
 
 use super::decide::Found;
+use super::places::Queued;
 use super::settle::Outcome;
 
 impl Core {
@@ -240,6 +241,7 @@ impl Core {
     pub(super) fn let_go(&mut self, no: InstanceNo) {
         if let Some(workflow) = self.held.remove(&no) {
             self.gate.give_back(workflow);
+            self.contended = Queued::Unknown;
             self.rooms.made = true;
         }
     }

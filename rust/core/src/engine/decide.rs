@@ -50,6 +50,10 @@ impl Core {
                 self.open_namespace(ticket, &namespace, &base);
                 Ok(None)
             }
+            Submission::Reshard(ticket, shards) => {
+                self.reshard(ticket, shards);
+                Ok(None)
+            }
             Submission::LetGo(no) => {
                 self.let_go(no);
                 Ok(None)

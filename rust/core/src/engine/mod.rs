@@ -17,6 +17,7 @@ mod decide;
 mod limits;
 mod places;
 pub mod recovery;
+mod reshard;
 mod room;
 mod settle;
 #[cfg(test)]
@@ -47,6 +48,8 @@ use crate::timer::Timers;
 use crate::wait::Wait;
 use crate::waits::Mailbox;
 use crate::watches::Watches;
+use places::Queued;
+use reshard::Shards;
 use suspects::Suspects;
 
 /// What the engine is told when it opens.
@@ -54,8 +57,8 @@ use suspects::Suspects;
 pub struct Config {
     /// (name, version) of every workflow there is code for (L12).
     pub workflows: Vec<(Box<str>, Box<str>)>,
-    /// Number of shards, 1 to 4,096.
-    pub shards: u32,
+    /// Number of shards, 1 to 4,096; `None`: as the store has it, 64 for a new one.
+    pub shards: Option<u32>,
     /// Slots of the whole engine.
     pub slots: u32,
     /// The namespace it was opened for.
@@ -267,7 +270,10 @@ pub struct Core {
     names: Vec<(Box<str>, Box<str>)>,
     limited: limits::Limited,
     live: FxHashMap<InstanceNo, Box<Live>>,
+    shards: Shards,
     queues: Queues,
+    /// Whether somebody who is queued could have a slot, as far as that is known.
+    contended: Queued,
     gate: Gatekeeper,
     admission: Admission,
     timers: Timers<Due>,
@@ -294,8 +300,11 @@ impl Core {
         sequence: Arc<Sequence>,
         watches: Arc<Watches>,
     ) -> Self {
+        let shards = Shards::new(config.shards);
         Self {
-            queues: Queues::new(config.shards),
+            queues: Queues::new(Arc::clone(shards.ranges().layout())),
+            shards,
+            contended: Queued::Unknown,
             gate: Gatekeeper::new(config.slots),
             admission: Admission::new(),
             limited: limits::Limited::new(&config.workflow_limits),
@@ -331,6 +340,7 @@ impl Core {
         }
         self.now = now;
         self.admission.begin(now);
+        self.contended = Queued::Unknown;
     }
 
     /// Returns how many operations and bytes the batch has so far.
@@ -366,7 +376,8 @@ impl Core {
         !self.refit.is_empty()
             || self.timers.next().is_some_and(|at| at <= now)
             || self.next_suspect().is_some()
-            || (!self.queues.is_empty() && self.queues.workflows().any(|it| self.gate.free(it) > 0))
+            || self.queues.is_moving()
+            || self.queues.workflows().any(|it| self.gate.free(it) > 0)
     }
 
     /// Returns (slots, leased, queued, waiting).
@@ -390,6 +401,7 @@ impl Core {
         }
         self.fire_due(facts)?;
         self.try_suspects();
+        self.hand_over();
         self.dispatch();
         if let Some(ceiling) = self.sequence.raise() {
             let value = ceiling.to_le_bytes().into();
@@ -402,6 +414,7 @@ impl Core {
     /// still waits for room is told that there will be none.
     pub fn clear_marks(&mut self) {
         self.refuse_hopeless();
+        self.leave_change();
         let running = self.live.iter().filter(|(_, it)| it.marked && it.slot);
         let marked: Vec<_> = running.map(|(no, _)| *no).collect();
         for no in marked {
@@ -443,6 +456,7 @@ impl Core {
                 Effect::FreeSlot => {
                     if std::mem::take(&mut live.slot) {
                         self.gate.give_back(live.workflow);
+                        self.contended = Queued::Unknown;
                         self.rooms.made = true;
                     }
                 }

@@ -9,16 +9,44 @@ use crate::lifecycle::{Event, Status};
 use crate::limits::BATCH_OPS;
 use crate::queue::{Class, Entry, Rank};
 
+/// Whether somebody who is queued could have a slot: what is known of it within a batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Queued {
+    /// Nothing.
+    Unknown,
+    /// Of this workflow, when it was last looked at.
+    Admissible(u32),
+    /// Nobody, unless a slot came back or a workflow that had no entry got one.
+    Nobody,
+}
+
+impl From<Option<u32>> for Queued {
+    fn from(workflow: Option<u32>) -> Self {
+        workflow.map_or(Self::Nobody, Self::Admissible)
+    }
+}
+
 impl Core {
     /// Whether a newcomer of this workflow may take a slot without overtaking anybody.
-    fn is_open(&self, workflow: u32) -> bool {
-        self.gate.free(workflow) > 0
-            && self.queues.is_idle(workflow)
-            && (self.queues.is_empty() || self.queues.workflows().all(|it| self.gate.free(it) == 0))
+    fn is_open(&mut self, workflow: u32) -> bool {
+        self.gate.free(workflow) > 0 && self.queues.is_idle(workflow) && !self.is_contended()
+    }
+
+    /// Whether somebody who is queued could have a slot. Asked for every creation, so it looks at
+    /// all workflows only after a slot came back; otherwise at those that joined since it looked.
+    fn is_contended(&mut self) -> bool {
+        let fresh = self.queues.take_fresh();
+        let could = |it: &u32| self.gate.free(*it) > 0 && !self.queues.is_idle(*it);
+        self.contended = match self.contended {
+            Queued::Admissible(it) if could(&it) => Queued::Admissible(it),
+            Queued::Nobody => fresh.into_iter().find(could).into(),
+            _ => self.queues.workflows().find(could).into(),
+        };
+        matches!(self.contended, Queued::Admissible(_))
     }
 
     /// Returns how many newcomers of this workflow would start at once and need no room.
-    pub(super) fn startable(&self, workflow: u32) -> u32 {
+    pub(super) fn startable(&mut self, workflow: u32) -> u32 {
         if self.is_open(workflow) {
             self.gate.free(workflow)
         } else {
@@ -70,7 +98,10 @@ impl Core {
         self.registry.forget(key);
         self.admission.not_created(self.gate.namespace(workflow));
         match self.live.remove(&no) {
-            Some(live) if live.slot => self.gate.give_back(workflow),
+            Some(live) if live.slot => {
+                self.gate.give_back(workflow);
+                self.contended = Queued::Unknown;
+            }
             _ => {
                 let (rank, entry) = (Rank::new(priority, Class::New), Entry::new(no, key));
                 let timer = start_at.and_then(|at| self.timers.cancel(at, no));
@@ -137,7 +168,10 @@ impl Core {
         self.queues.push(workflow, rank, entry);
     }
 
-    /// Hands out free slots: one cycle of demand and grant.
+    /// Hands out free slots: one cycle of demand and grant. Inside one process all shards of a
+    /// workflow ask with one voice (C7), so a cycle looks at workflows and not at shards; what the
+    /// workflow gets, its queue shares among its shards by the same rule, max-min and the best heads
+    /// first (C3, C4).
     pub(super) fn dispatch(&mut self) {
         if self.queues.is_empty() || self.gate.leased() == self.gate.slots() {
             return;
@@ -147,19 +181,19 @@ impl Core {
             if self.gate.free(workflow) == 0 {
                 continue;
             }
-            for (shard, wanted, (rank, entry)) in self.queues.heads(workflow) {
-                demands.push(Demand {
-                    shard,
-                    workflow,
-                    wanted: u32::try_from(wanted).unwrap_or(u32::MAX),
-                    head: (rank, entry.no),
-                });
-            }
+            let demand = self.queues.demand(workflow);
+            let (wanted, shard, (rank, entry)) = demand.expect("it has entries");
+            demands.push(Demand {
+                shard,
+                workflow,
+                wanted: u32::try_from(wanted).unwrap_or(u32::MAX),
+                head: (rank, entry.no),
+            });
         }
         for grant in self.gate.grant(&demands, BATCH_OPS as u32) {
-            for _ in 0..grant.slots {
-                let popped = self.queues.pop(grant.workflow, grant.shard);
-                let (rank, entry) = popped.expect("granted no more than demanded");
+            let drawn = self.queues.draw(grant.workflow, grant.slots as usize);
+            assert_eq!(drawn.len(), grant.slots as usize, "no more than demanded");
+            for (rank, entry) in drawn {
                 self.start(grant.workflow, rank, entry);
             }
         }

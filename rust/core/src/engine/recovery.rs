@@ -42,6 +42,7 @@ impl Core {
         for (workflow, version) in self.config.workflows.clone() {
             known.entry(workflow).or_default().push(version);
         }
+        self.lay_out(facts)?;
         self.count_unclean_stops(facts)?;
         self.load_limits(facts)?;
         let mut loading = Loading {

@@ -15,8 +15,8 @@
 //!   gatekeeper counts it from when it heard the request, which is later, and takes the slots of a
 //!   silent shard back only after a margin on top, which covers how far apart two clocks drift.
 //! - **A shard with a newer epoch replaces the older one**, which is told to stop. What that one held
-//!   and the newer one does not claim stays counted until its lease has ended, unless the newer one
-//!   inherits it in an orderly hand-over.
+//!   and the newer one does not claim stays counted until its lease has ended, unless it was handed
+//!   over in order, from owner to owner without a gap.
 //! - **A gatekeeper that starts anew** and remembers nothing leases nothing for as long as a lease
 //!   may last, and believes what shards claim meanwhile.
 //!
@@ -68,9 +68,9 @@ pub struct Request<H> {
     pub epoch: u64,
     /// Which request of this epoch.
     pub sequence: u64,
-    /// Whether the owner before has handed over in order, so that nobody runs what it held but
-    /// is not claimed here.
-    pub inherits: bool,
+    /// Since which epoch each owner has handed over to the next in order: what these held and is
+    /// not claimed here, nobody uses. Its own epoch, if it found the shard without an owner.
+    pub since: u64,
     /// One for every workflow it holds slots or has entries of.
     pub claims: Vec<Claim<H>>,
 }

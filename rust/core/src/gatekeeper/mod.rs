@@ -183,10 +183,13 @@ impl Gatekeeper {
 
     /// Counts a slot that somebody has already, whatever the limits say by now.
     pub fn adopt(&mut self, workflow: u32) {
-        let (namespace, account) = &mut self.workflows[workflow as usize];
-        account.leased += 1;
-        self.namespaces[*namespace as usize].leased += 1;
-        self.engine.leased += 1;
+        self.serial += 1;
+        let (namespace, own) = &mut self.workflows[workflow as usize];
+        let namespace = &mut self.namespaces[*namespace as usize];
+        for account in [own, namespace, &mut self.engine] {
+            account.leased += 1;
+            account.served = self.serial;
+        }
     }
 
     /// Returns one with the same limits and turns, of which nobody has a slot.

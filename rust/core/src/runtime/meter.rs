@@ -14,6 +14,7 @@ const WINDOW: usize = 1024;
 #[derive(Debug, Default)]
 pub struct Meter {
     counts: [AtomicU64; 4],
+    layout: [AtomicU64; 3],
     commits: AtomicU64,
     operations: AtomicU64,
     records: AtomicU64,
@@ -46,6 +47,12 @@ impl Meter {
         }
     }
 
+    pub(super) fn laid_out(&self, counts: [u64; 3]) {
+        for (to, from) in self.layout.iter().zip(counts) {
+            to.store(from, Relaxed);
+        }
+    }
+
     pub(super) fn set_disk_full(&self, full: bool) {
         self.disk_full.store(full.into(), Relaxed);
     }
@@ -55,11 +62,15 @@ impl Meter {
         sorted.sort_unstable();
         let at = |share: usize| sorted.get(sorted.len() * share / 100).copied();
         let [slots, leased, queued, waiting] = &self.counts;
+        let [shards, ranges_to_move, queued_to_move] = &self.layout;
         vec![
             ("slots", slots.load(Relaxed)),
             ("leased", leased.load(Relaxed)),
             ("queued", queued.load(Relaxed)),
             ("waiting", waiting.load(Relaxed)),
+            ("shards", shards.load(Relaxed)),
+            ("ranges_to_move", ranges_to_move.load(Relaxed)),
+            ("queued_to_move", queued_to_move.load(Relaxed)),
             ("commits", self.commits.load(Relaxed)),
             ("records", self.records.load(Relaxed)),
             ("operations", self.operations.load(Relaxed)),

@@ -34,6 +34,7 @@ use crate::ids::{Incarnation, InstanceNo, Key, Micros, WaitId};
 use crate::lifecycle::Status;
 use crate::limits::FIRST_TICKET;
 use crate::note::Note;
+use crate::ranges::SHARDS_MAX;
 use crate::registry::Registry;
 use crate::residents::Residents;
 use crate::sequence::Sequence;
@@ -166,7 +167,10 @@ impl Engine {
         config: Config,
         virtual_time: Option<Micros>,
     ) -> Result<Self, Error> {
-        if !(1..=4096).contains(&config.shards) {
+        if config
+            .shards
+            .is_some_and(|it| !(1..=SHARDS_MAX).contains(&it))
+        {
             return Err(Error::new(Kind::Invalid, "shards must be 1 to 4,096"));
         }
         if !is_name(&config.namespace) {
@@ -221,7 +225,7 @@ impl Engine {
         let ceiling = ceiling
             .and_then(|it| <[u8; 8]>::try_from(&*it).ok())
             .map_or(0, u64::from_le_bytes);
-        let registry = Arc::new(Registry::new(config.shards));
+        let registry = Arc::new(Registry::new());
         let residents = Arc::new(Residents::default());
         let sequence = Arc::new(Sequence::new(ceiling));
         let watches = Arc::new(Watches::default());
@@ -427,13 +431,19 @@ impl Engine {
         self.shared.outbox.take()
     }
 
+    /// Takes the first notes, at most so many; if there are so many, there may be more.
+    #[must_use]
+    pub fn poll_some(&self, most: usize) -> Vec<Note> {
+        self.shared.outbox.take_some(most)
+    }
+
     /// Returns the descriptor that becomes readable when there are notes.
     #[must_use]
     pub fn descriptor(&self) -> i32 {
         self.shared.outbox.descriptor()
     }
 
-    /// Returns the last batch whose notes were polled.
+    /// Returns the last batch whose notes were polled, all of them.
     #[must_use]
     pub fn seen(&self) -> u64 {
         self.shared.outbox.seen()

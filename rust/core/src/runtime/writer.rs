@@ -155,6 +155,7 @@ impl Writer {
         let number = self.core.batch_number();
         let applied = self.core.apply(outcomes, &mut self.facts)?;
         shared.meter.counted(self.core.counts());
+        shared.meter.laid_out(self.core.layout_counts());
         shared.set_next_timer(self.core.next_timer());
         for _ in &applied.jobs {
             shared.inbox.job_begun();

@@ -39,7 +39,7 @@ impl World {
         assert!(slots <= self.slots as usize, "seed {seed}: C1");
         let mut queued: BTreeSet<InstanceNo> = BTreeSet::new();
         for workflow in self.core.queues.workflows() {
-            for (_, _, (_, entry)) in self.core.queues.heads(workflow) {
+            for (_, _, entry) in self.core.queues.entries(workflow) {
                 queued.insert(entry.no);
             }
         }

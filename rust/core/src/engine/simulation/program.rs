@@ -68,14 +68,14 @@ pub(super) fn boot(
     let ceiling = ceiling.map_or(0, |it| {
         u64::from_le_bytes((*it).try_into().expect("8 bytes"))
     });
-    let registry = Arc::new(Registry::new(3));
+    let registry = Arc::new(Registry::new());
     let residents = Arc::new(Residents::default());
     let sequence = Arc::new(Sequence::new(ceiling));
     let reader = store.reader().expect("memory is read");
     let mut facts = Facts { store, reader };
     let config = Config {
         workflows: vec![(WORKFLOW.into(), "1".into())],
-        shards: 3,
+        shards: Some(3),
         slots,
         namespace: "default".into(),
         limits: Layer::default(),

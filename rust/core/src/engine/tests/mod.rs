@@ -3,6 +3,7 @@
 mod ended;
 mod kept;
 mod limits;
+mod resharded;
 mod staged;
 mod starved;
 mod told;
@@ -37,7 +38,7 @@ struct Stage {
 fn config() -> Config {
     Config {
         workflows: vec![("w".into(), "1".into())],
-        shards: 2,
+        shards: Some(2),
         slots: 2,
         namespace: "default".into(),
         limits: limits(100, 3, 10),
@@ -59,7 +60,7 @@ impl Stage {
         let ceiling = ceiling.map_or(0, |it| {
             u64::from_le_bytes((*it).try_into().expect("8 bytes"))
         });
-        let registry = Arc::new(Registry::new(config.shards));
+        let registry = Arc::new(Registry::new());
         let residents = Arc::new(Residents::default());
         let sequence = Arc::new(Sequence::new(ceiling));
         let reader = handle.reader().expect("memory is read");

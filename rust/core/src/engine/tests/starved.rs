@@ -4,28 +4,31 @@ use super::*;
 
 const LONG: u64 = 2_000_000;
 
-fn stage() -> Stage {
-    Stage::with(Config {
-        workflows: vec![("w".into(), "1".into()), ("new".into(), "1".into())],
-        slots: 10,
-        shards: 64,
-        limits: limits(10, LONG as u32, 10),
-        ..config()
-    })
-}
-
 impl Stage {
     /// Queues so many instances of one workflow, past the store: it is the queue that counts here.
-    fn fill(&mut self, workflow: &str, priority: i8, count: u64) {
+    fn fill(&mut self, workflow: &str, count: u64) {
         let number = self.core.workflow("default", workflow);
         for at in 0..count {
             let no = (1 << 40) + at;
             let key = Key::new("default", workflow, &at.to_string());
-            let status = self.core.place(no, key, number, priority, None);
+            let status = self.core.place(no, key, number, 0, None);
             assert_eq!(status, Status::Queued);
         }
         // Their creation is not what is committed.
         self.core.batch.shown.clear();
+    }
+
+    /// The one body that these jobs start, and (namespace, workflow) of it.
+    fn only(&mut self, jobs: &[Job]) -> (Body, Box<str>, Box<str>) {
+        let [Job::Start {
+            no, incarnation, ..
+        }] = *jobs
+        else {
+            panic!("{jobs:?}");
+        };
+        let row = self.facts.reader.instance(no).expect("memory is read");
+        let row = row.expect("it is there");
+        (Body { no, incarnation }, row.namespace, row.workflow)
     }
 }
 
@@ -33,10 +36,21 @@ impl Stage {
 /// or in another namespace: the first slot that comes free is its.
 #[test]
 fn c3_two_million_queued_entries_delay_another_workflow_by_one_slot_release() {
-    for (namespace, priority) in [("default", 0), ("default", -100), ("acme", 0), ("acme", -100)] {
-        let mut stage = stage();
-        let running: Vec<_> = (0..10).map(|at| stage.create(&format!("r{at}"))).collect();
-        stage.fill("w", 0, LONG);
+    let mut stage = Stage::with(Config {
+        workflows: vec![("w".into(), "1".into()), ("new".into(), "1".into())],
+        slots: 10,
+        shards: Some(64),
+        limits: limits(10, LONG as u32, 10),
+        ..config()
+    });
+    let mut running: Vec<_> = (0..10).map(|at| stage.create(&format!("r{at}"))).collect();
+    stage.fill("w", LONG);
+    for (namespace, priority) in [
+        ("default", 0),
+        ("default", -100),
+        ("acme", 0),
+        ("acme", -100),
+    ] {
         let code = Code {
             namespace: namespace.into(),
             workflow: "new".into(),
@@ -44,21 +58,19 @@ fn c3_two_million_queued_entries_delay_another_workflow_by_one_slot_release() {
         };
         let late = NewItem {
             priority,
-            ..item("late")
+            ..item(&format!("late{priority}"))
         };
         let create = Submission::Create(7, Box::new((code, late)), IfExists::Raise);
         let applied = stage.say(vec![create]);
         assert_eq!(codes(&applied.notes), [(7, "")]);
         assert_eq!(applied.jobs, [], "no slot is free");
-        let started = stage.say(vec![finish(running[0])]).jobs;
-        let Job::Start { no, .. } = started[0] else {
-            panic!("{started:?}");
-        };
-        let row = stage.facts.reader.instance(no).expect("memory is read");
-        let row = row.expect("it is there");
-        assert_eq!((&*row.workflow, &*row.namespace), ("new", namespace), "{priority}");
-        assert_eq!(started.len(), 1, "in that very cycle");
+        // In the very cycle in which a slot comes free.
+        let jobs = stage.say(vec![finish(running.remove(0))]).jobs;
+        let (by, of, workflow) = stage.only(&jobs);
+        assert_eq!((&*of, &*workflow), (namespace, "new"), "{priority}");
         assert_eq!(stage.core.counts()[..3], [10, 10, LONG]);
+        // It holds its slot: whoever comes next waits for one of the long workflow's.
+        running.push(by);
     }
 }
 
@@ -82,17 +94,18 @@ fn c3_with_one_slot_workflows_take_turns_whatever_their_priorities() {
             priority,
             ..item(&format!("i{at}"))
         };
-        stage.say(vec![Submission::Create(1, Box::new((code, item)), IfExists::Raise)]);
+        stage.say(vec![Submission::Create(
+            1,
+            Box::new((code, item)),
+            IfExists::Raise,
+        )]);
     }
     let mut order = Vec::new();
     for _ in 0..20 {
-        let started = stage.say(vec![finish(by)]).jobs;
-        let [Job::Start { no, incarnation, .. }] = started[..] else {
-            panic!("{started:?}");
-        };
-        by = Body { no, incarnation };
-        let row = stage.facts.reader.instance(no).expect("memory is read");
-        order.push(row.expect("it is there").workflow);
+        let jobs = stage.say(vec![finish(by)]).jobs;
+        let (next, _, workflow) = stage.only(&jobs);
+        by = next;
+        order.push(workflow);
     }
     let turns = ["new", "w"].into_iter().cycle().take(20);
     assert!(order.iter().map(|it| &**it).eq(turns), "{order:?}");

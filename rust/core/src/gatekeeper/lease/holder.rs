@@ -43,7 +43,8 @@ pub struct Want<H> {
 pub struct Holder<H> {
     shard: u32,
     epoch: u64,
-    inherits: bool,
+    /// Since which epoch it was handed over in order.
+    since: u64,
     terms: Terms,
     sequence: u64,
     open: Option<Open<H>>,
@@ -61,7 +62,7 @@ impl<H: Clone> Holder<H> {
         Self {
             shard,
             epoch,
-            inherits: false,
+            since: epoch,
             terms,
             sequence: 0,
             open: None,
@@ -78,7 +79,6 @@ impl<H: Clone> Holder<H> {
         assert!(epoch > self.epoch, "every hand-over raises the epoch");
         Self {
             epoch,
-            inherits: true,
             sequence: 0,
             open: None,
             ..self
@@ -102,7 +102,7 @@ impl<H: Clone> Holder<H> {
             shard: self.shard,
             epoch: self.epoch,
             sequence: self.sequence,
-            inherits: self.inherits,
+            since: self.since,
             claims: self.claims(wants),
         };
         self.open = Some(Open {

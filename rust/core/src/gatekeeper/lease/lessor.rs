@@ -142,7 +142,7 @@ impl<H: Ord + Copy> Lessor<H> {
                 return Heard::Known(again.filter(|it| it.sequence == request.sequence));
             }
             held_before = held(&seat.claims);
-            if request.epoch > seat.epoch && !request.inherits {
+            if request.epoch > seat.epoch && request.since > seat.epoch {
                 let until = seat.until.unwrap_or(now);
                 held_before = self.bury(held_before, &request.claims, until);
             }
@@ -240,15 +240,18 @@ impl<H: Ord + Copy> Lessor<H> {
             });
         }
         demands.sort_unstable_by_key(|it| (it.workflow, it.shard));
-        for grant in self.gate.grant(&demands, u32::MAX) {
+        // On a copy: what is only set aside is nobody's turn.
+        for grant in self.gate.clone().grant(&demands, u32::MAX) {
             if asked.binary_search(&grant.shard).is_err() {
-                give_back(&mut self.gate, &[(grant.workflow, grant.slots)]);
                 continue;
             }
             let seat = self.seats.get_mut(&grant.shard).expect("it asked");
             let of = |it: &&mut Claim<H>| it.workflow == grant.workflow;
             let claim = seat.claims.iter_mut().find(of);
             claim.expect("it wanted some").holds += grant.slots;
+            for _ in 0..grant.slots {
+                assert!(self.gate.take(grant.workflow), "it was free on the copy");
+            }
         }
     }
 

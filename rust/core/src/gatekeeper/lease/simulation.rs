@@ -18,7 +18,7 @@ const TERMS: Terms = Terms {
     margin: SECOND / 2,
     cycle: SECOND,
 };
-/// How long an instance runs at most.
+/// How long an instance runs at most, when the faults have stopped.
 const LONGEST: Micros = 3 * SECOND;
 /// How long a message is under way at most, when nothing goes wrong.
 const DELAY: Micros = SECOND / 5;
@@ -258,7 +258,10 @@ impl World {
         for (workflow, queue) in (0u32..).zip(&mut shard.queues) {
             while (!is_true || !queue.is_empty()) && owner.holder.start(workflow, now) {
                 let entry = if is_true { queue.remove(0) } else { 0 };
-                let ends = time + 1 + self.dice.micros(LONGEST);
+                // Some outlast a lease, so that it matters when that ends.
+                let long = self.faults && self.dice.one_in(3);
+                let longest = if long { 3 * TERMS.lease } else { LONGEST };
+                let ends = time + 1 + self.dice.micros(longest);
                 owner.running.push((workflow, entry, ends));
             }
             if let Some(head) = queue.first() {
@@ -447,7 +450,8 @@ impl World {
         self.ends = true;
     }
 
-    /// C3: shares are max-min when everybody has more entries than slots.
+    /// C3: shares are max-min when everybody has more entries than slots. Who has the odd slot of two
+    /// namespaces, and of two workflows in one, changes by turns, and is on its way at any moment.
     fn check_shares(&self) {
         let mut namespaces = [0u32; 2];
         let mut workflows = [0u32; 4];
@@ -464,17 +468,18 @@ impl World {
         }
         let leased = |at: usize| self.lessor.gate().leased_to(at as u32);
         for at in 0..4 {
-            let far = leased(at).abs_diff(workflows[at]);
             assert!(
-                far <= 1,
-                "seed {}: C3: {} not {workflows:?}",
+                leased(at).abs_diff(workflows[at]) <= 2,
+                "seed {}: C3: {:?}, not {workflows:?}",
                 self.seed,
-                leased(at)
+                self.scopes()
             );
         }
     }
 
-    /// C3: what comes new starts after one slot release and three exchanges at most.
+    /// C3: what comes new starts when a slot was released, or two where its namespace has to wait for
+    /// its turn. An exchange tells of it; then each turn is one exchange until the shard knows that it
+    /// is not to keep its slot, the release, one until that is returned, one until it is picked up.
     fn check_newcomer(&mut self) {
         let new = self.dice.roll(4) as u32;
         for shard in &mut self.shards {
@@ -485,15 +490,16 @@ impl World {
         let at = self.dice.roll(self.shards.len() as u64) as usize;
         self.entries += 1;
         self.shards[at].queues[new as usize].push(self.entries);
-        let exchanges = 3 * (TERMS.cycle * 11 / 10 + STEP) + 5 * (DELAY + STEP);
-        let bound = LONGEST + STEP + exchanges;
+        let exchange = TERMS.cycle * 11 / 10 + STEP + 2 * (DELAY + STEP);
+        let bound = exchange + 2 * (3 * exchange + LONGEST + STEP);
         let began = self.time;
         while self.has_entries(new) {
             self.pass(STEP);
             assert!(
                 self.time - began <= bound,
-                "seed {}: C3: {new} starves",
-                self.seed
+                "seed {}: C3: {new} starves: {:?}",
+                self.seed,
+                self.scopes()
             );
         }
     }
@@ -534,7 +540,7 @@ fn c1_holds_whatever_gets_lost_and_all_goes_on_when_the_faults_stop() {
     let from = std::env::var("SEED").ok().and_then(|it| it.parse().ok());
     let seeds = std::env::var("SEEDS").ok().and_then(|it| it.parse().ok());
     let from: u64 = from.unwrap_or(0);
-    for seed in from..from + seeds.unwrap_or(150) {
+    for seed in from..from + seeds.unwrap_or(100) {
         World::new(seed).run();
     }
 }

@@ -1,16 +1,20 @@
 //! Which instances there are that are not final, and in which state.
 //!
-//! Sharded by range: a lookup from any thread takes the lock of one shard for a hash lookup, and
-//! nothing else (C8, W7). An entry has two states: the one the writer decided, which only the
-//! writer asks for, and the committed one, which is all that others see (D1).
+//! One small table per range, each under a lock of its own: a lookup from any thread goes from the
+//! key's hash to its range to that table, and meets nobody but who looks into the same range at
+//! the same moment (C8, W7). It does not know which shard owns a range, so a range that moves moves
+//! nothing here. An entry has two states: the one the writer decided, which only the writer asks
+//! for, and the committed one, which is all that others see (D1).
 
-use std::hash::{BuildHasherDefault, Hasher};
+mod table;
 
-use hashbrown::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use parking_lot::Mutex;
 
 use crate::ids::{InstanceNo, Key, RANGES};
 use crate::lifecycle::Status;
+use table::Table;
 
 /// Not committed yet.
 const NONE: u64 = 15;
@@ -46,59 +50,40 @@ pub struct View {
     pub decided: Status,
 }
 
-/// The key is a hash already.
-#[derive(Default)]
-struct AlreadyHashed(u64);
-
-impl Hasher for AlreadyHashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-    fn write_u64(&mut self, word: u64) {
-        self.0 ^= word;
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Halves(u64, u64);
-
-impl std::hash::Hash for Halves {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.1);
-    }
-}
-
-type Shard = HashMap<Halves, Entry, BuildHasherDefault<AlreadyHashed>>;
-
 /// All instances that are not final.
 #[derive(Debug)]
 pub struct Registry {
-    owners: Box<[u16]>,
-    shards: Box<[Mutex<Shard>]>,
+    ranges: Box<[Mutex<Table>]>,
+    /// Kept apart, so that counting takes no lock.
+    len: AtomicUsize,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Registry {
-    /// Returns an empty registry of so many shards (1 to 4,096).
+    /// Returns an empty registry.
     #[must_use]
-    pub fn new(shards: u32) -> Self {
-        assert!(
-            (1..=u32::from(RANGES)).contains(&shards),
-            "1 to 4,096 shards"
-        );
+    pub fn new() -> Self {
         Self {
-            owners: (0..RANGES).map(|range| range % shards as u16).collect(),
-            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            ranges: (0..RANGES).map(|_| Mutex::default()).collect(),
+            len: AtomicUsize::new(0),
         }
     }
 
-    fn shard(&self, key: Key) -> &Mutex<Shard> {
-        let range = usize::from(key.range().0);
-        &self.shards[usize::from(self.owners[range])]
+    /// Makes room for about so many instances: loading many at once is then faster.
+    pub fn reserve(&self, instances: usize) {
+        let each = instances.div_ceil(usize::from(RANGES));
+        for range in &self.ranges {
+            range.lock().reserve(each);
+        }
+    }
+
+    fn range(&self, key: Key) -> &Mutex<Table> {
+        &self.ranges[usize::from(key.range().0)]
     }
 
     /// Returns an instance's committed state; `None` if it is final or unknown.
@@ -110,52 +95,63 @@ impl Registry {
     /// Returns everything known of an instance.
     #[must_use]
     pub fn view(&self, key: Key) -> Option<View> {
-        let shard = self.shard(key).lock();
-        shard.get(&halves(key)).map(|entry| entry.view())
+        let word = self.range(key).lock().get(halves(key))?;
+        Some(Entry(word).view())
+    }
+
+    fn insert(&self, key: Key, entry: Entry) {
+        if self.range(key).lock().insert(halves(key), entry.0) {
+            self.len.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn remove(&self, key: Key) {
+        if self.range(key).lock().remove(halves(key)) {
+            self.len.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Adds an instance whose creation is decided, not durable.
     pub fn announce(&self, key: Key, no: InstanceNo, decided: Status) {
-        let entry = Entry::new(no, None, decided);
-        self.shard(key).lock().insert(halves(key), entry);
+        self.insert(key, Entry::new(no, None, decided));
     }
 
     /// Adds an instance that the store knows.
     pub fn restore(&self, key: Key, no: InstanceNo, status: Status) {
-        let entry = Entry::new(no, Some(status), status);
-        self.shard(key).lock().insert(halves(key), entry);
+        self.insert(key, Entry::new(no, Some(status), status));
     }
 
     /// Notes what the writer decided.
     pub fn decide(&self, key: Key, status: Status) {
-        if let Some(entry) = self.shard(key).lock().get_mut(&halves(key)) {
-            let view = entry.view();
-            *entry = Entry::new(view.no, view.committed, status);
+        if let Some(word) = self.range(key).lock().get_mut(halves(key)) {
+            let view = Entry(*word).view();
+            *word = Entry::new(view.no, view.committed, status).0;
         }
     }
 
     /// Shows what was decided, now that it is durable; a final instance leaves.
     pub fn show(&self, key: Key) {
-        let mut shard = self.shard(key).lock();
-        if let Some(entry) = shard.get_mut(&halves(key)) {
-            let view = entry.view();
+        let mut range = self.range(key).lock();
+        if let Some(word) = range.get_mut(halves(key)) {
+            let view = Entry(*word).view();
             if view.decided.is_final() {
-                shard.remove(&halves(key));
+                range.remove(halves(key));
+                self.len.fetch_sub(1, Ordering::Relaxed);
             } else {
-                *entry = Entry::new(view.no, Some(view.decided), view.decided);
+                *word = Entry::new(view.no, Some(view.decided), view.decided).0;
             }
         }
     }
 
     /// Removes an instance whose creation the store refused.
     pub fn forget(&self, key: Key) {
-        self.shard(key).lock().remove(&halves(key));
+        self.remove(key);
     }
 
     /// Returns how many instances there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+        self.len.load(Ordering::Relaxed)
     }
 
     /// Returns whether there are none.
@@ -165,8 +161,8 @@ impl Registry {
     }
 }
 
-fn halves(key: Key) -> Halves {
-    Halves((key.0 >> 64) as u64, key.0 as u64)
+fn halves(key: Key) -> [u64; 2] {
+    [(key.0 >> 64) as u64, key.0 as u64]
 }
 
 #[cfg(test)]
@@ -177,16 +173,15 @@ mod tests {
 
     #[test]
     fn an_entry_takes_24_bytes_with_its_key() {
-        assert_eq!(size_of::<(Halves, Entry)>(), 24);
+        assert_eq!(size_of::<table::Slot>(), 24);
     }
 
     proptest! {
         #[test]
         fn peek_sees_only_committed_states(
-            shards in 1u32..9,
             actions in prop::collection::vec((0u8..5, 0u64..8, 0u8..9), 0..200),
         ) {
-            let registry = Registry::new(shards);
+            let registry = Registry::new();
             let mut model: Model<u64, (Option<Status>, Status)> = Model::new();
             for (action, no, code) in actions {
                 let key = Key::new("default", "w", &no.to_string());

@@ -1,0 +1,325 @@
+"""What can be asked of one namespace: a tenant's instances, its limits, its approvals.
+
+An engine is such a tenant itself, of the namespace it was opened with, and hands out others. All of it checks what callers give,
+encodes it, and hands it to the driver; it knows neither how an engine opens nor what instances do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+
+from . import _names
+from ._answers import error_of, from_cursor, not_found, state_codes, summary
+from ._approvals import Approvals
+from ._child import encode_params
+from ._codec import codec
+from ._config import check_if_exists
+from ._durations import instant_us
+from ._errors import InvalidConfig, StepwellError
+from ._instance import Instance
+from ._types import STATUSES, BatchError, Limits, NewInstance, Page, Status
+from ._workflow import Workflow
+
+if TYPE_CHECKING:
+    from ._driver import Driver, Reply
+    from ._engine import Engine
+
+P = TypeVar("P")
+R = TypeVar("R")
+IfExists = Literal["raise", "return", "return_if_same"]
+
+
+class BatchResult(NamedTuple, Generic[R]):
+    """What `create_batch` did: instances in the order of the items that were created, and the errors of the others."""
+
+    created: list[Instance[R]]
+    errors: list[BatchError]
+
+
+class Tenant:
+    """The methods that an engine and its namespaces share."""
+
+    _namespace: str
+    _limits: Limits
+
+    def _running(self) -> Driver:
+        """Returns the driver of an engine that is open."""
+        raise NotImplementedError
+
+    def _ready(self, method: str) -> Driver:
+        """Returns the driver if this method may be called here and now."""
+        raise NotImplementedError
+
+    def _admitting(self, method: str) -> Driver:
+        """As `_ready`, while new instances are let in."""
+        raise NotImplementedError
+
+    # Create.
+
+    async def create(
+        self,
+        workflow: Workflow[P, R] | str,
+        params: Any = None,
+        *,
+        id: str | None = None,
+        priority: int = 0,
+        start_at: datetime | None = None,
+        retention: None = None,
+        attributes: dict[str, Any] | None = None,
+        if_exists: IfExists = "raise",
+    ) -> Instance[R]:
+        """Creates an instance; it is durable when this returns, and runs as soon as it has a slot.
+
+        Args:
+            workflow: A registered workflow, or its name (its last version).
+            params: What it starts with; stored.
+            id: 1 to 100 characters; default: a UUIDv7. Unique per workflow as long as the instance is kept.
+            priority: -100 to 100; higher goes first.
+            start_at: Not before this aware datetime.
+            attributes: At most 32 small values to list by.
+            if_exists: "raise", "return" the one there is, or "return_if_same" (equal params).
+
+        Raises:
+            InstanceExists: The id is taken.
+            InvalidName: The id is malformed.
+            InvalidConfig: The workflow is not registered, or an argument is out of range.
+            NotSerializable: The params cannot be stored.
+            TooLarge: They are over the limit for one value.
+            Overloaded: A rate or queue limit, or the disk is full; nothing was created.
+            EngineClosed: The engine is not open.
+        """
+        driver = self._admitting("engine.create")
+        target = driver.registered(workflow)
+        check_if_exists(if_exists)
+        item = NewInstance(params, id, priority, start_at, retention, attributes)
+        prepared = self._prepared(target, item)
+        reply = await driver.reply(driver.core.create(self._namespace, target.name, target.version, *prepared, if_exists))
+        self._check(reply, target.name, id)
+        no, known_id, _, _ = reply.data
+        return Instance(self, target, known_id, no)
+
+    def _prepared(self, target: Workflow[Any, Any], item: NewInstance) -> tuple[str | None, bytes | None, int, int | None, bytes | None]:
+        if item.retention is not None:
+            raise InvalidConfig("retention is not available in this version; leave it out.")
+        return (
+            None if item.id is None else _names.instance_id(item.id),
+            encode_params(target, item.params, self._limits.value_bytes),
+            _names.priority(item.priority),
+            None if item.start_at is None else instant_us(item.start_at, "start_at"),
+            codec.encode(_names.attributes(item.attributes)) if item.attributes else None,
+        )
+
+    async def create_batch(
+        self,
+        workflow: Workflow[P, R] | str,
+        items: Sequence[Any],
+        *,
+        if_exists: IfExists = "raise",
+        on_overload: Literal["raise", "wait"] = "raise",
+    ) -> BatchResult[R]:
+        """Creates up to 10,000 instances in one durable commit. A bad item fails alone.
+
+        Args:
+            workflow: A registered workflow, or its name.
+            items: 1 to 10,000 params or `NewInstance`s.
+            if_exists: As `create`.
+            on_overload: "raise" refuses a batch that does not fit as a whole; "wait" waits for room.
+
+        Returns:
+            The instances in the order of their items, and the errors with the index of theirs.
+
+        Raises:
+            InvalidConfig: Too few or too many items, or the workflow is not registered.
+            Overloaded: It does not fit, or the disk is full; none of it was created.
+            EngineClosed: The engine is not open.
+        """
+        driver = self._admitting("engine.create_batch")
+        target = driver.registered(workflow)
+        _names.check_batch(items)
+        check_if_exists(if_exists)
+        if on_overload not in ("raise", "wait"):
+            raise InvalidConfig(f'on_overload is {on_overload!r}; give "raise" or "wait".')
+        prepared, indexes, errors = [], [], []
+        for index, item in enumerate(items):
+            item = item if isinstance(item, NewInstance) else NewInstance(item)
+            try:
+                prepared.append(self._prepared(target, item))
+                indexes.append(index)
+            except StepwellError as error:
+                errors.append(BatchError(index, item.id if isinstance(item.id, str) else None, error))
+        created: list[Instance[R]] = []
+        if prepared:
+            reply = await driver.reply(
+                driver.core.create_batch(self._namespace, target.name, target.version, prepared, if_exists, on_overload == "wait")
+            )
+            self._check(reply, target.name, None)
+            for index, (code, no, id, status) in zip(indexes, reply.data, strict=True):
+                if code:
+                    errors.append(BatchError(index, id, error_of(code, (no, status), target.name, id)))
+                else:
+                    created.append(Instance(self, target, id, no))
+        return BatchResult(created, sorted(errors, key=lambda e: e.index))
+
+    async def call(self, workflow: Workflow[P, R] | str, params: Any = None, *, id: str | None = None, **options: Any) -> R:
+        """Creates an instance, or attaches to the one with this id, and returns its output.
+
+        Args:
+            workflow: A registered workflow, or its name.
+            params: What it starts with, if it is new.
+            id: Default: a new one.
+            options: As `create`; `if_exists` is "return" unless given.
+
+        Raises:
+            InstanceErrored: It errored.
+            InstanceTerminated: It was terminated.
+            StepwellError: As `create`.
+        """
+        self._ready("engine.call")
+        options.setdefault("if_exists", "return")
+        instance: Instance[R] = await self.create(workflow, params, id=id, **options)
+        return await instance.result()
+
+    # Look.
+
+    async def get(self, workflow: Workflow[P, R] | str, id: str) -> Instance[R]:
+        """Returns an instance by id.
+
+        Raises:
+            InstanceNotFound: There is none.
+            InvalidConfig: The workflow is not registered.
+            InvalidName: The id is malformed.
+            EngineClosed: The engine is not open.
+        """
+        driver = self._ready("engine.get")
+        target = driver.registered(workflow)
+        row = await self._row(target.name, _names.instance_id(id), payloads=False)
+        return Instance(self, driver.version_of(target.name, row[3]) or target, id, row[0])
+
+    async def _row(self, workflow: str, id: str, *, payloads: bool, method: str = "engine.get") -> Any:
+        driver = self._ready(method)
+        reply = await driver.reply(driver.core.find(self._namespace, workflow, id, payloads))
+        self._check(reply, workflow, id)
+        if reply.data is None:
+            raise not_found(workflow, id)
+        return reply.data
+
+    def peek(self, workflow: Workflow[Any, Any] | str, id: str) -> Status | None:
+        """Returns the state of an instance that is not final, from memory; None if there is none in memory.
+
+        Never waits, and may be called from any thread.
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        code = self._running().core.peek(self._namespace, name, id)
+        return None if code is None else STATUSES[code]
+
+    async def list(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        status: Status | str | Sequence[Status | str] | None = None,
+        version: str | None = None,
+        reason: str | None = None,
+        attributes: dict[str, Any] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        newest_first: bool = True,
+    ) -> Page:
+        """Returns one page of instances, by time of creation.
+
+        Args:
+            workflow: Only instances of this workflow.
+            status: Only these states.
+            version: Only this version.
+            reason: Only instances blocked for this reason.
+            attributes: Only instances with all of these attributes.
+            created_after: Created at or after this aware datetime.
+            created_before: Created before it.
+            limit: 1 to 1,000 rows.
+            cursor: Where the page before ended.
+            newest_first: False: oldest first.
+
+        Raises:
+            InvalidConfig: A filter, the limit or the cursor is malformed.
+            EngineClosed: The engine is not open.
+        """
+        driver = self._ready("engine.list")
+        limit = _names.page_limit(limit)
+        if attributes is not None and not isinstance(attributes, dict):
+            raise InvalidConfig(f"attributes={attributes!r:.120} is not a dict of those that instances must have")
+        name = driver.registered(workflow).name if isinstance(workflow, Workflow) else workflow
+        wanted = state_codes(status)
+        after = None if created_after is None else instant_us(created_after, "created_after")
+        before = None if created_before is None else instant_us(created_before, "created_before")
+        beyond, items = from_cursor(cursor), []
+        while True:
+            reply = await driver.reply(
+                driver.core.list(self._namespace, name, wanted, version, reason, None, after, before, beyond, newest_first, limit)
+            )
+            self._check(reply, name or "", None)
+            for row in reply.data:
+                beyond = row[0]
+                found = summary(row)
+                if attributes is None or attributes.items() <= found.attributes.items():
+                    items.append(found)
+                    if len(items) == limit:
+                        return Page(items, str(beyond))
+            if len(reply.data) < limit:
+                return Page(items, None)
+
+    async def count(self, workflow: Workflow[Any, Any] | str | None = None, *, status: Status | str | None = None) -> dict[Status, int]:
+        """Returns how many instances are in each state; every state is a key.
+
+        Raises:
+            InvalidConfig: The status is none.
+            EngineClosed: The engine is not open.
+        """
+        driver = self._ready("engine.count")
+        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        wanted = set(state_codes(status)) or set(range(len(STATUSES)))
+        reply = await driver.reply(driver.core.count(self._namespace, name))
+        self._check(reply, name or "", None)
+        found = dict(reply.data)
+        return {state: found.get(code, 0) if code in wanted else 0 for code, state in enumerate(STATUSES)}
+
+    @property
+    def approvals(self) -> Approvals:
+        """Requests for approval: list, approve, reject."""
+        return Approvals(self)
+
+    # Answers.
+
+    def _check(self, reply: Reply, workflow: str, id: str | None) -> None:
+        if reply.code:
+            raise error_of(reply.code, reply.data, workflow, id)
+
+
+class Namespace(Tenant):
+    """One tenant of an engine: instances, ids and limits of its own. Get it with `Engine.namespace`.
+
+    Attributes:
+        name: Its name.
+    """
+
+    def __init__(self, engine: Engine, name: str, limits: Limits) -> None:
+        self._engine = engine
+        self._namespace = self.name = name
+        self._limits = limits
+
+    def __repr__(self) -> str:
+        return f"<namespace {self.name!r} of {self._engine!r}>"
+
+    def _running(self) -> Driver:
+        return self._engine._running()
+
+    def _ready(self, method: str) -> Driver:
+        return self._engine._ready(method)
+
+    def _admitting(self, method: str) -> Driver:
+        return self._engine._admitting(method)
