@@ -7,8 +7,10 @@
 //! shards, most urgent heads first: see [`split`]). It knows shards and workflows by number and
 //! sees one batched demand per cycle (C7); it has never heard of an instance.
 //!
-//! Inside one process a grant is immediate: what [`Gatekeeper::grant`] returns is taken.
+//! Inside one process a grant is immediate: what [`Gatekeeper::grant`] returns is taken. Between
+//! processes the same accounts stand behind [`lease`].
 
+pub mod lease;
 mod share;
 mod split;
 
@@ -177,6 +179,29 @@ impl Gatekeeper {
         account.give_back();
         self.namespaces[*namespace as usize].give_back();
         self.engine.give_back();
+    }
+
+    /// Counts a slot that somebody has already, whatever the limits say by now.
+    pub fn adopt(&mut self, workflow: u32) {
+        self.serial += 1;
+        let (namespace, own) = &mut self.workflows[workflow as usize];
+        let namespace = &mut self.namespaces[*namespace as usize];
+        for account in [own, namespace, &mut self.engine] {
+            account.leased += 1;
+            account.served = self.serial;
+        }
+    }
+
+    /// Returns one with the same limits and turns, of which nobody has a slot.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        let mut gate = self.clone();
+        gate.engine.leased = 0;
+        let workflows = gate.workflows.iter_mut().map(|it| &mut it.1);
+        for account in gate.namespaces.iter_mut().chain(workflows) {
+            account.leased = 0;
+        }
+        gate
     }
 
     /// Changes a workflow's limit; more leases than that drain by themselves.

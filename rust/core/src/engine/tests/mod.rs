@@ -5,12 +5,14 @@ mod kept;
 mod limits;
 mod resharded;
 mod staged;
+mod starved;
 mod told;
 
 use std::sync::Arc;
 
 use super::{Applied, Config, Core, Facts, Job};
 use crate::history::{Kind, Operation, Record, Verdict};
+use crate::ids::Key;
 use crate::lifecycle::Status;
 use crate::note::{Data, Note};
 use crate::registry::Registry;
