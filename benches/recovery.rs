@@ -17,6 +17,7 @@ use stepwell_core::engine::Config;
 use stepwell_core::history::{Kind, Operation};
 use stepwell_core::note::{Note, Start};
 use stepwell_core::runtime::Engine;
+use stepwell_core::settings::{Layer, Limit};
 use stepwell_core::submission::{Body, Code, IfExists, NewItem, Submission};
 use stepwell_core::wait::{Source, Wait};
 
@@ -84,10 +85,11 @@ fn config(slots: u32) -> Config {
         workflows: vec![("waits".into(), "1".into()), ("queues".into(), "1".into())],
         shards: None,
         slots,
-        concurrency: slots,
-        queue_entries: 4_000_000,
-        recoveries: 10,
-        workflow_concurrency: vec![],
+        namespace: "default".into(),
+        limits: Layer::default()
+            .with(Limit::Concurrency, slots)
+            .with(Limit::QueueEntries, 4_000_000),
+        workflow_limits: vec![],
     }
 }
 

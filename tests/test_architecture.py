@@ -105,6 +105,14 @@ def test_stages_of_the_core_never_import_each_other(stage):
     assert not re.search(r"\bcrate::(engine|writer|recovery)\b", text)
 
 
+@pytest.mark.parametrize("rule", ["ids", "limits", "lifecycle", "ranges", "settings"])
+def test_nouns_and_rules_of_the_core_know_no_stage(rule):
+    files = [CORE / f"{rule}.rs", *(CORE / rule).glob("**/*.rs")]
+    text = "".join(f.read_text() for f in files if f.exists())
+    assert text, f"{rule} is gone"
+    assert not re.search(rf"crate::({'|'.join(STAGES)}|store|engine|runtime)", text)
+
+
 def test_sql_lives_in_the_store_only():
     outside = [p for p in CORE.rglob("*.rs") if "store" not in p.parts and "rusqlite" in p.read_text()]
     assert outside == []

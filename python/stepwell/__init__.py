@@ -42,7 +42,7 @@ from ._instance import Instance
 from ._nursery import Started, StepNursery
 from ._retry import Retry
 from ._step import Step
-from ._tenant import BatchResult
+from ._tenant import BatchResult, Namespace
 from ._types import (
     Approval,
     ApprovalRequest,
@@ -56,9 +56,11 @@ from ._types import (
     Limits,
     NewInstance,
     Page,
+    ReasonCount,
     Status,
     StepRecord,
     StepRef,
+    WorkflowStatistics,
 )
 from ._workflow import Workflow, step_options, workflow
 
@@ -95,12 +97,14 @@ __all__ = [
     "InvalidState",
     "LimitReached",
     "Limits",
+    "Namespace",
     "NewInstance",
     "NonRetryableError",
     "Nondeterminism",
     "NotSerializable",
     "Overloaded",
     "Page",
+    "ReasonCount",
     "Rejected",
     "Retry",
     "Started",
@@ -119,6 +123,7 @@ __all__ = [
     "StoreVersion",
     "TooLarge",
     "Workflow",
+    "WorkflowStatistics",
     "current_step",
     "run",
     "step_options",

@@ -27,7 +27,6 @@ class Port(Protocol):
     threads: trio.CapacityLimiter
     unlimited: trio.CapacityLimiter
     keeper: TurnKeeper
-    limits: Limits
     attempts: int
     draining: bool
     observed: bool
@@ -42,7 +41,7 @@ class Port(Protocol):
     park: Callable[[int, int], bool]
     finish: Callable[[int, int, int, bytes | None], None]
     hold: Callable[[int, int], None]
-    block: Callable[[int, int, str, bytes], None]
+    block: Callable[[int, int, str, bytes, str | None], None]
     release: Callable[[int, int], None]
     publish: Callable[[int, int, bytes], None]
     sleep: Callable[..., int]
@@ -58,6 +57,7 @@ class Port(Protocol):
 
     def arm(self, delay: int, then: Callable[[], None]) -> int: ...
     def disarm(self, ticket: int) -> None: ...
+    def limits_of(self, namespace: str, workflow: str | None) -> Limits: ...
     def registered(self, workflow: Any) -> Workflow[Any, Any]: ...
     def ended(self, runner: Runner) -> None: ...
     def let_go(self, no: int) -> None: ...

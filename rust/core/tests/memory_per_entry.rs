@@ -4,6 +4,7 @@
 //! stepwell-core --test memory_per_entry -- --nocapture` prints the whole table, in a minute.
 
 #![expect(unsafe_code, reason = "an allocator is unsafe to write")]
+#![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
 use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -45,6 +45,8 @@ pub mod watches;
 
 /// The core's limits, small.
 pub mod limits {
+    /// Tables of the registry.
+    pub const TABLES: u16 = 2;
     /// Submissions that may wait.
     pub const INBOX: usize = 3;
     /// Gathered submissions that wake the writer.

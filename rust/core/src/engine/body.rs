@@ -241,9 +241,9 @@ impl Core {
     pub(super) fn let_go(&mut self, no: InstanceNo) {
         if let Some(workflow) = self.held.remove(&no) {
             self.gate.give_back(workflow);
-            self.counts.slot(workflow, false);
+            self.counts.touch(workflow);
             self.contended = Queued::Unknown;
-            self.room_made = true;
+            self.rooms.made = true;
         }
     }
 

@@ -74,10 +74,9 @@ impl Counts {
         }
     }
 
-    /// A workflow gets a slot, or gives it back.
-    pub(super) fn slot(&mut self, workflow: u32, taken: bool) {
-        let leased = &mut self.change(workflow).leased;
-        *leased = if taken { *leased + 1 } else { *leased - 1 };
+    /// A workflow has other slots than before, and nothing else has changed.
+    pub(super) fn touch(&mut self, workflow: u32) {
+        self.changed.insert(workflow);
     }
 
     /// An instance is blocked.
@@ -138,7 +137,13 @@ impl Core {
         }
         let figures = &counts.figures;
         let changed = counts.changed.drain();
-        let changed = changed.map(|it| (it, figures[it as usize]));
+        // The gatekeeper runs ahead as the counts do.
+        let gate = &self.gate;
+        let changed = changed.map(|it| {
+            let leased = gate.leased_to(it).into();
+            let figures = figures[it as usize];
+            (it, Figures { leased, ..figures })
+        });
         let names = &self.names;
         let name = |it: u32| names[it as usize].clone();
         counts.public.show(changed, name, counts.blocked.drain(..));

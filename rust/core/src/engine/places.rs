@@ -73,7 +73,6 @@ impl Core {
             (live.marked, live.slot, live.resident) = (true, true, true);
             live.counted = Status::Running;
             self.live.insert(no, live);
-            self.counts.slot(workflow, true);
             Status::Running
         } else {
             self.admission.joined(workflow);
@@ -99,13 +98,13 @@ impl Core {
         start_at: Option<Micros>,
     ) {
         self.registry.forget(key);
+        self.admission.not_created(self.gate.namespace(workflow));
         let live = self.live.remove(&no);
         let status = live.as_ref().map_or(Status::Queued, |it| it.counted);
         self.counts.born(workflow, status, true);
         match live {
             Some(live) if live.slot => {
                 self.gate.give_back(workflow);
-                self.counts.slot(workflow, false);
                 self.contended = Queued::Unknown;
             }
             _ => {
@@ -116,13 +115,13 @@ impl Core {
                 self.admission.left(workflow);
             }
         }
-        self.room_made = true;
+        self.rooms.made = true;
     }
 
     /// Gives a queued instance the slot that was taken for it.
     pub(super) fn start(&mut self, workflow: u32, rank: Rank, entry: Entry) {
         self.admission.left(workflow);
-        self.room_made = true;
+        self.rooms.made = true;
         let no = entry.no;
         let batch = self.batch.number;
         let live = self
@@ -131,7 +130,6 @@ impl Core {
             .or_insert_with(|| Box::new(Live::new(entry.key(), no, workflow, rank.priority())));
         (live.priority, live.class) = (rank.priority(), rank.class);
         live.slot = true;
-        self.counts.slot(workflow, true);
         live.told = batch;
         let resident = std::mem::replace(&mut live.resident, true);
         let interrupted = std::mem::take(&mut live.interrupted);

@@ -3,7 +3,7 @@
 //! A change is durable before anybody hears of it: one setting says how many shards are wanted, how
 //! many were reached, and the highest epoch. A range moves in three steps: (1) from the batch that
 //! decides the change on, nobody draws from its old queue, and whatever is created in it is filed in
-//! the new one; (2) its entries are handed over, best first and at most [`HANDED_OVER`] a batch,
+//! the new one; (2) its entries are handed over, best first and a slice a batch,
 //! under a higher epoch; (3) its new shard grants what it has got as soon as nothing better can be
 //! behind. Registry, waits and timers go by range or number and stay where they are; bodies that run
 //! are not touched (C11), and slots belong to workflows, so C1 has nothing to do with it.
@@ -22,9 +22,14 @@ use crate::queue::Queues;
 use crate::ranges::{Ranges, SHARDS_MAX};
 use crate::store::{Error, Op};
 
-/// Entries handed over in one batch: one to two milliseconds of the writer's time, so that whoever
+/// Entries handed over in one batch: about a millisecond of the writer's time, so that whoever
 /// waits for a commit meanwhile waits little longer.
-const HANDED_OVER: usize = 8_192;
+const HANDED_OVER: usize = 4_096;
+/// The same where there are more shards than a core's cache holds the ends of, and an entry costs
+/// several misses.
+const HANDED_OVER_FAR: usize = 1_024;
+/// So many shards are few.
+const NEAR: u32 = 512;
 /// Name of the setting.
 const SETTING: &str = "layout";
 
@@ -166,7 +171,10 @@ impl Core {
 
     /// Hands over the next slice of what is under way.
     pub(super) fn hand_over(&mut self) {
-        self.queues.advance(HANDED_OVER);
+        let from = self.shards.change.map_or(0, |it| it.from);
+        let near = self.shards.count().max(from) <= NEAR;
+        self.queues
+            .advance(if near { HANDED_OVER } else { HANDED_OVER_FAR });
         if self.queues.is_relocating() {
             return;
         }

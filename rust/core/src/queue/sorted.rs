@@ -1,18 +1,19 @@
-//! Places in order: chunks of up to 512, each with little more memory than it fills.
+//! Places in order: chunks of up to 256, with little more memory than they fill.
 //!
 //! Invariant: chunks are never empty, ascend, and so do the places in each. What arrives in order
 //! is appended to the last chunk and taken from the first, at a cost that does not grow; what comes
 //! out of order or leaves from the middle costs a search over the chunks and one move within a
 //! chunk. A chunk that is full is split where the newcomer goes, so that streams that ascend side by
-//! side (one per priority) fill their chunks. Chunks grow by an eighth: in the mean 25.5 bytes for
-//! 24 (C9). It does not know what the places belong to.
+//! side (one per priority) fill their chunks. Memory grows and shrinks by an eighth of what there is:
+//! in the mean 25.5 bytes for 24 (C9). It does not know what the places belong to.
 
 use std::collections::VecDeque;
 
 use super::order::Place;
 
-/// Places in a chunk: to move half of them costs about as much as to find the chunk.
-const CHUNK: usize = 512;
+/// Places in a chunk: few, so that a move within one costs no more than to find it, and enough that
+/// the list of chunks stays short.
+const CHUNK: usize = 256;
 
 #[derive(Debug)]
 struct Chunk {
@@ -27,18 +28,20 @@ impl Chunk {
         Self { last, places }
     }
 
-    /// Makes room for one more.
-    fn stretch(&mut self) {
+    /// Makes room for one more: an eighth of what there is here, or, where many are expected, of so
+    /// many there are in all chunks.
+    fn stretch(&mut self, all: usize) {
         let len = self.places.len();
         if len == self.places.capacity() {
-            self.places.reserve_exact((len / 8).max(4));
+            let more = (len.max(all) / 8).max(4);
+            self.places.reserve_exact(more.min(CHUNK - len));
         }
     }
 
-    /// Gives back memory of which more than half is unused.
-    fn trim(&mut self) {
-        let len = self.places.len();
-        if self.places.capacity() > 16 && len * 2 < self.places.capacity() {
+    /// Gives back memory that is more than so many in all chunks take, if most of it is unused.
+    fn trim(&mut self, all: usize) {
+        let (len, room) = (self.places.len(), self.places.capacity());
+        if room > 16 && len * 2 < room && all < room {
             self.places.shrink_to(len + len / 8);
         }
     }
@@ -71,7 +74,7 @@ impl Sorted {
         match self.chunks.back_mut() {
             Some(chunk) if place.order < chunk.last => self.squeeze_in(place),
             Some(chunk) if chunk.places.len() < CHUNK => {
-                chunk.stretch();
+                chunk.stretch(self.len);
                 chunk.places.push_back(place);
                 chunk.last = place.order;
             }
@@ -101,21 +104,21 @@ impl Sorted {
         let chunk = &mut self.chunks[at];
         let within = chunk.places.partition_point(|it| it.order < place.order);
         if chunk.places.len() < CHUNK {
-            chunk.stretch();
+            chunk.stretch(0);
             chunk.places.insert(within, place);
             return;
         }
         if within > 0 {
             self.split(at, within);
             let chunk = &mut self.chunks[at];
-            chunk.stretch();
+            chunk.stretch(0);
             chunk.places.push_back(place);
             chunk.last = place.order;
             return;
         }
         match at.checked_sub(1).map(|before| &mut self.chunks[before]) {
             Some(before) if before.places.len() < CHUNK => {
-                before.stretch();
+                before.stretch(0);
                 before.places.push_back(place);
                 before.last = place.order;
             }
@@ -153,7 +156,7 @@ impl Sorted {
         if chunk.places.is_empty() {
             self.remove_chunk(0);
         } else {
-            chunk.trim();
+            chunk.trim(self.len);
         }
         Some(place)
     }
@@ -180,7 +183,7 @@ impl Sorted {
             return true;
         }
         chunk.last = chunk.places[chunk.places.len() - 1].order;
-        chunk.trim();
+        chunk.trim(0);
         let sparse = chunk.places.len() < CHUNK / 4;
         if sparse && at + 1 < self.chunks.len() {
             self.merge(at);

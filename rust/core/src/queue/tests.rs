@@ -93,7 +93,7 @@ fn same(queues: &Queues, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
     #[test]
     fn queues_give_what_sorted_lists_would_while_shards_change(
         shards in prop_oneof![Just(1u32), 2u32..9],

@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::ids::{InstanceNo, Key, RANGES};
+use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
+use crate::limits::TABLES;
 use table::Table;
 
 /// Not committed yet.
@@ -53,7 +54,7 @@ pub struct View {
 /// All instances that are not final.
 #[derive(Debug)]
 pub struct Registry {
-    ranges: Box<[Mutex<Table>]>,
+    tables: Box<[Mutex<Table>]>,
     /// Kept apart, so that counting takes no lock.
     len: AtomicUsize,
 }
@@ -69,21 +70,21 @@ impl Registry {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            ranges: (0..RANGES).map(|_| Mutex::default()).collect(),
+            tables: (0..TABLES).map(|_| Mutex::default()).collect(),
             len: AtomicUsize::new(0),
         }
     }
 
     /// Makes room for about so many instances: loading many at once is then faster.
     pub fn reserve(&self, instances: usize) {
-        let each = instances.div_ceil(usize::from(RANGES));
-        for range in &self.ranges {
-            range.lock().reserve(each);
+        let each = instances.div_ceil(usize::from(TABLES));
+        for table in &self.tables {
+            table.lock().reserve(each);
         }
     }
 
     fn range(&self, key: Key) -> &Mutex<Table> {
-        &self.ranges[usize::from(key.range().0)]
+        &self.tables[usize::from(key.range().0 % TABLES)]
     }
 
     /// Returns an instance's committed state; `None` if it is final or unknown.

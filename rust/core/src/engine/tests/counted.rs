@@ -18,8 +18,7 @@ fn config(known: u8) -> Config {
     Config {
         workflows: known.map(|it| ((*it.0).into(), "1".into())).collect(),
         slots: 3,
-        queue_entries: 1_000,
-        recoveries: 2,
+        limits: limits(100, 1_000, 2),
         ..super::config()
     }
 }

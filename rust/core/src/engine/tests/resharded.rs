@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::ids::{Key, Range, RANGES};
+use crate::ids::{Range, RANGES};
 use crate::queue::Class;
 
 /// More than what is handed over in two batches.
@@ -14,7 +14,7 @@ fn config_of(shards: Option<u32>, slots: u32) -> Config {
     Config {
         shards,
         slots,
-        queue_entries: 1_000_000,
+        limits: limits(100, 1_000_000, 10),
         ..config()
     }
 }
@@ -204,7 +204,7 @@ fn a_change_during_a_change_is_refused_and_says_how_far_the_first_is() {
     let applied = stage.step(vec![Submission::Reshard(8, 3)]);
     let text = refusal(&applied);
     assert!(
-        text.starts_with("reshard(3): reshard(64) from 1 is under way; 11807 of 19999"),
+        text.starts_with("reshard(3): reshard(64) from 1 is under way; 15903 of 19999"),
         "{text}"
     );
     assert!(text.contains("4032 of 4096 ranges"), "{text}");
