@@ -257,15 +257,12 @@ mod tests {
             tally.show([(3, Figures::default())].into_iter(), name, std::iter::empty());
             let mut model: BTreeMap<InstanceNo, (u32, Reason)> = BTreeMap::new();
             for (no, workflow, code) in actions {
-                let change = match code.map(reason) {
-                    Some(reason) => {
-                        model.insert(no, (workflow, reason.clone()));
-                        Change::Blocked { no, workflow, id: format!("i{no}").into(), reason }
-                    }
-                    None => {
-                        model.remove(&no);
-                        Change::Unblocked(no)
-                    }
+                let change = if let Some(reason) = code.map(reason) {
+                    model.insert(no, (workflow, reason.clone()));
+                    Change::Blocked { no, workflow, id: format!("i{no}").into(), reason }
+                } else {
+                    model.remove(&no);
+                    Change::Unblocked(no)
                 };
                 tally.show(std::iter::empty(), name, [change].into_iter());
             }

@@ -121,8 +121,8 @@ fn a_few_live_instances_among_many_final_ones_are_recovered(place: &mut dyn Plac
 
 /// Every third has a "tier", every second a "size": 3 times a small number.
 fn attributes_of(no: u64) -> Option<Box<[u8]>> {
-    let (tier, size) = (no % 3 == 0, no % 2 == 0);
-    let mut map = vec![0xa0 | u8::from(tier) + u8::from(size)];
+    let (tier, size) = (no.is_multiple_of(3), no.is_multiple_of(2));
+    let mut map = vec![0xa0 | (u8::from(tier) + u8::from(size))];
     if tier {
         map.extend(b"\x64tier\x64gold");
     }
@@ -245,8 +245,8 @@ fn filters() -> Vec<Filter> {
 
 fn fits(filter: &Filter, row: &Row) -> bool {
     let has = |pair: &(Box<str>, Box<[u8]>)| match &*pair.0 {
-        "tier" => row.no % 3 == 0 && *pair == tier("gold"),
-        _ => row.no % 2 == 0 && *pair == size((row.no % 4) as u8 * 3),
+        "tier" => row.no.is_multiple_of(3) && *pair == tier("gold"),
+        _ => row.no.is_multiple_of(2) && *pair == size((row.no % 4) as u8 * 3),
     };
     filter.attributes.iter().all(has)
         && filter

@@ -75,7 +75,7 @@ impl World {
 
     fn item(&self, to: u8, how: u8) -> NewItem {
         NewItem {
-            start_at: (how % 5 == 0).then_some(self.stage.now + 50),
+            start_at: how.is_multiple_of(5).then_some(self.stage.now + 50),
             priority: (how % 3) as i8,
             ..item(&(to >> 2).to_string())
         }
