@@ -148,9 +148,8 @@ async def test_d1_the_core_itself_refuses_a_forked_child_and_waits_for_nobody(tm
 
 def open_core(path: Path) -> Core:
     return Core.open(
-        str(path), owner="test", workflows=[], shards=1, slots=1, concurrency=1, queue_entries=1, recoveries=1, workflow_concurrency=[],
-        virtual_time=None,
-    )  # fmt: skip
+        str(path), owner="test", workflows=[], shards=1, slots=1, namespace="default", limits=[], workflow_limits=[], virtual_time=None
+    )
 
 
 def test_d1_what_a_child_throws_away_stays_the_parents(tmp_path):

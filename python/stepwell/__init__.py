@@ -42,7 +42,7 @@ from ._instance import Instance
 from ._nursery import Started, StepNursery
 from ._retry import Retry
 from ._step import Step
-from ._tenant import BatchResult
+from ._tenant import BatchResult, Namespace
 from ._types import (
     Approval,
     ApprovalRequest,
@@ -95,6 +95,7 @@ __all__ = [
     "InvalidState",
     "LimitReached",
     "Limits",
+    "Namespace",
     "NewInstance",
     "NonRetryableError",
     "Nondeterminism",

@@ -35,9 +35,9 @@ STORE_ERRORS: dict[str, type[StepwellError]] = {
 }
 
 
-def error_of(code: str, data: Any, workflow: str, id: str | None) -> StepwellError:
+def error_of(code: str, data: Any, workflow: str, id: str | None, namespace: str) -> StepwellError:
     if code == "not_found":
-        return not_found(workflow, id or "")
+        return not_found(workflow, id or "", namespace)
     if code in ("exists", "same_id_other_params"):
         status = STATUSES[data[1]].value
         other = " with other params" if code != "exists" else ""
@@ -98,10 +98,11 @@ def summary(row: Any) -> InstanceSummary:
     )  # fmt: skip
 
 
-def not_found(workflow: str, id: str) -> InstanceNotFound:
+def not_found(workflow: str, id: str, namespace: str) -> InstanceNotFound:
     return InstanceNotFound(
-        f'there is no instance "{id}" of "{workflow}" in this namespace. Create it, or list() what there is.', workflow=workflow, id=id
-    )
+        f'there is no instance "{id}" of "{workflow}" in namespace "{namespace}". Create it, or list() what there is.',
+        workflow=workflow, id=id,
+    )  # fmt: skip
 
 
 def store_error(error: Exception) -> StepwellError:

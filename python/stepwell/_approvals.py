@@ -82,9 +82,10 @@ class Approvals:
             raise InvalidConfig(f"approval id {id!r} is none; they read workflow/instance#name#1, and approvals.list() has them.")
         if reason is not None and not isinstance(reason, str):
             raise InvalidConfig(f"reason is {reason!r:.120}; give text, or None.")
-        codec.encode(metadata, limit=self._tenant._limits.value_bytes, where="metadata")  # for a message with its own path
+        limit = self._tenant.limits(workflow).value_bytes
+        codec.encode(metadata, limit=limit, where="metadata")  # for a message with its own path
         decision = {"by": _names.step_name(by, "by"), "reason": reason, "metadata": metadata}
-        payload = codec.encode(decision, limit=self._tenant._limits.value_bytes, where="metadata")
+        payload = codec.encode(decision, limit=limit, where="metadata")
         namespace = self._tenant._namespace
         key = _names.approval_key(namespace, id)
         reply = await driver.reply(driver.core.decide(key, namespace, workflow, instance, name, approved, payload))

@@ -52,25 +52,53 @@ def number(what: str, value: Any, most: int) -> int:
     return value
 
 
-_LIMITS_MAX = {
-    "concurrency": 1_000_000,
-    "queue_entries": 100_000_000,
-    "steps": 10_000_000,
-    "value_bytes": 64 << 20,
-    "instance_bytes": 1 << 50,
-    "recoveries": 1_000_000,
+LIMITS: dict[str, tuple[float, float, str]] = {
+    "concurrency": (1, 1_000_000, "a whole number from 1 to 1,000,000"),
+    "queue_entries": (1, 100_000_000, "a whole number from 1 to 100,000,000"),
+    "create_rate": (0.000_01, 1e9, "a number from 0.00001 to 1,000,000,000, or None for no limit"),
+    "create_burst": (1, 1_000_000_000, "a whole number from 1 to 1,000,000,000, or None for one second's worth"),
+    "steps": (1, 10_000_000, "a whole number from 1 to 10,000,000"),
+    "value_bytes": (1, 64 << 20, "a whole number from 1 to 67,108,864"),
+    "instance_bytes": (1, 1 << 50, "a whole number from 1 to 2**50"),
+    "recoveries": (1, 1_000_000, "a whole number from 1 to 1,000,000"),
 }
+"""Every limit: its least, its most, and what to give."""
+_OPTIONAL = ("create_rate", "create_burst")
+WORKFLOW_LIMITS = ("concurrency", "queue_entries", "steps", "value_bytes")
+"""Those that a workflow may have for itself."""
 
 
-def checked_limits(limits: Limits | None) -> Limits:
-    limits = limits if limits is not None else Limits()
+def _limit(what: str, name: str, value: Any) -> None:
+    least, most, rule = LIMITS[name]
+    kinds = (int, float) if name == "create_rate" else (int,)
+    if type(value) not in kinds or not least <= value <= most:  # NaN is in no range
+        raise InvalidConfig(f"{what} is {value!r}; give {rule}.")
+
+
+def checked_limits(limits: Limits | None) -> Limits | None:
+    if limits is None:
+        return None
     if not isinstance(limits, Limits):
         raise InvalidConfig(f"limits is {limits!r}; give a stepwell.Limits.")
-    for what, most in _LIMITS_MAX.items():
-        number(f"Limits.{what}", getattr(limits, what), most)
-    if limits.create_rate is not None or limits.create_burst is not None:
-        raise InvalidConfig("Limits.create_rate and create_burst are not available in this version; leave them None.")
+    for name, value in limits._asdict().items():
+        if value is not None or name not in _OPTIONAL:
+            _limit(f"Limits.{name}", name, value)
     return limits
+
+
+def limit_changes(changes: dict[str, Any], workflow: str | None) -> list[tuple[str, float | None]]:
+    if not changes:
+        raise InvalidConfig(f"set_limits was given nothing to change; give one of {', '.join(LIMITS)}.")
+    for name, value in changes.items():
+        if name not in LIMITS:
+            raise InvalidConfig(f"there is no limit {name!r}; there are {', '.join(LIMITS)}.")
+        if workflow is not None and name not in WORKFLOW_LIMITS:
+            raise InvalidConfig(
+                f'{name} is a limit of whole namespaces, "{workflow}" cannot have one; workflows have {", ".join(WORKFLOW_LIMITS)}.'
+            )
+        if value is not None:
+            _limit(name, name, value)
+    return list(changes.items())
 
 
 def check_if_exists(value: str) -> None:

@@ -94,16 +94,18 @@ class Core:
         workflows: Sequence[tuple[str, str]],
         shards: int | None,
         slots: int,
-        concurrency: int,
-        queue_entries: int,
-        recoveries: int,
-        workflow_concurrency: Sequence[tuple[str, int]],
+        namespace: str,
+        limits: Sequence[tuple[str, float | None]],
+        workflow_limits: Sequence[tuple[str, Sequence[tuple[str, float | None]]]],
         virtual_time: int | None,
     ) -> Core:
         """Opens the store (a path, or ":memory:"), recovers and starts the writer.
 
         workflows: (name, version) of every registered workflow (L12). shards: 1 to 4,096; None: as the store has it, 64 for a new
-        one; if it has another number, that is changed at once. virtual_time: start of a virtual clock, or None
+        one; if it has another number, that is changed at once. namespace, limits: what that namespace is opened with; without any
+        value it keeps what is stored, with some these are all it has (the others fall back to their defaults). workflow_limits: what the
+        code of workflows says, in every namespace; of a name given twice the last counts. Limits by name, as `limits` gives them;
+        a value of None is as if it were left out. virtual_time: start of a virtual clock, or None
         for the system's. Releases the GIL. Raises CoreError, having changed nothing.
         """
     def crash(self) -> None:
@@ -159,7 +161,7 @@ class Core:
         wait: bool,
     ) -> int:
         """items: (id, params, priority, start_at, attributes). One durable commit. REPLY data: one (code, no, id, status) per item;
-        code as in `ERRORS`. wait: wait for room in the queue instead of "overloaded"."""
+        code as in `ERRORS`. wait: wait for room in the queue, and for the creation rate, instead of "overloaded"."""
     def send_event(self, namespace: str, workflow: str, id: str, type: str, payload: bytes | None, dedup_id: str | None) -> int:
         """REPLY data: None."""
     def decide(self, approval_id: str, namespace: str, workflow: str, id: str, name: str, approved: bool, decision: bytes) -> int:
@@ -170,6 +172,16 @@ class Core:
         """Changes the number of shards while everything goes on. REPLY data: None, when it is done and durable; code "invalid" (data:
         message) for less than 1 or more than 4,096, and while another change is under way. After a crash half-way, `open` with
         shards=None ends it."""
+    def set_limits(self, namespace: str, workflow: str | None, changes: Sequence[tuple[str, float | None]]) -> int:
+        """Sets limits of a namespace or of one workflow in it, live and durable; None clears one. In force from the commit on: when the
+        REPLY comes. One below what is in use drains down. A workflow may have concurrency, queue_entries, steps and value_bytes of its own.
+        REPLY data: None; code "invalid" if a name or value makes no sense or nobody has heard of the workflow: nothing is changed then."""
+    def open_namespace(self, namespace: str, limits: Sequence[tuple[str, float | None]]) -> int:
+        """Says what a namespace is opened with, as `open` does for the first. It may be used before, or without. REPLY as `set_limits`."""
+    def limits(self, namespace: str, workflow: str | None) -> list[tuple[str, float | None]]:
+        """The limits in force, from memory, without waiting: concurrency, queue_entries, create_rate, create_burst, steps, value_bytes,
+        instance_bytes, recoveries; None: no limit. Strongest first: set live for the workflow, its code, set live for the namespace, what
+        that was opened with, the default. Of concurrency the lesser of the workflow's and the namespace's. Whole numbers are ints."""
     def watch(self, no: int) -> None:
         """From now on CHANGED notes come for this instance; counted."""
     def unwatch(self, no: int) -> None: ...

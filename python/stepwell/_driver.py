@@ -116,9 +116,8 @@ class _Flush(trio.abc.Instrument):
 class Driver:
     """One core and everything in this process that waits for it."""
 
-    def __init__(self, engine: Any, core: Core, workflows: dict[tuple[str, str], Workflow[Any, Any]], limits: Limits, threads: int) -> None:
+    def __init__(self, engine: Any, core: Core, workflows: dict[tuple[str, str], Workflow[Any, Any]], threads: int) -> None:
         self.engine = engine
-        self.limits = limits
         self.threads = trio.CapacityLimiter(threads)
         self.unlimited = trio.CapacityLimiter(1 << 30)
         self.keeper = TurnKeeper()
@@ -144,9 +143,22 @@ class Driver:
         self._records = trio.Event()
         self._restarted = trio.Event()
         self._loop = trio.CancelScope()
+        self._limits: dict[tuple[str, str | None], Limits] = {}
+        self._limit_changes: set[int] = set()
         self._behind = False
         self._unsure: list[int] = []
         self.use(core)
+
+    def limits_of(self, namespace: str, workflow: str | None) -> Limits:
+        """Returns the limits in force for the instances of a workflow, or for a whole namespace."""
+        key = (namespace, workflow)
+        if key not in self._limits:
+            self._limits[key] = Limits(**dict(self.core.limits(namespace, workflow)))  # type: ignore[arg-type]  # by their names
+        return self._limits[key]
+
+    def limits_change(self, ticket: int) -> None:
+        """Limits will have changed when this ticket is answered: they are read anew then."""
+        self._limit_changes.add(ticket)
 
     def use(self, core: Core) -> None:
         """Takes a core: what runners submit goes to it from now on."""
@@ -253,6 +265,9 @@ class Driver:
                 waiter.done(at)
 
     def _reply(self, ticket: int, code: str, data: Any) -> None:
+        if ticket in self._limit_changes:
+            self._limit_changes.remove(ticket)
+            self._limits.clear()
         task = self.tickets.pop(ticket, None)
         if task is not None:
             reschedule(task, results.Value(Reply(code, data)))

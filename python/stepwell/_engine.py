@@ -17,7 +17,7 @@ import trio
 from . import _core, _names
 from ._answers import store_error
 from ._branch import caller, current_branch
-from ._config import checked_limits, copy_path, number, registry, store_path
+from ._config import WORKFLOW_LIMITS, checked_limits, copy_path, number, registry, store_path
 from ._driver import Driver
 from ._durations import Duration, to_us
 from ._errors import (
@@ -26,7 +26,7 @@ from ._errors import (
     InvalidState,
     StepwellError,
 )
-from ._tenant import Tenant
+from ._tenant import Namespace, Tenant
 from ._types import EngineStatistics, Limits
 from ._workflow import Workflow
 
@@ -52,8 +52,8 @@ class Engine(Tenant):
     Args:
         store: A path, `sqlite:///path`, or ":memory:".
         workflows: The workflows whose instances this engine runs.
-        limits: Per namespace; None: the defaults.
-        shards: Coordinators the instances are spread over, 1 to 4,096; None: 64.
+        limits: What its namespace may use, all of it; None: as the store has them, else the defaults. What `set_limits` set wins.
+        shards: Coordinators the instances are spread over, 1 to 4,096; None: as the store has them, else 64.
         slots: Most instances that run at once, 1 to 1,000,000.
         namespace: Where this engine's instances live.
         name: Names this engine in the owner record beside the store.
@@ -87,7 +87,7 @@ class Engine(Tenant):
         self._store = store_path(store)
         self._workflows = registry(workflows)
         self._limits = checked_limits(limits)
-        self._shards = number("shards", 64 if shards is None else shards, 4096)
+        self._shards = None if shards is None else number("shards", shards, 4096)
         self._slots = number("slots", slots, 1_000_000)
         self._threads = number("threads", threads, 10_000)
         self._grace = to_us(grace, "grace") / 1e6
@@ -124,7 +124,7 @@ class Engine(Tenant):
         self._state = "closed"
         self._process = os.getpid()
         core = await trio.to_thread.run_sync(self._open_core)
-        self._driver = Driver(self, core, self._workflows, self._limits, self._threads)
+        self._driver = Driver(self, core, self._workflows, self._threads)
         self._driver.observed, self._driver.seed = self._virtual_time is not None, self._seed
         self._token = trio.lowlevel.current_trio_token()
         self._block = trio.CancelScope()
@@ -143,10 +143,9 @@ class Engine(Tenant):
                 workflows=list(self._workflows),
                 shards=self._shards,
                 slots=self._slots,
-                concurrency=self._limits.concurrency,
-                queue_entries=self._limits.queue_entries,
-                recoveries=self._limits.recoveries,
-                workflow_concurrency=[(w.name, w.concurrency) for w in self._workflows.values() if w.concurrency],
+                namespace=self._namespace,
+                limits=[] if self._limits is None else list(self._limits._asdict().items()),
+                workflow_limits=[(w.name, [(name, getattr(w, name)) for name in WORKFLOW_LIMITS]) for w in self._workflows.values()],
                 virtual_time=self._virtual_time,
             )
         except _core.CoreError as error:
@@ -246,6 +245,48 @@ class Engine(Tenant):
         if driver.draining:
             raise EngineClosed(f"{method} was called after the engine began to drain. Open a new engine on the same store.")
         return driver
+
+    # The control plane.
+
+    def namespace(self, name: str, *, limits: Limits | None = None) -> Namespace:
+        """Returns a namespace of this engine: instances, ids and limits of its own. It exists from its first use on.
+
+        Args:
+            name: Letters, digits, "_" and "-", 1 to 64 of them.
+            limits: What it may use, all of it; kept in the store. None: as the store has them, else the defaults. What `set_limits`
+                set wins.
+
+        Raises:
+            InvalidName: The name is malformed.
+            InvalidConfig: A limit is out of range.
+            EngineClosed: The engine is not open.
+        """
+        driver = self._ready("engine.namespace")
+        _names.workflow_name(name, "namespace")
+        checked = checked_limits(limits)
+        if checked is not None:
+            driver.limits_change(driver.core.open_namespace(name, list(checked._asdict().items())))
+        return Namespace(self, name)
+
+    async def reshard(self, shards: int) -> None:
+        """Spreads the instances over another number of coordinators while everything goes on; done and durable when this returns.
+
+        No call fails meanwhile, nothing that runs is disturbed, and no limit is exceeded. If this call is cancelled, or the process
+        dies, the change still comes to its end; `Engine(shards=None)` finds it.
+
+        Args:
+            shards: 1 to 4,096. One is one coordinator for everything, which spends least on few instances.
+
+        Raises:
+            InvalidConfig: The number is out of range.
+            InvalidState: Another change is under way; the text says how far it is.
+            EngineClosed: The engine is not open, or was closed meanwhile.
+        """
+        driver = self._ready("engine.reshard")
+        reply = await driver.reply(driver.core.reshard(number("shards", shards, 4096)))
+        if reply.code == "invalid":
+            raise InvalidState(str(reply.data))
+        self._check(reply, "", None)
 
     async def backup(self, path: str | PurePath) -> None:
         """Copies the store into a new file while everything goes on; the copy is complete and synced when this returns.

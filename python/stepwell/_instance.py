@@ -185,7 +185,7 @@ class Instance(Generic[R]):
         """
         driver = self._tenant._ready("instance.send_event")
         kind = _names.event_type(type)
-        limit = self._workflow.value_bytes or self._tenant._limits.value_bytes
+        limit = self._tenant.limits(self._workflow).value_bytes
         stored = None if payload is None else codec.encode(payload, limit=limit, where="payload")
         dedup = None if dedup_id is None else _names.step_name(dedup_id, "dedup_id")
         reply = await driver.reply(driver.core.send_event(self._tenant._namespace, self.workflow, self.id, kind, stored, dedup))

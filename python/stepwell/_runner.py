@@ -69,8 +69,8 @@ class Runner:
         self.unawaited: list[tuple[str, CodeType, int]] = []
         self.keys: set[tuple[int, str, str]] = set()
         self.steps = 0
-        self.value_bytes: int = workflow.value_bytes or port.limits.value_bytes
-        self.steps_max: int = workflow.steps or port.limits.steps
+        limits = port.limits_of(self.namespace, workflow.name)
+        self.value_bytes, self.steps_max = limits.value_bytes, limits.steps
         self.replaying = bool(self.cursor.pending)
         self._about = (created_at, attributes)
         self.rest = Rest(self)

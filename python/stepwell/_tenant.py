@@ -15,7 +15,7 @@ from ._answers import error_of, from_cursor, not_found, state_codes, summary
 from ._approvals import Approvals
 from ._child import encode_params
 from ._codec import codec
-from ._config import check_if_exists
+from ._config import check_if_exists, limit_changes
 from ._durations import instant_us
 from ._errors import InvalidConfig, StepwellError
 from ._instance import Instance
@@ -42,7 +42,6 @@ class Tenant:
     """The methods that an engine and its namespaces share."""
 
     _namespace: str
-    _limits: Limits
 
     def _running(self) -> Driver:
         """Returns the driver of an engine that is open."""
@@ -105,7 +104,7 @@ class Tenant:
             raise InvalidConfig("retention is not available in this version; leave it out.")
         return (
             None if item.id is None else _names.instance_id(item.id),
-            encode_params(target, item.params, self._limits.value_bytes),
+            encode_params(target, item.params, self._running().limits_of(self._namespace, target.name).value_bytes),
             _names.priority(item.priority),
             None if item.start_at is None else instant_us(item.start_at, "start_at"),
             codec.encode(_names.attributes(item.attributes)) if item.attributes else None,
@@ -157,7 +156,7 @@ class Tenant:
             self._check(reply, target.name, None)
             for index, (code, no, id, status) in zip(indexes, reply.data, strict=True):
                 if code:
-                    errors.append(BatchError(index, id, error_of(code, (no, status), target.name, id)))
+                    errors.append(BatchError(index, id, error_of(code, (no, status), target.name, id, self._namespace)))
                 else:
                     created.append(Instance(self, target, id, no))
         return BatchResult(created, sorted(errors, key=lambda e: e.index))
@@ -202,7 +201,7 @@ class Tenant:
         reply = await driver.reply(driver.core.find(self._namespace, workflow, id, payloads))
         self._check(reply, workflow, id)
         if reply.data is None:
-            raise not_found(workflow, id)
+            raise not_found(workflow, id, self._namespace)
         return reply.data
 
     def peek(self, workflow: Workflow[Any, Any] | str, id: str) -> Status | None:
@@ -288,6 +287,44 @@ class Tenant:
         found = dict(reply.data)
         return {state: found.get(code, 0) if code in wanted else 0 for code, state in enumerate(STATUSES)}
 
+    # Limits.
+
+    def limits(self, workflow: Workflow[Any, Any] | str | None = None) -> Limits:
+        """Returns the limits that are in force, from memory.
+
+        Args:
+            workflow: Those of its instances; of `concurrency` the lesser of its own and the namespace's.
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        return self._running().limits_of(self._namespace, name)
+
+    async def set_limits(self, workflow: Workflow[Any, Any] | str | None = None, **changes: float | None) -> None:
+        """Changes limits of this namespace, or of one workflow in it; durable and in force when this returns.
+
+        What is set here wins over what the engine was opened with and over what code says, also after a restart, until it is
+        cleared. A limit below what is in use drains down: nothing that runs is stopped, nothing that is queued is dropped.
+
+        Args:
+            workflow: A registered workflow, or its name; it may have `concurrency`, `queue_entries`, `steps` and `value_bytes`.
+            changes: New values by the names of `Limits`; None clears what was set before. All of them or none.
+
+        Raises:
+            InvalidConfig: There is no such limit, its value is out of range, or nobody has heard of the workflow.
+            EngineClosed: The engine is not open.
+        """
+        driver = self._ready("engine.set_limits")
+        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        wanted = limit_changes(changes, name)
+        ticket = driver.core.set_limits(self._namespace, name, wanted)
+        driver.limits_change(ticket)
+        reply = await driver.reply(ticket)
+        self._check(reply, name or "", None)
+
+    # Approvals.
+
     @property
     def approvals(self) -> Approvals:
         """Requests for approval: list, approve, reject."""
@@ -297,7 +334,7 @@ class Tenant:
 
     def _check(self, reply: Reply, workflow: str, id: str | None) -> None:
         if reply.code:
-            raise error_of(reply.code, reply.data, workflow, id)
+            raise error_of(reply.code, reply.data, workflow, id, self._namespace)
 
 
 class Namespace(Tenant):
@@ -307,10 +344,9 @@ class Namespace(Tenant):
         name: Its name.
     """
 
-    def __init__(self, engine: Engine, name: str, limits: Limits) -> None:
+    def __init__(self, engine: Engine, name: str) -> None:
         self._engine = engine
         self._namespace = self.name = name
-        self._limits = limits
 
     def __repr__(self) -> str:
         return f"<namespace {self.name!r} of {self._engine!r}>"

@@ -23,7 +23,7 @@ from .seam import Mortal
 HOUR_US = 3_600_000_000
 ROUNDS_MAX = 3_000
 RESCUES_MAX = 60
-HANGS_AFTER = 20
+HANGS_AFTER = 100
 """Seconds, a hundred times what any program takes."""
 
 

@@ -28,6 +28,7 @@ pub mod registry;
 pub mod residents;
 pub mod runtime;
 pub mod sequence;
+pub mod settings;
 pub mod store;
 pub mod submission;
 pub mod timer;

@@ -18,8 +18,22 @@ pub const EVENTS: usize = 1_000;
 pub const NUMBERS: u64 = 1 << 20;
 /// The first ticket: far beyond every number of the store, so that the two never meet.
 pub const FIRST_TICKET: u64 = 1 << 62;
-/// Estimate, in microseconds, told to callers whom a full queue refused.
+/// Estimate, in microseconds, told to callers whom a full queue refused that has never drained.
 pub const QUEUE_RETRY: i64 = 1_000_000;
+/// The shortest such estimate: sooner nothing will have changed.
+pub const QUEUE_RETRY_MIN: i64 = 50_000;
+/// The longest: by then the queue may drain faster than it did, so it is worth another look.
+pub const QUEUE_RETRY_MAX: i64 = 60_000_000;
+/// How long, in microseconds, a moment that was reserved for a creation stays so: long enough for a
+/// caller that slept as told on a busy machine, short enough that one who went away costs little.
+pub const MOMENT_WINDOW: i64 = 1_000_000;
+/// Creations of one namespace that may have their moments reserved at once, whatever the rate: a
+/// hundred callers may wait as told.
+pub const MOMENTS: u64 = 128;
+/// And so many seconds' worth, where that is more; who calls again and again pushes others no further.
+pub const MOMENTS_SECONDS: f64 = 10.0;
+/// But never more than this: each refused caller may have to look through them.
+pub const MOMENTS_MAX: u64 = 4_096;
 /// Longest sleep of the writer, in microseconds: a jump of the wall clock is seen after this (T2).
 /// Linux would tell of jumps at once (a timerfd with `TFD_TIMER_CANCEL_ON_SET`), for the price of a
 /// thread that waits for that and of one more way to be woken; a look every few seconds costs an

@@ -105,6 +105,17 @@ pub struct Child {
     pub payload: Option<Box<[u8]>>,
 }
 
+/// Limits to set or, where there is no value, to clear.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LimitChange {
+    /// Whose limits.
+    pub namespace: Box<str>,
+    /// Those of one workflow only.
+    pub workflow: Option<Box<str>>,
+    /// The limits, by name.
+    pub changes: Vec<(Box<str>, Option<f64>)>,
+}
+
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Submission {
@@ -116,6 +127,10 @@ pub enum Submission {
     Send(u64, Box<Letter>, Option<Box<str>>),
     /// Decide an approval.
     Decide(u64, Box<Decision>),
+    /// Set limits while the engine runs.
+    SetLimits(u64, Box<LimitChange>),
+    /// Say what a namespace is opened with: limits by name; none: what is stored.
+    OpenNamespace(u64, Box<str>, Vec<(Box<str>, Option<f64>)>),
     /// Resume a paused or blocked instance.
     Resume(u64, Box<Name>),
     /// Change the number of shards.

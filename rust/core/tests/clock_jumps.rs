@@ -12,6 +12,7 @@ use stepwell_core::history::{Kind, Operation, Record, Stored, Verdict};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::note::{Data, Note, Start};
 use stepwell_core::runtime::{Engine, Question};
+use stepwell_core::settings::{Layer, Limit};
 use stepwell_core::store::memory::MemoryStore;
 use stepwell_core::submission::{Body, Code, IfExists, NewItem, Submission};
 use stepwell_core::wait::{Source, Wait};
@@ -25,10 +26,12 @@ fn open(store: &MemoryStore) -> Engine {
         workflows: vec![("w".into(), "1".into())],
         shards: Some(4),
         slots: 100,
-        concurrency: 100,
-        queue_entries: 1_000,
-        recoveries: 1_000,
-        workflow_concurrency: vec![],
+        namespace: "default".into(),
+        limits: Layer::default()
+            .with(Limit::Concurrency, 100)
+            .with(Limit::QueueEntries, 1_000)
+            .with(Limit::Recoveries, 1_000),
+        workflow_limits: vec![],
     };
     Engine::open_memory(store, config, Some(BEGINNING)).expect("it opens")
 }

@@ -7,6 +7,7 @@ use stepwell_core::history::{Kind, Operation, Record, Verdict};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::note::{Data, Note};
 use stepwell_core::runtime::{Engine, Question};
+use stepwell_core::settings::{Layer, Limit};
 use stepwell_core::store::memory::MemoryStore;
 use stepwell_core::submission::{Body, Code, IfExists, Name, NewItem, Submission};
 
@@ -15,10 +16,12 @@ fn open(store: &MemoryStore) -> Engine {
         workflows: vec![("w".into(), "1".into())],
         shards: Some(4),
         slots: 10,
-        concurrency: 10,
-        queue_entries: 100,
-        recoveries: 10,
-        workflow_concurrency: vec![],
+        namespace: "default".into(),
+        limits: Layer::default()
+            .with(Limit::Concurrency, 10)
+            .with(Limit::QueueEntries, 100)
+            .with(Limit::Recoveries, 10),
+        workflow_limits: vec![],
     };
     Engine::open_memory(store, config, Some(1_000)).expect("it opens")
 }

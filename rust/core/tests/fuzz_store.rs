@@ -19,6 +19,7 @@ use stepwell_core::engine::Config;
 use stepwell_core::lifecycle::Status;
 use stepwell_core::note::Note;
 use stepwell_core::runtime::{Engine, Question};
+use stepwell_core::settings::{Layer, Limit};
 use stepwell_core::store::sqlite::SqliteStore;
 use stepwell_core::store::{Error, Filter, Op, Store};
 use stepwell_core::submission::Name;
@@ -223,10 +224,12 @@ fn use_engine(path: &Path) {
         workflows: vec![("orders".into(), "1".into())],
         shards: Some(4),
         slots: 4,
-        concurrency: 4,
-        queue_entries: 100,
-        recoveries: 10,
-        workflow_concurrency: vec![],
+        namespace: "default".into(),
+        limits: Layer::default()
+            .with(Limit::Concurrency, 4)
+            .with(Limit::QueueEntries, 100)
+            .with(Limit::Recoveries, 10),
+        workflow_limits: vec![],
     };
     let engine = match Engine::open(path.to_str().unwrap(), "test", config, Some(5_000)) {
         Ok(engine) => engine,

@@ -8,6 +8,7 @@ use stepwell_core::error::Kind;
 use stepwell_core::lifecycle::Status;
 use stepwell_core::note::{Data, Note};
 use stepwell_core::runtime::Engine;
+use stepwell_core::settings::{Layer, Limit};
 use stepwell_core::store::memory::MemoryStore;
 use stepwell_core::submission::{Code, IfExists, NewItem, Submission};
 
@@ -18,10 +19,9 @@ fn config(shards: Option<u32>) -> Config {
         workflows: vec![("w".into(), "1".into())],
         shards,
         slots: 1,
-        concurrency: 10,
-        queue_entries: 1_000_000,
-        recoveries: 10,
-        workflow_concurrency: vec![],
+        namespace: "default".into(),
+        limits: Layer::default().with(Limit::QueueEntries, 1_000_000),
+        workflow_limits: vec![],
     }
 }
 

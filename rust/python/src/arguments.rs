@@ -1,8 +1,10 @@
 //! Python's arguments as the core's plain data.
 
+use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use stepwell_core::history::{Kind, Operation, Record, Verdict};
 use stepwell_core::lifecycle::Status;
+use stepwell_core::settings::{checked, Layer};
 use stepwell_core::submission::{IfExists, Name, NewItem};
 use stepwell_core::wait::{Source, Wait};
 
@@ -128,3 +130,35 @@ impl ItemTuple {
 /// One item of `create_children`.
 #[derive(FromPyObject)]
 pub(crate) struct ChildTuple(pub String, pub Option<Vec<u8>>, pub Option<Vec<u8>>);
+
+/// One limit to set, or to clear if it has no value.
+#[derive(FromPyObject)]
+pub(crate) struct LimitTuple(String, Option<Amount>);
+
+/// A number of any size: what no float can hold is too much for any limit.
+struct Amount(f64);
+
+impl<'py> FromPyObject<'_, 'py> for Amount {
+    type Error = PyErr;
+
+    fn extract(it: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match it.extract::<f64>() {
+            Ok(amount) => Ok(Self(amount)),
+            Err(error) if error.is_instance_of::<PyOverflowError>(it.py()) => {
+                Ok(Self(f64::INFINITY))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Limits by name, as the core checks them.
+pub(crate) fn pairs(of: Vec<LimitTuple>) -> Vec<(Box<str>, Option<f64>)> {
+    let pairs = of.into_iter();
+    pairs.map(|it| (it.0.into(), it.1.map(|it| it.0))).collect()
+}
+
+/// Limits that are checked here and now.
+pub(crate) fn layer(of: Vec<LimitTuple>, of_workflow: bool) -> PyResult<Layer> {
+    checked(&pairs(of), of_workflow).map_err(|text| invalid(&text))
+}

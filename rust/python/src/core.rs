@@ -3,14 +3,16 @@
 use std::path::Path;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyList, PyString};
 use stepwell_core::engine::Config;
 use stepwell_core::runtime::{Engine, Question, Refused};
 use stepwell_core::store::Filter;
-use stepwell_core::submission::{Code, Decision, Letter, NewItem, Submission};
+use stepwell_core::submission::{Code, Decision, Letter, LimitChange, NewItem, Submission};
 use stepwell_core::wait::ApprovalStatus;
 
-use crate::arguments::{bytes, if_exists, name, priority, short, status, ItemTuple};
+use crate::arguments::{
+    bytes, if_exists, layer, name, pairs, priority, short, status, ItemTuple, LimitTuple,
+};
 use crate::error::{invalid, raise, unusable};
 use crate::notes;
 
@@ -66,7 +68,7 @@ fn code(namespace: &str, workflow: &str, version: &str) -> PyResult<Code> {
 #[pymethods]
 impl Core {
     #[staticmethod]
-    #[pyo3(signature = (store, *, owner, workflows, shards, slots, concurrency, queue_entries, recoveries, workflow_concurrency, virtual_time))]
+    #[pyo3(signature = (store, *, owner, workflows, shards, slots, namespace, limits, workflow_limits, virtual_time))]
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn open(
         py: Python<'_>,
@@ -75,22 +77,21 @@ impl Core {
         workflows: Vec<(String, String)>,
         shards: Option<u32>,
         slots: u32,
-        concurrency: u32,
-        queue_entries: u32,
-        recoveries: u32,
-        workflow_concurrency: Vec<(String, u32)>,
+        namespace: &str,
+        limits: Vec<LimitTuple>,
+        workflow_limits: Vec<(String, Vec<LimitTuple>)>,
         virtual_time: Option<i64>,
     ) -> PyResult<Self> {
         let pairs = workflows.into_iter();
-        let limits = workflow_concurrency.into_iter();
+        let own = workflow_limits.into_iter();
+        let own = own.map(|(name, of)| Ok((name.into(), layer(of, true)?)));
         let config = Config {
             workflows: pairs.map(|(a, b)| (a.into(), b.into())).collect(),
             shards,
             slots,
-            concurrency,
-            queue_entries,
-            recoveries,
-            workflow_concurrency: limits.map(|(a, b)| (a.into(), b)).collect(),
+            namespace: namespace.into(),
+            limits: layer(limits, false)?,
+            workflow_limits: own.collect::<PyResult<_>>()?,
         };
         let engine = py.detach(|| Engine::open(store, owner, config, virtual_time));
         let engine = engine.map_err(|error| raise(&error))?;
@@ -261,6 +262,51 @@ impl Core {
 
     fn reshard(&self, py: Python<'_>, shards: i64) -> PyResult<u64> {
         self.submit_with_ticket(py, |ticket| Submission::Reshard(ticket, shards))
+    }
+
+    #[pyo3(signature = (namespace, workflow, changes))]
+    fn set_limits(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: Option<&str>,
+        changes: Vec<LimitTuple>,
+    ) -> PyResult<u64> {
+        let change = Box::new(LimitChange {
+            namespace: namespace.into(),
+            workflow: workflow.map(Into::into),
+            changes: pairs(changes),
+        });
+        self.submit_with_ticket(py, |ticket| Submission::SetLimits(ticket, change))
+    }
+
+    fn open_namespace(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        limits: Vec<LimitTuple>,
+    ) -> PyResult<u64> {
+        let (name, limits) = (namespace.into(), pairs(limits));
+        self.submit_with_ticket(py, |ticket| Submission::OpenNamespace(ticket, name, limits))
+    }
+
+    #[pyo3(signature = (namespace, workflow))]
+    fn limits<'py>(
+        &self,
+        py: Python<'py>,
+        namespace: &str,
+        workflow: Option<&str>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        for (name, value) in self.engine.limits(namespace, workflow) {
+            let name = PyString::intern(py, name);
+            match value {
+                // What is counted in whole numbers is an int.
+                Some(it) if it.fract() == 0.0 => list.append((name, it as i64))?,
+                other => list.append((name, other))?,
+            }
+        }
+        Ok(list)
     }
 
     fn watch(&self, no: u64) {

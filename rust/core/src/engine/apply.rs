@@ -107,6 +107,11 @@ impl Core {
                 self.seat(&after, applied);
             }
             After::Changed { no, op } => self.batch.changed.push((no, op)),
+            After::Limits { ticket, namespace } => {
+                self.enforce(&namespace);
+                let reply = ticket.map(|it| Note::reply(it, Data::Nothing));
+                applied.notes.extend(reply);
+            }
             After::Kept { ticket, no, op } => {
                 if let Outcome::Done(_) = outcomes[op as usize] {
                     self.kept(no, &ops[op as usize]);

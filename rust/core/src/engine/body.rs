@@ -242,7 +242,7 @@ impl Core {
         if let Some(workflow) = self.held.remove(&no) {
             self.gate.give_back(workflow);
             self.contended = Queued::Unknown;
-            self.room_made = true;
+            self.rooms.made = true;
         }
     }
 

@@ -46,6 +46,14 @@ impl Core {
                 self.reshard(ticket, shards);
                 Ok(None)
             }
+            Submission::SetLimits(ticket, what) => {
+                self.set_limits(ticket, &what);
+                Ok(None)
+            }
+            Submission::OpenNamespace(ticket, namespace, base) => {
+                self.open_namespace(ticket, &namespace, &base);
+                Ok(None)
+            }
             Submission::LetGo(no) => {
                 self.let_go(no);
                 Ok(None)
@@ -109,6 +117,7 @@ impl Core {
         if_exists: IfExists,
     ) -> Option<Submission> {
         let (code, item) = &mut *what;
+        let named = item.id.is_some();
         let id = item.id.get_or_insert_with(generated);
         let key = Key::new(&code.namespace, &code.workflow, id);
         if let Some(view) = self.registry.view(key) {
@@ -120,7 +129,8 @@ impl Core {
         }
         let workflow = self.workflow(&code.namespace, &code.workflow);
         let queued = 1u32.saturating_sub(self.startable(workflow));
-        if let Entry::Overloaded(limit, after) = self.entry(workflow, 1, queued) {
+        let who = named.then_some(key.0 as u64);
+        if let Entry::Overloaded(limit, after) = self.entry(workflow, 1, queued, who) {
             let data = Data::Overloaded(limit, after);
             self.say(Note::refuse(ticket, "overloaded", data));
             return None;
@@ -133,16 +143,6 @@ impl Core {
             if_exists,
         });
         None
-    }
-
-    /// Decides about `count` creations, of which `queued` need a place in the queue.
-    fn entry(&mut self, workflow: u32, count: u32, queued: u32) -> Entry {
-        match self.admission.has_room() {
-            Entry::Overloaded(..) if count == 0 => {}
-            Entry::Overloaded(limit, after) => return Entry::Overloaded(limit, after),
-            Entry::Admitted => {}
-        }
-        self.admission.admit(workflow, queued, self.now)
     }
 
     fn taken(
@@ -191,9 +191,14 @@ impl Core {
         let (code, items) = &mut *what;
         let workflow = self.workflow(&code.namespace, &code.workflow);
         let mut keys = Vec::with_capacity(items.len());
+        let mut first = None;
         for item in items.iter_mut() {
+            let named = item.id.is_some();
             let id = item.id.get_or_insert_with(generated);
             let key = Key::new(&code.namespace, &code.workflow, id);
+            if keys.is_empty() && named {
+                first = Some(key.0 as u64);
+            }
             let view = self.registry.view(key);
             if view.is_some_and(|it| it.committed.is_none()) {
                 return Some(Submission::CreateBatch(ticket, what, if_exists, wait));
@@ -203,11 +208,14 @@ impl Core {
         let count = keys.iter().filter(|it| it.1.is_none()).count() as u32;
         let queued = count.saturating_sub(self.startable(workflow));
         let least = count.saturating_sub(self.gate.most(workflow));
-        match self.entry(workflow, count, queued) {
+        // One that waits is known by its ticket, others by their first id if somebody gave it.
+        let who = if wait { Some(ticket) } else { first };
+        match self.entry(workflow, count, queued, who) {
             // One that no queue has room for, however empty, would wait for ever.
-            Entry::Overloaded(..) if wait && self.admission.fits(least) => {
+            Entry::Overloaded(limit, after) if wait && self.admission.fits(workflow, least) => {
                 let again = Submission::CreateBatch(ticket, what, if_exists, wait);
-                self.for_room.push(again);
+                let moment = (limit == "create_rate").then_some(after);
+                self.wait_for_room(ticket, again, workflow, count, moment);
                 return None;
             }
             Entry::Overloaded(limit, after) => {

@@ -14,9 +14,11 @@ mod approvals;
 mod body;
 mod children;
 mod decide;
+mod limits;
 mod places;
 pub mod recovery;
 mod reshard;
+mod room;
 mod settle;
 #[cfg(test)]
 mod simulation;
@@ -34,11 +36,12 @@ use crate::gatekeeper::Gatekeeper;
 use crate::history::Stored;
 use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, WaitId};
 use crate::lifecycle::{react, Effect, Event as Happening, Reaction, Status};
-use crate::note::{Data, Note, Settled};
+use crate::note::{Note, Settled};
 use crate::queue::{Class, Entry, Queues, Rank};
 use crate::registry::Registry;
 use crate::residents::Residents;
 use crate::sequence::Sequence;
+use crate::settings::Layer;
 use crate::store::{Error, Op, Reader, Store, Transition};
 use crate::submission::{IfExists, Name, Submission};
 use crate::timer::Timers;
@@ -58,14 +61,12 @@ pub struct Config {
     pub shards: Option<u32>,
     /// Slots of the whole engine.
     pub slots: u32,
-    /// Slots of one namespace.
-    pub concurrency: u32,
-    /// Queue entries of one workflow.
-    pub queue_entries: u32,
-    /// Unclean stops without a new outcome after which an instance is blocked (L11).
-    pub recoveries: u32,
-    /// Slots of one workflow, where it has a limit of its own.
-    pub workflow_concurrency: Vec<(Box<str>, u32)>,
+    /// The namespace it was opened for.
+    pub namespace: Box<str>,
+    /// What that namespace is opened with; nothing: what is stored.
+    pub limits: Layer,
+    /// What the code of workflows says about their own limits.
+    pub workflow_limits: Vec<(Box<str>, Layer)>,
 }
 
 /// Committed truth, for questions about what is not in memory.
@@ -175,6 +176,7 @@ impl Live {
 enum Due {
     Wait(InstanceNo),
     StartAt(u32, Rank, Entry),
+    Room,
 }
 
 /// What is left to do after the commit, in order.
@@ -223,6 +225,10 @@ enum After {
         no: InstanceNo,
         op: u32,
     },
+    Limits {
+        ticket: Option<u64>,
+        namespace: Box<str>,
+    },
 }
 
 /// What an item of a batch would start with: compared if its id is taken (`ReturnIfSame`).
@@ -261,8 +267,8 @@ pub struct Core {
     residents: Arc<Residents>,
     sequence: Arc<Sequence>,
     workflows: FxHashMap<Box<str>, FxHashMap<Box<str>, u32>>,
-    namespaces: FxHashMap<Box<str>, u32>,
     names: Vec<(Box<str>, Box<str>)>,
+    limited: limits::Limited,
     live: FxHashMap<InstanceNo, Box<Live>>,
     shards: Shards,
     queues: Queues,
@@ -278,8 +284,7 @@ pub struct Core {
     /// Slots of instances that have ended but for attempts they gave up, with their workflows.
     held: FxHashMap<InstanceNo, u32>,
     refit: Vec<InstanceNo>,
-    for_room: Vec<Submission>,
-    room_made: bool,
+    rooms: room::Rooms,
     waiting: u64,
     batch: Batch,
     now: Micros,
@@ -301,13 +306,13 @@ impl Core {
             shards,
             contended: Queued::Unknown,
             gate: Gatekeeper::new(config.slots),
-            admission: Admission::new(config.queue_entries),
+            admission: Admission::new(),
+            limited: limits::Limited::new(&config.workflow_limits),
             config,
             registry,
             residents,
             sequence,
             workflows: FxHashMap::default(),
-            namespaces: FxHashMap::default(),
             names: Vec::new(),
             live: FxHashMap::default(),
             timers: Timers::new(),
@@ -317,8 +322,7 @@ impl Core {
             suspects: Suspects::default(),
             held: FxHashMap::default(),
             refit: Vec::new(),
-            for_room: Vec::new(),
-            room_made: false,
+            rooms: room::Rooms::default(),
             waiting: 0,
             batch: Batch {
                 number: 1,
@@ -330,8 +334,13 @@ impl Core {
 
     /// Begins a batch at this time.
     pub fn begin(&mut self, now: Micros) {
+        if now < self.now {
+            // The moments of those who wait are as far as ever, their timers are not.
+            self.rooms.changed = true;
+        }
         self.now = now;
         self.contended = Queued::Unknown;
+        self.admission.begin(now);
     }
 
     /// Returns how many operations and bytes the batch has so far.
@@ -371,20 +380,6 @@ impl Core {
             || self.queues.workflows().any(|it| self.gate.free(it) > 0)
     }
 
-    /// Takes the submissions that waited for room, if there may be some now.
-    pub fn take_hopeful(&mut self) -> Vec<Submission> {
-        if std::mem::take(&mut self.room_made) {
-            return std::mem::take(&mut self.for_room);
-        }
-        Vec::new()
-    }
-
-    /// The store is short of room from now on, or no longer.
-    pub fn set_short(&mut self, short: bool) {
-        self.admission.set_short(short);
-        self.room_made |= !short;
-    }
-
     /// Returns (slots, leased, queued, waiting).
     #[must_use]
     pub fn counts(&self) -> [u64; 4] {
@@ -418,11 +413,7 @@ impl Core {
     /// Ends the engine's life cleanly: no body runs any more, so no mark is left, and whoever
     /// still waits for room is told that there will be none.
     pub fn clear_marks(&mut self) {
-        for hopeless in std::mem::take(&mut self.for_room) {
-            if let Submission::CreateBatch(ticket, ..) = hopeless {
-                self.say(Note::refuse(ticket, "closed", Data::Nothing));
-            }
-        }
+        self.refuse_hopeless();
         self.leave_change();
         let running = self.live.iter().filter(|(_, it)| it.marked && it.slot);
         let marked: Vec<_> = running.map(|(no, _)| *no).collect();
@@ -435,30 +426,6 @@ impl Core {
 
     fn live_mut(&mut self, no: InstanceNo) -> &mut Live {
         self.live.get_mut(&no).expect("the caller found it live")
-    }
-
-    /// Returns the number of a workflow, which it gets when it is first named.
-    fn workflow(&mut self, namespace: &str, workflow: &str) -> u32 {
-        let known = self
-            .workflows
-            .get(namespace)
-            .and_then(|it| it.get(workflow));
-        if let Some(number) = known {
-            return *number;
-        }
-        let limit = self.config.concurrency;
-        let gate = &mut self.gate;
-        let account = *self
-            .namespaces
-            .entry(namespace.into())
-            .or_insert_with(|| gate.add_namespace(limit));
-        let own = self.config.workflow_concurrency.iter();
-        let own = own.filter(|it| &*it.0 == workflow).map(|it| it.1).next();
-        let number = self.gate.add_workflow(account, own);
-        let inner = self.workflows.entry(namespace.into()).or_default();
-        inner.insert(workflow.into(), number);
-        self.names.push((namespace.into(), workflow.into()));
-        number
     }
 
     fn push(&mut self, op: Op) -> u32 {
@@ -490,7 +457,7 @@ impl Core {
                     if std::mem::take(&mut live.slot) {
                         self.gate.give_back(live.workflow);
                         self.contended = Queued::Unknown;
-                        self.room_made = true;
+                        self.rooms.made = true;
                     }
                 }
                 Effect::Enqueue => {
@@ -508,7 +475,7 @@ impl Core {
                             || self.suspects.release(count, no))
                     {
                         self.admission.left(workflow);
-                        self.room_made = true;
+                        self.rooms.made = true;
                     }
                 }
                 Effect::Disarm => {

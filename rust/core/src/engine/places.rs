@@ -96,6 +96,7 @@ impl Core {
         start_at: Option<Micros>,
     ) {
         self.registry.forget(key);
+        self.admission.not_created(self.gate.namespace(workflow));
         match self.live.remove(&no) {
             Some(live) if live.slot => {
                 self.gate.give_back(workflow);
@@ -109,13 +110,13 @@ impl Core {
                 self.admission.left(workflow);
             }
         }
-        self.room_made = true;
+        self.rooms.made = true;
     }
 
     /// Gives a queued instance the slot that was taken for it.
     pub(super) fn start(&mut self, workflow: u32, rank: Rank, entry: Entry) {
         self.admission.left(workflow);
-        self.room_made = true;
+        self.rooms.made = true;
         let no = entry.no;
         let batch = self.batch.number;
         let live = self

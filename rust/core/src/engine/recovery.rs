@@ -44,6 +44,7 @@ impl Core {
         }
         self.lay_out(facts)?;
         self.count_unclean_stops(facts)?;
+        self.load_limits(facts)?;
         let mut loading = Loading {
             core: self,
             known,
@@ -133,7 +134,7 @@ impl Core {
         live.class = class;
         live.recoveries = row.recoveries;
         live.interrupted = row.marked;
-        let poison = row.marked && row.recoveries >= self.config.recoveries;
+        let poison = row.marked && row.recoveries >= self.recoveries(workflow);
         live.status = match row.status {
             _ if missing || poison => Status::Blocked,
             Status::Running | Status::WaitingForPause => Status::Queued,
@@ -152,7 +153,7 @@ impl Core {
         } else if poison {
             self.live_mut(row.no).marked = false;
             reason = Some(RECOVERIES);
-            error = Some(self.poison(row.recoveries));
+            error = Some(poisoned(row.recoveries, self.recoveries(workflow)));
         } else if status == Status::Queued {
             if row.marked && self.suspects.hold(row.recoveries, row.no) {
                 self.admission.joined(workflow);
@@ -166,20 +167,6 @@ impl Core {
             // The store says so too, or more would seem to run than have a slot (C1).
             self.persist(row.no, reason.map(Into::into), error);
         }
-    }
-
-    /// What is recorded of one that was running too often when the process died.
-    fn poison(&self, recoveries: u32) -> Box<[u8]> {
-        let text = format!(
-            "it was started {} times in a row and each time the process stopped uncleanly before \
-             it had finished anything; Limits.recoveries allows {}. It may be what kills the \
-             process, so nothing of it runs now, and everything else goes on. Its history ends \
-             with the last step that worked: find out what the next one does to the process, \
-             then resume() it, which starts the count anew.",
-            u64::from(recoveries) + 1,
-            self.config.recoveries
-        );
-        recorded("LimitReached", &text)
     }
 }
 
@@ -215,4 +202,17 @@ impl Recovery for Loading<'_> {
             None => self.early.push((no, event)),
         }
     }
+}
+
+/// What is recorded of one that was running too often when the process died.
+fn poisoned(recoveries: u32, limit: u32) -> Box<[u8]> {
+    let text = format!(
+        "it was started {} times in a row and each time the process stopped uncleanly before \
+         it had finished anything; Limits.recoveries allows {limit}. It may be what kills the \
+         process, so nothing of it runs now, and everything else goes on. Its history ends \
+         with the last step that worked: find out what the next one does to the process, \
+         then resume() it, which starts the count anew.",
+        u64::from(recoveries) + 1
+    );
+    recorded("LimitReached", &text)
 }

@@ -93,7 +93,10 @@ impl Core {
         if self.gate.leased() == self.gate.slots() {
             return None;
         }
-        let admitted = |it: &&(u32, InstanceNo)| self.suspects.admits(it.0, self.config.recoveries);
+        let admitted = |it: &&(u32, InstanceNo)| {
+            let limit = self.recoveries(self.live[&it.1].workflow);
+            self.suspects.admits(it.0, limit)
+        };
         let mut admitted = self.suspects.held.iter().take_while(admitted);
         let free = |it: &&(u32, InstanceNo)| self.gate.free(self.live[&it.1].workflow) > 0;
         admitted.find(free).copied()

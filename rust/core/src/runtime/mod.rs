@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 pub use inbox::Refused;
 pub use loader::Question;
@@ -38,6 +38,8 @@ use crate::ranges::SHARDS_MAX;
 use crate::registry::Registry;
 use crate::residents::Residents;
 use crate::sequence::Sequence;
+use crate::settings::book::Book;
+use crate::settings::{is_name, TABLE};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Store};
@@ -68,6 +70,7 @@ struct Shared {
     residents: Arc<Residents>,
     watches: Arc<Watches>,
     sequence: Arc<Sequence>,
+    limits: Arc<RwLock<Book>>,
     clock: Arc<Clock>,
     tickets: AtomicU64,
     next_timer: AtomicI64,
@@ -169,6 +172,13 @@ impl Engine {
             let message = format!("shards is {shards}; it must be 1 to {SHARDS_MAX}");
             return Err(Error::new(Kind::Invalid, message));
         }
+        if !is_name(&config.namespace) {
+            let message = format!(
+                "namespace {:?} is no name; give 1 to 64 letters, digits, _ and -, the first of them no -",
+                config.namespace
+            );
+            return Err(Error::new(Kind::Invalid, message));
+        }
         let origin = if store == ":memory:" {
             Origin::Memory(MemoryStore::default())
         } else {
@@ -243,6 +253,7 @@ impl Engine {
             residents,
             watches,
             sequence,
+            limits: core.limits_in_force(),
             clock,
             tickets: AtomicU64::new(FIRST_TICKET),
             next_timer: AtomicI64::new(i64::MAX),
@@ -503,6 +514,16 @@ impl Engine {
     #[must_use]
     pub fn peek(&self, namespace: &str, workflow: &str, id: &str) -> Option<Status> {
         self.shared.registry.peek(Key::new(namespace, workflow, id))
+    }
+
+    /// Returns every limit in force for a workflow, or a namespace, by name; `None`: no limit.
+    #[must_use]
+    pub fn limits(
+        &self,
+        namespace: &str,
+        workflow: Option<&str>,
+    ) -> [(&'static str, Option<f64>); TABLE.len()] {
+        self.shared.limits.read().in_force(namespace, workflow)
     }
 
     /// Changes of this instance are told from now on, before this returns.

@@ -8,6 +8,7 @@ use crate::history::{Kind, Operation};
 use crate::registry::Registry;
 use crate::residents::Residents;
 use crate::sequence::Sequence;
+use crate::settings::Layer;
 use crate::store::memory::MemoryStore;
 use crate::store::Store;
 
@@ -76,10 +77,9 @@ pub(super) fn boot(
         workflows: vec![(WORKFLOW.into(), "1".into())],
         shards: Some(3),
         slots,
-        concurrency: 1_000,
-        queue_entries: 1_000_000,
-        recoveries: 10,
-        workflow_concurrency: vec![],
+        namespace: "default".into(),
+        limits: Layer::default(),
+        workflow_limits: vec![],
     };
     let mut core = Core::new(
         config,

@@ -3,13 +3,12 @@
 use super::*;
 use crate::failure::recorded;
 use crate::ids::{InstanceNo, WaitId};
-use crate::store::Op;
 use crate::wait::ApprovalStatus;
 
 fn stage(slots: u32) -> Stage {
     Stage::with(Config {
         slots,
-        queue_entries: 100,
+        limits: limits(100, 100, 10),
         ..config()
     })
 }

@@ -363,8 +363,7 @@ fn l11_one_that_kills_the_process_too_often_is_blocked_and_an_outcome_resets_the
 fn c9_the_queue_survives_a_restart_in_order() {
     let mut stage = Stage::with(Config {
         slots: 1,
-        queue_entries: 100,
-        recoveries: 10,
+        limits: limits(100, 100, 10),
         ..config()
     });
     let ids = ["a", "b", "c", "d", "e"];

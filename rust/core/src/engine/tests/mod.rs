@@ -2,6 +2,7 @@
 
 mod ended;
 mod kept;
+mod limits;
 mod resharded;
 mod staged;
 mod told;
@@ -15,8 +16,9 @@ use crate::note::{Data, Note};
 use crate::registry::Registry;
 use crate::residents::Residents;
 use crate::sequence::Sequence;
+use crate::settings::{Layer, Limit};
 use crate::store::memory::MemoryStore;
-use crate::store::Store;
+use crate::store::{Op, Store};
 use crate::submission::{Body, Child, Code, Decision, IfExists, Letter, Name, NewItem, Submission};
 use crate::wait::{Source, Wait};
 
@@ -36,11 +38,17 @@ fn config() -> Config {
         workflows: vec![("w".into(), "1".into())],
         shards: Some(2),
         slots: 2,
-        concurrency: 100,
-        queue_entries: 3,
-        recoveries: 10,
-        workflow_concurrency: vec![],
+        namespace: "default".into(),
+        limits: limits(100, 3, 10),
+        workflow_limits: vec![],
     }
+}
+
+fn limits(concurrency: u32, queue_entries: u32, recoveries: u32) -> Layer {
+    Layer::default()
+        .with(Limit::Concurrency, concurrency)
+        .with(Limit::QueueEntries, queue_entries)
+        .with(Limit::Recoveries, recoveries)
 }
 
 impl Stage {

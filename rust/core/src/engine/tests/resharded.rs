@@ -14,7 +14,7 @@ fn config_of(shards: Option<u32>, slots: u32) -> Config {
     Config {
         shards,
         slots,
-        queue_entries: 1_000_000,
+        limits: limits(100, 1_000_000, 10),
         ..config()
     }
 }

@@ -8,8 +8,7 @@ use crate::store::Row;
 fn stage(slots: u32, recoveries: u32) -> Stage {
     Stage::with(Config {
         slots,
-        queue_entries: 100,
-        recoveries,
+        limits: limits(100, 100, recoveries),
         ..config()
     })
 }
@@ -243,9 +242,9 @@ fn l11_an_outcome_acquits_one_that_is_held_back() {
 fn l11_a_suspect_without_a_free_slot_holds_up_no_suspect_of_another_workflow() {
     let mut stage = Stage::with(Config {
         slots: 50,
-        queue_entries: 100,
+        limits: limits(100, 100, 10),
         workflows: vec![("w".into(), "1".into()), ("v".into(), "1".into())],
-        workflow_concurrency: vec![("w".into(), 5)],
+        workflow_limits: vec![("w".into(), Layer::default().with(Limit::Concurrency, 5))],
         ..config()
     });
     for id in ["a", "b", "c", "d", "e"] {
@@ -258,7 +257,7 @@ fn l11_a_suspect_without_a_free_slot_holds_up_no_suspect_of_another_workflow() {
         stage.say(vec![Submission::Create(1, what, IfExists::Raise)]);
     }
     stage.crashed();
-    stage.config.workflow_concurrency = vec![("w".into(), 1)];
+    stage.config.workflow_limits = vec![("w".into(), Layer::default().with(Limit::Concurrency, 1))];
     assert_eq!(ids(&stage.crashed()), ["a", "f", "g"]);
 }
 
