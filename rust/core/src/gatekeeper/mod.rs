@@ -16,6 +16,9 @@ mod split;
 
 use share::Contender;
 
+/// A workflow that wants nothing in this cycle.
+const NOWHERE: u32 = u32::MAX;
+
 /// Slots in use under one limit.
 #[derive(Debug, Clone, Copy, Default)]
 struct Account {
@@ -219,30 +222,46 @@ impl Gatekeeper {
     pub fn grant<H: Ord + Copy>(&mut self, demands: &[Demand<H>], most: u32) -> Vec<Grant> {
         let mut contenders = self.contenders(demands);
         self.share(&mut contenders, most);
-        let mut grants = Vec::new();
-        for it in &mut contenders {
-            split::split(demands, it, &mut grants);
+        let grants = self.split(demands, &contenders);
+        for it in &contenders {
+            self.places[it.workflow as usize] = NOWHERE;
         }
         grants
     }
 
-    /// Gathers the demands by workflow, in one pass over them.
+    /// Adds the demands up by workflow.
     fn contenders<H>(&mut self, demands: &[Demand<H>]) -> Vec<Contender> {
-        const NOWHERE: u32 = u32::MAX;
         self.places.resize(self.workflows.len(), NOWHERE);
         let mut contenders: Vec<Contender> = Vec::new();
-        for (at, demand) in (0u32..).zip(demands).filter(|it| it.1.wanted > 0) {
+        for demand in demands.iter().filter(|it| it.wanted > 0) {
             let place = &mut self.places[demand.workflow as usize];
             if *place == NOWHERE {
                 *place = contenders.len() as u32;
                 contenders.push(Contender::new(demand.workflow));
             }
-            contenders[*place as usize].join(at, demand.wanted);
-        }
-        for it in &contenders {
-            self.places[it.workflow as usize] = NOWHERE;
+            contenders[*place as usize].join(demand.wanted);
         }
         contenders
+    }
+
+    /// Says which shards get the slots that their workflows got.
+    fn split<H: Ord + Copy>(&self, demands: &[Demand<H>], contenders: &[Contender]) -> Vec<Grant> {
+        let room = |it: &Contender| if it.granted > 0 { it.shards } else { 0 };
+        let rooms = contenders.iter().map(|it| Vec::with_capacity(room(it)));
+        let mut heads: Vec<Vec<(H, u32)>> = rooms.collect();
+        for (at, demand) in (0u32..).zip(demands).filter(|it| it.1.wanted > 0) {
+            let place = self.places[demand.workflow as usize] as usize;
+            if contenders[place].granted > 0 {
+                heads[place].push((demand.head, at));
+            }
+        }
+        let mut grants = Vec::new();
+        for (contender, heads) in contenders.iter().zip(heads) {
+            if contender.granted > 0 {
+                split::split(demands, contender.granted, heads, &mut grants);
+            }
+        }
+        grants
     }
 }
 

@@ -535,12 +535,31 @@ impl World {
     }
 }
 
+/// Says how to run one seed alone, if it fails.
+struct Alone(u64);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "STEPWELL_LEASE_SEED={} cargo test --release -p stepwell-core --lib lease::simulation",
+                self.0
+            );
+        }
+    }
+}
+
 #[test]
 fn c1_holds_whatever_gets_lost_and_all_goes_on_when_the_faults_stop() {
-    let from = std::env::var("SEED").ok().and_then(|it| it.parse().ok());
-    let seeds = std::env::var("SEEDS").ok().and_then(|it| it.parse().ok());
-    let from: u64 = from.unwrap_or(0);
-    for seed in from..from + seeds.unwrap_or(100) {
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|it| it.parse::<u64>().ok())
+    };
+    let alone = number("STEPWELL_LEASE_SEED");
+    let count = number("STEPWELL_LEASE_SEEDS").unwrap_or(100);
+    for seed in alone.map_or(0..count, |it| it..it + 1) {
+        let _alone = Alone(seed);
         World::new(seed).run();
     }
 }

@@ -249,3 +249,18 @@ fn a_gatekeeper_that_starts_anew_believes_claims_and_leases_nothing_for_a_lease(
     assert_eq!(exchange(&mut second, &mut new, 1, now), 1);
     assert_eq!(holder.uses(0), 3);
 }
+
+#[test]
+fn c2_the_share_of_a_shard_that_went_silent_is_set_aside_for_two_cycles_only() {
+    let mut lessor = lessor(1);
+    let (mut silent, mut other) = (Holder::new(0, 1, TERMS), Holder::new(1, 1, TERMS));
+    assert_eq!(exchange(&mut lessor, &mut other, 1, 0), 1);
+    let request = silent.request(&want(5, 0), SECOND).expect("it is time");
+    assert_eq!(lessor.cycle(vec![request], SECOND).len(), 1);
+    other.end(0);
+    let mut started = Vec::new();
+    for now in 2..5 {
+        started.push(exchange(&mut lessor, &mut other, 5, now * SECOND));
+    }
+    assert_eq!(started, [0, 0, 1]);
+}
