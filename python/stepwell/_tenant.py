@@ -6,6 +6,7 @@ encodes it, and hands it to the driver; it knows neither how an engine opens nor
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
@@ -278,7 +279,7 @@ class Tenant:
         found = dict(driver.core.counts(self._namespace, name))
         return {state: found.get(code, 0) if code in wanted else 0 for code, state in enumerate(STATUSES)}
 
-    async def reasons(self, workflow: Workflow[Any, Any] | str | None = None) -> list[ReasonCount]:
+    async def reasons(self, workflow: Workflow[Any, Any] | str | None = None) -> builtins.list[ReasonCount]:
         """Returns why instances are blocked, the most frequent reason first. From memory, as committed last.
 
         Args:

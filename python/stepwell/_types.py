@@ -221,7 +221,8 @@ class NewInstance(NamedTuple):
     attributes: dict[str, str | int | float | bool] | None = None
 
 
-class ReasonCount(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ReasonCount:
     """How many instances are blocked for one reason, and one of them. `step`: the step it is about, if it is about one."""
 
     code: str
