@@ -120,14 +120,15 @@ def view(engine: Engine, began: float, worst: float) -> Table:
 
 async def show(engine: Engine, console: Console, done: trio.Event) -> None:
     began, worst = time.monotonic(), 0.0
-    with Live(view(engine, began, worst), console=console, auto_refresh=False) as live:
+    with Live(view(engine, began, worst), console=console, auto_refresh=False, transient=not console.is_terminal) as live:
         while not done.is_set():
             before = time.monotonic()
             with trio.move_on_after(0.1):
                 await done.wait()
             worst = max(worst, time.monotonic() - before - 0.1)
             live.update(view(engine, began, worst), refresh=console.is_terminal)
-        live.update(view(engine, began, worst), refresh=True)
+    if not console.is_terminal:
+        console.print(view(engine, began, worst))
 
 
 async def main(store: Path, instances: int) -> None:
