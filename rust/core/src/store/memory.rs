@@ -95,32 +95,32 @@ impl Store for MemoryStore {
     fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), Error> {
         let model = self.model.lock();
         let rows = model.instances.values().map(|it| &it.row);
-        let mut numbers = BTreeMap::new();
-        let mut others = Vec::new();
-        for row in rows.filter(|it| !it.status.is_final()) {
-            let next = numbers.len() as u32;
-            let names = (&*row.namespace, &*row.workflow, &*row.version);
-            let (number, known) = *numbers.entry(names).or_insert_with(|| {
-                let code = Code {
-                    number: next,
-                    namespace: names.0,
-                    workflow: names.1,
-                    version: names.2,
-                };
-                (next, into.knows(&code))
-            });
-            if known && row.is_newcomer() {
-                into.newcomers(&[Newcomer {
-                    key: Key::new(names.0, names.1, &row.id),
-                    no: row.no,
-                    code: number,
-                    priority: row.priority,
-                    start_at: row.start_at,
-                }]);
-            } else {
-                others.push(row);
-            }
+        let rows: Vec<&Row> = rows.filter(|it| !it.status.is_final()).collect();
+        let mut codes = BTreeMap::new();
+        for row in &rows {
+            codes.insert(code(row), None);
         }
+        for (number, (names, known)) in (0..).zip(&mut codes) {
+            let code = Code {
+                number,
+                namespace: names.0,
+                workflow: names.1,
+                version: names.2,
+            };
+            *known = into.knows(&code).then_some(number);
+        }
+        let (newcomers, others): (Vec<&Row>, Vec<&Row>) = rows
+            .into_iter()
+            .partition(|it| it.is_newcomer() && codes[&code(it)].is_some());
+        let newcomer = |row: &&Row| Newcomer {
+            key: Key::new(&row.namespace, &row.workflow, &row.id),
+            no: row.no,
+            code: codes[&code(row)].expect("it is known"),
+            priority: row.priority,
+            start_at: row.start_at,
+        };
+        let newcomers: Vec<Newcomer> = newcomers.iter().map(newcomer).collect();
+        into.newcomers(&newcomers);
         for row in others {
             into.instance(row.clone());
         }
@@ -483,6 +483,11 @@ impl Reader for MemoryReader {
         }
         Ok(found)
     }
+}
+
+/// Returns what names the code of an instance.
+fn code(row: &Row) -> (&str, &str, &str) {
+    (&row.namespace, &row.workflow, &row.version)
 }
 
 /// Whether these are among the attributes.
