@@ -8,7 +8,7 @@ use stepwell_core::error::Kind;
 use stepwell_core::lifecycle::Status;
 use stepwell_core::note::{Data, Note};
 use stepwell_core::runtime::Engine;
-use stepwell_core::settings::Layer;
+use stepwell_core::settings::{Layer, Limit};
 use stepwell_core::store::memory::MemoryStore;
 use stepwell_core::submission::{Code, IfExists, NewItem, Submission};
 
@@ -20,7 +20,7 @@ fn config(shards: Option<u32>) -> Config {
         shards,
         slots: 1,
         namespace: "default".into(),
-        limits: Layer::default(),
+        limits: Layer::default().with(Limit::QueueEntries, 1_000_000),
         workflow_limits: vec![],
     }
 }

@@ -199,6 +199,7 @@ impl Core {
         let inner = self.workflows.entry(namespace.into()).or_default();
         inner.insert(workflow.into(), number);
         self.names.push((namespace.into(), workflow.into()));
+        self.counts.add_workflow();
         self.enforce_on_workflow(namespace, workflow, number);
         number
     }

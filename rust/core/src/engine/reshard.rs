@@ -22,12 +22,12 @@ use crate::queue::Queues;
 use crate::ranges::{Ranges, SHARDS_MAX};
 use crate::store::{Error, Op};
 
-/// Entries handed over in one batch: one to two milliseconds of the writer's time, so that whoever
+/// Entries handed over in one batch: about a millisecond of the writer's time, so that whoever
 /// waits for a commit meanwhile waits little longer.
-const HANDED_OVER: usize = 8_192;
+const HANDED_OVER: usize = 4_096;
 /// The same where there are more shards than a core's cache holds the ends of, and an entry costs
 /// several misses.
-const HANDED_OVER_FAR: usize = 2_048;
+const HANDED_OVER_FAR: usize = 1_024;
 /// So many shards are few.
 const NEAR: u32 = 512;
 /// Name of the setting.

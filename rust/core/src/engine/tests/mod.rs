@@ -1,5 +1,6 @@
 //! Given these submissions, exactly these notes: the engine on the model store, with time by hand.
 
+mod counted;
 mod ended;
 mod kept;
 mod limits;

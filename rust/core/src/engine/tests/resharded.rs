@@ -204,7 +204,7 @@ fn a_change_during_a_change_is_refused_and_says_how_far_the_first_is() {
     let applied = stage.step(vec![Submission::Reshard(8, 3)]);
     let text = refusal(&applied);
     assert!(
-        text.starts_with("reshard(3): reshard(64) from 1 is under way; 11807 of 19999"),
+        text.starts_with("reshard(3): reshard(64) from 1 is under way; 15903 of 19999"),
         "{text}"
     );
     assert!(text.contains("4032 of 4096 ranges"), "{text}");
