@@ -15,6 +15,7 @@ mod share;
 mod split;
 
 use share::Contender;
+use split::Best;
 
 /// A workflow that wants nothing in this cycle.
 const NOWHERE: u32 = u32::MAX;
@@ -246,19 +247,18 @@ impl Gatekeeper {
 
     /// Says which shards get the slots that their workflows got.
     fn split<H: Ord + Copy>(&self, demands: &[Demand<H>], contenders: &[Contender]) -> Vec<Grant> {
-        let room = |it: &Contender| if it.granted > 0 { it.shards } else { 0 };
-        let rooms = contenders.iter().map(|it| Vec::with_capacity(room(it)));
-        let mut heads: Vec<Vec<(H, u32)>> = rooms.collect();
+        let best = contenders
+            .iter()
+            .map(|it| Best::new(it.granted as usize, it.shards));
+        let mut best: Vec<Best<H>> = best.collect();
         for (at, demand) in (0u32..).zip(demands).filter(|it| it.1.wanted > 0) {
             let place = self.places[demand.workflow as usize] as usize;
-            if contenders[place].granted > 0 {
-                heads[place].push((demand.head, at));
-            }
+            best[place].offer(demand.head, at);
         }
         let mut grants = Vec::new();
-        for (contender, heads) in contenders.iter().zip(heads) {
+        for (contender, best) in contenders.iter().zip(best) {
             if contender.granted > 0 {
-                split::split(demands, contender.granted, heads, &mut grants);
+                split::split(demands, contender.granted, best.take(), &mut grants);
             }
         }
         grants

@@ -7,21 +7,61 @@
 
 use super::{Demand, Grant};
 
-/// Adds the grants of one workflow, most urgent heads first: so many slots, no more than wanted, among
-/// the shards whose heads these are, each with the place of its demand.
-pub(super) fn split<H: Ord + Copy>(
+/// The most urgent heads of one workflow's shards, as many as it got slots. What is no better than the
+/// best so far is not kept, so that a few slots for thousands of shards cost a comparison each.
+#[derive(Debug)]
+pub(super) struct Best<H> {
+    most: usize,
+    /// With the places of their demands; up to twice as many as are wanted.
+    heads: Vec<(H, u32)>,
+    /// None that is as urgent as this one or less is among the best.
+    limit: Option<(H, u32)>,
+}
+
+impl<H: Ord + Copy> Best<H> {
+    pub(super) fn new(slots: usize, shards: usize) -> Self {
+        let most = slots.min(shards);
+        Self {
+            most,
+            heads: Vec::with_capacity((2 * most).min(shards)),
+            limit: None,
+        }
+    }
+
+    pub(super) fn offer(&mut self, head: H, at: u32) {
+        if self.limit.is_some_and(|limit| (head, at) >= limit) || self.most == 0 {
+            return;
+        }
+        self.heads.push((head, at));
+        if self.heads.len() == 2 * self.most {
+            self.drop_others();
+        }
+    }
+
+    fn drop_others(&mut self) {
+        if self.heads.len() > self.most {
+            self.heads.select_nth_unstable(self.most - 1);
+            self.heads.truncate(self.most);
+            self.limit = self.heads.last().copied();
+        }
+    }
+
+    /// Returns them, the most urgent first.
+    pub(super) fn take(mut self) -> Vec<(H, u32)> {
+        self.drop_others();
+        self.heads.sort_unstable();
+        self.heads
+    }
+}
+
+/// Adds the grants of one workflow: so many slots, no more than wanted, among the shards whose heads
+/// these are, each with the place of its demand.
+pub(super) fn split<H>(
     demands: &[Demand<H>],
     slots: u32,
-    mut heads: Vec<(H, u32)>,
+    heads: Vec<(H, u32)>,
     grants: &mut Vec<Grant>,
 ) {
-    let served = slots as usize;
-    if served < heads.len() {
-        // One each for the most urgent ones, none for the others.
-        heads.select_nth_unstable(served - 1);
-        heads.truncate(served);
-    }
-    heads.sort_unstable();
     let demands: Vec<_> = heads.iter().map(|it| &demands[it.1 as usize]).collect();
     let wanted: Vec<u32> = demands.iter().map(|it| it.wanted).collect();
     for (demand, slots) in demands.iter().zip(level(slots, &wanted)) {
