@@ -3,6 +3,7 @@
 mod ended;
 mod kept;
 mod limits;
+mod placed;
 mod resharded;
 mod staged;
 mod told;
