@@ -27,7 +27,7 @@ check: $(VENV)/.built
 	$(BIN)/python scripts/check_licenses.py
 
 bench: $(VENV)/.built
-	cargo bench --locked --package stepwell-benches --bench core
+	cargo bench --locked --package stepwell-benches --bench core --bench gatekeeper
 	$(BIN)/python -m benches $(ARGS)
 
 # The wheel is built from the tree; the sdist (without benches and tests) is built too, to see that it can be.

@@ -19,7 +19,7 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
-from benches import bodies, machine, workloads
+from benches import bodies, machine, scale, workloads
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
@@ -50,8 +50,12 @@ class Goal:
 WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
     "W1": workloads.sequential,
     "W2": workloads.concurrent,
+    "W2b": scale.running,
+    "W3": scale.queue,
     "W4": bodies.parking,
     "W5": workloads.latency,
+    "W6": scale.recovery,
+    "W9": scale.reshard,
     "W10": workloads.written,
     "W11": workloads.start,
     "W12": workloads.replay,
@@ -61,6 +65,18 @@ WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
 GOALS = {
     ("W1", "seconds per step"): Goal("≤ 1.5 × sync + 0.15 ms", lambda v, sync, _: v <= 1.5 * sync + 0.00015),
     ("W2", "steps/s"): Goal("≥ 50,000; ≥ 0.5 × in memory", lambda v, _, rest: v >= 50_000 and v >= 0.5 * rest["steps/s in memory"]),
+    ("W2b", "seconds until all run"): Goal("≤ 10 s", lambda v, _, __: v <= 10),
+    ("W2b", "bytes each, running"): Goal("≤ 8,192", lambda v, _, __: v <= 8192),
+    ("W2b", "steps/s"): Goal("≥ 30,000", lambda v, _, __: v >= 30_000),
+    ("W2b", "p99 delay of the loop"): Goal("≤ 50 ms", lambda v, _, __: v <= 0.05),
+    ("W3", "single creations/s, 100 tasks"): Goal("≥ 20,000", lambda v, _, __: v >= 20_000),
+    ("W3", f"creations/s in batches, up to {scale.QUEUED:,}"): Goal("≥ 100,000", lambda v, _, __: v >= 100_000),
+    ("W3", f"bytes of memory each, {scale.QUEUED:,}"): Goal("≤ 64", lambda v, _, __: v <= 64),
+    ("W3", "bytes of disk each"): Goal("≤ 400", lambda v, _, __: v <= 400),
+    ("W3", "seconds per peek, 1 threads"): Goal("≤ 3 µs", lambda v, _, __: v <= 3e-6),
+    ("W6", "seconds until calls are accepted"): Goal("≤ 2 s", lambda v, _, __: v <= 2),
+    ("W6", "MiB of memory"): Goal("≤ 300", lambda v, _, __: v <= 300),
+    ("W9", "p100 of a creation, resharding"): Goal("≤ calm + 50 ms", lambda v, _, it: v <= it["p100 of a creation, calm"] + 0.05),
     ("W4", "seconds until all wait"): Goal("≤ 10 s", lambda v, _, __: v <= 10),
     ("W4", "bytes each, parked"): Goal("≤ 2,048", lambda v, _, __: v <= 2048),
     ("W4", "seconds until all have ended"): Goal("≤ 15 s", lambda v, _, __: v <= 15),

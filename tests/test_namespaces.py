@@ -13,6 +13,7 @@ from stepwell import (
     Limits,
     NewInstance,
     Overloaded,
+    ReasonCount,
     Status,
     Step,
     TooLarge,
@@ -248,3 +249,47 @@ async def test_steps_reach_other_namespaces_through_the_engine():
     async with Engine(":memory:", workflows=[*ALL, sends]) as engine:
         await engine.call(sends)
         assert await (await engine.namespace("acme").get(greet, "made")).result() == "acme: from a step"
+
+
+async def test_i5_reasons_group_what_is_blocked(tmp_path):
+    async def one() -> int:
+        return 1
+
+    @workflow(name="changes")
+    async def before(step: Step) -> str:
+        await step.do(one, name="first")
+        return (await step.wait_for_event("go")).type
+
+    @workflow(name="changes")
+    async def after(step: Step) -> str:
+        await step.do(one, name="renamed")
+        return (await step.wait_for_event("go")).type
+
+    store = tmp_path / "store.db"
+    async with Engine(store, workflows=[before]) as engine:
+        for n in range(3):
+            await (await engine.create(before, id=f"i{n}")).wait_for_status("waiting")
+        await (await engine.namespace("acme").create(before, id="other")).wait_for_status("waiting")
+    async with Engine(store, workflows=[after]) as engine:
+        for n in range(3):
+            instance = await engine.get(after, f"i{n}")
+            await instance.send_event("go")
+            await instance.wait_for_status("blocked")
+        assert await engine.reasons() == [ReasonCount("nondeterminism", "first", "1", 3, "i0")]
+        assert await engine.reasons("nobody") == []
+        assert await engine.namespace("acme").reasons() == []
+        mine = {it.namespace: it for it in engine.statistics().workflows}
+        assert (mine["default"].blocked, mine["acme"].waiting) == (3, 1)
+        assert (await engine.count())[Status.BLOCKED] == 3
+
+
+async def test_instances_are_found_by_their_attributes():
+    async with Engine(":memory:", workflows=ALL) as engine:
+        for n in range(30):
+            await engine.create(waits, id=f"w{n}", attributes={"team": "red" if n % 3 else "blue", "n": n % 2, "hot": n > 20})
+        await engine.namespace("acme").create(waits, id="other", attributes={"team": "red"})
+        page = await engine.list(attributes={"team": "blue", "n": 0}, limit=3)
+        rest = await engine.list(attributes={"team": "blue", "n": 0}, limit=3, cursor=page.cursor)
+        assert [item.id for item in [*page.items, *rest.items]] == ["w24", "w18", "w12", "w6", "w0"]
+        assert [item.id for item in (await engine.list(attributes={"hot": True, "team": "blue"})).items] == ["w27", "w24", "w21"]
+        assert (await engine.list(attributes={"team": "green"})).items == []

@@ -56,9 +56,11 @@ from ._types import (
     Limits,
     NewInstance,
     Page,
+    ReasonCount,
     Status,
     StepRecord,
     StepRef,
+    WorkflowStatistics,
 )
 from ._workflow import Workflow, step_options, workflow
 
@@ -102,6 +104,7 @@ __all__ = [
     "NotSerializable",
     "Overloaded",
     "Page",
+    "ReasonCount",
     "Rejected",
     "Retry",
     "Started",
@@ -120,6 +123,7 @@ __all__ = [
     "StoreVersion",
     "TooLarge",
     "Workflow",
+    "WorkflowStatistics",
     "current_step",
     "run",
     "step_options",

@@ -156,7 +156,7 @@ async def call(branch: Branch, name: str, target: Workflow[Any, R], params: byte
     try:
         return child_output(target, chosen, outcome)
     except Undecodable as error:
-        await runner.unreadable(f'call "{name}"', error)
+        await runner.unreadable(f'call "{name}"', error, name)
 
 
 @enable_ki_protection
@@ -169,7 +169,7 @@ async def awaited(branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
     try:
         return child_output(target, child_id, outcome)
     except Undecodable as error:
-        await runner.unreadable(f'result of child "{child_id}"', error)
+        await runner.unreadable(f'result of child "{child_id}"', error, child_id)
 
 
 @enable_ki_protection

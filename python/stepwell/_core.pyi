@@ -150,7 +150,7 @@ class Core:
         attributes: bytes | None,
         if_exists: Literal["raise", "return", "return_if_same"],
     ) -> int:
-        """REPLY data: (no, id, created: bool, status)."""
+        """REPLY data: (no, id, created: bool, status). attributes: a CBOR map of texts to texts, numbers and booleans; else CoreError."""
     def create_batch(
         self,
         namespace: str,
@@ -188,6 +188,15 @@ class Core:
     def peek(self, namespace: str, workflow: str, id: str) -> int | None:
         """State of a non-final instance, from memory, without waiting; None: final or unknown."""
     def statistics(self) -> dict[str, int]: ...
+    def workflow_statistics(self) -> list[tuple[str, str, int, int, int, int, int, int, int, int]]:
+        """(namespace, workflow, leased, queued, waiting, paused, blocked, created, started, ended) of every workflow that has or
+        had instances or code, as committed last, from memory. leased: its slots; started: slots given to it, `created`, `started`
+        and `ended` since the engine opened."""
+    def counts(self, namespace: str | None, workflow: str | None) -> list[tuple[int, int]]:
+        """(status, number) for every state that any instance is in, final ones too; None: of all. As committed last, from memory."""
+    def reasons(self, namespace: str | None, workflow: str | None) -> list[tuple[str, str | None, str, int, str]]:
+        """(code, step, version, number, id of the oldest) of blocked instances by why they are, the most frequent reason first;
+        None: of all. As committed last, from memory."""
 
     # Slow reads, answered by a thread of the core: REPLY.
     def find(self, namespace: str, workflow: str, id: str, payloads: bool) -> int:
@@ -205,10 +214,12 @@ class Core:
         beyond: int | None,
         newest_first: bool,
         limit: int,
+        attributes: Sequence[tuple[str, bytes]] = ...,
     ) -> int:
-        """REPLY data: list[Row], with progress and attributes."""
+        """REPLY data: list[Row], with progress and attributes. attributes: only instances that have all of these, by an index; each
+        a key and its value as it is encoded inside the map that `create` was given."""
     def count(self, namespace: str, workflow: str | None) -> int:
-        """REPLY data: list[(status, number)]."""
+        """REPLY data: list[(status, number)]. Reads the store; `counts` does not."""
     def history(self, no: int) -> int:
         """REPLY data: (list[Record], list[Wait])."""
     def approvals(self, workflow: str | None, status: int | None) -> int:
@@ -313,7 +324,8 @@ class Core:
         """The body is about to end while attempts that it gave up still run: its slot stays taken until `let_go`."""
     def let_go(self, no: int) -> None:
         """The last of those attempts has ended. For an instance that holds no slot, nothing."""
-    def block(self, no: int, incarnation: int, reason: str, error: bytes) -> None:
-        """The instance needs a human; it gives its slot back and leaves memory. `resume` replays it."""
+    def block(self, no: int, incarnation: int, reason: str, error: bytes, step: str | None = None) -> None:
+        """The instance needs a human; it gives its slot back and leaves memory. `resume` replays it. step: the name of the step it is
+        about, for `reasons`."""
     def release(self, no: int, incarnation: int) -> None:
         """At shutdown: the body was unwound uncounted (L14); the next engine starts it again, not as interrupted."""

@@ -105,7 +105,7 @@ class MapOperation:
                     values.append(self._value(*taken))
                 except Undecodable as error:
                     item = taken[0]
-                    await runner.unreadable(f'step "{item.identity[2]}" (item {item.index})', error)
+                    await runner.unreadable(f'step "{item.identity[2]}" (item {item.index})', error, item.identity[2])
         return values
 
     def _value(self, item: _Item, outcome: Outcome) -> Any:

@@ -41,7 +41,7 @@ class Port(Protocol):
     park: Callable[[int, int], bool]
     finish: Callable[[int, int, int, bytes | None], None]
     hold: Callable[[int, int], None]
-    block: Callable[[int, int, str, bytes], None]
+    block: Callable[[int, int, str, bytes, str | None], None]
     release: Callable[[int, int], None]
     publish: Callable[[int, int, bytes], None]
     sleep: Callable[..., int]

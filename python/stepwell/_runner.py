@@ -272,7 +272,7 @@ class Runner:
         task = trio.lowlevel.current_task()
         first = self.task if self.turns is None else self._beginners.setdefault((path, kind, name), task)
         if first is not task:
-            self.block("race", _diagnosis.race(name))
+            self.block("race", _diagnosis.race(name), name)
         return first is not task
 
     async def _run_inline(self, operation: StepOperation) -> None:
@@ -452,14 +452,14 @@ class Runner:
 
     def mismatch(self, found: Mismatch, wanted: Operation | None) -> None:
         """The code is not what history was made by: block, with a diff (I5, I10)."""
-        self.block("nondeterminism", _diagnosis.mismatch(self, found, None if wanted is None else wanted.identity))
+        self.block("nondeterminism", _diagnosis.mismatch(self, found, None if wanted is None else wanted.identity), found.recorded[2])
 
-    def block(self, reason: str, error: BaseException) -> None:
-        """The instance needs a human: the body is unwound, and nothing more of it is recorded."""
+    def block(self, reason: str, error: BaseException, step: str | None = None) -> None:
+        """The instance needs a human: the body is unwound, and nothing more of it is recorded. `step`: the one it is about."""
         if self.stopping:
             return
         log.error("%s/%s is blocked (%s): %s", self.workflow.name, self.id, reason, error)
-        self.port.block(self.no, self.incarnation, reason, codec.encode(describe_body(error)))
+        self.port.block(self.no, self.incarnation, reason, codec.encode(describe_body(error)), step)
         self.unwind("blocked")
 
     # Several body tasks.
@@ -536,9 +536,9 @@ class Runner:
                 value=self.steps_max,
             )
 
-    async def unreadable(self, what: str, error: Undecodable) -> NoReturn:
+    async def unreadable(self, what: str, error: Undecodable, step: str | None = None) -> NoReturn:
         """A stored value cannot become today's type: block. The body never sees that (D7, I10)."""
-        self.block("undecodable", _diagnosis.unreadable(self, what, error))
+        self.block("undecodable", _diagnosis.unreadable(self, what, error), step)
         await self.stop_here()
 
     def jitter(self, identity: Identity, attempt: int) -> random.Random:

@@ -120,7 +120,7 @@ class Step:
         try:
             return operation.answer(outcome)
         except Undecodable as error:
-            await runner.unreadable(f'step "{name}"', error)
+            await runner.unreadable(f'step "{name}"', error, name)
 
     @overload
     def map(

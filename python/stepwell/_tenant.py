@@ -6,6 +6,7 @@ encodes it, and hands it to the driver; it knows neither how an engine opens nor
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
@@ -19,7 +20,7 @@ from ._config import check_if_exists, limit_changes
 from ._durations import instant_us
 from ._errors import InvalidConfig, StepwellError
 from ._instance import Instance
-from ._types import STATUSES, BatchError, Limits, NewInstance, Page, Status
+from ._types import STATUSES, BatchError, Limits, NewInstance, Page, ReasonCount, Status
 from ._workflow import Workflow
 
 if TYPE_CHECKING:
@@ -252,28 +253,21 @@ class Tenant:
         limit = _names.page_limit(limit)
         if attributes is not None and not isinstance(attributes, dict):
             raise InvalidConfig(f"attributes={attributes!r:.120} is not a dict of those that instances must have")
+        pairs = [(key, codec.encode(value)) for key, value in _names.attributes(attributes).items()] if attributes else []
         name = driver.registered(workflow).name if isinstance(workflow, Workflow) else workflow
         wanted = state_codes(status)
         after = None if created_after is None else instant_us(created_after, "created_after")
         before = None if created_before is None else instant_us(created_before, "created_before")
-        beyond, items = from_cursor(cursor), []
-        while True:
-            reply = await driver.reply(
-                driver.core.list(self._namespace, name, wanted, version, reason, None, after, before, beyond, newest_first, limit)
+        reply = await driver.reply(
+            driver.core.list(
+                self._namespace, name, wanted, version, reason, None, after, before, from_cursor(cursor), newest_first, limit, pairs
             )
-            self._check(reply, name or "", None)
-            for row in reply.data:
-                beyond = row[0]
-                found = summary(row)
-                if attributes is None or attributes.items() <= found.attributes.items():
-                    items.append(found)
-                    if len(items) == limit:
-                        return Page(items, str(beyond))
-            if len(reply.data) < limit:
-                return Page(items, None)
+        )
+        self._check(reply, name or "", None)
+        return Page([summary(row) for row in reply.data], str(reply.data[-1][0]) if len(reply.data) == limit else None)
 
     async def count(self, workflow: Workflow[Any, Any] | str | None = None, *, status: Status | str | None = None) -> dict[Status, int]:
-        """Returns how many instances are in each state; every state is a key.
+        """Returns how many instances are in each state; every state is a key. From memory, as committed last.
 
         Raises:
             InvalidConfig: The status is none.
@@ -282,10 +276,21 @@ class Tenant:
         driver = self._ready("engine.count")
         name = workflow.name if isinstance(workflow, Workflow) else workflow
         wanted = set(state_codes(status)) or set(range(len(STATUSES)))
-        reply = await driver.reply(driver.core.count(self._namespace, name))
-        self._check(reply, name or "", None)
-        found = dict(reply.data)
+        found = dict(driver.core.counts(self._namespace, name))
         return {state: found.get(code, 0) if code in wanted else 0 for code, state in enumerate(STATUSES)}
+
+    async def reasons(self, workflow: Workflow[Any, Any] | str | None = None) -> builtins.list[ReasonCount]:
+        """Returns why instances are blocked, the most frequent reason first. From memory, as committed last.
+
+        Args:
+            workflow: Only instances of this workflow.
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+        driver = self._ready("engine.reasons")
+        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        return [ReasonCount(*row) for row in driver.core.reasons(self._namespace, name)]
 
     # Limits.
 

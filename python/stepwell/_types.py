@@ -221,14 +221,45 @@ class NewInstance(NamedTuple):
     attributes: dict[str, str | int | float | bool] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ReasonCount:
+    """How many instances are blocked for one reason, and one of them. `step`: the step it is about, if it is about one."""
+
+    code: str
+    step: str | None
+    version: str
+    count: int
+    example_id: str
+
+
+class WorkflowStatistics(NamedTuple):
+    """Counters of one workflow in one namespace.
+
+    leased: slots its instances hold. queued, waiting, paused, blocked: its instances in that state. created, started, ended: since
+    the engine opened; an instance starts whenever it gets a slot.
+    """
+
+    namespace: str
+    workflow: str
+    leased: int
+    queued: int
+    waiting: int
+    paused: int
+    blocked: int
+    created: int
+    started: int
+    ended: int
+
+
 class EngineStatistics(NamedTuple):
     """Counters of a running engine. Durations are in seconds; all but `slots` start at 0 when the engine opens.
 
     slots: most instances that may run at once. leased: slots in use. queued, waiting: instances in that state.
     resident: instances that hold a task. commits, operations, records: what was committed since the engine opened.
     batch_max: most operations in one commit. commit_p50, commit_p99: how long a commit took.
-    submitted: operations that wait for the next commit. extra: further counters by name, among them
-    `disk_full`, 1 while the disk is full and the engine waits for room.
+    submitted: operations that wait for the next commit. shards: coordinators the instances are spread over.
+    workflows: counters of each workflow that has, or had, instances here. extra: further counters by name, among them
+    `disk_full`, 1 while the disk is full and the engine waits for room, and `ranges_to_move`, 0 unless shards change.
     """
 
     slots: int
@@ -243,6 +274,8 @@ class EngineStatistics(NamedTuple):
     commit_p50: float
     commit_p99: float
     submitted: int
+    shards: int
+    workflows: tuple[WorkflowStatistics, ...]
     extra: Mapping[str, int] = _NOTHING
 
 

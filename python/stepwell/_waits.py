@@ -74,5 +74,5 @@ async def approval(branch: Branch, name: str, detail: bytes | None, us: int, as_
         try:
             metadata = codec.plan(as_type).decode(codec.encode(metadata), "metadata")
         except Undecodable as error:
-            await runner.unreadable(f'approval "{name}"', error)
+            await runner.unreadable(f'approval "{name}"', error, name)
     return Approval(by, reason, metadata, from_us(outcome.at))

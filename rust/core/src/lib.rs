@@ -8,10 +8,11 @@
 //! for lies in [`waits`] and [`timer`]s; while it only waits it holds no slot and may leave
 //! memory ([`residents`]). After a crash [`engine::recovery`] rebuilds all of this from the store.
 //! The [`runtime`] drives it: one writer thread that commits in batches, one loader thread that
-//! reads, an inbox and an outbox. Everything but the runtime and the stores is a function of
+//! reads, an inbox and an outbox. What there is in numbers is in the [`tally`]. Everything but the runtime and the stores is a function of
 //! state, input and a time that is passed in.
 
 pub mod admission;
+pub mod attributes;
 pub mod clock;
 pub mod engine;
 pub mod error;
@@ -31,6 +32,7 @@ pub mod sequence;
 pub mod settings;
 pub mod store;
 pub mod submission;
+pub mod tally;
 pub mod timer;
 pub mod wait;
 pub mod waits;

@@ -105,6 +105,22 @@ pub struct Child {
     pub payload: Option<Box<[u8]>>,
 }
 
+/// Why an instance cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Why {
+    /// A short code such as `nondeterminism`.
+    pub code: Box<str>,
+    /// The step, if it is about one.
+    pub step: Option<Box<str>>,
+}
+
+impl From<&str> for Why {
+    fn from(code: &str) -> Self {
+        let (code, step) = (code.into(), None);
+        Self { code, step }
+    }
+}
+
 /// Limits to set or, where there is no value, to clear.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LimitChange {
@@ -168,8 +184,8 @@ pub enum Submission {
     Hold(Body),
     /// The last of those attempts has ended.
     LetGo(InstanceNo),
-    /// The body cannot go on.
-    Block(Body, Box<str>, Box<[u8]>),
+    /// The body cannot go on: why, and the error.
+    Block(Body, Why, Box<[u8]>),
     /// The body was unwound for shutdown.
     Release(Body),
 }

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use proptest::prelude::*;
 use stepwell_core::lifecycle::Status;
-use stepwell_core::store::{Filter, Op, Outcome, Store, Transition};
+use stepwell_core::store::{Ended, Filter, Op, Outcome, Store, Transition};
 use stepwell_core::wait::{Approval, ApprovalStatus, Source};
 use store_cases::*;
 
@@ -55,6 +55,11 @@ fn draft() -> impl Strategy<Value = Draft> {
             1 => (no.clone(), any::<[u8; 2]>()).prop_map(|(no, bytes)| Op::Progress(no, bytes.into())),
             1 => (no, "[xyz]", 0_u8..5).prop_map(|(no, id, status)| Op::Approval(approval(no, &id, status).into())),
             1 => ("[pq]", any::<[u8; 2]>()).prop_map(|(name, bytes)| Op::Meta(name.into(), bytes.into())),
+            1 => ("orders|nobody's", any::<[u8; 3]>()).prop_map(|(workflow, counts)| Op::Ended(Box::new(Ended {
+                namespace: "default".into(),
+                workflow: workflow.into(),
+                counts: counts.map(u64::from),
+            }))),
         ].prop_map(Draft::Other),
     ]
 }
@@ -78,6 +83,7 @@ fn transition() -> impl Strategy<Value = Transition> {
             marked,
             recoveries,
             reason: marked.then(|| "nondeterminism".into()),
+            step: (marked && at % 2 == 0).then(|| "charge".into()),
             payload: payload.map(Into::into),
             at,
         },
@@ -133,7 +139,28 @@ fn all_answers(store: &mut dyn Store) -> String {
         parent: Some(1),
         ..page.clone()
     }));
+    for attributes in [
+        &[("k", 2)][..],
+        &[("l", 7)],
+        &[("l", 7), ("k", 3)],
+        &[("k", 7)],
+    ] {
+        let pair = |(key, value): &(&str, u8)| ((*key).into(), [*value].into());
+        let attributes: Vec<_> = attributes.iter().map(pair).collect();
+        say(&reader.list(&Filter {
+            attributes: attributes.clone(),
+            ..page.clone()
+        }));
+        say(&reader.list(&Filter {
+            attributes,
+            statuses: vec![Status::Running, Status::Complete],
+            version: Some("1".into()),
+            newest_first: true,
+            ..page.clone()
+        }));
+    }
     say(&reader.count("default", None));
+    say(&store.ended());
     say(&reader.approvals(None, None));
     say(&reader.approvals(Some("orders"), Some(ApprovalStatus::Open)));
     // Numbers beyond the last are asked for too.
@@ -169,7 +196,11 @@ proptest! {
         let mut instance = |id: u8| {
             let mut one = new(next, &id.to_string());
             next += 1;
-            one.attributes = (id == 1).then(|| [id].into());
+            one.attributes = match id {
+                1 => Some([id].into()),
+                2 | 3 => Some([0xa2, 0x61, b'k', id, 0x61, b'l', 7].into()),
+                _ => None,
+            };
             one
         };
         for drafts in batches {

@@ -6,9 +6,10 @@ mod store_cases;
 
 use std::collections::HashSet;
 
+use stepwell_core::ids::{InstanceNo, Key};
 use stepwell_core::lifecycle::Status;
-use stepwell_core::store::{Filter, Op, Row, Store};
-use stepwell_core::wait::{Approval, ApprovalStatus};
+use stepwell_core::store::{Code, Ended, Filter, Newcomer, Op, Recovery, Row, Store, Transition};
+use stepwell_core::wait::{Approval, ApprovalStatus, Event, Wait};
 use store_cases::*;
 
 suite!(
@@ -17,6 +18,8 @@ suite!(
     a_few_live_instances_among_many_final_ones_are_recovered,
     lists_are_filtered_and_paged_by_number,
     counts_name_every_state_there_is,
+    newcomers_of_known_code_are_handed_over_as_such_and_nothing_else_is,
+    what_has_ended_in_numbers_is_kept_per_workflow,
 );
 
 fn approvals_are_replaced_by_id_and_listed_oldest_first(place: &mut dyn Place) {
@@ -116,6 +119,20 @@ fn a_few_live_instances_among_many_final_ones_are_recovered(place: &mut dyn Plac
     assert_eq!(numbers, [7, 47, 87]);
 }
 
+/// Every third has a "tier", every second a "size": 3 times a small number.
+fn attributes_of(no: u64) -> Option<Box<[u8]>> {
+    let (tier, size) = (no.is_multiple_of(3), no.is_multiple_of(2));
+    let mut map = vec![0xa0 | (u8::from(tier) + u8::from(size))];
+    if tier {
+        map.extend(b"\x64tier\x64gold");
+    }
+    if size {
+        map.extend(b"\x64size");
+        map.push((no % 4) as u8 * 3);
+    }
+    (map.len() > 1).then(|| map.into())
+}
+
 fn many(store: &mut dyn Store) {
     for no in 1..=60_u64 {
         let mut one = new(no, &no.to_string());
@@ -123,6 +140,7 @@ fn many(store: &mut dyn Store) {
         one.workflow = format!("w{}", no % 3).into();
         one.version = format!("v{}", no % 5).into();
         one.parent = (no % 7 == 0).then_some(7);
+        one.attributes = attributes_of(no);
         let status = Status::ALL[no as usize % 9];
         let mut to = to(status, 9);
         to.reason = (status == Status::Blocked && no > 30).then(|| "missing_code".into());
@@ -130,6 +148,15 @@ fn many(store: &mut dyn Store) {
             .commit(&[Op::Create(one.into()), change(no, to)])
             .unwrap();
     }
+}
+
+fn tier(value: &str) -> (Box<str>, Box<[u8]>) {
+    let text = [&[0x60 | value.len() as u8], value.as_bytes()].concat();
+    ("tier".into(), text.into())
+}
+
+fn size(value: u8) -> (Box<str>, Box<[u8]>) {
+    ("size".into(), [value].into())
 }
 
 /// All, and then one question of each sort.
@@ -184,6 +211,31 @@ fn filters() -> Vec<Filter> {
             ..all.clone()
         },
         Filter {
+            attributes: vec![tier("gold")],
+            ..all.clone()
+        },
+        Filter {
+            attributes: vec![tier("lead")],
+            ..all.clone()
+        },
+        Filter {
+            attributes: vec![tier("gold"), size(6)],
+            ..all.clone()
+        },
+        Filter {
+            attributes: vec![size(0), size(6)],
+            ..all.clone()
+        },
+        Filter {
+            attributes: vec![size(0)],
+            workflow: Some("w1".into()),
+            namespace: Some("even".into()),
+            statuses: vec![Status::Blocked, Status::Waiting],
+            created_after: Some(1_010),
+            version: Some("v1".into()),
+            ..all.clone()
+        },
+        Filter {
             created_after: Some(1_010),
             created_before: Some(1_020),
             ..all.clone()
@@ -192,10 +244,15 @@ fn filters() -> Vec<Filter> {
 }
 
 fn fits(filter: &Filter, row: &Row) -> bool {
-    filter
-        .namespace
-        .as_ref()
-        .is_none_or(|it| *it == row.namespace)
+    let has = |pair: &(Box<str>, Box<[u8]>)| match &*pair.0 {
+        "tier" => row.no.is_multiple_of(3) && *pair == tier("gold"),
+        _ => row.no.is_multiple_of(2) && *pair == size((row.no % 4) as u8 * 3),
+    };
+    filter.attributes.iter().all(has)
+        && filter
+            .namespace
+            .as_ref()
+            .is_none_or(|it| *it == row.namespace)
         && filter
             .workflow
             .as_ref()
@@ -269,4 +326,112 @@ fn counts_name_every_state_there_is(place: &mut dyn Place) {
         ]
     );
     assert_eq!(reader.count("odd", Some("none")).unwrap(), []);
+}
+
+/// Knows the code of versions "v0" to "v3".
+#[derive(Default)]
+struct Knowing {
+    codes: Vec<(u32, String)>,
+    newcomers: Vec<Newcomer>,
+    rows: Vec<Row>,
+}
+
+impl Recovery for Knowing {
+    fn knows(&mut self, code: &Code<'_>) -> bool {
+        assert!(self.newcomers.is_empty() && self.rows.is_empty());
+        let name = format!("{}/{}/{}", code.namespace, code.workflow, code.version);
+        self.codes.push((code.number, name));
+        code.version != "v4"
+    }
+
+    fn newcomers(&mut self, some: &[Newcomer]) {
+        assert!(self.rows.is_empty());
+        self.newcomers.extend(some);
+    }
+
+    fn instance(&mut self, row: Row) {
+        self.rows.push(row);
+    }
+
+    fn wait(&mut self, _: InstanceNo, _: Wait) {}
+
+    fn event(&mut self, _: InstanceNo, _: Event) {}
+}
+
+fn newcomers_of_known_code_are_handed_over_as_such_and_nothing_else_is(place: &mut dyn Place) {
+    let mut store = place.open();
+    many(&mut *store);
+    let mut batch = Vec::new();
+    for no in 61..=100 {
+        let mut one = new(no, &no.to_string());
+        one.version = format!("v{}", no % 5).into();
+        one.incarnation = if no % 7 == 0 { 1 } else { no };
+        one.priority = (no % 11) as i8 - 5;
+        one.start_at = (no % 3 == 0).then_some(-5);
+        one.status = [Status::Queued, Status::Running][usize::from(no % 13 == 0)];
+        batch.push(Op::Create(one.into()));
+        let stopped = Transition {
+            marked: no % 17 == 0,
+            recoveries: u32::from(no % 19 == 0),
+            reason: (no % 23 == 0).then(|| "held_back".into()),
+            ..to(Status::Queued, 3)
+        };
+        batch.push(Op::Status(no, if no % 7 == 0 { 1 } else { no }, stopped));
+    }
+    let _ = store.commit(&batch).unwrap();
+    let expected = recovered(&mut *store).instances;
+    store = place.crash(store);
+    let mut knowing = Knowing::default();
+    store.recover(&mut knowing).unwrap();
+    let (newcomers, rows): (Vec<Row>, Vec<Row>) = expected
+        .into_iter()
+        .partition(|it| it.is_newcomer() && &*it.version != "v4");
+    assert!(
+        newcomers.len() > 15 && rows.len() > 50,
+        "{}",
+        newcomers.len()
+    );
+    assert_eq!(knowing.rows, rows);
+    assert_eq!(knowing.newcomers.len(), newcomers.len());
+    for (found, row) in knowing.newcomers.iter().zip(newcomers) {
+        let code = knowing.codes.iter().find(|it| it.0 == found.code).unwrap();
+        assert_eq!(
+            code.1,
+            format!("{}/{}/{}", row.namespace, row.workflow, row.version)
+        );
+        assert_eq!(found.key, Key::new(&row.namespace, &row.workflow, &row.id));
+        let same = (row.no, row.priority, row.start_at);
+        assert_eq!((found.no, found.priority, found.start_at), same);
+    }
+}
+
+fn what_has_ended_in_numbers_is_kept_per_workflow(place: &mut dyn Place) {
+    let mut store = place.open();
+    let of = |namespace: &str, workflow: &str, counts| Ended {
+        namespace: namespace.into(),
+        workflow: workflow.into(),
+        counts,
+    };
+    let op = |it: &Ended| Op::Ended(Box::new(it.clone()));
+    let mut other = new(2, "b");
+    other.namespace = "acme".into();
+    let (first, second) = (
+        of("default", "orders", [1, 0, 7]),
+        of("acme", "orders", [0, 2, 0]),
+    );
+    let _ = store
+        .commit(&[
+            create(1, "a"),
+            Op::Create(other.into()),
+            op(&first),
+            op(&second),
+        ])
+        .unwrap();
+    let more = of("default", "orders", [2, 0, 7]);
+    // One without instances has ended nothing.
+    let nobody = of("default", "nobody", [1, 1, 1]);
+    let _ = store.commit(&[op(&more), op(&nobody)]).unwrap();
+    assert_eq!(store.ended().unwrap(), [second.clone(), more.clone()]);
+    store = place.crash(store);
+    assert_eq!(store.ended().unwrap(), [second, more]);
 }

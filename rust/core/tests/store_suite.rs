@@ -252,7 +252,8 @@ fn a_change_of_state_is_stored_whole(place: &mut dyn Place) {
         (Some(10), 30, None)
     );
     let blocked = Transition {
-        reason: Some("missing_code".into()),
+        reason: Some("nondeterminism".into()),
+        step: Some("charge".into()),
         recoveries: 3,
         payload: Some([4].into()),
         ..to(Status::Blocked, 40)
@@ -261,12 +262,13 @@ fn a_change_of_state_is_stored_whole(place: &mut dyn Place) {
     let row = store.find("default", "orders", "a").unwrap().unwrap();
     assert_eq!(
         (row.reason.as_deref(), row.recoveries),
-        (Some("missing_code"), 3)
+        (Some("nondeterminism"), 3)
     );
+    assert_eq!(row.step.as_deref(), Some("charge"));
     assert_eq!(store.result(1).unwrap().as_deref(), Some(&[4][..]));
     let _ = commit_one(&mut *store, change(1, to(Status::Queued, 50)));
     let row = store.find("default", "orders", "a").unwrap().unwrap();
-    assert_eq!((row.reason, row.recoveries), (None, 0));
+    assert_eq!((row.reason, row.step, row.recoveries), (None, None, 0));
     assert_eq!(store.result(1).unwrap(), None);
     let done = Transition {
         payload: Some([6].into()),

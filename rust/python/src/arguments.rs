@@ -17,6 +17,16 @@ pub(crate) fn bytes(of: Option<&[u8]>) -> Bytes {
     of.map(Into::into)
 }
 
+/// Copies attributes that may be absent.
+pub(crate) fn attributes(of: Option<&[u8]>) -> PyResult<Bytes> {
+    match of {
+        Some(map) if stepwell_core::attributes::pairs(map).is_none() => Err(invalid(
+            "attributes are a CBOR map of texts to texts, numbers and booleans",
+        )),
+        map => Ok(bytes(map)),
+    }
+}
+
 pub(crate) fn kind(code: u8) -> PyResult<Kind> {
     Kind::from_code(code).ok_or_else(|| invalid("no kind has this code"))
 }
@@ -122,7 +132,7 @@ impl ItemTuple {
             params: self.1.map(Into::into),
             priority: priority(self.2)?,
             start_at: self.3,
-            attributes: self.4.map(Into::into),
+            attributes: attributes(self.4.as_deref())?,
         })
     }
 }

@@ -3,10 +3,12 @@
 use pyo3::prelude::*;
 use stepwell_core::history::{Kind, Operation, Verdict};
 use stepwell_core::lifecycle::Status;
-use stepwell_core::submission::{Body, Child, Letter, Name, NewItem, Submission};
+use stepwell_core::submission::{Body, Child, Letter, Name, NewItem, Submission, Why};
 use stepwell_core::wait::Source;
 
-use crate::arguments::{bytes, kind, operation, record, short, status, verdict, wait, ChildTuple};
+use crate::arguments::{
+    attributes, bytes, kind, operation, record, short, status, verdict, wait, ChildTuple,
+};
 use crate::core::Core;
 use crate::error::invalid;
 
@@ -184,7 +186,7 @@ impl Core {
             operation: operation(Kind::Call, branch, name, count),
             workflow: workflow.into(),
             version: version.into(),
-            items: vec![item(id, params, None)],
+            items: vec![item(id, params, None)?],
             payload: None,
         });
         self.submit(py, Submission::Call(number, child))?;
@@ -215,7 +217,7 @@ impl Core {
             operation: operation(Kind::Create, branch, name, count),
             workflow: workflow.into(),
             version: version.into(),
-            items: vec![item(id, params, attributes)],
+            items: vec![item(id, params, attributes)?],
             payload: Some(payload.into()),
         });
         self.submit(py, Submission::CreateChild(ticket, child))?;
@@ -248,7 +250,7 @@ impl Core {
                 .map(|ChildTuple(id, params, attributes)| {
                     item(&id, params.as_deref(), attributes.as_deref())
                 })
-                .collect(),
+                .collect::<PyResult<_>>()?,
             payload: Some(payload.into()),
         });
         self.submit(py, Submission::CreateChildren(ticket, child))?;
@@ -337,6 +339,7 @@ impl Core {
         self.submit(py, Submission::LetGo(no))
     }
 
+    #[pyo3(signature = (no, incarnation, reason, error, step=None))]
     fn block(
         &self,
         py: Python<'_>,
@@ -344,9 +347,14 @@ impl Core {
         incarnation: u64,
         reason: &str,
         error: &[u8],
+        step: Option<&str>,
     ) -> PyResult<()> {
         let by = Body { no, incarnation };
-        self.submit(py, Submission::Block(by, reason.into(), error.into()))
+        let why = Why {
+            code: reason.into(),
+            step: step.map(Into::into),
+        };
+        self.submit(py, Submission::Block(by, why, error.into()))
     }
 
     fn release(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {
@@ -354,11 +362,11 @@ impl Core {
     }
 }
 
-fn item(id: &str, params: Option<&[u8]>, attributes: Option<&[u8]>) -> NewItem {
-    NewItem {
+fn item(id: &str, params: Option<&[u8]>, attributes: Option<&[u8]>) -> PyResult<NewItem> {
+    Ok(NewItem {
         id: Some(id.into()),
         params: bytes(params),
-        attributes: bytes(attributes),
+        attributes: self::attributes(attributes)?,
         ..NewItem::default()
-    }
+    })
 }

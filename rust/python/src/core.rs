@@ -8,10 +8,12 @@ use stepwell_core::engine::Config;
 use stepwell_core::runtime::{Engine, Question, Refused};
 use stepwell_core::store::Filter;
 use stepwell_core::submission::{Code, Decision, Letter, LimitChange, NewItem, Submission};
+use stepwell_core::tally::{Group, Reason};
 use stepwell_core::wait::ApprovalStatus;
 
 use crate::arguments::{
-    bytes, if_exists, layer, name, pairs, priority, short, status, ItemTuple, LimitTuple,
+    attributes, bytes, if_exists, layer, name, pairs, priority, short, status, ItemTuple,
+    LimitTuple,
 };
 use crate::error::{invalid, raise, unusable};
 use crate::notes;
@@ -54,6 +56,9 @@ impl Core {
         Ok(ticket)
     }
 }
+
+/// Code, step, version, count, id of an example.
+type ReasonTuple = (String, Option<String>, String, u64, String);
 
 fn code(namespace: &str, workflow: &str, version: &str) -> PyResult<Code> {
     short(namespace)?;
@@ -185,7 +190,7 @@ impl Core {
             params: bytes(params),
             priority: self::priority(priority)?,
             start_at,
-            attributes: bytes(attributes),
+            attributes: self::attributes(attributes)?,
         };
         let what = Box::new((code(namespace, workflow, version)?, item));
         let if_exists = self::if_exists(if_exists)?;
@@ -332,13 +337,46 @@ impl Core {
         Ok(figures)
     }
 
+    fn workflow_statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        notes::workflows(py, &self.engine.workflow_statistics())
+    }
+
+    #[pyo3(signature = (namespace, workflow))]
+    fn counts(&self, namespace: Option<&str>, workflow: Option<&str>) -> Vec<(u8, u64)> {
+        let counts = self.engine.counts(namespace, workflow).into_iter();
+        counts
+            .map(|(status, count)| (status as u8, count))
+            .collect()
+    }
+
+    #[pyo3(signature = (namespace, workflow))]
+    fn reasons(&self, namespace: Option<&str>, workflow: Option<&str>) -> Vec<ReasonTuple> {
+        let groups = self.engine.reasons(namespace, workflow).into_iter();
+        let tuple = |it: Group| {
+            let Reason {
+                code,
+                step,
+                version,
+            } = it.reason;
+            let step = step.map(String::from);
+            (
+                code.into(),
+                step,
+                version.into(),
+                it.count,
+                it.example.into(),
+            )
+        };
+        groups.map(tuple).collect()
+    }
+
     fn find(&self, namespace: &str, workflow: &str, id: &str, payloads: bool) -> PyResult<u64> {
         let name = name(namespace, workflow, id)?;
         self.ask(Question::Find(name, payloads))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
-    #[pyo3(signature = (namespace, workflow, statuses, version, reason, parent, created_after, created_before, beyond, newest_first, limit))]
+    #[pyo3(signature = (namespace, workflow, statuses, version, reason, parent, created_after, created_before, beyond, newest_first, limit, attributes=Vec::new()))]
     fn list(
         &self,
         namespace: Option<&str>,
@@ -352,7 +390,9 @@ impl Core {
         beyond: Option<u64>,
         newest_first: bool,
         limit: u32,
+        attributes: Vec<(String, Vec<u8>)>,
     ) -> PyResult<u64> {
+        let attributes = attributes.into_iter();
         let statuses = statuses.into_iter().map(status);
         let filter = Filter {
             namespace: namespace.map(Into::into),
@@ -366,6 +406,7 @@ impl Core {
             beyond,
             newest_first,
             limit,
+            attributes: attributes.map(|(a, b)| (a.into(), b.into())).collect(),
         };
         self.ask(Question::List(filter))
     }

@@ -6,6 +6,7 @@ use pyo3::IntoPyObjectExt;
 use stepwell_core::history::Stored;
 use stepwell_core::lifecycle::Status;
 use stepwell_core::note::{Data, Note, Start};
+use stepwell_core::runtime::OfWorkflow;
 use stepwell_core::store::{Payloads, Row};
 use stepwell_core::wait::{Approval, Wait};
 
@@ -45,6 +46,19 @@ fn each<'py, T>(
         .map(|it| turn(py, it))
         .collect::<PyResult<Vec<_>>>()?;
     PyList::new(py, items)
+}
+
+/// Turns the figures of workflows into tuples.
+pub(crate) fn workflows<'py>(py: Python<'py>, of: &[OfWorkflow]) -> PyResult<Bound<'py, PyList>> {
+    each(py, of, |py, it| {
+        let figures = &it.figures;
+        let of = |status| figures.of(status);
+        tuple!(
+            py; &*it.namespace, &*it.workflow, figures.leased, of(Status::Queued),
+            of(Status::Waiting), of(Status::Paused), of(Status::Blocked), figures.created,
+            figures.started, figures.ended
+        )
+    })
 }
 
 /// Turns a note into its tuple.

@@ -32,6 +32,7 @@ impl Core {
         for key in self.batch.shown.drain(..) {
             self.registry.show(key);
         }
+        self.show_counts();
         // After that, so that whoever watches and then looks misses nothing.
         self.tell_changes(&mut ops, &mut applied);
         ops.clear();

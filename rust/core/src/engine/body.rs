@@ -13,7 +13,7 @@ use crate::lifecycle::{Event as Happening, Status};
 use crate::limits::EVENTS;
 use crate::note::Note;
 use crate::store::{Error, Op};
-use crate::submission::{Body, Letter, Submission};
+use crate::submission::{Body, Letter, Submission, Why};
 use crate::wait::{Event, Source, Wait};
 
 use super::decide::Found;
@@ -94,7 +94,7 @@ impl Core {
             }
             Submission::Hold(_) => self.hold(no),
             Submission::Finish(_, status, payload) => self.finish(no, status, payload, facts)?,
-            Submission::Block(_, reason, error) => self.block(no, reason, error),
+            Submission::Block(_, why, error) => self.block(no, why, error, facts)?,
             Submission::Release(_) => {
                 if self.shift(no, Happening::Release) {
                     self.persist(no, None, None);
@@ -241,6 +241,7 @@ impl Core {
     pub(super) fn let_go(&mut self, no: InstanceNo) {
         if let Some(workflow) = self.held.remove(&no) {
             self.gate.give_back(workflow);
+            self.counts.touch(workflow);
             self.contended = Queued::Unknown;
             self.rooms.made = true;
         }
@@ -276,10 +277,19 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn block(&mut self, no: InstanceNo, reason: Box<str>, error: Box<[u8]>) {
+    fn block(
+        &mut self,
+        no: InstanceNo,
+        why: Why,
+        error: Box<[u8]>,
+        facts: &mut Facts,
+    ) -> Result<(), Error> {
         if self.shift(no, Happening::Block) {
-            self.persist(no, Some(reason), Some(error));
+            let workflow = self.live_mut(no).workflow;
+            self.count_blocked(no, workflow, &why.code, why.step.clone(), facts)?;
+            self.persist(no, Some(why), Some(error));
         }
+        Ok(())
     }
 
     /// An event from one instance to another: sent and recorded, both or neither.

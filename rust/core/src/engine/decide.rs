@@ -118,7 +118,7 @@ impl Core {
     ) -> Option<Submission> {
         let (code, item) = &mut *what;
         let named = item.id.is_some();
-        let id = item.id.get_or_insert_with(generated);
+        let id = item.id.get_or_insert_with(|| self.generated.next(self.now));
         let key = Key::new(&code.namespace, &code.workflow, id);
         if let Some(view) = self.registry.view(key) {
             if view.committed.is_none() {
@@ -194,7 +194,7 @@ impl Core {
         let mut first = None;
         for item in items.iter_mut() {
             let named = item.id.is_some();
-            let id = item.id.get_or_insert_with(generated);
+            let id = item.id.get_or_insert_with(|| self.generated.next(self.now));
             let key = Key::new(&code.namespace, &code.workflow, id);
             if keys.is_empty() && named {
                 first = Some(key.0 as u64);
@@ -343,11 +343,6 @@ impl Core {
         self.fit(no);
         Ok(())
     }
-}
-
-/// Returns a new time-ordered id.
-fn generated() -> Box<str> {
-    uuid::Uuid::now_v7().to_string().into()
 }
 
 /// The answer for an item whose id is taken.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
+use super::places::Queued;
 use super::{After, Core, Facts};
 use crate::note::{Data, Note};
 use crate::settings::book::{whole, Book};
@@ -164,6 +165,7 @@ impl Core {
         }
         // Whoever waits for room may have some now, or never.
         self.rooms.changed = true;
+        self.contended = Queued::Unknown;
     }
 
     fn enforce_on_namespace(&mut self, namespace: &str, account: u32) {
@@ -197,6 +199,7 @@ impl Core {
         let inner = self.workflows.entry(namespace.into()).or_default();
         inner.insert(workflow.into(), number);
         self.names.push((namespace.into(), workflow.into()));
+        self.counts.add_workflow();
         self.enforce_on_workflow(namespace, workflow, number);
         number
     }

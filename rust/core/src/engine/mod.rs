@@ -13,10 +13,14 @@ mod apply;
 mod approvals;
 mod body;
 mod children;
+mod count;
 mod decide;
+mod generated;
+mod hooks;
 mod limits;
 mod places;
 pub mod recovery;
+mod refill;
 mod reshard;
 mod room;
 mod settle;
@@ -43,11 +47,12 @@ use crate::residents::Residents;
 use crate::sequence::Sequence;
 use crate::settings::Layer;
 use crate::store::{Error, Op, Reader, Store, Transition};
-use crate::submission::{IfExists, Name, Submission};
+use crate::submission::{IfExists, Name, Submission, Why};
 use crate::timer::Timers;
-use crate::wait::Wait;
 use crate::waits::Mailbox;
 use crate::watches::Watches;
+use count::Counts;
+use generated::Generated;
 use places::Queued;
 use reshard::Shards;
 use suspects::Suspects;
@@ -138,6 +143,8 @@ struct Live {
     settled: u64,
     /// Batch in which it was last told an outcome.
     told: u64,
+    /// The state in which it is counted.
+    counted: Status,
 }
 
 impl Live {
@@ -158,6 +165,7 @@ impl Live {
             taken: FxHashMap::default(),
             settled: 0,
             told: 0,
+            counted: Status::Queued,
         }
     }
 
@@ -286,6 +294,8 @@ pub struct Core {
     refit: Vec<InstanceNo>,
     rooms: room::Rooms,
     waiting: u64,
+    counts: Counts,
+    generated: Generated,
     batch: Batch,
     now: Micros,
 }
@@ -324,6 +334,8 @@ impl Core {
             refit: Vec::new(),
             rooms: room::Rooms::default(),
             waiting: 0,
+            counts: Counts::default(),
+            generated: Generated::default(),
             batch: Batch {
                 number: 1,
                 ..Batch::default()
@@ -403,6 +415,7 @@ impl Core {
         self.try_suspects();
         self.hand_over();
         self.dispatch();
+        self.keep_ended();
         if let Some(ceiling) = self.sequence.raise() {
             let value = ceiling.to_le_bytes().into();
             self.batch.ops.push(Op::Meta("sequence".into(), value));
@@ -501,62 +514,29 @@ impl Core {
     }
 
     /// Makes the present state durable, and everybody see it after the commit.
-    fn persist(&mut self, no: InstanceNo, reason: Option<Box<str>>, payload: Option<Box<[u8]>>) {
+    fn persist(&mut self, no: InstanceNo, why: Option<Why>, payload: Option<Box<[u8]>>) {
         let now = self.now;
         let live = self.live_mut(no);
         let (key, status, incarnation) = (live.key, live.status, live.incarnation);
+        let (reason, step) = why.map_or((None, None), |it| (Some(it.code), it.step));
         let transition = Transition {
             status,
             marked: live.marked,
             recoveries: live.recoveries,
             reason,
+            step,
             payload,
             at: now,
         };
+        let (workflow, before) = (live.workflow, std::mem::replace(&mut live.counted, status));
+        self.counts.moved(workflow, before, status);
+        if before == Status::Blocked && status != before {
+            self.counts.unblocked(no);
+        }
         self.batch.bytes += transition.payload.as_ref().map_or(0, |it| it.len());
         let op = self.push(Op::Status(no, incarnation, transition));
         self.registry.decide(key, status);
         self.batch.shown.push(key);
         self.batch.after.push(After::Changed { no, op });
-    }
-
-    fn hook(&mut self, no: InstanceNo, wait: &Wait) {
-        use crate::wait::Source;
-        if let Some(until) = wait.until {
-            self.timers.set(until, wait.id, Due::Wait(no));
-        }
-        match &wait.source {
-            Source::Child(child) => {
-                let parents = self.parents.entry(*child).or_default();
-                if !parents.contains(&(no, wait.id)) {
-                    parents.push((no, wait.id));
-                }
-            }
-            Source::Approval(id) => {
-                self.asked.insert(id.clone(), (no, wait.id));
-            }
-            _ => {}
-        }
-    }
-
-    fn unhook(&mut self, no: InstanceNo, wait: &Wait) {
-        use crate::wait::Source;
-        if let Some(until) = wait.until {
-            self.timers.cancel(until, wait.id);
-        }
-        match &wait.source {
-            Source::Child(child) => {
-                if let Some(parents) = self.parents.get_mut(child) {
-                    parents.retain(|it| *it != (no, wait.id));
-                    if parents.is_empty() {
-                        self.parents.remove(child);
-                    }
-                }
-            }
-            Source::Approval(id) => {
-                self.asked.remove(id);
-            }
-            _ => {}
-        }
     }
 }

@@ -71,6 +71,7 @@ impl Core {
             let mut live = Box::new(Live::new(key, no, workflow, priority));
             live.status = Status::Running;
             (live.marked, live.slot, live.resident) = (true, true, true);
+            live.counted = Status::Running;
             self.live.insert(no, live);
             Status::Running
         } else {
@@ -82,6 +83,7 @@ impl Core {
             Status::Queued
         };
         self.registry.announce(key, no, status);
+        self.counts.born(workflow, status, false);
         self.batch.shown.push(key);
         status
     }
@@ -97,7 +99,10 @@ impl Core {
     ) {
         self.registry.forget(key);
         self.admission.not_created(self.gate.namespace(workflow));
-        match self.live.remove(&no) {
+        let live = self.live.remove(&no);
+        let status = live.as_ref().map_or(Status::Queued, |it| it.counted);
+        self.counts.born(workflow, status, true);
+        match live {
             Some(live) if live.slot => {
                 self.gate.give_back(workflow);
                 self.contended = Queued::Unknown;

@@ -7,12 +7,14 @@
 
 use rustc_hash::FxHashMap;
 
+use super::refill::Codes;
 use super::{Core, Facts, Live};
 use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::queue::{Class, Entry, Rank};
-use crate::store::{Error, Recovery, Row};
+use crate::store::{Code, Error, Newcomer, Recovery, Row};
+use crate::tally::Reason;
 use crate::wait::{Event, Source, Wait};
 
 /// Why an instance is blocked when no code is registered for it.
@@ -25,6 +27,7 @@ pub const HELD_BACK: &str = "held_back";
 
 struct Loading<'a> {
     core: &'a mut Core,
+    codes: Codes,
     known: FxHashMap<Box<str>, Vec<Box<str>>>,
     /// Instances that have waits or events: looked at again when all is read.
     involved: Vec<InstanceNo>,
@@ -45,8 +48,10 @@ impl Core {
         self.lay_out(facts)?;
         self.count_unclean_stops(facts)?;
         self.load_limits(facts)?;
+        self.count_ended(facts)?;
         let mut loading = Loading {
             core: self,
+            codes: Codes::default(),
             known,
             involved: Vec::new(),
             early: Vec::new(),
@@ -127,6 +132,7 @@ impl Core {
         let missing = !has_code && row.status != Status::Blocked && row.status != Status::Paused;
         if class == Class::New && row.incarnation == row.no && !missing {
             self.registry.restore(key, row.no, Status::Queued);
+            self.counts.found(workflow, Status::Queued, 1);
             self.line_up(row.no, key, workflow, rank, row);
             return;
         }
@@ -141,6 +147,8 @@ impl Core {
             _ if returns => Status::Queued,
             status => status,
         };
+        live.counted = row.status;
+        self.counts.found(workflow, row.status, 1);
         // The mark survives in the store until a body runs again: so does the interruption.
         live.marked = row.marked;
         let status = live.status;
@@ -162,6 +170,16 @@ impl Core {
                 self.line_up(row.no, key, workflow, rank, row);
             }
         }
+        if status == Status::Blocked {
+            // One that was blocked before is blocked as it was.
+            let reason = Reason {
+                code: reason.map_or_else(|| row.reason.clone().unwrap_or_default(), Into::into),
+                step: row.step.clone().filter(|_| reason.is_none()),
+                version: row.version.clone(),
+            };
+            self.counts
+                .blocked(row.no, workflow, row.id.clone(), reason);
+        }
         let says_why = status != Status::Queued || reason == row.reason.as_deref();
         if missing || poison || status != row.status || !says_why {
             // The store says so too, or more would seem to run than have a slot (C1).
@@ -179,6 +197,20 @@ impl Loading<'_> {
 }
 
 impl Recovery for Loading<'_> {
+    fn knows(&mut self, code: &Code<'_>) -> bool {
+        let versions = self.known.get(code.workflow);
+        let has_code = versions.is_some_and(|it| it.iter().any(|it| **it == *code.version));
+        if has_code {
+            let workflow = self.core.workflow(code.namespace, code.workflow);
+            self.codes.insert(code.number, workflow);
+        }
+        has_code
+    }
+
+    fn newcomers(&mut self, some: &[Newcomer]) {
+        self.core.refill(&self.codes, some);
+    }
+
     fn instance(&mut self, row: Row) {
         let versions = self.known.get(&row.workflow);
         let has_code = versions.is_some_and(|it| it.contains(&row.version));

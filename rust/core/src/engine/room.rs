@@ -86,16 +86,20 @@ impl Core {
         if self.rooms.guests.is_empty() || !(made || due || changed) {
             return Vec::new();
         }
-        let guests = std::mem::take(&mut self.rooms.guests);
-        let (hopeful, others) = guests.into_iter().partition(|it| {
-            let queued = it.count.saturating_sub(self.startable(it.workflow));
-            changed
-                || (it.count == 0 && due)
-                || (it.count > 0 && made && self.admission.has_places(it.workflow, queued))
-        });
-        self.rooms.guests = others;
-        let hopeful: Vec<Guest> = hopeful;
-        hopeful.into_iter().map(|it| it.batch).collect()
+        let mut hopeful = Vec::new();
+        for it in std::mem::take(&mut self.rooms.guests) {
+            let waits_for_moment = it.count == 0;
+            let places = made && !waits_for_moment && {
+                let queued = it.count.saturating_sub(self.startable(it.workflow));
+                self.admission.has_places(it.workflow, queued)
+            };
+            if changed || places || (waits_for_moment && due) {
+                hopeful.push(it.batch);
+            } else {
+                self.rooms.guests.push(it);
+            }
+        }
+        hopeful
     }
 
     /// The store is short of room from now on, or no longer.

@@ -7,12 +7,17 @@
 //! shards, most urgent heads first: see [`split`]). It knows shards and workflows by number and
 //! sees one batched demand per cycle (C7); it has never heard of an instance.
 //!
-//! Inside one process a grant is immediate: what [`Gatekeeper::grant`] returns is taken.
+//! Inside one process a grant is immediate: what [`Gatekeeper::grant`] returns is taken. Between
+//! processes the same accounts stand behind [`lease`].
 
+pub mod lease;
 mod share;
 mod split;
 
 use share::Contender;
+
+/// A workflow that wants nothing in this cycle.
+const NOWHERE: u32 = u32::MAX;
 
 /// Slots in use under one limit.
 #[derive(Debug, Clone, Copy, Default)]
@@ -179,6 +184,29 @@ impl Gatekeeper {
         self.engine.give_back();
     }
 
+    /// Counts a slot that somebody has already, whatever the limits say by now.
+    pub fn adopt(&mut self, workflow: u32) {
+        self.serial += 1;
+        let (namespace, own) = &mut self.workflows[workflow as usize];
+        let namespace = &mut self.namespaces[*namespace as usize];
+        for account in [own, namespace, &mut self.engine] {
+            account.leased += 1;
+            account.served = self.serial;
+        }
+    }
+
+    /// Returns one with the same limits and turns, of which nobody has a slot.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        let mut gate = self.clone();
+        gate.engine.leased = 0;
+        let workflows = gate.workflows.iter_mut().map(|it| &mut it.1);
+        for account in gate.namespaces.iter_mut().chain(workflows) {
+            account.leased = 0;
+        }
+        gate
+    }
+
     /// Changes a workflow's limit; more leases than that drain by themselves.
     pub fn set_limit(&mut self, workflow: u32, limit: Option<u32>) {
         self.workflows[workflow as usize].1.limit = limit.unwrap_or(u32::MAX);
@@ -194,30 +222,46 @@ impl Gatekeeper {
     pub fn grant<H: Ord + Copy>(&mut self, demands: &[Demand<H>], most: u32) -> Vec<Grant> {
         let mut contenders = self.contenders(demands);
         self.share(&mut contenders, most);
-        let mut grants = Vec::new();
-        for it in &mut contenders {
-            split::split(demands, it, &mut grants);
+        let grants = self.split(demands, &contenders);
+        for it in &contenders {
+            self.places[it.workflow as usize] = NOWHERE;
         }
         grants
     }
 
-    /// Gathers the demands by workflow, in one pass over them.
+    /// Adds the demands up by workflow.
     fn contenders<H>(&mut self, demands: &[Demand<H>]) -> Vec<Contender> {
-        const NOWHERE: u32 = u32::MAX;
         self.places.resize(self.workflows.len(), NOWHERE);
         let mut contenders: Vec<Contender> = Vec::new();
-        for (at, demand) in (0u32..).zip(demands).filter(|it| it.1.wanted > 0) {
+        for demand in demands.iter().filter(|it| it.wanted > 0) {
             let place = &mut self.places[demand.workflow as usize];
             if *place == NOWHERE {
                 *place = contenders.len() as u32;
                 contenders.push(Contender::new(demand.workflow));
             }
-            contenders[*place as usize].join(at, demand.wanted);
-        }
-        for it in &contenders {
-            self.places[it.workflow as usize] = NOWHERE;
+            contenders[*place as usize].join(demand.wanted);
         }
         contenders
+    }
+
+    /// Says which shards get the slots that their workflows got.
+    fn split<H: Ord + Copy>(&self, demands: &[Demand<H>], contenders: &[Contender]) -> Vec<Grant> {
+        let room = |it: &Contender| if it.granted > 0 { it.shards } else { 0 };
+        let rooms = contenders.iter().map(|it| Vec::with_capacity(room(it)));
+        let mut heads: Vec<Vec<(H, u32)>> = rooms.collect();
+        for (at, demand) in (0u32..).zip(demands).filter(|it| it.1.wanted > 0) {
+            let place = self.places[demand.workflow as usize] as usize;
+            if contenders[place].granted > 0 {
+                heads[place].push((demand.head, at));
+            }
+        }
+        let mut grants = Vec::new();
+        for (contender, heads) in contenders.iter().zip(heads) {
+            if contender.granted > 0 {
+                split::split(demands, contender.granted, heads, &mut grants);
+            }
+        }
+        grants
     }
 }
 

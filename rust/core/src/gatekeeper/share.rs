@@ -17,8 +17,9 @@ use super::Gatekeeper;
 #[derive(Debug)]
 pub(super) struct Contender {
     pub workflow: u32,
-    /// Which demands are of it.
-    pub demands: Vec<u32>,
+    /// How many shards want slots for it.
+    pub shards: usize,
+    /// How many slots they want together.
     pub wanted: u32,
     pub granted: u32,
 }
@@ -27,14 +28,14 @@ impl Contender {
     pub(super) fn new(workflow: u32) -> Self {
         Self {
             workflow,
-            demands: Vec::new(),
+            shards: 0,
             wanted: 0,
             granted: 0,
         }
     }
 
-    pub(super) fn join(&mut self, demand: u32, wanted: u32) {
-        self.demands.push(demand);
+    pub(super) fn join(&mut self, wanted: u32) {
+        self.shards += 1;
         self.wanted = self.wanted.saturating_add(wanted);
     }
 }

@@ -5,36 +5,29 @@
 //! and the order across shards deviates by at most one batch of grants. Costs one pass over the
 //! shards, and a sort of those that get something.
 
-use super::share::Contender;
 use super::{Demand, Grant};
 
-/// Adds the grants of this workflow, most urgent heads first.
+/// Adds the grants of one workflow, most urgent heads first: so many slots, no more than wanted, among
+/// the shards whose heads these are, each with the place of its demand.
 pub(super) fn split<H: Ord + Copy>(
     demands: &[Demand<H>],
-    contender: &mut Contender,
+    slots: u32,
+    mut heads: Vec<(H, u32)>,
     grants: &mut Vec<Grant>,
 ) {
-    let granted = contender.granted as usize;
-    if granted == 0 {
-        return;
-    }
-    let head = |at: &u32| (demands[*at as usize].head, *at);
-    let shards = &mut contender.demands;
-    if granted < shards.len() {
+    let served = slots as usize;
+    if served < heads.len() {
         // One each for the most urgent ones, none for the others.
-        shards.select_nth_unstable_by_key(granted - 1, head);
-        shards.truncate(granted);
+        heads.select_nth_unstable(served - 1);
+        heads.truncate(served);
     }
-    shards.sort_unstable_by_key(head);
-    let wanted: Vec<u32> = shards
-        .iter()
-        .map(|it| demands[*it as usize].wanted)
-        .collect();
-    let slots = level(contender.granted, &wanted);
-    for (at, slots) in shards.iter().zip(slots) {
+    heads.sort_unstable();
+    let demands: Vec<_> = heads.iter().map(|it| &demands[it.1 as usize]).collect();
+    let wanted: Vec<u32> = demands.iter().map(|it| it.wanted).collect();
+    for (demand, slots) in demands.iter().zip(level(slots, &wanted)) {
         grants.push(Grant {
-            shard: demands[*at as usize].shard,
-            workflow: contender.workflow,
+            shard: demand.shard,
+            workflow: demand.workflow,
             slots,
         });
     }

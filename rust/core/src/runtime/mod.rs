@@ -7,6 +7,7 @@
 
 mod alarms;
 mod copies;
+mod figures;
 mod inbox;
 pub(crate) mod loader;
 mod meter;
@@ -24,6 +25,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, RwLock};
 
+pub use figures::OfWorkflow;
 pub use inbox::Refused;
 pub use loader::Question;
 
@@ -44,6 +46,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Store};
 use crate::submission::Submission;
+use crate::tally::Tally;
 use crate::watches::Watches;
 
 impl From<store::Error> for Error {
@@ -69,6 +72,7 @@ struct Shared {
     registry: Arc<Registry>,
     residents: Arc<Residents>,
     watches: Arc<Watches>,
+    tally: Arc<Tally>,
     sequence: Arc<Sequence>,
     limits: Arc<RwLock<Book>>,
     clock: Arc<Clock>,
@@ -252,6 +256,7 @@ impl Engine {
             registry,
             residents,
             watches,
+            tally: core.tally(),
             sequence,
             limits: core.limits_in_force(),
             clock,
@@ -544,16 +549,6 @@ impl Engine {
     #[must_use]
     pub fn park(&self, no: InstanceNo, incarnation: Incarnation) -> bool {
         self.is_ours() && self.shared.residents.park(no, incarnation)
-    }
-
-    /// Returns the engine's figures.
-    #[must_use]
-    pub fn statistics(&self) -> Vec<(&'static str, u64)> {
-        let mut figures = self.shared.meter.figures();
-        figures.push(("submitted_depth", self.shared.inbox.depth() as u64));
-        figures.push(("resident", self.shared.residents.len() as u64));
-        figures.push(("live", self.shared.registry.len() as u64));
-        figures
     }
 }
 

@@ -11,10 +11,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{
-    Error, Filter, NewInstance, Op, Outcome, Payloads, Reader, Recovery, Row, Store, Transition,
+    Code, Ended, Error, Filter, NewInstance, Newcomer, Op, Outcome, Payloads, Reader, Recovery,
+    Row, Store, Transition,
 };
+use crate::attributes::pairs;
 use crate::history::{Record, Stored};
-use crate::ids::{EventId, Incarnation, InstanceNo, Seq, WaitId};
+use crate::ids::{EventId, Incarnation, InstanceNo, Key, Seq, WaitId};
 use crate::lifecycle::Status;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 
@@ -36,6 +38,7 @@ struct Model {
     /// In the order in which they were first written.
     approvals: Vec<Approval>,
     meta: BTreeMap<Box<str>, Box<[u8]>>,
+    ended: BTreeMap<(Box<str>, Box<str>), [u64; 3]>,
     last_seq: Seq,
     next_failure: Option<Failure>,
     full: bool,
@@ -91,10 +94,35 @@ impl MemoryStore {
 impl Store for MemoryStore {
     fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), Error> {
         let model = self.model.lock();
-        for instance in model.instances.values() {
-            if !instance.row.status.is_final() {
-                into.instance(instance.row.clone());
+        let rows = model.instances.values().map(|it| &it.row);
+        let mut numbers = BTreeMap::new();
+        let mut others = Vec::new();
+        for row in rows.filter(|it| !it.status.is_final()) {
+            let next = numbers.len() as u32;
+            let names = (&*row.namespace, &*row.workflow, &*row.version);
+            let (number, known) = *numbers.entry(names).or_insert_with(|| {
+                let code = Code {
+                    number: next,
+                    namespace: names.0,
+                    workflow: names.1,
+                    version: names.2,
+                };
+                (next, into.knows(&code))
+            });
+            if known && row.is_newcomer() {
+                into.newcomers(&[Newcomer {
+                    key: Key::new(names.0, names.1, &row.id),
+                    no: row.no,
+                    code: number,
+                    priority: row.priority,
+                    start_at: row.start_at,
+                }]);
+            } else {
+                others.push(row);
             }
+        }
+        for row in others {
+            into.instance(row.clone());
         }
         for ((no, _), wait) in &model.waits {
             into.wait(*no, wait.clone());
@@ -149,6 +177,16 @@ impl Store for MemoryStore {
 
     fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error> {
         Ok(self.model.lock().meta.get(name).cloned())
+    }
+
+    fn ended(&mut self) -> Result<Vec<Ended>, Error> {
+        let model = self.model.lock();
+        let ended = model.ended.iter().map(|(name, counts)| Ended {
+            namespace: name.0.clone(),
+            workflow: name.1.clone(),
+            counts: *counts,
+        });
+        Ok(ended.collect())
     }
 
     fn maintain(&mut self) -> Result<(), Error> {
@@ -240,6 +278,19 @@ impl Model {
                 self.meta.insert(name.clone(), value.clone());
                 Outcome::Done(0)
             }
+            Op::Ended(it) => {
+                let name = (it.namespace.clone(), it.workflow.clone());
+                let mut known = self
+                    .names
+                    .range((name.0.clone(), name.1.clone(), "".into())..);
+                let known = known
+                    .next()
+                    .is_some_and(|(it, _)| (&it.0, &it.1) == (&name.0, &name.1));
+                if known {
+                    self.ended.insert(name, it.counts);
+                }
+                Outcome::Done(0)
+            }
         }
     }
 
@@ -266,6 +317,7 @@ impl Model {
             marked: running,
             recoveries: 0,
             reason: None,
+            step: None,
             priority: new.priority,
             created_at: new.created_at,
             started_at: running.then_some(new.created_at),
@@ -323,6 +375,7 @@ impl Model {
         row.marked = to.marked;
         row.recoveries = to.recoveries;
         row.reason.clone_from(&to.reason);
+        row.step.clone_from(&to.step);
         row.updated_at = to.at;
         row.ended_at = to.status.is_final().then_some(to.at);
         if to.status == Status::Running && row.started_at.is_none() {
@@ -385,9 +438,8 @@ impl Reader for MemoryReader {
         let mut rows: Vec<Row> = model
             .instances
             .values()
-            .map(|it| &it.row)
-            .filter(|row| matches(filter, row))
-            .cloned()
+            .filter(|it| matches(filter, &it.row) && has(&it.payloads, &filter.attributes))
+            .map(|it| it.row.clone())
             .collect();
         if filter.newest_first {
             rows.reverse();
@@ -431,6 +483,14 @@ impl Reader for MemoryReader {
         }
         Ok(found)
     }
+}
+
+/// Whether these are among the attributes.
+fn has(payloads: &Payloads, wanted: &[(Box<str>, Box<[u8]>)]) -> bool {
+    let map = payloads.attributes.as_deref().and_then(pairs);
+    let pairs = map.unwrap_or_default();
+    let mut wanted = wanted.iter();
+    wanted.all(|(key, value)| pairs.contains(&(key, value)))
 }
 
 fn matches(filter: &Filter, row: &Row) -> bool {

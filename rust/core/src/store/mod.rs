@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::history::{Record, Stored};
-use crate::ids::{EventId, Incarnation, InstanceNo, Micros, WaitId};
+use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, WaitId};
 use crate::lifecycle::Status;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 
@@ -61,13 +61,15 @@ pub struct Transition {
     pub recoveries: u32,
     /// Why it is blocked: a short code such as `nondeterminism`, `missing_code`.
     pub reason: Option<Box<str>>,
+    /// At which step it is blocked, if it is at one.
+    pub step: Option<Box<str>>,
     /// Output of a `Complete` instance; error of an `Errored`, `Terminated` or `Blocked` one.
     pub payload: Option<Box<[u8]>>,
     /// When.
     pub at: Micros,
 }
 
-/// One change. All of them but `Meta` belong to one instance.
+/// One change. All of them but `Meta` and `Ended` belong to one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// Creates an instance; the answer is [`Outcome::Exists`] if (namespace, workflow, id) is taken.
@@ -101,6 +103,19 @@ pub enum Op {
     Approval(Box<Approval>),
     /// Keeps an engine-wide setting (next number, limits, boot id).
     Meta(Box<str>, Box<[u8]>),
+    /// Keeps how many instances of a workflow have ended, replacing what was kept before.
+    Ended(Box<Ended>),
+}
+
+/// How many instances of a workflow have ended, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Its name.
+    pub workflow: Box<str>,
+    /// How many are `Complete`, `Errored` and `Terminated`.
+    pub counts: [u64; 3],
 }
 
 /// The answer to one operation.
@@ -138,6 +153,8 @@ pub struct Row {
     pub recoveries: u32,
     /// Why it is blocked.
     pub reason: Option<Box<str>>,
+    /// At which step it is blocked.
+    pub step: Option<Box<str>>,
     /// -100 to 100.
     pub priority: i8,
     /// When it was created.
@@ -169,6 +186,19 @@ pub struct Payloads {
     pub attributes: Option<Box<[u8]>>,
 }
 
+impl Row {
+    /// Whether it was created, queued, and never changed since: what [`Newcomer`] says of it is all.
+    #[must_use]
+    pub fn is_newcomer(&self) -> bool {
+        self.status == Status::Queued
+            && !self.marked
+            && self.recoveries == 0
+            && self.reason.is_none()
+            && self.started_at.is_none()
+            && self.incarnation == self.no
+    }
+}
+
 /// What a listing asks for. Empty means all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -182,6 +212,8 @@ pub struct Filter {
     pub version: Option<Box<str>>,
     /// Only blocked instances with this reason.
     pub reason: Option<Box<str>>,
+    /// Only instances that have all these attributes: keys, and their values as they are stored.
+    pub attributes: Vec<(Box<str>, Box<[u8]>)>,
     /// Only children of this instance.
     pub parent: Option<InstanceNo>,
     /// Created at or after.
@@ -196,8 +228,48 @@ pub struct Filter {
     pub limit: u32,
 }
 
-/// What is needed to go on after a start, handed over row by row in ascending order of number.
+/// What a number in a [`Newcomer`] stands for.
+#[derive(Debug, Clone, Copy)]
+pub struct Code<'a> {
+    /// The number.
+    pub number: u32,
+    /// A namespace.
+    pub namespace: &'a str,
+    /// A workflow in it.
+    pub workflow: &'a str,
+    /// A version of that.
+    pub version: &'a str,
+}
+
+/// An instance that was created, queued, and never changed since: no more than what queues it
+/// again. There may be millions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Newcomer {
+    /// What stands for its names.
+    pub key: Key,
+    /// Its number, which is its incarnation too.
+    pub no: InstanceNo,
+    /// Its workflow and version: the number of a [`Code`].
+    pub code: u32,
+    /// -100 to 100.
+    pub priority: i8,
+    /// Not to be started before this.
+    pub start_at: Option<Micros>,
+}
+
+/// What is needed to go on after a start. Newcomers come in ascending order of number, and so do
+/// the other instances.
 pub trait Recovery {
+    /// Asked first, of every code: whether newcomers that have it are handed over as such. Those
+    /// of all other codes are handed over as rows.
+    fn knows(&mut self, code: &Code<'_>) -> bool {
+        let _ = code;
+        false
+    }
+    /// Some newcomers.
+    fn newcomers(&mut self, some: &[Newcomer]) {
+        let _ = some;
+    }
     /// A non-final instance.
     fn instance(&mut self, row: Row);
     /// An open wait of a non-final instance; comes after its instance.
@@ -209,7 +281,7 @@ pub trait Recovery {
 /// Where records are durable. One owner, one thread.
 #[expect(clippy::missing_errors_doc, reason = "all fail alike: see `Error`")]
 pub trait Store: Send {
-    /// Hands over all non-final instances, then all waits, then all events.
+    /// Hands over all non-final instances (newcomers first), then all waits, then all events.
     fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), Error>;
     /// Applies the batch in one durable transaction and answers each operation, in order.
     /// After an error the store refuses all further commits, but for two: after [`Error::Full`]
@@ -224,6 +296,8 @@ pub trait Store: Send {
     fn result(&mut self, no: InstanceNo) -> Result<Option<Box<[u8]>>, Error>;
     /// Returns an engine-wide setting.
     fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error>;
+    /// Returns how many instances of each workflow have ended, where any has.
+    fn ended(&mut self) -> Result<Vec<Ended>, Error>;
     /// Does housekeeping that must not delay a commit (checkpoints). Called between batches.
     fn maintain(&mut self) -> Result<(), Error>;
     /// After [`Error::Full`]: recovers in place, so that commits may be tried again. [`Error::Full`]

@@ -303,6 +303,7 @@ impl Draft {
             marked: status == Status::Running,
             recoveries: self.dice.below(3) as u32,
             reason: (status == Status::Blocked).then(|| "nondeterminism".into()),
+            step: (status == Status::Blocked).then(|| "charge".into()),
             payload: payload.map(Into::into),
             at: self.now(),
         };

@@ -163,6 +163,7 @@ pub fn to(status: Status, at: Micros) -> Transition {
         marked: status == Status::Running,
         recoveries: 0,
         reason: None,
+        step: None,
         payload: None,
         at,
     }

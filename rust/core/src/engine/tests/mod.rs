@@ -1,17 +1,20 @@
 //! Given these submissions, exactly these notes: the engine on the model store, with time by hand.
 
+mod counted;
 mod ended;
 mod kept;
 mod limits;
 mod placed;
 mod resharded;
 mod staged;
+mod starved;
 mod told;
 
 use std::sync::Arc;
 
 use super::{Applied, Config, Core, Facts, Job};
 use crate::history::{Kind, Operation, Record, Verdict};
+use crate::ids::Key;
 use crate::lifecycle::Status;
 use crate::note::{Data, Note};
 use crate::registry::Registry;

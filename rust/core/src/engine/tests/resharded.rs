@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::ids::{Key, Range, RANGES};
+use crate::ids::{Range, RANGES};
 use crate::queue::Class;
 
 /// More than what is handed over in two batches.

@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::{Copier, Error, Op, Outcome, Reader, Recovery, Row, Store};
+use super::{Copier, Ended, Error, Op, Outcome, Reader, Recovery, Row, Store};
 use crate::ids::InstanceNo;
 use crate::wait::Approval;
 use ballast::Ballast;
@@ -280,7 +280,9 @@ fn begin(conn: &Connection, tries: u32) -> rusqlite::Result<()> {
 
 impl Store for SqliteStore {
     fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), Error> {
-        self.read(|conn, names| recover::recover(conn, names, into))
+        self.usable()?;
+        recover::recover(&mut self.conn, &self.names, into)
+            .map_err(|it| it.explain(&self.paths.name, "read"))
     }
 
     fn commit(&mut self, batch: &[Op]) -> Result<Vec<Outcome>, Error> {
@@ -305,6 +307,10 @@ impl Store for SqliteStore {
 
     fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error> {
         self.read(|conn, _| read::meta(conn, name))
+    }
+
+    fn ended(&mut self) -> Result<Vec<Ended>, Error> {
+        self.read(|conn, _| read::ended(conn))
     }
 
     fn maintain(&mut self) -> Result<(), Error> {

@@ -106,6 +106,11 @@ impl Names {
         ids
     }
 
+    /// Returns all versions, each with its number.
+    pub(super) fn all(&self) -> impl Iterator<Item = (i64, &Name)> {
+        self.by_id.iter().map(|(id, name)| (*id, name))
+    }
+
     /// Returns the numbers of the versions of this name.
     pub(super) fn versions(&self, version: &str) -> Vec<i64> {
         let wanted = self.by_id.iter().filter(|(_, it)| &*it.version == version);

@@ -160,7 +160,11 @@ fn version_of(conn: &Connection) -> rusqlite::Result<u32> {
 
 /// Brings an older file up to date, after a copy was made beside it. A kill at any moment leaves
 /// the old schema or the new one, and a copy of the old one that is whole or will be made again.
-fn migrate(paths: &Paths, version: u32, steps: &[&str]) -> Result<(), Error> {
+fn migrate(
+    paths: &Paths,
+    version: u32,
+    steps: &[impl Fn(&Connection) -> rusqlite::Result<()>],
+) -> Result<(), Error> {
     let explain = |error: rusqlite::Error| Fault::Sql(error).explain(&paths.name, "migrate it");
     let fold =
         |conn: &Connection| conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
@@ -206,19 +210,79 @@ mod tests {
         let before = std::fs::read(&path).unwrap();
         let paths = Paths::resolve(&path).unwrap();
         let good = "ALTER TABLE store ADD COLUMN a INTEGER";
-        let error = migrate(&paths, 1, &[good, "ALTER TABLE nowhere ADD COLUMN a"]).unwrap_err();
-        let copy = folder.path().join("audit.db.schema-1");
-        assert!(error.to_string().contains("audit.db.schema-1"), "{error}");
+        let bad = "ALTER TABLE nowhere ADD COLUMN a";
+        let error = migrate(&paths, NOW, &[good, bad].map(step)).unwrap_err();
+        let name = format!("audit.db.schema-{NOW}");
+        let copy = folder.path().join(&name);
+        assert!(error.to_string().contains(&name), "{error}");
         assert_eq!(std::fs::read(&copy).unwrap(), before);
-        assert_eq!(schema_of(&path), (1, 5));
+        assert_eq!(schema_of(&path), (NOW, 5));
 
-        migrate(&paths, 1, &[good, "ALTER TABLE store ADD COLUMN b INTEGER"]).unwrap();
-        assert_eq!(schema_of(&path), (3, 7));
+        let more = "ALTER TABLE store ADD COLUMN b INTEGER";
+        migrate(&paths, NOW, &[good, more].map(step)).unwrap();
+        assert_eq!(schema_of(&path), (NOW + 2, 7));
         // As after a kill between the commit and the fold: the header that was read is old.
-        migrate(&paths, 1, &[good]).unwrap();
-        assert_eq!(schema_of(&path), (3, 7));
+        migrate(&paths, NOW, &[good].map(step)).unwrap();
+        assert_eq!(schema_of(&path), (NOW + 2, 7));
         assert_eq!(std::fs::read(&copy).unwrap(), before);
         assert!(matches!(open(&path, "test"), Err(Error::Version(_))));
+    }
+
+    /// What schema version 1 left behind: instances in all states, attributes, a damaged one.
+    const OLD: &str = "
+        INSERT INTO workflow VALUES (1, 'default', 'orders'), (2, 'acme', 'orders');
+        INSERT INTO version VALUES (1, 1, '1'), (2, 2, '1');
+        INSERT INTO instance WITH RECURSIVE n(no) AS (SELECT 1 UNION ALL SELECT no + 1 FROM n WHERE no < 90)
+          SELECT no, 1 + no % 2, 1 + no % 2, no, no, no % 9, 0, 0, 0, 0, 5, 5, NULL, NULL, NULL, NULL, 0,
+            iif(no % 9 = 5, 'race', NULL) FROM n;";
+
+    #[test]
+    fn a_store_of_schema_version_1_has_all_it_had_and_is_counted_and_found_by_attributes() {
+        use crate::store::Filter;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.db");
+        let conn = Connection::open(&path).unwrap();
+        let (id, schema) = (schema::APPLICATION_ID, include_str!("schema_1.sql"));
+        conn.execute_batch(&format!(
+            "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id={id}; BEGIN; {schema} {OLD}
+             PRAGMA user_version=1; COMMIT; PRAGMA journal_mode=WAL;"
+        ))
+        .unwrap();
+        let map: &[u8] = b"\xa2\x64tier\x64gold\x61n\x07";
+        for (no, map) in [(7, map), (8, map), (9, &map[1..])] {
+            let crc = rows::payload_checksum("attributes", no, Some(map));
+            let row = rusqlite::params![no as i64, crc, map];
+            conn.execute("INSERT INTO attributes VALUES (?, ?, ?)", row)
+                .unwrap();
+        }
+        conn.close().unwrap();
+
+        let mut store = Box::new(open(&path, "test").unwrap());
+        assert!(folder.path().join("audit.db.schema-1").exists());
+        let ended: Vec<_> = store.ended().unwrap();
+        let counts: Vec<_> = ended.iter().map(|it| (&*it.namespace, it.counts)).collect();
+        assert_eq!(counts, [("acme", [5, 5, 5]), ("default", [5, 5, 5])]);
+        let mut reader = store.reader().unwrap();
+        let filter = Filter {
+            attributes: vec![
+                ("n".into(), [7].into()),
+                ("tier".into(), b"\x64gold".as_slice().into()),
+            ],
+            limit: 10,
+            ..Filter::default()
+        };
+        let found: Vec<_> = reader.list(&filter).unwrap();
+        assert_eq!(found.iter().map(|it| it.no).collect::<Vec<_>>(), [7, 8]);
+        assert_eq!(reader.payloads(7).unwrap().attributes.as_deref(), Some(map));
+        let blocked = reader.instance(5).unwrap().unwrap();
+        assert_eq!(
+            (blocked.reason.as_deref(), blocked.step),
+            (Some("race"), None)
+        );
+        drop(reader);
+        let _ = store.commit(&[super::super::tests::create(91)]).unwrap();
+        store.close().unwrap();
+        open(&path, "test").unwrap();
     }
 
     #[test]
@@ -239,9 +303,16 @@ mod tests {
     const CHILD: &str = "STEPWELL_MIGRATES";
     const STEPS: u32 = 40;
 
-    fn steps() -> Vec<String> {
-        let step = |n| format!("CREATE TABLE t{n} AS SELECT * FROM params");
-        (0..STEPS).map(step).collect()
+    const NOW: u32 = schema::VERSION;
+
+    fn step(sql: impl AsRef<str>) -> impl Fn(&Connection) -> rusqlite::Result<()> {
+        move |conn| conn.execute_batch(sql.as_ref())
+    }
+
+    fn migrate_far(paths: &Paths) {
+        let sql = |n| format!("CREATE TABLE t{n} AS SELECT * FROM params");
+        let steps: Vec<_> = (0..STEPS).map(|n| step(sql(n))).collect();
+        migrate(paths, NOW, &steps).unwrap();
     }
 
     /// Run by the test below as a process of its own, which is killed.
@@ -251,10 +322,8 @@ mod tests {
             return;
         };
         let paths = Paths::resolve(Path::new(&path)).unwrap();
-        let steps = steps();
-        let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
         println!("begins");
-        migrate(&paths, 1, &steps).unwrap();
+        migrate_far(&paths);
     }
 
     #[test]
@@ -305,12 +374,16 @@ mod tests {
                 version_of(&conn).unwrap()
             };
             assert!(
-                version == 1 || version == 1 + STEPS,
+                version == NOW || version == NOW + STEPS,
                 "seed {seed}: {version}"
             );
-            (old, new) = (old + u32::from(version == 1), new + u32::from(version != 1));
-            if version != 1 {
-                let copy = std::fs::read(folder.path().join("audit.db.schema-1")).unwrap();
+            (old, new) = (
+                old + u32::from(version == NOW),
+                new + u32::from(version != NOW),
+            );
+            if version != NOW {
+                let copy = folder.path().join(format!("audit.db.schema-{NOW}"));
+                let copy = std::fs::read(copy).unwrap();
                 assert!(copy == before, "seed {seed}: the copy is whole");
                 continue;
             }
@@ -327,19 +400,13 @@ mod tests {
             }
             Box::new(store).close().unwrap();
             let paths = Paths::resolve(&path).unwrap();
-            let steps = steps();
-            migrate(
-                &paths,
-                1,
-                &steps.iter().map(String::as_str).collect::<Vec<_>>(),
-            )
-            .unwrap();
-            assert_eq!(schema_of(&path).0, i64::from(1 + STEPS));
+            migrate_far(&paths);
+            assert_eq!(schema_of(&path).0, NOW + STEPS);
         }
         println!("{old} kills before the commit, {new} after it");
     }
 
-    fn schema_of(path: &Path) -> (i64, i64) {
+    fn schema_of(path: &Path) -> (u32, u32) {
         let conn = Connection::open(path).unwrap();
         let one = |sql| conn.query_row(sql, [], |row| row.get(0)).unwrap();
         (

@@ -11,7 +11,7 @@ use super::rows::{self, Fault, Result};
 use crate::history::Stored;
 use crate::ids::{InstanceNo, Seq};
 use crate::lifecycle::Status;
-use crate::store::{Filter, Payloads, Row};
+use crate::store::{Ended, Filter, Payloads, Row};
 use crate::wait::{Approval, ApprovalStatus, Wait};
 
 /// Records between two looks at the clock.
@@ -149,7 +149,9 @@ pub(super) fn list(conn: &Connection, names: &Names, filter: &Filter) -> Result<
     let workflows = names.workflows(filter.namespace.as_deref(), filter.workflow.as_deref());
     let versions = filter.version.as_ref().map(|it| names.versions(it));
     let mut page = Vec::new();
-    if filter.parent.is_some() || (statuses.is_empty() && filter.workflow.is_none()) {
+    // What has an attribute lies in order of number in the index on it.
+    let is_found = !filter.attributes.is_empty();
+    if is_found || filter.parent.is_some() || (statuses.is_empty() && filter.workflow.is_none()) {
         let mut query = Query::new(filter, versions.as_deref());
         query.all_of("workflow", &workflows);
         if !statuses.is_empty() {
@@ -183,6 +185,10 @@ pub(super) fn list(conn: &Connection, names: &Names, filter: &Filter) -> Result<
 /// One `SELECT` of a listing.
 struct Query<'f> {
     filter: &'f Filter,
+    /// Where instances are looked for.
+    table: &'static str,
+    /// Their number there.
+    no: &'static str,
     conditions: String,
     values: Vec<Value>,
 }
@@ -191,9 +197,12 @@ impl<'f> Query<'f> {
     fn new(filter: &'f Filter, versions: Option<&[i64]>) -> Self {
         let mut query = Self {
             filter,
+            table: "instance i",
+            no: "i.no",
             conditions: "1".into(),
             values: Vec::new(),
         };
+        query.having(&filter.attributes);
         if let Some(versions) = versions {
             query.all_of("version", versions);
         }
@@ -210,14 +219,25 @@ impl<'f> Query<'f> {
             query.and("i.created_at < ?", before);
         }
         if let Some(beyond) = filter.beyond {
-            let side = if filter.newest_first {
-                "i.no < ?"
-            } else {
-                "i.no > ?"
-            };
-            query.and(side, beyond as i64);
+            let side = if filter.newest_first { "<" } else { ">" };
+            query.and(&format!("{} {side} ?", query.no), beyond as i64);
         }
         query
+    }
+
+    /// Adds that instances have all these attributes: they are found by the first, and looked at
+    /// for the others.
+    fn having(&mut self, attributes: &[(Box<str>, Box<[u8]>)]) {
+        for (at, (key, value)) in attributes.iter().enumerate() {
+            let (key, value) = (Value::Text(key.to_string()), Value::Blob(value.to_vec()));
+            self.values.extend([key, value]);
+            self.conditions.push_str(if at == 0 {
+                (self.table, self.no) = ("attribute a CROSS JOIN instance i ON i.no = a.no", "a.no");
+                " AND a.key = ? AND a.value = ?"
+            } else {
+                " AND EXISTS (SELECT 1 FROM attribute b WHERE b.key = ? AND b.value = ? AND b.no = a.no)"
+            });
+        }
     }
 
     fn and(&mut self, condition: &str, value: impl Into<Value>) {
@@ -243,9 +263,11 @@ impl<'f> Query<'f> {
             "ASC"
         };
         let sql = format!(
-            "SELECT {} FROM instance i WHERE {} ORDER BY i.no {order} LIMIT ?",
+            "SELECT {} FROM {} WHERE {} ORDER BY {} {order} LIMIT ?",
             rows::INSTANCE,
-            self.conditions
+            self.table,
+            self.conditions,
+            self.no
         );
         self.values
             .push(Value::Integer(i64::from(self.filter.limit)));
@@ -282,6 +304,28 @@ pub(super) fn count(
         .zip(counts)
         .filter(|(_, count)| *count > 0);
     Ok(some.collect())
+}
+
+/// Returns how many instances of each workflow have ended.
+pub(super) fn ended(conn: &Connection) -> Result<Vec<Ended>> {
+    let mut select = conn.prepare(
+        "SELECT w.namespace, w.name, t.complete, t.errored, t.terminated
+         FROM tally t JOIN workflow w ON w.id = t.workflow ORDER BY w.namespace, w.name",
+    )?;
+    let mut found = select.query([])?;
+    let mut all = Vec::new();
+    while let Some(row) = found.next()? {
+        all.push(Ended {
+            namespace: row.get(0)?,
+            workflow: row.get(1)?,
+            counts: [
+                rows::uint(row, 2)?,
+                rows::uint(row, 3)?,
+                rows::uint(row, 4)?,
+            ],
+        });
+    }
+    Ok(all)
 }
 
 pub(super) fn approval(conn: &Connection, id: &str) -> Result<Option<Approval>> {

@@ -1,48 +1,163 @@
 //! What is handed over at a start: everything that is not final.
 //!
 //! Mostly unfinished instances are read in one pass over the table; a few among many finished
-//! ones are looked up by the index on status. Either way in ascending order of number.
+//! ones are looked up by the index on status. Either way in ascending order of number. Most of
+//! them may have been queued and never changed since: of those only what queues them again is
+//! read, five columns and no text of their own in memory.
 
-use rusqlite::Connection;
+use std::panic::resume_unwind;
+use std::sync::mpsc::{sync_channel, SyncSender};
 
-use super::names::Names;
-use super::rows;
+use rusqlite::{Connection, Row};
+use rustc_hash::FxHashSet;
+
+use super::names::{Name, Names};
+use super::rows::{self, Fault};
+use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
-use crate::store::Recovery;
+use crate::store::{Code, Newcomer, Recovery};
 
-/// Hands over instances, then waits, then events.
+/// Newcomers handed over at once: enough that whoever takes them can put them in an order in which
+/// they are cheap to place, few enough to take no room to speak of.
+const CHUNK: usize = 1 << 17;
+
+/// Hands over instances, then waits, then events. Reading is half of the work and a thread of its
+/// own, so that the other half, which is that of `into`, goes on at the same time.
 pub(super) fn recover(
-    conn: &Connection,
+    conn: &mut Connection,
     names: &Names,
     into: &mut dyn Recovery,
 ) -> rows::Result<()> {
-    let highest: i64 = conn.query_row("SELECT coalesce(max(no), 0) FROM instance", [], |row| {
-        row.get(0)
+    let known: FxHashSet<i64> = names
+        .all()
+        .filter(|(id, name)| {
+            u32::try_from(*id).is_ok_and(|number| {
+                into.knows(&Code {
+                    number,
+                    namespace: &name.namespace,
+                    workflow: &name.workflow,
+                    version: &name.version,
+                })
+            })
+        })
+        .map(|(id, _)| id)
+        .collect();
+    let (chunks, arrived) = sync_channel(1);
+    let reading = &mut *conn;
+    let others = std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new()
+            .name("stepwell-recovery".into())
+            .spawn_scoped(scope, move || read(reading, names, &known, &chunks));
+        let reader = reader.map_err(|error| Fault::Thread(error.to_string()))?;
+        for chunk in arrived {
+            into.newcomers(&chunk);
+        }
+        reader.join().unwrap_or_else(|panic| resume_unwind(panic))
     })?;
-    let few = usize::try_from(highest / 4).unwrap_or(usize::MAX);
+    let sql = format!("SELECT {} FROM instance i WHERE i.no = ?", rows::INSTANCE);
+    let mut look = conn.prepare(&sql)?;
+    for no in others {
+        let mut found = look.query([no as i64])?;
+        if let Some(row) = found.next()? {
+            into.instance(rows::instance(row, names)?);
+        }
+    }
+    rest(conn, into)
+}
+
+/// Sends newcomers of known codes; returns the numbers of all other instances that are not final.
+fn read(
+    conn: &Connection,
+    names: &Names,
+    known: &FxHashSet<i64>,
+    chunks: &SyncSender<Vec<Newcomer>>,
+) -> rows::Result<Vec<InstanceNo>> {
+    let mut reading = Reading {
+        names,
+        known,
+        chunks,
+        code: None,
+        chunk: Vec::new(),
+        others: Vec::new(),
+    };
+    // One transaction, so that not each look takes and gives back a lock.
+    let _read = conn.unchecked_transaction()?;
+    let sql = "SELECT coalesce(sum(complete + errored + terminated), 0) FROM tally";
+    let ended: i64 = conn.query_row(sql, [], |row| row.get(0))?;
+    let few = usize::try_from(ended / 4).unwrap_or(0);
     if let Some(live) = live(conn, names, few)? {
-        let sql = format!("SELECT {} FROM instance i WHERE i.no = ?", rows::INSTANCE);
+        let sql = format!("SELECT {} FROM instance i WHERE i.no = ?", rows::NEWCOMER);
         let mut look = conn.prepare(&sql)?;
         for no in live {
             let mut found = look.query([no])?;
             if let Some(row) = found.next()? {
-                into.instance(rows::instance(row, names)?);
+                reading.take(row)?;
             }
         }
     } else {
         let sql = format!(
-            "SELECT {} FROM instance i NOT INDEXED ORDER BY i.no",
-            rows::INSTANCE
+            "SELECT {} FROM instance i NOT INDEXED WHERE i.status < ? ORDER BY i.no",
+            rows::NEWCOMER
         );
         let mut scan = conn.prepare(&sql)?;
-        let mut found = scan.query([])?;
+        let mut found = scan.query([Status::Complete as i64])?;
         while let Some(row) = found.next()? {
-            if rows::uint(row, 4)? < Status::Complete as u64 {
-                into.instance(rows::instance(row, names)?);
-            }
+            reading.take(row)?;
         }
     }
+    reading.send();
+    Ok(reading.others)
+}
 
+struct Reading<'a> {
+    names: &'a Names,
+    known: &'a FxHashSet<i64>,
+    chunks: &'a SyncSender<Vec<Newcomer>>,
+    /// The code of the row before, for most are of the same: its names, if it is known.
+    code: Option<(i64, Option<&'a Name>)>,
+    chunk: Vec<Newcomer>,
+    others: Vec<InstanceNo>,
+}
+
+impl<'a> Reading<'a> {
+    fn take(&mut self, row: &Row<'_>) -> rows::Result<()> {
+        let (no, newcomer) = rows::newcomer(row)?;
+        if let Some((version, id, newcomer)) = newcomer {
+            if let Some(name) = self.name(version, no)? {
+                let key = Key::new(&name.namespace, &name.workflow, id);
+                if self.chunk.capacity() == 0 {
+                    self.chunk.reserve_exact(CHUNK);
+                }
+                self.chunk.push(Newcomer { key, ..newcomer });
+                if self.chunk.len() == CHUNK {
+                    self.send();
+                }
+                return Ok(());
+            }
+        }
+        self.others.push(no);
+        Ok(())
+    }
+
+    /// Returns the names of a code, if newcomers that have it are wanted.
+    fn name(&mut self, version: i64, no: InstanceNo) -> rows::Result<Option<&'a Name>> {
+        if let Some((_, name)) = self.code.filter(|it| it.0 == version) {
+            return Ok(name);
+        }
+        let name = rows::name(self.names, version, no)?;
+        let name = self.known.contains(&version).then_some(name);
+        self.code = Some((version, name));
+        Ok(name)
+    }
+
+    fn send(&mut self) {
+        // Nobody takes it only if whoever should has panicked, which says enough.
+        let _ = self.chunks.send(std::mem::take(&mut self.chunk));
+    }
+}
+
+/// Hands over waits and events.
+fn rest(conn: &Connection, into: &mut dyn Recovery) -> rows::Result<()> {
     let mut scan = conn.prepare(&format!("SELECT {} FROM wait ORDER BY no, id", rows::WAIT))?;
     let mut found = scan.query([])?;
     while let Some(row) = found.next()? {

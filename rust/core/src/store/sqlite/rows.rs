@@ -7,11 +7,11 @@
 use rusqlite::types::ValueRef;
 use rusqlite::Row as Columns;
 
-use super::names::Names;
+use super::names::{Name, Names};
 use crate::history::{Kind, Operation, Record, Stored, Verdict};
-use crate::ids::{InstanceNo, Seq};
+use crate::ids::{InstanceNo, Key, Seq};
 use crate::lifecycle::Status;
-use crate::store::{Error, Row};
+use crate::store::{Error, Newcomer, Row};
 use crate::wait::{Approval, ApprovalStatus, Event, Source, Wait};
 
 /// Why something could not be read or written, before it is put into words for the user.
@@ -21,6 +21,8 @@ pub(super) enum Fault {
     Sql(rusqlite::Error),
     /// What was read makes no sense.
     Corrupt(String),
+    /// The system gives no thread.
+    Thread(String),
 }
 
 /// Whether a failure means that the disk is full.
@@ -68,6 +70,9 @@ impl Fault {
                 return Error::Row(format!(
                     "{file} is damaged: {what}. Nothing was changed. Keep a copy, and restore the file from a backup."
                 ))
+            }
+            Self::Thread(error) => {
+                return Error::Failed(format!("{file}: cannot {doing}: no thread: {error}."))
             }
             Self::Sql(error) => error,
         };
@@ -233,16 +238,64 @@ pub(super) fn payload_checksum(table: &str, no: InstanceNo, payload: Option<&[u8
 /// Columns of [`instance`], in its order.
 pub(super) const INSTANCE: &str = "i.no, i.version, i.id, i.incarnation, i.status, i.marked, \
      i.recoveries, i.priority, i.created_at, i.updated_at, i.started_at, i.ended_at, i.start_at, \
-     i.parent, i.called, i.reason";
+     i.parent, i.called, i.reason, i.step";
 /// How many columns [`INSTANCE`] has.
-pub(super) const INSTANCE_WIDTH: usize = 16;
+pub(super) const INSTANCE_WIDTH: usize = 17;
+
+/// Columns of [`newcomer`], in its order. The last says whether the instance was created, queued,
+/// and never changed since: as [`Row::is_newcomer`].
+pub(super) const NEWCOMER: &str = "i.no, i.version, i.id, i.priority, i.start_at, \
+     i.status = 0 AND i.marked = 0 AND i.recoveries = 0 AND i.incarnation = i.no \
+     AND i.started_at IS NULL AND i.reason IS NULL";
+
+/// A newcomer whose key is still to be made: its version, its id, all else.
+pub(super) type Unnamed<'r> = (i64, &'r str, Newcomer);
+
+/// Returns the number of an instance and, if it is a newcomer, its version and all else that is to
+/// be known of it, but for its key; that is made of names the caller has at hand, and this id.
+pub(super) fn newcomer<'r>(row: &'r Columns) -> Result<(InstanceNo, Option<Unnamed<'r>>)> {
+    let no = number(row)?;
+    if !flag(row, 5)? {
+        return Ok((no, None));
+    }
+    let version = int(row, 1)?;
+    let ValueRef::Text(id) = row.get_ref(2)? else {
+        return corrupt(format!("instance {no} has no id"));
+    };
+    let Ok(id) = std::str::from_utf8(id) else {
+        return corrupt(format!("the id of instance {no} is not UTF-8"));
+    };
+    let newcomer = Newcomer {
+        key: Key(0),
+        no,
+        code: u32::try_from(version).unwrap_or(u32::MAX),
+        priority: priority(row, 3, no)?,
+        start_at: int_or_none(row, 4)?,
+    };
+    Ok((no, Some((version, id, newcomer))))
+}
 
 /// Numbers stay below it: the registry keeps them in 56 bits, and no store gets that far.
 const NUMBERS_END: InstanceNo = 1 << 56;
 
-pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
+fn number(row: &Columns) -> Result<InstanceNo> {
     let no = uint(row, 0)?;
-    let Some(name) = names.get(int(row, 1)?) else {
+    if no >= NUMBERS_END {
+        return corrupt(format!("instance {no} has an impossible number"));
+    }
+    Ok(no)
+}
+
+fn priority(row: &Columns, at: usize, no: InstanceNo) -> Result<i8> {
+    match i8::try_from(int(row, at)?) {
+        Ok(it) => Ok(it),
+        Err(_) => corrupt(format!("instance {no} has an impossible priority")),
+    }
+}
+
+/// Returns the names that a version's number stands for in the row of an instance.
+pub(super) fn name(names: &Names, version: i64, no: InstanceNo) -> Result<&Name> {
+    let Some(name) = names.get(version) else {
         return corrupt(format!(
             "instance {no} has a workflow version that is not listed"
         ));
@@ -251,12 +304,12 @@ pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
     if name.namespace.len().max(name.workflow.len()) > usize::from(u8::MAX) {
         return corrupt(format!("the workflow of instance {no} has too long a name"));
     }
-    if no >= NUMBERS_END {
-        return corrupt(format!("instance {no} has an impossible number"));
-    }
-    let Ok(priority) = i8::try_from(int(row, 7)?) else {
-        return corrupt(format!("instance {no} has an impossible priority"));
-    };
+    Ok(name)
+}
+
+pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
+    let no = number(row)?;
+    let name = name(names, int(row, 1)?, no)?;
     Ok(Row {
         no,
         namespace: name.namespace.clone(),
@@ -267,7 +320,7 @@ pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
         status: code(row, 4, Status::from_code)?,
         marked: flag(row, 5)?,
         recoveries: small(row, 6)?,
-        priority,
+        priority: priority(row, 7, no)?,
         created_at: int(row, 8)?,
         updated_at: int(row, 9)?,
         started_at: int_or_none(row, 10)?,
@@ -276,6 +329,7 @@ pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
         parent: int_or_none(row, 13)?.map(|it| it as u64),
         called: flag(row, 14)?,
         reason: text_or_none(row, 15)?,
+        step: text_or_none(row, 16)?,
     })
 }
 

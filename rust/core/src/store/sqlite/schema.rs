@@ -7,13 +7,43 @@
 
 use rusqlite::Connection;
 
+use crate::attributes::pairs;
+
 /// "Stpw": how SQLite and file(1) know a file of ours.
 pub(super) const APPLICATION_ID: u32 = 0x5374_7077;
 /// Version of the schema that this code reads and writes.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// What leads from schema version N to N + 1, for N = 1, 2, 3, …
-pub(super) const MIGRATIONS: &[&str] = &[];
+pub(super) const MIGRATIONS: &[fn(&Connection) -> rusqlite::Result<()>] = &[to_2];
+
+/// Steps of blocked instances, what has ended in numbers, attributes that can be found.
+fn to_2(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "ALTER TABLE instance ADD COLUMN step TEXT;
+         CREATE TABLE tally (
+           workflow INTEGER PRIMARY KEY,
+           complete INTEGER NOT NULL, errored INTEGER NOT NULL, terminated INTEGER NOT NULL
+         );
+         INSERT INTO tally
+           SELECT workflow, sum(status = 6), sum(status = 7), sum(status = 8)
+           FROM instance WHERE status >= 6 GROUP BY workflow;
+         CREATE TABLE attribute (
+           key TEXT NOT NULL, value BLOB NOT NULL, no INTEGER NOT NULL, PRIMARY KEY (key, value, no)
+         ) WITHOUT ROWID;",
+    )?;
+    let mut maps = conn.prepare("SELECT no, payload FROM attributes ORDER BY no")?;
+    let mut index = conn.prepare("INSERT OR IGNORE INTO attribute VALUES (?, ?, ?)")?;
+    let mut found = maps.query([])?;
+    while let Some(row) = found.next()? {
+        let (no, map): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        // One that is damaged is reported when it is read, and is not found until then.
+        for (key, value) in pairs(&map).unwrap_or_default() {
+            index.execute((key, value, no))?;
+        }
+    }
+    Ok(())
+}
 
 /// The present schema.
 pub(super) const CREATE: &str = "
@@ -53,7 +83,8 @@ CREATE TABLE instance (
   start_at INTEGER,
   parent INTEGER,
   called INTEGER NOT NULL,
-  reason TEXT
+  reason TEXT,                      -- why it is blocked, and at which step
+  step TEXT
 );
 CREATE UNIQUE INDEX instance_id ON instance (workflow, id);
 CREATE INDEX instance_status ON instance (workflow, status);
@@ -63,6 +94,15 @@ CREATE TABLE params (no INTEGER PRIMARY KEY, crc INTEGER NOT NULL, payload BLOB 
 CREATE TABLE result (no INTEGER PRIMARY KEY, crc INTEGER NOT NULL, payload BLOB NOT NULL);
 CREATE TABLE progress (no INTEGER PRIMARY KEY, crc INTEGER NOT NULL, payload BLOB NOT NULL);
 CREATE TABLE attributes (no INTEGER PRIMARY KEY, crc INTEGER NOT NULL, payload BLOB NOT NULL);
+
+CREATE TABLE attribute (            -- the same once more, to find instances by
+  key TEXT NOT NULL, value BLOB NOT NULL, no INTEGER NOT NULL, PRIMARY KEY (key, value, no)
+) WITHOUT ROWID;
+
+CREATE TABLE tally (                -- how many instances of a workflow have ended, and how
+  workflow INTEGER PRIMARY KEY,
+  complete INTEGER NOT NULL, errored INTEGER NOT NULL, terminated INTEGER NOT NULL
+);
 
 CREATE TABLE journal (
   seq INTEGER PRIMARY KEY,
@@ -128,11 +168,15 @@ CREATE INDEX approval_status ON approval (status);
 ";
 
 /// Brings an older schema up to [`VERSION`], in one transaction.
-pub(super) fn migrate(conn: &mut Connection, from: u32, steps: &[&str]) -> rusqlite::Result<()> {
+pub(super) fn migrate(
+    conn: &mut Connection,
+    from: u32,
+    steps: &[impl Fn(&Connection) -> rusqlite::Result<()>],
+) -> rusqlite::Result<()> {
     let to = from + u32::try_from(steps.len()).expect("a list in this file");
     let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
     for step in steps {
-        tx.execute_batch(step)?;
+        step(&tx)?;
     }
     tx.pragma_update(None, "user_version", to)?;
     tx.commit()

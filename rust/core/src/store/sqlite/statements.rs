@@ -22,6 +22,7 @@ statements! {
     Look = "SELECT incarnation, status, head FROM instance WHERE no = ?";
     Params = "INSERT INTO params VALUES (?, ?, ?)";
     Attributes = "INSERT INTO attributes VALUES (?, ?, ?)";
+    Attribute = "INSERT OR IGNORE INTO attribute VALUES (?, ?, ?)";
     Progress = "INSERT OR REPLACE INTO progress VALUES (?, ?, ?)";
     Result = "INSERT OR REPLACE INTO result VALUES (?, ?, ?)";
     ClearResult = "DELETE FROM result WHERE no = ?";
@@ -36,12 +37,14 @@ statements! {
     Forget = "DELETE FROM seen WHERE no = ?";
     Status = "UPDATE instance SET status = ?1, marked = ?2, recoveries = ?3, reason = ?4, \
         updated_at = ?5, started_at = coalesce(started_at, ?6), ended_at = ?7, \
-        head = max(head, ?8) WHERE no = ?9 AND incarnation = ?10";
+        head = max(head, ?8), step = ?11 WHERE no = ?9 AND incarnation = ?10";
     Approval = "INSERT INTO approval (id, no, name, status, asked_at, until, decided_at, crc, detail, decision) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO UPDATE SET \
         no = ?2, name = ?3, status = ?4, asked_at = ?5, until = ?6, decided_at = ?7, crc = ?8, \
         detail = ?9, decision = ?10";
     Meta = "INSERT OR REPLACE INTO meta VALUES (?, ?)";
+    Ended = "INSERT OR REPLACE INTO tally \
+        SELECT id, ?3, ?4, ?5 FROM workflow WHERE namespace = ?1 AND name = ?2";
 }
 
 /// How many statements of the writer there are, for SQLite's cache.

@@ -10,6 +10,7 @@ use super::heads::{Heads, Hot};
 use super::names::Names;
 use super::rows;
 use super::statements::{Sql, Statements};
+use crate::attributes::pairs;
 use crate::history::Record;
 use crate::ids::{Incarnation, InstanceNo};
 use crate::lifecycle::Status;
@@ -69,6 +70,11 @@ impl<'c> Batch<'c> {
             },
             Op::Approval(approval) => self.approval(approval),
             Op::Meta(name, value) => self.run(Sql::Meta, params![name, value]),
+            Op::Ended(it) => {
+                let [complete, errored, terminated] = it.counts.map(|it| it as i64);
+                let params = params![it.namespace, it.workflow, complete, errored, terminated];
+                self.run(Sql::Ended, params)
+            }
         }
     }
 
@@ -150,6 +156,9 @@ impl<'c> Batch<'c> {
         }
         if let Some(attributes) = &new.attributes {
             let _ = self.keep(Sql::Attributes, new.no, attributes)?;
+            for (key, value) in pairs(attributes).unwrap_or_default() {
+                let _ = self.run(Sql::Attribute, params![key, value, new.no as i64])?;
+            }
         }
         if running {
             let hot = Hot {
@@ -290,6 +299,7 @@ impl<'c> Batch<'c> {
             head as i64,
             no as i64,
             incarnation as i64,
+            to.step,
         ])?;
         if updated == 0 {
             return Ok(Outcome::Fenced);
