@@ -23,6 +23,8 @@ enum Act {
     Push(u32, u8, u64, u16),
     Draw(u32, usize),
     Remove(u32, u64),
+    /// One of the best.
+    RemoveBest(u32, usize),
     Relocate(u32),
     Advance(usize),
 }
@@ -34,6 +36,7 @@ fn act() -> impl Strategy<Value = Act> {
             .prop_map(|(workflow, code, no, count)| Act::Push(workflow, code, no, count)),
         4 => (workflow.clone(), 0usize..400).prop_map(|(workflow, slots)| Act::Draw(workflow, slots)),
         2 => (workflow, 0u64..6_000).prop_map(|(workflow, no)| Act::Remove(workflow, no)),
+        2 => (0u32..3, 0usize..5).prop_map(|(workflow, nth)| Act::RemoveBest(workflow, nth)),
         1 => prop_oneof![Just(1), 2u32..9, Just(64), Just(SHARDS_MAX)].prop_map(Act::Relocate),
         3 => (1usize..900).prop_map(Act::Advance),
     ]
@@ -134,6 +137,18 @@ proptest! {
                         prop_assert_eq!(queues.remove(workflow, rank(code), entry), there);
                     }
                     model.known.remove(&(workflow, no));
+                }
+                Act::RemoveBest(workflow, nth) => {
+                    let best = model.of.get(&workflow).and_then(|it| it.iter().nth(nth).copied());
+                    if let Some((rank, entry)) = best {
+                        prop_assert!(queues.remove(workflow, rank, entry));
+                        let list = model.of.get_mut(&workflow).expect("it has entries");
+                        list.remove(&(rank, entry));
+                        if list.is_empty() {
+                            model.of.remove(&workflow);
+                        }
+                        model.known.remove(&(workflow, entry.no));
+                    }
                 }
                 Act::Relocate(to) if !queues.is_relocating() => {
                     layout = Arc::new(Layout::new(to));

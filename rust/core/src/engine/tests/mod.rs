@@ -4,6 +4,7 @@ mod counted;
 mod ended;
 mod kept;
 mod limits;
+mod placed;
 mod resharded;
 mod staged;
 mod starved;
