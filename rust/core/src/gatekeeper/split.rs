@@ -59,7 +59,7 @@ impl<H: Ord + Copy> Best<H> {
 pub(super) fn split<H>(
     demands: &[Demand<H>],
     slots: u32,
-    heads: Vec<(H, u32)>,
+    heads: &[(H, u32)],
     grants: &mut Vec<Grant>,
 ) {
     let demands: Vec<_> = heads.iter().map(|it| &demands[it.1 as usize]).collect();
