@@ -105,7 +105,7 @@ def test_stages_of_the_core_never_import_each_other(stage):
     assert not re.search(r"\bcrate::(engine|writer|recovery)\b", text)
 
 
-@pytest.mark.parametrize("rule", ["ids", "limits", "lifecycle", "ranges", "settings"])
+@pytest.mark.parametrize("rule", ["ids", "limits", "lifecycle", "ranges", "settings", "attributes", "tally"])
 def test_nouns_and_rules_of_the_core_know_no_stage(rule):
     files = [CORE / f"{rule}.rs", *(CORE / rule).glob("**/*.rs")]
     text = "".join(f.read_text() for f in files if f.exists())
