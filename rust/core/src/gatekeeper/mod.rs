@@ -258,7 +258,7 @@ impl Gatekeeper {
         let mut grants = Vec::new();
         for (contender, best) in contenders.iter().zip(best) {
             if contender.granted > 0 {
-                split::split(demands, contender.granted, best.take(), &mut grants);
+                split::split(demands, contender.granted, &best.take(), &mut grants);
             }
         }
         grants

@@ -148,7 +148,7 @@ impl World {
             entries: 0,
             dice,
         };
-        for number in 0..1 + world.dice.roll(6) as u32 {
+        for number in 0..=world.dice.roll(6) as u32 {
             let mut shard = Shard {
                 owners: Vec::new(),
                 epoch: 0,
@@ -333,7 +333,7 @@ impl World {
             }
             7..=20 => {
                 let workflow = self.dice.roll(4) as usize;
-                for _ in 0..1 + self.dice.roll(6) {
+                for _ in 0..=self.dice.roll(6) {
                     self.entries += 1;
                     self.shards[at].queues[workflow].push(self.entries);
                 }
