@@ -23,9 +23,15 @@ struct Shape {
     /// Slots that are free in each cycle.
     free: u32,
     wanted: fn(u32) -> u32,
+    head: fn(u64) -> u64,
 }
 
-const SHAPES: [Shape; 6] = [
+/// In no order.
+fn shuffled(shard: u64) -> u64 {
+    shard * 2_654_435_761 % 1_000_003
+}
+
+const SHAPES: [Shape; 7] = [
     Shape {
         name: "1 workflow, all slots",
         namespaces: 1,
@@ -33,6 +39,7 @@ const SHAPES: [Shape; 6] = [
         shards: SHARDS,
         free: SLOTS,
         wanted: |_| 1_000,
+        head: shuffled,
     },
     Shape {
         name: "8 workflows in 4 namespaces, all slots",
@@ -41,6 +48,7 @@ const SHAPES: [Shape; 6] = [
         shards: SHARDS,
         free: SLOTS,
         wanted: |_| 1_000,
+        head: shuffled,
     },
     Shape {
         name: "1,000 workflows in one namespace, all slots",
@@ -49,6 +57,7 @@ const SHAPES: [Shape; 6] = [
         shards: 4,
         free: SLOTS,
         wanted: |_| 1_000,
+        head: shuffled,
     },
     // Shares that differ from shard to shard: many rounds until they are level.
     Shape {
@@ -58,6 +67,7 @@ const SHAPES: [Shape; 6] = [
         shards: SHARDS,
         free: SLOTS,
         wanted: |shard| 1 << (shard % 21),
+        head: shuffled,
     },
     // A full engine: what an ordinary batch gives back is all there is for 4,096 shards.
     Shape {
@@ -67,6 +77,7 @@ const SHAPES: [Shape; 6] = [
         shards: SHARDS,
         free: 512,
         wanted: |_| 1_000,
+        head: shuffled,
     },
     Shape {
         name: "8 workflows in 4 namespaces, 512 slots",
@@ -75,6 +86,17 @@ const SHAPES: [Shape; 6] = [
         shards: SHARDS,
         free: 512,
         wanted: |_| 1_000,
+        head: shuffled,
+    },
+    // Each head is better than all before it.
+    Shape {
+        name: "8 workflows in 4 namespaces, 512 slots, least urgent first",
+        namespaces: 4,
+        workflows: 2,
+        shards: SHARDS,
+        free: 512,
+        wanted: |_| 1_000,
+        head: |shard| 5_000 - shard,
     },
 ];
 
@@ -90,7 +112,7 @@ impl Shape {
         gate
     }
 
-    /// Shard by shard, in no order of urgency.
+    /// Shard by shard.
     fn demands(&self) -> Vec<Demand<u64>> {
         let mut demands = Vec::new();
         for workflow in 0..self.namespaces * self.workflows {
@@ -99,7 +121,7 @@ impl Shape {
                     shard,
                     workflow,
                     wanted: (self.wanted)(shard),
-                    head: u64::from(shard) * 2_654_435_761 % 1_000_003,
+                    head: (self.head)(shard.into()),
                 });
             }
         }

@@ -7,12 +7,16 @@
 
 use super::{Demand, Grant};
 
+/// How many times more heads are kept than are wanted, before the others are dropped: the more, the
+/// less often, even if they come with the least urgent first.
+const SPARE: usize = 8;
+
 /// The most urgent heads of one workflow's shards, as many as it got slots. What is no better than the
 /// best so far is not kept, so that a few slots for thousands of shards cost a comparison each.
 #[derive(Debug)]
 pub(super) struct Best<H> {
     most: usize,
-    /// With the places of their demands; up to twice as many as are wanted.
+    /// With the places of their demands; up to [`SPARE`] times as many as are wanted.
     heads: Vec<(H, u32)>,
     /// None that is as urgent as this one or less is among the best.
     limit: Option<(H, u32)>,
@@ -23,7 +27,7 @@ impl<H: Ord + Copy> Best<H> {
         let most = slots.min(shards);
         Self {
             most,
-            heads: Vec::with_capacity((2 * most).min(shards)),
+            heads: Vec::with_capacity((SPARE * most).min(shards)),
             limit: None,
         }
     }
@@ -33,7 +37,7 @@ impl<H: Ord + Copy> Best<H> {
             return;
         }
         self.heads.push((head, at));
-        if self.heads.len() == 2 * self.most {
+        if self.heads.len() == SPARE * self.most {
             self.drop_others();
         }
     }

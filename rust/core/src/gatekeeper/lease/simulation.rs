@@ -148,7 +148,7 @@ impl World {
             entries: 0,
             dice,
         };
-        for number in 0..=(world.dice.roll(6) as u32) {
+        for number in 0..=world.dice.roll(6) as u32 {
             let mut shard = Shard {
                 owners: Vec::new(),
                 epoch: 0,
