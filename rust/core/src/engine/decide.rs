@@ -128,7 +128,8 @@ impl Core {
             return None;
         }
         let workflow = self.workflow(&code.namespace, &code.workflow);
-        let queued = 1u32.saturating_sub(self.startable(workflow));
+        let later = self.comes_later(&what.1);
+        let queued = u32::from(later || self.startable(workflow) == 0);
         let who = named.then_some(key.0 as u64);
         if let Entry::Overloaded(limit, after) = self.entry(workflow, 1, queued, who) {
             let data = Data::Overloaded(limit, after);
