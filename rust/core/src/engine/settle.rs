@@ -47,7 +47,7 @@ impl Outcome {
 impl Core {
     /// Opens a wait, or settles it at once with an event that was kept or a deadline that is over.
     pub(super) fn open(&mut self, no: InstanceNo, wait: Wait) {
-        let event = self.live_mut(no).mailbox.take(&wait.source);
+        let event = self.live_mut(no).mailbox.take_first(&wait.source);
         if let Some(event) = event {
             self.push(Op::Take(no, event.id));
             self.live_mut(no).taken.insert(wait.id, event.id);
@@ -92,12 +92,11 @@ impl Core {
     pub(super) fn record_outcome(&mut self, no: InstanceNo, wait: Wait, outcome: &Outcome) {
         let id = wait.id;
         let op = self.append(no, wait.operation, wait.opened_at, outcome);
-        self.progressed(no);
         self.wake(no);
         self.tell(no, Some(op), id, outcome, self.now);
     }
 
-    /// Appends the record of an operation that has no attempts.
+    /// Appends the outcome of an operation that has no attempts.
     pub(super) fn append(
         &mut self,
         no: InstanceNo,

@@ -92,3 +92,51 @@ fn c10_one_that_is_to_start_later_needs_a_place_though_slots_are_free() {
     let batch = Submission::CreateBatch(4, many, IfExists::Raise, false);
     assert_eq!(codes(&stage.say(vec![batch]).notes), [(4, "overloaded")]);
 }
+
+#[test]
+fn l11_creating_children_and_sending_events_are_outcomes_too() {
+    let mut stage = Stage::with(roomy(10));
+    let by = stage.create("a");
+    let letter = Letter {
+        to: name("nobody"),
+        kind: "x".into(),
+        payload: None,
+    };
+    let outcomes = [
+        children(900, by, "b"),
+        Submission::Post(901, by, Box::new((operation(Kind::Send), letter))),
+    ];
+    for outcome in outcomes {
+        stage.crash();
+        assert_eq!(stage.stored("a").recoveries, 1);
+        stage.residents.start(by.no, by.incarnation);
+        stage.say(vec![outcome]);
+        assert_eq!(stage.stored("a").recoveries, 0);
+    }
+}
+
+#[test]
+fn l11_an_outcome_that_comes_to_a_queued_one_counts_after_a_crash() {
+    let mut stage = Stage::with(roomy(2));
+    let by = stage.create("a");
+    let wait = stage.wait(Kind::Event, events(&["x"]), 1_000);
+    stage.say(vec![Submission::Open(by, Box::new(wait))]);
+    stage.crash();
+    assert_eq!(stage.stored("a").recoveries, 1);
+    let urgent = NewItem {
+        priority: 100,
+        ..item("b")
+    };
+    let urgent = Submission::Create(1, Box::new((code(), urgent)), IfExists::Raise);
+    stage.say(vec![urgent]);
+    stage.core.begin(stage.now);
+    stage.core.clear_marks();
+    stage.commit();
+    // Both ran, and there is one slot.
+    stage.config.slots = 1;
+    stage.crash();
+    let row = stage.stored("a");
+    assert_eq!((row.status, row.recoveries), (Status::Queued, 1));
+    stage.say(vec![send(2, "a", "x", None)]);
+    assert_eq!(stage.stored("a").recoveries, 0);
+}
