@@ -124,13 +124,14 @@ impl Core {
         let class = match row.status {
             Status::Running | Status::WaitingForPause => Class::Resumed,
             // It ran, and since then no start got as far as to run it again.
-            Status::Queued if row.marked => Class::Resumed,
-            Status::Queued if row.started_at.is_none() => Class::New,
+            Status::Queued | Status::Blocked if row.marked => Class::Resumed,
+            Status::Queued | Status::Blocked if row.started_at.is_none() => Class::New,
             _ => Class::Woken,
         };
         let rank = Rank::new(row.priority, class);
         let missing = !has_code && row.status != Status::Blocked && row.status != Status::Paused;
-        if class == Class::New && row.incarnation == row.no && !missing {
+        let queued = row.status == Status::Queued && row.incarnation == row.no;
+        if class == Class::New && queued && !missing {
             self.registry.restore(key, row.no, Status::Queued);
             self.counts.found(workflow, Status::Queued, 1);
             self.line_up(row.no, key, workflow, rank, row);

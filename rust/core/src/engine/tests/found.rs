@@ -140,3 +140,34 @@ fn l11_an_outcome_that_comes_to_a_queued_one_counts_after_a_crash() {
     stage.say(vec![send(2, "a", "x", None)]);
     assert_eq!(stage.stored("a").recoveries, 0);
 }
+
+#[test]
+fn t1_code_that_comes_back_starts_nothing_before_its_start_at() {
+    let mut stage = Stage::with(roomy(2));
+    stage.say(vec![scheduled(1, "a", 500)]);
+    let workflows = std::mem::take(&mut stage.config.workflows);
+    stage.crash();
+    assert_eq!(stage.stored("a").reason.as_deref(), Some(MISSING_CODE));
+    stage.config.workflows = workflows;
+    assert_eq!(stage.crash().jobs, []);
+    assert_eq!(stage.stored("a").status, Status::Queued);
+    stage.now = 500;
+    assert_eq!(stage.say(vec![]).jobs.len(), 1);
+}
+
+#[test]
+fn c4_what_ran_is_first_again_when_its_code_comes_back() {
+    let mut stage = Stage::with(roomy(1));
+    let ran = stage.create("a");
+    let urgent = NewItem {
+        priority: 100,
+        ..item("b")
+    };
+    let urgent = Submission::Create(1, Box::new((code(), urgent)), IfExists::Raise);
+    stage.say(vec![urgent]);
+    let workflows = std::mem::take(&mut stage.config.workflows);
+    stage.crash();
+    stage.config.workflows = workflows;
+    let jobs = stage.crash().jobs;
+    assert!(matches!(jobs[..], [Job::Start { no, .. }] if no == ran.no));
+}
