@@ -222,9 +222,14 @@ impl Recovery for Loading<'_> {
         if let Some(live) = self.live(no) {
             let inert = live.is_inert();
             live.mailbox.open(wait.clone());
-            // An inert one is told of decisions when it goes on; its approval can be found.
-            if !inert || matches!(wait.source, Source::Approval(_)) {
-                self.core.hook(no, &wait);
+            // An inert one is told of decisions when it goes on; its approval can be found, and its
+            // timers stand still.
+            match &wait.source {
+                _ if !inert => self.core.hook(no, &wait),
+                Source::Approval(id) => {
+                    self.core.asked.insert(id.clone(), (no, wait.id));
+                }
+                _ => {}
             }
         }
     }

@@ -171,3 +171,13 @@ fn c4_what_ran_is_first_again_when_its_code_comes_back() {
     let jobs = stage.crash().jobs;
     assert!(matches!(jobs[..], [Job::Start { no, .. }] if no == ran.no));
 }
+
+#[test]
+fn timers_of_a_blocked_instance_stand_still_after_a_crash() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    stage.ask_and_block(by, 1_000);
+    assert_eq!(stage.core.next_timer(), None);
+    stage.crash();
+    assert_eq!(stage.core.next_timer(), None);
+}
