@@ -107,7 +107,9 @@ impl Core {
         let record = self.outcome_record(operation, started_at, outcome);
         let incarnation = self.live_mut(no).incarnation;
         self.batch.bytes += record.payload.as_ref().map_or(0, |it| it.len());
-        self.push(Op::Append(no, incarnation, record))
+        let op = self.push(Op::Append(no, incarnation, record));
+        self.progressed(no);
+        op
     }
 
     pub(super) fn outcome_record(

@@ -181,3 +181,44 @@ fn timers_of_a_blocked_instance_stand_still_after_a_crash() {
     stage.crash();
     assert_eq!(stage.core.next_timer(), None);
 }
+#[test]
+fn e1_an_event_does_not_pass_one_that_the_store_was_asked_about() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    let wait = stage.wait(Kind::Event, events(&["x"]), 1_000);
+    stage.say(vec![Submission::Open(by, Box::new(wait))]);
+    let letter = |ticket, payload: &[u8], dedup: Option<&str>| {
+        let letter = Letter {
+            to: name("a"),
+            kind: "x".into(),
+            payload: Some(payload.into()),
+        };
+        Submission::Send(ticket, Box::new(letter), dedup.map(Into::into))
+    };
+    stage.once(vec![letter(1, b"first", Some("d"))]);
+    let applied = stage.once(vec![letter(2, b"second", None)]);
+    let told = applied.notes.iter().find_map(|note| match note {
+        Note::Settled(it) => it.payload.as_deref(),
+        _ => None,
+    });
+    assert_eq!(told, Some(b"first".as_slice()));
+}
+
+#[test]
+fn e1_a_new_wait_does_not_pass_an_older_one() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    let older = stage.wait(Kind::Event, events(&["x"]), 1_000);
+    let newer = Wait {
+        operation: Operation {
+            count: 2,
+            ..operation(Kind::Event)
+        },
+        ..stage.wait(Kind::Event, events(&["x"]), 1_000)
+    };
+    let id = older.id;
+    stage.say(vec![Submission::Open(by, Box::new(older))]);
+    stage.once(vec![send(1, "a", "x", Some("d"))]);
+    let applied = stage.once(vec![Submission::Open(by, Box::new(newer))]);
+    assert_eq!(settled(&applied.notes), [(id, Verdict::Done, Some("x"))]);
+}
