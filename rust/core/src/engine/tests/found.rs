@@ -222,3 +222,29 @@ fn e1_a_new_wait_does_not_pass_an_older_one() {
     let applied = stage.once(vec![Submission::Open(by, Box::new(newer))]);
     assert_eq!(settled(&applied.notes), [(id, Verdict::Done, Some("x"))]);
 }
+
+#[test]
+fn e5_a_decision_stays_though_nobody_waits_for_it_any_more() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    let source = Source::Approval("w/a#ask#1".into());
+    let wait = Box::new(stage.wait(Kind::Approval, source, 1_000));
+    let id = wait.id;
+    stage.say(vec![Submission::Ask(by, wait, None)]);
+    let why = b"why".as_slice().into();
+    stage.say(vec![Submission::Block(
+        by,
+        Why::from("nondeterminism"),
+        why,
+    )]);
+    let applied = stage.say(vec![decide(1, "a", true)]);
+    assert_eq!(applied.notes, [Note::reply(1, Data::Bool(true))]);
+    // What it waited for is given up, as by the end of a parent.
+    let wait = stage.core.live_mut(by.no).mailbox.close(id);
+    let wait = wait.expect("it is open");
+    stage.core.begin(stage.now);
+    let dropped = stage.core.drop_wait(by.no, &wait, &mut stage.facts);
+    assert_eq!(dropped.expect("memory is read"), None);
+    stage.commit();
+    assert_eq!(stage.approval(), (ApprovalStatus::Approved, true));
+}
