@@ -206,9 +206,11 @@ impl Core {
             }
             keys.push((key, view));
         }
-        let count = keys.iter().filter(|it| it.1.is_none()).count() as u32;
-        let queued = count.saturating_sub(self.startable(workflow));
-        let least = count.saturating_sub(self.gate.most(workflow));
+        let new = || items.iter().zip(&keys).filter(|it| it.1 .1.is_none());
+        let count = new().count() as u32;
+        let later = new().filter(|it| self.comes_later(it.0)).count() as u32;
+        let queued = later + (count - later).saturating_sub(self.startable(workflow));
+        let least = later + (count - later).saturating_sub(self.gate.most(workflow));
         // One that waits is known by its ticket, others by their first id if somebody gave it.
         let who = if wait { Some(ticket) } else { first };
         match self.entry(workflow, count, queued, who) {
@@ -310,6 +312,9 @@ impl Core {
             }
             Found::Live(no, key, status) => {
                 if matches!(react(status, Happening::Resume), Reaction::Goes(..)) {
+                    if self.is_settled_by_batch(no) {
+                        return Ok(Some(Submission::Resume(ticket, name)));
+                    }
                     self.liven(no, key, &name);
                     self.go_on(no, facts)?;
                 }

@@ -248,3 +248,43 @@ fn e5_a_decision_stays_though_nobody_waits_for_it_any_more() {
     stage.commit();
     assert_eq!(stage.approval(), (ApprovalStatus::Approved, true));
 }
+
+#[test]
+fn e5_a_decision_in_the_batch_that_resumes_is_heard() {
+    for until in [100, 1_000] {
+        let mut stage = Stage::new();
+        let by = stage.create("a");
+        stage.ask_and_block(by, until);
+        let applied = stage.say(vec![decide(1, "a", true), resume(2)]);
+        assert_eq!(codes(&applied.notes), [(1, ""), (2, "")]);
+        assert_eq!(stage.approval(), (ApprovalStatus::Approved, true));
+        let history = stage.facts.reader.history(by.no).expect("memory is read");
+        let verdicts: Vec<_> = history.iter().map(|it| it.record.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Done], "until {until}");
+    }
+}
+
+#[test]
+fn l10_a_child_that_ends_in_the_batch_that_resumes_its_parent_is_heard() {
+    let mut stage = Stage::with(roomy(10));
+    let by = stage.create("a");
+    let applied = stage.say(vec![children(900, by, "b")]);
+    let child = applied.notes.iter().find_map(|note| match note {
+        Note::Start(start) => Some(Body {
+            no: start.no,
+            incarnation: start.incarnation,
+        }),
+        _ => None,
+    });
+    let child = child.expect("it runs");
+    let number = stage.sequence.draw();
+    let what = Box::new((operation(Kind::Result), "w".into(), "b".into()));
+    let why = b"why".as_slice().into();
+    stage.say(vec![
+        Submission::Await(number, by, what),
+        Submission::Block(by, Why::from("nondeterminism"), why),
+    ]);
+    stage.say(vec![finish(child), resume(2)]);
+    let history = stage.facts.reader.history(by.no).expect("memory is read");
+    assert_eq!(history.len(), 2, "creation and result: {history:?}");
+}
