@@ -324,6 +324,21 @@ impl Core {
         Ok(None)
     }
 
+    /// Whether this batch decides what an inert instance waits for: then what it finds when it goes
+    /// on is not durable yet.
+    fn is_settled_by_batch(&self, no: InstanceNo) -> bool {
+        let waits = self.live.get(&no).map_or(&[][..], |it| it.mailbox.waits());
+        let ends = |child| {
+            let ended = |op: &Op| matches!(op, Op::Status(no, _, to) if *no == child && to.status.is_final());
+            self.batch.ops.iter().any(ended)
+        };
+        waits.iter().any(|it| match &it.source {
+            Source::Child(child) => ends(*child),
+            Source::Approval(id) => self.batch.approvals.contains(id),
+            Source::Event(_) | Source::Timer | Source::Retry => false,
+        })
+    }
+
     /// A paused or blocked instance goes on: what happened meanwhile settles its waits.
     pub(super) fn go_on(&mut self, no: InstanceNo, facts: &mut Facts) -> Result<(), Error> {
         assert!(

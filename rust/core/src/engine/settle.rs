@@ -156,8 +156,9 @@ impl Core {
     /// An event arrives whose sender is sure to be first: it is taken by a wait, or kept.
     pub(super) fn arrive(&mut self, no: InstanceNo, event: Event) {
         let live = self.live_mut(no);
-        let taker = live.mailbox.taker(&event.kind).filter(|_| !live.is_inert());
-        if let Some(id) = taker {
+        let inert = live.is_inert();
+        let receiver = live.mailbox.receiver(&event.kind).filter(|_| !inert);
+        if let Some(id) = receiver {
             self.live_mut(no).taken.insert(id, event.id);
             self.settle(no, id, &Outcome::of(event));
         } else {

@@ -173,15 +173,6 @@ fn c4_what_ran_is_first_again_when_its_code_comes_back() {
 }
 
 #[test]
-fn timers_of_a_blocked_instance_stand_still_after_a_crash() {
-    let mut stage = Stage::new();
-    let by = stage.create("a");
-    stage.ask_and_block(by, 1_000);
-    assert_eq!(stage.core.next_timer(), None);
-    stage.crash();
-    assert_eq!(stage.core.next_timer(), None);
-}
-#[test]
 fn e1_an_event_does_not_pass_one_that_the_store_was_asked_about() {
     let mut stage = Stage::new();
     let by = stage.create("a");
@@ -287,4 +278,14 @@ fn l10_a_child_that_ends_in_the_batch_that_resumes_its_parent_is_heard() {
     stage.say(vec![finish(child), resume(2)]);
     let history = stage.facts.reader.history(by.no).expect("memory is read");
     assert_eq!(history.len(), 2, "creation and result: {history:?}");
+}
+
+#[test]
+fn timers_of_a_blocked_instance_stand_still_after_a_crash() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    stage.ask_and_block(by, 1_000);
+    assert_eq!(stage.core.next_timer(), None);
+    stage.crash();
+    assert_eq!(stage.core.next_timer(), None);
 }
