@@ -386,7 +386,6 @@ impl World {
                 return true;
             }
             Act::Flaky(times) if it.attempts < times => Some(self.fail(no, strand)),
-            Act::Step | Act::Save | Act::Flaky(_) => Some(self.succeed(no, strand)),
             Act::Wait(what, timeout) => self.wait(no, strand, what, timeout, false),
             Act::Race(what) if side == Side::Unborn => {
                 let Some(id) = self.wait(no, strand, what, None, true) else {
@@ -395,7 +394,7 @@ impl World {
                 self.strand(no, strand).side = Side::Open(id);
                 return true;
             }
-            Act::Race(_) => Some(self.succeed(no, strand)),
+            Act::Step | Act::Save | Act::Flaky(_) | Act::Race(_) => Some(self.succeed(no, strand)),
             Act::Leave(what) => {
                 let opened = self.wait(no, strand, what, None, true).is_some();
                 self.strand(no, strand).at += usize::from(opened);

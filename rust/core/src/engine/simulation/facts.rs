@@ -36,6 +36,10 @@ pub(super) struct Place {
 
 /// One instance.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that vary independently of each other"
+)]
 pub(super) struct Truly {
     pub(super) no: InstanceNo,
     pub(super) key: Key,

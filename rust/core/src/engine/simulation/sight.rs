@@ -12,6 +12,9 @@ use crate::registry::Registry;
 use crate::settings::Limit;
 use crate::store::{Filter, Reader, Row};
 
+/// Why some instances are blocked: code, step, how many, the id of the oldest.
+pub(super) type Reason = (Box<str>, Option<Box<str>>, u64, Box<str>);
+
 /// A look at the engine.
 pub(super) struct Sight<'a> {
     pub(super) core: &'a Core,
@@ -59,11 +62,8 @@ impl Sight<'_> {
         self.core.tally().counts(Some(names.0), Some(names.1))
     }
 
-    /// Returns why instances are blocked: code, step, how many, the id of the oldest.
-    pub(super) fn reasons(
-        &self,
-        account: Account,
-    ) -> Vec<(Box<str>, Option<Box<str>>, u64, Box<str>)> {
+    /// Returns why instances are blocked.
+    pub(super) fn reasons(&self, account: Account) -> Vec<Reason> {
         let names = (NAMESPACES[namespace(account)], WORKFLOWS[workflow(account)]);
         let groups = self.core.tally().reasons(Some(names.0), Some(names.1));
         let groups = groups.into_iter();
@@ -148,7 +148,9 @@ impl Sight<'_> {
             ("slots", core.gate.leased() as usize),
         ];
         let left = left.iter().filter(|it| it.1 > 0);
-        left.map(|(what, count)| format!("{count} in {what}; "))
-            .collect()
+        let left: Vec<_> = left
+            .map(|(what, count)| format!("{count} in {what}"))
+            .collect();
+        left.join(", ")
     }
 }

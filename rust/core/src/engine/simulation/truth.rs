@@ -6,6 +6,7 @@
 //! rules do.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -171,7 +172,8 @@ impl Truth {
         let passed = (now - self.now).max(0);
         self.passed += passed;
         for rate in self.rates.iter_mut().flatten() {
-            rate.left += passed as f64 / 1e6 * rate.per_second;
+            let seconds = Duration::from_micros(passed as u64).as_secs_f64();
+            rate.left += seconds * rate.per_second;
         }
         self.now = now;
         self.commit = Commit::default();

@@ -71,7 +71,7 @@ impl World {
                 let approval = approval_id(it.account, &it.id, strand, it.at);
                 Submission::Ask(it.by, wait(Source::Approval(approval), until), None)
             }
-            For::Child => Submission::Call(id, self.child(&it, strand, operation, 1)),
+            For::Child => Submission::Call(id, Self::child(&it, strand, operation, 1)),
         };
         self.submit(submission);
         Some(id)
@@ -81,7 +81,7 @@ impl World {
         Some(workflow(account)) != self.missing
     }
 
-    fn child(&self, it: &Doer, strand: usize, operation: Operation, count: u8) -> Box<Child> {
+    fn child(it: &Doer, strand: usize, operation: Operation, count: u8) -> Box<Child> {
         let item = |which| NewItem {
             id: Some(child_id(&it.id, strand, it.at, which).into()),
             ..NewItem::default()
@@ -104,7 +104,7 @@ impl World {
         }
         let operation = operation(Kind::CreateBatch, strand, it.at, false);
         let ticket = self.ticket();
-        let child = self.child(&it, strand, operation, count);
+        let child = Self::child(&it, strand, operation, count);
         self.submit(Submission::CreateChildren(ticket, child));
         Some(ticket)
     }

@@ -95,7 +95,7 @@ pub(super) fn boot(
         store: handle,
     };
     let with_code = (0..WORKFLOWS.len()).filter(|it| Some(*it) != missing);
-    let code = (0..WORKFLOWS.len()).map(|it| (WORKFLOWS[it].into(), layer(plan.code(it))));
+    let limits = (0..WORKFLOWS.len()).map(|it| (WORKFLOWS[it].into(), layer(plan.code(it))));
     let config = Config {
         workflows: with_code
             .map(|it| (WORKFLOWS[it].into(), "1".into()))
@@ -104,7 +104,7 @@ pub(super) fn boot(
         slots: plan.slots,
         namespace: NAMESPACES[0].into(),
         limits: layer(plan.base()),
-        workflow_limits: code.collect(),
+        workflow_limits: limits.collect(),
     };
     let mut core = Core::new(
         config,

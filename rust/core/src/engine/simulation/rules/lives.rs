@@ -28,7 +28,9 @@ pub(super) fn legal(truth: &Truth, op: &Op) -> Verdict {
     let body = (it.no, it.incarnation);
     let said = &truth.said;
     let legal = match (it.status, to.status) {
-        (Queued, Running | Queued) | (Running, Running) | (Waiting, Queued | Running) => true,
+        (Queued | Waiting, Running | Queued)
+        | (Running, Running)
+        | (Queued | Running | Waiting | Blocked, Terminated) => true,
         (Running, Waiting) => said.quiet.contains(&body),
         (Running, Complete | Errored) => {
             said.finished.contains(&(it.no, it.incarnation, to.status))
@@ -36,7 +38,6 @@ pub(super) fn legal(truth: &Truth, op: &Op) -> Verdict {
         (Queued | Running | Waiting, Blocked) => truth.booting || said.blocked.contains(&body),
         (Running, Queued) | (Blocked, Blocked) => truth.booting,
         (Blocked, Queued) => truth.booting || said.resumed.contains(&it.key.0),
-        (Queued | Running | Waiting | Blocked, Terminated) => true,
         _ => false,
     };
     holds!(legal, "nobody asked for this: {op:?}, it was {it:?}");

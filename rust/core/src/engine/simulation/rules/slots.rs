@@ -63,7 +63,8 @@ pub(super) fn within_rate(truth: &Truth, op: &Op) -> Verdict {
     };
     if let Some(rate) = truth.rates[namespace(account)] {
         // Sums of fractions are off by a little.
-        holds!(rate.left > 1.0 - 1e-6, "only {rate:?} is left: {op:?}");
+        let enough = rate.left > 1.0 - 1e-6;
+        holds!(enough, "only {rate:?} is left: {op:?}");
     }
     Ok(())
 }
