@@ -48,6 +48,12 @@ impl<T> Timers<T> {
         Some((number, what))
     }
 
+    /// Returns what all of them are for.
+    #[cfg(test)]
+    pub fn iter(&self) -> impl Iterator<Item = &T> + '_ {
+        self.due.values()
+    }
+
     /// Returns how many are set.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,8 +1,9 @@
 //! What one instance waits on, matched with the events it was sent.
 //!
-//! Invariant: no open wait and no kept event fit each other while the instance is live; the
-//! oldest wait of a type gets the oldest event (E1). It decides who gets what; making that
-//! durable and telling somebody is the engine's affair.
+//! Invariant: the oldest wait of a type gets the oldest event (E1). So no open wait and no kept
+//! event fit each other while the instance is live, but for events that came back, or were judged
+//! to be new, within a batch: they are matched when it is complete, and nothing passes them until
+//! then. It decides who gets what; making that durable and telling somebody is the engine's affair.
 
 use crate::ids::{EventId, WaitId};
 use crate::wait::{Event, Source, Wait};
@@ -40,8 +41,7 @@ impl Mailbox {
     }
 
     /// Returns the oldest wait that takes events of this type.
-    #[must_use]
-    pub fn taker(&self, kind: &str) -> Option<WaitId> {
+    fn taker(&self, kind: &str) -> Option<WaitId> {
         self.waits
             .iter()
             .find(|it| takes(&it.source, kind))
@@ -58,6 +58,27 @@ impl Mailbox {
     pub fn take(&mut self, source: &Source) -> Option<Event> {
         let place = self.events.iter().position(|it| takes(source, &it.kind))?;
         Some(self.events.remove(place))
+    }
+
+    /// Takes the oldest kept event of one of these types for a wait that is about to open, unless an
+    /// older wait is to have that one (E1): then both are still to be matched.
+    pub fn take_first(&mut self, source: &Source) -> Option<Event> {
+        let first = self.events.iter().find(|it| takes(source, &it.kind))?;
+        let claimed = self.taker(&first.kind).is_some();
+        if claimed {
+            return None;
+        }
+        self.take(source)
+    }
+
+    /// Returns the oldest wait that takes an event of this type when it arrives. None if an event
+    /// that came before is still to be matched with that wait.
+    #[must_use]
+    pub fn receiver(&self, kind: &str) -> Option<WaitId> {
+        let id = self.taker(kind)?;
+        let source = &self.wait(id)?.source;
+        let claimed = self.events.iter().any(|it| takes(source, &it.kind));
+        (!claimed).then_some(id)
     }
 
     /// Returns the oldest pair of a wait and a kept event that fit.
@@ -120,6 +141,21 @@ mod tests {
             payload: None,
             at: 0,
         }
+    }
+
+    #[test]
+    fn nothing_passes_an_event_that_is_still_to_be_matched() {
+        let mut mailbox = Mailbox::default();
+        mailbox.open(wait(1, &["a"]));
+        assert_eq!(mailbox.receiver("a"), Some(1));
+        mailbox.keep(event(2, "a"));
+        assert_eq!(mailbox.receiver("a"), None);
+        assert_eq!(mailbox.take_first(&wait(3, &["a", "b"]).source), None);
+        mailbox.keep(event(4, "b"));
+        assert_eq!(mailbox.receiver("b"), None);
+        let first = mailbox.take_first(&wait(3, &["b"]).source);
+        assert_eq!(first.map(|it| it.id), Some(4));
+        assert_eq!(mailbox.fit(), Some((1, 2)));
     }
 
     #[test]

@@ -235,3 +235,29 @@ fn a_disk_that_is_full_when_the_engine_is_crashed_ends_it_at_once() {
     let engine = engine.reopen().expect("it opens again");
     assert_eq!(engine.peek("default", "w", "b"), None);
 }
+
+#[test]
+fn a_batch_that_waits_is_let_in_when_the_disk_has_room_again_though_nothing_else_happens() {
+    let store = MemoryStore::new();
+    let engine = open(&store);
+    let mut notes = Notes(&engine, Vec::new());
+    store.set_full(true);
+    // Whatever makes the writer look.
+    let nobody = Name {
+        namespace: "default".into(),
+        workflow: "w".into(),
+        id: "nobody".into(),
+    };
+    let ticket = engine.draw_ticket();
+    let resume = Submission::Resume(ticket, Box::new(nobody));
+    engine.submit(resume).expect("there is room");
+    assert_eq!(notes.reply(ticket).0, "not_found");
+    assert!(notes.hindered().0);
+    let waiting = create_batch(&engine, "a", true);
+    let refused = create_batch(&engine, "b", false);
+    assert_eq!(notes.reply(refused).0, "overloaded");
+    store.set_full(false);
+    assert!(!notes.hindered().0);
+    assert_eq!(notes.reply(waiting).0, "");
+    engine.close().expect("it ends");
+}

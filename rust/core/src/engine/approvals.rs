@@ -164,7 +164,9 @@ impl Core {
             Some(approval) => Some(approval),
             None => facts.store.approval(id)?,
         };
-        if let Some(approval) = approval {
+        // One that was decided while its instance was inert stays decided.
+        let open = approval.filter(|it| it.status == ApprovalStatus::Open);
+        if let Some(approval) = open {
             self.write_approval(Approval { status, ..approval });
         }
         Ok(())

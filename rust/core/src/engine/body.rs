@@ -50,7 +50,13 @@ impl Core {
     pub(super) fn progressed(&mut self, no: InstanceNo) {
         let live = self.live_mut(no);
         let count = std::mem::take(&mut live.recoveries);
-        if count > 0 && (live.slot || self.acquit(count, no)) {
+        if count == 0 {
+            return;
+        }
+        // One that waits is woken by that outcome, and that is made durable.
+        let stays = live.slot || live.status == Status::Queued;
+        self.acquit(count, no);
+        if stays {
             self.persist(no, None, None);
         }
     }

@@ -128,7 +128,8 @@ impl Core {
             return None;
         }
         let workflow = self.workflow(&code.namespace, &code.workflow);
-        let queued = 1u32.saturating_sub(self.startable(workflow));
+        let later = self.comes_later(&what.1);
+        let queued = u32::from(later || self.startable(workflow) == 0);
         let who = named.then_some(key.0 as u64);
         if let Entry::Overloaded(limit, after) = self.entry(workflow, 1, queued, who) {
             let data = Data::Overloaded(limit, after);
@@ -205,9 +206,11 @@ impl Core {
             }
             keys.push((key, view));
         }
-        let count = keys.iter().filter(|it| it.1.is_none()).count() as u32;
-        let queued = count.saturating_sub(self.startable(workflow));
-        let least = count.saturating_sub(self.gate.most(workflow));
+        let new = || items.iter().zip(&keys).filter(|it| it.1 .1.is_none());
+        let count = new().count() as u32;
+        let later = new().filter(|it| self.comes_later(it.0)).count() as u32;
+        let queued = later + (count - later).saturating_sub(self.startable(workflow));
+        let least = later + (count - later).saturating_sub(self.gate.most(workflow));
         // One that waits is known by its ticket, others by their first id if somebody gave it.
         let who = if wait { Some(ticket) } else { first };
         match self.entry(workflow, count, queued, who) {
@@ -309,6 +312,9 @@ impl Core {
             }
             Found::Live(no, key, status) => {
                 if matches!(react(status, Happening::Resume), Reaction::Goes(..)) {
+                    if self.is_settled_by_batch(no) {
+                        return Ok(Some(Submission::Resume(ticket, name)));
+                    }
                     self.liven(no, key, &name);
                     self.go_on(no, facts)?;
                 }
@@ -316,6 +322,21 @@ impl Core {
             }
         }
         Ok(None)
+    }
+
+    /// Whether this batch decides what an inert instance waits for: then what it finds when it goes
+    /// on is not durable yet.
+    fn is_settled_by_batch(&self, no: InstanceNo) -> bool {
+        let waits = self.live.get(&no).map_or(&[][..], |it| it.mailbox.waits());
+        let ends = |child| {
+            let ended = |op: &Op| matches!(op, Op::Status(no, _, to) if *no == child && to.status.is_final());
+            self.batch.ops.iter().any(ended)
+        };
+        waits.iter().any(|it| match &it.source {
+            Source::Child(child) => ends(*child),
+            Source::Approval(id) => self.batch.approvals.contains(id),
+            Source::Event(_) | Source::Timer | Source::Retry => false,
+        })
     }
 
     /// A paused or blocked instance goes on: what happened meanwhile settles its waits.

@@ -8,6 +8,7 @@ use crate::ids::{InstanceNo, Key, Micros};
 use crate::lifecycle::{Event, Status};
 use crate::limits::BATCH_OPS;
 use crate::queue::{Class, Entry, Rank};
+use crate::submission::NewItem;
 
 /// Whether somebody who is queued could have a slot: what is known of it within a batch.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +53,11 @@ impl Core {
         } else {
             0
         }
+    }
+
+    /// Whether a newcomer is queued whatever slots are free, because its `start_at` is to come.
+    pub(super) fn comes_later(&self, item: &NewItem) -> bool {
+        item.start_at.is_some_and(|at| at > self.now)
     }
 
     /// Places a new instance and returns its first state.

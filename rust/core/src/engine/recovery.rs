@@ -124,13 +124,14 @@ impl Core {
         let class = match row.status {
             Status::Running | Status::WaitingForPause => Class::Resumed,
             // It ran, and since then no start got as far as to run it again.
-            Status::Queued if row.marked => Class::Resumed,
-            Status::Queued if row.started_at.is_none() => Class::New,
+            Status::Queued | Status::Blocked if row.marked => Class::Resumed,
+            Status::Queued | Status::Blocked if row.started_at.is_none() => Class::New,
             _ => Class::Woken,
         };
         let rank = Rank::new(row.priority, class);
         let missing = !has_code && row.status != Status::Blocked && row.status != Status::Paused;
-        if class == Class::New && row.incarnation == row.no && !missing {
+        let queued = row.status == Status::Queued && row.incarnation == row.no;
+        if class == Class::New && queued && !missing {
             self.registry.restore(key, row.no, Status::Queued);
             self.counts.found(workflow, Status::Queued, 1);
             self.line_up(row.no, key, workflow, rank, row);
@@ -221,9 +222,14 @@ impl Recovery for Loading<'_> {
         if let Some(live) = self.live(no) {
             let inert = live.is_inert();
             live.mailbox.open(wait.clone());
-            // An inert one is told of decisions when it goes on; its approval can be found.
-            if !inert || matches!(wait.source, Source::Approval(_)) {
-                self.core.hook(no, &wait);
+            // An inert one is told of decisions when it goes on; its approval can be found, and its
+            // timers stand still.
+            match &wait.source {
+                _ if !inert => self.core.hook(no, &wait),
+                Source::Approval(id) => {
+                    self.core.asked.insert(id.clone(), (no, wait.id));
+                }
+                _ => {}
             }
         }
     }

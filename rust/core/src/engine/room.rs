@@ -33,6 +33,14 @@ pub(super) struct Rooms {
     pub changed: bool,
 }
 
+#[cfg(test)]
+impl Rooms {
+    /// Returns how many wait.
+    pub fn len(&self) -> usize {
+        self.guests.len()
+    }
+}
+
 impl Core {
     /// Decides about `count` creations, of which `queued` need a place in the queue.
     pub(super) fn entry(

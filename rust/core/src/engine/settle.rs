@@ -47,7 +47,7 @@ impl Outcome {
 impl Core {
     /// Opens a wait, or settles it at once with an event that was kept or a deadline that is over.
     pub(super) fn open(&mut self, no: InstanceNo, wait: Wait) {
-        let event = self.live_mut(no).mailbox.take(&wait.source);
+        let event = self.live_mut(no).mailbox.take_first(&wait.source);
         if let Some(event) = event {
             self.push(Op::Take(no, event.id));
             self.live_mut(no).taken.insert(wait.id, event.id);
@@ -92,12 +92,11 @@ impl Core {
     pub(super) fn record_outcome(&mut self, no: InstanceNo, wait: Wait, outcome: &Outcome) {
         let id = wait.id;
         let op = self.append(no, wait.operation, wait.opened_at, outcome);
-        self.progressed(no);
         self.wake(no);
         self.tell(no, Some(op), id, outcome, self.now);
     }
 
-    /// Appends the record of an operation that has no attempts.
+    /// Appends the outcome of an operation that has no attempts.
     pub(super) fn append(
         &mut self,
         no: InstanceNo,
@@ -108,7 +107,9 @@ impl Core {
         let record = self.outcome_record(operation, started_at, outcome);
         let incarnation = self.live_mut(no).incarnation;
         self.batch.bytes += record.payload.as_ref().map_or(0, |it| it.len());
-        self.push(Op::Append(no, incarnation, record))
+        let op = self.push(Op::Append(no, incarnation, record));
+        self.progressed(no);
+        op
     }
 
     pub(super) fn outcome_record(
@@ -155,8 +156,9 @@ impl Core {
     /// An event arrives whose sender is sure to be first: it is taken by a wait, or kept.
     pub(super) fn arrive(&mut self, no: InstanceNo, event: Event) {
         let live = self.live_mut(no);
-        let taker = live.mailbox.taker(&event.kind).filter(|_| !live.is_inert());
-        if let Some(id) = taker {
+        let inert = live.is_inert();
+        let receiver = live.mailbox.receiver(&event.kind).filter(|_| !inert);
+        if let Some(id) = receiver {
             self.live_mut(no).taken.insert(id, event.id);
             self.settle(no, id, &Outcome::of(event));
         } else {

@@ -121,16 +121,13 @@ impl Core {
         }
     }
 
-    /// An outcome came for one that is held back: it queues like everybody else. Returns whether
-    /// it was held back.
-    pub(super) fn acquit(&mut self, count: u32, no: InstanceNo) -> bool {
-        let held = self.suspects.release(count, no);
-        if held {
+    /// An outcome came: whoever was held back queues like everybody else.
+    pub(super) fn acquit(&mut self, count: u32, no: InstanceNo) {
+        if self.suspects.release(count, no) {
             let live = &self.live[&no];
             let (workflow, rank, entry) = (live.workflow, live.rank(), Entry::new(no, live.key));
             self.queues.push(workflow, rank, entry);
         }
-        held
     }
 }
 

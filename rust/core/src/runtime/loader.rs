@@ -185,7 +185,7 @@ pub(crate) fn read_start(reader: &mut dyn Reader, no: InstanceNo) -> Result<Opti
     }))
 }
 
-fn same(
+pub(crate) fn same(
     reader: &mut dyn Reader,
     ticket: u64,
     name: &Name,

@@ -109,9 +109,6 @@ impl Writer {
         if !self.commit_patiently(shared)? {
             return Ok(false);
         }
-        for hopeful in self.core.take_hopeful() {
-            self.pending.push_back(hopeful);
-        }
         if let Err(error) = self.facts.store.maintain() {
             // What could not be folded back is folded back later; commits go on first.
             if !self.outlast(shared, error, &mut Patience::new())? {
@@ -119,6 +116,10 @@ impl Writer {
             }
         }
         self.look_at_room(shared);
+        // After that look: whoever waits for room in the store is not called again.
+        for hopeful in self.core.take_hopeful() {
+            self.pending.push_back(hopeful);
+        }
         Ok(true)
     }
 

@@ -1,117 +1,195 @@
-//! What instances of the simulation do, and how its engines boot.
+//! What the instances of a simulation do: small programs, drawn from the seed and the instance's id.
+//!
+//! A program is a few strands that run side by side, each a list of acts; its operations are named
+//! by strand and place, so a body that is started over finds itself in its history again. The
+//! outside and the oracle can ask what an instance will do without running it.
 
-use std::sync::Arc;
-
-use super::WORKFLOW;
-use crate::engine::{Config, Core, Facts};
+use super::dice::Dice;
 use crate::history::{Kind, Operation};
-use crate::registry::Registry;
-use crate::residents::Residents;
-use crate::sequence::Sequence;
-use crate::settings::Layer;
-use crate::store::memory::MemoryStore;
-use crate::store::Store;
 
-pub(super) struct Dice(pub u64);
+/// The namespaces of every simulation.
+pub(super) const NAMESPACES: [&str; 2] = ["default", "b"];
+/// The workflows of each namespace.
+pub(super) const WORKFLOWS: [&str; 3] = ["w0", "w1", "w2"];
+/// Types of events that bodies wait for.
+pub(super) const TYPES: [&str; 2] = ["a", "b"];
 
-impl Dice {
-    pub(super) fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut it = self.0;
-        it = (it ^ (it >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        it = (it ^ (it >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (it ^ (it >> 31)) % sides
+/// A workflow of a namespace, by number.
+pub(super) type Account = usize;
+
+/// How many accounts there are.
+pub(super) const ACCOUNTS: usize = NAMESPACES.len() * WORKFLOWS.len();
+
+/// Returns the number of the namespace of an account.
+pub(super) fn namespace(account: Account) -> usize {
+    account / WORKFLOWS.len()
+}
+
+/// Returns the number of the workflow of an account.
+pub(super) fn workflow(account: Account) -> usize {
+    account % WORKFLOWS.len()
+}
+
+/// Returns the account with these names.
+pub(super) fn account(namespace: &str, workflow: &str) -> Account {
+    let place = |names: &[&str], name| names.iter().position(|it| *it == name);
+    let namespace = place(&NAMESPACES, namespace).expect("the simulation named it");
+    let workflow = place(&WORKFLOWS, workflow).expect("the simulation named it");
+    namespace * WORKFLOWS.len() + workflow
+}
+
+/// What a wait is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    /// Time: so many microseconds.
+    Time(i64),
+    /// An event of one of these types, as a set of bits.
+    Event(u8),
+    /// A decision.
+    Approval,
+    /// The end of a child that is created with the wait.
+    Child,
+}
+
+/// One thing a strand does after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    /// A step that works at once.
+    Step,
+    /// A step that reports, saves a value and then works.
+    Save,
+    /// A step that fails so often first.
+    Flaky(u32),
+    /// A wait, with a timeout or for ever.
+    Wait(For, Option<i64>),
+    /// Creates so many children and goes on.
+    Spawn(u8),
+    /// Waits for the first child that the act at this place created.
+    Result(usize),
+    /// Sends an event to the next instance.
+    Post,
+    /// A wait that is given up when the step beside it is done first.
+    Race(For),
+    /// A wait nobody looks at again: the end of the body gives it up.
+    Leave(For),
+}
+
+/// A whole program.
+#[derive(Debug)]
+pub(super) struct Program {
+    /// Lists of acts that run side by side.
+    pub(super) strands: Vec<Vec<Act>>,
+    /// Whether it raises in the end.
+    pub(super) fails: bool,
+    /// Whether an attempt that was given up outlives it.
+    pub(super) lingers: bool,
+}
+
+impl Program {
+    /// Returns the program of an instance.
+    pub(super) fn of(seed: u64, id: &str) -> Self {
+        let hash = |sum: u64, byte: u8| sum.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte);
+        let mut dice = Dice::new(id.bytes().fold(seed ^ 0x5157, hash));
+        let depth = id.matches('.').count();
+        let strands = 1 + usize::from(dice.once_in(3));
+        let most = if depth == 0 { 4 } else { 2 };
+        let strands = (0..strands).map(|_| strand(&mut dice, most, depth < 2));
+        Self {
+            strands: strands.collect(),
+            fails: dice.once_in(8),
+            lingers: dice.once_in(5),
+        }
+    }
+
+    /// Returns how many of its waits take events of this type.
+    pub(super) fn takers(&self, kind: usize) -> usize {
+        let takes = |act: &&Act| match act {
+            Act::Wait(For::Event(types), _)
+            | Act::Race(For::Event(types))
+            | Act::Leave(For::Event(types)) => types & 1 << kind != 0,
+            _ => false,
+        };
+        self.strands.iter().flatten().filter(takes).count()
+    }
+
+    /// Returns its acts with their places.
+    pub(super) fn acts(&self) -> impl Iterator<Item = (usize, usize, Act)> + '_ {
+        let numbered = self.strands.iter().enumerate();
+        numbered.flat_map(|(strand, acts)| {
+            let acts = acts.iter().enumerate();
+            acts.map(move |(at, act)| (strand, at, *act))
+        })
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Act {
-    Step,
-    Flaky,
-    Sleep,
-    Event,
-    Approval,
-    Call,
-    /// A call that is given up when the step beside it is done.
-    Race,
+fn strand(dice: &mut Dice, most: u64, bears: bool) -> Vec<Act> {
+    let mut acts: Vec<Act> = Vec::new();
+    for at in 0..=dice.roll(most) as usize {
+        let what = wait(dice, bears);
+        let act = match dice.roll(16) {
+            0..=2 => Act::Step,
+            3 => Act::Save,
+            4 | 5 => Act::Flaky(1 + dice.roll(2) as u32),
+            6..=9 => {
+                let timed = !matches!(what, For::Time(_) | For::Child) && dice.once_in(3);
+                Act::Wait(what, timed.then(|| 1 + dice.roll(12) as i64))
+            }
+            10 | 11 => Act::Race(what),
+            12 => Act::Leave(what),
+            13 => Act::Post,
+            14 if bears => Act::Spawn(1 + dice.roll(2) as u8),
+            _ => match acts.iter().position(|it| matches!(it, Act::Spawn(_))) {
+                Some(spawn) if spawn < at => Act::Result(spawn),
+                _ => Act::Step,
+            },
+        };
+        acts.push(act);
+    }
+    acts
 }
 
-/// The program of an instance, by its id: children only call, and grandchildren call nobody.
-pub(super) fn program(id: &str) -> Vec<Act> {
-    let seed = id.bytes().fold(7u64, |sum, byte| {
-        sum.wrapping_mul(31).wrapping_add(u64::from(byte))
-    });
-    let mut dice = Dice(seed);
-    let sides = 7 - id.matches('.').count().min(2) as u64;
-    let acts = [
-        Act::Step,
-        Act::Flaky,
-        Act::Sleep,
-        Act::Event,
-        Act::Approval,
-        Act::Call,
-        Act::Race,
-    ];
-    (0..=dice.roll(6))
-        .map(|_| acts[dice.roll(sides) as usize])
-        .collect()
+fn wait(dice: &mut Dice, bears: bool) -> For {
+    match dice.roll(8) {
+        0 | 1 => For::Time(dice.roll(10) as i64),
+        2..=4 => For::Event(1 + dice.roll(3) as u8),
+        5 | 6 => For::Approval,
+        _ if bears => For::Child,
+        _ => For::Event(1),
+    }
 }
 
-/// Opens an engine on what an earlier one left.
-pub(super) fn boot(
-    store: &MemoryStore,
-    slots: u32,
-    now: i64,
-) -> (Core, Facts, Arc<Residents>, Arc<Registry>, Arc<Sequence>) {
-    let mut store: Box<dyn Store> = Box::new(store.reopen());
-    let ceiling = store.meta("sequence").expect("memory is read");
-    let ceiling = ceiling.map_or(0, |it| {
-        u64::from_le_bytes((*it).try_into().expect("8 bytes"))
-    });
-    let registry = Arc::new(Registry::new());
-    let residents = Arc::new(Residents::default());
-    let sequence = Arc::new(Sequence::new(ceiling));
-    let reader = store.reader().expect("memory is read");
-    let mut facts = Facts { store, reader };
-    let config = Config {
-        workflows: vec![(WORKFLOW.into(), "1".into())],
-        shards: Some(3),
-        slots,
-        namespace: "default".into(),
-        limits: Layer::default(),
-        workflow_limits: vec![],
-    };
-    let mut core = Core::new(
-        config,
-        Arc::clone(&registry),
-        Arc::clone(&residents),
-        Arc::clone(&sequence),
-        Arc::default(),
-    );
-    core.begin(now);
-    core.recover(&mut facts).expect("memory is read");
-    (core, facts, residents, registry, sequence)
-}
-
-/// The operation at this place of a program.
-pub(super) fn operation(act: Act, at: usize) -> Operation {
-    let kind = match act {
-        Act::Step | Act::Flaky | Act::Race => Kind::Do,
-        Act::Sleep => Kind::Sleep,
-        Act::Event => Kind::Event,
-        Act::Approval => Kind::Approval,
-        Act::Call => Kind::Call,
-    };
+/// Returns the operation at a place; `side` for the wait of a race.
+pub(super) fn operation(kind: Kind, strand: usize, at: usize, side: bool) -> Operation {
     Operation {
         kind,
-        branch: "".into(),
-        name: "op".into(),
+        branch: ["", "1"][strand].into(),
+        name: if side { "side" } else { "op" }.into(),
         key: None,
         count: at as u32 + 1,
     }
 }
 
-/// Whether an operation is the call beside the step of a race, which may have no outcome.
-pub(super) fn is_raced(acts: &[Act], operation: &Operation) -> bool {
-    operation.kind == Kind::Call && acts[operation.count as usize - 1] == Act::Race
+/// Returns the kind of a wait's operation.
+pub(super) fn kind_of(what: For) -> Kind {
+    match what {
+        For::Time(_) => Kind::Sleep,
+        For::Event(_) => Kind::Event,
+        For::Approval => Kind::Approval,
+        For::Child => Kind::Call,
+    }
+}
+
+/// Returns the id of a child of the act at a place.
+pub(super) fn child_id(id: &str, strand: usize, at: usize, which: u8) -> String {
+    format!("{id}.{strand}{at}{which}")
+}
+
+/// Returns the id of an approval asked for at a place, as its user knows it.
+pub(super) fn approval_id(account: Account, id: &str, strand: usize, at: usize) -> Box<str> {
+    format!("{}/{id}#{strand}#{at}", WORKFLOWS[workflow(account)]).into()
+}
+
+/// Returns the account in which an instance's children run.
+pub(super) fn account_of_children(parent: Account) -> Account {
+    namespace(parent) * WORKFLOWS.len() + (workflow(parent) + 1) % WORKFLOWS.len()
 }

@@ -2,6 +2,7 @@
 
 mod counted;
 mod ended;
+mod found;
 mod kept;
 mod limits;
 mod placed;

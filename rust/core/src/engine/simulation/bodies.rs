@@ -1,0 +1,437 @@
+//! Bodies, as Python runs them: every strand does one act after the other, and finds its place again.
+//!
+//! A body does what its program says and knows only what it was told; it never looks at the truth.
+
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+
+use super::program::{kind_of, operation, Account, Act, For, Program};
+use super::said::Asked;
+use super::world::World;
+use crate::history::{Kind, Operation, Record, Verdict};
+use crate::ids::{InstanceNo, Seq, WaitId};
+use crate::limits::FIRST_TICKET;
+use crate::note::{Note, Settled, Start};
+use crate::submission::{Body, Submission};
+
+/// The wait beside a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// Not opened yet.
+    Unborn,
+    /// Open, with this number.
+    Open(WaitId),
+    /// Its outcome was told.
+    Over,
+}
+
+/// Where a strand is.
+#[derive(Debug)]
+pub(super) struct Strand {
+    pub(super) at: usize,
+    /// Attempts of the act that were made.
+    pub(super) attempts: u32,
+    side: Side,
+    /// What it waits for: a wait or a ticket.
+    awaits: Option<u64>,
+    saved: bool,
+}
+
+/// A body in memory.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) by: Body,
+    pub(super) id: Rc<str>,
+    pub(super) account: Account,
+    pub(super) program: Rc<Program>,
+    pub(super) strands: Vec<Strand>,
+    /// The last record it was told of.
+    seq: Seq,
+    /// It has ended, or cannot go on: it does nothing any more.
+    pub(super) over: bool,
+    /// It has said that it only waits, and was told nothing since.
+    hushed: bool,
+}
+
+impl Running {
+    /// Returns the act of a strand, if it has not ended.
+    pub(super) fn act(&self, strand: usize) -> Option<Act> {
+        let at = self.strands[strand].at;
+        self.program.strands[strand].get(at).copied()
+    }
+
+    /// Whether every open operation is a wait, and there is one.
+    fn only_waits(&self) -> bool {
+        let awaits = |it: &usize| self.strands[*it].awaits;
+        let open: Vec<_> = (0..self.strands.len())
+            .filter(|it| self.act(*it).is_some())
+            .collect();
+        let waits = |it| awaits(it).is_some_and(|it| it < FIRST_TICKET);
+        !self.over && !open.is_empty() && open.iter().all(waits)
+    }
+
+    fn has_ended(&self) -> bool {
+        (0..self.strands.len()).all(|it| self.act(it).is_none())
+    }
+}
+
+/// What a history says of each operation.
+#[derive(Default)]
+struct Past {
+    outcomes: FxHashMap<Operation, Seq>,
+    attempts: FxHashMap<Operation, (u32, bool)>,
+    open: FxHashMap<Operation, WaitId>,
+}
+
+impl Past {
+    fn of(start: &Start) -> Self {
+        let mut past = Self::default();
+        for it in &start.records {
+            let record = &it.record;
+            if record.verdict.is_outcome() {
+                past.outcomes.insert(record.operation.clone(), it.seq);
+            } else {
+                let known = past.attempts.entry(record.operation.clone()).or_default();
+                known.0 = known.0.max(record.attempt);
+                known.1 |= record.verdict == Verdict::Saved;
+            }
+        }
+        for wait in &start.waits {
+            past.open.insert(wait.operation.clone(), wait.id);
+        }
+        past
+    }
+}
+
+/// Returns the operation of an act itself, not of the wait beside it.
+fn main_operation(act: Act, strand: usize, at: usize) -> Operation {
+    let kind = match act {
+        Act::Step | Act::Save | Act::Flaky(_) | Act::Race(_) => Kind::Do,
+        Act::Wait(what, _) | Act::Leave(what) => kind_of(what),
+        Act::Spawn(_) => Kind::CreateBatch,
+        Act::Result(_) => Kind::Result,
+        Act::Post => Kind::Send,
+    };
+    operation(kind, strand, at, matches!(act, Act::Leave(_)))
+}
+
+impl World {
+    /// A body starts from the top and goes through its history.
+    fn start(&mut self, start: &Start) {
+        let program = Rc::new(Program::of(self.seed, &start.id));
+        let before = self.life.bodies.get(&start.no);
+        assert!(
+            before.is_none_or(|it| it.over),
+            "C1: started twice: {before:?}"
+        );
+        let past = Past::of(start);
+        for wait in &start.waits {
+            self.truth.said.found(start.no, wait);
+        }
+        let by = Body {
+            no: start.no,
+            incarnation: start.incarnation,
+        };
+        let strands = 0..program.strands.len();
+        let strands = strands.map(|it| self.replay(by, &program.strands[it], it, &past));
+        let strands: Vec<_> = strands.collect();
+        let body = Running {
+            by,
+            id: start.id.as_ref().into(),
+            account: super::program::account(&start.namespace, &start.workflow),
+            program,
+            strands,
+            seq: start.records.last().map_or(0, |it| it.seq),
+            over: false,
+            hushed: false,
+        };
+        self.life.bodies.insert(start.no, body);
+        if start.interrupted {
+            self.cut_short(start.no);
+        }
+    }
+
+    /// Goes through the recorded part of a strand.
+    fn replay(&mut self, by: Body, acts: &[Act], strand: usize, past: &Past) -> Strand {
+        for (at, act) in acts.iter().enumerate() {
+            let main = main_operation(*act, strand, at);
+            let outcome = past.outcomes.get(&main).copied();
+            let open = past.open.get(&main).copied();
+            let Act::Race(what) = *act else {
+                if outcome.is_some() || (open.is_some() && matches!(act, Act::Leave(_))) {
+                    continue;
+                }
+                return Strand {
+                    at,
+                    attempts: past.attempts.get(&main).map_or(0, |it| it.0),
+                    side: Side::Unborn,
+                    awaits: open,
+                    saved: past.attempts.get(&main).is_some_and(|it| it.1),
+                };
+            };
+            let beside = operation(kind_of(what), strand, at, true);
+            let (ended, open) = (past.outcomes.get(&beside), past.open.get(&beside));
+            let Some(outcome) = outcome else {
+                return Strand {
+                    at,
+                    attempts: past.attempts.get(&main).map_or(0, |it| it.0),
+                    side: match (ended, open) {
+                        (Some(_), _) => Side::Over,
+                        (_, Some(id)) => Side::Open(*id),
+                        _ => Side::Unborn,
+                    },
+                    awaits: None,
+                    saved: false,
+                };
+            };
+            // It was given up, or its outcome came after the step's: then nobody takes that (I8).
+            if let Some(id) = open {
+                self.submit(Submission::Withdraw(by, *id));
+            } else if let Some(seq) = ended.filter(|it| **it > outcome) {
+                if matches!(what, For::Event(_)) {
+                    self.truth.said.withdrawn.insert((by.no, beside));
+                    self.submit(Submission::GiveBack(by, *seq));
+                }
+            }
+        }
+        Strand {
+            at: acts.len(),
+            attempts: 0,
+            side: Side::Unborn,
+            awaits: None,
+            saved: false,
+        }
+    }
+
+    /// R3: the steps that may have been running get an attempt that was cut short.
+    fn cut_short(&mut self, no: InstanceNo) {
+        for strand in 0..self.life.bodies[&no].strands.len() {
+            let body = &self.life.bodies[&no];
+            let runs = match body.act(strand) {
+                Some(Act::Step | Act::Save | Act::Flaky(_)) => true,
+                Some(Act::Race(_)) => body.strands[strand].side != Side::Unborn,
+                _ => false,
+            };
+            if runs && body.strands[strand].awaits.is_none() {
+                let record = self.record(no, strand, Verdict::Interrupted);
+                let ticket = self.ticket();
+                self.submit(Submission::Record(ticket, self.life.bodies[&no].by, record));
+                let body = self.life.bodies.get_mut(&no).expect("it is there");
+                body.strands[strand].attempts += 1;
+            }
+        }
+    }
+
+    /// Returns the record of the next attempt of a strand's act.
+    pub(super) fn record(&self, no: InstanceNo, strand: usize, verdict: Verdict) -> Record {
+        let body = &self.life.bodies[&no];
+        let act = body.act(strand).expect("it has an act");
+        let it = &body.strands[strand];
+        Record {
+            operation: main_operation(act, strand, it.at),
+            attempt: it.attempts + 1,
+            verdict,
+            started_at: self.now,
+            at: 0,
+            retry_at: None,
+            event: None,
+            event_type: None,
+            payload: Some(b"value".as_slice().into()),
+        }
+    }
+
+    /// A note is heard.
+    pub(super) fn hear(&mut self, note: Note) {
+        super::rules::heard(&self.truth, &note);
+        match note {
+            Note::Start(start) => self.start(&start),
+            Note::Done { tickets, .. } => {
+                for ticket in tickets {
+                    if let Some(Asked::Record(no, _)) = self.truth.said.tickets.get(&ticket) {
+                        self.goes_on(*no, ticket);
+                    }
+                }
+            }
+            Note::Settled(it) => self.settled(&it),
+            Note::Reply { ticket, code, data } => self.answered(ticket, code, &data),
+            Note::Wake { no, .. } => {
+                let body = self.life.bodies.get_mut(&no);
+                body.expect("P2: only a body in memory is woken").hushed = false;
+            }
+            Note::Unwind { no, incarnation } => {
+                if let Some(body) = self.life.bodies.remove(&no) {
+                    assert_eq!(body.by.incarnation, incarnation, "D6: {body:?}");
+                    let awaited = body.strands.iter().filter_map(|it| it.awaits);
+                    self.life.late.extend(awaited);
+                    self.life.unwound.push(body.by);
+                }
+            }
+            Note::Fenced { ticket } => {
+                let of = match self.truth.said.tickets.get(&ticket) {
+                    Some(Asked::Record(no, _)) => self.life.bodies.get(no),
+                    _ => None,
+                };
+                let late = self.life.late.contains(&ticket) || of.is_none_or(|it| it.over);
+                assert!(
+                    late,
+                    "D1: a record of one that runs was turned away: {of:?}"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn settled(&mut self, it: &Settled) {
+        let body = self.life.bodies.get_mut(&it.no);
+        let body = body.unwrap_or_else(|| panic!("C1: nobody is there to hear {it:?}"));
+        body.hushed = false;
+        if it.seq != 0 && it.seq <= body.seq {
+            return;
+        }
+        body.seq = body.seq.max(it.seq);
+        for strand in &mut body.strands {
+            if strand.side == Side::Open(it.number) {
+                strand.side = Side::Over;
+            } else if strand.awaits == Some(it.number) && it.seq == 0 {
+                (strand.awaits, strand.attempts) = (None, strand.attempts + 1);
+            }
+        }
+        if it.seq != 0 {
+            self.goes_on(it.no, it.number);
+        }
+    }
+
+    /// The outcome of what a strand waits for is there; it goes on to its next act.
+    fn goes_on(&mut self, no: InstanceNo, number: u64) {
+        let Some(body) = self.life.bodies.get_mut(&no) else {
+            return;
+        };
+        let awaits = |it: &Strand| it.awaits == Some(number);
+        let Some(strand) = body.strands.iter().position(awaits) else {
+            return;
+        };
+        let by = body.by;
+        let act = body.act(strand).expect("it waits in an act");
+        let it = &mut body.strands[strand];
+        let main = main_operation(act, strand, it.at);
+        let open = it.side;
+        (it.at, it.attempts, it.saved) = (it.at + 1, 0, false);
+        (it.side, it.awaits) = (Side::Unborn, None);
+        self.truth.said.told.entry(no).or_default().insert(main);
+        if let Side::Open(id) = open {
+            self.submit(Submission::Withdraw(by, id));
+        }
+    }
+
+    /// A body says that it only waits, if that is so. It may say so again.
+    pub(super) fn hush(&mut self, no: InstanceNo, again: bool) -> bool {
+        let Some(body) = self.life.bodies.get_mut(&no) else {
+            return false;
+        };
+        if !body.only_waits() || (body.hushed && !again) {
+            return false;
+        }
+        body.hushed = true;
+        let quiet = Submission::Quiet(body.by, body.seq, self.life.seen);
+        self.submit(quiet);
+        true
+    }
+
+    /// A body that only waits leaves memory, if the engine lets it.
+    pub(super) fn park(&mut self, no: InstanceNo) -> bool {
+        let parks =
+            self.life.bodies.get(&no).is_some_and(|it| {
+                it.only_waits() && self.life.residents.park(no, it.by.incarnation)
+            });
+        if parks {
+            self.life.bodies.remove(&no);
+            self.trace(|_| format!("parked {no}"));
+        }
+        parks
+    }
+
+    /// A body does one thing; returns false if it can do nothing.
+    pub(super) fn run_body(&mut self, no: InstanceNo) -> bool {
+        let Some(body) = self.life.bodies.get(&no).filter(|it| !it.over) else {
+            return false;
+        };
+        if body.has_ended() {
+            self.end(no);
+            return true;
+        }
+        let ready = |it: &usize| body.act(*it).is_some() && body.strands[*it].awaits.is_none();
+        let ready: Vec<_> = (0..body.strands.len()).filter(ready).collect();
+        if ready.is_empty() {
+            return false;
+        }
+        let strand = self.dice.pick(&ready);
+        self.act(no, strand)
+    }
+
+    fn strand(&mut self, no: InstanceNo, strand: usize) -> &mut Strand {
+        let body = self.life.bodies.get_mut(&no).expect("it is there");
+        &mut body.strands[strand]
+    }
+
+    /// Does the next act of a strand; returns false if that is not possible now.
+    fn act(&mut self, no: InstanceNo, strand: usize) -> bool {
+        let body = &self.life.bodies[&no];
+        let act = body.act(strand).expect("it is ready");
+        let it = &body.strands[strand];
+        let (side, saved) = (it.side, it.saved);
+        let number = match act {
+            Act::Save if !saved => {
+                self.save(no, strand);
+                return true;
+            }
+            Act::Flaky(times) if it.attempts < times => Some(self.fail(no, strand)),
+            Act::Wait(what, timeout) => self.wait(no, strand, what, timeout, false),
+            Act::Race(what) if side == Side::Unborn => {
+                let Some(id) = self.wait(no, strand, what, None, true) else {
+                    return false;
+                };
+                self.strand(no, strand).side = Side::Open(id);
+                return true;
+            }
+            Act::Step | Act::Save | Act::Flaky(_) | Act::Race(_) => Some(self.succeed(no, strand)),
+            Act::Leave(what) => {
+                let opened = self.wait(no, strand, what, None, true).is_some();
+                self.strand(no, strand).at += usize::from(opened);
+                return opened;
+            }
+            Act::Spawn(count) => self.spawn(no, strand, count),
+            Act::Result(of) => Some(self.await_child(no, strand, of)),
+            Act::Post => Some(self.post(no, strand)),
+        };
+        let acted = number.is_some();
+        self.strand(no, strand).awaits = number;
+        acted
+    }
+
+    fn save(&mut self, no: InstanceNo, strand: usize) {
+        let by = self.life.bodies[&no].by;
+        let record = self.record(no, strand, Verdict::Saved);
+        let ticket = self.ticket();
+        self.submit(Submission::Report(by, b"half".as_slice().into()));
+        self.submit(Submission::Record(ticket, by, record));
+        self.strand(no, strand).saved = true;
+    }
+
+    fn succeed(&mut self, no: InstanceNo, strand: usize) -> u64 {
+        let by = self.life.bodies[&no].by;
+        let record = self.record(no, strand, Verdict::Done);
+        let ticket = self.ticket();
+        self.submit(Submission::Record(ticket, by, record));
+        ticket
+    }
+
+    fn fail(&mut self, no: InstanceNo, strand: usize) -> u64 {
+        let by = self.life.bodies[&no].by;
+        let mut record = self.record(no, strand, Verdict::AttemptFailed);
+        record.retry_at = Some(self.now + self.dice.roll(6) as i64);
+        let number = self.life.sequence.draw();
+        self.submit(Submission::Retry(number, by, Box::new(record)));
+        number
+    }
+}

@@ -1,0 +1,162 @@
+//! The nouns of the truth: what is known of an instance, of a workflow, of one commit.
+
+use std::collections::BTreeSet;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::program::{Account, ACCOUNTS};
+use super::said::Letter;
+use crate::history::{Operation, Verdict};
+use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, Seq};
+use crate::lifecycle::Status;
+use crate::store::Ended;
+use crate::wait::{Event, Wait};
+
+/// Where in a workflow's order an entry stands (C4): did not run when the engine stopped, lower
+/// priority, never ran or waited, younger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Order {
+    pub(super) cold: bool,
+    pub(super) falling: i16,
+    pub(super) new: bool,
+    pub(super) no: InstanceNo,
+}
+
+/// A place in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) order: Order,
+    /// The operation that put it there.
+    pub(super) since: u64,
+    /// Its `start_at` has come.
+    pub(super) ripe: bool,
+    /// It is tried after others (L11), and no slot is idle because of it.
+    pub(super) held_back: bool,
+}
+
+/// One instance.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that vary independently of each other"
+)]
+pub(super) struct Truly {
+    pub(super) no: InstanceNo,
+    pub(super) key: Key,
+    pub(super) id: Box<str>,
+    pub(super) account: Account,
+    pub(super) parent: Option<InstanceNo>,
+    pub(super) called: bool,
+    pub(super) status: Status,
+    pub(super) marked: bool,
+    pub(super) incarnation: Incarnation,
+    pub(super) priority: i8,
+    pub(super) start_at: Option<Micros>,
+    /// It ran once.
+    pub(super) started: bool,
+    pub(super) recoveries: u32,
+    pub(super) reason: Option<Box<str>>,
+    /// The step it is blocked at.
+    pub(super) step: Option<Box<str>>,
+    /// It has a slot in this life of the engine.
+    pub(super) holds: bool,
+    /// The engine stopped while it could run, and it was not started since.
+    pub(super) cut: bool,
+    /// Whether that was so when it got its last slot.
+    pub(super) was_cut: bool,
+    pub(super) place: Option<Place>,
+    pub(super) waits: Vec<Wait>,
+    pub(super) events: Vec<Event>,
+    pub(super) outcomes: FxHashMap<Operation, (Seq, Verdict)>,
+    pub(super) attempts: FxHashMap<Operation, u32>,
+    /// Who took which event.
+    pub(super) consumed: FxHashMap<EventId, Operation>,
+    /// Which letters have arrived.
+    pub(super) arrived: FxHashSet<u32>,
+    pub(super) last_letter: Option<Letter>,
+}
+
+impl Truly {
+    /// Nothing settles while a human has to act.
+    pub(super) fn is_inert(&self) -> bool {
+        matches!(self.status, Status::Paused | Status::Blocked)
+    }
+}
+
+/// Who runs and who is queued in one workflow.
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    pub(super) held: u32,
+    /// Whoever could start now.
+    pub(super) ready: BTreeSet<Order>,
+    /// All that are queued, with those whose `start_at` is to come.
+    pub(super) queued: u32,
+}
+
+/// A slot that was given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Granted {
+    pub(super) account: Account,
+    pub(super) order: Order,
+    /// The operation that gave it.
+    pub(super) at: u64,
+    /// It was held back: its turn is not the queue's (L11).
+    pub(super) held_back: bool,
+    /// Which other workflows could have had the slot, as a set of bits.
+    pub(super) rivals: u32,
+    /// Slots of its workflow and of its namespace, with this one.
+    pub(super) held: (u32, u32),
+}
+
+/// What one commit did, for the rules that look at commits.
+#[derive(Debug, Default)]
+pub(super) struct Commit {
+    pub(super) granted: Vec<Granted>,
+    pub(super) touched: Vec<InstanceNo>,
+    /// Children whose parent stopped waiting for them.
+    pub(super) orphans: Vec<InstanceNo>,
+    /// The wait that the last operation closed.
+    pub(super) closed: Option<(InstanceNo, Wait)>,
+    /// The event that the last operations took out.
+    pub(super) taken: Option<(InstanceNo, Event)>,
+    /// Events the engine may give away only after this commit: it did not know whether they are new.
+    pub(super) unjudged: Vec<EventId>,
+    /// The layout there was before it, and those it brought.
+    pub(super) layouts: Vec<Layout>,
+    /// What it says of how many have ended.
+    pub(super) ended: Vec<Ended>,
+    /// A creation was refused: what it was given comes back after the commit.
+    pub(super) refused: Vec<InstanceNo>,
+    /// So many creations were refused in each workflow.
+    pub(super) turned_away: [u32; ACCOUNTS],
+    /// Most entries that were queued in a workflow at once, with those refused later.
+    pub(super) peak: [u32; ACCOUNTS],
+}
+
+/// What a creation rate allows: by any time, its burst and what time has brought since it was set.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowance {
+    pub(super) per_second: f64,
+    pub(super) burst: f64,
+    pub(super) left: f64,
+}
+
+/// How many shards there are to be, how many there were last, and the highest epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub(super) wanted: u32,
+    pub(super) reached: u32,
+    pub(super) epoch: u64,
+}
+
+impl Layout {
+    pub(super) fn read(bytes: &[u8]) -> Self {
+        let (wanted, rest) = bytes.split_first_chunk().expect("16 bytes");
+        let (reached, epoch) = rest.split_first_chunk().expect("16 bytes");
+        Self {
+            wanted: u32::from_le_bytes(*wanted),
+            reached: u32::from_le_bytes(*reached),
+            epoch: u64::from_le_bytes(epoch.try_into().expect("16 bytes")),
+        }
+    }
+}

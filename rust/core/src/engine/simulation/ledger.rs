@@ -1,0 +1,192 @@
+//! How operations become the truth: what each of them changes.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::facts::Truly;
+use super::program::{account, namespace, Account};
+use super::said::Letter;
+use super::truth::Truth;
+use crate::engine::recovery::HELD_BACK;
+use crate::history::{Kind, Record};
+use crate::ids::{EventId, InstanceNo, Key};
+use crate::lifecycle::Status;
+use crate::store::{NewInstance, Outcome, Transition};
+use crate::wait::{Event, Source, Wait};
+
+impl Truth {
+    pub(super) fn number(&mut self, number: u64) {
+        self.numbers.insert(number);
+        self.highest = self.highest.max(number);
+    }
+
+    pub(super) fn create(&mut self, new: &NewInstance) -> Outcome {
+        let key = Key::new(&new.namespace, &new.workflow, &new.id);
+        let account = account(&new.namespace, &new.workflow);
+        if let Some(no) = self.names.get(&key.0).copied() {
+            self.commit.refused.push(new.no);
+            self.commit.turned_away[account] += 1;
+            self.peak(account);
+            return Outcome::Exists(no);
+        }
+        self.number(new.no);
+        self.names.insert(key.0, new.no);
+        let ticket = new.attributes.as_deref().map(<[u8; 8]>::try_from);
+        let ticket = ticket.map(|it| u64::from_le_bytes(it.expect("8 bytes")));
+        self.creators.extend(ticket);
+        if new.parent.is_none() {
+            self.promised.remove(&key.0);
+            if let Some(rate) = &mut self.rates[namespace(account)] {
+                rate.left -= 1.0;
+            }
+        }
+        let it = Truly {
+            no: new.no,
+            key,
+            id: new.id.clone(),
+            account,
+            parent: new.parent,
+            called: new.called,
+            status: new.status,
+            marked: new.status == Status::Running,
+            incarnation: new.incarnation,
+            priority: new.priority,
+            start_at: new.start_at,
+            started: false,
+            recoveries: 0,
+            reason: None,
+            step: None,
+            holds: false,
+            cut: false,
+            was_cut: false,
+            place: None,
+            waits: Vec::new(),
+            events: Vec::new(),
+            outcomes: FxHashMap::default(),
+            attempts: FxHashMap::default(),
+            consumed: FxHashMap::default(),
+            arrived: FxHashSet::default(),
+            last_letter: None,
+        };
+        self.states[account][new.status as usize] += 1;
+        self.all.insert(new.no, it);
+        self.commit.touched.push(new.no);
+        if new.status == Status::Running {
+            self.grant(new.no);
+        } else {
+            self.queue(new.no);
+        }
+        Outcome::Done(0)
+    }
+
+    pub(super) fn peak(&mut self, account: Account) {
+        let queued = self.crowds[account].queued + self.commit.turned_away[account];
+        let peak = &mut self.commit.peak[account];
+        *peak = queued.max(*peak);
+    }
+
+    pub(super) fn append(&mut self, no: InstanceNo, record: &Record) -> Outcome {
+        self.last_seq += 1;
+        let taken = self.commit.taken.take();
+        self.commit.closed = None;
+        let it = self.all.get_mut(&no).expect("a rule saw it");
+        if record.verdict.is_outcome() {
+            // L11: any outcome resets the count.
+            it.recoveries = 0;
+            let outcome = (self.last_seq, record.verdict);
+            it.outcomes.insert(record.operation.clone(), outcome);
+        } else {
+            it.attempts.insert(record.operation.clone(), record.attempt);
+        }
+        if let Some(event) = record.event {
+            it.consumed.insert(event, record.operation.clone());
+            if taken.is_none() {
+                let payload = record.payload.as_deref();
+                self.arrive(no, event, payload);
+            }
+        }
+        self.commit.touched.push(no);
+        Outcome::Done(self.last_seq)
+    }
+
+    pub(super) fn arrive(&mut self, no: InstanceNo, event: EventId, payload: Option<&[u8]>) {
+        self.number(event);
+        let it = self.all.get_mut(&no).expect("a rule saw it");
+        let letter = payload.and_then(Letter::read);
+        it.arrived.extend(letter.map(|it| it.name));
+        it.last_letter = letter.or(it.last_letter);
+    }
+
+    pub(super) fn open(&mut self, no: InstanceNo, wait: &Wait) {
+        self.number(wait.id);
+        let it = self.all.get_mut(&no).expect("a rule saw it");
+        it.waits.push(wait.clone());
+        self.commit.touched.push(no);
+    }
+
+    pub(super) fn close(&mut self, no: InstanceNo, id: u64) {
+        let it = self.all.get_mut(&no).expect("a rule saw it");
+        if let Some(at) = it.waits.iter().position(|it| it.id == id) {
+            let wait = it.waits.remove(at);
+            if let (Source::Child(child), Kind::Call) = (&wait.source, wait.operation.kind) {
+                self.commit.orphans.push(*child);
+            }
+            self.commit.closed = Some((no, wait));
+            self.commit.touched.push(no);
+        }
+    }
+
+    pub(super) fn buffer(&mut self, no: InstanceNo, event: &Event, has_dedup: bool) -> Outcome {
+        let it = self.all.get_mut(&no).expect("a rule saw it");
+        if it.status.is_final() {
+            return Outcome::Fenced;
+        }
+        let letter = event.payload.as_deref().and_then(Letter::read);
+        let known = letter.is_some_and(|letter| it.arrived.contains(&letter.name));
+        if has_dedup && known {
+            return Outcome::Exists(no);
+        }
+        let place = it.events.partition_point(|other| other.id < event.id);
+        it.events.insert(place, event.clone());
+        if it.consumed.remove(&event.id).is_none() {
+            self.arrive(no, event.id, event.payload.as_deref());
+        }
+        if has_dedup {
+            self.commit.unjudged.push(event.id);
+        }
+        self.commit.touched.push(no);
+        Outcome::Done(0)
+    }
+
+    pub(super) fn change(&mut self, no: InstanceNo, to: &Transition) {
+        let it = self.all.get_mut(&no).expect("a rule saw it");
+        let (account, from) = (it.account, it.status);
+        (it.status, it.marked, it.recoveries) = (to.status, to.marked, to.recoveries);
+        it.reason.clone_from(&to.reason);
+        it.step.clone_from(&to.step);
+        self.commit.touched.push(no);
+        self.states[account][from as usize] -= 1;
+        self.states[account][to.status as usize] += 1;
+        match to.status {
+            Status::Running => {
+                if !self.has_slot(no) {
+                    self.grant(no);
+                }
+            }
+            Status::Queued => {
+                self.queue(no);
+                self.hold_back(no, to.reason.as_deref() == Some(HELD_BACK));
+            }
+            _ => {
+                let quiet = (no, self.all[&no].incarnation);
+                self.said.quiet.remove(&quiet);
+                self.release(no);
+                self.unqueue(no);
+                if to.status.is_final() {
+                    let it = self.all.get_mut(&no).expect("it is there");
+                    it.events.clear();
+                    it.place = None;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The loader's side of the world: what is read for a body while the writer goes on.
+//!
+//! A START is read in two steps with anything between them, and told in a third: what a reader on
+//! another thread may see is torn, and may be old when it is told.
+
+use super::world::World;
+use crate::engine::Job;
+use crate::history::Stored;
+use crate::ids::{Incarnation, InstanceNo};
+use crate::lifecycle::Status;
+use crate::note::{Note, Start};
+use crate::runtime::loader::{read_start, same};
+use crate::store::{Error, Filter, Payloads, Reader, Row};
+use crate::wait::{Approval, ApprovalStatus, Wait};
+
+/// A START on its way.
+#[derive(Debug)]
+pub(super) enum Loading {
+    /// The first half is read: everything but the history.
+    Begun(Wanted, Option<Box<Half>>),
+    /// All is read.
+    Read(Wanted, Option<Box<Start>>),
+}
+
+/// For whom.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    no: InstanceNo,
+    incarnation: Incarnation,
+    interrupted: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Half {
+    row: Row,
+    payloads: Payloads,
+    waits: Vec<Wait>,
+}
+
+/// A reader whose answers are from two moments.
+struct Torn<'a> {
+    half: Half,
+    now: &'a mut dyn Reader,
+}
+
+impl Reader for Torn<'_> {
+    fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error> {
+        self.now.find(namespace, workflow, id)
+    }
+
+    fn instance(&mut self, _: InstanceNo) -> Result<Option<Row>, Error> {
+        Ok(Some(self.half.row.clone()))
+    }
+
+    fn payloads(&mut self, _: InstanceNo) -> Result<Payloads, Error> {
+        Ok(self.half.payloads.clone())
+    }
+
+    fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
+        self.now.history(no)
+    }
+
+    fn waits(&mut self, _: InstanceNo) -> Result<Vec<Wait>, Error> {
+        Ok(self.half.waits.clone())
+    }
+
+    fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error> {
+        self.now.list(filter)
+    }
+
+    fn count(
+        &mut self,
+        namespace: &str,
+        workflow: Option<&str>,
+    ) -> Result<Vec<(Status, u64)>, Error> {
+        self.now.count(namespace, workflow)
+    }
+
+    fn approvals(
+        &mut self,
+        workflow: Option<&str>,
+        status: Option<ApprovalStatus>,
+    ) -> Result<Vec<(Row, Approval)>, Error> {
+        self.now.approvals(workflow, status)
+    }
+}
+
+impl World {
+    /// Does the loader's next step; returns false if it has nothing to do.
+    pub(super) fn load(&mut self) -> bool {
+        let life = &mut self.life;
+        match life.loading.take() {
+            None => match life.jobs.pop_front() {
+                None => return false,
+                Some(Job::Same {
+                    ticket,
+                    name,
+                    params,
+                }) => {
+                    let note = same(&mut *life.reader, ticket, &name, params.as_deref());
+                    life.outbox.push(note.expect("memory is read"));
+                }
+                Some(Job::Start {
+                    no,
+                    incarnation,
+                    interrupted,
+                }) => {
+                    let wanted = Wanted {
+                        no,
+                        incarnation,
+                        interrupted,
+                    };
+                    let half = begin(&mut *life.reader, no).expect("memory is read");
+                    life.loading = Some(Loading::Begun(wanted, half));
+                }
+            },
+            Some(Loading::Begun(wanted, half)) => {
+                let start = half.map(|half| {
+                    let mut torn = Torn {
+                        half: *half,
+                        now: &mut *life.reader,
+                    };
+                    read_start(&mut torn, wanted.no).expect("memory is read")
+                });
+                let start = start.flatten().map(Box::new);
+                life.loading = Some(Loading::Read(wanted, start));
+            }
+            Some(Loading::Read(wanted, start)) => {
+                if let Some(mut start) = start {
+                    start.interrupted = wanted.interrupted;
+                    let outbox = &mut life.outbox;
+                    life.residents
+                        .loaded(wanted.no, wanted.incarnation, |held| {
+                            outbox.push(Note::Start(start));
+                            outbox.extend(held);
+                        });
+                }
+            }
+        }
+        self.trace(|it| format!("loader: {:?}", it.life.loading));
+        true
+    }
+}
+
+fn begin(reader: &mut dyn Reader, no: InstanceNo) -> Result<Option<Box<Half>>, Error> {
+    let Some(row) = reader.instance(no)? else {
+        return Ok(None);
+    };
+    let half = Half {
+        row,
+        payloads: reader.payloads(no)?,
+        waits: reader.waits(no)?,
+    };
+    Ok(Some(Box::new(half)))
+}

@@ -1,0 +1,181 @@
+//! The life of an instance: the table of the lifecycle, C5, C6, and the rules about marks,
+//! unclean stops and children.
+
+use super::{holds, Verdict};
+use crate::engine::recovery::{MISSING_CODE, RECOVERIES};
+use crate::engine::simulation::facts::Truly;
+use crate::engine::simulation::program::{account, workflow};
+use crate::engine::simulation::truth::Truth;
+use crate::history::Kind;
+use crate::ids::InstanceNo;
+use crate::lifecycle::Status;
+use crate::store::{Op, Transition};
+use crate::wait::Source;
+
+/// Returns the instance and its new state, if the operation changes that.
+fn change<'a>(truth: &'a Truth, op: &'a Op) -> Option<(&'a Truly, &'a Transition)> {
+    match op {
+        Op::Status(no, _, to) => Some((truth.all.get(no)?, to)),
+        _ => None,
+    }
+}
+
+pub(super) fn legal(truth: &Truth, op: &Op) -> Verdict {
+    use Status::{Blocked, Complete, Errored, Queued, Running, Terminated, Waiting};
+    let Some((it, to)) = change(truth, op) else {
+        return Ok(());
+    };
+    let body = (it.no, it.incarnation);
+    let said = &truth.said;
+    let legal = match (it.status, to.status) {
+        (Queued | Waiting, Running | Queued)
+        | (Running, Running)
+        | (Queued | Running | Waiting | Blocked, Terminated) => true,
+        (Running, Waiting) => said.quiet.contains(&body),
+        (Running, Complete | Errored) => {
+            said.finished.contains(&(it.no, it.incarnation, to.status))
+        }
+        (Queued | Running | Waiting, Blocked) => truth.booting || said.blocked.contains(&body),
+        (Running, Queued) | (Blocked, Blocked) => truth.booting,
+        (Blocked, Queued) => truth.booting || said.resumed.contains(&it.key.0),
+        _ => false,
+    };
+    holds!(legal, "nobody asked for this: {op:?}, it was {it:?}");
+    Ok(())
+}
+
+pub(super) fn waits_for_something(truth: &Truth, op: &Op) -> Verdict {
+    if let Some((it, to)) = change(truth, op) {
+        let waits = to.status == Status::Waiting;
+        holds!(
+            !waits || !it.waits.is_empty(),
+            "it has no open wait: {it:?}"
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn marked(truth: &Truth, op: &Op) -> Verdict {
+    let Some((it, to)) = change(truth, op) else {
+        return Ok(());
+    };
+    let released = truth.closing || truth.said.released.contains(&(it.no, it.incarnation));
+    match to.status {
+        Status::Running => holds!(to.marked || released, "runs without a mark: {op:?}"),
+        Status::Queued | Status::Blocked => {
+            holds!(
+                !to.marked || it.marked,
+                "marked, but it did not run: {op:?}"
+            );
+        }
+        _ => holds!(!to.marked, "marked, but it does not run: {op:?}"),
+    }
+    Ok(())
+}
+
+pub(super) fn terminated_for_a_reason(truth: &Truth, op: &Op) -> Verdict {
+    let Some((it, to)) = change(truth, op) else {
+        return Ok(());
+    };
+    if to.status == Status::Terminated {
+        let parent = it.parent.and_then(|it| truth.all.get(&it));
+        let awaited = parent.is_some_and(|it| calls(it, op_no(op)));
+        holds!(it.called && !awaited, "somebody waits for it: {it:?}");
+    }
+    Ok(())
+}
+
+fn op_no(op: &Op) -> InstanceNo {
+    match op {
+        Op::Status(no, ..) => *no,
+        _ => 0,
+    }
+}
+
+fn calls(parent: &Truly, child: InstanceNo) -> bool {
+    let waits = parent.waits.iter();
+    waits
+        .filter(|it| it.operation.kind == Kind::Call)
+        .any(|it| it.source == Source::Child(child))
+}
+
+pub(super) fn recoveries(truth: &Truth, op: &Op) -> Verdict {
+    let Some((it, to)) = change(truth, op) else {
+        return Ok(());
+    };
+    let starts = to.status == Status::Running && !truth.has_slot(it.no);
+    if starts {
+        let expected = it.recoveries + u32::from(it.cut);
+        holds!(to.recoveries == expected, "expected {expected}: {op:?}");
+    } else {
+        holds!(
+            to.recoveries <= it.recoveries,
+            "counted without a start: {op:?}"
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn blocked_at_start(truth: &Truth, op: &Op) -> Verdict {
+    let Some((it, to)) = change(truth, op) else {
+        return Ok(());
+    };
+    if to.status == Status::Blocked && truth.booting {
+        let missing = truth.missing & 1 << workflow(it.account) != 0;
+        let guilty = it.cut && it.recoveries >= truth.plan.recoveries(it.account);
+        let right = match to.reason.as_deref() {
+            Some(MISSING_CODE) => missing,
+            Some(RECOVERIES) => guilty,
+            _ => false,
+        };
+        holds!(right, "blocked for no reason: {op:?}, it was {it:?}");
+    }
+    Ok(())
+}
+
+/// C5. The first commit of an engine has to say it of everybody.
+pub(super) fn one_place(truth: &Truth) -> Verdict {
+    if truth.booting {
+        for it in truth.all.values() {
+            place_of(truth, it)?;
+            let missing = truth.missing & 1 << workflow(it.account) != 0;
+            let inert = it.status.is_final() || it.is_inert();
+            holds!(inert || !missing, "L12: there is no code for it: {it:?}");
+        }
+    }
+    for no in &truth.commit.touched {
+        place_of(truth, &truth.all[no])?;
+    }
+    Ok(())
+}
+
+fn place_of(truth: &Truth, it: &Truly) -> Verdict {
+    let right = match it.status {
+        Status::Running => truth.has_slot(it.no) && it.place.is_none(),
+        Status::Queued => !it.holds && it.place.is_some(),
+        Status::Waiting => !it.holds && it.place.is_none() && !it.waits.is_empty(),
+        Status::Blocked => !it.holds && it.place.is_none(),
+        _ => !it.holds && it.place.is_none() && it.waits.is_empty(),
+    };
+    holds!(right, "it is in no place, or in two: {it:?}");
+    Ok(())
+}
+
+pub(super) fn no_orphan(truth: &Truth) -> Verdict {
+    for no in &truth.commit.orphans {
+        let child = &truth.all[no];
+        holds!(child.status.is_final(), "nobody waits for it: {child:?}");
+    }
+    Ok(())
+}
+
+/// Whoever has ended is counted in the commit that ended it.
+pub(super) fn ended_are_counted(truth: &Truth) -> Verdict {
+    for ended in &truth.commit.ended {
+        let account = account(&ended.namespace, &ended.workflow);
+        let finals = [Status::Complete, Status::Errored, Status::Terminated];
+        let counts = finals.map(|it| truth.states[account][it as usize]);
+        holds!(ended.counts == counts, "{ended:?}, and it is {counts:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! The oracle: one rule, one row. Written against the rules of the product, not against the engine.
+//!
+//! A rule is a function of the [`Truth`] and of what it looks at: an operation before it is applied,
+//! a commit as a whole, a note before it is heard, the engine's own figures after a commit was
+//! applied, everything there is. To add one, write the function and a row.
+
+pub(super) mod counted;
+mod durable;
+mod events;
+mod lives;
+mod slots;
+mod told;
+
+use super::sight::Sight;
+use super::truth::Truth;
+use crate::ids::Micros;
+use crate::note::Note;
+use crate::store::{Op, Outcome};
+
+/// What a rule says: nothing, or what is wrong.
+pub(super) type Verdict = Result<(), String>;
+
+/// Breaks a rule unless something holds.
+macro_rules! holds {
+    ($what:expr, $($text:tt)+) => {
+        if !$what {
+            return Err(format!($($text)+));
+        }
+    };
+}
+use holds;
+
+type Rows<F> = &'static [(&'static str, F)];
+
+/// Before each operation of a commit is applied.
+const OPERATIONS: Rows<fn(&Truth, &Op) -> Verdict> = &[
+    (
+        "C10 no entry over the queue's capacity",
+        slots::within_capacity,
+    ),
+    ("C10 no creation over the rate", slots::within_rate),
+    (
+        "T1 nothing starts before its start_at",
+        slots::not_before_start_at,
+    ),
+    ("L only what the table allows", lives::legal),
+    (
+        "C6 whoever waits, waits for something",
+        lives::waits_for_something,
+    ),
+    (
+        "R3 the running mark is durable with the slot",
+        lives::marked,
+    ),
+    (
+        "L10 only a child nobody waits for is terminated",
+        lives::terminated_for_a_reason,
+    ),
+    (
+        "L11 unclean stops are counted one by one",
+        lives::recoveries,
+    ),
+    (
+        "L11, L12 blocked at a start for a reason",
+        lives::blocked_at_start,
+    ),
+    (
+        "D6 numbers and incarnations are never reused",
+        durable::fresh,
+    ),
+    ("D6 what comes too late changes nothing", durable::owned),
+    ("D2 one outcome for each operation", durable::once),
+    ("R2 attempts are remembered", durable::attempts_grow),
+    ("C11 every hand-over raises the epoch", durable::epochs_rise),
+    (
+        "E3 an outcome ends an open wait, or comes at once",
+        durable::ends_a_wait,
+    ),
+    ("T1 no deadline early", durable::not_early),
+    ("E1 the oldest event to the oldest wait", events::oldest),
+    (
+        "E1 events arrive in the order in which they were sent",
+        events::in_order,
+    ),
+    (
+        "E1 an event comes once, and goes back only if its wait was given up",
+        events::once,
+    ),
+    ("E4 a letter arrives once", events::deduplicated),
+    ("E5 the first decision wins", events::first_decision),
+];
+
+/// After each commit.
+const COMMITS: Rows<fn(&Truth) -> Verdict> = &[
+    ("C1 no slot over a limit", slots::within_limits),
+    (
+        "C2 no slot idles while somebody could use it",
+        slots::no_idle_slot,
+    ),
+    ("C3 max-min fair", slots::fair),
+    ("C4 in order", slots::in_order),
+    ("C5 in exactly one place", lives::one_place),
+    (
+        "E2 no event lies beside a wait that takes it",
+        events::no_misfit,
+    ),
+    (
+        "L10 a called child is live only while its parent waits",
+        lives::no_orphan,
+    ),
+    ("who has ended is counted", lives::ended_are_counted),
+    ("C11 a start ends a change of shards", durable::laid_out),
+    (
+        "D6 the stored ceiling lies above all numbers",
+        durable::ceiling,
+    ),
+];
+
+/// Before each note is heard; the truth is that of the last commit.
+const NOTES: Rows<fn(&Truth, &Note) -> Verdict> = &[
+    ("D3 a body is handed its history", told::history),
+    (
+        "R3 interrupted means that the mark was set",
+        told::interrupted,
+    ),
+    ("D1 told is durable", told::durable),
+    ("T1 nobody is told early", told::not_early),
+];
+
+/// When the notes of a commit leave the engine.
+const SENT: Rows<fn(&Truth, &Note) -> Verdict> = &[
+    (
+        "C1 a body without a slot is told nothing",
+        told::only_to_the_running,
+    ),
+    ("C10 refused for a reason", told::refused_for_a_reason),
+    ("C10 a reserved moment is kept", told::promise_kept),
+    ("C10 limits are set or refused", told::limits_answered),
+    ("C11 resized when all is moved", told::resized),
+];
+
+/// After each commit was applied; costs a few look-ups.
+const FIGURES: Rows<fn(&Truth, &mut Sight) -> Verdict> = &[
+    (
+        "C1, C6 the slots in use are those of running instances",
+        counted::slots,
+    ),
+    ("C5 the engine counts its places right", counted::places),
+    ("counts are those of a recount", counted::counts),
+    (
+        "C10 limits in force are those that are stored",
+        counted::limits,
+    ),
+    ("C8 a look-up finds what is durable", counted::touched),
+    ("T1 what is due is done", counted::nothing_overdue),
+];
+
+/// Now and then, and in the end: everything.
+const RECOUNT: Rows<fn(&Truth, &mut Sight) -> Verdict> = &[
+    ("D1 the store holds what was committed", counted::rows),
+    ("C5 queue and timers hold what they must", counted::queues),
+    ("reasons are those of a recount", counted::reasons),
+    ("C8 every look-up agrees", counted::lookups),
+];
+
+/// When nothing is left to do.
+const END: Rows<fn(&Truth, &mut Sight) -> Verdict> = &[
+    ("everything finishes once faults stop", counted::all_final),
+    ("D2 every operation has its outcome", counted::all_done),
+    ("nothing is left in memory", counted::nothing_left),
+];
+
+fn must(rule: &str, verdict: Verdict) {
+    if let Err(text) = verdict {
+        panic!("{rule}: {text}");
+    }
+}
+
+/// Judges the operations of a commit one by one, then the commit. `marks` tells what the engine
+/// decided between them that leaves no operation; `answers` are the store's, if it gave any.
+pub(super) fn committed(
+    truth: &mut Truth,
+    now: Micros,
+    ops: &[Op],
+    marks: &[(usize, super::writer::Mark)],
+    answers: Option<&[Outcome]>,
+) {
+    truth.begin(now);
+    let mut marks = marks.iter().peekable();
+    for at in 0..=ops.len() {
+        while let Some((_, mark)) = marks.next_if(|it| it.0 == at) {
+            mark.apply(truth);
+        }
+        let Some(op) = ops.get(at) else {
+            break;
+        };
+        let answer = if truth.is_void(op) {
+            Outcome::Fenced
+        } else {
+            for (rule, check) in OPERATIONS {
+                must(rule, check(truth, op));
+            }
+            truth.apply(op)
+        };
+        if let Some(answers) = answers {
+            assert_eq!(answers[at], answer, "the store answers as it must: {op:?}");
+        }
+    }
+    // The last commit of an engine does not look at its timers.
+    if !truth.closing {
+        truth.ripen();
+    }
+    for (rule, check) in COMMITS {
+        must(rule, check(truth));
+    }
+    truth.booting = false;
+}
+
+/// Judges the notes of a commit when they leave the engine.
+pub(super) fn sent(truth: &Truth, notes: &[Note]) {
+    for note in notes {
+        for (rule, check) in SENT {
+            must(rule, check(truth, note));
+        }
+    }
+}
+
+/// Judges a note when it is heard.
+pub(super) fn heard(truth: &Truth, note: &Note) {
+    for (rule, check) in NOTES {
+        must(rule, check(truth, note));
+    }
+}
+
+/// Judges the engine's figures.
+pub(super) fn figures(truth: &Truth, sight: &mut Sight) {
+    for (rule, check) in FIGURES {
+        must(rule, check(truth, sight));
+    }
+}
+
+/// Judges everything.
+pub(super) fn recount(truth: &Truth, sight: &mut Sight) {
+    for (rule, check) in RECOUNT {
+        must(rule, check(truth, sight));
+    }
+}
+
+/// Judges the end.
+pub(super) fn ended(truth: &Truth, sight: &mut Sight) {
+    for (rule, check) in END {
+        must(rule, check(truth, sight));
+    }
+}

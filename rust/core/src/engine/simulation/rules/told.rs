@@ -1,0 +1,239 @@
+//! What bodies and the outside are told: only what is durable, only when it is time (C1, D1, D3, R3, T1).
+
+use super::{holds, Verdict};
+use crate::engine::simulation::facts::Layout;
+use crate::engine::simulation::said::Asked;
+use crate::engine::simulation::truth::Truth;
+use crate::history::{Kind, Verdict as Said};
+use crate::lifecycle::Status;
+use crate::note::{Data, Note, Settled};
+
+pub(super) fn only_to_the_running(truth: &Truth, note: &Note) -> Verdict {
+    let no = match note {
+        Note::Settled(it) => it.no,
+        Note::Wake { no, .. } => *no,
+        Note::Start(start) => start.no,
+        _ => return Ok(()),
+    };
+    let it = &truth.all[&no];
+    // It may be blocked by the very commit that settled its wait, which unseats it afterwards.
+    let runs = matches!(it.status, Status::Running | Status::Blocked);
+    holds!(runs, "{note:?} is told to {it:?}");
+    Ok(())
+}
+
+/// A full queue is full, or would be.
+pub(super) fn refused_for_a_reason(truth: &Truth, note: &Note) -> Verdict {
+    let Note::Reply { ticket, data, .. } = note else {
+        return Ok(());
+    };
+    let asked = truth.said.tickets.get(ticket);
+    if let (Data::Overloaded("queue_entries", _), Some(Asked::Create(account, keys))) =
+        (data, asked)
+    {
+        let (peak, most) = (truth.commit.peak[*account], truth.plan.queue_of(*account));
+        let over = peak as usize + keys.len() > most as usize;
+        holds!(over, "{peak} of {most} were queued: {note:?}");
+    }
+    Ok(())
+}
+
+/// Whoever comes at the moment it was told, or later, is let in.
+pub(super) fn promise_kept(truth: &Truth, note: &Note) -> Verdict {
+    let Note::Reply { ticket, data, .. } = note else {
+        return Ok(());
+    };
+    let asked = truth.said.tickets.get(ticket);
+    if let (Data::Overloaded("create_rate", _), Some(Asked::Create(_, keys))) = (data, asked) {
+        let promised = truth.promised.get(&keys[0]).filter(|_| keys.len() == 1);
+        let early = promised.is_none_or(|it| *it > truth.passed);
+        holds!(
+            early,
+            "it was told to come at {promised:?}, and it is {}",
+            truth.passed
+        );
+    }
+    Ok(())
+}
+
+/// Limits are changed, or it is said what is wrong with them.
+pub(super) fn limits_answered(truth: &Truth, note: &Note) -> Verdict {
+    let Note::Reply { ticket, code, data } = note else {
+        return Ok(());
+    };
+    if truth.said.tickets.get(ticket) == Some(&Asked::Limits) {
+        let valid = truth.said.changes.contains_key(ticket);
+        let right = if valid {
+            code.is_empty()
+        } else {
+            *code == "invalid"
+        };
+        holds!(
+            right,
+            "{code} {data:?} to {:?}",
+            truth.said.changes.get(ticket)
+        );
+    }
+    Ok(())
+}
+
+/// Resized means: all is moved, and that is durable.
+pub(super) fn resized(truth: &Truth, note: &Note) -> Verdict {
+    let Note::Reply { ticket, code, data } = note else {
+        return Ok(());
+    };
+    if let Some(Asked::Reshard(shards)) = truth.said.tickets.get(ticket) {
+        let layouts = &truth.commit.layouts;
+        let reached = |it: &Layout| (it.wanted, it.reached) == (*shards, *shards);
+        let done = code.is_empty() && layouts.iter().any(reached);
+        let valid = (1..=4_096).contains(shards);
+        let changes = layouts.len() > 1 || layouts.iter().any(|it| it.wanted != it.reached);
+        let refused = !code.is_empty() && (!valid || changes || truth.closing);
+        holds!(done || refused, "{layouts:?}: {code} {data:?} to {shards}");
+    }
+    Ok(())
+}
+
+pub(super) fn history(truth: &Truth, note: &Note) -> Verdict {
+    let Note::Start(start) = note else {
+        return Ok(());
+    };
+    let it = &truth.all[&start.no];
+    let mut told = 0;
+    let before = truth.said.told.get(&start.no);
+    for stored in &start.records {
+        let record = &stored.record;
+        if record.verdict.is_outcome() {
+            let true_one = it.outcomes.get(&record.operation);
+            let same = true_one == Some(&(stored.seq, record.verdict));
+            holds!(same, "{true_one:?} is the outcome, not {stored:?}");
+            told += usize::from(before.is_some_and(|it| it.contains(&record.operation)));
+        }
+    }
+    let expected = before.map_or(0, rustc_hash::FxHashSet::len);
+    holds!(
+        told == expected,
+        "of {before:?} there are {told} in {start:?}"
+    );
+    let known = |id| start.waits.iter().any(|it| it.id == id);
+    let forgotten = it.waits.iter().find(|it| !known(it.id));
+    holds!(forgotten.is_none(), "{forgotten:?} is not in {start:?}");
+    let current = start.incarnation == it.incarnation;
+    holds!(current, "an old life: {start:?}, it is {it:?}");
+    Ok(())
+}
+
+pub(super) fn interrupted(truth: &Truth, note: &Note) -> Verdict {
+    if let Note::Start(start) = note {
+        let it = &truth.all[&start.no];
+        let right = start.interrupted == it.was_cut;
+        holds!(right, "it is {it:?}: {start:?}");
+    }
+    Ok(())
+}
+
+pub(super) fn durable(truth: &Truth, note: &Note) -> Verdict {
+    match note {
+        Note::Done { tickets, .. } => {
+            for ticket in tickets {
+                let asked = truth.said.tickets.get(ticket);
+                let Some(Asked::Record(no, operation)) = asked else {
+                    return Err(format!("ticket {ticket} is no record: {asked:?}"));
+                };
+                let it = &truth.all[no];
+                let recorded =
+                    it.outcomes.contains_key(operation) || it.attempts.contains_key(operation);
+                holds!(recorded, "{operation:?} is not recorded: {it:?}");
+            }
+        }
+        Note::Settled(it) => return settled(truth, it),
+        Note::Reply { ticket, code, data } => {
+            if let Some(asked) = truth.said.tickets.get(ticket) {
+                return answered(truth, *ticket, asked, code, data);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn settled(truth: &Truth, note: &Settled) -> Verdict {
+    let said = &truth.said;
+    let operation = match said.tickets.get(&note.number) {
+        Some(Asked::Outcome(_, operation)) => Some(operation),
+        _ => said.waits.get(&note.number).map(|it| &it.1),
+    };
+    // A wait that this process did not open and no body came to yet.
+    let Some(operation) = operation else {
+        return Ok(());
+    };
+    let it = &truth.all[&note.no];
+    if note.seq == 0 {
+        let failed = it.attempts.contains_key(operation);
+        holds!(failed, "no attempt of {operation:?} failed: {note:?}");
+        return Ok(());
+    }
+    let true_one = it.outcomes.get(operation);
+    let same = true_one == Some(&(note.seq, note.verdict));
+    holds!(same, "{true_one:?} is durable, not {note:?}");
+    Ok(())
+}
+
+fn answered(truth: &Truth, ticket: u64, asked: &Asked, code: &str, data: &Data) -> Verdict {
+    let created = truth.creators.contains(&ticket);
+    match (asked, data) {
+        (
+            Asked::Create(_, keys),
+            Data::Created {
+                no, created: new, ..
+            },
+        ) => {
+            let there = truth.names.get(&keys[0]) == Some(no);
+            holds!(there && *new == created, "it is not so: {data:?}");
+        }
+        (Asked::Create(_, keys), Data::Items(items)) => {
+            holds!(items.len() == keys.len(), "not one answer each: {data:?}");
+            for (key, item) in keys.iter().zip(items) {
+                let there = truth.names.get(key) == Some(&item.no);
+                holds!(there, "it is not there: {item:?}");
+            }
+        }
+        (Asked::Create(..), _) => {
+            holds!(!created, "{code}, and yet something was created: {data:?}");
+        }
+        (Asked::Send(key, letter), _) if code.is_empty() => {
+            let to = truth.names.get(key).map(|it| &truth.all[it]);
+            let arrived = to.is_some_and(|it| it.arrived.contains(&letter.name));
+            holds!(arrived, "{letter:?} was acknowledged and is lost: {to:?}");
+        }
+        (Asked::Send(key, _) | Asked::Decide(key, ..), _) if code == "state" => {
+            let to = truth.names.get(key).map(|it| &truth.all[it]);
+            let ended = to.is_some_and(|it| it.status.is_final());
+            holds!(ended, "it has not ended: {to:?}");
+        }
+        (Asked::Decide(_, id, decision), Data::Bool(won)) => {
+            let true_one = truth.approvals.get(id).and_then(|it| it.decision.as_ref());
+            let mine = true_one == Some(decision);
+            holds!(!won || mine, "it was told that {decision:?} won: {id}");
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+pub(super) fn not_early(truth: &Truth, note: &Note) -> Verdict {
+    let Note::Settled(it) = note else {
+        return Ok(());
+    };
+    let sleeps = |number| {
+        let wait = truth.said.waits.get(&number);
+        wait.is_some_and(|it| it.1.kind == Kind::Sleep)
+    };
+    let by_time = it.verdict == Said::TimedOut || it.seq == 0 || sleeps(it.number);
+    if by_time {
+        if let Some(until) = truth.said.until.get(&it.number) {
+            holds!(*until <= it.at, "it is due at {until}: {it:?}");
+        }
+    }
+    Ok(())
+}

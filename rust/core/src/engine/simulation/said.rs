@@ -1,0 +1,196 @@
+//! What bodies and the outside asked of the engine, as far as a rule needs it.
+//!
+//! Noted when it is submitted, whether it is ever decided or not; what must not have any effect
+//! (late and forged submissions) is not noted.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::plan::Change;
+use super::program::{account, Account};
+use crate::history::Operation;
+use crate::ids::{Incarnation, InstanceNo, Key, Micros, WaitId};
+use crate::lifecycle::Status;
+use crate::submission::{Code, Name, NewItem, Submission};
+use crate::wait::{stored_approval, Source, Wait};
+
+/// The payload of an event: which letter it is, and which submission of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Letter {
+    /// The same however often it is sent.
+    pub(super) name: u32,
+    /// Grows with every submission.
+    pub(super) sent: u32,
+}
+
+impl Letter {
+    pub(super) fn write(self) -> Box<[u8]> {
+        let mut bytes = self.name.to_le_bytes().to_vec();
+        bytes.extend(self.sent.to_le_bytes());
+        bytes.into()
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let (name, sent) = bytes.split_first_chunk::<4>()?;
+        Some(Self {
+            name: u32::from_le_bytes(*name),
+            sent: u32::from_le_bytes(sent.try_into().ok()?),
+        })
+    }
+}
+
+/// What a ticket stands for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Asked {
+    /// The creation of instances of one workflow, with these keys.
+    Create(Account, Vec<u128>),
+    /// A letter to an instance.
+    Send(u128, Letter),
+    /// A decision about a stored approval of an instance.
+    Decide(u128, Box<str>, Box<[u8]>),
+    /// A record of an instance.
+    Record(InstanceNo, Operation),
+    /// Another number of shards.
+    Reshard(u32),
+    /// Other limits.
+    Limits,
+    /// Something a body is told the outcome of.
+    Outcome(InstanceNo, Operation),
+}
+
+/// What was asked for.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// When each wait is over, if nothing else ends it.
+    pub(super) until: FxHashMap<WaitId, Micros>,
+    /// Whose operation each wait of this life is.
+    pub(super) waits: FxHashMap<WaitId, (InstanceNo, Operation)>,
+    /// What each ticket of this life stands for.
+    pub(super) tickets: FxHashMap<u64, Asked>,
+    /// Changes of limits that make sense, by ticket.
+    pub(super) changes: FxHashMap<u64, Change>,
+    /// Operations whose outcome a body was told: every later body must be told the same.
+    pub(super) told: FxHashMap<InstanceNo, FxHashSet<Operation>>,
+    /// Types of events that an operation takes.
+    pub(super) takes: FxHashMap<(InstanceNo, Operation), Vec<Box<str>>>,
+    /// Waits that bodies gave up.
+    pub(super) withdrawn: FxHashSet<(InstanceNo, Operation)>,
+    /// Bodies that said that they only wait.
+    pub(super) quiet: FxHashSet<(InstanceNo, Incarnation)>,
+    /// Bodies that said that they ended, and how.
+    pub(super) finished: FxHashSet<(InstanceNo, Incarnation, Status)>,
+    /// Bodies that said that they cannot go on.
+    pub(super) blocked: FxHashSet<(InstanceNo, Incarnation)>,
+    /// Bodies that were unwound for a shutdown.
+    pub(super) released: FxHashSet<(InstanceNo, Incarnation)>,
+    /// Instances that somebody asked to resume, by key.
+    pub(super) resumed: FxHashSet<u128>,
+}
+
+impl Said {
+    /// Notes a submission that may have an effect.
+    pub(super) fn note(&mut self, submission: &Submission) {
+        self.ask(submission);
+        match submission {
+            Submission::Open(by, wait) | Submission::Ask(by, wait, _) => self.wait(by.no, wait),
+            Submission::Retry(id, by, record) => {
+                let until = record.retry_at.expect("a retry has its time");
+                self.until.insert(*id, until);
+                self.waits.insert(*id, (by.no, record.operation.clone()));
+            }
+            Submission::Call(id, child) => {
+                let operation = child.operation.clone();
+                self.waits.insert(*id, (child.by.no, operation));
+            }
+            Submission::Withdraw(_, id) => self.withdrawn.extend(self.waits.get(id).cloned()),
+            Submission::Quiet(by, ..) => {
+                self.quiet.insert((by.no, by.incarnation));
+            }
+            Submission::Finish(by, status, _) => {
+                self.finished.insert((by.no, by.incarnation, *status));
+            }
+            Submission::Block(by, ..) => {
+                self.blocked.insert((by.no, by.incarnation));
+            }
+            Submission::Release(by) => {
+                self.released.insert((by.no, by.incarnation));
+            }
+            Submission::Resume(_, name) => {
+                self.resumed.insert(key(name));
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes what the ticket of a submission stands for.
+    fn ask(&mut self, submission: &Submission) {
+        let (ticket, asked) = match submission {
+            Submission::Create(ticket, what, _) => {
+                (ticket, keys(&what.0, std::slice::from_ref(&what.1)))
+            }
+            Submission::CreateBatch(ticket, what, ..) => (ticket, keys(&what.0, &what.1)),
+            Submission::Send(ticket, letter, _) => {
+                let written = letter.payload.as_deref().and_then(Letter::read);
+                let written = written.expect("every event is a letter");
+                (ticket, Asked::Send(key(&letter.to), written))
+            }
+            Submission::Decide(ticket, it) => {
+                let id = stored_approval(&it.of.namespace, &it.approval);
+                (ticket, Asked::Decide(key(&it.of), id, it.decision.clone()))
+            }
+            Submission::Record(ticket, by, record) => {
+                (ticket, Asked::Record(by.no, record.operation.clone()))
+            }
+            Submission::Post(ticket, by, what) => (ticket, Asked::Outcome(by.no, what.0.clone())),
+            Submission::CreateChildren(ticket, child) => {
+                (ticket, Asked::Outcome(child.by.no, child.operation.clone()))
+            }
+            Submission::Reshard(ticket, shards) => {
+                (ticket, Asked::Reshard(u32::try_from(*shards).unwrap_or(0)))
+            }
+            Submission::SetLimits(ticket, _) | Submission::OpenNamespace(ticket, ..) => {
+                (ticket, Asked::Limits)
+            }
+            Submission::Await(id, by, what) => (id, Asked::Outcome(by.no, what.0.clone())),
+            _ => return,
+        };
+        self.tickets.insert(*ticket, asked);
+    }
+
+    fn wait(&mut self, no: InstanceNo, wait: &Wait) {
+        self.until.extend(wait.until.map(|it| (wait.id, it)));
+        self.waits.insert(wait.id, (no, wait.operation.clone()));
+        if let Source::Event(types) = &wait.source {
+            let operation = (no, wait.operation.clone());
+            self.takes.insert(operation, types.clone());
+        }
+    }
+
+    /// A wait that a body found open when it was started over.
+    pub(super) fn found(&mut self, no: InstanceNo, wait: &Wait) {
+        self.waits.insert(wait.id, (no, wait.operation.clone()));
+    }
+
+    /// The process that said it is gone. What it gave up stays given up.
+    pub(super) fn forget(&mut self) {
+        self.changes.clear();
+        self.tickets.clear();
+        self.quiet.clear();
+        self.finished.clear();
+        self.blocked.clear();
+        self.released.clear();
+        self.resumed.clear();
+    }
+}
+
+fn key(name: &Name) -> u128 {
+    Key::new(&name.namespace, &name.workflow, &name.id).0
+}
+
+fn keys(code: &Code, items: &[NewItem]) -> Asked {
+    let key = |item: &NewItem| {
+        let id = item.id.as_deref().expect("every instance has its id");
+        Key::new(&code.namespace, &code.workflow, id).0
+    };
+    let account = account(&code.namespace, &code.workflow);
+    Asked::Create(account, items.iter().map(key).collect())
+}

@@ -1,0 +1,233 @@
+//! What is true: the durable state, rebuilt from every operation that was committed.
+//!
+//! The oracle's own account, kept apart from the engine's: it sees the operations of a commit, in
+//! order, and what bodies and the outside asked for ([`Said`]), never the engine's memory. Every
+//! operation costs what it changes, so it can be asked after each one. It judges nothing; the
+//! rules do.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::facts::{Allowance, Commit, Crowd, Layout, Truly};
+use super::plan::{Change, Plan};
+use super::program::{namespace, workflow, Account, ACCOUNTS, NAMESPACES, WORKFLOWS};
+use super::said::{Asked, Said};
+use crate::ids::{InstanceNo, Key, Micros, Seq};
+use crate::lifecycle::Status;
+use crate::note::{Data, Note};
+use crate::store::{Op, Outcome};
+use crate::wait::Approval;
+
+/// Everything that is durable, and who has which slot.
+#[derive(Debug)]
+pub(super) struct Truth {
+    pub(super) now: Micros,
+    pub(super) plan: Plan,
+    pub(super) layout: Layout,
+    pub(super) said: Said,
+    pub(super) all: FxHashMap<InstanceNo, Truly>,
+    pub(super) names: FxHashMap<u128, InstanceNo>,
+    /// Tickets whose creations are durable.
+    pub(super) creators: FxHashSet<u64>,
+    pub(super) crowds: [Crowd; ACCOUNTS],
+    pub(super) held: u32,
+    pub(super) held_in: [u32; NAMESPACES.len()],
+    /// Changes of limits that are durable, but not in force yet.
+    pub(super) changes: Vec<Change>,
+    /// Creations that each namespace's rate allows now.
+    pub(super) rates: [Option<Allowance>; NAMESPACES.len()],
+    /// When a refused creation was told to come again, by key and by what has passed then.
+    pub(super) promised: FxHashMap<u128, Micros>,
+    /// How much time has passed in this life, without jumps back.
+    pub(super) passed: Micros,
+    /// How many instances of each workflow are in each state.
+    pub(super) states: [[u64; Status::ALL.len()]; ACCOUNTS],
+    /// Slots of instances that have ended but for an attempt.
+    pub(super) lingering: FxHashMap<InstanceNo, Account>,
+    pub(super) unripe: BTreeSet<(Micros, InstanceNo)>,
+    pub(super) approvals: FxHashMap<Box<str>, Approval>,
+    /// Numbers given out for good, and the stored promise that none lies above.
+    pub(super) numbers: FxHashSet<u64>,
+    pub(super) highest: u64,
+    pub(super) ceiling: u64,
+    pub(super) last_seq: Seq,
+    /// Counts operations.
+    pub(super) clock: u64,
+    pub(super) commit: Commit,
+    /// The next commit is the first of an engine.
+    pub(super) booting: bool,
+    /// The next commit is the last of an engine that ends cleanly.
+    pub(super) closing: bool,
+    /// Workflows this engine has no code for, as a set of bits.
+    pub(super) missing: u32,
+}
+
+impl Truth {
+    pub(super) fn new(plan: Plan) -> Self {
+        Self {
+            now: 0,
+            layout: Layout::default(),
+            plan,
+            said: Said::default(),
+            all: FxHashMap::default(),
+            names: FxHashMap::default(),
+            creators: FxHashSet::default(),
+            crowds: Default::default(),
+            held: 0,
+            held_in: Default::default(),
+            changes: Vec::new(),
+            rates: Default::default(),
+            promised: FxHashMap::default(),
+            passed: 0,
+            states: Default::default(),
+            lingering: FxHashMap::default(),
+            unripe: BTreeSet::new(),
+            approvals: FxHashMap::default(),
+            numbers: FxHashSet::default(),
+            highest: 0,
+            ceiling: 0,
+            last_seq: 0,
+            clock: 0,
+            commit: Commit::default(),
+            booting: false,
+            closing: false,
+            missing: 0,
+        }
+    }
+
+    /// Returns whether no slot is left for this workflow.
+    pub(super) fn is_full(&self, account: Account) -> bool {
+        self.held >= self.plan.slots || self.is_at_limit(account)
+    }
+
+    /// Returns whether the workflow, or its namespace, has all the slots it may have.
+    pub(super) fn is_at_limit(&self, account: Account) -> bool {
+        self.crowds[account].held >= self.plan.slots_of_workflow(account)
+            || self.held_in[namespace(account)] >= self.plan.slots_of_namespace(namespace(account))
+    }
+
+    /// Returns the shard an instance belongs to.
+    pub(super) fn shard(&self, no: InstanceNo) -> u32 {
+        u32::from(self.all[&no].key.range().0) % self.layout.wanted
+    }
+
+    /// Returns an instance by its key.
+    pub(super) fn by_key(&self, key: Key) -> Option<&Truly> {
+        self.all.get(self.names.get(&key.0)?)
+    }
+
+    /// The commit was applied: the limits it changed are in force, and whoever was refused because of
+    /// the rate knows when to come again.
+    pub(super) fn applied(&mut self, notes: &[Note]) {
+        for note in notes {
+            let Note::Reply { ticket, data, .. } = note else {
+                continue;
+            };
+            let asked = self.said.tickets.get(ticket);
+            let Some(Asked::Create(_, keys)) = asked.filter(|_| self.changes.is_empty()) else {
+                continue;
+            };
+            if let ([key], Data::Overloaded("create_rate", after)) = (&keys[..], data) {
+                self.promised.insert(*key, self.passed + after);
+            }
+        }
+        self.take_effect();
+    }
+
+    /// What is durable of the limits is in force.
+    pub(super) fn take_effect(&mut self) {
+        for change in std::mem::take(&mut self.changes) {
+            self.plan.apply(&change);
+            // A rate that changes keeps its promises, but not the figures behind them.
+            self.allow();
+        }
+    }
+
+    pub(super) fn allow(&mut self) {
+        for (of, rate) in self.rates.iter_mut().enumerate() {
+            let limit = self.plan.rate(of);
+            let same = rate.map(|it| (it.per_second, it.burst)) == limit;
+            if !same {
+                let left = rate.map(|it| it.left);
+                *rate = limit.map(|(per_second, burst)| Allowance {
+                    per_second,
+                    burst,
+                    left: left.unwrap_or(burst),
+                });
+                self.promised.clear();
+            }
+        }
+    }
+
+    /// Returns an instance by its name.
+    pub(super) fn named(&self, account: Account, id: &str) -> Option<&Truly> {
+        let (namespace, workflow) = (namespace(account), workflow(account));
+        self.by_key(Key::new(NAMESPACES[namespace], WORKFLOWS[workflow], id))
+    }
+
+    /// A commit begins, with what was decided at this time.
+    pub(super) fn begin(&mut self, now: Micros) {
+        let passed = (now - self.now).max(0);
+        self.passed += passed;
+        for rate in self.rates.iter_mut().flatten() {
+            let seconds = Duration::from_micros(passed as u64).as_secs_f64();
+            rate.left += seconds * rate.per_second;
+        }
+        self.now = now;
+        self.commit = Commit::default();
+        self.commit.layouts.push(self.layout);
+        for (peak, crowd) in self.commit.peak.iter_mut().zip(&self.crowds) {
+            *peak = crowd.queued;
+        }
+    }
+
+    /// Whether an operation is about an instance whose creation was refused just before: the
+    /// engine could not know, and nothing comes of it.
+    pub(super) fn is_void(&self, op: &Op) -> bool {
+        matches!(op, Op::Status(no, ..) if self.commit.refused.contains(no))
+    }
+
+    /// Applies one operation and says what a store must answer.
+    pub(super) fn apply(&mut self, op: &Op) -> Outcome {
+        self.clock += 1;
+        // What ends a wait is a close and a record, one right after the other.
+        if !matches!(op, Op::Append(..)) {
+            self.commit.closed = None;
+        }
+        if !matches!(op, Op::Append(..) | Op::Close(..)) {
+            self.commit.taken = None;
+        }
+        match op {
+            Op::Create(new) => return self.create(new),
+            Op::Append(no, _, record) => return self.append(*no, record),
+            Op::Open(no, _, wait) => self.open(*no, wait),
+            Op::Close(no, id) => self.close(*no, *id),
+            Op::Buffer(no, event, dedup) => return self.buffer(*no, event, dedup.is_some()),
+            Op::Take(no, id) => {
+                let it = self.all.get_mut(no).expect("a rule saw it");
+                let at = it.events.iter().position(|it| it.id == *id);
+                self.commit.taken = at.map(|at| (*no, it.events.remove(at)));
+                return Outcome::Done(0);
+            }
+            Op::Status(no, _, to) => self.change(*no, to),
+            Op::Approval(approval) => {
+                let approval = (**approval).clone();
+                self.approvals.insert(approval.id.clone(), approval);
+            }
+            Op::Meta(name, value) if &**name == "sequence" => {
+                let value = (**value).try_into().expect("8 bytes");
+                self.ceiling = u64::from_le_bytes(value);
+            }
+            Op::Meta(name, value) if &**name == "layout" => {
+                self.layout = Layout::read(value);
+                self.commit.layouts.push(self.layout);
+            }
+            Op::Ended(it) => self.commit.ended.push((**it).clone()),
+            Op::Meta(..) | Op::Progress(..) => {}
+            Op::CreateChild(..) | Op::Seen(..) => unreachable!("the engine never says so"),
+        }
+        Outcome::Done(0)
+    }
+}

@@ -1,0 +1,190 @@
+//! What bodies ask the engine for: waits, children, events to others, and their end.
+
+use super::bodies::Running;
+use super::program::{
+    account_of_children, approval_id, child_id, kind_of, operation, workflow, Account, For, TYPES,
+    WORKFLOWS,
+};
+use super::world::World;
+use crate::history::{Kind, Operation};
+use crate::ids::InstanceNo;
+use crate::lifecycle::Status;
+use crate::submission::{Body, Child, Letter, Name, NewItem, Submission, Why};
+use crate::wait::{Source, Wait};
+
+/// The deadline of a wait without one.
+pub(super) const FOR_EVER: i64 = i64::MAX / 2;
+
+/// Who does something, and where in its program.
+struct Doer {
+    by: Body,
+    id: String,
+    account: Account,
+    at: usize,
+}
+
+impl Doer {
+    fn of(body: &Running, strand: usize) -> Self {
+        Self {
+            by: body.by,
+            id: body.id.to_string(),
+            account: body.account,
+            at: body.strands[strand].at,
+        }
+    }
+}
+
+impl World {
+    /// Opens a wait and returns its number; none if there is no code for the child it is for.
+    pub(super) fn wait(
+        &mut self,
+        no: InstanceNo,
+        strand: usize,
+        what: For,
+        timeout: Option<i64>,
+        side: bool,
+    ) -> Option<u64> {
+        let it = Doer::of(&self.life.bodies[&no], strand);
+        let operation = operation(kind_of(what), strand, it.at, side);
+        if what == For::Child && !self.has_code(account_of_children(it.account)) {
+            return None;
+        }
+        let id = self.life.sequence.draw();
+        let until = timeout.map_or(FOR_EVER, |it| self.now + it);
+        let wait = |source, until| {
+            Box::new(Wait {
+                id,
+                operation: operation.clone(),
+                source,
+                opened_at: 0,
+                until: Some(until),
+            })
+        };
+        let submission = match what {
+            For::Time(delay) => Submission::Open(it.by, wait(Source::Timer, self.now + delay)),
+            For::Event(bits) => {
+                let types = (0..TYPES.len()).filter(|it| bits & 1 << it != 0);
+                let types = types.map(|it| TYPES[it].into()).collect();
+                Submission::Open(it.by, wait(Source::Event(types), until))
+            }
+            For::Approval => {
+                let approval = approval_id(it.account, &it.id, strand, it.at);
+                Submission::Ask(it.by, wait(Source::Approval(approval), until), None)
+            }
+            For::Child => Submission::Call(id, Self::child(&it, strand, operation, 1)),
+        };
+        self.submit(submission);
+        Some(id)
+    }
+
+    fn has_code(&self, account: Account) -> bool {
+        Some(workflow(account)) != self.missing
+    }
+
+    fn child(it: &Doer, strand: usize, operation: Operation, count: u8) -> Box<Child> {
+        let item = |which| NewItem {
+            id: Some(child_id(&it.id, strand, it.at, which).into()),
+            ..NewItem::default()
+        };
+        Box::new(Child {
+            by: it.by,
+            operation,
+            workflow: WORKFLOWS[workflow(account_of_children(it.account))].into(),
+            version: "1".into(),
+            items: (0..count).map(item).collect(),
+            payload: None,
+        })
+    }
+
+    /// Creates children; returns the ticket, or none if there is no code for them.
+    pub(super) fn spawn(&mut self, no: InstanceNo, strand: usize, count: u8) -> Option<u64> {
+        let it = Doer::of(&self.life.bodies[&no], strand);
+        if !self.has_code(account_of_children(it.account)) {
+            return None;
+        }
+        let operation = operation(Kind::CreateBatch, strand, it.at, false);
+        let ticket = self.ticket();
+        let child = Self::child(&it, strand, operation, count);
+        self.submit(Submission::CreateChildren(ticket, child));
+        Some(ticket)
+    }
+
+    /// Waits for the first child that the act at this place created.
+    pub(super) fn await_child(&mut self, no: InstanceNo, strand: usize, of: usize) -> u64 {
+        let it = Doer::of(&self.life.bodies[&no], strand);
+        let operation = operation(Kind::Result, strand, it.at, false);
+        let workflow = WORKFLOWS[workflow(account_of_children(it.account))];
+        let id = child_id(&it.id, strand, of, 0);
+        let number = self.life.sequence.draw();
+        let what = Box::new((operation, workflow.into(), id.into()));
+        self.submit(Submission::Await(number, it.by, what));
+        number
+    }
+
+    /// Sends an event to another instance, which may not exist.
+    pub(super) fn post(&mut self, no: InstanceNo, strand: usize) -> u64 {
+        let it = Doer::of(&self.life.bodies[&no], strand);
+        let operation = operation(Kind::Send, strand, it.at, false);
+        let roots = &self.outside.roots;
+        let (account, id) = roots[(no as usize + it.at) % roots.len()].clone();
+        // The same letter however often it is tried.
+        let name = 1 << 31 | (no as u32) << 6 | (strand as u32) << 5 | it.at as u32;
+        let ticket = self.ticket();
+        let letter = Letter {
+            to: Name {
+                namespace: "".into(),
+                workflow: WORKFLOWS[workflow(account)].into(),
+                id: id.into(),
+            },
+            kind: TYPES[it.at % TYPES.len()].into(),
+            payload: Some(self.outside.write(name)),
+        };
+        self.submit(Submission::Post(
+            ticket,
+            it.by,
+            Box::new((operation, letter)),
+        ));
+        ticket
+    }
+
+    /// A body ends.
+    pub(super) fn end(&mut self, no: InstanceNo) {
+        let body = self.life.bodies.get_mut(&no).expect("it is there");
+        body.over = true;
+        let (by, lingers) = (body.by, body.program.lingers);
+        let status = if body.program.fails {
+            Status::Errored
+        } else {
+            Status::Complete
+        };
+        if lingers {
+            self.submit(Submission::Hold(by));
+            self.life.lingering.push(no);
+        }
+        let payload = Some(b"out".as_slice().into());
+        self.submit(Submission::Finish(by, status, payload));
+    }
+
+    /// The last attempt of one that has ended ends too.
+    pub(super) fn let_go(&mut self) -> bool {
+        let Some(no) = self.life.lingering.pop() else {
+            return false;
+        };
+        self.submit(Submission::LetGo(no));
+        true
+    }
+
+    /// Something in the code of a body has changed, and it says that it cannot go on.
+    pub(super) fn block(&mut self, no: InstanceNo) -> bool {
+        let Some(body) = self.life.bodies.get_mut(&no).filter(|it| !it.over) else {
+            return false;
+        };
+        body.over = true;
+        let by = body.by;
+        let step = self.dice.once_in(2).then(|| "op".into());
+        let code = self.dice.pick(&["nondeterminism", "race"]).into();
+        let why = Why { code, step };
+        self.submit(Submission::Block(by, why, b"why".as_slice().into()));
+        true
+    }
+}
