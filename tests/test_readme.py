@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,20 @@ def test_the_order_example_runs(capsys):
     assert capsys.readouterr().out.startswith("receipt-")
 
 
+def test_the_example_of_many_instances_runs():
+    scope: dict = {"__name__": "readme_many"}
+    exec(compile(EXAMPLES[1], "README.md", "exec"), scope)
+    body = textwrap.indent(EXAMPLES[2], "        ")
+    code = (
+        "async def many():\n    async with Engine(':memory:', workflows=[order]) as engine:\n"
+        + body
+        + "        return await acme.count()\n"
+    )
+    exec(compile("from stepwell import Limits, NewInstance\n" + code, "README.md", "exec"), scope)
+    assert sum(trio.run(scope["many"]).values()) == 10_000
+
+
 def test_the_example_of_a_test_passes():
     scope: dict = {}
-    exec(compile(EXAMPLES[2], "README.md", "exec"), scope)
+    exec(compile(EXAMPLES[3], "README.md", "exec"), scope)
     trio.run(scope["test_it_waits_a_year"])
