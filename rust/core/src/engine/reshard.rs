@@ -33,6 +33,19 @@ const NEAR: u32 = 512;
 /// Name of the setting.
 const SETTING: &str = "layout";
 
+/// Returns how many entries are handed over in a batch, with so many shards on either side.
+fn slice(shards: u32) -> usize {
+    #[cfg(test)]
+    if let Some(slice) = crate::queue::small::slice() {
+        return slice;
+    }
+    if shards <= NEAR {
+        HANDED_OVER
+    } else {
+        HANDED_OVER_FAR
+    }
+}
+
 /// The layout as it is stored: little-endian, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stored {
@@ -172,9 +185,7 @@ impl Core {
     /// Hands over the next slice of what is under way.
     pub(super) fn hand_over(&mut self) {
         let from = self.shards.change.map_or(0, |it| it.from);
-        let near = self.shards.count().max(from) <= NEAR;
-        self.queues
-            .advance(if near { HANDED_OVER } else { HANDED_OVER_FAR });
+        self.queues.advance(slice(self.shards.count().max(from)));
         if self.queues.is_relocating() {
             return;
         }

@@ -28,6 +28,10 @@ const SHORT: usize = 1_024;
 
 /// Returns the most entries that lie in one piece.
 fn short(layout: &Layout) -> usize {
+    #[cfg(test)]
+    if let Some(short) = super::small::short() {
+        return short;
+    }
     (layout.shards() as usize * PER_SHARD).max(SHORT)
 }
 

@@ -11,6 +11,8 @@
 mod heads;
 mod line;
 mod order;
+#[cfg(test)]
+pub(crate) mod small;
 mod sorted;
 mod split;
 #[cfg(test)]

@@ -38,10 +38,8 @@ pub(super) struct Truth {
     pub(super) changes: Vec<Change>,
     /// Creations that each namespace's rate allows now.
     pub(super) rates: [Option<Allowance>; NAMESPACES.len()],
-    /// When a refused creation was told to come again, by key and by what has passed then.
+    /// When a refused creation was told to come again, by key.
     pub(super) promised: FxHashMap<u128, Micros>,
-    /// How much time has passed in this life, without jumps back.
-    pub(super) passed: Micros,
     /// How many instances of each workflow are in each state.
     pub(super) states: [[u64; Status::ALL.len()]; ACCOUNTS],
     /// Slots of instances that have ended but for an attempt.
@@ -80,7 +78,6 @@ impl Truth {
             changes: Vec::new(),
             rates: Default::default(),
             promised: FxHashMap::default(),
-            passed: 0,
             states: Default::default(),
             lingering: FxHashMap::default(),
             unripe: BTreeSet::new(),
@@ -130,7 +127,7 @@ impl Truth {
                 continue;
             };
             if let ([key], Data::Overloaded("create_rate", after)) = (&keys[..], data) {
-                self.promised.insert(*key, self.passed + after);
+                self.promised.insert(*key, self.now + after);
             }
         }
         self.take_effect();
@@ -170,7 +167,6 @@ impl Truth {
     /// A commit begins, with what was decided at this time.
     pub(super) fn begin(&mut self, now: Micros) {
         let passed = (now - self.now).max(0);
-        self.passed += passed;
         for rate in self.rates.iter_mut().flatten() {
             let seconds = Duration::from_micros(passed as u64).as_secs_f64();
             rate.left += seconds * rate.per_second;

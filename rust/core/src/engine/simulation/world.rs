@@ -21,6 +21,7 @@ use crate::engine::{Core, Facts, Job};
 use crate::ids::{InstanceNo, Micros};
 use crate::limits::FIRST_TICKET;
 use crate::note::Note;
+use crate::queue::small;
 use crate::registry::Registry;
 use crate::residents::Residents;
 use crate::sequence::Sequence;
@@ -112,6 +113,9 @@ impl World {
     pub(super) fn new(seed: u64, traces: bool) -> Self {
         let mut dice = Dice::new(seed);
         let plan = Plan::draw(&mut dice);
+        // With a few entries all forms of a queue are seen, and a change of shards takes a while.
+        let sizes = (dice.pick(&[0, 1, 4]), dice.pick(&[1, 2, 100]));
+        small::set((!dice.once_in(4)).then_some(sizes));
         let store = MemoryStore::default();
         let outside = Outside::draw(seed, &mut dice, &plan);
         let shards = 1 + dice.roll(6) as u32;

@@ -120,6 +120,10 @@ fn passed_over<'a>(
 /// could still run now has at most one slot less than whoever got one; so a workflow without a
 /// slot waits for a free one, and for nobody's queue.
 pub(super) fn fair(truth: &Truth) -> Verdict {
+    // A refused creation may have had its share until the store answered.
+    if !truth.commit.refused.is_empty() {
+        return Ok(());
+    }
     for granted in truth.commit.granted.iter().filter(|it| !it.held_back) {
         for rival in (0..ACCOUNTS).filter(|it| granted.rivals & 1 << it != 0) {
             if truth.is_at_limit(rival) || passed_over(truth, rival, granted).next().is_none() {

@@ -46,11 +46,11 @@ pub(super) fn promise_kept(truth: &Truth, note: &Note) -> Verdict {
     let asked = truth.said.tickets.get(ticket);
     if let (Data::Overloaded("create_rate", _), Some(Asked::Create(_, keys))) = (data, asked) {
         let promised = truth.promised.get(&keys[0]).filter(|_| keys.len() == 1);
-        let early = promised.is_none_or(|it| *it > truth.passed);
+        let early = promised.is_none_or(|it| *it > truth.now);
         holds!(
             early,
             "it was told to come at {promised:?}, and it is {}",
-            truth.passed
+            truth.now
         );
     }
     Ok(())
