@@ -1,13 +1,14 @@
 //! C9: what a queued instance costs in memory, counted by the allocator, as the number grows.
 //!
-//! One test, so that nobody else allocates meanwhile. `STEPWELL_TABLE=1 cargo test --release -p
-//! stepwell-core --test memory_per_entry -- --nocapture` prints the whole table, in a minute.
+//! Each thread counts for itself: the test runner allocates as it likes meanwhile.
+//! `STEPWELL_TABLE=1 cargo test --release -p stepwell-core --test memory_per_entry -- --nocapture`
+//! prints the whole table, in a minute.
 
 #![expect(unsafe_code, reason = "an allocator is unsafe to write")]
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
 use std::alloc::{GlobalAlloc, Layout as Memory, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::cell::Cell;
 use std::sync::Arc;
 
 use stepwell_core::ids::Key;
@@ -16,24 +17,34 @@ use stepwell_core::queue::{Class, Entry, Queues, Rank};
 use stepwell_core::ranges::Layout;
 use stepwell_core::registry::Registry;
 
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Bytes this thread allocated and did not free; below zero if it freed another's.
+    static IN_USE: Cell<isize> = const { Cell::new(0) };
+}
+
+fn in_use() -> isize {
+    IN_USE.get()
+}
+
+fn count(came: usize, went: usize) {
+    IN_USE.set(in_use() + came.cast_signed() - went.cast_signed());
+}
 
 struct Counting;
 
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, memory: Memory) -> *mut u8 {
-        IN_USE.fetch_add(memory.size(), Relaxed);
+        count(memory.size(), 0);
         System.alloc(memory)
     }
 
     unsafe fn dealloc(&self, at: *mut u8, memory: Memory) {
-        IN_USE.fetch_sub(memory.size(), Relaxed);
+        count(0, memory.size());
         System.dealloc(at, memory);
     }
 
     unsafe fn realloc(&self, at: *mut u8, memory: Memory, size: usize) -> *mut u8 {
-        IN_USE.fetch_add(size, Relaxed);
-        IN_USE.fetch_sub(memory.size(), Relaxed);
+        count(size, memory.size());
         System.realloc(at, memory, size)
     }
 }
@@ -66,7 +77,7 @@ const ARRIVALS: [(&str, Arrival); 4] = [
 /// Fills a queue; returns bytes per entry, all told, and lets it drain to nothing.
 fn queue(shards: u32, entries: u64, arrival: Arrival) -> f64 {
     let layout = Arc::new(Layout::new(shards));
-    let before = IN_USE.load(Relaxed);
+    let before = in_use();
     let mut queues = Queues::new(layout);
     for at in 0..entries {
         let (workflow, rank, no) = arrival(at);
@@ -75,7 +86,7 @@ fn queue(shards: u32, entries: u64, arrival: Arrival) -> f64 {
     while queues.is_moving() {
         queues.advance(8_192);
     }
-    let full = IN_USE.load(Relaxed) - before;
+    let full = in_use() - before;
     let workflows: Vec<u32> = queues.workflows().collect();
     let mut halved = 0;
     for round in 0.. {
@@ -87,7 +98,7 @@ fn queue(shards: u32, entries: u64, arrival: Arrival) -> f64 {
             queues.advance(8_192);
         }
         if queues.len() * 2 <= entries as usize && halved == 0 {
-            halved = IN_USE.load(Relaxed) - before;
+            halved = in_use() - before;
         }
         assert!(round < 1_000_000, "it does not drain");
     }
@@ -97,7 +108,7 @@ fn queue(shards: u32, entries: u64, arrival: Arrival) -> f64 {
         "{halved} of {full}"
     );
     drop(workflows);
-    let rest = IN_USE.load(Relaxed) - before;
+    let rest = in_use() - before;
     assert!(rest < 100_000, "{rest} bytes of an empty queue");
     full as f64 / entries as f64
 }
@@ -105,15 +116,15 @@ fn queue(shards: u32, entries: u64, arrival: Arrival) -> f64 {
 /// Fills a registry; returns bytes per entry beyond an empty one, and lets it drain.
 fn registry(entries: u64) -> f64 {
     let registry = Registry::new();
-    let before = IN_USE.load(Relaxed);
+    let before = in_use();
     for no in 0..entries {
         registry.restore(key(no), no, Status::Queued);
     }
-    let full = IN_USE.load(Relaxed) - before;
+    let full = in_use() - before;
     for no in 0..entries {
         registry.forget(key(no));
     }
-    assert_eq!(IN_USE.load(Relaxed), before, "all of it is given back");
+    assert_eq!(in_use(), before, "all of it is given back");
     full as f64 / entries as f64
 }
 
