@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 
-ALLOWED = {"MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "ISC", "Unicode-3.0",
+ALLOWED = {"MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BlueOak-1.0.0", "BSL-1.0", "ISC", "Unicode-3.0",
            "Unlicense", "Zlib", "CC0-1.0", "MPL-2.0"}  # fmt: skip
 TWICE = {"hashbrown", "getrandom", "rand", "rand_core", "syn", "r-efi", "itertools", "wit-bindgen", "windows-sys", "foldhash"}
 """Crates that others pin to different versions; none of them is in our interfaces."""

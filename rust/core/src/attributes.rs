@@ -4,6 +4,9 @@
 //! values mean the core does not know. It takes the map apart only to index it, so that instances
 //! are found by their attributes: two values are the same if their bytes are.
 
+use minicbor::data::Type;
+use minicbor::Decoder;
+
 /// A key, and the CBOR of its value.
 pub type Pair<'a> = (&'a str, &'a [u8]);
 
@@ -11,55 +14,30 @@ pub type Pair<'a> = (&'a str, &'a [u8]);
 /// booleans, each of definite length.
 #[must_use]
 pub fn pairs(map: &[u8]) -> Option<Vec<Pair<'_>>> {
-    let (5, count, mut rest) = head(map)? else {
-        return None;
-    };
+    let mut decoder = Decoder::new(map);
+    let count = decoder.map().ok()??;
     let mut pairs = Vec::new();
     for _ in 0..count {
-        let (3, _, _) = head(rest)? else {
-            return None;
-        };
-        let (key, after) = item(rest)?;
-        let (value, after) = item(after)?;
-        let (_, _, text) = head(key)?;
-        pairs.push((std::str::from_utf8(text).ok()?, value));
-        rest = after;
+        let key = decoder.str().ok()?;
+        let start = decoder.position();
+        plain(&mut decoder)?;
+        pairs.push((key, &map[start..decoder.position()]));
     }
-    rest.is_empty().then_some(pairs)
+    (decoder.position() == map.len()).then_some(pairs)
 }
 
-/// Splits off the first item, which is a text, a number or a boolean.
-fn item(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (major, value, rest) = head(bytes)?;
-    let start = bytes.len() - rest.len();
-    let len = match major {
-        0 | 1 => start,
-        3 => {
-            let len = usize::try_from(value).ok()?;
-            std::str::from_utf8(rest.get(..len)?).ok()?;
-            start + len
+/// Passes over a text, a number or a boolean.
+fn plain(decoder: &mut Decoder<'_>) -> Option<()> {
+    use Type::{Bool, Int, String, F16, F32, F64, I16, I32, I64, I8, U16, U32, U64, U8};
+    let done = match decoder.datatype().ok()? {
+        // Looked at, for a text has to be UTF-8.
+        String => decoder.str().map(drop),
+        Bool | U8 | U16 | U32 | U64 | I8 | I16 | I32 | I64 | Int | F16 | F32 | F64 => {
+            decoder.skip()
         }
-        // False and true, and what is a float by its length.
-        7 if matches!(bytes[0] & 31, 20 | 21 | 25..=27) => start,
         _ => return None,
     };
-    Some(bytes.split_at(len))
-}
-
-/// Splits off the head of an item: its major type and its number.
-fn head(bytes: &[u8]) -> Option<(u8, u64, &[u8])> {
-    let (first, rest) = bytes.split_first()?;
-    let len = match first & 31 {
-        small @ 0..=23 => return Some((first >> 5, small.into(), rest)),
-        24 => 1,
-        25 => 2,
-        26 => 4,
-        27 => 8,
-        _ => return None,
-    };
-    let (number, rest) = rest.split_at_checked(len)?;
-    let value = number.iter().fold(0, |sum, it| sum << 8 | u64::from(*it));
-    Some((first >> 5, value, rest))
+    done.ok()
 }
 
 #[cfg(test)]
