@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import tempfile
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -90,15 +92,22 @@ GOALS = {
 }
 
 
+def _once(name: str) -> tuple[float, workloads.Figures]:
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        return machine.sync_seconds(Path(folder))[0], trio.run(WORKLOADS[name], Path(folder))
+
+
 def measure(name: str, runs: int) -> list[Line]:
     """Runs one workload and returns its figures."""
     seen: dict[str, list[float]] = {}
     syncs = []
     for _ in range(runs):
-        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-            syncs.append(machine.sync_seconds(Path(folder))[0])
-            for what, value in trio.run(WORKLOADS[name], Path(folder)).items():
-                seen.setdefault(what, []).append(value)
+        # Each in a process of its own: what another one left in memory is not this one's.
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            sync, figures = process.submit(_once, name).result()
+        syncs.append(sync)
+        for what, value in figures.items():
+            seen.setdefault(what, []).append(value)
     sync = statistics.median(syncs)
     medians = {what: statistics.median(values) for what, values in seen.items()}
     lines = []

@@ -5,7 +5,6 @@ Not in the list of ten: the cost of turns compares the same number of steps made
 
 from __future__ import annotations
 
-import os
 import resource
 import statistics
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import trio
 
+from benches.machine import resident_bytes
 from benches.workloads import Figures, nothing, opened, run_all
 from stepwell import workflow
 
@@ -77,7 +77,7 @@ async def waits(step: Any) -> None:
 async def parking(folder: Path) -> Figures:
     """W4, its parking part: 50,000 instances reach a wait and leave memory; then each gets its event, is replayed and ends."""
     async with opened(str(folder / "w4.db"), waits) as engine:
-        before = _resident_bytes()
+        before = resident_bytes()
         began = time.perf_counter()
         created = []
         for _ in range(PARKED // 10_000):
@@ -87,7 +87,7 @@ async def parking(folder: Path) -> Figures:
         all_waiting = time.perf_counter() - began
         while engine.statistics().resident:
             await trio.sleep(0.01)
-        each = (_resident_bytes() - before) / PARKED
+        each = (resident_bytes() - before) / PARKED
         idle = _cpu_seconds()
         await trio.sleep(2)
         idle = (_cpu_seconds() - idle) / 2
@@ -108,10 +108,6 @@ async def _wake(instances: list[Any]) -> None:
         await instance.send_event("go")
     for instance in instances:
         await instance.result()
-
-
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _cpu_seconds() -> float:

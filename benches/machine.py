@@ -29,6 +29,11 @@ def written_bytes() -> int:
     return int(fields["write_bytes"])
 
 
+def resident_bytes() -> int:
+    """Returns how much memory this process has now (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def description() -> str:
     """Returns processor count, kind and Python version."""
     kernel = f"{platform.system()} {platform.release().split('-')[0]}"

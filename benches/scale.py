@@ -17,7 +17,7 @@ from typing import Any
 
 import trio
 
-from benches.bodies import _resident_bytes
+from benches.machine import resident_bytes
 from benches.workloads import Figures, nothing, opened, run_all
 from stepwell import Engine, Limits, workflow
 
@@ -75,13 +75,13 @@ async def running(folder: Path) -> Figures:
     late = Lateness()
     async with opened(str(folder / "w2b.db"), crowd) as engine, trio.open_nursery() as nursery:
         nursery.start_soon(late.watch)
-        before, began = _resident_bytes(), time.perf_counter()
+        before, began = resident_bytes(), time.perf_counter()
         created = []
         for _ in range(RUNNING // BATCH):
             created += (await engine.create_batch(crowd, [None] * BATCH)).created
         while GATE["there"] < RUNNING:
             await trio.sleep(0.01)
-        started, each = time.perf_counter() - began, (_resident_bytes() - before) / RUNNING
+        started, each = time.perf_counter() - began, (resident_bytes() - before) / RUNNING
         began = time.perf_counter()
         GATE["open"].set()
         await run_all(created)
@@ -98,7 +98,7 @@ async def queue(folder: Path) -> Figures:
         holder = await engine.create(queued)
         await holder.wait_for_status("running")
         figures["single creations/s, 100 tasks"] = await _singles(engine, 20_000)
-        memory, disk = _resident_bytes(), _bytes_of(path)
+        memory, disk = resident_bytes(), _bytes_of(path)
         made, began, slowest = 0, time.perf_counter(), float("inf")
         while made < QUEUED:
             before = time.perf_counter()
@@ -106,7 +106,7 @@ async def queue(folder: Path) -> Figures:
             slowest = min(slowest, BATCH / (time.perf_counter() - before))
             made += BATCH
             if made in (10_000, 100_000, 1_000_000, QUEUED):
-                figures[f"bytes of memory each, {made:,}"] = (_resident_bytes() - memory) / made
+                figures[f"bytes of memory each, {made:,}"] = (resident_bytes() - memory) / made
                 figures[f"creations/s in batches, up to {made:,}"] = made / (time.perf_counter() - began)
         figures["creations/s, slowest batch"] = slowest
         figures["bytes of disk each"] = (_bytes_of(path) - disk) / made
@@ -224,7 +224,7 @@ async def _start(path: Path) -> None:
     began = time.perf_counter()
     async with Engine(path, workflows=[waiting, queued], grace=0) as engine:
         await engine.create(queued)
-        sys.stdout.write(f"{time.perf_counter() - began} {_resident_bytes() / (1 << 20)}\n")
+        sys.stdout.write(f"{time.perf_counter() - began} {resident_bytes() / (1 << 20)}\n")
         sys.stdout.flush()
         os.kill(os.getpid(), 9)
 
