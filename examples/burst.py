@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from stepwell import Engine, Limits, Namespace, NewInstance, Overloaded, Status, Step, workflow
+from stepwell import Engine, Limits, Namespace, NewInstance, Status, Step, workflow
 
 AGENTS = 40
 NAMESPACES = {
@@ -61,35 +61,23 @@ async def review(step: Step, topic: int) -> str:
 def share(agent: int, instances: int) -> Iterator[list[tuple[str, NewInstance]]]:
     """Yields the bursts of one agent: 100 instances each, most of them research."""
     mine = range(agent, instances, AGENTS)
-    for burst in itertools.batched(mine, 100) if sys.version_info >= (3, 12) else _batched(mine, 100):
+    for start in range(0, len(mine), 100):
+        burst = mine[start : start + 100]
         yield [("review" if n % 50 == 7 else "nap" if n % 10 == 3 else "research", NewInstance(n, id=f"n{n}")) for n in burst]
 
 
-def _batched(numbers: range, size: int) -> Iterator[range]:
-    for start in range(0, len(numbers), size):
-        yield numbers[start : start + size]
-
-
 async def agent(tenant: Namespace, number: int, instances: int) -> None:
-    """One agent: creates its bursts, waits as told when there are too many, and sends the verdicts."""
+    """One agent: creates its bursts, waits while there are too many, and sends the verdicts."""
     chance = random.Random(number)
     for burst in share(number, instances):
         for name in ("research", "nap", "review"):
             items = [item for kind, item in burst if kind == name]
-            await create(tenant, name, items)
+            if items:
+                await tenant.create_batch(name, items, if_exists="return", on_overload="wait")
         for kind, item in burst:
             if kind == "review" and tenant.peek("review", str(item.id)) is not None:
                 await (await tenant.get("review", str(item.id))).send_event("verdict", "fine", dedup_id="verdict")
         await trio.sleep(chance.uniform(0, 0.2))
-
-
-async def create(tenant: Namespace, name: str, items: list[NewInstance]) -> None:
-    while items:
-        try:
-            await tenant.create_batch(name, items, if_exists="return")
-            return
-        except Overloaded as full:
-            await trio.sleep(full.retry_after)
 
 
 async def operate(engine: Engine, done: trio.Event) -> None:
