@@ -12,13 +12,20 @@ use crate::ids::Micros;
 use crate::note::{Data, Note};
 use crate::submission::Submission;
 
+/// What a batch waits for.
+#[derive(Debug, Clone, Copy)]
+enum Lacks {
+    /// So many places, less the slots that are free then, for its workflow.
+    Places(u32, u32),
+    /// The moment that the creation rate gave it.
+    Moment,
+}
+
 /// A batch that waits.
 #[derive(Debug)]
 struct Guest {
     batch: Submission,
-    workflow: u32,
-    /// How many it wants to create; 0: it waits for a moment, not for places.
-    count: u32,
+    lacks: Lacks,
 }
 
 /// Those who wait, in the order in which they came.
@@ -74,16 +81,15 @@ impl Core {
         count: u32,
         moment: Option<Micros>,
     ) {
-        if let Some(after) = moment {
-            let at = self.now.saturating_add(after);
-            self.timers.set(at, ticket, Due::Room);
-        }
-        let count = if moment.is_some() { 0 } else { count };
-        self.rooms.guests.push(Guest {
-            batch,
-            workflow,
-            count,
-        });
+        let lacks = match moment {
+            None => Lacks::Places(workflow, count),
+            Some(after) => {
+                let at = self.now.saturating_add(after);
+                self.timers.set(at, ticket, Due::Room);
+                Lacks::Moment
+            }
+        };
+        self.rooms.guests.push(Guest { batch, lacks });
     }
 
     /// Takes the submissions that waited for room and may find some now.
@@ -96,12 +102,16 @@ impl Core {
         }
         let mut hopeful = Vec::new();
         for it in std::mem::take(&mut self.rooms.guests) {
-            let waits_for_moment = it.count == 0;
-            let places = made && !waits_for_moment && {
-                let queued = it.count.saturating_sub(self.startable(it.workflow));
-                self.admission.has_places(it.workflow, queued)
+            let hopes = match it.lacks {
+                Lacks::Moment => due,
+                Lacks::Places(workflow, count) => {
+                    made && {
+                        let queued = count.saturating_sub(self.startable(workflow));
+                        self.admission.has_places(workflow, queued)
+                    }
+                }
             };
-            if changed || places || (waits_for_moment && due) {
+            if changed || hopes {
                 hopeful.push(it.batch);
             } else {
                 self.rooms.guests.push(it);

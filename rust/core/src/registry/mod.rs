@@ -75,14 +75,6 @@ impl Registry {
         }
     }
 
-    /// Makes room for about so many instances: loading many at once is then faster.
-    pub fn reserve(&self, instances: usize) {
-        let each = instances.div_ceil(usize::from(TABLES));
-        for table in &self.tables {
-            table.lock().reserve(each);
-        }
-    }
-
     fn range(&self, key: Key) -> &Mutex<Table> {
         &self.tables[usize::from(key.range().0 % TABLES)]
     }

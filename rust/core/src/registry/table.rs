@@ -165,13 +165,6 @@ impl Table {
         }
     }
 
-    /// Makes room for so many entries in all, if there is less.
-    pub(super) fn reserve(&mut self, entries: usize) {
-        if entries * 10 > self.slots.len() * 9 {
-            self.resize(entries);
-        }
-    }
-
     /// Returns how many entries there are.
     pub(super) fn len(&self) -> usize {
         self.len as usize
@@ -232,17 +225,5 @@ mod tests {
                 prop_assert_eq!(table.get(*key), Some(*word));
             }
         }
-    }
-
-    #[test]
-    fn room_that_was_reserved_is_enough() {
-        let mut table = Table::default();
-        table.reserve(100);
-        let room = table.slots.len();
-        for no in 0..100 {
-            assert!(table.insert([no, no << 57], no));
-        }
-        assert_eq!(table.slots.len(), room);
-        assert_eq!(table.len(), 100);
     }
 }
