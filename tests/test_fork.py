@@ -132,7 +132,6 @@ async def test_d1_the_core_itself_refuses_a_forked_child_and_waits_for_nobody(tm
                 (core.resume, "default", "waits", "a"),
                 (core.find, "default", "waits", "a", False),
                 (core.history, 1),
-                (core.count, "default", None),
                 (core.sleep, 1, 1, 1, "", "sleep", 1, 0),
                 (core.release, 1, 1),
             )

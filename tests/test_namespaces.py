@@ -196,14 +196,14 @@ async def test_c10_who_waits_as_told_gets_in():
         ({"concurrency": 0}, "concurrency is 0; give a whole number from 1 to 1,000,000"),
         ({"concurrency": -1}, "concurrency is -1"),
         ({"concurrency": 1.5}, "concurrency is 1.5"),
-        ({"concurrency": True}, "concurrency is True"),
+        ({"concurrency": True}, "concurrency is True; give a number"),
         ({"concurrency": 10**12}, "concurrency is 1000000000000"),
-        ({"create_rate": float("nan")}, "create_rate is nan"),
+        ({"create_rate": float("nan")}, "create_rate is NaN"),
         ({"create_rate": float("inf")}, "create_rate is inf"),
         ({"create_rate": 0}, "create_rate is 0"),
         ({"create_burst": 0}, "create_burst is 0"),
         ({"steps": "5"}, "steps is '5'"),
-        ({"slots": 5}, "there is no limit 'slots'; there are concurrency"),
+        ({"slots": 5}, 'there is no limit "slots"; there are concurrency'),
     ],
 )
 async def test_limits_that_make_no_sense_are_refused_and_change_nothing(change, text):
@@ -216,7 +216,7 @@ async def test_limits_that_make_no_sense_are_refused_and_change_nothing(change, 
 
 async def test_limits_of_workflows_that_make_no_sense_are_refused():
     async with Engine(":memory:", workflows=ALL) as engine:
-        with pytest.raises(InvalidConfig, match="recoveries is a limit of whole namespaces"):
+        with pytest.raises(InvalidConfig, match="recoveries is a limit of the namespace, not of one workflow"):
             await engine.set_limits(greet, recoveries=3)
         with pytest.raises(InvalidConfig, match="nobody"):
             await engine.set_limits("nobody", concurrency=3)

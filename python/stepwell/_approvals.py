@@ -18,7 +18,7 @@ _STATUSES = ("open", "approved", "rejected", "timed_out", "withdrawn")
 
 
 class Approvals:
-    """Requests for approval of all instances of one engine."""
+    """Requests for approval of all instances of one namespace."""
 
     __slots__ = ("_tenant",)
 
@@ -45,9 +45,9 @@ class Approvals:
             raise InvalidConfig(f"status is {status!r}; give one of {', '.join(_STATUSES)}, or None for all.")
         name = workflow.name if isinstance(workflow, Workflow) else workflow
         code = None if status is None else _STATUSES.index(status)
-        reply = await driver.reply(driver.core.approvals(name, code))
+        reply = await driver.reply(driver.core.approvals(self._tenant._namespace, name, code))
         self._tenant._check(reply, name or "", None)
-        return [_request(row) for row in reply.data if row[1] == self._tenant._namespace]
+        return [_request(row) for row in reply.data]
 
     async def approve(self, id: str, *, by: str, reason: str | None = None, metadata: Any = None) -> bool:
         """Approves; the decision is durable when this returns. It may come before the request.
@@ -86,17 +86,15 @@ class Approvals:
         codec.encode(metadata, limit=limit, where="metadata")  # for a message with its own path
         decision = {"by": _names.step_name(by, "by"), "reason": reason, "metadata": metadata}
         payload = codec.encode(decision, limit=limit, where="metadata")
-        namespace = self._tenant._namespace
-        key = _names.approval_key(namespace, id)
-        reply = await driver.reply(driver.core.decide(key, namespace, workflow, instance, name, approved, payload))
+        reply = await driver.reply(driver.core.decide(id, self._tenant._namespace, workflow, instance, name, approved, payload))
         self._tenant._check(reply, workflow, instance)
         return bool(reply.data)
 
 
 def _request(row: Any) -> ApprovalRequest:
-    key, _, workflow, instance, name, detail, asked_at, until, status, _ = row
+    id, _, workflow, instance, name, detail, asked_at, until, status, _ = row
     return ApprovalRequest(
-        _names.approval_id(key),
+        id,
         workflow,
         instance,
         name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -52,53 +52,24 @@ def number(what: str, value: Any, most: int) -> int:
     return value
 
 
-LIMITS: dict[str, tuple[float, float, str]] = {
-    "concurrency": (1, 1_000_000, "a whole number from 1 to 1,000,000"),
-    "queue_entries": (1, 100_000_000, "a whole number from 1 to 100,000,000"),
-    "create_rate": (0.000_01, 1e9, "a number from 0.00001 to 1,000,000,000, or None for no limit"),
-    "create_burst": (1, 1_000_000_000, "a whole number from 1 to 1,000,000,000, or None for one second's worth"),
-    "steps": (1, 10_000_000, "a whole number from 1 to 10,000,000"),
-    "value_bytes": (1, 64 << 20, "a whole number from 1 to 67,108,864"),
-    "instance_bytes": (1, 1 << 50, "a whole number from 1 to 2**50"),
-    "recoveries": (1, 1_000_000, "a whole number from 1 to 1,000,000"),
-}
-"""Every limit: its least, its most, and what to give."""
-_OPTIONAL = ("create_rate", "create_burst")
-WORKFLOW_LIMITS = ("concurrency", "queue_entries", "steps", "value_bytes")
-"""Those that a workflow may have for itself."""
+def limit_values(values: Mapping[str, Any], what: str = "") -> list[tuple[str, float | None]]:
+    """Returns limits by name as the core takes them, which knows their names and ranges."""
+    for name, value in values.items():
+        if value is not None and type(value) not in (int, float):
+            raise InvalidConfig(f"{what}{name} is {value!r:.120}; give a number.")
+    return list(values.items())
 
 
-def _limit(what: str, name: str, value: Any) -> None:
-    least, most, rule = LIMITS[name]
-    kinds = (int, float) if name == "create_rate" else (int,)
-    if type(value) not in kinds or not least <= value <= most:  # NaN is in no range
-        raise InvalidConfig(f"{what} is {value!r}; give {rule}.")
-
-
-def checked_limits(limits: Limits | None) -> Limits | None:
+def base_limits(limits: Limits | None) -> list[tuple[str, float | None]]:
+    """Returns what a namespace is opened with, as the core takes it; nothing: as the store has it."""
     if limits is None:
-        return None
+        return []
     if not isinstance(limits, Limits):
-        raise InvalidConfig(f"limits is {limits!r}; give a stepwell.Limits.")
+        raise InvalidConfig(f"limits is {limits!r:.120}; give a stepwell.Limits.")
     for name, value in limits._asdict().items():
-        if value is not None or name not in _OPTIONAL:
-            _limit(f"Limits.{name}", name, value)
-    return limits
-
-
-def limit_changes(changes: dict[str, Any], workflow: str | None) -> list[tuple[str, float | None]]:
-    if not changes:
-        raise InvalidConfig(f"set_limits was given nothing to change; give one of {', '.join(LIMITS)}.")
-    for name, value in changes.items():
-        if name not in LIMITS:
-            raise InvalidConfig(f"there is no limit {name!r}; there are {', '.join(LIMITS)}.")
-        if workflow is not None and name not in WORKFLOW_LIMITS:
-            raise InvalidConfig(
-                f'{name} is a limit of whole namespaces, "{workflow}" cannot have one; workflows have {", ".join(WORKFLOW_LIMITS)}.'
-            )
-        if value is not None:
-            _limit(name, name, value)
-    return list(changes.items())
+        if value is None and Limits._field_defaults[name] is not None:
+            raise InvalidConfig(f"Limits.{name} is None, but there is no running without that limit; give a number, or leave it out.")
+    return limit_values(limits._asdict(), "Limits.")
 
 
 def check_if_exists(value: str) -> None:

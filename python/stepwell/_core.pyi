@@ -108,6 +108,9 @@ class Core:
         a value of None is as if it were left out. virtual_time: start of a virtual clock, or None
         for the system's. Releases the GIL. Raises CoreError, having changed nothing.
         """
+    @staticmethod
+    def check_limits(limits: Sequence[tuple[str, float | None]]) -> None:
+        """Raises CoreError "invalid", with a text that begins with the limit's name, if a name or value makes no sense for a namespace."""
     def crash(self) -> None:
         """Stops as a killed process would: what was not acknowledged is dropped, nothing is marked as clean."""
     def reopen(self) -> Core:
@@ -218,11 +221,9 @@ class Core:
     ) -> int:
         """REPLY data: list[Row], with progress and attributes. attributes: only instances that have all of these, by an index; each
         a key and its value as it is encoded inside the map that `create` was given."""
-    def count(self, namespace: str, workflow: str | None) -> int:
-        """REPLY data: list[(status, number)]. Reads the store; `counts` does not."""
     def history(self, no: int) -> int:
         """REPLY data: (list[Record], list[Wait])."""
-    def approvals(self, workflow: str | None, status: int | None) -> int:
+    def approvals(self, namespace: str | None, workflow: str | None, status: int | None) -> int:
         """REPLY data: list[(approval_id, namespace, workflow, instance_id, name, detail, asked_at, until, status, decision)]; status: 0 open, 1 approved,
         2 rejected, 3 timed out, 4 withdrawn."""
 

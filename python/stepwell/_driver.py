@@ -152,9 +152,12 @@ class Driver:
     def limits_of(self, namespace: str, workflow: str | None) -> Limits:
         """Returns the limits in force for the instances of a workflow, or for a whole namespace."""
         key = (namespace, workflow)
-        if key not in self._limits:
-            self._limits[key] = Limits(**dict(self.core.limits(namespace, workflow)))  # type: ignore[arg-type]  # by their names
-        return self._limits[key]
+        limits = self._limits.get(key)
+        if limits is None:
+            limits = Limits(**dict(self.core.limits(namespace, workflow)))  # type: ignore[arg-type]  # by their names
+            if workflow is None or workflow in self._latest:  # other names are anybody's, and there is no end of them
+                self._limits[key] = limits
+        return limits
 
     def limits_change(self, ticket: int) -> None:
         """Limits will have changed when this ticket is answered: they are read anew then."""
@@ -165,6 +168,8 @@ class Driver:
         self.core = core
         self._behind = False
         self._unsure.clear()
+        self._limits.clear()
+        self._limit_changes.clear()
         self.now = core.now
         self.monotonic = core.monotonic
         self.record = core.record

@@ -18,7 +18,7 @@ import trio
 from . import _core, _names
 from ._answers import store_error
 from ._branch import caller, current_branch
-from ._config import WORKFLOW_LIMITS, checked_limits, copy_path, number, registry, store_path
+from ._config import base_limits, copy_path, number, registry, store_path
 from ._driver import Driver
 from ._durations import Duration, to_us
 from ._errors import (
@@ -41,6 +41,8 @@ _STEP_FORMS = {
     "engine.approvals.list": "step.wait_for_approval to ask, or step.do with a function that calls it",
 }
 """What a body is to use instead of a method of the engine (I7)."""
+_OF_WORKFLOWS = ("concurrency", "queue_entries", "steps", "value_bytes")
+"""Limits that the code of a workflow may set."""
 
 
 class Engine(Tenant):
@@ -87,7 +89,7 @@ class Engine(Tenant):
     ) -> None:
         self._store = store_path(store)
         self._workflows = registry(workflows)
-        self._limits = checked_limits(limits)
+        self._limits = _checked(base_limits(limits))
         self._shards = None if shards is None else number("shards", shards, 4096)
         self._slots = number("slots", slots, 1_000_000)
         self._threads = number("threads", threads, 10_000)
@@ -145,8 +147,8 @@ class Engine(Tenant):
                 shards=self._shards,
                 slots=self._slots,
                 namespace=self._namespace,
-                limits=[] if self._limits is None else list(self._limits._asdict().items()),
-                workflow_limits=[(w.name, [(name, getattr(w, name)) for name in WORKFLOW_LIMITS]) for w in self._workflows.values()],
+                limits=self._limits,
+                workflow_limits=[(w.name, [(name, getattr(w, name)) for name in _OF_WORKFLOWS]) for w in self._workflows.values()],
                 virtual_time=self._virtual_time,
             )
         except _core.CoreError as error:
@@ -264,9 +266,9 @@ class Engine(Tenant):
         """
         driver = self._ready("engine.namespace")
         _names.workflow_name(name, "namespace")
-        checked = checked_limits(limits)
-        if checked is not None:
-            driver.limits_change(driver.core.open_namespace(name, list(checked._asdict().items())))
+        base = _checked(base_limits(limits))
+        if base:
+            driver.limits_change(driver.core.open_namespace(name, base))
         return Namespace(self, name)
 
     async def reshard(self, shards: int) -> None:
@@ -331,6 +333,14 @@ class Engine(Tenant):
             workflows=tuple(itertools.starmap(WorkflowStatistics, driver.core.workflow_statistics())),
             extra=raw,
         )
+
+
+def _checked(limits: list[tuple[str, float | None]]) -> list[tuple[str, float | None]]:
+    try:
+        _core.Core.check_limits(limits)
+    except _core.CoreError as error:
+        raise InvalidConfig(f"Limits.{error.args[1]}") from None
+    return limits
 
 
 def run(engine: Engine) -> None:

@@ -136,17 +136,3 @@ def _attribute(key: str, value: object) -> AttributeValue:
     if type(value) is str and not re.search("[\ud800-\udfff]", value):
         return value
     raise InvalidConfig(f"attribute {key!r}={value!r:.120} is not valid: a str, an int of 64 bits, a finite float or a bool")
-
-
-def approval_key(namespace: str, id: str) -> str:
-    """Returns the name under which the core keeps an approval: its id, which is unique in its namespace only (E5).
-
-    No workflow name has a "|", so the ids of the default namespace, which stand bare, are never taken for others.
-    """
-    return id if namespace == "default" else f"{namespace}|{id}"
-
-
-def approval_id(key: str) -> str:
-    """Returns the id of the approval that the core keeps under this name."""
-    namespace, bar, id = key.partition("|")
-    return id if bar and "/" not in namespace else key

@@ -7,16 +7,17 @@ encodes it, and hands it to the driver; it knows neither how an engine opens nor
 from __future__ import annotations
 
 import builtins
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from . import _names
 from ._answers import error_of, from_cursor, not_found, state_codes, summary
 from ._approvals import Approvals
 from ._child import encode_params
 from ._codec import codec
-from ._config import check_if_exists, limit_changes
+from ._config import check_if_exists, limit_values
 from ._durations import instant_us
 from ._errors import InvalidConfig, StepwellError
 from ._instance import Instance
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 P = TypeVar("P")
 R = TypeVar("R")
+_Item: TypeAlias = tuple[str | None, bytes | None, int, int | None, bytes | None]
+"""What the core takes for a new instance: id, params, priority, start_at, attributes."""
 IfExists = Literal["raise", "return", "return_if_same"]
 
 
@@ -39,22 +42,22 @@ class BatchResult(NamedTuple, Generic[R]):
     errors: list[BatchError]
 
 
-class Tenant:
+class Tenant(ABC):
     """The methods that an engine and its namespaces share."""
 
     _namespace: str
 
+    @abstractmethod
     def _running(self) -> Driver:
         """Returns the driver of an engine that is open."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _ready(self, method: str) -> Driver:
         """Returns the driver if this method may be called here and now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _admitting(self, method: str) -> Driver:
         """As `_ready`, while new instances are let in."""
-        raise NotImplementedError
 
     # Create.
 
@@ -94,18 +97,18 @@ class Tenant:
         target = driver.registered(workflow)
         check_if_exists(if_exists)
         item = NewInstance(params, id, priority, start_at, retention, attributes)
-        prepared = self._prepared(target, item)
+        prepared = self._prepared(target, item, self.limits(target).value_bytes)
         reply = await driver.reply(driver.core.create(self._namespace, target.name, target.version, *prepared, if_exists))
         self._check(reply, target.name, id)
         no, known_id, _, _ = reply.data
         return Instance(self, target, known_id, no)
 
-    def _prepared(self, target: Workflow[Any, Any], item: NewInstance) -> tuple[str | None, bytes | None, int, int | None, bytes | None]:
+    def _prepared(self, target: Workflow[Any, Any], item: NewInstance, value_bytes: int) -> _Item:
         if item.retention is not None:
             raise InvalidConfig("retention is not available in this version; leave it out.")
         return (
             None if item.id is None else _names.instance_id(item.id),
-            encode_params(target, item.params, self._running().limits_of(self._namespace, target.name).value_bytes),
+            encode_params(target, item.params, value_bytes),
             _names.priority(item.priority),
             None if item.start_at is None else instant_us(item.start_at, "start_at"),
             codec.encode(_names.attributes(item.attributes)) if item.attributes else None,
@@ -141,11 +144,12 @@ class Tenant:
         check_if_exists(if_exists)
         if on_overload not in ("raise", "wait"):
             raise InvalidConfig(f'on_overload is {on_overload!r}; give "raise" or "wait".')
+        value_bytes = self.limits(target).value_bytes
         prepared, indexes, errors = [], [], []
         for index, item in enumerate(items):
             item = item if isinstance(item, NewInstance) else NewInstance(item)
             try:
-                prepared.append(self._prepared(target, item))
+                prepared.append(self._prepared(target, item, value_bytes))
                 indexes.append(index)
             except StepwellError as error:
                 errors.append(BatchError(index, item.id if isinstance(item.id, str) else None, error))
@@ -322,8 +326,9 @@ class Tenant:
         """
         driver = self._ready("engine.set_limits")
         name = workflow.name if isinstance(workflow, Workflow) else workflow
-        wanted = limit_changes(changes, name)
-        ticket = driver.core.set_limits(self._namespace, name, wanted)
+        if not changes:
+            raise InvalidConfig(f"set_limits was given nothing to change; give one of {', '.join(Limits._fields)}.")
+        ticket = driver.core.set_limits(self._namespace, name, limit_values(changes))
         driver.limits_change(ticket)
         reply = await driver.reply(ticket)
         self._check(reply, name or "", None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio.lowlevel import enable_ki_protection
 
-from . import _names, _replay
+from . import _replay
 from ._codec import Undecodable, codec
 from ._durations import from_us, text
 from ._errors import ApprovalTimeout, EventTimeout, InvalidPayload, Rejected
@@ -57,7 +57,7 @@ async def approval(branch: Branch, name: str, detail: bytes | None, us: int, as_
     runner = branch.runner
     identity = runner.identify(branch, _replay.APPROVAL, name)
     until, place = runner.port.now() + us, f"{branch.path}/{name}" if branch.path else name
-    approval_id = _names.approval_key(runner.namespace, f"{runner.workflow.name}/{runner.id}#{place}#{identity[4]}")
+    approval_id = f"{runner.workflow.name}/{runner.id}#{place}#{identity[4]}"
     outcome = await runner.perform(
         WaitOperation(runner, identity, until, runner.port.wait_approval, branch.path, name, identity[4], approval_id, detail, until)
     )

@@ -181,8 +181,6 @@ pub enum Data {
     Row(Option<Box<(Row, Payloads)>>),
     /// Several.
     Rows(Vec<(Row, Payloads)>),
-    /// How many are in each state.
-    Counts(Vec<(Status, u64)>),
     /// History and open waits.
     History(Vec<Stored>, Vec<Wait>),
     /// Approvals with the instances that ask.

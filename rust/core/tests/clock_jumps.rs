@@ -3,8 +3,9 @@
 //! A naive model keeps every deadline in a list. Whatever the clock does, exactly what the wall
 //! time has reached fires, and what counts monotonic time does not notice any jump.
 
+mod running;
+
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use stepwell_core::engine::Config;
@@ -16,6 +17,8 @@ use stepwell_core::settings::{Layer, Limit};
 use stepwell_core::store::memory::MemoryStore;
 use stepwell_core::submission::{Body, Code, IfExists, NewItem, Submission};
 use stepwell_core::wait::{Source, Wait};
+
+use running::settle;
 
 const BEGINNING: i64 = 2_000_000_000_000_000;
 const SECOND: i64 = 1_000_000;
@@ -34,20 +37,6 @@ fn open(store: &MemoryStore) -> Engine {
         workflow_limits: vec![],
     };
     Engine::open_memory(store, config, Some(BEGINNING)).expect("it opens")
-}
-
-/// Polls until nothing is under way.
-fn settle(engine: &Engine) -> Vec<Note> {
-    let began = Instant::now();
-    let mut notes = Vec::new();
-    while engine.is_busy() {
-        notes.extend(engine.poll());
-        assert!(began.elapsed() < Duration::from_secs(10), "{notes:?}");
-        std::thread::yield_now();
-    }
-    notes.extend(engine.poll());
-    notes.retain(|note| *note != Note::Idle);
-    notes
 }
 
 fn submit(engine: &Engine, submission: Submission) {

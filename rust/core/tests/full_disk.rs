@@ -1,29 +1,20 @@
 //! A full disk under the engine with its threads: what waits, what is refused, and that it goes on.
 
+mod running;
+
 use std::time::{Duration, Instant};
 
-use stepwell_core::engine::Config;
 use stepwell_core::history::{Kind, Operation, Record, Verdict};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::note::{Data, Note};
 use stepwell_core::runtime::{Engine, Question};
-use stepwell_core::settings::{Layer, Limit};
 use stepwell_core::store::memory::MemoryStore;
 use stepwell_core::submission::{Body, Code, IfExists, Name, NewItem, Submission};
 
+use running::config;
+
 fn open(store: &MemoryStore) -> Engine {
-    let config = Config {
-        workflows: vec![("w".into(), "1".into())],
-        shards: Some(4),
-        slots: 10,
-        namespace: "default".into(),
-        limits: Layer::default()
-            .with(Limit::Concurrency, 10)
-            .with(Limit::QueueEntries, 100)
-            .with(Limit::Recoveries, 10),
-        workflow_limits: vec![],
-    };
-    Engine::open_memory(store, config, Some(1_000)).expect("it opens")
+    Engine::open_memory(store, config(), Some(1_000)).expect("it opens")
 }
 
 /// Polls until a note fits; returns it. What comes before it is kept.

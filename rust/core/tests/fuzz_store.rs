@@ -197,8 +197,8 @@ fn use_store(path: &Path) {
             allowed(reader.find("default", "orders", &format!("order-{no}")));
             allowed(store.approval(&format!("orders/order-{no}#refund#1")));
         }
-        allowed(reader.approvals(None, None));
-        allowed(reader.count("default", Some("orders")));
+        allowed(reader.approvals(None, None, None));
+        allowed(store.ended());
         let filter = Filter {
             limit: 100,
             ..Filter::default()

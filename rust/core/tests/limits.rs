@@ -2,7 +2,7 @@
 //! file as in memory; and batches that wait for the creation rate with nobody there to wake them.
 #![allow(missing_docs)]
 
-use std::time::{Duration, Instant};
+mod running;
 
 use stepwell_core::engine::Config;
 use stepwell_core::error::Kind;
@@ -10,6 +10,8 @@ use stepwell_core::note::{Data, Note};
 use stepwell_core::runtime::Engine;
 use stepwell_core::settings::Layer;
 use stepwell_core::submission::{Code, IfExists, LimitChange, NewItem, Submission};
+
+use running::settle;
 
 const SECOND: i64 = 1_000_000;
 
@@ -26,20 +28,6 @@ fn config(namespace: &str) -> Config {
 
 fn open(path: &str, namespace: &str) -> Engine {
     Engine::open(path, "test", config(namespace), Some(SECOND)).expect("it opens")
-}
-
-/// Polls until nothing is under way; IDLE notes are left out.
-fn settle(engine: &Engine) -> Vec<Note> {
-    let began = Instant::now();
-    let mut notes = Vec::new();
-    while engine.is_busy() {
-        notes.extend(engine.poll());
-        assert!(began.elapsed() < Duration::from_secs(10), "{notes:?}");
-        std::thread::yield_now();
-    }
-    notes.extend(engine.poll());
-    notes.retain(|note| *note != Note::Idle);
-    notes
 }
 
 fn set(engine: &Engine, namespace: &str, changes: &[(&str, Option<f64>)]) -> Vec<Note> {

@@ -1,47 +1,19 @@
 //! The engine with its threads, on the model store and a virtual clock.
 
-use std::time::{Duration, Instant};
+mod running;
 
-use stepwell_core::engine::Config;
 use stepwell_core::history::{Kind, Operation, Record, Verdict};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::note::{Data, Note, Start};
 use stepwell_core::runtime::{Engine, Question, Refused};
-use stepwell_core::settings::{Layer, Limit};
 use stepwell_core::store::memory::{Failure, MemoryStore};
 use stepwell_core::submission::{Body, Code, IfExists, Name, NewItem, Submission};
 use stepwell_core::wait::{Source, Wait};
 
-fn config() -> Config {
-    Config {
-        workflows: vec![("w".into(), "1".into())],
-        shards: Some(4),
-        slots: 10,
-        namespace: "default".into(),
-        limits: Layer::default()
-            .with(Limit::Concurrency, 10)
-            .with(Limit::QueueEntries, 100)
-            .with(Limit::Recoveries, 10),
-        workflow_limits: vec![],
-    }
-}
+use running::{config, settle};
 
 fn open(store: &MemoryStore) -> Engine {
     Engine::open_memory(store, config(), Some(1_000)).expect("it opens")
-}
-
-/// Polls until nothing is under way; IDLE notes are left out.
-fn settle(engine: &Engine) -> Vec<Note> {
-    let began = Instant::now();
-    let mut notes = Vec::new();
-    while engine.is_busy() {
-        notes.extend(engine.poll());
-        assert!(began.elapsed() < Duration::from_secs(10), "{notes:?}");
-        std::thread::yield_now();
-    }
-    notes.extend(engine.poll());
-    notes.retain(|note| *note != Note::Idle);
-    notes
 }
 
 fn submit(engine: &Engine, submission: Submission) {

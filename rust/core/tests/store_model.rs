@@ -159,10 +159,9 @@ fn all_answers(store: &mut dyn Store) -> String {
             ..page.clone()
         }));
     }
-    say(&reader.count("default", None));
     say(&store.ended());
-    say(&reader.approvals(None, None));
-    say(&reader.approvals(Some("orders"), Some(ApprovalStatus::Open)));
+    say(&reader.approvals(None, None, None));
+    say(&reader.approvals(None, Some("orders"), Some(ApprovalStatus::Open)));
     // Numbers beyond the last are asked for too.
     for no in 0..60 {
         say(&(

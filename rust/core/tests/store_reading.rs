@@ -17,7 +17,6 @@ suite!(
     recovery_hands_over_what_is_not_final_in_order,
     a_few_live_instances_among_many_final_ones_are_recovered,
     lists_are_filtered_and_paged_by_number,
-    counts_name_every_state_there_is,
     newcomers_of_known_code_are_handed_over_as_such_and_nothing_else_is,
     what_has_ended_in_numbers_is_kept_per_workflow,
 );
@@ -56,28 +55,28 @@ fn approvals_are_replaced_by_id_and_listed_oldest_first(place: &mut dyn Place) {
     assert_eq!(store.approval("nobody").unwrap(), None);
     store = place.crash(store);
     let mut reader = store.reader().unwrap();
-    let mut ids = |workflow, status| -> Vec<Box<str>> {
-        let found = reader.approvals(workflow, status).unwrap();
+    let mut ids = |namespace, workflow, status| -> Vec<Box<str>> {
+        let found = reader.approvals(namespace, workflow, status).unwrap();
         found
             .into_iter()
             .inspect(|it| assert_eq!(it.0.no, it.1.no))
             .map(|it| it.1.id)
             .collect()
     };
-    assert_eq!(ids(None, None), ["z".into(), "a".into(), "m".into()]);
+    assert_eq!(ids(None, None, None), ["z".into(), "a".into(), "m".into()]);
     assert_eq!(
-        ids(None, Some(ApprovalStatus::Open)),
+        ids(None, None, Some(ApprovalStatus::Open)),
         ["a".into(), "m".into()]
     );
     assert_eq!(
-        ids(Some("orders"), Some(ApprovalStatus::Open)),
+        ids(None, Some("orders"), Some(ApprovalStatus::Open)),
         ["m".into()]
     );
     assert_eq!(
-        ids(Some("orders"), Some(ApprovalStatus::Rejected)),
+        ids(None, Some("orders"), Some(ApprovalStatus::Rejected)),
         ["z".into()]
     );
-    assert_eq!(ids(Some("none"), None), []);
+    assert_eq!(ids(None, Some("none"), None), []);
 }
 
 fn recovery_hands_over_what_is_not_final_in_order(place: &mut dyn Place) {
@@ -302,30 +301,6 @@ fn lists_are_filtered_and_paged_by_number(place: &mut dyn Place) {
         }
     }
     assert!(seen.len() > 6, "the filters tell instances apart: {seen:?}");
-}
-
-fn counts_name_every_state_there_is(place: &mut dyn Place) {
-    let mut store = place.open();
-    many(&mut *store);
-    let mut reader = store.reader().unwrap();
-    let even: u64 = reader
-        .count("even", None)
-        .unwrap()
-        .iter()
-        .map(|it| it.1)
-        .sum();
-    assert_eq!(even, 30);
-    // 1, 7, 13, …, 55: odd, and 1 when divided by 3.
-    let one = reader.count("odd", Some("w1")).unwrap();
-    assert_eq!(
-        one,
-        [
-            (Status::Running, 4),
-            (Status::Paused, 3),
-            (Status::Errored, 3)
-        ]
-    );
-    assert_eq!(reader.count("odd", Some("none")).unwrap(), []);
 }
 
 /// Knows the code of versions "v0" to "v3".

@@ -103,6 +103,11 @@ impl Core {
         Ok(Self { engine })
     }
 
+    #[staticmethod]
+    fn check_limits(limits: Vec<LimitTuple>) -> PyResult<()> {
+        layer(limits, false).map(drop)
+    }
+
     fn crash(&self, py: Python<'_>) {
         py.detach(|| self.engine.crash());
     }
@@ -411,12 +416,6 @@ impl Core {
         self.ask(Question::List(filter))
     }
 
-    #[pyo3(signature = (namespace, workflow))]
-    fn count(&self, namespace: &str, workflow: Option<&str>) -> PyResult<u64> {
-        let workflow = workflow.map(Into::into);
-        self.ask(Question::Count(namespace.into(), workflow))
-    }
-
     fn backup(&self, path: &str) -> PyResult<u64> {
         if !self.engine.is_ours() {
             return Err(unusable(&self.engine));
@@ -429,8 +428,13 @@ impl Core {
         self.ask(Question::History(no))
     }
 
-    #[pyo3(signature = (workflow, status))]
-    fn approvals(&self, workflow: Option<&str>, status: Option<u8>) -> PyResult<u64> {
+    #[pyo3(signature = (namespace, workflow, status))]
+    fn approvals(
+        &self,
+        namespace: Option<&str>,
+        workflow: Option<&str>,
+        status: Option<u8>,
+    ) -> PyResult<u64> {
         use ApprovalStatus::{Approved, Open, Rejected, TimedOut, Withdrawn};
         let all = [Open, Approved, Rejected, TimedOut, Withdrawn];
         let status = match status {
@@ -440,7 +444,7 @@ impl Core {
                     .ok_or_else(|| invalid("no approval status has this code"))?,
             ),
         };
-        let workflow = workflow.map(Into::into);
-        self.ask(Question::Approvals(workflow, status))
+        let (namespace, workflow) = (namespace.map(Into::into), workflow.map(Into::into));
+        self.ask(Question::Approvals(namespace, workflow, status))
     }
 }

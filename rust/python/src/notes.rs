@@ -155,10 +155,6 @@ fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
         Data::Text(text) => text.into_bound_py_any(py),
         Data::Row(Some(it)) => row(py, it),
         Data::Rows(rows) => each(py, rows, row)?.into_bound_py_any(py),
-        Data::Counts(counts) => {
-            let one = |py, it: &(Status, u64)| tuple!(py; it.0 as u8, it.1);
-            each(py, counts, one)?.into_bound_py_any(py)
-        }
         Data::History(records, waits) => {
             tuple!(py; each(py, records, record)?, each(py, waits, wait)?)
         }

@@ -26,12 +26,10 @@ pub enum Question {
     Find(Name, bool),
     /// A page of instances.
     List(Filter),
-    /// How many are in each state.
-    Count(Box<str>, Option<Box<str>>),
     /// History and open waits.
     History(InstanceNo),
-    /// Approvals.
-    Approvals(Option<Box<str>>, Option<ApprovalStatus>),
+    /// Approvals of a namespace, of a workflow, with a status; `None`: of all.
+    Approvals(Option<Box<str>>, Option<Box<str>>, Option<ApprovalStatus>),
 }
 
 /// What the loader does.
@@ -236,9 +234,6 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
             }
             Data::Rows(rows)
         }
-        Question::Count(namespace, workflow) => {
-            Data::Counts(reader.count(namespace, workflow.as_deref())?)
-        }
         Question::History(no) => {
             let mut waits = reader.waits(*no)?;
             if let Some(row) = reader.instance(*no)? {
@@ -246,8 +241,9 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
             }
             Data::History(reader.history(*no)?, waits)
         }
-        Question::Approvals(workflow, status) => {
-            let mut approvals = reader.approvals(workflow.as_deref(), *status)?;
+        Question::Approvals(namespace, workflow, status) => {
+            let (namespace, workflow) = (namespace.as_deref(), workflow.as_deref());
+            let mut approvals = reader.approvals(namespace, workflow, *status)?;
             for (row, approval) in &mut approvals {
                 approval.id = told_approval(&row.namespace, &approval.id).into();
             }

@@ -190,7 +190,7 @@ fn check(rule: &Rule, value: f64) -> Result<(), String> {
         format!("{value:e}")
     };
     Err(format!(
-        "{} is {value}; give a {kind} from {} to {}, or None to clear it.",
+        "{} is {value}; give a {kind} from {} to {}.",
         rule.name,
         grouped(rule.least),
         grouped(rule.most)

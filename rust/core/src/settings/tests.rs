@@ -96,7 +96,7 @@ fn values_out_of_range_are_refused_by_name_value_and_range() {
         assert_eq!(own.is_ok(), rule.of_workflow, "{}", rule.name);
     }
     let text = checked(&[("concurrency", Some(1.5))], false).expect_err("no fraction");
-    let says = "concurrency is 1.5; give a whole number from 1 to 1,000,000, or None to clear it.";
+    let says = "concurrency is 1.5; give a whole number from 1 to 1,000,000.";
     assert_eq!(text, says);
     let text = checked(&[("speed", Some(1.0))], false).expect_err("no such limit");
     assert!(

@@ -448,24 +448,9 @@ impl Reader for MemoryReader {
         Ok(rows)
     }
 
-    fn count(
-        &mut self,
-        namespace: &str,
-        workflow: Option<&str>,
-    ) -> Result<Vec<(Status, u64)>, Error> {
-        let model = self.0.lock();
-        let mut counts = BTreeMap::new();
-        for instance in model.instances.values() {
-            let row = &instance.row;
-            if &*row.namespace == namespace && workflow.is_none_or(|it| it == &*row.workflow) {
-                *counts.entry(row.status).or_insert(0) += 1;
-            }
-        }
-        Ok(counts.into_iter().collect())
-    }
-
     fn approvals(
         &mut self,
+        namespace: Option<&str>,
         workflow: Option<&str>,
         status: Option<ApprovalStatus>,
     ) -> Result<Vec<(Row, Approval)>, Error> {
@@ -476,6 +461,7 @@ impl Reader for MemoryReader {
                 continue;
             };
             if status.is_none_or(|it| it == approval.status)
+                && namespace.is_none_or(|it| it == &*instance.row.namespace)
                 && workflow.is_none_or(|it| it == &*instance.row.workflow)
             {
                 found.push((instance.row.clone(), approval.clone()));

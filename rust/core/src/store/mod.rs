@@ -343,15 +343,10 @@ pub trait Reader: Send {
     fn waits(&mut self, no: InstanceNo) -> Result<Vec<Wait>, Error>;
     /// Returns one page of instances.
     fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error>;
-    /// Returns how many instances are in each state, final ones too.
-    fn count(
-        &mut self,
-        namespace: &str,
-        workflow: Option<&str>,
-    ) -> Result<Vec<(Status, u64)>, Error>;
     /// Returns approvals with this status (all for `None`), oldest first.
     fn approvals(
         &mut self,
+        namespace: Option<&str>,
         workflow: Option<&str>,
         status: Option<ApprovalStatus>,
     ) -> Result<Vec<(Row, Approval)>, Error>;

@@ -219,7 +219,8 @@ fn differences(is: &Truth, should: &Truth) -> Vec<&'static str> {
     );
     part("events missing", a.events.len() != b.events.len());
     part("meta", is.meta != should.meta);
-    part("counts", is.counts != should.counts);
+    part("teams", is.teams != should.teams);
+    part("ended", is.ended != should.ended);
     part("waits handed over", a.waits != b.waits);
     part("instances handed over", a.instances != b.instances);
     parts

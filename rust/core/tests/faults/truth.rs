@@ -6,19 +6,20 @@ use std::rc::Rc;
 
 use stepwell_core::history::Stored;
 use stepwell_core::ids::InstanceNo;
-use stepwell_core::lifecycle::Status;
 use stepwell_core::store::memory::MemoryStore;
-use stepwell_core::store::{Error, Filter, Op, Outcome, Payloads, Recovery, Row, Store};
+use stepwell_core::store::{Ended, Error, Filter, Op, Outcome, Payloads, Recovery, Row, Store};
 use stepwell_core::wait::{Approval, Event, Wait};
 
-use super::workload::{probe, Step, APPROVALS, METAS};
+use super::workload::{probe, Step, APPROVALS, METAS, TEAMS};
 
 /// All answers of a store.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Truth {
     pub handed_over: HandedOver,
     pub instances: Vec<Instance>,
-    pub counts: Vec<(Status, u64)>,
+    pub ended: Vec<Ended>,
+    /// Instances by their attribute.
+    pub teams: Vec<Vec<InstanceNo>>,
     pub approvals: Vec<(Row, Approval)>,
     pub by_id: Vec<Option<Approval>>,
     pub meta: Vec<Option<Box<[u8]>>>,
@@ -75,8 +76,16 @@ impl Truth {
                 row,
             });
         }
-        truth.counts = reader.count("default", None)?;
-        truth.approvals = reader.approvals(None, None)?;
+        truth.ended = store.ended()?;
+        for team in 0..TEAMS {
+            let of_team = Filter {
+                attributes: vec![("team".into(), [team].into())],
+                ..all.clone()
+            };
+            let found = reader.list(&of_team)?;
+            truth.teams.push(found.iter().map(|it| it.no).collect());
+        }
+        truth.approvals = reader.approvals(None, None, None)?;
         for id in APPROVALS {
             truth.by_id.push(store.approval(id)?);
         }
@@ -99,7 +108,8 @@ impl Truth {
             .or_else(|| first("approval", &self.approvals, &other.approvals))
             .or_else(|| first("approval by id", &self.by_id, &other.by_id))
             .or_else(|| first("meta", &self.meta, &other.meta))
-            .or_else(|| first("count", &self.counts, &other.counts))
+            .or_else(|| first("team", &self.teams, &other.teams))
+            .or_else(|| first("number of ended", &self.ended, &other.ended))
             .or_else(|| first("instance handed over", &a.instances, &b.instances))
             .or_else(|| first("wait handed over", &a.waits, &b.waits))
             .or_else(|| first("event handed over", &a.events, &b.events))

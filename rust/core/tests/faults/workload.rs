@@ -6,7 +6,7 @@
 
 use stepwell_core::history::{Kind, Operation, Record, Verdict};
 use stepwell_core::lifecycle::Status;
-use stepwell_core::store::{NewInstance, Op, Transition};
+use stepwell_core::store::{Ended, NewInstance, Op, Transition};
 use stepwell_core::wait::{Approval, ApprovalStatus, Event, Source, Wait};
 
 use super::dice::Dice;
@@ -14,6 +14,8 @@ use super::dice::Dice;
 pub const APPROVALS: [&str; 3] = ["orders/1#ship#1", "orders/2#ship#1", "early"];
 pub const METAS: [&str; 4] = ["batch", "limits", "probe", "boot"];
 pub const DEDUPS: [&str; 3] = ["a", "b", "c"];
+/// Values of the attribute by which instances are looked for.
+pub const TEAMS: u8 = 3;
 const WORKFLOWS: [&str; 2] = ["orders", "refunds"];
 
 #[derive(Debug, Clone)]
@@ -158,7 +160,7 @@ impl Draft {
 
     fn op(&mut self) -> Op {
         let no = 1 + self.dice.below(self.instances as usize) as u64;
-        match self.dice.below(24) {
+        match self.dice.below(25) {
             0..=2 => self.create(),
             3 => self.child(no),
             4..=10 => self.append(no),
@@ -177,6 +179,7 @@ impl Draft {
             }
             21 => Op::Progress(no, self.payload().into()),
             22 => self.approval(no),
+            23 => self.ended(),
             _ => {
                 let value = self.dice.below(40);
                 Op::Meta("limits".into(), self.dice.bytes(value).into())
@@ -200,6 +203,15 @@ impl Draft {
         self.dice.bytes(len)
     }
 
+    /// A map that can be indexed, or bytes that cannot.
+    fn attributes(&mut self) -> Box<[u8]> {
+        if self.dice.percent(30) {
+            return self.payload().into();
+        }
+        let team = self.dice.below(usize::from(TEAMS)) as u8;
+        [&b"\xa1\x64team"[..], &[team]].concat().into()
+    }
+
     fn new_instance(&mut self) -> NewInstance {
         self.instances += 1;
         let running = self.dice.percent(50);
@@ -212,7 +224,7 @@ impl Draft {
             // Some ids are taken.
             id: format!("id-{}", self.dice.below(40)).into(),
             params: self.dice.percent(70).then(|| self.payload().into()),
-            attributes: self.dice.percent(20).then(|| self.payload().into()),
+            attributes: self.dice.percent(20).then(|| self.attributes()),
             priority: self.dice.below(5) as i8 - 2,
             created_at: self.now(),
             start_at: self.dice.percent(20).then_some(7),
@@ -224,6 +236,14 @@ impl Draft {
             parent: None,
             called: false,
         }
+    }
+
+    fn ended(&mut self) -> Op {
+        Op::Ended(Box::new(Ended {
+            namespace: "default".into(),
+            workflow: (*self.dice.pick(&WORKFLOWS)).into(),
+            counts: [(); 3].map(|()| self.dice.below(1_000) as u64),
+        }))
     }
 
     fn create(&mut self) -> Op {

@@ -7,7 +7,6 @@ use super::world::World;
 use crate::engine::Job;
 use crate::history::Stored;
 use crate::ids::{Incarnation, InstanceNo};
-use crate::lifecycle::Status;
 use crate::note::{Note, Start};
 use crate::runtime::loader::{read_start, same};
 use crate::store::{Error, Filter, Payloads, Reader, Row};
@@ -68,20 +67,13 @@ impl Reader for Torn<'_> {
         self.now.list(filter)
     }
 
-    fn count(
-        &mut self,
-        namespace: &str,
-        workflow: Option<&str>,
-    ) -> Result<Vec<(Status, u64)>, Error> {
-        self.now.count(namespace, workflow)
-    }
-
     fn approvals(
         &mut self,
+        namespace: Option<&str>,
         workflow: Option<&str>,
         status: Option<ApprovalStatus>,
     ) -> Result<Vec<(Row, Approval)>, Error> {
-        self.now.approvals(workflow, status)
+        self.now.approvals(namespace, workflow, status)
     }
 }
 

@@ -155,7 +155,7 @@ fn e5_namespaces_do_not_share_approvals_of_the_same_id() {
     };
     let (our_wait, their_wait) = (ask(ours), ask(theirs));
     // Whatever is told names the approval as its user does.
-    let question = Question::Approvals(None, Some(ApprovalStatus::Open));
+    let question = Question::Approvals(None, None, Some(ApprovalStatus::Open));
     let told = answer(&mut *stage.facts.reader, &question).expect("memory is read");
     let Data::Approvals(told) = told else {
         panic!("{told:?}");

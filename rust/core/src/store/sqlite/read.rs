@@ -280,32 +280,6 @@ impl<'f> Query<'f> {
     }
 }
 
-pub(super) fn count(
-    conn: &Connection,
-    names: &Names,
-    namespace: &str,
-    workflow: Option<&str>,
-) -> Result<Vec<(Status, u64)>> {
-    let mut counts = [0; Status::ALL.len()];
-    let mut select = conn.prepare_cached(
-        "SELECT status, count(*) FROM instance WHERE workflow = ? GROUP BY status",
-    )?;
-    for workflow in names.workflows(Some(namespace), workflow) {
-        let mut found = select.query([workflow])?;
-        while let Some(row) = found.next()? {
-            match counts.get_mut(rows::uint(row, 0)? as usize) {
-                Some(count) => *count += rows::uint(row, 1)?,
-                None => return Err(Fault::Corrupt("an instance has an unknown state".into())),
-            }
-        }
-    }
-    let some = Status::ALL
-        .into_iter()
-        .zip(counts)
-        .filter(|(_, count)| *count > 0);
-    Ok(some.collect())
-}
-
 /// Returns how many instances of each workflow have ended.
 pub(super) fn ended(conn: &Connection) -> Result<Vec<Ended>> {
     let mut select = conn.prepare(
@@ -341,6 +315,7 @@ pub(super) fn approval(conn: &Connection, id: &str) -> Result<Option<Approval>> 
 pub(super) fn approvals(
     conn: &Connection,
     names: &Names,
+    namespace: Option<&str>,
     workflow: Option<&str>,
     status: Option<ApprovalStatus>,
 ) -> Result<Vec<(Row, Approval)>> {
@@ -360,7 +335,9 @@ pub(super) fn approvals(
     let mut approvals = Vec::new();
     while let Some(row) = found.next()? {
         let instance = rows::instance(row, names)?;
-        if workflow.is_none_or(|it| it == &*instance.workflow) {
+        if namespace.is_none_or(|it| it == &*instance.namespace)
+            && workflow.is_none_or(|it| it == &*instance.workflow)
+        {
             approvals.push((instance, rows::approval(row, rows::INSTANCE_WIDTH)?));
         }
     }

@@ -19,7 +19,6 @@ use super::names::Names;
 use super::{read, rows};
 use crate::history::Stored;
 use crate::ids::InstanceNo;
-use crate::lifecycle::Status;
 use crate::store::{Error, Filter, Payloads, Reader, Row};
 use crate::wait::{Approval, ApprovalStatus, Wait};
 
@@ -127,20 +126,13 @@ impl Reader for SqliteReader {
         self.ask(|conn, names, _| read::list(conn, names, filter))
     }
 
-    fn count(
-        &mut self,
-        namespace: &str,
-        workflow: Option<&str>,
-    ) -> Result<Vec<(Status, u64)>, Error> {
-        self.ask(|conn, names, _| read::count(conn, names, namespace, workflow))
-    }
-
     fn approvals(
         &mut self,
+        namespace: Option<&str>,
         workflow: Option<&str>,
         status: Option<ApprovalStatus>,
     ) -> Result<Vec<(Row, Approval)>, Error> {
-        self.ask(|conn, names, _| read::approvals(conn, names, workflow, status))
+        self.ask(|conn, names, _| read::approvals(conn, names, namespace, workflow, status))
     }
 }
 
