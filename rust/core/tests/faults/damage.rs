@@ -1,22 +1,22 @@
 //! Damaged copies of good stores: a flipped bit, a file cut short, a page of zeroes, two pages
 //! swapped; in the database or its WAL, of a store that was closed or killed.
 //!
-//! Such a copy is refused, or answers as before, or (damage to a WAL) as after fewer batches. One
-//! thing is known to slip through, and is counted: rows without a checksum (instances, waits,
-//! settings, names), and rows that are no longer found. What has a checksum is never served
-//! wrong: a record, a payload, an event, an approval.
+//! Such a copy is refused, or answers as before, or (damage to a WAL) as after fewer batches. Two
+//! things are known to slip through, and are counted: rows without a checksum (instances, waits,
+//! settings, names) and rows that are no longer found; and a page that lies free in the file and
+//! comes back as it was. What has a checksum is never served as it never was: a record, a payload,
+//! an event, an approval.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::campaign::{empty_store, number, run, told, Folder, DATABASE};
 use super::dice::Dice;
 use super::disk::{Disk, Files};
-use super::truth::{Truth, Truths};
+use super::truth::{Instance, Known, Truth, Truths};
 use super::workload::{workload, Size, Step};
-use stepwell_core::history::Stored;
 use stepwell_core::store::sqlite::SqliteStore;
-use stepwell_core::store::Error;
-use stepwell_core::wait::Approval;
+use stepwell_core::store::{Error, Payloads};
 
 const COPIES: u64 = 4_000;
 /// Copies of one store.
@@ -128,7 +128,8 @@ impl Good {
         if std::env::var("STEPWELL_ONLY").is_ok() {
             println!("{}", is.difference(&known.truth));
         }
-        let parts = differences(&is, &known.truth);
+        let earlier: Vec<_> = (0..all).map(|it| self.truths.after(it)).collect();
+        let parts = differences(&is, &known.truth, &earlier);
         let checked = parts.iter().find(|it| it.ends_with("changed"));
         assert_eq!(checked, None, "{}", is.difference(&known.truth));
         format!("WRONG {parts:?}")
@@ -168,8 +169,20 @@ fn spoil(bytes: &mut Vec<u8>, start: usize, unit: usize, dice: &mut Dice) -> &'s
     }
 }
 
-/// Which parts of two truths differ; those with a checksum are "changed" or "missing".
-fn differences(is: &Truth, should: &Truth) -> Vec<&'static str> {
+fn fields(payloads: &Payloads) -> [&Option<Box<[u8]>>; 4] {
+    let Payloads {
+        params,
+        result,
+        progress,
+        attributes,
+    } = payloads;
+    [params, result, progress, attributes]
+}
+
+/// Which parts of two truths differ; those with a checksum are "older" if they once were so,
+/// "changed" if they never were, or "missing".
+fn differences(is: &Truth, should: &Truth, earlier: &[Rc<Known>]) -> Vec<&'static str> {
+    let were = |what: &dyn Fn(&Truth) -> bool| earlier.iter().any(|it| what(&it.truth));
     let mut parts = Vec::new();
     let mut part = |name, differs: bool| {
         if differs && !parts.contains(&name) {
@@ -187,36 +200,41 @@ fn differences(is: &Truth, should: &Truth) -> Vec<&'static str> {
             one.found.is_some() != other.found.is_some(),
         );
         part("waits", one.waits != other.waits);
-        let changed = |a: &Option<Box<[u8]>>, b: &Option<Box<[u8]>>| b.is_some() && a != b;
-        let (a, b) = (&one.payloads, &other.payloads);
-        for (a, b) in [
-            (&a.params, &b.params),
-            (&a.result, &b.result),
-            (&a.progress, &b.progress),
-            (&a.attributes, &b.attributes),
-        ] {
-            part("payload changed", changed(a, b));
-            part("payload missing", a != b);
+        let (a, b) = (fields(&one.payloads), fields(&other.payloads));
+        for at in 0..a.len() {
+            let differs = a[at] != b[at];
+            let was = || {
+                let same =
+                    |it: &Instance| it.row.no == one.row.no && fields(&it.payloads)[at] == b[at];
+                were(&|truth| truth.instances.iter().any(same))
+            };
+            part("payload missing", differs && b[at].is_none());
+            part("payload older", differs && b[at].is_some() && was());
+            part("payload changed", differs && b[at].is_some() && !was());
         }
-        let known = |it: &Stored| one.history.contains(it);
-        part("record changed", !other.history.iter().all(known));
+        for it in other.history.iter().filter(|it| !one.history.contains(it)) {
+            let was = were(&|truth| truth.instances.iter().any(|one| one.history.contains(it)));
+            part("record older", was);
+            part("record changed", !was);
+        }
         part("records missing", one.history.len() != other.history.len());
     }
-    let known = |it: &&Approval| should.by_id.iter().flatten().any(|other| other == *it);
     let served = is.approvals.iter().map(|(_, it)| it);
-    part(
-        "approval changed",
-        !served.chain(is.by_id.iter().flatten()).all(|it| known(&it)),
-    );
+    for it in served.chain(is.by_id.iter().flatten()) {
+        let has = |truth: &Truth| truth.by_id.iter().flatten().any(|other| other == it);
+        part("approval older", !has(should) && were(&has));
+        part("approval changed", !has(should) && !were(&has));
+    }
     part(
         "approvals",
         is.approvals != should.approvals || is.by_id != should.by_id,
     );
     let (a, b) = (&is.handed_over, &should.handed_over);
-    part(
-        "event changed",
-        !a.events.iter().all(|it| b.events.contains(it)),
-    );
+    for it in a.events.iter().filter(|it| !b.events.contains(it)) {
+        let was = were(&|truth| truth.handed_over.events.contains(it));
+        part("event older", was);
+        part("event changed", !was);
+    }
     part("events missing", a.events.len() != b.events.len());
     part("meta", is.meta != should.meta);
     part("teams", is.teams != should.teams);
