@@ -110,8 +110,8 @@ def line_of(code, text: str) -> str:
     [
         (replaced, 'do "reserve" (1st)', "step.do(reserve)"),
         (swallows, 'do "reserve" (1st)', "step.do(reserve)"),
-        (ends_early, "the body ends", None),
-        (fails_early, "the body ends", None),
+        (ends_early, "the body ends. Nothing was run", None),
+        (fails_early, "the body ends. Nothing was run", None),
         (swapped, 'event "go" (1st)', 'wait_for_event("go")'),
         (in_a_nursery, 'do "charge" (1st)', None),
         (in_a_map, 'do "charge" (1st)', "step.map"),

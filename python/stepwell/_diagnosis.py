@@ -49,7 +49,7 @@ def mismatch(runner: Runner, found: Mismatch, wanted: Identity | None) -> Nondet
     """The code is not what history was made by."""
     asked = [wanted] if wanted is not None else sorted(found.wanted, key=lambda identity: identity[0] == _replay.DEADLINE)
     now = ", ".join(_replay.describe(identity, KINDS) for identity in asked[:3]) or "the body ends"
-    where = standing(runner.task)
+    where = standing(runner.task) if asked else ""  # a body that has ended stands nowhere
     return Nondeterminism(
         f"{_name(runner)} differs from its history: recorded {_replay.describe(found.recorded, KINDS)}, now {now}"
         f"{f' at {where}' if where else ''}. Nothing was run. Restore it or guard it with step.patched(...), then resume()."
