@@ -101,6 +101,7 @@ class MapOperation:
         values = []
         for taken in self._outcomes:
             if taken is not None:
+                runner.bytes += len(taken[1].payload or b"")
                 try:
                     values.append(self._value(*taken))
                 except Undecodable as error:

@@ -69,8 +69,10 @@ class Runner:
         self.unawaited: list[tuple[str, CodeType, int]] = []
         self.keys: set[tuple[int, str, str]] = set()
         self.steps = 0
+        self.bytes = len(self._params or b"")
+        """Of all values that the body was given, so that live and on replay it is the same at the same place."""
         limits = port.limits_of(self.namespace, workflow.name)
-        self.value_bytes, self.steps_max = limits.value_bytes, limits.steps
+        self.value_bytes, self.steps_max, self.bytes_max = limits.value_bytes, limits.steps, limits.instance_bytes
         self.replaying = bool(self.cursor.pending)
         self._about = (created_at, attributes)
         self.rest = Rest(self)
@@ -192,6 +194,7 @@ class Runner:
                 if isinstance(found, Outcome):
                     self.at = found.at
                     self._caught_up()
+                    self.bytes += len(found.payload or b"")
                     return found
                 if found is not None:
                     self.mismatch(found, operation)
@@ -210,8 +213,9 @@ class Runner:
             if isinstance(operation, StepOperation):
                 operation.variables = copy_context()
             self.begin(operation)
-        outcome = await operation.parked()
-        return outcome if outcome is not None else operation.own_outcome()
+        outcome = await operation.parked() or operation.own_outcome()
+        self.bytes += len(outcome.payload or b"")
+        return outcome
 
     async def perform_step(self, operation: StepOperation) -> Outcome | None:
         """As `perform`, and the short way for what most steps are: live, in a single task, of a function that never waits.
@@ -253,6 +257,7 @@ class Runner:
             raise
         if outcome is STOPPED:
             await self.stop_here()
+        self.bytes += len((operation.payload if outcome is None else outcome.payload) or b"")
         return outcome  # type: ignore[no-any-return]  # resolve() sends it
 
     async def may_begin(self, name: str) -> None:
@@ -521,20 +526,23 @@ class Runner:
         self.keys.add((kind, name, key))
         return (kind, "", name, key, 1)
 
-    def count_step(self) -> None:
-        """Counts a `do` or `map` step.
+    def count_step(self, identity: Identity) -> None:
+        """Counts a `do` or `map` step. One that is recorded was within the limits of its day.
 
         Raises:
-            LimitReached: There are too many.
+            LimitReached: There are too many, or what the body was given is too much.
         """
         self.steps += 1
+        if self.steps <= self.steps_max and self.bytes <= self.bytes_max:
+            return
+        if identity in self.cursor.attempts or any(outcome.identity == identity for outcome in self.cursor.pending):
+            return
+        who = f"{self.workflow.name}/{self.id}"
         if self.steps > self.steps_max:
-            raise LimitReached(
-                f"{self.workflow.name}/{self.id} has more than {self.steps_max:,} steps. Raise Limits.steps or @workflow(steps=), "
-                "or spread them over children.",
-                limit="steps",
-                value=self.steps_max,
-            )
+            text = f"{who} has more than {self.steps_max:,} steps. Raise Limits.steps or @workflow(steps=), or spread them over children."
+            raise LimitReached(text, limit="steps", value=self.steps_max)
+        text = f"{who} has values of more than {self.bytes_max:,} bytes. Raise Limits.instance_bytes, or keep less: return a path, not a file."
+        raise LimitReached(text, limit="instance_bytes", value=self.bytes_max)
 
     async def unreadable(self, what: str, error: Undecodable, step: str | None = None) -> NoReturn:
         """A stored value cannot become today's type: block. The body never sees that (D7, I10)."""

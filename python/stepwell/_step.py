@@ -100,7 +100,7 @@ class Step:
             StepFailed: The step gave up; also an instance of the original exception's class where that is possible.
             InvalidName: The name or key is malformed, or a lambda has no name.
             InvalidConfig: An option is malformed, `fn` is not a function, or (name, key) was used before.
-            LimitReached: The instance has too many steps.
+            LimitReached: The instance has too many steps, or its values are too large together.
         """
         branch = self._branch("do")
         plan = getattr(fn, "__stepwell_plan__", None)
@@ -113,8 +113,8 @@ class Step:
     @enable_ki_protection
     async def _do(self, branch: Branch, name: str, key: str | None, fn: Any, args: tuple[Any, ...], plan: FunctionPlan) -> Any:
         runner = self._runner
-        runner.count_step()
         identity = runner.identify(branch, _replay.DO, name, key)
+        runner.count_step(identity)
         operation = StepOperation(runner, identity, identity[1], fn, args, plan)
         outcome = await runner.perform_step(operation)
         try:
@@ -159,7 +159,7 @@ class Step:
             StepFailed: The first failure in history order, bare.
             InvalidName: As `do`.
             InvalidConfig: As `do`; or two items have the same key.
-            LimitReached: The instance has too many steps.
+            LimitReached: The instance has too many steps, or its values are too large together.
         """
         branch = self._branch("map")
         plan, name = self._plan(fn, "map", name, options)
@@ -175,10 +175,10 @@ class Step:
         occurrence = branch.occurrence(_MAP, name)
         work: list[tuple[Identity, str, Any]] = []
         for index, item in enumerate(items):
-            self._runner.count_step()
             item_key = None if key is None else _names.step_name(key(item), "key")
             place = branch.child(name, occurrence, index, item_key)
             identity = self._runner.identify(place, _replay.DO, name, item_key)
+            self._runner.count_step(identity)
             work.append((identity, identity[1], item))
         return await MapOperation(self._runner, fn, plan, work, concurrency, on_error).perform()
 

@@ -285,12 +285,13 @@ class Limits(NamedTuple):
     Args:
         concurrency: Instances that run at once, 1 to 1,000,000.
         queue_entries: Instances that wait for a slot, per workflow, 1 to 100,000,000.
-        create_rate: Creations per second, or None for no limit.
-        create_burst: Creations at once on top of the rate, or None for one second's worth.
+        create_rate: Creations per second, 0.00001 to 1,000,000,000, or None for no limit.
+        create_burst: Creations at once on top of the rate, 1 to 1,000,000,000, or None for one second's worth.
         steps: `do` and `map` steps of one instance, 1 to 10,000,000.
-        value_bytes: Encoded size of any one value, 1 KiB to 64 MiB.
-        instance_bytes: Encoded size of all values of one instance.
-        recoveries: Unclean stops without progress after which an instance is blocked.
+        value_bytes: Encoded size of any one value, 1 to 67,108,864 (64 MiB).
+        instance_bytes: Encoded size of the values that one instance was given, params and results and events; 1 to 2**50. Its next step
+            raises `LimitReached` beyond it.
+        recoveries: Unclean stops without progress after which an instance is blocked, 1 to 1,000,000.
 
     The defaults are those of the hosted service this engine is modelled on, where it names one.
     """

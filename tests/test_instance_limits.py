@@ -1,0 +1,109 @@
+"""What one instance may use: its steps and its bytes, live and on replay alike."""
+
+import pytest
+import trio
+
+from stepwell import LimitReached, Limits, Status, Step, workflow
+from stepwell.testing import open_test_engine
+
+
+async def value(size: int) -> str:
+    return "x" * size
+
+
+async def number(i: int) -> int:
+    return i
+
+
+async def until_reached(step: Step) -> tuple[int, str, int]:
+    """Makes steps of 100 characters until it may make no more. Returns how many, and which limit said so."""
+    for made in range(1_000):
+        try:
+            await step.do(value, 100)
+        except LimitReached as error:
+            await step.wait_for_event("go")  # so that a crash can come after the limit was met
+            return made, error.limit, error.value
+    raise AssertionError
+
+
+@workflow
+async def counts(step: Step) -> list[object]:
+    return list(await until_reached(step))
+
+
+@workflow
+async def carries(step: Step, luggage: str) -> list[object]:
+    return list(await until_reached(step))
+
+
+@workflow(steps=4)
+async def maps(step: Step) -> str:
+    await step.map(number, range(4), name="fits")
+    try:
+        await step.do(number, 5)
+    except LimitReached as error:
+        return str(error)
+    raise AssertionError
+
+
+@workflow
+async def works_twice(step: Step) -> int:
+    total = 0
+    for i in range(6):
+        total += await step.do(number, i)
+    await step.wait_for_event("go")
+    return total
+
+
+@workflow
+async def listens(step: Step) -> str:
+    await step.wait_for_event("large")
+    try:
+        await step.do(number, 1)
+    except LimitReached as error:
+        return error.limit
+    return "no limit"
+
+
+@pytest.mark.parametrize("crashes", [0, 1])
+@pytest.mark.parametrize(
+    ("flow", "params", "limits", "made"),
+    [
+        (counts, None, Limits(steps=7), [7, "steps", 7]),
+        (counts, None, Limits(instance_bytes=1_000), [10, "instance_bytes", 1_000]),  # 102 bytes each: the tenth is beyond it
+        (carries, "x" * 500, Limits(instance_bytes=1_000), [5, "instance_bytes", 1_000]),
+    ],
+)
+async def test_a_limit_stops_the_next_step_at_the_same_place_live_and_on_replay(flow, params, limits, made, crashes):
+    async with open_test_engine(workflows=[flow], limits=limits) as engine:
+        instance = await engine.create(flow, params, id="a")
+        await instance.wait_for_status(Status.WAITING)
+        for _ in range(crashes):
+            await engine.crash()
+        await instance.send_event("go")
+        assert await instance.result() == made
+
+
+async def test_the_items_of_a_map_are_steps():
+    async with open_test_engine(workflows=[maps]) as engine:
+        text = await engine.call(maps, id="m")
+    assert text == "maps/m has more than 4 steps. Raise Limits.steps or @workflow(steps=), or spread them over children."
+
+
+async def test_a_large_event_counts_too():
+    async with open_test_engine(workflows=[listens], limits=Limits(instance_bytes=100)) as engine:
+        instance = await engine.create(listens)
+        await instance.send_event("large", "x" * 200)
+        assert await instance.result() == "instance_bytes"
+
+
+@pytest.mark.parametrize("lowered", [{"steps": 2}, {"instance_bytes": 3}])
+async def test_a_limit_lowered_below_what_is_recorded_changes_no_history(lowered):
+    async with open_test_engine(workflows=[works_twice]) as engine:
+        instance = await engine.create(works_twice)
+        await instance.wait_for_status(Status.WAITING)
+        await engine.set_limits(**lowered)
+        await engine.crash()
+        await instance.send_event("go")
+        with trio.fail_after(10):
+            assert await instance.result() == 15
