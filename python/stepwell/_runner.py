@@ -541,7 +541,7 @@ class Runner:
         if self.steps > self.steps_max:
             text = f"{who} has more than {self.steps_max:,} steps. Raise Limits.steps or @workflow(steps=), or spread them over children."
             raise LimitReached(text, limit="steps", value=self.steps_max)
-        text = f"{who} has values of more than {self.bytes_max:,} bytes. Raise Limits.instance_bytes, or keep less: return a path, not a file."
+        text = f"{who} has values of more than {self.bytes_max:,} bytes. Raise Limits.instance_bytes, or return less: a path, not a file."
         raise LimitReached(text, limit="instance_bytes", value=self.bytes_max)
 
     async def unreadable(self, what: str, error: Undecodable, step: str | None = None) -> NoReturn:
