@@ -11,17 +11,16 @@ import argparse
 import json
 import multiprocessing
 import statistics
-import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import trio
 from rich.console import Console
 from rich.table import Table
 
-from benches import bodies, machine, scale, workloads
+from benches import machine, scale
+from benches.once import WORKLOADS, once
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
@@ -49,21 +48,6 @@ class Goal:
     test: Callable[[float, float, dict[str, float]], bool]
 
 
-WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
-    "W1": workloads.sequential,
-    "W2": workloads.concurrent,
-    "W2b": scale.running,
-    "W3": scale.queue,
-    "W4": bodies.parking,
-    "W5": workloads.latency,
-    "W6": scale.recovery,
-    "W9": scale.reshard,
-    "W10": workloads.written,
-    "W11": workloads.start,
-    "W12": workloads.replay,
-    "turns": bodies.turns,
-    "checkpoints": bodies.checkpoints,
-}
 GOALS = {
     ("W1", "seconds per step"): Goal("≤ 1.5 × sync + 0.15 ms", lambda v, sync, _: v <= 1.5 * sync + 0.00015),
     ("W2", "steps/s"): Goal("≥ 50,000; ≥ 0.5 × in memory", lambda v, _, rest: v >= 50_000 and v >= 0.5 * rest["steps/s in memory"]),
@@ -92,11 +76,6 @@ GOALS = {
 }
 
 
-def _once(name: str) -> tuple[float, workloads.Figures]:
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        return machine.sync_seconds(Path(folder))[0], trio.run(WORKLOADS[name], Path(folder))
-
-
 def measure(name: str, runs: int) -> list[Line]:
     """Runs one workload and returns its figures."""
     seen: dict[str, list[float]] = {}
@@ -104,7 +83,7 @@ def measure(name: str, runs: int) -> list[Line]:
     for _ in range(runs):
         # Each in a process of its own: what another one left in memory is not this one's.
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-            sync, figures = process.submit(_once, name).result()
+            sync, figures = process.submit(once, name).result()
         syncs.append(sync)
         for what, value in figures.items():
             seen.setdefault(what, []).append(value)
