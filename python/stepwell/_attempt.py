@@ -13,10 +13,10 @@ from __future__ import annotations
 import inspect
 import types
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import trio
 from trio.lowlevel import disable_ki_protection
@@ -27,14 +27,7 @@ from ._errors import InvalidConfig, StepTimeout, StepwellError
 if TYPE_CHECKING:
     from ._operation import StepOperation
 
-T = TypeVar("T")
 _KEYS = uuid.UUID("b1a5f0c2-3f0e-5d7c-9a58-0f5f6a5f2d10")
-
-
-@disable_ki_protection
-async def in_user_code(made: Awaitable[T]) -> T:
-    """Awaits a body's coroutine. Ctrl-C may strike in it; in our own code around it, it may not."""
-    return await made
 
 
 class StepContext:
@@ -136,6 +129,11 @@ class Deadline:
         if plan.heartbeat_timeout is not None:
             self._arm(plan.heartbeat_timeout, self._check_heartbeat)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the function has waited."""
+        return self._timers is not None
+
     def stop(self) -> None:
         """Disarms what is left."""
         for ticket in self._timers or ():
@@ -176,18 +174,11 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
     scope = operation.attempt_scope = trio.CancelScope()
     deadline = Deadline(operation, step, scope.cancel)
     with scope:
-        waited = plan.waits or False
-
-        def on_wait() -> None:
-            nonlocal waited
-            waited = True
-            deadline.start()
-
         try:
-            return await _drive(_coroutine(context.run(fn, *args)), context, on_wait, step.name)
+            return await _drive(as_coroutine(context.run(fn, *args)), context, deadline, step.name)
         finally:
             deadline.stop()
-            plan.waits = waited
+            plan.waits = plan.waits or deadline.has_begun
     if operation.runner.stopping:
         await operation.runner.stop_here()
     raise StepTimeout(deadline.struck or "")
@@ -218,7 +209,8 @@ async def go_on_unscoped(operation: StepOperation, coroutine: Coroutine[Any, Any
         deadline.stop()
 
 
-def _coroutine(made: Any) -> Coroutine[Any, Any, Any]:
+def as_coroutine(made: Any) -> Coroutine[Any, Any, Any]:
+    """Returns what an async function made, which may be any awaitable, as what can be sent to."""
     return made if inspect.iscoroutine(made) else _awaited(made)
 
 
@@ -228,13 +220,13 @@ async def _awaited(made: Any) -> Any:
 
 @disable_ki_protection
 @types.coroutine
-def _drive(coroutine: Coroutine[Any, Any, Any], context: Context, on_wait: Callable[[], None], name: str) -> Generator[Any, Any, Any]:
-    """Runs a coroutine in this task but in another context; says when it first waits."""
+def _drive(coroutine: Coroutine[Any, Any, Any], context: Context, deadline: Deadline, name: str) -> Generator[Any, Any, Any]:
+    """Runs a coroutine in this task but in another context; the deadline counts from when it first waits."""
     try:
         trap = context.run(coroutine.send, None)
     except StopIteration as stop:
         return stop.value
-    on_wait()
+    deadline.start()
     rest: Any = _go_on(coroutine, context, trap, name)  # a generator, whatever its decorator says
     return (yield from rest)
 
@@ -304,7 +296,7 @@ async def _call_in_thread(
         try:
             (value,) = await trio.to_thread.run_sync(run, limiter=port.unlimited, abandon_on_cancel=True)
             if inspect.isawaitable(value):
-                value = await _drive(_coroutine(value), context, lambda: None, step.name)
+                value = await _drive(as_coroutine(value), context, deadline, step.name)
             return value
         finally:
             deadline.stop()

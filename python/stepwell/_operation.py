@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context, copy_context
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import outcome as results
@@ -57,6 +58,21 @@ class Pending(Generic[T]):
         if not self._awaited:  # it is dropped where it was forgotten: the frame above is the body's
             frame = sys._getframe(1)
             self._runner.unawaited.append((self._args[1], frame.f_code, frame.f_lineno))
+
+
+class Guard:
+    """Around a part of an instance: what comes out of it is dealt with by its runner."""
+
+    __slots__ = ("_runner",)
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        return error is not None and self._runner.caught(error)
 
 
 class Operation:
@@ -250,7 +266,8 @@ class StepOperation(Operation):
         assert self.scope is not None
         with self.scope:
             try:
-                await self.runner.guarded(self.run())
+                with Guard(self.runner):
+                    await self.run()
             finally:
                 self._in_task = False
                 self.variables = None  # they lead back here, and so does the context: without them this is freed at once

@@ -83,9 +83,9 @@ class Attempts:
 class Cursor:
     """Outcomes not yet delivered, and what was begun and given up."""
 
-    pending: deque[Outcome] = field(default_factory=deque)
+    pending: deque[Outcome] | tuple[()] = ()
     attempts: dict[Identity, Attempts] = field(default_factory=dict)
-    withdrawn: set[Identity] = field(default_factory=set)
+    withdrawn: set[Identity] | None = None
     patches: dict[str, bool] = field(default_factory=dict)
     """Changes of the code, by id (I6): whether the instance runs their code."""
     passed_over: list[Outcome] = field(default_factory=list)
@@ -110,7 +110,7 @@ class Cursor:
             self.patches[record[3]] = True
             return
         if verdict <= TIMED_OUT:
-            self.pending.append(Outcome(identity, verdict, record[11], record[12], record[9], record[0], record[6], -1))
+            self.add(Outcome(identity, verdict, record[11], record[12], record[9], record[0], record[6], -1))
             return
         known = self.attempts.setdefault(identity, Attempts())
         if verdict == SAVED:
@@ -124,6 +124,17 @@ class Cursor:
             known.retry_at = record[10]
             known.error = record[12]
 
+    def add(self, outcome: Outcome) -> None:
+        """An outcome that is to be delivered after all others."""
+        self.pending = self.pending or deque()  # most bodies never have one waiting, and an empty deque is 600 bytes
+        self.pending.append(outcome)
+
+    def withdraw(self, identity: Identity) -> None:
+        """The body gave this operation up."""
+        if self.withdrawn is None:
+            self.withdrawn = set()
+        self.withdrawn.add(identity)
+
     def next(self, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
         """Returns the next outcome to deliver, taking it; None when none is left.
 
@@ -134,7 +145,7 @@ class Cursor:
             outcome = self.pending[0]
             if outcome.identity in open_operations:
                 return self.pending.popleft()
-            if outcome.identity not in self.withdrawn:
+            if self.withdrawn is None or outcome.identity not in self.withdrawn:
                 return Mismatch(outcome.identity, tuple(open_operations))
             self.passed_over.append(self.pending.popleft())
         return None

@@ -19,14 +19,14 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from . import _diagnosis, _foreign, _replay
-from ._attempt import in_user_code
+from ._attempt import as_coroutine
 from ._branch import Branch, place
 from ._codec import Undecodable, codec
 from ._durations import from_us
 from ._errors import InvalidConfig, LimitReached, NotSerializable, TooLarge
 from ._failures import describe_body
 from ._names import step_name
-from ._operation import STOPPED, Operation, Pending, StepOperation
+from ._operation import STOPPED, Guard, Operation, Pending, StepOperation
 from ._patches import Patches
 from ._replay import Cursor, Identity, Mismatch, Outcome
 from ._rest import Rest
@@ -45,14 +45,19 @@ COMPLETE, ERRORED = STATUSES.index(Status.COMPLETE), STATUSES.index(Status.ERROR
 
 
 class Runner:
-    """The body of one instance, in memory."""
+    """The body of one instance, in memory. There may be 50,000, and each object and byte of one counts (W2b)."""
+
+    __slots__ = (
+        "__weakref__", "_about", "_beginners", "_begun", "_params", "_stopped", "at", "attached", "bytes", "bytes_max", "cursor", "id",
+        "incarnation", "interrupted", "keys", "namespace", "no", "open", "patches", "port", "replaying", "rest", "resting", "scope",
+        "steps", "steps_max", "stopped_at", "stopping", "tally", "task", "turns", "unawaited", "value_bytes", "version", "workflow",
+    )  # fmt: skip
 
     def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
         (self.no, self.incarnation, self.namespace, _, self.version, self.id, self._params, attributes, created_at, _,
          self.interrupted, records, waits) = start  # fmt: skip
         self.port = port
         self.workflow = workflow
-        self.seed = f"{self.namespace}|{workflow.name}|{self.id}|{self.incarnation}"
         self.cursor = Cursor.over(records)
         self.open: dict[Identity, Operation] = {}
         self.attached: dict[Identity, tuple[int, int | None]] = {tuple(w[1:6]): (w[0], w[7]) for w in waits}
@@ -67,7 +72,7 @@ class Runner:
         self.stopped_at = 0
         self.at: int = created_at
         self.unawaited: list[tuple[str, CodeType, int]] = []
-        self.keys: set[tuple[int, str, str]] = set()
+        self.keys: set[tuple[int, str, str]] | None = None
         self.steps = 0
         self.bytes = len(self._params or b"")
         """Of all values that the body was given, so that live and on replay it is the same at the same place."""
@@ -92,30 +97,31 @@ class Runner:
         if self.port.observed and not self.port.draining:
             self.port.keeper.open(self)
         try:
-            with self.scope:
-                await self.guarded(self._body(make_step(self)))
+            with self.scope, Guard(self):
+                await self._body(make_step(self))
         finally:
             self._leave()
 
-    async def guarded(self, part: Awaitable[None]) -> None:
-        """Runs a part of this instance; what must not happen shuts the engine down, or blocks the instance."""
-        try:
-            await part
-        except (KeyboardInterrupt, SystemExit) as error:
-            self.port.interrupted_by(error)
-        except trio.Cancelled:
-            raise
-        except BaseExceptionGroup as group:
-            struck = group.split((KeyboardInterrupt, SystemExit))[0]
-            if struck is not None:
-                self.port.interrupted_by(_leaf(struck))
-                return
-            cancelled = group.split(trio.Cancelled)[0]
-            if cancelled is not None:
+    def caught(self, error: BaseException) -> bool:
+        """Something that a part of this instance raised out of itself. Returns whether that is dealt with.
+
+        Ctrl-C shuts the engine down; what must not happen blocks the instance.
+        """
+        if isinstance(error, trio.Cancelled):
+            return False
+        struck: BaseException | None = error if isinstance(error, KeyboardInterrupt | SystemExit) else None
+        if isinstance(error, BaseExceptionGroup):
+            struck = error.split((KeyboardInterrupt, SystemExit))[0]
+            cancelled = error.split(trio.Cancelled)[0]
+            if cancelled is not None and struck is None:
                 raise cancelled from None  # what is cancelled is given up, whatever else its tasks raise (P1, I8)
-            self._internal(group)
-        except Exception as error:
+        if struck is not None:
+            self.port.interrupted_by(_leaf(struck))
+        elif isinstance(error, Exception | BaseExceptionGroup):
             self._internal(error)
+        else:
+            return False
+        return True
 
     def _internal(self, error: BaseException) -> None:
         if not self.stopping:  # else it is what the body raised while it was unwound, and is discarded (P1)
@@ -131,7 +137,7 @@ class Runner:
             except Undecodable as error:
                 await self.unreadable("the start", error)
         try:
-            output = await in_slices(self, in_user_code(fn(*args)))
+            output = await in_slices(self, as_coroutine(fn(*args)))
             if isinstance(output, Pending):
                 raise InvalidConfig(f"{self.workflow.name} returned a step that it never awaited. Write `return await step.…`.")
             self._check_awaited()
@@ -203,7 +209,11 @@ class Runner:
             self.open[operation.identity] = operation
             self._go_live(operation)
             if isinstance(operation, StepOperation):
-                await self._run_inline(operation)
+                try:
+                    await operation.run()  # in the body's own task: the cheap way, open to a single task
+                except BaseException as error:
+                    _foreign.left(operation, error)
+                    raise
             else:
                 self.rest.settled_down()
         else:
@@ -280,14 +290,6 @@ class Runner:
             self.block("race", _diagnosis.race(name), name)
         return first is not task
 
-    async def _run_inline(self, operation: StepOperation) -> None:
-        """Makes a step's attempts in the body's own task: the cheap way, open to a single task."""
-        try:
-            await operation.run()
-        except BaseException as error:
-            _foreign.left(operation, error)
-            raise
-
     def begin(self, operation: Operation) -> None:
         """Opens an operation that takes effect when the turn ends, or when `deliver` is called."""
         self.open[operation.identity] = operation
@@ -308,7 +310,7 @@ class Runner:
             return
         if outcome.seq > self.cursor.seq:
             self.cursor.seq = outcome.seq
-        self.cursor.pending.append(outcome)
+        self.cursor.add(outcome)
         self.stirred()
 
     def stirred(self) -> None:
@@ -389,7 +391,7 @@ class Runner:
         """The body gave an operation up; its outcome, should it come, is abandoned (I8)."""
         if self.open.pop(operation.identity, None) is None or self.stopping:
             return
-        self.cursor.withdrawn.add(operation.identity)
+        self.cursor.withdraw(operation.identity)
         if operation.live:
             self.rest.busy -= not operation.waiting
             operation.withdrawn()
@@ -508,6 +510,11 @@ class Runner:
         )
 
     @property
+    def seed(self) -> str:
+        """From which all that looks random in this life of the instance is derived (I13)."""
+        return f"{self.namespace}|{self.workflow.name}|{self.id}|{self.incarnation}"
+
+    @property
     def turn_began(self) -> int:
         """From when a deadline counts: the time of this turn's outcome; in the first turn, which has none, the present."""
         return self.at if self.at != self._about[0] else self.port.now()
@@ -521,6 +528,8 @@ class Runner:
         if key is None:
             return (kind, branch.path, name, None, branch.occurrence(kind, name))
         step_name(key, "key")
+        if self.keys is None:
+            self.keys = set()
         if (kind, name, key) in self.keys:
             raise InvalidConfig(f'step "{name}" with key {key!r} was begun before in this instance; a key names one step.')
         self.keys.add((kind, name, key))
