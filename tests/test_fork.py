@@ -126,7 +126,7 @@ async def test_d1_the_core_itself_refuses_a_forked_child_and_waits_for_nobody(tm
             assert not core.park(1, 1)
             core.crash()
             calls = (
-                (core.poll, 1),
+                (core.poll,),
                 (core.close,),
                 (core.send_event, "default", "waits", "a", "go", None, None),
                 (core.resume, "default", "waits", "a"),

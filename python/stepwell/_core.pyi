@@ -3,7 +3,7 @@
 Hand-written, checked against the extension in CI. Everything that crosses is an int, str, bytes,
 bool, None, or a list or tuple of those; payloads are opaque bytes. All times are microseconds since
 1970-01-01 UTC. The core keeps no Python object and never calls Python: it writes one byte to the
-socket behind `fileno()` when notes are there, and `poll` takes them.
+socket behind `fileno()` when notes are there, and `poll()` takes them all.
 
 A call that changes something returns at once with a ticket (or the number of the wait it opens);
 the note with that number comes when the change is durable, never earlier. Notes come in the order
@@ -52,7 +52,7 @@ Record: TypeAlias = tuple[int, int, str, str, str | None, int, int, int, int, in
 """(seq, kind, branch, name, key, count, attempt, verdict, started_at, at, retry_at, event_type, payload)"""
 Wait: TypeAlias = tuple[int, int, str, str, str | None, int, int, int | None]
 """(number, kind, branch, name, key, count, opened_at, until): kind 0 (do) is a retry delay."""
-Start: TypeAlias = tuple[int, int, str, str, str, str, bytes | None, bytes | None, int, int | None, bool, list[Record], list[Wait]]
+Start: TypeAlias = tuple[int, int, str, str, str, str, bytes | None, bytes | None, int, int | None, bool, tuple[Record, ...], tuple[Wait, ...]]
 """(no, incarnation, namespace, workflow, version, id, params, attributes, created_at, parent, interrupted, records, waits)
 
 `interrupted`: the engine stopped uncleanly while this body could run (R3)."""
@@ -121,9 +121,7 @@ class Core:
         """Wakes the writer for what was submitted since it fell asleep. Submitting alone does so only from 256 submissions on:
         whoever submits many in a row wants them in one commit."""
     def fileno(self) -> int: ...
-    def poll(self, most: int) -> list[tuple[object, ...]]:
-        """Takes the first notes, at most so many. If there are so many, there may be more; until all are taken, bodies that say `quiet`
-        may be taken not to know the latest, and have to say it again when all are."""
+    def poll(self) -> list[tuple[object, ...]]: ...
     def now(self) -> int:
         """Wall time of the engine's clock."""
     def monotonic(self) -> int:

@@ -1,14 +1,15 @@
 """The driver: the only caller of the core.
 
-It waits for the core's one byte, takes the notes with `poll`, and hands each to whom it concerns: a runner, a timer,
-somebody who waits for a reply. It starts a runner for every body that the core says has a slot, and is the `Port`
-through which runners submit. It decides nothing.
+It waits for the core's one byte, takes all notes with one `poll`, and hands each to whom it concerns:
+a runner, a timer, somebody who waits for a reply. It starts a runner for every body that the core
+says has a slot, and is the `Port` through which runners submit. It decides nothing.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import outcome as results
@@ -42,8 +43,9 @@ class Reply:
         self.data = data
 
 
-NOTES_AT_ONCE = 256
-"""Notes handled before other tasks have their turn: starting a body takes about 0.1 ms, so a burst of ten thousand holds nobody up."""
+STARTS_AT_ONCE = 256
+"""Bodies that begin in one round of the loop. Each takes about 0.1 ms, and those that have begun may park meanwhile: of a burst of ten
+thousand none holds the loop for a second, and not all are in memory at one time."""
 _RECORDS = (_core.DONE, _core.SETTLED, _core.CHANGED, _core.START)
 DRAINED = "the engine has drained, so nothing runs any more. Open a new engine on the same store to go on."
 
@@ -137,6 +139,8 @@ class Driver:
         self._timers: dict[int, Callable[[], None]] = {}
         self._watches: dict[int, list[Watch]] = {}
         self._early: dict[int, list[tuple[Any, ...]]] = {}
+        self._starts: dict[int, Start] = {}
+        """Bodies that are to begin, in their order."""
         self._later: dict[int, Start] = {}
         self._progress = trio.Event()
         self._news = trio.Event()
@@ -145,8 +149,6 @@ class Driver:
         self._loop = trio.CancelScope()
         self._limits: dict[tuple[str, str | None], Limits] = {}
         self._limit_changes: set[int] = set()
-        self._behind = False
-        self._unsure: list[int] = []
         self.use(core)
 
     def limits_of(self, namespace: str, workflow: str | None) -> Limits:
@@ -166,8 +168,6 @@ class Driver:
     def use(self, core: Core) -> None:
         """Takes a core: what runners submit goes to it from now on."""
         self.core = core
-        self._behind = False
-        self._unsure.clear()
         self._limits.clear()
         self._limit_changes.clear()
         self.now = core.now
@@ -184,6 +184,7 @@ class Driver:
         self.send = core.send
         self.withdraw = core.withdraw
         self.give_back = core.give_back
+        self.quiet = core.quiet
         self.park = core.park
         self.finish = core.finish
         self.hold = core.hold
@@ -236,31 +237,20 @@ class Driver:
             _core.HINDERED: self._hindered,
         }
         while True:
-            notes = core.poll(NOTES_AT_ONCE)
-            for note in notes:
+            for note in core.poll():
                 handlers[note[0]](*note[1:])  # type: ignore[index]  # the first element is the kind
                 if note[0] in _RECORDS:
                     self._records.set()
             self._news.set()
-            self._behind = len(notes) == NOTES_AT_ONCE
-            if self._behind:
+            self._begin(STARTS_AT_ONCE)
+            if self._starts:
                 await trio.lowlevel.checkpoint()
             else:
-                self._say_quiet_again()
                 await trio.lowlevel.wait_readable(core.fileno())
 
-    def quiet(self, no: int, incarnation: int, seq: int) -> None:
-        """A body says that all it does is wait."""
-        self.core.quiet(no, incarnation, seq)
-        if self._behind:
-            self._unsure.append(no)
-
-    def _say_quiet_again(self) -> None:
-        """All notes are taken: what bodies said before that, the core may have taken for said in ignorance of them."""
-        unsure, self._unsure = self._unsure, []
-        for no in unsure:
-            if no in self.runners:
-                self.runners[no].rest.say_again()
+    def _begin(self, most: int) -> None:
+        for no in list(islice(self._starts, most)):
+            self._begin_one(self._starts.pop(no))
 
     def _done(self, at: int, tickets: list[int]) -> None:
         take = self.tickets.pop
@@ -287,6 +277,9 @@ class Driver:
             self._early.setdefault(no, []).append((number, verdict, type, payload, at, seq))
 
     def _start(self, start: Start) -> None:
+        self._starts[start[0]] = start
+
+    def _begin_one(self, start: Start) -> None:
         no, workflow = start[0], self._workflows.get((start[3], start[4]))
         if no in self.runners:
             self._later[no] = start  # the parked body has not left memory yet
@@ -315,6 +308,9 @@ class Driver:
 
     def _unwind(self, no: int, incarnation: int) -> None:
         self._early.pop(no, None)
+        start = self._starts.get(no)
+        if start is not None and start[1] == incarnation:
+            del self._starts[no]
         later = self._later.get(no)
         if later is not None and later[1] == incarnation:
             del self._later[no]  # it was to start as soon as its parked body has left memory
@@ -345,6 +341,7 @@ class Driver:
         """Drops everything in memory, as a crash does, and goes on with the core that `reopen` gives."""
         self._restarted = trio.Event()
         self._loop.cancel()
+        self._starts.clear()
         self._later.clear()
         self.unwind_all("crashed")
         while self.runners:
@@ -407,7 +404,7 @@ class Driver:
             self.core.release(runner.no, runner.incarnation)
         later = self._later.pop(runner.no, None)
         if later is not None:
-            self._start(later)
+            self._begin_one(later)
         self.progressed()
 
     def let_go(self, no: int) -> None:

@@ -74,12 +74,6 @@ class Rest:
             delay = PARK_AFTER_US if port.waiting_residents <= RESIDENT_MAX else 0
             self._park_timer = port.arm(delay, self._park)
 
-    def say_again(self) -> None:
-        """As `settled_down` said it."""
-        runner = self._runner
-        if self._quiet and not runner.stopping:
-            runner.port.quiet(runner.no, runner.incarnation, runner.cursor.seq)
-
     def woken(self) -> None:
         """The instance goes on, with a slot."""
         if not self._quiet:

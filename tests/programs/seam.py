@@ -75,7 +75,7 @@ class Seam:
             return
         self._core.flush()
         while True:
-            self._notes += [note for note in self._core.poll(1 << 30) if note[0] != _core.IDLE]
+            self._notes += [note for note in self._core.poll() if note[0] != _core.IDLE]
             if not self._core.busy():
                 break
             time.sleep(0)
@@ -83,11 +83,11 @@ class Seam:
             self._ringing = True
             self._told.send(b"!")
 
-    def poll(self, most: int) -> list[tuple[Any, ...]]:
+    def poll(self) -> list[tuple[Any, ...]]:
         if self._ringing:
             self._ringing = False
             self._heard.recv(1)
-        notes, self._notes = self._notes[:most], self._notes[most:]
+        notes, self._notes = self._notes, []
         if self.mute:
             return []
         if self._cut is not None and self._cut.kind == "note" and self.handed + len(notes) > self._cut.at:

@@ -80,38 +80,6 @@ pub fn no_note_is_without_a_byte() {
     assert!(!readable(&outbox), "a byte for nothing stays only once");
 }
 
-/// Notes are taken two at a time: what is left has its byte, and `seen` is the last batch of which nothing is left.
-pub fn notes_may_be_taken_in_parts() {
-    let outbox = Arc::new(Outbox::new().unwrap());
-    let teller = {
-        let outbox = Arc::clone(&outbox);
-        thread::spawn(move || {
-            for n in 0..EACH {
-                let of_batch = (0..3).map(|it| Note::Told(0, 3 * n + it)).collect();
-                outbox.put(of_batch, Some(n as u64 + 1));
-            }
-        })
-    };
-    let mut notes = Vec::new();
-    while notes.len() < 3 * EACH {
-        while !readable(&outbox) {
-            thread::yield_now();
-        }
-        let some = outbox.take_some(2);
-        assert!(some.len() <= 2);
-        notes.extend(some);
-        let whole = notes.len() / 3;
-        assert!(outbox.seen() <= whole as u64, "a note of it is left");
-        if outbox.is_empty() {
-            assert!(notes.len() < 3 * EACH || outbox.seen() == EACH as u64);
-        }
-    }
-    check_order(&notes);
-    teller.join().unwrap();
-    assert!(outbox.is_empty() && outbox.take().is_empty());
-    assert_eq!(outbox.seen(), EACH as u64);
-}
-
 /// After a crash nothing is told, whoever still tries.
 pub fn nothing_is_told_once_sealed() {
     let outbox = Arc::new(Outbox::new().unwrap());

@@ -23,7 +23,6 @@ models! {
         idle_is_said_when_all_is_done_and_only_then;
     telling:
         no_note_is_without_a_byte,
-        notes_may_be_taken_in_parts,
         nothing_is_told_once_sealed,
         the_last_note_is_the_last;
     residing:

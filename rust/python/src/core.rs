@@ -131,11 +131,11 @@ impl Core {
         self.engine.descriptor()
     }
 
-    fn poll<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Bound<'py, PyList>> {
+    fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         if !self.engine.is_ours() {
             return Err(unusable(&self.engine));
         }
-        let notes = self.engine.poll_some(most);
+        let notes = self.engine.poll();
         let list = PyList::empty(py);
         for note in &notes {
             list.append(notes::tuple(py, note)?)?;

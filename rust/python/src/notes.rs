@@ -91,11 +91,15 @@ pub(crate) fn tuple<'py>(py: Python<'py>, note: &Note) -> Any<'py> {
     }
 }
 
+/// Tens of thousands may be there at once: what is the same in all is one object, and without a list in it the collector
+/// leaves a tuple alone.
 fn start<'py>(py: Python<'py>, it: &Start) -> Any<'py> {
+    let shared = |text| PyString::intern(py, text);
     tuple!(
-        py; it.no, it.incarnation, &*it.namespace, &*it.workflow, &*it.version, &*it.id,
-        bytes(py, it.params.as_deref()), bytes(py, it.attributes.as_deref()), it.created_at,
-        it.parent, it.interrupted, each(py, &it.records, record)?, each(py, &it.waits, wait)?
+        py; it.no, it.incarnation, shared(&it.namespace), shared(&it.workflow), shared(&it.version),
+        &*it.id, bytes(py, it.params.as_deref()), bytes(py, it.attributes.as_deref()),
+        it.created_at, it.parent, it.interrupted, each(py, &it.records, record)?.to_tuple(),
+        each(py, &it.waits, wait)?.to_tuple()
     )
 }
 

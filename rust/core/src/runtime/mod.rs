@@ -435,19 +435,13 @@ impl Engine {
         self.shared.outbox.take()
     }
 
-    /// Takes the first notes, at most so many; if there are so many, there may be more.
-    #[must_use]
-    pub fn poll_some(&self, most: usize) -> Vec<Note> {
-        self.shared.outbox.take_some(most)
-    }
-
     /// Returns the descriptor that becomes readable when there are notes.
     #[must_use]
     pub fn descriptor(&self) -> i32 {
         self.shared.outbox.descriptor()
     }
 
-    /// Returns the last batch whose notes were polled, all of them.
+    /// Returns the last batch whose notes were polled.
     #[must_use]
     pub fn seen(&self) -> u64 {
         self.shared.outbox.seen()

@@ -1,10 +1,8 @@
 //! What waits to be polled, and the byte that says so.
 //!
-//! One byte is written when the outbox stops being empty, never per note, and again when notes are
-//! left in it. A byte may be there without a note (it was polled meanwhile), never a note without
-//! a byte.
+//! One byte is written when the outbox stops being empty, never per note. A byte may be there
+//! without a note (it was polled meanwhile), never a note without a byte.
 
-use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -16,7 +14,7 @@ use crate::note::Note;
 
 #[derive(Debug, Default)]
 struct State {
-    notes: VecDeque<Note>,
+    notes: Vec<Note>,
     /// The last batch whose notes were put in.
     batch: u64,
     sealed: bool,
@@ -26,7 +24,7 @@ struct State {
 #[derive(Debug)]
 pub struct Outbox {
     state: Mutex<State>,
-    /// The last batch whose notes were taken out, all of them.
+    /// The last batch whose notes were taken out.
     seen: AtomicU64,
     bell: UnixStream,
     ear: UnixStream,
@@ -60,7 +58,7 @@ impl Outbox {
         self.add(vec![note], None, true);
     }
 
-    fn add(&self, notes: Vec<Note>, batch: Option<u64>, last: bool) {
+    fn add(&self, mut notes: Vec<Note>, batch: Option<u64>, last: bool) {
         let rings = {
             let mut state = self.state.lock();
             if state.sealed {
@@ -73,29 +71,20 @@ impl Outbox {
             }
             let rings = state.notes.is_empty() && !notes.is_empty();
             if state.notes.is_empty() {
-                state.notes = notes.into();
+                state.notes = notes;
             } else {
-                state.notes.extend(notes);
+                state.notes.append(&mut notes);
             }
             rings
         };
         if rings {
-            self.ring();
+            // A full pipe holds bytes already, which is all a byte could say.
+            let _ = (&self.bell).write(&[1]);
         }
-    }
-
-    fn ring(&self) {
-        // A full pipe holds bytes already, which is all a byte could say.
-        let _ = (&self.bell).write(&[1]);
     }
 
     /// Takes all notes.
     pub fn take(&self) -> Vec<Note> {
-        self.take_some(usize::MAX)
-    }
-
-    /// Takes the first notes, at most so many. While some are left, `seen` stays: it counts batches.
-    pub fn take_some(&self, most: usize) -> Vec<Note> {
         let mut sink = [0u8; 64];
         loop {
             match (&self.ear).read(&mut sink) {
@@ -105,12 +94,8 @@ impl Outbox {
             }
         }
         let mut state = self.state.lock();
-        if state.notes.len() > most {
-            self.ring();
-            return state.notes.drain(..most).collect();
-        }
         self.seen.store(state.batch, Ordering::Release);
-        std::mem::take(&mut state.notes).into()
+        std::mem::take(&mut state.notes)
     }
 
     /// Returns the last batch whose notes were polled.
