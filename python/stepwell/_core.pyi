@@ -52,7 +52,9 @@ Record: TypeAlias = tuple[int, int, str, str, str | None, int, int, int, int, in
 """(seq, kind, branch, name, key, count, attempt, verdict, started_at, at, retry_at, event_type, payload)"""
 Wait: TypeAlias = tuple[int, int, str, str, str | None, int, int, int | None]
 """(number, kind, branch, name, key, count, opened_at, until): kind 0 (do) is a retry delay."""
-Start: TypeAlias = tuple[int, int, str, str, str, str, bytes | None, bytes | None, int, int | None, bool, tuple[Record, ...], tuple[Wait, ...]]
+Start: TypeAlias = tuple[
+    int, int, str, str, str, str, bytes | None, bytes | None, int, int | None, bool, tuple[Record, ...], tuple[Wait, ...]
+]
 """(no, incarnation, namespace, workflow, version, id, params, attributes, created_at, parent, interrupted, records, waits)
 
 `interrupted`: the engine stopped uncleanly while this body could run (R3)."""
