@@ -18,7 +18,7 @@ LAYERS = [
     {"_failures", "_types", "_replay"},
     {"_branch", "_workflow", "_attempt", "_operation", "_map", "_turns", "_nursery", "_deadline", "_patches", "_foreign", "_rest"}
     | {"_diagnosis", "_port", "_runner", "_step", "_child", "_waits"},
-    {"_driver", "_config", "_answers", "_approvals", "_instance", "_tenant", "_engine"},
+    {"_collector", "_driver", "_config", "_answers", "_approvals", "_instance", "_tenant", "_engine"},
     {"__init__"},
     {"testing", "cli", "_demo", "__main__"},
 ]

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import trio
 
-from . import _core, _names
+from . import _collector, _core, _names
 from ._answers import store_error
 from ._branch import caller, current_branch
 from ._config import base_limits, copy_path, number, registry, store_path
@@ -376,7 +376,7 @@ async def _host_bodies(driver: Driver, task_status: trio.TaskStatus[trio.Nursery
 
     A body that is cancelled takes it for its own doing and gives its waits up durably (I8); only the engine may end it otherwise.
     """
-    with trio.CancelScope(shield=True):
+    with _collector.patient(), trio.CancelScope(shield=True):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(driver.keeper.run)
             nursery.start_soon(driver.run, nursery)
