@@ -135,7 +135,7 @@ async def test_an_unknown_instance_is_named():
         (lambda step: step.do(add, 1, nmae="x"), "has no option nmae"),
         (lambda step: step.each(lambda x: x, [1]), "async function"),
         (lambda step: step.wait_for_event(), "1 to 32"),
-        (lambda step: step.do(add, 1, runtime="asyncio"), "asyncio"),
+        (lambda step: step.do(add, 1, runtime="threads"), "threads"),
         (lambda step: step.map(add, [1, 1], key=str), "key"),
         (lambda step: step.map(add, [1], key=lambda item: 5), "key"),
     ],
@@ -187,7 +187,7 @@ async def catches_and_goes_on() -> str:
 async def test_asyncio_code_on_trio_is_named_with_its_step_and_a_cure(fn):
     text = await failure(lambda step: step.do(fn))
     assert f'step "{fn.__name__}" ran asyncio code on trio' in text
-    assert "Use a client that runs on trio" in text
+    assert 'Pass runtime="asyncio"' in text
     text = await failure(lambda step: step.map(lambda _: fn(), [1], name=fn.__name__))
     assert f'step "{fn.__name__}" ran asyncio code on trio' in text
 

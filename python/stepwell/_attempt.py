@@ -10,6 +10,7 @@ This file does not know histories, retries or the store; it answers with a value
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import uuid
@@ -64,8 +65,10 @@ class StepContext:
 
     @property
     def engine(self) -> Any:
-        """The engine that runs this step."""
-        return self._operation.runner.port.engine
+        """The engine that runs this step, with methods that can be called where the step's function runs."""
+        operation = self._operation
+        runtime = "thread" if not operation.plan.is_async else "asyncio" if runs_on_asyncio(operation) else "trio"
+        return operation.runner.port.engine.seen_from(runtime)
 
     def report(self, progress: Any = None, message: str | None = None, **fields: Any) -> None:
         """Tells watchers how far the instance is; the last report is kept. Never causes a commit.
@@ -92,7 +95,13 @@ class StepContext:
             NotSerializable: It cannot be stored.
             TooLarge: It is over the limit for one value.
         """
-        await self._operation.save(value, self.attempt)
+        save = functools.partial(self._operation.save, value, self.attempt)
+        if runs_on_asyncio(self._operation):
+            from ._portal import from_asyncio  # it imports asyncio, as the caller has
+
+            await from_asyncio(self._operation.runner.port.token, save)
+        else:
+            await save()
 
 
 def current_step() -> StepContext:
@@ -171,6 +180,8 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
     context.run(place.set, operation)
     if not plan.is_async:
         return await _call_in_thread(operation, fn, args, step, context)
+    if runs_on_asyncio(operation):
+        return await _call_on_asyncio(operation, functools.partial(fn, *args), step, context)
     scope = operation.attempt_scope = trio.CancelScope()
     deadline = Deadline(operation, step, scope.cancel)
     with scope:
@@ -182,6 +193,39 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
     if operation.runner.stopping:
         await operation.runner.stop_here()
     raise StepTimeout(deadline.struck or "")
+
+
+def runs_on_asyncio(operation: StepOperation) -> bool:
+    """Whether the async code of a step belongs on an asyncio loop."""
+    return (operation.plan.runtime or operation.runner.port.default_runtime) == "asyncio"
+
+
+async def _call_on_asyncio(operation: StepOperation, made: Callable[[], Any], step: StepContext, context: Context) -> Any:
+    """Runs one attempt as a task of an asyncio loop: the one that entered the engine, or the engine's own."""
+    scope = operation.attempt_scope = trio.CancelScope()
+    deadline = Deadline(operation, step, scope.cancel)
+    with scope:
+        deadline.start()
+        try:
+            return await _visit_asyncio(operation, made, context)
+        finally:
+            deadline.stop()
+    if operation.runner.stopping:
+        await operation.runner.stop_here()
+    raise StepTimeout(deadline.struck or "")
+
+
+async def _visit_asyncio(operation: StepOperation, made: Callable[[], Any], context: Context) -> Any:
+    from . import _asyncio  # here, because asyncio takes long to import and most programs never come here
+
+    port = operation.runner.port
+    try:
+        return await port.asyncio_loop().run(made, context)
+    except _asyncio.CancelledThere:
+        raise StepwellError(f'step "{operation.identity[2]}" was cancelled by asyncio code of its own, not by the engine') from None
+    except _asyncio.LoopClosed:
+        port.loop_is_closed()
+        await trio.sleep_forever()
 
 
 @disable_ki_protection
@@ -252,13 +296,16 @@ def _go_on(coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any, nam
                 return stop.value
 
 
-_ASYNCIO = 'step "{}" ran asyncio code on trio. Use a client that runs on trio, or a plain function that calls asyncio.run().'
+_ASYNCIO = 'step "{}" ran asyncio code on trio. Pass runtime="asyncio".'
 
 
-def asyncio_on_trio(error: BaseException, name: str) -> InvalidConfig | None:
-    """Returns the clearer error for what asyncio says when its code runs without its loop."""
-    if type(error) is RuntimeError and "no running event loop" in str(error):
+def of_wrong_runtime(error: BaseException, name: str) -> InvalidConfig | None:
+    """Returns the clearer error for what asyncio and trio say when their code runs where they are not."""
+    text = str(error) if type(error) is RuntimeError else ""
+    if "no running event loop" in text:
         return InvalidConfig(_ASYNCIO.format(name))
+    if "must be called from async context" in text or ("got bad yield" in text and "trio" in text):
+        return InvalidConfig(f'step "{name}" ran trio code on asyncio. Pass runtime="trio".')
     return None
 
 
@@ -295,9 +342,11 @@ async def _call_in_thread(
         deadline.start()
         try:
             (value,) = await trio.to_thread.run_sync(run, limiter=port.unlimited, abandon_on_cancel=True)
-            if inspect.isawaitable(value):
-                value = await _drive(as_coroutine(value), context, deadline, step.name)
-            return value
+            if not inspect.isawaitable(value):
+                return value
+            if runs_on_asyncio(operation):
+                return await _visit_asyncio(operation, lambda: value, context)
+            return await _drive(as_coroutine(value), context, deadline, step.name)
         finally:
             deadline.stop()
     if operation.runner.stopping:

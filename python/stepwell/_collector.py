@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 _PYTHONS = {(700, 10, 10), (2000, 10, 10), (2000, 10, 0)}
@@ -22,7 +22,7 @@ _before: tuple[int, int, int] | None = None
 
 
 @contextmanager
-def patient() -> Iterator[None]:
+def patient() -> Generator[None]:
     """Lets the collector look less often while one engine or more is open, in whatever thread."""
     global _engines, _before
     with _lock:

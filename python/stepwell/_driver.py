@@ -25,6 +25,7 @@ from ._types import STATUSES, Limits, Status
 from ._workflow import Workflow
 
 if TYPE_CHECKING:
+    from ._asyncio import Bridge
     from ._core import Core, Start
     from ._operation import StepOperation
 
@@ -134,6 +135,9 @@ class Driver:
         self.idle: Callable[[], None] | None = None
         self.observed = False
         self.seed = 0
+        self.default_runtime = "trio"
+        self.token = trio.lowlevel.current_trio_token()
+        self.bridge: Bridge | None = None
         self._workflows = workflows
         self._latest = {name: workflow for (name, _), workflow in workflows.items()}
         self._timers: dict[int, Callable[[], None]] = {}
@@ -371,6 +375,18 @@ class Driver:
         """Forgets an armed timer."""
         if self._timers.pop(ticket, None) is not None:
             self.core.disarm(ticket)
+
+    def asyncio_loop(self) -> Bridge:
+        """Returns where asyncio code runs: the loop that entered the engine, or else one of the engine's own."""
+        if self.bridge is None:
+            from ._asyncio import OwnLoop  # here, because asyncio takes long to import
+
+            self.bridge = OwnLoop(self.token)
+        return self.bridge
+
+    def loop_is_closed(self) -> None:
+        """The asyncio loop that entered the engine is gone: nothing that needs it can go on, and nothing of it is recorded."""
+        self.stop(EngineClosed("the asyncio loop that opened the engine was closed before the engine. Leave `async with Engine(…)` first."))
 
     def registered(self, workflow: Any) -> Workflow[Any, Any]:
         """Returns a registered workflow; a name means its last version.

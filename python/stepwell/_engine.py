@@ -5,13 +5,14 @@ What can be asked of its instances is in `_tenant`, what an instance does in `_r
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import signal
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
@@ -29,7 +30,10 @@ from ._errors import (
 )
 from ._tenant import Namespace, Tenant
 from ._types import EngineStatistics, Limits, WorkflowStatistics
-from ._workflow import Workflow
+from ._workflow import RUNTIMES, Workflow
+
+if TYPE_CHECKING:
+    import asyncio
 
 _STEP_FORMS = {
     "engine.create": "step.create",
@@ -62,7 +66,8 @@ class Engine(Tenant):
         name: Names this engine in the owner record beside the store.
         grace: How long running attempts may go on when the block ends.
         threads: Most plain step functions that run at once, 1 to 10,000.
-        default_runtime: "trio".
+        default_runtime: "trio" or "asyncio": where async step functions run that do not say so themselves (`runtime=`). asyncio code
+            has a loop and a thread of its own beside the engine; `stepwell.aio` is for programs that have a loop.
         durability: "full": every commit is synced.
 
     Raises:
@@ -96,16 +101,19 @@ class Engine(Tenant):
         self._grace = to_us(grace, "grace") / 1e6
         self._namespace = _names.workflow_name(namespace, "namespace")
         self._name = _names.step_name(name if name is not None else "engine", "name")
-        if default_runtime != "trio" or durability != "full" or codec is not None or agents:
-            raise InvalidConfig(
-                'this version has default_runtime="trio", durability="full", the built-in codec and no agents; leave the others out.'
-            )
+        if durability != "full" or codec is not None or agents:
+            raise InvalidConfig('this version has durability="full", the built-in codec and no agents; leave the others out.')
+        if default_runtime not in RUNTIMES:
+            raise InvalidConfig(f'default_runtime is {default_runtime!r}; give "trio" or "asyncio".')
+        self._default_runtime = default_runtime
         self._virtual_time: int | None = None
         self._seed = 0
         self._driver: Driver | None = None
         self._state: Literal["new", "open", "closed"] = "new"
         self._token: trio.lowlevel.TrioToken | None = None
         self._process = 0
+        self._host_loop: asyncio.AbstractEventLoop | None = None
+        self._is_fronted = False
 
     def __repr__(self) -> str:
         return f"<engine {self._name!r} on {self._store} ({self._state})>"
@@ -128,8 +136,13 @@ class Engine(Tenant):
         self._process = os.getpid()
         core = await trio.to_thread.run_sync(self._open_core)
         self._driver = Driver(self, core, self._workflows, self._threads)
+        self._driver.default_runtime = self._default_runtime
         self._driver.observed, self._driver.seed = self._virtual_time is not None, self._seed
         self._token = trio.lowlevel.current_trio_token()
+        if self._host_loop is not None:
+            from ._asyncio import Bridge  # here, because only programs that have a loop need it
+
+            self._driver.bridge = Bridge(self._host_loop, self._token)
         self._block = trio.CancelScope()
         self._block.__enter__()
         self._manager = trio.open_nursery()
@@ -198,6 +211,8 @@ class Engine(Tenant):
             await trio.to_thread.run_sync(driver.core.close)
         except _core.CoreError as error:
             failure = store_error(error)
+        if driver.bridge is not None:
+            await trio.to_thread.run_sync(driver.bridge.close)
         driver.abandon_callers()
         return failure
 
@@ -242,6 +257,16 @@ class Engine(Tenant):
                 f"{method} was called from another thread than the one that opened the engine. Use trio.from_thread.run({method}, …) there."
             )
         return driver
+
+    def seen_from(self, runtime: Literal["trio", "asyncio", "thread"]) -> Any:
+        """Returns this engine for the code of a step: its methods can be called where that runs.
+
+        A plain function of a trio program gets the engine itself, to be called through `trio.from_thread`.
+        """
+        if runtime == "trio" or (runtime == "thread" and not self._is_fronted):
+            return self
+        fronts = importlib.import_module("stepwell._fronts")  # it is made of this class
+        return fronts.front_of(self, "aio" if runtime == "asyncio" else "sync")
 
     def _admitting(self, method: str) -> Driver:
         driver = self._ready(method)

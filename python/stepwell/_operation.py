@@ -404,7 +404,7 @@ class StepOperation(Operation):
         """Records a failed attempt. Returns the retry delay that it opened, if another attempt is to follow."""
         runner, retry, name, context = self.runner, self.plan.retry, self.identity[2], self.context
         self._made, self._failed = attempt, self._failed + 1
-        error = _attempt.asyncio_on_trio(error, name) or error
+        error = _attempt.of_wrong_runtime(error, name) or error
         delay = 0
         try:
             more = not _is_final(error) and retry.retries(error) and retry.allows(self._failed)

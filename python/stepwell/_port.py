@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trio
 
 if TYPE_CHECKING:
+    from ._asyncio import Bridge
     from ._operation import StepOperation
     from ._runner import Runner
     from ._turns import TurnKeeper
@@ -31,6 +32,8 @@ class Port(Protocol):
     draining: bool
     observed: bool
     seed: int
+    default_runtime: str
+    token: trio.lowlevel.TrioToken
     waiting_residents: int
     in_threads: set[StepOperation]
     record: Callable[..., int]
@@ -55,6 +58,8 @@ class Port(Protocol):
     now: Callable[[], int]
     monotonic: Callable[[], int]
 
+    def asyncio_loop(self) -> Bridge: ...
+    def loop_is_closed(self) -> None: ...
     def arm(self, delay: int, then: Callable[[], None]) -> int: ...
     def disarm(self, ticket: int) -> None: ...
     def limits_of(self, namespace: str, workflow: str | None) -> Limits: ...

@@ -235,6 +235,8 @@ class Runner:
         """
         if (
             operation.plan.waits is not False
+            or operation.plan.runtime == "asyncio"
+            or self.port.default_runtime == "asyncio"
             or self.turns is not None
             or self.cursor.pending
             or self.interrupted

@@ -92,6 +92,7 @@ class Step:
             heartbeat_timeout: Longest silence between two heartbeats of an attempt.
             on_interrupt: "retry" (default) tries again after a crash cut an attempt short; "fail" never does.
             as_type: Stores the result as this type instead of the annotated one.
+            runtime: "trio" or "asyncio": where an async function runs; default: what `@step_options` or the engine says.
 
         Returns:
             The result, as decoded from what was stored.

@@ -25,6 +25,8 @@ P = TypeVar("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 
+RUNTIMES = ("trio", "asyncio")
+"""Where async code of users may run."""
 ATTEMPT_TIMEOUT_US = 600_000_000
 """10 minutes, the reference service's default for one attempt."""
 
@@ -172,6 +174,7 @@ class StepOptions:
     on_interrupt: str | None = None
     as_type: Any = None
     sensitive: bool = False
+    runtime: str | None = None
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -180,6 +183,8 @@ class StepOptions:
             raise InvalidConfig(f"retry is {self.retry!r}; give a stepwell.Retry, for example Retry(limit=3).")
         if self.on_interrupt not in (None, "retry", "fail"):
             raise InvalidConfig(f'on_interrupt is {self.on_interrupt!r}; give "retry" or "fail".')
+        if self.runtime not in (None, *RUNTIMES):
+            raise InvalidConfig(f'runtime is {self.runtime!r}; give "trio" or "asyncio", or None for the engine\'s default_runtime.')
 
     @classmethod
     def of(
@@ -196,8 +201,6 @@ class StepOptions:
         runtime: str | None = None,
     ) -> StepOptions:
         """Checks and normalises what a caller gave."""
-        if runtime not in (None, "trio"):
-            raise InvalidConfig(f'runtime={runtime!r} is not available; async steps run on "trio".')
         if undo is not None:
             raise InvalidConfig("undo= is not available in this version; leave it out.")
         return cls(
@@ -208,6 +211,7 @@ class StepOptions:
             on_interrupt,
             as_type,
             sensitive,
+            runtime,
         )
 
 
@@ -223,9 +227,13 @@ class FunctionPlan:
         is_async: Whether calling it gives a coroutine; others run in a thread.
         waits: Whether an attempt of it has ever had to wait; None before the first. One that never
             does is not given a cancel scope (a scope costs as much as the rest of a step).
+        runtime: Where its coroutine runs, if it is async; None: where the engine says.
     """
 
-    __slots__ = ("_derived", "codec", "heartbeat_timeout", "is_async", "is_generator", "name", "on_interrupt", "retry", "timeout", "waits")
+    __slots__ = (
+        "_derived", "codec", "heartbeat_timeout", "is_async", "is_generator", "name", "on_interrupt", "retry", "runtime", "timeout",
+        "waits",
+    )  # fmt: skip
 
     def __init__(self, fn: Callable[..., Any], options: StepOptions) -> None:
         plain = _unwrapped(fn)
@@ -239,6 +247,7 @@ class FunctionPlan:
         self.on_interrupt = options.on_interrupt or "retry"
         self.codec = codec.plan(return_type(plain) if options.as_type is None else options.as_type)
         self.waits: bool | None = None
+        self.runtime = options.runtime
         self._derived: dict[StepOptions, FunctionPlan] = {}
 
     def with_options(self, options: StepOptions) -> FunctionPlan:
@@ -264,6 +273,7 @@ class FunctionPlan:
         other.on_interrupt = options.on_interrupt or self.on_interrupt
         other.codec = self.codec if options.as_type is None else codec.plan(options.as_type)
         other.waits = self.waits
+        other.runtime = options.runtime or self.runtime
         other._derived = {}
         return other
 
@@ -323,6 +333,7 @@ def step_options(
         heartbeat_timeout: Longest time between two heartbeats of an attempt.
         on_interrupt: "retry" (default), or "fail" for calls that must not repeat after a crash.
         as_type: The type to store the result as, instead of the annotated one.
+        runtime: "trio" or "asyncio": where an async function runs; default: what the engine says.
 
     Raises:
         InvalidName: The name is empty, too long or has control characters.

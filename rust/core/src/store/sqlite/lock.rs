@@ -125,7 +125,8 @@ fn taken(paths: &Paths, text: &str) -> Error {
         |it| format!("process {} (engine \"{}\")", it.pid, it.name),
     );
     Error::Locked(format!(
-        "{} is in use by {by}. One engine owns an embedded store; stop that process, or give this engine another file.",
+        "{} is in use by {by}. One engine owns an embedded store: stop that process, run one worker, or give this engine another \
+         file. stepwell.Client, for calls from other processes, is not in this version.",
         paths.name
     ))
 }

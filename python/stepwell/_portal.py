@@ -1,0 +1,284 @@
+"""Ways into a trio loop from other threads, and a trio loop in a thread of its own.
+
+An errand is one async function that runs on trio for somebody in another thread, with that one's context variables. Whoever
+waits for it may be cancelled, which cancels the errand; the answer is then what the errand makes of that, so nothing goes on
+behind anybody's back. This file does not know the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from contextvars import copy_context
+from types import TracebackType
+from typing import Any, TypeVar
+
+import outcome as results
+import trio
+
+T = TypeVar("T")
+Exit = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+
+
+class Ended(Exception):
+    """The trio loop has ended."""
+
+
+class Errand:
+    """One async function that runs on trio.
+
+    Args:
+        token: Of the trio loop.
+        fn: It is called on trio's thread, in a copy of the present context.
+        told: Called on trio's thread, once, with the outcome; None: it was cancelled.
+    """
+
+    __slots__ = ("_cancelled", "_fn", "_scope", "_token", "_told", "_variables")
+
+    def __init__(
+        self, token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[Any]], told: Callable[[results.Outcome[Any] | None], None]
+    ) -> None:
+        self._token = token
+        self._fn = fn
+        self._told = told
+        self._variables = copy_context()
+        self._scope: trio.CancelScope | None = None
+        self._cancelled = False
+
+    def begin(self) -> None:
+        """Hands it over.
+
+        Raises:
+            Ended: There is no trio loop any more.
+        """
+        try:
+            self._token.run_sync_soon(self._spawn)
+        except trio.RunFinishedError:
+            raise Ended from None
+
+    def cancel(self) -> None:
+        """Cancels it; `told` is called when it has ended."""
+        with suppress(trio.RunFinishedError):  # then it was told already
+            self._token.run_sync_soon(self._cancel)
+
+    def _spawn(self) -> None:
+        trio.lowlevel.spawn_system_task(self._run, context=self._variables)
+
+    def _cancel(self) -> None:
+        self._cancelled = True
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def _run(self) -> None:
+        outcome: results.Outcome[Any] | None = None
+        try:
+            with trio.CancelScope() as self._scope:
+                if self._cancelled:
+                    self._scope.cancel()
+                try:
+                    outcome = results.Value(await self._fn())
+                except trio.Cancelled:
+                    raise
+                except BaseException as error:
+                    outcome = results.Error(error)
+        finally:
+            self._told(outcome)
+
+
+class _Answer(asyncio.Future[Any]):
+    """What an asyncio task waits for: to cancel it is to cancel the errand, and to wait on for what comes of that."""
+
+    errand: Errand | None = None
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if self.errand is None or self.done():
+            return super().cancel(msg)
+        self.errand.cancel()
+        return True
+
+    def told(self, outcome: results.Outcome[Any] | None) -> None:
+        """The errand has ended."""
+        self.errand = None
+        if outcome is None:
+            super().cancel()
+        elif isinstance(outcome, results.Error):
+            error = outcome.error
+            self.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
+        else:
+            self.set_result(outcome.unwrap())
+
+
+async def from_asyncio(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]]) -> T:
+    """Awaits an async trio function in an asyncio task.
+
+    Raises:
+        Ended: There is no trio loop any more.
+    """
+    loop = asyncio.get_running_loop()
+    answer = _Answer(loop=loop)
+
+    def told(outcome: results.Outcome[Any] | None) -> None:
+        with suppress(RuntimeError):  # the loop was closed, and with it whoever waited
+            loop.call_soon_threadsafe(answer.told, outcome)
+
+    answer.errand = Errand(token, fn, told)
+    answer.errand.begin()
+    return await answer  # type: ignore[no-any-return]  # what fn returns
+
+
+def from_thread(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]]) -> T:
+    """Waits for an async trio function in a plain thread. Ctrl-C cancels it; a second one does not wait for that.
+
+    Raises:
+        Ended: There is no trio loop any more.
+    """
+    ended = threading.Event()
+    outcome: results.Outcome[T] | None = None
+
+    def told(came: results.Outcome[T] | None) -> None:
+        nonlocal outcome
+        outcome = came
+        ended.set()
+
+    errand = Errand(token, fn, told)
+    errand.begin()
+    try:
+        ended.wait()
+    except BaseException:
+        errand.cancel()
+        ended.wait()
+        raise
+    if outcome is None:
+        raise Ended
+    return outcome.unwrap()
+
+
+class Held:
+    """An async context manager that is entered and left by one trio task, for somebody elsewhere.
+
+    Args:
+        manager: It is entered once.
+        gone: Called on trio's thread when the block was ended from inside, as by a failure; `leave` then says what it was.
+    """
+
+    def __init__(self, manager: AbstractAsyncContextManager[Any], gone: Callable[[], None] = lambda: None) -> None:
+        self._manager = manager
+        self._gone = gone
+        self._how: Exit = (None, None, None)
+        self._then: Callable[[], None] = lambda: None
+        self._entered = trio.Event()
+        self._leaving = trio.Event()
+        self._left = trio.Event()
+        self._outcome: results.Outcome[Any] | None = None
+
+    async def enter(self) -> Any:
+        """Enters; returns or raises what the manager does."""
+        trio.lowlevel.spawn_system_task(self._hold, context=copy_context())
+        with trio.CancelScope(shield=True):  # it must not be left half-entered; opening is short
+            await self._entered.wait()
+        assert self._outcome is not None, "it was entered, or not"
+        return self._outcome.unwrap()
+
+    async def leave(self, *how: Any) -> bool:
+        """Leaves with what ended the block; returns or raises what the manager does."""
+        self._how = how
+        self._leaving.set()
+        with trio.CancelScope(shield=True):
+            await self._left.wait()
+        assert self._outcome is not None, "it was left"
+        return bool(self._outcome.unwrap())
+
+    def let_go(self, then: Callable[[], None]) -> None:
+        """Leaves as at the end of the block, without waiting for it; `then` is called when it was left."""
+        self._then = then
+        self._leaving.set()
+
+    async def _hold(self) -> None:
+        self._outcome = await results.acapture(self._manager.__aenter__)
+        self._entered.set()
+        if isinstance(self._outcome, results.Error):
+            return
+        how: Exit
+        try:
+            await self._leaving.wait()
+            how = self._how
+        except BaseException as error:  # the manager cancels its block
+            how = (type(error), error, error.__traceback__)
+            self._gone()
+        self._outcome = await results.acapture(self._manager.__aexit__, *how)
+        self._left.set()
+        self._then()
+
+
+class TrioThread:
+    """A trio loop in a thread of its own. It ends when it is told to, or when the interpreter does.
+
+    Args:
+        let_go: Called on trio's thread when the main thread has ended and this still runs: what it holds is to be left in haste.
+    """
+
+    def __init__(self, let_go: Callable[[], None]) -> None:
+        self._let_go = let_go
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: trio.run(self._serve), name="stepwell")
+        self.token: trio.lowlevel.TrioToken
+        self._end: trio.Event
+
+    def start(self) -> None:
+        """Starts it; returns when it runs."""
+        self._thread.start()
+        self._ready.wait()
+        _watch_main_thread(self)
+
+    async def _serve(self) -> None:
+        self._end = trio.Event()
+        self.token = trio.lowlevel.current_trio_token()
+        self._ready.set()
+        await self._end.wait()
+
+    def stop(self) -> None:
+        """Ends the loop, and waits for that."""
+        with _watched_lock:
+            _watched.discard(self)
+        with suppress(trio.RunFinishedError):
+            self.token.run_sync_soon(lambda: self._end.set())
+        self._thread.join()
+
+    @property
+    def ident(self) -> int | None:
+        """The thread's number."""
+        return self._thread.ident
+
+    def main_thread_ended(self) -> None:
+        """Nobody will come back: what is held is left, then the loop ends."""
+        with suppress(trio.RunFinishedError):
+            self.token.run_sync_soon(self._let_go)
+
+    def end(self) -> None:
+        """Ends the loop; on its own thread."""
+        self._end.set()
+
+
+_watched: set[TrioThread] = set()
+_watched_lock = threading.Lock()
+_watcher: threading.Thread | None = None
+
+
+def _watch_main_thread(thread: TrioThread) -> None:
+    """The interpreter waits for threads before it ends; one that waits for the interpreter has to hear that its main thread has ended."""
+    global _watcher
+    with _watched_lock:
+        _watched.add(thread)
+        if _watcher is None or not _watcher.is_alive():
+            _watcher = threading.Thread(target=_wait_for_main_thread, name="stepwell watch", daemon=True)
+            _watcher.start()
+
+
+def _wait_for_main_thread() -> None:
+    threading.main_thread().join()
+    with _watched_lock:
+        watched = list(_watched)
+    for thread in watched:
+        thread.main_thread_ended()

@@ -1,0 +1,344 @@
+"""Async step functions that run on asyncio: `runtime="asyncio"`, or the engine's `default_runtime`."""
+
+import asyncio
+import contextvars
+import functools
+import subprocess
+import sys
+import threading
+
+import pytest
+import trio
+
+from stepwell import Engine, InvalidConfig, Retry, Status, Step, StepFailed, StepTimeout, current_step, step_options, workflow
+from stepwell.testing import open_test_engine
+
+NEVER = Retry.never
+seen: list[object] = []
+colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    seen.clear()
+
+
+def flow(code):
+    """Returns a workflow with this body."""
+
+    @workflow(name="flow")
+    async def made(step: Step) -> object:
+        return await code(step)
+
+    return made
+
+
+async def run(code, **options) -> object:
+    async with open_test_engine(workflows=[flow(code)], **options) as engine:
+        return await engine.call("flow", id="f")
+
+
+async def doubles(x: int) -> int:
+    await asyncio.sleep(0)
+    assert asyncio.current_task() is not None
+    return 2 * x
+
+
+@step_options(runtime="asyncio", retry=NEVER)
+async def on_asyncio() -> str:
+    return type(asyncio.get_running_loop()).__module__.partition(".")[0]
+
+
+async def test_a_step_runs_on_asyncio_if_the_call_the_function_or_the_engine_says_so():
+    assert await run(lambda step: step.do(doubles, 4, runtime="asyncio")) == 8
+    assert await run(lambda step: step.do(on_asyncio)) in ("asyncio", "uvloop")
+    assert await run(lambda step: step.do(doubles, 4), default_runtime="asyncio") == 8
+    assert await run(lambda step: step.map(doubles, range(50)), default_runtime="asyncio") == [2 * i for i in range(50)]
+
+
+async def nap() -> str:
+    await trio.sleep(0)
+    return "napped"
+
+
+async def test_in_an_engine_for_asyncio_a_step_may_say_trio():
+    async def both(step):
+        return [await step.do(nap, runtime="trio"), await step.do(doubles, 1), await step.do(nap, runtime="trio")]
+
+    assert await run(both, default_runtime="asyncio") == ["napped", 2, "napped"]
+
+
+async def never_waits(i: int) -> str:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return "trio"
+    return "asyncio"
+
+
+async def test_a_function_that_was_seen_never_to_wait_on_trio_still_runs_on_asyncio_elsewhere():
+    async def thrice(step):
+        return [await step.do(never_waits, i) for i in range(3)]
+
+    assert await run(thrice) == ["trio"] * 3
+    assert await run(thrice, default_runtime="asyncio") == ["asyncio"] * 3
+    assert await run(thrice) == ["trio"] * 3
+
+
+async def test_a_plain_function_that_returns_a_coroutine_has_it_run_where_async_ones_do():
+    assert await run(lambda step: step.do(lambda: doubles(21), name="d"), default_runtime="asyncio") == 42
+
+
+async def test_context_variables_of_the_body_are_seen_and_what_a_step_sets_stays_in_it():
+    async def reads() -> str:
+        before = colour.get()
+        colour.set("step's")
+        await asyncio.sleep(0)
+        return before + "|" + colour.get()
+
+    async def code(step):
+        colour.set("body's")
+        return [await step.do(reads, runtime="asyncio"), colour.get()]
+
+    assert await run(code) == ["body's|step's", "body's"]
+
+
+async def test_current_step_works_with_all_it_offers():
+    async def saves() -> str:
+        me = current_step()
+        seen.append((me.name, me.attempt, me.saved))
+        me.heartbeat()
+        me.report(0.5, "half")
+        if me.attempt == 1:
+            await me.save({"at": 7})
+            raise ValueError("again")
+        engine = me.engine
+        return f"{type(engine).__module__} {(await engine.count())[Status.RUNNING]}"
+
+    async def code(step):
+        return await step.do(saves, runtime="asyncio", retry=Retry(limit=1, delay=1))
+
+    assert await run(code) == "stepwell.aio 1"
+    assert seen == [("saves", 1, None), ("saves", 2, {"at": 7})]
+
+
+async def test_a_failure_is_recorded_with_its_class_and_retried():
+    async def fails() -> None:
+        seen.append(current_step().attempt)
+        await asyncio.sleep(0)
+        raise LookupError("gone")
+
+    async def code(step):
+        try:
+            await step.do(fails, runtime="asyncio", retry=Retry(limit=2, delay=1))
+        except LookupError as error:
+            return [type(error).__mro__[1].__name__, str(error), isinstance(error, StepFailed)]
+
+    assert await run(code) == ["StepFailed", 'step "fails" failed after 3 attempts: LookupError: gone', True]
+    assert seen == [1, 2, 3]
+
+
+async def stuck() -> None:
+    seen.append("began")
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        seen.append("cancelled")
+        raise
+
+
+async def test_r1_an_attempt_that_takes_too_long_is_cancelled():
+    async def code(step):
+        try:
+            await step.do(stuck, runtime="asyncio", timeout="5 seconds", retry=NEVER)
+        except StepTimeout as error:
+            return str(error)
+
+    async with open_test_engine(workflows=[flow(code)], autojump=False) as engine:
+        instance = await engine.create("flow")
+        await until(lambda: seen == ["began"])
+        pass_time(engine, 6)
+        assert "took longer than its timeout of 5 s" in await instance.result()
+    assert seen == ["began", "cancelled"]
+
+
+def pass_time(engine, seconds: int) -> None:
+    """Moves the core's clock: the test engine's own waits for attempts that run."""
+    core = engine._driver.core
+    core.advance(core.now() + seconds * 1_000_000)
+
+
+async def until(holds) -> None:
+    """Waits for another thread."""
+    with trio.fail_after(30):
+        while not holds():
+            await trio.sleep(0.001)
+
+
+async def test_i8_a_failing_sibling_cancels_it_and_the_branch_ends_after_it():
+    began = threading.Event()
+
+    async def slow() -> str:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+            seen.append("cleaned up")
+            raise
+        return ""
+
+    def fails() -> None:
+        assert began.wait(30)
+        raise ValueError("sibling")
+
+    async def code(step):
+        try:
+            async with step.open_nursery() as nursery:
+                nursery.start_soon(functools.partial(step.do, slow, runtime="asyncio"))
+                await step.do(fails, retry=NEVER)
+        except* ValueError:
+            pass
+        return "over"
+
+    async with open_test_engine(workflows=[flow(code)]) as engine:
+        assert await engine.call("flow") == "over"
+        await until(lambda: seen == ["cleaned up"])
+
+
+async def test_p1_a_task_that_swallows_its_cancellation_is_waited_for():
+    let_go = asyncio.Event()
+    loop: list[asyncio.AbstractEventLoop] = []
+
+    async def swallows() -> str:
+        loop.append(asyncio.get_running_loop())
+        for _ in range(3):
+            try:
+                await let_go.wait()
+            except asyncio.CancelledError:
+                seen.append("swallowed")
+        return "late"
+
+    async def code(step):
+        try:
+            return await step.do(swallows, runtime="asyncio", timeout="1 second", retry=NEVER)
+        except StepTimeout:
+            return "timed out"
+
+    async with open_test_engine(workflows=[flow(code)], autojump=False) as engine:
+        instance = await engine.create("flow")
+        await until(lambda: len(loop) == 1)
+        pass_time(engine, 2)
+        await until(lambda: seen == ["swallowed"])
+        assert (await instance.status()).status is Status.RUNNING
+        loop[0].call_soon_threadsafe(let_go.set)
+        assert await instance.result() == "late"
+
+
+async def test_what_asyncio_cancels_by_itself_is_a_failure_like_any_other():
+    async def gives_up() -> str:
+        if current_step().attempt == 1:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(0)
+        return "second time"
+
+    async def code(step):
+        return await step.do(gives_up, runtime="asyncio", retry=Retry(limit=1, delay=1))
+
+    assert await run(code) == "second time"
+
+
+async def run_until_it_ends(store: str, made) -> None:
+    async with Engine(store, workflows=[made]) as engine:
+        await engine.create(made, id="f")
+        await trio.sleep_forever()
+
+
+async def test_r7_system_exit_stops_the_engine_and_nothing_is_recorded(tmp_path):
+    async def leaves() -> None:
+        await asyncio.sleep(0)
+        raise SystemExit(3)
+
+    store = str(tmp_path / "s.db")
+    made = flow(lambda step: step.do(leaves, runtime="asyncio"))
+    with pytest.raises(SystemExit) as caught:
+        await run_until_it_ends(store, made)
+    assert caught.value.code == 3
+    again = flow(lambda step: step.do(doubles, 1, name="leaves", runtime="asyncio"))
+    async with Engine(store, workflows=[again]) as engine:
+        assert await (await engine.get(again, "f")).result() == 2
+
+
+async def test_a_crash_in_the_middle_cancels_it_and_the_next_life_runs_it_again():
+    began = threading.Event()
+
+    async def slow() -> str:
+        seen.append("began")
+        began.set()
+        if len(seen) == 1:
+            await asyncio.Event().wait()
+        return "done"
+
+    async with open_test_engine(workflows=[flow(lambda step: step.do(slow, runtime="asyncio"))]) as engine:
+        instance = await engine.create("flow")
+        await until(began.is_set)
+        await engine.crash()
+        assert await instance.result() == "done"
+    assert seen == ["began", "began"]
+
+
+async def test_asyncio_code_on_trio_and_trio_code_on_asyncio_are_named_with_a_cure():
+    async def code(step):
+        texts = []
+        for fn, runtime in ((doubles, "trio"), (nap, "asyncio")):
+            args = (1,) if fn is doubles else ()
+            try:
+                await step.do(fn, *args, runtime=runtime, retry=NEVER)
+            except StepFailed as error:
+                texts.append(error.message)
+        return texts
+
+    assert await run(code) == [
+        'step "doubles" ran asyncio code on trio. Pass runtime="asyncio".',
+        'step "nap" ran trio code on asyncio. Pass runtime="trio".',
+    ]
+
+
+async def test_a_runtime_that_is_none_is_refused():
+    with pytest.raises(InvalidConfig, match=r"runtime is 'threads'; give \"trio\" or \"asyncio\", or None"):
+        step_options(runtime="threads")
+    with pytest.raises(InvalidConfig, match=r"default_runtime is 'threads'; give"):
+        Engine(":memory:", default_runtime="threads")
+    text = await run(lambda step: refused(step))
+    assert text == 'runtime is \'x\'; give "trio" or "asyncio", or None for the engine\'s default_runtime.'
+
+
+async def refused(step: Step) -> str:
+    try:
+        await step.do(doubles, 1, runtime="x")
+    except InvalidConfig as error:
+        return str(error)
+    raise AssertionError
+
+
+async def test_the_engines_own_loop_and_what_runs_on_it_end_with_the_engine():
+    async def leaves_a_task() -> None:
+        async def behind() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                seen.append("ended")
+
+        seen.append(asyncio.create_task(behind()))
+        await asyncio.sleep(0)
+
+    await run(lambda step: step.do(leaves_a_task, runtime="asyncio"))
+    assert seen[1:] == ["ended"]
+    assert not [it for it in threading.enumerate() if it.name == "stepwell asyncio"]
+
+
+def test_w11_asyncio_is_imported_by_those_who_need_it_only():
+    code = "import sys, stepwell; print('asyncio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
