@@ -22,8 +22,10 @@ check: $(VENV)/.built
 	$(BIN)/ruff format --check python tests benches examples
 	$(BIN)/ruff check python tests benches examples
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typed.py
 	$(BIN)/basedpyright
-	$(BIN)/python -m mypy.stubtest stepwell._core --ignore-disjoint-bases --allowlist scripts/stubtest.allow
+	$(BIN)/python scripts/fronts.py --check
+	$(BIN)/python -m mypy.stubtest stepwell._core stepwell.aio stepwell.sync --ignore-disjoint-bases --allowlist scripts/stubtest.allow
 	$(BIN)/python scripts/check_licenses.py
 
 bench: $(VENV)/.built

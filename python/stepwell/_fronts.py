@@ -1,0 +1,224 @@
+"""The API for other kinds of programs, made from the one for trio: no method is written twice.
+
+A *front* of a class has the same public methods, which run on the engine's trio loop and answer in the caller's way (`Way`).
+What they return is fronted too. Types are in `aio.pyi` and `sync.pyi`, which `scripts/fronts.py` writes from the same classes.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import threading
+import types
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ._approvals import Approvals
+from ._engine import Engine
+from ._errors import EngineClosed, InvalidState
+from ._instance import Instance
+from ._portal import Ended, Held, TrioThread, from_thread
+from ._tenant import BatchResult, Namespace
+
+if TYPE_CHECKING:
+    import trio
+
+FRONTED: tuple[type, ...] = (Engine, Namespace, Instance, Approvals)
+"""Every class whose methods users call."""
+_WHOSE = {Instance: "instance", Approvals: "engine.approvals"}
+ANY_THREAD = {"peek"}
+"""Methods that need no trio loop."""
+
+
+class Way:
+    """How a kind of program calls async functions."""
+
+    def __init__(self, module: str, run: Callable[[trio.lowlevel.TrioToken, Callable[[], Awaitable[Any]]], Any]) -> None:
+        self.module = module
+        self.run = run
+        """Runs an async trio function; returns what the program's own calls return: a value, or something to be awaited."""
+        self.classes: dict[type, type] = {}
+
+    @property
+    def is_async(self) -> bool:
+        """Whether calls are awaited."""
+        return inspect.iscoroutinefunction(self.run)
+
+
+class Gate:
+    """One engine, for one kind of program."""
+
+    __slots__ = ("engine", "thread", "token", "way")
+
+    def __init__(self, way: Way, engine: Engine, token: trio.lowlevel.TrioToken | None = None) -> None:
+        self.way = way
+        self.engine = engine
+        self.token = token
+        self.thread: TrioThread | None = None
+
+    def call(self, fn: Callable[..., Awaitable[Any]], args: Any, kwargs: Any) -> Any:
+        """Runs an async method of a fronted object in this program's way."""
+        self.engine._running()
+        assert self.token is not None, "an engine that runs has a trio loop"
+        self._not_on_trio(fn, args[0])
+        return self.way.run(self.token, functools.partial(fn, *args, **kwargs))
+
+    def call_now(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Runs a plain method on trio's thread and waits for it, whatever the program: it takes microseconds."""
+        self.engine._running()
+        assert self.token is not None, "an engine that runs has a trio loop"
+        self._not_on_trio(fn, args[0])
+
+        async def on_trio() -> Any:
+            return fn(*args, **kwargs)
+
+        return from_thread(self.token, on_trio)
+
+    def _not_on_trio(self, fn: Callable[..., Any], of: object) -> None:
+        if self.thread is not None and threading.get_ident() == self.thread.ident:
+            method = f"{_WHOSE.get(type(of), 'engine')}.{getattr(fn, '__name__', '')}"
+            self.engine._ready(method)  # in a body there is a better way
+            where = f"{self.way.module}: {method} was called on the engine's own thread"
+            raise InvalidState(f"{where}. In a trio step use current_step().engine.")
+
+    def wrap(self, value: Any) -> Any:
+        """Returns a front of what is fronted, and of what is in a batch's result; all else as it is."""
+        made = next((it for cls in type(value).__mro__ if (it := self.way.classes.get(cls)) is not None), None)
+        if made is not None:
+            front: Any = object.__new__(made)
+            front._inner, front._gate = value, self
+            return front
+        if isinstance(value, BatchResult):
+            return BatchResult([self.wrap(instance) for instance in value.created], value.errors)
+        return value
+
+
+def front_of(engine: Engine, module: str) -> Any:
+    """Returns an engine as a kind of program sees it, for code of its steps: "aio" or "sync"."""
+    way: Way = importlib.import_module(f"stepwell.{module}").WAY  # on top of this file, and seldom needed
+    return Gate(way, engine, engine._token).wrap(engine)
+
+
+def closed() -> NoReturn:
+    """Raises what a call on a loop that has ended deserves."""
+    raise EngineClosed("this engine is not open any more. Open a new one on the same store.") from None
+
+
+def fill(module: dict[str, Any], way: Way, engine: type) -> list[str]:
+    """Fills a module with the public names of `stepwell`, and with a way's fronts in place of what is fronted.
+
+    Args:
+        module: Its globals.
+        way: How its users call.
+        engine: Base of its `Engine`: how that is opened and closed.
+
+    Returns:
+        The module's `__all__`.
+    """
+    public = importlib.import_module("stepwell")
+    names = [name for name in public.__all__ if name != "run"]
+    module.update((name, getattr(public, name)) for name in names)
+    _make(way, {cls: engine if cls is Engine else Front for cls in FRONTED})
+    module.update((cls.__name__, front) for cls, front in way.classes.items())
+    return names
+
+
+def _make(way: Way, bases: dict[type, type]) -> None:
+    for cls in FRONTED:
+        body: dict[str, Any] = {"__doc__": cls.__doc__, "__module__": way.module, "__slots__": ()}
+        for name in dir(cls):
+            member = inspect.getattr_static(cls, name)
+            if not name.startswith("_") and name not in vars(bases[cls]):
+                body[name] = _member(way, name, member)
+        way.classes[cls] = type(cls.__name__, (bases[cls],), body)
+
+
+def _member(way: Way, name: str, member: Any) -> Any:
+    if isinstance(member, property):
+        return property(lambda self: self._gate.wrap(getattr(self._inner, name)), doc=member.__doc__)
+    if not inspect.isfunction(member):
+        return property(lambda self: getattr(self._inner, name))
+    if name in ANY_THREAD:
+
+        @functools.wraps(member)
+        def direct(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return member(self._inner, *args, **kwargs)
+
+        return direct
+    if not inspect.iscoroutinefunction(member):
+
+        @functools.wraps(member)
+        def now(self: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return self._gate.wrap(self._gate.call_now(member, (self._inner, *args), kwargs))
+            except Ended:
+                closed()
+
+        return now
+    if way.is_async:
+
+        @functools.wraps(member)
+        async def awaited(self: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return self._gate.wrap(await self._gate.call(member, (self._inner, *args), kwargs))
+            except Ended:
+                closed()
+
+        return awaited
+
+    @functools.wraps(member)
+    def blocking(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self._gate.wrap(self._gate.call(member, (self._inner, *args), kwargs))
+        except Ended:
+            closed()
+
+    return blocking
+
+
+class Front:
+    """Base of all fronts."""
+
+    __slots__ = ("_gate", "_inner")
+    _inner: Any
+    _gate: Gate
+
+    def __class_getitem__(cls, item: Any) -> Any:
+        return types.GenericAlias(cls, item)
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+
+class EngineFront(Front):
+    """An engine on a trio loop in a thread of its own."""
+
+    __slots__ = ("_held",)
+    _way: Way
+
+    def _make(self, *args: Any, **kwargs: Any) -> None:
+        self._inner = Engine(*args, **kwargs)
+        self._gate = Gate(self._way, self._inner)
+
+    def _start(self, gone: Callable[[], None] = lambda: None) -> Held:
+        """Starts the thread; what it returns is then entered on it."""
+        engine: AbstractAsyncContextManager[Any] = self._inner
+        self._held = Held(engine, gone)
+        thread = self._gate.thread = TrioThread(self._leave_in_haste)
+        thread.start()
+        self._gate.token = thread.token
+        self._inner._is_fronted = True
+        return self._held
+
+    def _stop(self) -> None:
+        if self._gate.thread is not None:
+            self._gate.thread.stop()
+
+    def _leave_in_haste(self) -> None:
+        """The interpreter ends while the engine is open: what runs is unwound at once, uncounted, and goes on at the next start (L14)."""
+        self._inner._grace = 0.0
+        thread = self._gate.thread
+        assert thread is not None, "it calls this"
+        self._held.let_go(thread.end)

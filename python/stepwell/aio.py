@@ -1,0 +1,79 @@
+"""Stepwell for asyncio programs: the same API, awaited on asyncio.
+
+    from stepwell import aio, workflow
+
+    async with aio.Engine("shop.db", workflows=[order]) as engine:
+        print(await engine.call(order, cart, id="o-17"))
+
+The engine runs on trio in a thread of its own. Async steps run as tasks of the loop that entered the engine, so what was made on
+that loop, such as a pool of connections, works in them; `runtime="trio"` puts one on trio. Everything else is `stepwell`'s own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ._fronts import EngineFront, Way, closed, fill
+from ._portal import Ended, from_asyncio
+
+if TYPE_CHECKING:
+    import trio
+
+    from ._portal import Held
+
+
+async def _run(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[Any]]) -> Any:
+    return await from_asyncio(token, fn)
+
+
+WAY = Way(__name__, _run)
+
+
+class _EngineBase(EngineFront):
+    __slots__ = ("_loop", "_task")
+    _way = WAY
+
+    def __init__(self, store: str = "stepwell.db", *, default_runtime: str = "asyncio", **options: Any) -> None:
+        self._make(store, default_runtime=default_runtime, **options)
+
+    async def __aenter__(self) -> Any:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._inner._host_loop = self._loop
+        held = self._start(self._cancel_block)
+        try:
+            await self._on_trio(held.enter)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        held: Held = self._held
+        try:
+            return bool(await self._on_trio(lambda: held.leave(kind, error, trace)))
+        except Ended:
+            closed()
+        finally:
+            self._stop()
+
+    async def _on_trio(self, fn: Callable[[], Awaitable[Any]]) -> Any:
+        token = self._gate.token
+        assert token is not None, "its thread was started"
+        return await from_asyncio(token, fn)
+
+    def _cancel_block(self) -> None:
+        """The engine cannot go on: the block ends, as it does on trio."""
+        with suppress(RuntimeError):  # the loop was closed, and with it the block
+            self._loop.call_soon_threadsafe(self._cancel_task)
+
+    def _cancel_task(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+__all__ = fill(globals(), WAY, _EngineBase)  # pyright: ignore[reportUnsupportedDunderAll]

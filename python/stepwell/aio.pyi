@@ -1,0 +1,569 @@
+"""Written by scripts/fronts.py from the classes for trio: stepwell.aio as type checkers see it."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import PurePath
+from types import TracebackType
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+from stepwell import Approval as Approval
+from stepwell import ApprovalRequest as ApprovalRequest
+from stepwell import ApprovalTimeout as ApprovalTimeout
+from stepwell import BatchError as BatchError
+from stepwell import Child as Child
+from stepwell import EngineClosed as EngineClosed
+from stepwell import EngineStatistics as EngineStatistics
+from stepwell import ErrorInfo as ErrorInfo
+from stepwell import Event as Event
+from stepwell import EventTimeout as EventTimeout
+from stepwell import Explanation as Explanation
+from stepwell import InstanceErrored as InstanceErrored
+from stepwell import InstanceExists as InstanceExists
+from stepwell import InstanceInfo as InstanceInfo
+from stepwell import InstanceNotFound as InstanceNotFound
+from stepwell import InstanceStatus as InstanceStatus
+from stepwell import InstanceSummary as InstanceSummary
+from stepwell import InstanceTerminated as InstanceTerminated
+from stepwell import InternalError as InternalError
+from stepwell import Interrupted as Interrupted
+from stepwell import InvalidConfig as InvalidConfig
+from stepwell import InvalidName as InvalidName
+from stepwell import InvalidPayload as InvalidPayload
+from stepwell import InvalidState as InvalidState
+from stepwell import LimitReached as LimitReached
+from stepwell import Limits as Limits
+from stepwell import NewInstance as NewInstance
+from stepwell import Nondeterminism as Nondeterminism
+from stepwell import NonRetryableError as NonRetryableError
+from stepwell import NotSerializable as NotSerializable
+from stepwell import Overloaded as Overloaded
+from stepwell import Page as Page
+from stepwell import ReasonCount as ReasonCount
+from stepwell import Rejected as Rejected
+from stepwell import Retry as Retry
+from stepwell import Started as Started
+from stepwell import Status as Status
+from stepwell import Step as Step
+from stepwell import StepContext as StepContext
+from stepwell import StepFailed as StepFailed
+from stepwell import StepNursery as StepNursery
+from stepwell import StepRecord as StepRecord
+from stepwell import StepRef as StepRef
+from stepwell import StepTimeout as StepTimeout
+from stepwell import StepwellError as StepwellError
+from stepwell import StoreCorrupt as StoreCorrupt
+from stepwell import StoreFailed as StoreFailed
+from stepwell import StoreLocked as StoreLocked
+from stepwell import StoreVersion as StoreVersion
+from stepwell import TooLarge as TooLarge
+from stepwell import Workflow as Workflow
+from stepwell import WorkflowStatistics as WorkflowStatistics
+from stepwell import current_step as current_step
+from stepwell import step_options as step_options
+from stepwell import workflow as workflow
+
+from ._durations import Duration
+
+_P = TypeVar("_P")
+_R = TypeVar("_R")
+_IfExists = Literal["raise", "return", "return_if_same"]
+
+class BatchResult(NamedTuple, Generic[_R]):
+    """What `create_batch` did: instances in the order of the items that were created, and the errors of the others."""
+
+    created: list[Instance[_R]]
+    errors: list[BatchError]
+
+class Approvals:
+    """Requests for approval of all instances of one namespace."""
+
+    async def list(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        status: Literal["open", "approved", "rejected", "timed_out", "withdrawn"] | None = "open",
+    ) -> list[ApprovalRequest]:
+        """Returns requests, oldest first.
+
+        Args:
+            workflow: Only those of this workflow.
+            status: Only those that stand there; None: all.
+
+        Raises:
+            InvalidConfig: The status is none.
+            EngineClosed: The engine is not open.
+        """
+
+    async def approve(self, id: str, *, by: str, reason: str | None = None, metadata: Any = None) -> bool:
+        """Approves; the decision is durable when this returns. It may come before the request.
+
+        Args:
+            id: The request's id: `workflow/instance#name#occurrence`.
+            by: Who decided, 1 to 256 characters.
+            reason: Why.
+            metadata: Storable data for the workflow.
+
+        Returns:
+            Whether this was the first decision; a later one changes nothing.
+
+        Raises:
+            InstanceNotFound: There is no such instance.
+            InvalidState: The instance is final.
+            InvalidConfig: The id is none.
+            NotSerializable: The metadata cannot be stored.
+        """
+
+    async def reject(self, id: str, *, by: str, reason: str | None = None, metadata: Any = None) -> bool:
+        """Rejects; as `approve`."""
+
+class Instance(Generic[_R]):
+    """One durable execution of a workflow. Get one from `Engine.create` or `Engine.get`.
+
+    Attributes:
+        id: Its id.
+        workflow: Name of its workflow.
+    """
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def workflow(self) -> str:
+        """Name of its workflow."""
+
+    async def status(self) -> InstanceStatus:
+        """Returns where the instance stands.
+
+        Raises:
+            InstanceNotFound: It is gone.
+            EngineClosed: The engine is not open.
+        """
+
+    async def result(self) -> _R:
+        """Waits until the instance has ended and returns its output.
+
+        Raises:
+            InstanceErrored: It errored; the text ends with the recorded error's own.
+            InstanceTerminated: It was terminated.
+            InstanceNotFound: It is gone.
+            EngineClosed: The engine was closed meanwhile.
+        """
+
+    async def wait_for_status(self, *statuses: Status | str) -> Status:
+        """Waits until the instance is in one of these states and returns it.
+
+        Args:
+            statuses: At least one.
+
+        Raises:
+            InvalidState: It has ended in another state, so none of them can come any more.
+            InvalidConfig: One of them is no state.
+            InstanceNotFound: It is gone.
+        """
+
+    async def wait_for_step(self, name: str, *, count: int = 1) -> None:
+        """Waits until a step of this name has been recorded `count` times. For tests.
+
+        Raises:
+            InvalidState: The instance has ended without it.
+            InstanceNotFound: It is gone.
+        """
+
+    async def send_event(self, type: str, payload: Any = None, *, dedup_id: str | None = None) -> None:
+        """Sends the instance an event; it is durable when this returns, and delivered once.
+
+        Args:
+            type: The event's type.
+            payload: Storable data.
+            dedup_id: A second event with the same one changes nothing. 1 to 256 characters.
+
+        Raises:
+            InvalidState: The instance is final.
+            InstanceNotFound: It is gone.
+            LimitReached: It has 1,000 events that no wait took yet.
+            NotSerializable: The payload cannot be stored.
+            TooLarge: It is over the limit for one value.
+            InvalidName: The type or `dedup_id` is malformed.
+        """
+
+    async def resume(self) -> None:
+        """Lets a blocked instance go on: its body is replayed from its history.
+
+        Raises:
+            InvalidState: The instance is final.
+            InstanceNotFound: It is gone.
+        """
+
+    async def history(self) -> list[StepRecord]:
+        """Returns what is recorded, oldest first; then what it waits for, with status "waiting".
+
+        Raises:
+            InstanceNotFound: It is gone.
+        """
+
+    async def explain(self) -> Explanation:
+        """Says in one paragraph why the instance is where it is.
+
+        Raises:
+            InstanceNotFound: It is gone.
+        """
+
+class _Tenant:
+    """The methods that an engine and its namespaces share."""
+
+    async def create(
+        self,
+        workflow: Workflow[_P, _R] | str,
+        params: Any = None,
+        *,
+        id: str | None = None,
+        priority: int = 0,
+        start_at: datetime | None = None,
+        retention: None = None,
+        attributes: dict[str, Any] | None = None,
+        if_exists: _IfExists = "raise",
+    ) -> Instance[_R]:
+        """Creates an instance; it is durable when this returns, and runs as soon as it has a slot.
+
+        Args:
+            workflow: A registered workflow, or its name (its last version).
+            params: What it starts with; stored.
+            id: 1 to 100 characters; default: a UUIDv7. Unique per workflow as long as the instance is kept.
+            priority: -100 to 100; higher goes first.
+            start_at: Not before this aware datetime.
+            attributes: At most 32 small values to list by.
+            if_exists: "raise", "return" the one there is, or "return_if_same" (equal params).
+
+        Raises:
+            InstanceExists: The id is taken.
+            InvalidName: The id is malformed.
+            InvalidConfig: The workflow is not registered, or an argument is out of range.
+            NotSerializable: The params cannot be stored.
+            TooLarge: They are over the limit for one value.
+            Overloaded: A rate or queue limit, or the disk is full; nothing was created.
+            EngineClosed: The engine is not open.
+        """
+
+    async def create_batch(
+        self,
+        workflow: Workflow[_P, _R] | str,
+        items: Sequence[Any],
+        *,
+        if_exists: _IfExists = "raise",
+        on_overload: Literal["raise", "wait"] = "raise",
+    ) -> BatchResult[_R]:
+        """Creates up to 10,000 instances in one durable commit. A bad item fails alone.
+
+        Args:
+            workflow: A registered workflow, or its name.
+            items: 1 to 10,000 params or `NewInstance`s.
+            if_exists: As `create`.
+            on_overload: "raise" refuses a batch that does not fit as a whole; "wait" waits for room.
+
+        Returns:
+            The instances in the order of their items, and the errors with the index of theirs.
+
+        Raises:
+            InvalidConfig: Too few or too many items, or the workflow is not registered.
+            Overloaded: It does not fit, or the disk is full; none of it was created.
+            EngineClosed: The engine is not open.
+        """
+
+    async def call(self, workflow: Workflow[_P, _R] | str, params: Any = None, *, id: str | None = None, **options: Any) -> _R:
+        """Creates an instance, or attaches to the one with this id, and returns its output.
+
+        Args:
+            workflow: A registered workflow, or its name.
+            params: What it starts with, if it is new.
+            id: Default: a new one.
+            options: As `create`; `if_exists` is "return" unless given.
+
+        Raises:
+            InstanceErrored: It errored.
+            InstanceTerminated: It was terminated.
+            StepwellError: As `create`.
+        """
+
+    async def get(self, workflow: Workflow[_P, _R] | str, id: str) -> Instance[_R]:
+        """Returns an instance by id.
+
+        Raises:
+            InstanceNotFound: There is none.
+            InvalidConfig: The workflow is not registered.
+            InvalidName: The id is malformed.
+            EngineClosed: The engine is not open.
+        """
+
+    def peek(self, workflow: Workflow[Any, Any] | str, id: str) -> Status | None:
+        """Returns the state of an instance that is not final, from memory; None if there is none in memory.
+
+        Never waits, and may be called from any thread.
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+
+    async def list(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        status: Status | str | Sequence[Status | str] | None = None,
+        version: str | None = None,
+        reason: str | None = None,
+        attributes: dict[str, Any] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        newest_first: bool = True,
+    ) -> Page:
+        """Returns one page of instances, by time of creation.
+
+        Args:
+            workflow: Only instances of this workflow.
+            status: Only these states.
+            version: Only this version.
+            reason: Only instances blocked for this reason.
+            attributes: Only instances with all of these attributes.
+            created_after: Created at or after this aware datetime.
+            created_before: Created before it.
+            limit: 1 to 1,000 rows.
+            cursor: Where the page before ended.
+            newest_first: False: oldest first.
+
+        Raises:
+            InvalidConfig: A filter, the limit or the cursor is malformed.
+            EngineClosed: The engine is not open.
+        """
+
+    async def count(self, workflow: Workflow[Any, Any] | str | None = None, *, status: Status | str | None = None) -> dict[Status, int]:
+        """Returns how many instances are in each state; every state is a key. From memory, as committed last.
+
+        Raises:
+            InvalidConfig: The status is none.
+            EngineClosed: The engine is not open.
+        """
+
+    async def reasons(self, workflow: Workflow[Any, Any] | str | None = None) -> builtins.list[ReasonCount]:
+        """Returns why instances are blocked, the most frequent reason first. From memory, as committed last.
+
+        Args:
+            workflow: Only instances of this workflow.
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+
+    def limits(self, workflow: Workflow[Any, Any] | str | None = None) -> Limits:
+        """Returns the limits that are in force, from memory.
+
+        Args:
+            workflow: Those of its instances; of `concurrency` the lesser of its own and the namespace's.
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+
+    async def set_limits(self, workflow: Workflow[Any, Any] | str | None = None, **changes: float | None) -> None:
+        """Changes limits of this namespace, or of one workflow in it; durable and in force when this returns.
+
+        What is set here wins over what the engine was opened with and over what code says, also after a restart, until it is
+        cleared. A limit below what is in use drains down: nothing that runs is stopped, nothing that is queued is dropped.
+
+        Args:
+            workflow: A registered workflow, or its name; it may have `concurrency`, `queue_entries`, `steps` and `value_bytes`.
+            changes: New values by the names of `Limits`; None clears what was set before. All of them or none.
+
+        Raises:
+            InvalidConfig: There is no such limit, its value is out of range, or nobody has heard of the workflow.
+            EngineClosed: The engine is not open.
+        """
+
+    @property
+    def approvals(self) -> Approvals:
+        """Requests for approval: list, approve, reject."""
+
+class Namespace(_Tenant):
+    """One tenant of an engine: instances, ids and limits of its own. Get it with `Engine.namespace`.
+
+    Attributes:
+        name: Its name.
+    """
+
+class Engine(_Tenant):
+    """A durable execution engine in this process. Use it as `async with Engine(…) as engine`.
+
+    Opening it recovers what the store holds and runs every instance that can run; leaving the block
+    drains: no new steps start, running attempts get `grace` to end. The block's own exception leaves it
+    unwrapped. All methods belong to the trio thread that opened it, but `peek`, which is for any.
+
+    Args:
+        store: A path, `sqlite:///path`, or ":memory:".
+        workflows: The workflows whose instances this engine runs.
+        limits: What its namespace may use, all of it; None: as the store has them, else the defaults. What `set_limits` set wins.
+        shards: Coordinators the instances are spread over, 1 to 4,096; None: as the store has them, else 64.
+        slots: Most instances that run at once, 1 to 1,000,000.
+        namespace: Where this engine's instances live.
+        name: Names this engine in the owner record beside the store.
+        grace: How long running attempts may go on when the block ends.
+        threads: Most plain step functions that run at once, 1 to 10,000.
+        default_runtime: "trio" or "asyncio": where async step functions run that do not say so themselves (`runtime=`). asyncio code
+            has a loop and a thread of its own beside the engine; `stepwell.aio` is for programs that have a loop.
+        durability: "full": every commit is synced.
+
+    Raises:
+        InvalidConfig: An argument is out of range, or two workflows have the same name and version.
+        InvalidName: The namespace is malformed.
+    """
+
+    def __init__(
+        self,
+        store: str = "stepwell.db",
+        *,
+        workflows: Iterable[Workflow[Any, Any]] = (),
+        agents: Sequence[Any] = (),
+        limits: Limits | None = None,
+        shards: int | None = None,
+        slots: int = 50000,
+        namespace: str = "default",
+        codec: None = None,
+        name: str | None = None,
+        grace: Duration = "30 seconds",
+        threads: int = 40,
+        default_runtime: str = "asyncio",
+        durability: str = "full",
+    ) -> None: ...
+    def cancel_block(self) -> None:
+        """Cancels the `async with` block; the driver calls this when the engine cannot go on."""
+
+    async def drain(self, timeout: Duration | None = None) -> None:
+        """Starts no more steps and lets running attempts end; bodies are unwound after `timeout` (default: `grace`).
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+
+    def seen_from(self, runtime: Literal["trio", "asyncio", "thread"]) -> Any:
+        """Returns this engine for the code of a step: its methods can be called where that runs.
+
+        A plain function of a trio program gets the engine itself, to be called through `trio.from_thread`.
+        """
+
+    def namespace(self, name: str, *, limits: Limits | None = None) -> Namespace:
+        """Returns a namespace of this engine: instances, ids and limits of its own. It exists from its first use on.
+
+        Args:
+            name: Letters, digits, "_" and "-", 1 to 64 of them.
+            limits: What it may use, all of it; kept in the store. None: as the store has them, else the defaults. What `set_limits`
+                set wins.
+
+        Raises:
+            InvalidName: The name is malformed.
+            InvalidConfig: A limit is out of range.
+            EngineClosed: The engine is not open.
+        """
+
+    async def reshard(self, shards: int) -> None:
+        """Spreads the instances over another number of coordinators while everything goes on; done and durable when this returns.
+
+        No call fails meanwhile, nothing that runs is disturbed, and no limit is exceeded. If this call is cancelled, or the process
+        dies, the change still comes to its end; `Engine(shards=None)` finds it.
+
+        Args:
+            shards: 1 to 4,096. One is one coordinator for everything, which spends least on few instances.
+
+        Raises:
+            InvalidConfig: The number is out of range.
+            InvalidState: Another change is under way; the text says how far it is.
+            EngineClosed: The engine is not open, or was closed meanwhile.
+        """
+
+    async def backup(self, path: str | PurePath) -> None:
+        """Copies the store into a new file while everything goes on; the copy is complete and synced when this returns.
+
+        The copy is the store at one moment. Opened as a store of its own, it goes on as after a kill at that moment: steps that
+        were running then run again. The copy reads at the speed of the disk; until it is complete the store's WAL grows with
+        what is committed meanwhile. If this call is cancelled, the copy still becomes complete.
+
+        Args:
+            path: Where nothing is yet, on a local disk. The file is made with mode 0600.
+
+        Raises:
+            InvalidConfig: Something is at the path, its folder is missing, or the store is ":memory:".
+            StoreFailed: It could not be read or written (a full disk, a network file system); there is no copy.
+            EngineClosed: The engine is not open, or was closed meanwhile; there is no copy.
+        """
+
+    def statistics(self) -> EngineStatistics:
+        """Returns the engine's counters, from memory: cheap enough to be asked ten times a second.
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+
+    async def __aenter__(self) -> Engine: ...
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool: ...
+
+__all__ = [
+    "Approval",
+    "ApprovalRequest",
+    "ApprovalTimeout",
+    "Approvals",
+    "BatchError",
+    "BatchResult",
+    "Child",
+    "Engine",
+    "EngineClosed",
+    "EngineStatistics",
+    "ErrorInfo",
+    "Event",
+    "EventTimeout",
+    "Explanation",
+    "Instance",
+    "InstanceErrored",
+    "InstanceExists",
+    "InstanceInfo",
+    "InstanceNotFound",
+    "InstanceStatus",
+    "InstanceSummary",
+    "InstanceTerminated",
+    "InternalError",
+    "Interrupted",
+    "InvalidConfig",
+    "InvalidName",
+    "InvalidPayload",
+    "InvalidState",
+    "LimitReached",
+    "Limits",
+    "Namespace",
+    "NewInstance",
+    "NonRetryableError",
+    "Nondeterminism",
+    "NotSerializable",
+    "Overloaded",
+    "Page",
+    "ReasonCount",
+    "Rejected",
+    "Retry",
+    "Started",
+    "Status",
+    "Step",
+    "StepContext",
+    "StepFailed",
+    "StepNursery",
+    "StepRecord",
+    "StepRef",
+    "StepTimeout",
+    "StepwellError",
+    "StoreCorrupt",
+    "StoreFailed",
+    "StoreLocked",
+    "StoreVersion",
+    "TooLarge",
+    "Workflow",
+    "WorkflowStatistics",
+    "current_step",
+    "step_options",
+    "workflow",
+]

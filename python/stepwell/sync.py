@@ -1,0 +1,53 @@
+"""Stepwell for blocking programs: the same API, without `await`.
+
+    from stepwell import sync, workflow
+
+    with sync.Engine("audit.db", workflows=[audit]) as engine:
+        print(engine.call(audit, "src", id="audit-1"))
+
+The engine runs on trio in a thread of its own; any thread may call it. Workflows are async functions as everywhere, and plain
+functions are steps too. Everything else is `stepwell`'s own.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from ._fronts import EngineFront, Way, closed, fill
+from ._portal import Ended, from_thread
+
+WAY = Way(__name__, from_thread)
+
+
+class _EngineBase(EngineFront):
+    __slots__ = ()
+    _way = WAY
+
+    def __init__(self, store: str = "stepwell.db", **options: Any) -> None:
+        self._make(store, **options)
+
+    def __enter__(self) -> Any:
+        held = self._start()
+        try:
+            from_thread(self._token, held.enter)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        held = self._held
+        try:
+            return from_thread(self._token, lambda: held.leave(kind, error, trace))
+        except Ended:
+            closed()
+        finally:
+            self._stop()
+
+    @property
+    def _token(self) -> Any:
+        return self._gate.token
+
+
+__all__ = fill(globals(), WAY, _EngineBase)  # pyright: ignore[reportUnsupportedDunderAll]

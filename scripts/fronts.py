@@ -1,0 +1,130 @@
+"""Writes `aio.pyi` and `sync.pyi`: what type checkers see of the fronts, taken from the classes they are made of.
+
+`python scripts/fronts.py` writes them, `--check` says whether they are as they would be written.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "python" / "stepwell"
+SOURCES = ("_engine", "_tenant", "_instance", "_approvals")
+CLASSES = ("BatchResult", "Approvals", "Instance", "Tenant", "Namespace", "Engine")
+FRONTED = ("Approvals", "Instance", "Namespace", "Engine", "BatchResult")
+OWN = {"_tenant", "_instance", "_approvals", "_engine", "_driver", "_core", "_names"}
+"""Modules of which the stub imports nothing: they are what it describes, or of no interest."""
+
+
+PRIVATE = {"P", "R", "IfExists", "Tenant"}
+"""Names that a module has for its own annotations."""
+
+
+class Underscored(ast.NodeTransformer):
+    """Gives the names in `PRIVATE` an underscore."""
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        """One name."""
+        return ast.Name("_" + node.id, node.ctx) if node.id in PRIVATE else node
+
+
+def imports(tree: ast.Module, public: list[str]) -> list[str]:
+    """Returns the import statements of a module that its public signatures may need, but for what comes from `stepwell`."""
+    found = []
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and not (node.level == 1 and (node.module in OWN or not node.module)):
+            names = [it for it in node.names if it.name not in public]
+            if names:
+                found.append(ast.unparse(ast.ImportFrom(node.module, names, node.level)))
+        elif isinstance(node, ast.Import):
+            found.append(ast.unparse(node))
+    return found
+
+
+def method(node: ast.FunctionDef | ast.AsyncFunctionDef, module: str) -> ast.stmt:
+    """Returns one method as its front has it."""
+    doc = ast.get_docstring(node, clean=False)
+    body: list[ast.stmt] = [ast.Expr(ast.Constant(doc))] if doc else [ast.Expr(ast.Constant(...))]
+    decorators = [it for it in node.decorator_list if not (isinstance(it, ast.Name) and it.id == "abstractmethod")]
+    args = node.args
+    if node.name == "__init__" and module == "aio":
+        for name, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
+            if name.arg == "default_runtime" and isinstance(default, ast.Constant):
+                default.value = "asyncio"
+    kind = ast.AsyncFunctionDef if isinstance(node, ast.AsyncFunctionDef) and module == "aio" else ast.FunctionDef
+    return kind(node.name, args, body, decorators, node.returns, type_params=[])
+
+
+def manager(module: str) -> list[ast.stmt]:
+    """Returns how an engine is entered and left."""
+    a, word = ("a", "async ") if module == "aio" else ("", "")
+    text = f"""
+{word}def __{a}enter__(self) -> Engine: ...
+{word}def __{a}exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool: ...
+"""
+    return ast.parse(text).body
+
+
+def class_of(node: ast.ClassDef, module: str) -> ast.ClassDef:
+    """Returns one class with its public members."""
+    doc = ast.get_docstring(node, clean=False)
+    body: list[ast.stmt] = [ast.Expr(ast.Constant(doc))] if doc else []
+    for member in node.body:
+        if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef):
+            if not member.name.startswith("_") or (member.name == "__init__" and node.name == "Engine"):
+                body.append(method(member, module))
+        elif isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name) and not member.target.id.startswith("_"):
+            body.append(ast.AnnAssign(member.target, member.annotation, None, 1))
+    if node.name == "Engine":
+        body += manager(module)
+    if node.name == "Instance":
+        body.insert(1, ast.parse("@property\ndef id(self) -> str: ...").body[0])
+    bases = [it for it in node.bases if not (isinstance(it, ast.Name) and it.id == "ABC")]
+    name = "_" + node.name if node.name in PRIVATE else node.name
+    return ast.ClassDef(name, bases, [], body or [ast.Expr(ast.Constant(...))], [], type_params=[])
+
+
+def stub(module: str) -> str:
+    """Returns the text of a stub, before it is formatted."""
+    trees = [ast.parse((PACKAGE / f"{name}.py").read_text()) for name in SOURCES]
+    classes = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
+    public = ast.literal_eval(next(
+        node.value for node in ast.parse((PACKAGE / "__init__.py").read_text()).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ))  # fmt: skip
+    names = [name for name in public if name != "run"]
+    lines = [f'"""Written by scripts/fronts.py from the classes for trio: stepwell.{module} as type checkers see it."""', ""]
+    lines += sorted({line for tree in trees for line in imports(tree, public)})
+    lines += [f"from stepwell import {name} as {name}" for name in names if name not in FRONTED]
+    lines += ['_P = TypeVar("_P")', '_R = TypeVar("_R")', '_IfExists = Literal["raise", "return", "return_if_same"]']
+    lines += [ast.unparse(ast.fix_missing_locations(Underscored().visit(class_of(classes[name], module)))) for name in CLASSES]
+    lines += [f"__all__ = {names!r}", ""]
+    return "\n".join(lines)
+
+
+def written(module: str) -> str:
+    """Returns the stub as it is kept: without what it does not need, formatted."""
+    text = stub(module)
+    for command in (["check", "--fix", "--quiet", "--select", "F401,I", "--exit-zero"], ["format", "--quiet"]):
+        run = [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(PACKAGE / f"{module}.pyi"), "-"]
+        text = subprocess.run(run, input=text, capture_output=True, text=True, check=True).stdout
+    return text
+
+
+def main() -> int:
+    """Writes or checks both stubs; returns how many differ."""
+    wrong = 0
+    for module in ("aio", "sync"):
+        path, text = PACKAGE / f"{module}.pyi", written(module)
+        if "--check" not in sys.argv:
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            print(f"{path.name} is not what scripts/fronts.py writes; run it")
+            wrong += 1
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main())
