@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FRONTED: tuple[type, ...] = (Engine, Namespace, Instance, Approvals)
 """Every class whose methods users call."""
-_WHOSE = {Instance: "instance", Approvals: "engine.approvals"}
+_WHOSE: dict[type, str] = {Instance: "instance", Approvals: "engine.approvals"}
 ANY_THREAD = {"peek"}
 """Methods that need no trio loop."""
 
