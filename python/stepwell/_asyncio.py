@@ -1,8 +1,9 @@
 """asyncio code in steps: it runs as a task of an asyncio loop in another thread, and trio waits for it.
 
-Hand-overs are in bunches: whatever was handed over before the other thread looks costs it one wake-up. An attempt runs in the
-context it was given (I12). Cancelling it cancels the asyncio task, and the trio side waits until that has ended, whatever it
-does about it: a task that swallows the cancellation is waited for as a shielded one on trio is.
+Hand-overs are in bunches, one for a round of either loop: to wake the other thread is to let go of the interpreter's lock, and to
+get it back may take milliseconds. An attempt runs in the context it was given (I12). Cancelling it cancels the asyncio task, and the
+trio side waits until that has ended, whatever it does about it: a task that swallows the cancellation is waited for as a shielded
+one on trio is.
 
 This file knows neither steps nor the engine.
 """
@@ -13,6 +14,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
 from typing import Any
 
@@ -26,58 +28,90 @@ class LoopClosed(Exception):
 
 
 class CancelledThere(Exception):
-    """asyncio code cancelled it, of its own accord."""
+    """It was cancelled on asyncio: because `Visit.cancel` asked for it, or by asyncio code of its own accord."""
 
 
 class Visit:
     """One call that runs on the asyncio loop, and the trio task that waits for it."""
 
-    __slots__ = ("_fn", "_guest", "_host", "cancelled", "context", "ended", "outcome", "task")
+    __slots__ = ("_bridge", "_context", "_fn", "_guest", "_outcome", "_raise_cancel", "_task", "_unwanted")
 
-    def __init__(self, fn: Callable[[], Any], context: Context, task: trio.lowlevel.Task) -> None:
+    def __init__(self, bridge: Bridge, fn: Callable[[], Any], context: Context) -> None:
+        self._bridge = bridge
         self._fn = fn
-        self.context = context
-        self.task: trio.lowlevel.Task | None = task
-        self.cancelled: Callable[[], Any] | None = None
-        self.ended = False
-        self.outcome: results.Outcome[Any] | None = None
+        self._context = context
+        self._task: trio.lowlevel.Task | None = None
         self._guest: asyncio.Task[Any] | None = None
+        self._outcome: results.Outcome[Any] | None = None
+        self._raise_cancel: Callable[[], Any] | None = None
+        self._unwanted = False
+
+    # On trio's thread.
+
+    async def wait(self) -> Any:
+        """Returns or raises what the call does.
+
+        Raises:
+            CancelledThere: The asyncio task was cancelled, but not by trio.
+        """
+        self._task = current_task()
+        return await wait_task_rescheduled(self._aborted)
+
+    def _aborted(self, raise_cancel: Callable[[], Any]) -> Abort:
+        self._raise_cancel = raise_cancel
+        self.cancel()
+        if self._bridge.loop.is_closed():  # nothing of it will ever run again
+            self._task = None
+            return Abort.SUCCEEDED
+        return Abort.FAILED
+
+    def cancel(self) -> None:
+        """Cancels the asyncio task; whoever waits goes on when that has ended."""
+        self._unwanted = True
+        self._bridge.send(self._cancel)
+
+    def deliver(self) -> None:
+        """It has ended: whoever waits goes on."""
+        task, self._task = self._task, None
+        outcome = self._outcome
+        if task is None or outcome is None:
+            return
+        if isinstance(outcome, results.Error) and isinstance(outcome.error, asyncio.CancelledError):
+            outcome = results.Error(CancelledThere()) if self._raise_cancel is None else results.capture(self._raise_cancel)
+        reschedule(task, outcome)
 
     # On the loop's thread.
 
-    def begin(self, loop: asyncio.AbstractEventLoop, tell: Callable[[Visit], None]) -> None:
-        """Calls the function and runs what it makes; `tell` is called when that has ended."""
-        if self.cancelled is not None:
-            self._end(results.Error(asyncio.CancelledError()), tell)
+    def begin(self) -> None:
+        """Calls the function, and runs what it makes as a task."""
+        if self._unwanted:
+            self._end(results.Error(asyncio.CancelledError()))
             return
         try:
-            made = self.context.run(self._fn)
+            made = self._context.run(self._fn)
             coroutine = made if asyncio.iscoroutine(made) else _awaited(made)
-            self._guest = loop.create_task(coroutine, context=self.context)
+            self._guest = self._bridge.loop.create_task(coroutine, context=self._context)
         except Exception as error:
-            self._end(results.Error(error), tell)
-            return
-        self._guest.add_done_callback(lambda task: self._end(_outcome(task), tell))
+            self._end(results.Error(error))
+        else:
+            self._guest.add_done_callback(self._done)
 
-    def cancel(self) -> None:
-        """Cancels the asyncio task."""
+    def _cancel(self) -> None:
         if self._guest is not None:
             self._guest.cancel()
 
-    def _end(self, outcome: results.Outcome[Any], tell: Callable[[Visit], None]) -> None:
-        self.outcome, self._guest = outcome, None
-        tell(self)
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._guest = None
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        self._end(results.Value(task.result()) if error is None else results.Error(error))
+
+    def _end(self, outcome: results.Outcome[Any]) -> None:
+        self._outcome = outcome
+        self._bridge.send_back(self)
 
 
 async def _awaited(made: Any) -> Any:
     return await made
-
-
-def _outcome(task: asyncio.Task[Any]) -> results.Outcome[Any]:
-    if task.cancelled():
-        return results.Error(asyncio.CancelledError())
-    error = task.exception()
-    return results.Value(task.result()) if error is None else results.Error(error)
 
 
 class Bridge:
@@ -86,85 +120,69 @@ class Bridge:
     Args:
         loop: It runs, or is about to.
         token: Of the trio loop on the other side.
+        closed: Called on trio's thread when the loop turns out to be closed while something is to run on it.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, token: trio.lowlevel.TrioToken) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, token: trio.lowlevel.TrioToken, closed: Callable[[], None]) -> None:
         self.loop = loop
         self._token = token
+        self._closed = closed
         self._there: deque[Callable[[], None]] = deque()
-        self._back: deque[Visit] = deque()
-        self._rung_there = self._rung_back = False
+        self._back: list[Visit] = []
+        self._rung = False
 
-    async def run(self, fn: Callable[[], Any], context: Context) -> Any:
-        """Calls `fn` in this context on the asyncio loop, and returns or raises what comes of what it makes.
+    # On trio's thread.
 
-        Raises:
-            LoopClosed: The loop was closed before it was called.
-            CancelledThere: asyncio code cancelled it.
-        """
-        visit = Visit(fn, context, current_task())
-        self._send(lambda: visit.begin(self.loop, self._tell))
+    def begin(self, fn: Callable[[], Any], context: Context) -> Visit:
+        """Has `fn` called on the asyncio loop in this context, and what it makes awaited there; then wait for it."""
+        visit = Visit(self, fn, context)
+        self.send(visit.begin)
+        return visit
 
-        def aborted(raise_cancel: Callable[[], Any]) -> Abort:
-            visit.cancelled = raise_cancel
+    def send(self, call: Callable[[], None]) -> None:
+        """Has something called on the loop."""
+        self._there.append(call)
+
+    def flush(self) -> None:
+        """Hands over what there is. Called whenever trio has run all that could run."""
+        if self._there and not self._rung:
+            self._rung = True
             try:
-                self._send(visit.cancel)
-            except LoopClosed:
-                visit.ended = True  # nothing of it will ever run again
-                return Abort.SUCCEEDED
-            return Abort.FAILED
-
-        return await wait_task_rescheduled(aborted)
+                self.loop.call_soon_threadsafe(self._take_all)
+            except RuntimeError:
+                self._closed()
 
     def close(self) -> None:
         """Ends a loop that is the engine's own."""
 
-    def _send(self, call: Callable[[], None]) -> None:
-        self._there.append(call)
-        if not self._rung_there:
-            self._rung_there = True
-            try:
-                self.loop.call_soon_threadsafe(self._take_all)
-            except RuntimeError as error:
-                raise LoopClosed(str(error)) from None
+    def _deliver(self, back: list[Visit]) -> None:
+        for visit in back:
+            visit.deliver()
 
     # On the loop's thread.
 
     def _take_all(self) -> None:
-        self._rung_there = False  # first: what is sent from now on rings again
+        self._rung = False  # first: what is sent from now on rings again
         while self._there:
             self._there.popleft()()
 
-    def _tell(self, visit: Visit) -> None:
+    def send_back(self, visit: Visit) -> None:
+        """A visit has ended."""
+        if not self._back:
+            self.loop.call_soon(self._hand_back)  # after all that this round of the loop still does
         self._back.append(visit)
-        if not self._rung_back:
-            self._rung_back = True
-            try:
-                self._token.run_sync_soon(self._deliver)
-            except trio.RunFinishedError:
-                self._back.clear()  # nobody waits any more
 
-    # On trio's thread.
-
-    def _deliver(self) -> None:
-        self._rung_back = False
-        while self._back:
-            visit = self._back.popleft()
-            task, visit.task = visit.task, None
-            if task is None or visit.ended:
-                continue
-            outcome = visit.outcome
-            assert outcome is not None, "it has ended"
-            if isinstance(outcome, results.Error) and isinstance(outcome.error, asyncio.CancelledError):
-                outcome = results.Error(CancelledThere()) if visit.cancelled is None else results.capture(visit.cancelled)
-            reschedule(task, outcome)
+    def _hand_back(self) -> None:
+        back, self._back = self._back, []
+        with suppress(trio.RunFinishedError):  # nobody waits any more
+            self._token.run_sync_soon(self._deliver, back)
 
 
 class OwnLoop(Bridge):
     """A bridge to a loop of its own, in a thread of its own; uvloop's, where it is installed."""
 
-    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
-        super().__init__(_new_loop(), token)
+    def __init__(self, token: trio.lowlevel.TrioToken, closed: Callable[[], None]) -> None:
+        super().__init__(_new_loop(), token, closed)
         self._thread = threading.Thread(target=self._run, name="stepwell asyncio", daemon=True)
         self._thread.start()
 

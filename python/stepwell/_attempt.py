@@ -202,30 +202,21 @@ def runs_on_asyncio(operation: StepOperation) -> bool:
 
 async def _call_on_asyncio(operation: StepOperation, made: Callable[[], Any], step: StepContext, context: Context) -> Any:
     """Runs one attempt as a task of an asyncio loop: the one that entered the engine, or the engine's own."""
-    scope = operation.attempt_scope = trio.CancelScope()
-    deadline = Deadline(operation, step, scope.cancel)
-    with scope:
-        deadline.start()
-        try:
-            return await _visit_asyncio(operation, made, context)
-        finally:
-            deadline.stop()
-    if operation.runner.stopping:
-        await operation.runner.stop_here()
-    raise StepTimeout(deadline.struck or "")
+    from ._asyncio import CancelledThere  # here, because asyncio takes long to import and most programs never come here
 
-
-async def _visit_asyncio(operation: StepOperation, made: Callable[[], Any], context: Context) -> Any:
-    from . import _asyncio  # here, because asyncio takes long to import and most programs never come here
-
-    port = operation.runner.port
+    visit = operation.attempt_scope = operation.runner.port.asyncio_loop().begin(made, context)
+    deadline = Deadline(operation, step, visit.cancel)
+    deadline.start()
     try:
-        return await port.asyncio_loop().run(made, context)
-    except _asyncio.CancelledThere:
-        raise StepwellError(f'step "{operation.identity[2]}" was cancelled by asyncio code of its own, not by the engine') from None
-    except _asyncio.LoopClosed:
-        port.loop_is_closed()
-        await trio.sleep_forever()
+        return await visit.wait()
+    except CancelledThere:
+        if operation.runner.stopping:
+            await operation.runner.stop_here()
+        if deadline.struck is not None:
+            raise StepTimeout(deadline.struck) from None
+        raise StepwellError(f'step "{step.name}" was cancelled by asyncio code of its own, not by the engine') from None
+    finally:
+        deadline.stop()
 
 
 @disable_ki_protection
@@ -344,9 +335,9 @@ async def _call_in_thread(
             (value,) = await trio.to_thread.run_sync(run, limiter=port.unlimited, abandon_on_cancel=True)
             if not inspect.isawaitable(value):
                 return value
-            if runs_on_asyncio(operation):
-                return await _visit_asyncio(operation, lambda: value, context)
-            return await _drive(as_coroutine(value), context, deadline, step.name)
+            if not runs_on_asyncio(operation):
+                return await _drive(as_coroutine(value), context, deadline, step.name)
+            return await _call_on_asyncio(operation, lambda: value, step, context)
         finally:
             deadline.stop()
     if operation.runner.stopping:

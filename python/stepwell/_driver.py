@@ -114,6 +114,8 @@ class _Flush(trio.abc.Instrument):
     @trio.lowlevel.enable_ki_protection
     def before_io_wait(self, timeout: float) -> None:
         self._driver.core.flush()
+        if self._driver.bridge is not None:
+            self._driver.bridge.flush()
 
 
 class Driver:
@@ -381,7 +383,7 @@ class Driver:
         if self.bridge is None:
             from ._asyncio import OwnLoop  # here, because asyncio takes long to import
 
-            self.bridge = OwnLoop(self.token)
+            self.bridge = OwnLoop(self.token, self.loop_is_closed)
         return self.bridge
 
     def loop_is_closed(self) -> None:

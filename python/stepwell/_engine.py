@@ -142,7 +142,7 @@ class Engine(Tenant):
         if self._host_loop is not None:
             from ._asyncio import Bridge  # here, because only programs that have a loop need it
 
-            self._driver.bridge = Bridge(self._host_loop, self._token)
+            self._driver.bridge = Bridge(self._host_loop, self._token, self._driver.loop_is_closed)
         self._block = trio.CancelScope()
         self._block.__enter__()
         self._manager = trio.open_nursery()

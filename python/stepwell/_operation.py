@@ -29,6 +29,7 @@ from ._replay import DO, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Ide
 from ._retry import RetryRuleFailed
 
 if TYPE_CHECKING:
+    from ._asyncio import Visit
     from ._runner import Runner
     from ._workflow import FunctionPlan
 
@@ -205,8 +206,8 @@ class StepOperation(Operation):
     value: Any = None
     payload: bytes | None = None
     scope: trio.CancelScope | None = None
-    attempt_scope: trio.CancelScope | None = None
-    """Of the attempt that runs; `scope` is that of all attempts, if they have a task of their own."""
+    attempt_scope: trio.CancelScope | Visit | None = None
+    """What cancels the attempt that runs; `scope` is that of all attempts, if they have a task of their own."""
     thread: trio.Event | None = None
     _made = 0
     _failed = 0
