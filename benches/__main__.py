@@ -66,6 +66,7 @@ GOALS = {
     ("W4", "seconds until all wait"): Goal("≤ 10 s", lambda v, _, __: v <= 10),
     ("W4", "bytes each, parked"): Goal("≤ 2,048", lambda v, _, __: v <= 2048),
     ("W4", "seconds until all have ended"): Goal("≤ 15 s", lambda v, _, __: v <= 15),
+    ("W4b", "MiB, all of the process"): Goal("≤ 1,024", lambda v, _, __: v <= 1024),
     ("W5", "p50"): Goal("≤ 5 × sync + 0.5 ms", lambda v, sync, _: v <= 5 * sync + 0.0005),
     ("W5", "p99"): Goal("≤ 5 ms", lambda v, _, __: v <= 0.005),
     ("checkpoints", "p99"): Goal("≤ 25 ms", lambda v, _, __: v <= 0.025),

@@ -5,6 +5,7 @@ Not in the list of ten: the cost of turns compares the same number of steps made
 
 from __future__ import annotations
 
+import os
 import resource
 import statistics
 import time
@@ -19,6 +20,7 @@ from stepwell import workflow
 
 STEPS = 10_000
 PARKED = 50_000
+ASLEEP = int(os.environ.get("STEPWELL_ASLEEP", 1_000_000))
 
 
 @workflow
@@ -70,6 +72,11 @@ async def turns(folder: Path) -> Figures:
 
 
 @workflow
+async def sleeps(step: Any) -> None:
+    await step.sleep("1 day")
+
+
+@workflow
 async def waits(step: Any) -> None:
     await step.wait_for_event("go")
 
@@ -100,6 +107,26 @@ async def parking(folder: Path) -> Figures:
             "bytes each, parked": each,
             "cores while idle": idle,
             "seconds until all have ended": time.perf_counter() - began,
+        }
+
+
+async def asleep(folder: Path) -> Figures:
+    """W4, its last part: a million instances sleep for a day."""
+    async with opened(str(folder / "w4b.db"), sleeps) as engine:
+        began = time.perf_counter()
+        for _ in range(ASLEEP // 10_000):
+            await engine.create_batch(sleeps, [None] * 10_000)
+            while ASLEEP > engine.statistics().leased + engine.statistics().queued > 20_000:
+                await trio.sleep(0.01)
+        while engine.statistics().waiting < ASLEEP or engine.statistics().resident:
+            await trio.sleep(0.1)
+        took = time.perf_counter() - began
+        idle = _cpu_seconds()
+        await trio.sleep(5)
+        return {
+            "seconds until all sleep": took,
+            "MiB, all of the process": resident_bytes() / (1 << 20),
+            "cores while idle": (_cpu_seconds() - idle) / 5,
         }
 
 

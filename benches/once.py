@@ -19,6 +19,7 @@ WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
     "W2b": scale.running,
     "W3": scale.queue,
     "W4": bodies.parking,
+    "W4b": bodies.asleep,
     "W5": workloads.latency,
     "W6": scale.recovery,
     "W9": scale.reshard,
