@@ -69,6 +69,12 @@ GOALS = {
     ("W4b", "MiB, all of the process"): Goal("≤ 1,024", lambda v, _, __: v <= 1024),
     ("W5", "p50"): Goal("≤ 5 × sync + 0.5 ms", lambda v, sync, _: v <= 5 * sync + 0.0005),
     ("W5", "p99"): Goal("≤ 5 ms", lambda v, _, __: v <= 0.005),
+    ("fronts", "seconds per call, asyncio"): Goal("≤ 100 µs", lambda v, _, __: v <= 100e-6),
+    ("fronts", "seconds per call, thread"): Goal("≤ 100 µs", lambda v, _, __: v <= 100e-6),
+    ("fronts", "seconds per step, memory, asyncio"): Goal(
+        "≤ trio + 150 µs", lambda v, _, rest: v <= rest["seconds per step, memory, trio"] + 150e-6
+    ),
+    ("fronts", "W2 aio by trio"): Goal("≥ 0.7", lambda v, _, __: v >= 0.7),
     ("checkpoints", "p99"): Goal("≤ 25 ms", lambda v, _, __: v <= 0.025),
     ("W10", "bytes per step"): Goal("≤ 500", lambda v, _, __: v <= 500),
     ("W11", "import beyond trio"): Goal("≤ 40 ms", lambda v, _, __: v <= 0.040),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from benches import bodies, machine, scale, workloads
+from benches import bodies, fronts, machine, scale, workloads
 
 WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
     "W1": workloads.sequential,
@@ -27,6 +27,7 @@ WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
     "W11": workloads.start,
     "W12": workloads.replay,
     "turns": bodies.turns,
+    "fronts": fronts.fronts,
     "checkpoints": bodies.checkpoints,
 }
 

@@ -1,5 +1,6 @@
 """The README's examples run as they stand there."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -50,7 +51,13 @@ def test_the_example_of_many_instances_runs():
     assert sum(trio.run(scope["many"]).values()) == 10_000
 
 
+def test_the_examples_for_asyncio_and_blocking_programs_run():
+    scope: dict = {"__name__": "readme_asyncio"}
+    exec(compile(EXAMPLES[3], "README.md", "exec"), scope)
+    assert (asyncio.run(scope["main"]()), scope["blocking"]()) == ("WHY?", "WHY?")
+
+
 def test_the_example_of_a_test_passes():
     scope: dict = {}
-    exec(compile(EXAMPLES[3], "README.md", "exec"), scope)
+    exec(compile(EXAMPLES[4], "README.md", "exec"), scope)
     trio.run(scope["test_it_waits_a_year"])
