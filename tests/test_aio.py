@@ -290,12 +290,16 @@ def python(code: str, *, signal_after: str | None = None) -> subprocess.Complete
         while signal_after not in out:
             out += process.stdout.readline()
         process.send_signal(2)
-    more, err = process.communicate(timeout=60)
+    try:
+        more, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, out + more, err)
 
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored, which is inherited
 from stepwell import aio, sync, workflow
 @workflow
 async def slow(step):

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from stepwell import InstanceErrored, Retry, workflow
+from stepwell import InstanceErrored, Retry, Step, workflow
 from stepwell.testing import open_test_engine
 
 runs: list[str] = []
@@ -168,6 +168,32 @@ async def test_a_failure_in_each_is_raised_bare():
     async with open_test_engine(workflows=[broken]) as engine:
         with pytest.raises(InstanceErrored, match="ValueError: three"):
             await engine.call(broken)
+
+
+async def test_a_failure_in_each_is_raised_bare_also_if_others_fail_while_they_are_cancelled():
+    """Found by a generated program: a branch that fails inside a nursery of its own and is cancelled at once raises both, in a group."""
+
+    async def throws() -> None:
+        raise ZeroDivisionError
+
+    async def one(i: int) -> None:
+        async with the_step[0].open_nursery() as nursery:
+            nursery.start_soon(throws)
+            await the_step[0].do(lambda: None, name="never")
+
+    the_step: list[Step] = []
+
+    @workflow
+    async def both(step: Step) -> list[str]:
+        the_step[:] = [step]
+        try:
+            await step.each(one, range(2))
+        except ExceptionGroup as group:
+            return [type(it).__name__ for it in group.exceptions]
+        raise AssertionError
+
+    async with open_test_engine(workflows=[both]) as engine:
+        assert await engine.call(both) == ["ZeroDivisionError"]
 
 
 @workflow

@@ -170,9 +170,18 @@ class Each:
                 if self._collect and isinstance(error, StepFailed):
                     self._values[index] = error
                 else:
-                    self._failure = self._failure or error
-                    nursery.cancel_scope.cancel()
+                    self._fail(error, nursery)
                     return
+            except BaseExceptionGroup as group:
+                cancelled, failed = group.split(trio.Cancelled)
+                if cancelled is None or not isinstance(failed, Exception):
+                    raise
+                self._fail(failed, nursery)  # it failed while the first failure had it cancelled, or the other way round
+                raise cancelled from None
             self._start_next(nursery)
 
         spawn(nursery, branch, run)
+
+    def _fail(self, error: Exception, nursery: trio.Nursery) -> None:
+        self._failure = self._failure or error
+        nursery.cancel_scope.cancel()
