@@ -3,8 +3,9 @@
 from datetime import timedelta
 
 import pytest
+import trio
 
-from stepwell import InvalidState, Retry, Status, StepRef, workflow
+from stepwell import InvalidState, Limits, Retry, Status, StepRef, workflow
 from stepwell.testing import open_test_engine
 
 
@@ -186,3 +187,41 @@ async def test_status_has_times_version_and_output():
         assert (status.status, status.output, status.error, status.version, status.undo) == (Status.COMPLETE, "sleep", None, "1", None)
         assert status.ended_at - status.created_at == timedelta(hours=2)
         assert status.started_at == status.created_at
+
+
+@workflow(name="busy", concurrency=1)
+async def busy(step):
+    await step.do(trio.sleep_forever)
+
+
+@pytest.mark.parametrize("crashes", [0, 1])
+async def test_l13_a_queued_instance_says_how_many_go_first_and_which_limits_are_met(crashes):
+    async with open_test_engine(workflows=[busy], autojump=False) as engine:
+        await (await engine.create(busy, id="runs")).wait_for_status("running")
+        last = [await engine.create(busy, id=f"q{i}") for i in range(3)][-1]
+        urgent = await engine.create(busy, id="urgent", priority=5)
+        for _ in range(crashes):
+            await engine.crash()
+            await (await engine.get(busy, "runs")).wait_for_status("running")
+        told = await last.explain()
+        assert str(told) == 'busy/q2 is queued, behind 3 others of "busy"; the only slot of "busy" (concurrency) is in use.'
+        assert (told.code, told.details) == ("queued", {"ahead": 3})
+        assert str(await urgent.explain()) == 'busy/urgent is queued, first of "busy"; the only slot of "busy" (concurrency) is in use.'
+        assert 'behind 1 other of "busy"' in str(await (await engine.get(busy, "q0")).explain())
+
+
+async def test_l13_limits_of_the_namespace_and_the_engine_are_named_too():
+    async with open_test_engine(workflows=[busy], slots=1, limits=Limits(concurrency=1), autojump=False) as engine:
+        await (await engine.create(busy, id="runs")).wait_for_status("running")
+        waits = await engine.create(busy)
+        text = str(await waits.explain())
+        for part in ("of the engine (slots) is", 'of namespace "default" (concurrency) is', 'of "busy" (concurrency) is'):
+            assert part in text
+
+
+async def test_l13_an_instance_that_is_to_start_later_says_when():
+    async with open_test_engine(workflows=[busy], autojump=False) as engine:
+        moment = engine.clock.now() + timedelta(hours=1)
+        told = await (await engine.create(busy, id="later", start_at=moment)).explain()
+        assert str(told) == "busy/later is queued until 2030-01-01 01:00:00 UTC, the start_at it was created with."
+        assert (told.code, told.until) == ("start_at", moment)

@@ -88,7 +88,7 @@ def from_cursor(cursor: str | None) -> int | None:
 
 
 def summary(row: Any) -> InstanceSummary:
-    _, _, workflow, version, id, status, reason, created, _, _, updated, _, _, result, progress, attributes = row
+    _, _, workflow, version, id, status, reason, created, _, _, updated, _, _, result, progress, attributes, *_ = row
     state = STATUSES[status]
     failed = state in (Status.ERRORED, Status.TERMINATED, Status.BLOCKED)
     return InstanceSummary(

@@ -75,9 +75,11 @@ Row: TypeAlias = tuple[
     bytes | None,
     bytes | None,
     bytes | None,
+    int,
+    int | None,
 ]
 """(no, namespace, workflow, version, id, status, reason, created_at, started_at, ended_at, updated_at, parent,
-params, result, progress, attributes)"""
+params, result, progress, attributes, priority, start_at)"""
 
 ERRORS: tuple[str, ...]
 """Codes in a REPLY: "not_found", "exists" (data: no, status), "state" (data: status), "overloaded" (data: limit name,
@@ -171,6 +173,8 @@ class Core:
         """REPLY data: bool, whether this decision was the first."""
     def resume(self, namespace: str, workflow: str, id: str) -> int:
         """REPLY data: None."""
+    def stand(self, namespace: str, workflow: str, id: str, priority: int) -> int:
+        """REPLY data: (how many go before it, [(in use, limit) of the engine's, the namespace's and the workflow's slots])."""
     def reshard(self, shards: int) -> int:
         """Changes the number of shards while everything goes on. REPLY data: None, when it is done and durable; code "invalid" (data:
         message) for less than 1 or more than 4,096, and while another change is under way. After a crash half-way, `open` with

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _diagnosis, _names
@@ -69,7 +70,7 @@ class Instance(Generic[R]):
             EngineClosed: The engine is not open.
         """
         row = await self._tenant._row(self.workflow, self.id, payloads=True, method="instance.status")
-        _, _, _, version, _, code, _, created, started, ended, _, _, _, result, progress, _ = row
+        _, _, _, version, _, code, _, created, started, ended, _, _, _, result, progress, *_ = row
         status = STATUSES[code]
         output = self._workflow.output.decode(result) if status is Status.COMPLETE and result is not None else None
         waiting_on = None
@@ -248,18 +249,40 @@ class Instance(Generic[R]):
                 "may be what kills the process. Such instances start a few at a time; it starts by itself when it is its turn."
             )
             return Explanation(reason, text, since)
+        if status is Status.QUEUED:
+            return await self._queued(who, since, row[16], row[17])
         waits = (await self._records())[1] if status is Status.WAITING else []
         if waits:
             text = f"{who} waits for " + "; ".join(_wait_text(w) for w in waits[:5]) + ("; …" if len(waits) > 5 else "") + "."
             untils = [w[7] for w in waits if w[7] is not None]
             return Explanation("waiting", text, since, from_us(min(untils)) if untils else None)
         texts = {
-            Status.QUEUED: "waits for a slot",
             Status.RUNNING: "is running",
             Status.COMPLETE: "is complete",
         }
         text = f"{who} {texts.get(status, 'is ' + status.value.replace('_', ' '))}"
         return Explanation(status.value, text + (f": {error}" if error else "."), since)
+
+    async def _queued(self, who: str, since: datetime, priority: int, start_at: int | None) -> Explanation:
+        """Says what a queued instance waits for: its moment, those before it, a limit (L13)."""
+        driver = self._tenant._running()
+        if start_at is not None and start_at > driver.now():
+            moment = from_us(start_at)
+            text = f"{who} is queued until {moment:%Y-%m-%d %H:%M:%S} UTC, the start_at it was created with."
+            return Explanation("start_at", text, since, moment)
+        reply = await driver.reply(driver.core.stand(self._tenant._namespace, self.workflow, self.id, priority))
+        self._tenant._check(reply, self.workflow, self.id)
+        ahead, accounts = reply.data
+        namespace = self._tenant._namespace
+        limits = ("the engine (slots)", f'namespace "{namespace}" (concurrency)', f'"{self.workflow}" (concurrency)')
+        full = [
+            f"the only slot of {limit} is in use" if most == 1 else f"all {most:,} slots of {limit} are in use"
+            for (used, most), limit in zip(accounts, limits, strict=True)
+            if used >= most
+        ]
+        behind = f'behind {ahead:,} other{"s" * (ahead != 1)} of "{self.workflow}"' if ahead else f'first of "{self.workflow}"'
+        text = f"{who} is queued, {behind}; {' and '.join(full) if full else 'its slot is free'}."
+        return Explanation("queued", text, since, details={"ahead": ahead})
 
 
 def _error(status: Status, result: bytes | None) -> ErrorInfo | None:

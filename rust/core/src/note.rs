@@ -175,6 +175,8 @@ pub enum Data {
     Overloaded(&'static str, Micros),
     /// A limit's name and its value.
     Limit(&'static str, u64),
+    /// How many go first, then (in use, limit) of the engine's, the namespace's and the workflow's slots.
+    Standing(u64, [(u32, u32); 3]),
     /// A message.
     Text(String),
     /// One instance, if there is one.

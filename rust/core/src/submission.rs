@@ -151,6 +151,8 @@ pub enum Submission {
     Resume(u64, Box<Name>),
     /// Change the number of shards.
     Reshard(u64, i64),
+    /// Say where a queued instance stands; the number is its priority.
+    Stand(u64, Box<Name>, i8),
     /// Append a record.
     Record(u64, Body, Record),
     /// Record a failed attempt and open its retry delay.

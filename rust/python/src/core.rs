@@ -270,6 +270,18 @@ impl Core {
         self.submit_with_ticket(py, |ticket| Submission::Resume(ticket, name))
     }
 
+    fn stand(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        priority: i8,
+    ) -> PyResult<u64> {
+        let name = Box::new(name(namespace, workflow, id)?);
+        self.submit_with_ticket(py, |ticket| Submission::Stand(ticket, name, priority))
+    }
+
     fn reshard(&self, py: Python<'_>, shards: i64) -> PyResult<u64> {
         self.submit_with_ticket(py, |ticket| Submission::Reshard(ticket, shards))
     }

@@ -126,7 +126,8 @@ fn row<'py>(py: Python<'py>, (it, payloads): &(Row, Payloads)) -> Any<'py> {
         py; it.no, &*it.namespace, &*it.workflow, &*it.version, &*it.id, it.status as u8,
         it.reason.as_deref(), it.created_at, it.started_at, it.ended_at, it.updated_at, it.parent,
         bytes(py, payloads.params.as_deref()), bytes(py, payloads.result.as_deref()),
-        bytes(py, payloads.progress.as_deref()), bytes(py, payloads.attributes.as_deref())
+        bytes(py, payloads.progress.as_deref()), bytes(py, payloads.attributes.as_deref()),
+        it.priority, it.start_at
     )
 }
 
@@ -156,6 +157,10 @@ fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
         Data::State(status) => (*status as u8).into_bound_py_any(py),
         Data::Overloaded(limit, after) => tuple!(py; limit, after),
         Data::Limit(limit, value) => tuple!(py; limit, value),
+        Data::Standing(ahead, accounts) => {
+            let accounts = accounts.map(|it| (it.0, it.1)).to_vec();
+            tuple!(py; *ahead, accounts)
+        }
         Data::Text(text) => text.into_bound_py_any(py),
         Data::Row(Some(it)) => row(py, it),
         Data::Rows(rows) => each(py, rows, row)?.into_bound_py_any(py),

@@ -46,6 +46,10 @@ impl Core {
                 self.reshard(ticket, shards);
                 Ok(None)
             }
+            Submission::Stand(ticket, name, priority) => {
+                self.stand(ticket, &name, priority);
+                Ok(None)
+            }
             Submission::SetLimits(ticket, what) => {
                 self.set_limits(ticket, &what);
                 Ok(None)

@@ -7,8 +7,9 @@ use crate::gatekeeper::Demand;
 use crate::ids::{InstanceNo, Key, Micros};
 use crate::lifecycle::{Event, Status};
 use crate::limits::BATCH_OPS;
+use crate::note::{Data, Note};
 use crate::queue::{Class, Entry, Rank};
-use crate::submission::NewItem;
+use crate::submission::{Name, NewItem};
 
 /// Whether somebody who is queued could have a slot: what is known of it within a batch.
 #[derive(Debug, Clone, Copy)]
@@ -172,6 +173,21 @@ impl Core {
         } else {
             self.persist(no, None, None);
         }
+    }
+
+    /// L13: says how many go before a queued instance, and which limits hold it up.
+    pub(super) fn stand(&mut self, ticket: u64, name: &Name, priority: i8) {
+        let workflow = self.workflow(&name.namespace, &name.workflow);
+        let key = Key::new(&name.namespace, &name.workflow, &name.id);
+        let ahead = self.registry.view(key).map_or(0, |it| {
+            let rank = match self.live.get(&it.no) {
+                Some(live) => live.rank(),
+                None => Rank::new(priority, Class::New),
+            };
+            self.queues.ahead(workflow, rank, it.no)
+        });
+        let data = Data::Standing(ahead as u64, self.gate.accounts(workflow));
+        self.say(Note::reply(ticket, data));
     }
 
     /// A `start_at` has come.

@@ -157,6 +157,14 @@ impl Gatekeeper {
         self.workflows[workflow as usize].1.leased
     }
 
+    /// Returns (in use, limit) of the engine, of the workflow's namespace, and of the workflow.
+    #[must_use]
+    pub fn accounts(&self, workflow: u32) -> [(u32, u32); 3] {
+        let (namespace, account) = self.workflows[workflow as usize];
+        let all = [self.engine, self.namespaces[namespace as usize], account];
+        all.map(|it| (it.leased, it.limit))
+    }
+
     /// Returns how many slots there are.
     #[must_use]
     pub fn slots(&self) -> u32 {

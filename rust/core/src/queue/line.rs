@@ -65,6 +65,13 @@ impl Form {
         }
     }
 
+    fn before(&self, order: u64) -> usize {
+        match self {
+            Self::Whole(it) => it.before(order),
+            Self::Split(it) => it.before(order),
+        }
+    }
+
     fn push(&mut self, place: Place) {
         match self {
             Self::Whole(it) => it.push(place),
@@ -115,6 +122,11 @@ impl Line {
 
     pub(super) fn len(&self) -> usize {
         self.here.len() + self.behind.iter().map(Form::len).sum::<usize>()
+    }
+
+    pub(super) fn before(&self, order: u64) -> usize {
+        let forms = self.behind.iter().chain([&self.here]);
+        forms.map(|it| it.before(order)).sum()
     }
 
     pub(super) fn is_settled(&self) -> bool {

@@ -25,7 +25,7 @@ use rustc_hash::FxHashMap;
 
 pub use order::{Class, Entry, Rank};
 
-use crate::ids::{Key, Range, RANGES};
+use crate::ids::{InstanceNo, Key, Range, RANGES};
 use crate::ranges::Layout;
 use line::Line;
 use order::Place;
@@ -267,6 +267,13 @@ impl Queues {
         let first = line.first()?;
         let shard = self.layout.shard(first.key());
         Some((line.len(), shard, (first.rank(), first.entry())))
+    }
+
+    /// Returns how many entries of a workflow go before this rank and number.
+    #[must_use]
+    pub fn ahead(&self, workflow: u32, rank: Rank, no: InstanceNo) -> usize {
+        let line = self.of.get(&workflow);
+        line.map_or(0, |it| it.before(order::order(rank, no)))
     }
 
     /// Returns all entries of a workflow, with the shard each belongs to, in no order.

@@ -100,12 +100,17 @@ pub(super) struct Place {
     key: [u64; 2],
 }
 
+/// Returns what places of this rank and number compare by.
+pub(super) fn order(rank: Rank, no: InstanceNo) -> u64 {
+    rank.bits() << NUMBER_BITS | no
+}
+
 impl Place {
     pub(super) fn new(rank: Rank, entry: Entry) -> Self {
         let last = (1 << NUMBER_BITS) - 1;
         assert!(entry.no < last, "numbers of instances stay below 2^54");
         Self {
-            order: rank.bits() << NUMBER_BITS | entry.no,
+            order: order(rank, entry.no),
             key: entry.key,
         }
     }

@@ -63,6 +63,14 @@ impl Sorted {
         self.chunks.front()?.places.front().copied()
     }
 
+    /// Returns how many places come before this one: a look at every chunk's length.
+    pub(super) fn before(&self, order: u64) -> usize {
+        let at = self.chunk(order);
+        let whole = self.chunks.range(..at).map(|it| it.places.len());
+        let within = |it: &Chunk| it.places.partition_point(|it| it.order < order);
+        whole.sum::<usize>() + self.chunks.get(at).map_or(0, within)
+    }
+
     /// Returns all places, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Place> + '_ {
         self.chunks.iter().flat_map(|it| it.places.iter().copied())

@@ -48,6 +48,10 @@ impl Split {
         self.shards[shard].len()
     }
 
+    pub(super) fn before(&self, order: u64) -> usize {
+        self.shards.iter().map(|it| it.before(order)).sum()
+    }
+
     /// Returns the best entry of all shards.
     pub(super) fn first(&self) -> Option<Place> {
         self.shards[self.heads.best()?].first()

@@ -92,6 +92,9 @@ fn same(queues: &Queues, model: &Model) {
         assert_eq!(shard, queues.layout.shard(head.1.key()));
         let kept: BTreeSet<_> = queues.entries(*workflow).map(|it| (it.1, it.2)).collect();
         assert_eq!(&kept, entries);
+        for (at, (rank, entry)) in entries.iter().enumerate().step_by(3) {
+            assert_eq!(queues.ahead(*workflow, *rank, entry.no), at);
+        }
     }
 }
 
