@@ -9,9 +9,10 @@ import threading
 import warnings
 
 import pytest
+import trio
 
 import stepwell
-from stepwell import EngineClosed, InvalidState, Status, Step, StoreLocked, aio, current_step, workflow
+from stepwell import EngineClosed, InvalidState, Status, Step, StoreLocked, aio, current_step, sync, workflow
 
 colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
 loops: list[asyncio.AbstractEventLoop] = []
@@ -279,6 +280,65 @@ def test_a_loop_that_is_closed_under_the_engine_stops_it_and_loses_nothing(tmp_p
 async def after(step: Step) -> str:
     await step.wait_for_event("go")
     return await step.do(where, 7)
+
+
+class Ticker:
+    """An async iterator that is its own context manager, as a watch is: what it gives is fronted too."""
+
+    def __init__(self, instance: stepwell.Instance[str]) -> None:
+        self.instance = instance
+        self.left = 3
+        self.tasks: list[trio.lowlevel.Task] = []
+        self.how: type[BaseException] | None = None
+
+    async def __aenter__(self) -> "Ticker.Ticks":
+        self.tasks.append(trio.lowlevel.current_task())
+        return self.Ticks(self)
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        self.tasks.append(trio.lowlevel.current_task())
+        self.how = kind
+        return kind is ZeroDivisionError
+
+    class Ticks:
+        def __init__(self, of: "Ticker") -> None:
+            self.of = of
+
+        def __aiter__(self) -> "Ticker.Ticks":
+            return self
+
+        async def __anext__(self) -> stepwell.Instance[str]:
+            await trio.lowlevel.checkpoint()
+            if not self.of.left:
+                raise StopAsyncIteration
+            self.of.left -= 1
+            return self.of.instance
+
+
+def test_context_managers_and_iterators_of_the_engine_are_asyncios():
+    async def main() -> None:
+        async with aio.Engine(":memory:", workflows=[waits]) as engine:
+            ticker = Ticker((await engine.create(waits))._inner)
+            async with engine._gate.wrap(ticker) as ticks:
+                seen = [type(it) async for it in ticks]
+            assert seen == [aio.Instance] * 3
+            assert ticker.tasks[0] is ticker.tasks[1]
+            async with engine._gate.wrap(ticker):
+                raise ZeroDivisionError
+            assert ticker.how is ZeroDivisionError
+
+    asyncio.run(main())
+
+
+def test_context_managers_and_iterators_of_the_engine_are_plain_ones_in_a_blocking_program():
+    with sync.Engine(":memory:", workflows=[waits]) as engine:
+        ticker = Ticker(engine.create(waits)._inner)
+        with engine._gate.wrap(ticker) as ticks:
+            assert [type(it) for it in ticks] == [sync.Instance] * 3
+        assert ticker.tasks[0] is ticker.tasks[1]
+        with engine._gate.wrap(ticker):
+            raise ZeroDivisionError
+        assert ticker.how is ZeroDivisionError
 
 
 def python(code: str, *, signal_after: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ import importlib
 import inspect
 import threading
 import types
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -40,6 +40,8 @@ class Way:
         self.run = run
         """Runs an async trio function; returns what the program's own calls return: a value, or something to be awaited."""
         self.classes: dict[type, type] = {}
+        self.manager: type = AsyncManager if self.is_async else Manager
+        self.iterator: type = AsyncIteration if self.is_async else Iteration
 
     @property
     def is_async(self) -> bool:
@@ -92,7 +94,77 @@ class Gate:
             return front
         if isinstance(value, BatchResult):
             return BatchResult([self.wrap(instance) for instance in value.created], value.errors)
+        if isinstance(value, AbstractAsyncContextManager):
+            return self.way.manager(self, value)
+        if isinstance(value, AsyncIterator):
+            return self.way.iterator(self, value)
         return value
+
+
+class _Passage:
+    """Base of what stands for an async context manager or iterator of trio's."""
+
+    __slots__ = ("_gate", "_held", "_inner")
+
+    def __init__(self, gate: Gate, inner: Any) -> None:
+        self._gate = gate
+        self._inner = inner
+
+    def _call(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        return self._gate.call(fn, (self._inner, *args), {})
+
+
+class AsyncManager(_Passage):
+    """An async context manager, entered and left by one trio task, for an asyncio program."""
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> Any:
+        self._held = Held(self._inner)
+        return self._gate.wrap(await self._call(lambda _: self._held.enter()))
+
+    async def __aexit__(self, *how: Any) -> bool:
+        return bool(await self._call(lambda _: self._held.leave(*how)))
+
+
+class AsyncIteration(_Passage):
+    """An async iterator, for an asyncio program."""
+
+    __slots__ = ()
+
+    def __aiter__(self) -> AsyncIteration:
+        return self
+
+    async def __anext__(self) -> Any:
+        return self._gate.wrap(await self._call(type(self._inner).__anext__))
+
+
+class Manager(_Passage):
+    """An async context manager, entered and left by one trio task, for a blocking program."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Any:
+        self._held = Held(self._inner)
+        return self._gate.wrap(self._call(lambda _: self._held.enter()))
+
+    def __exit__(self, *how: Any) -> bool:
+        return bool(self._call(lambda _: self._held.leave(*how)))
+
+
+class Iteration(_Passage):
+    """An async iterator, for a blocking program."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iteration:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self._gate.wrap(self._call(type(self._inner).__anext__))
+        except StopAsyncIteration:
+            raise StopIteration from None
 
 
 def front_of(engine: Engine, module: str) -> Any:

@@ -21,16 +21,10 @@ from ._fronts import EngineFront, Way, closed, fill
 from ._portal import Ended, from_asyncio
 
 if TYPE_CHECKING:
-    import trio
-
     from ._portal import Held
 
 
-async def _run(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[Any]]) -> Any:
-    return await from_asyncio(token, fn)
-
-
-WAY = Way(__name__, _run)
+WAY = Way(__name__, from_asyncio)
 
 
 class _EngineBase(EngineFront):
