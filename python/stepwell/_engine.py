@@ -129,7 +129,12 @@ class Engine(Tenant):
             StoreCorrupt: A checksum or the file's structure is wrong.
             StoreFailed: It cannot be read or written, or is no Stepwell store.
             EngineClosed: This engine was open before; make a new one.
+            InvalidState: This is no trio program.
         """
+        if not trio.lowlevel.in_trio_run():
+            raise InvalidState(
+                "stepwell.Engine is for trio programs. In an asyncio program use stepwell.aio.Engine, in a blocking one stepwell.sync.Engine."
+            )
         if self._state != "new":
             raise EngineClosed(f"this engine is {self._state}; an Engine object opens once. Make a new one.")
         self._state = "closed"

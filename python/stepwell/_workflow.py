@@ -144,7 +144,10 @@ def workflow(
         InvalidConfig: Not an async function, a wrong signature, or a number out of range.
     """
     if runtime != "trio":
-        raise InvalidConfig(f'@workflow: runtime={runtime!r} is not available; bodies run on "trio".')
+        raise InvalidConfig(
+            f'@workflow: runtime={runtime!r} is not available; bodies run on "trio" in every program. They only await step.…; '
+            'step.do(…, runtime="asyncio") is where asyncio code runs.'
+        )
     if retention is not None:
         raise InvalidConfig("@workflow: retention is not available in this version; leave it out.")
 
