@@ -175,7 +175,7 @@ def test_an_engine_that_fails_ends_the_block_with_its_failure():
 def test_the_engine_for_trio_in_an_asyncio_program_names_the_right_one():
     async def main() -> None:
         engine = stepwell.Engine(":memory:")
-        with pytest.raises(InvalidState, match=r"In an asyncio program use stepwell\.aio\.Engine"):
+        with pytest.raises(InvalidState, match=r"in an asyncio program use stepwell\.aio\.Engine"):
             await engine.__aenter__()
 
     asyncio.run(main())
