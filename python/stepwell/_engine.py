@@ -133,7 +133,7 @@ class Engine(Tenant):
         """
         if not trio.lowlevel.in_trio_run():
             raise InvalidState(
-                "stepwell.Engine is for trio programs. In an asyncio program use stepwell.aio.Engine, in a blocking one stepwell.sync.Engine."
+                "stepwell.Engine is for trio programs; in an asyncio program use stepwell.aio.Engine, in a blocking one sync.Engine."
             )
         if self._state != "new":
             raise EngineClosed(f"this engine is {self._state}; an Engine object opens once. Make a new one.")
