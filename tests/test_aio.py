@@ -126,6 +126,38 @@ def test_a_call_that_is_cancelled_is_cancelled_in_the_engine():
     asyncio.run(main())
 
 
+def test_a_cancellation_is_never_lost_also_if_the_call_came_to_its_end():
+    async def main() -> None:
+        async def opens() -> None:
+            async with aio.Engine(":memory:"):
+                await asyncio.Event().wait()
+
+        opening = asyncio.create_task(opens())
+        await asyncio.sleep(0)
+        opening.cancel()  # while it opens, which is not cut short
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert threads() == []
+        async with aio.Engine(":memory:", workflows=[waits]) as engine:
+            for delay in (0, 0, 0.0001, 0.0003):
+                creating = asyncio.create_task(engine.create(waits))
+                await asyncio.sleep(delay)
+                if creating.cancel():  # else it has returned already
+                    with pytest.raises(asyncio.CancelledError):
+                        await creating
+            closing = asyncio.create_task(engine.__aexit__(None, None, None))
+            await asyncio.sleep(0)
+            closing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+            assert threads() == []
+            with pytest.raises(EngineClosed):
+                await engine.count()
+
+    with pytest.raises(EngineClosed):
+        asyncio.run(main())  # the block cannot be left a second time
+
+
 def test_the_blocks_own_exception_leaves_it_and_the_store_is_closed(tmp_path):
     store = str(tmp_path / "s.db")
 
@@ -167,8 +199,14 @@ def test_an_engine_that_fails_ends_the_block_with_its_failure():
             engine._gate.token.run_sync_soon(driver.stop, Bug("stop"))
             await asyncio.Event().wait()
 
-    with pytest.raises(Bug, match="stop"):
-        asyncio.run(main())
+    async def around() -> int:
+        with pytest.raises(Bug, match="stop"):
+            await main()
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    assert asyncio.run(around()) == 0
     assert threads() == []
 
 

@@ -88,24 +88,31 @@ class Errand:
 
 
 class _Answer(asyncio.Future[Any]):
-    """What an asyncio task waits for: to cancel it is to cancel the errand, and to wait on for what comes of that."""
+    """What an asyncio task waits for: to cancel it is to cancel the errand, and to wait on until that has ended.
+
+    Whoever is cancelled learns it then, also if the errand came to its end all the same: a cancellation is never lost.
+    """
 
     errand: Errand | None = None
+    _unwanted = False
 
     def cancel(self, msg: Any | None = None) -> bool:
         if self.errand is None or self.done():
             return super().cancel(msg)
+        self._unwanted = True
         self.errand.cancel()
         return True
 
     def told(self, outcome: results.Outcome[Any] | None) -> None:
         """The errand has ended."""
         self.errand = None
-        if outcome is None:
-            super().cancel()
-        elif isinstance(outcome, results.Error):
+        if isinstance(outcome, results.Error):
             error = outcome.error
             self.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
+        elif self._unwanted:
+            super().cancel()
+        elif outcome is None:
+            self.set_exception(Ended())
         else:
             self.set_result(outcome.unwrap())
 
@@ -172,6 +179,11 @@ class Held:
         self._leaving = trio.Event()
         self._left = trio.Event()
         self._outcome: results.Outcome[Any] | None = None
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether it was entered and not left."""
+        return self._entered.is_set() and not self._left.is_set() and not isinstance(self._outcome, results.Error)
 
     async def enter(self) -> Any:
         """Enters; returns or raises what the manager does."""

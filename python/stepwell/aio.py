@@ -28,7 +28,7 @@ WAY = Way(__name__, from_asyncio)
 
 
 class _EngineBase(EngineFront):
-    __slots__ = ("_loop", "_task")
+    __slots__ = ("_cancelled", "_loop", "_task")
     _way = WAY
 
     def __init__(self, store: str = "stepwell.db", *, default_runtime: str = "asyncio", **options: Any) -> None:
@@ -38,22 +38,32 @@ class _EngineBase(EngineFront):
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._inner._host_loop = self._loop
+        self._cancelled = False
         held = self._start(self._cancel_block)
         try:
             await self._on_trio(held.enter)
-        except BaseException:
-            self._stop()
+        except BaseException as error:
+            try:
+                if held.is_entered:  # and cancelled at the same time
+                    await self._leave(type(error), error, error.__traceback__)
+            finally:
+                self._stop()
             raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        held: Held = self._held
         try:
-            return bool(await self._on_trio(lambda: held.leave(kind, error, trace)))
+            return await self._leave(kind, error, trace)
         except Ended:
             closed()
         finally:
             self._stop()
+            if self._cancelled and self._task is not None:
+                self._task.uncancel()  # by the engine, and its failure says why
+
+    async def _leave(self, *how: Any) -> bool:
+        held: Held = self._held
+        return bool(await self._on_trio(lambda: held.leave(*how)))
 
     async def _on_trio(self, fn: Callable[[], Awaitable[Any]]) -> Any:
         token = self._gate.token
@@ -67,7 +77,7 @@ class _EngineBase(EngineFront):
 
     def _cancel_task(self) -> None:
         if self._task is not None:
-            self._task.cancel()
+            self._cancelled = self._task.cancel()
 
 
 __all__ = fill(globals(), WAY, _EngineBase)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -31,19 +31,26 @@ class _EngineBase(EngineFront):
         held = self._start()
         try:
             from_thread(self._token, held.enter)
-        except BaseException:
-            self._stop()
+        except BaseException as error:
+            try:
+                if held.is_entered:  # and Ctrl-C struck at the same time
+                    self._leave(type(error), error, error.__traceback__)
+            finally:
+                self._stop()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        held = self._held
         try:
-            return from_thread(self._token, lambda: held.leave(kind, error, trace))
+            return self._leave(kind, error, trace)
         except Ended:
             closed()
         finally:
             self._stop()
+
+    def _leave(self, *how: Any) -> bool:
+        held = self._held
+        return from_thread(self._token, lambda: held.leave(*how))
 
     @property
     def _token(self) -> Any:
