@@ -241,7 +241,8 @@ def test_a_closed_engine_says_so():
 def test_a_step_gets_an_engine_that_fits_it():
     @workflow
     async def looks(step: Step) -> list[str]:
-        return [await step.do(from_asyncio), await step.do(from_trio, runtime="trio"), await step.do(from_thread)]
+        seen = [await step.do(from_asyncio), await step.do(from_trio, runtime="trio"), await step.do(from_thread)]
+        return [*seen, await step.do(lambda: from_asyncio(), name="a plain function that returns a coroutine")]
 
     async def from_asyncio() -> str:
         engine = current_step().engine
@@ -257,7 +258,7 @@ def test_a_step_gets_an_engine_that_fits_it():
 
     async def main() -> None:
         async with aio.Engine(":memory:", workflows=[looks]) as engine:
-            assert await engine.call(looks) == ["stepwell.aio 1", "stepwell._engine 1", "stepwell.sync 1"]
+            assert await engine.call(looks) == ["stepwell.aio 1", "stepwell._engine 1", "stepwell.sync 1", "stepwell.aio 1"]
 
     asyncio.run(main())
 

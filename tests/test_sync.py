@@ -77,6 +77,68 @@ def test_a_plain_step_may_call_the_engine_and_a_trio_step_is_told_not_to_block_i
     assert text == "stepwell.sync: engine.count was called on the engine's own thread. In a trio step use current_step().engine."
 
 
+def test_a_front_that_was_kept_does_not_block_trio_either_and_what_needs_no_trio_works_anywhere():
+    kept: list[sync.Engine] = []
+
+    @workflow
+    async def keeps(step: Step) -> list[object]:
+        await step.do(keep)
+        return [await step.do(from_trio)]
+
+    def keep() -> None:
+        kept.append(current_step().engine)
+
+    async def from_trio() -> list[object]:
+        with pytest.raises(InvalidState, match="on the engine's own thread"):
+            kept[0].count()
+        return [kept[0].statistics().slots, kept[0].limits().concurrency]
+
+    with sync.Engine(":memory:", workflows=[keeps]) as engine:
+        assert engine.call(keeps) == [[50_000, 50_000]]
+
+
+def test_a_forked_child_leaves_the_block_and_the_parents_engine_goes_on(tmp_path):
+    code = (
+        PROGRAM
+        + f"""
+import os
+with sync.Engine({str(tmp_path / "s.db")!r}, workflows=[slow], default_runtime="asyncio", grace=0) as engine:
+    child = os.fork()
+    if child:
+        print("child", os.waitpid(child, 0)[1], engine.count()["running"])
+print("left", flush=True)
+"""
+    )
+    assert python(code).stdout.split() == ["left", "child", "0", "0", "left"]
+
+
+def test_a_thread_that_opened_an_engine_may_outlive_the_main_one(tmp_path):
+    code = (
+        PROGRAM
+        + f"""
+import threading
+def use():
+    with sync.Engine({str(tmp_path / "s.db")!r}, workflows=[quick], default_runtime="asyncio") as engine:
+        engine.call(quick)  # Python starts no loop with a pool of threads any more once its main thread has ended
+        begun.set()
+        threading.main_thread().join()
+        for i in range(20):
+            engine.call(quick)
+        print("done")
+@workflow
+async def quick(step):
+    await step.do(naps)
+async def naps():
+    await asyncio.sleep(0.01)
+begun = threading.Event()
+threading.Thread(target=use).start()
+begun.wait()
+"""
+    )
+    done = python(code)
+    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
+
+
 def test_it_opens_once_is_locked_and_says_when_it_is_closed(tmp_path):
     store = str(tmp_path / "s.db")
     engine = sync.Engine(store, workflows=[doubles])

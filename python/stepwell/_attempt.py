@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import types
 import uuid
 from collections.abc import Callable, Coroutine, Generator
@@ -66,9 +67,7 @@ class StepContext:
     @property
     def engine(self) -> Any:
         """The engine that runs this step, with methods that can be called where the step's function runs."""
-        operation = self._operation
-        runtime = "thread" if not operation.plan.is_async else "asyncio" if runs_on_asyncio(operation) else "trio"
-        return operation.runner.port.engine.seen_from(runtime)
+        return self._operation.runner.port.engine.seen_from(_runs_on())
 
     def report(self, progress: Any = None, message: str | None = None, **fields: Any) -> None:
         """Tells watchers how far the instance is; the last report is kept. Never causes a commit.
@@ -102,6 +101,14 @@ class StepContext:
             await from_asyncio(self._operation.runner.port.token, save)
         else:
             await save()
+
+
+def _runs_on() -> str:
+    """Returns what the calling code runs on: "trio", "asyncio" or, with neither, a "thread"."""
+    if trio.lowlevel.in_trio_run():
+        return "trio"
+    loops = sys.modules.get("asyncio")  # never imported: no loop runs
+    return "thread" if loops is None or loops._get_running_loop() is None else "asyncio"
 
 
 def current_step() -> StepContext:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import threading
+import os
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
+
+import trio
 
 from ._approvals import Approvals
 from ._engine import Engine
@@ -22,13 +24,10 @@ from ._instance import Instance
 from ._portal import Ended, Held, TrioThread, from_thread
 from ._tenant import BatchResult, Namespace
 
-if TYPE_CHECKING:
-    import trio
-
 FRONTED: tuple[type, ...] = (Engine, Namespace, Instance, Approvals)
 """Every class whose methods users call."""
 _WHOSE: dict[type, str] = {Instance: "instance", Approvals: "engine.approvals"}
-ANY_THREAD = {"peek"}
+ANY_THREAD = {"limits", "peek", "statistics"}
 """Methods that need no trio loop."""
 
 
@@ -68,7 +67,7 @@ class Gate:
         return self.way.run(self.token, functools.partial(fn, *args, **kwargs))
 
     def call_now(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Runs a plain method on trio's thread and waits for it, whatever the program: it takes microseconds."""
+        """Runs a plain method on trio's thread and waits for it, whatever the program: as long as trio's present round takes."""
         self.engine._running()
         assert self.token is not None, "an engine that runs has a trio loop"
         self._not_on_trio(fn, args[0])
@@ -79,7 +78,7 @@ class Gate:
         return from_thread(self.token, on_trio)
 
     def _not_on_trio(self, fn: Callable[..., Any], of: object) -> None:
-        if self.thread is not None and threading.get_ident() == self.thread.ident:
+        if trio.lowlevel.in_trio_run() and trio.lowlevel.current_trio_token() is self.token:
             method = f"{_WHOSE.get(type(of), 'engine')}.{getattr(fn, '__name__', '')}"
             self.engine._ready(method)  # in a body there is a better way
             where = f"{self.way.module}: {method} was called on the engine's own thread"
@@ -283,6 +282,11 @@ class EngineFront(Front):
         self._gate.token = thread.token
         self._inner._is_fronted = True
         return self._held
+
+    @property
+    def _is_parents(self) -> bool:
+        """Whether this is a forked child, which leaves the block and nothing else: the engine goes on in the parent."""
+        return self._inner._process not in (0, os.getpid())
 
     def _stop(self) -> None:
         if self._gate.thread is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import copy_context
@@ -234,15 +235,16 @@ class TrioThread:
     def __init__(self, let_go: Callable[[], None]) -> None:
         self._let_go = let_go
         self._ready = threading.Event()
+        self._opener = threading.current_thread()
         self._thread = threading.Thread(target=lambda: trio.run(self._serve), name="stepwell")
         self.token: trio.lowlevel.TrioToken
         self._end: trio.Event
 
     def start(self) -> None:
         """Starts it; returns when it runs."""
+        _watch_main_thread(self)  # first: should that fail, nothing runs that nobody would end
         self._thread.start()
         self._ready.wait()
-        _watch_main_thread(self)
 
     async def _serve(self) -> None:
         self._end = trio.Event()
@@ -259,9 +261,9 @@ class TrioThread:
         self._thread.join()
 
     @property
-    def ident(self) -> int | None:
-        """The thread's number."""
-        return self._thread.ident
+    def is_deserted(self) -> bool:
+        """Whether, with the main thread gone, nobody is left whom the interpreter waits for and who might come back to leave the block."""
+        return self._opener is threading.main_thread() or self._opener.daemon or not self._opener.is_alive()
 
     def main_thread_ended(self) -> None:
         """Nobody will come back: what is held is left, then the loop ends."""
@@ -290,7 +292,10 @@ def _watch_main_thread(thread: TrioThread) -> None:
 
 def _wait_for_main_thread() -> None:
     threading.main_thread().join()
-    with _watched_lock:
-        watched = list(_watched)
-    for thread in watched:
-        thread.main_thread_ended()
+    while True:
+        with _watched_lock:
+            deserted = [it for it in _watched if it.is_deserted]
+            _watched.difference_update(deserted)
+        for thread in deserted:
+            thread.main_thread_ended()
+        time.sleep(0.02)  # threads that opened an engine go on for now; there is no way to wait for the first of them

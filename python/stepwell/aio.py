@@ -52,6 +52,8 @@ class _EngineBase(EngineFront):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if self._is_parents:
+            return False
         try:
             return await self._leave(kind, error, trace)
         except Ended:

@@ -41,6 +41,8 @@ class _EngineBase(EngineFront):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if self._is_parents:
+            return False
         try:
             return self._leave(kind, error, trace)
         except Ended:
