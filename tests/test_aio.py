@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import inspect
+import itertools
 import subprocess
 import sys
 import threading
@@ -263,6 +264,53 @@ def test_a_step_gets_an_engine_that_fits_it():
     asyncio.run(main())
 
 
+def test_an_engine_that_is_open_cannot_be_entered_again_and_goes_on():
+    async def main() -> None:
+        async with aio.Engine(":memory:", workflows=[asks]) as engine:
+            with pytest.raises(EngineClosed, match="opens once"):
+                await engine.__aenter__()
+            assert await engine.call(asks, 1) == "1 none"
+        with pytest.raises(EngineClosed, match="was not opened"):
+            await aio.Engine(":memory:").__aexit__(None, None, None)
+
+    asyncio.run(main())
+    assert threads() == []
+
+
+def test_a_body_that_is_blocked_while_its_step_saves_takes_nobody_along():
+    @workflow
+    async def races(step: Step) -> None:
+        async with step.open_nursery() as nursery:
+            nursery.start_soon(keeps_saving, step)
+            await step.do(told.wait, name="begins", runtime="trio")
+            async with trio.open_nursery() as two:  # the same step twice in one branch and turn: the instance is blocked (I3)
+                two.start_soon(same, step)
+                two.start_soon(same, step)
+
+    async def keeps_saving(step: Step) -> None:
+        await step.do(saves)
+
+    async def saves() -> None:
+        for number in itertools.count():
+            await current_step().save(number)
+            engines[0]._gate.token.run_sync_soon(told.set)
+
+    async def same(step: Step) -> None:
+        await step.do(trio.lowlevel.checkpoint, name="same", runtime="trio")
+
+    engines: list[aio.Engine] = []
+    told = trio.Event()
+
+    async def main() -> None:
+        async with aio.Engine(":memory:", workflows=[races, asks], grace=0) as engine:
+            engines.append(engine)
+            instance = await engine.create(races)
+            assert await instance.wait_for_status("blocked") is Status.BLOCKED
+            assert await engine.call(asks, 1) == "1 none"
+
+    asyncio.run(main())
+
+
 def test_calls_from_bodies_are_refused_as_ever():
     engines: list[aio.Engine] = []
 
@@ -396,7 +444,9 @@ def python(code: str, *, signal_after: str | None = None) -> subprocess.Complete
     if signal_after is not None:
         assert process.stdout is not None
         while signal_after not in out:
-            out += process.stdout.readline()
+            line = process.stdout.readline()
+            assert line, "it ended before that"
+            out += line
         process.send_signal(2)
     try:
         more, err = process.communicate(timeout=60)
@@ -456,6 +506,16 @@ asyncio.run(main())
 """
     )
     done = python(code)
+    again = (
+        PROGRAM
+        + f"""
+with sync.Engine({str(tmp_path / "s.db")!r}, workflows=[slow], default_runtime="asyncio", grace=0) as engine:
+    instance = engine.get(slow, "x")
+    instance.wait_for_status("running")
+    print([it.status for it in instance.history()])
+"""
+    )
+    assert python(again).stdout.splitlines()[0] in ("[]", "began")  # nothing of the attempt was recorded
     assert done.returncode == {"": 0, "raise ValueError('ours')": 1, "sys.exit(3)": 3}[how]
     assert ("ValueError: ours" in done.stderr) is ("ours" in how)
 

@@ -31,20 +31,32 @@ class CancelledThere(Exception):
     """It was cancelled on asyncio: because `Visit.cancel` asked for it, or by asyncio code of its own accord."""
 
 
+class _Guest(asyncio.Task[Any]):
+    """A task that knows whether the end of its loop cancelled it: `asyncio.run` does that while the loop stands still."""
+
+    by_the_end = False
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        self.by_the_end = self.by_the_end or not self.get_loop().is_running()
+        return super().cancel(msg)
+
+
 class Visit:
     """One call that runs on the asyncio loop, and the trio task that waits for it."""
 
-    __slots__ = ("_bridge", "_context", "_fn", "_guest", "_outcome", "_raise_cancel", "_task", "_unwanted")
+    __slots__ = ("_bridge", "_context", "_fn", "_guest", "_outcome", "_raise_cancel", "_task", "_unwanted", "loop_ended")
 
     def __init__(self, bridge: Bridge, fn: Callable[[], Any], context: Context) -> None:
         self._bridge = bridge
         self._fn = fn
         self._context = context
         self._task: trio.lowlevel.Task | None = None
-        self._guest: asyncio.Task[Any] | None = None
+        self._guest: _Guest | None = None
         self._outcome: results.Outcome[Any] | None = None
         self._raise_cancel: Callable[[], Any] | None = None
         self._unwanted = False
+        self.loop_ended = False
+        """Whether it was cancelled because its loop ends."""
 
     # On trio's thread.
 
@@ -60,7 +72,7 @@ class Visit:
     def _aborted(self, raise_cancel: Callable[[], Any]) -> Abort:
         self._raise_cancel = raise_cancel
         self.cancel()
-        if self._bridge.loop.is_closed():  # nothing of it will ever run again
+        if self._bridge.loop.is_closed() or self._bridge.is_gone:  # nothing of it will ever run again
             self._task = None
             return Abort.SUCCEEDED
         return Abort.FAILED
@@ -90,7 +102,7 @@ class Visit:
         try:
             made = self._context.run(self._fn)
             coroutine = made if asyncio.iscoroutine(made) else _awaited(made)
-            self._guest = self._bridge.loop.create_task(coroutine, context=self._context)
+            self._guest = _Guest(coroutine, loop=self._bridge.loop, context=self._context)
         except Exception as error:
             self._end(results.Error(error))
         else:
@@ -101,6 +113,7 @@ class Visit:
             self._guest.cancel()
 
     def _done(self, task: asyncio.Task[Any]) -> None:
+        self.loop_ended = self._guest is not None and self._guest.by_the_end
         self._guest = None
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         self._end(results.Value(task.result()) if error is None else results.Error(error))
@@ -130,6 +143,8 @@ class Bridge:
         self._there: deque[Callable[[], None]] = deque()
         self._back: list[Visit] = []
         self._rung = False
+        self.is_gone = False
+        """Whether the loop stands still and nobody will run it again."""
 
     # On trio's thread.
 
@@ -150,7 +165,7 @@ class Bridge:
             try:
                 self.loop.call_soon_threadsafe(self._take_all)
             except RuntimeError:
-                self._closed()
+                self._token.run_sync_soon(self._closed)  # which wakes trio, that is about to sleep
 
     def close(self) -> None:
         """Ends a loop that is the engine's own."""
@@ -211,7 +226,8 @@ class OwnLoop(Bridge):
 
     def close(self) -> None:
         """Ends the loop and what user code left running on it; a task that does not end is left behind."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        with suppress(RuntimeError):  # code that ran on it has closed it
+            self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
 
 

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 from trio.lowlevel import disable_ki_protection
@@ -67,7 +67,7 @@ class StepContext:
     @property
     def engine(self) -> Any:
         """The engine that runs this step, with methods that can be called where the step's function runs."""
-        return self._operation.runner.port.engine.seen_from(_runs_on())
+        return self._operation.runner.port.engine._seen_from(_runs_on())
 
     def report(self, progress: Any = None, message: str | None = None, **fields: Any) -> None:
         """Tells watchers how far the instance is; the last report is kept. Never causes a commit.
@@ -221,9 +221,23 @@ async def _call_on_asyncio(operation: StepOperation, made: Callable[[], Any], st
             await operation.runner.stop_here()
         if deadline.struck is not None:
             raise StepTimeout(deadline.struck) from None
+        if visit.loop_ended:
+            await _never_ran(operation)
         raise StepwellError(f'step "{step.name}" was cancelled by asyncio code of its own, not by the engine') from None
     finally:
         deadline.stop()
+        operation.attempt_scope = None  # it leads back here: without it all of it is freed at once
+
+
+async def _never_ran(operation: StepOperation) -> NoReturn:
+    """The program's loop ends before its engine: the attempt counts as one that a crash cut short, and the engine waits for it no more."""
+    port = operation.runner.port
+    port.attempts -= 1
+    port.progressed()
+    try:
+        await operation.runner.stop_here()
+    finally:
+        port.attempts += 1
 
 
 @disable_ki_protection

@@ -383,12 +383,15 @@ class Driver:
         if self.bridge is None:
             from ._asyncio import OwnLoop  # here, because asyncio takes long to import
 
-            self.bridge = OwnLoop(self.token, self.loop_is_closed)
+            self.bridge = OwnLoop(self.token, self._own_loop_is_closed)
         return self.bridge
 
     def loop_is_closed(self) -> None:
         """The asyncio loop that entered the engine is gone: nothing that needs it can go on, and nothing of it is recorded."""
         self.stop(EngineClosed("the asyncio loop that opened the engine was closed before the engine. Leave `async with Engine(…)` first."))
+
+    def _own_loop_is_closed(self) -> None:
+        self.stop(EngineClosed("code of a step closed the engine's own asyncio loop, on which other steps run. Leave it open."))
 
     def registered(self, workflow: Any) -> Workflow[Any, Any]:
         """Returns a registered workflow; a name means its last version.
@@ -485,7 +488,7 @@ class Driver:
         """The engine cannot go on: cancels the block it runs in, which then raises `failure`."""
         if self.failure is None:
             self.failure = failure
-            self.engine.cancel_block()
+            self.engine._cancel_block()
 
     def abandon_callers(self) -> None:
         """Ends every wait for a reply: the engine is closed."""

@@ -9,7 +9,7 @@ import importlib
 import itertools
 import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -213,15 +213,15 @@ class Engine(Tenant):
     async def _close_core(self, driver: Driver) -> StepwellError | None:
         failure: StepwellError | None = None
         try:
-            await trio.to_thread.run_sync(driver.core.close)
+            await _in_thread(driver.core.close)
         except _core.CoreError as error:
             failure = store_error(error)
         if driver.bridge is not None:
-            await trio.to_thread.run_sync(driver.bridge.close)
+            await _in_thread(driver.bridge.close)
         driver.abandon_callers()
         return failure
 
-    def cancel_block(self) -> None:
+    def _cancel_block(self) -> None:
         """Cancels the `async with` block; the driver calls this when the engine cannot go on."""
         self._block.cancel()
 
@@ -263,7 +263,7 @@ class Engine(Tenant):
             )
         return driver
 
-    def seen_from(self, runtime: Literal["trio", "asyncio", "thread"]) -> Any:
+    def _seen_from(self, runtime: Literal["trio", "asyncio", "thread"]) -> Any:
         """Returns this engine for the code of a step: its methods can be called where that runs.
 
         A plain function of a trio program gets the engine itself, to be called through `trio.from_thread`.
@@ -399,6 +399,13 @@ async def _exit_at_second_signal() -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
             raise SystemExit(128 + number)
+
+
+async def _in_thread(close: Callable[[], None]) -> None:
+    try:
+        await trio.to_thread.run_sync(close)
+    except RuntimeError:  # no new threads while the interpreter ends (Python 3.12)
+        close()
 
 
 async def _host_bodies(driver: Driver, task_status: trio.TaskStatus[trio.Nursery]) -> None:

@@ -13,7 +13,7 @@ import os
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, NoReturn
+from typing import Any
 
 import trio
 
@@ -21,7 +21,7 @@ from ._approvals import Approvals
 from ._engine import Engine
 from ._errors import EngineClosed, InvalidState
 from ._instance import Instance
-from ._portal import Ended, Held, TrioThread, from_thread
+from ._portal import Held, TrioThread, from_thread
 from ._tenant import BatchResult, Namespace
 
 FRONTED: tuple[type, ...] = (Engine, Namespace, Instance, Approvals)
@@ -172,11 +172,6 @@ def front_of(engine: Engine, module: str) -> Any:
     return Gate(way, engine, engine._token).wrap(engine)
 
 
-def closed() -> NoReturn:
-    """Raises what a call on a loop that has ended deserves."""
-    raise EngineClosed("this engine is not open any more. Open a new one on the same store.") from None
-
-
 def fill(module: dict[str, Any], way: Way, engine: type) -> list[str]:
     """Fills a module with the public names of `stepwell`, and with a way's fronts in place of what is fronted.
 
@@ -222,29 +217,20 @@ def _member(way: Way, name: str, member: Any) -> Any:
 
         @functools.wraps(member)
         def now(self: Any, *args: Any, **kwargs: Any) -> Any:
-            try:
-                return self._gate.wrap(self._gate.call_now(member, (self._inner, *args), kwargs))
-            except Ended:
-                closed()
+            return self._gate.wrap(self._gate.call_now(member, (self._inner, *args), kwargs))
 
         return now
     if way.is_async:
 
         @functools.wraps(member)
         async def awaited(self: Any, *args: Any, **kwargs: Any) -> Any:
-            try:
-                return self._gate.wrap(await self._gate.call(member, (self._inner, *args), kwargs))
-            except Ended:
-                closed()
+            return self._gate.wrap(await self._gate.call(member, (self._inner, *args), kwargs))
 
         return awaited
 
     @functools.wraps(member)
     def blocking(self: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return self._gate.wrap(self._gate.call(member, (self._inner, *args), kwargs))
-        except Ended:
-            closed()
+        return self._gate.wrap(self._gate.call(member, (self._inner, *args), kwargs))
 
     return blocking
 
@@ -273,13 +259,21 @@ class EngineFront(Front):
         self._inner = Engine(*args, **kwargs)
         self._gate = Gate(self._way, self._inner)
 
+    def _check_new(self) -> None:
+        if self._gate.thread is not None:
+            raise EngineClosed("an Engine object opens once. Make a new one.")
+
+    def _check_opened(self) -> None:
+        if self._gate.thread is None:
+            raise EngineClosed("this engine was not opened.")
+
     def _start(self, gone: Callable[[], None] = lambda: None) -> Held:
         """Starts the thread; what it returns is then entered on it."""
         engine: AbstractAsyncContextManager[Any] = self._inner
-        self._held = Held(engine, gone)
-        thread = self._gate.thread = TrioThread(self._leave_in_haste)
+        thread = TrioThread(self._leave_in_haste)
         thread.start()
-        self._gate.token = thread.token
+        self._held = Held(engine, gone)
+        self._gate.thread, self._gate.token = thread, thread.token
         self._inner._is_fronted = True
         return self._held
 
@@ -295,6 +289,9 @@ class EngineFront(Front):
     def _leave_in_haste(self) -> None:
         """The interpreter ends while the engine is open: what runs is unwound at once, uncounted, and goes on at the next start (L14)."""
         self._inner._grace = 0.0
+        driver = self._inner._driver
+        if driver is not None and driver.bridge is not None and not driver.bridge.loop.is_running():
+            driver.bridge.is_gone = True
         thread = self._gate.thread
         assert thread is not None, "it calls this"
         self._held.let_go(thread.end)

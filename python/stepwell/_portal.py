@@ -8,6 +8,7 @@ behind anybody's back. This file does not know the engine.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]  # see `TrioThread.start`
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -19,12 +20,14 @@ from typing import Any, TypeVar
 import outcome as results
 import trio
 
+from ._errors import EngineClosed
+
 T = TypeVar("T")
 Exit = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
 
-class Ended(Exception):
-    """The trio loop has ended."""
+def _ended() -> EngineClosed:
+    return EngineClosed("this engine is not open any more. Open a new one on the same store.")
 
 
 class Errand:
@@ -52,12 +55,12 @@ class Errand:
         """Hands it over.
 
         Raises:
-            Ended: There is no trio loop any more.
+            EngineClosed: There is no trio loop any more.
         """
         try:
             self._token.run_sync_soon(self._spawn)
         except trio.RunFinishedError:
-            raise Ended from None
+            raise _ended() from None
 
     def cancel(self) -> None:
         """Cancels it; `told` is called when it has ended."""
@@ -65,7 +68,10 @@ class Errand:
             self._token.run_sync_soon(self._cancel)
 
     def _spawn(self) -> None:
-        trio.lowlevel.spawn_system_task(self._run, context=self._variables)
+        try:
+            trio.lowlevel.spawn_system_task(self._run, context=self._variables)
+        except RuntimeError:  # the loop takes no tasks any more
+            self._told(None)
 
     def _cancel(self) -> None:
         self._cancelled = True
@@ -80,10 +86,12 @@ class Errand:
                     self._scope.cancel()
                 try:
                     outcome = results.Value(await self._fn())
-                except trio.Cancelled:
-                    raise
+                except trio.Cancelled:  # perhaps of a body that unwinds: then whoever waits is about to be cancelled
+                    await trio.sleep_forever()
                 except BaseException as error:
                     outcome = results.Error(error)
+        except trio.Cancelled:
+            pass  # the loop ends; nothing may leave a task of the system
         finally:
             self._told(outcome)
 
@@ -95,6 +103,8 @@ class _Answer(asyncio.Future[Any]):
     """
 
     errand: Errand | None = None
+    keeps_errors = False
+    """Whether an error of the errand is told also to one who is cancelled: for what opens and closes."""
     _unwanted = False
 
     def cancel(self, msg: Any | None = None) -> bool:
@@ -107,25 +117,26 @@ class _Answer(asyncio.Future[Any]):
     def told(self, outcome: results.Outcome[Any] | None) -> None:
         """The errand has ended."""
         self.errand = None
-        if isinstance(outcome, results.Error):
+        if self._unwanted and not (self.keeps_errors and isinstance(outcome, results.Error)):
+            super().cancel()
+        elif isinstance(outcome, results.Error):
             error = outcome.error
             self.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
-        elif self._unwanted:
-            super().cancel()
         elif outcome is None:
-            self.set_exception(Ended())
+            self.set_exception(_ended())
         else:
             self.set_result(outcome.unwrap())
 
 
-async def from_asyncio(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]]) -> T:
+async def from_asyncio(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]], *, keeps_errors: bool = False) -> T:
     """Awaits an async trio function in an asyncio task.
 
     Raises:
-        Ended: There is no trio loop any more.
+        EngineClosed: There is no trio loop any more.
     """
     loop = asyncio.get_running_loop()
     answer = _Answer(loop=loop)
+    answer.keeps_errors = keeps_errors
 
     def told(outcome: results.Outcome[Any] | None) -> None:
         with suppress(RuntimeError):  # the loop was closed, and with it whoever waited
@@ -140,7 +151,7 @@ def from_thread(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]]) 
     """Waits for an async trio function in a plain thread. Ctrl-C cancels it; a second one does not wait for that.
 
     Raises:
-        Ended: There is no trio loop any more.
+        EngineClosed: There is no trio loop any more.
     """
     ended = threading.Event()
     outcome: results.Outcome[T] | None = None
@@ -159,7 +170,7 @@ def from_thread(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]]) 
         ended.wait()
         raise
     if outcome is None:
-        raise Ended
+        raise _ended()
     return outcome.unwrap()
 
 
@@ -236,29 +247,56 @@ class TrioThread:
         self._let_go = let_go
         self._ready = threading.Event()
         self._opener = threading.current_thread()
-        self._thread = threading.Thread(target=lambda: trio.run(self._serve), name="stepwell")
+        self._thread = threading.Thread(target=self._run, name="stepwell")
+        self._failure: BaseException | None = None
+        self._unwanted = False
         self.token: trio.lowlevel.TrioToken
         self._end: trio.Event
 
     def start(self) -> None:
-        """Starts it; returns when it runs."""
+        """Starts it; returns when it runs.
+
+        asyncio imports its pool of threads late, and once the main thread has ended it cannot be: so this file does.
+        """
         _watch_main_thread(self)  # first: should that fail, nothing runs that nobody would end
-        self._thread.start()
-        self._ready.wait()
+        try:
+            self._thread.start()
+            self._ready.wait()
+            if self._failure is not None:
+                raise self._failure
+        except BaseException:
+            self._unwanted = True
+            self._forget()
+            if self._ready.is_set() and self._failure is None:
+                self.stop()
+            raise
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._serve)
+        except BaseException as error:
+            if self._ready.is_set():
+                raise
+            self._failure = error
+            self._ready.set()
 
     async def _serve(self) -> None:
         self._end = trio.Event()
         self.token = trio.lowlevel.current_trio_token()
         self._ready.set()
-        await self._end.wait()
+        if not self._unwanted:
+            await self._end.wait()
 
     def stop(self) -> None:
         """Ends the loop, and waits for that."""
-        with _watched_lock:
-            _watched.discard(self)
+        self._forget()
         with suppress(trio.RunFinishedError):
             self.token.run_sync_soon(lambda: self._end.set())
         self._thread.join()
+
+    def _forget(self) -> None:
+        with _watched_lock:
+            _watched.discard(self)
 
     @property
     def is_deserted(self) -> bool:

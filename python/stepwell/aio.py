@@ -17,8 +17,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ._fronts import EngineFront, Way, closed, fill
-from ._portal import Ended, from_asyncio
+from ._fronts import EngineFront, Way, fill
+from ._portal import from_asyncio
 
 if TYPE_CHECKING:
     from ._portal import Held
@@ -35,6 +35,7 @@ class _EngineBase(EngineFront):
         self._make(store, default_runtime=default_runtime, **options)
 
     async def __aenter__(self) -> Any:
+        self._check_new()
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._inner._host_loop = self._loop
@@ -52,12 +53,11 @@ class _EngineBase(EngineFront):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        self._check_opened()
         if self._is_parents:
             return False
         try:
             return await self._leave(kind, error, trace)
-        except Ended:
-            closed()
         finally:
             self._stop()
             if self._cancelled and self._task is not None:
@@ -70,7 +70,7 @@ class _EngineBase(EngineFront):
     async def _on_trio(self, fn: Callable[[], Awaitable[Any]]) -> Any:
         token = self._gate.token
         assert token is not None, "its thread was started"
-        return await from_asyncio(token, fn)
+        return await from_asyncio(token, fn, keeps_errors=True)
 
     def _cancel_block(self) -> None:
         """The engine cannot go on: the block ends, as it does on trio."""

@@ -434,20 +434,11 @@ class Engine(_Tenant):
         default_runtime: str = "asyncio",
         durability: str = "full",
     ) -> None: ...
-    def cancel_block(self) -> None:
-        """Cancels the `async with` block; the driver calls this when the engine cannot go on."""
-
     async def drain(self, timeout: Duration | None = None) -> None:
         """Starts no more steps and lets running attempts end; bodies are unwound after `timeout` (default: `grace`).
 
         Raises:
             EngineClosed: The engine is not open.
-        """
-
-    def seen_from(self, runtime: Literal["trio", "asyncio", "thread"]) -> Any:
-        """Returns this engine for the code of a step: its methods can be called where that runs.
-
-        A plain function of a trio program gets the engine itself, to be called through `trio.from_thread`.
         """
 
     def namespace(self, name: str, *, limits: Limits | None = None) -> Namespace:

@@ -14,8 +14,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from ._fronts import EngineFront, Way, closed, fill
-from ._portal import Ended, from_thread
+from ._fronts import EngineFront, Way, fill
+from ._portal import from_thread
 
 WAY = Way(__name__, from_thread)
 
@@ -28,6 +28,7 @@ class _EngineBase(EngineFront):
         self._make(store, **options)
 
     def __enter__(self) -> Any:
+        self._check_new()
         held = self._start()
         try:
             from_thread(self._token, held.enter)
@@ -41,12 +42,11 @@ class _EngineBase(EngineFront):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        self._check_opened()
         if self._is_parents:
             return False
         try:
             return self._leave(kind, error, trace)
-        except Ended:
-            closed()
         finally:
             self._stop()
 
