@@ -146,6 +146,11 @@ def test_a_cancellation_is_never_lost_also_if_the_call_came_to_its_end():
                 if creating.cancel():  # else it has returned already
                     with pytest.raises(asyncio.CancelledError):
                         await creating
+            looking = asyncio.create_task(engine.get(waits, "none"))  # which ends in an error of its own
+            await asyncio.sleep(0)
+            looking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await looking
             closing = asyncio.create_task(engine.__aexit__(None, None, None))
             await asyncio.sleep(0)
             closing.cancel()
@@ -360,6 +365,8 @@ def test_a_loop_that_is_closed_under_the_engine_stops_it_and_loses_nothing(tmp_p
 
     async def goes_on() -> None:
         await instance.send_event("go")  # its step cannot run any more
+        with pytest.raises(EngineClosed):
+            await instance.wait_for_status("complete")  # told at once, though nobody leaves the block yet
         with pytest.raises(EngineClosed, match="the asyncio loop that opened the engine was closed"):
             await engine.__aexit__(None, None, None)
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import functools
+import gc
 import subprocess
 import sys
 import threading
@@ -337,6 +338,18 @@ async def test_the_engines_own_loop_and_what_runs_on_it_end_with_the_engine():
     await run(lambda step: step.do(leaves_a_task, runtime="asyncio"))
     assert seen[1:] == ["ended"]
     assert not [it for it in threading.enumerate() if it.name == "stepwell asyncio"]
+
+
+async def test_an_attempt_on_asyncio_is_freed_at_once():
+    async with open_test_engine(workflows=[flow(lambda step: step.map(doubles, range(20), runtime="asyncio"))]) as engine:
+        gc.collect()
+        gc.disable()
+        try:
+            await engine.call("flow")
+            left = [it for it in gc.get_objects() if type(it).__name__ == "Visit"]
+        finally:
+            gc.enable()
+    assert left == []
 
 
 def test_w11_asyncio_is_imported_by_those_who_need_it_only():

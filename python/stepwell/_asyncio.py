@@ -23,10 +23,6 @@ import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 
-class LoopClosed(Exception):
-    """The asyncio loop was closed while it was needed."""
-
-
 class CancelledThere(Exception):
     """It was cancelled on asyncio: because `Visit.cancel` asked for it, or by asyncio code of its own accord."""
 

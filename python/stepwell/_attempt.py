@@ -95,7 +95,7 @@ class StepContext:
             TooLarge: It is over the limit for one value.
         """
         save = functools.partial(self._operation.save, value, self.attempt)
-        if runs_on_asyncio(self._operation):
+        if _runs_on() == "asyncio":
             from ._portal import from_asyncio  # it imports asyncio, as the caller has
 
             await from_asyncio(self._operation.runner.port.token, save)

@@ -51,13 +51,12 @@ class Way:
 class Gate:
     """One engine, for one kind of program."""
 
-    __slots__ = ("engine", "thread", "token", "way")
+    __slots__ = ("engine", "token", "way")
 
     def __init__(self, way: Way, engine: Engine, token: trio.lowlevel.TrioToken | None = None) -> None:
         self.way = way
         self.engine = engine
         self.token = token
-        self.thread: TrioThread | None = None
 
     def call(self, fn: Callable[..., Awaitable[Any]], args: Any, kwargs: Any) -> Any:
         """Runs an async method of a fronted object in this program's way."""
@@ -252,19 +251,21 @@ class Front:
 class EngineFront(Front):
     """An engine on a trio loop in a thread of its own."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("_held", "_thread")
     _way: Way
+    _thread: TrioThread | None
 
     def _make(self, *args: Any, **kwargs: Any) -> None:
         self._inner = Engine(*args, **kwargs)
         self._gate = Gate(self._way, self._inner)
+        self._thread = None
 
     def _check_new(self) -> None:
-        if self._gate.thread is not None:
+        if self._thread is not None:
             raise EngineClosed("an Engine object opens once. Make a new one.")
 
     def _check_opened(self) -> None:
-        if self._gate.thread is None:
+        if self._thread is None:
             raise EngineClosed("this engine was not opened.")
 
     def _start(self, gone: Callable[[], None] = lambda: None) -> Held:
@@ -273,7 +274,7 @@ class EngineFront(Front):
         thread = TrioThread(self._leave_in_haste)
         thread.start()
         self._held = Held(engine, gone)
-        self._gate.thread, self._gate.token = thread, thread.token
+        self._thread, self._gate.token = thread, thread.token
         self._inner._is_fronted = True
         return self._held
 
@@ -283,8 +284,8 @@ class EngineFront(Front):
         return self._inner._process not in (0, os.getpid())
 
     def _stop(self) -> None:
-        if self._gate.thread is not None:
-            self._gate.thread.stop()
+        if self._thread is not None:
+            self._thread.stop()
 
     def _leave_in_haste(self) -> None:
         """The interpreter ends while the engine is open: what runs is unwound at once, uncounted, and goes on at the next start (L14)."""
@@ -292,6 +293,5 @@ class EngineFront(Front):
         driver = self._inner._driver
         if driver is not None and driver.bridge is not None and not driver.bridge.loop.is_running():
             driver.bridge.is_gone = True
-        thread = self._gate.thread
-        assert thread is not None, "it calls this"
-        self._held.let_go(thread.end)
+        assert self._thread is not None, "it calls this"
+        self._held.let_go(self._thread.end)

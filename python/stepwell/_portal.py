@@ -301,7 +301,8 @@ class TrioThread:
     @property
     def is_deserted(self) -> bool:
         """Whether, with the main thread gone, nobody is left whom the interpreter waits for and who might come back to leave the block."""
-        return self._opener is threading.main_thread() or self._opener.daemon or not self._opener.is_alive()
+        opener = self._opener
+        return self._ready.is_set() and (opener is threading.main_thread() or opener.daemon or not opener.is_alive())
 
     def main_thread_ended(self) -> None:
         """Nobody will come back: what is held is left, then the loop ends."""
