@@ -14,6 +14,7 @@ import trio
 
 import stepwell
 from stepwell import EngineClosed, InvalidState, Status, Step, StoreLocked, aio, current_step, sync, workflow
+from stepwell._portal import from_asyncio
 
 colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
 loops: list[asyncio.AbstractEventLoop] = []
@@ -146,11 +147,21 @@ def test_a_cancellation_is_never_lost_also_if_the_call_came_to_its_end():
                 if creating.cancel():  # else it has returned already
                     with pytest.raises(asyncio.CancelledError):
                         await creating
-            looking = asyncio.create_task(engine.get(waits, "none"))  # which ends in an error of its own
-            await asyncio.sleep(0)
-            looking.cancel()
+            begun = asyncio.Event()
+            loop = asyncio.get_running_loop()
+
+            async def fails_all_the_same() -> None:
+                loop.call_soon_threadsafe(begun.set)
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    raise LookupError("an error of its own")
+
+            failing = asyncio.create_task(from_asyncio(engine._gate.token, fails_all_the_same))
+            await begun.wait()
+            failing.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await looking
+                await failing
             closing = asyncio.create_task(engine.__aexit__(None, None, None))
             await asyncio.sleep(0)
             closing.cancel()
@@ -364,9 +375,12 @@ def test_a_loop_that_is_closed_under_the_engine_stops_it_and_loses_nothing(tmp_p
     loop.close()
 
     async def goes_on() -> None:
+        waiting = asyncio.create_task(instance.wait_for_status("complete"))
+        await asyncio.sleep(0)
         await instance.send_event("go")  # its step cannot run any more
         with pytest.raises(EngineClosed):
-            await instance.wait_for_status("complete")  # told at once, though nobody leaves the block yet
+            async with asyncio.timeout(30):
+                await waiting  # told at once, though nobody calls again or leaves the block
         with pytest.raises(EngineClosed, match="the asyncio loop that opened the engine was closed"):
             await engine.__aexit__(None, None, None)
 
