@@ -274,5 +274,5 @@ def test_a_workflow_is_an_async_function_of_step_and_params():
     for wrong in (three, none):
         with pytest.raises(InvalidConfig, match=r"\(step\) or \(step, params\)"):
             workflow(wrong)
-    with pytest.raises(InvalidConfig, match="runtime='curio'"):
+    with pytest.raises(InvalidConfig, match="runtime is 'curio'"):
         workflow(runtime="curio")(echo.fn)

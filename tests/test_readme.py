@@ -54,7 +54,7 @@ def test_the_example_of_many_instances_runs():
 def test_the_examples_for_asyncio_and_blocking_programs_run():
     scope: dict = {"__name__": "readme_asyncio"}
     exec(compile(EXAMPLES[3], "README.md", "exec"), scope)
-    assert (asyncio.run(scope["main"]()), scope["blocking"]()) == ("WHY?", "WHY?")
+    assert (asyncio.run(scope["main"]()), scope["blocking"]()) == ("SO WHY?", "SO WHY?")
 
 
 def test_the_example_of_a_test_passes():

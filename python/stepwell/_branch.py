@@ -32,9 +32,9 @@ def current_branch() -> Branch | None:
 
 
 def caller() -> str:
-    """Returns `file:line` of the innermost running frame that is neither Stepwell's own nor trio's."""
+    """Returns `file:line` of the innermost running frame that is neither Stepwell's own nor trio's or asyncio's."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("stepwell", "trio", "outcome"):
+    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("stepwell", "trio", "outcome", "asyncio"):
         frame = frame.f_back
     return "an unknown place" if frame is None else f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
 

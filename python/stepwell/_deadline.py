@@ -18,6 +18,7 @@ from . import _replay
 from ._operation import WaitOperation
 
 if TYPE_CHECKING:
+    from ._body_loop import Scope
     from ._branch import Branch
     from ._replay import Outcome
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class _DeadlineOperation(WaitOperation):
     """The wait for the instant at which a scope is cancelled."""
 
-    scope: trio.CancelScope
+    scope: trio.CancelScope | Scope
 
     def resolve(self, outcome: Outcome | None) -> bool:
         self.delivered = True
@@ -44,7 +45,8 @@ class DeadlineScope:
         self._us = us
         self._name = name
         self._fails = fails
-        self._scope = trio.CancelScope()
+        loop = branch.runner.loop
+        self._scope = trio.CancelScope() if loop is None else loop.scope()
         self._operation: _DeadlineOperation | None = None
 
     @property
@@ -89,5 +91,6 @@ class DeadlineScope:
             runner.close_turns()
         caught = self._scope.__exit__(kind, error, trace)
         if self._fails and self._scope.cancelled_caught:
-            raise trio.TooSlowError(f'"{self._name}" of {runner.workflow.name}/{runner.id} ran out of time')
+            late = trio.TooSlowError if runner.loop is None else TimeoutError  # what timeouts of trio, and of asyncio, raise
+            raise late(f'"{self._name}" of {runner.workflow.name}/{runner.id} ran out of time')
         return caught

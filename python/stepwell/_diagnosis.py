@@ -6,6 +6,7 @@ done about it, is in `_runner` and `_turns`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from ._errors import Nondeterminism, StepwellError
 from ._types import KINDS
 
 if TYPE_CHECKING:
+    from ._body_loop import BodyTask
     from ._replay import Identity, Mismatch
     from ._runner import Runner
 
@@ -25,12 +27,24 @@ _RACE = (
     '"{}" was begun by a task of the body that has no branch of its own, so its place in the history is a race. '
     "Start the task with step.open_nursery, or give the operation a key=."
 )
+_RACE_ON_ASYNCIO = (
+    '"{}" was begun by two tasks of the body in one turn, so which of them has which place in the history is a race. '
+    "Give each a key=, or make them branches with step.gather (in a body on trio: step.open_nursery)."
+)
+_TIME = "step.sleep (or step.move_on_after and step.fail_after for a deadline)"
+_THREAD = "step.do with the plain function, which then runs in a thread"
+_SIGNAL = "step.wait_for_event, or let only the body's own branches set it"
+_FUNCTION = "step.do with an async function that does it"
 _FORMS = {
-    "trio._timeouts": "step.sleep (or step.move_on_after and step.fail_after for a deadline)",
-    "trio._threads": "step.do with the plain function, which then runs in a thread",
-    "trio._sync": "step.wait_for_event, or let only the body's own branches set it",
+    "trio._timeouts": _TIME,
+    "trio._threads": _THREAD,
+    "trio._sync": _SIGNAL,
     "trio._channel": "step.wait_for_event, or let only the body's own branches send",
+    "asyncio.locks": _SIGNAL,
+    "asyncio.queues": "step.wait_for_event, or let only the body's own tasks put into it",
 }
+_METHODS = {"call_later": _TIME, "call_at": _TIME, "run_in_executor": _THREAD}
+_LIBRARIES = ("stepwell", "trio", "outcome", "asyncio")
 RESISTS_AFTER = 2.0
 """Seconds of the engine's clock that a cancelled body may take to end before it is said to resist."""
 _FRAMES = ("cr_frame", "ag_frame", "gi_frame")
@@ -38,42 +52,60 @@ _AWAITS = ("cr_await", "ag_await", "gi_yieldfrom")
 _CANCELLED = "cancelled by a deadline or a scope that is not the body's own doing"
 
 
-def standing(task: trio.lowlevel.Task | None) -> str:
-    """Returns `file:line` of the innermost frame of user code in which a body task stands, "" if there is none."""
-    if current_branch() is not None and trio.lowlevel.current_task() is task:
-        return caller()  # it is running; below: it is blocked in an await
-    return next((_place(frame) for frame in reversed(list(_frames(task))) if _is_users(frame)), "")
+def standing(runner: Runner) -> str:
+    """Returns `file:line` of the innermost frame of user code in which the body stands, "" if there is none."""
+    loop, task = runner.loop, runner.task
+    running = current_branch() is not None and trio.lowlevel.current_task() is task if loop is None else loop.is_running()
+    if running:
+        return caller()  # below: it is blocked in an await
+    blocked = [getattr(task, "coro", None)] if loop is None else [task.coroutine for task in loop.tasks]
+    return next((place for code in blocked if (place := _stands(code))), "")
 
 
 def mismatch(runner: Runner, found: Mismatch, wanted: Identity | None) -> Nondeterminism:
     """The code is not what history was made by."""
     asked = [wanted] if wanted is not None else sorted(found.wanted, key=lambda identity: identity[0] == _replay.DEADLINE)
     now = ", ".join(_replay.describe(identity, KINDS) for identity in asked[:3]) or "the body ends"
-    where = standing(runner.task) if asked else ""  # a body that has ended stands nowhere
+    where = standing(runner) if asked else ""  # a body that has ended stands nowhere
     return Nondeterminism(
         f"{_name(runner)} differs from its history: recorded {_replay.describe(found.recorded, KINDS)}, now {now}"
         f"{f' at {where}' if where else ''}. Nothing was run. Restore it or guard it with step.patched(...), then resume()."
     )
 
 
-def race(name: str) -> StepwellError:
+def race(runner: Runner, name: str) -> StepwellError:
     """Two tasks of the body begin the same in one turn (I3)."""
-    return StepwellError(_RACE.format(name))
+    return StepwellError((_RACE if runner.loop is None else _RACE_ON_ASYNCIO).format(name))
 
 
 def unreadable(runner: Runner, what: str, error: Exception) -> StepwellError:
     """A stored value cannot become today's type (D7)."""
-    where = standing(runner.task)
+    where = standing(runner)
     return StepwellError(
         f"{what} of {_name(runner)} has a stored value that today's code{f' at {where}' if where else ''} cannot read: {error}. "
         "Restore the type, then resume()."
     )
 
 
-def foreign_wait(runner: Runner, tasks: list[trio.lowlevel.Task]) -> StepwellError:
-    """These tasks of a body wait for something that the engine knows nothing of (I9)."""
-    seen = (described for task in tasks if (described := _waits_for(task)) is not None)
-    where, what, form = next(seen, ("", "something of its own", "step.do with a function that does it"))
+def foreign_wait(runner: Runner, coroutines: list[Any]) -> StepwellError:
+    """Tasks of a body, whose code this is, wait for something that the engine knows nothing of (I9)."""
+    seen = (described for code in coroutines if (described := _waits_for(code)) is not None)
+    where = "" if runner.loop is None else next((it for code in coroutines if (it := _stands(code))), "")
+    return _foreign(runner, *next(seen, (where, "something of its own", "step.do with a function that does it")))
+
+
+def foreign_call(runner: Runner, method: str) -> StepwellError:
+    """The code of a body on asyncio that runs now asked its loop for something from outside of the body (I9)."""
+    what = f"asyncio's {method}"
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not _is_users(frame):
+        if _module(frame).startswith("asyncio."):
+            what = f"asyncio's {frame.f_code.co_qualname}"
+        frame = frame.f_back
+    return _foreign(runner, "" if frame is None else _place(frame), what, _METHODS.get(method, _FUNCTION))
+
+
+def _foreign(runner: Runner, where: str, what: str, form: str) -> StepwellError:
     return StepwellError(
         f"the body of {_name(runner)} waits for {what}{f' at {where}' if where else ''}, which would come at another moment on replay. "
         f"A body awaits its step and its own branches only. Use {form}, then resume()."
@@ -94,10 +126,11 @@ def resisting(runner: Runner) -> str:
     since = (runner.port.now() - runner.stopped_at) / 1e6
     if runner.stopping in (None, "ended") or since < RESISTS_AFTER:
         return ""
-    where = standing(runner.task)
+    where = standing(runner)
     return (
         f"Its body was cancelled {since:.0f} s ago and has not ended{f'; it stands at {where}' if where else ''}. It stays in memory and "
-        "begins nothing, and the instance goes on only after it: let Cancelled pass, and keep shielded code short."
+        f"begins nothing, and the instance goes on only after it: let {'Cancelled' if runner.loop is None else 'CancelledError'} pass, and "
+        "keep code short that runs when it does."
     )
 
 
@@ -105,9 +138,19 @@ def _name(runner: Runner) -> str:
     return f"{runner.workflow.name}/{runner.id}"
 
 
-def _frames(task: trio.lowlevel.Task | None) -> Iterator[FrameType]:
-    """Yields the frames of a blocked task, outermost first."""
-    awaited: Any = getattr(task, "coro", None)
+def task_name(task: BodyTask) -> str:
+    """Returns a task of a body as a person would name it."""
+    where = _stands(task.coroutine)
+    return f"{task.get_name()}{f' at {where}' if where else ''}"
+
+
+def _stands(code: Any) -> str:
+    return next((_place(frame) for frame in reversed(list(_frames(code))) if _is_users(frame)), "")
+
+
+def _frames(code: Any) -> Iterator[FrameType]:
+    """Yields the frames of the code of a blocked task, outermost first."""
+    awaited = code
     while awaited is not None:
         frame = next((it for name in _FRAMES if (it := getattr(awaited, name, None)) is not None), None)
         if frame is not None:
@@ -121,22 +164,23 @@ def _module(frame: FrameType) -> str:
 
 
 def _is_users(frame: FrameType) -> bool:
-    return _module(frame).partition(".")[0] not in ("stepwell", "trio", "outcome")
+    return _module(frame).partition(".")[0] not in _LIBRARIES
 
 
 def _place(frame: FrameType) -> str:
     return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
 
 
-def _waits_for(task: trio.lowlevel.Task) -> tuple[str, str, str] | None:
-    """Returns where a task stands, what of trio's it waits for, and what to use instead; None if it waits for its branches."""
+def _waits_for(code: Any) -> tuple[str, str, str] | None:
+    """Returns where a task stands, what of trio's or asyncio's it waits for, and what to use instead; None if it waits for its branches."""
     where, what = "", None
-    for frame in _frames(task):
+    for frame in _frames(code):
         if _is_users(frame):
             where, what = _place(frame), None
         elif what is None and where:
             what = frame
-    if what is None or not _module(what).startswith("trio."):
+    library = "" if what is None else _module(what).partition(".")[0]
+    if what is None or library not in ("trio", "asyncio"):
         return None
-    form = _FORMS.get(_module(what), "step.do with an async function that does it")
-    return where, f"trio's {what.f_code.co_qualname}", form
+    form = _FORMS.get(_module(what), _FUNCTION)
+    return where, f"{library}'s {what.f_code.co_qualname}", form

@@ -47,6 +47,8 @@ class Reply:
 STARTS_AT_ONCE = 256
 """Bodies that begin in one round of the loop. Each takes about 0.1 ms, and those that have begun may park meanwhile: of a burst of ten
 thousand none holds the loop for a second, and not all are in memory at one time."""
+RESISTS_MAX = 5.0
+"""Seconds that an engine which closes waits for bodies that resist (P1)."""
 _RECORDS = (_core.DONE, _core.SETTLED, _core.CHANGED, _core.START)
 DRAINED = "the engine has drained, so nothing runs any more. Open a new engine on the same store to go on."
 
@@ -515,15 +517,22 @@ class Driver:
         if self.in_threads:
             names = ", ".join(f'step "{o.identity[2]}" of {o.runner.workflow.name}/{o.runner.id}' for o in list(self.in_threads)[:5])
             log.warning("%d threads still run and cannot be stopped; what they return is discarded: %s", len(self.in_threads), names)
-        self.unwind_all("drained")
-        with trio.move_on_after(5):
-            while self.runners:
-                await self._next_progress()
+        await self.end_bodies("drained")
         self.drained = True
         self._end_watches()
         if self.runners:
             names = ", ".join(f"{r.workflow.name}/{r.id}" for r in list(self.runners.values())[:5])
             log.warning("%d bodies did not unwind: %s", len(self.runners), names)
+
+    async def end_bodies(self, why: str) -> None:
+        """Unwinds every body, and waits for them; those that resist are left behind after a while, if that can be done."""
+        self.unwind_all(why)
+        with trio.move_on_after(RESISTS_MAX):
+            while self.runners:
+                await self._next_progress()
+        for runner in self.runners.values():
+            if runner.turns is not None:
+                runner.turns.abandon()
 
     def unwind_all(self, why: str) -> None:
         """Cancels every body that is in memory."""

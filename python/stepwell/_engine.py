@@ -202,7 +202,9 @@ class Engine(Tenant):
 
     async def _end_tasks(self, driver: Driver) -> BaseException | None:
         """Cancels every task of the engine and waits for them. Returns what the nursery raised, if anything."""
-        driver.unwind_all("stopped")
+        if not driver.drained:
+            with trio.CancelScope(shield=True):
+                await driver.end_bodies("stopped")
         self._bodies.cancel_scope.cancel()
         try:
             await self._manager.__aexit__(None, None, None)

@@ -8,7 +8,7 @@ that a task leaves an operation because trio cancelled it by a deadline, or from
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import outcome as results
 import trio
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 
 def came_to_rest(runner: Runner) -> None:
     """Every body task is blocked. If none of them in an operation, nothing that replays can ever wake one."""
-    if not runner.open and not runner.port.draining and runner.tally is not None:
-        wait(runner, runner.port.keeper.tasks_of(runner.tally))
+    counts = runner.tally or runner.turns
+    if not runner.open and not runner.port.draining and counts is not None:
+        wait(runner, counts.coroutines())
 
 
-def wait(runner: Runner, tasks: list[trio.lowlevel.Task]) -> None:
-    """These body tasks wait, or waited, for something other than the engine and the body's own tasks."""
+def wait(runner: Runner, coroutines: list[Any]) -> None:
+    """Body tasks with this code wait, or waited, for something other than the engine and the body's own tasks."""
     strayed = any(operation.strayed for operation in runner.open.values())  # it was cancelled in there: `left` sees to that
     if not runner.stopping and not strayed:
-        runner.block("foreign_wait", _diagnosis.foreign_wait(runner, tasks))
+        runner.block("foreign_wait", _diagnosis.foreign_wait(runner, coroutines))
 
 
 def aborted(operation: Operation, raise_cancel: Callable[[], NoReturn]) -> None:
@@ -51,7 +52,8 @@ def left(operation: Operation, error: BaseException) -> None:
 
 
 def _cancels(runner: Runner, cancelled: BaseException) -> bool:
-    assert isinstance(cancelled, trio.Cancelled), "what trio cancels a task with"
+    if not isinstance(cancelled, trio.Cancelled):
+        return False  # the loop of a body on asyncio knows no other code than the body's
     if cancelled.source == "deadline":
         return not runner.stopping
     # While a body task runs it may cancel others; between turns only the engine may.

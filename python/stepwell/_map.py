@@ -11,18 +11,44 @@ from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, enable_ki_protection
 
 from . import _foreign
 from ._codec import Undecodable
+from ._names import step_name
 from ._operation import StepOperation
-from ._replay import OK, Identity, Outcome
+from ._replay import DO, OK, Identity, Outcome
+from ._turns import suspended, wake
 
 if TYPE_CHECKING:
     import trio
 
+    from ._body_loop import Suspension
+    from ._branch import Branch
     from ._runner import Runner
     from ._workflow import FunctionPlan
+
+
+MAP = -2
+"""Counts maps of a branch by name, beside the kinds of operation."""
+
+
+@enable_ki_protection
+async def fan_out(
+    branch: Branch, name: str, fn: Any, items: list[Any], plan: FunctionPlan, key: Any, concurrency: int, on_error: str
+) -> list[Any]:
+    """What `step.map` does once it is awaited."""
+    runner = branch.runner
+    await runner.may_begin(name)
+    await runner.check_race(branch.path, MAP, name)
+    occurrence = branch.occurrence(MAP, name)
+    work: list[tuple[Identity, str, Any]] = []
+    for index, item in enumerate(items):
+        item_key = None if key is None else step_name(key(item), "key")
+        identity = runner.identify(branch.child(name, occurrence, index, item_key), DO, name, item_key)
+        runner.count_step(identity)
+        work.append((identity, identity[1], item))
+    return await MapOperation(runner, fn, plan, work, concurrency, on_error).perform()
 
 
 class _Item(StepOperation):
@@ -65,7 +91,7 @@ class MapOperation:
         self._failure: tuple[_Item, Outcome] | None = None
         self._over = not items
         self._variables = copy_context()
-        self._task: trio.lowlevel.Task | None = None
+        self.task: trio.lowlevel.Task | Suspension | None = None
 
     async def perform(self) -> list[Any]:
         """Runs all items and returns their results in order, or raises the first failure."""
@@ -84,10 +110,9 @@ class MapOperation:
             if runner.turns is None:
                 runner.deliver()
             if not self._over:
-                self._task = current_task()
                 runner.resting = True
                 try:
-                    await wait_task_rescheduled(self._aborted)
+                    await suspended(runner, self)
                 except BaseException as error:
                     for item in self._running.values():
                         _foreign.left(item, error)
@@ -137,25 +162,26 @@ class MapOperation:
             return False
         self._over = True
         self._runner.resting = False
-        task, self._task = self._task, None
+        task, self.task = self.task, None
         if task is not None:
-            reschedule(task)
+            wake(task, None)
         return True
 
     def stop(self) -> None:
         """The body unwinds; as `Operation.stop`."""
-        task, self._task = self._task, None
+        task, self.task = self.task, None
         if task is not None:
             self._runner.resting = False
-            reschedule(task)
+            wake(task, None)
 
     def _withdraw_rest(self) -> None:
         for item in self._running.values():
             self._runner.withdraw(item)
         self._running.clear()
 
-    def _aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
-        self._task = None
+    def aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
+        """The body task that waits for the map is cancelled."""
+        self.task = None
         self._runner.resting = False
         for item in self._running.values():
             _foreign.aborted(item, raise_cancel)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import trio
 
 from ._branch import Branch, place
-from ._errors import InvalidState, LimitReached, StepFailed
+from ._errors import InvalidConfig, InvalidState, LimitReached, StepFailed
+from ._names import step_name
 
 if TYPE_CHECKING:
     from ._runner import Runner
@@ -125,6 +126,27 @@ def spawn(nursery: trio.Nursery, branch: Branch, run: Callable[[], Awaitable[Non
     context = contextvars.copy_context()
     context.run(place.set, branch)
     context.run(partial(nursery.start_soon, run, name=name or branch.path))
+
+
+EACH = -3
+"""Counts the `each`s of a branch by name."""
+
+
+async def each(branch: Branch, name: str, fn: Any, items: list[Any], key: Any, concurrency: int, on_error: str) -> list[Any]:
+    """What `step.each` does once it is awaited."""
+    runner = branch.runner
+    await runner.may_begin(name)
+    await runner.check_race(branch.path, EACH, name)
+    occurrence = branch.occurrence(EACH, name)
+    keys = [None if key is None else step_name(key(item), "key") for item in items]
+    if key is not None and len(set(keys)) < len(keys):
+        raise InvalidConfig(f'step.each "{name}": two items have the same key; give every item its own.')
+    work = [(branch.child(name, occurrence, i, k), item) for i, (item, k) in enumerate(zip(items, keys, strict=True))]
+    if runner.loop is None:
+        return await Each(runner, fn, work, concurrency, on_error).perform()
+    from . import _gather  # it imports asyncio, as this body has
+
+    return await _gather.each(runner, fn, work, concurrency, on_error)
 
 
 class Each:

@@ -15,9 +15,8 @@ from contextvars import Context, copy_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-import outcome as results
 import trio
-from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, enable_ki_protection
 
 from . import _attempt, _foreign
 from ._attempt import StepContext
@@ -27,9 +26,11 @@ from ._errors import Interrupted, InvalidConfig, NonRetryableError, NotSerializa
 from ._failures import describe, revive
 from ._replay import DO, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
 from ._retry import RetryRuleFailed
+from ._turns import suspended, wake
 
 if TYPE_CHECKING:
     from ._asyncio import Visit
+    from ._body_loop import Suspension
     from ._runner import Runner
     from ._workflow import FunctionPlan
 
@@ -80,7 +81,7 @@ class Operation:
     """One open operation of a body."""
 
     # Defaults stand in the class: most operations never change most of them, and every store counts (W2).
-    task: trio.lowlevel.Task | None = None
+    task: trio.lowlevel.Task | Suspension | None = None
     number = 0
     live = False
     waiting = False
@@ -94,10 +95,9 @@ class Operation:
 
     async def parked(self) -> Outcome | None:
         """Blocks the body task until the outcome is delivered to it."""
-        self.task = current_task()
         self.runner.resting = True
         try:
-            outcome = await wait_task_rescheduled(self.aborted)
+            outcome = await suspended(self.runner, self)
         except BaseException as error:
             _foreign.left(self, error)
             raise
@@ -117,7 +117,7 @@ class Operation:
         task, self.task = self.task, None
         if task is not None:
             self.runner.resting = False
-            reschedule(task, results.Value(STOPPED))
+            wake(task, STOPPED)
 
     def resolve(self, outcome: Outcome | None) -> bool:
         """Hands the outcome to the body task. Returns whether a task can go on now.
@@ -129,7 +129,7 @@ class Operation:
         task, self.task = self.task, None
         self.runner.resting = False
         if task is not None:
-            reschedule(task, results.Value(outcome))
+            wake(task, outcome)
         return task is not None
 
     def go_live(self) -> None:
@@ -471,7 +471,7 @@ class StepOperation(Operation):
             task, self.task = self.task, None
             runner.resting = False
             self.delivered = True
-            reschedule(task, results.Value(None))
+            wake(task, None)
         else:
             runner.arrived(Outcome(self.identity, self._verdict, None, self.payload, at))
 

@@ -59,7 +59,8 @@ class Patches:
         runner = branch.runner
         await runner.may_begin(change_id)
         await runner.check_race(branch.path, _replay.PATCHED, change_id)
-        await trio.lowlevel.checkpoint_if_cancelled()
+        if runner.loop is None:
+            await trio.lowlevel.checkpoint_if_cancelled()
         question = _Question(runner, runner.identify(branch, _replay.PATCHED, change_id))
         runner.open[question.identity] = question
         self._asked.append(question)

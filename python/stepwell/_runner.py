@@ -30,10 +30,12 @@ from ._operation import STOPPED, Guard, Operation, Pending, StepOperation
 from ._patches import Patches
 from ._replay import Cursor, Identity, Mismatch, Outcome
 from ._rest import Rest
-from ._turns import in_slices
+from ._turns import in_slices, on_asyncio
 from ._types import STATUSES, InstanceInfo, Status
 
 if TYPE_CHECKING:
+    from ._asyncio_turns import AsyncioTurns
+    from ._body_loop import BodyLoop
     from ._port import Port
     from ._step import Step
     from ._turns import Turns
@@ -49,7 +51,7 @@ class Runner:
 
     __slots__ = (
         "__weakref__", "_about", "_beginners", "_begun", "_params", "_stopped", "at", "attached", "bytes", "bytes_max", "cursor", "id",
-        "incarnation", "interrupted", "keys", "namespace", "no", "open", "patches", "port", "replaying", "rest", "resting", "scope",
+        "incarnation", "interrupted", "keys", "loop", "namespace", "no", "open", "patches", "port", "replaying", "rest", "resting", "scope",
         "steps", "steps_max", "stopped_at", "stopping", "tally", "task", "turns", "unawaited", "value_bytes", "version", "workflow",
     )  # fmt: skip
 
@@ -61,7 +63,8 @@ class Runner:
         self.cursor = Cursor.over(records)
         self.open: dict[Identity, Operation] = {}
         self.attached: dict[Identity, tuple[int, int | None]] = {tuple(w[1:6]): (w[0], w[7]) for w in waits}
-        self.turns: Turns | None = None
+        self.turns: Turns | AsyncioTurns | None = None
+        self.loop: BodyLoop | None = None  # of its tasks, if they are asyncio's
         self.tally: Turns | None = None
         """Counts body tasks; `turns` is the same while several of them may be there."""
         self.resting = False
@@ -83,7 +86,7 @@ class Runner:
         self.rest = Rest(self)
         self.patches = Patches()
         self._begun: list[Operation] = []
-        self._beginners: dict[tuple[str, int, str], trio.lowlevel.Task] = {}
+        self._beginners: dict[tuple[str, int, str], object] = {}
         self._stopped: trio.Event | None = None
 
     # The body.
@@ -94,7 +97,7 @@ class Runner:
         self.task = trio.lowlevel.current_task()
         branch = Branch(self)
         place.set(branch)
-        if self.port.observed and not self.port.draining:
+        if self.port.observed and not self.port.draining and self.workflow.runtime == "trio":
             self.port.keeper.open(self)
         try:
             with self.scope, Guard(self):
@@ -137,7 +140,8 @@ class Runner:
             except Undecodable as error:
                 await self.unreadable("the start", error)
         try:
-            output = await in_slices(self, as_coroutine(fn(*args)))
+            code = as_coroutine(fn(*args))
+            output = await (in_slices(self, code) if self.workflow.runtime == "trio" else on_asyncio(self, code))
             if isinstance(output, Pending):
                 raise InvalidConfig(f"{self.workflow.name} returned a step that it never awaited. Write `return await step.…`.")
             self._check_awaited()
@@ -153,7 +157,7 @@ class Runner:
         try:
             payload = self.workflow.output.encode(output, limit=self.value_bytes, where="output")
         except (NotSerializable, TooLarge) as error:
-            self._finish(ERRORED, error=self._unstorable_output(error))
+            self._finish(ERRORED, error=type(error)(f"{self.workflow.name}/{self.id} returned a value that cannot be stored: {error}"))
         else:
             self._finish(COMPLETE, payload=payload)
 
@@ -187,7 +191,7 @@ class Runner:
             self.port.keeper.close(self.task)
         self.open.clear()
         self.port.ended(self)
-        self.task = self.turns = self.tally = None  # they lead back here: without them all of it is freed at once
+        self.task = self.turns = self.loop = self.tally = None  # they lead back here: without them all of it is freed at once
 
     # Operations.
 
@@ -286,11 +290,11 @@ class Runner:
 
     def races(self, path: str, kind: int, name: str) -> bool:
         """As `check_race`, where nothing can be awaited. Returns whether the instance is blocked now."""
-        task = trio.lowlevel.current_task()
-        first = self.task if self.turns is None else self._beginners.setdefault((path, kind, name), task)
-        if first is not task:
-            self.block("race", _diagnosis.race(name), name)
-        return first is not task
+        line: object = trio.lowlevel.current_task() if self.turns is None else self.turns.line()
+        first = self.task if self.turns is None else self._beginners.setdefault((path, kind, name), line)
+        if first is not line:
+            self.block("race", _diagnosis.race(self, name), name)
+        return first is not line
 
     def begin(self, operation: Operation) -> None:
         """Opens an operation that takes effect when the turn ends, or when `deliver` is called."""
@@ -446,6 +450,8 @@ class Runner:
 
     async def stop_here(self) -> NoReturn:
         """Never returns: no operation begins any more. Raises `Cancelled` once the body unwinds, shields notwithstanding (P1)."""
+        if self.loop is not None:
+            await self.loop.halt()
         if self.stopping is None:  # the engine drains, and attempts that run still have their grace
             if self._stopped is None:
                 self._stopped = trio.Event()
@@ -575,9 +581,6 @@ class Runner:
         """Returns the error for a result that cannot be stored, naming step and instance."""
         text = f'step "{operation.identity[2]}" of {self.workflow.name}/{self.id} returned a value that cannot be stored: {error}'
         return type(error)(text)
-
-    def _unstorable_output(self, error: NotSerializable | TooLarge) -> Exception:
-        return type(error)(f"{self.workflow.name}/{self.id} returned a value that cannot be stored: {error}")
 
 
 def _leaf(error: BaseException) -> BaseException:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, TypeVarTuple,
 
 from trio.lowlevel import enable_ki_protection
 
-from . import _child, _names, _replay, _waits
+from . import _child, _map, _names, _nursery, _replay, _waits
+from ._body_log import BodyLog
 from ._branch import Branch, caller, current_branch, place
 from ._child import Child
 from ._codec import Undecodable, codec
@@ -28,10 +29,8 @@ from ._errors import (
     StepFailed,
     StepwellError,
 )
-from ._map import MapOperation
-from ._nursery import Each, StepNursery
+from ._nursery import StepNursery
 from ._operation import Pending, StepOperation
-from ._replay import Identity
 from ._retry import Retry
 from ._types import Approval, Event, InstanceInfo
 from ._workflow import STEP_OPTIONS, FunctionPlan, StepOptions, Workflow, plan_of
@@ -39,6 +38,7 @@ from ._workflow import STEP_OPTIONS, FunctionPlan, StepOptions, Workflow, plan_o
 if TYPE_CHECKING:
     import random
 
+    from ._gather import AsCompleted
     from ._runner import Runner
 
 T = TypeVar("T")
@@ -165,23 +165,7 @@ class Step:
         branch = self._branch("map")
         plan, name = self._plan(fn, "map", name, options)
         _check_fan_out("map", concurrency, on_error)
-        return Pending(self._runner, self._map, branch, name, fn, list(items), plan, key, concurrency, on_error)
-
-    @enable_ki_protection
-    async def _map(
-        self, branch: Branch, name: str, fn: Any, items: list[Any], plan: FunctionPlan, key: Any, concurrency: int, on_error: OnError
-    ) -> list[Any]:
-        await self._runner.may_begin(name)
-        await self._runner.check_race(branch.path, _MAP, name)
-        occurrence = branch.occurrence(_MAP, name)
-        work: list[tuple[Identity, str, Any]] = []
-        for index, item in enumerate(items):
-            item_key = None if key is None else _names.step_name(key(item), "key")
-            place = branch.child(name, occurrence, index, item_key)
-            identity = self._runner.identify(place, _replay.DO, name, item_key)
-            self._runner.count_step(identity)
-            work.append((identity, identity[1], item))
-        return await MapOperation(self._runner, fn, plan, work, concurrency, on_error).perform()
+        return Pending(self._runner, _map.fan_out, branch, name, fn, list(items), plan, key, concurrency, on_error)
 
     def each(
         self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
@@ -213,17 +197,50 @@ class Step:
             raise InvalidConfig(f"step.each needs an async function with workflow code; {fn!r} is not. For plain steps use step.map.")
         _check_fan_out("each", concurrency, on_error)
         label = _names.step_name(name if name is not None else (plan.name or "each"))
-        return Pending(self._runner, self._each, branch, label, fn, list(items), key, concurrency, on_error)
+        return Pending(self._runner, _nursery.each, branch, label, fn, list(items), key, concurrency, on_error)
 
-    async def _each(self, branch: Branch, name: str, fn: Any, items: list[Any], key: Any, concurrency: int, on_error: OnError) -> list[Any]:
-        await self._runner.may_begin(name)
-        await self._runner.check_race(branch.path, _EACH, name)
-        occurrence = branch.occurrence(_EACH, name)
-        keys = [None if key is None else _names.step_name(key(item), "key") for item in items]
-        if key is not None and len(set(keys)) < len(keys):
-            raise InvalidConfig(f'step.each "{name}": two items have the same key; give every item its own.')
-        work = [(branch.child(name, occurrence, i, k), item) for i, (item, k) in enumerate(zip(items, keys, strict=True))]
-        return await Each(self._runner, fn, work, concurrency, on_error).perform()
+    def gather(self, *operations: Awaitable[T]) -> Awaitable[list[T]]:
+        """Awaits several operations together, in a body on asyncio.
+
+        They begin in the order in which they are given. An operation keeps the identity it would have alone. A coroutine is body
+        code and becomes a branch, with its place among the arguments as identity, so that its operations need no keys.
+
+        Args:
+            operations: What would be awaited alone: `step.do(…)` and its like, coroutines of body code, tasks.
+
+        Returns:
+            Their values, in the order of the arguments.
+
+        Raises:
+            InvalidConfig: The body runs on trio (use `open_nursery`, `map` or `each`), or an argument cannot be awaited.
+            LimitReached: More than 100,000 operations.
+            Exception: Whatever the first of them to fail raised, bare, after the others were cancelled.
+        """
+        from . import _gather  # here, because asyncio takes long to import
+
+        branch = self._branch("gather")
+        _gather.check("gather", branch, operations)
+        return Pending(self._runner, _gather.gather, branch, "gather", operations)
+
+    def as_completed(self, *operations: Awaitable[T]) -> AsCompleted[T]:
+        """Gives the results of several operations in the order in which they come, in a body on asyncio.
+
+        Write `for done in step.as_completed(…): value = await done`, or `async for`, where `await done` does not wait any more. A
+        replay has the same order. They begin, as with `gather`, when the loop does. Those that still run when it is left go on until
+        the body ends.
+
+        Args:
+            operations: As `gather`.
+
+        Raises:
+            InvalidConfig: As `gather`.
+            LimitReached: As `gather`.
+        """
+        from . import _gather
+
+        branch = self._branch("as_completed")
+        _gather.check("as_completed", branch, operations)
+        return _gather.AsCompleted(branch, operations)
 
     def open_nursery(self, name: str | None = None) -> StepNursery:
         """Opens a nursery whose tasks are branches of this body; as `trio.open_nursery`, but it replays.
@@ -233,8 +250,14 @@ class Step:
 
         Raises:
             InvalidName: The name is malformed.
+            InvalidConfig: The body runs on asyncio (use `gather`, `as_completed`, `each` or `asyncio.TaskGroup`).
         """
         branch = self._branch("open_nursery")
+        if self._runner.loop is not None:
+            raise InvalidConfig(
+                "step.open_nursery is for bodies on trio, and this one runs on asyncio. Use step.gather, step.as_completed, step.each, "
+                "or asyncio.TaskGroup, with a key= for operations of the same name."
+            )
         return StepNursery(self._runner, branch, _names.step_name(name if name is not None else "nursery"))
 
     # Waits.
@@ -348,7 +371,7 @@ class Step:
             name: Tells it from other deadlines of the branch; default "fail_after".
 
         Raises:
-            trio.TooSlowError: At the end of the block, if it was cut short.
+            trio.TooSlowError: At the end of the block, if it was cut short; in a body on asyncio, TimeoutError.
             InvalidConfig: The duration is malformed.
             InvalidName: The name is malformed.
         """
@@ -495,7 +518,7 @@ class Step:
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """Logs to "stepwell.workflow"; silent on replay, carries the instance id."""
-        return _BodyLog(self._runner)
+        return BodyLog(self._runner)
 
     def report(self, progress: Any = None, message: str | None = None, **fields: Any) -> None:
         """Tells watchers how far the instance is; the last report is kept, none is repeated on replay.
@@ -562,9 +585,6 @@ class Step:
         return _child.encode_params(target, params, self._runner.value_bytes)
 
 
-_MAP, _EACH = -2, -3
-
-
 def _not_a_function(method: str, given: Any) -> str:
     if inspect.iscoroutine(given):
         given.close()
@@ -578,14 +598,3 @@ def _check_fan_out(method: str, concurrency: int, on_error: str) -> None:
         raise InvalidConfig(f"step.{method}: concurrency is {concurrency!r}; give a whole number from 1 to 10,000.")
     if on_error not in ("raise", "collect"):
         raise InvalidConfig(f'step.{method}: on_error is {on_error!r}; give "raise" or "collect".')
-
-
-class _BodyLog(logging.LoggerAdapter[logging.Logger]):
-    """A logger that is silent while a body replays what it said before."""
-
-    def __init__(self, runner: Runner) -> None:
-        super().__init__(logging.getLogger("stepwell.workflow"), {"instance_id": runner.id, "workflow": runner.workflow.name})
-        self._runner = runner
-
-    def isEnabledFor(self, level: int) -> bool:
-        return not self._runner.replaying and self.logger.isEnabledFor(level)

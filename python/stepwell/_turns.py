@@ -22,6 +22,7 @@ from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import outcome as results
 import trio
 from trio.lowlevel import Abort, Task, current_task, disable_ki_protection, enable_ki_protection, reschedule, wait_task_rescheduled
 
@@ -47,6 +48,9 @@ class Turns:
     """
 
     __slots__ = ("_queue", "_runner", "depth", "moving", "runnable", "slice", "started")
+
+    line = staticmethod(current_task)
+    """Returns what stands for the line of code that runs: the body task."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -96,12 +100,45 @@ class Turns:
         else:
             _foreign.came_to_rest(self._runner)
 
+    def abandon(self) -> None:
+        """The engine closes. A body on trio that does not end cannot be left behind."""
+
+    def coroutines(self) -> list[Any]:
+        """Returns the code of the body tasks."""
+        return [task.coro for task in self._runner.port.keeper.tasks_of(self)]
+
     def scheduled(self, member: _Member, task: Task) -> None:
         """A body task becomes runnable."""
         if not self.runnable and self.depth and not self.moving:
-            _foreign.wait(self._runner, [task])  # while it is still suspended and can be looked at
+            _foreign.wait(self._runner, [task.coro])  # while it is still suspended and can be looked at
         member.since = self.slice
         self.runnable += 1
+
+
+async def on_asyncio(runner: Runner, code: Coroutine[Any, Any, Any]) -> Any:
+    """Runs a body of asyncio code; returns or raises what it does."""
+    from ._asyncio_turns import AsyncioTurns  # here, because asyncio takes long to import
+
+    turns = runner.turns = AsyncioTurns(runner)
+    runner.loop = turns.loop
+    return await turns.run(code)
+
+
+async def suspended(runner: Runner, waiter: Any) -> Any:
+    """Blocks the body task that calls until `wake`; `waiter` has it as its `task`, and is told by `aborted` when it is cancelled."""
+    if runner.loop is not None:
+        waiter.task = runner.loop.suspension(waiter.aborted)
+        return await waiter.task
+    waiter.task = current_task()
+    return await wait_task_rescheduled(waiter.aborted)
+
+
+def wake(task: Any, value: Any) -> None:
+    """Lets a suspended body task go on."""
+    if type(task) is Task:
+        reschedule(task, results.Value(value))
+    else:
+        task.wake(value)
 
 
 @dataclass(slots=True)
@@ -122,7 +159,7 @@ def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[
     answer: Any = None
     error: BaseException | None = None
     while True:
-        turns = runner.turns
+        turns: Turns | None = runner.turns  # type: ignore[assignment]  # of a body on trio
         if turns is not None:
             if not turns.is_free:
                 try:

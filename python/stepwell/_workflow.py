@@ -52,6 +52,7 @@ class Workflow(Generic[P, R]):
         steps: int | None,
         value_bytes: int | None,
         park: bool,
+        runtime: str,
     ) -> None:
         if not inspect.iscoroutinefunction(fn):
             raise InvalidConfig(f"@workflow needs an async function; {fn!r} is not one. Write `async def`.")
@@ -63,6 +64,7 @@ class Workflow(Generic[P, R]):
         self.steps = _count("steps", steps, 10_000_000)
         self.value_bytes = _count("value_bytes", value_bytes, 64 << 20)
         self.park = park
+        self.runtime = runtime
         self.takes_params = _positional(fn) > 1
         functools.update_wrapper(self, fn)
 
@@ -137,17 +139,16 @@ def workflow(
         steps: Most `do` and `map` steps of one instance; None: the namespace's limit.
         value_bytes: Most bytes of one encoded value; None: the namespace's limit.
         park: False keeps waiting instances in memory.
-        runtime: "trio".
+        runtime: What the body is written for, "trio" or "asyncio", whatever kind of program opens the engine. On asyncio it may have
+            tasks of its own (`asyncio.TaskGroup`, `asyncio.create_task`), `step.gather` and `step.as_completed`; it awaits `step.…` and
+            its own tasks, nothing else. Where the code of steps runs is another matter: see `step.do`.
 
     Raises:
         InvalidName: The name breaks the rule above.
         InvalidConfig: Not an async function, a wrong signature, or a number out of range.
     """
-    if runtime != "trio":
-        raise InvalidConfig(
-            f'@workflow: runtime={runtime!r} is not available; bodies run on "trio" in every program. They only await step.…; '
-            'step.do(…, runtime="asyncio") is where asyncio code runs.'
-        )
+    if runtime not in RUNTIMES:
+        raise InvalidConfig(f'@workflow: runtime is {runtime!r}; give "trio" or "asyncio".')
     if retention is not None:
         raise InvalidConfig("@workflow: retention is not available in this version; leave it out.")
 
@@ -161,6 +162,7 @@ def workflow(
             steps=steps,
             value_bytes=value_bytes,
             park=park,
+            runtime=runtime,
         )
 
     return make if fn is None else make(fn)

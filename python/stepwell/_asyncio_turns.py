@@ -1,0 +1,204 @@
+"""Turns of a body that runs on asyncio (rule I4).
+
+Its tasks run on a loop of its own, which only this file runs, in the trio task of the body: until nothing can go on, which is the
+end of the turn, and again when an outcome was delivered. So the body is one body task to the engine, with many open operations,
+and no bookkeeping is needed. `_turns` has the same for bodies on trio, where tasks belong to a scheduler that is not ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import trio
+from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
+
+from . import _diagnosis, _foreign
+from ._body_loop import BodyLoop
+
+if TYPE_CHECKING:
+    from ._body_loop import BodyTask
+    from ._runner import Runner
+
+log = logging.getLogger("stepwell")
+ROUNDS_MAX = 100
+"""Rounds of a body's loop between two of trio's: a body that never comes to rest must not hold the engine."""
+TRIES_MAX = 1000
+"""Rounds and cancellations that a body has to unwind; after that it is left to stay in memory (P1)."""
+
+
+class AsyncioTurns:
+    """The open turn of one instance; for the runner the same as `Turns`.
+
+    Attributes:
+        depth: Never zero: operations always take effect at the end of a turn.
+        moving: The engine is waking body tasks.
+        loop: On which they run.
+        is_abandoned: Whether the engine closes, and waits for this body no more.
+    """
+
+    __slots__ = ("_runner", "_running", "_sleeper", "depth", "is_abandoned", "loop", "moving")
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._running = False
+        """Whether the body runs, or goes on to: what becomes able to run then does so by its own doing."""
+        self._sleeper: trio.lowlevel.Task | None = None
+        self.depth = 1
+        self.moving = False
+        self.loop = BodyLoop(self, zlib.crc32(runner.seed.encode()))  # type: ignore[abstract]  # what is missing is filled in
+        self.is_abandoned = False
+
+    # For the runner.
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the turn is over: no body task can go on."""
+        return not self._running and not self.loop.runnable
+
+    @property
+    def runnable(self) -> int:
+        """More than zero while a body task can go on."""
+        return self.loop.runnable
+
+    def line(self) -> object:
+        """Returns what stands for the line of code that runs."""
+        task: Any = asyncio.current_task(self.loop)
+        return task.line
+
+    def coroutines(self) -> list[Any]:
+        """Returns the code of the body tasks."""
+        return [task.coroutine for task in self.loop.tasks]
+
+    async def run(self, body: Coroutine[Any, Any, Any]) -> Any:
+        """Runs a body, in its trio task, until all tasks of it have ended. Returns or raises what the first one does.
+
+        If the body is unwound, it returns None.
+        """
+        runner, loop = self._runner, self.loop
+        self._running = True
+        main = loop.create_task(body)
+        try:
+            await self._turn_by_turn(main)
+        finally:
+            if loop.tasks:
+                await self._unwind()
+            loop.forget()
+        return None if runner.stopping else main.result()
+
+    def abandon(self) -> None:
+        """The engine closes: what does not end is left behind."""
+        self.is_abandoned = True
+        self._wake()
+
+    # Running.
+
+    async def _turn_by_turn(self, main: BodyTask) -> None:
+        runner, loop, has_ended = self._runner, self.loop, False
+        while True:
+            await self._run_turn()
+            if main.done() and not has_ended:
+                has_ended = True
+                self._end_rest()
+                continue
+            if runner.stopping:
+                return
+            if not loop.tasks:
+                if loop.close_generators():
+                    continue
+                return
+            self._running = False
+            runner.deliver()
+            if not loop.runnable and not runner.stopping:
+                await self._sleep()
+            self._running = True
+
+    async def _run_turn(self) -> None:
+        """Runs the body's tasks until none can go on."""
+        rounds = 0
+        while self.loop.runnable and not self._runner.stopping:
+            self.loop.run_ready()
+            rounds += 1
+            if rounds % ROUNDS_MAX == 0:
+                await trio.lowlevel.checkpoint()
+
+    def _end_rest(self) -> None:
+        """The body has returned or raised: its other tasks are cancelled, as `asyncio.run` does it."""
+        runner, left = self._runner, list(self.loop.tasks)
+        if left and not runner.stopping:
+            names = ", ".join(_diagnosis.task_name(task) for task in left[:3])
+            log.warning(
+                "%s/%s has ended while tasks of it were running (%d: %s); they are cancelled. Await them, or use asyncio.TaskGroup.",
+                runner.workflow.name, runner.id, len(left), names,
+            )  # fmt: skip
+            self.loop.cancel_all()
+
+    async def _unwind(self) -> None:
+        """Cancels every task and lets them end; who catches that is cancelled where it waits next, for nothing will come (P1).
+
+        No scope of trio's may be open meanwhile: code of the body may have opened some, and closes them now.
+        """
+        runner, loop, tries = self._runner, self.loop, 0
+        runner.stopping = runner.stopping or "cancelled"
+        loop.is_ending = True
+        while (loop.tasks or loop.close_generators()) and not self.is_abandoned:
+            tries += 1
+            if tries > TRIES_MAX:
+                if runner.stopping == "crashed":
+                    return
+                await self._sleep()
+                tries = 0
+            elif loop.runnable:
+                loop.run_ready()
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            else:
+                loop.cancel_all()
+
+    async def _sleep(self) -> None:
+        self._sleeper = current_task()
+        await wait_task_rescheduled(self._aborted)
+
+    def _aborted(self, _: Callable[[], NoReturn]) -> Abort:
+        if self.loop.is_ending:
+            return Abort.FAILED  # it is cancelled already
+        self._sleeper = None
+        return Abort.SUCCEEDED
+
+    def _wake(self) -> None:
+        sleeper, self._sleeper = self._sleeper, None
+        if sleeper is not None:
+            reschedule(sleeper)
+
+    # What the loop tells.
+
+    def stirred(self) -> None:
+        """Something can run; see `Host`."""
+        if not (self._running or self.moving):
+            _foreign.wait(self._runner, self.coroutines())
+        self._wake()
+
+    def refused(self, method: str) -> None:
+        """Something would wait for the world outside; see `Host`."""
+        if not trio.lowlevel.in_trio_run():
+            text = f"asyncio's {method} was called from another thread, for the body of a workflow, which takes nothing from there"
+            with suppress(trio.RunFinishedError):
+                self._runner.port.token.run_sync_soon(self.stirred)
+            raise RuntimeError(text)
+        self._runner.block("foreign_wait", _diagnosis.foreign_call(self._runner, method))
+
+    def strayed(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """A task waits for what is not of its loop; see `Host`."""
+        _foreign.wait(self._runner, [coroutine])
+
+    def seconds(self) -> float:
+        """Returns the time of the turn."""
+        return self._runner.at / 1e6
+
+    def troubled(self, context: dict[str, Any]) -> None:
+        """Something failed that nobody awaits; see `Host`."""
+        error: BaseException | None = context.get("exception")
+        log.error("%s/%s: %s", self._runner.workflow.name, self._runner.id, context.get("message"), exc_info=error)

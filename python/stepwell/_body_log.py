@@ -1,0 +1,20 @@
+"""`step.log`."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._runner import Runner
+
+
+class BodyLog(logging.LoggerAdapter[logging.Logger]):
+    """A logger that is silent while a body replays what it said before."""
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__(logging.getLogger("stepwell.workflow"), {"instance_id": runner.id, "workflow": runner.workflow.name})
+        self._runner = runner
+
+    def isEnabledFor(self, level: int) -> bool:
+        return not self._runner.replaying and self.logger.isEnabledFor(level)

@@ -1,0 +1,330 @@
+"""An asyncio loop for the tasks of one body: it runs what can run, in order, and nothing else ever happens on it.
+
+It has no clock, no sockets, no threads. Tasks and callbacks go on in the order in which they became able to, so what a body does
+between two outcomes follows from its code alone. Whatever would wait for the world outside is refused, and so is a task that
+awaits something of another loop, or of trio.
+
+This file knows neither steps nor the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import types
+import weakref
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextvars import Context
+from typing import Any, NoReturn, Protocol
+
+from sniffio import thread_local as library
+from trio.lowlevel import disable_ki_protection
+
+HALTS_MAX = 100
+"""Times that a body which has to end may begin something all the same, before that waits until it is cancelled once more."""
+
+
+class Host(Protocol):
+    """Who runs a loop, as the loop sees it."""
+
+    def stirred(self) -> None:
+        """Something can run, and nothing could before."""
+
+    def refused(self, method: str) -> None:
+        """A method of the loop was called that would wait for the world outside; what it is to bring never comes."""
+
+    def strayed(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """A task of the body, which stands where its coroutine stands, waits for what is not of this loop."""
+
+    def seconds(self) -> float:
+        """Returns what time it is for the body."""
+        ...
+
+    def troubled(self, context: dict[str, Any]) -> None:
+        """A callback raised, or nobody took the exception of a task; see `asyncio.loop.call_exception_handler`."""
+
+
+class BodyTask(asyncio.Task[Any]):
+    """A task of a body.
+
+    Attributes:
+        line: The line of code it belongs to: itself, or that of the task for which it begins one operation of several.
+        coroutine: What it runs.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], loop: BodyLoop, hash: int, **options: Any) -> None:
+        self._hash = hash
+        self.line: object = self
+        self.coroutine = coroutine
+        super().__init__(_guarded(loop, coroutine), loop=loop, **options)
+
+    def __hash__(self) -> int:
+        return self._hash  # no address: asyncio keeps tasks in sets, which are then walked in the same order on every replay
+
+
+class Suspension(asyncio.Future[Any]):
+    """What a task waits for that is told from outside of its loop, by `wake`.
+
+    Args:
+        aborted: Called when the task is cancelled while it waits, with a function that raises that.
+    """
+
+    def __init__(self, loop: BodyLoop, aborted: Callable[[Callable[[], NoReturn]], Any]) -> None:
+        super().__init__(loop=loop)
+        self._aborted: Callable[[Callable[[], NoReturn]], Any] | None = aborted
+
+    def wake(self, value: Any) -> None:
+        """The task goes on, with this."""
+        self._aborted = None
+        self.set_result(value)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        aborted, self._aborted = self._aborted, None
+        if aborted is not None:
+            aborted(_raise_cancelled)
+        return super().cancel(msg)
+
+
+def _raise_cancelled() -> NoReturn:
+    raise asyncio.CancelledError
+
+
+class Scope:
+    """A block of a task's code that can be cancelled, as `asyncio.timeout` does it.
+
+    Attributes:
+        cancel_called: Whether it was.
+        cancelled_caught: Whether the block was cut short by that.
+    """
+
+    def __init__(self, loop: BodyLoop) -> None:
+        self.cancel_called = False
+        self.cancelled_caught = False
+        self._loop = loop
+        self._task: asyncio.Task[Any] | None = None
+        self._before = 0
+        self._struck = False
+
+    def __enter__(self) -> Scope:
+        self._task = asyncio.current_task(self._loop)
+        assert self._task is not None, "it is entered by code of a task"
+        self._before = self._task.cancelling()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None) -> bool:
+        task, self._task = self._task, None
+        if task is not None and self._struck and task.uncancel() <= self._before:
+            self.cancelled_caught = kind is asyncio.CancelledError
+        return self.cancelled_caught
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Cancels the block where it waits, or where it waits next."""
+        if self.cancel_called:
+            return
+        self.cancel_called = True
+        if self._task is asyncio.current_task(self._loop):
+            self._loop.call_soon(self._strike)  # not at once: that would strike behind the block, if it waits for nothing more
+        else:
+            self._strike()
+
+    def _strike(self) -> None:
+        if self._task is not None:
+            self._struck = self._task.cancel()
+
+
+class BodyLoop(asyncio.AbstractEventLoop):
+    """The loop of one body.
+
+    Args:
+        host: Who runs it.
+        seed: The same whenever the same body runs.
+    """
+
+    def __init__(self, host: Host, seed: int) -> None:
+        self._host = host
+        self._seed = seed
+        self._ready: deque[asyncio.Handle] = deque()
+        self._made = 0
+        self._halted = 0
+        self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
+        self._dropped: list[AsyncGenerator[Any, Any]] = []
+        self.tasks: dict[BodyTask, None] = {}
+        """Those that have not ended, in the order in which they were made."""
+        self.is_ending = False
+        """Whether nothing that a task waits for can come any more."""
+
+    # For its host.
+
+    @property
+    def runnable(self) -> int:
+        """How many callbacks can run."""
+        return len(self._ready)
+
+    def run_ready(self) -> None:
+        """Runs what can run now, but not yet what that makes able to run.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C struck in there.
+            SystemExit: Something raised it.
+        """
+        hooks, outer, name = sys.get_asyncgen_hooks(), asyncio._get_running_loop(), library.name
+        sys.set_asyncgen_hooks(firstiter=self._generators.add, finalizer=self._drop)
+        asyncio._set_running_loop(self)
+        library.name = "asyncio"
+        try:
+            for _ in range(len(self._ready)):
+                _run(self._ready.popleft())
+        finally:
+            library.name = name
+            asyncio._set_running_loop(outer)
+            sys.set_asyncgen_hooks(*hooks)
+
+    def cancel_all(self) -> None:
+        """Cancels every task."""
+        for task in list(self.tasks):
+            task.cancel()
+
+    def close_generators(self) -> bool:
+        """Begins to close what asynchronous generators of the body are left. Returns whether there are any."""
+        left = list(dict.fromkeys([*self._dropped, *self._generators]))
+        self._dropped.clear()
+        self._generators.clear()
+        for generator in left:
+            self.create_task(generator.aclose())
+        return bool(left)
+
+    def forget(self) -> None:
+        """Nothing of it is run any more."""
+        for task in self.tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio's own `gather` does
+        self.tasks.clear()
+        self._ready.clear()
+
+    # For the tasks of the body.
+
+    def suspension(self, aborted: Callable[[Callable[[], NoReturn]], Any]) -> Suspension:
+        """Returns something to be awaited by the task that calls; see there."""
+        return Suspension(self, aborted)
+
+    def scope(self) -> Scope:
+        """Returns a scope for a block of the task that calls."""
+        return Scope(self)
+
+    async def halt(self) -> NoReturn:
+        """Blocks the task that calls until it is cancelled."""
+        if self.is_ending:
+            self._halted += 1
+        if not self.is_ending or self._halted > HALTS_MAX:
+            await self.create_future()
+        await asyncio.sleep(0)  # whoever catches this and tries again must not hold the thread
+        raise asyncio.CancelledError
+
+    # asyncio.AbstractEventLoop
+
+    def create_task(self, coro: Any, *, name: object = None, context: Context | None = None, **_: Any) -> BodyTask:
+        if not asyncio.iscoroutine(coro):
+            raise TypeError(f"a coroutine was expected, got {coro!r}")
+        self._made += 1
+        label = f"Task-{self._made}" if name is None else str(name)
+        task = BodyTask(coro, self, self._seed + self._made, name=label, context=context)
+        self.tasks[task] = None
+        task.add_done_callback(self._ended)
+        return task
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]  # mypy takes *args: *Ts for narrower than *args: Any
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        if len(self._ready) == 1:
+            self._host.stirred()
+        return handle
+
+    def time(self) -> float:
+        return self._host.seconds()
+
+    def get_debug(self) -> bool:
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        pass
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def is_running(self) -> bool:
+        return asyncio._get_running_loop() is self
+
+    def is_closed(self) -> bool:
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self._host.troubled(context)
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self._host.troubled(context)
+
+    # Inside.
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        assert isinstance(task, BodyTask), "every task of this loop is one"
+        self.tasks.pop(task, None)
+        task.coroutine.close()  # it was cancelled before it began
+        task.line = None
+
+    def _drop(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self._dropped.append(generator)  # to be closed at the end: the collector may come at any moment
+
+
+def _refusing(method: str) -> Callable[..., Any]:
+    def refuse(self: BodyLoop, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
+        self._host.refused(method)
+        return self.create_future()  # to be awaited, or cancelled as a handle is
+
+    return refuse
+
+
+_LEFT_ALONE = {
+    "run_forever", "run_until_complete", "stop", "close", "shutdown_asyncgens", "shutdown_default_executor", "set_default_executor",
+    "set_task_factory", "get_exception_handler", "set_exception_handler",
+}  # fmt: skip
+"""What a body has no use for; asyncio says that it is not implemented."""
+for _method in vars(asyncio.AbstractEventLoop).keys() - vars(BodyLoop).keys() - _LEFT_ALONE:
+    if not _method.startswith("_"):
+        setattr(BodyLoop, _method, _refusing(_method))
+
+
+@disable_ki_protection
+def _run(handle: asyncio.Handle) -> None:
+    if not handle.cancelled():
+        handle._run()
+
+
+async def _guarded(loop: BodyLoop, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    return await _checked(loop, coroutine)
+
+
+@types.coroutine
+def _checked(loop: BodyLoop, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Runs a coroutine; whatever it awaits must be of this loop."""
+    error: BaseException | None = None
+    while True:
+        try:
+            waits_for = coroutine.send(None) if error is None else coroutine.throw(error)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            error = None  # an error that leaves leads back to this frame
+        if waits_for is not None and not (asyncio.isfuture(waits_for) and waits_for.get_loop() is loop):
+            loop._host.strayed(coroutine)
+            waits_for = loop.create_future()
+            waits_for._asyncio_future_blocking = True  # as `await` sets it
+        try:
+            yield waits_for
+        except GeneratorExit:  # it is dropped; the collector may have dropped the coroutine before
+            coroutine.close()
+            raise
+        except BaseException as raised:
+            error = raised
