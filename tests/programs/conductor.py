@@ -15,8 +15,8 @@ import trio.testing
 
 from stepwell import EngineClosed, Instance, _rest
 
-from . import interpret, oracle
-from .interpret import TYPES, WORKFLOWS, Life, World
+from . import interpret, interpret_asyncio, oracle
+from .interpret import TYPES, Life, World
 from .nodes import Fate, Program
 from .seam import Mortal
 
@@ -60,9 +60,11 @@ class Conductor:
         self.instance: Instance[Any] | None = None
         self.rounds = 0
         self.rescues = 0
+        self.workflows = (interpret_asyncio if fate.runtime == "asyncio" else interpret).WORKFLOWS
+        self.main = self.workflows[0]
 
     async def run(self) -> None:
-        engine = Mortal(WORKFLOWS, self.fate.cuts, self.fate.seed, self.fate.hold)
+        engine = Mortal(self.workflows, self.fate.cuts, self.fate.seed, self.fate.hold)
         try:
             async with engine, trio.open_nursery() as nursery:
                 self.engine, self.nursery = engine, nursery
@@ -88,7 +90,7 @@ class Conductor:
             problem = oracle.shorter(self.world.lives["main"])
             if problem is not None:
                 raise Failed(problem)
-        instance: Instance[Any] = await self._asked(self.engine.get, interpret.main, "main")
+        instance: Instance[Any] = await self._asked(self.engine.get, self.main, "main")
         records = await self._asked(instance.history)
         self._fail(oracle.twice(records), oracle.events(self.world, self.sent, "main"))
         self.nursery.start_soon(self._send, "end", 0)
@@ -181,12 +183,12 @@ class Conductor:
         self.nursery.start_soon(self._send, TYPES[self.rescues % len(TYPES)], payload)
 
     async def _create(self) -> None:
-        await self._again(lambda: self.engine.create(interpret.main, id="main", if_exists="return"))
+        await self._again(lambda: self.engine.create(self.main, id="main", if_exists="return"))
 
     async def _send(self, type: str, payload: int) -> None:
         async def send() -> None:
             if self.instance is None:
-                self.instance = await self.engine.get(interpret.main, "main")
+                self.instance = await self.engine.get(self.main, "main")
             await self.instance.send_event(type, payload, dedup_id=f"{type}{payload}")
 
         await self._again(send)
@@ -221,7 +223,7 @@ class Conductor:
                 return
 
     async def _not_blocked(self) -> None:
-        if self.engine.peek(interpret.main, "main") == "blocked":
+        if self.engine.peek(self.main, "main") == "blocked":
             self.engine.spare()
-            instance = await self._asked(self.engine.get, interpret.main, "main")
+            instance = await self._asked(self.engine.get, self.main, "main")
             raise Failed(str(await self._asked(instance.explain)))

@@ -209,8 +209,8 @@ class Body:
         step, label = self.step, f"{step_id(self.step)}/{at}"
         self.world.children[label] = (nodes.WaitEvent(("letter",)), *node.body) if node.how == "letter" else node.body
         if node.how == "call":
-            return await self.outcome(line, at, step.call(child, label))
-        created = await self.outcome(line, at, step.create(child, label))
+            return await self.outcome(line, at, step.call("child", label))
+        created = await self.outcome(line, at, step.create("child", label))
         if node.how == "letter":
             await self.outcome(line, at, created.send_event("letter", len(label)))
         return None if node.how == "leave" else await self.outcome(line, at, created.result())
@@ -362,15 +362,15 @@ world: World | None = None
 """The world of the program that runs; one at a time."""
 
 
-def _body(step: Step) -> Body:
+def body_of(step: Step, kind: type[Body] = Body) -> Body:
+    """Returns what runs the program of an instance."""
     assert world is not None, "the conductor sets it before anything runs"
-    return Body(step, world, world.live(step.instance.id))
+    return kind(step, world, world.live(step.instance.id))
 
 
-@workflow
-async def main(step: Step) -> Any:
+async def run_main(body: Body) -> Any:
     """The program; then it takes what events are left, and waits to be let go."""
-    body = _body(step)
+    step = body.step
     value: list[Any]
     try:
         value = ["ok", await body.run(body.world.program, "m", "m")]
@@ -390,13 +390,23 @@ async def main(step: Step) -> Any:
     return value
 
 
-@workflow
-async def child(step: Step, label: str) -> Any:
+async def run_child(body: Body, label: str) -> Any:
     """A program of its own, that ends as it ends."""
-    body = _body(step)
     value = await body.run(body.world.children[label], label, "c")
     body.see("c", value)
     return value
+
+
+@workflow
+async def main(step: Step) -> Any:
+    """The program of an instance on trio."""
+    return await run_main(body_of(step))
+
+
+@workflow
+async def child(step: Step, label: str) -> Any:
+    """The program of its child."""
+    return await run_child(body_of(step), label)
 
 
 WORKFLOWS = (main, child)

@@ -183,3 +183,4 @@ class Fate:
     park_after: float = 10
     hold: float = 0.0
     burst: int = 1
+    runtime: Literal["trio", "asyncio"] = "trio"

@@ -113,4 +113,5 @@ fates = st.builds(
     park_after=st.sampled_from((0.001, 1, 10)),
     hold=st.sampled_from((0, 0, 0.5)),
     burst=st.integers(1, 3),
+    runtime=st.sampled_from(("trio", "asyncio")),
 )
