@@ -835,6 +835,41 @@ async def test_p1_no_step_begins_while_a_body_unwinds():
     assert ran == []
 
 
+async def test_l14_a_body_that_would_begin_something_while_the_engine_drains_waits_and_then_unwinds():
+    gates = [trio.Event(), trio.Event()]
+
+    async def waits(which: int) -> None:
+        await gates[which].wait()
+
+    async def code(step: Step, seen):
+        async def second():
+            await step.do(waits, 0, name="first")
+            seen.append("went on")
+            try:
+                await step.do(doubles, 1)
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+            return "swallowed"
+
+        return await step.gather(second(), step.do(waits, 1, name="second"))
+
+    async with open_test_engine(workflows=[flow(code)], autojump=False) as engine:
+        instance = await engine.create("flow", id="f")
+        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.drain)
+            await trio.testing.wait_all_tasks_blocked()
+            gates[0].set()
+            while lives == [[]]:
+                await trio.lowlevel.checkpoint()
+            await trio.testing.wait_all_tasks_blocked()
+            assert lives == [["went on"]]
+            gates[1].set()
+        assert lives == [["went on", "cancelled"]]
+        assert engine.peek("flow", instance.id) == "running"
+    assert ran == []
+
+
 async def test_r7_system_exit_in_a_body_stops_the_engine():
     async def code(step: Step, seen):
         async def exits():

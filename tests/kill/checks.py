@@ -91,6 +91,7 @@ def children_are_there_exactly_once(round: Round) -> None:
         for part in plans.walk(plans.plan(round.seed, int(number))):
             wanted["child"] += part.count + 3 if part.kind == "children" else 0
             wanted["listener"] += part.kind == "letters"
+            wanted["gathered"] += part.kind == "asyncio"
     there = Counter(i["workflow"] for i in round.instances)
     for workflow in ("child", "listener"):
         if there[workflow] != wanted[workflow]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 SIMPLE = ("sequence", "retries", "sleeps", "saving", "once", "hopeless")
 DRIVEN = ("events", "impatient", "crowd", "withdrawn", "approval")
-WIDE = ("mapped", "eached", "nursery", "children", "letters", "channels", "grid", "race")
+WIDE = ("mapped", "eached", "nursery", "children", "letters", "channels", "grid", "race", "asyncio")
 OTHER = ("deadline", "patch")
 RETRY_DELAYS = (0.0, 0.02, 0.06, 0.3, 1.1)
 SLEEPS = (0.0, 0.01, 0.04, 0.08, 0.3, 1.2)
@@ -70,6 +70,6 @@ def expected_labels(part: Part) -> int:
         "sequence": part.count, "retries": 2, "sleeps": part.count + 1, "saving": 1, "once": 2, "hopeless": 1,
         "events": part.count + 1, "impatient": 1, "crowd": 3, "withdrawn": 2, "approval": 1,
         "mapped": part.count * 4, "eached": part.count * 2, "nursery": 1, "children": part.count + 3, "letters": 1,
-        "channels": part.count * 2 + 1, "grid": part.count * 2, "race": 2, "deadline": 2, "patch": 2,
+        "channels": part.count * 2 + 1, "grid": part.count * 2, "race": 2, "asyncio": 1, "deadline": 2, "patch": 2,
     }[part.kind]  # fmt: skip
     return own + sum(expected_labels(inner) for inner in part.parts)

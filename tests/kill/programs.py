@@ -4,6 +4,7 @@ A body notes what it went past, with the value it saw: from then on that operati
 does so again in every life, as bodies do; each time the value has to be the same.
 """
 
+import asyncio
 import functools
 from typing import Any
 
@@ -273,11 +274,16 @@ async def patch(body: Body, part: Part) -> None:
     body.past(f"{part.prefix}/p", await body.step.patched(part.prefix))
 
 
+async def on_asyncio(body: Body, part: Part) -> None:
+    """A child whose body is asyncio code."""
+    body.past(f"{part.prefix}/g", await body.step.call(gathered, [part.prefix, part.count, part.delay]))
+
+
 KINDS = {
     f.__name__: f
     for f in (sequence, retries, sleeps, saving, once, hopeless, events, impatient, crowd, withdrawn, approval,
               mapped, eached, nursery, children, letters, channels, grid, race, deadline, patch)
-}  # fmt: skip
+} | {"asyncio": on_asyncio}  # fmt: skip
 
 
 @workflow
@@ -312,4 +318,35 @@ async def listener(step: Step, label: str) -> str:
     return " ".join(read)
 
 
-WORKFLOWS = (parent, child, listener)
+@workflow(runtime="asyncio")
+async def gathered(step: Step, params: list[Any]) -> str:
+    """Branches, a queue between tasks, and who came first: the same in every life."""
+    prefix, count, delay = params
+    body, order = Body(step), asyncio.Queue[int]()
+
+    async def branch(index: int) -> int:
+        await body.do(steps.slow_on_asyncio, f"{prefix}/g{index}a", delay / 20 * (index % 2), runtime="asyncio")
+        order.put_nowait(index)
+        await body.do(steps.flaky, f"{prefix}/g{index}b", index % 2, 0, retry=Retry(limit=20, delay=0, jitter=0))
+        return index
+
+    async def takes() -> list[int]:
+        return [await order.get() for _ in range(count)]
+
+    *_, came = await step.gather(*map(branch, range(count)), takes())
+    async for done in step.as_completed(*(named(step, f"{prefix}/c{index}", index, delay) for index in range(count))):
+        came.append(await done)
+    body.past(f"{prefix}/came", ",".join(map(str, came)))
+    async with asyncio.TaskGroup() as group:
+        for index in range(count):
+            group.create_task(body.do(steps.slow, f"{prefix}/t{index}", delay / 30))
+    return body.seen[f"{prefix}/came"]
+
+
+async def named(step: Step, label: str, index: int, delay: float) -> int:
+    """One step, and which one it was."""
+    await step.do(steps.slow, label, delay / 30, name=label)
+    return index
+
+
+WORKFLOWS = (parent, child, listener, gathered)

@@ -4,6 +4,7 @@ Every attempt that returns makes a value nobody else makes (`label=attempt.pid.n
 seen anywhere says which attempt of which life made it.
 """
 
+import asyncio
 import os
 import time
 
@@ -52,6 +53,13 @@ async def slow(label: str, seconds: float) -> list[str]:
     attempt = _started(label)
     await trio.sleep(seconds)
     return [_returns(label, attempt)]
+
+
+async def slow_on_asyncio(label: str, seconds: float) -> str:
+    """Waits a little, on asyncio."""
+    attempt = _started(label)
+    await asyncio.sleep(seconds)
+    return _returns(label, attempt)
 
 
 def threaded(label: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from stepwell import Step, workflow
@@ -62,10 +63,8 @@ class AsyncioBody(Body):
             if node.cancel == -1:
                 raise Enough
 
-        try:
+        with suppress(Enough):
             await self.together(own(), *map(branch, range(len(node.branches))))
-        except Enough:
-            pass
         self.see(line, at, "arrived", arrived)
         following = node.then[arrived[0] % len(node.then)] if node.then and arrived else ()
         return [*(values.get(i) for i in range(-1, len(node.branches))), await self.run(following, f"{at}n", line)]
