@@ -227,6 +227,25 @@ async def test_r3_on_interrupt_fail_makes_a_step_at_most_once():
         assert calls == ["hangs"]
 
 
+async def at_once() -> None:
+    pass
+
+
+@workflow
+async def announces_each(step):
+    for _ in range(3):
+        await step.do(at_once, on_interrupt="fail")
+        await step.do(at_once)
+
+
+async def test_r3_a_step_that_must_not_repeat_is_announced_also_if_its_function_never_waits():
+    async with open_test_engine(workflows=[announces_each]) as engine:
+        instance = await engine.create(announces_each)
+        await instance.result()
+        announced = [it.count for it in await instance.history() if it.status == "started"]
+        assert announced == [1, 3, 5]
+
+
 async def test_r3_an_interrupted_attempt_is_tried_again_at_once_whatever_retry_says():
     @workflow(name="never")
     async def never(step):

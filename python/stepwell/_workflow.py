@@ -230,8 +230,8 @@ class FunctionPlan:
     Attributes:
         name: Default name of its steps; None if one must be given (a lambda).
         is_async: Whether calling it gives a coroutine; others run in a thread.
-        waits: Whether an attempt of it has ever had to wait; None before the first. One that never
-            does is not given a cancel scope (a scope costs as much as the rest of a step).
+        waits: Whether an attempt of it has ever had to wait, or is announced first, which waits as well; None before the
+            first. One that never does is not given a cancel scope (a scope costs as much as the rest of a step).
         runtime: Where its coroutine runs, if it is async; None: where the engine says.
     """
 
@@ -251,7 +251,7 @@ class FunctionPlan:
         self.heartbeat_timeout = options.heartbeat_timeout
         self.on_interrupt = options.on_interrupt or "retry"
         self.codec = codec.plan(return_type(plain) if options.as_type is None else options.as_type)
-        self.waits: bool | None = None
+        self.waits: bool | None = True if self.on_interrupt == "fail" else None
         self.runtime = options.runtime
         self._derived: dict[StepOptions, FunctionPlan] = {}
 
@@ -277,7 +277,7 @@ class FunctionPlan:
         other.heartbeat_timeout = options.heartbeat_timeout or self.heartbeat_timeout
         other.on_interrupt = options.on_interrupt or self.on_interrupt
         other.codec = self.codec if options.as_type is None else codec.plan(options.as_type)
-        other.waits = self.waits
+        other.waits = True if other.on_interrupt == "fail" else self.waits
         other.runtime = options.runtime or self.runtime
         other._derived = {}
         return other
