@@ -355,3 +355,116 @@ async def test_an_attempt_on_asyncio_is_freed_at_once():
 def test_w11_asyncio_is_imported_by_those_who_need_it_only():
     code = "import sys, stepwell; print('asyncio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+# Steps that never wait share asyncio tasks, one after another; a step that waits has one of its own.
+
+
+@step_options(runtime="asyncio", retry=NEVER)
+async def at_once(n: int) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+    seen.append((n, colour.get(), task))
+    colour.set(str(n))
+    if n % 7 == 3:
+        raise LookupError(str(n))
+    if n % 7 == 5:
+        async with asyncio.timeout(60):  # it has a task to cancel, which needs not wait
+            pass
+    if n % 7 == 6:
+        before = task
+        await asyncio.sleep(0)
+        assert asyncio.current_task() is before
+        assert colour.get() == str(n)
+    return n
+
+
+async def test_steps_that_wait_and_steps_that_do_not_have_a_task_and_a_context_each_while_they_run():
+    async def code(step: Step) -> object:
+        got = await step.map(at_once, range(300), concurrency=300, on_error="collect")
+        return [f"failed {n}" if isinstance(it, StepFailed) else it for n, it in enumerate(got)]
+
+    assert await run(code) == [f"failed {n}" if n % 7 == 3 else n for n in range(300)]
+    assert sorted(n for n, *_ in seen) == list(range(300))
+    assert {it[1] for it in seen} == {"none"}
+    waiting = [task for n, _, task in seen if n % 7 == 6]
+    assert len(set(waiting)) == len(waiting)
+
+
+async def sets_and_fails_once() -> str:
+    value = colour.get()
+    colour.set("lost")
+    if current_step().attempt == 1:
+        raise LookupError
+    return value
+
+
+async def test_i12_an_attempt_on_asyncio_sees_nothing_that_the_one_before_it_set():
+    retry = Retry(limit=1, delay=1)
+    assert await run(lambda step: step.do(sets_and_fails_once, runtime="asyncio", retry=retry)) == "none"
+    assert (
+        await run(lambda step: step.map(lambda _: sets_and_fails_once(), [1, 2], name="m", runtime="asyncio", retry=retry)) == ["none"] * 2
+    )
+
+
+@step_options(runtime="asyncio", retry=NEVER)
+async def cancels_itself(n: int) -> int:
+    asyncio.current_task().cancel()
+    if n % 2:
+        await asyncio.sleep(0)
+    return n
+
+
+async def test_a_step_that_cancels_its_task_strikes_no_other_step():
+    async def code(step: Step) -> object:
+        strays = await step.map(cancels_itself, range(4), on_error="collect")
+        return [str(it) for it in strays], await step.map(at_once, [0, 1, 2])
+
+    strays, others = await run(code)
+    assert all("was cancelled by asyncio code of its own" in it for it in strays)
+    assert others == [0, 1, 2]
+
+
+async def test_r6_a_call_on_asyncio_that_does_not_fit_the_signature_ends_the_step_at_once():
+    async def code(step: Step) -> object:
+        await step.do(doubles, 1, 2, 3, runtime="asyncio")
+
+    async with open_test_engine(workflows=[flow(code)]) as engine:
+        instance = await engine.create("flow")
+        with pytest.raises(Exception, match="positional argument"):
+            await instance.result()
+        assert [it.attempt for it in await instance.history()] == [1]
+
+
+async def test_i8_an_asyncio_step_that_was_given_up_keeps_its_slot_until_its_task_has_ended():
+    token, told = trio.lowlevel.current_trio_token(), [trio.Event(), trio.Event()]
+    let_go: list[object] = []
+
+    async def stubborn() -> None:
+        loop, gate = asyncio.get_running_loop(), asyncio.Event()
+        let_go.append(lambda: loop.call_soon_threadsafe(gate.set))
+        token.run_sync_soon(told[0].set)
+        while not gate.is_set():
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                token.run_sync_soon(told[1].set)
+
+    async def code(step: Step) -> str:
+        async with step.open_nursery() as nursery:
+            nursery.start_soon(lambda: step.do(stubborn, runtime="asyncio"))
+            await step.wait_for_event("enough")
+            nursery.cancel_scope.cancel()
+        return "moved on"
+
+    async with open_test_engine(workflows=[flow(code)]) as engine:
+        instance = await engine.create("flow")
+        await told[0].wait()
+        await instance.send_event("enough")
+        assert await instance.result() == "moved on"
+        await told[1].wait()
+        assert engine.statistics().leased == 1
+        let_go[0]()
+        while engine.statistics().leased:
+            await trio.lowlevel.checkpoint()

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import types
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
 from contextvars import Context
 from typing import Any
@@ -22,39 +23,80 @@ import outcome as results
 import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
+VISITS_AT_ONCE = 100
+"""Visits that never wait, between two looks of the loop at all else it has to do."""
+
 
 class CancelledThere(Exception):
     """It was cancelled on asyncio: because `Visit.cancel` asked for it, or by asyncio code of its own accord."""
 
 
-class _Guest(asyncio.Task[Any]):
-    """A task that knows whether the end of its loop cancelled it: `asyncio.run` does that while the loop stands still."""
+class _Carrier(asyncio.Task[Any]):
+    """A task that runs visits one after another until one of them has to wait; from then on it is the task of that one."""
 
-    by_the_end = False
+    bridge: Bridge
+    visit: Visit | None = None
 
     def cancel(self, msg: Any | None = None) -> bool:
-        self.by_the_end = self.by_the_end or not self.get_loop().is_running()
+        by_the_end = not self.get_loop().is_running()  # as `asyncio.run` does it
+        if self.visit is not None:
+            self.visit.loop_ended = self.visit.loop_ended or by_the_end
+        elif self.bridge.carrier is self:
+            self.bridge.drop_waiting(by_the_end)
         return super().cancel(msg)
 
 
 class Visit:
-    """One call that runs on the asyncio loop, and the trio task that waits for it."""
+    """One call that runs on the asyncio loop, seen from trio. Tens of thousands may be under way, and each object of one counts.
 
-    __slots__ = ("_bridge", "_context", "_fn", "_guest", "_outcome", "_raise_cancel", "_task", "_unwanted", "loop_ended")
+    Args:
+        bridge: To the loop.
+        context: In which all of it runs.
+    """
 
-    def __init__(self, bridge: Bridge, fn: Callable[[], Any], context: Context) -> None:
+    __slots__ = (
+        "_bridge",
+        "_carrier",
+        "_context",
+        "_is_over",
+        "_raise_cancel",
+        "_task",
+        "_unwanted",
+        "error",
+        "has_ended",
+        "loop_ended",
+        "value",
+    )
+
+    def __init__(self, bridge: Bridge, context: Context) -> None:
         self._bridge = bridge
-        self._fn = fn
         self._context = context
         self._task: trio.lowlevel.Task | None = None
-        self._guest: _Guest | None = None
-        self._outcome: results.Outcome[Any] | None = None
+        self._carrier: _Carrier | None = None
         self._raise_cancel: Callable[[], Any] | None = None
         self._unwanted = False
+        self._is_over = False
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.has_ended = False
+        """Whether trio's side knows that it has ended."""
         self.loop_ended = False
         """Whether it was cancelled because its loop ends."""
 
+    def call(self) -> Awaitable[Any]:
+        """Makes what is awaited; called on the loop's thread."""
+        raise NotImplementedError
+
     # On trio's thread.
+
+    def waits(self) -> None:
+        """The call waits for the first time, and has not ended."""
+
+    def told(self) -> None:
+        """It has ended."""
+        task, self._task = self._task, None
+        if task is not None:
+            reschedule(task, self._outcome())
 
     async def wait(self) -> Any:
         """Returns or raises what the call does.
@@ -64,6 +106,14 @@ class Visit:
         """
         self._task = current_task()
         return await wait_task_rescheduled(self._aborted)
+
+    def _outcome(self) -> results.Outcome[Any]:
+        error, self.error = self.error, None  # its traceback leads back here
+        if error is None:
+            return results.Value(self.value)
+        if not isinstance(error, asyncio.CancelledError):
+            return results.Error(error)
+        return results.Error(CancelledThere()) if self._raise_cancel is None else results.capture(self._raise_cancel)
 
     def _aborted(self, raise_cancel: Callable[[], Any]) -> Abort:
         self._raise_cancel = raise_cancel
@@ -79,44 +129,84 @@ class Visit:
         self._bridge.send(self._cancel)
 
     def deliver(self) -> None:
-        """It has ended: whoever waits goes on."""
-        task, self._task = self._task, None
-        outcome = self._outcome
-        if task is None or outcome is None:
+        """It has ended, or waits for the first time; see `Bridge.send_back`."""
+        if self.has_ended:
             return
-        if isinstance(outcome, results.Error) and isinstance(outcome.error, asyncio.CancelledError):
-            outcome = results.Error(CancelledThere()) if self._raise_cancel is None else results.capture(self._raise_cancel)
-        reschedule(task, outcome)
+        if self._is_over:
+            self.has_ended = True
+            self.told()
+        else:
+            self.waits()
 
     # On the loop's thread.
 
-    def begin(self) -> None:
-        """Calls the function, and runs what it makes as a task."""
-        if self._unwanted:
-            self._end(results.Error(asyncio.CancelledError()))
-            return
+    def run(self, carrier: _Carrier) -> Generator[Any, Any, bool]:
+        """Runs the call, in the task of the carrier. Returns whether it never had to wait, so that the task can run another."""
+        run, waited = self._context.run, False
         try:
-            made = self._context.run(self._fn)
+            if self._unwanted:
+                raise asyncio.CancelledError
+            made = run(self.call)
             coroutine = made if asyncio.iscoroutine(made) else _awaited(made)
-            self._guest = _Guest(coroutine, loop=self._bridge.loop, context=self._context)
-        except Exception as error:
-            self._end(results.Error(error))
-        else:
-            self._guest.add_done_callback(self._done)
+            trap = run(coroutine.send, None)
+            self._carrier, carrier.visit, waited = carrier, self, True
+            self._bridge.has_waited(self)
+            while True:
+                try:
+                    answer = yield trap
+                except BaseException as error:
+                    trap = run(coroutine.throw, error)
+                else:
+                    trap = run(coroutine.send, answer)
+        except StopIteration as stop:
+            self.value = stop.value
+            if carrier.cancelling() and not waited:
+                self.error = asyncio.CancelledError()  # by itself: asyncio, too, takes such a task for cancelled
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.error = error
+            raise
+        except BaseException as error:
+            self.error = error
+        finally:
+            self._end()
+        return not waited
+
+    def drop(self, by_the_end: bool) -> None:
+        """It never runs."""
+        self.loop_ended = by_the_end
+        self.error = asyncio.CancelledError()
+        self._end()
 
     def _cancel(self) -> None:
-        if self._guest is not None:
-            self._guest.cancel()
+        if self._carrier is not None:
+            self._carrier.cancel()
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self.loop_ended = self._guest is not None and self._guest.by_the_end
-        self._guest = None
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        self._end(results.Value(task.result()) if error is None else results.Error(error))
-
-    def _end(self, outcome: results.Outcome[Any]) -> None:
-        self._outcome = outcome
+    def _end(self) -> None:
+        self._carrier = None
+        self._is_over = True
         self._bridge.send_back(self)
+
+
+class AwaitedVisit(Visit):
+    """A visit that a trio task waits for.
+
+    Args:
+        fn: Makes what is awaited.
+        then: Called on trio's thread when it waits for the first time.
+    """
+
+    __slots__ = ("_fn", "_then")
+
+    def __init__(self, bridge: Bridge, context: Context, fn: Callable[[], Any], then: Callable[[], None]) -> None:
+        super().__init__(bridge, context)
+        self._fn = fn
+        self._then = then
+
+    def call(self) -> Awaitable[Any]:
+        return self._fn()  # type: ignore[no-any-return]  # of a user's
+
+    def waits(self) -> None:
+        self._then()
 
 
 async def _awaited(made: Any) -> Any:
@@ -137,18 +227,19 @@ class Bridge:
         self._token = token
         self._closed = closed
         self._there: deque[Callable[[], None]] = deque()
+        self._waiting: deque[Visit] = deque()
         self._back: list[Visit] = []
         self._rung = False
+        self.carrier: _Carrier | None = None
+        """The task that will run the visits that are to begin, or does so and has not met one that waits."""
         self.is_gone = False
         """Whether the loop stands still and nobody will run it again."""
 
     # On trio's thread.
 
-    def begin(self, fn: Callable[[], Any], context: Context) -> Visit:
-        """Has `fn` called on the asyncio loop in this context, and what it makes awaited there; then wait for it."""
-        visit = Visit(self, fn, context)
-        self.send(visit.begin)
-        return visit
+    def begin(self, visit: Visit) -> None:
+        """Has a visit run."""
+        self._waiting.append(visit)
 
     def send(self, call: Callable[[], None]) -> None:
         """Has something called on the loop."""
@@ -156,7 +247,7 @@ class Bridge:
 
     def flush(self) -> None:
         """Hands over what there is. Called whenever trio has run all that could run."""
-        if self._there and not self._rung:
+        if (self._there or self._waiting) and not self._rung:
             self._rung = True
             try:
                 self.loop.call_soon_threadsafe(self._take_all)
@@ -176,9 +267,46 @@ class Bridge:
         self._rung = False  # first: what is sent from now on rings again
         while self._there:
             self._there.popleft()()
+        if self._waiting and self.carrier is None:
+            self._new_carrier()
+
+    def _new_carrier(self) -> None:
+        self.carrier = _Carrier(self._carry(), loop=self.loop, context=Context())
+        self.carrier.bridge = self
+
+    async def _carry(self) -> None:
+        carrier = self.carrier
+        assert carrier is not None, "it is this task"
+        try:
+            await self._run_waiting(carrier)
+        finally:
+            if self.carrier is carrier:
+                self.carrier = None
+                if self._waiting:
+                    self._new_carrier()
+
+    @types.coroutine
+    def _run_waiting(self, carrier: _Carrier) -> Generator[Any, Any, None]:
+        count = 0
+        while self._waiting and (yield from self._waiting.popleft().run(carrier)) and not carrier.cancelling():
+            count += 1
+            if count % VISITS_AT_ONCE == 0:
+                yield
+
+    def has_waited(self, visit: Visit) -> None:
+        """The task of this visit runs no other one; somebody else runs the rest."""
+        self.carrier = None
+        if self._waiting:
+            self._new_carrier()
+        self.send_back(visit)
+
+    def drop_waiting(self, by_the_end: bool) -> None:
+        """Nobody will run what is to begin."""
+        while self._waiting:
+            self._waiting.popleft().drop(by_the_end)
 
     def send_back(self, visit: Visit) -> None:
-        """A visit has ended."""
+        """There is something to be told of a visit."""
         if not self._back:
             self.loop.call_soon(self._hand_back)  # after all that this round of the loop still does
         self._back.append(visit)

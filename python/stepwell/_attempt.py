@@ -18,16 +18,17 @@ import uuid
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import trio
 from trio.lowlevel import disable_ki_protection
 
 from ._branch import Branch, place
-from ._errors import InvalidConfig, StepTimeout, StepwellError
+from ._errors import InvalidConfig, NonRetryableError, NotSerializable, StepTimeout, StepwellError, TooLarge
 
 if TYPE_CHECKING:
     from ._operation import StepOperation
+    from ._remote import RemoteAttempt
 
 _KEYS = uuid.UUID("b1a5f0c2-3f0e-5d7c-9a58-0f5f6a5f2d10")
 
@@ -188,7 +189,7 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
     if not plan.is_async:
         return await _call_in_thread(operation, fn, args, step, context)
     if runs_on_asyncio(operation):
-        return await _call_on_asyncio(operation, functools.partial(fn, *args), step, context)
+        return await _on_asyncio(operation, functools.partial(fn, *args), context)
     scope = operation.attempt_scope = trio.CancelScope()
     deadline = Deadline(operation, step, scope.cancel)
     with scope:
@@ -207,37 +208,18 @@ def runs_on_asyncio(operation: StepOperation) -> bool:
     return (operation.plan.runtime or operation.runner.port.default_runtime) == "asyncio"
 
 
-async def _call_on_asyncio(operation: StepOperation, made: Callable[[], Any], step: StepContext, context: Context) -> Any:
-    """Runs one attempt as a task of an asyncio loop: the one that entered the engine, or the engine's own."""
-    from ._asyncio import CancelledThere  # here, because asyncio takes long to import and most programs never come here
+@functools.cache
+def remote() -> type[RemoteAttempt]:
+    """Returns the class of attempts that no trio task waits for."""
+    from ._remote import RemoteAttempt  # as below
 
-    visit = operation.attempt_scope = operation.runner.port.asyncio_loop().begin(made, context)
-    deadline = Deadline(operation, step, visit.cancel)
-    deadline.start()
-    try:
-        return await visit.wait()
-    except CancelledThere:
-        if operation.runner.stopping:
-            await operation.runner.stop_here()
-        if deadline.struck is not None:
-            raise StepTimeout(deadline.struck) from None
-        if visit.loop_ended:
-            await _never_ran(operation)
-        raise StepwellError(f'step "{step.name}" was cancelled by asyncio code of its own, not by the engine') from None
-    finally:
-        deadline.stop()
-        operation.attempt_scope = None  # it leads back here: without it all of it is freed at once
+    return RemoteAttempt
 
 
-async def _never_ran(operation: StepOperation) -> NoReturn:
-    """The program's loop ends before its engine: the attempt counts as one that a crash cut short, and the engine waits for it no more."""
-    port = operation.runner.port
-    port.attempts -= 1
-    port.progressed()
-    try:
-        await operation.runner.stop_here()
-    finally:
-        port.attempts += 1
+async def _on_asyncio(operation: StepOperation, made: Callable[[], Any], context: Context) -> Any:
+    from . import _remote  # here, because asyncio takes long to import and most programs never come here
+
+    return await _remote.call(operation, made, context)
 
 
 @disable_ki_protection
@@ -358,9 +340,28 @@ async def _call_in_thread(
                 return value
             if not runs_on_asyncio(operation):
                 return await _drive(as_coroutine(value), context, deadline, step.name)
-            return await _call_on_asyncio(operation, lambda: value, step, context)
+            return await _on_asyncio(operation, lambda: value, context)
         finally:
             deadline.stop()
     if operation.runner.stopping:
         await operation.runner.stop_here()
     raise StepTimeout(deadline.struck or "")
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether trying again cannot help, whatever `retry_on` says (R6)."""
+    if isinstance(error, NonRetryableError | NameError | ImportError | NotSerializable | TooLarge | InvalidConfig):
+        return True
+    return isinstance(error, TypeError) and _raised_by_the_call(error)
+
+
+def _raised_by_the_call(error: BaseException) -> bool:
+    """Whether the arguments did not fit: then no frame of the function itself is in the traceback."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__") in _CALLERS
+
+
+_CALLERS = ("stepwell._attempt", "stepwell._operation", "stepwell._asyncio", "stepwell._remote")
+"""Files that call step functions."""

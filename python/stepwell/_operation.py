@@ -8,6 +8,7 @@ wait is opened. Until then an operation is only a name.
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Generator
@@ -22,7 +23,7 @@ from . import _attempt, _foreign
 from ._attempt import StepContext
 from ._branch import place
 from ._codec import codec
-from ._errors import Interrupted, InvalidConfig, NonRetryableError, NotSerializable, StepFailed, StepTimeout, TooLarge
+from ._errors import Interrupted, InvalidConfig, NotSerializable, StepFailed, StepTimeout, TooLarge
 from ._failures import describe, revive
 from ._replay import DO, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
 from ._retry import RetryRuleFailed
@@ -240,11 +241,21 @@ class StepOperation(Operation):
     # The way to an outcome.
 
     def go_live(self) -> None:
-        self.scope = trio.CancelScope()
         assert self.variables is not None, "whoever begins an operation that may run in its own task gives it the body's"
+        runner = self.runner
+        is_first = not (self.interrupted or self.identity in runner.cursor.attempts or self.identity in runner.attached)
+        if self.plan.is_plain and is_first and not runner.port.draining and _attempt.runs_on_asyncio(self):
+            self.run_remote(self.variables)
+        else:
+            self._spawn(self.run)
+
+    def _spawn(self, attempts: Callable[[], Awaitable[None]]) -> None:
+        """Makes attempts in a task of their own."""
+        assert self.variables is not None, "it goes live, or has"
         self.variables.run(place.set, self)
+        self.scope = trio.CancelScope()
         self._in_task = True
-        self.runner.spawn(self._in_own_task, self.variables)
+        self.runner.spawn(functools.partial(self._in_own_task, attempts), self.variables)
 
     def stop(self) -> None:
         """As `Operation.stop`; attempts in the body's task may stand behind a shield of the body too."""
@@ -263,12 +274,12 @@ class StepOperation(Operation):
             await self.runner.stop_here()
 
     @enable_ki_protection
-    async def _in_own_task(self) -> None:
+    async def _in_own_task(self, attempts: Callable[[], Awaitable[None]]) -> None:
         assert self.scope is not None
         with self.scope:
             try:
                 with Guard(self.runner):
-                    await self.run()
+                    await attempts()
             finally:
                 self._in_task = False
                 self.variables = None  # they lead back here, and so does the context: without them this is freed at once
@@ -326,6 +337,38 @@ class StepOperation(Operation):
             return self._after_failure(error)
         return self._go_on(coroutine, context, trap)
 
+    def run_remote(self, context: Context) -> None:
+        """Makes the first attempt on asyncio, in a copy of this context; returns when that is under way."""
+        self._started_at = self.runner.port.now()
+        self.variables = context
+        self._in_task = True
+        self.attempt_scope = _attempt.remote()(self, context.copy())
+
+    def remote_returned(self, value: Any) -> None:
+        """The attempt on asyncio has returned."""
+        self.remote_ended()
+        self.value = value
+        self._submit_value(1)
+
+    def remote_failed(self, error: BaseException) -> None:
+        """The attempt on asyncio has raised."""
+        context = self.variables
+        self.remote_ended()
+        with Guard(self.runner):
+            if not isinstance(error, Exception):
+                raise error
+            delay = self._failed_attempt(error, 1)
+            self._context = None  # as in `remote_ended`
+            if delay is not None:
+                self.variables = context
+                self._spawn(functools.partial(self._delay_and_run, delay))
+
+    def remote_ended(self) -> None:
+        """Nothing of it runs on asyncio any more."""
+        self._in_task = False
+        self.attempt_scope = self.variables = self._context = None  # they lead back here
+        self.wound_down()
+
     async def _go_on(self, coroutine: Any, context: Context, trap: Any) -> None:
         port = self.runner.port
         port.attempts += 1
@@ -346,8 +389,11 @@ class StepOperation(Operation):
     async def _after_failure(self, error: Exception) -> None:
         delay = self._failed_attempt(error, 1)
         if delay is not None:
-            await self._delay(*delay)
-            await self.run()
+            await self._delay_and_run(delay)
+
+    async def _delay_and_run(self, delay: tuple[int, int]) -> None:
+        await self._delay(*delay)
+        await self.run()
 
     async def _attempt(self) -> bool:
         """Makes one attempt. Returns whether another is to follow."""
@@ -408,7 +454,7 @@ class StepOperation(Operation):
         error = _attempt.of_wrong_runtime(error, name) or error
         delay = 0
         try:
-            more = not _is_final(error) and retry.retries(error) and retry.allows(self._failed)
+            more = not _attempt.is_final(error) and retry.retries(error) and retry.allows(self._failed)
             if more:
                 delay = retry.delay_us(self._failed, context, error, runner.jitter(self.identity, attempt))
         except RetryRuleFailed as bad:
@@ -481,10 +527,16 @@ class StepOperation(Operation):
     def withdrawn(self) -> None:
         self.winding = self._in_task or self.thread is not None
         self.runner.rest.winding += self.winding
-        if self.scope is not None:
-            self.scope.cancel()
+        self.end_attempts()
         if self.waiting:
             self.runner.withdraw_wait(self._delayed_by)
+
+    def end_attempts(self) -> None:
+        """Nobody waits for an outcome any more."""
+        if self.scope is not None:
+            self.scope.cancel()
+        elif self._in_task and self.attempt_scope is not None:
+            self.attempt_scope.cancel()
 
     def wound_down(self) -> None:
         """A task or a thread of it has ended: if the body gave it up, nothing of it runs any more (I8)."""
@@ -530,18 +582,3 @@ class _Note:
 
     def settle(self, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int) -> None:
         self._event.set()
-
-
-def _is_final(error: BaseException) -> bool:
-    """Whether trying again cannot help, whatever `retry_on` says (R6)."""
-    if isinstance(error, NonRetryableError | NameError | ImportError | NotSerializable | TooLarge | InvalidConfig):
-        return True
-    return isinstance(error, TypeError) and _raised_by_the_call(error)
-
-
-def _raised_by_the_call(error: BaseException) -> bool:
-    """Whether the arguments did not fit: then no frame of the function itself is in the traceback."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__") == _attempt.__name__

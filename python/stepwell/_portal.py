@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]  # see `TrioThread.start`
+import functools
 import threading
 import time
+import weakref
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import copy_context
@@ -58,7 +61,7 @@ class Errand:
             EngineClosed: There is no trio loop any more.
         """
         try:
-            self._token.run_sync_soon(self._spawn)
+            self._token.run_sync_soon(self.spawn)
         except trio.RunFinishedError:
             raise _ended() from None
 
@@ -67,7 +70,8 @@ class Errand:
         with suppress(trio.RunFinishedError):  # then it was told already
             self._token.run_sync_soon(self._cancel)
 
-    def _spawn(self) -> None:
+    def spawn(self) -> None:
+        """Begins it; on trio's thread."""
         try:
             trio.lowlevel.spawn_system_task(self._run, context=self._variables)
         except RuntimeError:  # the loop takes no tasks any more
@@ -128,6 +132,62 @@ class _Answer(asyncio.Future[Any]):
             self.set_result(outcome.unwrap())
 
 
+class _Line:
+    """What goes between one asyncio loop and one trio loop, in bunches: each wake-up of the other thread costs as much as a call."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+        self._there: deque[Errand] = deque()
+        self._back: deque[tuple[_Answer, results.Outcome[Any] | None]] = deque()
+        self._rung_there = self._rung_back = False
+
+    def begin(self, token: trio.lowlevel.TrioToken, errand: Errand) -> None:
+        """Hands an errand over; on the asyncio loop's thread."""
+        self._there.append(errand)
+        if not self._rung_there:
+            self._rung_there = True  # first: the other thread may answer before this one goes on
+            try:
+                token.run_sync_soon(self._begin_all)
+            except trio.RunFinishedError:
+                self._there.clear()
+                self._rung_there = False
+                raise _ended() from None
+
+    def _begin_all(self) -> None:
+        self._rung_there = False  # first: what comes from now on rings again
+        while self._there:
+            self._there.popleft().spawn()
+
+    def tell(self, answer: _Answer, outcome: results.Outcome[Any] | None) -> None:
+        """An errand has ended; on trio's thread."""
+        self._back.append((answer, outcome))
+        loop = self._loop()
+        if not self._rung_back and loop is not None:
+            self._rung_back = True
+            with suppress(RuntimeError):  # the loop was closed, and with it whoever waited
+                loop.call_soon_threadsafe(self._tell_all)
+
+    def _tell_all(self) -> None:
+        self._rung_back = False
+        while self._back:
+            answer, outcome = self._back.popleft()
+            answer.told(outcome)
+
+
+_lines: weakref.WeakKeyDictionary[Any, weakref.WeakKeyDictionary[Any, _Line]] = weakref.WeakKeyDictionary()
+"""By asyncio loop and trio loop."""
+
+
+def _line(loop: asyncio.AbstractEventLoop, token: trio.lowlevel.TrioToken) -> _Line:
+    lines = _lines.get(loop)
+    if lines is None:
+        lines = _lines[loop] = weakref.WeakKeyDictionary()
+    line = lines.get(token)
+    if line is None:
+        line = lines[token] = _Line(loop)
+    return line
+
+
 async def from_asyncio(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]], *, keeps_errors: bool = False) -> T:
     """Awaits an async trio function in an asyncio task.
 
@@ -135,15 +195,10 @@ async def from_asyncio(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitabl
         EngineClosed: There is no trio loop any more.
     """
     loop = asyncio.get_running_loop()
-    answer = _Answer(loop=loop)
+    line, answer = _line(loop, token), _Answer(loop=loop)
     answer.keeps_errors = keeps_errors
-
-    def told(outcome: results.Outcome[Any] | None) -> None:
-        with suppress(RuntimeError):  # the loop was closed, and with it whoever waited
-            loop.call_soon_threadsafe(answer.told, outcome)
-
-    answer.errand = Errand(token, fn, told)
-    answer.errand.begin()
+    answer.errand = Errand(token, fn, functools.partial(line.tell, answer))
+    line.begin(token, answer.errand)
     return await answer  # type: ignore[no-any-return]  # what fn returns
 
 

@@ -184,8 +184,8 @@ class Runner:
         self.stopping = self.stopping or "cancelled"
         for operation in list(self.open.values()):
             self.port.tickets.pop(operation.number, None)
-            if isinstance(operation, StepOperation) and operation.scope is not None:
-                operation.scope.cancel()
+            if isinstance(operation, StepOperation):
+                operation.end_attempts()
         self.rest.end()
         if self.task is not None:
             self.port.keeper.close(self.task)
@@ -237,10 +237,9 @@ class Runner:
         Returns:
             The outcome; None: the operation knows it itself.
         """
+        on_asyncio = (operation.plan.runtime or self.port.default_runtime) == "asyncio"
         if (
-            operation.plan.waits is not False
-            or operation.plan.runtime == "asyncio"
-            or self.port.default_runtime == "asyncio"
+            not (operation.plan.is_plain if on_asyncio else operation.plan.waits is False)
             or self.turns is not None
             or self.cursor.pending
             or self.interrupted
@@ -257,8 +256,9 @@ class Runner:
         self.open[operation.identity] = operation
         operation.live = True
         self.rest.busy += 1
-        rest = operation.run_straight()
-        if rest is not None:
+        if on_asyncio:
+            operation.run_remote(copy_context())
+        elif (rest := operation.run_straight()) is not None:
             try:
                 await rest
             except BaseException as error:
@@ -444,8 +444,8 @@ class Runner:
             if self._stopped is not None:
                 self._stopped.set()
             for operation in operations:
-                if isinstance(operation, StepOperation) and operation.scope is not None:
-                    operation.scope.cancel()
+                if isinstance(operation, StepOperation):
+                    operation.end_attempts()
                 operation.stop()
 
     async def stop_here(self) -> NoReturn:

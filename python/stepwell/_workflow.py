@@ -230,14 +230,15 @@ class FunctionPlan:
     Attributes:
         name: Default name of its steps; None if one must be given (a lambda).
         is_async: Whether calling it gives a coroutine; others run in a thread.
+        is_plain: Whether an attempt of it is the call of an async function and no more: no thread, no announcement.
         waits: Whether an attempt of it has ever had to wait, or is announced first, which waits as well; None before the
             first. One that never does is not given a cancel scope (a scope costs as much as the rest of a step).
         runtime: Where its coroutine runs, if it is async; None: where the engine says.
     """
 
     __slots__ = (
-        "_derived", "codec", "heartbeat_timeout", "is_async", "is_generator", "name", "on_interrupt", "retry", "runtime", "timeout",
-        "waits",
+        "_derived", "codec", "heartbeat_timeout", "is_async", "is_generator", "is_plain", "name", "on_interrupt", "retry", "runtime",
+        "timeout", "waits",
     )  # fmt: skip
 
     def __init__(self, fn: Callable[..., Any], options: StepOptions) -> None:
@@ -250,6 +251,7 @@ class FunctionPlan:
         self.timeout = ATTEMPT_TIMEOUT_US if options.timeout is None else options.timeout
         self.heartbeat_timeout = options.heartbeat_timeout
         self.on_interrupt = options.on_interrupt or "retry"
+        self.is_plain = self.is_async and self.on_interrupt != "fail"
         self.codec = codec.plan(return_type(plain) if options.as_type is None else options.as_type)
         self.waits: bool | None = True if self.on_interrupt == "fail" else None
         self.runtime = options.runtime
@@ -276,6 +278,7 @@ class FunctionPlan:
         other.timeout = self.timeout if options.timeout is None else options.timeout
         other.heartbeat_timeout = options.heartbeat_timeout or self.heartbeat_timeout
         other.on_interrupt = options.on_interrupt or self.on_interrupt
+        other.is_plain = other.is_async and other.on_interrupt != "fail"
         other.codec = self.codec if options.as_type is None else codec.plan(options.as_type)
         other.waits = True if other.on_interrupt == "fail" else self.waits
         other.runtime = options.runtime or self.runtime

@@ -1,0 +1,127 @@
+"""Attempts on asyncio: the loop that entered the engine, or the engine's own, runs the function; see `_asyncio`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ._asyncio import AwaitedVisit, CancelledThere, Visit
+from ._attempt import Deadline
+from ._branch import place
+from ._errors import StepTimeout, StepwellError
+
+if TYPE_CHECKING:
+    from ._operation import StepOperation
+
+
+async def call(operation: StepOperation, made: Callable[[], Any], context: Context) -> Any:
+    """Runs one attempt while a trio task waits for it; returns or raises what the function does.
+
+    Raises:
+        StepTimeout: It was cancelled because it took too long.
+    """
+    bridge = operation.runner.port.asyncio_loop()
+    deadline = Deadline(operation, operation.context, lambda: visit.cancel())
+    visit = operation.attempt_scope = AwaitedVisit(bridge, context, made, deadline.start)
+    bridge.begin(visit)
+    try:
+        return await visit.wait()
+    except CancelledThere:
+        if operation.runner.stopping:
+            await operation.runner.stop_here()
+        if visit.loop_ended and deadline.struck is None:
+            await _never_ran(operation)
+        raise _cancelled_there(operation, deadline) from None
+    finally:
+        deadline.stop()
+        operation.attempt_scope = None  # it leads back here: without it all of it is freed at once
+
+
+async def _never_ran(operation: StepOperation) -> NoReturn:
+    """The program's loop ends before its engine: the attempt counts as one that a crash cut short, and the engine waits for it no more."""
+    port = operation.runner.port
+    port.attempts -= 1
+    port.progressed()
+    try:
+        await operation.runner.stop_here()
+    finally:
+        port.attempts += 1
+
+
+def _cancelled_there(operation: StepOperation, deadline: Deadline | None) -> Exception:
+    if deadline is not None and deadline.struck is not None:
+        return StepTimeout(deadline.struck)
+    return StepwellError(f'step "{operation.identity[2]}" was cancelled by asyncio code of its own, not by the engine')
+
+
+class RemoteAttempt(Visit):
+    """The first attempt of a step, while no trio task waits for it: the operation is told how it ended.
+
+    A trio task for each attempt would cost as much as all the rest of it.
+    """
+
+    __slots__ = ("_deadline", "_is_given_up", "_operation")
+
+    def __init__(self, operation: StepOperation, context: Context) -> None:
+        port = operation.runner.port
+        bridge = port.asyncio_loop()
+        super().__init__(bridge, context)
+        context.run(place.set, operation)
+        self._operation = operation
+        self._deadline: Deadline | None = None
+        self._is_given_up = False
+        port.attempts += 1
+        bridge.begin(self)
+
+    def call(self) -> Awaitable[Any]:
+        return self._operation.fn(*self._operation.args)  # type: ignore[no-any-return]  # of a user's
+
+    def waits(self) -> None:
+        operation = self._operation
+        self._deadline = Deadline(operation, operation.context, super().cancel)
+        self._deadline.start()
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more: its task is cancelled, and the engine does not close before that has ended."""
+        if not self._is_given_up:
+            self._is_given_up = True
+            super().cancel()
+            self._operation.runner.port.nursery.start_soon(self._outlast)
+
+    async def _outlast(self) -> None:
+        operation = self._operation
+        try:
+            if not self.has_ended:
+                with suppress(Exception):
+                    await self.wait()
+        finally:
+            self._leave()
+            operation.remote_ended()
+
+    def told(self) -> None:
+        if self._is_given_up:
+            super().told()
+            return
+        operation, error, deadline = self._operation, self.error, self._deadline
+        self.error = None
+        self._leave()
+        if error is None:
+            operation.remote_returned(self.value)
+            return
+        if isinstance(error, asyncio.CancelledError):
+            if self.loop_ended and (deadline is None or deadline.struck is None):
+                return  # as `_never_ran`: the body waits until it is unwound
+            error = _cancelled_there(operation, deadline)
+        operation.remote_failed(error)
+
+    def _leave(self) -> None:
+        port = self._operation.runner.port
+        port.attempts -= 1
+        if port.observed:
+            port.progressed()
+        if self._deadline is not None:
+            self._deadline.stop()
+            self._deadline = None  # it leads back here
