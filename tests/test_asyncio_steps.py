@@ -10,6 +10,7 @@ import threading
 
 import pytest
 import trio
+import trio.testing
 
 from stepwell import Engine, InvalidConfig, Retry, Status, Step, StepFailed, StepTimeout, current_step, step_options, workflow
 from stepwell.testing import open_test_engine
@@ -462,9 +463,60 @@ async def test_i8_an_asyncio_step_that_was_given_up_keeps_its_slot_until_its_tas
         instance = await engine.create("flow")
         await told[0].wait()
         await instance.send_event("enough")
-        assert await instance.result() == "moved on"
         await told[1].wait()
+        await trio.testing.wait_all_tasks_blocked()
+        assert await instance.result() == "moved on"
         assert engine.statistics().leased == 1
         let_go[0]()
         while engine.statistics().leased:
             await trio.lowlevel.checkpoint()
+
+
+@step_options(runtime="asyncio", retry=NEVER)
+async def cancels_all_tasks(n: int) -> int:
+    for task in asyncio.all_tasks():
+        task.cancel()
+    await asyncio.sleep(0)
+    return n
+
+
+async def test_code_that_cancels_every_task_of_its_loop_leaves_no_step_behind():
+    async def code(step: Step) -> object:
+        got = await step.map(cancels_all_tasks, range(20), on_error="collect")
+        return [type(it) is int or "was cancelled by asyncio code of its own" in str(it) for it in got]
+
+    assert await run(code) == [True] * 20
+
+
+async def test_i9_the_end_of_a_step_that_was_given_up_is_nothing_that_its_body_waits_for():
+    token, told = trio.lowlevel.current_trio_token(), trio.Event()
+    let_go: list[object] = []
+
+    async def stubborn() -> None:
+        loop, gate = asyncio.get_running_loop(), asyncio.Event()
+        let_go.append(lambda: loop.call_soon_threadsafe(gate.set))
+        token.run_sync_soon(told.set)
+        while not gate.is_set():
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                seen.append("swallowed")
+
+    async def code(step: Step) -> str:
+        async with step.open_nursery() as outer:
+            outer.start_soon(step.wait_for_event, "end")
+            async with step.open_nursery("inner") as nursery:
+                nursery.start_soon(lambda: step.do(stubborn, runtime="asyncio"))
+                await step.wait_for_event("enough")
+                nursery.cancel_scope.cancel()
+        return "ended"
+
+    async with open_test_engine(workflows=[flow(code)], autojump=False) as engine:
+        instance = await engine.create("flow")
+        await told.wait()
+        await instance.send_event("enough")
+        await until(lambda: seen == ["swallowed"])
+        let_go[0]()  # the body is between two turns now
+        await until(lambda: engine._driver.attempts == 0)
+        await instance.send_event("end")
+        assert await instance.result() == "ended"

@@ -36,13 +36,14 @@ class _Carrier(asyncio.Task[Any]):
 
     bridge: Bridge
     visit: Visit | None = None
+    has_begun = False
 
     def cancel(self, msg: Any | None = None) -> bool:
         by_the_end = not self.get_loop().is_running()  # as `asyncio.run` does it
         if self.visit is not None:
             self.visit.loop_ended = self.visit.loop_ended or by_the_end
-        elif self.bridge.carrier is self:
-            self.bridge.drop_waiting(by_the_end)
+        elif not self.has_begun:
+            self.bridge.not_carried(by_the_end)
         return super().cancel(msg)
 
 
@@ -171,9 +172,9 @@ class Visit:
             self._end()
         return not waited
 
-    def drop(self, by_the_end: bool) -> None:
-        """It never runs."""
-        self.loop_ended = by_the_end
+    def drop(self) -> None:
+        """Its loop ends, and it never runs."""
+        self.loop_ended = True
         self.error = asyncio.CancelledError()
         self._end()
 
@@ -277,6 +278,7 @@ class Bridge:
     async def _carry(self) -> None:
         carrier = self.carrier
         assert carrier is not None, "it is this task"
+        carrier.has_begun = True
         try:
             await self._run_waiting(carrier)
         finally:
@@ -300,10 +302,13 @@ class Bridge:
             self._new_carrier()
         self.send_back(visit)
 
-    def drop_waiting(self, by_the_end: bool) -> None:
-        """Nobody will run what is to begin."""
-        while self._waiting:
-            self._waiting.popleft().drop(by_the_end)
+    def not_carried(self, by_the_end: bool) -> None:
+        """Somebody cancelled the carrier before it began: the end of the loop, and nothing runs any more, or a user's code."""
+        self.carrier = None
+        while by_the_end and self._waiting:
+            self._waiting.popleft().drop()
+        if self._waiting:
+            self._new_carrier()
 
     def send_back(self, visit: Visit) -> None:
         """There is something to be told of a visit."""

@@ -135,16 +135,22 @@ class Deadline:
     _timers: list[int] | None = None
     _began: int = 0
 
-    def start(self) -> None:
-        """Starts counting; called when the function first waits, or its thread begins."""
+    def start(self, began: int | None = None) -> None:
+        """Starts counting; called when the function first waits, or its thread begins.
+
+        Args:
+            began: When the function was called, if that is not now.
+        """
         if self._timers is not None:
             return
         self._timers = []
         port, plan = self.operation.runner.port, self.operation.plan
-        self._began = port.monotonic()
-        self._arm(plan.timeout, self._timed_out)
+        now = port.monotonic()
+        self._began = now if began is None else began
+        gone = now - self._began
+        self._arm(max(0, plan.timeout - gone), self._timed_out)
         if plan.heartbeat_timeout is not None:
-            self._arm(plan.heartbeat_timeout, self._check_heartbeat)
+            self._arm(max(0, plan.heartbeat_timeout - gone), self._check_heartbeat)
 
     @property
     def has_begun(self) -> bool:

@@ -23,9 +23,10 @@ async def call(operation: StepOperation, made: Callable[[], Any], context: Conte
     Raises:
         StepTimeout: It was cancelled because it took too long.
     """
-    bridge = operation.runner.port.asyncio_loop()
+    port = operation.runner.port
+    bridge, began = port.asyncio_loop(), port.monotonic()
     deadline = Deadline(operation, operation.context, lambda: visit.cancel())
-    visit = operation.attempt_scope = AwaitedVisit(bridge, context, made, deadline.start)
+    visit = operation.attempt_scope = AwaitedVisit(bridge, context, made, lambda: deadline.start(began))
     bridge.begin(visit)
     try:
         return await visit.wait()
@@ -63,7 +64,7 @@ class RemoteAttempt(Visit):
     A trio task for each attempt would cost as much as all the rest of it.
     """
 
-    __slots__ = ("_deadline", "_is_given_up", "_operation")
+    __slots__ = ("_began", "_deadline", "_is_given_up", "_operation")
 
     def __init__(self, operation: StepOperation, context: Context) -> None:
         port = operation.runner.port
@@ -73,6 +74,7 @@ class RemoteAttempt(Visit):
         self._operation = operation
         self._deadline: Deadline | None = None
         self._is_given_up = False
+        self._began = port.monotonic()
         port.attempts += 1
         bridge.begin(self)
 
@@ -82,14 +84,15 @@ class RemoteAttempt(Visit):
     def waits(self) -> None:
         operation = self._operation
         self._deadline = Deadline(operation, operation.context, super().cancel)
-        self._deadline.start()
+        self._deadline.start(self._began)
 
     def cancel(self) -> None:
         """Nobody waits for it any more: its task is cancelled, and the engine does not close before that has ended."""
         if not self._is_given_up:
             self._is_given_up = True
             super().cancel()
-            self._operation.runner.port.nursery.start_soon(self._outlast)
+            spawn = self._operation.runner.port.nursery.start_soon
+            self._context.copy().run(spawn, self._outlast)  # it is no code of the body, which may be what cancels
 
     async def _outlast(self) -> None:
         operation = self._operation
