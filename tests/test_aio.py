@@ -536,7 +536,7 @@ with sync.Engine({str(tmp_path / "s.db")!r}, workflows=[slow], default_runtime="
     print([it.status for it in instance.history()])
 """
     )
-    assert python(again).stdout.splitlines()[0] in ("[]", "began")  # nothing of the attempt was recorded
+    assert "[]" in python(again).stdout  # nothing of the attempt was recorded
     assert done.returncode == {"": 0, "raise ValueError('ours')": 1, "sys.exit(3)": 3}[how]
     assert ("ValueError: ours" in done.stderr) is ("ours" in how)
 

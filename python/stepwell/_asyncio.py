@@ -328,7 +328,11 @@ class OwnLoop(Bridge):
     def __init__(self, token: trio.lowlevel.TrioToken, closed: Callable[[], None]) -> None:
         super().__init__(_new_loop(), token, closed)
         self._thread = threading.Thread(target=self._run, name="stepwell asyncio", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self.loop.close()
+            raise
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -358,6 +362,15 @@ class OwnLoop(Bridge):
         with suppress(RuntimeError):  # code that ran on it has closed it
             self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
+
+
+class NoLoop(Bridge):
+    """In place of a loop that could not be started: what is to run on it waits until it is given up."""
+
+    def __init__(self, token: trio.lowlevel.TrioToken, closed: Callable[[], None]) -> None:
+        super().__init__(asyncio.new_event_loop(), token, closed)
+        self.loop.close()
+        self.is_gone = True
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

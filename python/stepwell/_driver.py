@@ -383,9 +383,13 @@ class Driver:
     def asyncio_loop(self) -> Bridge:
         """Returns where asyncio code runs: the loop that entered the engine, or else one of the engine's own."""
         if self.bridge is None:
-            from ._asyncio import OwnLoop  # here, because asyncio takes long to import
+            from ._asyncio import NoLoop, OwnLoop  # here, because asyncio takes long to import
 
-            self.bridge = OwnLoop(self.token, self._own_loop_is_closed)
+            try:
+                self.bridge = OwnLoop(self.token, self._own_loop_is_closed)
+            except RuntimeError as error:  # nothing of that is the step's fault, and nothing is recorded
+                self.bridge = NoLoop(self.token, lambda: None)
+                self.stop(EngineClosed(f"the engine's own asyncio loop could not be started: {error}"))
         return self.bridge
 
     def loop_is_closed(self) -> None:
