@@ -1,9 +1,11 @@
 """The edges of the ways into and out of a trio loop: what does not start, what has ended, what stands still."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import trio
@@ -230,3 +232,54 @@ threading.Thread(target=opens).start()
 def test_a_thread_opens_and_uses_an_engine_after_the_main_thread_has_ended(tmp_path):
     done = subprocess.run([sys.executable, "-c", LATE, str(tmp_path / "s.db")], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.returncode) == ("42\n", 0), done.stderr
+
+
+async def never_ends() -> None:
+    await asyncio.Event().wait()
+
+
+@workflow
+async def drains_for_ever(step: Step) -> None:
+    await step.do(never_ends, runtime="asyncio")
+
+
+def test_an_asyncio_program_that_is_cancelled_while_it_leaves_the_block_waits_for_no_attempt():
+    async def main() -> None:
+        engine = aio.Engine(":memory:", workflows=[drains_for_ever], grace="1 hour")
+
+        async def block() -> None:
+            async with engine:
+                await engine.create(drains_for_ever)
+
+        task = asyncio.create_task(block())
+        async with asyncio.timeout(60):
+            while engine._inner._driver is None or not engine._inner._driver.draining:
+                await asyncio.sleep(0.001)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        with pytest.raises(EngineClosed):
+            await engine.count()
+
+    asyncio.run(main())
+
+
+def test_ctrl_c_while_a_blocking_program_leaves_the_block_waits_for_no_attempt():
+    engine = sync.Engine(":memory:", workflows=[drains_for_ever], grace="1 hour")
+
+    def strikes() -> None:
+        while engine._inner._driver is None or not engine._inner._driver.draining:
+            time.sleep(0.001)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        striker = threading.Thread(target=strikes)
+        striker.start()
+        with pytest.raises(KeyboardInterrupt), engine:
+            engine.create(drains_for_ever)
+        striker.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with pytest.raises(EngineClosed):
+        engine.count()

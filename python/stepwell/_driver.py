@@ -134,6 +134,8 @@ class Driver:
         self.waiting_residents = 0
         self.draining = False
         self.drained = False
+        self.grace = trio.CancelScope()
+        """Of the attempts that run when the engine drains."""
         self.failure: BaseException | None = None
         self.runners: dict[int, Runner] = {}
         self.idle: Callable[[], None] | None = None
@@ -515,7 +517,7 @@ class Driver:
     async def drain(self, grace: float) -> None:
         """Starts no more steps, lets running attempts end within `grace` seconds, unwinds every body."""
         self.draining = self.observed = True
-        with trio.move_on_after(grace):
+        with trio.move_on_after(grace) as self.grace:
             while self.attempts:
                 await self._next_progress()
         if self.in_threads:

@@ -223,6 +223,12 @@ class Engine(Tenant):
         driver.abandon_callers()
         return failure
 
+    def _hurry(self) -> None:
+        """Whoever leaves the block is told to end at once: attempts that run are waited for no longer."""
+        self._grace = 0.0
+        if self._driver is not None:
+            self._driver.grace.cancel()
+
     def _cancel_block(self) -> None:
         """Cancels the `async with` block; the driver calls this when the engine cannot go on."""
         self._block.cancel()

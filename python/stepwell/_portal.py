@@ -40,16 +40,22 @@ class Errand:
         token: Of the trio loop.
         fn: It is called on trio's thread, in a copy of the present context.
         told: Called on trio's thread, once, with the outcome; None: it was cancelled.
+        hurry: Called there when whoever waits is cancelled, in place of cancelling it.
     """
 
-    __slots__ = ("_cancelled", "_fn", "_scope", "_token", "_told", "_variables")
+    __slots__ = ("_cancelled", "_fn", "_hurry", "_scope", "_token", "_told", "_variables")
 
     def __init__(
-        self, token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[Any]], told: Callable[[results.Outcome[Any] | None], None]
+        self,
+        token: trio.lowlevel.TrioToken,
+        fn: Callable[[], Awaitable[Any]],
+        told: Callable[[results.Outcome[Any] | None], None],
+        hurry: Callable[[], None] | None = None,
     ) -> None:
         self._token = token
         self._fn = fn
         self._told = told
+        self._hurry = hurry
         self._variables = copy_context()
         self._scope: trio.CancelScope | None = None
         self._cancelled = False
@@ -78,6 +84,9 @@ class Errand:
             self._told(None)
 
     def _cancel(self) -> None:
+        if self._hurry is not None:
+            self._hurry()
+            return
         self._cancelled = True
         if self._scope is not None:
             self._scope.cancel()
@@ -188,8 +197,10 @@ def _line(loop: asyncio.AbstractEventLoop, token: trio.lowlevel.TrioToken) -> _L
     return line
 
 
-async def from_asyncio(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]], *, keeps_errors: bool = False) -> T:
-    """Awaits an async trio function in an asyncio task.
+async def from_asyncio(
+    token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]], *, keeps_errors: bool = False, hurry: Callable[[], None] | None = None
+) -> T:
+    """Awaits an async trio function in an asyncio task. Whoever is cancelled has it cancelled, or `hurry` called on trio's thread.
 
     Raises:
         EngineClosed: There is no trio loop any more.
@@ -197,13 +208,13 @@ async def from_asyncio(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitabl
     loop = asyncio.get_running_loop()
     line, answer = _line(loop, token), _Answer(loop=loop)
     answer.keeps_errors = keeps_errors
-    answer.errand = Errand(token, fn, functools.partial(line.tell, answer))
+    answer.errand = Errand(token, fn, functools.partial(line.tell, answer), hurry)
     line.begin(token, answer.errand)
     return await answer  # type: ignore[no-any-return]  # what fn returns
 
 
-def from_thread(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]]) -> T:
-    """Waits for an async trio function in a plain thread. Ctrl-C cancels it; a second one does not wait for that.
+def from_thread(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]], *, hurry: Callable[[], None] | None = None) -> T:
+    """Waits for an async trio function in a plain thread. Ctrl-C cancels it, or calls `hurry`; a second one does not wait for that.
 
     Raises:
         EngineClosed: There is no trio loop any more.
@@ -216,7 +227,7 @@ def from_thread(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]]) 
         outcome = came
         ended.set()
 
-    errand = Errand(token, fn, told)
+    errand = Errand(token, fn, told, hurry)
     errand.begin()
     try:
         ended.wait()

@@ -65,12 +65,12 @@ class _EngineBase(EngineFront):
 
     async def _leave(self, *how: Any) -> bool:
         held: Held = self._held
-        return bool(await self._on_trio(lambda: held.leave(*how)))
+        return bool(await self._on_trio(lambda: held.leave(*how), hurry=self._inner._hurry))
 
-    async def _on_trio(self, fn: Callable[[], Awaitable[Any]]) -> Any:
+    async def _on_trio(self, fn: Callable[[], Awaitable[Any]], hurry: Callable[[], None] | None = None) -> Any:
         token = self._gate.token
         assert token is not None, "its thread was started"
-        return await from_asyncio(token, fn, keeps_errors=True)
+        return await from_asyncio(token, fn, keeps_errors=True, hurry=hurry)
 
     def _cancel_block(self) -> None:
         """The engine cannot go on: the block ends, as it does on trio."""

@@ -52,7 +52,7 @@ class _EngineBase(EngineFront):
 
     def _leave(self, *how: Any) -> bool:
         held = self._held
-        return from_thread(self._token, lambda: held.leave(*how))
+        return from_thread(self._token, lambda: held.leave(*how), hurry=self._inner._hurry)
 
     @property
     def _token(self) -> Any:
