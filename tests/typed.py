@@ -15,6 +15,20 @@ async def audit(step: Step, folder: str) -> int:
 assert_type(audit, Workflow[str, int])
 
 
+async def length(text: str) -> int:
+    return len(text)
+
+
+@workflow(runtime="asyncio")
+async def gathers(step: Step, folder: str) -> int:
+    assert_type(await step.gather(step.do(length, "a"), step.do(length, "b")), list[int])
+    async for done in step.as_completed(step.do(length, "a"), length("b")):
+        assert_type(await done, int)
+    for done in step.as_completed(length("a")):
+        assert_type(await done, int)
+    return 1
+
+
 async def on_trio() -> None:
     async with stepwell.Engine("a.db", workflows=[audit]) as engine:
         instance = await engine.create(audit, "src")

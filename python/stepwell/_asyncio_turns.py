@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stepwell")
 ROUNDS_MAX = 100
-"""Rounds of a body's loop between two of trio's: a body that never comes to rest must not hold the engine."""
+"""Rounds of a body's loop between two of trio's: a body that never comes to rest, or a long replay, must not hold the engine."""
 TRIES_MAX = 1000
 """Rounds and cancellations that a body has to unwind; after that it is left to stay in memory (P1)."""
 
@@ -41,12 +41,13 @@ class AsyncioTurns:
         is_abandoned: Whether the engine closes, and waits for this body no more.
     """
 
-    __slots__ = ("_runner", "_running", "_sleeper", "depth", "is_abandoned", "loop", "moving")
+    __slots__ = ("_rounds", "_runner", "_running", "_sleeper", "depth", "is_abandoned", "loop", "moving")
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._running = False
         """Whether the body runs, or goes on to: what becomes able to run then does so by its own doing."""
+        self._rounds = 0
         self._sleeper: trio.lowlevel.Task | None = None
         self.depth = 1
         self.moving = False
@@ -119,11 +120,10 @@ class AsyncioTurns:
 
     async def _run_turn(self) -> None:
         """Runs the body's tasks until none can go on."""
-        rounds = 0
         while self.loop.runnable and not self._runner.stopping:
             self.loop.run_ready()
-            rounds += 1
-            if rounds % ROUNDS_MAX == 0:
+            self._rounds += 1
+            if self._rounds % ROUNDS_MAX == 0:
                 await trio.lowlevel.checkpoint()
 
     def _end_rest(self) -> None:
