@@ -69,7 +69,7 @@ class AsyncioTurns:
     def line(self) -> object:
         """Returns what stands for the line of code that runs."""
         task: Any = asyncio.current_task(self.loop)
-        return task.line
+        return self if task is None else task.line
 
     def coroutines(self) -> list[Any]:
         """Returns the code of the body tasks."""
@@ -89,7 +89,12 @@ class AsyncioTurns:
             if loop.tasks:
                 await self._unwind()
             loop.forget()
-        return None if runner.stopping else main.result()
+        if not runner.stopping and main.exception() is not None:
+            self._look_for_trio(main.exception())
+        try:
+            return None if runner.stopping else main.result()
+        finally:
+            del main  # an error that leaves leads back to this frame
 
     def abandon(self) -> None:
         """The engine closes: what does not end is left behind."""
@@ -136,6 +141,12 @@ class AsyncioTurns:
                 runner.workflow.name, runner.id, len(left), names,
             )  # fmt: skip
             self.loop.cancel_all()
+
+    def _look_for_trio(self, error: BaseException | None) -> None:
+        """A body that ended because it used trio, where no task of trio's runs, is blocked as one that waits for it is (I9)."""
+        found = _diagnosis.use_of_trio(self._runner, error)
+        if found is not None:
+            self._runner.block("foreign_wait", found)
 
     async def _unwind(self) -> None:
         """Cancels every task and lets them end; who catches that is cancelled where it waits next, for nothing will come (P1).

@@ -14,13 +14,16 @@ import sys
 import types
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, NoReturn, Protocol
 
+import trio
 from sniffio import thread_local as library
 from trio.lowlevel import disable_ki_protection
 
+_TRIO: Any = getattr(trio._core._run, "GLOBAL_RUN_CONTEXT", types.SimpleNamespace())
+"""Where trio keeps which of its tasks runs: none, while code of a body does, whose scopes would then be those of the body's host."""
 HALTS_MAX = 100
 """Times that a body which has to end may begin something all the same, before that waits until it is cancelled once more."""
 
@@ -172,10 +175,13 @@ class BodyLoop(asyncio.AbstractEventLoop):
         sys.set_asyncgen_hooks(firstiter=self._generators.add, finalizer=self._drop)
         asyncio._set_running_loop(self)
         library.name = "asyncio"
+        trios_task = vars(_TRIO).pop("task", None)
         try:
             for _ in range(len(self._ready)):
                 _run(self._ready.popleft())
         finally:
+            if trios_task is not None:
+                _TRIO.task = trios_task
             library.name = name
             asyncio._set_running_loop(outer)
             sys.set_asyncgen_hooks(*hooks)
@@ -208,7 +214,13 @@ class BodyLoop(asyncio.AbstractEventLoop):
         return Suspension(self, aborted)
 
     def scope(self) -> Scope:
-        """Returns a scope for a block of the task that calls."""
+        """Returns a scope for a block of the task that calls.
+
+        Raises:
+            RuntimeError: No task does.
+        """
+        if asyncio.current_task(self) is None:
+            raise RuntimeError("a deadline needs a task to cancel, and this is the code of a callback")
         return Scope(self)
 
     async def halt(self) -> NoReturn:
@@ -224,7 +236,9 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def create_task(self, coro: Any, *, name: object = None, context: Context | None = None, **_: Any) -> BodyTask:
         if not asyncio.iscoroutine(coro):
-            raise TypeError(f"a coroutine was expected, got {coro!r}")
+            if not isinstance(coro, Awaitable):
+                raise TypeError(f"a coroutine was expected, got {coro!r}")
+            coro = _awaited(coro)  # an operation of a step
         self._made += 1
         label = f"Task-{self._made}" if name is None else str(name)
         task = BodyTask(coro, self, self._seed + self._made, name=label, context=context)
@@ -300,6 +314,10 @@ for _method in vars(asyncio.AbstractEventLoop).keys() - vars(BodyLoop).keys() - 
 def _run(handle: asyncio.Handle) -> None:
     if not handle.cancelled():
         handle._run()
+
+
+async def _awaited(operation: Awaitable[Any]) -> Any:
+    return await operation
 
 
 async def _guarded(loop: BodyLoop, coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -7,6 +7,7 @@ done about it, is in `_runner` and `_turns`.
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,8 @@ _FORMS = {
     "trio._threads": _THREAD,
     "trio._sync": _SIGNAL,
     "trio._channel": "step.wait_for_event, or let only the body's own branches send",
+    "trio._core._run": "step.move_on_after and step.fail_after for deadlines, step.gather and asyncio.TaskGroup for tasks",
+    "trio._core._parking_lot": _SIGNAL,
     "asyncio.locks": _SIGNAL,
     "asyncio.queues": "step.wait_for_event, or let only the body's own tasks put into it",
 }
@@ -105,6 +108,18 @@ def foreign_call(runner: Runner, method: str) -> StepwellError:
     return _foreign(runner, "" if frame is None else _place(frame), what, _METHODS.get(method, _FUNCTION))
 
 
+def use_of_trio(runner: Runner, error: BaseException | None) -> StepwellError | None:
+    """A body on asyncio ended with this error: says so if that is what trio raises where none of its tasks runs (I9)."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if type(error) is not RuntimeError or "must be called from async context" not in str(error):
+        return None
+    frames = list(traceback.walk_tb(error.__traceback__))
+    last = max(index for index, (frame, _) in enumerate(frames) if _is_users(frame) or not index)
+    what = next((frame for frame, _ in frames[last + 1 :] if _module(frame).startswith("trio.")), frames[-1][0])
+    return _foreign(runner, _place(*frames[last]), f"trio's {what.f_code.co_qualname}", _FORMS.get(_module(what), _FUNCTION))
+
+
 def _foreign(runner: Runner, where: str, what: str, form: str) -> StepwellError:
     return StepwellError(
         f"the body of {_name(runner)} waits for {what}{f' at {where}' if where else ''}, which would come at another moment on replay. "
@@ -167,8 +182,8 @@ def _is_users(frame: FrameType) -> bool:
     return _module(frame).partition(".")[0] not in _LIBRARIES
 
 
-def _place(frame: FrameType) -> str:
-    return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+def _place(frame: FrameType, line: int | None = None) -> str:
+    return f"{frame.f_code.co_filename.rpartition('/')[2]}:{line or frame.f_lineno}"
 
 
 def _waits_for(code: Any) -> tuple[str, str, str] | None:

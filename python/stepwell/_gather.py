@@ -7,7 +7,7 @@ order, so it keeps the identity that it would have alone. A coroutine is body co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -99,8 +99,9 @@ def _check(method: str, branch: Branch, operations: Sequence[Any]) -> None:
         raise LimitReached(f"step.{method} takes at most {BRANCHES_MAX:,} operations", limit="branches", value=BRANCHES_MAX)
     for index, operation in enumerate(operations):
         if not isinstance(operation, Awaitable):
-            cure = f"Write step.{method}(step.do(f, x), …)" + (f", or *{operation!r:.20}" if isinstance(operation, list | tuple) else "")
-            raise InvalidConfig(f"step.{method} takes operations and coroutines; argument {index + 1} is {operation!r:.60}. {cure}.")
+            several = " Give them one by one, with a * before what has several." if isinstance(operation, Iterable) else ""
+            cure = f"Write step.{method}(step.do(f, x), …).{several}"
+            raise InvalidConfig(f"step.{method} takes operations and coroutines; argument {index + 1} is {operation!r:.60}. {cure}")
 
 
 def _close(operations: Sequence[Any]) -> None:
@@ -142,9 +143,10 @@ async def gather(branch: Branch, name: str, operations: Sequence[Awaitable[Any]]
     try:
         for _ in tasks:
             (await parts.next()).result()
+        return [task.result() for task in tasks]
     finally:
+        tasks.clear()  # an error that leaves leads back to this frame
         await parts.end()
-    return [task.result() for task in tasks]
 
 
 async def each(

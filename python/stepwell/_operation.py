@@ -58,8 +58,9 @@ class Pending(Generic[T]):
         return self._begin(*self._args).__await__()  # type: ignore[no-any-return]  # each begin is a coroutine function
 
     def __del__(self) -> None:
-        if not self._awaited:  # it is dropped where it was forgotten: the frame above is the body's
-            frame = sys._getframe(1)
+        frame = sys._getframe(1)
+        # It is dropped where it was forgotten, and the frame above is the body's; or with a task that was cancelled before it began.
+        if not self._awaited and frame.f_globals.get("__name__") != "stepwell._body_loop":
             self._runner.unawaited.append((self._args[1], frame.f_code, frame.f_lineno))
 
 
