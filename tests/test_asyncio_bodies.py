@@ -385,8 +385,7 @@ async def test_async_generators_of_a_body_are_its_own_and_are_closed():
 
     kept: list[object] = []
     assert await run(code) == "done"
-    assert lives[-1][:4] == [0, 2, 4, 0]
-    assert lives[-1].count("closed") == 2  # the one that was dropped, and the one that is kept
+    assert lives[-1] == [0, 2, 4, "closed", 0, "closed"]  # the one that was dropped, at once, and at the end the one that was kept
 
 
 async def test_anyio_task_groups_run_in_a_body():
@@ -646,7 +645,7 @@ FOREIGN = {
     "trio event": (lambda: trio.Event().wait(), "trio's Event.wait", "step.wait_for_event"),
     "trio scope": (lambda: _in_scope(), "trio's CancelScope.__enter__", "step.move_on_after and step.fail_after for deadlines"),
     "trio nursery": (lambda: _in_nursery(), "trio's NurseryManager.__aenter__", "step.gather and asyncio.TaskGroup for tasks"),
-    "anyio": (lambda: anyio.sleep(1), "asyncio's sleep", "step.sleep"),
+    "anyio": (lambda: anyio.sleep(1), "anyio's sleep", "step.sleep"),
 }
 
 
@@ -735,6 +734,34 @@ async def test_i9_what_sets_an_event_of_a_body_from_outside_is_found():
     assert "asyncio's Event.wait" in text
 
 
+@pytest.mark.parametrize("where", ["thread", "asyncio"])
+async def test_i9_a_step_in_another_thread_that_sets_an_event_of_a_body_is_told_and_the_body_found(where):
+    async def code(step: Step, seen):
+        event = asyncio.Event()
+
+        def sets() -> None:
+            try:
+                event.set()
+            except RuntimeError as error:
+                ran.append(str(error))
+
+        async def sets_on_asyncio() -> None:
+            sets()
+
+        async def waits() -> None:
+            await event.wait()
+            seen.append("went on")
+
+        run = step.do(sets) if where == "thread" else step.do(sets_on_asyncio, runtime="asyncio")
+        await step.gather(waits(), run, step.wait_for_event("never"))
+
+    reason, text = await blocked(code)
+    assert reason == "foreign_wait"
+    assert "waits for asyncio's Event.wait" in text
+    assert lives == [[]]
+    assert ran[0].startswith("asyncio's call_soon was called from another thread, for the body of flow/f, which takes nothing from there")
+
+
 async def test_i9_a_thread_that_calls_into_a_body_is_refused():
     errors: list[str] = []
 
@@ -754,9 +781,10 @@ async def test_i9_a_thread_that_calls_into_a_body_is_refused():
 
     reason, _ = await blocked(code)
     assert reason == "foreign_wait"
-    assert errors == [
-        "asyncio's call_soon_threadsafe was called from another thread, for the body of a workflow, which takes nothing from there"
-    ]
+    assert len(errors) == 1
+    assert errors[0].startswith(
+        "asyncio's call_soon_threadsafe was called from another thread, for the body of flow/f, which takes nothing"
+    )
 
 
 async def test_i5_a_body_on_asyncio_that_differs_from_its_history_is_blocked_with_a_diff():
@@ -885,6 +913,56 @@ async def test_p1_nothing_hangs_with_a_body_that_never_ends(how, end, monkeypatc
         assert await engine.call("other") == 2
 
 
+async def test_p1_nobody_takes_a_body_that_unwinds_for_one_that_went_on():
+    """Every task is cancelled, those too that only wait for other tasks."""
+
+    async def waits(step: Step, n: int) -> None:
+        await step.wait_for_event("go", name=str(n))
+
+    async def code(step: Step, seen):
+        try:
+            async with asyncio.TaskGroup() as group:
+                for n in range(2):
+                    group.create_task(waits(step, n))
+                await asyncio.gather(waits(step, 2), waits(step, 3), return_exceptions=True)
+                seen.append("gathered")
+            seen.append("the group is done")
+        finally:
+            with suppress(asyncio.CancelledError), step.fail_after(1):
+                await step.sleep(2)
+            seen.append("left")
+
+    async with open_test_engine(workflows=[flow(code)], autojump=False) as engine:
+        instance = await engine.create("flow", id="f")
+        await instance.wait_for_status("waiting")
+        await engine.clock.advance("11 seconds")
+        assert engine.statistics().resident == 0
+    assert lives == [["left"]]
+
+
+async def test_p1_a_body_that_is_busy_while_it_unwinds_may_take_its_time():
+    async def code(step: Step, seen):
+        async def spins() -> None:
+            try:
+                while True:
+                    await asyncio.sleep(0)
+            finally:
+                for _ in range(90):
+                    await asyncio.sleep(0)
+                seen.append("unwound")
+
+        async def breaks() -> None:
+            await asyncio.sleep(0)
+            await asyncio.sleep(1)
+
+        await step.do(doubles, 1)
+        await step.gather(spins(), breaks())
+
+    reason, _ = await blocked(code)
+    assert reason == "foreign_wait"
+    assert lives == [["unwound"]]
+
+
 async def test_p1_no_step_begins_while_a_body_unwinds():
     async def code(step: Step, seen):
         try:
@@ -974,6 +1052,32 @@ async def test_a_body_that_has_ended_is_freed_at_once():
         try:
             await engine.call("flow")
             await trio.testing.wait_all_tasks_blocked()
+            assert made[0]() is None
+        finally:
+            gc.enable()
+
+
+async def test_p2_a_body_that_is_parked_is_freed_at_once():
+    made: list[weakref.ref] = []
+
+    class Big:
+        pass
+
+    async def code(step: Step, seen):
+        big = Big()
+        made.append(weakref.ref(big))
+        await step.gather(step.wait_for_event("go"))
+        return repr(big)
+
+    async with open_test_engine(workflows=[flow(code)], autojump=False) as engine:
+        instance = await engine.create("flow")
+        await instance.wait_for_status("waiting")
+        gc.collect()
+        gc.disable()
+        try:
+            await engine.clock.advance("11 seconds")
+            await trio.testing.wait_all_tasks_blocked()
+            assert engine.statistics().resident == 0
             assert made[0]() is None
         finally:
             gc.enable()

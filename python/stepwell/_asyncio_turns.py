@@ -14,11 +14,13 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import outcome as results
 import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from . import _diagnosis, _foreign
 from ._body_loop import BodyLoop
+from ._operation import Pending
 
 if TYPE_CHECKING:
     from ._body_loop import BodyTask
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("stepwell")
 ROUNDS_MAX = 100
 """Rounds of a body's loop between two of trio's: a body that never comes to rest, or a long replay, must not hold the engine."""
-TRIES_MAX = 1000
-"""Rounds and cancellations that a body has to unwind; after that it is left to stay in memory (P1)."""
+CANCELS_MAX = 100
+"""Cancellations that the tasks of a body may outlive before it is left to stay in memory (P1)."""
 
 
 class AsyncioTurns:
@@ -83,12 +85,17 @@ class AsyncioTurns:
         runner, loop = self._runner, self.loop
         self._running = True
         main = loop.create_task(body)
-        try:
-            await self._turn_by_turn(main)
-        finally:
-            if loop.tasks:
-                await self._unwind()
-            loop.forget()
+        ended = await results.acapture(self._turn_by_turn, main)  # no `finally`: what cancels this is no context of the body's own
+        if loop.tasks:
+            await self._unwind()
+        loop.forget()
+        if isinstance(ended, results.Error):
+            error = ended.error
+            del ended, main
+            try:
+                raise error
+            finally:
+                del error
         if not runner.stopping and main.exception() is not None:
             self._look_for_trio(main.exception())
         try:
@@ -133,14 +140,14 @@ class AsyncioTurns:
 
     def _end_rest(self) -> None:
         """The body has returned or raised: its other tasks are cancelled, as `asyncio.run` does it."""
-        runner, left = self._runner, list(self.loop.tasks)
+        runner, left = self._runner, [task for task in self.loop.tasks if not task.is_part]
         if left and not runner.stopping:
             names = ", ".join(_diagnosis.task_name(task) for task in left[:3])
             log.warning(
                 "%s/%s has ended while tasks of it were running (%d: %s); they are cancelled. Await them, or use asyncio.TaskGroup.",
                 runner.workflow.name, runner.id, len(left), names,
             )  # fmt: skip
-            self.loop.cancel_all()
+        self.loop.cancel_all()
 
     def _look_for_trio(self, error: BaseException | None) -> None:
         """A body that ended because it used trio, where no task of trio's runs, is blocked as one that waits for it is (I9)."""
@@ -149,25 +156,23 @@ class AsyncioTurns:
             self._runner.block("foreign_wait", found)
 
     async def _unwind(self) -> None:
-        """Cancels every task and lets them end; who catches that is cancelled where it waits next, for nothing will come (P1).
-
-        No scope of trio's may be open meanwhile: code of the body may have opened some, and closes them now.
-        """
-        runner, loop, tries = self._runner, self.loop, 0
+        """Cancels every task and lets them end (P1). Who catches that is cancelled again, for nothing that it waits for will come."""
+        runner, loop, cancels, rounds = self._runner, self.loop, 0, ROUNDS_MAX
         runner.stopping = runner.stopping or "cancelled"
         loop.is_ending = True
         while (loop.tasks or loop.close_generators()) and not self.is_abandoned:
-            tries += 1
-            if tries > TRIES_MAX:
-                if runner.stopping == "crashed":
-                    return
-                await self._sleep()
-                tries = 0
-            elif loop.runnable:
+            if loop.runnable and rounds < ROUNDS_MAX:
+                rounds += 1
                 loop.run_ready()
                 await trio.lowlevel.cancel_shielded_checkpoint()
-            else:
+            elif cancels < CANCELS_MAX:
+                cancels, rounds = cancels + 1, 0
                 loop.cancel_all()
+            elif runner.stopping == "crashed":
+                return
+            else:
+                await self._sleep()
+                cancels = 0
 
     async def _sleep(self) -> None:
         self._sleeper = current_task()
@@ -194,16 +199,34 @@ class AsyncioTurns:
 
     def refused(self, method: str) -> None:
         """Something would wait for the world outside; see `Host`."""
-        if not trio.lowlevel.in_trio_run():
-            text = f"asyncio's {method} was called from another thread, for the body of a workflow, which takes nothing from there"
-            with suppress(trio.RunFinishedError):
-                self._runner.port.token.run_sync_soon(self.stirred)
-            raise RuntimeError(text)
         self._runner.block("foreign_wait", _diagnosis.foreign_call(self._runner, method))
+
+    def called_from_outside(self, method: str, handle: asyncio.Handle | None = None) -> NoReturn:
+        """Another thread called a method; see `Host`."""
+
+        def on_trio() -> None:
+            _foreign.wait(self._runner, self.coroutines())
+            if handle is not None:
+                self.loop.run_late(handle)
+                self._wake()
+
+        with suppress(trio.RunFinishedError):
+            self._runner.port.token.run_sync_soon(on_trio)
+        whose = f"the body of {self._runner.workflow.name}/{self._runner.id}"
+        raise RuntimeError(
+            f"asyncio's {method} was called from another thread, for {whose}, which takes nothing from there: on replay it would not come. "
+            "Return it from the step, or send an event."
+        )
 
     def strayed(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """A task waits for what is not of its loop; see `Host`."""
         _foreign.wait(self._runner, [coroutine])
+
+    def never_began(self, values: list[Any]) -> None:
+        """A task was cancelled before it began; see `Host`."""
+        for value in values:
+            if isinstance(value, Pending):
+                value.give_up()
 
     def seconds(self) -> float:
         """Returns the time of the turn."""

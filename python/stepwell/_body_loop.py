@@ -10,7 +10,9 @@ This file knows neither steps nor the engine.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
+import threading
 import types
 import weakref
 from collections import deque
@@ -37,8 +39,19 @@ class Host(Protocol):
     def refused(self, method: str) -> None:
         """A method of the loop was called that would wait for the world outside; what it is to bring never comes."""
 
+    def called_from_outside(self, method: str, handle: asyncio.Handle | None = None) -> NoReturn:
+        """Another thread called a method: it sets an event of the body's, for example. Raises.
+
+        Args:
+            handle: To be given to `run_late` once the body unwinds: without it a task would wait for ever for what is set already.
+        """
+        ...
+
     def strayed(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """A task of the body, which stands where its coroutine stands, waits for what is not of this loop."""
+
+    def never_began(self, values: list[Any]) -> None:
+        """A task was cancelled before it began; this is what its code was given."""
 
     def seconds(self) -> float:
         """Returns what time it is for the body."""
@@ -53,14 +66,18 @@ class BodyTask(asyncio.Task[Any]):
 
     Attributes:
         line: The line of code it belongs to: itself, or that of the task for which it begins one operation of several.
+        is_part: Whether it is one of several operations that are awaited together.
         coroutine: What it runs.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], loop: BodyLoop, hash: int, **options: Any) -> None:
         self._hash = hash
         self.line: object = self
+        self.is_part = False
         self.coroutine = coroutine
-        super().__init__(_guarded(loop, coroutine), loop=loop, **options)
+        guarded: Any = _guarded(loop, coroutine)
+        guarded.__name__, guarded.__qualname__ = getattr(coroutine, "__name__", "?"), getattr(coroutine, "__qualname__", "?")
+        super().__init__(guarded, loop=loop, **options)
 
     def __hash__(self) -> int:
         return self._hash  # no address: asyncio keeps tasks in sets, which are then walked in the same order on every replay
@@ -147,10 +164,12 @@ class BodyLoop(asyncio.AbstractEventLoop):
     def __init__(self, host: Host, seed: int) -> None:
         self._host = host
         self._seed = seed
+        self._thread = threading.get_ident()
         self._ready: deque[asyncio.Handle] = deque()
         self._made = 0
+        self._begun = 0
         self._halted = 0
-        self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
+        self._generators: weakref.WeakValueDictionary[int, AsyncGenerator[Any, Any]] = weakref.WeakValueDictionary()
         self._dropped: list[AsyncGenerator[Any, Any]] = []
         self.tasks: dict[BodyTask, None] = {}
         """Those that have not ended, in the order in which they were made."""
@@ -172,7 +191,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
             SystemExit: Something raised it.
         """
         hooks, outer, name = sys.get_asyncgen_hooks(), asyncio._get_running_loop(), library.name
-        sys.set_asyncgen_hooks(firstiter=self._generators.add, finalizer=self._drop)
+        sys.set_asyncgen_hooks(firstiter=self._keep, finalizer=self._drop)
         asyncio._set_running_loop(self)
         library.name = "asyncio"
         trios_task = vars(_TRIO).pop("task", None)
@@ -186,6 +205,10 @@ class BodyLoop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(outer)
             sys.set_asyncgen_hooks(*hooks)
 
+    def run_late(self, handle: asyncio.Handle) -> None:
+        """Takes what another thread wanted to be run."""
+        self._ready.append(handle)
+
     def cancel_all(self) -> None:
         """Cancels every task."""
         for task in list(self.tasks):
@@ -193,7 +216,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def close_generators(self) -> bool:
         """Begins to close what asynchronous generators of the body are left. Returns whether there are any."""
-        left = list(dict.fromkeys([*self._dropped, *self._generators]))
+        left = list(dict.fromkeys([*self._dropped, *self._generators.values()]))
         self._dropped.clear()
         self._generators.clear()
         for generator in left:
@@ -251,6 +274,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]  # mypy takes *args: *Ts for narrower than *args: Any
         handle = asyncio.Handle(callback, args, self, context)
+        if threading.get_ident() != self._thread:
+            self._host.called_from_outside("call_soon", handle)
         self._ready.append(handle)
         if len(self._ready) == 1:
             self._host.stirred()
@@ -285,15 +310,28 @@ class BodyLoop(asyncio.AbstractEventLoop):
     def _ended(self, task: asyncio.Task[Any]) -> None:
         assert isinstance(task, BodyTask), "every task of this loop is one"
         self.tasks.pop(task, None)
-        task.coroutine.close()  # it was cancelled before it began
+        frame = _frame_not_begun(task.coroutine)
+        if frame is not None:
+            self._host.never_began(list(frame.f_locals.values()))
+            task.coroutine.close()
         task.line = None
 
+    def _keep(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self._begun += 1
+        self._generators[self._begun] = generator
+
     def _drop(self, generator: AsyncGenerator[Any, Any]) -> None:
-        self._dropped.append(generator)  # to be closed at the end: the collector may come at any moment
+        if self.is_running():
+            self.create_task(generator.aclose()).is_part = True
+            self._generators = weakref.WeakValueDictionary({n: it for n, it in self._generators.items() if it is not generator})
+        else:
+            self._dropped.append(generator)  # to be closed at the end: the collector may come at any moment
 
 
 def _refusing(method: str) -> Callable[..., Any]:
     def refuse(self: BodyLoop, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
+        if threading.get_ident() != self._thread:
+            self._host.called_from_outside(method)
         self._host.refused(method)
         return self.create_future()  # to be awaited, or cancelled as a handle is
 
@@ -314,6 +352,15 @@ for _method in vars(asyncio.AbstractEventLoop).keys() - vars(BodyLoop).keys() - 
 def _run(handle: asyncio.Handle) -> None:
     if not handle.cancelled():
         handle._run()
+
+
+def _frame_not_begun(code: Any) -> types.FrameType | None:
+    """Returns the frame of a coroutine that has not begun; on Python 3.11 asyncio makes some of generators."""
+    if inspect.iscoroutine(code):
+        return code.cr_frame if inspect.getcoroutinestate(code) == inspect.CORO_CREATED else None
+    if inspect.isgenerator(code):
+        return code.gi_frame if inspect.getgeneratorstate(code) == inspect.GEN_CREATED else None
+    return None
 
 
 async def _awaited(operation: Awaitable[Any]) -> Any:

@@ -47,7 +47,7 @@ _FORMS = {
     "asyncio.queues": "step.wait_for_event, or let only the body's own tasks put into it",
 }
 _METHODS = {"call_later": _TIME, "call_at": _TIME, "run_in_executor": _THREAD}
-_LIBRARIES = ("stepwell", "trio", "outcome", "asyncio")
+_LIBRARIES = ("stepwell", "trio", "outcome", "asyncio", "anyio", "sniffio")
 RESISTS_AFTER = 2.0
 """Seconds of the engine's clock that a cancelled body may take to end before it is said to resist."""
 _FRAMES = ("cr_frame", "ag_frame", "gi_frame")
@@ -102,8 +102,9 @@ def foreign_call(runner: Runner, method: str) -> StepwellError:
     what = f"asyncio's {method}"
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not _is_users(frame):
-        if _module(frame).startswith("asyncio."):
-            what = f"asyncio's {frame.f_code.co_qualname}"
+        library = _module(frame).partition(".")[0]
+        if library in ("asyncio", "anyio"):
+            what = f"{library}'s {frame.f_code.co_qualname}"
         frame = frame.f_back
     return _foreign(runner, "" if frame is None else _place(frame), what, _METHODS.get(method, _FUNCTION))
 
@@ -195,7 +196,7 @@ def _waits_for(code: Any) -> tuple[str, str, str] | None:
         elif what is None and where:
             what = frame
     library = "" if what is None else _module(what).partition(".")[0]
-    if what is None or library not in ("trio", "asyncio"):
+    if what is None or library not in ("trio", "asyncio", "anyio"):
         return None
     form = _FORMS.get(_module(what), _FUNCTION)
     return where, f"{library}'s {what.f_code.co_qualname}", form

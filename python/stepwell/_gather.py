@@ -39,7 +39,8 @@ class Parts:
         context = copy_context()
         if branch is not None:
             context.run(place.set, branch)
-        task = self._loop.create_task(part if asyncio.iscoroutine(part) else _awaited(part), context=context)
+        task = self._loop.create_task(part, context=context)
+        task.is_part = True
         if branch is None:
             here: Any = asyncio.current_task()
             task.line = here.line
@@ -59,7 +60,8 @@ class Parts:
         """Cancels the parts that run, and waits for them: nothing goes on behind the line that began it."""
         cancelled: asyncio.CancelledError | None = None
         for task in self._running:
-            task.cancel()
+            if not task.cancelling():  # else it winds down already
+                task.cancel()
         while self._running or not self._ended.empty():
             try:
                 task = await self._ended.get()
@@ -69,10 +71,6 @@ class Parts:
                 _ = task.cancelled() or task.exception()  # what fails beside the first failure is not told
         if cancelled is not None:
             raise cancelled
-
-
-async def _awaited(part: Awaitable[T]) -> T:
-    return await part
 
 
 def check(method: str, branch: Branch, operations: Sequence[Any]) -> None:
@@ -102,6 +100,13 @@ def _check(method: str, branch: Branch, operations: Sequence[Any]) -> None:
             several = " Give them one by one, with a * before what has several." if isinstance(operation, Iterable) else ""
             cure = f"Write step.{method}(step.do(f, x), …).{several}"
             raise InvalidConfig(f"step.{method} takes operations and coroutines; argument {index + 1} is {operation!r:.60}. {cure}")
+    first: dict[int, int] = {}
+    for index, operation in enumerate(operations, 1):
+        if first.setdefault(id(operation), index) != index:
+            raise InvalidConfig(
+                f"step.{method}: argument {index} is the same object as argument {first[id(operation)]}, and an operation is awaited once. "
+                "Call the method again for each."
+            )
 
 
 def _close(operations: Sequence[Any]) -> None:

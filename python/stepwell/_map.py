@@ -169,6 +169,8 @@ class MapOperation:
 
     def stop(self) -> None:
         """The body unwinds; as `Operation.stop`."""
+        if self._runner.loop is not None:
+            return
         task, self.task = self.task, None
         if task is not None:
             self._runner.resting = False

@@ -57,10 +57,13 @@ class Pending(Generic[T]):
         self._awaited = True
         return self._begin(*self._args).__await__()  # type: ignore[no-any-return]  # each begin is a coroutine function
 
+    def give_up(self) -> None:
+        """Whoever was to await it was cancelled before that: it is not forgotten."""
+        self._awaited = True
+
     def __del__(self) -> None:
-        frame = sys._getframe(1)
-        # It is dropped where it was forgotten, and the frame above is the body's; or with a task that was cancelled before it began.
-        if not self._awaited and frame.f_globals.get("__name__") != "stepwell._body_loop":
+        if not self._awaited:  # it is dropped where it was forgotten: the frame above is the body's
+            frame = sys._getframe(1)
             self._runner.unawaited.append((self._args[1], frame.f_code, frame.f_lineno))
 
 
@@ -116,6 +119,8 @@ class Operation:
 
     def stop(self) -> None:
         """The body unwinds: a task that still waits here is behind a shield, and is not spared (P1)."""
+        if self.runner.loop is not None:
+            return  # every task of the body is cancelled
         task, self.task = self.task, None
         if task is not None:
             self.runner.resting = False
