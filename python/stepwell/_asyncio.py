@@ -1,9 +1,9 @@
-"""asyncio code in steps: it runs as a task of an asyncio loop in another thread, and trio waits for it.
+"""asyncio code in steps: it runs in tasks of an asyncio loop in another thread, and trio's side is told how it ended.
 
 Hand-overs are in bunches, one for a round of either loop: to wake the other thread is to let go of the interpreter's lock, and to
 get it back may take milliseconds. An attempt runs in the context it was given (I12). Cancelling it cancels the asyncio task, and the
 trio side waits until that has ended, whatever it does about it: a task that swallows the cancellation is waited for as a shielded
-one on trio is.
+one on trio is. Calls that never wait share a task, one after another; one that waits keeps it (`_Carrier`).
 
 This file knows neither steps nor the engine.
 """

@@ -24,7 +24,7 @@ import trio
 from trio.lowlevel import disable_ki_protection
 
 from ._branch import Branch, place
-from ._errors import InvalidConfig, NonRetryableError, NotSerializable, StepTimeout, StepwellError, TooLarge
+from ._errors import InvalidConfig, StepTimeout, StepwellError
 
 if TYPE_CHECKING:
     from ._operation import StepOperation
@@ -352,22 +352,3 @@ async def _call_in_thread(
     if operation.runner.stopping:
         await operation.runner.stop_here()
     raise StepTimeout(deadline.struck or "")
-
-
-def is_final(error: BaseException) -> bool:
-    """Whether trying again cannot help, whatever `retry_on` says (R6)."""
-    if isinstance(error, NonRetryableError | NameError | ImportError | NotSerializable | TooLarge | InvalidConfig):
-        return True
-    return isinstance(error, TypeError) and _raised_by_the_call(error)
-
-
-def _raised_by_the_call(error: BaseException) -> bool:
-    """Whether the arguments did not fit: then no frame of the function itself is in the traceback."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__") in _CALLERS
-
-
-_CALLERS = ("stepwell._attempt", "stepwell._operation", "stepwell._asyncio", "stepwell._remote")
-"""Files that call step functions."""

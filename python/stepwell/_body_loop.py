@@ -323,7 +323,6 @@ class BodyLoop(asyncio.AbstractEventLoop):
     def _drop(self, generator: AsyncGenerator[Any, Any]) -> None:
         if self.is_running():
             self.create_task(generator.aclose()).is_part = True
-            self._generators = weakref.WeakValueDictionary({n: it for n, it in self._generators.items() if it is not generator})
         else:
             self._dropped.append(generator)  # to be closed at the end: the collector may come at any moment
 

@@ -29,7 +29,6 @@ class Parts:
 
     def __init__(self, runner: Runner) -> None:
         assert runner.loop is not None, "its body runs on asyncio"
-        self._runner = runner
         self._loop = runner.loop
         self._ended: asyncio.Queue[BodyTask] = asyncio.Queue()
         self._running: dict[BodyTask, None] = {}

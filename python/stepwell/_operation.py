@@ -460,7 +460,7 @@ class StepOperation(Operation):
         error = _attempt.of_wrong_runtime(error, name) or error
         delay = 0
         try:
-            more = not _attempt.is_final(error) and retry.retries(error) and retry.allows(self._failed)
+            more = retry.retries(error) and retry.allows(self._failed)
             if more:
                 delay = retry.delay_us(self._failed, context, error, runner.jitter(self.identity, attempt))
         except RetryRuleFailed as bad:

@@ -22,7 +22,9 @@ RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[E
 LIMIT_MAX = 10_000
 
 # R6: another attempt would meet the same code and the same value.
-_NEVER = (NonRetryableError, NotSerializable, TooLarge, NameError, ImportError)
+_NEVER = (NonRetryableError, NotSerializable, TooLarge, InvalidConfig, NameError, ImportError)
+_CALLERS = ("stepwell._attempt", "stepwell._operation", "stepwell._asyncio", "stepwell._remote")
+"""Files that call step functions."""
 
 
 class RetryRuleFailed(StepwellError):
@@ -92,7 +94,7 @@ class Retry:
         Raises:
             RetryRuleFailed: The predicate raised.
         """
-        if not isinstance(exc, Exception) or any(isinstance(leaf, _NEVER) for leaf in _leaves(exc)):
+        if not isinstance(exc, Exception) or any(isinstance(leaf, _NEVER) for leaf in _leaves(exc)) or _raised_by_the_call(exc):
             return False
         if isinstance(self.retry_on, (type, tuple)):
             classes = self.retry_on
@@ -165,3 +167,11 @@ def _brief(exc: Exception) -> str:
 
 Retry.never = Retry(limit=0)
 Retry.forever = Retry(limit=None)
+
+
+def _raised_by_the_call(error: Exception) -> bool:
+    """Whether the arguments did not fit: then no frame of the function itself is in the traceback."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return isinstance(error, TypeError) and trace is not None and trace.tb_frame.f_globals.get("__name__") in _CALLERS
