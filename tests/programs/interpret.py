@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import trio
@@ -294,7 +295,7 @@ class Body:
         return [*(values.get(i) for i in range(-1, len(node.branches))), await self.run(following, f"{at}n", line)]
 
     async def _handoff(self, node: nodes.Handoff, at: str, line: str) -> Any:
-        event, values = trio.Event(), {}
+        event, values = self.event(), {}
 
         async def sets() -> None:
             values[0] = await self.run(node.before, f"{at}b", f"{at}s")
@@ -307,36 +308,30 @@ class Body:
             self.see(here, at, "handed over", self.step.now().timestamp())
             values[2 + i] = await self.run(node.waiter, here, here)
 
-        async with self.step.open_nursery() as nursery:
-            for i in range(node.waiters):
-                nursery.start_soon(waits, i)
-            nursery.start_soon(sets)
+        await self.together(*(partial(waits, i) for i in range(node.waiters)), sets)
         return [values[i] for i in range(2 + node.waiters)]
 
     async def _channel(self, node: nodes.Channel, at: str, line: str) -> Any:
-        send, receive = trio.open_memory_channel[tuple[int, int]](node.buffer)
+        send, receive = self.channel(node.buffer)
         got: list[Any] = []
 
         async def produces(i: int) -> None:
             for count in range(node.each_sends):
                 here = f"{at}p{i}.{count}"
-                await send.send((i, await self.node(node.producers[i], here, f"{at}p{i}")))
+                await send((i, await self.node(node.producers[i], here, f"{at}p{i}")))
                 self.see(f"{at}p{i}", here, "sent")
 
         async def consumes() -> None:
             for count in range(node.each_sends * len(node.producers)):
-                value = await receive.receive()
+                value = await receive()
                 self.see(f"{at}c", at, "received", value)
                 got.append([*value, await self.node(node.consumer, f"{at}c{count}", f"{at}c")])
 
-        async with self.step.open_nursery("channel") as nursery:
-            nursery.start_soon(consumes)
-            for i in range(len(node.producers)):
-                nursery.start_soon(produces, i)
+        await self.together(consumes, *(partial(produces, i) for i in range(len(node.producers))), name="channel")
         return sorted(got)
 
     async def _locked(self, node: nodes.Locked, at: str, line: str) -> Any:
-        lock: Any = trio.Lock() if node.tokens == 1 else trio.CapacityLimiter(node.tokens)
+        lock = self.lock(node.tokens)
         values: dict[int, Any] = {}
 
         async def branch(i: int) -> None:
@@ -347,10 +342,27 @@ class Body:
                 self.see(here, "holds")
                 values[i] = [before, await self.run(inside, here, here)]
 
-        async with self.step.open_nursery() as nursery:
-            for i in range(len(node.branches)):
-                nursery.start_soon(branch, i)
+        await self.together(*(partial(branch, i) for i in range(len(node.branches))))
         return [values[i] for i in range(len(node.branches))]
+
+    # What trio has for branches.
+
+    async def together(self, *branches: Callable[[], Awaitable[None]], name: str | None = None) -> None:
+        """Runs branches, in their order."""
+        async with self.step.open_nursery(name) as nursery:
+            for branch in branches:
+                nursery.start_soon(branch)
+
+    def event(self) -> Any:
+        return trio.Event()
+
+    def channel(self, buffer: int) -> tuple[Callable[[Any], Awaitable[None]], Callable[[], Awaitable[Any]]]:
+        """Returns what sends and what receives."""
+        send, receive = trio.open_memory_channel[Any](buffer)
+        return send.send, receive.receive
+
+    def lock(self, tokens: int) -> Any:
+        return trio.Lock() if tokens == 1 else trio.CapacityLimiter(tokens)
 
 
 def step_id(step: Step) -> str:

@@ -6,8 +6,9 @@ What `gather` raises bare is put into a group, as a nursery would, so that a pro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from stepwell import Step, workflow
@@ -32,10 +33,9 @@ class AsyncioBody(Body):
             self.see(line, at, "cancelled")
             raise
 
-    async def together(self, *branches: Coroutine[Any, Any, Any]) -> None:
-        """Runs branches, as a nursery does."""
+    async def together(self, *branches: Callable[[], Awaitable[None]], name: str | None = None) -> None:
         try:
-            await self.step.gather(*branches)
+            await self.step.gather(*(branch() for branch in branches))
         except Enough:
             raise
         except Exception as error:
@@ -64,61 +64,20 @@ class AsyncioBody(Body):
                 raise Enough
 
         with suppress(Enough):
-            await self.together(own(), *map(branch, range(len(node.branches))))
+            await self.together(own, *(partial(branch, i) for i in range(len(node.branches))))
         self.see(line, at, "arrived", arrived)
         following = node.then[arrived[0] % len(node.then)] if node.then and arrived else ()
         return [*(values.get(i) for i in range(-1, len(node.branches))), await self.run(following, f"{at}n", line)]
 
-    async def _handoff(self, node: nodes.Handoff, at: str, line: str) -> Any:
-        event, values = asyncio.Event(), {}
+    def event(self) -> Any:
+        return asyncio.Event()
 
-        async def sets() -> None:
-            values[0] = await self.run(node.before, f"{at}b", f"{at}s")
-            event.set()
-            values[1] = await self.run(node.after, f"{at}a", f"{at}s")
+    def channel(self, buffer: int) -> tuple[Callable[[Any], Awaitable[None]], Callable[[], Awaitable[Any]]]:
+        queue: asyncio.Queue[Any] = asyncio.Queue(buffer + 1)
+        return queue.put, queue.get
 
-        async def waits(i: int) -> None:
-            here = f"{at}w{i}"
-            await event.wait()
-            self.see(here, at, "handed over", self.step.now().timestamp())
-            values[2 + i] = await self.run(node.waiter, here, here)
-
-        await self.together(*map(waits, range(node.waiters)), sets())
-        return [values[i] for i in range(2 + node.waiters)]
-
-    async def _channel(self, node: nodes.Channel, at: str, line: str) -> Any:
-        queue: asyncio.Queue[tuple[int, int]] = asyncio.Queue(node.buffer + 1)
-        got: list[Any] = []
-
-        async def produces(i: int) -> None:
-            for count in range(node.each_sends):
-                here = f"{at}p{i}.{count}"
-                await queue.put((i, await self.node(node.producers[i], here, f"{at}p{i}")))
-                self.see(f"{at}p{i}", here, "sent")
-
-        async def consumes() -> None:
-            for count in range(node.each_sends * len(node.producers)):
-                value = await queue.get()
-                self.see(f"{at}c", at, "received", value)
-                got.append([*value, await self.node(node.consumer, f"{at}c{count}", f"{at}c")])
-
-        await self.together(consumes(), *map(produces, range(len(node.producers))))
-        return sorted(got)
-
-    async def _locked(self, node: nodes.Locked, at: str, line: str) -> Any:
-        lock: Any = asyncio.Lock() if node.tokens == 1 else asyncio.Semaphore(node.tokens)
-        values: dict[int, Any] = {}
-
-        async def branch(i: int) -> None:
-            first, inside = node.branches[i]
-            here = f"{at}b{i}"
-            before = await self.node(first, f"{here}x", here)
-            async with lock:
-                self.see(here, "holds")
-                values[i] = [before, await self.run(inside, here, here)]
-
-        await self.together(*map(branch, range(len(node.branches))))
-        return [values[i] for i in range(len(node.branches))]
+    def lock(self, tokens: int) -> Any:
+        return asyncio.Lock() if tokens == 1 else asyncio.Semaphore(tokens)
 
 
 @workflow(name="main", runtime="asyncio")
