@@ -97,6 +97,8 @@ def _check(method: str, branch: Branch, operations: Sequence[Any]) -> None:
     for index, operation in enumerate(operations):
         if not isinstance(operation, Awaitable):
             several = " Give them one by one, with a * before what has several." if isinstance(operation, Iterable) else ""
+            if isinstance(operation, set | frozenset):
+                several = " A set has no order that a replay would keep: make a list of them, and give that with a * before it."
             cure = f"Write step.{method}(step.do(f, x), …).{several}"
             raise InvalidConfig(f"step.{method} takes operations and coroutines; argument {index + 1} is {operation!r:.60}. {cure}")
     first: dict[int, int] = {}

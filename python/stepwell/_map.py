@@ -7,7 +7,7 @@ failure, after the rest was withdrawn (I4, I11).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,6 +15,7 @@ from trio.lowlevel import Abort, enable_ki_protection
 
 from . import _foreign
 from ._codec import Undecodable
+from ._errors import InvalidConfig
 from ._names import step_name
 from ._operation import StepOperation
 from ._replay import DO, OK, Identity, Outcome
@@ -31,6 +32,25 @@ if TYPE_CHECKING:
 
 MAP = -2
 """Counts maps of a branch by name, beside the kinds of operation."""
+_SETS = (set, frozenset, type(iter(set())))
+"""What gives its members in the order of their hashes, which for texts is another one in every process."""
+
+
+def positioned(method: str, items: Iterable[Any], key: Callable[[Any], str] | None) -> list[Any]:
+    """Returns the items of a `map` or `each` as they are placed: those of a set in the order of their keys as text (D8).
+
+    Raises:
+        InvalidConfig: A set without `key`: which item is which would be another matter after a restart.
+        InvalidName: A key is malformed.
+    """
+    if not isinstance(items, _SETS):
+        return list(items)
+    if key is None:
+        raise InvalidConfig(
+            f"step.{method} was given a set, whose order is another one in every process, so that a replay would pair results with wrong "
+            "items. Pass key=, a function of the item that gives each a text of its own, or a list: sorted(...)."
+        )
+    return sorted(items, key=lambda item: step_name(key(item), "key"))
 
 
 @enable_ki_protection

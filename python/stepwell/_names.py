@@ -85,7 +85,9 @@ def page_limit(value: object) -> int:
 
 
 def check_batch(items: object) -> None:
-    """Checks that these are 1 to 10,000 items. Raises InvalidConfig."""
+    """Checks that these are 1 to 10,000 items, in an order. Raises InvalidConfig."""
+    if isinstance(items, set | frozenset):
+        raise InvalidConfig("items is a set, whose order is another one in every process. Pass a list: sorted(...)")
     if not isinstance(items, Sequence) or isinstance(items, str | bytes):
         raise InvalidConfig(f"items={items!r:.120} is not a sequence. Pass a list of params or NewInstance")
     batch_size(len(items))

@@ -146,7 +146,7 @@ class Step:
 
         Args:
             fn: Called with one item; async, or plain (in worker threads).
-            items: At most 100,000 unless the limit on steps says otherwise.
+            items: At most 100,000 unless the limit on steps says otherwise. A set needs `key`.
             name: Default: the function's name.
             key: A function of the item; makes each step's identity (name, key).
             concurrency: 1 to 10,000.
@@ -154,18 +154,19 @@ class Step:
             options: As `do`: retry, timeout, heartbeat_timeout, on_interrupt, as_type.
 
         Returns:
-            The results in the order of the items.
+            The results in the order of the items; for a set in the order of the keys as text.
 
         Raises:
             StepFailed: The first failure in history order, bare.
             InvalidName: As `do`.
-            InvalidConfig: As `do`; or two items have the same key.
+            InvalidConfig: As `do`; or two items have the same key; or a set without `key`.
             LimitReached: The instance has too many steps, or its values are too large together.
         """
         branch = self._branch("map")
         plan, name = self._plan(fn, "map", name, options)
         _check_fan_out("map", concurrency, on_error)
-        return Pending(self._runner, _map.fan_out, branch, name, fn, list(items), plan, key, concurrency, on_error)
+        work = _map.positioned("map", items, key)
+        return Pending(self._runner, _map.fan_out, branch, name, fn, work, plan, key, concurrency, on_error)
 
     def each(
         self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
@@ -175,18 +176,18 @@ class Step:
 
         Args:
             fn: An async function that may use `step`.
-            items: What to call it with.
+            items: What to call it with. A set needs `key`.
             name: Default: the function's name.
             key: A function of the item; makes the branch's identity (name, key) instead of (name, index).
             concurrency: 1 to 10,000.
             on_error: "raise": the first failure cancels the rest. "collect": a `StepFailed` stands in the list.
 
         Returns:
-            What the branches returned, in the order of the items.
+            What the branches returned, in the order of the items; for a set in the order of the keys as text.
 
         Raises:
             InvalidName: As `do`.
-            InvalidConfig: `fn` is no async function, an option is malformed, or two items have the same key.
+            InvalidConfig: `fn` is no async function, an option is malformed, two items have the same key, or a set without `key`.
             Exception: Whatever the first branch to fail raised, bare.
         """
         branch = self._branch("each")
@@ -197,7 +198,8 @@ class Step:
             raise InvalidConfig(f"step.each needs an async function with workflow code; {fn!r} is not. For plain steps use step.map.")
         _check_fan_out("each", concurrency, on_error)
         label = _names.step_name(name if name is not None else (plan.name or "each"))
-        return Pending(self._runner, _nursery.each, branch, label, fn, list(items), key, concurrency, on_error)
+        work = _map.positioned("each", items, key)
+        return Pending(self._runner, _nursery.each, branch, label, fn, work, key, concurrency, on_error)
 
     def gather(self, *operations: Awaitable[T]) -> Awaitable[list[T]]:
         """Awaits several operations together, in a body on asyncio.
