@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MAP = -2
 """Counts maps of a branch by name, beside the kinds of operation."""
-_SETS = (set, frozenset, type(iter(set())))
+_SETS: tuple[type, ...] = (set, frozenset, type(iter(set())))
 """What gives its members in the order of their hashes, which for texts is another one in every process."""
 
 

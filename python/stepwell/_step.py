@@ -165,8 +165,7 @@ class Step:
         branch = self._branch("map")
         plan, name = self._plan(fn, "map", name, options)
         _check_fan_out("map", concurrency, on_error)
-        work = _map.positioned("map", items, key)
-        return Pending(self._runner, _map.fan_out, branch, name, fn, work, plan, key, concurrency, on_error)
+        return Pending(self._runner, _map.fan_out, branch, name, fn, _map.positioned("map", items, key), plan, key, concurrency, on_error)
 
     def each(
         self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
@@ -198,8 +197,7 @@ class Step:
             raise InvalidConfig(f"step.each needs an async function with workflow code; {fn!r} is not. For plain steps use step.map.")
         _check_fan_out("each", concurrency, on_error)
         label = _names.step_name(name if name is not None else (plan.name or "each"))
-        work = _map.positioned("each", items, key)
-        return Pending(self._runner, _nursery.each, branch, label, fn, work, key, concurrency, on_error)
+        return Pending(self._runner, _nursery.each, branch, label, fn, _map.positioned("each", items, key), key, concurrency, on_error)
 
     def gather(self, *operations: Awaitable[T]) -> Awaitable[list[T]]:
         """Awaits several operations together, in a body on asyncio.
