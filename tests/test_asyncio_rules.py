@@ -1,6 +1,7 @@
 """Bodies on asyncio: what they must not do, and how it is found (rules I3, I5, I7, I9)."""
 
 import asyncio
+import sys
 import threading
 from contextlib import suppress
 
@@ -8,7 +9,7 @@ import anyio
 import pytest
 import trio
 import trio.testing
-from asyncio_bodies import blocked, doubles, flow, line_of, lives, ran, run
+from asyncio_bodies import blocked, doubles, flow, line_of, lives, ran, replayed, run
 
 from stepwell import InstanceErrored, InvalidConfig, LimitReached, Step, workflow
 from stepwell.testing import open_test_engine
@@ -280,3 +281,138 @@ async def test_i7_a_gather_that_is_not_awaited_is_an_error():
 
     with pytest.raises(InstanceErrored, match="was never awaited"):
         await run(code)
+
+
+# Tasks that nobody but asyncio made, and what a body may not do with its loop.
+
+
+async def test_a_task_that_is_made_by_hand_is_one_of_the_bodys_like_any_other():
+    async def code(step: Step, seen):
+        async def part(x: int) -> int:
+            return await step.do(doubles, x, key=str(x))
+
+        loop = asyncio.get_running_loop()
+        tasks = [asyncio.Task(part(x), loop=loop) for x in (1, 2)]
+        seen += [await task for task in tasks]
+        seen.append(await asyncio.Task(_both(step, part), loop=loop))
+        return seen[-1]
+
+    async def _both(step: Step, part) -> list[int]:
+        return await step.gather(part(3), step.do(doubles, 4))
+
+    assert await replayed(code) == [6, 8]
+
+
+async def test_i3_two_tasks_that_are_made_by_hand_race_as_others_do():
+    async def code(step: Step, seen):
+        async def part() -> int:
+            return await step.do(doubles, 1)
+
+        await asyncio.wait([asyncio.Task(part(), loop=asyncio.get_running_loop()) for _ in range(2)])
+
+    reason, text = await blocked(code)
+    assert reason == "race"
+    assert "key=" in text
+
+
+async def test_a_task_that_is_made_by_hand_is_cancelled_at_the_end_and_named(caplog):
+    async def code(step: Step, seen):
+        async def left():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                seen.append("cleaned")
+
+        task = asyncio.Task(left(), loop=asyncio.get_running_loop(), name="lefty")
+        await step.sleep(1)
+        return task.get_name()
+
+    assert await run(code) == "lefty"
+    assert lives == [["cleaned"]]
+    assert "flow/f has ended while tasks of it were running (1: lefty at test_asyncio_rules.py:" in caplog.text
+
+
+async def test_i9_a_task_that_is_made_by_hand_and_waits_for_another_loop_blocks():
+    async def code(step: Step, seen):
+        task = asyncio.Task(_awaits(_other_loops()), loop=asyncio.get_running_loop())
+        await asyncio.wait([task])
+        return "went on"
+
+    reason, text = await blocked(code)
+    assert reason == "foreign_wait"
+    assert "waits for something of another loop at test_asyncio_rules.py:" in text
+
+
+def _runs(make) -> None:
+    coroutine = asyncio.sleep(0)
+    try:
+        make(coroutine)
+    finally:
+        coroutine.close()
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
+NOT_OURS = {
+    "asyncio.run": (lambda: _runs(asyncio.run), "asyncio's run", "`await` in the body"),
+    "Runner.run": (lambda: _runs(_with_runner), "asyncio's Runner.run", "`await` in the body"),
+    "run_until_complete": (lambda: _runs(_loop().run_until_complete), "asyncio's run_until_complete", "`await` in the body"),
+    "of another loop": (lambda: _runs(_on_other_loop), "asyncio's BaseEventLoop.", "`await` in the body"),
+    "run_forever": (lambda: _loop().run_forever(), "asyncio's run_forever", "`await` in the body"),
+    "stop": (lambda: _loop().stop(), "asyncio's stop", "Return from the body"),
+    "close": (lambda: _loop().close(), "asyncio's close", "Return from the body"),
+    "set_task_factory": (lambda: _loop().set_task_factory(None), "asyncio's set_task_factory", "asyncio.create_task"),
+    "set_exception_handler": (lambda: _loop().set_exception_handler(None), "asyncio's set_exception_handler", "catch it there"),
+    "set_default_executor": (lambda: _loop().set_default_executor(None), "asyncio's set_default_executor", "step.do"),  # type: ignore[arg-type]
+}
+
+
+def _with_runner(coroutine) -> None:
+    runner = asyncio.Runner()
+    try:
+        runner.run(coroutine)
+    finally:
+        runner.get_loop().close()
+
+
+def _on_other_loop(coroutine) -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(coroutine)
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize("what", NOT_OURS)
+async def test_i9_what_a_body_may_not_do_with_its_loop_blocks_with_a_sentence(what):
+    does, name, cure = NOT_OURS[what]
+
+    async def code(step: Step, seen):
+        await step.do(doubles, 1)
+        does()
+        await step.do(doubles, 2)
+
+    reason, text = await blocked(code)
+    assert reason == "foreign_wait"
+    assert f"the body of flow/f calls {name}" in text or f"the body of flow/f waits for {name}" in text
+    assert "test_asyncio_rules.py:" in text
+    assert cure in text
+    assert ran == [1]
+
+
+async def test_a_body_may_ask_its_loop_for_its_handlers():
+    async def code(step: Step, seen):
+        return [_loop().get_task_factory(), _loop().get_exception_handler(), _loop().get_debug()]
+
+    assert await run(code) == [None, None, False]
+
+
+async def test_r9_system_exit_in_a_callback_of_a_body_is_told_and_goes_no_further(caplog):
+    async def code(step: Step, seen):
+        _loop().call_soon(sys.exit, 3)
+        return await step.do(doubles, 1)
+
+    assert await run(code) == 2
+    assert "flow/f: a callback raised SystemExit" in caplog.text

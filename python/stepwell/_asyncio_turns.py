@@ -19,7 +19,7 @@ import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from . import _diagnosis, _foreign
-from ._body_loop import BodyLoop
+from ._body_loop import BodyLoop, code_of
 from ._operation import Pending
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ class AsyncioTurns:
     def line(self) -> object:
         """Returns what stands for the line of code that runs."""
         task: Any = asyncio.current_task(self.loop)
-        return self if task is None else task.line
+        return self if task is None else getattr(task, "line", task)
 
     def coroutines(self) -> list[Any]:
         """Returns the code of the body tasks."""
-        return [task.coroutine for task in self.loop.tasks]
+        return [code_of(task) for task in self.loop.tasks]
 
     async def run(self, body: Coroutine[Any, Any, Any]) -> Any:
         """Runs a body, in its trio task, until all tasks of it have ended. Returns or raises what the first one does.
@@ -96,8 +96,8 @@ class AsyncioTurns:
                 raise error
             finally:
                 del error
-        if not runner.stopping and main.exception() is not None:
-            self._look_for_trio(main.exception())
+        if not runner.stopping and not main.cancelled():
+            self._look_for_others(main.exception())
         try:
             return None if runner.stopping else main.result()
         finally:
@@ -140,18 +140,18 @@ class AsyncioTurns:
 
     def _end_rest(self) -> None:
         """The body has returned or raised: its other tasks are cancelled, as `asyncio.run` does it."""
-        runner, left = self._runner, [task for task in self.loop.tasks if not task.is_part]
+        runner, left = self._runner, [task for task in self.loop.tasks if not getattr(task, "is_part", False)]
         if left and not runner.stopping:
-            names = ", ".join(_diagnosis.task_name(task) for task in left[:3])
+            names = ", ".join(_diagnosis.task_name(task, code_of(task)) for task in left[:3])
             log.warning(
                 "%s/%s has ended while tasks of it were running (%d: %s); they are cancelled. Await them, or use asyncio.TaskGroup.",
                 runner.workflow.name, runner.id, len(left), names,
             )  # fmt: skip
         self.loop.cancel_all()
 
-    def _look_for_trio(self, error: BaseException | None) -> None:
-        """A body that ended because it used trio, where no task of trio's runs, is blocked as one that waits for it is (I9)."""
-        found = _diagnosis.use_of_trio(self._runner, error)
+    def _look_for_others(self, error: BaseException | None) -> None:
+        """A body that failed because it used trio, or ran another loop, is blocked as one that waits for what is not its own (I9)."""
+        found = None if error is None else _diagnosis.use_of_others(self._runner, error)
         if found is not None:
             self._runner.block("foreign_wait", found)
 
@@ -227,6 +227,10 @@ class AsyncioTurns:
         for value in values:
             if isinstance(value, Pending):
                 value.give_up()
+
+    def failed(self, error: RuntimeError) -> None:
+        """A task that a library made has failed; see `Host`."""
+        self._look_for_others(error)
 
     def seconds(self) -> float:
         """Returns the time of the turn."""

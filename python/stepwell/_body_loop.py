@@ -53,6 +53,9 @@ class Host(Protocol):
     def never_began(self, values: list[Any]) -> None:
         """A task was cancelled before it began; this is what its code was given."""
 
+    def failed(self, error: RuntimeError) -> None:
+        """A task that was made without this loop's help has failed; it may be because it waited for what is not of this loop."""
+
     def seconds(self) -> float:
         """Returns what time it is for the body."""
         ...
@@ -81,6 +84,11 @@ class BodyTask(asyncio.Task[Any]):
 
     def __hash__(self) -> int:
         return self._hash  # no address: asyncio keeps tasks in sets, which are then walked in the same order on every replay
+
+
+def code_of(task: asyncio.Task[Any]) -> Any:
+    """Returns what a task runs."""
+    return task.coroutine if type(task) is BodyTask else task.get_coro()
 
 
 class Suspension(asyncio.Future[Any]):
@@ -171,8 +179,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
         self._halted = 0
         self._generators: weakref.WeakValueDictionary[int, AsyncGenerator[Any, Any]] = weakref.WeakValueDictionary()
         self._dropped: list[AsyncGenerator[Any, Any]] = []
-        self.tasks: dict[BodyTask, None] = {}
-        """Those that have not ended, in the order in which they were made."""
+        self.tasks: dict[asyncio.Task[Any], None] = {}
+        """Those that have not ended, in the order in which they were made; a library may have made some without `create_task`."""
         self.is_ending = False
         """Whether nothing that a task waits for can come any more."""
 
@@ -188,7 +196,6 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
         Raises:
             KeyboardInterrupt: Ctrl-C struck in there.
-            SystemExit: Something raised it.
         """
         hooks, outer, name = sys.get_asyncgen_hooks(), asyncio._get_running_loop(), library.name
         sys.set_asyncgen_hooks(firstiter=self._keep, finalizer=self._drop)
@@ -197,7 +204,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         trios_task = vars(_TRIO).pop("task", None)
         try:
             for _ in range(len(self._ready)):
-                _run(self._ready.popleft())
+                self._run(self._ready.popleft())
         finally:
             if trios_task is not None:
                 _TRIO.task = trios_task
@@ -270,12 +277,14 @@ class BodyLoop(asyncio.AbstractEventLoop):
         return task
 
     def create_future(self) -> asyncio.Future[Any]:
+        self._adopt(asyncio.current_task(self))  # an eager one runs before anything is called for it
         return asyncio.Future(loop=self)
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]  # mypy takes *args: *Ts for narrower than *args: Any
         handle = asyncio.Handle(callback, args, self, context)
         if threading.get_ident() != self._thread:
             self._host.called_from_outside("call_soon", handle)
+        self._adopt(getattr(callback, "__self__", None))
         self._ready.append(handle)
         if len(self._ready) == 1:
             self._host.stirred()
@@ -293,6 +302,19 @@ class BodyLoop(asyncio.AbstractEventLoop):
     def get_task_factory(self) -> None:
         return None
 
+    def get_exception_handler(self) -> None:
+        return None
+
+    def run_forever(self) -> NoReturn:
+        self._host.refused("run_forever")
+        raise asyncio.CancelledError  # nothing can be returned, and what the body does about it counts no more
+
+    def run_until_complete(self, future: Any) -> NoReturn:
+        if asyncio.iscoroutine(future):
+            future.close()
+        self._host.refused("run_until_complete")
+        raise asyncio.CancelledError
+
     def is_running(self) -> bool:
         return asyncio._get_running_loop() is self
 
@@ -307,14 +329,35 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     # Inside.
 
+    @disable_ki_protection
+    def _run(self, handle: asyncio.Handle) -> None:
+        if handle.cancelled():
+            return
+        callback: Any = getattr(handle, "_callback", None)  # running it may drop it
+        try:
+            handle._run()
+        except SystemExit as error:  # asyncio lets it out of the loop, which here is the engine's thread
+            if not asyncio.isfuture(getattr(callback, "__self__", None)):  # else whoever awaits the task finds it (R9)
+                self._host.troubled({"message": "a callback raised SystemExit", "exception": error})
+
+    def _adopt(self, task: Any) -> None:
+        """Takes in a task that was made with `asyncio.Task(…)`, or by a library, as if `create_task` had made it."""
+        if type(task) is BodyTask or not hasattr(task, "get_coro") or task in self.tasks or task.done():
+            return
+        self.tasks[task] = None
+        task.add_done_callback(self._ended)
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        assert isinstance(task, BodyTask), "every task of this loop is one"
         self.tasks.pop(task, None)
-        frame = _frame_not_begun(task.coroutine)
+        code = code_of(task)
+        frame = _frame_not_begun(code)
         if frame is not None:
             self._host.never_began(list(frame.f_locals.values()))
-            task.coroutine.close()
-        task.line = None
+            code.close()
+        if type(task) is BodyTask:
+            task.line = None
+        elif not task.cancelled() and isinstance(error := task.exception(), RuntimeError):
+            self._host.failed(error)  # what a task of ours awaits is looked at before
 
     def _keep(self, generator: AsyncGenerator[Any, Any]) -> None:
         self._begun += 1
@@ -337,20 +380,9 @@ def _refusing(method: str) -> Callable[..., Any]:
     return refuse
 
 
-_LEFT_ALONE = {
-    "run_forever", "run_until_complete", "stop", "close", "shutdown_asyncgens", "shutdown_default_executor", "set_default_executor",
-    "set_task_factory", "get_exception_handler", "set_exception_handler",
-}  # fmt: skip
-"""What a body has no use for; asyncio says that it is not implemented."""
-for _method in vars(asyncio.AbstractEventLoop).keys() - vars(BodyLoop).keys() - _LEFT_ALONE:
+for _method in vars(asyncio.AbstractEventLoop).keys() - vars(BodyLoop).keys():
     if not _method.startswith("_"):
         setattr(BodyLoop, _method, _refusing(_method))
-
-
-@disable_ki_protection
-def _run(handle: asyncio.Handle) -> None:
-    if not handle.cancelled():
-        handle._run()
 
 
 def _frame_not_begun(code: Any) -> types.FrameType | None:

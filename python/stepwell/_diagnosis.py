@@ -20,7 +20,8 @@ from ._errors import Nondeterminism, StepwellError
 from ._types import KINDS
 
 if TYPE_CHECKING:
-    from ._body_loop import BodyTask
+    import asyncio
+
     from ._replay import Identity, Mismatch
     from ._runner import Runner
 
@@ -45,8 +46,29 @@ _FORMS = {
     "trio._core._parking_lot": _SIGNAL,
     "asyncio.locks": _SIGNAL,
     "asyncio.queues": "step.wait_for_event, or let only the body's own tasks put into it",
+    "asyncio.runners": "`await` in the body, or step.do with a plain function that runs it",
+    "asyncio.base_events": "`await` in the body, or step.do with a plain function that runs it",
 }
 _METHODS = {"call_later": _TIME, "call_at": _TIME, "run_in_executor": _THREAD}
+_CONTROLS = {
+    "run_forever": "Use `await` in the body",
+    "run_until_complete": "Use `await` in the body",
+    "stop": "Return from the body to end it",
+    "close": "Return from the body to end it",
+    "set_task_factory": "Use asyncio.create_task, asyncio.TaskGroup or step.gather for its tasks",
+    "set_exception_handler": "Await what may fail, and catch it there",
+    "set_default_executor": f"Use {_THREAD}",
+    "shutdown_asyncgens": "Close generators where they are used, with contextlib.aclosing",
+    "shutdown_default_executor": f"Use {_THREAD}",
+}
+"""What nobody but the engine may do with the loop of a body, and what to do instead."""
+_OTHERS = (
+    "must be called from async context",
+    "attached to a different loop",
+    "cannot be called from a running event loop",
+    "Cannot run the event loop while another loop is running",
+)
+"""What trio and asyncio say where code is not in a task, or a loop, of theirs."""
 _LIBRARIES = ("stepwell", "trio", "outcome", "asyncio", "anyio", "sniffio")
 RESISTS_AFTER = 2.0
 """Seconds of the engine's clock that a cancelled body may take to end before it is said to resist."""
@@ -61,7 +83,7 @@ def standing(runner: Runner) -> str:
     running = current_branch() is not None and trio.lowlevel.current_task() is task if loop is None else loop.is_running()
     if running:
         return caller()  # below: it is blocked in an await
-    blocked = [getattr(task, "coro", None)] if loop is None else [task.coroutine for task in loop.tasks]
+    blocked = [getattr(task, "coro", None)] if runner.turns is None or loop is None else runner.turns.coroutines()
     return next((place for code in blocked if (place := _stands(code))), "")
 
 
@@ -106,19 +128,29 @@ def foreign_call(runner: Runner, method: str) -> StepwellError:
         if library in ("asyncio", "anyio"):
             what = f"{library}'s {frame.f_code.co_qualname}"
         frame = frame.f_back
-    return _foreign(runner, "" if frame is None else _place(frame), what, _METHODS.get(method, _FUNCTION))
+    where = "" if frame is None else _place(frame)
+    if method in _CONTROLS:
+        at = f" at {where}" if where else ""
+        return StepwellError(
+            f"the body of {_name(runner)} calls asyncio's {method}{at}, and the loop of a body is the engine's: it runs nothing but the "
+            f"body's own tasks. {_CONTROLS[method]}, then resume()."
+        )
+    return _foreign(runner, where, what, _METHODS.get(method, _FUNCTION))
 
 
-def use_of_trio(runner: Runner, error: BaseException | None) -> StepwellError | None:
-    """A body on asyncio ended with this error: says so if that is what trio raises where none of its tasks runs (I9)."""
+def use_of_others(runner: Runner, error: BaseException) -> StepwellError | None:
+    """A body on asyncio failed with this: says so if it is what trio, or asyncio, raises for code that is in no task of theirs (I9)."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if type(error) is not RuntimeError or "must be called from async context" not in str(error):
+    if type(error) is not RuntimeError or not any(text in str(error) for text in _OTHERS):
         return None
     frames = list(traceback.walk_tb(error.__traceback__))
-    last = max(index for index, (frame, _) in enumerate(frames) if _is_users(frame) or not index)
-    what = next((frame for frame, _ in frames[last + 1 :] if _module(frame).startswith("trio.")), frames[-1][0])
-    return _foreign(runner, _place(*frames[last]), f"trio's {what.f_code.co_qualname}", _FORMS.get(_module(what), _FUNCTION))
+    last = max((index for index, (frame, _) in enumerate(frames) if _is_users(frame)), default=0)
+    what = next((frame for frame, _ in frames[last + 1 :] if _module(frame).partition(".")[0] in ("trio", "asyncio")), None)
+    if what is None:
+        return _foreign(runner, _place(*frames[last]), "something of another loop", _FUNCTION)
+    library = _module(what).partition(".")[0]
+    return _foreign(runner, _place(*frames[last]), f"{library}'s {what.f_code.co_qualname}", _FORMS.get(_module(what), _FUNCTION))
 
 
 def _foreign(runner: Runner, where: str, what: str, form: str) -> StepwellError:
@@ -154,9 +186,9 @@ def _name(runner: Runner) -> str:
     return f"{runner.workflow.name}/{runner.id}"
 
 
-def task_name(task: BodyTask) -> str:
-    """Returns a task of a body as a person would name it."""
-    where = _stands(task.coroutine)
+def task_name(task: asyncio.Task[Any], code: Any) -> str:
+    """Returns a task of a body, which runs this code, as a person would name it."""
+    where = _stands(code)
     return f"{task.get_name()}{f' at {where}' if where else ''}"
 
 

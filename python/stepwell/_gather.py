@@ -42,7 +42,7 @@ class Parts:
         task.is_part = True
         if branch is None:
             here: Any = asyncio.current_task()
-            task.line = here.line
+            task.line = getattr(here, "line", here)
         self._running[task] = None
         task.add_done_callback(self._has_ended)
         return task
