@@ -1,6 +1,7 @@
 """Bodies on asyncio: what ends them or a part of them, and how they are unwound (rules I8, L14, P1, P2, R7)."""
 
 import asyncio
+import functools
 import gc
 import weakref
 from contextlib import suppress
@@ -76,7 +77,9 @@ async def test_operations_are_taken_by_tasks_as_they_are_and_a_task_that_is_canc
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(step.do(doubles, x, key=str(x))) for x in range(3)]
         seen += [task.result() for task in tasks]
-        for make in (asyncio.ensure_future, asyncio.create_task):
+        by_hand = functools.partial(asyncio.Task, loop=asyncio.get_running_loop())
+        seen.append(await by_hand(step.do(doubles, 4)))
+        for make in (asyncio.ensure_future, asyncio.create_task, by_hand):
             task = make(step.do(doubles, 9))
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -87,7 +90,7 @@ async def test_operations_are_taken_by_tasks_as_they_are_and_a_task_that_is_canc
         return "done"
 
     assert await replayed(code) == "done"
-    assert lives[-1] == [0, 2, 4]
+    assert lives[-1] == [0, 2, 4, 8]
     assert 9 not in ran
 
 

@@ -1,5 +1,7 @@
 """Two tasks of a body that begin the same thing in the same turn are a race, not an order (rule I3)."""
 
+import functools
+
 import pytest
 import trio
 
@@ -68,7 +70,28 @@ async def nurseries_race(step):
         nursery.start_soon(pair)
 
 
-@pytest.mark.parametrize("code", [races, races_in_one_branch, maps_race, nurseries_race])
+@workflow
+async def operations_race(step):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(step.do, noop)
+        nursery.start_soon(step.do, noop)
+
+
+@workflow
+async def operations_race_in_one_branch(step):
+    async def pair():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(step.map, noop_of, [1, 2])
+            nursery.start_soon(step.map, noop_of, [1, 2])
+
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(pair)
+
+
+RACES = [races, races_in_one_branch, maps_race, nurseries_race, operations_race, operations_race_in_one_branch]
+
+
+@pytest.mark.parametrize("code", RACES)
 async def test_i3_two_body_tasks_that_race_for_one_identity_block_the_instance_live(code):
     async with open_test_engine(workflows=[code]) as engine:
         instance = await engine.create(code)
@@ -106,6 +129,7 @@ async def test_i3_tasks_that_give_keys_do_not_race():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(does, "a")
                 nursery.start_soon(does, "b")
+                nursery.start_soon(functools.partial(step.do, noop, key="c"))
 
         async with step.open_nursery() as nursery:
             nursery.start_soon(pair)

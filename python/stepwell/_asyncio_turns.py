@@ -226,7 +226,7 @@ class AsyncioTurns:
         """A task was cancelled before it began; see `Host`."""
         for value in values:
             if isinstance(value, Pending):
-                value.give_up()
+                value.close()
 
     def failed(self, error: RuntimeError) -> None:
         """A task that a library made has failed; see `Host`."""

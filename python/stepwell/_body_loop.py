@@ -353,7 +353,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
         frame = _frame_not_begun(code)
         if frame is not None:
             self._host.never_began(list(frame.f_locals.values()))
-            code.close()
+        if code is not None:
+            code.close()  # it has ended, or never began
         if type(task) is BodyTask:
             task.line = None
         elif not task.cancelled() and isinstance(error := task.exception(), RuntimeError):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ._branch import Branch, place
 from ._errors import InvalidConfig, LimitReached, StepFailed
 from ._nursery import BRANCHES_MAX
+from ._operation import Pending
 
 if TYPE_CHECKING:
     from ._body_loop import BodyTask
@@ -110,10 +111,15 @@ def _check(method: str, branch: Branch, operations: Sequence[Any]) -> None:
             )
 
 
+def _is_code(operation: Any) -> bool:
+    """Whether this is body code, and no operation."""
+    return asyncio.iscoroutine(operation) and not isinstance(operation, Pending)
+
+
 def _close(operations: Sequence[Any]) -> None:
     """Nothing of it is to run: closes what Python would warn of."""
     for operation in operations:
-        if asyncio.iscoroutine(operation):
+        if _is_code(operation):
             operation.close()
 
 
@@ -122,7 +128,7 @@ def _start(branch: Branch, operations: Sequence[Awaitable[Any]]) -> tuple[Parts,
     parts, occurrence = Parts(branch.runner), 0
     tasks: list[BodyTask] = []
     for index, operation in enumerate(operations):
-        if asyncio.iscoroutine(operation):
+        if _is_code(operation):
             occurrence = occurrence or branch.occurrence(GATHER, "gather")
             tasks.append(parts.start(operation, branch.child("gather", occurrence, index)))
         else:
@@ -132,7 +138,7 @@ def _start(branch: Branch, operations: Sequence[Awaitable[Any]]) -> tuple[Parts,
 
 def _races(branch: Branch, operations: Sequence[Awaitable[Any]]) -> bool:
     """Whether another task of the branch begins branches in this turn, so that which is which is chance (I3); blocks then."""
-    return any(map(asyncio.iscoroutine, operations)) and branch.runner.races(branch.path, GATHER, "gather")
+    return any(map(_is_code, operations)) and branch.runner.races(branch.path, GATHER, "gather")
 
 
 async def gather(branch: Branch, name: str, operations: Sequence[Awaitable[Any]]) -> list[Any]:

@@ -43,23 +43,43 @@ _ATOMS = frozenset({type(None), bool, int, str, float})
 
 
 class Pending(Generic[T]):
-    """An operation that was asked for but not awaited yet. Await it, once."""
+    """An operation that was asked for but not awaited yet. Await it, once.
 
-    __slots__ = ("_args", "_awaited", "_begin", "_runner")
+    It is a coroutine by protocol, so that trio and asyncio start tasks with it: whether they may is told by the engine (I3).
+    """
+
+    __slots__ = ("_args", "_awaited", "_begin", "_code", "_runner")
 
     def __init__(self, runner: Runner, begin: Callable[..., Any], *args: Any) -> None:
         self._runner = runner
         self._begin = begin
         self._args = args
         self._awaited = False
+        self._code: Any = None
 
     def __await__(self) -> Generator[Any, Any, T]:
         self._awaited = True
         return self._begin(*self._args).__await__()  # type: ignore[no-any-return]  # each begin is a coroutine function
 
-    def give_up(self) -> None:
-        """Whoever was to await it was cancelled before that: it is not forgotten."""
+    def send(self, value: Any) -> Any:
+        """As of a coroutine."""
+        return self._begun().send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """As of a coroutine."""
+        return self._begun().throw(*error)
+
+    def close(self) -> None:
+        """As of a coroutine. Whoever was to await it was cancelled before that: it is not forgotten."""
         self._awaited = True
+        if self._code is not None:
+            self._code.close()
+
+    def _begun(self) -> Any:
+        if self._code is None:
+            self._awaited = True
+            self._code = self._begin(*self._args)
+        return self._code
 
     def __del__(self) -> None:
         if not self._awaited:  # it is dropped where it was forgotten: the frame above is the body's
