@@ -401,16 +401,76 @@ impl Model {
 struct MemoryReader(Arc<Mutex<Model>>);
 
 impl Reader for MemoryReader {
+    fn at_once(
+        &mut self,
+        ask: &mut dyn FnMut(&mut dyn Reader) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        ask(&mut Moment(&self.0.lock()))
+    }
+
+    fn last_seq(&mut self) -> Result<Seq, Error> {
+        Moment(&self.0.lock()).last_seq()
+    }
+
     fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error> {
-        Ok(self.0.lock().find(namespace, workflow, id))
+        Moment(&self.0.lock()).find(namespace, workflow, id)
     }
 
     fn instance(&mut self, no: InstanceNo) -> Result<Option<Row>, Error> {
-        Ok(self.0.lock().instances.get(&no).map(|it| it.row.clone()))
+        Moment(&self.0.lock()).instance(no)
     }
 
     fn payloads(&mut self, no: InstanceNo) -> Result<Payloads, Error> {
-        let model = self.0.lock();
+        Moment(&self.0.lock()).payloads(no)
+    }
+
+    fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
+        Moment(&self.0.lock()).history(no)
+    }
+
+    fn waits(&mut self, no: InstanceNo) -> Result<Vec<Wait>, Error> {
+        Moment(&self.0.lock()).waits(no)
+    }
+
+    fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error> {
+        Moment(&self.0.lock()).list(filter)
+    }
+
+    fn approvals(
+        &mut self,
+        namespace: Option<&str>,
+        workflow: Option<&str>,
+        status: Option<ApprovalStatus>,
+    ) -> Result<Vec<(Row, Approval)>, Error> {
+        Moment(&self.0.lock()).approvals(namespace, workflow, status)
+    }
+}
+
+/// The records while nobody can change them.
+struct Moment<'m>(&'m Model);
+
+impl Reader for Moment<'_> {
+    fn at_once(
+        &mut self,
+        ask: &mut dyn FnMut(&mut dyn Reader) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        ask(self)
+    }
+
+    fn last_seq(&mut self) -> Result<Seq, Error> {
+        Ok(self.0.last_seq)
+    }
+
+    fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error> {
+        Ok(self.0.find(namespace, workflow, id))
+    }
+
+    fn instance(&mut self, no: InstanceNo) -> Result<Option<Row>, Error> {
+        Ok(self.0.instances.get(&no).map(|it| it.row.clone()))
+    }
+
+    fn payloads(&mut self, no: InstanceNo) -> Result<Payloads, Error> {
+        let model = self.0;
         Ok(model
             .instances
             .get(&no)
@@ -419,7 +479,7 @@ impl Reader for MemoryReader {
     }
 
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
-        let model = self.0.lock();
+        let model = self.0;
         Ok(model
             .instances
             .get(&no)
@@ -428,13 +488,13 @@ impl Reader for MemoryReader {
     }
 
     fn waits(&mut self, no: InstanceNo) -> Result<Vec<Wait>, Error> {
-        let model = self.0.lock();
+        let model = self.0;
         let range = model.waits.range((no, 0)..=(no, WaitId::MAX));
         Ok(range.map(|(_, wait)| wait.clone()).collect())
     }
 
     fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error> {
-        let model = self.0.lock();
+        let model = self.0;
         let mut rows: Vec<Row> = model
             .instances
             .values()
@@ -454,7 +514,7 @@ impl Reader for MemoryReader {
         workflow: Option<&str>,
         status: Option<ApprovalStatus>,
     ) -> Result<Vec<(Row, Approval)>, Error> {
-        let model = self.0.lock();
+        let model = self.0;
         let mut found = Vec::new();
         for approval in &model.approvals {
             let Some(instance) = model.instances.get(&approval.no) else {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::history::{Record, Stored};
-use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, WaitId};
+use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
 use crate::lifecycle::Status;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 
@@ -186,6 +186,17 @@ pub struct Payloads {
     pub attributes: Option<Box<[u8]>>,
 }
 
+/// What an instance is at one moment, but for its history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// Its row.
+    pub row: Row,
+    /// Its payloads.
+    pub payloads: Payloads,
+    /// What it waits for, oldest first.
+    pub waits: Vec<Wait>,
+}
+
 impl Row {
     /// Whether it was created, queued, and never changed since: what [`Newcomer`] says of it is all.
     #[must_use]
@@ -331,6 +342,14 @@ pub trait Copier: Send + Sync + std::fmt::Debug {
 /// Slow reads, on a connection of their own.
 #[expect(clippy::missing_errors_doc, reason = "all fail alike: see `Error`")]
 pub trait Reader: Send {
+    /// Asks several questions of one moment: whatever is committed meanwhile, no answer shows it.
+    /// A history is not asked for there: it may be long, and what is recorded never changes.
+    fn at_once(
+        &mut self,
+        ask: &mut dyn FnMut(&mut dyn Reader) -> Result<(), Error>,
+    ) -> Result<(), Error>;
+    /// Returns the place of the last record of any instance.
+    fn last_seq(&mut self) -> Result<Seq, Error>;
     /// Looks an instance up by name.
     fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error>;
     /// Returns an instance by number.

@@ -6,7 +6,7 @@
 use super::world::World;
 use crate::engine::Job;
 use crate::history::Stored;
-use crate::ids::{Incarnation, InstanceNo};
+use crate::ids::{Incarnation, InstanceNo, Seq};
 use crate::note::{Note, Start};
 use crate::runtime::loader::{read_start, same};
 use crate::store::{Error, Filter, Payloads, Reader, Row};
@@ -43,6 +43,17 @@ struct Torn<'a> {
 }
 
 impl Reader for Torn<'_> {
+    fn at_once(
+        &mut self,
+        ask: &mut dyn FnMut(&mut dyn Reader) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        ask(self)
+    }
+
+    fn last_seq(&mut self) -> Result<Seq, Error> {
+        self.now.last_seq()
+    }
+
     fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error> {
         self.now.find(namespace, workflow, id)
     }

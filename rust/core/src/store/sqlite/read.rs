@@ -81,6 +81,16 @@ pub(super) fn meta(conn: &Connection, name: &str) -> Result<Option<Box<[u8]>>> {
     }
 }
 
+/// Returns the place of the last record, of whatever instance.
+pub(super) fn last_seq(conn: &Connection) -> Result<Seq> {
+    let mut look = conn.prepare_cached("SELECT coalesce(max(seq), 0) FROM journal")?;
+    let mut found = look.query([])?;
+    match found.next()? {
+        Some(row) => rows::uint(row, 0),
+        None => Ok(0),
+    }
+}
+
 /// Returns the head in the instance's row, which may lag behind.
 pub(super) fn stored_head(conn: &Connection, no: InstanceNo) -> Result<Seq> {
     let mut look = conn.prepare_cached("SELECT head FROM instance WHERE no = ?")?;

@@ -3,7 +3,7 @@
 //! Each question is one transaction, cut off after [`READ_MAX`], because a WAL cannot be folded
 //! back past what the oldest open read transaction still sees. A history may be long and has to
 //! be read, so it is read in several: its records never change. Between questions no transaction
-//! is open.
+//! is open. Questions that are asked at once share one, and so see one moment.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use super::heads::Published;
 use super::names::Names;
 use super::{read, rows};
 use crate::history::Stored;
-use crate::ids::InstanceNo;
+use crate::ids::{InstanceNo, Seq};
 use crate::store::{Error, Filter, Payloads, Reader, Row};
 use crate::wait::{Approval, ApprovalStatus, Wait};
 
@@ -39,6 +39,8 @@ pub(super) struct SqliteReader {
     until: Arc<Mutex<Instant>>,
     /// See [`READ_MAX`] and [`SLICE`].
     limits: (Duration, Duration),
+    /// Whether questions are asked at once: the transaction is open, and the gate passed.
+    at_once: bool,
     paths: Paths,
     gate: Gate,
     _guard: Arc<Guard>,
@@ -66,6 +68,7 @@ impl SqliteReader {
             published: Arc::clone(published),
             until,
             limits: (READ_MAX, SLICE),
+            at_once: false,
             paths: paths.clone(),
             gate: Arc::clone(gate),
             _guard: Arc::clone(guard),
@@ -76,21 +79,65 @@ impl SqliteReader {
         &mut self,
         question: impl FnOnce(&Handle, &Names, Instant) -> rows::Result<T>,
     ) -> Result<T, Error> {
+        let mut question = Some(question);
+        let mut answer = None;
+        let mut ask = |it: &mut Self, now| {
+            let question = question.take().expect("it is asked once");
+            let found = question(&it.conn, &it.names, now);
+            answer = Some(found.map_err(|fault| fault.explain(&it.paths.name, "read"))?);
+            Ok(())
+        };
+        if self.at_once {
+            ask(self, Instant::now())?;
+        } else {
+            self.in_transaction(&mut ask)?;
+        }
+        Ok(answer.expect("it was asked"))
+    }
+
+    /// Runs this in a read transaction of its own.
+    fn in_transaction(
+        &mut self,
+        read: &mut dyn FnMut(&mut Self, Instant) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         self.conn.check_process(&self.paths)?;
-        let _shared = self.gate.read();
+        let gate = Arc::clone(&self.gate);
+        let _shared = gate.read();
         let now = Instant::now();
         *self.until.lock() = now + self.limits.0;
-        let answer = || {
-            // Ends by rollback when dropped, which is all a read needs.
-            let _read = self.conn.unchecked_transaction()?;
-            self.names.refresh(&self.conn)?;
-            question(&self.conn, &self.names, now)
+        let begun = self.conn.execute_batch("BEGIN");
+        let begun = begun.and_then(|()| self.names.refresh(&self.conn));
+        let found = match begun {
+            Ok(()) => read(self, now),
+            Err(error) => Err(rows::Fault::from(error).explain(&self.paths.name, "read")),
         };
-        answer().map_err(|fault| fault.explain(&self.paths.name, "read"))
+        // A rollback is all a read needs; where none is open, SQLite has ended it itself.
+        if !self.conn.is_autocommit() {
+            let ended = self.conn.execute_batch("ROLLBACK");
+            ended.map_err(|error| rows::Fault::from(error).explain(&self.paths.name, "read"))?;
+        }
+        found
     }
 }
 
 impl Reader for SqliteReader {
+    fn at_once(
+        &mut self,
+        ask: &mut dyn FnMut(&mut dyn Reader) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        assert!(!self.at_once, "a moment has no moments");
+        self.in_transaction(&mut |it, _| {
+            it.at_once = true;
+            let asked = ask(it);
+            it.at_once = false;
+            asked
+        })
+    }
+
+    fn last_seq(&mut self) -> Result<Seq, Error> {
+        self.ask(|conn, _, _| read::last_seq(conn))
+    }
+
     fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error> {
         self.ask(|conn, names, _| read::find(conn, names, [namespace, workflow, id]))
     }
@@ -104,6 +151,7 @@ impl Reader for SqliteReader {
     }
 
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
+        assert!(!self.at_once, "a history is read in several transactions");
         // Before the transaction begins: see `heads`.
         let published = self.published.lock().get(&no).copied().unwrap_or(0);
         let mut at = self.ask(|conn, _, _| Ok(published.max(read::stored_head(conn, no)?)))?;
@@ -139,9 +187,10 @@ impl Reader for SqliteReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lifecycle::Status;
     use crate::store::sqlite::tests::{append, create};
     use crate::store::sqlite::SqliteStore;
-    use crate::store::{Op, Store};
+    use crate::store::{Op, Store, Transition};
 
     #[test]
     fn a_question_that_takes_too_long_is_cut_off_and_a_history_is_read_in_several_transactions() {
@@ -173,5 +222,46 @@ mod tests {
         let names = history.iter().map(|it| it.record.operation.name.parse());
         assert!(names.eq((0..300).map(Ok::<i32, _>)));
         assert!(reader.conn.is_autocommit(), "no transaction is left open");
+    }
+
+    #[test]
+    fn questions_that_are_asked_at_once_see_one_moment() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(&folder.path().join("audit.db"), "test").unwrap();
+        let _ = store.commit(&[create(1), append(1, "a")]).unwrap();
+        let mut reader = store.reader().unwrap();
+        let ended = |payload: u8| {
+            let to = Transition {
+                status: Status::Complete,
+                marked: false,
+                recoveries: 0,
+                reason: None,
+                step: None,
+                payload: Some([payload].into()),
+                at: 2,
+            };
+            Op::Status(1, 1, to)
+        };
+        let look = |it: &mut dyn Reader| {
+            let (row, payloads) = (it.instance(1).unwrap().unwrap(), it.payloads(1).unwrap());
+            (row.status, payloads.result, it.last_seq().unwrap())
+        };
+        reader
+            .at_once(&mut |it| {
+                let before = look(it);
+                let _ = store.commit(&[ended(7), append(1, "b")]).unwrap();
+                assert_eq!(look(it), before);
+                Ok(())
+            })
+            .unwrap();
+        let (status, result, last) = look(&mut *reader);
+        assert_eq!(
+            (status, result.as_deref(), last),
+            (Status::Complete, Some(&[7][..]), 2)
+        );
+        // A question that fails leaves no transaction and no moment behind.
+        let failed = reader.at_once(&mut |_| Err(Error::Row("bad".into())));
+        assert_eq!(failed, Err(Error::Row("bad".into())));
+        assert_eq!(look(&mut *reader).2, 2);
     }
 }
