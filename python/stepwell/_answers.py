@@ -8,6 +8,7 @@ from ._codec import codec
 from ._durations import from_us
 from ._errors import (
     EngineClosed,
+    ErrorInfo,
     InstanceExists,
     InstanceNotFound,
     InternalError,
@@ -22,6 +23,7 @@ from ._errors import (
     StoreVersion,
 )
 from ._failures import error_info
+from ._look import Look
 from ._types import STATUSES, InstanceSummary, Status
 
 STORE_ERRORS: dict[str, type[StepwellError]] = {
@@ -88,14 +90,20 @@ def from_cursor(cursor: str | None) -> int | None:
 
 
 def summary(row: Any) -> InstanceSummary:
-    _, _, workflow, version, id, status, reason, created, _, _, updated, _, _, result, progress, attributes, *_ = row
-    state = STATUSES[status]
-    failed = state in (Status.ERRORED, Status.TERMINATED, Status.BLOCKED)
+    it = Look._make(row)
     return InstanceSummary(
-        id, workflow, version, state, reason, codec.decode(progress) if progress is not None else None, None,
-        error_info(codec.decode(result)) if failed and result is not None else None, codec.decode(attributes) if attributes else {},
-        from_us(created), from_us(updated),
+        it.id, it.workflow, it.version, it.status, it.reason, progress_of(it), it.waiting_on, error_in(it),
+        codec.decode(it.attributes) if it.attributes else {}, from_us(it.created_at), from_us(it.updated_at),
     )  # fmt: skip
+
+
+def progress_of(look: Look) -> Any:
+    return None if look.progress is None else codec.decode(look.progress)
+
+
+def error_in(look: Look) -> ErrorInfo | None:
+    failed = look.status in (Status.ERRORED, Status.TERMINATED, Status.BLOCKED)
+    return error_info(codec.decode(look.result)) if failed and look.result is not None else None
 
 
 def not_found(workflow: str, id: str, namespace: str) -> InstanceNotFound:

@@ -77,9 +77,10 @@ Row: TypeAlias = tuple[
     bytes | None,
     int,
     int | None,
+    list[Wait],
 ]
 """(no, namespace, workflow, version, id, status, reason, created_at, started_at, ended_at, updated_at, parent,
-params, result, progress, attributes, priority, start_at)"""
+params, result, progress, attributes, priority, start_at, waits): an instance at one moment"""
 
 ERRORS: tuple[str, ...]
 """Codes in a REPLY: "not_found", "exists" (data: no, status), "state" (data: status), "overloaded" (data: limit name,
@@ -174,7 +175,8 @@ class Core:
     def resume(self, namespace: str, workflow: str, id: str) -> int:
         """REPLY data: None."""
     def stand(self, namespace: str, workflow: str, id: str, priority: int) -> int:
-        """REPLY data: (how many go before it, [(in use, limit) of the engine's, the namespace's and the workflow's slots])."""
+        """REPLY data: (state, None if it is final; how many go before it; [(in use, limit) of the engine's, the namespace's and the
+        workflow's slots])."""
     def reshard(self, shards: int) -> int:
         """Changes the number of shards while everything goes on. REPLY data: None, when it is done and durable; code "invalid" (data:
         message) for less than 1 or more than 4,096, and while another change is under way. After a crash half-way, `open` with
@@ -205,7 +207,7 @@ class Core:
         """(code, step, version, number, id of the oldest) of blocked instances by why they are, the most frequent reason first;
         None: of all. As committed last, from memory."""
 
-    # Slow reads, answered by a thread of the core: REPLY.
+    # Slow reads, answered by a thread of the core: REPLY. All of one answer is from one moment.
     def find(self, namespace: str, workflow: str, id: str, payloads: bool) -> int:
         """REPLY data: Row | None (payload columns None unless asked for)."""
     def list(
@@ -226,7 +228,7 @@ class Core:
         """REPLY data: list[Row], with progress and attributes. attributes: only instances that have all of these, by an index; each
         a key and its value as it is encoded inside the map that `create` was given."""
     def history(self, no: int) -> int:
-        """REPLY data: (list[Record], list[Wait])."""
+        """REPLY data: (Row without payloads, list[Record]) of one moment, or None."""
     def approvals(self, namespace: str | None, workflow: str | None, status: int | None) -> int:
         """REPLY data: list[(approval_id, namespace, workflow, instance_id, name, detail, asked_at, until, status, decision)]; status: 0 open, 1 approved,
         2 rejected, 3 timed out, 4 withdrawn."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _diagnosis, _names
-from ._answers import state_codes
+from ._answers import error_in, not_found, progress_of, state_codes
 from ._codec import Undecodable, codec
 from ._durations import from_us
 from ._errors import InstanceErrored, InstanceTerminated, InvalidConfig, InvalidState, StepwellError
 from ._failures import error_info
+from ._look import Look, Wait
 from ._replay import OK
 from ._types import (
     FINAL,
@@ -27,7 +27,6 @@ from ._types import (
 
 if TYPE_CHECKING:
     from ._driver import Driver
-    from ._errors import ErrorInfo
     from ._tenant import Tenant
     from ._workflow import Workflow
 
@@ -69,25 +68,22 @@ class Instance(Generic[R]):
             InstanceNotFound: It is gone.
             EngineClosed: The engine is not open.
         """
-        row = await self._tenant._row(self.workflow, self.id, payloads=True, method="instance.status")
-        _, _, _, version, _, code, _, created, started, ended, _, _, _, result, progress, *_ = row
-        status = STATUSES[code]
-        output = self._workflow.output.decode(result) if status is Status.COMPLETE and result is not None else None
-        waiting_on = None
-        if status is Status.WAITING:
-            waiting_on = ", ".join(_wait_text(w) for w in (await self._records())[1]) or None
+        look = await self._tenant._look(self.workflow, self.id, payloads=True, method="instance.status")
         return InstanceStatus(
-            status,
-            output,
-            _error(status, result),
-            codec.decode(progress) if progress is not None else None,
+            look.status,
+            self._output(look.result) if look.status is Status.COMPLETE else None,
+            error_in(look),
+            progress_of(look),
             None,
-            from_us(created),
-            None if started is None else from_us(started),
-            None if ended is None else from_us(ended),
-            waiting_on,
-            version,
+            from_us(look.created_at),
+            None if look.started_at is None else from_us(look.started_at),
+            None if look.ended_at is None else from_us(look.ended_at),
+            look.waiting_on,
+            look.version,
         )
+
+    def _output(self, payload: bytes | None) -> Any:
+        return None if payload is None else self._workflow.output.decode(payload)
 
     async def result(self) -> R:
         """Waits until the instance has ended and returns its output.
@@ -103,8 +99,8 @@ class Instance(Generic[R]):
             log.warning("waiting for the result of a blocked instance: %s", await self.explain())
             status, payload = await self._until(FINAL, "instance.result")
         if status is Status.COMPLETE:
-            return self._workflow.output.decode(payload) if payload is not None else None  # type: ignore[return-value]  # R is None then
-        info = _error(status, payload)
+            return self._output(payload)  # type: ignore[no-any-return]  # it is an R
+        info = None if payload is None else error_info(codec.decode(payload))
         text = f": {info}" if info is not None else ""
         if status is Status.ERRORED:
             raise InstanceErrored(f"{self.workflow}/{self.id} failed{text}", error=info)
@@ -135,8 +131,8 @@ class Instance(Generic[R]):
             state = self._tenant.peek(self.workflow, self.id)
             news = await watch.next() if state is not None and state not in wanted else None
             while news is None:
-                row = await self._tenant._row(self.workflow, self.id, payloads=True)
-                news = (STATUSES[row[5]], row[13])
+                look = await self._tenant._look(self.workflow, self.id, payloads=True)
+                news = (look.status, look.result)
                 if news[0] not in wanted and not news[0].is_final:
                     news = await watch.next()
         finally:
@@ -157,14 +153,13 @@ class Instance(Generic[R]):
         driver = self._tenant._ready("instance.wait_for_step")
         while True:
             changed = driver.next_record()
-            records, _ = await self._records()
+            look, records = await self._records()
             done = sum(r[3] == name and r[7] == OK for r in records)
             if done >= count:
                 return
-            row = await self._tenant._row(self.workflow, self.id, payloads=False)
-            if STATUSES[row[5]].is_final:
+            if look.status.is_final:
                 raise InvalidState(
-                    f'{self.workflow}/{self.id} is {STATUSES[row[5]].value}; "{name}" was recorded {done} times', status=STATUSES[row[5]]
+                    f'{self.workflow}/{self.id} is {look.status.value}; "{name}" was recorded {done} times', status=look.status
                 )
             await changed.wait()
 
@@ -209,14 +204,17 @@ class Instance(Generic[R]):
         Raises:
             InstanceNotFound: It is gone.
         """
-        records, waits = await self._records()
-        return [_record(r) for r in records] + [_waiting(w) for w in waits]
+        look, records = await self._records()
+        return [_record(r) for r in records] + [_waiting(Wait._make(w)) for w in look.waits]
 
-    async def _records(self) -> tuple[list[Any], list[Any]]:
+    async def _records(self) -> tuple[Look, list[Any]]:
         driver: Driver = self._tenant._ready("instance.history")
         reply = await driver.reply(driver.core.history(self._no))
         self._tenant._check(reply, self.workflow, self.id)
-        return reply.data  # type: ignore[no-any-return]  # the core's (records, waits)
+        if reply.data is None:
+            raise not_found(self.workflow, self.id, self._tenant._namespace)
+        row, records = reply.data
+        return Look._make(row), records
 
     async def explain(self) -> Explanation:
         """Says in one paragraph why the instance is where it is.
@@ -230,73 +228,62 @@ class Instance(Generic[R]):
         return found._replace(text=f"{found.text} {resisting}") if resisting else found
 
     async def _explain(self) -> Explanation:
-        row = await self._tenant._row(self.workflow, self.id, payloads=True, method="instance.explain")
-        status, reason, since = STATUSES[row[5]], row[6], from_us(row[10])
-        who = f"{self.workflow}/{self.id}"
-        error = _error(status, row[13])
-        if status is Status.BLOCKED:
-            if reason == "missing_code":
-                text = (
-                    f'{who} is blocked: version "{row[3]}" of "{self.workflow}" is not registered. '
-                    "Register it; the instance goes on by itself."
-                )
-            else:
-                text = f"{who} is blocked ({reason}): {error.message if error else 'no details were recorded'}"
-            return Explanation(reason or "blocked", text, since)
-        if status is Status.QUEUED and reason == "held_back":
-            text = (
-                f"{who} is held back: it was running at the last unclean stops of the process and had finished nothing in between, so it "
-                "may be what kills the process. Such instances start a few at a time; it starts by itself when it is its turn."
-            )
-            return Explanation(reason, text, since)
-        if status is Status.QUEUED:
-            return await self._queued(who, since, row[16], row[17])
-        waits = (await self._records())[1] if status is Status.WAITING else []
-        if waits:
-            text = f"{who} waits for " + "; ".join(_wait_text(w) for w in waits[:5]) + ("; …" if len(waits) > 5 else "") + "."
-            untils = [w[7] for w in waits if w[7] is not None]
-            return Explanation("waiting", text, since, from_us(min(untils)) if untils else None)
-        texts = {
-            Status.RUNNING: "is running",
-            Status.COMPLETE: "is complete",
-        }
-        text = f"{who} {texts.get(status, 'is ' + status.value.replace('_', ' '))}"
-        return Explanation(status.value, text + (f": {error}" if error else "."), since)
+        while True:
+            look = await self._tenant._look(self.workflow, self.id, payloads=True, method="instance.explain")
+            told = await self._queued(look) if look.status is Status.QUEUED and look.reason != "held_back" else _explained(look)
+            if told is not None:
+                return told
 
-    async def _queued(self, who: str, since: datetime, priority: int, start_at: int | None) -> Explanation:
-        """Says what a queued instance waits for: its moment, those before it, a limit (L13)."""
+    async def _queued(self, look: Look) -> Explanation | None:
+        """Says what a queued instance waits for: its moment, those before it, a limit (L13); None if it is not queued any more."""
         driver = self._tenant._running()
-        if start_at is not None and start_at > driver.now():
-            moment = from_us(start_at)
+        who, since = f"{look.workflow}/{look.id}", from_us(look.updated_at)
+        if look.start_at is not None and look.start_at > driver.now():
+            moment = from_us(look.start_at)
             text = f"{who} is queued until {moment:%Y-%m-%d %H:%M:%S} UTC, the start_at it was created with."
             return Explanation("start_at", text, since, moment)
-        reply = await driver.reply(driver.core.stand(self._tenant._namespace, self.workflow, self.id, priority))
+        reply = await driver.reply(driver.core.stand(look.namespace, look.workflow, look.id, look.priority))
         self._tenant._check(reply, self.workflow, self.id)
-        ahead, accounts = reply.data
-        namespace = self._tenant._namespace
-        limits = ("the engine (slots)", f'namespace "{namespace}" (concurrency)', f'"{self.workflow}" (concurrency)')
+        code, ahead, accounts = reply.data
+        if code is None or STATUSES[code] is not Status.QUEUED:
+            return None
+        limits = ("the engine (slots)", f'namespace "{look.namespace}" (concurrency)', f'"{look.workflow}" (concurrency)')
         full = [
             f"the only slot of {limit} is in use" if most == 1 else f"all {most:,} slots of {limit} are in use"
             for (used, most), limit in zip(accounts, limits, strict=True)
             if used >= most
         ]
-        behind = f'behind {ahead:,} other{"s" * (ahead != 1)} of "{self.workflow}"' if ahead else f'first of "{self.workflow}"'
+        behind = f'behind {ahead:,} other{"s" * (ahead != 1)} of "{look.workflow}"' if ahead else f'first of "{look.workflow}"'
         text = f"{who} is queued, {behind}; {' and '.join(full) if full else 'its slot is free'}."
         return Explanation("queued", text, since, details={"ahead": ahead})
 
 
-def _error(status: Status, result: bytes | None) -> ErrorInfo | None:
-    if result is None or status is Status.COMPLETE:
-        return None
-    return error_info(codec.decode(result))
-
-
-def _wait_text(wait: Any) -> str:
-    _, kind, branch, name, key, _, _, until = wait
-    words = {"sleep": "sleep", "event": "event", "approval": "approval", "call": "child", "result": "child", "do": "the next attempt of"}
-    place = f" in {branch}" if branch else ""
-    until_text = f" until {from_us(until):%Y-%m-%d %H:%M:%S} UTC" if until is not None and until < 1 << 61 else ""
-    return f'{words.get(KINDS[kind], KINDS[kind])} "{name if key is None else key}"{place}{until_text}'
+def _explained(look: Look) -> Explanation:
+    """Says why an instance is where it is, as far as its row says that."""
+    status, since, who, error = look.status, from_us(look.updated_at), f"{look.workflow}/{look.id}", error_in(look)
+    if status is Status.BLOCKED:
+        if look.reason == "missing_code":
+            text = (
+                f'{who} is blocked: version "{look.version}" of "{look.workflow}" is not registered. '
+                "Register it; the instance goes on by itself."
+            )
+        else:
+            text = f"{who} is blocked ({look.reason}): {error.message if error else 'no details were recorded'}"
+        return Explanation(look.reason or "blocked", text, since)
+    if status is Status.QUEUED:
+        text = (
+            f"{who} is held back: it was running at the last unclean stops of the process and had finished nothing in between, so it "
+            "may be what kills the process. Such instances start a few at a time; it starts by itself when it is its turn."
+        )
+        return Explanation("held_back", text, since)
+    waits = look.waiting_for
+    if waits:
+        text = f"{who} waits for " + "; ".join(map(str, waits[:5])) + ("; …" if len(waits) > 5 else "") + "."
+        untils = [wait.until for wait in waits if wait.until is not None]
+        return Explanation("waiting", text, since, from_us(min(untils)) if untils else None)
+    texts = {Status.RUNNING: "is running", Status.COMPLETE: "is complete"}
+    text = f"{who} {texts.get(status, 'is ' + status.value.replace('_', ' '))}"
+    return Explanation(status.value, text + (f": {error}" if error else "."), since)
 
 
 def _record(record: Any) -> StepRecord:
@@ -315,7 +302,7 @@ def _record(record: Any) -> StepRecord:
     return StepRecord(KINDS[kind], name, key, count, branch, attempt, VERDICTS[verdict], from_us(started), from_us(at), output, error, ref)
 
 
-def _waiting(wait: Any) -> StepRecord:
-    _, kind, branch, name, key, count, opened, _ = wait
-    ref = StepRef(name, count, key, KINDS[kind], branch)
-    return StepRecord(KINDS[kind], name, key, count, branch, 0, "waiting", from_us(opened), None, None, None, ref)
+def _waiting(wait: Wait) -> StepRecord:
+    kind = KINDS[wait.kind]
+    ref = StepRef(wait.name, wait.occurrence, wait.key, kind, wait.branch)
+    return StepRecord(kind, wait.name, wait.key, wait.occurrence, wait.branch, 0, "waiting", from_us(wait.opened_at), None, None, None, ref)

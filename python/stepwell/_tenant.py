@@ -21,6 +21,7 @@ from ._config import check_if_exists, limit_values
 from ._durations import instant_us
 from ._errors import InvalidConfig, StepwellError
 from ._instance import Instance
+from ._look import Look
 from ._types import STATUSES, BatchError, Limits, NewInstance, Page, ReasonCount, Status
 from ._workflow import Workflow
 
@@ -198,16 +199,16 @@ class Tenant(ABC):
         """
         driver = self._ready("engine.get")
         target = driver.registered(workflow)
-        row = await self._row(target.name, _names.instance_id(id), payloads=False)
-        return Instance(self, driver.version_of(target.name, row[3]) or target, id, row[0])
+        found = await self._look(target.name, _names.instance_id(id), payloads=False)
+        return Instance(self, driver.version_of(target.name, found.version) or target, id, found.no)
 
-    async def _row(self, workflow: str, id: str, *, payloads: bool, method: str = "engine.get") -> Any:
+    async def _look(self, workflow: str, id: str, *, payloads: bool, method: str = "engine.get") -> Look:
         driver = self._ready(method)
         reply = await driver.reply(driver.core.find(self._namespace, workflow, id, payloads))
         self._check(reply, workflow, id)
         if reply.data is None:
             raise not_found(workflow, id, self._namespace)
-        return reply.data
+        return Look._make(reply.data)
 
     def peek(self, workflow: Workflow[Any, Any] | str, id: str) -> Status | None:
         """Returns the state of an instance that is not final, from memory; None if there is none in memory.

@@ -5,7 +5,7 @@
 use crate::history::{Stored, Verdict};
 use crate::ids::{Incarnation, InstanceNo, Micros, Seq};
 use crate::lifecycle::Status;
-use crate::store::{Payloads, Row};
+use crate::store::{Look, Row};
 use crate::wait::{Approval, Wait};
 
 /// Something that happened.
@@ -175,16 +175,16 @@ pub enum Data {
     Overloaded(&'static str, Micros),
     /// A limit's name and its value.
     Limit(&'static str, u64),
-    /// How many go first, then (in use, limit) of the engine's, the namespace's and the workflow's slots.
-    Standing(u64, [(u32, u32); 3]),
+    /// The state, if it is not final; how many go first; (in use, limit) of the engine's, the namespace's and the workflow's slots.
+    Standing(Option<Status>, u64, [(u32, u32); 3]),
     /// A message.
     Text(String),
     /// One instance, if there is one.
-    Row(Option<Box<(Row, Payloads)>>),
+    Row(Option<Box<Look>>),
     /// Several.
-    Rows(Vec<(Row, Payloads)>),
-    /// History and open waits.
-    History(Vec<Stored>, Vec<Wait>),
+    Rows(Vec<Look>),
+    /// An instance with what it had recorded, if there is one.
+    History(Option<Box<(Look, Vec<Stored>)>>),
     /// Approvals with the instances that ask.
     Approvals(Vec<(Row, Approval)>),
 }

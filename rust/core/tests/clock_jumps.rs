@@ -180,12 +180,12 @@ fn history(engine: &Engine, by: Body) -> Vec<Stored> {
     for note in settle(engine) {
         if let Note::Reply {
             ticket: answered,
-            data: Data::History(records, _),
+            data: Data::History(Some(told)),
             ..
         } = note
         {
             assert_eq!(answered, ticket);
-            return records;
+            return told.1;
         }
     }
     panic!("no answer");

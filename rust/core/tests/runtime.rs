@@ -248,6 +248,6 @@ fn questions_see_what_was_acknowledged() {
     else {
         panic!("{notes:?}");
     };
-    assert_eq!((*answered, &*row.0.id), (ticket, "a"));
-    assert_eq!(row.1.params.as_deref(), Some(b"params".as_slice()));
+    assert_eq!((*answered, &*row.row.id), (ticket, "a"));
+    assert_eq!(row.payloads.params.as_deref(), Some(b"params".as_slice()));
 }

@@ -7,7 +7,7 @@ use stepwell_core::history::Stored;
 use stepwell_core::lifecycle::Status;
 use stepwell_core::note::{Data, Note, Start};
 use stepwell_core::runtime::OfWorkflow;
-use stepwell_core::store::{Payloads, Row};
+use stepwell_core::store::{Look, Row};
 use stepwell_core::wait::{Approval, Wait};
 
 pub(crate) const DONE: u8 = 1;
@@ -121,13 +121,14 @@ fn wait<'py>(py: Python<'py>, it: &Wait) -> Any<'py> {
     )
 }
 
-fn row<'py>(py: Python<'py>, (it, payloads): &(Row, Payloads)) -> Any<'py> {
+fn look<'py>(py: Python<'py>, look: &Look) -> Any<'py> {
+    let (it, payloads) = (&look.row, &look.payloads);
     tuple!(
         py; it.no, &*it.namespace, &*it.workflow, &*it.version, &*it.id, it.status as u8,
         it.reason.as_deref(), it.created_at, it.started_at, it.ended_at, it.updated_at, it.parent,
         bytes(py, payloads.params.as_deref()), bytes(py, payloads.result.as_deref()),
         bytes(py, payloads.progress.as_deref()), bytes(py, payloads.attributes.as_deref()),
-        it.priority, it.start_at
+        it.priority, it.start_at, each(py, &look.waits, wait)?
     )
 }
 
@@ -141,7 +142,7 @@ fn approval<'py>(py: Python<'py>, (row, it): &(Row, Approval)) -> Any<'py> {
 
 fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
     match data {
-        Data::Nothing | Data::Row(None) => Ok(py.None().into_bound(py)),
+        Data::Nothing | Data::Row(None) | Data::History(None) => Ok(py.None().into_bound(py)),
         Data::Bool(it) => it.into_bound_py_any(py),
         Data::Created {
             no,
@@ -157,16 +158,14 @@ fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
         Data::State(status) => (*status as u8).into_bound_py_any(py),
         Data::Overloaded(limit, after) => tuple!(py; limit, after),
         Data::Limit(limit, value) => tuple!(py; limit, value),
-        Data::Standing(ahead, accounts) => {
+        Data::Standing(state, ahead, accounts) => {
             let accounts = accounts.map(|it| (it.0, it.1)).to_vec();
-            tuple!(py; *ahead, accounts)
+            tuple!(py; state.map(|it| it as u8), *ahead, accounts)
         }
         Data::Text(text) => text.into_bound_py_any(py),
-        Data::Row(Some(it)) => row(py, it),
-        Data::Rows(rows) => each(py, rows, row)?.into_bound_py_any(py),
-        Data::History(records, waits) => {
-            tuple!(py; each(py, records, record)?, each(py, waits, wait)?)
-        }
+        Data::Row(Some(it)) => look(py, it),
+        Data::Rows(rows) => each(py, rows, look)?.into_bound_py_any(py),
+        Data::History(Some(it)) => tuple!(py; look(py, &it.0)?, each(py, &it.1, record)?),
         Data::Approvals(approvals) => each(py, approvals, approval)?.into_bound_py_any(py),
     }
 }

@@ -179,14 +179,16 @@ impl Core {
     pub(super) fn stand(&mut self, ticket: u64, name: &Name, priority: i8) {
         let workflow = self.workflow(&name.namespace, &name.workflow);
         let key = Key::new(&name.namespace, &name.workflow, &name.id);
-        let ahead = self.registry.view(key).map_or(0, |it| {
+        let known = self.registry.view(key);
+        let ahead = known.map_or(0, |it| {
             let rank = match self.live.get(&it.no) {
                 Some(live) => live.rank(),
                 None => Rank::new(priority, Class::New),
             };
             self.queues.ahead(workflow, rank, it.no)
         });
-        let data = Data::Standing(ahead as u64, self.gate.accounts(workflow));
+        let state = known.map(|it| it.decided);
+        let data = Data::Standing(state, ahead as u64, self.gate.accounts(workflow));
         self.say(Note::reply(ticket, data));
     }
 

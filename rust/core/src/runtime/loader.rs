@@ -13,9 +13,11 @@ use rustc_hash::FxHashSet;
 use super::{guarded, Shared};
 use crate::engine::Job;
 use crate::failure::recorded;
+use crate::history::Stored;
 use crate::ids::{Incarnation, InstanceNo};
+use crate::lifecycle::Status;
 use crate::note::{Data, Note, Start};
-use crate::store::{Error, Filter, Payloads, Reader};
+use crate::store::{Error, Filter, Look, Payloads, Reader, Row};
 use crate::submission::{Body, Name, Submission};
 use crate::wait::{tell_approvals, told_approval, ApprovalStatus};
 
@@ -207,47 +209,192 @@ pub(crate) fn same(
 }
 
 pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Data, Error> {
-    Ok(match question {
-        Question::Find(name, with_payloads) => {
-            match reader.find(&name.namespace, &name.workflow, &name.id)? {
-                None => Data::Row(None),
-                Some(row) => {
-                    let payloads = if *with_payloads {
-                        reader.payloads(row.no)?
-                    } else {
-                        Payloads::default()
-                    };
-                    Data::Row(Some(Box::new((row, payloads))))
-                }
-            }
-        }
-        Question::List(filter) => {
-            let mut rows = Vec::new();
-            for row in reader.list(filter)? {
-                let mut payloads = reader.payloads(row.no)?;
-                payloads.params = None;
+    let mut data = Data::Nothing;
+    // One moment for all of an answer: never the state of one and the result of another.
+    match question {
+        Question::Find(name, with_payloads) => reader.at_once(&mut |it| {
+            let row = it.find(&name.namespace, &name.workflow, &name.id)?;
+            let look = row.map(|row| look(it, row, *with_payloads)).transpose()?;
+            data = Data::Row(look.map(Box::new));
+            Ok(())
+        })?,
+        Question::List(filter) => reader.at_once(&mut |it| {
+            let rows = it.list(filter)?.into_iter();
+            let looks = rows.map(|row| {
+                let mut look = look(it, row, true)?;
+                look.payloads.params = None;
                 // The error of a blocked or failed one belongs to its summary; outputs may be big.
-                if row.status == crate::lifecycle::Status::Complete {
-                    payloads.result = None;
+                if look.row.status == Status::Complete {
+                    look.payloads.result = None;
                 }
-                rows.push((row, payloads));
-            }
-            Data::Rows(rows)
-        }
-        Question::History(no) => {
-            let mut waits = reader.waits(*no)?;
-            if let Some(row) = reader.instance(*no)? {
-                tell_approvals(&row.namespace, &mut waits);
-            }
-            Data::History(reader.history(*no)?, waits)
-        }
+                Ok(look)
+            });
+            data = Data::Rows(looks.collect::<Result<_, Error>>()?);
+            Ok(())
+        })?,
+        Question::History(no) => data = Data::History(history(reader, *no)?.map(Box::new)),
         Question::Approvals(namespace, workflow, status) => {
             let (namespace, workflow) = (namespace.as_deref(), workflow.as_deref());
             let mut approvals = reader.approvals(namespace, workflow, *status)?;
             for (row, approval) in &mut approvals {
                 approval.id = told_approval(&row.namespace, &approval.id).into();
             }
-            Data::Approvals(approvals)
+            data = Data::Approvals(approvals);
         }
+    }
+    Ok(data)
+}
+
+/// Adds to a row what else there is of its instance.
+fn look(reader: &mut dyn Reader, row: Row, with_payloads: bool) -> Result<Look, Error> {
+    let mut waits = Vec::new();
+    if !row.status.is_final() {
+        waits = reader.waits(row.no)?;
+        tell_approvals(&row.namespace, &mut waits);
+    }
+    let payloads = if with_payloads {
+        reader.payloads(row.no)?
+    } else {
+        Payloads::default()
+    };
+    Ok(Look {
+        row,
+        payloads,
+        waits,
     })
+}
+
+/// Returns an instance with the records that it had at the moment of the look.
+fn history(reader: &mut dyn Reader, no: InstanceNo) -> Result<Option<(Look, Vec<Stored>)>, Error> {
+    let (mut found, mut last) = (None, 0);
+    reader.at_once(&mut |it| {
+        let row = it.instance(no)?;
+        found = row.map(|row| look(it, row, false)).transpose()?;
+        last = it.last_seq()?;
+        Ok(())
+    })?;
+    let Some(look) = found else {
+        return Ok(None);
+    };
+    let mut records = reader.history(no)?;
+    records.retain(|it| it.seq <= last);
+    Ok(Some((look, records)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Kind, Operation, Record, Verdict};
+    use crate::ids::Seq;
+    use crate::store::memory::MemoryStore;
+    use crate::store::{NewInstance, Op, Store};
+    use crate::wait::Approval;
+
+    fn append(name: &str) -> Op {
+        let operation = Operation {
+            kind: Kind::Do,
+            branch: "".into(),
+            name: name.into(),
+            key: None,
+            count: 1,
+        };
+        let record = Record {
+            operation,
+            attempt: 1,
+            verdict: Verdict::Done,
+            started_at: 1,
+            at: 1,
+            retry_at: None,
+            event: None,
+            event_type: None,
+            payload: None,
+        };
+        Op::Append(1, 1, record)
+    }
+
+    /// A reader whose histories are read after one more record was committed.
+    struct Late(Box<dyn Reader>, MemoryStore);
+
+    impl Reader for Late {
+        fn at_once(
+            &mut self,
+            ask: &mut dyn FnMut(&mut dyn Reader) -> Result<(), Error>,
+        ) -> Result<(), Error> {
+            self.0.at_once(ask)
+        }
+
+        fn last_seq(&mut self) -> Result<Seq, Error> {
+            self.0.last_seq()
+        }
+
+        fn find(
+            &mut self,
+            namespace: &str,
+            workflow: &str,
+            id: &str,
+        ) -> Result<Option<Row>, Error> {
+            self.0.find(namespace, workflow, id)
+        }
+
+        fn instance(&mut self, no: InstanceNo) -> Result<Option<Row>, Error> {
+            self.0.instance(no)
+        }
+
+        fn payloads(&mut self, no: InstanceNo) -> Result<Payloads, Error> {
+            self.0.payloads(no)
+        }
+
+        fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
+            let _ = self.1.commit(&[append("later")])?;
+            self.0.history(no)
+        }
+
+        fn waits(&mut self, no: InstanceNo) -> Result<Vec<crate::wait::Wait>, Error> {
+            self.0.waits(no)
+        }
+
+        fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error> {
+            self.0.list(filter)
+        }
+
+        fn approvals(
+            &mut self,
+            namespace: Option<&str>,
+            workflow: Option<&str>,
+            status: Option<ApprovalStatus>,
+        ) -> Result<Vec<(Row, Approval)>, Error> {
+            self.0.approvals(namespace, workflow, status)
+        }
+    }
+
+    #[test]
+    fn a_history_is_told_as_it_was_when_the_instance_was_looked_at() {
+        let mut store = MemoryStore::new();
+        let new = NewInstance {
+            no: 1,
+            incarnation: 1,
+            namespace: "default".into(),
+            workflow: "w".into(),
+            version: "1".into(),
+            id: "a".into(),
+            params: None,
+            attributes: None,
+            priority: 0,
+            created_at: 1,
+            start_at: None,
+            status: Status::Running,
+            parent: None,
+            called: false,
+        };
+        let _ = store
+            .commit(&[Op::Create(Box::new(new)), append("first")])
+            .unwrap();
+        let mut reader = Late(store.reader().unwrap(), store.clone());
+        let Ok(Data::History(Some(told))) = answer(&mut reader, &Question::History(1)) else {
+            panic!("it is there");
+        };
+        let names: Vec<_> = told.1.iter().map(|it| &*it.record.operation.name).collect();
+        assert_eq!(names, ["first"]);
+        assert_eq!(reader.history(1).unwrap().len(), 3);
+    }
 }
