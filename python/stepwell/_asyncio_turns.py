@@ -228,6 +228,11 @@ class AsyncioTurns:
             if isinstance(value, Pending):
                 value.close()
 
+    def raised(self, error: BaseException) -> None:
+        """A task has raised this; see `Host`."""
+        if self._runner.cursor.pending:
+            self._runner.handles(error)
+
     def failed(self, error: RuntimeError) -> None:
         """A task that a library made has failed; see `Host`."""
         self._look_for_others(error)

@@ -53,6 +53,9 @@ class Host(Protocol):
     def never_began(self, values: list[Any]) -> None:
         """A task was cancelled before it began; this is what its code was given."""
 
+    def raised(self, error: BaseException) -> None:
+        """A task has raised this."""
+
     def failed(self, error: RuntimeError) -> None:
         """A task that was made without this loop's help has failed; it may be because it waited for what is not of this loop."""
 
@@ -355,6 +358,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
             self._host.never_began(list(frame.f_locals.values()))
         if code is not None:
             code.close()  # it has ended, or never began
+        if not task.cancelled() and (raised := getattr(task, "_exception", None)) is not None:  # `exception()` would silence asyncio
+            self._host.raised(raised)
         if type(task) is BodyTask:
             task.line = None
         elif not task.cancelled() and isinstance(error := task.exception(), RuntimeError):

@@ -16,7 +16,7 @@ import trio
 
 from . import _replay
 from ._branch import caller, current_branch
-from ._errors import Nondeterminism, StepwellError
+from ._errors import Nondeterminism, StepFailed, StepwellError
 from ._types import KINDS
 
 if TYPE_CHECKING:
@@ -87,15 +87,35 @@ def standing(runner: Runner) -> str:
     return next((place for code in blocked if (place := _stands(code))), "")
 
 
-def mismatch(runner: Runner, found: Mismatch, wanted: Identity | None) -> Nondeterminism:
-    """The code is not what history was made by."""
+def mismatch(runner: Runner, found: Mismatch, wanted: Identity | None, raised: BaseException | None) -> Nondeterminism:
+    """The code is not what history was made by. `raised`: what it raised before it came to that, which is told first (I5)."""
     asked = [wanted] if wanted is not None else sorted(found.wanted, key=lambda identity: identity[0] == _replay.DEADLINE)
     now = ", ".join(_replay.describe(identity, KINDS) for identity in asked[:3]) or "the body ends"
     where = standing(runner) if asked else ""  # a body that has ended stands nowhere
-    return Nondeterminism(
-        f"{_name(runner)} differs from its history: recorded {_replay.describe(found.recorded, KINDS)}, now {now}"
-        f"{f' at {where}' if where else ''}. Nothing was run. Restore it or guard it with step.patched(...), then resume()."
+    diff = (
+        f"differs from its history: recorded {_replay.describe(found.recorded, KINDS)}, now {now}"
+        f"{f' at {where}' if where else ''}. Nothing was run."
     )
+    cure = "it or guard it with step.patched(...), then resume()."
+    if raised is None:
+        return Nondeterminism(f"{_name(runner)} {diff} Restore {cure}")
+    error = Nondeterminism(f"{_name(runner)} raised {_raised(raised)} while it was replayed, and {diff} Mend {cure}")
+    error.__cause__ = raised  # its traceback is recorded and logged with the diff
+    return error
+
+
+def _raised(error: BaseException) -> str:
+    """Returns type, text and place of an exception; of a group those of its first member."""
+    others = 0
+    while isinstance(error, BaseExceptionGroup):
+        others += len(error.exceptions) - 1
+        error = error.exceptions[0]
+    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _is_users(frame)]
+    what = (
+        traceback.format_exception_only(error)[-1].strip() if not isinstance(error, StepFailed) else f"{type(error).__qualname__}: {error}"
+    )
+    where = f" at {_place(*frames[-1])}" if frames else ""
+    return f"{what}{where}{f' (and {others} more)' if others else ''}"
 
 
 def race(runner: Runner, name: str) -> StepwellError:

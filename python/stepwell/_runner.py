@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context, copy_context
 from types import CodeType
@@ -23,7 +24,7 @@ from ._attempt import as_coroutine
 from ._branch import Branch, place
 from ._codec import Undecodable, codec
 from ._durations import from_us
-from ._errors import InvalidConfig, LimitReached, NotSerializable, TooLarge
+from ._errors import InvalidConfig, LimitReached, NotSerializable, StepwellError, TooLarge
 from ._failures import describe_body
 from ._names import step_name
 from ._operation import STOPPED, Guard, Operation, Pending, StepOperation
@@ -51,8 +52,9 @@ class Runner:
 
     __slots__ = (
         "__weakref__", "_about", "_beginners", "_begun", "_params", "_stopped", "at", "attached", "bytes", "bytes_max", "cursor", "id",
-        "incarnation", "interrupted", "keys", "loop", "namespace", "no", "open", "patches", "port", "replaying", "rest", "resting", "scope",
-        "steps", "steps_max", "stopped_at", "stopping", "tally", "task", "turns", "unawaited", "value_bytes", "version", "workflow",
+        "incarnation", "interrupted", "keys", "loop", "namespace", "no", "open", "patches", "port", "raised", "replaying", "rest",
+        "resting", "scope", "steps", "steps_max", "stopped_at", "stopping", "tally", "task", "turns", "unawaited", "value_bytes", "version",
+        "workflow",
     )  # fmt: skip
 
     def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
@@ -73,6 +75,8 @@ class Runner:
         self.scope = trio.CancelScope()
         self.stopping: str | None = None
         self.stopped_at = 0
+        self.raised: BaseException | None = None
+        """What its code raised since the last outcome, while others are undelivered."""
         self.at: int = created_at
         self.unawaited: list[tuple[str, CodeType, int]] = []
         self.keys: set[tuple[int, str, str]] | None = None
@@ -170,6 +174,7 @@ class Runner:
     def _finish(self, status: int, *, payload: bytes | None = None, error: BaseException | None = None) -> None:
         left = self.cursor.leftover()
         if left is not None:
+            self.raised = error or self.raised
             self.mismatch(left, None)
             return
         self.stopping = "ended"
@@ -191,13 +196,15 @@ class Runner:
             self.port.keeper.close(self.task)
         self.open.clear()
         self.port.ended(self)
-        self.task = self.turns = self.loop = self.tally = None  # they lead back here: without them all of it is freed at once
+        self.task = self.turns = self.loop = self.tally = self.raised = None  # they lead back here: without them all of it is freed at once
 
     # Operations.
 
     async def perform(self, operation: Operation) -> Outcome:
         """Begins an operation of the body and returns its outcome, once that is durable."""
         await self.may_begin(operation.identity[2])
+        if self.cursor.pending:
+            self.handles(sys.exception())
         if self.turns is None:
             if self.cursor.pending:
                 found = self._next((operation.identity,))
@@ -377,6 +384,8 @@ class Runner:
             elif outcome.identity[0] == _replay.EVENT and outcome.number < 0:
                 self.port.give_back(self.no, self.incarnation, outcome.seq)
         self.cursor.passed_over.clear()
+        if isinstance(found, Outcome):
+            self.raised = None  # whatever the body raised before, it fits its history so far
         return found
 
     def delivered(self, operation: Operation, at: int) -> None:
@@ -465,15 +474,21 @@ class Runner:
                 caught.append(error)
         raise caught.pop()  # its scope is gone; the body's own one is cancelled and takes it
 
+    def handles(self, error: BaseException | None) -> None:
+        """Code of the body raised this, or handles it, while outcomes are undelivered: if the next one does not fit, it may be why (I5)."""
+        if isinstance(error, Exception) and not isinstance(error, StepwellError):  # else it is what history itself brought
+            self.raised = error
+
     def mismatch(self, found: Mismatch, wanted: Operation | None) -> None:
         """The code is not what history was made by: block, with a diff (I5, I10)."""
-        self.block("nondeterminism", _diagnosis.mismatch(self, found, None if wanted is None else wanted.identity), found.recorded[2])
+        identity = None if wanted is None else wanted.identity
+        self.block("nondeterminism", _diagnosis.mismatch(self, found, identity, self.raised), found.recorded[2])
 
     def block(self, reason: str, error: BaseException, step: str | None = None) -> None:
         """The instance needs a human: the body is unwound, and nothing more of it is recorded. `step`: the one it is about."""
         if self.stopping:
             return
-        log.error("%s/%s is blocked (%s): %s", self.workflow.name, self.id, reason, error)
+        log.error("%s/%s is blocked (%s): %s", self.workflow.name, self.id, reason, error, exc_info=error.__cause__)
         self.port.block(self.no, self.incarnation, reason, codec.encode(describe_body(error)), step)
         self.unwind("blocked")
 
