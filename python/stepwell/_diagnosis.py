@@ -16,7 +16,7 @@ import trio
 
 from . import _replay
 from ._branch import caller, current_branch
-from ._errors import Nondeterminism, StepFailed, StepwellError
+from ._errors import InvalidConfig, LimitReached, Nondeterminism, NotSerializable, StepFailed, StepwellError, TooLarge
 from ._types import KINDS
 
 if TYPE_CHECKING:
@@ -116,6 +116,28 @@ def _raised(error: BaseException) -> str:
     )
     where = f" at {_place(*frames[-1])}" if frames else ""
     return f"{what}{where}{f' (and {others} more)' if others else ''}"
+
+
+def never_awaited(runner: Runner) -> InvalidConfig:
+    """The body has ended, and asked for something that it did not await (I7)."""
+    name, code, line = runner.unawaited[0]
+    place = f"{code.co_filename.rpartition('/')[2]}:{line}"
+    return InvalidConfig(f'step "{name}" at {place} was never awaited, so it did not run. Write `await` before it.')
+
+
+def over_limits(runner: Runner) -> LimitReached:
+    """The body has begun too many steps, or was given too much (Q1)."""
+    who = _name(runner)
+    if runner.steps > runner.steps_max:
+        text = f"{who} has more than {runner.steps_max:,} steps. Raise Limits.steps or @workflow(steps=), or spread them over children."
+        return LimitReached(text, limit="steps", value=runner.steps_max)
+    text = f"{who} has values of more than {runner.bytes_max:,} bytes. Raise Limits.instance_bytes, or return less: a path, not a file."
+    return LimitReached(text, limit="instance_bytes", value=runner.bytes_max)
+
+
+def unstorable(runner: Runner, step: str, error: NotSerializable | TooLarge) -> Exception:
+    """What a step returned cannot be stored (D7)."""
+    return type(error)(f'step "{step}" of {_name(runner)} returned a value that cannot be stored: {error}')
 
 
 def race(runner: Runner, name: str) -> StepwellError:

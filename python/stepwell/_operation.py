@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 import trio
 from trio.lowlevel import Abort, enable_ki_protection
 
-from . import _attempt, _foreign
+from . import _attempt, _diagnosis, _foreign
 from ._attempt import StepContext
 from ._branch import place
 from ._codec import codec
@@ -456,7 +456,7 @@ class StepOperation(Operation):
         try:
             self.payload = self.plan.codec.encode(self.value, "result", self.runner.value_bytes)
         except (NotSerializable, TooLarge) as error:
-            self._submit_failure(self.runner.unstorable(self, error), attempt)
+            self._submit_failure(_diagnosis.unstorable(self.runner, self.identity[2], error), attempt)
         else:
             self._submit(attempt, OK, self.payload)
 

@@ -24,7 +24,7 @@ from ._attempt import as_coroutine
 from ._branch import Branch, place
 from ._codec import Undecodable, codec
 from ._durations import from_us
-from ._errors import InvalidConfig, LimitReached, NotSerializable, StepwellError, TooLarge
+from ._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
 from ._failures import describe_body
 from ._names import step_name
 from ._operation import STOPPED, Guard, Operation, Pending, StepOperation
@@ -148,7 +148,8 @@ class Runner:
             output = await (in_slices(self, code) if self.workflow.runtime == "trio" else on_asyncio(self, code))
             if isinstance(output, Pending):
                 raise InvalidConfig(f"{self.workflow.name} returned a step that it never awaited. Write `return await step.…`.")
-            self._check_awaited()
+            if self.unawaited:
+                raise _diagnosis.never_awaited(self)
         except (KeyboardInterrupt, SystemExit, trio.Cancelled):
             raise
         except BaseException as error:
@@ -164,12 +165,6 @@ class Runner:
             self._finish(ERRORED, error=type(error)(f"{self.workflow.name}/{self.id} returned a value that cannot be stored: {error}"))
         else:
             self._finish(COMPLETE, payload=payload)
-
-    def _check_awaited(self) -> None:
-        if self.unawaited:
-            name, code, line = self.unawaited[0]
-            place = f"{code.co_filename.rpartition('/')[2]}:{line}"
-            raise InvalidConfig(f'step "{name}" at {place} was never awaited, so it did not run. Write `await` before it.')
 
     def _finish(self, status: int, *, payload: bytes | None = None, error: BaseException | None = None) -> None:
         left = self.cursor.leftover()
@@ -569,12 +564,7 @@ class Runner:
             return
         if identity in self.cursor.attempts or any(outcome.identity == identity for outcome in self.cursor.pending):
             return
-        who = f"{self.workflow.name}/{self.id}"
-        if self.steps > self.steps_max:
-            text = f"{who} has more than {self.steps_max:,} steps. Raise Limits.steps or @workflow(steps=), or spread them over children."
-            raise LimitReached(text, limit="steps", value=self.steps_max)
-        text = f"{who} has values of more than {self.bytes_max:,} bytes. Raise Limits.instance_bytes, or return less: a path, not a file."
-        raise LimitReached(text, limit="instance_bytes", value=self.bytes_max)
+        raise _diagnosis.over_limits(self)
 
     async def unreadable(self, what: str, error: Undecodable, step: str | None = None) -> NoReturn:
         """A stored value cannot become today's type: block. The body never sees that (D7, I10)."""
@@ -591,11 +581,6 @@ class Runner:
             return
         value = {"progress": progress, **({"message": message} if message is not None else {}), **fields}
         self.port.publish(self.no, self.incarnation, codec.encode(value, limit=1 << 16, where="report"))
-
-    def unstorable(self, operation: StepOperation, error: NotSerializable | TooLarge) -> Exception:
-        """Returns the error for a result that cannot be stored, naming step and instance."""
-        text = f'step "{operation.identity[2]}" of {self.workflow.name}/{self.id} returned a value that cannot be stored: {error}'
-        return type(error)(text)
 
 
 def _leaf(error: BaseException) -> BaseException:
