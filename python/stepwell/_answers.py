@@ -106,9 +106,10 @@ def error_in(look: Look) -> ErrorInfo | None:
     return error_info(codec.decode(look.result)) if failed and look.result is not None else None
 
 
-def not_found(workflow: str, id: str, namespace: str) -> InstanceNotFound:
+def not_found(workflow: str, id: str, namespace: str, *, without_code: bool = False) -> InstanceNotFound:
+    unknown = f' No workflow "{workflow}" is registered with this engine.' if without_code else ""
     return InstanceNotFound(
-        f'there is no instance "{id}" of "{workflow}" in namespace "{namespace}". Create it, or list() what there is.',
+        f'there is no instance "{id}" of "{workflow}" in namespace "{namespace}".{unknown} Create it, or list() what there is.',
         workflow=workflow, id=id,
     )  # fmt: skip
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
 from ._errors import InvalidConfig
 from ._types import Limits
-from ._workflow import Workflow
 
 
 def store_path(store: Any) -> str:
@@ -29,21 +28,6 @@ def copy_path(path: Any) -> str:
     if not text or "\0" in text or text == ":memory:" or "://" in text:
         raise InvalidConfig(f"path={path!r:.120} is no path; give the path of the new file.")
     return text
-
-
-def registry(workflows: Iterable[Any]) -> dict[tuple[str, str], Workflow[Any, Any]]:
-    registry: dict[tuple[str, str], Workflow[Any, Any]] = {}
-    if not isinstance(workflows, Iterable):
-        raise InvalidConfig(f"Engine(workflows=…): {workflows!r:.120} is no list of workflows. Write workflows=[…].")
-    for workflow in workflows:
-        if not isinstance(workflow, Workflow):
-            raise InvalidConfig(f"Engine(workflows=…): {workflow!r} is not a workflow. Decorate the function with @workflow.")
-        if (workflow.name, workflow.version) in registry:
-            raise InvalidConfig(
-                f'workflow "{workflow.name}" version "{workflow.version}" is given twice. Give one another name or version.'
-            )
-        registry[workflow.name, workflow.version] = workflow
-    return registry
 
 
 def number(what: str, value: Any, most: int) -> int:

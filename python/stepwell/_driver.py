@@ -17,7 +17,8 @@ import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from . import _core
-from ._errors import EngineClosed, InternalError, InvalidConfig, StoreCorrupt, StoreFailed
+from ._errors import EngineClosed, InternalError, StoreCorrupt, StoreFailed
+from ._registry import Registry
 from ._runner import Runner
 from ._step import Step
 from ._turns import TurnKeeper
@@ -123,7 +124,7 @@ class _Flush(trio.abc.Instrument):
 class Driver:
     """One core and everything in this process that waits for it."""
 
-    def __init__(self, engine: Any, core: Core, workflows: dict[tuple[str, str], Workflow[Any, Any]], threads: int) -> None:
+    def __init__(self, engine: Any, core: Core, workflows: Registry, threads: int) -> None:
         self.engine = engine
         self.threads = trio.CapacityLimiter(threads)
         self.unlimited = trio.CapacityLimiter(1 << 30)
@@ -144,8 +145,7 @@ class Driver:
         self.default_runtime = "trio"
         self.token = trio.lowlevel.current_trio_token()
         self.bridge: Bridge | None = None
-        self._workflows = workflows
-        self._latest = {name: workflow for (name, _), workflow in workflows.items()}
+        self.code = workflows
         self._timers: dict[int, Callable[[], None]] = {}
         self._watches: dict[int, list[Watch]] = {}
         self._early: dict[int, list[tuple[Any, ...]]] = {}
@@ -160,6 +160,7 @@ class Driver:
         self._limits: dict[tuple[str, str | None], Limits] = {}
         self._limit_changes: set[int] = set()
         self.use(core)
+        self.warn_of_missing_code()
 
     def limits_of(self, namespace: str, workflow: str | None) -> Limits:
         """Returns the limits in force for the instances of a workflow, or for a whole namespace."""
@@ -167,7 +168,7 @@ class Driver:
         limits = self._limits.get(key)
         if limits is None:
             limits = Limits(**dict(self.core.limits(namespace, workflow)))  # type: ignore[arg-type]  # by their names
-            if workflow is None or workflow in self._latest:  # other names are anybody's, and there is no end of them
+            if workflow is None or workflow in self.code:  # other names are anybody's, and there is no end of them
                 self._limits[key] = limits
         return limits
 
@@ -290,7 +291,7 @@ class Driver:
         self._starts[start[0]] = start
 
     def _begin_one(self, start: Start) -> None:
-        no, workflow = start[0], self._workflows.get((start[3], start[4]))
+        no, workflow = start[0], self.code.version(start[3], start[4])
         if no in self.runners:
             self._later[no] = start  # the parked body has not left memory yet
         elif workflow is None or self.draining:
@@ -402,29 +403,20 @@ class Driver:
         self.stop(EngineClosed("code of a step closed the engine's own asyncio loop, on which other steps run. Leave it open."))
 
     def registered(self, workflow: Any) -> Workflow[Any, Any]:
-        """Returns a registered workflow; a name means its last version.
+        """As `Registry.registered`."""
+        return self.code.registered(workflow)
 
-        Raises:
-            InvalidConfig: It is not registered.
-        """
-        if isinstance(workflow, Workflow):
-            if self._workflows.get((workflow.name, workflow.version)) is workflow:
-                return workflow
-            name = workflow.name
-        else:
-            name = workflow
-            found = self._latest.get(name) if isinstance(name, str) else None
-            if found is not None:
-                return found
-        known = ", ".join(sorted(self._latest)) or "none"
-        cure = "Decorate it with @workflow and pass" if callable(name) else "Pass"
-        raise InvalidConfig(
-            f"workflow {name!r} is not registered with this engine (registered: {known}). {cure} it in Engine(workflows=[…])."
-        )
-
-    def version_of(self, name: str, version: str) -> Workflow[Any, Any] | None:
-        """Returns the code for one version of a workflow, if it is here."""
-        return self._workflows.get((name, version))
+    def warn_of_missing_code(self) -> None:
+        """Says once for each workflow and version how many instances wait for its code (L12)."""
+        for namespace, name, *_ in self.core.workflow_statistics():
+            for reason, _, version, count, _ in self.core.reasons(namespace, name):
+                if reason == "missing_code":
+                    whose = "" if namespace == "default" else f' in namespace "{namespace}"'
+                    log.warning(
+                        '%d instance%s of workflow "%s" version "%s"%s wait%s for code that this engine does not have (it has: %s). '
+                        "Pass it in Engine(workflows=[…]); they go on by themselves.",
+                        count, "s" * (count != 1), name, version, whose, "s" * (count == 1), self.code,
+                    )  # fmt: skip
 
     def ended(self, runner: Runner) -> None:
         """A body has left memory."""

@@ -19,7 +19,7 @@ import trio
 from . import _collector, _core, _names
 from ._answers import store_error
 from ._branch import caller, current_branch
-from ._config import base_limits, copy_path, number, registry, store_path
+from ._config import base_limits, copy_path, number, store_path
 from ._driver import Driver
 from ._durations import Duration, to_us
 from ._errors import (
@@ -28,6 +28,7 @@ from ._errors import (
     InvalidState,
     StepwellError,
 )
+from ._registry import Registry
 from ._tenant import Namespace, Tenant
 from ._types import EngineStatistics, Limits, WorkflowStatistics
 from ._workflow import RUNTIMES, Workflow
@@ -93,7 +94,7 @@ class Engine(Tenant):
         durability: str = "full",
     ) -> None:
         self._store = store_path(store)
-        self._workflows = registry(workflows)
+        self._workflows = Registry(workflows)
         self._limits = _checked(base_limits(limits))
         self._shards = None if shards is None else number("shards", shards, 4096)
         self._slots = number("slots", slots, 1_000_000)
@@ -161,12 +162,12 @@ class Engine(Tenant):
             return _core.Core.open(
                 self._store,
                 owner=self._name,
-                workflows=list(self._workflows),
+                workflows=[(it.name, it.version) for it in self._workflows],
                 shards=self._shards,
                 slots=self._slots,
                 namespace=self._namespace,
                 limits=self._limits,
-                workflow_limits=[(w.name, [(name, getattr(w, name)) for name in _OF_WORKFLOWS]) for w in self._workflows.values()],
+                workflow_limits=[(w.name, [(name, getattr(w, name)) for name in _OF_WORKFLOWS]) for w in self._workflows],
                 virtual_time=self._virtual_time,
             )
         except _core.CoreError as error:

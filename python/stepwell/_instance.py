@@ -27,6 +27,7 @@ from ._types import (
 
 if TYPE_CHECKING:
     from ._driver import Driver
+    from ._registry import Registry
     from ._tenant import Tenant
     from ._workflow import Workflow
 
@@ -230,7 +231,11 @@ class Instance(Generic[R]):
     async def _explain(self) -> Explanation:
         while True:
             look = await self._tenant._look(self.workflow, self.id, payloads=True, method="instance.explain")
-            told = await self._queued(look) if look.status is Status.QUEUED and look.reason != "held_back" else _explained(look)
+            told = (
+                await self._queued(look)
+                if look.status is Status.QUEUED and look.reason != "held_back"
+                else _explained(look, self._tenant._running().code)
+            )
             if told is not None:
                 return told
 
@@ -258,14 +263,14 @@ class Instance(Generic[R]):
         return Explanation("queued", text, since, details={"ahead": ahead})
 
 
-def _explained(look: Look) -> Explanation:
+def _explained(look: Look, code: Registry) -> Explanation:
     """Says why an instance is where it is, as far as its row says that."""
     status, since, who, error = look.status, from_us(look.updated_at), f"{look.workflow}/{look.id}", error_in(look)
     if status is Status.BLOCKED:
         if look.reason == "missing_code":
             text = (
-                f'{who} is blocked: version "{look.version}" of "{look.workflow}" is not registered. '
-                "Register it; the instance goes on by itself."
+                f'{who} is blocked: version "{look.version}" of "{look.workflow}" is not registered with this engine (registered: {code}). '
+                "Pass it in Engine(workflows=[…]); the instance goes on by itself."
             )
         else:
             text = f"{who} is blocked ({look.reason}): {error.message if error else 'no details were recorded'}"

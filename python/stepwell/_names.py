@@ -44,7 +44,8 @@ def _shown(value: object) -> str:
 
 def workflow_name(value: object, what: str = "workflow name") -> str:
     """Returns a workflow's or namespace's name. Raises InvalidName."""
-    return _match(_WORKFLOW, value, what, "1 to 64 letters, digits, _ or -, not beginning with -. Pass name= to @workflow")
+    advice = ". Pass name= to @workflow" if what == "workflow name" else ""
+    return _match(_WORKFLOW, value, what, f"1 to 64 letters, digits, _ or -, not beginning with -{advice}")
 
 
 def instance_id(value: object, what: str = "instance id") -> str:

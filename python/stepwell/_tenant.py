@@ -191,23 +191,27 @@ class Tenant(ABC):
     async def get(self, workflow: Workflow[P, R] | str, id: str) -> Instance[R]:
         """Returns an instance by id.
 
+        Args:
+            workflow: A registered workflow, or a name; of one without code the instance can be looked at, and its values are plain data.
+            id: The instance's id.
+
         Raises:
             InstanceNotFound: There is none.
             InvalidConfig: The workflow is not registered.
-            InvalidName: The id is malformed.
+            InvalidName: The name or the id is malformed.
             EngineClosed: The engine is not open.
         """
-        driver = self._ready("engine.get")
-        target = driver.registered(workflow)
+        code = self._ready("engine.get").code
+        target = code.known(workflow)
         found = await self._look(target.name, _names.instance_id(id), payloads=False)
-        return Instance(self, driver.version_of(target.name, found.version) or target, id, found.no)
+        return Instance(self, code.version(target.name, found.version) or target, id, found.no)
 
     async def _look(self, workflow: str, id: str, *, payloads: bool, method: str = "engine.get") -> Look:
         driver = self._ready(method)
         reply = await driver.reply(driver.core.find(self._namespace, workflow, id, payloads))
         self._check(reply, workflow, id)
         if reply.data is None:
-            raise not_found(workflow, id, self._namespace)
+            raise not_found(workflow, id, self._namespace, without_code=workflow not in driver.code)
         return Look._make(reply.data)
 
     def peek(self, workflow: Workflow[Any, Any] | str, id: str) -> Status | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import CodeType, FunctionType
@@ -66,6 +67,7 @@ class Workflow(Generic[P, R]):
         self.park = park
         self.runtime = runtime
         self.takes_params = _positional(fn) > 1
+        self.made = next(_made)
         functools.update_wrapper(self, fn)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[R]:
@@ -73,6 +75,18 @@ class Workflow(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<workflow {self.name} version {self.version}>"
+
+    @property
+    def origin(self) -> str:
+        """The function's name with file and line, for messages."""
+        code = getattr(self.fn, "__code__", None)
+        place = f" at {code.co_filename.rpartition('/')[2]}:{code.co_firstlineno}" if isinstance(code, CodeType) else ""
+        return f"{getattr(self.fn, '__qualname__', self.name)}{place}"
+
+    def is_redefinition_of(self, other: Workflow[Any, Any]) -> bool:
+        """Whether both are made of the function with this name in this module, defined twice: a cell run again, a module reloaded."""
+        mine, its = ((getattr(fn, "__module__", None), getattr(fn, "__qualname__", None)) for fn in (self.fn, other.fn))
+        return mine == its and None not in mine and "<locals>" not in str(mine[1])
 
     @functools.cached_property
     def params(self) -> Plan:
@@ -83,6 +97,26 @@ class Workflow(Generic[P, R]):
     def output(self) -> Plan:
         """How the output is stored."""
         return codec.plan(return_type(self.fn))
+
+
+_made = itertools.count()
+"""Numbers workflows as they are made: of two definitions of one the later holds."""
+
+
+def without_code(name: Any) -> Workflow[Any, Any]:
+    """Returns what stands for a workflow whose code is not here. Its instances can be looked at; their values are plain data.
+
+    Raises:
+        InvalidName: The name is malformed.
+    """
+
+    async def no_code(step: Any, params: Any = None) -> Any:
+        raise AssertionError("it is never run")
+
+    return Workflow(
+        no_code, name=workflow_name(name), version="none", concurrency=None, queue_entries=None, steps=None, value_bytes=None,
+        park=True, runtime="trio",
+    )  # fmt: skip
 
 
 def _count(what: str, value: int | None, most: int) -> int | None:

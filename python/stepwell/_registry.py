@@ -1,0 +1,94 @@
+"""The code that an engine has: workflows by name and version.
+
+A name alone means the last version in the list. A definition that was made once more, because a notebook cell was run again or a
+module reloaded, takes the place of the one before as soon as it is used; another function under the same name never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ._errors import InvalidConfig
+from ._workflow import Workflow, without_code
+
+
+class Registry:
+    """All workflows of one engine.
+
+    Raises:
+        InvalidConfig: Something in the list is no workflow, or one has the name and version of another.
+    """
+
+    def __init__(self, workflows: Iterable[Any]) -> None:
+        if not isinstance(workflows, Iterable):
+            raise InvalidConfig(f"Engine(workflows=…): {workflows!r:.120} is no list of workflows. Write workflows=[…].")
+        self._by_version: dict[tuple[str, str], Workflow[Any, Any]] = {}
+        for workflow in workflows:
+            if not isinstance(workflow, Workflow):
+                raise InvalidConfig(f"Engine(workflows=…): {workflow!r} is not a workflow. Decorate the function with @workflow.")
+            if (workflow.name, workflow.version) in self._by_version:
+                raise InvalidConfig(
+                    f'workflow "{workflow.name}" version "{workflow.version}" is given twice. Give one another name or version.'
+                )
+            self._by_version[workflow.name, workflow.version] = workflow
+        self._latest = {name: workflow for (name, _), workflow in self._by_version.items()}
+
+    def __iter__(self) -> Iterator[Workflow[Any, Any]]:
+        return iter(self._by_version.values())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._latest
+
+    def __str__(self) -> str:
+        return ", ".join(sorted(self._latest)) or "none"
+
+    def version(self, name: str, version: str) -> Workflow[Any, Any] | None:
+        """Returns the code for one version of a workflow, if it is here."""
+        return self._by_version.get((name, version))
+
+    def registered(self, workflow: Any) -> Workflow[Any, Any]:
+        """Returns a workflow of this engine; a name means its last version.
+
+        Raises:
+            InvalidConfig: There is none; or it is another function than the one with this name and version.
+        """
+        if isinstance(workflow, Workflow):
+            known = self._by_version.get((workflow.name, workflow.version))
+            if known is workflow or (known is not None and self._is_redefined(known, workflow)):
+                return self._by_version[workflow.name, workflow.version]
+            if known is not None:
+                raise InvalidConfig(
+                    f'workflow "{workflow.name}" version "{workflow.version}" is {known.origin} here, and {workflow.origin} is another '
+                    "function. Give one of them another name or version."
+                )
+            name: Any = workflow.name
+            which = f'version "{workflow.version}" of workflow {name!r}' if name in self._latest else f"workflow {name!r}"
+        else:
+            found = self._latest.get(workflow) if isinstance(workflow, str) else None
+            if found is not None:
+                return found
+            name, which = workflow, f"workflow {workflow!r}"
+        cure = "Decorate it with @workflow and pass" if callable(name) else "Pass"
+        raise InvalidConfig(f"{which} is not registered with this engine (registered: {self}). {cure} it in Engine(workflows=[…]).")
+
+    def known(self, workflow: Any) -> Workflow[Any, Any]:
+        """As `registered`; a name without code is no error: instances of it can be looked at, and their values are plain data.
+
+        Raises:
+            InvalidConfig: A `Workflow` that is not registered.
+            InvalidName: The name is malformed.
+        """
+        if not isinstance(workflow, str) or workflow in self._latest:
+            return self.registered(workflow)
+        return without_code(workflow)
+
+    def _is_redefined(self, known: Workflow[Any, Any], given: Workflow[Any, Any]) -> bool:
+        """Whether both are one function that was defined twice; the later definition holds from now on."""
+        if not given.is_redefinition_of(known):
+            return False
+        if given.made > known.made:
+            self._by_version[given.name, given.version] = given
+            if self._latest[given.name] is known:
+                self._latest[given.name] = given
+        return True

@@ -1,0 +1,157 @@
+"""Instances whose code is not here are told of, and can be looked at; a definition made once more takes the place of the former (L12)."""
+
+import dataclasses
+import logging
+import types
+
+import pytest
+
+from stepwell import Engine, InstanceNotFound, InvalidConfig, InvalidName, Status, workflow
+from stepwell.testing import open_test_engine
+
+
+@dataclasses.dataclass
+class Total:
+    number: int
+
+
+@workflow(name="old")
+async def old(step, how: str) -> Total:
+    if how == "wait":
+        await step.wait_for_event("go")
+    return Total(7)
+
+
+@workflow(name="old", version="2")
+async def old_2(step, how: str) -> Total:
+    return Total(2)
+
+
+@workflow
+async def new(step) -> int:
+    return 1
+
+
+async def _leave_behind(path: str) -> None:
+    async with Engine(path, workflows=[old]) as engine:
+        for id in ("a", "b", "c"):
+            instance = await engine.create(old, "wait", id=id)
+            await instance.wait_for_status("waiting")
+        await engine.call(old, "ends", id="done")
+        other = engine.namespace("acme")
+        await (await other.create(old, "wait", id="a")).wait_for_status("waiting")
+
+
+@pytest.mark.slow
+async def test_l12_missing_code_is_told_once_for_each_workflow_and_version(tmp_path, caplog):
+    path = str(tmp_path / "a.db")
+    await _leave_behind(path)
+    caplog.set_level(logging.WARNING)
+    async with Engine(path, workflows=[new, old_2]) as engine:
+        told = [record.message for record in caplog.records]
+        assert len(told) == 2, told
+        assert any(
+            '3 instances of workflow "old" version "1" wait for code that this engine does not have (it has: new, old)' in it for it in told
+        )
+        assert any('1 instance of workflow "old" version "1" in namespace "acme" waits for' in it for it in told)
+        caplog.clear()
+        await engine.list()
+    async with Engine(path, workflows=[old]) as engine:
+        for id in ("a", "b", "c"):
+            await (await engine.get(old, id)).send_event("go")
+            assert await (await engine.get(old, id)).result() == Total(7)
+    assert caplog.records == []
+
+
+@pytest.mark.slow
+async def test_l12_what_has_no_code_can_be_looked_at_by_name(tmp_path):
+    path = str(tmp_path / "a.db")
+    await _leave_behind(path)
+    async with Engine(path, workflows=[new]) as engine:
+        instance = await engine.get("old", "a")
+        status, why = await instance.status(), await instance.explain()
+        assert (status.status, status.version, status.output) == (Status.BLOCKED, "1", None)
+        assert why.code == "missing_code"
+        assert 'version "1" of "old" is not registered with this engine (registered: new)' in str(why)
+        assert [row.id for row in (await engine.list("old", status="blocked")).items] == ["c", "b", "a"]
+        (reason,) = await engine.reasons("old")
+        assert (reason.code, reason.version, reason.count, reason.example_id) == ("missing_code", "1", 3, "a")
+        assert (await engine.count("old"))[Status.BLOCKED] == 3
+        assert engine.peek("old", "a") is Status.BLOCKED
+        assert await instance.history()
+        await instance.send_event("go")  # it is kept
+        # What has ended has values, as plain data.
+        done = await engine.get("old", "done")
+        assert await done.result() == {"number": 7}
+        assert (await done.status()).output == {"number": 7}
+        with pytest.raises(InstanceNotFound, match='No workflow "nobody" is registered'):
+            await engine.get("nobody", "a")
+        with pytest.raises(InvalidName):
+            await engine.get("no name", "a")
+        with pytest.raises(InvalidConfig, match=r"workflow 'old' is not registered .*registered: new"):
+            await engine.create("old", "wait")
+    async with Engine(path, workflows=[old]) as engine:
+        assert await (await engine.get(old, "a")).result() == Total(7)
+
+
+async def test_an_instance_of_another_version_says_which_code_it_lacks():
+    async with open_test_engine(workflows=[old]) as engine:
+        with pytest.raises(InvalidConfig, match=r'version "2" of workflow .old. is not registered .*registered: old'):
+            await engine.create(old_2, "ends")
+
+
+def _cell(number: int):
+    """Runs a cell of a notebook; each run has a file of its own, as in Jupyter."""
+    source = f"@workflow\nasync def cell(step) -> int:\n    await step.wait_for_event('go')\n    return {number}\n"
+    exec(compile(source, f"/tmp/cell_{number}.py", "exec"), notebook.__dict__)
+    return notebook.cell
+
+
+notebook = types.ModuleType("notebook")
+notebook.workflow = workflow
+
+
+async def test_a_definition_that_is_made_once_more_takes_the_place_of_the_former():
+    first = _cell(1)
+    async with open_test_engine(workflows=[first], autojump=False) as engine:
+        instance = await engine.create(first, id="a")
+        await instance.wait_for_status("waiting")
+        second = _cell(2)
+        await engine.create(second, id="b")
+        await (await engine.get(first, "b")).send_event("go")  # the former object means the same workflow
+        assert await (await engine.get("cell", "b")).result() == 2
+        await engine.crash()  # what replays from now on has the new code too
+        await instance.send_event("go")
+        assert await instance.result() == 2
+        await engine.create(first, id="c")  # nor does the former one come back
+        await (await engine.get(second, "c")).send_event("go")
+        assert await (await engine.get(second, "c")).result() == 2
+
+
+async def test_another_function_under_a_registered_name_is_told_as_such():
+    @workflow(name="new")
+    async def impostor(step) -> int:
+        return 2
+
+    async with open_test_engine(workflows=[new]) as engine:
+        for method in (engine.create, engine.list):
+            with pytest.raises(InvalidConfig) as told:
+                await method(impostor)
+            text = str(told.value)
+            assert text.startswith('workflow "new" version "1" is new at test_missing_code.py:')
+            assert "impostor at test_missing_code.py:" in text
+            assert "is another function. Give one of them another name or version." in text
+
+
+async def test_functions_that_a_factory_makes_do_not_replace_each_other():
+    def make(number: int):
+        @workflow(name="made")
+        async def made(step) -> int:
+            return number
+
+        return made
+
+    async with open_test_engine(workflows=[make(1)]) as engine:
+        with pytest.raises(InvalidConfig, match="is another function"):
+            await engine.create(make(2))
+        assert await engine.call("made") == 1
