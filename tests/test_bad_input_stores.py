@@ -93,6 +93,10 @@ async def test_a_newer_schema_is_left_alone(tmp_path):
     error = await refused(path)
     assert type(error) is StoreVersion
     assert "newer" in str(error)
+    assert "What it was before" not in str(error)
+    copy = tmp_path / f"s.db.schema-{version}"  # as the newer version leaves it when it migrates
+    copy.write_bytes(b"")
+    assert str(copy) in str(await refused(path))
 
 
 @pytest.mark.parametrize("keep", [10, 100, 512, 4096, 5000, 12_288])

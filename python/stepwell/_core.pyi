@@ -53,10 +53,11 @@ Record: TypeAlias = tuple[int, int, str, str, str | None, int, int, int, int, in
 Wait: TypeAlias = tuple[int, int, str, str, str | None, int, int, int | None]
 """(number, kind, branch, name, key, count, opened_at, until): kind 0 (do) is a retry delay."""
 Start: TypeAlias = tuple[
-    int, int, str, str, str, str, bytes | None, bytes | None, int, int | None, bool, tuple[Record, ...], tuple[Wait, ...]
+    int, int, str, str, str, str, bytes | None, bytes | None, int, int | None, int, bool, tuple[Record, ...], tuple[Wait, ...]
 ]
-"""(no, incarnation, namespace, workflow, version, id, params, attributes, created_at, parent, interrupted, records, waits)
+"""(no, incarnation, namespace, workflow, version, id, params, attributes, created_at, parent, format, interrupted, records, waits)
 
+`format`: which rules the instance keeps for life, so that what it recorded replays: 0 if it is from before schema 3, else 1.
 `interrupted`: the engine stopped uncleanly while this body could run (R3)."""
 Row: TypeAlias = tuple[
     int,

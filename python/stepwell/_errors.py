@@ -329,7 +329,11 @@ class StoreLocked(StepwellError):
 
 
 class StoreVersion(StepwellError):
-    """The store was written by a newer version of Stepwell. Nothing was changed."""
+    """The store was written by a newer version of Stepwell. Nothing was changed.
+
+    A newer version migrates a store when it opens it, and an older one cannot read it from then on. The migration leaves a copy
+    beside the store (`audit.db.schema-2`): to go back, put that in the store's place. What happened since is not in it.
+    """
 
 
 class StoreFailed(StepwellError):

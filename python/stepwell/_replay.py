@@ -38,6 +38,7 @@ ATTEMPT_FAILED: Final = 3
 INTERRUPTED: Final = 4
 SAVED: Final = 5
 STARTED: Final = 6
+ABANDONED: Final = 7
 
 RawRecord: TypeAlias = tuple[int, int, str, str, str | None, int, int, int, int, int, int | None, str | None, bytes | None]
 
@@ -109,7 +110,7 @@ class Cursor:
         if record[1] == PATCHED:
             self.patches[record[3]] = True
             return
-        if verdict <= TIMED_OUT:
+        if verdict <= TIMED_OUT or verdict == ABANDONED:
             self.add(Outcome(identity, verdict, record[11], record[12], record[9], record[0], record[6], -1))
             return
         known = self.attempts.setdefault(identity, Attempts())

@@ -51,15 +51,15 @@ class Runner:
     """The body of one instance, in memory. There may be 50,000, and each object and byte of one counts (W2b)."""
 
     __slots__ = (
-        "__weakref__", "_about", "_beginners", "_begun", "_params", "_stopped", "at", "attached", "bytes", "bytes_max", "cursor", "id",
-        "incarnation", "interrupted", "keys", "loop", "namespace", "no", "open", "patches", "port", "raised", "replaying", "rest",
-        "resting", "scope", "steps", "steps_max", "stopped_at", "stopping", "tally", "task", "turns", "unawaited", "value_bytes", "version",
-        "workflow",
+        "__weakref__", "_about", "_beginners", "_begun", "_params", "_stopped", "at", "attached", "bytes", "bytes_max", "cursor", "format",
+        "id", "incarnation", "interrupted", "keys", "loop", "namespace", "no", "open", "patches", "port", "raised", "replaying",
+        "rest", "resting", "scope", "steps", "steps_max", "stopped_at", "stopping", "tally", "task", "turns", "unawaited", "value_bytes",
+        "version", "workflow",
     )  # fmt: skip
 
     def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
         (self.no, self.incarnation, self.namespace, _, self.version, self.id, self._params, attributes, created_at, _,
-         self.interrupted, records, waits) = start  # fmt: skip
+         self.format, self.interrupted, records, waits) = start  # fmt: skip
         self.port = port
         self.workflow = workflow
         self.cursor = Cursor.over(records)

@@ -66,6 +66,7 @@ VERDICTS: tuple[str, ...] = (
     "interrupted",
     "saved",
     "started",
+    "abandoned",
 )
 """What a record says, by the code that crosses the border."""
 
@@ -172,7 +173,7 @@ class StepRef:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One line of a history. `status`: done, failed, timed_out, attempt_failed, interrupted, saved, started or waiting."""
+    """One line of a history. `status`: done, failed, timed_out, attempt_failed, interrupted, saved, started, abandoned or waiting."""
 
     kind: str
     name: str

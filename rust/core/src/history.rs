@@ -33,7 +33,7 @@ pub enum Kind {
     Deadline = 10,
 }
 
-/// What a record says about its operation. Only the first three are outcomes.
+/// What a record says about its operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Verdict {
@@ -51,13 +51,19 @@ pub enum Verdict {
     Saved = 5,
     /// The step is about to start (`on_interrupt="fail"`).
     Started = 6,
+    /// The body gave the step up, and the attempt that ran then has ended (I8): a turn of its own, of which the body hears
+    /// nothing. The payload is what became of the attempt.
+    Abandoned = 7,
 }
 
 impl Verdict {
     /// Returns whether this record settles its operation.
     #[must_use]
     pub fn is_outcome(self) -> bool {
-        matches!(self, Self::Done | Self::Failed | Self::TimedOut)
+        matches!(
+            self,
+            Self::Done | Self::Failed | Self::TimedOut | Self::Abandoned
+        )
     }
 }
 
@@ -89,6 +95,8 @@ pub struct Record {
     pub started_at: Micros,
     /// When this was recorded; after [`Verdict::AttemptFailed`] the retry comes at `retry_at`.
     pub at: Micros,
+    /// How many outcomes the body had been given when the operation began (L6); `None` if nobody counted.
+    pub begun: Option<u64>,
     /// When the next attempt is due, after a failed one.
     pub retry_at: Option<Micros>,
     /// Number of the event that was taken, so that a withdrawn wait can put it back (I8).
@@ -120,4 +128,4 @@ macro_rules! from_code {
     };
 }
 from_code!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline);
-from_code!(Verdict: Done, Failed, TimedOut, AttemptFailed, Interrupted, Saved, Started);
+from_code!(Verdict: Done, Failed, TimedOut, AttemptFailed, Interrupted, Saved, Started, Abandoned);

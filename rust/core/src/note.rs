@@ -107,6 +107,8 @@ pub struct Start {
     pub created_at: Micros,
     /// Who created it.
     pub parent: Option<InstanceNo>,
+    /// Which rules it keeps: see [`crate::store::FORMAT`].
+    pub format: u32,
     /// Whether the engine stopped uncleanly while this body could run (R3).
     pub interrupted: bool,
     /// Its history.

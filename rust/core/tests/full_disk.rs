@@ -93,6 +93,7 @@ fn record(engine: &Engine, by: Body, name: &str) -> u64 {
         verdict: Verdict::Done,
         started_at: 0,
         at: 0,
+        begun: None,
         retry_at: None,
         event: None,
         event_type: None,

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use proptest::prelude::*;
 use stepwell_core::lifecycle::Status;
-use stepwell_core::store::{Ended, Filter, Op, Outcome, Store, Transition};
+use stepwell_core::store::{Bucket, Ended, Filter, Op, Outcome, Store, Transition};
 use stepwell_core::wait::{Approval, ApprovalStatus, Source};
 use store_cases::*;
 
@@ -60,6 +60,9 @@ fn draft() -> impl Strategy<Value = Draft> {
                 workflow: workflow.into(),
                 counts: counts.map(u64::from),
             }))),
+            1 => ("default|nobody's", any::<(i64, i64)>()).prop_map(|(namespace, (millionths, at))| {
+                Op::Bucket(Box::new(Bucket { namespace: namespace.into(), millionths, at }))
+            }),
         ].prop_map(Draft::Other),
     ]
 }
@@ -159,7 +162,7 @@ fn all_answers(store: &mut dyn Store) -> String {
             ..page.clone()
         }));
     }
-    say(&store.ended());
+    say(&(store.ended(), store.buckets()));
     say(&reader.approvals(None, None, None));
     say(&reader.approvals(None, Some("orders"), Some(ApprovalStatus::Open)));
     // Numbers beyond the last are asked for too.
@@ -195,6 +198,7 @@ proptest! {
         let mut instance = |id: u8| {
             let mut one = new(next, &id.to_string());
             next += 1;
+            one.seed = (id == 2).then_some(next);
             one.attributes = match id {
                 1 => Some([id].into()),
                 2 | 3 => Some([0xa2, 0x61, b'k', id, 0x61, b'l', 7].into()),

@@ -4,8 +4,9 @@
 #[macro_use]
 mod store_cases;
 
+use stepwell_core::history::Verdict;
 use stepwell_core::lifecycle::Status;
-use stepwell_core::store::{Op, Outcome, Store, Transition};
+use stepwell_core::store::{Bucket, Op, Outcome, Store, Transition};
 use stepwell_core::wait::Source;
 use store_cases::*;
 
@@ -25,6 +26,7 @@ suite!(
     e4_a_dedup_id_is_kept_once,
     waits_of_every_source_come_back,
     settings_and_progress_are_replaced,
+    c10_what_a_creation_rate_had_left_is_replaced_and_survives_a_crash,
     a_clean_close_loses_nothing,
     unknown_instances_are_fenced_or_empty,
 );
@@ -36,6 +38,7 @@ fn a_created_instance_is_found_with_all_it_came_with(place: &mut dyn Place) {
     one.start_at = Some(99);
     one.parent = Some(3);
     one.called = true;
+    one.seed = Some(u64::MAX);
     one.status = Status::Running;
     assert_eq!(
         commit_one(&mut *store, Op::Create(one.into())),
@@ -59,6 +62,7 @@ fn a_created_instance_is_found_with_all_it_came_with(place: &mut dyn Place) {
         (row.start_at, row.parent, row.called, row.ended_at),
         (Some(99), Some(3), true, None)
     );
+    assert_eq!((row.format, row.seed), (3, Some(u64::MAX)));
     let mut reader = store.reader().unwrap();
     assert_eq!(reader.instance(7).unwrap().as_ref(), Some(&row));
     assert_eq!(reader.find("default", "orders", "a").unwrap(), Some(row));
@@ -164,16 +168,22 @@ fn records_come_back_in_order_and_whole(place: &mut dyn Place) {
     let mut bare = record("bare");
     bare.operation.key = None;
     (bare.retry_at, bare.event, bare.event_type, bare.payload) = (None, None, None, None);
+    bare.begun = None;
+    let mut first = record("first");
+    (first.begun, first.verdict) = (Some(0), Verdict::Abandoned);
     let mut odd = record("tab\t nul\0 ünï");
     odd.payload = Some([].into());
-    let records = [record("a"), bare, odd];
+    let records = [record("a"), bare, first, odd];
     let _ = commit_one(&mut *store, create(1, "a"));
     for (at, one) in records.iter().enumerate() {
         let outcome = commit_one(&mut *store, Op::Append(1, 1, one.clone()));
         assert_eq!(outcome, Outcome::Done(at as u64 + 1));
     }
     let read: Vec<_> = store.reader().unwrap().history(1).unwrap();
-    assert_eq!(read.iter().map(|it| it.seq).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(
+        read.iter().map(|it| it.seq).collect::<Vec<_>>(),
+        [1, 2, 3, 4]
+    );
     assert_eq!(
         read.into_iter().map(|it| it.record).collect::<Vec<_>>(),
         records
@@ -441,6 +451,25 @@ fn settings_and_progress_are_replaced(place: &mut dyn Place) {
             .as_deref(),
         Some(&b"20 %"[..])
     );
+}
+
+fn c10_what_a_creation_rate_had_left_is_replaced_and_survives_a_crash(place: &mut dyn Place) {
+    let mut store = place.open();
+    assert_eq!(store.buckets().unwrap(), []);
+    let had = |namespace: &str, millionths, at| Bucket {
+        namespace: namespace.into(),
+        millionths,
+        at,
+    };
+    let keep = |it: &Bucket| Op::Bucket(Box::new(it.clone()));
+    // A namespace needs no instance for it.
+    let (full, later) = (had("nobody's", 5_000_000, 7), had("nobody's", -1, -7));
+    let other = had("b", i64::MAX, 1);
+    let _ = store.commit(&[keep(&full), keep(&other)]).unwrap();
+    assert_eq!(store.buckets().unwrap(), [other.clone(), full]);
+    let _ = store.commit(&[create(1, "a"), keep(&later)]).unwrap();
+    store = place.crash(store);
+    assert_eq!(store.buckets().unwrap(), [other, later]);
 }
 
 fn a_clean_close_loses_nothing(place: &mut dyn Place) {

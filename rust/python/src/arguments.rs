@@ -97,6 +97,7 @@ pub(crate) fn record(
         verdict,
         started_at,
         at: 0,
+        begun: None,
         retry_at: None,
         event: None,
         event_type: None,

@@ -98,7 +98,7 @@ fn start<'py>(py: Python<'py>, it: &Start) -> Any<'py> {
     tuple!(
         py; it.no, it.incarnation, shared(&it.namespace), shared(&it.workflow), shared(&it.version),
         &*it.id, bytes(py, it.params.as_deref()), bytes(py, it.attributes.as_deref()),
-        it.created_at, it.parent, it.interrupted, each(py, &it.records, record)?.to_tuple(),
+        it.created_at, it.parent, it.format, it.interrupted, each(py, &it.records, record)?.to_tuple(),
         each(py, &it.waits, wait)?.to_tuple()
     )
 }

@@ -204,6 +204,7 @@ impl Core {
             attributes: new.attributes,
             created_at: new.created_at,
             parent: new.parent,
+            format: new.format,
             interrupted: false,
             records: Vec::new(),
             waits: Vec::new(),

@@ -8,7 +8,7 @@ use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::{react, Event as Happening, Reaction, Status};
 use crate::limits::EVENTS;
 use crate::note::{Data, Item, Note};
-use crate::store::{Error, NewInstance, Op};
+use crate::store::{Error, NewInstance, Op, FORMAT};
 use crate::submission::{Code, IfExists, Letter, Name, NewItem, Submission};
 use crate::wait::{Event, Source};
 
@@ -111,6 +111,8 @@ impl Core {
             status,
             parent: None,
             called: false,
+            format: FORMAT,
+            seed: None,
         })
     }
 

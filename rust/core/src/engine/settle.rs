@@ -124,6 +124,7 @@ impl Core {
             verdict: outcome.verdict.expect("an outcome has a verdict"),
             started_at,
             at: self.now,
+            begun: None,
             retry_at: None,
             event: outcome.event,
             event_type: outcome.kind.clone(),

@@ -179,6 +179,7 @@ pub(crate) fn read_start(reader: &mut dyn Reader, no: InstanceNo) -> Result<Opti
         attributes: payloads.attributes,
         created_at: row.created_at,
         parent: row.parent,
+        format: row.format,
         interrupted: false,
         records,
         waits,

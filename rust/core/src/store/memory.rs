@@ -11,8 +11,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{
-    Code, Ended, Error, Filter, NewInstance, Newcomer, Op, Outcome, Payloads, Reader, Recovery,
-    Row, Store, Transition,
+    Bucket, Code, Ended, Error, Filter, NewInstance, Newcomer, Op, Outcome, Payloads, Reader,
+    Recovery, Row, Store, Transition,
 };
 use crate::attributes::pairs;
 use crate::history::{Record, Stored};
@@ -39,6 +39,7 @@ struct Model {
     approvals: Vec<Approval>,
     meta: BTreeMap<Box<str>, Box<[u8]>>,
     ended: BTreeMap<(Box<str>, Box<str>), [u64; 3]>,
+    buckets: BTreeMap<Box<str>, Bucket>,
     last_seq: Seq,
     next_failure: Option<Failure>,
     full: bool,
@@ -189,6 +190,10 @@ impl Store for MemoryStore {
         Ok(ended.collect())
     }
 
+    fn buckets(&mut self) -> Result<Vec<Bucket>, Error> {
+        Ok(self.model.lock().buckets.values().cloned().collect())
+    }
+
     fn maintain(&mut self) -> Result<(), Error> {
         Ok(())
     }
@@ -291,6 +296,10 @@ impl Model {
                 }
                 Outcome::Done(0)
             }
+            Op::Bucket(it) => {
+                self.buckets.insert(it.namespace.clone(), (**it).clone());
+                Outcome::Done(0)
+            }
         }
     }
 
@@ -326,6 +335,8 @@ impl Model {
             start_at: new.start_at,
             parent: new.parent,
             called: new.called,
+            format: new.format,
+            seed: new.seed,
         };
         let instance = Instance {
             row,

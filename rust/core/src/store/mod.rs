@@ -17,6 +17,13 @@ use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 pub mod memory;
 pub mod sqlite;
 
+/// Which rules a new instance keeps for life. Some rules changed what a history looks like: an instance that began under the
+/// old one goes on under it, whatever version runs it.
+///
+/// - 0: created before schema 3.
+/// - 1: created since.
+pub const FORMAT: u32 = 1;
+
 /// A new instance, as admission accepted it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewInstance {
@@ -48,6 +55,10 @@ pub struct NewInstance {
     pub parent: Option<InstanceNo>,
     /// Whether the parent called it and so terminates it with itself (L10).
     pub called: bool,
+    /// Which rules it keeps for life: see [`FORMAT`].
+    pub format: u32,
+    /// In place of its incarnation, where what looks random in it is derived (L6).
+    pub seed: Option<Incarnation>,
 }
 
 /// A new state of an instance.
@@ -69,7 +80,7 @@ pub struct Transition {
     pub at: Micros,
 }
 
-/// One change. All of them but `Meta` and `Ended` belong to one instance.
+/// One change. All of them but `Meta`, `Ended` and `Bucket` belong to one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// Creates an instance; the answer is [`Outcome::Exists`] if (namespace, workflow, id) is taken.
@@ -105,6 +116,19 @@ pub enum Op {
     Meta(Box<str>, Box<[u8]>),
     /// Keeps how many instances of a workflow have ended, replacing what was kept before.
     Ended(Box<Ended>),
+    /// Keeps what a namespace's creation rate has left, replacing what was kept before (C10).
+    Bucket(Box<Bucket>),
+}
+
+/// What the creation rate of a namespace has left, and when it had that: so a rate holds over any end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    /// Whose rate.
+    pub namespace: Box<str>,
+    /// How many creations it had left, in millionths of one; below zero after more than it had.
+    pub millionths: i64,
+    /// When, by the wall clock.
+    pub at: Micros,
 }
 
 /// How many instances of a workflow have ended, and how.
@@ -171,6 +195,10 @@ pub struct Row {
     pub parent: Option<InstanceNo>,
     /// Whether the parent called it.
     pub called: bool,
+    /// Which rules it keeps: see [`FORMAT`].
+    pub format: u32,
+    /// In place of its incarnation, where what looks random in it is derived (L6).
+    pub seed: Option<Incarnation>,
 }
 
 /// The payloads of one instance, read only when asked for.
@@ -309,6 +337,8 @@ pub trait Store: Send {
     fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error>;
     /// Returns how many instances of each workflow have ended, where any has.
     fn ended(&mut self) -> Result<Vec<Ended>, Error>;
+    /// Returns what the creation rates had left, of each namespace for which that was ever kept, in order of name.
+    fn buckets(&mut self) -> Result<Vec<Bucket>, Error>;
     /// Does housekeeping that must not delay a commit (checkpoints). Called between batches.
     fn maintain(&mut self) -> Result<(), Error>;
     /// After [`Error::Full`]: recovers in place, so that commits may be tried again. [`Error::Full`]

@@ -235,6 +235,8 @@ impl Draft {
             },
             parent: None,
             called: false,
+            format: 1,
+            seed: None,
         }
     }
 
@@ -276,6 +278,7 @@ impl Draft {
             verdict: Verdict::from_code(self.dice.below(7) as u8).expect("one of seven"),
             started_at: self.now(),
             at: self.now(),
+            begun: None,
             retry_at: self.dice.percent(20).then(|| self.now()),
             event: event.then_some(5),
             event_type: event.then(|| "paid".into()),

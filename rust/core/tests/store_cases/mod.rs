@@ -107,6 +107,8 @@ pub fn new(no: InstanceNo, id: &str) -> NewInstance {
         status: Status::Queued,
         parent: None,
         called: false,
+        format: 3,
+        seed: None,
     }
 }
 
@@ -131,6 +133,7 @@ pub fn record(name: &str) -> Record {
         verdict: Verdict::AttemptFailed,
         started_at: 5,
         at: 6,
+        begun: Some(4),
         retry_at: Some(7),
         event: Some(8),
         event_type: Some("paid".into()),

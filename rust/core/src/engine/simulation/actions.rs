@@ -164,6 +164,7 @@ fn something_late(world: &mut World) -> bool {
         verdict: Verdict::Done,
         started_at: 0,
         at: 0,
+        begun: None,
         retry_at: Some(world.now),
         event: None,
         event_type: None,

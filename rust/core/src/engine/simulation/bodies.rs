@@ -234,6 +234,7 @@ impl World {
             verdict,
             started_at: self.now,
             at: 0,
+            begun: None,
             retry_at: None,
             event: None,
             event_type: None,

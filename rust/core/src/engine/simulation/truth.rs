@@ -221,7 +221,7 @@ impl Truth {
                 self.commit.layouts.push(self.layout);
             }
             Op::Ended(it) => self.commit.ended.push((**it).clone()),
-            Op::Meta(..) | Op::Progress(..) => {}
+            Op::Meta(..) | Op::Progress(..) | Op::Bucket(..) => {}
             Op::CreateChild(..) | Op::Seen(..) => unreachable!("the engine never says so"),
         }
         Outcome::Done(0)

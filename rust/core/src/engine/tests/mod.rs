@@ -182,6 +182,7 @@ fn record() -> Record {
         verdict: Verdict::Done,
         started_at: 100,
         at: 0,
+        begun: None,
         retry_at: None,
         event: None,
         event_type: None,

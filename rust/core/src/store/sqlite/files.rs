@@ -149,11 +149,25 @@ impl Paths {
 
     /// Returns the error for a schema that this code does not know.
     pub(super) fn newer(&self, version: u32) -> Error {
+        let copy = self.copy_of(schema::VERSION);
+        let back = if copy.exists() {
+            format!(
+                " What it was before it was migrated is at {}; nothing that happened since is in that.",
+                copy.display()
+            )
+        } else {
+            String::new()
+        };
         Error::Version(format!(
-            "{} was written by a newer Stepwell (schema {version}; this one knows {}). Install that version or newer.",
+            "{} was written by a newer Stepwell (schema {version}; this one knows {}). Install that version or newer.{back}",
             self.name,
             schema::VERSION
         ))
+    }
+
+    /// Where the copy is that is made before this version of the schema is migrated.
+    fn copy_of(&self, version: u32) -> PathBuf {
+        beside(&self.database, &format!(".schema-{version}"))
     }
 
     /// Returns the schema version of a store of ours.
@@ -261,7 +275,7 @@ impl Paths {
     /// Copies the database before a migration; returns the name of the copy. No connection of
     /// ours is open and there is no WAL.
     pub(super) fn back_up(&self, version: u32) -> Result<String, Error> {
-        let copy = beside(&self.database, &format!(".schema-{version}"));
+        let copy = self.copy_of(version);
         let unfinished = beside(&copy, ".new");
         std::fs::copy(&self.database, &unfinished)
             .and_then(|_| File::open(&unfinished)?.sync_all())

@@ -174,6 +174,7 @@ fn record(verdict: Verdict, payload: Option<&[u8]>) -> Record {
         verdict,
         started_at: 1_700_000_000_000_000,
         at: 1_700_000_000_000_001,
+        begun: payload.map(|_| 1 << 40),
         retry_at: payload.map(|_| 1_700_000_000_000_002),
         event: payload.map(|_| u64::MAX),
         event_type: payload.map(|_| "paid".into()),
@@ -204,6 +205,7 @@ fn journal_row(record: &Record, prev: u64) -> Vec<Cell> {
         text(&operation.name),
         or_null(operation.key.as_deref(), text),
         blob(record.payload.as_deref()),
+        or_null(record.begun, bits),
     ]
 }
 
@@ -255,6 +257,8 @@ fn instance_row(it: &crate::store::Row) -> Vec<Cell> {
         int(it.called),
         or_null(it.reason.as_deref(), text),
         or_null(it.step.as_deref(), text),
+        int(it.format),
+        or_null(it.seed, bits),
     ]
 }
 
@@ -284,6 +288,8 @@ fn instances() {
         start_at: Some(3),
         parent: None,
         called: false,
+        format: 0,
+        seed: None,
     };
     let blocked = crate::store::Row {
         status: Status::Blocked,
@@ -295,6 +301,8 @@ fn instances() {
         ended_at: Some(5),
         parent: Some(6),
         called: true,
+        format: u32::MAX,
+        seed: Some(NO),
         ..queued.clone()
     };
     fuzz_rows(

@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::{Copier, Ended, Error, Op, Outcome, Reader, Recovery, Row, Store};
+use super::{Bucket, Copier, Ended, Error, Op, Outcome, Reader, Recovery, Row, Store};
 use crate::ids::InstanceNo;
 use crate::wait::Approval;
 use ballast::Ballast;
@@ -311,6 +311,10 @@ impl Store for SqliteStore {
 
     fn ended(&mut self) -> Result<Vec<Ended>, Error> {
         self.read(|conn, _| read::ended(conn))
+    }
+
+    fn buckets(&mut self) -> Result<Vec<Bucket>, Error> {
+        self.read(|conn, _| read::buckets(conn))
     }
 
     fn maintain(&mut self) -> Result<(), Error> {

@@ -285,6 +285,34 @@ mod tests {
         open(&path, "test").unwrap();
     }
 
+    /// Every table with the names and types of its columns, in order: what `INSERT` without names relies on.
+    fn tables(path: &Path) -> Vec<(String, String, String)> {
+        let conn = Connection::open(path).unwrap();
+        let sql = "SELECT t.name, c.name, c.type FROM sqlite_schema t, pragma_table_info(t.name) c
+            WHERE t.type = 'table' ORDER BY t.name, c.cid";
+        let mut select = conn.prepare(sql).unwrap();
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        rows.unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn a_migrated_schema_is_the_one_that_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let [old, new] = ["old.db", "new.db"].map(|it| folder.path().join(it));
+        let conn = Connection::open(&old).unwrap();
+        let (id, schema) = (schema::APPLICATION_ID, include_str!("schema_1.sql"));
+        conn.execute_batch(&format!(
+            "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id={id}; BEGIN; {schema}
+             PRAGMA user_version=1; COMMIT; PRAGMA journal_mode=WAL;"
+        ))
+        .unwrap();
+        conn.close().unwrap();
+        for path in [&old, &new] {
+            Box::new(open(path, "test").unwrap()).close().unwrap();
+        }
+        assert_eq!(tables(&old), tables(&new));
+    }
+
     #[test]
     fn a_newer_schema_that_is_still_in_the_wal_is_refused() {
         let folder = tempfile::tempdir().unwrap();

@@ -11,7 +11,7 @@ use super::rows::{self, Fault, Result};
 use crate::history::Stored;
 use crate::ids::{InstanceNo, Seq};
 use crate::lifecycle::Status;
-use crate::store::{Ended, Filter, Payloads, Row};
+use crate::store::{Bucket, Ended, Filter, Payloads, Row};
 use crate::wait::{Approval, ApprovalStatus, Wait};
 
 /// Records between two looks at the clock.
@@ -307,6 +307,22 @@ pub(super) fn ended(conn: &Connection) -> Result<Vec<Ended>> {
                 rows::uint(row, 3)?,
                 rows::uint(row, 4)?,
             ],
+        });
+    }
+    Ok(all)
+}
+
+/// Returns what the creation rates had left.
+pub(super) fn buckets(conn: &Connection) -> Result<Vec<Bucket>> {
+    let mut select =
+        conn.prepare("SELECT namespace, millionths, at FROM bucket ORDER BY namespace")?;
+    let mut found = select.query([])?;
+    let mut all = Vec::new();
+    while let Some(row) = found.next()? {
+        all.push(Bucket {
+            namespace: row.get(0)?,
+            millionths: row.get(1)?,
+            at: row.get(2)?,
         });
     }
     Ok(all)

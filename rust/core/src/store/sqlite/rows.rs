@@ -202,11 +202,14 @@ fn checksum(whose: [u64; 2], parts: &[Option<&[u8]>]) -> u32 {
     crc.finalize()
 }
 
-/// Checksum of a record: every column, and the place of the record before it.
+/// Checksum of a record: every column, and the place of the record before it. What records of old do not have is covered
+/// where it is there, so that theirs stay good.
 pub(super) fn record_checksum(no: InstanceNo, seq: Seq, prev: Seq, record: &Record) -> u32 {
     let operation = &record.operation;
     let codes = [operation.kind as u8, record.verdict as u8].map(u64::from);
-    let options = u64::from(record.retry_at.is_some()) | u64::from(record.event.is_some()) << 1;
+    let options = u64::from(record.retry_at.is_some())
+        | u64::from(record.event.is_some()) << 1
+        | u64::from(record.begun.is_some()) << 2;
     let numbers = [
         prev,
         codes[0] | codes[1] << 8 | options << 16,
@@ -215,11 +218,14 @@ pub(super) fn record_checksum(no: InstanceNo, seq: Seq, prev: Seq, record: &Reco
         record.at as u64,
         record.retry_at.unwrap_or(0) as u64,
         record.event.unwrap_or(0),
+        record.begun.unwrap_or(0),
     ];
+    let numbers = numbers.map(u64::to_le_bytes);
+    let present = numbers.len() - usize::from(record.begun.is_none());
     checksum(
         [no, seq],
         &[
-            Some(numbers.map(u64::to_le_bytes).as_flattened()),
+            Some(numbers[..present].as_flattened()),
             Some(operation.branch.as_bytes()),
             Some(operation.name.as_bytes()),
             operation.key.as_deref().map(str::as_bytes),
@@ -238,9 +244,9 @@ pub(super) fn payload_checksum(table: &str, no: InstanceNo, payload: Option<&[u8
 /// Columns of [`instance`], in its order.
 pub(super) const INSTANCE: &str = "i.no, i.version, i.id, i.incarnation, i.status, i.marked, \
      i.recoveries, i.priority, i.created_at, i.updated_at, i.started_at, i.ended_at, i.start_at, \
-     i.parent, i.called, i.reason, i.step";
+     i.parent, i.called, i.reason, i.step, i.format, i.seed";
 /// How many columns [`INSTANCE`] has.
-pub(super) const INSTANCE_WIDTH: usize = 17;
+pub(super) const INSTANCE_WIDTH: usize = 19;
 
 /// Columns of [`newcomer`], in its order. The last says whether the instance was created, queued,
 /// and never changed since: as [`Row::is_newcomer`].
@@ -330,12 +336,14 @@ pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
         called: flag(row, 14)?,
         reason: text_or_none(row, 15)?,
         step: text_or_none(row, 16)?,
+        format: small(row, 17)?,
+        seed: int_or_none(row, 18)?.map(|it| it as u64),
     })
 }
 
 /// Columns of [`stored`], in its order.
 pub(super) const JOURNAL: &str = "seq, no, prev, verdict, attempt, kind, count, started_at, at, \
-     retry_at, event, event_type, crc, branch, name, key, payload";
+     retry_at, event, event_type, crc, branch, name, key, payload, begun";
 
 /// Returns a record and the place of the one before it. `no` and `seq` are what was asked for.
 pub(super) fn stored(row: &Columns, no: InstanceNo, seq: Seq) -> Result<(Stored, Seq)> {
@@ -351,6 +359,7 @@ pub(super) fn stored(row: &Columns, no: InstanceNo, seq: Seq) -> Result<(Stored,
         verdict: code(row, 3, Verdict::from_code)?,
         started_at: int(row, 7)?,
         at: int(row, 8)?,
+        begun: int_or_none(row, 17)?.map(|it| it as u64),
         retry_at: int_or_none(row, 9)?,
         event: int_or_none(row, 10)?.map(|it| it as u64),
         event_type: text_or_none(row, 11)?,

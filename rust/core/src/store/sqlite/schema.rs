@@ -12,10 +12,10 @@ use crate::attributes::pairs;
 /// "Stpw": how SQLite and file(1) know a file of ours.
 pub(super) const APPLICATION_ID: u32 = 0x5374_7077;
 /// Version of the schema that this code reads and writes.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// What leads from schema version N to N + 1, for N = 1, 2, 3, …
-pub(super) const MIGRATIONS: &[fn(&Connection) -> rusqlite::Result<()>] = &[to_2];
+pub(super) const MIGRATIONS: &[fn(&Connection) -> rusqlite::Result<()>] = &[to_2, to_3];
 
 /// Steps of blocked instances, what has ended in numbers, attributes that can be found.
 fn to_2(conn: &Connection) -> rusqlite::Result<()> {
@@ -43,6 +43,20 @@ fn to_2(conn: &Connection) -> rusqlite::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What the rules of format 1 need (ADR 0011). No row is rewritten: what was there reads as format 0.
+fn to_3(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "ALTER TABLE instance ADD COLUMN format INTEGER NOT NULL DEFAULT 0;
+         ALTER TABLE instance ADD COLUMN seed INTEGER;
+         ALTER TABLE journal ADD COLUMN begun INTEGER;
+         ALTER TABLE journal ADD COLUMN erases INTEGER;
+         CREATE TABLE sweep (no INTEGER PRIMARY KEY, seq INTEGER NOT NULL);
+         CREATE TABLE bucket (
+           namespace TEXT PRIMARY KEY, millionths INTEGER NOT NULL, at INTEGER NOT NULL
+         ) WITHOUT ROWID;",
+    )
 }
 
 /// The present schema.
@@ -84,7 +98,9 @@ CREATE TABLE instance (
   parent INTEGER,
   called INTEGER NOT NULL,
   reason TEXT,                      -- why it is blocked, and at which step
-  step TEXT
+  step TEXT,
+  format INTEGER NOT NULL DEFAULT 0, -- which rules it keeps for life
+  seed INTEGER                      -- from which all that looks random in it derives; if none, its incarnation
 );
 CREATE UNIQUE INDEX instance_id ON instance (workflow, id);
 CREATE INDEX instance_status ON instance (workflow, status);
@@ -104,6 +120,10 @@ CREATE TABLE tally (                -- how many instances of a workflow have end
   complete INTEGER NOT NULL, errored INTEGER NOT NULL, terminated INTEGER NOT NULL
 );
 
+CREATE TABLE bucket (               -- what the creation rate of a namespace had left, and when
+  namespace TEXT PRIMARY KEY, millionths INTEGER NOT NULL, at INTEGER NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE journal (
   seq INTEGER PRIMARY KEY,
   no INTEGER NOT NULL,
@@ -121,7 +141,13 @@ CREATE TABLE journal (
   branch TEXT NOT NULL,
   name TEXT NOT NULL,
   key TEXT,
-  payload BLOB
+  payload BLOB,
+  begun INTEGER,                    -- how many outcomes had been delivered when the operation began
+  erases INTEGER                    -- first attempt that no longer counts, of a record that says so
+);
+
+CREATE TABLE sweep (                -- whose histories have rows that no longer count, as said by which record
+  no INTEGER PRIMARY KEY, seq INTEGER NOT NULL
 );
 
 CREATE TABLE wait (

@@ -15,8 +15,9 @@ macro_rules! statements {
 
 statements! {
     Create = "INSERT INTO instance (no, workflow, version, id, incarnation, status, marked, \
-        recoveries, priority, head, created_at, updated_at, started_at, start_at, parent, called) \
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, 0, ?9, ?9, ?10, ?11, ?12, ?13) \
+        recoveries, priority, head, created_at, updated_at, started_at, start_at, parent, called, \
+        format, seed) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, 0, ?9, ?9, ?10, ?11, ?12, ?13, ?14, ?15) \
         ON CONFLICT (workflow, id) DO NOTHING";
     FindNo = "SELECT no FROM instance WHERE workflow = ? AND id = ?";
     Look = "SELECT incarnation, status, head FROM instance WHERE no = ?";
@@ -26,7 +27,7 @@ statements! {
     Progress = "INSERT OR REPLACE INTO progress VALUES (?, ?, ?)";
     Result = "INSERT OR REPLACE INTO result VALUES (?, ?, ?)";
     ClearResult = "DELETE FROM result WHERE no = ?";
-    Append = "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    Append = "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)";
     Open = "INSERT OR REPLACE INTO wait VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     Close = "DELETE FROM wait WHERE no = ? AND id = ?";
     CloseAll = "DELETE FROM wait WHERE no = ?";
@@ -43,6 +44,7 @@ statements! {
         no = ?2, name = ?3, status = ?4, asked_at = ?5, until = ?6, decided_at = ?7, crc = ?8, \
         detail = ?9, decision = ?10";
     Meta = "INSERT OR REPLACE INTO meta VALUES (?, ?)";
+    Bucket = "INSERT OR REPLACE INTO bucket VALUES (?, ?, ?)";
     Ended = "INSERT OR REPLACE INTO tally \
         SELECT id, ?3, ?4, ?5 FROM workflow WHERE namespace = ?1 AND name = ?2";
 }

@@ -21,6 +21,8 @@ pub(super) fn create(no: InstanceNo) -> Op {
         status: Status::Running,
         parent: None,
         called: false,
+        format: 1,
+        seed: None,
     }))
 }
 
@@ -37,6 +39,7 @@ pub(super) fn append(no: InstanceNo, name: &str) -> Op {
         verdict: Verdict::Done,
         started_at: 1,
         at: 1,
+        begun: None,
         retry_at: None,
         event: None,
         event_type: None,

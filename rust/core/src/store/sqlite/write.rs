@@ -75,6 +75,7 @@ impl<'c> Batch<'c> {
                 let params = params![it.namespace, it.workflow, complete, errored, terminated];
                 self.run(Sql::Ended, params)
             }
+            Op::Bucket(it) => self.run(Sql::Bucket, params![it.namespace, it.millionths, it.at]),
         }
     }
 
@@ -145,6 +146,8 @@ impl<'c> Batch<'c> {
             new.start_at,
             new.parent.map(|it| it as i64),
             new.called,
+            new.format,
+            new.seed.map(|it| it as i64),
         ])?;
         if inserted == 0 {
             let find = self.sql.get(Sql::FindNo)?;
@@ -201,6 +204,7 @@ impl<'c> Batch<'c> {
             operation.name,
             operation.key,
             record.payload,
+            record.begun.map(|it| it as i64),
         ])?;
         hot.head = seq;
         self.heads.last_seq = seq;
