@@ -1,15 +1,22 @@
 """Recorded failures: caught as what the step raised, equal live and on replay, and no code of the class runs."""
 
+import contextlib
+import copy
+import functools
 import logging
+import pickle
 import sys
+import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell import _failures
+from stepwell import Retry, _failures, workflow
 from stepwell._codec import Codec
 from stepwell._errors import (
     InstanceNotFound,
@@ -20,6 +27,7 @@ from stepwell._errors import (
     TooLarge,
 )
 from stepwell._failures import describe, describe_body, error_info, revive
+from stepwell.testing import open_test_engine
 
 codec = Codec()
 
@@ -296,3 +304,158 @@ def test_a_dataclass_exception_comes_back_with_its_fields() -> None:
     assert isinstance(error, DataError)
     assert (error.code, error.detail) == (4, "none")
     assert str(error).startswith('step "fetch" failed')
+
+
+class Odd(Exception):
+    """Has, or does, under every name what a failure's own text and attributes must not meet."""
+
+    __slots__ = ("step", "traceback")
+
+    def __init__(self) -> None:
+        super().__init__("bad")
+        self.code = 7
+
+    @property
+    def type(self) -> str:
+        return forbidden()  # type: ignore[no-any-return]
+
+    @functools.cached_property
+    def message(self) -> str:
+        return forbidden()  # type: ignore[no-any-return]
+
+    @property
+    def attempts(self) -> int:
+        return forbidden()  # type: ignore[no-any-return]
+
+    @attempts.setter
+    def attempts(self, value: int) -> None:
+        forbidden()
+
+    def __repr__(self) -> str:
+        return forbidden()  # type: ignore[no-any-return]
+
+    __str__ = __repr__
+
+
+class Guarded(Exception):
+    armed = False
+
+    def __getattribute__(self, name: str) -> Any:
+        return forbidden() if Guarded.armed else super().__getattribute__(name)
+
+    __setattr__ = __delattr__ = forbidden
+
+
+@pytest.mark.parametrize("cls", [Odd, Guarded])
+def test_a_failure_has_its_own_text_and_attributes_whatever_the_class_has_under_their_names(
+    cls: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = describe(raised(cls()), step="fetch", attempts=3)
+    monkeypatch.setattr(Guarded, "armed", True)
+    error = revive(record)
+    assert isinstance(error, cls)
+    assert (error.step, error.attempts, error.type) == ("fetch", 3, f"test_failures.{cls.__name__}")
+    assert str(error).startswith(f'step "fetch" failed after 3 attempts: {cls.__name__}')
+    assert cls.__name__ in repr(error)
+    assert isinstance(error.message, str)
+    assert isinstance(error.traceback, str)
+    for again in (error_info(describe_body(raised(error))), copy.copy(error), pickle.loads(pickle.dumps(StepFailed("x", step="fetch")))):
+        assert again.step == "fetch"
+    assert str(error) in "".join(traceback.format_exception(error))
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    code: int
+
+
+@contextlib.contextmanager
+def context() -> Iterator[None]:
+    yield
+
+
+def test_a_failure_of_a_frozen_class_can_be_raised_noted_and_copied() -> None:
+    error = stored(Frozen(7))
+    with pytest.raises(Frozen) as caught, context():  # sets its traceback on the way out
+        raise error
+    caught.value.add_note("seen")
+    error.code = 8  # type: ignore[misc]  # what came back is data
+    assert (copy.copy(error).code, error.__notes__) == (8, ["seen"])
+
+
+def a_group() -> Exception:
+    return ExceptionGroup("two", [ValueError("a"), ExceptionGroup("in", [KeyError("k"), stored(DataError(4))])])
+
+
+def a_validation_error() -> Exception:
+    class Model(pydantic.BaseModel):
+        a: int
+
+    try:
+        Model(a="x")  # type: ignore[arg-type]
+    except pydantic.ValidationError as error:
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("make", "type_", "says"),
+    [
+        (a_group, "ExceptionGroup", ["two", "ValueError: a", "KeyError: 'k'", 'step "fetch" failed after 3 attempts: DataError: 4']),
+        (a_validation_error, "pydantic_core._pydantic_core.ValidationError", ["1 validation error for Model", "valid integer"]),
+        (make_local, "test_failures.make_local.<locals>.Local", ["x"]),
+        (lambda: StopIteration("no more"), "StopIteration", ["no more"]),
+    ],
+)
+def test_a_failure_told_as_plain_step_failed_has_type_and_members_wherever_it_is_told(make: Any, type_: str, says: list[str]) -> None:
+    error = stored(make())
+    assert type(error) is StepFailed
+    again = stored(error, step="outer", attempts=1)
+    assert type(again) is StepFailed
+    infos = [error_info(describe_body(raised(it))) for it in (error, again)]
+    tree = error_info(describe_body(ExceptionGroup("nursery", [error])))
+    for told in (error, again, *infos):
+        assert told.type == type_
+        assert all(text in told.message for text in says)
+        assert type_.rpartition(".")[2] in str(told)
+    assert type_.rpartition(".")[2] in tree.message
+
+
+def test_a_memory_error_is_caught_as_itself() -> None:
+    error = stored(MemoryError("all of it"))
+    assert isinstance(error, MemoryError)
+    assert (error.type, error.message) == ("MemoryError", "all of it")
+    with pytest.raises(MemoryError):
+        raise error
+
+
+def declines() -> None:
+    raise Frozen(7)
+
+
+def stops() -> None:
+    next(iter(()))
+
+
+async def declines_later() -> None:
+    raise Frozen(7)
+
+
+@pytest.mark.parametrize(
+    ("fn", "wanted"), [(declines, "test_failures.Frozen"), (declines_later, "test_failures.Frozen"), (stops, "StopIteration")]
+)
+@pytest.mark.parametrize("method", ["do", "map"])
+@pytest.mark.parametrize("runtime", ["trio", "asyncio"])
+async def test_a_step_fails_with_what_its_function_raised(fn: Any, wanted: str, method: str, runtime: str) -> None:
+    @workflow(name="w")
+    async def w(step: Any) -> Any:
+        try:
+            if method == "do":
+                await step.do(fn, retry=Retry.never, runtime=runtime)
+            else:
+                await step.map(lambda _: fn(), [1], name="m", retry=Retry.never, runtime=runtime)
+        except StepFailed as error:
+            return [error.type, isinstance(error, Frozen)]
+
+    async with open_test_engine(workflows=[w]) as engine:
+        assert await engine.call(w) == [wanted, fn is not stops]

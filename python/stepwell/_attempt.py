@@ -24,7 +24,7 @@ import trio
 from trio.lowlevel import disable_ki_protection
 
 from ._branch import Branch, place
-from ._errors import InvalidConfig, StepTimeout, StepwellError
+from ._errors import InvalidConfig, Misuse, StepTimeout
 
 if TYPE_CHECKING:
     from ._operation import StepOperation
@@ -120,8 +120,16 @@ def current_step() -> StepContext:
     """
     operation = place.get()
     if operation is None or isinstance(operation, Branch):
-        raise StepwellError("current_step() was called outside a step function. Call it in a function that step.do runs.")
+        raise Misuse("current_step() was called outside a step function. Call it in a function that step.do runs.")
     return operation.context
+
+
+class Stopped(Exception):
+    """Carries the `StopIteration` of a plain function, which no coroutine can raise: Python would make a RuntimeError of it."""
+
+    def __init__(self, error: StopIteration) -> None:
+        super().__init__()
+        self.error = error
 
 
 @dataclass(slots=True)
@@ -327,9 +335,11 @@ async def _call_in_thread(
         ended.set()
         operation.wound_down()
 
-    def run() -> Any:
+    def run() -> tuple[Any, BaseException | None]:
         try:
-            return (context.run(fn, *args),)  # trio takes a bare coroutine for a mistake; it may be one (R8)
+            return context.run(fn, *args), None
+        except BaseException as error:  # not through trio: a frozen dataclass would refuse the traceback that contextlib sets
+            return None, error
         finally:
             token.run_sync_soon(leave)
 
@@ -341,7 +351,12 @@ async def _call_in_thread(
     with scope:
         deadline.start()
         try:
-            (value,) = await trio.to_thread.run_sync(run, limiter=port.unlimited, abandon_on_cancel=True)
+            value, error = await trio.to_thread.run_sync(run, limiter=port.unlimited, abandon_on_cancel=True)
+            if error is not None:
+                try:
+                    raise Stopped(error) if isinstance(error, StopIteration) else error
+                finally:
+                    del error  # its traceback leads back here
             if not inspect.isawaitable(value):
                 return value
             if not runs_on_asyncio(operation):

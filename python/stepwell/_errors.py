@@ -9,6 +9,9 @@ what to do now. Nothing here knows how an error is stored: that is `_failures`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, overload
+
+T = TypeVar("T")
 
 __all__ = [
     "ApprovalTimeout",
@@ -76,6 +79,13 @@ class StepwellError(Exception):
     """Base of every error of this library."""
 
 
+class Misuse(StepwellError):
+    """The engine was used where it cannot be: a mistake of the code, which another attempt would make again (R6).
+
+    Not public: it is recorded as its first base that is.
+    """
+
+
 class InvalidName(StepwellError, ValueError):
     """A workflow name, instance id, step name or event type is malformed.
 
@@ -128,6 +138,10 @@ class InvalidState(StepwellError):
     def __init__(self, message: str = "", *, status: str | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class MisusedState(Misuse, InvalidState):
+    """A call that cannot be made where it was made."""
 
 
 class Overloaded(StepwellError):
@@ -199,6 +213,35 @@ class InvalidPayload(StepwellError):
         self.payload = payload
 
 
+_MEMBERS = vars(BaseException)["__dict__"]
+"""Gives an exception's own dict, whatever its class has under that name."""
+
+
+class _Told(Generic[T]):
+    """One of the five attributes of `StepFailed`, kept in the object's dict.
+
+    As a data descriptor of the first base it also stands before a property or a slot that the class the step raised has under this name.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, exc: None, cls: type) -> _Told[T]: ...
+    @overload
+    def __get__(self, exc: BaseException, cls: type) -> T: ...
+    def __get__(self, exc: BaseException | None, cls: type) -> Any:
+        if exc is None:
+            return self
+        try:
+            return _MEMBERS.__get__(exc)[self._name]
+        except KeyError:
+            raise AttributeError(self._name, name=self._name, obj=exc) from None
+
+    def __set__(self, exc: BaseException, value: T) -> None:
+        _MEMBERS.__get__(exc)[self._name] = value
+
+
 class StepFailed(StepwellError):
     """A step gave up: its retries are used up, or its error is one that is not retried.
 
@@ -214,11 +257,18 @@ class StepFailed(StepwellError):
         traceback: Its traceback as text, causes and notes included.
     """
 
-    step: str
-    attempts: int
-    type: str
-    message: str
-    traceback: str
+    step = _Told[str]()
+    attempts = _Told[int]()
+    type = _Told[str]()
+    message = _Told[str]()
+    traceback = _Told[str]()
+
+    # A failure is what was recorded: no code of the class the step raised answers for it (a frozen dataclass
+    # would refuse even the traceback that Python sets on its way up).
+    __getattribute__ = Exception.__getattribute__
+    __setattr__ = Exception.__setattr__
+    __delattr__ = Exception.__delattr__
+    __repr__ = Exception.__repr__
 
     def __init__(self, message: str = "", *, step: str = "", attempts: int = 0, type: str = "", traceback: str = "") -> None:
         Exception.__init__(self, message)
@@ -234,15 +284,16 @@ class StepFailed(StepwellError):
         pass
 
     def __str__(self) -> str:
-        if not self.step:
-            return self.message
-        name = self.type or type(self).__qualname__
-        return str(ErrorInfo(name, self.message, self.step, self.attempts))
+        told = _MEMBERS.__get__(self).get
+        step, message = told("step"), told("message", "")
+        if not step:
+            return str(message)
+        return str(ErrorInfo(told("type") or type(self).__qualname__, message, step, told("attempts")))
 
     def __getattr__(self, name: str) -> object:
         # Reached for missing attributes only. The five of StepFailed itself can be missing while an
         # object is being copied; anything else belongs to the class the step raised.
-        if name.startswith("__") or name in StepFailed.__annotations__:
+        if name.startswith("__") or name in FIVE:
             raise AttributeError(name, name=name, obj=self)
         raise AttributeError(
             f'{type(self).__qualname__} of step "{self.step}": attribute "{name}" was not recorded. Of an exception '
@@ -251,6 +302,10 @@ class StepFailed(StepwellError):
             name=name,
             obj=self,
         )
+
+
+FIVE = frozenset({"step", "attempts", "type", "message", "traceback"})
+"""Attributes that every failure has of its own."""
 
 
 class StepTimeout(StepFailed, TimeoutError):

@@ -7,6 +7,9 @@ the original, so that both are equal in class, text and fields (D3).
 
 A stored name is only ever looked up: among classes of exceptions, in modules that are loaded. Nothing
 is imported, and no code of such a class runs: not __init__, __new__, __setattr__ or __init_subclass__.
+
+A record says whether the class was found when it was made. If so and it is not there any more, the body
+must not see plain `StepFailed` where it saw `PaymentDeclined`: that is `MissingClass` (D9).
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Any, cast
 
 from . import _errors
 from ._codec import Codec, Undecodable
-from ._errors import ErrorInfo, StepFailed, StepwellError
+from ._errors import FIVE, ErrorInfo, StepFailed, StepwellError
 
 MESSAGE_MAX = 16_384
 TRACEBACK_MAX = 65_536
@@ -36,7 +39,6 @@ _BUILTIN_MEMBERS: dict[type[BaseException], tuple[str, ...]] = {
     UnicodeTranslateError: ("object", "start", "end", "reason"),
     SyntaxError: ("msg", "filename", "lineno", "offset", "text", "end_lineno", "end_offset", "print_file_and_line"),
 }
-_OWN = frozenset(StepFailed.__annotations__)
 _PLAIN_ONLY = (StopIteration, StopAsyncIteration, BaseExceptionGroup)
 
 # Around whatever a class defines under these names.
@@ -50,6 +52,20 @@ _originals: dict[type, type] = {}
 _warned: set[str] = set()
 
 
+class MissingClass(Undecodable):
+    """A recorded failure's class was found when it was recorded, and is not now. The instance is `blocked` with it (D9).
+
+    Attributes:
+        module: Where the class was.
+        qualname: Its name there.
+    """
+
+    def __init__(self, message: str = "", *, module: str = "", qualname: str = "") -> None:
+        super().__init__(message)
+        self.module = module
+        self.qualname = qualname
+
+
 def describe(exc: BaseException, *, step: str, attempts: int, traceback: bool = True) -> dict[str, Any]:
     """Returns what is recorded of an exception that left a step, as plain data. Never raises.
 
@@ -59,10 +75,22 @@ def describe(exc: BaseException, *, step: str, attempts: int, traceback: bool = 
         attempts: How many attempts were made.
         traceback: Whether to keep the traceback's text.
     """
-    cls = _original(type(exc))
+    record = _described(exc, step, attempts, traceback=traceback)
+    if isinstance(exc, BaseExceptionGroup):
+        _add_tree(record, exc)
+    module, name = record["module"], record["class"]
+    found = _class_for_body(module, name)
+    if module and isinstance(found, str):  # without module it is a failure that was told so before
+        _warn(module, name, found)
+    record["found"] = not isinstance(found, str)
+    return record
+
+
+def _described(exc: BaseException, step: str | None, attempts: int | None, *, traceback: bool = True) -> dict[str, Any]:
+    module, name = _class_of(exc)
     return {
-        "module": _module(cls),
-        "class": cls.__qualname__,
+        "module": module,
+        "class": name,
         "message": _message(exc),
         "step": step,
         "attempts": attempts,
@@ -71,15 +99,28 @@ def describe(exc: BaseException, *, step: str, attempts: int, traceback: bool = 
     }
 
 
+def _class_of(exc: BaseException) -> tuple[str, str]:
+    """Module and name of the class that was raised; of a failure told as plain `StepFailed`, without module, what it was told as."""
+    cls = _public(_original(type(exc)))
+    if cls is StepFailed and (told := _own(exc, "type")):
+        return "", told
+    return _module(cls), cls.__qualname__
+
+
+def _own(exc: BaseException, name: str) -> Any:
+    """One of an object's own members, whatever its class has under that name."""
+    return _DICT.__get__(exc).get(name)
+
+
 def revive(record: dict[str, Any]) -> StepFailed:
     """Returns the exception that a record stands for, to be raised into the body.
 
     Raises:
         Undecodable: This is no record of `describe`: the instance is `blocked` rather than told of a failure it may not have had.
+        MissingClass: Its class was found when it was recorded, and is not now.
     """
     _check_shape(record)
-    cls = _revived_class(str(record.get("module", "")), str(record.get("class", "")))
-    exc = _new(cls)
+    exc = _new(_recorded_class(record))
     _ARGS.__set__(exc, tuple(record.get("args") or (record.get("message", ""),)))
     members = _DICT.__get__(exc)
     members.update({name: value for name, value in (record.get("fields") or {}).items() if _is_field(name)})
@@ -88,6 +129,18 @@ def revive(record: dict[str, Any]) -> StepFailed:
     info = error_info(record)
     members.update(step=info.step or "", attempts=info.attempts or 0, type=info.type, message=info.message, traceback=info.traceback)
     return exc
+
+
+def _recorded_class(record: dict[str, Any]) -> type[StepFailed]:
+    module, name = record.get("module", ""), record.get("class", "")
+    found = record.get("found")
+    cls = StepFailed if found is False else _class_for_body(module, name)
+    if not isinstance(cls, str):
+        return cls
+    if found:
+        raise MissingClass(f"{_dotted(module, name)} {cls}", module=module, qualname=name)
+    _warn(module, name, cls)
+    return StepFailed  # recorded before there was such a note
 
 
 _SHAPE: dict[str, type | tuple[type, ...]] = {
@@ -100,6 +153,7 @@ _SHAPE: dict[str, type | tuple[type, ...]] = {
     "args": list,
     "fields": dict,
     "builtin": dict,
+    "found": bool,
 }
 
 
@@ -120,9 +174,8 @@ def error_info(record: dict[str, Any]) -> ErrorInfo:
         Undecodable: This is no record of `describe`.
     """
     _check_shape(record)
-    module, name = record.get("module", ""), record.get("class", "")
     return ErrorInfo(
-        type=name if module in ("", "builtins") else f"{module}.{name}",
+        type=_dotted(record.get("module", ""), record.get("class", "")),
         message=record.get("message", ""),
         step=record.get("step"),
         attempts=record.get("attempts"),
@@ -136,17 +189,20 @@ def describe_body(exc: BaseException) -> dict[str, Any]:
     A `StepFailed` keeps its step and attempts. The tree of a group is its message, and a nested list of
     [type, message, [members]] as `errors`.
     """
-    if isinstance(exc, StepFailed) and exc.__dict__.get("step"):
-        record = describe(exc, step=exc.__dict__["step"], attempts=exc.__dict__.get("attempts", 0))
-        record["traceback"] = _cut(exc.__dict__.get("traceback") or record["traceback"], TRACEBACK_MAX)
+    if isinstance(exc, StepFailed) and _own(exc, "step"):
+        record = _described(exc, _own(exc, "step"), _own(exc, "attempts") or 0)
+        record["traceback"] = _cut(_own(exc, "traceback") or record["traceback"], TRACEBACK_MAX)
         return record
-    record = describe(exc, step="", attempts=0)
-    record["step"] = record["attempts"] = None
+    record = _described(exc, None, None)
     if isinstance(exc, BaseExceptionGroup):
-        record["errors"] = _tree(exc, 0)[2]
-        lines = [record["message"], *_lines(record["errors"], 1)]
-        record["message"] = _cut("\n".join(lines), MESSAGE_MAX)
+        _add_tree(record, exc)
     return record
+
+
+def _add_tree(record: dict[str, Any], group: BaseExceptionGroup[Any]) -> None:
+    record["errors"] = _tree(group, 0)[2]
+    lines = [record["message"], *_lines(record["errors"], 1)]
+    record["message"] = _cut("\n".join(lines), MESSAGE_MAX)
 
 
 def _tree(exc: BaseException, depth: int) -> list[Any]:
@@ -167,14 +223,23 @@ def _lines(errors: list[Any], depth: int) -> list[str]:
 
 
 def _type(exc: BaseException) -> str:
-    cls = _original(type(exc))
-    module = _module(cls)
-    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
+    return _dotted(*_class_of(exc))
+
+
+def _dotted(module: str, name: str) -> str:
+    return name if module in ("", "builtins") else f"{module}.{name}"
 
 
 def _original(cls: type) -> type:
     """The class a step raised, for one that `_combine` made."""
     return _originals.get(cls, cls)
+
+
+def _public(cls: type) -> type:
+    """The class that people can catch."""
+    if cls.__module__ != _errors.__name__:
+        return cls
+    return next((base for base in cls.__mro__ if base.__name__ in _errors.__all__), cls)
 
 
 def _module(cls: type) -> str:
@@ -184,8 +249,8 @@ def _module(cls: type) -> str:
 
 
 def _message(exc: BaseException) -> str:
-    if isinstance(exc, StepFailed) and isinstance(exc.__dict__.get("message"), str):
-        return _cut(exc.__dict__["message"], MESSAGE_MAX)
+    if isinstance(exc, StepFailed) and isinstance(_own(exc, "message"), str):
+        return _cut(_own(exc, "message"), MESSAGE_MAX)
     return _cut(_text(exc), MESSAGE_MAX)
 
 
@@ -216,7 +281,7 @@ def _members(exc: BaseException) -> dict[str, Any]:
     left = FIELDS_BYTES_MAX
     found: dict[str, Any] = {}
     args, size = _stored(list(_ARGS.__get__(exc)), left)
-    if size and not (isinstance(exc, StepFailed) and _ARGS.__get__(exc) == (exc.__dict__.get("message"),)):
+    if size and not (isinstance(exc, StepFailed) and _ARGS.__get__(exc) == (_own(exc, "message"),)):
         found["args"] = args
         left -= size
     sources = [("builtin", _builtin_members(exc)), ("fields", _fields(exc))]
@@ -244,7 +309,7 @@ def _fields(exc: BaseException) -> dict[str, Any]:
 
 
 def _is_field(name: Any) -> bool:
-    return type(name) is str and name.isidentifier() and name not in _OWN and name[:2] != "__"
+    return type(name) is str and name.isidentifier() and name not in FIVE and name[:2] != "__"
 
 
 def _builtin_members(exc: BaseException) -> dict[str, Any]:
@@ -270,36 +335,34 @@ def _set_builtin(exc: BaseException, name: str, value: Any) -> None:
                 return
 
 
-def _revived_class(module: str, name: str) -> type[StepFailed]:
+def _class_for_body(module: str, name: str) -> type[StepFailed] | str:
+    """Returns the class a body catches for one that a step raised; in words why there is none but plain `StepFailed`, and the cure."""
     original = _find(module, name)
     if original is None:
         if "<locals>" in name:
-            cure = "is defined inside a function: define it at module level"
-        else:
-            cure = "is not in a loaded module under that name: import its module where the workflow is defined"
-        return _plain(f"{module}.{name}", cure)
+            return "is defined inside a function: define it at module level"
+        return "is not in a loaded module under that name: import its module where the workflow is defined"
     if issubclass(original, StepFailed):
         return original
     known = _classes.get(original)
     if known is not None:
         return known
     if issubclass(original, _PLAIN_ONLY) or not issubclass(original, Exception):
-        return _plain(f"{module}.{name}", "cannot be raised into a body as itself: raise an exception class of your own in the step")
+        return "cannot be raised into a body as itself: raise an exception class of your own in the step"
     try:
         made: Any = new_class(original.__name__, (StepFailed, original), {}, lambda names: names.update(__module__=original.__module__))
         made.__qualname__ = original.__qualname__
         _new(made)
     except Exception as error:
-        return _plain(f"{module}.{name}", f"cannot be combined with StepFailed ({error}): derive it from Exception alone")
+        return f"cannot be combined with StepFailed ({error}): derive it from Exception alone"
     _classes[original], _originals[made] = made, original
     return cast("type[StepFailed]", made)
 
 
-def _plain(name: str, cure: str) -> type[StepFailed]:
-    if name not in _warned:
-        _warned.add(name)
-        _log.warning("a step raised %s, which `except` clauses in the body will see as plain StepFailed: it %s", name, cure)
-    return StepFailed
+def _warn(module: str, name: str, cure: str) -> None:
+    if (dotted := f"{module}.{name}") not in _warned:
+        _warned.add(dotted)
+        _log.warning("a step raised %s, which `except` clauses in the body will see as plain StepFailed: it %s", dotted, cure)
 
 
 def _find(module: str, name: str) -> type[BaseException] | None:
@@ -318,10 +381,19 @@ def _find(module: str, name: str) -> type[BaseException] | None:
 
 
 def _new(cls: type[StepFailed]) -> StepFailed:
-    """Makes an object without calling anything written in Python: the first __new__ of a C class."""
+    """Makes an object without calling anything written in Python: with the first __new__ of a C class that can make one.
+
+    Raises:
+        TypeError: There is none.
+    """
+    refusal = TypeError(f"{cls} has no __new__")
     for base in cls.__mro__:
         new = vars(base).get("__new__")
         if isinstance(new, BuiltinFunctionType):
-            exc: StepFailed = new(cls)
-            return exc
-    raise AssertionError(f"{cls} has no __new__")
+            try:
+                exc: StepFailed = new(cls)
+            except TypeError as error:  # MemoryError's is for MemoryError alone; Exception's does for a class of both
+                refusal = error
+            else:
+                return exc
+    raise refusal

@@ -21,9 +21,9 @@ from trio.lowlevel import Abort, enable_ki_protection
 
 from . import _attempt, _diagnosis, _foreign
 from ._attempt import StepContext
-from ._branch import place
+from ._branch import Branch, caller, place
 from ._codec import codec
-from ._errors import Interrupted, InvalidConfig, NotSerializable, StepFailed, StepTimeout, TooLarge
+from ._errors import Interrupted, InvalidConfig, Misuse, NotSerializable, StepFailed, StepTimeout, TooLarge
 from ._failures import describe, revive
 from ._replay import DO, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
 from ._retry import RetryRuleFailed
@@ -59,6 +59,8 @@ class Pending(Generic[T]):
 
     def __await__(self) -> Generator[Any, Any, T]:
         self._awaited = True
+        if type(place.get()) is not Branch:
+            raise Misuse(f'"{self._args[1]}" was awaited at {caller()} inside a step function. Steps do not nest: await it in the body.')
         return self._begin(*self._args).__await__()  # type: ignore[no-any-return]  # each begin is a coroutine function
 
     def send(self, value: Any) -> Any:
@@ -438,6 +440,8 @@ class StepOperation(Operation):
         failure: Exception | None = None
         try:
             self.value = await _attempt.call(self, self.fn, self.args, self.context)
+        except _attempt.Stopped as stopped:
+            failure = stopped.error
         except Exception as error:
             failure = error
         finally:
