@@ -1,12 +1,13 @@
 """Step calls where none can be made, and engine calls in a body, are errors that name line and cure (rule I7)."""
 
+import contextvars
 import inspect
 import re
 import threading
 
 import pytest
 
-from stepwell import InstanceErrored, Retry, StepwellError, workflow
+from stepwell import InstanceErrored, Retry, StepFailed, StepwellError, current_step, workflow
 from stepwell.testing import open_test_engine
 
 kept: list = []
@@ -65,6 +66,65 @@ async def test_i7_a_step_call_inside_a_step_function_names_line_step_and_cure(co
     assert here("# nested", code) in text
     assert "call it in the workflow's body" in text
     assert caught.value.error.attempts == 1
+
+
+async def calls_a_step(step, *_):
+    await step.do(noop)
+
+
+async def awaits_what_the_body_asked_for(_, __, pending):
+    await pending
+
+
+def calls_a_step_in_a_thread(step, *_):
+    step.sleep(1)
+
+
+async def asks_a_child(_, child, __):
+    await child.result()
+
+
+def asks_the_engine_from_a_thread(*_):
+    kept[0].call_from_here()
+
+
+async def asks_for_a_step_elsewhere(*_):
+    contextvars.Context().run(current_step)
+
+
+@pytest.mark.parametrize(
+    ("fn", "type_"),
+    [
+        (calls_a_step, "StepwellError"),
+        (awaits_what_the_body_asked_for, "StepwellError"),
+        (calls_a_step_in_a_thread, "StepwellError"),
+        (asks_a_child, "StepwellError"),
+        (asks_for_a_step_elsewhere, "StepwellError"),
+        (asks_the_engine_from_a_thread, "InvalidState"),
+    ],
+)
+async def test_r6_a_use_of_the_engine_that_is_a_mistake_in_a_step_is_not_tried_again(fn, type_):
+    @workflow(name="mistaken")
+    async def mistaken(step):
+        child = await step.create("asks_the_engine", "x", id="child")
+        try:
+            await step.do(fn, step, child, pending := step.sleep(1))
+        except StepFailed as error:
+            return [error.attempts, error.type, isinstance(error, StepwellError)]
+        finally:
+            pending.give_up()
+
+    class Mistake:
+        def call_from_here(self):
+            coroutine = engine.list()
+            try:
+                coroutine.send(None)
+            finally:
+                coroutine.close()
+
+    async with open_test_engine(workflows=[mistaken, asks_the_engine]) as engine:
+        kept[:] = [Mistake(), None]
+        assert await engine.call(mistaken) == [1, f"stepwell.{type_}", True]
 
 
 @workflow

@@ -1,5 +1,7 @@
 """Retry: the formulas of R1, the exclusions of R6, and rules of users that misbehave."""
 
+import functools
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepwell._durations import DURATION_MAX_US
-from stepwell._errors import InvalidConfig, NonRetryableError, NotSerializable, TooLarge
+from stepwell._errors import InvalidConfig, Misuse, MisusedState, NonRetryableError, NotSerializable, TooLarge
 from stepwell._retry import Retry, RetryRuleFailed
 
 SECOND = 1_000_000
@@ -74,7 +76,37 @@ def test_r6_a_delay_function_that_raises_or_is_async_ends_the_step() -> None:
         Retry(delay=lambda ctx, exc: 1 / 0).delay_us(1, None, ValueError(), Random())
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     with pytest.raises(RetryRuleFailed, match="is async"):
-        Retry(delay=later).delay_us(1, None, ValueError(), Random())  # type: ignore[arg-type]
+        Retry(delay=lambda ctx, exc: later(ctx, exc)).delay_us(1, None, ValueError(), Random())  # type: ignore[arg-type,return-value]
+
+
+class Later:
+    async def __call__(self, *_: object) -> bool:
+        return False
+
+
+async def answers(*_: object) -> bool:
+    return False
+
+
+def yields(*_: object) -> Iterator[bool]:
+    yield False
+
+
+async def yields_later(*_: object) -> AsyncIterator[bool]:
+    yield False
+
+
+@pytest.mark.parametrize("rule", [answers, Later(), Later().__call__, functools.partial(answers, 1), yields, yields_later])
+@pytest.mark.parametrize("option", ["retry_on", "delay"])
+def test_r6_a_rule_that_does_not_answer_at_once_is_refused_where_it_is_written(option: str, rule: Any) -> None:
+    with pytest.raises(InvalidConfig, match=rf"Retry\({option}=.*a plain function"):
+        Retry(**{option: rule})
+
+
+@pytest.mark.filterwarnings("error")
+def test_r6_a_predicate_that_is_async_in_disguise_ends_the_step_and_leaks_nothing() -> None:
+    with pytest.raises(RetryRuleFailed, match="retry_on of Retry is async"):
+        Retry(retry_on=lambda exc: answers(exc)).retries(ValueError())  # type: ignore[arg-type,return-value]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +123,8 @@ def test_r6_a_delay_function_that_raises_or_is_async_ends_the_step() -> None:
         ExceptionGroup("g", [ValueError(), NonRetryableError()]),
         KeyboardInterrupt(),
         SystemExit(),
+        Misuse("x"),
+        MisusedState("x"),
     ],
 )
 def test_r6_some_errors_are_never_retried(exc: BaseException) -> None:

@@ -19,7 +19,7 @@ from ._errors import (
     InvalidConfig,
     InvalidState,
     LimitReached,
-    StepwellError,
+    Misuse,
 )
 from ._failures import error_info
 from ._operation import Pending, TicketOperation, WaitOperation
@@ -84,7 +84,7 @@ def here(method: str) -> Branch:
     """
     branch = current_branch()
     if branch is None:
-        raise StepwellError(f"child.{method} was called outside a workflow's body. Call it there.")
+        raise Misuse(f"child.{method} was called outside a workflow's body. Call it there.")
     return branch
 
 

@@ -26,6 +26,7 @@ from ._errors import (
     EngineClosed,
     InvalidConfig,
     InvalidState,
+    MisusedState,
     StepwellError,
 )
 from ._registry import Registry
@@ -258,7 +259,7 @@ class Engine(Tenant):
         driver = self._running()
         branch = current_branch()
         if branch is not None:
-            raise InvalidState(
+            raise MisusedState(
                 f"{method} was called at {caller()} in the body of {branch.runner.workflow.name}/{branch.runner.id}, where it would not "
                 f"replay. Use {_STEP_FORMS.get(method, 'step.do with a function that calls it')}."
             )
@@ -267,7 +268,7 @@ class Engine(Tenant):
         except RuntimeError:
             here = None
         if here is not self._token:
-            raise InvalidState(
+            raise MisusedState(
                 f"{method} was called from another thread than the one that opened the engine. Use trio.from_thread.run({method}, …) there."
             )
         return driver

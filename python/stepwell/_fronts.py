@@ -19,7 +19,7 @@ import trio
 
 from ._approvals import Approvals
 from ._engine import Engine
-from ._errors import EngineClosed, InvalidState
+from ._errors import EngineClosed, MisusedState
 from ._instance import Instance
 from ._portal import Held, TrioThread, from_thread
 from ._tenant import BatchResult, Namespace
@@ -81,7 +81,7 @@ class Gate:
             method = f"{_WHOSE.get(type(of), 'engine')}.{getattr(fn, '__name__', '')}"
             self.engine._ready(method)  # in a body there is a better way
             where = f"{self.way.module}: {method} was called on the engine's own thread"
-            raise InvalidState(f"{where}. In a trio step use current_step().engine.")
+            raise MisusedState(f"{where}. In a trio step use current_step().engine.")
 
     def wrap(self, value: Any) -> Any:
         """Returns a front of what is fronted, and of what is in a batch's result; all else as it is."""

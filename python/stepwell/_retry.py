@@ -7,13 +7,15 @@ long is the wait. A rule of the user's that raises ends the step: `RetryRuleFail
 
 from __future__ import annotations
 
+import functools
+import inspect
 import random as random_module
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from ._durations import Duration, text, to_us
-from ._errors import InvalidConfig, NonRetryableError, NotSerializable, StepwellError, TooLarge
+from ._errors import InvalidConfig, Misuse, NonRetryableError, NotSerializable, StepwellError, TooLarge
 
 Backoff: TypeAlias = Literal["constant", "linear", "exponential"]
 Delay: TypeAlias = Duration | Callable[[Any, Exception], Duration]
@@ -22,7 +24,7 @@ RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[E
 LIMIT_MAX = 10_000
 
 # R6: another attempt would meet the same code and the same value.
-_NEVER = (NonRetryableError, NotSerializable, TooLarge, InvalidConfig, NameError, ImportError)
+_NEVER = (NonRetryableError, NotSerializable, TooLarge, InvalidConfig, Misuse, NameError, ImportError)
 _CALLERS = ("stepwell._attempt", "stepwell._operation", "stepwell._asyncio", "stepwell._remote")
 """Files that call step functions."""
 
@@ -46,10 +48,10 @@ class Retry:
             together do not come back together.
         retry_on: The classes of exceptions that are retried, or a predicate. An `ExceptionGroup` is retried if
             everything in it is. Never retried, whatever this says: `NonRetryableError`, `NameError`, `ImportError`,
-            and results that cannot be stored.
+            a use of the engine where it cannot be used, and results that cannot be stored.
 
     Raises:
-        InvalidConfig: One of them is malformed.
+        InvalidConfig: One of them is malformed, or a function that is to answer at once is async.
     """
 
     limit: int | None = 5
@@ -76,6 +78,9 @@ class Retry:
             raise InvalidConfig(f"Retry(jitter={self.jitter!r}): a number from 0 to 1")
         if not _valid_retry_on(self.retry_on):
             raise InvalidConfig(f"Retry(retry_on={self.retry_on!r}): exception classes, or a function of the exception")
+        for name in ("retry_on", "delay"):
+            if _answers_later(getattr(self, name)):
+                raise InvalidConfig(f"Retry({name}={getattr(self, name)!r}): a plain function; an async one does not answer at once")
         max_delay_us = to_us(self.max_delay, "Retry max_delay")
         object.__setattr__(self, "_max_delay_us", max_delay_us)
         if not callable(self.delay):
@@ -100,7 +105,10 @@ class Retry:
             classes = self.retry_on
             return isinstance(exc, classes) or all(isinstance(leaf, classes) for leaf in _leaves(exc))
         try:
-            return bool(self.retry_on(exc))
+            answer: object = self.retry_on(exc)
+            return bool(_at_once(answer, "retry_on of Retry"))
+        except RetryRuleFailed:
+            raise
         except Exception as error:
             raise RetryRuleFailed(f"retry_on of Retry raised {_brief(error)}") from error
 
@@ -133,11 +141,8 @@ class Retry:
             answer: object = delay(ctx, exc)
         except Exception as error:
             raise RetryRuleFailed(f"the delay function of Retry raised {_brief(error)}") from error
-        if isinstance(answer, Awaitable):
-            getattr(answer, "close", lambda: None)()
-            raise RetryRuleFailed("the delay function of Retry is async: pass a plain function")
         try:
-            return to_us(answer, "its result")  # type: ignore[arg-type]
+            return to_us(_at_once(answer, "the delay function of Retry"), "its result")
         except InvalidConfig as error:
             raise RetryRuleFailed(f"the delay function of Retry returned nonsense: {error}") from None
 
@@ -148,6 +153,24 @@ def _valid_retry_on(value: object) -> bool:
     if isinstance(value, type):
         return issubclass(value, Exception)
     return callable(value)
+
+
+def _answers_later(rule: object) -> bool:
+    """Whether calling this gives something that would have to be awaited or iterated."""
+    while isinstance(rule, functools.partial):
+        rule = rule.func
+    if not callable(rule) or isinstance(rule, type):
+        return False
+    kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
+    return any(is_one(rule) or is_one(type(rule).__call__) for is_one in kinds)
+
+
+def _at_once(answer: Any, whose: str) -> Any:
+    """Returns an answer as it is; refuses one that a function which is async in disguise gave."""
+    if isinstance(answer, Awaitable):
+        getattr(answer, "close", lambda: None)()
+        raise RetryRuleFailed(f"{whose} is async: pass a plain function")
+    return answer
 
 
 def _leaves(exc: BaseException) -> Iterator[BaseException]:

@@ -26,8 +26,8 @@ from ._durations import Duration, from_us, instant_us, to_us
 from ._errors import (
     InvalidConfig,
     InvalidName,
+    Misuse,
     StepFailed,
-    StepwellError,
 )
 from ._nursery import StepNursery
 from ._operation import Pending, StepOperation
@@ -557,7 +557,7 @@ class Step:
             problem = f"by another instance's body at {at}. Use that body's own step."
         else:
             problem = f"outside the workflow's body at {at}. Call it in the body; from outside, use the engine and its instances."
-        raise StepwellError(f"{whose} was called {problem}")
+        raise Misuse(f"{whose} was called {problem}")
 
     def _plan(self, fn: Any, method: str, name: str | None, options: dict[str, Any]) -> tuple[FunctionPlan, str]:
         if not callable(fn):
