@@ -112,7 +112,7 @@ async def test_r6_a_use_of_the_engine_that_is_a_mistake_in_a_step_is_not_tried_a
         except StepFailed as error:
             return [error.attempts, error.type, isinstance(error, StepwellError)]
         finally:
-            pending.give_up()
+            pending.close()
 
     class Mistake:
         def call_from_here(self):

@@ -148,7 +148,7 @@ async def test_d8_a_set_of_operations_is_refused_and_the_cure_is_a_list(method):
             getattr(step, method)(operations)
         finally:
             for operation in operations:
-                operation.give_up()
+                operation.close()
 
     async with open_test_engine(workflows=[flow(code)]) as engine:
         with pytest.raises(InstanceErrored, match=r"A set has no order.* make a list"):

@@ -20,7 +20,7 @@ from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from . import _diagnosis, _foreign
 from ._body_loop import BodyLoop, code_of
-from ._operation import Pending
+from ._pending import Pending
 
 if TYPE_CHECKING:
     from ._body_loop import BodyTask

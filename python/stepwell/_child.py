@@ -22,7 +22,8 @@ from ._errors import (
     Misuse,
 )
 from ._failures import error_info
-from ._operation import Pending, TicketOperation, WaitOperation
+from ._operation import TicketOperation, WaitOperation
+from ._pending import Pending
 from ._types import NewInstance
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ._branch import Branch, place
 from ._errors import InvalidConfig, LimitReached, StepFailed
 from ._nursery import BRANCHES_MAX
-from ._operation import Pending
+from ._pending import Pending
 
 if TYPE_CHECKING:
     from ._body_loop import BodyTask

@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import functools
 import logging
-import sys
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 from trio.lowlevel import Abort, enable_ki_protection
 
 from . import _attempt, _diagnosis, _foreign
 from ._attempt import StepContext
-from ._branch import Branch, caller, place
+from ._branch import place
 from ._codec import codec
-from ._errors import Interrupted, InvalidConfig, Misuse, NotSerializable, StepFailed, StepTimeout, TooLarge
+from ._errors import Interrupted, InvalidConfig, NotSerializable, StepFailed, StepTimeout, TooLarge
 from ._failures import describe, revive
 from ._replay import DO, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
 from ._retry import RetryRuleFailed
@@ -35,58 +34,10 @@ if TYPE_CHECKING:
     from ._runner import Runner
     from ._workflow import FunctionPlan
 
-T = TypeVar("T")
 log = logging.getLogger("stepwell")
 STOPPED: Any = object()
 """What a waiting body task is woken with in place of an outcome when the body unwinds."""
 _ATOMS = frozenset({type(None), bool, int, str, float})
-
-
-class Pending(Generic[T]):
-    """An operation that was asked for but not awaited yet. Await it, once.
-
-    It is a coroutine by protocol, so that trio and asyncio start tasks with it: whether they may is told by the engine (I3).
-    """
-
-    __slots__ = ("_args", "_awaited", "_begin", "_code", "_runner")
-
-    def __init__(self, runner: Runner, begin: Callable[..., Any], *args: Any) -> None:
-        self._runner = runner
-        self._begin = begin
-        self._args = args
-        self._awaited = False
-        self._code: Any = None
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        self._awaited = True
-        if type(place.get()) is not Branch:
-            raise Misuse(f'"{self._args[1]}" was awaited at {caller()} inside a step function. Steps do not nest: await it in the body.')
-        return self._begin(*self._args).__await__()  # type: ignore[no-any-return]  # each begin is a coroutine function
-
-    def send(self, value: Any) -> Any:
-        """As of a coroutine."""
-        return self._begun().send(value)
-
-    def throw(self, *error: Any) -> Any:
-        """As of a coroutine."""
-        return self._begun().throw(*error)
-
-    def close(self) -> None:
-        """As of a coroutine. Whoever was to await it was cancelled before that: it is not forgotten."""
-        self._awaited = True
-        if self._code is not None:
-            self._code.close()
-
-    def _begun(self) -> Any:
-        if self._code is None:
-            self._awaited = True
-            self._code = self._begin(*self._args)
-        return self._code
-
-    def __del__(self) -> None:
-        if not self._awaited:  # it is dropped where it was forgotten: the frame above is the body's
-            frame = sys._getframe(1)
-            self._runner.unawaited.append((self._args[1], frame.f_code, frame.f_lineno))
 
 
 class Guard:

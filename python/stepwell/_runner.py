@@ -27,8 +27,9 @@ from ._durations import from_us
 from ._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
 from ._failures import describe_body
 from ._names import step_name
-from ._operation import STOPPED, Guard, Operation, Pending, StepOperation
+from ._operation import STOPPED, Guard, Operation, StepOperation
 from ._patches import Patches
+from ._pending import Pending
 from ._replay import Cursor, Identity, Mismatch, Outcome
 from ._rest import Rest
 from ._turns import in_slices, on_asyncio

@@ -23,14 +23,10 @@ from ._child import Child
 from ._codec import Undecodable, codec
 from ._deadline import DeadlineScope
 from ._durations import Duration, from_us, instant_us, to_us
-from ._errors import (
-    InvalidConfig,
-    InvalidName,
-    Misuse,
-    StepFailed,
-)
+from ._errors import InvalidConfig, InvalidName, Misuse, StepFailed
 from ._nursery import StepNursery
-from ._operation import Pending, StepOperation
+from ._operation import StepOperation
+from ._pending import Pending
 from ._retry import Retry
 from ._types import Approval, Event, InstanceInfo
 from ._workflow import STEP_OPTIONS, FunctionPlan, StepOptions, Workflow, plan_of
