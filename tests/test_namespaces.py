@@ -293,3 +293,45 @@ async def test_instances_are_found_by_their_attributes():
         assert [item.id for item in [*page.items, *rest.items]] == ["w24", "w18", "w12", "w6", "w0"]
         assert [item.id for item in (await engine.list(attributes={"hot": True, "team": "blue"})).items] == ["w27", "w24", "w21"]
         assert (await engine.list(attributes={"team": "green"})).items == []
+
+
+async def test_c1_limits_of_a_new_namespace_hold_for_what_is_created_right_after():
+    @workflow
+    async def holds(step: Step, p: int) -> None:
+        await step.wait_for_event("never")
+
+    async with open_test_engine(workflows=[holds, greet]) as engine:
+        for round in range(3):
+            acme = engine.namespace(f"acme{round}", limits=Limits(concurrency=2, queue_entries=10, create_rate=20, value_bytes=100))
+            assert acme.limits().queue_entries == acme.limits(holds).queue_entries == 10
+            with pytest.raises(Overloaded):
+                await acme.create_batch(holds, [0] * 13)
+            with pytest.raises(TooLarge):
+                await acme.create(greet, "x" * 200)
+            assert len((await acme.create_batch(holds, [0] * 12)).created) == 12
+            with pytest.raises(Overloaded):
+                await acme.create_batch(holds, [0] * 9)
+            # Others are in force from the next call on, and shown at once.
+            again = engine.namespace(f"acme{round}", limits=Limits(queue_entries=1))
+            assert (acme.limits().queue_entries, acme.limits().concurrency) == (1, 50_000)
+            assert again.limits() == acme.limits()
+
+
+async def test_c1_limits_set_in_the_same_round_as_creations_hold_for_those_after_them():
+    started: list[int] = []
+
+    @workflow
+    async def holds(step: Step, p: int) -> None:
+        started.append(p)
+        await step.do(trio.sleep, 10)
+
+    async with Engine(":memory:", workflows=[holds], grace=0.1) as engine:
+        async with trio.open_nursery() as nursery:
+            for name, value in (("concurrency", 2), ("queue_entries", 3)):
+                nursery.start_soon(lambda name=name, value=value: engine.set_limits(holds, **{name: value}))
+            for _ in range(2):  # both are on their way by then, and none is answered
+                await trio.lowlevel.checkpoint()
+            await engine.create_batch(holds, range(5))
+        assert (await engine.count(holds))[Status.QUEUED] == 3
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(started) == 2

@@ -183,11 +183,12 @@ class Core:
         message) for less than 1 or more than 4,096, and while another change is under way. After a crash half-way, `open` with
         shards=None ends it."""
     def set_limits(self, namespace: str, workflow: str | None, changes: Sequence[tuple[str, float | None]]) -> int:
-        """Sets limits of a namespace or of one workflow in it, live and durable; None clears one. In force from the commit on: when the
-        REPLY comes. One below what is in use drains down. A workflow may have concurrency, queue_entries, steps and value_bytes of its own.
+        """Sets limits of a namespace or of one workflow in it, live and durable; None clears one. In force for all that is submitted
+        after this; shown when the REPLY comes. One below what is in use drains down. A workflow may have concurrency, queue_entries, steps and value_bytes of its own.
         REPLY data: None; code "invalid" if a name or value makes no sense or nobody has heard of the workflow: nothing is changed then."""
-    def open_namespace(self, namespace: str, limits: Sequence[tuple[str, float | None]]) -> int:
-        """Says what a namespace is opened with, as `open` does for the first. It may be used before, or without. REPLY as `set_limits`."""
+    def open_namespace(self, namespace: str, limits: Sequence[tuple[str, float | None]]) -> None:
+        """Says what a namespace is opened with, as `open` does for the first. It may be used before, or without. In force for everything
+        that is submitted after this, and shown by `limits` at once. CoreError "invalid" if there are too many."""
     def limits(self, namespace: str, workflow: str | None) -> list[tuple[str, float | None]]:
         """The limits in force, from memory, without waiting: concurrency, queue_entries, create_rate, create_burst, steps, value_bytes,
         instance_bytes, recoveries; None: no limit. Strongest first: set live for the workflow, its code, set live for the namespace, what

@@ -172,6 +172,10 @@ class Driver:
                 self._limits[key] = limits
         return limits
 
+    def limits_changed(self) -> None:
+        """Limits are others already: they are read anew."""
+        self._limits.clear()
+
     def limits_change(self, ticket: int) -> None:
         """Limits will have changed when this ticket is answered: they are read anew then."""
         self._limit_changes.add(ticket)
@@ -273,7 +277,7 @@ class Driver:
     def _reply(self, ticket: int, code: str, data: Any) -> None:
         if ticket in self._limit_changes:
             self._limit_changes.remove(ticket)
-            self._limits.clear()
+            self.limits_changed()
         task = self.tickets.pop(ticket, None)
         if task is not None:
             reschedule(task, results.Value(Reply(code, data)))

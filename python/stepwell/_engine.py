@@ -296,19 +296,23 @@ class Engine(Tenant):
 
         Args:
             name: Letters, digits, "_" and "-", 1 to 64 of them.
-            limits: What it may use, all of it; kept in the store. None: as the store has them, else the defaults. What `set_limits`
-                set wins.
+            limits: What it may use, all of it; in force for everything asked after this call, and kept in the store. None: as the store
+                has them, else the defaults. What `set_limits` set wins.
 
         Raises:
             InvalidName: The name is malformed.
-            InvalidConfig: A limit is out of range.
+            InvalidConfig: A limit is out of range, or 10,000 namespaces have limits of their own.
             EngineClosed: The engine is not open.
         """
         driver = self._ready("engine.namespace")
         _names.workflow_name(name, "namespace")
         base = _checked(base_limits(limits))
         if base:
-            driver.limits_change(driver.core.open_namespace(name, base))
+            try:
+                driver.core.open_namespace(name, base)
+            except _core.CoreError as error:
+                raise store_error(error) from None
+            driver.limits_changed()
         return Namespace(self, name)
 
     async def reshard(self, shards: int) -> None:

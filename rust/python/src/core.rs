@@ -307,9 +307,9 @@ impl Core {
         py: Python<'_>,
         namespace: &str,
         limits: Vec<LimitTuple>,
-    ) -> PyResult<u64> {
-        let (name, limits) = (namespace.into(), pairs(limits));
-        self.submit_with_ticket(py, |ticket| Submission::OpenNamespace(ticket, name, limits))
+    ) -> PyResult<()> {
+        let opening = self.engine.open_namespace(namespace, pairs(limits));
+        self.submit(py, opening.map_err(|error| raise(&error))?)
     }
 
     #[pyo3(signature = (namespace, workflow))]

@@ -109,7 +109,7 @@ impl Core {
             }
             After::Changed { no, op } => self.batch.changed.push((no, op)),
             After::Limits { ticket, namespace } => {
-                self.enforce(&namespace);
+                self.show_limits(&namespace);
                 let reply = ticket.map(|it| Note::reply(it, Data::Nothing));
                 applied.notes.extend(reply);
             }

@@ -1,10 +1,11 @@
 //! Limits that are settings: who may set them, when they are in force, and where they are enforced.
 //!
-//! Invariant: what is in force is what is stored. A change is decided against everything decided
-//! before it, rides as a setting in the commit of its answer, and is in force from then on, for
-//! the gatekeeper, for admission and for whoever reads. A limit below what is in use takes nothing
-//! away: what runs drains down, what is queued stays (C1). `settings` says which value counts;
-//! this says only where it goes.
+//! Invariant: every decision meets what was said before it. A change is in force, for the gatekeeper
+//! and for admission, from the decision about it on, also for what rides in its own commit; it is
+//! stored in the commit of its answer, and then whoever reads sees it. What a namespace is opened
+//! with is seen at once: that call does not wait for its commit. A limit below what is in use takes
+//! nothing away: what runs drains down, what is queued stays (C1). `settings` says which value
+//! counts; this says only where it goes.
 
 use std::sync::Arc;
 
@@ -27,9 +28,10 @@ fn setting(place: u32) -> Box<str> {
 /// What the engine keeps about limits.
 #[derive(Debug)]
 pub(super) struct Limited {
-    /// With what is decided, but not durable.
+    /// By which everything is decided: with what is not durable yet.
     decided: Book,
-    in_force: Arc<RwLock<Book>>,
+    /// What whoever reads is shown.
+    shown: Arc<RwLock<Book>>,
     /// The gatekeeper's number of each namespace.
     accounts: FxHashMap<Box<str>, u32>,
     /// By that number (L11).
@@ -40,7 +42,7 @@ impl Limited {
     pub(super) fn new(code: &[(Box<str>, Layer)]) -> Self {
         let decided = Book::new(code);
         Self {
-            in_force: Arc::new(RwLock::new(decided.clone())),
+            shown: Arc::new(RwLock::new(decided.clone())),
             decided,
             accounts: FxHashMap::default(),
             recoveries: Vec::new(),
@@ -48,7 +50,7 @@ impl Limited {
     }
 
     fn layers(&self, namespace: &str, workflow: Option<&str>) -> Layers {
-        self.in_force.read().layers(namespace, workflow)
+        self.decided.layers(namespace, workflow)
     }
 }
 
@@ -56,7 +58,7 @@ impl Core {
     /// Returns the limits that are in force, for whoever wants to read them.
     #[must_use]
     pub fn limits_in_force(&self) -> Arc<RwLock<Book>> {
-        Arc::clone(&self.limited.in_force)
+        Arc::clone(&self.limited.shown)
     }
 
     /// Returns how many unclean stops an instance of this workflow may survive (L11).
@@ -78,17 +80,13 @@ impl Core {
                 )));
             }
         }
-        *self.limited.in_force.write() = self.limited.decided.clone();
         let (namespace, base) = (self.config.namespace.clone(), self.config.limits);
-        let opened = self.limited.decided.open(&namespace, base);
+        let opened = self.limited.decided.open(&namespace, base, 0);
         if opened.map_err(Error::Invalid)? {
-            // Nobody has been answered by this engine yet, so nobody can tell that it is early.
-            self.limited
-                .in_force
-                .write()
-                .copy(&self.limited.decided, &namespace);
             self.keep_limits(None, &namespace);
         }
+        // Nobody has been answered by this engine yet, so nobody can tell that it is early.
+        *self.limited.shown.write() = self.limited.decided.clone();
         Ok(())
     }
 
@@ -111,14 +109,19 @@ impl Core {
         namespace: &str,
         limits: &[(Box<str>, Option<f64>)],
     ) {
-        let base = checked(limits, false);
-        let opened = base.and_then(|it| self.limited.decided.open(namespace, it));
+        let opened = checked(limits, false).and_then(|it| {
+            self.limited.shown.write().open(namespace, it, ticket)?;
+            self.limited.decided.open(namespace, it, ticket)
+        });
         self.answer(ticket, namespace, opened);
     }
 
     fn answer(&mut self, ticket: u64, namespace: &str, changed: Result<bool, String>) {
         match changed {
-            Ok(true) => self.keep_limits(Some(ticket), namespace),
+            Ok(true) => {
+                self.keep_limits(Some(ticket), namespace);
+                self.enforce(namespace);
+            }
             Ok(false) => self.say(Note::reply(ticket, Data::Nothing)),
             Err(text) => self.say(Note::refuse(ticket, "invalid", Data::Text(text))),
         }
@@ -141,7 +144,7 @@ impl Core {
         ))
     }
 
-    /// Makes the limits of a namespace durable; they are in force after the commit.
+    /// Makes the limits of a namespace durable; they are shown after the commit.
     fn keep_limits(&mut self, ticket: Option<u64>, namespace: &str) {
         if let Some((place, bytes)) = self.limited.decided.stored(namespace) {
             self.push(Op::Meta(setting(place), bytes));
@@ -150,11 +153,15 @@ impl Core {
         self.batch.after.push(After::Limits { ticket, namespace });
     }
 
-    /// Brings what is in force for a namespace to where it is enforced.
-    pub(super) fn enforce(&mut self, namespace: &str) {
+    /// What was decided about a namespace's limits is durable.
+    pub(super) fn show_limits(&mut self, namespace: &str) {
         let limited = &mut self.limited;
-        limited.in_force.write().copy(&limited.decided, namespace);
-        let Some(account) = limited.accounts.get(namespace).copied() else {
+        limited.shown.write().copy(&limited.decided, namespace);
+    }
+
+    /// Brings what is in force for a namespace to where it is enforced.
+    fn enforce(&mut self, namespace: &str) {
+        let Some(account) = self.limited.accounts.get(namespace).copied() else {
             return;
         };
         self.enforce_on_namespace(namespace, account);

@@ -41,7 +41,7 @@ use crate::registry::Registry;
 use crate::residents::Residents;
 use crate::sequence::Sequence;
 use crate::settings::book::Book;
-use crate::settings::{is_name, TABLE};
+use crate::settings::{checked, is_name, TABLE};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Store};
@@ -523,6 +523,24 @@ impl Engine {
         workflow: Option<&str>,
     ) -> [(&'static str, Option<f64>); TABLE.len()] {
         self.shared.limits.read().in_force(namespace, workflow)
+    }
+
+    /// Says what a namespace is opened with: in force for everything that is submitted after this,
+    /// and seen by `limits` when this returns.
+    ///
+    /// # Errors
+    /// If a limit or the name makes no sense, or the engine is closed.
+    pub fn open_namespace(
+        &self,
+        namespace: &str,
+        limits: Vec<(Box<str>, Option<f64>)>,
+    ) -> Result<Submission, Error> {
+        let invalid = |text| Error::new(Kind::Invalid, text);
+        let base = checked(&limits, false).map_err(invalid)?;
+        let ticket = self.draw_ticket();
+        let opened = self.shared.limits.write().open(namespace, base, ticket);
+        opened.map_err(invalid)?;
+        Ok(Submission::OpenNamespace(ticket, namespace.into(), limits))
     }
 
     /// Changes of this instance are told from now on, before this returns.

@@ -21,6 +21,8 @@ struct Namespace {
     /// Its place in the store.
     place: u32,
     base: Layer,
+    /// The call that said so last.
+    opened: u64,
     live: Layer,
     workflows: BTreeMap<Box<str>, Layer>,
 }
@@ -71,18 +73,21 @@ impl Book {
         })
     }
 
-    /// Sets what a namespace is opened with. Nothing set means that it keeps what it had. Returns
-    /// whether that is a change.
+    /// Sets what a namespace is opened with. Nothing set means that it keeps what it had, and so does
+    /// a call that comes after a later one. Returns whether that is a change.
     ///
     /// # Errors
     /// A text for the user.
-    pub fn open(&mut self, namespace: &str, base: Layer) -> Result<bool, String> {
+    pub fn open(&mut self, namespace: &str, base: Layer, call: u64) -> Result<bool, String> {
         if base.is_empty() {
             return check_name("namespace", namespace).map(|()| false);
         }
         let known = self.namespace(namespace)?;
+        if call < known.opened {
+            return Ok(false);
+        }
         let changed = known.base != base;
-        known.base = base;
+        (known.base, known.opened) = (base, call);
         Ok(changed)
     }
 
@@ -161,10 +166,14 @@ impl Book {
         self.namespaces.insert(name, namespace).is_none()
     }
 
-    /// Makes what another book knows of a namespace known to this one.
+    /// Makes what another book knows of a namespace known to this one, but for what that is opened
+    /// with: whoever opens says so to both.
     pub fn copy(&mut self, of: &Self, namespace: &str) {
         if let Some(it) = of.namespaces.get(namespace) {
-            self.namespaces.insert(namespace.into(), it.clone());
+            let known = self.namespaces.entry(namespace.into()).or_default();
+            let (base, opened) = (known.base, known.opened);
+            *known = it.clone();
+            (known.base, known.opened) = (base, opened);
         }
     }
 }

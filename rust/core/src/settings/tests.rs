@@ -116,7 +116,7 @@ fn a_change_with_one_wrong_value_changes_nothing() {
         let one = changes(&[("steps", Some(5.0))]);
         assert!(book.change(name, None, &one).is_err(), "{name:?}");
         assert!(book.change("a", Some(name), &one).is_err(), "{name:?}");
-        assert!(book.open(name, Layer::default()).is_err(), "{name:?}");
+        assert!(book.open(name, Layer::default(), 0).is_err(), "{name:?}");
     }
     assert_eq!(book.stored("a"), None);
 }
@@ -144,11 +144,11 @@ fn what_the_code_says_holds_in_every_namespace_until_it_is_overridden() {
 #[test]
 fn opening_without_limits_keeps_what_is_stored_and_with_some_replaces_all_of_it() {
     let mut book = Book::default();
-    assert_eq!(book.open("a", one(Limit::Steps, 5.0)), Ok(true));
-    assert_eq!(book.open("a", Layer::default()), Ok(false));
+    assert_eq!(book.open("a", one(Limit::Steps, 5.0), 0), Ok(true));
+    assert_eq!(book.open("a", Layer::default(), 0), Ok(false));
     assert_eq!(book.layers("a", None).in_force(Limit::Steps), Some(5.0));
-    assert_eq!(book.open("a", one(Limit::Steps, 5.0)), Ok(false));
-    assert_eq!(book.open("a", one(Limit::Recoveries, 3.0)), Ok(true));
+    assert_eq!(book.open("a", one(Limit::Steps, 5.0), 0), Ok(false));
+    assert_eq!(book.open("a", one(Limit::Recoveries, 3.0), 0), Ok(true));
     assert_eq!(
         book.layers("a", None).in_force(Limit::Steps),
         Some(100_000.0)

@@ -106,6 +106,8 @@ pub(super) struct Granted {
     pub(super) rivals: u32,
     /// Slots of its workflow and of its namespace, with this one.
     pub(super) held: (u32, u32),
+    /// Slots that its workflow and its namespace may have at this moment.
+    pub(super) most: (u32, u32),
 }
 
 /// What one commit did, for the rules that look at commits.
@@ -131,6 +133,9 @@ pub(super) struct Commit {
     pub(super) turned_away: [u32; ACCOUNTS],
     /// Most entries that were queued in a workflow at once, with those refused later.
     pub(super) peak: [u32; ACCOUNTS],
+    /// Limits were changed, and the least room that each queue had by any of them.
+    pub(super) limited: bool,
+    pub(super) least_queue: [u32; ACCOUNTS],
 }
 
 /// What a creation rate allows: by any time, its burst and what time has brought since it was set.

@@ -38,6 +38,10 @@ impl Truth {
             held_back: place.is_some_and(|it| it.held_back),
             rivals,
             held: (self.crowds[account].held, self.held_in[namespace(account)]),
+            most: (
+                self.plan.slots_of_workflow(account),
+                self.plan.slots_of_namespace(namespace(account)),
+            ),
         });
     }
 

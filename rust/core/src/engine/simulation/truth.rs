@@ -34,8 +34,6 @@ pub(super) struct Truth {
     pub(super) crowds: [Crowd; ACCOUNTS],
     pub(super) held: u32,
     pub(super) held_in: [u32; NAMESPACES.len()],
-    /// Changes of limits that are durable, but not in force yet.
-    pub(super) changes: Vec<Change>,
     /// Creations that each namespace's rate allows now.
     pub(super) rates: [Option<Allowance>; NAMESPACES.len()],
     /// When a refused creation was told to come again, by key.
@@ -75,7 +73,6 @@ impl Truth {
             crowds: Default::default(),
             held: 0,
             held_in: Default::default(),
-            changes: Vec::new(),
             rates: Default::default(),
             promised: FxHashMap::default(),
             states: Default::default(),
@@ -115,31 +112,32 @@ impl Truth {
         self.all.get(self.names.get(&key.0)?)
     }
 
-    /// The commit was applied: the limits it changed are in force, and whoever was refused because of
-    /// the rate knows when to come again.
-    pub(super) fn applied(&mut self, notes: &[Note]) {
+    /// The notes of a commit leave the engine: whoever was refused because of the rate knows when
+    /// to come again.
+    pub(super) fn told(&mut self, notes: &[Note]) {
         for note in notes {
             let Note::Reply { ticket, data, .. } = note else {
                 continue;
             };
             let asked = self.said.tickets.get(ticket);
-            let Some(Asked::Create(_, keys)) = asked.filter(|_| self.changes.is_empty()) else {
+            let Some(Asked::Create(_, keys)) = asked.filter(|_| !self.commit.limited) else {
                 continue;
             };
             if let ([key], Data::Overloaded("create_rate", after)) = (&keys[..], data) {
                 self.promised.insert(*key, self.now + after);
             }
         }
-        self.take_effect();
     }
 
-    /// What is durable of the limits is in force.
-    pub(super) fn take_effect(&mut self) {
-        for change in std::mem::take(&mut self.changes) {
-            self.plan.apply(&change);
-            // A rate that changes keeps its promises, but not the figures behind them.
-            self.allow();
+    /// Limits are others from now on.
+    pub(super) fn limit(&mut self, change: &Change) {
+        self.plan.apply(change);
+        self.commit.limited = true;
+        for (account, least) in self.commit.least_queue.iter_mut().enumerate() {
+            *least = self.plan.queue_of(account).min(*least);
         }
+        // A rate that changes keeps its promises, but not the figures behind them.
+        self.allow();
     }
 
     pub(super) fn allow(&mut self) {
@@ -174,6 +172,7 @@ impl Truth {
         self.now = now;
         self.commit = Commit::default();
         self.commit.layouts.push(self.layout);
+        self.commit.least_queue = std::array::from_fn(|it| self.plan.queue_of(it));
         for (peak, crowd) in self.commit.peak.iter_mut().zip(&self.crowds) {
             *peak = crowd.queued;
         }

@@ -47,8 +47,8 @@ impl Mark {
         match self {
             Self::Linger(by) => truth.linger(by.no, by.incarnation),
             Self::LetGo(no) => truth.let_go(*no),
-            // Durable with this commit, in force after it.
-            Self::Limits(change) => truth.changes.push(change.clone()),
+            // In force for all that is decided after it, also in its own commit.
+            Self::Limits(change) => truth.limit(change),
         }
     }
 }
@@ -219,7 +219,7 @@ impl World {
         let applied = life.core.apply(&outcomes, &mut life.facts);
         let applied = applied.expect("memory is read");
         rules::sent(&self.truth, &applied.notes);
-        self.truth.applied(&applied.notes);
+        self.truth.told(&applied.notes);
         life.outbox.extend(applied.notes);
         life.outbox_batch = number;
         life.jobs.extend(applied.jobs);
@@ -244,7 +244,6 @@ impl World {
     /// The process dies and another one opens the store, with so many shards (or as many as are
     /// stored) and without the code of this workflow.
     pub(super) fn restart(&mut self, shards: Option<u32>, missing: Option<usize>) {
-        self.truth.take_effect();
         self.life = boot(&self.store, &self.truth.plan, shards, missing, self.now);
         self.missing = missing;
         self.truth.missing = missing.map_or(0, |it| 1 << it);

@@ -114,17 +114,32 @@ fn c1_a_limit_lowered_below_what_runs_drains_down_and_kills_nothing() {
     }
 }
 
+/// Creates so many in a namespace that was never heard of before, in one batch.
+fn many(ticket: u64, namespace: &str, count: u32) -> Submission {
+    let code = Code {
+        namespace: namespace.into(),
+        ..code()
+    };
+    let items = (0..count).map(|it| item(&format!("m{it}"))).collect();
+    Submission::CreateBatch(ticket, Box::new((code, items)), IfExists::Raise, false)
+}
+
+fn open(ticket: u64, namespace: &str, limits: &[(&str, f64)]) -> Submission {
+    let limits = limits.iter().map(|it| (it.0.into(), Some(it.1)));
+    Submission::OpenNamespace(ticket, namespace.into(), limits.collect())
+}
+
 #[test]
-fn a_limit_is_in_force_after_its_commit_and_not_before() {
+fn c1_limits_hold_for_what_is_decided_after_them_in_the_same_commit() {
     let mut stage = stage(50);
-    stage.set(None, &[("concurrency", Some(1.0))]);
-    // What is decided in the same batch meets the limit of before.
-    let more = set(1, None, &[("concurrency", Some(2.0))]);
-    let applied = stage.say(vec![create(2, "a"), more, create(3, "b")]);
+    let one = set(1, None, &[("concurrency", Some(1.0))]);
+    let applied = stage.say(vec![one, create(2, "a"), create(3, "b")]);
     assert_eq!(bodies(&applied.notes).len(), 1);
-    // The batch after it starts what may run now.
-    assert_eq!(applied.jobs.len(), 1);
-    assert_eq!(stage.use_of_slots(), [50, 2, 0]);
+    let two = set(1, None, &[("concurrency", Some(2.0))]);
+    let applied = stage.say(vec![create(2, "c"), two]);
+    // Who was queued before is first; it starts in the commit that makes room for it.
+    assert_eq!((bodies(&applied.notes).len(), applied.jobs.len()), (0, 1));
+    assert_eq!(stage.use_of_slots(), [50, 2, 1]);
     // One that is decided but not durable is not to be seen.
     let unlimited = set(1, None, &[("concurrency", None)]);
     stage.core.begin(100);
@@ -133,6 +148,55 @@ fn a_limit_is_in_force_after_its_commit_and_not_before() {
     assert_eq!(stage.limit(None, "concurrency"), Some(2.0));
     stage.commit();
     assert_eq!(stage.limit(None, "concurrency"), Some(100.0));
+}
+
+#[test]
+fn c1_what_a_namespace_is_opened_with_holds_for_what_is_created_right_after() {
+    let mut stage = stage(50);
+    let limits = [("concurrency", 2.0), ("queue_entries", 3.0)];
+    let applied = stage.say(vec![open(1, "acme", &limits), many(2, "acme", 9)]);
+    assert_eq!(overloaded(&applied.notes).len(), 1);
+    let applied = stage.say(vec![
+        many(2, "acme", 5),
+        open(1, "b", &limits),
+        many(3, "b", 5),
+    ]);
+    assert_eq!(codes(&applied.notes), [(2, ""), (1, ""), (3, "")]);
+    assert_eq!(stage.use_of_slots(), [50, 4, 6]);
+    let rate = [("create_rate", 1.0), ("create_burst", 2.0)];
+    let more = |namespace: &str| {
+        let code = Code {
+            namespace: namespace.into(),
+            ..code()
+        };
+        Submission::Create(3, Box::new((code, item("more"))), IfExists::Raise)
+    };
+    let applied = stage.say(vec![open(1, "c", &rate), many(2, "c", 2), more("c")]);
+    assert_eq!(overloaded(&applied.notes), [(3, "create_rate", SECOND)]);
+    // The workflow is known by now, and its limits change in the batch that creates.
+    let higher = [("concurrency", 2.0), ("queue_entries", 4.0)];
+    let applied = stage.say(vec![more("acme"), open(1, "acme", &higher), more("acme")]);
+    assert_eq!(codes(&applied.notes), [(3, "overloaded"), (1, ""), (3, "")]);
+}
+
+#[test]
+fn of_two_calls_that_open_a_namespace_the_later_one_is_shown_whatever_is_decided_first() {
+    let mut stage = stage(50);
+    let shown = stage.core.limits_in_force();
+    // As the caller does: before it is decided.
+    let five = Layer::default().with(Limit::Steps, 5);
+    assert_eq!(shown.write().open("acme", five, 2), Ok(true));
+    stage.say(vec![open(1, "acme", &[("steps", 3.0)])]);
+    let steps = || shown.read().layers("acme", None).in_force(Limit::Steps);
+    assert_eq!(steps(), Some(5.0));
+    stage.say(vec![open(2, "acme", &[("steps", 5.0)])]);
+    assert_eq!(steps(), Some(5.0));
+    let code = Layer::default();
+    stage.config.workflow_limits = vec![("w".into(), code)];
+    stage.crash();
+    let shown = stage.core.limits_in_force();
+    let steps = shown.read().layers("acme", None).in_force(Limit::Steps);
+    assert_eq!(steps, Some(5.0));
 }
 
 #[test]

@@ -16,15 +16,22 @@ fn created(truth: &Truth, new: &NewInstance) -> Option<Account> {
 }
 
 /// C1. A commit is one moment: what it gives and takes back counts together. Where a limit was
-/// lowered more may run than it allows, but nobody starts.
+/// lowered more may run than it allows, but nobody starts; so the last one that started did so
+/// within the limits of that moment, were they set by the same commit.
 pub(super) fn within_limits(truth: &Truth) -> Verdict {
     for granted in &truth.commit.granted {
         let account = granted.account;
-        let (of, plan) = (namespace(account), &truth.plan);
+        let of = namespace(account);
+        let last = |same: &dyn Fn(Account) -> bool| {
+            let all = truth.commit.granted.iter();
+            all.rev().find(|it| same(it.account)).expect("this one")
+        };
+        let in_workflow = last(&|it| it == account).most.0;
+        let in_namespace = last(&|it| namespace(it) == of).most.1;
         let crowd = truth.crowds[account].held;
-        let right = truth.held <= plan.slots
-            && truth.held_in[of] <= plan.slots_of_namespace(of)
-            && crowd <= plan.slots_of_workflow(account);
+        let right = truth.held <= truth.plan.slots
+            && truth.held_in[of] <= in_namespace
+            && crowd <= in_workflow;
         holds!(
             right,
             "{} slots are taken, {} in the namespace, {crowd} in workflow {account}: {granted:?}",

@@ -31,7 +31,10 @@ pub(super) fn refused_for_a_reason(truth: &Truth, note: &Note) -> Verdict {
     if let (Data::Overloaded("queue_entries", _), Some(Asked::Create(account, keys))) =
         (data, asked)
     {
-        let (peak, most) = (truth.commit.peak[*account], truth.plan.queue_of(*account));
+        let (peak, most) = (
+            truth.commit.peak[*account],
+            truth.commit.least_queue[*account],
+        );
         let over = peak as usize + keys.len() > most as usize;
         holds!(over, "{peak} of {most} were queued: {note:?}");
     }
