@@ -20,6 +20,7 @@ from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from . import _diagnosis, _foreign
 from ._body_loop import BodyLoop, code_of
+from ._ending import End
 from ._pending import Pending
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class AsyncioTurns:
     async def _unwind(self) -> None:
         """Cancels every task and lets them end (P1). Who catches that is cancelled again, for nothing that it waits for will come."""
         runner, loop, cancels, rounds = self._runner, self.loop, 0, ROUNDS_MAX
-        runner.stopping = runner.stopping or "cancelled"
+        runner.stopping = runner.stopping or End.CANCELLED
         loop.is_ending = True
         while (loop.tasks or loop.close_generators()) and not self.is_abandoned:
             if loop.runnable and rounds < ROUNDS_MAX:
@@ -168,7 +169,7 @@ class AsyncioTurns:
             elif cancels < CANCELS_MAX:
                 cancels, rounds = cancels + 1, 0
                 loop.cancel_all()
-            elif runner.stopping == "crashed":
+            elif runner.stopping is End.CRASHED:
                 return
             else:
                 await self._sleep()

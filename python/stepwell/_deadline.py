@@ -67,7 +67,7 @@ class DeadlineScope:
     def __enter__(self) -> DeadlineScope:
         branch, runner = self._branch, self._branch.runner
         # A body that is stopped, or that stops here, learns it at its next await: nothing is begun for it (P1).
-        if not runner.stopping and not runner.port.draining and not runner.races(branch.path, _replay.DEADLINE, self._name):
+        if runner.may_begin() and not runner.races(branch.path, _replay.DEADLINE, self._name):
             runner.open_turns()
             self._begin()
         self._scope.__enter__()

@@ -16,6 +16,7 @@ import trio
 
 from . import _replay
 from ._branch import caller, current_branch
+from ._ending import End
 from ._errors import InvalidConfig, LimitReached, Nondeterminism, NotSerializable, StepFailed, StepwellError, TooLarge
 from ._types import KINDS
 
@@ -214,7 +215,7 @@ def foreign_cancel(runner: Runner) -> StepwellError:
 def resisting(runner: Runner) -> str:
     """Says that a body which was told to leave memory has not, "" if there is no reason to say so (P1)."""
     since = (runner.port.now() - runner.stopped_at) / 1e6
-    if runner.stopping in (None, "ended") or since < RESISTS_AFTER:
+    if runner.stopping in (None, End.FINISHED) or since < RESISTS_AFTER:
         return ""
     where = standing(runner)
     return (

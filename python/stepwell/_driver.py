@@ -17,6 +17,7 @@ import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from . import _core
+from ._ending import End
 from ._errors import EngineClosed, InternalError, StoreCorrupt, StoreFailed
 from ._registry import Registry
 from ._runner import Runner
@@ -331,7 +332,7 @@ class Driver:
             del self._later[no]  # it was to start as soon as its parked body has left memory
         runner = self.runners.get(no)
         if runner is not None and runner.incarnation == incarnation:
-            runner.unwind("stopped")
+            runner.unwind(End.STOPPED)
 
     def _fenced(self, ticket: int) -> None:
         self.tickets.pop(ticket, None)
@@ -358,7 +359,7 @@ class Driver:
         self._loop.cancel()
         self._starts.clear()
         self._later.clear()
-        self.unwind_all("crashed")
+        self.unwind_all(End.CRASHED)
         while self.runners:
             await self._next_progress()
         core = await reopen()
@@ -425,7 +426,7 @@ class Driver:
     def ended(self, runner: Runner) -> None:
         """A body has left memory."""
         del self.runners[runner.no]
-        if self.draining and runner.stopping not in ("ended", "blocked", "parked"):
+        if self.draining and runner.stopping is not None and runner.stopping.is_for_later:
             self.core.release(runner.no, runner.incarnation)
         later = self._later.pop(runner.no, None)
         if later is not None:
@@ -440,7 +441,7 @@ class Driver:
     def replay(self, runner: Runner) -> None:
         """Unwinds a body and runs it again from its history."""
         self.core.block(runner.no, runner.incarnation, "replaying", b"\xf6")
-        runner.unwind("blocked")
+        runner.unwind(End.BLOCKED)
         self.core.resume(runner.namespace, runner.workflow.name, runner.id)
 
     def interrupted_by(self, error: BaseException) -> None:
@@ -519,14 +520,14 @@ class Driver:
         if self.in_threads:
             names = ", ".join(f'step "{o.identity[2]}" of {o.runner.workflow.name}/{o.runner.id}' for o in list(self.in_threads)[:5])
             log.warning("%d threads still run and cannot be stopped; what they return is discarded: %s", len(self.in_threads), names)
-        await self.end_bodies("drained")
+        await self.end_bodies(End.DRAINED)
         self.drained = True
         self._end_watches()
         if self.runners:
             names = ", ".join(f"{r.workflow.name}/{r.id}" for r in list(self.runners.values())[:5])
             log.warning("%d bodies did not unwind: %s", len(self.runners), names)
 
-    async def end_bodies(self, why: str) -> None:
+    async def end_bodies(self, why: End) -> None:
         """Unwinds every body, and waits for them; those that resist are left behind after a while, if that can be done."""
         self.unwind_all(why)
         with trio.move_on_after(RESISTS_MAX):
@@ -536,7 +537,7 @@ class Driver:
             if runner.turns is not None:
                 runner.turns.abandon()
 
-    def unwind_all(self, why: str) -> None:
+    def unwind_all(self, why: End) -> None:
         """Cancels every body that is in memory."""
         for runner in list(self.runners.values()):
             runner.unwind(why)

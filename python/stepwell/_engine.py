@@ -22,6 +22,7 @@ from ._branch import caller, current_branch
 from ._config import base_limits, copy_path, number, store_path
 from ._driver import Driver
 from ._durations import Duration, to_us
+from ._ending import End
 from ._errors import (
     EngineClosed,
     InvalidConfig,
@@ -206,7 +207,7 @@ class Engine(Tenant):
         """Cancels every task of the engine and waits for them. Returns what the nursery raised, if anything."""
         if not driver.drained:
             with trio.CancelScope(shield=True):
-                await driver.end_bodies("stopped")
+                await driver.end_bodies(End.STOPPED)
         self._bodies.cancel_scope.cancel()
         try:
             await self._manager.__aexit__(None, None, None)

@@ -59,7 +59,7 @@ async def fan_out(
 ) -> list[Any]:
     """What `step.map` does once it is awaited."""
     runner = branch.runner
-    await runner.may_begin(name)
+    await runner.enter(name)
     await runner.check_race(branch.path, MAP, name)
     occurrence = branch.occurrence(MAP, name)
     work: list[tuple[Identity, str, Any]] = []

@@ -10,6 +10,8 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from ._ending import End
+
 if TYPE_CHECKING:
     from ._runner import Runner
 
@@ -60,7 +62,7 @@ class Rest:
     def settled_down(self) -> None:
         """If nothing but waits is open, the instance gives its slot back, and may be parked later."""
         runner, port = self._runner, self._runner.port
-        if self.busy or self.winding or self._quiet or not self.waits or runner.stopping or runner.cursor.pending:
+        if self.busy or self.winding or self._quiet or not self.waits or not runner.goes_on or runner.cursor.pending:
             return
         if runner.in_turn:
             return
@@ -96,6 +98,6 @@ class Rest:
         if not self._quiet or runner.stopping:
             return
         if runner.port.park(runner.no, runner.incarnation):
-            runner.unwind("parked")
+            runner.unwind(End.PARKED)
         else:
             self._park_timer = runner.port.arm(PARK_AFTER_US, self._park)

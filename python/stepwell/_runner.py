@@ -24,6 +24,7 @@ from ._attempt import as_coroutine
 from ._branch import Branch, place
 from ._codec import Undecodable, codec
 from ._durations import from_us
+from ._ending import End
 from ._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
 from ._failures import describe_body
 from ._names import step_name
@@ -53,7 +54,8 @@ class Runner:
 
     __slots__ = (
         "__weakref__", "_about", "_beginners", "_begun", "_params", "_stopped", "at", "attached", "bytes", "bytes_max", "cursor", "format",
-        "id", "incarnation", "interrupted", "keys", "loop", "namespace", "no", "open", "patches", "port", "raised", "replaying",
+        "id", "incarnation", "interrupted", "is_refused", "keys", "loop", "namespace", "no", "open", "patches", "port", "raised",
+        "replaying",
         "rest", "resting", "scope", "steps", "steps_max", "stopped_at", "stopping", "tally", "task", "turns", "unawaited", "value_bytes",
         "version", "workflow",
     )  # fmt: skip
@@ -74,7 +76,9 @@ class Runner:
         """Whether the body's one task is blocked in an operation, so that an outcome may be delivered."""
         self.task: trio.lowlevel.Task | None = None
         self.scope = trio.CancelScope()
-        self.stopping: str | None = None
+        self.stopping: End | None = None
+        self.is_refused = False
+        """Whether the body wanted to begin something and may not; see `may_begin`."""
         self.stopped_at = 0
         self.raised: BaseException | None = None
         """What its code raised since the last outcome, while others are undelivered."""
@@ -168,12 +172,14 @@ class Runner:
             self._finish(COMPLETE, payload=payload)
 
     def _finish(self, status: int, *, payload: bytes | None = None, error: BaseException | None = None) -> None:
+        if self.is_refused:
+            return  # what it was not allowed to begin is missing: the next engine runs it again
         left = self.cursor.leftover()
         if left is not None:
             self.raised = error or self.raised
             self.mismatch(left, None)
             return
-        self.stopping = "ended"
+        self.stopping = End.FINISHED
         if error is not None:
             log.warning("%s/%s failed", self.workflow.name, self.id, exc_info=error)
             payload = codec.encode(describe_body(error))
@@ -182,7 +188,7 @@ class Runner:
         self.port.finish(self.no, self.incarnation, status, payload)
 
     def _leave(self) -> None:
-        self.stopping = self.stopping or "cancelled"
+        self.stopping = self.stopping or End.CANCELLED
         for operation in list(self.open.values()):
             self.port.tickets.pop(operation.number, None)
             if isinstance(operation, StepOperation):
@@ -198,7 +204,7 @@ class Runner:
 
     async def perform(self, operation: Operation) -> Outcome:
         """Begins an operation of the body and returns its outcome, once that is durable."""
-        await self.may_begin(operation.identity[2])
+        await self.enter(operation.identity[2])
         if self.cursor.pending:
             self.handles(sys.exception())
         if self.turns is None:
@@ -246,8 +252,7 @@ class Runner:
             or self.turns is not None
             or self.cursor.pending
             or self.interrupted
-            or self.stopping
-            or self.port.draining
+            or not self.may_begin()
             or self.cursor.attempts
             or self.attached
         ):
@@ -279,12 +284,25 @@ class Runner:
         self.bytes += len((operation.payload if outcome is None else outcome.payload) or b"")
         return outcome  # type: ignore[no-any-return]  # resolve() sends it
 
-    async def may_begin(self, name: str) -> None:
-        """Returns if body code may begin something now; a stopped body never comes back from here."""
+    def may_begin(self) -> bool:
+        """Whether code of the body may begin anything now: the one place where that is decided.
+
+        A body that was refused is not driven any more, though the engine may still give its attempts time to end: nothing is
+        delivered to it, and neither its history nor its rest is judged by what it was not allowed to begin.
+        """
         if self.stopping or self.port.draining:
+            self.is_refused = True
+        return not self.is_refused
+
+    async def enter(self, name: str) -> None:
+        """Returns if body code may begin something of this name; a body that may not never comes back from here."""
+        if not self.may_begin() or (self.turns is None and self.races("", 0, name)):
             await self.stop_here()
-        if self.turns is None and self.races("", 0, name):
-            await self.stop_here()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the body is driven by what happens to its instance: it neither ends nor was refused to begin something."""
+        return not (self.stopping or self.is_refused)
 
     async def check_race(self, path: str, kind: int, name: str) -> None:
         """Blocks the instance if another task begins the same in this branch in this turn: their order is chance (I3)."""
@@ -324,7 +342,7 @@ class Runner:
 
     def stirred(self) -> None:
         """There may be something to deliver: now, or when the turn ends."""
-        if not self.stopping and (self.resting if self.turns is None else self.turns.at_rest):
+        if self.goes_on and (self.resting if self.turns is None else self.turns.at_rest):
             self.deliver()
 
     def _caught_up(self) -> None:
@@ -334,7 +352,7 @@ class Runner:
     def deliver(self) -> None:
         """Delivers outcomes until a body task can go on; then, if history is used up, goes live."""
         self._beginners.clear()
-        while not self.stopping and not self.patches.hold():
+        while self.goes_on and not self.patches.hold():
             found = self._next(self.open)
             if found is None:
                 self._live()
@@ -413,7 +431,7 @@ class Runner:
     def wound_down(self) -> None:
         """An attempt that the body gave up has ended."""
         self.rest.winding -= 1
-        if self.stopping == "ended":
+        if self.stopping is End.FINISHED:
             if not self.rest.winding:
                 self.port.let_go(self.no)
         else:
@@ -439,7 +457,7 @@ class Runner:
 
     # Stopping.
 
-    def unwind(self, why: str) -> None:
+    def unwind(self, why: End) -> None:
         """Cancels the body (P1). From now on it submits nothing."""
         if self.stopping is None:
             self.stopping, self.stopped_at = why, self.port.now()
@@ -482,11 +500,11 @@ class Runner:
 
     def block(self, reason: str, error: BaseException, step: str | None = None) -> None:
         """The instance needs a human: the body is unwound, and nothing more of it is recorded. `step`: the one it is about."""
-        if self.stopping:
+        if not self.goes_on:
             return
         log.error("%s/%s is blocked (%s): %s", self.workflow.name, self.id, reason, error, exc_info=error.__cause__)
         self.port.block(self.no, self.incarnation, reason, codec.encode(describe_body(error)), step)
-        self.unwind("blocked")
+        self.unwind(End.BLOCKED)
 
     # Several body tasks.
 

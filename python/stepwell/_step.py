@@ -23,6 +23,7 @@ from ._child import Child
 from ._codec import Undecodable, codec
 from ._deadline import DeadlineScope
 from ._durations import Duration, from_us, instant_us, to_us
+from ._ending import End
 from ._errors import InvalidConfig, InvalidName, Misuse, StepFailed
 from ._nursery import StepNursery
 from ._operation import StepOperation
@@ -536,7 +537,7 @@ class Step:
     def _branch(self, method: str) -> Branch:
         """Returns the branch that calls; says so if nobody may call here (I7)."""
         here = place.get()
-        if type(here) is Branch and here.runner is self._runner and _thread() == self._thread and self._runner.stopping != "ended":
+        if type(here) is Branch and here.runner is self._runner and _thread() == self._thread and self._runner.stopping is not End.FINISHED:
             return here
         return self._misplaced(method, current_branch())
 
@@ -547,7 +548,7 @@ class Step:
             problem = f'inside a step function (step "{name}") at {at}. Steps do not nest: call it in the workflow\'s body.'
         elif _thread() != self._thread:
             problem = f"from another thread at {at}. Call it in the workflow's body."
-        elif self._runner.stopping == "ended":
+        elif self._runner.stopping is End.FINISHED:
             problem = f"at {at} after the body had ended. Await everything in the body."
         elif branch is not None:
             problem = f"by another instance's body at {at}. Use that body's own step."
