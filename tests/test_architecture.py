@@ -19,7 +19,8 @@ LAYERS = [
     {"_branch", "_workflow", "_attempt", "_operation", "_map", "_turns", "_nursery", "_deadline", "_patches", "_foreign", "_rest"}
     | {"_diagnosis", "_port", "_runner", "_step", "_child", "_waits", "_asyncio", "_portal"}
     | {"_ending", "_pending", "_remote", "_body_log", "_body_loop", "_asyncio_turns", "_gather"},
-    {"_collector", "_registry", "_driver", "_config", "_look", "_answers", "_approvals", "_instance", "_tenant", "_engine", "_fronts"},
+    {"_collector", "_registry", "_driver", "_config", "_look", "_answers", "_approvals", "_instance", "_tenant", "_engine", "_fronts"}
+    | {"_life"},
     {"__init__"},
     {"testing", "cli", "_demo", "__main__", "aio", "sync"},
 ]

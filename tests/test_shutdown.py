@@ -6,7 +6,7 @@ import threading
 import pytest
 import trio
 
-from stepwell import Engine, EngineClosed, Retry, Status, workflow
+from stepwell import Engine, EngineClosed, InternalError, Retry, Status, workflow
 from stepwell.testing import open_test_engine
 
 seen: list[str] = []
@@ -290,6 +290,57 @@ async def test_l14_a_drained_engine_admits_nothing_and_says_so():
                 await call
         with pytest.raises(EngineClosed, match="drained"):
             await instance.result()
+
+
+async def test_l14_an_engine_whose_own_task_breaks_is_loud_and_answers_everybody(caplog):
+    answers: list[str] = []
+
+    async def asks(instance, then: trio.Event) -> None:
+        try:
+            await instance.result()
+        except EngineClosed as error:
+            answers.append(str(error))
+        then.set()
+
+    async def breaks() -> None:
+        raise LookupError("a bug")
+
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(InternalError, match="LookupError"):  # noqa: PT012
+            async with open_test_engine(workflows=[waits_for_ever]) as engine:
+                instance, answered = await engine.create(waits_for_ever), trio.Event()
+                nursery.start_soon(asks, instance, answered)
+                await trio.testing.wait_all_tasks_blocked()
+                engine._life.nursery.start_soon(breaks)
+                with trio.CancelScope(shield=True):  # the block is cancelled, and may yet have something to do
+                    await answered.wait()
+                    for call in (engine.count(), instance.status()):
+                        with pytest.raises(EngineClosed, match=r"LookupError.*Leave its block"):
+                            await call
+                await trio.sleep_forever()
+    assert answers == ["the engine was closed while this call waited for it"]
+    assert "internal error in the engine" in caplog.text
+
+
+def test_l14_a_main_task_that_ends_with_the_engine_open_closes_it(tmp_path):
+    store = str(tmp_path / "s.db")
+
+    async def opens() -> None:
+        engine = await Engine(store, workflows=[two_steps]).__aenter__()
+        await engine.create(two_steps, id="x")
+        while not seen:
+            await trio.lowlevel.checkpoint()
+
+    async def again() -> str:
+        gates[0].set()
+        async with Engine(store, workflows=[two_steps]) as engine:
+            return await engine.call(two_steps, id="x")
+
+    gates[:] = [trio.Event()]
+    trio.run(opens)
+    assert seen == ["began", "unwound"]
+    gates[:] = [trio.Event()]
+    assert trio.run(again) == "done"
 
 
 @workflow

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import outcome as results
 import trio
-from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
 from . import _core
 from ._ending import End
@@ -87,6 +87,7 @@ class Watch:
             task, self._task = self._task, None
             reschedule(task, news)
 
+    @enable_ki_protection
     async def next(self) -> News:
         """Waits for the next state that was asked for, or a final one.
 
@@ -115,7 +116,7 @@ class _Flush(trio.abc.Instrument):
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
 
-    @trio.lowlevel.enable_ki_protection
+    @enable_ki_protection
     def before_io_wait(self, timeout: float) -> None:
         self._driver.core.flush()
         if self._driver.bridge is not None:
@@ -210,7 +211,7 @@ class Driver:
 
     # The loop.
 
-    @trio.lowlevel.enable_ki_protection
+    @enable_ki_protection
     async def run(self, nursery: trio.Nursery) -> None:
         """Handles notes until cancelled; bodies and attempts run in `nursery`.
 
@@ -232,8 +233,7 @@ class Driver:
                     await trio.lowlevel.checkpoint_if_cancelled()  # by a second crash, before this task saw the end of the first
                     await self._handle_notes(self.core)
                 except Exception as error:
-                    log.exception("internal error in the driver")
-                    self.stop(InternalError(f"the engine stopped because of a bug of its own; please report it: {error!r}"))
+                    self.broke(error)
                     await trio.sleep_forever()
             await self._restarted.wait()
 
@@ -450,6 +450,7 @@ class Driver:
 
     # Callers.
 
+    @enable_ki_protection
     async def reply(self, ticket: int) -> Reply:
         """Waits for the answer to a call."""
         self.tickets[ticket] = current_task()
@@ -460,6 +461,7 @@ class Driver:
 
         return await wait_task_rescheduled(aborted)  # type: ignore[no-any-return]  # _reply sends it
 
+    @enable_ki_protection
     def watch(self, no: int, wanted: frozenset[Status]) -> Watch:
         """Returns a watch for these states of an instance; close it."""
         watch = Watch(self, no, wanted)
@@ -467,6 +469,7 @@ class Driver:
         self.core.watch(no)
         return watch
 
+    @enable_ki_protection
     def unwatch(self, watch: Watch) -> None:
         """Ends a watch."""
         others = self._watches[watch.no]
@@ -493,7 +496,16 @@ class Driver:
         """The engine cannot go on: cancels the block it runs in, which then raises `failure`."""
         if self.failure is None:
             self.failure = failure
+            self.grace.cancel()
             self.engine._cancel_block()
+
+    def broke(self, error: BaseException) -> None:
+        """One of the engine's own tasks ended with an error: nothing goes on any more, and whoever waits is told."""
+        log.error("internal error in the engine", exc_info=error)
+        failure = InternalError(f"the engine stopped because of a bug of its own; please report it: {error!r}")
+        failure.__cause__ = error
+        self.stop(failure)
+        self.abandon_callers()
 
     def abandon_callers(self) -> None:
         """Ends every wait for a reply: the engine is closed."""

@@ -15,14 +15,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
-from . import _collector, _core, _names
+from . import _core, _names
 from ._answers import store_error
 from ._branch import caller, current_branch
 from ._config import base_limits, copy_path, number, store_path
 from ._driver import Driver
 from ._durations import Duration, to_us
-from ._ending import End
 from ._errors import (
     EngineClosed,
     InvalidConfig,
@@ -30,6 +30,7 @@ from ._errors import (
     MisusedState,
     StepwellError,
 )
+from ._life import Life
 from ._registry import Registry
 from ._tenant import Namespace, Tenant
 from ._types import EngineStatistics, Limits, WorkflowStatistics
@@ -112,6 +113,7 @@ class Engine(Tenant):
         self._virtual_time: int | None = None
         self._seed = 0
         self._driver: Driver | None = None
+        self._life = Life(self._open_driver, self._close, self._grace)
         self._state: Literal["new", "open", "closed"] = "new"
         self._token: trio.lowlevel.TrioToken | None = None
         self._process = 0
@@ -123,6 +125,7 @@ class Engine(Tenant):
 
     # Open and close.
 
+    @enable_ki_protection
     async def __aenter__(self) -> Engine:
         """Opens the store, recovers and runs.
 
@@ -142,22 +145,22 @@ class Engine(Tenant):
             raise EngineClosed(f"this engine is {self._state}; an Engine object opens once. Make a new one.")
         self._state = "closed"
         self._process = os.getpid()
-        core = await trio.to_thread.run_sync(self._open_core)
-        self._driver = Driver(self, core, self._workflows, self._threads)
-        self._driver.default_runtime = self._default_runtime
-        self._driver.observed, self._driver.seed = self._virtual_time is not None, self._seed
         self._token = trio.lowlevel.current_trio_token()
+        await self._life.begin()
+        self._life.block.__enter__()
+        self._state = "open"
+        return self
+
+    async def _open_driver(self) -> Driver:
+        core = await trio.to_thread.run_sync(self._open_core)
+        driver = self._driver = Driver(self, core, self._workflows, self._threads)
+        driver.default_runtime = self._default_runtime
+        driver.observed, driver.seed = self._virtual_time is not None, self._seed
         if self._host_loop is not None:
             from ._asyncio import Bridge  # here, because only programs that have a loop need it
 
-            self._driver.bridge = Bridge(self._host_loop, self._token, self._driver.loop_is_closed)
-        self._block = trio.CancelScope()
-        self._block.__enter__()
-        self._manager = trio.open_nursery()
-        nursery = await self._manager.__aenter__()
-        self._bodies = await nursery.start(_host_bodies, self._driver)
-        self._state = "open"
-        return self
+            driver.bridge = Bridge(self._host_loop, driver.token, driver.loop_is_closed)
+        return driver
 
     def _open_core(self) -> _core.Core:
         try:
@@ -175,47 +178,31 @@ class Engine(Tenant):
         except _core.CoreError as error:
             raise store_error(error) from None
 
+    @enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         if self._state == "open" and self._process != os.getpid():
-            return await self._leave_to_parent(kind, error, trace)
-        driver = self._running()
-        if driver.failure is None:
-            with trio.CancelScope(shield=True):
-                await driver.drain(self._grace)
-        self._state = "closed"
-        cancelled = await self._end_tasks(driver)
-        failure = None
-        with trio.CancelScope(shield=True):
-            failure = await self._close_core(driver)
-        swallowed = self._block.__exit__(*(kind, error, trace) if cancelled is None else (type(cancelled), cancelled, None))
+            self._state = "closed"
+            await self._life.abandon()
+            return self._life.block.__exit__(kind, error, trace)
+        driver, life, struck = self._running(), self._life, None
+        try:
+            await life.end()
+        except KeyboardInterrupt as strike:
+            struck = strike
+        swallowed = life.block.__exit__(kind, error, trace)
+        if struck is not None:
+            raise struck from driver.failure
         if driver.failure is not None:
             raise driver.failure
-        if failure is not None and error is None:
-            raise failure
-        if cancelled is not None and not swallowed and error is None:
-            raise cancelled
-        return bool(swallowed)
+        if error is None:
+            if life.closing_failed is not None:
+                raise life.closing_failed
+            await trio.lowlevel.checkpoint_if_cancelled()
+        return swallowed
 
-    async def _leave_to_parent(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        """Leaves the block in a forked child: the engine is the parent's, who goes on; nothing is drained and nothing closed."""
+    async def _close(self, driver: Driver) -> StepwellError | None:
+        """Closes the store when nothing runs any more. Returns what failed."""
         self._state = "closed"
-        assert self._driver is not None, "it was open"
-        await self._end_tasks(self._driver)
-        return bool(self._block.__exit__(kind, error, trace))
-
-    async def _end_tasks(self, driver: Driver) -> BaseException | None:
-        """Cancels every task of the engine and waits for them. Returns what the nursery raised, if anything."""
-        if not driver.drained:
-            with trio.CancelScope(shield=True):
-                await driver.end_bodies(End.STOPPED)
-        self._bodies.cancel_scope.cancel()
-        try:
-            await self._manager.__aexit__(None, None, None)
-        except BaseException as error:
-            return error
-        return None
-
-    async def _close_core(self, driver: Driver) -> StepwellError | None:
         failure: StepwellError | None = None
         try:
             await _in_thread(driver.core.close)
@@ -229,12 +216,11 @@ class Engine(Tenant):
     def _hurry(self) -> None:
         """Whoever leaves the block is told to end at once: attempts that run are waited for no longer."""
         self._grace = 0.0
-        if self._driver is not None:
-            self._driver.grace.cancel()
+        self._life.hurry()
 
     def _cancel_block(self) -> None:
         """Cancels the `async with` block; the driver calls this when the engine cannot go on."""
-        self._block.cancel()
+        self._life.block.cancel()
 
     async def drain(self, timeout: Duration | None = None) -> None:
         """Starts no more steps and lets running attempts end; bodies are unwound after `timeout` (default: `grace`).
@@ -258,6 +244,8 @@ class Engine(Tenant):
     def _ready(self, method: str) -> Driver:
         """Returns the driver if this method may be called here and now."""
         driver = self._running()
+        if driver.failure is not None:
+            raise EngineClosed(f"{method} was called after the engine had stopped: {driver.failure!r}. Leave its block, which raises that.")
         branch = current_branch()
         if branch is not None:
             raise MisusedState(
@@ -421,15 +409,3 @@ async def _in_thread(close: Callable[[], None]) -> None:
         await trio.to_thread.run_sync(close)
     except RuntimeError:  # no new threads while the interpreter ends (Python 3.12)
         close()
-
-
-async def _host_bodies(driver: Driver, task_status: trio.TaskStatus[trio.Nursery]) -> None:
-    """Runs the engine's own tasks where no cancellation from outside of the block strikes.
-
-    A body that is cancelled takes it for its own doing and gives its waits up durably (I8); only the engine may end it otherwise.
-    """
-    with _collector.patient(), trio.CancelScope(shield=True):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(driver.keeper.run)
-            nursery.start_soon(driver.run, nursery)
-            task_status.started(nursery)

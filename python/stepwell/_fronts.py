@@ -289,7 +289,7 @@ class EngineFront(Front):
 
     def _leave_in_haste(self) -> None:
         """The interpreter ends while the engine is open: what runs is unwound at once, uncounted, and goes on at the next start (L14)."""
-        self._inner._grace = 0.0
+        self._inner._hurry()
         driver = self._inner._driver
         if driver is not None and driver.bridge is not None and not driver.bridge.loop.is_running():
             driver.bridge.is_gone = True

@@ -8,6 +8,8 @@ from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from trio.lowlevel import enable_ki_protection
+
 from ._asyncio import AwaitedVisit, CancelledThere, Visit
 from ._attempt import Deadline
 from ._branch import place
@@ -94,6 +96,7 @@ class RemoteAttempt(Visit):
             spawn = self._operation.runner.port.nursery.start_soon
             self._context.copy().run(spawn, self._outlast)  # it is no code of the body, which may be what cancels
 
+    @enable_ki_protection
     async def _outlast(self) -> None:
         operation = self._operation
         try:

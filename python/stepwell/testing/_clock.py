@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 import trio.testing
+from trio.lowlevel import enable_ki_protection
 
 from .._durations import Duration, from_us, to_us
 
@@ -76,6 +77,7 @@ class Clock:
             else:
                 await self._stirred.wait()
 
+    @enable_ki_protection
     async def autojump(self) -> None:
         """Jumps to the next timer whenever everything has come to rest. Never returns."""
         while True:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from .._core import Core
 from .._durations import instant_us
@@ -34,12 +35,13 @@ class TestEngine(Engine):
         self._seed = seed
         self.clock = Clock()
 
+    @enable_ki_protection
     async def __aenter__(self) -> TestEngine:
         await super().__aenter__()
         driver = self._running()
         self.clock.attach(driver)
         if self._autojump:
-            self._bodies.start_soon(self.clock.autojump)
+            self._life.nursery.start_soon(self.clock.autojump)
         return self
 
     async def crash(self) -> None:
