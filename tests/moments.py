@@ -1,0 +1,73 @@
+"""Strikes a program at its k-th moment: at a step of trio's loop, or at a line of the package's code."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import trio
+
+import stepwell
+
+PACKAGE = str(Path(stepwell.__file__).parent)
+FILES = {f"{PACKAGE}/{name}.py" for name in ("_engine", "_life", "_driver", "_tenant", "_instance", "_fronts", "_portal", "aio", "sync")}
+"""Of whose lines each is a moment: what opens, closes and calls an engine."""
+
+
+class AtStep(trio.abc.Instrument):
+    """Strikes when trio is about to run a task for the k-th time, and once more when nothing goes on any more and `again` holds."""
+
+    def __init__(self, k: int, strike: Callable[[], None], again: Callable[[], bool] = lambda: False) -> None:
+        self.left = k
+        self.strike = strike
+        self.again = again
+
+    @property
+    def has_struck(self) -> bool:
+        """Whether there was such a moment."""
+        return self.left <= 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """trio's."""
+        self.left -= 1
+        if not self.left:
+            self.strike()
+
+    def before_io_wait(self, timeout: float) -> None:
+        """trio's."""
+        if timeout > 0.05 and self.again():
+            self.again = lambda: False
+            self.strike()
+
+
+class AtLine:
+    """Strikes when the thread that enters this is about to run the k-th line of `FILES`."""
+
+    def __init__(self, k: int, strike: Callable[[], None]) -> None:
+        self.left = k
+        self.strike = strike
+
+    @property
+    def has_struck(self) -> bool:
+        """Whether there was such a moment."""
+        return self.left <= 0
+
+    def __enter__(self) -> "AtLine":
+        self._before = sys.gettrace()
+        sys.settrace(self._called)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+
+    def _called(self, frame: FrameType, event: str, arg: Any) -> Any:
+        return self._ran if frame.f_code.co_filename in FILES else None
+
+    def _ran(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if event == "line":
+            self.left -= 1
+            if not self.left:
+                sys.settrace(None)
+                self.strike()
+        return self._ran

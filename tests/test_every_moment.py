@@ -1,0 +1,160 @@
+"""An engine that is opened, used, drained and closed is struck at every moment of that, by a cancellation or by Ctrl-C (L14, R7).
+
+Whatever the moment: the program ends as it would without an engine, the log says nothing false, no thread is left, and the next
+engine on the same store goes on. Each round goes on with the store that the one before has left.
+"""
+
+import logging
+import random
+import signal
+import threading
+
+import pytest
+import trio
+from moments import AtLine, AtStep
+
+from stepwell import Engine, Step, workflow
+
+
+async def first() -> int:
+    for _ in range(3):
+        await trio.lowlevel.checkpoint()
+    return 1
+
+
+def second() -> int:
+    return 2
+
+
+async def endless() -> None:
+    await trio.sleep_forever()
+
+
+@workflow
+async def works(step: Step) -> int:
+    return await step.do(first) + await step.do(second)
+
+
+@workflow
+async def hangs(step: Step) -> None:
+    await step.do(endless)
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c():
+    """Whoever runs the tests may have it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def check(caplog, k: int) -> None:
+    """Nothing is left of a round, and nothing was said but that a thread still runs."""
+    told = [it for it in caplog.records if "threads still run" not in it.getMessage()]
+    assert not told, f"at moment {k}: {[it.getMessage() for it in told]}"
+    assert not [it for it in threading.enumerate() if it.name.startswith("stepwell") and it.name != "stepwell watch"], f"at moment {k}"
+
+
+async def use(store: str, flow, k: int, engines: list[Engine]) -> None:
+    """What is struck: opening, a call, leaving."""
+    async with Engine(store, workflows=[works, hangs], grace="1 hour") as engine:
+        engines.append(engine)
+        instance = await engine.create(flow, id="i" if flow is hangs else f"i{k}", if_exists="return")
+        await instance.wait_for_status("complete", "running")
+
+
+async def all_end(store: str, rounds: int) -> None:
+    """Everything that was created goes on in the next engine, and no step is recorded twice."""
+    async with Engine(store, workflows=[works, hangs], grace=0) as engine:
+        page = await engine.list(limit=1000)
+        assert len(page.items) > rounds // 4 or page.items[0].workflow == "hangs"
+        for item in page.items:
+            if item.workflow == "works":
+                instance = await engine.get(works, item.id)
+                assert await instance.result() == 3
+                assert [(it.name, it.status) for it in await instance.history()] == [("first", "done"), ("second", "done")]
+            else:
+                assert item.status == "running"
+
+
+@pytest.mark.slow
+def test_l14_a_cancellation_at_every_moment_of_opening_running_and_closing(tmp_path, caplog):
+    store, k, struck = str(tmp_path / "s.db"), 0, True
+    caplog.set_level(logging.WARNING, "stepwell")
+    while struck:
+        k += 1
+
+        async def main(k: int = k) -> bool:
+            with trio.fail_after(30), trio.CancelScope() as scope:
+                moments = AtStep(k, scope.cancel)
+                trio.lowlevel.add_instrument(moments)
+                await use(store, works, k, [])
+                await trio.lowlevel.checkpoint()
+            assert scope.cancelled_caught or not moments.has_struck
+            return moments.has_struck
+
+        struck = trio.run(main)
+        check(caplog, k)
+    trio.run(all_end, store, k)
+
+
+def interrupted(run, *args) -> bool:
+    """Returns whether it ends with Ctrl-C, bare."""
+    try:
+        run(*args)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flow", [works, hangs])
+def test_r7_ctrl_c_at_every_moment_of_opening_running_and_closing(tmp_path, caplog, flow):
+    """`hangs` has a step that would use up the grace of an hour: a second Ctrl-C, once nothing goes on any more, ends that."""
+    store, k, struck = str(tmp_path / "s.db"), 0, True
+    caplog.set_level(logging.WARNING, "stepwell")
+    while struck:
+        k += 1
+        engines: list[Engine] = []
+        moments = AtStep(k, ctrl_c, again=lambda engines=engines: flow is hangs and bool(engines) and engines[0]._driver.draining)
+
+        async def main(k: int = k, moments: AtStep = moments, engines: list[Engine] = engines) -> None:
+            trio.lowlevel.add_instrument(moments)
+            with trio.fail_after(30):
+                await use(store, flow, k, engines)
+
+        assert interrupted(trio.run, main) is (moments.has_struck or flow is hangs), f"at moment {k}"
+        struck = moments.has_struck
+        check(caplog, k)
+    trio.run(all_end, store, k)
+
+
+LINES_APART = 7
+"""Each round strikes so many lines later than the one before; the first line is drawn, so that runs differ."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flow", [works, hangs])
+def test_r7_ctrl_c_at_lines_of_the_code_that_opens_calls_and_closes(tmp_path, caplog, flow):
+    store, k, struck = str(tmp_path / "s.db"), random.randint(1, LINES_APART), True
+    print("first line:", k)
+    caplog.set_level(logging.WARNING, "stepwell")
+    while struck:
+        engines: list[Engine] = []
+        rest = AtStep(0, ctrl_c, again=lambda engines=engines: flow is hangs and bool(engines) and engines[0]._driver.draining)
+
+        async def main(k: int = k, rest: AtStep = rest, engines: list[Engine] = engines) -> None:
+            trio.lowlevel.add_instrument(rest)
+            with trio.fail_after(30):
+                await use(store, flow, k, engines)
+
+        with AtLine(k, ctrl_c) as moments:
+            assert interrupted(trio.run, main) is (moments.has_struck or flow is hangs), f"at moment {k}"
+        struck = moments.has_struck
+        check(caplog, k)
+        k += LINES_APART
+    trio.run(all_end, store, k // LINES_APART)
