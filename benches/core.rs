@@ -152,6 +152,7 @@ fn append(no: u64) -> Op {
         verdict: Verdict::Done,
         started_at: 1,
         at: 2,
+        begun: None,
         retry_at: None,
         event: None,
         event_type: None,
@@ -176,6 +177,8 @@ fn created(no: u64) -> Op {
         status: Status::Running,
         parent: None,
         called: false,
+        format: 1,
+        seed: None,
     }))
 }
 

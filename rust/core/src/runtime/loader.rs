@@ -305,6 +305,7 @@ mod tests {
             verdict: Verdict::Done,
             started_at: 1,
             at: 1,
+            begun: None,
             retry_at: None,
             event: None,
             event_type: None,
@@ -386,6 +387,8 @@ mod tests {
             status: Status::Running,
             parent: None,
             called: false,
+            format: 1,
+            seed: None,
         };
         let _ = store
             .commit(&[Op::Create(Box::new(new)), append("first")])
