@@ -517,6 +517,6 @@ async def test_i9_the_end_of_a_step_that_was_given_up_is_nothing_that_its_body_w
         await instance.send_event("enough")
         await until(lambda: seen == ["swallowed"])
         let_go[0]()  # the body is between two turns now
-        await until(lambda: engine._driver.attempts == 0)
+        await until(lambda: engine._driver.borrowed.attempts == 0)
         await instance.send_event("end")
         assert await instance.result() == "ended"

@@ -97,7 +97,7 @@ async def test_r1_an_attempt_may_take_ten_minutes_by_default():
 
 async def hanging(engine) -> None:
     """Waits until an attempt runs, and everything else is at rest."""
-    while not engine._driver.attempts:
+    while not engine._driver.borrowed.attempts:
         await trio.lowlevel.checkpoint()
     await trio.testing.wait_all_tasks_blocked()
 

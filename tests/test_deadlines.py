@@ -93,7 +93,7 @@ async def test_i8_a_deadline_cancels_a_running_attempt_and_a_retry_delay():
     async with open_test_engine(workflows=[steps_too_slow], autojump=False) as engine:
         instance = await engine.create(steps_too_slow)
         core = engine._driver.core
-        while not engine._driver.attempts:
+        while not engine._driver.borrowed.attempts:
             await trio.lowlevel.checkpoint()
         core.advance(core.now() + 10_000_000)  # `clock.advance` waits for running attempts; this one never ends
         await instance.wait_for_step("noted")

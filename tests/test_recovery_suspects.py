@@ -113,10 +113,10 @@ async def test_l11_one_that_is_held_back_says_so_and_starts_by_itself():
 
 
 async def _all_run(engine, count: int) -> None:
-    while engine._driver.attempts < count:
+    while engine._driver.borrowed.attempts < count:
         await trio.lowlevel.checkpoint()
     await trio.testing.wait_all_tasks_blocked(0.001)
-    assert engine._driver.attempts == count
+    assert engine._driver.borrowed.attempts == count
 
 
 async def test_l11_a_waiting_instance_is_never_counted():

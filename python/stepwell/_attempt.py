@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from trio.lowlevel import disable_ki_protection
 
+from ._borrowed import Thread
 from ._branch import Branch, place
 from ._errors import InvalidConfig, Misuse, StepTimeout
 
@@ -317,6 +318,13 @@ def of_wrong_runtime(error: BaseException, name: str) -> InvalidConfig | None:
     return None
 
 
+def _called(context: Context, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    try:
+        return context.run(fn, *args)
+    except StopIteration as stop:
+        raise Stopped(stop) from None
+
+
 async def _call_in_thread(
     operation: StepOperation, fn: Callable[..., Any], args: tuple[Any, ...], step: StepContext, context: Context
 ) -> Any:
@@ -324,39 +332,12 @@ async def _call_in_thread(
 
     A thread cannot be stopped: when its time is up the attempt fails, and the next one waits for it (R5).
     """
-    port = operation.runner.port
-    limiter, holder, ended = port.threads, object(), trio.Event()
-    await limiter.acquire_on_behalf_of(holder)
-
-    def leave() -> None:
-        limiter.release_on_behalf_of(holder)
-        operation.thread = None
-        port.in_threads.discard(operation)
-        ended.set()
-        operation.wound_down()
-
-    def run() -> tuple[Any, BaseException | None]:
-        try:
-            return context.run(fn, *args), None
-        except BaseException as error:  # not through trio: a frozen dataclass would refuse the traceback that contextlib sets
-            return None, error
-        finally:
-            token.run_sync_soon(leave)
-
-    token = trio.lowlevel.current_trio_token()
-    operation.thread = ended
-    port.in_threads.add(operation)
     scope = operation.attempt_scope = trio.CancelScope()
     deadline = Deadline(operation, step, scope.cancel)
+    thread = Thread(operation.runner.port.borrowed, operation, deadline.start)
     with scope:
-        deadline.start()
         try:
-            value, error = await trio.to_thread.run_sync(run, limiter=port.unlimited, abandon_on_cancel=True)
-            if error is not None:
-                try:
-                    raise Stopped(error) if isinstance(error, StopIteration) else error
-                finally:
-                    del error  # its traceback leads back here
+            value = await thread.run(functools.partial(_called, context, fn, args))
             if not inspect.isawaitable(value):
                 return value
             if not runs_on_asyncio(operation):

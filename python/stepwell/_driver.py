@@ -17,6 +17,7 @@ import trio
 from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
 from . import _core
+from ._borrowed import Borrowed
 from ._ending import End
 from ._errors import EngineClosed, InternalError, StoreCorrupt, StoreFailed
 from ._registry import Registry
@@ -29,7 +30,6 @@ from ._workflow import Workflow
 if TYPE_CHECKING:
     from ._asyncio import Bridge
     from ._core import Core, Start
-    from ._operation import StepOperation
 
 log = logging.getLogger("stepwell")
 News: TypeAlias = tuple[Status, bytes | None] | None
@@ -129,11 +129,9 @@ class Driver:
     def __init__(self, engine: Any, core: Core, workflows: Registry, threads: int) -> None:
         self.engine = engine
         self.threads = trio.CapacityLimiter(threads)
-        self.unlimited = trio.CapacityLimiter(1 << 30)
+        self.borrowed = Borrowed(self, self.threads)  # type: ignore[arg-type]  # mypy does not see the core's methods in Port
         self.keeper = TurnKeeper()
-        self.in_threads: set[StepOperation] = set()
         self.tickets: dict[int, Any] = {}
-        self.attempts = 0
         self.waiting_residents = 0
         self.draining = False
         self.drained = False
@@ -204,7 +202,6 @@ class Driver:
         self.quiet = core.quiet
         self.park = core.park
         self.finish = core.finish
-        self.hold = core.hold
         self.block = core.block
         self.release = core.release
         self.publish = core.report
@@ -433,8 +430,14 @@ class Driver:
             self._begin_one(later)
         self.progressed()
 
+    def hold(self, no: int, incarnation: int) -> None:
+        """An ended body has given up an attempt that runs on: it keeps the instance's slot."""
+        self.borrowed.held.add(no)
+        self.core.hold(no, incarnation)
+
     def let_go(self, no: int) -> None:
         """The last attempt that an ended body gave up has ended; a thread may do so when the engine is closed already."""
+        self.borrowed.held.remove(no)
         if not self.drained:
             self.core.let_go(no)
 
@@ -527,11 +530,12 @@ class Driver:
         """Starts no more steps, lets running attempts end within `grace` seconds, unwinds every body."""
         self.draining = self.observed = True
         with trio.move_on_after(grace) as self.grace:
-            while self.attempts:
+            while self.borrowed.attempts:
                 await self._next_progress()
-        if self.in_threads:
-            names = ", ".join(f'step "{o.identity[2]}" of {o.runner.workflow.name}/{o.runner.id}' for o in list(self.in_threads)[:5])
-            log.warning("%d threads still run and cannot be stopped; what they return is discarded: %s", len(self.in_threads), names)
+        threads = self.borrowed.threads
+        if threads:
+            names = ", ".join(str(thread) for thread in list(threads)[:5])
+            log.warning("%d threads still run and cannot be stopped; what they return is discarded: %s", len(threads), names)
         await self.end_bodies(End.DRAINED)
         self.drained = True
         self._end_watches()

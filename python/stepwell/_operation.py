@@ -31,6 +31,7 @@ from ._turns import suspended, wake
 if TYPE_CHECKING:
     from ._asyncio import Visit
     from ._body_loop import Suspension
+    from ._borrowed import Thread
     from ._runner import Runner
     from ._workflow import FunctionPlan
 
@@ -188,7 +189,8 @@ class StepOperation(Operation):
     scope: trio.CancelScope | None = None
     attempt_scope: trio.CancelScope | Visit | None = None
     """What cancels the attempt that runs; `scope` is that of all attempts, if they have a task of their own."""
-    thread: trio.Event | None = None
+    thread: Thread | None = None
+    """That of an attempt, of the one before too, until it has ended."""
     _made = 0
     _failed = 0
     _verdict = 0
@@ -349,17 +351,12 @@ class StepOperation(Operation):
         self.wound_down()
 
     async def _go_on(self, coroutine: Any, context: Context, trap: Any) -> None:
-        port = self.runner.port
-        port.attempts += 1
         failure: Exception | None = None
         try:
-            self.value = await _attempt.go_on_unscoped(self, coroutine, context, trap)
+            with self.runner.port.borrowed.under_way:
+                self.value = await _attempt.go_on_unscoped(self, coroutine, context, trap)
         except Exception as error:
             failure = error
-        finally:
-            port.attempts -= 1
-            if port.observed:
-                port.progressed()
         if failure is None:
             self._submit_value(1)
         else:
@@ -379,7 +376,7 @@ class StepOperation(Operation):
         runner = self.runner
         attempt = self._made + 1
         if self.thread is not None:
-            await self.thread.wait()
+            await self.thread.ended.wait()
         if runner.port.draining:
             await runner.stop_here()
         self._started_at = runner.port.now()
@@ -387,18 +384,14 @@ class StepOperation(Operation):
             await self._note(STARTED, attempt, None)
         saved = None if self._saved is None else codec.decode(self._saved)
         self._context = StepContext(self, attempt, saved)
-        runner.port.attempts += 1
         failure: Exception | None = None
         try:
-            self.value = await _attempt.call(self, self.fn, self.args, self.context)
+            with runner.port.borrowed.under_way:  # not over the retry delay: a step that waits for its next attempt runs none (T3, L14)
+                self.value = await _attempt.call(self, self.fn, self.args, self.context)
         except _attempt.Stopped as stopped:
             failure = stopped.error
         except Exception as error:
             failure = error
-        finally:
-            runner.port.attempts -= 1  # before the retry delay: a step that waits for its next attempt runs none (T3, L14)
-            if runner.port.observed:
-                runner.port.progressed()
         if failure is not None:
             delay = self._failed_attempt(failure, attempt)
             if delay is not None:

@@ -12,7 +12,7 @@ import trio
 
 if TYPE_CHECKING:
     from ._asyncio import Bridge
-    from ._operation import StepOperation
+    from ._borrowed import Borrowed
     from ._runner import Runner
     from ._turns import TurnKeeper
     from ._types import Limits
@@ -25,17 +25,14 @@ class Port(Protocol):
     engine: Any
     tickets: dict[int, Any]
     nursery: trio.Nursery
-    threads: trio.CapacityLimiter
-    unlimited: trio.CapacityLimiter
+    borrowed: Borrowed
     keeper: TurnKeeper
-    attempts: int
     draining: bool
     observed: bool
     seed: int
     default_runtime: str
     token: trio.lowlevel.TrioToken
     waiting_residents: int
-    in_threads: set[StepOperation]
     record: Callable[..., int]
     retry: Callable[..., int]
     withdraw: Callable[[int, int, int], None]

@@ -45,13 +45,8 @@ async def call(operation: StepOperation, made: Callable[[], Any], context: Conte
 
 async def _never_ran(operation: StepOperation) -> NoReturn:
     """The program's loop ends before its engine: the attempt counts as one that a crash cut short, and the engine waits for it no more."""
-    port = operation.runner.port
-    port.attempts -= 1
-    port.progressed()
-    try:
+    with operation.runner.port.borrowed.aside:
         await operation.runner.stop_here()
-    finally:
-        port.attempts += 1
 
 
 def _cancelled_there(operation: StepOperation, deadline: Deadline | None) -> Exception:
@@ -77,7 +72,7 @@ class RemoteAttempt(Visit):
         self._deadline: Deadline | None = None
         self._is_given_up = False
         self._began = port.monotonic()
-        port.attempts += 1
+        port.borrowed.begin()
         bridge.begin(self)
 
     def call(self) -> Awaitable[Any]:
@@ -124,10 +119,7 @@ class RemoteAttempt(Visit):
         operation.remote_failed(error)
 
     def _leave(self) -> None:
-        port = self._operation.runner.port
-        port.attempts -= 1
-        if port.observed:
-            port.progressed()
+        self._operation.runner.port.borrowed.end()
         if self._deadline is not None:
             self._deadline.stop()
             self._deadline = None  # it leads back here

@@ -33,6 +33,10 @@ class RetryRuleFailed(StepwellError):
     """A `delay` function or a `retry_on` predicate raised, or returned nonsense: the step ends with this error (R6)."""
 
 
+class NoThread(StepwellError):
+    """There was no thread for an attempt, so its function was not called."""
+
+
 @dataclass(frozen=True)
 class Retry:
     """How a step is retried.

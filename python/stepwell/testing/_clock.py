@@ -70,9 +70,9 @@ class Clock:
             self._stirred = trio.Event()
             await trio.testing.wait_all_tasks_blocked()
             driver = self._core_driver
-            if not driver.attempts and not driver.core.busy():
+            if not driver.borrowed.attempts and not driver.core.busy():
                 return
-            if driver.attempts and not driver.core.busy():
+            if driver.borrowed.attempts and not driver.core.busy():
                 await driver.attempt_ended()
             else:
                 await self._stirred.wait()

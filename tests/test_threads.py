@@ -1,0 +1,159 @@
+"""Threads of plain steps: what an attempt borrows of its engine comes back, however the attempt ends (rules R1, R5, I8, L14, T3)."""
+
+import threading
+
+import pytest
+import trio
+import trio.testing
+
+from stepwell import Retry, StepFailed, workflow
+from stepwell._replay import DEADLINE, OK
+from stepwell.testing import open_test_engine
+
+seen: list = []
+gate = threading.Event()
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    seen.clear()
+    gate.clear()
+    yield
+    gate.set()
+
+
+def plain(x=None):
+    seen.append(x)
+    return x
+
+
+def blocks() -> str:
+    seen.append("blocks")
+    gate.wait(20)
+    return "let go"
+
+
+def fails_at_three(k: int) -> int:
+    if k == 3:
+        raise ValueError("404")
+    return k
+
+
+async def until(condition) -> None:
+    while not condition():
+        await trio.lowlevel.checkpoint()
+
+
+class Strikes(trio.abc.Instrument):
+    """Does something right before the nth step of the tasks in which attempts are made."""
+
+    def __init__(self, moment: int, strike) -> None:
+        self.left = moment
+        self.strike = strike
+
+    def before_task_step(self, task) -> None:
+        if task.name.endswith(("StepOperation._in_own_task", "Runner.run")):
+            self.left -= 1
+            if not self.left:
+                self.strike()
+
+
+MOMENTS = range(1, 12)
+"""From before the attempt's first step until after its thread has ended; more is never reached."""
+
+
+@pytest.mark.parametrize("runtime", ["trio", "asyncio"])
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_i8_a_plain_step_that_is_cancelled_at_any_moment_gives_its_thread_back(runtime, moment):
+    @workflow(runtime=runtime)
+    async def one(step):
+        with step.move_on_after("1 hour"):
+            await step.do(plain, 1)
+        return await step.do(plain, 2)
+
+    async with open_test_engine(workflows=[one], threads=1) as engine:
+        driver = engine._driver
+
+        def deadline_passes():
+            for runner in driver.runners.values():
+                for operation in list(runner.open.values()):
+                    if operation.identity[0] == DEADLINE:
+                        operation.settle(OK, None, None, driver.now(), runner.cursor.seq + 1)
+
+        trio.lowlevel.add_instrument(strikes := Strikes(moment, deadline_passes))
+        assert await engine.call(one) == 2
+        trio.lowlevel.remove_instrument(strikes)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_p1_a_body_that_unwinds_at_any_moment_gives_its_thread_back(nested, moment):
+    @workflow
+    async def one(step):
+        if nested:
+            async with step.open_nursery() as nursery:
+                nursery.start_soon(step.do, plain, 1)
+        else:
+            await step.do(plain, 1)
+        return await step.do(plain, 2)
+
+    async with open_test_engine(workflows=[one], threads=1) as engine:
+        driver = engine._driver
+        trio.lowlevel.add_instrument(strikes := Strikes(moment, lambda: driver.unwind_all("crashed")))
+        instance = await engine.create(one)
+        await engine.clock.settled()
+        trio.lowlevel.remove_instrument(strikes)
+        await engine.crash()
+        assert await instance.result() == 2
+
+
+async def test_i8_maps_that_fail_leave_every_thread_and_every_slot_to_those_that_come_after():
+    @workflow
+    async def crawls(step):
+        try:
+            await step.map(fails_at_three, range(30), concurrency=8, retry=Retry.never)
+        except StepFailed:
+            return await step.do(plain, "done")
+
+    async with open_test_engine(workflows=[crawls], threads=2, slots=3) as engine:
+        for _ in range(6):
+            assert await engine.call(crawls) == "done"
+        await engine.clock.settled()
+        assert engine.statistics().leased == 0
+
+
+async def test_l14_what_is_queued_for_a_thread_does_not_begin_while_the_engine_drains():
+    @workflow
+    async def one(step, fn):
+        return await step.do({"blocks": blocks, "plain": plain}[fn], retry=Retry.never)
+
+    async with open_test_engine(workflows=[one], threads=1, autojump=False) as engine:
+        await engine.create(one, "blocks")
+        await until(lambda: "blocks" in seen)
+        await engine.create(one, "plain")
+        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.drain, "1 hour")
+            await trio.testing.wait_all_tasks_blocked()
+            gate.set()  # its thread is free then, and the drain waits for nothing more
+    assert seen == ["blocks"]
+
+
+async def test_r1_the_time_for_which_a_step_is_queued_for_a_thread_is_not_its_own():
+    @workflow
+    async def one(step, fn):
+        try:
+            return await step.do({"blocks": blocks, "plain": plain}[fn], retry=Retry.never, timeout="1 minute")
+        except TimeoutError:
+            return "timed out"
+
+    async with open_test_engine(workflows=[one], threads=1, autojump=False) as engine:
+        first = await engine.create(one, "blocks")
+        await until(lambda: "blocks" in seen)
+        second = await engine.create(one, "plain")
+        await trio.testing.wait_all_tasks_blocked()
+        core = engine._driver.core
+        core.advance(core.now() + 90_000_000)
+        assert await first.result() == "timed out"
+        gate.set()
+        assert await second.result() is None
