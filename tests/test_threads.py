@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from stepwell import Retry, StepFailed, workflow
+from stepwell import InstanceErrored, Retry, StepFailed, workflow
 from stepwell._replay import DEADLINE, OK
 from stepwell.testing import open_test_engine
 
@@ -157,3 +157,44 @@ async def test_r1_the_time_for_which_a_step_is_queued_for_a_thread_is_not_its_ow
         assert await first.result() == "timed out"
         gate.set()
         assert await second.result() is None
+
+
+@pytest.fixture
+def no_threads(monkeypatch):
+    """The machine starts no thread for a step as long as there is something in the list."""
+    start, refusals = trio._threads.start_thread_soon, []
+
+    def refuses(fn, deliver, name=None):
+        if refusals and name.startswith("step "):
+            raise RuntimeError(refusals.pop())
+        return start(fn, deliver, name)
+
+    monkeypatch.setattr(trio._threads, "start_thread_soon", refuses)
+    return refusals
+
+
+@pytest.mark.parametrize("on_interrupt", ["retry", "fail"])
+async def test_a_thread_that_cannot_be_started_fails_the_attempt_which_is_made_again_whatever_is_retried(no_threads, on_interrupt):
+    @workflow
+    async def one(step):
+        return await step.do(plain, "done", retry=Retry(limit=3, retry_on=LookupError), on_interrupt=on_interrupt)
+
+    no_threads += ["can't start new thread"] * 3
+    async with open_test_engine(workflows=[one], threads=1) as engine:
+        instance = await engine.create(one, id="i")
+        assert await instance.result() == "done"
+        failed = [record.error.message for record in await instance.history() if record.status == "attempt_failed"]
+    assert len(failed) == 3
+    assert all('no thread for step "plain" of one/i: can\'t start new thread' in text and "ulimit" in text for text in failed)
+
+
+async def test_a_step_that_never_gets_a_thread_fails_as_any_step_and_keeps_nothing(no_threads):
+    @workflow
+    async def one(step):
+        return await step.do(plain, retry=Retry.never)
+
+    no_threads += ["can't start new thread"]
+    async with open_test_engine(workflows=[one], threads=1) as engine:
+        with pytest.raises(InstanceErrored, match="no thread for step"):
+            await engine.call(one)
+        assert await engine.call(one) is None

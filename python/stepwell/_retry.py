@@ -34,7 +34,7 @@ class RetryRuleFailed(StepwellError):
 
 
 class NoThread(StepwellError):
-    """There was no thread for an attempt, so its function was not called."""
+    """There was no thread for an attempt, so its function was not called: it is retried whatever `retry_on` says."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,8 @@ class Retry:
         Raises:
             RetryRuleFailed: The predicate raised.
         """
+        if isinstance(exc, NoThread):
+            return True
         if not isinstance(exc, Exception) or any(isinstance(leaf, _NEVER) for leaf in _leaves(exc)) or _raised_by_the_call(exc):
             return False
         if isinstance(self.retry_on, (type, tuple)):
