@@ -159,6 +159,28 @@ async def test_r1_the_time_for_which_a_step_is_queued_for_a_thread_is_not_its_ow
         assert await second.result() is None
 
 
+async def test_t3_time_does_not_jump_while_a_thread_runs_that_nobody_waits_for_any_more():
+    @workflow
+    async def one(step):
+        try:
+            await step.do(blocks, retry=Retry.never, timeout="1 minute")
+        except TimeoutError:
+            await step.sleep("1 hour", name="after")
+        return step.now()
+
+    async with open_test_engine(workflows=[one]) as engine:
+        began, instance = engine.clock.now(), await engine.create(one)
+        await until(lambda: "blocks" in seen)
+        core = engine._driver.core
+        core.advance(core.now() + 60_000_000)
+        await until(lambda: not engine._driver.borrowed.attempts)
+        for _ in range(20):
+            await trio.testing.wait_all_tasks_blocked()
+        assert (engine.clock.now() - began).total_seconds() == 60
+        gate.set()
+        assert (await instance.result() - began).total_seconds() == 3660
+
+
 @pytest.fixture
 def no_threads(monkeypatch):
     """The machine starts no thread for a step as long as there is something in the list."""
@@ -198,3 +220,18 @@ async def test_a_step_that_never_gets_a_thread_fails_as_any_step_and_keeps_nothi
         with pytest.raises(InstanceErrored, match="no thread for step"):
             await engine.call(one)
         assert await engine.call(one) is None
+
+
+async def test_at_rest_whatever_is_missing_is_told():
+    async with open_test_engine() as engine:
+        borrowed = engine._driver.borrowed
+        for begin, end, text in (
+            (borrowed.begin, borrowed.end, "1 attempts are counted"),
+            (lambda: borrowed.held.add(7), lambda: borrowed.held.remove(7), r"\[7\] ended"),
+            (lambda: borrowed.slots.acquire_on_behalf_of_nowait("nobody"), lambda: borrowed.slots.release_on_behalf_of("nobody"), "slot"),
+        ):
+            begin()
+            with pytest.raises(AssertionError, match=text):
+                borrowed.check()
+            end()
+        borrowed.check()

@@ -70,12 +70,15 @@ class Clock:
             self._stirred = trio.Event()
             await trio.testing.wait_all_tasks_blocked()
             driver = self._core_driver
-            if not driver.borrowed.attempts and not driver.core.busy():
-                return
-            if driver.borrowed.attempts and not driver.core.busy():
-                await driver.attempt_ended()
-            else:
+            if driver.core.busy():
                 await self._stirred.wait()
+            elif not driver.borrowed.is_at_rest:
+                await driver.attempt_ended()
+            elif driver.borrowed.threads:
+                await driver.borrowed.threads_are_back()  # and then something may come of that
+            else:
+                driver.borrowed.check()
+                return
 
     @enable_ki_protection
     async def autojump(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any
 
 import trio
@@ -43,6 +44,13 @@ class TestEngine(Engine):
         if self._autojump:
             self._life.nursery.start_soon(self.clock.autojump)
         return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        swallowed = await super().__aexit__(kind, error, trace)
+        if self._driver is not None:
+            await self._driver.borrowed.threads_are_back()
+            self._driver.borrowed.check()
+        return swallowed
 
     async def crash(self) -> None:
         """Loses everything that was not acknowledged, as a killed process would, then recovers.
