@@ -65,6 +65,8 @@ class Operation:
     live = False
     waiting = False
     delivered = False
+    interrupted = False
+    """Whether a crash may have cut short what history does not know of (R3)."""
     strayed = False
     """Whether its body task was cancelled by something that would not replay (I9)."""
 
@@ -113,9 +115,20 @@ class Operation:
             wake(task, outcome)
         return task is not None
 
+    def keep_context(self) -> None:
+        """It is begun in a turn, and will go live when the body task that asked for it is at rest."""
+
     def go_live(self) -> None:
         """Starts what the operation stands for."""
         raise NotImplementedError
+
+    def run_alone(self) -> Awaitable[None] | None:
+        """As `go_live`, where the body has a single task. Returns what that has to await before it blocks in the operation."""
+        self.go_live()
+        return None
+
+    def end_attempts(self) -> None:
+        """Nobody waits for an outcome any more: what runs for it is to end."""
 
     def settle(self, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int) -> None:
         """The core has the outcome."""
@@ -151,6 +164,7 @@ class WaitOperation(Operation):
             self.until = self.until if until is None else until
         del self._open_wait, self._args  # a wait may be long, and there are many
         self.waiting = True
+        self.runner.rest.busy -= 1
         self.runner.rest.expect(self.number, self, self.until)
 
     def withdrawn(self) -> None:
@@ -178,9 +192,6 @@ class StepOperation(Operation):
 
     in_own_task = False
     """Whether its attempts never run in the body's task (items of a map)."""
-    interrupted = False
-    """Whether a crash may have cut an attempt short that history does not know of (R3)."""
-
     winding = False
     """Whether the body has given it up while an attempt of it ran, and that has not ended yet (I8)."""
 
@@ -221,14 +232,37 @@ class StepOperation(Operation):
 
     # The way to an outcome.
 
+    def keep_context(self) -> None:
+        self.variables = copy_context()
+
     def go_live(self) -> None:
-        assert self.variables is not None, "whoever begins an operation that may run in its own task gives it the body's"
-        runner = self.runner
-        is_first = not (self.interrupted or self.identity in runner.cursor.attempts or self.identity in runner.attached)
-        if self.plan.is_plain and is_first and not runner.port.draining and _attempt.runs_on_asyncio(self):
-            self.run_remote(self.variables)
-        else:
-            self._spawn(self.run)
+        self._begin_attempts(in_body=False)
+
+    def run_alone(self) -> Awaitable[None] | None:
+        return self._begin_attempts(in_body=True)
+
+    def _begin_attempts(self, in_body: bool) -> Awaitable[None] | None:
+        """Begins the first attempt of this life: the one place that chooses how attempts are made.
+
+        Args:
+            in_body: Whether the single task of the body is there to make them.
+
+        Returns:
+            What that task has to await.
+        """
+        runner, plan = self.runner, self.plan
+        attempts, attached = runner.cursor.attempts, runner.attached
+        has_past = self.interrupted or (attempts and self.identity in attempts) or (attached and self.identity in attached)
+        if not has_past and plan.is_plain and _attempt.runs_on_asyncio(self):
+            if runner.may_begin():
+                self._run_remote(self.variables or copy_context())
+                return None
+        elif in_body and not has_past and plan.waits is False:
+            return self._run_straight()
+        if in_body:
+            return self.run()
+        self._spawn(self.run)
+        return None
 
     def _spawn(self, attempts: Callable[[], Awaitable[None]]) -> None:
         """Makes attempts in a task of their own."""
@@ -299,7 +333,7 @@ class StepOperation(Operation):
             description = describe(error, step=self.identity[2], attempts=self._made)
             await self._note(INTERRUPTED, self._made, codec.encode(description))
 
-    def run_straight(self) -> Awaitable[None] | None:
+    def _run_straight(self) -> Awaitable[None] | None:
         """What `run` does for a step without a past, whose function has never waited: the hot path.
 
         Returns:
@@ -318,7 +352,7 @@ class StepOperation(Operation):
             return self._after_failure(error)
         return self._go_on(coroutine, context, trap)
 
-    def run_remote(self, context: Context) -> None:
+    def _run_remote(self, context: Context) -> None:
         """Makes the first attempt on asyncio, in a copy of this context; returns when that is under way."""
         self._started_at = self.runner.port.now()
         self.variables = context
@@ -377,7 +411,7 @@ class StepOperation(Operation):
         attempt = self._made + 1
         if self.thread is not None:
             await self.thread.ended.wait()
-        if runner.port.draining:
+        if not runner.may_begin():
             await runner.stop_here()
         self._started_at = runner.port.now()
         if self.plan.on_interrupt == "fail":

@@ -12,7 +12,7 @@ import logging
 import random
 import sys
 from collections.abc import Awaitable, Callable, Iterable
-from contextvars import Context, copy_context
+from contextvars import Context
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -191,8 +191,7 @@ class Runner:
         self.stopping = self.stopping or End.CANCELLED
         for operation in list(self.open.values()):
             self.port.tickets.pop(operation.number, None)
-            if isinstance(operation, StepOperation):
-                operation.end_attempts()
+            operation.end_attempts()
         self.rest.end()
         if self.task is not None:
             self.port.keeper.close(self.task)
@@ -220,59 +219,42 @@ class Runner:
                     await self.stop_here()
             self.replaying = False
             self.open[operation.identity] = operation
-            self._go_live(operation)
-            if isinstance(operation, StepOperation):
+            self._take_effect(operation)
+            if (rest := operation.run_alone()) is not None:
                 try:
-                    await operation.run()  # in the body's own task: the cheap way, open to a single task
+                    await rest
                 except BaseException as error:
                     _foreign.left(operation, error)
                     raise
-            else:
-                self.rest.settled_down()
+            self.rest.settled_down()
         else:
             kind, path, name, key, _ = operation.identity
             if key is None:
                 await self.check_race(path, kind, name)
-            if isinstance(operation, StepOperation):
-                operation.variables = copy_context()
+            operation.keep_context()
             self.begin(operation)
         outcome = await operation.parked() or operation.own_outcome()
         self.bytes += len(outcome.payload or b"")
         return outcome
 
     async def perform_step(self, operation: StepOperation) -> Outcome | None:
-        """As `perform`, and the short way for what most steps are: live, in a single task, of a function that never waits.
+        """As `perform`, and the short way for what most steps are: live, in a single task.
 
         Returns:
             The outcome; None: the operation knows it itself.
         """
-        on_asyncio = (operation.plan.runtime or self.port.default_runtime) == "asyncio"
-        if (
-            not (operation.plan.is_plain if on_asyncio else operation.plan.waits is False)
-            or self.turns is not None
-            or self.cursor.pending
-            or self.interrupted
-            or not self.may_begin()
-            or self.cursor.attempts
-            or self.attached
-        ):
-            return await self.perform(operation)
-        task = trio.lowlevel.current_task()
-        if task is not self.task:
+        if self.turns is not None or self.cursor.pending or not self.may_begin() or trio.lowlevel.current_task() is not self.task:
             return await self.perform(operation)
         self.replaying = False
         self.open[operation.identity] = operation
-        operation.live = True
-        self.rest.busy += 1
-        if on_asyncio:
-            operation.run_remote(copy_context())
-        elif (rest := operation.run_straight()) is not None:
+        self._take_effect(operation)
+        if (rest := operation.run_alone()) is not None:
             try:
                 await rest
             except BaseException as error:
                 _foreign.left(operation, error)
                 raise
-        operation.task = task
+        operation.task = self.task
         self.resting = True
         try:
             outcome = await trio.lowlevel.wait_task_rescheduled(operation.aborted)
@@ -322,14 +304,11 @@ class Runner:
         self.open[operation.identity] = operation
         self._begun.append(operation)
 
-    def _go_live(self, operation: Operation) -> None:
+    def _take_effect(self, operation: Operation) -> None:
+        """History has no outcome for an operation that is begun: it goes live."""
         operation.live = True
+        operation.interrupted = self.interrupted  # now, not when its task first runs: an outcome may come before that
         self.rest.busy += 1
-        if isinstance(operation, StepOperation) and self.interrupted:
-            operation.interrupted = True  # now, not when its task first runs: an outcome may come before that
-        if self.turns is not None or not isinstance(operation, StepOperation) or operation.in_own_task:
-            operation.go_live()
-        self.rest.busy -= operation.waiting
 
     def arrived(self, outcome: Outcome) -> None:
         """An outcome is durable: deliver it now, or in its turn."""
@@ -384,7 +363,8 @@ class Runner:
         begun, self._begun = self._begun, []
         begun = [o for o in begun if self.open.get(o.identity) is o]
         for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
-            self._go_live(operation)
+            self._take_effect(operation)
+            operation.go_live()
         if self.turns is not None and not self.open:
             _foreign.came_to_rest(self)
         self.rest.settled_down()
@@ -467,8 +447,7 @@ class Runner:
             if self._stopped is not None:
                 self._stopped.set()
             for operation in operations:
-                if isinstance(operation, StepOperation):
-                    operation.end_attempts()
+                operation.end_attempts()
                 operation.stop()
 
     async def stop_here(self) -> NoReturn:
