@@ -163,8 +163,9 @@ class Visit:
             self.value = stop.value
             if carrier.cancelling() and not waited:
                 self.error = asyncio.CancelledError()  # by itself: asyncio, too, takes such a task for cancelled
-        except (KeyboardInterrupt, SystemExit) as error:
+        except KeyboardInterrupt as error:
             self.error = error
+            carrier.add_done_callback(asyncio.Task.exception)  # trio's side tells it
             raise
         except BaseException as error:
             self.error = error

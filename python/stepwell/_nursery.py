@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import trio
 
 from ._branch import Branch, place
+from ._containment import strayed
 from ._errors import InvalidConfig, InvalidState, LimitReached, StepFailed
 from ._names import step_name
 
@@ -115,7 +116,12 @@ class StepNursery:
         started: Started[T] = Started(branch.path)
 
         async def run() -> None:
-            started.set(await fn(*args))
+            try:
+                started.set(await fn(*args))
+            except BaseException as error:
+                if (stray := strayed(self._runner, error)) is not None:
+                    raise stray from error
+                raise
 
         spawn(self._nursery, branch, run, name)
         return started
@@ -194,7 +200,15 @@ class Each:
                 else:
                     self._fail(error, nursery)
                     return
+            except trio.Cancelled as error:
+                if (stray := strayed(self._runner, error)) is None:
+                    raise
+                self._fail(stray, nursery)
+                return
             except BaseExceptionGroup as group:
+                if (stray := strayed(self._runner, group)) is not None:
+                    self._fail(stray, nursery)
+                    return
                 cancelled, failed = group.split(trio.Cancelled)
                 if cancelled is None or not isinstance(failed, Exception):
                     raise

@@ -12,7 +12,6 @@ import functools
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
@@ -22,6 +21,7 @@ from . import _attempt, _diagnosis, _foreign
 from ._attempt import StepContext
 from ._branch import place
 from ._codec import codec
+from ._containment import Guard, check_is_failure, interrupt_in
 from ._errors import Interrupted, InvalidConfig, NotSerializable, StepFailed, StepTimeout, TooLarge
 from ._failures import describe, revive
 from ._replay import DO, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
@@ -39,21 +39,6 @@ log = logging.getLogger("stepwell")
 STOPPED: Any = object()
 """What a waiting body task is woken with in place of an outcome when the body unwinds."""
 _ATOMS = frozenset({type(None), bool, int, str, float})
-
-
-class Guard:
-    """Around a part of an instance: what comes out of it is dealt with by its runner."""
-
-    __slots__ = ("_runner",)
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        return error is not None and self._runner.caught(error)
 
 
 class Operation:
@@ -293,8 +278,7 @@ class StepOperation(Operation):
         assert self.scope is not None
         with self.scope:
             try:
-                with Guard(self.runner):
-                    await attempts()
+                await attempts()
             finally:
                 self._in_task = False
                 self.variables = None  # they lead back here, and so does the context: without them this is freed at once
@@ -348,7 +332,7 @@ class StepOperation(Operation):
             self.value = stop.value
             self._submit_value(1)
             return None
-        except Exception as error:
+        except BaseException as error:
             return self._after_failure(error)
         return self._go_on(coroutine, context, trap)
 
@@ -370,7 +354,7 @@ class StepOperation(Operation):
         context = self.variables
         self.remote_ended()
         with Guard(self.runner):
-            if not isinstance(error, Exception):
+            if interrupt_in(error) is not None:
                 raise error
             delay = self._failed_attempt(error, 1)
             self._context = None  # as in `remote_ended`
@@ -385,19 +369,26 @@ class StepOperation(Operation):
         self.wound_down()
 
     async def _go_on(self, coroutine: Any, context: Context, trap: Any) -> None:
-        failure: Exception | None = None
+        failure: BaseException | None = None
         try:
             with self.runner.port.borrowed.under_way:
                 self.value = await _attempt.go_on_unscoped(self, coroutine, context, trap)
-        except Exception as error:
+        except BaseException as error:
             failure = error
         if failure is None:
             self._submit_value(1)
-        else:
+            return
+        try:
             await self._after_failure(failure)
+        finally:
+            del failure  # if it leaves, it leads back to this frame
 
-    async def _after_failure(self, error: Exception) -> None:
-        delay = self._failed_attempt(error, 1)
+    async def _after_failure(self, error: BaseException) -> None:
+        try:
+            await check_is_failure(self.runner, error)
+            delay = self._failed_attempt(error, 1)
+        finally:
+            del error  # as above
         if delay is not None:
             await self._delay_and_run(delay)
 
@@ -418,21 +409,25 @@ class StepOperation(Operation):
             await self._note(STARTED, attempt, None)
         saved = None if self._saved is None else codec.decode(self._saved)
         self._context = StepContext(self, attempt, saved)
-        failure: Exception | None = None
+        failure: BaseException | None = None
         try:
             with runner.port.borrowed.under_way:  # not over the retry delay: a step that waits for its next attempt runs none (T3, L14)
                 self.value = await _attempt.call(self, self.fn, self.args, self.context)
         except _attempt.Stopped as stopped:
             failure = stopped.error
-        except Exception as error:
+        except BaseException as error:
             failure = error
-        if failure is not None:
+        if failure is None:
+            self._submit_value(attempt)
+            return False
+        try:
+            await check_is_failure(runner, failure)
             delay = self._failed_attempt(failure, attempt)
-            if delay is not None:
-                await self._delay(*delay)
-            return delay is not None
-        self._submit_value(attempt)
-        return False
+        finally:
+            del failure  # if it leaves, it leads back to this frame
+        if delay is not None:
+            await self._delay(*delay)
+        return delay is not None
 
     def _submit_value(self, attempt: int) -> None:
         try:
@@ -455,15 +450,16 @@ class StepOperation(Operation):
         self.payload = codec.encode(describe(error, step=self.identity[2], attempts=attempts))
         self._submit(attempts, GAVE_UP, self.payload)
 
-    def _failed_attempt(self, error: Exception, attempt: int) -> tuple[int, int] | None:
+    def _failed_attempt(self, error: BaseException, attempt: int) -> tuple[int, int] | None:
         """Records a failed attempt. Returns the retry delay that it opened, if another attempt is to follow."""
         runner, retry, name, context = self.runner, self.plan.retry, self.identity[2], self.context
         self._made, self._failed = attempt, self._failed + 1
         error = _attempt.of_wrong_runtime(error, name) or error
         delay = 0
         try:
-            more = retry.retries(error) and retry.allows(self._failed)
+            more = isinstance(error, Exception) and retry.retries(error) and retry.allows(self._failed)
             if more:
+                assert isinstance(error, Exception), "no other is tried again (R6, R9)"
                 delay = retry.delay_us(self._failed, context, error, runner.jitter(self.identity, attempt))
         except RetryRuleFailed as bad:
             more, error = False, bad

@@ -13,7 +13,7 @@ from trio.lowlevel import enable_ki_protection
 from ._asyncio import AwaitedVisit, CancelledThere, Visit
 from ._attempt import Deadline
 from ._branch import place
-from ._errors import StepTimeout, StepwellError
+from ._errors import StepTimeout
 
 if TYPE_CHECKING:
     from ._operation import StepOperation
@@ -49,10 +49,10 @@ async def _never_ran(operation: StepOperation) -> NoReturn:
         await operation.runner.stop_here()
 
 
-def _cancelled_there(operation: StepOperation, deadline: Deadline | None) -> Exception:
+def _cancelled_there(operation: StepOperation, deadline: Deadline | None) -> BaseException:
     if deadline is not None and deadline.struck is not None:
         return StepTimeout(deadline.struck)
-    return StepwellError(f'step "{operation.identity[2]}" was cancelled by asyncio code of its own, not by the engine')
+    return asyncio.CancelledError(f'step "{operation.identity[2]}" was cancelled by asyncio code of its own, not by the engine')
 
 
 class RemoteAttempt(Visit):
@@ -88,8 +88,7 @@ class RemoteAttempt(Visit):
         if not self._is_given_up:
             self._is_given_up = True
             super().cancel()
-            spawn = self._operation.runner.port.nursery.start_soon
-            self._context.copy().run(spawn, self._outlast)  # it is no code of the body, which may be what cancels
+            self._operation.runner.spawn(self._outlast, self._context.copy())  # it is no code of the body, which may be what cancels
 
     @enable_ki_protection
     async def _outlast(self) -> None:

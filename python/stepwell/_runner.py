@@ -23,12 +23,13 @@ from . import _diagnosis, _foreign, _replay
 from ._attempt import as_coroutine
 from ._branch import Branch, place
 from ._codec import Undecodable, codec
+from ._containment import Guard, interrupt_in, was_cancelled
 from ._durations import from_us
 from ._ending import End
 from ._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
 from ._failures import describe_body
 from ._names import step_name
-from ._operation import STOPPED, Guard, Operation, StepOperation
+from ._operation import STOPPED, Operation, StepOperation
 from ._patches import Patches
 from ._pending import Pending
 from ._replay import Cursor, Identity, Mismatch, Outcome
@@ -109,38 +110,26 @@ class Runner:
         if self.port.observed and not self.port.draining and self.workflow.runtime == "trio":
             self.port.keeper.open(self)
         try:
-            with self.scope, Guard(self):
+            with Guard(self):
                 await self._body(make_step(self))
         finally:
             self._leave()
 
-    def caught(self, error: BaseException) -> bool:
-        """Something that a part of this instance raised out of itself. Returns whether that is dealt with.
-
-        Ctrl-C shuts the engine down; what must not happen blocks the instance.
-        """
-        if isinstance(error, trio.Cancelled):
-            return False
-        struck: BaseException | None = error if isinstance(error, KeyboardInterrupt | SystemExit) else None
-        if isinstance(error, BaseExceptionGroup):
-            struck = error.split((KeyboardInterrupt, SystemExit))[0]
-            cancelled = error.split(trio.Cancelled)[0]
-            if cancelled is not None and struck is None:
-                raise cancelled from None  # what is cancelled is given up, whatever else its tasks raise (P1, I8)
-        if struck is not None:
-            self.port.interrupted_by(_leaf(struck))
-        elif isinstance(error, Exception | BaseExceptionGroup):
-            self._internal(error)
-        else:
-            return False
-        return True
-
-    def _internal(self, error: BaseException) -> None:
-        if not self.stopping:  # else it is what the body raised while it was unwound, and is discarded (P1)
-            log.error("internal error in %s/%s", self.workflow.name, self.id, exc_info=error)
-            self.block("internal", error)
-
     async def _body(self, step: Step) -> None:
+        output: Any = None
+        try:
+            with self.scope:
+                output = await self._code(step)
+        except BaseException as error:
+            if interrupt_in(error) is not None or was_cancelled(self, error):
+                raise
+            if not self.stopping:
+                self._finish(ERRORED, error=error)
+            return
+        if not self.stopping:
+            self._returned(output)
+
+    async def _code(self, step: Step) -> Any:
         fn, plan = self.workflow.fn, self.workflow.params
         args: tuple[Any, ...] = (step,)
         if self.workflow.takes_params:
@@ -148,22 +137,15 @@ class Runner:
                 args = (step, plan.decode(self._params, "params") if self._params is not None else None)
             except Undecodable as error:
                 await self.unreadable("the start", error)
-        try:
-            code = as_coroutine(fn(*args))
-            output = await (in_slices(self, code) if self.workflow.runtime == "trio" else on_asyncio(self, code))
-            if isinstance(output, Pending):
-                raise InvalidConfig(f"{self.workflow.name} returned a step that it never awaited. Write `return await step.…`.")
-            if self.unawaited:
-                raise _diagnosis.never_awaited(self)
-        except (KeyboardInterrupt, SystemExit, trio.Cancelled):
-            raise
-        except BaseException as error:
-            if self.stopping or _is_about_the_engine(error):
-                raise
-            self._finish(ERRORED, error=error)
-            return
-        if self.stopping:
-            return
+        code = as_coroutine(fn(*args))
+        output = await (in_slices(self, code) if self.workflow.runtime == "trio" else on_asyncio(self, code))
+        if isinstance(output, Pending):
+            raise InvalidConfig(f"{self.workflow.name} returned a step that it never awaited. Write `return await step.…`.")
+        if self.unawaited:
+            raise _diagnosis.never_awaited(self)
+        return output
+
+    def _returned(self, output: Any) -> None:
         try:
             payload = self.workflow.output.encode(output, limit=self.value_bytes, where="output")
         except (NotSerializable, TooLarge) as error:
@@ -394,7 +376,12 @@ class Runner:
 
     def spawn(self, run: Callable[[], Awaitable[None]], variables: Context) -> None:
         """Runs the attempts of a step in a task of their own, outside the body (I8), with the body's context variables (I12)."""
-        variables.run(self.port.nursery.start_soon, run)
+        variables.run(self.port.nursery.start_soon, self._guarded, run)
+
+    @enable_ki_protection
+    async def _guarded(self, run: Callable[[], Awaitable[None]]) -> None:
+        with Guard(self):
+            await run()
 
     def withdraw(self, operation: Operation) -> None:
         """The body gave an operation up; its outcome, should it come, is abandoned (I8)."""
@@ -452,7 +439,7 @@ class Runner:
 
     async def stop_here(self) -> NoReturn:
         """Never returns: no operation begins any more. Raises `Cancelled` once the body unwinds, shields notwithstanding (P1)."""
-        if self.loop is not None:
+        if self.loop is not None and self.loop.is_running():  # else it is an attempt in a task of its own
             await self.loop.halt()
         if self.stopping is None:  # the engine drains, and attempts that run still have their grace
             if self._stopped is None:
@@ -579,18 +566,6 @@ class Runner:
             return
         value = {"progress": progress, **({"message": message} if message is not None else {}), **fields}
         self.port.publish(self.no, self.incarnation, codec.encode(value, limit=1 << 16, where="report"))
-
-
-def _leaf(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def _is_about_the_engine(error: BaseException) -> bool:
-    """Whether something in a group is not the body's own: it is cancelled from outside, or Ctrl-C struck (R7)."""
-    kinds = (trio.Cancelled, KeyboardInterrupt, SystemExit)
-    return isinstance(error, BaseExceptionGroup) and error.split(kinds)[0] is not None
 
 
 def _order(operation: Operation) -> tuple[str, int, str, int, str]:

@@ -1,0 +1,100 @@
+"""What a part of an instance raises stays in that instance, whatever class it is of (R9).
+
+A part is what of an instance runs in a task or a callback of the engine's: its body, attempts in tasks of their own, the end of an
+attempt that ran elsewhere. Each runs in a `Guard`, and nothing gets past that. Before it comes to that, attempts and bodies tell
+apart what they catch: Ctrl-C is the engine's (R7), a cancellation goes on to the scope that asked for it, and all else is a failure.
+trio's `Cancelled` does not say who asked for it. But where nothing is cancelled nobody did: a library kept it, and raises it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import trio
+
+from ._errors import StepwellError
+
+if TYPE_CHECKING:
+    from ._runner import Runner
+
+log = logging.getLogger("stepwell")
+
+
+class Guard:
+    """Around a part of an instance, at its border to the engine: nothing that it raises gets past this."""
+
+    __slots__ = ("_runner",)
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if error is not None:
+            _contain(self._runner, error)
+        return True
+
+
+def _contain(runner: Runner, error: BaseException) -> None:
+    struck = interrupt_in(error)
+    if struck is not None:
+        runner.port.interrupted_by(struck)
+    elif not (runner.stopping or was_cancelled(runner, error)):  # what an unwound body raises is discarded (P1)
+        log.error("internal error in %s/%s", runner.workflow.name, runner.id, exc_info=error)
+        runner.block("internal", error)
+
+
+def interrupt_in(error: BaseException) -> KeyboardInterrupt | None:
+    """Returns the Ctrl-C that struck the code which raised this, if one did."""
+    found = _part(error, KeyboardInterrupt)
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found if isinstance(found, KeyboardInterrupt) else None
+
+
+def was_cancelled(runner: Runner, error: BaseException) -> bool:
+    """Whether code of an instance raised this because it was cancelled, by the engine or by a scope around it."""
+    return _part(error, trio.Cancelled) is not None and (bool(runner.stopping) or _is_cancelled_here())
+
+
+def strayed(runner: Runner, error: BaseException) -> StepwellError | None:
+    """Returns what a branch of a body is to raise in place of a cancellation that nobody asked for; None: it may raise what it does.
+
+    A nursery of trio's takes any `Cancelled` for its own: it would end without a word, and the body would go on.
+    """
+    if _part(error, trio.Cancelled) is None or was_cancelled(runner, error):
+        return None
+    return StepwellError(f"a branch of {runner.workflow.name}/{runner.id} raised {error!r}, and nothing had cancelled it")
+
+
+async def check_is_failure(runner: Runner, error: BaseException) -> None:
+    """Returns if what an attempt raised is a failure of its step.
+
+    The cancellation of what it runs in is raised again, without whatever else its tasks raised: what is cancelled is given up (P1, I8).
+    Ctrl-C stops the engine, and nothing is recorded: then this never returns.
+    """
+    struck = interrupt_in(error)
+    if struck is not None:
+        runner.port.interrupted_by(struck)
+        await runner.stop_here()
+    cancelled = _part(error, trio.Cancelled) if was_cancelled(runner, error) else None
+    if cancelled is not None:
+        try:
+            raise cancelled
+        finally:
+            del cancelled, error  # they lead back to this frame
+
+
+def _part(error: BaseException, kind: type[BaseException]) -> BaseException | None:
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(kind)[0]
+    return error if isinstance(error, kind) else None
+
+
+def _is_cancelled_here() -> bool:
+    return trio.lowlevel.in_trio_task() and trio.current_effective_deadline() == -math.inf

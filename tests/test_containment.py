@@ -1,0 +1,315 @@
+"""What a step or a body raises stays in its instance, whatever class it is of and wherever it comes out (R9).
+
+One table: each kind of exception, raised at each place, in bodies on either runtime. Whatever it is, the engine and its other
+instances go on, and the instance ends as the rule says; so it does when it is replayed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+import trio.testing
+
+from stepwell import Instance, InstanceErrored, Retry, Step, StepFailed, step_options, workflow
+from stepwell.testing import open_test_engine
+
+
+class Panic(BaseException):
+    """As what extensions written in Rust raise, and gevent's timeouts."""
+
+
+KINDS: dict[str, Callable[[], BaseException]] = {
+    "Panic": lambda: Panic("boom"),
+    "SystemExit": lambda: SystemExit(3),
+    "Cancelled": lambda: trio.Cancelled._create(source="unknown"),
+    "CancelledError": lambda: asyncio.CancelledError("nobody asked"),
+    "GeneratorExit": GeneratorExit,
+    "StopAsyncIteration": lambda: StopAsyncIteration("boom"),
+    "BaseExceptionGroup": lambda: BaseExceptionGroup("several", [Panic("boom"), ValueError("too")]),
+    "a group of Cancelled": lambda: BaseExceptionGroup("several", [trio.Cancelled._create(source="unknown")]),
+}
+raised: list[str] = []
+ONCE = step_options(retry=Retry.never)
+
+
+@ONCE
+def boom(kind: str) -> None:
+    raised.append(kind)
+    raise KINDS[kind]()
+
+
+@ONCE
+async def straight(kind: str) -> None:
+    boom(kind)
+
+
+@ONCE
+async def waiting(kind: str) -> None:
+    await trio.lowlevel.checkpoint()
+    boom(kind)
+
+
+@ONCE
+async def waiting_on_asyncio(kind: str) -> None:
+    await asyncio.sleep(0)
+    boom(kind)
+
+
+class Future:
+    """What a function that is not written with `async def` may return."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __await__(self):
+        boom(self.kind)
+        yield
+
+
+@ONCE
+def plain_awaitable(kind: str) -> Future:
+    return Future(kind)
+
+
+@ONCE
+async def of_a_generator(kind: str) -> None:
+    async def values():
+        try:
+            yield 1
+        finally:
+            boom(kind)
+
+    async for _ in values():
+        pass
+
+
+async def _in_a_nursery(step: Step, kind: str) -> None:
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(step.wait_for_event, "never")
+        nursery.start_soon(step.do, straight, kind)
+
+
+async def _in_a_deadline(step: Step, kind: str) -> None:
+    with step.move_on_after("1 hour"):
+        await step.do(waiting, kind)
+
+
+async def _straight_in_a_deadline(step: Step, kind: str) -> None:
+    with step.move_on_after("1 hour"):
+        await step.do(straight, kind)
+
+
+async def _in_each(step: Step, kind: str) -> None:
+    async def branch(item: str) -> None:
+        await step.do(straight, item)
+
+    await step.each(branch, [kind])
+
+
+async def _in_a_task_group(step: Step, kind: str) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(step.wait_for_event("never"))  # type: ignore[arg-type]
+        group.create_task(step.do(straight, kind, runtime="trio"))  # type: ignore[arg-type]
+
+
+async def _again(step: Step, kind: str) -> None:
+    for _ in range(3):  # the first two succeed: the third is known not to wait
+        await step.do(_fine, name="straight")
+    await step.do(straight, kind)
+
+
+async def _fine() -> None: ...
+
+
+ON_BOTH: dict[str, Callable[[Step, str], Awaitable[object]]] = {
+    "do, straight": lambda step, kind: step.do(straight, kind, runtime="trio"),
+    "do, waiting": lambda step, kind: step.do(waiting, kind, runtime="trio"),
+    "do, known not to wait": _again,
+    "do, in a thread": lambda step, kind: step.do(boom, kind),
+    "do, a thread's awaitable": lambda step, kind: step.do(plain_awaitable, kind),
+    "do, on asyncio": lambda step, kind: step.do(straight, kind, runtime="asyncio"),
+    "do, waiting on asyncio": lambda step, kind: step.do(waiting_on_asyncio, kind, runtime="asyncio"),
+    "do, a generator": lambda step, kind: step.do(of_a_generator, kind),
+    "map": lambda step, kind: step.map(straight, [kind]),
+    "map, waiting": lambda step, kind: step.map(waiting, [kind]),
+    "map, in threads": lambda step, kind: step.map(boom, [kind]),
+    "map, on asyncio": lambda step, kind: step.map(straight, [kind], runtime="asyncio"),
+    "map, waiting on asyncio": lambda step, kind: step.map(waiting_on_asyncio, [kind], runtime="asyncio"),
+    "each": _in_each,
+    "deadline": _in_a_deadline,
+    "deadline, straight": _straight_in_a_deadline,
+}
+ON_TRIO = {"nursery": _in_a_nursery}
+ON_ASYNCIO = {
+    "gather": lambda step, kind: step.gather(step.wait_for_event("never"), step.do(straight, kind)),
+    "task group": _in_a_task_group,
+}
+PLACES = {
+    **{(place, runtime): made for runtime in ("trio", "asyncio") for place, made in ON_BOTH.items()},
+    **{(place, "trio"): made for place, made in ON_TRIO.items()},
+    **{(place, "asyncio"): made for place, made in ON_ASYNCIO.items()},
+}
+
+
+@pytest.fixture(autouse=True)
+def _fresh(caplog):
+    raised.clear()
+    caplog.set_level(logging.CRITICAL, "stepwell")  # each failure is logged with its traceback, hundreds of times here
+
+
+@workflow(name="healthy")
+async def healthy(step: Step) -> str:
+    await step.sleep(1)
+    await step.do(_fine)
+    return "fine"
+
+
+def _leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _steps_of(instance: Instance) -> list[tuple[object, ...]]:
+    return [(r.name, r.status, r.attempt) for r in await instance.history() if r.kind == "do"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("place", "runtime"), PLACES)
+async def test_r9_what_a_step_raises_is_a_recorded_failure_and_stays_in_its_instance(kind, place, runtime):
+    lives: list[str] = []
+
+    @workflow(name="guilty", runtime=runtime)
+    async def guilty(step: Step) -> str:
+        try:
+            await PLACES[place, runtime](step, kind)
+            told = "nothing"
+        except (StepFailed, ExceptionGroup) as error:
+            failure = _leaf(error)
+            assert isinstance(failure, StepFailed)
+            told = f"{failure.type}: {failure.message} after {failure.attempts}"
+        lives.append(told)
+        return f"{told}, {(await step.wait_for_event('go')).payload}"
+
+    async with open_test_engine(workflows=[guilty, healthy]) as engine:
+        instance = await engine.create("guilty", id="g")
+        assert await engine.call("healthy") == "fine"
+        await instance.wait_for_status("waiting")
+        before = await _steps_of(instance)
+        await engine.crash()
+        assert await engine.call("healthy") == "fine"
+        await instance.send_event("go", "again")
+        said = await instance.result()
+        assert await _steps_of(instance) == before
+    assert lives[0] == lives[-1]
+    assert said == f"{lives[0]}, again"
+    assert kind.rpartition(" ")[2] in lives[0] or "Group" in lives[0], lives[0]
+    assert lives[0].endswith(" after 1")
+    assert raised == [kind]
+
+
+# What a body raises itself.
+
+
+async def _of_the_body(step: Step, kind: str) -> None:
+    await step.do(_fine)
+    boom(kind)
+
+
+async def _of_its_finally(step: Step, kind: str) -> None:
+    try:
+        await step.wait_for_event("go")
+    finally:
+        boom(kind)
+
+
+async def _of_a_branch(step: Step, kind: str) -> None:
+    async def branch(item: str) -> None:
+        await step.do(_fine, key=item)
+        boom(item)
+
+    await step.each(branch, [kind])
+
+
+async def _of_a_nursery(step: Step, kind: str) -> None:
+    async def branch() -> None:
+        boom(kind)
+
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(step.wait_for_event, "never")
+        nursery.start_soon(branch)
+
+
+async def _of_a_task(step: Step, kind: str) -> None:
+    async def branch() -> None:
+        await step.do(_fine)
+        boom(kind)
+
+    await step.gather(branch(), step.wait_for_event("never"))
+
+
+async def _inside_a_deadline(step: Step, kind: str) -> None:
+    with step.move_on_after("1 hour"):
+        await step.do(_fine)
+        boom(kind)
+
+
+BODIES_ON_BOTH = {
+    "body": _of_the_body,
+    "finally": _of_its_finally,
+    "branch": _of_a_branch,
+    "in a deadline": _inside_a_deadline,
+}
+BODIES = {
+    **{(place, runtime): made for runtime in ("trio", "asyncio") for place, made in BODIES_ON_BOTH.items()},
+    ("nursery", "trio"): _of_a_nursery,
+    ("task", "asyncio"): _of_a_task,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("place", "runtime"), BODIES)
+async def test_r9_what_a_body_raises_makes_its_instance_errored_and_no_other(kind, place, runtime):
+    @workflow(name="guilty", runtime=runtime)
+    async def guilty(step: Step) -> None:
+        await BODIES[place, runtime](step, kind)
+
+    async with open_test_engine(workflows=[guilty, healthy]) as engine:
+        instance = await engine.create("guilty", id="g")
+        assert await engine.call("healthy") == "fine"
+        if place == "finally":
+            await instance.wait_for_status("waiting")
+            await engine.crash()  # what it raises while it unwinds is discarded (P1)
+            assert await engine.call("healthy") == "fine"
+            await instance.wait_for_status("waiting")
+            await instance.send_event("go")
+        with pytest.raises(InstanceErrored) as caught:
+            await instance.result()
+        assert await engine.call("healthy") == "fine"
+        await engine.crash()
+        assert (await instance.status()).error == caught.value.error
+    told = f"{caught.value.error.type}: {caught.value.error.message}"
+    assert kind.rpartition(" ")[2] in told or "Group" in told, told
+
+
+@pytest.mark.parametrize(("place", "runtime"), PLACES)
+async def test_r7_ctrl_c_in_a_step_shuts_the_engine_down_wherever_it_strikes(place, runtime, monkeypatch):
+    monkeypatch.setitem(KINDS, "Ctrl-C", KeyboardInterrupt)
+    seen: list[str] = []
+
+    @workflow(name="guilty", runtime=runtime)
+    async def guilty(step: Step) -> None:
+        try:
+            await PLACES[place, runtime](step, "Ctrl-C")
+        except (Exception, KeyboardInterrupt) as error:
+            seen.append(type(error).__name__)
+
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        async with open_test_engine(workflows=[guilty]) as engine:
+            instance = await engine.create("guilty", id="g")
+            await trio.sleep_forever()
+    assert raised == ["Ctrl-C"]
+    assert seen == []
+    assert instance.id == "g"
