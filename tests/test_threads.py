@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 from stepwell import InstanceErrored, Retry, StepFailed, workflow
+from stepwell._ending import End
 from stepwell._replay import DEADLINE, OK
 from stepwell.testing import open_test_engine
 
@@ -99,7 +100,7 @@ async def test_p1_a_body_that_unwinds_at_any_moment_gives_its_thread_back(nested
 
     async with open_test_engine(workflows=[one], threads=1) as engine:
         driver = engine._driver
-        trio.lowlevel.add_instrument(strikes := Strikes(moment, lambda: driver.unwind_all("crashed")))
+        trio.lowlevel.add_instrument(strikes := Strikes(moment, lambda: driver.unwind_all(End.CRASHED)))
         instance = await engine.create(one)
         await engine.clock.settled()
         trio.lowlevel.remove_instrument(strikes)
