@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from stepwell import Retry, Status, workflow
+from stepwell import Retry, Status, _rest, workflow
 from stepwell.testing import open_test_engine
 
 seen: list[str] = []
@@ -87,6 +87,63 @@ async def test_p2_one_that_wakes_soon_stays_and_one_that_sleeps_long_is_parked()
         assert engine.statistics().resident == 0
         await engine.clock.advance("101 days")
         assert await long.result() == 2
+
+
+@workflow
+async def ticks(step, given):
+    """Has so many outcomes of so many bytes each; then it wakes every minute, or by an event."""
+    seen.append("body")
+    outcomes, size, by = given
+    await step.map(lambda _: bytes(size), range(outcomes), name="before")
+    while by == "sleep":
+        await step.sleep("1 minute")
+    while True:
+        await step.wait_for_event("go")
+
+
+@pytest.mark.parametrize(("outcomes", "size", "stays"), [(3, 0, False), (30, 0, False), (100, 0, True), (2, 40_000, True)])
+async def test_p2_a_body_whose_replay_costs_much_for_how_often_it_wakes_stays(outcomes, size, stays):
+    async with open_test_engine(workflows=[ticks], autojump=False) as engine:
+        await engine.create(ticks, [outcomes, size, "sleep"])
+        await engine.clock.advance("10 minutes")
+        assert seen == (["body"] if stays else ["body"] * 11)
+
+
+async def test_p2_a_loop_is_replayed_ever_more_seldom_as_its_history_grows():
+    async with open_test_engine(workflows=[ticks], autojump=False) as engine:
+        await engine.create(ticks, [40, 0, "sleep"])
+        await engine.clock.advance("2 hours")
+        assert len(seen) == 20  # with 60 outcomes a replay takes 0.6 ms, which is a hundred-thousandth of a minute
+        await engine.crash()
+        await engine.clock.advance("10 minutes")
+        assert len(seen) == 21
+
+
+async def test_p2_a_body_that_waits_for_no_certain_time_stays_for_as_long_as_its_replay_is_worth():
+    async with open_test_engine(workflows=[ticks], autojump=False) as engine:
+        await engine.create(ticks, [200, 0, "event"])
+        await engine.clock.advance("200 seconds")
+        assert engine.statistics().resident == 1
+        await engine.clock.advance("2 seconds")
+        assert engine.statistics().resident == 0
+
+
+async def test_p2_among_many_only_those_stay_that_woke_soon_the_last_time(monkeypatch):
+    monkeypatch.setattr(_rest, "RESIDENT_MAX", 0)
+
+    async def resident_after(wait: str) -> int:
+        await engine.clock.advance(wait)
+        await instance.send_event("go")
+        await instance.wait_for_status("waiting")
+        await engine.clock.settled()
+        return engine.statistics().resident
+
+    async with open_test_engine(workflows=[ticks], autojump=False) as engine:
+        instance = await engine.create(ticks, [200, 0, "event"])  # worth 20 seconds among many
+        await engine.clock.settled()
+        assert engine.statistics().resident == 0
+        assert [await resident_after(wait) for wait in ("15 seconds", "15 seconds", "1 hour", "15 seconds")] == [1, 1, 0, 1]
+        assert len(seen) == 4
 
 
 @workflow

@@ -1,26 +1,37 @@
 """When a body is at rest: it gives its slot back, and later its memory (C6, R4, P2).
 
 An instance whose every open operation is a wait holds no slot. Its body stays in memory for a
-while, because what it waits for often comes soon; then it is parked, and comes back by replay. The
+while, because what it waits for often comes soon; then it is parked, and comes back by replay. How
+long it stays is a question of what that replay costs: as one rents before one buys, a body stays
+until being there has cost as much, and one that wakes sooner than that is not parked at all. The
 rule is here, whole; who unwinds a body is `_runner`, and the core says whether it may be parked.
 """
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._ending import End
 
 if TYPE_CHECKING:
+    from ._replay import Outcome
     from ._runner import Runner
 
 KEEP_SLOT_US = 50_000
 """A wait shorter than this keeps its slot: handing it over takes two commits and a replay (C6)."""
 PARK_AFTER_US = 10_000_000
-"""A waiting body leaves memory after this long, at once when many are resident (P2)."""
+"""A waiting body stays at least this long, unless many are resident (P2)."""
 RESIDENT_MAX = 2_000
-"""Waiting bodies that are kept for `PARK_AFTER_US`; a resident body costs about 10 KiB."""
+"""Waiting bodies that are kept in any case; a resident body costs about 10 KiB. With more of them each stays a tenth as long, and one
+that did not wake soon the last time is parked at once."""
+OUTCOME_US = 10
+BYTES_IN_A_US = 100
+"""What a replay takes: so long for each outcome, and for so many bytes of their values (docs/benchmarks.md, W12 and W14)."""
+WORTH = 100_000
+WORTH_AMONG_MANY = 10_000
+"""How many times what its replay takes a body stays: parked, it spends at most this fraction of a processor on being replayed."""
 
 
 class Rest:
@@ -32,18 +43,23 @@ class Rest:
         waits: The open waits, by number, with their deadlines.
     """
 
-    __slots__ = ("_park_timer", "_quiet", "_runner", "busy", "waits", "winding")
+    __slots__ = ("_last_wait", "_park_timer", "_quiet_since", "_recorded", "_runner", "_waited", "busy", "waits", "winding")
 
     def __init__(self, runner: Runner) -> None:
         self._runner: Runner = weakref.proxy(runner)  # a body that has left is freed at once, not when the collector comes
         self.busy = 0
         self.winding = 0
         self.waits: dict[int, int] = {}
-        self._quiet = False
+        self._quiet_since: int | None = None
         self._park_timer: int | None = None
+        recorded: Sequence[Outcome] = runner.cursor.pending
+        self._recorded = len(recorded)
+        self._waited = 0
+        self._last_wait: int | None = recorded[-1].at - recorded[-2].at if len(recorded) > 1 else None
 
     def expect(self, number: int, who: Any, until: int) -> None:
         """An open wait: `who` is told when it is settled."""
+        self._waited += 1
         self.waits[number] = until
         self._runner.port.tickets[number] = who
 
@@ -62,28 +78,46 @@ class Rest:
     def settled_down(self) -> None:
         """If nothing but waits is open, the instance gives its slot back, and may be parked later."""
         runner, port = self._runner, self._runner.port
-        if self.busy or self.winding or self._quiet or not self.waits or not runner.goes_on or runner.cursor.pending:
+        if self.busy or self.winding or self._quiet_since is not None or not self.waits or runner.stopping or runner.cursor.pending:
             return
         if runner.in_turn:
             return
-        soonest = min(self.waits.values()) - port.now()
+        now = port.now()
+        soonest = min(self.waits.values()) - now
         if soonest < KEEP_SLOT_US:
             return
-        self._quiet = True
+        self._quiet_since = now
         port.waiting_residents += 1
         port.quiet(runner.no, runner.incarnation, runner.cursor.seq)
-        if runner.workflow.park and soonest >= PARK_AFTER_US:
-            delay = PARK_AFTER_US if port.waiting_residents <= RESIDENT_MAX else 0
-            self._park_timer = port.arm(delay, self._park)
+        if runner.workflow.park:
+            self._stay(soonest)
+
+    def _stay(self, soonest: int) -> None:
+        """Arms the timer at which the body is parked, unless it wakes before that."""
+        port = self._runner.port
+        among_many = port.waiting_residents > RESIDENT_MAX
+        stays = max(PARK_AFTER_US, self._replay_us * (WORTH_AMONG_MANY if among_many else WORTH))
+        if soonest < stays:
+            return
+        woke_late = self._last_wait is None or self._last_wait >= stays
+        self._park_timer = port.arm(0 if among_many and woke_late else stays, self._park)
+
+    @property
+    def _replay_us(self) -> int:
+        """What a replay would take, roughly: outcomes are not counted where each of them would cost something."""
+        runner = self._runner
+        return OUTCOME_US * (max(self._recorded, runner.steps) + self._waited) + runner.bytes // BYTES_IN_A_US
 
     def woken(self) -> None:
         """The instance goes on, with a slot."""
-        if not self._quiet:
+        if self._quiet_since is None:
             return
-        self._quiet = False
-        self._runner.port.waiting_residents -= 1
+        port = self._runner.port
+        self._last_wait = port.now() - self._quiet_since
+        self._quiet_since = None
+        port.waiting_residents -= 1
         if self._park_timer is not None:
-            self._runner.port.disarm(self._park_timer)
+            port.disarm(self._park_timer)
             self._park_timer = None
 
     def end(self) -> None:
@@ -95,7 +129,7 @@ class Rest:
     def _park(self) -> None:
         self._park_timer = None
         runner = self._runner
-        if not self._quiet or runner.stopping:
+        if self._quiet_since is None or runner.stopping:
             return
         if runner.port.park(runner.no, runner.incarnation):
             runner.unwind(End.PARKED)
