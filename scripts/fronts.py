@@ -14,11 +14,11 @@ PACKAGE = Path(__file__).parent.parent / "python" / "stepwell"
 SOURCES = ("_engine", "_tenant", "_instance", "_approvals")
 CLASSES = ("BatchResult", "Approvals", "Instance", "Tenant", "Namespace", "Engine")
 FRONTED = ("Approvals", "Instance", "Namespace", "Engine", "BatchResult")
-OWN = {"_tenant", "_instance", "_approvals", "_engine", "_driver", "_core", "_names"}
+OWN = {"_tenant", "_instance", "_approvals", "_engine", "_driver", "_core"}
 """Modules of which the stub imports nothing: they are what it describes, or of no interest."""
 
 
-PRIVATE = {"P", "R", "IfExists", "Tenant"}
+PRIVATE = {"P", "R", "R_co", "TD", "Tenant"}
 """Names that a module has for its own annotations."""
 
 
@@ -48,7 +48,7 @@ def method(node: ast.FunctionDef | ast.AsyncFunctionDef, module: str) -> ast.stm
     doc = ast.get_docstring(node, clean=False)
     body: list[ast.stmt] = [ast.Expr(ast.Constant(doc))] if doc else [ast.Expr(ast.Constant(...))]
     decorators = [it for it in node.decorator_list if not (isinstance(it, ast.Name) and it.id == "abstractmethod")]
-    args = node.args
+    args = spelled_out(node.args) if is_overload(node, node.name) else node.args
     if node.name == "__init__" and module == "aio":
         for name, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
             if name.arg == "default_runtime" and isinstance(default, ast.Constant):
@@ -57,12 +57,46 @@ def method(node: ast.FunctionDef | ast.AsyncFunctionDef, module: str) -> ast.stm
     return kind(node.name, args, body, decorators, node.returns, type_params=[])
 
 
+def fields(name: str) -> dict[str, ast.expr]:
+    """Returns the fields of one of the typed dictionaries in `_signatures`, with those it inherits."""
+    tree = ast.parse((PACKAGE / "_signatures.py").read_text())
+    node = next(it for it in tree.body if isinstance(it, ast.ClassDef) and it.name == name)
+    found: dict[str, ast.expr] = {}
+    for base in node.bases:
+        if ast.unparse(base) != "TypedDict":
+            found |= fields(ast.unparse(base))
+    return found | {ast.unparse(it.target): it.annotation for it in node.body if isinstance(it, ast.AnnAssign)}
+
+
+def spelled_out(args: ast.arguments) -> ast.arguments:
+    """Returns parameters with each option of `**options: Unpack[…]` by its name, which editors show and stubtest compares."""
+    if args.kwarg is None:
+        return args
+    options = fields(ast.unparse(args.kwarg.annotation).removeprefix("Unpack[").removesuffix("]"))
+    more = [ast.arg(name, annotation) for name, annotation in options.items()]
+    defaults: list[ast.expr | None] = [*args.kw_defaults, *[ast.Constant(...) for _ in more]]
+    return ast.arguments(args.posonlyargs, args.args, args.vararg, [*args.kwonlyargs, *more], defaults, None, args.defaults)
+
+
+def is_overload(node: ast.stmt, name: str) -> bool:
+    """Whether this is one of the overloads of a method."""
+    named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name
+    return named and any(ast.unparse(it) == "overload" for it in node.decorator_list)
+
+
+def described(overload: ast.stmt, by: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    """Gives the last overload of a method the docstring of what implements it."""
+    doc = ast.get_docstring(by, clean=False)
+    if doc:
+        overload.body = [ast.Expr(ast.Constant(doc))]
+
+
 def manager(module: str) -> list[ast.stmt]:
     """Returns how an engine is entered and left."""
     a, word = ("a", "async ") if module == "aio" else ("", "")
     text = f"""
 {word}def __{a}enter__(self) -> Engine: ...
-{word}def __{a}exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool: ...
+{word}def __{a}exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 """
     return ast.parse(text).body
 
@@ -74,7 +108,10 @@ def class_of(node: ast.ClassDef, module: str) -> ast.ClassDef:
     for member in node.body:
         if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef):
             if not member.name.startswith("_") or (member.name == "__init__" and node.name == "Engine"):
-                body.append(method(member, module))
+                if body and is_overload(body[-1], member.name) and not is_overload(member, member.name):
+                    described(body[-1], member)  # a stub has the overloads only
+                else:
+                    body.append(method(member, module))
         elif isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name) and not member.target.id.startswith("_"):
             body.append(ast.AnnAssign(member.target, member.annotation, None, 1))
     if node.name == "Engine":
@@ -95,12 +132,15 @@ def stub(module: str) -> str:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
     ))  # fmt: skip
     names = [name for name in public if name != "run"]
+    ours = (*FRONTED, "current_step")
     lines = [f'"""Written by scripts/fronts.py from the classes for trio: stepwell.{module} as type checkers see it."""', ""]
+    trees.append(ast.parse((PACKAGE / "_signatures.py").read_text()))
     lines += sorted({line for tree in trees for line in imports(tree, public)})
-    lines += [f"from stepwell import {name} as {name}" for name in names if name not in FRONTED]
-    lines += ['_P = TypeVar("_P")', '_R = TypeVar("_R")', '_IfExists = Literal["raise", "return", "return_if_same"]']
+    lines += [f"from stepwell import {name} as {name}" for name in names if name not in ours]
+    lines += ['_P = TypeVar("_P")', '_R = TypeVar("_R")', '_R_co = TypeVar("_R_co", covariant=True)']
+    lines += ['_TD = TypeVar("_TD", bound=TypedMapping)']
     lines += [ast.unparse(ast.fix_missing_locations(Underscored().visit(class_of(classes[name], module)))) for name in CLASSES]
-    lines += [f"__all__ = {names!r}", ""]
+    lines += ["def current_step() -> StepContext[Engine]: ...", f"__all__ = {names!r}", ""]
     return "\n".join(lines)
 
 

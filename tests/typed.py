@@ -1,4 +1,4 @@
-"""What type checkers see of the three APIs: `make check` runs mypy over this file; it is never run itself."""
+"""What type checkers see of the three APIs: `make check` runs mypy and pyright over this file; it is never run itself."""
 
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, assert_type
@@ -21,7 +21,7 @@ async def length(text: str) -> int:
 
 @workflow(runtime="asyncio")
 async def gathers(step: Step, folder: str) -> int:
-    assert_type(await step.gather(step.do(length, "a"), step.do(length, "b")), list[int])
+    assert_type(await step.gather(step.do(length, "a"), step.do(length, "b")), tuple[int, int])
     async for done in step.as_completed(step.do(length, "a"), length("b")):
         assert_type(await done, int)
     for done in step.as_completed(length("a")):
@@ -54,7 +54,7 @@ async def on_asyncio() -> None:
         assert_type(await engine.approvals.approve("a", by="me"), bool)
         method: Callable[[int], Coroutine[Any, Any, None]] = engine.reshard
         await method(5)
-        await engine.create(audit, "src", priority="high")  # type: ignore[arg-type]  # an int
+        await engine.create(audit, "src", priority="high")  # type: ignore[call-overload]  # an int
         engine.create_all()  # type: ignore[attr-defined]  # there is no such method
 
 
@@ -68,7 +68,7 @@ def blocking() -> None:
         assert_type(engine.create_batch(audit, ["a"]).created, list[sync.Instance[int]])
         assert_type(engine.namespace("acme").count(), dict[Status, int])
         assert_type(engine.approvals.reject("a", by="me"), bool)
-        engine.call(audit, "src", "id")  # type: ignore[call-arg]  # keyword only
+        engine.call(audit, "src", "id")  # type: ignore[call-overload]  # keyword only
 
 
 async def takes(engine: aio.Engine, instance: aio.Instance[int]) -> Awaitable[int]:

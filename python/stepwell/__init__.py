@@ -5,9 +5,9 @@ crash the function is run again from the top and finished steps answer from the 
 """
 
 from ._approvals import Approvals
-from ._attempt import StepContext, current_step
+from ._attempt import StepContext
 from ._child import Child
-from ._engine import Engine, run
+from ._engine import Engine, current_step, run
 from ._errors import (
     ApprovalTimeout,
     EngineClosed,

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 from trio.lowlevel import disable_ki_protection
@@ -34,7 +34,15 @@ if TYPE_CHECKING:
 _KEYS = uuid.UUID("b1a5f0c2-3f0e-5d7c-9a58-0f5f6a5f2d10")
 
 
-class StepContext:
+if TYPE_CHECKING:  # with a default, which is PEP 696 and not in Python 3.11: a bare StepContext is one of any engine
+    import typing_extensions
+
+    E = typing_extensions.TypeVar("E", default=Any)
+else:
+    E = TypeVar("E")
+
+
+class StepContext(Generic[E]):
     """What a step function may know of the step it runs in. Get it with `current_step()`.
 
     Attributes:
@@ -67,9 +75,12 @@ class StepContext:
         return str(uuid.uuid5(_KEYS, f"{self._operation.runner.seed}|{self._operation.identity}"))
 
     @property
-    def engine(self) -> Any:
-        """The engine that runs this step, with methods that can be called where the step's function runs."""
-        return self._operation.runner.port.engine._seen_from(_runs_on())
+    def engine(self) -> E:
+        """The engine that runs this step, with methods that can be called where the step's function runs.
+
+        For type checkers it is the engine of the module that `current_step` comes from: `stepwell`, `stepwell.aio` or `stepwell.sync`.
+        """
+        return self._operation.runner.port.engine._seen_from(_runs_on())  # type: ignore[no-any-return]  # of whichever front
 
     def report(self, progress: Any = None, message: str | None = None, **fields: Any) -> None:
         """Tells watchers how far the instance is; the last report is kept. Never causes a commit.
@@ -113,7 +124,7 @@ def _runs_on() -> str:
     return "thread" if loops is None or loops._get_running_loop() is None else "asyncio"
 
 
-def current_step() -> StepContext:
+def current_step() -> StepContext[Any]:
     """Returns the context of the step whose function is running here, also in its worker thread.
 
     Raises:

@@ -33,13 +33,14 @@ if TYPE_CHECKING:
     from ._workflow import Workflow
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 _CHILDREN = uuid.UUID("0a4d9a43-7c0e-5a0e-8f5b-9d5e3f1c2b10")
 _FOREVER = 1 << 62
 EVENTS_MAX = 1_000
 
 
-class Child(Generic[R]):
+class Child(Generic[R_co]):
     """A child instance, as its parent's body sees it. What its methods do is recorded in the parent.
 
     Attributes:
@@ -48,7 +49,7 @@ class Child(Generic[R]):
 
     __slots__ = ("_workflow", "id")
 
-    def __init__(self, workflow: Workflow[Any, R], id: str) -> None:
+    def __init__(self, workflow: Workflow[Any, R_co], id: str) -> None:
         self._workflow = workflow
         self.id = id
 
@@ -60,7 +61,7 @@ class Child(Generic[R]):
     def __repr__(self) -> str:
         return f"<child {self.workflow}/{self.id}>"
 
-    def result(self) -> Awaitable[R]:
+    def result(self) -> Awaitable[R_co]:
         """Waits, without a slot, until the child has ended; returns its output.
 
         Raises:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from . import _core, _names
+from . import _attempt, _core, _names
 from ._answers import store_error
+from ._attempt import StepContext
 from ._branch import caller, current_branch
 from ._config import base_limits, copy_path, number, store_path
 from ._driver import Driver
@@ -179,17 +180,18 @@ class Engine(Tenant):
             raise store_error(error) from None
 
     @enable_ki_protection
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._state == "open" and self._process != os.getpid():
             self._state = "closed"
             await self._life.abandon()
-            return self._life.block.__exit__(kind, error, trace)
+            self._life.block.__exit__(kind, error, trace)
+            return
         driver, life, struck = self._running(), self._life, None
         try:
             await life.end()
         except KeyboardInterrupt as strike:
             struck = strike
-        swallowed = life.block.__exit__(kind, error, trace)
+        life.block.__exit__(kind, error, trace)  # only a failure cancels it, and is raised here
         if struck is not None:
             raise struck from driver.failure
         if driver.failure is not None:
@@ -198,7 +200,6 @@ class Engine(Tenant):
             if life.closing_failed is not None:
                 raise life.closing_failed
             await trio.lowlevel.checkpoint_if_cancelled()
-        return swallowed
 
     async def _close(self, driver: Driver) -> StepwellError | None:
         """Closes the store when nothing runs any more. Returns what failed."""
@@ -374,6 +375,15 @@ def _checked(limits: list[tuple[str, float | None]]) -> list[tuple[str, float | 
     except _core.CoreError as error:
         raise InvalidConfig(f"Limits.{error.args[1]}") from None
     return limits
+
+
+def current_step() -> StepContext[Engine]:
+    """Returns the context of the step whose function is running here, also in its worker thread.
+
+    Raises:
+        StepwellError: No step is running here.
+    """
+    return _attempt.current_step()
 
 
 def run(engine: Engine) -> None:

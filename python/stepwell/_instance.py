@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from ._tenant import Tenant
     from ._workflow import Workflow
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 log = logging.getLogger("stepwell")
 _ENDED_OR_BLOCKED = FINAL | {Status.BLOCKED}
 
 
-class Instance(Generic[R]):
+class Instance(Generic[R_co]):
     """One durable execution of a workflow. Get one from `Engine.create` or `Engine.get`.
 
     Attributes:
@@ -48,7 +48,7 @@ class Instance(Generic[R]):
 
     __slots__ = ("_no", "_tenant", "_workflow", "id")
 
-    def __init__(self, tenant: Tenant, workflow: Workflow[Any, R], id: str, no: int) -> None:
+    def __init__(self, tenant: Tenant, workflow: Workflow[Any, R_co], id: str, no: int) -> None:
         self._tenant = tenant
         self._workflow = workflow
         self._no = no
@@ -86,7 +86,7 @@ class Instance(Generic[R]):
     def _output(self, payload: bytes | None) -> Any:
         return None if payload is None else self._workflow.output.decode(payload)
 
-    async def result(self) -> R:
+    async def result(self) -> R_co:
         """Waits until the instance has ended and returns its output.
 
         Raises:
@@ -100,7 +100,7 @@ class Instance(Generic[R]):
             log.warning("waiting for the result of a blocked instance: %s", await self.explain())
             status, payload = await self._until(FINAL, "instance.result")
         if status is Status.COMPLETE:
-            return self._output(payload)  # type: ignore[no-any-return]  # it is an R
+            return self._output(payload)  # type: ignore[no-any-return]  # it is an R_co
         info = None if payload is None else error_info(codec.decode(payload))
         text = f": {info}" if info is not None else ""
         if status is Status.ERRORED:

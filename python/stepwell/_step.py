@@ -10,9 +10,9 @@ import inspect
 import logging
 import threading
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, TypeVarTuple, Unpack, overload
 
 from trio.lowlevel import enable_ki_protection
 
@@ -28,8 +28,8 @@ from ._errors import InvalidConfig, InvalidName, Misuse, StepFailed
 from ._nursery import StepNursery
 from ._operation import StepOperation
 from ._pending import Pending
-from ._retry import Retry
-from ._types import Approval, Event, InstanceInfo
+from ._signatures import AttemptOptions, ChildOptions, DoOptions, NewChildOptions, TypedMapping
+from ._types import Approval, Event, InstanceInfo, NewInstance
 from ._workflow import STEP_OPTIONS, FunctionPlan, StepOptions, Workflow, plan_of
 
 if TYPE_CHECKING:
@@ -39,8 +39,15 @@ if TYPE_CHECKING:
     from ._runner import Runner
 
 T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
 I = TypeVar("I")  # noqa: E741  # an item
+P = TypeVar("P")
 R = TypeVar("R")
+TD = TypeVar("TD", bound=TypedMapping)
 Ts = TypeVarTuple("Ts")
 
 OnError = Literal["raise", "collect"]
@@ -63,19 +70,13 @@ class Step:
     # Steps.
 
     @overload
-    def do(
-        self, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts, name: str | None = None, key: str | None = None,
-        retry: Retry | None = None, timeout: Duration | None = None, heartbeat_timeout: Duration | None = None,
-        on_interrupt: Literal["retry", "fail"] | None = None, undo: Any = None, as_type: Any = None, sensitive: bool = False,
-        runtime: str | None = None,
-    ) -> Awaitable[T]: ...  # fmt: skip
+    def do(self, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts, as_type: None = None, **options: Unpack[DoOptions]) -> Awaitable[T]: ...
     @overload
-    def do(
-        self, fn: Callable[[*Ts], T], *args: *Ts, name: str | None = None, key: str | None = None,
-        retry: Retry | None = None, timeout: Duration | None = None, heartbeat_timeout: Duration | None = None,
-        on_interrupt: Literal["retry", "fail"] | None = None, undo: Any = None, as_type: Any = None, sensitive: bool = False,
-        runtime: str | None = None,
-    ) -> Awaitable[T]: ...  # fmt: skip
+    def do(self, fn: Callable[[*Ts], T], *args: *Ts, as_type: None = None, **options: Unpack[DoOptions]) -> Awaitable[T]: ...
+    @overload
+    def do(self, fn: Callable[[*Ts], Any], *args: *Ts, as_type: type[T], **options: Unpack[DoOptions]) -> Awaitable[T]: ...
+    @overload
+    def do(self, fn: Callable[[*Ts], Any], *args: *Ts, as_type: Any, **options: Unpack[DoOptions]) -> Awaitable[Any]: ...
     def do(self, fn: Any, *args: Any, name: Any = None, key: Any = None, **options: Any) -> Any:  # type: ignore[misc]  # mypy takes *args: *Ts for narrower than *args: Any
         """Runs `fn(*args)` as a step: its result is durable, and on replay answers without running it.
 
@@ -122,19 +123,44 @@ class Step:
 
     @overload
     def map(
-        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
-        concurrency: int = 100, on_error: Literal["raise"] = "raise", **options: Any,
+        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, on_error: Literal["raise"] = "raise", as_type: None = None,
+        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
     ) -> Awaitable[list[T]]: ...  # fmt: skip
     @overload
     def map(
-        self, fn: Callable[[I], T], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
-        concurrency: int = 100, on_error: Literal["raise"] = "raise", **options: Any,
-    ) -> Awaitable[list[T]]: ...  # fmt: skip
-    @overload
-    def map(
-        self, fn: Callable[[I], T], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
-        concurrency: int = 100, on_error: OnError, **options: Any,
+        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, on_error: Literal["collect"], as_type: None = None,
+        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
     ) -> Awaitable[list[T | StepFailed]]: ...  # fmt: skip
+    @overload
+    def map(
+        self, fn: Callable[[I], T], items: Iterable[I], *, on_error: Literal["raise"] = "raise", as_type: None = None,
+        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
+    ) -> Awaitable[list[T]]: ...  # fmt: skip
+    @overload
+    def map(
+        self, fn: Callable[[I], T], items: Iterable[I], *, on_error: Literal["collect"], as_type: None = None,
+        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
+    ) -> Awaitable[list[T | StepFailed]]: ...  # fmt: skip
+    @overload
+    def map(
+        self, fn: Callable[[I], Any], items: Iterable[I], *, on_error: Literal["raise"] = "raise", as_type: type[T],
+        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
+    ) -> Awaitable[list[T]]: ...  # fmt: skip
+    @overload
+    def map(
+        self, fn: Callable[[I], Any], items: Iterable[I], *, on_error: Literal["collect"], as_type: type[T],
+        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
+    ) -> Awaitable[list[T | StepFailed]]: ...  # fmt: skip
+    @overload
+    def map(
+        self, fn: Callable[[I], Any], items: Iterable[I], *, on_error: Literal["raise"] = "raise", as_type: Any,
+        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
+    ) -> Awaitable[list[Any]]: ...  # fmt: skip
+    @overload
+    def map(
+        self, fn: Callable[[I], Any], items: Iterable[I], *, on_error: Literal["collect"], as_type: Any,
+        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
+    ) -> Awaitable[list[Any | StepFailed]]: ...  # fmt: skip
     def map(
         self, fn: Any, items: Iterable[Any], *, name: str | None = None, key: Callable[[Any], str] | None = None,
         concurrency: int = 100, on_error: OnError = "raise", **options: Any,
@@ -164,10 +190,20 @@ class Step:
         _check_fan_out("map", concurrency, on_error)
         return Pending(self._runner, _map.fan_out, branch, name, fn, _map.positioned("map", items, key), plan, key, concurrency, on_error)
 
+    @overload
+    def each(
+        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
+        concurrency: int = 100, on_error: Literal["raise"] = "raise",
+    ) -> Awaitable[list[T]]: ...  # fmt: skip
+    @overload
+    def each(
+        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
+        concurrency: int = 100, on_error: Literal["collect"],
+    ) -> Awaitable[list[T | StepFailed]]: ...  # fmt: skip
     def each(
         self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
         concurrency: int = 100, on_error: OnError = "raise",
-    ) -> Awaitable[list[T]]:  # fmt: skip
+    ) -> Any:  # fmt: skip
         """Runs `fn(item)`, which is workflow code, for every item: one branch each, at most `concurrency` at a time.
 
         Args:
@@ -196,7 +232,21 @@ class Step:
         label = _names.step_name(name if name is not None else (plan.name or "each"))
         return Pending(self._runner, _nursery.each, branch, label, fn, _map.positioned("each", items, key), key, concurrency, on_error)
 
-    def gather(self, *operations: Awaitable[T]) -> Awaitable[list[T]]:
+    @overload
+    def gather(self, o1: Awaitable[T1], /) -> Awaitable[tuple[T1]]: ...  # pyright: ignore[reportOverlappingOverload]  # as asyncio's
+    @overload
+    def gather(self, o1: Awaitable[T1], o2: Awaitable[T2], /) -> Awaitable[tuple[T1, T2]]: ...
+    @overload
+    def gather(self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], /) -> Awaitable[tuple[T1, T2, T3]]: ...
+    @overload
+    def gather(self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], o4: Awaitable[T4], /) -> Awaitable[tuple[T1, T2, T3, T4]]: ...
+    @overload
+    def gather(
+        self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], o4: Awaitable[T4], o5: Awaitable[T5], /
+    ) -> Awaitable[tuple[T1, T2, T3, T4, T5]]: ...
+    @overload
+    def gather(self, *operations: Awaitable[T]) -> Awaitable[list[T]]: ...
+    def gather(self, *operations: Awaitable[Any]) -> Any:
         """Awaits several operations together, in a body on asyncio.
 
         They begin in the order in which they are given. An operation keeps the identity it would have alone. A coroutine is body
@@ -206,7 +256,7 @@ class Step:
             operations: What would be awaited alone: `step.do(…)` and its like, coroutines of body code, tasks.
 
         Returns:
-            Their values, in the order of the arguments.
+            A list of their values, in the order of the arguments. (For type checkers up to five are a tuple, as with `asyncio.gather`.)
 
         Raises:
             InvalidConfig: The body runs on trio (use `open_nursery`, `map` or `each`), or an argument cannot be awaited.
@@ -219,7 +269,21 @@ class Step:
         _gather.check("gather", branch, operations)
         return Pending(self._runner, _gather.gather, branch, "gather", operations)
 
-    def as_completed(self, *operations: Awaitable[T]) -> AsCompleted[T]:
+    @overload
+    def as_completed(self, o1: Awaitable[T1], o2: Awaitable[T2], /) -> AsCompleted[T1 | T2]: ...
+    @overload
+    def as_completed(self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], /) -> AsCompleted[T1 | T2 | T3]: ...
+    @overload
+    def as_completed(
+        self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], o4: Awaitable[T4], /
+    ) -> AsCompleted[T1 | T2 | T3 | T4]: ...
+    @overload
+    def as_completed(
+        self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], o4: Awaitable[T4], o5: Awaitable[T5], /
+    ) -> AsCompleted[T1 | T2 | T3 | T4 | T5]: ...
+    @overload
+    def as_completed(self, *operations: Awaitable[T]) -> AsCompleted[T]: ...
+    def as_completed(self, *operations: Awaitable[Any]) -> AsCompleted[Any]:
         """Gives the results of several operations in the order in which they come, in a body on asyncio.
 
         Write `for done in step.as_completed(…): value = await done`, or `async for`, where `await done` does not wait any more. A
@@ -291,6 +355,14 @@ class Step:
         label = _names.step_name(name if name is not None else "sleep")
         return Pending(self._runner, _waits.sleep, branch, label, until)
 
+    @overload
+    def wait_for_event(
+        self, *types: str, timeout: Duration | None = None, name: str | None = None, as_type: type[T]
+    ) -> Awaitable[Event[T]]: ...
+    @overload
+    def wait_for_event(
+        self, *types: str, timeout: Duration | None = None, name: str | None = None, as_type: Any = None
+    ) -> Awaitable[Event[Any]]: ...
     def wait_for_event(
         self, *types: str, timeout: Duration | None = None, name: str | None = None, as_type: Any = None
     ) -> Awaitable[Event[Any]]:
@@ -316,6 +388,14 @@ class Step:
         us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
         return Pending(self._runner, _waits.event, branch, label, kinds, us, as_type)
 
+    @overload
+    def wait_for_approval(
+        self, name: str, *, detail: Any = None, timeout: Duration | None = "7 days", as_type: type[T]
+    ) -> Awaitable[Approval[T | None]]: ...
+    @overload
+    def wait_for_approval(
+        self, name: str, *, detail: Any = None, timeout: Duration | None = "7 days", as_type: Any = None
+    ) -> Awaitable[Approval]: ...
     def wait_for_approval(
         self, name: str, *, detail: Any = None, timeout: Duration | None = "7 days", as_type: Any = None
     ) -> Awaitable[Approval]:
@@ -396,10 +476,18 @@ class Step:
 
     # Children and other instances.
 
+    @overload
+    def create(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[NewChildOptions]) -> Awaitable[Child[R]]: ...
+    @overload
+    def create(self, workflow: Workflow[P, R], params: P, **options: Unpack[NewChildOptions]) -> Awaitable[Child[R]]: ...
+    @overload
+    def create(self, workflow: Workflow[TD, R], params: dict[str, Any], **options: Unpack[NewChildOptions]) -> Awaitable[Child[R]]: ...
+    @overload
+    def create(self, workflow: str, params: Any = None, **options: Unpack[NewChildOptions]) -> Awaitable[Child[Any]]: ...
     def create(
-        self, workflow: Workflow[Any, R] | str, params: Any = None, *, id: str | None = None, name: str | None = None,
-        attributes: dict[str, Any] | None = None,
-    ) -> Awaitable[Child[R]]:  # fmt: skip
+        self, workflow: Workflow[Any, Any] | str, params: Any = None, *, id: str | None = None, name: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> Awaitable[Child[Any]]:  # fmt: skip
         """Creates exactly one child, however often this body replays. It lives on when this instance ends.
 
         Args:
@@ -424,7 +512,25 @@ class Step:
         label = _names.step_name(name if name is not None else target.name)
         return Pending(self._runner, _child.create, branch, label, target, stored, extra, child_id)
 
-    def create_batch(self, workflow: Workflow[Any, R] | str, items: Sequence[Any], *, name: str | None = None) -> Awaitable[list[Child[R]]]:
+    @overload
+    def create_batch(
+        self, workflow: Workflow[P, R], items: Sequence[NewInstance[P]], *, name: str | None = None
+    ) -> Awaitable[list[Child[R]]]: ...
+    @overload
+    def create_batch(self, workflow: Workflow[P, R], items: Sequence[P], *, name: str | None = None) -> Awaitable[list[Child[R]]]: ...
+    @overload
+    def create_batch(
+        self, workflow: Workflow[P, R], items: Sequence[P | NewInstance[P]], *, name: str | None = None
+    ) -> Awaitable[list[Child[R]]]: ...
+    @overload
+    def create_batch(
+        self, workflow: Workflow[TD, R], items: Sequence[dict[str, Any]], *, name: str | None = None
+    ) -> Awaitable[list[Child[R]]]: ...
+    @overload
+    def create_batch(self, workflow: str, items: Sequence[Any], *, name: str | None = None) -> Awaitable[list[Child[Any]]]: ...
+    def create_batch(
+        self, workflow: Workflow[Any, Any] | str, items: Sequence[Any], *, name: str | None = None
+    ) -> Awaitable[list[Child[Any]]]:
         """Creates thousands of children as one record: all of them or none.
 
         Args:
@@ -445,7 +551,17 @@ class Step:
         label = _names.step_name(name if name is not None else target.name)
         return Pending(self._runner, _child.create_batch, branch, label, target, prepared)
 
-    def call(self, workflow: Workflow[Any, R] | str, params: Any = None, *, id: str | None = None, name: str | None = None) -> Awaitable[R]:
+    @overload
+    def call(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[ChildOptions]) -> Awaitable[R]: ...
+    @overload
+    def call(self, workflow: Workflow[P, R], params: P, **options: Unpack[ChildOptions]) -> Awaitable[R]: ...
+    @overload
+    def call(self, workflow: Workflow[TD, R], params: dict[str, Any], **options: Unpack[ChildOptions]) -> Awaitable[R]: ...
+    @overload
+    def call(self, workflow: str, params: Any = None, **options: Unpack[ChildOptions]) -> Awaitable[Any]: ...
+    def call(
+        self, workflow: Workflow[Any, Any] | str, params: Any = None, *, id: str | None = None, name: str | None = None
+    ) -> Awaitable[Any]:
         """Creates a child and waits for its output, without a slot. It is terminated with this instance.
 
         Args:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import builtins
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, Unpack, overload
 
 from . import _names
 from ._answers import error_of, from_cursor, not_found, state_codes, summary
@@ -22,6 +22,7 @@ from ._durations import instant_us
 from ._errors import InvalidConfig, StepwellError
 from ._instance import Instance
 from ._look import Look
+from ._signatures import BatchOptions, CreateOptions, IfExists, LimitChanges, TypedMapping
 from ._types import STATUSES, BatchError, Limits, NewInstance, Page, ReasonCount, Status
 from ._workflow import Workflow
 
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
 
 P = TypeVar("P")
 R = TypeVar("R")
+TD = TypeVar("TD", bound=TypedMapping)
 _Item: TypeAlias = tuple[str | None, bytes | None, int, int | None, bytes | None]
 """What the core takes for a new instance: id, params, priority, start_at, attributes."""
-IfExists = Literal["raise", "return", "return_if_same"]
 
 
 class BatchResult(NamedTuple, Generic[R]):
@@ -62,18 +63,26 @@ class Tenant(ABC):
 
     # Create.
 
+    @overload
+    async def create(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[CreateOptions]) -> Instance[R]: ...
+    @overload
+    async def create(self, workflow: Workflow[P, R], params: P, **options: Unpack[CreateOptions]) -> Instance[R]: ...
+    @overload
+    async def create(self, workflow: Workflow[TD, R], params: dict[str, Any], **options: Unpack[CreateOptions]) -> Instance[R]: ...
+    @overload
+    async def create(self, workflow: str, params: Any = None, **options: Unpack[CreateOptions]) -> Instance[Any]: ...
     async def create(
         self,
-        workflow: Workflow[P, R] | str,
+        workflow: Workflow[Any, Any] | str,
         params: Any = None,
         *,
         id: str | None = None,
         priority: int = 0,
         start_at: datetime | None = None,
         retention: None = None,
-        attributes: dict[str, Any] | None = None,
+        attributes: Mapping[str, Any] | None = None,
         if_exists: IfExists = "raise",
-    ) -> Instance[R]:
+    ) -> Instance[Any]:
         """Creates an instance; it is durable when this returns, and runs as soon as it has a slot.
 
         Args:
@@ -104,7 +113,7 @@ class Tenant(ABC):
         no, known_id, _, _ = reply.data
         return Instance(self, target, known_id, no)
 
-    def _prepared(self, target: Workflow[Any, Any], item: NewInstance, value_bytes: int) -> _Item:
+    def _prepared(self, target: Workflow[Any, Any], item: NewInstance[Any], value_bytes: int) -> _Item:
         if item.retention is not None:
             raise InvalidConfig("retention is not available in this version; leave it out.")
         return (
@@ -115,14 +124,30 @@ class Tenant(ABC):
             codec.encode(_names.attributes(item.attributes)) if item.attributes else None,
         )
 
+    @overload
+    async def create_batch(
+        self, workflow: Workflow[P, R], items: Sequence[NewInstance[P]], **options: Unpack[BatchOptions]
+    ) -> BatchResult[R]: ...
+    @overload
+    async def create_batch(self, workflow: Workflow[P, R], items: Sequence[P], **options: Unpack[BatchOptions]) -> BatchResult[R]: ...
+    @overload
+    async def create_batch(
+        self, workflow: Workflow[P, R], items: Sequence[P | NewInstance[P]], **options: Unpack[BatchOptions]
+    ) -> BatchResult[R]: ...
+    @overload
+    async def create_batch(
+        self, workflow: Workflow[TD, R], items: Sequence[dict[str, Any]], **options: Unpack[BatchOptions]
+    ) -> BatchResult[R]: ...
+    @overload
+    async def create_batch(self, workflow: str, items: Sequence[Any], **options: Unpack[BatchOptions]) -> BatchResult[Any]: ...
     async def create_batch(
         self,
-        workflow: Workflow[P, R] | str,
+        workflow: Workflow[Any, Any] | str,
         items: Sequence[Any],
         *,
         if_exists: IfExists = "raise",
         on_overload: Literal["raise", "wait"] = "raise",
-    ) -> BatchResult[R]:
+    ) -> BatchResult[Any]:
         """Creates up to 10,000 instances in one durable commit. A bad item fails alone.
 
         Args:
@@ -154,7 +179,7 @@ class Tenant(ABC):
                 indexes.append(index)
             except StepwellError as error:
                 errors.append(BatchError(index, item.id if isinstance(item.id, str) else None, error))
-        created: list[Instance[R]] = []
+        created: list[Instance[Any]] = []
         if prepared:
             reply = await driver.reply(
                 driver.core.create_batch(self._namespace, target.name, target.version, prepared, if_exists, on_overload == "wait")
@@ -167,14 +192,36 @@ class Tenant(ABC):
                     created.append(Instance(self, target, id, no))
         return BatchResult(created, sorted(errors, key=lambda e: e.index))
 
-    async def call(self, workflow: Workflow[P, R] | str, params: Any = None, *, id: str | None = None, **options: Any) -> R:
+    @overload
+    async def call(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[CreateOptions]) -> R: ...
+    @overload
+    async def call(self, workflow: Workflow[P, R], params: P, **options: Unpack[CreateOptions]) -> R: ...
+    @overload
+    async def call(self, workflow: Workflow[TD, R], params: dict[str, Any], **options: Unpack[CreateOptions]) -> R: ...
+    @overload
+    async def call(self, workflow: str, params: Any = None, **options: Unpack[CreateOptions]) -> Any: ...
+    async def call(
+        self,
+        workflow: Workflow[Any, Any] | str,
+        params: Any = None,
+        *,
+        id: str | None = None,
+        priority: int = 0,
+        start_at: datetime | None = None,
+        retention: None = None,
+        attributes: Mapping[str, Any] | None = None,
+        if_exists: IfExists = "return",
+    ) -> Any:
         """Creates an instance, or attaches to the one with this id, and returns its output.
 
         Args:
             workflow: A registered workflow, or its name.
             params: What it starts with, if it is new.
             id: Default: a new one.
-            options: As `create`; `if_exists` is "return" unless given.
+            priority: As `create`.
+            start_at: As `create`.
+            attributes: As `create`.
+            if_exists: As `create`, but "return" unless given.
 
         Raises:
             InstanceErrored: It errored.
@@ -182,13 +229,19 @@ class Tenant(ABC):
             StepwellError: As `create`.
         """
         self._ready("engine.call")
-        options.setdefault("if_exists", "return")
-        instance: Instance[R] = await self.create(workflow, params, id=id, **options)
+        create: Any = self.create  # whatever is wrong with what was given, it is for `create` to say
+        instance: Instance[Any] = await create(
+            workflow, params, id=id, priority=priority, start_at=start_at, retention=retention, attributes=attributes, if_exists=if_exists
+        )
         return await instance.result()
 
     # Look.
 
-    async def get(self, workflow: Workflow[P, R] | str, id: str) -> Instance[R]:
+    @overload
+    async def get(self, workflow: Workflow[Any, R], id: str) -> Instance[R]: ...
+    @overload
+    async def get(self, workflow: str, id: str) -> Instance[Any]: ...
+    async def get(self, workflow: Workflow[Any, Any] | str, id: str) -> Instance[Any]:
         """Returns an instance by id.
 
         Args:
@@ -233,7 +286,7 @@ class Tenant(ABC):
         status: Status | str | Sequence[Status | str] | None = None,
         version: str | None = None,
         reason: str | None = None,
-        attributes: dict[str, Any] | None = None,
+        attributes: Mapping[str, Any] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         limit: int = 50,
@@ -315,7 +368,7 @@ class Tenant(ABC):
         name = workflow.name if isinstance(workflow, Workflow) else workflow
         return self._running().limits_of(self._namespace, name)
 
-    async def set_limits(self, workflow: Workflow[Any, Any] | str | None = None, **changes: float | None) -> None:
+    async def set_limits(self, workflow: Workflow[Any, Any] | str | None = None, **changes: Unpack[LimitChanges]) -> None:
         """Changes limits of this namespace, or of one workflow in it; durable and in force when this returns.
 
         What is set here wins over what the engine was opened with and over what code says, also after a restart, until it is

@@ -11,11 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from ._errors import ErrorInfo
 
-T = TypeVar("T")
+if TYPE_CHECKING:  # with defaults, which are PEP 696 and not in Python 3.11: written bare, these classes mean them
+    import typing_extensions
+
+    T = typing_extensions.TypeVar("T", covariant=True, default=Any)
+    P = typing_extensions.TypeVar("P", covariant=True, default=None)
+else:
+    T = TypeVar("T")
+    P = TypeVar("P")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -79,12 +86,12 @@ class Event(NamedTuple, Generic[T]):
     timestamp: datetime
 
 
-class Approval(NamedTuple):
+class Approval(NamedTuple, Generic[T]):
     """A decision in favour: who, why, with what, when."""
 
     by: str
     reason: str | None
-    metadata: Any
+    metadata: T
     at: datetime
 
 
@@ -211,15 +218,15 @@ class BatchError:
     error: Exception
 
 
-class NewInstance(NamedTuple):
+class NewInstance(NamedTuple, Generic[P]):
     """One item of `create_batch` that needs more than params."""
 
-    params: Any = None
+    params: P = None  # type: ignore[assignment]  # P is None then
     id: str | None = None
     priority: int = 0
     start_at: datetime | None = None
     retention: Any = None
-    attributes: dict[str, str | int | float | bool] | None = None
+    attributes: Mapping[str, str | int | float | bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import CodeType, FunctionType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 from ._codec import Plan, codec
@@ -24,6 +24,8 @@ from ._retry import Retry
 
 P = TypeVar("P")
 R = TypeVar("R")
+P_contra = TypeVar("P_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
 F = TypeVar("F", bound=Callable[..., Any])
 
 RUNTIMES = ("trio", "asyncio")
@@ -32,7 +34,7 @@ ATTEMPT_TIMEOUT_US = 600_000_000
 """10 minutes, the reference service's default for one attempt."""
 
 
-class Workflow(Generic[P, R]):
+class Workflow(Generic[P_contra, R_co]):
     """A workflow: an async function, registered by name and version.
 
     Calling it calls the plain function. Made by `@workflow`.
@@ -44,7 +46,7 @@ class Workflow(Generic[P, R]):
 
     def __init__(
         self,
-        fn: Callable[..., Awaitable[R]],
+        fn: Callable[..., Awaitable[R_co]],
         *,
         name: str | None,
         version: str,
@@ -70,7 +72,7 @@ class Workflow(Generic[P, R]):
         self.made = next(_made)
         functools.update_wrapper(self, fn)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[R]:
+    def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[R_co]:
         return self.fn(*args, **kwargs)
 
     def __repr__(self) -> str:
@@ -133,6 +135,15 @@ def _positional(fn: Callable[..., Any]) -> int:
     return count
 
 
+class MakesWorkflow(Protocol):
+    """What `@workflow(…)` gives: makes a workflow of the function below it."""
+
+    @overload
+    def __call__(self, fn: Callable[[Any, P], Awaitable[R]], /) -> Workflow[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[[Any], Awaitable[R]], /) -> Workflow[None, R]: ...
+
+
 @overload
 def workflow(fn: Callable[[Any, P], Awaitable[R]], /) -> Workflow[P, R]: ...
 @overload
@@ -149,7 +160,7 @@ def workflow(
     retention: Any = None,
     park: bool = True,
     runtime: str = "trio",
-) -> Callable[[Callable[..., Awaitable[R]]], Workflow[Any, R]]: ...
+) -> MakesWorkflow: ...
 def workflow(
     fn: Callable[..., Awaitable[Any]] | None = None,
     *,

@@ -52,20 +52,20 @@ class _EngineBase(EngineFront):
             raise
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._check_opened()
         if self._is_parents:
-            return False
+            return
         try:
-            return await self._leave(kind, error, trace)
+            await self._leave(kind, error, trace)
         finally:
             self._stop()
             if self._cancelled and self._task is not None:
                 self._task.uncancel()  # by the engine, and its failure says why
 
-    async def _leave(self, *how: Any) -> bool:
+    async def _leave(self, *how: Any) -> None:
         held: Held = self._held
-        return bool(await self._on_trio(lambda: held.leave(*how), hurry=self._inner._hurry))
+        await self._on_trio(lambda: held.leave(*how), hurry=self._inner._hurry)
 
     async def _on_trio(self, fn: Callable[[], Awaitable[Any]], hurry: Callable[[], None] | None = None) -> Any:
         token = self._gate.token

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import PurePath
 from types import TracebackType
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, Unpack, overload
 
 from stepwell import Approval as Approval
 from stepwell import ApprovalRequest as ApprovalRequest
@@ -61,15 +61,17 @@ from stepwell import StoreVersion as StoreVersion
 from stepwell import TooLarge as TooLarge
 from stepwell import Workflow as Workflow
 from stepwell import WorkflowStatistics as WorkflowStatistics
-from stepwell import current_step as current_step
 from stepwell import step_options as step_options
 from stepwell import workflow as workflow
 
 from ._durations import Duration
+from ._names import AttributeValue
+from ._signatures import IfExists, LimitChanges, TypedMapping
 
 _P = TypeVar("_P")
 _R = TypeVar("_R")
-_IfExists = Literal["raise", "return", "return_if_same"]
+_R_co = TypeVar("_R_co", covariant=True)
+_TD = TypeVar("_TD", bound=TypedMapping)
 
 class BatchResult(NamedTuple, Generic[_R]):
     """What `create_batch` did: instances in the order of the items that were created, and the errors of the others."""
@@ -118,7 +120,7 @@ class Approvals:
     async def reject(self, id: str, *, by: str, reason: str | None = None, metadata: Any = None) -> bool:
         """Rejects; as `approve`."""
 
-class Instance(Generic[_R]):
+class Instance(Generic[_R_co]):
     """One durable execution of a workflow. Get one from `Engine.create` or `Engine.get`.
 
     Attributes:
@@ -140,7 +142,7 @@ class Instance(Generic[_R]):
             EngineClosed: The engine is not open.
         """
 
-    async def result(self) -> _R:
+    async def result(self) -> _R_co:
         """Waits until the instance has ended and returns its output.
 
         Raises:
@@ -212,18 +214,58 @@ class Instance(Generic[_R]):
 class _Tenant:
     """The methods that an engine and its namespaces share."""
 
+    @overload
     async def create(
         self,
-        workflow: Workflow[_P, _R] | str,
+        workflow: Workflow[None, _R],
+        params: None = None,
+        *,
+        id: str | None = ...,
+        priority: int = ...,
+        start_at: datetime | None = ...,
+        retention: None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        if_exists: IfExists = ...,
+    ) -> Instance[_R]: ...
+    @overload
+    async def create(
+        self,
+        workflow: Workflow[_P, _R],
+        params: _P,
+        *,
+        id: str | None = ...,
+        priority: int = ...,
+        start_at: datetime | None = ...,
+        retention: None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        if_exists: IfExists = ...,
+    ) -> Instance[_R]: ...
+    @overload
+    async def create(
+        self,
+        workflow: Workflow[_TD, _R],
+        params: dict[str, Any],
+        *,
+        id: str | None = ...,
+        priority: int = ...,
+        start_at: datetime | None = ...,
+        retention: None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        if_exists: IfExists = ...,
+    ) -> Instance[_R]: ...
+    @overload
+    async def create(
+        self,
+        workflow: str,
         params: Any = None,
         *,
-        id: str | None = None,
-        priority: int = 0,
-        start_at: datetime | None = None,
-        retention: None = None,
-        attributes: dict[str, Any] | None = None,
-        if_exists: _IfExists = "raise",
-    ) -> Instance[_R]:
+        id: str | None = ...,
+        priority: int = ...,
+        start_at: datetime | None = ...,
+        retention: None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        if_exists: IfExists = ...,
+    ) -> Instance[Any]:
         """Creates an instance; it is durable when this returns, and runs as soon as it has a slot.
 
         Args:
@@ -245,14 +287,41 @@ class _Tenant:
             EngineClosed: The engine is not open.
         """
 
+    @overload
     async def create_batch(
         self,
-        workflow: Workflow[_P, _R] | str,
-        items: Sequence[Any],
+        workflow: Workflow[_P, _R],
+        items: Sequence[NewInstance[_P]],
         *,
-        if_exists: _IfExists = "raise",
-        on_overload: Literal["raise", "wait"] = "raise",
-    ) -> BatchResult[_R]:
+        if_exists: IfExists = ...,
+        on_overload: Literal["raise", "wait"] = ...,
+    ) -> BatchResult[_R]: ...
+    @overload
+    async def create_batch(
+        self, workflow: Workflow[_P, _R], items: Sequence[_P], *, if_exists: IfExists = ..., on_overload: Literal["raise", "wait"] = ...
+    ) -> BatchResult[_R]: ...
+    @overload
+    async def create_batch(
+        self,
+        workflow: Workflow[_P, _R],
+        items: Sequence[_P | NewInstance[_P]],
+        *,
+        if_exists: IfExists = ...,
+        on_overload: Literal["raise", "wait"] = ...,
+    ) -> BatchResult[_R]: ...
+    @overload
+    async def create_batch(
+        self,
+        workflow: Workflow[_TD, _R],
+        items: Sequence[dict[str, Any]],
+        *,
+        if_exists: IfExists = ...,
+        on_overload: Literal["raise", "wait"] = ...,
+    ) -> BatchResult[_R]: ...
+    @overload
+    async def create_batch(
+        self, workflow: str, items: Sequence[Any], *, if_exists: IfExists = ..., on_overload: Literal["raise", "wait"] = ...
+    ) -> BatchResult[Any]:
         """Creates up to 10,000 instances in one durable commit. A bad item fails alone.
 
         Args:
@@ -270,14 +339,68 @@ class _Tenant:
             EngineClosed: The engine is not open.
         """
 
-    async def call(self, workflow: Workflow[_P, _R] | str, params: Any = None, *, id: str | None = None, **options: Any) -> _R:
+    @overload
+    async def call(
+        self,
+        workflow: Workflow[None, _R],
+        params: None = None,
+        *,
+        id: str | None = ...,
+        priority: int = ...,
+        start_at: datetime | None = ...,
+        retention: None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        if_exists: IfExists = ...,
+    ) -> _R: ...
+    @overload
+    async def call(
+        self,
+        workflow: Workflow[_P, _R],
+        params: _P,
+        *,
+        id: str | None = ...,
+        priority: int = ...,
+        start_at: datetime | None = ...,
+        retention: None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        if_exists: IfExists = ...,
+    ) -> _R: ...
+    @overload
+    async def call(
+        self,
+        workflow: Workflow[_TD, _R],
+        params: dict[str, Any],
+        *,
+        id: str | None = ...,
+        priority: int = ...,
+        start_at: datetime | None = ...,
+        retention: None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        if_exists: IfExists = ...,
+    ) -> _R: ...
+    @overload
+    async def call(
+        self,
+        workflow: str,
+        params: Any = None,
+        *,
+        id: str | None = ...,
+        priority: int = ...,
+        start_at: datetime | None = ...,
+        retention: None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        if_exists: IfExists = ...,
+    ) -> Any:
         """Creates an instance, or attaches to the one with this id, and returns its output.
 
         Args:
             workflow: A registered workflow, or its name.
             params: What it starts with, if it is new.
             id: Default: a new one.
-            options: As `create`; `if_exists` is "return" unless given.
+            priority: As `create`.
+            start_at: As `create`.
+            attributes: As `create`.
+            if_exists: As `create`, but "return" unless given.
 
         Raises:
             InstanceErrored: It errored.
@@ -285,13 +408,20 @@ class _Tenant:
             StepwellError: As `create`.
         """
 
-    async def get(self, workflow: Workflow[_P, _R] | str, id: str) -> Instance[_R]:
+    @overload
+    async def get(self, workflow: Workflow[Any, _R], id: str) -> Instance[_R]: ...
+    @overload
+    async def get(self, workflow: str, id: str) -> Instance[Any]:
         """Returns an instance by id.
+
+        Args:
+            workflow: A registered workflow, or a name; of one without code the instance can be looked at, and its values are plain data.
+            id: The instance's id.
 
         Raises:
             InstanceNotFound: There is none.
             InvalidConfig: The workflow is not registered.
-            InvalidName: The id is malformed.
+            InvalidName: The name or the id is malformed.
             EngineClosed: The engine is not open.
         """
 
@@ -311,7 +441,7 @@ class _Tenant:
         status: Status | str | Sequence[Status | str] | None = None,
         version: str | None = None,
         reason: str | None = None,
-        attributes: dict[str, Any] | None = None,
+        attributes: Mapping[str, Any] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         limit: int = 50,
@@ -365,7 +495,7 @@ class _Tenant:
             EngineClosed: The engine is not open.
         """
 
-    async def set_limits(self, workflow: Workflow[Any, Any] | str | None = None, **changes: float | None) -> None:
+    async def set_limits(self, workflow: Workflow[Any, Any] | str | None = None, **changes: Unpack[LimitChanges]) -> None:
         """Changes limits of this namespace, or of one workflow in it; durable and in force when this returns.
 
         What is set here wins over what the engine was opened with and over what code says, also after a restart, until it is
@@ -446,12 +576,12 @@ class Engine(_Tenant):
 
         Args:
             name: Letters, digits, "_" and "-", 1 to 64 of them.
-            limits: What it may use, all of it; kept in the store. None: as the store has them, else the defaults. What `set_limits`
-                set wins.
+            limits: What it may use, all of it; in force for everything asked after this call, and kept in the store. None: as the store
+                has them, else the defaults. What `set_limits` set wins.
 
         Raises:
             InvalidName: The name is malformed.
-            InvalidConfig: A limit is out of range.
+            InvalidConfig: A limit is out of range, or 10,000 namespaces have limits of their own.
             EngineClosed: The engine is not open.
         """
 
@@ -494,7 +624,9 @@ class Engine(_Tenant):
         """
 
     async def __aenter__(self) -> Engine: ...
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool: ...
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+def current_step() -> StepContext[Engine]: ...
 
 __all__ = [
     "Approval",

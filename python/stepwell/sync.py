@@ -41,18 +41,18 @@ class _EngineBase(EngineFront):
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._check_opened()
         if self._is_parents:
-            return False
+            return
         try:
-            return self._leave(kind, error, trace)
+            self._leave(kind, error, trace)
         finally:
             self._stop()
 
-    def _leave(self, *how: Any) -> bool:
+    def _leave(self, *how: Any) -> None:
         held = self._held
-        return from_thread(self._token, lambda: held.leave(*how), hurry=self._inner._hurry)
+        from_thread(self._token, lambda: held.leave(*how), hurry=self._inner._hurry)
 
     @property
     def _token(self) -> Any:

@@ -45,12 +45,11 @@ class TestEngine(Engine):
             self._life.nursery.start_soon(self.clock.autojump)
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        swallowed = await super().__aexit__(kind, error, trace)
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await super().__aexit__(kind, error, trace)
         if self._driver is not None:
             await self._driver.borrowed.threads_are_back()
             self._driver.borrowed.check()
-        return swallowed
 
     async def crash(self) -> None:
         """Loses everything that was not acknowledged, as a killed process would, then recovers.

@@ -1,0 +1,85 @@
+"""Keyword arguments that several methods share, as types: what `**options` of `create`, `do` and others may hold.
+
+For type checkers; what the values mean is said where the methods are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar, Literal, Protocol, TypedDict
+
+from ._durations import Duration
+from ._names import AttributeValue
+from ._retry import Retry
+
+IfExists = Literal["raise", "return", "return_if_same"]
+
+
+class CreateOptions(TypedDict, total=False):
+    """Of `create` and `call`."""
+
+    id: str | None
+    priority: int
+    start_at: datetime | None
+    retention: None
+    attributes: Mapping[str, AttributeValue] | None
+    if_exists: IfExists
+
+
+class BatchOptions(TypedDict, total=False):
+    """Of `create_batch`."""
+
+    if_exists: IfExists
+    on_overload: Literal["raise", "wait"]
+
+
+class ChildOptions(TypedDict, total=False):
+    """Of `step.call`, and with attributes of `step.create`."""
+
+    id: str | None
+    name: str | None
+
+
+class NewChildOptions(ChildOptions, total=False):
+    """Of `step.create`."""
+
+    attributes: Mapping[str, AttributeValue] | None
+
+
+class AttemptOptions(TypedDict, total=False):
+    """Of `step.do` and `step.map`: how attempts are made."""
+
+    retry: Retry | None
+    timeout: Duration | None
+    heartbeat_timeout: Duration | None
+    on_interrupt: Literal["retry", "fail"] | None
+    undo: Any
+    sensitive: bool
+    runtime: str | None
+
+
+class DoOptions(AttemptOptions, total=False):
+    """Of `step.do`."""
+
+    name: str | None
+    key: str | None
+
+
+class LimitChanges(TypedDict, total=False):
+    """Of `set_limits`: the fields of `Limits`; None clears what was set before."""
+
+    concurrency: int | None
+    queue_entries: int | None
+    create_rate: float | None
+    create_burst: int | None
+    steps: int | None
+    value_bytes: int | None
+    instance_bytes: int | None
+    recoveries: int | None
+
+
+class TypedMapping(Protocol):
+    """What every TypedDict is, and no other dict: mypy does not see that a dict in braces is one where a type is still to be found."""
+
+    __total__: ClassVar[bool]
