@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]  # see `TrioThread.start`
 import functools
+import sys
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext, suppress
 from contextvars import copy_context
 from types import TracebackType
 from typing import Any, TypeVar
@@ -43,7 +44,7 @@ class Errand:
         hurry: Called there when whoever waits is cancelled, in place of cancelling it.
     """
 
-    __slots__ = ("_cancelled", "_fn", "_hurry", "_scope", "_token", "_told", "_variables")
+    __slots__ = ("_cancelled", "_fn", "_has_begun", "_hurry", "_scope", "_token", "_told", "_variables")
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Errand:
         self._hurry = hurry
         self._variables = copy_context()
         self._scope: trio.CancelScope | None = None
+        self._has_begun = False
         self._cancelled = False
 
     def begin(self) -> None:
@@ -71,13 +73,23 @@ class Errand:
         except trio.RunFinishedError:
             raise _ended() from None
 
-    def cancel(self) -> None:
-        """Cancels it; `told` is called when it has ended."""
-        with suppress(trio.RunFinishedError):  # then it was told already
+    def cancel(self) -> bool:
+        """Cancels it; `told` is called when it has ended. Also one whose `begin` was cut short, by Ctrl-C.
+
+        Returns:
+            Whether there is a trio loop still; without one nobody will be told any more.
+        """
+        try:
             self._token.run_sync_soon(self._cancel)
+        except trio.RunFinishedError:
+            return False
+        return True
 
     def spawn(self) -> None:
-        """Begins it; on trio's thread."""
+        """Begins it, once; on trio's thread."""
+        if self._has_begun:
+            return
+        self._has_begun = True
         try:
             trio.lowlevel.spawn_system_task(self._run, context=self._variables)
         except RuntimeError:  # the loop takes no tasks any more
@@ -86,10 +98,14 @@ class Errand:
     def _cancel(self) -> None:
         if self._hurry is not None:
             self._hurry()
-            return
-        self._cancelled = True
-        if self._scope is not None:
-            self._scope.cancel()
+            self.spawn()  # whoever hurries wants it done
+        elif not self._has_begun:
+            self._has_begun = True
+            self._told(None)
+        else:
+            self._cancelled = True
+            if self._scope is not None:
+                self._scope.cancel()
 
     async def _run(self) -> None:
         outcome: results.Outcome[Any] | None = None
@@ -109,36 +125,45 @@ class Errand:
             self._told(outcome)
 
 
-class _Answer(asyncio.Future[Any]):
-    """What an asyncio task waits for: to cancel it is to cancel the errand, and to wait on until that has ended.
+class _Answer:
+    """What an asyncio task waits for."""
 
-    Whoever is cancelled learns it then, also if the errand came to its end all the same: a cancellation is never lost.
-    """
+    __slots__ = ("_loop", "_news", "has_failed", "outcome")
 
-    errand: Errand | None = None
-    keeps_errors = False
-    """Whether an error of the errand is told also to one who is cancelled: for what opens and closes."""
-    _unwanted = False
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        if self.errand is None or self.done():
-            return super().cancel(msg)
-        self._unwanted = True
-        self.errand.cancel()
-        return True
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._news: asyncio.Future[None] = loop.create_future()
+        self.outcome: results.Outcome[Any] | None = None
+        self.has_failed = False
+        """Whether the errand came to its end, with an error."""
 
     def told(self, outcome: results.Outcome[Any] | None) -> None:
         """The errand has ended."""
-        self.errand = None
-        if self._unwanted and not (self.keeps_errors and isinstance(outcome, results.Error)):
-            super().cancel()
-        elif isinstance(outcome, results.Error):
-            error = outcome.error
-            self.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
-        elif outcome is None:
-            self.set_exception(_ended())
-        else:
-            self.set_result(outcome.unwrap())
+        self.has_failed = isinstance(outcome, results.Error)
+        self.outcome = results.Error(_ended()) if outcome is None else outcome
+        with suppress(asyncio.InvalidStateError):  # cancelled, were it by a signal in this line
+            self._news.set_result(None)
+
+    async def wait(self) -> None:
+        """Returns when it has come.
+
+        Raises:
+            asyncio.CancelledError: Whoever waits was cancelled.
+        """
+        await self._news
+
+    async def outlast(self, errand: Errand) -> None:
+        """Cancels the errand, and waits for its end all the same, however often one who waits is cancelled."""
+        while self.outcome is None and errand.cancel():
+            self._news = self._loop.create_future()
+            with suppress(asyncio.CancelledError), _shielded():
+                await self._news
+
+
+def _shielded() -> AbstractContextManager[Any]:
+    """Keeps anyio's scopes, where a program has them, from cancelling anew in each round of the loop, which would keep a core busy."""
+    anyio = sys.modules.get("anyio")
+    return nullcontext() if anyio is None else anyio.CancelScope(shield=True)
 
 
 class _Line:
@@ -178,9 +203,13 @@ class _Line:
 
     def _tell_all(self) -> None:
         self._rung_back = False
-        while self._back:
-            answer, outcome = self._back.popleft()
-            answer.told(outcome)
+        try:
+            while self._back:
+                self._back[0][0].told(self._back[0][1])
+                self._back.popleft()
+        finally:
+            if self._back and (loop := self._loop()) is not None:  # Ctrl-C struck in here
+                loop.call_soon(self._tell_all)
 
 
 _lines: weakref.WeakKeyDictionary[Any, weakref.WeakKeyDictionary[Any, _Line]] = weakref.WeakKeyDictionary()
@@ -202,15 +231,30 @@ async def from_asyncio(
 ) -> T:
     """Awaits an async trio function in an asyncio task. Whoever is cancelled has it cancelled, or `hurry` called on trio's thread.
 
+    A cancellation comes back as it came, with its message, once the errand has ended, also if that came to its end all the same:
+    it is never lost. Only for what opens and closes an error goes before it (`keeps_errors`).
+
     Raises:
         EngineClosed: There is no trio loop any more.
     """
     loop = asyncio.get_running_loop()
-    line, answer = _line(loop, token), _Answer(loop=loop)
-    answer.keeps_errors = keeps_errors
-    answer.errand = Errand(token, fn, functools.partial(line.tell, answer), hurry)
-    line.begin(token, answer.errand)
-    return await answer  # type: ignore[no-any-return]  # what fn returns
+    line, answer = _line(loop, token), _Answer(loop)
+    errand = Errand(token, fn, functools.partial(line.tell, answer), hurry)
+    line.begin(token, errand)
+    try:
+        await answer.wait()
+    except asyncio.CancelledError:
+        await answer.outlast(errand)
+        if not (keeps_errors and answer.has_failed):
+            raise
+    except BaseException:
+        errand.cancel()
+        raise
+    assert answer.outcome is not None, "it was waited for"
+    error = getattr(answer.outcome, "error", None)
+    if isinstance(error, StopIteration):
+        raise RuntimeError(repr(error)) from error
+    return answer.outcome.unwrap()  # type: ignore[no-any-return]  # what fn returns
 
 
 def from_thread(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]], *, hurry: Callable[[], None] | None = None) -> T:
@@ -228,12 +272,12 @@ def from_thread(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]], 
         ended.set()
 
     errand = Errand(token, fn, told, hurry)
-    errand.begin()
     try:
+        errand.begin()
         ended.wait()
     except BaseException:
-        errand.cancel()
-        ended.wait()
+        if errand.cancel():
+            ended.wait()
         raise
     if outcome is None:
         raise _ended()
@@ -256,18 +300,24 @@ class Held:
         self._entered = trio.Event()
         self._leaving = trio.Event()
         self._left = trio.Event()
+        self._scope = trio.CancelScope()
         self._outcome: results.Outcome[Any] | None = None
 
     @property
     def is_entered(self) -> bool:
         """Whether it was entered and not left."""
-        return self._entered.is_set() and not self._left.is_set() and not isinstance(self._outcome, results.Error)
+        return self._entered.is_set() and not self._left.is_set()
 
     async def enter(self) -> Any:
-        """Enters; returns or raises what the manager does."""
+        """Enters; returns or raises what the manager does. One who is cancelled meanwhile finds it left again."""
         trio.lowlevel.spawn_system_task(self._hold, context=copy_context())
-        with trio.CancelScope(shield=True):  # it must not be left half-entered; opening is short
+        try:
             await self._entered.wait()
+        except trio.Cancelled:
+            self._scope.cancel()
+            with trio.CancelScope(shield=True):
+                await self._left.wait()
+            raise
         assert self._outcome is not None, "it was entered, or not"
         return self._outcome.unwrap()
 
@@ -281,25 +331,28 @@ class Held:
         return bool(self._outcome.unwrap())
 
     def let_go(self, then: Callable[[], None]) -> None:
-        """Leaves as at the end of the block, without waiting for it; `then` is called when it was left."""
+        """Leaves as at the end of the block, without waiting for it; `then` is called when it was left, at once if it was before."""
         self._then = then
         self._leaving.set()
+        if self._left.is_set():
+            then()
 
     async def _hold(self) -> None:
-        self._outcome = await results.acapture(self._manager.__aenter__)
-        self._entered.set()
-        if isinstance(self._outcome, results.Error):
-            return
-        how: Exit
-        try:
-            await self._leaving.wait()
-            how = self._how
-        except BaseException as error:  # the manager cancels its block
-            how = (type(error), error, error.__traceback__)
-            self._gone()
-        self._outcome = await results.acapture(self._manager.__aexit__, *how)
-        self._left.set()
-        self._then()
+        with self._scope:
+            self._outcome = await results.acapture(self._manager.__aenter__)
+            self._entered.set()
+            if isinstance(self._outcome, results.Value):
+                how: Exit
+                try:
+                    await self._leaving.wait()
+                    how = self._how
+                except BaseException as error:  # the manager cancels its block, or whoever enters is cancelled
+                    how = (type(error), error, error.__traceback__)
+                    if not self._scope.cancel_called:
+                        self._gone()
+                self._outcome = await results.acapture(self._manager.__aexit__, *how)
+            self._left.set()
+            self._then()
 
 
 class TrioThread:
@@ -331,10 +384,7 @@ class TrioThread:
             if self._failure is not None:
                 raise self._failure
         except BaseException:
-            self._unwanted = True
-            self._forget()
-            if self._ready.is_set() and self._failure is None:
-                self.stop()
+            self.stop()
             raise
 
     def _run(self) -> None:
@@ -354,15 +404,14 @@ class TrioThread:
             await self._end.wait()
 
     def stop(self) -> None:
-        """Ends the loop, and waits for that."""
-        self._forget()
-        with suppress(trio.RunFinishedError):
-            self.token.run_sync_soon(lambda: self._end.set())
-        self._thread.join()
-
-    def _forget(self) -> None:
-        with _watched_lock:
-            _watched.discard(self)
+        """Ends the loop, and with it what still runs there, and waits for that. Until then the end of the interpreter would do so."""
+        self._unwanted = True
+        if self._thread.ident is not None:
+            if self._ready.is_set() and self._failure is None:
+                with suppress(trio.RunFinishedError):
+                    self.token.run_sync_soon(self.end)
+            self._thread.join()
+        _watched.discard(self)
 
     @property
     def is_deserted(self) -> bool:
@@ -381,26 +430,25 @@ class TrioThread:
 
 
 _watched: set[TrioThread] = set()
-_watched_lock = threading.Lock()
+"""Changed and copied as a whole, without a lock that Ctrl-C could leave taken."""
 _watcher: threading.Thread | None = None
 
 
 def _watch_main_thread(thread: TrioThread) -> None:
     """The interpreter waits for threads before it ends; one that waits for the interpreter has to hear that its main thread has ended."""
     global _watcher
-    with _watched_lock:
-        _watched.add(thread)
-        if _watcher is None or not _watcher.is_alive():
-            _watcher = threading.Thread(target=_wait_for_main_thread, name="stepwell watch", daemon=True)
-            _watcher.start()
+    _watched.add(thread)
+    if _watcher is None or not _watcher.is_alive():  # should two come to be, each says what the other does
+        watcher = threading.Thread(target=_wait_for_main_thread, name="stepwell watch", daemon=True)
+        watcher.start()
+        _watcher = watcher
 
 
 def _wait_for_main_thread() -> None:
     threading.main_thread().join()
     while True:
-        with _watched_lock:
-            deserted = [it for it in _watched if it.is_deserted]
-            _watched.difference_update(deserted)
-        for thread in deserted:
-            thread.main_thread_ended()
+        for thread in list(_watched):
+            if thread.is_deserted:
+                _watched.discard(thread)
+                thread.main_thread_ended()
         time.sleep(0.02)  # threads that opened an engine go on for now; there is no way to wait for the first of them
