@@ -283,3 +283,59 @@ def test_ctrl_c_while_a_blocking_program_leaves_the_block_waits_for_no_attempt()
         signal.signal(signal.SIGINT, before)
     with pytest.raises(EngineClosed):
         engine.count()
+
+
+FAILED = """
+import asyncio, sys
+from stepwell import aio, sync, workflow, Step, EngineClosed, _errors
+
+async def nothing() -> int:
+    return 1
+
+@workflow
+async def works(step: Step) -> int:
+    return await step.do(nothing)
+
+def fails(engine) -> None:
+    engine._gate.token.run_sync_soon(engine._inner._running().stop, _errors.StoreFailed("the disk is gone"))
+
+front, how, store = sys.argv[1:]
+engine = getattr(globals()[front], "Engine")(store, workflows=[works], grace=1)
+if front == "sync":
+    engine.__enter__()
+    fails(engine)
+    calls = lambda: engine.call(works)
+else:
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(engine.__aenter__())
+    if how == "closed loop":
+        loop.close()
+    else:
+        fails(engine)
+    calls = lambda: asyncio.run(engine.call(works))
+while True:
+    try:
+        calls()
+    except EngineClosed:
+        break
+    except asyncio.CancelledError:
+        pass
+if how == "raises":
+    raise ValueError("ours")
+print("ends", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["ends", "raises", "closed loop"])
+@pytest.mark.parametrize("front", ["sync", "aio"])
+def test_an_interpreter_ends_also_after_an_engine_has_failed_whose_block_nobody_left(tmp_path, front, how):
+    if (front, how) == ("sync", "closed loop"):
+        pytest.skip("it has none")
+    store = str(tmp_path / "s.db")
+    done = subprocess.run([sys.executable, "-c", FAILED, front, how, store], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == ((1, "") if how == "raises" else (0, "ends\n")), done.stderr
+    assert ("ValueError: ours" in done.stderr) is (how == "raises")
+    assert "Exception ignored" not in done.stderr
+    with sync.Engine(store, workflows=[works]) as engine:
+        assert engine.call(works) == 1
