@@ -42,16 +42,22 @@ class AtStep(trio.abc.Instrument):
 
 
 class AtLine:
-    """Strikes when the thread that enters this is about to run the k-th line of `FILES`."""
+    """Strikes when the thread that enters this is about to run the k-th line of `FILES`; `again_after`: and so many lines later.
 
-    def __init__(self, k: int, strike: Callable[[], None]) -> None:
+    Not at the first line of what a `with` statement calls: before that Python itself gives nobody a hold.
+    """
+
+    def __init__(self, k: int, strike: Callable[[], None], again_after: int = 0) -> None:
         self.left = k
         self.strike = strike
+        self.again_after = again_after
+        self.places: list[str] = []
+        """Where it struck."""
 
     @property
     def has_struck(self) -> bool:
         """Whether there was such a moment."""
-        return self.left <= 0
+        return bool(self.places)
 
     def __enter__(self) -> "AtLine":
         self._before = sys.gettrace()
@@ -65,9 +71,14 @@ class AtLine:
         return self._ran if frame.f_code.co_filename in FILES else None
 
     def _ran(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if event == "line":
+        if event == "line" and not (
+            frame.f_code.co_name in ("__enter__", "__exit__") and frame.f_lineno <= frame.f_code.co_firstlineno + 1
+        ):
             self.left -= 1
             if not self.left:
-                sys.settrace(None)
+                self.places.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
+                self.left = self.again_after if len(self.places) == 1 else 0
+                if not self.left:
+                    sys.settrace(None)
                 self.strike()
         return self._ran

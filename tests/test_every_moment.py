@@ -4,6 +4,7 @@ Whatever the moment: the program ends as it would without an engine, the log say
 engine on the same store goes on. Each round goes on with the store that the one before has left.
 """
 
+import asyncio
 import logging
 import random
 import signal
@@ -13,7 +14,7 @@ import pytest
 import trio
 from moments import AtLine, AtStep
 
-from stepwell import Engine, Step, workflow
+from stepwell import Engine, Step, _portal, aio, sync, workflow
 
 
 async def first() -> int:
@@ -158,3 +159,80 @@ def test_r7_ctrl_c_at_lines_of_the_code_that_opens_calls_and_closes(tmp_path, ca
         check(caplog, k)
         k += LINES_APART
     trio.run(all_end, store, k // LINES_APART)
+
+
+def use_blocking(store: str, k: int) -> None:
+    """As `use`, in a blocking program."""
+    with sync.Engine(store, workflows=[works, hangs], grace="1 hour") as engine:
+        engine.create(works, id=f"i{k}").wait_for_status("complete")
+
+
+async def use_on_asyncio(store: str, k: int) -> None:
+    """As `use`, in an asyncio program."""
+    async with aio.Engine(store, workflows=[works_on_asyncio], grace="1 hour") as engine:
+        instance = await engine.create(works_on_asyncio, id=f"i{k}")
+        await instance.wait_for_status("complete")
+
+
+async def third() -> int:
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return 1
+
+
+@workflow
+async def works_on_asyncio(step: Step) -> int:
+    return await step.do(third) + await step.do(second)
+
+
+async def all_end_on_asyncio(store: str) -> None:
+    """As `all_end`."""
+    async with aio.Engine(store, workflows=[works_on_asyncio], grace=0) as engine:
+        for item in (await engine.list(limit=1000)).items:
+            instance = await engine.get(works_on_asyncio, item.id)
+            assert await instance.result() == 3
+            assert [(it.name, it.status) for it in await instance.history()] == [("third", "done"), ("second", "done")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("twice", [False, True])
+def test_r7_ctrl_c_at_lines_of_a_blocking_program(tmp_path, caplog, twice):
+    """`twice`: once more a few lines later."""
+    store, k, struck = str(tmp_path / "s.db"), random.randint(1, LINES_APART), True
+    print("first line:", k)
+    caplog.set_level(logging.WARNING, "stepwell")
+    while struck:
+        with AtLine(k, ctrl_c, again_after=k % 5 + 1 if twice else 0) as moments:
+            assert interrupted(use_blocking, store, k) is moments.has_struck, moments.places
+        struck = moments.has_struck
+        until_no_thread_is_left(moments)
+        check(caplog, k)
+        k += LINES_APART
+    trio.run(all_end, store, k // LINES_APART)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("twice", [False, True])
+def test_r7_ctrl_c_at_lines_of_an_asyncio_program(tmp_path, caplog, twice):
+    store, k, struck = str(tmp_path / "s.db"), random.randint(1, LINES_APART), True
+    print("first line:", k)
+    caplog.set_level(logging.WARNING, "stepwell")
+    while struck:
+        with AtLine(k, ctrl_c, again_after=k % 5 + 1 if twice else 0) as moments:
+            assert interrupted(asyncio.run, use_on_asyncio(store, k)) is moments.has_struck, moments.places
+        struck = moments.has_struck
+        until_no_thread_is_left(moments)
+        check(caplog, k)
+        k += LINES_APART
+    asyncio.run(all_end_on_asyncio(store))
+
+
+def until_no_thread_is_left(moments: AtLine) -> None:
+    """A second Ctrl-C may come before anything was done about the first: then the end of the interpreter closes the engine."""
+    if len(moments.places) > 1:
+        for left in list(_portal._watched):
+            left.main_thread_ended()
+    for thread in threading.enumerate():
+        if thread.name == "stepwell":
+            thread.join(10)
+            assert not thread.is_alive(), moments.places

@@ -99,6 +99,12 @@ class Visit:
         if task is not None:
             reschedule(task, self._outcome())
 
+    def forsake(self) -> None:
+        """It was cancelled, and its end is waited for no longer."""
+        self.has_ended = True
+        self.error = asyncio.CancelledError()
+        self.told()
+
     async def wait(self) -> Any:
         """Returns or raises what the call does.
 
@@ -127,6 +133,7 @@ class Visit:
     def cancel(self) -> None:
         """Cancels the asyncio task; whoever waits goes on when that has ended."""
         self._unwanted = True
+        self._bridge.unwanted.add(self)
         self._bridge.send(self._cancel)
 
     def deliver(self) -> None:
@@ -135,6 +142,8 @@ class Visit:
             return
         if self._is_over:
             self.has_ended = True
+            if self._unwanted:
+                self._bridge.unwanted.discard(self)
             self.told()
         else:
             self.waits()
@@ -234,6 +243,8 @@ class Bridge:
         self._rung = False
         self.carrier: _Carrier | None = None
         """The task that will run the visits that are to begin, or does so and has not met one that waits."""
+        self.unwanted: set[Visit] = set()
+        """Visits that were cancelled and have not ended."""
         self.is_gone = False
         """Whether the loop stands still and nobody will run it again."""
 
@@ -255,6 +266,12 @@ class Bridge:
                 self.loop.call_soon_threadsafe(self._take_all)
             except RuntimeError:
                 self._token.run_sync_soon(self._closed)  # which wakes trio, that is about to sleep
+
+    def forsake(self) -> None:
+        """Nobody runs the loop any more."""
+        self.is_gone = True
+        while self.unwanted:
+            self.unwanted.pop().forsake()
 
     def close(self) -> None:
         """Ends a loop that is the engine's own."""

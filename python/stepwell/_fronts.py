@@ -254,11 +254,13 @@ class EngineFront(Front):
     __slots__ = ("_held", "_thread")
     _way: Way
     _thread: TrioThread | None
+    _held: Held | None
 
     def _make(self, *args: Any, **kwargs: Any) -> None:
         self._inner = Engine(*args, **kwargs)
         self._gate = Gate(self._way, self._inner)
         self._thread = None
+        self._held = None
 
     def _check_new(self) -> None:
         if self._thread is not None:
@@ -268,15 +270,31 @@ class EngineFront(Front):
         if self._thread is None:
             raise EngineClosed("this engine was not opened.")
 
-    def _start(self, gone: Callable[[], None] = lambda: None) -> Held:
-        """Starts the thread; what it returns is then entered on it."""
+    def _start(self, gone: Callable[[], None] = lambda: None) -> None:
+        """Starts the thread; the engine is then entered on it."""
         engine: AbstractAsyncContextManager[Any] = self._inner
-        thread = TrioThread(self._leave_in_haste)
-        thread.start()
         self._held = Held(engine, gone)
-        self._thread, self._gate.token = thread, thread.token
+        self._thread = thread = TrioThread(self._leave_in_haste)
+        thread.start()
+        self._gate.token = thread.token
         self._inner._is_fronted = True
-        return self._held
+
+    async def _enter(self) -> None:
+        """Enters the engine; on trio's thread, which ends with what fails, whatever becomes of whoever waits for it."""
+        assert self._held is not None and self._thread is not None, "they were started"  # noqa: PT018
+        try:
+            await self._held.enter()
+        except BaseException:
+            self._thread.end()
+            raise
+
+    async def _leave(self, *how: Any) -> None:
+        """Leaves the engine and ends the thread; on trio's thread."""
+        assert self._held is not None and self._thread is not None, "they were started"  # noqa: PT018
+        try:
+            await self._held.leave(*how)
+        finally:
+            self._thread.end()
 
     @property
     def _is_parents(self) -> bool:
@@ -292,6 +310,6 @@ class EngineFront(Front):
         self._inner._hurry()
         driver = self._inner._driver
         if driver is not None and driver.bridge is not None and not driver.bridge.loop.is_running():
-            driver.bridge.is_gone = True
-        assert self._thread is not None, "it calls this"
+            driver.bridge.forsake()
+        assert self._thread is not None and self._held is not None, "it calls this"  # noqa: PT018
         self._held.let_go(self._thread.end)

@@ -15,14 +15,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from trio import RunFinishedError
 
 from ._fronts import EngineFront, Way, fill
 from ._portal import from_asyncio
-
-if TYPE_CHECKING:
-    from ._portal import Held
-
 
 WAY = Way(__name__, from_asyncio)
 
@@ -40,13 +38,13 @@ class _EngineBase(EngineFront):
         self._task = asyncio.current_task()
         self._inner._host_loop = self._loop
         self._cancelled = False
-        held = self._start(self._cancel_block)
         try:
-            await self._on_trio(held.enter)
+            self._start(self._cancel_block)
+            await self._on_trio(self._enter)
         except BaseException as error:
             try:
-                if held.is_entered:  # and cancelled at the same time
-                    await self._leave(type(error), error, error.__traceback__)
+                if self._held is not None and self._held.is_entered:  # and cancelled at the same time
+                    await self._leave_block(type(error), error, error.__traceback__)
             finally:
                 self._stop()
             raise
@@ -57,15 +55,24 @@ class _EngineBase(EngineFront):
         if self._is_parents:
             return
         try:
-            await self._leave(kind, error, trace)
+            await self._leave_block(kind, error, trace)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):  # these end the loop, too
+            self._forsake_loop()
+            raise
         finally:
             self._stop()
             if self._cancelled and self._task is not None:
                 self._task.uncancel()  # by the engine, and its failure says why
 
-    async def _leave(self, *how: Any) -> None:
-        held: Held = self._held
-        await self._on_trio(lambda: held.leave(*how), hurry=self._inner._hurry)
+    async def _leave_block(self, *how: Any) -> None:
+        await self._on_trio(lambda: self._leave(*how), hurry=self._inner._hurry)
+
+    def _forsake_loop(self) -> None:
+        """Nobody runs the loop while this waits for the engine's end: what runs there is waited for no longer."""
+        driver = self._inner._driver
+        if driver is not None and driver.bridge is not None:
+            with suppress(RunFinishedError):
+                self._gate.token.run_sync_soon(driver.bridge.forsake)
 
     async def _on_trio(self, fn: Callable[[], Awaitable[Any]], hurry: Callable[[], None] | None = None) -> Any:
         token = self._gate.token

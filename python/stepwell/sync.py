@@ -29,30 +29,23 @@ class _EngineBase(EngineFront):
 
     def __enter__(self) -> Any:
         self._check_new()
-        held = self._start()
         try:
-            from_thread(self._token, held.enter)
-        except BaseException as error:
-            try:
-                if held.is_entered:  # and Ctrl-C struck at the same time
-                    self._leave(type(error), error, error.__traceback__)
-            finally:
-                self._stop()
+            self._start()
+            from_thread(self._token, self._enter)
+            return self  # in here, for Ctrl-C may strike at any line
+        except BaseException:
+            self._stop()
             raise
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._check_opened()
-        if self._is_parents:
-            return
         try:
-            self._leave(kind, error, trace)
+            self._check_opened()
+            if self._is_parents:
+                return
+            from_thread(self._token, lambda: self._leave(kind, error, trace), hurry=self._inner._hurry)
         finally:
-            self._stop()
-
-    def _leave(self, *how: Any) -> None:
-        held = self._held
-        from_thread(self._token, lambda: held.leave(*how), hurry=self._inner._hurry)
+            if not self._is_parents:
+                self._stop()
 
     @property
     def _token(self) -> Any:
