@@ -20,7 +20,7 @@ LAYERS = [
     | {"_diagnosis", "_port", "_runner", "_step", "_child", "_waits", "_asyncio", "_portal"}
     | {"_borrowed", "_containment", "_ending", "_pending", "_remote", "_body_log", "_body_loop", "_asyncio_turns", "_gather"},
     {"_collector", "_registry", "_driver", "_config", "_look", "_answers", "_approvals", "_instance", "_tenant", "_engine", "_fronts"}
-    | {"_life"},
+    | {"_life", "_run"},
     {"__init__"},
     {"testing", "cli", "_demo", "__main__", "aio", "sync"},
 ]

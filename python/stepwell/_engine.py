@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import itertools
 import os
-import signal
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 from types import TracebackType
@@ -384,34 +383,6 @@ def current_step() -> StepContext[Engine]:
         StepwellError: No step is running here.
     """
     return _attempt.current_step()
-
-
-def run(engine: Engine) -> None:
-    """Runs an engine until SIGINT or SIGTERM, which drain it; a second one stops at once.
-
-    Blocks; call it outside of trio, in the main thread.
-
-    Raises:
-        StepwellError: As opening the engine.
-    """
-
-    async def main() -> None:
-        async with engine:
-            with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                async for _ in signals:
-                    break
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_exit_at_second_signal)
-                await engine.drain()
-                nursery.cancel_scope.cancel()
-
-    trio.run(main)
-
-
-async def _exit_at_second_signal() -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for number in signals:
-            raise SystemExit(128 + number)
 
 
 async def _in_thread(close: Callable[[], None]) -> None:
