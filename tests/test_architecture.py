@@ -14,7 +14,8 @@ CORE = ROOT / "rust" / "core" / "src"
 LAYERS = [
     {"_errors", "_core"},
     {"_names", "_durations", "_retry"}
-    | {"_codec_plain", "_codec_hints", "_codec_types", "_codec_collections", "_codec_classes", "_codec_unions", "_codec"},
+    | {"_codec_plain", "_codec_hints", "_codec_types", "_codec_collections", "_codec_classes", "_codec_unions", "_codec"}
+    | {"_codec_doubt", "_codec_models"},
     {"_failures", "_types", "_replay", "_signatures"},
     {"_branch", "_workflow", "_attempt", "_operation", "_map", "_turns", "_nursery", "_deadline", "_patches", "_foreign", "_rest"}
     | {"_diagnosis", "_port", "_runner", "_step", "_child", "_waits", "_asyncio", "_portal"}

@@ -44,12 +44,19 @@ class Undecodable(StepwellError):
 
 
 class Plan:
-    """How values of one declared type are stored. Made by `Codec.plan`; keep it where it is used often."""
+    """How values of one declared type are stored. Made by `Codec.plan`; keep it where it is used often.
 
-    __slots__ = ("_form", "_traced", "type")
+    Attributes:
+        type: The declared type.
+        never: Why no value of it can be stored; "" if some can.
+    """
+
+    __slots__ = ("_doubts", "_form", "_traced", "never", "type")
 
     def __init__(self, type: Any, form: Form | None, traced: Callable[[], Form]) -> None:
         self.type = type
+        self.never = form.never if form else ""
+        self._doubts = form.doubts() if form else []
         self._form = form  # None: plain values
         self._traced = traced
 
@@ -113,7 +120,26 @@ class Plan:
             raw = _traced(self._traced().encode, value)
         if form.deep and deeper_than(raw, DEPTH_MAX):
             raise Misfit(f"is nested more than {DEPTH_MAX} levels deep")
-        return dumps(raw)
+        data = dumps(raw)
+        if self._doubts:
+            self._check_return(raw, data)
+        return data
+
+    def _check_return(self, raw: Any, data: bytes) -> None:
+        """Checks that what comes back is what was given, by encoding it again (D8)."""
+        from ._codec_doubt import changed, lost
+
+        form: Any = self._form
+        try:
+            value = self._read(loads(data))
+            try:
+                again = form.encode(value)
+            except Exception:
+                again = _traced(self._traced().encode, value)
+        except Misfit as found:
+            raise lost(found) from found.__cause__
+        if dumps(again) != data:
+            raise changed(raw, again, self._doubts)
 
     def _read(self, raw: Any) -> Any:
         form: Any = self._form

@@ -1,9 +1,8 @@
-"""Classes with fields: dataclasses, attrs classes, NamedTuples, TypedDicts, and pydantic models.
+"""Classes with fields: dataclasses, attrs classes, NamedTuples, TypedDicts (and pydantic models: `_codec_models`).
 
 Each is stored as a map of its fields by name, so that fields may come, go and move. To come back it is
 called with what was stored; what is missing takes its default, what is unknown is ignored. The functions
-that do so are cattrs', generated per class. pydantic is never imported from here: a model can exist only
-if somebody else did.
+that do so are cattrs', generated per class.
 """
 
 from __future__ import annotations
@@ -11,14 +10,16 @@ from __future__ import annotations
 import dataclasses
 import sys
 import typing
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import attrs
 from cattrs.gen import make_dict_structure_fn_from_attrs, make_dict_unstructure_fn_from_attrs
 
+from ._codec_doubt import doubt, never
 from ._codec_hints import field_types, type_name
-from ._codec_plain import Misfit, item, ready
-from ._codec_types import TAG, Form, Types, checked, unstorable
+from ._codec_plain import Misfit, item
+from ._codec_types import TAG, Form, Types, check_tag, checked, unstorable
 
 
 class _Field(NamedTuple):
@@ -31,12 +32,12 @@ def class_form(types: Types, tp: Any, cls: Any) -> Form | None:
     """Returns the form of a class with fields, or None if it is not one."""
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and issubclass(cls, pydantic.BaseModel):
-        return _model(tp, cls)
+        from ._codec_models import model_form  # programs without pydantic do not pay for it
+
+        return model_form(tp, cls)
     if typing.is_typeddict(cls):
         return _typed_dict(types, tp, cls)
     if dataclasses.is_dataclass(cls):
-        if lost := [name for name, field in cls.__dataclass_fields__.items() if _is_lost(field)]:
-            return unstorable(tp, f"has an InitVar without default ({lost[0]}), which an object does not keep")
         fields = [_Field(f.name, f.name if f.init else None, f.init and _is_required(f)) for f in dataclasses.fields(cls)]
     elif attrs.has(cls):
         fields = [_Field(f.name, f.alias if f.init else None, f.init and f.default is attrs.NOTHING) for f in attrs.fields(cls)]
@@ -46,15 +47,13 @@ def class_form(types: Types, tp: Any, cls: Any) -> Form | None:
     else:
         return None
     made: Any = cls  # the checks above have narrowed it to something that is no `type` for the checker
+    if why := never(made, [field.argument for field in fields if field.argument is not None]):
+        return unstorable(tp, why)
     return _object(types, tp, made, fields)
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _is_lost(field: Any) -> bool:
-    return field._field_type is dataclasses._FIELD_INITVAR and _is_required(field)  # type: ignore[attr-defined]
 
 
 def _object(types: Types, tp: Any, cls: type, fields: list[_Field]) -> Form:
@@ -66,15 +65,22 @@ def _object(types: Types, tp: Any, cls: type, fields: list[_Field]) -> Form:
     name = type_name(tp)
 
     def back(raw: Any) -> Any:
-        _check_tag(raw, form)
+        check_tag(raw, form)
         value = build(raw, cls)
         for field, hook in later.items():
             if field in raw:
                 object.__setattr__(value, field, hook(raw[field]))  # whether frozen or not
         return value
 
-    form = checked(name, (cls,), (dict,), write, back, fields=True, deep=any(inner.deep for inner in forms.values()))
+    why = doubt(cls, forms) or ("has fields that its constructor does not take" if later else "")
+    form = checked(name, (cls,), (dict,), write, back, fields=True, doubt=f"{name} {why}" if why else "", **_about(forms, forms))
     return form
+
+
+def _about(forms: dict[str, Form], always: Collection[str]) -> dict[str, Any]:
+    """What is to be known of a class because of its fields, some of which are always stored."""
+    unstorable = (f"{form.never} (field {name})" for name, form in forms.items() if form.never and name in always)
+    return {"deep": any(form.deep for form in forms.values()), "parts": forms.values(), "never": next(unstorable, "")}
 
 
 def _generated(types: Types, cls: type, fields: list[_Field], forms: dict[str, Form]) -> tuple[Any, Any]:
@@ -96,13 +102,6 @@ def _generated(types: Types, cls: type, fields: list[_Field], forms: dict[str, F
     variables = {parameter.__name__: Any for parameter in getattr(cls, "__parameters__", ())}  # all replaced: for a name only
     build: Any = make_dict_structure_fn_from_attrs(arguments, cls, types, variables)
     return build, make_dict_unstructure_fn_from_attrs(list(described), cls, types)
-
-
-def _check_tag(raw: Any, form: Form) -> None:
-    tag = raw.get(TAG)
-    if tag is not None and tag != form.short and tag != form.name:
-        # It was stored under a union of which this is the last member left.
-        raise Misfit(f"is stored as {tag!r:.80}", wanted=form.name)
 
 
 def _typed_dict(types: Types, tp: Any, cls: Any) -> Form:
@@ -127,41 +126,10 @@ def _typed_dict(types: Types, tp: Any, cls: Any) -> Form:
         return {key: outward[key](member) for key, member in value.items()}
 
     def back(raw: Any) -> Any:
-        _check_tag(raw, form)
+        check_tag(raw, form)
         if missing := required - raw.keys():
             raise Misfit(f'has no field "{min(missing)}", which has no default', wanted=name)
         return {key: hook(raw[key]) for key, hook in inward.items() if key in raw}
 
-    form = checked(name, (dict,), (dict,), out, back, fields=True, deep=any(inner.deep for inner in forms.values()))
-    return form
-
-
-def _model(tp: Any, cls: Any) -> Form:
-    """A pydantic model is stored as its own JSON form and validated back; it must survive that unchanged."""
-    name = type_name(tp)
-    fields = not getattr(cls, "__pydantic_root_model__", False)
-
-    def out(value: Any) -> Any:
-        try:
-            raw = value.model_dump(mode="json", by_alias=False, round_trip=True)
-            again = cls.model_validate(raw, by_alias=False, by_name=True)
-            same = again == value
-        except Exception as error:
-            raise Misfit(f"is a {name} that does not survive model_dump(mode='json'): {error}") from error
-        if not same:
-            advice = "Secrets and serializers that leave things out cannot be stored"
-            raise Misfit(f"is a {name} that does not come back equal from model_dump(mode='json')", advice)
-        return ready(raw)
-
-    def back(raw: Any) -> Any:
-        if fields:
-            _check_tag(raw, form)
-            raw = {key: member for key, member in raw.items() if key != TAG}
-        try:
-            return cls.model_validate(raw, by_alias=False, by_name=True)
-        except Exception as error:
-            text = f"is stored, but {name}.model_validate raised {type(error).__name__}: {error}"
-            raise Misfit(text, wanted=name) from error
-
-    form = checked(name, (cls,), (dict,) if fields else (), out, back, fields=fields, deep=True)
+    form = checked(name, (dict,), (dict,), out, back, fields=True, **_about(forms, required))
     return form

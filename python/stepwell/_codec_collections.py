@@ -65,7 +65,7 @@ def _list(types: Types, tp: Any, accepts: tuple[type, ...], args: tuple[Any, ...
     def back(raw: Any) -> Any:
         return raw if type(raw) is list and _all(raw, inner.exact) else read(raw, tp)
 
-    return checked(type_name(tp), accepts, (list,), out, back, reads=_ARRAYS, deep=inner.deep)
+    return checked(type_name(tp), accepts, (list,), out, back, reads=_ARRAYS, deep=inner.deep, parts=(inner,))
 
 
 def _set(types: Types, tp: Any, accepts: tuple[type, ...], args: tuple[Any, ...]) -> Form:
@@ -80,6 +80,7 @@ def _set(types: Types, tp: Any, accepts: tuple[type, ...], args: tuple[Any, ...]
         lambda raw: made(listed.decode(list(raw))),
         reads=(*_ARRAYS, set, frozenset),
         deep=listed.deep,
+        parts=(listed,),
     )
 
 
@@ -87,7 +88,8 @@ def _tuple(types: Types, tp: Any, args: tuple[Any, ...]) -> Form:
     name = type_name(tp)
     if len(args) == 2 and args[1] is Ellipsis:
         listed = _list(types, tp, (tuple,), args)
-        return checked(name, (tuple,), (list,), listed.encode, lambda raw: tuple(listed.decode(raw)), reads=_ARRAYS, deep=listed.deep)
+        read = lambda raw: tuple(listed.decode(raw))  # noqa: E731
+        return checked(name, (tuple,), (list,), listed.encode, read, reads=_ARRAYS, deep=listed.deep, parts=(listed,))
     parts = [types.form(arg) for arg in args]
     outward = [types.at(item(i), part.encode) for i, part in enumerate(parts)]
     inward = [types.at(item(i), part.decode) for i, part in enumerate(parts)]
@@ -102,7 +104,8 @@ def _tuple(types: Types, tp: Any, args: tuple[Any, ...]) -> Form:
             raise mismatch(raw, name, f" of {len(raw)} items")
         return tuple([hook(member) for hook, member in zip(inward, raw, strict=True)])
 
-    return checked(name, (tuple,), (list,), out, back, reads=_ARRAYS, deep=any(part.deep for part in parts))
+    deep, never = any(part.deep for part in parts), next((part.never for part in parts if part.never), "")
+    return checked(name, (tuple,), (list,), out, back, reads=_ARRAYS, deep=deep, parts=parts, never=never)
 
 
 def _dict(types: Types, tp: Any, args: tuple[Any, ...]) -> Form:
@@ -126,7 +129,7 @@ def _dict(types: Types, tp: Any, args: tuple[Any, ...]) -> Form:
         return result
 
     deep = keys.deep or values.deep
-    return checked(type_name(tp), (dict,), (dict,), out, lambda raw: read(raw, tp), deep=deep)
+    return checked(type_name(tp), (dict,), (dict,), out, lambda raw: read(raw, tp), deep=deep, parts=(keys, values))
 
 
 def _hashable(key: Any) -> Any:

@@ -31,6 +31,8 @@ READY = frozenset({NoneType, bool, int, float, str, bytes, date, UUID})
 _KEYS = frozenset({bool, int, str, bytes, date, UUID})
 _STR = frozenset({str})
 _SET_TAG = 258
+_FOLD_TAG = 49_495
+"""Ours, named after PEP 495, around a datetime: it is the second one of its day that reads like this (`fold=1`)."""
 
 
 class Misfit(Exception):
@@ -116,7 +118,7 @@ def _ready(value: Any, left: int) -> Any:
     if cls is set or cls is frozenset:
         return _ready_set(value, left)
     if cls is datetime:
-        return aware(value)
+        return folded(aware(value), value)
     if cls is Decimal:
         if value.is_finite():
             return writable(value)
@@ -135,7 +137,7 @@ def _ready_dict(value: dict[Any, Any], left: int) -> dict[Any, Any]:
     key = None
     try:
         for key, inner in value.items():
-            result[key] = _ready(inner, left)
+            result[key if type(key) is str else _ready_key(key)] = _ready(inner, left)
     except Misfit as misfit:
         misfit.path.append(item(key))
         raise
@@ -160,6 +162,12 @@ def _check_key(key: object, left: int) -> None:
         aware(key)  # type: ignore[arg-type]
         return
     raise Misfit(f"has a {class_name(cls)} as a key", "Use str, int, bytes, UUID, date or tuples of them")
+
+
+def _ready_key(key: Any) -> Any:
+    if type(key) is datetime:
+        return folded(key, key)
+    return tuple(map(_ready_key, key)) if type(key) is tuple else key
 
 
 def _ready_list(value: list[Any] | tuple[Any, ...], left: int) -> list[Any]:
@@ -189,7 +197,9 @@ def _tags(value: object) -> int:
         return 0 if -(1 << 64) <= value < 1 << 64 else 1  # type: ignore[operator]
     if cls is Decimal:
         return 2 if len(value.as_tuple().digits) < 20 else _TAGS_MAX  # type: ignore[attr-defined]
-    return 1 if cls is date or cls is datetime or cls is UUID else 0
+    if cls is datetime:
+        return 1 + int(value.fold)  # type: ignore[attr-defined]
+    return 1 if cls is date or cls is UUID else 0
 
 
 def in_order(members: list[Any]) -> list[Any]:
@@ -208,6 +218,11 @@ def aware(value: datetime) -> datetime:
     if offset.microseconds or offset.seconds % 60:
         raise Misfit("is a datetime whose UTC offset is not in whole minutes", "Convert it with .astimezone(UTC)")
     return value
+
+
+def folded(stored: Any, value: datetime) -> Any:
+    """Returns what is stored for a datetime, with its `fold`."""
+    return CBORTag(_FOLD_TAG, stored) if value.fold else stored
 
 
 def writable(value: Decimal) -> Decimal:
@@ -308,7 +323,16 @@ def _read_decimal(parts: Any, *_: object) -> Decimal:
     return Decimal(f"{mantissa}E{exponent}")
 
 
-_CAREFUL: dict[int, Any] = {**_REFUSED_TAGS, 4: _read_decimal}
+def _read_folded(stored: Any, *_: object) -> datetime:
+    if type(stored) is str:  # naive: a declared type only
+        stored = datetime.fromisoformat(stored)
+    if type(stored) is not datetime or stored.fold:
+        raise _Refused
+    return stored.replace(fold=1)
+
+
+_READ: dict[int, Any] = {**_REFUSED_TAGS, _FOLD_TAG: _read_folded}
+_CAREFUL: dict[int, Any] = {**_READ, 4: _read_decimal}
 
 
 def loads(data: bytes) -> Any:
@@ -324,7 +348,7 @@ def loads(data: bytes) -> Any:
             data,
             max_depth=DEPTH_MAX,
             allow_indefinite=False,
-            semantic_decoders=_CAREFUL if careful else _REFUSED_TAGS,
+            semantic_decoders=_CAREFUL if careful else _READ,
             tag_hook=_refuse_tag,
         )
     except (CBORError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:

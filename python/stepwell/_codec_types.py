@@ -25,7 +25,7 @@ import cattrs
 from cattrs.errors import ClassValidationError, IterableValidationError, IterableValidationNote
 
 from ._codec_hints import Unresolved, type_name, without_extras
-from ._codec_plain import Misfit, aware, class_name, item, ready, shown, writable
+from ._codec_plain import Misfit, aware, class_name, folded, item, ready, shown, writable
 
 TAG = "$type"
 """The key under which a member of a union says its name."""
@@ -49,12 +49,26 @@ class Form:
     exact: type | None = None  # values of exactly this class are stored as they are and come back as they are
     fields: bool = False  # what it stores is a dict of its own fields, in which a union can put its tag
     deep: bool = False  # nesting has no bound of its own (recursive types, Any)
+    parts: Collection[Form] = ()  # the forms of what is in it
+    doubt: str = ""  # why its values may come back changed (D8)
+    never: str = ""  # why none can be stored
 
     @property
     def short(self) -> str:
         """The name without its module, as in a union's tag."""
         head, bracket, rest = self.name.partition("[")
         return head.rpartition(".")[2] + bracket + rest
+
+    def doubts(self) -> list[str]:
+        """Returns why values may come back changed, of all that is in them."""
+        found: dict[Form, str] = {}
+        todo = [self]
+        while todo:
+            form = todo.pop()
+            if form not in found:
+                found[form] = form.doubt
+                todo += form.parts
+        return list(dict.fromkeys(why for why in found.values() if why))
 
 
 def refused(value: object, name: str, accepts: Collection[type]) -> Misfit:
@@ -142,7 +156,11 @@ class Types(cattrs.Converter):
         with self._lock:
             known = self._forms.get(tp)
             if known is None:
-                known = self._forms[tp] = self._compile(tp)
+                known = self._compile(tp)
+                opened = self._forms.get(tp)
+                if opened is not None:  # forms that were made meanwhile have it among their parts
+                    opened.parts, opened.doubt = (known,), known.doubt
+                self._forms[tp] = known
             return known
 
     def opened(self, tp: Any, cls: type) -> None:
@@ -210,6 +228,14 @@ def checked(name: str, accepts: Collection[type], stores: Collection[type], out:
     return Form(name, encode, decode, accepts, stores, **more)
 
 
+def check_tag(raw: Any, form: Form) -> None:
+    """Checks that a map of fields is not stored as that of another class."""
+    tag = raw.get(TAG)
+    if tag is not None and tag != form.short and tag != form.name:
+        # It was stored under a union of which this is the last member left.
+        raise Misfit(f"is stored as {tag!r:.80}", wanted=form.name)
+
+
 def unstorable(tp: Any, why: str = "") -> Form:
     """Returns a form for a type that cannot be stored, which says so when a value meets it."""
     name = type_name(tp)
@@ -220,7 +246,7 @@ def unstorable(tp: Any, why: str = "") -> Form:
     def decode(raw: Any, _: Any = None) -> NoReturn:
         raise Misfit(f"is stored, but {name} {why or 'is not a type that can be stored'}", wanted=name)
 
-    return Form(name, encode, decode, (tp,) if isinstance(tp, type) else ())
+    return Form(name, encode, decode, (tp,) if isinstance(tp, type) else (), never=f"{name} {why or 'is not a type that can be stored'}")
 
 
 def _same(raw: Any, _: Any = None) -> Any:
@@ -253,7 +279,7 @@ SCALARS: dict[Any, Form] = {cls: _scalar(cls) for cls in (types.NoneType, bool, 
         "datetime",
         (datetime,),
         (datetime, str),
-        lambda value: value.isoformat() if value.utcoffset() is None else aware(value),
+        lambda value: folded(value.isoformat() if value.utcoffset() is None else aware(value), value),
         lambda raw: raw if type(raw) is datetime else datetime.fromisoformat(raw),
     ),
     timedelta: checked("timedelta", (timedelta,), (int,), lambda value: value // _MICROSECOND, lambda raw: timedelta(microseconds=raw)),

@@ -59,7 +59,8 @@ def union(types: Types, tp: Any) -> Form:
         return _only(name, [member for member in members if not member.stores or kind in member.stores], raw)
 
     deep = any(member.deep for member in members)
-    return Form(name, encode, decode, () if anything else accepts, () if anything else stores, deep=deep)
+    never = members[0].never if all(member.never for member in members) else ""
+    return Form(name, encode, decode, () if anything else accepts, () if anything else stores, deep=deep, parts=members, never=never)
 
 
 def _writer(member: Form, tag: str) -> Hook:
