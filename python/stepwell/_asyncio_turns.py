@@ -175,8 +175,15 @@ class AsyncioTurns:
                 await self._sleep()
                 cancels = 0
 
+    @property
+    def has_given_up(self) -> bool:
+        """Whether the body resists, and is not driven any more (P1)."""
+        return self.loop.is_ending and self._sleeper is not None
+
     async def _sleep(self) -> None:
         self._sleeper = current_task()
+        if self.loop.is_ending:
+            self._runner.port.progressed()
         await wait_task_rescheduled(self._aborted)
 
     def _aborted(self, _: Callable[[], NoReturn]) -> Abort:

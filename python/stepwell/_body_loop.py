@@ -24,6 +24,8 @@ import trio
 from sniffio import thread_local as library
 from trio.lowlevel import disable_ki_protection
 
+from ._resisting import leave_unfinished
+
 _TRIO: Any = getattr(trio._core._run, "GLOBAL_RUN_CONTEXT", types.SimpleNamespace())
 """Where trio keeps which of its tasks runs: none, while code of a body does, whose scopes would then be those of the body's host."""
 HALTS_MAX = 100
@@ -234,9 +236,9 @@ class BodyLoop(asyncio.AbstractEventLoop):
         return bool(left)
 
     def forget(self) -> None:
-        """Nothing of it is run any more."""
+        """Nothing of it is run any more; tasks that have not ended stay as they are."""
         for task in self.tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio's own `gather` does
+            leave_unfinished(task)
         self.tasks.clear()
         self._ready.clear()
 

@@ -17,7 +17,7 @@ import trio
 from . import _replay
 from ._branch import caller, current_branch
 from ._ending import End
-from ._errors import InvalidConfig, LimitReached, Nondeterminism, NotSerializable, StepFailed, StepwellError, TooLarge
+from ._errors import InvalidConfig, InvalidState, LimitReached, Nondeterminism, NotSerializable, StepFailed, StepwellError, TooLarge
 from ._types import KINDS
 
 if TYPE_CHECKING:
@@ -222,6 +222,15 @@ def resisting(runner: Runner) -> str:
         f"Its body was cancelled {since:.0f} s ago and has not ended{f'; it stands at {where}' if where else ''}. It stays in memory and "
         f"begins nothing, and the instance goes on only after it: let {'Cancelled' if runner.loop is None else 'CancelledError'} pass, and "
         "keep code short that runs when it does."
+    )
+
+
+def cannot_be_ended(runners: list[Runner]) -> InvalidState:
+    """The engine closes, and these bodies stand where nothing can end them (P1)."""
+    bodies = ", ".join(f"{_name(runner)} at {standing(runner) or 'an unknown place'}" for runner in runners[:5])
+    return InvalidState(
+        f"the engine is closed, but {len(runners)} of its bodies cannot be ended, and trio.run waits for them: {bodies}. They wait for "
+        f"something that cannot be cancelled. A body awaits its step and its own branches only: use {_THREAD}."
     )
 
 

@@ -16,14 +16,15 @@ import outcome as results
 import trio
 from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
-from . import _core
+from . import _core, _diagnosis
 from ._borrowed import Borrowed
 from ._ending import End
-from ._errors import EngineClosed, InternalError, StoreCorrupt, StoreFailed
+from ._errors import EngineClosed, InternalError, InvalidState, StoreCorrupt, StoreFailed
 from ._registry import Registry
+from ._resisting import Resistance
 from ._runner import Runner
 from ._step import Step
-from ._turns import TurnKeeper
+from ._turns import Births, TurnKeeper
 from ._types import STATUSES, Limits, Status
 from ._workflow import Workflow
 
@@ -49,8 +50,10 @@ class Reply:
 STARTS_AT_ONCE = 256
 """Bodies that begin in one round of the loop. Each takes about 0.1 ms, and those that have begun may park meanwhile: of a burst of ten
 thousand none holds the loop for a second, and not all are in memory at one time."""
-RESISTS_MAX = 5.0
+RESISTS_MAX = 4.0
 """Seconds that an engine which closes waits for bodies that resist (P1)."""
+ENDS_MAX = 0.5
+"""Seconds in which those are then ended, their code unfinished; it takes some rounds of trio's loop for each nursery."""
 _RECORDS = (_core.DONE, _core.SETTLED, _core.CHANGED, _core.START)
 DRAINED = "the engine has drained, so nothing runs any more. Open a new engine on the same store to go on."
 
@@ -131,10 +134,13 @@ class Driver:
         self.threads = trio.CapacityLimiter(threads)
         self.borrowed = Borrowed(self, self.threads)  # type: ignore[arg-type]  # mypy does not see the core's methods in Port
         self.keeper = TurnKeeper()
+        self.resistance = Resistance()
         self.tickets: dict[int, Any] = {}
         self.waiting_residents = 0
         self.draining = False
         self.drained = False
+        self.has_left_bodies = False
+        """Whether the engine closes without bodies that could not be ended."""
         self.grace = trio.CancelScope()
         """Of the attempts that run when the engine drains."""
         self.failure: BaseException | None = None
@@ -215,12 +221,14 @@ class Driver:
         Ctrl-C never strikes in here, where a note could be lost; trio hands it to the main task.
         """
         self.nursery = nursery
-        flush = _Flush(self)
-        trio.lowlevel.add_instrument(flush)
+        instruments = (_Flush(self), Births(self.keeper))
+        for instrument in instruments:
+            trio.lowlevel.add_instrument(instrument)
         try:
             await self._handle_notes_for_ever()
         finally:
-            trio.lowlevel.remove_instrument(flush)
+            for instrument in instruments:
+                trio.lowlevel.remove_instrument(instrument)
 
     async def _handle_notes_for_ever(self) -> None:
         while True:
@@ -356,7 +364,7 @@ class Driver:
         self._loop.cancel()
         self._starts.clear()
         self._later.clear()
-        self.unwind_all(End.CRASHED)
+        await self.end_bodies(End.CRASHED)
         while self.runners:
             await self._next_progress()
         core = await reopen()
@@ -423,7 +431,8 @@ class Driver:
     def ended(self, runner: Runner) -> None:
         """A body has left memory."""
         del self.runners[runner.no]
-        if self.draining and runner.stopping is not None and runner.stopping.is_for_later:
+        self.resistance.forget(runner)
+        if self.draining and not self.has_left_bodies and runner.stopping is not None and runner.stopping.is_for_later:
             self.core.release(runner.no, runner.incarnation)
         later = self._later.pop(runner.no, None)
         if later is not None:
@@ -539,19 +548,40 @@ class Driver:
         await self.end_bodies(End.DRAINED)
         self.drained = True
         self._end_watches()
-        if self.runners:
-            names = ", ".join(f"{r.workflow.name}/{r.id}" for r in list(self.runners.values())[:5])
-            log.warning("%d bodies did not unwind: %s", len(self.runners), names)
 
     async def end_bodies(self, why: End) -> None:
-        """Unwinds every body, and waits for them; those that resist are left behind after a while, if that can be done."""
+        """Unwinds every body, and waits for them; those that resist are ended after a while, if that can be done (P1)."""
         self.unwind_all(why)
         with trio.move_on_after(RESISTS_MAX):
-            while self.runners:
+            while not all(self._resists(runner) for runner in self.runners.values()):
                 await self._next_progress()
+        with trio.move_on_after(ENDS_MAX):
+            while self.runners:
+                for runner in list(self.runners.values()):
+                    self._end(runner)
+                await trio.sleep(0.001)
+
+    def _resists(self, runner: Runner) -> bool:
+        """Whether a body is not driven any more."""
+        turns: Any = runner.turns
+        return self.resistance.holds(runner) if runner.loop is None else bool(turns.has_given_up)
+
+    def _end(self, runner: Runner) -> None:
+        turns: Any = runner.turns
+        if runner.loop is None:
+            self.resistance.end_innermost(runner)
+        else:
+            turns.abandon()
+
+    def leave_behind(self) -> InvalidState:
+        """Hands back the instances of bodies that could not be ended. Returns what whoever closes the engine is told."""
+        self.has_left_bodies = True
         for runner in self.runners.values():
-            if runner.turns is not None:
-                runner.turns.abandon()
+            if runner.stopping is not None and runner.stopping.is_for_later:
+                self.core.release(runner.no, runner.incarnation)
+        failure = _diagnosis.cannot_be_ended(list(self.runners.values()))
+        log.error("%s", failure)
+        return failure
 
     def unwind_all(self, why: End) -> None:
         """Cancels every body that is in memory."""

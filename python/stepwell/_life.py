@@ -125,7 +125,7 @@ class Life:
         else:
             if not self._leaving.is_set():
                 await self._host(driver)
-            if not self._is_parents:
+            if not (self._is_parents or self._over.is_set()):
                 self.closing_failed = await self._closes(driver)
         self._opened.set()
         self._over.set()
@@ -140,9 +140,18 @@ class Life:
                     await self._leaving.wait()
                     await self._empty(driver)
                     self.nursery.cancel_scope.cancel()
+                    if driver.runners and not self._is_parents:
+                        await self._leave_behind(driver)
         except BaseException as error:
             driver.broke(error)
             await self._leaving.wait()
+
+    async def _leave_behind(self, driver: Driver) -> None:
+        """Closes the engine though bodies of it cannot be ended (P1): whoever leaves it is told, and waits for them no longer."""
+        with trio.CancelScope(shield=True):
+            failure = driver.leave_behind()
+            self.closing_failed = await self._closes(driver) or failure
+            self._over.set()
 
     async def _empty(self, driver: Driver) -> None:
         if driver.failure is None:

@@ -13,6 +13,7 @@ import trio
 if TYPE_CHECKING:
     from ._asyncio import Bridge
     from ._borrowed import Borrowed
+    from ._resisting import Resistance
     from ._runner import Runner
     from ._turns import TurnKeeper
     from ._types import Limits
@@ -27,6 +28,7 @@ class Port(Protocol):
     nursery: trio.Nursery
     borrowed: Borrowed
     keeper: TurnKeeper
+    resistance: Resistance
     draining: bool
     observed: bool
     seed: int

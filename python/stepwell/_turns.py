@@ -28,6 +28,7 @@ from trio.lowlevel import Abort, Task, current_task, disable_ki_protection, enab
 
 from . import _foreign
 from ._branch import Branch, place
+from ._resisting import leave_nurseries, leave_unfinished, weight
 
 if TYPE_CHECKING:
     from ._runner import Runner
@@ -100,9 +101,6 @@ class Turns:
         else:
             _foreign.came_to_rest(self._runner)
 
-    def abandon(self) -> None:
-        """The engine closes. A body on trio that does not end cannot be left behind."""
-
     def coroutines(self) -> list[Any]:
         """Returns the code of the body tasks."""
         return [task.coro for task in self._runner.port.keeper.tasks_of(self)]
@@ -158,6 +156,7 @@ def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[
     """Runs the code of a body task; while there are turns, each stretch of it in its slice."""
     answer: Any = None
     error: BaseException | None = None
+    resisted = 0
     while True:
         turns: Turns | None = runner.turns  # type: ignore[assignment]  # of a body on trio
         if turns is not None:
@@ -177,11 +176,32 @@ def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[
             answer = yield trap
         except BaseException as raised:
             error = raised
+        if runner.stopping:
+            resisted += weight(answer)
+            leaves: Any = runner.port.resistance.leaves(runner, resisted)  # a generator, whatever its decorator says
+            if (yield from leaves):
+                leave_unfinished(coroutine)
+                leave_nurseries(current_task())
+                return None
 
 
 async def task_in_slices(runner: Runner, coroutine: Any) -> Any:
     """As `in_slices`, for the whole of a task: trio asks tasks for what only coroutines have."""
     return await in_slices(runner, coroutine)
+
+
+class Births(trio.abc.Instrument):
+    """Sees to it that code of a body runs in slices, whoever starts a task with it."""
+
+    def __init__(self, keeper: TurnKeeper) -> None:
+        self._keeper = keeper
+
+    @enable_ki_protection
+    def task_spawned(self, task: Task) -> None:
+        branch = task.context.get(place)
+        if type(branch) is Branch and branch.runner.port.keeper is self._keeper:
+            task.coro = task_in_slices(branch.runner, task.coro)  # type: ignore[assignment]  # it is a coroutine as well
+            self._keeper.born(task, branch)
 
 
 class TurnKeeper(trio.abc.Instrument):
@@ -216,6 +236,13 @@ class TurnKeeper(trio.abc.Instrument):
         if not self._users:
             trio.lowlevel.remove_instrument(self)
 
+    def born(self, task: Task, branch: Branch) -> None:
+        """A task of a body was started."""
+        turns = branch.runner.tally
+        if turns is not None:
+            turns.started += 1
+            self._members[task] = _Member(turns, branch.order, turns.started)
+
     def tasks_of(self, turns: Turns) -> list[Task]:
         """Returns the body tasks of one instance."""
         return [task for task, member in self._members.items() if member.turns is turns]
@@ -247,14 +274,6 @@ class TurnKeeper(trio.abc.Instrument):
             reschedule(sleeper)
 
     # trio.abc.Instrument
-
-    @enable_ki_protection
-    def task_spawned(self, task: Task) -> None:
-        branch = task.context.get(place)
-        if type(branch) is Branch and (turns := branch.runner.tally) is not None:
-            turns.started += 1
-            self._members[task] = _Member(turns, branch.order, turns.started)
-            task.coro = task_in_slices(branch.runner, task.coro)  # type: ignore[assignment]  # whoever started it: code of the body runs in slices
 
     @enable_ki_protection
     def task_scheduled(self, task: Task) -> None:
