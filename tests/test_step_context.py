@@ -1,10 +1,13 @@
 """What a step and a body tell about themselves: report, save, log (silent on replay)."""
 
+import asyncio
 import logging
+import threading
 
 import pytest
+import trio
 
-from stepwell import NotSerializable, Retry, StepwellError, TooLarge, current_step, workflow
+from stepwell import Engine, InstanceErrored, InvalidState, NotSerializable, Retry, StepwellError, TooLarge, current_step, workflow
 from stepwell.testing import open_test_engine
 
 seen: list = []
@@ -163,3 +166,151 @@ async def test_a_step_knows_its_place():
 
     async with open_test_engine(workflows=[asks]) as engine:
         assert await engine.call(asks, id="i") == [["about", "k", 1, 1, "i", 2, None, True], 1, 1]
+
+
+late: list[str] = []
+
+
+def tries_late(step) -> None:
+    """Reports and beats, and keeps what that says."""
+    for call in (lambda: step.report("late"), step.heartbeat):
+        try:
+            call()
+        except InvalidState as error:
+            late.append(str(error))
+
+
+async def saves_late(step) -> None:
+    """As `tries_late`, and saves."""
+    tries_late(step)
+    try:
+        await step.save("late")
+    except InvalidState as error:
+        late.append(str(error))
+
+
+gates: list[threading.Event] = []
+
+
+async def leaves_a_task_on_trio() -> int:
+    step = current_step()
+
+    async def goes_on() -> None:
+        await trio.to_thread.run_sync(gates[0].wait)
+        await saves_late(step)
+        gates[1].set()
+
+    trio.lowlevel.spawn_system_task(goes_on)
+    return 1
+
+
+async def leaves_a_task_on_asyncio() -> int:
+    step = current_step()
+
+    async def goes_on() -> None:
+        await asyncio.to_thread(gates[0].wait)
+        await saves_late(step)
+        gates[1].set()
+
+    kept.append(asyncio.create_task(goes_on()))
+    return 1
+
+
+def leaves_a_thread() -> int:
+    step = current_step()
+
+    def goes_on() -> None:
+        gates[0].wait()
+        tries_late(step)
+        gates[1].set()
+
+    threading.Thread(target=goes_on).start()
+    return 1
+
+
+kept: list[object] = []
+
+
+@pytest.mark.parametrize("then", ["waits", "ends"])
+@pytest.mark.parametrize("fn", [leaves_a_task_on_trio, leaves_a_task_on_asyncio, leaves_a_thread])
+async def test_what_a_step_left_running_cannot_report_beat_or_save_after_it(fn, then):
+    gates[:] = [threading.Event(), threading.Event()]
+    late.clear()
+
+    @workflow(name="leaves")
+    async def leaves(step):
+        step.report("before")
+        await step.do(fn, name="s", runtime=None if fn is leaves_a_thread else "asyncio" if "asyncio" in fn.__name__ else "trio")
+        if then == "waits":
+            await step.wait_for_event("go")
+
+    async with open_test_engine(workflows=[leaves], autojump=False) as engine:
+        instance = await engine.create(leaves, id="x")
+        await instance.wait_for_status("waiting" if then == "waits" else "complete")
+        gates[0].set()
+        await trio.to_thread.run_sync(gates[1].wait)
+        assert (await instance.status()).progress == {"progress": "before"}
+        assert [it.status for it in await instance.history() if it.name == "s"] == ["done"]
+    methods = ["report()", "heartbeat()"] + ["save()"] * (fn is not leaves_a_thread)
+    assert late == [
+        f'{method} of step "s" of leaves/x was called after attempt 1 had ended. '
+        "What a step starts it has to await, or to stop, before it returns."
+        for method in methods
+    ]
+
+
+async def test_a_thread_whose_attempt_timed_out_learns_that_when_it_beats():
+    late.clear()
+    began, timed_out = threading.Event(), threading.Event()
+
+    def outlives() -> None:
+        step = current_step()
+        began.set()
+        timed_out.wait(30)
+        tries_late(step)
+
+    @workflow(name="outlives")
+    async def flow(step):
+        await step.do(outlives, timeout="5 seconds", retry=Retry.never, name="s")
+
+    async with Engine(":memory:", workflows=[flow]) as engine:
+        instance = await engine.create(flow, id="x")
+        operation = None
+        while operation is None or operation._context is None:
+            await trio.lowlevel.checkpoint()
+            operation = next((it for runner in engine._driver.runners.values() for it in runner.open.values()), None)
+        await trio.to_thread.run_sync(began.wait)
+        operation.attempt_scope.cancel()  # as its deadline does
+        with pytest.raises(InstanceErrored):
+            await instance.result()
+        timed_out.set()
+    assert len(late) == 2
+    assert 'heartbeat() of step "s" of outlives/x was called after attempt 1 had ended' in late[1]
+
+
+async def test_what_is_unwound_may_report_while_it_cleans_up():
+    told: list[str] = []
+
+    async def cleans_up() -> None:
+        told.append("began")
+        try:
+            await trio.sleep_forever()
+        finally:
+            current_step().report("cleaning up")
+            current_step().heartbeat()
+            told.append("cleaned up")
+
+    @workflow(name="unwound")
+    async def unwound(step):
+        with step.move_on_after(5):
+            await step.do(cleans_up)
+        await step.do(cleans_up, name="again")
+
+    async with open_test_engine(workflows=[unwound], autojump=False, grace=0) as engine:
+        await engine.create(unwound)
+        while len(told) < 1:
+            await trio.lowlevel.checkpoint()
+        engine._driver.core.advance(engine._driver.now() + 6_000_000)
+        while len(told) < 3:
+            await trio.lowlevel.checkpoint()
+    assert told == ["began", "cleaned up", "began", "cleaned up"]

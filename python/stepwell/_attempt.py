@@ -25,7 +25,7 @@ from trio.lowlevel import disable_ki_protection
 
 from ._borrowed import Thread
 from ._branch import Branch, place
-from ._errors import InvalidConfig, Misuse, StepTimeout
+from ._errors import InvalidConfig, Misuse, MisusedState, StepTimeout
 
 if TYPE_CHECKING:
     from ._operation import StepOperation
@@ -93,11 +93,18 @@ class StepContext(Generic[E]):
         Raises:
             NotSerializable: A value cannot be stored.
             TooLarge: All of it is over 64 KiB encoded.
+            InvalidState: The attempt has ended; something it has left running reports.
         """
+        self._check_runs("report()")
         self._operation.runner.report(progress, message, fields)
 
     def heartbeat(self) -> None:
-        """Says that this attempt is alive; restarts its `heartbeat_timeout`. Cheap, from any thread."""
+        """Says that this attempt is alive; restarts its `heartbeat_timeout`. Cheap, from any thread.
+
+        Raises:
+            InvalidState: The attempt has ended, as by its timeout.
+        """
+        self._check_runs("heartbeat()")
         self.beat = self._operation.runner.port.monotonic()
 
     async def save(self, value: Any) -> None:
@@ -106,14 +113,27 @@ class StepContext(Generic[E]):
         Raises:
             NotSerializable: It cannot be stored.
             TooLarge: It is over the limit for one value.
+            InvalidState: The attempt has ended.
         """
-        save = functools.partial(self._operation.save, value, self.attempt)
+        save = functools.partial(self._save, value)
         if _runs_on() == "asyncio":
             from ._portal import from_asyncio  # it imports asyncio, as the caller has
 
             await from_asyncio(self._operation.runner.port.token, save)
         else:
             await save()
+
+    async def _save(self, value: Any) -> None:
+        self._check_runs("save()")
+        await self._operation.save(value, self.attempt)
+
+    def _check_runs(self, method: str) -> None:
+        operation = self._operation
+        if operation.has_ended(self.attempt):
+            raise MisusedState(
+                f'{method} of step "{self.name}" of {operation.runner.workflow.name}/{self.instance_id} was called after attempt '
+                f"{self.attempt} had ended. What a step starts it has to await, or to stop, before it returns."
+            )
 
 
 def _runs_on() -> str:

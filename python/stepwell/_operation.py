@@ -215,6 +215,11 @@ class StepOperation(Operation):
             self._context = StepContext(self, self._made + 1, None)
         return self._context
 
+    def has_ended(self, attempt: int) -> bool:
+        """Whether this attempt is over: recorded, failed, or given up without anything of it running any more."""
+        runs = self._in_task or self.thread is not None or self.attempt_scope is not None
+        return bool(self.number) or self._made >= attempt or (not runs and self.runner.open.get(self.identity) is not self)
+
     # The way to an outcome.
 
     def keep_context(self) -> None:
