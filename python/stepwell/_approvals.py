@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from . import _names
 from ._codec import codec
@@ -24,6 +24,9 @@ class Approvals:
 
     def __init__(self, tenant: Tenant) -> None:
         self._tenant = tenant
+
+    def __reduce__(self) -> NoReturn:
+        self._tenant.__reduce__()
 
     async def list(
         self,

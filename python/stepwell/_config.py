@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from ._errors import InvalidConfig
+from ._errors import InvalidConfig, InvalidState
 from ._types import Limits
 
 
@@ -28,6 +29,21 @@ def copy_path(path: Any) -> str:
     if not text or "\0" in text or text == ":memory:" or "://" in text:
         raise InvalidConfig(f"path={path!r:.120} is no path; give the path of the new file.")
     return text
+
+
+def check_unpatched() -> None:
+    """Raises InvalidState where another library has replaced what trio's loop and the engine's threads stand on."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    by = ""
+    if gevent is not None and any(map(gevent.is_module_patched, ("thread", "threading", "select", "socket"))):
+        by = "gevent"
+    elif eventlet is not None and any(map(eventlet.is_monkey_patched, ("thread", "select", "socket"))):
+        by = "eventlet"
+    if by:
+        raise InvalidState(
+            f"{by} has patched Python's threads, sockets or select in this process, and the engine needs real ones. Open it in a process "
+            f"without {by}'s patches, such as a worker of another kind, or leave these modules out of them."
+        )
 
 
 def number(what: str, value: Any, most: int) -> int:

@@ -86,6 +86,10 @@ def _plural(number: int, unit: str) -> str:
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
+LAST_US = 253_402_300_799_999_999
+"""The end of the year 9999, after which Python has no dates."""
+
+
 def instant_us(value: datetime, what: str = "when") -> int:
     """Returns an instant in microseconds since 1970-01-01 UTC.
 
@@ -107,5 +111,7 @@ def instant_us(value: datetime, what: str = "when") -> int:
 
 
 def from_us(us: int) -> datetime:
-    """Returns the instant `us` microseconds after 1970-01-01 UTC, as an aware UTC `datetime`."""
+    """Returns the instant `us` microseconds after 1970-01-01 UTC, as an aware UTC `datetime`; at most the last one there is."""
+    if us > LAST_US:
+        return datetime.max.replace(tzinfo=UTC)
     return _EPOCH + timedelta(microseconds=us)

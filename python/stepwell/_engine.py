@@ -20,7 +20,7 @@ from . import _attempt, _core, _names
 from ._answers import store_error
 from ._attempt import StepContext
 from ._branch import caller, current_branch
-from ._config import base_limits, copy_path, number, store_path
+from ._config import base_limits, check_unpatched, copy_path, number, store_path
 from ._driver import Driver
 from ._durations import Duration, to_us
 from ._errors import (
@@ -135,12 +135,13 @@ class Engine(Tenant):
             StoreCorrupt: A checksum or the file's structure is wrong.
             StoreFailed: It cannot be read or written, or is no Stepwell store.
             EngineClosed: This engine was open before; make a new one.
-            InvalidState: This is no trio program.
+            InvalidState: This is no trio program, or gevent has patched Python's threads.
         """
         if not trio.lowlevel.in_trio_run():
             raise InvalidState(
                 "stepwell.Engine is for trio programs; in an asyncio program use stepwell.aio.Engine, in a blocking one sync.Engine."
             )
+        check_unpatched()
         if self._state != "new":
             raise EngineClosed(f"this engine is {self._state}; an Engine object opens once. Make a new one.")
         self._state = "closed"

@@ -18,6 +18,7 @@ from typing import Any
 import trio
 
 from ._approvals import Approvals
+from ._config import check_unpatched
 from ._engine import Engine
 from ._errors import EngineClosed, MisusedState
 from ._instance import Instance
@@ -247,6 +248,21 @@ class Front:
     def __repr__(self) -> str:
         return repr(self._inner)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and bool(self._inner == other._inner)
+
+    def __hash__(self) -> int:
+        return hash(self._inner)
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, _: Any) -> Any:
+        return self
+
+    def __reduce__(self) -> Any:
+        return self._inner.__reduce__()  # which says why not
+
 
 class EngineFront(Front):
     """An engine on a trio loop in a thread of its own."""
@@ -263,6 +279,7 @@ class EngineFront(Front):
         self._held = None
 
     def _check_new(self) -> None:
+        check_unpatched()
         if self._thread is not None:
             raise EngineClosed("an Engine object opens once. Make a new one.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
 from . import _diagnosis, _names
 from ._answers import error_in, not_found, progress_of, state_codes
@@ -58,6 +58,29 @@ class Instance(Generic[R_co]):
     def workflow(self) -> str:
         """Name of its workflow."""
         return self._workflow.name
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are handles on one instance, of one engine."""
+        return isinstance(other, Instance) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[int, str, str, str]:
+        engine = getattr(self._tenant, "_engine", self._tenant)  # an engine is a tenant, too
+        return (id(engine), self._tenant._namespace, self.workflow, self.id)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: Any) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a handle on an instance belongs to its engine and cannot be pickled. Pass {self.workflow!r} and {self.id!r} along, "
+            "and ask `engine.get` there."
+        )
 
     def __repr__(self) -> str:
         return f"<instance {self.workflow}/{self.id}>"

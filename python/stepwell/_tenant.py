@@ -10,7 +10,7 @@ import builtins
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar, Unpack, overload
 
 from . import _names
 from ._answers import error_of, from_cursor, not_found, state_codes, summary
@@ -60,6 +60,9 @@ class Tenant(ABC):
     @abstractmethod
     def _admitting(self, method: str) -> Driver:
         """As `_ready`, while new instances are let in."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} belongs to its process, which owns the store, and cannot be pickled. Pass data along instead.")
 
     # Create.
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from trio import RunFinishedError
 
+from ._errors import InvalidState
 from ._fronts import EngineFront, Way, fill
 from ._portal import from_asyncio
 
@@ -34,7 +35,12 @@ class _EngineBase(EngineFront):
 
     async def __aenter__(self) -> Any:
         self._check_new()
-        self._loop = asyncio.get_running_loop()
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise InvalidState(
+                "stepwell.aio.Engine is for asyncio programs, and no asyncio loop runs here; in a trio program use stepwell.Engine."
+            ) from None
         self._task = asyncio.current_task()
         self._inner._host_loop = self._loop
         self._cancelled = False

@@ -14,10 +14,17 @@ import trio
 import trio.testing
 from trio.lowlevel import enable_ki_protection
 
-from .._durations import Duration, from_us, to_us
+from .._durations import LAST_US, Duration, from_us, to_us
+from .._errors import InvalidConfig, InvalidState
 
 if TYPE_CHECKING:
     from .._driver import Driver
+
+
+_NO_END = (
+    "virtual time jumped from timer to timer up to the year 9999, where Python's dates end: some instance sleeps, or tries again, "
+    "without end. Send what ends it, or open the test engine with autojump=False and move the clock yourself."
+)
 
 
 class Clock:
@@ -50,9 +57,11 @@ class Clock:
         Time does not move while an attempt runs: one that never ends makes this wait for ever.
 
         Raises:
-            InvalidConfig: The duration is malformed.
+            InvalidConfig: The duration is malformed, or leads past the year 9999.
         """
         until = self._core_driver.now() + to_us(duration, "duration")
+        if until > LAST_US:
+            raise InvalidConfig(f"duration={duration!r} leads past the year 9999, where Python's dates end. It is {self.now()} now.")
         while True:
             await self.settled()
             core = self._core_driver.core
@@ -87,7 +96,9 @@ class Clock:
             await self.settled()
             core = self._core_driver.core
             timer = core.next_timer()
-            if timer is not None and self._core_driver.may_jump:
+            if timer is not None and timer > LAST_US:
+                self._core_driver.stop(InvalidState(_NO_END))
+            elif timer is not None and self._core_driver.may_jump:
                 core.advance(timer)
             self._stirred = trio.Event()
             if not core.busy():
