@@ -1,5 +1,7 @@
 """Children: created exactly once, or called and waited for without a slot (rule L10, without terminate)."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from stepwell import InstanceErrored, InstanceExists, InvalidConfig, NewInstance, NotSerializable, Status, StepwellError, workflow
@@ -235,3 +237,31 @@ async def test_a_child_that_cannot_be_made_says_why(how, kind, says):
         for part in says:
             assert part in text
         assert sum((await engine.count(child)).values()) == 0
+
+
+async def test_ids_given_twice_in_a_batch_are_named_with_their_places():
+    @workflow(name="child")
+    async def child(step):
+        return None
+
+    @workflow(name="parent")
+    async def parent(step):
+        says = r'items\[1\] and items\[3\] have the same id "b"\. None of the batch was created'
+        with pytest.raises(InstanceExists, match=says) as caught:
+            await step.create_batch("child", [NewInstance(id="a"), NewInstance(id="b"), None, NewInstance(id="b")])
+        return caught.value.id
+
+    async with open_test_engine(workflows=[parent, child]) as engine:
+        assert await engine.call(parent) == "b"
+        assert (await engine.list("child")).items == []
+
+
+@pytest.mark.parametrize("given", [{"priority": 5}, {"start_at": datetime(2031, 1, 1, tzinfo=UTC)}, {"retention": "1 day"}])
+async def test_what_a_batch_of_children_would_ignore_is_refused(given):
+    @workflow(name="parent")
+    async def parent(step):
+        await step.create_batch("parent", [NewInstance(), NewInstance(**given)])
+
+    async with open_test_engine(workflows=[parent]) as engine:
+        with pytest.raises(InstanceErrored, match=rf"items\[1\]: {next(iter(given))} of a NewInstance is for engine\.create_batch"):
+            await engine.call(parent)

@@ -310,6 +310,7 @@ class Maybe(TypedDict, total=False):
         (Holder[Renamed], r"Renamed has an __init__ .* \(field item\)"),
         (Unfit, r"\(field always\)"),
         (5, "5 is not a type"),
+        ([int], "is not a type"),
     ],
 )
 def test_d8_a_type_that_can_never_come_back_is_known_before_there_is_a_value(type_: Any, why: str) -> None:

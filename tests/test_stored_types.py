@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from stepwell import InstanceErrored, InvalidPayload, NotSerializable, Retry, Status, StepFailed, workflow
+from stepwell import (
+    InstanceErrored,
+    InvalidConfig,
+    InvalidPayload,
+    NotSerializable,
+    Retry,
+    Status,
+    StepFailed,
+    StepwellError,
+    step_options,
+    workflow,
+)
 from stepwell.testing import open_test_engine
 
 
@@ -252,3 +263,144 @@ async def test_i10_a_body_that_catches_everything_never_sees_that_a_stored_value
             assert '"load"' in str(await instance.explain())
             assert (await instance.status()).status is Status.BLOCKED
     assert caught == []
+
+
+class Handle:
+    """Nothing that can be stored."""
+
+
+@dataclass
+class Unmade:
+    x: int
+
+    def __init__(self, other: int) -> None:
+        self.x = other
+
+
+async def opens() -> Handle:
+    ran.append("opens")
+    return Handle()
+
+
+def opens_in_a_thread() -> Handle:
+    ran.append("opens")
+    return Handle()
+
+
+async def makes() -> Unmade:
+    ran.append("makes")
+    return Unmade(1)
+
+
+ran: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ran():
+    ran.clear()
+
+
+@pytest.mark.parametrize("fn", [opens, opens_in_a_thread, makes])
+@pytest.mark.parametrize("method", ["do", "map", "branch"])
+@pytest.mark.parametrize("runtime", ["trio", "asyncio"])
+async def test_d8_a_step_whose_result_can_never_be_stored_is_refused_before_it_runs(fn, method, runtime):
+    @workflow(name="refused")
+    async def refused(step):
+        try:
+            if method == "do":
+                await step.do(fn, runtime=runtime)
+            elif method == "map":
+                await step.map(lambda _: fn(), [1], name="m", as_type=fn.__annotations__["return"], runtime=runtime)
+            else:
+                async with step.open_nursery() as nursery:
+                    nursery.start_soon(lambda: step.do(fn, runtime=runtime))
+        except* (NotSerializable, InvalidConfig) as group:
+            error = group.exceptions[0]
+            while isinstance(error, ExceptionGroup):
+                error = error.exceptions[0]
+            said.append(str(error))
+
+    said: list[str] = []
+    async with open_test_engine(workflows=[refused]) as engine:
+        instance = await engine.create(refused)
+        await instance.result()
+        await engine.crash()
+        records = await instance.history()
+    assert ran == []
+    assert len(said) == 1
+    assert ("as_type=" if method == "map" else "was not run, because nothing it returns could be stored") in said[0]
+    assert [record.attempt for record in records] == ([] if method == "map" else [1])  # `map` refused its option
+
+
+@pytest.mark.parametrize("bad", [5, "Nope", Handle, Unmade, [int], bytearray, tuple[int, Handle], opens, {}])
+@pytest.mark.parametrize("where", ["do", "map", "wait_for_event", "wait_for_approval", "step_options"])
+async def test_an_as_type_that_cannot_be_used_is_refused_where_it_is_given(bad, where):
+    @workflow(name="w")
+    async def w(step):
+        if where == "do":
+            await step.do(opens, as_type=bad)
+        elif where == "map":
+            await step.map(opens, [1], as_type=bad)
+        else:
+            await getattr(step, where)("x", as_type=bad)
+
+    if where == "step_options":
+        with pytest.raises(InvalidConfig, match=r"as_type=.* cannot be used: .* Give a type that can be stored"):
+            step_options(as_type=bad)
+        return
+    async with open_test_engine(workflows=[w]) as engine:
+        with pytest.raises(InstanceErrored, match=r"as_type=.* cannot be used: .* Give a type that can be stored"):
+            await engine.call(w)
+    assert ran == []
+
+
+@pytest.mark.parametrize(
+    ("value", "declared"),
+    [
+        (Card("a"), "Card"),
+        ([Card("a")], "list[Card]"),
+        ([1, Card("a")], "list[Card]"),
+        ({"x": Card("a")}, "dict[str, Card]"),
+        ({1: [Card("a")]}, "dict[int, list[Card]]"),
+        ((Card("a"),), "tuple[Card, ...]"),
+    ],
+)
+async def test_the_advice_names_the_annotation_of_the_whole_value(value, declared):
+    async def gives():
+        return value
+
+    @workflow(name="w")
+    async def w(step, _: Any = None):
+        await step.do(gives, retry=Retry.never)
+
+    @workflow(name="out")
+    async def out(step):
+        return value
+
+    async with open_test_engine(workflows=[w, out]) as engine:
+        for call, advice in (
+            (engine.call(w), f"Annotate it as {declared}, or pass as_type={declared}."),
+            (engine.call(out), f"Annotate what the workflow returns as {declared}."),
+            (engine.call(w, value), f"Annotate the workflow's params as {declared}."),
+        ):
+            with pytest.raises(StepwellError) as caught:
+                await call
+            assert advice in str(caught.value)
+        instance = await engine.create(w)
+        with pytest.raises(NotSerializable, match="Pass plain data, which needs no annotation"):
+            await instance.send_event("x", value)
+
+
+@pytest.mark.parametrize("option", ["undo", "sensitive"])
+async def test_an_option_that_does_nothing_yet_is_refused_where_it_is_given(option):
+    @workflow(name="w")
+    async def w(step, method):
+        await getattr(step, method)(opens, *([[1]] if method == "map" else []), **{option: True})
+
+    async with open_test_engine(workflows=[w]) as engine:
+        for method in ("do", "map"):
+            with pytest.raises(InstanceErrored, match=f"{option}= is not available in this version"):
+                await engine.call(w, method)
+    with pytest.raises(InvalidConfig, match=f"{option}= is not available in this version"):
+        step_options(**{option: True})
+    assert ran == []

@@ -38,6 +38,7 @@ R_co = TypeVar("R_co", covariant=True)
 _CHILDREN = uuid.UUID("0a4d9a43-7c0e-5a0e-8f5b-9d5e3f1c2b10")
 _FOREVER = 1 << 62
 EVENTS_MAX = 1_000
+_NOT_FOR_CHILDREN = ("priority", "start_at", "retention")
 
 
 class Child(Generic[R_co]):
@@ -116,6 +117,8 @@ async def create(
 
 def item(runner: Runner, target: Workflow[Any, Any], item: Any, index: int) -> tuple[str | None, bytes | None, bytes | None]:
     where = f"items[{index}]"
+    if isinstance(item, NewInstance) and runner.format and (given := [name for name in _NOT_FOR_CHILDREN if getattr(item, name)]):
+        raise InvalidConfig(f"{where}: {', '.join(given)} of a NewInstance is for engine.create_batch. Leave it out in step.create_batch.")
     if not isinstance(item, NewInstance):
         return None, encode_params(target, item, runner.value_bytes, where), None
     extra = codec.encode(_names.attributes(item.attributes)) if item.attributes else None
@@ -137,6 +140,11 @@ async def create_batch(
     )  # fmt: skip
     if outcome.verdict != _replay.OK:
         given = [id for id, _, _ in prepared if id is not None] or [base]
+        places: dict[str, int] = {}
+        for index, (id, _, _) in enumerate(prepared):
+            if id is not None and (first := places.setdefault(id, index)) != index:
+                text = f'items[{first}] and items[{index}] have the same id "{id}". None of the batch was created. Give each its own.'
+                raise InstanceExists(text, workflow=target.name, id=id)
         which = f'"{given[0]}"' if len(given) == 1 else f"one of {len(given):,} ids ({', '.join(given[:3])}, …)"
         raise InstanceExists(
             f'instance {which} of "{target.name}" already exists. None of the batch was created. Pass other ids.',

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._codec_hints import type_name, without_extras
 from ._codec_plain import DEPTH_MAX, READY, Misfit, clean, deeper_than, dumps, loads, ready
-from ._errors import NotSerializable, StepwellError, TooLarge
+from ._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
 
 if TYPE_CHECKING:
     from ._codec_types import Form, Types
@@ -161,10 +161,21 @@ def _traced(hook: Callable[[Any], Any], value: Any) -> Any:
         raise found from found.__cause__
 
 
+_ANNOTATED = {
+    "result": "Annotate it as {0}, or pass as_type={0}",
+    "params": "Annotate the workflow's params as {0}",
+    "items": "Annotate the workflow's params as {0}",
+    "output": "Annotate what the workflow returns as {0}",
+}
+"""What to do about an object without annotation, by what it is; other values have no place for one."""
+
+
 def _not_serializable(misfit: Misfit, where: str) -> NotSerializable:
     place = misfit.place(where)
     advice = misfit.advice
-    if not advice:
+    if not advice and misfit.declare:
+        advice = _ANNOTATED.get(where.partition("[")[0], "Pass plain data, which needs no annotation").format(misfit.declare)
+    elif not advice:
         advice = "Return plain data, or pass as_type=" if where == "result" else "Pass plain data, or annotate its type"
     return NotSerializable(f"{place} {misfit.problem}. {advice}.", path=place)
 
@@ -194,13 +205,16 @@ class Codec:
         """
         try:
             plan = self._plans.get(type)
-        except TypeError:  # unhashable, such as Annotated[int, {}]
-            return self.plan(without_extras(type))
+        except TypeError:  # unhashable, such as Annotated[int, {}], or [int], which is no type
+            return self._planned(type)
         if plan is None:
-            bare = without_extras(type)
-            form = None if bare is Any or bare is object else self._types.form(bare)
-            plan = self._plans[type] = Plan(type, form, lambda: self._tracing.form(bare))
+            plan = self._plans[type] = self._planned(type)
         return plan
+
+    def _planned(self, type: Any) -> Plan:
+        bare = without_extras(type)
+        form = None if bare is Any or bare is object else self._types.form(bare)
+        return Plan(type, form, lambda: self._tracing.form(bare))
 
     def encode(self, value: Any, type: Any = Any, *, where: str = "result", limit: int = VALUE_BYTES_MAX) -> bytes:
         """Returns the bytes of a value, as `Plan.encode`."""
@@ -213,3 +227,14 @@ class Codec:
 
 codec = Codec()
 """The one codec of the process: plans are kept per type, and types are the same for every engine."""
+
+
+def usable(as_type: Any) -> Any:
+    """Returns what somebody gave as `as_type=`.
+
+    Raises:
+        InvalidConfig: It is no type, or one of which no value can be stored.
+    """
+    if why := codec.plan(as_type).never:
+        raise InvalidConfig(f"as_type={as_type!r:.100} cannot be used: {why}. Give a type that can be stored, such as list[Order].")
+    return as_type

@@ -44,9 +44,17 @@ class Misfit(Exception):
         self.advice = advice
         self.wanted = wanted
         self.path: list[str] = []  # innermost first
+        self.declare = ""  # the annotation under which the value would be stored
 
     def place(self, root: str) -> str:
         return root + "".join(reversed(self.path))
+
+    def came_through(self, container: type, key: object) -> None:
+        """It is a member of this container, there."""
+        self.path.append(item(key))
+        if self.declare:
+            forms: dict[type, str] = {list: "list[{}]", tuple: "tuple[{}, ...]", dict: f"dict[{type(key).__name__}, {{}}]"}
+            self.declare = forms[container].format(self.declare)
 
 
 def item(key: object) -> str:
@@ -139,7 +147,7 @@ def _ready_dict(value: dict[Any, Any], left: int) -> dict[Any, Any]:
         for key, inner in value.items():
             result[key if type(key) is str else _ready_key(key)] = _ready(inner, left)
     except Misfit as misfit:
-        misfit.path.append(item(key))
+        misfit.came_through(dict, key)
         raise
     return result
 
@@ -179,7 +187,7 @@ def _ready_list(value: list[Any] | tuple[Any, ...], left: int) -> list[Any]:
         for inner in value:
             result.append(_ready(inner, left))
     except Misfit as misfit:
-        misfit.path.append(item(len(result)))
+        misfit.came_through(type(value), len(result))
         raise
     return result
 
@@ -241,7 +249,9 @@ def _refuse(value: object) -> NoReturn:
     cls = type(value)
     name = class_name(cls)
     if hasattr(cls, "__dataclass_fields__") or hasattr(cls, "__attrs_attrs__") or hasattr(cls, "model_fields"):
-        raise Misfit(f"is a {name}", f"Annotate it as {cls.__name__}, or pass as_type={cls.__name__}")
+        misfit = Misfit(f"is a {name}")
+        misfit.declare = cls.__name__
+        raise misfit
     for base in (bool, int, float, str, bytes, dict, list, tuple, set, frozenset, datetime, date, Decimal, UUID):
         if isinstance(value, base):
             raise Misfit(

@@ -154,7 +154,10 @@ class Types(cattrs.Converter):
         """Returns the form of a declared type."""
         tp = _bare(tp)
         with self._lock:
-            known = self._forms.get(tp)
+            try:
+                known = self._forms.get(tp)
+            except TypeError:  # no type can be unhashable
+                return unstorable(tp)
             if known is None:
                 known = self._compile(tp)
                 opened = self._forms.get(tp)

@@ -22,7 +22,7 @@ from ._attempt import StepContext
 from ._branch import place
 from ._codec import codec
 from ._containment import Guard, check_is_failure, interrupt_in
-from ._errors import Interrupted, InvalidConfig, NotSerializable, StepFailed, StepTimeout, TooLarge
+from ._errors import Interrupted, NotSerializable, StepFailed, StepTimeout, TooLarge
 from ._failures import describe, revive
 from ._replay import DO, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
 from ._retry import RetryRuleFailed
@@ -293,13 +293,12 @@ class StepOperation(Operation):
 
     async def run(self) -> None:
         """Makes attempts until one succeeds or the step gives up, and submits the record of that."""
-        if self.plan.is_generator:
-            error = InvalidConfig(f"{self.fn!r} is a generator; a step returns one value. Return a list.")
-            self._submit_failure(error, 1)
-            return
         known = self.runner.cursor.attempts.pop(self.identity, None)
         if known is not None or self.interrupted:
             await self._resume(known or Attempts())
+        elif (refusal := self.plan.refusal(self.fn)) is not None:
+            self._submit_failure(refusal, 1)
+            return
         while not self.number and await self._attempt():
             pass
 

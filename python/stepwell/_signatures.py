@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar, Literal, Protocol, TypedDict
+from typing import ClassVar, Literal, Protocol, TypedDict
 
 from ._durations import Duration
 from ._names import AttributeValue
@@ -54,8 +54,8 @@ class AttemptOptions(TypedDict, total=False):
     timeout: Duration | None
     heartbeat_timeout: Duration | None
     on_interrupt: Literal["retry", "fail"] | None
-    undo: Any
-    sensitive: bool
+    undo: None
+    sensitive: Literal[False]
     runtime: str | None
 
 

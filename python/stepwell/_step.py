@@ -20,7 +20,7 @@ from . import _child, _map, _names, _nursery, _replay, _waits
 from ._body_log import BodyLog
 from ._branch import Branch, caller, current_branch, place
 from ._child import Child
-from ._codec import Undecodable, codec
+from ._codec import Undecodable, codec, usable
 from ._deadline import DeadlineScope
 from ._durations import Duration, from_us, instant_us, to_us
 from ._ending import End
@@ -386,7 +386,7 @@ class Step:
         kinds = [_names.event_type(t) for t in types]
         label = _names.step_name(name if name is not None else "|".join(kinds)[:256])
         us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
-        return Pending(self._runner, _waits.event, branch, label, kinds, us, as_type)
+        return Pending(self._runner, _waits.event, branch, label, kinds, us, usable(as_type))
 
     @overload
     def wait_for_approval(
@@ -417,7 +417,7 @@ class Step:
         label = _names.step_name(name)
         us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
         stored = None if detail is None else codec.encode(detail, limit=self._runner.value_bytes, where="detail")
-        return Pending(self._runner, _waits.approval, branch, label, stored, us, as_type)
+        return Pending(self._runner, _waits.approval, branch, label, stored, us, usable(as_type))
 
     # Deadlines and changes of the code.
 

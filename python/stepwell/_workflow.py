@@ -12,13 +12,13 @@ import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import CodeType, FunctionType
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import Any, Generic, Literal, Protocol, TypeVar, overload
 from weakref import WeakKeyDictionary
 
-from ._codec import Plan, codec
+from ._codec import Plan, codec, usable
 from ._codec_hints import params_type, return_type
 from ._durations import to_us
-from ._errors import InvalidConfig
+from ._errors import InvalidConfig, NotSerializable, StepwellError
 from ._names import step_name, workflow_name
 from ._retry import Retry
 
@@ -223,7 +223,6 @@ class StepOptions:
     heartbeat_timeout: int | None = None
     on_interrupt: str | None = None
     as_type: Any = None
-    sensitive: bool = False
     runtime: str | None = None
 
     def __post_init__(self) -> None:
@@ -235,6 +234,8 @@ class StepOptions:
             raise InvalidConfig(f'on_interrupt is {self.on_interrupt!r}; give "retry" or "fail".')
         if self.runtime not in (None, *RUNTIMES):
             raise InvalidConfig(f'runtime is {self.runtime!r}; give "trio" or "asyncio", or None for the engine\'s default_runtime.')
+        if self.as_type is not None:
+            usable(self.as_type)
 
     @classmethod
     def of(
@@ -251,8 +252,9 @@ class StepOptions:
         runtime: str | None = None,
     ) -> StepOptions:
         """Checks and normalises what a caller gave."""
-        if undo is not None:
-            raise InvalidConfig("undo= is not available in this version; leave it out.")
+        for option, given in (("undo", undo is not None), ("sensitive", sensitive)):
+            if given:  # what is not there yet must not look as if it were
+                raise InvalidConfig(f"{option}= is not available in this version; leave it out.")
         return cls(
             name,
             retry,
@@ -260,7 +262,6 @@ class StepOptions:
             None if heartbeat_timeout is None else to_us(heartbeat_timeout, "heartbeat_timeout"),
             on_interrupt,
             as_type,
-            sensitive,
             runtime,
         )
 
@@ -296,11 +297,20 @@ class FunctionPlan:
         self.timeout = ATTEMPT_TIMEOUT_US if options.timeout is None else options.timeout
         self.heartbeat_timeout = options.heartbeat_timeout
         self.on_interrupt = options.on_interrupt or "retry"
-        self.is_plain = self.is_async and self.on_interrupt != "fail"
         self.codec = codec.plan(return_type(plain) if options.as_type is None else options.as_type)
+        self.is_plain = self.is_async and self.on_interrupt != "fail" and not self.codec.never
         self.waits: bool | None = True if self.on_interrupt == "fail" else None
         self.runtime = options.runtime
         self._derived: dict[StepOptions, FunctionPlan] = {}
+
+    def refusal(self, fn: Callable[..., Any]) -> StepwellError | None:
+        """Returns why no step of this function is run; None if it may be. It would have run for nothing (R8, D8)."""
+        if self.is_generator:
+            return InvalidConfig(f"{fn!r} is a generator; a step returns one value. Return a list.")
+        if self.codec.never:
+            text = f"{fn!r} was not run, because nothing it returns could be stored: its result is declared as {self.codec.never}. "
+            return NotSerializable(f"{text}Return plain data, or pass as_type=.", path="result")
+        return None
 
     def with_options(self, options: StepOptions) -> FunctionPlan:
         """Returns this plan with what one call asks for; the same one for the same options, so that it learns (`waits`)."""
@@ -323,8 +333,8 @@ class FunctionPlan:
         other.timeout = self.timeout if options.timeout is None else options.timeout
         other.heartbeat_timeout = options.heartbeat_timeout or self.heartbeat_timeout
         other.on_interrupt = options.on_interrupt or self.on_interrupt
-        other.is_plain = other.is_async and other.on_interrupt != "fail"
         other.codec = self.codec if options.as_type is None else codec.plan(options.as_type)
+        other.is_plain = other.is_async and other.on_interrupt != "fail" and not other.codec.never
         other.waits = True if other.on_interrupt == "fail" else self.waits
         other.runtime = options.runtime or self.runtime
         other._derived = {}
@@ -373,8 +383,9 @@ def step_options(
     timeout: Any = None,
     heartbeat_timeout: Any = None,
     on_interrupt: str | None = None,
+    undo: None = None,
     as_type: Any = None,
-    sensitive: bool = False,
+    sensitive: Literal[False] = False,
     runtime: str | None = None,
 ) -> Callable[[F], F]:
     """Attaches defaults to a step function; what `step.do` is given wins.
@@ -385,7 +396,9 @@ def step_options(
         timeout: For one attempt; a duration up to 365 days, default 10 minutes.
         heartbeat_timeout: Longest time between two heartbeats of an attempt.
         on_interrupt: "retry" (default), or "fail" for calls that must not repeat after a crash.
+        undo: Not available yet.
         as_type: The type to store the result as, instead of the annotated one.
+        sensitive: Not available yet.
         runtime: "trio" or "asyncio": where an async function runs; default: what the engine says.
 
     Raises:
@@ -398,6 +411,7 @@ def step_options(
         timeout=timeout,
         heartbeat_timeout=heartbeat_timeout,
         on_interrupt=on_interrupt,
+        undo=undo,
         as_type=as_type,
         sensitive=sensitive,
         runtime=runtime,
