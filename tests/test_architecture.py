@@ -19,7 +19,8 @@ LAYERS = [
     {"_failures", "_types", "_replay", "_signatures"},
     {"_branch", "_workflow", "_attempt", "_operation", "_map", "_turns", "_nursery", "_deadline", "_patches", "_foreign", "_rest"}
     | {"_diagnosis", "_port", "_runner", "_step", "_child", "_waits", "_asyncio", "_portal"}
-    | {"_borrowed", "_containment", "_ending", "_pending", "_remote", "_resisting", "_body_log", "_body_loop", "_asyncio_turns", "_gather"},
+    | {"_borrowed", "_containment", "_ending", "_pending", "_remote", "_resisting", "_body_log", "_body_loop", "_asyncio_turns", "_gather"}
+    | {"_generators"},
     {"_collector", "_registry", "_driver", "_config", "_look", "_answers", "_approvals", "_instance", "_tenant", "_engine", "_fronts"}
     | {"_life", "_run"},
     {"__init__"},

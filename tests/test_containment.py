@@ -225,6 +225,31 @@ async def _of_its_finally(step: Step, kind: str) -> None:
         boom(kind)
 
 
+async def _of_its_generator(step: Step, kind: str) -> None:
+    async def values():
+        try:
+            yield await step.do(_fine)
+        finally:
+            boom(kind)
+
+    async for _ in values():
+        await step.wait_for_event("go")
+
+
+async def _of_a_generator_it_left(step: Step, kind: str) -> None:
+    async def values():
+        try:
+            yield await step.do(_fine)
+        finally:
+            boom(kind)
+
+    async for _ in values():
+        break
+    await step.do(_fine)
+    if kind == "GeneratorExit":
+        boom(kind)  # of a generator that is closed it is no error
+
+
 async def _of_a_branch(step: Step, kind: str) -> None:
     async def branch(item: str) -> None:
         await step.do(_fine, key=item)
@@ -259,12 +284,14 @@ async def _inside_a_deadline(step: Step, kind: str) -> None:
 BODIES_ON_BOTH = {
     "body": _of_the_body,
     "finally": _of_its_finally,
+    "generator": _of_its_generator,
     "branch": _of_a_branch,
     "in a deadline": _inside_a_deadline,
 }
 BODIES = {
     **{(place, runtime): made for runtime in ("trio", "asyncio") for place, made in BODIES_ON_BOTH.items()},
     ("nursery", "trio"): _of_a_nursery,
+    ("a generator that it left", "trio"): _of_a_generator_it_left,
     ("task", "asyncio"): _of_a_task,
 }
 
@@ -279,7 +306,7 @@ async def test_r9_what_a_body_raises_makes_its_instance_errored_and_no_other(kin
     async with open_test_engine(workflows=[guilty, healthy]) as engine:
         instance = await engine.create("guilty", id="g")
         assert await engine.call("healthy") == "fine"
-        if place == "finally":
+        if place in ("finally", "generator"):
             await instance.wait_for_status("waiting")
             await engine.crash()  # what it raises while it unwinds is discarded (P1)
             assert await engine.call("healthy") == "fine"

@@ -26,6 +26,7 @@ from trio.lowlevel import disable_ki_protection
 from ._borrowed import Thread
 from ._branch import Branch, place
 from ._errors import InvalidConfig, Misuse, MisusedState, StepTimeout
+from ._generators import close
 
 if TYPE_CHECKING:
     from ._operation import StepOperation
@@ -309,7 +310,11 @@ def _drive(coroutine: Coroutine[Any, Any, Any], context: Context, deadline: Dead
     try:
         trap = context.run(coroutine.send, None)
     except StopIteration as stop:
+        yield from _close_generators(context, name, None)
         return stop.value
+    except BaseException as error:
+        yield from _close_generators(context, name, error)
+        raise
     deadline.start()
     rest: Any = _go_on(coroutine, context, trap, name)  # a generator, whatever its decorator says
     return (yield from rest)
@@ -318,6 +323,33 @@ def _drive(coroutine: Coroutine[Any, Any, Any], context: Context, deadline: Dead
 @disable_ki_protection
 @types.coroutine
 def _go_on(coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any, name: str) -> Generator[Any, Any, Any]:
+    driven: Any = _driven(coroutine, context, trap, name)
+    try:
+        value = yield from driven
+    except BaseException as error:
+        yield from _close_generators(context, name, error)
+        raise
+    yield from _close_generators(context, name, None)
+    return value
+
+
+def _close_generators(context: Context, name: str, error: BaseException | None) -> Generator[Any, Any, None]:
+    """Closes what generators an attempt has left before their end, in its context."""
+    operation: Any = context[place]
+    left = operation.runner.port.generators.left_by(operation)
+    if left:
+        code = close(operation.runner, left, error)
+        try:
+            trap = context.run(code.send, None)
+        except StopIteration:
+            return
+        driven: Any = _driven(code, context, trap, name)
+        yield from driven
+
+
+@disable_ki_protection
+@types.coroutine
+def _driven(coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any, name: str) -> Generator[Any, Any, Any]:
     run, send = context.run, coroutine.send
     while True:
         try:

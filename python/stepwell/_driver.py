@@ -20,6 +20,7 @@ from . import _core, _diagnosis
 from ._borrowed import Borrowed
 from ._ending import End
 from ._errors import EngineClosed, InternalError, InvalidState, StoreCorrupt, StoreFailed
+from ._generators import Generators
 from ._registry import Registry
 from ._resisting import Resistance
 from ._runner import Runner
@@ -135,6 +136,7 @@ class Driver:
         self.borrowed = Borrowed(self, self.threads)  # type: ignore[arg-type]  # mypy does not see the core's methods in Port
         self.keeper = TurnKeeper()
         self.resistance = Resistance()
+        self.generators = Generators(self)  # type: ignore[arg-type]  # mypy does not see the core's methods in Port
         self.tickets: dict[int, Any] = {}
         self.waiting_residents = 0
         self.draining = False
@@ -224,9 +226,11 @@ class Driver:
         instruments = (_Flush(self), Births(self.keeper))
         for instrument in instruments:
             trio.lowlevel.add_instrument(instrument)
+        self.generators.watch()
         try:
             await self._handle_notes_for_ever()
         finally:
+            self.generators.unwatch()
             for instrument in instruments:
                 trio.lowlevel.remove_instrument(instrument)
 

@@ -13,6 +13,7 @@ import trio
 if TYPE_CHECKING:
     from ._asyncio import Bridge
     from ._borrowed import Borrowed
+    from ._generators import Generators
     from ._resisting import Resistance
     from ._runner import Runner
     from ._turns import TurnKeeper
@@ -29,6 +30,7 @@ class Port(Protocol):
     borrowed: Borrowed
     keeper: TurnKeeper
     resistance: Resistance
+    generators: Generators
     draining: bool
     observed: bool
     seed: int

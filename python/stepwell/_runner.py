@@ -33,8 +33,9 @@ from ._operation import STOPPED, Operation, StepOperation
 from ._patches import Patches
 from ._pending import Pending
 from ._replay import Cursor, Identity, Mismatch, Outcome
+from ._resisting import leave_nurseries
 from ._rest import Rest
-from ._turns import in_slices, on_asyncio
+from ._turns import on_asyncio, to_its_end
 from ._types import STATUSES, InstanceInfo, Status
 
 if TYPE_CHECKING:
@@ -111,23 +112,23 @@ class Runner:
             self.port.keeper.open(self)
         try:
             with Guard(self):
-                await self._body(make_step(self))
+                output: Any = None
+                try:
+                    with self.scope:
+                        output = await self._code(make_step(self))
+                except BaseException as error:
+                    self._raised(error)
+                else:
+                    self._returned(output)
         finally:
+            leave_nurseries(self.task)
             self._leave()
 
-    async def _body(self, step: Step) -> None:
-        output: Any = None
-        try:
-            with self.scope:
-                output = await self._code(step)
-        except BaseException as error:
-            if interrupt_in(error) is not None or was_cancelled(self, error):
-                raise
-            if not self.stopping:
-                self._finish(ERRORED, error=error)
-            return
+    def _raised(self, error: BaseException) -> None:
+        if interrupt_in(error) is not None or was_cancelled(self, error):
+            raise error
         if not self.stopping:
-            self._returned(output)
+            self._finish(ERRORED, error=error)
 
     async def _code(self, step: Step) -> Any:
         fn, plan = self.workflow.fn, self.workflow.params
@@ -138,7 +139,7 @@ class Runner:
             except Undecodable as error:
                 await self.unreadable("the start", error)
         code = as_coroutine(fn(*args))
-        output = await (in_slices(self, code) if self.workflow.runtime == "trio" else on_asyncio(self, code))
+        output = await (to_its_end(self, code) if self.workflow.runtime == "trio" else on_asyncio(self, code))
         if isinstance(output, Pending):
             raise InvalidConfig(f"{self.workflow.name} returned a step that it never awaited. Write `return await step.…`.")
         if self.unawaited:
@@ -146,6 +147,8 @@ class Runner:
         return output
 
     def _returned(self, output: Any) -> None:
+        if self.stopping:
+            return
         try:
             payload = self.workflow.output.encode(output, limit=self.value_bytes, where="output")
         except (NotSerializable, TooLarge) as error:

@@ -28,6 +28,7 @@ from trio.lowlevel import Abort, Task, current_task, disable_ki_protection, enab
 
 from . import _foreign
 from ._branch import Branch, place
+from ._generators import close
 from ._resisting import leave_nurseries, leave_unfinished, weight
 
 if TYPE_CHECKING:
@@ -185,9 +186,17 @@ def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[
                 return None
 
 
-async def task_in_slices(runner: Runner, coroutine: Any) -> Any:
-    """As `in_slices`, for the whole of a task: trio asks tasks for what only coroutines have."""
-    return await in_slices(runner, coroutine)
+async def to_its_end(runner: Runner, coroutine: Any) -> Any:
+    """As `in_slices`, for the whole of a body task: generators that it left before their end are closed before it ends."""
+    try:
+        value = await in_slices(runner, coroutine)
+    except BaseException as error:
+        if left := runner.port.generators.left_by():
+            await in_slices(runner, close(runner, left, error))
+        raise
+    if left := runner.port.generators.left_by():
+        await in_slices(runner, close(runner, left, None))
+    return value
 
 
 class Births(trio.abc.Instrument):
@@ -200,7 +209,7 @@ class Births(trio.abc.Instrument):
     def task_spawned(self, task: Task) -> None:
         branch = task.context.get(place)
         if type(branch) is Branch and branch.runner.port.keeper is self._keeper:
-            task.coro = task_in_slices(branch.runner, task.coro)  # type: ignore[assignment]  # it is a coroutine as well
+            task.coro = to_its_end(branch.runner, task.coro)  # type: ignore[assignment]  # it is a coroutine as well
             self._keeper.born(task, branch)
 
 
