@@ -11,7 +11,9 @@ This file knows neither steps nor the engine.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+import time
 import types
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator
@@ -21,8 +23,11 @@ from typing import Any
 
 import outcome as results
 import trio
-from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
+log = logging.getLogger("stepwell")
+STANDS_STILL = 1.0
+"""Seconds after which a loop that has not taken what it was handed is said to stand still."""
 VISITS_AT_ONCE = 100
 """Visits that never wait, between two looks of the loop at all else it has to do."""
 
@@ -88,10 +93,14 @@ class Visit:
         """Makes what is awaited; called on the loop's thread."""
         raise NotImplementedError
 
+    def too_late(self) -> BaseException | None:
+        """Returns why it is not to begin any more, if so; called on the loop's thread."""
+        return None
+
     # On trio's thread.
 
     def waits(self) -> None:
-        """The call waits for the first time, and has not ended."""
+        """The call waits for the first time, and has not ended; or it waits for its loop, which stands still."""
 
     def told(self) -> None:
         """It has ended."""
@@ -125,14 +134,19 @@ class Visit:
     def _aborted(self, raise_cancel: Callable[[], Any]) -> Abort:
         self._raise_cancel = raise_cancel
         self.cancel()
-        if self._bridge.loop.is_closed() or self._bridge.is_gone:  # nothing of it will ever run again
+        if self.has_ended or self._bridge.loop.is_closed() or self._bridge.is_gone:  # nothing of it will ever run (again)
             self._task = None
             return Abort.SUCCEEDED
         return Abort.FAILED
 
     def cancel(self) -> None:
-        """Cancels the asyncio task; whoever waits goes on when that has ended."""
+        """Cancels the asyncio task; whoever waits goes on when that has ended, at once if it has not begun."""
         self._unwanted = True
+        if not self.has_ended and self._bridge.take_back(self):
+            self.has_ended = True
+            self.error = asyncio.CancelledError()
+            self._bridge.tell_soon(self)
+            return
         self._bridge.unwanted.add(self)
         self._bridge.send(self._cancel)
 
@@ -156,6 +170,8 @@ class Visit:
         try:
             if self._unwanted:
                 raise asyncio.CancelledError
+            if (late := self.too_late()) is not None:
+                raise late
             made = run(self.call)
             coroutine = made if asyncio.iscoroutine(made) else _awaited(made)
             trap = run(coroutine.send, None)
@@ -203,15 +219,27 @@ class AwaitedVisit(Visit):
 
     Args:
         fn: Makes what is awaited.
-        then: Called on trio's thread when it waits for the first time.
+        then: Called on trio's thread as `waits`, perhaps twice.
+        late: As `too_late`.
     """
 
-    __slots__ = ("_fn", "_then")
+    __slots__ = ("_fn", "_late", "_then")
 
-    def __init__(self, bridge: Bridge, context: Context, fn: Callable[[], Any], then: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        bridge: Bridge,
+        context: Context,
+        fn: Callable[[], Any],
+        then: Callable[[], None],
+        late: Callable[[], BaseException | None] = lambda: None,
+    ) -> None:
         super().__init__(bridge, context)
         self._fn = fn
         self._then = then
+        self._late = late
+
+    def too_late(self) -> BaseException | None:
+        return self._late()
 
     def call(self) -> Awaitable[Any]:
         return self._fn()  # type: ignore[no-any-return]  # of a user's
@@ -227,11 +255,16 @@ async def _awaited(made: Any) -> Any:
 class Bridge:
     """An asyncio loop in another thread, as trio tasks see it.
 
+    Attributes:
+        name: Which loop it is, for people.
+
     Args:
         loop: It runs, or is about to.
         token: Of the trio loop on the other side.
         closed: Called on trio's thread when the loop turns out to be closed while something is to run on it.
     """
+
+    name = "the asyncio loop that opened the engine"
 
     def __init__(self, loop: asyncio.AbstractEventLoop, token: trio.lowlevel.TrioToken, closed: Callable[[], None]) -> None:
         self.loop = loop
@@ -241,6 +274,11 @@ class Bridge:
         self._waiting: deque[Visit] = deque()
         self._back: list[Visit] = []
         self._rung = False
+        self._taken = 0
+        """How often the loop has taken something."""
+        self._watcher: trio.lowlevel.Task | None = None
+        self.still_since: float | None = None
+        """Since when it stands still, while it does; in seconds of `time.monotonic`."""
         self.carrier: _Carrier | None = None
         """The task that will run the visits that are to begin, or does so and has not met one that waits."""
         self.unwanted: set[Visit] = set()
@@ -253,6 +291,51 @@ class Bridge:
     def begin(self, visit: Visit) -> None:
         """Has a visit run."""
         self._waiting.append(visit)
+        if self._watcher is not None:
+            watcher, self._watcher = self._watcher, None
+            reschedule(watcher)
+
+    def has(self, visit: Any) -> bool:
+        """Whether a visit waits for the loop."""
+        return visit in self._waiting
+
+    def take_back(self, visit: Visit) -> bool:
+        """Takes back a visit that is not to run any more. Returns whether it had not begun."""
+        try:
+            self._waiting.remove(visit)  # in one go, whatever the loop's thread does
+        except ValueError:
+            return False
+        return True
+
+    def tell_soon(self, visit: Visit) -> None:
+        """Tells that a visit has ended which never ran."""
+        self._token.run_sync_soon(visit.told)
+
+    @enable_ki_protection
+    async def watch(self, stands_still: Callable[[], None]) -> None:
+        """Calls `stands_still` when the loop has not taken for a while what it was handed; visits that wait for it are told as well.
+
+        What waits for a loop that nobody runs, or whose code computes, would otherwise wait without a word and without a timeout.
+        """
+        taken, since = self._taken, time.monotonic()
+        while True:
+            if not self._waiting:
+                self._watcher = current_task()
+                await wait_task_rescheduled(self._unwatched)
+                since = time.monotonic()
+            await trio.sleep(STANDS_STILL)
+            if self._taken != taken:
+                taken, since, self.still_since = self._taken, time.monotonic(), None
+            elif self._waiting and not self.is_gone:
+                if self.still_since is None:
+                    self.still_since = since
+                    stands_still()
+                for visit in list(self._waiting):
+                    visit.waits()
+
+    def _unwatched(self, _: Callable[[], Any]) -> Abort:
+        self._watcher = None
+        return Abort.SUCCEEDED
 
     def send(self, call: Callable[[], None]) -> None:
         """Has something called on the loop."""
@@ -284,6 +367,7 @@ class Bridge:
 
     def _take_all(self) -> None:
         self._rung = False  # first: what is sent from now on rings again
+        self._taken += 1
         while self._there:
             self._there.popleft()()
         if self._waiting and self.carrier is None:
@@ -308,10 +392,17 @@ class Bridge:
     @types.coroutine
     def _run_waiting(self, carrier: _Carrier) -> Generator[Any, Any, None]:
         count = 0
-        while self._waiting and (yield from self._waiting.popleft().run(carrier)) and not carrier.cancelling():
+        while (visit := self._next()) is not None and (yield from visit.run(carrier)) and not carrier.cancelling():
             count += 1
             if count % VISITS_AT_ONCE == 0:
                 yield
+
+    def _next(self) -> Visit | None:
+        self._taken += 1
+        try:
+            return self._waiting.popleft()
+        except IndexError:  # none is left, or trio's side has just taken it back
+            return None
 
     def has_waited(self, visit: Visit) -> None:
         """The task of this visit runs no other one; somebody else runs the rest."""
@@ -323,8 +414,8 @@ class Bridge:
     def not_carried(self, by_the_end: bool) -> None:
         """Somebody cancelled the carrier before it began: the end of the loop, and nothing runs any more, or a user's code."""
         self.carrier = None
-        while by_the_end and self._waiting:
-            self._waiting.popleft().drop()
+        while by_the_end and (visit := self._next()) is not None:
+            visit.drop()
         if self._waiting:
             self._new_carrier()
 
@@ -343,8 +434,11 @@ class Bridge:
 class OwnLoop(Bridge):
     """A bridge to a loop of its own, in a thread of its own; uvloop's, where it is installed."""
 
+    name = "the engine's own asyncio loop"
+
     def __init__(self, token: trio.lowlevel.TrioToken, closed: Callable[[], None]) -> None:
         super().__init__(_new_loop(), token, closed)
+        self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="stepwell asyncio", daemon=True)
         try:
             self._thread.start()
@@ -355,12 +449,12 @@ class OwnLoop(Bridge):
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            while True:
-                try:
+            while not self._is_closing:
+                # asyncio lets them out of the loop as well as into the task, where whoever waits finds them
+                with suppress(KeyboardInterrupt, SystemExit):
                     self.loop.run_forever()
-                    break
-                except (KeyboardInterrupt, SystemExit):
-                    continue  # asyncio lets them out of the loop as well as into the task, where whoever waits finds them
+                    if not self._is_closing:
+                        log.warning("code of a step stopped the engine's own asyncio loop, on which other steps run; it goes on")
             self._end_tasks()
         finally:
             asyncio.set_event_loop(None)
@@ -377,6 +471,7 @@ class OwnLoop(Bridge):
 
     def close(self) -> None:
         """Ends the loop and what user code left running on it; a task that does not end is left behind."""
+        self._is_closing = True
         with suppress(RuntimeError):  # code that ran on it has closed it
             self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)

@@ -7,6 +7,7 @@ done about it, is in `_runner` and `_turns`.
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from types import FrameType
@@ -23,6 +24,7 @@ from ._types import KINDS
 if TYPE_CHECKING:
     import asyncio
 
+    from ._asyncio import Bridge
     from ._replay import Identity, Mismatch
     from ._runner import Runner
 
@@ -232,6 +234,30 @@ def cannot_be_ended(runners: list[Runner]) -> InvalidState:
         f"the engine is closed, but {len(runners)} of its bodies cannot be ended, and trio.run waits for them: {bodies}. They wait for "
         f"something that cannot be cancelled. A body awaits its step and its own branches only: use {_THREAD}."
     )
+
+
+def still(bridge: Bridge) -> str:
+    """Says that a loop stands still."""
+    since = time.monotonic() - (bridge.still_since or time.monotonic())
+    return (
+        f"{bridge.name} has taken nothing for {since:.0f} s: nobody runs it, or code on it computes or blocks. Run it, or do that in a "
+        "plain step, which has a thread"
+    )
+
+
+def waiting_for_loop(runner: Runner) -> list[str]:
+    """Returns the steps of an instance whose attempts wait for an asyncio loop, as a person would name them."""
+    bridge = runner.port.bridge
+    waiting = [it for it in runner.open.values() if bridge is not None and bridge.has(getattr(it, "attempt_scope", None))]
+    return [f'step "{it.identity[2]}" of {_name(runner)}' for it in waiting]
+
+
+def standing_still(runner: Runner) -> str:
+    """Says that steps of an instance wait for a loop that stands still, "" if none does."""
+    bridge = runner.port.bridge
+    if bridge is None or bridge.still_since is None or not (waiting := waiting_for_loop(runner)):
+        return ""
+    return f"Its {waiting[0]} has not begun: {still(bridge)}. Its timeout counts all the same."
 
 
 def _name(runner: Runner) -> str:

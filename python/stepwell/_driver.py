@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -223,6 +224,8 @@ class Driver:
         Ctrl-C never strikes in here, where a note could be lost; trio hands it to the main task.
         """
         self.nursery = nursery
+        if self.bridge is not None:
+            self._watch_loop(self.bridge)
         instruments = (_Flush(self), Births(self.keeper))
         for instrument in instruments:
             trio.lowlevel.add_instrument(instrument)
@@ -404,6 +407,7 @@ class Driver:
 
             try:
                 self.bridge = OwnLoop(self.token, self._own_loop_is_closed)
+                self._watch_loop(self.bridge)
             except RuntimeError as error:  # nothing of that is the step's fault, and nothing is recorded
                 self.bridge = NoLoop(self.token, lambda: None)
                 self.stop(EngineClosed(f"the engine's own asyncio loop could not be started: {error}"))
@@ -412,6 +416,15 @@ class Driver:
     def loop_is_closed(self) -> None:
         """The asyncio loop that entered the engine is gone: nothing that needs it can go on, and nothing of it is recorded."""
         self.stop(EngineClosed("the asyncio loop that opened the engine was closed before the engine. Leave `async with Engine(…)` first."))
+
+    def _watch_loop(self, bridge: Bridge) -> None:
+        Context().run(self.nursery.start_soon, bridge.watch, self._loop_stands_still)  # a body may be what asked for the loop
+
+    def _loop_stands_still(self) -> None:
+        assert self.bridge is not None, "it tells this"
+        waiting = [name for runner in self.runners.values() for name in _diagnosis.waiting_for_loop(runner)]
+        named = f"{len(waiting):,} in all, such as {waiting[0]}" if waiting else "one that was given up"
+        log.warning("%s. What waits for it: %s", _diagnosis.still(self.bridge), named)
 
     def _own_loop_is_closed(self) -> None:
         self.stop(EngineClosed("code of a step closed the engine's own asyncio loop, on which other steps run. Leave it open."))

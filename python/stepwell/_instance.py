@@ -248,8 +248,8 @@ class Instance(Generic[R_co]):
         """
         found = await self._explain()
         runner = self._tenant._running().runners.get(self._no)
-        resisting = _diagnosis.resisting(runner) if runner is not None else ""
-        return found._replace(text=f"{found.text} {resisting}") if resisting else found
+        more = "" if runner is None else _diagnosis.resisting(runner) or _diagnosis.standing_still(runner)
+        return found._replace(text=f"{found.text} {more}") if more else found
 
     async def _explain(self) -> Explanation:
         while True:

@@ -28,7 +28,9 @@ async def call(operation: StepOperation, made: Callable[[], Any], context: Conte
     port = operation.runner.port
     bridge, began = port.asyncio_loop(), port.monotonic()
     deadline = Deadline(operation, operation.context, lambda: visit.cancel())
-    visit = operation.attempt_scope = AwaitedVisit(bridge, context, made, lambda: deadline.start(began))
+    visit = operation.attempt_scope = AwaitedVisit(
+        bridge, context, made, lambda: deadline.start(began), lambda: _too_late(operation, began)
+    )
     bridge.begin(visit)
     try:
         return await visit.wait()
@@ -55,6 +57,14 @@ def _cancelled_there(operation: StepOperation, deadline: Deadline | None) -> Bas
     return asyncio.CancelledError(f'step "{operation.identity[2]}" was cancelled by asyncio code of its own, not by the engine')
 
 
+def _too_late(operation: StepOperation, began: int) -> StepTimeout | None:
+    """Returns the failure of an attempt that was handed over so long ago that it is not to begin any more (R1)."""
+    timeout = operation.plan.timeout
+    if operation.runner.port.monotonic() - began < timeout:
+        return None
+    return StepTimeout(f"did not begin within its timeout of {timeout / 1e6:g} s: the asyncio loop was busy, or stood still")
+
+
 class RemoteAttempt(Visit):
     """The first attempt of a step, while no trio task waits for it: the operation is told how it ended.
 
@@ -78,7 +88,12 @@ class RemoteAttempt(Visit):
     def call(self) -> Awaitable[Any]:
         return self._operation.fn(*self._operation.args)  # type: ignore[no-any-return]  # of a user's
 
+    def too_late(self) -> BaseException | None:
+        return _too_late(self._operation, self._began)
+
     def waits(self) -> None:
+        if self._deadline is not None:
+            return
         operation = self._operation
         self._deadline = Deadline(operation, operation.context, super().cancel)
         self._deadline.start(self._began)
