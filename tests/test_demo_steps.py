@@ -136,6 +136,22 @@ async def test_blobs_that_no_manifest_names_go_only_once_that_is_approved(job, a
     assert os.path.exists(os.path.join(job.out, report.JSON))
 
 
+def test_an_attempt_that_was_cut_short_leaves_nothing_though_an_equal_file_was_stored_meanwhile(job, monkeypatch):
+    hashed = files.hash_file.__wrapped__(job, b"twin")
+    with monkeypatch.context() as patch:
+        patch.setattr(blobs, "_compress", lambda *arguments: cut_short.append(arguments[-1]) or 1 / 0)
+        cut_short: list[str] = []
+        with pytest.raises(ZeroDivisionError):
+            blobs.store_blob.__wrapped__(job, b"twin", hashed)
+    with open(cut_short[0], "wb"):  # what a kill leaves before anything is written
+        pass
+    first = blobs.store_blob.__wrapped__(job, b"plain.txt", hashed)
+    assert os.path.exists(cut_short[0])
+    assert blobs.store_blob.__wrapped__(job, b"twin", hashed) == first
+    path = blobs.blob_path(job.out, hashed.sha256)
+    assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
+
+
 def test_a_blob_that_was_removed_after_it_was_verified_is_not_in_the_manifest(job):
     kept = [manifest.Kept(b"plain.txt", "a" * 64, 1, "b" * 64, 1)]
 

@@ -36,12 +36,12 @@ class Stored:
 def store_blob(backup: Backup, name: bytes, hashed: Hashed) -> Stored:
     """Compresses a file into its blob, unless a good one is there, and returns what was written."""
     path = blob_path(backup.out, hashed.sha256)
-    there = _read_blob(path)
-    if there is not None and there[0] == hashed:
-        return there[1]
-    os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = f"{path}.{backup.id}.{hashlib.sha256(name).hexdigest()[:16]}.tmp"  # the same at every attempt: none is left over
     try:
+        there = _read_blob(path)
+        if there is not None and there[0] == hashed:
+            return there[1]  # an equal file's, written while a kill cut an earlier attempt of this one short
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         stored = _compress(backup, name, hashed, temporary)
         os.replace(temporary, path)
     finally:
