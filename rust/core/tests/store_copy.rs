@@ -74,7 +74,7 @@ fn a_copy_is_the_store_at_one_moment_and_opens_as_a_store_of_its_own() {
     });
     made.unwrap();
     assert_eq!(to.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(!beside(&to, ".copy").exists());
+    assert!(!beside(&to, ".unfinished").exists());
     let mut copy = SqliteStore::open(&to, "test").unwrap();
     assert_eq!(recovered(&mut copy).instances.len(), 30_000);
     let mut reader = copy.reader().unwrap();
@@ -110,14 +110,14 @@ fn what_is_at_the_path_stays_and_nothing_is_left_of_a_copy_that_was_not_made() {
     assert_eq!(fs::read(&notes).unwrap(), b"mine");
     let to = folder.path().join("b.db");
     assert!(matches!(copier.copy(&to, &|| false), Err(Error::Failed(_))));
-    fs::write(beside(&to, ".copy"), "mine").unwrap();
+    fs::write(beside(&to, ".unfinished"), "mine").unwrap();
     let error = copier.copy(&to, &|| true).unwrap_err();
     assert!(
-        matches!(&error, Error::Invalid(it) if it.contains("b.db.copy")),
+        matches!(&error, Error::Invalid(it) if it.contains("b.db.unfinished")),
         "{error}"
     );
-    assert_eq!(fs::read(beside(&to, ".copy")).unwrap(), b"mine");
-    fs::remove_file(beside(&to, ".copy")).unwrap();
+    assert_eq!(fs::read(beside(&to, ".unfinished")).unwrap(), b"mine");
+    fs::remove_file(beside(&to, ".unfinished")).unwrap();
     assert!(!to.exists());
     // While one is being made, a second one to the same path is refused.
     let second = std::sync::Mutex::new(None);
@@ -198,10 +198,10 @@ fn a_kill_in_the_middle_of_a_copy_leaves_no_half_file_under_its_name() {
         if to.exists() {
             wholes += 1;
         } else {
-            halves += u32::from(beside(&to, ".copy").exists());
+            halves += u32::from(beside(&to, ".unfinished").exists());
             store.copier().unwrap().copy(&to, &|| true).unwrap();
         }
-        assert!(!beside(&to, ".copy").exists());
+        assert!(!beside(&to, ".unfinished").exists());
         let mut copy = SqliteStore::open(&to, "test").unwrap();
         assert_eq!(recovered(&mut copy).instances.len(), 20_000);
     }

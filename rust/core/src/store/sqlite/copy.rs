@@ -2,8 +2,8 @@
 //!
 //! Invariants: under the name that was asked for there is the whole copy or nothing, however this
 //! ends; what was there before is never touched. So the copy is built under another name
-//! (`backup.db.copy`, locked while it is being built), synced, renamed. One that a kill has left
-//! under that name goes when the next copy is made to the same path.
+//! (`backup.db.unfinished`, locked while it is being built), synced, renamed. One that a kill has left
+//! goes when the next copy is made in the same folder.
 //!
 //! The pages are read in one read transaction, so the copy is the store at one moment, and commits
 //! go on meanwhile; the WAL cannot be folded back past that moment until the copy is complete. The
@@ -12,6 +12,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,10 +23,12 @@ use rustix::fs::{flock, renameat_with, FlockOperation, RenameFlags, CWD};
 use rustix::io::Errno;
 
 use super::connection::Handle;
-use super::files::Paths;
+use super::files::{Paths, UNFINISHED};
 use super::guard::Guard;
+use super::inherited::Own;
 use super::lock::is_at;
 use super::rows::{self, Fault};
+use super::schema;
 use crate::store::{Copier, Error};
 
 /// Pages copied between two looks at whether to go on: 1 MiB, about a millisecond.
@@ -40,11 +43,16 @@ pub(super) struct SqliteCopier {
 
 impl Copier for SqliteCopier {
     fn copy(&self, to: &Path, go_on: &dyn Fn() -> bool) -> Result<(), Error> {
+        let is_link = to.symlink_metadata().is_ok_and(|it| it.is_symlink());
         let to = Paths::resolve(to)?;
         to.check_writable()?;
         to.check_file_system()?;
+        if is_link {
+            return Err(is_there(&to));
+        }
         check_nothing_there(&to)?;
         let file = claim(&to)?;
+        remove_unfinished(&to);
         let made = self.build(&to, &file, go_on);
         if made.is_err() {
             let _ = std::fs::remove_file(&to.copy);
@@ -137,7 +145,7 @@ fn check_nothing_there(to: &Paths) -> Result<(), Error> {
 }
 
 /// Opens the file under whose name the copy is built, empty, and locks it for this copy.
-fn claim(to: &Paths) -> Result<File, Error> {
+fn claim(to: &Paths) -> Result<Own, Error> {
     let io = |error: io::Error| to.failed("cannot make it", &error);
     let file = OpenOptions::new()
         .read(true)
@@ -163,10 +171,42 @@ fn claim(to: &Paths) -> Result<File, Error> {
     (&file).take(16).read_to_end(&mut head).map_err(io)?;
     if head != b"SQLite format 3\0" && head.iter().any(|it| *it != 0) {
         return Err(Error::Invalid(format!(
-            "{}.copy was not written by Stepwell. Move it away, or give another path.",
+            "{}.unfinished was not written by Stepwell. Move it away, or give another path.",
             to.name
         )));
     }
     file.set_len(0).map_err(io)?;
-    Ok(file)
+    Ok(file.into())
+}
+
+/// Removes what killed copies have left in this folder: backups often have a new name each day, and each may be as long as the
+/// store. Not what is being made, and not what is no store of ours.
+fn remove_unfinished(to: &Paths) {
+    let Ok(folder) = to.folder.read_dir() else {
+        return;
+    };
+    for path in folder.flatten().map(|it| it.path()) {
+        let is_named_so = path.as_os_str().as_bytes().ends_with(UNFINISHED.as_bytes());
+        if is_named_so && path != to.copy && is_left(&path) {
+            // Whoever cannot be removed stays; the copy does not depend on it.
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+}
+
+/// Whether nobody makes this copy, and it is one: nothing yet, or of our application.
+fn is_left(path: &Path) -> bool {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path);
+    let Ok(mut file) = file else {
+        return false;
+    };
+    let mut head = [0; 72];
+    let length = file.read(&mut head).unwrap_or(0);
+    let is_ours = head[68..] == schema::APPLICATION_ID.to_be_bytes();
+    (length == 0 || is_ours || head.iter().all(|it| *it == 0))
+        && file.metadata().is_ok_and(|it| it.is_file())
+        && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }

@@ -9,7 +9,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -18,6 +18,10 @@ use super::schema;
 use crate::store::Error;
 
 const HEADER: usize = 100;
+/// How the name of a copy ends that is being made.
+pub(super) const UNFINISHED: &str = ".unfinished";
+/// How many links may lead to a store.
+const LINKS: u32 = 40;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// The files of a store.
@@ -67,10 +71,7 @@ impl Paths {
                     "The folder of {shown} cannot be used: {error}. Make it first."
                 ))
             })?;
-        let database = match folder.join(name).canonicalize() {
-            Ok(real) => real,
-            Err(_) => folder.join(name),
-        };
+        let database = follow(folder.join(name), &shown)?;
         let folder = database.parent().unwrap_or(&folder).to_path_buf();
         if database.is_dir() {
             return Err(Error::Invalid(format!(
@@ -83,7 +84,7 @@ impl Paths {
             index: beside("-shm"),
             lock: beside(".lock"),
             ballast: beside(".ballast"),
-            copy: beside(".copy"),
+            copy: beside(UNFINISHED),
             fresh: beside(".new"),
             name: name.to_string_lossy().into_owned(),
             folder,
@@ -285,6 +286,27 @@ impl Paths {
         Ok(copy.display().to_string())
     }
 
+    /// Refuses a file that has other names, or is mounted by itself: the WAL and the lock lie beside one of its names, and who
+    /// comes by another one sees neither.
+    pub(super) fn check_alone(&self) -> Result<(), Error> {
+        let names = self.database.metadata().map_or(1, |it| it.nlink());
+        if names > 1 {
+            return Err(Error::Failed(format!(
+                "{} has {names} names (hard links). Its WAL and its lock lie beside one of them, so records would be lost to the others. \
+                 Remove the other names (`find -samefile` shows them), or make a copy of the file and open that.",
+                self.database.display()
+            )));
+        }
+        if is_mounted(&self.database) {
+            return Err(Error::Failed(format!(
+                "{} is mounted as a single file. Its WAL and its lock would lie beside the mount and be lost with whatever holds that (a \
+                 container, say). Mount the folder that the file is in, and give the path in there.",
+                self.database.display()
+            )));
+        }
+        Ok(())
+    }
+
     /// Refuses network file systems, on which WAL and locks do not work.
     pub(super) fn check_file_system(&self) -> Result<(), Error> {
         let Some(kind) = network_file_system(&self.folder) else {
@@ -295,6 +317,30 @@ impl Paths {
             self.name
         )))
     }
+}
+
+/// Follows a link at the end of a path, also to where nothing is yet: a store made there is at the end of the link.
+fn follow(mut path: PathBuf, shown: &std::path::Display<'_>) -> Result<PathBuf, Error> {
+    for _ in 0..LINKS {
+        let Ok(to) = path.read_link() else {
+            return Ok(path);
+        };
+        let to = path.parent().unwrap_or(Path::new("/")).join(to);
+        let folder = to.parent().unwrap_or(Path::new("/")).canonicalize();
+        path = match (folder, to.file_name()) {
+            (Ok(folder), Some(name)) => folder.join(name),
+            (Ok(folder), None) => folder,
+            (Err(error), _) => {
+                return Err(Error::Invalid(format!(
+                    "{shown} is a link to {}, whose folder cannot be used: {error}. Make it first, or mend the link.",
+                    to.display()
+                )))
+            }
+        };
+    }
+    Err(Error::Invalid(format!(
+        "{shown} is a link that leads back to itself. Give the path of a file."
+    )))
 }
 
 /// Returns the path with something added to its name.
@@ -326,17 +372,48 @@ fn network_file_system(folder: &Path) -> Option<&'static str> {
 pub(super) fn mounted_as<'a>(mounts: &'a str, folder: &Path) -> Option<&'a str> {
     let mut best: Option<(usize, &str)> = None;
     for line in mounts.lines() {
-        let (Some(point), Some((_, rest))) = (line.split(' ').nth(4), line.split_once(" - "))
-        else {
+        let (Some(point), Some((_, rest))) = (mount_point(line), line.split_once(" - ")) else {
             continue;
         };
         let kind = rest.split(' ').next()?;
         // A later mount on the same point hides the earlier one.
-        if folder.starts_with(point) && best.is_none_or(|(len, _)| point.len() >= len) {
-            best = Some((point.len(), kind));
+        let len = point.as_os_str().len();
+        if folder.starts_with(&point) && best.is_none_or(|(longest, _)| len >= longest) {
+            best = Some((len, kind));
         }
     }
     best.map(|(_, kind)| kind)
+}
+
+/// Returns where a line of `mountinfo` says that something is mounted. Blanks and the like are written as `\040`.
+#[cfg(target_os = "linux")]
+fn mount_point(line: &str) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let mut bytes = line.split(' ').nth(4)?.bytes();
+    let mut point = Vec::new();
+    while let Some(byte) = bytes.next() {
+        if byte == b'\\' {
+            let digits = [bytes.next()?, bytes.next()?, bytes.next()?];
+            let code = std::str::from_utf8(&digits).ok()?;
+            point.push(u8::from_str_radix(code, 8).ok()?);
+        } else {
+            point.push(byte);
+        }
+    }
+    Some(std::ffi::OsString::from_vec(point).into())
+}
+
+/// Whether a file, by its real path, is a mount of its own.
+#[cfg(target_os = "linux")]
+fn is_mounted(file: &Path) -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mounts.lines().filter_map(mount_point).any(|it| it == file)
+}
+
+/// Whether a file, by its real path, is a mount of its own: here only folders can be.
+#[cfg(target_os = "macos")]
+fn is_mounted(_: &Path) -> bool {
+    false
 }
 
 #[cfg(target_os = "macos")]
@@ -371,5 +448,17 @@ mod tests {
             mounted_as(mounts, Path::new("/home/me/farther")),
             Some("ext4")
         );
+    }
+
+    #[test]
+    fn mount_points_with_blanks_are_read_as_they_are() {
+        let line = r"2 1 0:5 / /home/my\040files/ü\134x rw shared:1 - fuse.sshfs host: rw";
+        let point = mount_point(line).unwrap();
+        assert_eq!(point, Path::new(r"/home/my files/ü\x"));
+        let far = point.join("far");
+        assert_eq!(mounted_as(line, &far), Some("fuse.sshfs"));
+        for broken in [r"2 1 0:5 / /a\04", r"2 1 0:5 / /a\999 rw", "2 1"] {
+            assert_eq!(mount_point(broken), None, "{broken}");
+        }
     }
 }

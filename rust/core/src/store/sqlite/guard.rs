@@ -21,13 +21,14 @@
 //! For the same reason this process closes its descriptors of these files only after SQLite has
 //! closed its own: readers hold the guard too.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::files::Paths;
+use super::inherited::Own;
 use super::ofd::{self, is_taken, FOLDING};
 
 /// `SHARED_FIRST` and `SHARED_SIZE` of the database file.
@@ -40,24 +41,25 @@ const TRIES: u32 = 10_000;
 /// The locks, and the identity of the files they are on.
 #[derive(Debug)]
 pub(super) struct Guard {
-    database: File,
-    index: File,
+    database: Own,
+    index: Own,
     identities: Vec<(PathBuf, (u64, u64))>,
 }
 
 impl Guard {
     /// Takes the locks. Nothing of ours has the database open yet: an intruder that closes it
     /// between that and this would delete the WAL we have just opened. `database` is open for reading.
-    pub(super) fn take(database: File, paths: &Paths) -> io::Result<Self> {
+    pub(super) fn take(database: Own, paths: &Paths) -> io::Result<Self> {
         ofd::teach_sqlite();
         patiently(|| ofd::share(&database, SHARED_RANGE))?;
-        let index = OpenOptions::new()
+        let index: Own = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(&paths.index)?;
+            .open(&paths.index)?
+            .into();
         // As SQLite does it: the first user of all begins with an empty wal-index, because the one
         // that is there may have survived the loss of power that the WAL did not.
         match ofd::exclude(&index, SWITCH) {
@@ -92,6 +94,12 @@ impl Guard {
             path.metadata().map_or(true, |it| identity(&it) != *known)
         };
         self.identities.iter().find(gone).map(|(path, _)| &**path)
+    }
+
+    /// Lets others own the database, though readers still have it open.
+    pub(super) fn disown(&self) {
+        // If that fails, closing the descriptor does the same.
+        let _ = ofd::release(&self.database, ofd::OWNER);
     }
 
     /// Lets SQLite remove its WAL on close, after a last fold. The descriptors stay open.

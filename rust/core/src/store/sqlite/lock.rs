@@ -1,19 +1,25 @@
 //! The engine lock: one engine owns an embedded store.
 //!
 //! A file beside the database (`audit.db.lock`), locked as long as the engine lives and saying
-//! who that is. The lock ends with the process, however it ends; the file may stay after a crash
-//! and then means nothing. A lock counts only if the file at the path is still the locked one,
+//! who that is, and a byte of the database itself, for who comes to it by another name. The locks end with the process, however it ends
+//! (see `inherited`); the lock file may stay after a crash and then means nothing. A lock counts only if the file at the path is still the locked one,
 //! so removing the file at a clean close cannot let two engines in.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirEntry, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{flock, FlockOperation};
+use rustix::process::{test_kill_process, Pid};
 
 use super::files::Paths;
+use super::guard::Guard;
+use super::inherited::{self, Own};
+use super::ofd;
 use crate::ids::Micros;
 use crate::store::Error;
 
@@ -47,7 +53,7 @@ impl Owner {
 
 /// The lock, held until dropped.
 #[derive(Debug)]
-pub(super) struct EngineLock(File);
+pub(super) struct EngineLock(Own);
 
 impl EngineLock {
     /// Takes the lock for this process.
@@ -77,13 +83,13 @@ impl EngineLock {
                     std::thread::sleep(Duration::from_millis(10));
                     continue;
                 }
-                Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken(paths, &text)),
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken(paths, &file, &text)),
                 Err(error) => return Err(paths.failed("cannot lock it", &error.into())),
             }
             if is_at(&file, &paths.lock) {
                 write(&mut file, owner)
                     .map_err(|error| paths.failed("cannot write its lock", &error))?;
-                return Ok(Self(file));
+                return Ok(Self(file.into()));
             }
         }
         unreachable!("the loop ends by returning")
@@ -119,16 +125,121 @@ pub fn owner(path: &Path) -> Result<Option<Owner>, Error> {
     }
 }
 
-fn taken(paths: &Paths, text: &str) -> Error {
-    let by = Owner::parse(text).map_or_else(
-        || "another process".to_owned(),
-        |it| format!("process {} (engine \"{}\")", it.pid, it.name),
-    );
+/// Makes this process the owner of the database itself, by whatever name others come to it.
+pub(super) fn own(database: File, paths: &Paths) -> Result<Own, Error> {
+    match ofd::exclude(&database, ofd::OWNER) {
+        Ok(()) => Ok(database.into()),
+        Err(error) if ofd::is_taken(&error) => {
+            let is_ours = database.metadata().is_ok_and(|it| inherited::holds(&it));
+            let by = match holders(&database).first() {
+                _ if is_ours => format!("this process ({}), under another name", process::id()),
+                Some(it) => format!("process {}, as {}", it.pid, it.path.display()),
+                None => "another process, under another name".into(),
+            };
+            Err(in_use(paths, &by))
+        }
+        Err(error) => Err(paths.failed("cannot lock it", &error)),
+    }
+}
+
+/// What [`own`] took, held until dropped: the descriptor itself is closed only when the last reader is gone.
+#[derive(Debug)]
+pub(super) struct Owned(Arc<Guard>);
+
+impl Owned {
+    pub(super) fn new(guard: &Arc<Guard>) -> Self {
+        Self(Arc::clone(guard))
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.0.disown();
+    }
+}
+
+fn in_use(paths: &Paths, by: &str) -> Error {
     Error::Locked(format!(
         "{} is in use by {by}. One engine owns an embedded store: stop that process, run one worker, or give this engine another \
          file. stepwell.Client, for calls from other processes, is not in this version.",
         paths.name
     ))
+}
+
+fn taken(paths: &Paths, file: &File, text: &str) -> Error {
+    let Some(owner) = Owner::parse(text) else {
+        return in_use(paths, "another process");
+    };
+    let Owner { pid, name, .. } = &owner;
+    let by = match whose(file, *pid) {
+        Whose::Ours => format!("this process ({pid}, engine \"{name}\")"),
+        Whose::TheirOwn => format!("process {pid} (engine \"{name}\")"),
+        Whose::Forked(child) => format!(
+            "process {child}, which was forked from process {pid} (engine \"{name}\") and still has its lock"
+        ),
+        Whose::Unseen => format!("process {pid} of another container (engine \"{name}\")"),
+    };
+    in_use(paths, &by)
+}
+
+/// Who has a lock whose file names a process.
+#[derive(Debug, PartialEq, Eq)]
+enum Whose {
+    /// Another engine of this process.
+    Ours,
+    /// The process that is named, as far as can be told.
+    TheirOwn,
+    /// One that was forked from it, while it is gone.
+    Forked(u32),
+    /// A process with a number of another namespace: here that is nobody, or somebody else.
+    Unseen,
+}
+
+fn whose(file: &File, named: u32) -> Whose {
+    if file.metadata().is_ok_and(|it| inherited::holds(&it)) {
+        return Whose::Ours;
+    }
+    let holders = holders(file);
+    match holders.first() {
+        Some(_) if holders.iter().any(|it| it.pid == named) => Whose::TheirOwn,
+        Some(other) => Whose::Forked(other.pid),
+        None if named == process::id() || !is_alive(named) => Whose::Unseen,
+        None => Whose::TheirOwn,
+    }
+}
+
+/// Another process that has a file open, and by which name.
+struct Holder {
+    pid: u32,
+    path: PathBuf,
+}
+
+/// Returns the other processes that have a file open, as far as they can be seen: those of the same user, on Linux.
+fn holders(file: &File) -> Vec<Holder> {
+    let (Ok(wanted), Ok(processes)) = (file.metadata(), Path::new("/proc").read_dir()) else {
+        return Vec::new();
+    };
+    let number = |it: &DirEntry| it.file_name().to_str()?.parse().ok();
+    let others = processes
+        .flatten()
+        .filter_map(|it| Some((number(&it)?, it.path())));
+    let others = others.filter(|(pid, _)| *pid != process::id());
+    others
+        .filter_map(|(pid, process)| {
+            let files = process.join("fd").read_dir().ok()?;
+            let found = files.flatten().map(|it| it.path()).find(|it| {
+                it.metadata()
+                    .is_ok_and(|it| (it.dev(), it.ino()) == (wanted.dev(), wanted.ino()))
+            })?;
+            let path = found.read_link().unwrap_or(found);
+            Some(Holder { pid, path })
+        })
+        .collect()
+}
+
+fn is_alive(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|it| test_kill_process(it) != Err(rustix::io::Errno::SRCH))
 }
 
 /// Whether the file at this path is the open one.
@@ -153,7 +264,7 @@ fn write(file: &mut File, owner: &str) -> io::Result<()> {
     let name: String = owner.chars().filter(|it| !it.is_control()).collect();
     let text = format!(
         "{HEADING}\npid {}\nsince {since}\nname {name}\n",
-        std::process::id()
+        process::id()
     );
     file.set_len(0)?;
     file.rewind()?;

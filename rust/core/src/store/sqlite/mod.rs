@@ -1,7 +1,7 @@
 //! The embedded store: one SQLite file, owned by one engine.
 //!
 //! In reading order: `files` (what lies at the path), `lock` (one engine), `schema`,
-//! `connection`, `ofd` and `guard` (locks nobody can take away), `heads` (where histories begin),
+//! `connection`, `ofd`, `inherited` and `guard` (locks nobody can take away, or keeps), `heads` (where histories begin),
 //! `names`, `rows` (columns), `statements` and `write` (a batch), `fold` (checkpoints), `ballast`
 //! and `resume` (a full disk), `read` and `reader`, `recover`, `copy`.
 //!
@@ -22,6 +22,7 @@ mod fold;
 mod fuzz;
 mod guard;
 mod heads;
+mod inherited;
 mod lock;
 mod names;
 mod ofd;
@@ -50,7 +51,7 @@ use files::Paths;
 use fold::Folder;
 use guard::Guard;
 use heads::Heads;
-use lock::EngineLock;
+use lock::{EngineLock, Owned};
 use names::Names;
 use resume::Mark;
 use rows::{Fault, Fullness};
@@ -67,6 +68,8 @@ pub struct SqliteStore {
     // The order matters: connection, guard, lock are let go in this order.
     conn: Handle,
     guard: Arc<Guard>,
+    // Given back before the lock, so that whoever waits for that is not refused because of this.
+    owned: Owned,
     lock: EngineLock,
     paths: Paths,
     /// To be looked at; SQLite has a descriptor of its own.
@@ -408,6 +411,7 @@ impl Store for SqliteStore {
             conn,
             guard,
             lock,
+            owned,
             paths,
             ..
         } = *self;
@@ -419,6 +423,7 @@ impl Store for SqliteStore {
         };
         close().map_err(|error| rows::Fault::Sql(error).explain(&paths.name, "close"))?;
         drop(guard);
+        drop(owned);
         lock.remove(&paths);
         Ok(())
     }

@@ -3,8 +3,8 @@
 //! Nobody in the process can take them away by closing a file, and two users in one process see
 //! each other's. Two things are made of them: the locks of `guard`, and, on Linux, those which our
 //! own copy of SQLite takes on the wal-index. SQLite calls `fcntl` through a table that may be
-//! changed; ours turns its requests for wal-index locks into requests for this kind. For SQLite
-//! nothing changes: it has one descriptor of a wal-index per process and keeps count itself.
+//! changed; ours turns its requests for wal-index locks into requests for this kind, and sees to it that a forked child does not keep
+//! them (see `inherited`). For SQLite nothing changes: it has one descriptor of a wal-index per process and keeps count itself.
 //!
 //! One of them it is granted without asking: `FOLDING`, which `guard` holds shared as long as
 //! anything of ours has the file open, so that nobody else can have it exclusively.
@@ -26,6 +26,9 @@ pub(super) const FOLDING: Range = (121, 1);
 const WRITING: Range = (120, 1);
 #[cfg(target_os = "linux")]
 const REST: Range = (122, 7);
+
+/// A byte of the database that SQLite neither reads nor locks: whoever owns the store holds it, by whatever name it was opened.
+pub(super) const OWNER: Range = (0x4000_0400, 1);
 
 /// Locks a range together with others.
 pub(super) fn share(file: &File, range: Range) -> io::Result<()> {
@@ -79,40 +82,75 @@ pub(super) fn teach_sqlite() {
     #[cfg(target_os = "linux")]
     {
         static ONCE: std::sync::Once = std::sync::Once::new();
-        ONCE.call_once(linux::replace_fcntl);
+        ONCE.call_once(linux::replace_calls);
     }
 }
 
 #[cfg(target_os = "linux")]
 mod linux {
     use super::{FOLDING, OFD_SETLK, REST, WRITING};
-    use libc::{c_int, flock};
+    use crate::store::sqlite::inherited;
+    use libc::{c_int, c_void, flock, off_t, size_t};
     use rusqlite::ffi;
 
     type Fcntl = unsafe extern "C" fn(c_int, c_int, *mut flock) -> c_int;
+    type Close = unsafe extern "C" fn(c_int) -> c_int;
+    type Mmap =
+        unsafe extern "C" fn(*mut c_void, size_t, c_int, c_int, c_int, off_t) -> *mut c_void;
+    type Untyped = unsafe extern "C" fn();
 
     #[expect(
         unsafe_code,
         reason = "SQLite's table of system calls is a C structure"
     )]
-    pub(super) fn replace_fcntl() {
+    pub(super) fn replace_calls() {
         // SAFETY: the name is a C string; SQLite initializes itself and returns null or a VFS
         // that lives as long as the process.
         let vfs = unsafe { ffi::sqlite3_vfs_find(c"unix".as_ptr()) };
         assert!(!vfs.is_null(), "SQLite has this VFS on every Unix");
         // SAFETY: `vfs` is not null, see above.
         let replace = unsafe { (*vfs).xSetSystemCall }.expect("this VFS has a table of calls");
-        // SAFETY: SQLite keeps the pointer untyped and calls it as `fcntl`; on Linux the fixed
-        // arguments of ours are passed as the variable ones of `fcntl` are.
-        let answer = unsafe {
-            let ours = std::mem::transmute::<Fcntl, unsafe extern "C" fn()>(fcntl);
-            replace(vfs, c"fcntl".as_ptr(), Some(ours))
+        // SAFETY: SQLite keeps the pointers untyped and calls them as what they stand in for; on Linux
+        // the fixed arguments of ours are passed as the variable ones of `fcntl` are.
+        let ours = unsafe {
+            [
+                (c"fcntl", std::mem::transmute::<Fcntl, Untyped>(fcntl)),
+                (c"close", std::mem::transmute::<Close, Untyped>(close)),
+                (c"mmap", std::mem::transmute::<Mmap, Untyped>(mmap)),
+            ]
         };
-        assert_eq!(
-            answer,
-            ffi::SQLITE_OK,
-            "SQLite calls fcntl through its table"
-        );
+        for (name, ours) in ours {
+            // SAFETY: the names are C strings and the functions live as long as the process.
+            let answer = unsafe { replace(vfs, name.as_ptr(), Some(ours)) };
+            assert_eq!(answer, ffi::SQLITE_OK, "{name:?} is in SQLite's table");
+        }
+    }
+
+    /// `mmap`, of a wal-index. A forked child does not get it: it would keep the file open, and with it our locks.
+    #[expect(unsafe_code, reason = "it stands in for a C function")]
+    unsafe extern "C" fn mmap(
+        at: *mut c_void,
+        len: size_t,
+        protection: c_int,
+        flags: c_int,
+        file: c_int,
+        offset: off_t,
+    ) -> *mut c_void {
+        // SAFETY: what the caller asked for, unchanged.
+        let mapped = unsafe { libc::mmap(at, len, protection, flags, file, offset) };
+        if mapped != libc::MAP_FAILED {
+            // SAFETY: it was mapped just now. If it fails, a child keeps what every child kept before.
+            let _ = unsafe { libc::madvise(mapped, len, libc::MADV_DONTFORK) };
+        }
+        mapped
+    }
+
+    /// `close`, of whatever SQLite has open.
+    #[expect(unsafe_code, reason = "it stands in for a C function")]
+    unsafe extern "C" fn close(file: c_int) -> c_int {
+        inherited::forget(file);
+        // SAFETY: what the caller asked for, unchanged.
+        unsafe { libc::close(file) }
     }
 
     /// `fcntl`, but for locks of a wal-index.
@@ -126,6 +164,7 @@ mod linux {
                 // What it has to be for this kind; SQLite never reads it.
                 asked.l_pid = 0;
                 return if command == libc::F_SETLK {
+                    inherited::list(file);
                     lock_parts(file, *asked)
                 } else {
                     // SAFETY: the descriptor is SQLite's own and open; the pointer is good, see above.

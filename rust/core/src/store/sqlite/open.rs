@@ -15,7 +15,7 @@ use super::files::{Found, Paths};
 use super::fold::Folder;
 use super::guard::Guard;
 use super::heads::Heads;
-use super::lock::EngineLock;
+use super::lock::{self, EngineLock, Owned};
 use super::names::Names;
 use super::rows::{self, Fault};
 use super::{schema, transact, SqliteStore};
@@ -31,6 +31,7 @@ pub(super) fn open(path: &Path, owner: &str) -> Result<SqliteStore, Error> {
     let paths = Paths::resolve(path)?;
     paths.check_writable()?;
     paths.check_file_system()?;
+    paths.check_alone()?;
     if !paths.lock.exists() {
         // Nobody of ours has it open, so a look is harmless; a file that is not ours gets no
         // lock file beside it.
@@ -40,6 +41,7 @@ pub(super) fn open(path: &Path, owner: &str) -> Result<SqliteStore, Error> {
     match open_locked(&paths) {
         Ok(parts) => Ok(SqliteStore {
             conn: parts.conn,
+            owned: Owned::new(&parts.guard),
             guard: parts.guard,
             lock,
             heads: parts.heads,
@@ -84,6 +86,7 @@ fn open_locked(paths: &Paths) -> Result<Parts, Error> {
     let Found::Store(database, version) = found else {
         return Err(Error::Failed(format!("{} vanished.", paths.name)));
     };
+    let database = lock::own(database, paths)?;
     let explain = |fault: Fault| fault.explain(&paths.name, "open it");
     let unguarded = |error| paths.failed("cannot guard it with locks", &error);
     let mut guard = Guard::take(database, paths).map_err(unguarded)?;
