@@ -44,9 +44,7 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Micros {
         match self {
-            Self::System(_) => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| micros(since.as_micros())),
+            Self::System(_) => since_1970(SystemTime::now()),
             Self::Virtual { elapsed, offset } => {
                 elapsed.load(Ordering::Acquire) + offset.load(Ordering::Acquire)
             }
@@ -84,6 +82,29 @@ impl Clock {
     }
 }
 
+/// Before 1970, where a machine without a clock's battery begins, it is below zero, and goes on like any other time.
+fn since_1970(time: SystemTime) -> Micros {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => micros(since.as_micros()),
+        Err(before) => -micros(before.duration().as_micros()),
+    }
+}
+
 fn micros(since: u128) -> Micros {
     i64::try_from(since).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn t2_time_before_1970_goes_on_like_any_other() {
+        for (seconds, wanted) in [(0, 0), (2, -2_000_000), (1, -1_000_000)] {
+            let time = UNIX_EPOCH - Duration::from_secs(seconds);
+            assert_eq!(since_1970(time), wanted);
+        }
+        assert_eq!(since_1970(UNIX_EPOCH + Duration::from_secs(1)), 1_000_000);
+    }
 }
