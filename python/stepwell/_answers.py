@@ -92,7 +92,8 @@ def from_cursor(cursor: str | None) -> int | None:
 def summary(row: Any) -> InstanceSummary:
     it = Look._make(row)
     return InstanceSummary(
-        it.id, it.workflow, it.version, it.status, it.reason, progress_of(it), it.waiting_on, error_in(it),
+        it.id, it.workflow, it.version, it.status, it.reason, progress_of(it), it.waiting_on,
+        error_info(codec.decode(it.result)) if it.result is not None else None,  # also of a state without one, if it is damaged
         codec.decode(it.attributes) if it.attributes else {}, from_us(it.created_at), from_us(it.updated_at),
     )  # fmt: skip
 

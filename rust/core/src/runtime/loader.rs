@@ -221,15 +221,7 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
         })?,
         Question::List(filter) => reader.at_once(&mut |it| {
             let rows = it.list(filter)?.into_iter();
-            let looks = rows.map(|row| {
-                let mut look = look(it, row, true)?;
-                look.payloads.params = None;
-                // The error of a blocked or failed one belongs to its summary; outputs may be big.
-                if look.row.status == Status::Complete {
-                    look.payloads.result = None;
-                }
-                Ok(look)
-            });
+            let looks = rows.map(|row| summary(it, row));
             data = Data::Rows(looks.collect::<Result<_, Error>>()?);
             Ok(())
         })?,
@@ -263,6 +255,25 @@ fn look(reader: &mut dyn Reader, row: Row, with_payloads: bool) -> Result<Look, 
         payloads,
         waits,
     })
+}
+
+/// Returns what a listing shows. What of an instance is damaged is said in its place: the others of the page are as good as ever.
+fn summary(reader: &mut dyn Reader, row: Row) -> Result<Look, Error> {
+    let is_complete = row.status == Status::Complete;
+    let mut look = match look(reader, row.clone(), true) {
+        Err(Error::Row(message)) => {
+            let mut look = look(reader, row, false)?;
+            look.payloads.result = Some(recorded("StoreCorrupt", &message));
+            return Ok(look);
+        }
+        look => look?,
+    };
+    look.payloads.params = None;
+    // The error of a blocked or failed one belongs to its summary; outputs may be big.
+    if is_complete {
+        look.payloads.result = None;
+    }
+    Ok(look)
 }
 
 /// Returns an instance with the records that it had at the moment of the look.

@@ -364,7 +364,7 @@ pub(super) fn approvals(
         if namespace.is_none_or(|it| it == &*instance.namespace)
             && workflow.is_none_or(|it| it == &*instance.workflow)
         {
-            approvals.push((instance, rows::approval(row, rows::INSTANCE_WIDTH)?));
+            approvals.push((instance, rows::listed_approval(row, rows::INSTANCE_WIDTH)?));
         }
     }
     Ok(approvals)

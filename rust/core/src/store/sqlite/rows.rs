@@ -8,6 +8,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::Row as Columns;
 
 use super::names::{Name, Names};
+use crate::failure::recorded;
 use crate::history::{Kind, Operation, Record, Stored, Verdict};
 use crate::ids::{InstanceNo, Key, Seq};
 use crate::lifecycle::Status;
@@ -482,7 +483,18 @@ pub(super) const APPROVAL: &str =
 
 /// Reads an approval from columns that begin at `at`.
 pub(super) fn approval(row: &Columns, at: usize) -> Result<Approval> {
-    let approval = Approval {
+    let approval = unchecked_approval(row, at)?;
+    if uint(row, at + 7)? != u64::from(approval_checksum(&approval)) {
+        return corrupt(format!(
+            "approval {} of instance {} fails its checksum",
+            approval.id, approval.no
+        ));
+    }
+    Ok(approval)
+}
+
+fn unchecked_approval(row: &Columns, at: usize) -> Result<Approval> {
+    Ok(Approval {
         id: text(row, at)?,
         no: uint(row, at + 1)?,
         name: text(row, at + 2)?,
@@ -492,14 +504,7 @@ pub(super) fn approval(row: &Columns, at: usize) -> Result<Approval> {
         decided_at: int_or_none(row, at + 6)?,
         detail: bytes(row, at + 8)?,
         decision: bytes(row, at + 9)?,
-    };
-    if uint(row, at + 7)? != u64::from(approval_checksum(&approval)) {
-        return corrupt(format!(
-            "approval {} of instance {} fails its checksum",
-            approval.id, approval.no
-        ));
-    }
-    Ok(approval)
+    })
 }
 
 pub(super) fn approval_checksum(it: &Approval) -> u32 {
@@ -516,6 +521,21 @@ pub(super) fn approval_checksum(it: &Approval) -> u32 {
             it.decision.as_deref(),
         ],
     )
+}
+
+/// As [`approval`], for a list: what fails its checksum says so in place of its detail, and the others are as good as ever.
+pub(super) fn listed_approval(row: &Columns, at: usize) -> Result<Approval> {
+    match approval(row, at) {
+        Err(Fault::Corrupt(what)) => {
+            let text = format!("the store is damaged: {what}");
+            Ok(Approval {
+                detail: Some(recorded("StoreCorrupt", &text)),
+                decision: None,
+                ..unchecked_approval(row, at)?
+            })
+        }
+        other => other,
+    }
 }
 
 fn approval_status(code: u8) -> Option<ApprovalStatus> {
