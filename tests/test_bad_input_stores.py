@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import trio
@@ -155,6 +156,81 @@ async def test_a_folder_and_a_missing_folder_are_refused(tmp_path):
 def test_what_is_no_path_is_invalid_config(store):
     with pytest.raises(InvalidConfig, match=r"store.*path"):
         Engine(store)
+
+
+@pytest.mark.parametrize("url", ["sqlite:///s.db?mode=ro", "sqlite:///s.db?", "sqlite:////tmp/s.db?timeout=5&nolock=1"])
+def test_options_of_a_store_are_refused_not_made_part_of_its_name(url):
+    with pytest.raises(InvalidConfig, match=r"has options \(\"\?.*give the path alone"):
+        Engine(url)
+
+
+@pytest.mark.parametrize("url", ["file:s.db?mode=ro", "sqlite:s.db", "sqlite3:s.db", "postgresql:x", "sqlite://s.db"])
+async def test_an_address_that_is_none_of_ours_is_refused_not_made_a_file_of_that_name(tmp_path, url):
+    with pytest.raises(InvalidConfig, match="not supported"):
+        Engine(url)
+    async with Engine(tmp_path / "s.db", workflows=[echo]) as engine:
+        with pytest.raises(InvalidConfig, match="is no path"):
+            await engine.backup(url)
+
+
+async def test_a_question_mark_in_a_path_is_part_of_the_path(tmp_path):
+    async with Engine(tmp_path / "what?.db", workflows=[echo]):
+        assert (tmp_path / "what?.db").exists()
+
+
+async def test_a_path_that_is_not_utf_8_is_as_good_as_any(tmp_path):
+    folder = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    for store in (folder / "s.db", str(folder / os.fsdecode(b"s\xff.db"))):
+        async with Engine(store, workflows=[echo], name="api") as engine:
+            assert await engine.call(echo, 1, id="a") == 1
+            with pytest.raises(StoreLocked, match=r"s.*\.db is in use by this process"):
+                async with Engine(store, workflows=[echo]):
+                    pytest.fail("it opened")
+            await engine.backup(folder / os.fsdecode(b"copy\xe9.db"))
+        async with Engine(folder / os.fsdecode(b"copy\xe9.db"), workflows=[echo]) as engine:
+            assert await engine.call(echo, 1, id="a", if_exists="return") == 1
+        os.unlink(folder / os.fsdecode(b"copy\xe9.db"))
+
+
+def test_a_path_that_the_system_cannot_be_asked_for_is_invalid_config():
+    with pytest.raises(InvalidConfig, match="cannot be a file's name"):
+        Engine("s\ud800.db")
+
+
+IN_C = r"""
+import logging, os, sys, trio
+from stepwell import Engine, InvalidConfig, Retry, workflow
+assert sys.getfilesystemencoding() == "ascii", sys.getfilesystemencoding()
+logging.basicConfig()
+def fails(what):
+    raise ValueError(what)
+@workflow
+async def says(step, what):
+    try:
+        await step.do(fails, what, name=what, retry=Retry.never)
+    except ValueError:
+        step.log.info(what)
+    return what
+async def main():
+    async with Engine(sys.argv[1], workflows=[says]) as engine:
+        assert await engine.call(says, "caf\xe9 \u2713") == "caf\xe9 \u2713"
+    try:
+        Engine("caf\xe9.db")
+    except InvalidConfig as error:
+        print(error)
+trio.run(main)
+"""
+
+
+@pytest.mark.slow
+async def test_a_program_without_a_locale_works_and_is_told_what_it_cannot_name(tmp_path):
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", IN_C, os.fspath(tmp_path / "caf\xe9.db")]
+    done = await trio.to_thread.run_sync(lambda: subprocess.run(command, env=environment, capture_output=True, check=False))
+    assert done.returncode == 0, done.stderr.decode()
+    assert "whose encoding of names is ascii" in done.stdout.decode()
+    assert (tmp_path / "caf\xe9.db").exists()
 
 
 async def test_a_store_is_a_path_of_any_kind(tmp_path):

@@ -9,7 +9,7 @@ from ._codec import codec
 from ._durations import from_us
 from ._errors import InvalidConfig
 from ._types import ApprovalRequest
-from ._workflow import Workflow
+from ._workflow import Workflow, name_sought
 
 if TYPE_CHECKING:
     from ._tenant import Tenant
@@ -46,7 +46,7 @@ class Approvals:
         driver = self._tenant._ready("engine.approvals.list")
         if status is not None and status not in _STATUSES:
             raise InvalidConfig(f"status is {status!r}; give one of {', '.join(_STATUSES)}, or None for all.")
-        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        name = name_sought(workflow)
         code = None if status is None else _STATUSES.index(status)
         reply = await driver.reply(driver.core.approvals(self._tenant._namespace, name, code))
         self._tenant._check(reply, name or "", None)

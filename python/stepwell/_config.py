@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import PurePath
@@ -11,24 +12,42 @@ from ._errors import InvalidConfig, InvalidState
 from ._types import Limits
 
 
+_SCHEMES = ("file:", "sqlite:", "sqlite3:", "postgres:", "postgresql:")
+
+
 def store_path(store: Any) -> str:
     if not isinstance(store, str | PurePath):
         raise InvalidConfig(f'store={store!r:.120} is no path; give a path, sqlite:///path or ":memory:".')
     text = str(store)
     if text.startswith("sqlite:///"):
-        text = text.removeprefix("sqlite:///")
-    elif "://" in text:
+        text, mark, options = text.removeprefix("sqlite:///").partition("?")
+        if mark:
+            raise InvalidConfig(f'store {store!r} has options ("?{options}"), of which there are none; give the path alone.')
+    elif "://" in text or text.startswith(_SCHEMES):
         raise InvalidConfig(f'store {text!r} is not supported; give a path, sqlite:///path or ":memory:".')
     if not text or "\0" in text:
         raise InvalidConfig(f'store {text!r} is no path; give a path, sqlite:///path or ":memory:".')
-    return text
+    return _checked_encoding("store", text)
 
 
 def copy_path(path: Any) -> str:
     text = path if isinstance(path, str) else str(path) if isinstance(path, PurePath) else ""
-    if not text or "\0" in text or text == ":memory:" or "://" in text:
+    if not text or "\0" in text or text == ":memory:" or "://" in text or text.startswith(_SCHEMES):
         raise InvalidConfig(f"path={path!r:.120} is no path; give the path of the new file.")
-    return text
+    return _checked_encoding("path", text)
+
+
+def _checked_encoding(what: str, path: str) -> str:
+    """Returns a path that the system can be asked for. One whose bytes are no UTF-8 can be, as Python has it (`os.fsdecode`)."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        raise InvalidConfig(
+            f"{what}={path!a:.120} cannot be a file's name in this process, whose encoding of names is {encoding}. Give another path, or "
+            "set LC_ALL=C.UTF-8 or PYTHONUTF8=1."
+        ) from None
+    return path
 
 
 def check_unpatched() -> None:

@@ -171,10 +171,12 @@ class Instance(Generic[R_co]):
         """Waits until a step of this name has been recorded `count` times. For tests.
 
         Raises:
+            InvalidName: No step can have this name.
             InvalidState: The instance has ended without it.
             InstanceNotFound: It is gone.
         """
         driver = self._tenant._ready("instance.wait_for_step")
+        _names.step_name(name)
         while True:
             changed = driver.next_record()
             look, records = await self._records()

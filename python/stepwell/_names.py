@@ -80,6 +80,15 @@ def priority(value: object) -> int:
     return _whole(value, -PRIORITY_MAX, PRIORITY_MAX, "priority", "; higher goes first")
 
 
+def sought(value: object, what: str) -> str | None:
+    """Returns a text to look for, which may name nothing; None: anything. Raises InvalidConfig."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.isascii() and any("\ud800" <= it <= "\udfff" for it in value):
+        raise InvalidConfig(f"{what}={_shown(value)} is no text that anything could be called; give a str, or leave it out.")
+    return value
+
+
 def page_limit(value: object) -> int:
     """Returns how many rows of a list to give, 1 to 1,000. Raises InvalidConfig."""
     return _whole(value, 1, PAGE_MAX, "limit", ". For more, pass the page's cursor")

@@ -24,7 +24,7 @@ from ._instance import Instance
 from ._look import Look
 from ._signatures import BatchOptions, CreateOptions, IfExists, LimitChanges, TypedMapping
 from ._types import STATUSES, BatchError, Limits, NewInstance, Page, ReasonCount, Status
-from ._workflow import Workflow
+from ._workflow import Workflow, name_sought
 
 if TYPE_CHECKING:
     from ._driver import Driver, Reply
@@ -278,8 +278,8 @@ class Tenant(ABC):
         Raises:
             EngineClosed: The engine is not open.
         """
-        name = workflow.name if isinstance(workflow, Workflow) else workflow
-        code = self._running().core.peek(self._namespace, name, id)
+        name = name_sought(workflow)
+        code = self._running().core.peek(self._namespace, name or "", _names.sought(id, "id") or "")
         return None if code is None else STATUSES[code]
 
     async def list(
@@ -319,7 +319,8 @@ class Tenant(ABC):
         if attributes is not None and not isinstance(attributes, dict):
             raise InvalidConfig(f"attributes={attributes!r:.120} is not a dict of those that instances must have")
         pairs = [(key, codec.encode(value)) for key, value in _names.attributes(attributes).items()] if attributes else []
-        name = driver.registered(workflow).name if isinstance(workflow, Workflow) else workflow
+        name = driver.registered(workflow).name if isinstance(workflow, Workflow) else _names.sought(workflow, "workflow")
+        version, reason = _names.sought(version, "version"), _names.sought(reason, "reason")
         wanted = state_codes(status)
         after = None if created_after is None else instant_us(created_after, "created_after")
         before = None if created_before is None else instant_us(created_before, "created_before")
@@ -339,7 +340,7 @@ class Tenant(ABC):
             EngineClosed: The engine is not open.
         """
         driver = self._ready("engine.count")
-        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        name = name_sought(workflow)
         wanted = set(state_codes(status)) or set(range(len(STATUSES)))
         found = dict(driver.core.counts(self._namespace, name))
         return {state: found.get(code, 0) if code in wanted else 0 for code, state in enumerate(STATUSES)}
@@ -354,7 +355,7 @@ class Tenant(ABC):
             EngineClosed: The engine is not open.
         """
         driver = self._ready("engine.reasons")
-        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        name = name_sought(workflow)
         return [ReasonCount(*row) for row in driver.core.reasons(self._namespace, name)]
 
     # Limits.
@@ -368,7 +369,7 @@ class Tenant(ABC):
         Raises:
             EngineClosed: The engine is not open.
         """
-        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        name = name_sought(workflow)
         return self._running().limits_of(self._namespace, name)
 
     async def set_limits(self, workflow: Workflow[Any, Any] | str | None = None, **changes: Unpack[LimitChanges]) -> None:
@@ -386,7 +387,7 @@ class Tenant(ABC):
             EngineClosed: The engine is not open.
         """
         driver = self._ready("engine.set_limits")
-        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        name = name_sought(workflow)
         if not changes:
             raise InvalidConfig(f"set_limits was given nothing to change; give one of {', '.join(Limits._fields)}.")
         ticket = driver.core.set_limits(self._namespace, name, limit_values(changes))

@@ -19,7 +19,7 @@ from ._codec import Plan, codec, usable
 from ._codec_hints import params_type, return_type
 from ._durations import to_us
 from ._errors import InvalidConfig, NotSerializable, StepwellError
-from ._names import step_name, workflow_name
+from ._names import sought, step_name, workflow_name
 from ._retry import Retry
 
 P = TypeVar("P")
@@ -424,4 +424,9 @@ def step_options(
     return attach
 
 
-__all__ = ["FunctionPlan", "StepOptions", "Workflow", "plan_of", "step_options", "workflow"]
+__all__ = ["FunctionPlan", "StepOptions", "Workflow", "name_sought", "plan_of", "step_options", "workflow"]
+
+
+def name_sought(workflow: Workflow[Any, Any] | str | None) -> str | None:
+    """Returns the name of a workflow that is looked for, which nothing need have; None: of any. Raises InvalidConfig."""
+    return workflow.name if isinstance(workflow, Workflow) else sought(workflow, "workflow")

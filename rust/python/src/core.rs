@@ -1,6 +1,6 @@
 //! `Core`: the calls from outside a body. Those of a body are in `body`.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
@@ -77,7 +77,7 @@ impl Core {
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn open(
         py: Python<'_>,
-        store: &str,
+        store: PathBuf,
         owner: &str,
         workflows: Vec<(String, String)>,
         shards: Option<u32>,
@@ -428,11 +428,11 @@ impl Core {
         self.ask(Question::List(filter))
     }
 
-    fn backup(&self, path: &str) -> PyResult<u64> {
+    fn backup(&self, path: PathBuf) -> PyResult<u64> {
         if !self.engine.is_ours() {
             return Err(unusable(&self.engine));
         }
-        let ticket = self.engine.backup(Path::new(path));
+        let ticket = self.engine.backup(&path);
         ticket.map_err(|error| raise(&error))
     }
 

@@ -18,7 +18,7 @@ mod writer;
 
 use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -144,7 +144,7 @@ fn guarded(shared: &Shared, work: impl FnOnce()) {
 #[derive(Debug, Clone)]
 enum Origin {
     Memory(MemoryStore),
-    File(Box<str>),
+    File(PathBuf),
 }
 
 /// A running engine.
@@ -166,7 +166,7 @@ impl Engine {
     /// # Errors
     /// If the store cannot be opened or read, or a setting makes no sense; nothing was changed then.
     pub fn open(
-        store: &str,
+        store: impl AsRef<Path>,
         owner: &str,
         config: Config,
         virtual_time: Option<Micros>,
@@ -183,7 +183,8 @@ impl Engine {
             );
             return Err(Error::new(Kind::Invalid, message));
         }
-        let origin = if store == ":memory:" {
+        let store = store.as_ref();
+        let origin = if store == Path::new(":memory:") {
             Origin::Memory(MemoryStore::default())
         } else {
             Origin::File(store.into())
@@ -222,7 +223,7 @@ impl Engine {
     ) -> Result<Self, Error> {
         let mut store: Box<dyn Store> = match &origin {
             Origin::Memory(memory) => Box::new(memory.reopen()),
-            Origin::File(path) => Box::new(SqliteStore::open(Path::new(&**path), owner)?),
+            Origin::File(path) => Box::new(SqliteStore::open(path, owner)?),
         };
         let ceiling = store.meta("sequence")?;
         let ceiling = ceiling
