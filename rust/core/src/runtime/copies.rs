@@ -18,29 +18,30 @@ use crate::store::Copier;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Copies {
-    copier: Option<Arc<dyn Copier>>,
+    /// None if the store has no file, and when the engine has ended: it has the store's files open.
+    copier: Mutex<Option<Arc<dyn Copier>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Copies {
     pub(super) fn new(copier: Option<Arc<dyn Copier>>) -> Self {
         Self {
-            copier,
+            copier: Mutex::new(copier),
             threads: Mutex::default(),
         }
     }
 
     /// Begins a copy; the answer goes to `ticket`.
     pub(super) fn begin(&self, shared: &Arc<Shared>, to: &Path, ticket: u64) -> Result<(), Error> {
-        let Some(copier) = self.copier.clone() else {
-            let text = "a store in memory has no file to copy; open the engine on a path";
-            return Err(Error::new(Kind::Invalid, text));
-        };
         // Held until the thread is known, so that `join` misses none.
         let mut threads = self.threads.lock();
         if shared.tasks.has_ended() {
             return Err(Error::new(Kind::Closed, "the engine is closed"));
         }
+        let Some(copier) = self.copier.lock().clone() else {
+            let text = "a store in memory has no file to copy; open the engine on a path";
+            return Err(Error::new(Kind::Invalid, text));
+        };
         threads.retain(|it| !it.is_finished());
         let to = to.to_path_buf();
         let all = Arc::clone(shared);
@@ -69,8 +70,9 @@ impl Copies {
         Ok(())
     }
 
-    /// Waits for all of them; the engine has ended, so they stop soon.
+    /// Waits for all of them, the last there are: the engine has ended, so they stop soon.
     pub(super) fn join(&self) {
+        self.copier.lock().take();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             // A panic was caught inside and told as a note.
             let _ = thread.join();

@@ -359,6 +359,7 @@ impl Engine {
         for writer in threads {
             let _ = writer.join();
         }
+        self.shared.outbox.hang_up();
         self.shared.failure.lock().clone().map_or(Ok(()), Err)
     }
 

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::note::Note;
 
@@ -26,8 +26,8 @@ pub struct Outbox {
     state: Mutex<State>,
     /// The last batch whose notes were taken out.
     seen: AtomicU64,
-    bell: UnixStream,
-    ear: UnixStream,
+    /// Where the byte goes in and comes out, until the engine has ended.
+    line: RwLock<Option<(UnixStream, UnixStream)>>,
 }
 
 impl Outbox {
@@ -38,14 +38,19 @@ impl Outbox {
         Ok(Self {
             state: Mutex::default(),
             seen: AtomicU64::new(0),
-            bell,
-            ear,
+            line: RwLock::new(Some((bell, ear))),
         })
     }
 
-    /// Returns the descriptor that becomes readable when there are notes.
+    /// Returns the descriptor that becomes readable when there are notes; -1 when the engine has ended.
     pub fn descriptor(&self) -> RawFd {
-        self.ear.as_raw_fd()
+        let line = self.line.read();
+        line.as_ref().map_or(-1, |(_, ear)| ear.as_raw_fd())
+    }
+
+    /// Gives the descriptors back. Nobody waits for them any more; notes can still be taken.
+    pub(super) fn hang_up(&self) {
+        self.line.write().take();
     }
 
     /// Puts notes in; `batch` is the number of the batch they came from, if from one.
@@ -77,21 +82,16 @@ impl Outbox {
             }
             rings
         };
-        if rings {
+        if let (true, Some((bell, _))) = (rings, &*self.line.read()) {
             // A full pipe holds bytes already, which is all a byte could say.
-            let _ = (&self.bell).write(&[1]);
+            let _ = (&*bell).write(&[1]);
         }
     }
 
     /// Takes all notes.
     pub fn take(&self) -> Vec<Note> {
-        let mut sink = [0u8; 64];
-        loop {
-            match (&self.ear).read(&mut sink) {
-                Ok(n) if n == sink.len() => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                _ => break,
-            }
+        if let Some((_, ear)) = &*self.line.read() {
+            empty(ear);
         }
         let mut state = self.state.lock();
         self.seen.store(state.batch, Ordering::Release);
@@ -113,5 +113,17 @@ impl Outbox {
         let mut state = self.state.lock();
         state.sealed = true;
         state.notes.clear();
+    }
+}
+
+/// Takes out whatever bytes are there.
+fn empty(mut ear: &UnixStream) {
+    let mut sink = [0u8; 64];
+    loop {
+        match ear.read(&mut sink) {
+            Ok(n) if n == sink.len() => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            _ => return,
+        }
     }
 }
