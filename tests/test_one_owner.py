@@ -63,7 +63,9 @@ async def test_a_store_that_was_moved_while_it_is_open_is_still_its_owners(tmp_p
         store.rename(other)
         assert f"t.db is in use by this process ({os.getpid()}), under another name" in await refused(other, StoreLocked)
         holder = "import sys, trio; from stepwell import Engine; trio.run(Engine(sys.argv[1]).__aenter__)"
-        done = await trio.to_thread.run_sync(lambda: subprocess.run([sys.executable, "-c", holder, other], capture_output=True, check=False))
+        done = await trio.to_thread.run_sync(
+            lambda: subprocess.run([sys.executable, "-c", holder, other], capture_output=True, check=False)
+        )
         assert f"t.db is in use by process {os.getpid()}, as {other}" in done.stderr.decode()
         other.rename(store)
     assert await opened(store) == 0
@@ -145,7 +147,8 @@ trio.run(main)
 async def test_a_forked_child_that_outlives_a_killed_engine_keeps_none_of_its_locks(tmp_path):
     store = tmp_path / "s.db"
     engine = subprocess.Popen([sys.executable, "-W", "ignore", "-c", FORKS, str(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert engine.stdin and engine.stdout
+    assert engine.stdin
+    assert engine.stdout
     child = int(await trio.to_thread.run_sync(engine.stdout.readline))
     try:
         engine.kill()
@@ -181,7 +184,8 @@ async def test_a_lock_that_somebody_else_than_its_owner_holds_names_both(tmp_pat
     gone.wait()
     lock.write_text(signed(gone.pid))
     with subprocess.Popen([sys.executable, "-c", HOLDS, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdin and holder.stdout
+        assert holder.stdin
+        assert holder.stdout
         assert await trio.to_thread.run_sync(holder.stdout.readline) == b"held\n"
         text = await refused(store, StoreLocked)
         holder.stdin.close()

@@ -11,7 +11,6 @@ from typing import Any
 from ._errors import InvalidConfig, InvalidState
 from ._types import Limits
 
-
 _SCHEMES = ("file:", "sqlite:", "sqlite3:", "postgres:", "postgresql:")
 
 

@@ -84,7 +84,7 @@ def sought(value: object, what: str) -> str | None:
     """Returns a text to look for, which may name nothing; None: anything. Raises InvalidConfig."""
     if value is None:
         return None
-    if not isinstance(value, str) or not value.isascii() and any("\ud800" <= it <= "\udfff" for it in value):
+    if not isinstance(value, str) or (not value.isascii() and any("\ud800" <= it <= "\udfff" for it in value)):
         raise InvalidConfig(f"{what}={_shown(value)} is no text that anything could be called; give a str, or leave it out.")
     return value
 
