@@ -7,6 +7,8 @@ import gc
 import subprocess
 import sys
 import threading
+import weakref
+from typing import Any
 
 import pytest
 import trio
@@ -501,3 +503,53 @@ async def test_i9_the_end_of_a_step_that_was_given_up_is_nothing_that_its_body_w
         await until(lambda: engine._driver.borrowed.attempts == 0)
         await instance.send_event("end")
         assert await instance.result() == "ended"
+
+
+async def test_a_step_that_keeps_its_task_has_one_of_its_own():
+    kept: list[asyncio.Task[Any]] = []
+    names: dict[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()  # type: ignore[assignment]
+    ended: list[int] = []
+
+    async def keeps(n: int) -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        kept.append(task)
+        return n
+
+    async def names_it(n: int) -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        assert task not in names
+        names[task] = n
+        return n
+
+    async def asks(n: int) -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(lambda _: ended.append(n))
+        return n
+
+    async def code(step: Step) -> object:
+        for fn in (keeps, names_it, asks):
+            await step.map(fn, range(4), runtime="asyncio", retry=NEVER)
+        await step.map(at_once, [0, 1, 2])
+        return len(set(kept))
+
+    assert await run(code) == 4
+    assert ended == [0, 1, 2, 3]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="a task has no get_context before Python 3.12")
+async def test_the_context_of_a_steps_task_is_its_own():
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+
+    async def sets(n: int) -> int:
+        variable.set(n)
+        task = asyncio.current_task()
+        assert task is not None
+        return task.get_context()[variable]  # type: ignore[attr-defined,no-any-return,unused-ignore]
+
+    async def code(step: Step) -> object:
+        return await step.map(sets, range(1, 5), runtime="asyncio", retry=NEVER)
+
+    assert await run(code) == [1, 2, 3, 4]

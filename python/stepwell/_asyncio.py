@@ -3,7 +3,8 @@
 Hand-overs are in bunches, one for a round of either loop: to wake the other thread is to let go of the interpreter's lock, and to
 get it back may take milliseconds. An attempt runs in the context it was given (I12). Cancelling it cancels the asyncio task, and the
 trio side waits until that has ended, whatever it does about it: a task that swallows the cancellation is waited for as a shielded
-one on trio is. Calls that never wait share a task, one after another; one that waits keeps it (`_Carrier`).
+one on trio is. Calls that never wait share a task, one after another; one that waits, or keeps
+its task in any way, has it for itself (`_Carrier`).
 
 This file knows neither steps nor the engine.
 """
@@ -12,9 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 import types
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
@@ -41,7 +44,20 @@ class _Carrier(asyncio.Task[Any]):
 
     bridge: Bridge
     visit: Visit | None = None
+    context: Context | None = None
+    """Of the visit that runs."""
+    untouched: tuple[int, int, int] | None = None
+    """The `traces` before a visit ran."""
     has_begun = False
+
+    def get_context(self) -> Context:
+        assert self.context is not None, "a visit asks"
+        return self.context
+
+    @property
+    def traces(self) -> tuple[int, int, int]:
+        """What changes if a visit keeps this task, or is to be told of its end: then it is to be that visit's own."""
+        return sys.getrefcount(self), weakref.getweakrefcount(self), len(self._callbacks or ())
 
     def cancel(self, msg: Any | None = None) -> bool:
         by_the_end = not self.get_loop().is_running()  # as `asyncio.run` does it
@@ -165,8 +181,11 @@ class Visit:
     # On the loop's thread.
 
     def run(self, carrier: _Carrier) -> Generator[Any, Any, bool]:
-        """Runs the call, in the task of the carrier. Returns whether it never had to wait, so that the task can run another."""
+        """Runs the call, in the task of the carrier. Returns whether the task can run another."""
         run, waited = self._context.run, False
+        carrier.context = self._context
+        if carrier.untouched is None:
+            carrier.untouched = carrier.traces
         try:
             if self._unwanted:
                 raise asyncio.CancelledError
@@ -196,7 +215,7 @@ class Visit:
             self.error = error
         finally:
             self._end()
-        return not waited
+        return not waited and carrier.traces == carrier.untouched
 
     def drop(self) -> None:
         """Its loop ends, and it never runs."""
