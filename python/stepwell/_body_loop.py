@@ -100,12 +100,14 @@ class Suspension(asyncio.Future[Any]):
     """What a task waits for that is told from outside of its loop, by `wake`.
 
     Args:
-        aborted: Called when the task is cancelled while it waits, with a function that raises that.
+        aborted: Called when the task is cancelled while it waits, with a function that raises that. Returns whether it learns so at
+            once, as in trio; else it goes on to wait until `wake` or `cancel_now`.
     """
 
-    def __init__(self, loop: BodyLoop, aborted: Callable[[Callable[[], NoReturn]], Any]) -> None:
+    def __init__(self, loop: BodyLoop, aborted: Callable[[Callable[[], NoReturn]], trio.lowlevel.Abort]) -> None:
         super().__init__(loop=loop)
-        self._aborted: Callable[[Callable[[], NoReturn]], Any] | None = aborted
+        self._aborted: Callable[[Callable[[], NoReturn]], trio.lowlevel.Abort] | None = aborted
+        self._message: Any = None
 
     def wake(self, value: Any) -> None:
         """The task goes on, with this."""
@@ -113,10 +115,16 @@ class Suspension(asyncio.Future[Any]):
         self.set_result(value)
 
     def cancel(self, msg: Any | None = None) -> bool:
-        aborted, self._aborted = self._aborted, None
-        if aborted is not None:
-            aborted(_raise_cancelled)
+        if self._aborted is not None and self._aborted(_raise_cancelled) is trio.lowlevel.Abort.FAILED:
+            self._message = msg
+            return True
+        self._aborted = None
         return super().cancel(msg)
+
+    def cancel_now(self) -> None:
+        """The task learns that it was cancelled."""
+        self._aborted = None
+        super().cancel(self._message)
 
 
 def _raise_cancelled() -> NoReturn:
@@ -244,7 +252,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     # For the tasks of the body.
 
-    def suspension(self, aborted: Callable[[Callable[[], NoReturn]], Any]) -> Suspension:
+    def suspension(self, aborted: Callable[[Callable[[], NoReturn]], trio.lowlevel.Abort]) -> Suspension:
         """Returns something to be awaited by the task that calls; see there."""
         return Suspension(self, aborted)
 

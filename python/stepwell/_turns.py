@@ -140,6 +140,14 @@ def wake(task: Any, value: Any) -> None:
         task.wake(value)
 
 
+def wake_cancelled(task: Any, raise_cancel: Callable[[], NoReturn]) -> None:
+    """Lets a body task learn that it was cancelled, as `Abort.FAILED` put that off."""
+    if type(task) is Task:
+        reschedule(task, results.capture(raise_cancel))
+    else:
+        task.cancel_now()
+
+
 @dataclass(slots=True)
 class _Member:
     """A body task."""
