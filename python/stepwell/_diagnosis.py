@@ -96,7 +96,8 @@ def mismatch(runner: Runner, found: Mismatch, wanted: Identity | None, raised: B
     now = ", ".join(_replay.describe(identity, KINDS) for identity in asked[:3]) or "the body ends"
     where = standing(runner) if asked else ""  # a body that has ended stands nowhere
     diff = (
-        f"differs from its history: recorded {_replay.describe(found.recorded, KINDS)}, now {now}"
+        f"differs from its history: recorded {'the end of ' if found.was_cancelled else ''}{_replay.describe(found.recorded, KINDS)}"
+        f"{', which the body had cancelled' if found.was_cancelled else ''}, now {now}"
         f"{f' at {where}' if where else ''}. Nothing was run."
     )
     cure = "it or guard it with step.patched(...), then resume()."

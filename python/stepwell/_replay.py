@@ -64,6 +64,8 @@ class Mismatch:
 
     recorded: Identity
     wanted: tuple[Identity, ...]
+    was_cancelled: bool = False
+    """Whether it is the end of a step that the body had cancelled, and cancels no more."""
 
 
 @dataclass(slots=True)
@@ -110,6 +112,8 @@ class Cursor:
         if record[1] == PATCHED:
             self.patches[record[3]] = True
             return
+        if verdict == ABANDONED and self.outcome_of(identity) is not None:
+            return  # of a thread that ran on after its step had failed: nobody is told
         if verdict <= TIMED_OUT or verdict == ABANDONED:
             self.add(Outcome(identity, verdict, record[11], record[12], record[9], record[0], record[6], -1))
             return
@@ -129,6 +133,10 @@ class Cursor:
         """An outcome that is to be delivered after all others."""
         self.pending = self.pending or deque()  # most bodies never have one waiting, and an empty deque is 600 bytes
         self.pending.append(outcome)
+
+    def outcome_of(self, identity: Identity) -> Outcome | None:
+        """Returns the outcome of this operation, if that is yet to be delivered."""
+        return next((outcome for outcome in self.pending if outcome.identity == identity), None)
 
     def withdraw(self, identity: Identity) -> None:
         """The body gave this operation up."""
