@@ -57,6 +57,7 @@ class AttemptOptions(TypedDict, total=False):
     undo: None
     sensitive: Literal[False]
     runtime: str | None
+    abandon_on_cancel: bool | None
 
 
 class DoOptions(AttemptOptions, total=False):

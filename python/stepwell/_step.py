@@ -91,6 +91,8 @@ class Step:
             on_interrupt: "retry" (default) tries again after a crash cut an attempt short; "fail" never does.
             as_type: Stores the result as this type instead of the annotated one.
             runtime: "trio" or "asyncio": where an async function runs; default: what `@step_options` or the engine says.
+            abandon_on_cancel: Of a plain function: when the body cancels the step, the body goes on at once, while the thread runs to its
+                end; what that comes to is in the history. Default (False): the body goes on when the thread has ended.
 
         Returns:
             The result, as decoded from what was stored.
@@ -174,7 +176,7 @@ class Step:
             key: A function of the item; makes each step's identity (name, key).
             concurrency: 1 to 10,000.
             on_error: "raise": the first failure cancels the rest. "collect": failures stand in the list.
-            options: As `do`: retry, timeout, heartbeat_timeout, on_interrupt, as_type.
+            options: As `do`: retry, timeout, heartbeat_timeout, on_interrupt, as_type, abandon_on_cancel.
 
         Returns:
             The results in the order of the items; for a set in the order of the keys as text.

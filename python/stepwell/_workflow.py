@@ -224,6 +224,7 @@ class StepOptions:
     on_interrupt: str | None = None
     as_type: Any = None
     runtime: str | None = None
+    abandon_on_cancel: bool | None = None
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -232,6 +233,8 @@ class StepOptions:
             raise InvalidConfig(f"retry is {self.retry!r}; give a stepwell.Retry, for example Retry(limit=3).")
         if self.on_interrupt not in (None, "retry", "fail"):
             raise InvalidConfig(f'on_interrupt is {self.on_interrupt!r}; give "retry" or "fail".')
+        if self.abandon_on_cancel not in (None, False, True):
+            raise InvalidConfig(f"abandon_on_cancel is {self.abandon_on_cancel!r}; give True or False.")
         if self.runtime not in (None, *RUNTIMES):
             raise InvalidConfig(f'runtime is {self.runtime!r}; give "trio" or "asyncio", or None for the engine\'s default_runtime.')
         if self.as_type is not None:
@@ -250,6 +253,7 @@ class StepOptions:
         as_type: Any = None,
         sensitive: bool = False,
         runtime: str | None = None,
+        abandon_on_cancel: bool | None = None,
     ) -> StepOptions:
         """Checks and normalises what a caller gave."""
         for option, given in (("undo", undo is not None), ("sensitive", sensitive)):
@@ -263,6 +267,7 @@ class StepOptions:
             on_interrupt,
             as_type,
             runtime,
+            abandon_on_cancel,
         )
 
 
@@ -283,8 +288,8 @@ class FunctionPlan:
     """
 
     __slots__ = (
-        "_derived", "codec", "heartbeat_timeout", "is_async", "is_generator", "is_plain", "name", "on_interrupt", "retry", "runtime",
-        "timeout", "waits",
+        "_derived", "abandon_on_cancel", "codec", "heartbeat_timeout", "is_async", "is_generator", "is_plain", "name", "on_interrupt",
+        "retry", "runtime", "timeout", "waits",
     )  # fmt: skip
 
     def __init__(self, fn: Callable[..., Any], options: StepOptions) -> None:
@@ -301,6 +306,7 @@ class FunctionPlan:
         self.is_plain = self.is_async and self.on_interrupt != "fail" and not self.codec.never
         self.waits: bool | None = True if self.on_interrupt == "fail" else None
         self.runtime = options.runtime
+        self.abandon_on_cancel = self._of_a_thread(options.abandon_on_cancel)
         self._derived: dict[StepOptions, FunctionPlan] = {}
 
     def refusal(self, fn: Callable[..., Any]) -> StepwellError | None:
@@ -337,8 +343,19 @@ class FunctionPlan:
         other.is_plain = other.is_async and other.on_interrupt != "fail" and not other.codec.never
         other.waits = True if other.on_interrupt == "fail" else self.waits
         other.runtime = options.runtime or self.runtime
+        other.abandon_on_cancel = self.abandon_on_cancel
+        if options.abandon_on_cancel is not None:
+            other.abandon_on_cancel = self._of_a_thread(options.abandon_on_cancel)
         other._derived = {}
         return other
+
+    def _of_a_thread(self, abandon_on_cancel: bool | None) -> bool:
+        if abandon_on_cancel and self.is_async:
+            raise InvalidConfig(
+                f'step "{self.name}": abandon_on_cancel=True is for plain functions, whose threads cannot be stopped; this one is async, '
+                "and ends when it is cancelled. Leave it out."
+            )
+        return bool(abandon_on_cancel)
 
 
 _DEFAULT_RETRY = Retry()
@@ -387,6 +404,7 @@ def step_options(
     as_type: Any = None,
     sensitive: Literal[False] = False,
     runtime: str | None = None,
+    abandon_on_cancel: bool | None = None,
 ) -> Callable[[F], F]:
     """Attaches defaults to a step function; what `step.do` is given wins.
 
@@ -400,6 +418,7 @@ def step_options(
         as_type: The type to store the result as, instead of the annotated one.
         sensitive: Not available yet.
         runtime: "trio" or "asyncio": where an async function runs; default: what the engine says.
+        abandon_on_cancel: True: a body that cancels the step does not wait for the end of its thread; see `Step.do`.
 
     Raises:
         InvalidName: The name is empty, too long or has control characters.
@@ -415,6 +434,7 @@ def step_options(
         as_type=as_type,
         sensitive=sensitive,
         runtime=runtime,
+        abandon_on_cancel=abandon_on_cancel,
     )
 
     def attach(fn: F) -> F:
