@@ -157,6 +157,10 @@ def current_step() -> StepContext[Any]:
     return operation.context
 
 
+class CutShort(Exception):
+    """The body cancelled a step, and its attempt has ended without a value or an error of its own (I8)."""
+
+
 class Stopped(Exception):
     """Carries the `StopIteration` of a plain function, which no coroutine can raise: Python would make a RuntimeError of it."""
 
@@ -245,9 +249,29 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
         finally:
             deadline.stop()
             plan.waits = plan.waits or deadline.has_begun
+    raise await _cut_short(operation, deadline)
+
+
+async def _cut_short(operation: StepOperation, deadline: Deadline) -> Exception:
+    """Returns why the scope of an attempt was cancelled: the body cancelled its step, or it took too long. If the body unwinds, raises."""
     if operation.runner.stopping:
         await operation.runner.stop_here()
-    raise StepTimeout(deadline.struck or "")
+    return CutShort() if operation.is_cancelled else StepTimeout(deadline.struck or "")
+
+
+def end_of(thread: Thread) -> tuple[Any, BaseException | None]:
+    """Returns the value and the error to which a thread came for which nobody waits any more."""
+    if thread.outcome is None:
+        return None, CutShort()  # it could not be started
+    try:
+        value = thread.take().unwrap()
+    except Stopped as stopped:
+        return None, stopped.error
+    except BaseException as error:
+        return None, error
+    if inspect.iscoroutine(value):
+        value.close()
+    return (None, CutShort()) if inspect.isawaitable(value) else (value, None)
 
 
 def runs_on_asyncio(operation: StepOperation) -> bool:
@@ -401,6 +425,7 @@ async def _call_in_thread(
     with scope:
         try:
             value = await thread.run(functools.partial(_called, context, fn, args))
+            operation.runs = True
             if not inspect.isawaitable(value):
                 return value
             if not runs_on_asyncio(operation):
@@ -408,6 +433,14 @@ async def _call_in_thread(
             return await _on_asyncio(operation, lambda: value, context)
         finally:
             deadline.stop()
-    if operation.runner.stopping:
-        await operation.runner.stop_here()
-    raise StepTimeout(deadline.struck or "")
+    failure: BaseException | None = await _cut_short(operation, deadline)
+    if operation.is_cancelled and operation.thread is thread:
+        await thread.ended.wait()  # it cannot be stopped, and what it comes to is the end of the step
+    if operation.is_cancelled and thread.outcome is not None:
+        value, failure = end_of(thread)
+        if failure is None:
+            return value
+    try:
+        raise failure
+    finally:
+        del failure  # its traceback leads back to this frame

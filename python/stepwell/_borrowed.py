@@ -188,19 +188,18 @@ class Thread:
         with borrowed.aside:  # what is queued has not begun
             await borrowed.slots.acquire_on_behalf_of(self)
             try:
-                if operation.runner.port.draining:
+                if not operation.runner.may_begin():
                     await operation.runner.stop_here()
                 await trio.lowlevel.checkpoint_if_cancelled()  # the slot may have come in the moment of the cancellation
             except BaseException:
                 borrowed.slots.release_on_behalf_of(self)
                 raise
         borrowed.threads.add(self)
-        operation.thread = self
+        operation.thread_begins(self)
         self._begins()
 
     def release_on_behalf_of(self, _: object) -> None:
         """The thread has ended, or could not be started."""
         self._borrowed.give_back(self)
-        self.operation.thread = None
         self.ended.set()
-        self.operation.wound_down()
+        self.operation.thread_ended(self)

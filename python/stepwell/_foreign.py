@@ -34,12 +34,11 @@ def wait(runner: Runner, coroutines: list[Any]) -> None:
         runner.block("foreign_wait", _diagnosis.foreign_wait(runner, coroutines))
 
 
-def aborted(operation: Operation, raise_cancel: Callable[[], NoReturn]) -> None:
-    """The body task that is blocked in an operation is being cancelled. Nothing may be cancelled from in here, so no block."""
-    if _cancels(operation.runner, results.capture(raise_cancel).error):
-        operation.strayed = True
-    else:
-        operation.runner.withdraw(operation)
+def strays(operation: Operation, raise_cancel: Callable[[], NoReturn]) -> bool:
+    """Whether the cancellation of a body task that is blocked in an operation would not replay. Nothing may be cancelled from in here,
+    so the instance is blocked when the task has left (`left`)."""
+    operation.strayed = operation.strayed or _cancels(operation.runner, results.capture(raise_cancel).error)
+    return operation.strayed
 
 
 def left(operation: Operation, error: BaseException) -> None:

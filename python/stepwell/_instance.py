@@ -322,7 +322,10 @@ def _record(record: Any) -> StepRecord:
     if payload is not None:
         try:
             value = codec.decode(payload)
-            if VERDICTS[verdict] in ("failed", "attempt_failed", "interrupted") and isinstance(value, dict):
+            if VERDICTS[verdict] == "abandoned" and isinstance(value, dict):
+                output = codec.decode(value["value"]) if value.get("value") is not None else None
+                error = error_info(value["error"]) if "error" in value else None
+            elif VERDICTS[verdict] in ("failed", "attempt_failed", "interrupted") and isinstance(value, dict):
                 error = error_info(value)
             else:
                 output = value

@@ -18,8 +18,8 @@ from ._codec import Undecodable
 from ._errors import InvalidConfig
 from ._names import step_name
 from ._operation import StepOperation
-from ._replay import DO, OK, Identity, Outcome
-from ._turns import suspended, wake
+from ._replay import ABANDONED, DO, OK, Identity, Outcome
+from ._turns import suspended, wake, wake_cancelled
 
 if TYPE_CHECKING:
     import trio
@@ -112,6 +112,7 @@ class MapOperation:
         self._over = not items
         self._variables = copy_context()
         self.task: trio.lowlevel.Task | Suspension | None = None
+        self._raise_cancel: Callable[[], NoReturn] | None = None
 
     async def perform(self) -> list[Any]:
         """Runs all items and returns their results in order, or raises the first failure."""
@@ -172,18 +173,22 @@ class MapOperation:
     def take(self, item: _Item, outcome: Outcome) -> bool:
         """Takes one outcome. Returns whether the body goes on."""
         del self._running[item.index]
-        self._outcomes[item.index] = (item, outcome)
-        self._left -= 1
-        if outcome.verdict != OK and not self._collect:
-            self._failure = (item, outcome)
-            self._withdraw_rest()
-        elif self._left:
-            self._begin_next()
+        if outcome.verdict != ABANDONED:
+            self._outcomes[item.index] = (item, outcome)
+            self._left -= 1
+            if outcome.verdict != OK and not self._collect:
+                self._failure = (item, outcome)
+                self._give_up_rest()
+            elif self._left:
+                self._begin_next()
+        if self._running:
             return False
         self._over = True
         self._runner.resting = False
         task, self.task = self.task, None
-        if task is not None:
+        if task is not None and self._raise_cancel is not None:
+            wake_cancelled(task, self._raise_cancel)
+        elif task is not None:
             wake(task, None)
         return True
 
@@ -196,15 +201,23 @@ class MapOperation:
             self._runner.resting = False
             wake(task, None)
 
-    def _withdraw_rest(self) -> None:
-        for item in self._running.values():
-            self._runner.withdraw(item)
-        self._running.clear()
+    def _give_up_rest(self) -> None:
+        """No item is to go on. Those whose attempt is under way stay open until that has ended (I8)."""
+        self._todo = iter(())
+        for item in list(self._running.values()):
+            if item.stays_open():
+                item.give_up()
+            else:
+                self._runner.withdraw(item)
+                del self._running[item.index]
 
     def aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
-        """The body task that waits for the map is cancelled."""
+        """The body task that waits for the map is cancelled; as `Operation.aborted`."""
+        if not any(_foreign.strays(item, raise_cancel) for item in self._running.values()):
+            self._give_up_rest()
+            if self._running:
+                self._raise_cancel = raise_cancel
+                return Abort.FAILED
         self.task = None
         self._runner.resting = False
-        for item in self._running.values():
-            _foreign.aborted(item, raise_cancel)
         return Abort.SUCCEEDED

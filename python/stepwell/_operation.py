@@ -18,15 +18,15 @@ import trio
 from trio.lowlevel import Abort, enable_ki_protection
 
 from . import _attempt, _diagnosis, _foreign
-from ._attempt import StepContext
+from ._attempt import CutShort, StepContext
 from ._branch import place
 from ._codec import codec
 from ._containment import Guard, check_is_failure, interrupt_in
 from ._errors import Interrupted, NotSerializable, StepFailed, StepTimeout, TooLarge
 from ._failures import describe, revive
-from ._replay import DO, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
+from ._replay import ABANDONED, DO, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
 from ._retry import RetryRuleFailed
-from ._turns import suspended, wake
+from ._turns import suspended, wake, wake_cancelled
 
 if TYPE_CHECKING:
     from ._asyncio import Visit
@@ -50,6 +50,11 @@ class Operation:
     live = False
     waiting = False
     delivered = False
+    turn = 0
+    """How many outcomes had been delivered when it was begun."""
+    is_cancelled = False
+    """Whether the body has cancelled it, and it is open all the same until an attempt has ended (I8)."""
+    _raise_cancel: Callable[[], NoReturn] | None = None
     interrupted = False
     """Whether a crash may have cut short what history does not know of (R3)."""
     strayed = False
@@ -72,11 +77,25 @@ class Operation:
         return outcome  # type: ignore[no-any-return]  # resolve() sends it
 
     def aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
-        """The body task that is blocked in this operation is cancelled."""
+        """The body task that is blocked in this operation is cancelled. It learns that at once, or when an attempt has ended (I8)."""
+        strays = _foreign.strays(self, raise_cancel)
+        if not strays and self.stays_open():
+            self.give_up()
+            self._raise_cancel = raise_cancel
+            return Abort.FAILED
         self.task = None
         self.runner.resting = False
-        _foreign.aborted(self, raise_cancel)
+        if not strays:
+            self.runner.withdraw(self)
         return Abort.SUCCEEDED
+
+    def stays_open(self) -> bool:
+        """Whether it stays open although the body cancels it: an attempt is under way, and its end will be the outcome (I8)."""
+        return False
+
+    def give_up(self) -> None:
+        """The body cancels it, and it stays open."""
+        self.is_cancelled = True
 
     def stop(self) -> None:
         """The body unwinds: a task that still waits here is behind a shield, and is not spared (P1)."""
@@ -96,7 +115,9 @@ class Operation:
         self.delivered = True
         task, self.task = self.task, None
         self.runner.resting = False
-        if task is not None:
+        if task is not None and self._raise_cancel is not None:
+            wake_cancelled(task, self._raise_cancel)
+        elif task is not None:
             wake(task, outcome)
         return task is not None
 
@@ -178,7 +199,11 @@ class StepOperation(Operation):
     in_own_task = False
     """Whether its attempts never run in the body's task (items of a map)."""
     winding = False
-    """Whether the body has given it up while an attempt of it ran, and that has not ended yet (I8)."""
+    """Whether nobody waits for it while an attempt of it runs in a task: an instance of an old format has withdrawn it (I8)."""
+    is_left = False
+    """Whether the body has withdrawn it: what a thread of it returns is recorded, and nobody is told."""
+    runs = False
+    """Whether an attempt is under way, or waits for the next one."""
 
     value: Any = None
     payload: bytes | None = None
@@ -241,6 +266,10 @@ class StepOperation(Operation):
             What that task has to await.
         """
         runner, plan = self.runner, self.plan
+        if self.is_cancelled:
+            self._ended(0, Interrupted("it was under way when the engine ended, and the body had cancelled it"))
+            return None
+        self.runs = plan.is_async
         attempts, attached = runner.cursor.attempts, runner.attached
         has_past = self.interrupted or (attempts and self.identity in attempts) or (attached and self.identity in attached)
         if not has_past and plan.is_plain and _attempt.runs_on_asyncio(self):
@@ -261,6 +290,36 @@ class StepOperation(Operation):
         self.scope = trio.CancelScope()
         self._in_task = True
         self.runner.spawn(functools.partial(self._in_own_task, attempts), self.variables)
+
+    def stays_open(self) -> bool:
+        runner = self.runner
+        if runner.stopping or not runner.format or (self.plan.abandon_on_cancel and not self.plan.is_async):
+            return False
+        if self.is_cancelled:
+            return True
+        if self.live:
+            return not self.number and (self.thread is not None or (self.runs and not self.waiting))
+        recorded = runner.cursor.outcome_of(self.identity)
+        if recorded is not None:
+            return recorded.verdict == ABANDONED
+        # What is not in the history ended with the engine, if it had begun. An async function has when its turn is over; a plain
+        # one may have been queued for a thread, and the body went on.
+        if self.identity in runner.attached:
+            return False  # it waits for its next attempt
+        known = runner.cursor.attempts.get(self.identity)
+        has_begun = self.plan.is_async if known is None else known.started_for > known.made
+        return self.turn != runner.turn and (has_begun or not runner.cursor.pending)
+
+    def give_up(self) -> None:
+        if self.is_cancelled:
+            return
+        super().give_up()
+        if self.waiting:  # for its next attempt, while a thread of the last one still runs
+            self.runner.withdraw_wait(self._delayed_by)
+            assert self._awaited is not None, "it waits for the end of the delay"
+            self._awaited.done(0)
+        elif self.attempt_scope is not None:
+            self.attempt_scope.cancel()
 
     def stop(self) -> None:
         """As `Operation.stop`; attempts in the body's task may stand behind a shield of the body too."""
@@ -351,7 +410,7 @@ class StepOperation(Operation):
         """The attempt on asyncio has returned."""
         self.remote_ended()
         self.value = value
-        self._submit_value(1)
+        self._ended(1)
 
     def remote_failed(self, error: BaseException) -> None:
         """The attempt on asyncio has raised."""
@@ -360,7 +419,7 @@ class StepOperation(Operation):
         with Guard(self.runner):
             if interrupt_in(error) is not None:
                 raise error
-            delay = self._failed_attempt(error, 1)
+            delay = self._ended(1, error)
             self._context = None  # as in `remote_ended`
             if delay is not None:
                 self.variables = context
@@ -404,13 +463,21 @@ class StepOperation(Operation):
         """Makes one attempt. Returns whether another is to follow."""
         runner = self.runner
         attempt = self._made + 1
-        if self.thread is not None:
-            await self.thread.ended.wait()
+        thread, self.runs = self.thread, self.plan.is_async
+        if thread is not None:
+            await thread.ended.wait()
+        if self.is_cancelled:
+            self.value, end = (None, CutShort()) if thread is None else _attempt.end_of(thread)
+            self._ended(self._made, end)
+            return False
         if not runner.may_begin():
             await runner.stop_here()
         self._started_at = runner.port.now()
         if self.plan.on_interrupt == "fail":
             await self._note(STARTED, attempt, None)
+            if self.is_cancelled:
+                self._ended(attempt, CutShort())
+                return False
         saved = None if self._saved is None else codec.decode(self._saved)
         self._context = StepContext(self, attempt, saved)
         failure: BaseException | None = None
@@ -421,17 +488,46 @@ class StepOperation(Operation):
             failure = stopped.error
         except BaseException as error:
             failure = error
-        if failure is None:
-            self._submit_value(attempt)
-            return False
-        try:
-            await check_is_failure(runner, failure)
-            delay = self._failed_attempt(failure, attempt)
-        finally:
-            del failure  # if it leaves, it leads back to this frame
+        if failure is not None:
+            try:
+                await check_is_failure(runner, failure)
+            except BaseException:
+                del failure  # it leads back to this frame
+                raise
+        delay = self._ended(attempt, failure)
+        failure = None  # as above
         if delay is not None:
             await self._delay(*delay)
         return delay is not None
+
+    def _ended(self, attempt: int, failure: BaseException | None = None) -> tuple[int, int] | None:
+        """An attempt has ended: records how. Returns the retry delay that this opened, if another attempt is to follow."""
+        if self.is_cancelled:
+            self._submit(attempt, ABANDONED, self._end(self.value, failure))
+        elif failure is not None:
+            return self._failed_attempt(failure, attempt)
+        else:
+            self._submit_value(attempt)
+        return None
+
+    def _end(self, value: Any, failure: BaseException | None) -> bytes:
+        """Returns what the record of an attempt says whose outcome nobody is told: its value, its error, or neither."""
+        if failure is None:
+            try:
+                return codec.encode({"value": self.plan.codec.encode(value, "result", self.runner.value_bytes)})
+            except (NotSerializable, TooLarge) as error:
+                failure = _diagnosis.unstorable(self.runner, self.identity[2], error)
+        if isinstance(failure, CutShort):
+            return codec.encode({})
+        return codec.encode({"error": describe(failure, step=self.identity[2], attempts=self._made)})
+
+    def record_end(self, value: Any, failure: BaseException | None) -> None:
+        """What an attempt came to for which nobody waited any more."""
+        runner, (kind, _, name, key, count) = self.runner, self.identity
+        payload = self._end(value, failure)
+        runner.port.record(
+            runner.no, runner.incarnation, kind, self.branch, name, key, count, self._made, ABANDONED, self._started_at, payload
+        )
 
     def _submit_value(self, attempt: int) -> None:
         try:
@@ -533,7 +629,8 @@ class StepOperation(Operation):
         return Outcome(self.identity, self._verdict, None, self.payload, self.runner.at)
 
     def withdrawn(self) -> None:
-        self.winding = self._in_task or self.thread is not None
+        self.is_left = True
+        self.winding = self._in_task
         self.runner.rest.winding += self.winding
         self.end_attempts()
         if self.waiting:
@@ -547,10 +644,24 @@ class StepOperation(Operation):
             self.attempt_scope.cancel()
 
     def wound_down(self) -> None:
-        """A task or a thread of it has ended: if the body gave it up, nothing of it runs any more (I8)."""
-        if self.winding and not self._in_task and self.thread is None:
+        """The task of its attempts has ended."""
+        if self.winding:
             self.winding = False
+            self.runner.rest.winding -= 1
             self.runner.wound_down()
+
+    def thread_begins(self, thread: Thread) -> None:
+        """An attempt has a thread, and is under way."""
+        self.thread, self.runs = thread, True
+        self.runner.rest.threads += 1
+
+    def thread_ended(self, thread: Thread) -> None:
+        """The thread of an attempt has ended; if the step had failed or was left before, what it came to is recorded for whoever looks."""
+        self.thread = None
+        if (self.number or self.is_left) and thread.outcome is not None and self.runner.format:
+            self.runner.told_late(self, *_attempt.end_of(thread))
+        self.runner.rest.threads -= 1
+        self.runner.wound_down()
 
     def failure(self, payload: bytes | None) -> StepFailed:
         """Returns the recorded failure as the exception that the body sees."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from trio.lowlevel import enable_ki_protection
 
 from ._asyncio import AwaitedVisit, CancelledThere, Visit
-from ._attempt import Deadline
+from ._attempt import CutShort, Deadline
 from ._branch import place
 from ._errors import StepTimeout
 
@@ -39,6 +39,8 @@ async def call(operation: StepOperation, made: Callable[[], Any], context: Conte
             await operation.runner.stop_here()
         if visit.loop_ended and deadline.struck is None:
             await _never_ran(operation)
+        if operation.is_cancelled:
+            raise CutShort from None
         raise _cancelled_there(operation, deadline) from None
     finally:
         deadline.stop()
@@ -99,8 +101,10 @@ class RemoteAttempt(Visit):
         self._deadline.start(self._began)
 
     def cancel(self) -> None:
-        """Nobody waits for it any more: its task is cancelled, and the engine does not close before that has ended."""
-        if not self._is_given_up:
+        """Its task is cancelled; if nobody waits for it any more, the engine does not close before that has ended."""
+        if self._operation.is_cancelled and not self._operation.runner.stopping:
+            super().cancel()
+        elif not self._is_given_up:
             self._is_given_up = True
             super().cancel()
             self._operation.runner.spawn(self._outlast, self._context.copy())  # it is no code of the body, which may be what cancels
@@ -129,7 +133,7 @@ class RemoteAttempt(Visit):
         if isinstance(error, asyncio.CancelledError):
             if self.loop_ended and (deadline is None or deadline.struck is None):
                 return  # as `_never_ran`: the body waits until it is unwound
-            error = _cancelled_there(operation, deadline)
+            error = CutShort() if operation.is_cancelled else _cancelled_there(operation, deadline)
         operation.remote_failed(error)
 
     def _leave(self) -> None:

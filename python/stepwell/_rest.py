@@ -39,16 +39,18 @@ class Rest:
 
     Attributes:
         busy: Open operations that will come to something by themselves: attempts, records in flight.
-        winding: Attempts that the body gave up and that still run; they keep the slot (I8).
+        winding: Attempts in tasks that nobody waits for and that still run; they keep the slot.
+        threads: Those that run, whether somebody waits for them or not; they keep the slot as well (R4).
         waits: The open waits, by number, with their deadlines.
     """
 
-    __slots__ = ("_last_wait", "_park_timer", "_quiet_since", "_recorded", "_runner", "_waited", "busy", "waits", "winding")
+    __slots__ = ("_last_wait", "_park_timer", "_quiet_since", "_recorded", "_runner", "_waited", "busy", "threads", "waits", "winding")
 
     def __init__(self, runner: Runner) -> None:
         self._runner: Runner = weakref.proxy(runner)  # a body that has left is freed at once, not when the collector comes
         self.busy = 0
         self.winding = 0
+        self.threads = 0
         self.waits: dict[int, int] = {}
         self._quiet_since: int | None = None
         self._park_timer: int | None = None
@@ -78,7 +80,9 @@ class Rest:
     def settled_down(self) -> None:
         """If nothing but waits is open, the instance gives its slot back, and may be parked later."""
         runner, port = self._runner, self._runner.port
-        if self.busy or self.winding or self._quiet_since is not None or not self.waits or runner.stopping or runner.cursor.pending:
+        if self.busy or self.winding or self.threads or self._quiet_since is not None or not self.waits:
+            return
+        if not runner.goes_on or runner.cursor.pending:
             return
         if runner.in_turn:
             return

@@ -55,11 +55,10 @@ class Runner:
     """The body of one instance, in memory. There may be 50,000, and each object and byte of one counts (W2b)."""
 
     __slots__ = (
-        "__weakref__", "_about", "_beginners", "_begun", "_params", "_stopped", "at", "attached", "bytes", "bytes_max", "cursor", "format",
-        "id", "incarnation", "interrupted", "is_refused", "keys", "loop", "namespace", "no", "open", "patches", "port", "raised",
-        "replaying",
-        "rest", "resting", "scope", "steps", "steps_max", "stopped_at", "stopping", "tally", "task", "turns", "unawaited", "value_bytes",
-        "version", "workflow",
+        "__weakref__", "_about", "_beginners", "_begun", "_params", "_stopped", "at", "attached", "bytes", "bytes_max", "cursor",
+        "format", "id", "incarnation", "interrupted", "is_refused", "keys", "loop", "namespace", "no", "open", "patches", "port",
+        "raised", "replaying", "rest", "resting", "scope", "steps", "steps_max", "stopped_at", "stopping", "tally", "task", "turn",
+        "turns", "unawaited", "value_bytes", "version", "workflow",
     )  # fmt: skip
 
     def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
@@ -88,6 +87,8 @@ class Runner:
         self.unawaited: list[tuple[str, CodeType, int]] = []
         self.keys: set[tuple[int, str, str]] | None = None
         self.steps = 0
+        self.turn = 0
+        """How many outcomes were delivered."""
         self.bytes = len(self._params or b"")
         """Of all values that the body was given, so that live and on replay it is the same at the same place."""
         limits = port.limits_of(self.namespace, workflow.name)
@@ -168,7 +169,7 @@ class Runner:
         if error is not None:
             log.warning("%s/%s failed", self.workflow.name, self.id, exc_info=error)
             payload = codec.encode(describe_body(error))
-        if self.rest.winding:
+        if self.rest.winding or self.rest.threads:
             self.port.hold(self.no, self.incarnation)
         self.port.finish(self.no, self.incarnation, status, payload)
 
@@ -286,6 +287,7 @@ class Runner:
 
     def begin(self, operation: Operation) -> None:
         """Opens an operation that takes effect when the turn ends, or when `deliver` is called."""
+        operation.turn = self.turn
         self.open[operation.identity] = operation
         self._begun.append(operation)
 
@@ -363,6 +365,10 @@ class Runner:
             elif outcome.identity[0] == _replay.EVENT and outcome.number < 0:
                 self.port.give_back(self.no, self.incarnation, outcome.seq)
         self.cursor.passed_over.clear()
+        if isinstance(found, Outcome) and found.verdict == _replay.ABANDONED:
+            operation = self.open.get(found.identity)
+            if operation is None or not operation.is_cancelled:
+                return Mismatch(found.identity, tuple(open_operations), was_cancelled=True)
         if isinstance(found, Outcome):
             self.raised = None  # whatever the body raised before, it fits its history so far
         return found
@@ -371,6 +377,7 @@ class Runner:
         """An operation is over; the turn that its outcome begins is at this time (I13)."""
         del self.open[operation.identity]
         self.at = at
+        self.turn += 1
         if operation.live:
             self.interrupted = False  # what was open at the end of replay has been taken up (R3)
             self.rest.busy -= not operation.waiting
@@ -387,7 +394,7 @@ class Runner:
             await run()
 
     def withdraw(self, operation: Operation) -> None:
-        """The body gave an operation up; its outcome, should it come, is abandoned (I8)."""
+        """The body gives an operation up without waiting for an end of it; its outcome, should it come, is abandoned (I8)."""
         if self.open.pop(operation.identity, None) is None or self.stopping:
             return
         self.cursor.withdraw(operation.identity)
@@ -399,13 +406,23 @@ class Runner:
             self.withdraw_wait(known[0])  # given up before a crash too, but that was not durable yet
 
     def wound_down(self) -> None:
-        """An attempt that the body gave up has ended."""
-        self.rest.winding -= 1
-        if self.stopping is End.FINISHED:
-            if not self.rest.winding:
-                self.port.let_go(self.no)
-        else:
+        """An attempt that may have outlived its step, or its body, has ended."""
+        if self.stopping is not End.FINISHED:
             self.rest.settled_down()
+        elif not (self.rest.winding or self.rest.threads):
+            self.port.let_go(self.no)
+
+    def told_late(self, operation: StepOperation, value: Any, failure: BaseException | None) -> None:
+        """A thread has ended whose step had failed or was left before: what it came to is in the history, and nobody is told (I8, R4)."""
+        struck = None if failure is None else interrupt_in(failure)
+        if struck is not None:
+            self.port.interrupted_by(struck)
+        elif self.stopping is None:
+            operation.record_end(value, failure)
+        elif self.stopping is End.FINISHED:
+            what = f"raised {failure!r}" if failure is not None else f"returned {value!r:.200}"
+            name, who = operation.identity[2], f"{self.workflow.name}/{self.id}"
+            log.warning('%s had ended when a thread of its step "%s" did, which %s; that is not recorded', who, name, what)
 
     def withdraw_wait(self, number: int) -> None:
         """Closes an open wait; an event that was taken for it goes back."""
