@@ -187,7 +187,7 @@ async def test_i8_an_outcome_committed_but_not_delivered_is_abandoned_without_a_
 async def sync_attempt(step):
     try:
         async with step.open_nursery() as nursery:
-            nursery.start_soon(step.do, blocks_in_a_thread)
+            nursery.start_soon(lambda: step.do(blocks_in_a_thread, abandon_on_cancel=True))
             nursery.start_soon(lambda: step.do(breaks, retry=Retry.never))
     except* ValueError:
         seen.append("caught")
@@ -208,7 +208,7 @@ async def _until_released() -> None:
     await release.wait()
 
 
-async def test_i8_a_running_thread_is_abandoned_and_its_result_discarded():
+async def test_i8_a_running_thread_is_left_alone_if_asked_for_and_its_result_recorded():
     global release
     release = trio.Event()
     async with open_test_engine(workflows=[sync_attempt], autojump=False) as engine:
@@ -220,14 +220,14 @@ async def test_i8_a_running_thread_is_abandoned_and_its_result_discarded():
         release.set()
         await instance.send_event("go")
         assert await instance.result() == "done"
-        assert "blocks_in_a_thread" not in [r.name for r in await instance.history()]
+        assert [(r.status, r.output) for r in await instance.history() if r.name == "blocks_in_a_thread"] == [("abandoned", "late")]
 
 
 @workflow(concurrency=1)
 async def gives_a_thread_up(step, waits: bool):
     try:
         async with step.open_nursery() as nursery:
-            nursery.start_soon(step.do, blocks_in_a_thread)
+            nursery.start_soon(lambda: step.do(blocks_in_a_thread, abandon_on_cancel=True))
             nursery.start_soon(lambda: step.do(breaks, retry=Retry.never))
     except* ValueError:
         seen.append("caught")
