@@ -433,13 +433,15 @@ async def _call_in_thread(
             return await _on_asyncio(operation, lambda: value, context)
         finally:
             deadline.stop()
-    failure: BaseException | None = await _cut_short(operation, deadline)
+    failure: BaseException = await _cut_short(operation, deadline)
     if operation.is_cancelled and operation.thread is thread:
         await thread.ended.wait()  # it cannot be stopped, and what it comes to is the end of the step
     if operation.is_cancelled and thread.outcome is not None:
-        value, failure = end_of(thread)
-        if failure is None:
+        value, error = end_of(thread)
+        if error is None:
             return value
+        failure = error
+        del error
     try:
         raise failure
     finally:
