@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from ._asyncio import Bridge
+    from ._failures import MissingClass
     from ._replay import Identity, Mismatch
     from ._runner import Runner
 
@@ -156,6 +157,16 @@ def unreadable(runner: Runner, what: str, error: Exception) -> StepwellError:
         f"{what} of {_name(runner)} has a stored value that today's code{f' at {where}' if where else ''} cannot read: {error}. "
         "Restore the type, then resume()."
     )
+
+
+def missing_class(runner: Runner, what: str, error: MissingClass) -> StepwellError:
+    """A failure was recorded with a class that is not there now, so another `except` of the body would take it (D9)."""
+    told = StepwellError(
+        f"{what} of {_name(runner)} failed with {error}, so the body would take another way than it took. Restore the class under that "
+        "name, or import its module where the workflow is defined; the instance then goes on by itself."
+    )
+    told.missing = [error.module, error.qualname]  # type: ignore[attr-defined]  # for whoever finds the instance when it is there again
+    return told
 
 
 def foreign_wait(runner: Runner, coroutines: list[Any]) -> StepwellError:

@@ -22,6 +22,7 @@ from ._borrowed import Borrowed
 from ._ending import End
 from ._errors import EngineClosed, InternalError, InvalidState, StoreCorrupt, StoreFailed
 from ._generators import Generators
+from ._missing import Missing
 from ._registry import Registry
 from ._resisting import Resistance
 from ._runner import Runner
@@ -169,7 +170,9 @@ class Driver:
         self._limits: dict[tuple[str, str | None], Limits] = {}
         self._limit_changes: set[int] = set()
         self.use(core)
-        self.warn_of_missing_code()
+        self.missing = Missing(self)
+        self.lacks_class = self.missing.class_of
+        self.missing.warn_of_code()
 
     def limits_of(self, namespace: str, workflow: str | None) -> Limits:
         """Returns the limits in force for the instances of a workflow, or for a whole namespace."""
@@ -239,6 +242,7 @@ class Driver:
 
     async def _handle_notes_for_ever(self) -> None:
         while True:
+            self.nursery.start_soon(self.missing.find)
             with self._loop:  # made before it is entered: a crash, or the next one, may come before this task has run at all
                 await trio.lowlevel.checkpoint()  # one that is cancelled already takes no note
                 try:
@@ -270,6 +274,7 @@ class Driver:
                 if note[0] in _RECORDS:
                     self._records.set()
             self._news.set()
+            self.missing.look()
             self._begin(STARTS_AT_ONCE)
             if self._starts:
                 await trio.lowlevel.checkpoint()
@@ -432,18 +437,6 @@ class Driver:
     def registered(self, workflow: Any) -> Workflow[Any, Any]:
         """As `Registry.registered`."""
         return self.code.registered(workflow)
-
-    def warn_of_missing_code(self) -> None:
-        """Says once for each workflow and version how many instances wait for its code (L12)."""
-        for namespace, name, *_ in self.core.workflow_statistics():
-            for reason, _, version, count, _ in self.core.reasons(namespace, name):
-                if reason == "missing_code":
-                    whose = "" if namespace == "default" else f' in namespace "{namespace}"'
-                    log.warning(
-                        '%d instance%s of workflow "%s" version "%s"%s wait%s for code that this engine does not have (it has: %s). '
-                        "Pass it in Engine(workflows=[…]); they go on by themselves.",
-                        count, "s" * (count != 1), name, version, whose, "s" * (count == 1), self.code,
-                    )  # fmt: skip
 
     def ended(self, runner: Runner) -> None:
         """A body has left memory."""

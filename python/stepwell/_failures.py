@@ -359,6 +359,11 @@ def _class_for_body(module: str, name: str) -> type[StepFailed] | str:
     return cast("type[StepFailed]", made)
 
 
+def is_there(module: str, name: str) -> bool:
+    """Whether a failure of a class with this name can be told as that class."""
+    return not isinstance(_class_for_body(module, name), str)
+
+
 def _warn(module: str, name: str, cure: str) -> None:
     if (dotted := f"{module}.{name}") not in _warned:
         _warned.add(dotted)

@@ -142,18 +142,19 @@ class MapOperation:
                 if runner.stopping:
                     await runner.stop_here()
         if self._failure is not None:
-            item, outcome = self._failure
-            item.answer(outcome)
+            await self._told(*self._failure)
         values = []
         for taken in self._outcomes:
             if taken is not None:
                 runner.bytes += len(taken[1].payload or b"")
-                try:
-                    values.append(self._value(*taken))
-                except Undecodable as error:
-                    item = taken[0]
-                    await runner.unreadable(f'step "{item.identity[2]}" (item {item.index})', error, item.identity[2])
+                values.append(await self._told(*taken))
         return values
+
+    async def _told(self, item: _Item, outcome: Outcome) -> Any:
+        try:
+            return self._value(item, outcome)
+        except Undecodable as error:
+            await self._runner.unreadable(f'step "{item.identity[2]}" (item {item.index})', error, item.identity[2])
 
     def _value(self, item: _Item, outcome: Outcome) -> Any:
         if outcome.verdict == OK or not self._collect:

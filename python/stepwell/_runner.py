@@ -27,7 +27,7 @@ from ._containment import Guard, interrupt_in, was_cancelled
 from ._durations import from_us
 from ._ending import End
 from ._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
-from ._failures import describe_body
+from ._failures import MissingClass, describe_body
 from ._names import step_name
 from ._operation import STOPPED, Operation, StepOperation
 from ._patches import Patches
@@ -572,8 +572,12 @@ class Runner:
         raise _diagnosis.over_limits(self)
 
     async def unreadable(self, what: str, error: Undecodable, step: str | None = None) -> NoReturn:
-        """A stored value cannot become today's type: block. The body never sees that (D7, I10)."""
-        self.block("undecodable", _diagnosis.unreadable(self, what, error), step)
+        """A stored value cannot become today's type, or a failure has lost its class: block. The body never sees that (D7, D9, I10)."""
+        if isinstance(error, MissingClass):
+            self.port.lacks_class(self, (error.module, error.qualname))
+            self.block("missing_class", _diagnosis.missing_class(self, what, error), step)
+        else:
+            self.block("undecodable", _diagnosis.unreadable(self, what, error), step)
         await self.stop_here()
 
     def jitter(self, identity: Identity, attempt: int) -> random.Random:

@@ -1,0 +1,100 @@
+"""What instances are blocked for because it is not here, and go on by themselves when it is.
+
+Code of workflows (L12): the core knows what is registered; here it is only told of. Classes of failures (D9): the core knows
+nothing of them, so whoever is blocked for one is remembered here, found again when the engine opens, and let go on when the look-up
+finds the class. That may be at any moment, since a module may be loaded late: a few look-ups by name each time there is news.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ._codec import codec
+from ._errors import EngineClosed
+from ._failures import is_there
+from ._look import Look
+from ._types import STATUSES, Status
+
+if TYPE_CHECKING:
+    from ._driver import Driver
+    from ._runner import Runner
+
+MISSING_CLASS = "missing_class"
+PAGE = 1_000
+
+Which: TypeAlias = tuple[str, str]
+"""Module and qualified name of a class."""
+Whose: TypeAlias = tuple[str, str, str]
+"""Namespace, workflow and id of an instance."""
+
+log = logging.getLogger("stepwell")
+
+
+class Missing:
+    """What is missing to one engine's instances."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._classes: dict[Which, list[Whose]] = {}
+
+    def warn_of_code(self) -> None:
+        """Says once for each workflow and version how many instances wait for its code (L12)."""
+        core = self._driver.core
+        for namespace, name, *_ in core.workflow_statistics():
+            for reason, _, version, count, _ in core.reasons(namespace, name):
+                if reason == "missing_code":
+                    whose = "" if namespace == "default" else f' in namespace "{namespace}"'
+                    log.warning(
+                        '%d instance%s of workflow "%s" version "%s"%s wait%s for code that this engine does not have (it has: %s). '
+                        "Pass it in Engine(workflows=[…]); they go on by themselves.",
+                        count, "s" * (count != 1), name, version, whose, "s" * (count == 1), self._driver.code,
+                    )  # fmt: skip
+
+    def class_of(self, runner: Runner, which: Which) -> None:
+        """This instance is being blocked for this class."""
+        self._classes.setdefault(which, []).append((runner.namespace, runner.workflow.name, runner.id))
+
+    def look(self) -> None:
+        """Lets those go on whose class is there now."""
+        for which in [it for it in self._classes if is_there(*it)]:
+            self._driver.nursery.start_soon(self._resume, self._classes.pop(which))
+
+    async def find(self) -> None:
+        """Finds those that were blocked before this engine opened, or crashed."""
+        with suppress(EngineClosed):
+            await self._find()
+
+    async def _find(self) -> None:
+        core, beyond = self._driver.core, None
+        if all(reason != MISSING_CLASS for reason, *_ in core.reasons(None, None)):
+            return
+        blocked = [STATUSES.index(Status.BLOCKED)]
+        while True:
+            reply = await self._driver.reply(core.list(None, None, blocked, None, MISSING_CLASS, None, None, None, beyond, False, PAGE))
+            rows = [Look._make(row) for row in reply.data or ()]
+            for row in rows:
+                self._recall(row)
+            if len(rows) < PAGE:
+                break
+            beyond = rows[-1].no
+        self.look()
+
+    def _recall(self, row: Look) -> None:
+        error = codec.decode(row.result) if row.result is not None else {}
+        module, qualname = error.get("fields", {}).get("missing", ("", ""))
+        self._classes.setdefault((module, qualname), []).append((row.namespace, row.workflow, row.id))
+
+    async def _resume(self, instances: list[Whose]) -> None:
+        with suppress(EngineClosed):
+            await self._resume_blocked(instances)
+
+    async def _resume_blocked(self, instances: list[Whose]) -> None:
+        core = self._driver.core
+        for namespace, workflow, id in instances:
+            reply = await self._driver.reply(core.find(namespace, workflow, id, False))
+            row: Any = reply.data
+            if row is not None and (look := Look._make(row)).status is Status.BLOCKED and look.reason == MISSING_CLASS:
+                log.info("%s/%s goes on: the class it was blocked for is there", workflow, id)
+                core.resume(namespace, workflow, id)
