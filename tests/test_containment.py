@@ -12,7 +12,9 @@ import pytest
 import trio
 import trio.testing
 
-from stepwell import Instance, InstanceErrored, Retry, Step, StepFailed, step_options, workflow
+from stepwell import Engine, Instance, InstanceErrored, InternalError, Retry, Step, StepFailed, StepwellError, step_options, workflow
+from stepwell._driver import Driver
+from stepwell._turns import TurnKeeper
 from stepwell.testing import open_test_engine
 
 
@@ -156,7 +158,7 @@ PLACES = {
 @pytest.fixture(autouse=True)
 def _fresh(caplog):
     raised.clear()
-    caplog.set_level(logging.CRITICAL, "stepwell")  # each failure is logged with its traceback, hundreds of times here
+    caplog.set_level(logging.ERROR, "stepwell")  # each failure is logged with its traceback, hundreds of times here
 
 
 @workflow(name="healthy")
@@ -340,3 +342,43 @@ async def test_r7_ctrl_c_in_a_step_shuts_the_engine_down_wherever_it_strikes(pla
     assert raised == ["Ctrl-C"]
     assert seen == []
     assert instance.id == "g"
+
+
+# The engine's own tasks.
+
+
+async def _asks(engine: Engine, told: list[str]) -> None:
+    try:
+        await engine.create("healthy")
+    except StepwellError as error:
+        told.append(type(error).__name__)
+
+
+@pytest.mark.parametrize("which", ["driver", "keeper"])
+@pytest.mark.parametrize("kind", [*KINDS, "ValueError"])
+async def test_r9_whatever_else_ends_one_of_the_engines_own_tasks_is_told_to_all_who_wait(kind, which, monkeypatch, caplog):
+    monkeypatch.setitem(KINDS, "ValueError", lambda: ValueError("boom"))
+    breaks = trio.Event()
+
+    async def run_for_a_while(*_: object) -> None:
+        await breaks.wait()
+        boom(kind)
+
+    monkeypatch.setattr(Driver if which == "driver" else TurnKeeper, "run", run_for_a_while)
+    told: list[str] = []
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(InternalError, match="bug of its own") as caught:  # noqa: PT012
+            async with Engine(":memory:", workflows=[healthy]) as engine:
+                if which == "driver":  # nothing is answered
+                    nursery.start_soon(_asks, engine, told)
+                    await trio.testing.wait_all_tasks_blocked()
+                breaks.set()
+                with trio.CancelScope(shield=True):
+                    while not caplog.records:
+                        await trio.lowlevel.checkpoint()
+                    await _asks(engine, told)  # of a program that does not leave the block
+                await trio.sleep_forever()
+    assert caught.value.__cause__ is not None
+    assert "internal error in the engine" in caplog.text
+    await _asks(engine, told)
+    assert told == ["EngineClosed"] * (3 if which == "driver" else 2)

@@ -134,8 +134,8 @@ class Life:
         try:
             with _collector.patient():
                 async with trio.open_nursery() as self.nursery:
-                    self.nursery.start_soon(driver.keeper.run)
-                    self.nursery.start_soon(driver.run, self.nursery)
+                    self.nursery.start_soon(self._watched, driver, driver.keeper.run)
+                    self.nursery.start_soon(self._watched, driver, driver.run, self.nursery)
                     self._opened.set()
                     await self._leaving.wait()
                     await self._empty(driver)
@@ -145,6 +145,14 @@ class Life:
         except BaseException as error:
             driver.broke(error)
             await self._leaving.wait()
+
+    async def _watched(self, driver: Driver, run: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Runs one of the engine's own tasks. It ends with all others; whatever else ends it, a stray cancellation too, is told (R9)."""
+        try:
+            await run(*args)
+        except BaseException as error:
+            if not self.nursery.cancel_scope.cancel_called:
+                driver.broke(error)
 
     async def _leave_behind(self, driver: Driver) -> None:
         """Closes the engine though bodies of it cannot be ended (P1): whoever leaves it is told, and waits for them no longer."""
