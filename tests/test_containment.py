@@ -7,6 +7,8 @@ instances go on, and the instance ends as the rule says; so it does when it is r
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import trio
@@ -71,7 +73,7 @@ class Future:
 
 
 @ONCE
-def plain_awaitable(kind: str) -> Future:
+def plain_awaitable(kind: str) -> Any:
     return Future(kind)
 
 
@@ -155,6 +157,41 @@ PLACES = {
 }
 
 
+class Bad:
+    """A value whose own code raises when it is stored."""
+
+    kind: str
+
+    def __get__(self, holder: object, owner: object = None) -> object:
+        return boom(self.kind) if holder is not None else 0
+
+    def __set__(self, holder: object, value: object) -> None: ...
+
+
+@dataclass
+class Holder:
+    value: int = Bad()  # type: ignore[assignment]
+
+
+@ONCE
+async def returns_bad(kind: str) -> Holder:
+    Bad.kind = kind
+    return Holder()
+
+
+async def fails() -> None:
+    raise ValueError("as always")
+
+
+CALLED = {
+    "a result's own code": lambda step, kind: step.do(returns_bad, kind),
+    "retry_on": lambda step, kind: step.do(fails, retry=Retry(retry_on=lambda _: boom(kind))),
+    "delay": lambda step, kind: step.do(fails, retry=Retry(delay=lambda *_: boom(kind))),
+}
+"""Code of users that is called for a step, beside its function."""
+PLACES |= {(place, runtime): made for runtime in ("trio", "asyncio") for place, made in CALLED.items()}
+
+
 @pytest.fixture(autouse=True)
 def _fresh(caplog):
     raised.clear()
@@ -209,7 +246,8 @@ async def test_r9_what_a_step_raises_is_a_recorded_failure_and_stays_in_its_inst
     assert said == f"{lives[0]}, again"
     assert kind.rpartition(" ")[2] in lives[0] or "Group" in lives[0], lives[0]
     assert lives[0].endswith(" after 1")
-    assert raised == [kind]
+    assert set(raised) == {kind}
+    assert len(raised) == 1 or place in CALLED  # the class of a result is tried before it is stored
 
 
 # What a body raises itself.
@@ -339,7 +377,7 @@ async def test_r7_ctrl_c_in_a_step_shuts_the_engine_down_wherever_it_strikes(pla
         async with open_test_engine(workflows=[guilty]) as engine:
             instance = await engine.create("guilty", id="g")
             await trio.sleep_forever()
-    assert raised == ["Ctrl-C"]
+    assert set(raised) == {"Ctrl-C"}
     assert seen == []
     assert instance.id == "g"
 

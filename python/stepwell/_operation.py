@@ -534,6 +534,11 @@ class StepOperation(Operation):
             self.payload = self.plan.codec.encode(self.value, "result", self.runner.value_bytes)
         except (NotSerializable, TooLarge) as error:
             self._submit_failure(_diagnosis.unstorable(self.runner, self.identity[2], error), attempt)
+        except BaseException as error:  # code of the value's own class (R9)
+            if (struck := interrupt_in(error)) is not None:
+                self.runner.port.interrupted_by(struck)
+            else:
+                self._submit_failure(error, attempt)
         else:
             self._submit(attempt, OK, self.payload)
 
@@ -563,6 +568,9 @@ class StepOperation(Operation):
                 delay = retry.delay_us(self._failed, context, error, runner.jitter(self.identity, attempt))
         except RetryRuleFailed as bad:
             more, error = False, bad
+        except KeyboardInterrupt as struck:
+            runner.port.interrupted_by(struck)
+            return None
         after = f"the next one comes in {delay / 1e6:g} s" if more else "the step gives up"
         log.warning("attempt %d of step %r of %s/%s failed; %s", attempt, name, runner.workflow.name, runner.id, after, exc_info=error)
         if not more:

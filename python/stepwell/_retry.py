@@ -113,9 +113,9 @@ class Retry:
         try:
             answer: object = self.retry_on(exc)
             return bool(_at_once(answer, "retry_on of Retry"))
-        except RetryRuleFailed:
+        except (RetryRuleFailed, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:  # R9
             raise RetryRuleFailed(f"retry_on of Retry raised {_brief(error)}") from error
 
     def delay_us(self, attempt: int, ctx: object, exc: Exception, random: random_module.Random) -> int:
@@ -145,7 +145,9 @@ class Retry:
     def _ask(self, delay: Callable[[Any, Exception], Duration], ctx: object, exc: Exception) -> int:
         try:
             answer: object = delay(ctx, exc)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # R9
             raise RetryRuleFailed(f"the delay function of Retry raised {_brief(error)}") from error
         try:
             return to_us(_at_once(answer, "the delay function of Retry"), "its result")
@@ -187,10 +189,10 @@ def _leaves(exc: BaseException) -> Iterator[BaseException]:
         yield exc
 
 
-def _brief(exc: Exception) -> str:
+def _brief(exc: BaseException) -> str:
     try:
         return f"{type(exc).__qualname__}: {exc}"
-    except Exception:
+    except BaseException:
         return type(exc).__qualname__
 
 
