@@ -58,10 +58,14 @@ def error_of(code: str, data: Any, workflow: str, id: str | None, namespace: str
                 f"Try again in {retry_after / 1e6:.1f} s.",
                 retry_after=retry_after / 1e6, limit=limit,
             )  # fmt: skip
+        turn = "under the same id: nobody without one is let in before you" if id else "and somebody else may be faster"
         return Overloaded(
-            f'"{workflow}" is at its limit of {limit}; nothing was created. Try again in {retry_after / 1e6:.1f} s.',
+            f'"{workflow}" is at its limit of {limit}; nothing was created. Try again in {retry_after / 1e6:.1f} s, {turn}. '
+            'The sure way is on_overload="wait": it waits in the engine until it is let in.',
             retry_after=retry_after / 1e6, limit=limit,
         )  # fmt: skip
+    if code == "drains":
+        return EngineClosed("the engine drains and lets nothing in any more; nothing was created. Open a new one on the same store.")
     if code == "limit":
         return LimitReached(f'instance "{id}" of "{workflow}" is at its limit of {data[1]:,} {data[0]}', limit=data[0], value=data[1])
     if code == "closed":

@@ -90,6 +90,12 @@ def base_limits(limits: Limits | None) -> list[tuple[str, float | None]]:
     return limit_values(limits._asdict(), "Limits.")
 
 
+def check_on_overload(word: Any) -> None:
+    """Checks what is to happen when the limits refuse a creation."""
+    if word not in ("raise", "wait"):
+        raise InvalidConfig(f'on_overload is {word!r}; give "raise" or "wait".')
+
+
 def check_if_exists(value: str) -> None:
     if value not in ("raise", "return", "return_if_same"):
         raise InvalidConfig(f'if_exists is {value!r}; give "raise", "return" or "return_if_same".')

@@ -169,6 +169,10 @@ class Core:
     ) -> int:
         """items: (id, params, priority, start_at, attributes). One durable commit. REPLY data: one (code, no, id, status) per item;
         code as in `ERRORS`. wait: wait for room in the queue, and for the creation rate, instead of "overloaded"."""
+    def give_up(self, ticket: int) -> None:
+        """The creation with this ticket is not wanted any more: if it was not let in yet it never is, and there is no REPLY."""
+    def end_waiting(self) -> None:
+        """Nobody is let in any more who waits for room: REPLY code "drains"."""
     def send_event(self, namespace: str, workflow: str, id: str, type: str, payload: bytes | None, dedup_id: str | None) -> int:
         """REPLY data: None."""
     def decide(self, approval_id: str, namespace: str, workflow: str, id: str, name: str, approved: bool, decision: bytes) -> int:
@@ -184,8 +188,8 @@ class Core:
         shards=None ends it."""
     def set_limits(self, namespace: str, workflow: str | None, changes: Sequence[tuple[str, float | None]]) -> int:
         """Sets limits of a namespace or of one workflow in it, live and durable; None clears one. In force for all that is submitted
-        after this; shown when the REPLY comes. One below what is in use drains down. A workflow may have concurrency, queue_entries, steps and value_bytes of its own.
-        REPLY data: None; code "invalid" if a name or value makes no sense or nobody has heard of the workflow: nothing is changed then."""
+        after this; shown when the REPLY comes. One below what is in use drains down. A workflow may have concurrency, queue_entries,
+        steps and value_bytes of its own. REPLY data: None; code "invalid" if a name or value makes no sense or nobody has heard of the workflow: nothing is changed then."""
     def open_namespace(self, namespace: str, limits: Sequence[tuple[str, float | None]]) -> None:
         """Says what a namespace is opened with, as `open` does for the first. It may be used before, or without. In force for everything
         that is submitted after this, and shown by `limits` at once. CoreError "invalid" if there are too many."""

@@ -473,17 +473,23 @@ class Driver:
     # Callers.
 
     @enable_ki_protection
-    async def reply(self, ticket: int) -> Reply:
-        """Waits for the answer to a call."""
+    async def reply(self, ticket: int, given_up: Callable[[int], None] | None = None) -> Reply:
+        """Waits for the answer to a call; whoever is cancelled meanwhile is told to `given_up`."""
         self.tickets[ticket] = current_task()
 
         def aborted(_: Callable[[], None]) -> Abort:
             self.tickets.pop(ticket, None)
+            if given_up is not None:
+                given_up(ticket)
             return Abort.SUCCEEDED
 
         return await wait_task_rescheduled(aborted)  # type: ignore[no-any-return]  # _reply sends it
 
-    @enable_ki_protection
+    async def let_in(self, create: Callable[..., int], *args: Any) -> Reply:
+        """Creates and waits for the answer; what is cancelled before it was let in never happens (C10)."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return await self.reply(create(*args), self.core.give_up)
+
     def watch(self, no: int, wanted: frozenset[Status]) -> Watch:
         """Returns a watch for these states of an instance; close it."""
         watch = Watch(self, no, wanted)
@@ -548,6 +554,7 @@ class Driver:
     async def drain(self, grace: float) -> None:
         """Starts no more steps, lets running attempts end within `grace` seconds, unwinds every body."""
         self.draining = self.observed = True
+        self.core.end_waiting()
         with trio.move_on_after(grace) as self.grace:
             while self.borrowed.attempts:
                 await self._next_progress()

@@ -14,6 +14,7 @@ from ._names import AttributeValue
 from ._retry import Retry
 
 IfExists = Literal["raise", "return", "return_if_same"]
+OnOverload = Literal["raise", "wait"]
 
 
 class CreateOptions(TypedDict, total=False):
@@ -25,13 +26,14 @@ class CreateOptions(TypedDict, total=False):
     retention: None
     attributes: Mapping[str, AttributeValue] | None
     if_exists: IfExists
+    on_overload: OnOverload
 
 
 class BatchOptions(TypedDict, total=False):
     """Of `create_batch`."""
 
     if_exists: IfExists
-    on_overload: Literal["raise", "wait"]
+    on_overload: OnOverload
 
 
 class ChildOptions(TypedDict, total=False):

@@ -10,19 +10,19 @@ import builtins
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeAlias, TypeVar, Unpack, overload
 
 from . import _names
 from ._answers import error_of, from_cursor, not_found, state_codes, summary
 from ._approvals import Approvals
 from ._child import encode_params
 from ._codec import codec
-from ._config import check_if_exists, limit_values
+from ._config import check_if_exists, check_on_overload, limit_values
 from ._durations import instant_us
 from ._errors import InvalidConfig, StepwellError
 from ._instance import Instance
 from ._look import Look
-from ._signatures import BatchOptions, CreateOptions, IfExists, LimitChanges, TypedMapping
+from ._signatures import BatchOptions, CreateOptions, IfExists, LimitChanges, OnOverload, TypedMapping
 from ._types import STATUSES, BatchError, Limits, NewInstance, Page, ReasonCount, Status
 from ._workflow import Workflow, name_sought
 
@@ -85,6 +85,7 @@ class Tenant(ABC):
         retention: None = None,
         attributes: Mapping[str, Any] | None = None,
         if_exists: IfExists = "raise",
+        on_overload: OnOverload = "raise",
     ) -> Instance[Any]:
         """Creates an instance; it is durable when this returns, and runs as soon as it has a slot.
 
@@ -95,7 +96,10 @@ class Tenant(ABC):
             priority: -100 to 100; higher goes first.
             start_at: Not before this aware datetime.
             attributes: At most 32 small values to list by.
-            if_exists: "raise", "return" the one there is, or "return_if_same" (equal params).
+            if_exists: "raise", "return" the one there is, or "return_if_same" (equal params). An id that is taken is told so whatever the
+                limits are.
+            on_overload: "raise" refuses at once what does not fit; "wait" waits until it is let in, before everybody who does not wait.
+                One that is cancelled before it is let in is never created.
 
         Raises:
             InstanceExists: The id is taken.
@@ -103,17 +107,27 @@ class Tenant(ABC):
             InvalidConfig: The workflow is not registered, or an argument is out of range.
             NotSerializable: The params cannot be stored.
             TooLarge: They are over the limit for one value.
-            Overloaded: A rate or queue limit, or the disk is full; nothing was created.
-            EngineClosed: The engine is not open.
+            Overloaded: A rate or queue limit, or the disk is full; nothing was created. `retry_after` is a moment of the caller's own if
+                it gave an id, otherwise others may be faster; `on_overload="wait"` is the sure way.
+            EngineClosed: The engine is not open, or drained while this call waited; nothing was created.
         """
         driver = self._admitting("engine.create")
         target = driver.registered(workflow)
         check_if_exists(if_exists)
+        check_on_overload(on_overload)
         item = NewInstance(params, id, priority, start_at, retention, attributes)
         prepared = self._prepared(target, item, self.limits(target).value_bytes)
-        reply = await driver.reply(driver.core.create(self._namespace, target.name, target.version, *prepared, if_exists))
-        self._check(reply, target.name, id)
-        no, known_id, _, _ = reply.data
+        names = (self._namespace, target.name, target.version)
+        if on_overload == "wait":
+            reply = await driver.let_in(driver.core.create_batch, *names, [prepared], if_exists, True)
+            self._check(reply, target.name, id)
+            [(code, no, known_id, status)] = reply.data
+            if code:
+                raise error_of(code, (no, status), target.name, known_id, self._namespace)
+        else:
+            reply = await driver.let_in(driver.core.create, *names, *prepared, if_exists)
+            self._check(reply, target.name, id)
+            no, known_id, _, _ = reply.data
         return Instance(self, target, known_id, no)
 
     def _prepared(self, target: Workflow[Any, Any], item: NewInstance[Any], value_bytes: int) -> _Item:
@@ -149,7 +163,7 @@ class Tenant(ABC):
         items: Sequence[Any],
         *,
         if_exists: IfExists = "raise",
-        on_overload: Literal["raise", "wait"] = "raise",
+        on_overload: OnOverload = "raise",
     ) -> BatchResult[Any]:
         """Creates up to 10,000 instances in one durable commit. A bad item fails alone.
 
@@ -157,22 +171,22 @@ class Tenant(ABC):
             workflow: A registered workflow, or its name.
             items: 1 to 10,000 params or `NewInstance`s.
             if_exists: As `create`.
-            on_overload: "raise" refuses a batch that does not fit as a whole; "wait" waits for room.
+            on_overload: "raise" refuses a batch that does not fit as a whole; "wait" waits until all of it is let in, before everybody who
+                does not wait. One that is cancelled before that is never created.
 
         Returns:
             The instances in the order of their items, and the errors with the index of theirs.
 
         Raises:
             InvalidConfig: Too few or too many items, or the workflow is not registered.
-            Overloaded: It does not fit, or the disk is full; none of it was created.
-            EngineClosed: The engine is not open.
+            Overloaded: It does not fit, or the disk is full; none of it was created. With "wait": it never will fit.
+            EngineClosed: The engine is not open, or drained while this call waited; none of it was created.
         """
         driver = self._admitting("engine.create_batch")
         target = driver.registered(workflow)
         _names.check_batch(items)
         check_if_exists(if_exists)
-        if on_overload not in ("raise", "wait"):
-            raise InvalidConfig(f'on_overload is {on_overload!r}; give "raise" or "wait".')
+        check_on_overload(on_overload)
         value_bytes = self.limits(target).value_bytes
         prepared, indexes, errors = [], [], []
         for index, item in enumerate(items):
@@ -184,8 +198,8 @@ class Tenant(ABC):
                 errors.append(BatchError(index, item.id if isinstance(item.id, str) else None, error))
         created: list[Instance[Any]] = []
         if prepared:
-            reply = await driver.reply(
-                driver.core.create_batch(self._namespace, target.name, target.version, prepared, if_exists, on_overload == "wait")
+            reply = await driver.let_in(
+                driver.core.create_batch, self._namespace, target.name, target.version, prepared, if_exists, on_overload == "wait"
             )
             self._check(reply, target.name, None)
             for index, (code, no, id, status) in zip(indexes, reply.data, strict=True):
@@ -214,6 +228,7 @@ class Tenant(ABC):
         retention: None = None,
         attributes: Mapping[str, Any] | None = None,
         if_exists: IfExists = "return",
+        on_overload: OnOverload = "raise",
     ) -> Any:
         """Creates an instance, or attaches to the one with this id, and returns its output.
 
@@ -225,6 +240,7 @@ class Tenant(ABC):
             start_at: As `create`.
             attributes: As `create`.
             if_exists: As `create`, but "return" unless given.
+            on_overload: As `create`.
 
         Raises:
             InstanceErrored: It errored.
@@ -234,8 +250,9 @@ class Tenant(ABC):
         self._ready("engine.call")
         create: Any = self.create  # whatever is wrong with what was given, it is for `create` to say
         instance: Instance[Any] = await create(
-            workflow, params, id=id, priority=priority, start_at=start_at, retention=retention, attributes=attributes, if_exists=if_exists
-        )
+            workflow, params, id=id, priority=priority, start_at=start_at, retention=retention, attributes=attributes, if_exists=if_exists,
+            on_overload=on_overload,
+        )  # fmt: skip
         return await instance.result()
 
     # Look.

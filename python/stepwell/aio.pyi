@@ -66,7 +66,7 @@ from stepwell import workflow as workflow
 
 from ._durations import Duration
 from ._names import AttributeValue
-from ._signatures import IfExists, LimitChanges, TypedMapping
+from ._signatures import IfExists, LimitChanges, OnOverload, TypedMapping
 
 _P = TypeVar("_P")
 _R = TypeVar("_R")
@@ -168,6 +168,7 @@ class Instance(Generic[_R_co]):
         """Waits until a step of this name has been recorded `count` times. For tests.
 
         Raises:
+            InvalidName: No step can have this name.
             InvalidState: The instance has ended without it.
             InstanceNotFound: It is gone.
         """
@@ -226,6 +227,7 @@ class _Tenant:
         retention: None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
     ) -> Instance[_R]: ...
     @overload
     async def create(
@@ -239,6 +241,7 @@ class _Tenant:
         retention: None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
     ) -> Instance[_R]: ...
     @overload
     async def create(
@@ -252,6 +255,7 @@ class _Tenant:
         retention: None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
     ) -> Instance[_R]: ...
     @overload
     async def create(
@@ -265,6 +269,7 @@ class _Tenant:
         retention: None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
     ) -> Instance[Any]:
         """Creates an instance; it is durable when this returns, and runs as soon as it has a slot.
 
@@ -275,7 +280,10 @@ class _Tenant:
             priority: -100 to 100; higher goes first.
             start_at: Not before this aware datetime.
             attributes: At most 32 small values to list by.
-            if_exists: "raise", "return" the one there is, or "return_if_same" (equal params).
+            if_exists: "raise", "return" the one there is, or "return_if_same" (equal params). An id that is taken is told so whatever the
+                limits are.
+            on_overload: "raise" refuses at once what does not fit; "wait" waits until it is let in, before everybody who does not wait.
+                One that is cancelled before it is let in is never created.
 
         Raises:
             InstanceExists: The id is taken.
@@ -283,44 +291,30 @@ class _Tenant:
             InvalidConfig: The workflow is not registered, or an argument is out of range.
             NotSerializable: The params cannot be stored.
             TooLarge: They are over the limit for one value.
-            Overloaded: A rate or queue limit, or the disk is full; nothing was created.
-            EngineClosed: The engine is not open.
+            Overloaded: A rate or queue limit, or the disk is full; nothing was created. `retry_after` is a moment of the caller's own if
+                it gave an id, otherwise others may be faster; `on_overload="wait"` is the sure way.
+            EngineClosed: The engine is not open, or drained while this call waited; nothing was created.
         """
 
     @overload
     async def create_batch(
-        self,
-        workflow: Workflow[_P, _R],
-        items: Sequence[NewInstance[_P]],
-        *,
-        if_exists: IfExists = ...,
-        on_overload: Literal["raise", "wait"] = ...,
+        self, workflow: Workflow[_P, _R], items: Sequence[NewInstance[_P]], *, if_exists: IfExists = ..., on_overload: OnOverload = ...
     ) -> BatchResult[_R]: ...
     @overload
     async def create_batch(
-        self, workflow: Workflow[_P, _R], items: Sequence[_P], *, if_exists: IfExists = ..., on_overload: Literal["raise", "wait"] = ...
+        self, workflow: Workflow[_P, _R], items: Sequence[_P], *, if_exists: IfExists = ..., on_overload: OnOverload = ...
     ) -> BatchResult[_R]: ...
     @overload
     async def create_batch(
-        self,
-        workflow: Workflow[_P, _R],
-        items: Sequence[_P | NewInstance[_P]],
-        *,
-        if_exists: IfExists = ...,
-        on_overload: Literal["raise", "wait"] = ...,
+        self, workflow: Workflow[_P, _R], items: Sequence[_P | NewInstance[_P]], *, if_exists: IfExists = ..., on_overload: OnOverload = ...
     ) -> BatchResult[_R]: ...
     @overload
     async def create_batch(
-        self,
-        workflow: Workflow[_TD, _R],
-        items: Sequence[dict[str, Any]],
-        *,
-        if_exists: IfExists = ...,
-        on_overload: Literal["raise", "wait"] = ...,
+        self, workflow: Workflow[_TD, _R], items: Sequence[dict[str, Any]], *, if_exists: IfExists = ..., on_overload: OnOverload = ...
     ) -> BatchResult[_R]: ...
     @overload
     async def create_batch(
-        self, workflow: str, items: Sequence[Any], *, if_exists: IfExists = ..., on_overload: Literal["raise", "wait"] = ...
+        self, workflow: str, items: Sequence[Any], *, if_exists: IfExists = ..., on_overload: OnOverload = ...
     ) -> BatchResult[Any]:
         """Creates up to 10,000 instances in one durable commit. A bad item fails alone.
 
@@ -328,15 +322,16 @@ class _Tenant:
             workflow: A registered workflow, or its name.
             items: 1 to 10,000 params or `NewInstance`s.
             if_exists: As `create`.
-            on_overload: "raise" refuses a batch that does not fit as a whole; "wait" waits for room.
+            on_overload: "raise" refuses a batch that does not fit as a whole; "wait" waits until all of it is let in, before everybody who
+                does not wait. One that is cancelled before that is never created.
 
         Returns:
             The instances in the order of their items, and the errors with the index of theirs.
 
         Raises:
             InvalidConfig: Too few or too many items, or the workflow is not registered.
-            Overloaded: It does not fit, or the disk is full; none of it was created.
-            EngineClosed: The engine is not open.
+            Overloaded: It does not fit, or the disk is full; none of it was created. With "wait": it never will fit.
+            EngineClosed: The engine is not open, or drained while this call waited; none of it was created.
         """
 
     @overload
@@ -351,6 +346,7 @@ class _Tenant:
         retention: None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
     ) -> _R: ...
     @overload
     async def call(
@@ -364,6 +360,7 @@ class _Tenant:
         retention: None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
     ) -> _R: ...
     @overload
     async def call(
@@ -377,6 +374,7 @@ class _Tenant:
         retention: None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
     ) -> _R: ...
     @overload
     async def call(
@@ -390,6 +388,7 @@ class _Tenant:
         retention: None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
     ) -> Any:
         """Creates an instance, or attaches to the one with this id, and returns its output.
 
@@ -401,6 +400,7 @@ class _Tenant:
             start_at: As `create`.
             attributes: As `create`.
             if_exists: As `create`, but "return" unless given.
+            on_overload: As `create`.
 
         Raises:
             InstanceErrored: It errored.

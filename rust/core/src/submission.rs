@@ -1,5 +1,7 @@
 //! What is submitted to the writer: one variant per call of the border, as plain data.
 
+use rustc_hash::FxHashMap;
+
 use crate::history::{Operation, Record};
 use crate::ids::{Incarnation, InstanceNo, Micros, Seq, WaitId};
 use crate::lifecycle::Status;
@@ -132,6 +134,9 @@ pub struct LimitChange {
     pub changes: Vec<(Box<str>, Option<f64>)>,
 }
 
+/// What the store knew of the ids of a creation when it was asked: numbers and states by key; none if it was not asked.
+pub type Found = Option<Box<FxHashMap<u128, (InstanceNo, Status)>>>;
+
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Submission {
@@ -139,6 +144,12 @@ pub enum Submission {
     Create(u64, Box<(Code, NewItem)>, IfExists),
     /// Create many; the flag says whether to wait for room.
     CreateBatch(u64, Box<(Code, Vec<NewItem>)>, IfExists, bool),
+    /// A creation that was refused or waited comes again, with what the store knows of its ids.
+    Again(Box<Submission>, Found),
+    /// The creation with this ticket is given up: if it was not let in yet it never is.
+    GiveUp(u64),
+    /// From now on nobody is let in who waits.
+    EndWaiting,
     /// Send an event, with its `dedup_id`.
     Send(u64, Box<Letter>, Option<Box<str>>),
     /// Decide an approval.

@@ -222,6 +222,16 @@ impl Core {
         })
     }
 
+    /// One that comes too late changes nothing.
+    fn give_up(&self, ticket: u64) {
+        // Only a closed engine refuses, and that lets nothing in.
+        let _ = self.engine.submit(Submission::GiveUp(ticket));
+    }
+
+    fn end_waiting(&self) {
+        let _ = self.engine.submit(Submission::EndWaiting);
+    }
+
     #[pyo3(signature = (namespace, workflow, id, r#type, payload, dedup_id))]
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn send_event(

@@ -1,6 +1,6 @@
 //! After the commit: what was decided becomes visible, and whoever waits for it is told.
 
-use super::decide::there;
+use super::creations::there;
 use super::{After, Applied, Core, Facts, ItemOf, Job};
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
@@ -103,6 +103,10 @@ impl Core {
                 name,
                 params,
             }),
+            After::Look(creation) => applied.jobs.push(Job::Look(creation)),
+            After::Seen { no, dedup, refusal } => {
+                applied.jobs.push(Job::Seen { no, dedup, refusal });
+            }
             After::Settled { op, settled } => self.settled(op, settled, outcomes, applied),
             After::Load { .. } | After::Wake(_) | After::Waits(_) | After::Leaves(_) => {
                 self.seat(&after, applied);

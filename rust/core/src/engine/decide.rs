@@ -1,15 +1,12 @@
-//! Decisions about what comes from outside: creations, events, watches, resumes.
+//! Decisions about what comes from outside: events, watches, resumes. Creations have their own file.
 
-use rustc_hash::FxHashMap;
-
-use super::{After, Core, Decided, Facts, ItemOf, Live};
-use crate::admission::Verdict as Entry;
+use super::{After, Core, Decided, Facts, Live};
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::{react, Event as Happening, Reaction, Status};
 use crate::limits::EVENTS;
-use crate::note::{Data, Item, Note};
-use crate::store::{Error, NewInstance, Op, FORMAT};
-use crate::submission::{Code, IfExists, Letter, Name, NewItem, Submission};
+use crate::note::{Data, Note};
+use crate::store::{Error, Op};
+use crate::submission::{Letter, Name, Submission};
 use crate::wait::{Event, Source};
 
 /// Where an instance was found by name.
@@ -35,9 +32,20 @@ impl Core {
                 self.record(ticket, by, record);
                 Ok(None)
             }
-            Submission::Create(ticket, what, if_exists) => Ok(self.create(ticket, what, if_exists)),
+            Submission::Create(ticket, what, if_exists) => {
+                Ok(self.create(ticket, what, if_exists, None))
+            }
             Submission::CreateBatch(ticket, what, if_exists, wait) => {
-                Ok(self.create_batch(ticket, what, if_exists, wait))
+                Ok(self.create_batch(ticket, what, if_exists, wait, None))
+            }
+            Submission::Again(creation, found) => Ok(self.create_again(*creation, found)),
+            Submission::GiveUp(ticket) => {
+                self.give_up(ticket);
+                Ok(None)
+            }
+            Submission::EndWaiting => {
+                self.end_waiting();
+                Ok(None)
             }
             Submission::Send(ticket, letter, dedup) => self.send(ticket, letter, dedup, facts),
             Submission::Decide(ticket, decision) => self.decide_approval(ticket, decision, facts),
@@ -90,175 +98,6 @@ impl Core {
             .or_insert_with(|| Box::new(Live::new(key, no, workflow, 0)))
     }
 
-    /// Numbers a new instance and places it.
-    pub(super) fn admit(&mut self, code: &Code, item: NewItem, key: Key) -> Box<NewInstance> {
-        let no = self.sequence.draw();
-        let workflow = self.workflow(&code.namespace, &code.workflow);
-        let status = self.place(no, key, workflow, item.priority, item.start_at);
-        self.batch.bytes += item.params.as_ref().map_or(0, |it| it.len()) + 64;
-        Box::new(NewInstance {
-            no,
-            incarnation: no,
-            namespace: code.namespace.clone(),
-            workflow: code.workflow.clone(),
-            version: code.version.clone(),
-            id: item.id.expect("it was given or generated"),
-            params: item.params,
-            attributes: item.attributes,
-            priority: item.priority,
-            created_at: self.now,
-            start_at: item.start_at,
-            status,
-            parent: None,
-            called: false,
-            format: FORMAT,
-            seed: None,
-        })
-    }
-
-    fn create(
-        &mut self,
-        ticket: u64,
-        mut what: Box<(Code, NewItem)>,
-        if_exists: IfExists,
-    ) -> Option<Submission> {
-        let (code, item) = &mut *what;
-        let named = item.id.is_some();
-        let id = item.id.get_or_insert_with(|| self.generated.next(self.now));
-        let key = Key::new(&code.namespace, &code.workflow, id);
-        if let Some(view) = self.registry.view(key) {
-            if view.committed.is_none() {
-                return Some(Submission::Create(ticket, what, if_exists));
-            }
-            self.taken(ticket, &what, if_exists, view.no, view.decided);
-            return None;
-        }
-        let workflow = self.workflow(&code.namespace, &code.workflow);
-        let later = self.comes_later(&what.1);
-        let queued = u32::from(later || self.startable(workflow) == 0);
-        let who = named.then_some(key.0 as u64);
-        if let Entry::Overloaded(limit, after) = self.entry(workflow, 1, queued, who) {
-            let data = Data::Overloaded(limit, after);
-            self.say(Note::refuse(ticket, "overloaded", data));
-            return None;
-        }
-        let new = self.admit(&what.0, what.1, key);
-        let op = self.push(Op::Create(new));
-        self.batch.after.push(After::Created {
-            ticket,
-            op,
-            if_exists,
-        });
-        None
-    }
-
-    fn taken(
-        &mut self,
-        ticket: u64,
-        what: &(Code, NewItem),
-        if_exists: IfExists,
-        no: InstanceNo,
-        status: Status,
-    ) {
-        let id = what.1.id.clone().expect("it was given");
-        match if_exists {
-            IfExists::Raise => self.say(Note::refuse(ticket, "exists", Data::Exists(no, status))),
-            IfExists::Return => self.say(Note::reply(
-                ticket,
-                Data::Created {
-                    no,
-                    id,
-                    created: false,
-                    status,
-                },
-            )),
-            IfExists::ReturnIfSame => {
-                let name = Box::new(Name {
-                    namespace: what.0.namespace.clone(),
-                    workflow: what.0.workflow.clone(),
-                    id,
-                });
-                let params = what.1.params.clone();
-                self.batch.after.push(After::Compare {
-                    ticket,
-                    name,
-                    params,
-                });
-            }
-        }
-    }
-
-    fn create_batch(
-        &mut self,
-        ticket: u64,
-        mut what: Box<(Code, Vec<NewItem>)>,
-        if_exists: IfExists,
-        wait: bool,
-    ) -> Option<Submission> {
-        let (code, items) = &mut *what;
-        let workflow = self.workflow(&code.namespace, &code.workflow);
-        let mut keys = Vec::with_capacity(items.len());
-        let mut first = None;
-        for item in items.iter_mut() {
-            let named = item.id.is_some();
-            let id = item.id.get_or_insert_with(|| self.generated.next(self.now));
-            let key = Key::new(&code.namespace, &code.workflow, id);
-            if keys.is_empty() && named {
-                first = Some(key.0 as u64);
-            }
-            let view = self.registry.view(key);
-            if view.is_some_and(|it| it.committed.is_none()) {
-                return Some(Submission::CreateBatch(ticket, what, if_exists, wait));
-            }
-            keys.push((key, view));
-        }
-        let new = || items.iter().zip(&keys).filter(|it| it.1 .1.is_none());
-        let count = new().count() as u32;
-        let later = new().filter(|it| self.comes_later(it.0)).count() as u32;
-        let queued = later + (count - later).saturating_sub(self.startable(workflow));
-        let least = later + (count - later).saturating_sub(self.gate.most(workflow));
-        // One that waits is known by its ticket, others by their first id if somebody gave it.
-        let who = if wait { Some(ticket) } else { first };
-        match self.entry(workflow, count, queued, who) {
-            // One that no queue has room for, however empty, would wait for ever.
-            Entry::Overloaded(limit, after) if wait && self.admission.fits(workflow, least) => {
-                let again = Submission::CreateBatch(ticket, what, if_exists, wait);
-                let moment = (limit == "create_rate").then_some(after);
-                self.wait_for_room(ticket, again, workflow, count, moment);
-                return None;
-            }
-            Entry::Overloaded(limit, after) => {
-                let data = Data::Overloaded(limit, after);
-                self.say(Note::refuse(ticket, "overloaded", data));
-                return None;
-            }
-            Entry::Admitted => {}
-        }
-        let (code, items) = *what;
-        let mut first: FxHashMap<u128, usize> = FxHashMap::default();
-        let mut answers = Vec::with_capacity(items.len());
-        for (at, (item, (key, view))) in items.into_iter().zip(keys).enumerate() {
-            let answer = if let Some(view) = view {
-                let id = item.id.expect("it was given");
-                let there = there(if_exists, view.no, id, view.decided);
-                ItemOf::There(there, item.params)
-            } else if let Some(same) = first.get(&key.0) {
-                ItemOf::SameAs(*same, item.params)
-            } else {
-                first.insert(key.0, at);
-                let new = self.admit(&code, item, key);
-                ItemOf::Op(self.push(Op::Create(new)))
-            };
-            answers.push(answer);
-        }
-        self.batch.after.push(After::Items {
-            ticket,
-            items: answers,
-            if_exists,
-        });
-        None
-    }
-
     fn send(
         &mut self,
         ticket: u64,
@@ -272,8 +111,9 @@ impl Core {
                 return Ok(Some(Submission::Send(ticket, letter, dedup)));
             }
             Found::Live(no, key, _) => (no, key),
-            Found::Final(_, status) => {
-                self.say(Note::refuse(ticket, "state", Data::State(status)));
+            Found::Final(no, status) => {
+                let refusal = Note::refuse(ticket, "state", Data::State(status));
+                self.refuse_event(no, dedup, refusal);
                 return Ok(None);
             }
             Found::Unknown => {
@@ -284,7 +124,7 @@ impl Core {
         let kept = self.liven(no, key, &letter.to).mailbox.kept();
         if kept >= EVENTS {
             let data = Data::Limit("buffered_events", EVENTS as u64);
-            self.say(Note::refuse(ticket, "limit", data));
+            self.refuse_event(no, dedup, Note::refuse(ticket, "limit", data));
             return Ok(None);
         }
         let event = self.event(letter.kind, letter.payload);
@@ -298,6 +138,14 @@ impl Core {
             self.say(Note::reply(ticket, Data::Nothing));
         }
         Ok(None)
+    }
+
+    /// E4: an event that would be refused may have arrived before; then it is no other one.
+    fn refuse_event(&mut self, no: InstanceNo, dedup: Option<Box<str>>, refusal: Note) {
+        match dedup {
+            None => self.say(refusal),
+            Some(dedup) => self.batch.after.push(After::Seen { no, dedup, refusal }),
+        }
     }
 
     pub(super) fn event(&mut self, kind: Box<str>, payload: Option<Box<[u8]>>) -> Event {
@@ -369,19 +217,5 @@ impl Core {
         }
         self.fit(no);
         Ok(())
-    }
-}
-
-/// The answer for an item whose id is taken.
-pub(super) fn there(if_exists: IfExists, no: InstanceNo, id: Box<str>, status: Status) -> Item {
-    let code = match if_exists {
-        IfExists::Raise => "exists",
-        IfExists::Return | IfExists::ReturnIfSame => "",
-    };
-    Item {
-        code,
-        no,
-        id,
-        status,
     }
 }

@@ -12,16 +12,35 @@ use crate::ids::Micros;
 
 /// The source of ids.
 #[derive(Debug, Default)]
-pub(super) struct Generated(ContextV7);
+pub(super) struct Generated {
+    context: ContextV7,
+    /// In a simulation, which must repeat itself: the number of the next one.
+    #[cfg(test)]
+    count: std::cell::Cell<Option<u64>>,
+}
 
 impl Generated {
     /// Returns the next id.
     pub(super) fn next(&self, now: Micros) -> Box<str> {
+        #[cfg(test)]
+        if let Some(count) = self.count.get() {
+            self.count.set(Some(count + 1));
+            return format!("g{count}").into();
+        }
         let now = u64::try_from(now).unwrap_or(0);
         let (seconds, micros) = (now / 1_000_000, now % 1_000_000);
-        let time = Timestamp::from_unix(&self.0, seconds, micros as u32 * 1_000);
+        let time = Timestamp::from_unix(&self.context, seconds, micros as u32 * 1_000);
         let mut text = Uuid::encode_buffer();
         (&*Uuid::new_v7(time).hyphenated().encode_lower(&mut text)).into()
+    }
+}
+
+#[cfg(test)]
+impl Generated {
+    /// Counts from here on instead of drawing.
+    pub(super) fn count_from(&self, ticket: u64) {
+        // Far from what it counts to before the next ticket.
+        self.count.set(Some(ticket << 1 << 20));
     }
 }
 

@@ -14,6 +14,7 @@ mod approvals;
 mod body;
 mod children;
 mod count;
+pub(crate) mod creations;
 mod decide;
 mod generated;
 mod hooks;
@@ -105,6 +106,17 @@ pub enum Job {
         name: Box<Name>,
         /// The params that were offered.
         params: Option<Box<[u8]>>,
+    },
+    /// Which ids of a creation that would be refused exist; it comes again with the answer.
+    Look(Box<Submission>),
+    /// Whether an event that would be refused arrived before.
+    Seen {
+        /// For whom it is.
+        no: InstanceNo,
+        /// Its `dedup_id`.
+        dedup: Box<str>,
+        /// What to say if it did not.
+        refusal: Note,
     },
 }
 
@@ -212,6 +224,12 @@ enum After {
         ticket: u64,
         name: Box<Name>,
         params: Option<Box<[u8]>>,
+    },
+    Look(Box<Submission>),
+    Seen {
+        no: InstanceNo,
+        dedup: Box<str>,
+        refusal: Note,
     },
     Settled {
         op: Option<u32>,
@@ -426,7 +444,7 @@ impl Core {
     /// Ends the engine's life cleanly: no body runs any more, so no mark is left, and whoever
     /// still waits for room is told that there will be none.
     pub fn clear_marks(&mut self) {
-        self.refuse_hopeless();
+        self.end_waiting();
         self.leave_change();
         let running = self.live.iter().filter(|(_, it)| it.marked && it.slot);
         let marked: Vec<_> = running.map(|(no, _)| *no).collect();

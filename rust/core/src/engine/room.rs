@@ -1,123 +1,143 @@
-//! Who may enter now, and who waits until there is room.
+//! Who waits until there is room (`on_overload="wait"`), and how that ends.
 //!
-//! A batch that is to wait (`on_overload="wait"`) is kept as it was submitted and decided again when
-//! its chances have changed: there are places for it, or the moment that the creation rate gave it
-//! has come, which it keeps meanwhile since it is known by its ticket. Deciding costs a look at
-//! every item, so nothing is decided in vain each time that any slot comes free. Whoever still
-//! waits when the engine ends is told so.
+//! A creation that is to wait is kept as it was submitted and decided again when its chances have
+//! changed: there are places for it, or the moment that the creation rate gave it has come. What it
+//! is promised meanwhile admission keeps under its ticket, in the order of tickets, so nobody who
+//! came later, or does not wait, is let in before it. Deciding costs a look at every item, so nothing
+//! is decided in vain each time that any slot comes free.
+//!
+//! Invariant: whoever gives up before it is let in is never let in, wherever its creation is by then;
+//! and once the engine drains nobody is let in who waited. All who still wait are told so.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
 
 use super::{Core, Due};
-use crate::admission::{Verdict, Wish};
+use crate::admission::{Who, Wish};
 use crate::ids::Micros;
 use crate::note::{Data, Note};
-use crate::submission::Submission;
+use crate::submission::{Found, Submission};
 
-/// What a batch waits for.
-#[derive(Debug, Clone, Copy)]
-enum Lacks {
-    /// So many places, less the slots that are free then, for its workflow.
-    Places(u32, u32),
-    /// The moment that the creation rate gave it.
-    Moment,
-}
+/// What is to be forgotten of one that waited: its namespace and workflow.
+type Promised = Option<(u32, u32)>;
 
-/// A batch that waits.
+/// A creation that waits.
 #[derive(Debug)]
 struct Guest {
-    batch: Submission,
-    lacks: Lacks,
+    creation: Submission,
+    found: Found,
+    namespace: u32,
+    workflow: u32,
+    /// The moment that the creation rate gave it.
+    at: Option<Micros>,
 }
 
-/// Those who wait, in the order in which they came.
+/// Those who wait, by ticket: in the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct Rooms {
-    guests: Vec<Guest>,
+    guests: BTreeMap<u64, Guest>,
+    /// Creations that are on their way to be decided again, or looked up, by ticket.
+    pub out: FxHashMap<u64, Promised>,
     /// Places or slots came free since they were decided.
     pub made: bool,
-    /// A moment has come.
-    pub due: bool,
+    /// Whose moments have come.
+    pub due: Vec<u64>,
     /// Limits are others, or the clock has jumped: everything is to be decided again.
     pub changed: bool,
+    /// The engine drains.
+    pub ended: bool,
 }
 
 #[cfg(test)]
 impl Rooms {
     /// Returns how many wait.
     pub fn len(&self) -> usize {
-        self.guests.len()
+        self.guests.len() + self.out.len()
     }
 }
 
 impl Core {
-    /// Decides about `count` creations, of which `queued` need a place in the queue.
-    pub(super) fn entry(
-        &mut self,
-        workflow: u32,
-        count: u32,
-        queued: u32,
-        who: Option<u64>,
-    ) -> Verdict {
-        match self.admission.has_room() {
-            Verdict::Overloaded(..) if count == 0 => {}
-            Verdict::Overloaded(limit, after) => return Verdict::Overloaded(limit, after),
-            Verdict::Admitted => {}
-        }
-        self.admission.admit(Wish {
-            namespace: self.gate.namespace(workflow),
-            workflow,
-            count,
-            queued,
-            who,
-        })
-    }
-
-    /// Keeps a batch of so many creations until it is worth another look. `moment` says in how
-    /// many microseconds the creation rate lets it in, if that is what refused it.
+    /// Keeps a creation until it is worth another look.
     pub(super) fn wait_for_room(
         &mut self,
         ticket: u64,
-        batch: Submission,
-        workflow: u32,
-        count: u32,
-        moment: Option<Micros>,
+        creation: Submission,
+        found: Found,
+        wish: Wish,
     ) {
-        let lacks = match moment {
-            None => Lacks::Places(workflow, count),
-            Some(after) => {
-                let at = self.now.saturating_add(after);
-                self.timers.set(at, ticket, Due::Room);
-                Lacks::Moment
-            }
+        if self.rooms.ended {
+            self.turn_away(ticket);
+            return;
+        }
+        let (limit, after) = self.admission.promise(wish);
+        let at = (limit == "create_rate").then(|| self.now.saturating_add(after));
+        if let Some(at) = at {
+            self.timers.set(at, ticket, Due::Room);
+        }
+        let Wish {
+            namespace,
+            workflow,
+            ..
+        } = wish;
+        let guest = Guest {
+            creation,
+            found,
+            namespace,
+            workflow,
+            at,
         };
-        self.rooms.guests.push(Guest { batch, lacks });
+        self.rooms.guests.insert(ticket, guest);
     }
 
-    /// Takes the submissions that waited for room and may find some now.
+    /// Takes the submissions that waited for room and may find some now, those who came first first.
     pub fn take_hopeful(&mut self) -> Vec<Submission> {
         let made = std::mem::take(&mut self.rooms.made);
-        let due = std::mem::take(&mut self.rooms.due);
-        let changed = std::mem::take(&mut self.rooms.changed);
-        if self.rooms.guests.is_empty() || !(made || due || changed) {
-            return Vec::new();
-        }
-        let mut hopeful = Vec::new();
-        for it in std::mem::take(&mut self.rooms.guests) {
-            let hopes = match it.lacks {
-                Lacks::Moment => due,
-                Lacks::Places(workflow, count) => {
-                    made && {
-                        let queued = count.saturating_sub(self.startable(workflow));
-                        self.admission.has_places(workflow, queued)
-                    }
-                }
-            };
-            if changed || hopes {
-                hopeful.push(it.batch);
-            } else {
-                self.rooms.guests.push(it);
+        let mut hopeful = std::mem::take(&mut self.rooms.due);
+        if std::mem::take(&mut self.rooms.changed) {
+            hopeful = self.rooms.guests.keys().copied().collect();
+        } else if made && !self.rooms.guests.is_empty() {
+            for workflow in self.admission.waited_for() {
+                let startable = self.startable(workflow);
+                hopeful.extend(self.admission.hopeful(workflow, startable));
             }
         }
-        hopeful
+        hopeful.sort_unstable();
+        let taken = hopeful.into_iter().filter_map(|it| self.call_in(it));
+        taken.collect()
+    }
+
+    fn call_in(&mut self, ticket: u64) -> Option<Submission> {
+        let guest = self.leave_room(ticket)?;
+        let promised = Some((guest.namespace, guest.workflow));
+        self.rooms.out.insert(ticket, promised);
+        Some(Submission::Again(Box::new(guest.creation), guest.found))
+    }
+
+    fn leave_room(&mut self, ticket: u64) -> Option<Guest> {
+        let guest = self.rooms.guests.remove(&ticket)?;
+        if let Some(at) = guest.at {
+            self.timers.cancel(at, ticket);
+        }
+        Some(guest)
+    }
+
+    /// This creation is being looked up, and comes again.
+    pub(crate) fn expect_again(&mut self, ticket: u64) {
+        self.rooms.out.insert(ticket, None);
+    }
+
+    /// Whoever asked for this creation wants it no more. One that was let in stays.
+    pub(crate) fn give_up(&mut self, ticket: u64) {
+        let promised = match self.leave_room(ticket) {
+            Some(guest) => Some((guest.namespace, guest.workflow)),
+            None => self.rooms.out.remove(&ticket).flatten(),
+        };
+        if let Some((namespace, workflow)) = promised {
+            self.admission
+                .forget(namespace, workflow, 0, Who::Waits(ticket));
+            self.rooms.made = true;
+        }
     }
 
     /// The store is short of room from now on, or no longer.
@@ -126,12 +146,17 @@ impl Core {
         self.rooms.changed |= !short;
     }
 
-    /// The engine ends: there will be no room.
-    pub(super) fn refuse_hopeless(&mut self) {
-        for hopeless in std::mem::take(&mut self.rooms.guests) {
-            if let Submission::CreateBatch(ticket, ..) = hopeless.batch {
-                self.say(Note::refuse(ticket, "closed", Data::Nothing));
-            }
+    /// The engine drains: there will be no room.
+    pub(super) fn end_waiting(&mut self) {
+        self.rooms.ended = true;
+        while let Some((ticket, _)) = self.rooms.guests.first_key_value() {
+            let ticket = *ticket;
+            self.give_up(ticket);
+            self.turn_away(ticket);
         }
+    }
+
+    pub(super) fn turn_away(&mut self, ticket: u64) {
+        self.say(Note::refuse(ticket, "drains", Data::Nothing));
     }
 }

@@ -196,7 +196,7 @@ impl Core {
             match due {
                 Due::StartAt(workflow, rank, entry) => self.ripen(workflow, rank, entry),
                 Due::Wait(no) => self.run_out(no, number, facts)?,
-                Due::Room => self.rooms.due = true,
+                Due::Room => self.rooms.due.push(number),
             }
         }
         Ok(())

@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{guarded, Shared};
 use crate::engine::Job;
 use crate::failure::recorded;
 use crate::history::Stored;
-use crate::ids::{Incarnation, InstanceNo};
+use crate::ids::{Incarnation, InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::note::{Data, Note, Start};
 use crate::store::{Error, Filter, Look, Payloads, Reader, Row};
@@ -98,6 +98,11 @@ pub(super) fn run(shared: &Arc<Shared>, mut reader: Box<dyn Reader>) {
                     shared.outbox.put(vec![note], None);
                     Ok(())
                 }
+                Task::Job(Job::Look(creation)) => look_up(shared, &mut *reader, *creation),
+                Task::Job(Job::Seen { no, dedup, refusal }) => {
+                    let note = seen(&mut *reader, no, &dedup, refusal);
+                    note.map(|it| shared.outbox.put(vec![it], None))
+                }
                 Task::Ask(ticket, question) => {
                     let note = match answer(&mut *reader, &question) {
                         Ok(data) => Note::reply(ticket, data),
@@ -123,6 +128,46 @@ pub(super) fn refusal(ticket: u64, error: &Error) -> Note {
         _ => "store",
     };
     Note::refuse(ticket, code, Data::Text(error.to_string()))
+}
+
+fn look_up(shared: &Shared, reader: &mut dyn Reader, creation: Submission) -> Result<(), Error> {
+    let again = known_ids(reader, creation)?;
+    // Only a closed inbox refuses, and then whoever asked is told so.
+    shared.submit_patiently(again);
+    Ok(())
+}
+
+/// Returns a creation with what the store knows of its ids.
+pub(crate) fn known_ids(
+    reader: &mut dyn Reader,
+    creation: Submission,
+) -> Result<Submission, Error> {
+    let (code, items) = match &creation {
+        Submission::Create(_, what, _) => (&what.0, std::slice::from_ref(&what.1)),
+        Submission::CreateBatch(_, what, ..) => (&what.0, &what.1[..]),
+        other => unreachable!("creates nothing: {other:?}"),
+    };
+    let mut found = FxHashMap::default();
+    for id in items.iter().filter_map(|it| it.id.as_deref()) {
+        if let Some(row) = reader.find(&code.namespace, &code.workflow, id)? {
+            let key = Key::new(&code.namespace, &code.workflow, id);
+            found.insert(key.0, (row.no, row.status));
+        }
+    }
+    Ok(Submission::Again(Box::new(creation), Some(Box::new(found))))
+}
+
+/// Answers an event that would be refused: one that arrived before is no other one (E4).
+pub(crate) fn seen(
+    reader: &mut dyn Reader,
+    no: InstanceNo,
+    dedup: &str,
+    refusal: Note,
+) -> Result<Note, Error> {
+    Ok(match refusal {
+        Note::Reply { ticket, .. } if reader.seen(no, dedup)? => Note::reply(ticket, Data::Nothing),
+        refusal => refusal,
+    })
 }
 
 fn start(
@@ -364,6 +409,10 @@ mod tests {
 
         fn waits(&mut self, no: InstanceNo) -> Result<Vec<crate::wait::Wait>, Error> {
             self.0.waits(no)
+        }
+
+        fn seen(&mut self, no: InstanceNo, dedup: &str) -> Result<bool, Error> {
+            self.0.seen(no, dedup)
         }
 
         fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error> {

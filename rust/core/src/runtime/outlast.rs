@@ -9,13 +9,20 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashMap;
+
 use super::inbox::Phase;
+use super::loader::Task;
 use super::writer::Writer;
 use super::Shared;
+use crate::engine::creations::existing;
+use crate::engine::Job;
+use crate::ids::{InstanceNo, Key};
+use crate::lifecycle::Status;
 use crate::limits::{DISK_RETRY, DISK_RETRY_AFTER, LOCKED_TOLD};
 use crate::note::{Data, Note};
 use crate::store::{Error, Outcome};
-use crate::submission::Submission;
+use crate::submission::{Code, Found, Name, NewItem, Submission};
 
 /// How long something has been in the way, and what was done about it.
 #[derive(Debug)]
@@ -149,22 +156,57 @@ impl Writer {
         shared.inbox.take_meanwhile(&mut self.pending, nap)
     }
 
-    /// Refuses the creations among what is pending, from this place on. What bodies create is a
-    /// record of theirs, and is kept.
+    /// Refuses the creations among what is pending, from this place on, but for those that wait for
+    /// room and those whose ids exist: that is looked up first (L1). What bodies create is a record
+    /// of theirs, and is kept.
     fn refuse_creations(&mut self, shared: &Shared, from: usize) {
         let mut kept = VecDeque::new();
         let mut notes = Vec::new();
+        let mut jobs = Vec::new();
         for submission in self.pending.drain(from..) {
-            match submission {
-                Submission::Create(ticket, ..) | Submission::CreateBatch(ticket, _, _, false) => {
-                    let data = Data::Overloaded("disk", DISK_RETRY_AFTER);
-                    notes.push(Note::refuse(ticket, "overloaded", data));
+            let (creation, found) = match submission {
+                Submission::Again(creation, found) => (*creation, found),
+                other => (other, None),
+            };
+            let (ticket, ids) = match &creation {
+                Submission::Create(ticket, what, _) => (*ticket, std::slice::from_ref(&what.1)),
+                Submission::CreateBatch(ticket, what, _, false) => (*ticket, &what.1[..]),
+                _ => {
+                    kept.push_back(again(creation, found));
+                    continue;
                 }
-                other => kept.push_back(other),
+            };
+            let Some(known) = &found else {
+                if ids.iter().any(|it| it.id.is_some()) {
+                    self.core.expect_again(ticket);
+                    jobs.push(Job::Look(Box::new(creation)));
+                } else {
+                    notes.push(refusal(ticket));
+                }
+                continue;
+            };
+            match &creation {
+                // All exist: no room is needed.
+                Submission::CreateBatch(_, what, ..) if all_known(what, known) => {
+                    kept.push_back(again(creation, found));
+                    continue;
+                }
+                Submission::Create(_, what, if_exists) => match known.values().next() {
+                    None => notes.push(refusal(ticket)),
+                    Some((no, status)) => {
+                        let note = existing(ticket, what, *if_exists, *no, *status);
+                        jobs.extend(note.is_none().then(|| same(ticket, what)));
+                        notes.extend(note);
+                    }
+                },
+                _ => notes.push(refusal(ticket)),
             }
+            self.core.give_up(ticket);
         }
         self.pending.append(&mut kept);
         shared.outbox.put(notes, None);
+        jobs.iter().for_each(|_| shared.inbox.job_begun());
+        shared.tasks.push(jobs.into_iter().map(Task::Job));
     }
 
     /// Closes the door to creations when the store is short of room, and opens it again; each is
@@ -190,4 +232,37 @@ impl Writer {
 
 fn tell(shared: &Shared, note: Note) {
     shared.outbox.put(vec![note], None);
+}
+
+fn refusal(ticket: u64) -> Note {
+    let data = Data::Overloaded("disk", DISK_RETRY_AFTER);
+    Note::refuse(ticket, "overloaded", data)
+}
+
+fn again(creation: Submission, found: Found) -> Submission {
+    match found {
+        None => creation,
+        found => Submission::Again(Box::new(creation), found),
+    }
+}
+
+fn all_known(what: &(Code, Vec<NewItem>), known: &FxHashMap<u128, (InstanceNo, Status)>) -> bool {
+    let (code, items) = what;
+    let key = |id: &str| Key::new(&code.namespace, &code.workflow, id).0;
+    let mut ids = items.iter().map(|it| it.id.as_deref());
+    ids.all(|it| it.is_some_and(|id| known.contains_key(&key(id))))
+}
+
+/// Returns the job that compares the params of a creation with those of the instance there is.
+fn same(ticket: u64, what: &(Code, NewItem)) -> Job {
+    let (code, item) = what;
+    Job::Same {
+        ticket,
+        name: Box::new(Name {
+            namespace: code.namespace.clone(),
+            workflow: code.workflow.clone(),
+            id: item.id.clone().expect("it was looked up"),
+        }),
+        params: item.params.clone(),
+    }
 }

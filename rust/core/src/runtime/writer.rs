@@ -116,9 +116,10 @@ impl Writer {
             }
         }
         self.look_at_room(shared);
-        // After that look: whoever waits for room in the store is not called again.
-        for hopeful in self.core.take_hopeful() {
-            self.pending.push_back(hopeful);
+        // After that look: whoever waits for room in the store is not called again. Before all that
+        // was submitted meanwhile: who waits goes first.
+        for hopeful in self.core.take_hopeful().into_iter().rev() {
+            self.pending.push_front(hopeful);
         }
         Ok(true)
     }

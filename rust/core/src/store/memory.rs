@@ -396,7 +396,6 @@ impl Model {
         if to.status.is_final() {
             self.waits.retain(|(owner, _), _| *owner != no);
             self.events.retain(|(owner, _), _| *owner != no);
-            self.seen.retain(|(owner, _)| *owner != no);
         }
         Outcome::Done(0)
     }
@@ -441,6 +440,10 @@ impl Reader for MemoryReader {
 
     fn waits(&mut self, no: InstanceNo) -> Result<Vec<Wait>, Error> {
         Moment(&self.0.lock()).waits(no)
+    }
+
+    fn seen(&mut self, no: InstanceNo, dedup: &str) -> Result<bool, Error> {
+        Moment(&self.0.lock()).seen(no, dedup)
     }
 
     fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error> {
@@ -502,6 +505,10 @@ impl Reader for Moment<'_> {
         let model = self.0;
         let range = model.waits.range((no, 0)..=(no, WaitId::MAX));
         Ok(range.map(|(_, wait)| wait.clone()).collect())
+    }
+
+    fn seen(&mut self, no: InstanceNo, dedup: &str) -> Result<bool, Error> {
+        Ok(self.0.seen.contains(&(no, dedup.into())))
     }
 
     fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error> {

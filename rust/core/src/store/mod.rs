@@ -390,6 +390,8 @@ pub trait Reader: Send {
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error>;
     /// Returns the open waits, oldest first.
     fn waits(&mut self, no: InstanceNo) -> Result<Vec<Wait>, Error>;
+    /// Returns whether an instance got an event with this `dedup_id`, were it before its end.
+    fn seen(&mut self, no: InstanceNo, dedup: &str) -> Result<bool, Error>;
     /// Returns one page of instances.
     fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error>;
     /// Returns approvals with this status (all for `None`), oldest first.

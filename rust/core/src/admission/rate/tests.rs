@@ -3,6 +3,15 @@ use proptest::prelude::*;
 
 const SECOND: Micros = 1_000_000;
 
+impl Rate {
+    /// Asks as the engine does; returns how long to wait if it is too soon.
+    fn ask(&mut self, count: u32, id: Option<u64>, now: Micros) -> Option<Micros> {
+        let who = id.map_or(Who::Stranger, Who::Id);
+        let refused = !self.lets_in(count, who, now);
+        refused.then(|| self.promise(count, who, now))
+    }
+}
+
 fn micros(of: Micros) -> f64 {
     Duration::from_micros(of.unsigned_abs()).as_secs_f64() * 1e6
 }
@@ -196,4 +205,43 @@ proptest! {
             prop_assert_eq!(rate.ask(1, None, now), None);
         }
     }
+}
+
+#[test]
+fn c10_strangers_that_hammer_keep_nobody_out_who_has_an_id_or_waits() {
+    for who in [Who::Id(1), Who::Waits(1)] {
+        let mut rate = Rate::new(20.0, 5.0, 0);
+        let mut told = None;
+        let mut let_in = 0;
+        for now in (0..30 * SECOND).step_by(1_000) {
+            let_in += u32::from(rate.ask(1, None, now).is_none());
+            if now == 3 * SECOND {
+                assert!(!rate.lets_in(1, who, now));
+                told = Some(now + rate.promise(1, who, now));
+            }
+            if told.is_some_and(|it| it <= now) {
+                assert!(rate.lets_in(1, who, now), "it comes as told");
+                assert!(now <= 13_100_000, "{now}");
+                told = None;
+            }
+        }
+        assert!(let_in > 590, "the rate is used: {let_in}");
+    }
+}
+
+#[test]
+fn c10_whoever_waits_has_a_moment_however_many_do_and_comes_sooner_at_a_higher_rate() {
+    let mut rate = Rate::new(1.0, 1.0, 0);
+    assert!(rate.lets_in(1, Who::Stranger, 0));
+    for ticket in 1..=10_000 {
+        let wait = rate.promise(1, Who::Waits(ticket), 0);
+        assert_eq!(wait, ticket as i64 * SECOND);
+    }
+    // It is there, however long its moment is past.
+    assert!(rate.lets_in(1, Who::Waits(1), 100 * SECOND));
+    rate.set(1_000.0, 1.0, 100 * SECOND);
+    assert!(rate.lets_in(1, Who::Waits(2), 100 * SECOND));
+    assert_eq!(rate.promise(1, Who::Waits(3), 100 * SECOND), 1_000);
+    rate.forget(1, Who::Waits(3));
+    assert_eq!(rate.promise(1, Who::Waits(4), 100 * SECOND), 1_000);
 }

@@ -54,6 +54,8 @@ const ACTIONS: &[Action] = &[
         When::Open,
         World::rival,
     ),
+    row("strangers create", 5, When::Open, World::strangers),
+    row("a creation is given up", 4, When::Open, World::give_up),
     row(
         "somebody resumes what is blocked",
         6,

@@ -136,6 +136,8 @@ pub(super) struct Commit {
     /// Limits were changed, and the least room that each queue had by any of them.
     pub(super) limited: bool,
     pub(super) least_queue: [u32; ACCOUNTS],
+    /// Most creations that waited for each queue at once.
+    pub(super) wanted: [usize; ACCOUNTS],
 }
 
 /// What a creation rate allows: by any time, its burst and what time has brought since it was set.

@@ -33,6 +33,7 @@ impl Truth {
         let ticket = new.attributes.as_deref().map(<[u8; 8]>::try_from);
         let ticket = ticket.map(|it| u64::from_le_bytes(it.expect("8 bytes")));
         self.creators.extend(ticket);
+        self.waiting.retain(|it, _| Some(*it) != ticket);
         if new.parent.is_none() {
             self.promised.remove(&key.0);
             if let Some(rate) = &mut self.rates[namespace(account)] {

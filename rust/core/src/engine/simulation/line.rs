@@ -159,6 +159,11 @@ impl Truth {
         self.lingering.clear();
         self.said.forget();
         self.promised.clear();
+        self.waiting.clear();
+        self.given_up.clear();
+        self.looked.clear();
+        self.refused = [0; ACCOUNTS];
+        self.draining = false;
         self.rates = Default::default();
         self.allow();
         self.commit = Commit::default();

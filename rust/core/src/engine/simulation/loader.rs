@@ -8,8 +8,9 @@ use crate::engine::Job;
 use crate::history::Stored;
 use crate::ids::{Incarnation, InstanceNo, Seq};
 use crate::note::{Note, Start};
-use crate::runtime::loader::{read_start, same};
+use crate::runtime::loader::{known_ids, read_start, same, seen};
 use crate::store::{Error, Filter, Payloads, Reader, Row};
+use crate::submission::Submission;
 use crate::wait::{Approval, ApprovalStatus, Wait};
 
 /// A START on its way.
@@ -74,6 +75,10 @@ impl Reader for Torn<'_> {
         Ok(self.half.waits.clone())
     }
 
+    fn seen(&mut self, no: InstanceNo, dedup: &str) -> Result<bool, Error> {
+        self.now.seen(no, dedup)
+    }
+
     fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error> {
         self.now.list(filter)
     }
@@ -101,6 +106,21 @@ impl World {
                     params,
                 }) => {
                     let note = same(&mut *life.reader, ticket, &name, params.as_deref());
+                    life.outbox.push(note.expect("memory is read"));
+                }
+                Some(Job::Look(creation)) => {
+                    let ticket = match &*creation {
+                        Submission::Create(ticket, ..) | Submission::CreateBatch(ticket, ..) => {
+                            *ticket
+                        }
+                        other => unreachable!("creates nothing: {other:?}"),
+                    };
+                    let again = known_ids(&mut *life.reader, *creation);
+                    life.inbox.push_back(again.expect("memory is read"));
+                    self.truth.looked_up(ticket);
+                }
+                Some(Job::Seen { no, dedup, refusal }) => {
+                    let note = seen(&mut *life.reader, no, &dedup, refusal);
                     life.outbox.push(note.expect("memory is read"));
                 }
                 Some(Job::Start {

@@ -74,7 +74,7 @@ impl Outside {
             let newcomers: Vec<_> = (0..many)
                 .map(|_| outside.newcomer(seed, dice, account))
                 .collect();
-            let wait = (many > 1).then(|| dice.once_in(2));
+            let wait = (many > 1 || dice.once_in(3)).then(|| dice.once_in(2));
             outside.add(Errand::Create(account, newcomers, if_exists, wait));
         }
         outside
@@ -310,6 +310,43 @@ impl World {
         let wait = self.dice.once_in(2).then_some(false);
         let submission = self.creation(account, items, if_exists, wait, ticket);
         self.submit(submission);
+        true
+    }
+
+    /// Somebody who gives no id creates, once or several times.
+    pub(super) fn strangers(&mut self) -> bool {
+        let at = self.dice.roll(self.outside.roots.len() as u64) as usize;
+        let account = self.outside.roots[at].0;
+        if Some(workflow(account)) == self.missing {
+            return false;
+        }
+        for _ in 0..1 + self.dice.roll(3) {
+            let ticket = self.ticket();
+            let item = NewItem {
+                priority: self.dice.pick(&[0, 0, 5]),
+                start_at: self.dice.once_in(8).then_some(self.now + 2),
+                attributes: Some(ticket.to_le_bytes().into()),
+                ..NewItem::default()
+            };
+            let what = Box::new((code(account), item));
+            self.submit(Submission::Create(ticket, what, IfExists::Raise));
+        }
+        true
+    }
+
+    /// A creation that is under way is given up, and tried again another time.
+    pub(super) fn give_up(&mut self) -> bool {
+        let creates = |it: &usize| matches!(self.outside.errands[*it], Errand::Create(..));
+        let tried = self.outside.tried.iter().filter(|it| creates(it.1));
+        let mut tickets: Vec<u64> = tried.map(|it| *it.0).collect();
+        tickets.sort_unstable();
+        if tickets.is_empty() {
+            return false;
+        }
+        let ticket = self.dice.pick(&tickets);
+        let errand = self.outside.tried.remove(&ticket);
+        self.outside.open.extend(errand);
+        self.submit(Submission::GiveUp(ticket));
         true
     }
 

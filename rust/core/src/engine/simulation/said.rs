@@ -43,8 +43,10 @@ impl Letter {
 pub(super) enum Asked {
     /// The creation of instances of one workflow, with these keys.
     Create(Account, Vec<u128>),
-    /// A letter to an instance.
-    Send(u128, Letter),
+    /// The creation of so many instances of one workflow by somebody who gives no ids.
+    Stranger(Account, usize),
+    /// A letter to an instance; whether it is the same however often it is sent.
+    Send(u128, Letter, bool),
     /// A decision about a stored approval of an instance.
     Decide(u128, Box<str>, Box<[u8]>),
     /// A record of an instance.
@@ -128,10 +130,13 @@ impl Said {
                 (ticket, keys(&what.0, std::slice::from_ref(&what.1)))
             }
             Submission::CreateBatch(ticket, what, ..) => (ticket, keys(&what.0, &what.1)),
-            Submission::Send(ticket, letter, _) => {
+            Submission::Send(ticket, letter, dedup) => {
                 let written = letter.payload.as_deref().and_then(Letter::read);
                 let written = written.expect("every event is a letter");
-                (ticket, Asked::Send(key(&letter.to), written))
+                (
+                    ticket,
+                    Asked::Send(key(&letter.to), written, dedup.is_some()),
+                )
             }
             Submission::Decide(ticket, it) => {
                 let id = stored_approval(&it.of.namespace, &it.approval);
@@ -188,9 +193,12 @@ fn key(name: &Name) -> u128 {
 
 fn keys(code: &Code, items: &[NewItem]) -> Asked {
     let key = |item: &NewItem| {
-        let id = item.id.as_deref().expect("every instance has its id");
-        Key::new(&code.namespace, &code.workflow, id).0
+        let id = item.id.as_deref()?;
+        Some(Key::new(&code.namespace, &code.workflow, id).0)
     };
     let account = account(&code.namespace, &code.workflow);
-    Asked::Create(account, items.iter().map(key).collect())
+    match items.iter().map(key).collect() {
+        Some(keys) => Asked::Create(account, keys),
+        None => Asked::Stranger(account, items.len()),
+    }
 }

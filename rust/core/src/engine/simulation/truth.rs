@@ -5,7 +5,7 @@
 //! operation costs what it changes, so it can be asked after each one. It judges nothing; the
 //! rules do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -36,6 +36,16 @@ pub(super) struct Truth {
     pub(super) held_in: [u32; NAMESPACES.len()],
     /// Creations that each namespace's rate allows now.
     pub(super) rates: [Option<Allowance>; NAMESPACES.len()],
+    /// Creations that wait in the engine, by ticket: whose, and their keys.
+    pub(super) waiting: BTreeMap<u64, (Account, Vec<u128>)>,
+    /// Creations that were looked up, by ticket: how many of their ids were new then.
+    pub(super) looked: FxHashMap<u64, usize>,
+    /// Creations with ids that each full queue refused so far: places may be promised to them.
+    pub(super) refused: [usize; ACCOUNTS],
+    /// Tickets of creations that were given up before they were let in.
+    pub(super) given_up: FxHashSet<u64>,
+    /// The engine drains: nobody who waits is let in any more.
+    pub(super) draining: bool,
     /// When a refused creation was told to come again, by key.
     pub(super) promised: FxHashMap<u128, Micros>,
     /// How many instances of each workflow are in each state.
@@ -74,6 +84,11 @@ impl Truth {
             held: 0,
             held_in: Default::default(),
             rates: Default::default(),
+            waiting: BTreeMap::new(),
+            looked: FxHashMap::default(),
+            refused: [0; ACCOUNTS],
+            given_up: FxHashSet::default(),
+            draining: false,
             promised: FxHashMap::default(),
             states: Default::default(),
             lingering: FxHashMap::default(),
@@ -119,6 +134,7 @@ impl Truth {
             let Note::Reply { ticket, data, .. } = note else {
                 continue;
             };
+            self.waiting.remove(ticket);
             let asked = self.said.tickets.get(ticket);
             let Some(Asked::Create(_, keys)) = asked.filter(|_| !self.commit.limited) else {
                 continue;
@@ -127,6 +143,59 @@ impl Truth {
                 self.promised.insert(*key, self.now + after);
             }
         }
+    }
+
+    /// The engine has seen a creation that is to wait.
+    pub(super) fn came(&mut self, ticket: u64) {
+        if let Some(Asked::Create(account, keys)) = self.said.tickets.get(&ticket) {
+            let account = *account;
+            self.waiting.insert(ticket, (account, keys.clone()));
+            self.commit.wanted[account] = self.commit.wanted[account].max(self.waits(account));
+        }
+    }
+
+    /// A creation is given up, if it was not let in before.
+    pub(super) fn give_up(&mut self, ticket: u64) {
+        self.waiting.remove(&ticket);
+        self.given_up.insert(ticket);
+    }
+
+    fn waits(&self, account: Account) -> usize {
+        let here = self.waiting.values().filter(|it| it.0 == account);
+        here.map(|it| it.1.len()).sum()
+    }
+
+    /// Creations with ids were refused by a full queue.
+    pub(super) fn refusals(&mut self, notes: &[Note]) {
+        for note in notes {
+            let Note::Reply { ticket, data, .. } = note else {
+                continue;
+            };
+            if let (Data::Overloaded("queue_entries", _), Some(Asked::Create(account, keys))) =
+                (data, self.said.tickets.get(ticket))
+            {
+                self.refused[*account] += keys.len();
+            }
+        }
+    }
+
+    /// The loader has looked for the ids of a creation.
+    pub(super) fn looked_up(&mut self, ticket: u64) {
+        if let Some(Asked::Create(_, keys)) = self.said.tickets.get(&ticket) {
+            let new = keys.iter().filter(|it| !self.names.contains_key(it));
+            self.looked.insert(ticket, new.count());
+        }
+    }
+
+    /// Returns how many creations that are new wait for a queue.
+    pub(super) fn wanted(&self, account: Account) -> usize {
+        let here = self.waiting.values().filter(|it| it.0 == account);
+        let new = here.map(|(_, keys)| {
+            let keys: FxHashSet<_> = keys.iter().collect();
+            let new = keys.iter().filter(|it| !self.names.contains_key(it));
+            new.count()
+        });
+        new.sum()
     }
 
     /// Limits are others from now on.
@@ -173,6 +242,7 @@ impl Truth {
         self.commit = Commit::default();
         self.commit.layouts.push(self.layout);
         self.commit.least_queue = std::array::from_fn(|it| self.plan.queue_of(it));
+        self.commit.wanted = std::array::from_fn(|it| self.waits(it));
         for (peak, crowd) in self.commit.peak.iter_mut().zip(&self.crowds) {
             *peak = crowd.queued;
         }

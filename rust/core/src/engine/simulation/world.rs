@@ -119,7 +119,9 @@ impl World {
         let store = MemoryStore::default();
         let outside = Outside::draw(seed, &mut dice, &plan);
         let shards = 1 + dice.roll(6) as u32;
+        small::set_moments(Some(dice.pick(&[1, 2, 128])));
         let life = boot(&store, &plan, Some(shards), None, 0);
+        life.core.generated.count_from(FIRST_TICKET);
         let mut truth = Truth::new(plan);
         truth.reboot(0);
         let world = Self {

@@ -28,6 +28,9 @@ pub(super) enum Mark {
     Linger(Body),
     LetGo(InstanceNo),
     Limits(Change),
+    Came(u64),
+    GaveUp(u64),
+    Drains,
 }
 
 impl Mark {
@@ -37,6 +40,9 @@ impl Mark {
                 let change = truth.said.changes.get(ticket)?;
                 Some(Self::Limits(change.clone()))
             }
+            Submission::CreateBatch(ticket, .., true) => Some(Self::Came(*ticket)),
+            Submission::GiveUp(ticket) => Some(Self::GaveUp(*ticket)),
+            Submission::EndWaiting => Some(Self::Drains),
             Submission::Hold(by) => Some(Self::Linger(*by)),
             Submission::LetGo(no) => Some(Self::LetGo(*no)),
             _ => None,
@@ -49,6 +55,9 @@ impl Mark {
             Self::LetGo(no) => truth.let_go(*no),
             // In force for all that is decided after it, also in its own commit.
             Self::Limits(change) => truth.limit(change),
+            Self::Came(ticket) => truth.came(*ticket),
+            Self::GaveUp(ticket) => truth.give_up(*ticket),
+            Self::Drains => truth.draining = true,
         }
     }
 }
@@ -218,13 +227,16 @@ impl World {
         let number = life.core.batch_number();
         let applied = life.core.apply(&outcomes, &mut life.facts);
         let applied = applied.expect("memory is read");
+        self.truth.refusals(&applied.notes);
         rules::sent(&self.truth, &applied.notes);
         self.truth.told(&applied.notes);
         life.outbox.extend(applied.notes);
         life.outbox_batch = number;
         life.jobs.extend(applied.jobs);
         life.look_at_room();
-        life.inbox.extend(life.core.take_hopeful());
+        for hopeful in life.core.take_hopeful().into_iter().rev() {
+            life.inbox.push_front(hopeful);
+        }
         let first = !std::mem::replace(&mut life.open, true);
         self.trace(|it| format!("applied; {:?}", it.life.outbox));
         rules::figures(&self.truth, &mut self.life.sight(self.seed));
@@ -245,6 +257,8 @@ impl World {
     /// stored) and without the code of this workflow.
     pub(super) fn restart(&mut self, shards: Option<u32>, missing: Option<usize>) {
         self.life = boot(&self.store, &self.truth.plan, shards, missing, self.now);
+        let ticket = self.ticket();
+        self.life.core.generated.count_from(ticket);
         self.missing = missing;
         self.truth.missing = missing.map_or(0, |it| 1 << it);
         self.truth.reboot(self.now);
@@ -259,6 +273,9 @@ impl World {
 
     /// The process ends cleanly: bodies are unwound, what was submitted is committed.
     pub(super) fn close(&mut self) {
+        if self.dice.once_in(2) {
+            self.submit(Submission::EndWaiting);
+        }
         let bodies: Vec<_> = self.life.bodies.values().map(|it| it.by).collect();
         for by in bodies {
             self.submit(Submission::Release(by));

@@ -202,7 +202,7 @@ fn r3_a_marked_instance_is_interrupted_and_a_released_one_is_not() {
             Job::Start {
                 no, interrupted, ..
             } => (*no, *interrupted),
-            other @ Job::Same { .. } => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(starts, [(a.no, true), (b.no, false)]);

@@ -20,6 +20,7 @@ use crate::lifecycle::Status;
 use crate::note::{Data, Note};
 use crate::registry::Registry;
 use crate::residents::Residents;
+use crate::runtime::loader::{known_ids, seen};
 use crate::sequence::Sequence;
 use crate::settings::{Layer, Limit};
 use crate::store::memory::MemoryStore;
@@ -121,7 +122,7 @@ impl Stage {
         applied.expect("memory is read")
     }
 
-    /// Everything in one batch, and what has to wait in the next ones.
+    /// Everything in one batch, and what has to wait in the next ones; what is to be looked up is.
     fn say(&mut self, submissions: Vec<Submission>) -> Applied {
         let mut all = Applied::default();
         let mut rest: std::collections::VecDeque<_> = submissions.into();
@@ -136,7 +137,19 @@ impl Stage {
             }
             let applied = self.commit();
             all.notes.extend(applied.notes);
-            all.jobs.extend(applied.jobs);
+            for job in applied.jobs {
+                match job {
+                    Job::Look(creation) => {
+                        let again = known_ids(&mut *self.facts.reader, *creation);
+                        rest.push_back(again.expect("memory is read"));
+                    }
+                    Job::Seen { no, dedup, refusal } => {
+                        let note = seen(&mut *self.facts.reader, no, &dedup, refusal);
+                        all.notes.push(note.expect("memory is read"));
+                    }
+                    other => all.jobs.push(other),
+                }
+            }
             if rest.is_empty() && !self.core.has_work(self.now) {
                 return all;
             }

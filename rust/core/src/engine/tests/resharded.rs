@@ -45,7 +45,7 @@ impl Bodies {
             Job::Start {
                 no, incarnation, ..
             } => Some((*no, *incarnation)),
-            Job::Same { .. } => None,
+            _ => None,
         });
         for (no, incarnation) in born.chain(loaded) {
             self.running.push(Body { no, incarnation });

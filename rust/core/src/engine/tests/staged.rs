@@ -198,7 +198,7 @@ fn l11_a_clean_end_ends_the_row_of_unclean_ones_and_nobody_is_suspected() {
     assert_eq!(jobs.len(), 6, "after a clean end all start");
     let interrupted = jobs.iter().map(|job| match job {
         Job::Start { interrupted, .. } => *interrupted,
-        other @ Job::Same { .. } => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     });
     // R3: those that were held back still were cut short by a crash.
     let interrupted: Vec<_> = interrupted.collect();

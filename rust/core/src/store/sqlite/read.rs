@@ -146,6 +146,11 @@ pub(super) fn waits(conn: &Connection, no: InstanceNo) -> Result<Vec<Wait>> {
 
 /// Returns one page. Each (workflow, state) asked for is a range of the index on status, in order
 /// of number; the ranges are merged here, because SQLite would sort them whole.
+pub(super) fn seen(conn: &Connection, no: InstanceNo, dedup: &str) -> Result<bool> {
+    let mut found = conn.prepare_cached("SELECT 1 FROM seen WHERE no = ? AND dedup = ?")?;
+    Ok(found.exists(params![no as i64, dedup])?)
+}
+
 pub(super) fn list(conn: &Connection, names: &Names, filter: &Filter) -> Result<Vec<Row>> {
     let mut statuses = filter.statuses.clone();
     if filter.reason.is_some() {

@@ -170,6 +170,10 @@ impl Reader for SqliteReader {
         self.ask(|conn, _, _| read::waits(conn, no))
     }
 
+    fn seen(&mut self, no: InstanceNo, dedup: &str) -> Result<bool, Error> {
+        self.ask(|conn, _, _| read::seen(conn, no, dedup))
+    }
+
     fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error> {
         self.ask(|conn, names, _| read::list(conn, names, filter))
     }

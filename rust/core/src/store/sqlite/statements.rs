@@ -35,7 +35,6 @@ statements! {
     Take = "DELETE FROM event WHERE no = ? AND id = ?";
     TakeAll = "DELETE FROM event WHERE no = ?";
     Seen = "INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING";
-    Forget = "DELETE FROM seen WHERE no = ?";
     Status = "UPDATE instance SET status = ?1, marked = ?2, recoveries = ?3, reason = ?4, \
         updated_at = ?5, started_at = coalesce(started_at, ?6), ended_at = ?7, \
         head = max(head, ?8), step = ?11 WHERE no = ?9 AND incarnation = ?10";

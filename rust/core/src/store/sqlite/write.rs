@@ -313,7 +313,8 @@ impl<'c> Batch<'c> {
             None => self.run(Sql::ClearResult, [no as i64])?,
         };
         if is_final {
-            for sql in [Sql::CloseAll, Sql::TakeAll, Sql::Forget] {
+            // Which events it got stays known: one that is sent again is no other one (E4).
+            for sql in [Sql::CloseAll, Sql::TakeAll] {
                 let _ = self.run(sql, [no as i64])?;
             }
         }

@@ -40,6 +40,11 @@ const OPERATIONS: Rows<fn(&Truth, &Op) -> Verdict> = &[
     ),
     ("C10 no creation over the rate", slots::within_rate),
     (
+        "C10 no stranger takes the place of one that waits",
+        slots::not_displaced,
+    ),
+    ("C10 what was given up is never let in", slots::not_given_up),
+    (
         "T1 nothing starts before its start_at",
         slots::not_before_start_at,
     ),
@@ -135,6 +140,7 @@ const SENT: Rows<fn(&Truth, &Note) -> Verdict> = &[
     ),
     ("C10 refused for a reason", told::refused_for_a_reason),
     ("C10 a reserved moment is kept", told::promise_kept),
+    ("L1 what exists is refused nothing", told::looked_up),
     ("C10 limits are set or refused", told::limits_answered),
     ("C11 resized when all is moved", told::resized),
 ];

@@ -3,6 +3,7 @@
 use super::{holds, Verdict};
 use crate::engine::simulation::facts::{Granted, Order};
 use crate::engine::simulation::program::{namespace, Account, ACCOUNTS};
+use crate::engine::simulation::said::Asked;
 use crate::engine::simulation::truth::Truth;
 use crate::ids::Key;
 use crate::lifecycle::Status;
@@ -72,6 +73,45 @@ pub(super) fn within_rate(truth: &Truth, op: &Op) -> Verdict {
         // Sums of fractions are off by a little.
         let enough = rate.left > 1.0 - 1e-6;
         holds!(enough, "only {rate:?} is left: {op:?}");
+    }
+    Ok(())
+}
+
+/// Returns the ticket of a creation from outside.
+fn ticket(new: &NewInstance) -> Option<u64> {
+    let bytes = new.attributes.as_deref()?;
+    Some(u64::from_le_bytes(bytes.try_into().expect("8 bytes")))
+}
+
+/// Whoever gives no id and does not wait gets a place only if there is one for all who wait, too.
+pub(super) fn not_displaced(truth: &Truth, op: &Op) -> Verdict {
+    let Op::Create(new) = op else {
+        return Ok(());
+    };
+    if new.parent.is_some() || new.status != Status::Queued {
+        return Ok(());
+    }
+    let asked = ticket(new).and_then(|it| truth.said.tickets.get(&it));
+    if let Some(Asked::Stranger(account, _)) = asked {
+        let (queued, wanted) = (truth.crowds[*account].queued, truth.wanted(*account));
+        let most = truth.plan.queue_of(*account);
+        // Otherwise some of them could start without a place.
+        let full = truth.is_full(*account);
+        holds!(
+            wanted == 0 || !full || queued as usize + wanted < most as usize,
+            "{queued} of {most} are queued and {wanted} wait: {op:?}"
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn not_given_up(truth: &Truth, op: &Op) -> Verdict {
+    if let Op::Create(new) = op {
+        if let Some(ticket) = ticket(new).filter(|_| new.parent.is_none()) {
+            holds!(!truth.given_up.contains(&ticket), "it was given up: {op:?}");
+            let waits = truth.waiting.contains_key(&ticket);
+            holds!(!(truth.draining && waits), "the engine drains: {op:?}");
+        }
     }
     Ok(())
 }

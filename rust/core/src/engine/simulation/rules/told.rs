@@ -27,16 +27,22 @@ pub(super) fn refused_for_a_reason(truth: &Truth, note: &Note) -> Verdict {
     let Note::Reply { ticket, data, .. } = note else {
         return Ok(());
     };
-    let asked = truth.said.tickets.get(ticket);
-    if let (Data::Overloaded("queue_entries", _), Some(Asked::Create(account, keys))) =
-        (data, asked)
-    {
+    let asked = match truth.said.tickets.get(ticket) {
+        Some(Asked::Create(account, keys)) => Some((account, keys.len())),
+        Some(Asked::Stranger(account, count)) => Some((account, *count)),
+        _ => None,
+    };
+    if let (Data::Overloaded("queue_entries", _), Some((account, count))) = (data, asked) {
+        let claimed = truth.commit.wanted[*account] + truth.refused[*account];
         let (peak, most) = (
             truth.commit.peak[*account],
             truth.commit.least_queue[*account],
         );
-        let over = peak as usize + keys.len() > most as usize;
-        holds!(over, "{peak} of {most} were queued: {note:?}");
+        let over = peak as usize + count + claimed > most as usize;
+        holds!(
+            over,
+            "{peak} of {most} were queued, {claimed} promised: {note:?}"
+        );
     }
     Ok(())
 }
@@ -55,6 +61,26 @@ pub(super) fn promise_kept(truth: &Truth, note: &Note) -> Verdict {
             "it was told to come at {promised:?}, and it is {}",
             truth.now
         );
+    }
+    Ok(())
+}
+
+/// Whoever creates what is there already is told so, and whoever sends what has arrived.
+pub(super) fn looked_up(truth: &Truth, note: &Note) -> Verdict {
+    let Note::Reply { ticket, code, data } = note else {
+        return Ok(());
+    };
+    if let (Data::Overloaded(..), Some(Asked::Create(..))) = (data, truth.said.tickets.get(ticket))
+    {
+        let new = truth.looked.get(ticket);
+        let right = new.is_some_and(|it| *it > 0);
+        holds!(right, "{new:?} of its ids are new: {note:?}");
+    }
+    if let (&"state", Some(Asked::Send(key, letter, true))) = (code, truth.said.tickets.get(ticket))
+    {
+        let to = truth.names.get(key).map(|it| &truth.all[it]);
+        let arrived = to.is_some_and(|it| it.arrived.contains(&letter.name));
+        holds!(!arrived, "E4: it has arrived: {note:?}");
     }
     Ok(())
 }
@@ -201,15 +227,18 @@ fn answered(truth: &Truth, ticket: u64, asked: &Asked, code: &str, data: &Data) 
                 holds!(there, "it is not there: {item:?}");
             }
         }
-        (Asked::Create(..), _) => {
+        (Asked::Stranger(..), Data::Created { .. } | Data::Items(_)) => {
+            holds!(created, "it was not created: {data:?}");
+        }
+        (Asked::Create(..) | Asked::Stranger(..), _) => {
             holds!(!created, "{code}, and yet something was created: {data:?}");
         }
-        (Asked::Send(key, letter), _) if code.is_empty() => {
+        (Asked::Send(key, letter, _), _) if code.is_empty() => {
             let to = truth.names.get(key).map(|it| &truth.all[it]);
             let arrived = to.is_some_and(|it| it.arrived.contains(&letter.name));
             holds!(arrived, "{letter:?} was acknowledged and is lost: {to:?}");
         }
-        (Asked::Send(key, _) | Asked::Decide(key, ..), _) if code == "state" => {
+        (Asked::Send(key, ..) | Asked::Decide(key, ..), _) if code == "state" => {
             let to = truth.names.get(key).map(|it| &truth.all[it]);
             let ended = to.is_some_and(|it| it.status.is_final());
             holds!(ended, "it has not ended: {to:?}");
