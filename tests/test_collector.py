@@ -1,48 +1,190 @@
-"""Python's collector is patient while an engine is open, and as the program had it afterwards."""
+"""Python's collector is as patient as bodies are many, looks when memory grows, and is as the program had it afterwards."""
 
 import gc
 from collections.abc import Iterator
 
 import pytest
 
-from stepwell import Engine
+from stepwell import Engine, _collector, workflow
 
-PATIENT = (10_000, 10, 100)
+MB = 1 << 20
 
 
 @pytest.fixture(params=[(700, 10, 10), (2000, 10, 0)], ids=["3.11", "3.14"])
-def pythons(request) -> Iterator[tuple[int, int, int]]:
+def pythons(request, monkeypatch) -> Iterator[tuple[int, int, int]]:
+    monkeypatch.setattr(_collector, "LOOK_EVERY", 0)
     before = gc.get_threshold()
     gc.set_threshold(*request.param)
     yield request.param
     gc.set_threshold(*before)
 
 
-async def test_the_last_engine_gives_back_what_the_first_one_took(pythons):
-    async with Engine(":memory:"):
-        assert gc.get_threshold() == PATIENT
-        async with Engine(":memory:"):
-            assert gc.get_threshold() == PATIENT
-        assert gc.get_threshold() == PATIENT
+def test_it_is_the_more_patient_the_more_bodies_there_are(pythons):
+    young, _, old = pythons
+    with _collector.patient() as one, _collector.patient() as other:
+        for bodies in (0, 10, 50_000, 1_000, 100, 70, 20_000):
+            one.look(bodies // 2)
+            other.look(bodies - bodies // 2)
+            assert gc.get_threshold() == (
+                max(young, min(10_000, bodies * 10)),
+                10,
+                max(old, min(100, bodies // 100)) if bodies * 10 > young else old,
+            )
+    assert gc.get_threshold() == pythons
+
+
+async def test_an_engine_says_how_many_bodies_it_has(pythons):
+    @workflow
+    async def waits(step):
+        await step.wait_for_event("go")
+
+    async with Engine(":memory:", workflows=[waits]) as engine:
+        assert gc.get_threshold() == pythons
+        for instance in (await engine.create_batch(waits, [None] * 300)).created:
+            await instance.wait_for_status("waiting")
+        assert gc.get_threshold()[0] == 3_000
     assert gc.get_threshold() == pythons
 
 
 async def test_a_block_that_fails_gives_it_back_too(pythons):
+    engine = Engine(":memory:")
     with pytest.raises(ZeroDivisionError):
-        async with Engine(":memory:"):
-            raise ZeroDivisionError
+        async with engine:
+            raise ZeroDivisionError(engine._driver.patience.look(1_000))
     assert gc.get_threshold() == pythons
 
 
 @pytest.mark.parametrize("own", [(0, 10, 10), (50_000, 20, 30)])
-async def test_a_program_that_has_its_own_setting_keeps_it(pythons, own):
+def test_a_program_that_has_its_own_setting_keeps_it(pythons, own):
     gc.set_threshold(*own)
-    async with Engine(":memory:"):
+    with _collector.patient() as patience:
+        patience.look(50_000)
         assert gc.get_threshold() == own
     assert gc.get_threshold() == own
 
 
-async def test_a_program_that_changes_it_meanwhile_keeps_that(pythons):
-    async with Engine(":memory:"):
+@pytest.mark.parametrize("bodies", [0, 50_000])
+def test_a_program_that_changes_it_meanwhile_keeps_that(pythons, bodies):
+    with _collector.patient() as patience:
+        patience.look(bodies)
         gc.set_threshold(123, 4, 5)
+        patience.look(20_000)
+        assert gc.get_threshold() == (123, 4, 5)
     assert gc.get_threshold() == (123, 4, 5)
+
+
+def test_where_memory_cannot_be_read_it_stays_as_it_is(pythons, monkeypatch):
+    monkeypatch.setattr(_collector, "memory", lambda: None)
+    with _collector.patient() as patience:
+        patience.look(50_000)
+        assert gc.get_threshold() == pythons
+
+
+@pytest.fixture
+def memory(monkeypatch) -> list[int]:
+    """What the process has, in megabytes."""
+    has = [100]
+    monkeypatch.setattr(_collector, "memory", lambda: has[0] * MB)
+    return has
+
+
+@pytest.fixture
+def looks() -> Iterator[list[int]]:
+    """The generations at which the collector looked because it was asked to."""
+    asked: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            asked.append(info["generation"])
+
+    gc.collect()
+    gc.callbacks.append(note)
+    yield asked
+    gc.callbacks.remove(note)
+
+
+def test_it_looks_when_memory_grows_by_more_than_bodies_explain(pythons, memory, looks):
+    with _collector.patient() as patience:
+        patience.look(1_000)
+        for has, bodies, wanted in [
+            (160, 1_000, []),
+            (166, 1_000, [1, 2]),  # nothing was found, so that is what the program needs
+            (229, 1_000, []),
+            (231, 1_000, [1, 2]),
+            (1_000, 1_000, [1, 2]),
+            (1_240, 1_000, []),  # by less than a quarter
+            (1_260, 1_000, [1, 2]),
+            (1_700, 50_000, []),  # of which the bodies are 586
+            (2_250, 50_000, []),
+            (2_250, 1_000, []),  # they have gone, but Python keeps their memory for what comes
+            (2_320, 1_000, [1, 2]),
+        ]:
+            memory[0] = has
+            patience.look(bodies)
+            assert looks == wanted, has
+            looks.clear()
+
+
+def test_it_looks_at_everything_only_if_what_is_young_was_not_it(pythons, memory, looks):
+    def shrinks(phase: str, info: dict[str, int]) -> None:
+        memory[0] = 100
+
+    gc.callbacks.append(shrinks)
+    try:
+        with _collector.patient() as patience:
+            patience.look(1_000)
+            memory[0] = 900
+            patience.look(1_000)
+    finally:
+        gc.callbacks.remove(shrinks)
+    assert looks == [1]
+
+
+def test_it_does_not_look_where_the_program_has_turned_it_off_or_bodies_are_few(pythons, memory, looks):
+    with _collector.patient() as patience:
+        patience.look(10)
+        memory[0] = 900
+        patience.look(11)
+        gc.disable()
+        try:
+            patience.look(1_000)
+            memory[0] = 9_000
+            patience.look(1_001)
+        finally:
+            gc.enable()
+    assert looks == []
+
+
+class Node:
+    """Garbage that only the collector finds; each stands for a megabyte."""
+
+    alive = most = 0
+
+    def __init__(self) -> None:
+        self.itself = self
+        Node.alive += 1
+        Node.most = max(Node.most, Node.alive)
+
+    def __del__(self) -> None:
+        Node.alive -= 1
+
+
+async def leaves_a_cycle() -> None:
+    Node()
+
+
+@pytest.mark.parametrize(("bodies", "steps", "most"), [(1, 1_500, 700), (500, 4, 700)])
+async def test_large_garbage_does_not_pile_up(monkeypatch, bodies, steps, most):
+    @workflow
+    async def leaves_cycles(step):
+        for _ in range(steps):
+            await step.do(leaves_a_cycle)
+
+    Node.most = 0
+    monkeypatch.setattr(_collector, "LOOK_EVERY", 0)
+    monkeypatch.setattr(_collector, "memory", lambda: Node.alive * MB)
+    async with Engine(":memory:", workflows=[leaves_cycles]) as engine:
+        for instance in (await engine.create_batch(leaves_cycles, [None] * bodies)).created:
+            await instance.result()
+    assert 64 <= Node.most < most
+    gc.collect()

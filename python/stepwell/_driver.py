@@ -19,6 +19,7 @@ from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule,
 
 from . import _core, _diagnosis
 from ._borrowed import Borrowed
+from ._collector import Patience
 from ._ending import End
 from ._errors import EngineClosed, InternalError, InvalidState, StoreCorrupt, StoreFailed
 from ._generators import Generators
@@ -127,6 +128,7 @@ class _Flush(trio.abc.Instrument):
         self._driver.core.flush()
         if self._driver.bridge is not None:
             self._driver.bridge.flush()
+        self._driver.patience.look(len(self._driver.runners))
 
 
 class Driver:
@@ -139,6 +141,7 @@ class Driver:
         self.keeper = TurnKeeper()
         self.resistance = Resistance()
         self.generators = Generators(self)  # type: ignore[arg-type]  # mypy does not see the core's methods in Port
+        self.patience = Patience()
         self.tickets: dict[int, Any] = {}
         self.waiting_residents = 0
         self.draining = False
