@@ -18,11 +18,11 @@ LAYERS = [
     | {"_codec_doubt", "_codec_models"},
     {"_failures", "_types", "_replay", "_signatures"},
     {"_branch", "_workflow", "_attempt", "_operation", "_map", "_turns", "_nursery", "_deadline", "_patches", "_foreign", "_rest"}
-    | {"_diagnosis", "_port", "_runner", "_step", "_child", "_waits", "_asyncio", "_portal"}
+    | {"_diagnosis", "_standing", "_port", "_runner", "_step", "_child", "_waits", "_asyncio", "_portal"}
     | {"_borrowed", "_containment", "_ending", "_pending", "_remote", "_resisting", "_body_log", "_body_loop", "_asyncio_turns", "_gather"}
     | {"_generators"},
-    {"_collector", "_registry", "_driver", "_config", "_look", "_answers", "_approvals", "_instance", "_tenant", "_engine", "_fronts"}
-    | {"_life", "_missing", "_run"},
+    {"_collector", "_registry", "_driver", "_config", "_look", "_answers", "_approvals", "_instance", "_tenant", "_engine"}
+    | {"_explanation", "_fronts", "_life", "_missing", "_run"},
     {"__init__"},
     {"testing", "cli", "_demo", "__main__", "aio", "sync"},
 ]

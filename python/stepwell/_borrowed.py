@@ -128,7 +128,7 @@ class Thread:
         outcome: What the function returned or raised; whoever takes it leaves None.
     """
 
-    __slots__ = ("_begins", "_borrowed", "_is_over", "ended", "ident", "operation", "outcome")
+    __slots__ = ("_begins", "_borrowed", "_is_over", "ended", "ident", "operation", "outcome", "since")
 
     def __init__(self, borrowed: Borrowed, operation: StepOperation, begins: Callable[[], None]) -> None:
         self._borrowed = borrowed
@@ -136,6 +136,8 @@ class Thread:
         self._is_over = False
         self.operation = operation
         self.ended = trio.Event()
+        self.since = 0
+        """When it was bound to begin, in microseconds of the wall clock."""
         self.ident: int | None = None
         """Of the thread, as in `threading`; None: it has not called the function yet."""
         self.outcome: results.Outcome[Any] | None = None
@@ -195,6 +197,7 @@ class Thread:
                 borrowed.slots.release_on_behalf_of(self)
                 raise
         borrowed.threads.add(self)
+        self.since = operation.runner.port.now()
         operation.thread_begins(self)
         self._begins()
 

@@ -6,6 +6,7 @@ done about it, is in `_runner` and `_turns`.
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 import traceback
@@ -88,7 +89,7 @@ def standing(runner: Runner) -> str:
     if running:
         return caller()  # below: it is blocked in an await
     blocked = [getattr(task, "coro", None)] if runner.turns is None or loop is None else runner.turns.coroutines()
-    return next((place for code in blocked if (place := _stands(code))), "")
+    return next((place for code in blocked if (place := stands(code))), "")
 
 
 def mismatch(runner: Runner, found: Mismatch, wanted: Identity | None, raised: BaseException | None) -> Nondeterminism:
@@ -115,11 +116,11 @@ def _raised(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         others += len(error.exceptions) - 1
         error = error.exceptions[0]
-    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _is_users(frame)]
+    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if is_users(frame)]
     what = (
         traceback.format_exception_only(error)[-1].strip() if not isinstance(error, StepFailed) else f"{type(error).__qualname__}: {error}"
     )
-    where = f" at {_place(*frames[-1])}" if frames else ""
+    where = f" at {place_of(*frames[-1])}" if frames else ""
     return f"{what}{where}{f' (and {others} more)' if others else ''}"
 
 
@@ -172,7 +173,7 @@ def missing_class(runner: Runner, what: str, error: MissingClass) -> StepwellErr
 def foreign_wait(runner: Runner, coroutines: list[Any]) -> StepwellError:
     """Tasks of a body, whose code this is, wait for something that the engine knows nothing of (I9)."""
     seen = (described for code in coroutines if (described := _waits_for(code)) is not None)
-    where = "" if runner.loop is None else next((it for code in coroutines if (it := _stands(code))), "")
+    where = "" if runner.loop is None else next((it for code in coroutines if (it := stands(code))), "")
     return _foreign(runner, *next(seen, (where, "something of its own", "step.do with a function that does it")))
 
 
@@ -180,12 +181,12 @@ def foreign_call(runner: Runner, method: str) -> StepwellError:
     """The code of a body on asyncio that runs now asked its loop for something from outside of the body (I9)."""
     what = f"asyncio's {method}"
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not _is_users(frame):
+    while frame is not None and not is_users(frame):
         library = _module(frame).partition(".")[0]
         if library in ("asyncio", "anyio"):
             what = f"{library}'s {frame.f_code.co_qualname}"
         frame = frame.f_back
-    where = "" if frame is None else _place(frame)
+    where = "" if frame is None else place_of(frame)
     if method in _CONTROLS:
         at = f" at {where}" if where else ""
         return StepwellError(
@@ -202,12 +203,12 @@ def use_of_others(runner: Runner, error: BaseException) -> StepwellError | None:
     if type(error) is not RuntimeError or not any(text in str(error) for text in _OTHERS):
         return None
     frames = list(traceback.walk_tb(error.__traceback__))
-    last = max((index for index, (frame, _) in enumerate(frames) if _is_users(frame)), default=0)
+    last = max((index for index, (frame, _) in enumerate(frames) if is_users(frame)), default=0)
     what = next((frame for frame, _ in frames[last + 1 :] if _module(frame).partition(".")[0] in ("trio", "asyncio")), None)
     if what is None:
-        return _foreign(runner, _place(*frames[last]), "something of another loop", _FUNCTION)
+        return _foreign(runner, place_of(*frames[last]), "something of another loop", _FUNCTION)
     library = _module(what).partition(".")[0]
-    return _foreign(runner, _place(*frames[last]), f"{library}'s {what.f_code.co_qualname}", _FORMS.get(_module(what), _FUNCTION))
+    return _foreign(runner, place_of(*frames[last]), f"{library}'s {what.f_code.co_qualname}", _FORMS.get(_module(what), _FUNCTION))
 
 
 def _foreign(runner: Runner, where: str, what: str, form: str) -> StepwellError:
@@ -278,18 +279,21 @@ def _name(runner: Runner) -> str:
 
 def task_name(task: asyncio.Task[Any], code: Any) -> str:
     """Returns a task of a body, which runs this code, as a person would name it."""
-    where = _stands(code)
+    where = stands(code)
     return f"{task.get_name()}{f' at {where}' if where else ''}"
 
 
-def _stands(code: Any) -> str:
-    return next((_place(frame) for frame in reversed(list(_frames(code))) if _is_users(frame)), "")
+def stands(code: Any, *, in_steps: bool = False) -> str:
+    """Returns the innermost place of user code in the code of a blocked task; `in_steps`: also in a step that a body awaits."""
+    return next((place_of(frame) for frame in reversed(list(_frames(code, in_steps))) if is_users(frame)), "")
 
 
-def _frames(code: Any) -> Iterator[FrameType]:
-    """Yields the frames of the code of a blocked task, outermost first."""
+def _frames(code: Any, in_steps: bool = False) -> Iterator[FrameType]:
+    """Yields the frames of the code of a blocked task, outermost first; those of a step whose attempt runs in it only if asked."""
     awaited = code
     while awaited is not None:
+        if in_steps and type(awaited).__name__ == "coroutine_wrapper":  # of `await step.…`; it tells the collector only what it wraps
+            (awaited,) = gc.get_referents(awaited)
         frame = next((it for name in _FRAMES if (it := getattr(awaited, name, None)) is not None), None)
         if frame is not None:
             yield frame
@@ -301,11 +305,11 @@ def _module(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__", ""))
 
 
-def _is_users(frame: FrameType) -> bool:
+def is_users(frame: FrameType) -> bool:
     return _module(frame).partition(".")[0] not in _LIBRARIES
 
 
-def _place(frame: FrameType, line: int | None = None) -> str:
+def place_of(frame: FrameType, line: int | None = None) -> str:
     return f"{frame.f_code.co_filename.rpartition('/')[2]}:{line or frame.f_lineno}"
 
 
@@ -313,8 +317,8 @@ def _waits_for(code: Any) -> tuple[str, str, str] | None:
     """Returns where a task stands, what of trio's or asyncio's it waits for, and what to use instead; None if it waits for its branches."""
     where, what = "", None
     for frame in _frames(code):
-        if _is_users(frame):
-            where, what = _place(frame), None
+        if is_users(frame):
+            where, what = place_of(frame), None
         elif what is None and where:
             what = frame
     library = "" if what is None else _module(what).partition(".")[0]

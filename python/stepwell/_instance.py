@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
-from . import _diagnosis, _names
+from . import _diagnosis, _explanation, _names, _standing
 from ._answers import error_in, not_found, progress_of, state_codes
 from ._codec import Undecodable, codec
 from ._durations import from_us
 from ._errors import InstanceErrored, InstanceTerminated, InvalidConfig, InvalidState, StepwellError
 from ._failures import error_info
 from ._look import Look, Wait
-from ._replay import OK
+from ._replay import DO, INTERRUPTED, OK
 from ._types import (
     FINAL,
     KINDS,
@@ -27,7 +27,7 @@ from ._types import (
 
 if TYPE_CHECKING:
     from ._driver import Driver
-    from ._registry import Registry
+    from ._standing import Standing
     from ._tenant import Tenant
     from ._workflow import Workflow
 
@@ -225,13 +225,17 @@ class Instance(Generic[R_co]):
         self._tenant._check(reply, self.workflow, self.id)
 
     async def history(self) -> list[StepRecord]:
-        """Returns what is recorded, oldest first; then what it waits for, with status "waiting".
+        """Returns what is recorded, oldest first; then attempts that run, with status "running"; then what it waits for, "waiting".
 
         Raises:
             InstanceNotFound: It is gone.
         """
+        runner = self._tenant._ready("instance.history").runners.get(self._no)
+        running = [] if runner is None else _standing.of(runner)  # before the look: what ends meanwhile is recorded in that
         look, records = await self._records()
-        return [_record(r) for r in records] + [_waiting(Wait._make(w)) for w in look.waits]
+        recorded = {(record[1:7]) for record in records}
+        open_attempts = [it for it in running if it.state in (_standing.RUNNING, _standing.ENDED) and _attempt_of(it) not in recorded]
+        return [*map(_record, records), *map(_running, open_attempts), *map(_waiting, look.open_waits)]
 
     async def _records(self) -> tuple[Look, list[Any]]:
         driver: Driver = self._tenant._ready("instance.history")
@@ -254,66 +258,32 @@ class Instance(Generic[R_co]):
         return found._replace(text=f"{found.text} {more}") if more else found
 
     async def _explain(self) -> Explanation:
-        while True:
+        told = None
+        while told is None:  # what was looked at is not so any more: what is true now?
             look = await self._tenant._look(self.workflow, self.id, payloads=True, method="instance.explain")
-            told = (
-                await self._queued(look)
-                if look.status is Status.QUEUED and look.reason != "held_back"
-                else _explained(look, self._tenant._running().code)
-            )
-            if told is not None:
-                return told
+            records: list[Any] = []
+            if any(wait.kind == DO for wait in look.open_waits):
+                look, records = await self._records()  # for what a retry comes after
+                if look.status not in (Status.RUNNING, Status.WAITING):
+                    continue
+            told = await self._explained(look, records)
+        return told
 
-    async def _queued(self, look: Look) -> Explanation | None:
-        """Says what a queued instance waits for: its moment, those before it, a limit (L13); None if it is not queued any more."""
+    async def _explained(self, look: Look, records: list[Any]) -> Explanation | None:
         driver = self._tenant._running()
-        who, since = f"{look.workflow}/{look.id}", from_us(look.updated_at)
-        if look.start_at is not None and look.start_at > driver.now():
-            moment = from_us(look.start_at)
-            text = f"{who} is queued until {moment:%Y-%m-%d %H:%M:%S} UTC, the start_at it was created with."
-            return Explanation("start_at", text, since, moment)
+        runner = driver.runners.get(self._no)
+        if look.status is Status.RUNNING:
+            return _explanation.of_running(look, records, runner, driver.borrowed)
+        if look.status is Status.WAITING:
+            return _explanation.of_waiting(look, records, runner)
+        if look.status is not Status.QUEUED:
+            return _explanation.of_resting(look, driver.code)
+        held_up = _explanation.of_queued(look, driver.now())
+        if held_up is not None:
+            return held_up
         reply = await driver.reply(driver.core.stand(look.namespace, look.workflow, look.id, look.priority))
         self._tenant._check(reply, self.workflow, self.id)
-        code, ahead, accounts = reply.data
-        if code is None or STATUSES[code] is not Status.QUEUED:
-            return None
-        limits = ("the engine (slots)", f'namespace "{look.namespace}" (concurrency)', f'"{look.workflow}" (concurrency)')
-        full = [
-            f"the only slot of {limit} is in use" if most == 1 else f"all {most:,} slots of {limit} are in use"
-            for (used, most), limit in zip(accounts, limits, strict=True)
-            if used >= most
-        ]
-        behind = f'behind {ahead:,} other{"s" * (ahead != 1)} of "{look.workflow}"' if ahead else f'first of "{look.workflow}"'
-        text = f"{who} is queued, {behind}; {' and '.join(full) if full else 'its slot is free'}."
-        return Explanation("queued", text, since, details={"ahead": ahead})
-
-
-def _explained(look: Look, code: Registry) -> Explanation:
-    """Says why an instance is where it is, as far as its row says that."""
-    status, since, who, error = look.status, from_us(look.updated_at), f"{look.workflow}/{look.id}", error_in(look)
-    if status is Status.BLOCKED:
-        if look.reason == "missing_code":
-            text = (
-                f'{who} is blocked: version "{look.version}" of "{look.workflow}" is not registered with this engine (registered: {code}). '
-                "Pass it in Engine(workflows=[…]); the instance goes on by itself."
-            )
-        else:
-            text = f"{who} is blocked ({look.reason}): {error.message if error else 'no details were recorded'}"
-        return Explanation(look.reason or "blocked", text, since)
-    if status is Status.QUEUED:
-        text = (
-            f"{who} is held back: it was running at the last unclean stops of the process and had finished nothing in between, so it "
-            "may be what kills the process. Such instances start a few at a time; it starts by itself when it is its turn."
-        )
-        return Explanation("held_back", text, since)
-    waits = look.waiting_for
-    if waits:
-        text = f"{who} waits for " + "; ".join(map(str, waits[:5])) + ("; …" if len(waits) > 5 else "") + "."
-        untils = [wait.until for wait in waits if wait.until is not None]
-        return Explanation("waiting", text, since, from_us(min(untils)) if untils else None)
-    texts = {Status.RUNNING: "is running", Status.COMPLETE: "is complete"}
-    text = f"{who} {texts.get(status, 'is ' + status.value.replace('_', ' '))}"
-    return Explanation(status.value, text + (f": {error}" if error else "."), since)
+        return _explanation.of_place(look, *reply.data)
 
 
 def _record(record: Any) -> StepRecord:
@@ -332,7 +302,24 @@ def _record(record: Any) -> StepRecord:
         except (Undecodable, StepwellError):
             output = payload
     ref = StepRef(name, count, key, KINDS[kind], branch)
-    return StepRecord(KINDS[kind], name, key, count, branch, attempt, VERDICTS[verdict], from_us(started), from_us(at), output, error, ref)
+    began = from_us(started) if started else None
+    not_before = None
+    if verdict == INTERRUPTED:  # nobody knows when it began: not before the turn that it belongs to
+        began, not_before = None, began
+    return StepRecord(KINDS[kind], name, key, count, branch, attempt, VERDICTS[verdict], began, from_us(at), output, error, ref, not_before)
+
+
+def _attempt_of(step: Standing) -> tuple[Any, ...]:
+    """Returns what a record of an attempt begins with, behind its place."""
+    kind, _, name, key, count = step.identity
+    return (kind, step.branch, name, key, count, step.attempt)
+
+
+def _running(step: Standing) -> StepRecord:
+    kind, _, name, key, count = step.identity
+    ref = StepRef(name, count, key, KINDS[kind], step.branch)
+    began = from_us(step.since)
+    return StepRecord(KINDS[kind], name, key, count, step.branch, step.attempt, "running", began, None, None, None, ref)
 
 
 def _waiting(wait: Wait) -> StepRecord:

@@ -27,11 +27,15 @@ class Wait(NamedTuple):
     opened_at: int
     until: int | None
 
-    def __str__(self) -> str:
+    @property
+    def title(self) -> str:
+        """Name or key, and branch, of the operation that waits."""
         place = f" in {self.branch}" if self.branch else ""
+        return f'"{self.name if self.key is None else self.key}"{place}'
+
+    def __str__(self) -> str:
         until = f" until {from_us(self.until):%Y-%m-%d %H:%M:%S} UTC" if self.until is not None and self.until < _NEVER else ""
-        word = _WORDS.get(KINDS[self.kind], KINDS[self.kind])
-        return f'{word} "{self.name if self.key is None else self.key}"{place}{until}'
+        return f"{_WORDS.get(KINDS[self.kind], KINDS[self.kind])} {self.title}{until}"
 
 
 class Look(NamedTuple):
@@ -63,11 +67,11 @@ class Look(NamedTuple):
         return STATUSES[self.code]
 
     @property
-    def waiting_for(self) -> list[Wait]:
-        """What it waits for, oldest first; nothing while it is about to go on."""
-        return [Wait._make(wait) for wait in self.waits] if self.status is Status.WAITING else []
+    def open_waits(self) -> list[Wait]:
+        """What is waited for in it, oldest first, also beside steps that run."""
+        return [Wait._make(wait) for wait in self.waits]
 
     @property
     def waiting_on(self) -> str | None:
-        """What it waits for, in words."""
-        return ", ".join(str(wait) for wait in self.waiting_for) or None
+        """What a waiting instance waits for, in words."""
+        return ", ".join(map(str, self.open_waits)) or None if self.status is Status.WAITING else None

@@ -272,6 +272,8 @@ class StepOperation(Operation):
         self.runs = plan.is_async
         attempts, attached = runner.cursor.attempts, runner.attached
         has_past = self.interrupted or (attempts and self.identity in attempts) or (attached and self.identity in attached)
+        if has_past:
+            self._started_at = runner.at  # until an attempt begins: one that a crash cut short did not begin before this turn
         if not has_past and plan.is_plain and _attempt.runs_on_asyncio(self):
             if runner.may_begin():
                 self._run_remote(self.variables or copy_context())

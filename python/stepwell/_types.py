@@ -189,11 +189,12 @@ class StepRecord:
     branch: str
     attempt: int
     status: str
-    started_at: datetime
+    started_at: datetime | None
     ended_at: datetime | None
     output: Any
     error: ErrorInfo | None
     ref: StepRef
+    not_before: datetime | None = None
 
 
 class Explanation(NamedTuple):

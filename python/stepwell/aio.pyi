@@ -199,7 +199,7 @@ class Instance(Generic[_R_co]):
         """
 
     async def history(self) -> list[StepRecord]:
-        """Returns what is recorded, oldest first; then what it waits for, with status "waiting".
+        """Returns what is recorded, oldest first; then attempts that run, with status "running"; then what it waits for, "waiting".
 
         Raises:
             InstanceNotFound: It is gone.

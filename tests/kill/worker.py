@@ -109,7 +109,7 @@ def _row(record: Any) -> dict[str, Any]:
         "identity": [record.kind, record.branch, record.name, record.key, record.count],
         "attempt": record.attempt,
         "status": record.status,
-        "started": round(record.started_at.timestamp() * 1e6),
+        "started": None if record.started_at is None else round(record.started_at.timestamp() * 1e6),
         "ended": None if record.ended_at is None else round(record.ended_at.timestamp() * 1e6),
         "output": record.output,
         "error": None if record.error is None else f"{record.error.type}: {record.error.message}",

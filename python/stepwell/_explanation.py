@@ -1,0 +1,167 @@
+"""Why an instance is where it is, in one plain paragraph: the texts of `Instance.explain` (L13).
+
+What is durable comes from one look at the instance; what its body does at this moment, if it is in memory, from `_standing`. Nothing in
+here asks the core anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import _diagnosis, _standing
+from ._answers import error_in
+from ._codec import Undecodable, codec
+from ._durations import from_us
+from ._errors import StepwellError
+from ._failures import error_info
+from ._replay import ATTEMPT_FAILED, DO, INTERRUPTED
+from ._standing import BEHIND, ENDED, QUEUED
+from ._types import STATUSES, Explanation, Status
+
+if TYPE_CHECKING:
+    from ._borrowed import Borrowed
+    from ._look import Look, Wait
+    from ._registry import Registry
+    from ._runner import Runner
+    from ._standing import Standing
+
+PARTS_MAX = 5
+"""Steps and waits that one paragraph names."""
+
+
+def of_queued(look: Look, now: int) -> Explanation | None:
+    """Says why a queued instance is held up by something other than its place; None: it is only that."""
+    who, since = _who(look), from_us(look.updated_at)
+    if look.reason == "held_back":
+        text = (
+            f"{who} is held back: it was running at the last unclean stops of the process and had finished nothing in between, so it "
+            "may be what kills the process. Such instances start a few at a time; it starts by itself when it is its turn."
+        )
+        return Explanation(look.reason, text, since)
+    if look.start_at is not None and look.start_at > now:
+        text = f"{who} is queued until {_at(look.start_at)}, the start_at it was created with."
+        return Explanation("start_at", text, since, from_us(look.start_at))
+    return None
+
+
+def of_place(look: Look, code: int | None, ahead: int, accounts: list[tuple[int, int]]) -> Explanation | None:
+    """Says what a queued instance waits for: those before it, limits; None if it is not queued any more."""
+    if code is None or STATUSES[code] is not Status.QUEUED:
+        return None
+    limits = ("the engine (slots)", f'namespace "{look.namespace}" (concurrency)', f'"{look.workflow}" (concurrency)')
+    full = [
+        f"the only slot of {limit} is in use" if most == 1 else f"all {most:,} slots of {limit} are in use"
+        for (used, most), limit in zip(accounts, limits, strict=True)
+        if used >= most
+    ]
+    behind = f'behind {ahead:,} other{"s" * (ahead != 1)} of "{look.workflow}"' if ahead else f'first of "{look.workflow}"'
+    text = f"{_who(look)} is queued, {behind}; {' and '.join(full) if full else 'its slot is free'}."
+    return Explanation("queued", text, from_us(look.updated_at), details={"ahead": ahead})
+
+
+def of_resting(look: Look, code: Registry) -> Explanation:
+    """Says why an instance is where it is that neither runs nor waits."""
+    status, since, who, error = look.status, from_us(look.updated_at), _who(look), error_in(look)
+    if status is not Status.BLOCKED:
+        text = f"{who} is {status.value.replace('_', ' ')}"
+        return Explanation(status.value, text + (f": {error}" if error else "."), since)
+    if look.reason == "missing_code":
+        text = (
+            f'{who} is blocked: version "{look.version}" of "{look.workflow}" is not registered with this engine (registered: {code}). '
+            "Pass it in Engine(workflows=[…]); the instance goes on by itself."
+        )
+    else:
+        text = f"{who} is blocked ({look.reason}): {error.message if error else 'no details were recorded'}"
+    return Explanation(look.reason or "blocked", text, since)
+
+
+def of_waiting(look: Look, records: list[Any], runner: Runner | None) -> Explanation:
+    """Says what an instance waits for; the records say what a retry comes after."""
+    waits = look.open_waits
+    texts = [_wait(wait, records, runner) for wait in waits]
+    untils = [wait.until for wait in waits if wait.until is not None]
+    text = f"{_who(look)} waits for {_several(texts)}." if waits else f"{_who(look)} is waiting."
+    return Explanation("waiting", text, from_us(look.updated_at), from_us(min(untils)) if untils else None)
+
+
+def of_running(look: Look, records: list[Any], runner: Runner | None, borrowed: Borrowed) -> Explanation:
+    """Says what an instance is at that has a slot."""
+    known = [] if runner is None else _standing.of(runner)
+    steps = [step for step in known if step.state != ENDED]
+    texts = [_step(step, borrowed) for step in steps]
+    texts += [f"it waits for {_wait(wait, records, runner)}" for wait in look.open_waits]
+    if runner is None:
+        texts.append("its body is about to begin")
+    elif not texts and known:
+        texts.append(f"what {_name(known[0])} came to is being recorded")
+    elif not texts and (where := _diagnosis.standing(runner)):
+        texts.append(f"its body is at {where}")
+    untils = [step.until for step in steps if step.until is not None]
+    text = f"{_who(look)} is running{': ' if texts else ''}{_several(texts)}."
+    details = {"steps": [_as_data(step) for step in steps]} if steps else {}
+    return Explanation("running", text, from_us(look.updated_at), from_us(min(untils)) if untils else None, details)
+
+
+def _step(step: Standing, borrowed: Borrowed) -> str:
+    name, since = _name(step), _at(step.since)
+    at = f" at {step.where}" if step.where else ""
+    if step.state == QUEUED:
+        most = int(borrowed.slots.total_tokens)
+        users = ", ".join(map(str, list(borrowed.threads)[:3])) + (", …" if len(borrowed.threads) > 3 else "")
+        pool = f" all {most:,} of Engine(threads={most}) are in use, by {users}" if borrowed.slots.available_tokens == 0 else ""
+        return f"attempt {step.attempt} of {name} waits since {since} for a thread{':' if pool else ''}{pool}"
+    if step.state == BEHIND:
+        return (
+            f"the next attempt of {name} waits for the thread of attempt {step.attempt}, which runs since {since}{at} and cannot be stopped"
+        )
+    runs_on = "in a thread" if step.runs_on == "thread" else f"on {step.runs_on}"
+    until = f" and times out at {_at(step.until)}" if step.until is not None else ""
+    return f"attempt {step.attempt} of {name} runs since {since} {runs_on}{at}{until}"
+
+
+def _as_data(step: Standing) -> dict[str, Any]:
+    _, _, name, key, count = step.identity
+    return {
+        "name": name, "key": key, "count": count, "branch": step.branch, "attempt": step.attempt, "state": step.state,
+        "since": from_us(step.since), "until": None if step.until is None else from_us(step.until), "where": step.where,
+        "runs_on": step.runs_on,
+    }  # fmt: skip
+
+
+def _wait(wait: Wait, records: list[Any], runner: Runner | None) -> str:
+    made = [it for it in records if it[1:6] == wait[1:6] and it[7] in (ATTEMPT_FAILED, INTERRUPTED)] if wait.kind == DO else []
+    if not made or wait.until is None:
+        return str(wait)
+    known = None if runner is None else _standing.retries(runner).get(wait.number)
+    failed, limit = known or (sum(it[7] == ATTEMPT_FAILED for it in made), None)
+    return (
+        f"retry {failed}{'' if limit is None else f' of {limit:,}'} of {wait.title} at {_at(wait.until)} (attempt {made[-1][6] + 1}) "
+        f"after {_error(made[-1][12])}"
+    )
+
+
+def _error(payload: bytes | None) -> str:
+    try:
+        info = error_info(codec.decode(payload)) if payload is not None else None
+    except (Undecodable, StepwellError):
+        info = None
+    if info is None:
+        return "a failure that cannot be read"
+    return f"{info.type.rpartition('.')[2]}: {info.message}" if info.message else info.type
+
+
+def _several(texts: list[str]) -> str:
+    return "; ".join(texts[:PARTS_MAX]) + ("; …" if len(texts) > PARTS_MAX else "")
+
+
+def _name(step: Standing) -> str:
+    _, _, name, key, _ = step.identity
+    return f'"{name}"' + (f" with key {key!r}" if key is not None else "") + (f" in {step.branch}" if step.branch else "")
+
+
+def _who(look: Look) -> str:
+    return f"{look.workflow}/{look.id}"
+
+
+def _at(us: int) -> str:
+    return f"{from_us(us):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,130 @@
+"""What the steps of a body in memory are doing at this moment: which attempt, since when, where, until when (L13).
+
+Everything here looks from outside and changes nothing, as `_diagnosis` does. It reads what operations keep for themselves, so that
+they need not keep anything for this.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import trio
+
+from . import _diagnosis
+from ._branch import place
+from ._operation import StepOperation
+from ._replay import OK
+
+if TYPE_CHECKING:
+    from ._replay import Identity
+    from ._runner import Runner
+
+RUNNING, QUEUED, BEHIND, ENDED = "running", "queued", "behind", "ended"
+"""An attempt runs; waits for one of the engine's threads; waits for the thread of the one before; or is over, perhaps not durably."""
+
+
+class Standing(NamedTuple):
+    """One open step of a body. Times are in microseconds of the wall clock.
+
+    Attributes:
+        identity: Of its operation.
+        branch: The branch that began it.
+        attempt: The one that runs, or is queued.
+        state: One of the four above.
+        since: When the attempt began, or was queued.
+        until: When it times out; None: that is not counted yet.
+        where: `file:line` in the user's code, "" if it is not known.
+        runs_on: What runs it: "trio", "asyncio" or "thread"; "" where nothing does.
+    """
+
+    identity: Identity
+    branch: str
+    attempt: int
+    state: str
+    since: int
+    until: int | None
+    where: str
+    runs_on: str
+
+
+def of(runner: Runner) -> list[Standing]:
+    """Returns where the open steps of a body stand, in the order in which they were begun."""
+    steps = [it for it in _steps(runner) if it.live and not _is_announced(it)]
+    tasks = _tasks(runner, steps)
+    return [_standing(step, tasks) for step in steps]
+
+
+def retries(runner: Runner) -> dict[int, tuple[int, int | None]]:
+    """Returns how many attempts have failed, and how many retries there are (None: no end), by the number of the delay that is open."""
+    return {step._delayed_by: (step._failed, step.plan.retry.limit) for step in _steps(runner) if step.waiting}
+
+
+def _steps(runner: Runner) -> list[StepOperation]:
+    return [it for it in runner.open.values() if isinstance(it, StepOperation)]
+
+
+def _standing(step: StepOperation, tasks: dict[StepOperation, Any]) -> Standing:
+    attempt, timeout = step._made + 1, step.plan.timeout
+
+    def told(state: str, since: int, until: int | None, where: str = "", runs_on: str = "") -> Standing:
+        return Standing(step.identity, step.branch, attempt, state, since, until, where, runs_on)
+
+    if step.waiting:
+        attempt -= 1  # the one that a retry delay comes after
+        return told(ENDED, step._started_at, None)
+    if step.number:
+        attempt = attempt if step._verdict == OK else max(1, step._made)
+        return told(ENDED, step._started_at, None)
+    thread = step.thread
+    if thread is not None:
+        frame = sys._current_frames().get(thread.ident or 0)
+        where = _in_frames(_outwards(frame))
+        if step._context is not None and step._context.attempt == attempt:
+            return told(RUNNING, thread.since, thread.since + timeout, where, "thread")
+        attempt -= 1
+        return told(BEHIND, thread.since, None, where, "thread")
+    if not step.plan.is_async:
+        return told(QUEUED, step._started_at, None)
+    runs_on = step.plan.runtime or step.runner.port.default_runtime
+    if runs_on == "asyncio":
+        carrier = getattr(step.attempt_scope, "_carrier", None)
+        code = None if carrier is None else carrier.get_coro()
+    else:
+        code = getattr(tasks.get(step, step.runner.task), "coro", None)
+    return told(RUNNING, step._started_at, step._started_at + timeout, _diagnosis.stands(code, in_steps=True), runs_on)
+
+
+def _is_announced(step: StepOperation) -> bool:
+    """Whether something about an attempt is being recorded before it begins."""
+    has_begun = step._context is not None and step._context.attempt == step._made + 1
+    return step._awaited is not None and not step.waiting and not has_begun
+
+
+def _tasks(runner: Runner, steps: list[StepOperation]) -> dict[StepOperation, Any]:
+    """Returns the tasks of those steps that are not attempted in the body's own."""
+    wanted = {step for step in steps if step._in_task}
+    if not wanted:
+        return {}
+    tasks: dict[StepOperation, trio.lowlevel.Task] = {}
+    for task in runner.port.nursery.child_tasks:
+        step: Any = task.context.get(place)
+        if isinstance(step, StepOperation) and step in wanted:
+            tasks[step] = task
+    return tasks
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _in_frames(frames: Iterator[FrameType]) -> str:
+    """Returns the innermost place in code of users: what a step calls of the standard library says less than the line that calls it."""
+    users = [frame for frame in frames if _diagnosis.is_users(frame)]
+    own = (frame for frame in users if str(frame.f_globals.get("__name__", "")).partition(".")[0] not in sys.stdlib_module_names)
+    frame = next(own, users[0] if users else None)
+    return "" if frame is None else _diagnosis.place_of(frame)
