@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from stepwell import Retry, StepRef, workflow
+from stepwell import Retry, StepFailed, StepRef, workflow
 from stepwell.testing import open_test_engine
 
 let_go = threading.Event()
@@ -158,6 +158,33 @@ async def test_l13_an_attempt_that_waits_for_the_thread_of_the_one_before_says_s
         assert [(it.attempt, it.status) for it in await instance.history()] == [(1, "attempt_failed")]
         let_go.set()
         await instance.result()
+
+
+@workflow
+async def gives_up(step, how: str) -> None:
+    if how == "cancelled":
+        with step.move_on_after("1 minute"):
+            await step.do(blocks)
+    else:
+        with pytest.raises(StepFailed):
+            await step.do(blocks, timeout="1 minute", retry=Retry.never)
+        await step.wait_for_event("go")
+
+
+@pytest.mark.parametrize(("how", "said"), [
+    ("cancelled", '"blocks", which the body has cancelled, is waited for: it runs since 2030-01-01 00:00:00 UTC in a thread at '),
+    ("timed out", 'a thread of "blocks" that nobody waits for any more runs since 2030-01-01 00:00:00 UTC at '),
+])  # fmt: skip
+async def test_l13_a_thread_that_cannot_be_stopped_is_named_until_it_has_ended(how, said):
+    async with open_test_engine(workflows=[gives_up], autojump=False, grace=0) as engine:
+        instance = await engine.create(gives_up, how, id="i")
+        await _says(instance, _line(blocks))
+        engine._driver.core.advance(engine._driver.now() + 61_000_000)  # `clock.advance` would wait for the thread
+        why = await _says(instance, f"{said}{_line(blocks)}")
+        assert why.startswith("gives_up/i is running: ")
+        let_go.set()
+        await instance.wait_for_status("waiting", "complete")
+        assert "blocks" not in str(await instance.explain())
 
 
 @workflow

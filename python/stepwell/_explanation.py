@@ -15,7 +15,7 @@ from ._durations import from_us
 from ._errors import StepwellError
 from ._failures import error_info
 from ._replay import ATTEMPT_FAILED, DO, INTERRUPTED
-from ._standing import BEHIND, ENDED, QUEUED
+from ._standing import BEHIND, ENDED, LEFT, QUEUED
 from ._types import STATUSES, Explanation, Status
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def of_waiting(look: Look, records: list[Any], runner: Runner | None) -> Explana
 def of_running(look: Look, records: list[Any], runner: Runner | None, borrowed: Borrowed) -> Explanation:
     """Says what an instance is at that has a slot."""
     known = [] if runner is None else _standing.of(runner)
-    steps = [step for step in known if step.state != ENDED]
+    steps = [step for step in known if step.state != ENDED] + ([] if runner is None else _standing.left(runner))
     texts = [_step(step, borrowed) for step in steps]
     texts += [f"it waits for {_wait(wait, records, runner)}" for wait in look.open_waits]
     if runner is None:
@@ -114,7 +114,11 @@ def _step(step: Standing, borrowed: Borrowed) -> str:
         return (
             f"the next attempt of {name} waits for the thread of attempt {step.attempt}, which runs since {since}{at} and cannot be stopped"
         )
+    if step.state == LEFT:
+        return f"a thread of {name} that nobody waits for any more runs since {since}{at} and cannot be stopped"
     runs_on = "in a thread" if step.runs_on == "thread" else f"on {step.runs_on}"
+    if step.is_cancelled:
+        return f"attempt {step.attempt} of {name}, which the body has cancelled, is waited for: it runs since {since} {runs_on}{at}"
     until = f" and times out at {_at(step.until)}" if step.until is not None else ""
     return f"attempt {step.attempt} of {name} runs since {since} {runs_on}{at}{until}"
 
@@ -124,7 +128,7 @@ def _as_data(step: Standing) -> dict[str, Any]:
     return {
         "name": name, "key": key, "count": count, "branch": step.branch, "attempt": step.attempt, "state": step.state,
         "since": from_us(step.since), "until": None if step.until is None else from_us(step.until), "where": step.where,
-        "runs_on": step.runs_on,
+        "runs_on": step.runs_on, "is_cancelled": step.is_cancelled,
     }  # fmt: skip
 
 

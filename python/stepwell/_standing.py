@@ -16,14 +16,16 @@ import trio
 from . import _diagnosis
 from ._branch import place
 from ._operation import StepOperation
-from ._replay import OK
+from ._replay import GAVE_UP
 
 if TYPE_CHECKING:
+    from ._borrowed import Thread
     from ._replay import Identity
     from ._runner import Runner
 
-RUNNING, QUEUED, BEHIND, ENDED = "running", "queued", "behind", "ended"
-"""An attempt runs; waits for one of the engine's threads; waits for the thread of the one before; or is over, perhaps not durably."""
+RUNNING, QUEUED, BEHIND, LEFT, ENDED = "running", "queued", "behind", "left", "ended"
+"""An attempt runs; waits for one of the engine's threads; waits for the thread of the one before; is a thread that nobody waits for any
+more; or is over, perhaps not durably."""
 
 
 class Standing(NamedTuple):
@@ -33,11 +35,12 @@ class Standing(NamedTuple):
         identity: Of its operation.
         branch: The branch that began it.
         attempt: The one that runs, or is queued.
-        state: One of the four above.
+        state: One of the five above.
         since: When the attempt began, or was queued.
         until: When it times out; None: that is not counted yet.
         where: `file:line` in the user's code, "" if it is not known.
         runs_on: What runs it: "trio", "asyncio" or "thread"; "" where nothing does.
+        is_cancelled: Whether the body has cancelled it, and waits for the attempt's end (I8).
     """
 
     identity: Identity
@@ -48,6 +51,7 @@ class Standing(NamedTuple):
     until: int | None
     where: str
     runs_on: str
+    is_cancelled: bool
 
 
 def of(runner: Runner) -> list[Standing]:
@@ -55,6 +59,12 @@ def of(runner: Runner) -> list[Standing]:
     steps = [it for it in _steps(runner) if it.live and not _is_announced(it)]
     tasks = _tasks(runner, steps)
     return [_standing(step, tasks) for step in steps]
+
+
+def left(runner: Runner) -> list[Standing]:
+    """Returns the threads of a body that it does not wait for any more: of steps that timed out for good, or were let go (R4)."""
+    threads = [it for it in runner.port.borrowed.threads if it.operation.runner is runner]
+    return [_in_thread(it.operation, it, LEFT) for it in threads if runner.open.get(it.operation.identity) is not it.operation]
 
 
 def retries(runner: Runner) -> dict[int, tuple[int, int | None]]:
@@ -70,22 +80,18 @@ def _standing(step: StepOperation, tasks: dict[StepOperation, Any]) -> Standing:
     attempt, timeout = step._made + 1, step.plan.timeout
 
     def told(state: str, since: int, until: int | None, where: str = "", runs_on: str = "") -> Standing:
-        return Standing(step.identity, step.branch, attempt, state, since, until, where, runs_on)
+        return Standing(step.identity, step.branch, attempt, state, since, until, where, runs_on, step.is_cancelled)
 
     if step.waiting:
         attempt -= 1  # the one that a retry delay comes after
         return told(ENDED, step._started_at, None)
     if step.number:
-        attempt = attempt if step._verdict == OK else max(1, step._made)
+        attempt = max(1, step._made) if step._verdict == GAVE_UP else attempt
         return told(ENDED, step._started_at, None)
     thread = step.thread
     if thread is not None:
-        frame = sys._current_frames().get(thread.ident or 0)
-        where = _in_frames(_outwards(frame))
-        if step._context is not None and step._context.attempt == attempt:
-            return told(RUNNING, thread.since, thread.since + timeout, where, "thread")
-        attempt -= 1
-        return told(BEHIND, thread.since, None, where, "thread")
+        has_begun = step._context is not None and step._context.attempt == attempt
+        return _in_thread(step, thread, RUNNING if has_begun else BEHIND)
     if not step.plan.is_async:
         return told(QUEUED, step._started_at, None)
     runs_on = step.plan.runtime or step.runner.port.default_runtime
@@ -95,6 +101,13 @@ def _standing(step: StepOperation, tasks: dict[StepOperation, Any]) -> Standing:
     else:
         code = getattr(tasks.get(step, step.runner.task), "coro", None)
     return told(RUNNING, step._started_at, step._started_at + timeout, _diagnosis.stands(code, in_steps=True), runs_on)
+
+
+def _in_thread(step: StepOperation, thread: Thread, state: str) -> Standing:
+    attempt = step._made + (state == RUNNING)
+    until = thread.since + step.plan.timeout if state == RUNNING else None
+    where = _in_frames(_outwards(sys._current_frames().get(thread.ident or 0)))
+    return Standing(step.identity, step.branch, attempt, state, thread.since, until, where, "thread", step.is_cancelled)
 
 
 def _is_announced(step: StepOperation) -> bool:
