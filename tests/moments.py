@@ -16,12 +16,13 @@ FILES = {f"{PACKAGE}/{name}.py" for name in ("_engine", "_life", "_driver", "_te
 
 
 class AtStep(trio.abc.Instrument):
-    """Strikes when trio is about to run a task for the k-th time, and once more when nothing goes on any more and `again` holds."""
+    """Strikes when trio is about to run a task for the k-th time, and `times` more when nothing goes on any more and `again` holds."""
 
-    def __init__(self, k: int, strike: Callable[[], None], again: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, k: int, strike: Callable[[], None], again: Callable[[], bool] = lambda: False, times: int = 1) -> None:
         self.left = k
         self.strike = strike
         self.again = again
+        self.times = times
 
     @property
     def has_struck(self) -> bool:
@@ -36,8 +37,8 @@ class AtStep(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:
         """trio's."""
-        if timeout > 0.05 and self.again():
-            self.again = lambda: False
+        if timeout > 0.05 and self.times and self.again():
+            self.times -= 1
             self.strike()
 
 

@@ -5,15 +5,19 @@ engine on the same store goes on. Each round goes on with the store that the one
 """
 
 import asyncio
+import functools
 import logging
 import random
 import signal
 import threading
 
+import anyio
+import anyio.lowlevel
 import pytest
 import trio
 from moments import AtLine, AtStep
 
+import stepwell
 from stepwell import Engine, Step, _portal, aio, sync, workflow
 
 
@@ -236,3 +240,71 @@ def until_no_thread_is_left(moments: AtLine) -> None:
         if thread.name == "stepwell":
             thread.join(10)
             assert not thread.is_alive(), moments.places
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["task", "scope"])
+def test_l14_a_cancellation_at_lines_of_an_asyncio_program(tmp_path, caplog, kind):
+    """Of the task, as asyncio does it, and of a scope of anyio's: each comes back as it came, whatever the moment."""
+    store, k, struck = str(tmp_path / "s.db"), random.randint(1, LINES_APART), True
+    print("first line:", k)
+    caplog.set_level(logging.WARNING, "stepwell")
+
+    async def in_task(moments: AtLine, k: int) -> None:
+        task = asyncio.create_task(use_on_asyncio(store, k))
+        moments.strike = lambda: task.cancel("why")
+        with moments:
+            await asyncio.wait([task])
+        assert task.cancelled() is moments.has_struck, moments.places
+        if moments.has_struck:
+            with pytest.raises(asyncio.CancelledError, match="why"):
+                await task
+
+    async def in_scope(moments: AtLine, k: int) -> None:
+        task = asyncio.current_task()
+        with anyio.CancelScope() as scope:
+            moments.strike = scope.cancel
+            with moments:
+                await use_on_asyncio(store, k)
+                await anyio.lowlevel.checkpoint()
+        assert scope.cancelled_caught is moments.has_struck, moments.places
+        assert task.cancelling() == 0
+
+    while struck:
+        moments = AtLine(k, ctrl_c)
+        asyncio.run((in_task if kind == "task" else in_scope)(moments, k))
+        struck = moments.has_struck
+        until_no_thread_is_left(moments)
+        check(caplog, k)
+        k += LINES_APART
+    asyncio.run(all_end_on_asyncio(store))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flow", [works, hangs])
+def test_l14_signals_at_every_moment_of_a_run(tmp_path, caplog, monkeypatch, flow):
+    """`hangs` needs a second signal, once nothing goes on any more. Before a run hears signals, Ctrl-C is trio's."""
+    store, k, struck, plain = str(tmp_path / "s.db"), 0, True, trio.run
+    caplog.set_level(logging.WARNING, "stepwell")
+    ends: list[object] = []
+    while struck:
+        k += 1
+        engine = Engine(store, workflows=[works, hangs], grace="1 hour")
+        moments = AtStep(k, ctrl_c, lambda engine=engine: flow is hangs and engine._driver is not None and engine._driver.draining, times=2)
+        monkeypatch.setattr(trio, "run", functools.partial(plain, instruments=[moments]))
+
+        async def main(engine: Engine, k: int = k) -> str:
+            instance = await engine.create(flow, id="i" if flow is hangs else f"i{k}", if_exists="return")
+            await instance.wait_for_status("complete", "running")
+            return "returned"
+
+        try:
+            ends.append(stepwell.run(engine, main))
+        except (KeyboardInterrupt, SystemExit) as error:
+            ends.append(repr(error))
+        struck = moments.has_struck
+        monkeypatch.undo()
+        check(caplog, k)
+    assert set(ends) <= {None, "returned", "KeyboardInterrupt()", "SystemExit(130)"}
+    assert {None, "returned"} <= set(ends) if flow is works else "SystemExit(130)" in ends
+    trio.run(all_end, store, k)

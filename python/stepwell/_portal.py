@@ -152,9 +152,12 @@ class _Answer:
         """
         await self._news
 
-    async def outlast(self, errand: Errand) -> None:
+    async def outlast(self, errand: Errand, line: _Line) -> None:
         """Cancels the errand, and waits for its end all the same, however often one who waits is cancelled."""
-        while self.outcome is None and errand.cancel():
+        while True:
+            line.tell_all()  # what Ctrl-C may have kept it from
+            if self.outcome is not None or not errand.cancel():
+                return
             self._news = self._loop.create_future()
             with suppress(asyncio.CancelledError), _shielded():
                 await self._news
@@ -199,9 +202,10 @@ class _Line:
         if not self._rung_back and loop is not None:
             self._rung_back = True
             with suppress(RuntimeError):  # the loop was closed, and with it whoever waited
-                loop.call_soon_threadsafe(self._tell_all)
+                loop.call_soon_threadsafe(self.tell_all)
 
-    def _tell_all(self) -> None:
+    def tell_all(self) -> None:
+        """Tells what has come back; on the asyncio loop's thread."""
         self._rung_back = False
         try:
             while self._back:
@@ -209,7 +213,7 @@ class _Line:
                 self._back.popleft()
         finally:
             if self._back and (loop := self._loop()) is not None:  # Ctrl-C struck in here
-                loop.call_soon(self._tell_all)
+                loop.call_soon(self.tell_all)
 
 
 _lines: weakref.WeakKeyDictionary[Any, weakref.WeakKeyDictionary[Any, _Line]] = weakref.WeakKeyDictionary()
@@ -244,7 +248,7 @@ async def from_asyncio(
     try:
         await answer.wait()
     except asyncio.CancelledError:
-        await answer.outlast(errand)
+        await answer.outlast(errand, line)
         if not (keeps_errors and answer.has_failed):
             raise
     except BaseException:
