@@ -14,7 +14,20 @@ import pytest
 import trio
 import trio.testing
 
-from stepwell import Engine, Instance, InstanceErrored, InternalError, Retry, Step, StepFailed, StepwellError, step_options, workflow
+from stepwell import (
+    Engine,
+    Instance,
+    InstanceErrored,
+    InternalError,
+    Retry,
+    Step,
+    StepFailed,
+    StepwellError,
+    aio,
+    step_options,
+    sync,
+    workflow,
+)
 from stepwell._driver import Driver
 from stepwell._turns import TurnKeeper
 from stepwell.testing import open_test_engine
@@ -250,6 +263,75 @@ async def test_r9_what_a_step_raises_is_a_recorded_failure_and_stays_in_its_inst
     assert len(raised) == 1 or place in CALLED  # the class of a result is tried before it is stored
 
 
+# What an attempt raises that the body has cancelled.
+
+
+async def cleans_up(kind: str) -> None:
+    raised.append("began")
+    try:
+        await trio.sleep_forever()
+    finally:
+        boom(kind)
+
+
+async def cleans_up_on_asyncio(kind: str) -> None:
+    raised.append("began")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        boom(kind)
+
+
+async def cleans_up_in_a_nursery(kind: str) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cleans_up, kind)
+        nursery.start_soon(trio.sleep_forever)
+
+
+async def _alone(step: Step, fn: Any, kind: str) -> None:
+    await step.do(fn, kind, runtime="asyncio" if fn is cleans_up_on_asyncio else "trio")
+
+
+async def _in_a_map(step: Step, fn: Any, kind: str) -> None:
+    await step.map(fn, [kind], runtime="asyncio" if fn is cleans_up_on_asyncio else "trio")
+
+
+async def _in_a_branch(step: Step, fn: Any, kind: str) -> None:
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(_alone, step, fn, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fn", [cleans_up, cleans_up_on_asyncio, cleans_up_in_a_nursery])
+@pytest.mark.parametrize("how", [_alone, _in_a_map, _in_a_branch])
+async def test_r9_what_a_cancelled_attempt_raises_is_abandoned_and_the_body_goes_on(kind, fn, how):
+    @workflow(name="guilty")
+    async def guilty(step: Step) -> str:
+        with step.move_on_after("10 seconds") as scope:
+            await how(step, fn, kind)
+        went_on = f"went on: {scope.cancelled_caught}"
+        return f"{went_on}, {(await step.wait_for_event('go')).payload}"
+
+    async with open_test_engine(workflows=[guilty, healthy], autojump=False) as engine:
+        instance = await engine.create("guilty", id="g")
+        while not raised:
+            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
+        core = engine._driver.core
+        core.advance(core.now() + 11_000_000)  # the clock of tests waits for attempts that run
+        await instance.wait_for_status("waiting")
+        before = await _steps_of(instance)
+        await engine.crash()
+        await instance.send_event("go", "again")
+        assert await instance.result() == "went on: True, again"
+        assert await _steps_of(instance) == before
+        assert [status for _, status, _ in before] == ["abandoned"]
+        started = await engine.create("healthy")
+        await engine.clock.advance(2)
+        assert await started.result() == "fine"
+    assert raised == ["began", kind]
+
+
 # What a body raises itself.
 
 
@@ -420,3 +502,26 @@ async def test_r9_whatever_else_ends_one_of_the_engines_own_tasks_is_told_to_all
     assert "internal error in the engine" in caplog.text
     await _asks(engine, told)
     assert told == ["EngineClosed"] * (3 if which == "driver" else 2)
+
+
+# In programs that are not trio's.
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fn", [straight, waiting_on_asyncio, boom])
+def test_r9_what_a_step_raises_ends_no_loop_of_a_program(kind, fn):
+    @workflow(name="guilty")
+    async def guilty(step: Step) -> str:
+        try:
+            await step.do(fn, kind)
+        except StepFailed as error:
+            return f"{error.type}: {error.message}"
+        return "nothing"
+
+    async def program() -> str:
+        async with aio.Engine(":memory:", workflows=[guilty]) as engine:
+            return str(await asyncio.wait_for(engine.call(guilty), 30))
+
+    assert kind.rpartition(" ")[2] in (told := asyncio.run(program())) or "Group" in told
+    with sync.Engine(":memory:", workflows=[guilty], default_runtime="asyncio") as engine:
+        assert engine.call(guilty) == told
