@@ -3,6 +3,8 @@
 import functools
 import itertools
 import logging
+import re
+import traceback
 from datetime import timedelta
 
 import pytest
@@ -20,6 +22,8 @@ from stepwell import (
     step_options,
     workflow,
 )
+from stepwell._durations import to_us
+from stepwell._failures import from_users_code
 from stepwell.testing import open_test_engine
 
 at: list = []
@@ -352,3 +356,42 @@ async def test_r1_jitter_comes_from_the_seed():
         await errored(one_step(fails, retry=Retry(limit=3)), seed=seed)
         seen.append(gaps())
     assert seen[0] == seen[1] != seen[2]
+
+
+def _deep() -> None:
+    raise ValueError("broken")
+
+
+@pytest.mark.parametrize("way", ["async", "waiting", "thread", "asyncio"])
+async def test_r6_a_failed_attempt_is_logged_and_recorded_from_the_users_code_on(way, caplog):
+    async def fails() -> None:
+        if way == "waiting":
+            await trio.lowlevel.checkpoint()
+        _deep()
+
+    @workflow(name="fails")
+    async def body(step) -> None:
+        if way == "thread":
+            await step.do(_deep, retry=Retry.never)
+        else:
+            await step.do(fails, retry=Retry.never, runtime="asyncio" if way == "asyncio" else "trio")
+
+    caplog.set_level(logging.WARNING, "stepwell")
+    async with open_test_engine(workflows=[body]) as engine:
+        instance = await engine.create(body)
+        await instance.wait_for_status("errored")
+        (failed,) = [it for it in await instance.history() if it.error is not None]
+    attempt = next(it for it in caplog.records if "attempt 1" in it.message)
+    logged = "".join(traceback.format_exception(*attempt.exc_info))
+    for text in (logged, failed.error.traceback):
+        frames = re.findall(r'File ".*?([^/"]+)", line \d+, in (\w+)', text)
+        wanted = ["_deep"] if way == "thread" else ["fails", "_deep"]
+        assert frames == [("test_attempts.py", name) for name in wanted]
+
+
+async def test_a_failure_that_is_ours_alone_keeps_its_frames():
+    with pytest.raises(ValueError, match="nonsense") as raised:
+        to_us("nonsense")
+    error = raised.value
+    error.__traceback__ = error.__traceback__.tb_next  # nothing of the user's is left
+    assert from_users_code(error)[2] is error.__traceback__ is not None

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback as traceback_module
-from types import BuiltinFunctionType, ModuleType, NoneType, new_class
+from types import BuiltinFunctionType, ModuleType, NoneType, TracebackType, new_class
 from typing import Any, cast
 
 from . import _errors
@@ -44,6 +44,9 @@ _PLAIN_ONLY = (StopIteration, StopAsyncIteration, BaseExceptionGroup)
 # Around whatever a class defines under these names.
 _ARGS = vars(BaseException)["args"]
 _DICT = vars(BaseException)["__dict__"]
+
+_LEADING = ("stepwell", "trio", "outcome", "asyncio", "concurrent")
+"""Whose frames lead to code of users: the engine, and what it runs that on."""
 
 _log = logging.getLogger("stepwell")
 _codec = Codec()
@@ -261,9 +264,17 @@ def _text(exc: BaseException) -> str:
         return f"<its __str__ raised {type(error).__name__}>"
 
 
+def from_users_code(exc: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """Returns an exception as `logging` takes it, without the frames of ours that lead to the user's code: they say nothing of it."""
+    trace = exc.__traceback__
+    while trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] in _LEADING:
+        trace = trace.tb_next
+    return type(exc), exc, trace or exc.__traceback__
+
+
 def _traceback(exc: BaseException) -> str:
     try:
-        return _cut("".join(traceback_module.format_exception(exc)), TRACEBACK_MAX)
+        return _cut("".join(traceback_module.format_exception(*from_users_code(exc))), TRACEBACK_MAX)
     except BaseException as error:
         return f"<no traceback: formatting it raised {type(error).__name__}>"
 

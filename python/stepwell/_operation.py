@@ -23,7 +23,7 @@ from ._branch import place
 from ._codec import codec
 from ._containment import Guard, check_is_failure, interrupt_in
 from ._errors import Interrupted, NotSerializable, StepFailed, StepTimeout, TooLarge
-from ._failures import describe, revive
+from ._failures import describe, from_users_code, revive
 from ._replay import ABANDONED, DO, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
 from ._retry import RetryRuleFailed
 from ._turns import suspended, wake, wake_cancelled
@@ -574,7 +574,8 @@ class StepOperation(Operation):
             runner.port.interrupted_by(struck)
             return None
         after = f"the next one comes in {delay / 1e6:g} s" if more else "the step gives up"
-        log.warning("attempt %d of step %r of %s/%s failed; %s", attempt, name, runner.workflow.name, runner.id, after, exc_info=error)
+        seen = from_users_code(error)
+        log.warning("attempt %d of step %r of %s/%s failed; %s", attempt, name, runner.workflow.name, runner.id, after, exc_info=seen)
         if not more:
             self._submit_failure(error, attempt)
             return None

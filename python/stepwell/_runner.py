@@ -27,7 +27,7 @@ from ._containment import Guard, interrupt_in, was_cancelled
 from ._durations import from_us
 from ._ending import End
 from ._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
-from ._failures import MissingClass, describe_body
+from ._failures import MissingClass, describe_body, from_users_code
 from ._names import step_name
 from ._operation import STOPPED, Operation, StepOperation
 from ._patches import Patches
@@ -167,7 +167,7 @@ class Runner:
             return
         self.stopping = End.FINISHED
         if error is not None:
-            log.warning("%s/%s failed", self.workflow.name, self.id, exc_info=error)
+            log.warning("%s/%s failed", self.workflow.name, self.id, exc_info=from_users_code(error))
             payload = codec.encode(describe_body(error))
         if self.rest.winding or self.rest.threads:
             self.port.hold(self.no, self.incarnation)
@@ -488,7 +488,14 @@ class Runner:
         """The instance needs a human: the body is unwound, and nothing more of it is recorded. `step`: the one it is about."""
         if not self.goes_on:
             return
-        log.error("%s/%s is blocked (%s): %s", self.workflow.name, self.id, reason, error, exc_info=error.__cause__)
+        log.error(
+            "%s/%s is blocked (%s): %s",
+            self.workflow.name,
+            self.id,
+            reason,
+            error,
+            exc_info=None if error.__cause__ is None else from_users_code(error.__cause__),
+        )
         self.port.block(self.no, self.incarnation, reason, codec.encode(describe_body(error)), step)
         self.unwind(End.BLOCKED)
 
