@@ -18,6 +18,7 @@ from stepwell import (
     NotSerializable,
     StepwellError,
     current_step,
+    step_options,
     workflow,
 )
 from stepwell.testing import open_test_engine
@@ -285,3 +286,22 @@ def test_a_malformed_namespace_speaks_of_no_workflow():
     with pytest.raises(InvalidName, match="namespace 'a b' is not valid") as told:
         Engine(":memory:", namespace="a b")
     assert "@workflow" not in str(told.value)
+
+
+def test_a_generator_is_told_to_be_one_and_not_to_lack_async():
+    async def pages(step):
+        yield 1
+
+    def items(step):
+        yield 1
+
+    for fn in (pages, items):
+        with pytest.raises(InvalidConfig, match="is a generator, because there is a `yield` in it") as told:
+            workflow(fn)
+        assert "async def" not in str(told.value).partition("is a generator")[2]
+
+
+def test_a_heartbeat_timeout_of_nothing_is_refused():
+    with pytest.raises(InvalidConfig, match="heartbeat_timeout is 0, so every attempt would fail at once"):
+        step_options(heartbeat_timeout=0)
+    step_options(heartbeat_timeout=0.001)

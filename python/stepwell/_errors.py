@@ -375,7 +375,7 @@ class Nondeterminism(StepwellError):
     """The code no longer matches a history.
 
     Never raised into a body (I10), where `except Exception` would swallow it: it is the error of a `blocked`
-    instance and in `explain()`, and it is raised by `stepwell.testing.check_replay`.
+    instance and in `explain()`.
     """
 
 

@@ -101,7 +101,7 @@ class Retry:
         """Returns whether this error is one that is retried.
 
         Raises:
-            RetryRuleFailed: The predicate raised.
+            StepwellError: The predicate raised.
         """
         if isinstance(exc, NoThread):
             return True
@@ -128,7 +128,7 @@ class Retry:
             random: Where the jitter comes from.
 
         Raises:
-            RetryRuleFailed: The `delay` function raised, or returned something that is no duration.
+            StepwellError: The `delay` function raised, or returned something that is no duration.
         """
         if callable(self.delay):
             return min(self._ask(self.delay, ctx, exc), self._max_delay_us)

@@ -58,7 +58,7 @@ class Workflow(Generic[P_contra, R_co]):
         runtime: str,
     ) -> None:
         if not inspect.iscoroutinefunction(fn):
-            raise InvalidConfig(f"@workflow needs an async function; {fn!r} is not one. Write `async def`.")
+            raise InvalidConfig(f"@workflow needs an async function; {fn!r} is {_instead(fn)}")
         self.fn = fn
         self.name = workflow_name(name if name is not None else getattr(fn, "__name__", None))
         self.version = step_name(version, "version")
@@ -99,6 +99,13 @@ class Workflow(Generic[P_contra, R_co]):
     def output(self) -> Plan:
         """How the output is stored."""
         return codec.plan(return_type(self.fn))
+
+
+def _instead(fn: Any) -> str:
+    """Returns what is wrong with what was to be a workflow."""
+    if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
+        return "a generator, because there is a `yield` in it. Return the values together, or tell them with step.report."
+    return "not one. Write `async def`."
 
 
 _made = itertools.count()
@@ -259,6 +266,8 @@ class StepOptions:
         for option, given in (("undo", undo is not None), ("sensitive", sensitive)):
             if given:  # what is not there yet must not look as if it were
                 raise InvalidConfig(f"{option}= is not available in this version; leave it out.")
+        if heartbeat_timeout is not None and to_us(heartbeat_timeout, "heartbeat_timeout") == 0:
+            raise InvalidConfig("heartbeat_timeout is 0, so every attempt would fail at once; give a longer one, or leave it out.")
         return cls(
             name,
             retry,
