@@ -5,6 +5,8 @@ from datetime import timedelta
 import pytest
 
 from stepwell import ApprovalTimeout, InstanceNotFound, InvalidConfig, InvalidName, InvalidState, NotSerializable, Rejected, workflow
+from stepwell._branch import unambiguous
+from stepwell._runner import Runner
 from stepwell.testing import open_test_engine
 
 
@@ -163,3 +165,63 @@ async def test_decisions_that_cannot_be_made_are_errors_of_their_own():
             await engine.approvals.approve("asks/a#deploy#1", by="")
         with pytest.raises(InvalidConfig, match=r"status is 'closed'.*open.*approved.*rejected"):
             await engine.approvals.list(status="closed")
+
+
+AMBIGUOUS = "team#1[0]/deploy"
+
+
+@workflow
+async def two_that_read_alike(step) -> list:
+    async def one() -> str:
+        return (await step.wait_for_approval("deploy")).by
+
+    async with step.open_nursery("team") as nursery:
+        branch = nursery.start_soon(one)
+        other = nursery.start_soon(step.wait_for_approval, AMBIGUOUS)
+    return [branch.value, other.value.by]
+
+
+async def test_e5_no_two_approvals_have_one_id_whatever_their_names_are():
+    async with open_test_engine(workflows=[two_that_read_alike], autojump=False) as engine:
+        instance = await engine.create(two_that_read_alike, id="a")
+        await instance.wait_for_status("waiting")
+        ids = {request.name: request.id for request in await engine.approvals.list()}
+        assert ids == {
+            "deploy": "two_that_read_alike/a#team#1[0]/deploy#1",
+            AMBIGUOUS: "two_that_read_alike/a#team#1[1]/team[231[5B0][2Fdeploy#1",
+        }
+        assert await engine.approvals.approve(ids["deploy"], by="ann")
+        assert await engine.approvals.approve(ids[AMBIGUOUS], by="bob")
+        assert await instance.result() == ["ann", "bob"]
+
+
+def test_e5_escaped_names_read_alike_only_if_they_are_and_plain_ones_stay_as_they_are():
+    names = ["a", "a%2Fb", "2F", "a/b", "a[2Fb", "a[b", "a#b", "a[5Bb", "#1[0]/a", "/", "[", "#", "[[", "//"]
+    escaped = [unambiguous(name) for name in names]
+    assert len(set(escaped)) == len(names)
+    assert escaped[:3] == names[:3]
+    assert not any("/" in it or "#" in it for it in escaped)
+
+
+async def test_e5_an_instance_of_before_keeps_the_ids_it_asks_under(monkeypatch):
+    made = Runner.__init__
+
+    def of_old(self, *args) -> None:
+        made(self, *args)
+        self.format = 0
+
+    async with open_test_engine(workflows=[asks_oddly], autojump=False) as engine:
+        monkeypatch.setattr(Runner, "__init__", of_old)
+        instance = await engine.create(asks_oddly, id="old")
+        await instance.wait_for_status("waiting")
+        (request,) = await engine.approvals.list()
+        assert request.id == "asks_oddly/old#a/b#1"
+        monkeypatch.undo()
+        await engine.crash()  # whatever its rules are now, an open wait is the one that was asked
+        assert await engine.approvals.approve("asks_oddly/old#a/b#1", by="ann")
+        assert await instance.result() == "ann"
+
+
+@workflow
+async def asks_oddly(step) -> str:
+    return (await step.wait_for_approval("a/b")).by

@@ -9,6 +9,7 @@ import sniffio
 from asyncio_bodies import NEVER, colour, doubles, fails, flow, lives, ran, replayed, run
 
 from stepwell import EventTimeout, Step, StepFailed, aio, sync, workflow
+from stepwell._runner import Runner
 from stepwell.testing import open_test_engine
 
 
@@ -393,3 +394,26 @@ def test_i7_engine_methods_of_aio_in_a_body_are_an_error_too():
             assert "step.create" in await engine.call("flow")
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(("format", "branches"), [(1, ["as_completed#1[0]", "gather#1[0]"]), (0, ["gather#1[0]", "gather#2[0]"])])
+async def test_i2_branches_are_named_after_the_method_that_began_them(format, branches, monkeypatch):
+    made = Runner.__init__
+
+    def of_format(self, *args) -> None:  # an instance of before this rule calls all of them gather
+        made(self, *args)
+        self.format = format
+
+    @workflow(name="both", runtime="asyncio")
+    async def both(step) -> list:
+        async def part() -> int:
+            return await step.do(lambda: 1, name="one")
+
+        found = [await done async for done in step.as_completed(part())]
+        return found + list(await step.gather(part()))
+
+    monkeypatch.setattr(Runner, "__init__", of_format)
+    async with open_test_engine(workflows=[both]) as engine:
+        instance = await engine.create(both)
+        assert await instance.result() == [1, 1]
+        assert [it.branch for it in await instance.history()] == branches

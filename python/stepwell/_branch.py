@@ -92,3 +92,11 @@ def _quoted(part: str) -> str:
     if not any(c in part for c in "%/#["):
         return part
     return part.replace("%", "%25").replace("/", "%2F").replace("#", "%23").replace("[", "%5B")
+
+
+def unambiguous(name: str) -> str:
+    """Escapes the separators in a name that stands behind a branch path, so that no two places read alike.
+
+    A name without separators stays as it is, and reads like no escaped one: those have a "[" in them, and no other separator.
+    """
+    return name.replace("[", "[5B").replace("/", "[2F").replace("#", "[23")

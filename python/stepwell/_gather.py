@@ -123,14 +123,15 @@ def _close(operations: Sequence[Any]) -> None:
             operation.close()
 
 
-def _start(branch: Branch, operations: Sequence[Awaitable[Any]]) -> tuple[Parts, list[BodyTask]]:
-    """Starts all parts; a coroutine among them as a branch."""
+def _start(branch: Branch, name: str, operations: Sequence[Awaitable[Any]]) -> tuple[Parts, list[BodyTask]]:
+    """Starts all parts; a coroutine among them as a branch that is named after the method."""
+    name = name if branch.runner.format else "gather"  # which instances of before this rule call all of them
     parts, occurrence = Parts(branch.runner), 0
     tasks: list[BodyTask] = []
     for index, operation in enumerate(operations):
         if _is_code(operation):
-            occurrence = occurrence or branch.occurrence(GATHER, "gather")
-            tasks.append(parts.start(operation, branch.child("gather", occurrence, index)))
+            occurrence = occurrence or branch.occurrence(GATHER, name)
+            tasks.append(parts.start(operation, branch.child(name, occurrence, index)))
         else:
             tasks.append(parts.start(operation))
     return parts, tasks
@@ -151,7 +152,7 @@ async def gather(branch: Branch, name: str, operations: Sequence[Awaitable[Any]]
     except BaseException:
         _close(operations)
         raise
-    parts, tasks = _start(branch, operations)
+    parts, tasks = _start(branch, name, operations)
     try:
         for _ in tasks:
             (await parts.next()).result()
@@ -226,7 +227,7 @@ class AsCompleted(Generic[T]):
     def _started(self) -> Parts:
         if self._parts is None:
             _races(self._branch, self._operations)  # then the instance is blocked, and no part begins anything
-            self._parts, _ = _start(self._branch, self._operations)
+            self._parts, _ = _start(self._branch, "as_completed", self._operations)
         return self._parts
 
 

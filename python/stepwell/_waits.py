@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trio.lowlevel import enable_ki_protection
 
 from . import _replay
+from ._branch import unambiguous
 from ._codec import Undecodable, codec
 from ._durations import from_us, text
 from ._errors import ApprovalTimeout, EventTimeout, InvalidPayload, Rejected
@@ -56,7 +57,8 @@ async def approval(branch: Branch, name: str, detail: bytes | None, us: int, as_
     """Asks for an approval and waits for it, at most `us` microseconds."""
     runner = branch.runner
     identity = runner.identify(branch, _replay.APPROVAL, name)
-    until, place = runner.port.now() + us, f"{branch.path}/{name}" if branch.path else name
+    until, title = runner.port.now() + us, unambiguous(name) if runner.format else name
+    place = f"{branch.path}/{title}" if branch.path else title
     approval_id = f"{runner.workflow.name}/{runner.id}#{place}#{identity[4]}"
     outcome = await runner.perform(
         WaitOperation(runner, identity, until, runner.port.wait_approval, branch.path, name, identity[4], approval_id, detail, until)

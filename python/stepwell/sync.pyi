@@ -102,7 +102,7 @@ class Approvals:
         """Approves; the decision is durable when this returns. It may come before the request.
 
         Args:
-            id: The request's id: `workflow/instance#name#occurrence`.
+            id: The request's id: `workflow/instance#name#occurrence`. In a name "/", "#" and "[" are written "[2F", "[23" and "[5B".
             by: Who decided, 1 to 256 characters.
             reason: Why.
             metadata: Storable data for the workflow.
