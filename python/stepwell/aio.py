@@ -75,10 +75,10 @@ class _EngineBase(EngineFront):
 
     def _forsake_loop(self) -> None:
         """Nobody runs the loop while this waits for the engine's end: what runs there is waited for no longer."""
-        driver = self._inner._driver
-        if driver is not None and driver.bridge is not None:
+        driver, token = self._inner._driver, self._gate.token
+        if driver is not None and driver.bridge is not None and token is not None:
             with suppress(RunFinishedError):
-                self._gate.token.run_sync_soon(driver.bridge.forsake)
+                token.run_sync_soon(driver.bridge.forsake)
 
     async def _on_trio(self, fn: Callable[[], Awaitable[Any]], hurry: Callable[[], None] | None = None) -> Any:
         token = self._gate.token
