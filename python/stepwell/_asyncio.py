@@ -305,6 +305,11 @@ class Bridge:
         self.is_gone = False
         """Whether the loop stands still and nobody will run it again."""
 
+    @property
+    def ident(self) -> int | None:
+        """Of the thread that runs the loop now, if that is known."""
+        return getattr(self.loop, "_thread_id", None)
+
     # On trio's thread.
 
     def begin(self, visit: Visit) -> None:
@@ -464,6 +469,10 @@ class OwnLoop(Bridge):
         except RuntimeError:
             self.loop.close()
             raise
+
+    @property
+    def ident(self) -> int | None:
+        return self._thread.ident
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)

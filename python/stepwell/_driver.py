@@ -30,6 +30,7 @@ from ._runner import Runner
 from ._step import Step
 from ._turns import Births, TurnKeeper
 from ._types import STATUSES, Limits, Status
+from ._watchdog import Watchdog
 from ._workflow import Workflow
 
 if TYPE_CHECKING:
@@ -156,8 +157,9 @@ class Driver:
         self.observed = False
         self.seed = 0
         self.default_runtime = "trio"
-        self.token = trio.lowlevel.current_trio_token()
+        self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
         self.bridge: Bridge | None = None
+        self.watchdog = Watchdog(self)
         self.code = workflows
         self._timers: dict[int, Callable[[], None]] = {}
         self._watches: dict[int, list[Watch]] = {}

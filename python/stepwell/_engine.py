@@ -365,7 +365,7 @@ class Engine(Tenant):
             commit_p99=raw.pop("commit_p99_us", 0) / 1e6,
             submitted=raw.pop("submitted_depth", 0),
             workflows=tuple(itertools.starmap(WorkflowStatistics, driver.core.workflow_statistics())),
-            extra=raw,
+            extra={**raw, "loop_holds": driver.watchdog.holds, "longest_hold_ms": round(driver.watchdog.longest * 1e3)},
         )
 
 

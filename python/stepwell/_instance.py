@@ -254,7 +254,8 @@ class Instance(Generic[R_co]):
         """
         found = await self._explain()
         runner = self._tenant._running().runners.get(self._no)
-        more = "" if runner is None else _diagnosis.resisting(runner) or _diagnosis.standing_still(runner)
+        told = (_diagnosis.resisting, _diagnosis.standing_still, self._tenant._running().watchdog.told)
+        more = "" if runner is None else next(filter(None, (tell(runner) for tell in told)), "")
         return found._replace(text=f"{found.text} {more}") if more else found
 
     async def _explain(self) -> Explanation:

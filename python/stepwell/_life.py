@@ -132,7 +132,7 @@ class Life:
 
     async def _host(self, driver: Driver) -> None:
         try:
-            with _collector.patient() as driver.patience:
+            with _collector.patient() as driver.patience, driver.watchdog:
                 async with trio.open_nursery() as self.nursery:
                     self.nursery.start_soon(self._watched, driver, driver.keeper.run)
                     self.nursery.start_soon(self._watched, driver, driver.run, self.nursery)

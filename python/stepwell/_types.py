@@ -268,7 +268,8 @@ class EngineStatistics(NamedTuple):
     batch_max: most operations in one commit. commit_p50, commit_p99: how long a commit took.
     submitted: operations that wait for the next commit. shards: coordinators the instances are spread over.
     workflows: counters of each workflow that has, or had, instances here. extra: further counters by name, among them
-    `disk_full`, 1 while the disk is full and the engine waits for room, and `ranges_to_move`, 0 unless shards change.
+    `disk_full`, 1 while the disk is full and the engine waits for room, and `ranges_to_move`, 0 unless shards change;
+    `loop_holds`: how often a body or a step held a loop for over a second, and `longest_hold_ms`.
     """
 
     slots: int

@@ -1,0 +1,207 @@
+"""A thread that sees when a loop stands still because a body, or a step, computes or blocks on it.
+
+It costs those that run nothing: a few times a second it looks at what the thread of each loop is doing. If that is the same body
+or step twice in a row, the loop is asked to answer; who does not let it do so for over a second holds it, and is told of, with file and
+line. Nothing in here changes what it looks at.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import Context
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ._branch import Branch, place
+from ._operation import StepOperation
+from ._runner import Runner
+
+if TYPE_CHECKING:
+    from ._driver import Driver
+
+log = logging.getLogger("stepwell")
+LOOK_EVERY = 0.25
+"""Seconds between two looks."""
+HOLD_MAX = 1.0
+"""Seconds for which a body or a step may hold a loop before that is told."""
+_CURE = "Do that in a plain function, which has a thread: step.do(fn)."
+
+
+class Hold(NamedTuple):
+    """Somebody who held a loop.
+
+    Attributes:
+        what: 'step "fetch"' or "body".
+        loop: Its name.
+        where: `file:line`.
+        at: When it had lasted too long, monotonic.
+        seconds: How long it was; None: it lasts.
+    """
+
+    what: str
+    loop: str
+    where: str
+    at: float
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        if self.seconds is None:
+            return f"Its {self.what} at {self.where} holds the loop of {self.loop}, on which nothing else goes on. {_CURE}"
+        ago = time.monotonic() - self.at
+        return f"Its {self.what} at {self.where} held the loop of {self.loop} for {self.seconds:.1f} s, {ago:.0f} s ago. {_CURE}"
+
+
+class _Watched:
+    """One loop, and who is on it."""
+
+    def __init__(self, watchdog: Watchdog, name: str, ident: Callable[[], int | None], call: Callable[[Callable[[], None]], Any]) -> None:
+        self._watchdog = watchdog
+        self._name = name
+        self._ident = ident
+        self._call = call
+        self._seen: Callable[[], StepOperation | Runner | None] = lambda: None
+        self._asked: float | None = None
+        self._answered: float | None = None
+        self._holder: Callable[[], Runner | None] | None = None
+
+    def look(self, now: float) -> None:
+        """Sees who is on the loop now, and whether it answers."""
+        if self._answered is not None or self._asked is None:
+            self._over()
+        doer, where = _seen(sys._current_frames().get(self._ident() or 0))
+        if self._asked is not None:
+            if self._holder is None and doer is not None and now - self._asked >= HOLD_MAX:
+                self._tell(doer, where, now)
+        elif doer is not None and doer is self._seen():
+            self._asked = now
+            with suppress(RuntimeError):  # the loop has ended
+                self._call(self._answer)
+        self._seen = (lambda: None) if doer is None else weakref.ref(doer)
+
+    def _answer(self) -> None:
+        self._answered = time.monotonic()
+
+    def _tell(self, doer: StepOperation | Runner, where: str, now: float) -> None:
+        runner = doer if isinstance(doer, Runner) else doer.runner
+        what = "body" if isinstance(doer, Runner) else f'step "{doer.identity[2]}"'
+        hold = Hold(what, self._name, where, now)
+        self._holder = weakref.ref(runner)
+        self._watchdog.holds += 1
+        self._watchdog.latest[runner] = hold
+        text = "%s/%s holds the loop of %s: its %s at %s has computed or blocked for over %g s, and nothing else goes on there. %s"
+        log.warning(text, runner.workflow.name, runner.id, hold.loop, what, where, HOLD_MAX, _CURE)
+
+    def _over(self) -> None:
+        """The loop has answered: a hold, if there was one, is over."""
+        runner = None if self._holder is None else self._holder()
+        if self._holder is not None and self._asked is not None and self._answered is not None:
+            seconds = self._answered - self._asked
+            self._watchdog.longest = max(self._watchdog.longest, seconds)
+            if runner is not None and (hold := self._watchdog.latest.get(runner)) is not None:
+                self._watchdog.latest[runner] = hold._replace(seconds=seconds, at=self._answered)
+        self._asked = self._answered = self._holder = None
+
+
+class Watchdog:
+    """Watches the loops of one engine while it is open.
+
+    Attributes:
+        looks: How often it has looked.
+        holds: How often a loop was held for too long.
+        longest: Seconds of the longest hold that is over.
+        latest: The last hold of each body in memory.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        ident = threading.get_ident()
+        self._trio = _Watched(self, "trio", lambda: ident, driver.token.run_sync_soon)
+        self._asyncio: _Watched | None = None
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stepwell watchdog", daemon=True)
+        self.looks = self.holds = 0
+        self.longest = 0.0
+        self.latest: weakref.WeakKeyDictionary[Runner, Hold] = weakref.WeakKeyDictionary()
+
+    def __enter__(self) -> None:
+        with suppress(RuntimeError):  # there is no thread for it: holds go unseen, and nothing else is amiss
+            self._thread.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end.set()
+
+    def told(self, runner: Runner) -> str:
+        """Returns what is known of a body that holds, or held, a loop, "" if it never did."""
+        hold = self.latest.get(runner)
+        return "" if hold is None else str(hold)
+
+    def _run(self) -> None:
+        while not self._end.wait(LOOK_EVERY):
+            now = time.monotonic()
+            self._trio.look(now)
+            if (asyncio := self._on_asyncio()) is not None:
+                asyncio.look(now)
+            self.looks += 1
+
+    def _on_asyncio(self) -> _Watched | None:
+        bridge = self._driver.bridge
+        if self._asyncio is None and bridge is not None:
+            self._asyncio = _Watched(self, "asyncio", lambda: bridge.ident, bridge.loop.call_soon_threadsafe)
+        return self._asyncio
+
+
+def _seen(frame: FrameType | None) -> tuple[StepOperation | Runner | None, str]:
+    """Returns whose code the innermost frame belongs to, and where that stands; None if what runs is the engine's own, or nothing does.
+
+    Of its frames the innermost one counts that is of no library: what it calls says less than the line that calls it. Between it and
+    what the engine calls it by only coroutines may stand, and the loop of a body on asyncio: other plain functions of the engine call
+    neither bodies nor steps.
+    """
+    own: FrameType | None = None
+    library: FrameType | None = None
+    while frame is not None:
+        package = _package(frame)
+        if package == "stepwell":
+            stands = own or library
+            if stands is None:
+                break
+            if (doer := _doer(frame)) is not None:
+                return doer, f"{stands.f_code.co_filename.rpartition('/')[2]}:{stands.f_lineno}"
+            if not (frame.f_code.co_flags & _COROUTINE or frame.f_globals.get("__name__") == _BODY_LOOP):
+                break
+        elif package not in _LIBRARIES:
+            library = library or frame
+            own = own or (None if "-packages" in frame.f_code.co_filename else frame)
+        frame = frame.f_back
+    return None, ""
+
+
+def _doer(frame: FrameType) -> StepOperation | Runner | None:
+    """Returns the step, or the instance, whose code is called from here."""
+    for name in ("operation", "runner", "context", "self"):
+        found = frame.f_locals.get(name)
+        if isinstance(found, StepOperation | Runner):
+            return found
+        context = found if isinstance(found, Context) else getattr(found, "_context", None)
+        where = context.get(place) if isinstance(context, Context) else None
+        if isinstance(where, StepOperation):
+            return where
+        if isinstance(where, Branch):
+            return where.runner
+    return None
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+_BODY_LOOP = "stepwell._body_loop"
+_COROUTINE = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+_LIBRARIES = sys.stdlib_module_names | {"stepwell", "trio", "outcome"}
