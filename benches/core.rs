@@ -153,6 +153,7 @@ fn append(no: u64) -> Op {
         started_at: 1,
         at: 2,
         begun: None,
+        erases: None,
         retry_at: None,
         event: None,
         event_type: None,

@@ -17,6 +17,7 @@ LAYERS = [
     | {"_codec_plain", "_codec_hints", "_codec_types", "_codec_collections", "_codec_classes", "_codec_unions", "_codec"}
     | {"_codec_doubt", "_codec_models"},
     {"_failures", "_types", "_replay", "_signatures"},
+    {"_past"},
     {"_branch", "_workflow", "_attempt", "_operation", "_map", "_turns", "_nursery", "_deadline", "_patches", "_foreign", "_rest"}
     | {"_diagnosis", "_standing", "_port", "_runner", "_step", "_child", "_waits", "_asyncio", "_portal"}
     | {"_borrowed", "_containment", "_ending", "_pending", "_remote", "_resisting", "_body_log", "_body_loop", "_asyncio_turns", "_gather"}

@@ -257,8 +257,9 @@ class Core:
         verdict: int,
         started_at: int,
         payload: bytes | None,
+        erases: int | None = None,
     ) -> int:
-        """Appends a record. Answered by DONE (or FENCED)."""
+        """Appends a record. Answered by DONE (or FENCED). erases: with verdict 8, attempts from this one to `attempt` count no more."""
     def retry(
         self,
         no: int,

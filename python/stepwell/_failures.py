@@ -212,7 +212,7 @@ def _tree(exc: BaseException, depth: int) -> list[Any]:
     inner: list[Any] = []
     if isinstance(exc, BaseExceptionGroup) and depth < 16:
         inner = [_tree(member, depth + 1) for member in exc.exceptions[:100]]
-    return [_type(exc), _cut(_text(exc), 1_000), inner]
+    return [type_name(exc), _cut(_text(exc), 1_000), inner]
 
 
 def _lines(errors: list[Any], depth: int) -> list[str]:
@@ -225,7 +225,8 @@ def _lines(errors: list[Any], depth: int) -> list[str]:
     return lines
 
 
-def _type(exc: BaseException) -> str:
+def type_name(exc: BaseException) -> str:
+    """Returns how records call the type of an exception."""
     return _dotted(*_class_of(exc))
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
-from . import _diagnosis, _explanation, _names, _standing
+from . import _diagnosis, _explanation, _names, _past, _standing
 from ._answers import error_in, not_found, progress_of, state_codes
 from ._codec import Undecodable, codec
 from ._durations import from_us
 from ._errors import InstanceErrored, InstanceTerminated, InvalidConfig, InvalidState, StepwellError
 from ._failures import error_info
 from ._look import Look, Wait
-from ._replay import DO, INTERRUPTED, OK
+from ._replay import DO, ERASED, INTERRUPTED, OK
 from ._types import (
     FINAL,
     KINDS,
@@ -235,7 +235,7 @@ class Instance(Generic[R_co]):
         look, records = await self._records()
         recorded = {(record[1:7]) for record in records}
         open_attempts = [it for it in running if it.state in (_standing.RUNNING, _standing.ENDED) and _attempt_of(it) not in recorded]
-        return [*map(_record, records), *map(_running, open_attempts), *map(_waiting, look.open_waits)]
+        return [*map(_record, _past.in_place(records)), *map(_running, open_attempts), *map(_waiting, look.open_waits)]
 
     async def _records(self) -> tuple[Look, list[Any]]:
         driver: Driver = self._tenant._ready("instance.history")
@@ -298,6 +298,8 @@ def _record(record: Any) -> StepRecord:
                 error = error_info(value["error"]) if "error" in value else None
             elif VERDICTS[verdict] in ("failed", "attempt_failed", "interrupted") and isinstance(value, dict):
                 error = error_info(value)
+            elif verdict == ERASED:
+                (output, error), started, at = _past.told(value, name), value["began"], value["ended"]
             else:
                 output = value
         except (Undecodable, StepwellError):

@@ -23,8 +23,9 @@ from ._branch import place
 from ._codec import codec
 from ._containment import Guard, check_is_failure, interrupt_in
 from ._errors import Interrupted, NotSerializable, StepFailed, StepTimeout, TooLarge
-from ._failures import describe, from_users_code, revive
-from ._replay import ABANDONED, DO, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
+from ._failures import describe, from_users_code, revive, type_name
+from ._past import KEPT, Past, Tried
+from ._replay import ABANDONED, ERASED, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
 from ._retry import RetryRuleFailed
 from ._turns import suspended, wake, wake_cancelled
 
@@ -218,6 +219,7 @@ class StepOperation(Operation):
     _delayed_by = 0
     _awaited: _Note | None = None
     _saved: bytes | None = None
+    _past: Past | None = None
     _context: StepContext | None = None
     variables: Context | None = None
     _in_task = False
@@ -365,7 +367,8 @@ class StepOperation(Operation):
 
     async def _resume(self, known: Attempts) -> None:
         """Takes up a step that was, or may have been, attempted before a crash or a park."""
-        self._made, self._failed, self._saved = known.made, known.failed, known.saved
+        past = self._past = Past.of(known)
+        self._made, self._failed, self._saved = known.made, past.failed(known), past.saved(known)
         delay = self.runner.attached.pop(self.identity, None)
         if delay is not None:
             await self._delay(delay[0], delay[1] or 0)
@@ -379,8 +382,8 @@ class StepOperation(Operation):
             self._started_at = known.started_at
             self._submit_failure(error, self._made)
         else:
-            description = describe(error, step=self.identity[2], attempts=self._made)
-            await self._note(INTERRUPTED, self._made, codec.encode(description))
+            await self._note(INTERRUPTED, self._made, codec.encode(describe(error, step=self.identity[2], attempts=self._made)))
+            self._keep_few(self._made, False, type_name(error))
 
     def _run_straight(self) -> Awaitable[None] | None:
         """What `run` does for a step without a past, whose function has never waited: the hot path.
@@ -525,11 +528,7 @@ class StepOperation(Operation):
 
     def record_end(self, value: Any, failure: BaseException | None) -> None:
         """What an attempt came to for which nobody waited any more."""
-        runner, (kind, _, name, key, count) = self.runner, self.identity
-        payload = self._end(value, failure)
-        runner.port.record(
-            runner.no, runner.incarnation, kind, self.branch, name, key, count, self._made, ABANDONED, self._started_at, payload
-        )
+        self._record(ABANDONED, self._made, self._end(value, failure))
 
     def _submit_value(self, attempt: int) -> None:
         try:
@@ -545,13 +544,14 @@ class StepOperation(Operation):
             self._submit(attempt, OK, self.payload)
 
     def _submit(self, attempt: int, verdict: int, payload: bytes | None) -> None:
-        runner = self.runner
-        kind, _, name, key, count = self.identity
-        number = runner.port.record(
-            runner.no, runner.incarnation, kind, self.branch, name, key, count, attempt, verdict, self._started_at, payload
+        self.number, self._verdict = self._record(verdict, attempt, payload), verdict
+        self.runner.port.tickets[self.number] = self
+
+    def _record(self, verdict: int, attempt: int, payload: bytes | None, erases: int | None = None) -> int:
+        runner, (kind, _, name, key, count) = self.runner, self.identity
+        return runner.port.record(
+            runner.no, runner.incarnation, kind, self.branch, name, key, count, attempt, verdict, self._started_at, payload, erases
         )
-        self.number, self._verdict = number, verdict
-        runner.port.tickets[number] = self
 
     def _submit_failure(self, error: BaseException, attempts: int) -> None:
         self.payload = codec.encode(describe(error, step=self.identity[2], attempts=attempts))
@@ -583,7 +583,16 @@ class StepOperation(Operation):
         payload = codec.encode(describe(error, step=name, attempts=attempt))
         _, _, _, key, count = self.identity
         number = runner.port.retry(runner.no, runner.incarnation, self.branch, name, key, count, attempt, self._started_at, payload, until)
+        self._keep_few(attempt, True, type_name(error))
         return number, until
+
+    def _keep_few(self, attempt: int, has_failed: bool, error: str) -> None:
+        """Erases older attempts, if there are many by now."""
+        if attempt > KEPT:
+            self._past = self._past or Past()
+            tried = Tried(attempt, has_failed, error, self._started_at, self.runner.port.now())
+            if done := self._past.add(tried, self._saved):
+                self._record(ERASED, done.last, done.payload, done.first)
 
     async def _delay(self, number: int, until: int) -> None:
         """Waits for a durable retry delay; the instance may give its slot back meanwhile (R4)."""
@@ -601,13 +610,8 @@ class StepOperation(Operation):
 
     async def _note(self, verdict: int, attempt: int, payload: bytes | None) -> None:
         """Records something about an attempt and waits until it is durable."""
-        runner = self.runner
-        _, _, name, key, count = self.identity
         note = _Note()
-        number = runner.port.record(
-            runner.no, runner.incarnation, DO, self.branch, name, key, count, attempt, verdict, self._started_at, payload
-        )
-        runner.port.tickets[number] = note
+        self.runner.port.tickets[self._record(verdict, attempt, payload)] = note
         await self._wait_for(note)
 
     async def save(self, value: Any, attempt: int) -> None:

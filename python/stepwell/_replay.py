@@ -39,6 +39,7 @@ INTERRUPTED: Final = 4
 SAVED: Final = 5
 STARTED: Final = 6
 ABANDONED: Final = 7
+ERASED: Final = 8
 
 RawRecord: TypeAlias = tuple[int, int, str, str, str | None, int, int, int, int, int, int | None, str | None, bytes | None]
 
@@ -77,6 +78,12 @@ class Attempts:
     retry_at: int | None = None
     error: bytes | None = None
     saved: bytes | None = None
+    saved_for: int = 0
+    """The attempt that saved it."""
+    tried: list[RawRecord] = field(default_factory=list)
+    """Those of attempts that failed or were cut short, and count."""
+    erased: bytes | None = None
+    """What those came to that count no more; see `_past`."""
     started_at: int = 0
     started_for: int = 0
     """The attempt that announced its start (`on_interrupt="fail"`), 0 if none."""
@@ -119,7 +126,10 @@ class Cursor:
             return
         known = self.attempts.setdefault(identity, Attempts())
         if verdict == SAVED:
-            known.saved = record[12]
+            known.saved, known.saved_for = record[12], record[6]
+        elif verdict == ERASED:
+            known.made = max(known.made, record[6])
+            known.erased = record[12]
         elif verdict == STARTED:
             known.started_for = record[6]
             known.started_at = record[8]
@@ -128,6 +138,7 @@ class Cursor:
             known.failed += verdict == ATTEMPT_FAILED
             known.retry_at = record[10]
             known.error = record[12]
+            known.tried.append(record)
 
     def add(self, outcome: Outcome) -> None:
         """An outcome that is to be delivered after all others."""

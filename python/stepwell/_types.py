@@ -74,6 +74,7 @@ VERDICTS: tuple[str, ...] = (
     "saved",
     "started",
     "abandoned",
+    "attempts",
 )
 """What a record says, by the code that crosses the border."""
 
@@ -180,7 +181,8 @@ class StepRef:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One line of a history. `status`: done, failed, timed_out, attempt_failed, interrupted, saved, started, abandoned or waiting."""
+    """One line of a history. `status`: done, failed, timed_out, attempt_failed, interrupted, saved, started, abandoned or waiting;
+    or attempts: one line for many failed ones, whose `output` and `error` say how many they were and why."""
 
     kind: str
     name: str

@@ -54,6 +54,8 @@ pub enum Verdict {
     /// The body gave the step up, and the attempt that ran then has ended (I8): a turn of its own, of which the body hears
     /// nothing. The payload is what became of the attempt.
     Abandoned = 7,
+    /// A range of attempts no longer counts one by one; the payload says what they came to (see `erasure`).
+    Erased = 8,
 }
 
 impl Verdict {
@@ -97,6 +99,8 @@ pub struct Record {
     pub at: Micros,
     /// How many outcomes the body had been given when the operation began (L6); `None` if nobody counted.
     pub begun: Option<u64>,
+    /// The first attempt that no longer counts, after [`Verdict::Erased`]; `attempt` is the last.
+    pub erases: Option<u32>,
     /// When the next attempt is due, after a failed one.
     pub retry_at: Option<Micros>,
     /// Number of the event that was taken, so that a withdrawn wait can put it back (I8).
@@ -128,4 +132,4 @@ macro_rules! from_code {
     };
 }
 from_code!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline);
-from_code!(Verdict: Done, Failed, TimedOut, AttemptFailed, Interrupted, Saved, Started, Abandoned);
+from_code!(Verdict: Done, Failed, TimedOut, AttemptFailed, Interrupted, Saved, Started, Abandoned, Erased);

@@ -15,6 +15,7 @@ pub mod admission;
 pub mod attributes;
 pub mod clock;
 pub mod engine;
+pub mod erasure;
 pub mod error;
 mod failure;
 pub mod gatekeeper;

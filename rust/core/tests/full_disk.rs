@@ -94,6 +94,7 @@ fn record(engine: &Engine, by: Body, name: &str) -> u64 {
         started_at: 0,
         at: 0,
         begun: None,
+        erases: None,
         retry_at: None,
         event: None,
         event_type: None,

@@ -4,7 +4,7 @@
 #[macro_use]
 mod store_cases;
 
-use stepwell_core::history::Verdict;
+use stepwell_core::history::{Record, Verdict};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::store::{Bucket, Op, Outcome, Store, Transition};
 use stepwell_core::wait::Source;
@@ -27,6 +27,7 @@ suite!(
     waits_of_every_source_come_back,
     settings_and_progress_are_replaced,
     c10_what_a_creation_rate_had_left_is_replaced_and_survives_a_crash,
+    what_is_erased_counts_no_more_and_is_freed_in_steps_that_survive_crashes,
     a_clean_close_loses_nothing,
     unknown_instances_are_fenced_or_empty,
 );
@@ -470,6 +471,68 @@ fn c10_what_a_creation_rate_had_left_is_replaced_and_survives_a_crash(place: &mu
     let _ = store.commit(&[create(1, "a"), keep(&later)]).unwrap();
     store = place.crash(store);
     assert_eq!(store.buckets().unwrap(), [other, later]);
+}
+
+/// One line per record of a history: its step, its attempt, what it says.
+fn lines(store: &dyn Store, no: u64) -> Vec<String> {
+    let history = store.reader().unwrap().history(no).unwrap();
+    let line = |it: &Record| format!("{} {} {:?}", it.operation.name, it.attempt, it.verdict);
+    history.iter().map(|it| line(&it.record)).collect()
+}
+
+fn what_is_erased_counts_no_more_and_is_freed_in_steps_that_survive_crashes(place: &mut dyn Place) {
+    let mut store = place.open();
+    let says = |name: &str, attempt, verdict, erases| {
+        let mut it = record(name);
+        (it.attempt, it.verdict, it.erases) = (attempt, verdict, erases);
+        it
+    };
+    let _ = store.commit(&[create(1, "a"), create(2, "b")]).unwrap();
+    let mut batch = Vec::new();
+    let mut counting = Vec::new();
+    for attempt in 1..=900 {
+        let verdict = match attempt % 3 {
+            0 => Verdict::Saved,
+            1 => Verdict::AttemptFailed,
+            _ => Verdict::Interrupted,
+        };
+        batch.push(says("tried", attempt, verdict, None));
+        if !(101..=800).contains(&attempt) {
+            counting.push(format!("tried {attempt} {verdict:?}"));
+        }
+        // What others do, and what looks like it: another step, and an outcome.
+        if attempt % 70 == 0 {
+            batch.push(says("other", attempt, Verdict::AttemptFailed, None));
+            counting.push(format!("other {attempt} AttemptFailed"));
+        }
+        if attempt % 300 == 0 {
+            batch.push(says("tried", attempt, Verdict::Erased, Some(101)));
+        }
+    }
+    batch.push(says("tried", 800, Verdict::Erased, Some(101)));
+    batch.push(says("other", 1, Verdict::Done, None));
+    counting.extend(["tried 800 Erased".into(), "other 1 Done".into()]);
+    for it in batch {
+        let ops = [Op::Append(1, 1, it), Op::Append(2, 1, record("beside"))];
+        let _ = store.commit(&ops).unwrap();
+    }
+    let beside = lines(&*store, 2);
+    for round in 0..12 {
+        assert_eq!(lines(&*store, 1), counting, "{round}");
+        assert_eq!(lines(&*store, 2), beside);
+        store.maintain().unwrap();
+        assert_eq!(lines(&*store, 1), counting, "{round}");
+        store = place.crash(store);
+    }
+    for round in 0..12 {
+        store.maintain().unwrap();
+        assert_eq!(lines(&*store, 1), counting, "{round}");
+    }
+    let _ = commit_one(&mut *store, Op::Append(1, 1, record("next")));
+    assert_eq!(lines(&*store, 1).len(), counting.len() + 1);
+    store.close().unwrap();
+    store = place.open();
+    assert_eq!(lines(&*store, 1).len(), counting.len() + 1);
 }
 
 fn a_clean_close_loses_nothing(place: &mut dyn Place) {

@@ -98,6 +98,7 @@ pub(crate) fn record(
         started_at,
         at: 0,
         begun: None,
+        erases: None,
         retry_at: None,
         event: None,
         event_type: None,

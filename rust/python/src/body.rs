@@ -14,7 +14,7 @@ use crate::error::invalid;
 
 #[pymethods]
 impl Core {
-    #[pyo3(signature = (no, incarnation, kind, branch, name, key, count, attempt, verdict, started_at, payload))]
+    #[pyo3(signature = (no, incarnation, kind, branch, name, key, count, attempt, verdict, started_at, payload, erases=None))]
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn record(
         &self,
@@ -30,13 +30,15 @@ impl Core {
         verdict: u8,
         started_at: i64,
         payload: Option<&[u8]>,
+        erases: Option<u32>,
     ) -> PyResult<u64> {
         let operation = Operation {
             key: key.map(Into::into),
             ..operation(self::kind(kind)?, branch, name, count)
         };
         let verdict = self::verdict(verdict)?;
-        let record = record(operation, attempt, verdict, started_at, payload);
+        let mut record = record(operation, attempt, verdict, started_at, payload);
+        record.erases = erases;
         let ticket = self.engine.draw_ticket();
         let by = Body { no, incarnation };
         self.submit(py, Submission::Record(ticket, by, record))?;

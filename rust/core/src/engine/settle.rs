@@ -125,6 +125,7 @@ impl Core {
             started_at,
             at: self.now,
             begun: None,
+            erases: None,
             retry_at: None,
             event: outcome.event,
             event_type: outcome.kind.clone(),

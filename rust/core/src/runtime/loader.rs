@@ -362,6 +362,7 @@ mod tests {
             started_at: 1,
             at: 1,
             begun: None,
+            erases: None,
             retry_at: None,
             event: None,
             event_type: None,

@@ -15,6 +15,7 @@ use super::{
     Recovery, Row, Store, Transition,
 };
 use crate::attributes::pairs;
+use crate::erasure;
 use crate::history::{Record, Stored};
 use crate::ids::{EventId, Incarnation, InstanceNo, Key, Seq, WaitId};
 use crate::lifecycle::Status;
@@ -494,11 +495,13 @@ impl Reader for Moment<'_> {
 
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
         let model = self.0;
-        Ok(model
+        let mut history = model
             .instances
             .get(&no)
             .map(|it| it.history.clone())
-            .unwrap_or_default())
+            .unwrap_or_default();
+        erasure::keep_what_counts(&mut history);
+        Ok(history)
     }
 
     fn waits(&mut self, no: InstanceNo) -> Result<Vec<Wait>, Error> {

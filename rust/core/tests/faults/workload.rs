@@ -279,6 +279,7 @@ impl Draft {
             started_at: self.now(),
             at: self.now(),
             begun: None,
+            erases: None,
             retry_at: self.dice.percent(20).then(|| self.now()),
             event: event.then_some(5),
             event_type: event.then(|| "paid".into()),

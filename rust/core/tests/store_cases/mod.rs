@@ -134,6 +134,7 @@ pub fn record(name: &str) -> Record {
         started_at: 5,
         at: 6,
         begun: Some(4),
+        erases: Some(1),
         retry_at: Some(7),
         event: Some(8),
         event_type: Some("paid".into()),

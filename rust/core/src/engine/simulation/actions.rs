@@ -167,6 +167,7 @@ fn something_late(world: &mut World) -> bool {
         started_at: 0,
         at: 0,
         begun: None,
+        erases: None,
         retry_at: Some(world.now),
         event: None,
         event_type: None,

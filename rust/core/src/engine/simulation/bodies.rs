@@ -235,6 +235,7 @@ impl World {
             started_at: self.now,
             at: 0,
             begun: None,
+            erases: None,
             retry_at: None,
             event: None,
             event_type: None,

@@ -196,6 +196,7 @@ fn record() -> Record {
         started_at: 100,
         at: 0,
         begun: None,
+        erases: None,
         retry_at: None,
         event: None,
         event_type: None,

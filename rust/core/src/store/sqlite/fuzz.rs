@@ -175,6 +175,7 @@ fn record(verdict: Verdict, payload: Option<&[u8]>) -> Record {
         started_at: 1_700_000_000_000_000,
         at: 1_700_000_000_000_001,
         begun: payload.map(|_| 1 << 40),
+        erases: payload.map(|_| 1),
         retry_at: payload.map(|_| 1_700_000_000_000_002),
         event: payload.map(|_| u64::MAX),
         event_type: payload.map(|_| "paid".into()),
@@ -206,6 +207,7 @@ fn journal_row(record: &Record, prev: u64) -> Vec<Cell> {
         or_null(operation.key.as_deref(), text),
         blob(record.payload.as_deref()),
         or_null(record.begun, bits),
+        or_null(record.erases, int),
     ]
 }
 

@@ -21,6 +21,7 @@ use rusqlite::{params, Connection};
 use rustc_hash::FxHashMap;
 
 use super::rows;
+use super::sweep::Sweeps;
 use crate::ids::{Incarnation, InstanceNo, Seq};
 use crate::lifecycle::Status;
 
@@ -50,6 +51,8 @@ pub(super) struct Heads {
     pub(super) touched: Vec<InstanceNo>,
     pub(super) published: Published,
     pub(super) last_seq: Seq,
+    /// Whose histories have rows that no longer count.
+    pub(super) sweeps: Sweeps,
     watermark: Seq,
     round: Option<Round>,
 }
@@ -86,6 +89,7 @@ impl Heads {
         let heads = Self {
             last_seq,
             watermark: last_seq,
+            sweeps: Sweeps::recover(conn)?,
             ..Self::default()
         };
         heads.move_watermark(conn)?;

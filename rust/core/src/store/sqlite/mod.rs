@@ -3,7 +3,8 @@
 //! In reading order: `files` (what lies at the path), `lock` (one engine), `schema`,
 //! `connection`, `ofd`, `inherited` and `guard` (locks nobody can take away, or keeps), `heads` (where histories begin),
 //! `names`, `rows` (columns), `statements` and `write` (a batch), `fold` (checkpoints), `ballast`
-//! and `resume` (a full disk), `read` and `reader`, `recover`, `copy`.
+//! and `resume` (a full disk), `read` and `reader`, `sweep` (what no longer
+//! counts), `recover`, `copy`.
 //!
 //! Invariants: a batch is durable when `commit` returns, or the connection is poisoned (an error
 //! from a sync tells nothing about what is on the disk, so nothing is retried). A full disk has
@@ -34,6 +35,7 @@ mod resume;
 mod rows;
 mod schema;
 mod statements;
+mod sweep;
 mod write;
 
 use std::fs::File;
@@ -328,6 +330,12 @@ impl Store for SqliteStore {
                 Ok(heads.persist_some(conn)?)
             });
             match persisted {
+                Ok(()) | Err(Error::Busy(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.heads.sweeps.is_due() {
+            match self.write("sweep", 1, |conn, heads, _| sweep::step(conn, heads)) {
                 Ok(()) | Err(Error::Busy(_)) => {}
                 Err(error) => return Err(error),
             }

@@ -15,7 +15,7 @@ use crate::store::{Bucket, Ended, Filter, Payloads, Row};
 use crate::wait::{Approval, ApprovalStatus, Wait};
 
 /// Records between two looks at the clock.
-const LOOK_EVERY: usize = 64;
+pub(super) const LOOK_EVERY: usize = 64;
 
 pub(super) fn find(
     conn: &Connection,
@@ -101,6 +101,21 @@ pub(super) fn stored_head(conn: &Connection, no: InstanceNo) -> Result<Seq> {
     }
 }
 
+/// Returns a record of an instance and the place of the one before it.
+pub(super) fn record(conn: &Connection, no: InstanceNo, seq: Seq) -> Result<(Stored, Seq)> {
+    let sql = format!("SELECT {} FROM journal WHERE seq = ?", rows::JOURNAL);
+    let mut look = conn.prepare_cached(&sql)?;
+    let mut found = look.query([seq as i64])?;
+    match found.next()? {
+        Some(row) => rows::stored(row, no, seq),
+        None => Err(missing(no, seq)),
+    }
+}
+
+fn missing(no: InstanceNo, seq: Seq) -> Fault {
+    Fault::Corrupt(format!("record {seq} of instance {no} is missing"))
+}
+
 /// Walks an instance's chain backwards from this record until there is no more, or until `go_on`,
 /// which is asked now and then, says no. Returns where to go on, 0 at the end.
 pub(super) fn walk(
@@ -121,9 +136,7 @@ pub(super) fn walk(
         }
         let mut found = look.query([at as i64])?;
         let Some(row) = found.next()? else {
-            return Err(Fault::Corrupt(format!(
-                "record {at} of instance {no} is missing"
-            )));
+            return Err(missing(no, at));
         };
         let (stored, prev) = rows::stored(row, no, at)?;
         chain.push(stored);

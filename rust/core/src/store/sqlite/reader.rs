@@ -17,6 +17,7 @@ use super::guard::Guard;
 use super::heads::Published;
 use super::names::Names;
 use super::{read, rows};
+use crate::erasure;
 use crate::history::Stored;
 use crate::ids::{InstanceNo, Seq};
 use crate::store::{Error, Filter, Payloads, Reader, Row};
@@ -26,6 +27,8 @@ use crate::wait::{Approval, ApprovalStatus, Wait};
 const READ_MAX: Duration = Duration::from_secs(5);
 /// How long one transaction of several may take.
 const SLICE: Duration = Duration::from_millis(250);
+/// How often a history is read anew that was swept meanwhile.
+const AGAIN: u32 = 5;
 /// Instructions of SQLite's machine between two looks at the clock: well under a millisecond.
 const LOOK_EVERY: i32 = 20_000;
 
@@ -120,6 +123,22 @@ impl SqliteReader {
     }
 }
 
+impl SqliteReader {
+    /// Reads a history, the last record first.
+    fn walk(&mut self, no: InstanceNo, chain: &mut Vec<Stored>) -> Result<(), Error> {
+        // Before the transaction begins: see `heads`.
+        let published = self.published.lock().get(&no).copied().unwrap_or(0);
+        let mut at = self.ask(|conn, _, _| Ok(published.max(read::stored_head(conn, no)?)))?;
+        let slice = self.limits.1;
+        while at != 0 {
+            at = self.ask(|conn, _, began| {
+                read::walk(conn, no, at, chain, || began.elapsed() < slice)
+            })?;
+        }
+        Ok(())
+    }
+}
+
 impl Reader for SqliteReader {
     fn at_once(
         &mut self,
@@ -152,18 +171,19 @@ impl Reader for SqliteReader {
 
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
         assert!(!self.at_once, "a history is read in several transactions");
-        // Before the transaction begins: see `heads`.
-        let published = self.published.lock().get(&no).copied().unwrap_or(0);
-        let mut at = self.ask(|conn, _, _| Ok(published.max(read::stored_head(conn, no)?)))?;
-        let mut chain = Vec::new();
-        let slice = self.limits.1;
-        while at != 0 {
-            at = self.ask(|conn, _, began| {
-                read::walk(conn, no, at, &mut chain, || began.elapsed() < slice)
-            })?;
+        let mut left = AGAIN;
+        loop {
+            let mut chain = Vec::new();
+            match self.walk(no, &mut chain) {
+                // What takes several transactions may be led to where the writer has swept meanwhile (see `sweep`).
+                Err(Error::Row(_)) if left > 0 && chain.len() >= read::LOOK_EVERY => left -= 1,
+                walked => {
+                    chain.reverse();
+                    erasure::keep_what_counts(&mut chain);
+                    return walked.map(|()| chain);
+                }
+            }
         }
-        chain.reverse();
-        Ok(chain)
     }
 
     fn waits(&mut self, no: InstanceNo) -> Result<Vec<Wait>, Error> {

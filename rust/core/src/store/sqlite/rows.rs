@@ -210,7 +210,8 @@ pub(super) fn record_checksum(no: InstanceNo, seq: Seq, prev: Seq, record: &Reco
     let codes = [operation.kind as u8, record.verdict as u8].map(u64::from);
     let options = u64::from(record.retry_at.is_some())
         | u64::from(record.event.is_some()) << 1
-        | u64::from(record.begun.is_some()) << 2;
+        | u64::from(record.begun.is_some()) << 2
+        | u64::from(record.erases.is_some()) << 3;
     let numbers = [
         prev,
         codes[0] | codes[1] << 8 | options << 16,
@@ -220,9 +221,10 @@ pub(super) fn record_checksum(no: InstanceNo, seq: Seq, prev: Seq, record: &Reco
         record.retry_at.unwrap_or(0) as u64,
         record.event.unwrap_or(0),
         record.begun.unwrap_or(0),
+        u64::from(record.erases.unwrap_or(0)),
     ];
     let numbers = numbers.map(u64::to_le_bytes);
-    let present = numbers.len() - usize::from(record.begun.is_none());
+    let present = if options >> 2 == 0 { 7 } else { 9 };
     checksum(
         [no, seq],
         &[
@@ -344,7 +346,7 @@ pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
 
 /// Columns of [`stored`], in its order.
 pub(super) const JOURNAL: &str = "seq, no, prev, verdict, attempt, kind, count, started_at, at, \
-     retry_at, event, event_type, crc, branch, name, key, payload, begun";
+     retry_at, event, event_type, crc, branch, name, key, payload, begun, erases";
 
 /// Returns a record and the place of the one before it. `no` and `seq` are what was asked for.
 pub(super) fn stored(row: &Columns, no: InstanceNo, seq: Seq) -> Result<(Stored, Seq)> {
@@ -361,6 +363,10 @@ pub(super) fn stored(row: &Columns, no: InstanceNo, seq: Seq) -> Result<(Stored,
         started_at: int(row, 7)?,
         at: int(row, 8)?,
         begun: int_or_none(row, 17)?.map(|it| it as u64),
+        erases: match int_or_none(row, 18)? {
+            Some(_) => Some(small(row, 18)?),
+            None => None,
+        },
         retry_at: int_or_none(row, 9)?,
         event: int_or_none(row, 10)?.map(|it| it as u64),
         event_type: text_or_none(row, 11)?,

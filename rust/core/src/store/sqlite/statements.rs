@@ -27,7 +27,8 @@ statements! {
     Progress = "INSERT OR REPLACE INTO progress VALUES (?, ?, ?)";
     Result = "INSERT OR REPLACE INTO result VALUES (?, ?, ?)";
     ClearResult = "DELETE FROM result WHERE no = ?";
-    Append = "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)";
+    Append = "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    Sweep = "INSERT OR REPLACE INTO sweep VALUES (?, ?)";
     Open = "INSERT OR REPLACE INTO wait VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     Close = "DELETE FROM wait WHERE no = ? AND id = ?";
     CloseAll = "DELETE FROM wait WHERE no = ?";

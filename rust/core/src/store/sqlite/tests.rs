@@ -40,6 +40,7 @@ pub(super) fn append(no: InstanceNo, name: &str) -> Op {
         started_at: 1,
         at: 1,
         begun: None,
+        erases: None,
         retry_at: None,
         event: None,
         event_type: None,

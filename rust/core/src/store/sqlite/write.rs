@@ -11,7 +11,7 @@ use super::names::Names;
 use super::rows;
 use super::statements::{Sql, Statements};
 use crate::attributes::pairs;
-use crate::history::Record;
+use crate::history::{Record, Verdict};
 use crate::ids::{Incarnation, InstanceNo};
 use crate::lifecycle::Status;
 use crate::store::{NewInstance, Op, Outcome, Transition};
@@ -205,7 +205,12 @@ impl<'c> Batch<'c> {
             operation.key,
             record.payload,
             record.begun.map(|it| it as i64),
+            record.erases,
         ])?;
+        if record.verdict == Verdict::Erased {
+            let _ = self.run(Sql::Sweep, [no as i64, seq as i64])?;
+            self.heads.sweeps.add(no);
+        }
         hot.head = seq;
         self.heads.last_seq = seq;
         self.heads.hot.insert(no, hot);
