@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use crate::note::Note;
 
@@ -27,7 +27,7 @@ pub struct Outbox {
     /// The last batch whose notes were taken out.
     seen: AtomicU64,
     /// Where the byte goes in and comes out, until the engine has ended.
-    line: RwLock<Option<(UnixStream, UnixStream)>>,
+    line: Mutex<Option<(UnixStream, UnixStream)>>,
 }
 
 impl Outbox {
@@ -38,19 +38,19 @@ impl Outbox {
         Ok(Self {
             state: Mutex::default(),
             seen: AtomicU64::new(0),
-            line: RwLock::new(Some((bell, ear))),
+            line: Mutex::new(Some((bell, ear))),
         })
     }
 
     /// Returns the descriptor that becomes readable when there are notes; -1 when the engine has ended.
     pub fn descriptor(&self) -> RawFd {
-        let line = self.line.read();
+        let line = self.line.lock();
         line.as_ref().map_or(-1, |(_, ear)| ear.as_raw_fd())
     }
 
     /// Gives the descriptors back. Nobody waits for them any more; notes can still be taken.
     pub(super) fn hang_up(&self) {
-        self.line.write().take();
+        self.line.lock().take();
     }
 
     /// Puts notes in; `batch` is the number of the batch they came from, if from one.
@@ -82,7 +82,7 @@ impl Outbox {
             }
             rings
         };
-        if let (true, Some((bell, _))) = (rings, &*self.line.read()) {
+        if let (true, Some((bell, _))) = (rings, &*self.line.lock()) {
             // A full pipe holds bytes already, which is all a byte could say.
             let _ = (&*bell).write(&[1]);
         }
@@ -90,7 +90,7 @@ impl Outbox {
 
     /// Takes all notes.
     pub fn take(&self) -> Vec<Note> {
-        if let Some((_, ear)) = &*self.line.read() {
+        if let Some((_, ear)) = &*self.line.lock() {
             empty(ear);
         }
         let mut state = self.state.lock();
