@@ -6,7 +6,7 @@ import threading
 import pytest
 import trio
 
-from stepwell import Engine, EngineClosed, InternalError, Retry, Status, workflow
+from stepwell import Engine, EngineClosed, InternalError, InvalidState, Retry, Status, workflow
 from stepwell.testing import open_test_engine
 
 seen: list[str] = []
@@ -340,6 +340,26 @@ def test_l14_a_main_task_that_ends_with_the_engine_open_closes_it(tmp_path):
     assert seen == ["began", "unwound"]
     gates[:] = [trio.Event()]
     assert trio.run(again) == "done"
+
+
+async def test_l14_an_engine_that_is_left_in_another_task_is_closed_and_says_so():
+    opened, left = trio.Event(), trio.Event()
+    engine = Engine(":memory:", workflows=[waits_for_ever])
+
+    async def opens() -> None:
+        await engine.__aenter__()
+        opened.set()
+        await left.wait()
+        engine._life.block.__exit__(None, None, None)  # trio minds what a task leaves entered
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(opens)
+        await opened.wait()
+        with pytest.raises(InvalidState, match="opened in one task and left in another; it is closed now"):
+            await engine.__aexit__(None, None, None)
+        with pytest.raises(EngineClosed):
+            await engine.count()
+        left.set()
 
 
 @workflow

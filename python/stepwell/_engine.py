@@ -148,6 +148,7 @@ class Engine(Tenant):
         self._process = os.getpid()
         self._token = trio.lowlevel.current_trio_token()
         await self._life.begin()
+        self._opener = trio.lowlevel.current_task()
         self._life.block.__enter__()
         self._state = "open"
         return self
@@ -191,6 +192,8 @@ class Engine(Tenant):
             await life.end()
         except KeyboardInterrupt as strike:
             struck = strike
+        if trio.lowlevel.current_task() is not self._opener:
+            raise InvalidState("this engine was opened in one task and left in another; it is closed now. Do both in one task.") from error
         life.block.__exit__(kind, error, trace)  # only a failure cancels it, and is raised here
         if struck is not None:
             raise struck from driver.failure
