@@ -87,6 +87,7 @@ class Visit:
         "error",
         "has_ended",
         "loop_ended",
+        "never_ran",
         "value",
     )
 
@@ -104,6 +105,8 @@ class Visit:
         """Whether trio's side knows that it has ended."""
         self.loop_ended = False
         """Whether it was cancelled because its loop ends."""
+        self.never_ran = False
+        """Whether it was cancelled before its loop took it."""
 
     def call(self) -> Awaitable[Any]:
         """Makes what is awaited; called on the loop's thread."""
@@ -159,7 +162,7 @@ class Visit:
         """Cancels the asyncio task; whoever waits goes on when that has ended, at once if it has not begun."""
         self._unwanted = True
         if not self.has_ended and self._bridge.take_back(self):
-            self.has_ended = True
+            self.has_ended = self.never_ran = True
             self.error = asyncio.CancelledError()
             self._bridge.tell_soon(self)
             return

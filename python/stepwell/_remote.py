@@ -41,7 +41,7 @@ async def call(operation: StepOperation, made: Callable[[], Any], context: Conte
             await _never_ran(operation)
         if operation.is_cancelled:
             raise CutShort from None
-        raise _cancelled_there(operation, deadline) from None
+        raise _cancelled_there(operation, visit, deadline) from None
     finally:
         deadline.stop()
         operation.attempt_scope = None  # it leads back here: without it all of it is freed at once
@@ -53,18 +53,21 @@ async def _never_ran(operation: StepOperation) -> NoReturn:
         await operation.runner.stop_here()
 
 
-def _cancelled_there(operation: StepOperation, deadline: Deadline | None) -> BaseException:
+def _cancelled_there(operation: StepOperation, visit: Visit, deadline: Deadline | None) -> BaseException:
     if deadline is not None and deadline.struck is not None:
+        if visit.never_ran:
+            return _did_not_begin(operation)
         return StepTimeout(deadline.struck)
     return asyncio.CancelledError(f'step "{operation.identity[2]}" was cancelled by asyncio code of its own, not by the engine')
 
 
 def _too_late(operation: StepOperation, began: int) -> StepTimeout | None:
     """Returns the failure of an attempt that was handed over so long ago that it is not to begin any more (R1)."""
-    timeout = operation.plan.timeout
-    if operation.runner.port.monotonic() - began < timeout:
-        return None
-    return StepTimeout(f"did not begin within its timeout of {timeout / 1e6:g} s: the asyncio loop was busy, or stood still")
+    return None if operation.runner.port.monotonic() - began < operation.plan.timeout else _did_not_begin(operation)
+
+
+def _did_not_begin(operation: StepOperation) -> StepTimeout:
+    return StepTimeout(f"did not begin within its timeout of {operation.plan.timeout / 1e6:g} s: the asyncio loop was busy, or stood still")
 
 
 class RemoteAttempt(Visit):
@@ -133,7 +136,7 @@ class RemoteAttempt(Visit):
         if isinstance(error, asyncio.CancelledError):
             if self.loop_ended and (deadline is None or deadline.struck is None):
                 return  # as `_never_ran`: the body waits until it is unwound
-            error = CutShort() if operation.is_cancelled else _cancelled_there(operation, deadline)
+            error = CutShort() if operation.is_cancelled else _cancelled_there(operation, self, deadline)
         operation.remote_failed(error)
 
     def _leave(self) -> None:
