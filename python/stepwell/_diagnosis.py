@@ -160,6 +160,17 @@ def unreadable(runner: Runner, what: str, error: Exception) -> StepwellError:
     )
 
 
+def changed_argument(runner: Runner, step: str, argument: str, others: list[str]) -> StepwellError:
+    """A step, or something beside it, changed an object of the body that the step was given (D10)."""
+    names = ", ".join(f'"{name}"' for name in dict.fromkeys(others))
+    beside = f" (other steps under way: {names})" if others else ""
+    return StepwellError(
+        f'step "{step}" of {_name(runner)}: its argument {argument} was changed while it ran{beside}. Arguments are the body\'s own '
+        "objects: on replay the step does not run, and the body would see them as they were. Copy it in the step and return what the "
+        "body is to have, then resume(). open_test_engine(check_arguments=False) looks at no arguments."
+    )
+
+
 def missing_class(runner: Runner, what: str, error: MissingClass) -> StepwellError:
     """A failure was recorded with a class that is not there now, so another `except` of the body would take it (D9)."""
     told = StepwellError(

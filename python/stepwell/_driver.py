@@ -154,7 +154,7 @@ class Driver:
         self.failure: BaseException | None = None
         self.runners: dict[int, Runner] = {}
         self.idle: Callable[[], None] | None = None
-        self.observed = False
+        self.observed = self.checks_arguments = False
         self.seed = 0
         self.default_runtime = "trio"
         self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()

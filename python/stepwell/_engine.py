@@ -112,6 +112,7 @@ class Engine(Tenant):
         self._default_runtime = default_runtime
         self._virtual_time: int | None = None
         self._seed = 0
+        self._checks_arguments = False
         self._driver: Driver | None = None
         self._life = Life(self._open_driver, self._close, self._grace)
         self._state: Literal["new", "open", "closed"] = "new"
@@ -158,6 +159,7 @@ class Engine(Tenant):
         driver = self._driver = Driver(self, core, self._workflows, self._threads)
         driver.default_runtime = self._default_runtime
         driver.observed, driver.seed = self._virtual_time is not None, self._seed
+        driver.checks_arguments = self._checks_arguments
         if self._host_loop is not None:
             from ._asyncio import Bridge  # here, because only programs that have a loop need it
 

@@ -18,6 +18,7 @@ import trio
 from trio.lowlevel import Abort, enable_ki_protection
 
 from . import _attempt, _diagnosis, _foreign
+from ._arguments import Arguments
 from ._attempt import CutShort, StepContext
 from ._branch import place
 from ._codec import codec
@@ -223,6 +224,8 @@ class StepOperation(Operation):
     _context: StepContext | None = None
     variables: Context | None = None
     _in_task = False
+    _arguments: Arguments | None = None
+    """As they were, for a test engine (D10)."""
 
     def __init__(
         self, runner: Runner, identity: Identity, branch: str, fn: Callable[..., Any], args: tuple[Any, ...], plan: FunctionPlan
@@ -272,6 +275,8 @@ class StepOperation(Operation):
             self._ended(0, Interrupted("it was under way when the engine ended, and the body had cancelled it"))
             return None
         self.runs = plan.is_async
+        if runner.port.checks_arguments:
+            self._arguments = Arguments(self.fn, self.args)
         attempts, attached = runner.cursor.attempts, runner.attached
         has_past = self.interrupted or (attempts and self.identity in attempts) or (attached and self.identity in attached)
         if has_past:
@@ -544,8 +549,13 @@ class StepOperation(Operation):
             self._submit(attempt, OK, self.payload)
 
     def _submit(self, attempt: int, verdict: int, payload: bytes | None) -> None:
+        runner = self.runner
+        if self._arguments is not None and runner.goes_on and (changed := self._arguments.changed()) is not None:
+            others = [o.identity[2] for o in runner.open.values() if isinstance(o, StepOperation) and o.live and o is not self]
+            runner.block("changed_argument", _diagnosis.changed_argument(runner, self.identity[2], changed, others), self.identity[2])
+            return
         self.number, self._verdict = self._record(verdict, attempt, payload), verdict
-        self.runner.port.tickets[self.number] = self
+        runner.port.tickets[self.number] = self
 
     def _record(self, verdict: int, attempt: int, payload: bytes | None, erases: int | None = None) -> int:
         runner, (kind, _, name, key, count) = self.runner, self.identity

@@ -33,6 +33,7 @@ class Port(Protocol):
     generators: Generators
     draining: bool
     observed: bool
+    checks_arguments: bool
     seed: int
     default_runtime: str
     token: trio.lowlevel.TrioToken

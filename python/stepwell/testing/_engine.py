@@ -29,11 +29,21 @@ class TestEngine(Engine):
 
     __test__ = False  # not a test case, whatever pytest thinks of its name
 
-    def __init__(self, store: str, *, seed: int, autojump: bool, workflows: Iterable[Workflow[Any, Any]], **options: Any) -> None:
+    def __init__(
+        self,
+        store: str,
+        *,
+        seed: int,
+        autojump: bool,
+        workflows: Iterable[Workflow[Any, Any]],
+        check_arguments: bool = True,
+        **options: Any,
+    ) -> None:
         super().__init__(store, workflows=workflows, **options)
         self._virtual_time = instant_us(BEGINNING, "the virtual clock's beginning")
         self._autojump = autojump
         self._seed = seed
+        self._checks_arguments = check_arguments
         self.clock = Clock()
 
     @enable_ki_protection
@@ -77,6 +87,7 @@ async def open_test_engine(
     store: str = ":memory:",
     autojump: bool = True,
     seed: int = 0,
+    check_arguments: bool = True,
     **engine_options: Any,
 ) -> AsyncGenerator[TestEngine]:
     """Opens a real engine on a virtual clock.
@@ -86,11 +97,12 @@ async def open_test_engine(
         store: ":memory:" or a path.
         autojump: Time jumps to the next timer whenever no attempt runs and no body can go on without it.
         seed: Chooses the jitter of retry delays.
+        check_arguments: Blocks an instance whose step changed an object that the body gave it (`changed_argument`); False: nobody looks.
         engine_options: As `Engine`.
 
     Raises:
         StepwellError: As `Engine`.
     """
-    engine = TestEngine(store, seed=seed, autojump=autojump, workflows=workflows, **engine_options)
+    engine = TestEngine(store, seed=seed, autojump=autojump, check_arguments=check_arguments, workflows=workflows, **engine_options)
     async with engine:
         yield engine
