@@ -188,6 +188,19 @@ async def test_c10_creations_that_wait_are_let_in_at_the_rate():
         assert 2.8 <= (engine.clock.now() - began).total_seconds() <= 3.1
 
 
+async def test_c10_a_rate_is_not_forgotten_when_the_engine_opens_again(tmp_path):
+    let_in = 0
+    for _ in range(4):
+        async with Engine(str(tmp_path / "x.db"), workflows=[quick], limits=Limits(create_rate=0.001, create_burst=5)) as engine:
+            for _ in range(8):
+                try:
+                    await engine.create(quick, 0)
+                    let_in += 1
+                except Overloaded:
+                    break
+    assert let_in == 5
+
+
 async def test_on_overload_is_one_of_two_words():
     async with open_test_engine(workflows=[quick]) as engine:
         for method, what in ((engine.create, 0), (engine.create_batch, [0])):

@@ -12,6 +12,8 @@
 mod drain;
 mod places;
 mod rate;
+#[cfg(test)]
+pub(crate) mod small;
 
 use rustc_hash::FxHashMap;
 
@@ -126,6 +128,22 @@ impl Admission {
             (Some(rate), Some((per_second, burst))) => rate.set(per_second, burst, now),
             (rate, limit) => *rate = limit.map(|it| Rate::new(it.0, it.1, now)),
         }
+    }
+
+    /// A namespace's rate had so many millionths of a creation left at this time, in an earlier life.
+    pub fn restore_rate(&mut self, namespace: u32, millionths: i64, at: Micros) {
+        let now = self.now;
+        if let Some(rate) = self.rate(namespace) {
+            rate.restore(millionths, at, now);
+        }
+    }
+
+    /// Returns the rates of which something was taken since this was last asked: their namespaces, and
+    /// how many millionths of a creation they have left.
+    pub fn take_spent(&mut self) -> Vec<(u32, i64)> {
+        let rates = (0..).zip(&mut self.rates);
+        let spent = rates.filter_map(|(of, rate)| Some((of, rate.as_mut()?.take_spent()?)));
+        spent.collect()
     }
 
     /// Sets how many entries a workflow's queue may have; those that are there stay.

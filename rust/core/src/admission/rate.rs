@@ -18,8 +18,11 @@
 //!   refuse it for good would be a surprise at the default (the burst is one second's worth, a
 //!   batch up to 10,000); to let it in at once, and others pay, would be no limit.
 //!
-//! Invariant: up to any time, at most `burst + rate × time` were let in. Time is passed in and may
-//! jump: back counts as standing still, so that nobody waits for what a clock made up.
+//! Invariant: up to any time, at most `burst + rate × time` were let in, over all lives of the engine:
+//! what is left is stored in each commit that something was taken in, and an engine that opens goes
+//! on from there ([`Rate::restore`]). Moments are promises of one life and go back with it. Time is
+//! passed in and may jump: back counts as standing still, so that nobody waits for what a clock made
+//! up, and gives nothing to one that opens.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -29,6 +32,8 @@ use rustc_hash::FxHashMap;
 use super::Who;
 use crate::ids::Micros;
 use crate::limits::{MOMENTS, MOMENTS_MAX, MOMENTS_SECONDS, MOMENT_WINDOW};
+
+const MILLION: f64 = 1e6;
 
 #[derive(Debug, Clone, Copy)]
 struct Moment {
@@ -64,6 +69,10 @@ pub(super) struct Rate {
     known: FxHashMap<(Who, u32), Micros>,
     strangers: Booked,
     ids: Booked,
+    /// What is reserved.
+    reserved: f64,
+    /// What is stored is not what is left.
+    spent: bool,
 }
 
 impl Rate {
@@ -78,7 +87,23 @@ impl Rate {
             known: FxHashMap::default(),
             strangers: Booked::default(),
             ids: Booked::default(),
+            reserved: 0.0,
+            spent: true,
         }
+    }
+
+    /// Goes on from what was left at this time: that time may be to come, if the clock has jumped.
+    pub(super) fn restore(&mut self, millionths: i64, at: Micros, now: Micros) {
+        let elapsed = now.saturating_sub(at).max(0);
+        let elapsed = Duration::from_micros(elapsed.unsigned_abs()).as_secs_f64();
+        let left = millionths as f64 / MILLION + elapsed * self.per_second;
+        self.tokens = left.min(self.burst);
+    }
+
+    /// Returns how many millionths of a creation are left, promises apart, if that is not stored.
+    pub(super) fn take_spent(&mut self) -> Option<i64> {
+        let left = self.tokens + self.reserved;
+        std::mem::take(&mut self.spent).then_some((left * MILLION).floor() as i64)
     }
 
     /// Changes the limit from now on. Moments that were promised stay, but for those of whoever waits
@@ -94,6 +119,8 @@ impl Rate {
             .map(|it| u64::from(it.count))
             .sum();
         self.moments.retain(|it| !waits(it));
+        self.reserved -= given_up as f64;
+        self.spent = true;
         self.known.retain(|it, _| !matches!(it.0, Who::Waits(_)));
         self.tokens = (self.tokens + given_up as f64).min(burst);
     }
@@ -107,11 +134,13 @@ impl Rate {
                 return false;
             }
             self.take(at);
+            self.spent = true;
             return true;
         }
         let wanted = f64::from(count);
         if self.tokens >= wanted {
             self.tokens -= wanted;
+            self.spent = true;
             return true;
         }
         if who == Who::Stranger {
@@ -119,6 +148,7 @@ impl Rate {
             let due = self.moments.partition_point(|it| it.at <= self.clock);
             if let Some(at) = self.moments.iter().take(due).position(own) {
                 self.take(at);
+                self.spent = true;
                 return true;
             }
         }
@@ -178,7 +208,7 @@ impl Rate {
         let most = (MOMENTS_SECONDS * self.per_second) as u64;
         let most = most.clamp(MOMENTS, MOMENTS_MAX);
         #[cfg(test)]
-        let most = match (who, crate::queue::small::moments()) {
+        let most = match (who, super::small::moments()) {
             (Who::Stranger, Some(few)) => few,
             _ => most,
         };
@@ -197,6 +227,8 @@ impl Rate {
 
     /// Notes a moment that is reserved, or is so no longer.
     fn book(&mut self, it: Moment, reserved: bool) {
+        let count = f64::from(it.count);
+        self.reserved += if reserved { count } else { -count };
         if it.who != Who::Stranger {
             if reserved {
                 self.known.insert(key(it.count, it.who), it.at);
@@ -232,6 +264,7 @@ impl Rate {
 
     /// Somebody was let in for nothing.
     pub(super) fn give_back(&mut self, count: u32) {
+        self.spent = true;
         self.tokens = (self.tokens + f64::from(count)).min(self.burst);
     }
 

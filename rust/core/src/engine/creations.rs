@@ -117,7 +117,7 @@ impl Core {
         let wish = self.wish(workflow, 1, later, who);
         if let Verdict::Overloaded(..) = self.admission.admit(wish) {
             if key.is_some() && found.is_none() {
-                self.look(ticket, Submission::Create(ticket, what, if_exists));
+                self.look(ticket, Submission::Create(ticket, what, if_exists), None);
             } else {
                 self.refuse(ticket, wish);
             }
@@ -169,9 +169,10 @@ impl Core {
         }
     }
 
-    /// A creation that would be refused is looked up in the store, and comes again.
-    fn look(&mut self, ticket: u64, creation: Submission) {
-        self.expect_again(ticket);
+    /// A creation that would be refused is looked up in the store, and comes again; what it is promised
+    /// meanwhile is in this namespace and workflow.
+    fn look(&mut self, ticket: u64, creation: Submission, promised: Option<(u32, u32)>) {
+        self.rooms.out.insert(ticket, promised);
         self.batch.after.push(After::Look(Box::new(creation)));
     }
 
@@ -232,9 +233,15 @@ impl Core {
             let named = spots.iter().any(|it| matches!(it, Spot::New(Some(_))));
             let least = later + (count - later).saturating_sub(self.gate.most(workflow));
             let batch = Submission::CreateBatch(ticket, what, if_exists, wait);
+            let waits = wait && self.admission.fits(workflow, least);
             if named && found.is_none() {
-                self.look(ticket, batch);
-            } else if wait && self.admission.fits(workflow, least) {
+                // Whoever waits has its place in the line from now on.
+                let promised = waits.then_some((wish.namespace, workflow));
+                if waits && !self.rooms.ended {
+                    self.admission.promise(wish);
+                }
+                self.look(ticket, batch, promised);
+            } else if waits {
                 self.wait_for_room(ticket, batch, found, wish);
             } else {
                 // One that no queue has room for, however empty, would wait for ever.

@@ -17,7 +17,7 @@ use super::{After, Core, Facts};
 use crate::note::{Data, Note};
 use crate::settings::book::{whole, Book};
 use crate::settings::{checked, Layer, Layers, Limit};
-use crate::store::{Error, Op};
+use crate::store::{Bucket, Error, Op};
 use crate::submission::LimitChange;
 
 /// Name of the setting at a place of the book.
@@ -34,8 +34,12 @@ pub(super) struct Limited {
     shown: Arc<RwLock<Book>>,
     /// The gatekeeper's number of each namespace.
     accounts: FxHashMap<Box<str>, u32>,
+    /// By that number.
+    names: Vec<Box<str>>,
     /// By that number (L11).
     recoveries: Vec<u32>,
+    /// What earlier engines left of creation rates, of namespaces that were not named yet.
+    left: FxHashMap<Box<str>, Bucket>,
 }
 
 impl Limited {
@@ -45,7 +49,9 @@ impl Limited {
             shown: Arc::new(RwLock::new(decided.clone())),
             decided,
             accounts: FxHashMap::default(),
+            names: Vec::new(),
             recoveries: Vec::new(),
+            left: FxHashMap::default(),
         }
     }
 
@@ -80,6 +86,8 @@ impl Core {
                 )));
             }
         }
+        let buckets = facts.store.buckets()?.into_iter();
+        self.limited.left = buckets.map(|it| (it.namespace.clone(), it)).collect();
         let (namespace, base) = (self.config.namespace.clone(), self.config.limits);
         let opened = self.limited.decided.open(&namespace, base, 0);
         if opened.map_err(Error::Invalid)? {
@@ -217,8 +225,25 @@ impl Core {
         }
         let account = self.gate.add_namespace(0);
         self.limited.accounts.insert(namespace.into(), account);
+        self.limited.names.push(namespace.into());
         self.limited.recoveries.push(0);
         self.enforce_on_namespace(namespace, account);
+        if let Some(left) = self.limited.left.remove(namespace) {
+            self.admission
+                .restore_rate(account, left.millionths, left.at);
+        }
         account
+    }
+
+    /// C10: what creations took of a rate rides in their commit, so that it holds after any end.
+    pub(super) fn keep_rates(&mut self) {
+        for (account, millionths) in self.admission.take_spent() {
+            let bucket = Bucket {
+                namespace: self.limited.names[account as usize].clone(),
+                millionths,
+                at: self.now,
+            };
+            self.push(Op::Bucket(Box::new(bucket)));
+        }
     }
 }

@@ -434,6 +434,7 @@ impl Core {
         self.hand_over();
         self.dispatch();
         self.keep_ended();
+        self.keep_rates();
         if let Some(ceiling) = self.sequence.raise() {
             let value = ceiling.to_le_bytes().into();
             self.batch.ops.push(Op::Meta("sequence".into(), value));
@@ -453,6 +454,7 @@ impl Core {
             self.persist(no, None, None);
         }
         self.count_unclean(0);
+        self.keep_rates();
     }
 
     fn live_mut(&mut self, no: InstanceNo) -> &mut Live {

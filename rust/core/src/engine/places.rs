@@ -200,7 +200,7 @@ impl Core {
     /// Hands out free slots: one cycle of demand and grant. Inside one process all shards of a
     /// workflow ask with one voice (C7), so a cycle looks at workflows and not at shards; what the
     /// workflow gets, its queue shares among its shards by the same rule, max-min and the best heads
-    /// first (C3, C4).
+    /// first (C3, C4), but for the turns of new entries.
     pub(super) fn dispatch(&mut self) {
         if self.queues.is_empty() || self.gate.leased() == self.gate.slots() {
             return;
@@ -220,7 +220,7 @@ impl Core {
             });
         }
         for grant in self.gate.grant(&demands, BATCH_OPS as u32) {
-            let drawn = self.queues.draw(grant.workflow, grant.slots as usize);
+            let drawn = self.queues.deal(grant.workflow, grant.slots as usize);
             assert_eq!(drawn.len(), grant.slots as usize, "no more than demanded");
             for (rank, entry) in drawn {
                 self.start(grant.workflow, rank, entry);

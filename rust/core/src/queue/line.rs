@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::newcomers::Oldest;
 use super::order::{Place, LAST};
 use super::sorted::Sorted;
 use super::split::Split;
@@ -245,6 +246,16 @@ impl Line {
         }
         self.moves = true;
         true
+    }
+
+    /// Offers the oldest new entries of a priority, wherever they are filed.
+    pub(super) fn offer_new(&self, priority: i8, oldest: &mut Oldest) {
+        for form in self.behind.iter().chain([&self.here]) {
+            match form {
+                Form::Whole(it) => oldest.offer(it, priority),
+                Form::Split(it) => it.offer_new(priority, oldest),
+            }
+        }
     }
 
     /// Returns all entries, in no order.

@@ -2,7 +2,8 @@
 //!
 //! Invariant (C4): within a workflow what ran when the engine stopped leaves first; then it goes
 //! by priority, then woken before new, then older before newer; exactly so within each shard, and
-//! across shards as far as sharing slots among them allows. An entry takes 24 bytes and little more
+//! across shards as far as sharing slots among them allows. But each eighth goes to a new one: see
+//! `newcomers`. An entry takes 24 bytes and little more
 //! (C9), adding and taking cost the same however many there are, and memory is given back.
 //! `Queues` is everything, a `Line` one workflow; when shards change, what is filed under the old
 //! layout is handed over in slices ([`Queues::advance`]) while slots go on being drawn. It knows
@@ -10,6 +11,7 @@
 
 mod heads;
 mod line;
+mod newcomers;
 mod order;
 #[cfg(test)]
 pub(crate) mod small;
@@ -99,6 +101,7 @@ pub struct Queues {
     handover: Option<Handover>,
     /// Workflows that had no entry until lately.
     fresh: Vec<u32>,
+    turns: newcomers::Turns,
     len: usize,
 }
 
@@ -112,6 +115,7 @@ impl Queues {
             moving: VecDeque::new(),
             handover: None,
             fresh: Vec::new(),
+            turns: newcomers::Turns::default(),
             len: 0,
         }
     }

@@ -93,7 +93,7 @@ const NUMBER_BITS: u32 = 54;
 pub(super) const LAST: u64 = u64::MAX;
 
 /// An entry and where it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     /// Rank and number: smaller goes first, and no two in a workflow are equal.
     pub(super) order: u64,

@@ -1,21 +1,21 @@
-//! Sizes of a thread's queues and books, for tests: far below the real ones, so that a handful of entries
-//! takes every form and is handed over in several slices, and a few callers fill a book.
+//! Sizes of a thread's queues, for tests: far below the real ones, so that a handful of entries
+//! takes every form and is handed over in several slices.
 
 use std::cell::Cell;
 
 thread_local! {
+    static TURN: Cell<Option<u32>> = const { Cell::new(None) };
     static SIZES: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
-    static MOMENTS: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// Sets how many creations of strangers may have their moments reserved; `None`: as ever.
-pub(crate) fn set_moments(most: Option<u64>) {
-    MOMENTS.set(most);
+/// Sets of how many slots of a priority one goes to the oldest new entry; `None`: as ever.
+pub(crate) fn set_turn(turn: Option<u32>) {
+    TURN.set(turn);
 }
 
-/// Returns how many creations of strangers may have their moments reserved.
-pub(crate) fn moments() -> Option<u64> {
-    MOMENTS.get()
+/// Returns of how many slots of a priority one goes to the oldest new entry.
+pub(crate) fn turn() -> Option<u32> {
+    TURN.get()
 }
 
 /// Sets how many entries lie in one piece, and how many are handed over in a batch; `None`: as ever.

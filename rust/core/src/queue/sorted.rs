@@ -71,6 +71,16 @@ impl Sorted {
         whole.sum::<usize>() + self.chunks.get(at).map_or(0, within)
     }
 
+    /// Returns the places from this order on, in order.
+    pub(super) fn from(&self, order: u64) -> impl Iterator<Item = Place> + '_ {
+        let at = self.chunk(order);
+        let rest = self
+            .chunks
+            .range(at..)
+            .flat_map(|it| it.places.iter().copied());
+        rest.skip_while(move |it| it.order < order)
+    }
+
     /// Returns all places, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Place> + '_ {
         self.chunks.iter().flat_map(|it| it.places.iter().copied())

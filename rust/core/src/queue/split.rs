@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::heads::Heads;
+use super::newcomers::Oldest;
 use super::order::{Place, LAST};
 use super::sorted::Sorted;
 use crate::ids::Key;
@@ -126,6 +127,11 @@ impl Split {
                 self.settle(shard);
             }
         }
+    }
+
+    /// Offers the oldest new entries of a priority of each shard.
+    pub(super) fn offer_new(&self, priority: i8, oldest: &mut Oldest) {
+        self.shards.iter().for_each(|it| oldest.offer(it, priority));
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Place> + '_ {

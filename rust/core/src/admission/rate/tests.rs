@@ -245,3 +245,21 @@ fn c10_whoever_waits_has_a_moment_however_many_do_and_comes_sooner_at_a_higher_r
     rate.forget(1, Who::Waits(3));
     assert_eq!(rate.promise(1, Who::Waits(4), 100 * SECOND), 1_000);
 }
+
+#[test]
+fn c10_what_is_left_is_known_in_the_next_life_whatever_the_clock_did_meanwhile() {
+    let mut rate = Rate::new(10.0, 20.0, 0);
+    assert!(rate.lets_in(20, Who::Stranger, 0));
+    // Moments are promises of this life: they are no part of what was taken.
+    assert_eq!(rate.ask(5, Some(1), 0), Some(SECOND / 2));
+    let left = rate.take_spent().expect("it was taken");
+    assert_eq!((left, rate.take_spent()), (0, None));
+    for (now, expected) in [(SECOND, 10), (9 * SECOND, 20), (0, 0), (-90 * SECOND, 0)] {
+        let mut next = Rate::new(10.0, 20.0, now);
+        next.restore(left, 0, now);
+        let let_in = (0..40)
+            .filter(|_| next.lets_in(1, Who::Stranger, now))
+            .count();
+        assert_eq!(let_in, expected, "{now}");
+    }
+}

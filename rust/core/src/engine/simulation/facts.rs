@@ -100,6 +100,8 @@ pub(super) struct Granted {
     pub(super) order: Order,
     /// The operation that gave it.
     pub(super) at: u64,
+    /// It was in the queue.
+    pub(super) queued: bool,
     /// It was held back: its turn is not the queue's (L11).
     pub(super) held_back: bool,
     /// Which other workflows could have had the slot, as a set of bits.

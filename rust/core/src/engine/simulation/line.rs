@@ -35,6 +35,7 @@ impl Truth {
             account,
             order,
             at: self.clock,
+            queued: place.is_some(),
             held_back: place.is_some_and(|it| it.held_back),
             rivals,
             held: (self.crowds[account].held, self.held_in[namespace(account)]),
@@ -151,7 +152,8 @@ impl Truth {
 
     /// Another engine opens the store: who ran is first in line, in no slot yet.
     pub(super) fn reboot(&mut self, now: Micros) {
-        self.now = now;
+        // A rate goes on from where it was left.
+        self.gather(now);
         (self.booting, self.closing) = (true, false);
         self.crowds = Default::default();
         (self.held, self.held_in) = (0, Default::default());
@@ -160,11 +162,11 @@ impl Truth {
         self.said.forget();
         self.promised.clear();
         self.waiting.clear();
+        self.passed.clear();
         self.given_up.clear();
         self.looked.clear();
         self.refused = [0; ACCOUNTS];
         self.draining = false;
-        self.rates = Default::default();
         self.allow();
         self.commit = Commit::default();
         let mut again = Vec::new();

@@ -36,6 +36,9 @@ pub(super) struct Truth {
     pub(super) held_in: [u32; NAMESPACES.len()],
     /// Creations that each namespace's rate allows now.
     pub(super) rates: [Option<Allowance>; NAMESPACES.len()],
+    /// How many slots of each priority of each workflow went to others since its oldest entry that
+    /// never ran is that.
+    pub(super) passed: FxHashMap<(Account, i16), (InstanceNo, u32)>,
     /// Creations that wait in the engine, by ticket: whose, and their keys.
     pub(super) waiting: BTreeMap<u64, (Account, Vec<u128>)>,
     /// Creations that were looked up, by ticket: how many of their ids were new then.
@@ -84,6 +87,7 @@ impl Truth {
             held: 0,
             held_in: Default::default(),
             rates: Default::default(),
+            passed: FxHashMap::default(),
             waiting: BTreeMap::new(),
             looked: FxHashMap::default(),
             refused: [0; ACCOUNTS],
@@ -179,6 +183,31 @@ impl Truth {
         }
     }
 
+    /// The slots of a commit are given: counts those that passed new entries over.
+    pub(super) fn pass_over(&mut self) {
+        let mut passed = FxHashMap::default();
+        for (account, crowd) in self.crowds.iter().enumerate() {
+            for it in crowd.ready.iter().filter(|it| it.new && it.cold) {
+                // In order: the first of a priority is its oldest.
+                let key = (account, it.falling);
+                if passed.contains_key(&key) {
+                    continue;
+                }
+                let granted = self.commit.granted.iter().filter(|other| {
+                    let same = other.account == account && other.order.falling == it.falling;
+                    let since = self.all[&it.no]
+                        .place
+                        .is_some_and(|place| place.since < other.at);
+                    same && since && other.queued && !other.held_back && other.order.cold
+                });
+                let before = self.passed.get(&key).filter(|known| known.0 == it.no);
+                let count = before.map_or(0, |it| it.1) + granted.count() as u32;
+                passed.insert(key, (it.no, count));
+            }
+        }
+        self.passed = passed;
+    }
+
     /// The loader has looked for the ids of a creation.
     pub(super) fn looked_up(&mut self, ticket: u64) {
         if let Some(Asked::Create(_, keys)) = self.said.tickets.get(&ticket) {
@@ -231,14 +260,19 @@ impl Truth {
         self.by_key(Key::new(NAMESPACES[namespace], WORKFLOWS[workflow], id))
     }
 
-    /// A commit begins, with what was decided at this time.
-    pub(super) fn begin(&mut self, now: Micros) {
+    /// Time goes on: rates allow more. A clock that jumps back gives nothing.
+    pub(super) fn gather(&mut self, now: Micros) {
         let passed = (now - self.now).max(0);
         for rate in self.rates.iter_mut().flatten() {
             let seconds = Duration::from_micros(passed as u64).as_secs_f64();
             rate.left += seconds * rate.per_second;
         }
         self.now = now;
+    }
+
+    /// A commit begins, with what was decided at this time.
+    pub(super) fn begin(&mut self, now: Micros) {
+        self.gather(now);
         self.commit = Commit::default();
         self.commit.layouts.push(self.layout);
         self.commit.least_queue = std::array::from_fn(|it| self.plan.queue_of(it));

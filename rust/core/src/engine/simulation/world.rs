@@ -119,7 +119,8 @@ impl World {
         let store = MemoryStore::default();
         let outside = Outside::draw(seed, &mut dice, &plan);
         let shards = 1 + dice.roll(6) as u32;
-        small::set_moments(Some(dice.pick(&[1, 2, 128])));
+        small::set_turn(Some(dice.pick(&[2, 3, 8])));
+        crate::admission::small::set_moments(Some(dice.pick(&[1, 2, 128])));
         let life = boot(&store, &plan, Some(shards), None, 0);
         life.core.generated.count_from(FIRST_TICKET);
         let mut truth = Truth::new(plan);

@@ -5,6 +5,7 @@ mod ended;
 mod found;
 mod kept;
 mod limits;
+mod overloaded;
 mod placed;
 mod resharded;
 mod staged;

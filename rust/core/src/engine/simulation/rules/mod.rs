@@ -104,6 +104,7 @@ const COMMITS: Rows<fn(&Truth) -> Verdict> = &[
     ),
     ("C3 max-min fair", slots::fair),
     ("C4 in order", slots::in_order),
+    ("C4 new ones have their turns", slots::newcomers_turn),
     ("C5 in exactly one place", lives::one_place),
     (
         "E2 no event lies beside a wait that takes it",
@@ -216,6 +217,7 @@ pub(super) fn committed(
     if !truth.closing {
         truth.ripen();
     }
+    truth.pass_over();
     for (rule, check) in COMMITS {
         must(rule, check(truth));
     }

@@ -7,6 +7,7 @@ use crate::engine::simulation::said::Asked;
 use crate::engine::simulation::truth::Truth;
 use crate::ids::Key;
 use crate::lifecycle::Status;
+use crate::queue::small;
 use crate::store::{NewInstance, Op};
 
 /// Returns the account of a creation that is not refused.
@@ -191,11 +192,34 @@ pub(super) fn fair(truth: &Truth) -> Verdict {
     Ok(())
 }
 
-/// C4: exact within a shard; across shards the best of all that are queued is among those that a
-/// commit starts.
+/// Whether a slot may have been a new entry's turn: it is the oldest of its priority that never ran.
+fn is_turn(truth: &Truth, it: &Granted) -> bool {
+    let same = |other: &&Order| other.new && other.falling == it.order.falling;
+    let older = |other: &Order| other.no < it.order.no;
+    it.order.new && !passed_over(truth, it.account, it).filter(same).any(older)
+}
+
+/// C4: each eighth slot of a priority goes to its oldest new entry; so none sees two turns' worth of
+/// others go before it.
+pub(super) fn newcomers_turn(truth: &Truth) -> Verdict {
+    let turn = small::turn().unwrap_or(8);
+    for (which, (no, passed)) in &truth.passed {
+        holds!(
+            *passed < 2 * turn,
+            "{passed} of {which:?} went before {no}, each {turn}th is for a new one"
+        );
+    }
+    Ok(())
+}
+
+/// C4: exact within a shard, but for the turns of new entries; across shards the best of all that are
+/// queued is among those that a commit starts.
 pub(super) fn in_order(truth: &Truth) -> Verdict {
     let granted = &truth.commit.granted;
-    for it in granted.iter().filter(|it| !it.held_back) {
+    for it in granted
+        .iter()
+        .filter(|it| !it.held_back && !is_turn(truth, it))
+    {
         let best = granted
             .iter()
             .filter(|other| other.account == it.account && !other.held_back)
