@@ -245,6 +245,31 @@ async def test_i8_a_step_that_waits_for_its_next_attempt_or_a_thread_is_cancelle
         assert "is queued" not in [it.name for it in await instance.history()]
 
 
+@pytest.mark.parametrize(("runtime", "in_branch"), [("trio", False), ("trio", True), ("asyncio", False)])
+async def test_i8_a_step_that_is_cancelled_in_the_moment_of_its_next_attempt_does_not_make_it(in_branch, runtime):
+    async def fails_and_counts(_: int) -> None:
+        began.append(1)
+        raise ValueError("fails")
+
+    @workflow(runtime=runtime)
+    async def cancels(step: Any) -> str:
+        async def branch(n: int) -> None:
+            await step.do(fails_and_counts, n, retry=Retry(delay="59 seconds", jitter=0))
+
+        with step.move_on_after("1 minute"):
+            await (step.each(branch, [1]) if in_branch else branch(1))
+        await step.do(follows)
+        return "whole"
+
+    async with open_test_engine(workflows=[cancels], autojump=False, grace=1) as engine:
+        instance = await engine.create(cancels)
+        await instance.wait_for_status("waiting")
+        a_minute_passes(engine)  # the delay and the deadline end in one commit
+        assert await instance.result() == "whole"
+    assert began == [1]
+    assert seen == ["follows"]
+
+
 async def test_i8_abandon_on_cancel_lets_go_of_a_thread_whose_end_is_recorded_later():
     cancels = body(charges, abandon_on_cancel=True)
     async with open_test_engine(workflows=[cancels], autojump=False, grace=1) as engine:

@@ -617,6 +617,7 @@ class StepOperation(Operation):
             if self.runner.open.get(self.identity) is self:  # else it was withdrawn, and counts no more
                 self.runner.rest.delayed(began=False)
             self.runner.rest.forget(number)
+        await trio.lowlevel.checkpoint_if_cancelled()  # the step may have been left between the end of the delay and this line (I8)
 
     async def _note(self, verdict: int, attempt: int, payload: bytes | None) -> None:
         """Records something about an attempt and waits until it is durable."""
