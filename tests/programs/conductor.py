@@ -7,18 +7,21 @@ run. A program that is at rest, with nothing left that could come, and has not e
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
 import trio
 import trio.testing
 
-from stepwell import EngineClosed, Instance, _rest
+from stepwell import EngineClosed, Instance, InstanceNotFound, _rest
 
 from . import interpret, interpret_asyncio, oracle
-from .interpret import TYPES, Life, World
-from .nodes import Fate, Program
+from .interpret import TYPES
+from .nodes import Cut, Fate, Program
 from .seam import Mortal
+from .told import Told
+from .world import Life, World
 
 HOUR_US = 3_600_000_000
 ROUNDS_MAX = 3_000
@@ -52,38 +55,49 @@ def check(program: Program, fate: Fate) -> World:
 class Conductor:
     """One program and its fate."""
 
+    engine: Mortal
+    nursery: trio.Nursery
+
     def __init__(self, world: World, fate: Fate) -> None:
         self.world = world
         self.fate = fate
         self.chance = random.Random(fate.seed + 1)
         self.sent: list[int] = []
+        self.told = Told()
+        self.asking: set[str] = set()
         self.instance: Instance[Any] | None = None
         self.rounds = 0
         self.rescues = 0
         self.workflows = (interpret_asyncio if fate.runtime == "asyncio" else interpret).WORKFLOWS
         self.main = self.workflows[0]
+        self.is_open, self.leaving = trio.Event(), trio.Event()
+        self.is_left = False
+        world.moment = lambda: self.engine.seam.observes()
 
     async def run(self) -> None:
-        engine = Mortal(self.workflows, self.fate.cuts, self.fate.seed, self.fate.hold)
         try:
-            async with engine, trio.open_nursery() as nursery:
-                self.engine, self.nursery = engine, nursery
+            async with trio.open_nursery() as nursery:
+                self.nursery = nursery
                 with trio.move_on_after(HANGS_AFTER) as scope:
+                    nursery.start_soon(self._engines)
+                    await self.is_open.wait()
                     await self._run()
-                nursery.cancel_scope.cancel()
                 if scope.cancelled_caught:
                     raise Failed("it hangs: something goes on for ever, or a body does not unwind")
+                nursery.cancel_scope.cancel()
         except* Failed as group:
             raise group.exceptions[0] from None
         finally:
-            engine.let_go()
+            for thread in list(self.world.threads):
+                self.world.let_go(thread)
+            self.engine.let_go()
 
     async def _run(self) -> None:
         self.nursery.start_soon(self._create)
         await self._until_ended()
         self.engine.spare()
-        for _ in range(2):
-            await self.engine.crash()
+        for in_order in (False, True):
+            await (self._left() if in_order else self._crashed())
             await self._settled()
             await self._until_ended()
             self._compare()
@@ -92,10 +106,82 @@ class Conductor:
                 raise Failed(problem)
         instance: Instance[Any] = await self._asked(self.engine.get, self.main, "main")
         records = await self._asked(instance.history)
-        self._fail(oracle.twice(records), oracle.events(self.world, self.sent, "main"))
+        self._fail(oracle.twice(records), oracle.abandoned(self.world, records), oracle.events(self.world, self.sent, "main"))
         self.nursery.start_soon(self._send, "end", 0)
         await self._settled()
         self._value(await self._asked(instance.result))
+
+    # Engines and their ends.
+
+    async def _engines(self) -> None:
+        """One engine after the other, each left when its cut has come."""
+        engine: Mortal | None = None
+        while True:
+            self.engine = self._successor(engine)
+            async with self.engine as engine:
+                self.is_left, self.leaving, self.instance = False, trio.Event(), None
+                self.is_open.set()
+                try:
+                    await self.leaving.wait()
+                except trio.Cancelled:
+                    self._hurry()
+                    raise
+                cut = engine.cut or Cut()
+                self.nursery.start_soon(self._drains, engine, cut)
+            self.world.lives_again(in_order=not cut.dies, engine=True)
+            if cut.stumbles:
+                engine = await self._stumbled(engine)
+
+    async def _stumbled(self, old: Mortal) -> Mortal:
+        """The opening of the next engine is cancelled."""
+        self.engine = old
+        with trio.CancelScope() as scope:
+            old = self._successor(old, scope.cancel)
+            async with old:
+                raise Failed("an engine is open though its opening was cancelled")
+        old.cuts.insert(0, Cut())  # what is still to come is for the next one
+        return old
+
+    def _successor(self, old: Mortal | None, stumble: Callable[[], None] | None = None) -> Mortal:
+        return Mortal(self.workflows, self.fate, self._leaves, old, stumble)
+
+    def _leaves(self) -> None:
+        """The engine is left now, whatever it is about."""
+        if not self.is_left:
+            self.is_open, self.is_left = trio.Event(), True
+            self.leaving.set()
+
+    async def _left(self) -> None:
+        self._leaves()
+        await self.is_open.wait()
+
+    async def _crashed(self) -> None:
+        self.world.dies()
+        await self.engine.crash()
+        self.world.lives_again(in_order=False, engine=False)
+
+    async def _drains(self, old: Mortal, cut: Cut) -> None:
+        """What happens while an engine drains: some go on to their end; then the grace is over, or the process dies."""
+        for _ in range(cut.grace):
+            await self._settled()
+            possible = self._releases()
+            if self._has_drained or not possible:
+                break
+            self.chance.choice(possible)()
+        await self._settled()
+        if not self._has_drained:
+            if cut.dies:
+                old.seam.dead = old.seam.mute = True
+            self._hurry()
+
+    @property
+    def _has_drained(self) -> bool:
+        return self.engine._driver is None or self.engine._driver.drained
+
+    def _hurry(self) -> None:
+        self.engine.seam.hurry()
+        self.world.dies()
+        self.engine._hurry()
 
     def _value(self, value: Any) -> None:
         try:
@@ -126,11 +212,17 @@ class Conductor:
             self.rounds += 1
             if self.rounds > ROUNDS_MAX:
                 raise Failed("it runs for ever")
-            cut = self.engine.cut
-            if self.engine.seam.dead or (cut is not None and cut.kind == "rest" and self.rounds >= cut.at):
-                await self.engine.crash()
+            if not self.is_left:
+                self.engine.seam.rests(self.rounds)
+            if self.is_left:
+                await self.is_open.wait()
                 continue
+            if self.engine.seam.is_cut:
+                await self._crashed()
+                continue
+            self._fail(*self.world.problems)
             await self._not_blocked()
+            self._poll()
             possible = self._possible()
             if not possible:
                 if self._life is not None and self._life.ended:
@@ -146,11 +238,12 @@ class Conductor:
         lives = self.world.lives.get("main")
         return lives[-1] if lives else None
 
+    def _releases(self) -> list[Callable[[], None]]:
+        """What an attempt may do: come to its end."""
+        return [self._release] * 2 * bool(self.world.gates) + [self._release_thread] * 2 * bool(self.world.threads)
+
     def _possible(self) -> list[Callable[[], None]]:
-        possible: list[Callable[[], None]] = []
-        if self.world.gates:
-            possible.append(self._release)
-            possible.append(self._release)
+        possible = self._releases()
         timer, now = self.engine.seam.next_timer(), self.engine.seam.now()
         if timer is not None and timer - now < HOUR_US:
             possible.append(lambda: self.engine.seam.advance(timer))
@@ -167,6 +260,10 @@ class Conductor:
 
     def _release(self) -> None:
         self.world.gates.pop(self.chance.randrange(len(self.world.gates))).set()
+
+    def _release_thread(self) -> None:
+        self.world.threads.sort(key=lambda it: (it.engine, it.label))  # they came in any order
+        self.world.let_go(self.chance.choice(self.world.threads))
 
     def _event(self) -> None:
         payload = oracle.FIRST_EVENT + len(self.sent)
@@ -194,13 +291,35 @@ class Conductor:
         await self._again(send)
 
     async def _again(self, what: Callable[[], Any]) -> None:
-        """Does something from outside, again if a crash comes before it is acknowledged."""
+        """Does something from outside, again if the engine ends before it is acknowledged."""
         while True:
+            await self.is_open.wait()
             try:
                 await what()
                 return
             except EngineClosed:
                 continue
+
+    # What is told.
+
+    def _poll(self) -> None:
+        """Asks for the state and the history of each instance, beside whatever happens next."""
+        if self.fate.polls:
+            for id in self.world.lives.keys() - self.asking:
+                self.asking.add(id)
+                self.nursery.start_soon(self._look, self.main if id == "main" else self.workflows[1], id)
+
+    async def _look(self, workflow: Any, id: str) -> None:
+        try:
+            instance = await self.engine.get(workflow, id)
+            problems = [self.told.status(id, await instance.status()), self.told.history(id, list(await instance.history()))]
+        except EngineClosed:
+            problems = []
+        except InstanceNotFound:
+            problems = [self.told.gone(id)]
+        finally:
+            self.asking.discard(id)
+        self.world.problems += [it for it in problems if it is not None]
 
     async def _asked(self, what: Callable[..., Any], *args: Any) -> Any:
         """Asks the engine something, which needs its notes to be told."""
@@ -216,11 +335,21 @@ class Conductor:
 
     async def _settled(self) -> None:
         """Waits until nothing happens any more without time, or something from outside."""
-        while True:
+        while not self._has_drained:
             await trio.testing.wait_all_tasks_blocked()
+            if self._has_drained:
+                return
+            if self._threads_go_on():
+                time.sleep(0.00005)
+                continue
             self.engine.seam.commit()
             if not self.engine.seam.busy():
                 return
+
+    def _threads_go_on(self) -> bool:
+        """Whether a thread has been begun or let go, and does not wait or has not been given back."""
+        borrowed, world = self.engine._running().borrowed, self.world
+        return bool(world.going) or len(borrowed.threads) > sum(it.engine == world.engine for it in world.threads)
 
     async def _not_blocked(self) -> None:
         if self.engine.peek(self.main, "main") == "blocked":

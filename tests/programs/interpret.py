@@ -9,103 +9,19 @@ It does not compare anything: `oracle` does.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 import trio
 
-from stepwell import EventTimeout, Retry, Step, StepFailed, current_step, step_options, workflow
+from stepwell import EventTimeout, Retry, Step, StepFailed, workflow
 
 from . import nodes
 from .nodes import Node, Program
+from .world import Life, Panic, Thrown, World
 
 T = TypeVar("T")
 TYPES = ("a", "b")
-
-
-class Broken(Exception):
-    """What generated steps fail with."""
-
-
-class Thrown(Exception):
-    """What generated bodies raise themselves."""
-
-
-@dataclass
-class Life:
-    """What one run of one body observed."""
-
-    together: list[Any] = field(default_factory=list)
-    apart: dict[str, list[Any]] = field(default_factory=dict)
-    over: bool = False
-    """Whether the program has ended, so that no more events are sent."""
-    ended: bool = False
-    """Whether the body waits to be let go."""
-
-
-class World:
-    """What is there outside the engine: the program, what ran, and what was observed."""
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.children: dict[str, Program] = {}
-        self.lives: dict[str, list[Life]] = {}
-        self.attempts: dict[str, list[int]] = {}
-        self.acknowledged: set[str] = set()
-        self.problems: list[str] = []
-        self.gates: list[trio.Event] = []
-        self.steps = _functions(self)
-
-    def live(self, id: str) -> Life:
-        """A body begins."""
-        life = Life()
-        self.lives.setdefault(id, []).append(life)
-        return life
-
-    def attempted(self, label: str) -> int:
-        """A step function runs."""
-        attempt, made = current_step().attempt, self.attempts.setdefault(label, [])
-        if label in self.acknowledged:
-            self.problems.append(f"step {label} ran again after the body had its outcome")
-        if made and attempt <= made[-1]:
-            self.problems.append(f"step {label} ran as attempt {attempt} after attempts {made}")
-        made.append(attempt)
-        return attempt
-
-    async def gate(self) -> None:
-        """Waits until the conductor lets it go."""
-        gate = trio.Event()
-        self.gates.append(gate)
-        try:
-            await gate.wait()
-        finally:
-            if gate in self.gates:
-                self.gates.remove(gate)
-
-
-def _functions(world: World) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Returns this world's step functions: new ones, for the engine learns which functions wait."""
-
-    @step_options(timeout="30 days")
-    async def s(label: str, n: int, how: str, fails: int) -> int:
-        attempt = world.attempted(label)
-        if how == "yields":
-            await trio.lowlevel.checkpoint()
-        elif how == "gated":
-            await world.gate()
-        elif how == "hangs" and attempt == 1:
-            await trio.sleep_forever()
-        if attempt <= fails:
-            raise Broken(f"{label} {attempt}")
-        return n
-
-    @step_options(timeout="30 days")
-    async def item(what: tuple[str, int, str, bool]) -> int:
-        label, n, how, fails = what
-        return await s(label, n, how, 1_000_000 if fails else 0)
-
-    return s, item
 
 
 def shape(error: BaseException) -> Any:
@@ -113,6 +29,12 @@ def shape(error: BaseException) -> Any:
     if isinstance(error, BaseExceptionGroup):
         return ["group", *map(shape, error.exceptions)]
     return type(error).__name__
+
+
+def panics(error: BaseException) -> bool:
+    """Whether a body's own exception that is no `Exception` is in this tree."""
+    found = error.split(Panic)[0] if isinstance(error, BaseExceptionGroup) else error
+    return isinstance(found, Panic | BaseExceptionGroup)
 
 
 def words(error: BaseException) -> Any:
@@ -135,6 +57,7 @@ class Body:
         if self.step._runner.stopping is None:
             self.life.apart.setdefault(line, []).append(what)
             self.life.together.append((line, *what))
+            self.world.moment()
 
     async def outcome(self, line: str, at: str, operation: Awaitable[T]) -> T:
         """Awaits an operation and notes its outcome, and when it came."""
@@ -166,34 +89,53 @@ class Body:
 
     async def _do(self, node: nodes.Do, at: str, line: str) -> int:
         options: dict[str, Any] = {"retry": Retry(limit=node.limit, delay=node.delay, backoff="constant", jitter=0)}
-        if node.how == "hangs":
+        in_thread = node.how in ("thread", "stuck")
+        if node.how in ("hangs", "stuck"):
             options["timeout"] = 3
+        if in_thread:
+            options["abandon_on_cancel"] = node.lets_go
         if node.keyed:
             options["key"] = at
-        if node.name is not None:
+        if node.how in ("cleans", "returns", "breaks"):
+            options["name"] = at  # so that the oracle knows its records
+        elif node.name is not None:
             options["name"] = node.name
+        fn, waited_for = self.world.steps[in_thread], not (in_thread and node.lets_go) and node.how != "stuck"
         try:
-            value: int = await self.outcome(line, at, self.step.do(self.world.steps[0], at, node.n, node.how, node.fails, **options))
+            value: int = await self.outcome(line, at, self.step.do(fn, at, node.n, node.how, node.fails, node.raises, **options))
         except Exception:
-            self._acknowledged(at)
+            self._went_past(at, waited_for)
             raise
-        self._acknowledged(at)
+        except BaseException:
+            if waited_for and self.step._runner.stopping is None:
+                self.world.left(at)
+            raise
+        self._went_past(at, waited_for)
         return value
 
-    def _acknowledged(self, label: str) -> None:
+    def _went_past(self, label: str, waited_for: bool = True, *, is_named: bool = True) -> None:
         if self.step._runner.stopping is None:
             self.world.acknowledged.add(label)
+            if waited_for:
+                self.world.left(label, is_named=is_named)
 
     async def _map(self, node: nodes.Map, at: str, line: str) -> Any:
         work = [(f"{at}[{i}]", i, node.how, i in node.failing) for i in range(node.items)]
         key = (lambda what: str(what[0])) if node.keyed else None
         retry = Retry(limit=node.retries, delay=0.25, jitter=0)
+        fn = self.world.steps[3 if node.how == "thread" else 2]
         mapped = self.step.map(
-            self.world.steps[1], work, key=key, concurrency=node.concurrency, on_error="collect" if node.collect else "raise", retry=retry
+            fn, work, key=key, concurrency=node.concurrency, on_error="collect" if node.collect else "raise", retry=retry
         )
-        values = await self.outcome(line, at, mapped) if node.items else await mapped
+        try:
+            values = await self.outcome(line, at, mapped) if node.items else await mapped
+        except BaseException:
+            if self.step._runner.stopping is None:
+                for label, *_ in work:
+                    self.world.left(label, is_named=False)
+            raise
         for label, *_ in work:
-            self._acknowledged(label)
+            self._went_past(label, is_named=False)
         return [shape(v) if isinstance(v, Exception) else v for v in values]
 
     async def _sleep(self, node: nodes.Sleep, at: str, line: str) -> None:
@@ -230,7 +172,7 @@ class Body:
 
     async def _raise(self, node: nodes.Raise, at: str, line: str) -> None:
         self.see(line, at, "raises")
-        raise Thrown(at)
+        raise Panic(at) if node.panics else Thrown(at)
 
     async def _try(self, node: nodes.Try, at: str, line: str) -> Any:
         try:
@@ -386,7 +328,9 @@ async def run_main(body: Body) -> Any:
     value: list[Any]
     try:
         value = ["ok", await body.run(body.world.program, "m", "m")]
-    except Exception as error:
+    except BaseException as error:
+        if step._runner.stopping is not None or not (isinstance(error, Exception) or panics(error)):
+            raise
         body.see("m", "failed", words(error))
         value = ["failed", shape(error)]
     body.life.over = True

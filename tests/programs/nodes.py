@@ -11,18 +11,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+How: TypeAlias = Literal["now", "yields", "gated", "hangs", "cleans", "returns", "breaks", "thread", "stuck"]
+"""What an attempt does: nothing; lets others go first; waits to be let go; waits until it is timed out, at first.
+
+When it is cancelled while it waits, it "cleans" up behind a shield, or then "returns" all the same, or "breaks". A "thread" waits in one;
+"stuck" is one that may be timed out."""
+
 
 @dataclass(frozen=True)
 class Do:
-    """One step. `fails` attempts fail; with more than `limit` retries needed, the step gives up."""
+    """One step. `fails` attempts fail; with more than `limit` retries needed, or with what is no `Exception`, the step gives up.
+
+    `lets_go`: a thread is not waited for when its step is cancelled.
+    """
 
     n: int = 0
-    how: Literal["now", "yields", "gated", "hangs"] = "now"
+    how: How = "now"
     fails: int = 0
     limit: int = 3
     delay: float = 0.25
     keyed: bool = False
     name: str | None = None
+    raises: Literal["Broken", "Panic", "SystemExit", "Cancelled", "GeneratorExit"] = "Broken"
+    lets_go: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,7 @@ class Map:
 
     items: int = 2
     failing: tuple[int, ...] = ()
-    how: Literal["now", "yields", "gated"] = "now"
+    how: How = "now"
     retries: int = 0
     concurrency: int = 2
     collect: bool = False
@@ -131,7 +142,9 @@ class Patched:
 
 @dataclass(frozen=True)
 class Raise:
-    """The body's own exception."""
+    """The body's own exception; `panics`: one that is no `Exception`."""
+
+    panics: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,10 +180,19 @@ Program: TypeAlias = tuple[Node, ...]
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a life ends: before the `at`-th submission of a body, behind the `at`-th note, or at rest, after `at` rounds."""
+    """Where a life ends: before the `at`-th submission of a body, behind the `at`-th note, when bodies have observed `at` things, or
+    at rest, after `at` rounds; and how, by a crash or in order.
 
-    kind: Literal["submission", "note", "rest"] = "rest"
+    While an engine drains, `grace` things happen; then what still runs is cut short, or the process dies, if it `dies`. With `stumbles`
+    the opening of the next engine is cancelled once.
+    """
+
+    kind: Literal["submission", "note", "moment", "rest"] = "rest"
     at: int = 0
+    how: Literal["crash", "close"] = "crash"
+    grace: int = 0
+    dies: bool = False
+    stumbles: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,4 +205,6 @@ class Fate:
     park_after: float = 10
     hold: float = 0.0
     burst: int = 1
+    threads: int = 1
+    polls: bool = False
     runtime: Literal["trio", "asyncio"] = "trio"

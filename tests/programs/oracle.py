@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import nodes
-from .interpret import Life, World
 from .nodes import Node, Program
+from .world import Life, World
 
 
 class Unknown(Exception):
@@ -49,8 +49,10 @@ def _run(program: Program) -> list[Any]:
 def _node(node: Node) -> Any:
     match node:
         case nodes.Do():
-            if node.fails > node.limit or (node.how == "hangs" and not node.limit):
+            if node.fails > node.limit or (node.how == "hangs" and not node.limit) or node.how == "stuck":
                 raise Unknown  # a crash counts as an attempt, and not as a failure
+            if node.fails and node.raises != "Broken":
+                raise Unknown  # as above: the attempt that would panic may be one that a crash cut short
             return node.n
         case nodes.Map():
             return _map(node)
@@ -62,6 +64,8 @@ def _node(node: Node) -> Any:
             return "event"
         case nodes.Patched():
             raise Unknown  # a crash may come before the answer is recorded, and then it may be no
+        case nodes.Raise(panics=True):
+            raise Unknown  # it passes all that catches an Exception, and is told in groups of another kind
         case nodes.Raise():
             raise Fails("Thrown")
         case nodes.Try():
@@ -194,16 +198,30 @@ def shorter(lives: list[Life]) -> str | None:
     return None
 
 
+OUTCOMES = ("done", "failed", "timed_out")
+
+
 def twice(records: list[Any]) -> str | None:
     """Returns which operation has two outcomes in a history, or which attempt number was used twice."""
-    outcomes = Counter((r.kind, r.branch, r.name, r.key, r.count) for r in records if r.status in ("done", "failed", "timed_out"))
+    ends = Counter((r.kind, r.branch, r.name, r.key, r.count) for r in records if r.status in OUTCOMES)
+    abandoned = Counter((r.branch, r.name, r.key, r.count, "abandoned") for r in records if r.status == "abandoned")
     attempts = Counter(
-        (r.branch, r.name, r.key, r.count, r.attempt) for r in records if r.kind == "do" and r.status not in ("saved", "started")
+        (r.branch, r.name, r.key, r.count, r.attempt)
+        for r in records
+        if r.kind == "do" and r.status not in ("saved", "started", "abandoned") and r.ended_at is not None
     )
-    for which, count in [*outcomes.items(), *attempts.items()]:
+    for which, count in [*ends.items(), *abandoned.items(), *attempts.items()]:
         if count > 1:
             return f"{which} was recorded {count} times"
     return None
+
+
+def abandoned(world: World, records: list[Any]) -> str | None:
+    """Returns which cancelled attempt ran to its end, was waited for, and is in no history."""
+    known = {r.name for r in records if r.status == "abandoned"}
+    main = {label for label in world.abandoned if label.startswith("m.")}
+    missing = sorted(main - known)
+    return f"steps {missing} ended after they were cancelled; no history says how" if missing else None
 
 
 def events(world: World, sent: list[int], id: str) -> str | None:

@@ -1,10 +1,10 @@
-"""An engine that dies at one exact place, and tells everything in the same order every time.
+"""An engine that dies, or is left, at one exact place, and tells everything in the same order every time.
 
 The real core commits in a thread of its own, so what a crash finds done would be chance. Between driver and core
 stands a `Seam`: whenever trio has run all that could run, it waits until what was submitted is committed and takes all
 notes, so that a program, its fate and trio's shuffling decide everything. It counts what bodies submit and what they are
 told. At its cut it loses every later submission, as a process does that was killed before they were committed; or tells
-nothing more, as one that was killed after.
+nothing more, as one that was killed after; or the engine begins to close in order, in the middle of whatever it does.
 
 It changes nothing else: the core, the driver and all above it are the real ones.
 """
@@ -14,12 +14,15 @@ from __future__ import annotations
 import random
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
+
+import trio
 
 from stepwell import _core
 from stepwell.testing import TestEngine
 
-from .nodes import Cut
+from .nodes import Cut, Fate
 
 SUBMISSIONS = {
     *("record", "retry", "sleep", "wait_event", "wait_approval", "wait_child", "call", "create_child", "create_children", "send"),
@@ -31,17 +34,24 @@ SUBMISSIONS = {
 class Seam:
     """One life of a core."""
 
-    def __init__(self, core: Any, cut: Cut | None, pair: tuple[socket.socket, socket.socket], hold: random.Random, chance: float) -> None:
+    def __init__(
+        self, core: Any, cut: Cut | None, leave: Callable[[], None], pair: tuple[socket.socket, socket.socket], hold: random.Random,
+        chance: float,
+    ) -> None:  # fmt: skip
         self._core = core
         self._cut = cut
+        self._leave = leave
         self._heard, self._told = pair
         self._hold, self._chance = hold, chance
         self._notes: list[tuple[Any, ...]] = []
         self._ringing = False
         self.submitted = 0
         self.handed = 0
+        self.observed = 0
+        self.is_cut = False
+        """Whether the cut has come."""
         self.dead = False
-        """Whether the cut has come: what bodies submit is lost."""
+        """Whether what bodies submit is lost."""
         self.mute = False
         """Whether nothing is told any more."""
 
@@ -51,12 +61,39 @@ class Seam:
             return method
 
         def submit(*args: Any) -> Any:
-            if self._cut is not None and self._cut.kind == "submission" and self.submitted >= self._cut.at:
-                self.dead = True
+            self._reached("submission", self.submitted)
             self.submitted += 1
             return (1 << 50) + self.submitted if self.dead else method(*args)
 
         return submit
+
+    def observes(self) -> None:
+        """A body observes something."""
+        self.observed += 1
+        self._reached("moment", self.observed)
+
+    def rests(self, rounds: int) -> None:
+        """Nothing goes on any more, for so many times."""
+        self._reached("rest", rounds)
+
+    def _reached(self, kind: str, place: int) -> None:
+        cut = self._cut
+        if cut is None or self.is_cut or cut.kind != kind or place < cut.at:
+            return
+        self.is_cut = True
+        if cut.how == "close":
+            self._leave()
+        else:
+            self.dead = True
+            self.mute = kind == "note"
+
+    def spare(self) -> None:
+        """No cut comes any more."""
+        self._cut = None
+
+    def hurry(self) -> None:
+        """All that was submitted is committed at once from now on."""
+        self._chance = 0
 
     def park(self, no: int, incarnation: int) -> bool:
         return not self.dead and self._core.park(no, incarnation)
@@ -90,9 +127,11 @@ class Seam:
         notes, self._notes = self._notes, []
         if self.mute:
             return []
-        if self._cut is not None and self._cut.kind == "note" and self.handed + len(notes) > self._cut.at:
-            notes = notes[: max(0, self._cut.at - self.handed)]
-            self.dead = self.mute = True
+        cut = self._cut
+        if cut is not None and cut.kind == "note" and self.handed + len(notes) > cut.at and not self.is_cut:
+            if cut.how == "crash":
+                notes = notes[: max(0, cut.at - self.handed)]
+            self._reached("note", cut.at)
         self.handed += len(notes)
         return notes
 
@@ -100,54 +139,90 @@ class Seam:
         return not self.mute and bool(self._notes or self._core.busy())
 
     def close(self) -> None:
+        if self.mute:
+            self._core.crash()  # the process has died while it closed
+        else:
+            self.dead = self.mute = True
+            self._core.close()
+
+    def crash(self) -> None:
+        """Ends as a killed process does."""
         self.dead = self.mute = True
-        self._core.close()
+        self._core.crash()
+
+    def reopen(self) -> Any:
+        """Returns a core on the same store, once this one is closed, or has crashed."""
+        if self._ringing:
+            self._ringing = False
+            self._heard.recv(1)
+        return self._core.reopen()
 
 
 class Mortal(TestEngine):
-    """A test engine whose lives end at the given cuts; the last one does not."""
+    """A test engine whose lives end at the given cuts; the last one does not.
 
-    def __init__(self, workflows: Any, cuts: tuple[Cut, ...], seed: int, chance: float) -> None:
-        super().__init__(":memory:", seed=seed, autojump=False, workflows=workflows, shards=1, threads=1, grace=0)
-        self._cuts = list(cuts)
-        self._hold, self._chance = random.Random(seed), chance
-        self._pair = socket.socketpair()
+    Args:
+        workflows: As `Engine`.
+        fate: Has the cuts, of this engine and of those that come after it.
+        leave: Called when its cut has come and it is to be left.
+        before: Whose store it goes on with.
+        stumble: Called while it opens.
+    """
 
-    @property
-    def seam(self) -> Seam:
-        """The life that it lives."""
-        core: Any = self._running().core
-        return core  # type: ignore[no-any-return]
+    seam: Seam
+    """The life that it lives."""
+
+    def __init__(
+        self, workflows: Any, fate: Fate, leave: Callable[[], None], before: Mortal | None = None, stumble: Callable[[], None] | None = None
+    ) -> None:
+        super().__init__(
+            ":memory:", seed=fate.seed, autojump=False, workflows=workflows, shards=1, threads=fate.threads, grace=GRACE
+        )  # fmt: skip
+        self._fate = fate
+        self._leave = leave
+        self._before = before
+        self._stumble = stumble
+        self.cuts = list(fate.cuts) if before is None else before.cuts[1:]
+        self._hold = random.Random(fate.seed) if before is None else before._hold
+        self._pair = socket.socketpair() if before is None else before._pair
 
     @property
     def cut(self) -> Cut | None:
         """Where this life ends."""
-        return self._cuts[0] if self._cuts else None
+        return self.cuts[0] if self.cuts else None
 
     def _open_core(self) -> Any:
-        return self._sewn(super()._open_core())
+        core = super()._open_core() if self._before is None else self._before.seam.reopen()
+        seam = self._sewn(core)
+        if self._stumble is not None:
+            trio.from_thread.run_sync(self._stumble)
+        return seam
 
     def _sewn(self, core: Any) -> Seam:
-        return Seam(core, self.cut, self._pair, self._hold, self._chance)
+        self.seam = Seam(core, self.cut, self._leave, self._pair, self._hold, self._fate.hold)
+        return self.seam
 
     async def crash(self) -> None:
         """Loses what was not told, and lives on until the next cut."""
         old = self.seam
-        self._cuts = self._cuts[1:]
+        self.cuts = self.cuts[1:]
 
         async def reopen() -> Any:
-            old.mute = True
-            old._core.crash()
-            return self._sewn(old._core.reopen())
+            old.crash()
+            return self._sewn(old.reopen())
 
         await self._running().reset(reopen)
 
     def spare(self) -> None:
         """Cuts no life short any more."""
-        self._cuts = []
-        self.seam._cut = None
+        self.cuts = []
+        self.seam.spare()
 
     def let_go(self) -> None:
-        """Closes what only this engine has."""
+        """Closes what only these engines have."""
         for end in self._pair:
             end.close()
+
+
+GRACE = 1_000
+"""Seconds, never waited for: `conductor` ends the grace of an engine that drains."""

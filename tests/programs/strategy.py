@@ -35,18 +35,20 @@ HOWS = ("now", "yields", "gated")
 steps = st.builds(
     Do,
     n=st.integers(0, 9),
-    how=st.sampled_from((*HOWS, "gated", "hangs")),
+    how=st.sampled_from((*HOWS, "gated", "hangs", "cleans", "returns", "breaks", "thread", "thread", "stuck")),
     fails=st.sampled_from((0, 0, 0, 1, 2)),
     limit=st.sampled_from((3, 3, 0)),
     delay=st.sampled_from((0, 0.25, 4)),
     keyed=st.booleans(),
     name=st.sampled_from((None, "u")),
+    raises=st.sampled_from(("Broken",) * 4 + ("Panic", "SystemExit", "Cancelled", "GeneratorExit")),
+    lets_go=st.booleans(),
 )
 maps = st.builds(
     Map,
     items=st.integers(0, 4),
     failing=st.sampled_from(((), (), (1,), (0, 2))),
-    how=st.sampled_from(HOWS),
+    how=st.sampled_from((*HOWS, "cleans", "thread")),
     retries=st.sampled_from((0, 0, 1)),
     concurrency=st.integers(1, 3),
     collect=st.booleans(),
@@ -55,7 +57,15 @@ maps = st.builds(
 TYPES = st.sampled_from((("a",), ("b",), ("a", "b")))
 waits = st.builds(WaitEvent, types=TYPES, timeout=st.none() | SECONDS)
 timeouts = st.builds(WaitEvent, types=TYPES, timeout=SECONDS)
-LEAVES: list[st.SearchStrategy[Any]] = [steps, steps, steps, st.builds(Sleep, SECONDS), maps, st.builds(Reads), st.builds(Raise)]
+LEAVES: list[st.SearchStrategy[Any]] = [
+    steps,
+    steps,
+    steps,
+    st.builds(Sleep, SECONDS),
+    maps,
+    st.builds(Reads),
+    st.builds(Raise, panics=st.sampled_from((False, False, True))),
+]
 
 
 def _tuples(of: st.SearchStrategy[Any], most: int, least: int = 0) -> st.SearchStrategy[Any]:
@@ -71,9 +81,12 @@ def nodes(depth: int, alone: bool) -> st.SearchStrategy[Any]:
     inner = programs(depth - 1, alone=alone)
     small = programs(0, 1, alone=alone)
     gated = st.builds(Do, how=st.just("gated"))
+    running = st.builds(Do, how=st.sampled_from(("cleans", "returns", "breaks", "thread", "stuck")), lets_go=st.booleans())
     nested = [
         # A step that cancels a wait, beside the event or the time that the wait is for (I8).
         st.builds(Nursery, branches=st.tuples(_tuples(timeouts if alone else waits, 2, 1), st.tuples(gated)), cancel=st.just(1)),
+        # One that cancels steps whose attempts have begun, and what the body does next (I8).
+        st.builds(Nursery, branches=st.tuples(_tuples(running, 2, 1), st.tuples(running), st.tuples(gated)), cancel=st.just(2)),
         st.builds(
             Nursery,
             branches=_tuples(inner, 3, 1),
@@ -104,14 +117,24 @@ def programs(depth: int = DEPTH, most: int = 3, alone: bool = False) -> st.Searc
     return _tuples(nodes(depth, alone), most)
 
 
-cuts = st.builds(Cut, kind=st.sampled_from(("submission", "note", "rest")), at=st.integers(0, 24))
+cuts = st.builds(
+    Cut,
+    kind=st.sampled_from(("submission", "note", "moment", "rest")),
+    at=st.integers(0, 24),
+    how=st.sampled_from(("crash", "close")),
+    grace=st.integers(0, 4),
+    dies=st.sampled_from((False, False, False, True)),
+    stumbles=st.sampled_from((False, False, False, True)),
+)
 fates = st.builds(
     Fate,
     seed=st.integers(0, 1 << 32),
-    cuts=_tuples(cuts, 4),
+    cuts=_tuples(cuts, 5),
     events=st.integers(0, 4),
     park_after=st.sampled_from((0.001, 1, 10)),
     hold=st.sampled_from((0, 0, 0.5)),
     burst=st.integers(1, 3),
+    threads=st.integers(1, 2),
+    polls=st.booleans(),
     runtime=st.sampled_from(("trio", "asyncio")),
 )

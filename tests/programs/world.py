@@ -1,0 +1,223 @@
+"""What is there outside the engine: the step functions of a program, what lets them go on, and what was observed.
+
+It outlives engines, as a database or the threads of a process do. Whatever it finds wrong it notes in `problems`; `conductor` looks.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from stepwell import current_step, step_options
+
+from .nodes import Program
+
+
+class Broken(Exception):
+    """What generated steps fail with."""
+
+
+class Thrown(Exception):
+    """What generated bodies raise themselves."""
+
+
+class Panic(BaseException):
+    """What is raised by extensions written in Rust; so may steps and bodies."""
+
+
+FAILURES: dict[str, Callable[[str], BaseException]] = {
+    "Broken": Broken,
+    "Panic": Panic,
+    "SystemExit": SystemExit,
+    "Cancelled": lambda _: trio.Cancelled._create(source="unknown"),
+    "GeneratorExit": GeneratorExit,
+}
+
+
+@dataclass
+class Life:
+    """What one run of one body observed."""
+
+    together: list[Any] = field(default_factory=list)
+    apart: dict[str, list[Any]] = field(default_factory=dict)
+    over: bool = False
+    """Whether the program has ended, so that no more events are sent."""
+    ended: bool = False
+    """Whether the body waits to be let go."""
+
+
+@dataclass(eq=False)
+class InThread:
+    """A thread that waits to be let go."""
+
+    engine: int
+    label: str
+    event: threading.Event = field(default_factory=threading.Event)
+
+
+class World:
+    """One program, what ran of it, and what was observed."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.children: dict[str, Program] = {}
+        self.lives: dict[str, list[Life]] = {}
+        self.attempts: dict[str, list[tuple[int, int]]] = {}
+        """By label, and for each the life of an engine in which it was made."""
+        self.acknowledged: set[str] = set()
+        self.abandoned: set[str] = set()
+        """Steps that were cancelled, ran to their end after that, and whose body went on."""
+        self.problems: list[str] = []
+        self.gates: list[trio.Event] = []
+        self.cleaning: list[trio.Event] = []
+        """Those of attempts that clean up."""
+        self.threads: list[InThread] = []
+        """Those that wait."""
+        self.going: set[InThread] = set()
+        """Those that were let go, until they have returned."""
+        self.engine = 0
+        self.life = 0
+        self.is_dying = False
+        """Whether the engine cuts short what runs: what cleans up does not wait."""
+        self.orderly: set[int] = set()
+        """Lives that ended in order: what was cut short then is not counted as an attempt."""
+        self.running: Counter[tuple[int, str]] = Counter()
+        self.cleaned_up: set[tuple[int, str]] = set()
+        self.moment: Callable[[], None] = lambda: None
+        """A body has observed something."""
+        self.steps = _functions(self)
+
+    def live(self, id: str) -> Life:
+        """A body begins."""
+        life = Life()
+        self.lives.setdefault(id, []).append(life)
+        return life
+
+    @contextmanager
+    def attempt(self, label: str) -> Generator[int]:
+        """A step function runs."""
+        attempt, made = current_step().attempt, self.attempts.setdefault(label, [])
+        if label in self.acknowledged:
+            self.problems.append(f"step {label} ran again after the body had its outcome")
+        before, life = made[-1] if made else (0, -1)
+        if attempt < before or (attempt == before and (life == self.life or life not in self.orderly)):
+            self.problems.append(f"step {label} ran as attempt {attempt} after attempts {made}")
+        made.append((attempt, self.life))
+        running = (self.life, label)
+        self.running[running] += 1
+        try:
+            yield attempt
+        finally:
+            self.running[running] -= 1
+
+    def left(self, label: str, *, is_named: bool = True) -> None:
+        """The body goes on after a step, which it may have cancelled (I8); `is_named`: after its label, so that its records are known."""
+        if self.running[self.life, label]:
+            self.problems.append(f"the body went on while an attempt of step {label} was running")
+        if is_named and (self.life, label) in self.cleaned_up:
+            self.abandoned.add(label)
+
+    async def gate(self, label: str, then: str = "") -> None:
+        """Waits until the conductor lets it go; `then` says what it does when it is cancelled."""
+        try:
+            await self._wait()
+        except trio.Cancelled:
+            if not then:
+                raise
+            life = self.life
+            with trio.CancelScope(shield=True):
+                if not self.is_dying:
+                    await self._wait(self.cleaning)
+            if life == self.life and not self.is_dying:
+                self.cleaned_up.add((life, label))
+            if then == "breaks":
+                raise Broken(f"{label} cleaned up") from None
+            if then == "cleans":
+                raise
+
+    async def _wait(self, *also: list[trio.Event]) -> None:
+        gate = trio.Event()
+        waiting = (self.gates, *also)
+        for gates in waiting:
+            gates.append(gate)
+        try:
+            await gate.wait()
+        finally:
+            for gates in waiting:
+                if gate in gates:
+                    gates.remove(gate)
+
+    @contextmanager
+    def gate_of_thread(self, label: str) -> Generator[None]:
+        """Waits in a thread until the conductor lets it go."""
+        here = InThread(self.engine, label)
+        self.threads.append(here)
+        here.event.wait()
+        try:
+            yield
+        finally:
+            self.going.remove(here)
+
+    def let_go(self, thread: InThread) -> None:
+        """Lets a thread go on, and waits until it has."""
+        self.going.add(thread)
+        self.threads.remove(thread)
+        thread.event.set()
+
+    def dies(self) -> None:
+        """The engine cuts short what runs."""
+        self.is_dying = True
+        for gate in list(self.cleaning):
+            gate.set()
+
+    def lives_again(self, *, in_order: bool, engine: bool) -> None:
+        """Another life begins, perhaps of another engine."""
+        if in_order:
+            self.orderly.add(self.life)
+        self.life += 1
+        self.engine += engine
+        self.is_dying = False
+
+
+def _functions(world: World) -> tuple[Callable[..., Any], ...]:
+    """Returns this world's step functions: new ones, for the engine learns which functions wait."""
+
+    @step_options(timeout="30 days")
+    async def s(label: str, n: int, how: str, fails: int, raises: str = "Broken") -> int:
+        with world.attempt(label) as attempt:
+            if how == "yields":
+                await trio.lowlevel.checkpoint()
+            elif how == "gated":
+                await world.gate(label)
+            elif how in ("cleans", "returns", "breaks"):
+                await world.gate(label, how)
+            elif how == "hangs" and attempt == 1:
+                await trio.sleep_forever()
+            if attempt <= fails:
+                raise FAILURES[raises](f"{label} {attempt}")
+            return n
+
+    @step_options(timeout="30 days")
+    def t(label: str, n: int, how: str, fails: int, raises: str = "Broken") -> int:
+        with world.attempt(label) as attempt, world.gate_of_thread(label):
+            if attempt <= fails:
+                raise FAILURES[raises](f"{label} {attempt}")
+            return n
+
+    @step_options(timeout="30 days")
+    async def item(what: tuple[str, int, str, bool]) -> int:
+        label, n, how, fails = what
+        return await s(label, n, how, 1_000_000 if fails else 0)
+
+    @step_options(timeout="30 days")
+    def item_in_thread(what: tuple[str, int, str, bool]) -> int:
+        label, n, how, fails = what
+        return t(label, n, how, 1_000_000 if fails else 0)
+
+    return s, t, item, item_in_thread
