@@ -9,6 +9,7 @@ import functools
 import logging
 import random
 import signal
+import sys
 import threading
 
 import anyio
@@ -16,9 +17,11 @@ import anyio.lowlevel
 import pytest
 import trio
 from moments import AtLine, AtStep
+from trio._core._ki import ki_protection_enabled
 
 import stepwell
 from stepwell import Engine, Step, _portal, aio, sync, workflow
+from stepwell.testing import open_test_engine
 
 
 async def first() -> int:
@@ -308,3 +311,21 @@ def test_l14_signals_at_every_moment_of_a_run(tmp_path, caplog, monkeypatch, flo
     assert set(ends) <= {None, "returned", "KeyboardInterrupt()", "SystemExit(130)"}
     assert {None, "returned"} <= set(ends) if flow is works else "SystemExit(130)" in ends
     trio.run(all_end, store, k)
+
+
+async def test_l14_ctrl_c_never_strikes_between_trio_and_its_instruments():
+    """trio disables an instrument that raises, also what is raised on the way to it; bodies would be judged by what was not counted."""
+    protected: list[bool] = []
+
+    class Looks(trio.abc.Instrument):
+        def task_scheduled(self, task):
+            protected.append(ki_protection_enabled(sys._getframe(1)))
+
+    looks = Looks()
+    async with open_test_engine(), trio.open_nursery() as nursery:
+        trio.lowlevel.add_instrument(looks)
+        nursery.start_soon(trio.lowlevel.checkpoint)
+        await trio.lowlevel.checkpoint()
+        trio.lowlevel.remove_instrument(looks)
+    assert protected
+    assert all(protected)

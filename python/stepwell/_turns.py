@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import outcome as results
 import trio
+from trio._core._instrumentation import Instruments
 from trio.lowlevel import Abort, Task, current_task, disable_ki_protection, enable_ki_protection, reschedule, wait_task_rescheduled
 
 from . import _foreign
@@ -205,6 +206,10 @@ async def to_its_end(runner: Runner, coroutine: Any) -> Any:
     if left := runner.port.generators.left_by():
         await in_slices(runner, close(runner, left, None))
     return value
+
+
+enable_ki_protection(Instruments.call)
+"""Of trio's own, between the code of any task that starts another and the instruments: should Ctrl-C strike there, trio disables one."""
 
 
 class Births(trio.abc.Instrument):
