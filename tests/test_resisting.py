@@ -12,6 +12,8 @@ import trio.testing
 from asyncio_bodies import line_of
 
 from stepwell import InvalidState, Status, Step, _driver, workflow
+from stepwell._ending import End
+from stepwell._runner import Runner
 from stepwell.testing import open_test_engine
 
 cancels: list[int] = []
@@ -205,3 +207,24 @@ async def test_p1_a_body_that_cannot_be_ended_is_named_by_an_error_and_closing_d
     finally:
         gate.set()
     await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_p1_a_body_that_has_not_begun_when_the_engine_closes_does_not_resist(monkeypatch):
+    """It was taken for one that resists, and was not waited for: on a busy machine the engine said that it could not be ended."""
+    run, begun = Runner.run, []
+
+    async def run_late(runner, make_step):
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        begun.append(runner.stopping)
+        await run(runner, make_step)
+
+    @workflow
+    async def waits(step: Step) -> None:
+        await step.wait_for_event("never")
+
+    monkeypatch.setattr(Runner, "run", run_late)
+    monkeypatch.setattr(_driver, "ENDS_MAX", 0)
+    async with open_test_engine(workflows=[waits]) as engine:
+        await engine.create(waits)
+    assert begun == [End.DRAINED]

@@ -50,8 +50,8 @@ class Resistance:
         return runner in self._given_up
 
     def holds(self, runner: Runner) -> bool:
-        """Whether no task of a body is driven any more."""
-        return all(task in self._held for task in _innermost(runner.task))
+        """Whether no task of a body is driven any more. One that has not begun will, and ends then."""
+        return runner.task is not None and all(task in self._held for task in _innermost(runner.task))
 
     def end_innermost(self, runner: Runner) -> None:
         """Ends those tasks of a body that no others of it stand in the way of, as far as that can be done."""
