@@ -218,9 +218,11 @@ async def test_i8_a_running_thread_is_left_alone_if_asked_for_and_its_result_rec
         while "caught" not in seen:
             await trio.lowlevel.checkpoint()
         release.set()
+        while not (ends := [it for it in await instance.history() if it.name == "blocks_in_a_thread"]):
+            await trio.lowlevel.checkpoint()
+        assert [(it.status, it.output) for it in ends] == [("abandoned", "late")]
         await instance.send_event("go")
         assert await instance.result() == "done"
-        assert [(r.status, r.output) for r in await instance.history() if r.name == "blocks_in_a_thread"] == [("abandoned", "late")]
 
 
 @workflow(concurrency=1)
