@@ -341,5 +341,7 @@ class Core:
     def block(self, no: int, incarnation: int, reason: str, error: bytes, step: str | None = None) -> None:
         """The instance needs a human; it gives its slot back and leaves memory. `resume` replays it. step: the name of the step it is
         about, for `reasons`."""
+    def replay(self, no: int, incarnation: int) -> None:
+        """The body was unwound to stop an attempt: the instance gives its slot back and is queued, to run again from its history."""
     def release(self, no: int, incarnation: int) -> None:
         """At shutdown: the body was unwound uncounted (L14); the next engine starts it again, not as interrupted."""

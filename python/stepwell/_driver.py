@@ -467,9 +467,8 @@ class Driver:
 
     def replay(self, runner: Runner) -> None:
         """Unwinds a body and runs it again from its history."""
-        self.core.block(runner.no, runner.incarnation, "replaying", b"\xf6")
-        runner.unwind(End.BLOCKED)
-        self.core.resume(runner.namespace, runner.workflow.name, runner.id)
+        self.core.replay(runner.no, runner.incarnation)
+        runner.unwind(End.REPLAYED)
 
     def interrupted_by(self, error: BaseException) -> None:
         """KeyboardInterrupt or SystemExit in user code: nothing is recorded, the engine stops (R7)."""

@@ -85,11 +85,13 @@ pub enum Event {
     Send,
     /// The engine shuts down and unwound its body (L14).
     Release,
+    /// Its body was unwound to stop an attempt, and runs again from its history.
+    Replay,
 }
 
 impl Event {
     /// All events.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Start,
         Self::Quiet,
         Self::Wake,
@@ -104,6 +106,7 @@ impl Event {
         Self::Delete,
         Self::Send,
         Self::Release,
+        Self::Replay,
     ];
 }
 
@@ -260,6 +263,16 @@ const TABLE: &[(Event, &[Status], Reaction)] = &[
         &[WaitingForPause],
         Goes(Paused, &[Unmark, Disarm, Unseat]),
     ),
+    (
+        Event::Replay,
+        &[Running],
+        Goes(Queued, &[Unmark, FreeSlot, Unseat, Enqueue]),
+    ),
+    (
+        Event::Replay,
+        &[WaitingForPause],
+        Goes(Paused, &[Unmark, FreeSlot, Disarm, Unseat]),
+    ),
 ];
 
 /// Returns what `event` does to an instance in `status`.
@@ -312,6 +325,7 @@ mod tests {
             (Event::Drained, "x x x P x x x x x"),
             (Event::Send, "- - - - - - x x x"),
             (Event::Release, "x R x P x x x x x"),
+            (Event::Replay, "x Q x P x x x x x"),
         ];
         let rows: Vec<_> = RULES.into_iter().chain(engine).collect();
         assert_eq!(rows.len(), Event::ALL.len());

@@ -201,4 +201,6 @@ pub enum Submission {
     Block(Body, Why, Box<[u8]>),
     /// The body was unwound for shutdown.
     Release(Body),
+    /// The body was unwound to stop an attempt that nothing else could stop, and is to run again from its history.
+    Replay(Body),
 }

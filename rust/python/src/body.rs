@@ -359,6 +359,10 @@ impl Core {
         self.submit(py, Submission::Block(by, why, error.into()))
     }
 
+    fn replay(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {
+        self.submit(py, Submission::Replay(Body { no, incarnation }))
+    }
+
     fn release(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {
         self.submit(py, Submission::Release(Body { no, incarnation }))
     }

@@ -76,7 +76,8 @@ impl Core {
             | Submission::Hold(by)
             | Submission::Finish(by, ..)
             | Submission::Block(by, ..)
-            | Submission::Release(by) => *by,
+            | Submission::Release(by)
+            | Submission::Replay(by) => *by,
             Submission::Call(_, child)
             | Submission::CreateChild(_, child)
             | Submission::CreateChildren(_, child) => child.by,
@@ -101,11 +102,8 @@ impl Core {
             Submission::Hold(_) => self.hold(no),
             Submission::Finish(_, status, payload) => self.finish(no, status, payload, facts)?,
             Submission::Block(_, why, error) => self.block(no, why, error, facts)?,
-            Submission::Release(_) => {
-                if self.shift(no, Happening::Release) {
-                    self.persist(no, None, None);
-                }
-            }
+            Submission::Release(_) => self.leave(no, Happening::Release),
+            Submission::Replay(_) => self.leave(no, Happening::Replay),
             Submission::Ask(_, wait, detail) => return self.ask(by, wait, detail, facts),
             Submission::Await(id, _, what) => return self.wait_child(id, by, what, facts),
             Submission::Post(ticket, _, what) => return self.post(ticket, by, what, facts),
@@ -232,6 +230,13 @@ impl Core {
         self.push(Op::Buffer(no, event.clone(), None));
         self.live_mut(no).mailbox.keep(event);
         self.refit.push(no);
+    }
+
+    /// Its body has left memory, and it lives on.
+    fn leave(&mut self, no: InstanceNo, event: Happening) {
+        if self.shift(no, event) {
+            self.persist(no, None, None);
+        }
     }
 
     /// I8: what runs on for an instance that ends counts as running, so no other gets its slot (C1).

@@ -71,6 +71,7 @@ const ACTIONS: &[Action] = &[
     ),
     row("a body leaves memory", 12, When::Open, a_body_parks),
     row("a body cannot go on", 2, When::Open, a_body_blocks),
+    row("a body runs again", 2, When::Open, a_body_is_replayed),
     row("the last attempt ends", 6, When::Open, World::let_go),
     row("something comes too late", 8, When::Open, something_late),
     row("Python hears", 50, When::Open, World::poll),
@@ -131,6 +132,10 @@ fn a_body_parks(world: &mut World) -> bool {
 
 fn a_body_blocks(world: &mut World) -> bool {
     some_body(world).is_some_and(|no| world.block(no))
+}
+
+fn a_body_is_replayed(world: &mut World) -> bool {
+    some_body(world).is_some_and(|no| world.replay_body(no))
 }
 
 /// A body that was unwound, or one of another life of the instance, says something.

@@ -51,7 +51,7 @@ pub(super) struct Running {
     /// It has ended, or cannot go on: it does nothing any more.
     pub(super) over: bool,
     /// It has said that it only waits, and was told nothing since.
-    hushed: bool,
+    pub(super) hushed: bool,
 }
 
 impl Running {

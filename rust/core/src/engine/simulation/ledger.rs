@@ -174,6 +174,7 @@ impl Truth {
                 }
             }
             Status::Queued => {
+                self.release(no);
                 self.queue(no);
                 self.hold_back(no, to.reason.as_deref() == Some(HELD_BACK));
             }

@@ -82,6 +82,8 @@ pub(super) struct Said {
     pub(super) finished: FxHashSet<(InstanceNo, Incarnation, Status)>,
     /// Bodies that said that they cannot go on.
     pub(super) blocked: FxHashSet<(InstanceNo, Incarnation)>,
+    /// Bodies that run again from their history.
+    pub(super) replayed: FxHashSet<(InstanceNo, Incarnation)>,
     /// Bodies that were unwound for a shutdown.
     pub(super) released: FxHashSet<(InstanceNo, Incarnation)>,
     /// Instances that somebody asked to resume, by key.
@@ -112,6 +114,9 @@ impl Said {
             }
             Submission::Block(by, ..) => {
                 self.blocked.insert((by.no, by.incarnation));
+            }
+            Submission::Replay(by) => {
+                self.replayed.insert((by.no, by.incarnation));
             }
             Submission::Release(by) => {
                 self.released.insert((by.no, by.incarnation));
@@ -182,6 +187,7 @@ impl Said {
         self.quiet.clear();
         self.finished.clear();
         self.blocked.clear();
+        self.replayed.clear();
         self.released.clear();
         self.resumed.clear();
     }

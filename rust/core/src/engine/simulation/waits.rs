@@ -174,6 +174,18 @@ impl World {
         true
     }
 
+    /// An attempt of a body took too long, and is stopped by running the body again.
+    pub(super) fn replay_body(&mut self, no: InstanceNo) -> bool {
+        let bodies = &mut self.life.bodies;
+        let Some(body) = bodies.get_mut(&no).filter(|it| !it.over && !it.hushed) else {
+            return false;
+        };
+        body.over = true;
+        let by = body.by;
+        self.submit(Submission::Replay(by));
+        true
+    }
+
     /// Something in the code of a body has changed, and it says that it cannot go on.
     pub(super) fn block(&mut self, no: InstanceNo) -> bool {
         let Some(body) = self.life.bodies.get_mut(&no).filter(|it| !it.over) else {

@@ -36,7 +36,8 @@ pub(super) fn legal(truth: &Truth, op: &Op) -> Verdict {
             said.finished.contains(&(it.no, it.incarnation, to.status))
         }
         (Queued | Running | Waiting, Blocked) => truth.booting || said.blocked.contains(&body),
-        (Running, Queued) | (Blocked, Blocked) => truth.booting,
+        (Running, Queued) => truth.booting || said.replayed.contains(&body),
+        (Blocked, Blocked) => truth.booting,
         (Blocked, Queued) => truth.booting || said.resumed.contains(&it.key.0),
         _ => false,
     };

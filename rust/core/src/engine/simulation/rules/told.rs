@@ -16,8 +16,10 @@ pub(super) fn only_to_the_running(truth: &Truth, note: &Note) -> Verdict {
         _ => return Ok(()),
     };
     let it = &truth.all[&no];
-    // It may be blocked by the very commit that settled its wait, which unseats it afterwards.
-    let runs = matches!(it.status, Status::Running | Status::Blocked);
+    // It may be blocked, or queued to be replayed, by the very commit that settled its wait, which unseats it afterwards.
+    let replayed = truth.said.replayed.contains(&(it.no, it.incarnation));
+    let runs = matches!(it.status, Status::Running | Status::Blocked)
+        || (it.status == Status::Queued && replayed);
     holds!(runs, "{note:?} is told to {it:?}");
     Ok(())
 }
