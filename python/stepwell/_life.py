@@ -146,6 +146,7 @@ class Life:
             driver.broke(error)
             await self._leaving.wait()
 
+    @enable_ki_protection
     async def _watched(self, driver: Driver, run: Callable[..., Awaitable[None]], *args: object) -> None:
         """Runs one of the engine's own tasks. It ends with all others; whatever else ends it, a stray cancellation too, is told (R9)."""
         try:
