@@ -448,9 +448,10 @@ async def test_i8_an_asyncio_step_that_was_given_up_keeps_its_slot_until_its_tas
         await instance.send_event("enough")
         await told[1].wait()
         await trio.testing.wait_all_tasks_blocked()
-        assert await instance.result() == "moved on"
+        assert (await instance.status()).status is Status.RUNNING
         assert engine.statistics().leased == 1
         let_go[0]()
+        assert await instance.result() == "moved on"
         while engine.statistics().leased:
             await trio.lowlevel.checkpoint()
 

@@ -62,7 +62,7 @@ class Form:
     def doubts(self) -> list[str]:
         """Returns why values may come back changed, of all that is in them."""
         found: dict[Form, str] = {}
-        todo = [self]
+        todo: list[Form] = [self]
         while todo:
             form = todo.pop()
             if form not in found:
