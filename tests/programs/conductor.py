@@ -156,7 +156,7 @@ class Conductor:
         await self.is_open.wait()
 
     async def _crashed(self) -> None:
-        self.world.dies()
+        self._dies()
         await self.engine.crash()
         self.world.lives_again(in_order=False, engine=False)
 
@@ -180,8 +180,17 @@ class Conductor:
 
     def _hurry(self) -> None:
         self.engine.seam.hurry()
-        self.world.dies()
+        self._dies()
         self.engine._hurry()
+
+    def _dies(self) -> None:
+        """What runs is cut short. Nobody knows then that a thread had begun whose step was cancelled: the body is told at once in the next
+        life, and not when the thread has ended. So what other lines saw meanwhile may come in another order there."""
+        for thread in self.engine._running().borrowed.threads:
+            if thread.operation.is_cancelled:
+                for life in self.world.lives.get(thread.operation.runner.id, ()):
+                    life.together.clear()
+        self.world.dies()
 
     def _value(self, value: Any) -> None:
         try:

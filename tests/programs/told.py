@@ -24,7 +24,9 @@ class Told:
         it = status.status
         if it.is_final != (status.ended_at is not None):
             return f"{id} is {it} and ended at {status.ended_at}"
-        if (it is Status.ERRORED) != (status.error is not None) or (it is not Status.COMPLETE and status.output is not None):
+        if (it in (Status.ERRORED, Status.TERMINATED)) != (status.error is not None) or (
+            it is not Status.COMPLETE and status.output is not None
+        ):
             return f"{id} is {it} with output {status.output} and error {status.error}"
         if (it is Status.WAITING) != (status.waiting_on is not None):
             return f"{id} is {it} and waits on {status.waiting_on}"
