@@ -10,6 +10,7 @@ end, and never ask the engine what it had promised.
 | `journal` | the witness: one line a fact, written so that SIGKILL keeps it |
 | `programs` | the workflows under load, and their step functions |
 | `plans` | which of the programs' parts an instance is made of, drawn from a seed |
+| `ways` | what the driver runs on: trio, asyncio, blocking calls |
 | `driver` | creates instances, sends events, decides approvals, awaits results |
 | `worker` | one life of the process |
 | `killer` | one round: lives and kills, at moments drawn from a seed |

@@ -15,6 +15,7 @@ from .steps import text
 from .witness import Key, Witness, read
 
 OUTCOMES = ("done", "failed", "timed_out")
+FINAL = ("complete", "errored", "terminated")
 LATE_MS_MAX = 15_000
 """Far above what a busy machine needs; a timer that never fires is later."""
 
@@ -44,7 +45,7 @@ def check(directory: Path, seed: int, report: Report) -> None:
     report.steps = sum(r["identity"][0] == "do" and r["status"] in OUTCOMES for rs in round.records.values() for r in rs)
     report.interrupted = sum(r["status"] == "interrupted" for rs in round.records.values() for r in rs)
     report.attempts = sum(len(story.starts) for story in witness.stories.values())
-    report.intrusions = witness.intrusions
+    report.intrusions, report.opened = witness.intrusions, witness.openings_cut
     report.acknowledged = len(witness.created) + sum(len(story.passed) for story in witness.stories.values())
     report.acknowledged += sum(len(v) for group in (witness.sent, witness.decisions, witness.results) for v in group.values())
 
@@ -134,6 +135,7 @@ def every_operation_is_recorded_once(round: Round) -> None:
         for counted in (
             Counter(tuple(r["identity"]) for r in outcomes),
             Counter((r["identity"][0], _label(r)) for r in outcomes if r["identity"][0] == "do"),
+            Counter(tuple(r["identity"]) for r in instance["history"] if r["status"] == "abandoned"),
             Counter((*r["identity"], r["attempt"]) for r in instance["history"] if r["status"] in ("attempt_failed", "interrupted")),
         ):
             for which, times in counted.items():
@@ -142,18 +144,18 @@ def every_operation_is_recorded_once(round: Round) -> None:
 
 
 def attempt_numbers_only_grow(round: Round) -> None:
-    """No number is used twice, and none is skipped that no crash can explain (R2, R3)."""
+    """No number is used twice, but for what an orderly end cut short, and none is skipped that no crash can explain (R2, R3)."""
     for key, story in round.witness.stories.items():
-        before, number = -1, 0
+        before, number, pid = -1, 0, 0
         for place, line in story.starts:
             attempt = line.data[0]
-            if attempt <= number:
+            if attempt < number or (attempt == number and not round.witness.may_repeat(pid, before, place)):
                 round.report.problem("repeated", f"{key}: attempts {story.attempts}")
                 break
             if attempt > number + 1 + round.witness.lives_between(before, place):
                 round.report.problem("invented", f"{key}: attempts {story.attempts}")
                 break
-            before, number = place, attempt
+            before, number, pid = place, attempt, line.pid
 
 
 def retry_delays_are_kept(round: Round) -> None:
@@ -164,7 +166,8 @@ def retry_delays_are_kept(round: Round) -> None:
         recorded = {r["attempt"] for r in round.records[key] if r["status"] == "attempt_failed"}
         for (_, one), (_, following) in zip(story.starts, story.starts[1:], strict=False):
             failed = story.failures.get(one.data[0])
-            if failed is not None and one.data[0] in recorded and following.at < failed.at + failed.data[1] * 1e6:
+            is_next = following.data[0] > one.data[0]  # else an orderly end has cut the first one short
+            if is_next and failed is not None and one.data[0] in recorded and following.at < failed.at + failed.data[1] * 1e6:
                 round.report.problem("early", f"{key}: attempt {following.data[0]} came {following.at - failed.at} µs after a failure")
 
 
@@ -221,6 +224,39 @@ def what_must_not_repeat_runs_once(round: Round) -> None:
             round.report.problem("twice", f'{key} has on_interrupt="fail" and ran {len(story.starts)} times')
 
 
+def a_refund_waits_for_its_charge(round: Round) -> None:
+    """In the life that refunds, whatever was charged has ended before, and what went through is in the history (I8)."""
+    for (who, label), story in round.witness.stories.items():
+        if not label.endswith("/refund"):
+            continue
+        charges = [key for key in round.witness.stories if key[0] == who and key[1].startswith(label.removesuffix("refund") + "c")]
+        for refunded, line in story.starts:
+            for key in charges:
+                charge = round.witness.stories[key]
+                begun = sum(place < refunded and start.pid == line.pid for place, start in charge.starts)
+                ended = [end for place, end in charge.ends if place < refunded and end.pid == line.pid]
+                if begun > len(ended):
+                    round.report.problem("early", f"{label} of {who} ran while {key[1]} did")
+                recorded = [text(r["output"]) for r in round.records[key] if r["status"] in ("done", "abandoned")]
+                for end in ended:
+                    if end.op == "D" and end.data not in recorded:
+                        round.report.problem("lost", f"{key} went through as {end.data} and was refunded; recorded is {recorded}")
+
+
+def what_was_told_is_never_taken_back(round: Round) -> None:
+    """`status()` is one moment, and an instance that has ended stays as it is."""
+    for number, told in round.witness.told.items():
+        final = [it for it in told if it[0] in FINAL]
+        if final and (final != told[told.index(final[0]) :] or any(it != final[0] for it in final)):
+            round.report.problem("lost", f"status() of {number} said {told[told.index(final[0]) - 1 :]}")
+        parent = round.parents.get(number)
+        if final and parent is not None and final[0] != [parent["status"], parent["output"]]:
+            round.report.problem("lost", f"status() of {number} said {final[0]}; now it is {parent['status']}, {parent['output']}")
+        for status, output in told:
+            if (output is not None) != (status == "complete"):
+                round.report.problem("torn", f"status() of {number} said {status} and {output}")
+
+
 def round_us(seconds: float) -> int:
     """Returns whole microseconds."""
     return round(seconds * 1e6)
@@ -240,4 +276,6 @@ RULES = (
     the_first_decision_wins,
     saved_values_reach_the_next_attempt,
     what_must_not_repeat_runs_once,
+    a_refund_waits_for_its_charge,
+    what_was_told_is_never_taken_back,
 )

@@ -10,19 +10,25 @@ import random
 from pathlib import Path
 from typing import Any
 
-import trio
-
-from stepwell import Engine, InstanceNotFound, InvalidState, NewInstance
+from stepwell import InstanceNotFound, InvalidState, NewInstance
 
 from . import journal, plans, steps
 from .programs import parent
 
 
 class Driver:
-    """The load of one life."""
+    """The load of one life.
 
-    def __init__(self, engine: Engine, seed: int, path: Path) -> None:
+    Args:
+        engine: Of any front; its methods are awaited.
+        seed: Of the round.
+        path: The journal.
+        way: What the driver itself runs on; see `ways`.
+    """
+
+    def __init__(self, engine: Any, seed: int, path: Path, way: Any) -> None:
         self._engine = engine
+        self._way = way
         self._seed = seed
         self._random = random.Random()
         self._batches: list[list[int]] = []
@@ -41,8 +47,8 @@ class Driver:
 
     async def run(self, width: int, most: int) -> None:
         """Drives what is unfinished, then new instances until there are `most`; at most `width` at once."""
-        limit = trio.CapacityLimiter(width)
-        async with trio.open_nursery() as nursery:
+        limit = self._way.limit(width)
+        async with self._way.group() as nursery:
             for batch in self._batches:
                 nursery.start_soon(self._begin, nursery, limit, batch)
             first = 1 + max((n for batch in self._batches for n in batch), default=-1)
@@ -53,9 +59,9 @@ class Driver:
                 first = batch[-1] + 1
                 steps.journal.put("c", data=batch)
                 nursery.start_soon(self._begin, nursery, limit, batch)
-                await trio.sleep(0.005)
+                await self._way.sleep(0.005)
 
-    async def _begin(self, nursery: trio.Nursery, limit: trio.CapacityLimiter, batch: list[int]) -> None:
+    async def _begin(self, nursery: Any, limit: Any, batch: list[int]) -> None:
         if not self._created.issuperset(batch):
             await self._create(batch)
         for number in batch:
@@ -83,7 +89,7 @@ class Driver:
             return False
         return True
 
-    async def _serve(self, limit: trio.CapacityLimiter, number: int) -> None:
+    async def _serve(self, limit: Any, number: int) -> None:
         """Does for one instance what its plan asks of the outside."""
         async with limit:
             try:
@@ -91,19 +97,29 @@ class Driver:
             except InstanceNotFound:
                 steps.journal.put("X", str(number), data="was acknowledged and is lost")
                 return
-            async with trio.open_nursery() as nursery:
+            async with self._way.group() as nursery:
                 for part in plans.walk(plans.plan(self._seed, number)):
                     nursery.start_soon(self._send, instance, number, part.prefix, plans.sends(part))
                     if part.kind == "approval":
                         nursery.start_soon(self._decide, number, part.prefix)
+                nursery.start_soon(self._poll, instance, number)
                 steps.journal.put("R", str(number), data=await instance.result())
+
+    async def _poll(self, instance: Any, number: int) -> None:
+        """Asks for the state until it is a final one; twice then."""
+        ended = 0
+        while ended < 2:
+            status = await instance.status()
+            steps.journal.put("Q", str(number), data=[status.status.value, status.output])
+            ended += status.status.is_final
+            await self._way.sleep(self._random.random() * 0.05)
 
     async def _send(self, instance: Any, number: int, type: str, count: int) -> None:
         """Sends the events of one type, in order, each until it is acknowledged."""
         for index in range(count):
             if (number, type, index) in self._sent:
                 continue
-            await trio.sleep(self._random.random() * 0.05)
+            await self._way.sleep(self._random.random() * 0.05)
             try:
                 await instance.send_event(type, index, dedup_id=f"{type}:{index}")
             except InvalidState:
@@ -115,7 +131,7 @@ class Driver:
         id = f"parent/{number}#{plans.place(name)}#1"
         ways = [("yes", self._engine.approvals.approve), ("no", self._engine.approvals.reject)]
         self._random.shuffle(ways)
-        await trio.sleep(self._random.random() * 0.05)
+        await self._way.sleep(self._random.random() * 0.05)
         for word, decide in ways:
             reason = os.urandom(4).hex()
             try:

@@ -8,6 +8,9 @@ its life. A life therefore begins with a newline of its own. Time is the wall cl
 |---|---|---|
 | `boot` | worker | a life begins |
 | `open` | worker | the engine is open |
+| `cut` | worker | its first opening was cancelled |
+| `ends` | killer, worker | this life, or that of this process, is about to end in order |
+| `Q` | driver | `status()` has returned, and with what |
 | `c`, `C` | driver | about to create these instances; `create` or `create_batch` has returned |
 | `E` | driver | `send_event` has returned |
 | `A` | driver | `approve` or `reject` has returned, and with what |

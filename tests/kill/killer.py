@@ -1,7 +1,8 @@
-"""One round: lives that end by SIGKILL at moments drawn from a seed, then one that nobody disturbs.
+"""One round: lives that end by SIGKILL at moments drawn from a seed, or in order, then one that nobody disturbs.
 
 A third of the kills come early, while the worker opens its store and recovers, some of them several in a
-row; the others while it works. Lives are forked from this process, which has imported everything and
+row; the others while it works. Between them lives are told to end by SIGTERM or SIGINT, sometimes twice, or leave the engine's
+block, several in a row; some of them are killed while they drain. Lives are forked from this process, which has imported everything and
 opened nothing: that is as real as a process gets, and starts in a few milliseconds.
 """
 
@@ -15,18 +16,21 @@ import tempfile
 import time
 import traceback
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from . import worker
 from .checks import check
 from .journal import Journal
 from .report import Report
 
-EARLY_S, WORK_S, LONG_S = (0.0, 0.06), (0.05, 0.4), (0.4, 1.0)
+EARLY_S, WORK_S, LONG_S, DRAIN_S = (0.0, 0.06), (0.05, 0.4), (0.4, 1.0), (0.0, 0.1)
 SHORT_MAX = 7
 """An instance that starts ten times without any outcome is poison by rule L11; so after so many short lives comes a longer one."""
 LAST_LIFE_S = 120
+ENDS_S = 20
+"""In which a life has ended that was told to; it takes its grace, and some hundredths of a second."""
 
 
 @dataclass
@@ -37,13 +41,16 @@ class Life:
     ready: int
 
     @classmethod
-    def begin(cls, directory: Path, seed: int, *, last: bool = False, beside: worker.Beside | None = None) -> "Life":
+    def begin(cls, directory: Path, seed: int, plan: worker.Plan, beside: worker.Beside | None = None) -> "Life":
         """Forks a worker."""
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
-            os.close(reader)
-            worker.live(directory, seed, writer, last=last, beside=beside)
+            try:
+                os.close(reader)
+                worker.live(directory, seed, writer, plan, beside)
+            finally:  # Ctrl-C may strike before it has begun
+                os._exit(0)
         os.close(writer)
         return cls(pid, reader)
 
@@ -73,16 +80,50 @@ class Life:
         return self.end()
 
 
-def moments(seed: int, kills: int) -> list[tuple[bool, float]]:
-    """Returns when to kill: whether counted from the fork (else from the opened engine), and after how many seconds."""
-    rng, found = random.Random(f"{seed}/moments"), []
-    while len(found) < kills:
-        if rng.random() < 0.12:
-            found += [(True, rng.uniform(*EARLY_S)) for _ in range(rng.randint(1, 4))]
+class Death(NamedTuple):
+    """How one life ends."""
+
+    early: bool
+    """Whether its time counts from the fork, else from the opened engine."""
+    seconds: float
+    plan: worker.Plan = worker.Plan()
+    signal: int = signal.SIGKILL
+    """What it is sent; 0: nothing, it leaves by itself."""
+    again: int = 0
+    """A second signal, SIGKILL perhaps, while it drains; 0: none."""
+    after: float = 0
+
+
+def deaths(seed: int, kills: int, *, orderly: bool) -> list[Death]:
+    """Returns how the lives end: so many by a kill and nothing else, and between them, if those are wanted, some in order."""
+    rng, found, left = random.Random(f"{seed}/moments"), list[Death](), kills
+    while left:
+        if orderly and rng.random() < 0.3:
+            found += [_in_order(rng) for _ in range(rng.randint(1, 3))]
+        elif rng.random() < 0.12:
+            found += [Death(True, rng.uniform(*EARLY_S), _plan(rng, orderly)) for _ in range(min(left, rng.randint(1, 4)))]
         else:
-            long = not any(seconds > WORK_S[1] for _, seconds in found[-SHORT_MAX:])
-            found.append((False, rng.uniform(*(LONG_S if long and found else WORK_S))))
-    return found[:kills]
+            long = not any(death.seconds > WORK_S[1] for death in found[-SHORT_MAX:])
+            found.append(Death(False, rng.uniform(*(LONG_S if long and found else WORK_S)), _plan(rng, orderly)))
+        left = kills - sum(death.signal == signal.SIGKILL for death in found)
+    return found
+
+
+def _plan(rng: random.Random, orderly: bool) -> worker.Plan:
+    if not orderly:
+        return worker.Plan()
+    front: worker.Front = rng.choice(("trio", "trio", "run", "aio", "sync"))
+    return worker.Plan(front, cut_short=rng.uniform(0, 0.04) if rng.random() < 0.25 else None)
+
+
+def _in_order(rng: random.Random) -> Death:
+    plan, early, seconds = _plan(rng, True), rng.random() < 0.2, rng.uniform(*WORK_S)
+    if rng.random() < 0.4:
+        return Death(False, 0, replace(plan, leaves_after=seconds), 0, rng.choice((0, 0, signal.SIGKILL)), seconds + rng.uniform(0, 0.1))
+    sent = rng.choice((signal.SIGINT, signal.SIGTERM)) if plan.front == "run" else signal.SIGINT
+    return Death(
+        early, rng.uniform(*EARLY_S) if early else seconds, plan, sent, rng.choice((0, 0, sent, signal.SIGKILL)), rng.uniform(0, 0.1)
+    )
 
 
 def run_round(seed: int, kills: int, keep: Path | None = None, beside: worker.Beside | None = None) -> Report:
@@ -103,22 +144,39 @@ def run_round(seed: int, kills: int, keep: Path | None = None, beside: worker.Be
 
 
 def _run(directory: Path, seed: int, kills: int, report: Report, beside: worker.Beside | None) -> None:
-    for from_fork, seconds in moments(seed, kills):
-        life = Life.begin(directory, seed, beside=beside)
-        if not from_fork:
+    for death in deaths(seed, kills, orderly=beside is None):
+        life = Life.begin(directory, seed, death.plan, beside)
+        if not death.early:
             life.wait_until_open(30)
-        time.sleep(seconds)
-        if not life.kill():
-            report.problem("broken", "a life ended by itself: " + _stderr(directory))
+        time.sleep(death.seconds)
+        problem = _ends(life, death, directory, report)
+        if problem is not None:
+            report.problem("broken", f"{problem}, {death}: {_stderr(directory)}")
             return
-        report.kills += 1
     Journal(directory / "journal").put("last")
-    status = Life.begin(directory, seed, last=True).end_within(LAST_LIFE_S)
+    status = Life.begin(directory, seed, worker.Plan(last=True)).end_within(LAST_LIFE_S)
     if status != 0:
         report.problem("broken", f"the last life ended with {status}: " + _stderr(directory))
         return
     check(directory, seed, report)
     _check_integrity(directory, report)
+
+
+def _ends(life: Life, death: Death, directory: Path, report: Report) -> str | None:
+    """Ends a life. Returns what is wrong with how it ended."""
+    if death.signal == signal.SIGKILL:
+        report.kills += 1
+        return None if life.kill() else "a life ended by itself"
+    if death.signal:
+        Journal(directory / "journal").put("ends", data=life.pid)
+        os.kill(life.pid, death.signal)
+    if death.again:
+        time.sleep(death.after)
+        os.kill(life.pid, death.again)
+    status = life.end_within(ENDS_S)
+    report.ends += status == 0
+    allowed = {0, -death.again} | ({-death.signal} if death.early else set())
+    return None if status in allowed else f"a life that was told to end did so with {status}"
 
 
 def _stderr(directory: Path) -> str:

@@ -12,6 +12,8 @@ SIMPLE = ("sequence", "retries", "sleeps", "saving", "once", "hopeless")
 DRIVEN = ("events", "impatient", "crowd", "withdrawn", "approval")
 WIDE = ("mapped", "eached", "nursery", "children", "letters", "channels", "grid", "race", "asyncio")
 OTHER = ("deadline", "patch")
+CUT = ("charged", "overtaken", "panicking")
+"""Steps that are cancelled while they run, and steps that panic."""
 RETRY_DELAYS = (0.0, 0.02, 0.06, 0.3, 1.1)
 SLEEPS = (0.0, 0.01, 0.04, 0.08, 0.3, 1.2)
 
@@ -32,7 +34,7 @@ class Part(NamedTuple):
 def plan(seed: int, number: int) -> list[Part]:
     """Returns the parts of an instance."""
     rng = random.Random(f"{seed}:{number}")
-    kinds = [rng.choice(SIMPLE), rng.choice(DRIVEN), rng.choice(WIDE), rng.choice(SIMPLE + DRIVEN + WIDE + OTHER)]
+    kinds = [rng.choice(SIMPLE), rng.choice(DRIVEN), rng.choice(WIDE), rng.choice(SIMPLE + DRIVEN + WIDE + OTHER), rng.choice(CUT)]
     rng.shuffle(kinds)
     return [_part(rng, kind, f"{index}-{kind}") for index, kind in enumerate(kinds)]
 
@@ -71,5 +73,6 @@ def expected_labels(part: Part) -> int:
         "events": part.count + 1, "impatient": 1, "crowd": 3, "withdrawn": 2, "approval": 1,
         "mapped": part.count * 4, "eached": part.count * 2, "nursery": 1, "children": part.count + 3, "letters": 1,
         "channels": part.count * 2 + 1, "grid": part.count * 2, "race": 2, "asyncio": 1, "deadline": 2, "patch": 2,
+        "charged": 2, "overtaken": 2, "panicking": 2,
     }[part.kind]  # fmt: skip
     return own + sum(expected_labels(inner) for inner in part.parts)

@@ -268,6 +268,41 @@ async def deadline(body: Body, part: Part) -> None:
     await body.do(steps.quick, f"{part.prefix}/{len(seen)}")
 
 
+CHARGES = ((steps.charge_in_thread, {}), (steps.charge, {}), (steps.charge_on_asyncio, {"runtime": "asyncio"}))
+"""What goes through although it is given up, by the number of a part."""
+
+
+async def charged(body: Body, part: Part) -> None:
+    """A charge that may come too late, and what is done then: never before it has gone through or is known to have been cut short (I8)."""
+    label, seen = f"{part.prefix}/c", list[Any]()
+    fn, options = CHARGES[part.count % len(CHARGES)]
+    with body.step.move_on_after(part.delay / 8):
+        seen.append(await body.step.do(fn, label, part.delay / 10, name=label, **options))
+    body.past(f"{part.prefix}/d", f"came: {text(seen[0])}" if seen else "moved on")
+    await body.do(steps.quick, f"{part.prefix}/{'kept' if seen else 'refund'}")
+
+
+async def overtaken(body: Body, part: Part) -> None:
+    """As `charged`, but what gives the charges up is a step beside them."""
+    async with body.step.open_nursery(part.prefix) as branches:
+        for index, (fn, options) in enumerate(CHARGES):
+            label = f"{part.prefix}/c{index}"
+            branches.start_soon(functools.partial(body.step.do, fn, label, part.delay / 10, name=label, **options))
+        await body.do(steps.slow, f"{part.prefix}/s", part.delay / 20)
+        branches.cancel_scope.cancel()
+    await body.do(steps.quick, f"{part.prefix}/refund")
+
+
+async def panicking(body: Body, part: Part) -> None:
+    """What is no `Exception` is a failure of the step, and of nothing else (R9)."""
+    for index, fn in enumerate((steps.panics, steps.panics_in_thread)):
+        label = f"{part.prefix}/{index}"
+        try:
+            await body.do(fn, label, part.count)
+        except StepFailed as error:
+            body.past(label, f"failed: {error.type} after {error.attempts}")
+
+
 async def patch(body: Body, part: Part) -> None:
     """What `patched` said once it says in every life."""
     await body.do(steps.quick, f"{part.prefix}/before")
@@ -282,7 +317,7 @@ async def on_asyncio(body: Body, part: Part) -> None:
 KINDS = {
     f.__name__: f
     for f in (sequence, retries, sleeps, saving, once, hopeless, events, impatient, crowd, withdrawn, approval,
-              mapped, eached, nursery, children, letters, channels, grid, race, deadline, patch)
+              mapped, eached, nursery, children, letters, channels, grid, race, deadline, charged, overtaken, panicking, patch)
 } | {"asyncio": on_asyncio}  # fmt: skip
 
 

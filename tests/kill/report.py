@@ -12,6 +12,10 @@ class Report:
 
     seed: int
     kills: int = 0
+    ends: int = 0
+    """Lives that were told to end, by a signal or by leaving the block, and were not killed before they had."""
+    opened: int = 0
+    """Openings that were cut short."""
     steps: int = 0
     """Outcomes of step functions recorded."""
     attempts: int = 0
@@ -32,7 +36,7 @@ class Report:
 
     def add(self, other: "Report") -> None:
         """Counts another round in."""
-        for name in ("kills", "steps", "attempts", "interrupted", "acknowledged", "torn", "intrusions"):
+        for name in ("kills", "ends", "opened", "steps", "attempts", "interrupted", "acknowledged", "torn", "intrusions"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.late_ms = max(self.late_ms, other.late_ms)
         self.problems += [(kind, f"[round {other.seed}] {text}") for kind, text in other.problems]
@@ -41,7 +45,8 @@ class Report:
         kinds = Counter(kind for kind, _ in self.problems)
         other = sum(kinds.values()) - kinds["lost"] - kinds["twice"] - kinds["repeated"]
         head = (
-            f"seed {self.seed}: {self.kills:,} kills, {self.steps:,} steps recorded, {self.attempts:,} attempts"
+            f"seed {self.seed}: {self.kills:,} kills, {self.ends:,} orderly ends, {self.opened:,} openings cut short,"
+            f" {self.steps:,} steps recorded, {self.attempts:,} attempts"
             f" ({self.interrupted:,} cut short), {self.acknowledged:,} acknowledgements; {kinds['lost']} lost,"
             f" {kinds['twice']} recorded twice, {kinds['repeated']} attempt numbers repeated, {other} other problems;"
             f" sleeps at most {self.late_ms:,} ms late" + (f"; {self.intrusions:,} intrusions" if self.intrusions else "")

@@ -7,6 +7,8 @@ seen anywhere says which attempt of which life made it.
 import asyncio
 import os
 import time
+from collections.abc import Callable
+from typing import NoReturn
 
 import trio
 
@@ -19,6 +21,10 @@ journal: Journal = None  # type: ignore[assignment]  # the worker sets it before
 
 class Flaky(Exception):
     """A real failure."""
+
+
+class Panic(BaseException):
+    """As what is raised by extensions written in Rust."""
 
 
 def text(value: object) -> str:
@@ -102,3 +108,54 @@ async def saving(label: str, goal: int, seconds: float) -> str:
         await current_step().save(reached + 1)
         journal.put("V", current_step().instance_id, label, reached + 1)
     return _returns(label, attempt)
+
+
+def charge_in_thread(label: str, seconds: float) -> str:
+    """Goes through, whoever has given it up meanwhile."""
+    attempt = _started(label)
+    time.sleep(seconds)
+    return _returns(label, attempt)
+
+
+async def charge(label: str, seconds: float) -> str:
+    """As `charge_in_thread`: once it has begun it is brought to its end behind a shield."""
+    attempt = _started(label)
+    try:
+        await trio.sleep(seconds)
+    except trio.Cancelled:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(seconds / 2)
+    return _returns(label, attempt)
+
+
+async def charge_on_asyncio(label: str, seconds: float) -> str:
+    """The same on asyncio, where it swallows its cancellation."""
+    attempt = _started(label)
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        await asyncio.sleep(seconds / 2)
+    return _returns(label, attempt)
+
+
+PANICS: tuple[Callable[[], BaseException], ...] = (
+    lambda: Panic("boom"),
+    lambda: SystemExit(3),
+    lambda: trio.Cancelled._create(source="unknown"),
+)
+
+
+def _panics(label: str, kind: int) -> NoReturn:
+    journal.put("F", current_step().instance_id, label, [_started(label), 0])
+    raise PANICS[kind % len(PANICS)]()
+
+
+async def panics(label: str, kind: int) -> None:
+    """Raises what is no `Exception`."""
+    await trio.lowlevel.checkpoint()
+    _panics(label, kind)
+
+
+def panics_in_thread(label: str, kind: int) -> None:
+    """As `panics`."""
+    _panics(label, kind)

@@ -17,6 +17,8 @@ class Story:
     starts: list[tuple[int, Line]] = field(default_factory=list)
     failures: dict[int, Line] = field(default_factory=dict)
     returned: set[str] = field(default_factory=set)
+    ends: list[tuple[int, Line]] = field(default_factory=list)
+    """Attempts that went through, and those that failed."""
     saves: list[tuple[int, int]] = field(default_factory=list)
     slept_from: list[Line] = field(default_factory=list)
     passed: list[tuple[int, Line]] = field(default_factory=list)
@@ -38,7 +40,13 @@ class Witness:
     decisions: dict[Key, list[str]] = field(default_factory=lambda: defaultdict(list))
     results: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     boots: list[int] = field(default_factory=list)
+    ended: dict[int, int] = field(default_factory=dict)
+    """Processes that ended in order, or were about to, and where that is said: what was cut short then is not counted as an attempt, nor
+    what a kill before it had cut short."""
+    told: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    """What `status()` said, by instance."""
     opened_at: list[int] = field(default_factory=list)
+    openings_cut: int = 0
     intrusions: int = 0
     wrong: list[str] = field(default_factory=list)
 
@@ -50,8 +58,10 @@ class Witness:
                 story.starts.append((place, line))
             case "F":
                 story.failures[line.data[0]] = line
+                story.ends.append((place, line))
             case "D":
                 story.returned.add(line.data)
+                story.ends.append((place, line))
             case "V":
                 story.saves.append((place, line.data))
             case "B":
@@ -71,6 +81,13 @@ class Witness:
                 self.results[line.instance].append(line.data)
             case "boot":
                 self.boots.append(place)
+            case "cut":
+                self.openings_cut += 1
+                self.ended[line.pid] = place
+            case "ends":
+                self.ended[line.data or line.pid] = place
+            case "Q":
+                self.told[line.instance].append(line.data)
             case "open":
                 self.opened_at.append(line.at)
             case "I":
@@ -81,6 +98,10 @@ class Witness:
     def lives_between(self, first: int, second: int) -> int:
         """Returns how many lives began between two places."""
         return sum(first < boot < second for boot in self.boots)
+
+    def may_repeat(self, pid: int, first: int, second: int) -> bool:
+        """Whether an attempt of this process may be made again under its number: it, or a process after it, ended in order."""
+        return pid in self.ended or any(first < end < second for end in self.ended.values())
 
 
 def read(lines: list[Line]) -> Witness:

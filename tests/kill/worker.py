@@ -1,29 +1,43 @@
 """One life: an engine on a store, its load, and the journal. Usually it is killed before it ends.
 
-The killer forks it; it ends with `os._exit`, as a forked process should. The last life of a round
-creates nothing new, waits until every instance has ended and writes down what the engine knows.
-Something may run beside the engine in the same process (`tests.intruder`).
+The engine is in a program on trio, with or without `stepwell.run`, on asyncio, or of blocking code. Some
+lives are told to end, or leave the engine's block by themselves. The killer forks them; they end with
+`os._exit`, as a forked process should. The last life of a round creates nothing new, waits until every
+instance has ended and writes down what the engine knows. Something may run beside the engine in the same
+process (`tests.intruder`).
 """
 
+import asyncio
 import json
 import logging
+import math
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import trio
 
-from stepwell import Engine, Limits
+import stepwell
+from stepwell import Engine, Limits, aio, sync
 
 from . import steps
 from .driver import Driver
 from .journal import Journal
 from .programs import WORKFLOWS
+from .ways import Blocking, OnAsyncio, OnTrio
 
 WIDTH, MOST = 10, 100_000
+GRACE_S = 0.1
+"""What an attempt is given to end in when the engine is left; most take less, and some more."""
+Front: TypeAlias = Literal["run", "trio", "aio", "sync"]
+SECOND = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 Beside: TypeAlias = Callable[[Path, int], Awaitable[None]]
 """What else the process does while the store at a path is open, until cancelled; the number is for its seed."""
 
@@ -35,7 +49,19 @@ class _Alarm(logging.Handler):
         steps.journal.put("X", data=record.getMessage())
 
 
-def live(directory: Path, seed: int, ready: int, *, last: bool, beside: Beside | None) -> None:
+@dataclass(frozen=True)
+class Plan:
+    """How one life is lived."""
+
+    front: Front = "trio"
+    leaves_after: float | None = None
+    """Seconds after which it leaves the engine's block by itself."""
+    cut_short: float | None = None
+    """Seconds after which a first opening is cancelled."""
+    last: bool = False
+
+
+def live(directory: Path, seed: int, ready: int, plan: Plan, beside: Beside | None) -> None:
     """Runs one life and ends the process. Writes one byte to `ready` once the engine is open."""
     status = 1
     try:
@@ -47,33 +73,118 @@ def live(directory: Path, seed: int, ready: int, *, last: bool, beside: Beside |
         logger.addHandler(logging.StreamHandler(sys.stderr))
         steps.journal = Journal(directory / "journal")
         steps.journal.put("boot")
-        trio.run(_life, directory, seed, ready, last, beside)
+        Life(directory, seed, ready, plan, beside).run()
         status = 0
-    except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
+    except BaseException as error:
+        if _is_end(error):
+            status = 0
+        else:
+            traceback.print_exc()
+            sys.stderr.flush()
     finally:
         os._exit(status)
 
 
-async def _life(directory: Path, seed: int, ready: int, last: bool, beside: Beside | None) -> None:
-    limits, path = Limits(recoveries=1_000_000), directory / "store.db"  # bursts of kills are not the fault of the instances
-    async with trio.open_nursery() as nursery, Engine(str(path), workflows=WORKFLOWS, limits=limits, threads=8) as engine:
+def _is_end(error: BaseException) -> bool:
+    """Whether a program that was told to end ended so: by Ctrl-C and nothing else, or with the code of a second signal."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(KeyboardInterrupt)[1] is None
+    return isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and error.code in SECOND)
+
+
+class Life:
+    """One life, on any front."""
+
+    def __init__(self, directory: Path, seed: int, ready: int, plan: Plan, beside: Beside | None) -> None:
+        self.directory = directory
+        self.seed = seed
+        self.ready = ready
+        self.plan = plan
+        self.beside = beside
+
+    def run(self) -> None:
+        getattr(self, f"_on_{self.plan.front}")()
+
+    def _engine(self, kind: Any, **options: Any) -> Any:
+        limits = Limits(recoveries=1_000_000)  # bursts of kills are not the fault of the instances
+        path = str(self.directory / "store.db")
+        return kind(path, workflows=WORKFLOWS, limits=limits, threads=8, grace=GRACE_S, default_runtime="trio", **options)
+
+    def _opened(self) -> None:
         steps.journal.put("open")
-        os.write(ready, b"o")
-        if beside is not None:
-            nursery.start_soon(beside, path, seed)
-        driver = Driver(engine, seed, directory / "journal")
-        if not last:
-            await driver.run(WIDTH, MOST)
-        else:
-            with trio.move_on_after(60) as patience:
-                await driver.run(1_000_000, 0)
-                await _all_ended(engine)
-            if patience.cancelled_caught:
-                steps.journal.put("X", data="not everything ended within a minute")
-            (directory / "dump.json").write_text(json.dumps(await _dump(engine)))
-        nursery.cancel_scope.cancel()
+        os.write(self.ready, b"o")
+
+    async def _drive(self, engine: Any, way: Any) -> None:
+        await Driver(engine, self.seed, self.directory / "journal", way).run(WIDTH, MOST)
+
+    # Fronts.
+
+    def _on_run(self) -> None:
+        stepwell.run(self._engine(Engine), self._program)
+
+    def _on_trio(self) -> None:
+        trio.run(self._trio)
+
+    def _on_aio(self) -> None:
+        asyncio.run(self._aio())
+
+    def _on_sync(self) -> None:
+        threads = ThreadPoolExecutor(100)
+        try:
+            with self._engine(sync.Engine) as engine:
+                self._opened()
+                asyncio.run(self._until_left(self._drive(Blocking(engine, threads), OnAsyncio)))
+        finally:
+            threads.shutdown()
+
+    async def _trio(self) -> None:
+        if self.plan.cut_short is not None:
+            steps.journal.put("cut")
+            with trio.move_on_after(self.plan.cut_short):
+                async with self._engine(Engine):
+                    try:
+                        await trio.sleep_forever()
+                    finally:
+                        steps.journal.put("ends")
+        async with self._engine(Engine) as engine:
+            await self._program(engine)
+
+    async def _program(self, engine: Engine) -> None:
+        self._opened()
+        with trio.move_on_after(math.inf if self.plan.leaves_after is None else self.plan.leaves_after):
+            async with trio.open_nursery() as nursery:
+                if self.beside is not None:
+                    nursery.start_soon(self.beside, self.directory / "store.db", self.seed)
+                await (self._last(engine) if self.plan.last else self._drive(engine, OnTrio))
+                nursery.cancel_scope.cancel()
+        steps.journal.put("ends")
+
+    async def _aio(self) -> None:
+        if self.plan.cut_short is not None:
+            steps.journal.put("cut")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.plan.cut_short), self._engine(aio.Engine):
+                    try:
+                        await asyncio.Event().wait()
+                    finally:
+                        steps.journal.put("ends")
+        async with self._engine(aio.Engine) as engine:
+            self._opened()
+            await self._until_left(self._drive(engine, OnAsyncio))
+
+    async def _until_left(self, load: Coroutine[Any, Any, None]) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.plan.leaves_after):
+                await load
+        steps.journal.put("ends")
+
+    async def _last(self, engine: Engine) -> None:
+        with trio.move_on_after(60) as patience:
+            await Driver(engine, self.seed, self.directory / "journal", OnTrio).run(1_000_000, 0)
+            await _all_ended(engine)
+        if patience.cancelled_caught:
+            steps.journal.put("X", data="not everything ended within a minute")
+        (self.directory / "dump.json").write_text(json.dumps(await _dump(engine)))
 
 
 async def _all_ended(engine: Engine) -> None:
