@@ -464,6 +464,26 @@ async def test_r7_ctrl_c_in_a_step_shuts_the_engine_down_wherever_it_strikes(pla
     assert instance.id == "g"
 
 
+async def test_r7_ctrl_c_in_a_step_leaves_bare_although_others_in_the_block_find_the_engine_stopped(monkeypatch):
+    monkeypatch.setitem(KINDS, "Ctrl-C", KeyboardInterrupt)
+
+    @workflow
+    async def guilty(step: Step) -> None:
+        await step.do(straight, "Ctrl-C")
+
+    async def asks_on(engine: Engine) -> None:
+        with trio.CancelScope(shield=True):
+            while engine._driver is None or engine._driver.failure is None:
+                await trio.lowlevel.checkpoint()
+            await engine.create(guilty)
+
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        async with open_test_engine(workflows=[guilty]) as engine, trio.open_nursery() as nursery:
+            nursery.start_soon(asks_on, engine)
+            nursery.start_soon(trio.sleep_forever)
+            await engine.create(guilty)
+
+
 # The engine's own tasks.
 
 

@@ -196,7 +196,11 @@ class Engine(Tenant):
             struck = strike
         if trio.lowlevel.current_task() is not self._opener:
             raise InvalidState("this engine was opened in one task and left in another; it is closed now. Do both in one task.") from error
-        life.block.__exit__(kind, error, trace)  # only a failure cancels it, and is raised here
+        try:
+            life.block.__exit__(kind, error, trace)  # only a failure cancels it, and is raised here
+        except BaseExceptionGroup:  # what others in the block raised when they found it stopped
+            if driver.failure is None:
+                raise
         if struck is not None:
             raise struck from driver.failure
         if driver.failure is not None:
