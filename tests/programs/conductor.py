@@ -139,6 +139,7 @@ class Conductor:
             old = self._successor(old, scope.cancel)
             async with old:
                 raise Failed("an engine is open though its opening was cancelled")
+        self.world.lives_again(in_order=True, engine=True)
         old.cuts.insert(0, Cut())  # what is still to come is for the next one
         return old
 
