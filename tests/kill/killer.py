@@ -44,13 +44,15 @@ class Life:
     def begin(cls, directory: Path, seed: int, plan: worker.Plan, beside: worker.Beside | None = None) -> "Life":
         """Forks a worker."""
         reader, writer = os.pipe()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Python swallows what strikes while it forks; the worker lets it in
         pid = os.fork()
         if pid == 0:
             try:
                 os.close(reader)
                 worker.live(directory, seed, writer, plan, beside)
-            finally:  # Ctrl-C may strike before it has begun
-                os._exit(0)
+            finally:
+                os._exit(1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.close(writer)
         return cls(pid, reader)
 

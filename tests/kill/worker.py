@@ -65,6 +65,7 @@ def live(directory: Path, seed: int, ready: int, plan: Plan, beside: Beside | No
     """Runs one life and ends the process. Writes one byte to `ready` once the engine is open."""
     status = 1
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.dup2(os.open(directory / "stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
         logger = logging.getLogger("stepwell")
         logger.propagate = False
