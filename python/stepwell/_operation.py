@@ -327,8 +327,17 @@ class StepOperation(Operation):
             self.runner.withdraw_wait(self._delayed_by)
             assert self._awaited is not None, "it waits for the end of the delay"
             self._awaited.done(0)
-        elif self.attempt_scope is not None:
+            return
+        if self.attempt_scope is not None:
             self.attempt_scope.cancel()
+        if self.live and (self._made or not self.plan.is_async) and self.plan.on_interrupt != "fail":
+            self._announce()
+
+    def _announce(self) -> None:
+        """Records that this attempt has begun, before whatever the body does while it is open: else a replay would take it for queued."""
+        runner, (kind, _, name, key, count) = self.runner, self.identity
+        attempt = self._made + 1
+        runner.port.record(runner.no, runner.incarnation, kind, self.branch, name, key, count, attempt, STARTED, self._started_at, None)
 
     def stop(self) -> None:
         """As `Operation.stop`; attempts in the body's task may stand behind a shield of the body too."""
