@@ -225,6 +225,7 @@ async def test_i8_a_step_that_waits_for_its_next_attempt_or_a_thread_is_cancelle
 
         async with step.open_nursery() as outer:
             outer.start_soon(holds_the_thread)
+            await step.wait_for_event("held")
             with step.move_on_after("1 minute"):
                 async with step.open_nursery() as nursery:
                     nursery.start_soon(lambda: step.do(fails_at_once, retry=Retry(delay="1 hour")))
@@ -235,6 +236,9 @@ async def test_i8_a_step_that_waits_for_its_next_attempt_or_a_thread_is_cancelle
     async with open_test_engine(workflows=[waits], autojump=False, threads=1, grace=1) as engine:
         instance = await engine.create(waits)
         while "cleans up" not in seen:
+            await trio.lowlevel.checkpoint()
+        await instance.send_event("held")
+        while not engine._driver.threads.statistics().tasks_waiting:
             await trio.lowlevel.checkpoint()
         a_minute_passes(engine)
         while "follows" not in seen:
