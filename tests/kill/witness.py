@@ -40,7 +40,7 @@ class Witness:
     decisions: dict[Key, list[str]] = field(default_factory=lambda: defaultdict(list))
     results: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     boots: list[int] = field(default_factory=list)
-    ended: dict[int, int] = field(default_factory=dict)
+    ended: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     """Processes that ended in order, or were about to, and where that is said: what was cut short then is not counted as an attempt, nor
     what a kill before it had cut short."""
     told: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
@@ -83,9 +83,9 @@ class Witness:
                 self.boots.append(place)
             case "cut":
                 self.openings_cut += 1
-                self.ended[line.pid] = place
+                self.ended[line.pid].append(place)
             case "ends":
-                self.ended[line.data or line.pid] = place
+                self.ended[line.data or line.pid].append(place)
             case "Q":
                 self.told[line.instance].append(line.data)
             case "open":
@@ -101,7 +101,7 @@ class Witness:
 
     def may_repeat(self, pid: int, first: int, second: int) -> bool:
         """Whether an attempt of this process may be made again under its number: it, or a process after it, ended in order."""
-        return pid in self.ended or any(first < end < second for end in self.ended.values())
+        return pid in self.ended or any(first < end < second for ends in self.ended.values() for end in ends)
 
 
 def read(lines: list[Line]) -> Witness:
