@@ -32,6 +32,7 @@ pub mod ids;
 pub mod inbox;
 #[path = "../../core/src/lifecycle.rs"]
 pub mod lifecycle;
+#[expect(dead_code, reason = "no model closes an engine")]
 #[path = "../../core/src/runtime/outbox.rs"]
 pub mod outbox;
 #[path = "../../core/src/registry/mod.rs"]

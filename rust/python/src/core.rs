@@ -438,6 +438,10 @@ impl Core {
         self.ask(Question::List(filter))
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a path is taken out of what Python gives"
+    )]
     fn backup(&self, path: PathBuf) -> PyResult<u64> {
         if !self.engine.is_ours() {
             return Err(unusable(&self.engine));

@@ -96,7 +96,12 @@ impl Rate {
     pub(super) fn restore(&mut self, millionths: i64, at: Micros, now: Micros) {
         let elapsed = now.saturating_sub(at).max(0);
         let elapsed = Duration::from_micros(elapsed.unsigned_abs()).as_secs_f64();
-        let left = millionths as f64 / MILLION + elapsed * self.per_second;
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a burst is at most 1e9, so millionths of it are below 2^52"
+        )]
+        let millionths = millionths as f64;
+        let left = millionths / MILLION + elapsed * self.per_second;
         self.tokens = left.min(self.burst);
     }
 
@@ -112,17 +117,17 @@ impl Rate {
         self.pass(now);
         (self.per_second, self.burst) = (per_second, burst);
         let waits = |it: &Moment| matches!(it.who, Who::Waits(_));
-        let given_up: u64 = self
+        let given_up: f64 = self
             .moments
             .iter()
             .filter(|it| waits(it))
-            .map(|it| u64::from(it.count))
+            .map(|it| f64::from(it.count))
             .sum();
         self.moments.retain(|it| !waits(it));
-        self.reserved -= given_up as f64;
+        self.reserved -= given_up;
         self.spent = true;
         self.known.retain(|it, _| !matches!(it.0, Who::Waits(_)));
-        self.tokens = (self.tokens + given_up as f64).min(burst);
+        self.tokens = (self.tokens + given_up).min(burst);
     }
 
     /// Decides about `count` creations, all or none. Whoever is refused has taken nothing.

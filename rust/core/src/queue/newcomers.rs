@@ -177,11 +177,9 @@ mod tests {
                 queues.push(0, Rank::new(0, Class::New), entry(no));
                 queues.push(0, Rank::new(-5, Class::New), entry(10 + no));
             }
-            let mut woken = 100;
             let mut new = Vec::new();
             for round in 1..=40 {
-                queues.push(0, Rank::new(0, Class::Woken), entry(woken));
-                woken += 1;
+                queues.push(0, Rank::new(0, Class::Woken), entry(99 + round));
                 let dealt = queues.deal(0, 1);
                 if dealt[0].0.class == Class::New {
                     new.push((round, dealt[0].1.no));

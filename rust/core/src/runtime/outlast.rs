@@ -205,7 +205,9 @@ impl Writer {
         }
         self.pending.append(&mut kept);
         shared.outbox.put(notes, None);
-        jobs.iter().for_each(|_| shared.inbox.job_begun());
+        for _ in &jobs {
+            shared.inbox.job_begun();
+        }
         shared.tasks.push(jobs.into_iter().map(Task::Job));
     }
 

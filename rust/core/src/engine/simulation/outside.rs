@@ -320,7 +320,7 @@ impl World {
         if Some(workflow(account)) == self.missing {
             return false;
         }
-        for _ in 0..1 + self.dice.roll(3) {
+        for _ in 0..=self.dice.roll(3) {
             let ticket = self.ticket();
             let item = NewItem {
                 priority: self.dice.pick(&[0, 0, 5]),

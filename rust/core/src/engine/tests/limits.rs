@@ -67,7 +67,7 @@ impl Stage {
     }
 
     /// The one body that was loaded.
-    pub(super) fn loaded(&self, applied: &Applied) -> Body {
+    pub(super) fn loaded(applied: &Applied) -> Body {
         let [Job::Start {
             no, incarnation, ..
         }] = applied.jobs[..]

@@ -208,7 +208,7 @@ fn c10_a_batch_that_waits_is_not_starved_by_creations_that_fit_where_it_does_not
     for round in 0..80 {
         ticket += 1;
         let applied = stage.say(vec![finish(by), stranger(ticket)]);
-        by = stage.loaded(&applied);
+        by = Stage::loaded(&applied);
         let hopeful = stage.core.take_hopeful();
         let applied = stage.say(hopeful);
         let_in.extend(codes(&applied.notes).iter().map(|it| (it.0, round)));
