@@ -78,6 +78,6 @@ async def asks_for_delays(step):
 
 async def test_r6_a_delay_function_is_told_the_attempt_that_failed_also_when_the_function_is_known():
     seen.clear()
-    async with open_test_engine(workflows=[asks_for_delays]) as engine:
+    async with open_test_engine(workflows=[asks_for_delays], check_arguments=False) as engine:  # the step counts in what it is given
         await engine.call(asks_for_delays)
         assert seen == [1, 2, 1, 2]
