@@ -20,7 +20,7 @@ suite!(
     histories_of_instances_that_step_in_turn_do_not_mix,
     d3_histories_survive_a_crash_whether_heads_were_persisted_or_not,
     a_change_of_state_is_stored_whole,
-    a_final_instance_keeps_no_waits_events_or_dedup_ids,
+    a_final_instance_keeps_no_waits_or_events_but_its_dedup_ids,
     e3_a_closed_wait_is_gone_and_closing_it_again_is_no_error,
     e1_buffered_events_come_back_in_order_until_taken,
     e4_a_dedup_id_is_kept_once,
@@ -304,7 +304,7 @@ fn a_change_of_state_is_stored_whole(place: &mut dyn Place) {
     );
 }
 
-fn a_final_instance_keeps_no_waits_events_or_dedup_ids(place: &mut dyn Place) {
+fn a_final_instance_keeps_no_waits_or_events_but_its_dedup_ids(place: &mut dyn Place) {
     let mut store = place.open();
     let _ = store
         .commit(&[
@@ -325,7 +325,7 @@ fn a_final_instance_keeps_no_waits_events_or_dedup_ids(place: &mut dyn Place) {
     let mut reader = store.reader().unwrap();
     assert_eq!(reader.waits(1).unwrap(), []);
     assert_eq!(reader.history(1).unwrap().len(), 1);
-    // It takes no more; started again, the dedup id is new.
+    // It takes no more. What it was sent is known after its end, also when it is started again (E4).
     let late = [
         Op::Buffer(1, event(3), None),
         Op::Seen(1, "x".into()),
@@ -335,7 +335,7 @@ fn a_final_instance_keeps_no_waits_events_or_dedup_ids(place: &mut dyn Place) {
     let _ = commit_one(&mut *store, change(1, to(Status::Queued, 6)));
     assert_eq!(
         commit_one(&mut *store, Op::Seen(1, "d".into())),
-        Outcome::Done(0)
+        Outcome::Exists(1)
     );
     assert_eq!(
         store
