@@ -216,15 +216,15 @@ impl Truth {
         }
     }
 
-    /// Returns how many creations that are new wait for a queue.
-    pub(super) fn wanted(&self, account: Account) -> usize {
+    /// Returns how many creations that are new wait for a queue: all of them, and the most of one call.
+    pub(super) fn wanted(&self, account: Account) -> (usize, usize) {
         let here = self.waiting.values().filter(|it| it.0 == account);
         let new = here.map(|(_, keys)| {
             let keys: FxHashSet<_> = keys.iter().collect();
             let new = keys.iter().filter(|it| !self.names.contains_key(it));
             new.count()
         });
-        new.sum()
+        new.fold((0, 0), |(sum, most), it| (sum + it, most.max(it)))
     }
 
     /// Limits are others from now on.
