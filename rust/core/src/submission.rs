@@ -204,3 +204,19 @@ pub enum Submission {
     /// The body was unwound to stop an attempt that nothing else could stop, and is to run again from its history.
     Replay(Body),
 }
+
+impl Submission {
+    /// Whether only a body that has come to the end of its history says this.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        matches!(
+            self,
+            Self::Record(..)
+                | Self::Retry(..)
+                | Self::Call(..)
+                | Self::CreateChild(..)
+                | Self::CreateChildren(..)
+                | Self::Post(..)
+        )
+    }
+}

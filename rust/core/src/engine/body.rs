@@ -36,6 +36,7 @@ impl Core {
             self.say(Note::Fenced { ticket });
             return;
         };
+        live.interrupted = false;
         let recovered = live.recoveries > 0 && record.verdict.is_outcome();
         record.at = now;
         self.batch.bytes += record.payload.as_ref().map_or(0, |it| it.len());
@@ -83,9 +84,11 @@ impl Core {
             | Submission::CreateChildren(_, child) => child.by,
             outside => unreachable!("decided before: {outside:?}"),
         };
-        if self.speaker(by).is_none() {
+        let goes_on = submission.goes_on();
+        let Some(live) = self.speaker(by) else {
             return Ok(None);
-        }
+        };
+        live.interrupted &= !goes_on;
         let no = by.no;
         match submission {
             Submission::Retry(id, _, record) => self.retry(id, by, *record),
@@ -139,7 +142,9 @@ impl Core {
             return;
         }
         if self.shift(no, Happening::Quiet) {
-            self.live_mut(no).taken = FxHashMap::default();
+            let live = self.live_mut(no);
+            live.taken = FxHashMap::default();
+            live.interrupted = false;
             self.persist(no, None, None);
             self.batch.after.push(After::Waits(no));
         }
@@ -235,6 +240,7 @@ impl Core {
     /// Its body has left memory, and it lives on.
     fn leave(&mut self, no: InstanceNo, event: Happening) {
         if self.shift(no, event) {
+            self.keep_interruption(no);
             self.persist(no, None, None);
         }
     }
@@ -298,6 +304,7 @@ impl Core {
         if self.shift(no, Happening::Block) {
             let workflow = self.live_mut(no).workflow;
             self.count_blocked(no, workflow, &why.code, why.step.clone(), facts)?;
+            self.keep_interruption(no);
             self.persist(no, Some(why), Some(error));
         }
         Ok(())

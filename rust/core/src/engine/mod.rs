@@ -144,6 +144,7 @@ struct Live {
     status: Status,
     marked: bool,
     slot: bool,
+    /// An unclean stop may have cut attempts short, and its body has recorded nothing since.
     interrupted: bool,
     recoveries: u32,
     /// Its body is in memory or being loaded.
@@ -442,8 +443,8 @@ impl Core {
         Ok(())
     }
 
-    /// Ends the engine's life cleanly: no body runs any more, so no mark is left, and whoever
-    /// still waits for room is told that there will be none.
+    /// Ends the engine's life cleanly: no body runs any more, so no mark of this life is left, and
+    /// whoever still waits for room is told that there will be none.
     pub fn clear_marks(&mut self) {
         self.end_waiting();
         self.leave_change();
@@ -451,10 +452,21 @@ impl Core {
         let marked: Vec<_> = running.map(|(no, _)| *no).collect();
         for no in marked {
             self.live_mut(no).marked = false;
+            self.keep_interruption(no);
             self.persist(no, None, None);
         }
         self.count_unclean(0);
         self.keep_rates();
+    }
+
+    /// R3: a body that left before it recorded anything has not taken up that a crash cut attempts
+    /// short. The next one is told again, and this start does not count (L11).
+    fn keep_interruption(&mut self, no: InstanceNo) {
+        let live = self.live_mut(no);
+        if live.interrupted {
+            live.marked = true;
+            live.recoveries = live.recoveries.saturating_sub(1);
+        }
     }
 
     fn live_mut(&mut self, no: InstanceNo) -> &mut Live {

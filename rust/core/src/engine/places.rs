@@ -139,7 +139,7 @@ impl Core {
         live.slot = true;
         live.told = batch;
         let resident = std::mem::replace(&mut live.resident, true);
-        let interrupted = std::mem::take(&mut live.interrupted);
+        let interrupted = live.interrupted;
         if interrupted {
             live.recoveries += 1;
         }

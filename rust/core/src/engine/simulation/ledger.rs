@@ -161,6 +161,8 @@ impl Truth {
     pub(super) fn change(&mut self, no: InstanceNo, to: &Transition) {
         let it = self.all.get_mut(&no).expect("a rule saw it");
         let (account, from) = (it.account, it.status);
+        // Its body left before it had taken up that a crash interrupted it.
+        it.cut |= from == Status::Running && to.status != Status::Running && to.marked;
         (it.status, it.marked, it.recoveries) = (to.status, to.marked, to.recoveries);
         it.reason.clone_from(&to.reason);
         it.step.clone_from(&to.step);

@@ -122,7 +122,8 @@ fn l11_an_outcome_that_comes_to_a_queued_one_counts_after_a_crash() {
     let wait = stage.wait(Kind::Event, events(&["x"]), 1_000);
     stage.say(vec![Submission::Open(by, Box::new(wait))]);
     stage.crash();
-    assert_eq!(stage.stored("a").recoveries, 1);
+    stage.crash();
+    assert_eq!(stage.stored("a").recoveries, 2);
     let urgent = NewItem {
         priority: 100,
         ..item("b")

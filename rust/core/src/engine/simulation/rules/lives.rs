@@ -74,6 +74,22 @@ pub(super) fn marked(truth: &Truth, op: &Op) -> Verdict {
     Ok(())
 }
 
+/// A body that was interrupted has taken that up when it records something, or waits.
+pub(super) fn remembered(truth: &Truth, op: &Op) -> Verdict {
+    let Some((it, to)) = change(truth, op) else {
+        return Ok(());
+    };
+    let body = (it.no, it.incarnation);
+    let unmarked = it.status == Status::Running && it.marked && !to.marked;
+    let untold = it.was_cut && !truth.said.recorded.contains(&body);
+    let over = to.status.is_final() || to.status == Status::Waiting;
+    holds!(
+        truth.booting || over || !(unmarked && untold),
+        "nobody will be told that it was interrupted: {op:?}, it was {it:?}"
+    );
+    Ok(())
+}
+
 pub(super) fn terminated_for_a_reason(truth: &Truth, op: &Op) -> Verdict {
     let Some((it, to)) = change(truth, op) else {
         return Ok(());

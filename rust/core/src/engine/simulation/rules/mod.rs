@@ -58,6 +58,10 @@ const OPERATIONS: Rows<fn(&Truth, &Op) -> Verdict> = &[
         lives::marked,
     ),
     (
+        "R3 an interruption is told until a body has taken it up",
+        lives::remembered,
+    ),
+    (
         "L10 only a child nobody waits for is terminated",
         lives::terminated_for_a_reason,
     ),
