@@ -222,3 +222,32 @@ async def test_d1_two_crashes_in_a_row_are_two_crashes():
             await engine.crash()
             await engine.crash()
             assert await instance.result() == "x"
+
+
+async def hangs_thrice(i: int) -> int:
+    attempts.append(current_step().attempt)
+    if len(attempts) <= 3:
+        await trio.sleep_forever()
+    return i
+
+
+@workflow
+async def several(step):
+    return await step.map(hangs_thrice, range(3))
+
+
+@pytest.mark.parametrize("steps", range(0, 31, 3))
+async def test_r3_an_interruption_outlives_an_engine_that_is_left_before_the_body_is_back(tmp_path, steps):
+    store = str(tmp_path / "store.db")
+    async with open_test_engine(workflows=[several], store=store, autojump=False, grace=0) as engine:
+        await engine.create(several, id="a")
+        while len(attempts) < 3:
+            await trio.lowlevel.checkpoint()
+        await engine.crash()
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+    async with open_test_engine(workflows=[several], store=store) as engine:
+        instance = await engine.get(several, "a")
+        assert await instance.result() == [0, 1, 2]
+        cut = [(r.name, r.attempt) for r in await instance.history() if r.status == "interrupted"]
+    assert cut == [("hangs_thrice", 1)] * 3
