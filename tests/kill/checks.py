@@ -149,7 +149,7 @@ def attempt_numbers_only_grow(round: Round) -> None:
         before, number, pid = -1, 0, 0
         for place, line in story.starts:
             attempt = line.data[0]
-            if attempt < number or (attempt == number and not round.witness.may_repeat(pid, before, place)):
+            if attempt < number or (attempt == number and pid not in round.witness.ended):
                 round.report.problem("repeated", f"{key}: attempts {story.attempts}")
                 break
             if attempt > number + 1 + round.witness.lives_between(before, place):

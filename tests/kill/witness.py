@@ -40,9 +40,8 @@ class Witness:
     decisions: dict[Key, list[str]] = field(default_factory=lambda: defaultdict(list))
     results: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     boots: list[int] = field(default_factory=list)
-    ended: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
-    """Processes that ended in order, or were about to, and where that is said: what was cut short then is not counted as an attempt, nor
-    what a kill before it had cut short."""
+    ended: set[int] = field(default_factory=set)
+    """Processes that ended in order, or were about to: what was cut short then is not counted as an attempt."""
     told: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     """What `status()` said, by instance."""
     opened_at: list[int] = field(default_factory=list)
@@ -83,9 +82,9 @@ class Witness:
                 self.boots.append(place)
             case "cut":
                 self.openings_cut += 1
-                self.ended[line.pid].append(place)
+                self.ended.add(line.pid)
             case "ends":
-                self.ended[line.data or line.pid].append(place)
+                self.ended.add(line.data or line.pid)
             case "Q":
                 self.told[line.instance].append(line.data)
             case "open":
@@ -98,10 +97,6 @@ class Witness:
     def lives_between(self, first: int, second: int) -> int:
         """Returns how many lives began between two places."""
         return sum(first < boot < second for boot in self.boots)
-
-    def may_repeat(self, pid: int, first: int, second: int) -> bool:
-        """Whether an attempt of this process may be made again under its number: it, or a process after it, ended in order."""
-        return pid in self.ended or any(first < end < second for ends in self.ended.values() for end in ends)
 
 
 def read(lines: list[Line]) -> Witness:

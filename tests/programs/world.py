@@ -86,7 +86,7 @@ class World:
         self.is_dying = False
         """Whether the engine cuts short what runs: what cleans up does not wait."""
         self.orderly: set[int] = set()
-        """Lives that ended in order: what was cut short then is not counted as an attempt, nor what a crash before it had cut short."""
+        """Lives that ended in order: what was cut short then is not counted as an attempt."""
         self.running: Counter[tuple[int, str]] = Counter()
         self.cleaned_up: set[tuple[int, str]] = set()
         self.moment: Callable[[], None] = lambda: None
@@ -106,7 +106,7 @@ class World:
         if label in self.acknowledged:
             self.problems.append(f"step {label} ran again after the body had its outcome")
         before, life = made[-1] if made else (0, -1)
-        if attempt < before or (attempt == before and self.orderly.isdisjoint(range(life, self.life))):
+        if attempt < before or (attempt == before and life not in self.orderly):
             self.problems.append(f"step {label} ran as attempt {attempt} after attempts {made}")
         made.append((attempt, self.life))
         running = (self.life, label)
