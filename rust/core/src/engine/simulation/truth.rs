@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::facts::{Allowance, Commit, Crowd, Layout, Truly};
+use super::facts::{Allowance, Commit, Crowd, Granted, Layout, Truly};
 use super::plan::{Change, Plan};
 use super::program::{namespace, workflow, Account, ACCOUNTS, NAMESPACES, WORKFLOWS};
 use super::said::{Asked, Said};
@@ -183,7 +183,8 @@ impl Truth {
         }
     }
 
-    /// The slots of a commit are given: counts those that passed new entries over.
+    /// The slots of a commit are given: counts those that passed new entries over. In a commit that
+    /// gave an older one a slot none was the oldest yet, so what else it gave passed nobody over.
     pub(super) fn pass_over(&mut self) {
         let mut passed = FxHashMap::default();
         for (account, crowd) in self.crowds.iter().enumerate() {
@@ -193,15 +194,19 @@ impl Truth {
                 if passed.contains_key(&key) {
                     continue;
                 }
-                let granted = self.commit.granted.iter().filter(|other| {
+                let since = self.all[&it.no].place.map(|place| place.since);
+                let others = self.commit.granted.iter().filter(|other| {
                     let same = other.account == account && other.order.falling == it.falling;
-                    let since = self.all[&it.no]
-                        .place
-                        .is_some_and(|place| place.since < other.at);
-                    same && since && other.queued && !other.held_back && other.order.cold
+                    let drawn = other.queued && !other.held_back && other.order.cold;
+                    same && drawn && since < Some(other.at)
                 });
-                let before = self.passed.get(&key).filter(|known| known.0 == it.no);
-                let count = before.map_or(0, |it| it.1) + granted.count() as u32;
+                let older = |other: &Granted| other.order.new && other.order.no < it.no;
+                let count = if others.clone().any(older) {
+                    0
+                } else {
+                    let before = self.passed.get(&key).filter(|known| known.0 == it.no);
+                    before.map_or(0, |it| it.1) + others.count() as u32
+                };
                 passed.insert(key, (it.no, count));
             }
         }

@@ -203,13 +203,13 @@ fn is_turn(truth: &Truth, it: &Granted) -> bool {
     it.order.new && !passed_over(truth, it.account, it).filter(same).any(older)
 }
 
-/// C4: each eighth slot of a priority goes to its oldest new entry; so none sees two turns' worth of
-/// others go before it.
+/// C4: each eighth slot of a priority goes to its oldest new entry; so from when it is the oldest
+/// none sees a turn's worth of others go before it.
 pub(super) fn newcomers_turn(truth: &Truth) -> Verdict {
     let turn = small::turn().unwrap_or(8);
     for (which, (no, passed)) in &truth.passed {
         holds!(
-            *passed < 2 * turn,
+            *passed < turn,
             "{passed} of {which:?} went before {no}, each {turn}th is for a new one"
         );
     }
