@@ -43,7 +43,7 @@ pub(super) struct Truth {
     pub(super) waiting: BTreeMap<u64, (Account, Vec<u128>)>,
     /// Creations that were looked up, by ticket: how many of their ids were new then.
     pub(super) looked: FxHashMap<u64, usize>,
-    /// Creations with ids that each full queue refused so far: places may be promised to them.
+    /// Creations with ids that each queue refused so far: places may be promised to them.
     pub(super) refused: [usize; ACCOUNTS],
     /// Tickets of creations that were given up before they were let in.
     pub(super) given_up: FxHashSet<u64>,
@@ -169,14 +169,15 @@ impl Truth {
         here.map(|it| it.1.len()).sum()
     }
 
-    /// Creations with ids were refused by a full queue.
+    /// Creations with ids were refused by a full queue, or a store that is short of room: they keep a place.
     pub(super) fn refusals(&mut self, notes: &[Note]) {
         for note in notes {
             let Note::Reply { ticket, data, .. } = note else {
                 continue;
             };
-            if let (Data::Overloaded("queue_entries", _), Some(Asked::Create(account, keys))) =
-                (data, self.said.tickets.get(ticket))
+            let promised = matches!(data, Data::Overloaded("queue_entries" | "disk", _));
+            if let (true, Some(Asked::Create(account, keys))) =
+                (promised, self.said.tickets.get(ticket))
             {
                 self.refused[*account] += keys.len();
             }
