@@ -215,11 +215,16 @@ impl World {
             self.apply();
         }
         self.poll();
-        while self.load() {
-            busy = true;
+        loop {
+            // The outside may ask in vain until time passes, also for what has to be looked up.
+            let asks = matches!(self.life.jobs.front(), Some(Job::Look(_)));
+            let asks = asks && self.life.loading.is_none();
+            if !self.load() {
+                break;
+            }
+            busy |= !asks;
         }
         self.poll();
-        // The outside may ask in vain until time passes.
         self.run_errands();
         self.resume_blocked();
         let bodies: Vec<_> = self.life.bodies.keys().copied().collect();
