@@ -149,11 +149,32 @@ impl Truth {
         }
     }
 
-    /// The engine has seen a creation that is to wait.
-    pub(super) fn came(&mut self, ticket: u64) {
-        if let Some(Asked::Create(account, keys)) = self.said.tickets.get(&ticket) {
-            let account = *account;
-            self.waiting.insert(ticket, (account, keys.clone()));
+    /// The engine has seen a creation that is to wait. One that no queue has room for, however empty,
+    /// is refused and has no claim; but while its ids are not `known`, those that exist count, too.
+    pub(super) fn came(&mut self, ticket: u64, starts: &[Option<Micros>], known: bool) {
+        let Some(Asked::Create(account, keys)) = self.said.tickets.get(&ticket) else {
+            return;
+        };
+        let account = *account;
+        let taken = |key: &u128| {
+            let no = self.names.get(key);
+            no.is_some_and(|no| known || !self.all[no].status.is_final())
+        };
+        let mut first = FxHashSet::default();
+        let new = keys.iter().zip(starts);
+        let new: Vec<_> = new
+            .filter(|it| !taken(it.0) && first.insert(it.0))
+            .collect();
+        let later = new.iter().filter(|it| it.1.is_some_and(|at| at > self.now));
+        let later = later.count() as u32;
+        let slots = self.plan.slots_of_workflow(account);
+        let slots = slots.min(self.plan.slots_of_namespace(namespace(account)));
+        let at_once = (new.len() as u32 - later).min(slots.min(self.plan.slots));
+        let fits = new.len() as u32 - at_once <= self.plan.queue_of(account);
+        let keys = keys.clone();
+        self.waiting.remove(&ticket);
+        if fits && !self.given_up.contains(&ticket) {
+            self.waiting.insert(ticket, (account, keys));
             self.commit.wanted[account] = self.commit.wanted[account].max(self.waits(account));
         }
     }
@@ -222,15 +243,15 @@ impl Truth {
         }
     }
 
-    /// Returns how many creations that are new wait for a queue: all of them, and the most of one call.
-    pub(super) fn wanted(&self, account: Account) -> (usize, usize) {
+    /// Returns how many creations that are new wait for a queue.
+    pub(super) fn wanted(&self, account: Account) -> usize {
         let here = self.waiting.values().filter(|it| it.0 == account);
         let new = here.map(|(_, keys)| {
             let keys: FxHashSet<_> = keys.iter().collect();
             let new = keys.iter().filter(|it| !self.names.contains_key(it));
             new.count()
         });
-        new.fold((0, 0), |(sum, most), it| (sum + it, most.max(it)))
+        new.sum()
     }
 
     /// Limits are others from now on.

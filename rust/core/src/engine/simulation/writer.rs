@@ -28,7 +28,8 @@ pub(super) enum Mark {
     Linger(Body),
     LetGo(InstanceNo),
     Limits(Change),
-    Came(u64),
+    /// A creation that is to wait, with when its items are to start; whether its ids were looked up.
+    Came(u64, Vec<Option<Micros>>, bool),
     GaveUp(u64),
     Drains,
 }
@@ -40,7 +41,14 @@ impl Mark {
                 let change = truth.said.changes.get(ticket)?;
                 Some(Self::Limits(change.clone()))
             }
-            Submission::CreateBatch(ticket, .., true) => Some(Self::Came(*ticket)),
+            Submission::CreateBatch(ticket, what, _, true) => {
+                let starts = what.1.iter().map(|it| it.start_at);
+                Some(Self::Came(*ticket, starts.collect(), false))
+            }
+            Submission::Again(creation, found) => match Self::of(creation, truth)? {
+                Self::Came(ticket, starts, _) => Some(Self::Came(ticket, starts, found.is_some())),
+                other => unreachable!("creates nothing: {other:?}"),
+            },
             Submission::GiveUp(ticket) => Some(Self::GaveUp(*ticket)),
             Submission::EndWaiting => Some(Self::Drains),
             Submission::Hold(by) => Some(Self::Linger(*by)),
@@ -55,7 +63,7 @@ impl Mark {
             Self::LetGo(no) => truth.let_go(*no),
             // In force for all that is decided after it, also in its own commit.
             Self::Limits(change) => truth.limit(change),
-            Self::Came(ticket) => truth.came(*ticket),
+            Self::Came(ticket, starts, known) => truth.came(*ticket, starts, *known),
             Self::GaveUp(ticket) => truth.give_up(*ticket),
             Self::Drains => truth.draining = true,
         }

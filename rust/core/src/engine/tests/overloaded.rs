@@ -219,6 +219,36 @@ fn c10_a_batch_that_waits_is_not_starved_by_creations_that_fit_where_it_does_not
     assert_eq!(let_in, [(1, 39), (2, 59)]);
 }
 
+/// Four slots and three places. A batch of six that waits has the first ones that come free, whoever
+/// asks for them; one of eight no queue has room for, so it is refused and keeps nobody out.
+#[test]
+fn c10_a_batch_larger_than_its_queue_is_displaced_by_nobody_unless_it_can_never_fit() {
+    let mut stage = Stage::with(Config {
+        slots: 4,
+        limits: limits(4, 3, 10),
+        ..config()
+    });
+    let applied = stage.say((0..7).map(stranger).collect());
+    let mut running = bodies(&applied.notes);
+    running.truncate(4);
+    let applied = stage.say(vec![batch(20, 0..8, true), batch(21, 8..14, true)]);
+    assert_eq!(codes(&applied.notes), [(20, "overloaded")]);
+    let mut let_in = Vec::new();
+    for ticket in 30..36 {
+        let applied = stage.say(vec![finish(running.remove(0)), stranger(ticket)]);
+        assert_eq!(codes(&applied.notes), [(ticket, "overloaded")]);
+        let started = applied
+            .jobs
+            .iter()
+            .any(|it| matches!(it, Job::Start { .. }));
+        running.extend(started.then(|| Stage::loaded(&applied)));
+        let hopeful = stage.core.take_hopeful();
+        let applied = stage.say(hopeful);
+        let_in.extend(codes(&applied.notes).iter().map(|it| (it.0, ticket)));
+    }
+    assert_eq!(let_in, [(21, 35)]);
+}
+
 #[test]
 fn c10_many_that_wait_are_let_in_at_the_rate_in_their_order() {
     let mut stage = stage(1_000);

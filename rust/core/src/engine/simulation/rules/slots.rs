@@ -94,12 +94,8 @@ pub(super) fn not_displaced(truth: &Truth, op: &Op) -> Verdict {
     }
     let asked = ticket(new).and_then(|it| truth.said.tickets.get(&it));
     if let Some(Asked::Stranger(account, _)) = asked {
-        let (queued, (wanted, largest)) = (truth.crowds[*account].queued, truth.wanted(*account));
+        let (queued, wanted) = (truth.crowds[*account].queued, truth.wanted(*account));
         let most = truth.plan.queue_of(*account);
-        // A batch that is larger than the queue waits for free slots as well, and nobody keeps those for it.
-        if largest > most as usize {
-            return Ok(());
-        }
         // Otherwise some of them could start without a place.
         let full = truth.is_full(*account);
         holds!(
