@@ -92,7 +92,7 @@ async def test_e4_a_dedup_id_is_known_after_the_end_of_the_instance(tmp_path):
 
 @pytest.mark.parametrize("batch", [False, True])
 async def test_c10_a_cancelled_creation_that_waits_is_never_created(batch):
-    async with open_test_engine(workflows=[long], slots=1, limits=Limits(queue_entries=10)) as engine:
+    async with open_test_engine(workflows=[long], slots=1, limits=Limits(queue_entries=10), grace=0) as engine:
         await engine.create_batch(long, [0] * 11)
 
         async def waits() -> None:
