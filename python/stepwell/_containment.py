@@ -50,11 +50,23 @@ def _contain(runner: Runner, error: BaseException) -> None:
 
 
 def interrupt_in(error: BaseException) -> KeyboardInterrupt | None:
-    """Returns the Ctrl-C that struck the code which raised this, if one did."""
-    found = _part(error, KeyboardInterrupt)
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found if isinstance(found, KeyboardInterrupt) else None
+    """Returns the Ctrl-C that struck the code which raised this, if one did.
+
+    Where it kept code from leaving a nursery, trio says that instead.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for part in error.exceptions if (found := interrupt_in(part)) is not None), None)
+    if is_misnesting(error) and error.__context__ is not None:
+        return interrupt_in(error.__context__)
+    return error if isinstance(error, KeyboardInterrupt) else None
+
+
+_CORRUPTED = ("Cancel scope stack corrupted", "Nursery stack corrupted", "Nursery misnesting detected")
+
+
+def is_misnesting(error: BaseException | None) -> bool:
+    """Whether trio says with this that a scope or a nursery is left that is not the innermost one."""
+    return isinstance(error, RuntimeError | AssertionError) and any(text in str(error) for text in _CORRUPTED)
 
 
 def was_cancelled(runner: Runner, error: BaseException) -> bool:

@@ -17,7 +17,7 @@ import trio
 from trio.lowlevel import Task, current_task, enable_ki_protection
 
 from ._branch import Branch, place
-from ._containment import was_cancelled
+from ._containment import is_misnesting, was_cancelled
 from ._errors import StepwellError
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ._runner import Runner
 
 log = logging.getLogger("stepwell")
-_CORRUPTED = ("Cancel scope stack corrupted", "Nursery stack corrupted", "Nursery misnesting detected")
-"""What trio says when a scope or a nursery is left that is not the innermost one."""
 
 
 class Generators:
@@ -119,7 +117,7 @@ def _is_only_the_closing(error: BaseException) -> bool:
 def _is_misnesting(error: BaseException | None) -> bool:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return isinstance(error, RuntimeError | AssertionError) and any(text in str(error) for text in _CORRUPTED)
+    return is_misnesting(error)
 
 
 def _comes_of_it(runner: Runner, error: BaseException | None) -> bool:
