@@ -239,6 +239,54 @@ async def test_r7_an_interrupt_in_a_body_shuts_the_engine_down():
             await trio.sleep_forever()
 
 
+@pytest.mark.parametrize("branches", [False, True])
+async def test_r7_what_a_body_makes_of_an_interrupt_is_not_recorded(tmp_path, branches):
+    """Neither what it does in `finally`, nor that other branches are cancelled."""
+    path, again = str(tmp_path / "s.db"), False
+
+    async def interrupts(step) -> None:
+        await step.sleep(0.001)
+        if not again:
+            raise KeyboardInterrupt
+
+    @workflow(name="cleans")
+    async def cleans(step) -> str:
+        try:
+            if branches:
+                async with step.open_nursery() as nursery:
+                    nursery.start_soon(step.do, trio.lowlevel.checkpoint)
+                    nursery.start_soon(interrupts, step)
+                    nursery.start_soon(step.do, trio.sleep, 0 if again else 1_000)
+            else:
+                await interrupts(step)
+            return await step.do(str, "fine")
+        finally:
+            await step.do(str, "cleaned", name="cleanup")
+
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        async with Engine(path, workflows=[cleans], grace=0) as engine:
+            await engine.create(cleans, id="i")
+            await trio.sleep_forever()
+    again = True
+    async with Engine(path, workflows=[cleans]) as engine:
+        assert await (await engine.get(cleans, "i")).result() == "fine"
+
+
+def test_r7_a_program_may_run_an_engine_where_it_handles_an_interrupt():
+    @workflow(name="works")
+    async def works(step) -> str:
+        return await step.do(str, "fine")
+
+    async def main() -> str:
+        async with Engine(":memory:", workflows=[works]) as engine:
+            return await engine.call(works)
+
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        assert trio.run(main) == "fine"
+
+
 async def test_l14_a_body_that_swallows_its_unwinding_does_not_count_as_ended(tmp_path):
     @workflow(name="stubborn")
     async def stubborn(step):

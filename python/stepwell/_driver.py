@@ -8,6 +8,7 @@ says has a slot, and is the `Port` through which runners submit. It decides noth
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from itertools import islice
@@ -145,6 +146,8 @@ class Driver:
         self.patience = Patience()
         self.tickets: dict[int, Any] = {}
         self.waiting_residents = 0
+        self.outer = sys.exception()
+        """What the program handles while it runs trio: `sys.exception()` says so in each of its tasks."""
         self.draining = False
         self.drained = False
         self.has_left_bodies = False

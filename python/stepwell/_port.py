@@ -31,6 +31,7 @@ class Port(Protocol):
     keeper: TurnKeeper
     resistance: Resistance
     generators: Generators
+    outer: BaseException | None
     draining: bool
     observed: bool
     checks_arguments: bool

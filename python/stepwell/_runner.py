@@ -125,6 +125,12 @@ class Runner:
             leave_nurseries(self.task)
             self._leave()
 
+    def struck(self, error: BaseException) -> None:
+        """Code of the body raises this, or handles it: if it is Ctrl-C, nothing that the body makes of it is recorded (R7)."""
+        if (struck := interrupt_in(error)) is not None:
+            self.port.interrupted_by(struck)
+            self.unwind(End.STOPPED)
+
     def _raised(self, error: BaseException) -> None:
         if interrupt_in(error) is not None or was_cancelled(self, error):
             raise error
@@ -258,6 +264,8 @@ class Runner:
         A body that was refused is not driven any more, though the engine may still give its attempts time to end: nothing is
         delivered to it, and neither its history nor its rest is judged by what it was not allowed to begin.
         """
+        if (error := sys.exception()) is not None and error is not self.port.outer:
+            self.struck(error)
         if self.stopping or self.port.draining:
             self.is_refused = True
         return not self.is_refused

@@ -180,6 +180,9 @@ def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[
             trap = coroutine.send(answer) if error is None else coroutine.throw(error)
         except StopIteration as stop:
             return stop.value
+        except BaseException as raised:
+            runner.struck(raised)
+            raise
         finally:
             answer = error = None  # an error that leaves leads back to this frame
         try:
