@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import threading
 import time
 
@@ -98,6 +99,25 @@ async def asyncio_step_computes(step):
     await step.wait_for_event("go")
 
 
+def spins() -> None:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        pass
+
+
+@workflow
+async def body_spins(step):
+    try:
+        spins()
+    finally:
+        await step.do(str, name="cleanup")
+
+
+@workflow(runtime="asyncio")
+async def asyncio_body_spins(step):
+    spins()
+
+
 KINDS = [
     (body_computes, "body", "trio"),
     (body_sleeps, "body", "trio"),
@@ -171,3 +191,37 @@ async def test_a_plain_step_may_compute_for_as_long_as_it_likes(caplog):
     async with Engine(":memory:", workflows=[one]) as engine:
         await engine.call(one)
         assert engine.statistics().extra["loop_holds"] == 0
+
+
+@pytest.mark.parametrize("code", [body_spins, asyncio_body_spins], ids=["trio", "asyncio"])
+def test_r7_ctrl_c_ends_a_body_that_holds_the_loop(code, caplog, tmp_path):
+    """It strikes the body, and nothing that this does about it is recorded."""
+
+    class Presses(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "holds the loop" in record.getMessage():
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    @workflow(name=code.name)
+    async def goes_on(step):
+        return await step.do(len, "abc", name="other")
+
+    async def main() -> None:
+        async with Engine(str(tmp_path / "s.db"), workflows=[code]) as engine:
+            await (await engine.create(code, id="i")).result()
+
+    async def after() -> object:
+        async with Engine(str(tmp_path / "s.db"), workflows=[goes_on]) as engine:
+            return await (await engine.get(code.name, "i")).result()
+
+    presses = Presses()
+    logging.getLogger("stepwell").addHandler(presses)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trio.run(main)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        logging.getLogger("stepwell").removeHandler(presses)
+    assert [it.getMessage() for it in caplog.records if "holds the loop" not in it.getMessage()] == []
+    assert trio.run(after) == 3

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
-from trio.lowlevel import disable_ki_protection
 
 from ._borrowed import Thread
 from ._branch import Branch, place
 from ._errors import InvalidConfig, Misuse, MisusedState, StepTimeout
 from ._generators import close
+from ._interrupts import calls_code
 
 if TYPE_CHECKING:
     from ._operation import StepOperation
@@ -293,7 +293,7 @@ async def _on_asyncio(operation: StepOperation, made: Callable[[], Any], context
     return await _remote.call(operation, made, context)
 
 
-@disable_ki_protection
+@calls_code
 def enter_and_send(operation: StepOperation, send: Callable[[None], Any]) -> Any:
     """Runs a step function's coroutine, in its own context, until it waits for the first time; returns what it waits for.
 
@@ -327,7 +327,7 @@ async def _awaited(made: Any) -> Any:
     return await made
 
 
-@disable_ki_protection
+@calls_code
 @types.coroutine
 def _drive(coroutine: Coroutine[Any, Any, Any], context: Context, deadline: Deadline, name: str) -> Generator[Any, Any, Any]:
     """Runs a coroutine in this task but in another context; the deadline counts from when it first waits."""
@@ -344,7 +344,7 @@ def _drive(coroutine: Coroutine[Any, Any, Any], context: Context, deadline: Dead
     return (yield from rest)
 
 
-@disable_ki_protection
+@calls_code
 @types.coroutine
 def _go_on(coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any, name: str) -> Generator[Any, Any, Any]:
     driven: Any = _driven(coroutine, context, trap, name)
@@ -371,7 +371,7 @@ def _close_generators(context: Context, name: str, error: BaseException | None) 
         yield from driven
 
 
-@disable_ki_protection
+@calls_code
 @types.coroutine
 def _driven(coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any, name: str) -> Generator[Any, Any, Any]:
     run, send = context.run, coroutine.send

@@ -22,8 +22,8 @@ from typing import Any, NoReturn, Protocol
 
 import trio
 from sniffio import thread_local as library
-from trio.lowlevel import disable_ki_protection
 
+from ._interrupts import calls_code
 from ._resisting import leave_unfinished
 
 _TRIO: Any = getattr(trio._core._run, "GLOBAL_RUN_CONTEXT", types.SimpleNamespace())
@@ -342,7 +342,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     # Inside.
 
-    @disable_ki_protection
+    @calls_code
     def _run(self, handle: asyncio.Handle) -> None:
         if handle.cancelled():
             return

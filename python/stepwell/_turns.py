@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import outcome as results
 import trio
-from trio._core._instrumentation import Instruments
-from trio.lowlevel import Abort, Task, current_task, disable_ki_protection, enable_ki_protection, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, Task, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
 from . import _foreign
 from ._branch import Branch, place
 from ._generators import close
+from ._interrupts import calls_code
 from ._resisting import leave_nurseries, leave_unfinished, weight
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class _Member:
     """The slice in which it became runnable."""
 
 
-@disable_ki_protection
+@calls_code
 @types.coroutine
 def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """Runs the code of a body task; while there are turns, each stretch of it in its slice."""
@@ -198,6 +198,7 @@ def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[
                 return None
 
 
+@enable_ki_protection
 async def to_its_end(runner: Runner, coroutine: Any) -> Any:
     """As `in_slices`, for the whole of a body task: generators that it left before their end are closed before it ends."""
     try:
@@ -209,10 +210,6 @@ async def to_its_end(runner: Runner, coroutine: Any) -> Any:
     if left := runner.port.generators.left_by():
         await in_slices(runner, close(runner, left, None))
     return value
-
-
-enable_ki_protection(Instruments.call)
-"""Of trio's own, between the code of any task that starts another and the instruments: should Ctrl-C strike there, trio disables one."""
 
 
 class Births(trio.abc.Instrument):

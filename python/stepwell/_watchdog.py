@@ -2,7 +2,7 @@
 
 It costs those that run nothing: a few times a second it looks at what the thread of each loop is doing. If that is the same body
 or step twice in a row, the loop is asked to answer; who does not let it do so for over a second holds it, and is told of, with file and
-line. Nothing in here changes what it looks at.
+line. Meanwhile Ctrl-C may strike code of instances (`_interrupts`). Nothing else in here changes what it looks at.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._branch import Branch, place
+from ._interrupts import expose_code, shield_code
 from ._operation import StepOperation
 from ._runner import Runner
 
@@ -70,6 +71,7 @@ class _Watched:
         self._asked: float | None = None
         self._answered: float | None = None
         self._holder: Callable[[], Runner | None] | None = None
+        self._exposes = False
 
     def look(self, now: float) -> None:
         """Sees who is on the loop now, and whether it answers."""
@@ -87,12 +89,22 @@ class _Watched:
 
     def _answer(self) -> None:
         self._answered = time.monotonic()
+        self.shield()
+
+    def shield(self) -> None:
+        """Ctrl-C strikes none of it any more."""
+        if self._exposes:
+            self._exposes = False
+            shield_code()
 
     def _tell(self, doer: StepOperation | Runner, where: str, now: float) -> None:
         runner = doer if isinstance(doer, Runner) else doer.runner
         what = "body" if isinstance(doer, Runner) else f'step "{doer.identity[2]}"'
         hold = Hold(what, self._name, where, now)
         self._holder = weakref.ref(runner)
+        if self._ident() == threading.main_thread().ident:  # signals come to no other thread
+            self._exposes = True
+            expose_code()
         self._watchdog.holds += 1
         self._watchdog.latest[runner] = hold
         text = "%s/%s holds the loop of %s: its %s at %s has computed or blocked for over %g s, and nothing else goes on there. %s"
@@ -136,6 +148,7 @@ class Watchdog:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end.set()
+        self._trio.shield()
 
     def told(self, runner: Runner) -> str:
         """Returns what is known of a body that holds, or held, a loop, "" if it never did."""
