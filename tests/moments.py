@@ -1,14 +1,18 @@
-"""Strikes a program at its k-th moment: at a step of trio's loop, or at a line of the package's code."""
+"""Strikes a program at its k-th moment: at a step of trio's loop, a line of the package's code, or an instruction of an instance's."""
 
+import dis
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import trio
+from trio._core._ki import ki_protection_enabled
 
 import stepwell
+from stepwell._branch import place
 
 PACKAGE = str(Path(stepwell.__file__).parent)
 FILES = {f"{PACKAGE}/{name}.py" for name in ("_engine", "_life", "_driver", "_tenant", "_instance", "_fronts", "_portal", "aio", "sync")}
@@ -81,5 +85,62 @@ class AtLine:
                 self.left = self.again_after if len(self.places) == 1 else 0
                 if not self.left:
                     sys.settrace(None)
+                self.strike()
+        return self._ran
+
+
+_TRACED = (PACKAGE, str(Path(trio.__file__).parent), str(Path(__file__).parent))
+_LOOKS = ("RESUME", "CALL", "JUMP_BACKWARD", "POP_JUMP_BACKWARD")
+"""After these instructions the interpreter looks for signals."""
+
+
+@functools.cache
+def _interruptible(code: CodeType) -> frozenset[int]:
+    """Returns the offsets of the instructions of some code before which a signal may be handled."""
+    found, looks = set(), False
+    for it in dis.get_instructions(code):
+        if looks:
+            found.add(it.offset)
+        after_await = it.opname == "RESUME" and (it.arg or 0) > 1
+        looks = it.opname.startswith(_LOOKS) and not it.opname.endswith("NO_INTERRUPT") and not after_await
+    return frozenset(found)
+
+
+class AtInstruction:
+    """Strikes the thread that enters this when code of an instance, or what that calls, is for the k-th time where a signal can come.
+
+    Args:
+        unshielded: Only where Ctrl-C would be raised at once.
+    """
+
+    def __init__(self, k: int, strike: Callable[[], None], unshielded: bool = False) -> None:
+        self.left = k
+        self.strike = strike
+        self.unshielded = unshielded
+        self.where = ""
+        """Where it struck."""
+
+    def __enter__(self) -> "AtInstruction":
+        self._before = sys.gettrace()
+        sys.settrace(self._called)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+
+    def _called(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(_TRACED):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return self._ran
+
+    def _ran(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if event == "opcode" and frame.f_lasti in _interruptible(frame.f_code) and place.get() is not None:
+            if self.unshielded and ki_protection_enabled(frame):
+                return self._ran
+            self.left -= 1
+            if not self.left:
+                self.where = f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}"
+                sys.settrace(None)
                 self.strike()
         return self._ran
