@@ -25,8 +25,6 @@ from .checks import check
 from .journal import Journal
 from .report import Report
 
-CTRL_C = os.environ.get("STEPWELL_KILL_CTRL_C", "1") == "1"
-"""Whether lives of programs without `stepwell.run`, whose body code it strikes, may be ended by Ctrl-C."""
 EARLY_S, WORK_S, LONG_S, DRAIN_S = (0.0, 0.06), (0.05, 0.4), (0.4, 1.0), (0.0, 0.1)
 SHORT_MAX = 7
 """An instance that starts ten times without any outcome is poison by rule L11; so after so many short lives comes a longer one."""
@@ -122,7 +120,7 @@ def _plan(rng: random.Random, orderly: bool) -> worker.Plan:
 
 def _in_order(rng: random.Random) -> Death:
     plan, early, seconds = _plan(rng, True), rng.random() < 0.2, rng.uniform(*WORK_S)
-    if rng.random() < 0.4 or not (CTRL_C or plan.front == "run"):
+    if rng.random() < 0.4:
         return Death(False, 0, replace(plan, leaves_after=seconds), 0, rng.choice((0, 0, signal.SIGKILL)), seconds + rng.uniform(0, 0.1))
     sent = rng.choice((signal.SIGINT, signal.SIGTERM)) if plan.front == "run" else signal.SIGINT
     return Death(
