@@ -64,6 +64,9 @@ def check(caplog, k: int) -> None:
     """Nothing is left of a round, and nothing was said but that a thread still runs."""
     told = [it for it in caplog.records if "threads still run" not in it.getMessage()]
     assert not told, f"at moment {k}: {[it.getMessage() for it in told]}"
+    for thread in threading.enumerate():
+        if thread.name == "stepwell watchdog":
+            thread.join(5)  # it was told to end, and nobody waits for it
     assert not [it for it in threading.enumerate() if it.name.startswith("stepwell") and it.name != "stepwell watch"], f"at moment {k}"
 
 
