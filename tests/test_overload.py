@@ -1,6 +1,8 @@
 """Creations that the limits refuse (C10, L1): who is let in, who is told what, and what never happens."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 
 import pytest
 import trio
@@ -108,6 +110,29 @@ async def test_c10_a_cancelled_creation_that_waits_is_never_created(batch):
         await engine.set_limits(queue_entries=100)
         await engine.create(long, 2)
         assert sum((await engine.count()).values()) == 12
+
+
+async def test_c10_a_creation_that_is_cancelled_while_it_is_committed_is_not_made_behind_anybodys_back(tmp_path):
+    """It is too late to give it up: so whoever is cancelled waits for the commit, and is given the instance."""
+    store = str(tmp_path / "s.db")
+    async with Engine(store, workflows=[quick]) as engine:
+        created: list[str] = []
+
+        async def creates() -> None:
+            created.append((await engine.create(quick, 0, id="i")).id)
+
+        with closing(sqlite3.connect(store, isolation_level=None)) as other:
+            async with trio.open_nursery() as nursery:
+                other.execute("BEGIN IMMEDIATE")
+                nursery.start_soon(creates)
+                with trio.CancelScope(shield=True):
+                    await trio.testing.wait_all_tasks_blocked()
+                    nursery.cancel_scope.cancel()
+                    await trio.testing.wait_all_tasks_blocked()
+                    assert nursery.child_tasks
+                    other.execute("ROLLBACK")
+        assert created == ["i"]
+        assert sum((await engine.count()).values()) == 1
 
 
 async def test_c10_a_creation_in_a_scope_that_is_cancelled_already_never_happens():

@@ -169,8 +169,9 @@ class Core:
     ) -> int:
         """items: (id, params, priority, start_at, attributes). One durable commit. REPLY data: one (code, no, id, status) per item;
         code as in `ERRORS`. wait: wait for room in the queue, and for the creation rate, instead of "overloaded"."""
-    def give_up(self, ticket: int) -> None:
-        """The creation with this ticket is not wanted any more: if it was not let in yet it never is, and there is no REPLY."""
+    def give_up(self, ticket: int) -> bool:
+        """The creation with this ticket is not wanted any more: if it was not let in yet it never is, and the REPLY has code "given_up".
+        Returns False if there will be no REPLY: the engine is closed."""
     def end_waiting(self) -> None:
         """Nobody is let in any more who waits for room: REPLY code "drains"."""
     def send_event(self, namespace: str, workflow: str, id: str, type: str, payload: bytes | None, dedup_id: str | None) -> int:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import outcome as results
 import trio
@@ -165,6 +165,8 @@ class Driver:
         self.watchdog = Watchdog(self)
         self.code = workflows
         self._timers: dict[int, Callable[[], None]] = {}
+        self._given_up: set[int] = set()
+        """Creations whose callers are cancelled, and wait to hear whether they were let in."""
         self._watches: dict[int, list[Watch]] = {}
         self._early: dict[int, list[tuple[Any, ...]]] = {}
         self._starts: dict[int, Start] = {}
@@ -480,22 +482,47 @@ class Driver:
     # Callers.
 
     @enable_ki_protection
-    async def reply(self, ticket: int, given_up: Callable[[int], None] | None = None) -> Reply:
-        """Waits for the answer to a call; whoever is cancelled meanwhile is told to `given_up`."""
+    async def reply(self, ticket: int) -> Reply:
+        """Waits for the answer to a call."""
         self.tickets[ticket] = current_task()
 
         def aborted(_: Callable[[], None]) -> Abort:
             self.tickets.pop(ticket, None)
-            if given_up is not None:
-                given_up(ticket)
             return Abort.SUCCEEDED
 
         return await wait_task_rescheduled(aborted)  # type: ignore[no-any-return]  # _reply sends it
 
+    @enable_ki_protection
     async def let_in(self, create: Callable[..., int], *args: Any) -> Reply:
-        """Creates and waits for the answer; what is cancelled before it was let in never happens (C10)."""
+        """Creates and waits for the answer; what is cancelled before it was let in never happens (C10).
+
+        Whoever is cancelled learns it when the core has given the creation up, so that it does not happen behind their back; one
+        that was let in before that is answered.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
-        return await self.reply(create(*args), self.core.give_up)
+        ticket = create(*args)
+        self.tickets[ticket] = current_task()
+        cancelled: list[Callable[[], NoReturn]] = []
+
+        def aborted(raise_cancel: Callable[[], NoReturn]) -> Abort:
+            if self.failure is not None or not self.core.give_up(ticket):
+                self.tickets.pop(ticket, None)
+                return Abort.SUCCEEDED
+            cancelled.append(raise_cancel)
+            self._given_up.add(ticket)
+            return Abort.FAILED
+
+        try:
+            reply: Reply = await wait_task_rescheduled(aborted)  # _reply sends it
+        except EngineClosed:
+            if cancelled:
+                cancelled.pop()()
+            raise
+        finally:
+            self._given_up.discard(ticket)
+        if reply.code and cancelled:
+            cancelled.pop()()
+        return reply
 
     def watch(self, no: int, wanted: frozenset[Status]) -> Watch:
         """Returns a watch for these states of an instance; close it."""
@@ -531,6 +558,8 @@ class Driver:
         """The engine cannot go on: cancels the block it runs in, which then raises `failure`."""
         if self.failure is None:
             self.failure = failure
+            for ticket in self._given_up:  # the core may answer nobody any more
+                self._reply(ticket, "given_up", None)
             self.grace.cancel()
             self.engine._cancel_block()
 

@@ -222,10 +222,10 @@ impl Core {
         })
     }
 
-    /// One that comes too late changes nothing.
-    fn give_up(&self, ticket: u64) {
+    /// One that comes too late changes nothing. Returns whether there will be an answer.
+    fn give_up(&self, py: Python<'_>, ticket: u64) -> bool {
         // Only a closed engine refuses, and that lets nothing in.
-        let _ = self.engine.submit(Submission::GiveUp(ticket));
+        self.submit(py, Submission::GiveUp(ticket)).is_ok()
     }
 
     fn end_waiting(&self) {

@@ -40,7 +40,9 @@ impl Core {
             }
             Submission::Again(creation, found) => Ok(self.create_again(*creation, found)),
             Submission::GiveUp(ticket) => {
-                self.give_up(ticket);
+                if self.give_up(ticket) {
+                    self.say(Note::refuse(ticket, "given_up", Data::Nothing));
+                }
                 Ok(None)
             }
             Submission::EndWaiting => {

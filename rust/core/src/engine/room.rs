@@ -127,17 +127,22 @@ impl Core {
         self.rooms.out.insert(ticket, None);
     }
 
-    /// Whoever asked for this creation wants it no more. One that was let in stays.
-    pub(crate) fn give_up(&mut self, ticket: u64) {
-        let promised = match self.leave_room(ticket) {
-            Some(guest) => Some((guest.namespace, guest.workflow)),
-            None => self.rooms.out.remove(&ticket).flatten(),
+    /// Whoever asked for this creation wants it no more. One that was let in stays. Returns whether
+    /// this one was not, so that no other answer to it comes.
+    pub(crate) fn give_up(&mut self, ticket: u64) -> bool {
+        let (was_there, promised) = match self.leave_room(ticket) {
+            Some(guest) => (true, Some((guest.namespace, guest.workflow))),
+            None => match self.rooms.out.remove(&ticket) {
+                Some(promised) => (true, promised),
+                None => (false, None),
+            },
         };
         if let Some((namespace, workflow)) = promised {
             self.admission
                 .forget(namespace, workflow, 0, Who::Waits(ticket));
             self.rooms.made = true;
         }
+        was_there
     }
 
     /// The store is short of room from now on, or no longer.
