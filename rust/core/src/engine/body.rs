@@ -47,21 +47,6 @@ impl Core {
         }
     }
 
-    /// L11: an outcome resets the count of unclean stops, in the same commit.
-    pub(super) fn progressed(&mut self, no: InstanceNo) {
-        let live = self.live_mut(no);
-        let count = std::mem::take(&mut live.recoveries);
-        if count == 0 {
-            return;
-        }
-        // One that waits is woken by that outcome, and that is made durable.
-        let stays = live.slot || live.status == Status::Queued;
-        self.acquit(count, no);
-        if stays {
-            self.persist(no, None, None);
-        }
-    }
-
     /// Decides what a body said.
     pub(super) fn hear(&mut self, submission: Submission, facts: &mut Facts) -> Decided {
         let by = match &submission {

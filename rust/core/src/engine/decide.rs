@@ -201,7 +201,8 @@ impl Core {
             self.shift(no, Happening::Resume),
             "the caller asked the table"
         );
-        self.live_mut(no).recoveries = 0;
+        let live = self.live_mut(no);
+        (live.recoveries, live.proof) = (0, None);
         self.persist(no, None, None);
         self.rearm(no, facts)
     }

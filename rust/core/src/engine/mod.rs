@@ -146,7 +146,10 @@ struct Live {
     slot: bool,
     /// An unclean stop may have cut attempts short, and its body has recorded nothing since.
     interrupted: bool,
+    /// Unclean stops while it could run, since it was proven that it causes none (L11).
     recoveries: u32,
+    /// When that is proven, if the process lives.
+    proof: Option<Micros>,
     /// Its body is in memory or being loaded.
     resident: bool,
     mailbox: Mailbox,
@@ -173,6 +176,7 @@ impl Live {
             slot: false,
             interrupted: false,
             recoveries: 0,
+            proof: None,
             resident: false,
             mailbox: Mailbox::default(),
             taken: FxHashMap::default(),
@@ -197,6 +201,7 @@ impl Live {
 enum Due {
     Wait(InstanceNo),
     StartAt(u32, Rank, Entry),
+    Proof(InstanceNo),
     Room,
 }
 
@@ -448,14 +453,21 @@ impl Core {
     pub fn clear_marks(&mut self) {
         self.end_waiting();
         self.leave_change();
-        let running = self.live.iter().filter(|(_, it)| it.marked && it.slot);
-        let marked: Vec<_> = running.map(|(no, _)| *no).collect();
-        for no in marked {
-            self.live_mut(no).marked = false;
+        let concerned =
+            |it: &Live| (it.marked && it.slot) || (it.proof.is_some() && !it.is_inert());
+        let some = self.live.iter().filter(|(_, it)| concerned(it));
+        let some: Vec<_> = some.map(|(no, _)| *no).collect();
+        for no in some {
+            let live = self.live_mut(no);
+            live.marked &= !live.slot;
+            if live.proof.take().is_some() {
+                // The process dies of something else.
+                live.recoveries = 0;
+            }
             self.keep_interruption(no);
             self.persist(no, None, None);
         }
-        self.count_unclean(0);
+        self.end_row_of_stops();
         self.keep_rates();
     }
 

@@ -47,6 +47,7 @@ impl Core {
         }
         self.lay_out(facts)?;
         self.count_unclean_stops(facts)?;
+        self.find_left(facts)?;
         self.load_limits(facts)?;
         self.count_ended(facts)?;
         let mut loading = Loading {
@@ -246,10 +247,10 @@ impl Recovery for Loading<'_> {
 fn poisoned(recoveries: u32, limit: u32) -> Box<[u8]> {
     let text = format!(
         "it was started {} times in a row and each time the process stopped uncleanly before \
-         it had finished anything; Limits.recoveries allows {limit}. It may be what kills the \
-         process, so nothing of it runs now, and everything else goes on. Its history ends \
-         with the last step that worked: find out what the next one does to the process, \
-         then resume() it, which starts the count anew.",
+         it had finished anything, or less than a second after that; Limits.recoveries allows \
+         {limit}. It may be what kills the process, so nothing of it runs now, and everything \
+         else goes on. Its history ends with the last step that worked: find out what that one \
+         or the next does to the process, then resume() it, which starts the count anew.",
         u64::from(recoveries) + 1
     );
     recorded("LimitReached", &text)

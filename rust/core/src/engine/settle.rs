@@ -197,6 +197,7 @@ impl Core {
             match due {
                 Due::StartAt(workflow, rank, entry) => self.ripen(workflow, rank, entry),
                 Due::Wait(no) => self.run_out(no, number, facts)?,
+                Due::Proof(no) => self.prove(no),
                 Due::Room => self.rooms.due.push(number),
             }
         }

@@ -55,6 +55,8 @@ pub(super) struct Truly {
     /// It ran once.
     pub(super) started: bool,
     pub(super) recoveries: u32,
+    /// When it is innocent of them, if the engine lives.
+    pub(super) proof: Option<Micros>,
     pub(super) reason: Option<Box<str>>,
     /// The step it is blocked at.
     pub(super) step: Option<Box<str>>,

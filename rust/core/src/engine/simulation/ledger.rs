@@ -54,6 +54,7 @@ impl Truth {
             start_at: new.start_at,
             started: false,
             recoveries: 0,
+            proof: None,
             reason: None,
             step: None,
             holds: false,
@@ -91,8 +92,11 @@ impl Truth {
         self.commit.closed = None;
         let it = self.all.get_mut(&no).expect("a rule saw it");
         if record.verdict.is_outcome() {
-            // L11: any outcome resets the count.
-            it.recoveries = 0;
+            if it.recoveries > 0 && it.proof.is_none() {
+                let at = self.now + self.plan.proof;
+                it.proof = Some(at);
+                self.proofs.insert((at, no));
+            }
             let outcome = (self.last_seq, record.verdict);
             it.outcomes.insert(record.operation.clone(), outcome);
         } else {
@@ -164,6 +168,11 @@ impl Truth {
         // Its body left before it had taken up that a crash interrupted it.
         it.cut |= from == Status::Running && to.status != Status::Running && to.marked;
         (it.status, it.marked, it.recoveries) = (to.status, to.marked, to.recoveries);
+        if to.recoveries == 0 || to.status.is_final() {
+            if let Some(at) = it.proof.take() {
+                self.proofs.remove(&(at, no));
+            }
+        }
         it.reason.clone_from(&to.reason);
         it.step.clone_from(&to.step);
         self.commit.touched.push(no);

@@ -158,6 +158,7 @@ impl Truth {
         self.crowds = Default::default();
         (self.held, self.held_in) = (0, Default::default());
         self.unripe.clear();
+        self.proofs.clear();
         self.lingering.clear();
         self.said.forget();
         self.promised.clear();
@@ -172,7 +173,7 @@ impl Truth {
         let mut again = Vec::new();
         for it in self.all.values_mut().filter(|it| !it.status.is_final()) {
             (it.holds, it.place, it.cut) = (false, None, it.marked);
-            it.last_letter = None;
+            (it.proof, it.last_letter) = (None, None);
             if matches!(it.status, Status::Queued | Status::Running) {
                 let held_back = it.reason.as_deref() == Some(HELD_BACK);
                 again.push((it.no, held_back));

@@ -5,6 +5,7 @@
 
 use super::dice::Dice;
 use super::program::{namespace, workflow, Account, NAMESPACES, WORKFLOWS};
+use crate::ids::Micros;
 
 /// Limits that a simulation sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub(super) enum Change {
 pub(super) struct Plan {
     /// Slots of the whole engine.
     pub(super) slots: u32,
+    /// How long an engine has to outlive an outcome for the count of unclean stops to fall.
+    pub(super) proof: Micros,
     base: [Layer; NAMESPACES.len()],
     live: [Layer; NAMESPACES.len()],
     code: [Layer; WORKFLOWS.len()],
@@ -91,6 +94,7 @@ impl Plan {
         }
         Self {
             slots: 1 + dice.roll(5) as u32,
+            proof: 1 + dice.roll(60) as Micros,
             base: [base, Layer::default()],
             live: Default::default(),
             code,

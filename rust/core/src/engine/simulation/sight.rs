@@ -88,7 +88,8 @@ impl Sight<'_> {
     /// Returns how many timers of waits and of `start_at` are set.
     pub(super) fn timers(&self) -> usize {
         let timers = self.core.timers.iter();
-        timers.filter(|it| !matches!(it, Due::Room)).count()
+        let own = |it: &&Due| matches!(it, Due::Wait(_) | Due::StartAt(..));
+        timers.filter(own).count()
     }
 
     /// Returns how long a workflow's queue is, and who is first in it.

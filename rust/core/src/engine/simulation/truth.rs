@@ -56,6 +56,8 @@ pub(super) struct Truth {
     /// Slots of instances that have ended but for an attempt.
     pub(super) lingering: FxHashMap<InstanceNo, Account>,
     pub(super) unripe: BTreeSet<(Micros, InstanceNo)>,
+    /// When whose count of unclean stops falls.
+    pub(super) proofs: BTreeSet<(Micros, InstanceNo)>,
     pub(super) approvals: FxHashMap<Box<str>, Approval>,
     /// Numbers given out for good, and the stored promise that none lies above.
     pub(super) numbers: FxHashSet<u64>,
@@ -97,6 +99,7 @@ impl Truth {
             states: Default::default(),
             lingering: FxHashMap::default(),
             unripe: BTreeSet::new(),
+            proofs: BTreeSet::new(),
             approvals: FxHashMap::default(),
             numbers: FxHashSet::default(),
             highest: 0,

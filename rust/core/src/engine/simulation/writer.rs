@@ -130,6 +130,7 @@ pub(super) fn boot(
         Arc::clone(&sequence),
         Arc::default(),
     );
+    core.suspects.proof = plan.proof;
     core.begin(now);
     core.recover(&mut facts).expect("memory is read");
     core.finish_batch(&mut facts).expect("memory is read");

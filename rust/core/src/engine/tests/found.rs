@@ -111,6 +111,8 @@ fn l11_creating_children_and_sending_events_are_outcomes_too() {
         assert_eq!(stage.stored("a").recoveries, 1);
         stage.residents.start(by.no, by.incarnation);
         stage.say(vec![outcome]);
+        assert_eq!(stage.stored("a").recoveries, 1);
+        stage.outlive();
         assert_eq!(stage.stored("a").recoveries, 0);
     }
 }
@@ -139,6 +141,7 @@ fn l11_an_outcome_that_comes_to_a_queued_one_counts_after_a_crash() {
     let row = stage.stored("a");
     assert_eq!((row.status, row.recoveries), (Status::Queued, 1));
     stage.say(vec![send(2, "a", "x", None)]);
+    stage.outlive();
     assert_eq!(stage.stored("a").recoveries, 0);
 }
 

@@ -355,6 +355,7 @@ fn l11_one_that_kills_the_process_too_often_is_blocked_and_an_outcome_resets_the
     assert_eq!(innocent.crash().jobs.len(), 1);
     innocent.residents.start(by.no, by.incarnation);
     innocent.say(vec![Submission::Record(9, by, record())]);
+    innocent.outlive();
     let row = innocent.facts.store.find("default", "w", "a");
     assert_eq!(
         row.expect("memory is read").map(|it| it.recoveries),

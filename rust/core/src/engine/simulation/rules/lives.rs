@@ -28,6 +28,7 @@ pub(super) fn legal(truth: &Truth, op: &Op) -> Verdict {
     let body = (it.no, it.incarnation);
     let said = &truth.said;
     let legal = match (it.status, to.status) {
+        (Waiting, Waiting) => to.recoveries < it.recoveries,
         (Queued | Waiting, Running | Queued)
         | (Running, Running)
         | (Queued | Running | Waiting | Blocked, Terminated) => true,
@@ -124,11 +125,23 @@ pub(super) fn recoveries(truth: &Truth, op: &Op) -> Verdict {
     if starts {
         let expected = it.recoveries + u32::from(it.cut);
         holds!(to.recoveries == expected, "expected {expected}: {op:?}");
-    } else {
-        holds!(
-            to.recoveries <= it.recoveries,
-            "counted without a start: {op:?}"
-        );
+        return Ok(());
+    }
+    let proven = it.proof.is_some_and(|at| truth.closing || at <= truth.now);
+    let resumed = it.status == Status::Blocked && to.status == Status::Queued;
+    // What took up no interruption is not counted for this start.
+    let untold = it.was_cut && to.marked && to.recoveries + 1 == it.recoveries;
+    let right =
+        to.recoveries == it.recoveries || (to.recoveries == 0 && (proven || resumed)) || untold;
+    holds!(right, "counted for no reason: {op:?}, it was {it:?}");
+    Ok(())
+}
+
+/// An outcome that the engine outlives resets the count.
+pub(super) fn proven(truth: &Truth) -> Verdict {
+    let due = truth.proofs.iter().take_while(|it| it.0 <= truth.now);
+    for it in due.map(|it| &truth.all[&it.1]) {
+        holds!(it.is_inert(), "it is innocent, and counted: {it:?}");
     }
     Ok(())
 }

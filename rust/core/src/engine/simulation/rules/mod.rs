@@ -115,6 +115,10 @@ const COMMITS: Rows<fn(&Truth) -> Verdict> = &[
         events::no_misfit,
     ),
     (
+        "L11 an outcome that the engine outlives resets the count",
+        lives::proven,
+    ),
+    (
         "L10 a called child is live only while its parent waits",
         lives::no_orphan,
     ),
