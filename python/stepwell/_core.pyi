@@ -210,6 +210,9 @@ class Core:
         and `ended` since the engine opened."""
     def counts(self, namespace: str | None, workflow: str | None) -> list[tuple[int, int]]:
         """(status, number) for every state that any instance is in, final ones too; None: of all. As committed last, from memory."""
+    def suspected(self) -> list[tuple[str, str, str, int]]:
+        """(namespace, workflow, id, status) of those that were tried because they may kill the process, and had ended or gone to wait
+        less than a second before it died the last time (L11)."""
     def reasons(self, namespace: str | None, workflow: str | None) -> list[tuple[str, str | None, str, int, str]]:
         """(code, step, version, number, id of the oldest) of blocked instances by why they are, the most frequent reason first;
         None: of all. As committed last, from memory."""

@@ -303,7 +303,8 @@ class Limits(NamedTuple):
         value_bytes: Encoded size of any one value, 1 to 67,108,864 (64 MiB).
         instance_bytes: Encoded size of the values that one instance was given, params and results and events; 1 to 2**50. Its next step
             raises `LimitReached` beyond it.
-        recoveries: Unclean stops without progress after which an instance is blocked, 1 to 1,000,000.
+        recoveries: Unclean stops without progress after which an instance is blocked, 1 to 1,000,000. Progress is an outcome that the
+            process outlives by a second, or that it ends in order after.
 
     The defaults are those of the hosted service this engine is modelled on, where it names one.
     """

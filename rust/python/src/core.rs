@@ -368,6 +368,12 @@ impl Core {
         notes::workflows(py, &self.engine.workflow_statistics())
     }
 
+    fn suspected(&self) -> Vec<(&str, &str, &str, u8)> {
+        let rows = self.engine.suspected().iter();
+        rows.map(|it| (&*it.namespace, &*it.workflow, &*it.id, it.status as u8))
+            .collect()
+    }
+
     #[pyo3(signature = (namespace, workflow))]
     fn counts(&self, namespace: Option<&str>, workflow: Option<&str>) -> Vec<(u8, u64)> {
         let counts = self.engine.counts(namespace, workflow).into_iter();

@@ -44,7 +44,7 @@ use crate::settings::book::Book;
 use crate::settings::{checked, is_name, TABLE};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{self, Store};
+use crate::store::{self, Row, Store};
 use crate::submission::Submission;
 use crate::tally::Tally;
 use crate::watches::Watches;
@@ -155,6 +155,7 @@ pub struct Engine {
     owner: Box<str>,
     origin: Origin,
     copies: copies::Copies,
+    suspected: Vec<Row>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The process that opened it; a forked child has none of the threads.
     process: u32,
@@ -247,6 +248,7 @@ impl Engine {
         core.begin(clock.now());
         core.recover(&mut facts)?;
         core.finish_batch(&mut facts)?;
+        let suspected = core.take_suspected();
         let outbox = outbox::Outbox::new()
             .map_err(|error| Error::new(Kind::Failed, format!("no socket: {error}")))?;
         let shared = Arc::new(Shared {
@@ -280,6 +282,7 @@ impl Engine {
             owner: owner.into(),
             origin,
             copies,
+            suspected,
             threads: Mutex::new(Vec::new()),
             process: std::process::id(),
         };
@@ -323,6 +326,13 @@ impl Engine {
             return Ok(());
         }
         Err(Refused::Closed)
+    }
+
+    /// Returns those that had ended, or gone to wait, too short a time before the last process died
+    /// to be proven innocent of it, among those that were tried for that (L11).
+    #[must_use]
+    pub fn suspected(&self) -> &[Row] {
+        &self.suspected
     }
 
     /// Stops as a killed process would: what was not acknowledged is dropped.
