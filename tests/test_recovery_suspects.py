@@ -1,5 +1,10 @@
 """Who kills the process is found and blocked; everybody else goes on (rule L11)."""
 
+import logging
+import signal
+import subprocess
+import sys
+
 import pytest
 import trio
 import trio.testing
@@ -65,7 +70,7 @@ async def until_it_is_found(engine, instance) -> int:
 @pytest.mark.parametrize("recoveries", [2, 3, 10])
 async def test_l11_of_forty_running_instances_only_the_one_that_kills_the_process_is_blocked(recoveries):
     flows, limits = [guilty, innocent, waits], Limits(recoveries=recoveries)
-    async with open_test_engine(workflows=flows, autojump=False, limits=limits) as engine:
+    async with open_test_engine(workflows=flows, limits=limits) as engine:
         patient = await engine.create(waits)
         await patient.wait_for_status("waiting")
         others = [await engine.create(innocent, i) for i in range(20)]
@@ -81,7 +86,7 @@ async def test_l11_of_forty_running_instances_only_the_one_that_kills_the_proces
 
 
 async def test_l11_what_is_blocked_says_how_often_it_was_started_and_goes_on_when_it_is_resumed():
-    async with open_test_engine(workflows=[guilty], autojump=False) as engine:
+    async with open_test_engine(workflows=[guilty]) as engine:
         killer = await engine.create(guilty, id="k")
         assert await until_it_is_found(engine, killer) == 11
         explanation = await killer.explain()
@@ -127,3 +132,75 @@ async def test_l11_a_waiting_instance_is_never_counted():
             await engine.crash()
         await patient.send_event("go", 5)
         assert await patient.result() == 5
+
+
+async def hangs_until_it_is_harmless() -> None:
+    if not harmless:
+        await trio.sleep_forever()
+
+
+@workflow
+async def ends(step):
+    await step.do(hangs_until_it_is_harmless)
+
+
+async def test_l11_one_that_ended_just_before_the_process_died_is_named(caplog):
+    async with open_test_engine(workflows=[ends], autojump=False) as engine:
+        for i in range(2):
+            await engine.create(ends, id=f"e{i}")
+        for _ in range(2):
+            await _all_run(engine, 2)
+            await engine.crash()
+        await _all_run(engine, 2)
+        harmless.append(True)
+        await engine.crash()
+        assert caplog.messages == []
+        assert [await (await engine.get(ends, f"e{i}")).result() for i in range(2)] == [None, None]
+        await engine.crash()
+        assert [(it.levelno, it.message.partition(":")[0]) for it in caplog.records] == [
+            (logging.WARNING, f"ends/e{i} may be what killed the process") for i in range(2)
+        ]
+        assert "(it is complete)" in caplog.messages[0]
+        await engine.crash()
+        assert len(caplog.messages) == 2
+
+
+KILLS_LATER = """
+import os, signal, sys, threading
+import trio
+from stepwell import Engine, Limits, workflow
+
+async def strikes_later():
+    threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+@workflow
+async def guilty(step):
+    while True:
+        await step.do(strikes_later)
+        await step.do(trio.sleep, 0.001)
+
+@workflow
+async def innocent(step):
+    for _ in range(10):
+        await step.do(trio.sleep, 0.005)
+
+async def main():
+    async with Engine(sys.argv[1], workflows=[guilty, innocent], limits=Limits(recoveries=3), grace=0) as engine:
+        flows = [innocent, guilty, innocent, innocent]
+        handles = [await engine.create(flow, id=str(i), if_exists="return") for i, flow in enumerate(flows)]
+        print(*[await handle.wait_for_status("complete", "blocked") for handle in handles])
+
+trio.run(main)
+"""
+
+
+@pytest.mark.slow
+def test_l11_what_kills_the_process_a_little_later_is_blocked_and_nobody_else(tmp_path):
+    """A thread that a step started kills the process 20 ms later, when other steps have begun."""
+    ends = []
+    while not ends or ends[-1].returncode == -signal.SIGKILL:
+        assert len(ends) < 6
+        command = [sys.executable, "-c", KILLS_LATER, str(tmp_path / "store.db")]
+        ends.append(subprocess.run(command, capture_output=True, text=True, check=False, timeout=60))
+    assert [it.returncode for it in ends] == [-signal.SIGKILL] * 4 + [0], ends
+    assert ends[-1].stdout.split() == ["complete", "blocked", "complete", "complete"]
