@@ -196,7 +196,7 @@ async def busy(step):
 
 @pytest.mark.parametrize("crashes", [0, 1])
 async def test_l13_a_queued_instance_says_how_many_go_first_and_which_limits_are_met(crashes):
-    async with open_test_engine(workflows=[busy], autojump=False) as engine:
+    async with open_test_engine(workflows=[busy], autojump=False, grace=0) as engine:
         await (await engine.create(busy, id="runs")).wait_for_status("running")
         last = [await engine.create(busy, id=f"q{i}") for i in range(3)][-1]
         urgent = await engine.create(busy, id="urgent", priority=5)
@@ -211,7 +211,7 @@ async def test_l13_a_queued_instance_says_how_many_go_first_and_which_limits_are
 
 
 async def test_l13_limits_of_the_namespace_and_the_engine_are_named_too():
-    async with open_test_engine(workflows=[busy], slots=1, limits=Limits(concurrency=1), autojump=False) as engine:
+    async with open_test_engine(workflows=[busy], slots=1, limits=Limits(concurrency=1), autojump=False, grace=0) as engine:
         await (await engine.create(busy, id="runs")).wait_for_status("running")
         waits = await engine.create(busy)
         text = str(await waits.explain())
@@ -220,7 +220,7 @@ async def test_l13_limits_of_the_namespace_and_the_engine_are_named_too():
 
 
 async def test_l13_an_instance_that_is_to_start_later_says_when():
-    async with open_test_engine(workflows=[busy], autojump=False) as engine:
+    async with open_test_engine(workflows=[busy], autojump=False, grace=0) as engine:
         moment = engine.clock.now() + timedelta(hours=1)
         told = await (await engine.create(busy, id="later", start_at=moment)).explain()
         assert str(told) == "busy/later is queued until 2030-01-01 01:00:00 UTC, the start_at it was created with."
