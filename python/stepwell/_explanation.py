@@ -34,8 +34,8 @@ def of_queued(look: Look, now: int) -> Explanation | None:
     who, since = _who(look), from_us(look.updated_at)
     if look.reason == "held_back":
         text = (
-            f"{who} is held back: it was running at the last unclean stops of the process and had finished nothing that the process outlived "
-            "by a second, so it may be what kills it. Such instances start a few at a time; it starts by itself when it is its turn."
+            f"{who} is held back: it was running at the last unclean stops of the process and had finished nothing that the process "
+            "outlived by a second, so it may be what kills it. Such instances start a few at a time; it starts by itself at its turn."
         )
         return Explanation(look.reason, text, since)
     if look.start_at is not None and look.start_at > now:

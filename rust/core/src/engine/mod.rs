@@ -462,7 +462,8 @@ impl Core {
             live.marked &= !live.slot;
             if live.proof.take().is_some() {
                 // The process dies of something else.
-                live.recoveries = 0;
+                let count = std::mem::take(&mut live.recoveries);
+                self.acquit(count, no);
             }
             self.keep_interruption(no);
             self.persist(no, None, None);

@@ -248,7 +248,7 @@ impl Core {
     }
 
     /// It is proven innocent: if it was held back, it queues like everybody else.
-    fn acquit(&mut self, count: u32, no: InstanceNo) {
+    pub(super) fn acquit(&mut self, count: u32, no: InstanceNo) {
         if self.suspects.release(count, no) {
             let live = &self.live[&no];
             let (workflow, rank, entry) = (live.workflow, live.rank(), Entry::new(no, live.key));

@@ -166,9 +166,10 @@ impl Truth {
         let it = self.all.get_mut(&no).expect("a rule saw it");
         let (account, from) = (it.account, it.status);
         // Its body left before it had taken up that a crash interrupted it.
-        it.cut |= from == Status::Running && to.status != Status::Running && to.marked;
+        let returns = from == Status::Running && to.status != Status::Running && to.marked;
+        it.cut |= returns;
         (it.status, it.marked, it.recoveries) = (to.status, to.marked, to.recoveries);
-        if to.recoveries == 0 || to.status.is_final() {
+        if (to.recoveries == 0 && !returns) || to.status.is_final() {
             if let Some(at) = it.proof.take() {
                 self.proofs.remove(&(at, no));
             }
