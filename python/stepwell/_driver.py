@@ -29,7 +29,7 @@ from ._registry import Registry
 from ._resisting import Resistance
 from ._runner import Runner
 from ._step import Step
-from ._suspects import warn_of_suspects
+from ._suspects import warn_of
 from ._turns import Births, TurnKeeper
 from ._types import STATUSES, Limits, Status
 from ._watchdog import Watchdog
@@ -206,7 +206,7 @@ class Driver:
     def use(self, core: Core) -> None:
         """Takes a core: what runners submit goes to it from now on."""
         self.core = core
-        warn_of_suspects(core)
+        warn_of(core.suspected())
         self._limits.clear()
         self._limit_changes.clear()
         self.now = core.now

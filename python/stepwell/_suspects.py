@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 from ._types import STATUSES
-
-if TYPE_CHECKING:
-    from ._core import Core
 
 log = logging.getLogger("stepwell")
 
 
-def warn_of_suspects(core: Core) -> None:
+def warn_of(suspects: list[tuple[str, str, str, int]]) -> None:
     """Names those that had ended, or gone to wait, just before the process died, among those that were tried for killing it."""
-    for namespace, workflow, id, status in core.suspected():
+    for namespace, workflow, id, status in suspects:
         whose = "" if namespace == "default" else f' in namespace "{namespace}"'
         log.warning(
             "%s/%s%s may be what killed the process: it was one of those that were running when earlier processes died, and this time "
