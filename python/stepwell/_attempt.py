@@ -29,8 +29,8 @@ from ._generators import close
 from ._interrupts import calls_code
 
 if TYPE_CHECKING:
-    from ._operation import StepOperation
     from ._remote import RemoteAttempt
+    from ._step_operation import StepOperation
 
 _KEYS = uuid.UUID("b1a5f0c2-3f0e-5d7c-9a58-0f5f6a5f2d10")
 

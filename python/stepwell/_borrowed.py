@@ -19,8 +19,8 @@ import trio
 from ._retry import NoThread
 
 if TYPE_CHECKING:
-    from ._operation import StepOperation
     from ._port import Port
+    from ._step_operation import StepOperation
 
 T = TypeVar("T")
 RETURNS_MAX = 5.0

@@ -16,8 +16,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._operation import StepOperation
     from ._runner import Runner
+    from ._step_operation import StepOperation
 
 _NAMESPACE = uuid.UUID("6d0f1d54-9f0e-5c2b-8a50-6b8f3f4a3c11")
 

@@ -21,9 +21,9 @@ from ._containment import is_misnesting, was_cancelled
 from ._errors import StepwellError
 
 if TYPE_CHECKING:
-    from ._operation import StepOperation
     from ._port import Port
     from ._runner import Runner
+    from ._step_operation import StepOperation
 
 log = logging.getLogger("stepwell")
 

@@ -17,8 +17,8 @@ from . import _foreign
 from ._codec import Undecodable
 from ._errors import InvalidConfig
 from ._names import step_name
-from ._operation import StepOperation
 from ._replay import ABANDONED, DO, OK, Identity, Outcome
+from ._step_operation import StepOperation
 from ._turns import suspended, wake, wake_cancelled
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from ._branch import place
 from ._errors import StepTimeout
 
 if TYPE_CHECKING:
-    from ._operation import StepOperation
+    from ._step_operation import StepOperation
 
 
 async def call(operation: StepOperation, made: Callable[[], Any], context: Context) -> Any:

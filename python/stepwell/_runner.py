@@ -29,12 +29,13 @@ from ._ending import End
 from ._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
 from ._failures import MissingClass, describe_body, from_users_code
 from ._names import step_name
-from ._operation import STOPPED, Operation, StepOperation
+from ._operation import STOPPED, Operation
 from ._patches import Patches
 from ._pending import Pending
 from ._replay import Cursor, Identity, Mismatch, Outcome
 from ._resisting import leave_nurseries
 from ._rest import Rest
+from ._step_operation import StepOperation
 from ._turns import on_asyncio, to_its_end
 from ._types import STATUSES, InstanceInfo, Status
 

@@ -15,8 +15,8 @@ import trio
 
 from . import _diagnosis
 from ._branch import place
-from ._operation import StepOperation
 from ._replay import GAVE_UP
+from ._step_operation import StepOperation
 
 if TYPE_CHECKING:
     from ._borrowed import Thread

@@ -26,9 +26,9 @@ from ._durations import Duration, from_us, instant_us, to_us
 from ._ending import End
 from ._errors import InvalidConfig, InvalidName, Misuse, StepFailed
 from ._nursery import StepNursery
-from ._operation import StepOperation
 from ._pending import Pending
 from ._signatures import AttemptOptions, ChildOptions, DoOptions, NewChildOptions, TypedMapping
+from ._step_operation import StepOperation
 from ._types import Approval, Event, InstanceInfo, NewInstance
 from ._workflow import STEP_OPTIONS, FunctionPlan, StepOptions, Workflow, plan_of
 

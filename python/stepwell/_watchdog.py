@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._branch import Branch, place
 from ._interrupts import expose_code, shield_code
-from ._operation import StepOperation
 from ._runner import Runner
+from ._step_operation import StepOperation
 
 if TYPE_CHECKING:
     from ._driver import Driver

@@ -1,0 +1,584 @@
+"""The attempts of a step: how they are begun, made again, recorded and ended.
+
+An attempt is made in one of five ways, which `_begin_attempts` chooses: straight in the body's task,
+there with attempts behind it, in a task of its own, on asyncio, or not at all because the body has
+cancelled the step. Whatever it comes to is one record; the body goes on when that is durable. How a
+function is called and timed is in `_attempt`; what the body is told, and when, in `_runner`.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from . import _attempt, _diagnosis
+from ._arguments import Arguments
+from ._attempt import CutShort, StepContext
+from ._branch import place
+from ._codec import codec
+from ._containment import Guard, check_is_failure, interrupt_in
+from ._errors import Interrupted, NotSerializable, StepFailed, StepTimeout, TooLarge
+from ._failures import describe, from_users_code, revive, type_name
+from ._operation import Operation
+from ._past import KEPT, Past, Tried
+from ._replay import ABANDONED, ERASED, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
+from ._retry import RetryRuleFailed
+from ._turns import wake
+
+if TYPE_CHECKING:
+    from ._asyncio import Visit
+    from ._borrowed import Thread
+    from ._runner import Runner
+    from ._workflow import FunctionPlan
+
+log = logging.getLogger("stepwell")
+_ATOMS = frozenset({type(None), bool, int, str, float})
+
+
+class StepOperation(Operation):
+    """A step function with its attempts (`step.do`, or one item of `step.map`)."""
+
+    in_own_task = False
+    """Whether its attempts never run in the body's task (items of a map)."""
+    winding = False
+    """Whether nobody waits for it while an attempt of it runs in a task: an instance of an old format has withdrawn it (I8)."""
+    is_left = False
+    """Whether the body has withdrawn it: what a thread of it returns is recorded, and nobody is told."""
+    runs = False
+    """Whether an attempt is under way, or waits for the next one."""
+
+    value: Any = None
+    payload: bytes | None = None
+    scope: trio.CancelScope | None = None
+    attempt_scope: trio.CancelScope | Visit | None = None
+    """What cancels the attempt that runs; `scope` is that of all attempts, if they have a task of their own."""
+    thread: Thread | None = None
+    """That of an attempt, of the one before too, until it has ended."""
+    _made = 0
+    _failed = 0
+    _verdict = 0
+    _delayed_by = 0
+    _awaited: _Note | None = None
+    _saved: bytes | None = None
+    _past: Past | None = None
+    _context: StepContext | None = None
+    variables: Context | None = None
+    _in_task = False
+    _arguments: Arguments | None = None
+    """As they were, for a test engine (D10)."""
+
+    def __init__(
+        self, runner: Runner, identity: Identity, branch: str, fn: Callable[..., Any], args: tuple[Any, ...], plan: FunctionPlan
+    ) -> None:
+        self.runner = runner
+        self.identity = identity
+        self.branch = branch
+        self.fn = fn
+        self.args = args
+        self.plan = plan
+        self._started_at = 0
+
+    @property
+    def context(self) -> StepContext:
+        """What the function may know of the step, made when it first asks."""
+        if self._context is None:
+            self._context = StepContext(self, self._made + 1, None)
+        return self._context
+
+    def has_ended(self, attempt: int) -> bool:
+        """Whether this attempt is over: recorded, failed, or given up without anything of it running any more."""
+        runs = self._in_task or self.thread is not None or self.attempt_scope is not None
+        return bool(self.number) or self._made >= attempt or (not runs and self.runner.open.get(self.identity) is not self)
+
+    # The way to an outcome.
+
+    def keep_context(self) -> None:
+        self.variables = copy_context()
+
+    def go_live(self) -> None:
+        self._begin_attempts(in_body=False)
+
+    def run_alone(self) -> Awaitable[None] | None:
+        return self._begin_attempts(in_body=True)
+
+    def _begin_attempts(self, in_body: bool) -> Awaitable[None] | None:
+        """Begins the first attempt of this life: the one place that chooses how attempts are made.
+
+        Args:
+            in_body: Whether the single task of the body is there to make them.
+
+        Returns:
+            What that task has to await.
+        """
+        runner, plan = self.runner, self.plan
+        if self.is_cancelled:
+            self._ended(0, Interrupted("it was under way when the engine ended, and the body had cancelled it"))
+            return None
+        self.runs = plan.is_async
+        if runner.port.checks_arguments:
+            self._arguments = Arguments(self.fn, self.args)
+        attempts, attached = runner.cursor.attempts, runner.attached
+        has_past = self.interrupted or (attempts and self.identity in attempts) or (attached and self.identity in attached)
+        if has_past:
+            self._started_at = runner.at  # until an attempt begins: one that a crash cut short did not begin before this turn
+        if not has_past and plan.is_plain and _attempt.runs_on_asyncio(self):
+            if runner.may_begin():
+                self._run_remote(self.variables or copy_context())
+                return None
+        elif in_body and not has_past and plan.waits is False:
+            return self._run_straight()
+        if in_body:
+            return self.run()
+        self._spawn(self.run)
+        return None
+
+    def _spawn(self, attempts: Callable[[], Awaitable[None]]) -> None:
+        """Makes attempts in a task of their own."""
+        assert self.variables is not None, "it goes live, or has"
+        self.variables.run(place.set, self)
+        self.scope = trio.CancelScope()
+        self._in_task = True
+        self.runner.spawn(functools.partial(self._in_own_task, attempts), self.variables)
+
+    def stays_open(self) -> bool:
+        runner = self.runner
+        if runner.stopping or not runner.format or (self.plan.abandon_on_cancel and not self.plan.is_async):
+            return False
+        if self.is_cancelled:
+            return True
+        if self.live:
+            return not self.number and (self.thread is not None or (self.runs and not self.waiting))
+        recorded = runner.cursor.outcome_of(self.identity)
+        if recorded is not None:
+            return recorded.verdict == ABANDONED
+        # What is not in the history ended with the engine, if it had begun. An async function has when its turn is over; a plain
+        # one may have been queued for a thread, and the body went on.
+        if self.identity in runner.attached:
+            return False  # it waits for its next attempt
+        known = runner.cursor.attempts.get(self.identity)
+        has_begun = self.plan.is_async if known is None else known.started_for > known.made
+        return self.turn != runner.turn and (has_begun or not runner.cursor.pending)
+
+    def give_up(self) -> None:
+        if self.is_cancelled:
+            return
+        super().give_up()
+        if self.waiting:  # for its next attempt, while a thread of the last one still runs
+            self.runner.withdraw_wait(self._delayed_by)
+            assert self._awaited is not None, "it waits for the end of the delay"
+            self._awaited.done(0)
+            return
+        if self.attempt_scope is not None:
+            self.attempt_scope.cancel()
+        if self.live and (self._made or not self.plan.is_async) and self.plan.on_interrupt != "fail":
+            self._announce()
+
+    def _announce(self) -> None:
+        """Records that this attempt has begun, before whatever the body does while it is open: else a replay would take it for queued."""
+        runner, (kind, _, name, key, count) = self.runner, self.identity
+        attempt = self._made + 1
+        runner.port.record(runner.no, runner.incarnation, kind, self.branch, name, key, count, attempt, STARTED, self._started_at, None)
+
+    def stop(self) -> None:
+        """As `Operation.stop`; attempts in the body's task may stand behind a shield of the body too."""
+        super().stop()
+        if self.attempt_scope is not None:
+            self.attempt_scope.cancel()
+        if self._awaited is not None:
+            self._awaited.done(0)
+
+    async def _wait_for(self, note: _Note) -> None:
+        """Waits for the core's answer; not if the body unwinds."""
+        self._awaited = note
+        await note.wait()
+        self._awaited = None
+        if self.runner.stopping:
+            await self.runner.stop_here()
+
+    @enable_ki_protection
+    async def _in_own_task(self, attempts: Callable[[], Awaitable[None]]) -> None:
+        assert self.scope is not None
+        with self.scope:
+            try:
+                await attempts()
+            finally:
+                self._in_task = False
+                self.variables = None  # they lead back here, and so does the context: without them this is freed at once
+                if self.thread is None:
+                    self._context = None
+                self.wound_down()
+
+    async def run(self) -> None:
+        """Makes attempts until one succeeds or the step gives up, and submits the record of that."""
+        known = self.runner.cursor.attempts.pop(self.identity, None)
+        if known is not None or self.interrupted:
+            await self._resume(known or Attempts())
+        elif (refusal := self.plan.refusal(self.fn)) is not None:
+            self._submit_failure(refusal, 1)
+            return
+        while not self.number and await self._attempt():
+            pass
+
+    async def _resume(self, known: Attempts) -> None:
+        """Takes up a step that was, or may have been, attempted before a crash or a park."""
+        past = self._past = Past.of(known)
+        self._made, self._failed, self._saved = known.made, past.failed(known), past.saved(known)
+        delay = self.runner.attached.pop(self.identity, None)
+        if delay is not None:
+            await self._delay(delay[0], delay[1] or 0)
+            return
+        announced = known.started_for > known.made
+        if not announced and (self.plan.on_interrupt == "fail" or not self.interrupted):
+            return
+        self._made += 1
+        error = Interrupted(f"attempt {self._made} was cut short by a crash")
+        if announced:
+            self._started_at = known.started_at
+            self._submit_failure(error, self._made)
+        else:
+            await self._note(INTERRUPTED, self._made, codec.encode(describe(error, step=self.identity[2], attempts=self._made)))
+            self._keep_few(self._made, False, type_name(error))
+
+    def _run_straight(self) -> Awaitable[None] | None:
+        """What `run` does for a step without a past, whose function has never waited: the hot path.
+
+        Returns:
+            None: the function has run to its end and its value is submitted. Else what is left to be awaited.
+        """
+        self._started_at = self.runner.port.now()
+        try:
+            coroutine = self.fn(*self.args)
+            context = copy_context()
+            trap = context.run(_attempt.enter_and_send, self, coroutine.send)
+        except StopIteration as stop:
+            self.value = stop.value
+            self._submit_value(1)
+            return None
+        except BaseException as error:
+            return self._after_failure(error)
+        return self._go_on(coroutine, context, trap)
+
+    def _run_remote(self, context: Context) -> None:
+        """Makes the first attempt on asyncio, in a copy of this context; returns when that is under way."""
+        self._started_at = self.runner.port.now()
+        self.variables = context
+        self._in_task = True
+        self.attempt_scope = _attempt.remote()(self, context.copy())
+
+    def remote_returned(self, value: Any) -> None:
+        """The attempt on asyncio has returned."""
+        self.remote_ended()
+        self.value = value
+        self._ended(1)
+
+    def remote_failed(self, error: BaseException) -> None:
+        """The attempt on asyncio has raised."""
+        context = self.variables
+        self.remote_ended()
+        with Guard(self.runner):
+            if interrupt_in(error) is not None:
+                raise error
+            delay = self._ended(1, error)
+            self._context = None  # as in `remote_ended`
+            if delay is not None:
+                self.variables = context
+                self._spawn(functools.partial(self._delay_and_run, delay))
+
+    def remote_ended(self) -> None:
+        """Nothing of it runs on asyncio any more."""
+        self._in_task = False
+        self.attempt_scope = self.variables = self._context = None  # they lead back here
+        self.wound_down()
+
+    async def _go_on(self, coroutine: Any, context: Context, trap: Any) -> None:
+        failure: BaseException | None = None
+        try:
+            with self.runner.port.borrowed.under_way:
+                self.value = await _attempt.go_on_unscoped(self, coroutine, context, trap)
+        except BaseException as error:
+            failure = error
+        if failure is None:
+            self._submit_value(1)
+            return
+        try:
+            await self._after_failure(failure)
+        finally:
+            del failure  # if it leaves, it leads back to this frame
+
+    async def _after_failure(self, error: BaseException) -> None:
+        try:
+            await check_is_failure(self.runner, error)
+            delay = self._failed_attempt(error, 1)
+        finally:
+            del error  # as above
+        if delay is not None:
+            await self._delay_and_run(delay)
+
+    async def _delay_and_run(self, delay: tuple[int, int]) -> None:
+        await self._delay(*delay)
+        await self.run()
+
+    async def _attempt(self) -> bool:
+        """Makes one attempt. Returns whether another is to follow."""
+        runner = self.runner
+        attempt = self._made + 1
+        thread, self.runs = self.thread, self.plan.is_async
+        if thread is not None:
+            await thread.ended.wait()
+        if self.is_cancelled:
+            self.value, end = (None, CutShort()) if thread is None else _attempt.end_of(thread)
+            self._ended(self._made, end)
+            return False
+        if not runner.may_begin():
+            await runner.stop_here()
+        self._started_at = runner.port.now()
+        if self.plan.on_interrupt == "fail":
+            await self._note(STARTED, attempt, None)
+            if self.is_cancelled:
+                self._ended(attempt, CutShort())
+                return False
+        saved = None if self._saved is None else codec.decode(self._saved)
+        self._context = StepContext(self, attempt, saved)
+        failure: BaseException | None = None
+        try:
+            with runner.port.borrowed.under_way:  # not over the retry delay: a step that waits for its next attempt runs none (T3, L14)
+                self.value = await _attempt.call(self, self.fn, self.args, self.context)
+        except _attempt.Stopped as stopped:
+            failure = stopped.error
+        except BaseException as error:
+            failure = error
+        if failure is not None:
+            try:
+                await check_is_failure(runner, failure)
+            except BaseException:
+                del failure  # it leads back to this frame
+                raise
+        delay = self._ended(attempt, failure)
+        failure = None  # as above
+        if delay is not None:
+            await self._delay(*delay)
+        return delay is not None
+
+    def _ended(self, attempt: int, failure: BaseException | None = None) -> tuple[int, int] | None:
+        """An attempt has ended: records how. Returns the retry delay that this opened, if another attempt is to follow."""
+        if self.is_cancelled:
+            self._submit(attempt, ABANDONED, self._end(self.value, failure))
+        elif failure is not None:
+            return self._failed_attempt(failure, attempt)
+        else:
+            self._submit_value(attempt)
+        return None
+
+    def _end(self, value: Any, failure: BaseException | None) -> bytes:
+        """Returns what the record of an attempt says whose outcome nobody is told: its value, its error, or neither."""
+        if failure is None:
+            try:
+                return codec.encode({"value": self.plan.codec.encode(value, "result", self.runner.value_bytes)})
+            except (NotSerializable, TooLarge) as error:
+                failure = _diagnosis.unstorable(self.runner, self.identity[2], error)
+        if isinstance(failure, CutShort):
+            return codec.encode({})
+        return codec.encode({"error": describe(failure, step=self.identity[2], attempts=self._made)})
+
+    def record_end(self, value: Any, failure: BaseException | None) -> None:
+        """What an attempt came to for which nobody waited any more."""
+        self._record(ABANDONED, self._made, self._end(value, failure))
+
+    def _submit_value(self, attempt: int) -> None:
+        try:
+            self.payload = self.plan.codec.encode(self.value, "result", self.runner.value_bytes)
+        except (NotSerializable, TooLarge) as error:
+            self._submit_failure(_diagnosis.unstorable(self.runner, self.identity[2], error), attempt)
+        except BaseException as error:  # code of the value's own class (R9)
+            if (struck := interrupt_in(error)) is not None:
+                self.runner.port.interrupted_by(struck)
+            else:
+                self._submit_failure(error, attempt)
+        else:
+            self._submit(attempt, OK, self.payload)
+
+    def _submit(self, attempt: int, verdict: int, payload: bytes | None) -> None:
+        runner = self.runner
+        if self._arguments is not None and runner.goes_on and (changed := self._arguments.changed()) is not None:
+            others = [o.identity[2] for o in runner.open.values() if isinstance(o, StepOperation) and o.live and o is not self]
+            runner.block("changed_argument", _diagnosis.changed_argument(runner, self.identity[2], changed, others), self.identity[2])
+            return
+        self.number, self._verdict = self._record(verdict, attempt, payload), verdict
+        runner.port.tickets[self.number] = self
+
+    def _record(self, verdict: int, attempt: int, payload: bytes | None, erases: int | None = None) -> int:
+        runner, (kind, _, name, key, count) = self.runner, self.identity
+        return runner.port.record(
+            runner.no, runner.incarnation, kind, self.branch, name, key, count, attempt, verdict, self._started_at, payload, erases
+        )
+
+    def _submit_failure(self, error: BaseException, attempts: int) -> None:
+        self.payload = codec.encode(describe(error, step=self.identity[2], attempts=attempts))
+        self._submit(attempts, GAVE_UP, self.payload)
+
+    def _failed_attempt(self, error: BaseException, attempt: int) -> tuple[int, int] | None:
+        """Records a failed attempt. Returns the retry delay that it opened, if another attempt is to follow."""
+        runner, retry, name, context = self.runner, self.plan.retry, self.identity[2], self.context
+        self._made, self._failed = attempt, self._failed + 1
+        error = _attempt.of_wrong_runtime(error, name) or error
+        delay = 0
+        try:
+            more = isinstance(error, Exception) and retry.retries(error) and retry.allows(self._failed)
+            if more:
+                assert isinstance(error, Exception), "no other is tried again (R6, R9)"
+                delay = retry.delay_us(self._failed, context, error, runner.jitter(self.identity, attempt))
+        except RetryRuleFailed as bad:
+            more, error = False, bad
+        except KeyboardInterrupt as struck:
+            runner.port.interrupted_by(struck)
+            return None
+        after = f"the next one comes in {delay / 1e6:g} s" if more else "the step gives up"
+        seen = from_users_code(error)
+        log.warning("attempt %d of step %r of %s/%s failed; %s", attempt, name, runner.workflow.name, runner.id, after, exc_info=seen)
+        if not more:
+            self._submit_failure(error, attempt)
+            return None
+        until = runner.port.now() + delay
+        payload = codec.encode(describe(error, step=name, attempts=attempt))
+        _, _, _, key, count = self.identity
+        number = runner.port.retry(runner.no, runner.incarnation, self.branch, name, key, count, attempt, self._started_at, payload, until)
+        self._keep_few(attempt, True, type_name(error))
+        return number, until
+
+    def _keep_few(self, attempt: int, has_failed: bool, error: str) -> None:
+        """Erases older attempts, if there are many by now."""
+        if attempt > KEPT:
+            self._past = self._past or Past()
+            tried = Tried(attempt, has_failed, error, self._started_at, self.runner.port.now())
+            if done := self._past.add(tried, self._saved):
+                self._record(ERASED, done.last, done.payload, done.first)
+
+    async def _delay(self, number: int, until: int) -> None:
+        """Waits for a durable retry delay; the instance may give its slot back meanwhile (R4)."""
+        pause = _Note()
+        self.waiting, self._delayed_by = True, number
+        self.runner.rest.expect(number, pause, until)
+        self.runner.rest.delayed(began=True)
+        try:
+            await self._wait_for(pause)
+        finally:
+            self.waiting = False
+            if self.runner.open.get(self.identity) is self:  # else it was withdrawn, and counts no more
+                self.runner.rest.delayed(began=False)
+            self.runner.rest.forget(number)
+        await trio.lowlevel.checkpoint_if_cancelled()  # the step may have been left between the end of the delay and this line (I8)
+
+    async def _note(self, verdict: int, attempt: int, payload: bytes | None) -> None:
+        """Records something about an attempt and waits until it is durable."""
+        note = _Note()
+        self.runner.port.tickets[self._record(verdict, attempt, payload)] = note
+        await self._wait_for(note)
+
+    async def save(self, value: Any, attempt: int) -> None:
+        """`StepContext.save`."""
+        payload = codec.encode(value, limit=self.runner.value_bytes, where="save")
+        await self._note(SAVED, attempt, payload)
+        self._saved = payload
+
+    def give_up_attempt(self, why: str) -> None:
+        """An attempt without a scope took too long: the body is unwound and replayed to stop it (see `_attempt`)."""
+        attempt = self._made + 1
+        self._failed_attempt(StepTimeout(why), attempt)
+        self.runner.port.replay(self.runner)
+
+    # The outcome.
+
+    def done(self, at: int) -> None:
+        """The record is durable."""
+        runner = self.runner
+        if runner.turns is None and self.task is not None and not runner.cursor.pending and not runner.stopping:
+            runner.delivered(self, at)  # the only operation of a single body task: nothing can come before it
+            task, self.task = self.task, None
+            runner.resting = False
+            self.delivered = True
+            wake(task, None)
+        else:
+            runner.arrived(Outcome(self.identity, self._verdict, None, self.payload, at))
+
+    def own_outcome(self) -> Outcome:
+        return Outcome(self.identity, self._verdict, None, self.payload, self.runner.at)
+
+    def withdrawn(self) -> None:
+        self.is_left = True
+        self.winding = self._in_task
+        self.runner.rest.winding += self.winding
+        self.end_attempts()
+        if self.waiting:
+            self.runner.withdraw_wait(self._delayed_by)
+
+    def end_attempts(self) -> None:
+        """Nobody waits for an outcome any more."""
+        if self.scope is not None:
+            self.scope.cancel()
+        elif self._in_task and self.attempt_scope is not None:
+            self.attempt_scope.cancel()
+
+    def wound_down(self) -> None:
+        """The task of its attempts has ended."""
+        if self.winding:
+            self.winding = False
+            self.runner.rest.winding -= 1
+            self.runner.wound_down()
+
+    def thread_begins(self, thread: Thread) -> None:
+        """An attempt has a thread, and is under way."""
+        self.thread, self.runs = thread, True
+        self.runner.rest.threads += 1
+
+    def thread_ended(self, thread: Thread) -> None:
+        """The thread of an attempt has ended; if the step had failed or was left before, what it came to is recorded for whoever looks."""
+        self.thread = None
+        if (self.number or self.is_left) and thread.outcome is not None and self.runner.format:
+            self.runner.told_late(self, *_attempt.end_of(thread))
+        self.runner.rest.threads -= 1
+        self.runner.wound_down()
+
+    def failure(self, payload: bytes | None) -> StepFailed:
+        """Returns the recorded failure as the exception that the body sees."""
+        assert payload is not None, "a failure is recorded with its error"
+        return revive(codec.decode(payload))
+
+    def answer(self, outcome: Outcome | None) -> Any:
+        """Returns the step's value as the body sees it, or raises its failure.
+
+        Raises:
+            Undecodable: What is stored cannot become today's type; the body must not see that (D7).
+        """
+        if outcome is None:
+            verdict, payload, fresh = self._verdict, self.payload, True
+        else:
+            verdict, payload, fresh = outcome.verdict, outcome.payload, False
+        if verdict != OK:
+            raise self.failure(payload)
+        if fresh and type(self.value) in _ATOMS:
+            return self.value  # decoding what was just encoded gives the same (D4)
+        return None if payload is None else self.plan.codec.decode(payload)
+
+
+class _Note:
+    """One task that waits for one answer of the core that is not an outcome."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+    def done(self, at: int) -> None:
+        self._event.set()
+
+    def settle(self, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int) -> None:
+        self._event.set()
