@@ -331,6 +331,10 @@ impl Recovery for Knowing {
     fn wait(&mut self, _: InstanceNo, _: Wait) {}
 
     fn event(&mut self, _: InstanceNo, _: Event) {}
+
+    fn damaged(&mut self, no: InstanceNo, what: &str) {
+        panic!("{no}: {what}");
+    }
 }
 
 fn newcomers_of_known_code_are_handed_over_as_such_and_nothing_else_is(place: &mut dyn Place) {

@@ -162,7 +162,11 @@ impl Core {
         });
         let approval = match written {
             Some(approval) => Some(approval),
-            None => facts.store.approval(id)?,
+            // Whoever reads a damaged one is told; here it is not wanted any more.
+            None => match facts.store.approval(id) {
+                Err(Error::Row(_)) => None,
+                known => known?,
+            },
         };
         // One that was decided while its instance was inert stays decided.
         let open = approval.filter(|it| it.status == ApprovalStatus::Open);

@@ -83,7 +83,10 @@ impl Core {
             }
             Submission::Quiet(_, seq, seen) => self.quiet(no, seq, seen),
             Submission::Withdraw(_, id) => self.withdraw(no, id, facts)?,
-            Submission::GiveBack(_, seq) => self.give_back(no, seq, facts)?,
+            Submission::GiveBack(_, seq) => {
+                let given_back = self.give_back(no, seq, facts);
+                self.or_block(no, given_back, facts)?;
+            }
             Submission::Report(_, progress) => {
                 self.push(Op::Progress(no, progress));
             }
@@ -92,9 +95,18 @@ impl Core {
             Submission::Block(_, why, error) => self.block(no, why, error, facts)?,
             Submission::Release(_) => self.leave(no, Happening::Release),
             Submission::Replay(_) => self.leave(no, Happening::Replay),
-            Submission::Ask(_, wait, detail) => return self.ask(by, wait, detail, facts),
-            Submission::Await(id, _, what) => return self.wait_child(id, by, what, facts),
-            Submission::Post(ticket, _, what) => return self.post(ticket, by, what, facts),
+            Submission::Ask(_, wait, detail) => {
+                let asked = self.ask(by, wait, detail, facts);
+                return Ok(self.or_block(no, asked, facts)?.flatten());
+            }
+            Submission::Await(id, _, what) => {
+                let waits = self.wait_child(id, by, what, facts);
+                return Ok(self.or_block(no, waits, facts)?.flatten());
+            }
+            Submission::Post(ticket, _, what) => {
+                let posted = self.post(ticket, by, what, facts);
+                return Ok(self.or_block(no, posted, facts)?.flatten());
+            }
             Submission::Call(id, child) => return self.call(id, child, facts),
             Submission::CreateChild(ticket, child) | Submission::CreateChildren(ticket, child) => {
                 return self.create_children(ticket, child, facts);
@@ -145,7 +157,8 @@ impl Core {
             return Ok(());
         }
         if let Some(event) = self.live_mut(no).taken.remove(&id) {
-            if let Some((event, _)) = self.last_taken(no, event, facts)? {
+            let last = self.last_taken(no, event, facts);
+            if let Some(Some((event, _))) = self.or_block(no, last, facts)? {
                 self.put_back(no, event);
             }
         }
@@ -279,7 +292,7 @@ impl Core {
         Ok(())
     }
 
-    fn block(
+    pub(super) fn block(
         &mut self,
         no: InstanceNo,
         why: Why,

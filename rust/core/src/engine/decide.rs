@@ -1,6 +1,7 @@
 //! Decisions about what comes from outside: events, watches, resumes. Creations have their own file.
 
 use super::{After, Core, Decided, Facts, Live};
+use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::{react, Event as Happening, Reaction, Status};
 use crate::limits::EVENTS;
@@ -49,9 +50,18 @@ impl Core {
                 self.end_waiting();
                 Ok(None)
             }
-            Submission::Send(ticket, letter, dedup) => self.send(ticket, letter, dedup, facts),
-            Submission::Decide(ticket, decision) => self.decide_approval(ticket, decision, facts),
-            Submission::Resume(ticket, name) => self.resume(ticket, name, facts),
+            Submission::Send(ticket, letter, dedup) => {
+                let decided = self.send(ticket, letter, dedup, facts);
+                self.or_refuse(ticket, decided)
+            }
+            Submission::Decide(ticket, decision) => {
+                let decided = self.decide_approval(ticket, decision, facts);
+                self.or_refuse(ticket, decided)
+            }
+            Submission::Resume(ticket, name) => {
+                let decided = self.resume(ticket, name, facts);
+                self.or_refuse(ticket, decided)
+            }
             Submission::Reshard(ticket, shards) => {
                 self.reshard(ticket, shards);
                 Ok(None)
@@ -74,6 +84,30 @@ impl Core {
             }
             from_body => self.hear(from_body, facts),
         }
+    }
+
+    /// What somebody asks for and what is damaged concern each other only: nothing was changed yet.
+    fn or_refuse(&mut self, ticket: u64, decided: Decided) -> Decided {
+        if let Err(Error::Row(message)) = decided {
+            self.say(Note::refuse(ticket, "corrupt", Data::Text(message)));
+            return Ok(None);
+        }
+        decided
+    }
+
+    /// What an instance depends on and is damaged blocks that instance, and nobody else.
+    pub(super) fn or_block<T>(
+        &mut self,
+        no: InstanceNo,
+        read: Result<T, Error>,
+        facts: &mut Facts,
+    ) -> Result<Option<T>, Error> {
+        if let Err(Error::Row(message)) = &read {
+            let error = recorded("StoreCorrupt", message);
+            self.block(no, "corrupt".into(), error, facts)?;
+            return Ok(None);
+        }
+        read.map(Some)
     }
 
     /// Looks an instance up by name.
@@ -212,10 +246,13 @@ impl Core {
         let waits = self.live_mut(no).mailbox.waits().to_vec();
         for wait in waits {
             self.hook(no, &wait);
-            match &wait.source {
-                Source::Child(child) => self.child_check(no, wait.id, *child, facts)?,
-                Source::Approval(id) => self.approval_check(no, wait.id, id, facts)?,
-                Source::Event(_) | Source::Timer | Source::Retry => {}
+            let checked = match &wait.source {
+                Source::Child(child) => self.child_check(no, wait.id, *child, facts),
+                Source::Approval(id) => self.approval_check(no, wait.id, id, facts),
+                Source::Event(_) | Source::Timer | Source::Retry => Ok(()),
+            };
+            if self.or_block(no, checked, facts)?.is_none() {
+                return Ok(());
             }
         }
         self.fit(no);

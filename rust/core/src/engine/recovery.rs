@@ -8,7 +8,7 @@
 use rustc_hash::FxHashMap;
 
 use super::refill::Codes;
-use super::{Core, Facts, Live};
+use super::{Core, Due, Facts, Live};
 use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
@@ -33,6 +33,8 @@ struct Loading<'a> {
     involved: Vec<InstanceNo>,
     /// Events for instances that never ran and so are mere queue entries.
     early: Vec<(InstanceNo, Event)>,
+    /// What cannot be read of which instances.
+    damaged: Vec<(InstanceNo, String)>,
 }
 
 impl Core {
@@ -56,11 +58,19 @@ impl Core {
             known,
             involved: Vec::new(),
             early: Vec::new(),
+            damaged: Vec::new(),
         };
         facts.store.recover(&mut loading)?;
-        let (mut involved, early) = (loading.involved, loading.early);
+        let (mut involved, early, damaged) = (loading.involved, loading.early, loading.damaged);
         for (no, event) in early {
-            self.keep_early(no, event, facts)?;
+            if self.find_early(no, facts)? {
+                self.live_mut(no).mailbox.keep(event);
+            }
+        }
+        for (no, what) in damaged {
+            if self.find_early(no, facts)? {
+                self.stop_damaged(no, &what, facts)?;
+            }
         }
         involved.extend(
             self.live
@@ -84,21 +94,36 @@ impl Core {
         Ok(())
     }
 
-    fn keep_early(&mut self, no: InstanceNo, event: Event, facts: &mut Facts) -> Result<(), Error> {
-        if !self.live.contains_key(&no) {
-            let Some(row) = facts
-                .reader
-                .instance(no)?
-                .filter(|it| !it.status.is_final())
-            else {
-                return Ok(());
-            };
-            let key = Key::new(&row.namespace, &row.workflow, &row.id);
-            let workflow = self.workflow(&row.namespace, &row.workflow);
-            let live = Live::new(key, no, workflow, row.priority);
-            self.live.insert(no, Box::new(live));
+    /// Makes more of an instance than a queue entry. Returns false if it is final.
+    fn find_early(&mut self, no: InstanceNo, facts: &mut Facts) -> Result<bool, Error> {
+        if self.live.contains_key(&no) {
+            return Ok(true);
         }
-        self.live_mut(no).mailbox.keep(event);
+        let row = facts.reader.instance(no)?;
+        let Some(row) = row.filter(|it| !it.status.is_final()) else {
+            return Ok(false);
+        };
+        let key = Key::new(&row.namespace, &row.workflow, &row.id);
+        let workflow = self.workflow(&row.namespace, &row.workflow);
+        let live = Live::new(key, no, workflow, row.priority);
+        self.live.insert(no, Box::new(live));
+        Ok(true)
+    }
+
+    /// An instance of which a wait or an event cannot be read does not go on without it.
+    fn stop_damaged(&mut self, no: InstanceNo, what: &str, facts: &mut Facts) -> Result<(), Error> {
+        let row = facts.reader.instance(no)?;
+        let start_at = row.and_then(|it| it.start_at);
+        if let Some(Due::StartAt(workflow, rank, entry)) =
+            start_at.and_then(|at| self.timers.cancel(at, no))
+        {
+            // From the queue it can be taken.
+            self.ripen(workflow, rank, entry);
+        }
+        let text = format!(
+            "{what}. Nothing was changed. Keep a copy of the store, and restore it from a backup."
+        );
+        self.or_block(no, Err::<(), _>(Error::Row(text)), facts)?;
         Ok(())
     }
 
@@ -233,6 +258,10 @@ impl Recovery for Loading<'_> {
                 _ => {}
             }
         }
+    }
+
+    fn damaged(&mut self, no: InstanceNo, what: &str) {
+        self.damaged.push((no, what.into()));
     }
 
     fn event(&mut self, no: InstanceNo, event: Event) {

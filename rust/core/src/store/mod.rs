@@ -315,6 +315,8 @@ pub trait Recovery {
     fn wait(&mut self, no: InstanceNo, wait: Wait);
     /// A buffered event of a non-final instance; comes after its instance.
     fn event(&mut self, no: InstanceNo, event: Event);
+    /// A wait or an event of this instance cannot be read, and why.
+    fn damaged(&mut self, no: InstanceNo, what: &str);
 }
 
 /// Where records are durable. One owner, one thread.

@@ -41,6 +41,8 @@ pub struct HandedOver {
     pub instances: Vec<Row>,
     pub waits: Vec<(InstanceNo, Wait)>,
     pub events: Vec<(InstanceNo, Event)>,
+    /// What was told of waits and events that cannot be read.
+    pub damaged: Vec<String>,
 }
 
 impl Recovery for HandedOver {
@@ -55,6 +57,10 @@ impl Recovery for HandedOver {
     fn event(&mut self, no: InstanceNo, event: Event) {
         self.events.push((no, event));
     }
+
+    fn damaged(&mut self, _: InstanceNo, what: &str) {
+        self.damaged.push(what.into());
+    }
 }
 
 impl Truth {
@@ -62,6 +68,9 @@ impl Truth {
     pub fn read(store: &mut dyn Store) -> Result<Self, Error> {
         let mut truth = Self::default();
         store.recover(&mut truth.handed_over)?;
+        if let Some(what) = truth.handed_over.damaged.pop() {
+            return Err(Error::Corrupt(what));
+        }
         let mut reader = store.reader()?;
         let all = Filter {
             limit: 10_000,

@@ -189,6 +189,7 @@ pub struct Recovered {
     pub instances: Vec<Row>,
     pub waits: Vec<(InstanceNo, Wait)>,
     pub events: Vec<(InstanceNo, Event)>,
+    pub damaged: Vec<(InstanceNo, String)>,
 }
 
 impl Recovery for Recovered {
@@ -204,6 +205,10 @@ impl Recovery for Recovered {
 
     fn event(&mut self, no: InstanceNo, event: Event) {
         self.events.push((no, event));
+    }
+
+    fn damaged(&mut self, no: InstanceNo, what: &str) {
+        self.damaged.push((no, what.into()));
     }
 }
 

@@ -161,8 +161,11 @@ fn rest(conn: &Connection, into: &mut dyn Recovery) -> rows::Result<()> {
     let mut scan = conn.prepare(&format!("SELECT {} FROM wait ORDER BY no, id", rows::WAIT))?;
     let mut found = scan.query([])?;
     while let Some(row) = found.next()? {
-        let (no, wait) = rows::wait(row)?;
-        into.wait(no, wait);
+        match rows::wait(row) {
+            Ok((no, wait)) => into.wait(no, wait),
+            Err(Fault::Corrupt(what)) => into.damaged(rows::uint(row, 0)?, &what),
+            Err(fault) => return Err(fault),
+        }
     }
     let mut scan = conn.prepare(&format!(
         "SELECT {} FROM event ORDER BY no, id",
@@ -170,8 +173,11 @@ fn rest(conn: &Connection, into: &mut dyn Recovery) -> rows::Result<()> {
     ))?;
     let mut found = scan.query([])?;
     while let Some(row) = found.next()? {
-        let (no, event) = rows::event(row)?;
-        into.event(no, event);
+        match rows::event(row) {
+            Ok((no, event)) => into.event(no, event),
+            Err(Fault::Corrupt(what)) => into.damaged(rows::uint(row, 0)?, &what),
+            Err(fault) => return Err(fault),
+        }
     }
     Ok(())
 }

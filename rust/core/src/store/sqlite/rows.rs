@@ -388,27 +388,29 @@ pub(super) const WAIT: &str =
 
 pub(super) fn wait(row: &Columns) -> Result<(InstanceNo, Wait)> {
     let no = uint(row, 0)?;
+    match wait_of(row) {
+        Ok(wait) => Ok((no, wait)),
+        Err(Fault::Corrupt(what)) => corrupt(format!("a wait of instance {no}: {what}")),
+        Err(fault) => Err(fault),
+    }
+}
+
+fn wait_of(row: &Columns) -> Result<Wait> {
     let source = match int(row, 4)? {
         0 | 1 if row.get_ref(7)? != ValueRef::Null => {
-            return corrupt(format!(
-                "a wait of instance {no} has a subject it cannot have"
-            ))
+            return corrupt("it has a subject that it cannot have");
         }
         0 => Source::Timer,
         1 => Source::Retry,
         2 => match split_types(&text(row, 7)?) {
             Some(types) => Source::Event(types),
-            None => {
-                return corrupt(format!(
-                    "a wait of instance {no} has unreadable event types"
-                ))
-            }
+            None => return corrupt("its event types are unreadable"),
         },
         3 => Source::Approval(text(row, 7)?),
         4 => Source::Child(uint(row, 7)?),
-        _ => return corrupt(format!("a wait of instance {no} has an unknown source")),
+        _ => return corrupt("its source is unknown"),
     };
-    let wait = Wait {
+    Ok(Wait {
         id: uint(row, 1)?,
         operation: Operation {
             kind: code(row, 2, Kind::from_code)?,
@@ -420,8 +422,7 @@ pub(super) fn wait(row: &Columns) -> Result<(InstanceNo, Wait)> {
         source,
         opened_at: int(row, 5)?,
         until: int_or_none(row, 6)?,
-    };
-    Ok((no, wait))
+    })
 }
 
 /// Joins event types so that any text can be taken apart again: `5:order4:paid`.
