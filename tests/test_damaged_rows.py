@@ -2,10 +2,11 @@
 
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 
 import pytest
 
-from stepwell import Retry, StoreCorrupt, current_step, workflow
+from stepwell import NewInstance, Retry, StoreCorrupt, current_step, workflow
 from stepwell.testing import open_test_engine
 
 
@@ -88,3 +89,132 @@ async def test_a_damaged_approval_says_so_in_place_of_its_detail(tmp_path):
             bad, good = await engine.approvals.list(status=status)
             assert (bad.id, good.id, good.detail) == ("waits/bad#ship#1", "waits/good#ship#1", "a lamp")
             assert "fails its checksum" in bad.detail["message"]
+
+
+async def test_a_damaged_approval_blocks_the_instance_that_waits_for_it_and_nobody_else(tmp_path):
+    store = str(tmp_path / "s.db")
+    await begin(store)
+    damage(store, "approval", "waits", "detail")
+    async with open_test_engine(workflows=ALL, store=store, autojump=False) as engine:
+        bad, good = [await engine.get(waits, id) for id in ("bad", "good")]
+        assert await bad.wait_for_status("blocked") == "blocked"
+        told = await bad.explain()
+        assert (told.code, "fails its checksum" in told.text) == ("corrupt", True)
+        with pytest.raises(StoreCorrupt, match="fails its checksum"):
+            await engine.approvals.approve("waits/bad#ship#1", by="ann")
+        await bad.resume()
+        assert await bad.wait_for_status("blocked") == "blocked"
+        await engine.approvals.approve("waits/good#ship#1", by="ann")
+        await good.wait_for_status("complete")
+        assert await engine.call(gives, id="new") == 1
+
+
+@workflow
+async def limited(step):
+    try:
+        await step.wait_for_approval("ship", timeout="1 hour")
+    except TimeoutError:
+        return False
+    return True
+
+
+async def test_a_damaged_approval_is_found_when_it_is_decided_and_times_out_all_the_same(tmp_path):
+    store = str(tmp_path / "s.db")
+    async with open_test_engine(workflows=[limited], store=store, autojump=False) as engine:
+        bad, good = [await engine.create(limited, id=id) for id in ("bad", "good")]
+        await good.wait_for_status("waiting")
+        damage(store, "approval", "limited", "detail")
+        with pytest.raises(StoreCorrupt, match="fails its checksum"):
+            await engine.approvals.approve("limited/bad#ship#1", by="ann")
+        await engine.approvals.approve("limited/good#ship#1", by="ann")
+        assert await good.result() is True
+        await engine.clock.advance("1 hour")
+        assert await bad.result() is False
+
+
+@workflow
+async def awaits(step, id: str):
+    child = await step.create(gives, id=id)
+    await step.wait_for_event("go")
+    return await child.result()
+
+
+async def test_a_damaged_result_of_a_child_blocks_its_parent_and_nobody_else(tmp_path):
+    store = str(tmp_path / "s.db")
+    async with open_test_engine(workflows=[gives, awaits], store=store, autojump=False) as engine:
+        bad, good = [await engine.create(awaits, id, id=id) for id in ("bad", "good")]
+        for id in ("bad", "good"):
+            await (await engine.get(awaits, id)).wait_for_status("waiting")
+            await (await engine.get(gives, id)).wait_for_status("complete")
+        damage(store, "result", "gives")
+        for parent in (bad, good):
+            await parent.send_event("go")
+        assert await bad.wait_for_status("blocked", "complete") == "blocked"
+        told = await bad.explain()
+        assert (told.code, "the result of instance" in told.text) == ("corrupt", True)
+        assert await good.result() == 1
+
+
+@workflow
+async def takes(step, i: int):
+    return i
+
+
+async def test_an_id_whose_params_are_damaged_is_told_apart_alone(tmp_path):
+    store = str(tmp_path / "s.db")
+    async with open_test_engine(workflows=[gives, takes], store=store) as engine:
+        await engine.call(takes, 1, id="bad")
+        await engine.call(takes, 1, id="good")
+        damage(store, "params", "takes")
+        with pytest.raises(StoreCorrupt):
+            await engine.create(takes, 1, id="bad", if_exists="return_if_same")
+        items = [NewInstance(1, id=id) for id in ("bad", "good", "new")]
+        batch = await engine.create_batch(takes, items, if_exists="return_if_same")
+        assert [it.id for it in batch.created] == ["good", "new"]
+        [error] = batch.errors
+        assert (error.index, type(error.error)) == (0, StoreCorrupt)
+        assert 'the params of instance "bad" of "takes" are damaged' in str(error.error)
+        assert await engine.call(gives, id="another") == 1
+
+
+@workflow
+async def takes_two(step):
+    await step.wait_for_event("other")
+    return [(await step.wait_for_event("go")).payload for _ in range(2)]
+
+
+@pytest.mark.parametrize("start_in", [None, "1 hour"])
+async def test_a_damaged_event_blocks_its_instance_and_the_engine_opens(tmp_path, start_in):
+    store = str(tmp_path / "s.db")
+    async with open_test_engine(workflows=[gives, takes_two], store=store, autojump=False) as engine:
+        start_at = engine.clock.now() + timedelta(hours=1) if start_in else None
+        for id in ("bad", "good"):
+            instance = await engine.create(takes_two, id=id, start_at=start_at)
+            await instance.wait_for_status("queued" if start_in else "waiting")
+            for i in range(2):
+                await instance.send_event("go", i)
+    with closing(sqlite3.connect(store)) as conn, conn:
+        conn.execute("UPDATE event SET payload = x'00' WHERE no = (SELECT min(no) FROM event)")
+    async with open_test_engine(workflows=[gives, takes_two], store=store, autojump=False) as engine:
+        bad, good = [await engine.get(takes_two, id) for id in ("bad", "good")]
+        told = await bad.explain()
+        assert (told.code, "fails its checksum" in told.text, "backup" in told.text) == ("corrupt", True, True)
+        assert await engine.call(gives, id="new") == 1
+        await engine.clock.advance("1 hour")
+        await good.send_event("other")
+        assert await good.result() == [0, 1]
+        assert (await bad.status()).status == "blocked"
+
+
+async def test_a_damaged_wait_blocks_its_instance_and_the_engine_opens(tmp_path):
+    store = str(tmp_path / "s.db")
+    await begin(store)
+    damage(store, "wait", "waits", "source")
+    async with open_test_engine(workflows=ALL, store=store, autojump=False) as engine:
+        bad, good = sorted((await engine.list(waits)).items, key=lambda it: it.id)
+        assert (bad.status, bad.reason, good.status, good.error) == ("blocked", "corrupt", "waiting", None)
+        assert "a wait of instance" in bad.error.message
+        with pytest.raises(StoreCorrupt, match="a wait of instance"):
+            await (await engine.get(waits, "bad")).explain()
+        await engine.approvals.approve("waits/good#ship#1", by="ann")
+        await (await engine.get(waits, "good")).wait_for_status("complete")

@@ -70,6 +70,8 @@ def error_of(code: str, data: Any, workflow: str, id: str | None, namespace: str
         return LimitReached(f'instance "{id}" of "{workflow}" is at its limit of {data[1]:,} {data[0]}', limit=data[0], value=data[1])
     if code == "closed":
         return EngineClosed("the engine is closed. Open a new one on the same store.")
+    if code == "corrupt" and not isinstance(data, str):  # an item of a batch
+        return StoreCorrupt(f'the params of instance "{id}" of "{workflow}" are damaged, so they cannot be compared. Pass another id.')
     if code in ("corrupt", "invalid"):
         return STORE_ERRORS[code](str(data))
     return StoreFailed(str(data)) if code == "store" else InternalError(f"the core answered {code!r}: {data!r}")

@@ -340,11 +340,12 @@ fn compared(
     if !matches!(if_exists, IfExists::ReturnIfSame) {
         return Ok(item);
     }
-    let stored = facts.reader.payloads(item.no)?.params;
-    let code = if stored.as_deref() == params {
-        item.code
-    } else {
-        "same_id_other_params"
+    let code = match facts.reader.payloads(item.no) {
+        Ok(stored) if stored.params.as_deref() == params => item.code,
+        Ok(_) => "same_id_other_params",
+        // Nobody can tell, and that concerns this item only.
+        Err(Error::Row(_)) => "corrupt",
+        Err(error) => return Err(error),
     };
     Ok(Item { code, ..item })
 }

@@ -98,10 +98,14 @@ pub(super) fn run(shared: &Arc<Shared>, mut reader: Box<dyn Reader>) {
                     shared.outbox.put(vec![note], None);
                     Ok(())
                 }
-                Task::Job(Job::Look(creation)) => look_up(shared, &mut *reader, *creation),
+                Task::Job(Job::Look(creation)) => {
+                    look_up(shared, &mut *reader, *creation);
+                    Ok(())
+                }
                 Task::Job(Job::Seen { no, dedup, refusal }) => {
                     let note = seen(&mut *reader, no, &dedup, refusal);
-                    note.map(|it| shared.outbox.put(vec![it], None))
+                    shared.outbox.put(vec![note], None);
+                    Ok(())
                 }
                 Task::Ask(ticket, question) => {
                     let note = match answer(&mut *reader, &question) {
@@ -130,11 +134,17 @@ pub(super) fn refusal(ticket: u64, error: &Error) -> Note {
     Note::refuse(ticket, code, Data::Text(error.to_string()))
 }
 
-fn look_up(shared: &Shared, reader: &mut dyn Reader, creation: Submission) -> Result<(), Error> {
-    let again = known_ids(reader, creation)?;
-    // Only a closed inbox refuses, and then whoever asked is told so.
-    shared.submit_patiently(again);
-    Ok(())
+fn look_up(shared: &Shared, reader: &mut dyn Reader, creation: Submission) {
+    let (Submission::Create(ticket, ..) | Submission::CreateBatch(ticket, ..)) = creation else {
+        unreachable!("creates nothing: {creation:?}");
+    };
+    match known_ids(reader, creation) {
+        // Only a closed inbox refuses, and then whoever asked is told so.
+        Ok(again) => {
+            shared.submit_patiently(again);
+        }
+        Err(error) => shared.outbox.put(vec![refusal(ticket, &error)], None),
+    }
 }
 
 /// Returns a creation with what the store knows of its ids.
@@ -158,16 +168,15 @@ pub(crate) fn known_ids(
 }
 
 /// Answers an event that would be refused: one that arrived before is no other one (E4).
-pub(crate) fn seen(
-    reader: &mut dyn Reader,
-    no: InstanceNo,
-    dedup: &str,
-    refusal: Note,
-) -> Result<Note, Error> {
-    Ok(match refusal {
-        Note::Reply { ticket, .. } if reader.seen(no, dedup)? => Note::reply(ticket, Data::Nothing),
-        refusal => refusal,
-    })
+pub(crate) fn seen(reader: &mut dyn Reader, no: InstanceNo, dedup: &str, told: Note) -> Note {
+    let Note::Reply { ticket, .. } = told else {
+        return told;
+    };
+    match reader.seen(no, dedup) {
+        Ok(true) => Note::reply(ticket, Data::Nothing),
+        Ok(false) => told,
+        Err(error) => refusal(ticket, &error),
+    }
 }
 
 fn start(
@@ -307,9 +316,14 @@ fn summary(reader: &mut dyn Reader, row: Row) -> Result<Look, Error> {
     let is_complete = row.status == Status::Complete;
     let mut look = match look(reader, row.clone(), true) {
         Err(Error::Row(message)) => {
-            let mut look = look(reader, row, false)?;
-            look.payloads.result = Some(recorded("StoreCorrupt", &message));
-            return Ok(look);
+            return Ok(Look {
+                row,
+                payloads: Payloads {
+                    result: Some(recorded("StoreCorrupt", &message)),
+                    ..Payloads::default()
+                },
+                waits: Vec::new(),
+            })
         }
         look => look?,
     };

@@ -121,7 +121,7 @@ impl World {
                 }
                 Some(Job::Seen { no, dedup, refusal }) => {
                     let note = seen(&mut *life.reader, no, &dedup, refusal);
-                    life.outbox.push(note.expect("memory is read"));
+                    life.outbox.push(note);
                 }
                 Some(Job::Start {
                     no,

@@ -152,7 +152,7 @@ impl Stage {
                     }
                     Job::Seen { no, dedup, refusal } => {
                         let note = seen(&mut *self.facts.reader, no, &dedup, refusal);
-                        all.notes.push(note.expect("memory is read"));
+                        all.notes.push(note);
                     }
                     other => all.jobs.push(other),
                 }
