@@ -1,36 +1,36 @@
 """`Step`: what a workflow body can ask for.
 
-Every method checks its arguments at the call and names its operation by the branch that calls it;
-what then happens is in `_runner`. The object itself holds nothing but the way to its instance.
+Every method checks its arguments at the call (`_calls`) and names its operation by the branch that calls
+it; what then happens is in `_runner`. The object itself holds nothing but the way to its instance.
 """
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, TypeVarTuple, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
 from trio.lowlevel import enable_ki_protection
 
 from . import _child, _map, _names, _nursery, _replay, _waits
 from ._body_log import BodyLog
-from ._branch import Branch, caller, current_branch, place
+from ._branch import Branch, place
+from ._calls import branch_function, check_fan_out, misplaced, step_function
 from ._child import Child
 from ._codec import Undecodable, codec, usable
 from ._deadline import DeadlineScope
 from ._durations import Duration, from_us, instant_us, to_us
 from ._ending import End
-from ._errors import InvalidConfig, InvalidName, Misuse, StepFailed
+from ._errors import InvalidConfig, StepFailed
 from ._nursery import StepNursery
 from ._pending import Pending
 from ._signatures import AttemptOptions, ChildOptions, DoOptions, NewChildOptions, TypedMapping
 from ._step_operation import StepOperation
 from ._types import Approval, Event, InstanceInfo, NewInstance
-from ._workflow import STEP_OPTIONS, FunctionPlan, StepOptions, Workflow, plan_of
+from ._workflow import FunctionPlan, Workflow
 
 if TYPE_CHECKING:
     import random
@@ -106,7 +106,7 @@ class Step:
         branch = self._branch("do")
         plan = getattr(fn, "__stepwell_plan__", None)
         if plan is None or options or name is not None or plan.name is None:
-            plan, name = self._plan(fn, "do", name, options)
+            plan, name = step_function(fn, "do", name, options)
         else:
             name = plan.name  # what most calls come to: a function that is known, as it is
         return Pending(self._runner, self._do, branch, name, key, fn, args, plan)
@@ -188,8 +188,8 @@ class Step:
             LimitReached: The instance has too many steps, or its values are too large together.
         """
         branch = self._branch("map")
-        plan, name = self._plan(fn, "map", name, options)
-        _check_fan_out("map", concurrency, on_error)
+        plan, name = step_function(fn, "map", name, options)
+        check_fan_out("map", concurrency, on_error)
         return Pending(self._runner, _map.fan_out, branch, name, fn, _map.positioned("map", items, key), plan, key, concurrency, on_error)
 
     @overload
@@ -225,12 +225,8 @@ class Step:
             Exception: Whatever the first branch to fail raised, bare.
         """
         branch = self._branch("each")
-        if not callable(fn):
-            raise InvalidConfig(_not_a_function("each", fn))
-        plan = plan_of(fn)
-        if not plan.is_async:
-            raise InvalidConfig(f"step.each needs an async function with workflow code; {fn!r} is not. For plain steps use step.map.")
-        _check_fan_out("each", concurrency, on_error)
+        plan = branch_function(fn, "each")
+        check_fan_out("each", concurrency, on_error)
         label = _names.step_name(name if name is not None else (plan.name or "each"))
         return Pending(self._runner, _nursery.each, branch, label, fn, _map.positioned("each", items, key), key, concurrency, on_error)
 
@@ -657,59 +653,10 @@ class Step:
         here = place.get()
         if type(here) is Branch and here.runner is self._runner and _thread() == self._thread and self._runner.stopping is not End.FINISHED:
             return here
-        return self._misplaced(method, current_branch())
-
-    def _misplaced(self, method: str, branch: Branch | None) -> NoReturn:
-        whose, at, here = f"step.{method} of {self._runner.workflow.name}/{self._runner.id}", caller(), place.get()
-        if here is not None and branch is None:
-            name = here.identity[2]  # type: ignore[union-attr]  # no branch, so a step operation
-            problem = f'inside a step function (step "{name}") at {at}. Steps do not nest: call it in the workflow\'s body.'
-        elif _thread() != self._thread:
-            problem = f"from another thread at {at}. Call it in the workflow's body."
-        elif self._runner.stopping is End.FINISHED:
-            problem = f"at {at} after the body had ended. Await everything in the body."
-        elif branch is not None:
-            problem = f"by another instance's body at {at}. Use that body's own step."
-        else:
-            problem = f"outside the workflow's body at {at}. Call it in the body; from outside, use the engine and its instances."
-        raise Misuse(f"{whose} was called {problem}")
-
-    def _plan(self, fn: Any, method: str, name: str | None, options: dict[str, Any]) -> tuple[FunctionPlan, str]:
-        if not callable(fn):
-            raise InvalidConfig(_not_a_function(method, fn))
-        plan = plan_of(fn)
-        if options:
-            unknown = options.keys() - STEP_OPTIONS
-            if unknown:
-                raise InvalidConfig(
-                    f"step.{method} has no option {', '.join(sorted(unknown))}. Arguments of the function go by position, "
-                    "or through functools.partial."
-                )
-            plan = plan.with_options(StepOptions.of(**options))
-        if name is None and plan.name is not None:
-            return plan, plan.name  # was checked when the plan was made
-        chosen = name if name is not None else plan.name
-        if chosen is None:
-            raise InvalidName(f"step.{method} was given a lambda, which has no name of its own. Pass name=.")
-        return plan, _names.step_name(chosen)
+        return misplaced(self._runner, method, other_thread=_thread() != self._thread)
 
     def _workflow(self, workflow: Any) -> Workflow[Any, Any]:
         return self._runner.port.registered(workflow)
 
     def _params(self, target: Workflow[Any, Any], params: Any) -> bytes | None:
         return _child.encode_params(target, params, self._runner.value_bytes)
-
-
-def _not_a_function(method: str, given: Any) -> str:
-    if inspect.iscoroutine(given):
-        given.close()
-        name = given.__name__
-        return f"step.{method} was given a coroutine: write step.{method}({name}, …) instead of step.{method}({name}(…))."
-    return f"step.{method} needs a function, got {given!r:.100}. Write step.{method}(f, x) instead of step.{method}(f(x))."
-
-
-def _check_fan_out(method: str, concurrency: int, on_error: str) -> None:
-    if type(concurrency) is not int or not 1 <= concurrency <= 10_000:
-        raise InvalidConfig(f"step.{method}: concurrency is {concurrency!r}; give a whole number from 1 to 10,000.")
-    if on_error not in ("raise", "collect"):
-        raise InvalidConfig(f'step.{method}: on_error is {on_error!r}; give "raise" or "collect".')

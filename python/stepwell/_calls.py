@@ -1,0 +1,98 @@
+"""Calls of `Step`: where one may come from, and which functions it takes.
+
+All of it is decided at the call, before anything is begun, so that a refusal says what to write instead and leaves no trace.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ._branch import caller, current_branch, place
+from ._ending import End
+from ._errors import InvalidConfig, InvalidName, Misuse
+from ._names import step_name
+from ._workflow import STEP_OPTIONS, FunctionPlan, StepOptions, plan_of
+
+if TYPE_CHECKING:
+    from ._runner import Runner
+
+
+def misplaced(runner: Runner, method: str, *, other_thread: bool) -> NoReturn:
+    """Says why nobody may call this method of an instance's `Step` here (I7).
+
+    Raises:
+        Misuse: Always.
+    """
+    branch, here = current_branch(), place.get()
+    whose, at = f"step.{method} of {runner.workflow.name}/{runner.id}", caller()
+    if here is not None and branch is None:
+        name = here.identity[2]  # type: ignore[union-attr]  # no branch, so a step operation
+        problem = f'inside a step function (step "{name}") at {at}. Steps do not nest: call it in the workflow\'s body.'
+    elif other_thread:
+        problem = f"from another thread at {at}. Call it in the workflow's body."
+    elif runner.stopping is End.FINISHED:
+        problem = f"at {at} after the body had ended. Await everything in the body."
+    elif branch is not None:
+        problem = f"by another instance's body at {at}. Use that body's own step."
+    else:
+        problem = f"outside the workflow's body at {at}. Call it in the body; from outside, use the engine and its instances."
+    raise Misuse(f"{whose} was called {problem}")
+
+
+def step_function(fn: Any, method: str, name: str | None, options: dict[str, Any]) -> tuple[FunctionPlan, str]:
+    """Returns what is known of a function that is to be a step with these options, and the step's name.
+
+    Raises:
+        InvalidConfig: It is no function, or an option is unknown or malformed.
+        InvalidName: The name is malformed, or a lambda has none.
+    """
+    plan = _plan(fn, method)
+    if options:
+        unknown = options.keys() - STEP_OPTIONS
+        if unknown:
+            raise InvalidConfig(
+                f"step.{method} has no option {', '.join(sorted(unknown))}. Arguments of the function go by position, "
+                "or through functools.partial."
+            )
+        plan = plan.with_options(StepOptions.of(**options))
+    if name is None and plan.name is not None:
+        return plan, plan.name  # was checked when the plan was made
+    chosen = name if name is not None else plan.name
+    if chosen is None:
+        raise InvalidName(f"step.{method} was given a lambda, which has no name of its own. Pass name=.")
+    return plan, step_name(chosen)
+
+
+def branch_function(fn: Any, method: str) -> FunctionPlan:
+    """Returns what is known of a function whose calls are to be branches of the body.
+
+    Raises:
+        InvalidConfig: It is no async function.
+    """
+    plan = _plan(fn, method)
+    if not plan.is_async:
+        raise InvalidConfig(f"step.{method} needs an async function with workflow code; {fn!r} is not. For plain steps use step.map.")
+    return plan
+
+
+def _plan(fn: Any, method: str) -> FunctionPlan:
+    if callable(fn):
+        return plan_of(fn)
+    if inspect.iscoroutine(fn):
+        fn.close()
+        name = fn.__name__
+        raise InvalidConfig(f"step.{method} was given a coroutine: write step.{method}({name}, …) instead of step.{method}({name}(…)).")
+    raise InvalidConfig(f"step.{method} needs a function, got {fn!r:.100}. Write step.{method}(f, x) instead of step.{method}(f(x)).")
+
+
+def check_fan_out(method: str, concurrency: int, on_error: str) -> None:
+    """Checks the options that `map` and `each` have in common.
+
+    Raises:
+        InvalidConfig: One of them is malformed.
+    """
+    if type(concurrency) is not int or not 1 <= concurrency <= 10_000:
+        raise InvalidConfig(f"step.{method}: concurrency is {concurrency!r}; give a whole number from 1 to 10,000.")
+    if on_error not in ("raise", "collect"):
+        raise InvalidConfig(f'step.{method}: on_error is {on_error!r}; give "raise" or "collect".')
