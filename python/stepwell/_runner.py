@@ -421,18 +421,6 @@ class Runner:
         elif not (self.rest.winding or self.rest.threads):
             self.port.let_go(self.no)
 
-    def told_late(self, operation: StepOperation, value: Any, failure: BaseException | None) -> None:
-        """A thread has ended whose step had failed or was left before: what it came to is in the history, and nobody is told (I8, R4)."""
-        struck = None if failure is None else interrupt_in(failure)
-        if struck is not None:
-            self.port.interrupted_by(struck)
-        elif self.stopping is None:
-            operation.record_end(value, failure)
-        elif self.stopping is End.FINISHED:
-            what = f"raised {failure!r}" if failure is not None else f"returned {value!r:.200}"
-            name, who = operation.identity[2], f"{self.workflow.name}/{self.id}"
-            log.warning('%s had ended when a thread of its step "%s" did, which %s; that is not recorded', who, name, what)
-
     def withdraw_wait(self, number: int) -> None:
         """Closes an open wait; an event that was taken for it goes back."""
         self.port.withdraw(self.no, self.incarnation, number)

@@ -23,6 +23,7 @@ from ._attempt import CutShort, StepContext
 from ._branch import place
 from ._codec import codec
 from ._containment import Guard, check_is_failure, interrupt_in
+from ._ending import End
 from ._errors import Interrupted, NotSerializable, StepFailed, StepTimeout, TooLarge
 from ._failures import describe, from_users_code, revive, type_name
 from ._operation import Operation
@@ -386,10 +387,6 @@ class StepOperation(Operation):
             return codec.encode({})
         return codec.encode({"error": describe(failure, step=self.identity[2], attempts=self._made)})
 
-    def record_end(self, value: Any, failure: BaseException | None) -> None:
-        """What an attempt came to for which nobody waited any more."""
-        self._record(ABANDONED, self._made, self._end(value, failure))
-
     def _submit_value(self, attempt: int) -> None:
         try:
             self.payload = self.plan.codec.encode(self.value, "result", self.runner.value_bytes)
@@ -540,9 +537,22 @@ class StepOperation(Operation):
         """The thread of an attempt has ended; if the step had failed or was left before, what it came to is recorded for whoever looks."""
         self.thread = None
         if (self.number or self.is_left) and thread.outcome is not None and self.runner.format:
-            self.runner.told_late(self, *_attempt.end_of(thread))
+            self._told_late(*_attempt.end_of(thread))
         self.runner.rest.threads -= 1
         self.runner.wound_down()
+
+    def _told_late(self, value: Any, failure: BaseException | None) -> None:
+        """What a thread came to for which nobody waited any more: it is in the history, and nobody is told (I8, R4)."""
+        runner = self.runner
+        struck = None if failure is None else interrupt_in(failure)
+        if struck is not None:
+            runner.port.interrupted_by(struck)
+        elif runner.stopping is None:
+            self._record(ABANDONED, self._made, self._end(value, failure))
+        elif runner.stopping is End.FINISHED:
+            what = f"raised {failure!r}" if failure is not None else f"returned {value!r:.200}"
+            name, who = self.identity[2], f"{runner.workflow.name}/{runner.id}"
+            log.warning('%s had ended when a thread of its step "%s" did, which %s; that is not recorded', who, name, what)
 
     def failure(self, payload: bytes | None) -> StepFailed:
         """Returns the recorded failure as the exception that the body sees."""
