@@ -409,3 +409,34 @@ async def test_i8_abandon_on_cancel_is_for_plain_functions():
         instance = await engine.create(asks)
         await instance.wait_for_status("errored")
         assert "abandon_on_cancel=True is for plain functions" in (await instance.status()).error.message
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("it has no text")
+
+
+@pytest.mark.parametrize("ending", ["returns", "raises"])
+async def test_r4_a_thread_that_outlives_its_instance_gives_its_slot_back_also_if_what_it_comes_to_has_no_text(ending, caplog):
+    def charges_at_last() -> Any:
+        began.append(1)
+        in_thread.wait()
+        if ending == "raises":
+            raise ValueError(Unshowable())
+        return Unshowable()
+
+    @workflow
+    async def leaves(step: Any) -> str:
+        with step.move_on_after("1 minute"):
+            await step.do(charges_at_last, abandon_on_cancel=True)
+        return "whole"
+
+    async with open_test_engine(workflows=[leaves], autojump=False, grace=1) as engine:
+        instance = await engine.create(leaves)
+        while not began:
+            await trio.lowlevel.checkpoint()
+        a_minute_passes(engine)
+        assert await instance.result() == "whole"
+        in_thread.set()
+        while "whose __repr__ raised RuntimeError; that is not recorded" not in caplog.text:
+            await trio.lowlevel.checkpoint()

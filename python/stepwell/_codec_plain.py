@@ -63,11 +63,13 @@ def item(key: object) -> str:
 
 
 def shown(value: object, width: int) -> str:
-    """Returns the beginning of a value's repr, for a message."""
+    """Returns the beginning of a value's repr, for a message, or why it has none."""
     try:
         return f"{value!r:.{width}}"
     except ValueError:  # an int, or a container of one, of more digits than Python writes
         return f"{type(value).__name__} too large to show"
+    except Exception as error:  # a user's __repr__ may do anything
+        return f"{type(value).__name__} whose __repr__ raised {type(error).__name__}"
 
 
 def class_name(cls: type) -> str:

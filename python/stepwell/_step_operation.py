@@ -22,6 +22,7 @@ from ._arguments import Arguments
 from ._attempt import CutShort, StepContext
 from ._branch import place
 from ._codec import codec
+from ._codec_plain import shown
 from ._containment import Guard, check_is_failure, interrupt_in
 from ._ending import End
 from ._errors import Interrupted, NotSerializable, StepFailed, StepTimeout, TooLarge
@@ -550,7 +551,7 @@ class StepOperation(Operation):
         elif runner.stopping is None:
             self._record(ABANDONED, self._made, self._end(value, failure))
         elif runner.stopping is End.FINISHED:
-            what = f"raised {failure!r}" if failure is not None else f"returned {value!r:.200}"
+            what = f"returned {shown(value, 200)}" if failure is None else f"raised {shown(failure, 200)}"
             name, who = self.identity[2], f"{runner.workflow.name}/{runner.id}"
             log.warning('%s had ended when a thread of its step "%s" did, which %s; that is not recorded', who, name, what)
 
