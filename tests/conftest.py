@@ -3,6 +3,7 @@
 import functools
 import inspect
 import os
+import signal
 
 import hypothesis
 import pytest
@@ -27,3 +28,11 @@ async def _with_deadline(test, arguments):
     """A test that hangs fails, and names where; two minutes are far above what any of them takes."""
     with trio.fail_after(float(os.environ.get("STEPWELL_TEST_TIMEOUT", 120))):
         await test(**arguments)
+
+
+@pytest.fixture
+def hears_ctrl_c():
+    """Whoever runs the tests may have it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

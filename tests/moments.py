@@ -2,11 +2,12 @@
 
 import dis
 import functools
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, Self
 
 import trio
 from trio._core._ki import ki_protection_enabled
@@ -17,6 +18,11 @@ from stepwell._branch import place
 PACKAGE = str(Path(stepwell.__file__).parent)
 FILES = {f"{PACKAGE}/{name}.py" for name in ("_engine", "_life", "_driver", "_tenant", "_instance", "_fronts", "_portal", "aio", "sync")}
 """Of whose lines each is a moment: what opens, closes and calls an engine."""
+
+
+def ctrl_c() -> None:
+    """Strikes as the terminal does."""
+    signal.raise_signal(signal.SIGINT)
 
 
 class AtStep(trio.abc.Instrument):
@@ -46,7 +52,22 @@ class AtStep(trio.abc.Instrument):
             self.strike()
 
 
-class AtLine:
+class _Traced:
+    """Traces the thread that enters it."""
+
+    def __enter__(self) -> Self:
+        self._before = sys.gettrace()
+        sys.settrace(self._called)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+
+    def _called(self, frame: FrameType, event: str, arg: Any) -> Any:
+        raise NotImplementedError
+
+
+class AtLine(_Traced):
     """Strikes when the thread that enters this is about to run the k-th line of `FILES`; `again_after`: and so many lines later.
 
     Not at the first line of what a `with` statement calls: before that Python itself gives nobody a hold.
@@ -63,14 +84,6 @@ class AtLine:
     def has_struck(self) -> bool:
         """Whether there was such a moment."""
         return bool(self.places)
-
-    def __enter__(self) -> "AtLine":
-        self._before = sys.gettrace()
-        sys.settrace(self._called)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(self._before)
 
     def _called(self, frame: FrameType, event: str, arg: Any) -> Any:
         return self._ran if frame.f_code.co_filename in FILES else None
@@ -106,7 +119,7 @@ def _interruptible(code: CodeType) -> frozenset[int]:
     return frozenset(found)
 
 
-class AtInstruction:
+class AtInstruction(_Traced):
     """Strikes the thread that enters this when code of an instance, or what that calls, is for the k-th time where a signal can come.
 
     Args:
@@ -119,14 +132,6 @@ class AtInstruction:
         self.unshielded = unshielded
         self.where = ""
         """Where it struck."""
-
-    def __enter__(self) -> "AtInstruction":
-        self._before = sys.gettrace()
-        sys.settrace(self._called)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(self._before)
 
     def _called(self, frame: FrameType, event: str, arg: Any) -> Any:
         if not frame.f_code.co_filename.startswith(_TRACED):

@@ -8,20 +8,22 @@ import asyncio
 import functools
 import logging
 import random
-import signal
 import sys
 import threading
+from collections.abc import Callable
 
 import anyio
 import anyio.lowlevel
 import pytest
 import trio
-from moments import AtLine, AtStep
+from moments import AtLine, AtStep, ctrl_c
 from trio._core._ki import ki_protection_enabled
 
 import stepwell
 from stepwell import Engine, Step, _portal, aio, sync, workflow
 from stepwell.testing import open_test_engine
+
+pytestmark = pytest.mark.usefixtures("hears_ctrl_c")
 
 
 async def first() -> int:
@@ -46,18 +48,6 @@ async def works(step: Step) -> int:
 @workflow
 async def hangs(step: Step) -> None:
     await step.do(endless)
-
-
-@pytest.fixture(autouse=True)
-def _ctrl_c():
-    """Whoever runs the tests may have it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def ctrl_c() -> None:
-    signal.raise_signal(signal.SIGINT)
 
 
 def check(caplog, k: int) -> None:
@@ -204,37 +194,43 @@ async def all_end_on_asyncio(store: str) -> None:
             assert [(it.name, it.status) for it in await instance.history()] == [("third", "done"), ("second", "done")]
 
 
+def at_lines(caplog, strike: Callable[[AtLine, int], None]) -> int:
+    """Strikes at lines a little apart, until there is no such line any more. Returns how often.
+
+    Args:
+        strike: Given the moment and its number, uses an engine and lets itself be struck then.
+    """
+    k, rounds = random.randint(1, LINES_APART), 0
+    print("first line:", k)
+    caplog.set_level(logging.WARNING, "stepwell")
+    while True:
+        moments, rounds = AtLine(k, ctrl_c), rounds + 1
+        strike(moments, k)
+        until_no_thread_is_left(moments)
+        check(caplog, k)
+        if not moments.has_struck:
+            return rounds
+        k += LINES_APART
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("twice", [False, True])
-def test_r7_ctrl_c_at_lines_of_a_blocking_program(tmp_path, caplog, twice):
+@pytest.mark.parametrize("runs", ["blocking", "asyncio"])
+def test_r7_ctrl_c_at_lines_of_a_program(tmp_path, caplog, runs, twice):
     """`twice`: once more a few lines later."""
-    store, k, struck = str(tmp_path / "s.db"), random.randint(1, LINES_APART), True
-    print("first line:", k)
-    caplog.set_level(logging.WARNING, "stepwell")
-    while struck:
-        with AtLine(k, ctrl_c, again_after=k % 5 + 1 if twice else 0) as moments:
-            assert interrupted(use_blocking, store, k) is moments.has_struck, moments.places
-        struck = moments.has_struck
-        until_no_thread_is_left(moments)
-        check(caplog, k)
-        k += LINES_APART
-    trio.run(all_end, store, k // LINES_APART)
+    store = str(tmp_path / "s.db")
 
+    def strike(moments: AtLine, k: int) -> None:
+        moments.again_after = k % 5 + 1 if twice else 0
+        with moments:
+            struck = interrupted(use_blocking, store, k) if runs == "blocking" else interrupted(asyncio.run, use_on_asyncio(store, k))
+        assert struck is moments.has_struck, moments.places
 
-@pytest.mark.slow
-@pytest.mark.parametrize("twice", [False, True])
-def test_r7_ctrl_c_at_lines_of_an_asyncio_program(tmp_path, caplog, twice):
-    store, k, struck = str(tmp_path / "s.db"), random.randint(1, LINES_APART), True
-    print("first line:", k)
-    caplog.set_level(logging.WARNING, "stepwell")
-    while struck:
-        with AtLine(k, ctrl_c, again_after=k % 5 + 1 if twice else 0) as moments:
-            assert interrupted(asyncio.run, use_on_asyncio(store, k)) is moments.has_struck, moments.places
-        struck = moments.has_struck
-        until_no_thread_is_left(moments)
-        check(caplog, k)
-        k += LINES_APART
-    asyncio.run(all_end_on_asyncio(store))
+    rounds = at_lines(caplog, strike)
+    if runs == "blocking":
+        trio.run(all_end, store, rounds)
+    else:
+        asyncio.run(all_end_on_asyncio(store))
 
 
 def until_no_thread_is_left(moments: AtLine) -> None:
@@ -252,9 +248,7 @@ def until_no_thread_is_left(moments: AtLine) -> None:
 @pytest.mark.parametrize("kind", ["task", "scope"])
 def test_l14_a_cancellation_at_lines_of_an_asyncio_program(tmp_path, caplog, kind):
     """Of the task, as asyncio does it, and of a scope of anyio's: each comes back as it came, whatever the moment."""
-    store, k, struck = str(tmp_path / "s.db"), random.randint(1, LINES_APART), True
-    print("first line:", k)
-    caplog.set_level(logging.WARNING, "stepwell")
+    store = str(tmp_path / "s.db")
 
     async def in_task(moments: AtLine, k: int) -> None:
         task = asyncio.create_task(use_on_asyncio(store, k))
@@ -276,13 +270,7 @@ def test_l14_a_cancellation_at_lines_of_an_asyncio_program(tmp_path, caplog, kin
         assert scope.cancelled_caught is moments.has_struck, moments.places
         assert task.cancelling() == 0
 
-    while struck:
-        moments = AtLine(k, ctrl_c)
-        asyncio.run((in_task if kind == "task" else in_scope)(moments, k))
-        struck = moments.has_struck
-        until_no_thread_is_left(moments)
-        check(caplog, k)
-        k += LINES_APART
+    at_lines(caplog, lambda moments, k: asyncio.run((in_task if kind == "task" else in_scope)(moments, k)))
     asyncio.run(all_end_on_asyncio(store))
 
 

@@ -265,6 +265,7 @@ def test_an_asyncio_program_that_is_cancelled_while_it_leaves_the_block_waits_fo
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_while_a_blocking_program_leaves_the_block_waits_for_no_attempt():
     engine = sync.Engine(":memory:", workflows=[drains_for_ever], grace="1 hour")
 
@@ -273,15 +274,11 @@ def test_ctrl_c_while_a_blocking_program_leaves_the_block_waits_for_no_attempt()
             time.sleep(0.001)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        striker = threading.Thread(target=strikes)
-        striker.start()
-        with pytest.raises(KeyboardInterrupt), engine:
-            engine.create(drains_for_ever)
-        striker.join()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    striker = threading.Thread(target=strikes)
+    striker.start()
+    with pytest.raises(KeyboardInterrupt), engine:
+        engine.create(drains_for_ever)
+    striker.join()
     with pytest.raises(EngineClosed):
         engine.count()
 

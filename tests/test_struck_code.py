@@ -10,16 +10,17 @@ import logging
 import os
 import random
 import shutil
-import signal
 import sys
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 import trio
-from moments import AtInstruction
+from moments import AtInstruction, ctrl_c
 
 from stepwell import Engine, Step, step_options, workflow
+
+pytestmark = pytest.mark.usefixtures("hears_ctrl_c")
 
 STRIKES = int(os.environ.get("STEPWELL_STRIKES", "25"))
 ALL = 10**9
@@ -133,18 +134,6 @@ async def go_on(store: str, flow) -> tuple[int, list[tuple[str, str]]]:
         await instance.send_event("go", dedup_id="go")
         with trio.fail_after(30):
             return await instance.result(), sorted((it.name, it.status) for it in await instance.history())
-
-
-@pytest.fixture(autouse=True)
-def _ctrl_c():
-    """Whoever runs the tests may have it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def ctrl_c() -> None:
-    signal.raise_signal(signal.SIGINT)
 
 
 def goes_on(store: Path, flow, k: int, unshielded: bool) -> tuple[AtInstruction, object]:

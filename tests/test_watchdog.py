@@ -193,6 +193,7 @@ async def test_a_plain_step_may_compute_for_as_long_as_it_likes(caplog):
         assert engine.statistics().extra["loop_holds"] == 0
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 @pytest.mark.parametrize("code", [body_spins, asyncio_body_spins], ids=["trio", "asyncio"])
 def test_r7_ctrl_c_ends_a_body_that_holds_the_loop(code, caplog, tmp_path):
     """It strikes the body, and nothing that this does about it is recorded."""
@@ -216,12 +217,10 @@ def test_r7_ctrl_c_ends_a_body_that_holds_the_loop(code, caplog, tmp_path):
 
     presses = Presses()
     logging.getLogger("stepwell").addHandler(presses)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             trio.run(main)
     finally:
-        signal.signal(signal.SIGINT, before)
         logging.getLogger("stepwell").removeHandler(presses)
     assert [it.getMessage() for it in caplog.records if "holds the loop" not in it.getMessage()] == []
     assert trio.run(after) == 3
