@@ -192,6 +192,11 @@ pub enum Data {
 }
 
 impl Note {
+    /// Whether notes for bodies may pass it: an answer, or what is told last of all.
+    pub(crate) fn can_wait(&self) -> bool {
+        matches!(self, Self::Reply { .. } | Self::Idle | Self::Failed { .. })
+    }
+
     /// Returns a successful reply.
     #[must_use]
     pub fn reply(ticket: u64, data: Data) -> Self {

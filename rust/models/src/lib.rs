@@ -52,6 +52,8 @@ pub mod limits {
     pub const INBOX: usize = 3;
     /// Gathered submissions that wake the writer.
     pub const GATHER: usize = 2;
+    /// Answers that are polled at a time.
+    pub const ANSWERS: usize = 1;
     /// How long the writer waits for the end of a round.
     pub const GATHERING: std::time::Duration = std::time::Duration::from_millis(2);
 }
@@ -81,5 +83,12 @@ pub mod note {
         Idle,
         /// The last note.
         Failed,
+    }
+
+    impl Note {
+        /// What the second teller tells is answers.
+        pub(crate) fn can_wait(&self) -> bool {
+            matches!(self, Self::Told(1, _) | Self::Idle | Self::Failed)
+        }
     }
 }

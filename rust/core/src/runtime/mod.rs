@@ -14,6 +14,8 @@ mod meter;
 mod nap;
 mod outbox;
 mod outlast;
+#[cfg(test)]
+mod told;
 mod writer;
 
 use std::collections::VecDeque;

@@ -2,7 +2,13 @@
 //!
 //! One byte is written when the outbox stops being empty, never per note. A byte may be there
 //! without a note (it was polled meanwhile), never a note without a byte.
+//!
+//! Whoever takes notes handles them in one go, and everything else in its process waits meanwhile. A
+//! note for a body says that it may go on; an answer to one of 50,000 callers only makes one more of
+//! them runnable. So of answers only so many are taken at a time, and the others let notes for
+//! bodies pass. Answers keep their order, and so does all that is told to a body.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -10,14 +16,39 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::limits::ANSWERS;
 use crate::note::Note;
 
 #[derive(Debug, Default)]
 struct State {
     notes: Vec<Note>,
+    /// Answers that were left for later; all of them are older than `notes`.
+    late: VecDeque<Note>,
     /// The last batch whose notes were put in.
     batch: u64,
     sealed: bool,
+}
+
+impl State {
+    fn take(&mut self) -> Vec<Note> {
+        if self.late.is_empty() && self.notes.len() <= ANSWERS {
+            return std::mem::take(&mut self.notes);
+        }
+        let some = self.late.len().min(ANSWERS);
+        let mut taken: Vec<_> = self.late.drain(..some).collect();
+        let mut room = ANSWERS - some;
+        for note in std::mem::take(&mut self.notes) {
+            if !note.can_wait() {
+                taken.push(note);
+            } else if room > 0 {
+                room -= 1;
+                taken.push(note);
+            } else {
+                self.late.push_back(note);
+            }
+        }
+        taken
+    }
 }
 
 /// Notes on their way to Python.
@@ -82,20 +113,32 @@ impl Outbox {
             }
             rings
         };
-        if let (true, Some((bell, _))) = (rings, &*self.line.lock()) {
-            // A full pipe holds bytes already, which is all a byte could say.
-            let _ = (&*bell).write(&[1]);
+        if rings {
+            self.ring();
         }
     }
 
-    /// Takes all notes.
+    /// Takes all notes, but for answers to callers beyond so many: those come with the next calls.
     pub fn take(&self) -> Vec<Note> {
         if let Some((_, ear)) = &*self.line.lock() {
             empty(ear);
         }
-        let mut state = self.state.lock();
-        self.seen.store(state.batch, Ordering::Release);
-        std::mem::take(&mut state.notes)
+        let (notes, more) = {
+            let mut state = self.state.lock();
+            self.seen.store(state.batch, Ordering::Release);
+            (state.take(), !state.late.is_empty())
+        };
+        if more {
+            self.ring();
+        }
+        notes
+    }
+
+    fn ring(&self) {
+        if let Some((bell, _)) = &*self.line.lock() {
+            // A full pipe holds bytes already, which is all a byte could say.
+            let _ = (&*bell).write(&[1]);
+        }
     }
 
     /// Returns the last batch whose notes were polled.
@@ -105,7 +148,8 @@ impl Outbox {
 
     /// Returns whether no note waits.
     pub fn is_empty(&self) -> bool {
-        self.state.lock().notes.is_empty()
+        let state = self.state.lock();
+        state.notes.is_empty() && state.late.is_empty()
     }
 
     /// Drops all notes and takes no more (a simulated crash).
@@ -113,6 +157,7 @@ impl Outbox {
         let mut state = self.state.lock();
         state.sealed = true;
         state.notes.clear();
+        state.late.clear();
     }
 }
 
