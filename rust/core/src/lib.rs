@@ -21,6 +21,7 @@ mod failure;
 pub mod gatekeeper;
 pub mod history;
 pub mod ids;
+mod lanes;
 pub mod lifecycle;
 pub mod limits;
 pub mod note;

@@ -202,11 +202,16 @@ impl Inbox {
         state.phase
     }
 
-    /// As `take`, for a writer that cannot commit now: it naps, is still at work, and leaves what
+    /// As `take`, for a writer that cannot commit now and holds so many already: it naps, is still at work, and leaves what
     /// is beyond a second inboxful where it is, so that a full inbox is back-pressure here too.
-    pub(super) fn take_meanwhile(&self, into: &mut VecDeque<Submission>, nap: Duration) -> Phase {
+    pub(super) fn take_meanwhile(
+        &self,
+        into: &mut VecDeque<Submission>,
+        held: usize,
+        nap: Duration,
+    ) -> Phase {
         let mut state = self.state.lock();
-        let room = into.len() < INBOX;
+        let room = held < INBOX;
         let news = room && !state.queue.is_empty();
         if !news && !state.nudged && state.phase == Phase::Open {
             state.sleeps = true;

@@ -35,6 +35,7 @@ use crate::clock::Clock;
 use crate::engine::{Config, Core, Facts};
 use crate::error::{Error, Kind};
 use crate::ids::{Incarnation, InstanceNo, Key, Micros, WaitId};
+use crate::lanes::Lanes;
 use crate::lifecycle::Status;
 use crate::limits::FIRST_TICKET;
 use crate::note::Note;
@@ -273,7 +274,8 @@ impl Engine {
         let mut writer = writer::Writer {
             core,
             facts,
-            pending: VecDeque::new(),
+            pending: Lanes::default(),
+            news: VecDeque::new(),
             short: None,
         };
         writer.commit(&shared)?;

@@ -100,7 +100,7 @@ impl Writer {
         self.refuse_creations(shared, 0);
         loop {
             let nap = patience.next.saturating_duration_since(Instant::now());
-            let from = self.pending.len();
+            let from = self.pending.others();
             let phase = self.meanwhile(shared, nap);
             self.refuse_creations(shared, from);
             if phase == Phase::Dead {
@@ -153,7 +153,10 @@ impl Writer {
             Some(at) => nap.min(Duration::from_micros((at - now).max(1_000) as u64)),
             None => nap,
         };
-        shared.inbox.take_meanwhile(&mut self.pending, nap)
+        let held = self.pending.len();
+        let phase = shared.inbox.take_meanwhile(&mut self.news, held, nap);
+        self.pending.extend(&mut self.news);
+        phase
     }
 
     /// Refuses the creations among what is pending, from this place on, but for those that wait for
@@ -163,7 +166,7 @@ impl Writer {
         let mut kept = VecDeque::new();
         let mut notes = Vec::new();
         let mut jobs = Vec::new();
-        for submission in self.pending.drain(from..) {
+        for submission in self.pending.others_from(from) {
             let (creation, found) = match submission {
                 Submission::Again(creation, found) => (*creation, found),
                 other => (other, None),
@@ -203,7 +206,7 @@ impl Writer {
             }
             self.core.give_up(ticket);
         }
-        self.pending.append(&mut kept);
+        self.pending.extend(&mut kept);
         shared.outbox.put(notes, None);
         for _ in &jobs {
             shared.inbox.job_begun();

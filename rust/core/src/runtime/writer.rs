@@ -14,13 +14,17 @@ use super::loader::Task;
 use super::outlast::Patience;
 use super::{guarded, nap, Shared};
 use crate::engine::{Core, Facts};
+use crate::lanes::Lanes;
 use crate::limits::{BATCH_BYTES, BATCH_OPS, DISK_RETRY};
 use crate::store::{Error, Outcome};
+use crate::submission::Submission;
 
 pub(super) struct Writer {
     pub(super) core: Core,
     pub(super) facts: Facts,
-    pub(super) pending: VecDeque<crate::submission::Submission>,
+    pub(super) pending: Lanes,
+    /// What was taken from the inbox, on its way to what is pending.
+    pub(super) news: VecDeque<Submission>,
     /// Why nothing new is admitted, as it was told.
     pub(super) short: Option<String>,
 }
@@ -47,9 +51,9 @@ impl Writer {
     fn work(&mut self, shared: &Shared) -> Result<bool, Error> {
         loop {
             let nap = self.nap(shared);
-            let phase = shared
-                .inbox
-                .take(&mut self.pending, nap, || shared.say_idle());
+            let rest = || shared.say_idle();
+            let phase = shared.inbox.take(&mut self.news, nap, rest);
+            self.pending.extend(&mut self.news);
             if phase == Phase::Dead {
                 return Ok(false);
             }
@@ -95,12 +99,15 @@ impl Writer {
     /// Returns false if the engine was crashed meanwhile.
     fn batch(&mut self, shared: &Shared) -> Result<bool, Error> {
         self.core.begin(shared.clock.now());
-        while let Some(submission) = self.pending.pop_front() {
+        self.pending.begin();
+        let mut half = false;
+        while let Some(submission) = self.pending.pop(half) {
             if let Some(later) = self.core.decide(submission, &mut self.facts)? {
                 self.pending.push_front(later);
                 break;
             }
             let (ops, bytes) = self.core.batch_size();
+            half = ops >= BATCH_OPS / 2 || bytes >= BATCH_BYTES / 2;
             if ops >= BATCH_OPS || bytes >= BATCH_BYTES {
                 break;
             }

@@ -75,7 +75,8 @@ pub(super) struct Truly {
     pub(super) consumed: FxHashMap<EventId, Operation>,
     /// Which letters have arrived.
     pub(super) arrived: FxHashSet<u32>,
-    pub(super) last_letter: Option<Letter>,
+    /// The last letter from outside, and the last one from a body: between those there is no order.
+    pub(super) last_letters: [Option<Letter>; 2],
 }
 
 impl Truly {

@@ -67,7 +67,7 @@ impl Truth {
             attempts: FxHashMap::default(),
             consumed: FxHashMap::default(),
             arrived: FxHashSet::default(),
-            last_letter: None,
+            last_letters: [None; 2],
         };
         self.states[account][new.status as usize] += 1;
         self.all.insert(new.no, it);
@@ -118,7 +118,9 @@ impl Truth {
         let it = self.all.get_mut(&no).expect("a rule saw it");
         let letter = payload.and_then(Letter::read);
         it.arrived.extend(letter.map(|it| it.name));
-        it.last_letter = letter.or(it.last_letter);
+        if let Some(letter) = letter {
+            it.last_letters[letter.lane()] = Some(letter);
+        }
     }
 
     pub(super) fn open(&mut self, no: InstanceNo, wait: &Wait) {

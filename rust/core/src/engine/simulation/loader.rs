@@ -116,7 +116,7 @@ impl World {
                         other => unreachable!("creates nothing: {other:?}"),
                     };
                     let again = known_ids(&mut *life.reader, *creation);
-                    life.inbox.push_back(again.expect("memory is read"));
+                    life.inbox.push(again.expect("memory is read"));
                     self.truth.looked_up(ticket);
                 }
                 Some(Job::Seen { no, dedup, refusal }) => {

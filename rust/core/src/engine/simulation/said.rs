@@ -23,6 +23,14 @@ pub(super) struct Letter {
 }
 
 impl Letter {
+    /// Set in the names of letters that bodies write.
+    pub(super) const FROM_BODY: u32 = 1 << 31;
+
+    /// Says which lane of the inbox it comes by.
+    pub(super) fn lane(self) -> usize {
+        usize::from(self.name >= Self::FROM_BODY)
+    }
+
     pub(super) fn write(self) -> Box<[u8]> {
         let mut bytes = self.name.to_le_bytes().to_vec();
         bytes.extend(self.sent.to_le_bytes());

@@ -128,7 +128,8 @@ impl World {
         let roots = &self.outside.roots;
         let (account, id) = roots[(no as usize + it.at) % roots.len()].clone();
         // The same letter however often it is tried.
-        let name = 1 << 31 | (no as u32) << 6 | (strand as u32) << 5 | it.at as u32;
+        let name =
+            super::said::Letter::FROM_BODY | (no as u32) << 6 | (strand as u32) << 5 | it.at as u32;
         let ticket = self.ticket();
         let letter = Letter {
             to: Name {

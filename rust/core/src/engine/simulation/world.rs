@@ -19,6 +19,7 @@ use super::waits::FOR_EVER;
 use super::writer::{boot, Stage};
 use crate::engine::{Core, Facts, Job};
 use crate::ids::{InstanceNo, Micros};
+use crate::lanes::Lanes;
 use crate::limits::FIRST_TICKET;
 use crate::note::Note;
 use crate::queue::small;
@@ -42,7 +43,7 @@ pub(super) struct Life {
     /// The engine knows that the store is short of room.
     pub(super) short: bool,
     pub(super) stage: Stage,
-    pub(super) inbox: VecDeque<Submission>,
+    pub(super) inbox: Lanes,
     pub(super) outbox: Vec<Note>,
     /// The batch whose notes were last put into the outbox, and the last one whose were taken out.
     pub(super) outbox_batch: u64,
@@ -78,7 +79,7 @@ impl Life {
             open: false,
             short: false,
             stage: Stage::Decided(now, Vec::new()),
-            inbox: VecDeque::new(),
+            inbox: Lanes::default(),
             outbox: Vec::new(),
             outbox_batch: 0,
             seen: 0,
@@ -164,7 +165,7 @@ impl World {
     /// Submits what must not have one.
     pub(super) fn submit_late(&mut self, submission: Submission) {
         self.trace(|_| format!("submits {submission:?}"));
-        self.life.inbox.push_back(submission);
+        self.life.inbox.push(submission);
     }
 
     /// Lets anything happen for a while, then stops all faults and lets everything finish.
@@ -265,9 +266,19 @@ impl World {
         }
     }
 
-    /// Python takes all notes and hears them.
+    /// Python takes all notes, but for some of the answers if there are many, and hears them.
     pub(super) fn poll(&mut self) -> bool {
+        let mut room = match self.dice.roll(4) {
+            0 => self.dice.roll(3),
+            _ => u64::MAX,
+        };
         let notes = std::mem::take(&mut self.life.outbox);
+        let (notes, late): (Vec<_>, Vec<_>) = notes.into_iter().partition(|it| {
+            let now = !it.can_wait() || room > 0;
+            room -= u64::from(it.can_wait() && now);
+            now
+        });
+        self.life.outbox = late;
         self.life.seen = self.life.outbox_batch;
         let some = !notes.is_empty();
         for note in notes {

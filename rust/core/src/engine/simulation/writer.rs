@@ -143,9 +143,11 @@ impl World {
         let now = self.now;
         let life = &mut self.life;
         life.core.begin(now);
+        life.inbox.begin();
         let mut marks = Vec::new();
         for _ in 0..most {
-            let Some(submission) = life.inbox.pop_front() else {
+            let half = self.dice.roll(2) == 0;
+            let Some(submission) = life.inbox.pop(half) else {
                 break;
             };
             let mark = Mark::of(&submission, &self.truth);

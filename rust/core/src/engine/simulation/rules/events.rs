@@ -68,7 +68,7 @@ fn arrival<'a>(truth: &'a Truth, op: &Op) -> Option<(&'a Truly, Letter, bool)> {
 pub(super) fn in_order(truth: &Truth, op: &Op) -> Verdict {
     if let Some((it, letter, dedup)) = arrival(truth, op) {
         let again = dedup && it.arrived.contains(&letter.name);
-        let before = it.last_letter.filter(|it| it.sent >= letter.sent);
+        let before = it.last_letters[letter.lane()].filter(|it| it.sent >= letter.sent);
         holds!(
             again || before.is_none(),
             "{before:?} was sent later: {op:?}"
