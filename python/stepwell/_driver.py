@@ -54,9 +54,9 @@ class Reply:
         self.data = data
 
 
-STARTS_AT_ONCE = 256
-"""Bodies that begin in one round of the loop. Each takes about 0.1 ms, and those that have begun may park meanwhile: of a burst of ten
-thousand none holds the loop for a second, and not all are in memory at one time."""
+STARTS_AT_ONCE = 64
+"""Bodies that begin in one round of the loop. Each takes about 0.1 ms, which whoever else runs there waits for; those that have begun may
+park meanwhile, so of a burst not all are in memory at one time (docs/benchmarks.md, Floods)."""
 RESISTS_MAX = 4.0
 """Seconds that an engine which closes waits for bodies that resist (P1)."""
 ENDS_MAX = 0.5
