@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from benches import bodies, fronts, machine, scale, workloads
+from benches import bodies, floods, fronts, machine, scale, workloads
 
 WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
     "W1": workloads.sequential,
@@ -29,6 +29,9 @@ WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
     "turns": bodies.turns,
     "fronts": fronts.fronts,
     "checkpoints": bodies.checkpoints,
+    "events": floods.events,
+    "events-at-once": floods.events_at_once,
+    "due": floods.due,
 }
 
 
