@@ -37,6 +37,13 @@ class Panic(BaseException):
     """As what extensions written in Rust raise, and gevent's timeouts."""
 
 
+class LockedGroup(BaseExceptionGroup[BaseException]):
+    """A group that cannot be split."""
+
+    def derive(self, excs: Any) -> Any:
+        raise TypeError("derive")
+
+
 KINDS: dict[str, Callable[[], BaseException]] = {
     "Panic": lambda: Panic("boom"),
     "SystemExit": lambda: SystemExit(3),
@@ -45,6 +52,7 @@ KINDS: dict[str, Callable[[], BaseException]] = {
     "GeneratorExit": GeneratorExit,
     "StopAsyncIteration": lambda: StopAsyncIteration("boom"),
     "BaseExceptionGroup": lambda: BaseExceptionGroup("several", [Panic("boom"), ValueError("too")]),
+    "LockedGroup": lambda: LockedGroup("several", [Panic("boom")]),
     "a group of Cancelled": lambda: BaseExceptionGroup("several", [trio.Cancelled._create(source="unknown")]),
 }
 raised: list[str] = []
@@ -440,7 +448,8 @@ async def test_r9_what_a_body_raises_makes_its_instance_errored_and_no_other(kin
         await engine.crash()
         assert (await instance.status()).error == caught.value.error
     told = f"{caught.value.error.type}: {caught.value.error.message}"
-    assert kind.rpartition(" ")[2] in told or "Group" in told, told
+    splits = (kind, place) == ("LockedGroup", "nursery")  # trio's nursery does
+    assert kind.rpartition(" ")[2] in told or "Group" in told or (splits and told == "TypeError: derive"), told
 
 
 @pytest.mark.parametrize(("place", "runtime"), PLACES)

@@ -12,7 +12,6 @@ This file knows neither steps nor the engine.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import threading
 import time
@@ -28,7 +27,8 @@ import outcome as results
 import trio
 from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
-log = logging.getLogger("stepwell")
+from ._log import log
+
 STANDS_STILL = 1.0
 """Seconds after which a loop that has not taken what it was handed is said to stand still."""
 VISITS_AT_ONCE = 100

@@ -8,7 +8,6 @@ and no bookkeeping is needed. `_turns` has the same for bodies on trio, where ta
 from __future__ import annotations
 
 import asyncio
-import logging
 import zlib
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -21,13 +20,13 @@ from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 from . import _diagnosis, _foreign
 from ._body_loop import BodyLoop, code_of
 from ._ending import End
+from ._log import log
 from ._pending import Pending
 
 if TYPE_CHECKING:
     from ._body_loop import BodyTask
     from ._runner import Runner
 
-log = logging.getLogger("stepwell")
 ROUNDS_MAX = 100
 """Rounds of a body's loop between two of trio's: a body that never comes to rest, or a long replay, must not hold the engine."""
 CANCELS_MAX = 100

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from ._log import Log
+
 if TYPE_CHECKING:
     from ._runner import Runner
 
 
-class BodyLog(logging.LoggerAdapter[logging.Logger]):
+class BodyLog(Log):
     """A logger that is silent while a body replays what it said before."""
 
     def __init__(self, runner: Runner) -> None:

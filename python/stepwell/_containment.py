@@ -8,7 +8,6 @@ trio's `Cancelled` does not say who asked for it. But where nothing is cancelled
 
 from __future__ import annotations
 
-import logging
 import math
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -16,11 +15,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from ._errors import StepwellError
+from ._log import log
 
 if TYPE_CHECKING:
     from ._runner import Runner
-
-log = logging.getLogger("stepwell")
 
 
 class Guard:
@@ -36,11 +34,12 @@ class Guard:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         if error is not None:
-            _contain(self._runner, error)
+            contain(self._runner, error)
         return True
 
 
-def _contain(runner: Runner, error: BaseException) -> None:
+def contain(runner: Runner, error: BaseException) -> None:
+    """Sees to it that what a part raises ends that instance's life in memory, and nothing else."""
     struck = interrupt_in(error)
     if struck is not None:
         runner.port.interrupted_by(struck)
@@ -103,8 +102,9 @@ async def check_is_failure(runner: Runner, error: BaseException) -> None:
 
 
 def _part(error: BaseException, kind: type[BaseException]) -> BaseException | None:
+    """Returns what is of a kind in an exception; nothing that a group's own class defines, such as `derive`, is called for that."""
     if isinstance(error, BaseExceptionGroup):
-        return error.split(kind)[0]
+        return next((found for part in error.exceptions if (found := _part(part, kind)) is not None), None)
     return error if isinstance(error, kind) else None
 
 

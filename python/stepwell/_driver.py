@@ -24,6 +24,7 @@ from ._collector import Patience
 from ._ending import End
 from ._errors import EngineClosed, InternalError, InvalidState, StoreCorrupt, StoreFailed
 from ._generators import Generators
+from ._log import log
 from ._missing import Missing
 from ._registry import Registry
 from ._resisting import Resistance
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from ._asyncio import Bridge
     from ._core import Core, Start
 
-log = logging.getLogger("stepwell")
 News: TypeAlias = tuple[Status, bytes | None] | None
 """State and payload of an instance; None: something may have been missed, look again."""
 

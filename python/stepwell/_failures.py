@@ -14,7 +14,6 @@ must not see plain `StepFailed` where it saw `PaymentDeclined`: that is `Missing
 
 from __future__ import annotations
 
-import logging
 import sys
 import traceback as traceback_module
 from types import BuiltinFunctionType, ModuleType, NoneType, TracebackType, new_class
@@ -23,6 +22,7 @@ from typing import Any, cast
 from . import _errors
 from ._codec import Codec, Undecodable
 from ._errors import FIVE, ErrorInfo, StepFailed, StepwellError
+from ._log import log
 
 MESSAGE_MAX = 16_384
 TRACEBACK_MAX = 65_536
@@ -48,7 +48,6 @@ _DICT = vars(BaseException)["__dict__"]
 _LEADING = ("stepwell", "trio", "outcome", "asyncio", "concurrent")
 """Whose frames lead to code of users: the engine, and what it runs that on."""
 
-_log = logging.getLogger("stepwell")
 _codec = Codec()
 _classes: dict[type, type[StepFailed]] = {}
 _originals: dict[type, type] = {}
@@ -379,7 +378,7 @@ def is_there(module: str, name: str) -> bool:
 def _warn(module: str, name: str, cure: str) -> None:
     if (dotted := f"{module}.{name}") not in _warned:
         _warned.add(dotted)
-        _log.warning("a step raised %s, which `except` clauses in the body will see as plain StepFailed: it %s", dotted, cure)
+        log.warning("a step raised %s, which `except` clauses in the body will see as plain StepFailed: it %s", dotted, cure)
 
 
 def _find(module: str, name: str) -> type[BaseException] | None:

@@ -8,7 +8,6 @@ its task, the last one first: there a scope can still be left. On replay that is
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
@@ -19,13 +18,12 @@ from trio.lowlevel import Task, current_task, enable_ki_protection
 from ._branch import Branch, place
 from ._containment import is_misnesting, was_cancelled
 from ._errors import StepwellError
+from ._log import log
 
 if TYPE_CHECKING:
     from ._port import Port
     from ._runner import Runner
     from ._step_operation import StepOperation
-
-log = logging.getLogger("stepwell")
 
 
 class Generators:
@@ -111,7 +109,9 @@ _CURE = "with `async with contextlib.aclosing(…)`."
 
 def _is_only_the_closing(error: BaseException) -> bool:
     """Whether this is what closes a generator, in the group that a nursery makes of it."""
-    return isinstance(error, BaseExceptionGroup) and error.split(GeneratorExit)[1] is None
+    return isinstance(error, BaseExceptionGroup) and all(
+        isinstance(it, GeneratorExit) or _is_only_the_closing(it) for it in error.exceptions
+    )
 
 
 def _is_misnesting(error: BaseException | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
 from . import _diagnosis, _explanation, _names, _past, _standing
@@ -11,6 +10,7 @@ from ._codec import Undecodable, codec
 from ._durations import from_us
 from ._errors import InstanceErrored, InstanceTerminated, InvalidConfig, InvalidState, StepwellError
 from ._failures import error_info
+from ._log import log
 from ._look import Look, Wait
 from ._replay import DO, ERASED, INTERRUPTED, OK
 from ._types import (
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 R_co = TypeVar("R_co", covariant=True)
 
 
-log = logging.getLogger("stepwell")
 _ENDED_OR_BLOCKED = FINAL | {Status.BLOCKED}
 
 

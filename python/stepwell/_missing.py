@@ -7,13 +7,13 @@ finds the class. That may be at any moment, since a module may be loaded late: a
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._codec import codec
 from ._errors import EngineClosed
 from ._failures import is_there
+from ._log import log
 from ._look import Look
 from ._types import STATUSES, Status
 
@@ -28,8 +28,6 @@ Which: TypeAlias = tuple[str, str]
 """Module and qualified name of a class."""
 Whose: TypeAlias = tuple[str, str, str]
 """Namespace, workflow and id of an instance."""
-
-log = logging.getLogger("stepwell")
 
 
 class Missing:

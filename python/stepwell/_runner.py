@@ -8,7 +8,6 @@ does what is then to be done. It never reads a clock or a store, and submits thr
 
 from __future__ import annotations
 
-import logging
 import random
 import sys
 from collections.abc import Awaitable, Callable, Iterable
@@ -23,11 +22,12 @@ from . import _diagnosis, _foreign, _replay
 from ._attempt import as_coroutine
 from ._branch import Branch, place
 from ._codec import Undecodable, codec
-from ._containment import Guard, interrupt_in, was_cancelled
+from ._containment import Guard, contain, interrupt_in, was_cancelled
 from ._durations import from_us
 from ._ending import End
 from ._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
 from ._failures import MissingClass, describe_body, from_users_code
+from ._log import log
 from ._names import step_name
 from ._operation import STOPPED, Operation
 from ._patches import Patches
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from ._turns import Turns
     from ._workflow import Workflow
 
-log = logging.getLogger("stepwell")
 
 COMPLETE, ERRORED = STATUSES.index(Status.COMPLETE), STATUSES.index(Status.ERRORED)
 
@@ -172,10 +171,10 @@ class Runner:
             self.raised = error or self.raised
             self.mismatch(left, None)
             return
-        self.stopping = End.FINISHED
         if error is not None:
             log.warning("%s/%s failed", self.workflow.name, self.id, exc_info=from_users_code(error))
             payload = codec.encode(describe_body(error))
+        self.stopping = End.FINISHED  # from here on nothing may raise: what does is discarded
         if self.rest.winding or self.rest.threads:
             self.port.hold(self.no, self.incarnation)
         self.port.finish(self.no, self.incarnation, status, payload)
@@ -214,11 +213,7 @@ class Runner:
             self.open[operation.identity] = operation
             self._take_effect(operation)
             if (rest := operation.run_alone()) is not None:
-                try:
-                    await rest
-                except BaseException as error:
-                    _foreign.left(operation, error)
-                    raise
+                await self._alone(operation, rest)
             self.rest.settled_down()
         else:
             kind, path, name, key, _ = operation.identity
@@ -242,11 +237,7 @@ class Runner:
         self.open[operation.identity] = operation
         self._take_effect(operation)
         if (rest := operation.run_alone()) is not None:
-            try:
-                await rest
-            except BaseException as error:
-                _foreign.left(operation, error)
-                raise
+            await self._alone(operation, rest)
         operation.task = self.task
         self.resting = True
         try:
@@ -258,6 +249,19 @@ class Runner:
             await self.stop_here()
         self.bytes += len((operation.payload if outcome is None else outcome.payload) or b"")
         return outcome  # type: ignore[no-any-return]  # resolve() sends it
+
+    async def _alone(self, operation: Operation, rest: Awaitable[None]) -> None:
+        """Waits for what is left of an operation in the body's own task."""
+        try:
+            await rest
+        except BaseException as error:
+            _foreign.left(operation, error)
+            if not isinstance(error, Exception):
+                raise
+            contain(self, error)  # nobody recorded it, so the body may not see it
+        else:
+            return
+        await self.stop_here()
 
     def may_begin(self) -> bool:
         """Whether code of the body may begin anything now: the one place where that is decided.

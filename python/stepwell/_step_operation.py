@@ -9,7 +9,6 @@ function is called and timed is in `_attempt`; what the body is told, and when, 
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ from ._containment import Guard, check_is_failure, interrupt_in
 from ._ending import End
 from ._errors import Interrupted, NotSerializable, StepFailed, StepTimeout, TooLarge
 from ._failures import describe, from_users_code, revive, type_name
+from ._log import log
 from ._operation import Operation
 from ._past import KEPT, Past, Tried
 from ._replay import ABANDONED, ERASED, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from ._runner import Runner
     from ._workflow import FunctionPlan
 
-log = logging.getLogger("stepwell")
 _ATOMS = frozenset({type(None), bool, int, str, float})
 
 

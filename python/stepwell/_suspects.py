@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-
+from ._log import log
 from ._types import STATUSES
-
-log = logging.getLogger("stepwell")
 
 
 def warn_of(suspects: list[tuple[str, str, str, int]]) -> None:

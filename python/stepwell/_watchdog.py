@@ -8,7 +8,6 @@ line. Meanwhile Ctrl-C may strike code of instances (`_interrupts`). Nothing els
 from __future__ import annotations
 
 import inspect
-import logging
 import sys
 import threading
 import time
@@ -21,13 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._branch import Branch, place
 from ._interrupts import expose_code, shield_code
+from ._log import log
 from ._runner import Runner
 from ._step_operation import StepOperation
 
 if TYPE_CHECKING:
     from ._driver import Driver
 
-log = logging.getLogger("stepwell")
 LOOK_EVERY = 0.25
 """Seconds between two looks."""
 HOLD_MAX = 1.0
