@@ -22,6 +22,15 @@ from stepwell import Engine, Step, step_options, workflow
 
 pytestmark = pytest.mark.usefixtures("hears_ctrl_c")
 
+
+@pytest.fixture
+def collects_quickly():
+    """The collector passes over all that was there before."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 STRIKES = int(os.environ.get("STEPWELL_STRIKES", "25"))
 ALL = 10**9
 
@@ -148,6 +157,7 @@ def goes_on(store: Path, flow, k: int, unshielded: bool) -> tuple[AtInstruction,
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("collects_quickly")
 @pytest.mark.filterwarnings("ignore:.*was never awaited:RuntimeWarning")  # as Python has it when a signal strikes behind the making
 @pytest.mark.parametrize(("flow", "unshielded"), [(everything, False), (everything, True), (on_asyncio, False)])
 def test_r7_ctrl_c_at_instructions_of_the_code_of_instances(tmp_path, caplog, monkeypatch, flow, unshielded):
