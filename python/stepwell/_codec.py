@@ -112,12 +112,7 @@ class Plan:
 
     def _typed(self, value: Any) -> bytes:
         form: Any = self._form
-        try:
-            raw = form.encode(value)
-        except RecursionError:
-            raise
-        except Exception:
-            raw = _traced(self._traced().encode, value)
+        raw = self._write(value)
         if form.deep and deeper_than(raw, DEPTH_MAX):
             raise Misfit(f"is nested more than {DEPTH_MAX} levels deep")
         data = dumps(raw)
@@ -129,17 +124,21 @@ class Plan:
         """Checks that what comes back is what was given, by encoding it again (D8)."""
         from ._codec_doubt import changed, lost
 
-        form: Any = self._form
         try:
-            value = self._read(loads(data))
-            try:
-                again = form.encode(value)
-            except Exception:
-                again = _traced(self._traced().encode, value)
+            again = self._write(self._read(loads(data)))
         except Misfit as found:
             raise lost(found) from found.__cause__
         if dumps(again) != data:
             raise changed(raw, again, self._doubts)
+
+    def _write(self, value: Any) -> Any:
+        form: Any = self._form
+        try:
+            return form.encode(value)
+        except RecursionError:
+            raise
+        except Exception:
+            return _traced(self._traced().encode, value)
 
     def _read(self, raw: Any) -> Any:
         form: Any = self._form
