@@ -224,3 +224,36 @@ def test_r7_ctrl_c_ends_a_body_that_holds_the_loop(code, caplog, tmp_path):
         logging.getLogger("stepwell").removeHandler(presses)
     assert [it.getMessage() for it in caplog.records if "holds the loop" not in it.getMessage()] == []
     assert trio.run(after) == 3
+
+
+async def test_r7_a_loop_that_answers_while_its_shield_is_being_lifted_has_it_again(monkeypatch):
+    lifting, answered = threading.Event(), threading.Event()
+    lifted: list[bool] = []
+    answer = _watchdog._Watched._answer
+
+    def lifts() -> None:
+        answered.clear()
+        lifting.set()
+        assert answered.wait(30)
+        lifted.append(True)
+
+    def answers(watched: _watchdog._Watched) -> None:
+        answer(watched)
+        answered.set()
+
+    monkeypatch.setattr(_watchdog, "expose_code", lifts)
+    monkeypatch.setattr(_watchdog, "shield_code", lifted.clear)
+    monkeypatch.setattr(_watchdog._Watched, "_answer", answers)
+
+    async def holds_until_it_is_lifted() -> None:
+        assert lifting.wait(30)
+
+    @workflow
+    async def one(step):
+        await step.do(holds_until_it_is_lifted)
+
+    async with Engine(":memory:", workflows=[one]) as engine:
+        await engine.call(one)
+        while not engine._driver.watchdog.longest:
+            await trio.sleep(0.001)
+        assert not lifted

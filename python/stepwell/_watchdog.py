@@ -102,8 +102,8 @@ class _Watched:
         hold = Hold(what, self._name, where, now)
         self._holder = weakref.ref(runner)
         if self._ident() == threading.main_thread().ident:  # signals come to no other thread
-            self._exposes = True
             expose_code()
+            self._exposes = True  # in this order: what answers between the two is shielded at the next look
         self._watchdog.holds += 1
         self._watchdog.latest[runner] = hold
         text = "%s/%s holds the loop of %s: its %s at %s has computed or blocked for over %g s, and nothing else goes on there. %s"
@@ -111,6 +111,7 @@ class _Watched:
 
     def _over(self) -> None:
         """The loop has answered: a hold, if there was one, is over."""
+        self.shield()
         runner = None if self._holder is None else self._holder()
         if self._holder is not None and self._asked is not None and self._answered is not None:
             seconds = self._answered - self._asked
@@ -161,6 +162,7 @@ class Watchdog:
             if (asyncio := self._on_asyncio()) is not None:
                 asyncio.look(now)
             self.looks += 1
+        self._trio.shield()  # the end may have come while this lifted it
 
     def _on_asyncio(self) -> _Watched | None:
         bridge = self._driver.bridge
