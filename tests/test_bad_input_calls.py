@@ -133,6 +133,11 @@ async def test_an_unknown_instance_is_named():
         (lambda step: step.do(5), "needs a function"),
         (lambda step: step.do(None), "needs a function"),
         (lambda step: step.do(lambda: 1), "lambda"),
+        (lambda step: step.do(echo), "step.call(echo, params)"),
+        (lambda step: step.do(functools.partial(echo), 1), "step.call(echo, params)"),
+        (lambda step: step.map(echo, [1]), "step.call(echo, params)"),
+        (lambda step: step.each(echo, [1]), "step.call(echo, params)"),
+        (lambda step: step.create_batch(echo, []), "there is nothing to create"),
         (lambda step: step.map(lambda x: x, [1]), "lambda"),
         (lambda step: step.do(functools.partial(lambda x: x, 1)), "Pass name="),
         (lambda step: step.do(add, 1, b=2), "functools.partial"),
@@ -280,6 +285,16 @@ def test_a_workflow_is_an_async_function_of_step_and_params():
             workflow(wrong)
     with pytest.raises(InvalidConfig, match="runtime is 'curio'"):
         workflow(runtime="curio")(echo.fn)
+
+
+def test_options_of_a_step_are_not_for_workflows():
+    async def body(step):
+        pass
+
+    with pytest.raises(InvalidConfig, match="functions of steps"):
+        step_options(timeout=1)(workflow(body))
+    with pytest.raises(InvalidConfig, match="functions of steps"):
+        workflow(step_options(timeout=1)(body))
 
 
 def test_a_malformed_namespace_speaks_of_no_workflow():

@@ -105,7 +105,7 @@ def check_batch(items: object) -> None:
 
 def batch_size(value: int) -> int:
     """Returns how many items a batch has, 1 to 10,000. Raises InvalidConfig."""
-    return _whole(value, 1, BATCH_MAX, "number of items", ". Split the batch")
+    return _whole(value, 1, BATCH_MAX, "number of items", ". Split the batch" if value else ": there is nothing to create")
 
 
 def attributes(value: Mapping[str, AttributeValue] | None) -> dict[str, AttributeValue]:

@@ -59,6 +59,8 @@ class Workflow(Generic[P_contra, R_co]):
     ) -> None:
         if not inspect.iscoroutinefunction(fn):
             raise InvalidConfig(f"@workflow needs an async function; {fn!r} is {_instead(fn)}")
+        if hasattr(fn, "__stepwell_options__"):
+            raise InvalidConfig(f"@workflow: {fn!r} has @step_options, which are for functions of steps. Give them to the steps it makes.")
         self.fn = fn
         self.name = workflow_name(name if name is not None else getattr(fn, "__name__", None))
         self.version = step_name(version, "version")
@@ -197,7 +199,7 @@ def workflow(
 
     Raises:
         InvalidName: The name breaks the rule above.
-        InvalidConfig: Not an async function, a wrong signature, or a number out of range.
+        InvalidConfig: Not an async function, a wrong signature, `@step_options` on it, or a number out of range.
     """
     if runtime not in RUNTIMES:
         raise InvalidConfig(f'@workflow: runtime is {runtime!r}; give "trio" or "asyncio".')
@@ -303,6 +305,11 @@ class FunctionPlan:
 
     def __init__(self, fn: Callable[..., Any], options: StepOptions) -> None:
         plain = _unwrapped(fn)
+        if isinstance(plain, Workflow):
+            raise InvalidConfig(
+                f'a workflow ("{plain.name}") is no function of a step: it is an instance of its own. Write step.call({plain.name}, params), '
+                "for many of them step.create_batch, or step.each over a function that does."
+            )
         name = getattr(plain, "__name__", type(plain).__name__)
         self.name = options.name or (None if name == "<lambda>" else step_name(name))
         self.is_async = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(type(plain).__call__)
@@ -377,7 +384,7 @@ DERIVED_MAX = 64
 def _unwrapped(fn: Any) -> Any:
     while isinstance(fn, functools.partial):
         fn = fn.func
-    return fn.fn if isinstance(fn, Workflow) else fn
+    return fn
 
 
 def plan_of(fn: Callable[..., Any]) -> FunctionPlan:
@@ -447,6 +454,8 @@ def step_options(
     )
 
     def attach(fn: F) -> F:
+        if isinstance(fn, Workflow):
+            raise InvalidConfig(f"@step_options is for functions of steps, and {fn!r} is a workflow. Give them to the steps it makes.")
         fn.__stepwell_options__ = options  # type: ignore[attr-defined]  # functions take attributes
         return fn
 
