@@ -28,7 +28,7 @@ RESIDENT_MAX = 2_000
 that did not wake soon the last time is parked at once."""
 OUTCOME_US = 10
 BYTES_IN_A_US = 100
-"""What a replay takes: so long for each outcome, and for so many bytes of their values (docs/benchmarks.md, W12 and W14)."""
+"""What a replay takes: so long for each outcome, and for so many bytes of their values (docs/benchmarks.md, below W12)."""
 WORTH = 100_000
 WORTH_AMONG_MANY = 10_000
 """How many times what its replay takes a body stays: parked, it spends at most this fraction of a processor on being replayed."""
