@@ -209,6 +209,13 @@ async def test_c10_a_caller_with_an_id_is_let_in_when_it_was_told_whoever_hammer
         assert "somebody else may be faster" in await hammer()
 
 
+async def test_c10_a_batch_that_never_fits_is_not_told_to_wait():
+    async with open_test_engine(workflows=[quick], slots=4, limits=Limits(queue_entries=50)) as engine:
+        with pytest.raises(Overloaded, match=r"more than its queue \(queue_entries\) and all slots hold.*Split it") as refused:
+            await engine.create_batch(quick, [0] * 60, on_overload="wait")
+        assert "on_overload" not in str(refused.value)
+
+
 async def test_c10_creations_that_wait_are_let_in_at_the_rate():
     async with open_test_engine(workflows=[quick], limits=Limits(create_rate=10, create_burst=1)) as engine:
         began = engine.clock.now()

@@ -37,7 +37,8 @@ STORE_ERRORS: dict[str, type[StepwellError]] = {
 }
 
 
-def error_of(code: str, data: Any, workflow: str, id: str | None, namespace: str) -> StepwellError:
+def error_of(code: str, data: Any, workflow: str, id: str | None, namespace: str, *, waits: bool = False) -> StepwellError:
+    """Returns the core's refusal as an error. `waits`: whether the call would have waited for what could ever be let in."""
     if code == "not_found":
         return not_found(workflow, id or "", namespace)
     if code in ("exists", "same_id_other_params"):
@@ -56,6 +57,12 @@ def error_of(code: str, data: Any, workflow: str, id: str | None, namespace: str
             return Overloaded(
                 "the disk of the store is full; nothing was created. Make room on it: the engine resumes by itself. "
                 f"Try again in {retry_after / 1e6:.1f} s.",
+                retry_after=retry_after / 1e6, limit=limit,
+            )  # fmt: skip
+        if waits:
+            return Overloaded(
+                f'"{workflow}" can never let in a batch of that size as a whole: it is more than its queue ({limit}) and all slots hold. '
+                f"Nothing was created. Split it, or raise {limit}.",
                 retry_after=retry_after / 1e6, limit=limit,
             )  # fmt: skip
         turn = "under the same id: nobody without one is let in before you" if id else "and somebody else may be faster"

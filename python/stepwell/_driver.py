@@ -599,7 +599,7 @@ class Driver:
         threads = self.borrowed.threads
         if threads:
             names = ", ".join(str(thread) for thread in list(threads)[:5])
-            log.warning("%d threads still run and cannot be stopped; what they return is discarded: %s", len(threads), names)
+            log.warning("threads still run and cannot be stopped; what they return is discarded (%d: %s)", len(threads), names)
         await self.end_bodies(End.DRAINED)
         self.drained = True
         self._end_watches()

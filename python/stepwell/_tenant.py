@@ -201,7 +201,7 @@ class Tenant(ABC):
             reply = await driver.let_in(
                 driver.core.create_batch, self._namespace, target.name, target.version, prepared, if_exists, on_overload == "wait"
             )
-            self._check(reply, target.name, None)
+            self._check(reply, target.name, None, waits=on_overload == "wait")
             for index, (code, no, id, status) in zip(indexes, reply.data, strict=True):
                 if code:
                     errors.append(BatchError(index, id, error_of(code, (no, status), target.name, id, self._namespace)))
@@ -421,9 +421,9 @@ class Tenant(ABC):
 
     # Answers.
 
-    def _check(self, reply: Reply, workflow: str, id: str | None) -> None:
+    def _check(self, reply: Reply, workflow: str, id: str | None, *, waits: bool = False) -> None:
         if reply.code:
-            raise error_of(reply.code, reply.data, workflow, id, self._namespace)
+            raise error_of(reply.code, reply.data, workflow, id, self._namespace, waits=waits)
 
 
 class Namespace(Tenant):

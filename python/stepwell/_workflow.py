@@ -307,7 +307,7 @@ class FunctionPlan:
         plain = _unwrapped(fn)
         if isinstance(plain, Workflow):
             raise InvalidConfig(
-                f'a workflow ("{plain.name}") is no function of a step: it is an instance of its own. Write step.call({plain.name}, params), '
+                f'a workflow ("{plain.name}") is no function of a step, and has an instance of its own. Write step.call({plain.name}, …); '
                 "for many of them step.create_batch, or step.each over a function that does."
             )
         name = getattr(plain, "__name__", type(plain).__name__)
