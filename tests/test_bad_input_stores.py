@@ -152,6 +152,26 @@ async def test_a_folder_and_a_missing_folder_are_refused(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not enter")
+def test_a_folder_that_may_not_be_entered_is_not_told_to_be_made(tmp_path):
+    inner = tmp_path / "locked" / "inner"
+    inner.mkdir(parents=True)
+    (tmp_path / "locked").chmod(0o700)
+    program = """
+import os, sys
+from stepwell import InvalidConfig, sync
+os.setuid(65534)
+try:
+    with sync.Engine(sys.argv[1]):
+        pass
+except InvalidConfig as error:
+    print(error)
+"""
+    told = subprocess.run([sys.executable, "-c", program, inner / "s.db"], capture_output=True, text=True, check=True).stdout
+    assert "Permission denied" in told
+    assert told.endswith("Change its permissions or give another path.\n")
+
+
 @pytest.mark.parametrize("store", ["", "a\0b", "mysql://x/y", None, 5, b"s.db", ["s.db"]], ids=repr)
 def test_what_is_no_path_is_invalid_config(store):
     with pytest.raises(InvalidConfig, match=r"store.*path"):

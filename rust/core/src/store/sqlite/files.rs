@@ -68,7 +68,13 @@ impl Paths {
             .canonicalize()
             .map_err(|error| {
                 Error::Invalid(format!(
-                    "The folder of {shown} cannot be used: {error}. Make it first."
+                    "The folder of {shown} cannot be used: {error}. {}",
+                    match error.kind() {
+                        io::ErrorKind::NotFound => "Make it first.",
+                        io::ErrorKind::PermissionDenied =>
+                            "Change its permissions or give another path.",
+                        _ => "Give another path.",
+                    }
                 ))
             })?;
         let database = follow(folder.join(name), &shown)?;
