@@ -80,7 +80,7 @@ class Borrowed:
         """
         until = time.monotonic() + RETURNS_MAX  # not trio's clock, which a test may own
         while (ended := [it for it in self.threads if not it.is_running]) and time.monotonic() < until:
-            time.sleep(0.0001)  # for the thread, which is about to say that it has ended
+            time.sleep(0.0001)  # it is about to call its function, or to say that it has ended: no event tells of both
             await trio.lowlevel.checkpoint()
         assert not ended, f"threads that do not run were not given back: {', '.join(map(str, ended))}"
 
