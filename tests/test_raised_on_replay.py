@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import pytest
 import trio
 
-from stepwell import Retry, Status, workflow
-from stepwell.testing import open_test_engine
+from stepwell import Instance, Retry, Workflow, workflow
+from stepwell.testing import TestEngine, open_test_engine
 
 broken = False
 
@@ -139,8 +140,24 @@ PLACES = [
 
 @pytest.fixture(autouse=True)
 def _mended():
+    global broken, swapped
+    broken = swapped = False
+
+
+async def blocked_by(breaks: Callable[[], None], engine: TestEngine, flow: Workflow[None, None]) -> Instance[None]:
+    """Returns an instance that had come to its wait, and then to where its broken code is blocked."""
+    instance = await engine.create(flow, id="i")
+    await instance.wait_for_status("waiting")
+    breaks()
+    await engine.crash()
+    await instance.send_event("go")
+    await instance.wait_for_status("blocked")
+    return instance
+
+
+def breaks() -> None:
     global broken
-    broken = False
+    broken = True
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda it: it.name)
@@ -148,13 +165,7 @@ async def test_i5_what_a_body_raises_on_replay_is_told_first_in_every_place(plac
     global broken
     caplog.set_level(logging.ERROR)
     async with open_test_engine(workflows=[place], autojump=False) as engine:
-        instance = await engine.create(place, id="i")
-        await instance.wait_for_status("waiting")
-        broken = True
-        await engine.crash()
-        instance = await engine.get(place, "i")
-        await instance.send_event("go")
-        await instance.wait_for_status("blocked")
+        instance = await blocked_by(breaks, engine, place)
         status, (row,) = await instance.status(), (await engine.list()).items
         line = reads_config.__code__.co_firstlineno + 2
         first = f"{place.name}/i raised KeyError: 'CONFIG_MISSING' at test_raised_on_replay.py:{line}"
@@ -186,14 +197,8 @@ async def declines() -> None:
 
 
 async def test_i5_a_failure_that_history_brought_is_no_news():
-    global broken
     async with open_test_engine(workflows=[moved_on], autojump=False) as engine:
-        instance = await engine.create(moved_on, id="i")
-        await instance.wait_for_status("waiting")
-        broken = True
-        await engine.crash()
-        await instance.send_event("go")
-        await instance.wait_for_status("blocked")
+        instance = await blocked_by(breaks, engine, moved_on)
         text = (await instance.status()).error.message
         assert "card declined" not in text
         assert text.startswith('moved_on/i differs from its history: recorded do "refund" (1st), now do "other"')
@@ -212,20 +217,16 @@ async def handles_first(step):
 swapped = False
 
 
+def swaps() -> None:
+    global swapped
+    swapped = True
+
+
 async def test_i5_what_was_handled_before_an_outcome_that_fitted_is_no_reason():
-    global broken, swapped
-    broken = True
+    breaks()
     async with open_test_engine(workflows=[handles_first], autojump=False) as engine:
-        instance = await engine.create(handles_first, id="i")
-        await instance.wait_for_status("waiting")
-        swapped = True
-        try:
-            await engine.crash()
-            await instance.send_event("go")
-            assert await instance.wait_for_status("blocked") is Status.BLOCKED
-            assert "CONFIG_MISSING" not in (await instance.status()).error.message
-        finally:
-            swapped = False
+        instance = await blocked_by(swaps, engine, handles_first)
+        assert "CONFIG_MISSING" not in (await instance.status()).error.message
 
 
 @workflow
@@ -243,14 +244,8 @@ async def fails(number: int) -> None:
 
 
 async def test_i5_of_a_group_the_first_member_is_told_and_how_many_more():
-    global broken
     async with open_test_engine(workflows=[fails_with_its_group], autojump=False) as engine:
-        instance = await engine.create(fails_with_its_group, id="i")
-        await instance.wait_for_status("waiting")
-        broken = True
-        await engine.crash()
-        await instance.send_event("go")
-        await instance.wait_for_status("blocked")
+        instance = await blocked_by(breaks, engine, fails_with_its_group)
         error = (await instance.status()).error
         assert "raised ValueError: no " in error.message
         assert "(and 1 more)" in error.message
