@@ -182,6 +182,10 @@ async def awaits_a_future() -> None:
     await Future()
 
 
+async def waits_on_asyncio() -> None:
+    await asyncio.Event().wait()
+
+
 async def catches_and_goes_on() -> str:
     for _ in range(3):
         try:
@@ -192,13 +196,24 @@ async def catches_and_goes_on() -> str:
     return "never"
 
 
-@pytest.mark.parametrize("fn", [sleeps_on_asyncio, sleeps_zero_on_asyncio, awaits_a_future, catches_and_goes_on])
+@pytest.mark.parametrize("fn", [sleeps_on_asyncio, sleeps_zero_on_asyncio, waits_on_asyncio, awaits_a_future, catches_and_goes_on])
 async def test_asyncio_code_on_trio_is_named_with_its_step_and_a_cure(fn):
     text = await failure(lambda step: step.do(fn))
     assert f'step "{fn.__name__}" ran asyncio code on trio' in text
     assert 'Pass runtime="asyncio"' in text
     text = await failure(lambda step: step.map(lambda _: fn(), [1], name=fn.__name__))
     assert f'step "{fn.__name__}" ran asyncio code on trio' in text
+
+
+async def opens_a_nursery_of_trio() -> None:
+    async with trio.open_nursery():
+        pass
+
+
+async def test_trio_code_on_asyncio_is_named_with_its_step_and_a_cure():
+    for fn in (opens_a_nursery_of_trio, functools.partial(trio.sleep, 0)):
+        text = await failure(lambda step, fn=fn: step.do(fn, name="s", runtime="asyncio"))
+        assert 'step "s" ran trio code on asyncio. Pass runtime="trio".' in text
 
 
 async def test_a_plain_function_may_run_asyncio_itself():

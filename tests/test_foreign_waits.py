@@ -1,5 +1,6 @@
 """A body awaits its step and its own branches, nothing else: what would replay differently is found and named (rule I9)."""
 
+import asyncio
 import re
 
 import pytest
@@ -236,3 +237,53 @@ async def test_i9_after_a_fix_resume_goes_on(tmp_path):
         await instance.resume()
         assert await instance.result() == "slept"
         assert [r.name for r in await instance.history()] == ["noop", "sleep"]
+
+
+async def _in_a_task_group() -> None:
+    async with asyncio.TaskGroup():
+        pass
+
+
+async def _in_a_timeout() -> None:
+    async with asyncio.timeout(1):
+        pass
+
+
+ON_ASYNCIO = {
+    "sleep": (lambda: asyncio.sleep(1), "asyncio's sleep", "step.sleep"),
+    "sleep(0)": (lambda: asyncio.sleep(0), "asyncio's sleep", "step.sleep"),
+    "a task group": (_in_a_task_group, "asyncio's TaskGroup.__aenter__", "step.open_nursery"),
+    "a deadline": (_in_a_timeout, "asyncio's timeout", "step.move_on_after"),
+    "a thread": (lambda: asyncio.to_thread(len, ""), "asyncio's to_thread", "step.do with the plain function"),
+    "a queue": (lambda: asyncio.Queue().get(), "asyncio's Queue.get", "step.wait_for_event"),
+    "an event": (lambda: asyncio.Event().wait(), "asyncio's Event.wait", "step.wait_for_event"),
+    "a subprocess": (lambda: asyncio.create_subprocess_exec("true"), "asyncio's create_subprocess_exec", "step.do with an async function"),
+}
+
+
+@pytest.mark.parametrize("used", ON_ASYNCIO)
+@pytest.mark.parametrize("crashes", [False, True])
+async def test_i9_a_body_on_trio_that_uses_asyncio_is_blocked_and_told_what_to_use(used, crashes):
+    call, what, form = ON_ASYNCIO[used]
+    mended = False
+
+    @workflow
+    async def flow(step) -> str:
+        await step.do(noop)
+        if not mended:
+            await call()
+        return "mended"
+
+    async with open_test_engine(workflows=[flow], autojump=False) as engine:
+        instance = await engine.create(flow, id="i")
+        await instance.wait_for_status("blocked")
+        if crashes:
+            await engine.crash()
+        told = await instance.explain()
+        assert "is blocked (foreign_wait)" in str(told)
+        assert f"the body of flow/i runs on trio, and uses {what} at test_foreign_waits.py:" in str(told)
+        assert f"use {form}" in str(told)
+        assert '@workflow(runtime="asyncio")' in str(told)
+        mended = True
+        await instance.resume()
+        assert await instance.result() == "mended"

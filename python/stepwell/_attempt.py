@@ -27,6 +27,7 @@ from ._branch import Branch, place
 from ._errors import InvalidConfig, Misuse, MisusedState, StepTimeout
 from ._generators import close
 from ._interrupts import calls_code
+from ._strangers import stranger
 
 if TYPE_CHECKING:
     from ._remote import RemoteAttempt
@@ -397,12 +398,10 @@ _ASYNCIO = 'step "{}" ran asyncio code on trio. Pass runtime="asyncio".'
 
 def of_wrong_runtime(error: BaseException, name: str) -> InvalidConfig | None:
     """Returns the clearer error for what asyncio and trio say when their code runs where they are not."""
-    text = str(error) if type(error) is RuntimeError else ""
-    if "no running event loop" in text:
+    whose = stranger(error)
+    if whose == "asyncio":
         return InvalidConfig(_ASYNCIO.format(name))
-    if "must be called from async context" in text or ("got bad yield" in text and "trio" in text):
-        return InvalidConfig(f'step "{name}" ran trio code on asyncio. Pass runtime="trio".')
-    return None
+    return None if whose is None else InvalidConfig(f'step "{name}" ran trio code on asyncio. Pass runtime="trio".')
 
 
 def _called(context: Context, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:

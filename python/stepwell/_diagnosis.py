@@ -20,6 +20,7 @@ from . import _replay
 from ._branch import caller, current_branch
 from ._ending import End
 from ._errors import InvalidConfig, InvalidState, LimitReached, Nondeterminism, NotSerializable, StepFailed, StepwellError, TooLarge
+from ._strangers import library, stranger
 from ._types import KINDS
 
 if TYPE_CHECKING:
@@ -67,13 +68,21 @@ _CONTROLS = {
     "shutdown_default_executor": f"Use {_THREAD}",
 }
 """What nobody but the engine may do with the loop of a body, and what to do instead."""
+_FORMS_ON_TRIO = {
+    "sleep": _TIME,
+    "wait_for": _TIME,
+    "timeout": "step.move_on_after and step.fail_after",
+    "timeout_at": "step.move_on_after and step.fail_after",
+    "to_thread": _THREAD,
+    "create_task": "step.open_nursery",
+    "TaskGroup.__aenter__": "step.open_nursery",
+}
 _OTHERS = (
-    "must be called from async context",
     "attached to a different loop",
     "cannot be called from a running event loop",
     "Cannot run the event loop while another loop is running",
 )
-"""What trio and asyncio say where code is not in a task, or a loop, of theirs."""
+"""What asyncio says where code is not in a loop of its own."""
 _LIBRARIES = ("stepwell", "trio", "outcome", "asyncio", "anyio", "sniffio")
 RESISTS_AFTER = 2.0
 """Seconds of the engine's clock that a cancelled body may take to end before it is said to resist."""
@@ -193,9 +202,8 @@ def foreign_call(runner: Runner, method: str) -> StepwellError:
     what = f"asyncio's {method}"
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not is_users(frame):
-        library = _module(frame).partition(".")[0]
-        if library in ("asyncio", "anyio"):
-            what = f"{library}'s {frame.f_code.co_qualname}"
+        if library(frame) in ("asyncio", "anyio"):
+            what = f"{library(frame)}'s {frame.f_code.co_qualname}"
         frame = frame.f_back
     where = "" if frame is None else place_of(frame)
     if method in _CONTROLS:
@@ -208,18 +216,37 @@ def foreign_call(runner: Runner, method: str) -> StepwellError:
 
 
 def use_of_others(runner: Runner, error: BaseException) -> StepwellError | None:
-    """A body on asyncio failed with this: says so if it is what trio, or asyncio, raises for code that is in no task of theirs (I9)."""
+    """A body failed with this: says so if it is what trio, or asyncio, raises for code that is in no task of theirs (I9)."""
+    if stranger(error) is None and not _is_of_another_loop(error):
+        return None
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if type(error) is not RuntimeError or not any(text in str(error) for text in _OTHERS):
-        return None
     frames = list(traceback.walk_tb(error.__traceback__))
     last = max((index for index, (frame, _) in enumerate(frames) if is_users(frame)), default=0)
-    what = next((frame for frame, _ in frames[last + 1 :] if _module(frame).partition(".")[0] in ("trio", "asyncio")), None)
+    where = place_of(*frames[last])
+    what = next((frame for frame, _ in frames[last + 1 :] if library(frame) in ("trio", "asyncio")), None)
+    if runner.loop is None:
+        used = "asyncio" if what is None or library(what) != "asyncio" else f"asyncio's {what.f_code.co_qualname}"
+        return StepwellError(
+            f"the body of {_name(runner)} runs on trio, and uses {used} at {where}. A body awaits its step and its own branches "
+            f'only: use {_form(what)}, or write all of it for asyncio, @workflow(runtime="asyncio"), then resume().'
+        )
     if what is None:
-        return _foreign(runner, place_of(*frames[last]), "something of another loop", _FUNCTION)
-    library = _module(what).partition(".")[0]
-    return _foreign(runner, place_of(*frames[last]), f"{library}'s {what.f_code.co_qualname}", _FORMS.get(_module(what), _FUNCTION))
+        return _foreign(runner, where, "something of another loop", _FUNCTION)
+    return _foreign(runner, where, f"{library(what)}'s {what.f_code.co_qualname}", _FORMS.get(_module(what), _FUNCTION))
+
+
+def _is_of_another_loop(error: BaseException) -> bool:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return type(error) is RuntimeError and any(text in str(error) for text in _OTHERS)
+
+
+def _form(what: FrameType | None) -> str:
+    """What to use in a body on trio instead of this function of asyncio's."""
+    if what is None:
+        return "step.open_nursery for several things at once"
+    return _FORMS_ON_TRIO.get(what.f_code.co_qualname) or _FORMS.get(_module(what), _FUNCTION)
 
 
 def _foreign(runner: Runner, where: str, what: str, form: str) -> StepwellError:
@@ -317,7 +344,7 @@ def _module(frame: FrameType) -> str:
 
 
 def is_users(frame: FrameType) -> bool:
-    return _module(frame).partition(".")[0] not in _LIBRARIES
+    return library(frame) not in _LIBRARIES
 
 
 def place_of(frame: FrameType, line: int | None = None) -> str:
@@ -332,8 +359,7 @@ def _waits_for(code: Any) -> tuple[str, str, str] | None:
             where, what = place_of(frame), None
         elif what is None and where:
             what = frame
-    library = "" if what is None else _module(what).partition(".")[0]
-    if what is None or library not in ("trio", "asyncio", "anyio"):
+    if what is None or library(what) not in ("trio", "asyncio", "anyio"):
         return None
     form = _FORMS.get(_module(what), _FUNCTION)
-    return where, f"{library}'s {what.f_code.co_qualname}", form
+    return where, f"{library(what)}'s {what.f_code.co_qualname}", form

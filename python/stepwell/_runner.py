@@ -134,6 +134,8 @@ class Runner:
     def _raised(self, error: BaseException) -> None:
         if interrupt_in(error) is not None or was_cancelled(self, error):
             raise error
+        if self.goes_on and (stray := _diagnosis.use_of_others(self, error)) is not None:
+            self.block("foreign_wait", stray)
         if not self.stopping:
             self._finish(ERRORED, error=error)
 
