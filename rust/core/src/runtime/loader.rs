@@ -355,35 +355,11 @@ fn history(reader: &mut dyn Reader, no: InstanceNo) -> Result<Option<(Look, Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Kind, Operation, Record, Verdict};
     use crate::ids::Seq;
     use crate::store::memory::MemoryStore;
-    use crate::store::{NewInstance, Op, Store};
+    use crate::store::samples::{append, create};
+    use crate::store::Store;
     use crate::wait::Approval;
-
-    fn append(name: &str) -> Op {
-        let operation = Operation {
-            kind: Kind::Do,
-            branch: "".into(),
-            name: name.into(),
-            key: None,
-            count: 1,
-        };
-        let record = Record {
-            operation,
-            attempt: 1,
-            verdict: Verdict::Done,
-            started_at: 1,
-            at: 1,
-            begun: None,
-            erases: None,
-            retry_at: None,
-            event: None,
-            event_type: None,
-            payload: None,
-        };
-        Op::Append(1, 1, record)
-    }
 
     /// A reader whose histories are read after one more record was committed.
     struct Late(Box<dyn Reader>, MemoryStore);
@@ -418,7 +394,7 @@ mod tests {
         }
 
         fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
-            let _ = self.1.commit(&[append("later")])?;
+            let _ = self.1.commit(&[append(1, "later")])?;
             self.0.history(no)
         }
 
@@ -447,27 +423,7 @@ mod tests {
     #[test]
     fn a_history_is_told_as_it_was_when_the_instance_was_looked_at() {
         let mut store = MemoryStore::new();
-        let new = NewInstance {
-            no: 1,
-            incarnation: 1,
-            namespace: "default".into(),
-            workflow: "w".into(),
-            version: "1".into(),
-            id: "a".into(),
-            params: None,
-            attributes: None,
-            priority: 0,
-            created_at: 1,
-            start_at: None,
-            status: Status::Running,
-            parent: None,
-            called: false,
-            format: 1,
-            seed: None,
-        };
-        let _ = store
-            .commit(&[Op::Create(Box::new(new)), append("first")])
-            .unwrap();
+        let _ = store.commit(&[create(1), append(1, "first")]).unwrap();
         let mut reader = Late(store.reader().unwrap(), store.clone());
         let Ok(Data::History(Some(told))) = answer(&mut reader, &Question::History(1)) else {
             panic!("it is there");

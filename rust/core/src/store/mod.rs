@@ -15,6 +15,8 @@ use crate::lifecycle::Status;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 
 pub mod memory;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod sqlite;
 
 /// Which rules a new instance keeps for life. Some rules changed what a history looks like: an instance that began under the

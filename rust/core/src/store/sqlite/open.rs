@@ -283,7 +283,7 @@ mod tests {
             (Some("race"), None)
         );
         drop(reader);
-        let _ = store.commit(&[super::super::tests::create(91)]).unwrap();
+        let _ = store.commit(&[crate::store::samples::create(91)]).unwrap();
         store.close().unwrap();
         open(&path, "test").unwrap();
     }
@@ -373,7 +373,7 @@ mod tests {
             let path = folder.path().join("audit.db");
             let mut store = Box::new(open(&path, "test").unwrap());
             for no in 1..=100 {
-                let _ = store.commit(&[super::super::tests::create(no)]).unwrap();
+                let _ = store.commit(&[crate::store::samples::create(no)]).unwrap();
             }
             store.close().unwrap();
             let before = std::fs::read(&path).unwrap();

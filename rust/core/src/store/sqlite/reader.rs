@@ -212,7 +212,7 @@ impl Reader for SqliteReader {
 mod tests {
     use super::*;
     use crate::lifecycle::Status;
-    use crate::store::sqlite::tests::{append, create};
+    use crate::store::samples::{append, create};
     use crate::store::sqlite::SqliteStore;
     use crate::store::{Op, Store, Transition};
 

@@ -165,7 +165,7 @@ fn go_on(conn: &Connection, walk: &mut Walk) -> rows::Result<bool> {
 mod tests {
     use super::*;
     use crate::history::Verdict;
-    use crate::store::sqlite::tests::{append, create};
+    use crate::store::samples::{append, create};
     use crate::store::sqlite::SqliteStore;
     use crate::store::{Op, Store};
 

@@ -1,53 +1,7 @@
 //! A database that may not grow: SQLite says FULL for real, on a real file.
 
 use super::*;
-use crate::history::{Kind, Operation, Record, Verdict};
-use crate::lifecycle::Status;
-use crate::store::NewInstance;
-
-pub(super) fn create(no: InstanceNo) -> Op {
-    Op::Create(Box::new(NewInstance {
-        no,
-        incarnation: 1,
-        namespace: "default".into(),
-        workflow: format!("w{}", no % 7).into(),
-        version: no.to_string().into(),
-        id: no.to_string().into(),
-        params: Some(vec![7; 5_000].into()),
-        attributes: None,
-        priority: 0,
-        created_at: 1,
-        start_at: None,
-        status: Status::Running,
-        parent: None,
-        called: false,
-        format: 1,
-        seed: None,
-    }))
-}
-
-pub(super) fn append(no: InstanceNo, name: &str) -> Op {
-    let record = Record {
-        operation: Operation {
-            kind: Kind::Do,
-            branch: "".into(),
-            name: name.into(),
-            key: None,
-            count: 1,
-        },
-        attempt: 1,
-        verdict: Verdict::Done,
-        started_at: 1,
-        at: 1,
-        begun: None,
-        erases: None,
-        retry_at: None,
-        event: None,
-        event_type: None,
-        payload: Some(vec![9; 3_000].into()),
-    };
-    Op::Append(no, 1, record)
-}
+use crate::store::samples::{append, create};
 
 impl SqliteStore {
     fn allow(&mut self, pages: u32) {
