@@ -87,7 +87,7 @@ impl Core {
     pub(super) fn create(
         &mut self,
         ticket: u64,
-        mut what: Box<(Code, NewItem)>,
+        what: Box<(Code, NewItem)>,
         if_exists: IfExists,
         found: Found,
     ) -> Option<Submission> {
@@ -123,8 +123,8 @@ impl Core {
             }
             return None;
         }
-        let key = key.unwrap_or_else(|| self.generate(&mut what));
-        let (code, item) = *what;
+        let (code, mut item) = *what;
+        let key = key.unwrap_or_else(|| self.generate(&code, &mut item));
         let new = self.admit(&code, item, key);
         let op = self.push(Op::Create(new));
         self.batch.after.push(After::Created {
@@ -136,10 +136,10 @@ impl Core {
     }
 
     /// Gives an instance an id.
-    fn generate(&mut self, what: &mut (Code, NewItem)) -> Key {
+    fn generate(&self, code: &Code, item: &mut NewItem) -> Key {
         let id = self.generated.next(self.now);
-        let key = Key::new(&what.0.namespace, &what.0.workflow, &id);
-        what.1.id = Some(id);
+        let key = Key::new(&code.namespace, &code.workflow, &id);
+        item.id = Some(id);
         key
     }
 
@@ -301,12 +301,7 @@ impl Core {
                 }
                 Spot::SameAs(earlier) => ItemOf::SameAs(earlier, item.params),
                 Spot::New(key) => {
-                    let key = key.unwrap_or_else(|| {
-                        let id = self.generated.next(self.now);
-                        let key = Key::new(&code.namespace, &code.workflow, &id);
-                        item.id = Some(id);
-                        key
-                    });
+                    let key = key.unwrap_or_else(|| self.generate(&code, &mut item));
                     let new = self.admit(&code, item, key);
                     ItemOf::Op(self.push(Op::Create(new)))
                 }
