@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -67,6 +68,16 @@ def plain() -> int:
     return 4
 
 
+async def replayed_and_live(step: Step, all_of_it: Callable[[], Awaitable[int]]) -> int:
+    """Body code that is gone through twice: before the store is copied, and after that."""
+    total = await all_of_it()
+    await step.wait_for_event("go")
+    try:
+        return total + await all_of_it()
+    finally:
+        await step.do(plain, name="cleanup")
+
+
 @workflow
 async def everything(step: Step) -> int:
     async def branch(n: int) -> int:
@@ -92,12 +103,7 @@ async def everything(step: Step) -> int:
                 total += value
         return total + await step.patched("change")
 
-    total = await all_of_it()
-    await step.wait_for_event("go")
-    try:
-        return total + await all_of_it()
-    finally:
-        await step.do(plain, name="cleanup")
+    return await replayed_and_live(step, all_of_it)
 
 
 @step_options(runtime="asyncio")
@@ -119,12 +125,7 @@ async def on_asyncio(step: Step) -> int:
             total += await step.do(on_loop, name="in time")
         return total
 
-    total = await all_of_it()
-    await step.wait_for_event("go")
-    try:
-        return total + await all_of_it()
-    finally:
-        await step.do(plain, name="cleanup")
+    return await replayed_and_live(step, all_of_it)
 
 
 FLOWS = [everything, on_asyncio]
