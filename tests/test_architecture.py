@@ -65,6 +65,19 @@ def test_every_module_has_a_place():
     assert {m for m in _modules() if not any(m in layer for layer in LAYERS)} == set()
 
 
+def _on_the_page(language: str) -> set[str]:
+    """Names in the paragraph that lists the files of one language in reading order; `_codec…` stands for several."""
+    paragraph = next(it for it in (ROOT / "ARCHITECTURE.md").read_text().split("\n\n") if it.startswith(f"{language}, in reading order"))
+    names = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`{]+)[^`]*`", paragraph))))
+    return names - {"_codec"} | ({it for it in _modules() if it.startswith("_codec")} if language == "Python" else set())
+
+
+def test_the_architecture_page_names_every_module_and_nothing_else():
+    assert _on_the_page("Python") == set(_modules()) - {"__init__", "__main__", "_core"}
+    parts = {it.stem for it in CORE.iterdir()}
+    assert parts - _on_the_page("Rust") == set()
+
+
 @pytest.mark.parametrize("name", sorted(_modules()))
 def test_imports_point_up(name):
     wrong = {m for m in _modules()[name] if m != "__init__" and _layer(m) > _layer(name)}
