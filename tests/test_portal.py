@@ -1,6 +1,8 @@
 """The edges of the ways into and out of a trio loop: what does not start, what has ended, what stands still."""
 
 import asyncio
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 import trio
 
 from stepwell import Engine, EngineClosed, Step, aio, sync, workflow
+from stepwell import _asyncio as asyncio_loops
 from stepwell._portal import TrioThread, from_asyncio, from_thread
 from stepwell.testing import open_test_engine
 
@@ -136,8 +139,7 @@ async def nothing_of(n: int) -> int:
     return n
 
 
-@pytest.mark.parametrize("flow", [needs_a_loop, needs_a_loop_twice])
-async def test_an_asyncio_loop_that_cannot_be_started_is_no_failure_of_the_step(tmp_path, monkeypatch, flow):
+def _no_thread(monkeypatch) -> str:
     started = threading.Thread.start
 
     def refuses(self):
@@ -145,9 +147,25 @@ async def test_an_asyncio_loop_that_cannot_be_started_is_no_failure_of_the_step(
             raise RuntimeError("can't start new thread")
         started(self)
 
-    store = str(tmp_path / "s.db")
     monkeypatch.setattr(threading.Thread, "start", refuses)
-    with pytest.raises(EngineClosed, match="own asyncio loop could not be started: can't start new thread"):
+    return "can't start new thread"
+
+
+def _no_descriptors(monkeypatch) -> str:
+    def refuses():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(asyncio_loops, "_new_loop", refuses)
+    monkeypatch.setattr(asyncio, "new_event_loop", refuses)
+    return "Too many open files"
+
+
+@pytest.mark.parametrize("flow", [needs_a_loop, needs_a_loop_twice])
+@pytest.mark.parametrize("lacks", [_no_thread, _no_descriptors])
+async def test_an_asyncio_loop_that_cannot_be_started_is_no_failure_of_the_step(tmp_path, monkeypatch, flow, lacks):
+    store = str(tmp_path / "s.db")
+    why = lacks(monkeypatch)
+    with pytest.raises(EngineClosed, match=f"own asyncio loop could not be started: .*{why}"):
         async with Engine(store, workflows=[flow]) as engine:
             await engine.call(flow, id="x")
     monkeypatch.undo()

@@ -512,9 +512,13 @@ class NoLoop(Bridge):
     """In place of a loop that could not be started: what is to run on it waits until it is given up."""
 
     def __init__(self, token: trio.lowlevel.TrioToken, closed: Callable[[], None]) -> None:
-        super().__init__(asyncio.new_event_loop(), token, closed)
+        super().__init__(_ClosedLoop(), token, closed)
         self.loop.close()
         self.is_gone = True
+
+
+class _ClosedLoop(asyncio.BaseEventLoop):
+    """A loop without a selector: it takes no descriptor to make one, and that there is none may be why it is wanted."""
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -425,7 +425,7 @@ class Driver:
             try:
                 self.bridge = OwnLoop(self.token, self._own_loop_is_closed)
                 self._watch_loop(self.bridge)
-            except RuntimeError as error:  # nothing of that is the step's fault, and nothing is recorded
+            except (RuntimeError, OSError) as error:  # no thread, no descriptors: that is no step's fault, and nothing is recorded
                 self.bridge = NoLoop(self.token, lambda: None)
                 self.stop(EngineClosed(f"the engine's own asyncio loop could not be started: {error}"))
         return self.bridge
