@@ -1,7 +1,10 @@
 """Python's collector is as patient as bodies are many, looks when memory grows, and is as the program had it afterwards."""
 
+import builtins
+import errno
 import gc
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 
@@ -71,6 +74,17 @@ def test_a_program_that_changes_it_meanwhile_keeps_that(pythons, bodies):
         patience.look(20_000)
         assert gc.get_threshold() == (123, 4, 5)
     assert gc.get_threshold() == (123, 4, 5)
+
+
+def test_memory_is_read_also_where_nothing_can_be_opened_or_imported(monkeypatch):
+    def no_descriptors(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_collector, "open", no_descriptors, raising=False)
+        patched.setattr(builtins, "__import__", no_descriptors)
+        most = _collector.memory()
+    assert most is not None
 
 
 def test_where_memory_cannot_be_read_it_stays_as_it_is(pythons, monkeypatch):

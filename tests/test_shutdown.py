@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from stepwell import Engine, EngineClosed, InternalError, InvalidState, Retry, Status, workflow
+from stepwell._watchdog import Watchdog
 from stepwell.testing import open_test_engine
 
 seen: list[str] = []
@@ -367,6 +368,20 @@ async def test_l14_an_engine_whose_own_task_breaks_is_loud_and_answers_everybody
                 await trio.sleep_forever()
     assert answers == ["the engine was closed while this call waited for it"]
     assert "internal error in the engine" in caplog.text
+
+
+async def test_l14_an_engine_whose_tasks_cannot_begin_does_not_open_and_says_why(tmp_path, monkeypatch):
+    def fails(self):
+        raise OSError("Too many open files")
+
+    store = str(tmp_path / "s.db")
+    monkeypatch.setattr(Watchdog, "__enter__", fails)
+    with pytest.raises(OSError, match="Too many open files"):
+        async with Engine(store, workflows=[]):
+            pytest.fail("it opened")
+    monkeypatch.undo()
+    async with Engine(store, workflows=[]):
+        pass
 
 
 def test_l14_a_main_task_that_ends_with_the_engine_open_closes_it(tmp_path):

@@ -18,6 +18,11 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
+try:
+    import resource  # now: where no file can be opened any more, none can be imported
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
+
 _PYTHONS = {(700, 10, 10), (2000, 10, 10), (2000, 10, 0)}
 """What `gc.get_threshold()` is in a fresh interpreter, 3.11 to 3.14."""
 YOUNG_A_BODY = 10
@@ -41,9 +46,7 @@ def memory() -> int | None:
             return int(statm.read(64).split()[1]) * _PAGE
     except OSError:
         pass
-    try:
-        import resource  # Windows has none
-    except ImportError:
+    if resource is None:
         return None
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most << 10

@@ -155,14 +155,14 @@ class Engine(Tenant):
         return self
 
     async def _open_driver(self) -> Driver:
+        if any(it.runtime == "asyncio" for it in self._workflows):
+            for module in ("_asyncio_turns", "_gather"):  # now: when a body begins there may be no descriptor to read them with
+                importlib.import_module(f".{module}", __package__)
         core = await trio.to_thread.run_sync(self._open_core)
         driver = self._driver = Driver(self, core, self._workflows, self._threads)
         driver.default_runtime = self._default_runtime
         driver.observed, driver.seed = self._virtual_time is not None, self._seed
         driver.checks_arguments = self._checks_arguments
-        if any(it.runtime == "asyncio" for it in self._workflows):
-            for module in ("_asyncio_turns", "_gather"):  # now: when a body begins there may be no descriptor to read them with
-                importlib.import_module(f".{module}", __package__)
         if self._host_loop is not None:
             from ._asyncio import Bridge  # here, because only programs that have a loop need it
 

@@ -143,6 +143,9 @@ class Life:
                     if driver.runners and not self._is_parents:
                         await self._leave_behind(driver)
         except BaseException as error:
+            if not self._opened.is_set():  # no memory, no descriptors: whoever opens is told
+                self._opening_failed = error
+                return
             driver.broke(error)
             await self._leaving.wait()
 
