@@ -1,6 +1,8 @@
 """Bodies that do not end when they are told to (rule P1): they cost no time, and no engine hangs because of them."""
 
 import asyncio
+import functools
+import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -11,7 +13,7 @@ import trio
 import trio.testing
 from asyncio_bodies import line_of
 
-from stepwell import InvalidState, Status, Step, _driver, workflow
+from stepwell import InvalidState, Status, Step, _asyncio, _driver, workflow
 from stepwell._ending import End
 from stepwell._runner import Runner
 from stepwell.testing import open_test_engine
@@ -228,3 +230,35 @@ async def test_p1_a_body_that_has_not_begun_when_the_engine_closes_does_not_resi
     async with open_test_engine(workflows=[waits]) as engine:
         await engine.create(waits)
     assert begun == [End.DRAINED]
+
+
+async def _outlives_on_asyncio() -> None:
+    await _outlives(asyncio.Event().wait)
+
+
+async def _in_a_task() -> None:
+    await asyncio.create_task(_outlives_on_asyncio())
+
+
+@workflow
+async def resists_on_asyncio(step):
+    await step.do(_outlives_on_asyncio, runtime="asyncio")
+
+
+@workflow
+async def branches_resist_on_asyncio(step):
+    async with step.open_nursery() as nursery:
+        for fn in (_in_a_task, _outlives_on_asyncio):
+            nursery.start_soon(functools.partial(step.do, fn, runtime="asyncio"))
+
+
+@pytest.mark.parametrize(("flow", "steps"), [(resists_on_asyncio, "1 step has"), (branches_resist_on_asyncio, "2 steps has")])
+async def test_p1_a_step_on_asyncio_that_outlives_its_cancellation_keeps_no_engine_open(monkeypatch, caplog, flow, steps):
+    monkeypatch.setattr(_driver, "RESISTS_MAX", 0.05)
+    monkeypatch.setattr(_asyncio, "CLOSES_MAX", 0.05)
+    async with open_test_engine(workflows=[flow], autojump=False, grace=0) as engine:
+        instance = await engine.create(flow)
+        await instance.wait_for_status("running")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+    [record] = [it for it in caplog.records if it.levelno == logging.ERROR]
+    assert f"code of {steps} not ended although it was cancelled" in record.message

@@ -31,6 +31,8 @@ from ._log import log
 
 STANDS_STILL = 1.0
 """Seconds after which a loop that has not taken what it was handed is said to stand still."""
+CLOSES_MAX = 5.0
+"""Seconds that a loop of the engine's own is waited for when it is closed."""
 VISITS_AT_ONCE = 100
 """Visits that never wait, between two looks of the loop at all else it has to do."""
 
@@ -380,6 +382,10 @@ class Bridge:
     def forsake(self) -> None:
         """Nobody runs the loop any more."""
         self.is_gone = True
+        self.forsake_unwanted()
+
+    def forsake_unwanted(self) -> None:
+        """Visits that were cancelled and have not ended are waited for no longer."""
         while self.unwanted:
             self.unwanted.pop().forsake()
 
@@ -505,7 +511,7 @@ class OwnLoop(Bridge):
         self._is_closing = True
         with suppress(RuntimeError):  # code that ran on it has closed it
             self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=CLOSES_MAX)
 
 
 class NoLoop(Bridge):

@@ -278,6 +278,16 @@ def resisting(runner: Runner) -> str:
     )
 
 
+def resist_the_end(runners: list[Runner], attempts: int) -> str:
+    """The engine closes, and code of bodies, or of so many attempts, was cancelled and has not ended (P1)."""
+    bodies = ", ".join(f"{_name(runner)} at {standing(runner) or 'an unknown place'}" for runner in runners[:5])
+    which = f"{attempts} step{'s' * (attempts != 1)}" if attempts else f"the bodies of {len(runners)} instance{'s' * (len(runners) != 1)}"
+    return (
+        f"the engine closes, and code of {which} has not ended although it was cancelled{f': {bodies}' if bodies else ''}. It is waited "
+        "for no longer, and runs again when an engine opens. Let Cancelled and CancelledError pass."
+    )
+
+
 def cannot_be_ended(runners: list[Runner]) -> InvalidState:
     """The engine closes, and these bodies stand where nothing can end them (P1)."""
     bodies = ", ".join(f"{_name(runner)} at {standing(runner) or 'an unknown place'}" for runner in runners[:5])

@@ -605,13 +605,19 @@ class Driver:
         self._end_watches()
 
     async def end_bodies(self, why: End) -> None:
-        """Unwinds every body, and waits for them; those that resist are ended after a while, if that can be done (P1)."""
+        """Unwinds every body, and waits for them and for attempts that outlive them; what resists is ended after a while, if that can be
+        done (P1)."""
         self.unwind_all(why)
         with trio.move_on_after(RESISTS_MAX):
-            while not all(self._resists(runner) for runner in self.runners.values()):
+            while not all(self._resists(runner) for runner in self.runners.values()) or (self.borrowed.attempts and not self.runners):
                 await self._next_progress()
+        if not (self.runners or self.borrowed.attempts):
+            return
+        log.error("%s", _diagnosis.resist_the_end(list(self.runners.values()), self.borrowed.attempts))
+        if self.bridge is not None:
+            self.bridge.forsake_unwanted()
         with trio.move_on_after(ENDS_MAX):
-            while self.runners:
+            while self.runners or self.borrowed.attempts:
                 for runner in list(self.runners.values()):
                     self._end(runner)
                 await trio.sleep(0.001)
