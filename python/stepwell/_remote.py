@@ -107,7 +107,7 @@ class RemoteAttempt(Visit):
         """Its task is cancelled; if nobody waits for it any more, the engine does not close before that has ended."""
         if self._operation.is_cancelled and not self._operation.runner.stopping:
             super().cancel()
-        elif not self._is_given_up:
+        elif not (self._is_given_up or self.has_ended):
             self._is_given_up = True
             super().cancel()
             self._operation.runner.spawn(self._outlast, self._context.copy())  # it is no code of the body, which may be what cancels
