@@ -347,5 +347,7 @@ class Core:
         about, for `reasons`."""
     def replay(self, no: int, incarnation: int) -> None:
         """The body was unwound to stop an attempt: the instance gives its slot back and is queued, to run again from its history."""
+    def taken_up(self, no: int, incarnation: int) -> None:
+        """A body that was interrupted has begun again whatever was open at the end of its history: from now on it is not (R3)."""
     def release(self, no: int, incarnation: int) -> None:
         """At shutdown: the body was unwound uncounted (L14); the next engine starts it again, not as interrupted."""

@@ -227,6 +227,7 @@ class Driver:
         self.park = core.park
         self.finish = core.finish
         self.block = core.block
+        self.taken_up = core.taken_up
         self.release = core.release
         self.publish = core.report
 

@@ -40,6 +40,7 @@ class Operation:
     is_cancelled = False
     """Whether the body has cancelled it, and it is open all the same until an attempt has ended (I8)."""
     _raise_cancel: Callable[[], NoReturn] | None = None
+    has_attempts = False
     interrupted = False
     """Whether a crash may have cut short what history does not know of (R3)."""
     strayed = False

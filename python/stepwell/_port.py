@@ -48,6 +48,7 @@ class Port(Protocol):
     finish: Callable[[int, int, int, bytes | None], None]
     hold: Callable[[int, int], None]
     block: Callable[[int, int, str, bytes, str | None], None]
+    taken_up: Callable[[int, int], None]
     release: Callable[[int, int], None]
     publish: Callable[[int, int, bytes], None]
     sleep: Callable[..., int]

@@ -55,8 +55,8 @@ class Runner:
     """The body of one instance, in memory. There may be 50,000, and each object and byte of one counts (W2b)."""
 
     __slots__ = (
-        "__weakref__", "_about", "_beginners", "_begun", "_params", "_stopped", "at", "attached", "bytes", "bytes_max", "cursor",
-        "format", "id", "incarnation", "interrupted", "is_refused", "keys", "loop", "namespace", "no", "open", "patches", "port",
+        "__weakref__", "_about", "_beginners", "_begun", "_params", "_stopped", "_untaken", "at", "attached", "bytes", "bytes_max",
+        "cursor", "format", "id", "incarnation", "interrupted", "is_refused", "keys", "loop", "namespace", "no", "open", "patches", "port",
         "raised", "replaying", "rest", "resting", "scope", "steps", "steps_max", "stopped_at", "stopping", "tally", "task", "turn",
         "turns", "unawaited", "value_bytes", "version", "workflow",
     )  # fmt: skip
@@ -68,6 +68,7 @@ class Runner:
         self.workflow = workflow
         self.cursor = Cursor.over(records)
         self.open: dict[Identity, Operation] = {}
+        self._untaken = 0
         self.attached: dict[Identity, tuple[int, int | None]] = {tuple(w[1:6]): (w[0], w[7]) for w in waits}
         self.turns: Turns | AsyncioTurns | None = None
         self.loop: BodyLoop | None = None  # of its tasks, if they are asyncio's
@@ -310,7 +311,15 @@ class Runner:
         """History has no outcome for an operation that is begun: it goes live."""
         operation.live = True
         operation.interrupted = self.interrupted  # now, not when its task first runs: an outcome may come before that
+        self._untaken += operation.interrupted and operation.has_attempts
         self.rest.busy += 1
+
+    def taken_up(self, operation: Operation) -> None:
+        """A step that a crash may have cut short records that now; if it is the last one, the engine need not remember it (R3)."""
+        if operation.interrupted:
+            self._untaken -= 1
+            if not self._untaken:
+                self.port.taken_up(self.no, self.incarnation)
 
     def arrived(self, outcome: Outcome) -> None:
         """An outcome is durable: deliver it now, or in its turn."""
@@ -367,6 +376,8 @@ class Runner:
         for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
             self._take_effect(operation)
             operation.go_live()
+        if self.interrupted and not self._untaken:
+            self.port.taken_up(self.no, self.incarnation)
         if self.turns is not None and not self.open:
             _foreign.came_to_rest(self)
         self.rest.settled_down()
@@ -394,7 +405,7 @@ class Runner:
         self.at = at
         self.turn += 1
         if operation.live:
-            self.interrupted = False  # what was open at the end of replay has been taken up (R3)
+            self.interrupted = False  # what was open at the end of replay has been begun again (R3)
             self.rest.busy -= not operation.waiting
             if self.rest.waits:
                 self.rest.forget(operation.number)

@@ -47,6 +47,7 @@ class StepOperation(Operation):
 
     in_own_task = False
     """Whether its attempts never run in the body's task (items of a map)."""
+    has_attempts = True
     winding = False
     """Whether nobody waits for it while an attempt of it runs in a task: an instance of an old format has withdrawn it (I8)."""
     is_left = False
@@ -120,6 +121,7 @@ class StepOperation(Operation):
         runner, plan = self.runner, self.plan
         if self.is_cancelled:
             self._ended(0, Interrupted("it was under way when the engine ended, and the body had cancelled it"))
+            runner.taken_up(self)
             return None
         self.runs = plan.is_async
         if runner.port.checks_arguments:
@@ -219,6 +221,7 @@ class StepOperation(Operation):
         """Makes attempts until one succeeds or the step gives up, and submits the record of that."""
         known = self.runner.cursor.attempts.pop(self.identity, None)
         if known is not None or self.interrupted:
+            self.runner.taken_up(self)
             await self._resume(known or Attempts())
         elif (refusal := self.plan.refusal(self.fn)) is not None:
             self._submit_failure(refusal, 1)

@@ -107,6 +107,7 @@ fn is_said_by_body(submission: &Submission) -> bool {
         | Submission::Hold(..)
         | Submission::LetGo(..)
         | Submission::Block(..)
+        | Submission::TakenUp(..)
         | Submission::Release(..)
         | Submission::Replay(..) => true,
         Submission::Create(..)

@@ -199,24 +199,10 @@ pub enum Submission {
     LetGo(InstanceNo),
     /// The body cannot go on: why, and the error.
     Block(Body, Why, Box<[u8]>),
+    /// The body has taken up whatever a crash had cut short.
+    TakenUp(Body),
     /// The body was unwound for shutdown.
     Release(Body),
     /// The body was unwound to stop an attempt that nothing else could stop, and is to run again from its history.
     Replay(Body),
-}
-
-impl Submission {
-    /// Whether only a body that has come to the end of its history says this.
-    #[must_use]
-    pub fn goes_on(&self) -> bool {
-        matches!(
-            self,
-            Self::Record(..)
-                | Self::Retry(..)
-                | Self::Call(..)
-                | Self::CreateChild(..)
-                | Self::CreateChildren(..)
-                | Self::Post(..)
-        )
-    }
 }

@@ -363,6 +363,10 @@ impl Core {
         self.submit(py, Submission::Replay(Body { no, incarnation }))
     }
 
+    fn taken_up(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {
+        self.submit(py, Submission::TakenUp(Body { no, incarnation }))
+    }
+
     fn release(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {
         self.submit(py, Submission::Release(Body { no, incarnation }))
     }

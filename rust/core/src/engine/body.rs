@@ -36,7 +36,6 @@ impl Core {
             self.say(Note::Fenced { ticket });
             return;
         };
-        live.interrupted = false;
         let recovered = live.recoveries > 0 && record.verdict.is_outcome();
         record.at = now;
         self.batch.bytes += record.payload.as_ref().map_or(0, |it| it.len());
@@ -62,6 +61,7 @@ impl Core {
             | Submission::Hold(by)
             | Submission::Finish(by, ..)
             | Submission::Block(by, ..)
+            | Submission::TakenUp(by)
             | Submission::Release(by)
             | Submission::Replay(by) => *by,
             Submission::Call(_, child)
@@ -69,11 +69,9 @@ impl Core {
             | Submission::CreateChildren(_, child) => child.by,
             outside => unreachable!("decided before: {outside:?}"),
         };
-        let goes_on = submission.goes_on();
         let Some(live) = self.speaker(by) else {
             return Ok(None);
         };
-        live.interrupted &= !goes_on;
         let no = by.no;
         match submission {
             Submission::Retry(id, _, record) => self.retry(id, by, *record),
@@ -93,6 +91,7 @@ impl Core {
             Submission::Hold(_) => self.hold(no),
             Submission::Finish(_, status, payload) => self.finish(no, status, payload, facts)?,
             Submission::Block(_, why, error) => self.block(no, why, error, facts)?,
+            Submission::TakenUp(_) => live.interrupted = false,
             Submission::Release(_) => self.leave(no, Happening::Release),
             Submission::Replay(_) => self.leave(no, Happening::Replay),
             Submission::Ask(_, wait, detail) => {

@@ -144,7 +144,7 @@ struct Live {
     status: Status,
     marked: bool,
     slot: bool,
-    /// An unclean stop may have cut attempts short, and its body has recorded nothing since.
+    /// An unclean stop may have cut attempts short, and its body has not taken that up since.
     interrupted: bool,
     /// Unclean stops while it could run, since it was proven that it causes none (L11).
     recoveries: u32,
@@ -472,8 +472,8 @@ impl Core {
         self.keep_rates();
     }
 
-    /// R3: a body that left before it recorded anything has not taken up that a crash cut attempts
-    /// short. The next one is told again, and this start does not count (L11).
+    /// R3: a body that left before it had taken up what a crash cut short. The next one is told
+    /// again, and this start does not count (L11).
     fn keep_interruption(&mut self, no: InstanceNo) {
         let live = self.live_mut(no);
         if live.interrupted {

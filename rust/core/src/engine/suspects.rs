@@ -10,9 +10,9 @@
 //! are not admissible and no slot counts as idle for them (C2). Everybody else starts as ever. A
 //! suspect that was not started is not marked anew and not counted: its count rises when it starts.
 //!
-//! At most [`FEW`] are tried at once, those with the lowest count first, and one more for each that
-//! was proven innocent. The higher the counts, the fewer: half as many for each stop, and one alone
-//! as soon as one more stop would block it. So what strikes is counted with at most as many others
+//! At most [`FEW`] are tried at once, those with the lowest count first; half as many for each stop
+//! more, but at least one; and one more for each that was proven innocent. As soon as one more stop
+//! would block it, one is tried alone. So what strikes is counted with at most as many others
 //! as were proven innocent before, those are tried before it at the next start, and what is blocked
 //! in the end was alone with nobody who was suspected. One that has ended, waits or is blocked keeps
 //! its place among those that are tried as long as it would need to be proven innocent: else the
@@ -106,8 +106,8 @@ impl Suspects {
         let most = if highest + 1 >= limit {
             1
         } else {
-            let several = FEW + self.innocent;
-            several.checked_shr(highest - 1).unwrap_or(0).max(1)
+            let few = FEW.checked_shr(highest - 1).unwrap_or(0).max(1);
+            few + self.innocent
         };
         self.tried.len() < most
     }

@@ -221,6 +221,7 @@ impl World {
                 body.strands[strand].attempts += 1;
             }
         }
+        self.submit(Submission::TakenUp(self.life.bodies[&no].by));
     }
 
     /// Returns the record of the next attempt of a strand's act.

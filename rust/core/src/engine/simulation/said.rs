@@ -84,8 +84,8 @@ pub(super) struct Said {
     pub(super) takes: FxHashMap<(InstanceNo, Operation), Vec<Box<str>>>,
     /// Waits that bodies gave up.
     pub(super) withdrawn: FxHashSet<(InstanceNo, Operation)>,
-    /// Bodies that have recorded something.
-    pub(super) recorded: FxHashSet<(InstanceNo, Incarnation)>,
+    /// Bodies that have taken up what a crash cut short.
+    pub(super) taken_up: FxHashSet<(InstanceNo, Incarnation)>,
     /// Bodies that said that they only wait.
     pub(super) quiet: FxHashSet<(InstanceNo, Incarnation)>,
     /// Bodies that said that they ended, and how.
@@ -104,7 +104,6 @@ impl Said {
     /// Notes a submission that may have an effect.
     pub(super) fn note(&mut self, submission: &Submission) {
         self.ask(submission);
-        self.recorded.extend(recorder(submission));
         match submission {
             Submission::Open(by, wait) | Submission::Ask(by, wait, _) => self.wait(by.no, wait),
             Submission::Retry(id, by, record) => {
@@ -125,6 +124,9 @@ impl Said {
             }
             Submission::Block(by, ..) => {
                 self.blocked.insert((by.no, by.incarnation));
+            }
+            Submission::TakenUp(by) => {
+                self.taken_up.insert((by.no, by.incarnation));
             }
             Submission::Replay(by) => {
                 self.replayed.insert((by.no, by.incarnation));
@@ -195,7 +197,7 @@ impl Said {
     pub(super) fn forget(&mut self) {
         self.changes.clear();
         self.tickets.clear();
-        self.recorded.clear();
+        self.taken_up.clear();
         self.quiet.clear();
         self.finished.clear();
         self.blocked.clear();
@@ -203,20 +205,6 @@ impl Said {
         self.released.clear();
         self.resumed.clear();
     }
-}
-
-/// Returns the body that records something by this.
-fn recorder(submission: &Submission) -> Option<(InstanceNo, Incarnation)> {
-    let by = match submission {
-        Submission::Record(_, by, _) | Submission::Retry(_, by, _) | Submission::Post(_, by, _) => {
-            by
-        }
-        Submission::Call(_, child)
-        | Submission::CreateChild(_, child)
-        | Submission::CreateChildren(_, child) => &child.by,
-        _ => return None,
-    };
-    Some((by.no, by.incarnation))
 }
 
 fn key(name: &Name) -> u128 {

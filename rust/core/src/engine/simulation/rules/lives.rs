@@ -75,14 +75,14 @@ pub(super) fn marked(truth: &Truth, op: &Op) -> Verdict {
     Ok(())
 }
 
-/// A body that was interrupted has taken that up when it records something, or waits.
+/// A body that was interrupted has taken that up when it says so, or waits.
 pub(super) fn remembered(truth: &Truth, op: &Op) -> Verdict {
     let Some((it, to)) = change(truth, op) else {
         return Ok(());
     };
     let body = (it.no, it.incarnation);
     let unmarked = it.status == Status::Running && it.marked && !to.marked;
-    let untold = it.was_cut && !truth.said.recorded.contains(&body);
+    let untold = it.was_cut && !truth.said.taken_up.contains(&body);
     let over = to.status.is_final() || to.status == Status::Waiting;
     holds!(
         truth.booting || over || !(unmarked && untold),
