@@ -3,13 +3,16 @@
 import asyncio
 import logging
 import signal
+import sys
 import threading
 import time
+import weakref
 
 import pytest
 import trio
 
 from stepwell import Engine, _watchdog, aio, step_options, workflow
+from stepwell._runner import Runner
 
 spoken = threading.Event()
 
@@ -257,3 +260,13 @@ async def test_r7_a_loop_that_answers_while_its_shield_is_being_lifted_has_it_ag
         while not engine._driver.watchdog.longest:
             await trio.sleep(0.001)
         assert not lifted
+
+
+def test_a_body_that_a_frame_knows_weakly_is_not_taken_for_whose_code_it_is():
+    def frame_of(runner: object) -> object:
+        return sys._getframe()
+
+    body = Runner.__new__(Runner)
+    assert _watchdog._doer(frame_of(body)) is body
+    assert _watchdog._doer(frame_of(weakref.proxy(body))) is None
+    assert _watchdog._doer(frame_of(weakref.proxy(Runner.__new__(Runner)))) is None  # it is gone

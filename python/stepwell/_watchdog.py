@@ -201,6 +201,8 @@ def _doer(frame: FrameType) -> StepOperation | Runner | None:
     """Returns the step, or the instance, whose code is called from here."""
     for name in ("operation", "runner", "context", "self"):
         found = frame.f_locals.get(name)
+        if type(found) is weakref.ProxyType:  # of a body, which passes for one and may be gone
+            continue
         if isinstance(found, StepOperation | Runner):
             return found
         context = found if isinstance(found, Context) else getattr(found, "_context", None)
