@@ -283,7 +283,7 @@ class _Tenant:
             if_exists: "raise", "return" the one there is, or "return_if_same" (equal params). An id that is taken is told so whatever the
                 limits are.
             on_overload: "raise" refuses at once what does not fit; "wait" waits until it is let in, before everybody who does not wait.
-                One that is cancelled before it is let in is never created.
+                One that is cancelled before it is let in is never created, and cancelled only once that is certain.
 
         Raises:
             InstanceExists: The id is taken.
