@@ -162,7 +162,7 @@ impl Writer {
     /// Refuses the creations among what is pending, from this place on, but for those that wait for
     /// room and those whose ids exist: that is looked up first (L1). What bodies create is a record
     /// of theirs, and is kept.
-    fn refuse_creations(&mut self, shared: &Shared, from: usize) {
+    pub(super) fn refuse_creations(&mut self, shared: &Shared, from: usize) {
         let mut kept = VecDeque::new();
         let mut notes = Vec::new();
         let mut jobs = Vec::new();

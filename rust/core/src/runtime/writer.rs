@@ -99,6 +99,10 @@ impl Writer {
     /// Returns false if the engine was crashed meanwhile.
     fn batch(&mut self, shared: &Shared) -> Result<bool, Error> {
         self.core.begin(shared.clock.now());
+        if self.short.is_some() {
+            // Decided along with records, they would be answered only when the disk has room again.
+            self.refuse_creations(shared, 0);
+        }
         self.pending.begin();
         let mut half = false;
         while let Some(submission) = self.pending.pop(half) {
