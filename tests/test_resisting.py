@@ -232,8 +232,15 @@ async def test_p1_a_body_that_has_not_begun_when_the_engine_closes_does_not_resi
     assert begun == [End.DRAINED]
 
 
+endings: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+
 async def _outlives_on_asyncio() -> None:
-    await _outlives(asyncio.Event().wait)
+    ending = asyncio.Event()
+    endings.append((asyncio.get_running_loop(), ending))
+    while not ending.is_set():
+        with suppress(asyncio.CancelledError):
+            await ending.wait()
 
 
 async def _in_a_task() -> None:
@@ -262,3 +269,10 @@ async def test_p1_a_step_on_asyncio_that_outlives_its_cancellation_keeps_no_engi
         await trio.testing.wait_all_tasks_blocked(0.01)
     [record] = [it for it in caplog.records if it.levelno == logging.ERROR]
     assert f"code of {steps} not ended although it was cancelled" in record.message
+    for loop, ending in endings:
+        loop.call_soon_threadsafe(ending.set)
+    endings.clear()
+    for thread in threading.enumerate():
+        if thread.name == "stepwell asyncio":
+            thread.join(5)
+            assert not thread.is_alive()
