@@ -143,7 +143,11 @@ fn look_up(shared: &Shared, reader: &mut dyn Reader, creation: Submission) {
         Ok(again) => {
             shared.submit_patiently(again);
         }
-        Err(error) => shared.outbox.put(vec![refusal(ticket, &error)], None),
+        Err(error) => {
+            shared.outbox.put(vec![refusal(ticket, &error)], None);
+            // The engine waits for it to come again, and keeps what it promised it.
+            shared.submit_patiently(Submission::GiveUp(ticket));
+        }
     }
 }
 
