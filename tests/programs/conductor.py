@@ -185,12 +185,13 @@ class Conductor:
         self.engine._hurry()
 
     def _dies(self) -> None:
-        """What runs is cut short. Nobody knows then that a thread had begun whose step was cancelled: the body is told at once in the next
-        life, and not when the thread has ended. So what other lines saw meanwhile may come in another order there."""
-        for thread in self.engine._running().borrowed.threads:
-            if thread.operation.is_cancelled:
-                for life in self.world.lives.get(thread.operation.runner.id, ()):
-                    life.together.clear()
+        """What runs is cut short. If steps were cancelled in the last turn that may have waited for a thread, or for a retry, nobody knows
+        then which attempts had begun: that is recorded in the next commit. The next life may wait for other ones, so what the lines saw
+        in this turn may come in another order there (ADR 0017)."""
+        cancelled = {it.operation.runner.id for it in self.engine._running().borrowed.threads if it.operation.is_cancelled}
+        for id, lives in self.world.lives.items():
+            if lives[-1].unsure or id in cancelled:
+                lives[-1].forget_turn()
         self.world.dies()
 
     def _value(self, value: Any) -> None:

@@ -55,8 +55,7 @@ class Body:
     def see(self, line: str, *what: Any) -> None:
         """The line of body code observes something."""
         if self.step._runner.stopping is None:
-            self.life.apart.setdefault(line, []).append(what)
-            self.life.together.append((line, *what))
+            self.life.sees(self.step._runner.turn, line, *what)
             self.world.moment()
 
     async def outcome(self, line: str, at: str, operation: Awaitable[T]) -> T:
@@ -109,6 +108,7 @@ class Body:
         except BaseException:
             if waited_for and self.step._runner.stopping is None:
                 self.world.left(at)
+                self.life.unsure |= in_thread or node.fails > 0
             raise
         self._went_past(at, waited_for)
         return value
@@ -133,6 +133,7 @@ class Body:
             if self.step._runner.stopping is None:
                 for label, *_ in work:
                     self.world.left(label, is_named=False)
+                self.life.unsure |= node.how == "thread" or bool(node.failing and node.retries)
             raise
         for label, *_ in work:
             self._went_past(label, is_named=False)

@@ -46,10 +46,26 @@ class Life:
 
     together: list[Any] = field(default_factory=list)
     apart: dict[str, list[Any]] = field(default_factory=dict)
+    turn: int = 0
+    """The body's turn in which it observed something last, and how much it had observed when that began."""
+    turn_began: int = 0
+    unsure: bool = False
+    """Whether the body was told in this turn that a step is cancelled which may have waited for a thread, or for a retry."""
     over: bool = False
     """Whether the program has ended, so that no more events are sent."""
     ended: bool = False
     """Whether the body waits to be let go."""
+
+    def sees(self, turn: int, line: str, *what: Any) -> None:
+        """The line of body code observes something in this turn."""
+        if turn != self.turn:
+            self.turn, self.turn_began, self.unsure = turn, len(self.together), False
+        self.apart.setdefault(line, []).append(what)
+        self.together.append((line, *what))
+
+    def forget_turn(self) -> None:
+        """In which order the lines observed what they did in the last turn is not to be compared."""
+        del self.together[self.turn_began :]
 
 
 @dataclass(eq=False)
