@@ -13,7 +13,7 @@ import trio
 import trio.testing
 from asyncio_bodies import line_of
 
-from stepwell import InvalidState, Status, Step, _asyncio, _driver, workflow
+from stepwell import InvalidState, Status, Step, _asyncio, _unwinding, workflow
 from stepwell._ending import End
 from stepwell._runner import Runner
 from stepwell.testing import open_test_engine
@@ -135,7 +135,7 @@ async def healthy(step: Step) -> str:
 @pytest.mark.parametrize("how", RESISTING)
 async def test_p1_a_body_that_resists_costs_no_time_and_no_engine_hangs_because_of_it(how, monkeypatch):
     runtime, code = RESISTING[how]
-    monkeypatch.setattr(_driver, "RESISTS_MAX", 0.05)
+    monkeypatch.setattr(_unwinding, "RESISTS_MAX", 0.05)
 
     @workflow(name="resists", runtime=runtime)
     async def resists(step: Step) -> None:
@@ -161,7 +161,7 @@ async def test_p1_a_body_that_resists_costs_no_time_and_no_engine_hangs_because_
 
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
 async def test_p1_a_body_that_resists_a_crash_is_left_and_its_next_life_goes_on(runtime, monkeypatch):
-    monkeypatch.setattr(_driver, "RESISTS_MAX", 0.05)
+    monkeypatch.setattr(_unwinding, "RESISTS_MAX", 0.05)
     lives: list[int] = []
 
     @workflow(name="resists", runtime=runtime)
@@ -185,8 +185,8 @@ async def test_p1_a_body_that_resists_a_crash_is_left_and_its_next_life_goes_on(
 
 
 async def test_p1_a_body_that_cannot_be_ended_is_named_by_an_error_and_closing_does_not_wait(monkeypatch, tmp_path):
-    monkeypatch.setattr(_driver, "RESISTS_MAX", 0.05)
-    monkeypatch.setattr(_driver, "ENDS_MAX", 0.05)
+    monkeypatch.setattr(_unwinding, "RESISTS_MAX", 0.05)
+    monkeypatch.setattr(_unwinding, "ENDS_MAX", 0.05)
     gate = threading.Event()
 
     @workflow(name="stuck")
@@ -226,7 +226,7 @@ async def test_p1_a_body_that_has_not_begun_when_the_engine_closes_does_not_resi
         await step.wait_for_event("never")
 
     monkeypatch.setattr(Runner, "run", run_late)
-    monkeypatch.setattr(_driver, "ENDS_MAX", 0)
+    monkeypatch.setattr(_unwinding, "ENDS_MAX", 0)
     async with open_test_engine(workflows=[waits]) as engine:
         await engine.create(waits)
     assert begun == [End.DRAINED]
@@ -261,7 +261,7 @@ async def branches_resist_on_asyncio(step):
 
 @pytest.mark.parametrize(("flow", "steps"), [(resists_on_asyncio, "1 step has"), (branches_resist_on_asyncio, "2 steps has")])
 async def test_p1_a_step_on_asyncio_that_outlives_its_cancellation_keeps_no_engine_open(monkeypatch, caplog, flow, steps):
-    monkeypatch.setattr(_driver, "RESISTS_MAX", 0.05)
+    monkeypatch.setattr(_unwinding, "RESISTS_MAX", 0.05)
     monkeypatch.setattr(_asyncio, "CLOSES_MAX", 0.05)
     async with open_test_engine(workflows=[flow], autojump=False, grace=0) as engine:
         instance = await engine.create(flow)

@@ -27,6 +27,7 @@ from ._branch import Branch, place
 from ._errors import InvalidConfig, Misuse, MisusedState, StepTimeout
 from ._generators import close
 from ._interrupts import calls_code
+from ._resisting import Ground
 from ._strangers import stranger
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
     if runs_on_asyncio(operation):
         return await _on_asyncio(operation, functools.partial(fn, *args), context)
     scope = operation.attempt_scope = trio.CancelScope()
-    deadline = Deadline(operation, step, scope.cancel)
+    deadline = Deadline(operation, step, operation.cancel_attempt)
     with scope:
         try:
             return await _drive(as_coroutine(context.run(fn, *args)), context, deadline, step.name)
@@ -311,6 +312,7 @@ async def go_on_unscoped(operation: StepOperation, coroutine: Coroutine[Any, Any
     Should it wait too long this time, the body is unwound and replayed, the one way left to stop it.
     """
     operation.plan.waits = True
+    operation.ground = Ground.of_body(operation.runner)
     deadline = Deadline(operation, operation.context, lambda: operation.give_up_attempt(deadline.struck or ""))
     deadline.start()
     try:
@@ -332,6 +334,7 @@ async def _awaited(made: Any) -> Any:
 @types.coroutine
 def _drive(coroutine: Coroutine[Any, Any, Any], context: Context, deadline: Deadline, name: str) -> Generator[Any, Any, Any]:
     """Runs a coroutine in this task but in another context; the deadline counts from when it first waits."""
+    deadline.operation.ground = Ground.here()
     try:
         trap = context.run(coroutine.send, None)
     except StopIteration as stop:
@@ -375,6 +378,8 @@ def _close_generators(context: Context, name: str, error: BaseException | None) 
 @calls_code
 @types.coroutine
 def _driven(coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any, name: str) -> Generator[Any, Any, Any]:
+    operation: Any = context[place]
+    ground = operation.ground
     run, send = context.run, coroutine.send
     while True:
         try:
@@ -387,6 +392,8 @@ def _driven(coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any, na
             except StopIteration as stop:
                 return stop.value
         else:
+            if operation.is_ending and (yield from ground.leaves(operation, coroutine, answer)):
+                yield from operation.runner.stop_here().__await__()
             try:
                 trap = run(send, answer)
             except StopIteration as stop:
@@ -419,7 +426,7 @@ async def _call_in_thread(
     A thread cannot be stopped: when its time is up the attempt fails, and the next one waits for it (R5).
     """
     scope = operation.attempt_scope = trio.CancelScope()
-    deadline = Deadline(operation, step, scope.cancel)
+    deadline = Deadline(operation, step, operation.cancel_attempt)
     thread = Thread(operation.runner.port.borrowed, operation, deadline.start)
     with scope:
         try:

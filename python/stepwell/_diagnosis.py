@@ -15,9 +15,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import trio
+from trio.lowlevel import Task
 
 from . import _replay
-from ._branch import caller, current_branch
+from ._branch import Branch, caller, current_branch, place
 from ._ending import End
 from ._errors import InvalidConfig, InvalidState, LimitReached, Nondeterminism, NotSerializable, StepFailed, StepwellError, TooLarge
 from ._strangers import library, stranger
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ._failures import MissingClass
     from ._replay import Identity, Mismatch
     from ._runner import Runner
+    from ._step_operation import StepOperation
 
 _RACE = (
     '"{}" was begun by a task of the body that has no branch of its own, so its place in the history is a race. '
@@ -98,7 +100,7 @@ def standing(runner: Runner) -> str:
     if running:
         return caller()  # below: it is blocked in an await
     blocked = [getattr(task, "coro", None)] if runner.turns is None or loop is None else runner.turns.coroutines()
-    return next((place for code in blocked if (place := stands(code))), "")
+    return next((where for code in blocked if (where := stands(code))), "")
 
 
 def mismatch(runner: Runner, found: Mismatch, wanted: Identity | None, raised: BaseException | None) -> Nondeterminism:
@@ -278,23 +280,47 @@ def resisting(runner: Runner) -> str:
     )
 
 
-def resist_the_end(runners: list[Runner], attempts: int) -> str:
-    """The engine closes, and code of bodies, or of so many attempts, was cancelled and has not ended (P1)."""
-    bodies = ", ".join(f"{_name(runner)} at {standing(runner) or 'an unknown place'}" for runner in runners[:5])
-    which = f"{attempts} step{'s' * (attempts != 1)}" if attempts else f"the bodies of {len(runners)} instance{'s' * (len(runners) != 1)}"
+def resisting_step(step: StepOperation, code: Any) -> str:
+    """Says that this code of an attempt was cancelled and goes on, and is not driven any more (P1)."""
+    where = stands(code)
     return (
-        f"the engine closes, and code of {which} has not ended although it was cancelled{f': {bodies}' if bodies else ''}. It is waited "
+        f'code of step "{step.identity[2]}" of {_name(step.runner)} has caught a hundred times that its attempt was cancelled'
+        f"{f', at {where}' if where else ''}. It is not driven any more, and the step stays open until the engine closes, which leaves "
+        "that code unfinished. Let Cancelled pass."
+    )
+
+
+def resist_the_end(runners: list[Runner], tasks: list[Task], attempts: int) -> str:
+    """The engine closes, and code of bodies, or of so many attempts, some in tasks of their own, was cancelled and has not ended (P1)."""
+    which = f"{attempts} step{'s' * (attempts != 1)}" if attempts else f"the bodies of {len(runners)} instance{'s' * (len(runners) != 1)}"
+    named = _named([*(runner.task for runner in runners if runner.task is not None), *tasks])
+    return (
+        f"the engine closes, and code of {which} has not ended although it was cancelled{f': {named}' if named else ''}. It is waited "
         "for no longer, and runs again when an engine opens. Let Cancelled and CancelledError pass."
     )
 
 
-def cannot_be_ended(runners: list[Runner]) -> InvalidState:
-    """The engine closes, and these bodies stand where nothing can end them (P1)."""
-    bodies = ", ".join(f"{_name(runner)} at {standing(runner) or 'an unknown place'}" for runner in runners[:5])
+def cannot_be_ended(tasks: list[Task]) -> InvalidState:
+    """The engine closes, and these tasks of bodies and attempts stand where nothing can end them (P1)."""
     return InvalidState(
-        f"the engine is closed, but {len(runners)} of its bodies cannot be ended, and trio.run waits for them: {bodies}. They wait for "
-        f"something that cannot be cancelled. A body awaits its step and its own branches only: use {_THREAD}."
+        f"the engine is closed, but {len(tasks)} of its bodies and steps cannot be ended, and trio.run waits for them: {_named(tasks)}. "
+        "They wait for something that cannot be cancelled. A body awaits its step and its own branches only: use "
+        f"{_THREAD}. A step lets go of what it waits for, such as a thread with abandon_on_cancel=True, or is a plain function."
     )
+
+
+def _named(tasks: list[Task]) -> str:
+    return ", ".join(_task_of(task) for task in tasks[:5]) + (", …" if len(tasks) > 5 else "")
+
+
+def _task_of(task: Task) -> str:
+    """Returns a task of a body or an attempt as a person would name it, with where it stands."""
+    here: Any = task.context[place]
+    if type(here) is Branch:
+        return f"{_name(here.runner)} at {standing(here.runner) or 'an unknown place'}"
+    carrier = getattr(here.attempt_scope, "_carrier", None)  # what runs it on asyncio
+    code = task.coro if carrier is None else carrier.get_coro()
+    return f'step "{here.identity[2]}" of {_name(here.runner)} at {stands(code, in_steps=True) or "an unknown place"}'
 
 
 def still(bridge: Bridge) -> str:

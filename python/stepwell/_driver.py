@@ -22,7 +22,7 @@ from . import _core, _diagnosis
 from ._borrowed import Borrowed
 from ._collector import Patience
 from ._ending import End
-from ._errors import EngineClosed, InternalError, InvalidState, StoreCorrupt, StoreFailed
+from ._errors import EngineClosed, InternalError, StoreCorrupt, StoreFailed
 from ._generators import Generators
 from ._log import log
 from ._missing import Missing
@@ -33,6 +33,7 @@ from ._step import Step
 from ._suspects import warn_of
 from ._turns import Births, TurnKeeper
 from ._types import STATUSES, Limits, Status
+from ._unwinding import end_all
 from ._watchdog import Watchdog
 from ._workflow import Workflow
 
@@ -57,10 +58,6 @@ class Reply:
 STARTS_AT_ONCE = 64
 """Bodies that begin in one round of the loop. Each takes about 0.1 ms, which whoever else runs there waits for; those that have begun may
 park meanwhile, so of a burst not all are in memory at one time (docs/benchmarks.md, Floods)."""
-RESISTS_MAX = 4.0
-"""Seconds that an engine which closes waits for bodies that resist (P1)."""
-ENDS_MAX = 0.5
-"""Seconds in which those are then ended, their code unfinished; it takes some rounds of trio's loop for each nursery."""
 _RECORDS = (_core.DONE, _core.SETTLED, _core.CHANGED, _core.START)
 DRAINED = "the engine has drained, so nothing runs any more. Open a new engine on the same store to go on."
 
@@ -142,8 +139,8 @@ class Driver:
         self.threads = trio.CapacityLimiter(threads)
         self.borrowed = Borrowed(self, self.threads)  # type: ignore[arg-type]  # mypy does not see the core's methods in Port
         self.keeper = TurnKeeper()
-        self.resistance = Resistance()
-        self.generators = Generators(self)  # type: ignore[arg-type]  # mypy does not see the core's methods in Port
+        self.resistance = Resistance(self)  # type: ignore[arg-type]  # mypy does not see the core's methods in Port
+        self.generators = Generators(self)  # type: ignore[arg-type]  # the same
         self.patience = Patience()
         self.tickets: dict[int, Any] = {}
         self.waiting_residents = 0
@@ -151,8 +148,8 @@ class Driver:
         """What the program handles while it runs trio: `sys.exception()` says so in each of its tasks."""
         self.draining = False
         self.drained = False
-        self.has_left_bodies = False
-        """Whether the engine closes without bodies that could not be ended."""
+        self.left: list[trio.lowlevel.Task] = []
+        """Of bodies and attempts that could not be ended, once the engine closes without them."""
         self.grace = trio.CancelScope()
         """Of the attempts that run when the engine drains."""
         self.failure: BaseException | None = None
@@ -389,9 +386,9 @@ class Driver:
         self._loop.cancel()
         self._starts.clear()
         self._later.clear()
-        await self.end_bodies(End.CRASHED)
+        await end_all(self, End.CRASHED)
         while self.runners:
-            await self._next_progress()
+            await self.next_progress()
         core = await reopen()
         self._timers.clear()
         self._early.clear()
@@ -455,7 +452,7 @@ class Driver:
         """A body has left memory."""
         del self.runners[runner.no]
         self.resistance.forget(runner)
-        if self.draining and not self.has_left_bodies and runner.stopping is not None and runner.stopping.is_for_later:
+        if self.draining and not self.left and runner.stopping is not None and runner.stopping.is_for_later:
             self.core.release(runner.no, runner.incarnation)
         later = self._later.pop(runner.no, None)
         if later is not None:
@@ -596,54 +593,14 @@ class Driver:
         self.core.end_waiting()
         with trio.move_on_after(grace) as self.grace:
             while self.borrowed.attempts:
-                await self._next_progress()
+                await self.next_progress()
         threads = self.borrowed.threads
         if threads:
             names = ", ".join(str(thread) for thread in list(threads)[:5])
             log.warning("threads still run and cannot be stopped; what they return is discarded (%d: %s)", len(threads), names)
-        await self.end_bodies(End.DRAINED)
+        await end_all(self, End.DRAINED)
         self.drained = True
         self._end_watches()
-
-    async def end_bodies(self, why: End) -> None:
-        """Unwinds every body, and waits for them and for attempts that outlive them; what resists is ended after a while, if that can be
-        done (P1)."""
-        self.unwind_all(why)
-        with trio.move_on_after(RESISTS_MAX):
-            while not all(self._resists(runner) for runner in self.runners.values()) or (self.borrowed.attempts and not self.runners):
-                await self._next_progress()
-        if not (self.runners or self.borrowed.attempts):
-            return
-        log.error("%s", _diagnosis.resist_the_end(list(self.runners.values()), self.borrowed.attempts))
-        if self.bridge is not None:
-            self.bridge.forsake_unwanted()
-        with trio.move_on_after(ENDS_MAX):
-            while self.runners or self.borrowed.attempts:
-                for runner in list(self.runners.values()):
-                    self._end(runner)
-                await trio.sleep(0.001)
-
-    def _resists(self, runner: Runner) -> bool:
-        """Whether a body is not driven any more."""
-        turns: Any = runner.turns
-        return self.resistance.holds(runner) if runner.loop is None else bool(turns.has_given_up)
-
-    def _end(self, runner: Runner) -> None:
-        turns: Any = runner.turns
-        if runner.loop is None:
-            self.resistance.end_innermost(runner)
-        else:
-            turns.abandon()
-
-    def leave_behind(self) -> InvalidState:
-        """Hands back the instances of bodies that could not be ended. Returns what whoever closes the engine is told."""
-        self.has_left_bodies = True
-        for runner in self.runners.values():
-            if runner.stopping is not None and runner.stopping.is_for_later:
-                self.core.release(runner.no, runner.incarnation)
-        failure = _diagnosis.cannot_be_ended(list(self.runners.values()))
-        log.error("%s", failure)
-        return failure
 
     def unwind_all(self, why: End) -> None:
         """Cancels every body that is in memory."""
@@ -656,9 +613,10 @@ class Driver:
 
     async def attempt_ended(self) -> None:
         """Waits until an attempt, or a body, has ended."""
-        await self._next_progress()
+        await self.next_progress()
 
-    async def _next_progress(self) -> None:
+    async def next_progress(self) -> None:
+        """Waits until an attempt or a body has ended, or is not driven any more."""
         if self._progress.is_set():
             self._progress = trio.Event()
         await self._progress.wait()

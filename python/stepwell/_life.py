@@ -16,6 +16,7 @@ from trio.lowlevel import enable_ki_protection
 
 from . import _collector
 from ._ending import End
+from ._unwinding import end_all, leave_behind
 
 if TYPE_CHECKING:
     from ._driver import Driver
@@ -95,7 +96,7 @@ class Life:
         assert self._driver is not None, "it was open"
         self._is_parents = True
         with trio.CancelScope(shield=True):
-            await self._driver.end_bodies(End.STOPPED)
+            await end_all(self._driver, End.STOPPED)
             self.nursery.cancel_scope.cancel()
             await self._over.wait()
 
@@ -140,7 +141,7 @@ class Life:
                     await self._leaving.wait()
                     await self._empty(driver)
                     self.nursery.cancel_scope.cancel()
-                    if driver.runners and not self._is_parents:
+                    if driver.left and not self._is_parents:
                         await self._leave_behind(driver)
         except BaseException as error:
             if not self._opened.is_set():  # no memory, no descriptors: whoever opens is told
@@ -159,9 +160,9 @@ class Life:
                 driver.broke(error)
 
     async def _leave_behind(self, driver: Driver) -> None:
-        """Closes the engine though bodies of it cannot be ended (P1): whoever leaves it is told, and waits for them no longer."""
+        """Closes the engine though some of its code cannot be ended (P1): whoever leaves it is told, and waits for them no longer."""
         with trio.CancelScope(shield=True):
-            failure = driver.leave_behind()
+            failure = leave_behind(driver)
             self.closing_failed = await self._closes(driver) or failure
             self._over.set()
 
@@ -169,4 +170,4 @@ class Life:
         if driver.failure is None:
             await driver.drain(self._grace)
         elif not driver.drained:
-            await driver.end_bodies(End.STOPPED)
+            await end_all(driver, End.STOPPED)

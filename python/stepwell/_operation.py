@@ -41,6 +41,8 @@ class Operation:
     """Whether the body has cancelled it, and it is open all the same until an attempt has ended (I8)."""
     _raise_cancel: Callable[[], NoReturn] | None = None
     has_attempts = False
+    is_in_body = False
+    """Whether an attempt runs in the body's own task."""
     interrupted = False
     """Whether a crash may have cut short what history does not know of (R3)."""
     strayed = False

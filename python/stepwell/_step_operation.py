@@ -36,6 +36,7 @@ from ._turns import wake
 if TYPE_CHECKING:
     from ._asyncio import Visit
     from ._borrowed import Thread
+    from ._resisting import Ground
     from ._runner import Runner
     from ._workflow import FunctionPlan
 
@@ -55,6 +56,11 @@ class StepOperation(Operation):
     runs = False
     """Whether an attempt is under way, or waits for the next one."""
 
+    is_ending = False
+    """Whether its attempt was cancelled, by whomever, so that its code should come to an end."""
+    ground: Ground | None = None
+    """Where the code of its attempt began."""
+
     value: Any = None
     payload: bytes | None = None
     scope: trio.CancelScope | None = None
@@ -72,6 +78,7 @@ class StepOperation(Operation):
     _context: StepContext | None = None
     variables: Context | None = None
     _in_task = False
+    _task: trio.lowlevel.Task | None = None
     _arguments: Arguments | None = None
     """As they were, for a test engine (D10)."""
 
@@ -177,8 +184,7 @@ class StepOperation(Operation):
             assert self._awaited is not None, "it waits for the end of the delay"
             self._awaited.done(0)
             return
-        if self.attempt_scope is not None:
-            self.attempt_scope.cancel()
+        self.cancel_attempt()
         if self.live and (self._made or not self.plan.is_async) and self.plan.on_interrupt != "fail":
             self._announce()
 
@@ -191,8 +197,8 @@ class StepOperation(Operation):
     def stop(self) -> None:
         """As `Operation.stop`; attempts in the body's task may stand behind a shield of the body too."""
         super().stop()
-        if self.attempt_scope is not None:
-            self.attempt_scope.cancel()
+        self._should_end()
+        self.cancel_attempt()
         if self._awaited is not None:
             self._awaited.done(0)
 
@@ -207,11 +213,12 @@ class StepOperation(Operation):
     @enable_ki_protection
     async def _in_own_task(self, attempts: Callable[[], Awaitable[None]]) -> None:
         assert self.scope is not None
+        self._task = trio.lowlevel.current_task()
         with self.scope:
             try:
                 await attempts()
             finally:
-                self._in_task = False
+                self._in_task, self._task = False, None
                 self.variables = None  # they lead back here, and so does the context: without them this is freed at once
                 if self.thread is None:
                     self._context = None
@@ -302,11 +309,13 @@ class StepOperation(Operation):
 
     async def _go_on(self, coroutine: Any, context: Context, trap: Any) -> None:
         failure: BaseException | None = None
+        self.is_in_body = True
         try:
             with self.runner.port.borrowed.under_way:
                 self.value = await _attempt.go_on_unscoped(self, coroutine, context, trap)
         except BaseException as error:
             failure = error
+        self.is_in_body = False
         if failure is None:
             self._submit_value(1)
             return
@@ -342,6 +351,7 @@ class StepOperation(Operation):
         if not runner.may_begin():
             await runner.stop_here()
         self._started_at = runner.port.now()
+        self.is_ending = self.scope is not None and self.scope.cancel_called
         if self.plan.on_interrupt == "fail":
             await self._note(STARTED, attempt, None)
             if self.is_cancelled:
@@ -350,6 +360,7 @@ class StepOperation(Operation):
         saved = None if self._saved is None else codec.decode(self._saved)
         self._context = StepContext(self, attempt, saved)
         failure: BaseException | None = None
+        self.is_in_body = not self._in_task
         try:
             with runner.port.borrowed.under_way:  # not over the retry delay: a step that waits for its next attempt runs none (T3, L14)
                 self.value = await _attempt.call(self, self.fn, self.args, self.context)
@@ -357,6 +368,7 @@ class StepOperation(Operation):
             failure = stopped.error
         except BaseException as error:
             failure = error
+        self.is_in_body = False
         if failure is not None:
             try:
                 await check_is_failure(runner, failure)
@@ -520,9 +532,25 @@ class StepOperation(Operation):
     def end_attempts(self) -> None:
         """Nobody waits for an outcome any more."""
         if self.scope is not None:
+            self._should_end()
             self.scope.cancel()
-        elif self._in_task and self.attempt_scope is not None:
+        elif self._in_task:
+            self.cancel_attempt()
+
+    def cancel_attempt(self) -> None:
+        """Cancels the attempt that runs, if one does."""
+        if self.attempt_scope is not None:
+            self._should_end()
             self.attempt_scope.cancel()
+
+    def _should_end(self) -> None:
+        self.is_ending = True
+        self.runner.port.resistance.watch(self)
+
+    @property
+    def root(self) -> trio.lowlevel.Task | None:
+        """The task of trio's in which its attempt runs."""
+        return self._task if self._in_task else self.runner.task
 
     def wound_down(self) -> None:
         """The task of its attempts has ended."""

@@ -191,8 +191,9 @@ def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[
             error = raised
         if runner.stopping:
             resisted += weight(answer)
-            leaves: Any = runner.port.resistance.leaves(runner, resisted)  # a generator, whatever its decorator says
-            if (yield from leaves):
+            leaves: Any = runner.port.resistance.leaves(runner, resisted, coroutine)  # a generator, whatever its decorator says
+            # An attempt that runs in here leaves its own code first, and gives back what it has borrowed.
+            if (yield from leaves) and not any(operation.is_in_body for operation in runner.open.values()):
                 leave_unfinished(coroutine)
                 leave_nurseries(current_task())
                 return None
@@ -213,7 +214,7 @@ async def to_its_end(runner: Runner, coroutine: Any) -> Any:
 
 
 class Births(trio.abc.Instrument):
-    """Sees to it that code of a body runs in slices, whoever starts a task with it."""
+    """Sees to it that code of a body runs in slices, and that code of an attempt which is to end does, whoever starts a task with it."""
 
     def __init__(self, keeper: TurnKeeper) -> None:
         self._keeper = keeper
@@ -221,9 +222,13 @@ class Births(trio.abc.Instrument):
     @enable_ki_protection
     def task_spawned(self, task: Task) -> None:
         branch = task.context.get(place)
-        if type(branch) is Branch and branch.runner.port.keeper is self._keeper:
+        if branch is None or branch.runner.port.keeper is not self._keeper:
+            return
+        if isinstance(branch, Branch):
             task.coro = to_its_end(branch.runner, task.coro)  # type: ignore[assignment]  # it is a coroutine as well
             self._keeper.born(task, branch)
+        elif branch.is_ending:
+            branch.runner.port.resistance.born(task, branch)
 
 
 class TurnKeeper(trio.abc.Instrument):
