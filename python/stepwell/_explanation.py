@@ -117,10 +117,11 @@ def _step(step: Standing, borrowed: Borrowed) -> str:
     if step.state == LEFT:
         return f"a thread of {name} that nobody waits for any more runs since {since}{at} and cannot be stopped"
     runs_on = "in a thread" if step.runs_on == "thread" else f"on {step.runs_on}"
+    held = ", has caught its cancellation a hundred times, and is not driven any more" if step.is_held else ""
     if step.is_cancelled:
-        return f"attempt {step.attempt} of {name}, which the body has cancelled, is waited for: it runs since {since} {runs_on}{at}"
-    until = f" and times out at {_at(step.until)}" if step.until is not None else ""
-    return f"attempt {step.attempt} of {name} runs since {since} {runs_on}{at}{until}"
+        return f"attempt {step.attempt} of {name}, which the body has cancelled, is waited for: it runs since {since} {runs_on}{at}{held}"
+    until = f" and times out at {_at(step.until)}" if step.until is not None and not held else ""
+    return f"attempt {step.attempt} of {name} runs since {since} {runs_on}{at}{until}{held}"
 
 
 def _as_data(step: Standing) -> dict[str, Any]:
@@ -128,7 +129,7 @@ def _as_data(step: Standing) -> dict[str, Any]:
     return {
         "name": name, "key": key, "count": count, "branch": step.branch, "attempt": step.attempt, "state": step.state,
         "since": from_us(step.since), "until": None if step.until is None else from_us(step.until), "where": step.where,
-        "runs_on": step.runs_on, "is_cancelled": step.is_cancelled,
+        "runs_on": step.runs_on, "is_cancelled": step.is_cancelled, "is_held": step.is_held,
     }  # fmt: skip
 
 

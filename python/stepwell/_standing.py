@@ -41,6 +41,7 @@ class Standing(NamedTuple):
         where: `file:line` in the user's code, "" if it is not known.
         runs_on: What runs it: "trio", "asyncio" or "thread"; "" where nothing does.
         is_cancelled: Whether the body has cancelled it, and waits for the attempt's end (I8).
+        is_held: Whether it resists its cancellation, and code of it is not driven any more (P1).
     """
 
     identity: Identity
@@ -52,6 +53,7 @@ class Standing(NamedTuple):
     where: str
     runs_on: str
     is_cancelled: bool
+    is_held: bool
 
 
 def of(runner: Runner) -> list[Standing]:
@@ -80,7 +82,8 @@ def _standing(step: StepOperation, tasks: dict[StepOperation, Any]) -> Standing:
     attempt, timeout = step._made + 1, step.plan.timeout
 
     def told(state: str, since: int, until: int | None, where: str = "", runs_on: str = "") -> Standing:
-        return Standing(step.identity, step.branch, attempt, state, since, until, where, runs_on, step.is_cancelled)
+        is_held = step.is_ending and step.runner.port.resistance.holds_step(step)
+        return Standing(step.identity, step.branch, attempt, state, since, until, where, runs_on, step.is_cancelled, is_held)
 
     if step.waiting:
         attempt -= 1  # the one that a retry delay comes after
@@ -107,7 +110,7 @@ def _in_thread(step: StepOperation, thread: Thread, state: str) -> Standing:
     attempt = step._made + (state == RUNNING)
     until = thread.since + step.plan.timeout if state == RUNNING else None
     where = _in_frames(_outwards(sys._current_frames().get(thread.ident or 0)))
-    return Standing(step.identity, step.branch, attempt, state, thread.since, until, where, "thread", step.is_cancelled)
+    return Standing(step.identity, step.branch, attempt, state, thread.since, until, where, "thread", step.is_cancelled, False)
 
 
 def _is_announced(step: StepOperation) -> bool:
