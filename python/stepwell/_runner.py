@@ -206,6 +206,7 @@ class Runner:
                 found = self._next((operation.identity,))
                 if isinstance(found, Outcome):
                     self.at = found.at
+                    self.turn += 1
                     self._caught_up()
                     self.bytes += len(found.payload or b"")
                     return found
