@@ -185,9 +185,9 @@ class Conductor:
         self.engine._hurry()
 
     def _dies(self) -> None:
-        """What runs is cut short. If steps were cancelled in the last turn that may have waited for a thread, or for a retry, nobody knows
-        then which attempts had begun: that is recorded in the next commit. The next life may wait for other ones, so what the lines saw
-        in this turn may come in another order there (ADR 0017)."""
+        """What runs is cut short. If steps were cancelled in the last turn, nobody knows then which of them were under way and which waited
+        for a thread, for a retry or for the commit of their outcome: that would be recorded in the next commit. The next life may wait
+        for other ones, so what the lines saw in this turn may come in another order there (ADR 0017)."""
         cancelled = {it.operation.runner.id for it in self.engine._running().borrowed.threads if it.operation.is_cancelled}
         for id, lives in self.world.lives.items():
             if lives[-1].unsure or id in cancelled:

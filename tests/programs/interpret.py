@@ -108,7 +108,7 @@ class Body:
         except BaseException:
             if waited_for and self.step._runner.stopping is None:
                 self.world.left(at)
-                self.life.unsure |= in_thread or node.fails > 0
+                self.life.unsure = True
             raise
         self._went_past(at, waited_for)
         return value
@@ -133,7 +133,7 @@ class Body:
             if self.step._runner.stopping is None:
                 for label, *_ in work:
                     self.world.left(label, is_named=False)
-                self.life.unsure |= node.how == "thread" or bool(node.failing and node.retries)
+                self.life.unsure = True
             raise
         for label, *_ in work:
             self._went_past(label, is_named=False)

@@ -50,7 +50,7 @@ class Life:
     """The body's turn in which it observed something last, and how much it had observed when that began."""
     turn_began: int = 0
     unsure: bool = False
-    """Whether the body was told in this turn that a step is cancelled which may have waited for a thread, or for a retry."""
+    """Whether the body was told in this turn that a step is cancelled."""
     over: bool = False
     """Whether the program has ended, so that no more events are sent."""
     ended: bool = False
