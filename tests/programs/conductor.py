@@ -166,18 +166,14 @@ class Conductor:
         for _ in range(cut.grace):
             await self._settled()
             possible = self._releases()
-            if self._has_drained or not possible:
+            if _has_drained(old) or not possible:
                 break
             self.chance.choice(possible)()
         await self._settled()
-        if not self._has_drained:
+        if not _has_drained(old):  # else the next one may be open by now
             if cut.dies:
                 old.seam.dead = old.seam.mute = True
             self._hurry()
-
-    @property
-    def _has_drained(self) -> bool:
-        return self.engine._driver is None or self.engine._driver.drained
 
     def _hurry(self) -> None:
         self.engine.seam.hurry()
@@ -346,15 +342,16 @@ class Conductor:
 
     async def _settled(self) -> None:
         """Waits until nothing happens any more without time, or something from outside."""
-        while not self._has_drained:
+        engine = self.engine
+        while not _has_drained(engine):
             await trio.testing.wait_all_tasks_blocked()
-            if self._has_drained:
+            if _has_drained(engine):
                 return
             if self._threads_go_on():
                 time.sleep(0.00005)
                 continue
-            self.engine.seam.commit()
-            if not self.engine.seam.busy():
+            engine.seam.commit()
+            if not engine.seam.busy():
                 return
 
     def _threads_go_on(self) -> bool:
@@ -367,3 +364,7 @@ class Conductor:
             self.engine.spare()
             instance = await self._asked(self.engine.get, self.main, "main")
             raise Failed(str(await self._asked(instance.explain)))
+
+
+def _has_drained(engine: Mortal) -> bool:
+    return engine._driver is None or engine._driver.drained
