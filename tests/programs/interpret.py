@@ -106,9 +106,10 @@ class Body:
             self._went_past(at, waited_for)
             raise
         except BaseException:
-            if waited_for and self.step._runner.stopping is None:
-                self.world.left(at)
+            if self.step._runner.stopping is None:
                 self.life.unsure = True
+                if waited_for:
+                    self.world.left(at)
             raise
         self._went_past(at, waited_for)
         return value
