@@ -1,5 +1,6 @@
 """An engine that closes in order, at any moment of a body that is replayed (rules L14, I5, P1)."""
 
+import asyncio
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from stepwell import Engine, workflow
+from stepwell import Engine, Retry, current_step, workflow
 
 TURNS, BRANCHES = 4, 3
 moments = 0
@@ -167,3 +168,61 @@ async def test_l14_a_body_that_was_refused_a_step_beside_a_wait_does_not_wait_in
         instance = await engine.get(waits_and_works, "x")
         await instance.send_event("go")
         assert await instance.result() == "whole"
+
+
+attempts: list[int] = []
+
+
+async def ends_badly(n: int) -> int:
+    """The first time it waits, and makes an error of its own of its cancellation."""
+    attempts.append(current_step().attempt)
+    if len(attempts) == 1:
+        try:
+            await (trio.sleep(3600) if trio.lowlevel.in_trio_task() else asyncio.sleep(3600))
+        except BaseException:
+            raise ConnectionError("closed in the middle") from None
+    return n
+
+
+async def by_itself(step: Any, **options: Any) -> Any:
+    return await step.do(ends_badly, 1, **options)
+
+
+async def in_a_map(step: Any, **options: Any) -> Any:
+    return (await step.map(ends_badly, [1], **options))[0]
+
+
+async def in_a_deadline(step: Any, **options: Any) -> Any:
+    with step.move_on_after("1 hour"):
+        return await step.do(ends_badly, 1, **options)
+
+
+async def in_a_branch(step: Any, **options: Any) -> Any:
+    values: list[Any] = []
+
+    async def one() -> None:
+        values.append(await step.do(ends_badly, 1, **options))
+
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(one)
+        while len(attempts) < 2:
+            await step.do(echo, 1)  # until it is refused, as the engine drains
+    return values[0]
+
+
+@pytest.mark.parametrize("runtime", ["trio", "asyncio"])
+@pytest.mark.parametrize("code", [by_itself, in_a_map, in_a_deadline, in_a_branch])
+async def test_l14_what_an_attempt_raises_because_the_engine_ends_is_no_failure_of_its_step(tmp_path, code, runtime):
+    @workflow(name="w")
+    async def body(step: Any) -> Any:
+        return await code(step, runtime=runtime, retry=Retry(limit=0))
+
+    attempts.clear()
+    async with Engine(tmp_path / "s.db", workflows=[body], grace=0) as engine:
+        await engine.create(body, id="x")
+        while not attempts:
+            await trio.lowlevel.checkpoint()
+    async with Engine(tmp_path / "s.db", workflows=[body]) as engine:
+        instance = await engine.get(body, "x")
+        assert await instance.result() == 1
+    assert attempts == [1, 1]

@@ -435,7 +435,12 @@ class StepOperation(Operation):
         self._submit(attempts, GAVE_UP, self.payload)
 
     def _failed_attempt(self, error: BaseException, attempt: int) -> tuple[int, int] | None:
-        """Records a failed attempt. Returns the retry delay that it opened, if another attempt is to follow."""
+        """Records a failed attempt. Returns the retry delay that it opened, if another attempt is to follow.
+
+        Of one that the engine cuts short, as it unwinds the body, nothing is recorded: it does not count (L14).
+        """
+        if self.runner.stopping:
+            return None
         runner, retry, name, context = self.runner, self.plan.retry, self.identity[2], self.context
         self._made, self._failed = attempt, self._failed + 1
         error = _attempt.of_wrong_runtime(error, name) or error
