@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from stepwell import Engine, EngineClosed, InternalError, InvalidState, Retry, Status, workflow
+from stepwell._driver import Driver
 from stepwell._watchdog import Watchdog
 from stepwell.testing import open_test_engine
 
@@ -428,3 +429,17 @@ async def test_l14_an_engine_that_is_left_in_another_task_is_closed_and_says_so(
 @workflow
 async def waits_for_ever(step):
     await step.wait_for_event("never")
+
+
+@pytest.mark.parametrize("method", ["drain", "crash"])
+async def test_l14_an_engine_that_ends_before_its_own_tasks_have_begun_ends_in_order(monkeypatch, caplog, method):
+    run = Driver.run
+
+    async def begins_late(self, *args):
+        await trio.testing.wait_all_tasks_blocked()
+        await run(self, *args)
+
+    monkeypatch.setattr(Driver, "run", begins_late)
+    async with open_test_engine(workflows=[waits_for_ever]) as engine:
+        await getattr(engine, method)()
+    assert not caplog.records

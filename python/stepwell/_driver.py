@@ -132,7 +132,13 @@ class _Flush(trio.abc.Instrument):
 
 
 class Driver:
-    """One core and everything in this process that waits for it."""
+    """One core and everything in this process that waits for it.
+
+    Attributes:
+        nursery: Where bodies and attempts run; `Life` gives it before anything can ask.
+    """
+
+    nursery: trio.Nursery
 
     def __init__(self, engine: Any, core: Core, workflows: Registry, threads: int) -> None:
         self.engine = engine
@@ -231,12 +237,11 @@ class Driver:
     # The loop.
 
     @enable_ki_protection
-    async def run(self, nursery: trio.Nursery) -> None:
-        """Handles notes until cancelled; bodies and attempts run in `nursery`.
+    async def run(self) -> None:
+        """Handles notes until cancelled.
 
         Ctrl-C never strikes in here, where a note could be lost; trio hands it to the main task.
         """
-        self.nursery = nursery
         if self.bridge is not None:
             self._watch_loop(self.bridge)
         instruments = (_Flush(self), Births(self.keeper))

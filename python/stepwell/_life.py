@@ -135,8 +135,9 @@ class Life:
         try:
             with _collector.patient() as driver.patience, driver.watchdog:
                 async with trio.open_nursery() as self.nursery:
+                    driver.nursery = self.nursery
                     self.nursery.start_soon(self._watched, driver, driver.keeper.run)
-                    self.nursery.start_soon(self._watched, driver, driver.run, self.nursery)
+                    self.nursery.start_soon(self._watched, driver, driver.run)
                     self._opened.set()
                     await self._leaving.wait()
                     await self._empty(driver)
