@@ -3,7 +3,7 @@
 Hand-written, checked against the extension in CI. Everything that crosses is an int, str, bytes,
 bool, None, or a list or tuple of those; payloads are opaque bytes. All times are microseconds since
 1970-01-01 UTC. The core keeps no Python object and never calls Python: it writes one byte to the
-socket behind `fileno()` when notes are there, and `poll()` takes them all.
+socket behind `fileno()` when notes are there, and `poll()` takes them.
 
 A call that changes something returns at once with a ticket (or the number of the wait it opens);
 the note with that number comes when the change is durable, never earlier. Notes come in the order
@@ -127,7 +127,9 @@ class Core:
         """Wakes the writer for what was submitted since it fell asleep. Submitting alone does so only from 256 submissions on:
         whoever submits many in a row wants them in one commit."""
     def fileno(self) -> int: ...
-    def poll(self) -> list[tuple[object, ...]]: ...
+    def poll(self, starts: int | None = None) -> list[tuple[object, ...]]:
+        """Takes all notes but answers beyond 512, and bodies that begin beyond `starts`: those come with the next polls, and whatever else
+        concerns a body comes after its START. One counts for one more with each 16 records that it is replayed from."""
     def now(self) -> int:
         """Wall time of the engine's clock."""
     def monotonic(self) -> int:

@@ -11,7 +11,6 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import outcome as results
@@ -174,7 +173,7 @@ class Driver:
         self._watches: dict[int, list[Watch]] = {}
         self._early: dict[int, list[tuple[Any, ...]]] = {}
         self._starts: dict[int, Start] = {}
-        """Bodies that are to begin, in their order."""
+        """Bodies that begin when all notes of this poll are handled, in their order."""
         self._later: dict[int, Start] = {}
         self._progress = trio.Event()
         self._news = trio.Event()
@@ -284,21 +283,16 @@ class Driver:
             _core.HINDERED: self._hindered,
         }
         while True:
-            for note in core.poll():
+            for note in core.poll(STARTS_AT_ONCE):
                 handlers[note[0]](*note[1:])  # type: ignore[index]  # the first element is the kind
                 if note[0] in _RECORDS:
                     self._records.set()
             self._news.set()
             self.missing.look()
-            self._begin(STARTS_AT_ONCE)
-            if self._starts:
-                await trio.lowlevel.checkpoint()
-            else:
-                await trio.lowlevel.wait_readable(core.fileno())
-
-    def _begin(self, most: int) -> None:
-        for no in list(islice(self._starts, most)):
-            self._begin_one(self._starts.pop(no))
+            for start in self._starts.values():
+                self._begin_one(start)
+            self._starts.clear()
+            await trio.lowlevel.wait_readable(core.fileno())
 
     def _done(self, at: int, tickets: list[int]) -> None:
         take = self.tickets.pop

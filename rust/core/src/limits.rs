@@ -44,6 +44,8 @@ pub const NAP: i64 = 5_000_000;
 pub const GATHER: usize = 256;
 /// Answers to callers that are polled at a time: each lets a task go on, some 20 µs of the loop.
 pub const ANSWERS: usize = 512;
+/// Records that cost as much on replay as a body costs to begin.
+pub const RECORDS_A_START: usize = 16;
 /// Longest the writer waits for the end of a round of submissions that has begun.
 pub const GATHERING: std::time::Duration = std::time::Duration::from_millis(2);
 /// How often a full disk, or one that is short of room, is tried again, in microseconds.

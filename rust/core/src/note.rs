@@ -5,6 +5,7 @@
 use crate::history::{Stored, Verdict};
 use crate::ids::{Incarnation, InstanceNo, Micros, Seq};
 use crate::lifecycle::Status;
+use crate::limits::RECORDS_A_START;
 use crate::store::{Look, Row};
 use crate::wait::{Approval, Wait};
 
@@ -195,6 +196,24 @@ impl Note {
     /// Whether notes for bodies may pass it: an answer, or what is told last of all.
     pub(crate) fn can_wait(&self) -> bool {
         matches!(self, Self::Reply { .. } | Self::Idle | Self::Failed { .. })
+    }
+
+    /// Returns the body that it is told to, if it is told to one by its number.
+    pub(crate) fn about(&self) -> Option<InstanceNo> {
+        match self {
+            Self::Start(it) => Some(it.no),
+            Self::Settled(it) => Some(it.no),
+            Self::Wake { no, .. } | Self::Unwind { no, .. } => Some(*no),
+            _ => None,
+        }
+    }
+
+    /// Returns what it costs to begin this body, in starts without a history; of all other notes 0.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Start(it) => 1 + it.records.len() / RECORDS_A_START,
+            _ => 0,
+        }
     }
 
     /// Returns a successful reply.

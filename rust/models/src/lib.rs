@@ -41,6 +41,8 @@ pub mod registry;
 pub mod residents;
 #[path = "../../core/src/timer.rs"]
 pub mod timer;
+#[path = "../../core/src/runtime/unbegun.rs"]
+mod unbegun;
 #[path = "../../core/src/watches.rs"]
 pub mod watches;
 
@@ -89,6 +91,15 @@ pub mod note {
         /// What the second teller tells is answers.
         pub(crate) fn can_wait(&self) -> bool {
             matches!(self, Self::Told(1, _) | Self::Idle | Self::Failed)
+        }
+
+        /// One body begins at most, and is told nothing that would name it.
+        pub(crate) fn about(&self) -> Option<u64> {
+            matches!(self, Self::Start).then_some(0)
+        }
+
+        pub(crate) fn weight(&self) -> usize {
+            usize::from(*self == Self::Start)
         }
     }
 }

@@ -33,7 +33,7 @@ fn sleep_and_take(outbox: &Outbox) -> Vec<Note> {
     while !readable(outbox) {
         thread::yield_now();
     }
-    outbox.take()
+    outbox.take(usize::MAX)
 }
 
 fn check_order(notes: &[Note]) {
@@ -76,7 +76,7 @@ pub fn no_note_is_without_a_byte() {
         teller.join().unwrap();
     }
     assert!(outbox.is_empty());
-    assert!(outbox.take().is_empty());
+    assert!(outbox.take(usize::MAX).is_empty());
     assert!(!readable(&outbox), "a byte for nothing stays only once");
 }
 
@@ -94,11 +94,11 @@ pub fn nothing_is_told_once_sealed() {
         })
         .collect();
     outbox.seal();
-    assert!(outbox.take().is_empty());
+    assert!(outbox.take(usize::MAX).is_empty());
     for teller in tellers {
         teller.join().unwrap();
     }
-    assert!(outbox.take().is_empty());
+    assert!(outbox.take(usize::MAX).is_empty());
 }
 
 /// The engine fails while others tell: that it failed is the last thing told, and is told.
@@ -122,7 +122,7 @@ pub fn the_last_note_is_the_last() {
     }
     teller.join().unwrap();
     failing.join().unwrap();
-    notes.extend(outbox.take());
+    notes.extend(outbox.take(usize::MAX));
     check_order(&notes);
     assert_eq!(notes.last(), Some(&Note::Failed), "{notes:?}");
 }

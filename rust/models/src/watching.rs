@@ -91,7 +91,7 @@ pub fn a_timer_that_is_due_sooner_wakes_the_writer() {
         let next = alarms.take_due(now, Some(LATER + 100), &mut notes);
         assert!(next.is_some_and(|it| it > now));
         outbox.put(notes, None);
-        rung.extend(outbox.take());
+        rung.extend(outbox.take(usize::MAX));
         if !(rung.contains(&due(2)) && rung.contains(&due(4))) {
             inbox.take(&mut batch, Some(NAP), || {});
         }

@@ -131,11 +131,12 @@ impl Core {
         self.engine.descriptor()
     }
 
-    fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+    #[pyo3(signature = (starts = None))]
+    fn poll<'py>(&self, py: Python<'py>, starts: Option<usize>) -> PyResult<Bound<'py, PyList>> {
         if !self.engine.is_ours() {
             return Err(unusable(&self.engine));
         }
-        let notes = self.engine.poll();
+        let notes = self.engine.poll_some(starts.unwrap_or(usize::MAX));
         let list = PyList::empty(py);
         for note in &notes {
             list.append(notes::tuple(py, note)?)?;

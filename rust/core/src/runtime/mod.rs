@@ -16,6 +16,7 @@ mod outbox;
 mod outlast;
 #[cfg(test)]
 mod told;
+mod unbegun;
 mod writer;
 
 use std::collections::VecDeque;
@@ -448,7 +449,14 @@ impl Engine {
     /// Takes all notes.
     #[must_use]
     pub fn poll(&self) -> Vec<Note> {
-        self.shared.outbox.take()
+        self.poll_some(usize::MAX)
+    }
+
+    /// As `poll`, but of bodies that are to begin it takes no more than so many; one with a long
+    /// history counts for several.
+    #[must_use]
+    pub fn poll_some(&self, starts: usize) -> Vec<Note> {
+        self.shared.outbox.take(starts)
     }
 
     /// Returns the descriptor that becomes readable when there are notes.

@@ -6,7 +6,8 @@
 //! Whoever takes notes handles them in one go, and everything else in its process waits meanwhile. A
 //! note for a body says that it may go on; an answer to one of 50,000 callers only makes one more of
 //! them runnable. So of answers only so many are taken at a time, and the others let notes for
-//! bodies pass. Answers keep their order, and so does all that is told to a body.
+//! bodies pass. Of starts whoever takes says how many. Answers keep their order, starts theirs, and
+//! so does all that is told to a body. That nothing is under way is told when all else was.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::unbegun::Unbegun;
 use crate::limits::ANSWERS;
 use crate::note::Note;
 
@@ -24,22 +26,26 @@ struct State {
     notes: Vec<Note>,
     /// Answers that were left for later; all of them are older than `notes`.
     late: VecDeque<Note>,
+    unbegun: Unbegun,
+    idle: bool,
     /// The last batch whose notes were put in.
     batch: u64,
     sealed: bool,
 }
 
 impl State {
-    fn take(&mut self) -> Vec<Note> {
-        if self.late.is_empty() && self.notes.len() <= ANSWERS {
-            return std::mem::take(&mut self.notes);
-        }
+    fn take(&mut self, starts: usize) -> Vec<Note> {
+        // The last note is the last: then nothing is left for later.
+        let mut begin = if self.sealed { usize::MAX } else { starts };
         let some = self.late.len().min(ANSWERS);
         let mut taken: Vec<_> = self.late.drain(..some).collect();
+        self.unbegun.take(&mut begin, &mut taken);
         let mut room = ANSWERS - some;
         for note in std::mem::take(&mut self.notes) {
-            if !note.can_wait() {
-                taken.push(note);
+            if note == Note::Idle {
+                self.idle = true;
+            } else if !note.can_wait() {
+                taken.extend(self.unbegun.pass(note, &mut begin));
             } else if room > 0 {
                 room -= 1;
                 taken.push(note);
@@ -47,7 +53,15 @@ impl State {
                 self.late.push_back(note);
             }
         }
+        if self.idle && !self.has_more() {
+            self.idle = false;
+            taken.push(Note::Idle);
+        }
         taken
+    }
+
+    fn has_more(&self) -> bool {
+        !(self.late.is_empty() && self.unbegun.is_empty())
     }
 }
 
@@ -118,15 +132,16 @@ impl Outbox {
         }
     }
 
-    /// Takes all notes, but for answers to callers beyond so many: those come with the next calls.
-    pub fn take(&self) -> Vec<Note> {
+    /// Takes all notes, but for answers to callers beyond so many, and for bodies that begin beyond
+    /// `starts`: those come with the next calls.
+    pub fn take(&self, starts: usize) -> Vec<Note> {
         if let Some((_, ear)) = &*self.line.lock() {
             empty(ear);
         }
         let (notes, more) = {
             let mut state = self.state.lock();
             self.seen.store(state.batch, Ordering::Release);
-            (state.take(), !state.late.is_empty())
+            (state.take(starts), state.has_more())
         };
         if more {
             self.ring();
@@ -149,7 +164,7 @@ impl Outbox {
     /// Returns whether no note waits.
     pub fn is_empty(&self) -> bool {
         let state = self.state.lock();
-        state.notes.is_empty() && state.late.is_empty()
+        state.notes.is_empty() && !state.idle && !state.has_more()
     }
 
     /// Drops all notes and takes no more (a simulated crash).
@@ -158,6 +173,8 @@ impl Outbox {
         state.sealed = true;
         state.notes.clear();
         state.late.clear();
+        state.unbegun.clear();
+        state.idle = false;
     }
 }
 
