@@ -48,7 +48,7 @@ class Approvals:
             raise InvalidConfig(f"status is {status!r}; give one of {', '.join(_STATUSES)}, or None for all.")
         name = name_sought(workflow)
         code = None if status is None else _STATUSES.index(status)
-        reply = await driver.reply(driver.core.approvals(self._tenant._namespace, name, code))
+        reply = await driver.ask(driver.core.approvals, self._tenant._namespace, name, code)
         self._tenant._check(reply, name or "", None)
         return [_request(row) for row in reply.data]
 
@@ -89,7 +89,7 @@ class Approvals:
         codec.encode(metadata, limit=limit, where="metadata")  # for a message with its own path
         decision = {"by": _names.step_name(by, "by"), "reason": reason, "metadata": metadata}
         payload = codec.encode(decision, limit=limit, where="metadata")
-        reply = await driver.reply(driver.core.decide(id, self._tenant._namespace, workflow, instance, name, approved, payload))
+        reply = await driver.ask(driver.core.decide, id, self._tenant._namespace, workflow, instance, name, approved, payload)
         self._tenant._check(reply, workflow, instance)
         return bool(reply.data)
 

@@ -2,8 +2,9 @@
 
 It looks at young objects after every 700 new ones and, at last, at all there are. Fifty thousand bodies in memory are three
 million objects, none of them garbage: what the engine drops is freed at once. With the thresholds of Python's own a third of
-the time, and pauses of a second, went into finding that out. So the collector is the more patient the more bodies there are, and
-as Python has it when they are few; and should memory grow by more than what bodies explain, it looks at once (docs/adr/0009).
+the time, and pauses of a second, went into finding that out. So the collector is the more patient the more bodies there are, or
+begin within a second, and as Python has it when they are few; calls that wait for their answer count, too. And should memory
+grow by more than what bodies explain, it looks at once (docs/adr/0009).
 
 The setting belongs to the process, so it is touched only if the program left it as Python has it, and given back by the last engine.
 """
@@ -25,6 +26,8 @@ except ImportError:  # on Windows
 
 _PYTHONS = {(700, 10, 10), (2000, 10, 10), (2000, 10, 0)}
 """What `gc.get_threshold()` is in a fresh interpreter, 3.11 to 3.14."""
+CALLS_A_BODY = 3
+"""Calls that wait for their answer and are as many objects, and as much memory, as one body: a task of trio each."""
 YOUNG_A_BODY = 10
 YOUNG_MAX = 10_000
 """New objects between two looks at young ones: so many for each body, at least as many as Python's own, at most this."""
@@ -55,25 +58,36 @@ def memory() -> int | None:
 class Patience:
     """The share of one engine: it says how many bodies it has."""
 
-    __slots__ = ("_bodies", "_next")
+    __slots__ = ("_begun", "_bodies", "_lately", "_looked", "_passing")
 
     def __init__(self) -> None:
         self._bodies = 0
-        self._next = 0.0
+        self._begun = 0
+        self._lately = 0.0
+        """Bodies that began within the last second; of those before some still count."""
+        self._passing = 0
+        """By how many they are more than those there are."""
+        self._looked = 0.0
 
-    def look(self, bodies: int) -> None:
-        """Called in every round of the engine's loop."""
+    def look(self, bodies: int, begun: int = 0) -> None:
+        """Called in every round of the engine's loop: there are so many bodies, and so many have begun since it was opened."""
         now = time.monotonic()
-        if now < self._next:
+        since = now - self._looked
+        if since < LOOK_EVERY:
             return
-        self._next = now + LOOK_EVERY
-        _process.look(bodies - self._bodies)
-        self._bodies = bodies
+        self._looked = now
+        self._lately += begun - self._begun - self._lately * min(1.0, since)
+        self._begun = begun
+        self._tell(bodies, max(0, int(self._lately) - bodies))
 
     def end(self) -> None:
         """Its engine has no bodies any more."""
-        _process.look(-self._bodies)
-        self._bodies = 0
+        self._tell(0, 0)
+
+    def _tell(self, bodies: int, passing: int) -> None:
+        more, more_passing = bodies - self._bodies, passing - self._passing
+        self._bodies, self._passing = bodies, passing
+        _process.look(more, more_passing)
 
 
 class _Process:
@@ -83,6 +97,8 @@ class _Process:
         self._lock = threading.Lock()
         self._engines = 0
         self._bodies = 0
+        self._passing = 0
+        """Bodies beside those that began lately; they take no memory any more."""
         self._most = 0
         """Bodies there were at one time since the last look at everything: what they leave stays with Python, and is used again."""
         self._before: tuple[int, int, int] | None = None
@@ -105,10 +121,11 @@ class _Process:
                 self._set(self._before)
                 self._before = None
 
-    def look(self, more: int) -> None:
-        """There are so many bodies more."""
+    def look(self, more: int, more_passing: int) -> None:
+        """There are so many bodies more, and so many more have gone again lately."""
         with self._lock:
             self._bodies += more
+            self._passing += more_passing
             self._most = max(self._most, self._bodies)
             grows = self._is_patient() and gc.isenabled() and self._unexplained() > self._may_have
         if grows:
@@ -119,13 +136,14 @@ class _Process:
         if self._before is None:
             return False
         young, middle, old = self._before
-        patient = min(YOUNG_MAX, max(young, self._bodies * YOUNG_A_BODY))
+        bodies = self._bodies + self._passing
+        patient = min(YOUNG_MAX, max(young, bodies * YOUNG_A_BODY))
         if patient == young:
             self._set(self._before)
             return False
         if self._ours == self._before:
             self._begin_anew()
-        self._set((patient, middle, min(OLD_MAX, max(old, self._bodies // 100))))
+        self._set((patient, middle, min(OLD_MAX, max(old, bodies // 100))))
         return self._before is not None
 
     def _set(self, wanted: tuple[int, int, int]) -> None:

@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import outcome as results
 import trio
@@ -19,7 +19,8 @@ from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule,
 
 from . import _core, _diagnosis
 from ._borrowed import Borrowed
-from ._collector import Patience
+from ._callers import Callers, Reply
+from ._collector import CALLS_A_BODY, Patience
 from ._ending import End
 from ._errors import EngineClosed, InternalError, StoreCorrupt, StoreFailed
 from ._generators import Generators
@@ -42,16 +43,6 @@ if TYPE_CHECKING:
 
 News: TypeAlias = tuple[Status, bytes | None] | None
 """State and payload of an instance; None: something may have been missed, look again."""
-
-
-class Reply:
-    """The answer to one call: a code, "" for success, and data."""
-
-    __slots__ = ("code", "data")
-
-    def __init__(self, code: str, data: Any) -> None:
-        self.code = code
-        self.data = data
 
 
 STARTS_AT_ONCE = 64
@@ -127,7 +118,8 @@ class _Flush(trio.abc.Instrument):
         self._driver.core.flush()
         if self._driver.bridge is not None:
             self._driver.bridge.flush()
-        self._driver.patience.look(len(self._driver.runners))
+        self._driver.callers.round_ended()
+        self._driver.look()
 
 
 class Driver:
@@ -148,6 +140,9 @@ class Driver:
         self.generators = Generators(self)  # type: ignore[arg-type]  # the same
         self.patience = Patience()
         self.tickets: dict[int, Any] = {}
+        self.callers = Callers(self)
+        self.ask = self.callers.ask
+        self.let_in = self.callers.let_in
         self.waiting_residents = 0
         self.outer = sys.exception()
         """What the program handles while it runs trio: `sys.exception()` says so in each of its tasks."""
@@ -159,6 +154,8 @@ class Driver:
         """Of the attempts that run when the engine drains."""
         self.failure: BaseException | None = None
         self.runners: dict[int, Runner] = {}
+        self.begun = 0
+        """Bodies that have begun in this process."""
         self.idle: Callable[[], None] | None = None
         self.observed = self.checks_arguments = False
         self.seed = 0
@@ -168,8 +165,6 @@ class Driver:
         self.watchdog = Watchdog(self)
         self.code = workflows
         self._timers: dict[int, Callable[[], None]] = {}
-        self._given_up: set[int] = set()
-        """Creations whose callers are cancelled, and wait to hear whether they were let in."""
         self._watches: dict[int, list[Watch]] = {}
         self._early: dict[int, list[tuple[Any, ...]]] = {}
         self._starts: dict[int, Start] = {}
@@ -201,9 +196,11 @@ class Driver:
         """Limits are others already: they are read anew."""
         self._limits.clear()
 
-    def limits_change(self, ticket: int) -> None:
-        """Limits will have changed when this ticket is answered: they are read anew then."""
+    def change_limits(self, *change: Any) -> int:
+        """As the core's `set_limits`; when that is answered, limits are read anew."""
+        ticket = self.core.set_limits(*change)
         self._limit_changes.add(ticket)
+        return ticket
 
     def use(self, core: Core) -> None:
         """Takes a core: what runners submit goes to it from now on."""
@@ -282,7 +279,7 @@ class Driver:
             _core.FAILED: self._failed,
             _core.HINDERED: self._hindered,
         }
-        while True:
+        while not self._loop.cancel_called:  # a crash may come while this task is about to go on
             for note in core.poll(STARTS_AT_ONCE):
                 handlers[note[0]](*note[1:])  # type: ignore[index]  # the first element is the kind
                 if note[0] in _RECORDS:
@@ -330,6 +327,7 @@ class Driver:
         else:
             runner = Runner(self, workflow, start)  # type: ignore[arg-type]  # mypy does not see the core's methods in Port
             self.runners[no] = runner
+            self.begun += 1
             for early in self._early.pop(no, ()):
                 runner.settled_early(*early)
             self.nursery.start_soon(runner.run, Step)
@@ -480,48 +478,10 @@ class Driver:
 
     # Callers.
 
-    @enable_ki_protection
-    async def reply(self, ticket: int) -> Reply:
-        """Waits for the answer to a call."""
-        self.tickets[ticket] = current_task()
-
-        def aborted(_: Callable[[], None]) -> Abort:
-            self.tickets.pop(ticket, None)
-            return Abort.SUCCEEDED
-
-        return await wait_task_rescheduled(aborted)  # type: ignore[no-any-return]  # _reply sends it
-
-    @enable_ki_protection
-    async def let_in(self, create: Callable[..., int], *args: Any) -> Reply:
-        """Creates and waits for the answer; what is cancelled before it was let in never happens (C10).
-
-        Whoever is cancelled learns it when the core has given the creation up, so that it does not happen behind their back; one
-        that was let in before that is answered.
-        """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        ticket = create(*args)
-        self.tickets[ticket] = current_task()
-        cancelled: list[Callable[[], NoReturn]] = []
-
-        def aborted(raise_cancel: Callable[[], NoReturn]) -> Abort:
-            if self.failure is not None or not self.core.give_up(ticket):
-                self.tickets.pop(ticket, None)
-                return Abort.SUCCEEDED
-            cancelled.append(raise_cancel)
-            self._given_up.add(ticket)
-            return Abort.FAILED
-
-        try:
-            reply: Reply = await wait_task_rescheduled(aborted)  # _reply sends it
-        except EngineClosed:
-            if cancelled:
-                cancelled.pop()()
-            raise
-        finally:
-            self._given_up.discard(ticket)
-        if reply.code and cancelled:
-            cancelled.pop()()
-        return reply
+    def look(self) -> None:
+        """Lets the collector know how much there is that is no garbage."""
+        callers = self.callers
+        self.patience.look(len(self.runners) + callers.waiting // CALLS_A_BODY, self.begun + callers.called // CALLS_A_BODY)
 
     def watch(self, no: int, wanted: frozenset[Status]) -> Watch:
         """Returns a watch for these states of an instance; close it."""
@@ -557,7 +517,7 @@ class Driver:
         """The engine cannot go on: cancels the block it runs in, which then raises `failure`."""
         if self.failure is None:
             self.failure = failure
-            for ticket in self._given_up:  # the core may answer nobody any more
+            for ticket in self.callers.given_up:  # the core may answer nobody any more
                 self._reply(ticket, "given_up", None)
             self.grace.cancel()
             self.engine._cancel_block()
@@ -582,7 +542,7 @@ class Driver:
 
     def _abandon_tickets(self) -> None:
         waiting, self.tickets = self.tickets, {}
-        for waiter in waiting.values():
+        for waiter in (*waiting.values(), *self.callers.leave()):
             if isinstance(waiter, trio.lowlevel.Task):
                 reschedule(waiter, results.Error(EngineClosed("the engine was closed while this call waited for it")))
 

@@ -209,7 +209,7 @@ class Instance(Generic[R_co]):
         limit = self._tenant.limits(self._workflow).value_bytes
         stored = None if payload is None else codec.encode(payload, limit=limit, where="payload")
         dedup = None if dedup_id is None else _names.step_name(dedup_id, "dedup_id")
-        reply = await driver.reply(driver.core.send_event(self._tenant._namespace, self.workflow, self.id, kind, stored, dedup))
+        reply = await driver.ask(driver.core.send_event, self._tenant._namespace, self.workflow, self.id, kind, stored, dedup)
         self._tenant._check(reply, self.workflow, self.id)
 
     async def resume(self) -> None:
@@ -220,7 +220,7 @@ class Instance(Generic[R_co]):
             InstanceNotFound: It is gone.
         """
         driver = self._tenant._ready("instance.resume")
-        reply = await driver.reply(driver.core.resume(self._tenant._namespace, self.workflow, self.id))
+        reply = await driver.ask(driver.core.resume, self._tenant._namespace, self.workflow, self.id)
         self._tenant._check(reply, self.workflow, self.id)
 
     async def history(self) -> list[StepRecord]:
@@ -238,7 +238,7 @@ class Instance(Generic[R_co]):
 
     async def _records(self) -> tuple[Look, list[Any]]:
         driver: Driver = self._tenant._ready("instance.history")
-        reply = await driver.reply(driver.core.history(self._no))
+        reply = await driver.ask(driver.core.history, self._no)
         self._tenant._check(reply, self.workflow, self.id)
         if reply.data is None:
             raise not_found(self.workflow, self.id, self._tenant._namespace)
@@ -281,7 +281,7 @@ class Instance(Generic[R_co]):
         held_up = _explanation.of_queued(look, driver.now())
         if held_up is not None:
             return held_up
-        reply = await driver.reply(driver.core.stand(look.namespace, look.workflow, look.id, look.priority))
+        reply = await driver.ask(driver.core.stand, look.namespace, look.workflow, look.id, look.priority)
         self._tenant._check(reply, self.workflow, self.id)
         return _explanation.of_place(look, *reply.data)
 

@@ -137,6 +137,7 @@ class Life:
                 async with trio.open_nursery() as self.nursery:
                     driver.nursery = self.nursery
                     self.nursery.start_soon(self._watched, driver, driver.keeper.run)
+                    self.nursery.start_soon(self._watched, driver, driver.callers.run)
                     self.nursery.start_soon(self._watched, driver, driver.run)
                     self._opened.set()
                     await self._leaving.wait()

@@ -70,7 +70,7 @@ class Missing:
             return
         blocked = [STATUSES.index(Status.BLOCKED)]
         while True:
-            reply = await self._driver.reply(core.list(None, None, blocked, None, MISSING_CLASS, None, None, None, beyond, False, PAGE))
+            reply = await self._driver.ask(core.list, None, None, blocked, None, MISSING_CLASS, None, None, None, beyond, False, PAGE)
             rows = [Look._make(row) for row in reply.data or ()]
             for row in rows:
                 self._recall(row)
@@ -91,7 +91,7 @@ class Missing:
     async def _resume_blocked(self, instances: list[Whose]) -> None:
         core = self._driver.core
         for namespace, workflow, id in instances:
-            reply = await self._driver.reply(core.find(namespace, workflow, id, False))
+            reply = await self._driver.ask(core.find, namespace, workflow, id, False)
             row: Any = reply.data
             if row is not None and (look := Look._make(row)).status is Status.BLOCKED and look.reason == MISSING_CLASS:
                 log.info("%s/%s goes on: the class it was blocked for is there", workflow, id)

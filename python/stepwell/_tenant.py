@@ -27,7 +27,8 @@ from ._types import STATUSES, BatchError, Limits, NewInstance, Page, ReasonCount
 from ._workflow import Workflow, name_sought
 
 if TYPE_CHECKING:
-    from ._driver import Driver, Reply
+    from ._callers import Reply
+    from ._driver import Driver
     from ._engine import Engine
 
 P = TypeVar("P")
@@ -281,7 +282,7 @@ class Tenant(ABC):
 
     async def _look(self, workflow: str, id: str, *, payloads: bool, method: str = "engine.get") -> Look:
         driver = self._ready(method)
-        reply = await driver.reply(driver.core.find(self._namespace, workflow, id, payloads))
+        reply = await driver.ask(driver.core.find, self._namespace, workflow, id, payloads)
         self._check(reply, workflow, id)
         if reply.data is None:
             raise not_found(workflow, id, self._namespace, without_code=workflow not in driver.code)
@@ -341,11 +342,11 @@ class Tenant(ABC):
         wanted = state_codes(status)
         after = None if created_after is None else instant_us(created_after, "created_after")
         before = None if created_before is None else instant_us(created_before, "created_before")
-        reply = await driver.reply(
-            driver.core.list(
-                self._namespace, name, wanted, version, reason, None, after, before, from_cursor(cursor), newest_first, limit, pairs
-            )
-        )
+        beyond = from_cursor(cursor)
+        reply = await driver.ask(
+            driver.core.list,
+            self._namespace, name, wanted, version, reason, None, after, before, beyond, newest_first, limit, pairs,
+        )  # fmt: skip
         self._check(reply, name or "", None)
         return Page([summary(row) for row in reply.data], str(reply.data[-1][0]) if len(reply.data) == limit else None)
 
@@ -407,9 +408,7 @@ class Tenant(ABC):
         name = name_sought(workflow)
         if not changes:
             raise InvalidConfig(f"set_limits was given nothing to change; give one of {', '.join(Limits._fields)}.")
-        ticket = driver.core.set_limits(self._namespace, name, limit_values(changes))
-        driver.limits_change(ticket)
-        reply = await driver.reply(ticket)
+        reply = await driver.ask(driver.change_limits, self._namespace, name, limit_values(changes))
         self._check(reply, name or "", None)
 
     # Approvals.

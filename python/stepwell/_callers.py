@@ -1,0 +1,175 @@
+"""Callers: who waits for an answer of the core, and how many calls are submitted in one round of trio's loop.
+
+A program may begin 50,000 tasks in one round, each of which calls the engine. What trio needs to run them is the program's
+affair; what the calls cost beyond that is bounded here, or whoever else runs in the loop waits for all of it. So a round
+submits so many; the others wait for their turn, asleep, and the engine submits for them, in the order in which they called.
+A call that is cancelled before its turn never happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import outcome as results
+import trio
+from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
+
+from ._errors import EngineClosed
+
+if TYPE_CHECKING:
+    from ._driver import Driver
+
+CALLS_AT_ONCE = 512
+"""Calls that are submitted in one round of the loop, as many as are answered in one (`ANSWERS` in the core)."""
+
+
+class Reply:
+    """The answer to one call: a code, "" for success, and data."""
+
+    __slots__ = ("code", "data")
+
+    def __init__(self, code: str, data: Any) -> None:
+        self.code = code
+        self.data = data
+
+
+class _Call:
+    """A call that has no answer yet; without a ticket it has not been submitted."""
+
+    __slots__ = ("_args", "_submit", "driver", "ticket")
+
+    def __init__(self, driver: Driver, submit: Callable[..., int], args: tuple[Any, ...]) -> None:
+        self.driver = driver
+        self.ticket: int | None = None
+        self._submit = submit
+        self._args = args
+
+    def submit(self, task: trio.lowlevel.Task) -> None:
+        """Submits it; the answer is for this task."""
+        self.ticket = self._submit(*self._args)
+        self.driver.tickets[self.ticket] = task
+
+    def aborted(self, _: Callable[[], NoReturn]) -> Abort:
+        """Its caller is cancelled."""
+        if self.ticket is None:
+            self.driver.callers.forget(self)
+        else:
+            self.driver.tickets.pop(self.ticket, None)
+        return Abort.SUCCEEDED
+
+
+class _Creation(_Call):
+    """One whose caller learns of a cancellation when the core has given it up."""
+
+    __slots__ = ("_raise_cancel",)
+
+    def __init__(self, driver: Driver, submit: Callable[..., int], args: tuple[Any, ...]) -> None:
+        super().__init__(driver, submit, args)
+        self._raise_cancel: Callable[[], NoReturn] | None = None
+
+    def aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
+        if self.ticket is None or self.driver.failure is not None or not self.driver.core.give_up(self.ticket):
+            return super().aborted(raise_cancel)
+        self._raise_cancel = raise_cancel
+        self.driver.callers.given_up.add(self.ticket)
+        return Abort.FAILED
+
+    def gave_up(self) -> None:
+        """It came to nothing: raises the cancellation, if that is why."""
+        raise_cancel, self._raise_cancel = self._raise_cancel, None
+        if raise_cancel is not None:
+            raise_cancel()
+
+
+class Callers:
+    """All who call one engine.
+
+    Attributes:
+        waiting: How many have no answer yet.
+        called: How many there were.
+        given_up: Tickets of creations whose callers are cancelled, and wait to hear whether they were let in.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self.waiting = 0
+        self.called = 0
+        self.given_up: set[int] = set()
+        self._driver = driver
+        self._room = CALLS_AT_ONCE
+        self._queue: dict[_Call, trio.lowlevel.Task] = {}
+        """Those who wait for their turn, in the order in which they called."""
+        self._some = trio.Event()
+
+    def ask(self, submit: Callable[..., int], *args: Any) -> Awaitable[Reply]:
+        """Submits a call when its turn comes, which is mostly at once, and waits for the answer.
+
+        Raises:
+            CoreError: As `submit`.
+            EngineClosed: The engine was closed meanwhile.
+        """
+        return self._answer(_Call(self._driver, submit, args))
+
+    @enable_ki_protection
+    async def let_in(self, create: Callable[..., int], *args: Any) -> Reply:
+        """Creates and waits for the answer; what is cancelled before it was let in never happens (C10).
+
+        Whoever is cancelled learns it when the core has given the creation up, so that it does not happen behind their back; one
+        that was let in before that is answered.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        creation = _Creation(self._driver, create, args)
+        try:
+            reply = await self._answer(creation)
+        except EngineClosed:
+            creation.gave_up()
+            raise
+        finally:
+            self.given_up.discard(creation.ticket or 0)
+        if reply.code:
+            creation.gave_up()
+        return reply
+
+    @enable_ki_protection
+    async def _answer(self, call: _Call) -> Reply:
+        self.waiting += 1
+        self.called += 1
+        try:
+            if self._room:
+                self._room -= 1
+                call.submit(current_task())
+            else:
+                self._queue[call] = current_task()
+                self._some.set()
+                self._driver.look()  # the collector is told now: this round may begin a hundred times as many
+            return await wait_task_rescheduled(call.aborted)  # type: ignore[no-any-return]  # the driver sends it
+        finally:
+            self.waiting -= 1
+
+    def forget(self, call: _Call) -> None:
+        """A call that waits for its turn never happens."""
+        del self._queue[call]
+
+    def round_ended(self) -> None:
+        """Trio has run all that could run. Nobody passes those who wait already."""
+        if not self._queue:
+            self._room = CALLS_AT_ONCE
+
+    async def run(self) -> None:
+        """Submits for those who wait, round by round. Never returns."""
+        while True:
+            await self._some.wait()
+            while self._queue:
+                for call in list(islice(self._queue, CALLS_AT_ONCE)):
+                    task = self._queue.pop(call)
+                    submitted = results.capture(call.submit, task)
+                    if isinstance(submitted, results.Error):
+                        reschedule(task, submitted)
+                await trio.lowlevel.checkpoint()
+            self._some = trio.Event()
+
+    def leave(self) -> Iterable[trio.lowlevel.Task]:
+        """Returns those who wait for their turn, and forgets them: the core that they called is gone."""
+        waiting, self._queue = self._queue, {}
+        return waiting.values()
