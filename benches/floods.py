@@ -1,5 +1,7 @@
 """What a flood does to a step of somebody else: events to 50,000 instances, or as many sleeps that are over at one moment.
 
+Beside them what as many tasks of trio alone do to it.
+
 A bystander makes one step after the other all the while. `STEPWELL_FLOOD` sets how many are flooded (default 50,000).
 """
 
@@ -21,6 +23,7 @@ from stepwell import Engine, Limits, Status, workflow
 FLOOD = int(os.environ.get("STEPWELL_FLOOD", 50_000))
 BATCH = 10_000
 CALLERS = 100
+ANSWERED = 512
 PACE = 0.002
 STEPS: list[float] = []
 """By how much each step of the bystander took longer than its function."""
@@ -111,6 +114,35 @@ async def events_at_once(folder: Path) -> Figures:
         figures = {"seconds until all are sent": time.perf_counter() - began}
         await _all_ended(engine, waiter)
         return figures | _figures("events at once", began)
+
+
+async def tasks_at_once(folder: Path) -> Figures:
+    """What 50,000 tasks cost that begin in one round and each wait for an event of trio's: the engine has no part in them."""
+    async with _opened(folder / "tasks.db") as engine:
+        await engine.create(bystander)
+        await trio.sleep(1)
+        STEPS.clear()
+        began = time.perf_counter()
+        waited: list[trio.Event] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_set, waited)
+            for _ in range(FLOOD):
+                nursery.start_soon(_wait, waited)
+        return _figures("tasks at once", began)
+
+
+async def _wait(waited: list[trio.Event]) -> None:
+    waited.append(trio.Event())
+    await waited[-1].wait()
+
+
+async def _set(waited: list[trio.Event]) -> None:
+    while len(waited) < FLOOD:
+        await trio.sleep(0.01)
+    for part in range(0, FLOOD, ANSWERED):
+        for event in waited[part : part + ANSWERED]:
+            event.set()
+        await trio.lowlevel.checkpoint()
 
 
 async def _send(instances: list[Any]) -> None:

@@ -31,6 +31,7 @@ WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
     "checkpoints": bodies.checkpoints,
     "events": floods.events,
     "events-at-once": floods.events_at_once,
+    "tasks-at-once": floods.tasks_at_once,
     "due": floods.due,
 }
 
