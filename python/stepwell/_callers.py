@@ -51,7 +51,7 @@ class _Call:
         self.ticket = self._submit(*self._args)
         self.driver.tickets[self.ticket] = task
 
-    def aborted(self, _: Callable[[], NoReturn]) -> Abort:
+    def aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
         """Its caller is cancelled."""
         if self.ticket is None:
             self.driver.callers.forget(self)

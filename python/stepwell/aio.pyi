@@ -588,8 +588,8 @@ class Engine(_Tenant):
     async def reshard(self, shards: int) -> None:
         """Spreads the instances over another number of coordinators while everything goes on; done and durable when this returns.
 
-        No call fails meanwhile, nothing that runs is disturbed, and no limit is exceeded. If this call is cancelled, or the process
-        dies, the change still comes to its end; `Engine(shards=None)` finds it.
+        No call fails meanwhile, nothing that runs is disturbed, and no limit is exceeded. If this call is cancelled after it has begun,
+        or the process dies, the change still comes to its end; `Engine(shards=None)` finds it.
 
         Args:
             shards: 1 to 4,096. One is one coordinator for everything, which spends least on few instances.
@@ -605,7 +605,7 @@ class Engine(_Tenant):
 
         The copy is the store at one moment. Opened as a store of its own, it goes on as after a kill at that moment: steps that
         were running then run again. The copy reads at the speed of the disk; until it is complete the store's WAL grows with
-        what is committed meanwhile. If this call is cancelled, the copy still becomes complete.
+        what is committed meanwhile. If this call is cancelled after it has begun, the copy still becomes complete.
 
         Args:
             path: Where nothing is yet, on a local disk. The file is made with mode 0600.
