@@ -40,7 +40,7 @@ async def test_calls_get_through_in_the_order_in_which_they_were_made():
         assert await instance.result() == called
 
 
-async def test_a_round_submits_so_many(monkeypatch):
+async def test_q1_a_round_submits_so_many(monkeypatch):
     monkeypatch.setattr(_callers, "CALLS_AT_ONCE", 4)
     async with Engine(":memory:", workflows=[collects]) as engine:
         submitted = 0
