@@ -58,13 +58,13 @@ async def test_a_look_that_is_cut_in_half_by_a_commit_is_not_told(monkeypatch):
         instance = await engine.create(naps, id="n")
         await instance.wait_for_status("waiting")
         asked = []
-        reply = engine._driver.reply
+        ask = engine._driver.ask
 
-        async def counted(ticket):
-            asked.append(ticket)
-            return await reply(ticket)
+        def counted(*question):
+            asked.append(question)
+            return ask(*question)
 
-        monkeypatch.setattr(engine._driver, "reply", counted)
+        monkeypatch.setattr(engine._driver, "ask", counted)
         for look in (instance.status, instance.history, instance.explain, engine.list, engine.approvals.list):
             asked.clear()
             await look()
