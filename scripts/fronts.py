@@ -18,7 +18,7 @@ OWN = {"_tenant", "_instance", "_approvals", "_engine", "_driver", "_core"}
 """Modules of which the stub imports nothing: they are what it describes, or of no interest."""
 
 
-PRIVATE = {"P", "R", "R_co", "TD", "Tenant"}
+PRIVATE = {"P", "R", "R_co", "Tenant"}
 """Names that a module has for its own annotations."""
 
 
@@ -138,7 +138,6 @@ def stub(module: str) -> str:
     lines += sorted({line for tree in trees for line in imports(tree, public)})
     lines += [f"from stepwell import {name} as {name}" for name in names if name not in ours]
     lines += ['_P = TypeVar("_P")', '_R = TypeVar("_R")', '_R_co = TypeVar("_R_co", covariant=True)']
-    lines += ['_TD = TypeVar("_TD", bound=TypedMapping)']
     lines += [ast.unparse(ast.fix_missing_locations(Underscored().visit(class_of(classes[name], module)))) for name in CLASSES]
     lines += ["def current_step() -> StepContext[Engine]: ...", f"__all__ = {names!r}", ""]
     return "\n".join(lines)

@@ -45,6 +45,6 @@ async def values(on_trio: Engine, on_asyncio: aio.Engine, blocking: sync.Engine,
     print(await on_trio.create(audit, "src"), await on_asyncio.create(audit, "src"), blocking.create(audit, "src"))
     print(await (await on_trio.get(audit, "x")).result(), await (await on_asyncio.get(audit, "x")).result())
     print(blocking.get(audit, "x").result(), await step.call(audit, "src"))
-    blocking.call(audit, 1)  # type: ignore[misc]
-    await on_asyncio.call(audit, 1)  # type: ignore[misc]
+    blocking.call(audit, 1)  # type: ignore[arg-type]
+    await on_asyncio.call(audit, 1)  # type: ignore[arg-type]
     blocking.set_limits(concurency=1)  # type: ignore[call-arg]

@@ -101,10 +101,10 @@ async def engines(engine: Engine) -> None:
     assert_type(await engine.call(maybe, "x"), bool)
     assert_type(await engine.call(maybe), bool)
     assert_type(await engine.create("audit", 5), Instance[Any])
-    await engine.create(audit, 5)  # type: ignore[misc]
+    await engine.create(audit, 5)  # type: ignore[arg-type]
     await engine.create(audit)  # type: ignore[arg-type]
     await engine.create(nightly, 3)  # type: ignore[misc]
-    await engine.call(audit, 5)  # type: ignore[misc]
+    await engine.call(audit, 5)  # type: ignore[arg-type]
     await engine.call(audit, "src", iid="a")  # type: ignore[call-overload]
     await engine.create(audit, "src", priority="high")  # type: ignore[call-overload]
     # Wherever a value goes that takes anything.
@@ -127,7 +127,7 @@ async def engines(engine: Engine) -> None:
     mixed: Sequence[str | NewInstance[str]] = ["a", NewInstance("b")]
     assert_type((await engine.create_batch(audit, mixed)).created, list[Instance[int]])
     await engine.create_batch(audit, [1])  # type: ignore[list-item]
-    await engine.create_batch(audit, [NewInstance(1)])  # type: ignore[misc]
+    await engine.create_batch(audit, [NewInstance(1)])  # type: ignore[arg-type]
     # Limits by their names.
     await engine.set_limits(audit, concurrency=3, create_rate=None)
     await engine.namespace("acme").set_limits(create_rate=0.5)
@@ -166,9 +166,9 @@ async def body(step: Step) -> int:
     assert_type(await (await step.create(checkout, {"items": []})).result(), Order)
     assert_type(await step.create_batch(audit, ["a"]), list[Child[int]])
     print(await step.call(audit, "src"), await step.do(double, 1))
-    await step.call(audit, 1)  # type: ignore[misc]
+    await step.call(audit, 1)  # type: ignore[arg-type]
     await step.call(nightly, 1)  # type: ignore[misc]
-    await step.create(audit, 1)  # type: ignore[misc]
+    await step.create(audit, 1)  # type: ignore[arg-type]
     with step.fail_after("1 hour"):
         return 1
 

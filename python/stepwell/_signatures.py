@@ -5,14 +5,16 @@ For type checkers; what the values mean is said where the methods are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import ClassVar, Literal, Protocol, TypedDict
+from typing import Generic, Literal, TypeAlias, TypedDict, TypeVar
 
 from ._durations import Duration
 from ._names import AttributeValue
 from ._retry import Retry
 
+P = TypeVar("P")
+T = TypeVar("T")
 IfExists = Literal["raise", "return", "return_if_same"]
 OnOverload = Literal["raise", "wait"]
 
@@ -82,7 +84,9 @@ class LimitChanges(TypedDict, total=False):
     recoveries: int | None
 
 
-class TypedMapping(Protocol):
-    """What every TypedDict is, and no other dict: mypy does not see that a dict in braces is one where a type is still to be found."""
+class Nothing(Generic[T]):
+    """No value is one."""
 
-    __total__: ClassVar[bool]
+
+Given: TypeAlias = P | Nothing[Callable[[P], None]]
+"""A `P`, and no more. mypy takes what may hold a callable last, so that it has `P` from the workflow alone when it comes to this."""

@@ -27,7 +27,7 @@ from ._ending import End
 from ._errors import InvalidConfig, StepFailed
 from ._nursery import StepNursery
 from ._pending import Pending
-from ._signatures import AttemptOptions, ChildOptions, DoOptions, NewChildOptions, TypedMapping
+from ._signatures import AttemptOptions, ChildOptions, DoOptions, Given, NewChildOptions
 from ._step_operation import StepOperation
 from ._types import Approval, Event, InstanceInfo, NewInstance
 from ._workflow import FunctionPlan, Workflow
@@ -47,7 +47,6 @@ T5 = TypeVar("T5")
 I = TypeVar("I")  # noqa: E741  # an item
 P = TypeVar("P")
 R = TypeVar("R")
-TD = TypeVar("TD", bound=TypedMapping)
 Ts = TypeVarTuple("Ts")
 
 OnError = Literal["raise", "collect"]
@@ -477,9 +476,7 @@ class Step:
     @overload
     def create(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[NewChildOptions]) -> Awaitable[Child[R]]: ...
     @overload
-    def create(self, workflow: Workflow[P, R], params: P, **options: Unpack[NewChildOptions]) -> Awaitable[Child[R]]: ...
-    @overload
-    def create(self, workflow: Workflow[TD, R], params: dict[str, Any], **options: Unpack[NewChildOptions]) -> Awaitable[Child[R]]: ...
+    def create(self, workflow: Workflow[P, R], params: Given[P], **options: Unpack[NewChildOptions]) -> Awaitable[Child[R]]: ...
     @overload
     def create(self, workflow: str, params: Any = None, **options: Unpack[NewChildOptions]) -> Awaitable[Child[Any]]: ...
     def create(
@@ -512,17 +509,7 @@ class Step:
 
     @overload
     def create_batch(
-        self, workflow: Workflow[P, R], items: Sequence[NewInstance[P]], *, name: str | None = None
-    ) -> Awaitable[list[Child[R]]]: ...
-    @overload
-    def create_batch(self, workflow: Workflow[P, R], items: Sequence[P], *, name: str | None = None) -> Awaitable[list[Child[R]]]: ...
-    @overload
-    def create_batch(
-        self, workflow: Workflow[P, R], items: Sequence[P | NewInstance[P]], *, name: str | None = None
-    ) -> Awaitable[list[Child[R]]]: ...
-    @overload
-    def create_batch(
-        self, workflow: Workflow[TD, R], items: Sequence[dict[str, Any]], *, name: str | None = None
+        self, workflow: Workflow[P, R], items: Sequence[Given[P] | NewInstance[P]], *, name: str | None = None
     ) -> Awaitable[list[Child[R]]]: ...
     @overload
     def create_batch(self, workflow: str, items: Sequence[Any], *, name: str | None = None) -> Awaitable[list[Child[Any]]]: ...
@@ -552,9 +539,7 @@ class Step:
     @overload
     def call(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[ChildOptions]) -> Awaitable[R]: ...
     @overload
-    def call(self, workflow: Workflow[P, R], params: P, **options: Unpack[ChildOptions]) -> Awaitable[R]: ...
-    @overload
-    def call(self, workflow: Workflow[TD, R], params: dict[str, Any], **options: Unpack[ChildOptions]) -> Awaitable[R]: ...
+    def call(self, workflow: Workflow[P, R], params: Given[P], **options: Unpack[ChildOptions]) -> Awaitable[R]: ...
     @overload
     def call(self, workflow: str, params: Any = None, **options: Unpack[ChildOptions]) -> Awaitable[Any]: ...
     def call(

@@ -22,8 +22,8 @@ from ._durations import instant_us
 from ._errors import InvalidConfig, StepwellError
 from ._instance import Instance
 from ._look import Look
-from ._signatures import BatchOptions, CreateOptions, IfExists, LimitChanges, OnOverload, TypedMapping
-from ._types import STATUSES, BatchError, Limits, NewInstance, Page, ReasonCount, Status
+from ._signatures import BatchOptions, CreateOptions, Given, IfExists, LimitChanges, OnOverload
+from ._types import STATUSES, BatchError, Limits, NewInstance, Page, ReasonCount, Status, StatusName
 from ._workflow import Workflow, name_sought
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 P = TypeVar("P")
 R = TypeVar("R")
-TD = TypeVar("TD", bound=TypedMapping)
 _Item: TypeAlias = tuple[str | None, bytes | None, int, int | None, bytes | None]
 """What the core takes for a new instance: id, params, priority, start_at, attributes."""
 
@@ -70,9 +69,7 @@ class Tenant(ABC):
     @overload
     async def create(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[CreateOptions]) -> Instance[R]: ...
     @overload
-    async def create(self, workflow: Workflow[P, R], params: P, **options: Unpack[CreateOptions]) -> Instance[R]: ...
-    @overload
-    async def create(self, workflow: Workflow[TD, R], params: dict[str, Any], **options: Unpack[CreateOptions]) -> Instance[R]: ...
+    async def create(self, workflow: Workflow[P, R], params: Given[P], **options: Unpack[CreateOptions]) -> Instance[R]: ...
     @overload
     async def create(self, workflow: str, params: Any = None, **options: Unpack[CreateOptions]) -> Instance[Any]: ...
     async def create(
@@ -144,17 +141,7 @@ class Tenant(ABC):
 
     @overload
     async def create_batch(
-        self, workflow: Workflow[P, R], items: Sequence[NewInstance[P]], **options: Unpack[BatchOptions]
-    ) -> BatchResult[R]: ...
-    @overload
-    async def create_batch(self, workflow: Workflow[P, R], items: Sequence[P], **options: Unpack[BatchOptions]) -> BatchResult[R]: ...
-    @overload
-    async def create_batch(
-        self, workflow: Workflow[P, R], items: Sequence[P | NewInstance[P]], **options: Unpack[BatchOptions]
-    ) -> BatchResult[R]: ...
-    @overload
-    async def create_batch(
-        self, workflow: Workflow[TD, R], items: Sequence[dict[str, Any]], **options: Unpack[BatchOptions]
+        self, workflow: Workflow[P, R], items: Sequence[Given[P] | NewInstance[P]], **options: Unpack[BatchOptions]
     ) -> BatchResult[R]: ...
     @overload
     async def create_batch(self, workflow: str, items: Sequence[Any], **options: Unpack[BatchOptions]) -> BatchResult[Any]: ...
@@ -213,9 +200,7 @@ class Tenant(ABC):
     @overload
     async def call(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[CreateOptions]) -> R: ...
     @overload
-    async def call(self, workflow: Workflow[P, R], params: P, **options: Unpack[CreateOptions]) -> R: ...
-    @overload
-    async def call(self, workflow: Workflow[TD, R], params: dict[str, Any], **options: Unpack[CreateOptions]) -> R: ...
+    async def call(self, workflow: Workflow[P, R], params: Given[P], **options: Unpack[CreateOptions]) -> R: ...
     @overload
     async def call(self, workflow: str, params: Any = None, **options: Unpack[CreateOptions]) -> Any: ...
     async def call(

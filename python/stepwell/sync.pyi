@@ -66,12 +66,11 @@ from stepwell import workflow as workflow
 
 from ._durations import Duration
 from ._names import AttributeValue
-from ._signatures import IfExists, LimitChanges, OnOverload, TypedMapping
+from ._signatures import Given, IfExists, LimitChanges, OnOverload
 
 _P = TypeVar("_P")
 _R = TypeVar("_R")
 _R_co = TypeVar("_R_co", covariant=True)
-_TD = TypeVar("_TD", bound=TypedMapping)
 
 class BatchResult(NamedTuple, Generic[_R]):
     """What `create_batch` did: instances in the order of the items that were created, and the errors of the others."""
@@ -233,21 +232,7 @@ class _Tenant:
     def create(
         self,
         workflow: Workflow[_P, _R],
-        params: _P,
-        *,
-        id: str | None = ...,
-        priority: int = ...,
-        start_at: datetime | None = ...,
-        retention: None = ...,
-        attributes: Mapping[str, AttributeValue] | None = ...,
-        if_exists: IfExists = ...,
-        on_overload: OnOverload = ...,
-    ) -> Instance[_R]: ...
-    @overload
-    def create(
-        self,
-        workflow: Workflow[_TD, _R],
-        params: dict[str, Any],
+        params: Given[_P],
         *,
         id: str | None = ...,
         priority: int = ...,
@@ -298,19 +283,12 @@ class _Tenant:
 
     @overload
     def create_batch(
-        self, workflow: Workflow[_P, _R], items: Sequence[NewInstance[_P]], *, if_exists: IfExists = ..., on_overload: OnOverload = ...
-    ) -> BatchResult[_R]: ...
-    @overload
-    def create_batch(
-        self, workflow: Workflow[_P, _R], items: Sequence[_P], *, if_exists: IfExists = ..., on_overload: OnOverload = ...
-    ) -> BatchResult[_R]: ...
-    @overload
-    def create_batch(
-        self, workflow: Workflow[_P, _R], items: Sequence[_P | NewInstance[_P]], *, if_exists: IfExists = ..., on_overload: OnOverload = ...
-    ) -> BatchResult[_R]: ...
-    @overload
-    def create_batch(
-        self, workflow: Workflow[_TD, _R], items: Sequence[dict[str, Any]], *, if_exists: IfExists = ..., on_overload: OnOverload = ...
+        self,
+        workflow: Workflow[_P, _R],
+        items: Sequence[Given[_P] | NewInstance[_P]],
+        *,
+        if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
     ) -> BatchResult[_R]: ...
     @overload
     def create_batch(
@@ -352,21 +330,7 @@ class _Tenant:
     def call(
         self,
         workflow: Workflow[_P, _R],
-        params: _P,
-        *,
-        id: str | None = ...,
-        priority: int = ...,
-        start_at: datetime | None = ...,
-        retention: None = ...,
-        attributes: Mapping[str, AttributeValue] | None = ...,
-        if_exists: IfExists = ...,
-        on_overload: OnOverload = ...,
-    ) -> _R: ...
-    @overload
-    def call(
-        self,
-        workflow: Workflow[_TD, _R],
-        params: dict[str, Any],
+        params: Given[_P],
         *,
         id: str | None = ...,
         priority: int = ...,
