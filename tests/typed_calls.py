@@ -15,8 +15,10 @@ from stepwell import (
     Engine,
     Event,
     Instance,
+    InstanceSummary,
     NewInstance,
     Retry,
+    Status,
     Step,
     StepContext,
     StepFailed,
@@ -133,6 +135,14 @@ async def engines(engine: Engine) -> None:
     await engine.namespace("acme").set_limits(create_rate=0.5)
     await engine.set_limits(audit, concurency=3)  # type: ignore[call-arg]
     await engine.set_limits(steps="many")  # type: ignore[arg-type]
+    # What is one of a few words.
+    assert_type((await engine.list(status=["queued", Status.RUNNING])).items, list[InstanceSummary])
+    await engine.list(status="nope")  # type: ignore[arg-type]
+    await engine.count(status="nope")  # type: ignore[arg-type]
+    await (await engine.get(audit, "a")).wait_for_status("nope")  # type: ignore[arg-type]
+    Engine(durability="none")  # type: ignore[arg-type]
+    Engine(default_runtime="curio")  # type: ignore[arg-type]
+    aio.Engine(default_runtime="curio")  # type: ignore[arg-type]
 
 
 @workflow
@@ -148,6 +158,10 @@ async def body(step: Step) -> int:
     await step.do(double, 1, as_type=int | None)
     await step.do(double, "a")  # type: ignore[arg-type]
     await step.do(double, 1, nam="x")  # type: ignore[call-overload]
+    await step.do(double, 1, runtime="threads")  # type: ignore[call-overload]
+    await step.do(nightly)  # type: ignore[call-arg, arg-type]
+    await step.do(audit, "src")  # type: ignore[arg-type]
+    await step.map(audit, ["src"])  # type: ignore[arg-type]
     assert_type(await step.map(double, [1, 2]), list[int])
     assert_type(await step.map(plain, (1, 2)), list[bytes])
     assert_type(await step.map(double, [1], on_error="collect", key=str, concurrency=2), list[int | StepFailed])
@@ -201,3 +215,13 @@ def delay(context: StepContext, error: Exception) -> float:
 
 
 Retry(delay=delay)
+
+
+@workflow(runtime="threads")  # type: ignore[call-overload, untyped-decorator]
+async def elsewhere(step: Step) -> int:
+    return await audit(step, "src")
+
+
+@step_options(runtime="threads")  # type: ignore[arg-type]
+async def step_elsewhere() -> int:
+    return 1

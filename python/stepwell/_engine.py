@@ -32,6 +32,7 @@ from ._errors import (
 )
 from ._life import Life
 from ._registry import Registry
+from ._signatures import Runtime
 from ._tenant import Namespace, Tenant
 from ._types import EngineStatistics, Limits, WorkflowStatistics
 from ._workflow import RUNTIMES, Workflow
@@ -93,8 +94,8 @@ class Engine(Tenant):
         name: str | None = None,
         grace: Duration = "30 seconds",
         threads: int = 40,
-        default_runtime: str = "trio",
-        durability: str = "full",
+        default_runtime: Runtime = "trio",
+        durability: Literal["full"] = "full",
     ) -> None:
         self._store = store_path(store)
         self._workflows = Registry(workflows)

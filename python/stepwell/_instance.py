@@ -21,6 +21,7 @@ from ._types import (
     Explanation,
     InstanceStatus,
     Status,
+    StatusName,
     StepRecord,
     StepRef,
 )
@@ -129,7 +130,7 @@ class Instance(Generic[R_co]):
             raise InstanceErrored(f"{self.workflow}/{self.id} failed{text}", error=info)
         raise InstanceTerminated(f"{self.workflow}/{self.id} was terminated{text}", error=info)
 
-    async def wait_for_status(self, *statuses: Status | str) -> Status:
+    async def wait_for_status(self, *statuses: Status | StatusName) -> Status:
         """Waits until the instance is in one of these states and returns it.
 
         Args:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._generators import Generators
     from ._resisting import Resistance
     from ._runner import Runner
+    from ._signatures import Runtime
     from ._turns import TurnKeeper
     from ._types import Limits
     from ._workflow import Workflow
@@ -36,7 +37,7 @@ class Port(Protocol):
     observed: bool
     checks_arguments: bool
     seed: int
-    default_runtime: str
+    default_runtime: Runtime
     token: trio.lowlevel.TrioToken
     waiting_residents: int
     record: Callable[..., int]

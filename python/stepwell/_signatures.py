@@ -17,6 +17,9 @@ P = TypeVar("P")
 T = TypeVar("T")
 IfExists = Literal["raise", "return", "return_if_same"]
 OnOverload = Literal["raise", "wait"]
+OnInterrupt = Literal["retry", "fail"]
+Runtime = Literal["trio", "asyncio"]
+"""Where async code of users may run."""
 
 
 class CreateOptions(TypedDict, total=False):
@@ -57,10 +60,10 @@ class AttemptOptions(TypedDict, total=False):
     retry: Retry | None
     timeout: Duration | None
     heartbeat_timeout: Duration | None
-    on_interrupt: Literal["retry", "fail"] | None
+    on_interrupt: OnInterrupt | None
     undo: None
     sensitive: Literal[False]
-    runtime: str | None
+    runtime: Runtime | None
     abandon_on_cancel: bool | None
 
 

@@ -289,7 +289,7 @@ class Tenant(ABC):
         self,
         workflow: Workflow[Any, Any] | str | None = None,
         *,
-        status: Status | str | Sequence[Status | str] | None = None,
+        status: Status | StatusName | Sequence[Status | StatusName] | None = None,
         version: str | None = None,
         reason: str | None = None,
         attributes: Mapping[str, Any] | None = None,
@@ -335,7 +335,9 @@ class Tenant(ABC):
         self._check(reply, name or "", None)
         return Page([summary(row) for row in reply.data], str(reply.data[-1][0]) if len(reply.data) == limit else None)
 
-    async def count(self, workflow: Workflow[Any, Any] | str | None = None, *, status: Status | str | None = None) -> dict[Status, int]:
+    async def count(
+        self, workflow: Workflow[Any, Any] | str | None = None, *, status: Status | StatusName | None = None
+    ) -> dict[Status, int]:
         """Returns how many instances are in each state; every state is a key. From memory, as committed last.
 
         Raises:

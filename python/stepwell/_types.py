@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from ._errors import ErrorInfo
 
@@ -45,6 +45,8 @@ class Status(enum.StrEnum):
         return self in FINAL
 
 
+StatusName = Literal["queued", "running", "waiting", "waiting_for_pause", "paused", "blocked", "complete", "errored", "terminated"]
+"""A `Status` as text."""
 FINAL = frozenset({Status.COMPLETE, Status.ERRORED, Status.TERMINATED})
 
 STATUSES: tuple[Status, ...] = tuple(Status)

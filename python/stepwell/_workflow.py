@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import CodeType, FunctionType
-from typing import Any, Generic, Literal, Protocol, TypeVar, overload
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args, overload
 from weakref import WeakKeyDictionary
 
 from ._codec import Plan, codec, usable
@@ -21,6 +21,7 @@ from ._durations import to_us
 from ._errors import InvalidConfig, NotSerializable, StepwellError
 from ._names import sought, step_name, workflow_name
 from ._retry import Retry
+from ._signatures import OnInterrupt, Runtime
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -28,10 +29,17 @@ P_contra = TypeVar("P_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 F = TypeVar("F", bound=Callable[..., Any])
 
-RUNTIMES = ("trio", "asyncio")
-"""Where async code of users may run."""
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 ATTEMPT_TIMEOUT_US = 600_000_000
 """10 minutes, the reference service's default for one attempt."""
+
+
+class TakenForStep(Protocol):
+    """A `Step`, or what stands for one: what a workflow is called with and no step is, so that checkers refuse `step.do(workflow)`."""
+
+    def patched(self, change_id: str) -> Awaitable[bool]:
+        """As `Step.patched`."""
+        ...
 
 
 class Workflow(Generic[P_contra, R_co]):
@@ -55,7 +63,7 @@ class Workflow(Generic[P_contra, R_co]):
         steps: int | None,
         value_bytes: int | None,
         park: bool,
-        runtime: str,
+        runtime: Runtime,
     ) -> None:
         if not inspect.iscoroutinefunction(fn):
             raise InvalidConfig(f"@workflow needs an async function; {fn!r} is {_instead(fn)}")
@@ -74,8 +82,8 @@ class Workflow(Generic[P_contra, R_co]):
         self.made = next(_made)
         functools.update_wrapper(self, fn)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[R_co]:
-        return self.fn(*args, **kwargs)
+    def __call__(self, step: TakenForStep, *args: Any, **kwargs: Any) -> Awaitable[R_co]:
+        return self.fn(step, *args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<workflow {self.name} version {self.version}>"
@@ -168,7 +176,7 @@ def workflow(
     value_bytes: int | None = None,
     retention: Any = None,
     park: bool = True,
-    runtime: str = "trio",
+    runtime: Runtime = "trio",
 ) -> MakesWorkflow: ...
 def workflow(
     fn: Callable[..., Awaitable[Any]] | None = None,
@@ -181,7 +189,7 @@ def workflow(
     value_bytes: int | None = None,
     retention: Any = None,
     park: bool = True,
-    runtime: str = "trio",
+    runtime: Runtime = "trio",
 ) -> Any:
     """Makes a workflow of an async function `f(step)` or `f(step, params)`.
 
@@ -230,9 +238,9 @@ class StepOptions:
     retry: Retry | None = None
     timeout: int | None = None
     heartbeat_timeout: int | None = None
-    on_interrupt: str | None = None
+    on_interrupt: OnInterrupt | None = None
     as_type: Any = None
-    runtime: str | None = None
+    runtime: Runtime | None = None
     abandon_on_cancel: bool | None = None
 
     def __post_init__(self) -> None:
@@ -257,11 +265,11 @@ class StepOptions:
         retry: Retry | None = None,
         timeout: Any = None,
         heartbeat_timeout: Any = None,
-        on_interrupt: str | None = None,
+        on_interrupt: OnInterrupt | None = None,
         undo: Any = None,
         as_type: Any = None,
         sensitive: bool = False,
-        runtime: str | None = None,
+        runtime: Runtime | None = None,
         abandon_on_cancel: bool | None = None,
     ) -> StepOptions:
         """Checks and normalises what a caller gave."""
@@ -415,11 +423,11 @@ def step_options(
     retry: Retry | None = None,
     timeout: Any = None,
     heartbeat_timeout: Any = None,
-    on_interrupt: str | None = None,
+    on_interrupt: OnInterrupt | None = None,
     undo: None = None,
     as_type: Any = None,
     sensitive: Literal[False] = False,
-    runtime: str | None = None,
+    runtime: Runtime | None = None,
     abandon_on_cancel: bool | None = None,
 ) -> Callable[[F], F]:
     """Attaches defaults to a step function; what `step.do` is given wins.

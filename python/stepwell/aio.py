@@ -22,6 +22,7 @@ from trio import RunFinishedError
 from ._errors import InvalidState
 from ._fronts import EngineFront, Way, fill
 from ._portal import from_asyncio
+from ._signatures import Runtime
 
 WAY = Way(__name__, from_asyncio)
 
@@ -30,7 +31,7 @@ class _EngineBase(EngineFront):
     __slots__ = ("_cancelled", "_loop", "_task")
     _way = WAY
 
-    def __init__(self, store: str = "stepwell.db", *, default_runtime: str = "asyncio", **options: Any) -> None:
+    def __init__(self, store: str = "stepwell.db", *, default_runtime: Runtime = "asyncio", **options: Any) -> None:
         self._make(store, default_runtime=default_runtime, **options)
 
     async def __aenter__(self) -> Any:

@@ -66,7 +66,8 @@ from stepwell import workflow as workflow
 
 from ._durations import Duration
 from ._names import AttributeValue
-from ._signatures import Given, IfExists, LimitChanges, OnOverload
+from ._signatures import Given, IfExists, LimitChanges, OnOverload, Runtime
+from ._types import StatusName
 
 _P = TypeVar("_P")
 _R = TypeVar("_R")
@@ -151,7 +152,7 @@ class Instance(Generic[_R_co]):
             EngineClosed: The engine was closed meanwhile.
         """
 
-    async def wait_for_status(self, *statuses: Status | str) -> Status:
+    async def wait_for_status(self, *statuses: Status | StatusName) -> Status:
         """Waits until the instance is in one of these states and returns it.
 
         Args:
@@ -402,7 +403,7 @@ class _Tenant:
         self,
         workflow: Workflow[Any, Any] | str | None = None,
         *,
-        status: Status | str | Sequence[Status | str] | None = None,
+        status: Status | StatusName | Sequence[Status | StatusName] | None = None,
         version: str | None = None,
         reason: str | None = None,
         attributes: Mapping[str, Any] | None = None,
@@ -431,7 +432,9 @@ class _Tenant:
             EngineClosed: The engine is not open.
         """
 
-    async def count(self, workflow: Workflow[Any, Any] | str | None = None, *, status: Status | str | None = None) -> dict[Status, int]:
+    async def count(
+        self, workflow: Workflow[Any, Any] | str | None = None, *, status: Status | StatusName | None = None
+    ) -> dict[Status, int]:
         """Returns how many instances are in each state; every state is a key. From memory, as committed last.
 
         Raises:
@@ -525,8 +528,8 @@ class Engine(_Tenant):
         name: str | None = None,
         grace: Duration = "30 seconds",
         threads: int = 40,
-        default_runtime: str = "asyncio",
-        durability: str = "full",
+        default_runtime: Runtime = "asyncio",
+        durability: Literal["full"] = "full",
     ) -> None: ...
     async def drain(self, timeout: Duration | None = None) -> None:
         """Starts no more steps and lets running attempts end; bodies are unwound after `timeout` (default: `grace`).
