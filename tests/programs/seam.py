@@ -120,7 +120,8 @@ class Seam:
             self._ringing = True
             self._told.send(b"!")
 
-    def poll(self) -> list[tuple[Any, ...]]:
+    def poll(self, _: int) -> list[tuple[Any, ...]]:
+        """Hands over what was committed; never so much that some of it would be for another round."""
         if self._ringing:
             self._ringing = False
             self._heard.recv(1)
