@@ -342,16 +342,15 @@ class Conductor:
 
     async def _settled(self) -> None:
         """Waits until nothing happens any more without time, or something from outside."""
-        engine = self.engine
-        while not _has_drained(engine):
+        while not _has_drained(self.engine):
             await trio.testing.wait_all_tasks_blocked()
-            if _has_drained(engine):
+            if _has_drained(self.engine):
                 return
             if self._threads_go_on():
                 time.sleep(0.00005)
                 continue
-            engine.seam.commit()
-            if not engine.seam.busy():
+            self.engine.seam.commit()
+            if not self.engine.seam.busy():
                 return
 
     def _threads_go_on(self) -> bool:

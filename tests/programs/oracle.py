@@ -227,7 +227,7 @@ def abandoned(world: World, records: list[Any]) -> str | None:
 def events(world: World, sent: list[int], id: str) -> str | None:
     """Returns what happened to events other than coming once each."""
     life = world.lives[id][-1]
-    came = Counter(what for _, *rest in life.together for what in rest[1:2] if isinstance(what, int))
+    came = Counter(what for seen in life.apart.values() for _, *rest in seen for what in rest[:1] if isinstance(what, int))
     for payload in sent:
         if came[payload] != 1:
             return f"event {payload} came {came[payload]} times"
