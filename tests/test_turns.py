@@ -1,9 +1,11 @@
 """Several body tasks: identities, turns, maps and branches, live and on replay."""
 
+import functools
+
 import pytest
 import trio
 
-from stepwell import InstanceErrored, Retry, Step, workflow
+from stepwell import InstanceErrored, InvalidConfig, Retry, Step, workflow
 from stepwell.testing import open_test_engine
 
 runs: list[str] = []
@@ -96,6 +98,46 @@ async def eachs(step, n: int):
 async def test_each_runs_workflow_code_in_branches():
     async with open_test_engine(workflows=[eachs]) as engine:
         assert await engine.call(eachs, 7) == [[2 * i, 4 * i] for i in range(7)]
+
+
+@pytest.mark.parametrize("runtime", ["trio", "asyncio"])
+async def test_i2_each_takes_what_returns_something_to_await_and_replays_it(runtime):
+    @workflow(name="awaits", runtime=runtime)
+    async def awaits(step: Step) -> list[object]:
+        got: list[object] = [*await step.each(functools.partial(step.do, double), [1, 2])]
+        got += await step.each(lambda x: step.do(double, x), [3, 4], name="by_lambda", concurrency=1)
+        got += await step.each(step.sleep, [5, 6])
+        await step.wait_for_event("go")
+        return got
+
+    async with open_test_engine(workflows=[awaits]) as engine:
+        instance = await engine.create(awaits)
+        await instance.wait_for_status("waiting")
+        await engine.crash()
+        await instance.send_event("go")
+        assert await instance.result() == [2, 4, 6, 8, None, None]
+        assert sorted(runs) == [f"double {x}" for x in range(1, 5)]
+        places = [(it.kind, it.branch) for it in await instance.history() if it.branch]
+        wanted = [("do", "do#1"), ("do", "by_lambda#1"), ("sleep", "sleep#1")]
+        assert sorted(places) == sorted((kind, f"{path}[{i}]") for kind, path in wanted for i in range(2))
+
+
+@pytest.mark.parametrize("runtime", ["trio", "asyncio"])
+async def test_each_refuses_a_function_that_returns_nothing_to_await(runtime):
+    @workflow(name="no_code", runtime=runtime)
+    async def no_code(step: Step) -> list[str]:
+        said = []
+        for plain, options in ((str, {}), (lambda x: x, {"name": "n"}), (functools.partial(max, 1), {})):
+            try:
+                await step.each(plain, [1, 2], on_error="collect", **options)
+            except InvalidConfig as error:
+                said.append(str(error))
+        return said
+
+    async with open_test_engine(workflows=[no_code]) as engine:
+        said = await engine.call(no_code)
+        assert len(said) == 3
+        assert all("step.each needs an async function with workflow code" in it and "use step.map" in it for it in said)
 
 
 async def test_a_single_branch_failure_cancels_siblings_and_leaves_as_a_group():

@@ -170,6 +170,9 @@ async def body(step: Step) -> int:
     await step.map(double, ["a"])  # type: ignore[arg-type]
     await step.map(double, [1], concurency=3)  # type: ignore[call-overload]
     assert_type(await step.each(double, [1]), list[int])
+    assert_type(await step.each(lambda name: step.call(audit, name), ["a"], name="audits"), list[int])
+    assert_type(await step.each(step.sleep, [1, 2]), list[None])
+    await step.each(plain, [1])  # type: ignore[arg-type]
     assert_type(await step.each(double, [1], on_error="collect"), list[int | StepFailed])
     assert_type(await step.wait_for_event("go", as_type=int), Event[int])
     assert_type((await step.wait_for_event("go")).payload, Any)

@@ -56,24 +56,25 @@ def step_function(fn: Any, method: str, name: str | None, options: dict[str, Any
                 "or through functools.partial."
             )
         plan = plan.with_options(StepOptions.of(**options))
-    if name is None and plan.name is not None:
-        return plan, plan.name  # was checked when the plan was made
-    chosen = name if name is not None else plan.name
-    if chosen is None:
-        raise InvalidName(f"step.{method} was given a lambda, which has no name of its own. Pass name=.")
-    return plan, step_name(chosen)
+    return plan, _named(plan, method, name)
 
 
-def branch_function(fn: Any, method: str) -> FunctionPlan:
-    """Returns what is known of a function whose calls are to be branches of the body.
+def branch_name(fn: Any, method: str, name: str | None) -> str:
+    """Returns the name of the branches that are to be calls of a function. Whether it is workflow code shows when it is called.
 
     Raises:
-        InvalidConfig: It is no async function.
+        InvalidConfig: It is no function.
+        InvalidName: The name is malformed, or a lambda has none.
     """
-    plan = _plan(fn, method)
-    if not plan.is_async:
-        raise InvalidConfig(f"step.{method} needs an async function with workflow code; {fn!r} is not. For plain steps use step.map.")
-    return plan
+    return _named(_plan(fn, method), method, name)
+
+
+def _named(plan: FunctionPlan, method: str, name: str | None) -> str:
+    if name is not None:
+        return step_name(name)
+    if plan.name is None:
+        raise InvalidName(f"step.{method} was given a lambda, which has no name of its own. Pass name=.")
+    return plan.name  # was checked when the plan was made
 
 
 def _plan(fn: Any, method: str) -> FunctionPlan:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ._branch import Branch, place
 from ._errors import InvalidConfig, LimitReached, StepFailed
-from ._nursery import BRANCHES_MAX
+from ._nursery import BRANCHES_MAX, workflow_code
 from ._pending import Pending
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ async def each(
 
 
 async def _called(fn: Callable[[Any], Awaitable[T]], item: Any) -> T:
-    return await fn(item)
+    return await workflow_code(fn, item)
 
 
 class AsCompleted(Generic[T]):

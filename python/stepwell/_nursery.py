@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from inspect import isawaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -155,6 +156,18 @@ async def each(branch: Branch, name: str, fn: Any, items: list[Any], key: Any, c
     return await _gather.each(runner, fn, work, concurrency, on_error)
 
 
+def workflow_code(fn: Callable[[Any], Awaitable[T]], item: Any) -> Awaitable[T]:
+    """Calls what a branch of an `each` is to be, and returns what it gave to be awaited.
+
+    Raises:
+        InvalidConfig: It gave anything else.
+    """
+    code = fn(item)
+    if not isawaitable(code):
+        raise InvalidConfig(f"step.each needs an async function with workflow code; {fn!r} is not. For plain steps use step.map.")
+    return code
+
+
 class Each:
     """The branches of one `step.each`, at most so many at a time."""
 
@@ -193,7 +206,7 @@ class Each:
 
         async def run() -> None:
             try:
-                self._values[index] = await self._fn(item)
+                self._values[index] = await workflow_code(self._fn, item)
             except Exception as error:
                 if self._collect and isinstance(error, StepFailed):
                     self._values[index] = error

@@ -18,7 +18,7 @@ from trio.lowlevel import enable_ki_protection
 from . import _child, _map, _names, _nursery, _replay, _waits
 from ._body_log import BodyLog
 from ._branch import Branch, place
-from ._calls import branch_function, check_fan_out, misplaced, step_function
+from ._calls import branch_name, check_fan_out, misplaced, step_function
 from ._child import Child
 from ._codec import Undecodable, codec, usable
 from ._deadline import DeadlineScope
@@ -208,7 +208,7 @@ class Step:
         """Runs `fn(item)`, which is workflow code, for every item: one branch each, at most `concurrency` at a time.
 
         Args:
-            fn: An async function that may use `step`.
+            fn: An async function that may use `step`, or any that returns what to await: `step.sleep`, `lambda n: step.call(audit, n)`.
             items: What to call it with. A set needs `key`.
             name: Default: the function's name.
             key: A function of the item; makes the branch's identity (name, key) instead of (name, index).
@@ -220,13 +220,12 @@ class Step:
 
         Raises:
             InvalidName: As `do`.
-            InvalidConfig: `fn` is no async function, an option is malformed, two items have the same key, or a set without `key`.
+            InvalidConfig: `fn` returns nothing to await, an option is malformed, two items have the same key, or a set without `key`.
             Exception: Whatever the first branch to fail raised, bare.
         """
         branch = self._branch("each")
-        plan = branch_function(fn, "each")
+        label = branch_name(fn, "each", name)
         check_fan_out("each", concurrency, on_error)
-        label = _names.step_name(name if name is not None else (plan.name or "each"))
         return Pending(self._runner, _nursery.each, branch, label, fn, _map.positioned("each", items, key), key, concurrency, on_error)
 
     @overload
