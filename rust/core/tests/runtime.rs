@@ -6,6 +6,7 @@ use stepwell_core::history::{Kind, Operation, Record, Verdict};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::note::{Data, Note, Start};
 use stepwell_core::runtime::{Engine, Question, Refused};
+use stepwell_core::settings::Limit;
 use stepwell_core::store::memory::{Failure, MemoryStore};
 use stepwell_core::submission::{Body, Code, IfExists, Name, NewItem, Submission};
 use stepwell_core::wait::{Source, Wait};
@@ -20,24 +21,37 @@ fn submit(engine: &Engine, submission: Submission) {
     engine.submit(submission).expect("there is room");
 }
 
-fn create(engine: &Engine, id: &str) -> u64 {
-    let ticket = engine.draw_ticket();
-    let code = Code {
+fn code() -> Code {
+    Code {
         namespace: "default".into(),
         workflow: "w".into(),
         version: "1".into(),
-    };
+    }
+}
+
+fn create(engine: &Engine, id: &str) -> u64 {
+    let ticket = engine.draw_ticket();
     let item = NewItem {
         id: Some(id.into()),
         params: Some(b"params".as_slice().into()),
         ..NewItem::default()
     };
-    let what = Box::new((code, item));
+    let what = Box::new((code(), item));
     submit(
         engine,
         Submission::Create(ticket, what, IfExists::ReturnIfSame),
     );
     ticket
+}
+
+/// Returns the first answer to a call.
+fn code_of(notes: &[Note], ticket: u64) -> Option<&'static str> {
+    notes.iter().find_map(|note| match note {
+        Note::Reply {
+            ticket: it, code, ..
+        } if *it == ticket => Some(*code),
+        _ => None,
+    })
 }
 
 fn start_of(notes: &[Note]) -> &Start {
@@ -204,30 +218,51 @@ fn timers_of_the_process_fire_once_and_can_be_stopped() {
 fn the_same_id_with_other_params_is_told_apart() {
     let engine = open(&MemoryStore::new());
     let ticket = create(&engine, "a");
-    let code = Code {
-        namespace: "default".into(),
-        workflow: "w".into(),
-        version: "1".into(),
-    };
     let item = NewItem {
         id: Some("a".into()),
         ..NewItem::default()
     };
-    let what = Box::new((code, item));
+    let what = Box::new((code(), item));
     submit(&engine, Submission::Create(7, what, IfExists::ReturnIfSame));
     let again = create(&engine, "a");
     let replies = settle(&engine);
-    let code_of = |ticket| {
-        replies.iter().find_map(|note| match note {
-            Note::Reply {
-                ticket: it, code, ..
-            } if *it == ticket => Some(*code),
-            _ => None,
-        })
+    assert_eq!(code_of(&replies, ticket), Some(""));
+    assert_eq!(code_of(&replies, 7), Some("same_id_other_params"));
+    assert_eq!(code_of(&replies, again), Some(""));
+}
+
+#[test]
+fn c10_a_creation_whose_look_up_fails_leaves_the_place_it_was_promised() {
+    let store = MemoryStore::new();
+    let mut config = config();
+    config.slots = 1;
+    config.limits = config.limits.with(Limit::QueueEntries, 1);
+    let engine = Engine::open_memory(&store, config, Some(1_000)).expect("it opens");
+    create(&engine, "runs");
+    let by = body(start_of(&settle(&engine)));
+    create(&engine, "queued");
+    settle(&engine);
+    store.fail_next_find();
+    let item = NewItem {
+        id: Some("waits".into()),
+        ..NewItem::default()
     };
-    assert_eq!(code_of(ticket), Some(""));
-    assert_eq!(code_of(7), Some("same_id_other_params"));
-    assert_eq!(code_of(again), Some(""));
+    let batch = Box::new((code(), vec![item]));
+    let ticket = engine.draw_ticket();
+    submit(
+        &engine,
+        Submission::CreateBatch(ticket, batch, IfExists::Raise, true),
+    );
+    assert_eq!(code_of(&settle(&engine), ticket), Some("store"));
+    submit(&engine, Submission::Finish(by, Status::Complete, None));
+    settle(&engine);
+    let next = create(&engine, "next");
+    assert_eq!(
+        code_of(&settle(&engine), next),
+        Some(""),
+        "the place is free"
+    );
+    assert_eq!(engine.peek("default", "w", "waits"), None);
 }
 
 #[test]
