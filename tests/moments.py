@@ -16,7 +16,10 @@ import stepwell
 from stepwell._branch import place
 
 PACKAGE = str(Path(stepwell.__file__).parent)
-FILES = {f"{PACKAGE}/{name}.py" for name in ("_engine", "_life", "_driver", "_tenant", "_instance", "_fronts", "_portal", "aio", "sync")}
+FILES = {
+    f"{PACKAGE}/{name}.py"
+    for name in ("_engine", "_life", "_draining", "_driver", "_tenant", "_instance", "_fronts", "_portal", "aio", "sync")
+}
 """Of whose lines each is a moment: what opens, closes and calls an engine."""
 
 

@@ -21,6 +21,7 @@ from . import _core, _diagnosis
 from ._borrowed import Borrowed
 from ._callers import Callers, Reply
 from ._collector import CALLS_A_BODY, Patience
+from ._draining import DRAINED, Drain
 from ._ending import End
 from ._errors import EngineClosed, InternalError, StoreCorrupt, StoreFailed
 from ._generators import Generators
@@ -49,7 +50,7 @@ STARTS_AT_ONCE = 64
 """Bodies that begin in one round of the loop. Each takes about 0.1 ms, which whoever else runs there waits for; those that have begun may
 park meanwhile, so of a burst not all are in memory at one time (docs/benchmarks.md, Floods)."""
 _RECORDS = (_core.DONE, _core.SETTLED, _core.CHANGED, _core.START)
-DRAINED = "the engine has drained, so nothing runs any more. Open a new engine on the same store to go on."
+CLOSED = "the engine was closed while this call waited for it"
 
 
 class Watch:
@@ -73,9 +74,9 @@ class Watch:
         """What happened is not known any more: the engine crashed and recovered."""
         self._pass_on(results.Value(None))
 
-    def end(self) -> None:
+    def end(self, why: str) -> None:
         """Nothing can be told any more."""
-        self._pass_on(results.Error(EngineClosed("the engine was closed while this call waited for it")))
+        self._pass_on(results.Error(EngineClosed(why)))
 
     def _pass_on(self, news: results.Outcome[News]) -> None:
         if self._task is None:
@@ -150,8 +151,7 @@ class Driver:
         self.drained = False
         self.left: list[trio.lowlevel.Task] = []
         """Of bodies and attempts that could not be ended, once the engine closes without them."""
-        self.grace = trio.CancelScope()
-        """Of the attempts that run when the engine drains."""
+        self.drain = Drain(self)
         self.failure: BaseException | None = None
         self.runners: dict[int, Runner] = {}
         self.begun = 0
@@ -519,7 +519,7 @@ class Driver:
             self.failure = failure
             for ticket in self.callers.given_up:  # the core may answer nobody any more
                 self._reply(ticket, "given_up", None)
-            self.grace.cancel()
+            self.drain.grace.cancel()
             self.engine._cancel_block()
 
     def broke(self, error: BaseException) -> None:
@@ -533,33 +533,24 @@ class Driver:
     def abandon_callers(self) -> None:
         """Ends every wait for a reply: the engine is closed."""
         self._abandon_tickets()
-        self._end_watches()
+        self._end_watches(CLOSED)
 
-    def _end_watches(self) -> None:
+    def _end_watches(self, why: str) -> None:
         for watches in self._watches.values():
             for watch in watches:
-                watch.end()
+                watch.end(why)
+        self._records.set()
 
     def _abandon_tickets(self) -> None:
         waiting, self.tickets = self.tickets, {}
         for waiter in (*waiting.values(), *self.callers.leave()):
             if isinstance(waiter, trio.lowlevel.Task):
-                reschedule(waiter, results.Error(EngineClosed("the engine was closed while this call waited for it")))
+                reschedule(waiter, results.Error(EngineClosed(CLOSED)))
 
-    async def drain(self, grace: float) -> None:
-        """Starts no more steps, lets running attempts end within `grace` seconds, unwinds every body."""
-        self.draining = self.observed = True
-        self.core.end_waiting()
-        with trio.move_on_after(grace) as self.grace:
-            while self.borrowed.attempts:
-                await self.next_progress()
-        threads = self.borrowed.threads
-        if threads:
-            names = ", ".join(str(thread) for thread in list(threads)[:5])
-            log.warning("threads still run and cannot be stopped; what they return is discarded (%d: %s)", len(threads), names)
-        await end_all(self, End.DRAINED)
+    def has_drained(self) -> None:
+        """Nothing runs any more, and nothing will: whoever waits for it is told."""
         self.drained = True
-        self._end_watches()
+        self._end_watches(DRAINED)
 
     def unwind_all(self, why: End) -> None:
         """Cancels every body that is in memory."""

@@ -239,11 +239,17 @@ class Engine(Tenant):
     async def drain(self, timeout: Duration | None = None) -> None:
         """Starts no more steps and lets running attempts end; bodies are unwound after `timeout` (default: `grace`).
 
+        Nothing runs in this engine afterwards; leave its block. A drain that has begun comes to its end, also if this call is cancelled
+        meanwhile. A second call waits for the same end, and of both timeouts the one that is over first counts.
+
         Raises:
             EngineClosed: The engine is not open.
         """
         driver = self._ready("engine.drain")
-        await driver.drain(self._grace if timeout is None else to_us(timeout, "timeout") / 1e6)
+        grace = self._grace if timeout is None else to_us(timeout, "timeout") / 1e6
+        await trio.lowlevel.checkpoint_if_cancelled()
+        driver.drain.begin(grace)
+        await driver.drain.wait()
 
     def _running(self) -> Driver:
         if self._driver is None or self._state != "open":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import _diagnosis, _standing
 from ._answers import error_in
 from ._codec import Undecodable, codec
+from ._draining import DRAINED, DRAINS
 from ._durations import from_us
 from ._errors import StepwellError
 from ._failures import error_info
@@ -20,6 +21,7 @@ from ._types import STATUSES, Explanation, Status
 
 if TYPE_CHECKING:
     from ._borrowed import Borrowed
+    from ._driver import Driver
     from ._look import Look, Wait
     from ._registry import Registry
     from ._runner import Runner
@@ -84,14 +86,14 @@ def of_waiting(look: Look, records: list[Any], runner: Runner | None) -> Explana
     return Explanation("waiting", text, from_us(look.updated_at), from_us(min(untils)) if untils else None)
 
 
-def of_running(look: Look, records: list[Any], runner: Runner | None, borrowed: Borrowed) -> Explanation:
+def of_running(look: Look, records: list[Any], runner: Runner | None, driver: Driver) -> Explanation:
     """Says what an instance is at that has a slot."""
     known = [] if runner is None else _standing.of(runner)
     steps = [step for step in known if step.state != ENDED] + ([] if runner is None else _standing.left(runner))
-    texts = [_step(step, borrowed) for step in steps]
+    texts = [_step(step, driver.borrowed) for step in steps]
     texts += [f"it waits for {_wait(wait, records, runner)}" for wait in look.open_waits]
     if runner is None:
-        texts.append("its body is about to begin")
+        texts.append("its body is not in memory" if driver.draining else "its body is about to begin")
     elif not texts and known:
         texts.append(f"what {_name(known[0])} came to is being recorded")
     elif not texts and (where := _diagnosis.standing(runner)):
@@ -100,6 +102,14 @@ def of_running(look: Look, records: list[Any], runner: Runner | None, borrowed: 
     text = f"{_who(look)} is running{': ' if texts else ''}{_several(texts)}."
     details = {"steps": [_as_data(step) for step in steps]} if steps else {}
     return Explanation("running", text, from_us(look.updated_at), from_us(min(untils)) if untils else None, details)
+
+
+def in_its_engine(told: Explanation, driver: Driver) -> Explanation:
+    """Adds to what is said of an instance that has not ended that this engine drains, or has, if so: it waits in vain here."""
+    if not driver.draining:
+        return told
+    text = DRAINED if driver.drained else DRAINS
+    return told._replace(text=f"{told.text} {text[0].upper()}{text[1:]}")
 
 
 def _step(step: Standing, borrowed: Borrowed) -> str:

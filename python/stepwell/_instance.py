@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 from . import _diagnosis, _explanation, _names, _past, _standing
 from ._answers import error_in, not_found, progress_of, state_codes
 from ._codec import Undecodable, codec
+from ._draining import DRAINED
 from ._durations import from_us
-from ._errors import InstanceErrored, InstanceTerminated, InvalidConfig, InvalidState, StepwellError
+from ._errors import EngineClosed, InstanceErrored, InstanceTerminated, InvalidConfig, InvalidState, StepwellError
 from ._failures import error_info
 from ._log import log
 from ._look import Look, Wait
@@ -174,6 +175,7 @@ class Instance(Generic[R_co]):
             InvalidName: No step can have this name.
             InvalidState: The instance has ended without it.
             InstanceNotFound: It is gone.
+            EngineClosed: The engine was closed, or drained, meanwhile.
         """
         driver = self._tenant._ready("instance.wait_for_step")
         _names.step_name(name)
@@ -187,6 +189,8 @@ class Instance(Generic[R_co]):
                 raise InvalidState(
                     f'{self.workflow}/{self.id} is {look.status.value}; "{name}" was recorded {done} times', status=look.status
                 )
+            if driver.drained:
+                raise EngineClosed(DRAINED)
             await changed.wait()
 
     async def send_event(self, type: str, payload: Any = None, *, dedup_id: str | None = None) -> None:
@@ -259,8 +263,7 @@ class Instance(Generic[R_co]):
         return found._replace(text=f"{found.text} {more}") if more else found
 
     async def _explain(self) -> Explanation:
-        told = None
-        while told is None:  # what was looked at is not so any more: what is true now?
+        while True:  # what was looked at is perhaps not so any more: what is true now?
             look = await self._tenant._look(self.workflow, self.id, payloads=True, method="instance.explain")
             records: list[Any] = []
             if any(wait.kind == DO for wait in look.open_waits):
@@ -268,13 +271,14 @@ class Instance(Generic[R_co]):
                 if look.status not in (Status.RUNNING, Status.WAITING):
                     continue
             told = await self._explained(look, records)
-        return told
+            if told is not None:
+                return told if look.status.is_final else _explanation.in_its_engine(told, self._tenant._running())
 
     async def _explained(self, look: Look, records: list[Any]) -> Explanation | None:
         driver = self._tenant._running()
         runner = driver.runners.get(self._no)
         if look.status is Status.RUNNING:
-            return _explanation.of_running(look, records, runner, driver.borrowed)
+            return _explanation.of_running(look, records, runner, driver)
         if look.status is Status.WAITING:
             return _explanation.of_waiting(look, records, runner)
         if look.status is not Status.QUEUED:

@@ -89,7 +89,7 @@ class Life:
         """Attempts that run are waited for no longer, now or when the engine is left."""
         self._grace = 0.0
         if self._driver is not None:
-            self._driver.grace.cancel()
+            self._driver.drain.grace.cancel()
 
     async def abandon(self) -> None:
         """Ends the engine's tasks in a forked child: the engine is the parent's, who goes on; nothing is drained and nothing closed."""
@@ -139,6 +139,7 @@ class Life:
                     self.nursery.start_soon(self._watched, driver, driver.keeper.run)
                     self.nursery.start_soon(self._watched, driver, driver.callers.run)
                     self.nursery.start_soon(self._watched, driver, driver.run)
+                    self.nursery.start_soon(self._watched, driver, driver.drain.run)
                     self._opened.set()
                     await self._leaving.wait()
                     await self._empty(driver)
@@ -169,7 +170,8 @@ class Life:
             self._over.set()
 
     async def _empty(self, driver: Driver) -> None:
-        if driver.failure is None:
-            await driver.drain(self._grace)
-        elif not driver.drained:
+        if driver.failure is None or driver.draining:
+            driver.drain.begin(self._grace)
+            await driver.drain.wait()
+        if not driver.drained:
             await end_all(driver, End.STOPPED)

@@ -171,6 +171,7 @@ class Instance(Generic[_R_co]):
             InvalidName: No step can have this name.
             InvalidState: The instance has ended without it.
             InstanceNotFound: It is gone.
+            EngineClosed: The engine was closed, or drained, meanwhile.
         """
 
     def send_event(self, type: str, payload: Any = None, *, dedup_id: str | None = None) -> None:
@@ -531,6 +532,9 @@ class Engine(_Tenant):
     ) -> None: ...
     def drain(self, timeout: Duration | None = None) -> None:
         """Starts no more steps and lets running attempts end; bodies are unwound after `timeout` (default: `grace`).
+
+        Nothing runs in this engine afterwards; leave its block. A drain that has begun comes to its end, also if this call is cancelled
+        meanwhile. A second call waits for the same end, and of both timeouts the one that is over first counts.
 
         Raises:
             EngineClosed: The engine is not open.
