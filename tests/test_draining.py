@@ -4,12 +4,13 @@ import asyncio
 import signal
 import threading
 import time
+from contextvars import copy_context
 from typing import Any
 
 import pytest
 import trio
 
-from stepwell import EngineClosed, Step, aio, sync, workflow
+from stepwell import Engine, EngineClosed, InstanceErrored, Retry, Step, aio, current_step, sync, workflow
 from stepwell.testing import open_test_engine
 
 DRAINED = "the engine has drained, so nothing runs any more"
@@ -179,3 +180,131 @@ def test_l14_a_drain_that_ctrl_c_cuts_short_ends():
         gate.set()
         with pytest.raises(EngineClosed, match=DRAINED):
             instance.result()
+
+
+# In a step, which the end of the engine would wait for.
+
+
+def _of(error: str, what: str) -> bool:
+    return f'InvalidState: {what} by step "ends" of ' in error and "nothing was done" in error
+
+
+async def drains_here() -> None:
+    await current_step().engine.drain(0)
+
+
+async def leaves_here() -> None:
+    await current_step().engine.__aexit__(None, None, None)
+
+
+def drains_from_a_thread() -> None:
+    engine: Engine = current_step().engine
+    trio.from_thread.run(engine.drain, 0)
+
+
+def drains_blocking() -> None:
+    current_step().engine.drain(0)
+
+
+def leaves_blocking() -> None:
+    current_step().engine.__exit__(None, None, None)
+
+
+@workflow
+async def ends_the_engine(step: Step, how: str) -> None:
+    await step.do(globals()[how], name="ends", retry=Retry.never)
+
+
+WHATS = {"drains": "engine.drain was called", "leaves": "the engine's block was left"}
+
+
+@pytest.mark.parametrize("how", ["drains_here", "leaves_here", "drains_from_a_thread"])
+async def test_l14_a_step_cannot_end_its_engine(how):
+    async with open_test_engine(workflows=[ends_the_engine, waits]) as engine:
+        with pytest.raises(InstanceErrored) as caught:
+            await engine.call(ends_the_engine, how)
+        assert _of(str(caught.value), WHATS[how.partition("_")[0]]), str(caught.value)
+        instance = await engine.create(waits)
+        await instance.send_event("go", 1)
+        assert await instance.result() == 1
+
+
+@pytest.mark.parametrize("how", ["drains_here", "leaves_here", "drains_blocking", "leaves_blocking"])
+def test_l14_a_step_cannot_end_its_engine_on_asyncio(how):
+    async def main() -> None:
+        async with aio.Engine(":memory:", workflows=[ends_the_engine, waits]) as engine, asyncio.timeout(30):
+            with pytest.raises(InstanceErrored) as caught:
+                await engine.call(ends_the_engine, how)
+            assert _of(str(caught.value), WHATS[how.partition("_")[0]]), str(caught.value)
+            instance = await engine.create(waits)
+            await instance.send_event("go", 1)
+            assert await instance.result() == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("how", ["drains_here", "leaves_here", "drains_blocking", "leaves_blocking"])
+def test_l14_a_step_cannot_end_its_engine_in_a_blocking_program(how):
+    with sync.Engine(":memory:", workflows=[ends_the_engine, waits]) as engine:
+        with pytest.raises(InstanceErrored) as caught:
+            engine.call(ends_the_engine, how)
+        assert _of(str(caught.value), WHATS[how.partition("_")[0]]), str(caught.value)
+        instance = engine.create(waits)
+        instance.send_event("go", 1)
+        assert instance.result() == 1
+
+
+async def test_l14_the_body_of_an_instance_cannot_leave_its_engine():
+    seen: list[str] = []
+
+    @workflow
+    async def leaves(step: Step) -> None:
+        try:
+            await engine.__aexit__(None, None, None)
+        except Exception as error:
+            seen.append(f"{type(error).__name__}: {error}")
+
+    async with open_test_engine(workflows=[leaves]) as engine:
+        await engine.call(leaves, id="l")
+    assert seen[0].startswith("MisusedState: the engine's block was left in the body of leaves/l, for whose end that would wait")
+
+
+async def test_l14_what_a_step_has_left_behind_may_end_the_engine():
+    ended, drained = trio.Event(), trio.Event()
+
+    async def drains() -> None:
+        await ended.wait()
+        await current_step().engine.drain(0)
+        drained.set()
+
+    async def leaves_a_task() -> None:
+        trio.lowlevel.spawn_system_task(drains, context=copy_context())
+
+    @workflow
+    async def left(step: Step) -> None:
+        await step.do(leaves_a_task)
+
+    async with open_test_engine(workflows=[left]) as engine:
+        await engine.call(left)
+        ended.set()
+        with trio.fail_after(30):
+            await drained.wait()
+
+
+def test_what_is_no_engine_of_its_own_is_neither_opened_nor_left():
+    kept: list[Any] = []
+
+    def keeps_it() -> None:
+        kept.append(current_step().engine)
+
+    @workflow
+    async def keeps(step: Step) -> None:
+        await step.do(keeps_it)
+
+    with sync.Engine(":memory:", workflows=[keeps]) as engine:
+        engine.call(keeps)
+        with pytest.raises(EngineClosed, match="opens once"):
+            kept[0].__enter__()
+        with pytest.raises(EngineClosed, match="not opened with this object"):
+            kept[0].__exit__(None, None, None)
+        engine.call(keeps)

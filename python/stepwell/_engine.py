@@ -19,7 +19,7 @@ from trio.lowlevel import enable_ki_protection
 from . import _attempt, _core, _names
 from ._answers import store_error
 from ._attempt import StepContext
-from ._branch import caller, current_branch
+from ._branch import Branch, caller, current_branch, place
 from ._config import base_limits, check_unpatched, copy_path, number, store_path
 from ._driver import Driver
 from ._durations import Duration, to_us
@@ -193,6 +193,7 @@ class Engine(Tenant):
             await self._life.abandon()
             self._life.block.__exit__(kind, error, trace)
             return
+        self._check_outside("the engine's block was left")
         driver, life, struck = self._running(), self._life, None
         try:
             await life.end()
@@ -243,13 +244,32 @@ class Engine(Tenant):
         meanwhile. A second call waits for the same end, and of both timeouts the one that is over first counts.
 
         Raises:
+            InvalidState: A step of this engine calls it, for whose end it would wait: a step can set an event that the program waits for.
             EngineClosed: The engine is not open.
         """
         driver = self._ready("engine.drain")
+        self._check_outside("engine.drain was called")
         grace = self._grace if timeout is None else to_us(timeout, "timeout") / 1e6
         await trio.lowlevel.checkpoint_if_cancelled()
         driver.drain.begin(grace)
         await driver.drain.wait()
+
+    def _check_outside(self, what: str) -> None:
+        """Refuses what ends the engine to code that the engine runs, for whose end it would wait."""
+        here = place.get()
+        if here is None or here.runner.port.engine is not self:
+            return
+        whose = f"{here.runner.workflow.name}/{here.runner.id}"
+        if isinstance(here, Branch):
+            where = f"in the body of {whose}"
+        elif here.has_ended(here.context.attempt):
+            return
+        else:
+            where = f'by step "{here.identity[2]}" of {whose}'
+        raise MisusedState(
+            f"{what} {where}, for whose end that would wait; nothing was done. Do it where the engine was opened: code there can wait for "
+            "an event, which the step sets."
+        )
 
     def _running(self) -> Driver:
         if self._driver is None or self._state != "open":

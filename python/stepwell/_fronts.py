@@ -169,7 +169,9 @@ class Iteration(_Passage):
 def front_of(engine: Engine, module: str) -> Any:
     """Returns an engine as a kind of program sees it, for code of its steps: "aio" or "sync"."""
     way: Way = importlib.import_module(f"stepwell.{module}").WAY  # on top of this file, and seldom needed
-    return Gate(way, engine, engine._token).wrap(engine)
+    front = Gate(way, engine, engine._token).wrap(engine)
+    front._thread = front._held = None
+    return front
 
 
 def fill(module: dict[str, Any], way: Way, engine: type) -> list[str]:
@@ -280,12 +282,13 @@ class EngineFront(Front):
 
     def _check_new(self) -> None:
         check_unpatched()
-        if self._thread is not None:
+        if self._thread is not None or self._inner._state != "new":
             raise EngineClosed("an Engine object opens once. Make a new one.")
 
     def _check_opened(self) -> None:
+        self._inner._check_outside("the engine's block was left")
         if self._thread is None:
-            raise EngineClosed("this engine was not opened.")
+            raise EngineClosed("this engine was not opened with this object; leave it where it was.")
 
     def _start(self, gone: Callable[[], None] = lambda: None) -> None:
         """Starts the thread; the engine is then entered on it."""

@@ -539,6 +539,7 @@ class Engine(_Tenant):
         meanwhile. A second call waits for the same end, and of both timeouts the one that is over first counts.
 
         Raises:
+            InvalidState: A step of this engine calls it, for whose end it would wait: a step can set an event that the program waits for.
             EngineClosed: The engine is not open.
         """
 
