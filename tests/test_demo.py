@@ -116,6 +116,45 @@ def test_ctrl_c_drains_and_the_same_command_goes_on(tmp_path):
     assert logged.count("attempt ") == 500 * 3 + 1 + 6  # nothing was cut short: no attempt was made twice
 
 
+def told(folder, output, *arguments, path="source", **options):
+    """Runs the command with this standard output; returns the code and the standard error."""
+    done = subprocess.run(
+        [*COMMAND, path, "--yes", *arguments], cwd=folder, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE,
+        text=True, timeout=100, check=False, **options,
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+UNSEEN = (
+    "stepwell demo: standard output cannot be written: {}. "
+    "Run the same command again with another one: it goes on, or says what came of it.\n"
+)
+
+
+@pytest.mark.parametrize("output", ["a full disk", "a closed pipe"])
+@pytest.mark.parametrize("path", ["source", "none"])
+def test_an_output_that_cannot_be_written_costs_one_line_and_the_same_command_goes_on(tree, output, path):
+    if output == "a full disk":
+        if not os.path.exists("/dev/full"):
+            pytest.skip("there is no /dev/full here")
+        into, why = os.open("/dev/full", os.O_WRONLY), "No space left on device"
+    else:
+        gone, into = os.pipe()
+        os.close(gone)
+        why = "Broken pipe"
+    try:
+        assert told(tree, into, path=path) == (3, UNSEEN.format(why))
+    finally:
+        os.close(into)
+    assert demo(tree)[0] == 0
+    assert check(tree) == 0
+
+
+def test_no_output_at_all_is_not_missed(tree):
+    assert told(tree, None, preexec_fn=lambda: os.close(1)) == (0, "")  # as `>&-` does
+    assert check(tree) == 0
+
+
 def test_a_file_that_cannot_be_read_costs_one_line_and_exit_code_1(tree):
     (tree / "source" / "dangling").symlink_to("nowhere")
     code, text = demo(tree)

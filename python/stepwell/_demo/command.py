@@ -1,7 +1,7 @@
 """The command: checks what was given, runs the job, and says in a few lines what came of it.
 
 Exit codes: 0 all is backed up; 1 done, but some files could not be backed up; 2 it could not start;
-3 it stopped before the end (a step gave up, or nobody was there to approve); 4 `--chaos` found a
+3 it stopped before the end (a step gave up, nobody was there to approve, or standard output cannot be written); 4 `--chaos` found a
 difference; 130 stopped by Ctrl-C; 137 killed by `--crash-after`. After 3, 130 and 137 the same
 command goes on.
 """
@@ -12,8 +12,10 @@ import argparse
 import os
 import secrets
 import shlex
+import sys
 import sysconfig
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +24,7 @@ import trio
 from .audit import differences
 from .files import find_files
 from .page import files_text, size_text
-from .screen import Screen, State, open_screen, times
+from .screen import State, Sturdy, open_screen, times
 from .supervisor import Ending, Supervisor
 from .worker import Order
 
@@ -69,12 +71,25 @@ def main(arguments: argparse.Namespace) -> int:
     screen = open_screen()
     try:
         order = _order(options)
-        return trio.run(_run, options, order, screen)
+        code = trio.run(_run, options, order, screen)
     except CannotStart as error:
         screen.line(f"stepwell demo: {error}", "red")
-        return CANNOT_START
+        code = CANNOT_START
     finally:
         screen.stop()
+    if screen.failure is not None:
+        return _say_unseen(screen.failure)
+    return code
+
+
+def _say_unseen(error: OSError) -> int:
+    with suppress(OSError):
+        print(
+            f"stepwell demo: standard output cannot be written: {error.strerror}. Run the same command again with another one: it goes on, "
+            "or says what came of it.",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+    return STOPPED
 
 
 def _seconds(text: str) -> float:
@@ -133,7 +148,7 @@ def _claim(out: str, source: str, shown: str) -> None:
         raise CannotStart(f"--out {shown} holds the backup of {owner}. Give another --out, or that PATH.")
 
 
-async def _run(options: Options, order: Order, screen: Screen) -> int:
+async def _run(options: Options, order: Order, screen: Sturdy) -> int:
     state = State("backing up", chaos=options.chaos)
     supervisor = Supervisor(screen, state)
     async with supervisor.drawing():
@@ -161,7 +176,7 @@ def _slowed(order: Order) -> Order:
     return replace(order, pause=round(pause, 4), slots=CHAOS_SLOTS)
 
 
-def _say_how_it_ended(screen: Screen, options: Options, order: Order, ending: Ending) -> int:
+def _say_how_it_ended(screen: Sturdy, options: Options, order: Order, ending: Ending) -> int:
     again = "Run the same command again to go on."
     match ending.how:
         case "finished":
@@ -194,7 +209,7 @@ def _say_how_it_ended(screen: Screen, options: Options, order: Order, ending: En
             return STOPPED
 
 
-def _say_result(screen: Screen, options: Options, order: Order, said: dict[str, Any]) -> int:
+def _say_result(screen: Sturdy, options: Options, order: Order, said: dict[str, Any]) -> int:
     for missed in said["examples"][:SHOWN_MAX]:
         screen.line(f"missed: {missed['name']} {missed['why']}", "yellow")
     if said["missed"] > SHOWN_MAX:
@@ -214,7 +229,7 @@ def _say_result(screen: Screen, options: Options, order: Order, said: dict[str, 
     return MISSED if said["missed"] else OK
 
 
-async def _check(options: Options, order: Order, screen: Screen, supervisor: Supervisor, said: dict[str, Any], code: int) -> int:
+async def _check(options: Options, order: Order, screen: Sturdy, supervisor: Supervisor, said: dict[str, Any], code: int) -> int:
     """Holds the histories against the log, does the job again undisturbed, and compares."""
     kills = supervisor.state.kills
     with tempfile.TemporaryDirectory(prefix="stepwell-demo-") as folder:

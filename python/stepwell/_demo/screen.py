@@ -6,9 +6,11 @@ processes, and rich is imported only once a terminal is there to draw on.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -88,13 +90,51 @@ class Plain:
         """Nothing to end."""
 
 
-def open_screen() -> Screen:
-    """Returns a screen for standard output."""
+class Sturdy:
+    """A screen that outlives its output: what can be written no more, on a full disk or into a closed pipe, is not shown.
+
+    Attributes:
+        failure: Why not; None: all was shown.
+    """
+
+    def __init__(self, screen: Screen) -> None:
+        self.interactive = screen.interactive
+        self.failure: OSError | None = None
+        self._screen = screen
+
+    def show(self, state: State) -> None:
+        """As any screen."""
+        self._try(lambda: self._screen.show(state))
+
+    def line(self, text: str, style: str = "") -> None:
+        """As any screen."""
+        self._try(lambda: self._screen.line(text, style))
+
+    def stop(self) -> None:
+        """As any screen."""
+        self._try(self._screen.stop)
+
+    def _try(self, draw: Callable[[], None]) -> None:
+        if self.failure is not None:
+            return
+        try:
+            draw()
+        except OSError as error:
+            self.failure = error
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())  # Python writes what it has kept when it ends
+
+
+def open_screen() -> Sturdy:
+    """Returns a screen for standard output; one that was closed before is nowhere."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115  # for good
     if not sys.stdout.isatty():
-        return Plain()
+        return Sturdy(Plain())
     from .terminal import Terminal
 
-    return Terminal()
+    return Sturdy(Terminal())
 
 
 def _states(state: State) -> str:

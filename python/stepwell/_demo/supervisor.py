@@ -21,7 +21,7 @@ from typing import Any, Literal
 import trio
 
 from .page import files_text, size_text
-from .screen import Screen, State
+from .screen import State, Sturdy
 from .steplog import Tail
 from .worker import Order
 
@@ -43,7 +43,7 @@ class Ending:
 class Supervisor:
     """Runs workers one after the other for one person."""
 
-    def __init__(self, screen: Screen, state: State) -> None:
+    def __init__(self, screen: Sturdy, state: State) -> None:
         self.screen, self.state = screen, state
         self.stopping = False
         self._tail = Tail()
@@ -123,6 +123,8 @@ class Supervisor:
             if not self._asking:
                 self._count()
                 self.screen.show(self.state)
+            if self.screen.failure is not None and not self.stopping:
+                await self._stop()
             await trio.sleep(DRAW_SECONDS)
 
     async def _signals(self) -> None:
@@ -131,9 +133,12 @@ class Supervisor:
                 if self.stopping and self._process is not None:
                     self._process.kill()
                 elif not self.stopping:
-                    self.stopping = True
                     self.screen.line("stopping: what runs now ends first. Once more to stop at once.")
-                    await self._tell(b"drain")
+                    await self._stop()
+
+    async def _stop(self) -> None:
+        self.stopping = True
+        await self._tell(b"drain")
 
     async def _kill(self, process: trio.Process, after: float, once_open: bool) -> None:
         if once_open:
