@@ -13,7 +13,7 @@ CORE = ROOT / "rust" / "core" / "src"
 
 # Every module may import those of the groups above its own, and its own group.
 LAYERS = [
-    {"_errors", "_core", "_log", "_strangers"},
+    {"_errors", "_core", "_log", "_room", "_strangers"},
     {"_names", "_durations", "_retry"}
     | {"_codec_plain", "_codec_hints", "_codec_types", "_codec_collections", "_codec_classes", "_codec_unions", "_codec"}
     | {"_codec_doubt", "_codec_models"},

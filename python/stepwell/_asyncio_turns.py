@@ -84,7 +84,7 @@ class AsyncioTurns:
         """
         runner, loop = self._runner, self.loop
         self._running = True
-        main = loop.create_task(body)
+        main = loop.start(body)
         ended = await results.acapture(self._turn_by_turn, main)  # no `finally`: what cancels this is no context of the body's own
         if loop.tasks:
             await self._unwind()

@@ -28,6 +28,7 @@ from ._errors import InvalidConfig, Misuse, MisusedState, StepTimeout
 from ._generators import close
 from ._interrupts import calls_code
 from ._resisting import Ground
+from ._room import need_room
 from ._strangers import stranger
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class StepContext(Generic[E]):
             TooLarge: It is over the limit for one value.
             InvalidState: The attempt has ended.
         """
+        need_room()
         save = functools.partial(self._save, value)
         if _runs_on() == "asyncio":
             from ._portal import from_asyncio  # it imports asyncio, as the caller has

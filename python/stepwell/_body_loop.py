@@ -25,6 +25,7 @@ from sniffio import thread_local as library
 
 from ._interrupts import calls_code
 from ._resisting import leave_unfinished
+from ._room import need_room
 
 _TRIO: Any = getattr(trio._core._run, "GLOBAL_RUN_CONTEXT", types.SimpleNamespace())
 """Where trio keeps which of its tasks runs: none, while code of a body does, whose scopes would then be those of the body's host."""
@@ -240,7 +241,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         self._dropped.clear()
         self._generators.clear()
         for generator in left:
-            self.create_task(generator.aclose())
+            self.start(generator.aclose())
         return bool(left)
 
     def forget(self) -> None:
@@ -266,6 +267,19 @@ class BodyLoop(asyncio.AbstractEventLoop):
             raise RuntimeError("a deadline needs a task to cancel, and this is the code of a callback")
         return Scope(self)
 
+    def start(self, coro: Any, *, name: object = None, context: Context | None = None) -> BodyTask:
+        """As `create_task`, for its host, which has seen to it that there is room."""
+        if not asyncio.iscoroutine(coro):
+            if not isinstance(coro, Awaitable):
+                raise TypeError(f"a coroutine was expected, got {coro!r}")
+            coro = _awaited(coro)  # an operation of a step
+        self._made += 1
+        label = f"Task-{self._made}" if name is None else str(name)
+        task = BodyTask(coro, self, self._seed + self._made, name=label, context=context)
+        self.tasks[task] = None
+        task.add_done_callback(self._ended)
+        return task
+
     async def halt(self) -> NoReturn:
         """Blocks the task that calls until it is cancelled."""
         if self.is_ending:
@@ -278,16 +292,13 @@ class BodyLoop(asyncio.AbstractEventLoop):
     # asyncio.AbstractEventLoop
 
     def create_task(self, coro: Any, *, name: object = None, context: Context | None = None, **_: Any) -> BodyTask:
-        if not asyncio.iscoroutine(coro):
-            if not isinstance(coro, Awaitable):
-                raise TypeError(f"a coroutine was expected, got {coro!r}")
-            coro = _awaited(coro)  # an operation of a step
-        self._made += 1
-        label = f"Task-{self._made}" if name is None else str(name)
-        task = BodyTask(coro, self, self._seed + self._made, name=label, context=context)
-        self.tasks[task] = None
-        task.add_done_callback(self._ended)
-        return task
+        try:
+            need_room()
+        except RecursionError:
+            if asyncio.iscoroutine(coro):
+                coro.close()  # or it would be taken for one that the body forgot
+            raise
+        return self.start(coro, name=name, context=context)
 
     def create_future(self) -> asyncio.Future[Any]:
         self._adopt(asyncio.current_task(self))  # an eager one runs before anything is called for it
@@ -381,7 +392,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def _drop(self, generator: AsyncGenerator[Any, Any]) -> None:
         if self.is_running():
-            self.create_task(generator.aclose()).is_part = True
+            self.start(generator.aclose()).is_part = True
         else:
             self._dropped.append(generator)  # to be closed at the end: the collector may come at any moment
 

@@ -16,6 +16,7 @@ from trio.lowlevel import enable_ki_protection
 
 from . import _replay
 from ._operation import WaitOperation
+from ._room import need_room
 
 if TYPE_CHECKING:
     from ._body_loop import Scope
@@ -61,10 +62,12 @@ class DeadlineScope:
 
     def cancel(self) -> None:
         """Cancels the block now."""
+        need_room()
         self._scope.cancel()
 
     @enable_ki_protection
     def __enter__(self) -> DeadlineScope:
+        need_room()
         branch, runner = self._branch, self._branch.runner
         # A body that is stopped, or that stops here, learns it at its next await: nothing is begun for it (P1).
         if runner.may_begin() and not runner.races(branch.path, _replay.DEADLINE, self._name):

@@ -32,6 +32,7 @@ from ._errors import (
 )
 from ._life import Life
 from ._registry import Registry
+from ._room import need_room
 from ._signatures import Runtime
 from ._tenant import Namespace, Tenant
 from ._types import EngineStatistics, Limits, WorkflowStatistics
@@ -283,6 +284,7 @@ class Engine(Tenant):
 
     def _ready(self, method: str) -> Driver:
         """Returns the driver if this method may be called here and now."""
+        need_room()
         driver = self._running()
         if driver.failure is not None:
             raise EngineClosed(f"{method} was called after the engine had stopped: {driver.failure!r}. Leave its block, which raises that.")

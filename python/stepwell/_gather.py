@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ._branch import Branch, place
 from ._errors import InvalidConfig, LimitReached, StepFailed
 from ._nursery import BRANCHES_MAX, workflow_code
-from ._pending import Pending
+from ._pending import Pending, need_room_for
 
 if TYPE_CHECKING:
     from ._body_loop import BodyTask
@@ -39,7 +39,7 @@ class Parts:
         context = copy_context()
         if branch is not None:
             context.run(place.set, branch)
-        task = self._loop.create_task(part, context=context)
+        task = self._loop.start(part, context=context)
         task.is_part = True
         if branch is None:
             here: Any = asyncio.current_task()
@@ -226,6 +226,7 @@ class AsCompleted(Generic[T]):
 
     def _started(self) -> Parts:
         if self._parts is None:
+            need_room_for(self._operations)
             _races(self._branch, self._operations)  # then the instance is blocked, and no part begins anything
             self._parts, _ = _start(self._branch, "as_completed", self._operations)
         return self._parts

@@ -19,6 +19,7 @@ from ._branch import Branch, place
 from ._containment import strayed
 from ._errors import InvalidConfig, InvalidState, LimitReached, StepFailed
 from ._names import step_name
+from ._room import need_room
 
 if TYPE_CHECKING:
     from ._runner import Runner
@@ -68,6 +69,7 @@ class StepNursery:
         self._started = 0
 
     async def __aenter__(self) -> StepNursery:
+        need_room()
         await self._runner.enter(self._name)
         if len(self._parent.order) >= DEPTH_MAX:
             raise LimitReached(f"nurseries nest deeper than {DEPTH_MAX} at {self._parent.path}", limit="depth", value=DEPTH_MAX)
@@ -109,6 +111,7 @@ class StepNursery:
         Raises:
             LimitReached: This nursery has started 100,000 branches.
         """
+        need_room()
         assert self._nursery is not None
         if self._started >= BRANCHES_MAX:
             raise LimitReached(f'nursery "{self._name}" has started {BRANCHES_MAX:,} branches', limit="branches", value=BRANCHES_MAX)

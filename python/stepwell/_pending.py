@@ -7,16 +7,28 @@ before that is told to the runner, which names the line (I7).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from ._branch import Branch, caller, place
 from ._errors import Misuse
+from ._room import need_room
 
 if TYPE_CHECKING:
     from ._runner import Runner
 
 T = TypeVar("T")
+
+
+def need_room_for(operations: Iterable[Any]) -> None:
+    """As `need_room`, for what is to be awaited together. What cannot be for want of room was not forgotten."""
+    try:
+        need_room()
+    except RecursionError:
+        for operation in operations:
+            if operation.__class__ is Pending:  # there may be no room for a call here
+                operation._awaited = True
+        raise
 
 
 class Pending(Generic[T]):
@@ -36,6 +48,7 @@ class Pending(Generic[T]):
 
     def __await__(self) -> Generator[Any, Any, T]:
         self._awaited = True
+        need_room()
         if type(place.get()) is not Branch:
             self._misplaced()
         return self._begin(*self._args).__await__()  # type: ignore[no-any-return]  # each begin is a coroutine function
@@ -57,6 +70,7 @@ class Pending(Generic[T]):
     def _begun(self) -> Any:
         if self._code is None:
             self._awaited = True
+            need_room()
             if type(place.get()) is not Branch:
                 self._misplaced()
             self._code = self._begin(*self._args)
@@ -67,5 +81,9 @@ class Pending(Generic[T]):
 
     def __del__(self) -> None:
         if not self._awaited:  # it is dropped where it was forgotten: the frame above is the body's
+            try:
+                need_room()
+            except RecursionError:
+                return  # where nobody can await it
             frame = sys._getframe(1)
             self._runner.unawaited.append((self._args[1], frame.f_code, frame.f_lineno))

@@ -25,6 +25,7 @@ import outcome as results
 import trio
 
 from ._errors import EngineClosed
+from ._room import need_room
 
 T = TypeVar("T")
 Exit = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
@@ -241,6 +242,7 @@ async def from_asyncio(
     Raises:
         EngineClosed: There is no trio loop any more.
     """
+    need_room()
     loop = asyncio.get_running_loop()
     line, answer = _line(loop, token), _Answer(loop)
     errand = Errand(token, fn, functools.partial(line.tell, answer), hurry)
@@ -267,6 +269,7 @@ def from_thread(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]], 
     Raises:
         EngineClosed: There is no trio loop any more.
     """
+    need_room()
     ended = threading.Event()
     outcome: results.Outcome[T] | None = None
 

@@ -26,7 +26,7 @@ from ._durations import Duration, from_us, instant_us, to_us
 from ._ending import End
 from ._errors import InvalidConfig, StepFailed
 from ._nursery import StepNursery
-from ._pending import Pending
+from ._pending import Pending, need_room_for
 from ._signatures import AttemptOptions, ChildOptions, DoOptions, Given, NewChildOptions
 from ._step_operation import StepOperation
 from ._types import Approval, Event, InstanceInfo, NewInstance
@@ -259,6 +259,7 @@ class Step:
             LimitReached: More than 100,000 operations.
             Exception: Whatever the first of them to fail raised, bare, after the others were cancelled.
         """
+        need_room_for(operations)
         from . import _gather  # here, because asyncio takes long to import
 
         branch = self._branch("gather")
@@ -293,6 +294,7 @@ class Step:
             InvalidConfig: As `gather`.
             LimitReached: As `gather`.
         """
+        need_room_for(operations)
         from . import _gather
 
         branch = self._branch("as_completed")
