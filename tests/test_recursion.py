@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from stepwell import ApprovalTimeout, EventTimeout, Retry, Step, StepFailed, current_step, step_options, workflow
+from stepwell import ApprovalTimeout, EventTimeout, Retry, Step, StepFailed, _callers, _driver, _turns, current_step, step_options, workflow
 from stepwell.testing import open_test_engine
 
 FRAMES = (*range(12), *range(44, 72))
@@ -251,3 +251,41 @@ async def test_r9_a_program_at_the_recursion_limit_strikes_nobody_else(call: str
         await beside.send_event("go")
         assert await beside.result() == "fine"
     assert_one_border(came)
+
+
+@pytest.mark.parametrize("what", ["do", "patched", "status"])
+async def test_r9_a_task_that_does_not_come_to_wait_is_woken_by_nobody(what: str, monkeypatch: pytest.MonkeyPatch):
+    """As where there is no memory for what makes it wait."""
+    real, armed = trio.lowlevel.wait_task_rescheduled, [False]
+
+    async def strikes_once(*args: Any) -> Any:
+        if armed[0]:
+            armed[0] = False
+            raise MemoryError("struck")
+        return await real(*args)
+
+    monkeypatch.setattr(trio.lowlevel, "wait_task_rescheduled", strikes_once)
+    for module in (_turns, _callers, _driver):
+        monkeypatch.setattr(module, "wait_task_rescheduled", strikes_once)
+
+    @workflow
+    async def struck(step: Step) -> str:
+        armed[0] = what != "status"
+        try:
+            await (step.patched("change") if what == "patched" else step.do(one))
+        except MemoryError as error:
+            await step.sleep(5, name="after")
+            return str(error)
+        await step.sleep(5, name="after")
+        return "waited"
+
+    async with open_test_engine([struck, innocent]) as engine:
+        beside = await engine.create(innocent)
+        instance = await engine.create(struck)
+        if what == "status":
+            armed[0] = True
+            with pytest.raises(MemoryError):
+                await instance.status()
+        assert await instance.result() == ("waited" if what == "status" else "struck")
+        await beside.send_event("go")
+        assert await beside.result() == "fine"

@@ -142,7 +142,10 @@ class Visit:
             CancelledThere: The asyncio task was cancelled, but not by trio.
         """
         self._task = current_task()
-        return await wait_task_rescheduled(self._aborted)
+        try:
+            return await wait_task_rescheduled(self._aborted)
+        finally:
+            self._task = None
 
     def _outcome(self) -> results.Outcome[Any]:
         error, self.error = self.error, None  # its traceback leads back here

@@ -53,10 +53,7 @@ class _Call:
 
     def aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
         """Its caller is cancelled."""
-        if self.ticket is None:
-            self.driver.callers.forget(self)
-        else:
-            self.driver.tickets.pop(self.ticket, None)
+        self.driver.callers.forget(self)
         return Abort.SUCCEEDED
 
 
@@ -144,12 +141,17 @@ class Callers:
                 self._some.set()
                 self._driver.look()  # the collector is told now: this round may begin a hundred times as many
             return await wait_task_rescheduled(call.aborted)  # type: ignore[no-any-return]  # the driver sends it
+        except BaseException:  # also of a call that could not be made on the way: nobody may wake a task that does not wait
+            self.forget(call)
+            raise
         finally:
             self.waiting -= 1
 
     def forget(self, call: _Call) -> None:
-        """A call that waits for its turn never happens."""
-        del self._queue[call]
+        """Nobody waits for a call: before its turn it never happens, and later its answer goes to nobody."""
+        self._queue.pop(call, None)
+        if call.ticket is not None:
+            self._driver.tickets.pop(call.ticket, None)
 
     def round_ended(self) -> None:
         """Trio has run all that could run. Nobody passes those who wait already."""

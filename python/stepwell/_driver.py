@@ -97,7 +97,10 @@ class Watch:
         if self._driver.drained:
             raise EngineClosed(DRAINED)
         self._task = current_task()
-        return await wait_task_rescheduled(self._aborted)  # type: ignore[no-any-return]  # _pass_on sends it
+        try:
+            return await wait_task_rescheduled(self._aborted)  # type: ignore[no-any-return]  # _pass_on sends it
+        finally:
+            self._task = None  # whatever ended the wait, were it a call that could not be made: nobody may wake this task any more
 
     def _aborted(self, _: Callable[[], None]) -> Abort:
         self._task = None

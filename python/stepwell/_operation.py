@@ -58,6 +58,7 @@ class Operation:
         try:
             outcome = await suspended(self.runner, self)
         except BaseException as error:
+            self.runner.resting = False
             _foreign.left(self, error)
             raise
         if outcome is STOPPED:

@@ -247,6 +247,7 @@ class Runner:
         try:
             outcome = await trio.lowlevel.wait_task_rescheduled(operation.aborted)
         except BaseException as error:
+            operation.task, self.resting = None, False  # as in `suspended`
             _foreign.left(operation, error)
             raise
         if outcome is STOPPED:

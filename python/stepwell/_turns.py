@@ -130,7 +130,10 @@ async def suspended(runner: Runner, waiter: Any) -> Any:
         waiter.task = runner.loop.suspension(waiter.aborted)
         return await waiter.task
     waiter.task = current_task()
-    return await wait_task_rescheduled(waiter.aborted)
+    try:
+        return await wait_task_rescheduled(waiter.aborted)
+    finally:
+        waiter.task = None  # whatever ended the wait, were it a call that could not be made: nobody may wake this task any more
 
 
 def wake(task: Any, value: Any) -> None:
