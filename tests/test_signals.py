@@ -4,6 +4,7 @@ Each program is a process of its own. Whatever the moment, the front and the kin
 program ends with; standard error is empty but for the name of a thread that cannot be stopped; nothing false is recorded.
 """
 
+import functools
 import pydoc
 import signal
 import subprocess
@@ -199,6 +200,33 @@ def test_run_drains_at_the_first_signal_with_or_without_a_main_function(number):
     timer = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, number))
     timer.start()  # at whatever moment, were it while the engine opens
     assert stepwell.run(Engine(":memory:")) is None
+
+
+def test_run_takes_async_functions_only_and_says_so_before_the_engine_opens(tmp_path):
+    called: list[Engine] = []
+
+    def plain(engine: Engine) -> int:
+        called.append(engine)
+        return 5
+
+    @functools.wraps(plain)
+    async def wrapped(engine: Engine) -> int:
+        return plain(engine)
+
+    async def adds_one(engine: Engine, more: int) -> int:
+        return plain(engine) + more
+
+    store = tmp_path / "s.db"
+    for main in (plain, functools.partial(plain)):
+        with pytest.raises(InvalidConfig, match=r"plain.* is not async\. Write `async def`"):
+            stepwell.run(Engine(str(store)), main)
+    assert not called
+    assert not store.exists()
+    with pytest.raises(InvalidConfig, match=r"<lambda>.* is not async"):
+        stepwell.run(Engine(":memory:"), lambda engine: 5)
+    assert stepwell.run(Engine(":memory:"), lambda engine: adds_one(engine, 1)) == 6
+    assert stepwell.run(Engine(":memory:"), functools.partial(adds_one, more=2)) == 7
+    assert stepwell.run(Engine(":memory:"), wrapped) == 5
 
 
 def test_run_says_what_it_is_not_for():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,7 +32,7 @@ def run(engine: Engine, main: Callable[[Engine], Awaitable[T]] | None = None) ->
 
     Raises:
         StepwellError: As opening the engine.
-        InvalidConfig: `engine` is no engine for trio, or `main` no function.
+        InvalidConfig: `engine` is no engine for trio, or `main` no async function.
         InvalidState: This is not the main thread, which signals come to, or a trio program already.
         SystemExit: A second signal came; the code is 128 and its number.
     """
@@ -40,6 +42,9 @@ def run(engine: Engine, main: Callable[[Engine], Awaitable[T]] | None = None) ->
         )
     if main is not None and not callable(main):
         raise InvalidConfig(f"run(engine, {main!r:.120}): give the async function itself; it is called with the open engine.")
+    plain = _plain(main)
+    if inspect.isfunction(plain) and plain.__name__ != "<lambda>" and not inspect.iscoroutinefunction(plain):
+        raise _not_async(main)
     if trio.lowlevel.in_trio_run():
         raise InvalidState("run() was called inside a trio program. There, use `async with engine:`.")
     if threading.current_thread() is not threading.main_thread():
@@ -47,6 +52,18 @@ def run(engine: Engine, main: Callable[[Engine], Awaitable[T]] | None = None) ->
             "run() was called in a thread that signals do not come to. Call it in the main thread, or use stepwell.sync.Engine."
         )
     return trio.run(_Program(engine, main).run)
+
+
+def _plain(main: object) -> object:
+    """Returns the function behind partials, methods and decorators that say what they decorate."""
+    while isinstance(main, functools.partial):
+        main = main.func
+    main = getattr(main, "__func__", main)
+    return inspect.unwrap(main, stop=inspect.iscoroutinefunction) if callable(main) else main
+
+
+def _not_async(main: object) -> InvalidConfig:
+    return InvalidConfig(f"run(engine, main): {main!r:.120} is not async. Write `async def`; blocking programs use stepwell.sync.Engine.")
 
 
 class _Program(Generic[T]):
@@ -85,6 +102,9 @@ class _Program(Generic[T]):
         try:
             with self._scope:
                 async with self._engine:
-                    self._result = await (trio.sleep_forever() if self._main is None else self._main(self._engine))
+                    awaits = trio.sleep_forever() if self._main is None else self._main(self._engine)
+                    if not inspect.isawaitable(awaits):
+                        raise _not_async(self._main)
+                    self._result = await awaits
         except BaseException as error:  # raised where no nursery wraps it
             self._failure = error
