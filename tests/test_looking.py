@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 import trio
 
-from stepwell import InvalidState, Limits, Retry, Status, StepRef, workflow
+from stepwell import InvalidConfig, InvalidState, Limits, Retry, Status, StepRef, workflow
 from stepwell.testing import open_test_engine
 
 
@@ -77,7 +77,6 @@ async def test_list_and_count_filter():
         assert list(counts) == list(Status)
         assert (counts["complete"], counts["errored"], counts["waiting"], sum(counts.values())) == (2, 1, 1, 4)
         assert (await engine.count(ends, status="errored"))[Status.ERRORED] == 1
-        assert sum((await engine.count("no_such")).values()) == 0
         errored = next(i for i in (await engine.list()).items if i.id == "fail")
         assert (errored.error.type, errored.error.message) == ("ValueError", "broken")
 
@@ -225,3 +224,18 @@ async def test_l13_an_instance_that_is_to_start_later_says_when():
         told = await (await engine.create(busy, id="later", start_at=moment)).explain()
         assert str(told) == "busy/later is queued until 2030-01-01 01:00:00 UTC, the start_at it was created with."
         assert (told.code, told.until) == ("start_at", moment)
+
+
+async def test_a_workflow_that_neither_the_engine_nor_its_store_has_is_a_slip_of_the_pen(tmp_path):
+    store = str(tmp_path / "s.db")
+    async with open_test_engine(workflows=[ends], store=store) as engine:
+        await engine.call(ends, "ok", id="a")
+        assert sum((await engine.namespace("empty").count(ends)).values()) == 0
+        for ask in (engine.count, engine.list, engine.reasons, engine.namespace("empty").count):
+            with pytest.raises(InvalidConfig, match=r'no workflow "end" is registered .* check the name \(registered: .*ends'):
+                await ask("end")
+    async with open_test_engine(workflows=[], store=store) as engine:
+        assert (await engine.count("ends"))[Status.COMPLETE] == 1
+        assert [it.id for it in (await engine.list("ends")).items] == ["a"]
+        assert await engine.reasons("ends") == []
+        assert (await engine.namespace("empty").list("ends")).items == []

@@ -276,7 +276,6 @@ async def test_i5_reasons_group_what_is_blocked(tmp_path):
             await instance.send_event("go")
             await instance.wait_for_status("blocked")
         assert await engine.reasons() == [ReasonCount("nondeterminism", "first", "1", 3, "i0")]
-        assert await engine.reasons("nobody") == []
         assert await engine.namespace("acme").reasons() == []
         mine = {it.namespace: it for it in engine.statistics().workflows}
         assert (mine["default"].blocked, mine["acme"].waiting) == (3, 1)

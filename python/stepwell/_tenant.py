@@ -314,7 +314,7 @@ class Tenant(ABC):
             newest_first: False: oldest first.
 
         Raises:
-            InvalidConfig: A filter, the limit or the cursor is malformed.
+            InvalidConfig: A filter, the limit or the cursor is malformed, or nobody has heard of the workflow.
             EngineClosed: The engine is not open.
         """
         driver = self._ready("engine.list")
@@ -322,7 +322,7 @@ class Tenant(ABC):
         if attributes is not None and not isinstance(attributes, dict):
             raise InvalidConfig(f"attributes={attributes!r:.120} is not a dict of those that instances must have")
         pairs = [(key, codec.encode(value)) for key, value in _names.attributes(attributes).items()] if attributes else []
-        name = driver.registered(workflow).name if isinstance(workflow, Workflow) else _names.sought(workflow, "workflow")
+        name = self._known(driver, driver.registered(workflow) if isinstance(workflow, Workflow) else workflow)
         version, reason = _names.sought(version, "version"), _names.sought(reason, "reason")
         wanted = state_codes(status)
         after = None if created_after is None else instant_us(created_after, "created_after")
@@ -341,11 +341,11 @@ class Tenant(ABC):
         """Returns how many instances are in each state; every state is a key. From memory, as committed last.
 
         Raises:
-            InvalidConfig: The status is none.
+            InvalidConfig: The status is none, or nobody has heard of the workflow.
             EngineClosed: The engine is not open.
         """
         driver = self._ready("engine.count")
-        name = name_sought(workflow)
+        name = self._known(driver, workflow)
         wanted = set(state_codes(status)) or set(range(len(STATUSES)))
         found = dict(driver.core.counts(self._namespace, name))
         return {state: found.get(code, 0) if code in wanted else 0 for code, state in enumerate(STATUSES)}
@@ -357,11 +357,22 @@ class Tenant(ABC):
             workflow: Only instances of this workflow.
 
         Raises:
+            InvalidConfig: Nobody has heard of the workflow.
             EngineClosed: The engine is not open.
         """
         driver = self._ready("engine.reasons")
-        name = name_sought(workflow)
+        name = self._known(driver, workflow)
         return [ReasonCount(*row) for row in driver.core.reasons(self._namespace, name)]
+
+    def _known(self, driver: Driver, workflow: Workflow[Any, Any] | str | None) -> str | None:
+        """Returns a workflow's name, with code or without; one that neither the engine nor its store has is a slip of the pen."""
+        name = name_sought(workflow)
+        if name is not None and name not in driver.code and not driver.core.counts(None, name):
+            raise InvalidConfig(
+                f'no workflow "{name}" is registered with this engine, and its store has no instance of one; check the name '
+                f"(registered: {driver.code})."
+            )
+        return name
 
     # Limits.
 

@@ -180,7 +180,8 @@ class Instance(Generic[_R_co]):
         Args:
             type: The event's type.
             payload: Storable data.
-            dedup_id: A second event with the same one changes nothing. 1 to 256 characters.
+            dedup_id: A second event with the same one changes nothing, also one of another type: an id stands for one event of this
+                instance. 1 to 256 characters.
 
         Raises:
             InvalidState: The instance is final.
@@ -429,7 +430,7 @@ class _Tenant:
             newest_first: False: oldest first.
 
         Raises:
-            InvalidConfig: A filter, the limit or the cursor is malformed.
+            InvalidConfig: A filter, the limit or the cursor is malformed, or nobody has heard of the workflow.
             EngineClosed: The engine is not open.
         """
 
@@ -437,7 +438,7 @@ class _Tenant:
         """Returns how many instances are in each state; every state is a key. From memory, as committed last.
 
         Raises:
-            InvalidConfig: The status is none.
+            InvalidConfig: The status is none, or nobody has heard of the workflow.
             EngineClosed: The engine is not open.
         """
 
@@ -448,6 +449,7 @@ class _Tenant:
             workflow: Only instances of this workflow.
 
         Raises:
+            InvalidConfig: Nobody has heard of the workflow.
             EngineClosed: The engine is not open.
         """
 
