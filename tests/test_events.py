@@ -147,6 +147,15 @@ async def test_e4_a_dedup_id_makes_a_send_idempotent_across_crashes_and_after_de
         assert await instance.result() == [["a", 1], ["a", 4]]
 
 
+async def test_e4_a_dedup_id_stands_for_one_event_of_its_instance_whatever_the_type():
+    async with open_test_engine(workflows=[takes], autojump=False) as engine:
+        instance, other = await engine.create(takes, ["a"]), await engine.create(takes, ["a"])
+        for of, type, payload in ((instance, "b", 1), (instance, "a", 2), (other, "a", 3)):
+            await of.send_event(type, payload, dedup_id="x")
+        assert await other.result() == [["a", 3]]
+        assert (await instance.status()).status == "waiting"
+
+
 async def test_e4_sending_to_a_final_instance_is_invalid_state_and_to_none_not_found():
     async with open_test_engine(workflows=[takes]) as engine:
         instance = await engine.create(takes, [], id="over")

@@ -199,7 +199,8 @@ class Instance(Generic[R_co]):
         Args:
             type: The event's type.
             payload: Storable data.
-            dedup_id: A second event with the same one changes nothing. 1 to 256 characters.
+            dedup_id: A second event with the same one changes nothing, also one of another type: an id stands for one event of this
+                instance. 1 to 256 characters.
 
         Raises:
             InvalidState: The instance is final.
