@@ -193,6 +193,30 @@ def test_a_value_is_nested_at_most_64_levels(tp: Any) -> None:
     assert back({"a": [{1}, nested(62)]}) == {"a": [{1}, nested(62)]}
 
 
+def endless() -> None:
+    endless()
+
+
+@dataclass
+class Endless:
+    """Its code never ends, once `x` is above zero."""
+
+    x: int = 0
+
+    def __post_init__(self) -> None:
+        if self.x:
+            endless()
+
+
+def test_code_of_a_class_that_recurses_is_not_taken_for_a_deep_value() -> None:
+    value = Endless()
+    value.x = 1
+    with pytest.raises(NotSerializable, match=r"^result raised RecursionError.*Mend its class"):
+        codec.encode(value, Endless)
+    with pytest.raises(Undecodable, match=r"^result is stored, but code of .*Endless raised RecursionError"):
+        codec.decode(codec.encode({"x": 1}), Endless)
+
+
 @dataclass
 class Tree:
     children: "list[Tree]" = field(default_factory=list)

@@ -76,7 +76,9 @@ class Plan:
             data = self._typed(value) if self._form else dumps(value if type(value) in READY or clean(value) else ready(value))
         except Misfit as found:
             raise _not_serializable(found, where) from found.__cause__
-        except RecursionError:
+        except RecursionError as error:
+            if _of_users_code(error):
+                raise _not_serializable(Misfit(f"raised {error!r}", advice="Mend its class"), where) from error
             endless = Misfit(f"is nested more than {DEPTH_MAX} levels deep, or contains itself")
             raise _not_serializable(endless, where) from None
         if len(data) > limit:
@@ -106,8 +108,11 @@ class Plan:
             place = found.place(where)
             message = f"{place} {found.problem}, and cannot become {wanted}"
             raise Undecodable(message, path=place, stored=found.problem, wanted=wanted) from found.__cause__
-        except RecursionError:
+        except RecursionError as error:
             wanted = type_name(self.type)
+            if _of_users_code(error):
+                text = f"{where} is stored, but code of {wanted} raised {error!r}"
+                raise Undecodable(text, path=where, stored="stored", wanted=wanted) from error
             raise Undecodable(f"{where} is nested too deep for {wanted}", path=where, stored="nested", wanted=wanted) from None
 
     def _typed(self, value: Any) -> bytes:
@@ -148,6 +153,18 @@ class Plan:
             raise
         except Exception:
             return _traced(self._traced().decode, raw)
+
+
+_READERS = ("", "stepwell", "cattrs", "cbor2")
+"""Packages of the code that reads and writes values; what cattrs generates names none."""
+
+
+def _of_users_code(error: RecursionError) -> bool:
+    """Whether it was code of a value's own class that went too deep, and not the value."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] not in _READERS
 
 
 def _traced(hook: Callable[[Any], Any], value: Any) -> Any:
