@@ -112,7 +112,7 @@ def summary(row: Any) -> InstanceSummary:
 
 
 def progress_of(look: Look) -> Any:
-    return None if look.progress is None else codec.decode(look.progress)
+    return None if look.progress is None else codec.decode(look.progress, where="report")
 
 
 def error_in(look: Look) -> ErrorInfo | None:

@@ -101,7 +101,7 @@ def _request(row: Any) -> ApprovalRequest:
         workflow,
         instance,
         name,
-        codec.decode(detail) if detail is not None else None,
+        codec.decode(detail, where="detail") if detail is not None else None,
         None if asked_at is None else from_us(asked_at),
         None if until is None else from_us(until),
         _STATUSES[status],

@@ -210,7 +210,7 @@ def raise_if_taken(outcome: Outcome, target: Workflow[Any, Any], id: str) -> Non
 
 def child_output(target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
     if outcome.verdict == _replay.OK:
-        return None if outcome.payload is None else target.output.decode(outcome.payload)  # type: ignore[return-value]  # R is None then
+        return None if outcome.payload is None else target.output.decode(outcome.payload, "output")  # type: ignore[return-value]  # R is None then
     if outcome.type == "not_found":
         raise InstanceNotFound(f'no instance "{id}" of "{target.name}"', workflow=target.name, id=id)
     if outcome.type == "exists":

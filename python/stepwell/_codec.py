@@ -140,18 +140,18 @@ class Plan:
         form: Any = self._form
         try:
             return form.encode(value)
-        except RecursionError:
+        except (RecursionError, KeyboardInterrupt):
             raise
-        except Exception:
+        except BaseException:  # also SystemExit: it comes from a class of the user's (R9)
             return _traced(self._traced().encode, value)
 
     def _read(self, raw: Any) -> Any:
         form: Any = self._form
         try:
             return form.decode(raw)
-        except RecursionError:
+        except (RecursionError, KeyboardInterrupt):
             raise
-        except Exception:
+        except BaseException:
             return _traced(self._traced().decode, raw)
 
 
@@ -170,7 +170,9 @@ def _of_users_code(error: RecursionError) -> bool:
 def _traced(hook: Callable[[Any], Any], value: Any) -> Any:
     try:
         return hook(value)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         from ._codec_types import misfit
 
         found = misfit(error)

@@ -60,9 +60,11 @@ def _object(types: Types, tp: Any, cls: type, fields: list[_Field]) -> Form:
     types.opened(tp, cls)
     hints = field_types(tp, cls)
     forms = {field.name: types.form(hints.get(field.name, Any)) for field in fields}
-    build, write = _generated(types, cls, fields, forms)
-    later = {f.name: types.at(f".{f.name}", forms[f.name].decode) for f in fields if f.argument is None}
     name = type_name(tp)
+    build, write = _generated(types, cls, fields, forms)
+    if types.detailed_validation:
+        build, write = _told(name, build, write)
+    later = {f.name: types.at(f".{f.name}", forms[f.name].decode) for f in fields if f.argument is None}
 
     def back(raw: Any) -> Any:
         check_tag(raw, form)
@@ -75,6 +77,28 @@ def _object(types: Types, tp: Any, cls: type, fields: list[_Field]) -> Form:
     why = doubt(cls, forms) or ("has fields that its constructor does not take" if later else "")
     form = checked(name, (cls,), (dict,), write, back, fields=True, doubt=f"{name} {why}" if why else "", **_about(forms, forms))
     return form
+
+
+def _told(name: str, build: Any, write: Any) -> tuple[Any, Any]:
+    """Returns both functions so that they name the class where its code raises; cattrs does so for an `Exception` that its call raised."""
+
+    def told(raw: Any, cls: type) -> Any:
+        try:
+            return build(raw, cls)
+        except (Exception, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise Misfit(f"is stored, but {name}(...) raised {type(error).__name__}: {error}", wanted=name) from error
+
+    def written(value: Any) -> Any:
+        try:
+            return write(value)
+        except (Misfit, AttributeError, RecursionError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise Misfit(f"is a {name}, of which a field raised {type(error).__name__}: {error}") from error
+
+    return told, written
 
 
 def _about(forms: dict[str, Form], always: Collection[str]) -> dict[str, Any]:

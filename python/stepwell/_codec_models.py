@@ -39,8 +39,11 @@ def model_form(tp: Any, cls: Any) -> Form:
             raw = value.model_dump(mode="json", by_alias=False, round_trip=True)
             beside = _beside(value)
             same = _alike(value, _restored(_validated(cls, raw), beside))
-        except Exception as error:
-            raise Misfit(f"is a {name} that does not survive model_dump(mode='json'): {error}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raised = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"  # pydantic's own say what they are
+            raise Misfit(f"is a {name} that does not survive model_dump(mode='json'): {raised}") from error
         if not same:
             advice = "Secrets and serializers that leave things out cannot be stored"
             raise Misfit(f"is a {name} that does not come back equal from model_dump(mode='json')", advice)
@@ -52,7 +55,9 @@ def model_form(tp: Any, cls: Any) -> Form:
         raw, beside = _without_beside(raw, fields)
         try:
             return _restored(_validated(cls, raw), beside)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             text = f"is stored, but {name}.model_validate raised {type(error).__name__}: {error}"
             raise Misfit(text, wanted=name) from error
 

@@ -44,8 +44,14 @@ def contain(runner: Runner, error: BaseException) -> None:
     if struck is not None:
         runner.port.interrupted_by(struck)
     elif not (runner.stopping or was_cancelled(runner, error)):  # what an unwound body raises is discarded (P1)
-        log.error("internal error in %s/%s", runner.workflow.name, runner.id, exc_info=error)
-        runner.block("internal", error)
+        who = f"{runner.workflow.name}/{runner.id}"
+        log.error("internal error in %s", who, exc_info=error)
+        told = StepwellError(
+            f"{type(error).__qualname__}: {error} was raised while the engine worked for {who}, in neither its body nor a step of it. If "
+            "code of yours did, such as a method of a value's class, mend it, then resume(); if not, report it with the log's traceback."
+        )
+        told.__cause__ = error
+        runner.block("internal", told)
 
 
 def interrupt_in(error: BaseException) -> KeyboardInterrupt | None:

@@ -108,7 +108,7 @@ class Instance(Generic[R_co]):
         )
 
     def _output(self, payload: bytes | None) -> Any:
-        return None if payload is None else self._workflow.output.decode(payload)
+        return None if payload is None else self._workflow.output.decode(payload, "output")
 
     async def result(self) -> R_co:
         """Waits until the instance has ended and returns its output.

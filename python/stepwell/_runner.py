@@ -552,7 +552,7 @@ class Runner:
             from_us(created_at),
             None,  # the parent's id is not known here yet
             None,
-            codec.decode(attributes) if attributes else {},
+            codec.decode(attributes, where="attributes") if attributes else {},
         )
 
     @property

@@ -357,7 +357,7 @@ class StepOperation(Operation):
             if self.is_cancelled:
                 self._ended(attempt, CutShort())
                 return False
-        saved = None if self._saved is None else codec.decode(self._saved)
+        saved = None if self._saved is None else codec.decode(self._saved, where="saved value")
         self._context = StepContext(self, attempt, saved)
         failure: BaseException | None = None
         self.is_in_body = not self._in_task
@@ -499,7 +499,7 @@ class StepOperation(Operation):
 
     async def save(self, value: Any, attempt: int) -> None:
         """`StepContext.save`."""
-        payload = codec.encode(value, limit=self.runner.value_bytes, where="save")
+        payload = codec.encode(value, limit=self.runner.value_bytes, where="saved value")
         await self._note(SAVED, attempt, payload)
         self._saved = payload
 

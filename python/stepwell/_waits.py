@@ -45,9 +45,9 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
         raise EventTimeout(f'no event "{name}" came to {runner.workflow.name}/{runner.id} within {text(us)}')
     assert outcome.type is not None
     try:
-        payload = None if outcome.payload is None else codec.plan(Any if as_type is None else as_type).decode(outcome.payload)
+        payload = None if outcome.payload is None else codec.plan(Any if as_type is None else as_type).decode(outcome.payload, "payload")
     except Undecodable as error:
-        raw = codec.decode(outcome.payload) if outcome.payload is not None else None
+        raw = codec.decode(outcome.payload, where="payload") if outcome.payload is not None else None
         raise InvalidPayload(f'event "{outcome.type}" of {runner.workflow.name}/{runner.id}: {error}', payload=raw) from None
     return Event(outcome.type, payload, from_us(outcome.at))
 
@@ -65,7 +65,7 @@ async def approval(branch: Branch, name: str, detail: bytes | None, us: int, as_
     )
     if outcome.verdict == _replay.TIMED_OUT:
         raise ApprovalTimeout(f'nobody decided on "{name}" of {runner.workflow.name}/{runner.id} in time')
-    decision = codec.decode(outcome.payload) if outcome.payload is not None else {}
+    decision = codec.decode(outcome.payload, where="decision") if outcome.payload is not None else {}
     by, reason, metadata = decision.get("by", ""), decision.get("reason"), decision.get("metadata")
     if outcome.type != "approved":
         raise Rejected(
@@ -74,7 +74,7 @@ async def approval(branch: Branch, name: str, detail: bytes | None, us: int, as_
         )  # fmt: skip
     if as_type is not None and metadata is not None:
         try:
-            metadata = codec.plan(as_type).decode(codec.encode(metadata), "metadata")
+            metadata = codec.plan(as_type).decode(codec.encode(metadata, where="metadata"), "metadata")
         except Undecodable as error:
             await runner.unreadable(f'approval "{name}"', error, name)
     return Approval(by, reason, metadata, from_us(outcome.at))
