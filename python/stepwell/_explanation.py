@@ -83,7 +83,8 @@ def of_waiting(look: Look, records: list[Any], runner: Runner | None) -> Explana
     texts = [_wait(wait, records, runner) for wait in waits]
     untils = [wait.until for wait in waits if wait.until is not None]
     text = f"{_who(look)} waits for {_several(texts)}." if waits else f"{_who(look)} is waiting."
-    return Explanation("waiting", text, from_us(look.updated_at), from_us(min(untils)) if untils else None)
+    until = from_us(min(untils)) if untils else None
+    return Explanation("waiting", text, from_us(look.updated_at), until, _children(waits))
 
 
 def of_running(look: Look, records: list[Any], runner: Runner | None, driver: Driver) -> Explanation:
@@ -100,7 +101,7 @@ def of_running(look: Look, records: list[Any], runner: Runner | None, driver: Dr
         texts.append(f"its body is at {where}")
     untils = [step.until for step in steps if step.until is not None]
     text = f"{_who(look)} is running{': ' if texts else ''}{_several(texts)}."
-    details = {"steps": [_as_data(step) for step in steps]} if steps else {}
+    details = _children(look.open_waits) | ({"steps": [_as_data(step) for step in steps]} if steps else {})
     return Explanation("running", text, from_us(look.updated_at), from_us(min(untils)) if untils else None, details)
 
 
@@ -143,7 +144,15 @@ def _as_data(step: Standing) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _children(waits: list[Wait]) -> dict[str, Any]:
+    children = [it for it in (wait.child for wait in waits) if it is not None]
+    told = [{"workflow": it.workflow, "id": it.id, "status": STATUSES[it.code], "reason": it.reason} for it in children]
+    return {"children": told} if told else {}
+
+
 def _wait(wait: Wait, records: list[Any], runner: Runner | None) -> str:
+    if wait.child is not None:
+        return f"{wait}, which is {wait.child.state}"
     made = [it for it in records if it[1:6] == wait[1:6] and it[7] in (ATTEMPT_FAILED, INTERRUPTED)] if wait.kind == DO else []
     if not made or wait.until is None:
         return str(wait)

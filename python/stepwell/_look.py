@@ -10,9 +10,27 @@ from typing import Any, NamedTuple
 from ._durations import from_us
 from ._types import KINDS, STATUSES, Status
 
-_WORDS = {"event": "event", "approval": "approval", "call": "child", "result": "child", "do": "the next attempt of"}
+_WORDS = {"event": "event", "approval": "approval", "call": "call", "result": "child", "do": "the next attempt of"}
 _NEVER = 1 << 61
 """Beyond this no deadline is meant: children are waited for without one."""
+
+
+class Awaited(NamedTuple):
+    """A child whose end is waited for."""
+
+    workflow: str
+    id: str
+    code: int
+    reason: str | None
+
+    def __str__(self) -> str:
+        return f"{self.workflow}/{self.id}"
+
+    @property
+    def state(self) -> str:
+        """What it is at, in words."""
+        status = STATUSES[self.code].value.replace("_", " ")
+        return f"{status} ({self.reason})" if self.reason else status
 
 
 class Wait(NamedTuple):
@@ -26,6 +44,13 @@ class Wait(NamedTuple):
     occurrence: int
     opened_at: int
     until: int | None
+    awaited: tuple[str, str, int, str | None] | None
+    """The child, if it is the end of one."""
+
+    @property
+    def child(self) -> Awaited | None:
+        """The child whose end is waited for; None: something else is, or there is no such child any more."""
+        return None if self.awaited is None else Awaited._make(self.awaited)
 
     @property
     def title(self) -> str:
@@ -35,7 +60,11 @@ class Wait(NamedTuple):
 
     def __str__(self) -> str:
         until = f" until {from_us(self.until):%Y-%m-%d %H:%M:%S} UTC" if self.until is not None and self.until < _NEVER else ""
-        return f"{_WORDS.get(KINDS[self.kind], KINDS[self.kind])} {self.title}{until}"
+        kind, child = KINDS[self.kind], self.child
+        if child is not None:
+            place = f" in {self.branch}" if self.branch else ""
+            return f"child {child}{place}" if kind == "result" else f"child {child} (call {self.title})"
+        return f"{_WORDS.get(kind, kind)} {self.title}{until}"
 
 
 class Look(NamedTuple):

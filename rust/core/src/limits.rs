@@ -44,6 +44,8 @@ pub const NAP: i64 = 5_000_000;
 pub const GATHER: usize = 256;
 /// Answers to callers that are polled at a time: each lets a task go on, some 20 µs of the loop.
 pub const ANSWERS: usize = 512;
+/// Children that a look at whoever waits for them names: each is a read.
+pub const CHILDREN_NAMED: usize = 20;
 /// Records that cost as much on replay as a body costs to begin.
 pub const RECORDS_A_START: usize = 16;
 /// Longest the writer waits for the end of a round of submissions that has begun.

@@ -8,7 +8,7 @@ use stepwell_core::lifecycle::Status;
 use stepwell_core::note::{Data, Note, Start};
 use stepwell_core::runtime::OfWorkflow;
 use stepwell_core::store::{Look, Row};
-use stepwell_core::wait::{Approval, Wait};
+use stepwell_core::wait::{Approval, Source, Wait};
 
 pub(crate) const DONE: u8 = 1;
 pub(crate) const REPLY: u8 = 2;
@@ -121,6 +121,17 @@ fn wait<'py>(py: Python<'py>, it: &Wait) -> Any<'py> {
     )
 }
 
+/// Also tells which child is waited for, and what it is at.
+fn wait_in<'py>(py: Python<'py>, look: &Look, it: &Wait) -> Any<'py> {
+    let child = match it.source {
+        Source::Child(no) => look.children.iter().find(|row| row.no == no),
+        _ => None,
+    };
+    let child =
+        child.map(|it| tuple!(py; &*it.workflow, &*it.id, it.status as u8, it.reason.as_deref()));
+    wait(py, it)?.add((child.transpose()?,))
+}
+
 fn look<'py>(py: Python<'py>, look: &Look) -> Any<'py> {
     let (it, payloads) = (&look.row, &look.payloads);
     tuple!(
@@ -128,7 +139,7 @@ fn look<'py>(py: Python<'py>, look: &Look) -> Any<'py> {
         it.reason.as_deref(), it.created_at, it.started_at, it.ended_at, it.updated_at, it.parent,
         bytes(py, payloads.params.as_deref()), bytes(py, payloads.result.as_deref()),
         bytes(py, payloads.progress.as_deref()), bytes(py, payloads.attributes.as_deref()),
-        it.priority, it.start_at, each(py, &look.waits, wait)?
+        it.priority, it.start_at, each(py, &look.waits, |py, it| wait_in(py, look, it))?
     )
 }
 

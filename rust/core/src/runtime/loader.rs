@@ -16,10 +16,11 @@ use crate::failure::recorded;
 use crate::history::Stored;
 use crate::ids::{Incarnation, InstanceNo, Key};
 use crate::lifecycle::Status;
+use crate::limits::CHILDREN_NAMED;
 use crate::note::{Data, Note, Start};
 use crate::store::{Error, Filter, Look, Payloads, Reader, Row};
 use crate::submission::{Body, Name, Submission};
-use crate::wait::{tell_approvals, told_approval, ApprovalStatus};
+use crate::wait::{tell_approvals, told_approval, ApprovalStatus, Source, Wait};
 
 /// A question that is answered by reading.
 #[derive(Debug, Clone)]
@@ -308,11 +309,30 @@ fn look(reader: &mut dyn Reader, row: Row, with_payloads: bool) -> Result<Look, 
     } else {
         Payloads::default()
     };
+    let children = waited_for(reader, &waits)?;
     Ok(Look {
         row,
         payloads,
         waits,
+        children,
     })
+}
+
+/// Returns the children whose ends are waited for longest, but for those that cannot be read: that is theirs to tell.
+fn waited_for(reader: &mut dyn Reader, waits: &[Wait]) -> Result<Vec<Row>, Error> {
+    let awaited = waits.iter().filter_map(|it| match it.source {
+        Source::Child(no) => Some(no),
+        _ => None,
+    });
+    let mut children = Vec::new();
+    for no in awaited.take(CHILDREN_NAMED) {
+        match reader.instance(no) {
+            Ok(child) => children.extend(child),
+            Err(Error::Row(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(children)
 }
 
 /// Returns what a listing shows. What of an instance is damaged is said in its place: the others of the page are as good as ever.
@@ -327,6 +347,7 @@ fn summary(reader: &mut dyn Reader, row: Row) -> Result<Look, Error> {
                     ..Payloads::default()
                 },
                 waits: Vec::new(),
+                children: Vec::new(),
             })
         }
         look => look?,
@@ -402,7 +423,7 @@ mod tests {
             self.0.history(no)
         }
 
-        fn waits(&mut self, no: InstanceNo) -> Result<Vec<crate::wait::Wait>, Error> {
+        fn waits(&mut self, no: InstanceNo) -> Result<Vec<Wait>, Error> {
             self.0.waits(no)
         }
 

@@ -225,6 +225,8 @@ pub struct Look {
     pub payloads: Payloads,
     /// What it waits for, oldest first.
     pub waits: Vec<Wait>,
+    /// Whose ends are among that, oldest first, as many as are named.
+    pub children: Vec<Row>,
 }
 
 impl Row {
