@@ -27,7 +27,7 @@ if sys.version_info >= (3, 12):  # only calls of Python code are counted, and th
         if sys._getframemodulename(sys.getrecursionlimit() - ROOM) is not None:
             raise RecursionError("maximum recursion depth exceeded: there is no room for a call of the engine")
 
-else:  # any call is counted, such as those by which `isinstance` looks into tuples of classes: that takes 0.1 µs
+else:  # any call is counted, such as those by which `isinstance` looks into tuples of classes: that takes 0.15 µs
     _nested: Any = int
     for _ in range(ROOM):
         _nested = (_nested,)
