@@ -243,7 +243,7 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
     context.run(place.set, operation)
     if not plan.is_async:
         return await _call_in_thread(operation, fn, args, step, context)
-    if runs_on_asyncio(operation):
+    if operation.on_asyncio:
         return await _on_asyncio(operation, functools.partial(fn, *args), context)
     scope = operation.attempt_scope = trio.CancelScope()
     deadline = Deadline(operation, step, operation.cancel_attempt)
@@ -278,11 +278,6 @@ def end_of(thread: Thread) -> tuple[Any, BaseException | None]:
     return (None, CutShort()) if inspect.isawaitable(value) else (value, None)
 
 
-def runs_on_asyncio(operation: StepOperation) -> bool:
-    """Whether the async code of a step belongs on an asyncio loop."""
-    return (operation.plan.runtime or operation.runner.port.default_runtime) == "asyncio"
-
-
 @functools.cache
 def remote() -> type[RemoteAttempt]:
     """Returns the class of attempts that no trio task waits for."""
@@ -298,14 +293,14 @@ async def _on_asyncio(operation: StepOperation, made: Callable[[], Any], context
 
 
 @calls_code
-def enter_and_send(operation: StepOperation, send: Callable[[None], Any]) -> Any:
+def enter_and_send(operation: StepOperation, coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Runs a step function's coroutine, in its own context, until it waits for the first time; returns what it waits for.
 
     Raises:
         StopIteration: It has returned, without having waited.
     """
     place.set(operation)
-    return send(None)
+    return coroutine.send(None)
 
 
 async def go_on_unscoped(operation: StepOperation, coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any) -> Any:
@@ -436,7 +431,7 @@ async def _call_in_thread(
             operation.runs = True
             if not inspect.isawaitable(value):
                 return value
-            if not runs_on_asyncio(operation):
+            if not operation.on_asyncio:
                 return await _drive(as_coroutine(value), context, deadline, step.name)
             return await _on_asyncio(operation, lambda: value, context)
         finally:

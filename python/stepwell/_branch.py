@@ -16,6 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._replay import Identity
     from ._runner import Runner
     from ._step_operation import StepOperation
 
@@ -58,12 +59,22 @@ class Branch:
         self._random: random.Random | None = None
         self._uuids = 0
 
-    def occurrence(self, kind: int, name: str) -> int:
-        """Returns which occurrence of this name the next operation is, from 1, and counts it."""
+    def identify(self, kind: int, name: str, key: str | None = None) -> Identity:
+        """Names the next operation of this kind and name, and counts it; or the one with this key, which counts nowhere (I1).
+
+        Raises:
+            InvalidName: The key is malformed.
+            InvalidConfig: The key names another operation already.
+        """
+        if key is not None:
+            return self.runner.keyed(kind, name, key)
         which = (kind, name)
-        count = self._counts.get(which, 0) + 1
-        self._counts[which] = count
-        return count
+        count = self._counts[which] = self._counts.get(which, 0) + 1
+        return (kind, self.path, name, None, count)
+
+    def occurrence(self, kind: int, name: str) -> int:
+        """Returns which occurrence of this name the next one is, from 1, and counts it."""
+        return self.identify(kind, name)[4]
 
     def child(self, name: str, occurrence: int, ordinal: int, key: str | None = None) -> Branch:
         """Returns the branch for one start in a nursery, or one item of a map."""

@@ -71,7 +71,7 @@ class Child(Generic[R_co]):
             InstanceNotFound: There is no such instance (any more).
         """
         branch = here("result")
-        return Pending(branch.runner, awaited, branch, self.id, self._workflow)
+        return Pending(awaited, (branch, self.id, self._workflow))
 
     def send_event(self, type: str, payload: Any = None, *, name: str | None = None) -> Awaitable[None]:
         """Sends the child an event, once however often the body replays. Errors as `Step.send_event`."""
@@ -96,7 +96,7 @@ def send_event(branch: Branch, workflow: str, id: str, type: str, payload: Any, 
     runner, kind = branch.runner, _names.event_type(type)
     stored = None if payload is None else codec.encode(payload, limit=runner.value_bytes, where="payload")
     label = _names.step_name(name if name is not None else kind)
-    return Pending(runner, send, branch, label, workflow, _names.instance_id(id), kind, stored)
+    return Pending(send, (branch, label, workflow, _names.instance_id(id), kind, stored))
 
 
 @enable_ki_protection
@@ -104,7 +104,7 @@ async def create(
     branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, attributes: bytes | None, id: str | None
 ) -> Child[R]:
     runner = branch.runner
-    identity = runner.identify(branch, _replay.CREATE, name)
+    identity = branch.identify(_replay.CREATE, name)
     chosen = id or child_id(runner, identity)
     port, path = runner.port, branch.path
     outcome = await runner.perform(
@@ -130,7 +130,7 @@ async def create_batch(
     branch: Branch, name: str, target: Workflow[Any, R], prepared: list[tuple[str | None, bytes | None, bytes | None]]
 ) -> list[Child[R]]:
     runner = branch.runner
-    identity = runner.identify(branch, _replay.CREATE_BATCH, name)
+    identity = branch.identify(_replay.CREATE_BATCH, name)
     base = child_id(runner, identity)
     items = [(id or f"{base}.{index}", params, attributes) for index, (id, params, attributes) in enumerate(prepared)]
     port, path = runner.port, branch.path
@@ -157,7 +157,7 @@ async def create_batch(
 @enable_ki_protection
 async def call(branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, id: str | None) -> R:
     runner = branch.runner
-    identity = runner.identify(branch, _replay.CALL, name)
+    identity = branch.identify(_replay.CALL, name)
     chosen = id or child_id(runner, identity)
     outcome = await runner.perform(
         WaitOperation(runner, identity, _FOREVER, runner.port.call, branch.path, name, identity[4], target.name, target.version,
@@ -172,7 +172,7 @@ async def call(branch: Branch, name: str, target: Workflow[Any, R], params: byte
 @enable_ki_protection
 async def awaited(branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
     runner = branch.runner
-    identity = runner.identify(branch, _replay.RESULT, child_id)
+    identity = branch.identify(_replay.RESULT, child_id)
     outcome = await runner.perform(
         WaitOperation(runner, identity, _FOREVER, runner.port.wait_child, branch.path, child_id, identity[4], target.name, child_id)
     )
@@ -185,7 +185,7 @@ async def awaited(branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
 @enable_ki_protection
 async def send(branch: Branch, name: str, target: str, id: str, type: str, payload: bytes | None) -> None:
     runner = branch.runner
-    identity = runner.identify(branch, _replay.SEND, name)
+    identity = branch.identify(_replay.SEND, name)
     outcome = await runner.perform(
         TicketOperation(runner, identity, runner.port.send, branch.path, name, identity[4], target, id, type, payload)
     )

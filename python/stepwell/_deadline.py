@@ -78,7 +78,7 @@ class DeadlineScope:
 
     def _begin(self) -> None:
         branch, runner = self._branch, self._branch.runner
-        identity = runner.identify(branch, _replay.DEADLINE, self._name)
+        identity = branch.identify(_replay.DEADLINE, self._name)
         until = runner.turn_began + self._us
         self._operation = _DeadlineOperation(
             runner, identity, until, runner.port.sleep, _replay.DEADLINE, branch.path, self._name, identity[4], until

@@ -62,12 +62,14 @@ async def fan_out(
     await runner.enter(name)
     await runner.check_race(branch.path, MAP, name)
     occurrence = branch.occurrence(MAP, name)
-    work: list[tuple[Identity, str, Any]] = []
+    work: list[tuple[Identity, Any]] = []
     for index, item in enumerate(items):
         item_key = None if key is None else step_name(key(item), "key")
-        identity = runner.identify(branch.child(name, occurrence, index, item_key), DO, name, item_key)
-        runner.count_step(identity)
-        work.append((identity, identity[1], item))
+        identity = branch.child(name, occurrence, index, item_key).identify(DO, name, item_key)
+        runner.steps += 1
+        if runner.steps > runner.steps_max or runner.bytes > runner.bytes_max:
+            runner.over_limits(identity)
+        work.append((identity, item))
     return await MapOperation(runner, fn, plan, work, concurrency, on_error).perform()
 
 
@@ -95,14 +97,14 @@ class MapOperation:
         runner: Runner,
         fn: Callable[..., Any],
         plan: FunctionPlan,
-        items: list[tuple[Identity, str, Any]],
+        items: list[tuple[Identity, Any]],
         concurrency: int,
         on_error: str,
     ) -> None:
         self._runner = runner
         self._fn = fn
         self._plan = plan
-        self._todo: Iterator[tuple[int, tuple[Identity, str, Any]]] = iter(enumerate(items))
+        self._todo: Iterator[tuple[int, tuple[Identity, Any]]] = iter(enumerate(items))
         self._concurrency = concurrency
         self._collect = on_error == "collect"
         self._outcomes: list[tuple[_Item, Outcome] | None] = [None] * len(items)
@@ -165,8 +167,8 @@ class MapOperation:
         following = next(self._todo, None)
         if following is None:
             return
-        index, (identity, branch, value) = following
-        item = _Item(self._runner, identity, branch, self._fn, (value,), self._plan)
+        index, (identity, value) = following
+        item = _Item(self._runner, identity, self._fn, (value,), self._plan)
         item.index, item.owner, item.variables = index, self, self._variables
         self._running[index] = item
         self._runner.begin(item)

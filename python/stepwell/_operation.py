@@ -113,14 +113,16 @@ class Operation:
     def keep_context(self) -> None:
         """It is begun in a turn, and will go live when the body task that asked for it is at rest."""
 
-    def go_live(self) -> None:
-        """Starts what the operation stands for."""
-        raise NotImplementedError
+    def go_live(self, in_body: bool = False) -> Awaitable[None] | None:
+        """Starts what the operation stands for.
 
-    def run_alone(self) -> Awaitable[None] | None:
-        """As `go_live`, where the body has a single task. Returns what that has to await before it blocks in the operation."""
-        self.go_live()
-        return None
+        Args:
+            in_body: Whether the single task of the body, which has just begun it, is there to do something for it.
+
+        Returns:
+            What that task has to await before it blocks in the operation.
+        """
+        raise NotImplementedError
 
     def end_attempts(self) -> None:
         """Nobody waits for an outcome any more: what runs for it is to end."""
@@ -150,7 +152,7 @@ class WaitOperation(Operation):
         self._args = args
         self.until = until
 
-    def go_live(self) -> None:
+    def go_live(self, in_body: bool = False) -> None:
         known = self.runner.attached.pop(self.identity, None)
         if known is None:
             self.number = self._open_wait(self.runner.no, self.runner.incarnation, *self._args)
@@ -174,7 +176,7 @@ class TicketOperation(Operation):
         self._submit = submit
         self._args = args
 
-    def go_live(self) -> None:
+    def go_live(self, in_body: bool = False) -> None:
         self.number = self._submit(self.runner.no, self.runner.incarnation, *self._args)
         self.runner.port.tickets[self.number] = self
 

@@ -26,12 +26,10 @@ class _Question(Operation):
 
     holds = False
 
-    def go_live(self) -> None:
+    def go_live(self, in_body: bool = False) -> None:
         """Records the yes."""
         runner = self.runner
-        kind, branch, name, key, count = self.identity
-        at = runner.port.now()
-        self.number = runner.port.record(runner.no, runner.incarnation, kind, branch, name, key, count, 0, OK, at, None)
+        self.number = runner.port.record(runner.no, runner.incarnation, self.identity, 0, OK, runner.port.now(), None)
         runner.port.tickets[self.number] = self
 
     def done(self, at: int) -> None:
@@ -61,7 +59,7 @@ class Patches:
         await runner.check_race(branch.path, _replay.PATCHED, change_id)
         if runner.loop is None:
             await trio.lowlevel.checkpoint_if_cancelled()
-        question = _Question(runner, runner.identify(branch, _replay.PATCHED, change_id))
+        question = _Question(runner, branch.identify(_replay.PATCHED, change_id))
         runner.open[question.identity] = question
         self._asked.append(question)
         if runner.turns is None and not self.hold():

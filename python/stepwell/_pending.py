@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from ._branch import Branch, caller, place
 from ._errors import Misuse
 from ._room import need_room
-
-if TYPE_CHECKING:
-    from ._runner import Runner
 
 T = TypeVar("T")
 
@@ -37,10 +34,10 @@ class Pending(Generic[T]):
     It is a coroutine by protocol, so that trio and asyncio start tasks with it: whether they may is told by the engine (I3).
     """
 
-    __slots__ = ("_args", "_awaited", "_begin", "_code", "_runner")
+    __slots__ = ("_args", "_awaited", "_begin", "_code")
 
-    def __init__(self, runner: Runner, begin: Callable[..., Any], *args: Any) -> None:
-        self._runner = runner
+    def __init__(self, begin: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        """Asks for what `begin` does with these arguments, of which the first two are a branch and the operation's name."""
         self._begin = begin
         self._args = args
         self._awaited = False
@@ -86,4 +83,5 @@ class Pending(Generic[T]):
             except RecursionError:
                 return  # where nobody can await it
             frame = sys._getframe(1)
-            self._runner.unawaited.append((self._args[1], frame.f_code, frame.f_lineno))
+            branch, name = self._args[:2]
+            branch.runner.unawaited.append((name, frame.f_code, frame.f_lineno))

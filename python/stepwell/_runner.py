@@ -29,14 +29,13 @@ from ._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
 from ._failures import MissingClass, describe_body, from_users_code
 from ._log import log
 from ._names import step_name
-from ._operation import STOPPED, Operation
+from ._operation import Operation
 from ._patches import Patches
 from ._pending import Pending
 from ._replay import Cursor, Identity, Mismatch, Outcome
 from ._resisting import leave_nurseries
 from ._rest import Rest
-from ._step_operation import StepOperation
-from ._turns import on_asyncio, to_its_end
+from ._turns import in_slices, on_asyncio
 from ._types import STATUSES, InstanceInfo, Status
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ class Runner:
                 output: Any = None
                 try:
                     with self.scope:
-                        output = await self._code(make_step(self))
+                        output = self._output_of(await self._code(make_step(self)))
                 except BaseException as error:
                     self._raised(error)
                 else:
@@ -140,16 +139,19 @@ class Runner:
         if not self.stopping:
             self._finish(ERRORED, error=error)
 
-    async def _code(self, step: Step) -> Any:
+    def _code(self, step: Step) -> Awaitable[Any]:
+        """Returns what runs the code of the body."""
         fn, plan = self.workflow.fn, self.workflow.params
         args: tuple[Any, ...] = (step,)
         if self.workflow.takes_params:
             try:
                 args = (step, plan.decode(self._params, "params") if self._params is not None else None)
             except Undecodable as error:
-                await self.unreadable("the start", error)
+                return self.unreadable("the start", error)
         code = as_coroutine(fn(*args))
-        output = await (to_its_end(self, code) if self.workflow.runtime == "trio" else on_asyncio(self, code))
+        return in_slices(self, code) if self.workflow.runtime == "trio" else on_asyncio(self, code)
+
+    def _output_of(self, output: Any) -> Any:
         if isinstance(output, Pending):
             raise InvalidConfig(f"{self.workflow.name} returned a step that it never awaited. Write `return await step.…`.")
         if self.unawaited:
@@ -213,11 +215,8 @@ class Runner:
                 if found is not None:
                     self.mismatch(found, operation)
                     await self.stop_here()
-            self.replaying = False
-            self.open[operation.identity] = operation
-            self._take_effect(operation)
-            if (rest := operation.run_alone()) is not None:
-                await self._alone(operation, rest)
+            if (rest := self.take_effect(operation, in_body=True)) is not None:
+                await self.alone(operation, rest)
             self.rest.settled_down()
         else:
             kind, path, name, key, _ = operation.identity
@@ -229,33 +228,7 @@ class Runner:
         self.bytes += len(outcome.payload or b"")
         return outcome
 
-    async def perform_step(self, operation: StepOperation) -> Outcome | None:
-        """As `perform`, and the short way for what most steps are: live, in a single task.
-
-        Returns:
-            The outcome; None: the operation knows it itself.
-        """
-        if self.turns is not None or self.cursor.pending or not self.may_begin() or trio.lowlevel.current_task() is not self.task:
-            return await self.perform(operation)
-        self.replaying = False
-        self.open[operation.identity] = operation
-        self._take_effect(operation)
-        if (rest := operation.run_alone()) is not None:
-            await self._alone(operation, rest)
-        operation.task = self.task
-        self.resting = True
-        try:
-            outcome = await trio.lowlevel.wait_task_rescheduled(operation.aborted)
-        except BaseException as error:
-            operation.task, self.resting = None, False  # as in `suspended`
-            _foreign.left(operation, error)
-            raise
-        if outcome is STOPPED:
-            await self.stop_here()
-        self.bytes += len((operation.payload if outcome is None else outcome.payload) or b"")
-        return outcome  # type: ignore[no-any-return]  # resolve() sends it
-
-    async def _alone(self, operation: Operation, rest: Awaitable[None]) -> None:
+    async def alone(self, operation: Operation, rest: Awaitable[None]) -> None:
         """Waits for what is left of an operation in the body's own task."""
         try:
             await rest
@@ -276,9 +249,10 @@ class Runner:
         """
         if (error := sys.exception()) is not None and error is not self.port.outer:
             self.struck(error)
-        if self.stopping or self.port.draining:
+        if self.is_refused or self.stopping or self.port.draining:
             self.is_refused = True
-        return not self.is_refused
+            return False
+        return True
 
     async def enter(self, name: str) -> None:
         """Returns if body code may begin something of this name; a body that may not never comes back from here."""
@@ -309,12 +283,24 @@ class Runner:
         self.open[operation.identity] = operation
         self._begun.append(operation)
 
-    def _take_effect(self, operation: Operation) -> None:
-        """History has no outcome for an operation that is begun: it goes live."""
+    def take_effect(self, operation: Operation, in_body: bool = False) -> Awaitable[None] | None:
+        """History has no outcome for an operation that is begun: it goes live.
+
+        Args:
+            in_body: Whether the single task of the body begins it at this moment; else it is open.
+
+        Returns:
+            What that task has to await (`alone`).
+        """
+        if in_body:
+            self.replaying = False
+            self.open[operation.identity] = operation
         operation.live = True
-        operation.interrupted = self.interrupted  # now, not when its task first runs: an outcome may come before that
-        self._untaken += operation.interrupted and operation.has_attempts
+        if self.interrupted:
+            operation.interrupted = True  # now, not when its task first runs: an outcome may come before that
+            self._untaken += operation.has_attempts
         self.rest.busy += 1
+        return operation.go_live(in_body)
 
     def taken_up(self, operation: Operation) -> None:
         """A step that a crash may have cut short records that now; if it is the last one, the engine need not remember it (R3)."""
@@ -376,8 +362,7 @@ class Runner:
         begun, self._begun = self._begun, []
         begun = [o for o in begun if self.open.get(o.identity) is o]
         for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
-            self._take_effect(operation)
-            operation.go_live()
+            self.take_effect(operation)
         if self.interrupted and not self._untaken:
             self.port.taken_up(self.no, self.incarnation)
         if self.turns is not None and not self.open:
@@ -408,9 +393,11 @@ class Runner:
         self.turn += 1
         if operation.live:
             self.interrupted = False  # what was open at the end of replay has been begun again (R3)
-            self.rest.busy -= not operation.waiting
-            if self.rest.waits:
-                self.rest.forget(operation.number)
+            rest = self.rest
+            if not operation.waiting:
+                rest.busy -= 1
+            if rest.waits:
+                rest.forget(operation.number)
 
     def spawn(self, run: Callable[[], Awaitable[None]], variables: Context) -> None:
         """Runs the attempts of a step in a task of their own, outside the body (I8), with the body's context variables (I12)."""
@@ -565,14 +552,8 @@ class Runner:
         """From when a deadline counts: the time of this turn's outcome; in the first turn, which has none, the present."""
         return self.at if self.at != self._about[0] else self.port.now()
 
-    def identify(self, branch: Branch, kind: int, name: str, key: str | None = None) -> Identity:
-        """Names the next operation of this kind and name in a branch, or the one with this key (I1).
-
-        Raises:
-            InvalidConfig: The key names another operation already.
-        """
-        if key is None:
-            return (kind, branch.path, name, None, branch.occurrence(kind, name))
+    def keyed(self, kind: int, name: str, key: str) -> Identity:
+        """Names the operation with this key; see `Branch.identify`."""
         step_name(key, "key")
         if self.keys is None:
             self.keys = set()
@@ -581,15 +562,12 @@ class Runner:
         self.keys.add((kind, name, key))
         return (kind, "", name, key, 1)
 
-    def count_step(self, identity: Identity) -> None:
-        """Counts a `do` or `map` step. One that is recorded was within the limits of its day.
+    def over_limits(self, identity: Identity) -> None:
+        """A step is one too many, or what the body was given is too much. If it is recorded it was within the limits of its day.
 
         Raises:
-            LimitReached: There are too many, or what the body was given is too much.
+            LimitReached: It is not.
         """
-        self.steps += 1
-        if self.steps <= self.steps_max and self.bytes <= self.bytes_max:
-            return
         if identity in self.cursor.attempts or any(outcome.identity == identity for outcome in self.cursor.pending):
             return
         raise _diagnosis.over_limits(self)

@@ -83,7 +83,7 @@ def _standing(step: StepOperation, tasks: dict[StepOperation, Any]) -> Standing:
 
     def told(state: str, since: int, until: int | None, where: str = "", runs_on: str = "") -> Standing:
         is_held = step.is_ending and step.runner.port.resistance.holds_step(step)
-        return Standing(step.identity, step.branch, attempt, state, since, until, where, runs_on, step.is_cancelled, is_held)
+        return Standing(step.identity, step.identity[1], attempt, state, since, until, where, runs_on, step.is_cancelled, is_held)
 
     if step.waiting:
         attempt -= 1  # the one that a retry delay comes after
@@ -110,7 +110,7 @@ def _in_thread(step: StepOperation, thread: Thread, state: str) -> Standing:
     attempt = step._made + (state == RUNNING)
     until = thread.since + step.plan.timeout if state == RUNNING else None
     where = _in_frames(_outwards(sys._current_frames().get(thread.ident or 0)))
-    return Standing(step.identity, step.branch, attempt, state, thread.since, until, where, "thread", step.is_cancelled, False)
+    return Standing(step.identity, step.identity[1], attempt, state, thread.since, until, where, "thread", step.is_cancelled, False)
 
 
 def _is_announced(step: StepOperation) -> bool:

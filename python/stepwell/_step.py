@@ -1,7 +1,7 @@
 """`Step`: what a workflow body can ask for.
 
 Every method checks its arguments at the call (`_calls`) and names its operation by the branch that calls
-it; what then happens is in `_runner`. The object itself holds nothing but the way to its instance.
+it; what then happens is in `_do` and its like. The object itself holds nothing but the way to its instance.
 """
 
 from __future__ import annotations
@@ -13,24 +13,22 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
-from trio.lowlevel import enable_ki_protection
-
-from . import _child, _map, _names, _nursery, _replay, _waits
+from . import _child, _map, _names, _nursery, _waits
 from ._body_log import BodyLog
 from ._branch import Branch, place
 from ._calls import branch_name, check_fan_out, misplaced, step_function
 from ._child import Child
-from ._codec import Undecodable, codec, usable
+from ._codec import codec, usable
 from ._deadline import DeadlineScope
+from ._do import do
 from ._durations import Duration, from_us, instant_us, to_us
 from ._ending import End
 from ._errors import InvalidConfig, StepFailed
 from ._nursery import StepNursery
 from ._pending import Pending, need_room_for
 from ._signatures import AttemptOptions, ChildOptions, DoOptions, Given, NewChildOptions
-from ._step_operation import StepOperation
 from ._types import Approval, Event, InstanceInfo, NewInstance
-from ._workflow import FunctionPlan, Workflow
+from ._workflow import Workflow
 
 if TYPE_CHECKING:
     import random
@@ -108,19 +106,7 @@ class Step:
             plan, name = step_function(fn, "do", name, options)
         else:
             name = plan.name  # what most calls come to: a function that is known, as it is
-        return Pending(self._runner, self._do, branch, name, key, fn, args, plan)
-
-    @enable_ki_protection
-    async def _do(self, branch: Branch, name: str, key: str | None, fn: Any, args: tuple[Any, ...], plan: FunctionPlan) -> Any:
-        runner = self._runner
-        identity = runner.identify(branch, _replay.DO, name, key)
-        runner.count_step(identity)
-        operation = StepOperation(runner, identity, identity[1], fn, args, plan)
-        outcome = await runner.perform_step(operation)
-        try:
-            return operation.answer(outcome)
-        except Undecodable as error:
-            await runner.unreadable(f'step "{name}"', error, name)
+        return Pending(do, (branch, name, key, fn, args, plan))
 
     @overload
     def map(
@@ -189,7 +175,7 @@ class Step:
         branch = self._branch("map")
         plan, name = step_function(fn, "map", name, options)
         check_fan_out("map", concurrency, on_error)
-        return Pending(self._runner, _map.fan_out, branch, name, fn, _map.positioned("map", items, key), plan, key, concurrency, on_error)
+        return Pending(_map.fan_out, (branch, name, fn, _map.positioned("map", items, key), plan, key, concurrency, on_error))
 
     @overload
     def each(
@@ -226,7 +212,7 @@ class Step:
         branch = self._branch("each")
         label = branch_name(fn, "each", name)
         check_fan_out("each", concurrency, on_error)
-        return Pending(self._runner, _nursery.each, branch, label, fn, _map.positioned("each", items, key), key, concurrency, on_error)
+        return Pending(_nursery.each, (branch, label, fn, _map.positioned("each", items, key), key, concurrency, on_error))
 
     @overload
     def gather(self, o1: Awaitable[T1], /) -> Awaitable[tuple[T1]]: ...  # pyright: ignore[reportOverlappingOverload]  # as asyncio's
@@ -264,7 +250,7 @@ class Step:
 
         branch = self._branch("gather")
         _gather.check("gather", branch, operations)
-        return Pending(self._runner, _gather.gather, branch, "gather", operations)
+        return Pending(_gather.gather, (branch, "gather", operations))
 
     @overload
     def as_completed(self, o1: Awaitable[T1], o2: Awaitable[T2], /) -> AsCompleted[T1 | T2]: ...
@@ -351,7 +337,7 @@ class Step:
 
     def _sleep(self, until: Callable[[], int], branch: Branch, name: str | None) -> Awaitable[None]:
         label = _names.step_name(name if name is not None else "sleep")
-        return Pending(self._runner, _waits.sleep, branch, label, until)
+        return Pending(_waits.sleep, (branch, label, until))
 
     @overload
     def wait_for_event(
@@ -384,7 +370,7 @@ class Step:
         kinds = [_names.event_type(t) for t in types]
         label = _names.step_name(name if name is not None else "|".join(kinds)[:256])
         us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
-        return Pending(self._runner, _waits.event, branch, label, kinds, us, usable(as_type))
+        return Pending(_waits.event, (branch, label, kinds, us, usable(as_type)))
 
     @overload
     def wait_for_approval(
@@ -415,7 +401,7 @@ class Step:
         label = _names.step_name(name)
         us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
         stored = None if detail is None else codec.encode(detail, limit=self._runner.value_bytes, where="detail")
-        return Pending(self._runner, _waits.approval, branch, label, stored, us, usable(as_type))
+        return Pending(_waits.approval, (branch, label, stored, us, usable(as_type)))
 
     # Deadlines and changes of the code.
 
@@ -470,7 +456,7 @@ class Step:
             InvalidName: The id is malformed.
         """
         branch = self._branch("patched")
-        return Pending(self._runner, self._runner.patches.ask, branch, _names.step_name(change_id, "change_id"))
+        return Pending(self._runner.patches.ask, (branch, _names.step_name(change_id, "change_id")))
 
     # Children and other instances.
 
@@ -506,7 +492,7 @@ class Step:
         extra = codec.encode(_names.attributes(attributes)) if attributes else None
         child_id = None if id is None else _names.instance_id(id)
         label = _names.step_name(name if name is not None else target.name)
-        return Pending(self._runner, _child.create, branch, label, target, stored, extra, child_id)
+        return Pending(_child.create, (branch, label, target, stored, extra, child_id))
 
     @overload
     def create_batch(
@@ -535,7 +521,7 @@ class Step:
         _names.check_batch(items)
         prepared = [_child.item(self._runner, target, item, index) for index, item in enumerate(items)]
         label = _names.step_name(name if name is not None else target.name)
-        return Pending(self._runner, _child.create_batch, branch, label, target, prepared)
+        return Pending(_child.create_batch, (branch, label, target, prepared))
 
     @overload
     def call(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[ChildOptions]) -> Awaitable[R]: ...
@@ -566,7 +552,7 @@ class Step:
         stored = self._params(target, params)
         child_id = None if id is None else _names.instance_id(id)
         label = _names.step_name(name if name is not None else target.name)
-        return Pending(self._runner, _child.call, branch, label, target, stored, child_id)
+        return Pending(_child.call, (branch, label, target, stored, child_id))
 
     def send_event(
         self, workflow: Workflow[Any, Any] | str, id: str, type: str, payload: Any = None, *, name: str | None = None
@@ -636,10 +622,11 @@ class Step:
 
     def _branch(self, method: str) -> Branch:
         """Returns the branch that calls; says so if nobody may call here (I7)."""
-        here = place.get()
-        if type(here) is Branch and here.runner is self._runner and _thread() == self._thread and self._runner.stopping is not End.FINISHED:
+        here, runner = place.get(), self._runner
+        has_ended = runner.stopping and runner.stopping is End.FINISHED
+        if type(here) is Branch and here.runner is runner and _thread() == self._thread and not has_ended:
             return here
-        return misplaced(self._runner, method, other_thread=_thread() != self._thread)
+        return misplaced(runner, method, other_thread=_thread() != self._thread)
 
     def _workflow(self, workflow: Any) -> Workflow[Any, Any]:
         return self._runner.port.registered(workflow)

@@ -1,6 +1,6 @@
 """The attempts of a step: how they are begun, made again, recorded and ended.
 
-An attempt is made in one of five ways, which `_begin_attempts` chooses: straight in the body's task,
+An attempt is made in one of five ways, which `go_live` chooses: straight in the body's task,
 there with attempts behind it, in a task of its own, on asyncio, or not at all because the body has
 cancelled the step. Whatever it comes to is one record; the body goes on when that is durable. How a
 function is called and timed is in `_attempt`; what the body is told, and when, in `_runner`.
@@ -14,7 +14,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import enable_ki_protection, reschedule
 
 from . import _attempt, _diagnosis
 from ._arguments import Arguments
@@ -31,7 +31,6 @@ from ._operation import Operation
 from ._past import KEPT, Past, Tried
 from ._replay import ABANDONED, ERASED, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
 from ._retry import RetryRuleFailed
-from ._turns import wake
 
 if TYPE_CHECKING:
     from ._asyncio import Visit
@@ -71,6 +70,7 @@ class StepOperation(Operation):
     _made = 0
     _failed = 0
     _verdict = 0
+    _started_at = 0
     _delayed_by = 0
     _awaited: _Note | None = None
     _saved: bytes | None = None
@@ -79,19 +79,17 @@ class StepOperation(Operation):
     variables: Context | None = None
     _in_task = False
     _task: trio.lowlevel.Task | None = None
+    on_asyncio = False
+    """Whether async code of it belongs on an asyncio loop; decided when it goes live."""
     _arguments: Arguments | None = None
     """As they were, for a test engine (D10)."""
 
-    def __init__(
-        self, runner: Runner, identity: Identity, branch: str, fn: Callable[..., Any], args: tuple[Any, ...], plan: FunctionPlan
-    ) -> None:
+    def __init__(self, runner: Runner, identity: Identity, fn: Callable[..., Any], args: tuple[Any, ...], plan: FunctionPlan) -> None:
         self.runner = runner
         self.identity = identity
-        self.branch = branch
         self.fn = fn
         self.args = args
         self.plan = plan
-        self._started_at = 0
 
     @property
     def context(self) -> StepContext:
@@ -110,39 +108,27 @@ class StepOperation(Operation):
     def keep_context(self) -> None:
         self.variables = copy_context()
 
-    def go_live(self) -> None:
-        self._begin_attempts(in_body=False)
-
-    def run_alone(self) -> Awaitable[None] | None:
-        return self._begin_attempts(in_body=True)
-
-    def _begin_attempts(self, in_body: bool) -> Awaitable[None] | None:
-        """Begins the first attempt of this life: the one place that chooses how attempts are made.
-
-        Args:
-            in_body: Whether the single task of the body is there to make them.
-
-        Returns:
-            What that task has to await.
-        """
+    def go_live(self, in_body: bool = False) -> Awaitable[None] | None:
+        """Begins the first attempt of this life: the one place that chooses how attempts are made."""
         runner, plan = self.runner, self.plan
-        if self.is_cancelled:
+        port = runner.port
+        if not in_body and self.is_cancelled:
             self._ended(0, Interrupted("it was under way when the engine ended, and the body had cancelled it"))
             runner.taken_up(self)
             return None
         self.runs = plan.is_async
-        if runner.port.checks_arguments:
+        if on_asyncio := (plan.runtime or port.default_runtime) == "asyncio":
+            self.on_asyncio = True
+        if port.checks_arguments:
             self._arguments = Arguments(self.fn, self.args)
         attempts, attached = runner.cursor.attempts, runner.attached
-        has_past = self.interrupted or (attempts and self.identity in attempts) or (attached and self.identity in attached)
-        if has_past:
+        if runner.interrupted or (attempts and self.identity in attempts) or (attached and self.identity in attached):
             self._started_at = runner.at  # until an attempt begins: one that a crash cut short did not begin before this turn
-        if not has_past and plan.is_plain and _attempt.runs_on_asyncio(self):
-            if runner.may_begin():
-                self._run_remote(self.variables or copy_context())
-                return None
-        elif in_body and not has_past and plan.waits is False:
+        elif in_body and plan.waits is False and not on_asyncio:
             return self._run_straight()
+        elif plan.is_plain and on_asyncio and runner.may_begin():
+            self._run_remote(self.variables or copy_context())
+            return None
         if in_body:
             return self.run()
         self._spawn(self.run)
@@ -190,9 +176,7 @@ class StepOperation(Operation):
 
     def _announce(self) -> None:
         """Records that this attempt has begun, before whatever the body does while it is open: else a replay would take it for queued."""
-        runner, (kind, _, name, key, count) = self.runner, self.identity
-        attempt = self._made + 1
-        runner.port.record(runner.no, runner.incarnation, kind, self.branch, name, key, count, attempt, STARTED, self._started_at, None)
+        self._record(STARTED, self._made + 1, None)
 
     def stop(self) -> None:
         """As `Operation.stop`; attempts in the body's task may stand behind a shield of the body too."""
@@ -262,11 +246,12 @@ class StepOperation(Operation):
         Returns:
             None: the function has run to its end and its value is submitted. Else what is left to be awaited.
         """
-        self._started_at = self.runner.port.now()
+        now = self.runner.port.now  # what is an attribute and no method is called so in half the time
+        self._started_at = now()
         try:
             coroutine = self.fn(*self.args)
             context = copy_context()
-            trap = context.run(_attempt.enter_and_send, self, coroutine.send)
+            trap = context.run(_attempt.enter_and_send, self, coroutine)
         except StopIteration as stop:
             self.value = stop.value
             self._submit_value(1)
@@ -416,19 +401,19 @@ class StepOperation(Operation):
             self._submit(attempt, OK, self.payload)
 
     def _submit(self, attempt: int, verdict: int, payload: bytes | None) -> None:
-        runner = self.runner
-        if self._arguments is not None and runner.goes_on and (changed := self._arguments.changed()) is not None:
+        runner, port = self.runner, self.runner.port
+        if port.checks_arguments and self._arguments and runner.goes_on and (changed := self._arguments.changed()) is not None:
             others = [o.identity[2] for o in runner.open.values() if isinstance(o, StepOperation) and o.live and o is not self]
             runner.block("changed_argument", _diagnosis.changed_argument(runner, self.identity[2], changed, others), self.identity[2])
             return
-        self.number, self._verdict = self._record(verdict, attempt, payload), verdict
-        runner.port.tickets[self.number] = self
+        self._verdict = verdict
+        record = port.record  # as `now` above
+        self.number = number = record(runner.no, runner.incarnation, self.identity, attempt, verdict, self._started_at, payload)
+        port.tickets[number] = self
 
     def _record(self, verdict: int, attempt: int, payload: bytes | None, erases: int | None = None) -> int:
-        runner, (kind, _, name, key, count) = self.runner, self.identity
-        return runner.port.record(
-            runner.no, runner.incarnation, kind, self.branch, name, key, count, attempt, verdict, self._started_at, payload, erases
-        )
+        runner = self.runner
+        return runner.port.record(runner.no, runner.incarnation, self.identity, attempt, verdict, self._started_at, payload, erases)
 
     def _submit_failure(self, error: BaseException, attempts: int) -> None:
         self.payload = codec.encode(describe(error, step=self.identity[2], attempts=attempts))
@@ -463,8 +448,7 @@ class StepOperation(Operation):
             return None
         until = runner.port.now() + delay
         payload = codec.encode(describe(error, step=name, attempts=attempt))
-        _, _, _, key, count = self.identity
-        number = runner.port.retry(runner.no, runner.incarnation, self.branch, name, key, count, attempt, self._started_at, payload, until)
+        number = runner.port.retry(runner.no, runner.incarnation, self.identity, attempt, self._started_at, payload, until)
         self._keep_few(attempt, True, type_name(error))
         return number, until
 
@@ -519,7 +503,7 @@ class StepOperation(Operation):
             task, self.task = self.task, None
             runner.resting = False
             self.delivered = True
-            wake(task, None)
+            reschedule(task)  # type: ignore[arg-type]  # its loop is trio's: a body on asyncio has turns always
         else:
             runner.arrived(Outcome(self.identity, self._verdict, None, self.payload, at))
 
@@ -601,14 +585,14 @@ class StepOperation(Operation):
         Raises:
             Undecodable: What is stored cannot become today's type; the body must not see that (D7).
         """
-        if outcome is None:
-            verdict, payload, fresh = self._verdict, self.payload, True
+        if outcome is not None:
+            verdict, payload = outcome.verdict, outcome.payload
+        elif self._verdict == OK and type(self.value) in _ATOMS:
+            return self.value  # decoding what was just encoded gives the same (D4)
         else:
-            verdict, payload, fresh = outcome.verdict, outcome.payload, False
+            verdict, payload = self._verdict, self.payload
         if verdict != OK:
             raise self.failure(payload)
-        if fresh and type(self.value) in _ATOMS:
-            return self.value  # decoding what was just encoded gives the same (D4)
         return None if payload is None else self.plan.codec.decode(payload)
 
 

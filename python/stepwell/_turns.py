@@ -166,7 +166,10 @@ class _Member:
 @calls_code
 @types.coroutine
 def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """Runs the code of a body task; while there are turns, each stretch of it in its slice."""
+    """Runs the code of a body task to its end; while there are turns, each stretch of it in its slice.
+
+    Generators that it left before their end are closed before it ends.
+    """
     answer: Any = None
     error: BaseException | None = None
     resisted = 0
@@ -182,9 +185,13 @@ def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[
         try:
             trap = coroutine.send(answer) if error is None else coroutine.throw(error)
         except StopIteration as stop:
-            return stop.value
+            value = stop.value
+            break
         except BaseException as raised:
             runner.struck(raised)
+            if left := runner.port.generators.left_by():
+                closing: Any = in_slices(runner, close(runner, left, raised))  # a generator, as `leaves`
+                yield from closing
             raise
         finally:
             answer = error = None  # an error that leaves leads back to this frame
@@ -199,21 +206,18 @@ def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[
             if (yield from leaves) and not any(operation.is_in_body for operation in runner.open.values()):
                 leave_unfinished(coroutine)
                 leave_nurseries(current_task())
-                return None
+                value = None
+                break
+    if left := runner.port.generators.left_by():
+        rest: Any = in_slices(runner, close(runner, left, None))  # as `closing`
+        yield from rest
+    return value
 
 
 @enable_ki_protection
-async def to_its_end(runner: Runner, coroutine: Any) -> Any:
-    """As `in_slices`, for the whole of a body task: generators that it left before their end are closed before it ends."""
-    try:
-        value = await in_slices(runner, coroutine)
-    except BaseException as error:
-        if left := runner.port.generators.left_by():
-            await in_slices(runner, close(runner, left, error))
-        raise
-    if left := runner.port.generators.left_by():
-        await in_slices(runner, close(runner, left, None))
-    return value
+async def _task_in_slices(runner: Runner, coroutine: Any) -> Any:
+    """As `in_slices`, as the coroutine that trio takes a task for."""
+    return await in_slices(runner, coroutine)
 
 
 class Births(trio.abc.Instrument):
@@ -228,7 +232,7 @@ class Births(trio.abc.Instrument):
         if branch is None or branch.runner.port.keeper is not self._keeper:
             return
         if isinstance(branch, Branch):
-            task.coro = to_its_end(branch.runner, task.coro)  # type: ignore[assignment]  # it is a coroutine as well
+            task.coro = _task_in_slices(branch.runner, task.coro)  # type: ignore[assignment]  # it is a coroutine as well
             self._keeper.born(task, branch)
         elif branch.is_ending:
             branch.runner.port.resistance.born(task, branch)

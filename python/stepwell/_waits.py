@@ -25,7 +25,7 @@ WAIT_MAX_US = 365 * 86_400 * 1_000_000
 async def sleep(branch: Branch, name: str, until: Callable[[], int]) -> None:
     """Sleeps until an instant."""
     runner = branch.runner
-    identity = runner.identify(branch, _replay.SLEEP, name)
+    identity = branch.identify(_replay.SLEEP, name)
     deadline = until()
     await runner.perform(
         WaitOperation(runner, identity, deadline, runner.port.sleep, _replay.SLEEP, branch.path, name, identity[4], deadline)
@@ -36,7 +36,7 @@ async def sleep(branch: Branch, name: str, until: Callable[[], int]) -> None:
 async def event(branch: Branch, name: str, types: list[str], us: int, as_type: Any) -> Event[Any]:
     """Waits for an event of one of these types, at most `us` microseconds."""
     runner = branch.runner
-    identity = runner.identify(branch, _replay.EVENT, name)
+    identity = branch.identify(_replay.EVENT, name)
     until = runner.port.now() + us
     outcome = await runner.perform(
         WaitOperation(runner, identity, until, runner.port.wait_event, branch.path, name, identity[4], types, until)
@@ -56,7 +56,7 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
 async def approval(branch: Branch, name: str, detail: bytes | None, us: int, as_type: Any) -> Approval:
     """Asks for an approval and waits for it, at most `us` microseconds."""
     runner = branch.runner
-    identity = runner.identify(branch, _replay.APPROVAL, name)
+    identity = branch.identify(_replay.APPROVAL, name)
     until, title = runner.port.now() + us, unambiguous(name) if runner.format else name
     place = f"{branch.path}/{title}" if branch.path else title
     approval_id = f"{runner.workflow.name}/{runner.id}#{place}#{identity[4]}"

@@ -83,6 +83,22 @@ pub(crate) fn operation(kind: Kind, branch: &str, name: &str, count: u32) -> Ope
     }
 }
 
+/// What names an operation in Python: its kind, branch, name, key and count.
+#[derive(FromPyObject)]
+pub(crate) struct IdentityTuple(u8, String, String, Option<String>, u32);
+
+impl IdentityTuple {
+    pub(crate) fn into_operation(self) -> PyResult<Operation> {
+        Ok(Operation {
+            kind: kind(self.0)?,
+            branch: self.1.into(),
+            name: self.2.into(),
+            key: self.3.map(Into::into),
+            count: self.4,
+        })
+    }
+}
+
 /// A record of an attempt; when it is recorded the core fills in.
 pub(crate) fn record(
     operation: Operation,

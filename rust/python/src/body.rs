@@ -8,36 +8,35 @@ use stepwell_core::wait::Source;
 
 use crate::arguments::{
     attributes, bytes, kind, operation, record, short, status, verdict, wait, ChildTuple,
+    IdentityTuple,
 };
 use crate::core::Core;
 use crate::error::invalid;
 
 #[pymethods]
 impl Core {
-    #[pyo3(signature = (no, incarnation, kind, branch, name, key, count, attempt, verdict, started_at, payload, erases=None))]
+    #[pyo3(signature = (no, incarnation, identity, attempt, verdict, started_at, payload, erases=None))]
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn record(
         &self,
         py: Python<'_>,
         no: u64,
         incarnation: u64,
-        kind: u8,
-        branch: &str,
-        name: &str,
-        key: Option<&str>,
-        count: u32,
+        identity: IdentityTuple,
         attempt: u32,
         verdict: u8,
         started_at: i64,
         payload: Option<&[u8]>,
         erases: Option<u32>,
     ) -> PyResult<u64> {
-        let operation = Operation {
-            key: key.map(Into::into),
-            ..operation(self::kind(kind)?, branch, name, count)
-        };
         let verdict = self::verdict(verdict)?;
-        let mut record = record(operation, attempt, verdict, started_at, payload);
+        let mut record = record(
+            identity.into_operation()?,
+            attempt,
+            verdict,
+            started_at,
+            payload,
+        );
         record.erases = erases;
         let ticket = self.engine.draw_ticket();
         let by = Body { no, incarnation };
@@ -46,27 +45,20 @@ impl Core {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
-    #[pyo3(signature = (no, incarnation, branch, name, key, count, attempt, started_at, error, retry_at))]
     fn retry(
         &self,
         py: Python<'_>,
         no: u64,
         incarnation: u64,
-        branch: &str,
-        name: &str,
-        key: Option<&str>,
-        count: u32,
+        identity: IdentityTuple,
         attempt: u32,
         started_at: i64,
         error: &[u8],
         retry_at: i64,
     ) -> PyResult<u64> {
-        let operation = Operation {
-            key: key.map(Into::into),
-            ..operation(Kind::Do, branch, name, count)
-        };
+        let step = identity.into_operation()?;
         let failed = Verdict::AttemptFailed;
-        let mut record = record(operation, attempt, failed, started_at, Some(error));
+        let mut record = record(step, attempt, failed, started_at, Some(error));
         record.retry_at = Some(retry_at);
         let id = self.engine.draw_wait();
         let by = Body { no, incarnation };
