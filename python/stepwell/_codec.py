@@ -51,13 +51,14 @@ class Plan:
         never: Why no value of it can be stored; "" if some can.
     """
 
-    __slots__ = ("_doubts", "_form", "_traced", "never", "type")
+    __slots__ = ("_as_they_are", "_doubts", "_form", "_traced", "never", "type")
 
     def __init__(self, type: Any, form: Form | None, traced: Callable[[], Form]) -> None:
         self.type = type
         self.never = form.never if form else ""
         self._doubts = form.doubts() if form else []
         self._form = form  # None: plain values
+        self._as_they_are = READY if form is None else frozenset((form.exact,))
         self._traced = traced
 
     def encode(self, value: Any, where: str = "result", limit: int = VALUE_BYTES_MAX) -> bytes:
@@ -73,7 +74,10 @@ class Plan:
             TooLarge: It has more than `limit` bytes.
         """
         try:
-            data = self._typed(value) if self._form else dumps(value if type(value) in READY or clean(value) else ready(value))
+            if type(value) in self._as_they_are:
+                data = dumps(value)
+            else:
+                data = self._typed(value) if self._form else dumps(value if clean(value) else ready(value))
         except Misfit as found:
             raise _not_serializable(found, where) from found.__cause__
         except RecursionError as error:

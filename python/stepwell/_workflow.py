@@ -398,13 +398,13 @@ def _unwrapped(fn: Any) -> Any:
 def plan_of(fn: Callable[..., Any]) -> FunctionPlan:
     """Returns what is known about a step function, worked out at its first use.
 
-    A closure without annotations or options shares its plan with all others made by the same code.
+    A function without annotations or options that is made inside of another shares its plan with all others made by the same code.
     """
     known: FunctionPlan | None = getattr(fn, "__stepwell_plan__", None)
     if known is not None:
         return known
     if isinstance(fn, FunctionType):
-        if not fn.__dict__ and not fn.__annotations__:
+        if not fn.__dict__ and not fn.__annotations__ and "<locals>" in fn.__qualname__:
             named = _by_code.setdefault(fn.__code__, {})
             shared = named.get(fn.__name__)
             if shared is None:
