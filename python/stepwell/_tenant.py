@@ -110,11 +110,11 @@ class Tenant(ABC):
             EngineClosed: The engine is not open, or drained while this call waited; nothing was created.
         """
         driver = self._admitting("engine.create")
-        target = driver.registered(workflow)
+        target = driver.code.registered(workflow)
         check_if_exists(if_exists)
         check_on_overload(on_overload)
         item = NewInstance(params, id, priority, start_at, retention, attributes)
-        prepared = self._prepared(target, item, self.limits(target).value_bytes)
+        prepared = self._prepared(target, item, driver.limits_of(self._namespace, target.name).value_bytes)
         names = (self._namespace, target.name, target.version)
         if on_overload == "wait":
             reply = await driver.let_in(driver.core.create_batch, *names, [prepared], if_exists, True)
@@ -281,8 +281,11 @@ class Tenant(ABC):
         Raises:
             EngineClosed: The engine is not open.
         """
-        name = name_sought(workflow)
-        code = self._running().core.peek(self._namespace, name or "", _names.sought(id, "id") or "")
+        name, core = workflow.name if isinstance(workflow, Workflow) else workflow, self._running().core
+        try:
+            code = core.peek(self._namespace, name, id)
+        except (TypeError, UnicodeEncodeError):  # to look at both before would take longer than all the rest (W7)
+            code = core.peek(self._namespace, name_sought(workflow) or "", _names.sought(id, "id") or "")
         return None if code is None else STATUSES[code]
 
     async def list(
