@@ -110,7 +110,7 @@ def test_c10_a_creation_on_asyncio_that_waits_and_is_cancelled_gives_its_place_u
             assert sum((await engine.count()).values()) == 2
             assert not following.done()
             await engine.set_limits(queue_entries=2)
-            assert (await following).id == "next"
+            assert (await asyncio.wait_for(following, 30)).id == "next"
             assert sum((await engine.count()).values()) == 3
         assert asyncio.current_task().cancelling() == 0
 
@@ -183,5 +183,5 @@ def test_c10_a_creation_of_a_blocking_program_that_waits_gives_its_place_up_at_c
         striking.join()
         assert (sum(engine.count().values()), let_in) == (2, [])
         engine.set_limits(queue_entries=2)
-        following.join()
+        following.join(30)
         assert (sum(engine.count().values()), let_in) == (3, ["next"])
