@@ -45,6 +45,8 @@ class Operation:
     """Whether an attempt runs in the body's own task."""
     interrupted = False
     """Whether a crash may have cut short what history does not know of (R3)."""
+    was_cut_short = False
+    """Whether the body cancelled it before that crash, and its end is lost: perhaps the body was further than its history says."""
     strayed = False
     """Whether its body task was cancelled by something that would not replay (I9)."""
 

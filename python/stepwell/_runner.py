@@ -392,7 +392,10 @@ class Runner:
         self.at = at
         self.turn += 1
         if operation.live:
-            self.interrupted = False  # what was open at the end of replay has been begun again (R3)
+            # What was open at the end of replay has been begun again (R3). But if the body had gone on from here already, so has it
+            # perhaps begun what it begins next.
+            self.interrupted = operation.was_cut_short and operation.interrupted
+            self._untaken -= self.interrupted
             rest = self.rest
             if not operation.waiting:
                 rest.busy -= 1

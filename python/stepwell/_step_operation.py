@@ -113,8 +113,8 @@ class StepOperation(Operation):
         runner, plan = self.runner, self.plan
         port = runner.port
         if not in_body and self.is_cancelled:
+            self.was_cut_short = True
             self._ended(0, Interrupted("it was under way when the engine ended, and the body had cancelled it"))
-            runner.taken_up(self)
             return None
         self.runs = plan.is_async
         if on_asyncio := (plan.runtime or port.default_runtime) == "asyncio":

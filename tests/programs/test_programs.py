@@ -6,16 +6,21 @@
 import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from .conductor import check
+from .nodes import Cut, Do, Fate, Nursery
 from .strategy import fates, programs
 
 COUNT = int(os.environ.get("STEPWELL_PROGRAMS", "200"))
+IN_THREADS = Nursery(branches=((Do(how="thread", lets_go=True),), (Do(how="thread"),), (Do(how="gated"),)), cancel=2)
+AT_FIRST_SIGHT = Fate(cuts=(Cut(kind="moment", how="crash"),), events=0, park_after=0.001, runtime="asyncio")
+"""In one turn a step is cancelled that was queued for a thread, and the body begins another one; then the process dies (R3)."""
 
 
 @pytest.mark.slow
 @settings(max_examples=COUNT, suppress_health_check=list(HealthCheck))
+@example(program=(IN_THREADS, Do(how="now")), fate=AT_FIRST_SIGHT)
 @given(program=programs(), fate=fates)
 def test_i4_live_run_and_every_replay_of_a_generated_program_agree(program, fate):
     check(program, fate)
