@@ -155,6 +155,40 @@ async def test_i8_the_body_goes_on_when_the_cancelled_attempt_has_ended(fn, opti
         assert await instance.result() == "whole"
 
 
+async def test_i8_a_cancelled_attempt_that_a_crash_cut_short_has_the_number_after_those_that_are_recorded():
+    async def fails_first() -> None:
+        if not seen:
+            seen.append("fails")
+            raise ValueError("first")
+        await leaves_nothing()
+
+    @workflow
+    async def cancels(step: Any) -> None:
+        with step.move_on_after("1 minute"):
+            await step.do(fails_first, retry=Retry(limit=3, delay=0))
+        await step.wait_for_event("end")
+
+    async with open_test_engine(workflows=[cancels], autojump=False, grace=1) as engine:
+        instance = await engine.create(cancels)
+        await has_begun()
+        a_minute_passes(engine)
+        while "cleans up" not in seen:
+            await trio.lowlevel.checkpoint()
+        for _ in range(50):
+            await trio.lowlevel.checkpoint()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.crash)
+            for _ in range(3):
+                await trio.lowlevel.checkpoint()
+            cleanup.set()
+        await instance.wait_for_status("waiting")
+        told = [(it.status, it.attempt, it.error and it.error.attempts) for it in await instance.history() if it.kind == "do"]
+        assert [it for it in told if it[0] != "started"] == [("attempt_failed", 1, 1), ("abandoned", 2, 2)]
+        await engine.crash()
+        await instance.send_event("end")
+        await instance.result()
+
+
 @pytest.mark.parametrize("fn", [leaves_nothing, charges], ids=lambda it: it.__name__)
 async def test_i8_a_cancelled_attempt_that_a_crash_cut_short_is_interrupted_and_not_run_again(fn):
     cancels = body(fn)
@@ -177,6 +211,7 @@ async def test_i8_a_cancelled_attempt_that_a_crash_cut_short_is_interrupted_and_
         assert "follows" in seen
         record = next(it for it in await instance.history() if it.name == fn.__name__ and it.status != "started")
         assert (record.status, record.error and record.error.type) == ("abandoned", "stepwell.Interrupted")
+        assert (record.attempt, record.error.attempts) == (1, 1)
         await engine.crash()
         await instance.send_event("end")
         assert await instance.result() == "whole"

@@ -114,7 +114,9 @@ class StepOperation(Operation):
         port = runner.port
         if not in_body and self.is_cancelled:
             self.was_cut_short = True
-            self._ended(0, Interrupted("it was under way when the engine ended, and the body had cancelled it"))
+            known = runner.cursor.attempts.get(self.identity)
+            self._made = 1 if known is None else max(known.made + 1, known.started_for)
+            self._ended(self._made, Interrupted("it was under way when the engine ended, and the body had cancelled it"))
             return None
         self.runs = plan.is_async
         if on_asyncio := (plan.runtime or port.default_runtime) == "asyncio":
@@ -331,7 +333,7 @@ class StepOperation(Operation):
             await thread.ended.wait()
         if self.is_cancelled:
             self.value, end = (None, CutShort()) if thread is None else _attempt.end_of(thread)
-            self._ended(self._made, end)
+            self._ended(self._made + (thread is None), end)
             return False
         if not runner.may_begin():
             await runner.stop_here()
