@@ -215,6 +215,8 @@ class Core:
     def suspected(self) -> list[tuple[str, str, str, int]]:
         """(namespace, workflow, id, status) of those that were tried because they may kill the process, and had ended or gone to wait
         less than a second before it died the last time (L11)."""
+    def unreadable(self) -> list[str]:
+        """What there is to say of instances whose own rows could not be read when the engine opened; they are left as they are."""
     def reasons(self, namespace: str | None, workflow: str | None) -> list[tuple[str, str | None, str, int, str]]:
         """(code, step, version, number, id of the oldest) of blocked instances by why they are, the most frequent reason first;
         None: of all. As committed last, from memory."""

@@ -31,7 +31,7 @@ from ._registry import Registry
 from ._resisting import Resistance
 from ._runner import Runner
 from ._step import Step
-from ._suspects import warn_of
+from ._suspects import tell_unreadable, warn_of
 from ._turns import Births, TurnKeeper
 from ._types import STATUSES, Limits, Status
 from ._unwinding import end_all
@@ -209,6 +209,7 @@ class Driver:
         """Takes a core: what runners submit goes to it from now on."""
         self.core = core
         warn_of(core.suspected())
+        tell_unreadable(core.unreadable())
         self._limits.clear()
         self._limit_changes.clear()
         self.now = core.now

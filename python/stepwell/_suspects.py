@@ -1,9 +1,12 @@
-"""Who may have killed the process, and cannot be blocked for it any more (L11)."""
+"""What an engine that opens has to say of instances that it cannot block: who may have killed the process (L11), and who is damaged."""
 
 from __future__ import annotations
 
 from ._log import log
 from ._types import STATUSES
+
+UNREADABLE_MAX = 20
+"""Damaged instances that one line names."""
 
 
 def warn_of(suspects: list[tuple[str, str, str, int]]) -> None:
@@ -15,4 +18,15 @@ def warn_of(suspects: list[tuple[str, str, str, int]]) -> None:
             "it had stopped running (it is %s) less than a second before. It is not blocked for that: look at what its last steps do to "
             "the process.",
             workflow, id, whose, STATUSES[status].value,
+        )  # fmt: skip
+
+
+def tell_unreadable(damaged: list[str]) -> None:
+    """Tells in one line of instances whose own rows cannot be read: nothing of them runs, and nothing of them is changed."""
+    if damaged:
+        log.error(
+            "the store is damaged: %d instance%s cannot be read, and %s left alone; everything else goes on. Keep a copy, and restore the "
+            "file from a backup. %s%s",
+            len(damaged), "s" * (len(damaged) != 1), "is" if len(damaged) == 1 else "are", "; ".join(damaged[:UNREADABLE_MAX]),
+            "; …" if len(damaged) > UNREADABLE_MAX else "",
         )  # fmt: skip

@@ -335,6 +335,10 @@ impl Recovery for Knowing {
     fn damaged(&mut self, no: InstanceNo, what: &str) {
         panic!("{no}: {what}");
     }
+
+    fn unreadable(&mut self, what: String) {
+        panic!("{what}");
+    }
 }
 
 fn newcomers_of_known_code_are_handed_over_as_such_and_nothing_else_is(place: &mut dyn Place) {

@@ -375,6 +375,14 @@ impl Core {
             .collect()
     }
 
+    fn unreadable(&self) -> Vec<&str> {
+        self.engine
+            .unreadable()
+            .iter()
+            .map(String::as_str)
+            .collect()
+    }
+
     #[pyo3(signature = (namespace, workflow))]
     fn counts(&self, namespace: Option<&str>, workflow: Option<&str>) -> Vec<(u8, u64)> {
         let counts = self.engine.counts(namespace, workflow).into_iter();

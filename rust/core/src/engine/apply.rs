@@ -235,7 +235,7 @@ impl Core {
             self.born(*new, applied);
             return Ok(());
         }
-        let (no, status) = self.refused(&new, facts)?;
+        let (no, status) = self.refused(&new, outcome, facts)?;
         let note = match if_exists {
             IfExists::Raise => Note::refuse(ticket, "exists", Data::Exists(no, status)),
             IfExists::Return => {
@@ -270,13 +270,17 @@ impl Core {
     fn refused(
         &mut self,
         new: &NewInstance,
+        outcome: Outcome,
         facts: &mut Facts,
     ) -> Result<(InstanceNo, Status), Error> {
         let key = Key::new(&new.namespace, &new.workflow, &new.id);
         let workflow = self.workflow(&new.namespace, &new.workflow);
         self.displace(new.no, key, workflow, new.priority, new.start_at);
-        let row = facts.store.find(&new.namespace, &new.workflow, &new.id)?;
-        Ok(row.map_or((0, Status::Complete), |it| (it.no, it.status)))
+        let row = facts.store.find(&new.namespace, &new.workflow, &new.id);
+        if let (Err(Error::Row(_)), Outcome::Exists(no)) = (&row, outcome) {
+            return Ok((no, Status::Blocked)); // it is damaged, and takes the id all the same
+        }
+        Ok(row?.map_or((0, Status::Complete), |it| (it.no, it.status)))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the pieces of one answer")]
@@ -313,7 +317,7 @@ impl Core {
                             status,
                         }
                     } else {
-                        let (no, status) = self.refused(&new, facts)?;
+                        let (no, status) = self.refused(&new, outcomes[op as usize], facts)?;
                         let taken = there(if_exists, no, new.id, status);
                         compared(taken, new.params.as_deref(), if_exists, facts)?
                     }

@@ -313,6 +313,8 @@ pub struct Core {
     asked: FxHashMap<Box<str>, (InstanceNo, WaitId)>,
     watches: Arc<Watches>,
     suspects: Suspects,
+    /// What was found at the start of instances that cannot be read.
+    unreadable: Vec<String>,
     /// Slots of instances that have ended but for attempts they gave up, with their workflows.
     held: FxHashMap<InstanceNo, u32>,
     refit: Vec<InstanceNo>,
@@ -354,6 +356,7 @@ impl Core {
             asked: FxHashMap::default(),
             watches,
             suspects: Suspects::default(),
+            unreadable: Vec::new(),
             held: FxHashMap::default(),
             refit: Vec::new(),
             rooms: room::Rooms::default(),

@@ -94,12 +94,20 @@ impl Core {
         Ok(())
     }
 
+    /// Returns what there is to say of instances that cannot be read, as the start found them.
+    pub fn take_unreadable(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.unreadable)
+    }
+
     /// Makes more of an instance than a queue entry. Returns false if it is final.
     fn find_early(&mut self, no: InstanceNo, facts: &mut Facts) -> Result<bool, Error> {
         if self.live.contains_key(&no) {
             return Ok(true);
         }
-        let row = facts.reader.instance(no)?;
+        let row = match facts.reader.instance(no) {
+            Err(Error::Row(_)) => return Ok(false), // it is told already, or when it is to start
+            row => row?,
+        };
         let Some(row) = row.filter(|it| !it.status.is_final()) else {
             return Ok(false);
         };
@@ -262,6 +270,10 @@ impl Recovery for Loading<'_> {
 
     fn damaged(&mut self, no: InstanceNo, what: &str) {
         self.damaged.push((no, what.into()));
+    }
+
+    fn unreadable(&mut self, what: String) {
+        self.core.unreadable.push(what);
     }
 
     fn event(&mut self, no: InstanceNo, event: Event) {

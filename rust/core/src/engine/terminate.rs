@@ -182,7 +182,11 @@ impl Core {
 
     /// Returns what the store, or this batch, knows of an instance that never ran.
     fn entrant(&mut self, no: InstanceNo, facts: &mut Facts) -> Result<Option<Entrant>, Error> {
-        if let Some(row) = facts.reader.instance(no)? {
+        let row = match facts.reader.instance(no) {
+            Err(Error::Row(_)) => return Ok(None), // it is blocked when it is to start
+            row => row?,
+        };
+        if let Some(row) = row {
             let key = Key::new(&row.namespace, &row.workflow, &row.id);
             // It may have ended in this batch.
             let view = self.registry.view(key).filter(|it| it.no == no);

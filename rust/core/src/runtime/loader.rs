@@ -338,7 +338,11 @@ fn waited_for(reader: &mut dyn Reader, waits: &[Wait]) -> Result<Vec<Row>, Error
 /// Returns what a listing shows. What of an instance is damaged is said in its place: the others of the page are as good as ever.
 fn summary(reader: &mut dyn Reader, row: Row) -> Result<Look, Error> {
     let is_complete = row.status == Status::Complete;
-    let mut look = match look(reader, row.clone(), true) {
+    let looked = match &row.damage {
+        Some(what) => Err(Error::Row(format!("the store is damaged: {what}"))),
+        None => look(reader, row.clone(), true),
+    };
+    let mut look = match looked {
         Err(Error::Row(message)) => {
             return Ok(Look {
                 row,

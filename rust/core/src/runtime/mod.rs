@@ -160,6 +160,7 @@ pub struct Engine {
     origin: Origin,
     copies: copies::Copies,
     suspected: Vec<Row>,
+    unreadable: Vec<String>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The process that opened it; a forked child has none of the threads.
     process: u32,
@@ -253,6 +254,7 @@ impl Engine {
         core.recover(&mut facts)?;
         core.finish_batch(&mut facts)?;
         let suspected = core.take_suspected();
+        let unreadable = core.take_unreadable();
         let outbox = outbox::Outbox::new()
             .map_err(|error| Error::new(Kind::Failed, format!("no socket: {error}")))?;
         let shared = Arc::new(Shared {
@@ -288,6 +290,7 @@ impl Engine {
             origin,
             copies,
             suspected,
+            unreadable,
             threads: Mutex::new(Vec::new()),
             process: std::process::id(),
         };
@@ -338,6 +341,12 @@ impl Engine {
     #[must_use]
     pub fn suspected(&self) -> &[Row] {
         &self.suspected
+    }
+
+    /// Returns what there is to say of instances whose own rows cannot be read: they are left as they are.
+    #[must_use]
+    pub fn unreadable(&self) -> &[String] {
+        &self.unreadable
     }
 
     /// Stops as a killed process would: what was not acknowledged is dropped.

@@ -344,6 +344,7 @@ impl Model {
             called: new.called,
             format: new.format,
             seed: new.seed,
+            damage: None,
         };
         let instance = Instance {
             row,

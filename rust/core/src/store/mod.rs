@@ -201,6 +201,8 @@ pub struct Row {
     pub format: u32,
     /// In place of its incarnation, where what looks random in it is derived (L6).
     pub seed: Option<Incarnation>,
+    /// What of it cannot be read, in a listing; nothing else of it is to be trusted then but its names, its id and its number.
+    pub damage: Option<Box<str>>,
 }
 
 /// The payloads of one instance, read only when asked for.
@@ -321,12 +323,14 @@ pub trait Recovery {
     fn event(&mut self, no: InstanceNo, event: Event);
     /// A wait or an event of this instance cannot be read, and why.
     fn damaged(&mut self, no: InstanceNo, what: &str);
+    /// An instance itself cannot be read, and is not handed over. `what` says which, and why.
+    fn unreadable(&mut self, what: String);
 }
 
 /// Where records are durable. One owner, one thread.
 #[expect(clippy::missing_errors_doc, reason = "all fail alike: see `Error`")]
 pub trait Store: Send {
-    /// Hands over all non-final instances (newcomers first), then all waits, then all events.
+    /// Hands over all non-final instances (newcomers first), then all waits, then all events. What cannot be read is told.
     fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), Error>;
     /// Applies the batch in one durable transaction and answers each operation, in order.
     /// After an error the store refuses all further commits, but for two: after [`Error::Full`]

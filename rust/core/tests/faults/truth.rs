@@ -61,6 +61,10 @@ impl Recovery for HandedOver {
     fn damaged(&mut self, _: InstanceNo, what: &str) {
         self.damaged.push(what.into());
     }
+
+    fn unreadable(&mut self, what: String) {
+        self.damaged.push(what);
+    }
 }
 
 impl Truth {

@@ -190,6 +190,8 @@ pub struct Recovered {
     pub waits: Vec<(InstanceNo, Wait)>,
     pub events: Vec<(InstanceNo, Event)>,
     pub damaged: Vec<(InstanceNo, String)>,
+    /// What rows of instances cannot be read.
+    pub unreadable: Vec<String>,
 }
 
 impl Recovery for Recovered {
@@ -210,10 +212,15 @@ impl Recovery for Recovered {
     fn damaged(&mut self, no: InstanceNo, what: &str) {
         self.damaged.push((no, what.into()));
     }
+
+    fn unreadable(&mut self, what: String) {
+        self.unreadable.push(what);
+    }
 }
 
 pub fn recovered(store: &mut dyn Store) -> Recovered {
     let mut all = Recovered::default();
     store.recover(&mut all).unwrap();
+    assert_eq!(all.unreadable, [""; 0]);
     all
 }

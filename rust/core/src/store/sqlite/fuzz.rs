@@ -261,6 +261,8 @@ fn instance_row(it: &crate::store::Row) -> Vec<Cell> {
         or_null(it.step.as_deref(), text),
         int(it.format),
         or_null(it.seed, bits),
+        int(0),
+        int(1),
     ]
 }
 
@@ -292,6 +294,7 @@ fn instances() {
         called: false,
         format: 0,
         seed: None,
+        damage: None,
     };
     let blocked = crate::store::Row {
         status: Status::Blocked,
@@ -310,7 +313,13 @@ fn instances() {
     fuzz_rows(
         "--lib store::sqlite::fuzz::instances",
         &[instance_row(&queued), instance_row(&blocked)],
-        |row| rows::instance(row, &names),
+        |row| {
+            // The head is the writer's own.
+            if rows::uint(row, 19)? != 0 {
+                return Err(Fault::Corrupt("another head".into()));
+            }
+            rows::instance(row, &names)
+        },
         instance_row,
         |it| assert!(it.no < 1 << 56, "the registry has no room for {}", it.no),
     );

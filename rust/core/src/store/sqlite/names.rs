@@ -44,15 +44,19 @@ impl Names {
         )?;
         let mut rows = news.query([self.last_id])?;
         while let Some(row) = rows.next()? {
-            let name = Name {
-                workflow_id: row.get(1)?,
-                namespace: row.get(2)?,
-                workflow: row.get(3)?,
-                version: row.get(4)?,
-            };
-            self.learn(row.get(0)?, name);
+            let id = row.get(0)?;
+            // One that cannot be read is not there: instances that have it say so, each for itself.
+            match name_of(row) {
+                Err(error) if super::rows::is_nonsense(&error) => self.last_id = id,
+                name => self.learn(id, name?),
+            }
         }
         Ok(())
+    }
+
+    /// Returns any version's names of a workflow.
+    pub(super) fn of_workflow(&self, id: i64) -> Option<&Name> {
+        self.by_id.values().find(|it| it.workflow_id == id)
     }
 
     /// Returns what a version's number stands for.
@@ -127,4 +131,13 @@ impl Names {
         self.by_id.insert(id, name);
         self.last_id = self.last_id.max(id);
     }
+}
+
+fn name_of(row: &rusqlite::Row) -> rusqlite::Result<Name> {
+    Ok(Name {
+        workflow_id: row.get(1)?,
+        namespace: row.get(2)?,
+        workflow: row.get(3)?,
+        version: row.get(4)?,
+    })
 }

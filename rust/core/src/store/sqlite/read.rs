@@ -189,12 +189,27 @@ pub(super) fn list(conn: &Connection, names: &Names, filter: &Filter) -> Result<
         query.run(conn, names, &mut page)?;
         return Ok(page);
     }
-    if statuses.is_empty() {
+    let all = statuses.is_empty();
+    if all {
         statuses = Status::ALL.to_vec();
     }
     statuses.sort_unstable();
     statuses.dedup();
     for workflow in &workflows {
+        // Damaged ones, which are in no state.
+        for none in ["i.status < ?", "i.status > ?"].iter().filter(|_| all) {
+            let mut query = Query::new(filter, versions.as_deref());
+            query.and("i.workflow = ?", *workflow);
+            query.and(
+                none,
+                if none.contains('<') {
+                    0
+                } else {
+                    Status::Terminated as i64
+                },
+            );
+            query.run(conn, names, &mut page)?;
+        }
         for status in &statuses {
             let mut query = Query::new(filter, versions.as_deref());
             query.and("i.workflow = ?", *workflow);
@@ -302,7 +317,7 @@ impl<'f> Query<'f> {
         let mut select = conn.prepare_cached(&sql)?;
         let mut found = select.query(rusqlite::params_from_iter(self.values))?;
         while let Some(row) = found.next()? {
-            page.push(rows::instance(row, names)?);
+            page.extend(rows::listed_instance(row, names)?);
         }
         Ok(())
     }
@@ -311,23 +326,43 @@ impl<'f> Query<'f> {
 /// Returns how many instances of each workflow have ended.
 pub(super) fn ended(conn: &Connection) -> Result<Vec<Ended>> {
     let mut select = conn.prepare(
-        "SELECT w.namespace, w.name, t.complete, t.errored, t.terminated
+        "SELECT w.namespace, w.name, t.complete, t.errored, t.terminated, w.id
          FROM tally t JOIN workflow w ON w.id = t.workflow ORDER BY w.namespace, w.name",
     )?;
     let mut found = select.query([])?;
     let mut all = Vec::new();
     while let Some(row) = found.next()? {
-        all.push(Ended {
-            namespace: row.get(0)?,
-            workflow: row.get(1)?,
-            counts: [
-                rows::uint(row, 2)?,
-                rows::uint(row, 3)?,
-                rows::uint(row, 4)?,
-            ],
-        });
+        let names = (row.get(0), row.get(1));
+        // Nothing of a workflow whose name cannot be read is shown.
+        if let (Ok(namespace), Ok(workflow)) = names {
+            all.push(Ended {
+                namespace,
+                workflow,
+                counts: counts(conn, row)?,
+            });
+        }
     }
     Ok(all)
+}
+
+/// Returns the numbers of a row; what is none of it is counted anew.
+fn counts(conn: &Connection, row: &rusqlite::Row<'_>) -> Result<[u64; 3]> {
+    let kept = [rows::uint(row, 2), rows::uint(row, 3), rows::uint(row, 4)];
+    if let [Ok(complete), Ok(errored), Ok(terminated)] = kept {
+        return Ok([complete, errored, terminated]);
+    }
+    let mut count =
+        conn.prepare_cached("SELECT count(*) FROM instance WHERE workflow = ? AND status = ?")?;
+    let workflow = row.get::<_, i64>(5)?;
+    let mut counts = [0; 3];
+    for (count_of, status) in
+        counts
+            .iter_mut()
+            .zip([Status::Complete, Status::Errored, Status::Terminated])
+    {
+        *count_of = count.query_row([workflow, status as i64], |row| row.get::<_, i64>(0))? as u64;
+    }
+    Ok(counts)
 }
 
 /// Returns what the creation rates had left.
@@ -337,11 +372,14 @@ pub(super) fn buckets(conn: &Connection) -> Result<Vec<Bucket>> {
     let mut found = select.query([])?;
     let mut all = Vec::new();
     while let Some(row) = found.next()? {
-        all.push(Bucket {
-            namespace: row.get(0)?,
-            millionths: row.get(1)?,
-            at: row.get(2)?,
-        });
+        // One that cannot be read is full again.
+        if let (Ok(namespace), Ok(millionths), Ok(at)) = (row.get(0), row.get(1), row.get(2)) {
+            all.push(Bucket {
+                namespace,
+                millionths,
+                at,
+            });
+        }
     }
     Ok(all)
 }
@@ -378,7 +416,9 @@ pub(super) fn approvals(
     let mut found = select.query([status.map(|it| it as i64)])?;
     let mut approvals = Vec::new();
     while let Some(row) = found.next()? {
-        let instance = rows::instance(row, names)?;
+        let Some(instance) = rows::listed_instance(row, names)? else {
+            continue;
+        };
         if namespace.is_none_or(|it| it == &*instance.namespace)
             && workflow.is_none_or(|it| it == &*instance.workflow)
         {

@@ -59,7 +59,11 @@ pub(super) fn recover(
     for no in others {
         let mut found = look.query([no as i64])?;
         if let Some(row) = found.next()? {
-            into.instance(rows::instance(row, names)?);
+            match rows::instance(row, names) {
+                Ok(row) => into.instance(row),
+                Err(Fault::Corrupt(what)) => into.unreadable(what),
+                Err(fault) => return Err(fault),
+            }
         }
     }
     rest(conn, into)
@@ -82,7 +86,8 @@ fn read(
     };
     // One transaction, so that not each look takes and gives back a lock.
     let _read = conn.unchecked_transaction()?;
-    let sql = "SELECT coalesce(sum(complete + errored + terminated), 0) FROM tally";
+    let sql =
+        "SELECT CAST(coalesce(sum(complete + errored + terminated), 0) AS INTEGER) FROM tally";
     let ended: i64 = conn.query_row(sql, [], |row| row.get(0))?;
     let few = usize::try_from(ended / 4).unwrap_or(0);
     if let Some(live) = live(conn, names, few)? {
@@ -106,7 +111,11 @@ fn read(
         }
     }
     reading.send();
-    Ok(reading.others)
+    let mut others = reading.others;
+    others.extend(stray(conn, names)?);
+    others.sort_unstable();
+    others.dedup();
+    Ok(others)
 }
 
 struct Reading<'a> {
@@ -121,22 +130,32 @@ struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     fn take(&mut self, row: &Row<'_>) -> rows::Result<()> {
-        let (no, newcomer) = rows::newcomer(row)?;
-        if let Some((version, id, newcomer)) = newcomer {
-            if let Some(name) = self.name(version, no)? {
-                let key = Key::new(&name.namespace, &name.workflow, id);
-                if self.chunk.capacity() == 0 {
-                    self.chunk.reserve_exact(CHUNK);
-                }
-                self.chunk.push(Newcomer { key, ..newcomer });
-                if self.chunk.len() == CHUNK {
-                    self.send();
-                }
-                return Ok(());
-            }
+        match self.take_newcomer(row) {
+            Ok(true) => {}
+            // What cannot be read is told when all of it is looked at.
+            Ok(false) | Err(Fault::Corrupt(_)) => self.others.push(rows::uint(row, 0)?),
+            Err(fault) => return Err(fault),
         }
-        self.others.push(no);
         Ok(())
+    }
+
+    fn take_newcomer(&mut self, row: &Row<'_>) -> rows::Result<bool> {
+        let (no, newcomer) = rows::newcomer(row)?;
+        let Some((version, id, newcomer)) = newcomer else {
+            return Ok(false);
+        };
+        let Some(name) = self.name(version, no)? else {
+            return Ok(false);
+        };
+        let key = Key::new(&name.namespace, &name.workflow, id);
+        if self.chunk.capacity() == 0 {
+            self.chunk.reserve_exact(CHUNK);
+        }
+        self.chunk.push(Newcomer { key, ..newcomer });
+        if self.chunk.len() == CHUNK {
+            self.send();
+        }
+        Ok(true)
     }
 
     /// Returns the names of a code, if newcomers that have it are wanted.
@@ -200,4 +219,37 @@ fn live(conn: &Connection, names: &Names, few: usize) -> rows::Result<Option<Vec
     }
     live.sort_unstable();
     Ok(Some(live))
+}
+
+/// Returns the numbers of instances whose workflow is not listed, or whose state is none: no other look would come across them. Each
+/// look is a place in an index. (There is none for NULL: SQLite takes the schema's word that there is no NULL.)
+fn stray(conn: &Connection, names: &Names) -> rows::Result<Vec<InstanceNo>> {
+    let listed = names.workflows(None, None);
+    let mut found: Vec<i64> = Vec::new();
+    let mut strays = |sql: &str, values: &[&dyn rusqlite::ToSql]| -> rows::Result<()> {
+        let mut look = conn.prepare_cached(sql)?;
+        for no in look.query_map(values, |row| row.get(0))? {
+            found.push(no?);
+        }
+        Ok(())
+    };
+    let from = "SELECT no FROM instance INDEXED BY instance_status WHERE";
+    for workflow in &listed {
+        let last = Status::Terminated as i64;
+        strays(
+            &format!("{from} workflow = ? AND status > ?"),
+            &[workflow, &last],
+        )?;
+        strays(&format!("{from} workflow = ? AND status < 0"), &[workflow])?;
+    }
+    let mut before = i64::MIN;
+    for workflow in listed {
+        strays(
+            &format!("{from} workflow > ? AND workflow < ?"),
+            &[&before, &workflow],
+        )?;
+        before = workflow;
+    }
+    strays(&format!("{from} workflow > ?"), &[&before])?;
+    Ok(found.into_iter().map(|no| no as InstanceNo).collect())
 }

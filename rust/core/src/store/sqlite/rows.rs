@@ -102,7 +102,7 @@ impl Fault {
 
 /// Whether an error says that the file holds what this code never writes: another type in a column,
 /// no row where there is always one, or a schema that our statements do not fit any more.
-fn is_nonsense(error: &rusqlite::Error) -> bool {
+pub(super) fn is_nonsense(error: &rusqlite::Error) -> bool {
     use rusqlite::Error as Sql;
     if let Sql::SqliteFailure(code, Some(text)) = error {
         let lacks = text.starts_with("no such ") || text.contains(" has no column ");
@@ -247,15 +247,15 @@ pub(super) fn payload_checksum(table: &str, no: InstanceNo, payload: Option<&[u8
 /// Columns of [`instance`], in its order.
 pub(super) const INSTANCE: &str = "i.no, i.version, i.id, i.incarnation, i.status, i.marked, \
      i.recoveries, i.priority, i.created_at, i.updated_at, i.started_at, i.ended_at, i.start_at, \
-     i.parent, i.called, i.reason, i.step, i.format, i.seed";
+     i.parent, i.called, i.reason, i.step, i.format, i.seed, i.head, i.workflow";
 /// How many columns [`INSTANCE`] has.
-pub(super) const INSTANCE_WIDTH: usize = 19;
+pub(super) const INSTANCE_WIDTH: usize = 21;
 
 /// Columns of [`newcomer`], in its order. The last says whether the instance was created, queued,
 /// and never changed since: as [`Row::is_newcomer`].
 pub(super) const NEWCOMER: &str = "i.no, i.version, i.id, i.priority, i.start_at, \
-     i.status = 0 AND i.marked = 0 AND i.recoveries = 0 AND i.incarnation = i.no \
-     AND i.started_at IS NULL AND i.reason IS NULL";
+     coalesce(i.status = 0 AND i.marked = 0 AND i.recoveries = 0 AND i.incarnation = i.no \
+     AND i.head = 0 AND i.started_at IS NULL AND i.reason IS NULL, 0)";
 
 /// A newcomer whose key is still to be made: its version, its id, all else.
 pub(super) type Unnamed<'r> = (i64, &'r str, Newcomer);
@@ -279,7 +279,7 @@ pub(super) fn newcomer<'r>(row: &'r Columns) -> Result<(InstanceNo, Option<Unnam
         no,
         code: u32::try_from(version).unwrap_or(u32::MAX),
         priority: priority(row, 3, no)?,
-        start_at: int_or_none(row, 4)?,
+        start_at: time_or_none(row, 4)?,
     };
     Ok((no, Some((version, id, newcomer))))
 }
@@ -316,9 +316,90 @@ pub(super) fn name(names: &Names, version: i64, no: InstanceNo) -> Result<&Name>
     Ok(name)
 }
 
+/// A time that Python can tell: from year 1 to year 9999.
+fn time(row: &Columns, at: usize) -> Result<i64> {
+    match int(row, at)? {
+        it @ -62_135_596_800_000_000..=253_402_300_799_999_999 => Ok(it),
+        _ => corrupt(format!("column {at} holds an impossible time")),
+    }
+}
+
+fn time_or_none(row: &Columns, at: usize) -> Result<Option<i64>> {
+    match row.get_ref(at)? {
+        ValueRef::Null => Ok(None),
+        _ => time(row, at).map(Some),
+    }
+}
+
 pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
+    match whole_instance(row, names) {
+        Err(Fault::Corrupt(what)) => {
+            let no = uint(row, 0)?;
+            let whose = legible(row, names, &what).map_or(String::new(), |it| {
+                format!(
+                    " (\"{}\" of \"{}\", namespace \"{}\")",
+                    it.id, it.workflow, it.namespace
+                )
+            });
+            corrupt(format!(
+                "the row of instance {no}{whose} cannot be read: {what}"
+            ))
+        }
+        other => other,
+    }
+}
+
+/// As [`instance`], for a list: one that is damaged says so, if it can be told which it is; else there is none.
+pub(super) fn listed_instance(row: &Columns, names: &Names) -> Result<Option<Row>> {
+    match instance(row, names) {
+        Err(Fault::Corrupt(what)) => Ok(legible(row, names, &what)),
+        other => other.map(Some),
+    }
+}
+
+/// Returns what can be told of an instance whose row is damaged: it is blocked, if it has not ended. One whose id is lost goes by the
+/// number of its row.
+fn legible(row: &Columns, names: &Names, what: &str) -> Option<Row> {
+    let no = number(row).ok()?;
+    let version = int(row, 1).ok().and_then(|it| names.get(it));
+    let workflow = int(row, 20).ok().and_then(|it| names.of_workflow(it));
+    let name = workflow.or(version)?;
+    let status = code(row, 4, Status::from_code).ok();
+    let status = status.filter(|it| it.is_final()).unwrap_or(Status::Blocked);
+    Some(Row {
+        no,
+        namespace: name.namespace.clone(),
+        workflow: name.workflow.clone(),
+        version: version.map_or_else(Box::default, |it| it.version.clone()),
+        id: text(row, 2).unwrap_or_else(|_| format!("(row {no})").into()),
+        incarnation: uint(row, 3).unwrap_or(no),
+        status,
+        marked: false,
+        recoveries: 0,
+        priority: priority(row, 7, no).unwrap_or(0),
+        created_at: time(row, 8).unwrap_or(0),
+        updated_at: time(row, 9).unwrap_or(0),
+        started_at: time_or_none(row, 10).unwrap_or(None),
+        ended_at: time_or_none(row, 11).unwrap_or(None),
+        start_at: time_or_none(row, 12).unwrap_or(None),
+        parent: None,
+        called: false,
+        reason: (status == Status::Blocked).then(|| "corrupt".into()),
+        step: None,
+        format: 0,
+        seed: None,
+        damage: Some(what.into()),
+    })
+}
+
+fn whole_instance(row: &Columns, names: &Names) -> Result<Row> {
     let no = number(row)?;
     let name = name(names, int(row, 1)?, no)?;
+    // What only the writer reads, or what finds it by its name.
+    uint(row, 19)?;
+    if int(row, 20)? != name.workflow_id {
+        return corrupt("its version is none of its workflow");
+    }
     Ok(Row {
         no,
         namespace: name.namespace.clone(),
@@ -330,17 +411,18 @@ pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
         marked: flag(row, 5)?,
         recoveries: small(row, 6)?,
         priority: priority(row, 7, no)?,
-        created_at: int(row, 8)?,
-        updated_at: int(row, 9)?,
-        started_at: int_or_none(row, 10)?,
-        ended_at: int_or_none(row, 11)?,
-        start_at: int_or_none(row, 12)?,
+        created_at: time(row, 8)?,
+        updated_at: time(row, 9)?,
+        started_at: time_or_none(row, 10)?,
+        ended_at: time_or_none(row, 11)?,
+        start_at: time_or_none(row, 12)?,
         parent: int_or_none(row, 13)?.map(|it| it as u64),
         called: flag(row, 14)?,
         reason: text_or_none(row, 15)?,
         step: text_or_none(row, 16)?,
         format: small(row, 17)?,
         seed: int_or_none(row, 18)?.map(|it| it as u64),
+        damage: None,
     })
 }
 
