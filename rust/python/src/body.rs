@@ -1,7 +1,7 @@
 //! `Core`: the calls from the body of a running instance. `record` is the hot one.
 
 use pyo3::prelude::*;
-use stepwell_core::history::{Kind, Operation, Verdict};
+use stepwell_core::history::{Kind, Verdict};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::submission::{Body, Child, Letter, Name, NewItem, Submission, Why};
 use stepwell_core::wait::Source;
