@@ -22,9 +22,9 @@ check: $(VENV)/.built
 	$(BIN)/ruff format --check python tests benches examples
 	$(BIN)/ruff check python tests benches examples
 	$(BIN)/mypy
-	$(BIN)/mypy tests/typed.py tests/typed_calls.py tests/typed_blocks.py
+	$(BIN)/mypy tests/typed*.py
 	$(BIN)/basedpyright
-	$(BIN)/basedpyright tests/typed.py tests/typed_calls.py tests/typed_blocks.py
+	$(BIN)/basedpyright tests/typed*.py
 	$(BIN)/python scripts/fronts.py --check
 	$(BIN)/python -m mypy.stubtest stepwell._core stepwell.aio stepwell.sync --ignore-disjoint-bases --allowlist scripts/stubtest.allow
 	$(BIN)/python scripts/check_licenses.py
