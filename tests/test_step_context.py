@@ -271,7 +271,7 @@ async def test_a_thread_whose_attempt_timed_out_learns_that_when_it_beats():
 
     @workflow(name="outlives")
     async def flow(step):
-        await step.do(outlives, timeout="5 seconds", retry=Retry.never, name="s")
+        await step.do(outlives, timeout="1 hour", retry=Retry.never, name="s")
 
     async with Engine(":memory:", workflows=[flow]) as engine:
         instance = await engine.create(flow, id="x")
