@@ -31,12 +31,19 @@ async def do(branch: Branch, name: str, key: str | None, fn: Any, args: tuple[An
     if runner.steps > runner.steps_max or runner.bytes > runner.bytes_max:
         runner.over_limits(identity)
     operation = StepOperation(runner, identity, fn, args, plan)
-    if runner.turns is not None or runner.cursor.pending or not runner.may_begin() or current_task() is not runner.task:
+    task: Any = runner.task
+    if (
+        runner.turns is not None
+        or runner.cursor.pending
+        or not runner.may_begin()
+        or current_task() is not task
+        or task._cancel_status.effectively_cancelled  # trio tells that in public, but for ten times as much
+    ):
         outcome = await runner.perform(operation)
     else:
         if (rest := runner.take_effect(operation, in_body=True)) is not None:
             await runner.alone(operation, rest)
-        operation.task = runner.task
+        operation.task = task
         runner.resting = True
         try:
             outcome = await wait_task_rescheduled(operation.aborted)  # None: the operation knows it itself

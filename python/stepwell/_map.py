@@ -60,6 +60,7 @@ async def fan_out(
     """What `step.map` does once it is awaited."""
     runner = branch.runner
     await runner.enter(name)
+    await runner.leave_if_cancelled()
     await runner.check_race(branch.path, MAP, name)
     occurrence = branch.occurrence(MAP, name)
     work: list[tuple[Identity, Any]] = []

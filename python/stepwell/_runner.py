@@ -204,6 +204,7 @@ class Runner:
         if self.cursor.pending:
             self.handles(sys.exception())
         if self.turns is None:
+            await self.leave_if_cancelled()
             if self.cursor.pending:
                 found = self._next((operation.identity,))
                 if isinstance(found, Outcome):
@@ -258,6 +259,11 @@ class Runner:
         """Returns if body code may begin something of this name; a body that may not never comes back from here."""
         if not self.may_begin() or (self.turns is None and self.races("", 0, name)):
             await self.stop_here()
+
+    async def leave_if_cancelled(self) -> None:
+        """What a cancelled scope of the body asks for never begins, as with everything of trio's (I8)."""
+        if self.format and self.loop is None:
+            await trio.lowlevel.checkpoint_if_cancelled()
 
     @property
     def goes_on(self) -> bool:
