@@ -203,6 +203,12 @@ class Body:
         self.see(line, at, value == "late")
         return value
 
+    async def _cancelled(self, node: nodes.Cancelled, at: str, line: str) -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await self.node(node.asked, f"{at}c", line)
+            self.world.problems.append(f"{at} went on in a cancelled scope")
+
     # Branches.
 
     async def _each(self, node: nodes.Each, at: str, line: str) -> Any:

@@ -48,6 +48,9 @@ class AsyncioBody(Body):
             self.see(line, at, "cleans up")
             await self.run(node.cleanup, f"{at}f", line)
 
+    async def _cancelled(self, node: nodes.Cancelled, at: str, line: str) -> None:
+        pass
+
     async def _nursery(self, node: nodes.Nursery, at: str, line: str) -> Any:
         values: dict[int, Any] = {}
         arrived: list[int] = []

@@ -172,8 +172,31 @@ class Deadline:
     fail: bool = False
 
 
+@dataclass(frozen=True)
+class Cancelled:
+    """What the body asks for in a scope that is cancelled already; nothing on asyncio, which has no scopes."""
+
+    asked: Do | Map | Sleep | WaitEvent
+
+
 Node: TypeAlias = (
-    Do | Map | Each | Nursery | Handoff | Channel | Locked | Sleep | WaitEvent | Child | Reads | Patched | Raise | Try | Finally | Deadline
+    Cancelled
+    | Do
+    | Map
+    | Each
+    | Nursery
+    | Handoff
+    | Channel
+    | Locked
+    | Sleep
+    | WaitEvent
+    | Child
+    | Reads
+    | Patched
+    | Raise
+    | Try
+    | Finally
+    | Deadline
 )
 Program: TypeAlias = tuple[Node, ...]
 

@@ -56,7 +56,7 @@ def _node(node: Node) -> Any:
             return node.n
         case nodes.Map():
             return _map(node)
-        case nodes.Sleep() | nodes.Reads():
+        case nodes.Sleep() | nodes.Reads() | nodes.Cancelled():
             return None
         case nodes.WaitEvent():
             if node.timeout is not None:

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from .nodes import (
+    Cancelled,
     Channel,
     Child,
     Cut,
@@ -76,6 +77,7 @@ def _tuples(of: st.SearchStrategy[Any], most: int, least: int = 0) -> st.SearchS
 def nodes(depth: int, alone: bool) -> st.SearchStrategy[Any]:
     """Returns a strategy for one node that nests at most this deep; `alone`: nobody sends it events."""
     leaves = [*LEAVES, *([timeouts] if alone else [waits, waits])]
+    leaves.append(st.builds(Cancelled, st.one_of(steps, maps, st.builds(Sleep, SECONDS), waits)))
     if not depth:
         return st.one_of(leaves)
     inner = programs(depth - 1, alone=alone)
