@@ -188,6 +188,8 @@ class Conductor:
         for id, lives in self.world.lives.items():
             if lives[-1].unsure or id in cancelled:
                 lives[-1].forget_turn()
+            if lives[-1].on_its_way:
+                self.world.unsure.add(self.world.life)
         self.world.dies()
 
     def _value(self, value: Any) -> None:

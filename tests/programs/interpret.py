@@ -108,6 +108,7 @@ class Body:
         except BaseException:
             if self.step._runner.stopping is None:
                 self.life.unsure = True
+                self.life.on_its_way |= not in_thread
                 if waited_for:
                     self.world.left(at)
             raise
@@ -135,6 +136,7 @@ class Body:
                 for label, *_ in work:
                     self.world.left(label, is_named=False)
                 self.life.unsure = True
+                self.life.on_its_way |= node.how != "thread"
             raise
         for label, *_ in work:
             self._went_past(label, is_named=False)

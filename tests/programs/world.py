@@ -51,6 +51,8 @@ class Life:
     turn_began: int = 0
     unsure: bool = False
     """Whether the body was told in this turn that a step is cancelled."""
+    on_its_way: bool = False
+    """Whether that step was an async function, whose outcome may have been on its way to the store."""
     over: bool = False
     """Whether the program has ended, so that no more events are sent."""
     ended: bool = False
@@ -59,7 +61,8 @@ class Life:
     def sees(self, turn: int, line: str, *what: Any) -> None:
         """The line of body code observes something in this turn."""
         if turn != self.turn:
-            self.turn, self.turn_began, self.unsure = turn, len(self.together), False
+            self.turn, self.turn_began = turn, len(self.together)
+            self.unsure = self.on_its_way = False
         self.apart.setdefault(line, []).append(what)
         self.together.append((line, *what))
 
@@ -103,6 +106,8 @@ class World:
         """Whether the engine cuts short what runs: what cleans up does not wait."""
         self.orderly: set[int] = set()
         """Lives that ended in order: what was cut short then is not counted as an attempt."""
+        self.unsure: set[int] = set()
+        """Lives that were cut short where nobody knows of an async step whether it had ended: what the body then began may come again."""
         self.running: Counter[tuple[int, str]] = Counter()
         self.cleaned_up: set[tuple[int, str]] = set()
         self.moment: Callable[[], None] = lambda: None
@@ -122,7 +127,7 @@ class World:
         if label in self.acknowledged:
             self.problems.append(f"step {label} ran again after the body had its outcome")
         before, life = made[-1] if made else (0, -1)
-        if attempt < before or (attempt == before and life not in self.orderly):
+        if attempt < before or (attempt == before and life not in self.orderly | self.unsure):
             self.problems.append(f"step {label} ran as attempt {attempt} after attempts {made}")
         made.append((attempt, self.life))
         running = (self.life, label)
