@@ -215,6 +215,8 @@ class Core:
     def suspected(self) -> list[tuple[str, str, str, int]]:
         """(namespace, workflow, id, status) of those that were tried because they may kill the process, and had ended or gone to wait
         less than a second before it died the last time (L11)."""
+    def found(self) -> int:
+        """Number of the last record that was there when the engine was opened: what came after it, no body of an earlier process has seen."""
     def unreadable(self) -> list[str]:
         """What there is to say of instances whose own rows could not be read when the engine opened; they are left as they are."""
     def reasons(self, namespace: str | None, workflow: str | None) -> list[tuple[str, str | None, str, int, str]]:

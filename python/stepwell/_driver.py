@@ -208,6 +208,7 @@ class Driver:
     def use(self, core: Core) -> None:
         """Takes a core: what runners submit goes to it from now on."""
         self.core = core
+        self.found = core.found()
         warn_of(core.suspected())
         tell_unreadable(core.unreadable())
         self._limits.clear()

@@ -46,7 +46,7 @@ class Operation:
     interrupted = False
     """Whether a crash may have cut short what history does not know of (R3)."""
     was_cut_short = False
-    """Whether the body cancelled it before that crash, and its end is lost: perhaps the body was further than its history says."""
+    """Whether the body had cancelled it before that crash, and it may not have begun: then the body was further than history says."""
     strayed = False
     """Whether its body task was cancelled by something that would not replay (I9)."""
 

@@ -40,6 +40,7 @@ class Port(Protocol):
     default_runtime: Runtime
     token: trio.lowlevel.TrioToken
     waiting_residents: int
+    found: int
     record: Callable[..., int]
     retry: Callable[..., int]
     withdraw: Callable[[int, int, int], None]

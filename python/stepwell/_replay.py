@@ -102,6 +102,8 @@ class Cursor:
     """Outcomes that nobody took, because their operations were withdrawn."""
     seq: int = 0
     """Last record seen, delivered or not."""
+    taken: int = 0
+    """The outcome that was delivered last."""
 
     @classmethod
     def over(cls, records: Iterable[RawRecord]) -> Cursor:
@@ -164,6 +166,7 @@ class Cursor:
         while self.pending:
             outcome = self.pending[0]
             if outcome.identity in open_operations:
+                self.taken = outcome.seq
                 return self.pending.popleft()
             if self.withdrawn is None or outcome.identity not in self.withdrawn:
                 return Mismatch(outcome.identity, tuple(open_operations))

@@ -266,6 +266,13 @@ class Runner:
             await trio.lowlevel.checkpoint_if_cancelled()
 
     @property
+    def went_on(self) -> bool:
+        """Whether a former body was told of more than this one has come to. What was settled since a crash, such as deadlines that were
+        over by then, it was not told of."""
+        pending = self.cursor.pending
+        return any(outcome.seq <= self.port.found for outcome in pending) if self.interrupted else bool(pending)
+
+    @property
     def goes_on(self) -> bool:
         """Whether the body is driven by what happens to its instance: it neither ends nor was refused to begin something."""
         return not (self.stopping or self.is_refused)

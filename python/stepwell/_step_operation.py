@@ -113,10 +113,11 @@ class StepOperation(Operation):
         runner, plan = self.runner, self.plan
         port = runner.port
         if not in_body and self.is_cancelled:
-            self.was_cut_short = True
             known = runner.cursor.attempts.get(self.identity)
             self._made = 1 if known is None else max(known.made + 1, known.started_for)
             self._ended(self._made, Interrupted("it was under way when the engine ended, and the body had cancelled it"))
+            if not self.was_cut_short:
+                runner.taken_up(self)
             return None
         self.runs = plan.is_async
         if on_asyncio := (plan.runtime or port.default_runtime) == "asyncio":
@@ -159,14 +160,20 @@ class StepOperation(Operation):
         # one may have been queued for a thread, and the body went on.
         if self.identity in runner.attached:
             return False  # it waits for its next attempt
-        known = runner.cursor.attempts.get(self.identity)
-        has_begun = self.plan.is_async if known is None else known.started_for > known.made
-        return self.turn != runner.turn and (has_begun or not runner.cursor.pending)
+        return self.turn != runner.turn and (self._has_begun or not runner.went_on)
+
+    @property
+    def _has_begun(self) -> bool:
+        """Whether an attempt that history has no end of had begun for sure, once the turn is over in which the step was asked for."""
+        known = self.runner.cursor.attempts.get(self.identity)
+        return self.plan.is_async if known is None else known.started_for > known.made
 
     def give_up(self) -> None:
         if self.is_cancelled:
             return
         super().give_up()
+        if not self.live:
+            self.was_cut_short = not self._has_begun and self.runner.cursor.taken <= self.runner.port.found
         if self.waiting:  # for its next attempt, while a thread of the last one still runs
             self.runner.withdraw_wait(self._delayed_by)
             assert self._awaited is not None, "it waits for the end of the delay"

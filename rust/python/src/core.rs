@@ -375,6 +375,10 @@ impl Core {
             .collect()
     }
 
+    fn found(&self) -> u64 {
+        self.engine.found()
+    }
+
     fn unreadable(&self) -> Vec<&str> {
         self.engine
             .unreadable()

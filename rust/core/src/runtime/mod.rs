@@ -35,7 +35,7 @@ pub use loader::Question;
 use crate::clock::Clock;
 use crate::engine::{Config, Core, Facts};
 use crate::error::{Error, Kind};
-use crate::ids::{Incarnation, InstanceNo, Key, Micros, WaitId};
+use crate::ids::{Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
 use crate::lanes::Lanes;
 use crate::lifecycle::Status;
 use crate::limits::FIRST_TICKET;
@@ -161,6 +161,7 @@ pub struct Engine {
     copies: copies::Copies,
     suspected: Vec<Row>,
     unreadable: Vec<String>,
+    found: Seq,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The process that opened it; a forked child has none of the threads.
     process: u32,
@@ -250,6 +251,7 @@ impl Engine {
             Arc::clone(&sequence),
             Arc::clone(&watches),
         );
+        let found = facts.reader.last_seq()?;
         core.begin(clock.now());
         core.recover(&mut facts)?;
         core.finish_batch(&mut facts)?;
@@ -291,6 +293,7 @@ impl Engine {
             copies,
             suspected,
             unreadable,
+            found,
             threads: Mutex::new(Vec::new()),
             process: std::process::id(),
         };
@@ -347,6 +350,12 @@ impl Engine {
     #[must_use]
     pub fn unreadable(&self) -> &[String] {
         &self.unreadable
+    }
+
+    /// Returns the last record that was there when the engine was opened: what came after it, no body of an earlier process has seen.
+    #[must_use]
+    pub fn found(&self) -> Seq {
+        self.found
     }
 
     /// Stops as a killed process would: what was not acknowledged is dropped.
