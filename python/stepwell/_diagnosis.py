@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _RACE = (
     '"{}" was begun by a task of the body that has no branch of its own, so its place in the history is a race. '
-    "Start the task with step.open_nursery, or give the operation a key=."
+    "Start the task with step.open_nursery"
 )
 _RACE_ON_ASYNCIO = (
     '"{}" was begun by two tasks of the body in one turn, so which of them has which place in the history is a race. '
@@ -159,7 +159,10 @@ def unstorable(runner: Runner, step: str, error: NotSerializable | TooLarge) -> 
 
 def race(runner: Runner, name: str) -> StepwellError:
     """Two tasks of the body begin the same in one turn (I3)."""
-    return StepwellError((_RACE if runner.loop is None else _RACE_ON_ASYNCIO).format(name))
+    if runner.loop is not None:
+        return StepwellError(_RACE_ON_ASYNCIO.format(name))
+    cure = "." if runner.turns is None else ", or give the operation a key=."  # which orders nothing where there are no turns
+    return StepwellError(_RACE.format(name) + cure)
 
 
 def unreadable(runner: Runner, what: str, error: Exception) -> StepwellError:
