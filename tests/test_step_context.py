@@ -314,3 +314,14 @@ async def test_what_is_unwound_may_report_while_it_cleans_up():
         while len(told) < 3:
             await trio.lowlevel.checkpoint()
     assert told == ["began", "cleaned up", "began", "cleaned up"]
+
+
+async def test_a_report_that_is_too_large_names_its_own_limit():
+    @workflow
+    async def says_much(step):
+        step.report(message="x" * 70_000)
+
+    async with open_test_engine(workflows=[says_much]) as engine:
+        with pytest.raises(InstanceErrored, match=r"report is 70,\d+ bytes when encoded, and 65,536 is the most") as caught:
+            await engine.call(says_much)
+    assert "value_bytes" not in str(caught.value)

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from ._workflow import Workflow
 
 
+REPORT_MAX = 1 << 16
+"""Bytes of one report, encoded."""
 COMPLETE, ERRORED = STATUSES.index(Status.COMPLETE), STATUSES.index(Status.ERRORED)
 
 
@@ -606,7 +608,15 @@ class Runner:
         if self.replaying or self.stopping:
             return
         value = {"progress": progress, **({"message": message} if message is not None else {}), **fields}
-        self.port.publish(self.no, self.incarnation, codec.encode(value, limit=1 << 16, where="report"))
+        try:
+            payload = codec.encode(value, limit=REPORT_MAX, where="report")
+        except TooLarge as error:
+            raise TooLarge(
+                f"report is {error.size:,} bytes when encoded, and {REPORT_MAX:,} is the most. Return what is long from a step",
+                limit=REPORT_MAX,
+                size=error.size,
+            ) from None
+        self.port.publish(self.no, self.incarnation, payload)
 
 
 def _order(operation: Operation) -> tuple[str, int, str, int, str]:
