@@ -128,6 +128,7 @@ class Conductor:
                     raise
                 cut = engine.cut or Cut()
                 self.nursery.start_soon(self._drains, engine, cut)
+            self._forget_turns(set())
             self.world.lives_again(in_order=not cut.dies, engine=True)
             if cut.stumbles:
                 engine = await self._stumbled(engine)
@@ -181,16 +182,23 @@ class Conductor:
         self.engine._hurry()
 
     def _dies(self) -> None:
-        """What runs is cut short. If steps were cancelled in the last turn, nobody knows then which of them were under way and which waited
-        for a thread, for a retry or for the commit of their outcome: that would be recorded in the next commit. The next life may wait
-        for other ones, so what the lines saw in this turn may come in another order there (ADR 0017)."""
-        cancelled = {it.operation.runner.id for it in self.engine._running().borrowed.threads if it.operation.is_cancelled}
+        """What runs is cut short."""
+        self._forget_turns({it.operation.runner.id for it in self.engine._running().borrowed.threads if it.operation.is_cancelled})
+        self.world.dies()
+
+    def _forget_turns(self, cancelled: set[str]) -> None:
+        """If steps were cancelled in the last turn, nobody knows in the next life which of them were under way and which waited for a
+        thread, for a retry or for the commit of their outcome: that would be recorded in the next commit. The next life may wait for
+        other ones, so what the lines saw in this turn may come in another order there (ADR 0017).
+
+        Args:
+            cancelled: Instances with threads whose steps were cancelled at any time.
+        """
         for id, lives in self.world.lives.items():
             if lives[-1].unsure or id in cancelled:
                 lives[-1].forget_turn()
             if lives[-1].on_its_way:
                 self.world.unsure.add(self.world.life)
-        self.world.dies()
 
     def _value(self, value: Any) -> None:
         try:
