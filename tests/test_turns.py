@@ -124,10 +124,20 @@ async def test_i2_each_takes_what_returns_something_to_await_and_replays_it(runt
 
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
 async def test_each_refuses_a_function_that_returns_nothing_to_await(runtime):
+    called = []
+
+    def charge(n: int) -> None:
+        called.append(n)
+
+    @functools.wraps(charge)
+    def decorated(n: int) -> None:
+        charge(n)
+
     @workflow(name="no_code", runtime=runtime)
     async def no_code(step: Step) -> list[str]:
         said = []
-        for plain, options in ((str, {}), (lambda x: x, {"name": "n"}), (functools.partial(max, 1), {})):
+        plains = (str, {}), (lambda x: x, {"name": "n"}), (functools.partial(max, 1), {}), (charge, {}), (decorated, {})
+        for plain, options in plains:
             try:
                 await step.each(plain, [1, 2], on_error="collect", **options)
             except InvalidConfig as error:
@@ -136,7 +146,8 @@ async def test_each_refuses_a_function_that_returns_nothing_to_await(runtime):
 
     async with open_test_engine(workflows=[no_code]) as engine:
         said = await engine.call(no_code)
-        assert len(said) == 3
+        assert len(said) == 5
+        assert not called
         assert all("step.each needs an async function with workflow code" in it and "use step.map" in it for it in said)
 
 

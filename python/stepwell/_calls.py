@@ -12,7 +12,7 @@ from ._branch import caller, current_branch, place
 from ._ending import End
 from ._errors import InvalidConfig, InvalidName, Misuse
 from ._names import step_name
-from ._workflow import STEP_OPTIONS, FunctionPlan, StepOptions, plan_of
+from ._workflow import STEP_OPTIONS, FunctionPlan, StepOptions, is_plain_def, plan_of
 
 if TYPE_CHECKING:
     from ._runner import Runner
@@ -60,13 +60,21 @@ def step_function(fn: Any, method: str, name: str | None, options: dict[str, Any
 
 
 def branch_name(fn: Any, method: str, name: str | None) -> str:
-    """Returns the name of the branches that are to be calls of a function. Whether it is workflow code shows when it is called.
+    """Returns the name of the branches that are to be calls of a function. Of a lambda or a method a call shows what it is.
 
     Raises:
-        InvalidConfig: It is no function.
+        InvalidConfig: It is no function, or one that is not async.
         InvalidName: The name is malformed, or a lambda has none.
     """
-    return _named(_plan(fn, method), method, name)
+    plan = _plan(fn, method)
+    if is_plain_def(fn):
+        raise no_workflow_code(fn)
+    return _named(plan, method, name)
+
+
+def no_workflow_code(fn: Any) -> InvalidConfig:
+    """Says what to write instead of `step.each` with a function that returns nothing to await."""
+    return InvalidConfig(f"step.each needs an async function with workflow code; {fn!r} is not. For plain steps use step.map.")
 
 
 def _named(plan: FunctionPlan, method: str, name: str | None) -> str:

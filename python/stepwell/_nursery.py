@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import trio
 
 from ._branch import Branch, place
+from ._calls import no_workflow_code
 from ._containment import strayed
 from ._errors import InvalidConfig, InvalidState, LimitReached, StepFailed
 from ._names import step_name
@@ -167,7 +168,7 @@ def workflow_code(fn: Callable[[Any], Awaitable[T]], item: Any) -> Awaitable[T]:
     """
     code = fn(item)
     if not isawaitable(code):
-        raise InvalidConfig(f"step.each needs an async function with workflow code; {fn!r} is not. For plain steps use step.map.")
+        raise no_workflow_code(fn)
     return code
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import signal
 import threading
@@ -13,6 +12,7 @@ import trio
 
 from ._engine import Engine
 from ._errors import InvalidConfig, InvalidState
+from ._workflow import is_plain_def
 
 T = TypeVar("T")
 
@@ -42,8 +42,7 @@ def run(engine: Engine, main: Callable[[Engine], Awaitable[T]] | None = None) ->
         )
     if main is not None and not callable(main):
         raise InvalidConfig(f"run(engine, {main!r:.120}): give the async function itself; it is called with the open engine.")
-    plain = _plain(main)
-    if inspect.isfunction(plain) and plain.__name__ != "<lambda>" and not inspect.iscoroutinefunction(plain):
+    if is_plain_def(getattr(main, "__func__", main)):
         raise _not_async(main)
     if trio.lowlevel.in_trio_run():
         raise InvalidState("run() was called inside a trio program. There, use `async with engine:`.")
@@ -52,14 +51,6 @@ def run(engine: Engine, main: Callable[[Engine], Awaitable[T]] | None = None) ->
             "run() was called in a thread that signals do not come to. Call it in the main thread, or use stepwell.sync.Engine."
         )
     return trio.run(_Program(engine, main).run)
-
-
-def _plain(main: object) -> object:
-    """Returns the function behind partials, methods and decorators that say what they decorate."""
-    while isinstance(main, functools.partial):
-        main = main.func
-    main = getattr(main, "__func__", main)
-    return inspect.unwrap(main, stop=inspect.iscoroutinefunction) if callable(main) else main
 
 
 def _not_async(main: object) -> InvalidConfig:

@@ -395,6 +395,17 @@ def _unwrapped(fn: Any) -> Any:
     return fn
 
 
+def is_plain_def(fn: Any) -> bool:
+    """Whether a call of this runs code at once, as its `def` says; behind partials, and decorators that say what they decorate.
+
+    Of a lambda or a method that is not known before it is called.
+    """
+    plain = _unwrapped(fn)
+    if not inspect.isfunction(plain) or plain.__name__ == "<lambda>":
+        return False
+    return not inspect.iscoroutinefunction(inspect.unwrap(plain, stop=inspect.iscoroutinefunction))
+
+
 def plan_of(fn: Callable[..., Any]) -> FunctionPlan:
     """Returns what is known about a step function, worked out at its first use.
 
