@@ -189,25 +189,22 @@ pub(super) fn list(conn: &Connection, names: &Names, filter: &Filter) -> Result<
         query.run(conn, names, &mut page)?;
         return Ok(page);
     }
-    let all = statuses.is_empty();
-    if all {
+    // Damaged ones, which are in no state, belong to all.
+    let mut stateless: &[(&str, i64)] = &[];
+    if statuses.is_empty() {
         statuses = Status::ALL.to_vec();
+        stateless = &[
+            ("i.status < ?", Status::ALL[0] as i64),
+            ("i.status > ?", Status::Terminated as i64),
+        ];
     }
     statuses.sort_unstable();
     statuses.dedup();
     for workflow in &workflows {
-        // Damaged ones, which are in no state.
-        for none in ["i.status < ?", "i.status > ?"].iter().filter(|_| all) {
+        for (range, edge) in stateless {
             let mut query = Query::new(filter, versions.as_deref());
             query.and("i.workflow = ?", *workflow);
-            query.and(
-                none,
-                if none.contains('<') {
-                    0
-                } else {
-                    Status::Terminated as i64
-                },
-            );
+            query.and(range, *edge);
             query.run(conn, names, &mut page)?;
         }
         for status in &statuses {
