@@ -110,6 +110,21 @@ def a_minute_passes(engine: Any) -> None:
     core.advance(core.now() + 60_000_000)
 
 
+async def dies_while_it_cleans_up(engine: Any, *gates: threading.Event) -> None:
+    """Crashes the engine while a cancelled attempt cleans up; what waits at these gates goes on as it ends."""
+    while "cleans up" not in seen:
+        await trio.lowlevel.checkpoint()
+    for _ in range(50):
+        await trio.lowlevel.checkpoint()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.crash)
+        for _ in range(3):
+            await trio.lowlevel.checkpoint()
+        cleanup.set()
+        for gate in gates:
+            gate.set()
+
+
 async def ends() -> None:
     """Waits until the attempt is cancelled and nothing else can go on; then lets it end."""
     while "cleans up" not in seen:
@@ -172,15 +187,7 @@ async def test_i8_a_cancelled_attempt_that_a_crash_cut_short_has_the_number_afte
         instance = await engine.create(cancels)
         await has_begun()
         a_minute_passes(engine)
-        while "cleans up" not in seen:
-            await trio.lowlevel.checkpoint()
-        for _ in range(50):
-            await trio.lowlevel.checkpoint()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(engine.crash)
-            for _ in range(3):
-                await trio.lowlevel.checkpoint()
-            cleanup.set()
+        await dies_while_it_cleans_up(engine)
         await instance.wait_for_status("waiting")
         told = [(it.status, it.attempt, it.error and it.error.attempts) for it in await instance.history() if it.kind == "do"]
         assert [it for it in told if it[0] != "started"] == [("attempt_failed", 1, 1), ("abandoned", 2, 2)]
@@ -196,16 +203,7 @@ async def test_i8_a_cancelled_attempt_that_a_crash_cut_short_is_interrupted_and_
         instance = await engine.create(cancels)
         await has_begun()
         a_minute_passes(engine)
-        while "cleans up" not in seen:
-            await trio.lowlevel.checkpoint()
-        for _ in range(50):
-            await trio.lowlevel.checkpoint()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(engine.crash)
-            for _ in range(3):
-                await trio.lowlevel.checkpoint()
-            cleanup.set()
-            in_thread.set()
+        await dies_while_it_cleans_up(engine, in_thread)
         await instance.wait_for_status("waiting")
         assert seen.count("cleans up") == 1
         assert "follows" in seen

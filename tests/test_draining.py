@@ -36,6 +36,18 @@ async def waits(step: Step) -> Any:
     return (await step.wait_for_event("go")).payload
 
 
+def held_in_a_thread() -> tuple[threading.Event, Any]:
+    """Returns a gate, and a workflow whose first step waits there."""
+    gate = threading.Event()
+
+    @workflow
+    async def holds(step: Step) -> int:
+        await step.do(gate.wait, name="gate")
+        return await step.do(nothing)
+
+    return gate, holds
+
+
 async def at_the_gate(engine: Any) -> Any:
     """Returns an instance whose first step waits for the gate."""
     gates[:] = [trio.Event()]
@@ -132,12 +144,7 @@ async def test_l13_what_is_said_of_an_instance_of_a_drained_engine_is_true():
 
 
 def test_l14_a_drain_that_an_asyncio_program_gives_up_ends():
-    gate = threading.Event()
-
-    @workflow
-    async def holds(step: Step) -> int:
-        await step.do(gate.wait, name="gate")
-        return await step.do(nothing)
+    gate, holds = held_in_a_thread()
 
     async def main() -> None:
         async with aio.Engine(":memory:", workflows=[holds]) as engine, asyncio.timeout(30):
@@ -157,12 +164,7 @@ def test_l14_a_drain_that_an_asyncio_program_gives_up_ends():
 
 @pytest.mark.usefixtures("hears_ctrl_c")
 def test_l14_a_drain_that_ctrl_c_cuts_short_ends():
-    gate = threading.Event()
-
-    @workflow
-    async def holds(step: Step) -> int:
-        await step.do(gate.wait, name="gate")
-        return await step.do(nothing)
+    gate, holds = held_in_a_thread()
 
     with sync.Engine(":memory:", workflows=[holds]) as engine:
         instance = engine.create(holds)
