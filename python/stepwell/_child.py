@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from trio.lowlevel import enable_ki_protection
@@ -62,7 +61,7 @@ class Child(Generic[R_co]):
     def __repr__(self) -> str:
         return f"<child {self.workflow}/{self.id}>"
 
-    def result(self) -> Awaitable[R_co]:
+    def result(self) -> Pending[R_co]:
         """Waits, without a slot, until the child has ended; returns its output.
 
         Raises:
@@ -73,7 +72,7 @@ class Child(Generic[R_co]):
         branch = here("result")
         return Pending(awaited, (branch, self.id, self._workflow))
 
-    def send_event(self, type: str, payload: Any = None, *, name: str | None = None) -> Awaitable[None]:
+    def send_event(self, type: str, payload: Any = None, *, name: str | None = None) -> Pending[None]:
         """Sends the child an event, once however often the body replays. Errors as `Step.send_event`."""
         branch = here("send_event")
         return send_event(branch, self.workflow, self.id, type, payload, name)
@@ -91,7 +90,7 @@ def here(method: str) -> Branch:
     return branch
 
 
-def send_event(branch: Branch, workflow: str, id: str, type: str, payload: Any, name: str | None) -> Awaitable[None]:
+def send_event(branch: Branch, workflow: str, id: str, type: str, payload: Any, name: str | None) -> Pending[None]:
     """Checks and encodes an event for another instance; see `Step.send_event`."""
     runner, kind = branch.runner, _names.event_type(type)
     stored = None if payload is None else codec.encode(payload, limit=runner.value_bytes, where="payload")

@@ -7,8 +7,8 @@ before that is told to the runner, which names the line (I7).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterable
-from typing import Any, Generic, NoReturn, TypeVar
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from typing import Any, NoReturn, TypeVar
 
 from ._branch import Branch, caller, place
 from ._errors import Misuse
@@ -28,10 +28,10 @@ def need_room_for(operations: Iterable[Any]) -> None:
         raise
 
 
-class Pending(Generic[T]):
+class Pending(Coroutine[Any, Any, T]):
     """An operation that was asked for but not awaited yet. Await it, once.
 
-    It is a coroutine by protocol, so that trio and asyncio start tasks with it: whether they may is told by the engine (I3).
+    It is a coroutine, for type checkers as well, so that trio and asyncio start tasks with it: whether they may is told by the engine (I3).
     """
 
     __slots__ = ("_args", "_awaited", "_begin", "_code")

@@ -67,13 +67,13 @@ class Step:
     # Steps.
 
     @overload
-    def do(self, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts, as_type: None = None, **options: Unpack[DoOptions]) -> Awaitable[T]: ...
+    def do(self, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts, as_type: None = None, **options: Unpack[DoOptions]) -> Pending[T]: ...
     @overload
-    def do(self, fn: Callable[[*Ts], T], *args: *Ts, as_type: None = None, **options: Unpack[DoOptions]) -> Awaitable[T]: ...
+    def do(self, fn: Callable[[*Ts], T], *args: *Ts, as_type: None = None, **options: Unpack[DoOptions]) -> Pending[T]: ...
     @overload
-    def do(self, fn: Callable[[*Ts], Any], *args: *Ts, as_type: type[T], **options: Unpack[DoOptions]) -> Awaitable[T]: ...
+    def do(self, fn: Callable[[*Ts], Any], *args: *Ts, as_type: type[T], **options: Unpack[DoOptions]) -> Pending[T]: ...
     @overload
-    def do(self, fn: Callable[[*Ts], Any], *args: *Ts, as_type: Any, **options: Unpack[DoOptions]) -> Awaitable[Any]: ...
+    def do(self, fn: Callable[[*Ts], Any], *args: *Ts, as_type: Any, **options: Unpack[DoOptions]) -> Pending[Any]: ...
     def do(self, fn: Any, *args: Any, name: Any = None, key: Any = None, **options: Any) -> Any:  # type: ignore[misc]  # mypy takes *args: *Ts for narrower than *args: Any
         """Runs `fn(*args)` as a step: its result is durable, and on replay answers without running it.
 
@@ -112,42 +112,42 @@ class Step:
     def map(
         self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, on_error: Literal["raise"] = "raise", as_type: None = None,
         name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
-    ) -> Awaitable[list[T]]: ...  # fmt: skip
+    ) -> Pending[list[T]]: ...  # fmt: skip
     @overload
     def map(
         self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, on_error: Literal["collect"], as_type: None = None,
         name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
-    ) -> Awaitable[list[T | StepFailed]]: ...  # fmt: skip
+    ) -> Pending[list[T | StepFailed]]: ...  # fmt: skip
     @overload
     def map(
         self, fn: Callable[[I], T], items: Iterable[I], *, on_error: Literal["raise"] = "raise", as_type: None = None,
         name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
-    ) -> Awaitable[list[T]]: ...  # fmt: skip
+    ) -> Pending[list[T]]: ...  # fmt: skip
     @overload
     def map(
         self, fn: Callable[[I], T], items: Iterable[I], *, on_error: Literal["collect"], as_type: None = None,
         name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
-    ) -> Awaitable[list[T | StepFailed]]: ...  # fmt: skip
+    ) -> Pending[list[T | StepFailed]]: ...  # fmt: skip
     @overload
     def map(
         self, fn: Callable[[I], Any], items: Iterable[I], *, on_error: Literal["raise"] = "raise", as_type: type[T],
         name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
-    ) -> Awaitable[list[T]]: ...  # fmt: skip
+    ) -> Pending[list[T]]: ...  # fmt: skip
     @overload
     def map(
         self, fn: Callable[[I], Any], items: Iterable[I], *, on_error: Literal["collect"], as_type: type[T],
         name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
-    ) -> Awaitable[list[T | StepFailed]]: ...  # fmt: skip
+    ) -> Pending[list[T | StepFailed]]: ...  # fmt: skip
     @overload
     def map(
         self, fn: Callable[[I], Any], items: Iterable[I], *, on_error: Literal["raise"] = "raise", as_type: Any,
         name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
-    ) -> Awaitable[list[Any]]: ...  # fmt: skip
+    ) -> Pending[list[Any]]: ...  # fmt: skip
     @overload
     def map(
         self, fn: Callable[[I], Any], items: Iterable[I], *, on_error: Literal["collect"], as_type: Any,
         name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
-    ) -> Awaitable[list[Any | StepFailed]]: ...  # fmt: skip
+    ) -> Pending[list[Any | StepFailed]]: ...  # fmt: skip
     def map(
         self, fn: Any, items: Iterable[Any], *, name: str | None = None, key: Callable[[Any], str] | None = None,
         concurrency: int = 100, on_error: OnError = "raise", **options: Any,
@@ -181,12 +181,12 @@ class Step:
     def each(
         self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
         concurrency: int = 100, on_error: Literal["raise"] = "raise",
-    ) -> Awaitable[list[T]]: ...  # fmt: skip
+    ) -> Pending[list[T]]: ...  # fmt: skip
     @overload
     def each(
         self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
         concurrency: int = 100, on_error: Literal["collect"],
-    ) -> Awaitable[list[T | StepFailed]]: ...  # fmt: skip
+    ) -> Pending[list[T | StepFailed]]: ...  # fmt: skip
     def each(
         self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
         concurrency: int = 100, on_error: OnError = "raise",
@@ -215,19 +215,19 @@ class Step:
         return Pending(_nursery.each, (branch, label, fn, _map.positioned("each", items, key), key, concurrency, on_error))
 
     @overload
-    def gather(self, o1: Awaitable[T1], /) -> Awaitable[tuple[T1]]: ...  # pyright: ignore[reportOverlappingOverload]  # as asyncio's
+    def gather(self, o1: Awaitable[T1], /) -> Pending[tuple[T1]]: ...  # pyright: ignore[reportOverlappingOverload]  # as asyncio's
     @overload
-    def gather(self, o1: Awaitable[T1], o2: Awaitable[T2], /) -> Awaitable[tuple[T1, T2]]: ...
+    def gather(self, o1: Awaitable[T1], o2: Awaitable[T2], /) -> Pending[tuple[T1, T2]]: ...
     @overload
-    def gather(self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], /) -> Awaitable[tuple[T1, T2, T3]]: ...
+    def gather(self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], /) -> Pending[tuple[T1, T2, T3]]: ...
     @overload
-    def gather(self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], o4: Awaitable[T4], /) -> Awaitable[tuple[T1, T2, T3, T4]]: ...
+    def gather(self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], o4: Awaitable[T4], /) -> Pending[tuple[T1, T2, T3, T4]]: ...
     @overload
     def gather(
         self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], o4: Awaitable[T4], o5: Awaitable[T5], /
-    ) -> Awaitable[tuple[T1, T2, T3, T4, T5]]: ...
+    ) -> Pending[tuple[T1, T2, T3, T4, T5]]: ...
     @overload
-    def gather(self, *operations: Awaitable[T]) -> Awaitable[list[T]]: ...
+    def gather(self, *operations: Awaitable[T]) -> Pending[list[T]]: ...
     def gather(self, *operations: Awaitable[Any]) -> Any:
         """Awaits several operations together, in a body on asyncio.
 
@@ -307,7 +307,7 @@ class Step:
 
     # Waits.
 
-    def sleep(self, duration: Duration, *, name: str | None = None) -> Awaitable[None]:
+    def sleep(self, duration: Duration, *, name: str | None = None) -> Pending[None]:
         """Sleeps durably: the deadline survives restarts and is never early.
 
         Args:
@@ -320,7 +320,7 @@ class Step:
         us = to_us(duration, "duration")
         return self._sleep(lambda: self._runner.port.now() + us, self._branch("sleep"), name)
 
-    def sleep_until(self, when: datetime, *, name: str | None = None) -> Awaitable[None]:
+    def sleep_until(self, when: datetime, *, name: str | None = None) -> Pending[None]:
         """Sleeps until an instant; one in the past returns at once.
 
         Args:
@@ -335,21 +335,21 @@ class Step:
             raise InvalidConfig(f"when={when!r} is more than 365 days ahead; sleep in a loop.")
         return self._sleep(lambda: until, branch, name)
 
-    def _sleep(self, until: Callable[[], int], branch: Branch, name: str | None) -> Awaitable[None]:
+    def _sleep(self, until: Callable[[], int], branch: Branch, name: str | None) -> Pending[None]:
         label = _names.step_name(name if name is not None else "sleep")
         return Pending(_waits.sleep, (branch, label, until))
 
     @overload
     def wait_for_event(
         self, *types: str, timeout: Duration | None = None, name: str | None = None, as_type: type[T]
-    ) -> Awaitable[Event[T]]: ...
+    ) -> Pending[Event[T]]: ...
     @overload
     def wait_for_event(
         self, *types: str, timeout: Duration | None = None, name: str | None = None, as_type: Any = None
-    ) -> Awaitable[Event[Any]]: ...
+    ) -> Pending[Event[Any]]: ...
     def wait_for_event(
         self, *types: str, timeout: Duration | None = None, name: str | None = None, as_type: Any = None
-    ) -> Awaitable[Event[Any]]:
+    ) -> Pending[Event[Any]]:
         """Waits for an event of one of these types; one that arrived earlier counts.
 
         Args:
@@ -375,14 +375,14 @@ class Step:
     @overload
     def wait_for_approval(
         self, name: str, *, detail: Any = None, timeout: Duration | None = "7 days", as_type: type[T]
-    ) -> Awaitable[Approval[T | None]]: ...
+    ) -> Pending[Approval[T | None]]: ...
     @overload
     def wait_for_approval(
         self, name: str, *, detail: Any = None, timeout: Duration | None = "7 days", as_type: Any = None
-    ) -> Awaitable[Approval]: ...
+    ) -> Pending[Approval]: ...
     def wait_for_approval(
         self, name: str, *, detail: Any = None, timeout: Duration | None = "7 days", as_type: Any = None
-    ) -> Awaitable[Approval]:
+    ) -> Pending[Approval]:
         """Waits until somebody approves; see `engine.approvals`.
 
         Args:
@@ -442,7 +442,7 @@ class Step:
         us, branch = to_us(duration, "duration"), self._branch(method)
         return DeadlineScope(branch, us, _names.step_name(name if name is not None else method), method == "fail_after")
 
-    def patched(self, change_id: str) -> Awaitable[bool]:
+    def patched(self, change_id: str) -> Pending[bool]:
         """Says whether this instance runs the code that a change brought, or the code from before it.
 
         Decided when the body first comes here: True unless it is replaying outcomes that were recorded before; then it answers the
@@ -461,15 +461,15 @@ class Step:
     # Children and other instances.
 
     @overload
-    def create(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[NewChildOptions]) -> Awaitable[Child[R]]: ...
+    def create(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[NewChildOptions]) -> Pending[Child[R]]: ...
     @overload
-    def create(self, workflow: Workflow[P, R], params: Given[P], **options: Unpack[NewChildOptions]) -> Awaitable[Child[R]]: ...
+    def create(self, workflow: Workflow[P, R], params: Given[P], **options: Unpack[NewChildOptions]) -> Pending[Child[R]]: ...
     @overload
-    def create(self, workflow: str, params: Any = None, **options: Unpack[NewChildOptions]) -> Awaitable[Child[Any]]: ...
+    def create(self, workflow: str, params: Any = None, **options: Unpack[NewChildOptions]) -> Pending[Child[Any]]: ...
     def create(
         self, workflow: Workflow[Any, Any] | str, params: Any = None, *, id: str | None = None, name: str | None = None,
         attributes: Mapping[str, Any] | None = None,
-    ) -> Awaitable[Child[Any]]:  # fmt: skip
+    ) -> Pending[Child[Any]]:  # fmt: skip
         """Creates exactly one child, however often this body replays. It lives on when this instance ends.
 
         Args:
@@ -497,12 +497,12 @@ class Step:
     @overload
     def create_batch(
         self, workflow: Workflow[P, R], items: Sequence[Given[P] | NewInstance[P]], *, name: str | None = None
-    ) -> Awaitable[list[Child[R]]]: ...
+    ) -> Pending[list[Child[R]]]: ...
     @overload
-    def create_batch(self, workflow: str, items: Sequence[Any], *, name: str | None = None) -> Awaitable[list[Child[Any]]]: ...
+    def create_batch(self, workflow: str, items: Sequence[Any], *, name: str | None = None) -> Pending[list[Child[Any]]]: ...
     def create_batch(
         self, workflow: Workflow[Any, Any] | str, items: Sequence[Any], *, name: str | None = None
-    ) -> Awaitable[list[Child[Any]]]:
+    ) -> Pending[list[Child[Any]]]:
         """Creates thousands of children as one record: all of them or none.
 
         Args:
@@ -524,14 +524,14 @@ class Step:
         return Pending(_child.create_batch, (branch, label, target, prepared))
 
     @overload
-    def call(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[ChildOptions]) -> Awaitable[R]: ...
+    def call(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[ChildOptions]) -> Pending[R]: ...
     @overload
-    def call(self, workflow: Workflow[P, R], params: Given[P], **options: Unpack[ChildOptions]) -> Awaitable[R]: ...
+    def call(self, workflow: Workflow[P, R], params: Given[P], **options: Unpack[ChildOptions]) -> Pending[R]: ...
     @overload
-    def call(self, workflow: str, params: Any = None, **options: Unpack[ChildOptions]) -> Awaitable[Any]: ...
+    def call(self, workflow: str, params: Any = None, **options: Unpack[ChildOptions]) -> Pending[Any]: ...
     def call(
         self, workflow: Workflow[Any, Any] | str, params: Any = None, *, id: str | None = None, name: str | None = None
-    ) -> Awaitable[Any]:
+    ) -> Pending[Any]:
         """Creates a child and waits for its output, without a slot. It is terminated with this instance.
 
         Args:
@@ -556,7 +556,7 @@ class Step:
 
     def send_event(
         self, workflow: Workflow[Any, Any] | str, id: str, type: str, payload: Any = None, *, name: str | None = None
-    ) -> Awaitable[None]:
+    ) -> Pending[None]:
         """Sends an event to another instance of this namespace, once however often this body replays.
 
         Args:

@@ -1,0 +1,54 @@
+"""What mypy and pyright see of a step's operations as coroutines, which asyncio starts tasks with; it is never run."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, assert_type
+
+from stepwell import Child, Event, Step, workflow
+
+
+async def double(number: int) -> int:
+    return number * 2
+
+
+def shout(text: str) -> str:
+    return text.upper()
+
+
+@workflow
+async def audit(step: Step, folder: str) -> int:
+    return len(folder)
+
+
+@workflow(runtime="asyncio")
+async def on_asyncio(step: Step) -> int:
+    assert_type(await step.do(double, 1), int)
+    assert_type(asyncio.create_task(step.do(double, 1)), asyncio.Task[int])
+    assert_type(asyncio.ensure_future(step.do(shout, "a")), asyncio.Task[str])
+    assert_type(asyncio.create_task(step.sleep(1)), asyncio.Task[None])
+    assert_type(asyncio.create_task(step.map(double, [1])), asyncio.Task[list[int]])
+    assert_type(asyncio.create_task(step.wait_for_event("paid", as_type=int)), asyncio.Task[Event[int]])
+    assert_type(asyncio.create_task(step.call(audit, "a")), asyncio.Task[int])
+    child = await step.create(audit, "a")
+    assert_type(child, Child[int])
+    assert_type(asyncio.create_task(child.result()), asyncio.Task[int])
+    assert_type(asyncio.create_task(step.gather(step.do(double, 1), step.do(shout, "a"))), asyncio.Task[tuple[int, str]])
+    async with asyncio.TaskGroup() as group:
+        assert_type(group.create_task(step.do(double, 1)), asyncio.Task[int])
+    assert_type(await asyncio.gather(step.do(double, 1), step.do(shout, "a")), tuple[int, str])
+    assert_type(await asyncio.wait_for(step.do(double, 1), 5), int)
+    assert_type(await asyncio.shield(step.do(double, 1)), int)
+    for done in asyncio.as_completed([step.do(double, 1)]):
+        assert_type(await done, int)
+    first, _ = await asyncio.wait([asyncio.create_task(step.do(double, 1))])
+    assert_type(first, set[asyncio.Task[int]])
+    later: Coroutine[Any, Any, int] = step.do(double, 1)
+    print(asyncio.create_task(step.do(double, "a")))  # type: ignore[arg-type]
+    return await later
+
+
+@workflow
+async def on_trio(step: Step) -> None:
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(step.do, double, 1)
+        nursery.start_soon(step.sleep, 1)
