@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from stepwell import Engine, InvalidConfig, StepwellError, StoreCorrupt, StoreFailed, StoreLocked, StoreVersion, workflow
+from stepwell import Engine, InvalidConfig, StepwellError, StoreCorrupt, StoreFailed, StoreLocked, StoreVersion, aio, sync, workflow
 from stepwell.testing import open_test_engine
 
 
@@ -211,6 +211,40 @@ async def test_a_path_that_is_not_utf_8_is_as_good_as_any(tmp_path):
         async with Engine(folder / os.fsdecode(b"copy\xe9.db"), workflows=[echo]) as engine:
             assert await engine.call(echo, 1, id="a", if_exists="return") == 1
         os.unlink(folder / os.fsdecode(b"copy\xe9.db"))
+
+
+class AsPath:
+    def __init__(self, path: str | bytes) -> None:
+        self.path = path
+
+    def __fspath__(self) -> str | bytes:
+        return self.path
+
+
+@pytest.mark.parametrize("kind", [Path, AsPath])
+async def test_a_path_may_be_whatever_says_its_path(tmp_path, kind):
+    store, copy = str(tmp_path / "s.db"), str(tmp_path / "copy.db")
+    async with Engine(kind(store), workflows=[echo]) as engine:
+        assert await engine.call(echo, 1, id="a") == 1
+        await engine.backup(kind(copy))
+    async with open_test_engine([echo], store=kind(copy)) as engine:
+        assert await engine.call(echo, 1, id="a", if_exists="return") == 1
+
+    def blocking() -> int:
+        with sync.Engine(kind(copy), workflows=[echo]) as engine:
+            return engine.call(echo, 1, id="a", if_exists="return")
+
+    assert await trio.to_thread.run_sync(blocking) == 1
+    assert repr(aio.Engine(kind(store))) == repr(aio.Engine(store))
+
+
+async def test_a_path_in_bytes_is_refused(tmp_path):
+    raw = AsPath(bytes(tmp_path / "s.db"))
+    with pytest.raises(InvalidConfig, match="is no path"):
+        Engine(raw)
+    async with Engine(tmp_path / "s.db", workflows=[echo]) as engine:
+        with pytest.raises(InvalidConfig, match="is no path"):
+            await engine.backup(raw)
 
 
 def test_a_path_that_the_system_cannot_be_asked_for_is_invalid_config():

@@ -1,10 +1,14 @@
-"""What mypy and pyright see of a step's operations as coroutines, which asyncio starts tasks with; it is never run."""
+"""What mypy and pyright see of a step's operations as coroutines, which asyncio starts tasks with, and of paths; it is never run."""
 
 import asyncio
+import os
 from collections.abc import Coroutine
+from pathlib import Path, PurePosixPath
 from typing import Any, assert_type
 
-from stepwell import Child, Event, Step, workflow
+import stepwell
+from stepwell import Child, Event, Step, Workflow, aio, sync, workflow
+from stepwell.testing import open_test_engine
 
 
 async def double(number: int) -> int:
@@ -52,3 +56,27 @@ async def on_trio(step: Step) -> None:
     async with step.open_nursery() as nursery:
         nursery.start_soon(step.do, double, 1)
         nursery.start_soon(step.sleep, 1)
+
+
+class Folder:
+    def __fspath__(self) -> str:
+        return "shop.db"
+
+
+class Raw:
+    def __fspath__(self) -> bytes:
+        return b"shop.db"
+
+
+async def paths(workflows: list[Workflow[str, int]], given: os.PathLike[str]) -> None:
+    async with stepwell.Engine(Path("a.db"), workflows=workflows) as engine:
+        await engine.backup(Path("b.db"))
+        await engine.backup(given)
+    async with aio.Engine(PurePosixPath("a.db"), workflows=workflows) as on_loop:
+        await on_loop.backup(Folder())
+    with sync.Engine(Folder(), workflows=workflows) as blocking:
+        blocking.backup(given)
+    async with open_test_engine(workflows, store=Path("a.db")):
+        pass
+    stepwell.Engine(Raw())  # type: ignore[arg-type]
+    stepwell.Engine(b"a.db")  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Any
 
 from ._errors import InvalidConfig, InvalidState
@@ -15,9 +14,9 @@ _SCHEMES = ("file:", "sqlite:", "sqlite3:", "postgres:", "postgresql:")
 
 
 def store_path(store: Any) -> str:
-    if not isinstance(store, str | PurePath):
+    text = _plain(store)
+    if text is None:
         raise InvalidConfig(f'store={store!r:.120} is no path; give a path, sqlite:///path or ":memory:".')
-    text = str(store)
     if text.startswith("sqlite:///"):
         text, mark, options = text.removeprefix("sqlite:///").partition("?")
         if mark:
@@ -30,10 +29,16 @@ def store_path(store: Any) -> str:
 
 
 def copy_path(path: Any) -> str:
-    text = path if isinstance(path, str) else str(path) if isinstance(path, PurePath) else ""
+    text = _plain(path)
     if not text or "\0" in text or text == ":memory:" or "://" in text or text.startswith(_SCHEMES):
         raise InvalidConfig(f"path={path!r:.120} is no path; give the path of the new file.")
     return _checked_encoding("path", text)
+
+
+def _plain(path: Any) -> str | None:
+    """Returns a path as text; None if it is something else, such as bytes."""
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    return text if isinstance(text, str) else None
 
 
 def _checked_encoding(what: str, path: str) -> str:

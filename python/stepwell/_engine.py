@@ -9,7 +9,6 @@ import importlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import PurePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,7 +62,7 @@ class Engine(Tenant):
     unwrapped. All methods belong to the trio thread that opened it, but `peek`, which is for any.
 
     Args:
-        store: A path, `sqlite:///path`, or ":memory:".
+        store: A path (also a `pathlib.Path`), `sqlite:///path`, or ":memory:".
         workflows: The workflows whose instances this engine runs.
         limits: What its namespace may use, all of it; None: as the store has them, else the defaults. What `set_limits` set wins.
         shards: Coordinators the instances are spread over, 1 to 4,096; None: as the store has them, else 64.
@@ -83,7 +82,7 @@ class Engine(Tenant):
 
     def __init__(
         self,
-        store: str = "stepwell.db",
+        store: str | os.PathLike[str] = "stepwell.db",
         *,
         workflows: Iterable[Workflow[Any, Any]] = (),
         agents: Sequence[Any] = (),
@@ -366,7 +365,7 @@ class Engine(Tenant):
             raise InvalidState(str(reply.data))
         self._check(reply, "", None)
 
-    async def backup(self, path: str | PurePath) -> None:
+    async def backup(self, path: str | os.PathLike[str]) -> None:
         """Copies the store into a new file while everything goes on; the copy is complete and synced when this returns.
 
         The copy is the store at one moment. Opened as a store of its own, it goes on as after a kill at that moment: steps that

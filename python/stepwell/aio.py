@@ -12,6 +12,7 @@ that loop, such as a pool of connections, works in them; `runtime="trio"` puts o
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
@@ -31,7 +32,7 @@ class _EngineBase(EngineFront):
     __slots__ = ("_cancelled", "_loop", "_task")
     _way = WAY
 
-    def __init__(self, store: str = "stepwell.db", *, default_runtime: Runtime = "asyncio", **options: Any) -> None:
+    def __init__(self, store: str | os.PathLike[str] = "stepwell.db", *, default_runtime: Runtime = "asyncio", **options: Any) -> None:
         self._make(store, default_runtime=default_runtime, **options)
 
     async def __aenter__(self) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, Unpack, overload
 
@@ -499,7 +499,7 @@ class Engine(_Tenant):
     unwrapped. All methods belong to the trio thread that opened it, but `peek`, which is for any.
 
     Args:
-        store: A path, `sqlite:///path`, or ":memory:".
+        store: A path (also a `pathlib.Path`), `sqlite:///path`, or ":memory:".
         workflows: The workflows whose instances this engine runs.
         limits: What its namespace may use, all of it; None: as the store has them, else the defaults. What `set_limits` set wins.
         shards: Coordinators the instances are spread over, 1 to 4,096; None: as the store has them, else 64.
@@ -519,7 +519,7 @@ class Engine(_Tenant):
 
     def __init__(
         self,
-        store: str = "stepwell.db",
+        store: str | os.PathLike[str] = "stepwell.db",
         *,
         workflows: Iterable[Workflow[Any, Any]] = (),
         agents: Sequence[Any] = (),
@@ -574,7 +574,7 @@ class Engine(_Tenant):
             EngineClosed: The engine is not open, or was closed meanwhile.
         """
 
-    async def backup(self, path: str | PurePath) -> None:
+    async def backup(self, path: str | os.PathLike[str]) -> None:
         """Copies the store into a new file while everything goes on; the copy is complete and synced when this returns.
 
         The copy is the store at one moment. Opened as a store of its own, it goes on as after a kill at that moment: steps that

@@ -11,6 +11,7 @@ functions are steps too. Everything else is `stepwell`'s own.
 
 from __future__ import annotations
 
+import os
 from types import TracebackType
 from typing import Any
 
@@ -24,7 +25,7 @@ class _EngineBase(EngineFront):
     __slots__ = ()
     _way = WAY
 
-    def __init__(self, store: str = "stepwell.db", **options: Any) -> None:
+    def __init__(self, store: str | os.PathLike[str] = "stepwell.db", **options: Any) -> None:
         self._make(store, **options)
 
     def __enter__(self) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ class TestEngine(Engine):
 
     def __init__(
         self,
-        store: str,
+        store: str | os.PathLike[str],
         *,
         seed: int,
         autojump: bool,
@@ -84,7 +85,7 @@ class TestEngine(Engine):
 async def open_test_engine(
     workflows: Iterable[Workflow[Any, Any]] = (),
     *,
-    store: str = ":memory:",
+    store: str | os.PathLike[str] = ":memory:",
     autojump: bool = True,
     seed: int = 0,
     check_arguments: bool = True,
