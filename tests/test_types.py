@@ -13,6 +13,6 @@ FILES = sorted(str(path) for path in TESTS.glob("typed*.py"))
 @pytest.mark.slow
 @pytest.mark.parametrize("checker", ["mypy", "basedpyright"])
 def test_types_and_errors_are_as_users_code_says(checker):
-    assert len(FILES) == 4
+    assert FILES
     ran = subprocess.run([sys.executable, "-m", checker, *FILES], cwd=TESTS.parent, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
