@@ -165,7 +165,7 @@ async def call(branch: Branch, name: str, target: Workflow[Any, R], params: byte
     try:
         return child_output(target, chosen, outcome)
     except Undecodable as error:
-        await runner.unreadable(f'call "{name}"', error, name)
+        await runner.unreadable(f'call "{name}" ({target.name}/{chosen})', error, name)
 
 
 @enable_ki_protection
@@ -178,7 +178,7 @@ async def awaited(branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
     try:
         return child_output(target, child_id, outcome)
     except Undecodable as error:
-        await runner.unreadable(f'result of child "{child_id}"', error, child_id)
+        await runner.unreadable(f"result of child {target.name}/{child_id}", error, child_id)
 
 
 @enable_ki_protection
