@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._codec import codec
+from ._codec import Plan, Undecodable, codec
 from ._durations import from_us
 from ._errors import (
     EngineClosed,
@@ -13,6 +13,7 @@ from ._errors import (
     InstanceNotFound,
     InternalError,
     InvalidConfig,
+    InvalidPayload,
     InvalidState,
     LimitReached,
     Overloaded,
@@ -24,7 +25,10 @@ from ._errors import (
 )
 from ._failures import error_info
 from ._look import Look
-from ._types import STATUSES, InstanceSummary, Status
+from ._types import STATUSES, InstanceStatus, InstanceSummary, Status
+
+_PLAIN = codec.plan()
+_WITH_ERROR = frozenset({Status.ERRORED, Status.TERMINATED, Status.BLOCKED})
 
 STORE_ERRORS: dict[str, type[StepwellError]] = {
     "locked": StoreLocked,
@@ -102,22 +106,73 @@ def from_cursor(cursor: str | None) -> int | None:
     return int(cursor)
 
 
+class Telling:
+    """Reads what is stored of one instance, for an answer that comes whatever that is: what cannot be read is told as its error."""
+
+    def __init__(self, workflow: str, id: str) -> None:
+        self._whose = (workflow, id)
+        self.error: ErrorInfo | None = None
+        """Why something could not be read: the first such thing."""
+
+    def value(self, data: bytes | None, where: str, plan: Plan = _PLAIN) -> Any:
+        """Returns what these bytes stand for; None also where they cannot be read."""
+        try:
+            return None if data is None else plan.decode(data, where)
+        except Undecodable as error:
+            self._cannot(unreadable(*self._whose, where, error, data))
+        return None
+
+    def failure(self, data: bytes | None) -> ErrorInfo | None:
+        """Returns the failure that is recorded in these bytes."""
+        try:
+            return None if data is None else error_info(codec.decode(data))
+        except Undecodable as error:
+            self._cannot(unreadable(*self._whose, "failure", error, data))
+        return self.error
+
+    def _cannot(self, why: InvalidPayload) -> None:
+        self.error = self.error or ErrorInfo("stepwell.InvalidPayload", str(why))
+
+
+def unreadable(workflow: str, id: str, what: str, error: Undecodable, data: bytes | None) -> InvalidPayload:
+    """Something that is stored of an instance cannot become what it should (D7)."""
+    try:
+        raw = None if data is None else codec.decode(data)
+    except Undecodable:
+        raw = data
+    text = f"the {what} of {workflow}/{id} cannot be read: {error}"
+    if what == "output":
+        cure = "until then result() raises InvalidPayload, whose payload is the output as plain data"
+        text += f'. Restore the type that "{workflow}" returns; {cure}'
+    return InvalidPayload(f"{text}.", payload=raw)
+
+
 def summary(row: Any) -> InstanceSummary:
     it = Look._make(row)
+    telling = Telling(it.workflow, it.id)
+    progress, attributes = telling.value(it.progress, "report"), telling.value(it.attributes, "attributes") or {}
+    error = telling.failure(it.result)  # also of a state without one, if it is damaged
     return InstanceSummary(
-        it.id, it.workflow, it.version, it.status, it.reason, progress_of(it), it.waiting_on,
-        error_info(codec.decode(it.result)) if it.result is not None else None,  # also of a state without one, if it is damaged
-        codec.decode(it.attributes) if it.attributes else {}, from_us(it.created_at), from_us(it.updated_at),
+        it.id, it.workflow, it.version, it.status, it.reason, progress, it.waiting_on, error or telling.error, attributes,
+        from_us(it.created_at), from_us(it.updated_at),
     )  # fmt: skip
 
 
-def progress_of(look: Look) -> Any:
-    return None if look.progress is None else codec.decode(look.progress, where="report")
+def standing_of(look: Look, output: Plan) -> InstanceStatus:
+    """Returns where an instance stands. `output`: how its workflow's output is stored."""
+    telling = Telling(look.workflow, look.id)
+    given = telling.value(look.result, "output", output) if look.status is Status.COMPLETE else None
+    progress = telling.value(look.progress, "report")
+    error = telling.failure(look.result) if look.status in _WITH_ERROR else None
+    return InstanceStatus(
+        look.status, given, error or telling.error, progress, None, from_us(look.created_at),
+        None if look.started_at is None else from_us(look.started_at), None if look.ended_at is None else from_us(look.ended_at),
+        look.waiting_on, look.version,
+    )  # fmt: skip
 
 
 def error_in(look: Look) -> ErrorInfo | None:
-    failed = look.status in (Status.ERRORED, Status.TERMINATED, Status.BLOCKED)
-    return error_info(codec.decode(look.result)) if failed and look.result is not None else None
+    return Telling(look.workflow, look.id).failure(look.result) if look.status in _WITH_ERROR else None
 
 
 def not_found(workflow: str, id: str, namespace: str, *, without_code: bool = False) -> InstanceNotFound:

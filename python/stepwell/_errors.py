@@ -202,10 +202,13 @@ class TooLarge(StepwellError):
 
 
 class InvalidPayload(StepwellError):
-    """An event's payload cannot become the type the wait asked for. The event is consumed.
+    """What is stored cannot become the type that is asked for today.
+
+    In a body it is an event's payload: it is not of the type the wait asked for, and the event is consumed. From `result` and `call` it
+    is the output of an instance that is complete: the type that its workflow returns has changed since.
 
     Attributes:
-        payload: What was sent, as plain data.
+        payload: What is stored, as plain data.
     """
 
     def __init__(self, message: str = "", *, payload: object = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
 from . import _diagnosis, _explanation, _names, _past, _standing
-from ._answers import error_in, not_found, progress_of, state_codes
+from ._answers import Telling, not_found, standing_of, state_codes, unreadable
 from ._codec import Undecodable, codec
 from ._draining import DRAINED
 from ._durations import from_us
@@ -89,26 +89,21 @@ class Instance(Generic[R_co]):
     async def status(self) -> InstanceStatus:
         """Returns where the instance stands.
 
+        Of an output that cannot become the type its workflow returns today, `error` says so in its place; `result` raises that.
+
         Raises:
             InstanceNotFound: It is gone.
             EngineClosed: The engine is not open.
         """
         look = await self._tenant._look(self.workflow, self.id, payloads=True, method="instance.status")
-        return InstanceStatus(
-            look.status,
-            self._output(look.result) if look.status is Status.COMPLETE else None,
-            error_in(look),
-            progress_of(look),
-            None,
-            from_us(look.created_at),
-            None if look.started_at is None else from_us(look.started_at),
-            None if look.ended_at is None else from_us(look.ended_at),
-            look.waiting_on,
-            look.version,
-        )
+        return standing_of(look, self._workflow.output)
 
-    def _output(self, payload: bytes | None) -> Any:
-        return None if payload is None else self._workflow.output.decode(payload, "output")
+    def _output(self, payload: bytes | None) -> R_co:
+        try:
+            given: Any = None if payload is None else self._workflow.output.decode(payload, "output")
+        except Undecodable as error:
+            raise unreadable(self.workflow, self.id, "output", error, payload) from error.__cause__
+        return given  # type: ignore[no-any-return]  # it is an R_co
 
     async def result(self) -> R_co:
         """Waits until the instance has ended and returns its output.
@@ -116,6 +111,7 @@ class Instance(Generic[R_co]):
         Raises:
             InstanceErrored: It errored; the text ends with the recorded error's own.
             InstanceTerminated: It was terminated.
+            InvalidPayload: It is complete, and its output cannot become the type that its workflow returns today; `payload` has it plain.
             InstanceNotFound: It is gone.
             EngineClosed: The engine was closed meanwhile.
         """
@@ -124,8 +120,8 @@ class Instance(Generic[R_co]):
             log.warning("waiting for the result of a blocked instance: %s", await self.explain())
             status, payload = await self._until(FINAL, "instance.result")
         if status is Status.COMPLETE:
-            return self._output(payload)  # type: ignore[no-any-return]  # it is an R_co
-        info = None if payload is None else error_info(codec.decode(payload))
+            return self._output(payload)
+        info = Telling(self.workflow, self.id).failure(payload)
         text = f": {info}" if info is not None else ""
         if status is Status.ERRORED:
             raise InstanceErrored(f"{self.workflow}/{self.id} failed{text}", error=info)

@@ -231,6 +231,7 @@ class Tenant(ABC):
         Raises:
             InstanceErrored: It errored.
             InstanceTerminated: It was terminated.
+            InvalidPayload: It is complete, and its output cannot become the type that its workflow returns today.
             StepwellError: As `create`.
         """
         self._ready("engine.call")

@@ -133,7 +133,7 @@ class UndoStatus(NamedTuple):
 
 
 class InstanceStatus(NamedTuple):
-    """Where an instance stands. Times are aware, in UTC."""
+    """Where an instance stands. Times are aware, in UTC. `error` is the recorded one, or says what of this could not be read."""
 
     status: Status
     output: Any

@@ -137,6 +137,8 @@ class Instance(Generic[_R_co]):
     async def status(self) -> InstanceStatus:
         """Returns where the instance stands.
 
+        Of an output that cannot become the type its workflow returns today, `error` says so in its place; `result` raises that.
+
         Raises:
             InstanceNotFound: It is gone.
             EngineClosed: The engine is not open.
@@ -148,6 +150,7 @@ class Instance(Generic[_R_co]):
         Raises:
             InstanceErrored: It errored; the text ends with the recorded error's own.
             InstanceTerminated: It was terminated.
+            InvalidPayload: It is complete, and its output cannot become the type that its workflow returns today; `payload` has it plain.
             InstanceNotFound: It is gone.
             EngineClosed: The engine was closed meanwhile.
         """
@@ -372,6 +375,7 @@ class _Tenant:
         Raises:
             InstanceErrored: It errored.
             InstanceTerminated: It was terminated.
+            InvalidPayload: It is complete, and its output cannot become the type that its workflow returns today.
             StepwellError: As `create`.
         """
 
