@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stepwell import InvalidPayload, Status, StepwellError, aio, sync, workflow
+from stepwell import InstanceErrored, InvalidPayload, Retry, Status, StepwellError, _codec_plain, aio, current_step, sync, workflow
 from stepwell.testing import open_test_engine
 
 Item = make_dataclass("Item", [("name", str), ("count", int)])
@@ -143,3 +143,98 @@ def test_d7_every_front_says_the_same(tmp_path):
             look(caught.value, await (await engine.get("gives", "g")).status())
 
     asyncio.run(main())
+
+
+def reports() -> None:
+    current_step().report(0.5)
+
+
+def fails() -> None:
+    raise ValueError("broken")
+
+
+@workflow
+async def asks(step):
+    await step.do(reports)
+    await step.wait_for_approval("ship", detail={"what": "a lamp"})
+
+
+@workflow
+async def errs(step):
+    await step.do(fails, retry=Retry.never)
+
+
+@workflow
+async def plain(step):
+    return {"a": 1}
+
+
+async def test_d7_no_look_fails_for_what_a_version_that_reads_less_cannot_read(monkeypatch):
+    async with open_test_engine(workflows=[asks, errs, plain], autojump=False) as engine:
+        asking, failed, full = [await engine.create(it, id="i", attributes={"tier": "gold"}) for it in (asks, errs, plain)]
+        for instance, status in ((asking, "waiting"), (failed, "errored"), (full, "complete")):
+            await instance.wait_for_status(status)
+        monkeypatch.setattr(_codec_plain, "DEPTH_MAX", 0)
+        page = (await engine.list(newest_first=False)).items
+        for it, what in zip(page, ("report", "attributes", "attributes"), strict=True):
+            assert it.error.message.startswith(f"the {what} of {it.workflow}/i cannot be read: {what} is ")
+        assert [it.attributes for it in page] == [{}, {}, {}]
+        (request,) = await engine.approvals.list()
+        assert request.detail["message"].startswith("the detail of asks/i cannot be read: detail is ")
+        for instance, what in ((asking, "report"), (failed, "failure"), (full, "output")):
+            told = (await instance.status()).error
+            assert (told.type, f"the {what} of {instance.workflow}/i cannot be read" in told.message) == ("stepwell.InvalidPayload", True)
+            await instance.explain()
+            await instance.history()
+        with pytest.raises(InvalidPayload) as caught:
+            await full.result()
+        assert caught.value.payload == b"\xa1aa\x01"
+        with pytest.raises(InstanceErrored, match="the failure of errs/i cannot be read"):
+            await failed.result()
+
+
+@workflow
+async def event(step):
+    try:
+        await step.wait_for_event("go")
+    except InvalidPayload as error:
+        return error.payload
+
+
+@workflow
+async def approval(step):
+    await step.wait_for_approval("ship")
+
+
+@workflow
+async def attributes(step):
+    await step.wait_for_event("go")
+    return step.instance.attributes["tier"]
+
+
+@pytest.mark.parametrize(("code", "says"), [(approval, 'approval "ship"'), (attributes, "step.instance")])
+async def test_i10_no_body_sees_that_something_stored_cannot_be_read(monkeypatch, code, says):
+    async with open_test_engine(workflows=[code, event], autojump=False) as engine:
+        for it in (code, event):
+            await (await engine.create(it, id="i", attributes={"tier": "gold"})).wait_for_status("waiting")
+        instance = await engine.get(code, "i")
+        monkeypatch.setattr(_codec_plain, "DEPTH_MAX", 0)
+        if code is approval:
+            await engine.approvals.approve("approval/i#ship#1", by="ann")
+        else:
+            await instance.send_event("go")
+        assert await instance.wait_for_status("blocked") == "blocked"
+        monkeypatch.undo()
+        told = str(await instance.explain())
+        assert f"{says} of {code.name}/i has a stored value that today's code" in told
+        await instance.resume()
+        assert await instance.result() == (None if code is approval else "gold")
+
+
+async def test_d7_an_event_that_is_no_value_at_all_raises_with_its_bytes(monkeypatch):
+    async with open_test_engine(workflows=[event], autojump=False) as engine:
+        instance = await engine.create(event)
+        await instance.wait_for_status("waiting")
+        monkeypatch.setattr(_codec_plain, "DEPTH_MAX", 0)
+        await instance.send_event("go", {"a": 1})
+        assert await instance.result() == b"\xa1aa\x01"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._codec import Plan, Undecodable, codec
+from ._codec import Plan, Undecodable, as_plain, codec
 from ._durations import from_us
 from ._errors import (
     EngineClosed,
@@ -136,15 +136,11 @@ class Telling:
 
 def unreadable(workflow: str, id: str, what: str, error: Undecodable, data: bytes | None) -> InvalidPayload:
     """Something that is stored of an instance cannot become what it should (D7)."""
-    try:
-        raw = None if data is None else codec.decode(data)
-    except Undecodable:
-        raw = data
     text = f"the {what} of {workflow}/{id} cannot be read: {error}"
     if what == "output":
         cure = "until then result() raises InvalidPayload, whose payload is the output as plain data"
         text += f'. Restore the type that "{workflow}" returns; {cure}'
-    return InvalidPayload(f"{text}.", payload=raw)
+    return InvalidPayload(f"{text}.", payload=as_plain(data))
 
 
 def summary(row: Any) -> InstanceSummary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from . import _names
+from ._answers import Telling
 from ._codec import codec
 from ._durations import from_us
 from ._errors import InvalidConfig
@@ -96,12 +97,14 @@ class Approvals:
 
 def _request(row: Any) -> ApprovalRequest:
     id, _, workflow, instance, name, detail, asked_at, until, status, _ = row
+    telling = Telling(workflow, instance)
+    told = telling.value(detail, "detail")
     return ApprovalRequest(
         id,
         workflow,
         instance,
         name,
-        codec.decode(detail, where="detail") if detail is not None else None,
+        told if telling.error is None else {"message": telling.error.message},  # as for one that is damaged
         None if asked_at is None else from_us(asked_at),
         None if until is None else from_us(until),
         _STATUSES[status],

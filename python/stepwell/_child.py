@@ -111,7 +111,10 @@ async def create(
                         params, attributes, codec.encode(chosen))
     )  # fmt: skip
     raise_if_taken(outcome, target, chosen)
-    return Child(target, codec.decode(outcome.payload) if outcome.payload else chosen)
+    try:
+        return Child(target, codec.decode(outcome.payload, where="id") if outcome.payload else chosen)
+    except Undecodable as error:
+        await runner.unreadable(f'creation "{name}"', error, name)
 
 
 def item(runner: Runner, target: Workflow[Any, Any], item: Any, index: int) -> tuple[str | None, bytes | None, bytes | None]:

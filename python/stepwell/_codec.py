@@ -247,6 +247,14 @@ class Codec:
         return self.plan(type).decode(data, where)
 
 
+def as_plain(data: bytes | None) -> Any:
+    """Returns what these bytes stand for as plain data; the bytes themselves where they stand for none."""
+    try:
+        return None if data is None else codec.decode(data)
+    except Undecodable:
+        return data
+
+
 codec = Codec()
 """The one codec of the process: plans are kept per type, and types are the same for every engine."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ._codec import codec
+from ._codec import as_plain
 from ._errors import EngineClosed
 from ._failures import is_there
 from ._log import log
@@ -80,8 +80,9 @@ class Missing:
         self.look()
 
     def _recall(self, row: Look) -> None:
-        error = codec.decode(row.result) if row.result is not None else {}
-        module, qualname = error.get("fields", {}).get("missing", ("", ""))
+        error = as_plain(row.result)
+        fields = error.get("fields", {}) if isinstance(error, dict) else {}
+        module, qualname = fields.get("missing", ("", ""))
         self._classes.setdefault((module, qualname), []).append((row.namespace, row.workflow, row.id))
 
     async def _resume(self, instances: list[Whose]) -> None:

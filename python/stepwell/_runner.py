@@ -548,7 +548,12 @@ class Runner:
     @property
     def info(self) -> InstanceInfo:
         """What a body may know of its own instance."""
-        created_at, attributes = self._about
+        created_at, stored = self._about
+        try:
+            attributes = codec.decode(stored, where="attributes") if stored else {}
+        except Undecodable as error:  # the body goes on to its next `await`, and what comes of that is discarded
+            self.block("undecodable", _diagnosis.unreadable(self, "step.instance", error))
+            attributes = {}
         return InstanceInfo(
             self.id,
             self.workflow.name,
@@ -557,7 +562,7 @@ class Runner:
             from_us(created_at),
             None,  # the parent's id is not known here yet
             None,
-            codec.decode(attributes, where="attributes") if attributes else {},
+            attributes,
         )
 
     @property

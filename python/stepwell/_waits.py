@@ -9,7 +9,7 @@ from trio.lowlevel import enable_ki_protection
 
 from . import _replay
 from ._branch import unambiguous
-from ._codec import Undecodable, codec
+from ._codec import Undecodable, as_plain, codec
 from ._durations import from_us, text
 from ._errors import ApprovalTimeout, EventTimeout, InvalidPayload, Rejected
 from ._operation import WaitOperation
@@ -47,8 +47,8 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
     try:
         payload = None if outcome.payload is None else codec.plan(Any if as_type is None else as_type).decode(outcome.payload, "payload")
     except Undecodable as error:
-        raw = codec.decode(outcome.payload, where="payload") if outcome.payload is not None else None
-        raise InvalidPayload(f'event "{outcome.type}" of {runner.workflow.name}/{runner.id}: {error}', payload=raw) from None
+        whose = f'event "{outcome.type}" of {runner.workflow.name}/{runner.id}'
+        raise InvalidPayload(f"{whose}: {error}", payload=as_plain(outcome.payload)) from None
     return Event(outcome.type, payload, from_us(outcome.at))
 
 
@@ -65,7 +65,10 @@ async def approval(branch: Branch, name: str, detail: bytes | None, us: int, as_
     )
     if outcome.verdict == _replay.TIMED_OUT:
         raise ApprovalTimeout(f'nobody decided on "{name}" of {runner.workflow.name}/{runner.id} in time')
-    decision = codec.decode(outcome.payload, where="decision") if outcome.payload is not None else {}
+    try:
+        decision = codec.decode(outcome.payload, where="decision") if outcome.payload is not None else {}
+    except Undecodable as error:
+        await runner.unreadable(f'approval "{name}"', error, name)
     by, reason, metadata = decision.get("by", ""), decision.get("reason"), decision.get("metadata")
     if outcome.type != "approved":
         raise Rejected(
