@@ -300,9 +300,9 @@ class MyInt(int):
         (int, True, "result is a bool, declared as int"),
         (int, 1.0, "result is a float, declared as int"),
         (float, True, "result is a bool, declared as float"),
-        (bool, 1, "result is a int, declared as bool"),
+        (bool, 1, "result is an int, declared as bool"),
         (str, b"x", "result is a bytes, declared as str"),
-        (str, None, "result is a NoneType, declared as str. Declare the type it has (a union, or | None), or pass as_type=."),
+        (str, None, "result is None, declared as str. Declare the type it has (a union, or | None), or pass as_type=."),
         (int, MyInt(3), "result is a test_codec_types.MyInt, declared as int"),
         (int, Level.LOW, "result is a test_codec_types.Level, declared as int"),
         (Color, "RED", "result is a str, declared as test_codec_types.Color"),
@@ -311,9 +311,9 @@ class MyInt(int):
         (list[int], (1,), "result is a tuple, declared as list[int]"),
         (list[int], [1, "x"], "result[1] is a str, declared as int"),
         (tuple[int, str], (1,), "result has 1 items, declared as tuple[int, str]"),
-        (tuple[int, str], (1, 2), "result[1] is a int, declared as str"),
-        (dict[str, int], {"a": 1, "b": None}, 'result["b"] is a NoneType, declared as int'),
-        (dict[str, int], {1: 1}, "is a int, declared as str"),
+        (tuple[int, str], (1, 2), "result[1] is an int, declared as str"),
+        (dict[str, int], {"a": 1, "b": None}, 'result["b"] is None, declared as int'),
+        (dict[str, int], {1: 1}, "is an int, declared as str"),
         (dict[Color, int], {"RED": 1}, 'result["RED"] is a str, declared as test_codec_types.Color'),
         (dict[float, int], {float("nan"): 1}, "result has NaN as a key"),
         (dict[Point, int], {}, None),
@@ -322,23 +322,23 @@ class MyInt(int):
         (Point, Point3(1), "result is a test_codec_types.Point3, declared as test_codec_types.Point. A subclass would come back as"),
         (Point, {"x": 1}, "result is a dict, declared as test_codec_types.Point"),
         (Point, Point("x"), "result.x is a str, declared as int"),  # type: ignore[arg-type]
-        (list[Circle], [Circle(Point(1)), Circle(Point(None))], "result[1].center.x is a NoneType"),  # type: ignore[arg-type]
+        (list[Circle], [Circle(Point(1)), Circle(Point(None))], "result[1].center.x is None"),  # type: ignore[arg-type]
         (Point | Circle, Point3(1), "result is a test_codec_types.Point3, declared as test_codec_types.Point | test_codec_types.Circle"),
         (Point | Circle, Circle(Point("a")), "result.center.x is a str"),  # type: ignore[arg-type]
         (int | str, 1.0, "result is a float, declared as int | str"),
         (Box[int], Box("x"), "result.item is a str, declared as int"),
-        (Box[Box[str]], Box(Box(3)), "result.item.item is a int, declared as str"),
+        (Box[Box[str]], Box(Box(3)), "result.item.item is an int, declared as str"),
         (Tree, Tree(1, [Tree(2, [Point(1)])]), "result.children[0].children[0] is a test_codec_types.Point"),  # type: ignore[list-item]
-        (Nodes, Nodes([3]), "result.items[0] is a int"),  # type: ignore[list-item]
-        (Kids, {"kids": [{"kids": [3]}]}, 'result["kids"][0]["kids"][0] is a int'),
+        (Nodes, Nodes([3]), "result.items[0] is an int"),  # type: ignore[list-item]
+        (Kids, {"kids": [{"kids": [3]}]}, 'result["kids"][0]["kids"][0] is an int'),
         (Movie, {"titel": "x"}, 'result has no key "title", declared as test_codec_types.Movie'),
         (Movie, {"title": "x", "yaer": 1}, 'result["yaer"] is a key that test_codec_types.Movie does not declare'),
         (Password, Password(value=pydantic.SecretStr("x")), "does not come back equal"),
         (WithSecret, WithSecret(1, "s"), "has an InitVar without default (secret)"),
         (codec.__class__, codec, "result is a stepwell._codec.Codec. Return plain data"),
         (complex, 1j, "result is a complex. Return plain data"),
-        (None, 3, "result is a int, declared as None"),
-        (list[Any], [{"a": object()}], 'result[0]["a"] is a object'),
+        (None, 3, "result is an int, declared as None"),
+        (list[Any], [{"a": object()}], 'result[0]["a"] is an object'),
     ],
 )
 def test_d7_a_value_of_another_class_is_refused_with_its_place(tp: Any, value: Any, text: str | None) -> None:

@@ -18,7 +18,7 @@ from cattrs.gen import make_dict_structure_fn_from_attrs, make_dict_unstructure_
 
 from ._codec_doubt import doubt, never
 from ._codec_hints import field_types, type_name
-from ._codec_plain import Misfit, item
+from ._codec_plain import Misfit, item, one
 from ._codec_types import TAG, Form, Types, check_tag, checked, unstorable
 
 
@@ -96,7 +96,7 @@ def _told(name: str, build: Any, write: Any) -> tuple[Any, Any]:
         except (Misfit, AttributeError, RecursionError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            raise Misfit(f"is a {name}, of which a field raised {type(error).__name__}: {error}") from error
+            raise Misfit(f"is {one(name)}, of which a field raised {type(error).__name__}: {error}") from error
 
     return told, written
 

@@ -19,7 +19,7 @@ from types import NoneType
 from typing import Any
 
 from ._codec_hints import type_name
-from ._codec_plain import Misfit, ready
+from ._codec_plain import Misfit, one, ready
 from ._codec_types import TAG, Form, check_tag, checked
 
 BESIDE = "$beside"
@@ -43,10 +43,10 @@ def model_form(tp: Any, cls: Any) -> Form:
             raise
         except BaseException as error:
             raised = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"  # pydantic's own say what they are
-            raise Misfit(f"is a {name} that does not survive model_dump(mode='json'): {raised}") from error
+            raise Misfit(f"is {one(name)} that does not survive model_dump(mode='json'): {raised}") from error
         if not same:
             advice = "Secrets and serializers that leave things out cannot be stored"
-            raise Misfit(f"is a {name} that does not come back equal from model_dump(mode='json')", advice)
+            raise Misfit(f"is {one(name)} that does not come back equal from model_dump(mode='json')", advice)
         return ready(_with_beside(raw, beside, fields, name))
 
     def back(raw: Any) -> Any:
@@ -81,7 +81,7 @@ def _with_beside(raw: Any, beside: Any, fields: bool, name: str) -> Any:
         return {BESIDE: beside, _ROOT: raw} if beside or (type(raw) is dict and BESIDE in raw) else raw
     for key in (BESIDE, TAG):
         if key in raw:
-            raise Misfit(f'is a {name} with an extra field "{key}", which has a meaning of its own', "Name it otherwise")
+            raise Misfit(f'is {one(name)} with an extra field "{key}", which has a meaning of its own', "Name it otherwise")
     return {**raw, BESIDE: beside} if beside else raw
 
 

@@ -28,6 +28,7 @@ DIGITS_MAX = 4_096
 
 READY = frozenset({NoneType, bool, int, float, str, bytes, date, UUID})
 """Classes that are written as they are, whatever the value."""
+_VOWELS = frozenset("aeioAEIO")
 _KEYS = frozenset({bool, int, str, bytes, date, UUID})
 _STR = frozenset({str})
 _SET_TAG = 258
@@ -78,6 +79,11 @@ def class_name(cls: type) -> str:
     if module in ("builtins", "__main__") or "<locals>" in cls.__qualname__:
         return cls.__qualname__
     return f"{module}.{cls.__qualname__}"
+
+
+def one(name: str) -> str:
+    """Returns a class's name with its article: `an int`, `a httpx.Response`, `None`."""
+    return "None" if name == "NoneType" else f"an {name}" if name[0] in _VOWELS else f"a {name}"
 
 
 def clean(value: Any, left: int = DEPTH_MAX - _TAGS_MAX) -> bool:
@@ -171,7 +177,7 @@ def _check_key(key: object, left: int) -> None:
     if cls is datetime:
         aware(key)  # type: ignore[arg-type]
         return
-    raise Misfit(f"has a {class_name(cls)} as a key", "Use str, int, bytes, UUID, date or tuples of them")
+    raise Misfit(f"has {one(class_name(cls))} as a key", "Use str, int, bytes, UUID, date or tuples of them")
 
 
 def _ready_key(key: Any) -> Any:
@@ -251,16 +257,16 @@ def _refuse(value: object) -> NoReturn:
     cls = type(value)
     name = class_name(cls)
     if hasattr(cls, "__dataclass_fields__") or hasattr(cls, "__attrs_attrs__") or hasattr(cls, "model_fields"):
-        misfit = Misfit(f"is a {name}")
+        misfit = Misfit(f"is {one(name)}")
         misfit.declare = cls.__name__
         raise misfit
     for base in (bool, int, float, str, bytes, dict, list, tuple, set, frozenset, datetime, date, Decimal, UUID):
         if isinstance(value, base):
             raise Misfit(
-                f"is a {name}, a subclass of {base.__name__} that would not come back as itself",
+                f"is {one(name)}, a subclass of {base.__name__} that would not come back as itself",
                 f"Annotate it as {cls.__name__}, or convert it with {base.__name__}(...)",
             )
-    raise Misfit(f"is a {name}")
+    raise Misfit(f"is {one(name)}")
 
 
 def deeper_than(value: object, left: int) -> bool:

@@ -25,7 +25,7 @@ import cattrs
 from cattrs.errors import ClassValidationError, IterableValidationError, IterableValidationNote
 
 from ._codec_hints import Unresolved, type_name, without_extras
-from ._codec_plain import Misfit, aware, class_name, folded, item, ready, shown, writable
+from ._codec_plain import Misfit, aware, class_name, folded, item, one, ready, shown, writable
 
 TAG = "$type"
 """The key under which a member of a union says its name."""
@@ -76,7 +76,7 @@ def refused(value: object, name: str, accepts: Collection[type]) -> Misfit:
     advice = "Declare the type it has (a union, or | None), or pass as_type="
     if isinstance(value, tuple(accepts)):
         advice = f"A subclass would come back as {name}: declare a union, or pass as_type="
-    return Misfit(f"is a {class_name(type(value))}, declared as {name}", advice)
+    return Misfit(f"is {one(class_name(type(value)))}, declared as {name}", advice)
 
 
 def mismatch(raw: object, name: str, why: str = "") -> Misfit:
@@ -244,7 +244,7 @@ def unstorable(tp: Any, why: str = "") -> Form:
     name = type_name(tp)
 
     def encode(value: Any) -> NoReturn:
-        raise Misfit(f"is declared as {name}, which {why}" if why else f"is a {class_name(type(value))}")
+        raise Misfit(f"is declared as {name}, which {why}" if why else f"is {one(class_name(type(value)))}")
 
     def decode(raw: Any, _: Any = None) -> NoReturn:
         raise Misfit(f"is stored, but {name} {why or 'is not a type that can be stored'}", wanted=name)
