@@ -3,9 +3,9 @@
 import enum
 import functools
 import sys
-from collections.abc import Awaitable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Iterator, Mapping, Sequence, Set
 from dataclasses import InitVar, dataclass, field, make_dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, NewType, NotRequired, Optional, TypedDict, TypeVar, Union
 from uuid import UUID
@@ -536,3 +536,42 @@ def test_type_aliases_are_seen_through() -> None:
 def test_a_plan_is_made_once_per_type() -> None:
     assert codec.plan(list[int]) is codec.plan(list[int])
     assert codec.plan() is codec.plan(Any)
+
+
+@pytest.mark.parametrize(
+    ("stored", "tp", "text"),
+    [
+        (1, time, "result is stored as int 1, but datetime.time is not a type that can be stored"),
+        (
+            {"x": 1},
+            WithSecret,
+            "result is stored as a map, but test_codec_types.WithSecret has an InitVar without default (secret), which an",
+        ),
+        ({"$type": "Gone"}, Point | Circle, "result is stored with the name 'Gone', and cannot become test_codec_types.Point | test"),
+        ({"$type": "Gone"}, Point, "result is stored with the name 'Gone', and cannot become test_codec_types.Point"),
+        (
+            {"x": 1, "y": 2},
+            Point | Point3,
+            "result is stored without a name, and could be test_codec_types.Point or test_codec_types.Point3",
+        ),
+        ({}, Movie, 'result has no field "title", which has no default, and cannot become test_codec_types.Movie'),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_one_whole_sentence(stored: Any, tp: Any, text: str) -> None:
+    with pytest.raises(Undecodable) as caught:
+        codec.decode(codec.encode(stored), tp)
+    assert str(caught.value).startswith(text)
+    assert str(caught.value).count("cannot become") == text.count("cannot become")
+
+
+def test_bytes_that_are_no_value_cannot_become_anything() -> None:
+    with pytest.raises(Undecodable, match=r"^result is 1 byte that is not a stored value \(.*\)$"):
+        codec.decode(b"\xff")
+
+
+@pytest.mark.parametrize("tp", [Iterator[int], time, "Nope", type[int]])
+def test_a_type_that_cannot_be_stored_is_said_of_the_type_and_not_of_the_value(tp: Any) -> None:
+    with pytest.raises(
+        NotSerializable, match=r"^result is declared as \S+, which is not a type that can be stored\. Declare the type it has"
+    ):
+        codec.encode(1, tp)

@@ -316,7 +316,7 @@ def test_a_decimal_has_at_most_4096_digits() -> None:
 def test_a_number_too_long_to_show_is_still_refused_with_its_place() -> None:
     with pytest.raises(NotSerializable, match=r"result\[int too large to show\] is an object"):
         codec.encode({10**5000: object()})
-    with pytest.raises(Undecodable, match="is stored as int int too large to show, and cannot become str"):
+    with pytest.raises(Undecodable, match="is stored as an int too large to show, and cannot become str"):
         codec.decode(codec.encode(10**5000), str)
 
 

@@ -59,8 +59,8 @@ CHANGES = [
     (str, "output is stored as a map, and cannot become str"),
     (Colour, "output is stored as a map, and cannot become"),
     (int | None, "output is stored as a map, and cannot become int | None"),
-    (Picky, "SystemExit: 3, and cannot become"),
-    (datetime.time, "datetime.time is not a type that can be stored"),
+    (Picky, "Picky(...) raised SystemExit: 3. Restore"),
+    (datetime.time, "output is stored as a map, but datetime.time is not a type that can be stored. Restore"),
 ]
 
 

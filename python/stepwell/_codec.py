@@ -110,7 +110,7 @@ class Plan:
         except Misfit as found:
             wanted = found.wanted or type_name(self.type)
             place = found.place(where)
-            message = f"{place} {found.problem}" if self._form is None else f"{place} {found.problem}, and cannot become {wanted}"
+            message = f"{place} {found.problem}{'' if self._form is None or found.says_all else f', and cannot become {wanted}'}"
             raise Undecodable(message, path=place, stored=found.problem, wanted=wanted) from found.__cause__
         except RecursionError as error:
             wanted = type_name(self.type)

@@ -88,7 +88,7 @@ def _told(name: str, build: Any, write: Any) -> tuple[Any, Any]:
         except (Exception, KeyboardInterrupt):
             raise
         except BaseException as error:
-            raise Misfit(f"is stored, but {name}(...) raised {type(error).__name__}: {error}", wanted=name) from error
+            raise Misfit(f"is stored, but {name}(...) raised {type(error).__name__}: {error}", wanted=name).explained() from error
 
     def written(value: Any) -> Any:
         try:

@@ -59,7 +59,7 @@ def model_form(tp: Any, cls: Any) -> Form:
             raise
         except BaseException as error:
             text = f"is stored, but {name}.model_validate raised {type(error).__name__}: {error}"
-            raise Misfit(text, wanted=name) from error
+            raise Misfit(text, wanted=name).explained() from error
 
     form = checked(name, (cls,), (dict,) if fields else (), out, back, fields=fields, deep=True)
     return form

@@ -46,6 +46,12 @@ class Misfit(Exception):
         self.wanted = wanted
         self.path: list[str] = []  # innermost first
         self.declare = ""  # the annotation under which the value would be stored
+        self.says_all = False  # whether the problem says why it cannot become what is wanted
+
+    def explained(self) -> Misfit:
+        """Returns it, as one whose problem says why what is stored cannot become what is wanted."""
+        self.says_all = True
+        return self
 
     def place(self, root: str) -> str:
         return root + "".join(reversed(self.path))
@@ -370,4 +376,5 @@ def loads(data: bytes) -> Any:
             tag_hook=_refuse_tag,
         )
     except (CBORError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
-        raise Misfit(f"is {len(data):,} bytes that are not a stored value ({error!s:.200})") from None
+        size = "1 byte that is" if len(data) == 1 else f"{len(data):,} bytes that are"
+        raise Misfit(f"is {size} not a stored value ({error!s:.200})") from None

@@ -81,8 +81,15 @@ def refused(value: object, name: str, accepts: Collection[type]) -> Misfit:
 
 def mismatch(raw: object, name: str, why: str = "") -> Misfit:
     """Returns what says that what is stored cannot become this type."""
-    stored = "null" if raw is None else "a map" if isinstance(raw, dict) else f"{type(raw).__name__} {shown(raw, 60)}"
-    return Misfit(f"is stored as {stored}{why}", wanted=name)
+    return Misfit(f"is stored as {_in_words(raw)}{why}", wanted=name)
+
+
+def _in_words(raw: object) -> str:
+    """Returns what is stored, for a message."""
+    if raw is None or isinstance(raw, dict):
+        return "null" if raw is None else "a map"
+    text, kind = shown(raw, 60), type(raw).__name__
+    return one(text) if text.startswith(f"{kind} ") else f"{kind} {text}"  # "int too large to show"
 
 
 def misfit(error: Any) -> Misfit:
@@ -93,7 +100,7 @@ def misfit(error: Any) -> Misfit:
         name = class_name(error.cl)
         inner, note = noted[0] if noted else (others[0], None)
         if note is None:
-            fault = Misfit(f"is stored, but {name}(...) raised {type(inner).__name__}: {inner}", wanted=name)
+            fault = Misfit(f"is stored, but {name}(...) raised {type(inner).__name__}: {inner}", wanted=name).explained()
             fault.__cause__ = inner
             inner = fault
         elif isinstance(note, IterableValidationNote):
@@ -236,20 +243,22 @@ def check_tag(raw: Any, form: Form) -> None:
     tag = raw.get(TAG)
     if tag is not None and tag != form.short and tag != form.name:
         # It was stored under a union of which this is the last member left.
-        raise Misfit(f"is stored as {tag!r:.80}", wanted=form.name)
+        raise Misfit(f"is stored with the name {tag!r:.80}", wanted=form.name)
 
 
 def unstorable(tp: Any, why: str = "") -> Form:
     """Returns a form for a type that cannot be stored, which says so when a value meets it."""
-    name = type_name(tp)
+    name, reason = type_name(tp), why or "is not a type that can be stored"
 
     def encode(value: Any) -> NoReturn:
-        raise Misfit(f"is declared as {name}, which {why}" if why else f"is {one(class_name(type(value)))}")
+        if not why and type(value) is tp:
+            raise Misfit(f"is {one(class_name(tp))}")
+        raise Misfit(f"is declared as {name}, which {reason}", "" if why else "Declare the type it has, or pass as_type=")
 
     def decode(raw: Any, _: Any = None) -> NoReturn:
-        raise Misfit(f"is stored, but {name} {why or 'is not a type that can be stored'}", wanted=name)
+        raise Misfit(f"is stored as {_in_words(raw)}, but {name} {reason}", wanted=name).explained()
 
-    return Form(name, encode, decode, (tp,) if isinstance(tp, type) else (), never=f"{name} {why or 'is not a type that can be stored'}")
+    return Form(name, encode, decode, (tp,) if isinstance(tp, type) else (), never=f"{name} {reason}")
 
 
 def _same(raw: Any, _: Any = None) -> Any:

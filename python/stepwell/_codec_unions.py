@@ -53,7 +53,7 @@ def union(types: Types, tp: Any) -> Form:
         if tagged and type(raw) is dict and TAG in raw:
             member = by_name.get(raw[TAG]) if type(raw[TAG]) is str else None
             if member is None:
-                raise Misfit(f"is stored as {raw[TAG]!r:.80}", wanted=name)
+                raise Misfit(f"is stored with the name {raw[TAG]!r:.80}", wanted=name)
             return member.decode(raw if member.fields else raw.get(_VALUE))
         kind = list if type(raw) is tuple else type(raw)
         return _only(name, [member for member in members if not member.stores or kind in member.stores], raw)
@@ -103,5 +103,6 @@ def _only(name: str, candidates: list[Form], raw: Any) -> Any:
     if len(found) == 1 or (found and not found[0][0].fields):
         return found[0][1]
     if found:
-        raise Misfit(f"is stored without a name and could be {' or '.join(member.name for member, _ in found)}", wanted=name)
+        either = " or ".join(member.name for member, _ in found)
+        raise Misfit(f"is stored without a name, and could be {either}", wanted=name).explained()
     raise mismatch(raw, name)

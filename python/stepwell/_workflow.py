@@ -338,7 +338,7 @@ class FunctionPlan:
         if self.is_generator:
             return InvalidConfig(f"{fn!r} is a generator; a step returns one value. Return a list.")
         if self.codec.never:
-            text = f"{fn!r} was not run, because nothing it returns could be stored: its result is declared as {self.codec.never}. "
+            text = f"{fn!r} was not run, because nothing it returns could be stored: {self.codec.never}. "
             return NotSerializable(f"{text}Return plain data, or pass as_type=.", path="result")
         return None
 
