@@ -173,6 +173,30 @@ async def test_d9_a_class_that_was_not_found_is_plain_for_life_also_when_it_can_
     assert set(seen) == {"StepFailed"}
 
 
+CURES = [
+    (SHOP, None, "is not in a loaded module under that name", "Import its module where the workflow is defined, or restore the class"),
+    ("__main__", None, "is not defined by the program that runs now", "Define it in this program too, or run the one that defines it"),
+    (SHOP, SystemExit, "cannot be raised into a body as itself", "Restore it as it was"),
+]
+
+
+@pytest.mark.parametrize(("module", "instead", "why", "cure"), CURES)
+async def test_d9_what_a_lost_class_is_said_of_reads_as_a_sentence(monkeypatch, module, instead, why, cure):
+    monkeypatch.setattr(Declined, "__module__", module)
+    monkeypatch.setattr(sys.modules[module], "Declined", Declined, raising=False)
+    async with open_test_engine(workflows=[flow(by_do)], autojump=False) as engine:
+        instance = await engine.create("flow", id="f")
+        await instance.wait_for_status("waiting")
+        monkeypatch.setattr(sys.modules[module], "Declined", instead)
+        await engine.crash()
+        await instance.send_event("go")
+        await instance.wait_for_status("blocked")
+        told = (await instance.explain()).text
+    text = f'step "charge" of flow/f failed with {module}.Declined, a class that {why}, so the body would take another way than it took.'
+    assert f"(missing_class): {text} {cure}" in told
+    assert told.endswith("; the instance then goes on by itself.")
+
+
 def test_d9_a_record_says_whether_its_class_was_found() -> None:
     record = describe(Declined("no"), step="charge", attempts=1)
     assert record["found"] is True

@@ -188,8 +188,8 @@ def changed_argument(runner: Runner, step: str, argument: str, others: list[str]
 def missing_class(runner: Runner, what: str, error: MissingClass) -> StepwellError:
     """A failure was recorded with a class that is not there now, so another `except` of the body would take it (D9)."""
     told = StepwellError(
-        f"{what} of {_name(runner)} failed with {error}, so the body would take another way than it took. Restore the class under that "
-        "name, or import its module where the workflow is defined; the instance then goes on by itself."
+        f"{what} of {_name(runner)} failed with {error.module}.{error.qualname}, a class that {error.why}, so the body would take another "
+        f"way than it took. {error.cure[0].upper()}{error.cure[1:]}; the instance then goes on by itself."
     )
     told.missing = [error.module, error.qualname]  # type: ignore[attr-defined]  # for whoever finds the instance when it is there again
     return told

@@ -17,7 +17,7 @@ from __future__ import annotations
 import sys
 import traceback as traceback_module
 from types import BuiltinFunctionType, ModuleType, NoneType, TracebackType, new_class
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from . import _errors
 from ._codec import Codec, Undecodable
@@ -60,12 +60,28 @@ class MissingClass(Undecodable):
     Attributes:
         module: Where the class was.
         qualname: Its name there.
+        why: What of it is otherwise now, as the rest of a sentence about it.
+        cure: What to do about it.
     """
 
-    def __init__(self, message: str = "", *, module: str = "", qualname: str = "") -> None:
+    def __init__(self, message: str = "", *, module: str = "", qualname: str = "", why: str = "", cure: str = "") -> None:
         super().__init__(message)
         self.module = module
         self.qualname = qualname
+        self.why = why
+        self.cure = cure
+
+
+class _NotItself(NamedTuple):
+    """Why a body cannot catch a class as itself, and what to do; it reads as the rest of a sentence about the class."""
+
+    why: str
+    cure: str
+    restore: str = "restore it as it was"
+    """What to do about a class of which that was not so before."""
+
+    def __str__(self) -> str:
+        return f"{self.why}: {self.cure}"
 
 
 def describe(exc: BaseException, *, step: str, attempts: int, traceback: bool = True) -> dict[str, Any]:
@@ -82,9 +98,9 @@ def describe(exc: BaseException, *, step: str, attempts: int, traceback: bool = 
         _add_tree(record, exc)
     module, name = record["module"], record["class"]
     found = _class_for_body(module, name)
-    if module and isinstance(found, str):  # without module it is a failure that was told so before
+    if module and isinstance(found, _NotItself):  # without module it is a failure that was told so before
         _warn(module, name, found)
-    record["found"] = not isinstance(found, str)
+    record["found"] = not isinstance(found, _NotItself)
     return record
 
 
@@ -137,10 +153,11 @@ def _recorded_class(record: dict[str, Any]) -> type[StepFailed]:
     module, name = record.get("module", ""), record.get("class", "")
     found = record.get("found")
     cls = StepFailed if found is False else _class_for_body(module, name)
-    if not isinstance(cls, str):
+    if not isinstance(cls, _NotItself):
         return cls
     if found:
-        raise MissingClass(f"{_dotted(module, name)} {cls}", module=module, qualname=name)
+        text = f"{_dotted(module, name)} {cls.why}: {cls.restore}"
+        raise MissingClass(text, module=module, qualname=name, why=cls.why, cure=cls.restore)
     _warn(module, name, cls)
     return StepFailed  # recorded before there was such a note
 
@@ -346,36 +363,40 @@ def _set_builtin(exc: BaseException, name: str, value: Any) -> None:
                 return
 
 
-def _class_for_body(module: str, name: str) -> type[StepFailed] | str:
-    """Returns the class a body catches for one that a step raised; in words why there is none but plain `StepFailed`, and the cure."""
+def _class_for_body(module: str, name: str) -> type[StepFailed] | _NotItself:
+    """Returns the class a body catches for one that a step raised, or why there is none but plain `StepFailed`."""
     original = _find(module, name)
     if original is None:
         if "<locals>" in name:
-            return "is defined inside a function: define it at module level"
-        return "is not in a loaded module under that name: import its module where the workflow is defined"
+            return _NotItself("is defined inside a function", "define it at module level")
+        if module == "__main__":
+            cure = "define it in this program too, or run the one that defines it (in a module of its own, all programs would find it)"
+            return _NotItself("is not defined by the program that runs now", cure, cure)
+        cure = "import its module where the workflow is defined"
+        return _NotItself("is not in a loaded module under that name", cure, f"{cure}, or restore the class")
     if issubclass(original, StepFailed):
         return original
     known = _classes.get(original)
     if known is not None:
         return known
     if issubclass(original, _PLAIN_ONLY) or not issubclass(original, Exception):
-        return "cannot be raised into a body as itself: raise an exception class of your own in the step"
+        return _NotItself("cannot be raised into a body as itself", "raise an exception class of your own in the step")
     try:
         made: Any = new_class(original.__name__, (StepFailed, original), {}, lambda names: names.update(__module__=original.__module__))
         made.__qualname__ = original.__qualname__
         _new(made)
     except Exception as error:
-        return f"cannot be combined with StepFailed ({error}): derive it from Exception alone"
+        return _NotItself(f"cannot be combined with StepFailed ({error})", "derive it from Exception alone")
     _classes[original], _originals[made] = made, original
     return cast("type[StepFailed]", made)
 
 
 def is_there(module: str, name: str) -> bool:
     """Whether a failure of a class with this name can be told as that class."""
-    return not isinstance(_class_for_body(module, name), str)
+    return not isinstance(_class_for_body(module, name), _NotItself)
 
 
-def _warn(module: str, name: str, cure: str) -> None:
+def _warn(module: str, name: str, cure: _NotItself) -> None:
     if (dotted := f"{module}.{name}") not in _warned:
         _warned.add(dotted)
         log.warning("a step raised %s, which `except` clauses in the body will see as plain StepFailed: it %s", dotted, cure)
