@@ -15,6 +15,7 @@ from stepwell import (
     Status,
     StepFailed,
     StepwellError,
+    TooLarge,
     step_options,
     workflow,
 )
@@ -204,6 +205,25 @@ async def test_an_output_that_cannot_be_stored_errors_the_instance_and_says_wher
     async with open_test_engine(workflows=[bad_output]) as engine:
         with pytest.raises(InstanceErrored, match=r"bad_output/i .*cannot be stored.*output\[.pages.\]\[1\].*object"):
             await engine.call(bad_output, id="i")
+
+
+async def test_what_a_body_catches_of_a_result_that_cannot_be_stored_has_its_attributes():
+    async def gives(value):
+        return value if value else object()
+
+    @workflow(name="asks")
+    async def asks(step):
+        try:
+            await step.do(gives, 0)
+        except NotSerializable as error:
+            path = error.path
+        try:
+            await step.do(gives, "x" * (1 << 20))
+        except TooLarge as error:
+            return [path, error.limit, error.size]
+
+    async with open_test_engine(workflows=[asks]) as engine:
+        assert await engine.call(asks) == ["result", 1 << 20, (1 << 20) + 5]
 
 
 async def test_a_step_that_gives_something_unstorable_is_not_tried_again():

@@ -154,7 +154,9 @@ def over_limits(runner: Runner) -> LimitReached:
 
 def unstorable(runner: Runner, step: str, error: NotSerializable | TooLarge) -> Exception:
     """What a step returned cannot be stored (D7)."""
-    return type(error)(f'step "{step}" of {_name(runner)} returned a value that cannot be stored: {error}')
+    told = type(error)(f'step "{step}" of {_name(runner)} returned a value that cannot be stored: {error}')
+    vars(told).update(vars(error))  # what a body may ask it for, such as its path
+    return told
 
 
 def race(runner: Runner, name: str) -> StepwellError:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, cast
 
 from . import _errors
 from ._codec import Codec, Undecodable
+from ._codec_plain import one
 from ._errors import FIVE, ErrorInfo, StepFailed, StepwellError
 from ._log import log
 
@@ -178,11 +179,11 @@ _SHAPE: dict[str, type | tuple[type, ...]] = {
 
 def _check_shape(record: Any) -> None:
     if type(record) is not dict:
-        raise Undecodable(f"a recorded failure is stored as {type(record).__name__}, and cannot be told", wanted="a failure")
+        raise Undecodable(f"a recorded failure is stored as {one(type(record).__name__)}, and cannot be told", wanted="a failure")
     for name, types in _SHAPE.items():
         if name in record and not isinstance(record[name], types):
             stored = type(record[name]).__name__
-            text = f"a recorded failure has {stored} as its {name}, and cannot be told"
+            text = f"a recorded failure has {one(stored)} as its {name}, and cannot be told"
             raise Undecodable(text, path=name, stored=stored, wanted="a failure")
 
 
