@@ -45,6 +45,21 @@ async def sleeps_in_a_branch(step):
 
 
 @workflow
+async def sleeps_in_a_nursery_of_trios(step):
+    async with trio.open_nursery() as nursery:  # here
+        nursery.start_soon(trio.sleep, 0.01)
+        nursery.start_soon(step.wait_for_event, "never")
+
+
+@workflow
+async def begins_from_a_thread(step):
+    def thread():
+        trio.from_thread.run(step.do, noop)
+
+    await trio.to_thread.run_sync(thread, abandon_on_cancel=True)  # here
+
+
+@workflow
 async def runs_a_thread(step):
     await trio.to_thread.run_sync(str)  # here
 
@@ -117,6 +132,8 @@ async def cancelled_from_a_step(step):
 CASES = [
     (sleeps, "trio's sleep", "step.sleep"),
     (sleeps_in_a_branch, "trio's sleep", "step.sleep"),
+    (sleeps_in_a_nursery_of_trios, "trio's sleep", "step.sleep"),
+    (begins_from_a_thread, "trio's to_thread_run_sync", "step.do with the plain function"),
     (runs_a_thread, "trio's to_thread_run_sync", "step.do with the plain function"),
     (waits_for_a_step, "trio's Event.wait", "step.wait_for_event"),
     (listens, "trio's wait_readable", "step.do with an async function"),
@@ -153,7 +170,8 @@ async def test_i9_a_body_that_waits_for_something_foreign_is_blocked_and_told_wh
         assert not re.search(r"charge|0x", text)
 
 
-SEEN_LIVE = [sleeps_in_a_branch, waits_for_a_step, branches_wait_for_each_other, own_trio_deadline, own_trio_deadline_over_branches,
+SEEN_LIVE = [sleeps_in_a_branch, sleeps_in_a_nursery_of_trios, begins_from_a_thread,
+             waits_for_a_step, branches_wait_for_each_other, own_trio_deadline, own_trio_deadline_over_branches,
              own_trio_deadline_over_an_attempt, cancelled_from_a_step]  # fmt: skip
 
 

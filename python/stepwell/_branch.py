@@ -47,14 +47,16 @@ class Branch:
         runner: The instance it belongs to.
         path: Its structural path, "" for the body; unique within the instance.
         order: Sorts branches as their code starts them.
+        has_task: Whether a task runs it. Another one that does is no branch of its own.
     """
 
-    __slots__ = ("_counts", "_random", "_uuids", "order", "path", "runner")
+    __slots__ = ("_counts", "_random", "_uuids", "has_task", "order", "path", "runner")
 
     def __init__(self, runner: Runner, path: str = "", order: tuple[tuple[str, int, int], ...] = ()) -> None:
         self.runner = runner
         self.path = path
         self.order = order
+        self.has_task = False
         self._counts: dict[tuple[int, str], int] = {}
         self._random: random.Random | None = None
         self._uuids = 0

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from ._step_operation import StepOperation
 
 _RACE = (
-    '"{}" was begun by a task of the body that has no branch of its own, so its place in the history is a race. '
-    "Start the task with step.open_nursery"
+    '"{}" was begun by two tasks of the body in one turn that have no branches of their own, so which of them has which place in the '
+    "history is a race. Start the tasks with step.open_nursery, or give each operation a key= or a name= of its own."
 )
 _RACE_ON_ASYNCIO = (
     '"{}" was begun by two tasks of the body in one turn, so which of them has which place in the history is a race. '
@@ -45,12 +45,15 @@ _TIME = "step.sleep (or step.move_on_after and step.fail_after for a deadline)"
 _THREAD = "step.do with the plain function, which then runs in a thread"
 _SIGNAL = "step.wait_for_event, or let only the body's own branches set it"
 _FUNCTION = "step.do with an async function that does it"
+_STARTS = ("stepwell._turns", "stepwell._nursery")
+"""What runs the code of a body task, which may be a library's."""
 _FORMS = {
     "trio._timeouts": _TIME,
     "trio._threads": _THREAD,
     "trio._sync": _SIGNAL,
     "trio._channel": "step.wait_for_event, or let only the body's own branches send",
-    "trio._core._run": "step.move_on_after and step.fail_after for deadlines, step.gather and asyncio.TaskGroup for tasks",
+    "trio._core._run": "step.move_on_after and step.fail_after for deadlines, step.gather and asyncio.TaskGroup for tasks (on trio "
+    "step.open_nursery)",
     "trio._core._parking_lot": _SIGNAL,
     "asyncio.locks": _SIGNAL,
     "asyncio.queues": "step.wait_for_event, or let only the body's own tasks put into it",
@@ -161,10 +164,7 @@ def unstorable(runner: Runner, step: str, error: NotSerializable | TooLarge) -> 
 
 def race(runner: Runner, name: str) -> StepwellError:
     """Two tasks of the body begin the same in one turn (I3)."""
-    if runner.loop is not None:
-        return StepwellError(_RACE_ON_ASYNCIO.format(name))
-    cure = "." if runner.turns is None else ", or give the operation a key=."  # which orders nothing where there are no turns
-    return StepwellError(_RACE.format(name) + cure)
+    return StepwellError((_RACE if runner.loop is None else _RACE_ON_ASYNCIO).format(name))
 
 
 def unreadable(runner: Runner, what: str, error: Exception) -> StepwellError:
@@ -199,9 +199,17 @@ def missing_class(runner: Runner, what: str, error: MissingClass) -> StepwellErr
 
 def foreign_wait(runner: Runner, coroutines: list[Any]) -> StepwellError:
     """Tasks of a body, whose code this is, wait for something that the engine knows nothing of (I9)."""
-    seen = (described for code in coroutines if (described := _waits_for(code)) is not None)
+    known = [_waits_for(code) for code in coroutines]
+    if seen := sorted(filter(None, known), key=_is_of_a_nursery):
+        where, what, form = seen[0]
+        return _foreign(runner, where or standing(runner), what, form)
     where = "" if runner.loop is None else next((it for code in coroutines if (it := stands(code))), "")
-    return _foreign(runner, *next(seen, (where, "something of its own", "step.do with a function that does it")))
+    return _foreign(runner, where, "something of its own", "step.do with a function that does it")
+
+
+def _is_of_a_nursery(seen: tuple[str, str, str]) -> bool:
+    """Whether a task waits for what others wait for."""
+    return "NurseryManager" in seen[1]
 
 
 def foreign_call(runner: Runner, method: str) -> StepwellError:
@@ -398,7 +406,7 @@ def _waits_for(code: Any) -> tuple[str, str, str] | None:
     for frame in _frames(code):
         if is_users(frame):
             where, what = place_of(frame), None
-        elif what is None and where:
+        elif what is None and (where or _module(frame) not in _STARTS):
             what = frame
     if what is None or library(what) not in ("trio", "asyncio", "anyio"):
         return None

@@ -146,7 +146,7 @@ async def gather(branch: Branch, name: str, operations: Sequence[Awaitable[Any]]
     """Awaits all operations; returns their values in order, or raises the first failure, bare, when the rest was cancelled."""
     runner = branch.runner
     try:
-        await runner.enter(name)
+        await runner.enter()
         if _races(branch, operations):
             await runner.stop_here()
     except BaseException:

@@ -59,9 +59,10 @@ async def fan_out(
 ) -> list[Any]:
     """What `step.map` does once it is awaited."""
     runner = branch.runner
-    await runner.enter(name)
+    await runner.enter()
     await runner.leave_if_cancelled()
-    await runner.check_race(branch.path, MAP, name)
+    if key is None:
+        await runner.check_race(branch.path, MAP, name)
     occurrence = branch.occurrence(MAP, name)
     work: list[tuple[Identity, Any]] = []
     for index, item in enumerate(items):

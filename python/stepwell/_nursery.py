@@ -71,7 +71,7 @@ class StepNursery:
 
     async def __aenter__(self) -> StepNursery:
         need_room()
-        await self._runner.enter(self._name)
+        await self._runner.enter()
         if len(self._parent.order) >= DEPTH_MAX:
             raise LimitReached(f"nurseries nest deeper than {DEPTH_MAX} at {self._parent.path}", limit="depth", value=DEPTH_MAX)
         await self._runner.check_race(self._parent.path, NURSERY, self._name)
@@ -146,7 +146,7 @@ EACH = -3
 async def each(branch: Branch, name: str, fn: Any, items: list[Any], key: Any, concurrency: int, on_error: str) -> list[Any]:
     """What `step.each` does once it is awaited."""
     runner = branch.runner
-    await runner.enter(name)
+    await runner.enter()
     await runner.check_race(branch.path, EACH, name)
     occurrence = branch.occurrence(EACH, name)
     keys = [None if key is None else step_name(key(item), "key") for item in items]

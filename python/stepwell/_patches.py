@@ -55,7 +55,7 @@ class Patches:
     async def ask(self, branch: Branch, change_id: str) -> bool:
         """Returns whether the instance runs the code that a change brought."""
         runner = branch.runner
-        await runner.enter(change_id)
+        await runner.enter()
         await runner.check_race(branch.path, _replay.PATCHED, change_id)
         if runner.loop is None:
             await trio.lowlevel.checkpoint_if_cancelled()

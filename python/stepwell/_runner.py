@@ -110,6 +110,7 @@ class Runner:
         """Runs the body to its end, its park or its block. Raises nothing."""
         self.task = trio.lowlevel.current_task()
         branch = Branch(self)
+        branch.has_task = True
         place.set(branch)
         if self.port.observed and not self.port.draining and self.workflow.runtime == "trio":
             self.port.keeper.open(self)
@@ -202,7 +203,7 @@ class Runner:
 
     async def perform(self, operation: Operation) -> Outcome:
         """Begins an operation of the body and returns its outcome, once that is durable."""
-        await self.enter(operation.identity[2])
+        await self.enter()
         if self.cursor.pending:
             self.handles(sys.exception())
         if self.turns is None:
@@ -257,9 +258,9 @@ class Runner:
             return False
         return True
 
-    async def enter(self, name: str) -> None:
-        """Returns if body code may begin something of this name; a body that may not never comes back from here."""
-        if not self.may_begin() or (self.turns is None and self.races("", 0, name)):
+    async def enter(self) -> None:
+        """Returns if body code may begin something; a body that may not never comes back from here."""
+        if not self.may_begin():
             await self.stop_here()
 
     async def leave_if_cancelled(self) -> None:
@@ -286,11 +287,13 @@ class Runner:
 
     def races(self, path: str, kind: int, name: str) -> bool:
         """As `check_race`, where nothing can be awaited. Returns whether the instance is blocked now."""
-        line: object = trio.lowlevel.current_task() if self.turns is None else self.turns.line()
-        first = self.task if self.turns is None else self._beginners.setdefault((path, kind, name), line)
-        if first is not line:
+        if self.turns is None:
+            return False  # there is one task
+        line: object = self.turns.line()
+        races = self._beginners.setdefault((path, kind, name), line) is not line
+        if races:
             self.block("race", _diagnosis.race(self, name), name)
-        return first is not line
+        return races
 
     def begin(self, operation: Operation) -> None:
         """Opens an operation that takes effect when the turn ends, or when `deliver` is called."""
@@ -527,6 +530,13 @@ class Runner:
         if self.turns is None:
             self.turns = self.tally or self.port.keeper.open(self)
         self.turns.depth += 1
+
+    def joined(self) -> None:
+        """A task of the body starts in a nursery of trio's: from now on there are turns."""
+        counts = self.tally or self.port.keeper.open(self)
+        if not counts.for_good:
+            counts.for_good = True
+            self.open_turns()
 
     def close_turns(self) -> None:
         """A nursery of the body is closed; with the last one the body is a single task again."""

@@ -7,8 +7,8 @@ that did so in the same slice the one whose branch comes first. A branch that wa
 only collected; at the turn's end they take effect in the order of their identity, and only then is the next outcome delivered.
 
 An instance with a single body task needs none of this (a turn is then what happens between two awaits), so `Turns` exists only
-while a nursery or a deadline of the body is open, and the instrument that counts runnable tasks is installed only while some
-instance has one. A test engine counts always.
+while a nursery or a deadline of the body is open, or once it has started a task in a nursery of trio's, which tells nobody when it
+closes. The instrument that counts runnable tasks is installed only while some instance has `Turns`. A test engine counts always.
 
 The counts also show what a body must not do (I9): between two turns nothing but the engine can make a body task runnable, so a
 task that becomes it waited for something foreign, and so does a body at rest that has no open operation.
@@ -47,10 +47,11 @@ class Turns:
 
     Attributes:
         depth: Nurseries and deadlines that are open; with none of them operations take effect at once.
+        for_good: Whether one of them is a nursery of trio's, and counts as open to the end of the body.
         moving: The engine is waking body tasks: what becomes runnable now does so by its doing.
     """
 
-    __slots__ = ("_queue", "_runner", "depth", "moving", "runnable", "slice", "started")
+    __slots__ = ("_queue", "_runner", "depth", "for_good", "moving", "runnable", "slice", "started")
 
     line = staticmethod(current_task)
     """Returns what stands for the line of code that runs: the body task."""
@@ -59,6 +60,7 @@ class Turns:
         self._runner = runner
         self._queue: list[tuple[_Place, Task]] = []
         self.depth = 0
+        self.for_good = False
         self.moving = False
         self.runnable = 0
         self.slice = 0
@@ -232,6 +234,9 @@ class Births(trio.abc.Instrument):
         if branch is None or branch.runner.port.keeper is not self._keeper:
             return
         if isinstance(branch, Branch):
+            if branch.has_task:
+                branch.runner.joined()
+            branch.has_task = True
             task.coro = _task_in_slices(branch.runner, task.coro)  # type: ignore[assignment]  # it is a coroutine as well
             self._keeper.born(task, branch)
         elif branch.is_ending:
@@ -252,14 +257,15 @@ class TurnKeeper(trio.abc.Instrument):
         self._users = 0
 
     def open(self, runner: Runner) -> Turns:
-        """Begins to count for an instance whose one body task is the current one."""
+        """Begins to count for an instance that has one body task."""
+        assert runner.task is not None, "it runs"
         turns = Turns(runner)
         runner.tally = turns
         if not self._users:
             trio.lowlevel.add_instrument(self)
         self._users += 1
-        self._members[current_task()] = _Member(turns, (), 0)
-        turns.runnable = 1
+        self._members[runner.task] = _Member(turns, (), 0)
+        turns.runnable = int(current_task() is runner.task)  # else it waits for what starts a task of its own
         return turns
 
     def close(self, task: Task) -> None:
