@@ -8,7 +8,7 @@ It does not compare anything: `oracle` does.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -143,7 +143,7 @@ class Body:
         return [shape(v) if isinstance(v, Exception) else v for v in values]
 
     async def _sleep(self, node: nodes.Sleep, at: str, line: str) -> None:
-        await self.outcome(line, at, self.step.sleep(node.seconds))
+        await self.outcome(line, at, self.step.sleep(node.seconds, name=at if node.named else None))
 
     async def _waitevent(self, node: nodes.WaitEvent, at: str, line: str) -> str:
         try:
@@ -246,6 +246,18 @@ class Body:
         following = node.then[arrived[0] % len(node.then)] if node.then and arrived else ()
         return [*(values.get(i) for i in range(-1, len(node.branches))), await self.run(following, f"{at}n", line)]
 
+    async def _plain(self, node: nodes.Plain, at: str, line: str) -> Any:
+        values: dict[int, Any] = {}
+
+        async def task(i: int) -> None:
+            values[i] = await self.run(node.tasks[i], f"{at}b{i}", f"{at}b{i}")
+
+        async def own() -> None:
+            values[-1] = await self.run(node.own, f"{at}o", line)
+
+        await self.unbranched(own, [partial(task, i) for i in range(len(node.tasks))], node.cancel)
+        return [values.get(i) for i in range(-1, len(node.tasks))]
+
     async def _handoff(self, node: nodes.Handoff, at: str, line: str) -> Any:
         event, values = self.event(), {}
 
@@ -304,6 +316,21 @@ class Body:
         async with self.step.open_nursery(name) as nursery:
             for branch in branches:
                 nursery.start_soon(branch)
+
+    async def unbranched(
+        self, own: Callable[[], Awaitable[None]], tasks: Sequence[Callable[[], Awaitable[None]]], cancel: int | None
+    ) -> None:
+        """Runs tasks that are no branches, and `own` beside them; the end of one of them cancels the rest."""
+        async with trio.open_nursery() as nursery:
+
+            async def run(i: int) -> None:
+                await tasks[i]()
+                if i == cancel:
+                    nursery.cancel_scope.cancel()
+
+            for i in range(len(tasks)):
+                nursery.start_soon(run, i)
+            await own()
 
     def event(self) -> Any:
         return trio.Event()

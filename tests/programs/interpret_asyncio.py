@@ -6,7 +6,7 @@ What `gather` raises bare is put into a group, as a nursery would, so that a pro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -71,6 +71,22 @@ class AsyncioBody(Body):
         self.see(line, at, "arrived", arrived)
         following = node.then[arrived[0] % len(node.then)] if node.then and arrived else ()
         return [*(values.get(i) for i in range(-1, len(node.branches))), await self.run(following, f"{at}n", line)]
+
+    async def unbranched(
+        self, own: Callable[[], Awaitable[None]], tasks: Sequence[Callable[[], Awaitable[None]]], cancel: int | None
+    ) -> None:
+        async def run(i: int) -> None:
+            await tasks[i]()
+            if i == cancel:
+                raise Enough
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for i in range(len(tasks)):
+                    group.create_task(run(i))
+                await own()
+        except* Enough:
+            pass
 
     def event(self) -> Any:
         return asyncio.Event()

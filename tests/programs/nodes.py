@@ -77,6 +77,18 @@ class Nursery:
 
 
 @dataclass(frozen=True)
+class Plain:
+    """Tasks in a nursery of trio's, or in a group of asyncio's, and what the parent does beside them; all of it has keys or names.
+
+    `cancel`: the end of this task cancels the rest.
+    """
+
+    tasks: tuple[tuple[Do | Sleep, ...], ...] = ()
+    own: tuple[Do | Sleep, ...] = ()
+    cancel: int | None = None
+
+
+@dataclass(frozen=True)
 class Handoff:
     """One branch sets a `trio.Event` between two programs; the others wait for it, and go on in the same turn."""
 
@@ -109,6 +121,7 @@ class Sleep:
     """`step.sleep`."""
 
     seconds: float = 1
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,6 +198,7 @@ Node: TypeAlias = (
     | Map
     | Each
     | Nursery
+    | Plain
     | Handoff
     | Channel
     | Locked

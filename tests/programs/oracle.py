@@ -84,6 +84,10 @@ def _node(node: Node) -> Any:
                 raise Unknown
             own, *values = _branches((node.own, *node.branches))
             return [own, *values, _run(node.then[0]) if node.then and node.branches else []]
+        case nodes.Plain():
+            if node.cancel is not None:
+                raise Unknown
+            return _branches((node.own, *node.tasks))
         case nodes.Handoff():
             sets, *waiters = _branches(((*node.before, *node.after), *[node.waiter] * node.waiters))
             return [sets[: len(node.before)], sets[len(node.before) :], *waiters]

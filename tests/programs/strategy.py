@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -22,6 +23,7 @@ from .nodes import (
     Map,
     Nursery,
     Patched,
+    Plain,
     Raise,
     Reads,
     Sleep,
@@ -69,6 +71,9 @@ LEAVES: list[st.SearchStrategy[Any]] = [
 ]
 
 
+APART = st.builds(dataclasses.replace, steps, keyed=st.just(True)) | st.builds(Sleep, SECONDS, named=st.just(True))
+
+
 def _tuples(of: st.SearchStrategy[Any], most: int, least: int = 0) -> st.SearchStrategy[Any]:
     return st.lists(of, min_size=least, max_size=most).map(tuple)
 
@@ -101,6 +106,7 @@ def nodes(depth: int, alone: bool) -> st.SearchStrategy[Any]:
             Each, body=inner, items=st.integers(1, 3), fails=st.sampled_from((None, None, 0, 1)), concurrency=st.integers(1, 3),
             collect=st.booleans(), keyed=st.booleans(),
         ),
+        st.builds(Plain, tasks=_tuples(_tuples(APART, 2), 3, 1), own=_tuples(APART, 2), cancel=st.sampled_from((None, None, 0, 1))),
         st.builds(Handoff, before=inner, after=small, waiter=inner, waiters=st.integers(1, 3)),
         st.builds(Channel, producers=_tuples(steps, 2, 1), each_sends=st.integers(1, 2), buffer=st.integers(0, 1), consumer=steps),
         st.builds(Locked, branches=_tuples(st.tuples(steps, inner), 3, 1), tokens=st.integers(1, 2)),
