@@ -215,6 +215,81 @@ async def test_i8_a_cancelled_attempt_that_a_crash_cut_short_is_interrupted_and_
         assert await instance.result() == "whole"
 
 
+async def history_has(instance: Any, status: str) -> None:
+    while status not in [it.status for it in await instance.history()]:
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+@pytest.mark.parametrize("delay", [0, "1 hour"])
+async def test_i8_of_a_step_that_is_cancelled_behind_the_thread_of_an_attempt_no_other_attempt_is_told(delay, crashes):
+    @workflow
+    async def cancels(step: Any) -> str:
+        with step.move_on_after("2 minutes"):
+            await step.do(charges, timeout="1 minute", retry=Retry(limit=3, delay=delay, jitter=0))
+        await step.do(follows)
+        await step.wait_for_event("end")
+        return "whole"
+
+    async with open_test_engine(workflows=[cancels], autojump=False, grace=1) as engine:
+        instance = await engine.create(cancels, id="i")
+        await has_begun()
+        a_minute_passes(engine)
+        await history_has(instance, "attempt_failed")
+        a_minute_passes(engine)
+        await history_has(instance, "started")
+        told = str(await instance.explain())
+        assert '"charges", which the body has cancelled, is waited for: a thread of attempt 1 runs since 2030-01-01 00:00:00 UTC at' in told
+        assert "follows" not in seen
+        if crashes:
+            await dies_while_it_cleans_up(engine, in_thread)
+        else:
+            in_thread.set()
+        await instance.wait_for_status("waiting")
+        told = [it for it in await instance.history() if it.name == "charges"]
+        assert [(it.attempt, it.status) for it in told] == [(1, "attempt_failed"), (1, "started"), (1, "abandoned")]
+        assert told[-1].output == (None if crashes else "went through")
+        assert (told[-1].error is not None) == crashes
+        await engine.crash()
+        await instance.send_event("end")
+        assert await instance.result() == "whole"
+    assert len(began) == 1
+
+
+@pytest.mark.parametrize("fn", ["async", "plain"])
+async def test_i8_a_retry_that_was_cancelled_just_before_an_orderly_end_had_not_begun(fn, tmp_path):
+    async def fails() -> None:
+        raise ValueError("fails")
+
+    def fails_in_thread() -> None:
+        raise ValueError("fails")
+
+    @workflow
+    async def cancels(step: Any) -> str:
+        async with step.open_nursery() as nursery:
+            nursery.start_soon(lambda: step.do(fails if fn == "async" else fails_in_thread, retry=Retry(limit=3, delay="1 hour", jitter=0)))
+            await step.wait_for_event("cancel")
+            nursery.cancel_scope.cancel()
+        await step.do(is_under_way_at_the_end)
+        return "whole"
+
+    async def is_under_way_at_the_end() -> None:
+        began.append(1)
+        if len(began) == 1:
+            await trio.sleep_forever()
+
+    path = str(tmp_path / "s.db")
+    async with open_test_engine(workflows=[cancels], store=path, autojump=False, grace=0) as engine:
+        instance = await engine.create(cancels, id="i")
+        await history_has(instance, "attempt_failed")
+        await instance.send_event("cancel")
+        await has_begun()
+    async with open_test_engine(workflows=[cancels], store=path, autojump=False) as engine:
+        instance = await engine.get(cancels, "i")
+        assert await instance.result() == "whole"
+        assert [it.status for it in await instance.history() if it.kind == "do"] == ["attempt_failed", "done"]
+
+
 async def fails_at_once() -> None:
     raise ValueError("fails")
 

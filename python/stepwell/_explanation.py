@@ -121,6 +121,9 @@ def _step(step: Standing, borrowed: Borrowed) -> str:
         users = ", ".join(map(str, list(borrowed.threads)[:3])) + (", …" if len(borrowed.threads) > 3 else "")
         pool = f" all {most:,} of Engine(threads={most}) are in use, by {users}" if borrowed.slots.available_tokens == 0 else ""
         return f"attempt {step.attempt} of {name} waits since {since} for a thread{':' if pool else ''}{pool}"
+    if step.state == BEHIND and step.is_cancelled:
+        runs_on = f"a thread of attempt {step.attempt} runs since {since}{at} and cannot be stopped"
+        return f"{name}, which the body has cancelled, is waited for: {runs_on}"
     if step.state == BEHIND:
         return (
             f"the next attempt of {name} waits for the thread of attempt {step.attempt}, which runs since {since}{at} and cannot be stopped"

@@ -86,7 +86,9 @@ class Attempts:
     """What those came to that count no more; see `_past`."""
     started_at: int = 0
     started_for: int = 0
-    """The attempt that announced its start (`on_interrupt="fail"`), 0 if none."""
+    """The attempt that announced its start (`on_interrupt="fail"`), or was under way when its step was cancelled (I8); 0 if none."""
+    is_left: bool = False
+    """Whether it had failed before that, and what was under way is a thread of it."""
 
 
 @dataclass(slots=True)
@@ -135,6 +137,7 @@ class Cursor:
         elif verdict == STARTED:
             known.started_for = record[6]
             known.started_at = record[8]
+            known.is_left = record[6] <= known.made
         else:
             known.made = max(known.made, record[6])
             known.failed += verdict == ATTEMPT_FAILED

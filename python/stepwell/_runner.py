@@ -270,10 +270,9 @@ class Runner:
 
     @property
     def went_on(self) -> bool:
-        """Whether a former body was told of more than this one has come to. What was settled since a crash, such as deadlines that were
-        over by then, it was not told of."""
-        pending = self.cursor.pending
-        return any(outcome.seq <= self.port.found for outcome in pending) if self.interrupted else bool(pending)
+        """Whether the body that a crash ended was told of more than this one has come to. What was settled since, such as deadlines that
+        were over by then, it was not told of."""
+        return any(outcome.seq <= self.port.found for outcome in self.cursor.pending)
 
     @property
     def goes_on(self) -> bool:

@@ -93,8 +93,7 @@ def _standing(step: StepOperation, tasks: dict[StepOperation, Any]) -> Standing:
         return told(ENDED, step._started_at, None)
     thread = step.thread
     if thread is not None:
-        has_begun = step._context is not None and step._context.attempt == attempt
-        return _in_thread(step, thread, RUNNING if has_begun else BEHIND)
+        return _in_thread(step, thread, RUNNING if step.under_way == attempt else BEHIND)
     if not step.plan.is_async:
         return told(QUEUED, step._started_at, None)
     runs_on = step.plan.runtime or step.runner.port.default_runtime

@@ -67,6 +67,8 @@ class StepOperation(Operation):
     """What cancels the attempt that runs; `scope` is that of all attempts, if they have a task of their own."""
     thread: Thread | None = None
     """That of an attempt, of the one before too, until it has ended."""
+    _runs_on: Thread | None = None
+    """That of the last attempt, if the body cancelled the step while it waited for the next one, and the thread ran."""
     _made = 0
     _failed = 0
     _verdict = 0
@@ -114,7 +116,7 @@ class StepOperation(Operation):
         port = runner.port
         if not in_body and self.is_cancelled:
             known = runner.cursor.attempts.get(self.identity)
-            self._made = 1 if known is None else max(known.made + 1, known.started_for)
+            self._made = 1 if known is None else known.made + (not known.is_left)
             self._ended(self._made, Interrupted("it was under way when the engine ended, and the body had cancelled it"))
             if not self.was_cut_short:
                 runner.taken_up(self)
@@ -160,13 +162,13 @@ class StepOperation(Operation):
         # one may have been queued for a thread, and the body went on.
         if self.identity in runner.attached:
             return False  # it waits for its next attempt
-        return self.turn != runner.turn and (self._has_begun or not runner.went_on)
+        return self.turn != runner.turn and (self._has_begun or (runner.interrupted and not runner.went_on))
 
     @property
     def _has_begun(self) -> bool:
         """Whether an attempt that history has no end of had begun for sure, once the turn is over in which the step was asked for."""
         known = self.runner.cursor.attempts.get(self.identity)
-        return self.plan.is_async if known is None else known.started_for > known.made
+        return self.plan.is_async if known is None else known.is_left or known.started_for > known.made
 
     def give_up(self) -> None:
         if self.is_cancelled:
@@ -174,18 +176,24 @@ class StepOperation(Operation):
         super().give_up()
         if not self.live:
             self.was_cut_short = not self._has_begun and self.runner.cursor.taken <= self.runner.port.found
+        under_way = self.under_way
         if self.waiting:  # for its next attempt, while a thread of the last one still runs
             self.runner.withdraw_wait(self._delayed_by)
+            self._runs_on = self.thread
             assert self._awaited is not None, "it waits for the end of the delay"
             self._awaited.done(0)
-            return
-        self.cancel_attempt()
-        if self.live and (self._made or not self.plan.is_async) and self.plan.on_interrupt != "fail":
-            self._announce()
+        else:
+            self.cancel_attempt()
+        is_known = self.plan.on_interrupt == "fail" or (self.plan.is_async and not self._made)
+        if self.live and (under_way == self._made or not is_known):
+            # Before whatever the body does while it is open: else a replay would take it for queued.
+            self._record(STARTED, under_way, None)
 
-    def _announce(self) -> None:
-        """Records that this attempt has begun, before whatever the body does while it is open: else a replay would take it for queued."""
-        self._record(STARTED, self._made + 1, None)
+    @property
+    def under_way(self) -> int:
+        """The attempt that runs, or whose thread runs on although it has failed and so keeps the next one from beginning."""
+        runs_on = self.thread is not None and (self._context is None or self._context.attempt <= self._made)
+        return self._made + (not runs_on)
 
     def stop(self) -> None:
         """As `Operation.stop`; attempts in the body's task may stand behind a shield of the body too."""
@@ -335,7 +343,7 @@ class StepOperation(Operation):
         """Makes one attempt. Returns whether another is to follow."""
         runner = self.runner
         attempt = self._made + 1
-        thread, self.runs = self.thread, self.plan.is_async
+        thread, self.runs = self.thread or self._runs_on, self.plan.is_async
         if thread is not None:
             await thread.ended.wait()
         if self.is_cancelled:
