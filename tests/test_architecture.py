@@ -24,7 +24,7 @@ LAYERS = [
     | {"_borrowed", "_containment", "_ending", "_pending", "_remote", "_resisting", "_body_log", "_body_loop", "_asyncio_turns", "_gather"}
     | {"_arguments", "_generators", "_interrupts", "_step_operation", "_do", "_calls"},
     {"_collector", "_registry", "_callers", "_driver", "_config", "_look", "_answers", "_approvals", "_instance", "_tenant", "_engine"}
-    | {"_draining", "_explanation", "_fronts", "_life", "_missing", "_run", "_suspects", "_unwinding", "_watchdog"},
+    | {"_departed", "_draining", "_explanation", "_fronts", "_life", "_missing", "_run", "_suspects", "_unwinding", "_watchdog"},
     {"__init__"},
     {"testing", "cli", "_demo", "__main__", "aio", "sync"},
 ]

@@ -21,6 +21,7 @@ from . import _core, _diagnosis
 from ._borrowed import Borrowed
 from ._callers import Callers, Reply
 from ._collector import CALLS_A_BODY, Patience
+from ._departed import Departed
 from ._draining import DRAINED, Drain
 from ._ending import End
 from ._errors import EngineClosed, InternalError, StoreCorrupt, StoreFailed
@@ -157,6 +158,7 @@ class Driver:
         self.drain = Drain(self)
         self.failure: BaseException | None = None
         self.runners: dict[int, Runner] = {}
+        self.departed = Departed(lambda *whose: self.core.peek(*whose))
         self.begun = 0
         """Bodies that have begun in this process."""
         self.idle: Callable[[], None] | None = None
@@ -332,6 +334,7 @@ class Driver:
         else:
             runner = Runner(self, workflow, start)  # type: ignore[arg-type]  # mypy does not see the core's methods in Port
             self.runners[no] = runner
+            self.departed.forget(no)
             self.begun += 1
             for early in self._early.pop(no, ()):
                 runner.settled_early(*early)
@@ -394,6 +397,7 @@ class Driver:
         core = await reopen()
         self._timers.clear()
         self._early.clear()
+        self.departed.clear()
         self.waiting_residents = 0
         self._abandon_tickets()
         self.use(core)
@@ -453,6 +457,7 @@ class Driver:
     def ended(self, runner: Runner) -> None:
         """A body has left memory."""
         del self.runners[runner.no]
+        self.departed.add(runner)
         self.resistance.forget(runner)
         if self.draining and not self.left and runner.stopping is not None and runner.stopping.is_for_later:
             self.core.release(runner.no, runner.incarnation)

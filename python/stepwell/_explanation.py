@@ -13,6 +13,7 @@ from ._answers import error_in
 from ._codec import Undecodable, codec
 from ._draining import DRAINED, DRAINS
 from ._durations import from_us
+from ._ending import End
 from ._errors import StepwellError
 from ._failures import error_info
 from ._replay import ATTEMPT_FAILED, DO, INTERRUPTED
@@ -24,9 +25,16 @@ if TYPE_CHECKING:
     from ._driver import Driver
     from ._look import Look, Wait
     from ._registry import Registry
+    from ._replay import Identity
     from ._runner import Runner
     from ._standing import Standing
 
+_ENDS = {
+    End.FINISHED: "its body has ended, and that is being recorded",
+    End.BLOCKED: "its body cannot go on, and that is being recorded",
+    End.REPLAYED: "its body begins again from its history, once what it came to is recorded",
+    End.PARKED: "its body is leaving memory, and begins again after that",
+}
 PARTS_MAX = 5
 """Steps and waits that one paragraph names."""
 
@@ -90,19 +98,44 @@ def of_waiting(look: Look, records: list[Any], runner: Runner | None) -> Explana
 def of_running(look: Look, records: list[Any], runner: Runner | None, driver: Driver) -> Explanation:
     """Says what an instance is at that has a slot."""
     known = [] if runner is None else _standing.of(runner)
-    steps = [step for step in known if step.state != ENDED] + ([] if runner is None else _standing.left(runner))
+    steps = [step for step in known if step.state != ENDED] + _standing.left(driver.borrowed, look.no, runner)
     texts = [_step(step, driver.borrowed) for step in steps]
     texts += [f"it waits for {_wait(wait, records, runner)}" for wait in look.open_waits]
-    if runner is None:
-        texts.append("its body is not in memory" if driver.draining else "its body is about to begin")
-    elif not texts and known:
-        texts.append(f"what {_name(known[0])} came to is being recorded")
-    elif not texts and (where := _diagnosis.standing(runner)):
-        texts.append(f"its body is at {where}")
+    if of_body := _absent(look, driver) if runner is None else _leaving(runner):
+        texts.append(of_body)
+    elif runner is not None and not texts:
+        texts += _where(runner, known)
     untils = [step.until for step in steps if step.until is not None]
     text = f"{_who(look)} is running{': ' if texts else ''}{_several(texts)}."
     details = _children(look.open_waits) | ({"steps": [_as_data(step) for step in steps]} if steps else {})
     return Explanation("running", text, from_us(look.updated_at), from_us(min(untils)) if untils else None, details)
+
+
+def _absent(look: Look, driver: Driver) -> str:
+    """Says why the body of an instance that runs is not in memory."""
+    end = driver.departed.end_of(look.no, look.updated_at)
+    if end is not None:
+        return _ENDS[end]
+    return "its body is not in memory" if driver.draining else "its body is about to begin"
+
+
+def _leaving(runner: Runner) -> str:
+    """Says why a body does not go on that is in memory, "" if it does."""
+    if runner.task is None:
+        return "its body is about to begin"
+    if runner.stopping is None:
+        return ""
+    return _ENDS.get(runner.stopping, "its body is leaving memory")
+
+
+def _where(runner: Runner, known: list[Standing]) -> list[str]:
+    """Says where a body stands that neither waits nor has a step that runs."""
+    if known:
+        return [f"what {_name(known[0])} came to is being recorded"]
+    if announced := _standing.announced(runner):
+        return [f"attempt {attempt} of {_titled(identity, branch)} is about to begin" for identity, branch, attempt in announced]
+    where = _diagnosis.standing(runner)
+    return [f"its body is at {where}"] if where else []
 
 
 def in_its_engine(told: Explanation, driver: Driver) -> Explanation:
@@ -182,8 +215,12 @@ def _several(texts: list[str]) -> str:
 
 
 def _name(step: Standing) -> str:
-    _, _, name, key, _ = step.identity
-    return f'"{name}"' + (f" with key {key!r}" if key is not None else "") + (f" in {step.branch}" if step.branch else "")
+    return _titled(step.identity, step.branch)
+
+
+def _titled(identity: Identity, branch: str) -> str:
+    _, _, name, key, _ = identity
+    return f'"{name}"' + (f" with key {key!r}" if key is not None else "") + (f" in {branch}" if branch else "")
 
 
 def _who(look: Look) -> str:

@@ -261,12 +261,15 @@ class Instance(Generic[R_co]):
 
     async def _explain(self) -> Explanation:
         while True:  # what was looked at is perhaps not so any more: what is true now?
+            body = self._tenant._ready("instance.explain").runners.get(self._no)
             look = await self._tenant._look(self.workflow, self.id, payloads=True, method="instance.explain")
             records: list[Any] = []
             if any(wait.kind == DO for wait in look.open_waits):
                 look, records = await self._records()  # for what a retry comes after
                 if look.status not in (Status.RUNNING, Status.WAITING):
                     continue
+            if body is not None and look.status is Status.RUNNING and self._no not in self._tenant._running().runners:
+                continue  # it has left memory meanwhile
             told = await self._explained(look, records)
             if told is not None:
                 return told if look.status.is_final else _explanation.in_its_engine(told, self._tenant._running())

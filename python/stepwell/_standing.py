@@ -7,6 +7,7 @@ they need not keep anything for this.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,13 +20,17 @@ from ._replay import GAVE_UP
 from ._step_operation import StepOperation
 
 if TYPE_CHECKING:
-    from ._borrowed import Thread
+    from ._borrowed import Borrowed, Thread
     from ._replay import Identity
     from ._runner import Runner
 
 RUNNING, QUEUED, BEHIND, LEFT, ENDED = "running", "queued", "behind", "left", "ended"
 """An attempt runs; waits for one of the engine's threads; waits for the thread of the one before; is a thread that nobody waits for any
 more; or is over, perhaps not durably."""
+
+
+_THREADS = frozenset(vars(threading.Thread)[name].__code__ for name in ("run", "_bootstrap", "_bootstrap_inner"))
+"""What begins a thread, and is nobody's."""
 
 
 class Standing(NamedTuple):
@@ -63,10 +68,16 @@ def of(runner: Runner) -> list[Standing]:
     return [_standing(step, tasks) for step in steps]
 
 
-def left(runner: Runner) -> list[Standing]:
-    """Returns the threads of a body that it does not wait for any more: of steps that timed out for good, or were let go (R4)."""
-    threads = [it for it in runner.port.borrowed.threads if it.operation.runner is runner]
-    return [_in_thread(it.operation, it, LEFT) for it in threads if runner.open.get(it.operation.identity) is not it.operation]
+def announced(runner: Runner) -> list[tuple[Identity, str, int]]:
+    """Returns the steps, and their branches, of which something is being recorded before an attempt begins, and which attempt that is."""
+    return [(it.identity, it.identity[1], it._made + 1) for it in _steps(runner) if it.live and _is_announced(it)]
+
+
+def left(borrowed: Borrowed, no: int, runner: Runner | None) -> list[Standing]:
+    """Returns the threads that no body of this instance waits for any more: of steps that timed out for good, or were let go (R4)."""
+    threads = [it for it in borrowed.threads if it.operation.runner.no == no]
+    waited_for = {} if runner is None else runner.open
+    return [_in_thread(it.operation, it, LEFT) for it in threads if waited_for.get(it.operation.identity) is not it.operation]
 
 
 def retries(runner: Runner) -> dict[int, tuple[int, int | None]]:
@@ -139,7 +150,7 @@ def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
 
 def _in_frames(frames: Iterator[FrameType]) -> str:
     """Returns the innermost place in code of users: what a step calls of the standard library says less than the line that calls it."""
-    users = [frame for frame in frames if _diagnosis.is_users(frame)]
+    users = [frame for frame in frames if _diagnosis.is_users(frame) and frame.f_code not in _THREADS]
     own = (frame for frame in users if str(frame.f_globals.get("__name__", "")).partition(".")[0] not in sys.stdlib_module_names)
     frame = next(own, users[0] if users else None)
     return "" if frame is None else _diagnosis.place_of(frame)
