@@ -15,8 +15,8 @@ CORE = ROOT / "rust" / "core" / "src"
 LAYERS = [
     {"_errors", "_core", "_log", "_room", "_strangers"},
     {"_names", "_durations", "_retry"}
-    | {"_codec_plain", "_codec_hints", "_codec_types", "_codec_collections", "_codec_classes", "_codec_unions", "_codec"}
-    | {"_codec_doubt", "_codec_models"},
+    | {"_codec_plain", "_codec_hints", "_codec_forms", "_codec_types", "_codec_collections", "_codec_classes", "_codec_unions"}
+    | {"_codec", "_codec_doubt", "_codec_models"},
     {"_failures", "_types", "_replay", "_signatures"},
     {"_past"},
     {"_branch", "_workflow", "_attempt", "_operation", "_map", "_turns", "_nursery", "_deadline", "_patches", "_foreign", "_rest"}

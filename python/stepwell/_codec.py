@@ -20,7 +20,8 @@ from ._codec_plain import DEPTH_MAX, READY, Misfit, clean, deeper_than, dumps, l
 from ._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
 
 if TYPE_CHECKING:
-    from ._codec_types import Form, Types
+    from ._codec_forms import Form
+    from ._codec_types import Types
 
 VALUE_BYTES_MAX = 1 << 20
 
@@ -177,7 +178,7 @@ def _traced(hook: Callable[[Any], Any], value: Any) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        from ._codec_types import misfit
+        from ._codec_forms import misfit
 
         found = misfit(error)
         raise found from found.__cause__

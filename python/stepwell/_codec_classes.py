@@ -17,9 +17,9 @@ import attrs
 from cattrs.gen import make_dict_structure_fn_from_attrs, make_dict_unstructure_fn_from_attrs
 
 from ._codec_doubt import doubt, never
+from ._codec_forms import TAG, Compiler, Form, check_tag, checked, unstorable
 from ._codec_hints import field_types, type_name
 from ._codec_plain import Misfit, item, one
-from ._codec_types import TAG, Form, Types, check_tag, checked, unstorable
 
 
 class _Field(NamedTuple):
@@ -28,7 +28,7 @@ class _Field(NamedTuple):
     required: bool
 
 
-def class_form(types: Types, tp: Any, cls: Any) -> Form | None:
+def class_form(types: Compiler, tp: Any, cls: Any) -> Form | None:
     """Returns the form of a class with fields, or None if it is not one."""
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and issubclass(cls, pydantic.BaseModel):
@@ -56,7 +56,7 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _object(types: Types, tp: Any, cls: type, fields: list[_Field]) -> Form:
+def _object(types: Compiler, tp: Any, cls: type, fields: list[_Field]) -> Form:
     types.opened(tp, cls)
     hints = field_types(tp, cls)
     forms = {field.name: types.form(hints.get(field.name, Any)) for field in fields}
@@ -107,7 +107,7 @@ def _about(forms: dict[str, Form], always: Collection[str]) -> dict[str, Any]:
     return {"deep": any(form.deep for form in forms.values()), "parts": forms.values(), "never": next(unstorable, "")}
 
 
-def _generated(types: Types, cls: type, fields: list[_Field], forms: dict[str, Form]) -> tuple[Any, Any]:
+def _generated(types: Compiler, cls: type, fields: list[_Field], forms: dict[str, Form]) -> tuple[Any, Any]:
     """Returns cattrs' functions that read and write these fields."""
 
     # What cattrs calls a type is a form here: our converter hands out its functions.
@@ -128,7 +128,7 @@ def _generated(types: Types, cls: type, fields: list[_Field], forms: dict[str, F
     return build, make_dict_unstructure_fn_from_attrs(list(described), cls, types)
 
 
-def _typed_dict(types: Types, tp: Any, cls: Any) -> Form:
+def _typed_dict(types: Compiler, tp: Any, cls: Any) -> Form:
     # Ours: cattrs keeps keys that are not declared, both ways, and its keys have to be Python names.
     types.opened(tp, dict)
     name = type_name(tp)

@@ -9,9 +9,9 @@ from typing import Any
 
 from cattrs.cols import list_structure_factory, mapping_structure_factory
 
+from ._codec_forms import Compiler, Form, Hook, checked, misfit, mismatch
 from ._codec_hints import type_name
 from ._codec_plain import Misfit, in_order, item
-from ._codec_types import Form, Hook, Types, checked, misfit, mismatch
 
 _LISTS: dict[object, tuple[type, ...]] = {
     list: (list,),
@@ -25,7 +25,7 @@ _SETS: dict[object, tuple[type, ...]] = {set: (set,), frozenset: (frozenset,), a
 _ARRAYS = (list, tuple)  # what is part of a key is read as a tuple
 
 
-def collection(types: Types, tp: Any, cls: Any) -> Form | None:
+def collection(types: Compiler, tp: Any, cls: Any) -> Form | None:
     """Returns the form of a collection, or None if it is not one."""
     args = typing.get_args(tp)
     if cls in _LISTS:
@@ -55,7 +55,7 @@ def _each(values: Iterable[Any], hook: Hook) -> list[Any]:
     return result
 
 
-def _list(types: Types, tp: Any, accepts: tuple[type, ...], args: tuple[Any, ...]) -> Form:
+def _list(types: Compiler, tp: Any, accepts: tuple[type, ...], args: tuple[Any, ...]) -> Form:
     inner = types.form(args[0])
     read = list_structure_factory(list[args[0]], types)  # type: ignore[valid-type]
 
@@ -68,7 +68,7 @@ def _list(types: Types, tp: Any, accepts: tuple[type, ...], args: tuple[Any, ...
     return checked(type_name(tp), accepts, (list,), out, back, reads=_ARRAYS, deep=inner.deep, parts=(inner,))
 
 
-def _set(types: Types, tp: Any, accepts: tuple[type, ...], args: tuple[Any, ...]) -> Form:
+def _set(types: Compiler, tp: Any, accepts: tuple[type, ...], args: tuple[Any, ...]) -> Form:
     # An array, not the tag for sets: members of a tagged set come back as immutable stand-ins.
     listed = _list(types, tp, accepts, args)
     made = accepts[0]
@@ -84,7 +84,7 @@ def _set(types: Types, tp: Any, accepts: tuple[type, ...], args: tuple[Any, ...]
     )
 
 
-def _tuple(types: Types, tp: Any, args: tuple[Any, ...]) -> Form:
+def _tuple(types: Compiler, tp: Any, args: tuple[Any, ...]) -> Form:
     name = type_name(tp)
     if len(args) == 2 and args[1] is Ellipsis:
         listed = _list(types, tp, (tuple,), args)
@@ -108,7 +108,7 @@ def _tuple(types: Types, tp: Any, args: tuple[Any, ...]) -> Form:
     return checked(name, (tuple,), (list,), out, back, reads=_ARRAYS, deep=deep, parts=parts, never=never)
 
 
-def _dict(types: Types, tp: Any, args: tuple[Any, ...]) -> Form:
+def _dict(types: Compiler, tp: Any, args: tuple[Any, ...]) -> Form:
     keys, values = (types.form(arg) for arg in args)
     read = mapping_structure_factory(dict[args[0], args[1]], types)  # type: ignore[valid-type]
 

@@ -183,3 +183,20 @@ def _filled(cell: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+def bare(tp: Any) -> Any:
+    """Takes off what says nothing about storage: NewType, Final, type variables, aliases."""
+    while True:
+        if tp is None:
+            return types.NoneType
+        if typing.get_origin(tp) is typing.Final:
+            tp = typing.get_args(tp)[0]
+        elif isinstance(tp, typing.NewType):
+            tp = tp.__supertype__
+        elif isinstance(tp, typing.TypeVar):
+            tp = tp.__bound__ or (typing.Union[tp.__constraints__] if tp.__constraints__ else Any)  # noqa: UP007
+        elif type(tp).__name__ == "TypeAliasType":
+            tp = without_extras(tp.__value__)
+        else:
+            return Any if tp is typing.NoReturn or tp is typing.Never else tp

@@ -13,15 +13,15 @@ import typing
 from collections import Counter
 from typing import Any
 
+from ._codec_forms import SCALARS, TAG, Compiler, Form, Hook, checked, misfit, mismatch, refused
 from ._codec_hints import type_name
 from ._codec_plain import Misfit
-from ._codec_types import SCALARS, TAG, Form, Hook, Types, checked, misfit, mismatch, refused
 
 _VALUE = "value"
 _FLOAT_ONLY = checked("float", (float,), (float,), SCALARS[float].encode, SCALARS[float].decode, reads=())
 
 
-def union(types: Types, tp: Any) -> Form:
+def union(types: Compiler, tp: Any) -> Form:
     """Returns the form of a union."""
     members = list(dict.fromkeys(types.form(arg) for arg in typing.get_args(tp)))
     if any(int in member.accepts for member in members if member is not SCALARS[float]):
