@@ -57,6 +57,9 @@ def tell():
     while inner._driver is None or not inner._driver.draining:
         time.sleep(0.001)
     print("draining", flush=True)
+    if moment == "elsewhere":
+        time.sleep(0.1)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
 
 threading.Thread(target=tell, daemon=True).start()
 
@@ -94,9 +97,9 @@ print("ends", flush=True)
 """
 
 
-def ends(store: str, front: str, kind: str, sent: dict[str, list[int]]) -> list[str]:
+def ends(store: str, front: str, kind: str, sent: dict[str, list[int]], moment: str = "") -> list[str]:
     """Runs a program, sends it signals when it says where it is, and returns the last lines it said."""
-    moment = "running" if "running" in sent else "draining"
+    moment = moment or ("running" if "running" in sent else "draining")
     command = [sys.executable, "-c", PROGRAM, front, kind, moment, store]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     watchdog = threading.Timer(40, process.kill)
@@ -160,6 +163,15 @@ def test_l14_signals_while_the_block_drains_end_the_program(tmp_path, front, kin
     assert (draining, end) == ("draining", "ends")
     assert error in [EXPECTED[front].format(128 + number) for number in sent]
     check_goes_on(store)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["trio", "thread"])
+@pytest.mark.parametrize("front", ["trio", "aio", "sync"])
+def test_l14_a_signal_that_does_not_wake_the_main_thread_is_noticed_all_the_same(tmp_path, front, kind):
+    """One that comes to another thread; one that comes as the main thread begins to wait does the same, and cannot be timed."""
+    said = ends(str(tmp_path / "s.db"), front, kind, {}, "elsewhere")
+    assert said == ["draining", "KeyboardInterrupt()", "ends"]
 
 
 @workflow

@@ -31,6 +31,11 @@ T = TypeVar("T")
 Exit = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
 
+WAKES_EVERY = 0.5
+"""Seconds in which a main thread that waits looks for signals. One that comes as it begins to wait, or to another thread, does not wake it:
+Python runs handlers in that thread only, and neither asyncio nor `threading` has a descriptor that a signal writes to, as trio has."""
+
+
 def _ended() -> EngineClosed:
     return EngineClosed("this engine is not open any more. Open a new one on the same store.")
 
@@ -281,14 +286,36 @@ def from_thread(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]], 
     errand = Errand(token, fn, told, hurry)
     try:
         errand.begin()
-        ended.wait()
+        _wait(ended)
     except BaseException:
         if errand.cancel():
-            ended.wait()
+            _wait(ended)
         raise
     if outcome is None:
         raise _ended()
     return outcome.unwrap()
+
+
+def _wait(ended: threading.Event) -> None:
+    """Waits for it; in the main thread signals are noticed meanwhile."""
+    every = WAKES_EVERY if threading.current_thread() is threading.main_thread() else None
+    while not ended.wait(every):
+        pass
+
+
+async def wake(loop: asyncio.AbstractEventLoop) -> None:
+    """Wakes an asyncio loop now and then, for signals; on trio's thread, until that ends or the loop was closed.
+
+    No timer of that loop does it, for there are loops that take time to have passed when nothing else is left to do.
+    """
+    with suppress(trio.Cancelled, RuntimeError):  # nothing may leave a task of the system
+        while True:
+            await trio.sleep(WAKES_EVERY)
+            loop.call_soon_threadsafe(_nothing)
+
+
+def _nothing() -> None:
+    pass
 
 
 class Held:

@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 from trio import RunFinishedError
+from trio.lowlevel import spawn_system_task
 
 from ._errors import InvalidState
 from ._fronts import EngineFront, Way, fill
-from ._portal import from_asyncio
+from ._portal import from_asyncio, wake
 from ._signatures import Runtime
 
 WAY = Way(__name__, from_asyncio)
@@ -48,6 +50,8 @@ class _EngineBase(EngineFront):
         self._cancelled = False
         try:
             self._start(self._cancel_block)
+            if threading.current_thread() is threading.main_thread() and self._gate.token is not None:
+                self._gate.token.run_sync_soon(spawn_system_task, wake, self._loop)
             await self._on_trio(self._enter)
         except BaseException as error:
             try:
