@@ -233,18 +233,29 @@ fn the_same_id_with_other_params_is_told_apart() {
 
 #[test]
 fn c10_a_creation_whose_look_up_fails_leaves_the_place_it_was_promised() {
-    let store = MemoryStore::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("s.db");
+    let open = |config| Engine::open(&path, "test", config, Some(1_000)).expect("it opens");
+    let engine = open(config());
+    create(&engine, "damaged");
+    let by = body(start_of(&settle(&engine)));
+    submit(&engine, Submission::Finish(by, Status::Complete, None));
+    settle(&engine);
+    engine.close().expect("it closes");
+    let damage = "UPDATE instance SET priority = 'high' WHERE id = 'damaged'";
+    let conn = rusqlite::Connection::open(&path).expect("it opens");
+    assert_eq!(conn.execute(damage, []), Ok(1));
+    drop(conn);
     let mut config = config();
     config.slots = 1;
     config.limits = config.limits.with(Limit::QueueEntries, 1);
-    let engine = Engine::open_memory(&store, config, Some(1_000)).expect("it opens");
+    let engine = open(config);
     create(&engine, "runs");
     let by = body(start_of(&settle(&engine)));
     create(&engine, "queued");
     settle(&engine);
-    store.fail_next_find();
     let item = NewItem {
-        id: Some("waits".into()),
+        id: Some("damaged".into()),
         ..NewItem::default()
     };
     let batch = Box::new((code(), vec![item]));
@@ -253,7 +264,7 @@ fn c10_a_creation_whose_look_up_fails_leaves_the_place_it_was_promised() {
         &engine,
         Submission::CreateBatch(ticket, batch, IfExists::Raise, true),
     );
-    assert_eq!(code_of(&settle(&engine), ticket), Some("store"));
+    assert_eq!(code_of(&settle(&engine), ticket), Some("corrupt"));
     submit(&engine, Submission::Finish(by, Status::Complete, None));
     settle(&engine);
     let next = create(&engine, "next");
@@ -262,7 +273,7 @@ fn c10_a_creation_whose_look_up_fails_leaves_the_place_it_was_promised() {
         Some(""),
         "the place is free"
     );
-    assert_eq!(engine.peek("default", "w", "waits"), None);
+    assert_eq!(engine.peek("default", "w", "damaged"), None);
 }
 
 #[test]

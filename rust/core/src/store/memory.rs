@@ -43,7 +43,6 @@ struct Model {
     buckets: BTreeMap<Box<str>, Bucket>,
     last_seq: Seq,
     next_failure: Option<Failure>,
-    next_find_fails: bool,
     full: bool,
 }
 
@@ -91,11 +90,6 @@ impl MemoryStore {
     /// Makes the next commit of any handle fail.
     pub fn fail_next(&self, failure: Failure) {
         self.model.lock().next_failure = Some(failure);
-    }
-
-    /// Makes the next look-up by name of any reader fail.
-    pub fn fail_next_find(&self) {
-        self.model.lock().next_find_fails = true;
     }
 }
 
@@ -431,11 +425,7 @@ impl Reader for MemoryReader {
     }
 
     fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error> {
-        let mut model = self.0.lock();
-        if std::mem::take(&mut model.next_find_fails) {
-            return Err(Error::Failed("a look-up was made to fail".into()));
-        }
-        Moment(&model).find(namespace, workflow, id)
+        Moment(&self.0.lock()).find(namespace, workflow, id)
     }
 
     fn instance(&mut self, no: InstanceNo) -> Result<Option<Row>, Error> {
