@@ -96,14 +96,14 @@ async def test_a_damaged_row_of_an_instance_is_told_and_everything_else_goes_on(
             assert told[0].id.startswith(f"bad-{state}" if column != "id" else "(row ")
             assert told[0].status in ("complete", "blocked")
         else:
-            assert len(page) == 6 or errors(caplog) or (column, value) == ("workflow", "NULL")
+            assert len(page) == 6 or errors(caplog)
         with pytest.raises(StepwellError) if told else DoesNotMatter():
             await (await engine.get(code, f"bad-{state}")).status()
         with pytest.raises(StepwellError) if told else DoesNotMatter():
             await (await engine.get(code, f"bad-{state}")).explain()
         for filters in ({"workflow": code}, {"status": ["complete", "waiting", "queued"]}, {"attributes": {"tier": "gold"}}):
             assert f"good-{state}" in [it.id for it in (await engine.list(**filters)).items] or "attributes" in filters
-        if told and told[0].id == f"bad-{state}":  # it is not made a second time
+        if told and told[0].id == f"bad-{state}" and column != "workflow":  # it is not made a second time
             with pytest.raises(StepwellError):
                 await engine.create(code, id=f"bad-{state}")
             with pytest.raises(StepwellError):

@@ -101,7 +101,7 @@ def state_codes(status: Any) -> list[int]:
 def from_cursor(cursor: str | None) -> int | None:
     if cursor is None:
         return None
-    if not (isinstance(cursor, str) and cursor.isascii() and cursor.isdigit() and len(cursor) < 20):
+    if not (isinstance(cursor, str) and cursor.isascii() and cursor.isdigit() and len(cursor) <= 20 and int(cursor) < 1 << 64):
         raise InvalidConfig(f"cursor is {cursor!r}; pass the .cursor of the page before.")
     return int(cursor)
 

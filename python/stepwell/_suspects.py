@@ -6,7 +6,7 @@ from ._log import log
 from ._types import STATUSES
 
 UNREADABLE_MAX = 20
-"""Damaged instances that one line names."""
+"""Damaged rows that one line names."""
 
 
 def warn_of(suspects: list[tuple[str, str, str, int]]) -> None:
@@ -22,10 +22,10 @@ def warn_of(suspects: list[tuple[str, str, str, int]]) -> None:
 
 
 def tell_unreadable(damaged: list[str]) -> None:
-    """Tells in one line of instances whose own rows cannot be read: nothing of them runs, and nothing of them is changed."""
+    """Tells in one line of rows that cannot be read, or of which nobody knows whose they are: nothing of them runs, or is changed."""
     if damaged:
         log.error(
-            "the store is damaged: %d instance%s cannot be read, and %s left alone; everything else goes on. Keep a copy, and restore the "
+            "the store is damaged: %d row%s cannot be read, and %s left alone; everything else goes on. Keep a copy, and restore the "
             "file from a backup. %s%s",
             len(damaged), "s" * (len(damaged) != 1), "is" if len(damaged) == 1 else "are", "; ".join(damaged[:UNREADABLE_MAX]),
             "; …" if len(damaged) > UNREADABLE_MAX else "",

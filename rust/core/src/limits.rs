@@ -16,6 +16,8 @@ pub const INBOX: usize = 1 << 16;
 pub const EVENTS: usize = 1_000;
 /// Numbers reserved in the store at a time.
 pub const NUMBERS: u64 = 1 << 20;
+/// Numbers, and places of records, stay below it: the registry keeps numbers in 56 bits, and no store gets that far.
+pub const NUMBERS_END: u64 = 1 << 56;
 /// The first ticket: far beyond every number of the store, so that the two never meet.
 pub const FIRST_TICKET: u64 = 1 << 62;
 /// Estimate, in microseconds, told to callers whom a full queue refused that has never drained.

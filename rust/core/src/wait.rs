@@ -71,6 +71,15 @@ pub(crate) fn told_approval<'a>(namespace: &str, id: &'a str) -> &'a str {
         .unwrap_or(id)
 }
 
+/// Returns namespace, workflow and id of the instance that asks for the approval stored with this id: `workflow/id#name#1`, in a
+/// namespace of its own with that in front.
+pub(crate) fn asker_of(stored: &str) -> Option<(&str, &str, &str)> {
+    let (namespace, told) = stored.split_once(SEPARATOR).unwrap_or((DEFAULT, stored));
+    let (instance, _) = told.split_once('#')?;
+    let (workflow, id) = instance.split_once('/')?;
+    Some((namespace, workflow, id))
+}
+
 /// Turns the stored ids of approvals waited for into those the user knows.
 pub(crate) fn tell_approvals(namespace: &str, waits: &mut [Wait]) {
     for wait in waits {

@@ -336,7 +336,7 @@ impl Recovery for Knowing {
         panic!("{no}: {what}");
     }
 
-    fn unreadable(&mut self, what: String) {
+    fn unreadable(&mut self, what: String, _: Option<Row>) {
         panic!("{what}");
     }
 }

@@ -82,7 +82,7 @@ impl Core {
             };
             if !self.limited.decided.restore(place, &bytes) {
                 return Err(Error::Corrupt(format!(
-                    "setting {name:?} of the store is damaged: it says which limits are in force for a namespace. Restore the store from a backup."
+                    "setting {name:?} in table meta of the store is damaged: it says which limits are in force for a namespace. Restore the store from a backup."
                 )));
             }
         }

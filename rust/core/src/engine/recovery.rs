@@ -35,6 +35,8 @@ struct Loading<'a> {
     early: Vec<(InstanceNo, Event)>,
     /// What cannot be read of which instances.
     damaged: Vec<(InstanceNo, String)>,
+    /// Whose waits came although they themselves did not.
+    strays: Vec<InstanceNo>,
 }
 
 impl Core {
@@ -59,17 +61,31 @@ impl Core {
             involved: Vec::new(),
             early: Vec::new(),
             damaged: Vec::new(),
+            strays: Vec::new(),
         };
         facts.store.recover(&mut loading)?;
-        let (mut involved, early, damaged) = (loading.involved, loading.early, loading.damaged);
+        let Loading {
+            mut involved,
+            early,
+            damaged,
+            strays,
+            ..
+        } = loading;
         for (no, event) in early {
             if self.find_early(no, facts)? {
                 self.live_mut(no).mailbox.keep(event);
+            } else {
+                self.tell_stray(no, "an event", facts)?;
             }
+        }
+        for no in strays {
+            self.tell_stray(no, "a wait", facts)?;
         }
         for (no, what) in damaged {
             if self.find_early(no, facts)? {
                 self.stop_damaged(no, &what, facts)?;
+            } else {
+                self.unreadable.push(what);
             }
         }
         involved.extend(
@@ -94,7 +110,21 @@ impl Core {
         Ok(())
     }
 
-    /// Returns what there is to say of instances that cannot be read, as the start found them.
+    /// Tells of a wait or an event that names an instance which is not there.
+    fn tell_stray(&mut self, no: InstanceNo, what: &str, facts: &mut Facts) -> Result<(), Error> {
+        match facts.reader.instance(no) {
+            Ok(Some(_)) | Err(Error::Row(_)) => {} // it is told itself
+            Ok(None) => {
+                let no = no as i64;
+                let what = format!("{what} names instance {no}, which is not there");
+                self.unreadable.push(what);
+            }
+            Err(other) => return Err(other),
+        }
+        Ok(())
+    }
+
+    /// Returns what there is to say of what cannot be read, as the start found it.
     pub fn take_unreadable(&mut self) -> Vec<String> {
         std::mem::take(&mut self.unreadable)
     }
@@ -265,6 +295,8 @@ impl Recovery for Loading<'_> {
                 }
                 _ => {}
             }
+        } else {
+            self.strays.push(no);
         }
     }
 
@@ -272,8 +304,19 @@ impl Recovery for Loading<'_> {
         self.damaged.push((no, what.into()));
     }
 
-    fn unreadable(&mut self, what: String) {
+    fn unreadable(&mut self, what: String, shown: Option<Row>) {
         self.core.unreadable.push(what);
+        // What has ended is counted already.
+        if let Some(row) = shown.filter(|it| !it.status.is_final()) {
+            let workflow = self.core.workflow(&row.namespace, &row.workflow);
+            self.core.counts.found(workflow, row.status, 1);
+            let reason = Reason {
+                code: row.reason.unwrap_or_default(),
+                step: None,
+                version: row.version,
+            };
+            self.core.counts.blocked(row.no, workflow, row.id, reason);
+        }
     }
 
     fn event(&mut self, no: InstanceNo, event: Event) {

@@ -71,7 +71,9 @@ impl Stored {
             epoch: u64::from_le_bytes(epoch.try_into().ok()?),
         };
         let shards = 1..=SHARDS_MAX;
-        let makes_sense = shards.contains(&stored.wanted) && shards.contains(&stored.reached);
+        let makes_sense = shards.contains(&stored.wanted)
+            && shards.contains(&stored.reached)
+            && stored.epoch < u64::MAX >> 1;
         makes_sense.then_some(stored)
     }
 }
@@ -117,8 +119,8 @@ impl Core {
             None => None,
             Some(bytes) => Some(Stored::read(&bytes).ok_or_else(|| {
                 Error::Corrupt(format!(
-                    "the store's setting {SETTING:?} is damaged: {bytes:?} is no number of shards \
-                     with its epoch. Restore a copy of the store, or ask for help with this text."
+                    "setting {SETTING:?} in table meta of the store is damaged: {bytes:?} is no number of shards \
+                     with its epoch. Restore the store from a backup, or ask for help with this text."
                 ))
             })?),
         };

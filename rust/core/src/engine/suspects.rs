@@ -117,10 +117,18 @@ impl Core {
     /// Reads how often the engine stopped uncleanly in a row, and counts this start until it ends
     /// cleanly.
     pub(super) fn count_unclean_stops(&mut self, facts: &mut Facts) -> Result<(), Error> {
-        let stored = facts.store.meta(STOPS)?;
-        let stops = stored
-            .and_then(|it| <[u8; 4]>::try_from(&*it).ok())
-            .map_or(0, u32::from_le_bytes);
+        let stored = match facts.store.meta(STOPS) {
+            Ok(None) => Some(0),
+            Ok(Some(it)) => <[u8; 4]>::try_from(&*it).ok().map(u32::from_le_bytes),
+            Err(Error::Row(_)) => None,
+            Err(other) => return Err(other),
+        };
+        if stored.is_none() {
+            // It counts, and no more: nothing is lost.
+            let what = format!("setting {STOPS:?} in table meta is no number");
+            self.unreadable.push(what);
+        }
+        let stops = stored.unwrap_or(0);
         self.suspects.wanted = stops >= UNCLEAN_STOPS;
         self.count_unclean(stops.saturating_add(1));
         Ok(())

@@ -323,8 +323,9 @@ pub trait Recovery {
     fn event(&mut self, no: InstanceNo, event: Event);
     /// A wait or an event of this instance cannot be read, and why.
     fn damaged(&mut self, no: InstanceNo, what: &str);
-    /// An instance itself cannot be read, and is not handed over. `what` says which, and why.
-    fn unreadable(&mut self, what: String);
+    /// An instance itself cannot be read, and is not handed over, or anything else of which nobody knows whose it is. `what` says
+    /// which, and why; `shown` is how the instance stands in a listing, if it does.
+    fn unreadable(&mut self, what: String, shown: Option<Row>);
 }
 
 /// Where records are durable. One owner, one thread.

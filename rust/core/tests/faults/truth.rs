@@ -62,7 +62,7 @@ impl Recovery for HandedOver {
         self.damaged.push(what.into());
     }
 
-    fn unreadable(&mut self, what: String) {
+    fn unreadable(&mut self, what: String, _: Option<Row>) {
         self.damaged.push(what);
     }
 }

@@ -213,7 +213,7 @@ impl Recovery for Recovered {
         self.damaged.push((no, what.into()));
     }
 
-    fn unreadable(&mut self, what: String) {
+    fn unreadable(&mut self, what: String, _: Option<Row>) {
         self.unreadable.push(what);
     }
 }

@@ -20,8 +20,10 @@ use parking_lot::Mutex;
 use rusqlite::{params, Connection};
 use rustc_hash::FxHashMap;
 
+use super::read;
 use super::rows;
 use super::sweep::Sweeps;
+use super::trace::{self, Damage};
 use crate::ids::{Incarnation, InstanceNo, Seq};
 use crate::lifecycle::Status;
 
@@ -53,6 +55,8 @@ pub(super) struct Heads {
     pub(super) last_seq: Seq,
     /// Whose histories have rows that no longer count.
     pub(super) sweeps: Sweeps,
+    /// Records that were found damaged at the start, until it is told.
+    pub(super) damage: Vec<Damage>,
     watermark: Seq,
     round: Option<Round>,
 }
@@ -70,28 +74,32 @@ impl Heads {
     /// Finds the heads that were lost with the last owner and persists them. Inside a transaction.
     pub(super) fn recover(conn: &Connection) -> rows::Result<Self> {
         let (watermark, last_seq): (u64, u64) = conn.query_row(
-            "SELECT watermark, max(last_seq, (SELECT coalesce(max(seq), 0) FROM journal)) FROM store",
-            [],
+            "SELECT watermark, max(last_seq, (SELECT coalesce(max(seq), 0) FROM journal WHERE seq < ?)) FROM store",
+            [rows::NUMBERS_END as i64],
             |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64)),
         )?;
-        let mut lost = FxHashMap::default();
-        let mut scan = conn.prepare("SELECT seq, no FROM journal WHERE seq > ? ORDER BY seq")?;
-        let mut found = scan.query([watermark as i64])?;
-        while let Some(row) = found.next()? {
-            lost.insert(rows::uint(row, 1)?, rows::uint(row, 0)?);
-        }
-        let mut lost: Vec<(InstanceNo, Seq)> = lost.into_iter().collect();
-        lost.sort_unstable();
-        let mut persist = conn.prepare(PERSIST)?;
-        for (no, head) in lost {
-            persist.execute(params![head as i64, no as i64])?;
-        }
-        let heads = Self {
+        let mut heads = Self {
             last_seq,
             watermark: last_seq,
             sweeps: Sweeps::recover(conn)?,
             ..Self::default()
         };
+        if let Some(mut lost) = lost(conn, watermark)? {
+            lost.sort_unstable();
+            let mut persist = conn.prepare(PERSIST)?;
+            for (no, head) in lost {
+                persist.execute(params![head as i64, no as i64])?;
+            }
+        } else {
+            // The last record of each that is told, damaged or not: whoever reads the history then comes across what is damaged.
+            let (found, damage) = trace::heads(conn, watermark)?;
+            let sql = "UPDATE instance SET head = ? WHERE no = ? AND typeof(head) = 'integer'";
+            let mut persist = conn.prepare(sql)?;
+            for (no, head) in found {
+                persist.execute(params![head as i64, no as i64])?;
+            }
+            heads.damage = damage;
+        }
         heads.move_watermark(conn)?;
         Ok(heads)
     }
@@ -169,4 +177,54 @@ impl Heads {
     }
 }
 
-const PERSIST: &str = "UPDATE instance SET head = max(head, ?) WHERE no = ?";
+/// Returns the last record above the watermark of each instance that has any; none if a record is not where it can be, or does not
+/// continue what its instance has: then one of them is damaged.
+fn lost(conn: &Connection, watermark: Seq) -> rows::Result<Option<Vec<(InstanceNo, Seq)>>> {
+    let misplaced = "SELECT 1 FROM journal WHERE seq < 1 OR seq >= ?";
+    if conn
+        .prepare(misplaced)?
+        .exists([rows::NUMBERS_END as i64])?
+    {
+        return Ok(None);
+    }
+    let mut lost = FxHashMap::default();
+    let sql = "SELECT seq, no, prev FROM journal WHERE seq > ? ORDER BY seq";
+    let mut scan = conn.prepare(sql)?;
+    let mut found = scan.query([watermark as i64])?;
+    while let Some(row) = found.next()? {
+        let seq = rows::uint(row, 0)?;
+        let (Ok(no), Ok(prev)) = (rows::uint(row, 1), rows::uint(row, 2)) else {
+            return Ok(None);
+        };
+        let continues = match lost.insert(no, seq) {
+            Some(before) => prev == before,
+            None => prev <= watermark,
+        };
+        if !continues {
+            return Ok(None);
+        }
+    }
+    // One that continues nothing names its instance alone, and nothing contradicts it but its checksum.
+    let mut look = conn.prepare("SELECT head FROM instance WHERE no = ?")?;
+    for (no, head) in &lost {
+        let mut found = look.query([*no as i64])?;
+        let is_known = match found.next()? {
+            Some(row) => rows::uint(row, 0).is_ok_and(|it| it >= *head),
+            None => false,
+        };
+        match if is_known {
+            None
+        } else {
+            Some(read::record(conn, *no, *head))
+        } {
+            Some(Err(rows::Fault::Corrupt(_))) => return Ok(None),
+            Some(Err(fault)) => return Err(fault),
+            None | Some(Ok(_)) => {}
+        }
+    }
+    Ok(Some(lost.into_iter().collect()))
+}
+
+/// A head that cannot be read is left alone, as all of that row.
+const PERSIST: &str =
+    "UPDATE instance SET head = ?1 WHERE no = ?2 AND typeof(head) = 'integer' AND head >= 0 AND head < ?1";

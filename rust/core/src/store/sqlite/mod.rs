@@ -2,9 +2,9 @@
 //!
 //! In reading order: `files` (what lies at the path), `lock` (one engine), `schema`,
 //! `connection`, `ofd`, `inherited` and `guard` (locks nobody can take away, or keeps), `heads` (where histories begin),
-//! `names`, `rows` (columns), `statements` and `write` (a batch), `fold` (checkpoints), `ballast`
+//! `names`, `rows` (columns), `legible` (damaged ones), `statements` and `write` (a batch), `fold` (checkpoints), `ballast`
 //! and `resume` (a full disk), `read` and `reader`, `sweep` (what no longer
-//! counts), `recover`, `copy`.
+//! counts), `trace` (whose a damaged row is), `recover`, `copy`.
 //!
 //! Invariants: a batch is durable when `commit` returns, or the connection is poisoned (an error
 //! from a sync tells nothing about what is on the disk, so nothing is retried). A full disk has
@@ -24,6 +24,7 @@ mod fuzz;
 mod guard;
 mod heads;
 mod inherited;
+mod legible;
 mod lock;
 mod names;
 mod ofd;
@@ -36,6 +37,7 @@ mod rows;
 mod schema;
 mod statements;
 mod sweep;
+mod trace;
 mod write;
 
 use std::fs::File;
@@ -286,7 +288,8 @@ fn begin(conn: &Connection, tries: u32) -> rusqlite::Result<()> {
 impl Store for SqliteStore {
     fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), Error> {
         self.usable()?;
-        recover::recover(&mut self.conn, &self.names, into)
+        let damage = std::mem::take(&mut self.heads.damage);
+        recover::recover(&mut self.conn, &self.names, damage, into)
             .map_err(|it| it.explain(&self.paths.name, "read"))
     }
 
@@ -315,7 +318,7 @@ impl Store for SqliteStore {
     }
 
     fn ended(&mut self) -> Result<Vec<Ended>, Error> {
-        self.read(|conn, _| read::ended(conn))
+        self.read(read::ended)
     }
 
     fn buckets(&mut self) -> Result<Vec<Bucket>, Error> {

@@ -1,7 +1,7 @@
 //! Names of workflows and versions, and the small numbers that stand for them in rows.
 //!
 //! Numbers are given out once and never change, so what was read stays true; only news must be
-//! looked for.
+//! looked for. A name that cannot be read is not there: instances that have it say so, each for itself.
 
 use hashbrown::{Equivalent, HashMap};
 use rusqlite::{params, Connection};
@@ -16,11 +16,25 @@ pub(super) struct Name {
 }
 
 /// All names known to one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Names {
     by_id: HashMap<i64, Name>,
     ids: HashMap<Full, (i64, i64)>,
-    last_id: i64,
+    /// Namespace and name of each workflow, also of one without a version that can be read.
+    workflows: HashMap<i64, (Box<str>, Box<str>)>,
+    /// The highest numbers seen of workflows and versions.
+    seen: (i64, i64),
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            by_id: HashMap::new(),
+            ids: HashMap::new(),
+            workflows: HashMap::new(),
+            seen: (i64::MIN, i64::MIN),
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -38,25 +52,42 @@ impl Equivalent<Full> for Borrowed<'_> {
 impl Names {
     /// Reads the names that came since the last look.
     pub(super) fn refresh(&mut self, conn: &Connection) -> rusqlite::Result<()> {
-        let mut news = conn.prepare_cached(
-            "SELECT v.id, w.id, w.namespace, w.name, v.name FROM version v
-             JOIN workflow w ON w.id = v.workflow WHERE v.id > ? ORDER BY v.id",
-        )?;
-        let mut rows = news.query([self.last_id])?;
+        let mut news = conn
+            .prepare_cached("SELECT id, namespace, name FROM workflow WHERE id > ? ORDER BY id")?;
+        let mut rows = news.query([self.seen.0])?;
         while let Some(row) = rows.next()? {
             let id = row.get(0)?;
-            // One that cannot be read is not there: instances that have it say so, each for itself.
-            match name_of(row) {
-                Err(error) if super::rows::is_nonsense(&error) => self.last_id = id,
-                name => self.learn(id, name?),
+            if let (Some(namespace), Some(name)) = (text(row, 1)?, text(row, 2)?) {
+                self.workflows.insert(id, (namespace, name));
             }
+            see(&mut self.seen.0, id);
+        }
+        let mut news =
+            conn.prepare_cached("SELECT id, workflow, name FROM version WHERE id > ? ORDER BY id")?;
+        let mut rows = news.query([self.seen.1])?;
+        while let Some(row) = rows.next()? {
+            let id = row.get(0)?;
+            let workflow = row.get_ref(1)?.as_i64().ok();
+            let names = workflow.and_then(|it| Some((it, self.workflows.get(&it)?)));
+            if let (Some((workflow_id, (namespace, workflow))), Some(version)) =
+                (names, text(row, 2)?)
+            {
+                let name = Name {
+                    workflow_id,
+                    namespace: namespace.clone(),
+                    workflow: workflow.clone(),
+                    version,
+                };
+                self.learn(id, name);
+            }
+            see(&mut self.seen.1, id);
         }
         Ok(())
     }
 
-    /// Returns any version's names of a workflow.
-    pub(super) fn of_workflow(&self, id: i64) -> Option<&Name> {
-        self.by_id.values().find(|it| it.workflow_id == id)
+    /// Returns namespace and name of a workflow.
+    pub(super) fn workflow(&self, id: i64) -> Option<&(Box<str>, Box<str>)> {
+        self.workflows.get(&id)
     }
 
     /// Returns what a version's number stands for.
@@ -73,17 +104,19 @@ impl Names {
         if let Some(ids) = self.ids.get(&Borrowed(namespace, workflow, version)) {
             return Ok(*ids);
         }
-        // DO UPDATE, for DO NOTHING returns no row.
+        // DO UPDATE, for DO NOTHING returns no row. A number that is damaged may be the last there is.
         let workflow_id = conn.query_row(
-            "INSERT INTO workflow (namespace, name) VALUES (?, ?)
+            "INSERT INTO workflow (id, namespace, name)
+             SELECT max(0, coalesce(max(id), 0)) + 1, ?, ? FROM workflow WHERE id < ?
              ON CONFLICT DO UPDATE SET name = name RETURNING id",
-            params![namespace, workflow],
+            params![namespace, workflow, i64::MAX],
             |row| row.get(0),
         )?;
         let version_id = conn.query_row(
-            "INSERT INTO version (workflow, name) VALUES (?, ?)
+            "INSERT INTO version (id, workflow, name)
+             SELECT max(0, coalesce(max(id), 0)) + 1, ?, ? FROM version WHERE id < ?
              ON CONFLICT DO UPDATE SET name = name RETURNING id",
-            params![workflow_id, version],
+            params![workflow_id, version, i64::MAX],
             |row| row.get(0),
         )?;
         let name = Name {
@@ -98,15 +131,12 @@ impl Names {
 
     /// Returns the numbers of the workflows with this namespace and name; `None` means any.
     pub(super) fn workflows(&self, namespace: Option<&str>, workflow: Option<&str>) -> Vec<i64> {
-        let mut ids: Vec<i64> = self
-            .by_id
-            .values()
-            .filter(|it| namespace.is_none_or(|wanted| wanted == &*it.namespace))
-            .filter(|it| workflow.is_none_or(|wanted| wanted == &*it.workflow))
-            .map(|it| it.workflow_id)
-            .collect();
+        let wanted = self.workflows.iter().filter(|(_, it)| {
+            namespace.is_none_or(|wanted| wanted == &*it.0)
+                && workflow.is_none_or(|wanted| wanted == &*it.1)
+        });
+        let mut ids: Vec<i64> = wanted.map(|(id, _)| *id).collect();
         ids.sort_unstable();
-        ids.dedup();
         ids
     }
 
@@ -127,17 +157,21 @@ impl Names {
             name.workflow.clone(),
             name.version.clone(),
         );
+        self.workflows
+            .entry(name.workflow_id)
+            .or_insert_with(|| (name.namespace.clone(), name.workflow.clone()));
         self.ids.insert(full, (name.workflow_id, id));
         self.by_id.insert(id, name);
-        self.last_id = self.last_id.max(id);
     }
 }
 
-fn name_of(row: &rusqlite::Row) -> rusqlite::Result<Name> {
-    Ok(Name {
-        workflow_id: row.get(1)?,
-        namespace: row.get(2)?,
-        workflow: row.get(3)?,
-        version: row.get(4)?,
-    })
+/// The very last number, which only damage gives, hides none that comes after it.
+fn see(seen: &mut i64, id: i64) {
+    if id < i64::MAX {
+        *seen = id.max(*seen);
+    }
+}
+
+fn text(row: &rusqlite::Row, at: usize) -> rusqlite::Result<Option<Box<str>>> {
+    Ok(row.get_ref(at)?.as_str().ok().map(Into::into))
 }

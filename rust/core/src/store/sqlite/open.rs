@@ -141,20 +141,45 @@ fn open_locked(paths: &Paths) -> Result<Parts, Error> {
 
 /// Returns whether the last owner ended cleanly, and how long the database is in bytes.
 fn state(conn: &Connection) -> rows::Result<(bool, u64)> {
-    let clean: i64 = conn.query_row("SELECT clean FROM store WHERE one = 1", [], |row| {
-        row.get(0)
-    })?;
+    let mut look =
+        conn.prepare("SELECT boot, clean, watermark, last_seq FROM store WHERE one = 1")?;
+    let mut found = look.query([])?;
+    let Some(row) = found.next()? else {
+        return Err(Fault::Corrupt("table store has no row".into()));
+    };
+    let mut numbers = [0; 4];
+    for (at, number) in numbers.iter_mut().enumerate() {
+        *number = match rows::uint(row, at) {
+            Ok(it) if it < rows::NUMBERS_END => it,
+            _ => {
+                let column = row.as_ref().column_name(at)?;
+                let what = format!("column {column} of table store holds no possible number");
+                return Err(Fault::Corrupt(what));
+            }
+        };
+    }
+    let [_, clean, watermark, last_seq] = numbers;
+    if watermark > last_seq {
+        let what = "the watermark in table store lies above the last record";
+        return Err(Fault::Corrupt(what.into()));
+    }
     let pages: i64 = conn.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     let page: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     Ok((clean != 0, (pages * page) as u64))
 }
 
+/// Checks the structure of the file. What is in the columns of a row is told where that row is read: it is no reason to refuse the others.
 fn check(conn: &Connection) -> rows::Result<()> {
-    let verdict: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if verdict == "ok" {
-        return Ok(());
+    let mut check = conn.prepare(&format!("PRAGMA quick_check({})", i32::MAX))?;
+    let mut found = check.query([])?;
+    while let Some(row) = found.next()? {
+        let verdict: String = row.get(0)?;
+        // "NULL value in instance.status", "TEXT value in instance.priority".
+        if verdict != "ok" && !verdict.contains(" value in ") {
+            return Err(Fault::Corrupt(verdict));
+        }
     }
-    Err(Fault::Corrupt(verdict))
+    Ok(())
 }
 
 fn version_of(conn: &Connection) -> rusqlite::Result<u32> {

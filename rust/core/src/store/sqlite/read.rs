@@ -3,9 +3,10 @@
 //! Every function is to be called inside a transaction (or for a single statement) and with names
 //! that are up to date.
 
-use rusqlite::types::Value;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{params, Connection};
 
+use super::legible;
 use super::names::Names;
 use super::rows::{self, Fault, Result};
 use crate::history::Stored;
@@ -75,16 +76,24 @@ pub(super) fn payloads(conn: &Connection, no: InstanceNo) -> Result<Payloads> {
 pub(super) fn meta(conn: &Connection, name: &str) -> Result<Option<Box<[u8]>>> {
     let mut look = conn.prepare_cached("SELECT value FROM meta WHERE name = ?")?;
     let mut found = look.query([name])?;
-    match found.next()? {
-        Some(row) => rows::bytes(row, 0),
-        None => Ok(None),
+    let Some(row) = found.next()? else {
+        return Ok(None);
+    };
+    match rows::bytes(row, 0) {
+        Ok(Some(value)) => Ok(Some(value)),
+        Ok(None) | Err(Fault::Corrupt(_)) => Err(Fault::Corrupt(format!(
+            "setting {name:?} in table meta is no bytes"
+        ))),
+        Err(fault) => Err(fault),
     }
 }
 
 /// Returns the place of the last record, of whatever instance.
 pub(super) fn last_seq(conn: &Connection) -> Result<Seq> {
-    let mut look = conn.prepare_cached("SELECT coalesce(max(seq), 0) FROM journal")?;
-    let mut found = look.query([])?;
+    // A record at an impossible place is damaged.
+    let sql = "SELECT coalesce(max(seq), 0) FROM journal WHERE seq < ?";
+    let mut look = conn.prepare_cached(sql)?;
+    let mut found = look.query([rows::NUMBERS_END as i64])?;
     match found.next()? {
         Some(row) => rows::uint(row, 0),
         None => Ok(0),
@@ -157,13 +166,69 @@ pub(super) fn waits(conn: &Connection, no: InstanceNo) -> Result<Vec<Wait>> {
     Ok(waits)
 }
 
-/// Returns one page. Each (workflow, state) asked for is a range of the index on status, in order
-/// of number; the ranges are merged here, because SQLite would sort them whole.
+/// Returns the numbers of instances that are in no state, ascending, of this workflow.
+///
+/// SQLite takes the schema's word that there is no NULL, so it cannot be asked for; but NULLs come first in the order of an index.
+pub(super) fn stateless(conn: &Connection, workflow: i64) -> Result<Vec<i64>> {
+    let from = "SELECT no, status FROM instance INDEXED BY instance_status WHERE workflow = ?";
+    let mut stateless = Vec::new();
+    let mut first = conn.prepare_cached(&format!("{from} ORDER BY status"))?;
+    let mut found = first.query([workflow])?;
+    while let Some(row) = found.next()? {
+        match row.get_ref(1)? {
+            ValueRef::Integer(0..) => break,
+            ValueRef::Real(it) if it >= 0.0 => break,
+            _ => stateless.push(row.get(0)?),
+        }
+    }
+    // What lies between the states that have not ended is met where those are read.
+    let mut between = conn.prepare_cached(&format!("{from} AND status > ? AND status < ?"))?;
+    let mut beyond = conn.prepare_cached(&format!("{from} AND status > ?"))?;
+    for status in [Status::Complete, Status::Errored].map(|it| it as i64) {
+        let numbers = between.query_map([workflow, status, status + 1], |row| row.get(0))?;
+        stateless.extend(numbers.collect::<rusqlite::Result<Vec<i64>>>()?);
+    }
+    let numbers = beyond.query_map([workflow, Status::Terminated as i64], |row| row.get(0))?;
+    stateless.extend(numbers.collect::<rusqlite::Result<Vec<i64>>>()?);
+    stateless.sort_unstable();
+    Ok(stateless)
+}
+
+/// Returns the numbers of instances whose workflow is not listed, in no order.
+pub(super) fn unlisted(conn: &Connection, names: &Names) -> Result<Vec<i64>> {
+    let from = "SELECT no, workflow FROM instance INDEXED BY instance_status";
+    let listed = names.workflows(None, None);
+    let mut unlisted = Vec::new();
+    let mut first = conn.prepare_cached(&format!("{from} ORDER BY workflow"))?;
+    let mut found = first.query([])?;
+    while let Some(row) = found.next()? {
+        // As in `stateless`.
+        if row.get_ref(1)? != ValueRef::Null {
+            break;
+        }
+        unlisted.push(row.get(0)?);
+    }
+    let mut between =
+        conn.prepare_cached(&format!("{from} WHERE workflow > ? AND workflow < ?"))?;
+    let mut before = i64::MIN;
+    for workflow in listed {
+        let numbers = between.query_map([before, workflow], |row| row.get(0))?;
+        unlisted.extend(numbers.collect::<rusqlite::Result<Vec<i64>>>()?);
+        before = workflow;
+    }
+    let mut beyond = conn.prepare_cached(&format!("{from} WHERE workflow > ?"))?;
+    let numbers = beyond.query_map([before], |row| row.get(0))?;
+    unlisted.extend(numbers.collect::<rusqlite::Result<Vec<i64>>>()?);
+    Ok(unlisted)
+}
+
 pub(super) fn seen(conn: &Connection, no: InstanceNo, dedup: &str) -> Result<bool> {
     let mut found = conn.prepare_cached("SELECT 1 FROM seen WHERE no = ? AND dedup = ?")?;
     Ok(found.exists(params![no as i64, dedup])?)
 }
 
+/// Returns one page. Each (workflow, state) asked for is a range of the index on status, in order
+/// of number; the ranges are merged here, because SQLite would sort them whole.
 pub(super) fn list(conn: &Connection, names: &Names, filter: &Filter) -> Result<Vec<Row>> {
     let mut statuses = filter.statuses.clone();
     if filter.reason.is_some() {
@@ -181,31 +246,36 @@ pub(super) fn list(conn: &Connection, names: &Names, filter: &Filter) -> Result<
     let is_found = !filter.attributes.is_empty();
     if is_found || filter.parent.is_some() || (statuses.is_empty() && filter.workflow.is_none()) {
         let mut query = Query::new(filter, versions.as_deref());
-        query.all_of("workflow", &workflows);
+        if filter.namespace.is_some() || filter.workflow.is_some() {
+            // Damaged ones, whose workflow is none, are read, and then it is known whether they belong here.
+            query.all_of("workflow", &workflows, &names.workflows(None, None));
+        }
         if !statuses.is_empty() {
             let codes: Vec<i64> = statuses.iter().map(|it| *it as i64).collect();
-            query.all_of("status", &codes);
+            query.all_of("status", &codes, &[]);
         }
         query.run(conn, names, &mut page)?;
         return Ok(page);
     }
-    // Damaged ones, which are in no state, belong to all.
-    let mut stateless: &[(&str, i64)] = &[];
-    if statuses.is_empty() {
+    let numbers = |numbers: Vec<i64>, page: &mut Vec<Row>| -> Result<()> {
+        for no in numbers {
+            let mut query = Query::new(filter, versions.as_deref());
+            query.and("i.no = ?", no);
+            query.run(conn, names, page)?;
+        }
+        Ok(())
+    };
+    // Damaged ones, which are in no state, belong to all; and so do those of no workflow.
+    let is_stateless_asked = statuses.is_empty();
+    if is_stateless_asked {
         statuses = Status::ALL.to_vec();
-        stateless = &[
-            ("i.status < ?", Status::ALL[0] as i64),
-            ("i.status > ?", Status::Terminated as i64),
-        ];
+        numbers(unlisted(conn, names)?, &mut page)?;
     }
     statuses.sort_unstable();
     statuses.dedup();
     for workflow in &workflows {
-        for (range, edge) in stateless {
-            let mut query = Query::new(filter, versions.as_deref());
-            query.and("i.workflow = ?", *workflow);
-            query.and(range, *edge);
-            query.run(conn, names, &mut page)?;
+        if is_stateless_asked {
+            numbers(stateless(conn, *workflow)?, &mut page)?;
         }
         for status in &statuses {
             let mut query = Query::new(filter, versions.as_deref());
@@ -214,7 +284,7 @@ pub(super) fn list(conn: &Connection, names: &Names, filter: &Filter) -> Result<
             query.run(conn, names, &mut page)?;
         }
     }
-    page.sort_unstable_by_key(|it| it.no);
+    page.sort_unstable_by_key(|it| it.no as i64);
     if filter.newest_first {
         page.reverse();
     }
@@ -244,7 +314,7 @@ impl<'f> Query<'f> {
         };
         query.having(&filter.attributes);
         if let Some(versions) = versions {
-            query.all_of("version", versions);
+            query.all_of("version", versions, &[]);
         }
         if let Some(reason) = &filter.reason {
             query.and("i.reason = ?", reason.to_string());
@@ -286,14 +356,21 @@ impl<'f> Query<'f> {
         self.values.push(value.into());
     }
 
-    /// Adds that a column holds one of these numbers. The `+` keeps SQLite from using an index
-    /// on it, which would cost the order by number.
-    fn all_of(&mut self, column: &str, numbers: &[i64]) {
-        let list: Vec<String> = numbers.iter().map(ToString::to_string).collect();
-        let list = list.join(",");
-        for part in [" AND +i.", column, " IN (", &list, ")"] {
-            self.conditions.push_str(part);
+    /// Adds that a column holds one of these numbers, or none of those that it may hold, if there are any of these. The `+` keeps
+    /// SQLite from using an index on it, which would cost the order by number.
+    fn all_of(&mut self, column: &str, numbers: &[i64], possible: &[i64]) {
+        let list = |numbers: &[i64]| {
+            let list: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+            list.join(",")
+        };
+        let (numbers, possible) = (list(numbers), list(possible));
+        let mut parts = vec![" AND (+i.", column, " IN (", &numbers, ")"];
+        if !possible.is_empty() {
+            // NULL is none of them either.
+            parts.extend([" OR (+i.", column, " IN (", &possible, ")) IS NOT TRUE"]);
         }
+        parts.push(")");
+        self.conditions.extend(parts);
     }
 
     fn run(mut self, conn: &Connection, names: &Names, page: &mut Vec<Row>) -> Result<()> {
@@ -303,54 +380,97 @@ impl<'f> Query<'f> {
             "ASC"
         };
         let sql = format!(
-            "SELECT {} FROM {} WHERE {} ORDER BY {} {order} LIMIT ?",
+            "SELECT {} FROM {} WHERE {} ORDER BY {} {order}",
             rows::INSTANCE,
             self.table,
             self.conditions,
             self.no
         );
-        self.values
-            .push(Value::Integer(i64::from(self.filter.limit)));
         let mut select = conn.prepare_cached(&sql)?;
-        let mut found = select.query(rusqlite::params_from_iter(self.values))?;
-        while let Some(row) = found.next()? {
-            page.extend(rows::listed_instance(row, names)?);
+        let mut found =
+            select.query(rusqlite::params_from_iter(std::mem::take(&mut self.values)))?;
+        // Not every row is shown, so the rows are counted here.
+        let mut left = self.filter.limit;
+        while left > 0 {
+            let Some(row) = found.next()? else {
+                break;
+            };
+            let shown = legible::listed_instance(row, names)?;
+            if let Some(row) = shown.filter(|it| self.is_asked(it)) {
+                page.push(row);
+                left -= 1;
+            }
         }
         Ok(())
     }
+
+    /// Whether names that were not asked for by number are those asked for.
+    fn is_asked(&self, row: &Row) -> bool {
+        let filter = self.filter;
+        filter
+            .namespace
+            .as_ref()
+            .is_none_or(|it| *it == row.namespace)
+            && filter
+                .workflow
+                .as_ref()
+                .is_none_or(|it| *it == row.workflow)
+    }
 }
 
-/// Returns how many instances of each workflow have ended.
-pub(super) fn ended(conn: &Connection) -> Result<Vec<Ended>> {
-    let mut select = conn.prepare(
-        "SELECT w.namespace, w.name, t.complete, t.errored, t.terminated, w.id
-         FROM tally t JOIN workflow w ON w.id = t.workflow ORDER BY w.namespace, w.name",
-    )?;
-    let mut found = select.query([])?;
+/// Returns how many instances of each workflow have ended, as a listing shows them.
+pub(super) fn ended(conn: &Connection, names: &Names) -> Result<Vec<Ended>> {
+    let mut kept =
+        conn.prepare("SELECT complete, errored, terminated FROM tally WHERE workflow = ?")?;
+    let listed = names.workflows(None, None);
+    let mut rows = conn.prepare("SELECT workflow FROM tally")?;
+    let mut rows = rows.query([])?;
+    let mut is_any_lost = false;
+    while let Some(row) = rows.next()? {
+        is_any_lost |= listed.binary_search(&row.get(0)?).is_err();
+    }
     let mut all = Vec::new();
-    while let Some(row) = found.next()? {
-        let names = (row.get(0), row.get(1));
-        // Nothing of a workflow whose name cannot be read is shown.
-        if let (Ok(namespace), Ok(workflow)) = names {
+    for workflow in listed {
+        let mut found = kept.query([workflow])?;
+        let kept = match found.next()? {
+            Some(row) => kept_counts(row)?,
+            None if is_any_lost => None,
+            None => continue,
+        };
+        // What cannot be read is counted anew, and so is what may have been another state before it was damaged.
+        let counts = match kept {
+            Some(counts) if stateless(conn, workflow)?.is_empty() => counts,
+            _ => counts(conn, workflow)?,
+        };
+        if let Some((namespace, workflow)) = names.workflow(workflow).cloned() {
             all.push(Ended {
                 namespace,
                 workflow,
-                counts: counts(conn, row)?,
+                counts,
             });
         }
     }
+    all.sort_unstable_by(|a, b| (&a.namespace, &a.workflow).cmp(&(&b.namespace, &b.workflow)));
     Ok(all)
 }
 
-/// Returns the numbers of a row; what is none of it is counted anew.
-fn counts(conn: &Connection, row: &rusqlite::Row<'_>) -> Result<[u64; 3]> {
-    let kept = [rows::uint(row, 2), rows::uint(row, 3), rows::uint(row, 4)];
-    if let [Ok(complete), Ok(errored), Ok(terminated)] = kept {
-        return Ok([complete, errored, terminated]);
+/// Returns the numbers of a row, if they are possible.
+fn kept_counts(row: &rusqlite::Row<'_>) -> Result<Option<[u64; 3]>> {
+    let mut counts = [0; 3];
+    for (at, count) in counts.iter_mut().enumerate() {
+        match row.get_ref(at)? {
+            ValueRef::Integer(it) if (0..rows::NUMBERS_END as i64).contains(&it) => {
+                *count = it as u64;
+            }
+            _ => return Ok(None),
+        }
     }
+    Ok(Some(counts))
+}
+
+fn counts(conn: &Connection, workflow: i64) -> Result<[u64; 3]> {
     let mut count =
         conn.prepare_cached("SELECT count(*) FROM instance WHERE workflow = ? AND status = ?")?;
-    let workflow = row.get::<_, i64>(5)?;
     let mut counts = [0; 3];
     for (count_of, status) in
         counts
@@ -398,29 +518,57 @@ pub(super) fn approvals(
     workflow: Option<&str>,
     status: Option<ApprovalStatus>,
 ) -> Result<Vec<(Row, Approval)>> {
-    let by_status = if status.is_some() {
-        "a.status = ?"
-    } else {
-        "? IS NULL"
+    let select = |condition: &str| {
+        let columns = [rows::INSTANCE, rows::APPROVAL].join(", ");
+        format!(
+            "SELECT {columns} FROM approval a LEFT JOIN instance i ON i.no = a.no
+             WHERE {condition} ORDER BY a.number"
+        )
     };
-    let sql = format!(
-        "SELECT {}, {} FROM approval a CROSS JOIN instance i ON i.no = a.no
-         WHERE {by_status} ORDER BY a.number",
-        rows::INSTANCE,
-        rows::APPROVAL
-    );
-    let mut select = conn.prepare_cached(&sql)?;
-    let mut found = select.query([status.map(|it| it as i64)])?;
     let mut approvals = Vec::new();
-    while let Some(row) = found.next()? {
-        let Some(instance) = rows::listed_instance(row, names)? else {
-            continue;
-        };
-        if namespace.is_none_or(|it| it == &*instance.namespace)
-            && workflow.is_none_or(|it| it == &*instance.workflow)
-        {
-            approvals.push((instance, rows::listed_approval(row, rows::INSTANCE_WIDTH)?));
+    let mut look = |sql: &str, value: Option<i64>| -> Result<()> {
+        let mut select = conn.prepare_cached(sql)?;
+        let mut found = select.query([value])?;
+        while let Some(row) = found.next()? {
+            let number: i64 = row.get(rows::INSTANCE_WIDTH + 10)?;
+            let listed = legible::listed_approval(row, names)?.filter(|(it, _)| {
+                namespace.is_none_or(|wanted| wanted == &*it.namespace)
+                    && workflow.is_none_or(|wanted| wanted == &*it.workflow)
+            });
+            approvals.extend(listed.map(|it| (number, it)));
         }
+        Ok(())
+    };
+    if let Some(status) = status {
+        look(&select("a.status = ?"), Some(status as i64))?;
+        // Damaged ones stand nowhere, and so in every list.
+        for number in undecided(conn)? {
+            look(&select("a.number = ?"), Some(number))?;
+        }
+    } else {
+        look(&select("? IS NULL"), None)?;
     }
-    Ok(approvals)
+    approvals.sort_by_key(|it| it.0);
+    Ok(approvals.into_iter().map(|it| it.1).collect())
+}
+
+/// Returns the numbers of approvals whose status is none.
+fn undecided(conn: &Connection) -> Result<Vec<i64>> {
+    let from = "SELECT number, status FROM approval INDEXED BY approval_status";
+    let mut undecided = Vec::new();
+    let mut first = conn.prepare_cached(&format!("{from} ORDER BY status"))?;
+    let mut found = first.query([])?;
+    while let Some(row) = found.next()? {
+        // As in `stateless`.
+        if matches!(row.get_ref(1)?, ValueRef::Integer(0..)) {
+            break;
+        }
+        undecided.push(row.get(0)?);
+    }
+    let mut beyond = conn.prepare_cached(&format!("{from} WHERE status > ?"))?;
+    let last = ApprovalStatus::Withdrawn as i64;
+    for number in beyond.query_map([last], |row| row.get(0))? {
+        undecided.push(number?);
+    }
+    Ok(undecided)
 }

@@ -8,11 +8,15 @@
 use std::panic::resume_unwind;
 use std::sync::mpsc::{sync_channel, SyncSender};
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use rustc_hash::FxHashSet;
 
+use super::legible;
 use super::names::{Name, Names};
+use super::read;
 use super::rows::{self, Fault};
+use super::trace::{self, Damage};
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::store::{Code, Newcomer, Recovery};
@@ -26,6 +30,7 @@ const CHUNK: usize = 1 << 17;
 pub(super) fn recover(
     conn: &mut Connection,
     names: &Names,
+    mut damage: Vec<Damage>,
     into: &mut dyn Recovery,
 ) -> rows::Result<()> {
     let known: FxHashSet<i64> = names
@@ -60,13 +65,23 @@ pub(super) fn recover(
         let mut found = look.query([no as i64])?;
         if let Some(row) = found.next()? {
             match rows::instance(row, names) {
-                Ok(row) => into.instance(row),
-                Err(Fault::Corrupt(what)) => into.unreadable(what),
+                Ok(whole) => into.instance(whole),
+                Err(Fault::Corrupt(what)) => {
+                    into.unreadable(what, legible::listed_instance(row, names)?);
+                }
                 Err(fault) => return Err(fault),
             }
         }
     }
-    rest(conn, into)
+    rest(conn, into, &mut damage)?;
+    damage.extend(trace::strays(conn)?);
+    for Damage { no, what } in damage {
+        match no {
+            Some(no) => into.damaged(no, &what),
+            None => into.unreadable(what, None),
+        }
+    }
+    Ok(())
 }
 
 /// Sends newcomers of known codes; returns the numbers of all other instances that are not final.
@@ -86,8 +101,7 @@ fn read(
     };
     // One transaction, so that not each look takes and gives back a lock.
     let _read = conn.unchecked_transaction()?;
-    let sql =
-        "SELECT CAST(coalesce(sum(complete + errored + terminated), 0) AS INTEGER) FROM tally";
+    let sql = "SELECT CAST(total(complete + errored + terminated) AS INTEGER) FROM tally";
     let ended: i64 = conn.query_row(sql, [], |row| row.get(0))?;
     let few = usize::try_from(ended / 4).unwrap_or(0);
     if let Some(live) = live(conn, names, few)? {
@@ -147,6 +161,9 @@ impl<'a> Reading<'a> {
         let Some(name) = self.name(version, no)? else {
             return Ok(false);
         };
+        if row.get_ref(6)? != ValueRef::Integer(name.workflow_id) {
+            return Ok(false);
+        }
         let key = Key::new(&name.namespace, &name.workflow, id);
         if self.chunk.capacity() == 0 {
             self.chunk.reserve_exact(CHUNK);
@@ -176,13 +193,16 @@ impl<'a> Reading<'a> {
 }
 
 /// Hands over waits and events.
-fn rest(conn: &Connection, into: &mut dyn Recovery) -> rows::Result<()> {
+fn rest(conn: &Connection, into: &mut dyn Recovery, damage: &mut Vec<Damage>) -> rows::Result<()> {
     let mut scan = conn.prepare(&format!("SELECT {} FROM wait ORDER BY no, id", rows::WAIT))?;
     let mut found = scan.query([])?;
     while let Some(row) = found.next()? {
         match rows::wait(row) {
             Ok((no, wait)) => into.wait(no, wait),
-            Err(Fault::Corrupt(what)) => into.damaged(rows::uint(row, 0)?, &what),
+            Err(Fault::Corrupt(what)) => damage.push(Damage {
+                no: rows::uint(row, 0).ok(),
+                what: format!("a row of table wait: {what}"),
+            }),
             Err(fault) => return Err(fault),
         }
     }
@@ -194,7 +214,13 @@ fn rest(conn: &Connection, into: &mut dyn Recovery) -> rows::Result<()> {
     while let Some(row) = found.next()? {
         match rows::event(row) {
             Ok((no, event)) => into.event(no, event),
-            Err(Fault::Corrupt(what)) => into.damaged(rows::uint(row, 0)?, &what),
+            Err(Fault::Corrupt(what)) => {
+                let mut one = trace::told(conn, "a row of table event", rows::event_said(row))?;
+                if let (None, Ok(no)) = (one.no, rows::uint(row, 0)) {
+                    one = Damage { no: Some(no), what };
+                }
+                damage.push(one);
+            }
             Err(fault) => return Err(fault),
         }
     }
@@ -221,35 +247,16 @@ fn live(conn: &Connection, names: &Names, few: usize) -> rows::Result<Option<Vec
     Ok(Some(live))
 }
 
-/// Returns the numbers of instances whose workflow is not listed, or whose state is none: no other look would come across them. Each
-/// look is a place in an index. (There is none for NULL: SQLite takes the schema's word that there is no NULL.)
+/// Returns the numbers of instances that no other look would come across: their workflow is not listed, their state is none, or
+/// their own number is impossible. Each look is a place in an index.
 fn stray(conn: &Connection, names: &Names) -> rows::Result<Vec<InstanceNo>> {
-    let listed = names.workflows(None, None);
-    let mut found: Vec<i64> = Vec::new();
-    let mut strays = |sql: &str, values: &[&dyn rusqlite::ToSql]| -> rows::Result<()> {
-        let mut look = conn.prepare_cached(sql)?;
-        for no in look.query_map(values, |row| row.get(0))? {
-            found.push(no?);
-        }
-        Ok(())
-    };
-    let from = "SELECT no FROM instance INDEXED BY instance_status WHERE";
-    for workflow in &listed {
-        let last = Status::Terminated as i64;
-        strays(
-            &format!("{from} workflow = ? AND status > ?"),
-            &[workflow, &last],
-        )?;
-        strays(&format!("{from} workflow = ? AND status < 0"), &[workflow])?;
+    let mut found = read::unlisted(conn, names)?;
+    for workflow in names.workflows(None, None) {
+        found.extend(read::stateless(conn, workflow)?);
     }
-    let mut before = i64::MIN;
-    for workflow in listed {
-        strays(
-            &format!("{from} workflow > ? AND workflow < ?"),
-            &[&before, &workflow],
-        )?;
-        before = workflow;
+    let mut look = conn.prepare("SELECT no FROM instance WHERE no < 1 OR no >= ?")?;
+    for no in look.query_map([rows::NUMBERS_END as i64], |row| row.get(0))? {
+        found.push(no?);
     }
-    strays(&format!("{from} workflow > ?"), &[&before])?;
     Ok(found.into_iter().map(|no| no as InstanceNo).collect())
 }

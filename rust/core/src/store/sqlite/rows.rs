@@ -8,10 +8,10 @@ use rusqlite::types::ValueRef;
 use rusqlite::Row as Columns;
 
 use super::names::{Name, Names};
-use crate::failure::recorded;
 use crate::history::{Kind, Operation, Record, Stored, Verdict};
 use crate::ids::{InstanceNo, Key, Seq};
 use crate::lifecycle::Status;
+pub(super) use crate::limits::NUMBERS_END;
 use crate::store::{Error, Newcomer, Row};
 use crate::wait::{Approval, ApprovalStatus, Event, Source, Wait};
 
@@ -132,7 +132,7 @@ pub(super) fn uint(row: &Columns, at: usize) -> Result<u64> {
     }
 }
 
-fn int(row: &Columns, at: usize) -> Result<i64> {
+pub(super) fn int(row: &Columns, at: usize) -> Result<i64> {
     uint(row, at).map(|it| it as i64)
 }
 
@@ -154,7 +154,7 @@ fn flag(row: &Columns, at: usize) -> Result<bool> {
     code(row, at, |it| [false, true].get(usize::from(it)).copied())
 }
 
-fn code<T>(row: &Columns, at: usize, from: impl Fn(u8) -> Option<T>) -> Result<T> {
+pub(super) fn code<T>(row: &Columns, at: usize, from: impl Fn(u8) -> Option<T>) -> Result<T> {
     match u8::try_from(int(row, at)?).ok().and_then(from) {
         Some(it) => Ok(it),
         None => corrupt(format!("column {at} holds an unknown code")),
@@ -172,7 +172,7 @@ fn text_or_none(row: &Columns, at: usize) -> Result<Option<Box<str>>> {
     }
 }
 
-fn text(row: &Columns, at: usize) -> Result<Box<str>> {
+pub(super) fn text(row: &Columns, at: usize) -> Result<Box<str>> {
     match text_or_none(row, at)? {
         Some(it) => Ok(it),
         None => corrupt(format!("column {at} is empty")),
@@ -187,25 +187,64 @@ pub(super) fn bytes(row: &Columns, at: usize) -> Result<Option<Box<[u8]>>> {
     }
 }
 
+/// What a row says, under a checksum but for whose it is.
+#[derive(Debug)]
+pub(super) struct Said {
+    id: u64,
+    parts: crc32fast::Hasher,
+}
+
+impl Said {
+    fn new(id: u64, parts: &[Option<&[u8]>]) -> Self {
+        let mut crc = crc32fast::Hasher::new();
+        update(&mut crc, parts);
+        Self { id, parts: crc }
+    }
+
+    /// Checksum of the row, if it is this instance's.
+    pub(super) fn by(&self, no: InstanceNo) -> u32 {
+        let mut crc = begin([no, self.id]);
+        crc.combine(&self.parts);
+        crc.finalize()
+    }
+}
+
 /// Checksum of what a row says: whose it is, and its parts.
 fn checksum(whose: [u64; 2], parts: &[Option<&[u8]>]) -> u32 {
+    let mut crc = begin(whose);
+    update(&mut crc, parts);
+    crc.finalize()
+}
+
+fn begin(whose: [u64; 2]) -> crc32fast::Hasher {
     let mut crc = crc32fast::Hasher::new();
-    let mut head = [0; 16];
-    head[..8].copy_from_slice(&whose[0].to_le_bytes());
-    head[8..].copy_from_slice(&whose[1].to_le_bytes());
-    crc.update(&head);
+    crc.update(whose.map(u64::to_le_bytes).as_flattened());
+    crc
+}
+
+fn update(crc: &mut crc32fast::Hasher, parts: &[Option<&[u8]>]) {
     for part in parts {
         // Told apart: no part, an empty part, and where one part ends.
         let len = part.map_or(u64::MAX, |it| it.len() as u64);
         crc.update(&len.to_le_bytes());
         crc.update(part.unwrap_or_default());
     }
-    crc.finalize()
 }
 
 /// Checksum of a record: every column, and the place of the record before it. What records of old do not have is covered
 /// where it is there, so that theirs stay good.
 pub(super) fn record_checksum(no: InstanceNo, seq: Seq, prev: Seq, record: &Record) -> u32 {
+    with_parts(prev, record, |parts| checksum([no, seq], parts))
+}
+
+/// What a record says, as [`record_checksum`] has it, if all of it but whose it is can be read; and its checksum.
+pub(super) fn record_said(row: &Columns, seq: Seq) -> Result<(Said, u32)> {
+    let (record, prev) = unchecked_record(row)?;
+    let said = with_parts(prev, &record, |parts| Said::new(seq, parts));
+    Ok((said, small(row, 12)?))
+}
+
+fn with_parts<T>(prev: Seq, record: &Record, sum: impl FnOnce(&[Option<&[u8]>]) -> T) -> T {
     let operation = &record.operation;
     let codes = [operation.kind as u8, record.verdict as u8].map(u64::from);
     let options = u64::from(record.retry_at.is_some())
@@ -225,23 +264,27 @@ pub(super) fn record_checksum(no: InstanceNo, seq: Seq, prev: Seq, record: &Reco
     ];
     let numbers = numbers.map(u64::to_le_bytes);
     let present = if options >> 2 == 0 { 7 } else { 9 };
-    checksum(
-        [no, seq],
-        &[
-            Some(numbers[..present].as_flattened()),
-            Some(operation.branch.as_bytes()),
-            Some(operation.name.as_bytes()),
-            operation.key.as_deref().map(str::as_bytes),
-            record.event_type.as_deref().map(str::as_bytes),
-            record.payload.as_deref(),
-        ],
-    )
+    sum(&[
+        Some(numbers[..present].as_flattened()),
+        Some(operation.branch.as_bytes()),
+        Some(operation.name.as_bytes()),
+        operation.key.as_deref().map(str::as_bytes),
+        record.event_type.as_deref().map(str::as_bytes),
+        record.payload.as_deref(),
+    ])
 }
 
 /// Checksum of a row in one of the tables (no, crc, payload). Each table has its own: their pages
 /// look alike.
 pub(super) fn payload_checksum(table: &str, no: InstanceNo, payload: Option<&[u8]>) -> u32 {
     checksum([no, 0], &[Some(table.as_bytes()), payload])
+}
+
+/// What a row (crc, payload) of such a table says, and its checksum.
+pub(super) fn payload_said(table: &str, row: &Columns) -> Result<(Said, u32)> {
+    let payload = bytes(row, 1)?;
+    let said = Said::new(0, &[Some(table.as_bytes()), payload.as_deref()]);
+    Ok((said, small(row, 0)?))
 }
 
 /// Columns of [`instance`], in its order.
@@ -251,11 +294,12 @@ pub(super) const INSTANCE: &str = "i.no, i.version, i.id, i.incarnation, i.statu
 /// How many columns [`INSTANCE`] has.
 pub(super) const INSTANCE_WIDTH: usize = 21;
 
-/// Columns of [`newcomer`], in its order. The last says whether the instance was created, queued,
-/// and never changed since: as [`Row::is_newcomer`].
+/// Columns of [`newcomer`], in its order. The sixth says whether the instance was created, queued, and never changed since: as
+/// [`Row::is_newcomer`]. Those after it are looked at only, so that nobody damaged goes as a newcomer.
 pub(super) const NEWCOMER: &str = "i.no, i.version, i.id, i.priority, i.start_at, \
      coalesce(i.status = 0 AND i.marked = 0 AND i.recoveries = 0 AND i.incarnation = i.no \
-     AND i.head = 0 AND i.started_at IS NULL AND i.reason IS NULL, 0)";
+     AND i.head = 0 AND i.started_at IS NULL AND i.reason IS NULL, 0), i.workflow, \
+     i.created_at, i.updated_at, i.ended_at, i.parent, i.called, i.step, i.format, i.seed";
 
 /// A newcomer whose key is still to be made: its version, its id, all else.
 pub(super) type Unnamed<'r> = (i64, &'r str, Newcomer);
@@ -264,7 +308,18 @@ pub(super) type Unnamed<'r> = (i64, &'r str, Newcomer);
 /// be known of it, but for its key; that is made of names the caller has at hand, and this id.
 pub(super) fn newcomer<'r>(row: &'r Columns) -> Result<(InstanceNo, Option<Unnamed<'r>>)> {
     let no = number(row)?;
-    if !flag(row, 5)? {
+    let is_whole = || -> Result<bool> {
+        for at in [7, 8] {
+            time(row, at)?;
+        }
+        for at in [10, 14] {
+            number_or_none(row, at)?;
+        }
+        flag(row, 11)?;
+        small(row, 13)?;
+        Ok(row.get_ref(9)? == ValueRef::Null && row.get_ref(12)? == ValueRef::Null)
+    };
+    if !flag(row, 5)? || !is_whole()? {
         return Ok((no, None));
     }
     let version = int(row, 1)?;
@@ -284,8 +339,20 @@ pub(super) fn newcomer<'r>(row: &'r Columns) -> Result<(InstanceNo, Option<Unnam
     Ok((no, Some((version, id, newcomer))))
 }
 
-/// Numbers stay below it: the registry keeps them in 56 bits, and no store gets that far.
-const NUMBERS_END: InstanceNo = 1 << 56;
+/// A number that was given out by the core.
+fn drawn(row: &Columns, at: usize) -> Result<u64> {
+    match uint(row, at)? {
+        it if it < NUMBERS_END => Ok(it),
+        _ => corrupt(format!("column {at} holds an impossible number")),
+    }
+}
+
+fn number_or_none(row: &Columns, at: usize) -> Result<Option<u64>> {
+    match row.get_ref(at)? {
+        ValueRef::Null => Ok(None),
+        _ => drawn(row, at).map(Some),
+    }
+}
 
 fn number(row: &Columns) -> Result<InstanceNo> {
     let no = uint(row, 0)?;
@@ -295,7 +362,7 @@ fn number(row: &Columns) -> Result<InstanceNo> {
     Ok(no)
 }
 
-fn priority(row: &Columns, at: usize, no: InstanceNo) -> Result<i8> {
+pub(super) fn priority(row: &Columns, at: usize, no: InstanceNo) -> Result<i8> {
     match i8::try_from(int(row, at)?) {
         Ok(it) => Ok(it),
         Err(_) => corrupt(format!("instance {no} has an impossible priority")),
@@ -317,14 +384,14 @@ pub(super) fn name(names: &Names, version: i64, no: InstanceNo) -> Result<&Name>
 }
 
 /// A time that Python can tell: from year 1 to year 9999.
-fn time(row: &Columns, at: usize) -> Result<i64> {
+pub(super) fn time(row: &Columns, at: usize) -> Result<i64> {
     match int(row, at)? {
         it @ -62_135_596_800_000_000..=253_402_300_799_999_999 => Ok(it),
         _ => corrupt(format!("column {at} holds an impossible time")),
     }
 }
 
-fn time_or_none(row: &Columns, at: usize) -> Result<Option<i64>> {
+pub(super) fn time_or_none(row: &Columns, at: usize) -> Result<Option<i64>> {
     match row.get_ref(at)? {
         ValueRef::Null => Ok(None),
         _ => time(row, at).map(Some),
@@ -335,7 +402,7 @@ pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
     match whole_instance(row, names) {
         Err(Fault::Corrupt(what)) => {
             let no = uint(row, 0)?;
-            let whose = legible(row, names, &what).map_or(String::new(), |it| {
+            let whose = super::legible::legible(row, names, &what).map_or(String::new(), |it| {
                 format!(
                     " (\"{}\" of \"{}\", namespace \"{}\")",
                     it.id, it.workflow, it.namespace
@@ -349,54 +416,11 @@ pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
     }
 }
 
-/// As [`instance`], for a list: one that is damaged says so, if it can be told which it is; else there is none.
-pub(super) fn listed_instance(row: &Columns, names: &Names) -> Result<Option<Row>> {
-    match instance(row, names) {
-        Err(Fault::Corrupt(what)) => Ok(legible(row, names, &what)),
-        other => other.map(Some),
-    }
-}
-
-/// Returns what can be told of an instance whose row is damaged: it is blocked, if it has not ended. One whose id is lost goes by the
-/// number of its row.
-fn legible(row: &Columns, names: &Names, what: &str) -> Option<Row> {
-    let no = number(row).ok()?;
-    let version = int(row, 1).ok().and_then(|it| names.get(it));
-    let workflow = int(row, 20).ok().and_then(|it| names.of_workflow(it));
-    let name = workflow.or(version)?;
-    let status = code(row, 4, Status::from_code).ok();
-    let status = status.filter(|it| it.is_final()).unwrap_or(Status::Blocked);
-    Some(Row {
-        no,
-        namespace: name.namespace.clone(),
-        workflow: name.workflow.clone(),
-        version: version.map_or_else(Box::default, |it| it.version.clone()),
-        id: text(row, 2).unwrap_or_else(|_| format!("(row {no})").into()),
-        incarnation: uint(row, 3).unwrap_or(no),
-        status,
-        marked: false,
-        recoveries: 0,
-        priority: priority(row, 7, no).unwrap_or(0),
-        created_at: time(row, 8).unwrap_or(0),
-        updated_at: time(row, 9).unwrap_or(0),
-        started_at: time_or_none(row, 10).unwrap_or(None),
-        ended_at: time_or_none(row, 11).unwrap_or(None),
-        start_at: time_or_none(row, 12).unwrap_or(None),
-        parent: None,
-        called: false,
-        reason: (status == Status::Blocked).then(|| "corrupt".into()),
-        step: None,
-        format: 0,
-        seed: None,
-        damage: Some(what.into()),
-    })
-}
-
 fn whole_instance(row: &Columns, names: &Names) -> Result<Row> {
     let no = number(row)?;
     let name = name(names, int(row, 1)?, no)?;
     // What only the writer reads, or what finds it by its name.
-    uint(row, 19)?;
+    drawn(row, 19)?;
     if int(row, 20)? != name.workflow_id {
         return corrupt("its version is none of its workflow");
     }
@@ -406,7 +430,7 @@ fn whole_instance(row: &Columns, names: &Names) -> Result<Row> {
         workflow: name.workflow.clone(),
         version: name.version.clone(),
         id: text(row, 2)?,
-        incarnation: uint(row, 3)?,
+        incarnation: drawn(row, 3)?,
         status: code(row, 4, Status::from_code)?,
         marked: flag(row, 5)?,
         recoveries: small(row, 6)?,
@@ -416,12 +440,12 @@ fn whole_instance(row: &Columns, names: &Names) -> Result<Row> {
         started_at: time_or_none(row, 10)?,
         ended_at: time_or_none(row, 11)?,
         start_at: time_or_none(row, 12)?,
-        parent: int_or_none(row, 13)?.map(|it| it as u64),
+        parent: number_or_none(row, 13)?,
         called: flag(row, 14)?,
         reason: text_or_none(row, 15)?,
         step: text_or_none(row, 16)?,
         format: small(row, 17)?,
-        seed: int_or_none(row, 18)?.map(|it| it as u64),
+        seed: number_or_none(row, 18)?,
         damage: None,
     })
 }
@@ -432,6 +456,17 @@ pub(super) const JOURNAL: &str = "seq, no, prev, verdict, attempt, kind, count, 
 
 /// Returns a record and the place of the one before it. `no` and `seq` are what was asked for.
 pub(super) fn stored(row: &Columns, no: InstanceNo, seq: Seq) -> Result<(Stored, Seq)> {
+    let (record, prev) = unchecked_record(row)?;
+    if uint(row, 1)? != no
+        || prev >= seq
+        || uint(row, 12)? != u64::from(record_checksum(no, seq, prev, &record))
+    {
+        return corrupt(format!("record {seq} of instance {no} fails its checksum"));
+    }
+    Ok((Stored { seq, record }, prev))
+}
+
+fn unchecked_record(row: &Columns) -> Result<(Record, Seq)> {
     let record = Record {
         operation: Operation {
             kind: code(row, 5, Kind::from_code)?,
@@ -454,14 +489,7 @@ pub(super) fn stored(row: &Columns, no: InstanceNo, seq: Seq) -> Result<(Stored,
         event_type: text_or_none(row, 11)?,
         payload: bytes(row, 16)?,
     };
-    let prev = uint(row, 2)?;
-    if uint(row, 1)? != no
-        || prev >= seq
-        || uint(row, 12)? != u64::from(record_checksum(no, seq, prev, &record))
-    {
-        return corrupt(format!("record {seq} of instance {no} fails its checksum"));
-    }
-    Ok((Stored { seq, record }, prev))
+    Ok((record, uint(row, 2)?))
 }
 
 /// Columns of [`wait`], in its order.
@@ -492,6 +520,10 @@ fn wait_of(row: &Columns) -> Result<Wait> {
         4 => Source::Child(uint(row, 7)?),
         _ => return corrupt("its source is unknown"),
     };
+    let until = time_or_none(row, 6)?;
+    if until.is_none() && matches!(source, Source::Timer | Source::Retry) {
+        return corrupt("it never ends");
+    }
     Ok(Wait {
         id: uint(row, 1)?,
         operation: Operation {
@@ -502,8 +534,8 @@ fn wait_of(row: &Columns) -> Result<Wait> {
             count: small(row, 3)?,
         },
         source,
-        opened_at: int(row, 5)?,
-        until: int_or_none(row, 6)?,
+        opened_at: time(row, 5)?,
+        until,
     })
 }
 
@@ -540,12 +572,7 @@ pub(super) const EVENT: &str = "no, id, at, crc, type, payload";
 
 pub(super) fn event(row: &Columns) -> Result<(InstanceNo, Event)> {
     let no = uint(row, 0)?;
-    let event = Event {
-        id: uint(row, 1)?,
-        kind: text(row, 4)?,
-        payload: bytes(row, 5)?,
-        at: int(row, 2)?,
-    };
+    let event = unchecked_event(row)?;
     if uint(row, 3)? != u64::from(event_checksum(no, &event)) {
         return corrupt(format!(
             "event {} of instance {no} fails its checksum",
@@ -555,24 +582,44 @@ pub(super) fn event(row: &Columns) -> Result<(InstanceNo, Event)> {
     Ok((no, event))
 }
 
+fn unchecked_event(row: &Columns) -> Result<Event> {
+    Ok(Event {
+        id: uint(row, 1)?,
+        kind: text(row, 4)?,
+        payload: bytes(row, 5)?,
+        at: int(row, 2)?,
+    })
+}
+
 pub(super) fn event_checksum(no: InstanceNo, it: &Event) -> u32 {
-    checksum(
-        [no, it.id],
-        &[
-            Some(&it.at.to_le_bytes()),
-            Some(it.kind.as_bytes()),
-            it.payload.as_deref(),
-        ],
-    )
+    let at = it.at.to_le_bytes();
+    checksum([no, it.id], &event_parts(it, &at))
+}
+
+/// What an event says, and its checksum.
+pub(super) fn event_said(row: &Columns) -> Result<(Said, u32)> {
+    let it = unchecked_event(row)?;
+    let at = it.at.to_le_bytes();
+    Ok((Said::new(it.id, &event_parts(&it, &at)), small(row, 3)?))
+}
+
+fn event_parts<'a>(it: &'a Event, at: &'a [u8; 8]) -> [Option<&'a [u8]>; 3] {
+    [Some(at), Some(it.kind.as_bytes()), it.payload.as_deref()]
 }
 
 /// Columns of [`approval`], in its order.
 pub(super) const APPROVAL: &str =
-    "a.id, a.no, a.name, a.status, a.asked_at, a.until, a.decided_at, a.crc, a.detail, a.decision";
+    "a.id, a.no, a.name, a.status, a.asked_at, a.until, a.decided_at, a.crc, a.detail, a.decision, a.number";
 
 /// Reads an approval from columns that begin at `at`.
 pub(super) fn approval(row: &Columns, at: usize) -> Result<Approval> {
-    let approval = unchecked_approval(row, at)?;
+    let approval = unchecked_approval(row, at).map_err(|fault| match fault {
+        Fault::Corrupt(what) => {
+            let id = text(row, at).unwrap_or_default();
+            Fault::Corrupt(format!("approval {id} cannot be read: {what}"))
+        }
+        other => other,
+    })?;
     if uint(row, at + 7)? != u64::from(approval_checksum(&approval)) {
         return corrupt(format!(
             "approval {} of instance {} fails its checksum",
@@ -612,22 +659,7 @@ pub(super) fn approval_checksum(it: &Approval) -> u32 {
     )
 }
 
-/// As [`approval`], for a list: what fails its checksum says so in place of its detail, and the others are as good as ever.
-pub(super) fn listed_approval(row: &Columns, at: usize) -> Result<Approval> {
-    match approval(row, at) {
-        Err(Fault::Corrupt(what)) => {
-            let text = format!("the store is damaged: {what}");
-            Ok(Approval {
-                detail: Some(recorded("StoreCorrupt", &text)),
-                decision: None,
-                ..unchecked_approval(row, at)?
-            })
-        }
-        other => other,
-    }
-}
-
-fn approval_status(code: u8) -> Option<ApprovalStatus> {
+pub(super) fn approval_status(code: u8) -> Option<ApprovalStatus> {
     use ApprovalStatus as Is;
     [
         Is::Open,

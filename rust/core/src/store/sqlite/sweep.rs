@@ -99,21 +99,26 @@ fn begin(conn: &Connection, heads: &mut Heads) -> rows::Result<Option<Walk>> {
     let Some(row) = found.next()? else {
         return Ok(None);
     };
-    let said_by = rows::uint(row, 0)?;
+    let Ok(said_by) = rows::uint(row, 0) else {
+        // It frees room and no more: a chain with rows that do not count is as good as one without.
+        let mut delete = conn.prepare_cached("DELETE FROM sweep WHERE no = ?")?;
+        delete.execute([no as i64])?;
+        return Ok(None);
+    };
     let at = match heads.hot.get(&no) {
-        Some(hot) => hot.head,
-        None => read::stored_head(conn, no)?,
+        Some(hot) => Ok(hot.head),
+        None => read::stored_head(conn, no),
     };
     let mut erasures = Erasures::default();
-    let is_good = match read::record(conn, no, at) {
-        Ok((head, _)) => erasures.count(&head.record),
-        Err(Fault::Corrupt(_)) => false,
+    let at = match at.and_then(|at| read::record(conn, no, at)) {
+        Ok((head, _)) => erasures.count(&head.record).then_some(head.seq),
+        Err(Fault::Corrupt(_)) => None,
         Err(fault) => return Err(fault),
     };
-    if !is_good {
+    let Some(at) = at else {
         forget(conn, no, said_by)?;
         return Ok(None);
-    }
+    };
     Ok(Some(Walk {
         no,
         said_by,

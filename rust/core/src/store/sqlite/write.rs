@@ -106,17 +106,16 @@ impl<'c> Batch<'c> {
         let Some(row) = found.next()? else {
             return Ok(None);
         };
-        let status = u8::try_from(rows::uint(row, 1)?)
-            .ok()
-            .and_then(Status::from_code);
-        let Some(status) = status else {
-            return Err(rows::Fault::Corrupt(format!(
-                "instance {no} has an unknown state"
-            )));
+        let numbers = [0, 1, 2].map(|at| rows::uint(row, at));
+        let [Ok(incarnation), Ok(status), Ok(head)] = numbers else {
+            return Ok(None); // it is damaged: nothing of it is changed
         };
-        let head = rows::uint(row, 2)?;
+        let status = u8::try_from(status).ok().and_then(Status::from_code);
+        let Some(status) = status else {
+            return Ok(None);
+        };
         Ok(Some(Hot {
-            incarnation: rows::uint(row, 0)?,
+            incarnation,
             status,
             head,
             stored: head,
