@@ -1,0 +1,180 @@
+"""A store with something in every table, and how any column of any row in it is damaged: as no statement of ours writes it."""
+
+import shutil
+import sqlite3
+from collections.abc import Generator, Iterable
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import trio
+
+from stepwell import Limits, NewInstance, Retry, current_step, workflow
+from stepwell.testing import open_test_engine
+
+VALUES = {
+    "null": "NULL",
+    "blob": "x'00ff'",
+    "text": "'text'",
+    "real": "6.5",
+    "large": "9223372036854775807",
+    "less": "9000000000000000000",
+    "negative": "-7",
+    "garbled": "cast(x'fe6f6f' AS TEXT)",
+}
+gate = {"open": False}
+
+
+async def hangs() -> int:
+    if not gate["open"]:
+        await trio.sleep_forever()
+    return 1
+
+
+def reports() -> None:
+    current_step().report(0.5)
+
+
+def fails() -> None:
+    raise ValueError("broken")
+
+
+@workflow
+async def runs(step):
+    await step.do(reports)
+    return await step.do(hangs)
+
+
+@workflow
+async def waits(step, n: int):
+    await step.do(reports)
+    return (await step.wait_for_event("go")).payload
+
+
+@workflow
+async def asks(step):
+    await step.do(reports)
+    return (await step.wait_for_approval("ship", detail="a lamp")).by
+
+
+@workflow
+async def calls(step):
+    return await step.call(waits, 1, id=f"child-of-{step.instance.id}")
+
+
+@workflow
+async def sleeps(step):
+    await step.sleep("1 hour")
+    return 1
+
+
+@workflow
+async def gives(step, n: int):
+    return n
+
+
+@workflow
+async def errs(step):
+    await step.do(fails, retry=Retry.never)
+
+
+ALL = [runs, waits, asks, calls, sleeps, gives, errs]
+IDS = ("bad", "good")
+LIMITS = Limits(create_rate=1000, create_burst=1000)
+
+
+def open_engine(store: str | Path):
+    return open_test_engine(workflows=ALL, store=str(store), autojump=False, limits=LIMITS, grace=0)
+
+
+async def make(store: Path, killed: Path) -> None:
+    """Two instances of each kind: as a clean end leaves them, and as a kill does."""
+    gate["open"] = False
+    async with open_engine(store) as engine:
+        later = engine.clock.now() + timedelta(hours=1)
+        for id in IDS:
+            attributes = {"tier": "gold"}
+            await engine.create_batch(
+                gives, [NewInstance(1, id=f"{id}-queued", start_at=later), NewInstance(2, id=id, attributes=attributes)]
+            )
+            for code, status in ((errs, "errored"), (asks, "waiting"), (calls, "waiting"), (sleeps, "waiting"), (runs, "running")):
+                instance = await engine.create(code, id=id)
+                await instance.wait_for_status(status)
+            instance = await engine.create(waits, 1, id=id, attributes=attributes)
+            await instance.wait_for_status("waiting")
+            await instance.send_event("other", id, dedup_id="once")
+            await (await engine.get(gives, id)).wait_for_status("complete")
+        for end in ("", "-wal"):
+            shutil.copy(f"{store}{end}", f"{killed}{end}")
+    with closing(sqlite3.connect(killed)) as conn, conn:  # as if nothing of it had been folded back
+        conn.execute("UPDATE store SET watermark = 0")
+    for it in (store, killed):
+        with closing(sqlite3.connect(it)) as conn, conn:
+            conn.execute("INSERT INTO sweep SELECT no, head FROM instance WHERE id = 'bad' AND head > 0 LIMIT 1")
+
+
+@contextmanager
+def unchecked(store: Path) -> Generator[sqlite3.Connection]:
+    """What the schema says of columns does not count here."""
+    with closing(sqlite3.connect(store)) as conn, conn:
+        conn.text_factory = lambda it: it.decode(errors="replace")
+        schemas = conn.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE%'").fetchall()
+
+        def write(schemas: Iterable[tuple[str, str]]) -> None:
+            conn.execute("PRAGMA writable_schema = ON")
+            conn.executemany("UPDATE sqlite_schema SET sql = ?2 WHERE name = ?1", schemas)
+            conn.execute("PRAGMA writable_schema = RESET")
+
+        write([(name, sql.replace(" NOT NULL", "").replace(" CHECK (one = 1)", "")) for name, sql in schemas])
+        yield conn
+        write(schemas)
+
+
+def schema() -> list[tuple[str, str]]:
+    """Returns table and column of all columns there are."""
+
+    async def make(store: Path) -> None:
+        async with open_engine(store):
+            pass
+
+    with TemporaryDirectory() as folder:
+        store = Path(folder) / "empty.db"
+        trio.run(make, store)
+        with closing(sqlite3.connect(store)) as conn:
+            sql = "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type = 'table' ORDER BY t.rowid, c.cid"
+            return conn.execute(sql).fetchall()
+
+
+def rows_of(conn: sqlite3.Connection, table: str) -> list[str]:
+    """Returns conditions, each of which is true of one row that is worth damaging."""
+    bad = dict(
+        conn.execute("SELECT w.name || '/' || i.id, i.no FROM instance i JOIN workflow w ON w.id = i.workflow WHERE i.id NOT LIKE '%good%'")
+    )
+    if table == "meta":
+        return [f"name = '{name}'" for (name,) in conn.execute("SELECT name FROM meta")]
+    if table in ("workflow", "version", "tally"):  # the workflow none of the good ones is asked of
+        sql = f"SELECT {'id' if table != 'tally' else 'workflow'} FROM {table} WHERE {'workflow' if table != 'workflow' else 'id'} = ?"
+        (of,) = conn.execute("SELECT id FROM workflow WHERE name = 'errs'").fetchone()
+        return [f"rowid = {no}" for (no,) in conn.execute(sql, (of,))]
+    if table == "journal":
+        return [f"seq = (SELECT max(seq) FROM journal WHERE no = {bad[it]})" for it in ("runs/bad", "waits/bad")]
+    if "no" in [column for _, column in conn.execute(f"SELECT cid, name FROM pragma_table_info('{table}')")]:
+        wanted = ("waits/bad", "asks/bad", "calls/bad", "sleeps/bad", "gives/bad", "gives/bad-queued", "errs/bad", "runs/bad")
+        numbers = [bad[it] for it in wanted]
+        return [f"no = {no}" for no in numbers if conn.execute(f"SELECT count(*) FROM {table} WHERE no = ?", (no,)).fetchone() == (1,)]
+    return ["1"]
+
+
+def damage(store: Path, table: str, column: str, value: str, row: int) -> bool:
+    """Returns whether one of those rows is another one now; some columns hold no such thing whatever the schema says."""
+    with unchecked(store) as conn:
+        rows = rows_of(conn, table)
+        where = rows[row % len(rows)]
+        before = conn.execute(f"SELECT {column} FROM {table} WHERE {where}").fetchall()
+        try:
+            conn.execute(f"UPDATE {table} SET {column} = {VALUES[value]} WHERE {where}")
+        except sqlite3.Error:
+            return False
+        assert len(before) == 1, (table, column, where)
+        return before != conn.execute(f"SELECT {column} FROM {table} WHERE {where}").fetchall()
