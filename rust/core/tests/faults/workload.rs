@@ -301,12 +301,18 @@ impl Draft {
             3 => Source::Approval((*self.dice.pick(&APPROVALS)).into()),
             _ => Source::Child(1),
         };
+        // What only time ends has an end.
+        let is_timer = matches!(source, Source::Timer | Source::Retry);
+        let id = 1 + self.dice.below(4) as u64;
+        let operation = self.operation();
+        let opened_at = self.now();
+        let until = self.dice.percent(70).then(|| self.now());
         Wait {
-            id: 1 + self.dice.below(4) as u64,
-            operation: self.operation(),
+            id,
+            operation,
             source,
-            opened_at: self.now(),
-            until: self.dice.percent(70).then(|| self.now()),
+            opened_at,
+            until: until.or(is_timer.then_some(opened_at)),
         }
     }
 

@@ -89,14 +89,20 @@ fn nameplate(no: InstanceNo, [namespace, workflow, id]: [&str; 3], what: &str) -
 /// and the others are as good as ever. None if nobody knows of what it is an approval.
 pub(super) fn listed_approval(row: &Columns, names: &Names) -> Result<Option<(Row, Approval)>> {
     let at = INSTANCE_WIDTH;
-    let (approval, what) = match approval(row, at) {
-        Err(Fault::Corrupt(what)) => (legible_approval(row, at, &what), what),
-        other => (other?, "its instance is not there".into()),
-    };
-    let asks = if row.get_ref(0)? == ValueRef::Null {
-        asker(&approval, &what)
-    } else {
-        listed_instance(row, names)?
+    let is_there = row.get_ref(0)? != ValueRef::Null;
+    let (approval, asks) = match approval(row, at) {
+        Err(Fault::Corrupt(what)) => {
+            let approval = legible_approval(row, at, &what);
+            let asks = if is_there {
+                listed_instance(row, names)?
+            } else {
+                asker(&approval, &what)
+            };
+            (approval, asks)
+        }
+        Ok(approval) if is_there => (approval, listed_instance(row, names)?),
+        // Then what is damaged is its instance, which is told itself.
+        other => (other?, None),
     };
     Ok(asks.map(|it| (it, approval)))
 }
