@@ -15,7 +15,7 @@ def test_workload(benchmark, workload, tmp_path_factory):
 
 
 def test_codec_of_plain_values(benchmark):
-    from stepwell._codec import codec
+    from stepwell._values.codec import codec
 
     value = {"id": "o-17", "items": [1, 2, 3], "paid": True}
     assert benchmark(lambda: codec.decode(codec.encode(value))) == value

@@ -14,10 +14,8 @@ CORE = ROOT / "rust" / "core" / "src"
 # Every module may import those of the groups above its own, and its own group.
 LAYERS = [
     {"_errors", "_core", "_log", "_room", "_strangers"},
-    {"_names", "_durations", "_retry"}
-    | {"_codec_plain", "_codec_hints", "_codec_forms", "_codec_types", "_codec_collections", "_codec_classes", "_codec_unions"}
-    | {"_codec", "_codec_doubt", "_codec_models"},
-    {"_failures", "_types", "_replay", "_signatures"},
+    {"_values", "_retry"},
+    {"_types", "_replay", "_signatures"},
     {"_past"},
     {"_branch", "_workflow", "_attempt", "_operation", "_map", "_turns", "_nursery", "_deadline", "_patches", "_foreign", "_rest"}
     | {"_diagnosis", "_standing", "_port", "_runner", "_step", "_child", "_waits", "_asyncio", "_portal"}
@@ -66,10 +64,9 @@ def test_every_module_has_a_place():
 
 
 def _on_the_page(language: str) -> set[str]:
-    """Names in the paragraph that lists the files of one language in reading order; `_codec…` stands for several."""
+    """Names in the paragraph that lists the files of one language in reading order."""
     paragraph = next(it for it in (ROOT / "ARCHITECTURE.md").read_text().split("\n\n") if it.startswith(f"{language}, in reading order"))
-    names = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`{]+)[^`]*`", paragraph))))
-    return names - {"_codec"} | ({it for it in _modules() if it.startswith("_codec")} if language == "Python" else set())
+    return set(re.findall(r"\w+", " ".join(re.findall(r"`([^`{]+)[^`]*`", paragraph))))
 
 
 def test_the_architecture_page_names_every_module_and_nothing_else():

@@ -22,8 +22,8 @@ from stepwell import (
     step_options,
     workflow,
 )
-from stepwell._durations import to_us
-from stepwell._failures import from_users_code
+from stepwell._values.durations import to_us
+from stepwell._values.failures import from_users_code
 from stepwell.testing import open_test_engine
 
 at: list = []

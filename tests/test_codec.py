@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell._codec import Codec, Undecodable
 from stepwell._errors import NotSerializable, TooLarge
+from stepwell._values.codec import Codec, Undecodable
 
 codec = Codec()
 

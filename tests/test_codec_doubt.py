@@ -13,8 +13,8 @@ import attrs
 import pydantic
 import pytest
 
-from stepwell._codec import Codec, Undecodable
 from stepwell._errors import NotSerializable
+from stepwell._values.codec import Codec, Undecodable
 
 codec = Codec()
 T = TypeVar("T")

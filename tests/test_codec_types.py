@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell._codec import Codec, Undecodable
-from stepwell._codec_hints import params_type, return_type
 from stepwell._errors import NotSerializable
+from stepwell._values.codec import Codec, Undecodable
+from stepwell._values.hints import params_type, return_type
 
 codec = Codec()
 T = TypeVar("T")
@@ -335,7 +335,7 @@ class MyInt(int):
         (Movie, {"title": "x", "yaer": 1}, 'result["yaer"] is a key that test_codec_types.Movie does not declare'),
         (Password, Password(value=pydantic.SecretStr("x")), "does not come back equal"),
         (WithSecret, WithSecret(1, "s"), "has an InitVar without default (secret)"),
-        (codec.__class__, codec, "result is a stepwell._codec.Codec. Return plain data"),
+        (codec.__class__, codec, "result is a stepwell._values.codec.Codec. Return plain data"),
         (complex, 1j, "result is a complex. Return plain data"),
         (None, 3, "result is an int, declared as None"),
         (list[Any], [{"a": object()}], 'result[0]["a"] is an object'),

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell import _names
-from stepwell._durations import DURATION_MAX_US, from_us, instant_us, text, to_us
 from stepwell._errors import InvalidConfig, InvalidName
+from stepwell._values import names
+from stepwell._values.durations import DURATION_MAX_US, from_us, instant_us, text, to_us
 
 SECOND = 1_000_000
 
@@ -129,61 +129,61 @@ def test_a_naive_datetime_is_refused_and_the_message_has_the_cure() -> None:
 
 @pytest.mark.parametrize("name", ["a", "_", "A-b_9", "x" * 64])
 def test_a_workflow_name_is_accepted(name: str) -> None:
-    assert _names.workflow_name(name) == name
+    assert names.workflow_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a b", "a\n", "x" * 65, "ä", "a.b", None, 3, b"a"])
 def test_a_malformed_workflow_name_is_refused(name: object) -> None:
     with pytest.raises(InvalidName, match=r"(?s)workflow name .* is not valid: 1 to 64"):
-        _names.workflow_name(name)
+        names.workflow_name(name)
 
 
 @pytest.mark.parametrize("id", ["a", "crawl-1", "user@example.org/2026+1:x", "x" * 100])
 def test_an_instance_id_is_accepted(id: str) -> None:
-    assert _names.instance_id(id) == id
+    assert names.instance_id(id) == id
 
 
 @pytest.mark.parametrize("id", ["", ".a", "/a", "a\n", "a b", "x" * 101, "é", None])
 def test_a_malformed_instance_id_is_refused(id: object) -> None:
     with pytest.raises(InvalidName, match="schedule id"):
-        _names.instance_id(id, "schedule id")
+        names.instance_id(id, "schedule id")
 
 
 @pytest.mark.parametrize("type_", ["", ".a", "a/b", "a\n", "x" * 101, None])
 def test_a_malformed_event_type_is_refused(type_: object) -> None:
     with pytest.raises(InvalidName, match="event type"):
-        _names.event_type(type_)
-    assert _names.event_type("order.paid-2") == "order.paid-2"
+        names.event_type(type_)
+    assert names.event_type("order.paid-2") == "order.paid-2"
 
 
 @pytest.mark.parametrize("name", ["", "a\n", "\x00", "a\x7f", "x" * 257, "\ud800", None, 1])
 def test_a_malformed_step_name_is_refused(name: object) -> None:
     with pytest.raises(InvalidName, match="step name"):
-        _names.step_name(name)
-    assert _names.step_name("prüfe die Bestellung ✓") == "prüfe die Bestellung ✓"
+        names.step_name(name)
+    assert names.step_name("prüfe die Bestellung ✓") == "prüfe die Bestellung ✓"
 
 
 @pytest.mark.parametrize("value", [-101, 101, 1.0, True, None, "1"])
 def test_a_priority_is_a_whole_number_in_range(value: object) -> None:
     with pytest.raises(InvalidConfig, match="priority="):
-        _names.priority(value)
-    assert [_names.priority(p) for p in (-100, 0, 100)] == [-100, 0, 100]
+        names.priority(value)
+    assert [names.priority(p) for p in (-100, 0, 100)] == [-100, 0, 100]
 
 
 def test_pages_and_batches_have_a_size() -> None:
-    assert _names.page_limit(1000) == 1000
-    assert _names.batch_size(10_000) == 10_000
-    for check, value in ((_names.page_limit, 1001), (_names.page_limit, 0), (_names.batch_size, 10_001), (_names.batch_size, 0)):
+    assert names.page_limit(1000) == 1000
+    assert names.batch_size(10_000) == 10_000
+    for check, value in ((names.page_limit, 1001), (names.page_limit, 0), (names.batch_size, 10_001), (names.batch_size, 0)):
         with pytest.raises(InvalidConfig, match="whole number from 1 to"):
             check(value)
 
 
 def test_attributes_are_copied() -> None:
     given_: dict[str, str | int | float | bool] = {"tenant": "acme", "n": 1, "x": 1.5, "ok": True}
-    checked = _names.attributes(given_)
+    checked = names.attributes(given_)
     assert checked == given_
     assert checked is not given_
-    assert _names.attributes(None) == {}
+    assert names.attributes(None) == {}
 
 
 @pytest.mark.parametrize(
@@ -205,4 +205,4 @@ def test_attributes_are_copied() -> None:
 )
 def test_attributes_over_a_limit_are_refused(value: Any, match: str) -> None:
     with pytest.raises(InvalidConfig, match=match):
-        _names.attributes(value)
+        names.attributes(value)

@@ -16,8 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell import Retry, _failures, workflow
-from stepwell._codec import Codec
+from stepwell import Retry, workflow
 from stepwell._errors import (
     InstanceNotFound,
     NonRetryableError,
@@ -26,7 +25,9 @@ from stepwell._errors import (
     StepTimeout,
     TooLarge,
 )
-from stepwell._failures import describe, describe_body, error_info, revive
+from stepwell._values import failures
+from stepwell._values.codec import Codec
+from stepwell._values.failures import describe, describe_body, error_info, revive
 from stepwell.testing import open_test_engine
 
 codec = Codec()
@@ -193,7 +194,7 @@ def make_local() -> Exception:
     ],
 )
 def test_what_cannot_be_combined_is_plain_with_one_warning(exc: BaseException, cure: str, caplog: pytest.LogCaptureFixture) -> None:
-    _failures._warned.clear()
+    failures._warned.clear()
     with caplog.at_level(logging.WARNING, "stepwell"):
         for _ in range(3):
             assert type(stored(exc)) is StepFailed

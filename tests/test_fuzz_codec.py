@@ -23,11 +23,11 @@ from typing import Any, Literal, NamedTuple, TypedDict
 
 import pytest
 
-from stepwell import _failures, _names
-from stepwell._codec import Undecodable, codec
-from stepwell._durations import DURATION_MAX_US, to_us
 from stepwell._errors import InvalidConfig, InvalidName, NotSerializable, StepFailed
-from stepwell._failures import describe, describe_body, error_info, revive
+from stepwell._values import failures, names
+from stepwell._values.codec import Undecodable, codec
+from stepwell._values.durations import DURATION_MAX_US, to_us
+from stepwell._values.failures import describe, describe_body, error_info, revive
 
 INPUTS = int(os.environ.get("STEPWELL_FUZZ", "20000"))
 SEED = int(os.environ.get("STEPWELL_SEED", "1"))
@@ -340,7 +340,7 @@ def quiet_log() -> Iterator[None]:
     log.setLevel(logging.CRITICAL)
     yield
     log.setLevel(level)
-    _failures._warned.clear()
+    failures._warned.clear()
 
 
 class Declined(Exception):
@@ -362,7 +362,8 @@ def _records() -> list[dict[str, Any]]:
     records.append(describe_body(ExceptionGroup("two", [ValueError("a"), KeyError("b")])))
     for module, name in [
         ("os", "system"), ("subprocess", "Popen"), ("builtins", "eval"), ("builtins", "SystemExit"), ("antigravity", "X"), ("this", "s"),
-        ("stepwell", "StepFailed"), ("stepwell._failures", "sys.modules"), ("builtins", "object.__subclasses__"), ("os.path", "os.system"),
+        ("stepwell", "StepFailed"), ("stepwell._values.failures", "sys.modules"),
+        ("builtins", "object.__subclasses__"), ("os.path", "os.system"),
         (__name__, "Declined.__init__"), (__name__, "Declined"), ("cbor2", "CBORDecodeError"), ("builtins", "BaseExceptionGroup"),
     ]:  # fmt: skip
         records.append({**records[0], "module": module, "class": name})
@@ -430,10 +431,10 @@ TEXTS = [
 @pytest.mark.slow
 def test_durations_and_names() -> None:
     checks: list[tuple[Callable[[Any], str], int]] = [
-        (_names.workflow_name, 64),
-        (_names.instance_id, 100),
-        (_names.event_type, 100),
-        (_names.step_name, 256),
+        (names.workflow_name, 64),
+        (names.instance_id, 100),
+        (names.event_type, 100),
+        (names.step_name, 256),
     ]
 
     def check(data: bytes) -> None:
@@ -452,7 +453,7 @@ def test_durations_and_names() -> None:
             assert text.encode()
             assert not any(ord(char) < 32 or 127 <= ord(char) < 160 for char in text)
         try:
-            attributes = _names.attributes({text: text})
+            attributes = names.attributes({text: text})
         except InvalidConfig as error:
             in_few_words(error)
         else:

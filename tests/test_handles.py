@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from stepwell import Engine, InvalidConfig, InvalidState, Step, aio, sync, workflow
-from stepwell._durations import instant_us
+from stepwell._values.durations import instant_us
 from stepwell.testing import open_test_engine
 
 

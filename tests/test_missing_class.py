@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from stepwell import Retry, StepFailed, _failures, workflow
-from stepwell._codec import codec
-from stepwell._failures import MissingClass, describe, revive
+from stepwell import Retry, StepFailed, workflow
+from stepwell._values import failures
+from stepwell._values.codec import codec
+from stepwell._values.failures import MissingClass, describe, revive
 from stepwell.testing import open_test_engine
 
 SHOP = "shop_of_this_test"
@@ -213,7 +214,7 @@ def test_d9_records_without_the_note_give_what_they_gave() -> None:
     del record["found"]
     assert isinstance(revive(record), Declined)
     lose()
-    _failures._warned.clear()
+    failures._warned.clear()
     assert type(revive(record)) is StepFailed
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell._durations import DURATION_MAX_US
 from stepwell._errors import InvalidConfig, Misuse, MisusedState, NonRetryableError, NotSerializable, TooLarge
 from stepwell._retry import Retry, RetryRuleFailed
+from stepwell._values.durations import DURATION_MAX_US
 
 SECOND = 1_000_000
 

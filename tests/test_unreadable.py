@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from stepwell import InstanceErrored, InvalidPayload, Retry, Status, StepwellError, _codec_plain, aio, current_step, sync, workflow
+from stepwell import InstanceErrored, InvalidPayload, Retry, Status, StepwellError, aio, current_step, sync, workflow
+from stepwell._values import plain as codec
 from stepwell.testing import open_test_engine
 
 Item = make_dataclass("Item", [("name", str), ("count", int)])
@@ -174,7 +175,7 @@ async def test_d7_no_look_fails_for_what_a_version_that_reads_less_cannot_read(m
         asking, failed, full = [await engine.create(it, id="i", attributes={"tier": "gold"}) for it in (asks, errs, plain)]
         for instance, status in ((asking, "waiting"), (failed, "errored"), (full, "complete")):
             await instance.wait_for_status(status)
-        monkeypatch.setattr(_codec_plain, "DEPTH_MAX", 0)
+        monkeypatch.setattr(codec, "DEPTH_MAX", 0)
         page = (await engine.list(newest_first=False)).items
         for it, what in zip(page, ("report", "attributes", "attributes"), strict=True):
             assert it.error.message.startswith(f"the {what} of {it.workflow}/i cannot be read: {what} is ")
@@ -218,7 +219,7 @@ async def test_i10_no_body_sees_that_something_stored_cannot_be_read(monkeypatch
         for it in (code, event):
             await (await engine.create(it, id="i", attributes={"tier": "gold"})).wait_for_status("waiting")
         instance = await engine.get(code, "i")
-        monkeypatch.setattr(_codec_plain, "DEPTH_MAX", 0)
+        monkeypatch.setattr(codec, "DEPTH_MAX", 0)
         if code is approval:
             await engine.approvals.approve("approval/i#ship#1", by="ann")
         else:
@@ -235,6 +236,6 @@ async def test_d7_an_event_that_is_no_value_at_all_raises_with_its_bytes(monkeyp
     async with open_test_engine(workflows=[event], autojump=False) as engine:
         instance = await engine.create(event)
         await instance.wait_for_status("waiting")
-        monkeypatch.setattr(_codec_plain, "DEPTH_MAX", 0)
+        monkeypatch.setattr(codec, "DEPTH_MAX", 0)
         await instance.send_event("go", {"a": 1})
         assert await instance.result() == b"\xa1aa\x01"

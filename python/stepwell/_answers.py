@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._codec import Plan, Undecodable, as_plain, codec
-from ._durations import from_us
 from ._errors import (
     EngineClosed,
     ErrorInfo,
@@ -23,9 +21,11 @@ from ._errors import (
     StoreLocked,
     StoreVersion,
 )
-from ._failures import error_info
 from ._look import Look
 from ._types import STATUSES, InstanceStatus, InstanceSummary, Status
+from ._values.codec import Plan, Undecodable, as_plain, codec
+from ._values.durations import from_us
+from ._values.failures import error_info
 
 _PLAIN = codec.plan()
 _WITH_ERROR = frozenset({Status.ERRORED, Status.TERMINATED, Status.BLOCKED})

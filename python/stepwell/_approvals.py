@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from . import _names
 from ._answers import Telling
-from ._codec import codec
-from ._durations import from_us
 from ._errors import InvalidConfig
 from ._types import ApprovalRequest
+from ._values import names
+from ._values.codec import codec
+from ._values.durations import from_us
 from ._workflow import Workflow, name_sought
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Approvals:
             raise InvalidConfig(f"reason is {reason!r:.120}; give text, or None.")
         limit = self._tenant.limits(workflow).value_bytes
         codec.encode(metadata, limit=limit, where="metadata")  # for a message with its own path
-        decision = {"by": _names.step_name(by, "by"), "reason": reason, "metadata": metadata}
+        decision = {"by": names.step_name(by, "by"), "reason": reason, "metadata": metadata}
         payload = codec.encode(decision, limit=limit, where="metadata")
         reply = await driver.ask(driver.core.decide, id, self._tenant._namespace, workflow, instance, name, approved, payload)
         self._tenant._check(reply, workflow, instance)

@@ -16,8 +16,8 @@ from types import ModuleType, NoneType
 from typing import Any
 from uuid import UUID
 
-from ._codec import codec
 from ._errors import NotSerializable, TooLarge
+from ._values.codec import codec
 
 _UNCHANGING = (NoneType, bool, int, float, complex, str, bytes, date, timedelta, Decimal, UUID, type, ModuleType)
 _BYTES_MAX = 64 << 20

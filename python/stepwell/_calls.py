@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ._branch import caller, current_branch, place
 from ._ending import End
 from ._errors import InvalidConfig, InvalidName, Misuse
-from ._names import step_name
+from ._values.names import step_name
 from ._workflow import STEP_OPTIONS, FunctionPlan, StepOptions, is_plain_def, plan_of
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from trio.lowlevel import enable_ki_protection
 
-from . import _names, _replay
+from . import _replay
 from ._branch import current_branch
-from ._codec import Undecodable, codec
 from ._errors import (
     InstanceErrored,
     InstanceExists,
@@ -20,10 +19,12 @@ from ._errors import (
     LimitReached,
     Misuse,
 )
-from ._failures import error_info
 from ._operation import TicketOperation, WaitOperation
 from ._pending import Pending
 from ._types import NewInstance
+from ._values import names
+from ._values.codec import Undecodable, codec
+from ._values.failures import error_info
 
 if TYPE_CHECKING:
     from ._branch import Branch
@@ -92,10 +93,10 @@ def here(method: str) -> Branch:
 
 def send_event(branch: Branch, workflow: str, id: str, type: str, payload: Any, name: str | None) -> Pending[None]:
     """Checks and encodes an event for another instance; see `Step.send_event`."""
-    runner, kind = branch.runner, _names.event_type(type)
+    runner, kind = branch.runner, names.event_type(type)
     stored = None if payload is None else codec.encode(payload, limit=runner.value_bytes, where="payload")
-    label = _names.step_name(name if name is not None else kind)
-    return Pending(send, (branch, label, workflow, _names.instance_id(id), kind, stored))
+    label = names.step_name(name if name is not None else kind)
+    return Pending(send, (branch, label, workflow, names.instance_id(id), kind, stored))
 
 
 @enable_ki_protection
@@ -123,8 +124,8 @@ def item(runner: Runner, target: Workflow[Any, Any], item: Any, index: int) -> t
         raise InvalidConfig(f"{where}: {', '.join(given)} of a NewInstance is for engine.create_batch. Leave it out in step.create_batch.")
     if not isinstance(item, NewInstance):
         return None, encode_params(target, item, runner.value_bytes, where), None
-    extra = codec.encode(_names.attributes(item.attributes)) if item.attributes else None
-    return (None if item.id is None else _names.instance_id(item.id)), encode_params(target, item.params, runner.value_bytes, where), extra
+    extra = codec.encode(names.attributes(item.attributes)) if item.attributes else None
+    return (None if item.id is None else names.instance_id(item.id)), encode_params(target, item.params, runner.value_bytes, where), extra
 
 
 @enable_ki_protection

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     import asyncio
 
     from ._asyncio import Bridge
-    from ._failures import MissingClass
     from ._replay import Identity, Mismatch
     from ._runner import Runner
     from ._step_operation import StepOperation
+    from ._values.failures import MissingClass
 
 _RACE = (
     '"{}" was begun by two tasks of the body in one turn that have no branches of their own, so which of them has which place in the '

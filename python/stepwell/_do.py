@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from trio.lowlevel import current_task, enable_ki_protection, wait_task_rescheduled
 
 from . import _foreign
-from ._codec import Undecodable
 from ._operation import STOPPED
 from ._replay import DO
 from ._step_operation import StepOperation
+from ._values.codec import Undecodable
 
 if TYPE_CHECKING:
     from ._branch import Branch

@@ -15,26 +15,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from . import _attempt, _core, _names
+from . import _attempt, _core
 from ._answers import store_error
 from ._attempt import StepContext
 from ._branch import Branch, caller, current_branch, place
 from ._config import base_limits, check_unpatched, copy_path, number, store_path
 from ._driver import Driver
-from ._durations import Duration, to_us
-from ._errors import (
-    EngineClosed,
-    InvalidConfig,
-    InvalidState,
-    MisusedState,
-    StepwellError,
-)
+from ._errors import EngineClosed, InvalidConfig, InvalidState, MisusedState, StepwellError
 from ._life import Life
 from ._registry import Registry
 from ._room import need_room
 from ._signatures import Runtime
 from ._tenant import Namespace, Tenant
 from ._types import EngineStatistics, Limits, WorkflowStatistics
+from ._values import names
+from ._values.durations import Duration, to_us
 from ._workflow import RUNTIMES, Workflow
 
 if TYPE_CHECKING:
@@ -104,8 +99,8 @@ class Engine(Tenant):
         self._slots = number("slots", slots, 1_000_000)
         self._threads = number("threads", threads, 10_000)
         self._grace = to_us(grace, "grace") / 1e6
-        self._namespace = _names.workflow_name(namespace, "namespace")
-        self._name = _names.step_name(name if name is not None else "engine", "name")
+        self._namespace = names.workflow_name(namespace, "namespace")
+        self._name = names.step_name(name if name is not None else "engine", "name")
         if durability != "full" or codec is not None or agents:
             raise InvalidConfig('this version has durability="full", the built-in codec and no agents; leave the others out.')
         if default_runtime not in RUNTIMES:
@@ -335,7 +330,7 @@ class Engine(Tenant):
             EngineClosed: The engine is not open.
         """
         driver = self._ready("engine.namespace")
-        _names.workflow_name(name, "namespace")
+        names.workflow_name(name, "namespace")
         base = _checked(base_limits(limits))
         if base:
             try:

@@ -3,7 +3,7 @@
 A kind of its own exists only where a caller would act differently. Every class can be made from its
 message alone, so that errors survive `copy` and `pickle`; the attributes are keyword arguments. The
 text is the whole message, written by whoever raises: what happened, to which instance and step, and
-what to do now. Nothing here knows how an error is stored: that is `_failures`.
+what to do now. Nothing here knows how an error is stored: that is `_values/failures`.
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ class StepFailed(StepwellError):
         self.traceback = traceback
 
     def __init_subclass__(cls) -> None:
-        # No super(): `_failures` makes subclasses together with users' classes, whose own
+        # No super(): `_values/failures` makes subclasses together with users' classes, whose own
         # __init_subclass__ (a registry, say) must not run because an error was raised.
         pass
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from . import _diagnosis, _standing
 from ._answers import error_in
-from ._codec import Undecodable, codec
 from ._draining import DRAINED, DRAINS
-from ._durations import from_us
 from ._ending import End
 from ._errors import StepwellError
-from ._failures import error_info
 from ._replay import ATTEMPT_FAILED, DO, INTERRUPTED
 from ._standing import BEHIND, ENDED, LEFT, QUEUED
 from ._types import STATUSES, Explanation, Status
+from ._values.codec import Undecodable, codec
+from ._values.durations import from_us
+from ._values.failures import error_info
 
 if TYPE_CHECKING:
     from ._borrowed import Borrowed

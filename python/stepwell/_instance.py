@@ -4,28 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
-from . import _diagnosis, _explanation, _names, _past, _standing
+from . import _diagnosis, _explanation, _past, _standing
 from ._answers import Telling, not_found, standing_of, state_codes, unreadable
-from ._codec import Undecodable, codec
 from ._draining import DRAINED
-from ._durations import from_us
 from ._errors import EngineClosed, InstanceErrored, InstanceTerminated, InvalidConfig, InvalidState, StepwellError
-from ._failures import error_info
 from ._log import log
 from ._look import Look, Wait
 from ._replay import DO, ERASED, INTERRUPTED, OK
-from ._types import (
-    FINAL,
-    KINDS,
-    STATUSES,
-    VERDICTS,
-    Explanation,
-    InstanceStatus,
-    Status,
-    StatusName,
-    StepRecord,
-    StepRef,
-)
+from ._types import FINAL, KINDS, STATUSES, VERDICTS, Explanation, InstanceStatus, Status, StatusName, StepRecord, StepRef
+from ._values import names
+from ._values.codec import Undecodable, codec
+from ._values.durations import from_us
+from ._values.failures import error_info
 
 if TYPE_CHECKING:
     from ._driver import Driver
@@ -174,7 +164,7 @@ class Instance(Generic[R_co]):
             EngineClosed: The engine was closed, or drained, meanwhile.
         """
         driver = self._tenant._ready("instance.wait_for_step")
-        _names.step_name(name)
+        names.step_name(name)
         while True:
             changed = driver.next_record()
             look, records = await self._records()
@@ -207,10 +197,10 @@ class Instance(Generic[R_co]):
             InvalidName: The type or `dedup_id` is malformed.
         """
         driver = self._tenant._ready("instance.send_event")
-        kind = _names.event_type(type)
+        kind = names.event_type(type)
         limit = self._tenant.limits(self._workflow).value_bytes
         stored = None if payload is None else codec.encode(payload, limit=limit, where="payload")
-        dedup = None if dedup_id is None else _names.step_name(dedup_id, "dedup_id")
+        dedup = None if dedup_id is None else names.step_name(dedup_id, "dedup_id")
         reply = await driver.ask(driver.core.send_event, self._tenant._namespace, self.workflow, self.id, kind, stored, dedup)
         self._tenant._check(reply, self.workflow, self.id)
 

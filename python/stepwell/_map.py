@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from trio.lowlevel import Abort, enable_ki_protection
 
 from . import _foreign
-from ._codec import Undecodable
 from ._errors import InvalidConfig
-from ._names import step_name
 from ._replay import ABANDONED, DO, OK, Identity, Outcome
 from ._step_operation import StepOperation
 from ._turns import suspended, wake, wake_cancelled
+from ._values.codec import Undecodable
+from ._values.names import step_name
 
 if TYPE_CHECKING:
     import trio

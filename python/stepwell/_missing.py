@@ -10,12 +10,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ._codec import as_plain
 from ._errors import EngineClosed
-from ._failures import is_there
 from ._log import log
 from ._look import Look
 from ._types import STATUSES, Status
+from ._values.codec import as_plain
+from ._values.failures import is_there
 
 if TYPE_CHECKING:
     from ._driver import Driver

@@ -19,8 +19,8 @@ from ._branch import Branch, place
 from ._calls import no_workflow_code
 from ._containment import strayed
 from ._errors import InvalidConfig, InvalidState, LimitReached, StepFailed
-from ._names import step_name
 from ._room import need_room
+from ._values.names import step_name
 
 if TYPE_CHECKING:
     from ._runner import Runner

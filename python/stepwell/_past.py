@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from ._codec import Undecodable, codec
 from ._errors import ErrorInfo
-from ._failures import error_info
 from ._replay import ATTEMPT_FAILED, ERASED, Attempts, RawRecord
+from ._values.codec import Undecodable, codec
+from ._values.failures import error_info
 
 KEPT: Final = 100
 """So many of the first attempts are kept whole, and at least so many of the last."""

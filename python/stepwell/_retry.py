@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
-from ._durations import Duration, text, to_us
 from ._errors import InvalidConfig, Misuse, NonRetryableError, NotSerializable, StepwellError, TooLarge
+from ._values.durations import Duration, text, to_us
 
 Backoff: TypeAlias = Literal["constant", "linear", "exponential"]
 Delay: TypeAlias = Duration | Callable[[Any, Exception], Duration]

@@ -21,14 +21,10 @@ from trio.lowlevel import enable_ki_protection
 from . import _diagnosis, _foreign, _replay
 from ._attempt import as_coroutine
 from ._branch import Branch, place
-from ._codec import Undecodable, codec
 from ._containment import Guard, contain, interrupt_in, was_cancelled
-from ._durations import from_us
 from ._ending import End
 from ._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
-from ._failures import MissingClass, describe_body, from_users_code
 from ._log import log
-from ._names import step_name
 from ._operation import Operation
 from ._patches import Patches
 from ._pending import Pending
@@ -37,6 +33,10 @@ from ._resisting import leave_nurseries
 from ._rest import Rest
 from ._turns import in_slices, on_asyncio
 from ._types import STATUSES, InstanceInfo, Status
+from ._values.codec import Undecodable, codec
+from ._values.durations import from_us
+from ._values.failures import MissingClass, describe_body, from_users_code
+from ._values.names import step_name
 
 if TYPE_CHECKING:
     from ._asyncio_turns import AsyncioTurns

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Generic, Literal, TypeAlias, TypedDict, TypeVar
 
-from ._durations import Duration
-from ._names import AttributeValue
 from ._retry import Retry
+from ._values.durations import Duration
+from ._values.names import AttributeValue
 
 P = TypeVar("P")
 T = TypeVar("T")

@@ -13,21 +13,22 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
-from . import _child, _map, _names, _nursery, _waits
+from . import _child, _map, _nursery, _waits
 from ._body_log import BodyLog
 from ._branch import Branch, place
 from ._calls import branch_name, check_fan_out, misplaced, step_function
 from ._child import Child
-from ._codec import codec, usable
 from ._deadline import DeadlineScope
 from ._do import do
-from ._durations import Duration, from_us, instant_us, to_us
 from ._ending import End
 from ._errors import InvalidConfig, StepFailed
 from ._nursery import StepNursery
 from ._pending import Pending, need_room_for
 from ._signatures import AttemptOptions, ChildOptions, DoOptions, Given, NewChildOptions
 from ._types import Approval, Event, InstanceInfo, NewInstance
+from ._values import names
+from ._values.codec import codec, usable
+from ._values.durations import Duration, from_us, instant_us, to_us
 from ._workflow import Workflow
 
 if TYPE_CHECKING:
@@ -303,7 +304,7 @@ class Step:
                 "step.open_nursery is for bodies on trio, and this one runs on asyncio. Use step.gather, step.as_completed, step.each, "
                 "or asyncio.TaskGroup, with a key= for operations of the same name."
             )
-        return StepNursery(self._runner, branch, _names.step_name(name if name is not None else "nursery"))
+        return StepNursery(self._runner, branch, names.step_name(name if name is not None else "nursery"))
 
     # Waits.
 
@@ -336,7 +337,7 @@ class Step:
         return self._sleep(lambda: until, branch, name)
 
     def _sleep(self, until: Callable[[], int], branch: Branch, name: str | None) -> Pending[None]:
-        label = _names.step_name(name if name is not None else "sleep")
+        label = names.step_name(name if name is not None else "sleep")
         return Pending(_waits.sleep, (branch, label, until))
 
     @overload
@@ -367,8 +368,8 @@ class Step:
         branch = self._branch("wait_for_event")
         if not 1 <= len(types) <= 32:
             raise InvalidConfig(f"wait_for_event takes 1 to 32 event types, got {len(types)}.")
-        kinds = [_names.event_type(t) for t in types]
-        label = _names.step_name(name if name is not None else "|".join(kinds)[:256])
+        kinds = [names.event_type(t) for t in types]
+        label = names.step_name(name if name is not None else "|".join(kinds)[:256])
         us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
         return Pending(_waits.event, (branch, label, kinds, us, usable(as_type)))
 
@@ -398,7 +399,7 @@ class Step:
             TooLarge: `detail` is over the limit for one value.
         """
         branch = self._branch("wait_for_approval")
-        label = _names.step_name(name)
+        label = names.step_name(name)
         us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
         stored = None if detail is None else codec.encode(detail, limit=self._runner.value_bytes, where="detail")
         return Pending(_waits.approval, (branch, label, stored, us, usable(as_type)))
@@ -440,7 +441,7 @@ class Step:
 
     def _deadline(self, method: str, duration: Duration, name: str | None) -> DeadlineScope:
         us, branch = to_us(duration, "duration"), self._branch(method)
-        return DeadlineScope(branch, us, _names.step_name(name if name is not None else method), method == "fail_after")
+        return DeadlineScope(branch, us, names.step_name(name if name is not None else method), method == "fail_after")
 
     def patched(self, change_id: str) -> Pending[bool]:
         """Says whether this instance runs the code that a change brought, or the code from before it.
@@ -456,7 +457,7 @@ class Step:
             InvalidName: The id is malformed.
         """
         branch = self._branch("patched")
-        return Pending(self._runner.patches.ask, (branch, _names.step_name(change_id, "change_id")))
+        return Pending(self._runner.patches.ask, (branch, names.step_name(change_id, "change_id")))
 
     # Children and other instances.
 
@@ -489,9 +490,9 @@ class Step:
         branch = self._branch("create")
         target = self._workflow(workflow)
         stored = self._params(target, params)
-        extra = codec.encode(_names.attributes(attributes)) if attributes else None
-        child_id = None if id is None else _names.instance_id(id)
-        label = _names.step_name(name if name is not None else target.name)
+        extra = codec.encode(names.attributes(attributes)) if attributes else None
+        child_id = None if id is None else names.instance_id(id)
+        label = names.step_name(name if name is not None else target.name)
         return Pending(_child.create, (branch, label, target, stored, extra, child_id))
 
     @overload
@@ -518,9 +519,9 @@ class Step:
         """
         branch = self._branch("create_batch")
         target = self._workflow(workflow)
-        _names.check_batch(items)
+        names.check_batch(items)
         prepared = [_child.item(self._runner, target, item, index) for index, item in enumerate(items)]
-        label = _names.step_name(name if name is not None else target.name)
+        label = names.step_name(name if name is not None else target.name)
         return Pending(_child.create_batch, (branch, label, target, prepared))
 
     @overload
@@ -550,8 +551,8 @@ class Step:
         branch = self._branch("call")
         target = self._workflow(workflow)
         stored = self._params(target, params)
-        child_id = None if id is None else _names.instance_id(id)
-        label = _names.step_name(name if name is not None else target.name)
+        child_id = None if id is None else names.instance_id(id)
+        label = names.step_name(name if name is not None else target.name)
         return Pending(_child.call, (branch, label, target, stored, child_id))
 
     def send_event(
@@ -574,7 +575,7 @@ class Step:
             TooLarge: It is over the limit for one value.
         """
         branch = self._branch("send_event")
-        target = workflow.name if isinstance(workflow, Workflow) else _names.workflow_name(workflow)
+        target = workflow.name if isinstance(workflow, Workflow) else names.workflow_name(workflow)
         return _child.send_event(branch, target, id, type, payload, name)
 
     # What replays without being stored.

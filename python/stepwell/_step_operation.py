@@ -20,17 +20,17 @@ from . import _attempt, _diagnosis
 from ._arguments import Arguments
 from ._attempt import CutShort, StepContext
 from ._branch import place
-from ._codec import codec
-from ._codec_plain import shown
 from ._containment import Guard, check_is_failure, interrupt_in
 from ._ending import End
 from ._errors import Interrupted, NotSerializable, StepFailed, StepTimeout, TooLarge
-from ._failures import describe, from_users_code, revive, type_name
 from ._log import log
 from ._operation import Operation
 from ._past import KEPT, Past, Tried
 from ._replay import ABANDONED, ERASED, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
 from ._retry import RetryRuleFailed
+from ._values.codec import codec
+from ._values.failures import describe, from_users_code, revive, type_name
+from ._values.plain import shown
 
 if TYPE_CHECKING:
     from ._asyncio import Visit

@@ -12,18 +12,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeAlias, TypeVar, Unpack, overload
 
-from . import _names
 from ._answers import error_of, from_cursor, not_found, state_codes, summary
 from ._approvals import Approvals
 from ._child import encode_params
-from ._codec import codec
 from ._config import check_if_exists, check_on_overload, limit_values
-from ._durations import instant_us
 from ._errors import InvalidConfig, StepwellError
 from ._instance import Instance
 from ._look import Look
 from ._signatures import BatchOptions, CreateOptions, Given, IfExists, LimitChanges, OnOverload
 from ._types import STATUSES, BatchError, Limits, NewInstance, Page, ReasonCount, Status, StatusName
+from ._values import names
+from ._values.codec import codec
+from ._values.durations import instant_us
 from ._workflow import Workflow, name_sought
 
 if TYPE_CHECKING:
@@ -132,11 +132,11 @@ class Tenant(ABC):
         if item.retention is not None:
             raise InvalidConfig("retention is not available in this version; leave it out.")
         return (
-            None if item.id is None else _names.instance_id(item.id),
+            None if item.id is None else names.instance_id(item.id),
             encode_params(target, item.params, value_bytes),
-            _names.priority(item.priority),
+            names.priority(item.priority),
             None if item.start_at is None else instant_us(item.start_at, "start_at"),
-            codec.encode(_names.attributes(item.attributes)) if item.attributes else None,
+            codec.encode(names.attributes(item.attributes)) if item.attributes else None,
         )
 
     @overload
@@ -172,7 +172,7 @@ class Tenant(ABC):
         """
         driver = self._admitting("engine.create_batch")
         target = driver.registered(workflow)
-        _names.check_batch(items)
+        names.check_batch(items)
         check_if_exists(if_exists)
         check_on_overload(on_overload)
         value_bytes = self.limits(target).value_bytes
@@ -263,7 +263,7 @@ class Tenant(ABC):
         """
         code = self._ready("engine.get").code
         target = code.known(workflow)
-        found = await self._look(target.name, _names.instance_id(id), payloads=False)
+        found = await self._look(target.name, names.instance_id(id), payloads=False)
         return Instance(self, code.version(target.name, found.version) or target, id, found.no)
 
     async def _look(self, workflow: str, id: str, *, payloads: bool, method: str = "engine.get") -> Look:
@@ -286,7 +286,7 @@ class Tenant(ABC):
         try:
             code = core.peek(self._namespace, name, id)
         except (TypeError, UnicodeEncodeError):  # to look at both before would take longer than all the rest (W7)
-            code = core.peek(self._namespace, name_sought(workflow) or "", _names.sought(id, "id") or "")
+            code = core.peek(self._namespace, name_sought(workflow) or "", names.sought(id, "id") or "")
         return None if code is None else STATUSES[code]
 
     async def list(
@@ -322,12 +322,12 @@ class Tenant(ABC):
             EngineClosed: The engine is not open.
         """
         driver = self._ready("engine.list")
-        limit = _names.page_limit(limit)
+        limit = names.page_limit(limit)
         if attributes is not None and not isinstance(attributes, dict):
             raise InvalidConfig(f"attributes={attributes!r:.120} is not a dict of those that instances must have")
-        pairs = [(key, codec.encode(value)) for key, value in _names.attributes(attributes).items()] if attributes else []
+        pairs = [(key, codec.encode(value)) for key, value in names.attributes(attributes).items()] if attributes else []
         name = self._known(driver, driver.registered(workflow) if isinstance(workflow, Workflow) else workflow)
-        version, reason = _names.sought(version, "version"), _names.sought(reason, "reason")
+        version, reason = names.sought(version, "version"), names.sought(reason, "reason")
         wanted = state_codes(status)
         after = None if created_after is None else instant_us(created_after, "created_after")
         before = None if created_before is None else instant_us(created_before, "created_before")

@@ -9,11 +9,11 @@ from trio.lowlevel import enable_ki_protection
 
 from . import _replay
 from ._branch import unambiguous
-from ._codec import Undecodable, as_plain, codec
-from ._durations import from_us, text
 from ._errors import ApprovalTimeout, EventTimeout, InvalidPayload, Rejected
 from ._operation import WaitOperation
 from ._types import Approval, Event
+from ._values.codec import Undecodable, as_plain, codec
+from ._values.durations import from_us, text
 
 if TYPE_CHECKING:
     from ._branch import Branch

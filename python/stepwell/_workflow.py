@@ -15,13 +15,13 @@ from types import CodeType, FunctionType
 from typing import Any, Generic, Literal, Protocol, TypeVar, get_args, overload
 from weakref import WeakKeyDictionary
 
-from ._codec import Plan, codec, usable
-from ._codec_hints import params_type, return_type
-from ._durations import to_us
 from ._errors import InvalidConfig, NotSerializable, StepwellError
-from ._names import sought, step_name, workflow_name
 from ._retry import Retry
 from ._signatures import OnInterrupt, Runtime
+from ._values.codec import Plan, codec, usable
+from ._values.durations import to_us
+from ._values.hints import params_type, return_type
+from ._values.names import sought, step_name, workflow_name
 
 P = TypeVar("P")
 R = TypeVar("R")

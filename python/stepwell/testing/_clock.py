@@ -14,8 +14,8 @@ import trio
 import trio.testing
 from trio.lowlevel import enable_ki_protection
 
-from .._durations import LAST_US, Duration, from_us, to_us
 from .._errors import InvalidConfig, InvalidState
+from .._values.durations import LAST_US, Duration, from_us, to_us
 
 if TYPE_CHECKING:
     from .._driver import Driver

@@ -13,8 +13,8 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from .._core import Core
-from .._durations import instant_us
 from .._engine import Engine
+from .._values.durations import instant_us
 from .._workflow import Workflow
 from ._clock import Clock
 

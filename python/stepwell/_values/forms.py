@@ -4,7 +4,7 @@ The rule is D7: to plain data only from a value whose class is the declared one 
 a bool is no int), back from whatever was stored as long as it becomes today's type. cattrs reads and
 writes the fields of classes, reads collections and notes the place of what fails; it checks no
 classes when encoding and converts when decoding, so it gets every hook from here. Which form a type has
-is decided in `_codec_types`.
+is decided in `types`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from uuid import UUID
 import cattrs
 from cattrs.errors import ClassValidationError, IterableValidationError, IterableValidationNote
 
-from ._codec_hints import bare, type_name
-from ._codec_plain import Misfit, aware, class_name, folded, item, one, shown, writable
+from .hints import bare, type_name
+from .plain import Misfit, aware, class_name, folded, item, one, shown, writable
 
 TAG = "$type"
 """The key under which a member of a union says its name."""

@@ -13,9 +13,9 @@ import typing
 from collections import Counter
 from typing import Any
 
-from ._codec_forms import SCALARS, TAG, Compiler, Form, Hook, checked, misfit, mismatch, refused
-from ._codec_hints import type_name
-from ._codec_plain import Misfit
+from .forms import SCALARS, TAG, Compiler, Form, Hook, checked, misfit, mismatch, refused
+from .hints import type_name
+from .plain import Misfit
 
 _VALUE = "value"
 _FLOAT_ONLY = checked("float", (float,), (float,), SCALARS[float].encode, SCALARS[float].decode, reads=())

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from ._errors import InvalidConfig, InvalidName
+from .._errors import InvalidConfig, InvalidName
 
 AttributeValue: TypeAlias = str | int | float | bool
 

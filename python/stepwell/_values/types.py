@@ -1,7 +1,7 @@
 """Which form a declared type has.
 
-Collections are in `_codec_collections`, classes with fields in `_codec_classes`, unions in `_codec_unions`, what is stored as it is in
-`_codec_forms`. Stored data names nothing but members of the declared union, enum or literal.
+Collections are in `collections`, classes with fields in `classes`, unions in `unions`, what is stored as it is in
+`forms`. Stored data names nothing but members of the declared union, enum or literal.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import types
 import typing
 from typing import Any
 
-from ._codec_classes import class_form
-from ._codec_collections import collection
-from ._codec_forms import SCALARS, Compiler, Form, checked, same, unstorable
-from ._codec_hints import Unresolved, type_name
-from ._codec_plain import Misfit, class_name, ready, shown
-from ._codec_unions import union
+from .classes import class_form
+from .collections import collection
+from .forms import SCALARS, Compiler, Form, checked, same, unstorable
+from .hints import Unresolved, type_name
+from .plain import Misfit, class_name, ready, shown
+from .unions import union
 
 
 class Types(Compiler):

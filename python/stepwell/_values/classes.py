@@ -1,4 +1,4 @@
-"""Classes with fields: dataclasses, attrs classes, NamedTuples, TypedDicts (and pydantic models: `_codec_models`).
+"""Classes with fields: dataclasses, attrs classes, NamedTuples, TypedDicts (and pydantic models: `models`).
 
 Each is stored as a map of its fields by name, so that fields may come, go and move. To come back it is
 called with what was stored; what is missing takes its default, what is unknown is ignored. The functions
@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import attrs
 from cattrs.gen import make_dict_structure_fn_from_attrs, make_dict_unstructure_fn_from_attrs
 
-from ._codec_doubt import doubt, never
-from ._codec_forms import TAG, Compiler, Form, check_tag, checked, unstorable
-from ._codec_hints import field_types, type_name
-from ._codec_plain import Misfit, item, one
+from .doubt import doubt, never
+from .forms import TAG, Compiler, Form, check_tag, checked, unstorable
+from .hints import field_types, type_name
+from .plain import Misfit, item, one
 
 
 class _Field(NamedTuple):
@@ -32,7 +32,7 @@ def class_form(types: Compiler, tp: Any, cls: Any) -> Form | None:
     """Returns the form of a class with fields, or None if it is not one."""
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and issubclass(cls, pydantic.BaseModel):
-        from ._codec_models import model_form  # programs without pydantic do not pay for it
+        from .models import model_form  # programs without pydantic do not pay for it
 
         return model_form(tp, cls)
     if typing.is_typeddict(cls):

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import TypeAlias
 
-from ._errors import InvalidConfig
+from .._errors import InvalidConfig
 
 Duration: TypeAlias = str | int | float | timedelta
 """What is accepted wherever a duration is asked for; a number is seconds."""

@@ -18,9 +18,9 @@ from datetime import datetime
 from types import NoneType
 from typing import Any
 
-from ._codec_forms import TAG, Form, check_tag, checked
-from ._codec_hints import type_name
-from ._codec_plain import Misfit, one, ready
+from .forms import TAG, Form, check_tag, checked
+from .hints import type_name
+from .plain import Misfit, one, ready
 
 BESIDE = "$beside"
 """The key, in a model's JSON form, of what that does not say: which fields were left to their defaults, and folds."""

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from types import BuiltinFunctionType, MemberDescriptorType, WrapperDescriptorType
 from typing import Any, NamedTuple
 
-from ._codec_plain import Misfit, dumps, item, shown
+from .plain import Misfit, dumps, item, shown
 
 _FIELD_OF_TUPLE = type(vars(NamedTuple("_", [("field", int)]))["field"])
 _PLAIN_FIELDS = (MemberDescriptorType, _FIELD_OF_TUPLE)

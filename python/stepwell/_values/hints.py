@@ -19,7 +19,7 @@ from types import NoneType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ._codec_plain import class_name
+from .plain import class_name
 
 _AWAITABLES = (abc.Awaitable, abc.Coroutine)
 _params: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()

@@ -19,11 +19,11 @@ import traceback as traceback_module
 from types import BuiltinFunctionType, ModuleType, NoneType, TracebackType, new_class
 from typing import Any, NamedTuple, cast
 
-from . import _errors
-from ._codec import Codec, Undecodable
-from ._codec_plain import one
-from ._errors import FIVE, ErrorInfo, StepFailed, StepwellError
-from ._log import log
+from .. import _errors
+from .._errors import FIVE, ErrorInfo, StepFailed, StepwellError
+from .._log import log
+from .codec import Codec, Undecodable
+from .plain import one
 
 MESSAGE_MAX = 16_384
 TRACEBACK_MAX = 65_536

@@ -1,8 +1,8 @@
 """Values as they are stored: Python objects to bytes and back, by declared type.
 
 A `Plan` is what a declared type comes to: two functions, made once per type. Without an annotation, or
-with `Any` or `object`, a value has to be plain (`_codec_plain`); otherwise its class has to be the
-declared one (D7), and it comes back as that class (`_codec_types`, on cattrs). Encoding refuses,
+with `Any` or `object`, a value has to be plain (`plain`); otherwise its class has to be the
+declared one (D7), and it comes back as that class (`types`, on cattrs). Encoding refuses,
 decoding forgives: unknown fields are ignored, missing ones take their defaults. The functions in use do not
 know where in the value they are; what fails is done again by slower ones that do.
 
@@ -15,13 +15,13 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ._codec_hints import type_name, without_extras
-from ._codec_plain import DEPTH_MAX, READY, Misfit, clean, deeper_than, dumps, loads, ready
-from ._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
+from .._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
+from .hints import type_name, without_extras
+from .plain import DEPTH_MAX, READY, Misfit, clean, deeper_than, dumps, loads, ready
 
 if TYPE_CHECKING:
-    from ._codec_forms import Form
-    from ._codec_types import Types
+    from .forms import Form
+    from .types import Types
 
 VALUE_BYTES_MAX = 1 << 20
 
@@ -132,7 +132,7 @@ class Plan:
 
     def _check_return(self, raw: Any, data: bytes) -> None:
         """Checks that what comes back is what was given, by encoding it again (D8)."""
-        from ._codec_doubt import changed, lost
+        from .doubt import changed, lost
 
         try:
             again = self._write(self._read(loads(data)))
@@ -178,7 +178,7 @@ def _traced(hook: Callable[[Any], Any], value: Any) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        from ._codec_forms import misfit
+        from .forms import misfit
 
         found = misfit(error)
         raise found from found.__cause__
@@ -211,13 +211,13 @@ class Codec:
 
     @functools.cached_property
     def _types(self) -> Types:
-        from ._codec_types import Types  # the first type that is not plain pays for importing cattrs (W11)
+        from .types import Types  # the first type that is not plain pays for importing cattrs (W11)
 
         return Types(tracing=False)
 
     @functools.cached_property
     def _tracing(self) -> Types:
-        from ._codec_types import Types
+        from .types import Types
 
         return Types(tracing=True)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from cattrs.cols import list_structure_factory, mapping_structure_factory
 
-from ._codec_forms import Compiler, Form, Hook, checked, misfit, mismatch
-from ._codec_hints import type_name
-from ._codec_plain import Misfit, in_order, item
+from .forms import Compiler, Form, Hook, checked, misfit, mismatch
+from .hints import type_name
+from .plain import Misfit, in_order, item
 
 _LISTS: dict[object, tuple[type, ...]] = {
     list: (list,),
