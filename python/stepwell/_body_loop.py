@@ -24,7 +24,7 @@ import trio
 from sniffio import thread_local as library
 
 from ._interrupts import calls_code
-from ._resisting import leave_unfinished
+from ._loops.unfinished import leave_unfinished
 from ._room import need_room
 
 _TRIO: Any = getattr(trio._core._run, "GLOBAL_RUN_CONTEXT", types.SimpleNamespace())

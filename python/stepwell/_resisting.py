@@ -25,6 +25,7 @@ from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_resch
 from . import _diagnosis
 from ._branch import Branch, place
 from ._interrupts import calls_code
+from ._loops.unfinished import leave_unfinished
 from ._log import log
 
 if TYPE_CHECKING:
@@ -215,13 +216,6 @@ def weight(answer: Any) -> int:
 
 def _is_cancelled(answer: Any) -> bool:
     return isinstance(answer, results.Error) and isinstance(answer.error, trio.Cancelled)
-
-
-def leave_unfinished(code: Any) -> None:
-    """Keeps code for ever as it stands. To free it would be to close it, and it would catch that as it caught all else."""
-    import ctypes  # here, because few programs ever come here
-
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(code))
 
 
 def leave_nurseries(task: Task, but: int = 0) -> None:

@@ -30,7 +30,8 @@ from . import _foreign
 from ._branch import Branch, place
 from ._generators import close
 from ._interrupts import calls_code
-from ._resisting import leave_nurseries, leave_unfinished, weight
+from ._loops.unfinished import leave_unfinished
+from ._resisting import leave_nurseries, weight
 
 if TYPE_CHECKING:
     from ._runner import Runner
