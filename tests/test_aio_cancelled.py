@@ -9,7 +9,7 @@ import trio
 from test_aio import threads, until, waits
 
 from stepwell import EngineClosed, Step, aio, workflow
-from stepwell._portal import from_asyncio
+from stepwell._loops.portal import from_asyncio
 
 
 def test_a_call_that_is_cancelled_is_cancelled_in_the_engine():

@@ -14,13 +14,13 @@ CORE = ROOT / "rust" / "core" / "src"
 # Every module may import those of the groups above its own, and its own group.
 LAYERS = [
     {"_errors", "_core", "_log", "_room", "_strangers"},
-    {"_values", "_retry"},
+    {"_values", "_loops", "_retry"},
     {"_types", "_replay", "_signatures"},
     {"_past"},
     {"_branch", "_workflow", "_attempt", "_operation", "_map", "_turns", "_nursery", "_deadline", "_patches", "_foreign", "_rest"}
-    | {"_diagnosis", "_standing", "_port", "_runner", "_step", "_child", "_waits", "_asyncio", "_portal"}
-    | {"_borrowed", "_containment", "_ending", "_pending", "_remote", "_resisting", "_body_log", "_body_loop", "_asyncio_turns", "_gather"}
-    | {"_arguments", "_generators", "_interrupts", "_step_operation", "_do", "_calls"},
+    | {"_diagnosis", "_standing", "_port", "_runner", "_step", "_child", "_waits"}
+    | {"_borrowed", "_containment", "_ending", "_pending", "_remote", "_resisting", "_body_log", "_asyncio_turns", "_gather"}
+    | {"_arguments", "_generators", "_step_operation", "_do", "_calls"},
     {"_collector", "_registry", "_callers", "_driver", "_config", "_look", "_answers", "_approvals", "_instance", "_tenant", "_engine"}
     | {"_departed", "_draining", "_explanation", "_fronts", "_life", "_missing", "_run", "_suspects", "_unwinding", "_watchdog"},
     {"__init__"},

@@ -20,7 +20,8 @@ from moments import AtLine, AtStep, ctrl_c
 from trio._core._ki import ki_protection_enabled
 
 import stepwell
-from stepwell import Engine, Step, _portal, aio, sync, workflow
+from stepwell import Engine, Step, aio, sync, workflow
+from stepwell._loops import portal
 from stepwell.testing import open_test_engine
 
 pytestmark = pytest.mark.usefixtures("hears_ctrl_c")
@@ -236,7 +237,7 @@ def test_r7_ctrl_c_at_lines_of_a_program(tmp_path, caplog, runs, twice):
 def until_no_thread_is_left(moments: AtLine) -> None:
     """A second Ctrl-C may come before anything was done about the first: then the end of the interpreter closes the engine."""
     if len(moments.places) > 1:
-        for left in list(_portal._watched):
+        for left in list(portal._watched):
             left.main_thread_ended()
     for thread in threading.enumerate():
         if thread.name == "stepwell":

@@ -13,8 +13,8 @@ import pytest
 import trio
 
 from stepwell import Engine, EngineClosed, Step, aio, sync, workflow
-from stepwell import _asyncio as asyncio_loops
-from stepwell._portal import TrioThread, from_asyncio, from_thread
+from stepwell._loops import bridge as asyncio_loops
+from stepwell._loops.portal import TrioThread, from_asyncio, from_thread
 from stepwell.testing import open_test_engine
 
 

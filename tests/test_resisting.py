@@ -13,8 +13,9 @@ import trio
 import trio.testing
 from asyncio_bodies import line_of
 
-from stepwell import InvalidState, Status, Step, _asyncio, _unwinding, workflow
+from stepwell import InvalidState, Status, Step, _unwinding, workflow
 from stepwell._ending import End
+from stepwell._loops import bridge
 from stepwell._runner import Runner
 from stepwell.testing import open_test_engine
 
@@ -262,7 +263,7 @@ async def branches_resist_on_asyncio(step):
 @pytest.mark.parametrize(("flow", "steps"), [(resists_on_asyncio, "1 step has"), (branches_resist_on_asyncio, "2 steps has")])
 async def test_p1_a_step_on_asyncio_that_outlives_its_cancellation_keeps_no_engine_open(monkeypatch, caplog, flow, steps):
     monkeypatch.setattr(_unwinding, "RESISTS_MAX", 0.05)
-    monkeypatch.setattr(_asyncio, "CLOSES_MAX", 0.05)
+    monkeypatch.setattr(bridge, "CLOSES_MAX", 0.05)
     async with open_test_engine(workflows=[flow], autojump=False, grace=0) as engine:
         instance = await engine.create(flow)
         await instance.wait_for_status("running")

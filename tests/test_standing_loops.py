@@ -7,7 +7,8 @@ import threading
 import pytest
 import trio
 
-from stepwell import Engine, InstanceErrored, Retry, Step, _asyncio, aio, workflow
+from stepwell import Engine, InstanceErrored, Retry, Step, aio, workflow
+from stepwell._loops import bridge
 
 began: list[str] = []
 gates: list[threading.Event] = []
@@ -17,7 +18,7 @@ gates: list[threading.Event] = []
 def _fresh(monkeypatch):
     began.clear()
     gates[:] = [threading.Event(), threading.Event()]
-    monkeypatch.setattr(_asyncio, "STANDS_STILL", 0.02)
+    monkeypatch.setattr(bridge, "STANDS_STILL", 0.02)
 
 
 async def quick() -> int:
@@ -103,7 +104,7 @@ async def test_r1_what_waits_for_the_engines_own_loop_while_that_computes_times_
 
 
 async def test_r1_an_attempt_whose_time_is_up_when_its_loop_is_free_again_never_begins(monkeypatch):
-    monkeypatch.setattr(_asyncio, "STANDS_STILL", 3600)  # nobody looks meanwhile
+    monkeypatch.setattr(bridge, "STANDS_STILL", 3600)  # nobody looks meanwhile
     async with Engine(":memory:", workflows=[runs, holds_the_loop]) as engine:
         holder = await engine.create(holds_the_loop)
         await trio.to_thread.run_sync(gates[1].wait)

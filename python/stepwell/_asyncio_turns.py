@@ -18,13 +18,13 @@ import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from . import _diagnosis, _foreign
-from ._body_loop import BodyLoop, code_of
 from ._ending import End
 from ._log import log
+from ._loops.body_loop import BodyLoop, code_of
 from ._pending import Pending
 
 if TYPE_CHECKING:
-    from ._body_loop import BodyTask
+    from ._loops.body_loop import BodyTask
     from ._runner import Runner
 
 ROUNDS_MAX = 100

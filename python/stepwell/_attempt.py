@@ -26,7 +26,7 @@ from ._borrowed import Thread
 from ._branch import Branch, place
 from ._errors import InvalidConfig, Misuse, MisusedState, StepTimeout
 from ._generators import close
-from ._interrupts import calls_code
+from ._loops.interrupts import calls_code
 from ._resisting import Ground
 from ._room import need_room
 from ._strangers import stranger
@@ -122,7 +122,7 @@ class StepContext(Generic[E]):
         need_room()
         save = functools.partial(self._save, value)
         if _runs_on() == "asyncio":
-            from ._portal import from_asyncio  # it imports asyncio, as the caller has
+            from ._loops.portal import from_asyncio  # it imports asyncio, as the caller has
 
             await from_asyncio(self._operation.runner.port.token, save)
         else:

@@ -19,8 +19,8 @@ from ._operation import WaitOperation
 from ._room import need_room
 
 if TYPE_CHECKING:
-    from ._body_loop import Scope
     from ._branch import Branch
+    from ._loops.body_loop import Scope
     from ._replay import Outcome
 
 

@@ -27,7 +27,7 @@ from ._types import KINDS
 if TYPE_CHECKING:
     import asyncio
 
-    from ._asyncio import Bridge
+    from ._loops.bridge import Bridge
     from ._replay import Identity, Mismatch
     from ._runner import Runner
     from ._step_operation import StepOperation

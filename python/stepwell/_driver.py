@@ -40,8 +40,8 @@ from ._watchdog import Watchdog
 from ._workflow import Workflow
 
 if TYPE_CHECKING:
-    from ._asyncio import Bridge
     from ._core import Core, Start
+    from ._loops.bridge import Bridge
 
 News: TypeAlias = tuple[Status, bytes | None] | None
 """State and payload of an instance; None: something may have been missed, look again."""
@@ -424,7 +424,7 @@ class Driver:
     def asyncio_loop(self) -> Bridge:
         """Returns where asyncio code runs: the loop that entered the engine, or else one of the engine's own."""
         if self.bridge is None:
-            from ._asyncio import NoLoop, OwnLoop  # here, because asyncio takes long to import
+            from ._loops.bridge import NoLoop, OwnLoop  # here, because asyncio takes long to import
 
             try:
                 self.bridge = OwnLoop(self.token, self._own_loop_is_closed)

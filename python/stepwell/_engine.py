@@ -160,7 +160,7 @@ class Engine(Tenant):
         driver.observed, driver.seed = self._virtual_time is not None, self._seed
         driver.checks_arguments = self._checks_arguments
         if self._host_loop is not None:
-            from ._asyncio import Bridge  # here, because only programs that have a loop need it
+            from ._loops.bridge import Bridge  # here, because only programs that have a loop need it
 
             driver.bridge = Bridge(self._host_loop, driver.token, driver.loop_is_closed)
         return driver

@@ -22,7 +22,7 @@ from ._config import check_unpatched
 from ._engine import Engine
 from ._errors import EngineClosed, MisusedState
 from ._instance import Instance
-from ._portal import Held, TrioThread, from_thread
+from ._loops.portal import Held, TrioThread, from_thread
 from ._tenant import BatchResult, Namespace
 
 FRONTED: tuple[type, ...] = (Engine, Namespace, Instance, Approvals)

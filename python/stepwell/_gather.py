@@ -17,7 +17,7 @@ from ._nursery import BRANCHES_MAX, workflow_code
 from ._pending import Pending, need_room_for
 
 if TYPE_CHECKING:
-    from ._body_loop import BodyTask
+    from ._loops.body_loop import BodyTask
     from ._runner import Runner
 
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 trio closes such a generator in a task of its own, at some moment. If it stands in a scope or a nursery, that is then left by another
 task than the one that entered it: trio's books are wrong from then on, and at the end of a nursery it wakes the task that opened it,
 wherever that waits now. So those that a body or an attempt has begun are kept, and closed where the code that began them ends, in
-its task, the last one first: there a scope can still be left. On replay that is the same moment. `_body_loop` does so on asyncio.
+its task, the last one first: there a scope can still be left. On replay that is the same moment. `_loops/body_loop` does so on asyncio.
 """
 
 from __future__ import annotations

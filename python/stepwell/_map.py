@@ -24,8 +24,8 @@ from ._values.names import step_name
 if TYPE_CHECKING:
     import trio
 
-    from ._body_loop import Suspension
     from ._branch import Branch
+    from ._loops.body_loop import Suspension
     from ._runner import Runner
     from ._workflow import FunctionPlan
 

@@ -19,7 +19,7 @@ from ._replay import Identity, Outcome
 from ._turns import suspended, wake, wake_cancelled
 
 if TYPE_CHECKING:
-    from ._body_loop import Suspension
+    from ._loops.body_loop import Suspension
     from ._runner import Runner
 
 STOPPED: Any = object()

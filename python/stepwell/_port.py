@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trio
 
 if TYPE_CHECKING:
-    from ._asyncio import Bridge
     from ._borrowed import Borrowed
     from ._generators import Generators
+    from ._loops.bridge import Bridge
     from ._resisting import Resistance
     from ._runner import Runner
     from ._signatures import Runtime

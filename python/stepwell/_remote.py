@@ -1,4 +1,4 @@
-"""Attempts on asyncio: the loop that entered the engine, or the engine's own, runs the function; see `_asyncio`."""
+"""Attempts on asyncio: the loop that entered the engine, or the engine's own, runs the function; see `_loops/bridge`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from trio.lowlevel import enable_ki_protection
 
-from ._asyncio import AwaitedVisit, CancelledThere, Visit
 from ._attempt import CutShort, Deadline
 from ._branch import place
 from ._errors import StepTimeout
+from ._loops.bridge import AwaitedVisit, CancelledThere, Visit
 
 if TYPE_CHECKING:
     from ._step_operation import StepOperation

@@ -24,9 +24,9 @@ from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_resch
 
 from . import _diagnosis
 from ._branch import Branch, place
-from ._interrupts import calls_code
-from ._loops.unfinished import leave_unfinished
 from ._log import log
+from ._loops.interrupts import calls_code
+from ._loops.unfinished import leave_unfinished
 
 if TYPE_CHECKING:
     from ._port import Port

@@ -25,7 +25,7 @@ LIMIT_MAX = 10_000
 
 # R6: another attempt would meet the same code and the same value.
 _NEVER = (NonRetryableError, NotSerializable, TooLarge, InvalidConfig, Misuse, NameError, ImportError)
-_CALLERS = ("stepwell._attempt", "stepwell._step_operation", "stepwell._asyncio", "stepwell._remote")
+_CALLERS = ("stepwell._attempt", "stepwell._step_operation", "stepwell._loops.bridge", "stepwell._remote")
 """Files that call step functions."""
 
 

@@ -40,7 +40,7 @@ from ._values.names import step_name
 
 if TYPE_CHECKING:
     from ._asyncio_turns import AsyncioTurns
-    from ._body_loop import BodyLoop
+    from ._loops.body_loop import BodyLoop
     from ._port import Port
     from ._step import Step
     from ._turns import Turns

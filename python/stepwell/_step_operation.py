@@ -33,8 +33,8 @@ from ._values.failures import describe, from_users_code, revive, type_name
 from ._values.plain import shown
 
 if TYPE_CHECKING:
-    from ._asyncio import Visit
     from ._borrowed import Thread
+    from ._loops.bridge import Visit
     from ._resisting import Ground
     from ._runner import Runner
     from ._workflow import FunctionPlan

@@ -29,7 +29,7 @@ from trio.lowlevel import Abort, Task, current_task, enable_ki_protection, resch
 from . import _foreign
 from ._branch import Branch, place
 from ._generators import close
-from ._interrupts import calls_code
+from ._loops.interrupts import calls_code
 from ._loops.unfinished import leave_unfinished
 from ._resisting import leave_nurseries, weight
 

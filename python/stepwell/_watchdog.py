@@ -2,7 +2,7 @@
 
 It costs those that run nothing: a few times a second it looks at what the thread of each loop is doing. If that is the same body
 or step twice in a row, the loop is asked to answer; who does not let it do so for over a second holds it, and is told of, with file and
-line. Meanwhile Ctrl-C may strike code of instances (`_interrupts`). Nothing else in here changes what it looks at.
+line. Meanwhile Ctrl-C may strike code of instances (`_loops/interrupts`). Nothing else in here changes what it looks at.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._branch import Branch, place
-from ._interrupts import expose_code, shield_code
 from ._log import log
+from ._loops.interrupts import expose_code, shield_code
 from ._runner import Runner
 from ._step_operation import StepOperation
 
@@ -218,6 +218,6 @@ def _package(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
-_BODY_LOOP = "stepwell._body_loop"
+_BODY_LOOP = "stepwell._loops.body_loop"
 _COROUTINE = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ITERABLE_COROUTINE
 _LIBRARIES = sys.stdlib_module_names | {"stepwell", "trio", "outcome"}

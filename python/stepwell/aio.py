@@ -24,7 +24,7 @@ from trio.lowlevel import spawn_system_task
 
 from ._errors import InvalidState
 from ._fronts import EngineFront, Way, fill
-from ._portal import from_asyncio, wake
+from ._loops.portal import from_asyncio, wake
 from ._signatures import Runtime
 
 WAY = Way(__name__, from_asyncio)

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from ._fronts import EngineFront, Way, fill
-from ._portal import from_thread
+from ._loops.portal import from_thread
 
 WAY = Way(__name__, from_thread)
 

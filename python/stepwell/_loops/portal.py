@@ -24,8 +24,8 @@ from typing import Any, TypeVar
 import outcome as results
 import trio
 
-from ._errors import EngineClosed
-from ._room import need_room
+from .._errors import EngineClosed
+from .._room import need_room
 
 T = TypeVar("T")
 Exit = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]

@@ -27,7 +27,7 @@ import outcome as results
 import trio
 from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
-from ._log import log
+from .._log import log
 
 STANDS_STILL = 1.0
 """Seconds after which a loop that has not taken what it was handed is said to stand still."""

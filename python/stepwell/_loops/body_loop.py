@@ -23,9 +23,9 @@ from typing import Any, NoReturn, Protocol
 import trio
 from sniffio import thread_local as library
 
-from ._interrupts import calls_code
-from ._loops.unfinished import leave_unfinished
-from ._room import need_room
+from .._room import need_room
+from .interrupts import calls_code
+from .unfinished import leave_unfinished
 
 _TRIO: Any = getattr(trio._core._run, "GLOBAL_RUN_CONTEXT", types.SimpleNamespace())
 """Where trio keeps which of its tasks runs: none, while code of a body does, whose scopes would then be those of the body's host."""
