@@ -17,31 +17,22 @@ import trio
 from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
 from ._errors import EngineClosed
+from ._host import Reply
 
 if TYPE_CHECKING:
-    from ._driver import Driver
+    from ._host import Host
 
 CALLS_AT_ONCE = 512
 """Calls that are submitted in one round of the loop, as many as are answered in one (`ANSWERS` in the core)."""
 
 
-class Reply:
-    """The answer to one call: a code, "" for success, and data."""
-
-    __slots__ = ("code", "data")
-
-    def __init__(self, code: str, data: Any) -> None:
-        self.code = code
-        self.data = data
-
-
 class _Call:
     """A call that has no answer yet; without a ticket it has not been submitted."""
 
-    __slots__ = ("_args", "_submit", "driver", "ticket")
+    __slots__ = ("_args", "_callers", "_submit", "ticket")
 
-    def __init__(self, driver: Driver, submit: Callable[..., int], args: tuple[Any, ...]) -> None:
-        self.driver = driver
+    def __init__(self, callers: Callers, submit: Callable[..., int], args: tuple[Any, ...]) -> None:
+        self._callers = callers
         self.ticket: int | None = None
         self._submit = submit
         self._args = args
@@ -49,11 +40,11 @@ class _Call:
     def submit(self, task: trio.lowlevel.Task) -> None:
         """Submits it; the answer is for this task."""
         self.ticket = self._submit(*self._args)
-        self.driver.tickets[self.ticket] = task
+        self._callers.host.tickets[self.ticket] = task
 
     def aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
         """Its caller is cancelled."""
-        self.driver.callers.forget(self)
+        self._callers.forget(self)
         return Abort.SUCCEEDED
 
 
@@ -62,15 +53,16 @@ class _Creation(_Call):
 
     __slots__ = ("_raise_cancel",)
 
-    def __init__(self, driver: Driver, submit: Callable[..., int], args: tuple[Any, ...]) -> None:
-        super().__init__(driver, submit, args)
+    def __init__(self, callers: Callers, submit: Callable[..., int], args: tuple[Any, ...]) -> None:
+        super().__init__(callers, submit, args)
         self._raise_cancel: Callable[[], NoReturn] | None = None
 
     def aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
-        if self.ticket is None or self.driver.failure is not None or not self.driver.core.give_up(self.ticket):
+        host = self._callers.host
+        if self.ticket is None or host.failure is not None or not host.core.give_up(self.ticket):
             return super().aborted(raise_cancel)
         self._raise_cancel = raise_cancel
-        self.driver.callers.given_up.add(self.ticket)
+        self._callers.given_up.add(self.ticket)
         return Abort.FAILED
 
     def gave_up(self) -> None:
@@ -84,16 +76,17 @@ class Callers:
     """All who call one engine.
 
     Attributes:
+        host: The engine.
         waiting: How many have no answer yet.
         called: How many there were.
         given_up: Tickets of creations whose callers are cancelled, and wait to hear whether they were let in.
     """
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, host: Host) -> None:
         self.waiting = 0
         self.called = 0
         self.given_up: set[int] = set()
-        self._driver = driver
+        self.host = host
         self._room = CALLS_AT_ONCE
         self._queue: dict[_Call, trio.lowlevel.Task] = {}
         """Those who wait for their turn, in the order in which they called."""
@@ -106,7 +99,7 @@ class Callers:
             CoreError: As `submit`.
             EngineClosed: The engine was closed meanwhile.
         """
-        return self._answer(_Call(self._driver, submit, args))
+        return self._answer(_Call(self, submit, args))
 
     @enable_ki_protection
     async def let_in(self, create: Callable[..., int], *args: Any) -> Reply:
@@ -116,7 +109,7 @@ class Callers:
         that was let in before that is answered.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        creation = _Creation(self._driver, create, args)
+        creation = _Creation(self, create, args)
         try:
             reply = await self._answer(creation)
         except EngineClosed:
@@ -139,7 +132,7 @@ class Callers:
             else:
                 self._queue[call] = current_task()
                 self._some.set()
-                self._driver.look()  # the collector is told now: this round may begin a hundred times as many
+                self.host.look()  # the collector is told now: this round may begin a hundred times as many
             return await wait_task_rescheduled(call.aborted)  # type: ignore[no-any-return]  # the driver sends it
         except BaseException:  # also of a call that could not be made on the way: nobody may wake a task that does not wait
             self.forget(call)
@@ -151,7 +144,7 @@ class Callers:
         """Nobody waits for a call: before its turn it never happens, and later its answer goes to nobody."""
         self._queue.pop(call, None)
         if call.ticket is not None:
-            self._driver.tickets.pop(call.ticket, None)
+            self.host.tickets.pop(call.ticket, None)
 
     def round_ended(self) -> None:
         """Trio has run all that could run. Nobody passes those who wait already."""

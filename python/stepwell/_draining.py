@@ -15,7 +15,7 @@ from ._log import log
 from ._unwinding import end_all
 
 if TYPE_CHECKING:
-    from ._driver import Driver
+    from ._host import Host
 
 DRAINS = "the engine drains: no more steps start. Open a new engine on the same store to go on."
 DRAINED = "the engine has drained, so nothing runs any more. Open a new engine on the same store to go on."
@@ -28,9 +28,9 @@ class Drain:
         grace: Scope of the wait for attempts that run; who cancels it, even before it all begins, has them waited for no longer.
     """
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, host: Host) -> None:
         self.grace = trio.CancelScope()
-        self._driver = driver
+        self._host = host
         self._begun = trio.Event()
         self._over = trio.Event()
 
@@ -38,8 +38,8 @@ class Drain:
         """Begins it, if nobody has; of several graces, in seconds, the one that is over first counts."""
         self.grace.deadline = min(self.grace.deadline, trio.current_time() + grace)
         if not self._begun.is_set():
-            self._driver.draining = self._driver.observed = True
-            self._driver.core.end_waiting()
+            self._host.draining = self._host.observed = True
+            self._host.core.end_waiting()
             self._begun.set()
 
     async def wait(self) -> None:
@@ -55,13 +55,13 @@ class Drain:
             self._over.set()
 
     async def _run(self) -> None:
-        driver = self._driver
+        host = self._host
         with self.grace:
-            while driver.borrowed.attempts:
-                await driver.next_progress()
-        threads = driver.borrowed.threads
+            while host.borrowed.attempts:
+                await host.next_progress()
+        threads = host.borrowed.threads
         if threads:
             names = ", ".join(str(thread) for thread in list(threads)[:5])
             log.warning("threads still run and cannot be stopped; what they return is discarded (%d: %s)", len(threads), names)
-        await end_all(driver, End.DRAINED)
-        driver.has_drained()
+        await end_all(host, End.DRAINED)
+        host.has_drained()

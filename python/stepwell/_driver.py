@@ -19,13 +19,14 @@ from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule,
 
 from . import _core, _diagnosis
 from ._borrowed import Borrowed
-from ._callers import Callers, Reply
+from ._callers import Callers
 from ._collector import CALLS_A_BODY, Patience
 from ._departed import Departed
 from ._draining import DRAINED, Drain
 from ._ending import End
 from ._errors import EngineClosed, InternalError, StoreCorrupt, StoreFailed
 from ._generators import Generators
+from ._host import Reply
 from ._log import log
 from ._missing import Missing
 from ._registry import Registry

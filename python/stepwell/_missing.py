@@ -18,7 +18,7 @@ from ._values.codec import as_plain
 from ._values.failures import is_there
 
 if TYPE_CHECKING:
-    from ._driver import Driver
+    from ._host import Host
     from ._runner import Runner
 
 MISSING_CLASS = "missing_class"
@@ -33,13 +33,13 @@ Whose: TypeAlias = tuple[str, str, str]
 class Missing:
     """What is missing to one engine's instances."""
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self._classes: dict[Which, list[Whose]] = {}
 
     def warn_of_code(self) -> None:
         """Says once for each workflow and version how many instances wait for its code (L12)."""
-        core = self._driver.core
+        core = self._host.core
         for namespace, name, *_ in core.workflow_statistics():
             for reason, _, version, count, _ in core.reasons(namespace, name):
                 if reason == "missing_code":
@@ -47,7 +47,7 @@ class Missing:
                     log.warning(
                         '%d instance%s of workflow "%s" version "%s"%s wait%s for code that this engine does not have (it has: %s). '
                         "Pass it in Engine(workflows=[…]); they go on by themselves.",
-                        count, "s" * (count != 1), name, version, whose, "s" * (count == 1), self._driver.code,
+                        count, "s" * (count != 1), name, version, whose, "s" * (count == 1), self._host.code,
                     )  # fmt: skip
 
     def class_of(self, runner: Runner, which: Which) -> None:
@@ -57,7 +57,7 @@ class Missing:
     def look(self) -> None:
         """Lets those go on whose class is there now."""
         for which in [it for it in self._classes if is_there(*it)]:
-            self._driver.nursery.start_soon(self._resume, self._classes.pop(which))
+            self._host.nursery.start_soon(self._resume, self._classes.pop(which))
 
     async def find(self) -> None:
         """Finds those that were blocked before this engine opened, or crashed."""
@@ -65,12 +65,12 @@ class Missing:
             await self._find()
 
     async def _find(self) -> None:
-        core, beyond = self._driver.core, None
+        core, beyond = self._host.core, None
         if all(reason != MISSING_CLASS for reason, *_ in core.reasons(None, None)):
             return
         blocked = [STATUSES.index(Status.BLOCKED)]
         while True:
-            reply = await self._driver.ask(core.list, None, None, blocked, None, MISSING_CLASS, None, None, None, beyond, False, PAGE)
+            reply = await self._host.ask(core.list, None, None, blocked, None, MISSING_CLASS, None, None, None, beyond, False, PAGE)
             rows = [Look._make(row) for row in reply.data or ()]
             for row in rows:
                 self._recall(row)
@@ -90,9 +90,9 @@ class Missing:
             await self._resume_blocked(instances)
 
     async def _resume_blocked(self, instances: list[Whose]) -> None:
-        core = self._driver.core
+        core = self._host.core
         for namespace, workflow, id in instances:
-            reply = await self._driver.ask(core.find, namespace, workflow, id, False)
+            reply = await self._host.ask(core.find, namespace, workflow, id, False)
             row: Any = reply.data
             if row is not None and (look := Look._make(row)).status is Status.BLOCKED and look.reason == MISSING_CLASS:
                 log.info("%s/%s goes on: the class it was blocked for is there", workflow, id)

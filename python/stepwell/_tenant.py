@@ -27,9 +27,9 @@ from ._values.durations import instant_us
 from ._workflow import Workflow, name_sought
 
 if TYPE_CHECKING:
-    from ._callers import Reply
     from ._driver import Driver
     from ._engine import Engine
+    from ._host import Reply
 
 P = TypeVar("P")
 R = TypeVar("R")

@@ -25,7 +25,7 @@ from ._runner import Runner
 from ._step_operation import StepOperation
 
 if TYPE_CHECKING:
-    from ._driver import Driver
+    from ._host import Host
 
 LOOK_EVERY = 0.25
 """Seconds between two looks."""
@@ -131,10 +131,10 @@ class Watchdog:
         latest: The last hold of each body in memory.
     """
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
+    def __init__(self, host: Host) -> None:
+        self._host = host
         ident = threading.get_ident()
-        self._trio = _Watched(self, "trio", lambda: ident, driver.token.run_sync_soon)
+        self._trio = _Watched(self, "trio", lambda: ident, host.token.run_sync_soon)
         self._asyncio: _Watched | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stepwell watchdog", daemon=True)
@@ -165,7 +165,7 @@ class Watchdog:
         self._trio.shield()  # the end may have come while this lifted it
 
     def _on_asyncio(self) -> _Watched | None:
-        bridge = self._driver.bridge
+        bridge = self._host.bridge
         if self._asyncio is None and bridge is not None:
             self._asyncio = _Watched(self, "asyncio", lambda: bridge.ident, bridge.loop.call_soon_threadsafe)
         return self._asyncio
