@@ -20,9 +20,9 @@ LAYERS = [
     {"_branch", "_workflow", "_attempt", "_operation", "_map", "_turns", "_nursery", "_deadline", "_patches", "_foreign", "_rest"}
     | {"_diagnosis", "_standing", "_port", "_runner", "_step", "_child", "_waits"}
     | {"_borrowed", "_containment", "_ending", "_pending", "_remote", "_resisting", "_body_log", "_asyncio_turns", "_gather"}
-    | {"_arguments", "_generators", "_step_operation", "_do", "_calls"},
+    | {"_arguments", "_generators", "_step_operation", "_do", "_calls", "_each"},
     {"_collector", "_registry", "_callers", "_driver", "_config", "_look", "_answers", "_approvals", "_instance", "_tenant", "_engine"}
-    | {"_departed", "_draining", "_explanation", "_fronts", "_life", "_missing", "_run", "_suspects", "_unwinding", "_watchdog"},
+    | {"_departed", "_draining", "_host", "_explanation", "_fronts", "_life", "_missing", "_run", "_suspects", "_unwinding", "_watchdog"},
     {"__init__"},
     {"testing", "cli", "_demo", "__main__", "aio", "sync"},
 ]
@@ -89,7 +89,7 @@ def test_the_replay_cursor_knows_neither_trio_nor_the_core():
 
 def test_only_the_driver_and_the_engine_call_the_core():
     users = {name for name, imports in _modules().items() if "_core" in imports}
-    assert users <= {"_driver", "_engine", "testing"}
+    assert users <= {"_driver", "_engine", "_host", "testing"}
 
 
 def test_the_command_line_uses_the_public_api_only():

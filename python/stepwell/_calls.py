@@ -6,7 +6,8 @@ All of it is decided at the call, before anything is begun, so that a refusal sa
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ._branch import caller, current_branch, place
 from ._ending import End
@@ -16,6 +17,8 @@ from ._workflow import STEP_OPTIONS, FunctionPlan, StepOptions, is_plain_def, pl
 
 if TYPE_CHECKING:
     from ._runner import Runner
+
+T = TypeVar("T")
 
 
 def misplaced(runner: Runner, method: str, *, other_thread: bool) -> NoReturn:
@@ -70,6 +73,18 @@ def branch_name(fn: Any, method: str, name: str | None) -> str:
     if is_plain_def(fn):
         raise no_workflow_code(fn)
     return _named(plan, method, name)
+
+
+def workflow_code(fn: Callable[[Any], Awaitable[T]], item: Any) -> Awaitable[T]:
+    """Calls what a branch of an `each` is to be, and returns what it gave to be awaited.
+
+    Raises:
+        InvalidConfig: It gave anything else.
+    """
+    code = fn(item)
+    if not inspect.isawaitable(code):
+        raise no_workflow_code(fn)
+    return code
 
 
 def no_workflow_code(fn: Any) -> InvalidConfig:

@@ -12,8 +12,9 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ._branch import Branch, place
+from ._calls import workflow_code
 from ._errors import InvalidConfig, LimitReached, StepFailed
-from ._nursery import BRANCHES_MAX, workflow_code
+from ._nursery import BRANCHES_MAX
 from ._pending import Pending, need_room_for
 
 if TYPE_CHECKING:

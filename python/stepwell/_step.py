@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
-from . import _child, _map, _nursery, _waits
+from . import _child, _each, _map, _waits
 from ._body_log import BodyLog
 from ._branch import Branch, place
 from ._calls import branch_name, check_fan_out, misplaced, step_function
@@ -213,7 +213,7 @@ class Step:
         branch = self._branch("each")
         label = branch_name(fn, "each", name)
         check_fan_out("each", concurrency, on_error)
-        return Pending(_nursery.each, (branch, label, fn, _map.positioned("each", items, key), key, concurrency, on_error))
+        return Pending(_each.each, (branch, label, fn, _map.positioned("each", items, key), key, concurrency, on_error))
 
     @overload
     def gather(self, o1: Awaitable[T1], /) -> Pending[tuple[T1]]: ...  # pyright: ignore[reportOverlappingOverload]  # as asyncio's
