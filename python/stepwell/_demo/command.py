@@ -24,7 +24,8 @@ import trio
 from .audit import differences
 from .files import find_files
 from .page import files_text, size_text
-from .screen import State, Sturdy, open_screen, times
+from .screen import Sturdy, open_screen
+from .state import State, times
 from .supervisor import Ending, Supervisor
 from .worker import Order
 

@@ -21,7 +21,8 @@ from typing import Any, Literal
 import trio
 
 from .page import files_text, size_text
-from .screen import State, Sturdy
+from .screen import Sturdy
+from .state import State
 from .steplog import Tail
 from .worker import Order
 

@@ -8,7 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .screen import State, times
+from .state import State, times
 
 STYLES = {"complete": "green", "errored": "red", "running": "cyan", "waiting": "yellow", "queued": "dim"}
 
