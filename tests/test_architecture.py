@@ -22,7 +22,22 @@ LAYERS = [
     | {"_borrowed", "_containment", "_ending", "_pending", "_remote", "_resisting", "_body_log", "_asyncio_turns", "_gather"}
     | {"_arguments", "_generators", "_step_operation", "_do", "_calls", "_each"},
     {"_collector", "_registry", "_callers", "_driver", "_config", "_look", "_answers", "_approvals", "_instance", "_tenant", "_engine"}
-    | {"_departed", "_draining", "_host", "_explanation", "_fronts", "_life", "_missing", "_run", "_suspects", "_unwinding", "_watchdog"},
+    | {
+        "_departed",
+        "_draining",
+        "_host",
+        "_desk",
+        "_history",
+        "_own_desk",
+        "_explanation",
+        "_fronts",
+        "_life",
+        "_missing",
+        "_run",
+        "_suspects",
+        "_unwinding",
+        "_watchdog",
+    },
     {"__init__"},
     {"testing", "cli", "_demo", "__main__", "aio", "sync"},
 ]

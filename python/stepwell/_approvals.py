@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from ._answers import Telling
+from ._desk import Desk, Request, Who
 from ._errors import InvalidConfig
 from ._types import ApprovalRequest
 from ._values import names
@@ -12,22 +13,23 @@ from ._values.codec import codec
 from ._values.durations import from_us
 from ._workflow import Workflow, name_sought
 
-if TYPE_CHECKING:
-    from ._tenant import Tenant
-
 _STATUSES = ("open", "approved", "rejected", "timed_out", "withdrawn")
 
 
 class Approvals:
     """Requests for approval of all instances of one namespace."""
 
-    __slots__ = ("_tenant",)
+    __slots__ = ("_desk", "_namespace")
 
-    def __init__(self, tenant: Tenant) -> None:
-        self._tenant = tenant
+    def __init__(self, desk: Desk, namespace: str) -> None:
+        self._desk = desk
+        self._namespace = namespace
+
+    def __repr__(self) -> str:
+        return f"<approvals of {self._desk!r}>"
 
     def __reduce__(self) -> NoReturn:
-        self._tenant.__reduce__()
+        raise TypeError(f"{self!r} belongs to its process, which owns the store, and cannot be pickled. Pass data along instead.")
 
     async def list(
         self,
@@ -44,14 +46,12 @@ class Approvals:
             InvalidConfig: The status is none.
             EngineClosed: The engine is not open.
         """
-        driver = self._tenant._ready("engine.approvals.list")
+        self._desk.check("engine.approvals.list")
         if status is not None and status not in _STATUSES:
             raise InvalidConfig(f"status is {status!r}; give one of {', '.join(_STATUSES)}, or None for all.")
         name = name_sought(workflow)
         code = None if status is None else _STATUSES.index(status)
-        reply = await driver.ask(driver.core.approvals, self._tenant._namespace, name, code)
-        self._tenant._check(reply, name or "", None)
-        return [_request(row) for row in reply.data]
+        return [_request(it) for it in await self._desk.approvals(self._namespace, name, code)]
 
     async def approve(self, id: str, *, by: str, reason: str | None = None, metadata: Any = None) -> bool:
         """Approves; the decision is durable when this returns. It may come before the request.
@@ -78,7 +78,7 @@ class Approvals:
         return await self._decide(id, False, by, reason, metadata)
 
     async def _decide(self, id: str, approved: bool, by: str, reason: str | None, metadata: Any) -> bool:
-        driver = self._tenant._ready("engine.approvals.approve" if approved else "engine.approvals.reject")
+        self._desk.check("engine.approvals.approve" if approved else "engine.approvals.reject")
         who, _, rest = id.partition("#") if isinstance(id, str) else ("", "", "")
         workflow, _, instance = who.partition("/")
         name, _, count = rest.rpartition("#")
@@ -86,26 +86,23 @@ class Approvals:
             raise InvalidConfig(f"approval id {id!r} is none; they read workflow/instance#name#1, and approvals.list() has them.")
         if reason is not None and not isinstance(reason, str):
             raise InvalidConfig(f"reason is {reason!r:.120}; give text, or None.")
-        limit = self._tenant.limits(workflow).value_bytes
+        limit = self._desk.limits_of(self._namespace, workflow).value_bytes
         codec.encode(metadata, limit=limit, where="metadata")  # for a message with its own path
         decision = {"by": names.step_name(by, "by"), "reason": reason, "metadata": metadata}
         payload = codec.encode(decision, limit=limit, where="metadata")
-        reply = await driver.ask(driver.core.decide, id, self._tenant._namespace, workflow, instance, name, approved, payload)
-        self._tenant._check(reply, workflow, instance)
-        return bool(reply.data)
+        return await self._desk.decide(id, Who(self._namespace, workflow, instance), name, approved=approved, decision=payload)
 
 
-def _request(row: Any) -> ApprovalRequest:
-    id, _, workflow, instance, name, detail, asked_at, until, status, _ = row
-    telling = Telling(workflow, instance)
-    told = telling.value(detail, "detail")
+def _request(it: Request) -> ApprovalRequest:
+    telling = Telling(it.workflow, it.instance)
+    told = telling.value(it.detail, "detail")
     return ApprovalRequest(
-        id,
-        workflow,
-        instance,
-        name,
+        it.id,
+        it.workflow,
+        it.instance,
+        it.name,
         told if telling.error is None else {"message": telling.error.message},  # as for one that is damaged
-        None if asked_at is None else from_us(asked_at),
-        None if until is None else from_us(until),
-        _STATUSES[status],
+        None if it.asked_at is None else from_us(it.asked_at),
+        None if it.until is None else from_us(it.until),
+        _STATUSES[it.status],
     )

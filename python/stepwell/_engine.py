@@ -16,13 +16,14 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from . import _attempt, _core
-from ._answers import store_error
+from ._answers import error_of, store_error
 from ._attempt import StepContext
 from ._branch import Branch, caller, current_branch, place
 from ._config import base_limits, check_unpatched, copy_path, number, store_path
 from ._driver import Driver
 from ._errors import EngineClosed, InvalidConfig, InvalidState, MisusedState, StepwellError
 from ._life import Life
+from ._own_desk import OwnDesk
 from ._registry import Registry
 from ._room import need_room
 from ._signatures import Runtime
@@ -110,6 +111,7 @@ class Engine(Tenant):
         self._seed = 0
         self._checks_arguments = False
         self._driver: Driver | None = None
+        self._desk = OwnDesk(self)
         self._life = Life(self._open_driver, self._close, self._grace)
         self._state: Literal["new", "open", "closed"] = "new"
         self._token: trio.lowlevel.TrioToken | None = None
@@ -338,7 +340,7 @@ class Engine(Tenant):
             except _core.CoreError as error:
                 raise store_error(error) from None
             driver.limits_changed()
-        return Namespace(self, name)
+        return Namespace(self._desk, name)
 
     async def reshard(self, shards: int) -> None:
         """Spreads the instances over another number of coordinators while everything goes on; done and durable when this returns.
@@ -358,7 +360,8 @@ class Engine(Tenant):
         reply = await driver.ask(driver.core.reshard, number("shards", shards, 4096))
         if reply.code == "invalid":
             raise InvalidState(str(reply.data))
-        self._check(reply, "", None)
+        if reply.code:
+            raise error_of(reply.code, reply.data, "", None, self._namespace)
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
         """Copies the store into a new file while everything goes on; the copy is complete and synced when this returns.
@@ -381,7 +384,8 @@ class Engine(Tenant):
             reply = await driver.ask(driver.core.backup, target)
         except _core.CoreError as error:
             raise store_error(error) from None
-        self._check(reply, "", None)
+        if reply.code:
+            raise error_of(reply.code, reply.data, "", None, self._namespace)
 
     def statistics(self) -> EngineStatistics:
         """Returns the engine's counters, from memory: cheap enough to be asked ten times a second.

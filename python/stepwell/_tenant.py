@@ -7,18 +7,17 @@ encodes it, and hands it to the driver; it knows neither how an engine opens nor
 from __future__ import annotations
 
 import builtins
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeAlias, TypeVar, Unpack, overload
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, Unpack, overload
 
-from ._answers import error_of, from_cursor, not_found, state_codes, summary
+from ._answers import error_of, from_cursor, state_codes, summary
 from ._approvals import Approvals
 from ._child import encode_params
 from ._config import check_if_exists, check_on_overload, limit_values
+from ._desk import Code, Desk, NewItem, Query, Who
 from ._errors import InvalidConfig, StepwellError
 from ._instance import Instance
-from ._look import Look
 from ._signatures import BatchOptions, CreateOptions, Given, IfExists, LimitChanges, OnOverload
 from ._types import STATUSES, BatchError, Limits, NewInstance, Page, ReasonCount, Status, StatusName
 from ._values import names
@@ -26,15 +25,8 @@ from ._values.codec import codec
 from ._values.durations import instant_us
 from ._workflow import Workflow, name_sought
 
-if TYPE_CHECKING:
-    from ._driver import Driver
-    from ._engine import Engine
-    from ._host import Reply
-
 P = TypeVar("P")
 R = TypeVar("R")
-_Item: TypeAlias = tuple[str | None, bytes | None, int, int | None, bytes | None]
-"""What the core takes for a new instance: id, params, priority, start_at, attributes."""
 
 
 class BatchResult(NamedTuple, Generic[R]):
@@ -44,22 +36,11 @@ class BatchResult(NamedTuple, Generic[R]):
     errors: list[BatchError]
 
 
-class Tenant(ABC):
+class Tenant:
     """The methods that an engine and its namespaces share."""
 
     _namespace: str
-
-    @abstractmethod
-    def _running(self) -> Driver:
-        """Returns the driver of an engine that is open."""
-
-    @abstractmethod
-    def _ready(self, method: str) -> Driver:
-        """Returns the driver if this method may be called here and now."""
-
-    @abstractmethod
-    def _admitting(self, method: str) -> Driver:
-        """As `_ready`, while new instances are let in."""
+    _desk: Desk
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"{self!r} belongs to its process, which owns the store, and cannot be pickled. Pass data along instead.")
@@ -109,26 +90,24 @@ class Tenant(ABC):
                 it gave an id, otherwise others may be faster; `on_overload="wait"` is the sure way.
             EngineClosed: The engine is not open, or drained while this call waited; nothing was created.
         """
-        driver = self._admitting("engine.create")
-        target = driver.code.registered(workflow)
+        desk = self._desk
+        desk.check_admits("engine.create")
+        target = desk.code.registered(workflow)
         check_if_exists(if_exists)
         check_on_overload(on_overload)
         item = NewInstance(params, id, priority, start_at, retention, attributes)
-        prepared = self._prepared(target, item, driver.limits_of(self._namespace, target.name).value_bytes)
-        names = (self._namespace, target.name, target.version)
+        prepared = self._prepared(target, item, desk.limits_of(self._namespace, target.name).value_bytes)
+        code = Code(self._namespace, target.name, target.version)
         if on_overload == "wait":
-            reply = await driver.let_in(driver.core.create_batch, *names, [prepared], if_exists, True)
-            self._check(reply, target.name, id)
-            [(code, no, known_id, status)] = reply.data
-            if code:
-                raise error_of(code, (no, status), target.name, known_id, self._namespace)
+            [made] = await desk.create_batch(code, [prepared], if_exists, waits=True)
+            if made.code:
+                raise error_of(made.code, (made.no, made.status), target.name, made.id, self._namespace)
+            no, known_id = made.no, made.id
         else:
-            reply = await driver.let_in(driver.core.create, *names, *prepared, if_exists)
-            self._check(reply, target.name, id)
-            no, known_id, _, _ = reply.data
-        return Instance(self, target, known_id, no)
+            no, known_id = await desk.create(code, prepared, if_exists)
+        return Instance(desk, self._namespace, target, known_id, no)
 
-    def _prepared(self, target: Workflow[Any, Any], item: NewInstance[Any], value_bytes: int) -> _Item:
+    def _prepared(self, target: Workflow[Any, Any], item: NewInstance[Any], value_bytes: int) -> NewItem:
         if item.retention is not None:
             raise InvalidConfig("retention is not available in this version; leave it out.")
         return (
@@ -170,8 +149,9 @@ class Tenant(ABC):
             Overloaded: It does not fit, or the disk is full; none of it was created. With "wait": it never will fit.
             EngineClosed: The engine is not open, or drained while this call waited; none of it was created.
         """
-        driver = self._admitting("engine.create_batch")
-        target = driver.registered(workflow)
+        desk = self._desk
+        desk.check_admits("engine.create_batch")
+        target = desk.code.registered(workflow)
         names.check_batch(items)
         check_if_exists(if_exists)
         check_on_overload(on_overload)
@@ -186,15 +166,14 @@ class Tenant(ABC):
                 errors.append(BatchError(index, item.id if isinstance(item.id, str) else None, error))
         created: list[Instance[Any]] = []
         if prepared:
-            reply = await driver.let_in(
-                driver.core.create_batch, self._namespace, target.name, target.version, prepared, if_exists, on_overload == "wait"
-            )
-            self._check(reply, target.name, None, waits=on_overload == "wait")
-            for index, (code, no, id, status) in zip(indexes, reply.data, strict=True):
-                if code:
-                    errors.append(BatchError(index, id, error_of(code, (no, status), target.name, id, self._namespace)))
+            code = Code(self._namespace, target.name, target.version)
+            made = await desk.create_batch(code, prepared, if_exists, waits=on_overload == "wait")
+            for index, it in zip(indexes, made, strict=True):
+                if it.code:
+                    refusal = error_of(it.code, (it.no, it.status), target.name, it.id, self._namespace)
+                    errors.append(BatchError(index, it.id, refusal))
                 else:
-                    created.append(Instance(self, target, id, no))
+                    created.append(Instance(desk, self._namespace, target, it.id, it.no))
         return BatchResult(created, sorted(errors, key=lambda e: e.index))
 
     @overload
@@ -234,7 +213,7 @@ class Tenant(ABC):
             InvalidPayload: It is complete, and its output cannot become the type that its workflow returns today.
             StepwellError: As `create`.
         """
-        self._ready("engine.call")
+        self._desk.check("engine.call")
         create: Any = self.create  # whatever is wrong with what was given, it is for `create` to say
         instance: Instance[Any] = await create(
             workflow, params, id=id, priority=priority, start_at=start_at, retention=retention, attributes=attributes, if_exists=if_exists,
@@ -261,18 +240,11 @@ class Tenant(ABC):
             InvalidName: The name or the id is malformed.
             EngineClosed: The engine is not open.
         """
-        code = self._ready("engine.get").code
+        self._desk.check("engine.get")
+        code = self._desk.code
         target = code.known(workflow)
-        found = await self._look(target.name, names.instance_id(id), payloads=False)
-        return Instance(self, code.version(target.name, found.version) or target, id, found.no)
-
-    async def _look(self, workflow: str, id: str, *, payloads: bool, method: str = "engine.get") -> Look:
-        driver = self._ready(method)
-        reply = await driver.ask(driver.core.find, self._namespace, workflow, id, payloads)
-        self._check(reply, workflow, id)
-        if reply.data is None:
-            raise not_found(workflow, id, self._namespace, without_code=workflow not in driver.code)
-        return Look._make(reply.data)
+        found = await self._desk.find(Who(self._namespace, target.name, names.instance_id(id)), payloads=False)
+        return Instance(self._desk, self._namespace, code.version(target.name, found.version) or target, id, found.no)
 
     def peek(self, workflow: Workflow[Any, Any] | str, id: str) -> Status | None:
         """Returns the state of an instance that is not final, from memory; None if there is none in memory.
@@ -282,11 +254,11 @@ class Tenant(ABC):
         Raises:
             EngineClosed: The engine is not open.
         """
-        name, core = workflow.name if isinstance(workflow, Workflow) else workflow, self._running().core
+        name, memory = workflow.name if isinstance(workflow, Workflow) else workflow, self._desk.memory()
         try:
-            code = core.peek(self._namespace, name, id)
+            code = memory.peek(self._namespace, name, id)
         except (TypeError, UnicodeEncodeError):  # to look at both before would take longer than all the rest (W7)
-            code = core.peek(self._namespace, name_sought(workflow) or "", names.sought(id, "id") or "")
+            code = memory.peek(self._namespace, name_sought(workflow) or "", names.sought(id, "id") or "")
         return None if code is None else STATUSES[code]
 
     async def list(
@@ -321,23 +293,20 @@ class Tenant(ABC):
             InvalidConfig: A filter, the limit or the cursor is malformed, or nobody has heard of the workflow.
             EngineClosed: The engine is not open.
         """
-        driver = self._ready("engine.list")
+        self._desk.check("engine.list")
         limit = names.page_limit(limit)
         if attributes is not None and not isinstance(attributes, dict):
             raise InvalidConfig(f"attributes={attributes!r:.120} is not a dict of those that instances must have")
         pairs = [(key, codec.encode(value)) for key, value in names.attributes(attributes).items()] if attributes else []
-        name = self._known(driver, driver.registered(workflow) if isinstance(workflow, Workflow) else workflow)
+        name = self._known(self._desk.code.registered(workflow) if isinstance(workflow, Workflow) else workflow)
         version, reason = names.sought(version, "version"), names.sought(reason, "reason")
         wanted = state_codes(status)
         after = None if created_after is None else instant_us(created_after, "created_after")
         before = None if created_before is None else instant_us(created_before, "created_before")
         beyond = from_cursor(cursor)
-        reply = await driver.ask(
-            driver.core.list,
-            self._namespace, name, wanted, version, reason, None, after, before, beyond, newest_first, limit, pairs,
-        )  # fmt: skip
-        self._check(reply, name or "", None)
-        return Page([summary(row) for row in reply.data], str(reply.data[-1][0]) if len(reply.data) == limit else None)
+        query = Query(self._namespace, name, wanted, version, reason, after, before, beyond, newest_first, limit, pairs)
+        rows = await self._desk.page(query)
+        return Page([summary(row) for row in rows], str(rows[-1].no) if len(rows) == limit else None)
 
     async def count(
         self, workflow: Workflow[Any, Any] | str | None = None, *, status: Status | StatusName | None = None
@@ -348,10 +317,10 @@ class Tenant(ABC):
             InvalidConfig: The status is none, or nobody has heard of the workflow.
             EngineClosed: The engine is not open.
         """
-        driver = self._ready("engine.count")
-        name = self._known(driver, workflow)
+        self._desk.check("engine.count")
+        name = self._known(workflow)
         wanted = set(state_codes(status)) or set(range(len(STATUSES)))
-        found = dict(driver.core.counts(self._namespace, name))
+        found = dict(self._desk.memory().counts(self._namespace, name))
         return {state: found.get(code, 0) if code in wanted else 0 for code, state in enumerate(STATUSES)}
 
     async def reasons(self, workflow: Workflow[Any, Any] | str | None = None) -> builtins.list[ReasonCount]:
@@ -364,17 +333,17 @@ class Tenant(ABC):
             InvalidConfig: Nobody has heard of the workflow.
             EngineClosed: The engine is not open.
         """
-        driver = self._ready("engine.reasons")
-        name = self._known(driver, workflow)
-        return [ReasonCount(*row) for row in driver.core.reasons(self._namespace, name)]
+        self._desk.check("engine.reasons")
+        name = self._known(workflow)
+        return [ReasonCount(*row) for row in self._desk.memory().reasons(self._namespace, name)]
 
-    def _known(self, driver: Driver, workflow: Workflow[Any, Any] | str | None) -> str | None:
+    def _known(self, workflow: Workflow[Any, Any] | str | None) -> str | None:
         """Returns a workflow's name, with code or without; one that neither the engine nor its store has is a slip of the pen."""
         name = name_sought(workflow)
-        if name is not None and name not in driver.code and not driver.core.counts(None, name):
+        if name is not None and name not in self._desk.code and not self._desk.memory().counts(None, name):
             raise InvalidConfig(
                 f'no workflow "{name}" is registered with this engine, and its store has no instance of one; check the name '
-                f"(registered: {driver.code})."
+                f"(registered: {self._desk.code})."
             )
         return name
 
@@ -390,7 +359,7 @@ class Tenant(ABC):
             EngineClosed: The engine is not open.
         """
         name = name_sought(workflow)
-        return self._running().limits_of(self._namespace, name)
+        return self._desk.limits_of(self._namespace, name)
 
     async def set_limits(self, workflow: Workflow[Any, Any] | str | None = None, **changes: Unpack[LimitChanges]) -> None:
         """Changes limits of this namespace, or of one workflow in it; durable and in force when this returns.
@@ -406,25 +375,18 @@ class Tenant(ABC):
             InvalidConfig: There is no such limit, its value is out of range, or nobody has heard of the workflow.
             EngineClosed: The engine is not open.
         """
-        driver = self._ready("engine.set_limits")
+        self._desk.check("engine.set_limits")
         name = name_sought(workflow)
         if not changes:
             raise InvalidConfig(f"set_limits was given nothing to change; give one of {', '.join(Limits._fields)}.")
-        reply = await driver.ask(driver.change_limits, self._namespace, name, limit_values(changes))
-        self._check(reply, name or "", None)
+        await self._desk.set_limits(self._namespace, name, limit_values(changes))
 
     # Approvals.
 
     @property
     def approvals(self) -> Approvals:
         """Requests for approval: list, approve, reject."""
-        return Approvals(self)
-
-    # Answers.
-
-    def _check(self, reply: Reply, workflow: str, id: str | None, *, waits: bool = False) -> None:
-        if reply.code:
-            raise error_of(reply.code, reply.data, workflow, id, self._namespace, waits=waits)
+        return Approvals(self._desk, self._namespace)
 
 
 class Namespace(Tenant):
@@ -434,18 +396,9 @@ class Namespace(Tenant):
         name: Its name.
     """
 
-    def __init__(self, engine: Engine, name: str) -> None:
-        self._engine = engine
+    def __init__(self, desk: Desk, name: str) -> None:
+        self._desk = desk
         self._namespace = self.name = name
 
     def __repr__(self) -> str:
-        return f"<namespace {self.name!r} of {self._engine!r}>"
-
-    def _running(self) -> Driver:
-        return self._engine._running()
-
-    def _ready(self, method: str) -> Driver:
-        return self._engine._ready(method)
-
-    def _admitting(self, method: str) -> Driver:
-        return self._engine._admitting(method)
+        return f"<namespace {self.name!r} of {self._desk!r}>"

@@ -1,0 +1,182 @@
+"""What can be asked of the instances of an engine, wherever that runs: the calls from outside, with what goes in and comes out by name.
+
+`Tenant`, `Instance` and `Approvals` check what callers give, encode it and know nothing but a desk. The engine of this process has one
+(`_own_desk`). A desk raises the errors of the public API, and gives values back as they are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from ._look import Look
+    from ._registry import Registry
+    from ._types import Explanation, Limits, Status, StepRecord
+
+NewItem: TypeAlias = tuple[str | None, bytes | None, int, int | None, bytes | None]
+"""A new instance: id, params, priority, start_at in microseconds, attributes."""
+News: TypeAlias = tuple["Status", bytes | None] | None
+"""State and payload of an instance; None: something may have been missed, look again."""
+
+
+class Code(NamedTuple):
+    """Which code new instances run, and where."""
+
+    namespace: str
+    workflow: str
+    version: str
+
+
+class Who(NamedTuple):
+    """Which instance."""
+
+    namespace: str
+    workflow: str
+    id: str
+
+
+class Made(NamedTuple):
+    """What came of one item of a batch; `code` says why it was not created, "" that it was."""
+
+    code: str
+    no: int
+    id: str
+    status: int
+
+
+class Query(NamedTuple):
+    """Which instances a page is to have; None and empty ask for nothing. Times are in microseconds."""
+
+    namespace: str
+    workflow: str | None
+    states: list[int]
+    version: str | None
+    reason: str | None
+    created_after: int | None
+    created_before: int | None
+    beyond: int | None
+    newest_first: bool
+    limit: int
+    attributes: Sequence[tuple[str, bytes]]
+
+
+class Request(NamedTuple):
+    """A request for approval, as it is stored. Times are in microseconds."""
+
+    id: str
+    namespace: str
+    workflow: str
+    instance: str
+    name: str
+    detail: bytes | None
+    asked_at: int | None
+    until: int | None
+    status: int
+    decision: bytes | None
+
+
+class Memory(Protocol):
+    """What answers at once, from memory; `peek` from any thread."""
+
+    def peek(self, namespace: str, workflow: str, id: str, /) -> int | None:
+        """Returns the state of an instance that is not final."""
+        ...
+
+    def counts(self, namespace: str | None, workflow: str | None, /) -> list[tuple[int, int]]:
+        """Returns how many instances are in each state that any is in."""
+        ...
+
+    def reasons(self, namespace: str | None, workflow: str | None, /) -> list[Any]:
+        """Returns why instances are blocked."""
+        ...
+
+
+class Watching(Protocol):
+    """Somebody who waits for an instance to get into one of certain states, or to end."""
+
+    async def next(self) -> News:
+        """Waits for the next of them."""
+        ...
+
+    def close(self) -> None:
+        """Ends the watch."""
+
+
+class Desk(Protocol):
+    """One engine, as whoever asks it for something sees it.
+
+    Raises:
+        EngineClosed: From each of its calls, if the engine is not open.
+    """
+
+    @property
+    def code(self) -> Registry:
+        """The code there is."""
+        ...
+
+    def check(self, method: str) -> None:
+        """Returns if this method of the public API may be called here and now.
+
+        Raises:
+            MisusedState: The body of an instance calls it, or another thread than the engine's.
+        """
+
+    def check_admits(self, method: str) -> None:
+        """As `check`, for one that lets instances in."""
+
+    def memory(self) -> Memory:
+        """Returns what is known at once."""
+        ...
+
+    def limits_of(self, namespace: str, workflow: str | None) -> Limits:
+        """Returns the limits that are in force."""
+        ...
+
+    async def create(self, code: Code, item: NewItem, if_exists: str) -> tuple[int, str]:
+        """Creates an instance; returns its number and its id."""
+        ...
+
+    async def create_batch(self, code: Code, items: list[NewItem], if_exists: str, *, waits: bool) -> list[Made]:
+        """Creates instances, or waits until all of them are let in."""
+        ...
+
+    async def find(self, who: Who, *, payloads: bool = True) -> Look:
+        """Looks at one instance."""
+        ...
+
+    async def page(self, query: Query) -> list[Look]:
+        """Returns a page of instances."""
+        ...
+
+    async def history(self, who: Who, no: int) -> list[StepRecord]:
+        """Returns what is recorded of an instance, what it is at and what it waits for."""
+        ...
+
+    async def explain(self, who: Who, no: int) -> Explanation:
+        """Says why an instance is where it is."""
+        ...
+
+    async def send_event(self, who: Who, kind: str, payload: bytes | None, dedup_id: str | None) -> None:
+        """Sends an event."""
+
+    async def resume(self, who: Who) -> None:
+        """Lets a blocked instance go on."""
+
+    async def approvals(self, namespace: str, workflow: str | None, status: int | None) -> list[Request]:
+        """Returns requests for approval."""
+        ...
+
+    async def decide(self, request: str, of: Who, name: str, *, approved: bool, decision: bytes) -> bool:
+        """Decides a request; returns whether nobody had."""
+        ...
+
+    async def set_limits(self, namespace: str, workflow: str | None, changes: list[tuple[str, float | None]]) -> None:
+        """Changes limits."""
+
+    def watch(self, no: int, wanted: frozenset[Status]) -> Watching:
+        """Returns a watch of an instance; close it."""
+        ...
+
+    async def recorded(self, who: Who, no: int, name: str, count: int) -> None:
+        """Waits until a step of this name has been recorded so often."""

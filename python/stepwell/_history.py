@@ -1,0 +1,70 @@
+"""What is recorded of an instance, and what it is at, as lines of its history (`Instance.history`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import _past
+from ._errors import StepwellError
+from ._replay import ERASED, INTERRUPTED
+from ._standing import ENDED, RUNNING
+from ._types import KINDS, VERDICTS, StepRecord, StepRef
+from ._values.codec import Undecodable, codec
+from ._values.durations import from_us
+from ._values.failures import error_info
+
+if TYPE_CHECKING:
+    from ._look import Wait
+    from ._replay import RawRecord
+    from ._standing import Standing
+
+
+def lines(records: list[RawRecord], running: list[Standing], waits: list[Wait]) -> list[StepRecord]:
+    """Returns a history, oldest first; then attempts that run and are not recorded, then what is waited for."""
+    recorded = {(record[1:7]) for record in records}
+    open_attempts = [it for it in running if it.state in (RUNNING, ENDED) and _attempt_of(it) not in recorded]
+    return [*map(_record, _past.in_place(records)), *map(_running, open_attempts), *map(_waiting, waits)]
+
+
+def _record(record: Any) -> StepRecord:
+    _, kind, branch, name, key, count, attempt, verdict, started, at, _, _, payload = record
+    output, error = None, None
+    if payload is not None:
+        try:
+            value = codec.decode(payload)
+            if VERDICTS[verdict] == "abandoned" and isinstance(value, dict):
+                output = codec.decode(value["value"]) if value.get("value") is not None else None
+                error = error_info(value["error"]) if "error" in value else None
+            elif VERDICTS[verdict] in ("failed", "attempt_failed", "interrupted") and isinstance(value, dict):
+                error = error_info(value)
+            elif verdict == ERASED:
+                (output, error), started, at = _past.told(value, name), value["began"], value["ended"]
+            else:
+                output = value
+        except (Undecodable, StepwellError):
+            output = payload
+    ref = StepRef(name, count, key, KINDS[kind], branch)
+    began = from_us(started) if started else None
+    not_before = None
+    if verdict == INTERRUPTED:  # nobody knows when it began: not before the turn that it belongs to
+        began, not_before = None, began
+    return StepRecord(KINDS[kind], name, key, count, branch, attempt, VERDICTS[verdict], began, from_us(at), output, error, ref, not_before)
+
+
+def _attempt_of(step: Standing) -> tuple[Any, ...]:
+    """Returns what a record of an attempt begins with, behind its place."""
+    kind, _, name, key, count = step.identity
+    return (kind, step.branch, name, key, count, step.attempt)
+
+
+def _running(step: Standing) -> StepRecord:
+    kind, _, name, key, count = step.identity
+    ref = StepRef(name, count, key, KINDS[kind], step.branch)
+    began = from_us(step.since)
+    return StepRecord(KINDS[kind], name, key, count, step.branch, step.attempt, "running", began, None, None, None, ref)
+
+
+def _waiting(wait: Wait) -> StepRecord:
+    kind = KINDS[wait.kind]
+    ref = StepRef(wait.name, wait.occurrence, wait.key, kind, wait.branch)
+    return StepRecord(kind, wait.name, wait.key, wait.occurrence, wait.branch, 0, "waiting", from_us(wait.opened_at), None, None, None, ref)

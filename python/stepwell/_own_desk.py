@@ -1,0 +1,202 @@
+"""The desk of an engine in this process: every call goes through its driver to the core, and comes back as values or errors of the API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from . import _diagnosis, _explanation, _history, _standing
+from ._answers import error_of, not_found
+from ._desk import Code, Made, Memory, NewItem, Query, Request, Watching, Who
+from ._draining import DRAINED
+from ._errors import EngineClosed, InvalidState
+from ._look import Look
+from ._replay import DO, OK
+from ._types import Explanation, Limits, Status, StepRecord
+
+if TYPE_CHECKING:
+    from ._driver import Driver
+    from ._host import Reply
+    from ._registry import Registry
+
+
+class Door(Protocol):
+    """Who may call an engine, and when: the engine itself says so. Each returns its driver.
+
+    Raises:
+        EngineClosed: From each, if it is not open.
+    """
+
+    def _running(self) -> Driver:
+        """Of any thread, as long as it is open."""
+        ...
+
+    def _ready(self, method: str) -> Driver:
+        """Of code that may call this method here and now."""
+        ...
+
+    def _admitting(self, method: str) -> Driver:
+        """As `_ready`, while new instances are let in."""
+        ...
+
+
+class OwnDesk:
+    """See `Desk`."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def __repr__(self) -> str:
+        return repr(self._door)
+
+    # Who may call.
+
+    @property
+    def code(self) -> Registry:
+        return self._driver.code
+
+    @property
+    def _driver(self) -> Driver:
+        return self._door._running()
+
+    def check(self, method: str) -> None:
+        self._door._ready(method)
+
+    def check_admits(self, method: str) -> None:
+        self._door._admitting(method)
+
+    # From memory.
+
+    def memory(self) -> Memory:
+        return self._door._running().core
+
+    def limits_of(self, namespace: str, workflow: str | None) -> Limits:
+        return self._driver.limits_of(namespace, workflow)
+
+    # Creations.
+
+    async def create(self, code: Code, item: NewItem, if_exists: str) -> tuple[int, str]:
+        driver = self._driver
+        reply = await driver.let_in(driver.core.create, *code, *item, if_exists)
+        if reply.code:
+            raise error_of(reply.code, reply.data, code.workflow, item[0], code.namespace)
+        no, id, _, _ = reply.data
+        return no, id
+
+    async def create_batch(self, code: Code, items: list[NewItem], if_exists: str, *, waits: bool) -> list[Made]:
+        driver = self._driver
+        reply = await driver.let_in(driver.core.create_batch, *code, items, if_exists, waits)
+        if reply.code:
+            raise error_of(reply.code, reply.data, code.workflow, None, code.namespace, waits=waits)
+        return [Made._make(it) for it in reply.data]
+
+    # Looking.
+
+    async def find(self, who: Who, *, payloads: bool = True) -> Look:
+        driver = self._driver
+        row = await self._asked(who, driver.core.find, *who, payloads)
+        if row is None:
+            raise not_found(who.workflow, who.id, who.namespace, without_code=who.workflow not in driver.code)
+        return Look._make(row)
+
+    async def page(self, query: Query) -> list[Look]:
+        it = query
+        of = Who(it.namespace, it.workflow or "", "")
+        rows = await self._asked(
+            of, self._driver.core.list, it.namespace, it.workflow, it.states, it.version, it.reason, None, it.created_after,
+            it.created_before, it.beyond, it.newest_first, it.limit, it.attributes,
+        )  # fmt: skip
+        return [Look._make(row) for row in rows]
+
+    async def history(self, who: Who, no: int) -> list[StepRecord]:
+        runner = self._driver.runners.get(no)
+        running = [] if runner is None else _standing.of(runner)  # before the look: what ends meanwhile is recorded in that
+        look, records = await self._records(who, no)
+        return _history.lines(records, running, look.open_waits)
+
+    async def _records(self, who: Who, no: int) -> tuple[Look, Any]:
+        found = await self._asked(who, self._driver.core.history, no)
+        if found is None:
+            raise not_found(who.workflow, who.id, who.namespace)
+        row, records = found
+        return Look._make(row), records
+
+    async def recorded(self, who: Who, no: int, name: str, count: int) -> None:
+        driver = self._driver
+        while True:
+            changed = driver.next_record()
+            look, records = await self._records(who, no)
+            done = sum(r[3] == name and r[7] == OK for r in records)
+            if done >= count:
+                return
+            if look.status.is_final:
+                text = f'{who.workflow}/{who.id} is {look.status.value}; "{name}" was recorded {done} times'
+                raise InvalidState(text, status=look.status)
+            if driver.drained:
+                raise EngineClosed(DRAINED)
+            await changed.wait()
+
+    def watch(self, no: int, wanted: frozenset[Status]) -> Watching:
+        return self._driver.watch(no, wanted)
+
+    # Why an instance is where it is.
+
+    async def explain(self, who: Who, no: int) -> Explanation:
+        found = await self._explain(who, no)
+        runner = self._driver.runners.get(no)
+        told = (_diagnosis.resisting, _diagnosis.standing_still, self._driver.watchdog.told)
+        more = "" if runner is None else next(filter(None, (tell(runner) for tell in told)), "")
+        return found._replace(text=f"{found.text} {more}") if more else found
+
+    async def _explain(self, who: Who, no: int) -> Explanation:
+        while True:  # what was looked at is perhaps not so any more: what is true now?
+            body = self._driver.runners.get(no)
+            look = await self.find(who)
+            records: list[Any] = []
+            if any(wait.kind == DO for wait in look.open_waits):
+                look, records = await self._records(who, no)  # for what a retry comes after
+                if look.status not in (Status.RUNNING, Status.WAITING):
+                    continue
+            if body is not None and look.status is Status.RUNNING and no not in self._driver.runners:
+                continue  # it has left memory meanwhile
+            told = await self._explained(who, look, records)
+            if told is not None:
+                return told if look.status.is_final else _explanation.in_its_engine(told, self._driver)
+
+    async def _explained(self, who: Who, look: Look, records: Any) -> Explanation | None:
+        driver = self._driver
+        runner = driver.runners.get(look.no)
+        if look.status is Status.RUNNING:
+            return _explanation.of_running(look, records, runner, driver)
+        if look.status is Status.WAITING:
+            return _explanation.of_waiting(look, records, runner)
+        if look.status is not Status.QUEUED:
+            return _explanation.of_resting(look, driver.code)
+        held_up = _explanation.of_queued(look, driver.now())
+        if held_up is not None:
+            return held_up
+        return _explanation.of_place(look, *await self._asked(who, driver.core.stand, *who, look.priority))
+
+    # What moves instances.
+
+    async def send_event(self, who: Who, kind: str, payload: bytes | None, dedup_id: str | None) -> None:
+        await self._asked(who, self._driver.core.send_event, *who, kind, payload, dedup_id)
+
+    async def resume(self, who: Who) -> None:
+        await self._asked(who, self._driver.core.resume, *who)
+
+    async def approvals(self, namespace: str, workflow: str | None, status: int | None) -> list[Request]:
+        rows = await self._asked(Who(namespace, workflow or "", ""), self._driver.core.approvals, namespace, workflow, status)
+        return [Request._make(row) for row in rows]
+
+    async def decide(self, request: str, of: Who, name: str, *, approved: bool, decision: bytes) -> bool:
+        return bool(await self._asked(of, self._driver.core.decide, request, *of, name, approved, decision))
+
+    async def set_limits(self, namespace: str, workflow: str | None, changes: list[tuple[str, float | None]]) -> None:
+        await self._asked(Who(namespace, workflow or "", ""), self._driver.change_limits, namespace, workflow, changes)
+
+    async def _asked(self, who: Who, call: Any, *args: Any) -> Any:
+        """Asks the core, and returns its answer; a refusal is raised, and speaks of this instance."""
+        reply: Reply = await self._driver.ask(call, *args)
+        if reply.code:
+            raise error_of(reply.code, reply.data, who.workflow, who.id, who.namespace)
+        return reply.data
