@@ -11,13 +11,10 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "python" / "stepwell"
-SOURCES = ("_engine", "_tenant", "_instance", "_approvals")
+SOURCES = ("engine", "tenant", "instance", "approvals")
+"""In `_engine/`; of what they import from there the stub imports nothing: it describes that, or it is of no interest."""
 CLASSES = ("BatchResult", "Approvals", "Instance", "Tenant", "Namespace", "Engine")
 FRONTED = ("Approvals", "Instance", "Namespace", "Engine", "BatchResult")
-OWN = {"_tenant", "_instance", "_approvals", "_engine", "_driver", "_core"}
-"""Modules of which the stub imports nothing: they are what it describes, or of no interest."""
-
-
 PRIVATE = {"P", "R", "R_co", "Tenant"}
 """Names that a module has for its own annotations."""
 
@@ -30,14 +27,18 @@ class Underscored(ast.NodeTransformer):
         return ast.Name("_" + node.id, node.ctx) if node.id in PRIVATE else node
 
 
-def imports(tree: ast.Module, public: list[str]) -> list[str]:
-    """Returns the import statements of a module that its public signatures may need, but for what comes from `stepwell`."""
+def imports(tree: ast.Module, public: list[str], depth: int) -> list[str]:
+    """Returns the import statements of a module that its public signatures may need, but for what comes from `stepwell`.
+
+    Args:
+        depth: How many folders deep the module stands.
+    """
     found = []
     for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and not (node.level == 1 and (node.module in OWN or not node.module)):
+        if isinstance(node, ast.ImportFrom) and node.level in (0, depth + 1) and node.module:
             names = [it for it in node.names if it.name not in public]
             if names:
-                found.append(ast.unparse(ast.ImportFrom(node.module, names, node.level)))
+                found.append(ast.unparse(ast.ImportFrom(node.module, names, min(node.level, 1))))
         elif isinstance(node, ast.Import):
             found.append(ast.unparse(node))
     return found
@@ -125,7 +126,7 @@ def class_of(node: ast.ClassDef, module: str) -> ast.ClassDef:
 
 def stub(module: str) -> str:
     """Returns the text of a stub, before it is formatted."""
-    trees = [ast.parse((PACKAGE / f"{name}.py").read_text()) for name in SOURCES]
+    trees = [ast.parse((PACKAGE / "_engine" / f"{name}.py").read_text()) for name in SOURCES]
     classes = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
     public = ast.literal_eval(next(
         node.value for node in ast.parse((PACKAGE / "__init__.py").read_text()).body
@@ -134,8 +135,8 @@ def stub(module: str) -> str:
     names = [name for name in public if name != "run"]
     ours = (*FRONTED, "current_step")
     lines = [f'"""Written by scripts/fronts.py from the classes for trio: stepwell.{module} as type checkers see it."""', ""]
-    trees.append(ast.parse((PACKAGE / "_signatures.py").read_text()))
-    lines += sorted({line for tree in trees for line in imports(tree, public)})
+    lines += sorted({line for tree in trees for line in imports(tree, public, depth=1)})
+    lines += imports(ast.parse((PACKAGE / "_signatures.py").read_text()), public, depth=0)
     lines += [f"from stepwell import {name} as {name}" for name in names if name not in ours]
     lines += ['_P = TypeVar("_P")', '_R = TypeVar("_R")', '_R_co = TypeVar("_R_co", covariant=True)']
     lines += [ast.unparse(ast.fix_missing_locations(Underscored().visit(class_of(classes[name], module)))) for name in CLASSES]

@@ -209,7 +209,7 @@ def test_a_step_gets_an_engine_that_fits_it():
 
     async def main() -> None:
         async with aio.Engine(":memory:", workflows=[looks]) as engine:
-            assert await engine.call(looks) == ["stepwell.aio 1", "stepwell._engine 1", "stepwell.sync 1", "stepwell.aio 1"]
+            assert await engine.call(looks) == ["stepwell.aio 1", "stepwell._engine.engine 1", "stepwell.sync 1", "stepwell.aio 1"]
 
     asyncio.run(main())
 

@@ -11,7 +11,8 @@ import trio
 import trio.testing
 from asyncio_bodies import NEVER, blocked, doubles, fails, flow, line_of, lives, ran, replayed, run
 
-from stepwell import InstanceErrored, Step, _unwinding
+from stepwell import InstanceErrored, Step
+from stepwell._engine import unwinding
 from stepwell.testing import open_test_engine
 
 
@@ -221,7 +222,7 @@ async def test_p1_a_task_that_swallows_its_cancellation_stays_resident_and_expla
 @pytest.mark.parametrize("how", ["begins again", "waits", "spins"])
 @pytest.mark.parametrize("end", ["close", "crash", "park"])
 async def test_p1_nothing_hangs_with_a_body_that_never_ends(how, end, monkeypatch):
-    monkeypatch.setattr(_unwinding, "RESISTS_MAX", 0.01)
+    monkeypatch.setattr(unwinding, "RESISTS_MAX", 0.01)
 
     async def code(step: Step, seen):
         event = asyncio.Event()

@@ -9,14 +9,15 @@ from typing import NoReturn
 import pytest
 import trio
 
-from stepwell import Engine, _collector, workflow
+from stepwell import Engine, workflow
+from stepwell._engine import collector
 
 MB = 1 << 20
 
 
 @pytest.fixture(params=[(700, 10, 10), (2000, 10, 0)], ids=["3.11", "3.14"])
 def pythons(request, monkeypatch) -> Iterator[tuple[int, int, int]]:
-    monkeypatch.setattr(_collector, "LOOK_EVERY", 0)
+    monkeypatch.setattr(collector, "LOOK_EVERY", 0)
     before = gc.get_threshold()
     gc.set_threshold(*request.param)
     yield request.param
@@ -25,7 +26,7 @@ def pythons(request, monkeypatch) -> Iterator[tuple[int, int, int]]:
 
 def test_it_is_the_more_patient_the_more_bodies_there_are(pythons):
     young, _, old = pythons
-    with _collector.patient() as one, _collector.patient() as other:
+    with collector.patient() as one, collector.patient() as other:
         for bodies in (0, 10, 50_000, 1_000, 100, 70, 20_000):
             one.look(bodies // 2)
             other.look(bodies - bodies // 2)
@@ -52,8 +53,8 @@ async def test_an_engine_says_how_many_bodies_it_has(pythons):
 
 def test_bodies_that_come_and_go_count_for_a_while_but_explain_no_memory(pythons, monkeypatch, memory, looks):
     now = [1.0]
-    monkeypatch.setattr(_collector.time, "monotonic", lambda: now[0])
-    with _collector.patient() as patience:
+    monkeypatch.setattr(collector.time, "monotonic", lambda: now[0])
+    with collector.patient() as patience:
         for begun in range(0, 2_001, 40):
             patience.look(5, begun)
             now[0] += 0.02
@@ -92,7 +93,7 @@ async def test_a_block_that_fails_gives_it_back_too(pythons):
 @pytest.mark.parametrize("own", [(0, 10, 10), (50_000, 20, 30)])
 def test_a_program_that_has_its_own_setting_keeps_it(pythons, own):
     gc.set_threshold(*own)
-    with _collector.patient() as patience:
+    with collector.patient() as patience:
         patience.look(50_000)
         assert gc.get_threshold() == own
     assert gc.get_threshold() == own
@@ -100,7 +101,7 @@ def test_a_program_that_has_its_own_setting_keeps_it(pythons, own):
 
 @pytest.mark.parametrize("bodies", [0, 50_000])
 def test_a_program_that_changes_it_meanwhile_keeps_that(pythons, bodies):
-    with _collector.patient() as patience:
+    with collector.patient() as patience:
         patience.look(bodies)
         gc.set_threshold(123, 4, 5)
         patience.look(20_000)
@@ -113,15 +114,15 @@ def test_memory_is_read_also_where_nothing_can_be_opened_or_imported(monkeypatch
         raise OSError(errno.EMFILE, "Too many open files")
 
     with monkeypatch.context() as patched:
-        patched.setattr(_collector, "open", no_descriptors, raising=False)
+        patched.setattr(collector, "open", no_descriptors, raising=False)
         patched.setattr(builtins, "__import__", no_descriptors)
-        most = _collector.memory()
+        most = collector.memory()
     assert most is not None
 
 
 def test_where_memory_cannot_be_read_it_stays_as_it_is(pythons, monkeypatch):
-    monkeypatch.setattr(_collector, "memory", lambda: None)
-    with _collector.patient() as patience:
+    monkeypatch.setattr(collector, "memory", lambda: None)
+    with collector.patient() as patience:
         patience.look(50_000)
         assert gc.get_threshold() == pythons
 
@@ -130,7 +131,7 @@ def test_where_memory_cannot_be_read_it_stays_as_it_is(pythons, monkeypatch):
 def memory(monkeypatch) -> list[int]:
     """What the process has, in megabytes."""
     has = [100]
-    monkeypatch.setattr(_collector, "memory", lambda: has[0] * MB)
+    monkeypatch.setattr(collector, "memory", lambda: has[0] * MB)
     return has
 
 
@@ -150,7 +151,7 @@ def looks() -> Iterator[list[int]]:
 
 
 def test_it_looks_when_memory_grows_by_more_than_bodies_explain(pythons, memory, looks):
-    with _collector.patient() as patience:
+    with collector.patient() as patience:
         patience.look(1_000)
         for has, bodies, wanted in [
             (160, 1_000, []),
@@ -177,7 +178,7 @@ def test_it_looks_at_everything_only_if_what_is_young_was_not_it(pythons, memory
 
     gc.callbacks.append(shrinks)
     try:
-        with _collector.patient() as patience:
+        with collector.patient() as patience:
             patience.look(1_000)
             memory[0] = 900
             patience.look(1_000)
@@ -187,7 +188,7 @@ def test_it_looks_at_everything_only_if_what_is_young_was_not_it(pythons, memory
 
 
 def test_it_does_not_look_where_the_program_has_turned_it_off_or_bodies_are_few(pythons, memory, looks):
-    with _collector.patient() as patience:
+    with collector.patient() as patience:
         patience.look(10)
         memory[0] = 900
         patience.look(11)
@@ -231,7 +232,7 @@ async def test_large_garbage_does_not_pile_up(pythons, monkeypatch, bodies, step
 
     gc.collect()
     Node.most = 0
-    monkeypatch.setattr(_collector, "memory", lambda: Node.alive * MB)
+    monkeypatch.setattr(collector, "memory", lambda: Node.alive * MB)
     async with Engine(":memory:", workflows=[leaves_cycles]) as engine:
         for instance in (await engine.create_batch(leaves_cycles, [None] * bodies)).created:
             await instance.result()

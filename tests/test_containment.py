@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from stepwell._engine.driver import Driver
 
 from stepwell import (
     Engine,
@@ -28,7 +29,6 @@ from stepwell import (
     sync,
     workflow,
 )
-from stepwell._driver import Driver
 from stepwell._turns import TurnKeeper
 from stepwell.testing import open_test_engine
 

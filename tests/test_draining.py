@@ -116,7 +116,7 @@ async def test_l14_a_drain_that_fails_stops_the_engine_and_hangs_nobody(monkeypa
     async def fails(*_: Any) -> None:
         raise LookupError("a bug")
 
-    monkeypatch.setattr("stepwell._draining.end_all", fails)
+    monkeypatch.setattr("stepwell._engine.draining.end_all", fails)
     with trio.fail_after(30), pytest.raises(Exception, match="LookupError"):  # noqa: PT012
         async with open_test_engine(workflows=[waits]) as engine:
             await engine.create(waits)

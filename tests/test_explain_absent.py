@@ -6,9 +6,10 @@ import threading
 
 import pytest
 import trio
+from stepwell._engine.departed import LOOKS_AT
 
-from stepwell import Retry, StepFailed, _driver, workflow
-from stepwell._departed import LOOKS_AT
+from stepwell import Retry, StepFailed, workflow
+from stepwell._engine import driver
 from stepwell.testing import open_test_engine
 
 LOCKER = """
@@ -178,13 +179,13 @@ async def test_l13_a_thread_that_an_ended_body_left_is_named_beside_it(lock):
 
 
 async def test_l13_a_body_that_has_not_begun_is_about_to(monkeypatch):
-    gate, run = trio.Event(), _driver.Runner.run
+    gate, run = trio.Event(), driver.Runner.run
 
     async def later(self, make_step) -> None:
         await gate.wait()
         await run(self, make_step)
 
-    monkeypatch.setattr(_driver.Runner, "run", later)
+    monkeypatch.setattr(driver.Runner, "run", later)
     async with open_test_engine(workflows=[learns], autojump=False, grace=0) as engine:
         instance = await engine.create(learns, id="i")
         for _ in range(3):
@@ -200,7 +201,7 @@ async def hangs_on(step) -> None:
 
 async def test_l13_of_a_burst_those_whose_turn_has_not_come_are_about_to_begin(monkeypatch):
     async with open_test_engine(workflows=[hangs_on], autojump=False, grace=0) as engine:
-        monkeypatch.setattr(_driver, "STARTS_AT_ONCE", 0)  # as if there were no end of those before
+        monkeypatch.setattr(driver, "STARTS_AT_ONCE", 0)  # as if there were no end of those before
         instance = await engine.create(hangs_on, id="i")
         for _ in range(3):
             assert str(await instance.explain()) == "hangs_on/i is running: its body is about to begin."

@@ -3,7 +3,8 @@
 import pytest
 import trio
 
-from stepwell import Engine, EngineClosed, Step, _callers, workflow
+from stepwell import Engine, EngineClosed, Step, workflow
+from stepwell._engine import callers
 from stepwell.testing import open_test_engine
 
 
@@ -14,10 +15,10 @@ async def collects(step: Step, wanted: int) -> list[int]:
 
 @pytest.fixture(autouse=True)
 def _one_at_once(monkeypatch):
-    monkeypatch.setattr(_callers, "CALLS_AT_ONCE", 1)
+    monkeypatch.setattr(callers, "CALLS_AT_ONCE", 1)
 
 
-async def _all_have_called(callers: _callers.Callers, wanted: int) -> None:
+async def _all_have_called(callers: callers.Callers, wanted: int) -> None:
     while callers.called < wanted:
         await trio.lowlevel.checkpoint()
 
@@ -41,7 +42,7 @@ async def test_calls_get_through_in_the_order_in_which_they_were_made():
 
 
 async def test_q1_a_round_submits_so_many(monkeypatch):
-    monkeypatch.setattr(_callers, "CALLS_AT_ONCE", 4)
+    monkeypatch.setattr(callers, "CALLS_AT_ONCE", 4)
     async with Engine(":memory:", workflows=[collects]) as engine:
         submitted = 0
         rounds: list[int] = []
@@ -111,7 +112,7 @@ async def test_an_error_of_one_that_waited_is_its_own():
 async def test_a_crash_ends_the_calls_that_wait_for_their_turn(monkeypatch):
     async with open_test_engine(workflows=[collects], autojump=False) as engine:
         instance = await engine.create(collects, 1)
-        callers = engine._driver.callers
+        waiting = engine._driver.callers
         ends: list[str] = []
 
         async def send() -> None:
@@ -122,13 +123,13 @@ async def test_a_crash_ends_the_calls_that_wait_for_their_turn(monkeypatch):
             else:
                 ends.append("sent")
 
-        monkeypatch.setattr(_callers, "CALLS_AT_ONCE", 0)
-        before = callers.called
+        monkeypatch.setattr(callers, "CALLS_AT_ONCE", 0)
+        before = waiting.called
         async with trio.open_nursery() as nursery:
             await trio.lowlevel.checkpoint()
             for _ in range(3):
                 nursery.start_soon(send)
-            await _all_have_called(callers, before + 3)
+            await _all_have_called(waiting, before + 3)
             await engine.crash()
         assert ends == ["closed"] * 3
-        assert callers.waiting == 0
+        assert waiting.waiting == 0

@@ -10,7 +10,7 @@ import pytest
 from old_stores import bodies
 from old_stores.go_on import go_on
 
-from stepwell import _driver
+from stepwell._engine import driver
 from stepwell.testing import open_test_engine
 
 KEPT = sorted((Path(__file__).parent / "old_stores").glob("schema_*.db.gz"))
@@ -33,12 +33,12 @@ async def test_d3_instances_of_an_old_store_go_on_as_with_the_version_that_began
 async def test_an_instance_keeps_the_format_it_was_created_with(tmp_path, monkeypatch):
     formats: dict[str, set[int]] = {}
 
-    class Noted(_driver.Runner):
+    class Noted(driver.Runner):
         def __init__(self, *args):
             super().__init__(*args)
             formats.setdefault(f"{self.workflow.name}/{self.id}", set()).add(self.format)
 
-    monkeypatch.setattr(_driver, "Runner", Noted)
+    monkeypatch.setattr(driver, "Runner", Noted)
     store = unpacked(KEPT[0], tmp_path)
     async with open_test_engine(workflows=bodies.ALL, store=str(store)) as engine:
         for _ in range(2):

@@ -11,20 +11,8 @@ from typing import Any
 import pytest
 import trio
 
-from stepwell import (
-    ApprovalTimeout,
-    EventTimeout,
-    Retry,
-    Step,
-    StepFailed,
-    _callers,
-    _do,
-    _driver,
-    _turns,
-    current_step,
-    step_options,
-    workflow,
-)
+from stepwell import ApprovalTimeout, EventTimeout, Retry, Step, StepFailed, _do, _turns, current_step, step_options, workflow
+from stepwell._engine import callers, driver
 from stepwell.testing import open_test_engine
 
 FRAMES = (*range(12), *range(44, 72))
@@ -278,7 +266,7 @@ async def test_r9_a_task_that_does_not_come_to_wait_is_woken_by_nobody(what: str
         return await real(*args)
 
     monkeypatch.setattr(trio.lowlevel, "wait_task_rescheduled", strikes_once)
-    for module in (_turns, _callers, _do, _driver):
+    for module in (_turns, callers, _do, driver):
         monkeypatch.setattr(module, "wait_task_rescheduled", strikes_once)
 
     @workflow

@@ -13,8 +13,9 @@ import trio
 import trio.testing
 from asyncio_bodies import line_of
 
-from stepwell import InvalidState, Status, Step, _unwinding, workflow
+from stepwell import InvalidState, Status, Step, workflow
 from stepwell._ending import End
+from stepwell._engine import unwinding
 from stepwell._loops import bridge
 from stepwell._runner import Runner
 from stepwell.testing import open_test_engine
@@ -136,7 +137,7 @@ async def healthy(step: Step) -> str:
 @pytest.mark.parametrize("how", RESISTING)
 async def test_p1_a_body_that_resists_costs_no_time_and_no_engine_hangs_because_of_it(how, monkeypatch):
     runtime, code = RESISTING[how]
-    monkeypatch.setattr(_unwinding, "RESISTS_MAX", 0.05)
+    monkeypatch.setattr(unwinding, "RESISTS_MAX", 0.05)
 
     @workflow(name="resists", runtime=runtime)
     async def resists(step: Step) -> None:
@@ -162,7 +163,7 @@ async def test_p1_a_body_that_resists_costs_no_time_and_no_engine_hangs_because_
 
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
 async def test_p1_a_body_that_resists_a_crash_is_left_and_its_next_life_goes_on(runtime, monkeypatch):
-    monkeypatch.setattr(_unwinding, "RESISTS_MAX", 0.05)
+    monkeypatch.setattr(unwinding, "RESISTS_MAX", 0.05)
     lives: list[int] = []
 
     @workflow(name="resists", runtime=runtime)
@@ -186,8 +187,8 @@ async def test_p1_a_body_that_resists_a_crash_is_left_and_its_next_life_goes_on(
 
 
 async def test_p1_a_body_that_cannot_be_ended_is_named_by_an_error_and_closing_does_not_wait(monkeypatch, tmp_path):
-    monkeypatch.setattr(_unwinding, "RESISTS_MAX", 0.05)
-    monkeypatch.setattr(_unwinding, "ENDS_MAX", 0.05)
+    monkeypatch.setattr(unwinding, "RESISTS_MAX", 0.05)
+    monkeypatch.setattr(unwinding, "ENDS_MAX", 0.05)
     gate = threading.Event()
 
     @workflow(name="stuck")
@@ -227,7 +228,7 @@ async def test_p1_a_body_that_has_not_begun_when_the_engine_closes_does_not_resi
         await step.wait_for_event("never")
 
     monkeypatch.setattr(Runner, "run", run_late)
-    monkeypatch.setattr(_unwinding, "ENDS_MAX", 0)
+    monkeypatch.setattr(unwinding, "ENDS_MAX", 0)
     async with open_test_engine(workflows=[waits]) as engine:
         await engine.create(waits)
     assert begun == [End.DRAINED]
@@ -262,7 +263,7 @@ async def branches_resist_on_asyncio(step):
 
 @pytest.mark.parametrize(("flow", "steps"), [(resists_on_asyncio, "1 step has"), (branches_resist_on_asyncio, "2 steps has")])
 async def test_p1_a_step_on_asyncio_that_outlives_its_cancellation_keeps_no_engine_open(monkeypatch, caplog, flow, steps):
-    monkeypatch.setattr(_unwinding, "RESISTS_MAX", 0.05)
+    monkeypatch.setattr(unwinding, "RESISTS_MAX", 0.05)
     monkeypatch.setattr(bridge, "CLOSES_MAX", 0.05)
     async with open_test_engine(workflows=[flow], autojump=False, grace=0) as engine:
         instance = await engine.create(flow)

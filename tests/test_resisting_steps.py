@@ -14,7 +14,8 @@ import trio.testing
 from test_attempts import advanced
 
 import stepwell
-from stepwell import InvalidState, Status, Step, _unwinding, aio, sync, workflow
+from stepwell import InvalidState, Status, Step, aio, sync, workflow
+from stepwell._engine import unwinding
 from stepwell.testing import open_test_engine
 
 cancels: list[int] = []
@@ -30,7 +31,7 @@ def _fresh(monkeypatch):
     resists = True
     cancels.clear()
     lives.clear()
-    monkeypatch.setattr(_unwinding, "RESISTS_MAX", 0.05)
+    monkeypatch.setattr(unwinding, "RESISTS_MAX", 0.05)
 
 
 async def _outlives(wait: Callable[[], Awaitable[object]] = trio.sleep_forever) -> None:
@@ -266,7 +267,7 @@ async def test_i8_a_cancelled_step_may_cancel_its_own_scopes_as_often_as_it_like
 
 async def test_p1_a_step_that_nothing_can_end_is_named_by_an_error_and_closing_does_not_wait(monkeypatch, tmp_path):
     global resists
-    monkeypatch.setattr(_unwinding, "ENDS_MAX", 0.05)
+    monkeypatch.setattr(unwinding, "ENDS_MAX", 0.05)
     gate, ended = threading.Event(), []
 
     async def in_a_thread() -> None:

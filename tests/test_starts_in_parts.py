@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 import trio
 
-from stepwell import Engine, NonRetryableError, Status, Step, StepFailed, _driver, workflow
+from stepwell import Engine, NonRetryableError, Status, Step, StepFailed, workflow
+from stepwell._engine import driver
 from stepwell.testing import open_test_engine
 
 begun: list[str] = []
@@ -24,7 +25,7 @@ async def twice(step: Step) -> list[str]:
 
 @pytest.mark.parametrize("at_once", [1, 2, 7])
 async def test_c6_a_burst_waits_without_slots_and_every_event_arrives(monkeypatch, at_once):
-    monkeypatch.setattr(_driver, "STARTS_AT_ONCE", at_once)
+    monkeypatch.setattr(driver, "STARTS_AT_ONCE", at_once)
     async with Engine(":memory:", workflows=[twice]) as engine:
         created = (await engine.create_batch(twice, [None] * 50)).created
         for _ in range(2):
@@ -38,14 +39,14 @@ async def test_c6_a_burst_waits_without_slots_and_every_event_arrives(monkeypatc
 
 
 async def test_an_event_may_come_before_its_body_has_begun(monkeypatch):
-    monkeypatch.setattr(_driver, "STARTS_AT_ONCE", 0)
+    monkeypatch.setattr(driver, "STARTS_AT_ONCE", 0)
     async with Engine(":memory:", workflows=[twice]) as engine:
         created = (await engine.create_batch(twice, [None] * 30)).created
         last = created[-1]
         await last.send_event("go")
         await last.send_event("go")
         assert begun == []
-        monkeypatch.setattr(_driver, "STARTS_AT_ONCE", 1)
+        monkeypatch.setattr(driver, "STARTS_AT_ONCE", 1)
         assert await last.result() == ["go", "go"]
 
 
@@ -75,18 +76,18 @@ async def test_one_that_is_terminated_before_its_body_has_begun_never_begins(mon
         parent = await engine.create(gives_up)
         await parent.wait_for_status(Status.WAITING)
         await parent.send_event("call")
-        monkeypatch.setattr(_driver, "STARTS_AT_ONCE", 0)
+        monkeypatch.setattr(driver, "STARTS_AT_ONCE", 0)
         await parent.send_event("stop")
         assert await parent.result() == "gave up"
         child = await engine.get(twice, "child")
         assert await child.wait_for_status(Status.TERMINATED) is Status.TERMINATED
-        monkeypatch.setattr(_driver, "STARTS_AT_ONCE", 1)
+        monkeypatch.setattr(driver, "STARTS_AT_ONCE", 1)
         await (await engine.create(twice, id="other")).wait_for_status(Status.WAITING)
     assert begun == ["other"]
 
 
 async def test_a_crash_or_an_end_before_all_bodies_have_begun_loses_none(monkeypatch, tmp_path):
-    monkeypatch.setattr(_driver, "STARTS_AT_ONCE", 1)
+    monkeypatch.setattr(driver, "STARTS_AT_ONCE", 1)
     store = str(tmp_path / "s.db")
     async with open_test_engine(workflows=[twice], store=store, autojump=False) as engine:
         created = (await engine.create_batch(twice, [None] * 30)).created
@@ -103,7 +104,7 @@ async def test_a_crash_or_an_end_before_all_bodies_have_begun_loses_none(monkeyp
 
 
 async def test_time_does_not_jump_past_bodies_that_have_not_begun(monkeypatch):
-    monkeypatch.setattr(_driver, "STARTS_AT_ONCE", 1)
+    monkeypatch.setattr(driver, "STARTS_AT_ONCE", 1)
 
     @workflow
     async def naps(step: Step) -> str:

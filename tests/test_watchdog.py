@@ -11,7 +11,8 @@ import weakref
 import pytest
 import trio
 
-from stepwell import Engine, _watchdog, aio, step_options, workflow
+from stepwell import Engine, aio, step_options, workflow
+from stepwell._engine import watchdog
 from stepwell._runner import Runner
 
 spoken = threading.Event()
@@ -20,8 +21,8 @@ spoken = threading.Event()
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, caplog):
     """The watchdog looks often, and is heard in its own thread, while the loop is held."""
-    monkeypatch.setattr(_watchdog, "LOOK_EVERY", 0.002)
-    monkeypatch.setattr(_watchdog, "HOLD_MAX", 0.02)
+    monkeypatch.setattr(watchdog, "LOOK_EVERY", 0.002)
+    monkeypatch.setattr(watchdog, "HOLD_MAX", 0.02)
     spoken.clear()
 
     class Ear(logging.Handler):
@@ -232,7 +233,7 @@ def test_r7_ctrl_c_ends_a_body_that_holds_the_loop(code, caplog, tmp_path):
 async def test_r7_a_loop_that_answers_while_its_shield_is_being_lifted_has_it_again(monkeypatch):
     lifting, answered = threading.Event(), threading.Event()
     lifted: list[bool] = []
-    answer = _watchdog._Watched._answer
+    answer = watchdog._Watched._answer
 
     def lifts() -> None:
         answered.clear()
@@ -240,13 +241,13 @@ async def test_r7_a_loop_that_answers_while_its_shield_is_being_lifted_has_it_ag
         assert answered.wait(30)
         lifted.append(True)
 
-    def answers(watched: _watchdog._Watched) -> None:
+    def answers(watched: watchdog._Watched) -> None:
         answer(watched)
         answered.set()
 
-    monkeypatch.setattr(_watchdog, "expose_code", lifts)
-    monkeypatch.setattr(_watchdog, "shield_code", lifted.clear)
-    monkeypatch.setattr(_watchdog._Watched, "_answer", answers)
+    monkeypatch.setattr(watchdog, "expose_code", lifts)
+    monkeypatch.setattr(watchdog, "shield_code", lifted.clear)
+    monkeypatch.setattr(watchdog._Watched, "_answer", answers)
 
     async def holds_until_it_is_lifted() -> None:
         assert lifting.wait(30)
@@ -267,6 +268,6 @@ def test_a_body_that_a_frame_knows_weakly_is_not_taken_for_whose_code_it_is():
         return sys._getframe()
 
     body = Runner.__new__(Runner)
-    assert _watchdog._doer(frame_of(body)) is body
-    assert _watchdog._doer(frame_of(weakref.proxy(body))) is None
-    assert _watchdog._doer(frame_of(weakref.proxy(Runner.__new__(Runner)))) is None  # it is gone
+    assert watchdog._doer(frame_of(body)) is body
+    assert watchdog._doer(frame_of(weakref.proxy(body))) is None
+    assert watchdog._doer(frame_of(weakref.proxy(Runner.__new__(Runner)))) is None  # it is gone

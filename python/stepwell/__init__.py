@@ -18,10 +18,13 @@ crash the function is run again from the top and finished steps answer from the 
 Names that begin with an underscore are nobody's business, and may change.
 """
 
-from ._approvals import Approvals
 from ._attempt import StepContext
 from ._child import Child
-from ._engine import Engine, current_step
+from ._engine.approvals import Approvals
+from ._engine.engine import Engine, current_step
+from ._engine.instance import Instance
+from ._engine.run import run
+from ._engine.tenant import BatchResult, Namespace
 from ._errors import (
     ApprovalTimeout,
     EngineClosed,
@@ -52,12 +55,9 @@ from ._errors import (
     StoreVersion,
     TooLarge,
 )
-from ._instance import Instance
 from ._nursery import Started, StepNursery
 from ._retry import Retry
-from ._run import run
 from ._step import Step
-from ._tenant import BatchResult, Namespace
 from ._types import (
     Approval,
     ApprovalRequest,

@@ -17,13 +17,13 @@ from typing import Any
 
 import trio
 
-from ._approvals import Approvals
-from ._config import check_unpatched
-from ._engine import Engine
+from ._engine.approvals import Approvals
+from ._engine.config import check_unpatched
+from ._engine.engine import Engine
+from ._engine.instance import Instance
+from ._engine.tenant import BatchResult, Namespace
 from ._errors import EngineClosed, MisusedState
-from ._instance import Instance
 from ._loops.portal import Held, TrioThread, from_thread
-from ._tenant import BatchResult, Namespace
 
 FRONTED: tuple[type, ...] = (Engine, Namespace, Instance, Approvals)
 """Every class whose methods users call."""

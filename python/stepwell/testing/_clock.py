@@ -18,7 +18,7 @@ from .._errors import InvalidConfig, InvalidState
 from .._values.durations import LAST_US, Duration, from_us, to_us
 
 if TYPE_CHECKING:
-    from .._driver import Driver
+    from .._engine.driver import Driver
 
 
 _NO_END = (

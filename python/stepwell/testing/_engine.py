@@ -13,7 +13,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from .._core import Core
-from .._engine import Engine
+from .._engine.engine import Engine
 from .._values.durations import instant_us
 from .._workflow import Workflow
 from ._clock import Clock

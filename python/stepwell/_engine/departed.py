@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ._ending import End
-from ._types import STATUSES, Status
+from .._ending import End
+from .._types import STATUSES, Status
 
 if TYPE_CHECKING:
-    from ._runner import Runner
+    from .._runner import Runner
 
 LOOKS_AT = 1_000
 """So many are kept in any case."""

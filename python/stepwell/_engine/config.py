@@ -7,8 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ._errors import InvalidConfig, InvalidState
-from ._types import Limits
+from .._errors import InvalidConfig, InvalidState
+from .._types import Limits
 
 _SCHEMES = ("file:", "sqlite:", "sqlite3:", "postgres:", "postgresql:")
 

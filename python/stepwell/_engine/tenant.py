@@ -11,19 +11,19 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, Unpack, overload
 
-from ._answers import error_of, from_cursor, state_codes, summary
-from ._approvals import Approvals
-from ._child import encode_params
-from ._config import check_if_exists, check_on_overload, limit_values
-from ._desk import Code, Desk, NewItem, Query, Who
-from ._errors import InvalidConfig, StepwellError
-from ._instance import Instance
-from ._signatures import BatchOptions, CreateOptions, Given, IfExists, LimitChanges, OnOverload
-from ._types import STATUSES, BatchError, Limits, NewInstance, Page, ReasonCount, Status, StatusName
-from ._values import names
-from ._values.codec import codec
-from ._values.durations import instant_us
-from ._workflow import Workflow, name_sought
+from .._child import encode_params
+from .._errors import InvalidConfig, StepwellError
+from .._signatures import BatchOptions, CreateOptions, Given, IfExists, LimitChanges, OnOverload
+from .._types import STATUSES, BatchError, Limits, NewInstance, Page, ReasonCount, Status, StatusName
+from .._values import names
+from .._values.codec import codec
+from .._values.durations import instant_us
+from .._workflow import Workflow, name_sought
+from .answers import error_of, from_cursor, state_codes, summary
+from .approvals import Approvals
+from .config import check_if_exists, check_on_overload, limit_values
+from .desk import Code, Desk, NewItem, Query, Who
+from .instance import Instance
 
 P = TypeVar("P")
 R = TypeVar("R")

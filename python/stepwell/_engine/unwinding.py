@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from . import _diagnosis
-from ._log import log
+from .. import _diagnosis
+from .._log import log
 
 if TYPE_CHECKING:
-    from ._ending import End
-    from ._errors import InvalidState
-    from ._host import Host
-    from ._runner import Runner
+    from .._ending import End
+    from .._errors import InvalidState
+    from .._runner import Runner
+    from .host import Host
 
 RESISTS_MAX = 4.0
 """Seconds that an engine which closes waits for code that resists (P1)."""

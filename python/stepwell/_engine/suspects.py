@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ._log import log
-from ._types import STATUSES
+from .._log import log
+from .._types import STATUSES
 
 UNREADABLE_MAX = 20
 """Damaged rows that one line names."""

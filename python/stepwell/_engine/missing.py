@@ -10,16 +10,16 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ._errors import EngineClosed
-from ._log import log
-from ._look import Look
-from ._types import STATUSES, Status
-from ._values.codec import as_plain
-from ._values.failures import is_there
+from .._errors import EngineClosed
+from .._log import log
+from .._types import STATUSES, Status
+from .._values.codec import as_plain
+from .._values.failures import is_there
+from .look import Look
 
 if TYPE_CHECKING:
-    from ._host import Host
-    from ._runner import Runner
+    from .._runner import Runner
+    from .host import Host
 
 MISSING_CLASS = "missing_class"
 PAGE = 1_000

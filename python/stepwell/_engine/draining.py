@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ._ending import End
-from ._log import log
-from ._unwinding import end_all
+from .._ending import End
+from .._log import log
+from .unwinding import end_all
 
 if TYPE_CHECKING:
-    from ._host import Host
+    from .host import Host
 
 DRAINS = "the engine drains: no more steps start. Open a new engine on the same store to go on."
 DRAINED = "the engine has drained, so nothing runs any more. Open a new engine on the same store to go on."

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trio
 
 if TYPE_CHECKING:
-    from ._borrowed import Borrowed
-    from ._core import Core
-    from ._ending import End
-    from ._loops.bridge import Bridge
-    from ._registry import Registry
-    from ._resisting import Resistance
-    from ._runner import Runner
+    from .._borrowed import Borrowed
+    from .._core import Core
+    from .._ending import End
+    from .._loops.bridge import Bridge
+    from .._resisting import Resistance
+    from .._runner import Runner
+    from .registry import Registry
 
 
 class Reply:

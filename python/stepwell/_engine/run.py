@@ -10,9 +10,9 @@ from typing import Generic, TypeVar
 
 import trio
 
-from ._engine import Engine
-from ._errors import InvalidConfig, InvalidState
-from ._workflow import is_plain_def
+from .._errors import InvalidConfig, InvalidState
+from .._workflow import is_plain_def
+from .engine import Engine
 
 T = TypeVar("T")
 

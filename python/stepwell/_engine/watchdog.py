@@ -18,14 +18,14 @@ from contextvars import Context
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._branch import Branch, place
-from ._log import log
-from ._loops.interrupts import expose_code, shield_code
-from ._runner import Runner
-from ._step_operation import StepOperation
+from .._branch import Branch, place
+from .._log import log
+from .._loops.interrupts import expose_code, shield_code
+from .._runner import Runner
+from .._step_operation import StepOperation
 
 if TYPE_CHECKING:
-    from ._host import Host
+    from .host import Host
 
 LOOK_EVERY = 0.25
 """Seconds between two looks."""

@@ -1,6 +1,6 @@
 """The engine: opens a store, runs its instances until the block ends, and answers callers.
 
-What can be asked of its instances is in `_tenant`, what an instance does in `_runner`; what is durable, and when, is in the core.
+What can be asked of its instances is in `tenant`, what an instance does in `_runner`; what is durable, and when, is in the core.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING, Any, Literal
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from . import _attempt, _core
-from ._answers import error_of, store_error
-from ._attempt import StepContext
-from ._branch import Branch, caller, current_branch, place
-from ._config import base_limits, check_unpatched, copy_path, number, store_path
-from ._driver import Driver
-from ._errors import EngineClosed, InvalidConfig, InvalidState, MisusedState, StepwellError
-from ._life import Life
-from ._own_desk import OwnDesk
-from ._registry import Registry
-from ._room import need_room
-from ._signatures import Runtime
-from ._tenant import Namespace, Tenant
-from ._types import EngineStatistics, Limits, WorkflowStatistics
-from ._values import names
-from ._values.durations import Duration, to_us
-from ._workflow import RUNTIMES, Workflow
+from .. import _attempt, _core
+from .._attempt import StepContext
+from .._branch import Branch, caller, current_branch, place
+from .._errors import EngineClosed, InvalidConfig, InvalidState, MisusedState, StepwellError
+from .._room import need_room
+from .._signatures import Runtime
+from .._types import EngineStatistics, Limits, WorkflowStatistics
+from .._values import names
+from .._values.durations import Duration, to_us
+from .._workflow import RUNTIMES, Workflow
+from .answers import error_of, store_error
+from .config import base_limits, check_unpatched, copy_path, number, store_path
+from .driver import Driver
+from .life import Life
+from .own_desk import OwnDesk
+from .registry import Registry
+from .tenant import Namespace, Tenant
 
 if TYPE_CHECKING:
     import asyncio
@@ -155,14 +155,14 @@ class Engine(Tenant):
     async def _open_driver(self) -> Driver:
         if any(it.runtime == "asyncio" for it in self._workflows):
             for module in ("_asyncio_turns", "_gather"):  # now: when a body begins there may be no descriptor to read them with
-                importlib.import_module(f".{module}", __package__)
+                importlib.import_module(f"stepwell.{module}")
         core = await trio.to_thread.run_sync(self._open_core)
         driver = self._driver = Driver(self, core, self._workflows, self._threads)
         driver.default_runtime = self._default_runtime
         driver.observed, driver.seed = self._virtual_time is not None, self._seed
         driver.checks_arguments = self._checks_arguments
         if self._host_loop is not None:
-            from ._loops.bridge import Bridge  # here, because only programs that have a loop need it
+            from .._loops.bridge import Bridge  # here, because only programs that have a loop need it
 
             driver.bridge = Bridge(self._host_loop, driver.token, driver.loop_is_closed)
         return driver

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import _past
-from ._errors import StepwellError
-from ._replay import ERASED, INTERRUPTED
-from ._standing import ENDED, RUNNING
-from ._types import KINDS, VERDICTS, StepRecord, StepRef
-from ._values.codec import Undecodable, codec
-from ._values.durations import from_us
-from ._values.failures import error_info
+from .. import _past
+from .._errors import StepwellError
+from .._replay import ERASED, INTERRUPTED
+from .._standing import ENDED, RUNNING
+from .._types import KINDS, VERDICTS, StepRecord, StepRef
+from .._values.codec import Undecodable, codec
+from .._values.durations import from_us
+from .._values.failures import error_info
 
 if TYPE_CHECKING:
-    from ._look import Wait
-    from ._replay import RawRecord
-    from ._standing import Standing
+    from .._replay import RawRecord
+    from .._standing import Standing
+    from .look import Wait
 
 
 def lines(records: list[RawRecord], running: list[Standing], waits: list[Wait]) -> list[StepRecord]:

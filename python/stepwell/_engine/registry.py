@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ._errors import InvalidConfig
-from ._workflow import Workflow, without_code
+from .._errors import InvalidConfig
+from .._workflow import Workflow, without_code
 
 
 class Registry:

@@ -16,11 +16,11 @@ import outcome as results
 import trio
 from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
-from ._errors import EngineClosed
-from ._host import Reply
+from .._errors import EngineClosed
+from .host import Reply
 
 if TYPE_CHECKING:
-    from ._host import Host
+    from .host import Host
 
 CALLS_AT_ONCE = 512
 """Calls that are submitted in one round of the loop, as many as are answered in one (`ANSWERS` in the core)."""

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from . import _collector
-from ._ending import End
-from ._unwinding import end_all, leave_behind
+from .._ending import End
+from . import collector
+from .unwinding import end_all, leave_behind
 
 if TYPE_CHECKING:
-    from ._driver import Driver
-    from ._errors import StepwellError
+    from .._errors import StepwellError
+    from .driver import Driver
 
 
 class Life:
@@ -133,7 +133,7 @@ class Life:
 
     async def _host(self, driver: Driver) -> None:
         try:
-            with _collector.patient() as driver.patience, driver.watchdog:
+            with collector.patient() as driver.patience, driver.watchdog:
                 async with trio.open_nursery() as self.nursery:
                     driver.nursery = self.nursery
                     self.nursery.start_soon(self._watched, driver, driver.keeper.run)

@@ -17,32 +17,32 @@ import outcome as results
 import trio
 from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
-from . import _core, _diagnosis
-from ._borrowed import Borrowed
-from ._callers import Callers
-from ._collector import CALLS_A_BODY, Patience
-from ._departed import Departed
-from ._draining import DRAINED, Drain
-from ._ending import End
-from ._errors import EngineClosed, InternalError, StoreCorrupt, StoreFailed
-from ._generators import Generators
-from ._host import Reply
-from ._log import log
-from ._missing import Missing
-from ._registry import Registry
-from ._resisting import Resistance
-from ._runner import Runner
-from ._step import Step
-from ._suspects import tell_unreadable, warn_of
-from ._turns import Births, TurnKeeper
-from ._types import STATUSES, Limits, Status
-from ._unwinding import end_all
-from ._watchdog import Watchdog
-from ._workflow import Workflow
+from .. import _core, _diagnosis
+from .._borrowed import Borrowed
+from .._ending import End
+from .._errors import EngineClosed, InternalError, StoreCorrupt, StoreFailed
+from .._generators import Generators
+from .._log import log
+from .._resisting import Resistance
+from .._runner import Runner
+from .._step import Step
+from .._turns import Births, TurnKeeper
+from .._types import STATUSES, Limits, Status
+from .._workflow import Workflow
+from .callers import Callers
+from .collector import CALLS_A_BODY, Patience
+from .departed import Departed
+from .draining import DRAINED, Drain
+from .host import Reply
+from .missing import Missing
+from .registry import Registry
+from .suspects import tell_unreadable, warn_of
+from .unwinding import end_all
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from ._core import Core, Start
-    from ._loops.bridge import Bridge
+    from .._core import Core, Start
+    from .._loops.bridge import Bridge
 
 News: TypeAlias = tuple[Status, bytes | None] | None
 """State and payload of an instance; None: something may have been missed, look again."""
@@ -425,7 +425,7 @@ class Driver:
     def asyncio_loop(self) -> Bridge:
         """Returns where asyncio code runs: the loop that entered the engine, or else one of the engine's own."""
         if self.bridge is None:
-            from ._loops.bridge import NoLoop, OwnLoop  # here, because asyncio takes long to import
+            from .._loops.bridge import NoLoop, OwnLoop  # here, because asyncio takes long to import
 
             try:
                 self.bridge = OwnLoop(self.token, self._own_loop_is_closed)

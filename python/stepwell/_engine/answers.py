@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._errors import (
+from .._errors import (
     EngineClosed,
     ErrorInfo,
     InstanceExists,
@@ -21,11 +21,11 @@ from ._errors import (
     StoreLocked,
     StoreVersion,
 )
-from ._look import Look
-from ._types import STATUSES, InstanceStatus, InstanceSummary, Status
-from ._values.codec import Plan, Undecodable, as_plain, codec
-from ._values.durations import from_us
-from ._values.failures import error_info
+from .._types import STATUSES, InstanceStatus, InstanceSummary, Status
+from .._values.codec import Plan, Undecodable, as_plain, codec
+from .._values.durations import from_us
+from .._values.failures import error_info
+from .look import Look
 
 _PLAIN = codec.plan()
 _WITH_ERROR = frozenset({Status.ERRORED, Status.TERMINATED, Status.BLOCKED})

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import _diagnosis, _explanation, _history, _standing
-from ._answers import error_of, not_found
-from ._desk import Code, Made, Memory, NewItem, Query, Request, Watching, Who
-from ._draining import DRAINED
-from ._errors import EngineClosed, InvalidState
-from ._look import Look
-from ._replay import DO, OK
-from ._types import Explanation, Limits, Status, StepRecord
+from .. import _diagnosis, _standing
+from .._errors import EngineClosed, InvalidState
+from .._replay import DO, OK
+from .._types import Explanation, Limits, Status, StepRecord
+from . import explanation, history
+from .answers import error_of, not_found
+from .desk import Code, Made, Memory, NewItem, Query, Request, Watching, Who
+from .draining import DRAINED
+from .look import Look
 
 if TYPE_CHECKING:
-    from ._driver import Driver
-    from ._host import Reply
-    from ._registry import Registry
+    from .driver import Driver
+    from .host import Reply
+    from .registry import Registry
 
 
 class Door(Protocol):
@@ -111,7 +112,7 @@ class OwnDesk:
         runner = self._driver.runners.get(no)
         running = [] if runner is None else _standing.of(runner)  # before the look: what ends meanwhile is recorded in that
         look, records = await self._records(who, no)
-        return _history.lines(records, running, look.open_waits)
+        return history.lines(records, running, look.open_waits)
 
     async def _records(self, who: Who, no: int) -> tuple[Look, Any]:
         found = await self._asked(who, self._driver.core.history, no)
@@ -160,21 +161,21 @@ class OwnDesk:
                 continue  # it has left memory meanwhile
             told = await self._explained(who, look, records)
             if told is not None:
-                return told if look.status.is_final else _explanation.in_its_engine(told, self._driver)
+                return told if look.status.is_final else explanation.in_its_engine(told, self._driver)
 
     async def _explained(self, who: Who, look: Look, records: Any) -> Explanation | None:
         driver = self._driver
         runner = driver.runners.get(look.no)
         if look.status is Status.RUNNING:
-            return _explanation.of_running(look, records, runner, driver)
+            return explanation.of_running(look, records, runner, driver)
         if look.status is Status.WAITING:
-            return _explanation.of_waiting(look, records, runner)
+            return explanation.of_waiting(look, records, runner)
         if look.status is not Status.QUEUED:
-            return _explanation.of_resting(look, driver.code)
-        held_up = _explanation.of_queued(look, driver.now())
+            return explanation.of_resting(look, driver.code)
+        held_up = explanation.of_queued(look, driver.now())
         if held_up is not None:
             return held_up
-        return _explanation.of_place(look, *await self._asked(who, driver.core.stand, *who, look.priority))
+        return explanation.of_place(look, *await self._asked(who, driver.core.stand, *who, look.priority))
 
     # What moves instances.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal, NoReturn
 
-from ._answers import Telling
-from ._desk import Desk, Request, Who
-from ._errors import InvalidConfig
-from ._types import ApprovalRequest
-from ._values import names
-from ._values.codec import codec
-from ._values.durations import from_us
-from ._workflow import Workflow, name_sought
+from .._errors import InvalidConfig
+from .._types import ApprovalRequest
+from .._values import names
+from .._values.codec import codec
+from .._values.durations import from_us
+from .._workflow import Workflow, name_sought
+from .answers import Telling
+from .desk import Desk, Request, Who
 
 _STATUSES = ("open", "approved", "rejected", "timed_out", "withdrawn")
 

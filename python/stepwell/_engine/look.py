@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ._types import KINDS, STATUSES, Status
-from ._values.durations import from_us
+from .._types import KINDS, STATUSES, Status
+from .._values.durations import from_us
 
 _WORDS = {"event": "event", "approval": "approval", "call": "call", "result": "child", "do": "the next attempt of"}
 _NEVER = 1 << 61

@@ -8,26 +8,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import _diagnosis, _standing
-from ._answers import error_in
-from ._draining import DRAINED, DRAINS
-from ._ending import End
-from ._errors import StepwellError
-from ._replay import ATTEMPT_FAILED, DO, INTERRUPTED
-from ._standing import BEHIND, ENDED, LEFT, QUEUED
-from ._types import STATUSES, Explanation, Status
-from ._values.codec import Undecodable, codec
-from ._values.durations import from_us
-from ._values.failures import error_info
+from .. import _diagnosis, _standing
+from .._ending import End
+from .._errors import StepwellError
+from .._replay import ATTEMPT_FAILED, DO, INTERRUPTED
+from .._standing import BEHIND, ENDED, LEFT, QUEUED
+from .._types import STATUSES, Explanation, Status
+from .._values.codec import Undecodable, codec
+from .._values.durations import from_us
+from .._values.failures import error_info
+from .answers import error_in
+from .draining import DRAINED, DRAINS
 
 if TYPE_CHECKING:
-    from ._borrowed import Borrowed
-    from ._driver import Driver
-    from ._look import Look, Wait
-    from ._registry import Registry
-    from ._replay import Identity
-    from ._runner import Runner
-    from ._standing import Standing
+    from .._borrowed import Borrowed
+    from .._replay import Identity
+    from .._runner import Runner
+    from .._standing import Standing
+    from .driver import Driver
+    from .look import Look, Wait
+    from .registry import Registry
 
 _ENDS = {
     End.FINISHED: "its body has ended, and that is being recorded",

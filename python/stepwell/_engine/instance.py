@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
-from ._answers import Telling, standing_of, state_codes, unreadable
-from ._desk import Who
-from ._errors import InstanceErrored, InstanceTerminated, InvalidConfig, InvalidState
-from ._log import log
-from ._types import FINAL, STATUSES, Explanation, InstanceStatus, Status, StatusName, StepRecord
-from ._values import names
-from ._values.codec import Undecodable, codec
+from .._errors import InstanceErrored, InstanceTerminated, InvalidConfig, InvalidState
+from .._log import log
+from .._types import FINAL, STATUSES, Explanation, InstanceStatus, Status, StatusName, StepRecord
+from .._values import names
+from .._values.codec import Undecodable, codec
+from .answers import Telling, standing_of, state_codes, unreadable
+from .desk import Who
 
 if TYPE_CHECKING:
-    from ._desk import Desk
-    from ._workflow import Workflow
+    from .._workflow import Workflow
+    from .desk import Desk
 
 R_co = TypeVar("R_co", covariant=True)
 

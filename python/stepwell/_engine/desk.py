@@ -1,7 +1,7 @@
 """What can be asked of the instances of an engine, wherever that runs: the calls from outside, with what goes in and comes out by name.
 
 `Tenant`, `Instance` and `Approvals` check what callers give, encode it and know nothing but a desk. The engine of this process has one
-(`_own_desk`). A desk raises the errors of the public API, and gives values back as they are stored.
+(`own_desk`). A desk raises the errors of the public API, and gives values back as they are stored.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from ._look import Look
-    from ._registry import Registry
-    from ._types import Explanation, Limits, Status, StepRecord
+    from .._types import Explanation, Limits, Status, StepRecord
+    from .look import Look
+    from .registry import Registry
 
 NewItem: TypeAlias = tuple[str | None, bytes | None, int, int | None, bytes | None]
 """A new instance: id, params, priority, start_at in microseconds, attributes."""
