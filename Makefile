@@ -28,6 +28,7 @@ check: $(VENV)/.built
 	$(BIN)/python scripts/fronts.py --check
 	$(BIN)/python -m mypy.stubtest stepwell._core stepwell.aio stepwell.sync --ignore-disjoint-bases --allowlist scripts/stubtest.allow
 	$(BIN)/python scripts/check_licenses.py
+	$(BIN)/python scripts/structure.py
 
 bench: $(VENV)/.built
 	cargo bench --locked --package stepwell-benches --bench core --bench gatekeeper

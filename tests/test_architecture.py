@@ -1,8 +1,8 @@
 """The tree keeps its rules: who may import whom, no cycles, files of one idea."""
 
-import ast
-import functools
+import importlib.util
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,105 +10,74 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "stepwell"
 CORE = ROOT / "rust" / "core" / "src"
+PAGE = (ROOT / "ARCHITECTURE.md").read_text()
 
-# Every module may import those of the groups above its own, and its own group.
-LAYERS = [
-    {"_errors", "_core", "_log", "_room", "_strangers"},
-    {"_values", "_loops", "_retry"},
-    {"_types", "_replay", "_signatures"},
-    {"_past"},
-    {"_branch", "_workflow", "_attempt", "_operation", "_map", "_turns", "_nursery", "_deadline", "_patches", "_foreign", "_rest"}
-    | {"_diagnosis", "_standing", "_port", "_runner", "_step", "_child", "_waits"}
-    | {"_borrowed", "_containment", "_ending", "_pending", "_remote", "_resisting", "_body_log", "_asyncio_turns", "_gather"}
-    | {"_arguments", "_generators", "_step_operation", "_do", "_calls", "_each"},
-    {"_collector", "_registry", "_callers", "_driver", "_config", "_look", "_answers", "_approvals", "_instance", "_tenant", "_engine"}
-    | {
-        "_departed",
-        "_draining",
-        "_host",
-        "_desk",
-        "_history",
-        "_own_desk",
-        "_explanation",
-        "_fronts",
-        "_life",
-        "_missing",
-        "_run",
-        "_suspects",
-        "_unwinding",
-        "_watchdog",
-    },
-    {"__init__"},
-    {"testing", "cli", "_demo", "__main__", "aio", "sync"},
+_spec = importlib.util.spec_from_file_location("structure", ROOT / "scripts" / "structure.py")
+assert _spec is not None
+assert _spec.loader is not None
+structure = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(structure)
+
+
+def _parts_that_import(name: str) -> set[str]:
+    """First parts of the modules that import this one."""
+    return {it.split(".")[0] for it, imported in structure.imports(PACKAGE).items() if name in imported}
+
+
+def test_the_floors_hold():
+    assert structure.wrong(PACKAGE, PAGE) == []
+
+
+TURNED_ROUND = [
+    ("_errors.py", "from ._engine.driver import Driver", "_errors imports _engine.driver, which stands above it"),
+    ("_values/names.py", "def later():\n    from .. import _runner", "_values.names imports _runner, which stands above it"),
+    ("_loops/portal.py", "if TYPE_CHECKING:\n    from .._step import Step", "_loops.portal imports _step, which stands above it"),
+    ("_types.py", "import stepwell\nfrom stepwell import Engine", "_types imports __init__, which stands above it"),
+    (
+        "_engine/desk.py",
+        "from .tenant import Tenant",
+        "a circle of 4 files: _engine.approvals, _engine.desk, _engine.instance, _engine.tenant",
+    ),
+    ("_engine/look.py", "from . import history", "a circle of 2 files: _engine.history, _engine.look"),
+    ("_new.py", "", "_new is on no floor of ARCHITECTURE.md"),
 ]
 
 
-def _imports(path: Path) -> set[str]:
-    """First part of every module of the package that a file imports, TYPE_CHECKING imports too."""
-    depth = len(path.relative_to(PACKAGE).parts)
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == depth:
-            if node.module:
-                found.add(node.module.split(".")[0])
-            else:
-                found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").split(".")[0] == "stepwell":
-            rest = (node.module or "").split(".")[1:]
-            found |= {rest[0]} if rest else {"__init__"}
-        elif isinstance(node, ast.Import):
-            found |= {"__init__" for alias in node.names if alias.name.split(".")[0] == "stepwell"}
-    return found
+@pytest.mark.parametrize(("file", "line", "told"), TURNED_ROUND, ids=[it[0] for it in TURNED_ROUND])
+def test_an_import_that_is_turned_round_is_found(tmp_path, file, line, told):
+    package = tmp_path / "stepwell"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    with (package / file).open("a") as source:
+        source.write(f"\n{line}\n")
+    found = structure.wrong(package, PAGE)
+    assert told in found
 
 
-@functools.cache
-def _modules() -> dict[str, set[str]]:
-    modules: dict[str, set[str]] = {}
-    for path in PACKAGE.rglob("*.py"):
-        name = path.relative_to(PACKAGE).with_suffix("").parts[0]
-        modules.setdefault(name, set()).update(_imports(path) - {name})
-    return modules
+def test_what_is_gone_from_the_tree_is_gone_from_the_page():
+    page = PAGE.replace("2. `_types`", "2. `_types` `_gone`")
+    assert "_gone is on a floor of ARCHITECTURE.md, and nowhere else" in structure.wrong(PACKAGE, page)
 
 
-def _layer(name: str) -> int:
-    return next(i for i, layer in enumerate(LAYERS) if name in layer)
-
-
-def test_every_module_has_a_place():
-    assert {m for m in _modules() if not any(m in layer for layer in LAYERS)} == set()
-
-
-def _on_the_page(language: str) -> set[str]:
-    """Names in the paragraph that lists the files of one language in reading order."""
-    paragraph = next(it for it in (ROOT / "ARCHITECTURE.md").read_text().split("\n\n") if it.startswith(f"{language}, in reading order"))
-    return set(re.findall(r"\w+", " ".join(re.findall(r"`([^`{]+)[^`]*`", paragraph))))
-
-
-def test_the_architecture_page_names_every_module_and_nothing_else():
-    assert _on_the_page("Python") == set(_modules()) - {"__init__", "__main__", "_core"}
-    parts = {it.stem for it in CORE.iterdir()}
-    assert parts - _on_the_page("Rust") == set()
-
-
-@pytest.mark.parametrize("name", sorted(_modules()))
-def test_imports_point_up(name):
-    wrong = {m for m in _modules()[name] if m != "__init__" and _layer(m) > _layer(name)}
-    assert wrong == set(), f"{name} imports from a layer below it"
+def test_the_page_names_every_part_of_the_core():
+    paragraph = next(it for it in PAGE.split("\n\n") if it.startswith("Rust, in reading order"))
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`{]+)[^`]*`", paragraph))))
+    assert {it.stem for it in CORE.iterdir()} - named == set()
 
 
 def test_the_replay_cursor_knows_neither_trio_nor_the_core():
     source = (PACKAGE / "_replay.py").read_text()
     assert not re.search(r"^\s*(import|from) (trio|\._core)", source, re.MULTILINE)
-    assert "_core" not in _imports(PACKAGE / "_replay.py")
+    assert structure.imports(PACKAGE)["_replay"] == set()
 
 
-def test_only_the_driver_and_the_engine_call_the_core():
-    users = {name for name, imports in _modules().items() if "_core" in imports}
-    assert users <= {"_driver", "_engine", "_host", "testing"}
+def test_only_the_engine_calls_the_core():
+    assert _parts_that_import("_core") <= {"_engine", "testing"}
 
 
 def test_the_command_line_uses_the_public_api_only():
-    assert _modules()["cli"] | _modules()["_demo"] <= {"__init__", "testing", "_demo"}
+    graph = structure.imports(PACKAGE)
+    used = {it.split(".")[0] for name in graph if name.split(".")[0] in ("cli", "_demo") for it in graph[name]}
+    assert used <= {"__init__", "testing", "_demo", "cli"}
 
 
 def test_pyo3_appears_in_one_manifest():

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from stepwell._engine.driver import Driver
 
 from stepwell import (
     Engine,
@@ -29,6 +28,7 @@ from stepwell import (
     sync,
     workflow,
 )
+from stepwell._engine.driver import Driver
 from stepwell._turns import TurnKeeper
 from stepwell.testing import open_test_engine
 

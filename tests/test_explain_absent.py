@@ -6,10 +6,10 @@ import threading
 
 import pytest
 import trio
-from stepwell._engine.departed import LOOKS_AT
 
 from stepwell import Retry, StepFailed, workflow
 from stepwell._engine import driver
+from stepwell._engine.departed import LOOKS_AT
 from stepwell.testing import open_test_engine
 
 LOCKER = """

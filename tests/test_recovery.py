@@ -3,9 +3,9 @@
 import pytest
 import trio
 import trio.testing
-from stepwell._engine.driver import Driver
 
 from stepwell import InstanceErrored, Retry, Status, current_step, workflow
+from stepwell._engine.driver import Driver
 from stepwell.testing import TestEngine, open_test_engine
 
 HOUR = 3600

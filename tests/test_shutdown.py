@@ -5,10 +5,10 @@ import threading
 
 import pytest
 import trio
-from stepwell._engine.driver import Driver
-from stepwell._engine.watchdog import Watchdog
 
 from stepwell import Engine, EngineClosed, InternalError, InvalidState, Retry, Status, workflow
+from stepwell._engine.driver import Driver
+from stepwell._engine.watchdog import Watchdog
 from stepwell.testing import open_test_engine
 
 seen: list[str] = []
