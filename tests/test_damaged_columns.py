@@ -22,7 +22,8 @@ KEEPS_SHUT = {"store", "meta"}
 UNNOTICED = {
     # No checksum covers them, and what they hold after damage they might have held before.
     "instance": {
-        "id", "priority", "created_at", "updated_at", "started_at", "ended_at", "start_at", "reason", "step", "format", "recoveries",
+        "id", "priority", "created_at", "updated_at", "started_at", "ended_at", "start_at", "reason", "step", "format", "seed",
+        "recoveries",
     },
     "workflow": {"namespace", "name"}, "version": {"name"}, "approval": {"number"},
     "wait": {"id", "until", "subject", "branch", "name", "key", "count", "kind", "opened_at"},

@@ -312,9 +312,8 @@ pub(super) fn newcomer<'r>(row: &'r Columns) -> Result<(InstanceNo, Option<Unnam
         for at in [7, 8] {
             time(row, at)?;
         }
-        for at in [10, 14] {
-            number_or_none(row, at)?;
-        }
+        number_or_none(row, 10)?;
+        int_or_none(row, 14)?;
         flag(row, 11)?;
         small(row, 13)?;
         Ok(row.get_ref(9)? == ValueRef::Null && row.get_ref(12)? == ValueRef::Null)
@@ -445,7 +444,7 @@ fn whole_instance(row: &Columns, names: &Names) -> Result<Row> {
         reason: text_or_none(row, 15)?,
         step: text_or_none(row, 16)?,
         format: small(row, 17)?,
-        seed: number_or_none(row, 18)?,
+        seed: int_or_none(row, 18)?.map(|it| it as u64),
         damage: None,
     })
 }
