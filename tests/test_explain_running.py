@@ -208,6 +208,38 @@ async def test_l13_a_retry_says_which_attempt_comes_when_and_after_what(limit, o
         assert f'retry 2 of "flaky" {until}' in str(why) or f'retry 2{of} of "flaky" {until}' in str(why)
 
 
+@workflow(concurrency=1)
+async def retrying_beside(step, how: str) -> None:
+    if how == "holds the slot":
+        await step.do(blocks)
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(retrying.fn, step, None)
+        await step.wait_for_event("go")
+        if how == "race":
+            async with trio.open_nursery() as two:
+                two.start_soon(step.do, hangs)
+                two.start_soon(step.do, hangs)
+        await step.wait_for_event("never")
+
+
+@pytest.mark.parametrize("how", ["queued", "race", "missing_code"])
+async def test_l13_an_instance_that_does_not_run_while_a_retry_is_open_says_why(how, tmp_path):
+    store = str(tmp_path / "s.db")
+    async with open_test_engine(workflows=[retrying_beside], store=store, autojump=False, grace=0) as engine:
+        instance = await engine.create(retrying_beside, how, id="i")
+        await instance.wait_for_status("waiting")
+        if how == "queued":
+            other = await engine.create(retrying_beside, "holds the slot", id="other")
+            await _says(other, "in a thread")
+        if how != "missing_code":
+            await instance.send_event("go")
+            await instance.wait_for_status("queued", "blocked")
+            assert (await instance.explain()).code == how
+    if how == "missing_code":
+        async with open_test_engine(store=store, autojump=False) as engine:
+            assert (await (await engine.get("retrying_beside", "i")).explain()).code == how
+
+
 @workflow
 async def interrupted(step, how: str) -> None:
     await step.sleep("1 hour")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .registry import Registry
 
 
+_AT_WORK = (Status.RUNNING, Status.WAITING)
+
+
 class Door(Protocol):
     """Who may call an engine, and when: the engine itself says so. Each returns its driver.
 
@@ -153,10 +156,10 @@ class OwnDesk:
             body = self._driver.runners.get(no)
             look = await self.find(who)
             records: list[Any] = []
-            if any(wait.kind == DO for wait in look.open_waits):
+            if look.status in _AT_WORK and any(wait.kind == DO for wait in look.open_waits):
                 look, records = await self._records(who, no)  # for what a retry comes after
-                if look.status not in (Status.RUNNING, Status.WAITING):
-                    continue
+                if look.status not in _AT_WORK:
+                    continue  # that look has no payloads, and what is told of such an instance needs them
             if body is not None and look.status is Status.RUNNING and no not in self._driver.runners:
                 continue  # it has left memory meanwhile
             told = await self._explained(who, look, records)
