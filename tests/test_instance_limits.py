@@ -1,5 +1,7 @@
 """What one instance may use: its steps and its bytes, live and on replay alike."""
 
+import itertools
+
 import pytest
 import trio
 
@@ -107,3 +109,35 @@ async def test_a_limit_lowered_below_what_is_recorded_changes_no_history(lowered
         await instance.send_event("go")
         with trio.fail_after(10):
             assert await instance.result() == 15
+
+
+@pytest.mark.parametrize("method", ["map", "each"])
+async def test_q1_of_items_without_end_no_more_are_read_than_there_may_be(method, monkeypatch):
+    monkeypatch.setattr("stepwell._each.BRANCHES_MAX", 5)
+    read: list[int] = []
+
+    def endless():
+        for item in itertools.count():
+            read.append(item)
+            yield item
+
+    @workflow(name="takes", steps=5)
+    async def takes(step: Step) -> str:
+        try:
+            if method == "map":
+                await step.map(number, endless())
+            else:
+                await step.each(number, endless())
+        except LimitReached as error:
+            await step.wait_for_event("go")
+            return str(error)
+        raise AssertionError
+
+    async with open_test_engine(workflows=[takes], autojump=False) as engine:
+        instance = await engine.create(takes, id="i")
+        await instance.wait_for_status("waiting")
+        assert len(read) == 6
+        await engine.crash()
+        await instance.send_event("go")
+        told = "takes/i has more than 5 steps" if method == "map" else 'step.each "number" was given more than 5 items'
+        assert told in await instance.result()

@@ -5,7 +5,8 @@ On trio it is a nursery that fails bare (I11); for bodies on asyncio see `_gathe
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -13,8 +14,9 @@ import trio
 from ._branch import Branch
 from ._calls import workflow_code
 from ._containment import strayed
-from ._errors import InvalidConfig, StepFailed
-from ._nursery import spawn
+from ._errors import InvalidConfig, LimitReached, StepFailed
+from ._map import positioned
+from ._nursery import BRANCHES_MAX, spawn
 from ._values.names import step_name
 
 if TYPE_CHECKING:
@@ -22,6 +24,19 @@ if TYPE_CHECKING:
 
 EACH = -3
 """Counts the `each`s of a branch by name."""
+
+
+def placed(items: Iterable[Any], key: Callable[[Any], str] | None, name: str) -> list[Any]:
+    """Returns the items of an `each` as they are placed.
+
+    Raises:
+        InvalidConfig: As `positioned`.
+        LimitReached: They are more than a nursery may have branches.
+    """
+    found = list(islice(positioned("each", items, key, 0), BRANCHES_MAX + 1))
+    if len(found) > BRANCHES_MAX:
+        raise LimitReached(f'step.each "{name}" was given more than {BRANCHES_MAX:,} items', limit="branches", value=BRANCHES_MAX)
+    return found
 
 
 async def each(branch: Branch, name: str, fn: Any, items: list[Any], key: Any, concurrency: int, on_error: str) -> list[Any]:

@@ -7,7 +7,8 @@ failure, after the rest was withdrawn (I4, I11).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -36,15 +37,20 @@ _SETS: tuple[type, ...] = (set, frozenset, type(iter(set())))
 """What gives its members in the order of their hashes, which for texts is another one in every process."""
 
 
-def positioned(method: str, items: Iterable[Any], key: Callable[[Any], str] | None) -> list[Any]:
+def positioned(method: str, items: Iterable[Any], key: Callable[[Any], str] | None, most: int) -> Iterable[Any]:
     """Returns the items of a `map` or `each` as they are placed: those of a set in the order of their keys as text (D8).
+
+    An iterator may have no end: beyond `most` of its items it is read by whoever reads what this returns.
 
     Raises:
         InvalidConfig: A set without `key`: which item is which would be another matter after a restart.
         InvalidName: A key is malformed.
     """
     if not isinstance(items, _SETS):
-        return list(items)
+        if isinstance(items, Sized):
+            return list(items)
+        rest = iter(items)
+        return itertools.chain(list(itertools.islice(rest, most)), rest)
     if key is None:
         raise InvalidConfig(
             f"step.{method} was given a set, whose order is another one in every process, so that a replay would pair results with wrong "
@@ -55,7 +61,7 @@ def positioned(method: str, items: Iterable[Any], key: Callable[[Any], str] | No
 
 @enable_ki_protection
 async def fan_out(
-    branch: Branch, name: str, fn: Any, items: list[Any], plan: FunctionPlan, key: Any, concurrency: int, on_error: str
+    branch: Branch, name: str, fn: Any, items: Iterable[Any], plan: FunctionPlan, key: Any, concurrency: int, on_error: str
 ) -> list[Any]:
     """What `step.map` does once it is awaited."""
     runner = branch.runner

@@ -176,7 +176,9 @@ class Step:
         branch = self._branch("map")
         plan, name = step_function(fn, "map", name, options)
         check_fan_out("map", concurrency, on_error)
-        return Pending(_map.fan_out, (branch, name, fn, _map.positioned("map", items, key), plan, key, concurrency, on_error))
+        return Pending(
+            _map.fan_out, (branch, name, fn, _map.positioned("map", items, key, self._runner.steps_max), plan, key, concurrency, on_error)
+        )
 
     @overload
     def each(
@@ -196,7 +198,7 @@ class Step:
 
         Args:
             fn: An async function that may use `step`, or any that returns what to await: `step.sleep`, `lambda n: step.call(audit, n)`.
-            items: What to call it with. A set needs `key`.
+            items: What to call it with, at most 100,000. A set needs `key`.
             name: Default: the function's name.
             key: A function of the item; makes the branch's identity (name, key) instead of (name, index).
             concurrency: 1 to 10,000.
@@ -208,12 +210,13 @@ class Step:
         Raises:
             InvalidName: As `do`.
             InvalidConfig: `fn` returns nothing to await, an option is malformed, two items have the same key, or a set without `key`.
+            LimitReached: More than 100,000 items.
             Exception: Whatever the first branch to fail raised, bare.
         """
         branch = self._branch("each")
         label = branch_name(fn, "each", name)
         check_fan_out("each", concurrency, on_error)
-        return Pending(_each.each, (branch, label, fn, _map.positioned("each", items, key), key, concurrency, on_error))
+        return Pending(_each.each, (branch, label, fn, _each.placed(items, key, label), key, concurrency, on_error))
 
     @overload
     def gather(self, o1: Awaitable[T1], /) -> Pending[tuple[T1]]: ...  # pyright: ignore[reportOverlappingOverload]  # as asyncio's
