@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from stepwell import Retry, StepTimeout, workflow
+from stepwell import Retry, StepTimeout, current_step, workflow
 from stepwell.testing import open_test_engine
 
 seen: list[str] = []
@@ -158,7 +158,8 @@ async def test_i8_the_body_goes_on_when_the_cancelled_attempt_has_ended(fn, opti
         await instance.wait_for_status("waiting")
         assert seen == ["cleans up", "cleaned up", "follows"]
         record = next(it for it in await instance.history() if it.name == fn.__name__ and it.status != "started")
-        assert record.status == "abandoned"
+        assert (record.status, record.attempt) == ("abandoned", 1)
+        assert record.error is None or record.error.attempts == 1
         value, error = came_to
         assert record.output == value
         assert (None if record.error is None else f"{record.error.type}: {record.error.message}") == error
@@ -425,8 +426,21 @@ async def test_i8_a_step_that_is_cancelled_in_the_moment_of_its_next_attempt_doe
     assert seen == ["follows"]
 
 
-async def test_i8_abandon_on_cancel_lets_go_of_a_thread_whose_end_is_recorded_later():
-    cancels = body(charges, abandon_on_cancel=True)
+@pytest.mark.parametrize("fails", [0, 1])
+async def test_i8_abandon_on_cancel_lets_go_of_a_thread_whose_end_is_recorded_later(fails):
+    def charges_later() -> str:
+        if current_step().attempt <= fails:
+            raise ValueError("not yet")
+        return charges()
+
+    @workflow
+    async def cancels(step: Any) -> str:
+        with step.move_on_after("1 minute"):
+            await step.do(charges_later, name="charges", retry=Retry(delay=0), abandon_on_cancel=True)
+        await step.do(follows)
+        await step.wait_for_event("end")
+        return "whole"
+
     async with open_test_engine(workflows=[cancels], autojump=False, grace=1) as engine:
         instance = await engine.create(cancels)
         while "cleans up" not in seen:
@@ -439,8 +453,9 @@ async def test_i8_abandon_on_cancel_lets_go_of_a_thread_whose_end_is_recorded_la
         assert (await instance.status()).status == "running", "a thread under way keeps the slot"
         in_thread.set()
         await instance.wait_for_status("waiting")
-        found = [(it.name, it.status, it.output) for it in await instance.history() if it.kind == "do"]
-        assert found == [("follows", "done", None), ("charges", "abandoned", "went through")]
+        found = [(it.name, it.attempt, it.status, it.output) for it in await instance.history() if it.kind == "do"]
+        before = [("charges", 1, "attempt_failed", None)] * fails
+        assert found == [*before, ("follows", 1, "done", None), ("charges", fails + 1, "abandoned", "went through")]
         await engine.crash()
         await instance.send_event("end")
         assert await instance.result() == "whole"

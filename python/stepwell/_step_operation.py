@@ -386,14 +386,14 @@ class StepOperation(Operation):
     def _ended(self, attempt: int, failure: BaseException | None = None) -> tuple[int, int] | None:
         """An attempt has ended: records how. Returns the retry delay that this opened, if another attempt is to follow."""
         if self.is_cancelled:
-            self._submit(attempt, ABANDONED, self._end(self.value, failure))
+            self._submit(attempt, ABANDONED, self._end(attempt, self.value, failure))
         elif failure is not None:
             return self._failed_attempt(failure, attempt)
         else:
             self._submit_value(attempt)
         return None
 
-    def _end(self, value: Any, failure: BaseException | None) -> bytes:
+    def _end(self, attempt: int, value: Any, failure: BaseException | None) -> bytes:
         """Returns what the record of an attempt says whose outcome nobody is told: its value, its error, or neither."""
         if failure is None:
             try:
@@ -402,7 +402,7 @@ class StepOperation(Operation):
                 failure = _diagnosis.unstorable(self.runner, self.identity[2], error)
         if isinstance(failure, CutShort):
             return codec.encode({})
-        return codec.encode({"error": describe(failure, step=self.identity[2], attempts=self._made)})
+        return codec.encode({"error": describe(failure, step=self.identity[2], attempts=attempt)})
 
     def _submit_value(self, attempt: int) -> None:
         try:
@@ -585,7 +585,8 @@ class StepOperation(Operation):
         if struck is not None:
             runner.port.interrupted_by(struck)
         elif runner.stopping is None:
-            self._record(ABANDONED, self._made, self._end(value, failure))
+            attempt = self.context.attempt  # it is over, or was given up and is not counted
+            self._record(ABANDONED, attempt, self._end(attempt, value, failure))
         elif runner.stopping is End.FINISHED:
             what = f"returned {shown(value, 200)}" if failure is None else f"raised {shown(failure, 200)}"
             name, who = self.identity[2], f"{runner.workflow.name}/{runner.id}"
