@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import threading
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import anyio
 import pytest
@@ -81,11 +81,24 @@ FOREIGN = {
     "trio scope": (lambda: _in_scope(), "trio's CancelScope.__enter__", "step.move_on_after and step.fail_after for deadlines"),
     "trio nursery": (lambda: _in_nursery(), "trio's NurseryManager.__aenter__", "step.gather and asyncio.TaskGroup for tasks"),
     "anyio": (lambda: anyio.sleep(1), "anyio's sleep", "step.sleep"),
+    "anyio deadline": (lambda: _under(anyio.fail_after(1)), "anyio's fail_after", "step.move_on_after"),
+    "exit stack": (lambda: _in_stack(asyncio.timeout(1)), "asyncio's Timeout.__aenter__", "step.move_on_after"),
 }
 
 
 async def _in_scope() -> None:
     with trio.move_on_after(1):
+        await asyncio.sleep(0)
+
+
+async def _under(scope) -> None:
+    with scope:
+        await asyncio.sleep(0)
+
+
+async def _in_stack(manager) -> None:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(manager)
         await asyncio.sleep(0)
 
 
@@ -122,6 +135,7 @@ async def test_i9_what_a_body_on_asyncio_must_not_wait_for_is_found_and_named(wh
     assert form in text
     if what in ("asyncio.sleep", "timeout", "thread", "connection", "event", "queue", "trio", "trio event"):
         assert f" at {line_of(__file__, 'foreign')}" in text
+    assert "contextlib" not in text
     # Either the engine unwinds it and raises nothing else, or trio has refused.
     assert lives == [[RuntimeError if what.startswith("trio") else asyncio.CancelledError]]
 

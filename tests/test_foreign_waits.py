@@ -3,6 +3,7 @@
 import asyncio
 import re
 
+import anyio
 import pytest
 import trio
 
@@ -118,6 +119,18 @@ async def own_trio_deadline_over_an_attempt(step):
 
 
 @workflow
+async def trio_deadline_that_never_comes(step):
+    with trio.fail_after(100):
+        await step.sleep(5)  # here
+
+
+@workflow
+async def anyio_deadline_that_never_comes(step):
+    with anyio.fail_after(100):
+        await step.do(noop)  # here
+
+
+@workflow
 async def cancelled_from_a_step(step):
     with trio.CancelScope() as scope:
 
@@ -139,9 +152,11 @@ CASES = [
     (listens, "trio's wait_readable", "step.do with an async function"),
     (waits_for_nobody, "trio's Event.wait", "step.wait_for_event"),
     (branches_wait_for_each_other, "trio's Event.wait", "step.wait_for_event"),
-    (own_trio_deadline, "cancelled by a deadline", "step.move_on_after"),
-    (own_trio_deadline_over_branches, "cancelled by a deadline", "step.move_on_after"),
-    (own_trio_deadline_over_an_attempt, "cancelled by a deadline", "step.move_on_after"),
+    (own_trio_deadline, "begins something under a deadline of trio's", "step.move_on_after"),
+    (own_trio_deadline_over_branches, "begins something under a deadline of trio's", "step.move_on_after"),
+    (own_trio_deadline_over_an_attempt, "begins something under a deadline of trio's", "step.move_on_after"),
+    (trio_deadline_that_never_comes, "begins something under a deadline of trio's", "step.move_on_after"),
+    (anyio_deadline_that_never_comes, "begins something under a deadline of trio's", "step.move_on_after"),
     (cancelled_from_a_step, "cancelled by a deadline or a scope", "step.move_on_after"),
 ]
 

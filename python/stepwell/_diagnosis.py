@@ -88,7 +88,7 @@ _OTHERS = (
     "Cannot run the event loop while another loop is running",
 )
 """What asyncio says where code is not in a loop of its own."""
-_LIBRARIES = ("stepwell", "trio", "outcome", "asyncio", "anyio", "sniffio")
+_LIBRARIES = ("stepwell", "trio", "outcome", "asyncio", "anyio", "sniffio", "contextlib")
 RESISTS_AFTER = 2.0
 """Seconds of the engine's clock that a cancelled body may take to end before it is said to resist."""
 _FRAMES = ("cr_frame", "ag_frame", "gi_frame")
@@ -280,6 +280,14 @@ def foreign_cancel(runner: Runner) -> StepwellError:
     )
 
 
+def foreign_deadline(runner: Runner) -> StepwellError:
+    """The body task that runs now is about to wait under a deadline that the engine knows nothing of (I9)."""
+    return StepwellError(
+        f"the body of {_name(runner)} begins something under a deadline of trio's, at {caller()}; on replay that would come at another "
+        "moment. Use step.move_on_after or step.fail_after, then resume()."
+    )
+
+
 def resisting(runner: Runner) -> str:
     """Says that a body which was told to leave memory has not, "" if there is no reason to say so (P1)."""
     since = (runner.port.now() - runner.stopped_at) / 1e6
@@ -406,7 +414,7 @@ def _waits_for(code: Any) -> tuple[str, str, str] | None:
     for frame in _frames(code):
         if is_users(frame):
             where, what = place_of(frame), None
-        elif what is None and (where or _module(frame) not in _STARTS):
+        elif what is None and library(frame) != "contextlib" and (where or _module(frame) not in _STARTS):
             what = frame
     if what is None or library(what) not in ("trio", "asyncio", "anyio"):
         return None

@@ -7,6 +7,7 @@ that a task leaves an operation because trio cancelled it by a deadline, or from
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,6 +15,7 @@ import outcome as results
 import trio
 
 from . import _diagnosis
+from ._branch import current_branch
 
 if TYPE_CHECKING:
     from ._operation import Operation
@@ -39,6 +41,13 @@ def strays(operation: Operation, raise_cancel: Callable[[], NoReturn]) -> bool:
     so the instance is blocked when the task has left (`left`)."""
     operation.strayed = operation.strayed or _cancels(operation.runner, results.capture(raise_cancel).error)
     return operation.strayed
+
+
+def check_deadlines(runner: Runner) -> None:
+    """Blocks the instance if what its body is about to begin stands under a deadline of trio's. A test engine looks, in whose time such
+    a deadline never comes, or always."""
+    if runner.loop is None and current_branch() is not None and math.isfinite(trio.current_effective_deadline()):
+        runner.block("foreign_wait", _diagnosis.foreign_deadline(runner))
 
 
 def left(operation: Operation, error: BaseException) -> None:

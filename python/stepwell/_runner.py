@@ -253,6 +253,8 @@ class Runner:
         """
         if (error := sys.exception()) is not None and error is not self.port.outer:
             self.struck(error)
+        if self.port.observed and not self.port.draining:
+            _foreign.check_deadlines(self)
         if self.is_refused or self.stopping or self.port.draining:
             self.is_refused = True
             return False
