@@ -17,8 +17,10 @@ from stepwell import (
     InvalidState,
     NotSerializable,
     StepwellError,
+    StoreFailed,
     current_step,
     step_options,
+    sync,
     workflow,
 )
 from stepwell.testing import open_test_engine
@@ -236,6 +238,21 @@ async def test_an_engine_that_is_not_open_says_how_to_open_it():
         engine.statistics()
     with pytest.raises(EngineClosed):
         engine.peek(echo, "x")
+
+
+def test_a_blocking_engine_that_is_not_open_says_how_to_open_it():
+    engine = sync.Engine(":memory:", workflows=[echo])
+    with pytest.raises(EngineClosed, match=r"not open.*`with Engine"):
+        engine.create(echo)
+
+
+async def test_an_engine_that_has_failed_says_why_ever_after():
+    engine = Engine(":memory:", workflows=[echo])
+    with pytest.raises(StoreFailed, match="the disk is gone"):
+        async with engine:
+            engine._driver.stop(StoreFailed("the disk is gone"))
+    with pytest.raises(EngineClosed, match=r"this engine has stopped: StoreFailed.*the disk is gone.*open a new one"):
+        await engine.create(echo)
 
 
 async def test_an_engine_that_was_closed_cannot_be_used_or_opened_again():

@@ -67,6 +67,9 @@ async def test_list_and_count_filter():
         assert await ids() == ["fail", "o", "ok", "wait"]
         assert await ids(ends) == ["fail", "ok", "wait"]
         assert await ids(status="errored") == ["fail"]
+        for none in ([], (), set()):  # a filter that came out empty, and whatever is done to what it finds
+            with pytest.raises(InvalidConfig, match="names no state; leave it out"):
+                await engine.list(status=none)
         assert await ids(status=[Status.WAITING, "complete"]) == ["o", "ok", "wait"]
         assert await ids(attributes={"how": "ok"}) == ["ok"]
         assert await ids(attributes={"n": 1, "how": "none"}) == []

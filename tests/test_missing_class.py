@@ -176,7 +176,12 @@ async def test_d9_a_class_that_was_not_found_is_plain_for_life_also_when_it_can_
 
 CURES = [
     (SHOP, None, "is not in a loaded module under that name", "Import its module where the workflow is defined, or restore the class"),
-    ("__main__", None, "is not defined by the program that runs now", "Define it in this program too, or run the one that defines it"),
+    (
+        "__main__",
+        None,
+        "is not in the main module of the program that runs now (`python -m asyncio` has another)",
+        "Define it in this program's main module too, or in a module",
+    ),
     (SHOP, SystemExit, "cannot be raised into a body as itself", "Restore it as it was"),
 ]
 

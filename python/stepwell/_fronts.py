@@ -276,6 +276,7 @@ class EngineFront(Front):
 
     def _make(self, *args: Any, **kwargs: Any) -> None:
         self._inner = Engine(*args, **kwargs)
+        self._inner._is_entered_by = "async with" if self._way.is_async else "with"
         self._gate = Gate(self._way, self._inner)
         self._thread = None
         self._held = None

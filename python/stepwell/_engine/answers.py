@@ -92,10 +92,12 @@ def state_codes(status: Any) -> list[int]:
     if status is None:
         return []
     try:
-        given = [status] if isinstance(status, str) else list(status)
-        return [STATUSES.index(Status(item)) for item in given]
+        codes = [STATUSES.index(Status(item)) for item in ([status] if isinstance(status, str) else status)]
     except (TypeError, ValueError) as error:
         raise InvalidConfig(f"status={status!r:.120} is none: {error}; the states are {', '.join(STATUSES)}.") from None
+    if not codes:
+        raise InvalidConfig(f"status={status!r:.120} names no state; leave it out for instances in any.")
+    return codes
 
 
 def from_cursor(cursor: str | None) -> int | None:

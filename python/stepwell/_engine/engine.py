@@ -118,6 +118,7 @@ class Engine(Tenant):
         self._process = 0
         self._host_loop: asyncio.AbstractEventLoop | None = None
         self._is_fronted = False
+        self._is_entered_by = "async with"
 
     def __repr__(self) -> str:
         return f"<engine {self._name!r} on {self._store} ({self._state})>"
@@ -270,7 +271,11 @@ class Engine(Tenant):
 
     def _running(self) -> Driver:
         if self._driver is None or self._state != "open":
-            raise EngineClosed("this engine is not open. Use it inside `async with Engine(…) as engine:`.")
+            if self._driver is not None and self._driver.failure is not None:
+                raise EngineClosed(
+                    f"this engine has stopped: {self._driver.failure!r}. Leave its block, which raises that, and open a new one."
+                )
+            raise EngineClosed(f"this engine is not open. Use it inside `{self._is_entered_by} Engine(…) as engine:`.")
         if self._process != os.getpid():
             raise EngineClosed(
                 f"this engine was opened by process {self._process} and cannot be used in its forked child, where it has no threads and "

@@ -125,9 +125,9 @@ class Instance(Generic[R_co]):
             InvalidConfig: One of them is no state.
             InstanceNotFound: It is gone.
         """
-        wanted = frozenset(STATUSES[code] for code in state_codes(statuses))
-        if not wanted:
+        if not statuses:
             raise InvalidConfig("wait_for_status was given no state to wait for; give at least one.")
+        wanted = frozenset(STATUSES[code] for code in state_codes(statuses))
         status, _ = await self._until(wanted, "instance.wait_for_status")
         return status
 

@@ -279,7 +279,7 @@ class Tenant:
 
         Args:
             workflow: Only instances of this workflow.
-            status: Only these states.
+            status: Only these states, at least one.
             version: Only this version.
             reason: Only instances blocked for this reason.
             attributes: Only instances with all of these attributes.

@@ -371,8 +371,8 @@ def _class_for_body(module: str, name: str) -> type[StepFailed] | _NotItself:
         if "<locals>" in name:
             return _NotItself("is defined inside a function", "define it at module level")
         if module == "__main__":
-            cure = "define it in this program too, or run the one that defines it (in a module of its own, all programs would find it)"
-            return _NotItself("is not defined by the program that runs now", cure, cure)
+            cure = "define it in this program's main module too, or in a module of its own, which all programs find"
+            return _NotItself("is not in the main module of the program that runs now (`python -m asyncio` has another)", cure, cure)
         cure = "import its module where the workflow is defined"
         return _NotItself("is not in a loaded module under that name", cure, f"{cure}, or restore the class")
     if issubclass(original, StepFailed):
