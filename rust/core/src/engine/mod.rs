@@ -13,6 +13,7 @@ mod apply;
 mod approvals;
 mod body;
 mod children;
+mod code;
 mod count;
 pub(crate) mod creations;
 mod decide;
@@ -52,6 +53,7 @@ use crate::submission::{IfExists, Name, Submission, Why};
 use crate::timer::Timers;
 use crate::waits::Mailbox;
 use crate::watches::Watches;
+use code::Codes;
 use count::Counts;
 use generated::Generated;
 use places::Queued;
@@ -300,6 +302,7 @@ pub struct Core {
     sequence: Arc<Sequence>,
     workflows: FxHashMap<Box<str>, FxHashMap<Box<str>, u32>>,
     names: Vec<(Box<str>, Box<str>)>,
+    codes: Codes,
     limited: limits::Limited,
     live: FxHashMap<InstanceNo, Box<Live>>,
     shards: Shards,
@@ -343,6 +346,7 @@ impl Core {
             contended: Queued::Unknown,
             gate: Gatekeeper::new(config.slots),
             admission: Admission::new(),
+            codes: Codes::new(&config.workflows),
             limited: limits::Limited::new(&config.workflow_limits),
             config,
             registry,

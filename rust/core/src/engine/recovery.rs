@@ -5,9 +5,7 @@
 //! instance whose code is missing is blocked until the code is there (L12). The changes this
 //! makes are the first batch of the new engine. It does not start anything: the next cycle does.
 
-use rustc_hash::FxHashMap;
-
-use super::refill::Codes;
+use super::refill::Numbers;
 use super::{Core, Due, Facts, Live};
 use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key};
@@ -27,8 +25,7 @@ pub const HELD_BACK: &str = "held_back";
 
 struct Loading<'a> {
     core: &'a mut Core,
-    codes: Codes,
-    known: FxHashMap<Box<str>, Vec<Box<str>>>,
+    numbers: Numbers,
     /// Instances that have waits or events: looked at again when all is read.
     involved: Vec<InstanceNo>,
     /// Events for instances that never ran and so are mere queue entries.
@@ -45,10 +42,6 @@ impl Core {
     /// # Errors
     /// If the store cannot be read.
     pub fn recover(&mut self, facts: &mut Facts) -> Result<(), Error> {
-        let mut known: FxHashMap<Box<str>, Vec<Box<str>>> = FxHashMap::default();
-        for (workflow, version) in self.config.workflows.clone() {
-            known.entry(workflow).or_default().push(version);
-        }
         self.lay_out(facts)?;
         self.count_unclean_stops(facts)?;
         self.find_left(facts)?;
@@ -56,8 +49,7 @@ impl Core {
         self.count_ended(facts)?;
         let mut loading = Loading {
             core: self,
-            codes: Codes::default(),
-            known,
+            numbers: Numbers::default(),
             involved: Vec::new(),
             early: Vec::new(),
             damaged: Vec::new(),
@@ -263,22 +255,20 @@ impl Loading<'_> {
 
 impl Recovery for Loading<'_> {
     fn knows(&mut self, code: &Code<'_>) -> bool {
-        let versions = self.known.get(code.workflow);
-        let has_code = versions.is_some_and(|it| it.iter().any(|it| **it == *code.version));
+        let has_code = self.core.codes.has(code.workflow, code.version);
         if has_code {
             let workflow = self.core.workflow(code.namespace, code.workflow);
-            self.codes.insert(code.number, workflow);
+            self.numbers.insert(code.number, workflow);
         }
         has_code
     }
 
     fn newcomers(&mut self, some: &[Newcomer]) {
-        self.core.refill(&self.codes, some);
+        self.core.refill(&self.numbers, some);
     }
 
     fn instance(&mut self, row: Row) {
-        let versions = self.known.get(&row.workflow);
-        let has_code = versions.is_some_and(|it| it.contains(&row.version));
+        let has_code = self.core.codes.has(&row.workflow, &row.version);
         self.core.restore(&row, has_code);
     }
 

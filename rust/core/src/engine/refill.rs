@@ -13,22 +13,22 @@ use crate::queue::{Class, Entry, Rank};
 use crate::store::Newcomer;
 
 /// The engine's number of the workflow that each of the store's codes belongs to.
-pub(super) type Codes = FxHashMap<u32, u32>;
+pub(super) type Numbers = FxHashMap<u32, u32>;
 
 impl Core {
     /// Queues newcomers.
-    pub(super) fn refill(&mut self, codes: &Codes, some: &[Newcomer]) {
+    pub(super) fn refill(&mut self, numbers: &Numbers, some: &[Newcomer]) {
         for at in by_range(some) {
             let it = &some[at as usize];
             self.registry.restore(it.key, it.no, Status::Queued);
         }
         for same in some.chunk_by(|a, b| a.code == b.code) {
-            let workflow = codes[&same[0].code];
+            let workflow = numbers[&same[0].code];
             let count = same.len() as u64;
             self.counts.found(workflow, Status::Queued, count);
         }
         for it in some {
-            let workflow = codes[&it.code];
+            let workflow = numbers[&it.code];
             self.admission.joined(workflow);
             let (rank, entry) = (
                 Rank::new(it.priority, Class::New),
