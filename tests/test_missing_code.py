@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from stepwell import Engine, InstanceNotFound, InvalidConfig, InvalidName, Status, workflow
+from stepwell import Engine, InstanceNotFound, InvalidConfig, InvalidName, InvalidState, Limits, Status, workflow
 from stepwell.testing import open_test_engine
 
 
@@ -98,6 +98,40 @@ async def test_an_instance_of_another_version_says_which_code_it_lacks():
     async with open_test_engine(workflows=[old]) as engine:
         with pytest.raises(InvalidConfig, match=r'version "2" of workflow .old. is not registered .*registered: old'):
             await engine.create(old_2, "ends")
+
+
+@pytest.mark.parametrize(
+    ("here", "registered"),
+    [([new, old_2], 'version "2"'), ([new], '"new"')],
+    ids=["another version", "no version"],
+)
+async def test_l12_nothing_makes_an_instance_without_code_go_on(tmp_path, here, registered):
+    store = str(tmp_path / "a.db")
+    async with open_test_engine(workflows=[old], store=store) as engine:
+        instance = await engine.create(old, "wait", id="a")
+        await instance.wait_for_status("waiting")
+    async with open_test_engine(workflows=here, store=store, limits=Limits(concurrency=1)) as engine:
+        instance = await engine.get("old", "a")
+        before = await instance.explain()
+        for _ in range(2):  # an event makes no difference
+            with pytest.raises(InvalidState) as refused:
+                await instance.resume()
+            await instance.send_event("go")
+        assert refused.value.status is Status.BLOCKED
+        assert str(refused.value) == (
+            'instance "a" of "old" cannot be resumed here: version "1" of "old" is not registered with this engine '
+            f"(registered: {registered}). Nothing was changed. Pass it in Engine(workflows=[…]); the instance goes on by itself, "
+            "without resume()."
+        )
+        assert await instance.explain() == before
+        assert [it.code for it in await engine.reasons()] == ["missing_code"]
+        assert engine.statistics().leased == 0
+        assert await engine.call(new) == 1  # nobody has the only slot
+        await engine.crash()
+        assert await engine.call(new) == 1
+        assert engine.peek("old", "a") is Status.BLOCKED
+    async with open_test_engine(workflows=[old], store=store) as engine:
+        assert await (await engine.get(old, "a")).result() == Total(7)
 
 
 def _cell(number: int):

@@ -84,8 +84,9 @@ Row: TypeAlias = tuple[
 params, result, progress, attributes, priority, start_at, waits): an instance at one moment"""
 
 ERRORS: tuple[str, ...]
-"""Codes in a REPLY: "not_found", "exists" (data: no, status), "state" (data: status), "overloaded" (data: limit name,
-retry_after in microseconds), "limit" (data: limit name, value), "closed", "store", "corrupt", "invalid" (data: message), "same_id_other_params"."""
+"""Codes in a REPLY: "not_found", "exists" (data: no, status), "state" (data: status), "missing_code" (data: message), "overloaded"
+(data: limit name, retry_after in microseconds), "limit" (data: limit name, value), "closed", "store", "corrupt", "invalid" (data:
+message), "same_id_other_params"."""
 
 class CoreError(Exception):
     """args: (kind, message); kind is "locked", "version", "corrupt", "failed", "invalid", "closed" or "internal"."""
@@ -181,7 +182,7 @@ class Core:
     def decide(self, approval_id: str, namespace: str, workflow: str, id: str, name: str, approved: bool, decision: bytes) -> int:
         """REPLY data: bool, whether this decision was the first."""
     def resume(self, namespace: str, workflow: str, id: str) -> int:
-        """REPLY data: None."""
+        """REPLY data: None; code "missing_code" (data: message) if there is no code for it, which changes nothing."""
     def stand(self, namespace: str, workflow: str, id: str, priority: int) -> int:
         """REPLY data: (state, None if it is final; how many go before it; [(in use, limit) of the engine's, the namespace's and the
         workflow's slots])."""

@@ -55,6 +55,8 @@ def error_of(code: str, data: Any, workflow: str, id: str | None, namespace: str
         return InvalidState(
             f'instance "{id}" of "{workflow}" is {status.value}: it takes no events, decisions or resume any more', status=status
         )
+    if code == "missing_code":
+        return InvalidState(str(data), status=Status.BLOCKED)
     if code == "overloaded":
         limit, retry_after = data
         if limit == "disk":

@@ -194,7 +194,8 @@ class Instance(Generic[R_co]):
         """Lets a blocked instance go on: its body is replayed from its history.
 
         Raises:
-            InvalidState: The instance is final.
+            InvalidState: The instance is final; or this engine has no code for its version, and nothing was changed. One that is blocked
+                for that alone (`missing_code`) goes on by itself once the code is there.
             InstanceNotFound: It is gone.
         """
         self._desk.check("instance.resume")

@@ -52,6 +52,12 @@ impl Status {
     pub fn is_final(self) -> bool {
         self >= Self::Complete
     }
+
+    /// Returns whether its code may run, or will, without anybody doing anything (L12).
+    #[must_use]
+    pub fn needs_code(self) -> bool {
+        !self.is_final() && !matches!(self, Self::Paused | Self::Blocked)
+    }
 }
 
 /// What can happen to an instance.

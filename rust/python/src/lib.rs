@@ -31,10 +31,11 @@ const NOTES: [(&str, u8); 12] = [
 ];
 
 /// Codes in a REPLY.
-const ERRORS: [&str; 10] = [
+const ERRORS: [&str; 11] = [
     "not_found",
     "exists",
     "state",
+    "missing_code",
     "overloaded",
     "limit",
     "closed",

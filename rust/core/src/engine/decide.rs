@@ -1,5 +1,6 @@
 //! Decisions about what comes from outside: events, watches, resumes. Creations have their own file.
 
+use super::recovery::MISSING_CODE;
 use super::{After, Core, Decided, Facts, Live};
 use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key};
@@ -202,6 +203,10 @@ impl Core {
             }
             Found::Live(no, key, status) => {
                 if matches!(react(status, Happening::Resume), Reaction::Goes(..)) {
+                    if let Some(text) = self.without_code(no, facts)? {
+                        self.say(Note::refuse(ticket, MISSING_CODE, Data::Text(text)));
+                        return Ok(None);
+                    }
                     if self.is_settled_by_batch(no) {
                         return Ok(Some(Submission::Resume(ticket, name)));
                     }

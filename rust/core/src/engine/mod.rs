@@ -146,6 +146,8 @@ struct Live {
     status: Status,
     marked: bool,
     slot: bool,
+    /// There is code for it; without it has no place in a queue and no slot (L12).
+    has_code: bool,
     /// An unclean stop may have cut attempts short, and its body has not taken that up since.
     interrupted: bool,
     /// Unclean stops while it could run, since it was proven that it causes none (L11).
@@ -176,6 +178,7 @@ impl Live {
             status: Status::Queued,
             marked: false,
             slot: false,
+            has_code: true,
             interrupted: false,
             recoveries: 0,
             proof: None,
@@ -503,13 +506,17 @@ impl Core {
     }
 
     /// Changes the state by the table and carries out the effects that concern memory only.
-    /// Returns false, having changed nothing, if the table refuses.
+    /// Returns false, having changed nothing, if the table refuses, or if it would go on without
+    /// code: whatever brings an instance back into a queue or a slot comes through here (L12).
     fn shift(&mut self, no: InstanceNo, event: Happening) -> bool {
         let live = self.live.get_mut(&no).expect("the caller found it live");
         let from = live.status;
         let Reaction::Goes(to, effects) = react(from, event) else {
             return false;
         };
+        if !live.has_code && to.needs_code() {
+            return false;
+        }
         live.status = to;
         self.waiting += u64::from(to == Status::Waiting);
         self.waiting -= u64::from(from == Status::Waiting);

@@ -195,6 +195,7 @@ impl Core {
         }
         let mut live = Live::new(key, row.incarnation, workflow, row.priority);
         live.class = class;
+        live.has_code = has_code;
         live.recoveries = row.recoveries;
         live.interrupted = row.marked;
         let poison = row.marked && row.recoveries >= self.recoveries(workflow);

@@ -1,5 +1,6 @@
 //! Given these submissions, exactly these notes: the engine on the model store, with time by hand.
 
+mod code;
 mod counted;
 mod ended;
 mod found;
@@ -42,7 +43,7 @@ struct Stage {
 
 fn config() -> Config {
     Config {
-        workflows: vec![("w".into(), "1".into())],
+        workflows: vec![("w".into(), "1".into()), ("v".into(), "1".into())],
         shards: Some(2),
         slots: 2,
         namespace: "default".into(),

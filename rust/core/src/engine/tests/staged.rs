@@ -309,7 +309,6 @@ fn l11_a_suspect_without_a_free_slot_holds_up_no_suspect_of_another_workflow() {
     let mut stage = Stage::with(Config {
         slots: 50,
         limits: limits(100, 100, 10),
-        workflows: vec![("w".into(), "1".into()), ("v".into(), "1".into())],
         workflow_limits: vec![("w".into(), Layer::default().with(Limit::Concurrency, 5))],
         ..config()
     });

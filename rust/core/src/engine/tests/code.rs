@@ -1,0 +1,216 @@
+//! Nothing goes on without code, whatever would bring it back into a queue or a slot (L12).
+
+use super::*;
+use crate::engine::recovery::{MISSING_CODE, RECOVERIES};
+use crate::store::Row;
+use crate::submission::Why;
+
+type Leave = fn(&mut Stage);
+
+/// How "a" of "w" can be left by an engine that has its code, and the reason it is blocked for by
+/// one that has not.
+const LEFT: [(Leave, &str); 9] = [
+    (queued, MISSING_CODE),
+    (scheduled, MISSING_CODE),
+    (running, MISSING_CODE),
+    (suspected, MISSING_CODE),
+    (waiting, MISSING_CODE),
+    (asking, MISSING_CODE),
+    (calling, MISSING_CODE),
+    (blocked, "nondeterminism"),
+    (poisonous, RECOVERIES),
+];
+
+fn queued(stage: &mut Stage) {
+    stage.say(vec![of("v", 1, "b"), of("v", 2, "c"), create(3, "a")]);
+}
+
+fn scheduled(stage: &mut Stage) {
+    let later = NewItem {
+        start_at: Some(150),
+        ..item("a")
+    };
+    let create = Submission::Create(1, Box::new((code(), later)), IfExists::Raise);
+    stage.say(vec![create]);
+}
+
+fn running(stage: &mut Stage) {
+    stage.create("a");
+}
+
+fn suspected(stage: &mut Stage) {
+    running(stage);
+    stage.crash();
+    stage.crash();
+}
+
+fn waiting(stage: &mut Stage) {
+    let by = stage.create("a");
+    let first = stage.wait(Kind::Sleep, Source::Timer, 150);
+    let second = stage.wait(Kind::Event, events(&["x"]), 150);
+    let third = stage.wait(Kind::Do, Source::Retry, 150);
+    let waits = [first, second, third].map(|it| Submission::Open(by, Box::new(it)));
+    stage.say(waits.into());
+    be_quiet(stage, by);
+}
+
+fn asking(stage: &mut Stage) {
+    let by = stage.create("a");
+    let wait = stage.wait(Kind::Approval, Source::Approval("w/a#ask#1".into()), 150);
+    stage.say(vec![Submission::Ask(by, Box::new(wait), None)]);
+    be_quiet(stage, by);
+}
+
+fn calling(stage: &mut Stage) {
+    let by = stage.create("a");
+    let child = Child {
+        by,
+        operation: operation(Kind::Call),
+        workflow: "v".into(),
+        version: "1".into(),
+        items: vec![item("b")],
+        payload: None,
+    };
+    let number = stage.sequence.draw();
+    stage.say(vec![Submission::Call(number, Box::new(child))]);
+    be_quiet(stage, by);
+}
+
+fn blocked(stage: &mut Stage) {
+    let by = stage.create("a");
+    let wait = stage.wait(Kind::Event, events(&["x"]), 150);
+    let why = Why::from("nondeterminism");
+    let block = Submission::Block(by, why, b"why".as_slice().into());
+    stage.say(vec![Submission::Open(by, Box::new(wait)), block]);
+}
+
+fn poisonous(stage: &mut Stage) {
+    stage.config.limits = limits(100, 3, 1);
+    running(stage);
+    stage.crash();
+    stage.crash();
+}
+
+fn be_quiet(stage: &mut Stage, by: Body) {
+    let seen = stage.core.batch_number();
+    stage.say(vec![Submission::Quiet(by, u64::MAX, seen)]);
+}
+
+fn of(workflow: &str, ticket: u64, id: &str) -> Submission {
+    let code = Code {
+        workflow: workflow.into(),
+        ..code()
+    };
+    Submission::Create(ticket, Box::new((code, item(id))), IfExists::Raise)
+}
+
+fn resume(ticket: u64) -> Submission {
+    Submission::Resume(ticket, Box::new(name("a")))
+}
+
+fn stored(stage: &mut Stage, workflow: &str, id: &str) -> Option<Row> {
+    let row = stage.facts.store.find("default", workflow, id);
+    row.expect("memory is read")
+}
+
+/// It is blocked for this, and nothing was begun for it.
+fn is_still(stage: &mut Stage, jobs: &[Job], reason: &str) {
+    let row = stored(stage, "w", "a").expect("it is there");
+    let found = (row.status, row.reason.as_deref());
+    assert_eq!(found, (Status::Blocked, Some(reason)));
+    let starts = |job: &Job| matches!(job, Job::Start { no, .. } if *no == row.no);
+    assert!(!jobs.iter().any(starts), "{jobs:?}");
+}
+
+/// Ends whatever has a slot; returns whose slots these were.
+fn end_all(stage: &mut Stage) -> Vec<Box<str>> {
+    let mut ended = Vec::new();
+    for id in ["b", "c", "d"] {
+        let row = stored(stage, "v", id);
+        if let Some(row) = row.filter(|it| it.status == Status::Running) {
+            let (no, incarnation) = (row.no, row.incarnation);
+            stage.say(vec![finish(Body { no, incarnation })]);
+            ended.push(row.workflow);
+        }
+    }
+    ended
+}
+
+#[test]
+fn l12_nothing_brings_an_instance_without_code_into_a_queue_or_a_slot() {
+    for (leave, reason) in LEFT {
+        let mut stage = Stage::new();
+        leave(&mut stage);
+        let config = stage.config.clone();
+        stage.config.workflows = vec![("w".into(), "2".into()), ("v".into(), "1".into())];
+        let jobs = stage.crash().jobs;
+        is_still(&mut stage, &jobs, reason);
+        let jobs = stage.say(vec![resume(1)]).jobs;
+        is_still(&mut stage, &jobs, reason);
+        let all = vec![
+            send(2, "a", "x", None),
+            send(3, "a", "x", Some("d")),
+            decide(4, "a", true),
+            Submission::Reshard(5, 7),
+            resume(6),
+        ];
+        let jobs = stage.say(all).jobs;
+        is_still(&mut stage, &jobs, reason);
+        stage.now = 500;
+        let jobs = stage.say(vec![resume(7)]).jobs;
+        is_still(&mut stage, &jobs, reason);
+        end_all(&mut stage);
+        let jobs = stage.outlive().jobs;
+        is_still(&mut stage, &jobs, reason);
+        let jobs = stage.say(vec![resume(8)]).jobs;
+        is_still(&mut stage, &jobs, reason);
+        // All slots are somebody else's.
+        assert_eq!(stage.core.counts(), [2, 0, 0, 0]);
+        stage.config.slots = 1;
+        let jobs = stage.crash().jobs;
+        is_still(&mut stage, &jobs, reason);
+        stage.say(vec![resume(9), of("v", 10, "d")]);
+        assert_eq!(end_all(&mut stage), ["v".into()]);
+        // Its code is there again.
+        stage.config = config;
+        stage.crash();
+        let jobs = match reason {
+            MISSING_CODE => stage.outlive().jobs,
+            _ => stage.say(vec![resume(11)]).jobs,
+        };
+        let row = stored(&mut stage, "w", "a").expect("it is there");
+        assert_eq!(row.status, Status::Running, "{jobs:?}");
+    }
+}
+
+#[test]
+fn l12_whoever_resumes_what_has_no_code_is_told_what_is_missing() {
+    let told = |workflows: &[(&str, &str)], leave: Leave| {
+        let mut stage = Stage::new();
+        leave(&mut stage);
+        let workflows = workflows.iter().map(|it| (it.0.into(), it.1.into()));
+        stage.config.workflows = workflows.collect();
+        stage.crash();
+        let notes = stage.say(vec![resume(1)]).notes;
+        let [Note::Reply {
+            ticket: 1,
+            code: MISSING_CODE,
+            data: Data::Text(text),
+        }] = &notes[..]
+        else {
+            panic!("{notes:?}");
+        };
+        text.clone()
+    };
+    let begin = "instance \"a\" of \"w\" cannot be resumed here: version \"1\" of \"w\" is not registered with this engine (registered: ";
+    let middle = "). Nothing was changed. Pass it in Engine(workflows=[…]); ";
+    let by_itself = "the instance goes on by itself, without resume().";
+    let versions = [("w", "3"), ("v", "1"), ("w", "2")];
+    let expected = format!("{begin}version \"3\", \"2\"{middle}{by_itself}");
+    assert_eq!(told(&versions, waiting), expected);
+    let others = [("y", "1"), ("x", "1")];
+    let expected = format!("{begin}\"x\", \"y\"{middle}{by_itself}");
+    assert_eq!(told(&others, waiting), expected);
+    let expected = format!("{begin}no workflow{middle}then resume() it.");
+    assert_eq!(told(&[], blocked), expected);
+}
