@@ -13,7 +13,6 @@ use super::program::{
 };
 use super::said::Letter;
 use super::world::World;
-use crate::engine::recovery::MISSING_CODE;
 use crate::lifecycle::Status;
 use crate::note::Data;
 use crate::submission::{Code, Decision, IfExists, LimitChange, Name, NewItem, Submission};
@@ -405,14 +404,13 @@ impl World {
         }
     }
 
-    /// Somebody resumes what is blocked.
+    /// Somebody resumes what is blocked, whether there is code for it or not.
     pub(super) fn resume_blocked(&mut self) -> bool {
         let mut blocked: Vec<_> = self
             .truth
             .all
             .values()
             .filter(|it| it.status == Status::Blocked)
-            .filter(|it| it.reason.as_deref() != Some(MISSING_CODE))
             .map(|it| (it.no, it.account, it.id.clone()))
             .collect();
         blocked.sort_unstable();

@@ -46,6 +46,23 @@ pub(super) fn legal(truth: &Truth, op: &Op) -> Verdict {
     Ok(())
 }
 
+/// Whatever is created, queued, runs or waits could be run.
+pub(super) fn has_code(truth: &Truth, op: &Op) -> Verdict {
+    use Status::{Queued, Running, Waiting};
+    let (account, status) = match op {
+        Op::Create(new) => (account(&new.namespace, &new.workflow), new.status),
+        Op::Status(no, _, to) => match truth.all.get(no) {
+            Some(it) => (it.account, to.status),
+            None => return Ok(()),
+        },
+        _ => return Ok(()),
+    };
+    let missing = truth.missing & 1 << workflow(account) != 0;
+    let goes_on = matches!(status, Queued | Running | Waiting);
+    holds!(!(missing && goes_on), "there is no code for it: {op:?}");
+    Ok(())
+}
+
 pub(super) fn waits_for_something(truth: &Truth, op: &Op) -> Verdict {
     if let Some((it, to)) = change(truth, op) {
         let waits = to.status == Status::Waiting;

@@ -49,6 +49,7 @@ const OPERATIONS: Rows<fn(&Truth, &Op) -> Verdict> = &[
         slots::not_before_start_at,
     ),
     ("L only what the table allows", lives::legal),
+    ("L12 nothing goes on without code", lives::has_code),
     (
         "C6 whoever waits, waits for something",
         lives::waits_for_something,
