@@ -30,6 +30,10 @@ enum Spot {
 impl Core {
     /// Numbers a new instance and places it.
     pub(super) fn admit(&mut self, code: &Code, item: NewItem, key: Key) -> Box<NewInstance> {
+        assert!(
+            self.codes.has(&code.workflow, &code.version),
+            "L12: nothing is created without code"
+        );
         let no = self.sequence.draw();
         let workflow = self.workflow(&code.namespace, &code.workflow);
         let status = self.place(no, key, workflow, item.priority, item.start_at);

@@ -214,3 +214,9 @@ fn l12_whoever_resumes_what_has_no_code_is_told_what_is_missing() {
     let expected = format!("{begin}no workflow{middle}then resume() it.");
     assert_eq!(told(&[], blocked), expected);
 }
+
+#[test]
+#[should_panic(expected = "nothing is created without code")]
+fn l12_nothing_is_created_without_code() {
+    Stage::new().say(vec![of("nobody", 1, "a")]);
+}

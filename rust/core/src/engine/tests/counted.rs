@@ -169,15 +169,29 @@ impl World {
         }
     }
 
+    /// Whether only what there is code for is created (L12).
+    fn can_be_said(&self, submission: &Submission) -> bool {
+        let workflow = match submission {
+            Submission::Create(_, what, _) => &what.0.workflow,
+            Submission::CreateBatch(_, what, ..) => &what.0.workflow,
+            Submission::Call(_, child) => &child.workflow,
+            _ => return true,
+        };
+        let known = &self.stage.config.workflows;
+        known.iter().any(|it| it.0 == *workflow)
+    }
+
     fn act(&mut self, act: Act) {
-        let said = self.submissions(act);
+        let mut said = self.submissions(act);
+        said.retain(|it| self.can_be_said(it));
         match act.0 {
             11 => self.stage.now += i64::from(act.1),
             12 => self.crash(act.1),
             // What is decided and not committed never was.
             13 => {
                 let held = self.held.clone();
-                let said = self.submissions((act.1 % 10, act.2, act.1));
+                let mut said = self.submissions((act.1 % 10, act.2, act.1));
+                said.retain(|it| self.can_be_said(it));
                 self.held = held;
                 self.stage.core.begin(self.stage.now);
                 for it in said {
