@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stepwell import Retry, StepFailed, workflow
+from stepwell import InvalidState, Limits, Retry, StepFailed, workflow
 from stepwell._values import failures
 from stepwell._values.codec import codec
 from stepwell._values.failures import MissingClass, describe, revive
@@ -120,6 +120,36 @@ async def test_d9_a_lost_class_blocks_where_the_failure_would_be_delivered_and_i
         assert await (await engine.get("flow", "f")).result() == "declined"
     assert ran == ["charge"]
     assert set(seen) == {"declined"}
+
+
+async def test_l12_a_class_that_is_back_lets_nobody_go_on_without_code(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    store, code = str(tmp_path / "s.db"), [flow(by_do)]
+    async with open_test_engine(workflows=code, store=store, autojump=False) as engine:
+        await (await engine.create("flow", id="f")).wait_for_status("waiting")
+        lose()
+        await engine.crash()
+        await (await engine.get("flow", "f")).send_event("go")
+        await (await engine.get("flow", "f")).wait_for_status("blocked")
+    restore()
+
+    @workflow(name="flow", version="2")
+    async def later(step):
+        return "later"
+
+    async with open_test_engine(workflows=[later], store=store, limits=Limits(concurrency=1)) as engine:
+        assert await engine.call("flow") == "later"
+        why = await (await engine.get("flow", "f")).explain()
+        assert (why.code, engine.statistics().leased) == ("missing_class", 0)
+        assert why.text.endswith(
+            "Before it can go on, its code is needed too: "
+            'version "1" of "flow" is not registered with this engine (registered: version "2").'
+        )
+        with pytest.raises(InvalidState, match=r"Pass it in Engine\(workflows=\[…\]\); then resume\(\) it"):
+            await (await engine.get("flow", "f")).resume()
+    assert not any("the class it was blocked for is there" in message for message in caplog.messages)
+    async with open_test_engine(workflows=code, store=store, autojump=False) as engine:
+        assert await (await engine.get("flow", "f")).result() == "declined"
 
 
 async def test_d9_a_class_that_comes_while_the_engine_runs_lets_those_go_on_that_wait_for_it():

@@ -51,7 +51,8 @@ async def test_l12_missing_code_is_told_once_for_each_workflow_and_version(tmp_p
         told = [record.message for record in caplog.records]
         assert len(told) == 2, told
         assert any(
-            '3 instances of workflow "old" version "1" wait for code that this engine does not have (it has: new, old)' in it for it in told
+            '3 instances of workflow "old" version "1" wait for code that this engine does not have (it has: version "2")' in it
+            for it in told
         )
         assert any('1 instance of workflow "old" version "1" in namespace "acme" waits for' in it for it in told)
         caplog.clear()

@@ -75,13 +75,14 @@ def of_resting(look: Look, code: Registry) -> Explanation:
     if status is not Status.BLOCKED:
         text = f"{who} is {status.value.replace('_', ' ')}"
         return Explanation(status.value, text + (f": {error}" if error else "."), since)
+    instead = code.instead_of(look.workflow)
+    missing = f'version "{look.version}" of "{look.workflow}" is not registered with this engine (registered: {instead})'
     if look.reason == "missing_code":
-        text = (
-            f'{who} is blocked: version "{look.version}" of "{look.workflow}" is not registered with this engine (registered: {code}). '
-            "Pass it in Engine(workflows=[…]); the instance goes on by itself."
-        )
+        text = f"{who} is blocked: {missing}. Pass it in Engine(workflows=[…]); the instance goes on by itself."
     else:
         text = f"{who} is blocked ({look.reason}): {error.message if error else 'no details were recorded'}"
+        if look.reason != "corrupt" and code.version(look.workflow, look.version) is None:
+            text += f" Before it can go on, its code is needed too: {missing}."
     return Explanation(look.reason or "blocked", text, since)
 
 

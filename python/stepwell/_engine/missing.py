@@ -47,7 +47,7 @@ class Missing:
                     log.warning(
                         '%d instance%s of workflow "%s" version "%s"%s wait%s for code that this engine does not have (it has: %s). '
                         "Pass it in Engine(workflows=[…]); they go on by themselves.",
-                        count, "s" * (count != 1), name, version, whose, "s" * (count == 1), self._host.code,
+                        count, "s" * (count != 1), name, version, whose, "s" * (count == 1), self._host.code.instead_of(name),
                     )  # fmt: skip
 
     def class_of(self, runner: Runner, which: Which) -> None:
@@ -94,6 +94,8 @@ class Missing:
         for namespace, workflow, id in instances:
             reply = await self._host.ask(core.find, namespace, workflow, id, False)
             row: Any = reply.data
-            if row is not None and (look := Look._make(row)).status is Status.BLOCKED and look.reason == MISSING_CLASS:
+            if row is None or (look := Look._make(row)).status is not Status.BLOCKED or look.reason != MISSING_CLASS:
+                continue
+            if self._host.code.version(workflow, look.version) is not None:  # else an engine that has its code finds it again
                 log.info("%s/%s goes on: the class it was blocked for is there", workflow, id)
                 core.resume(namespace, workflow, id)

@@ -43,6 +43,11 @@ class Registry:
     def __str__(self) -> str:
         return ", ".join(sorted(self._latest)) or "none"
 
+    def instead_of(self, name: str) -> str:
+        """Says what there is of a workflow of which one version is not here: other versions, or other workflows."""
+        versions = [f'version "{version}"' for known, version in self._by_version if known == name]
+        return ", ".join(versions) or str(self)
+
     def version(self, name: str, version: str) -> Workflow[Any, Any] | None:
         """Returns the code for one version of a workflow, if it is here."""
         return self._by_version.get((name, version))
