@@ -5,6 +5,7 @@ import logging
 import types
 
 import pytest
+import trio.testing
 
 from stepwell import Engine, InstanceNotFound, InvalidConfig, InvalidName, InvalidState, Limits, Status, workflow
 from stepwell.testing import open_test_engine
@@ -133,6 +134,47 @@ async def test_l12_nothing_makes_an_instance_without_code_go_on(tmp_path, here, 
         assert engine.peek("old", "a") is Status.BLOCKED
     async with open_test_engine(workflows=[old], store=store) as engine:
         assert await (await engine.get(old, "a")).result() == Total(7)
+
+
+@workflow
+async def caller(step, how: str) -> str:
+    await step.wait_for_event("go")
+    try:
+        await getattr(step, how)("old", "wait", id="child")
+    except InvalidConfig as error:
+        return str(error)
+    return how
+
+
+@pytest.mark.parametrize("how", ["call", "create"])
+async def test_l12_a_body_creates_no_child_without_code(tmp_path, how):
+    store = str(tmp_path / "a.db")
+    async with open_test_engine(workflows=[caller, old], store=store, autojump=False) as engine:
+        await (await engine.create(caller, how, id="a")).wait_for_status("waiting")
+    async with open_test_engine(workflows=[caller], store=store, limits=Limits(concurrency=1)) as engine:
+        instance = await engine.get(caller, "a")
+        await instance.send_event("go")
+        assert "workflow 'old' is not registered with this engine (registered: caller)" in await instance.result()
+        assert [it.id for it in (await engine.list()).items] == ["a"]
+        assert engine.statistics().leased == 0
+
+
+async def test_l12_a_parent_waits_for_its_child_without_code(tmp_path):
+    store = str(tmp_path / "a.db")
+    async with open_test_engine(workflows=[caller, old], store=store, autojump=False) as engine:
+        parent = await engine.create(caller, "call", id="a")
+        await parent.send_event("go")
+        while not (await parent.status()).waiting_on or engine.peek("old", "child") is not Status.WAITING:
+            await trio.testing.wait_all_tasks_blocked()
+    async with open_test_engine(workflows=[caller, new], store=store, limits=Limits(concurrency=1)) as engine:
+        with pytest.raises(InvalidState, match="cannot be resumed here"):
+            await (await engine.get("old", "child")).resume()
+        assert await engine.call(new) == 1
+        assert "which is blocked" in str(await (await engine.get(caller, "a")).explain())
+        assert engine.statistics().leased == 0
+    async with open_test_engine(workflows=[caller, old], store=store) as engine:
+        await (await engine.get(old, "child")).send_event("go")
+        assert await (await engine.get(caller, "a")).result() == "call"
 
 
 def _cell(number: int):

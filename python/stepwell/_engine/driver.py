@@ -330,9 +330,10 @@ class Driver:
         no, workflow = start[0], self.code.version(start[3], start[4])
         if no in self.runners:
             self._later[no] = start  # the parked body has not left memory yet
-        elif workflow is None or self.draining:
+        elif self.draining:
             self.core.release(no, start[1])
         else:
+            assert workflow is not None, "L12: the core begins nothing without code"
             runner = Runner(self, workflow, start)  # type: ignore[arg-type]  # mypy does not see the core's methods in Port
             self.runners[no] = runner
             self.departed.forget(no)
