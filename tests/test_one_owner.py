@@ -61,7 +61,9 @@ async def test_a_store_that_was_moved_while_it_is_open_is_still_its_owners(tmp_p
     store, other = tmp_path / "s.db", tmp_path / "t.db"
     async with Engine(str(store), workflows=[echo]):
         store.rename(other)
-        assert f"t.db is in use by this process ({os.getpid()}), under another name" in await refused(other, StoreLocked)
+        assert f"t.db is in use by this process ({os.getpid()}), under another name" in (told := await refused(other, StoreLocked))
+        assert "use that engine, or leave its block before you open another one" in told
+        assert "stop that process" not in told
         holder = "import sys, trio; from stepwell import Engine; trio.run(Engine(sys.argv[1]).__aenter__)"
         done = await trio.to_thread.run_sync(
             lambda: subprocess.run([sys.executable, "-c", holder, other], capture_output=True, check=False)

@@ -383,7 +383,7 @@ class Nondeterminism(StepwellError):
 
 
 class StoreLocked(StepwellError):
-    """Another engine owns the store; the text says which process."""
+    """Another engine owns the store; the text says which process, and what to do: not the same if that is this very process."""
 
 
 class StoreVersion(StepwellError):

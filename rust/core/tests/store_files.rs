@@ -215,8 +215,8 @@ fn a_second_engine_is_told_who_owns_the_store() {
     let first = Box::new(SqliteStore::open(&path, "api").unwrap());
     let pid = std::process::id();
     let text = format!(
-        "audit.db is in use by this process ({pid}, engine \"api\"). One engine owns an embedded store: stop that process, run one worker, or give this engine another \
-             file. stepwell.Client, for calls from other processes, is not in this version."
+        "audit.db is in use by this process ({pid}, engine \"api\"). One engine owns an embedded store: use that engine, or leave its block before you open \
+         another one, or give this engine another file. In a notebook it may have been opened by a cell that was run before."
     );
     assert_eq!(
         SqliteStore::open(&path, "other").unwrap_err(),

@@ -130,9 +130,11 @@ pub(super) fn own(database: File, paths: &Paths) -> Result<Own, Error> {
     match ofd::exclude(&database, ofd::OWNER) {
         Ok(()) => Ok(database.into()),
         Err(error) if ofd::is_taken(&error) => {
-            let is_ours = database.metadata().is_ok_and(|it| inherited::holds(&it));
+            if database.metadata().is_ok_and(|it| inherited::holds(&it)) {
+                let by = format!("({}), under another name", process::id());
+                return Err(in_use_here(paths, &by));
+            }
             let by = match holders(&database).first() {
-                _ if is_ours => format!("this process ({}), under another name", process::id()),
                 Some(it) => format!("process {}, as {}", it.pid, it.path.display()),
                 None => "another process, under another name".into(),
             };
@@ -166,13 +168,22 @@ fn in_use(paths: &Paths, by: &str) -> Error {
     ))
 }
 
+/// The process is the caller's own, which need not end.
+fn in_use_here(paths: &Paths, by: &str) -> Error {
+    Error::Locked(format!(
+        "{} is in use by this process {by}. One engine owns an embedded store: use that engine, or leave its block before you open \
+         another one, or give this engine another file. In a notebook it may have been opened by a cell that was run before.",
+        paths.name
+    ))
+}
+
 fn taken(paths: &Paths, file: &File, text: &str) -> Error {
     let Some(owner) = Owner::parse(text) else {
         return in_use(paths, "another process");
     };
     let Owner { pid, name, .. } = &owner;
     let by = match whose(file, *pid) {
-        Whose::Ours => format!("this process ({pid}, engine \"{name}\")"),
+        Whose::Ours => return in_use_here(paths, &format!("({pid}, engine \"{name}\")")),
         Whose::TheirOwn => format!("process {pid} (engine \"{name}\")"),
         Whose::Forked(child) => format!(
             "process {child}, which was forked from process {pid} (engine \"{name}\") and still has its lock"
