@@ -133,7 +133,7 @@ def test_an_engine_that_cannot_open_says_why_in_the_callers_words(tmp_path):
 
     async def main() -> None:
         async with aio.Engine(store, workflows=[]):
-            with pytest.raises(StoreLocked, match=r"stepwell\.Client"):
+            with pytest.raises(StoreLocked, match="use that engine, or leave its block"):
                 await aio.Engine(store).__aenter__()
             assert threads() == ["stepwell"]
 

@@ -145,7 +145,7 @@ def test_it_opens_once_is_locked_and_says_when_it_is_closed(tmp_path):
     with pytest.raises(EngineClosed):
         engine.create(doubles, 1)
     with engine:
-        with pytest.raises(StoreLocked, match=r"stepwell\.Client"):
+        with pytest.raises(StoreLocked, match="use that engine, or leave its block"):
             sync.Engine(store).__enter__()
         instance = engine.create(doubles, 1)
     for call in (lambda: engine.create(doubles, 1), instance.status, engine.statistics, engine.__enter__):
