@@ -295,11 +295,10 @@ pub(super) const INSTANCE: &str = "i.no, i.version, i.id, i.incarnation, i.statu
 pub(super) const INSTANCE_WIDTH: usize = 21;
 
 /// Columns of [`newcomer`], in its order. The sixth says whether the instance was created, queued, and never changed since: as
-/// [`Row::is_newcomer`]. Those after it are looked at only, so that nobody damaged goes as a newcomer.
+/// [`Row::is_newcomer`]. There may be millions of them, so what else their rows hold is looked at when they start, or are listed.
 pub(super) const NEWCOMER: &str = "i.no, i.version, i.id, i.priority, i.start_at, \
      coalesce(i.status = 0 AND i.marked = 0 AND i.recoveries = 0 AND i.incarnation = i.no \
-     AND i.head = 0 AND i.started_at IS NULL AND i.reason IS NULL, 0), i.workflow, \
-     i.created_at, i.updated_at, i.ended_at, i.parent, i.called, i.step, i.format, i.seed";
+     AND i.head = 0 AND i.started_at IS NULL AND i.reason IS NULL, 0), i.workflow";
 
 /// A newcomer whose key is still to be made: its version, its id, all else.
 pub(super) type Unnamed<'r> = (i64, &'r str, Newcomer);
@@ -308,17 +307,7 @@ pub(super) type Unnamed<'r> = (i64, &'r str, Newcomer);
 /// be known of it, but for its key; that is made of names the caller has at hand, and this id.
 pub(super) fn newcomer<'r>(row: &'r Columns) -> Result<(InstanceNo, Option<Unnamed<'r>>)> {
     let no = number(row)?;
-    let is_whole = || -> Result<bool> {
-        for at in [7, 8] {
-            time(row, at)?;
-        }
-        number_or_none(row, 10)?;
-        int_or_none(row, 14)?;
-        flag(row, 11)?;
-        small(row, 13)?;
-        Ok(row.get_ref(9)? == ValueRef::Null && row.get_ref(12)? == ValueRef::Null)
-    };
-    if !flag(row, 5)? || !is_whole()? {
+    if !flag(row, 5)? {
         return Ok((no, None));
     }
     let version = int(row, 1)?;
