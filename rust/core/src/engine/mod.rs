@@ -11,6 +11,7 @@
 
 mod apply;
 mod approvals;
+mod batch;
 mod body;
 mod children;
 mod code;
@@ -20,6 +21,7 @@ mod decide;
 mod generated;
 mod hooks;
 mod limits;
+mod live;
 mod places;
 pub mod recovery;
 mod refill;
@@ -35,27 +37,27 @@ mod tests;
 
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use crate::admission::Admission;
 use crate::gatekeeper::Gatekeeper;
-use crate::history::Stored;
-use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, WaitId};
+use crate::ids::{Incarnation, InstanceNo, Micros, WaitId};
 use crate::lifecycle::{react, Effect, Event as Happening, Reaction, Status};
-use crate::note::{Note, Settled};
-use crate::queue::{Class, Entry, Queues, Rank};
+use crate::note::Note;
+use crate::queue::{Class, Entry, Queues};
 use crate::registry::Registry;
 use crate::residents::Residents;
 use crate::sequence::Sequence;
 use crate::settings::Layer;
 use crate::store::{Error, Op, Reader, Store, Transition};
-use crate::submission::{IfExists, Name, Submission, Why};
+use crate::submission::{Name, Submission, Why};
 use crate::timer::Timers;
-use crate::waits::Mailbox;
 use crate::watches::Watches;
+use batch::{After, Batch, ItemOf};
 use code::Codes;
 use count::Counts;
 use generated::Generated;
+use live::{Due, Live};
 use places::Queued;
 use reshard::Shards;
 use suspects::Suspects;
@@ -129,171 +131,6 @@ pub struct Applied {
     pub notes: Vec<Note>,
     /// To be read.
     pub jobs: Vec<Job>,
-}
-
-/// What the engine keeps of an instance that is more than a queue entry.
-#[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "facts that vary independently of the state"
-)]
-struct Live {
-    key: Key,
-    incarnation: Incarnation,
-    workflow: u32,
-    priority: i8,
-    class: Class,
-    status: Status,
-    marked: bool,
-    slot: bool,
-    /// There is code for it; without it has no place in a queue and no slot (L12).
-    has_code: bool,
-    /// An unclean stop may have cut attempts short, and its body has not taken that up since.
-    interrupted: bool,
-    /// Unclean stops while it could run, since it was proven that it causes none (L11).
-    recoveries: u32,
-    /// When that is proven, if the process lives.
-    proof: Option<Micros>,
-    /// Its body is in memory or being loaded.
-    resident: bool,
-    mailbox: Mailbox,
-    /// Which event each wait took since the body was last quiet, in case it is withdrawn (I8).
-    taken: FxHashMap<WaitId, EventId>,
-    /// Journal place of the last outcome it was told.
-    settled: u64,
-    /// Batch in which it was last told an outcome.
-    told: u64,
-    /// The state in which it is counted.
-    counted: Status,
-}
-
-impl Live {
-    fn new(key: Key, incarnation: Incarnation, workflow: u32, priority: i8) -> Self {
-        Self {
-            key,
-            incarnation,
-            workflow,
-            priority,
-            class: Class::New,
-            status: Status::Queued,
-            marked: false,
-            slot: false,
-            has_code: true,
-            interrupted: false,
-            recoveries: 0,
-            proof: None,
-            resident: false,
-            mailbox: Mailbox::default(),
-            taken: FxHashMap::default(),
-            settled: 0,
-            told: 0,
-            counted: Status::Queued,
-        }
-    }
-
-    /// Nothing settles while a human has to act: events are kept, timers stand still.
-    fn is_inert(&self) -> bool {
-        matches!(self.status, Status::Paused | Status::Blocked)
-    }
-
-    fn rank(&self) -> Rank {
-        Rank::new(self.priority, self.class)
-    }
-}
-
-/// What a timer is for; its number is the wait's or the instance's.
-#[derive(Debug, Clone, Copy)]
-enum Due {
-    Wait(InstanceNo),
-    StartAt(u32, Rank, Entry),
-    Proof(InstanceNo),
-    Room,
-}
-
-/// What is left to do after the commit, in order.
-#[derive(Debug)]
-enum After {
-    Done {
-        ticket: u64,
-        op: u32,
-    },
-    Say(Note),
-    Created {
-        ticket: u64,
-        op: u32,
-        if_exists: IfExists,
-    },
-    Items {
-        ticket: u64,
-        items: Vec<ItemOf>,
-        if_exists: IfExists,
-    },
-    Born {
-        op: u32,
-    },
-    Compare {
-        ticket: u64,
-        name: Box<Name>,
-        params: Option<Box<[u8]>>,
-    },
-    Look(Box<Submission>),
-    Seen {
-        no: InstanceNo,
-        dedup: Box<str>,
-        refusal: Note,
-    },
-    Settled {
-        op: Option<u32>,
-        settled: Box<Settled>,
-    },
-    Load {
-        no: InstanceNo,
-        interrupted: bool,
-    },
-    Wake(InstanceNo),
-    Waits(InstanceNo),
-    Leaves(InstanceNo),
-    Changed {
-        no: InstanceNo,
-        op: u32,
-    },
-    Kept {
-        ticket: u64,
-        no: InstanceNo,
-        op: u32,
-    },
-    Limits {
-        ticket: Option<u64>,
-        namespace: Box<str>,
-    },
-}
-
-/// What an item of a batch would start with: compared if its id is taken (`ReturnIfSame`).
-type Params = Option<Box<[u8]>>;
-
-/// Where the answer for one item of a batch comes from.
-#[derive(Debug)]
-enum ItemOf {
-    Op(u32),
-    SameAs(usize, Params),
-    There(crate::note::Item, Params),
-}
-
-/// What is being decided.
-#[derive(Debug, Default)]
-struct Batch {
-    number: u64,
-    ops: Vec<Op>,
-    bytes: usize,
-    after: Vec<After>,
-    shown: Vec<Key>,
-    changed: Vec<(InstanceNo, u32)>,
-    /// Instances with an event whose `dedup_id` the store has not judged yet.
-    unjudged: FxHashSet<InstanceNo>,
-    /// Approvals this batch writes.
-    approvals: FxHashSet<Box<str>>,
-    /// Committed records of taken events, of instances that gave one back: read once per batch.
-    taken: FxHashMap<InstanceNo, Vec<Stored>>,
 }
 
 /// The state machine.
@@ -494,15 +331,6 @@ impl Core {
 
     fn live_mut(&mut self, no: InstanceNo) -> &mut Live {
         self.live.get_mut(&no).expect("the caller found it live")
-    }
-
-    fn push(&mut self, op: Op) -> u32 {
-        self.batch.ops.push(op);
-        (self.batch.ops.len() - 1) as u32
-    }
-
-    fn say(&mut self, note: Note) {
-        self.batch.after.push(After::Say(note));
     }
 
     /// Changes the state by the table and carries out the effects that concern memory only.
