@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use super::{After, Core, Decided, Facts, Live};
 use crate::history::{Operation, Record, Stored, Verdict};
 use crate::ids::{EventId, InstanceNo, Seq, WaitId};
-use crate::lifecycle::{Event as Happening, Status};
+use crate::lifecycle::{Effect, Event as Happening, Status};
 use crate::limits::EVENTS;
 use crate::note::Note;
 use crate::store::{Error, Op};
@@ -137,7 +137,8 @@ impl Core {
         if stale || live.mailbox.waits().is_empty() || !live.slot {
             return;
         }
-        if self.shift(no, Happening::Quiet) {
+        if let Some(owed) = self.shift(no, Happening::Quiet) {
+            owed.leaves_nothing();
             let live = self.live_mut(no);
             live.taken = FxHashMap::default();
             live.interrupted = false;
@@ -236,7 +237,8 @@ impl Core {
 
     /// Its body has left memory, and it lives on.
     fn leave(&mut self, no: InstanceNo, event: Happening) {
-        if self.shift(no, event) {
+        if let Some(owed) = self.shift(no, event) {
+            owed.leaves_nothing();
             self.keep_interruption(no);
             self.persist(no, None, None);
         }
@@ -272,9 +274,10 @@ impl Core {
             Status::Complete => Happening::Complete,
             _ => Happening::Fail,
         };
-        if !self.shift(no, event) {
+        let Some(owed) = self.shift(no, event) else {
             return Ok(());
-        }
+        };
+        owed.leaves(&[Effect::CloseWaits, Effect::TellParents]);
         let called = self.close_waits(no, facts)?;
         let verdict = match status {
             Status::Complete => Verdict::Done,
@@ -298,7 +301,8 @@ impl Core {
         error: Box<[u8]>,
         facts: &mut Facts,
     ) -> Result<(), Error> {
-        if self.shift(no, Happening::Block) {
+        if let Some(owed) = self.shift(no, Happening::Block) {
+            owed.leaves_nothing();
             let workflow = self.live_mut(no).workflow;
             self.count_blocked(no, workflow, &why.code, why.step.clone(), facts)?;
             self.keep_interruption(no);

@@ -4,7 +4,7 @@ use super::recovery::MISSING_CODE;
 use super::{After, Core, Decided, Facts, Live};
 use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key};
-use crate::lifecycle::{react, Event as Happening, Reaction, Status};
+use crate::lifecycle::{react, Effect, Event as Happening, Reaction, Status};
 use crate::limits::EVENTS;
 use crate::note::{Data, Note};
 use crate::store::{Error, Op};
@@ -236,10 +236,9 @@ impl Core {
 
     /// A paused or blocked instance goes on: what happened meanwhile settles its waits.
     pub(super) fn go_on(&mut self, no: InstanceNo, facts: &mut Facts) -> Result<(), Error> {
-        assert!(
-            self.shift(no, Happening::Resume),
-            "the caller asked the table"
-        );
+        let owed = self.shift(no, Happening::Resume);
+        owed.expect("the caller asked the table")
+            .leaves(&[Effect::Rearm]);
         let live = self.live_mut(no);
         (live.recoveries, live.proof) = (0, None);
         self.persist(no, None, None);

@@ -28,6 +28,7 @@ mod refill;
 mod reshard;
 mod room;
 mod settle;
+mod shift;
 #[cfg(test)]
 mod simulation;
 mod suspects;
@@ -42,9 +43,9 @@ use rustc_hash::FxHashMap;
 use crate::admission::Admission;
 use crate::gatekeeper::Gatekeeper;
 use crate::ids::{Incarnation, InstanceNo, Micros, WaitId};
-use crate::lifecycle::{react, Effect, Event as Happening, Reaction, Status};
+use crate::lifecycle::Status;
 use crate::note::Note;
-use crate::queue::{Class, Entry, Queues};
+use crate::queue::Queues;
 use crate::registry::Registry;
 use crate::residents::Residents;
 use crate::sequence::Sequence;
@@ -331,73 +332,6 @@ impl Core {
 
     fn live_mut(&mut self, no: InstanceNo) -> &mut Live {
         self.live.get_mut(&no).expect("the caller found it live")
-    }
-
-    /// Changes the state by the table and carries out the effects that concern memory only.
-    /// Returns false, having changed nothing, if the table refuses, or if it would go on without
-    /// code: whatever brings an instance back into a queue or a slot comes through here (L12).
-    fn shift(&mut self, no: InstanceNo, event: Happening) -> bool {
-        let live = self.live.get_mut(&no).expect("the caller found it live");
-        let from = live.status;
-        let Reaction::Goes(to, effects) = react(from, event) else {
-            return false;
-        };
-        if !live.has_code && to.needs_code() {
-            return false;
-        }
-        live.status = to;
-        self.waiting += u64::from(to == Status::Waiting);
-        self.waiting -= u64::from(from == Status::Waiting);
-        for effect in effects {
-            let live = self.live.get_mut(&no).expect("effects keep it");
-            match effect {
-                Effect::Mark => live.marked = true,
-                Effect::Unmark => live.marked = false,
-                Effect::FreeSlot => {
-                    if std::mem::take(&mut live.slot) {
-                        self.gate.give_back(live.workflow);
-                        self.contended = Queued::Unknown;
-                        self.rooms.made = true;
-                    }
-                }
-                Effect::Enqueue => {
-                    live.class = Class::Woken;
-                    let (workflow, rank) = (live.workflow, live.rank());
-                    let entry = Entry::new(no, live.key);
-                    self.admission.joined(workflow);
-                    self.queues.push(workflow, rank, entry);
-                }
-                Effect::Dequeue => {
-                    let (workflow, rank) = (live.workflow, live.rank());
-                    let (entry, count) = (Entry::new(no, live.key), live.recoveries);
-                    if from == Status::Queued
-                        && (self.queues.remove(workflow, rank, entry)
-                            || self.suspects.release(count, no))
-                    {
-                        self.admission.left(workflow);
-                        self.rooms.made = true;
-                    }
-                }
-                Effect::Disarm => {
-                    for wait in live.mailbox.waits() {
-                        if let Some(until) = wait.until {
-                            self.timers.cancel(until, wait.id);
-                        }
-                    }
-                }
-                Effect::Unseat => {
-                    live.resident = false;
-                    self.batch.after.push(After::Leaves(no));
-                }
-                // These need facts or payloads: done by whoever caused the event.
-                Effect::Rearm
-                | Effect::CloseWaits
-                | Effect::TellParents
-                | Effect::Supersede
-                | Effect::Erase => {}
-            }
-        }
-        true
     }
 
     /// Makes the present state durable, and everybody see it after the commit.

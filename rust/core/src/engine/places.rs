@@ -144,7 +144,8 @@ impl Core {
             live.recoveries += 1;
         }
         // The table is the judge: only a queued instance starts (C5).
-        assert!(self.shift(no, Event::Start), "C5: only queued ones start");
+        let owed = self.shift(no, Event::Start);
+        owed.expect("C5: only queued ones start").leaves_nothing();
         self.persist(no, None, None);
         self.batch.after.push(if resident {
             After::Wake(no)
@@ -163,7 +164,8 @@ impl Core {
         let resident = self.residents.claim(no);
         let at_once = self.is_open(workflow);
         self.live_mut(no).resident = resident;
-        assert!(self.shift(no, Event::Wake), "a waiting one can be woken");
+        let owed = self.shift(no, Event::Wake);
+        owed.expect("a waiting one can be woken").leaves_nothing();
         if at_once {
             let live = self.live_mut(no);
             let (rank, entry) = (live.rank(), Entry::new(no, live.key));

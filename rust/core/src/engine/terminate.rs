@@ -18,7 +18,7 @@ use super::{Core, Facts, Live};
 use crate::failure::recorded;
 use crate::history::Kind;
 use crate::ids::{InstanceNo, Key, Micros};
-use crate::lifecycle::{Event as Happening, Status};
+use crate::lifecycle::{Effect, Event as Happening, Status};
 use crate::note::Note;
 use crate::queue::{Class, Entry};
 use crate::store::{Error, Op};
@@ -68,8 +68,10 @@ impl Core {
                 continue;
             }
             let body = self.seated(no);
-            let shifted = self.shift(no, Happening::Terminate);
-            assert!(shifted, "whatever is live can be terminated");
+            let owed = self.shift(no, Happening::Terminate);
+            let owed = owed.expect("whatever is live can be terminated");
+            // It is superseded by leaving memory: whatever its body still says is of nobody.
+            owed.leaves(&[Effect::CloseWaits, Effect::TellParents, Effect::Supersede]);
             let called = self.close_waits(no, facts)?;
             let outcome = Outcome {
                 payload: Some(error),
