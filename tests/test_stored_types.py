@@ -5,6 +5,7 @@ from dataclasses import dataclass, make_dataclass
 from typing import Any
 
 import pytest
+import trio
 
 from stepwell import (
     InstanceErrored,
@@ -195,6 +196,63 @@ async def test_d7_an_event_of_another_type_is_consumed_and_raises_with_its_raw_p
         assert 'event "card" of listens/l' in text
         assert "owner" in text
         assert (raw, owner) == ({"owner": 5}, "b")
+
+
+def takes(as_type):
+    @workflow(name="takes")
+    async def takes(step):
+        try:
+            event = await step.wait_for_event("card", as_type=as_type)
+        except InvalidPayload:
+            return ["raised", (await step.wait_for_event("go", name="after")).payload]
+        return [event.payload, (await step.wait_for_event("go", name="after")).payload]
+
+    return takes
+
+
+async def waits_after(instance) -> None:
+    while "after" not in str((await instance.status()).waiting_on):
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("parks", [False, True])
+async def test_d7_an_event_that_did_not_fit_is_told_as_such_in_every_life(tmp_path, parks):
+    """Whatever fits later: the body has gone its way."""
+    store = str(tmp_path / "s.db")
+    async with open_test_engine(workflows=[takes(int)], store=store, autojump=False) as engine:
+        instance = await engine.create("takes", id="t")
+        await instance.wait_for_status("waiting")
+        if parks:
+            await engine.clock.advance("1 hour")
+        await instance.send_event("card", "text")
+        await instance.wait_for_step("card")
+        await waits_after(instance)
+        await engine.crash()
+    async with open_test_engine(workflows=[takes(int)], store=store, autojump=False) as engine:
+        instance = await engine.get("takes", "t")
+        await instance.send_event("go", 7)
+        assert await instance.result() == ["raised", 7]
+        told = [(it.name, it.status, it.output) for it in await instance.history()]
+    assert ("card", "done", "text") in told
+    assert any(name == "card" and status == "saved" and "does not fit: payload is stored as str" in output for name, status, output in told)
+
+
+async def test_d7_an_event_that_fitted_and_fits_no_more_blocks_until_the_type_is_restored(tmp_path):
+    store = str(tmp_path / "s.db")
+    async with open_test_engine(workflows=[takes(int)], store=store, autojump=False) as engine:
+        instance = await engine.create("takes", id="t")
+        await instance.send_event("card", 5)
+        await waits_after(instance)
+    async with open_test_engine(workflows=[takes(str)], store=store, autojump=False) as engine:
+        instance = await engine.get("takes", "t")
+        await instance.send_event("go", 7)
+        await instance.wait_for_status("blocked")
+        why = await instance.explain()
+        assert (why.code, 'event "card" of takes/t' in why.text, "Restore the type" in why.text) == ("undecodable", True, True)
+    async with open_test_engine(workflows=[takes(int)], store=store, autojump=False) as engine:
+        instance = await engine.get("takes", "t")
+        await instance.resume()
+        assert await instance.result() == [5, 7]
 
 
 async def test_an_output_that_cannot_be_stored_errors_the_instance_and_says_where():

@@ -41,6 +41,9 @@ STARTED: Final = 6
 ABANDONED: Final = 7
 ERASED: Final = 8
 
+EARLIER: Final = -1
+"""In place of a wait's number: an outcome was recorded in an earlier life of the body."""
+
 RawRecord: TypeAlias = tuple[int, int, str, str, str | None, int, int, int, int, int, int | None, str | None, bytes | None]
 
 
@@ -56,7 +59,7 @@ class Outcome:
     seq: int = 0
     attempt: int = 0
     number: int = 0
-    """Of the wait it settled, if the body had not come back to that yet; -1: it was recorded in an earlier life."""
+    """Of the wait it settled, if the body had not come back to that yet; `EARLIER`: it was recorded in an earlier life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,7 @@ class Cursor:
         if verdict == ABANDONED and self.outcome_of(identity) is not None:
             return  # of a thread that ran on after its step had failed: nobody is told
         if verdict <= TIMED_OUT or verdict == ABANDONED:
-            self.add(Outcome(identity, verdict, record[11], record[12], record[9], record[0], record[6], -1))
+            self.add(Outcome(identity, verdict, record[11], record[12], record[9], record[0], record[6], EARLIER))
             return
         known = self.attempts.setdefault(identity, Attempts())
         if verdict == SAVED:
@@ -182,7 +185,7 @@ class Cursor:
         It does unless it replays what was recorded before it first asked. An outcome that came while the body ran says nothing
         about its code.
         """
-        if change_id not in self.patches and any(outcome.number == -1 for outcome in self.pending):
+        if change_id not in self.patches and any(outcome.number == EARLIER for outcome in self.pending):
             self.patches[change_id] = False
         return self.patches.get(change_id)
 

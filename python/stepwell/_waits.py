@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from trio.lowlevel import enable_ki_protection
 
@@ -11,12 +11,14 @@ from . import _replay
 from ._branch import unambiguous
 from ._errors import ApprovalTimeout, EventTimeout, InvalidPayload, Rejected
 from ._operation import WaitOperation
+from ._replay import EARLIER, Identity, Outcome
 from ._types import Approval, Event
 from ._values.codec import Undecodable, as_plain, codec
 from ._values.durations import from_us, text
 
 if TYPE_CHECKING:
     from ._branch import Branch
+    from ._runner import Runner
 
 WAIT_MAX_US = 365 * 86_400 * 1_000_000
 
@@ -47,9 +49,24 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
     try:
         payload = None if outcome.payload is None else codec.plan(Any if as_type is None else as_type).decode(outcome.payload, "payload")
     except Undecodable as error:
-        whose = f'event "{outcome.type}" of {runner.workflow.name}/{runner.id}'
-        raise InvalidPayload(f"{whose}: {error}", payload=as_plain(outcome.payload)) from None
+        await _unfit(runner, identity, outcome, error)
     return Event(outcome.type, payload, from_us(outcome.at))
+
+
+async def _unfit(runner: Runner, identity: Identity, outcome: Outcome, error: Undecodable) -> NoReturn:
+    """An event cannot become the type that the body asks for: it is told, and history says that it was.
+
+    Where an earlier life of the body went on from this event and nothing says so, it fitted: the type is another one now, and the body
+    may not go another way (D7, I10).
+    """
+    was_told = runner.cursor.attempts.pop(identity, None) is not None
+    if runner.format and not was_told and outcome.number == EARLIER and (runner.cursor.pending or runner.interrupted):
+        await runner.unreadable(f'event "{outcome.type}"', error, identity[2])
+    text = f'event "{outcome.type}" of {runner.workflow.name}/{runner.id}: {error}'
+    if not was_told:
+        said = codec.encode(f"the body was told that it does not fit: {error}")
+        runner.port.record(runner.no, runner.incarnation, identity, 1, _replay.SAVED, outcome.at, said)
+    raise InvalidPayload(text, payload=as_plain(outcome.payload)) from None
 
 
 @enable_ki_protection
