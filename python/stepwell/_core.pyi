@@ -170,8 +170,8 @@ class Core:
         if_exists: Literal["raise", "return", "return_if_same"],
         wait: bool,
     ) -> int:
-        """items: (id, params, priority, start_at, attributes). One durable commit. REPLY data: one (code, no, id, status) per item;
-        code as in `ERRORS`. wait: wait for room in the queue, and for the creation rate, instead of "overloaded"."""
+        """items: (id, params, priority, start_at, attributes). One durable commit. REPLY data: one (code, no, id, created,
+        status) per item; code as in `ERRORS`. wait: wait for room in the queue, and for the creation rate, instead of "overloaded"."""
     def give_up(self, ticket: int) -> bool:
         """The creation with this ticket is not wanted any more: if it was not let in yet it never is, and the REPLY has code "given_up".
         Returns False if there will be no REPLY: the engine is closed."""

@@ -42,6 +42,7 @@ class Made(NamedTuple):
     code: str
     no: int
     id: str
+    created: bool
     status: int
 
 

@@ -146,6 +146,8 @@ pub struct Item {
     pub no: InstanceNo,
     /// Its id.
     pub id: Box<str>,
+    /// Whether it is new.
+    pub created: bool,
     /// Its state.
     pub status: Status,
 }

@@ -162,7 +162,7 @@ fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
             status,
         } => tuple!(py; no, &**id, created, *status as u8),
         Data::Items(items) => {
-            let one = |py, it: &stepwell_core::note::Item| tuple!(py; PyString::intern(py, it.code), it.no, &*it.id, it.status as u8);
+            let one = |py, it: &stepwell_core::note::Item| tuple!(py; PyString::intern(py, it.code), it.no, &*it.id, it.created, it.status as u8);
             each(py, items, one)?.into_bound_py_any(py)
         }
         Data::Exists(no, status) => tuple!(py; no, *status as u8),

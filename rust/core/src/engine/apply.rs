@@ -309,11 +309,11 @@ impl Core {
                     if let Outcome::Done(_) = outcomes[op as usize] {
                         let (no, id, status) = (new.no, new.id.clone(), new.status);
                         starts.push(new);
-                        let code = "";
                         Item {
-                            code,
+                            code: "",
                             no,
                             id,
+                            created: true,
                             status,
                         }
                     } else {

@@ -372,6 +372,7 @@ pub(super) fn there(if_exists: IfExists, no: InstanceNo, id: Box<str>, status: S
         code,
         no,
         id,
+        created: false,
         status,
     }
 }

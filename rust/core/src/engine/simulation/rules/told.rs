@@ -227,6 +227,7 @@ fn answered(truth: &Truth, ticket: u64, asked: &Asked, code: &str, data: &Data) 
             for (key, item) in keys.iter().zip(items) {
                 let there = truth.names.get(key) == Some(&item.no);
                 holds!(there, "it is not there: {item:?}");
+                holds!(created || !item.created, "nothing was: {item:?}");
             }
         }
         (Asked::Stranger(..), Data::Created { .. } | Data::Items(_)) => {
