@@ -273,7 +273,7 @@ class _Tenant:
             start_at: Not before this aware datetime.
             attributes: At most 32 small values to list by.
             if_exists: "raise", "return" the one there is, or "return_if_same" (equal params). An id that is taken is told so whatever the
-                limits are.
+                limits are. One that was there keeps its version, and its output is read with the code of that.
             on_overload: "raise" refuses at once what does not fit; "wait" waits until it is let in, before everybody who does not wait.
                 One that is cancelled before it is let in is never created, and cancelled only once that is certain.
 
@@ -387,7 +387,8 @@ class _Tenant:
         """Returns an instance by id.
 
         Args:
-            workflow: A registered workflow, or a name; of one without code the instance can be looked at, and its values are plain data.
+            workflow: A registered workflow, of whatever version, or a name. The instance's values are read with the code of its own
+                version; of one without code it can be looked at, and its values are plain data.
             id: The instance's id.
 
         Raises:

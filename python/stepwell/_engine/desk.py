@@ -37,7 +37,7 @@ class Who(NamedTuple):
 
 
 class Made(NamedTuple):
-    """What came of one item of a batch; `code` says why it was not created, "" that it was."""
+    """What came of one item of a batch; `code` says why it was refused, "" that it was created, or was there and may count as such."""
 
     code: str
     no: int
@@ -134,8 +134,8 @@ class Desk(Protocol):
         """Returns the limits that are in force."""
         ...
 
-    async def create(self, code: Code, item: NewItem, if_exists: str) -> tuple[int, str]:
-        """Creates an instance; returns its number and its id."""
+    async def create(self, code: Code, item: NewItem, if_exists: str) -> tuple[int, str, bool]:
+        """Creates an instance; returns its number, its id, and whether it is new."""
         ...
 
     async def create_batch(self, code: Code, items: list[NewItem], if_exists: str, *, waits: bool) -> list[Made]:

@@ -15,6 +15,7 @@ from .desk import Who
 if TYPE_CHECKING:
     from .._workflow import Workflow
     from .desk import Desk
+    from .look import Look
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -30,19 +31,21 @@ class Instance(Generic[R_co]):
         workflow: Name of its workflow.
     """
 
-    __slots__ = ("_desk", "_namespace", "_no", "_workflow", "id")
+    __slots__ = ("_desk", "_namespace", "_no", "_reader", "_workflow", "id")
 
-    def __init__(self, desk: Desk, namespace: str, workflow: Workflow[Any, R_co], id: str, no: int) -> None:
+    def __init__(self, desk: Desk, namespace: str, workflow: str, id: str, no: int, reader: Workflow[Any, Any] | None) -> None:
         self._desk = desk
         self._namespace = namespace
         self._workflow = workflow
         self._no = no
+        self._reader = reader
+        """The code that its values are read with; None: it was there before, of a version that nobody has looked at yet."""
         self.id = id
 
     @property
     def workflow(self) -> str:
         """Name of its workflow."""
-        return self._workflow.name
+        return self._workflow
 
     @property
     def _who(self) -> Who:
@@ -83,11 +86,18 @@ class Instance(Generic[R_co]):
             EngineClosed: The engine is not open.
         """
         self._desk.check("instance.status")
-        return standing_of(await self._desk.find(self._who), self._workflow.output)
+        look = await self._desk.find(self._who)
+        return standing_of(look, self._read_by(look).output)
+
+    def _read_by(self, look: Look) -> Workflow[Any, Any]:
+        if self._reader is None:
+            self._reader = self._desk.code.reader(look.workflow, look.version)
+        return self._reader
 
     def _output(self, payload: bytes | None) -> R_co:
+        assert self._reader is not None, "_until has looked"
         try:
-            given: Any = None if payload is None else self._workflow.output.decode(payload, "output")
+            given: Any = None if payload is None else self._reader.output.decode(payload, "output")
         except Undecodable as error:
             raise unreadable(self.workflow, self.id, "output", error, payload) from error.__cause__
         return given  # type: ignore[no-any-return]  # it is an R_co
@@ -138,10 +148,12 @@ class Instance(Generic[R_co]):
         watch = desk.watch(self._no, wanted)
         try:
             code = desk.memory().peek(*self._who)
-            news = await watch.next() if code is not None and STATUSES[code] not in wanted else None
+            goes_on = code is not None and STATUSES[code] not in wanted and self._reader is not None
+            news = await watch.next() if goes_on else None
             while news is None:
                 desk.check(method)
                 look = await desk.find(self._who)
+                self._read_by(look)
                 news = (look.status, look.result)
                 if news[0] not in wanted and not news[0].is_final:
                     news = await watch.next()

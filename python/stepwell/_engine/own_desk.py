@@ -78,13 +78,13 @@ class OwnDesk:
 
     # Creations.
 
-    async def create(self, code: Code, item: NewItem, if_exists: str) -> tuple[int, str]:
+    async def create(self, code: Code, item: NewItem, if_exists: str) -> tuple[int, str, bool]:
         driver = self._driver
         reply = await driver.let_in(driver.core.create, *code, *item, if_exists)
         if reply.code:
             raise error_of(reply.code, reply.data, code.workflow, item[0], code.namespace)
-        no, id, _, _ = reply.data
-        return no, id
+        no, id, created, _ = reply.data
+        return no, id, created
 
     async def create_batch(self, code: Code, items: list[NewItem], if_exists: str, *, waits: bool) -> list[Made]:
         driver = self._driver

@@ -52,6 +52,10 @@ class Registry:
         """Returns the code for one version of a workflow, if it is here."""
         return self._by_version.get((name, version))
 
+    def reader(self, name: str, version: str) -> Workflow[Any, Any]:
+        """Returns the code that says what the values of instances of this version are; of one without code they are plain data."""
+        return self.version(name, version) or without_code(name)
+
     def registered(self, workflow: Any) -> Workflow[Any, Any]:
         """Returns a workflow of this engine; a name means its last version.
 

@@ -76,7 +76,7 @@ class Tenant:
             start_at: Not before this aware datetime.
             attributes: At most 32 small values to list by.
             if_exists: "raise", "return" the one there is, or "return_if_same" (equal params). An id that is taken is told so whatever the
-                limits are.
+                limits are. One that was there keeps its version, and its output is read with the code of that.
             on_overload: "raise" refuses at once what does not fit; "wait" waits until it is let in, before everybody who does not wait.
                 One that is cancelled before it is let in is never created, and cancelled only once that is certain.
 
@@ -102,10 +102,10 @@ class Tenant:
             [made] = await desk.create_batch(code, [prepared], if_exists, waits=True)
             if made.code:
                 raise error_of(made.code, (made.no, made.status), target.name, made.id, self._namespace)
-            no, known_id = made.no, made.id
+            no, known_id, created = made.no, made.id, made.created
         else:
-            no, known_id = await desk.create(code, prepared, if_exists)
-        return Instance(desk, self._namespace, target, known_id, no)
+            no, known_id, created = await desk.create(code, prepared, if_exists)
+        return Instance(desk, self._namespace, target.name, known_id, no, target if created else None)
 
     def _prepared(self, target: Workflow[Any, Any], item: NewInstance[Any], value_bytes: int) -> NewItem:
         if item.retention is not None:
@@ -173,7 +173,7 @@ class Tenant:
                     refusal = error_of(it.code, (it.no, it.status), target.name, it.id, self._namespace)
                     errors.append(BatchError(index, it.id, refusal))
                 else:
-                    created.append(Instance(desk, self._namespace, target, it.id, it.no))
+                    created.append(Instance(desk, self._namespace, target.name, it.id, it.no, target if it.created else None))
         return BatchResult(created, sorted(errors, key=lambda e: e.index))
 
     @overload
@@ -231,7 +231,8 @@ class Tenant:
         """Returns an instance by id.
 
         Args:
-            workflow: A registered workflow, or a name; of one without code the instance can be looked at, and its values are plain data.
+            workflow: A registered workflow, of whatever version, or a name. The instance's values are read with the code of its own
+                version; of one without code it can be looked at, and its values are plain data.
             id: The instance's id.
 
         Raises:
@@ -244,7 +245,7 @@ class Tenant:
         code = self._desk.code
         target = code.known(workflow)
         found = await self._desk.find(Who(self._namespace, target.name, names.instance_id(id)), payloads=False)
-        return Instance(self._desk, self._namespace, code.version(target.name, found.version) or target, id, found.no)
+        return Instance(self._desk, self._namespace, target.name, id, found.no, code.reader(target.name, found.version))
 
     def peek(self, workflow: Workflow[Any, Any] | str, id: str) -> Status | None:
         """Returns the state of an instance that is not final, from memory; None if there is none in memory.
