@@ -5,7 +5,7 @@ import itertools
 import pytest
 import trio
 
-from stepwell import LimitReached, Limits, Status, Step, workflow
+from stepwell import LimitReached, Limits, Status, Step, TooLarge, workflow
 from stepwell.testing import open_test_engine
 
 
@@ -67,6 +67,17 @@ async def listens(step: Step) -> str:
     return "no limit"
 
 
+@workflow
+async def goes_on(step: Step) -> str:
+    await step.do(value, 1_000)
+    await step.wait_for_event("go")
+    try:
+        await step.do(value, 1_000)
+    except (LimitReached, TooLarge) as error:
+        return str(error)
+    return "no limit"
+
+
 @pytest.mark.parametrize("crashes", [0, 1])
 @pytest.mark.parametrize(
     ("flow", "params", "limits", "made"),
@@ -109,6 +120,28 @@ async def test_a_limit_lowered_below_what_is_recorded_changes_no_history(lowered
         await instance.send_event("go")
         with trio.fail_after(10):
             assert await instance.result() == 15
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"steps": 1}, "more than 1 steps"),
+        ({"value_bytes": 900}, "over the limit of 900"),
+        ({"instance_bytes": 600}, "more than 600 bytes"),
+    ],
+)
+async def test_limits_that_change_are_in_force_for_an_instance_in_memory(change, says):
+    own = {name: number for name, number in change.items() if name != "instance_bytes"}
+    async with open_test_engine(workflows=[goes_on]) as engine:
+        lowered, raised = await engine.create(goes_on, id="lowered"), await engine.create(goes_on, id="raised")
+        for instance in (lowered, raised):
+            await instance.wait_for_status(Status.WAITING)
+        await engine.set_limits(**change)
+        await lowered.send_event("go")
+        assert says in await lowered.result()
+        await (engine.set_limits(goes_on, **dict.fromkeys(own, 5_000)) if own else engine.set_limits(**dict.fromkeys(change)))
+        await raised.send_event("go")
+        assert await raised.result() == "no limit"
 
 
 @pytest.mark.parametrize("method", ["map", "each"])

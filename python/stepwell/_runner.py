@@ -93,8 +93,7 @@ class Runner:
         """How many outcomes were delivered."""
         self.bytes = len(self._params or b"")
         """Of all values that the body was given, so that live and on replay it is the same at the same place."""
-        limits = port.limits_of(self.namespace, workflow.name)
-        self.value_bytes, self.steps_max, self.bytes_max = limits.value_bytes, limits.steps, limits.instance_bytes
+        self.take_limits()
         self.replaying = bool(self.cursor.pending)
         self._about = (created_at, attributes)
         self.rest = Rest(self)
@@ -102,6 +101,11 @@ class Runner:
         self._begun: list[Operation] = []
         self._beginners: dict[tuple[str, int, str], object] = {}
         self._stopped: trio.Event | None = None
+
+    def take_limits(self) -> None:
+        """Reads the limits of the instance: when the body begins, and whenever they are others."""
+        limits = self.port.limits_of(self.namespace, self.workflow.name)
+        self.value_bytes, self.steps_max, self.bytes_max = limits.value_bytes, limits.steps, limits.instance_bytes
 
     # The body.
 

@@ -199,8 +199,10 @@ class Driver:
         return limits
 
     def limits_changed(self) -> None:
-        """Limits are others already: they are read anew."""
+        """Limits are others already: they are read anew, also for bodies that are in memory."""
         self._limits.clear()
+        for runner in self.runners.values():
+            runner.take_limits()
 
     def change_limits(self, *change: Any) -> int:
         """As the core's `set_limits`; when that is answered, limits are read anew."""
