@@ -8,7 +8,6 @@ does what is then to be done. It never reads a clock or a store, and submits thr
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context
@@ -618,10 +617,6 @@ class Runner:
         else:
             self.block("undecodable", _diagnosis.unreadable(self, what, error), step)
         await self.stop_here()
-
-    def jitter(self, identity: Identity, attempt: int) -> random.Random:
-        """Returns the generator for a retry's jitter; the same for the same attempt."""
-        return random.Random(f"{self.port.seed}|{self.seed}|{identity}|{attempt}")
 
     def report(self, progress: Any, message: str | None, fields: dict[str, Any]) -> None:
         """Keeps the last progress."""

@@ -9,6 +9,7 @@ function is called and timed is in `_attempt`; what the body is told, and when, 
 from __future__ import annotations
 
 import functools
+import random
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
@@ -451,7 +452,8 @@ class StepOperation(Operation):
             more = isinstance(error, Exception) and retry.retries(error) and retry.allows(self._failed)
             if more:
                 assert isinstance(error, Exception), "no other is tried again (R6, R9)"
-                delay = retry.delay_us(self._failed, context, error, runner.jitter(self.identity, attempt))
+                jitter = random.Random(f"{runner.port.seed}|{runner.seed}|{self.identity}|{attempt}")  # the same for the same attempt
+                delay = retry.delay_us(self._failed, context, error, jitter)
         except RetryRuleFailed as bad:
             more, error = False, bad
         except KeyboardInterrupt as struck:
