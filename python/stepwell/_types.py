@@ -184,7 +184,10 @@ class StepRef:
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     """One line of a history. `status`: done, failed, timed_out, attempt_failed, interrupted, saved, started, abandoned or waiting;
-    or attempts: one line for many failed ones, whose `output` and `error` say how many they were and why."""
+    or attempts: one line for many failed ones, whose `output` and `error` say how many they were and why.
+
+    The `output` of an approval that was decided, either way, is done: a dict of `approved`, `by`, `reason` and `metadata`. One that came to
+    nothing with other instances (an id that is taken, nobody there) is failed, and `error` has the class that its body saw."""
 
     kind: str
     name: str

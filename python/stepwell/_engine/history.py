@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import _past
-from .._errors import StepwellError
-from .._replay import ERASED, INTERRUPTED
+from .._child import EVENTS_MAX
+from .._errors import ErrorInfo, StepwellError
+from .._replay import APPROVAL, ERASED, GAVE_UP, INTERRUPTED
 from .._standing import ENDED, RUNNING
 from .._types import KINDS, VERDICTS, StepRecord, StepRef
 from .._values.codec import Undecodable, codec
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
     from .._standing import Standing
     from .look import Wait
 
+_REFUSALS = {
+    "exists": ErrorInfo("stepwell.InstanceExists", "an instance with this id, or one of these, already existed; nothing was created"),
+    "not_found": ErrorInfo("stepwell.InstanceNotFound", "there was no instance with this id"),
+    "state": ErrorInfo("stepwell.InvalidState", "the instance had ended, and took no events any more"),
+    "limit": ErrorInfo("stepwell.LimitReached", f"the instance had {EVENTS_MAX:,} events that no wait took yet"),
+    "terminated": ErrorInfo("stepwell.InstanceTerminated", "the child was terminated"),
+}
+"""What the body was told of an operation with other instances that came to nothing, by the word that is recorded of it."""
+
 
 def lines(records: list[RawRecord], running: list[Standing], waits: list[Wait]) -> list[StepRecord]:
     """Returns a history, oldest first; then attempts that run and are not recorded, then what is waited for."""
@@ -27,8 +37,8 @@ def lines(records: list[RawRecord], running: list[Standing], waits: list[Wait]) 
 
 
 def _record(record: Any) -> StepRecord:
-    _, kind, branch, name, key, count, attempt, verdict, started, at, _, _, payload = record
-    output, error = None, None
+    _, kind, branch, name, key, count, attempt, verdict, started, at, _, word, payload = record
+    output, error = None, _REFUSALS.get(word) if verdict == GAVE_UP and payload is None else None
     if payload is not None:
         try:
             value = codec.decode(payload)
@@ -39,6 +49,8 @@ def _record(record: Any) -> StepRecord:
                 error = error_info(value)
             elif verdict == ERASED:
                 (output, error), started, at = _past.told(value, name), value["began"], value["ended"]
+            elif kind == APPROVAL and isinstance(value, dict):
+                output = {"approved": word == "approved", **value}
             else:
                 output = value
         except (Undecodable, StepwellError):
