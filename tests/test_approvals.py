@@ -145,11 +145,23 @@ async def test_e5_approvals_of_branches_are_told_apart():
         assert sorted(await instance.result()) == ["x", "y"]
 
 
-@pytest.mark.parametrize("id", ["", "nonsense", "asks/a", "asks/a#deploy", "#deploy#1", "asks/a#deploy#x", None, 5])
+NO_OCCURRENCES = ["x", "0", "01", "-1", "+1", " 1", "1_0", "\uff11", "\u00b2", "4294967296", "9" * 20, "9" * 5_000]
+
+
+@pytest.mark.parametrize(
+    "id",
+    ["", "nonsense", "asks/a", "asks/a#deploy", "#deploy#1", None, 5, *(f"asks/a#deploy#{count}" for count in NO_OCCURRENCES)],
+)
 async def test_an_id_that_is_none_says_how_they_read(id):
-    async with open_test_engine(workflows=[asks]) as engine:
-        with pytest.raises(InvalidConfig, match=r"workflow/instance#name#1.*approvals\.list"):
-            await engine.approvals.approve(id, by="x")
+    async with open_test_engine(workflows=[asks], autojump=False) as engine:
+        instance = await engine.create(asks, "before", id="a")
+        for decide in (engine.approvals.approve, engine.approvals.reject):
+            with pytest.raises(InvalidConfig, match=r"workflow/instance#name#1.*approvals\.list"):
+                await decide(id, by="x")
+        assert await engine.approvals.list(status=None) == []
+        assert await engine.approvals.approve("asks/a#deploy#1", by="ann")
+        await instance.send_event("before")
+        assert (await instance.result())[:2] == ["approved", "ann"]
 
 
 async def test_decisions_that_cannot_be_made_are_errors_of_their_own():

@@ -82,8 +82,8 @@ class Approvals:
         who, _, rest = id.partition("#") if isinstance(id, str) else ("", "", "")
         workflow, _, instance = who.partition("/")
         name, _, count = rest.rpartition("#")
-        if not (workflow and instance and name and count.isdigit()):
-            raise InvalidConfig(f"approval id {id!r} is none; they read workflow/instance#name#1, and approvals.list() has them.")
+        if not (workflow and instance and name and _is_occurrence(count)):
+            raise InvalidConfig(f"approval id {id!r:.120} is none; they read workflow/instance#name#1, and approvals.list() has them.")
         if reason is not None and not isinstance(reason, str):
             raise InvalidConfig(f"reason is {reason!r:.120}; give text, or None.")
         limit = self._desk.limits_of(self._namespace, workflow).value_bytes
@@ -91,6 +91,11 @@ class Approvals:
         decision = {"by": names.step_name(by, "by"), "reason": reason, "metadata": metadata}
         payload = codec.encode(decision, limit=limit, where="metadata")
         return await self._desk.decide(id, Who(self._namespace, workflow, instance), name, approved=approved, decision=payload)
+
+
+def _is_occurrence(text: str) -> bool:
+    """Whether a wait can have this number, written like this: an id that no wait can ever have is none."""
+    return text.isascii() and text.isdigit() and text[0] != "0" and len(text) <= 10 and int(text) < 1 << 32
 
 
 def _request(it: Request) -> ApprovalRequest:
