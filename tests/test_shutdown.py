@@ -334,9 +334,9 @@ async def test_l14_a_drained_engine_admits_nothing_and_says_so():
     async with open_test_engine(workflows=[waits_for_ever]) as engine:
         instance = await engine.create(waits_for_ever)
         await engine.drain()
-        for call in (engine.create(waits_for_ever), engine.call(waits_for_ever), engine.create_batch(waits_for_ever, [None])):
-            with pytest.raises(EngineClosed, match="drain"):
-                await call
+        for method, items in ((engine.create, ()), (engine.call, ()), (engine.create_batch, ([None],))):
+            with pytest.raises(EngineClosed, match=f"^engine.{method.__name__} was called after the engine began to drain"):
+                await method(waits_for_ever, *items)
         with pytest.raises(EngineClosed, match="drained"):
             await instance.result()
 

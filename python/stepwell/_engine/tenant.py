@@ -213,7 +213,7 @@ class Tenant:
             InvalidPayload: It is complete, and its output cannot become the type that its workflow returns today.
             StepwellError: As `create`.
         """
-        self._desk.check("engine.call")
+        self._desk.check_admits("engine.call")
         create: Any = self.create  # whatever is wrong with what was given, it is for `create` to say
         instance: Instance[Any] = await create(
             workflow, params, id=id, priority=priority, start_at=start_at, retention=retention, attributes=attributes, if_exists=if_exists,
