@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 import trio
 
-from stepwell import Interrupted, Retry, Status, StepFailed, current_step, workflow
+from stepwell import InstanceErrored, Interrupted, Retry, Status, StepFailed, current_step, workflow
 from stepwell.testing import open_test_engine
 
 calls: list[str] = []
@@ -217,6 +217,11 @@ async def at_most_once(step) -> str:
         return f"{error.type} {isinstance(error, Interrupted)} {error.attempts}"
 
 
+@workflow
+async def hangs_at_most_once(step) -> None:
+    await step.do(hangs, on_interrupt="fail")
+
+
 async def test_r3_on_interrupt_fail_makes_a_step_at_most_once():
     async with open_test_engine(workflows=[at_most_once]) as engine:
         instance = await engine.create(at_most_once)
@@ -225,6 +230,22 @@ async def test_r3_on_interrupt_fail_makes_a_step_at_most_once():
         await engine.crash()
         assert await instance.result() == "stepwell.Interrupted True 1"
         assert calls == ["hangs"]
+
+
+@pytest.mark.parametrize("how", ["crash", "close"])
+async def test_r3_what_is_said_of_an_attempt_that_was_cut_short_is_true_however_its_engine_ended(how, tmp_path):
+    store = str(tmp_path / "s.db")
+    async with open_test_engine(workflows=[hangs_at_most_once], store=store, grace=0) as engine:
+        instance = await engine.create(hangs_at_most_once, id="i")
+        while not calls:
+            await trio.lowlevel.checkpoint()
+        if how == "crash":
+            await engine.crash()
+            await instance.wait_for_status("errored")
+    async with open_test_engine(workflows=[hangs_at_most_once], store=store) as engine:
+        with pytest.raises(InstanceErrored, match=r"attempt 1 was cut short: its engine died, or closed, before it had ended$"):
+            await (await engine.get(hangs_at_most_once, "i")).result()
+    assert calls == ["hangs"]
 
 
 async def at_once() -> None:

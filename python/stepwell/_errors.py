@@ -344,7 +344,7 @@ class NonRetryableError(StepwellError):
 
 
 class Interrupted(StepwellError):
-    """The recorded error of an attempt that a crash cut short.
+    """The recorded error of an attempt that was cut short: by a crash, or by the end of its engine's `grace`.
 
     A body sees it only with `on_interrupt="fail"`, as the class of a `StepFailed`.
     """

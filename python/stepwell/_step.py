@@ -86,7 +86,7 @@ class Step:
             retry: Default: 5 retries from 10 seconds, doubling, up to an hour.
             timeout: For one attempt; default 10 minutes.
             heartbeat_timeout: Longest silence between two heartbeats of an attempt.
-            on_interrupt: "retry" (default) tries again after a crash cut an attempt short; "fail" never does.
+            on_interrupt: "retry" (default) tries again when a crash, or an engine that closed, cut an attempt short; "fail" never does.
             as_type: Stores the result as this type instead of the annotated one.
             runtime: "trio" or "asyncio": where an async function runs; default: what `@step_options` or the engine says.
             abandon_on_cancel: Of a plain function: when the body cancels the step, the body goes on at once, while the thread runs to its

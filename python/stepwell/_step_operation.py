@@ -250,7 +250,7 @@ class StepOperation(Operation):
         if not announced and (self.plan.on_interrupt == "fail" or not self.interrupted):
             return
         self._made += 1
-        error = Interrupted(f"attempt {self._made} was cut short by a crash")
+        error = Interrupted(f"attempt {self._made} was cut short: its engine died, or closed, before it had ended")
         if announced:
             self._started_at = known.started_at
             self._submit_failure(error, self._made)

@@ -448,7 +448,7 @@ def step_options(
         retry: When and how often to try again.
         timeout: For one attempt; a duration up to 365 days, default 10 minutes.
         heartbeat_timeout: Longest time between two heartbeats of an attempt.
-        on_interrupt: "retry" (default), or "fail" for calls that must not repeat after a crash.
+        on_interrupt: "retry" (default), or "fail" for calls that must not repeat after a crash, or when an engine closes over them.
         undo: Not available yet.
         as_type: The type to store the result as, instead of the annotated one.
         sensitive: Not available yet.
