@@ -256,6 +256,31 @@ async def test_ids_given_twice_in_a_batch_are_named_with_their_places():
         assert (await engine.list("child")).items == []
 
 
+@pytest.mark.parametrize(
+    ("ids", "which"),
+    [
+        (["x1"], 'instance "x1" of "child" already exists'),
+        (["z2", "x1"], 'an instance of "child" with one of these 2 ids ("z2", "x1") already exists'),
+        (["a", "b", "c", "x1"], 'an instance of "child" with one of these 4 ids ("a", "b", "c", …) already exists'),
+    ],
+)
+async def test_ids_of_a_batch_that_are_taken_are_named_in_a_sentence(ids, which):
+    @workflow(name="child")
+    async def child(step):
+        return None
+
+    @workflow(name="parent")
+    async def parent(step):
+        try:
+            await step.create_batch("child", [NewInstance(id=id) for id in ids])
+        except InstanceExists as error:
+            return str(error)
+
+    async with open_test_engine(workflows=[parent, child]) as engine:
+        await engine.create(child, id="x1")
+        assert await engine.call(parent) == f"{which}. None of the batch was created. Pass other ids."
+
+
 @pytest.mark.parametrize("given", [{"priority": 5}, {"start_at": datetime(2031, 1, 1, tzinfo=UTC)}, {"retention": "1 day"}])
 async def test_what_a_batch_of_children_would_ignore_is_refused(given):
     @workflow(name="parent")

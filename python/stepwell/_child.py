@@ -148,9 +148,12 @@ async def create_batch(
             if id is not None and (first := places.setdefault(id, index)) != index:
                 text = f'items[{first}] and items[{index}] have the same id "{id}". None of the batch was created. Give each its own.'
                 raise InstanceExists(text, workflow=target.name, id=id)
-        which = f'"{given[0]}"' if len(given) == 1 else f"one of {len(given):,} ids ({', '.join(given[:3])}, …)"
+        which = f'instance "{given[0]}" of "{target.name}"'
+        if len(given) > 1:
+            ids = ", ".join(f'"{id}"' for id in given[:3]) + (", …" if len(given) > 3 else "")
+            which = f'an instance of "{target.name}" with one of these {len(given):,} ids ({ids})'
         raise InstanceExists(
-            f'instance {which} of "{target.name}" already exists. None of the batch was created. Pass other ids.',
+            f"{which} already exists. None of the batch was created. Pass other ids.",
             workflow=target.name,
             id=given[0] if len(given) == 1 else "",
         )
