@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 
@@ -197,6 +198,22 @@ async def test_i13_now_uuid_and_random_are_the_same_on_replay():
         replayed = await a.result()
         assert (replayed[1][0] - replayed[0][0]).total_seconds() >= 3600
         assert replayed[0][1] != replayed[1][1]
+
+
+@workflow
+async def says_when(step):
+    began = step.now()
+    await step.sleep(1)
+    return [began, step.now()]
+
+
+async def test_i13_now_in_the_first_turn_is_when_the_instance_was_created():
+    async with open_test_engine(workflows=[says_when]) as engine:
+        created, start_at = engine.clock.now(), engine.clock.now().replace(year=2031)
+        instance = await engine.create(says_when, start_at=start_at)
+        began, then = await instance.result()
+        assert began == created == (await instance.status()).created_at
+        assert then >= start_at + timedelta(seconds=1)
 
 
 @workflow

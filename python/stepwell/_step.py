@@ -412,8 +412,9 @@ class Step:
     def move_on_after(self, duration: Duration, name: str | None = None) -> DeadlineScope:
         """Cancels what the `with` block still waits for once `duration` has passed; the body then goes on after the block.
 
-        The deadline is `now()` plus `duration`. It is durable: it holds over restarts and while the instance is parked, and what
-        it decided is recorded, so that a replay takes the same way. A deadline that passes after the block was left does nothing.
+        The deadline is `now()` plus `duration`; in the first turn, where `now()` is when the instance was created, it counts from when the
+        body runs. It is durable: it holds over restarts and while the instance is parked, and what it decided is recorded, so that a replay
+        takes the same way. A deadline that passes after the block was left does nothing.
 
         Args:
             duration: 0 to 365 days.
@@ -584,7 +585,11 @@ class Step:
     # What replays without being stored.
 
     def now(self) -> datetime:
-        """Returns the time of the outcome that this turn delivers: the same on every replay."""
+        """Returns the time of the outcome that this turn delivers: the same on every replay.
+
+        In the first turn, which has no outcome, that is when the instance was created, although it may start later: at its `start_at`,
+        or when there is a slot. Where the present is meant, let a step return it. Deadlines count from when the body runs there.
+        """
         self._branch("now")
         return from_us(self._runner.at)
 
