@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .look import Wait
 
 _REFUSALS = {
-    "exists": ErrorInfo("stepwell.InstanceExists", "an instance with this id, or one of these, already existed; nothing was created"),
+    "exists": ErrorInfo("stepwell.InstanceExists", "an id was taken already, so nothing was created"),
     "not_found": ErrorInfo("stepwell.InstanceNotFound", "there was no instance with this id"),
     "state": ErrorInfo("stepwell.InvalidState", "the instance had ended, and took no events any more"),
     "limit": ErrorInfo("stepwell.LimitReached", f"the instance had {EVENTS_MAX:,} events that no wait took yet"),
