@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trio.lowlevel import current_task, enable_ki_protection, wait_task_rescheduled
 
 from . import _foreign
+from ._diagnosis import over_limits
 from ._operation import STOPPED
 from ._replay import DO
 from ._step_operation import StepOperation
@@ -28,8 +29,8 @@ async def do(branch: Branch, name: str, key: str | None, fn: Any, args: tuple[An
     runner = branch.runner
     identity = branch.identify(DO, name, key)
     runner.steps += 1
-    if runner.steps > runner.steps_max or runner.bytes > runner.bytes_max:
-        runner.over_limits(identity)
+    if (runner.steps > runner.steps_max or runner.bytes > runner.bytes_max) and not runner.cursor.knows(identity):
+        raise over_limits(runner)
     operation = StepOperation(runner, identity, fn, args, plan)
     task: Any = runner.task
     if (

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from trio.lowlevel import Abort, enable_ki_protection
 
 from . import _foreign
+from ._diagnosis import over_limits
 from ._errors import InvalidConfig
 from ._replay import ABANDONED, DO, OK, Identity, Outcome
 from ._step_operation import StepOperation
@@ -71,14 +72,33 @@ async def fan_out(
         await runner.check_race(branch.path, MAP, name)
     occurrence = branch.occurrence(MAP, name)
     work: list[tuple[Identity, Any]] = []
+    was_begun = False
     for index, item in enumerate(items):
         item_key = None if key is None else step_name(key(item), "key")
         identity = branch.child(name, occurrence, index, item_key).identify(DO, name, item_key)
         runner.steps += 1
-        if runner.steps > runner.steps_max or runner.bytes > runner.bytes_max:
-            runner.over_limits(identity)
         work.append((identity, item))
+        if (runner.steps > runner.steps_max or runner.bytes > runner.bytes_max) and not was_begun:
+            was_begun = _was_begun(branch, name, occurrence, {identity for identity, _ in work})
+            if not was_begun:
+                raise over_limits(runner)
     return await MapOperation(runner, fn, plan, work, concurrency, on_error).perform()
+
+
+def _was_begun(branch: Branch, name: str, occurrence: int, work: set[Identity]) -> bool:
+    """Whether history knows an item of this map, also one that was not come to yet: then it was begun within the limits of its day, whole.
+
+    An item with a key may be any step with a key and this name that the body has not begun. There is none if the map was refused
+    in its day: nothing was begun after that.
+    """
+    runner, path = branch.runner, branch.child(name, occurrence, 0).path.removesuffix("0]")
+    for identity in runner.cursor.known():
+        kind, place, its_name, key, _ = identity
+        if kind != DO or its_name != name:
+            continue
+        if place.startswith(path) if key is None else identity in work or (kind, name, key) not in (runner.keys or ()):
+            return True
+    return False
 
 
 class _Item(StepOperation):

@@ -11,8 +11,9 @@ It imports neither trio nor the core and has no clock.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -156,6 +157,17 @@ class Cursor:
     def outcome_of(self, identity: Identity) -> Outcome | None:
         """Returns the outcome of this operation, if that is yet to be delivered."""
         return next((outcome for outcome in self.pending if outcome.identity == identity), None)
+
+    def knows(self, identity: Identity) -> bool:
+        """Whether history knows an operation that the body is about to begin, other than by an open wait.
+
+        Then it was within the limits, registrations and types of its day, and is not judged by those of today (D3).
+        """
+        return identity in self.attempts or self.outcome_of(identity) is not None
+
+    def known(self) -> Iterator[Identity]:
+        """Returns all that history knows so, and steps that had attempts and have been begun again."""
+        return itertools.chain(self.attempts, (outcome.identity for outcome in self.pending))
 
     def withdraw(self, identity: Identity) -> None:
         """The body gave this operation up."""

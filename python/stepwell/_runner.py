@@ -599,16 +599,6 @@ class Runner:
         self.keys.add((kind, name, key))
         return (kind, "", name, key, 1)
 
-    def over_limits(self, identity: Identity) -> None:
-        """A step is one too many, or what the body was given is too much. If it is recorded it was within the limits of its day.
-
-        Raises:
-            LimitReached: It is not.
-        """
-        if identity in self.cursor.attempts or any(outcome.identity == identity for outcome in self.cursor.pending):
-            return
-        raise _diagnosis.over_limits(self)
-
     async def unreadable(self, what: str, error: Undecodable, step: str | None = None) -> NoReturn:
         """A stored value cannot become today's type, or a failure has lost its class: block. The body never sees that (D7, D9, I10)."""
         if isinstance(error, MissingClass):
