@@ -11,15 +11,20 @@ from __future__ import annotations
 import random
 import sys
 import uuid
+from collections.abc import Callable
 from contextvars import ContextVar
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from ._replay import Identity
     from ._runner import Runner
     from ._step_operation import StepOperation
 
+T = TypeVar("T")
+
+REFUSED = -16
+"""Counts what was refused of each kind: under the kind of operation that much lower."""
 _NAMESPACE = uuid.UUID("6d0f1d54-9f0e-5c2b-8a50-6b8f3f4a3c11")
 
 place: ContextVar[Branch | StepOperation | None] = ContextVar("stepwell_place", default=None)
@@ -73,6 +78,50 @@ class Branch:
         which = (kind, name)
         count = self._counts[which] = self._counts.get(which, 0) + 1
         return (kind, self.path, name, None, count)
+
+    def encoded(self, kind: int, name: str, encode: Callable[[], T]) -> tuple[T | None, Exception | None]:
+        """Returns what the next operation of this kind and name is asked for with: by the limits, registrations and types of today, or, if
+        they refuse it and history knows it, why. Then it was asked for under those of its day, and only its outcome counts (D3).
+
+        What was refused is kept until the operation is awaited, for only then is it certain which one it is; see `again`.
+
+        Raises:
+            Exception: Whatever `encode` raises, if history does not know the operation.
+        """
+        try:
+            return encode(), None
+        except Exception as refusal:
+            if not self.recalls(kind, name):
+                raise
+            return None, refusal.with_traceback(None)
+
+    def recalls(self, kind: int, name: str) -> bool:
+        """Whether history knows the next operation of this kind and name, which today would be refused; counts it if not.
+
+        What was refused has no record, and what the body asked for instead may have its kind and name: they are two occurrences, or
+        a replay would take the one for the other.
+        """
+        count = self._counts.get((kind, name), 0) + 1
+        runner = self.runner
+        if runner.format < 2:
+            return False  # nothing refused is counted
+        identity = (kind, self.path, name, None, count)
+        if identity in runner.attached or runner.cursor.knows(identity):
+            return True
+        if not runner.races(self.path, kind, name):
+            self._counts[kind, name] = count
+            self._counts[REFUSED + kind, name] = self._counts.get((REFUSED + kind, name), 0) + 1
+        return False
+
+    def again(self, kind: int, name: str, refusal: Exception | None) -> Identity:
+        """As `identify`, for what would be refused today, if that is so, and was asked for all the same because history knew it."""
+        if refusal is not None and not self.recalls(kind, name):
+            raise refusal
+        return self.identify(kind, name)
+
+    def nth(self, identity: Identity) -> int:
+        """Returns which one of its name an operation of this branch is, of those that were not refused; it was identified last."""
+        return identity[4] - self._counts.get((REFUSED + identity[0], identity[2]), 0)
 
     def occurrence(self, kind: int, name: str) -> int:
         """Returns which occurrence of this name the next one is, from 1, and counts it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from trio.lowlevel import enable_ki_protection
@@ -15,6 +16,7 @@ from ._errors import (
     InstanceNotFound,
     InstanceTerminated,
     InvalidConfig,
+    InvalidName,
     InvalidState,
     LimitReached,
     Misuse,
@@ -25,13 +27,14 @@ from ._types import NewInstance
 from ._values import names
 from ._values.codec import Undecodable, codec
 from ._values.failures import error_info
+from ._workflow import Workflow, without_code
 
 if TYPE_CHECKING:
     from ._branch import Branch
     from ._replay import Identity, Outcome
     from ._runner import Runner
-    from ._workflow import Workflow
 
+T = TypeVar("T")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
@@ -94,17 +97,59 @@ def here(method: str) -> Branch:
 def send_event(branch: Branch, workflow: str, id: str, type: str, payload: Any, name: str | None) -> Pending[None]:
     """Checks and encodes an event for another instance; see `Step.send_event`."""
     runner, kind = branch.runner, names.event_type(type)
-    stored = None if payload is None else codec.encode(payload, limit=runner.value_bytes, where="payload")
     label = names.step_name(name if name is not None else kind)
-    return Pending(send, (branch, label, workflow, names.instance_id(id), kind, stored))
+    stored, refusal = None, None
+    if payload is not None:
+        limit = runner.value_bytes
+        stored, refusal = branch.encoded(_replay.SEND, label, lambda: codec.encode(payload, limit=limit, where="payload"))
+    return Pending(send, (branch, label, workflow, names.instance_id(id), kind, stored, refusal))
+
+
+def asked(
+    branch: Branch, kind: int, workflow: Any, name: str | None, encode: Callable[[Workflow[Any, Any]], T]
+) -> tuple[str, Workflow[Any, Any], T | None, Exception | None]:
+    """As `Branch.encoded`, for an operation on a workflow's instances. Returns its name and the workflow as well.
+
+    Raises:
+        InvalidConfig: The workflow is not registered.
+        InvalidName: The name is malformed.
+    """
+    target: Workflow[Any, Any] | None = None
+    try:
+        target = branch.runner.port.registered(workflow)
+        params = encode(target)
+    except Exception as refusal:
+        found = target or _stand_in(workflow)
+        label = None if found is None else _label(name, found)
+        if found is None or label is None or not branch.recalls(kind, label):
+            raise
+        return label, found, None, refusal.with_traceback(None)
+    return names.step_name(name if name is not None else target.name), target, params, None
+
+
+def _stand_in(workflow: Any) -> Workflow[Any, Any] | None:
+    """Returns a workflow that is not registered as well as it is known; None: it never was one."""
+    try:
+        return workflow if isinstance(workflow, Workflow) else without_code(workflow)
+    except InvalidName:
+        return None
+
+
+def _label(name: Any, target: Workflow[Any, Any]) -> str | None:
+    try:
+        return names.step_name(name if name is not None else target.name)
+    except InvalidName:
+        return None
 
 
 @enable_ki_protection
 async def create(
-    branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, attributes: bytes | None, id: str | None
-) -> Child[R]:
+    branch: Branch, name: str, target: Workflow[Any, R], given: tuple[bytes | None, bytes | None] | None, refusal: Exception | None,
+    id: str | None,
+) -> Child[R]:  # fmt: skip
     runner = branch.runner
-    identity = branch.identify(_replay.CREATE, name)
+    identity = branch.again(_replay.CREATE, name, refusal)
+    params, attributes = given or (None, None)
     chosen = id or child_id(runner, identity)
     port, path = runner.port, branch.path
     outcome = await runner.perform(
@@ -128,12 +173,19 @@ def item(runner: Runner, target: Workflow[Any, Any], item: Any, index: int) -> t
     return (None if item.id is None else names.instance_id(item.id)), encode_params(target, item.params, runner.value_bytes, where), extra
 
 
+def ids_of(items: Iterable[Any]) -> list[tuple[str | None, bytes | None, bytes | None]]:
+    """Returns all that is needed to know the children of a batch that history has: as `item`, with their ids only."""
+    given = (item.id if isinstance(item, NewInstance) else None for item in items)
+    return [(None if id is None else names.instance_id(id), None, None) for id in given]
+
+
 @enable_ki_protection
 async def create_batch(
-    branch: Branch, name: str, target: Workflow[Any, R], prepared: list[tuple[str | None, bytes | None, bytes | None]]
-) -> list[Child[R]]:
+    branch: Branch, name: str, target: Workflow[Any, R], prepared: list[tuple[str | None, bytes | None, bytes | None]],
+    refusal: Exception | None,
+) -> list[Child[R]]:  # fmt: skip
     runner = branch.runner
-    identity = branch.identify(_replay.CREATE_BATCH, name)
+    identity = branch.again(_replay.CREATE_BATCH, name, refusal)
     base = child_id(runner, identity)
     items = [(id or f"{base}.{index}", params, attributes) for index, (id, params, attributes) in enumerate(prepared)]
     port, path = runner.port, branch.path
@@ -161,9 +213,9 @@ async def create_batch(
 
 
 @enable_ki_protection
-async def call(branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, id: str | None) -> R:
+async def call(branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, refusal: Exception | None, id: str | None) -> R:
     runner = branch.runner
-    identity = branch.identify(_replay.CALL, name)
+    identity = branch.again(_replay.CALL, name, refusal)
     chosen = id or child_id(runner, identity)
     outcome = await runner.perform(
         WaitOperation(runner, identity, _FOREVER, runner.port.call, branch.path, name, identity[4], target.name, target.version,
@@ -189,9 +241,9 @@ async def awaited(branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
 
 
 @enable_ki_protection
-async def send(branch: Branch, name: str, target: str, id: str, type: str, payload: bytes | None) -> None:
+async def send(branch: Branch, name: str, target: str, id: str, type: str, payload: bytes | None, refusal: Exception | None) -> None:
     runner = branch.runner
-    identity = branch.identify(_replay.SEND, name)
+    identity = branch.again(_replay.SEND, name, refusal)
     outcome = await runner.perform(
         TicketOperation(runner, identity, runner.port.send, branch.path, name, identity[4], target, id, type, payload)
     )
@@ -216,6 +268,8 @@ def raise_if_taken(outcome: Outcome, target: Workflow[Any, Any], id: str) -> Non
 
 def child_output(target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
     if outcome.verdict == _replay.OK:
+        if outcome.payload is not None and not target.has_code:
+            raise Undecodable(f'workflow "{target.name}" is not registered with this engine, and says what type it is')
         return None if outcome.payload is None else target.output.decode(outcome.payload, "output")  # type: ignore[return-value]  # R is None then
     if outcome.type == "not_found":
         raise InstanceNotFound(f'no instance "{id}" of "{target.name}"', workflow=target.name, id=id)

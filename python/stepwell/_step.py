@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
-from . import _child, _each, _map, _waits
+from . import _child, _each, _map, _replay, _waits
 from ._body_log import BodyLog
 from ._branch import Branch, place
 from ._calls import branch_name, check_fan_out, misplaced, step_function
@@ -404,8 +404,10 @@ class Step:
         branch = self._branch("wait_for_approval")
         label = names.step_name(name)
         us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
-        stored = None if detail is None else codec.encode(detail, limit=self._runner.value_bytes, where="detail")
-        return Pending(_waits.approval, (branch, label, stored, us, usable(as_type)))
+        stored, refusal, limit = None, None, self._runner.value_bytes
+        if detail is not None:
+            stored, refusal = branch.encoded(_replay.APPROVAL, label, lambda: codec.encode(detail, limit=limit, where="detail"))
+        return Pending(_waits.approval, (branch, label, stored, refusal, us, usable(as_type)))
 
     # Deadlines and changes of the code.
 
@@ -492,12 +494,14 @@ class Step:
             InvalidConfig: The workflow is not registered, or the attributes are malformed.
         """
         branch = self._branch("create")
-        target = self._workflow(workflow)
-        stored = self._params(target, params)
-        extra = codec.encode(names.attributes(attributes)) if attributes else None
+
+        def encode(target: Workflow[Any, Any]) -> tuple[bytes | None, bytes | None]:
+            stored = _child.encode_params(target, params, self._runner.value_bytes)
+            return stored, codec.encode(names.attributes(attributes)) if attributes else None
+
+        label, target, given, refusal = _child.asked(branch, _replay.CREATE, workflow, name, encode)
         child_id = None if id is None else names.instance_id(id)
-        label = names.step_name(name if name is not None else target.name)
-        return Pending(_child.create, (branch, label, target, stored, extra, child_id))
+        return Pending(_child.create, (branch, label, target, given, refusal, child_id))
 
     @overload
     def create_batch(
@@ -522,11 +526,13 @@ class Step:
             TooLarge: Some are over the limit for one value.
         """
         branch = self._branch("create_batch")
-        target = self._workflow(workflow)
-        names.check_batch(items)
-        prepared = [_child.item(self._runner, target, item, index) for index, item in enumerate(items)]
-        label = names.step_name(name if name is not None else target.name)
-        return Pending(_child.create_batch, (branch, label, target, prepared))
+
+        def encode(target: Workflow[Any, Any]) -> list[tuple[str | None, bytes | None, bytes | None]]:
+            names.check_batch(items)
+            return [_child.item(self._runner, target, item, index) for index, item in enumerate(items)]
+
+        label, target, prepared, refusal = _child.asked(branch, _replay.CREATE_BATCH, workflow, name, encode)
+        return Pending(_child.create_batch, (branch, label, target, prepared or _child.ids_of(items), refusal))
 
     @overload
     def call(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[ChildOptions]) -> Pending[R]: ...
@@ -553,11 +559,11 @@ class Step:
             TooLarge: They are over the limit for one value.
         """
         branch = self._branch("call")
-        target = self._workflow(workflow)
-        stored = self._params(target, params)
+        label, target, stored, refusal = _child.asked(
+            branch, _replay.CALL, workflow, name, lambda target: _child.encode_params(target, params, self._runner.value_bytes)
+        )
         child_id = None if id is None else names.instance_id(id)
-        label = names.step_name(name if name is not None else target.name)
-        return Pending(_child.call, (branch, label, target, stored, child_id))
+        return Pending(_child.call, (branch, label, target, stored, refusal, child_id))
 
     def send_event(
         self, workflow: Workflow[Any, Any] | str, id: str, type: str, payload: Any = None, *, name: str | None = None
@@ -636,9 +642,3 @@ class Step:
         if type(here) is Branch and here.runner is runner and _thread() == self._thread and not has_ended:
             return here
         return misplaced(runner, method, other_thread=_thread() != self._thread)
-
-    def _workflow(self, workflow: Any) -> Workflow[Any, Any]:
-        return self._runner.port.registered(workflow)
-
-    def _params(self, target: Workflow[Any, Any], params: Any) -> bytes | None:
-        return _child.encode_params(target, params, self._runner.value_bytes)

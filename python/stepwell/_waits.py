@@ -70,13 +70,13 @@ async def _unfit(runner: Runner, identity: Identity, outcome: Outcome, error: Un
 
 
 @enable_ki_protection
-async def approval(branch: Branch, name: str, detail: bytes | None, us: int, as_type: Any) -> Approval:
+async def approval(branch: Branch, name: str, detail: bytes | None, refusal: Exception | None, us: int, as_type: Any) -> Approval:
     """Asks for an approval and waits for it, at most `us` microseconds."""
     runner = branch.runner
-    identity = branch.identify(_replay.APPROVAL, name)
+    identity = branch.again(_replay.APPROVAL, name, refusal)
     until, title = runner.port.now() + us, unambiguous(name) if runner.format else name
     place = f"{branch.path}/{title}" if branch.path else title
-    approval_id = f"{runner.workflow.name}/{runner.id}#{place}#{identity[4]}"
+    approval_id = f"{runner.workflow.name}/{runner.id}#{place}#{branch.nth(identity)}"
     outcome = await runner.perform(
         WaitOperation(runner, identity, until, runner.port.wait_approval, branch.path, name, identity[4], approval_id, detail, until)
     )

@@ -52,6 +52,9 @@ class Workflow(Generic[P_contra, R_co]):
         version: The version that new instances get.
     """
 
+    has_code = True
+    """Whether this is the workflow, and not what stands for one whose code is not here."""
+
     def __init__(
         self,
         fn: Callable[..., Awaitable[R_co]],
@@ -132,10 +135,12 @@ def without_code(name: Any) -> Workflow[Any, Any]:
     async def no_code(step: Any, params: Any = None) -> Any:
         raise AssertionError("it is never run")
 
-    return Workflow(
+    stand_in: Workflow[Any, Any] = Workflow(
         no_code, name=workflow_name(name), version="none", concurrency=None, queue_entries=None, steps=None, value_bytes=None,
         park=True, runtime="trio",
     )  # fmt: skip
+    stand_in.has_code = False
+    return stand_in
 
 
 def _count(what: str, value: int | None, most: int) -> int | None:

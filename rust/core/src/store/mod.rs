@@ -23,8 +23,9 @@ pub mod sqlite;
 /// old one goes on under it, whatever version runs it.
 ///
 /// - 0: created before schema 3.
-/// - 1: created since.
-pub const FORMAT: u32 = 1;
+/// - 1: created with schema 3.
+/// - 2: created since an operation that is refused counts as one of its name.
+pub const FORMAT: u32 = 2;
 
 /// A new instance, as admission accepted it.
 #[derive(Debug, Clone, PartialEq, Eq)]
