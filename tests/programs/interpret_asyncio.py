@@ -6,6 +6,7 @@ What `gather` raises bare is put into a group, as a nursery would, so that a pro
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -80,13 +81,16 @@ class AsyncioBody(Body):
             if i == cancel:
                 raise Enough
 
+        task: Any = asyncio.current_task()
+        before = task.cancelling()
         try:
             async with asyncio.TaskGroup() as group:
                 for i in range(len(tasks)):
                     group.create_task(run(i))
                 await own()
         except* Enough:
-            pass
+            while sys.version_info < (3, 13) and task.cancelling() > before:
+                task.uncancel()  # up to there a group forgets one cancellation of its own, and no timeout around it catches its own then
 
     def event(self) -> Any:
         return asyncio.Event()
