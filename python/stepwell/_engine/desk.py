@@ -36,14 +36,9 @@ class Who(NamedTuple):
     id: str
 
 
-class Made(NamedTuple):
-    """What came of one item of a batch; `code` says why it was refused, "" that it was created, or was there and may count as such."""
-
-    code: str
-    no: int
-    id: str
-    created: bool
-    status: int
+Made: TypeAlias = tuple[str, int, str, bool, int]
+"""What came of one item of a batch: why it was refused, "" if it was created, or was there and may count as such; its number, its id,
+whether it is new, and its state. A plain tuple, to be unpacked: there may be ten thousand in one answer."""
 
 
 class Query(NamedTuple):

@@ -91,7 +91,8 @@ class OwnDesk:
         reply = await driver.let_in(driver.core.create_batch, *code, items, if_exists, waits)
         if reply.code:
             raise error_of(reply.code, reply.data, code.workflow, None, code.namespace, waits=waits)
-        return [Made._make(it) for it in reply.data]
+        made: list[Made] = reply.data
+        return made
 
     # Looking.
 

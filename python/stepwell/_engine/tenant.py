@@ -99,10 +99,9 @@ class Tenant:
         prepared = self._prepared(target, item, desk.limits_of(self._namespace, target.name).value_bytes)
         code = Code(self._namespace, target.name, target.version)
         if on_overload == "wait":
-            [made] = await desk.create_batch(code, [prepared], if_exists, waits=True)
-            if made.code:
-                raise error_of(made.code, (made.no, made.status), target.name, made.id, self._namespace)
-            no, known_id, created = made.no, made.id, made.created
+            [(refused, no, known_id, created, status)] = await desk.create_batch(code, [prepared], if_exists, waits=True)
+            if refused:
+                raise error_of(refused, (no, status), target.name, known_id, self._namespace)
         else:
             no, known_id, created = await desk.create(code, prepared, if_exists)
         return Instance(desk, self._namespace, target.name, known_id, no, target if created else None)
@@ -168,12 +167,11 @@ class Tenant:
         if prepared:
             code = Code(self._namespace, target.name, target.version)
             made = await desk.create_batch(code, prepared, if_exists, waits=on_overload == "wait")
-            for index, it in zip(indexes, made, strict=True):
-                if it.code:
-                    refusal = error_of(it.code, (it.no, it.status), target.name, it.id, self._namespace)
-                    errors.append(BatchError(index, it.id, refusal))
+            for index, (refused, no, id, is_new, status) in zip(indexes, made, strict=True):
+                if refused:
+                    errors.append(BatchError(index, id, error_of(refused, (no, status), target.name, id, self._namespace)))
                 else:
-                    created.append(Instance(desk, self._namespace, target.name, it.id, it.no, target if it.created else None))
+                    created.append(Instance(desk, self._namespace, target.name, id, no, target if is_new else None))
         return BatchResult(created, sorted(errors, key=lambda e: e.index))
 
     @overload
