@@ -6,8 +6,10 @@ instances go on, and the instance ends as the rule says; so it does when it is r
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ import trio.testing
 
 from stepwell import (
     Engine,
+    EngineClosed,
     Instance,
     InstanceErrored,
     InternalError,
@@ -531,6 +534,33 @@ async def test_r9_whatever_else_ends_one_of_the_engines_own_tasks_is_told_to_all
     assert "internal error in the engine" in caplog.text
     await _asks(engine, told)
     assert told == ["EngineClosed"] * (3 if which == "driver" else 2)
+
+
+async def test_r9_who_looks_again_and_again_is_told_too_when_the_engine_breaks():
+    """Each look is a question of its own, and nobody answers the next one."""
+    told: list[str] = []
+
+    async def looks(instance: Instance[str]) -> None:
+        try:
+            await instance.wait_for_step("never")
+        except EngineClosed as error:
+            told.append(str(error))
+
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(InternalError, match="bug of its own"):  # noqa: PT012
+            async with Engine(":memory:", workflows=[healthy]) as engine:
+                gate = await engine.create("healthy", start_at=datetime(2100, 1, 1, tzinfo=UTC))
+                nursery.start_soon(looks, gate)
+                await trio.testing.wait_all_tasks_blocked()
+                while engine._driver.tickets:  # then it waits for the next record
+                    await trio.lowlevel.checkpoint()
+                await trio.testing.wait_all_tasks_blocked()
+                engine._driver.broke(ValueError("boom"))
+                with trio.CancelScope(shield=True):
+                    while not told:
+                        await trio.lowlevel.checkpoint()
+                await trio.sleep_forever()
+    assert re.search(r"the engine has stopped: InternalError.*Leave its block", told[0])
 
 
 # In programs that are not trio's.

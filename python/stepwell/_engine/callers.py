@@ -97,7 +97,7 @@ class Callers:
 
         Raises:
             CoreError: As `submit`.
-            EngineClosed: The engine was closed meanwhile.
+            EngineClosed: The engine has stopped, or was closed meanwhile.
         """
         return self._answer(_Call(self, submit, args))
 
@@ -123,6 +123,8 @@ class Callers:
 
     @enable_ki_protection
     async def _answer(self, call: _Call) -> Reply:
+        if (failure := self.host.failure) is not None:
+            raise EngineClosed(f"the engine has stopped: {failure!r}. Leave its block, which raises that.")
         self.waiting += 1
         self.called += 1
         try:
