@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import types
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -119,7 +120,7 @@ def misfit(error: Any) -> Misfit:
     return found
 
 
-class Compiler(cattrs.Converter):
+class Compiler(cattrs.Converter, ABC):
     """Compiles declared types, each once, with a converter's hooks looked up by us. How is up to who derives from it.
 
     cattrs dispatches on base classes first, so that a `StrEnum` would be a `str`, and on a value's own class where
@@ -170,9 +171,9 @@ class Compiler(cattrs.Converter):
                 self._forms[tp] = known
             return known
 
+    @abstractmethod
     def compiled(self, tp: Any) -> Form:
         """Makes the form of a type that has none yet."""
-        raise NotImplementedError
 
     def opened(self, tp: Any, cls: type) -> None:
         """Makes the form of a class known before its fields are compiled, which may mention it."""
