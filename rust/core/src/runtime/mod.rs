@@ -6,6 +6,7 @@
 //! in a thread poisons the engine and is told as a note; it never crosses into the caller.
 
 mod alarms;
+mod ceiling;
 mod copies;
 mod figures;
 mod inbox;
@@ -38,7 +39,7 @@ use crate::error::{Error, Kind};
 use crate::ids::{Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
 use crate::lanes::Lanes;
 use crate::lifecycle::Status;
-use crate::limits::{FIRST_TICKET, NUMBERS_END};
+use crate::limits::FIRST_TICKET;
 use crate::note::Note;
 use crate::ranges::SHARDS_MAX;
 use crate::registry::Registry;
@@ -48,7 +49,7 @@ use crate::settings::book::Book;
 use crate::settings::{checked, is_name, TABLE};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{self, Filter, Reader, Row, Store};
+use crate::store::{self, Row, Store};
 use crate::submission::Submission;
 use crate::tally::Tally;
 use crate::watches::Watches;
@@ -167,34 +168,6 @@ pub struct Engine {
     process: u32,
 }
 
-/// Name of the setting that says which numbers are used up.
-const SEQUENCE: &str = "sequence";
-
-/// Returns the number above all those that were ever used: one that is used twice would mix two instances.
-fn ceiling(store: &mut dyn Store, reader: &mut dyn Reader) -> Result<u64, store::Error> {
-    let stored = store.meta(SEQUENCE)?;
-    let read = stored
-        .as_deref()
-        .map(|it| <[u8; 8]>::try_from(it).map(u64::from_le_bytes));
-    match read {
-        Some(Ok(it)) if it < NUMBERS_END => return Ok(it),
-        None => {
-            let any = Filter {
-                limit: 1,
-                ..Filter::default()
-            };
-            if reader.list(&any)?.is_empty() {
-                return Ok(0);
-            }
-        }
-        Some(_) => {}
-    }
-    Err(store::Error::Corrupt(format!(
-        "setting {SEQUENCE:?} in table meta of the store is damaged: it says which numbers are used up. Nothing was changed. Keep a copy, \
-         and restore the file from a backup."
-    )))
-}
-
 impl Engine {
     /// Opens the store (a path, or `:memory:`), recovers and starts the threads.
     ///
@@ -264,7 +237,7 @@ impl Engine {
         let residents = Arc::new(Residents::default());
         let watches = Arc::new(Watches::default());
         let mut reader = store.reader()?;
-        let sequence = Arc::new(Sequence::new(ceiling(&mut *store, &mut *reader)?));
+        let sequence = Arc::new(Sequence::new(ceiling::read(&mut *store, &mut *reader)?));
         let loader_reader = store.reader()?;
         let copies = copies::Copies::new(store.copier());
         let mut facts = Facts { store, reader };

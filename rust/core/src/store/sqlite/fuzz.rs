@@ -17,6 +17,7 @@ use super::lock::Owner;
 use super::names::Names;
 use super::rows::{self, Fault};
 use super::schema;
+use super::sums;
 use crate::history::{Kind, Operation, Record, Verdict};
 use crate::lifecycle::Status;
 use crate::store::Error;
@@ -201,7 +202,7 @@ fn journal_row(record: &Record, prev: u64) -> Vec<Cell> {
         or_null(record.retry_at, int),
         or_null(record.event, bits),
         or_null(record.event_type.as_deref(), text),
-        int(rows::record_checksum(NO, SEQ, prev, record)),
+        int(sums::record(NO, SEQ, prev, record)),
         text(&operation.branch),
         text(&operation.name),
         or_null(operation.key.as_deref(), text),
@@ -372,7 +373,7 @@ fn waits() {
 }
 
 fn event_row((no, it): &(u64, Event)) -> Vec<Cell> {
-    let crc = rows::event_checksum(*no, it);
+    let crc = sums::event(*no, it);
     vec![
         bits(*no),
         bits(it.id),
@@ -410,7 +411,7 @@ fn approval_row(it: &Approval) -> Vec<Cell> {
         or_null(it.asked_at, int),
         or_null(it.until, int),
         or_null(it.decided_at, int),
-        int(rows::approval_checksum(it)),
+        int(sums::approval(it)),
         blob(it.detail.as_deref()),
         blob(it.decision.as_deref()),
     ]

@@ -36,6 +36,7 @@ mod resume;
 mod rows;
 mod schema;
 mod statements;
+mod sums;
 mod sweep;
 mod trace;
 mod write;

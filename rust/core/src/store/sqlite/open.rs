@@ -223,6 +223,7 @@ fn migrate(
 
 #[cfg(test)]
 mod tests {
+    use super::super::sums;
     use super::*;
     use crate::store::{Op, Store};
 
@@ -278,7 +279,7 @@ mod tests {
         .unwrap();
         let map: &[u8] = b"\xa2\x64tier\x64gold\x61n\x07";
         for (no, map) in [(7, map), (8, map), (9, &map[1..])] {
-            let crc = rows::payload_checksum("attributes", no, Some(map));
+            let crc = sums::payload("attributes", no, Some(map));
             let row = rusqlite::params![no as i64, crc, map];
             conn.execute("INSERT INTO attributes VALUES (?, ?, ?)", row)
                 .unwrap();

@@ -9,6 +9,7 @@ use rusqlite::{params, Connection};
 use super::legible;
 use super::names::Names;
 use super::rows::{self, Fault, Result};
+use super::sums;
 use crate::history::Stored;
 use crate::ids::{InstanceNo, Seq};
 use crate::lifecycle::Status;
@@ -56,7 +57,7 @@ pub(super) fn payload(conn: &Connection, table: &str, no: InstanceNo) -> Result<
         return Ok(None);
     };
     let payload = rows::bytes(row, 1)?;
-    if rows::uint(row, 0)? != u64::from(rows::payload_checksum(table, no, payload.as_deref())) {
+    if rows::uint(row, 0)? != u64::from(sums::payload(table, no, payload.as_deref())) {
         return Err(Fault::Corrupt(format!(
             "the {table} of instance {no} (row {no}) fails its checksum"
         )));

@@ -1,13 +1,13 @@
 //! How records become columns and columns become records; the only place that casts.
 //!
 //! SQLite's integers are signed; our unsigned numbers keep their bits. Anything that cannot be
-//! read back is a [`Fault::Corrupt`], never a guess. Each row with a payload carries a CRC-32 of
-//! all its columns and of what says whose it is, so a row at the wrong place is noticed too.
+//! read back is a [`Fault::Corrupt`], never a guess. The checksums of rows are in `sums`.
 
 use rusqlite::types::ValueRef;
 use rusqlite::Row as Columns;
 
 use super::names::{Name, Names};
+use super::sums::{self, Said};
 use crate::history::{Kind, Operation, Record, Stored, Verdict};
 use crate::ids::{InstanceNo, Key, Seq};
 use crate::lifecycle::Status;
@@ -187,104 +187,10 @@ pub(super) fn bytes(row: &Columns, at: usize) -> Result<Option<Box<[u8]>>> {
     }
 }
 
-/// What a row says, under a checksum but for whose it is.
-#[derive(Debug)]
-pub(super) struct Said {
-    id: u64,
-    parts: crc32fast::Hasher,
-}
-
-impl Said {
-    fn new(id: u64, parts: &[Option<&[u8]>]) -> Self {
-        let mut crc = crc32fast::Hasher::new();
-        update(&mut crc, parts);
-        Self { id, parts: crc }
-    }
-
-    /// Checksum of the row, if it is this instance's.
-    pub(super) fn by(&self, no: InstanceNo) -> u32 {
-        let mut crc = begin([no, self.id]);
-        crc.combine(&self.parts);
-        crc.finalize()
-    }
-}
-
-/// Checksum of what a row says: whose it is, and its parts.
-fn checksum(whose: [u64; 2], parts: &[Option<&[u8]>]) -> u32 {
-    let mut crc = begin(whose);
-    update(&mut crc, parts);
-    crc.finalize()
-}
-
-fn begin(whose: [u64; 2]) -> crc32fast::Hasher {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(whose.map(u64::to_le_bytes).as_flattened());
-    crc
-}
-
-fn update(crc: &mut crc32fast::Hasher, parts: &[Option<&[u8]>]) {
-    for part in parts {
-        // Told apart: no part, an empty part, and where one part ends.
-        let len = part.map_or(u64::MAX, |it| it.len() as u64);
-        crc.update(&len.to_le_bytes());
-        crc.update(part.unwrap_or_default());
-    }
-}
-
-/// Checksum of a record: every column, and the place of the record before it. What records of old do not have is covered
-/// where it is there, so that theirs stay good.
-pub(super) fn record_checksum(no: InstanceNo, seq: Seq, prev: Seq, record: &Record) -> u32 {
-    with_parts(prev, record, |parts| checksum([no, seq], parts))
-}
-
-/// What a record says, as [`record_checksum`] has it, if all of it but whose it is can be read; and its checksum.
-pub(super) fn record_said(row: &Columns, seq: Seq) -> Result<(Said, u32)> {
-    let (record, prev) = unchecked_record(row)?;
-    let said = with_parts(prev, &record, |parts| Said::new(seq, parts));
-    Ok((said, small(row, 12)?))
-}
-
-fn with_parts<T>(prev: Seq, record: &Record, sum: impl FnOnce(&[Option<&[u8]>]) -> T) -> T {
-    let operation = &record.operation;
-    let codes = [operation.kind as u8, record.verdict as u8].map(u64::from);
-    let options = u64::from(record.retry_at.is_some())
-        | u64::from(record.event.is_some()) << 1
-        | u64::from(record.begun.is_some()) << 2
-        | u64::from(record.erases.is_some()) << 3;
-    let numbers = [
-        prev,
-        codes[0] | codes[1] << 8 | options << 16,
-        u64::from(operation.count) | u64::from(record.attempt) << 32,
-        record.started_at as u64,
-        record.at as u64,
-        record.retry_at.unwrap_or(0) as u64,
-        record.event.unwrap_or(0),
-        record.begun.unwrap_or(0),
-        u64::from(record.erases.unwrap_or(0)),
-    ];
-    let numbers = numbers.map(u64::to_le_bytes);
-    let present = if options >> 2 == 0 { 7 } else { 9 };
-    sum(&[
-        Some(numbers[..present].as_flattened()),
-        Some(operation.branch.as_bytes()),
-        Some(operation.name.as_bytes()),
-        operation.key.as_deref().map(str::as_bytes),
-        record.event_type.as_deref().map(str::as_bytes),
-        record.payload.as_deref(),
-    ])
-}
-
-/// Checksum of a row in one of the tables (no, crc, payload). Each table has its own: their pages
-/// look alike.
-pub(super) fn payload_checksum(table: &str, no: InstanceNo, payload: Option<&[u8]>) -> u32 {
-    checksum([no, 0], &[Some(table.as_bytes()), payload])
-}
-
 /// What a row (crc, payload) of such a table says, and its checksum.
 pub(super) fn payload_said(table: &str, row: &Columns) -> Result<(Said, u32)> {
     let payload = bytes(row, 1)?;
-    let said = Said::new(0, &[Some(table.as_bytes()), payload.as_deref()]);
-    Ok((said, small(row, 0)?))
+    Ok((Said::of_payload(table, payload.as_deref()), small(row, 0)?))
 }
 
 /// Columns of [`instance`], in its order.
@@ -447,7 +353,7 @@ pub(super) fn stored(row: &Columns, no: InstanceNo, seq: Seq) -> Result<(Stored,
     let (record, prev) = unchecked_record(row)?;
     if uint(row, 1)? != no
         || prev >= seq
-        || uint(row, 12)? != u64::from(record_checksum(no, seq, prev, &record))
+        || uint(row, 12)? != u64::from(sums::record(no, seq, prev, &record))
     {
         return corrupt(format!("record {seq} of instance {no} fails its checksum"));
     }
@@ -478,6 +384,12 @@ fn unchecked_record(row: &Columns) -> Result<(Record, Seq)> {
         payload: bytes(row, 16)?,
     };
     Ok((record, uint(row, 2)?))
+}
+
+/// What a record says, if all of it but whose it is can be read; and its checksum.
+pub(super) fn record_said(row: &Columns, seq: Seq) -> Result<(Said, u32)> {
+    let (record, prev) = unchecked_record(row)?;
+    Ok((Said::of_record(seq, prev, &record), small(row, 12)?))
 }
 
 /// Columns of [`wait`], in its order.
@@ -561,7 +473,7 @@ pub(super) const EVENT: &str = "no, id, at, crc, type, payload";
 pub(super) fn event(row: &Columns) -> Result<(InstanceNo, Event)> {
     let no = uint(row, 0)?;
     let event = unchecked_event(row)?;
-    if uint(row, 3)? != u64::from(event_checksum(no, &event)) {
+    if uint(row, 3)? != u64::from(sums::event(no, &event)) {
         return corrupt(format!(
             "event {} of instance {no} fails its checksum",
             event.id
@@ -579,20 +491,10 @@ fn unchecked_event(row: &Columns) -> Result<Event> {
     })
 }
 
-pub(super) fn event_checksum(no: InstanceNo, it: &Event) -> u32 {
-    let at = it.at.to_le_bytes();
-    checksum([no, it.id], &event_parts(it, &at))
-}
-
 /// What an event says, and its checksum.
 pub(super) fn event_said(row: &Columns) -> Result<(Said, u32)> {
-    let it = unchecked_event(row)?;
-    let at = it.at.to_le_bytes();
-    Ok((Said::new(it.id, &event_parts(&it, &at)), small(row, 3)?))
-}
-
-fn event_parts<'a>(it: &'a Event, at: &'a [u8; 8]) -> [Option<&'a [u8]>; 3] {
-    [Some(at), Some(it.kind.as_bytes()), it.payload.as_deref()]
+    let event = unchecked_event(row)?;
+    Ok((Said::of_event(&event), small(row, 3)?))
 }
 
 /// Columns of [`approval`], in its order.
@@ -608,7 +510,7 @@ pub(super) fn approval(row: &Columns, at: usize) -> Result<Approval> {
         }
         other => other,
     })?;
-    if uint(row, at + 7)? != u64::from(approval_checksum(&approval)) {
+    if uint(row, at + 7)? != u64::from(sums::approval(&approval)) {
         return corrupt(format!(
             "approval {} of instance {} fails its checksum",
             approval.id, approval.no
@@ -629,22 +531,6 @@ fn unchecked_approval(row: &Columns, at: usize) -> Result<Approval> {
         detail: bytes(row, at + 8)?,
         decision: bytes(row, at + 9)?,
     })
-}
-
-pub(super) fn approval_checksum(it: &Approval) -> u32 {
-    let times = [it.asked_at, it.until, it.decided_at].map(|it| it.map(i64::to_le_bytes));
-    checksum(
-        [it.no, it.status as u64],
-        &[
-            Some(it.id.as_bytes()),
-            Some(it.name.as_bytes()),
-            times[0].as_ref().map(<[u8; 8]>::as_slice),
-            times[1].as_ref().map(<[u8; 8]>::as_slice),
-            times[2].as_ref().map(<[u8; 8]>::as_slice),
-            it.detail.as_deref(),
-            it.decision.as_deref(),
-        ],
-    )
 }
 
 pub(super) fn approval_status(code: u8) -> Option<ApprovalStatus> {

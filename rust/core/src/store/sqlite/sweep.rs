@@ -13,6 +13,7 @@ use rusqlite::{params, Connection};
 use super::heads::Heads;
 use super::read;
 use super::rows::{self, Fault};
+use super::sums;
 use crate::erasure::Erasures;
 use crate::ids::{InstanceNo, Seq};
 
@@ -153,7 +154,7 @@ fn go_on(conn: &Connection, walk: &mut Walk) -> rows::Result<bool> {
             }
         }
         if prev != before {
-            let crc = rows::record_checksum(walk.no, walk.at, prev, &kept.record);
+            let crc = sums::record(walk.no, walk.at, prev, &kept.record);
             let mut lead =
                 conn.prepare_cached("UPDATE journal SET prev = ?, crc = ? WHERE seq = ?")?;
             lead.execute(params![prev as i64, crc, walk.at as i64])?;

@@ -5,7 +5,8 @@
 
 use rusqlite::Connection;
 
-use super::rows::{self, Said};
+use super::rows;
+use super::sums::Said;
 use crate::ids::{InstanceNo, Seq};
 
 /// Something that cannot be read, and whose it is, if that is known.

@@ -10,6 +10,7 @@ use super::heads::{Heads, Hot};
 use super::names::Names;
 use super::rows;
 use super::statements::{Sql, Statements};
+use super::sums;
 use crate::attributes::pairs;
 use crate::history::{Record, Verdict};
 use crate::ids::{Incarnation, InstanceNo};
@@ -93,7 +94,7 @@ impl<'c> Batch<'c> {
             Sql::Result => "result",
             other => unreachable!("{other:?} writes no payload table"),
         };
-        let crc = rows::payload_checksum(table, no, Some(payload));
+        let crc = sums::payload(table, no, Some(payload));
         self.run(sql, params![no as i64, crc, payload])
     }
 
@@ -198,7 +199,7 @@ impl<'c> Batch<'c> {
             record.retry_at,
             record.event.map(|it| it as i64),
             record.event_type,
-            rows::record_checksum(no, seq, hot.head, record),
+            sums::record(no, seq, hot.head, record),
             operation.branch,
             operation.name,
             operation.key,
@@ -271,7 +272,7 @@ impl<'c> Batch<'c> {
     }
 
     fn buffer(&mut self, no: InstanceNo, event: &Event) -> rows::Result<Outcome> {
-        let crc = rows::event_checksum(no, event);
+        let crc = sums::event(no, event);
         let params = params![
             no as i64,
             event.id as i64,
@@ -344,7 +345,7 @@ impl<'c> Batch<'c> {
             it.asked_at,
             it.until,
             it.decided_at,
-            rows::approval_checksum(it),
+            sums::approval(it),
             it.detail,
             it.decision,
         ];

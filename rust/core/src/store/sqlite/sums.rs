@@ -1,0 +1,134 @@
+//! Checksums of rows: each row with a payload carries a CRC-32 of all its columns and of what says whose it is, so that a row at the
+//! wrong place is noticed too, and one that lost whose it is can be told by trying ([`Said`]).
+
+use crate::history::Record;
+use crate::ids::{InstanceNo, Seq};
+use crate::wait::{Approval, Event};
+
+/// What a row says, under a checksum but for whose it is.
+#[derive(Debug)]
+pub(super) struct Said {
+    id: u64,
+    parts: crc32fast::Hasher,
+}
+
+impl Said {
+    fn new(id: u64, parts: &[Option<&[u8]>]) -> Self {
+        let mut crc = crc32fast::Hasher::new();
+        update(&mut crc, parts);
+        Self { id, parts: crc }
+    }
+
+    /// As [`record`].
+    pub(super) fn of_record(seq: Seq, prev: Seq, it: &Record) -> Self {
+        with_record(prev, it, |parts| Self::new(seq, parts))
+    }
+
+    /// As [`payload`].
+    pub(super) fn of_payload(table: &str, payload: Option<&[u8]>) -> Self {
+        Self::new(0, &[Some(table.as_bytes()), payload])
+    }
+
+    /// As [`event`].
+    pub(super) fn of_event(it: &Event) -> Self {
+        Self::new(it.id, &event_parts(it, &it.at.to_le_bytes()))
+    }
+
+    /// Checksum of the row, if it is this instance's.
+    pub(super) fn by(&self, no: InstanceNo) -> u32 {
+        let mut crc = begin([no, self.id]);
+        crc.combine(&self.parts);
+        crc.finalize()
+    }
+}
+
+/// Checksum of what a row says: whose it is, and its parts.
+fn checksum(whose: [u64; 2], parts: &[Option<&[u8]>]) -> u32 {
+    let mut crc = begin(whose);
+    update(&mut crc, parts);
+    crc.finalize()
+}
+
+fn begin(whose: [u64; 2]) -> crc32fast::Hasher {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(whose.map(u64::to_le_bytes).as_flattened());
+    crc
+}
+
+fn update(crc: &mut crc32fast::Hasher, parts: &[Option<&[u8]>]) {
+    for part in parts {
+        // Told apart: no part, an empty part, and where one part ends.
+        let len = part.map_or(u64::MAX, |it| it.len() as u64);
+        crc.update(&len.to_le_bytes());
+        crc.update(part.unwrap_or_default());
+    }
+}
+
+/// Checksum of a record: every column, and the place of the record before it. What records of old do not have is covered
+/// where it is there, so that theirs stay good.
+pub(super) fn record(no: InstanceNo, seq: Seq, prev: Seq, it: &Record) -> u32 {
+    with_record(prev, it, |parts| checksum([no, seq], parts))
+}
+
+fn with_record<T>(prev: Seq, record: &Record, sum: impl FnOnce(&[Option<&[u8]>]) -> T) -> T {
+    let operation = &record.operation;
+    let codes = [operation.kind as u8, record.verdict as u8].map(u64::from);
+    let options = u64::from(record.retry_at.is_some())
+        | u64::from(record.event.is_some()) << 1
+        | u64::from(record.begun.is_some()) << 2
+        | u64::from(record.erases.is_some()) << 3;
+    let numbers = [
+        prev,
+        codes[0] | codes[1] << 8 | options << 16,
+        u64::from(operation.count) | u64::from(record.attempt) << 32,
+        record.started_at as u64,
+        record.at as u64,
+        record.retry_at.unwrap_or(0) as u64,
+        record.event.unwrap_or(0),
+        record.begun.unwrap_or(0),
+        u64::from(record.erases.unwrap_or(0)),
+    ];
+    let numbers = numbers.map(u64::to_le_bytes);
+    let present = if options >> 2 == 0 { 7 } else { 9 };
+    sum(&[
+        Some(numbers[..present].as_flattened()),
+        Some(operation.branch.as_bytes()),
+        Some(operation.name.as_bytes()),
+        operation.key.as_deref().map(str::as_bytes),
+        record.event_type.as_deref().map(str::as_bytes),
+        record.payload.as_deref(),
+    ])
+}
+
+/// Checksum of a row in one of the tables (no, crc, payload). Each table has its own: their pages
+/// look alike.
+pub(super) fn payload(table: &str, no: InstanceNo, payload: Option<&[u8]>) -> u32 {
+    checksum([no, 0], &[Some(table.as_bytes()), payload])
+}
+
+/// Checksum of an event.
+pub(super) fn event(no: InstanceNo, it: &Event) -> u32 {
+    let at = it.at.to_le_bytes();
+    checksum([no, it.id], &event_parts(it, &at))
+}
+
+fn event_parts<'a>(it: &'a Event, at: &'a [u8; 8]) -> [Option<&'a [u8]>; 3] {
+    [Some(at), Some(it.kind.as_bytes()), it.payload.as_deref()]
+}
+
+/// Checksum of an approval.
+pub(super) fn approval(it: &Approval) -> u32 {
+    let times = [it.asked_at, it.until, it.decided_at].map(|it| it.map(i64::to_le_bytes));
+    checksum(
+        [it.no, it.status as u64],
+        &[
+            Some(it.id.as_bytes()),
+            Some(it.name.as_bytes()),
+            times[0].as_ref().map(<[u8; 8]>::as_slice),
+            times[1].as_ref().map(<[u8; 8]>::as_slice),
+            times[2].as_ref().map(<[u8; 8]>::as_slice),
+            it.detail.as_deref(),
+            it.decision.as_deref(),
+        ],
+    )
+}
