@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::limits::NUMBERS;
 
+/// The setting of the store that says which numbers are used up.
+pub const SETTING: &str = "sequence";
+
 /// The source of numbers.
 #[derive(Debug)]
 pub struct Sequence {

@@ -48,7 +48,7 @@ use crate::note::Note;
 use crate::queue::Queues;
 use crate::registry::Registry;
 use crate::residents::Residents;
-use crate::sequence::Sequence;
+use crate::sequence::{Sequence, SETTING};
 use crate::settings::Layer;
 use crate::store::{Error, Op, Reader, Store, Transition};
 use crate::submission::{Name, Submission, Why};
@@ -291,7 +291,7 @@ impl Core {
         self.keep_rates();
         if let Some(ceiling) = self.sequence.raise() {
             let value = ceiling.to_le_bytes().into();
-            self.batch.ops.push(Op::Meta("sequence".into(), value));
+            self.batch.ops.push(Op::Meta(SETTING.into(), value));
         }
         Ok(())
     }
