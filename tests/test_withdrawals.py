@@ -396,3 +396,58 @@ async def test_i8_an_attempt_that_winds_down_in_the_middle_of_a_turn_does_not_ma
         for instance in created:
             with pytest.raises(InstanceErrored):
                 await instance.result()
+
+
+@pytest.mark.parametrize("primitive", ["do", "waiting do", "plain do", "map", "sleep", "event", "call", "create"])
+async def test_i8_what_a_cancelled_scope_asks_for_never_begins(primitive):
+    """As with everything of trio's: else a step that does not wait would have its outcome, and a replay would go another way."""
+    ran: list[str] = []
+
+    async def at_once() -> None:
+        ran.append("async")
+
+    async def waits() -> None:
+        ran.append("async")
+        await trio.sleep(1)
+
+    async def one(_: int) -> None:
+        ran.append("item")
+
+    def plain() -> None:
+        ran.append("plain")
+
+    @workflow(name="child")
+    async def child(step):
+        ran.append("child")
+
+    @workflow
+    async def asks_for_more(step):
+        asked = {
+            "do": lambda: step.do(at_once),
+            "waiting do": lambda: step.do(waits),
+            "plain do": lambda: step.do(plain),
+            "map": lambda: step.map(one, [1]),
+            "sleep": lambda: step.sleep(1),
+            "event": lambda: step.wait_for_event("never"),
+            "call": lambda: step.call(child),
+            "create": lambda: step.create(child),
+        }
+        seen = []
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await asked[primitive]()
+            seen.append("went on")
+        await step.wait_for_event("go")
+        seen.append("went")
+        await step.wait_for_event("end")
+        return seen
+
+    async with open_test_engine(workflows=[asks_for_more, child], autojump=False) as engine:
+        instance = await engine.create(asks_for_more, id="x")
+        await instance.send_event("go")
+        await instance.wait_for_status("waiting", "blocked")
+        await engine.crash()
+        await instance.send_event("end")
+        assert await instance.result() == ["went"]
+        assert [record.name for record in await instance.history()] == ["go", "end"]
+    assert not ran
