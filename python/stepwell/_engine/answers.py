@@ -147,8 +147,7 @@ def unreadable(workflow: str, id: str, what: str, error: Undecodable, data: byte
     return InvalidPayload(f"{text}.", payload=as_plain(data))
 
 
-def summary(row: Any) -> InstanceSummary:
-    it = Look._make(row)
+def summary(it: Look) -> InstanceSummary:
     telling = Telling(it.workflow, it.id)
     progress, attributes = telling.value(it.progress, "report"), telling.value(it.attributes, "attributes") or {}
     error = telling.failure(it.result)  # also of a state without one, if it is damaged

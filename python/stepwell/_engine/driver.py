@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import outcome as results
 import trio
@@ -43,9 +43,7 @@ from .watchdog import Watchdog
 if TYPE_CHECKING:
     from .._core import Core, Start
     from .._loops.bridge import Bridge
-
-News: TypeAlias = tuple[Status, bytes | None] | None
-"""State and payload of an instance; None: something may have been missed, look again."""
+    from .desk import News
 
 
 STARTS_AT_ONCE = 64
