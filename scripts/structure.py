@@ -17,6 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 CIRCLE_MAX = 29
 """Files of the one circle that is left: an instance in memory and what it can ask for."""
+BY_NAME = {"_engine.engine", "_fronts"}
+"""Files that import by name what stands above them or beside them: an engine as a step on another runtime sees it, which few ask for."""
 WIDEST_MAX = 70
 """Attributes of an instance in memory (`runner`) that other files use."""
 
@@ -99,12 +101,18 @@ def wrong(package: Path, page: str) -> list[str]:
     height = {name: floor_of[name.split(".")[0]] for name in graph}
     for name, others in sorted(graph.items()):
         told += [f"{name} imports {other}, which stands above it" for other in sorted(others) if height[other] > height[name]]
+    told += [f"{name} imports by name, which hides what it needs" for name in sorted(_by_name(package) - BY_NAME)]
     for circle in circles(graph):
         is_allowed = all(listed[height[it]][1] for it in circle) and len(circle) <= CIRCLE_MAX
         told += [] if is_allowed else [f"a circle of {len(circle)} files: {', '.join(circle)}"]
     if len(used := widest(package)) > WIDEST_MAX:
         told.append(f"other files use {len(used)} attributes of a runner; {WIDEST_MAX} is the most")
     return told
+
+
+def _by_name(package: Path) -> set[str]:
+    """Returns the files that import modules whose names are no part of an import statement."""
+    return {name for name, path in modules(package).items() if re.search(r"\bimport_module\(|\b__import__\(", path.read_text())}
 
 
 def widest(package: Path) -> set[str]:
