@@ -2,6 +2,7 @@
 
 import dis
 import functools
+import inspect
 import signal
 import sys
 from collections.abc import Callable
@@ -13,13 +14,13 @@ import trio
 from trio._core._ki import ki_protection_enabled
 
 import stepwell
+from stepwell import _fronts, aio, sync
 from stepwell._branch import place
+from stepwell._engine import draining, driver, engine, instance, life, own_desk, tenant
+from stepwell._loops import portal
 
 PACKAGE = str(Path(stepwell.__file__).parent)
-FILES = {
-    f"{PACKAGE}/{name}.py"
-    for name in ("_engine", "_life", "_draining", "_driver", "_tenant", "_instance", "_fronts", "_portal", "aio", "sync")
-}
+FILES = {inspect.getfile(module) for module in (_fronts, aio, draining, driver, engine, instance, life, own_desk, portal, sync, tenant)}
 """Of whose lines each is a moment: what opens, closes and calls an engine."""
 
 
@@ -89,12 +90,15 @@ class AtLine(_Traced):
         return bool(self.places)
 
     def _called(self, frame: FrameType, event: str, arg: Any) -> Any:
-        return self._ran if frame.f_code.co_filename in FILES else None
+        if frame.f_code.co_filename not in FILES:
+            return None
+        return self._begun if frame.f_code.co_name in ("__enter__", "__exit__") else self._ran
+
+    def _begun(self, frame: FrameType, event: str, arg: Any) -> Any:
+        return self._ran
 
     def _ran(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if event == "line" and not (
-            frame.f_code.co_name in ("__enter__", "__exit__") and frame.f_lineno <= frame.f_code.co_firstlineno + 1
-        ):
+        if event == "line":
             self.left -= 1
             if not self.left:
                 self.places.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
