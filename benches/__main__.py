@@ -2,7 +2,8 @@
 
     python -m benches [--runs 5] [--only W2,W5] [--json benches/results/latest.json]
 
-Figures are medians over the runs; the sync time of the disk is measured in each run, beside the workload it limits.
+Figures are medians over the runs; the sync time of the disk is measured in each run, beside the
+workload it limits.
 """
 
 from __future__ import annotations
@@ -42,27 +43,37 @@ class Line:
 
 @dataclass(frozen=True)
 class Goal:
-    """What a figure should be, as a function of the machine's sync time (in seconds) and of the other medians."""
+    """What a figure should be, as a function of the machine's sync time (in seconds) and of the
+    other medians."""
 
     text: str
     test: Callable[[float, float, dict[str, float]], bool]
 
 
 GOALS = {
-    ("W1", "seconds per step"): Goal("≤ 1.5 × sync + 0.15 ms", lambda v, sync, _: v <= 1.5 * sync + 0.00015),
-    ("W2", "steps/s"): Goal("≥ 50,000; ≥ 0.5 × in memory", lambda v, _, rest: v >= 50_000 and v >= 0.5 * rest["steps/s in memory"]),
+    ("W1", "seconds per step"): Goal(
+        "≤ 1.5 × sync + 0.15 ms", lambda v, sync, _: v <= 1.5 * sync + 0.00015
+    ),
+    ("W2", "steps/s"): Goal(
+        "≥ 50,000; ≥ 0.5 × in memory",
+        lambda v, _, rest: v >= 50_000 and v >= 0.5 * rest["steps/s in memory"],
+    ),
     ("W2b", "seconds until all run"): Goal("≤ 10 s", lambda v, _, __: v <= 10),
     ("W2b", "bytes each, running"): Goal("≤ 8,192", lambda v, _, __: v <= 8192),
     ("W2b", "steps/s"): Goal("≥ 30,000", lambda v, _, __: v >= 30_000),
     ("W2b", "p99 delay of the loop"): Goal("≤ 50 ms", lambda v, _, __: v <= 0.05),
     ("W3", "single creations/s, 100 tasks"): Goal("≥ 20,000", lambda v, _, __: v >= 20_000),
-    ("W3", f"creations/s in batches, up to {scale.QUEUED:,}"): Goal("≥ 100,000", lambda v, _, __: v >= 100_000),
+    ("W3", f"creations/s in batches, up to {scale.QUEUED:,}"): Goal(
+        "≥ 100,000", lambda v, _, __: v >= 100_000
+    ),
     ("W3", f"bytes of memory each, {scale.QUEUED:,}"): Goal("≤ 64", lambda v, _, __: v <= 64),
     ("W3", "bytes of disk each"): Goal("≤ 400", lambda v, _, __: v <= 400),
     ("W3", "seconds per peek, 1 threads"): Goal("≤ 3 µs", lambda v, _, __: v <= 3e-6),
     ("W6", "seconds until calls are accepted"): Goal("≤ 2 s", lambda v, _, __: v <= 2),
     ("W6", "MiB of memory"): Goal("≤ 300", lambda v, _, __: v <= 300),
-    ("W9", "p100 of a creation, resharding"): Goal("≤ calm + 50 ms", lambda v, _, it: v <= it["p100 of a creation, calm"] + 0.05),
+    ("W9", "p100 of a creation, resharding"): Goal(
+        "≤ calm + 50 ms", lambda v, _, it: v <= it["p100 of a creation, calm"] + 0.05
+    ),
     ("W4", "seconds until all wait"): Goal("≤ 10 s", lambda v, _, __: v <= 10),
     ("W4", "bytes each, parked"): Goal("≤ 2,048", lambda v, _, __: v <= 2048),
     ("W4", "seconds until all have ended"): Goal("≤ 15 s", lambda v, _, __: v <= 15),
@@ -101,7 +112,19 @@ def measure(name: str, runs: int) -> list[Line]:
         goal = GOALS.get((name, what))
         met = None if goal is None else goal.test(medians[what], sync, medians)
         unit = "s" if what.startswith(("seconds", "p50", "p99", "p100", "import", "open")) else ""
-        lines.append(Line(name, what, medians[what], min(values), max(values), unit, goal.text if goal else "", met, sync * 1000))
+        lines.append(
+            Line(
+                name,
+                what,
+                medians[what],
+                min(values),
+                max(values),
+                unit,
+                goal.text if goal else "",
+                met,
+                sync * 1000,
+            )
+        )
     return lines
 
 
@@ -120,21 +143,41 @@ def table(lines: list[Line]) -> Table:
     for line in lines:
         met = {True: "yes", False: "no", None: ""}[line.met]
         span = f"{shown(line.low, line.unit)} … {shown(line.high, line.unit)}"
-        result.add_row(line.workload, line.what, shown(line.median, line.unit), span, line.target, met, f"{line.sync_ms:.3f} ms")
+        result.add_row(
+            line.workload,
+            line.what,
+            shown(line.median, line.unit),
+            span,
+            line.target,
+            met,
+            f"{line.sync_ms:.3f} ms",
+        )
     return result
 
 
 def main() -> None:
     """Runs what the command line asks for."""
-    parser = argparse.ArgumentParser(prog="python -m benches", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benches",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--runs", type=int, default=5, help="runs of each workload (default 5)")
-    parser.add_argument("--only", default=",".join(WORKLOADS), help="workloads, separated by commas")
+    parser.add_argument(
+        "--only", default=",".join(WORKLOADS), help="workloads, separated by commas"
+    )
     parser.add_argument("--json", type=Path, default=RESULTS, help="where the figures go")
     options = parser.parse_args()
     lines = [line for name in options.only.split(",") for line in measure(name, options.runs)]
     Console(width=150).print(table(lines))
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps({"machine": machine.description(), "figures": [asdict(line) for line in lines]}, indent=2) + "\n")
+    options.json.write_text(
+        json.dumps(
+            {"machine": machine.description(), "figures": [asdict(line) for line in lines]},
+            indent=2,
+        )
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

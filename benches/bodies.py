@@ -1,6 +1,7 @@
 """What bodies cost: turns, parking, and a step while a checkpoint runs.
 
-Not in the list of ten: the cost of turns compares the same number of steps made by one task, by two and by a hundred branches.
+Not in the list of ten: the cost of turns compares the same number of steps made by one task, by two
+and by a hundred branches.
 """
 
 from __future__ import annotations
@@ -57,8 +58,14 @@ async def hundred_branches(step: Any, count: int) -> None:
 
 
 async def turns(folder: Path) -> Figures:
-    """Time per step of 100 instances with 100 or 1,000 steps each, on the memory store: what turns add to a step."""
-    codes = [(one_task, 100), (one_task_with_turns, 100), (two_branches, 100), (hundred_branches, 1_000)]
+    """Time per step of 100 instances with 100 or 1,000 steps each, on the memory store: what turns
+    add to a step."""
+    codes = [
+        (one_task, 100),
+        (one_task_with_turns, 100),
+        (two_branches, 100),
+        (hundred_branches, 1_000),
+    ]
     figures = {}
     for code, count in codes:
         instances = STEPS // count
@@ -82,7 +89,8 @@ async def waits(step: Any) -> None:
 
 
 async def parking(folder: Path) -> Figures:
-    """W4, its parking part: 50,000 instances reach a wait and leave memory; then each gets its event, is replayed and ends."""
+    """W4, its parking part: 50,000 instances reach a wait and leave memory; then each gets its
+    event, is replayed and ends."""
     async with opened(str(folder / "w4.db"), waits) as engine:
         before = resident_bytes()
         began = time.perf_counter()
@@ -164,10 +172,15 @@ async def _kilobytes() -> bytes:
 
 
 async def checkpoints(folder: Path) -> Figures:
-    """How long one instance's steps take while twenty others write 4 KB each: the log is folded back about every 400 steps."""
+    """How long one instance's steps take while twenty others write 4 KB each: the log is folded
+    back about every 400 steps."""
     TIMES.clear()
     async with opened(str(folder / "checkpoints.db"), timed, load) as engine:
         others = await engine.create_batch(load, [1_000] * 20)
         await engine.call(timed, 1_000)
         await run_all(others.created)
-    return {"p50": statistics.median(TIMES), "p99": statistics.quantiles(TIMES, n=100)[98], "p100": max(TIMES)}
+    return {
+        "p50": statistics.median(TIMES),
+        "p99": statistics.quantiles(TIMES, n=100)[98],
+        "p100": max(TIMES),
+    }

@@ -1,5 +1,5 @@
-//! What the core costs without Python: queue, registry and the store, per operation, and what changes
-//! as there is more of it.
+//! What the core costs without Python: queue, registry and the store, per operation, and what
+//! changes as there is more of it.
 
 use std::hint::black_box;
 use std::sync::Arc;

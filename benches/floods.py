@@ -1,8 +1,10 @@
-"""What a flood does to a step of somebody else: events to 50,000 instances, or as many sleeps that are over at one moment.
+"""What a flood does to a step of somebody else: events to 50,000 instances, or as many sleeps that
+are over at one moment.
 
 Beside them what as many tasks of trio alone do to it.
 
-A bystander makes one step after the other all the while. `STEPWELL_FLOOD` sets how many are flooded (default 50,000).
+A bystander makes one step after the other all the while. `STEPWELL_FLOOD` sets how many are flooded
+(default 50,000).
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ async def sleeper(step: Any, until: float) -> None:
 
 @asynccontextmanager
 async def _opened(store: Path) -> AsyncIterator[Engine]:
-    async with Engine(store, workflows=[bystander, waiter, sleeper], limits=Limits(steps=1_000_000), grace=0) as engine:
+    async with Engine(
+        store, workflows=[bystander, waiter, sleeper], limits=Limits(steps=1_000_000), grace=0
+    ) as engine:
         yield engine
 
 
@@ -72,18 +76,25 @@ async def _all_ended(engine: Engine, code: Any) -> None:
 
 
 def _figures(when: str, began: float) -> Figures:
-    """A stall counts for as long as it lasts, as whoever begins a step at any moment of it would meet it."""
+    """A stall counts for as long as it lasts, as whoever begins a step at any moment of it would
+    meet it."""
     met = []
     for took in STEPS:
         met += [took - PACE * at for at in range(int(took / PACE) + 1)]
     met.sort()
     p50, p99 = met[len(met) // 2], met[int(len(met) * 0.99)]
     seconds = time.perf_counter() - began
-    return {f"p50 of a step, {when}": p50, f"p99 of a step, {when}": p99, f"p100 of a step, {when}": met[-1], f"seconds, {when}": seconds}
+    return {
+        f"p50 of a step, {when}": p50,
+        f"p99 of a step, {when}": p99,
+        f"p100 of a step, {when}": met[-1],
+        f"seconds, {when}": seconds,
+    }
 
 
 async def events(folder: Path) -> Figures:
-    """50,000 events to instances that left memory, from a hundred tasks: each is replayed and ends."""
+    """50,000 events to instances that left memory, from a hundred tasks: each is replayed and
+    ends."""
     async with _opened(folder / "events.db") as engine:
         created = await _asleep(engine, waiter, None)
         await engine.create(bystander)
@@ -117,7 +128,8 @@ async def events_at_once(folder: Path) -> Figures:
 
 
 async def tasks_at_once(folder: Path) -> Figures:
-    """What 50,000 tasks cost that begin in one round and each wait for an event of trio's: the engine has no part in them."""
+    """What 50,000 tasks cost that begin in one round and each wait for an event of trio's: the
+    engine has no part in them."""
     async with _opened(folder / "tasks.db") as engine:
         await engine.create(bystander)
         await trio.sleep(1)
@@ -151,7 +163,8 @@ async def _send(instances: list[Any]) -> None:
 
 
 async def due(folder: Path) -> Figures:
-    """50,000 sleeps are over at one moment; then the same while no engine is open, and the next one finds them overdue."""
+    """50,000 sleeps are over at one moment; then the same while no engine is open, and the next one
+    finds them overdue."""
     figures = {}
     async with _opened(folder / "due.db") as engine:
         over = time.time() + FLOOD / 2_000 + 5

@@ -1,4 +1,5 @@
-"""What it costs to call the engine from asyncio and from plain threads, and to run a step on asyncio."""
+"""What it costs to call the engine from asyncio and from plain threads, and to run a step on
+asyncio."""
 
 from __future__ import annotations
 
@@ -44,12 +45,15 @@ async def gathers(step: Any) -> None:
 
 
 async def fronts(folder: Path) -> Figures:
-    """A call from asyncio and from a thread, a step on asyncio beside one on trio, and W2 in an asyncio program."""
+    """A call from asyncio and from a thread, a step on asyncio beside one on trio, and W2 in an
+    asyncio program."""
     steps = {runtime: await _steps(many, runtime) for runtime in ("trio", "asyncio")}
     on_trio = await _w2(folder)
     on_asyncio = await trio.to_thread.run_sync(lambda: asyncio.run(_w2_on_asyncio(folder)))
     return {
-        "seconds per round trip, nothing done": await trio.to_thread.run_sync(lambda: asyncio.run(_round_trips())),
+        "seconds per round trip, nothing done": await trio.to_thread.run_sync(
+            lambda: asyncio.run(_round_trips())
+        ),
         "seconds per call, asyncio": await trio.to_thread.run_sync(lambda: asyncio.run(_calls())),
         "seconds per call, thread": await trio.to_thread.run_sync(_blocking_calls),
         "seconds per step, memory, trio": steps["trio"],
@@ -71,7 +75,8 @@ async def _steps(workflow: Workflow[Any, Any], runtime: str) -> float:
 
 
 async def _round_trips() -> float:
-    """From an asyncio loop to a trio loop in another thread and back: what no call can be faster than."""
+    """From an asyncio loop to a trio loop in another thread and back: what no call can be faster
+    than."""
     loop, started = asyncio.get_running_loop(), asyncio.Event()
     tokens: list[trio.lowlevel.TrioToken] = []
     end = trio.Event()

@@ -220,7 +220,8 @@ fn leases(criterion: &mut Criterion) {
                 let replies = lessor.cycle(requests, now);
                 took += began.elapsed();
                 assert_eq!(lessor.gate().leased(), SLOTS, "C1, C2");
-                // They hear of it, have nothing to start, and return it all with their next request.
+                // They hear of it, have nothing to start, and return it all with their next
+                // request.
                 for reply in &replies {
                     holders[reply.shard as usize].hear(reply, now);
                 }

@@ -22,7 +22,8 @@ const WAL_PAGES: i64 = 1_536;
 const HEADS_EVERY: u64 = 200_000;
 
 const COLUMNS: &str = "verdict INTEGER NOT NULL, attempt INTEGER NOT NULL, kind INTEGER NOT NULL, \
-     count INTEGER NOT NULL, started_at INTEGER NOT NULL, at INTEGER NOT NULL, crc INTEGER NOT NULL, \
+     count INTEGER NOT NULL, started_at INTEGER NOT NULL, at INTEGER NOT NULL, crc INTEGER NOT \
+     NULL, \
      branch TEXT NOT NULL, name TEXT NOT NULL, payload BLOB";
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -91,7 +92,10 @@ fn main() -> rusqlite::Result<()> {
         return Ok(());
     }
     println!("{INSTANCES} instances in turn, {ROWS} rows of 100 payload bytes\n");
-    println!("| order | layout | rows per commit | bytes written per row | rows/s | file bytes per row |");
+    println!(
+        "| order | layout | rows per commit | bytes written per row | rows/s | file bytes \
+    per row |"
+    );
     println!("|---|---|---|---|---|---|");
     let mut cells = Vec::new();
     for order in [Order::ByNumber, Order::Shuffled] {
@@ -189,7 +193,8 @@ fn append(
     conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     {
         let mut insert = conn.prepare_cached(
-            "INSERT INTO journal (no, seq, prev, verdict, attempt, kind, count, started_at, at, crc, \
+            "INSERT INTO journal (no, seq, prev, verdict, attempt, kind, count, started_at, at, \
+            crc, \
              branch, name, payload) VALUES (?, ?, ?, 0, 1, 0, 1, ?, ?, ?, '', 'charge card', ?)",
         )?;
         for row in rows {

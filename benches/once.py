@@ -37,6 +37,7 @@ WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
 
 
 def once(name: str) -> tuple[float, workloads.Figures]:
-    """Runs one workload in the present process. Returns the machine's sync time in seconds, and the figures."""
+    """Runs one workload in the present process. Returns the machine's sync time in seconds, and the
+    figures."""
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         return machine.sync_seconds(Path(folder))[0], trio.run(WORKLOADS[name], Path(folder))

@@ -1,9 +1,10 @@
 //! A start after `kill -9` at headline scale, and what it takes to get there (W3, W6).
 //!
-//! `cargo bench --package stepwell-benches --bench recovery -- [waiting] [queued]`: a process of its
-//! own brings that many instances to wait for an event and queues that many others in batches of
-//! 10,000; then single creations from 100 callers; it is killed, and another process opens its store.
-//! Prints one line per figure. The store lies in the folder `STEPWELL_BENCH`, or in a temporary one.
+//! `cargo bench --package stepwell-benches --bench recovery -- [waiting] [queued]`: a process of
+//! its own brings that many instances to wait for an event and queues that many others in batches
+//! of 10,000; then single creations from 100 callers; it is killed, and another process opens its
+//! store. Prints one line per figure. The store lies in the folder `STEPWELL_BENCH`, or in a
+//! temporary one.
 
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 

@@ -1,6 +1,8 @@
-"""The control plane at headline scale: W2b, W3, W6, W7, W9, and what one more entry costs as there are more of them.
+"""The control plane at headline scale: W2b, W3, W6, W7, W9, and what one more entry costs as there
+are more of them.
 
-The queue of W3 is filled behind one instance that holds the only slot. `STEPWELL_QUEUED` sets how many it gets (default 2,000,000).
+The queue of W3 is filled behind one instance that holds the only slot. `STEPWELL_QUEUED` sets how
+many it gets (default 2,000,000).
 """
 
 from __future__ import annotations
@@ -40,7 +42,11 @@ class Lateness:
             self.times.append(max(0.0, time.perf_counter() - before - 0.005))
 
     def at(self, share: float) -> float:
-        return sorted(self.times)[min(int(len(self.times) * share), len(self.times) - 1)] if self.times else 0.0
+        return (
+            sorted(self.times)[min(int(len(self.times) * share), len(self.times) - 1)]
+            if self.times
+            else 0.0
+        )
 
 
 async def _all_there() -> None:
@@ -49,7 +55,8 @@ async def _all_there() -> None:
 
 
 async def _open_gates() -> None:
-    """Lets all go on, some hundred at a time: that all tasks become runnable at one moment would be this program's doing."""
+    """Lets all go on, some hundred at a time: that all tasks become runnable at one moment would be
+    this program's doing."""
     for gate in GATE["gates"]:
         gate.set()
         await trio.lowlevel.checkpoint()
@@ -77,7 +84,8 @@ async def _hold() -> None:
 
 
 async def running(folder: Path) -> Figures:
-    """W2b: 50,000 instances run at once, none has ended before all have begun; then each makes its steps."""
+    """W2b: 50,000 instances run at once, none has ended before all have begun; then each makes its
+    steps."""
     GATE.update(there=0, gates=[trio.Event() for _ in range(RUNNING // 200)])
     late = Lateness()
     async with opened(str(folder / "w2b.db"), crowd) as engine, trio.open_nursery() as nursery:
@@ -105,10 +113,13 @@ async def running(folder: Path) -> Figures:
 
 
 async def queue(folder: Path) -> Figures:
-    """W3 and W7: creations of queued instances, one at a time and in batches; what they cost; `peek` among them."""
+    """W3 and W7: creations of queued instances, one at a time and in batches; what they cost;
+    `peek` among them."""
     path = folder / "w3.db"
     figures: Figures = {}
-    async with Engine(path, workflows=[queued], limits=Limits(queue_entries=10 * QUEUED), grace=0) as engine:
+    async with Engine(
+        path, workflows=[queued], limits=Limits(queue_entries=10 * QUEUED), grace=0
+    ) as engine:
         holder = await engine.create(queued)
         await holder.wait_for_status("running")
         figures["single creations/s, 100 tasks"] = await _singles(engine, 20_000)
@@ -121,7 +132,9 @@ async def queue(folder: Path) -> Figures:
             made += BATCH
             if made in (10_000, 100_000, 1_000_000, QUEUED):
                 figures[f"bytes of memory each, {made:,}"] = (resident_bytes() - memory) / made
-                figures[f"creations/s in batches, up to {made:,}"] = made / (time.perf_counter() - began)
+                figures[f"creations/s in batches, up to {made:,}"] = made / (
+                    time.perf_counter() - began
+                )
         figures["creations/s, slowest batch"] = slowest
         figures["bytes of disk each"] = (_bytes_of(path) - disk) / made
         figures |= _peeks(engine, holder.id)
@@ -164,12 +177,23 @@ def _peeks(engine: Engine, id: str) -> Figures:
 
 
 def _bytes_of(path: Path) -> int:
-    return sum(it.stat().st_size for it in path.parent.glob(path.name + "*") if not it.name.endswith("ballast"))
+    return sum(
+        it.stat().st_size
+        for it in path.parent.glob(path.name + "*")
+        if not it.name.endswith("ballast")
+    )
 
 
 async def reshard(folder: Path) -> Figures:
-    """W9: 1 → 64 shards and back while 1,000 instances make steps and others are created; how late calls and loop come."""
-    async with Engine(folder / "w9.db", workflows=[queued, crowd], shards=1, limits=Limits(queue_entries=10 * QUEUED), grace=0) as engine:
+    """W9: 1 → 64 shards and back while 1,000 instances make steps and others are created; how late
+    calls and loop come."""
+    async with Engine(
+        folder / "w9.db",
+        workflows=[queued, crowd],
+        shards=1,
+        limits=Limits(queue_entries=10 * QUEUED),
+        grace=0,
+    ) as engine:
         GATE.update(there=0, gates=[trio.Event()])
         await _open_gates()
         await (await engine.create(queued)).wait_for_status("running")
@@ -177,7 +201,10 @@ async def reshard(folder: Path) -> Figures:
             await engine.create_batch(queued, [None] * BATCH)
         calm = await _latency(engine, None)
         moving = await _latency(engine, lambda: _there_and_back(engine))
-    return {f"p99 of a creation, {name}": times[int(len(times) * 0.99)] for name, times in (("calm", calm), ("resharding", moving))} | {
+    return {
+        f"p99 of a creation, {name}": times[int(len(times) * 0.99)]
+        for name, times in (("calm", calm), ("resharding", moving))
+    } | {
         "p100 of a creation, calm": calm[-1],
         "p100 of a creation, resharding": moving[-1],
     }
@@ -190,7 +217,8 @@ async def _there_and_back(engine: Engine) -> None:
 
 
 async def _latency(engine: Engine, meanwhile: Callable[[], Any] | None) -> list[float]:
-    """Returns how long single creations took under load, in order: for five seconds, or until `meanwhile` is done."""
+    """Returns how long single creations took under load, in order: for five seconds, or until
+    `meanwhile` is done."""
     times: list[float] = []
 
     async def load() -> None:
@@ -215,16 +243,21 @@ async def _latency(engine: Engine, meanwhile: Callable[[], Any] | None) -> list[
 
 
 async def recovery(folder: Path) -> Figures:
-    """W6: `kill -9` with 50,000 waiting and two million queued, then a start in a process of its own."""
+    """W6: `kill -9` with 50,000 waiting and two million queued, then a start in a process of its
+    own."""
     path = folder / "w6.db"
     for script in ("fill", "start"):
-        done = await trio.run_process([sys.executable, "-m", "benches.scale", script, path], capture_stdout=True, check=False)
+        done = await trio.run_process(
+            [sys.executable, "-m", "benches.scale", script, path], capture_stdout=True, check=False
+        )
     words = done.stdout.split()
     return {"seconds until calls are accepted": float(words[0]), "MiB of memory": float(words[1])}
 
 
 async def _fill(path: Path) -> None:
-    async with Engine(path, workflows=[waiting, queued], limits=Limits(queue_entries=10 * QUEUED)) as engine:
+    async with Engine(
+        path, workflows=[waiting, queued], limits=Limits(queue_entries=10 * QUEUED)
+    ) as engine:
         for _ in range(RUNNING // BATCH):
             await engine.create_batch(waiting, [None] * BATCH)
         while engine.statistics().waiting < RUNNING:

@@ -1,4 +1,5 @@
-"""The same in pytest-benchmark, also against an installed wheel: `pytest benches --benchmark-only`."""
+"""The same in pytest-benchmark, also against an installed wheel: `pytest benches
+--benchmark-only`."""
 
 import pytest
 import trio
@@ -10,7 +11,9 @@ WORKLOADS = [workloads.sequential, workloads.concurrent, workloads.latency, work
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda w: w.__name__)
 def test_workload(benchmark, workload, tmp_path_factory):
-    figures = benchmark.pedantic(lambda: trio.run(workload, tmp_path_factory.mktemp("bench")), rounds=3)
+    figures = benchmark.pedantic(
+        lambda: trio.run(workload, tmp_path_factory.mktemp("bench")), rounds=3
+    )
     benchmark.extra_info.update(figures)
 
 

@@ -1,6 +1,7 @@
 """The workloads: each runs once in a folder of its own and returns its figures by name.
 
-W1, W2, W5, W11 and W12 and the bytes of W10 as docs/benchmarks.md describes them. Durability is full: every commit is synced.
+W1, W2, W5, W11 and W12 and the bytes of W10 as docs/benchmarks.md describes them. Durability is
+full: every commit is synced.
 """
 
 from __future__ import annotations
@@ -81,10 +82,15 @@ async def _throughput(store: str) -> float:
 
 
 async def concurrent(folder: Path) -> Figures:
-    """W2: 1,000 instances × 10 steps, all running; the same on the memory store; the same calls without an engine."""
+    """W2: 1,000 instances × 10 steps, all running; the same on the memory store; the same calls
+    without an engine."""
     durable = await _throughput(str(folder / "w2.db"))
     memory = await _throughput(":memory:")
-    return {"steps/s": durable, "steps/s in memory": memory, "steps/s of bare trio": await _bare_trio()}
+    return {
+        "steps/s": durable,
+        "steps/s in memory": memory,
+        "steps/s of bare trio": await _bare_trio(),
+    }
 
 
 async def _bare_trio() -> float:
@@ -113,13 +119,18 @@ async def latency(folder: Path) -> Figures:
 
 
 async def written(folder: Path) -> Figures:
-    """W10: bytes written to disk per step with 100-byte results, 50,000 instances stepping in turn, checkpoints included.
+    """W10: bytes written to disk per step with 100-byte results, 50,000 instances stepping in turn,
+    checkpoints included.
 
     What creating and ending an instance writes is taken off, by a run with one step each.
     """
     one, _ = await _bytes_of(str(folder / "one.db"), 1)
     four, commits = await _bytes_of(str(folder / "four.db"), 4)
-    return {"bytes per step": (four - one) / (3 * WIDE), "bytes per instance": one / WIDE, "steps per commit": 4 * WIDE / commits}
+    return {
+        "bytes per step": (four - one) / (3 * WIDE),
+        "bytes per instance": one / WIDE,
+        "steps per commit": 4 * WIDE / commits,
+    }
 
 
 WIDE = 50_000
@@ -138,7 +149,10 @@ async def _bytes_of(store: str, count: int) -> tuple[int, int]:
 
 async def start(folder: Path) -> Figures:
     """W11: what `import stepwell` takes beyond trio, and opening an empty store."""
-    probe = "import time, trio; t = time.perf_counter(); import stepwell; print(time.perf_counter() - t)"
+    probe = (
+        "import time, trio; t = time.perf_counter(); import stepwell; "
+        "print(time.perf_counter() - t)"
+    )
     done = await trio.run_process([sys.executable, "-c", probe], capture_stdout=True)
     began = time.perf_counter()
     async with opened(str(folder / "w11.db"), steps):
@@ -147,7 +161,8 @@ async def start(folder: Path) -> Figures:
 
 
 async def replay(folder: Path) -> Figures:
-    """W12: an event wakes a parked instance with 10,000 recorded steps: read the history, replay it, complete."""
+    """W12: an event wakes a parked instance with 10,000 recorded steps: read the history, replay
+    it, complete."""
     store = str(folder / "w12.db")
     async with opened(store, long_history) as engine:
         instance = await engine.create(long_history, 10_000, id="long")

@@ -1,9 +1,11 @@
-"""Forty agents' worth of load on one engine: bursts over three namespaces, limits changed and shards resized meanwhile.
+"""Forty agents' worth of load on one engine: bursts over three namespaces, limits changed and
+shards resized meanwhile.
 
     python examples/burst.py [STORE] [--instances 100000] [--fresh]
 
-A live view shows slots, queue and throughput of each namespace. Press Ctrl-C, or kill it with -9, and run it again: it goes on where it
-was, for every instance has an id of its own and creating it twice changes nothing.
+A live view shows slots, queue and throughput of each namespace. Press Ctrl-C, or kill it with -9,
+and run it again: it goes on where it was, for every instance has an id of its own and creating it
+twice changes nothing.
 """
 
 from __future__ import annotations
@@ -63,7 +65,13 @@ def share(agent: int, instances: int) -> Iterator[list[tuple[str, NewInstance]]]
     mine = range(agent, instances, AGENTS)
     for start in range(0, len(mine), 100):
         burst = mine[start : start + 100]
-        yield [("review" if n % 50 == 7 else "nap" if n % 10 == 3 else "research", NewInstance(n, id=f"n{n}")) for n in burst]
+        yield [
+            (
+                "review" if n % 50 == 7 else "nap" if n % 10 == 3 else "research",
+                NewInstance(n, id=f"n{n}"),
+            )
+            for n in burst
+        ]
 
 
 async def agent(tenant: Namespace, number: int, instances: int) -> None:
@@ -76,13 +84,17 @@ async def agent(tenant: Namespace, number: int, instances: int) -> None:
                 await tenant.create_batch(name, items, if_exists="return", on_overload="wait")
         for kind, item in burst:
             if kind == "review" and tenant.peek("review", str(item.id)) is not None:
-                await (await tenant.get("review", str(item.id))).send_event("verdict", "fine", dedup_id="verdict")
+                await (await tenant.get("review", str(item.id))).send_event(
+                    "verdict", "fine", dedup_id="verdict"
+                )
         await trio.sleep(chance.uniform(0, 0.2))
 
 
 async def operate(engine: Engine, done: trio.Event) -> None:
     """The operator: resizes the control plane and changes limits while everything runs."""
-    for shards, slots in zip(itertools.cycle(LAYOUTS), itertools.cycle((300, 3_000, 1_000)), strict=False):
+    for shards, slots in zip(
+        itertools.cycle(LAYOUTS), itertools.cycle((300, 3_000, 1_000)), strict=False
+    ):
         with trio.move_on_after(2):
             await done.wait()
             return
@@ -93,7 +105,10 @@ async def operate(engine: Engine, done: trio.Event) -> None:
 def view(engine: Engine, began: float, worst: float) -> Table:
     numbers = engine.statistics()
     seconds = max(time.monotonic() - began, 0.001)
-    title = f"{numbers.leased:,} of {numbers.slots:,} slots, {numbers.shards} shards, commits p99 {numbers.commit_p99 * 1e3:.1f} ms"
+    title = (
+        f"{numbers.leased:,} of {numbers.slots:,} slots, {numbers.shards} shards, commits p99 "
+        f"{numbers.commit_p99 * 1e3:.1f} ms"
+    )
     table = Table(title=title, caption=f"{seconds:.0f} s, loop at most {worst * 1e3:.0f} ms late")
     for column in ("namespace", "slots", "limit", "queued", "waiting", "ended", "ended/s"):
         table.add_column(column, justify="left" if column == "namespace" else "right")
@@ -101,14 +116,25 @@ def view(engine: Engine, began: float, worst: float) -> Table:
         mine = [it for it in numbers.workflows if it.namespace == name]
         ended = sum(it.ended for it in mine)
         limit = engine.namespace(name).limits().concurrency
-        row = [sum(it.leased for it in mine), limit, sum(it.queued for it in mine), sum(it.waiting for it in mine), ended]
+        row = [
+            sum(it.leased for it in mine),
+            limit,
+            sum(it.queued for it in mine),
+            sum(it.waiting for it in mine),
+            ended,
+        ]
         table.add_row(name, *(f"{value:,}" for value in row), f"{ended / seconds:,.0f}")
     return table
 
 
 async def show(engine: Engine, console: Console, done: trio.Event) -> None:
     began, worst = time.monotonic(), 0.0
-    with Live(view(engine, began, worst), console=console, auto_refresh=False, transient=not console.is_terminal) as live:
+    with Live(
+        view(engine, began, worst),
+        console=console,
+        auto_refresh=False,
+        transient=not console.is_terminal,
+    ) as live:
         while not done.is_set():
             before = time.monotonic()
             with trio.move_on_after(0.1):
@@ -121,7 +147,10 @@ async def show(engine: Engine, console: Console, done: trio.Event) -> None:
 
 async def main(store: Path, instances: int) -> None:
     console = Console()
-    async with Engine(store, workflows=[research, nap, review], slots=5_000) as engine, trio.open_nursery() as nursery:
+    async with (
+        Engine(store, workflows=[research, nap, review], slots=5_000) as engine,
+        trio.open_nursery() as nursery,
+    ):
         tenants = [engine.namespace(name, limits=limits) for name, limits in NAMESPACES.items()]
         done = trio.Event()
         nursery.start_soon(show, engine, console, done)
@@ -129,7 +158,12 @@ async def main(store: Path, instances: int) -> None:
         async with trio.open_nursery() as agents:
             for number in range(AGENTS):
                 agents.start_soon(agent, tenants[number % len(tenants)], number, instances)
-        while any([sum(n for status, n in (await tenant.count()).items() if not status.is_final) for tenant in tenants]):
+        while any(
+            [
+                sum(n for status, n in (await tenant.count()).items() if not status.is_final)
+                for tenant in tenants
+            ]
+        ):
             await trio.sleep(0.1)
         done.set()
         complete = sum([(await tenant.count())[Status.COMPLETE] for tenant in tenants])

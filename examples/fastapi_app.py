@@ -1,12 +1,13 @@
 """Orders behind HTTP: a workflow with an approval, started, watched and approved by requests.
 
     uvicorn examples.fastapi_app:app                      # one worker: one process owns the store
-    curl -X POST localhost:8000/orders -H 'content-type: application/json' -d '{"id": "o-1", "item": "tea", "amount": 250}'
-    curl localhost:8000/orders/o-1                        # waits for approval; kill the server and start it again: it still does
-    curl -X POST localhost:8000/orders/o-1/approve -H 'content-type: application/json' -d '{"by": "ann"}'
+    curl -X POST localhost:8000/orders -H 'content-type: application/json' -d '{"id": "o-1", "item":
+    "tea", "amount": 250}' curl localhost:8000/orders/o-1                        # waits for
+    approval; kill the server and start it again: it still does curl -X POST
+    localhost:8000/orders/o-1/approve -H 'content-type: application/json' -d '{"by": "ann"}'
 
-The engine lives in the application's lifespan, beside a warehouse that stands for whatever an application opens there. Steps run on the
-server's own loop, so they may use it.
+The engine lives in the application's lifespan, beside a warehouse that stands for whatever an
+application opens there. Steps run on the server's own loop, so they may use it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel, Field
 
-from stepwell import InstanceExists, InstanceNotFound, InvalidName, Overloaded, Rejected, Step, aio, workflow
+from stepwell import (
+    InstanceExists,
+    InstanceNotFound,
+    InvalidName,
+    Overloaded,
+    Rejected,
+    Step,
+    aio,
+    workflow,
+)
 
 NEEDS_APPROVAL = 100
 
@@ -78,7 +88,11 @@ async def order(step: Step, wanted: Order) -> Receipt:
     decided_by = None
     if wanted.amount > NEEDS_APPROVAL:
         try:
-            decided_by = (await step.wait_for_approval("manager", detail=wanted.model_dump(), timeout="7 days")).by
+            decided_by = (
+                await step.wait_for_approval(
+                    "manager", detail=wanted.model_dump(), timeout="7 days"
+                )
+            ).by
         except Rejected as refusal:
             left = await step.do(release, wanted.item)
             return Receipt("rejected", left, refusal.by)
@@ -89,7 +103,9 @@ async def order(step: Step, wanted: Order) -> Receipt:
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     global warehouse
     warehouse = Warehouse()
-    async with aio.Engine(os.environ.get("ORDERS_DB", "orders.db"), workflows=[order], name="orders") as engine:
+    async with aio.Engine(
+        os.environ.get("ORDERS_DB", "orders.db"), workflows=[order], name="orders"
+    ) as engine:
         app.state.engine = engine
         yield
 
@@ -113,7 +129,9 @@ async def place(wanted: Order, request: Request) -> dict[str, Any]:
     except InvalidName as error:
         raise HTTPException(422, str(error)) from None
     except Overloaded as error:
-        raise HTTPException(503, str(error), {"retry-after": str(round(error.retry_after) + 1)}) from None
+        raise HTTPException(
+            503, str(error), {"retry-after": str(round(error.retry_after) + 1)}
+        ) from None
     return {"id": instance.id}
 
 
@@ -121,7 +139,12 @@ async def place(wanted: Order, request: Request) -> dict[str, Any]:
 async def look(id: str, request: Request) -> dict[str, Any]:
     found = await _find(id, request)
     status = await found.status()
-    return {"id": id, "status": status.status, "why": str(await found.explain()), "receipt": status.output}
+    return {
+        "id": id,
+        "status": status.status,
+        "why": str(await found.explain()),
+        "receipt": status.output,
+    }
 
 
 @app.post("/orders/{id}/approve")
@@ -141,7 +164,9 @@ async def _find(id: str, request: Request) -> aio.Instance[Receipt]:
         raise HTTPException(404, str(error)) from None
 
 
-async def _decide(id: str, decision: Decision, request: Request, *, approved: bool) -> dict[str, bool]:
+async def _decide(
+    id: str, decision: Decision, request: Request, *, approved: bool
+) -> dict[str, bool]:
     await _find(id, request)
     approvals = request.app.state.engine.approvals
     decide = approvals.approve if approved else approvals.reject

@@ -1,9 +1,10 @@
-"""A hundred refunds: small ones are paid at once, large ones wait for a person. Run it, kill it, run it again.
+"""A hundred refunds: small ones are paid at once, large ones wait for a person. Run it, kill it,
+run it again.
 
     python examples/refunds.py [STORE]
 
-Every refund is an instance. The payment provider is slow and fails now and then; it is called with an idempotency key, because a
-crash can come after the call and before its outcome is recorded.
+Every refund is an instance. The payment provider is slow and fails now and then; it is called with
+an idempotency key, because a crash can come after the call and before its outcome is recorded.
 """
 
 import random
@@ -12,7 +13,16 @@ from dataclasses import dataclass
 
 import trio
 
-from stepwell import Engine, NewInstance, Rejected, Retry, Step, current_step, step_options, workflow
+from stepwell import (
+    Engine,
+    NewInstance,
+    Rejected,
+    Retry,
+    Step,
+    current_step,
+    step_options,
+    workflow,
+)
 
 
 @dataclass
@@ -39,7 +49,11 @@ async def pay(refund: Refund) -> str:
 async def refund(step: Step, params: Refund) -> str:
     if params.cents > 50_000:
         try:
-            await step.wait_for_approval("large refund", detail={"order": params.order, "cents": params.cents}, timeout="7 days")
+            await step.wait_for_approval(
+                "large refund",
+                detail={"order": params.order, "cents": params.cents},
+                timeout="7 days",
+            )
         except Rejected as no:
             return f"refused by {no.by}"
     return await step.do(pay, params)
@@ -49,16 +63,27 @@ async def main(store: str) -> None:
     async with Engine(store, workflows=[refund]) as engine:
         items = [NewInstance(Refund(f"o-{i}", i * 1_000), id=f"o-{i}") for i in range(1, 101)]
         batch = await engine.create_batch(refund, items, if_exists="return")
-        small = [instance for instance, item in zip(batch.created, items, strict=True) if item.params.cents <= 50_000]
+        small = [
+            instance
+            for instance, item in zip(batch.created, items, strict=True)
+            if item.params.cents <= 50_000
+        ]
         for instance in small:
             await instance.result()
         requests = await engine.approvals.list(refund)
         print(f"{len(small)} small refunds are paid, {len(requests)} large ones wait for you")
         for request in requests:
-            decide = engine.approvals.approve if request.detail["cents"] <= 90_000 else engine.approvals.reject
+            decide = (
+                engine.approvals.approve
+                if request.detail["cents"] <= 90_000
+                else engine.approvals.reject
+            )
             await decide(request.id, by="example", reason="the example decides by size")
         outputs = [await instance.result() for instance in batch.created]
-        print(f"{sum(o.startswith('paid') for o in outputs)} paid, {sum(o.startswith('refused') for o in outputs)} refused")
+        print(
+            f"{sum(o.startswith('paid') for o in outputs)} paid, "
+            f"{sum(o.startswith('refused') for o in outputs)} refused"
+        )
 
 
 if __name__ == "__main__":

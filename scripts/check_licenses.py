@@ -11,9 +11,22 @@ import re
 import subprocess
 import sys
 
-ALLOWED = {"MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BlueOak-1.0.0", "BSL-1.0", "ISC", "Unicode-3.0",
+ALLOWED = {"MIT", "Apache-2.0", "Apache-2.0 WITH "
+                                "LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BlueOak-1.0.0",
+                                "BSL-1.0", "ISC", "Unicode-3.0",
            "Unlicense", "Zlib", "CC0-1.0", "MPL-2.0"}  # fmt: skip
-TWICE = {"hashbrown", "getrandom", "rand", "rand_core", "syn", "r-efi", "itertools", "wit-bindgen", "windows-sys", "foldhash"}
+TWICE = {
+    "hashbrown",
+    "getrandom",
+    "rand",
+    "rand_core",
+    "syn",
+    "r-efi",
+    "itertools",
+    "wit-bindgen",
+    "windows-sys",
+    "foldhash",
+}
 """Crates that others pin to different versions; none of them is in our interfaces."""
 
 
@@ -26,7 +39,9 @@ def allowed(expression: str) -> bool:
 def main() -> int:
     """Prints every violation; returns how many there are."""
     command = ["cargo", "metadata", "--format-version", "1", "--locked"]
-    packages = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["packages"]
+    packages = json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    )["packages"]
     wrong = []
     versions = collections.defaultdict(set)
     for package in packages:
@@ -35,7 +50,11 @@ def main() -> int:
             wrong.append(f"{package['name']}: license {package['license']!r} is not on the list")
         if package["source"] is not None and not package["source"].startswith("registry+"):
             wrong.append(f"{package['name']}: comes from {package['source']}, not from a registry")
-    wrong += [f"{name}: in versions {', '.join(sorted(v))}" for name, v in versions.items() if len(v) > 1 and name not in TWICE]
+    wrong += [
+        f"{name}: in versions {', '.join(sorted(v))}"
+        for name, v in versions.items()
+        if len(v) > 1 and name not in TWICE
+    ]
     print("\n".join(wrong) or f"{len(packages)} crates: licenses and sources are fine")
     return len(wrong)
 

@@ -1,4 +1,5 @@
-"""Writes `aio.pyi` and `sync.pyi`: what type checkers see of the fronts, taken from the classes they are made of.
+"""Writes `aio.pyi` and `sync.pyi`: what type checkers see of the fronts, taken from the classes
+they are made of.
 
 `python scripts/fronts.py` writes them, `--check` says whether they are as they would be written.
 """
@@ -12,7 +13,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "python" / "stepwell"
 SOURCES = ("engine", "tenant", "instance", "approvals")
-"""In `_engine/`; of what they import from there the stub imports nothing: it describes that, or it is of no interest."""
+"""In `_engine/`; of what they import from there the stub imports nothing: it describes that, or it
+is of no interest."""
 CLASSES = ("BatchResult", "Approvals", "Instance", "Tenant", "Namespace", "Engine")
 FRONTED = ("Approvals", "Instance", "Namespace", "Engine", "BatchResult")
 PRIVATE = {"P", "R", "R_co", "Tenant"}
@@ -28,7 +30,8 @@ class Underscored(ast.NodeTransformer):
 
 
 def imports(tree: ast.Module, public: list[str], depth: int) -> list[str]:
-    """Returns the import statements of a module that its public signatures may need, but for what comes from `stepwell`.
+    """Returns the import statements of a module that its public signatures may need, but for what
+    comes from `stepwell`.
 
     Args:
         depth: How many folders deep the module stands.
@@ -48,35 +51,55 @@ def method(node: ast.FunctionDef | ast.AsyncFunctionDef, module: str) -> ast.stm
     """Returns one method as its front has it."""
     doc = ast.get_docstring(node, clean=False)
     body: list[ast.stmt] = [ast.Expr(ast.Constant(doc))] if doc else [ast.Expr(ast.Constant(...))]
-    decorators = [it for it in node.decorator_list if not (isinstance(it, ast.Name) and it.id == "abstractmethod")]
+    decorators = [
+        it
+        for it in node.decorator_list
+        if not (isinstance(it, ast.Name) and it.id == "abstractmethod")
+    ]
     args = spelled_out(node.args) if is_overload(node, node.name) else node.args
     if node.name == "__init__" and module == "aio":
         for name, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
             if name.arg == "default_runtime" and isinstance(default, ast.Constant):
                 default.value = "asyncio"
-    kind = ast.AsyncFunctionDef if isinstance(node, ast.AsyncFunctionDef) and module == "aio" else ast.FunctionDef
+    kind = (
+        ast.AsyncFunctionDef
+        if isinstance(node, ast.AsyncFunctionDef) and module == "aio"
+        else ast.FunctionDef
+    )
     return kind(node.name, args, body, decorators, node.returns, type_params=[])
 
 
 def fields(name: str) -> dict[str, ast.expr]:
-    """Returns the fields of one of the typed dictionaries in `_signatures`, with those it inherits."""
+    """Returns the fields of one of the typed dictionaries in `_signatures`, with those it
+    inherits."""
     tree = ast.parse((PACKAGE / "_signatures.py").read_text())
     node = next(it for it in tree.body if isinstance(it, ast.ClassDef) and it.name == name)
     found: dict[str, ast.expr] = {}
     for base in node.bases:
         if ast.unparse(base) != "TypedDict":
             found |= fields(ast.unparse(base))
-    return found | {ast.unparse(it.target): it.annotation for it in node.body if isinstance(it, ast.AnnAssign)}
+    return found | {
+        ast.unparse(it.target): it.annotation for it in node.body if isinstance(it, ast.AnnAssign)
+    }
 
 
 def spelled_out(args: ast.arguments) -> ast.arguments:
-    """Returns parameters with each option of `**options: Unpack[…]` by its name, which editors show and stubtest compares."""
+    """Returns parameters with each option of `**options: Unpack[…]` by its name, which editors show
+    and stubtest compares."""
     if args.kwarg is None:
         return args
     options = fields(ast.unparse(args.kwarg.annotation).removeprefix("Unpack[").removesuffix("]"))
     more = [ast.arg(name, annotation) for name, annotation in options.items()]
     defaults: list[ast.expr | None] = [*args.kw_defaults, *[ast.Constant(...) for _ in more]]
-    return ast.arguments(args.posonlyargs, args.args, args.vararg, [*args.kwonlyargs, *more], defaults, None, args.defaults)
+    return ast.arguments(
+        args.posonlyargs,
+        args.args,
+        args.vararg,
+        [*args.kwonlyargs, *more],
+        defaults,
+        None,
+        args.defaults,
+    )
 
 
 def is_overload(node: ast.stmt, name: str) -> bool:
@@ -97,7 +120,12 @@ def manager(module: str) -> list[ast.stmt]:
     a, word = ("a", "async ") if module == "aio" else ("", "")
     text = f"""
 {word}def __{a}enter__(self) -> Engine: ...
-{word}def __{a}exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+{word}def __{a}exit__(
+    self,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+) -> None: ...
 """
     return ast.parse(text).body
 
@@ -108,12 +136,22 @@ def class_of(node: ast.ClassDef, module: str) -> ast.ClassDef:
     body: list[ast.stmt] = [ast.Expr(ast.Constant(doc))] if doc else []
     for member in node.body:
         if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef):
-            if not member.name.startswith("_") or (member.name == "__init__" and node.name == "Engine"):
-                if body and is_overload(body[-1], member.name) and not is_overload(member, member.name):
+            if not member.name.startswith("_") or (
+                member.name == "__init__" and node.name == "Engine"
+            ):
+                if (
+                    body
+                    and is_overload(body[-1], member.name)
+                    and not is_overload(member, member.name)
+                ):
                     described(body[-1], member)  # a stub has the overloads only
                 else:
                     body.append(method(member, module))
-        elif isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name) and not member.target.id.startswith("_"):
+        elif (
+            isinstance(member, ast.AnnAssign)
+            and isinstance(member.target, ast.Name)
+            and not member.target.id.startswith("_")
+        ):
             body.append(ast.AnnAssign(member.target, member.annotation, None, 1))
     if node.name == "Engine":
         body += manager(module)
@@ -127,19 +165,32 @@ def class_of(node: ast.ClassDef, module: str) -> ast.ClassDef:
 def stub(module: str) -> str:
     """Returns the text of a stub, before it is formatted."""
     trees = [ast.parse((PACKAGE / "_engine" / f"{name}.py").read_text()) for name in SOURCES]
-    classes = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
+    classes = {
+        node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)
+    }
     public = ast.literal_eval(next(
         node.value for node in ast.parse((PACKAGE / "__init__.py").read_text()).body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
     ))  # fmt: skip
     names = [name for name in public if name != "run"]
     ours = (*FRONTED, "current_step")
-    lines = [f'"""Written by scripts/fronts.py from the classes for trio: stepwell.{module} as type checkers see it."""', ""]
+    lines = [
+        f'"""Written by scripts/fronts.py from the classes for trio: stepwell.{module} as '
+        'type checkers see it."""',
+        "",
+    ]
     lines += sorted({line for tree in trees for line in imports(tree, public, depth=1)})
     lines += imports(ast.parse((PACKAGE / "_signatures.py").read_text()), public, depth=0)
     lines += [f"from stepwell import {name} as {name}" for name in names if name not in ours]
-    lines += ['_P = TypeVar("_P")', '_R = TypeVar("_R")', '_R_co = TypeVar("_R_co", covariant=True)']
-    lines += [ast.unparse(ast.fix_missing_locations(Underscored().visit(class_of(classes[name], module)))) for name in CLASSES]
+    lines += [
+        '_P = TypeVar("_P")',
+        '_R = TypeVar("_R")',
+        '_R_co = TypeVar("_R_co", covariant=True)',
+    ]
+    lines += [
+        ast.unparse(ast.fix_missing_locations(Underscored().visit(class_of(classes[name], module))))
+        for name in CLASSES
+    ]
     lines += ["def current_step() -> StepContext[Engine]: ...", f"__all__ = {names!r}", ""]
     return "\n".join(lines)
 
@@ -147,8 +198,19 @@ def stub(module: str) -> str:
 def written(module: str) -> str:
     """Returns the stub as it is kept: without what it does not need, formatted."""
     text = stub(module)
-    for command in (["check", "--fix", "--quiet", "--select", "F401,I", "--exit-zero"], ["format", "--quiet"]):
-        run = [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(PACKAGE / f"{module}.pyi"), "-"]
+    for command in (
+        ["check", "--fix", "--quiet", "--select", "F401,I", "--exit-zero"],
+        ["format", "--quiet"],
+    ):
+        run = [
+            sys.executable,
+            "-m",
+            "ruff",
+            *command,
+            "--stdin-filename",
+            str(PACKAGE / f"{module}.pyi"),
+            "-",
+        ]
         text = subprocess.run(run, input=text, capture_output=True, text=True, check=True).stdout
     return text
 

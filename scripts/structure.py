@@ -1,8 +1,8 @@
 """Draws the floors of the package in words, and fails where they do not hold.
 
-The floors are those that ARCHITECTURE.md lists, from the ground up. A file may import what stands below it, and what stands on its own
-floor as long as that makes no circle; imports for types and inside functions count. One floor says itself that it is a circle yet: that
-may shrink and not grow.
+The floors are those that ARCHITECTURE.md lists, from the ground up. A file may import what stands
+below it, and what stands on its own floor as long as that makes no circle; imports for types and
+inside functions count. One floor says itself that it is a circle yet: that may shrink and not grow.
 """
 
 from __future__ import annotations
@@ -18,20 +18,29 @@ ROOT = Path(__file__).parent.parent
 CIRCLE_MAX = 29
 """Files of the one circle that is left: an instance in memory and what it can ask for."""
 BY_NAME = {"_engine.engine", "_fronts"}
-"""Files that import by name what stands above them or beside them: an engine as a step on another runtime sees it, which few ask for."""
+"""Files that import by name what stands above them or beside them: an engine as a step on another
+runtime sees it, which few ask for."""
 WIDEST_MAX = 70
 """Attributes of an instance in memory (`runner`) that other files use."""
 
 
 def floors(page: str) -> list[tuple[set[str], bool]]:
-    """Returns what stands on each floor, from the ground up, and whether it says that it is a circle yet."""
+    """Returns what stands on each floor, from the ground up, and whether it says that it is a
+    circle yet."""
     listed = page.split("## The floors of the package")[1].split("\n## ")[0]
     lines = re.findall(r"^\d+\. (.*?)(?=^\d+\. |\Z|\n\n)", listed, re.MULTILINE | re.DOTALL)
-    return [(set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", it.split(" — ")[0])))), "a circle yet" in it) for it in lines]
+    return [
+        (
+            set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", it.split(" — ")[0])))),
+            "a circle yet" in it,
+        )
+        for it in lines
+    ]
 
 
 def modules(package: Path) -> dict[str, Path]:
-    """Returns every file of a package by its dotted name; a folder's `__init__` has the folder's, `_core` is the extension's."""
+    """Returns every file of a package by its dotted name; a folder's `__init__` has the folder's,
+    `_core` is the extension's."""
     found = {"_core": package / "_core.pyi"}
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package).with_suffix("").parts
@@ -46,17 +55,27 @@ def imports(package: Path) -> dict[str, set[str]]:
 
 
 def _imported(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
-    home = name.split(".") if path.name == "__init__.py" and name != "__init__" else name.split(".")[:-1]
+    home = (
+        name.split(".")
+        if path.name == "__init__.py" and name != "__init__"
+        else name.split(".")[:-1]
+    )
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
-            base = home[: len(home) - node.level + 1] + (node.module or "").split(".") * bool(node.module)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "stepwell":
+            base = home[: len(home) - node.level + 1] + (node.module or "").split(".") * bool(
+                node.module
+            )
+        elif (
+            isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "stepwell"
+        ):
             base = (node.module or "").split(".")[1:]
         else:
             continue
         names = [".".join([*base, alias.name]) for alias in node.names]
         yield from (it for it in names if it in known)
-        if (whole := ".".join(base) or "__init__") in known and not all(it in known for it in names):
+        if (whole := ".".join(base) or "__init__") in known and not all(
+            it in known for it in names
+        ):
             yield whole
 
 
@@ -92,16 +111,27 @@ def wrong(package: Path, page: str) -> list[str]:
     """Returns what does not hold."""
     listed, graph = floors(page), imports(package)
     floor_of = {name: number for number, (names, _) in enumerate(listed) for name in names}
-    told = [f"{name} is on no floor of ARCHITECTURE.md" for name in sorted({it.split(".")[0] for it in graph} - set(floor_of))]
+    told = [
+        f"{name} is on no floor of ARCHITECTURE.md"
+        for name in sorted({it.split(".")[0] for it in graph} - set(floor_of))
+    ]
     told += [
-        f"{name} is on a floor of ARCHITECTURE.md, and nowhere else" for name in sorted(set(floor_of) - {it.split(".")[0] for it in graph})
+        f"{name} is on a floor of ARCHITECTURE.md, and nowhere else"
+        for name in sorted(set(floor_of) - {it.split(".")[0] for it in graph})
     ]
     if told:
         return told
     height = {name: floor_of[name.split(".")[0]] for name in graph}
     for name, others in sorted(graph.items()):
-        told += [f"{name} imports {other}, which stands above it" for other in sorted(others) if height[other] > height[name]]
-    told += [f"{name} imports by name, which hides what it needs" for name in sorted(_by_name(package) - BY_NAME)]
+        told += [
+            f"{name} imports {other}, which stands above it"
+            for other in sorted(others)
+            if height[other] > height[name]
+        ]
+    told += [
+        f"{name} imports by name, which hides what it needs"
+        for name in sorted(_by_name(package) - BY_NAME)
+    ]
     for circle in circles(graph):
         is_allowed = all(listed[height[it]][1] for it in circle) and len(circle) <= CIRCLE_MAX
         told += [] if is_allowed else [f"a circle of {len(circle)} files: {', '.join(circle)}"]
@@ -112,7 +142,11 @@ def wrong(package: Path, page: str) -> list[str]:
 
 def _by_name(package: Path) -> set[str]:
     """Returns the files that import modules whose names are no part of an import statement."""
-    return {name for name, path in modules(package).items() if re.search(r"\bimport_module\(|\b__import__\(", path.read_text())}
+    return {
+        name
+        for name, path in modules(package).items()
+        if re.search(r"\bimport_module\(|\b__import__\(", path.read_text())
+    }
 
 
 def widest(package: Path) -> set[str]:
@@ -130,7 +164,9 @@ def longest(package: Path) -> tuple[int, str]:
     for name, path in modules(package).items():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+                body = (
+                    node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+                )
                 found[(node.end_lineno or 0) - body[0].lineno + 1] = f"{name}.{node.name}"
     return max(found.items())
 
@@ -140,7 +176,11 @@ def main() -> int:
     package, page = ROOT / "python" / "stepwell", (ROOT / "ARCHITECTURE.md").read_text()
     known = modules(package)
     for number, (names, _) in reversed(list(enumerate(floors(page), 1))):
-        lines = sum(len(path.read_text().splitlines()) for name, path in known.items() if name.split(".")[0] in names)
+        lines = sum(
+            len(path.read_text().splitlines())
+            for name, path in known.items()
+            if name.split(".")[0] in names
+        )
         print(f"floor {number:2}: {lines:6,} lines  {' '.join(sorted(names))}")
     for circle in circles(imports(package)):
         print(f"circle of {len(circle)}: {' '.join(circle)}")

@@ -27,7 +27,8 @@ async def fails(text: str) -> None:
 
 
 def flow(code, name: str = "flow", **options):
-    """Returns a workflow with this body, on asyncio; it is given a list for what it sees in this life."""
+    """Returns a workflow with this body, on asyncio; it is given a list for what it sees in this
+    life."""
 
     @workflow(name=name, runtime="asyncio", **options)
     async def made(step: Step) -> object:
@@ -43,7 +44,8 @@ async def run(code, **options) -> object:
 
 
 async def replayed(code, times: int = 3, others=(), crash: bool = True) -> object:
-    """Runs a body to its end, with a crash on the way, and then replays it some times, each time from nothing but its history."""
+    """Runs a body to its end, with a crash on the way, and then replays it some times, each time
+    from nothing but its history."""
     ended: list[int] = []
     has_ended = trio.Event()
 

@@ -9,7 +9,9 @@ import hypothesis
 import pytest
 import trio
 
-hypothesis.settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True, derandomize=False)
+hypothesis.settings.register_profile(
+    "ci", max_examples=200, deadline=None, print_blob=True, derandomize=False
+)
 hypothesis.settings.register_profile("default", max_examples=50, deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
@@ -20,12 +22,15 @@ def pytest_pyfunc_call(pyfuncitem):
     if not inspect.iscoroutinefunction(test):
         return None
     names = pyfuncitem._fixtureinfo.argnames
-    trio.run(functools.partial(_with_deadline, test, {name: pyfuncitem.funcargs[name] for name in names}))
+    trio.run(
+        functools.partial(_with_deadline, test, {name: pyfuncitem.funcargs[name] for name in names})
+    )
     return True
 
 
 async def _with_deadline(test, arguments):
-    """A test that hangs fails, and names where; two minutes are far above what any of them takes."""
+    """A test that hangs fails, and names where; two minutes are far above what any of them
+    takes."""
     with trio.fail_after(float(os.environ.get("STEPWELL_TEST_TIMEOUT", 120))):
         await test(**arguments)
 

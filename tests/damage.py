@@ -1,4 +1,5 @@
-"""A store with something in every table, and how any column of any row in it is damaged: as no statement of ours writes it."""
+"""A store with something in every table, and how any column of any row in it is damaged: as no
+statement of ours writes it."""
 
 import shutil
 import sqlite3
@@ -96,9 +97,19 @@ async def make(store: Path, killed: Path) -> None:
         for id in IDS:
             attributes = {"tier": "gold"}
             await engine.create_batch(
-                gives, [NewInstance(1, id=f"{id}-queued", start_at=later), NewInstance(2, id=id, attributes=attributes)]
+                gives,
+                [
+                    NewInstance(1, id=f"{id}-queued", start_at=later),
+                    NewInstance(2, id=id, attributes=attributes),
+                ],
             )
-            for code, status in ((errs, "errored"), (asks, "waiting"), (calls, "waiting"), (sleeps, "waiting"), (runs, "running")):
+            for code, status in (
+                (errs, "errored"),
+                (asks, "waiting"),
+                (calls, "waiting"),
+                (sleeps, "waiting"),
+                (runs, "running"),
+            ):
                 instance = await engine.create(code, id=id)
                 await instance.wait_for_status(status)
             instance = await engine.create(waits, 1, id=id, attributes=attributes)
@@ -111,7 +122,10 @@ async def make(store: Path, killed: Path) -> None:
         conn.execute("UPDATE store SET watermark = 0")
     for it in (store, killed):
         with closing(sqlite3.connect(it)) as conn, conn:
-            conn.execute("INSERT INTO sweep SELECT no, head FROM instance WHERE id = 'bad' AND head > 0 LIMIT 1")
+            conn.execute(
+                "INSERT INTO sweep SELECT no, head FROM instance WHERE id = 'bad' AND "
+                "head > 0 LIMIT 1"
+            )
 
 
 @contextmanager
@@ -119,14 +133,21 @@ def unchecked(store: Path) -> Generator[sqlite3.Connection]:
     """What the schema says of columns does not count here."""
     with closing(sqlite3.connect(store)) as conn, conn:
         conn.text_factory = lambda it: it.decode(errors="replace")
-        schemas = conn.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE%'").fetchall()
+        schemas = conn.execute(
+            "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE%'"
+        ).fetchall()
 
         def write(schemas: Iterable[tuple[str, str]]) -> None:
             conn.execute("PRAGMA writable_schema = ON")
             conn.executemany("UPDATE sqlite_schema SET sql = ?2 WHERE name = ?1", schemas)
             conn.execute("PRAGMA writable_schema = RESET")
 
-        write([(name, sql.replace(" NOT NULL", "").replace(" CHECK (one = 1)", "")) for name, sql in schemas])
+        write(
+            [
+                (name, sql.replace(" NOT NULL", "").replace(" CHECK (one = 1)", ""))
+                for name, sql in schemas
+            ]
+        )
         yield conn
         write(schemas)
 
@@ -142,32 +163,60 @@ def schema() -> list[tuple[str, str]]:
         store = Path(folder) / "empty.db"
         trio.run(make, store)
         with closing(sqlite3.connect(store)) as conn:
-            sql = "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type = 'table' ORDER BY t.rowid, c.cid"
+            sql = (
+                "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c WHERE "
+                "t.type = 'table' ORDER BY t.rowid, c.cid"
+            )
             return conn.execute(sql).fetchall()
 
 
 def rows_of(conn: sqlite3.Connection, table: str) -> list[str]:
     """Returns conditions, each of which is true of one row that is worth damaging."""
     bad = dict(
-        conn.execute("SELECT w.name || '/' || i.id, i.no FROM instance i JOIN workflow w ON w.id = i.workflow WHERE i.id NOT LIKE '%good%'")
+        conn.execute(
+            "SELECT w.name || '/' || i.id, i.no FROM instance i JOIN workflow w ON w.id = "
+            "i.workflow WHERE i.id NOT LIKE '%good%'"
+        )
     )
     if table == "meta":
         return [f"name = '{name}'" for (name,) in conn.execute("SELECT name FROM meta")]
     if table in ("workflow", "version", "tally"):  # the workflow none of the good ones is asked of
-        sql = f"SELECT {'id' if table != 'tally' else 'workflow'} FROM {table} WHERE {'workflow' if table != 'workflow' else 'id'} = ?"
+        sql = (
+            f"SELECT {'id' if table != 'tally' else 'workflow'} FROM {table} WHERE "
+            f"{'workflow' if table != 'workflow' else 'id'} = ?"
+        )
         (of,) = conn.execute("SELECT id FROM workflow WHERE name = 'errs'").fetchone()
         return [f"rowid = {no}" for (no,) in conn.execute(sql, (of,))]
     if table == "journal":
-        return [f"seq = (SELECT max(seq) FROM journal WHERE no = {bad[it]})" for it in ("runs/bad", "waits/bad")]
-    if "no" in [column for _, column in conn.execute(f"SELECT cid, name FROM pragma_table_info('{table}')")]:
-        wanted = ("waits/bad", "asks/bad", "calls/bad", "sleeps/bad", "gives/bad", "gives/bad-queued", "errs/bad", "runs/bad")
+        return [
+            f"seq = (SELECT max(seq) FROM journal WHERE no = {bad[it]})"
+            for it in ("runs/bad", "waits/bad")
+        ]
+    if "no" in [
+        column for _, column in conn.execute(f"SELECT cid, name FROM pragma_table_info('{table}')")
+    ]:
+        wanted = (
+            "waits/bad",
+            "asks/bad",
+            "calls/bad",
+            "sleeps/bad",
+            "gives/bad",
+            "gives/bad-queued",
+            "errs/bad",
+            "runs/bad",
+        )
         numbers = [bad[it] for it in wanted]
-        return [f"no = {no}" for no in numbers if conn.execute(f"SELECT count(*) FROM {table} WHERE no = ?", (no,)).fetchone() == (1,)]
+        return [
+            f"no = {no}"
+            for no in numbers
+            if conn.execute(f"SELECT count(*) FROM {table} WHERE no = ?", (no,)).fetchone() == (1,)
+        ]
     return ["1"]
 
 
 def damage(store: Path, table: str, column: str, value: str, row: int) -> bool:
-    """Returns whether one of those rows is another one now; some columns hold no such thing whatever the schema says."""
+    """Returns whether one of those rows is another one now; some columns hold no such thing
+    whatever the schema says."""
     with unchecked(store) as conn:
         rows = rows_of(conn, table)
         where = rows[row % len(rows)]

@@ -1,4 +1,5 @@
-"""Strikes a program at its k-th moment: at a step of trio's loop, a line of the package's code, or an instruction of an instance's."""
+"""Strikes a program at its k-th moment: at a step of trio's loop, a line of the package's code, or
+an instruction of an instance's."""
 
 import dis
 import functools
@@ -20,7 +21,12 @@ from stepwell._engine import draining, driver, engine, instance, life, own_desk,
 from stepwell._loops import portal
 
 PACKAGE = str(Path(stepwell.__file__).parent)
-FILES = {inspect.getfile(module) for module in (_fronts, aio, draining, driver, engine, instance, life, own_desk, portal, sync, tenant)}
+FILES = {
+    inspect.getfile(module)
+    for module in (
+        _fronts, aio, draining, driver, engine, instance, life, own_desk, portal, sync, tenant,
+    )
+}  # fmt: skip
 """Of whose lines each is a moment: what opens, closes and calls an engine."""
 
 
@@ -30,9 +36,16 @@ def ctrl_c() -> None:
 
 
 class AtStep(trio.abc.Instrument):
-    """Strikes when trio is about to run a task for the k-th time, and `times` more when nothing goes on any more and `again` holds."""
+    """Strikes when trio is about to run a task for the k-th time, and `times` more when nothing
+    goes on any more and `again` holds."""
 
-    def __init__(self, k: int, strike: Callable[[], None], again: Callable[[], bool] = lambda: False, times: int = 1) -> None:
+    def __init__(
+        self,
+        k: int,
+        strike: Callable[[], None],
+        again: Callable[[], bool] = lambda: False,
+        times: int = 1,
+    ) -> None:
         self.left = k
         self.strike = strike
         self.again = again
@@ -72,9 +85,11 @@ class _Traced:
 
 
 class AtLine(_Traced):
-    """Strikes when the thread that enters this is about to run the k-th line of `FILES`; `again_after`: and so many lines later.
+    """Strikes when the thread that enters this is about to run the k-th line of `FILES`;
+    `again_after`: and so many lines later.
 
-    Not at the first line of what a `with` statement calls: before that Python itself gives nobody a hold.
+    Not at the first line of what a `with` statement calls: before that Python itself gives nobody a
+    hold.
     """
 
     def __init__(self, k: int, strike: Callable[[], None], again_after: int = 0) -> None:
@@ -122,12 +137,17 @@ def _interruptible(code: CodeType) -> frozenset[int]:
         if looks:
             found.add(it.offset)
         after_await = it.opname == "RESUME" and (it.arg or 0) > 1
-        looks = it.opname.startswith(_LOOKS) and not it.opname.endswith("NO_INTERRUPT") and not after_await
+        looks = (
+            it.opname.startswith(_LOOKS)
+            and not it.opname.endswith("NO_INTERRUPT")
+            and not after_await
+        )
     return frozenset(found)
 
 
 class AtInstruction(_Traced):
-    """Strikes the thread that enters this when code of an instance, or what that calls, is for the k-th time where a signal can come.
+    """Strikes the thread that enters this when code of an instance, or what that calls, is for the
+    k-th time where a signal can come.
 
     Args:
         unshielded: Only where Ctrl-C would be raised at once.
@@ -147,12 +167,18 @@ class AtInstruction(_Traced):
         return self._ran
 
     def _ran(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if event == "opcode" and frame.f_lasti in _interruptible(frame.f_code) and place.get() is not None:
+        if (
+            event == "opcode"
+            and frame.f_lasti in _interruptible(frame.f_code)
+            and place.get() is not None
+        ):
             if self.unshielded and ki_protection_enabled(frame):
                 return self._ran
             self.left -= 1
             if not self.left:
-                self.where = f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}"
+                self.where = (
+                    f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}"
+                )
                 sys.settrace(None)
                 self.strike()
         return self._ran

@@ -13,7 +13,17 @@ import pytest
 import trio
 
 import stepwell
-from stepwell import EngineClosed, InvalidState, Status, Step, StoreLocked, aio, current_step, sync, workflow
+from stepwell import (
+    EngineClosed,
+    InvalidState,
+    Status,
+    Step,
+    StoreLocked,
+    aio,
+    current_step,
+    sync,
+    workflow,
+)
 
 colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
 loops: list[asyncio.AbstractEventLoop] = []
@@ -69,7 +79,11 @@ def test_steps_run_on_the_loop_that_entered_the_engine_and_calls_are_answered_th
             assert loops == [asyncio.get_running_loop()]
             instance = await engine.get(asks, "a")
             assert type(instance) is aio.Instance
-            assert (instance.id, instance.workflow, (await instance.status()).status) == ("a", "asks", Status.COMPLETE)
+            assert (instance.id, instance.workflow, (await instance.status()).status) == (
+                "a",
+                "asks",
+                Status.COMPLETE,
+            )
             assert engine.statistics().records == 1
             assert (await engine.list(asks)).items[0].id == "a"
             batch = await engine.create_batch(asks, range(20))
@@ -192,8 +206,15 @@ def test_a_closed_engine_says_so():
 def test_a_step_gets_an_engine_that_fits_it():
     @workflow
     async def looks(step: Step) -> list[str]:
-        seen = [await step.do(from_asyncio), await step.do(from_trio, runtime="trio"), await step.do(from_thread)]
-        return [*seen, await step.do(lambda: from_asyncio(), name="a plain function that returns a coroutine")]
+        seen = [
+            await step.do(from_asyncio),
+            await step.do(from_trio, runtime="trio"),
+            await step.do(from_thread),
+        ]
+        return [
+            *seen,
+            await step.do(lambda: from_asyncio(), name="a plain function that returns a coroutine"),
+        ]
 
     async def from_asyncio() -> str:
         engine = current_step().engine
@@ -209,7 +230,12 @@ def test_a_step_gets_an_engine_that_fits_it():
 
     async def main() -> None:
         async with aio.Engine(":memory:", workflows=[looks]) as engine:
-            assert await engine.call(looks) == ["stepwell.aio 1", "stepwell._engine.engine 1", "stepwell.sync 1", "stepwell.aio 1"]
+            assert await engine.call(looks) == [
+                "stepwell.aio 1",
+                "stepwell._engine.engine 1",
+                "stepwell.sync 1",
+                "stepwell.aio 1",
+            ]
 
     asyncio.run(main())
 
@@ -233,7 +259,8 @@ def test_a_body_that_is_blocked_while_its_step_saves_takes_nobody_along():
         async with step.open_nursery() as nursery:
             nursery.start_soon(keeps_saving, step)
             await step.do(told.wait, name="begins", runtime="trio")
-            async with trio.open_nursery() as two:  # the same step twice in one branch and turn: the instance is blocked (I3)
+            # the same step twice in one branch and turn: the instance is blocked (I3)
+            async with trio.open_nursery() as two:
                 two.start_soon(same, step)
                 two.start_soon(same, step)
 
@@ -315,7 +342,9 @@ def test_a_loop_that_is_closed_under_the_engine_stops_it_and_loses_nothing(tmp_p
         with pytest.raises(EngineClosed):
             async with asyncio.timeout(30):
                 await waiting  # told at once, though nobody calls again or leaves the block
-        with pytest.raises(EngineClosed, match="the asyncio loop that opened the engine was closed"):
+        with pytest.raises(
+            EngineClosed, match="the asyncio loop that opened the engine was closed"
+        ):
             await engine.__aexit__(None, None, None)
 
     async def later() -> None:
@@ -334,7 +363,8 @@ async def after(step: Step) -> str:
 
 
 class Ticker:
-    """An async iterator that is its own context manager, as a watch is: what it gives is fronted too."""
+    """An async iterator that is its own context manager, as a watch is: what it gives is fronted
+    too."""
 
     def __init__(self, instance: stepwell.Instance[str]) -> None:
         self.instance = instance
@@ -346,7 +376,9 @@ class Ticker:
         self.tasks.append(trio.lowlevel.current_task())
         return self.Ticks(self)
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> bool:
         self.tasks.append(trio.lowlevel.current_task())
         self.how = kind
         return kind is ZeroDivisionError
@@ -394,7 +426,12 @@ def test_context_managers_and_iterators_of_the_engine_are_plain_ones_in_a_blocki
 
 def python(code: str, *, signal_after: str | None = None) -> subprocess.CompletedProcess[str]:
     """Runs a program of its own; with `signal_after`, Ctrl-C strikes when it has printed that."""
-    process = subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     out = ""
     if signal_after is not None:
         assert process.stdout is not None
@@ -412,7 +449,7 @@ def python(code: str, *, signal_after: str | None = None) -> subprocess.Complete
 
 PROGRAM = """
 import asyncio, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored, which is inherited
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be inherited as ignored
 from stepwell import aio, sync, workflow
 @workflow
 async def slow(step):
@@ -464,7 +501,8 @@ asyncio.run(main())
     again = (
         PROGRAM
         + f"""
-with sync.Engine({str(tmp_path / "s.db")!r}, workflows=[slow], default_runtime="asyncio", grace=0) as engine:
+store = {str(tmp_path / "s.db")!r}
+with sync.Engine(store, workflows=[slow], default_runtime="asyncio", grace=0) as engine:
     instance = engine.get(slow, "x")
     instance.wait_for_status("running")
     print([it.status for it in instance.history() if it.status != "running"])
@@ -484,7 +522,9 @@ def test_every_public_method_is_there_and_has_the_same_signature():
             method = inspect.getattr_static(theirs, it)
             if inspect.isfunction(method):
                 assert inspect.signature(getattr(ours, it)) == inspect.signature(method)
-                assert inspect.iscoroutinefunction(getattr(ours, it)) is inspect.iscoroutinefunction(method)
+                assert inspect.iscoroutinefunction(
+                    getattr(ours, it)
+                ) is inspect.iscoroutinefunction(method)
                 assert getattr(ours, it).__doc__ == method.__doc__
     assert set(aio.__all__) == set(stepwell.__all__) - {"run"}
 

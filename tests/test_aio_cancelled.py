@@ -1,4 +1,5 @@
-"""`stepwell.aio`: who cancels a call, an opening or a block gets that cancellation back, and the engine does what was asked."""
+"""`stepwell.aio`: who cancels a call, an opening or a block gets that cancellation back, and the
+engine does what was asked."""
 
 import asyncio
 import threading

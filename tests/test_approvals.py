@@ -4,7 +4,16 @@ from datetime import timedelta
 
 import pytest
 
-from stepwell import ApprovalTimeout, InstanceNotFound, InvalidConfig, InvalidName, InvalidState, NotSerializable, Rejected, workflow
+from stepwell import (
+    ApprovalTimeout,
+    InstanceNotFound,
+    InvalidConfig,
+    InvalidName,
+    InvalidState,
+    NotSerializable,
+    Rejected,
+    workflow,
+)
 from stepwell._branch import unambiguous
 from stepwell._runner import Runner
 from stepwell.testing import open_test_engine
@@ -29,7 +38,12 @@ async def test_e5_an_open_request_is_listed_with_what_whoever_decides_needs():
         await instance.wait_for_status("waiting")
         asked = engine.clock.now()
         (request,) = await engine.approvals.list()
-        assert (request.id, request.workflow, request.instance_id, request.name) == ("asks/a#deploy#1", "asks", "a", "deploy")
+        assert (request.id, request.workflow, request.instance_id, request.name) == (
+            "asks/a#deploy#1",
+            "asks",
+            "a",
+            "deploy",
+        )
         assert (request.detail, request.status) == ({"to": "production"}, "open")
         assert (request.asked_at, request.until) == (asked, asked + timedelta(days=1))
         assert await engine.approvals.list("asks", "open") == [request]
@@ -44,12 +58,21 @@ async def test_e5_who_when_and_why_are_recorded_and_survive_a_crash(approve):
         await instance.wait_for_status("waiting")
         await engine.clock.advance("2 hours")
         decide = engine.approvals.approve if approve else engine.approvals.reject
-        assert await decide("asks/a#deploy#1", by="ann", reason="tested", metadata={"ticket": 7}) is True
+        assert (
+            await decide("asks/a#deploy#1", by="ann", reason="tested", metadata={"ticket": 7})
+            is True
+        )
         await engine.crash()
         got = await instance.result()
         assert got[:4] == ["approved" if approve else "rejected", "ann", "tested", {"ticket": 7}]
-        assert got[4] == ("2030-01-01T02:00:00+00:00" if approve else '"deploy" of asks/a was rejected by ann: tested')
-        assert [r.status for r in await engine.approvals.list(status=None)] == ["approved" if approve else "rejected"]
+        assert got[4] == (
+            "2030-01-01T02:00:00+00:00"
+            if approve
+            else '"deploy" of asks/a was rejected by ann: tested'
+        )
+        assert [r.status for r in await engine.approvals.list(status=None)] == [
+            "approved" if approve else "rejected"
+        ]
         assert await engine.approvals.list() == []
 
 
@@ -94,7 +117,9 @@ async def test_e5_a_later_decision_opens_nothing_else():
         assert await engine.approvals.approve("asks_twice/a#deploy#1", by="first") is True
         assert await engine.approvals.approve("asks_twice/a#deploy#1", by="again") is False
         await instance.wait_for_status("waiting")
-        assert [(r.id, r.status) for r in await engine.approvals.list()] == [("asks_twice/a#deploy#2", "open")]
+        assert [(r.id, r.status) for r in await engine.approvals.list()] == [
+            ("asks_twice/a#deploy#2", "open")
+        ]
 
 
 async def test_e5_an_approval_that_timed_out_takes_no_decision_any_more():
@@ -145,12 +170,34 @@ async def test_e5_approvals_of_branches_are_told_apart():
         assert sorted(await instance.result()) == ["x", "y"]
 
 
-NO_OCCURRENCES = ["x", "0", "01", "-1", "+1", " 1", "1_0", "\uff11", "\u00b2", "4294967296", "9" * 20, "9" * 5_000]
+NO_OCCURRENCES = [
+    "x",
+    "0",
+    "01",
+    "-1",
+    "+1",
+    " 1",
+    "1_0",
+    "\uff11",
+    "\u00b2",
+    "4294967296",
+    "9" * 20,
+    "9" * 5_000,
+]
 
 
 @pytest.mark.parametrize(
     "id",
-    ["", "nonsense", "asks/a", "asks/a#deploy", "#deploy#1", None, 5, *(f"asks/a#deploy#{count}" for count in NO_OCCURRENCES)],
+    [
+        "",
+        "nonsense",
+        "asks/a",
+        "asks/a#deploy",
+        "#deploy#1",
+        None,
+        5,
+        *(f"asks/a#deploy#{count}" for count in NO_OCCURRENCES),
+    ],
 )
 async def test_an_id_that_is_none_says_how_they_read(id):
     async with open_test_engine(workflows=[asks], autojump=False) as engine:
@@ -208,7 +255,22 @@ async def test_e5_no_two_approvals_have_one_id_whatever_their_names_are():
 
 
 def test_e5_escaped_names_read_alike_only_if_they_are_and_plain_ones_stay_as_they_are():
-    names = ["a", "a%2Fb", "2F", "a/b", "a[2Fb", "a[b", "a#b", "a[5Bb", "#1[0]/a", "/", "[", "#", "[[", "//"]
+    names = [
+        "a",
+        "a%2Fb",
+        "2F",
+        "a/b",
+        "a[2Fb",
+        "a[b",
+        "a#b",
+        "a[5Bb",
+        "#1[0]/a",
+        "/",
+        "[",
+        "#",
+        "[[",
+        "//",
+    ]
     escaped = [unambiguous(name) for name in names]
     assert len(set(escaped)) == len(names)
     assert escaped[:3] == names[:3]

@@ -28,7 +28,11 @@ async def test_a_body_on_asyncio_has_every_primitive_and_replays():
         return await step.do(doubles, x)
 
     async def code(step: Step, seen):
-        seen += [sniffio.current_async_library(), asyncio.current_task().get_name(), asyncio.get_running_loop().is_running()]
+        seen += [
+            sniffio.current_async_library(),
+            asyncio.current_task().get_name(),
+            asyncio.get_running_loop().is_running(),
+        ]
         seen.append(await step.do(doubles, 1))
         seen.append(await step.map(doubles, range(3)))
         seen.append(await step.call(child, 5))
@@ -69,7 +73,9 @@ async def test_i2_gathered_operations_keep_their_identity_and_coroutines_are_bra
             seen.append(x)
             return await step.do(doubles, first)
 
-        got = await step.gather(step.do(doubles, 1), step.do(doubles, 2), twice(3), twice(4), step.sleep(1))
+        got = await step.gather(
+            step.do(doubles, 1), step.do(doubles, 2), twice(3), twice(4), step.sleep(1)
+        )
         return got + await step.gather(twice(5)) + await step.gather()
 
     async with open_test_engine(workflows=[flow(code)]) as engine:
@@ -98,7 +104,9 @@ async def test_i11_gather_raises_the_first_failure_bare_once_the_others_are_canc
             await step.do(fails, "late", retry=NEVER)
 
         try:
-            await step.gather(waits(), late(), step.do(fails, "soon", retry=NEVER), step.sleep("2 hours"))
+            await step.gather(
+                waits(), late(), step.do(fails, "soon", retry=NEVER), step.sleep("2 hours")
+            )
         except ValueError as error:
             seen.append(str(error))
         seen.append(step.now())
@@ -142,7 +150,9 @@ async def test_a_task_group_works_where_operations_have_keys_or_names_of_their_o
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(x)) for x in range(4)]
         seen += [task.result() for task in tasks]
-        seen += await asyncio.gather(step.do(doubles, 10, key="a"), step.do(doubles, 11, key="b"), step.sleep(3))
+        seen += await asyncio.gather(
+            step.do(doubles, 10, key="a"), step.do(doubles, 11, key="b"), step.sleep(3)
+        )
         tasks = [asyncio.create_task(sleeps(step, seconds)) for seconds in (4, 2, 3)]
         done, pending = await asyncio.wait(tasks, return_when="FIRST_COMPLETED")
         seen += [task.result() for task in done]
@@ -231,7 +241,10 @@ async def test_t4_deadlines_cut_a_block_short_on_asyncio():
         with step.move_on_after(5) as scope:
             await step.sleep(1)
         seen.append(scope.cancelled_caught)
-        with pytest.raises(TimeoutError, match='"fail_after" of flow/f ran out of time'), step.fail_after("1 minute"):
+        with (
+            pytest.raises(TimeoutError, match='"fail_after" of flow/f ran out of time'),
+            step.fail_after("1 minute"),
+        ):
             async with asyncio.TaskGroup() as group:
                 group.create_task(asleep(step))
         with step.move_on_after(5) as scope:
@@ -299,7 +312,8 @@ async def test_async_generators_of_a_body_are_its_own_and_are_closed():
 
     kept: list[object] = []
     assert await run(code) == "done"
-    assert lives[-1] == [0, 2, 4, "closed", 0, "closed"]  # the one that was dropped, at once, and at the end the one that was kept
+    # the one that was dropped, at once, and at the end the one that was kept
+    assert lives[-1] == [0, 2, 4, "closed", 0, "closed"]
 
 
 async def test_anyio_task_groups_run_in_a_body():
@@ -350,7 +364,9 @@ async def on_loop(expected: str) -> int:
 
 @workflow(runtime="asyncio")
 async def asks(step: Step, x: str) -> list[int]:
-    return await step.gather(step.do(on_loop, x, runtime="asyncio"), step.do(on_loop, x + x, runtime="asyncio"))
+    return await step.gather(
+        step.do(on_loop, x, runtime="asyncio"), step.do(on_loop, x + x, runtime="asyncio")
+    )
 
 
 def test_an_asyncio_program_runs_bodies_on_asyncio_and_their_steps_on_its_own_loop():
@@ -396,8 +412,13 @@ def test_i7_engine_methods_of_aio_in_a_body_are_an_error_too():
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(("format", "branches"), [(1, ["as_completed#1[0]", "gather#1[0]"]), (0, ["gather#1[0]", "gather#2[0]"])])
-async def test_i2_branches_are_named_after_the_method_that_began_them(format, branches, monkeypatch):
+@pytest.mark.parametrize(
+    ("format", "branches"),
+    [(1, ["as_completed#1[0]", "gather#1[0]"]), (0, ["gather#1[0]", "gather#2[0]"])],
+)
+async def test_i2_branches_are_named_after_the_method_that_began_them(
+    format, branches, monkeypatch
+):
     made = Runner.__init__
 
     def of_format(self, *args) -> None:  # an instance of before this rule calls all of them gather

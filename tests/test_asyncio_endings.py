@@ -1,4 +1,5 @@
-"""Bodies on asyncio: what ends them or a part of them, and how they are unwound (rules I8, L14, P1, P2, R7)."""
+"""Bodies on asyncio: what ends them or a part of them, and how they are unwound (rules I8, L14, P1,
+P2, R7)."""
 
 import asyncio
 import functools
@@ -70,10 +71,12 @@ async def test_tasks_that_a_body_leaves_behind_are_cancelled_and_named(caplog):
 
     assert await run(code) == "lefty"
     assert lives == [["cancelled", "cleaned"]]
-    assert "flow/f has ended while tasks of it were running (1: lefty at test_asyncio_endings.py:" in caplog.text
+    assert (
+        "flow/f has ended while tasks of it were running (1: lefty at test_asyncio_endings.py:"
+    ) in caplog.text
 
 
-async def test_operations_are_taken_by_tasks_as_they_are_and_a_task_that_is_cancelled_before_it_begins_begins_none():
+async def test_operations_are_taken_by_tasks_as_they_are_and_one_cancelled_before_begins_none():
     async def code(step: Step, seen):
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(step.do(doubles, x, key=str(x))) for x in range(3)]
@@ -106,7 +109,9 @@ async def test_a_deadline_in_a_callback_is_an_error_there_and_nowhere_else(caplo
         return "done"
 
     assert await run(code) == "done"
-    assert "RuntimeError: a deadline needs a task to cancel, and this is the code of a callback" in caplog.text
+    assert (
+        "RuntimeError: a deadline needs a task to cancel, and this is the code of a callback"
+    ) in caplog.text
 
 
 async def test_an_error_that_nobody_awaits_is_logged_with_its_instance(caplog):
@@ -161,7 +166,8 @@ async def test_i8_a_cancelled_task_gives_its_operations_up():
 
 
 async def test_an_awaited_step_that_was_cancelled_beside_its_outcome_replays():
-    """The same turn wakes a task and has it cancelled: what it was told is lost to it, in every life."""
+    """The same turn wakes a task and has it cancelled: what it was told is lost to it, in every
+    life."""
 
     async def code(step: Step, seen):
         event = asyncio.Event()
@@ -211,7 +217,10 @@ async def test_p1_a_task_that_swallows_its_cancellation_stays_resident_and_expla
         await trio.testing.wait_all_tasks_blocked()
         assert len(lives) == 1  # no second body beside the first
         text = str(await instance.explain())
-        assert f"Its body was cancelled 6 s ago and has not ended; it stands at {line_of(__file__, 'resists')}" in text
+        assert (
+            "Its body was cancelled 6 s ago and has not ended; it stands at "
+            f"{line_of(__file__, 'resists')}"
+        ) in text
         assert "let CancelledError pass" in text
         told[0].set()
         await trio.testing.wait_all_tasks_blocked()
@@ -239,7 +248,9 @@ async def test_p1_nothing_hangs_with_a_body_that_never_ends(how, end, monkeypatc
     async def other(step: Step, seen):
         return await step.do(doubles, 1)
 
-    async with open_test_engine(workflows=[flow(code), flow(other, "other")], autojump=False) as engine:
+    async with open_test_engine(
+        workflows=[flow(code), flow(other, "other")], autojump=False
+    ) as engine:
         instance = await engine.create("flow", id="f")
         await instance.wait_for_status("waiting")
         if end == "crash":
@@ -303,7 +314,10 @@ async def test_p1_a_body_that_is_busy_while_it_unwinds_may_take_its_time():
 async def test_p1_no_step_begins_while_a_body_unwinds():
     async def code(step: Step, seen):
         try:
-            await step.gather(step.wait_for_event("go"), asyncio.shield(asyncio.ensure_future(asyncio.Event().wait())))
+            await step.gather(
+                step.wait_for_event("go"),
+                asyncio.shield(asyncio.ensure_future(asyncio.Event().wait())),
+            )
         finally:
             for _ in range(2):
                 with suppress(asyncio.CancelledError):
@@ -321,7 +335,7 @@ async def test_p1_no_step_begins_while_a_body_unwinds():
     assert ran == []
 
 
-async def test_l14_a_body_that_would_begin_something_while_the_engine_drains_waits_and_then_unwinds():
+async def test_l14_a_body_that_would_begin_something_while_draining_waits_and_then_unwinds():
     gates = [trio.Event(), trio.Event()]
 
     async def waits(which: int) -> None:

@@ -36,13 +36,16 @@ async def test_i3_tasks_that_begin_the_same_in_one_turn_are_a_race_and_named():
     reason, text = await blocked(code)
     assert reason == "race"
     assert text == (
-        '"doubles" was begun by two tasks of the body in one turn, so which of them has which place in the history is a race. '
-        "Give each a key=, or make them branches with step.gather (in a body on trio: step.open_nursery)."
+        '"doubles" was begun by two tasks of the body in one turn, so which of them has which '
+        "place in the history is a race. Give each a key=, or make them branches with step.gather "
+        "(in a body on trio: step.open_nursery)."
     )
     assert ran == []
 
 
-@pytest.mark.parametrize("kind", ["sleep", "map", "patched", "gather", "asyncio.gather", "as_completed", "deadline"])
+@pytest.mark.parametrize(
+    "kind", ["sleep", "map", "patched", "gather", "asyncio.gather", "as_completed", "deadline"]
+)
 async def test_i3_every_kind_of_race_is_found(kind):
     async def part(step: Step):
         if kind == "deadline":
@@ -54,7 +57,11 @@ async def test_i3_every_kind_of_race_is_found(kind):
             async for _ in step.as_completed(asyncio.sleep(0)):
                 pass
         else:
-            await {"sleep": lambda: step.sleep(1), "map": lambda: step.map(doubles, [1]), "patched": lambda: step.patched("x")}[kind]()
+            await {
+                "sleep": lambda: step.sleep(1),
+                "map": lambda: step.map(doubles, [1]),
+                "patched": lambda: step.patched("x"),
+            }[kind]()
 
     async def code(step: Step, seen):
         if kind == "asyncio.gather":
@@ -69,20 +76,52 @@ async def test_i3_every_kind_of_race_is_found(kind):
 
 FOREIGN = {
     "asyncio.sleep": (lambda: asyncio.sleep(1), "asyncio's sleep", "step.sleep"),
-    "timeout": (lambda: asyncio.wait_for(asyncio.Event().wait(), 1), "asyncio's ", "step.fail_after"),
-    "thread": (lambda: asyncio.to_thread(str), "asyncio's to_thread", "step.do with the plain function"),
-    "connection": (lambda: asyncio.open_connection("127.0.0.1", 1), "asyncio's open_connection", "step.do with an async function"),
+    "timeout": (
+        lambda: asyncio.wait_for(asyncio.Event().wait(), 1),
+        "asyncio's ",
+        "step.fail_after",
+    ),
+    "thread": (
+        lambda: asyncio.to_thread(str),
+        "asyncio's to_thread",
+        "step.do with the plain function",
+    ),
+    "connection": (
+        lambda: asyncio.open_connection("127.0.0.1", 1),
+        "asyncio's open_connection",
+        "step.do with an async function",
+    ),
     "event": (lambda: asyncio.Event().wait(), "asyncio's Event.wait", "step.wait_for_event"),
     "queue": (lambda: asyncio.Queue().get(), "asyncio's Queue.get", "step.wait_for_event"),
-    "future": (lambda: _awaits(asyncio.get_running_loop().create_future()), "something of its own", "step.do"),
+    "future": (
+        lambda: _awaits(asyncio.get_running_loop().create_future()),
+        "something of its own",
+        "step.do",
+    ),
     "other loop": (lambda: _awaits(_other_loops()), "something of its own", "step.do"),
     "trio": (lambda: trio.sleep(1), "trio's sleep", "step.sleep"),
     "trio event": (lambda: trio.Event().wait(), "trio's Event.wait", "step.wait_for_event"),
-    "trio scope": (lambda: _in_scope(), "trio's CancelScope.__enter__", "step.move_on_after and step.fail_after for deadlines"),
-    "trio nursery": (lambda: _in_nursery(), "trio's NurseryManager.__aenter__", "step.gather and asyncio.TaskGroup for tasks"),
+    "trio scope": (
+        lambda: _in_scope(),
+        "trio's CancelScope.__enter__",
+        "step.move_on_after and step.fail_after for deadlines",
+    ),
+    "trio nursery": (
+        lambda: _in_nursery(),
+        "trio's NurseryManager.__aenter__",
+        "step.gather and asyncio.TaskGroup for tasks",
+    ),
     "anyio": (lambda: anyio.sleep(1), "anyio's sleep", "step.sleep"),
-    "anyio deadline": (lambda: _under(anyio.fail_after(1)), "anyio's fail_after", "step.move_on_after"),
-    "exit stack": (lambda: _in_stack(asyncio.timeout(1)), "asyncio's Timeout.__aenter__", "step.move_on_after"),
+    "anyio deadline": (
+        lambda: _under(anyio.fail_after(1)),
+        "anyio's fail_after",
+        "step.move_on_after",
+    ),
+    "exit stack": (
+        lambda: _in_stack(asyncio.timeout(1)),
+        "asyncio's Timeout.__aenter__",
+        "step.move_on_after",
+    ),
 }
 
 
@@ -133,7 +172,16 @@ async def test_i9_what_a_body_on_asyncio_must_not_wait_for_is_found_and_named(wh
     assert reason == "foreign_wait"
     assert f"the body of flow/f waits for {name}" in text
     assert form in text
-    if what in ("asyncio.sleep", "timeout", "thread", "connection", "event", "queue", "trio", "trio event"):
+    if what in (
+        "asyncio.sleep",
+        "timeout",
+        "thread",
+        "connection",
+        "event",
+        "queue",
+        "trio",
+        "trio event",
+    ):
         assert f" at {line_of(__file__, 'foreign')}" in text
     assert "contextlib" not in text
     # Either the engine unwinds it and raises nothing else, or trio has refused.
@@ -184,7 +232,9 @@ async def test_i9_what_sets_an_event_of_a_body_from_outside_is_found():
 
 
 @pytest.mark.parametrize("where", ["thread", "asyncio"])
-async def test_i9_a_step_in_another_thread_that_sets_an_event_of_a_body_is_told_and_the_body_found(where):
+async def test_i9_a_step_in_another_thread_that_sets_an_event_of_a_body_is_told_and_the_body_found(
+    where,
+):
     async def code(step: Step, seen):
         event = asyncio.Event()
 
@@ -208,7 +258,10 @@ async def test_i9_a_step_in_another_thread_that_sets_an_event_of_a_body_is_told_
     assert reason == "foreign_wait"
     assert "waits for asyncio's Event.wait" in text
     assert lives == [[]]
-    assert ran[0].startswith("asyncio's call_soon was called from another thread, for the body of flow/f, which takes nothing from there")
+    assert ran[0].startswith(
+        "asyncio's call_soon was called from another thread, for the body of "
+        "flow/f, which takes nothing from there"
+    )
 
 
 async def test_i9_a_thread_that_calls_into_a_body_is_refused():
@@ -232,7 +285,8 @@ async def test_i9_a_thread_that_calls_into_a_body_is_refused():
     assert reason == "foreign_wait"
     assert len(errors) == 1
     assert errors[0].startswith(
-        "asyncio's call_soon_threadsafe was called from another thread, for the body of flow/f, which takes nothing"
+        "asyncio's call_soon_threadsafe was called from another thread, for the body of flow/f, "
+        "which takes nothing"
     )
 
 
@@ -261,11 +315,16 @@ async def test_i5_a_body_on_asyncio_that_differs_from_its_history_is_blocked_wit
 
 async def test_bad_input_to_gather_and_its_like_is_named():
     async def code(step: Step, seen):
-        with pytest.raises(InvalidConfig, match=r"step.gather takes operations and coroutines; argument 1 is <function doubles"):
+        with pytest.raises(
+            InvalidConfig,
+            match=r"step.gather takes operations and coroutines; argument 1 is <function doubles",
+        ):
             step.gather(doubles)
         with pytest.raises(InvalidConfig, match=r"argument 1 is \[1, 2\].*one by one"):
             step.as_completed([1, 2])
-        with pytest.raises(InvalidConfig, match=r"step\.open_nursery is for bodies on trio.*Use step\.gather"):
+        with pytest.raises(
+            InvalidConfig, match=r"step\.open_nursery is for bodies on trio.*Use step\.gather"
+        ):
             step.open_nursery()
         with pytest.raises(LimitReached, match="100,000"):
             step.gather(*[asyncio.get_running_loop().create_future()] * 100_001)
@@ -278,7 +337,10 @@ async def test_bad_input_to_gather_and_its_like_is_named():
 
 @workflow
 async def on_trio(step: Step) -> None:
-    with pytest.raises(InvalidConfig, match=r'step.gather is for bodies on asyncio \(@workflow\(runtime="asyncio"\)\)'):
+    with pytest.raises(
+        InvalidConfig,
+        match=r'step.gather is for bodies on asyncio \(@workflow\(runtime="asyncio"\)\)',
+    ):
         step.gather()
     with pytest.raises(InvalidConfig, match=r"Use step\.open_nursery, step\.map or step\.each"):
         step.as_completed()
@@ -322,7 +384,9 @@ async def test_i3_two_tasks_that_are_made_by_hand_race_as_others_do():
         async def part() -> int:
             return await step.do(doubles, 1)
 
-        await asyncio.wait([asyncio.Task(part(), loop=asyncio.get_running_loop()) for _ in range(2)])
+        await asyncio.wait(
+            [asyncio.Task(part(), loop=asyncio.get_running_loop()) for _ in range(2)]
+        )
 
     reason, text = await blocked(code)
     assert reason == "race"
@@ -343,7 +407,9 @@ async def test_a_task_that_is_made_by_hand_is_cancelled_at_the_end_and_named(cap
 
     assert await run(code) == "lefty"
     assert lives == [["cleaned"]]
-    assert "flow/f has ended while tasks of it were running (1: lefty at test_asyncio_rules.py:" in caplog.text
+    assert (
+        "flow/f has ended while tasks of it were running (1: lefty at test_asyncio_rules.py:"
+    ) in caplog.text
 
 
 async def test_i9_a_task_that_is_made_by_hand_and_waits_for_another_loop_blocks():
@@ -372,14 +438,34 @@ def _loop() -> asyncio.AbstractEventLoop:
 NOT_OURS = {
     "asyncio.run": (lambda: _runs(asyncio.run), "asyncio's run", "`await` in the body"),
     "Runner.run": (lambda: _runs(_with_runner), "asyncio's Runner.run", "`await` in the body"),
-    "run_until_complete": (lambda: _runs(_loop().run_until_complete), "asyncio's run_until_complete", "`await` in the body"),
-    "of another loop": (lambda: _runs(_on_other_loop), "asyncio's BaseEventLoop.", "`await` in the body"),
+    "run_until_complete": (
+        lambda: _runs(_loop().run_until_complete),
+        "asyncio's run_until_complete",
+        "`await` in the body",
+    ),
+    "of another loop": (
+        lambda: _runs(_on_other_loop),
+        "asyncio's BaseEventLoop.",
+        "`await` in the body",
+    ),
     "run_forever": (lambda: _loop().run_forever(), "asyncio's run_forever", "`await` in the body"),
     "stop": (lambda: _loop().stop(), "asyncio's stop", "Return from the body"),
     "close": (lambda: _loop().close(), "asyncio's close", "Return from the body"),
-    "set_task_factory": (lambda: _loop().set_task_factory(None), "asyncio's set_task_factory", "asyncio.create_task"),
-    "set_exception_handler": (lambda: _loop().set_exception_handler(None), "asyncio's set_exception_handler", "catch it there"),
-    "set_default_executor": (lambda: _loop().set_default_executor(None), "asyncio's set_default_executor", "step.do"),  # type: ignore[arg-type]
+    "set_task_factory": (
+        lambda: _loop().set_task_factory(None),
+        "asyncio's set_task_factory",
+        "asyncio.create_task",
+    ),
+    "set_exception_handler": (
+        lambda: _loop().set_exception_handler(None),
+        "asyncio's set_exception_handler",
+        "catch it there",
+    ),
+    "set_default_executor": (
+        lambda: _loop().set_default_executor(None),
+        "asyncio's set_default_executor",
+        "step.do",
+    ),  # type: ignore[arg-type]
 }
 
 
@@ -410,7 +496,9 @@ async def test_i9_what_a_body_may_not_do_with_its_loop_blocks_with_a_sentence(wh
 
     reason, text = await blocked(code)
     assert reason == "foreign_wait"
-    assert f"the body of flow/f calls {name}" in text or f"the body of flow/f waits for {name}" in text
+    assert (
+        f"the body of flow/f calls {name}"
+    ) in text or f"the body of flow/f waits for {name}" in text
     assert "test_asyncio_rules.py:" in text
     assert cure in text
     assert ran == [1]

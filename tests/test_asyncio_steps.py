@@ -1,4 +1,5 @@
-"""Async step functions that run on asyncio: `runtime="asyncio"`, or the engine's `default_runtime`."""
+"""Async step functions that run on asyncio: `runtime="asyncio"`, or the engine's
+`default_runtime`."""
 
 import asyncio
 import contextvars
@@ -14,7 +15,18 @@ import pytest
 import trio
 import trio.testing
 
-from stepwell import Engine, InvalidConfig, Retry, Status, Step, StepFailed, StepTimeout, current_step, step_options, workflow
+from stepwell import (
+    Engine,
+    InvalidConfig,
+    Retry,
+    Status,
+    Step,
+    StepFailed,
+    StepTimeout,
+    current_step,
+    step_options,
+    workflow,
+)
 from stepwell.testing import open_test_engine
 
 NEVER = Retry.never
@@ -57,7 +69,9 @@ async def test_a_step_runs_on_asyncio_if_the_call_the_function_or_the_engine_say
     assert await run(lambda step: step.do(doubles, 4, runtime="asyncio")) == 8
     assert await run(lambda step: step.do(on_asyncio)) in ("asyncio", "uvloop")
     assert await run(lambda step: step.do(doubles, 4), default_runtime="asyncio") == 8
-    assert await run(lambda step: step.map(doubles, range(50)), default_runtime="asyncio") == [2 * i for i in range(50)]
+    assert await run(lambda step: step.map(doubles, range(50)), default_runtime="asyncio") == [
+        2 * i for i in range(50)
+    ]
 
 
 async def nap() -> str:
@@ -67,7 +81,11 @@ async def nap() -> str:
 
 async def test_in_an_engine_for_asyncio_a_step_may_say_trio():
     async def both(step):
-        return [await step.do(nap, runtime="trio"), await step.do(doubles, 1), await step.do(nap, runtime="trio")]
+        return [
+            await step.do(nap, runtime="trio"),
+            await step.do(doubles, 1),
+            await step.do(nap, runtime="trio"),
+        ]
 
     assert await run(both, default_runtime="asyncio") == ["napped", 2, "napped"]
 
@@ -90,7 +108,10 @@ async def test_a_function_that_was_seen_never_to_wait_on_trio_still_runs_on_asyn
 
 
 async def test_a_plain_function_that_returns_a_coroutine_has_it_run_where_async_ones_do():
-    assert await run(lambda step: step.do(lambda: doubles(21), name="d"), default_runtime="asyncio") == 42
+    assert (
+        await run(lambda step: step.do(lambda: doubles(21), name="d"), default_runtime="asyncio")
+        == 42
+    )
 
 
 async def test_context_variables_of_the_body_are_seen_and_what_a_step_sets_stays_in_it():
@@ -138,7 +159,11 @@ async def test_a_failure_is_recorded_with_its_class_and_retried():
         except LookupError as error:
             return [type(error).__mro__[1].__name__, str(error), isinstance(error, StepFailed)]
 
-    assert await run(code) == ["StepFailed", 'step "fails" failed after 3 attempts: LookupError: gone', True]
+    assert await run(code) == [
+        "StepFailed",
+        'step "fails" failed after 3 attempts: LookupError: gone',
+        True,
+    ]
     assert seen == [1, 2, 3]
 
 
@@ -266,7 +291,9 @@ async def test_a_crash_in_the_middle_cancels_it_and_the_next_life_runs_it_again(
             await asyncio.Event().wait()
         return "done"
 
-    async with open_test_engine(workflows=[flow(lambda step: step.do(slow, runtime="asyncio"))]) as engine:
+    async with open_test_engine(
+        workflows=[flow(lambda step: step.do(slow, runtime="asyncio"))]
+    ) as engine:
         instance = await engine.create("flow")
         await until(began.is_set)
         await engine.crash()
@@ -292,12 +319,16 @@ async def test_asyncio_code_on_trio_and_trio_code_on_asyncio_are_named_with_a_cu
 
 
 async def test_a_runtime_that_is_none_is_refused():
-    with pytest.raises(InvalidConfig, match=r"runtime is 'threads'; give \"trio\" or \"asyncio\", or None"):
+    with pytest.raises(
+        InvalidConfig, match=r"runtime is 'threads'; give \"trio\" or \"asyncio\", or None"
+    ):
         step_options(runtime="threads")
     with pytest.raises(InvalidConfig, match=r"default_runtime is 'threads'; give"):
         Engine(":memory:", default_runtime="threads")
     text = await run(lambda step: refused(step))
-    assert text == 'runtime is \'x\'; give "trio" or "asyncio", or None for the engine\'s default_runtime.'
+    assert text == (
+        'runtime is \'x\'; give "trio" or "asyncio", or None for the engine\'s default_runtime.'
+    )
 
 
 async def refused(step: Step) -> str:
@@ -325,7 +356,9 @@ async def test_the_engines_own_loop_and_what_runs_on_it_end_with_the_engine():
 
 
 async def test_an_attempt_on_asyncio_is_freed_at_once():
-    async with open_test_engine(workflows=[flow(lambda step: step.map(doubles, range(20), runtime="asyncio"))]) as engine:
+    async with open_test_engine(
+        workflows=[flow(lambda step: step.map(doubles, range(20), runtime="asyncio"))]
+    ) as engine:
         gc.collect()
         gc.disable()
         try:
@@ -338,10 +371,16 @@ async def test_an_attempt_on_asyncio_is_freed_at_once():
 
 def test_w11_asyncio_is_imported_by_those_who_need_it_only():
     code = "import sys, stepwell; print('asyncio' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "False\n"
+    )
 
 
-# Steps that never wait share asyncio tasks, one after another; a step that waits has one of its own.
+# Steps that never wait share asyncio tasks, one after another; a step that waits has one of its
+# own.
 
 
 @step_options(runtime="asyncio", retry=NEVER)
@@ -364,7 +403,7 @@ async def at_once(n: int) -> int:
     return n
 
 
-async def test_steps_that_wait_and_steps_that_do_not_have_a_task_and_a_context_each_while_they_run():
+async def test_steps_that_wait_and_steps_that_do_not_have_a_task_and_a_context_each():
     async def code(step: Step) -> object:
         got = await step.map(at_once, range(300), concurrency=300, on_error="collect")
         return [f"failed {n}" if isinstance(it, StepFailed) else it for n, it in enumerate(got)]
@@ -386,9 +425,17 @@ async def sets_and_fails_once() -> str:
 
 async def test_i12_an_attempt_on_asyncio_sees_nothing_that_the_one_before_it_set():
     retry = Retry(limit=1, delay=1)
-    assert await run(lambda step: step.do(sets_and_fails_once, runtime="asyncio", retry=retry)) == "none"
     assert (
-        await run(lambda step: step.map(lambda _: sets_and_fails_once(), [1, 2], name="m", runtime="asyncio", retry=retry)) == ["none"] * 2
+        await run(lambda step: step.do(sets_and_fails_once, runtime="asyncio", retry=retry))
+        == "none"
+    )
+    assert (
+        await run(
+            lambda step: step.map(
+                lambda _: sets_and_fails_once(), [1, 2], name="m", runtime="asyncio", retry=retry
+            )
+        )
+        == ["none"] * 2
     )
 
 
@@ -467,7 +514,9 @@ async def cancels_all_tasks(n: int) -> int:
 async def test_code_that_cancels_every_task_of_its_loop_leaves_no_step_behind():
     async def code(step: Step) -> object:
         got = await step.map(cancels_all_tasks, range(20), on_error="collect")
-        return [type(it) is int or "was cancelled by asyncio code of its own" in str(it) for it in got]
+        return [
+            type(it) is int or "was cancelled by asyncio code of its own" in str(it) for it in got
+        ]
 
     assert await run(code) == [True] * 20
 
@@ -540,7 +589,9 @@ async def test_a_step_that_keeps_its_task_has_one_of_its_own():
     assert ended == [0, 1, 2, 3]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="a task has no get_context before Python 3.12")
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="a task has no get_context before Python 3.12"
+)
 async def test_the_context_of_a_steps_task_is_its_own():
     variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
 

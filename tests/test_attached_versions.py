@@ -1,4 +1,5 @@
-"""A handle reads what is stored with the code of the version that the instance has, whichever the caller passed (rules L1, D7)."""
+"""A handle reads what is stored with the code of the version that the instance has, whichever the
+caller passed (rules L1, D7)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,9 @@ async def attached(engine, how, code: Any):
     if how == "waits":
         return await engine.create(code, id="a", if_exists="return", on_overload="wait")
     if how == "batch":
-        return (await engine.create_batch(code, [NewInstance(id="a")], if_exists="return_if_same")).created[0]
+        return (
+            await engine.create_batch(code, [NewInstance(id="a")], if_exists="return_if_same")
+        ).created[0]
     return await engine.get(code, "a")
 
 
@@ -71,7 +74,11 @@ async def test_l1_a_call_attaches_to_what_the_version_it_passes_could_not_read()
     async with open_test_engine(workflows=[of_text, of_numbers]) as engine:
         await engine.call(of_text, "one", id="a")
         assert await engine.call(of_numbers, 2, id="a") == "one"
-        created = (await engine.create_batch(of_numbers, [NewInstance(2, id="a"), NewInstance(3, id="b")], if_exists="return")).created
+        created = (
+            await engine.create_batch(
+                of_numbers, [NewInstance(2, id="a"), NewInstance(3, id="b")], if_exists="return"
+            )
+        ).created
         assert [await it.result() for it in created] == ["one", 3]
 
 
@@ -95,5 +102,7 @@ async def test_the_code_of_what_was_just_created_is_known_without_a_look():
     async with open_test_engine(workflows=[of_text]) as engine:
         await engine.set_limits(concurrency=1)
         one = await engine.create(of_text, "x", id="a", if_exists="return")
-        batch = await engine.create_batch(of_text, [NewInstance("x", id=f"b{n}") for n in range(3)], if_exists="return")
+        batch = await engine.create_batch(
+            of_text, [NewInstance("x", id=f"b{n}") for n in range(3)], if_exists="return"
+        )
         assert [it._reader for it in (one, *batch.created)] == [of_text] * 4

@@ -1,4 +1,5 @@
-"""Attempts: how many, when, for how long, and what ends a step at once (rules R1, R4 to R6, R8, T3)."""
+"""Attempts: how many, when, for how long, and what ends a step at once (rules R1, R4 to R6, R8,
+T3)."""
 
 import functools
 import itertools
@@ -94,7 +95,10 @@ async def test_r1_an_attempt_may_take_ten_minutes_by_default():
         await advanced(engine, "599 seconds")
         assert (await instance.status()).status is Status.RUNNING
         await advanced(engine, "2 seconds")
-        with pytest.raises(InstanceErrored, match=r'one/i failed: step "hangs" failed after 1 attempt: StepTimeout: .*600 s'):
+        with pytest.raises(
+            InstanceErrored,
+            match=r'one/i failed: step "hangs" failed after 1 attempt: StepTimeout: .*600 s',
+        ):
             await instance.result()
         assert engine.clock.now() - begin <= timedelta(seconds=601)
 
@@ -107,7 +111,8 @@ async def hanging(engine) -> None:
 
 
 async def advanced(engine, duration) -> None:
-    """Moves the clock of the core itself: `clock.advance` waits for running attempts, which never end here."""
+    """Moves the clock of the core itself: `clock.advance` waits for running attempts, which never
+    end here."""
     core = engine._driver.core
     core.advance(core.now() + round(duration_of(duration) * 1e6))
     for _ in range(50):
@@ -149,7 +154,7 @@ async def test_r5_a_timed_out_attempt_has_ended_before_the_next_one_starts():
         assert at == ["cancelled", "second"]
 
 
-async def test_t3_a_step_that_gives_up_because_of_its_timeout_is_a_step_timeout_and_a_timeout_error():
+async def test_t3_a_step_that_gives_up_by_its_timeout_is_a_step_timeout_and_a_timeout_error():
     @workflow(name="one")
     async def one(step):
         try:
@@ -308,7 +313,9 @@ def returns_an_awaitable() -> int:
 async def test_r8_an_awaitable_returned_by_a_plain_function_is_awaited():
     async with open_test_engine(workflows=[one_step(returns_an_awaitable)]) as engine:
         assert await engine.call("one") == 7
-    async with open_test_engine(workflows=[one_step(lambda: returns_an_awaitable(), name="wrapped")]) as engine:
+    async with open_test_engine(
+        workflows=[one_step(lambda: returns_an_awaitable(), name="wrapped")]
+    ) as engine:
         assert await engine.call("one") == 7
 
 
@@ -374,7 +381,9 @@ async def test_r6_a_failed_attempt_is_logged_and_recorded_from_the_users_code_on
         if way == "thread":
             await step.do(_deep, retry=Retry.never)
         else:
-            await step.do(fails, retry=Retry.never, runtime="asyncio" if way == "asyncio" else "trio")
+            await step.do(
+                fails, retry=Retry.never, runtime="asyncio" if way == "asyncio" else "trio"
+            )
 
     caplog.set_level(logging.WARNING, "stepwell")
     async with open_test_engine(workflows=[body]) as engine:

@@ -57,7 +57,10 @@ async def test_a_backup_opens_as_a_store_of_its_own_and_goes_on(tmp_path):
 async def test_a_backup_under_load_has_everything_that_was_acknowledged_before_it(tmp_path):
     copy = tmp_path / "copy.db"
     made: list[str] = []
-    async with Engine(str(tmp_path / "s.db"), workflows=[echo]) as engine, trio.open_nursery() as nursery:
+    async with (
+        Engine(str(tmp_path / "s.db"), workflows=[echo]) as engine,
+        trio.open_nursery() as nursery,
+    ):
 
         async def load(task: int) -> None:
             for n in range(1_000_000):

@@ -1,4 +1,5 @@
-"""A full disk, failed writes, locks of other programs, damaged rows: what was acknowledged stays, and what can go on does."""
+"""A full disk, failed writes, locks of other programs, damaged rows: what was acknowledged stays,
+and what can go on does."""
 
 import contextlib
 import logging
@@ -25,7 +26,11 @@ def small_disk(tmp_path):
     folder = tmp_path / "disk"
     folder.mkdir()
     try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "none", str(folder)], check=True, capture_output=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=96m", "none", str(folder)],
+            check=True,
+            capture_output=True,
+        )
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("mounting a tmpfs is not allowed here")
     yield folder
@@ -33,7 +38,8 @@ def small_disk(tmp_path):
 
 
 def fill(folder) -> None:
-    """Leaves 4 MiB beside the ballast's 8: less than the 20 that the instances store, without their WAL."""
+    """Leaves 4 MiB beside the ballast's 8: less than the 20 that the instances store, without their
+    WAL."""
     free = os.statvfs(folder)
     spare = free.f_bavail * free.f_frsize - 4 * MIB
     with open(folder / "filler", "wb") as file:
@@ -72,7 +78,9 @@ def _nothing_seen():
 
 
 async def create_all(engine: Engine):
-    return (await engine.create_batch(hoard, [NewInstance(id=f"i{n}") for n in range(INSTANCES)])).created
+    return (
+        await engine.create_batch(hoard, [NewInstance(id=f"i{n}") for n in range(INSTANCES)])
+    ).created
 
 
 def is_full(engine: Engine) -> bool:
@@ -96,7 +104,9 @@ async def stuck() -> None:
 
 
 @pytest.mark.slow
-async def test_a_full_disk_refuses_creations_keeps_what_runs_and_goes_on_by_itself(small_disk, caplog):
+async def test_a_full_disk_refuses_creations_keeps_what_runs_and_goes_on_by_itself(
+    small_disk, caplog
+):
     caplog.set_level(logging.INFO, logger="stepwell")
     store = small_disk / "s.db"
     async with Engine(str(store), workflows=[hoard, echo]) as engine:
@@ -133,7 +143,8 @@ async def recorded(instances) -> set[tuple[str, int]]:
     found = set()
     for instance in instances:
         for record in await instance.history():
-            if record.status in ("interrupted", "running"):  # a kill, or the end of the engine, cut the attempt short; or it runs
+            # a kill, or the end of the engine, cut the attempt short; or it runs
+            if record.status in ("interrupted", "running"):
                 continue
             number = int(record.name.removeprefix("chunk"))
             assert record.output == chunk(number)
@@ -142,7 +153,9 @@ async def recorded(instances) -> set[tuple[str, int]]:
 
 
 @pytest.mark.slow
-async def test_an_engine_that_ends_on_a_full_disk_says_so_and_loses_nothing_acknowledged(small_disk):
+async def test_an_engine_that_ends_on_a_full_disk_says_so_and_loses_nothing_acknowledged(
+    small_disk,
+):
     store = small_disk / "s.db"
 
     async def end_when_full() -> None:
@@ -152,7 +165,10 @@ async def test_an_engine_that_ends_on_a_full_disk_says_so_and_loses_nothing_ackn
             await until(lambda: is_full(engine))
             await stuck()
 
-    with trio.fail_after(60), pytest.raises(StoreFailed, match=r"disk of s\.db is full.*Nothing acknowledged is lost"):
+    with (
+        trio.fail_after(60),
+        pytest.raises(StoreFailed, match=r"disk of s\.db is full.*Nothing acknowledged is lost"),
+    ):
         await end_when_full()
     told = set(seen)
     (small_disk / "filler").unlink()
@@ -183,13 +199,18 @@ trio.run(main)
 async def test_a_kill_while_the_disk_is_full_loses_nothing_acknowledged(small_disk, tmp_path):
     store, notes = small_disk / "s.db", tmp_path / "witness"
     notes.write_bytes(b"")
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(store), str(notes)], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(store), str(notes)], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert await trio.to_thread.run_sync(child.stdout.readline) == "full\n"
     finally:
         child.send_signal(signal.SIGKILL)
         child.communicate()
-    told = {(id, int(number)) for id, number in (line.split() for line in notes.read_text().splitlines())}
+    told = {
+        (id, int(number))
+        for id, number in (line.split() for line in notes.read_text().splitlines())
+    }
     assert 0 < len(told) < INSTANCES * STEPS
     (small_disk / "filler").unlink()
     async with Engine(str(store), workflows=[hoard]) as engine:
@@ -238,7 +259,9 @@ trio.run(main)
 @pytest.mark.slow
 async def test_a_failed_write_ends_the_engine_once_and_what_was_acknowledged_is_there(tmp_path):
     store = tmp_path / "s.db"
-    ran = await trio.run_process([sys.executable, "-c", FAILING, str(store)], capture_stdout=True, capture_stderr=True)
+    ran = await trio.run_process(
+        [sys.executable, "-c", FAILING, str(store)], capture_stdout=True, capture_stderr=True
+    )
     lines = ran.stdout.decode().splitlines()
     assert lines[-1].startswith("StoreFailed s.db: cannot write"), lines[-3:]
     assert b"Traceback" not in ran.stderr
@@ -264,7 +287,12 @@ async def test_a_lock_of_another_program_is_waited_for_and_reads_go_on(tmp_path)
     store = tmp_path / "s.db"
     async with Engine(str(store), workflows=[echo]) as engine, trio.open_nursery() as nursery:
         assert await engine.call(echo, 1, id="before") == 1
-        other = subprocess.Popen([sys.executable, "-c", LOCKER, str(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        other = subprocess.Popen(
+            [sys.executable, "-c", LOCKER, str(store)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         assert await trio.to_thread.run_sync(other.stdout.readline) == "locked\n"
         outputs: list[int] = []
 
@@ -295,7 +323,10 @@ async def test_a_damaged_row_blocks_its_instance_and_the_others_go_on(tmp_path):
             await instance.wait_for_status(Status.WAITING)
     with contextlib.closing(sqlite3.connect(store)) as connection, connection:
         (no,) = connection.execute("SELECT no FROM instance WHERE id = 'bad'").fetchone()
-        assert connection.execute("UPDATE journal SET payload = x'6162' WHERE no = ?", (no,)).rowcount == 1
+        assert (
+            connection.execute("UPDATE journal SET payload = x'6162' WHERE no = ?", (no,)).rowcount
+            == 1
+        )
     async with open_test_engine(workflows=[waits], store=str(store)) as engine:
         good, bad = await engine.get(waits, "good"), await engine.get(waits, "bad")
         for instance in (good, bad):

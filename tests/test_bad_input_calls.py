@@ -1,4 +1,5 @@
-"""Calls that cannot mean what they say: unstorable values, coroutines, lambdas, asyncio on trio, engines used at the wrong time."""
+"""Calls that cannot mean what they say: unstorable values, coroutines, lambdas, asyncio on trio,
+engines used at the wrong time."""
 
 import asyncio
 import functools
@@ -112,10 +113,13 @@ async def not_registered(step):
 async def test_an_unknown_workflow_says_which_are_known_and_where_to_register(which):
     async with open_test_engine(workflows=[echo, takes_none]) as engine:
         calls = [lambda: engine.create(which), lambda: engine.create_batch(which, [1])]
-        if not isinstance(which, str):  # by name instances may be looked at without their code: tests/test_missing_code.py
+        # by name instances may be looked at without their code: tests/test_missing_code.py
+        if not isinstance(which, str):
             calls.append(lambda: engine.get(which, "x"))
         for call in calls:
-            with pytest.raises(InvalidConfig, match=r"not registered.*echo, takes_none.*workflows="):
+            with pytest.raises(
+                InvalidConfig, match=r"not registered.*echo, takes_none.*workflows="
+            ):
                 await call()
 
 
@@ -199,7 +203,16 @@ async def catches_and_goes_on() -> str:
     return "never"
 
 
-@pytest.mark.parametrize("fn", [sleeps_on_asyncio, sleeps_zero_on_asyncio, waits_on_asyncio, awaits_a_future, catches_and_goes_on])
+@pytest.mark.parametrize(
+    "fn",
+    [
+        sleeps_on_asyncio,
+        sleeps_zero_on_asyncio,
+        waits_on_asyncio,
+        awaits_a_future,
+        catches_and_goes_on,
+    ],
+)
 async def test_asyncio_code_on_trio_is_named_with_its_step_and_a_cure(fn):
     text = await failure(lambda step: step.do(fn))
     assert f'step "{fn.__name__}" ran asyncio code on trio' in text
@@ -220,7 +233,9 @@ async def test_trio_code_on_asyncio_is_named_with_its_step_and_a_cure():
 
 
 async def test_a_plain_function_may_run_asyncio_itself():
-    async with open_test_engine(workflows=[body(lambda step: step.do(lambda: asyncio.run(sleeps_on_asyncio()), name="x"))]) as engine:
+    async with open_test_engine(
+        workflows=[body(lambda step: step.do(lambda: asyncio.run(sleeps_on_asyncio()), name="x"))]
+    ) as engine:
         assert await engine.call("one") is None
 
 
@@ -231,7 +246,12 @@ def test_current_step_outside_a_step_says_where_it_belongs():
 
 async def test_an_engine_that_is_not_open_says_how_to_open_it():
     engine = Engine(":memory:", workflows=[echo])
-    for call in (lambda: engine.create(echo), lambda: engine.call(echo), lambda: engine.list(), lambda: engine.approvals.list()):
+    for call in (
+        lambda: engine.create(echo),
+        lambda: engine.call(echo),
+        lambda: engine.list(),
+        lambda: engine.approvals.list(),
+    ):
         with pytest.raises(EngineClosed, match=r"not open.*async with Engine"):
             await call()
     with pytest.raises(EngineClosed):
@@ -251,7 +271,10 @@ async def test_an_engine_that_has_failed_says_why_ever_after():
     with pytest.raises(StoreFailed, match="the disk is gone"):
         async with engine:
             engine._driver.stop(StoreFailed("the disk is gone"))
-    with pytest.raises(EngineClosed, match=r"this engine has stopped: StoreFailed.*the disk is gone.*open a new one"):
+    with pytest.raises(
+        EngineClosed,
+        match=r"this engine has stopped: StoreFailed.*the disk is gone.*open a new one",
+    ):
         await engine.create(echo)
 
 
@@ -262,7 +285,13 @@ async def test_an_engine_that_was_closed_cannot_be_used_or_opened_again():
         with pytest.raises(EngineClosed, match="opens once"):
             await engine.__aenter__()
         await instance.result()
-    for call in (lambda: engine.create(echo), instance.result, instance.status, lambda: instance.send_event("x"), instance.history):
+    for call in (
+        lambda: engine.create(echo),
+        instance.result,
+        instance.status,
+        lambda: instance.send_event("x"),
+        instance.history,
+    ):
         with pytest.raises(EngineClosed, match="not open"):
             await call()
     with pytest.raises(EngineClosed, match=r"closed.*new one"):
@@ -344,12 +373,16 @@ def test_a_generator_is_told_to_be_one_and_not_to_lack_async():
         yield 1
 
     for fn in (pages, items):
-        with pytest.raises(InvalidConfig, match="is a generator, because there is a `yield` in it") as told:
+        with pytest.raises(
+            InvalidConfig, match="is a generator, because there is a `yield` in it"
+        ) as told:
             workflow(fn)
         assert "async def" not in str(told.value).partition("is a generator")[2]
 
 
 def test_a_heartbeat_timeout_of_nothing_is_refused():
-    with pytest.raises(InvalidConfig, match="heartbeat_timeout is 0, so every attempt would fail at once"):
+    with pytest.raises(
+        InvalidConfig, match="heartbeat_timeout is 0, so every attempt would fail at once"
+    ):
         step_options(heartbeat_timeout=0)
     step_options(heartbeat_timeout=0.001)

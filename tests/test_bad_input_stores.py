@@ -1,4 +1,5 @@
-"""Stores that cannot be opened are left as they are, and the error says which file, what is wrong and what to do."""
+"""Stores that cannot be opened are left as they are, and the error says which file, what is wrong
+and what to do."""
 
 import os
 import sqlite3
@@ -9,7 +10,18 @@ from pathlib import Path
 import pytest
 import trio
 
-from stepwell import Engine, InvalidConfig, StepwellError, StoreCorrupt, StoreFailed, StoreLocked, StoreVersion, aio, sync, workflow
+from stepwell import (
+    Engine,
+    InvalidConfig,
+    StepwellError,
+    StoreCorrupt,
+    StoreFailed,
+    StoreLocked,
+    StoreVersion,
+    aio,
+    sync,
+    workflow,
+)
 from stepwell.testing import open_test_engine
 
 
@@ -29,7 +41,8 @@ def files(folder) -> dict[str, bytes]:
 
 
 async def refused(path) -> StepwellError:
-    """Opens a store that cannot be opened; checks that nothing in its folder changed, and returns the error."""
+    """Opens a store that cannot be opened; checks that nothing in its folder changed, and returns
+    the error."""
     before = files(path.parent)
     with pytest.raises(StepwellError) as caught:
         async with Engine(str(path), workflows=[echo]):
@@ -50,7 +63,9 @@ async def test_two_engines_on_one_file_in_one_process(tmp_path):
                 pytest.fail("it opened")
         for part in ("s.db", str(os.getpid()), "api"):
             assert part in str(caught.value)
-        assert "use that engine, or leave its block before you open another one" in str(caught.value)
+        assert ("use that engine, or leave its block before you open another one") in str(
+            caught.value
+        )
         assert await engine.call(echo, 1) == 1
     async with Engine(str(path), workflows=[echo]) as engine:
         assert sum((await engine.count()).values()) == 1
@@ -71,12 +86,18 @@ trio.run(main)
 async def test_a_store_of_another_process_is_locked_and_names_the_process(tmp_path):
     path = tmp_path / "s.db"
     other = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+        [sys.executable, "-c", HOLDER, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
     )
     try:
         assert await trio.to_thread.run_sync(other.stdout.readline) == "open\n"
         with pytest.raises(
-            StoreLocked, match=rf"s\.db is in use by process {other.pid} \(engine \"other\"\).* stop that process, .* stepwell\.Client"
+            StoreLocked,
+            match=rf"s\.db is in use by process {other.pid} \(engine \"other\"\).* "
+            r"stop that process, .* stepwell\.Client",
         ):
             async with Engine(str(path), workflows=[echo]):
                 pytest.fail("it opened")
@@ -110,7 +131,11 @@ async def test_a_truncated_store_is_refused_and_left_alone(tmp_path, keep):
     assert type(await refused(path)) in (StoreCorrupt, StoreFailed)
 
 
-@pytest.mark.parametrize("content", [b"hello", b"\x00" * 8192, b"%PDF-1.4\n" + b"x" * 100_000], ids=["text", "zeros", "pdf"])
+@pytest.mark.parametrize(
+    "content",
+    [b"hello", b"\x00" * 8192, b"%PDF-1.4\n" + b"x" * 100_000],
+    ids=["text", "zeros", "pdf"],
+)
 async def test_garbage_is_refused_and_left_alone(tmp_path, content):
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
@@ -169,7 +194,9 @@ try:
 except InvalidConfig as error:
     print(error)
 """
-    told = subprocess.run([sys.executable, "-c", program, inner / "s.db"], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        [sys.executable, "-c", program, inner / "s.db"], capture_output=True, text=True, check=True
+    ).stdout
     assert "Permission denied" in told
     assert told.endswith("Change its permissions or give another path.\n")
 
@@ -180,14 +207,20 @@ def test_what_is_no_path_is_invalid_config(store):
         Engine(store)
 
 
-@pytest.mark.parametrize("url", ["sqlite:///s.db?mode=ro", "sqlite:///s.db?", "sqlite:////tmp/s.db?timeout=5&nolock=1"])
+@pytest.mark.parametrize(
+    "url", ["sqlite:///s.db?mode=ro", "sqlite:///s.db?", "sqlite:////tmp/s.db?timeout=5&nolock=1"]
+)
 def test_options_of_a_store_are_refused_not_made_part_of_its_name(url):
     with pytest.raises(InvalidConfig, match=r"has options \(\"\?.*give the path alone"):
         Engine(url)
 
 
-@pytest.mark.parametrize("url", ["file:s.db?mode=ro", "sqlite:s.db", "sqlite3:s.db", "postgresql:x", "sqlite://s.db"])
-async def test_an_address_that_is_none_of_ours_is_refused_not_made_a_file_of_that_name(tmp_path, url):
+@pytest.mark.parametrize(
+    "url", ["file:s.db?mode=ro", "sqlite:s.db", "sqlite3:s.db", "postgresql:x", "sqlite://s.db"]
+)
+async def test_an_address_that_is_none_of_ours_is_refused_not_made_a_file_of_that_name(
+    tmp_path, url
+):
     with pytest.raises(InvalidConfig, match="not supported"):
         Engine(url)
     async with Engine(tmp_path / "s.db", workflows=[echo]) as engine:
@@ -283,7 +316,9 @@ trio.run(main)
 async def test_a_program_without_a_locale_works_and_is_told_what_it_cannot_name(tmp_path):
     environment = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     command = [sys.executable, "-c", IN_C, os.fspath(tmp_path / "caf\xe9.db")]
-    done = await trio.to_thread.run_sync(lambda: subprocess.run(command, env=environment, capture_output=True, check=False))
+    done = await trio.to_thread.run_sync(
+        lambda: subprocess.run(command, env=environment, capture_output=True, check=False)
+    )
     assert done.returncode == 0, done.stderr.decode()
     assert "whose encoding of names is ascii" in done.stdout.decode()
     assert (tmp_path / "caf\xe9.db").exists()

@@ -1,10 +1,20 @@
-"""Bad input: every value in the table of limits, just inside and just outside (section 7, rule Q1)."""
+"""Bad input: every value in the table of limits, just inside and just outside (section 7, rule
+Q1)."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from stepwell import InvalidConfig, InvalidName, Limits, NewInstance, Retry, StepwellError, TooLarge, workflow
+from stepwell import (
+    InvalidConfig,
+    InvalidName,
+    Limits,
+    NewInstance,
+    Retry,
+    StepwellError,
+    TooLarge,
+    workflow,
+)
 from stepwell.testing import open_test_engine
 
 
@@ -53,8 +63,25 @@ calls = {
 }
 
 YEAR = timedelta(days=365)
-DURATIONS_BAD = [-1, -0.001, YEAR.total_seconds() + 1, YEAR + timedelta(microseconds=1), "366 days", "", "10", "ten seconds", "1 fortnight",
-                 "-1 s", "1 hour\n", float("nan"), float("inf"), True, [], {"seconds": 1}, timedelta(seconds=-1)]  # fmt: skip
+DURATIONS_BAD = [
+    -1,
+    -0.001,
+    YEAR.total_seconds() + 1,
+    YEAR + timedelta(microseconds=1),
+    "366 days",
+    "",
+    "10",
+    "ten seconds",
+    "1 fortnight",
+    "-1 s",
+    "1 hour\n",
+    float("nan"),
+    float("inf"),
+    True,
+    [],
+    {"seconds": 1},
+    timedelta(seconds=-1),
+]
 NAMES_BAD = ["", "x" * 257, "a\nb", "a\x00b", "\x7f", "\x85", "\ud800", 5, b"x", ["x"]]
 EVENTS_BAD = ["", "x" * 101, "a b", "-x", ".x", "a\n", "a/b", "ä", 5, None]
 
@@ -65,7 +92,9 @@ async def outcome_of(what: str, value: object):
         return await engine.call(does, what, id="i")
 
 
-@pytest.mark.parametrize("what", ["sleep", "event timeout", "approval timeout", "attempt timeout", "heartbeat timeout"])
+@pytest.mark.parametrize(
+    "what", ["sleep", "event timeout", "approval timeout", "attempt timeout", "heartbeat timeout"]
+)
 @pytest.mark.parametrize("value", DURATIONS_BAD, ids=repr)
 async def test_a_bad_duration_is_invalid_config_and_says_what_a_duration_is(what, value):
     name, text = await outcome_of(what, value)
@@ -75,18 +104,28 @@ async def test_a_bad_duration_is_invalid_config_and_says_what_a_duration_is(what
     assert ("duration" if what == "sleep" else "timeout") in text
 
 
-@pytest.mark.parametrize("value", [0, 1e-6, "0 s", "1 ms", "365 days", YEAR, YEAR.total_seconds(), "1.5 hours", timedelta(0)], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [0, 1e-6, "0 s", "1 ms", "365 days", YEAR, YEAR.total_seconds(), "1.5 hours", timedelta(0)],
+    ids=repr,
+)
 async def test_a_good_duration_is_taken_and_slept_exactly(value):
     given[:] = [value]
     async with open_test_engine(workflows=[does]) as engine:
         before = engine.clock.now()
         assert await engine.call(does, "sleep") == "fine"
-        exact = {"0 s": 0, "1 ms": 0.001, "365 days": YEAR.total_seconds(), "1.5 hours": 5400}.get(value, value)  # type: ignore[call-overload]
+        exact = {"0 s": 0, "1 ms": 0.001, "365 days": YEAR.total_seconds(), "1.5 hours": 5400}.get(
+            value, value
+        )  # type: ignore[call-overload]
         wanted = exact.total_seconds() if isinstance(exact, timedelta) else exact
         assert (engine.clock.now() - before).total_seconds() == pytest.approx(wanted, abs=1e-5)
 
 
-@pytest.mark.parametrize("value", [datetime(2030, 1, 2), "tomorrow", 5, None, timedelta(1), datetime(2032, 1, 1, tzinfo=UTC)], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [datetime(2030, 1, 2), "tomorrow", 5, None, timedelta(1), datetime(2032, 1, 1, tzinfo=UTC)],
+    ids=repr,
+)
 async def test_a_bad_instant_is_invalid_config(value):
     name, text = await outcome_of("sleep_until", value)
     assert name == "InvalidConfig"
@@ -146,10 +185,16 @@ async def test_a_bad_event_type_is_invalid_name_in_the_body_and_outside(value):
         await instance.send_event("A0_.-")
 
 
-@pytest.mark.parametrize("value", ["", "x" * 101, "a b", "-x", ".x", "a\n", "ä", "a#b", 5, b"x"], ids=repr)
+@pytest.mark.parametrize(
+    "value", ["", "x" * 101, "a b", "-x", ".x", "a\n", "ä", "a#b", 5, b"x"], ids=repr
+)
 async def test_a_bad_id_is_invalid_name(value):
     async with open_test_engine(workflows=[echo]) as engine:
-        for call in (lambda: engine.create(echo, id=value), lambda: engine.call(echo, id=value), lambda: engine.get(echo, value)):
+        for call in (
+            lambda: engine.create(echo, id=value),
+            lambda: engine.call(echo, id=value),
+            lambda: engine.get(echo, value),
+        ):
             with pytest.raises(InvalidName, match="instance id"):
                 await call()
         assert sum((await engine.count()).values()) == 0
@@ -203,7 +248,12 @@ async def test_bad_attributes_are_invalid_config(value, says):
 
 
 async def test_good_attributes_come_back():
-    good = {f"k{i}" + "x" * 50: i for i in range(28)} | {"s": "ü" * 100, "f": 1.5, "b": True, "n": -(2**63)}
+    good = {f"k{i}" + "x" * 50: i for i in range(28)} | {
+        "s": "ü" * 100,
+        "f": 1.5,
+        "b": True,
+        "n": -(2**63),
+    }
     async with open_test_engine(workflows=[echo]) as engine:
         await engine.create(echo, attributes=good)
         assert (await engine.list()).items[0].attributes == good
@@ -217,7 +267,10 @@ async def test_a_bad_concurrency_is_invalid_config(value):
         assert "10,000" in text
 
 
-@pytest.mark.parametrize(("what", "value"), [("on_error", "ignore"), ("on_interrupt", "maybe"), ("retry", 3), ("retry", "3 times")])
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [("on_error", "ignore"), ("on_interrupt", "maybe"), ("retry", 3), ("retry", "3 times")],
+)
 async def test_bad_options_say_what_would_be_right(what, value):
     name, text = await outcome_of(what, value)
     assert name == "InvalidConfig"
@@ -302,15 +355,22 @@ def test_limits_are_whole_numbers_in_range():
     from stepwell import Engine
 
     for options in (
-        {"limits": Limits(concurrency=0)}, {"limits": Limits(value_bytes=65 << 20)}, {"limits": Limits(steps="5")}, {"limits": 5},
-        {"slots": 0}, {"slots": 1_000_001}, {"slots": 1.5}, {"threads": 0}, {"shards": 0}, {"shards": 4097},
+        {"limits": Limits(concurrency=0)}, {"limits": Limits(value_bytes=65 << 20)},
+        {"limits": Limits(steps="5")}, {"limits": 5},
+        {"slots": 0}, {"slots": 1_000_001}, {"slots": 1.5}, {"threads": 0}, {"shards": 0},
+        {"shards": 4097},
         {"grace": -1}, {"grace": "soon"},
-        {"durability": "none"}, {"default_runtime": "gevent"}, {"workflows": [echo.fn]}, {"workflows": [echo, echo]}, {"workflows": echo},
+        {"durability": "none"}, {"default_runtime": "gevent"}, {"workflows": [echo.fn]},
+        {"workflows": [echo, echo]}, {"workflows": echo},
     ):  # fmt: skip
         with pytest.raises(InvalidConfig) as caught:
             Engine(":memory:", **options)
         named = next(iter(options))
-        assert named in str(caught.value) or type(options[named]).__name__ in str(caught.value) or "echo" in str(caught.value)
+        assert (
+            named in str(caught.value)
+            or type(options[named]).__name__ in str(caught.value)
+            or "echo" in str(caught.value)
+        )
     with pytest.raises(InvalidName, match="namespace"):
         Engine(":memory:", namespace="no spaces")
     with pytest.raises(InvalidConfig, match="max_delay"):

@@ -14,7 +14,15 @@ async def test_l2_return_if_same_in_a_batch_compares_the_params():
         await engine.call(echo, "first", id="a")
         result = await engine.create_batch(
             echo,
-            [NewInstance("second", id="a"), NewInstance("first", id="a"), NewInstance(1, id="b"), NewInstance(2, id="b")],
+            [
+                NewInstance("second", id="a"),
+                NewInstance("first", id="a"),
+                NewInstance(1, id="b"),
+                NewInstance(2, id="b"),
+            ],
             if_exists="return_if_same",
         )
-        assert [(e.index, e.id, type(e.error)) for e in result.errors] == [(0, "a", InstanceExists), (3, "b", InstanceExists)]
+        assert [(e.index, e.id, type(e.error)) for e in result.errors] == [
+            (0, "a", InstanceExists),
+            (3, "b", InstanceExists),
+        ]

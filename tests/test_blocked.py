@@ -1,4 +1,5 @@
-"""Code that no longer matches history blocks the instance with a diff; nothing runs, and it can go on (rules I1, I5, I10)."""
+"""Code that no longer matches history blocks the instance with a diff; nothing runs, and it can go
+on (rules I1, I5, I10)."""
 
 import inspect
 
@@ -134,7 +135,13 @@ async def test_i5_changed_code_blocks_with_a_diff_before_anything_runs(tmp_path,
     assert status.error.type == "stepwell.Nondeterminism"
     assert why.code == "nondeterminism"
     for text in (status.error.message, str(why)):
-        for part in ("order/o-17", 'recorded do "charge" (1st)', f"now {now}", "Nothing was run", "resume()"):
+        for part in (
+            "order/o-17",
+            'recorded do "charge" (1st)',
+            f"now {now}",
+            "Nothing was run",
+            "resume()",
+        ):
             assert part in text
         if where is not None:
             assert line_of(code, where) in text
@@ -164,7 +171,9 @@ async def test_i5_after_the_fix_resume_replays_and_goes_on(tmp_path):
 async def test_i1_a_new_step_beside_a_recorded_one_does_not_rename_it(tmp_path):
     store = str(tmp_path / "s.db")
     await waiting_order(store)
-    async with open_test_engine(workflows=[with_a_new_step_beside_it], store=store, autojump=False) as engine:
+    async with open_test_engine(
+        workflows=[with_a_new_step_beside_it], store=store, autojump=False
+    ) as engine:
         instance = await engine.get("order", "o-17")
         await instance.send_event("go")
         assert await instance.result() == ["charged", "shipped"]
@@ -193,9 +202,13 @@ async def keyed(step, fn, key: str):
 
 async def test_i1_a_key_names_a_step_in_whatever_branch_or_order_it_starts(tmp_path):
     store = str(tmp_path / "s.db")
-    async with open_test_engine(workflows=[keyed_in_one_order], store=store, autojump=False) as engine:
+    async with open_test_engine(
+        workflows=[keyed_in_one_order], store=store, autojump=False
+    ) as engine:
         await (await engine.create("keyed", id="k")).wait_for_status("waiting")
-    async with open_test_engine(workflows=[keyed_in_branches], store=store, autojump=False) as engine:
+    async with open_test_engine(
+        workflows=[keyed_in_branches], store=store, autojump=False
+    ) as engine:
         instance = await engine.get("keyed", "k")
         await instance.send_event("go")
         assert await instance.result() == ["charged", "reserved"]

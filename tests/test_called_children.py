@@ -1,4 +1,5 @@
-"""A child that was called ends when nobody waits for it any more; one that was created lives on (rules I8, L10)."""
+"""A child that was called ends when nobody waits for it any more; one that was created lives on
+(rules I8, L10)."""
 
 import pytest
 import trio
@@ -60,7 +61,8 @@ async def child(step, how: str):
     elif how == "retries":
         await step.do(fails_at_once, retry=Retry(limit=5, delay="1 hour", jitter=0))
     elif how == "blocked":
-        async with trio.open_nursery() as nursery:  # two that wait for the same and are no branches: a race (I3)
+        # two that wait for the same and are no branches: a race (I3)
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(in_a_task_of_its_own, step)
             nursery.start_soon(in_a_task_of_its_own, step)
     else:
@@ -132,7 +134,9 @@ async def ended(made, parent: str) -> None:
         await made.send_event("go")
 
 
-@pytest.mark.parametrize("how", ["waits", "grandchild", "runs", "runs in a thread", "asks", "retries", "blocked"])
+@pytest.mark.parametrize(
+    "how", ["waits", "grandchild", "runs", "runs in a thread", "asks", "retries", "blocked"]
+)
 async def test_i8_a_cancelled_call_terminates_its_child_whatever_it_is_at(how):
     async with open_test_engine(workflows=[child, sibling_fails], autojump=False) as engine:
         parent = await engine.create(sibling_fails, how, id="p")
@@ -147,7 +151,11 @@ async def test_i8_a_cancelled_call_terminates_its_child_whatever_it_is_at(how):
         await ended(made, "(gave up the call|has ended)")
         if how == "grandchild":
             errors = {item.id: item.error.message for item in (await engine.list(child)).items}
-            [first] = [id for id, error in errors.items() if error == "sibling_fails/p, which called it, gave up the call"]
+            [first] = [
+                id
+                for id, error in errors.items()
+                if error == "sibling_fails/p, which called it, gave up the call"
+            ]
             assert f"child/{first}, which called it, has ended" in errors.values()
         release.set()
         assert await engine.approvals.list() == []
@@ -182,7 +190,9 @@ async def test_i8_a_cancelled_call_terminates_its_child_that_is_parked():
 
 
 async def test_i8_a_cancelled_call_terminates_its_child_that_is_queued():
-    async with open_test_engine(workflows=[child, sibling_fails], autojump=False, slots=1) as engine:
+    async with open_test_engine(
+        workflows=[child, sibling_fails], autojump=False, slots=1
+    ) as engine:
         parent = await engine.create(sibling_fails, "waits", id="p")
         while not (items := (await engine.list(child)).items):
             await trio.lowlevel.checkpoint()
@@ -218,7 +228,9 @@ async def calls_one_that_lingers(step):
 
 
 async def test_i8_a_terminated_child_does_not_start_when_its_parked_body_has_left_memory_at_last():
-    async with open_test_engine(workflows=[lingers, calls_one_that_lingers], autojump=False) as engine:
+    async with open_test_engine(
+        workflows=[lingers, calls_one_that_lingers], autojump=False
+    ) as engine:
         parent = await engine.create(calls_one_that_lingers)
         while not (items := (await engine.list(lingers)).items):
             await trio.lowlevel.checkpoint()
@@ -243,7 +255,8 @@ async def test_i8_a_crash_between_a_failure_and_the_withdrawal_leaves_no_child_b
         parent = await engine.create(sibling_fails, how, id="p")
         made = await the_child(engine, how)
         withdrawn = trio.Event()
-        engine._driver.withdraw = lambda *_: withdrawn.set()  # neither this nor what follows gets as far as a commit
+        # neither this nor what follows gets as far as a commit
+        engine._driver.withdraw = lambda *_: withdrawn.set()
         engine._driver.quiet = engine._driver.wait_event = lambda *_, **__: 1 << 60
         gate.set()
         await withdrawn.wait()
@@ -270,7 +283,9 @@ async def tells_the_end_of_another(step, how: str):
 
 
 async def test_l10_a_created_child_lives_on_when_its_parent_gives_up_its_result_or_ends():
-    async with open_test_engine(workflows=[child, tells_the_end_of_another], autojump=False) as engine:
+    async with open_test_engine(
+        workflows=[child, tells_the_end_of_another], autojump=False
+    ) as engine:
         parent = await engine.create(tells_the_end_of_another, "waits")
         made = await the_child(engine)
         gate.set()
@@ -338,10 +353,14 @@ async def test_l10_nobody_is_told_of_a_childs_termination_by_an_instance_that_en
 
 async def test_i8_shutting_down_terminates_no_child(tmp_path):
     store = str(tmp_path / "store.db")
-    async with open_test_engine(workflows=[child, sibling_fails], store=store, autojump=False, grace=0) as engine:
+    async with open_test_engine(
+        workflows=[child, sibling_fails], store=store, autojump=False, grace=0
+    ) as engine:
         await engine.create(sibling_fails, "waits", id="p")
         made = await the_child(engine)
-    async with open_test_engine(workflows=[child, sibling_fails], store=store, autojump=False) as engine:
+    async with open_test_engine(
+        workflows=[child, sibling_fails], store=store, autojump=False
+    ) as engine:
         made = await engine.get(child, made.id)
         assert (await made.status()).status is Status.WAITING
         gate.set()

@@ -1,4 +1,5 @@
-"""A body that cancels a step goes on when the attempt has ended, and history says how it did (rule I8)."""
+"""A body that cancels a step goes on when the attempt has ended, and history says how it did (rule
+I8)."""
 
 import asyncio
 import contextlib
@@ -111,7 +112,8 @@ def a_minute_passes(engine: Any) -> None:
 
 
 async def dies_while_it_cleans_up(engine: Any, *gates: threading.Event) -> None:
-    """Crashes the engine while a cancelled attempt cleans up; what waits at these gates goes on as it ends."""
+    """Crashes the engine while a cancelled attempt cleans up; what waits at these gates goes on as
+    it ends."""
     while "cleans up" not in seen:
         await trio.lowlevel.checkpoint()
     for _ in range(50):
@@ -147,8 +149,12 @@ CASES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
-@pytest.mark.parametrize(("fn", "options", "came_to"), CASES, ids=lambda it: getattr(it, "__name__", ""))
-async def test_i8_the_body_goes_on_when_the_cancelled_attempt_has_ended(fn, options, came_to, runtime):
+@pytest.mark.parametrize(
+    ("fn", "options", "came_to"), CASES, ids=lambda it: getattr(it, "__name__", "")
+)
+async def test_i8_the_body_goes_on_when_the_cancelled_attempt_has_ended(
+    fn, options, came_to, runtime
+):
     cancels = body(fn, runtime, **options)
     async with open_test_engine(workflows=[cancels], autojump=False, grace=1) as engine:
         instance = await engine.create(cancels)
@@ -157,12 +163,18 @@ async def test_i8_the_body_goes_on_when_the_cancelled_attempt_has_ended(fn, opti
         await ends()
         await instance.wait_for_status("waiting")
         assert seen == ["cleans up", "cleaned up", "follows"]
-        record = next(it for it in await instance.history() if it.name == fn.__name__ and it.status != "started")
+        record = next(
+            it
+            for it in await instance.history()
+            if it.name == fn.__name__ and it.status != "started"
+        )
         assert (record.status, record.attempt) == ("abandoned", 1)
         assert record.error is None or record.error.attempts == 1
         value, error = came_to
         assert record.output == value
-        assert (None if record.error is None else f"{record.error.type}: {record.error.message}") == error
+        assert (
+            None if record.error is None else f"{record.error.type}: {record.error.message}"
+        ) == error
         for _ in range(2):
             await engine.crash()
             await instance.wait_for_status("waiting")
@@ -171,7 +183,7 @@ async def test_i8_the_body_goes_on_when_the_cancelled_attempt_has_ended(fn, opti
         assert await instance.result() == "whole"
 
 
-async def test_i8_a_cancelled_attempt_that_a_crash_cut_short_has_the_number_after_those_that_are_recorded():
+async def test_i8_a_cancelled_attempt_that_a_crash_cut_short_has_the_number_after_the_recorded():
     async def fails_first() -> None:
         if not seen:
             seen.append("fails")
@@ -190,8 +202,15 @@ async def test_i8_a_cancelled_attempt_that_a_crash_cut_short_has_the_number_afte
         a_minute_passes(engine)
         await dies_while_it_cleans_up(engine)
         await instance.wait_for_status("waiting")
-        told = [(it.status, it.attempt, it.error and it.error.attempts) for it in await instance.history() if it.kind == "do"]
-        assert [it for it in told if it[0] != "started"] == [("attempt_failed", 1, 1), ("abandoned", 2, 2)]
+        told = [
+            (it.status, it.attempt, it.error and it.error.attempts)
+            for it in await instance.history()
+            if it.kind == "do"
+        ]
+        assert [it for it in told if it[0] != "started"] == [
+            ("attempt_failed", 1, 1),
+            ("abandoned", 2, 2),
+        ]
         await engine.crash()
         await instance.send_event("end")
         await instance.result()
@@ -208,8 +227,15 @@ async def test_i8_a_cancelled_attempt_that_a_crash_cut_short_is_interrupted_and_
         await instance.wait_for_status("waiting")
         assert seen.count("cleans up") == 1
         assert "follows" in seen
-        record = next(it for it in await instance.history() if it.name == fn.__name__ and it.status != "started")
-        assert (record.status, record.error and record.error.type) == ("abandoned", "stepwell.Interrupted")
+        record = next(
+            it
+            for it in await instance.history()
+            if it.name == fn.__name__ and it.status != "started"
+        )
+        assert (record.status, record.error and record.error.type) == (
+            "abandoned",
+            "stepwell.Interrupted",
+        )
         assert (record.attempt, record.error.attempts) == (1, 1)
         await engine.crash()
         await instance.send_event("end")
@@ -223,7 +249,9 @@ async def history_has(instance: Any, status: str) -> None:
 
 @pytest.mark.parametrize("crashes", [False, True])
 @pytest.mark.parametrize("delay", [0, "1 hour"])
-async def test_i8_of_a_step_that_is_cancelled_behind_the_thread_of_an_attempt_no_other_attempt_is_told(delay, crashes):
+async def test_i8_of_a_step_cancelled_behind_the_thread_of_an_attempt_no_other_is_told(
+    delay, crashes
+):
     @workflow
     async def cancels(step: Any) -> str:
         with step.move_on_after("2 minutes"):
@@ -240,7 +268,10 @@ async def test_i8_of_a_step_that_is_cancelled_behind_the_thread_of_an_attempt_no
         a_minute_passes(engine)
         await history_has(instance, "started")
         told = str(await instance.explain())
-        assert '"charges", which the body has cancelled, is waited for: a thread of attempt 1 runs since 2030-01-01 00:00:00 UTC at' in told
+        assert (
+            '"charges", which the body has cancelled, is waited for: a thread of attempt 1 runs '
+            "since 2030-01-01 00:00:00 UTC at"
+        ) in told
         assert "follows" not in seen
         if crashes:
             await dies_while_it_cleans_up(engine, in_thread)
@@ -248,7 +279,11 @@ async def test_i8_of_a_step_that_is_cancelled_behind_the_thread_of_an_attempt_no
             in_thread.set()
         await instance.wait_for_status("waiting")
         told = [it for it in await instance.history() if it.name == "charges"]
-        assert [(it.attempt, it.status) for it in told] == [(1, "attempt_failed"), (1, "started"), (1, "abandoned")]
+        assert [(it.attempt, it.status) for it in told] == [
+            (1, "attempt_failed"),
+            (1, "started"),
+            (1, "abandoned"),
+        ]
         assert told[-1].output == (None if crashes else "went through")
         assert (told[-1].error is not None) == crashes
         await engine.crash()
@@ -268,7 +303,12 @@ async def test_i8_a_retry_that_was_cancelled_just_before_an_orderly_end_had_not_
     @workflow
     async def cancels(step: Any) -> str:
         async with step.open_nursery() as nursery:
-            nursery.start_soon(lambda: step.do(fails if fn == "async" else fails_in_thread, retry=Retry(limit=3, delay="1 hour", jitter=0)))
+            nursery.start_soon(
+                lambda: step.do(
+                    fails if fn == "async" else fails_in_thread,
+                    retry=Retry(limit=3, delay="1 hour", jitter=0),
+                )
+            )
             await step.wait_for_event("cancel")
             nursery.cancel_scope.cancel()
         await step.do(is_under_way_at_the_end)
@@ -288,7 +328,10 @@ async def test_i8_a_retry_that_was_cancelled_just_before_an_orderly_end_had_not_
     async with open_test_engine(workflows=[cancels], store=path, autojump=False) as engine:
         instance = await engine.get(cancels, "i")
         assert await instance.result() == "whole"
-        assert [it.status for it in await instance.history() if it.kind == "do"] == ["attempt_failed", "done"]
+        assert [it.status for it in await instance.history() if it.kind == "do"] == [
+            "attempt_failed",
+            "done",
+        ]
 
 
 async def fails_at_once() -> None:
@@ -401,8 +444,12 @@ async def test_i8_a_crash_while_a_cancelled_thread_runs_does_not_bring_the_cance
         assert await instance.result() == ["b", "a"]
 
 
-@pytest.mark.parametrize(("runtime", "in_branch"), [("trio", False), ("trio", True), ("asyncio", False)])
-async def test_i8_a_step_that_is_cancelled_in_the_moment_of_its_next_attempt_does_not_make_it(in_branch, runtime):
+@pytest.mark.parametrize(
+    ("runtime", "in_branch"), [("trio", False), ("trio", True), ("asyncio", False)]
+)
+async def test_i8_a_step_that_is_cancelled_in_the_moment_of_its_next_attempt_does_not_make_it(
+    in_branch, runtime
+):
     async def fails_and_counts(_: int) -> None:
         began.append(1)
         raise ValueError("fails")
@@ -436,7 +483,9 @@ async def test_i8_abandon_on_cancel_lets_go_of_a_thread_whose_end_is_recorded_la
     @workflow
     async def cancels(step: Any) -> str:
         with step.move_on_after("1 minute"):
-            await step.do(charges_later, name="charges", retry=Retry(delay=0), abandon_on_cancel=True)
+            await step.do(
+                charges_later, name="charges", retry=Retry(delay=0), abandon_on_cancel=True
+            )
         await step.do(follows)
         await step.wait_for_event("end")
         return "whole"
@@ -453,15 +502,23 @@ async def test_i8_abandon_on_cancel_lets_go_of_a_thread_whose_end_is_recorded_la
         assert (await instance.status()).status == "running", "a thread under way keeps the slot"
         in_thread.set()
         await instance.wait_for_status("waiting")
-        found = [(it.name, it.attempt, it.status, it.output) for it in await instance.history() if it.kind == "do"]
+        found = [
+            (it.name, it.attempt, it.status, it.output)
+            for it in await instance.history()
+            if it.kind == "do"
+        ]
         before = [("charges", 1, "attempt_failed", None)] * fails
-        assert found == [*before, ("follows", 1, "done", None), ("charges", fails + 1, "abandoned", "went through")]
+        assert found == [
+            *before,
+            ("follows", 1, "done", None),
+            ("charges", fails + 1, "abandoned", "went through"),
+        ]
         await engine.crash()
         await instance.send_event("end")
         assert await instance.result() == "whole"
 
 
-async def test_r4_a_thread_that_timed_out_for_good_keeps_the_slot_and_what_it_returned_is_recorded():
+async def test_r4_a_thread_that_timed_out_for_good_keeps_the_slot_and_its_return_is_recorded():
     @workflow(concurrency=1)
     async def times_out(step: Any) -> str:
         try:
@@ -494,7 +551,7 @@ async def test_r4_a_thread_that_timed_out_for_good_keeps_the_slot_and_what_it_re
         assert await first.result() == "whole"
 
 
-async def test_i8_a_recorded_end_of_a_cancelled_step_blocks_a_body_that_does_not_cancel_it_any_more():
+async def test_i8_a_recorded_end_of_a_cancelled_step_blocks_a_body_that_cancels_it_no_more():
     cancelling = True
 
     @workflow
@@ -517,7 +574,10 @@ async def test_i8_a_recorded_end_of_a_cancelled_step_blocks_a_body_that_does_not
         await instance.send_event("end")
         await instance.wait_for_status("blocked")
         text = str(await instance.explain())
-        assert 'recorded the end of do "returns_all_the_same" (1st) in nursery#1[0], which the body had cancelled' in text
+        assert (
+            'recorded the end of do "returns_all_the_same" (1st) in nursery#1[0], which the '
+            "body had cancelled"
+        ) in text
         cancelling = True
         await instance.resume()
         assert await instance.result() == "whole"
@@ -531,7 +591,9 @@ async def test_i8_abandon_on_cancel_is_for_plain_functions():
     async with open_test_engine(workflows=[asks]) as engine:
         instance = await engine.create(asks)
         await instance.wait_for_status("errored")
-        assert "abandon_on_cancel=True is for plain functions" in (await instance.status()).error.message
+        assert ("abandon_on_cancel=True is for plain functions") in (
+            await instance.status()
+        ).error.message
 
 
 class Unshowable:
@@ -540,7 +602,9 @@ class Unshowable:
 
 
 @pytest.mark.parametrize("ending", ["returns", "raises"])
-async def test_r4_a_thread_that_outlives_its_instance_gives_its_slot_back_also_if_what_it_comes_to_has_no_text(ending, caplog):
+async def test_r4_a_thread_that_outlives_its_instance_gives_its_slot_back_also_without_a_text(
+    ending, caplog
+):
     def charges_at_last() -> Any:
         began.append(1)
         in_thread.wait()

@@ -11,7 +11,8 @@ from stepwell.testing import open_test_engine
 
 
 async def crash_and_come_back_later(engine: Any, seconds: int) -> None:
-    """As a process that is killed, and not started again for a while: what was due by then is over when the next engine opens."""
+    """As a process that is killed, and not started again for a while: what was due by then is over
+    when the next engine opens."""
     core = engine._driver.core
 
     async def reopen() -> Any:
@@ -24,7 +25,8 @@ async def crash_and_come_back_later(engine: Any, seconds: int) -> None:
 
 @pytest.mark.parametrize("keyed", [False, True])
 async def test_i8_threads_whose_deadlines_are_over_after_a_crash_are_all_in_the_history(keyed):
-    """The deadlines are recorded together as the engine opens, and no body was told of any of them."""
+    """The deadlines are recorded together as the engine opens, and no body was told of any of
+    them."""
     go_on, began, repaid = threading.Event(), [], []
 
     def charge(n: int) -> int:
@@ -51,7 +53,9 @@ async def test_i8_threads_whose_deadlines_are_over_after_a_crash_are_all_in_the_
             await trio.lowlevel.checkpoint()
         await crash_and_come_back_later(engine, 20)
         assert await instance.result() == "x"
-        charges = [(it.attempt, it.status) for it in await instance.history() if it.name == "charge"]
+        charges = [
+            (it.attempt, it.status) for it in await instance.history() if it.name == "charge"
+        ]
         go_on.set()
     assert charges == [(1, "abandoned")] * 3
     assert sorted(repaid) == [(0, 1), (1, 1), (2, 1)]
@@ -88,5 +92,10 @@ async def test_i8_what_follows_a_cancelled_thread_after_a_crash_had_not_begun():
         await instance.result()
         history = [(it.name, it.attempt, it.status) for it in await instance.history()]
         go_on.set()
-    assert history == [("gated", 1, "done"), ("charge", 1, "started"), ("charge", 1, "abandoned"), ("refund", 1, "done")]
+    assert history == [
+        ("gated", 1, "done"),
+        ("charge", 1, "started"),
+        ("charge", 1, "abandoned"),
+        ("refund", 1, "done"),
+    ]
     assert repaid == [1]

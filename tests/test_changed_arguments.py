@@ -80,8 +80,14 @@ async def why(code: Any, **options: Any) -> str:
             return str(status)
         found = await instance.explain()
         (reason,) = await engine.reasons()
-        assert (found.code, reason.code, reason.step is not None) == ("changed_argument", "changed_argument", True)
-        assert await instance.history() == [] or "attempt_failed" in {it.status for it in await instance.history()}
+        assert (found.code, reason.code, reason.step is not None) == (
+            "changed_argument",
+            "changed_argument",
+            True,
+        )
+        assert await instance.history() == [] or "attempt_failed" in {
+            it.status for it in await instance.history()
+        }
         return str(found)
 
 
@@ -102,12 +108,24 @@ async def why(code: Any, **options: Any) -> str:
         (lambda step: step.do([].append, 1), "append", "self"),
         (lambda step: step.do(spoils, []), "spoils", "items"),
         (lambda step: step.map(appends, [[], [1]]), "appends", "items"),
-        (lambda step: step.do(fails_and_appends, [], retry=Retry.never), "fails_and_appends", "items"),
-        (lambda step: step.do(fails_and_appends, [], retry=Retry(limit=2)), "fails_and_appends", "items"),
+        (
+            lambda step: step.do(fails_and_appends, [], retry=Retry.never),
+            "fails_and_appends",
+            "items",
+        ),
+        (
+            lambda step: step.do(fails_and_appends, [], retry=Retry(limit=2)),
+            "fails_and_appends",
+            "items",
+        ),
     ],
 )
-async def test_d10_an_argument_that_a_step_changed_blocks_and_names_step_and_argument(run, step, argument):
-    assert f'step "{step}" of w/i: its argument {argument} was changed while it ran' in await why(body(run))
+async def test_d10_an_argument_that_a_step_changed_blocks_and_names_step_and_argument(
+    run, step, argument
+):
+    assert (f'step "{step}" of w/i: its argument {argument} was changed while it ran') in await why(
+        body(run)
+    )
 
 
 async def test_d10_what_ran_beside_it_is_named():
@@ -130,7 +148,10 @@ async def test_d10_what_ran_beside_it_is_named():
         instance = await engine.create("w", id="i")
         await instance.wait_for_status("blocked")
         text = str(await instance.explain())
-    assert 'step "looks" of w/i: its argument items was changed while it ran (other steps under way: "waits")' in text
+    assert (
+        'step "looks" of w/i: its argument items was changed while it ran (other steps under '
+        'way: "waits")'
+    ) in text
 
 
 async def test_d10_what_nothing_changed_or_cannot_be_looked_at_goes_on():

@@ -1,10 +1,20 @@
-"""Children: created exactly once, or called and waited for without a slot (rule L10, without terminate)."""
+"""Children: created exactly once, or called and waited for without a slot (rule L10, without
+terminate)."""
 
 from datetime import UTC, datetime
 
 import pytest
 
-from stepwell import InstanceErrored, InstanceExists, InvalidConfig, NewInstance, NotSerializable, Status, StepwellError, workflow
+from stepwell import (
+    InstanceErrored,
+    InstanceExists,
+    InvalidConfig,
+    NewInstance,
+    NotSerializable,
+    Status,
+    StepwellError,
+    workflow,
+)
 from stepwell.testing import open_test_engine
 
 runs: list = []
@@ -134,7 +144,9 @@ async def test_create_batch_makes_thousands_of_children_as_one_record_and_once()
         await parent.wait_for_status("waiting")
         await engine.crash()
         await parent.wait_for_status("waiting")
-        assert [(r.kind, r.name, r.status) for r in await parent.history()][:1] == [("create_batch", "child", "done")]
+        assert [(r.kind, r.name, r.status) for r in await parent.history()][:1] == [
+            ("create_batch", "child", "done")
+        ]
         assert sum((await engine.count(child)).values()) == 2000
         await parent.send_event("go")
         ids, outputs = await parent.result()
@@ -248,7 +260,9 @@ async def test_ids_given_twice_in_a_batch_are_named_with_their_places():
     async def parent(step):
         says = r'items\[1\] and items\[3\] have the same id "b"\. None of the batch was created'
         with pytest.raises(InstanceExists, match=says) as caught:
-            await step.create_batch("child", [NewInstance(id="a"), NewInstance(id="b"), None, NewInstance(id="b")])
+            await step.create_batch(
+                "child", [NewInstance(id="a"), NewInstance(id="b"), None, NewInstance(id="b")]
+            )
         return caught.value.id
 
     async with open_test_engine(workflows=[parent, child]) as engine:
@@ -260,8 +274,14 @@ async def test_ids_given_twice_in_a_batch_are_named_with_their_places():
     ("ids", "which"),
     [
         (["x1"], 'instance "x1" of "child" already exists'),
-        (["z2", "x1"], 'an instance of "child" with one of these 2 ids ("z2", "x1") already exists'),
-        (["a", "b", "c", "x1"], 'an instance of "child" with one of these 4 ids ("a", "b", "c", …) already exists'),
+        (
+            ["z2", "x1"],
+            'an instance of "child" with one of these 2 ids ("z2", "x1") already exists',
+        ),
+        (
+            ["a", "b", "c", "x1"],
+            'an instance of "child" with one of these 4 ids ("a", "b", "c", …) already exists',
+        ),
     ],
 )
 async def test_ids_of_a_batch_that_are_taken_are_named_in_a_sentence(ids, which):
@@ -278,15 +298,23 @@ async def test_ids_of_a_batch_that_are_taken_are_named_in_a_sentence(ids, which)
 
     async with open_test_engine(workflows=[parent, child]) as engine:
         await engine.create(child, id="x1")
-        assert await engine.call(parent) == f"{which}. None of the batch was created. Pass other ids."
+        assert await engine.call(parent) == (
+            f"{which}. None of the batch was created. Pass other ids."
+        )
 
 
-@pytest.mark.parametrize("given", [{"priority": 5}, {"start_at": datetime(2031, 1, 1, tzinfo=UTC)}, {"retention": "1 day"}])
+@pytest.mark.parametrize(
+    "given",
+    [{"priority": 5}, {"start_at": datetime(2031, 1, 1, tzinfo=UTC)}, {"retention": "1 day"}],
+)
 async def test_what_a_batch_of_children_would_ignore_is_refused(given):
     @workflow(name="parent")
     async def parent(step):
         await step.create_batch("parent", [NewInstance(), NewInstance(**given)])
 
     async with open_test_engine(workflows=[parent]) as engine:
-        with pytest.raises(InstanceErrored, match=rf"items\[1\]: {next(iter(given))} of a NewInstance is for engine\.create_batch"):
+        with pytest.raises(
+            InstanceErrored,
+            match=rf"items\[1\]: {next(iter(given))} of a NewInstance is for engine\.create_batch",
+        ):
             await engine.call(parent)

@@ -24,7 +24,18 @@ def test_help_names_the_demo_and_its_exit_codes(capsys):
     with pytest.raises(SystemExit):
         main(["demo", "--help"])
     text = capsys.readouterr().out
-    assert all(option in text for option in ("PATH", "--store", "--out", "--yes", "--chaos", "--crash-after", "exit codes"))
+    assert all(
+        option in text
+        for option in (
+            "PATH",
+            "--store",
+            "--out",
+            "--yes",
+            "--chaos",
+            "--crash-after",
+            "exit codes",
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,6 +57,9 @@ def test_mistakes_in_the_arguments_end_with_code_2(arguments, capsys):
 
 @pytest.mark.slow
 def test_importing_stepwell_imports_neither_rich_nor_zstandard():
-    code = "import sys, stepwell; print(sorted({'rich', 'zstandard', 'stepwell._demo', 'stepwell.cli'} & sys.modules.keys()))"
+    code = (
+        "import sys, stepwell; print(sorted({'rich', 'zstandard', 'stepwell._demo', "
+        "'stepwell.cli'} & sys.modules.keys()))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -1,7 +1,7 @@
 """The wall clock jumps while bodies wait and attempts run (T1, T2, I13).
 
-A test engine's clock has two hands; `jump` moves the wall clock alone, as an administrator, a time server or
-a resumed machine does.
+A test engine's clock has two hands; `jump` moves the wall clock alone, as an administrator, a time
+server or a resumed machine does.
 """
 
 from collections.abc import AsyncGenerator
@@ -94,7 +94,9 @@ async def fails_once() -> int:
 
 @workflow
 async def retries(step):
-    return await step.do(fails_once, retry=Retry(limit=2, delay="1 hour", backoff="constant", jitter=0))
+    return await step.do(
+        fails_once, retry=Retry(limit=2, delay="1 hour", backoff="constant", jitter=0)
+    )
 
 
 @pytest.mark.parametrize("by", JUMPS)
@@ -184,7 +186,9 @@ async def test_t2_a_jump_makes_no_heartbeat_older_or_younger(by):
         await trio.testing.wait_all_tasks_blocked()
         jump(engine, by)
         await passes(engine, 7)
-        assert not (await instance.status()).status.is_final, "12 s after its start, 7 s after its heartbeat"
+        assert not (await instance.status()).status.is_final, (
+            "12 s after its start, 7 s after its heartbeat"
+        )
         await passes(engine, 3)
         with pytest.raises(InstanceErrored, match="no heartbeat for 10 s"):
             await instance.result()
@@ -192,7 +196,11 @@ async def test_t2_a_jump_makes_no_heartbeat_older_or_younger(by):
 
 @pytest.mark.parametrize("by", JUMPS)
 @pytest.mark.parametrize(
-    ("options", "text"), [({"timeout": "10 minutes"}, "timeout of 600 s"), ({"heartbeat_timeout": "10 seconds"}, "no heartbeat for 10 s")]
+    ("options", "text"),
+    [
+        ({"timeout": "10 minutes"}, "timeout of 600 s"),
+        ({"heartbeat_timeout": "10 seconds"}, "no heartbeat for 10 s"),
+    ],
 )
 async def test_t2_a_jump_does_not_lengthen_an_attempt_timeout(by, options, text):
     code = one_step(**options)
@@ -225,7 +233,8 @@ async def test_i13_now_is_the_same_on_replay_though_the_clock_went_back():
             await instance.send_event("e")
             recorded.append(engine.clock.now().isoformat())
             await engine.clock.settled()
-            await engine.crash()  # the body runs again from the top, while the clock says something else
+            # the body runs again from the top, while the clock says something else
+            await engine.crash()
         assert recorded != sorted(recorded), "the clock did go back"
         assert await instance.result() == recorded
 
@@ -237,7 +246,9 @@ async def three_events(step):
 
 async def test_t2_events_come_in_the_order_they_were_sent_though_the_clock_went_back():
     async with engine_for(three_events) as engine:
-        instance = await engine.create(three_events, start_at=engine.clock.now() + timedelta(days=1))
+        instance = await engine.create(
+            three_events, start_at=engine.clock.now() + timedelta(days=1)
+        )
         for number, by in enumerate((YEAR // 2, -YEAR, -1)):
             await instance.send_event("e", number)
             await engine.clock.settled()

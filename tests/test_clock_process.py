@@ -1,4 +1,5 @@
-"""A real process on the system's clocks while its wall clock jumps, by libfaketime (Debian: `libfaketime`).
+"""A real process on the system's clocks while its wall clock jumps, by libfaketime (Debian:
+`libfaketime`).
 
 Skipped where that is not there; `test_clock_jumps.py` proves the same on a virtual clock.
 """
@@ -15,7 +16,10 @@ import trio
 from stepwell import Engine, Retry, Step, workflow
 
 ROOT = Path(__file__).parent.parent
-PLACES = [os.environ.get("LIBFAKETIME", ""), *map(str, Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))]
+PLACES = [
+    os.environ.get("LIBFAKETIME", ""),
+    *map(str, Path("/usr/lib").glob("*/faketime/libfaketime.so.1")),
+]
 LIBRARY = next((place for place in PLACES if place and Path(place).exists()), None)
 NAP_S = 5
 """How long a jump may go unseen (`NAP` in rust/core/src/limits.rs)."""
@@ -45,7 +49,11 @@ def jump(seconds: int) -> None:
 async def program(path: str) -> None:
     """What runs under libfaketime: says what it saw, with monotonic times."""
     async with Engine(path, workflows=[sleeps, attempts]) as engine:
-        ahead, back, at_work = await engine.create(sleeps, 3600), await engine.create(sleeps, 2), await engine.create(attempts)
+        ahead, back, at_work = (
+            await engine.create(sleeps, 3600),
+            await engine.create(sleeps, 2),
+            await engine.create(attempts),
+        )
         await trio.sleep(0.3)
         wall, began = time.time(), time.monotonic()
         jump(7200)
@@ -79,10 +87,22 @@ def test_t2_a_process_notices_jumps_within_a_nap_and_times_nothing_out(tmp_path)
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "FAKETIME_DONT_RESET": "1",
     }
-    code = f"import trio; from tests.test_clock_process import program; trio.run(program, {str(tmp_path / 'store.db')!r})"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90)
+    code = (
+        "import trio; from tests.test_clock_process import program; trio.run(program, "
+        f"{str(tmp_path / 'store.db')!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    said = dict(line.split(" ", 1) if " " in line else (line, "") for line in done.stdout.splitlines())
+    said = dict(
+        line.split(" ", 1) if " " in line else (line, "") for line in done.stdout.splitlines()
+    )
     assert said.keys() == {"attempt", "ahead", "waits", "back"}, done.stdout
     assert said["attempt"] == "done"
     assert float(said["ahead"]) < NAP_S + GRACE_S

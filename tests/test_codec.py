@@ -33,11 +33,21 @@ scalars = (
     | st.binary()
     | st.dates()
     | st.uuids()
-    | st.decimals(allow_nan=False, allow_infinity=False).filter(lambda d: not (d.is_zero() and d.is_signed()))
-    | st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-9, minutes=-30)), timezone(timedelta(hours=14))]))
+    | st.decimals(allow_nan=False, allow_infinity=False).filter(
+        lambda d: not (d.is_zero() and d.is_signed())
+    )
+    | st.datetimes(
+        timezones=st.sampled_from(
+            [UTC, timezone(timedelta(hours=-9, minutes=-30)), timezone(timedelta(hours=14))]
+        )
+    )
 )
 keys = st.text() | st.integers() | st.binary() | st.booleans() | st.uuids() | st.dates()
-plain = st.recursive(scalars, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(keys, inner, max_size=5), max_leaves=30)
+plain = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(keys, inner, max_size=5),
+    max_leaves=30,
+)
 
 
 def identical(one: Any, other: Any) -> bool:
@@ -46,7 +56,8 @@ def identical(one: Any, other: Any) -> bool:
         return False
     if isinstance(one, dict):
         return len(one) == len(other) and all(
-            identical(a, b) and identical(x, y) for (a, x), (b, y) in zip(one.items(), other.items(), strict=True)
+            identical(a, b) and identical(x, y)
+            for (a, x), (b, y) in zip(one.items(), other.items(), strict=True)
         )
     if isinstance(one, list):
         return len(one) == len(other) and all(map(identical, one, other))
@@ -77,7 +88,21 @@ def test_a_truncated_value_is_undecodable(value: Any, data: st.DataObject) -> No
 
 
 @pytest.mark.parametrize(
-    "value", [2**64, -(2**70), 10**1000, -0.0, math.inf, 5e-324, "", "\x00", "\x03end", ["\x03end"], "🦀" * 100, b"\xff"]
+    "value",
+    [
+        2**64,
+        -(2**70),
+        10**1000,
+        -0.0,
+        math.inf,
+        5e-324,
+        "",
+        "\x00",
+        "\x03end",
+        ["\x03end"],
+        "🦀" * 100,
+        b"\xff",
+    ],
 )
 def test_extreme_scalars_come_back(value: Any) -> None:
     assert identical(back(value), value)
@@ -136,10 +161,21 @@ looped.append(looped)
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ({"pages": [0, 1, 2, Opaque()]}, 'result["pages"][3] is a test_codec.Opaque. Return plain data, or pass as_type=.'),
+        (
+            {"pages": [0, 1, 2, Opaque()]},
+            'result["pages"][3] is a test_codec.Opaque. Return plain data, or pass as_type=.',
+        ),
         (Point(1), "result is a test_codec.Point. Annotate it as Point, or pass as_type=Point."),
-        ([Pair(1, 2)], "result[0] is a test_codec.Pair, a subclass of tuple that would not come back as itself. "),
-        (Color.RED, "result is a test_codec.Color, a subclass of int that would not come back as itself. Annotate it as Color,"),
+        (
+            [Pair(1, 2)],
+            "result[0] is a test_codec.Pair, a subclass of tuple that would not come "
+            "back as itself. ",
+        ),
+        (
+            Color.RED,
+            "result is a test_codec.Color, a subclass of int that would not come back as "
+            "itself. Annotate it as Color,",
+        ),
         ({"a": Text("x")}, 'result["a"] is a test_codec.Text, a subclass of str'),
         ({Text("k"): 1}, "result has a test_codec.Text as a key"),
         ({1.5: {float("nan"): 1}}, "result[1.5] has NaN as a key"),
@@ -213,7 +249,9 @@ def test_code_of_a_class_that_recurses_is_not_taken_for_a_deep_value() -> None:
     value.x = 1
     with pytest.raises(NotSerializable, match=r"^result raised RecursionError.*Mend its class"):
         codec.encode(value, Endless)
-    with pytest.raises(Undecodable, match=r"^result is stored, but code of .*Endless raised RecursionError"):
+    with pytest.raises(
+        Undecodable, match=r"^result is stored, but code of .*Endless raised RecursionError"
+    ):
         codec.decode(codec.encode({"x": 1}), Endless)
 
 
@@ -245,7 +283,9 @@ def test_a_value_that_contains_itself_is_refused(tp: Any) -> None:
 
 def test_the_size_limit_names_limit_size_and_place() -> None:
     assert codec.encode("x" * 100, limit=102)
-    with pytest.raises(TooLarge, match=r"params is 103 bytes when encoded, over the limit of 102 \(value_bytes\)") as caught:
+    with pytest.raises(
+        TooLarge, match=r"params is 103 bytes when encoded, over the limit of 102 \(value_bytes\)"
+    ) as caught:
         codec.encode("x" * 101, where="params", limit=102)
     assert (caught.value.limit, caught.value.size) == (102, 103)
     with pytest.raises(TooLarge):
@@ -255,8 +295,10 @@ def test_the_size_limit_names_limit_size_and_place() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"\xff", b"\x9f\x01\xff", b"\xbf\xff", b"\x7f\x61a\xff", b"\x9b\x7f\xff\xff\xff\xff\xff\xff\xff", b"\x61\xff",
-        b"\x81" * 65 + b"\x01", b"\x81" * 1_000_000, b"\xd8\x23\x61a", b"\xc0\x61x", b"\xc4\x82\x01\x61a",
+        b"", b"\xff", b"\x9f\x01\xff", b"\xbf\xff", b"\x7f\x61a\xff",
+        b"\x9b\x7f\xff\xff\xff\xff\xff\xff\xff", b"\x61\xff",
+        b"\x81" * 65 + b"\x01", b"\x81" * 1_000_000, b"\xd8\x23\x61a", b"\xc0\x61x",
+        b"\xc4\x82\x01\x61a",
         b"\xa1\xd9\x03\xe7\x01\x01", b"\xd8\x1c\x01", b"\x82\x01",
     ],
 )  # fmt: skip
@@ -268,9 +310,34 @@ def test_broken_bytes_are_undecodable(data: bytes) -> None:
 
 def test_no_tag_but_ours_is_read() -> None:
     read = set()
-    for tag in [*range(1_200), 21_065, 38_880, 39_999, 40_000, 43_000, 43_001, 55_799, 65_535, 70_000]:
-        head = bytes([0xC0 | tag]) if tag < 24 else b"\xd8" + bytes([tag]) if tag < 256 else b"\xda" + tag.to_bytes(4, "big")
-        for body in (b"\x01", b"\x61a", b"\x41a", b"\x80", b"\x82\x01\x02", b"\x6a2026-01-01", b"\xf6"):
+    for tag in [
+        *range(1_200),
+        21_065,
+        38_880,
+        39_999,
+        40_000,
+        43_000,
+        43_001,
+        55_799,
+        65_535,
+        70_000,
+    ]:
+        head = (
+            bytes([0xC0 | tag])
+            if tag < 24
+            else b"\xd8" + bytes([tag])
+            if tag < 256
+            else b"\xda" + tag.to_bytes(4, "big")
+        )
+        for body in (
+            b"\x01",
+            b"\x61a",
+            b"\x41a",
+            b"\x80",
+            b"\x82\x01\x02",
+            b"\x6a2026-01-01",
+            b"\xf6",
+        ):
             try:
                 codec.decode(head + body)
             except Undecodable:

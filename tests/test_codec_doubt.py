@@ -185,20 +185,51 @@ def invalid() -> Validated:
 
 CHANGED: list[tuple[Any, Any, str]] = [
     (Summed(1), Summed, "would come back as 2, not 1: test_codec_doubt.Summed has a __post_init__"),
-    (negative(), Positive, r"would not come back: test_codec_doubt.Positive\(...\) raised ValueError: negative"),
-    (Shouting("a"), Shouting, "would come back as 'a!!', not 'a!': test_codec_doubt.Shouting has an __init__ of its own"),
-    (Counted(1), Counted, "would come back as 3, not 2: test_codec_doubt.Counted has a __setattr__ of its own"),
+    (
+        negative(),
+        Positive,
+        r"would not come back: test_codec_doubt.Positive\(...\) raised ValueError: negative",
+    ),
+    (
+        Shouting("a"),
+        Shouting,
+        "would come back as 'a!!', not 'a!': test_codec_doubt.Shouting has an __init__ of its own",
+    ),
+    (
+        Counted(1),
+        Counted,
+        "would come back as 3, not 2: test_codec_doubt.Counted has a __setattr__ of its own",
+    ),
     (Made(1), Made, "would come back as 3, not 2: test_codec_doubt.Made has a __new__ of its own"),
-    (Shown(1), Shown, "would come back as 3, not 2: test_codec_doubt.Shown has code for its field x"),
-    (Converted("a"), Converted, "would come back as 'a!!', not 'a!': test_codec_doubt.Converted has a converter for text"),
+    (
+        Shown(1),
+        Shown,
+        "would come back as 3, not 2: test_codec_doubt.Shown has code for its field x",
+    ),
+    (
+        Converted("a"),
+        Converted,
+        "would come back as 'a!!', not 'a!': test_codec_doubt.Converted has a converter for text",
+    ),
     (invalid(), Validated, "would not come back: .*Validated"),
-    (After(1), After, "would come back as 3, not 2: test_codec_doubt.After has a __attrs_post_init__"),
-    (Manufactured(1), Manufactured, "would come back as 3, not 2: test_codec_doubt.Manufactured has a metaclass that makes its objects"),
+    (
+        After(1),
+        After,
+        "would come back as 3, not 2: test_codec_doubt.After has a __attrs_post_init__",
+    ),
+    (
+        Manufactured(1),
+        Manufactured,
+        "would come back as 3, not 2: test_codec_doubt.Manufactured "
+        "has a metaclass that makes its objects",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("value", "type_", "says"), CHANGED)
-def test_d8_what_would_come_back_changed_is_refused_wherever_it_is(value: Any, type_: Any, says: str) -> None:
+def test_d8_what_would_come_back_changed_is_refused_wherever_it_is(
+    value: Any, type_: Any, says: str
+) -> None:
     places = [
         (value, type_),
         ([value], list[type_]),
@@ -226,7 +257,9 @@ def test_d8_what_would_come_back_changed_is_refused_wherever_it_is(value: Any, t
         (Holder(Positive(1), [Holder(Positive(2))]), Holder[Positive]),
     ],
 )
-def test_d8_what_comes_back_as_it_was_is_stored_whatever_its_constructor_does(value: Any, type_: Any) -> None:
+def test_d8_what_comes_back_as_it_was_is_stored_whatever_its_constructor_does(
+    value: Any, type_: Any
+) -> None:
     assert back(value, type_) == value
     assert type(back(value, type_)) is type(value)
 
@@ -259,13 +292,18 @@ def test_d8_doubt_reaches_through_types_that_mention_each_other() -> None:
         fresh = Codec()
         for type_ in order:
             fresh.plan(type_)
-        for value, type_ in ((odd, First), (Second([odd]), Second), (First(1, [Second([odd])]), First)):
+        for value, type_ in (
+            (odd, First),
+            (Second([odd]), Second),
+            (First(1, [Second([odd])]), First),
+        ):
             with pytest.raises(NotSerializable, match="would come back as 1, not -1"):
                 fresh.encode(value, type_)
 
 
 def test_d8_a_chain_of_doubtful_objects_is_checked_in_no_time() -> None:
-    """Each object once: checking each within the check of the one around it would take 2**50 of them."""
+    """Each object once: checking each within the check of the one around it would take 2**50 of
+    them."""
     made: list[int] = []
 
     @dataclass
@@ -300,7 +338,11 @@ class Maybe(TypedDict, total=False):
     [
         (Renamed, "Renamed has an __init__ that needs y, which is no field of its objects"),
         (Needy, "Needy has an __init__ that needs key"),
-        (Positional, "Positional has an __init__ that needs x, which is no field of its objects|does not take its field x by name"),
+        (
+            Positional,
+            "Positional has an __init__ that needs x, which is no field of its "
+            "objects|does not take its field x by name",
+        ),
         (WithSecret, r"WithSecret has an InitVar without default \(secret\)"),
         (Bare, "Bare has no __init__ that takes its fields"),
         (Iterator[int], "is not a type that can be stored"),
@@ -313,12 +355,26 @@ class Maybe(TypedDict, total=False):
         ([int], "is not a type"),
     ],
 )
-def test_d8_a_type_that_can_never_come_back_is_known_before_there_is_a_value(type_: Any, why: str) -> None:
+def test_d8_a_type_that_can_never_come_back_is_known_before_there_is_a_value(
+    type_: Any, why: str
+) -> None:
     assert re.search(why, codec.plan(type_).never)
 
 
 @pytest.mark.parametrize(
-    "type_", [Any, None, int, Renamed | None, list[Renamed], dict[str, Needy], tuple[Renamed, ...], Maybe, Keyed, Summed]
+    "type_",
+    [
+        Any,
+        None,
+        int,
+        Renamed | None,
+        list[Renamed],
+        dict[str, Needy],
+        tuple[Renamed, ...],
+        Maybe,
+        Keyed,
+        Summed,
+    ],
 )
 def test_d8_a_type_of_which_some_values_come_back_is_no_such_type(type_: Any) -> None:
     assert codec.plan(type_).never == ""
@@ -330,7 +386,9 @@ LATER = datetime(2026, 10, 25, 2, 30, fold=1)
 
 
 @pytest.mark.parametrize(
-    "value", [LATER, LATER.replace(tzinfo=UTC), LATER.replace(tzinfo=timezone(timedelta(hours=1)))], ids=["naive", "utc", "offset"]
+    "value",
+    [LATER, LATER.replace(tzinfo=UTC), LATER.replace(tzinfo=timezone(timedelta(hours=1)))],
+    ids=["naive", "utc", "offset"],
 )
 def test_d8_a_datetime_keeps_its_fold(value: datetime) -> None:
     places: list[tuple[Any, Any]] = [
@@ -342,7 +400,10 @@ def test_d8_a_datetime_keeps_its_fold(value: datetime) -> None:
         (value, datetime | str | None),
     ]
     if value.tzinfo is not None:
-        places += [(whole, Any) for whole in (value, [value], {value: value}, {(value, 1): 1}, {"x": {value}})]
+        places += [
+            (whole, Any)
+            for whole in (value, [value], {value: value}, {(value, 1): 1}, {"x": {value}})
+        ]
     for whole, type_ in places:
         again = back(whole, type_)
         assert again == whole
@@ -364,11 +425,19 @@ def test_d8_the_second_hour_of_a_zone_is_the_same_instant_and_folded() -> None:
     value = LATER.replace(tzinfo=ZoneInfo("Europe/Berlin"))
     for type_ in (Any, datetime):
         again = back(value, type_)
-        assert (again.timestamp(), again.utcoffset(), again.fold) == (value.timestamp(), value.utcoffset(), 1)
+        assert (again.timestamp(), again.utcoffset(), again.fold) == (
+            value.timestamp(),
+            value.utcoffset(),
+            1,
+        )
 
 
 def test_d8_nothing_but_a_datetime_is_folded() -> None:
-    for data in (b"\xd9\xc1\x57\x01", b"\xd9\xc1\x57\x61x", b"\xd9\xc1\x57\xd9\xc1\x57\x732026-10-25T02:30:00"):
+    for data in (
+        b"\xd9\xc1\x57\x01",
+        b"\xd9\xc1\x57\x61x",
+        b"\xd9\xc1\x57\xd9\xc1\x57\x732026-10-25T02:30:00",
+    ):
         with pytest.raises(Undecodable):
             codec.decode(data, datetime)
 
@@ -425,9 +494,15 @@ class Wrapped:
 
 
 def told(value: Any) -> Any:
-    """What tells two models apart: their classes, fields and which of them were set, at any depth."""
+    """What tells two models apart: their classes, fields and which of them were set, at any
+    depth."""
     if isinstance(value, pydantic.BaseModel):
-        return type(value), value.model_fields_set, {key: told(member) for key, member in vars(value).items()}, told(value.model_extra)
+        return (
+            type(value),
+            value.model_fields_set,
+            {key: told(member) for key, member in vars(value).items()},
+            told(value.model_extra),
+        )
     if isinstance(value, dict):
         return {key: told(member) for key, member in value.items()}
     if isinstance(value, (list, tuple)):
@@ -442,7 +517,15 @@ def told(value: Any) -> Any:
         (Patch(name="x"), Patch),
         (Patch(name=None, email="e"), Patch),
         (Order(), Order),
-        (Order(patch=Patch(email=None), many=[Patch(), Patch(name="a")], named={"a": 1, "b": Patch(name="x")}, more=1), Order),
+        (
+            Order(
+                patch=Patch(email=None),
+                many=[Patch(), Patch(name="a")],
+                named={"a": 1, "b": Patch(name="x")},
+                more=1,
+            ),
+            Order,
+        ),
         (Order(extra=2, id=UUID(int=1)), Order),
         (Patches([Patch(), Patch(name="x"), Patch(name="x", email="y")]), Patches),
         (Anything({"$beside": 1, "root": 2}), Anything),
@@ -457,7 +540,9 @@ def test_d8_a_model_keeps_which_of_its_fields_were_set(value: Any, type_: Any) -
 
 
 def test_d8_a_model_in_a_dataclass_keeps_them_too() -> None:
-    assert back(Wrapped(Patch(name="x")), Wrapped).patch.model_dump(exclude_unset=True) == {"name": "x"}
+    assert back(Wrapped(Patch(name="x")), Wrapped).patch.model_dump(exclude_unset=True) == {
+        "name": "x"
+    }
 
 
 def test_a_model_stored_earlier_reads_as_before() -> None:
@@ -490,7 +575,13 @@ def test_d8_models_in_a_set_are_refused_unless_all_their_fields_were_set() -> No
 
 
 def test_a_strict_model_is_read_as_json() -> None:
-    value = Strict(at=datetime(2026, 1, 1, tzinfo=UTC), day=date(2026, 1, 2), id=UUID(int=7), items=(1, 2), colour=Colour.RED)
+    value = Strict(
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        day=date(2026, 1, 2),
+        id=UUID(int=7),
+        items=(1, 2),
+        colour=Colour.RED,
+    )
     assert told(back(value, Strict)) == told(value)
 
 
@@ -515,17 +606,27 @@ class Diary(pydantic.BaseModel):
 
 
 @pytest.mark.parametrize(
-    "at", [LATER, LATER.replace(tzinfo=UTC), LATER.replace(tzinfo=ZoneInfo("Europe/Berlin"))], ids=["naive", "utc", "zone"]
+    "at",
+    [LATER, LATER.replace(tzinfo=UTC), LATER.replace(tzinfo=ZoneInfo("Europe/Berlin"))],
+    ids=["naive", "utc", "zone"],
 )
 def test_d8_datetimes_in_a_model_keep_their_fold(at: datetime) -> None:
     first = at.replace(fold=0)
-    inner = Diary(at=first, all=[first, at], pair=(1, at), named={"a": first, "b": at}, moment=Moment(at), entry=Entry(at), more=1)
+    inner = Diary(
+        at=first,
+        all=[first, at],
+        pair=(1, at),
+        named={"a": first, "b": at},
+        moment=Moment(at),
+        entry=Entry(at),
+        more=1,
+    )
     again = back(Diary(at=at, inner=inner), Diary)
     assert (again.at.fold, again.at.utcoffset()) == (1, at.utcoffset())
     found = again.inner
-    assert [it.fold for it in (found.at, *found.all, found.pair[1], *found.named.values(), found.moment.at, found.entry.at)] == [
-        0, 0, 1, 1, 0, 1, 1, 1,
-    ]  # fmt: skip
+    moments = (*found.named.values(), found.moment.at, found.entry.at)
+    folds = [it.fold for it in (found.at, *found.all, found.pair[1], *moments)]
+    assert folds == [0, 0, 1, 1, 0, 1, 1, 1]
     assert type(found.moment) is Moment
     assert type(found.entry) is Entry
 

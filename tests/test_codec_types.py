@@ -1,4 +1,5 @@
-"""Declared types (D7): encoding is strict, decoding forgives, and unions know their members by name."""
+"""Declared types (D7): encoding is strict, decoding forgives, and unions know their members by
+name."""
 
 import enum
 import functools
@@ -7,7 +8,20 @@ from collections.abc import Awaitable, Iterator, Mapping, Sequence, Set
 from dataclasses import InitVar, dataclass, field, make_dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, NewType, NotRequired, Optional, TypedDict, TypeVar, Union
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    NotRequired,
+    Optional,
+    TypedDict,
+    TypeVar,
+    Union,
+)
 from uuid import UUID
 
 import attrs
@@ -221,7 +235,18 @@ CASES: list[tuple[Any, Any]] = [
     (Movie, {"title": "x"}),
     (Movie, {"title": "x", "year": 1999}),
     (Pair, Pair(1, "x")),
-    (User, User.model_validate({"id": 1, "e-mail": "a@b", "when": datetime(2026, 1, 1, tzinfo=UTC), "price": "1.10", "inner": [{"x": 1}]})),
+    (
+        User,
+        User.model_validate(
+            {
+                "id": 1,
+                "e-mail": "a@b",
+                "when": datetime(2026, 1, 1, tzinfo=UTC),
+                "price": "1.10",
+                "inner": [{"x": 1}],
+            }
+        ),
+    ),
     (Annotated[int, "positive"], 3),
     (Annotated[list[int], ["unhashable"]], [3]),
     (UserId, UserId("u")),
@@ -258,7 +283,11 @@ CASES: list[tuple[Any, Any]] = [
 
 
 def same(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and one == other and (isinstance(one, User) or repr(one) == repr(other))
+    return (
+        type(one) is type(other)
+        and one == other
+        and (isinstance(one, User) or repr(one) == repr(other))
+    )
 
 
 @pytest.mark.parametrize(("tp", "value"), CASES, ids=str)
@@ -302,7 +331,12 @@ class MyInt(int):
         (float, True, "result is a bool, declared as float"),
         (bool, 1, "result is an int, declared as bool"),
         (str, b"x", "result is a bytes, declared as str"),
-        (str, None, "result is None, declared as str. Declare the type it has (a union, or | None), or pass as_type=."),
+        (
+            str,
+            None,
+            "result is None, declared as str. Declare the type it has (a union, or | "
+            "None), or pass as_type=.",
+        ),
         (int, MyInt(3), "result is a test_codec_types.MyInt, declared as int"),
         (int, Level.LOW, "result is a test_codec_types.Level, declared as int"),
         (Color, "RED", "result is a str, declared as test_codec_types.Color"),
@@ -314,25 +348,47 @@ class MyInt(int):
         (tuple[int, str], (1, 2), "result[1] is an int, declared as str"),
         (dict[str, int], {"a": 1, "b": None}, 'result["b"] is None, declared as int'),
         (dict[str, int], {1: 1}, "is an int, declared as str"),
-        (dict[Color, int], {"RED": 1}, 'result["RED"] is a str, declared as test_codec_types.Color'),
+        (
+            dict[Color, int],
+            {"RED": 1},
+            'result["RED"] is a str, declared as test_codec_types.Color',
+        ),
         (dict[float, int], {float("nan"): 1}, "result has NaN as a key"),
         (dict[Point, int], {}, None),
         (datetime, date(2026, 1, 1), "result is a datetime.date, declared as datetime"),
         (date, datetime(2026, 1, 1), "result is a datetime.datetime, declared as date"),
-        (Point, Point3(1), "result is a test_codec_types.Point3, declared as test_codec_types.Point. A subclass would come back as"),
+        (
+            Point,
+            Point3(1),
+            "result is a test_codec_types.Point3, declared as "
+            "test_codec_types.Point. A subclass would come back as",
+        ),
         (Point, {"x": 1}, "result is a dict, declared as test_codec_types.Point"),
         (Point, Point("x"), "result.x is a str, declared as int"),  # type: ignore[arg-type]
         (list[Circle], [Circle(Point(1)), Circle(Point(None))], "result[1].center.x is None"),  # type: ignore[arg-type]
-        (Point | Circle, Point3(1), "result is a test_codec_types.Point3, declared as test_codec_types.Point | test_codec_types.Circle"),
+        (
+            Point | Circle,
+            Point3(1),
+            "result is a test_codec_types.Point3, declared as "
+            "test_codec_types.Point | test_codec_types.Circle",
+        ),
         (Point | Circle, Circle(Point("a")), "result.center.x is a str"),  # type: ignore[arg-type]
         (int | str, 1.0, "result is a float, declared as int | str"),
         (Box[int], Box("x"), "result.item is a str, declared as int"),
         (Box[Box[str]], Box(Box(3)), "result.item.item is an int, declared as str"),
-        (Tree, Tree(1, [Tree(2, [Point(1)])]), "result.children[0].children[0] is a test_codec_types.Point"),  # type: ignore[list-item]
+        (
+            Tree,
+            Tree(1, [Tree(2, [Point(1)])]),
+            "result.children[0].children[0] is a test_codec_types.Point",
+        ),  # type: ignore[list-item]
         (Nodes, Nodes([3]), "result.items[0] is an int"),  # type: ignore[list-item]
         (Kids, {"kids": [{"kids": [3]}]}, 'result["kids"][0]["kids"][0] is an int'),
         (Movie, {"titel": "x"}, 'result has no key "title", declared as test_codec_types.Movie'),
-        (Movie, {"title": "x", "yaer": 1}, 'result["yaer"] is a key that test_codec_types.Movie does not declare'),
+        (
+            Movie,
+            {"title": "x", "yaer": 1},
+            'result["yaer"] is a key that test_codec_types.Movie does not declare',
+        ),
         (Password, Password(value=pydantic.SecretStr("x")), "does not come back equal"),
         (WithSecret, WithSecret(1, "s"), "has an InitVar without default (secret)"),
         (codec.__class__, codec, "result is a stepwell._values.codec.Codec. Return plain data"),
@@ -341,7 +397,9 @@ class MyInt(int):
         (list[Any], [{"a": object()}], 'result[0]["a"] is an object'),
     ],
 )
-def test_d7_a_value_of_another_class_is_refused_with_its_place(tp: Any, value: Any, text: str | None) -> None:
+def test_d7_a_value_of_another_class_is_refused_with_its_place(
+    tp: Any, value: Any, text: str | None
+) -> None:
     if text is None:
         assert back(value, tp) == value
         return
@@ -382,7 +440,12 @@ def test_d7_unknown_fields_are_ignored_and_missing_ones_take_their_defaults() ->
     [
         ({"id": "o"}, Order3, "result", "test_codec_types.Order3"),
         ({"id": 3}, Order2, "result.id", "str"),
-        ([[1, {"center": {}}]], list[tuple[int, Circle]], "result[0][1].center", "test_codec_types.Point"),
+        (
+            [[1, {"center": {}}]],
+            list[tuple[int, Circle]],
+            "result[0][1].center",
+            "test_codec_types.Point",
+        ),
         ({"kids": [{"kids": [3]}]}, Kids, 'result["kids"][0]["kids"][0]', "test_codec_types.Kids"),
         ({"base": 1, "double": "x"}, Doubled, "result.double", "int"),
         ([{"id": "o", "lines": ["a", 3]}], list[Order2], "result[0].lines[1]", "str"),
@@ -395,7 +458,12 @@ def test_d7_unknown_fields_are_ignored_and_missing_ones_take_their_defaults() ->
         ([1], tuple[int, str], "result", "tuple[int, str]"),
         ("x", datetime, "result", "datetime"),
         ("x", Decimal, "result", "Decimal"),
-        ({"$type": "os.system"}, Point | Circle, "result", "test_codec_types.Point | test_codec_types.Circle"),
+        (
+            {"$type": "os.system"},
+            Point | Circle,
+            "result",
+            "test_codec_types.Point | test_codec_types.Circle",
+        ),
         ({"$type": "Circle", "x": 1}, Point, "result", "test_codec_types.Point"),
         ({"id": "not a number"}, User, "result", "test_codec_types.User"),
         ([[1]], set[Any], "result", "set[Any]"),
@@ -406,7 +474,9 @@ def test_d7_unknown_fields_are_ignored_and_missing_ones_take_their_defaults() ->
         ({"x": 1, "secret": ""}, WithSecret, "result", "test_codec_types.WithSecret"),
     ],
 )
-def test_d7_what_cannot_become_todays_type_says_where_and_what(stored: Any, tp: Any, path: str, wanted: str) -> None:
+def test_d7_what_cannot_become_todays_type_says_where_and_what(
+    stored: Any, tp: Any, path: str, wanted: str
+) -> None:
     with pytest.raises(Undecodable) as caught:
         codec.decode(codec.encode(stored), tp)
     assert (caught.value.path, caught.value.wanted) == (path, wanted)
@@ -443,19 +513,34 @@ def test_a_str_may_become_an_enum() -> None:
 
 def test_only_members_that_could_be_mistaken_are_tagged() -> None:
     assert codec.decode(codec.encode(Point(1), Point | None)) == {"x": 1, "y": 0.0}
-    assert codec.decode(codec.encode(Point(1), Point | Circle)) == {"$type": "Point", "x": 1, "y": 0.0}
-    assert codec.decode(codec.encode([1], list[int] | list[str])) == {"$type": "list[int]", "value": [1]}
+    assert codec.decode(codec.encode(Point(1), Point | Circle)) == {
+        "$type": "Point",
+        "x": 1,
+        "y": 0.0,
+    }
+    assert codec.decode(codec.encode([1], list[int] | list[str])) == {
+        "$type": "list[int]",
+        "value": [1],
+    }
 
 
 @given(
-    st.recursive(st.builds(Tree, st.integers()), lambda inner: st.builds(Tree, st.integers(), st.lists(inner, max_size=4)), max_leaves=20)
+    st.recursive(
+        st.builds(Tree, st.integers()),
+        lambda inner: st.builds(Tree, st.integers(), st.lists(inner, max_size=4)),
+        max_leaves=20,
+    )
 )
 def test_recursive_classes_come_back(value: Tree) -> None:
     assert back(value, Tree) == value
 
 
 @given(
-    st.lists(st.builds(Point, st.integers(), st.floats(allow_nan=False)) | st.builds(Circle, st.builds(Point, st.integers())) | st.text())
+    st.lists(
+        st.builds(Point, st.integers(), st.floats(allow_nan=False))
+        | st.builds(Circle, st.builds(Point, st.integers()))
+        | st.text()
+    )
 )
 def test_mixed_unions_come_back(value: list[Any]) -> None:
     assert back(value, list[Point | Circle | str]) == value
@@ -474,7 +559,9 @@ def test_an_annotation_that_names_nothing_stores_plain_values_and_says_so_for_ot
         return []
 
     assert codec.decode(codec.encode([1], return_type(fetch)), return_type(fetch)) == [1]
-    with pytest.raises(NotSerializable, match=r'annotation "list\[Nowhere\]" of .*fetch cannot be resolved'):
+    with pytest.raises(
+        NotSerializable, match=r'annotation "list\[Nowhere\]" of .*fetch cannot be resolved'
+    ):
         codec.encode(Point(1), return_type(fetch))
     assert codec.encode(1, params_type(fetch))
 
@@ -514,7 +601,10 @@ def test_annotations_of_functions() -> None:
 def test_an_object_without_a_declared_attribute_is_refused_with_its_place() -> None:
     broken = Point(1)
     del broken.x
-    with pytest.raises(NotSerializable, match=r"result\[0\]\.center has no attribute x: it was never set or was deleted"):
+    with pytest.raises(
+        NotSerializable,
+        match=r"result\[0\]\.center has no attribute x: it was never set or was deleted",
+    ):
         codec.encode([Circle(broken)], list[Circle])
 
 
@@ -545,16 +635,32 @@ def test_a_plan_is_made_once_per_type() -> None:
         (
             {"x": 1},
             WithSecret,
-            "result is stored as a map, but test_codec_types.WithSecret has an InitVar without default (secret), which an",
+            "result is stored as a map, but test_codec_types.WithSecret has an InitVar without "
+            "default (secret), which an",
         ),
-        ({"$type": "Gone"}, Point | Circle, "result is stored with the name 'Gone', and cannot become test_codec_types.Point | test"),
-        ({"$type": "Gone"}, Point, "result is stored with the name 'Gone', and cannot become test_codec_types.Point"),
+        (
+            {"$type": "Gone"},
+            Point | Circle,
+            "result is stored with the name 'Gone', and cannot "
+            "become test_codec_types.Point | test",
+        ),
+        (
+            {"$type": "Gone"},
+            Point,
+            "result is stored with the name 'Gone', and cannot become test_codec_types.Point",
+        ),
         (
             {"x": 1, "y": 2},
             Point | Point3,
-            "result is stored without a name, and could be test_codec_types.Point or test_codec_types.Point3",
+            "result is stored without a name, and could be test_codec_types.Point or "
+            "test_codec_types.Point3",
         ),
-        ({}, Movie, 'result has no field "title", which has no default, and cannot become test_codec_types.Movie'),
+        (
+            {},
+            Movie,
+            'result has no field "title", which has no default, and cannot become '
+            "test_codec_types.Movie",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_whole_sentence(stored: Any, tp: Any, text: str) -> None:
@@ -572,6 +678,8 @@ def test_bytes_that_are_no_value_cannot_become_anything() -> None:
 @pytest.mark.parametrize("tp", [Iterator[int], time, "Nope", type[int]])
 def test_a_type_that_cannot_be_stored_is_said_of_the_type_and_not_of_the_value(tp: Any) -> None:
     with pytest.raises(
-        NotSerializable, match=r"^result is declared as \S+, which is not a type that can be stored\. Declare the type it has"
+        NotSerializable,
+        match=r"^result is declared as \S+, which is not a type that can be stored\. "
+        r"Declare the type it has",
     ):
         codec.encode(1, tp)

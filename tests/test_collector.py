@@ -1,4 +1,5 @@
-"""Python's collector is as patient as bodies are many, looks when memory grows, and is as the program had it afterwards."""
+"""Python's collector is as patient as bodies are many, looks when memory grows, and is as the
+program had it afterwards."""
 
 import builtins
 import errno
@@ -51,7 +52,9 @@ async def test_an_engine_says_how_many_bodies_it_has(pythons):
     assert gc.get_threshold() == pythons
 
 
-def test_bodies_that_come_and_go_count_for_a_while_but_explain_no_memory(pythons, monkeypatch, memory, looks):
+def test_bodies_that_come_and_go_count_for_a_while_but_explain_no_memory(
+    pythons, monkeypatch, memory, looks
+):
     now = [1.0]
     monkeypatch.setattr(collector.time, "monotonic", lambda: now[0])
     with collector.patient() as patience:
@@ -187,7 +190,9 @@ def test_it_looks_at_everything_only_if_what_is_young_was_not_it(pythons, memory
     assert looks == [1]
 
 
-def test_it_does_not_look_where_the_program_has_turned_it_off_or_bodies_are_few(pythons, memory, looks):
+def test_it_does_not_look_where_the_program_has_turned_it_off_or_bodies_are_few(
+    pythons, memory, looks
+):
     with collector.patient() as patience:
         patience.look(10)
         memory[0] = 900
@@ -220,8 +225,9 @@ async def leaves_a_cycle() -> None:
     Node()
 
 
-# Of one body: as much as Python's own thresholds let be, which is 700 new objects, less those that are freed meanwhile, whatever they are.
-# Of 500: 64 MB, and what all of them leave in one round of the loop before there is a look.
+# Of one body: as much as Python's own thresholds let be, which is 700 new objects, less those that
+# are freed meanwhile, whatever they are. Of 500: 64 MB, and what all of them leave in one round of
+# the loop before there is a look.
 @pytest.mark.parametrize("pythons", [(700, 10, 10)], indirect=True)
 @pytest.mark.parametrize(("bodies", "steps", "most"), [(1, 2_000, 2 * 700), (500, 4, 700)])
 async def test_large_garbage_does_not_pile_up(pythons, monkeypatch, bodies, steps, most):

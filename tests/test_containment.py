@@ -1,7 +1,9 @@
-"""What a step or a body raises stays in its instance, whatever class it is of and wherever it comes out (R9).
+"""What a step or a body raises stays in its instance, whatever class it is of and wherever it comes
+out (R9).
 
-One table: each kind of exception, raised at each place, in bodies on either runtime. Whatever it is, the engine and its other
-instances go on, and the instance ends as the rule says; so it does when it is replayed.
+One table: each kind of exception, raised at each place, in bodies on either runtime. Whatever it
+is, the engine and its other instances go on, and the instance ends as the rule says; so it does
+when it is replayed.
 """
 
 import asyncio
@@ -56,7 +58,9 @@ KINDS: dict[str, Callable[[], BaseException]] = {
     "StopAsyncIteration": lambda: StopAsyncIteration("boom"),
     "BaseExceptionGroup": lambda: BaseExceptionGroup("several", [Panic("boom"), ValueError("too")]),
     "LockedGroup": lambda: LockedGroup("several", [Panic("boom")]),
-    "a group of Cancelled": lambda: BaseExceptionGroup("several", [trio.Cancelled._create(source="unknown")]),
+    "a group of Cancelled": lambda: BaseExceptionGroup(
+        "several", [trio.Cancelled._create(source="unknown")]
+    ),
 }
 raised: list[str] = []
 ONCE = step_options(retry=Retry.never)
@@ -158,13 +162,17 @@ ON_BOTH: dict[str, Callable[[Step, str], Awaitable[object]]] = {
     "do, in a thread": lambda step, kind: step.do(boom, kind),
     "do, a thread's awaitable": lambda step, kind: step.do(plain_awaitable, kind),
     "do, on asyncio": lambda step, kind: step.do(straight, kind, runtime="asyncio"),
-    "do, waiting on asyncio": lambda step, kind: step.do(waiting_on_asyncio, kind, runtime="asyncio"),
+    "do, waiting on asyncio": lambda step, kind: step.do(
+        waiting_on_asyncio, kind, runtime="asyncio"
+    ),
     "do, a generator": lambda step, kind: step.do(of_a_generator, kind),
     "map": lambda step, kind: step.map(straight, [kind]),
     "map, waiting": lambda step, kind: step.map(waiting, [kind]),
     "map, in threads": lambda step, kind: step.map(boom, [kind]),
     "map, on asyncio": lambda step, kind: step.map(straight, [kind], runtime="asyncio"),
-    "map, waiting on asyncio": lambda step, kind: step.map(waiting_on_asyncio, [kind], runtime="asyncio"),
+    "map, waiting on asyncio": lambda step, kind: step.map(
+        waiting_on_asyncio, [kind], runtime="asyncio"
+    ),
     "each": _in_each,
     "deadline": _in_a_deadline,
     "deadline, straight": _straight_in_a_deadline,
@@ -175,7 +183,9 @@ ON_ASYNCIO = {
     "task group": _in_a_task_group,
 }
 PLACES = {
-    **{(place, runtime): made for runtime in ("trio", "asyncio") for place, made in ON_BOTH.items()},
+    **{
+        (place, runtime): made for runtime in ("trio", "asyncio") for place, made in ON_BOTH.items()
+    },
     **{(place, "trio"): made for place, made in ON_TRIO.items()},
     **{(place, "asyncio"): made for place, made in ON_ASYNCIO.items()},
 }
@@ -213,13 +223,16 @@ CALLED = {
     "delay": lambda step, kind: step.do(fails, retry=Retry(delay=lambda *_: boom(kind))),
 }
 """Code of users that is called for a step, beside its function."""
-PLACES |= {(place, runtime): made for runtime in ("trio", "asyncio") for place, made in CALLED.items()}
+PLACES |= {
+    (place, runtime): made for runtime in ("trio", "asyncio") for place, made in CALLED.items()
+}
 
 
 @pytest.fixture(autouse=True)
 def _fresh(caplog):
     raised.clear()
-    caplog.set_level(logging.ERROR, "stepwell")  # each failure is logged with its traceback, hundreds of times here
+    # each failure is logged with its traceback, hundreds of times here
+    caplog.set_level(logging.ERROR, "stepwell")
 
 
 @workflow(name="healthy")
@@ -241,7 +254,9 @@ async def _steps_of(instance: Instance) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("place", "runtime"), PLACES)
-async def test_r9_what_a_step_raises_is_a_recorded_failure_and_stays_in_its_instance(kind, place, runtime):
+async def test_r9_what_a_step_raises_is_a_recorded_failure_and_stays_in_its_instance(
+    kind, place, runtime
+):
     lives: list[str] = []
 
     @workflow(name="guilty", runtime=runtime)
@@ -422,7 +437,11 @@ BODIES_ON_BOTH = {
     "in a deadline": _inside_a_deadline,
 }
 BODIES = {
-    **{(place, runtime): made for runtime in ("trio", "asyncio") for place, made in BODIES_ON_BOTH.items()},
+    **{
+        (place, runtime): made
+        for runtime in ("trio", "asyncio")
+        for place, made in BODIES_ON_BOTH.items()
+    },
     ("nursery", "trio"): _of_a_nursery,
     ("a generator that it left", "trio"): _of_a_generator_it_left,
     ("task", "asyncio"): _of_a_task,
@@ -452,11 +471,17 @@ async def test_r9_what_a_body_raises_makes_its_instance_errored_and_no_other(kin
         assert (await instance.status()).error == caught.value.error
     told = f"{caught.value.error.type}: {caught.value.error.message}"
     splits = (kind, place) == ("LockedGroup", "nursery")  # trio's nursery does
-    assert kind.rpartition(" ")[2] in told or "Group" in told or (splits and told == "TypeError: derive"), told
+    assert (
+        kind.rpartition(" ")[2] in told
+        or "Group" in told
+        or (splits and told == "TypeError: derive")
+    ), told
 
 
 @pytest.mark.parametrize(("place", "runtime"), PLACES)
-async def test_r7_ctrl_c_in_a_step_shuts_the_engine_down_wherever_it_strikes(place, runtime, monkeypatch):
+async def test_r7_ctrl_c_in_a_step_shuts_the_engine_down_wherever_it_strikes(
+    place, runtime, monkeypatch
+):
     monkeypatch.setitem(KINDS, "Ctrl-C", KeyboardInterrupt)
     seen: list[str] = []
 
@@ -476,7 +501,9 @@ async def test_r7_ctrl_c_in_a_step_shuts_the_engine_down_wherever_it_strikes(pla
     assert instance.id == "g"
 
 
-async def test_r7_ctrl_c_in_a_step_leaves_bare_although_others_in_the_block_find_the_engine_stopped(monkeypatch):
+async def test_r7_ctrl_c_in_a_step_leaves_bare_although_others_in_the_block_find_the_engine_stopped(
+    monkeypatch,
+):
     monkeypatch.setitem(KINDS, "Ctrl-C", KeyboardInterrupt)
 
     @workflow
@@ -508,7 +535,9 @@ async def _asks(engine: Engine, told: list[str]) -> None:
 
 @pytest.mark.parametrize("which", ["driver", "keeper"])
 @pytest.mark.parametrize("kind", [*KINDS, "ValueError"])
-async def test_r9_whatever_else_ends_one_of_the_engines_own_tasks_is_told_to_all_who_wait(kind, which, monkeypatch, caplog):
+async def test_r9_whatever_else_ends_one_of_the_engines_own_tasks_is_told_to_all_who_wait(
+    kind, which, monkeypatch, caplog
+):
     monkeypatch.setitem(KINDS, "ValueError", lambda: ValueError("boom"))
     breaks = trio.Event()
 

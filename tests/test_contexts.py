@@ -24,7 +24,12 @@ def sets_it_in_a_thread() -> str:
 async def in_context(step):
     seen = [tenant.get()]
     tenant.set("body")
-    seen += [await step.do(sets_it_async), tenant.get(), await step.do(sets_it_in_a_thread), tenant.get()]
+    seen += [
+        await step.do(sets_it_async),
+        tenant.get(),
+        await step.do(sets_it_in_a_thread),
+        tenant.get(),
+    ]
     seen += await step.map(lambda _: sets_it_in_a_thread(), [1], name="mapped")
     async with step.open_nursery() as nursery:
         branch = nursery.start_soon(step.do, sets_it_async)
@@ -33,7 +38,16 @@ async def in_context(step):
 
 async def test_i12_a_step_runs_in_a_copy_of_the_bodys_context_and_nothing_comes_back():
     async with open_test_engine(workflows=[in_context]) as engine:
-        assert await engine.call(in_context) == ["none", "body", "body", "body", "body", "body", "body", "body"]
+        assert await engine.call(in_context) == [
+            "none",
+            "body",
+            "body",
+            "body",
+            "body",
+            "body",
+            "body",
+            "body",
+        ]
 
 
 async def test_i12_a_body_runs_in_a_copy_of_the_context_in_which_the_engine_was_opened():

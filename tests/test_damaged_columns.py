@@ -1,4 +1,5 @@
-"""Whatever a column of a row holds: the engine opens, or says which table keeps it from that; what is damaged is named, all else goes on.
+"""Whatever a column of a row holds: the engine opens, or says which table keeps it from that; what
+is damaged is named, all else goes on.
 
 A sample of all there is to damage; STEPWELL_DAMAGE=all tries everything, in about half an hour.
 """
@@ -22,13 +23,15 @@ KEEPS_SHUT = {"store", "meta"}
 UNNOTICED = {
     # No checksum covers them, and what they hold after damage they might have held before.
     "instance": {
-        "id", "priority", "created_at", "updated_at", "started_at", "ended_at", "start_at", "reason", "step", "format", "seed",
+        "id", "priority", "created_at", "updated_at", "started_at", "ended_at", "start_at",
+        "reason", "step", "format", "seed",
         "recoveries",
     },
     "workflow": {"namespace", "name"}, "version": {"name"}, "approval": {"number"},
     "wait": {"id", "until", "subject", "branch", "name", "key", "count", "kind", "opened_at"},
     # They are made of other rows, or save room or time, and no more.
-    "tally": {"workflow", "complete", "errored", "terminated"}, "sweep": {"no", "seq"}, "attribute": {"key", "value", "no"},
+    "tally": {"workflow", "complete", "errored", "terminated"}, "sweep": {"no", "seq"},
+    "attribute": {"key", "value", "no"},
     "bucket": {"namespace", "millionths", "at"}, "seen": {"no", "dedup"}, "meta": {"name", "value"},
 }  # fmt: skip
 EVERY_VALUE = {("instance", "workflow"), ("instance", "status"), ("journal", "no")}
@@ -69,14 +72,22 @@ class Look:
             if before == Counter(await self.engine.count()):
                 break
         listed = Counter(it.status for it in page)
-        if any(it.id == "bad-queued" and it.status == "blocked" for it in page) and listed != +before:
-            listed.update({Status.BLOCKED: -1, Status.QUEUED: 1})  # it has never begun: its row is looked at when it does
+        if (
+            any(it.id == "bad-queued" and it.status == "blocked" for it in page)
+            and listed != +before
+        ):
+            # it has never begun: its row is looked at when it does
+            listed.update({Status.BLOCKED: -1, Status.QUEUED: 1})
         assert +listed == +before, (listed, +before)
-        self.told += [it.error.message for it in page if it.error and it.error.type == "stepwell.StoreCorrupt"]
+        self.told += [
+            it.error.message for it in page if it.error and it.error.type == "stepwell.StoreCorrupt"
+        ]
         for status in ("open", None):
             requests = await self.engine.approvals.list(status=status)
             self.told += [it.detail["message"] for it in requests if isinstance(it.detail, dict)]
-        assert "good" in [it.id for it in (await self.engine.list(attributes={"tier": "gold"})).items]
+        assert "good" in [
+            it.id for it in (await self.engine.list(attributes={"tier": "gold"})).items
+        ]
 
     async def wake(self, id):
         async def send(id):
@@ -94,7 +105,11 @@ class Look:
         if status.status == "blocked":
             self.told.append(str(await instance.explain()))
         if "good" in id:
-            assert status.status == ("errored" if code is errs else "complete"), (code.name, id, str(await instance.explain()))
+            assert status.status == ("errored" if code is errs else "complete"), (
+                code.name,
+                id,
+                str(await instance.explain()),
+            )
         if status.status == "complete":
             assert status.output == output or any("of table result" in it for it in self.told)
         await instance.history()
@@ -111,8 +126,9 @@ async def look(store, caplog) -> list[str]:
             await engine.clock.advance("1 hour")
         for id in ("good", "bad"):
             for code, of, output in (
-                (runs, id, 1), (waits, id, 7), (waits, f"child-of-{id}", 7), (asks, id, "ann"), (calls, id, 7), (sleeps, id, 1),
-                (gives, id, 2), (gives, f"{id}-queued", 1), (errs, id, None),
+                (runs, id, 1), (waits, id, 7), (waits, f"child-of-{id}", 7), (asks, id, "ann"),
+                (calls, id, 7), (sleeps, id, 1), (gives, id, 2), (gives, f"{id}-queued", 1),
+                (errs, id, None),
             ):  # fmt: skip
                 await look.ask(look.end, code, of, output, of=of if code is not errs else "bad")
         assert await engine.call(gives, 5, id="new") == 5
@@ -124,16 +140,28 @@ async def look(store, caplog) -> list[str]:
 
 
 def cases():
-    """Every column as after a clean end and as after a kill, with another value and in another row each; some with all values."""
+    """Every column as after a clean end and as after a kill, with another value and in another row
+    each; some with all values."""
     for n, (table, column) in enumerate(damage.schema()):
         for end in (0, 1):
-            all_values = os.environ.get("STEPWELL_DAMAGE") == "all" or (table, column) in EVERY_VALUE
+            all_values = (
+                os.environ.get("STEPWELL_DAMAGE") == "all" or (table, column) in EVERY_VALUE
+            )
             for value in range(len(VALUES)) if all_values else [n + 3 * end]:
-                yield pytest.param(("closed", "killed")[end], table, column, value, n + end, id=f"{table}-{column}-{value % 8}-{end}")
+                yield pytest.param(
+                    ("closed", "killed")[end],
+                    table,
+                    column,
+                    value,
+                    n + end,
+                    id=f"{table}-{column}-{value % 8}-{end}",
+                )
 
 
 @pytest.mark.parametrize(("end", "table", "column", "value", "row"), list(cases()))
-async def test_a_damaged_column_is_named_and_everything_else_goes_on(made, tmp_path, caplog, end, table, column, value, row):
+async def test_a_damaged_column_is_named_and_everything_else_goes_on(
+    made, tmp_path, caplog, end, table, column, value, row
+):
     store = tmp_path / "s.db"
     shutil.copy(made / f"{end}.db", store)
     for more in range(len(VALUES)):
@@ -154,14 +182,19 @@ async def test_a_damaged_column_is_named_and_everything_else_goes_on(made, tmp_p
 
 def number(store, workflow, id) -> int:
     with closing(sqlite3.connect(store)) as conn:
-        sql = "SELECT i.no FROM instance i JOIN workflow w ON w.id = i.workflow WHERE w.name = ? AND i.id = ?"
+        sql = (
+            "SELECT i.no FROM instance i JOIN workflow w ON w.id = i.workflow WHERE w.name = ? "
+            "AND i.id = ?"
+        )
         return conn.execute(sql, (workflow, id)).fetchone()[0]
 
 
 def rewrite_record(store, values: str) -> None:
     with closing(sqlite3.connect(store)) as conn, conn:
         last = "(SELECT max(seq) FROM journal WHERE no = ?)"
-        done = conn.execute(f"UPDATE journal SET {values} WHERE seq = {last}", (number(store, "runs", "bad"),))
+        done = conn.execute(
+            f"UPDATE journal SET {values} WHERE seq = {last}", (number(store, "runs", "bad"),)
+        )
         assert done.rowcount == 1
 
 
@@ -183,14 +216,19 @@ async def test_a_record_that_names_another_instance_blocks_its_own_and_not_that_
         assert await bad.wait_for_status("blocked", "complete") == "blocked"
 
 
-async def test_a_record_of_which_nobody_knows_whose_it_is_is_named_and_no_more(made, tmp_path, caplog):
+async def test_a_record_of_which_nobody_knows_whose_it_is_is_named_and_no_more(
+    made, tmp_path, caplog
+):
     store = tmp_path / "s.db"
     shutil.copy(made / "killed.db", store)
     rewrite_record(store, "no = 'text', payload = x'00'")
     damage.gate["open"] = True
     async with open_engine(store) as engine:
         [told] = told_by(caplog)
-        assert "of the journal names another instance than its own, or none; whose it is cannot be told" in told
+        assert (
+            "of the journal names another instance than its own, or none; whose it is cannot be "
+            "told"
+        ) in told
         assert await (await engine.get(runs, "good")).result() == 1
 
 

@@ -1,4 +1,5 @@
-"""A damaged row of the instance table is told, and left alone; whatever else is in the store is as good as ever."""
+"""A damaged row of the instance table is told, and left alone; whatever else is in the store is as
+good as ever."""
 
 import logging
 import sqlite3
@@ -34,7 +35,8 @@ async def calls(step):
 ALL = [gives, waits, asks, calls]
 STATES = {"complete": gives, "waiting": waits, "queued": gives}
 COLUMNS = [
-    "workflow", "version", "id", "incarnation", "status", "marked", "recoveries", "priority", "head", "created_at", "updated_at",
+    "workflow", "version", "id", "incarnation", "status", "marked", "recoveries", "priority",
+    "head", "created_at", "updated_at",
     "started_at", "ended_at", "start_at", "parent", "called", "reason", "step", "format", "seed",
 ]  # fmt: skip
 VALUES = ["x'00ff'", "'text'", "cast(x'ff' AS TEXT)", "NULL", "9000000000000000000", "-7"]
@@ -45,7 +47,10 @@ def change(store: str, sql: str) -> int:
     with closing(sqlite3.connect(store)) as conn, conn:
         conn.execute("PRAGMA writable_schema = ON")
         schema = conn.execute("SELECT sql FROM sqlite_schema WHERE name = 'instance'").fetchone()[0]
-        conn.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'instance'", (schema.replace(" NOT NULL", ""),))
+        conn.execute(
+            "UPDATE sqlite_schema SET sql = ? WHERE name = 'instance'",
+            (schema.replace(" NOT NULL", ""),),
+        )
         conn.execute("PRAGMA writable_schema = RESET")
         changed = conn.execute(sql).rowcount
         conn.execute("PRAGMA writable_schema = ON")
@@ -81,14 +86,21 @@ def drawn(case: int) -> list[pytest.MarkDecorator]:
     return [] if case % 7 == 0 else [pytest.mark.slow]
 
 
-@pytest.mark.parametrize(("state", "column", "value"), [pytest.param(*it, marks=drawn(case)) for case, it in enumerate(CASES)])
-async def test_a_damaged_row_of_an_instance_is_told_and_everything_else_goes_on(tmp_path, caplog, state, column, value):
+@pytest.mark.parametrize(
+    ("state", "column", "value"),
+    [pytest.param(*it, marks=drawn(case)) for case, it in enumerate(CASES)],
+)
+async def test_a_damaged_row_of_an_instance_is_told_and_everything_else_goes_on(
+    tmp_path, caplog, state, column, value
+):
     store, code = str(tmp_path / "s.db"), STATES[state]
     await begin(store)
     assert change(store, f"UPDATE instance SET {column} = {value} WHERE id = 'bad-{state}'") == 1
     async with open_test_engine(workflows=ALL, store=store, autojump=False) as engine:
         page, _ = await engine.list()
-        told = [it for it in page if it.error is not None and it.error.type == "stepwell.StoreCorrupt"]
+        told = [
+            it for it in page if it.error is not None and it.error.type == "stepwell.StoreCorrupt"
+        ]
         listed = [it.id for it in page]
         assert {f"good-{it}" for it in STATES} <= set(listed)
         if told:
@@ -101,9 +113,17 @@ async def test_a_damaged_row_of_an_instance_is_told_and_everything_else_goes_on(
             await (await engine.get(code, f"bad-{state}")).status()
         with pytest.raises(StepwellError) if told else DoesNotMatter():
             await (await engine.get(code, f"bad-{state}")).explain()
-        for filters in ({"workflow": code}, {"status": ["complete", "waiting", "queued"]}, {"attributes": {"tier": "gold"}}):
-            assert f"good-{state}" in [it.id for it in (await engine.list(**filters)).items] or "attributes" in filters
-        if told and told[0].id == f"bad-{state}" and column != "workflow":  # it is not made a second time
+        for filters in (
+            {"workflow": code},
+            {"status": ["complete", "waiting", "queued"]},
+            {"attributes": {"tier": "gold"}},
+        ):
+            assert (
+                f"good-{state}" in [it.id for it in (await engine.list(**filters)).items]
+                or "attributes" in filters
+            )
+        # it is not made a second time
+        if told and told[0].id == f"bad-{state}" and column != "workflow":
             with pytest.raises(StepwellError):
                 await engine.create(code, id=f"bad-{state}")
             with pytest.raises(StepwellError):

@@ -48,24 +48,43 @@ async def begin(store: str) -> None:
 
 def damage(store: str, table: str, workflow: str, column: str = "payload") -> None:
     with closing(sqlite3.connect(store)) as conn, conn:
-        sql = "SELECT i.no FROM instance i JOIN workflow w ON w.id = i.workflow WHERE i.id = 'bad' AND w.name = ?"
+        sql = (
+            "SELECT i.no FROM instance i JOIN workflow w ON w.id = i.workflow WHERE i.id = 'bad' "
+            "AND w.name = ?"
+        )
         (no,) = conn.execute(sql, (workflow,)).fetchone()
         done = conn.execute(f"UPDATE {table} SET {column} = x'00' WHERE no = ?", (no,))
         assert done.rowcount == 1
 
 
 @pytest.mark.parametrize(
-    ("table", "code"), [("result", errs), ("result", gives), ("progress", waits), ("attributes", gives), ("attributes", waits)]
+    ("table", "code"),
+    [
+        ("result", errs),
+        ("result", gives),
+        ("progress", waits),
+        ("attributes", gives),
+        ("attributes", waits),
+    ],
 )
 async def test_a_damaged_row_stands_in_every_list_and_says_so(tmp_path, table, code):
     store = str(tmp_path / "s.db")
     await begin(store)
     damage(store, table, code.name)
     async with open_test_engine(workflows=ALL, store=store, autojump=False) as engine:
-        for filters in ({}, {"workflow": code}, {"status": ["errored", "waiting", "complete"]}, {"attributes": {"tier": "gold"}}):
+        for filters in (
+            {},
+            {"workflow": code},
+            {"status": ["errored", "waiting", "complete"]},
+            {"attributes": {"tier": "gold"}},
+        ):
             page, _ = await engine.list(**filters)
             assert len(page) == (2 if "workflow" in filters else 6)
-            told = {(it.workflow, it.id): it.error.message for it in page if it.error and it.error.type == "stepwell.StoreCorrupt"}
+            told = {
+                (it.workflow, it.id): it.error.message
+                for it in page
+                if it.error and it.error.type == "stepwell.StoreCorrupt"
+            }
             assert list(told) == [(code.name, "bad")]
             assert f"the {table} of instance" in told[code.name, "bad"]
             assert {it.id for it in page if it.workflow == code.name} == {"bad", "good"}
@@ -87,7 +106,11 @@ async def test_a_damaged_approval_says_so_in_place_of_its_detail(tmp_path):
     async with open_test_engine(workflows=ALL, store=store) as engine:
         for status in (None, "approved"):
             bad, good = await engine.approvals.list(status=status)
-            assert (bad.id, good.id, good.detail) == ("waits/bad#ship#1", "waits/good#ship#1", "a lamp")
+            assert (bad.id, good.id, good.detail) == (
+                "waits/bad#ship#1",
+                "waits/good#ship#1",
+                "a lamp",
+            )
             assert "fails its checksum" in bad.detail["message"]
 
 
@@ -186,7 +209,9 @@ async def takes_two(step):
 @pytest.mark.parametrize("start_in", [None, "1 hour"])
 async def test_a_damaged_event_blocks_its_instance_and_the_engine_opens(tmp_path, start_in):
     store = str(tmp_path / "s.db")
-    async with open_test_engine(workflows=[gives, takes_two], store=store, autojump=False) as engine:
+    async with open_test_engine(
+        workflows=[gives, takes_two], store=store, autojump=False
+    ) as engine:
         start_at = engine.clock.now() + timedelta(hours=1) if start_in else None
         for id in ("bad", "good"):
             instance = await engine.create(takes_two, id=id, start_at=start_at)
@@ -195,10 +220,16 @@ async def test_a_damaged_event_blocks_its_instance_and_the_engine_opens(tmp_path
                 await instance.send_event("go", i)
     with closing(sqlite3.connect(store)) as conn, conn:
         conn.execute("UPDATE event SET payload = x'00' WHERE no = (SELECT min(no) FROM event)")
-    async with open_test_engine(workflows=[gives, takes_two], store=store, autojump=False) as engine:
+    async with open_test_engine(
+        workflows=[gives, takes_two], store=store, autojump=False
+    ) as engine:
         bad, good = [await engine.get(takes_two, id) for id in ("bad", "good")]
         told = await bad.explain()
-        assert (told.code, "fails its checksum" in told.text, "backup" in told.text) == ("corrupt", True, True)
+        assert (told.code, "fails its checksum" in told.text, "backup" in told.text) == (
+            "corrupt",
+            True,
+            True,
+        )
         assert await engine.call(gives, id="new") == 1
         await engine.clock.advance("1 hour")
         await good.send_event("other")
@@ -212,7 +243,12 @@ async def test_a_damaged_wait_blocks_its_instance_and_the_engine_opens(tmp_path)
     damage(store, "wait", "waits", "source")
     async with open_test_engine(workflows=ALL, store=store, autojump=False) as engine:
         bad, good = sorted((await engine.list(waits)).items, key=lambda it: it.id)
-        assert (bad.status, bad.reason, good.status, good.error) == ("blocked", "corrupt", "waiting", None)
+        assert (bad.status, bad.reason, good.status, good.error) == (
+            "blocked",
+            "corrupt",
+            "waiting",
+            None,
+        )
         assert "a wait of instance" in bad.error.message
         with pytest.raises(StoreCorrupt, match="a wait of instance"):
             await (await engine.get(waits, "bad")).explain()

@@ -1,4 +1,5 @@
-"""Durable deadlines: what they decide is recorded, and every replay takes the same way (rules T4, I8)."""
+"""Durable deadlines: what they decide is recorded, and every replay takes the same way (rules T4,
+I8)."""
 
 import pytest
 import trio
@@ -95,7 +96,8 @@ async def test_i8_a_deadline_cancels_a_running_attempt_and_a_retry_delay():
         core = engine._driver.core
         while not engine._driver.borrowed.attempts:
             await trio.lowlevel.checkpoint()
-        core.advance(core.now() + 10_000_000)  # `clock.advance` waits for running attempts; this one never ends
+        # `clock.advance` waits for running attempts; this one never ends
+        core.advance(core.now() + 10_000_000)
         await instance.wait_for_step("noted")
         await engine.clock.advance(31)
         for _ in range(2):
@@ -118,7 +120,10 @@ async def fails_in_time(step, seconds: int):
 async def test_t4_fail_after_raises_only_when_it_cut_the_block_short():
     async with open_test_engine(workflows=[fails_in_time]) as engine:
         assert await engine.call(fails_in_time, 59) == [False, "in time"]
-        assert await engine.call(fails_in_time, 61, id="late") == [True, '"fail_after" of fails_in_time/late ran out of time']
+        assert await engine.call(fails_in_time, 61, id="late") == [
+            True,
+            '"fail_after" of fails_in_time/late ran out of time',
+        ]
 
 
 @workflow
@@ -141,7 +146,10 @@ async def nested(step):
         with step.move_on_after(20, name="inner") as inner:
             await step.wait_for_event("go")
         seen.append("unreachable")
-    with step.move_on_after(20, name="outer") as again, step.move_on_after(10, name="inner") as inside:
+    with (
+        step.move_on_after(20, name="outer") as again,
+        step.move_on_after(10, name="inner") as inside,
+    ):
         await step.wait_for_event("go")
     await step.wait_for_event("end")
     return [s.cancelled_caught for s in (outer, inner, again, inside)]
@@ -237,7 +245,9 @@ async def queued_for_long(step):
 
 async def test_t4_a_deadline_in_the_first_turn_does_not_count_the_time_in_the_queue():
     async with open_test_engine(workflows=[queued_for_long], autojump=False) as engine:
-        instance = await engine.create(queued_for_long, start_at=engine.clock.now().replace(year=2031))
+        instance = await engine.create(
+            queued_for_long, start_at=engine.clock.now().replace(year=2031)
+        )
         await engine.clock.advance("365 days")
         await engine.clock.advance(31)
         assert await instance.result() is False
@@ -270,6 +280,8 @@ async def in_a_step(step):
 
 async def test_i7_a_deadline_inside_a_step_function_says_so():
     async with open_test_engine(workflows=[in_a_step]) as engine:
-        with pytest.raises(InstanceErrored, match=r"move_on_after .* was called inside a step function") as caught:
+        with pytest.raises(
+            InstanceErrored, match=r"move_on_after .* was called inside a step function"
+        ) as caught:
             await engine.call(in_a_step)
         assert caught.value.error.type == "stepwell.StepwellError"

@@ -1,4 +1,5 @@
-"""`stepwell demo` as a person runs it: real processes, real kills, and what it says in one line when something is wrong."""
+"""`stepwell demo` as a person runs it: real processes, real kills, and what it says in one line
+when something is wrong."""
 
 import json
 import os
@@ -37,7 +38,14 @@ def make_tree(folder, files):
 def demo(folder, *arguments, path="source"):
     command = [*COMMAND, path, *arguments]
     done = subprocess.run(
-        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=100, stdin=subprocess.DEVNULL, check=False
+        command,
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        stdin=subprocess.DEVNULL,
+        check=False,
     )
     print(done.stdout, done.stderr)
     assert "Traceback" not in done.stdout + done.stderr
@@ -48,7 +56,11 @@ def demo(folder, *arguments, path="source"):
 def check(folder, out="stepwell-demo"):
     if shutil.which("sha256sum") is None:
         pytest.skip("there is no sha256sum here")
-    done = subprocess.run(["sha256sum", "-c", "--quiet", "MANIFEST.sha256", "BLOBS.sha256"], cwd=folder / out, check=False)
+    done = subprocess.run(
+        ["sha256sum", "-c", "--quiet", "MANIFEST.sha256", "BLOBS.sha256"],
+        cwd=folder / out,
+        check=False,
+    )
     return done.returncode
 
 
@@ -73,7 +85,8 @@ def test_after_a_crash_the_same_command_goes_on(tmp_path):
     code, text = demo(tmp_path, "--crash-after", "0.4")
     assert (code, text.splitlines()[-1]) == (
         137,
-        "killed the worker with SIGKILL after 0.4 s of work. Run it again without --crash-after to go on.",
+        "killed the worker with SIGKILL after 0.4 s of work. Run it again without --crash-after to "
+        "go on.",
     )
     code, text = demo(tmp_path)
     assert code == 0
@@ -99,7 +112,12 @@ def test_chaos_loses_nothing_and_records_nothing_twice(tmp_path):
 def test_ctrl_c_drains_and_the_same_command_goes_on(tmp_path):
     make_tree(tmp_path, 500)
     process = subprocess.Popen(
-        [*COMMAND, "source"], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
+        [*COMMAND, "source"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+        stdin=subprocess.DEVNULL,
     )
     with process:
         assert process.stdout is not None
@@ -108,18 +126,24 @@ def test_ctrl_c_drains_and_the_same_command_goes_on(tmp_path):
         text = process.stdout.read()
     assert process.returncode == 130
     assert "stopping: what runs now ends first." in text
-    assert text.splitlines()[-1] == "stopped; everything done so far is kept. Run the same command again to go on."
+    assert text.splitlines()[-1] == (
+        "stopped; everything done so far is kept. Run the same command again to go on."
+    )
     code, text = demo(tmp_path)
     assert code == 0
     assert text.startswith("going on with backup-")
-    logged = "".join(log.read_text() for log in (tmp_path / "stepwell-demo" / "jobs").glob("*/steps.log"))
-    assert logged.count("attempt ") == 500 * 3 + 1 + 6  # nothing was cut short: no attempt was made twice
+    logged = "".join(
+        log.read_text() for log in (tmp_path / "stepwell-demo" / "jobs").glob("*/steps.log")
+    )
+    # nothing was cut short: no attempt was made twice
+    assert logged.count("attempt ") == 500 * 3 + 1 + 6
 
 
 def told(folder, output, *arguments, path="source", **options):
     """Runs the command with this standard output; returns the code and the standard error."""
     done = subprocess.run(
-        [*COMMAND, path, "--yes", *arguments], cwd=folder, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE,
+        [*COMMAND, path, "--yes", *arguments], cwd=folder, env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE,
         text=True, timeout=100, check=False, **options,
     )  # fmt: skip
     return done.returncode, done.stderr
@@ -133,7 +157,9 @@ UNSEEN = (
 
 @pytest.mark.parametrize("output", ["a full disk", "a closed pipe"])
 @pytest.mark.parametrize("path", ["source", "none"])
-def test_an_output_that_cannot_be_written_costs_one_line_and_the_same_command_goes_on(tree, output, path):
+def test_an_output_that_cannot_be_written_costs_one_line_and_the_same_command_goes_on(
+    tree, output, path
+):
     if output == "a full disk":
         if not os.path.exists("/dev/full"):
             pytest.skip("there is no /dev/full here")
@@ -169,10 +195,18 @@ def test_a_file_that_cannot_be_read_costs_one_line_and_exit_code_1(tree):
     [
         ([], "nowhere", "PATH nowhere does not exist. Give a folder."),
         ([], "file", "PATH file is not a folder. Give the folder it is in."),
-        (["--out", "file/out"], "source", "--out file/out cannot be written: Not a directory. Give another folder."),
+        (
+            ["--out", "file/out"],
+            "source",
+            "--out file/out cannot be written: Not a directory. Give another folder.",
+        ),
         (["--out", "."], "source", "PATH source lies in --out .. Give another --out."),
         (["--store", "nowhere/x.db"], "source", "cannot be used: No such file or directory"),
-        (["--store", "file"], "source", "file is not a SQLite database; Stepwell did not write it. Give another path."),
+        (
+            ["--store", "file"],
+            "source",
+            "file is not a SQLite database; Stepwell did not write it. Give another path.",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_one_line_and_exit_code_2(tree, arguments, path, line):
@@ -195,7 +229,14 @@ async def test_a_store_in_use_is_one_line_that_names_the_process(tree):
 def on_a_terminal(folder, answer, *arguments):
     """Runs the demo on a terminal of its own and answers its question."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen([*COMMAND, "source", *arguments], cwd=folder, env=ENVIRONMENT, stdin=theirs, stdout=theirs, stderr=theirs)
+    process = subprocess.Popen(
+        [*COMMAND, "source", *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
     os.close(theirs)
     text, asked = b"", False
     while True:
@@ -242,7 +283,11 @@ def test_a_terminal_shows_a_bar_and_gets_its_cursor_back(tree):
 def test_a_full_disk_costs_a_line_for_each_file_and_the_rest_is_backed_up(tree):
     disk = tree / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1400k", "none", str(disk)], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1400k", "none", str(disk)],
+        capture_output=True,
+        check=False,
+    ).returncode:
         pytest.skip("a small disk cannot be mounted here")
     try:
         for i in range(8):

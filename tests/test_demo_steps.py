@@ -1,4 +1,5 @@
-"""What the demo's steps do, one by one and as a workflow on the test engine: no processes, no terminal."""
+"""What the demo's steps do, one by one and as a workflow on the test engine: no processes, no
+terminal."""
 
 import errno
 import os
@@ -15,7 +16,15 @@ from stepwell._demo.files import Backup
 from stepwell._demo.job import backup, backup_file
 from stepwell.testing import open_test_engine
 
-NAMES = ["plain.txt", "with space", "new\nline", "back\\slash", "folder/ünï.py", " leading", "quote'\""]
+NAMES = [
+    "plain.txt",
+    "with space",
+    "new\nline",
+    "back\\slash",
+    "folder/ünï.py",
+    " leading",
+    "quote'\"",
+]
 
 
 @pytest.fixture
@@ -43,10 +52,17 @@ async def run(job, *, decide=True):
 
 
 def check(job):
-    return subprocess.run(["sha256sum", "-c", "MANIFEST.sha256", "BLOBS.sha256"], cwd=job.out, capture_output=True, text=True)
+    return subprocess.run(
+        ["sha256sum", "-c", "MANIFEST.sha256", "BLOBS.sha256"],
+        cwd=job.out,
+        capture_output=True,
+        text=True,
+    )
 
 
-needs_sha256sum = pytest.mark.skipif(shutil.which("sha256sum") is None, reason="there is no sha256sum here")
+needs_sha256sum = pytest.mark.skipif(
+    shutil.which("sha256sum") is None, reason="there is no sha256sum here"
+)
 
 
 @needs_sha256sum
@@ -87,7 +103,9 @@ async def test_a_file_that_changes_between_two_steps_is_left_out(job, monkeypatc
 
     monkeypatch.setattr(blobs, "_compress", changed_meanwhile)
     output, _ = await run(job)
-    assert [(m.name, m.why) for m in output.examples] == [(b"with space", "changed while it was backed up")]
+    assert [(m.name, m.why) for m in output.examples] == [
+        (b"with space", "changed while it was backed up")
+    ]
     assert output.unnamed.files == 0
 
 
@@ -136,10 +154,14 @@ async def test_blobs_that_no_manifest_names_go_only_once_that_is_approved(job, a
     assert os.path.exists(os.path.join(job.out, report.JSON))
 
 
-def test_an_attempt_that_was_cut_short_leaves_nothing_though_an_equal_file_was_stored_meanwhile(job, monkeypatch):
+def test_an_attempt_that_was_cut_short_leaves_nothing_though_an_equal_file_was_stored_meanwhile(
+    job, monkeypatch
+):
     hashed = files.hash_file.__wrapped__(job, b"twin")
     with monkeypatch.context() as patch:
-        patch.setattr(blobs, "_compress", lambda *arguments: cut_short.append(arguments[-1]) or 1 / 0)
+        patch.setattr(
+            blobs, "_compress", lambda *arguments: cut_short.append(arguments[-1]) or 1 / 0
+        )
         cut_short: list[str] = []
         with pytest.raises(ZeroDivisionError):
             blobs.store_blob.__wrapped__(job, b"twin", hashed)
@@ -156,7 +178,9 @@ def test_a_blob_that_was_removed_after_it_was_verified_is_not_in_the_manifest(jo
     kept = [manifest.Kept(b"plain.txt", "a" * 64, 1, "b" * 64, 1)]
 
     gone = manifest.write_manifest.__wrapped__(job, kept)
-    assert [(m.name, m.why) for m in gone] == [(b"plain.txt", "its blob was removed after it was verified")]
+    assert [(m.name, m.why) for m in gone] == [
+        (b"plain.txt", "its blob was removed after it was verified")
+    ]
     with open(os.path.join(job.out, manifest.MANIFEST)) as file:
         assert file.read() == ""
 
@@ -204,7 +228,14 @@ async def test_the_audit_finds_a_step_that_ended_and_is_in_no_history(job):
         await engine.approvals.approve(f"backup/{job.id}#prune#1", by="test")
         await instance.result()
         found = await audit(engine, job)
-        assert (found.instances, found.steps, found.recorded, found.lost, found.twice, found.repeated) == (9, 31, 31, 0, 0, 0)
+        assert (
+            found.instances,
+            found.steps,
+            found.recorded,
+            found.lost,
+            found.twice,
+            found.repeated,
+        ) == (9, 31, 31, 0, 0, 0)
         steplog.append(job.log, f"done {job.id} forgotten#1 1")
         assert (await audit(engine, job)).lost == 1
 
@@ -233,4 +264,10 @@ def test_the_page_escapes_names_and_needs_no_network():
 
 
 def test_sizes_read_well():
-    assert [page.size_text(n) for n in (0, 1023, 1024, 150 << 10, 3 << 29)] == ["0 B", "1023 B", "1.0 KiB", "150 KiB", "1.5 GiB"]
+    assert [page.size_text(n) for n in (0, 1023, 1024, 150 << 10, 3 << 29)] == [
+        "0 B",
+        "1023 B",
+        "1.0 KiB",
+        "150 KiB",
+        "1.5 GiB",
+    ]

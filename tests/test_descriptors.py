@@ -1,4 +1,5 @@
-"""What an engine has open it gives back when its block ends, not when Python next looks for garbage."""
+"""What an engine has open it gives back when its block ends, not when Python next looks for
+garbage."""
 
 import subprocess
 import sys
@@ -40,4 +41,6 @@ for _ in range(200):
 @pytest.mark.slow
 @pytest.mark.parametrize("front", ["trio", "asyncio", "blocking"])
 def test_two_hundred_openings_need_no_more_descriptors_than_one(tmp_path, front):
-    subprocess.run([sys.executable, "-c", PROGRAM, front, str(tmp_path / "s.db")], check=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-c", PROGRAM, front, str(tmp_path / "s.db")], check=True, timeout=120
+    )

@@ -20,16 +20,28 @@ RULES = [f"{letter}{number}" for letter, last in LAST.items() for number in rang
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_is_in_the_table_with_all_files_that_have_tests_named_after_it(rule):
-    rows = re.findall(rf"^\| {rule} \| .* \| (.*) \|$", (ROOT / "docs" / "semantics.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        rf"^\| {rule} \| .* \| (.*) \|$", (ROOT / "docs" / "semantics.md").read_text(), re.MULTILINE
+    )
     assert len(rows) == 1
-    named = {path.name for path in (ROOT / "tests").glob("test_*.py") if f"def test_{rule.lower()}_" in path.read_text()}
+    named = {
+        path.name
+        for path in (ROOT / "tests").glob("test_*.py")
+        if f"def test_{rule.lower()}_" in path.read_text()
+    }
     assert named
     assert set(re.findall(r"`(test_\S+\.py)`", rows[0])) == named
 
 
 def test_the_rules_table_names_files_with_tests_of_the_rule():
-    rows = re.findall(r"^\| ([A-Z]\d+) \| .* \| (.*) \|$", (ROOT / "docs" / "semantics.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| ([A-Z]\d+) \| .* \| (.*) \|$",
+        (ROOT / "docs" / "semantics.md").read_text(),
+        re.MULTILINE,
+    )
     assert len(rows) > 40
     for rule, tests in rows:
         for name in re.findall(r"`(test_\S+\.py)`", tests):
-            assert f"def test_{rule.lower()}_" in (ROOT / "tests" / name).read_text(), f"{rule} in {name}"
+            assert (f"def test_{rule.lower()}_") in (ROOT / "tests" / name).read_text(), (
+                f"{rule} in {name}"
+            )

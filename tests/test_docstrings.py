@@ -1,4 +1,5 @@
-"""Docstrings of the public API name what there is: errors in `Raises:`, and whatever is written as `stepwell.…`."""
+"""Docstrings of the public API name what there is: errors in `Raises:`, and whatever is written as
+`stepwell.…`."""
 
 import builtins
 import importlib
@@ -27,7 +28,9 @@ DOCUMENTED = [(name, doc) for name, thing in _public() if (doc := inspect.getdoc
 
 def _exists(name: str) -> bool:
     first, *rest = name.split(".")
-    found = vars(stepwell).get(first, vars(builtins).get(first, {"trio": trio, "stepwell": stepwell}.get(first)))
+    found = vars(stepwell).get(
+        first, vars(builtins).get(first, {"trio": trio, "stepwell": stepwell}.get(first))
+    )
     for part in rest:
         found = getattr(found, part, None) or importlib.util.find_spec(f"stepwell.{part}")
     return found is not None
@@ -36,7 +39,11 @@ def _exists(name: str) -> bool:
 @pytest.mark.parametrize(("name", "doc"), DOCUMENTED, ids=[name for name, _ in DOCUMENTED])
 def test_what_a_docstring_names_exists(name, doc):
     _, _, raises = doc.partition("Raises:\n")
-    wrong = [it for it in re.findall(r"^ {4}([A-Z][\w.]*|[a-z]+\.[\w.]+):", raises, re.MULTILINE) if not _exists(it)]
+    wrong = [
+        it
+        for it in re.findall(r"^ {4}([A-Z][\w.]*|[a-z]+\.[\w.]+):", raises, re.MULTILINE)
+        if not _exists(it)
+    ]
     wrong += [it for it in re.findall(r"`(stepwell\.[\w.]+)`", doc) if not _exists(it)]
     wrong += [it for it in re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", doc) if not _exists(it)]
     assert wrong == [], f"{name} names what does not exist"

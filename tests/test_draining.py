@@ -1,4 +1,5 @@
-"""`drain`: it comes to its end whatever becomes of its caller, and everybody is told the truth meanwhile and afterwards (L14)."""
+"""`drain`: it comes to its end whatever becomes of its caller, and everybody is told the truth
+meanwhile and afterwards (L14)."""
 
 import asyncio
 import signal
@@ -10,7 +11,17 @@ from typing import Any
 import pytest
 import trio
 
-from stepwell import Engine, EngineClosed, InstanceErrored, Retry, Step, aio, current_step, sync, workflow
+from stepwell import (
+    Engine,
+    EngineClosed,
+    InstanceErrored,
+    Retry,
+    Step,
+    aio,
+    current_step,
+    sync,
+    workflow,
+)
 from stepwell.testing import open_test_engine
 
 DRAINED = "the engine has drained, so nothing runs any more"
@@ -66,10 +77,17 @@ async def test_l14_a_drain_whose_caller_gives_up_ends_and_whoever_waits_is_told(
         said.append(str(caught.value))
 
     with trio.fail_after(30):
-        async with open_test_engine(workflows=[two_steps, waits], autojump=False) as engine, trio.open_nursery() as nursery:
+        async with (
+            open_test_engine(workflows=[two_steps, waits], autojump=False) as engine,
+            trio.open_nursery() as nursery,
+        ):
             other = await engine.create(waits)
             instance = await at_the_gate(engine)
-            for call, *args in ((instance.result,), (other.wait_for_status, "complete"), (instance.wait_for_step, "nothing")):
+            for call, *args in (
+                (instance.result,),
+                (other.wait_for_status, "complete"),
+                (instance.wait_for_step, "nothing"),
+            ):
                 nursery.start_soon(hears, call, *args)
             with trio.CancelScope() as scope:
                 nursery.start_soon(cancels_when_blocked, scope)
@@ -78,7 +96,8 @@ async def test_l14_a_drain_whose_caller_gives_up_ends_and_whoever_waits_is_told(
             assert said == []
             for one in (instance, other):
                 assert str(await one.explain()).endswith(
-                    " The engine drains: no more steps start. Open a new engine on the same store to go on."
+                    " The engine drains: no more steps start. Open a new engine on the same store "
+                    "to go on."
                 )
             gates[0].set()
             await engine.drain("1 hour")
@@ -92,7 +111,10 @@ async def cancels_when_blocked(scope: trio.CancelScope) -> None:
 
 async def test_l14_of_two_drains_the_grace_that_is_over_first_counts():
     with trio.fail_after(30):
-        async with open_test_engine(workflows=[two_steps], autojump=False) as engine, trio.open_nursery() as nursery:
+        async with (
+            open_test_engine(workflows=[two_steps], autojump=False) as engine,
+            trio.open_nursery() as nursery,
+        ):
             instance = await at_the_gate(engine)
             nursery.start_soon(engine.drain, "1 hour")
             await trio.testing.wait_all_tasks_blocked()
@@ -137,7 +159,9 @@ async def test_l13_what_is_said_of_an_instance_of_a_drained_engine_is_true():
         with pytest.raises(EngineClosed) as caught:
             await instance.result()
         end = f" {str(caught.value).capitalize()[:1]}{str(caught.value)[1:]}"
-        assert (await instance.explain()).text == f"two_steps/two is running: its body is not in memory.{end}"
+        assert (await instance.explain()).text == (
+            f"two_steps/two is running: its body is not in memory.{end}"
+        )
         assert (await other.explain()).text.startswith('waits/w waits for event "go" until ')
         assert (await other.explain()).text.endswith(end)
         assert (await ended.explain()).text == "waits/ended is complete."
@@ -231,10 +255,15 @@ async def test_l14_a_step_cannot_end_its_engine(how):
         assert await instance.result() == 1
 
 
-@pytest.mark.parametrize("how", ["drains_here", "leaves_here", "drains_blocking", "leaves_blocking"])
+@pytest.mark.parametrize(
+    "how", ["drains_here", "leaves_here", "drains_blocking", "leaves_blocking"]
+)
 def test_l14_a_step_cannot_end_its_engine_on_asyncio(how):
     async def main() -> None:
-        async with aio.Engine(":memory:", workflows=[ends_the_engine, waits]) as engine, asyncio.timeout(30):
+        async with (
+            aio.Engine(":memory:", workflows=[ends_the_engine, waits]) as engine,
+            asyncio.timeout(30),
+        ):
             with pytest.raises(InstanceErrored) as caught:
                 await engine.call(ends_the_engine, how)
             assert _of(str(caught.value), WHATS[how.partition("_")[0]]), str(caught.value)
@@ -245,7 +274,9 @@ def test_l14_a_step_cannot_end_its_engine_on_asyncio(how):
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("how", ["drains_here", "leaves_here", "drains_blocking", "leaves_blocking"])
+@pytest.mark.parametrize(
+    "how", ["drains_here", "leaves_here", "drains_blocking", "leaves_blocking"]
+)
 def test_l14_a_step_cannot_end_its_engine_in_a_blocking_program(how):
     with sync.Engine(":memory:", workflows=[ends_the_engine, waits]) as engine:
         with pytest.raises(InstanceErrored) as caught:
@@ -268,7 +299,10 @@ async def test_l14_the_body_of_an_instance_cannot_leave_its_engine():
 
     async with open_test_engine(workflows=[leaves]) as engine:
         await engine.call(leaves, id="l")
-    assert seen[0].startswith("MisusedState: the engine's block was left in the body of leaves/l, for whose end that would wait")
+    assert seen[0].startswith(
+        "MisusedState: the engine's block was left in the body of leaves/l, "
+        "for whose end that would wait"
+    )
 
 
 async def test_l14_what_a_step_has_left_behind_may_end_the_engine():

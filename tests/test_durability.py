@@ -111,7 +111,9 @@ async def catches_twice(step) -> list[str]:
         try:
             await step.do(declines, retry=Retry.never)
         except LookupError as error:
-            seen.append(f"{type(error).__name__} {isinstance(error, StepFailed)} {error} {error.shelf}")
+            seen.append(
+                f"{type(error).__name__} {isinstance(error, StepFailed)} {error} {error.shelf}"
+            )
     await step.wait_for_event("go")
     return seen
 
@@ -147,7 +149,9 @@ async def fails_always() -> None:
 def with_limit(limit: int):
     @workflow(name="shop")
     async def shop(step):
-        await step.do(fails_always, retry=Retry(limit=limit, delay="1 hour", backoff="constant", jitter=0))
+        await step.do(
+            fails_always, retry=Retry(limit=limit, delay="1 hour", backoff="constant", jitter=0)
+        )
 
     return shop
 
@@ -233,7 +237,9 @@ async def test_r3_on_interrupt_fail_makes_a_step_at_most_once():
 
 
 @pytest.mark.parametrize("how", ["crash", "close"])
-async def test_r3_what_is_said_of_an_attempt_that_was_cut_short_is_true_however_its_engine_ended(how, tmp_path):
+async def test_r3_what_is_said_of_an_attempt_that_was_cut_short_is_true_however_its_engine_ended(
+    how, tmp_path
+):
     store = str(tmp_path / "s.db")
     async with open_test_engine(workflows=[hangs_at_most_once], store=store, grace=0) as engine:
         instance = await engine.create(hangs_at_most_once, id="i")
@@ -243,7 +249,10 @@ async def test_r3_what_is_said_of_an_attempt_that_was_cut_short_is_true_however_
             await engine.crash()
             await instance.wait_for_status("errored")
     async with open_test_engine(workflows=[hangs_at_most_once], store=store) as engine:
-        with pytest.raises(InstanceErrored, match=r"attempt 1 was cut short: its engine died, or closed, before it had ended$"):
+        with pytest.raises(
+            InstanceErrored,
+            match=r"attempt 1 was cut short: its engine died, or closed, before it had ended$",
+        ):
             await (await engine.get(hangs_at_most_once, "i")).result()
     assert calls == ["hangs"]
 

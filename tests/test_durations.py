@@ -81,7 +81,10 @@ def test_a_duration_is_read_exactly(value: Any, us: int) -> None:
     ],
 )
 def test_what_is_no_duration_is_refused_with_the_grammar(value: Any) -> None:
-    with pytest.raises(InvalidConfig, match=r"(?s)max_delay=.* is not a duration: a duration is \"10 seconds\".*365 days"):
+    with pytest.raises(
+        InvalidConfig,
+        match=r"(?s)max_delay=.* is not a duration: a duration is \"10 seconds\".*365 days",
+    ):
         to_us(value, "max_delay")
 
 
@@ -116,7 +119,10 @@ def test_an_instant_comes_back_to_the_microsecond(when: datetime) -> None:
 
 
 def test_an_instant_is_the_same_in_every_timezone() -> None:
-    assert instant_us(datetime(1970, 1, 1, 5, 30, tzinfo=timezone(timedelta(hours=5, minutes=30)))) == 0
+    assert (
+        instant_us(datetime(1970, 1, 1, 5, 30, tzinfo=timezone(timedelta(hours=5, minutes=30))))
+        == 0
+    )
     assert instant_us(datetime.max.replace(tzinfo=timezone(timedelta(hours=-12)))) > 0
 
 
@@ -173,7 +179,12 @@ def test_a_priority_is_a_whole_number_in_range(value: object) -> None:
 def test_pages_and_batches_have_a_size() -> None:
     assert names.page_limit(1000) == 1000
     assert names.batch_size(10_000) == 10_000
-    for check, value in ((names.page_limit, 1001), (names.page_limit, 0), (names.batch_size, 10_001), (names.batch_size, 0)):
+    for check, value in (
+        (names.page_limit, 1001),
+        (names.page_limit, 0),
+        (names.batch_size, 10_001),
+        (names.batch_size, 0),
+    ):
         with pytest.raises(InvalidConfig, match="whole number from 1 to"):
             check(value)
 

@@ -33,7 +33,11 @@ def test_every_error_is_a_stepwell_error_made_from_its_message(error: type[Stepw
 @pytest.mark.parametrize("error", CLASSES)
 def test_every_error_survives_pickle_and_copy(error: type[StepwellError]) -> None:
     original = error("what happened")
-    for twin in (pickle.loads(pickle.dumps(original)), copy.copy(original), copy.deepcopy(original)):
+    for twin in (
+        pickle.loads(pickle.dumps(original)),
+        copy.copy(original),
+        copy.deepcopy(original),
+    ):
         assert type(twin) is error
         assert str(twin) == "what happened"
         assert vars(twin) == vars(original)

@@ -204,6 +204,11 @@ async def test_a_body_sends_an_event_once_however_often_it_replays():
 async def test_a_body_that_sends_to_nobody_is_told_so():
     async with open_test_engine(workflows=[takes, sends]) as engine:
         text = await engine.call(sends, "nobody", id="s")
-        assert text == ('InstanceNotFound: event "a" of sends/s was not sent: there is no instance "nobody" of "takes". Create it first.')
+        assert text == (
+            'InstanceNotFound: event "a" of sends/s was not sent: there is no instance '
+            '"nobody" of "takes". Create it first.'
+        )
         await engine.call(takes, [], id="over")
-        assert 'was not sent: instance "over" of "takes" has ended' in await engine.call(sends, "over")
+        assert ('was not sent: instance "over" of "takes" has ended') in await engine.call(
+            sends, "over"
+        )

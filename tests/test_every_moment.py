@@ -1,7 +1,9 @@
-"""An engine that is opened, used, drained and closed is struck at every moment of that, by a cancellation or by Ctrl-C (L14, R7).
+"""An engine that is opened, used, drained and closed is struck at every moment of that, by a
+cancellation or by Ctrl-C (L14, R7).
 
-Whatever the moment: the program ends as it would without an engine, the log says nothing false, no thread is left, and the next
-engine on the same store goes on. Each round goes on with the store that the one before has left.
+Whatever the moment: the program ends as it would without an engine, the log says nothing false, no
+thread is left, and the next engine on the same store goes on. Each round goes on with the store
+that the one before has left.
 """
 
 import asyncio
@@ -58,14 +60,20 @@ def check(caplog, k: int) -> None:
     for thread in threading.enumerate():
         if thread.name == "stepwell watchdog":
             thread.join(5)  # it was told to end, and nobody waits for it
-    assert not [it for it in threading.enumerate() if it.name.startswith("stepwell") and it.name != "stepwell watch"], f"at moment {k}"
+    assert not [
+        it
+        for it in threading.enumerate()
+        if it.name.startswith("stepwell") and it.name != "stepwell watch"
+    ], f"at moment {k}"
 
 
 async def use(store: str, flow, k: int, engines: list[Engine]) -> None:
     """What is struck: opening, a call, leaving."""
     async with Engine(store, workflows=[works, hangs], grace="1 hour") as engine:
         engines.append(engine)
-        instance = await engine.create(flow, id="i" if flow is hangs else f"i{k}", if_exists="return")
+        instance = await engine.create(
+            flow, id="i" if flow is hangs else f"i{k}", if_exists="return"
+        )
         await instance.wait_for_status("complete", "running")
 
 
@@ -78,7 +86,10 @@ async def all_end(store: str, rounds: int) -> None:
             if item.workflow == "works":
                 instance = await engine.get(works, item.id)
                 assert await instance.result() == 3
-                assert [(it.name, it.status) for it in await instance.history()] == [("first", "done"), ("second", "done")]
+                assert [(it.name, it.status) for it in await instance.history()] == [
+                    ("first", "done"),
+                    ("second", "done"),
+                ]
             else:
                 assert item.status == "running"
 
@@ -116,27 +127,39 @@ def interrupted(run, *args) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("flow", [works, hangs])
 def test_r7_ctrl_c_at_every_moment_of_opening_running_and_closing(tmp_path, caplog, flow):
-    """`hangs` has a step that would use up the grace of an hour: a second Ctrl-C, once nothing goes on any more, ends that."""
+    """`hangs` has a step that would use up the grace of an hour: a second Ctrl-C, once nothing goes
+    on any more, ends that."""
     store, k, struck = str(tmp_path / "s.db"), 0, True
     caplog.set_level(logging.WARNING, "stepwell")
     while struck:
         k += 1
         engines: list[Engine] = []
-        moments = AtStep(k, ctrl_c, again=lambda engines=engines: flow is hangs and bool(engines) and engines[0]._driver.draining)
+        moments = AtStep(
+            k,
+            ctrl_c,
+            again=lambda engines=engines: (
+                flow is hangs and bool(engines) and engines[0]._driver.draining
+            ),
+        )
 
-        async def main(k: int = k, moments: AtStep = moments, engines: list[Engine] = engines) -> None:
+        async def main(
+            k: int = k, moments: AtStep = moments, engines: list[Engine] = engines
+        ) -> None:
             trio.lowlevel.add_instrument(moments)
             with trio.fail_after(30):
                 await use(store, flow, k, engines)
 
-        assert interrupted(trio.run, main) is (moments.has_struck or flow is hangs), f"at moment {k}"
+        assert interrupted(trio.run, main) is (moments.has_struck or flow is hangs), (
+            f"at moment {k}"
+        )
         struck = moments.has_struck
         check(caplog, k)
     trio.run(all_end, store, k)
 
 
 LINES_APART = 7
-"""Each round strikes so many lines later than the one before; the first line is drawn, so that runs differ."""
+"""Each round strikes so many lines later than the one before; the first line is drawn, so that runs
+differ."""
 
 
 @pytest.mark.slow
@@ -147,7 +170,13 @@ def test_r7_ctrl_c_at_lines_of_the_code_that_opens_calls_and_closes(tmp_path, ca
     caplog.set_level(logging.WARNING, "stepwell")
     while struck:
         engines: list[Engine] = []
-        rest = AtStep(0, ctrl_c, again=lambda engines=engines: flow is hangs and bool(engines) and engines[0]._driver.draining)
+        rest = AtStep(
+            0,
+            ctrl_c,
+            again=lambda engines=engines: (
+                flow is hangs and bool(engines) and engines[0]._driver.draining
+            ),
+        )
 
         async def main(k: int = k, rest: AtStep = rest, engines: list[Engine] = engines) -> None:
             trio.lowlevel.add_instrument(rest)
@@ -155,7 +184,9 @@ def test_r7_ctrl_c_at_lines_of_the_code_that_opens_calls_and_closes(tmp_path, ca
                 await use(store, flow, k, engines)
 
         with AtLine(k, ctrl_c) as moments:
-            assert interrupted(trio.run, main) is (moments.has_struck or flow is hangs), f"at moment {k}"
+            assert interrupted(trio.run, main) is (moments.has_struck or flow is hangs), (
+                f"at moment {k}"
+            )
         struck = moments.has_struck
         check(caplog, k)
         k += LINES_APART
@@ -192,7 +223,10 @@ async def all_end_on_asyncio(store: str) -> None:
         for item in (await engine.list(limit=1000)).items:
             instance = await engine.get(works_on_asyncio, item.id)
             assert await instance.result() == 3
-            assert [(it.name, it.status) for it in await instance.history()] == [("third", "done"), ("second", "done")]
+            assert [(it.name, it.status) for it in await instance.history()] == [
+                ("third", "done"),
+                ("second", "done"),
+            ]
 
 
 def at_lines(caplog, strike: Callable[[AtLine, int], None]) -> int:
@@ -224,7 +258,11 @@ def test_r7_ctrl_c_at_lines_of_a_program(tmp_path, caplog, runs, twice):
     def strike(moments: AtLine, k: int) -> None:
         moments.again_after = k % 5 + 1 if twice else 0
         with moments:
-            struck = interrupted(use_blocking, store, k) if runs == "blocking" else interrupted(asyncio.run, use_on_asyncio(store, k))
+            struck = (
+                interrupted(use_blocking, store, k)
+                if runs == "blocking"
+                else interrupted(asyncio.run, use_on_asyncio(store, k))
+            )
         assert struck is moments.has_struck, moments.places
 
     rounds = at_lines(caplog, strike)
@@ -235,7 +273,8 @@ def test_r7_ctrl_c_at_lines_of_a_program(tmp_path, caplog, runs, twice):
 
 
 def until_no_thread_is_left(moments: AtLine) -> None:
-    """A second Ctrl-C may come before anything was done about the first: then the end of the interpreter closes the engine."""
+    """A second Ctrl-C may come before anything was done about the first: then the end of the
+    interpreter closes the engine."""
     if len(moments.places) > 1:
         for left in list(portal._watched):
             left.main_thread_ended()
@@ -248,7 +287,8 @@ def until_no_thread_is_left(moments: AtLine) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["task", "scope"])
 def test_l14_a_cancellation_at_lines_of_an_asyncio_program(tmp_path, caplog, kind):
-    """Of the task, as asyncio does it, and of a scope of anyio's: each comes back as it came, whatever the moment."""
+    """Of the task, as asyncio does it, and of a scope of anyio's: each comes back as it came,
+    whatever the moment."""
     store = str(tmp_path / "s.db")
 
     async def in_task(moments: AtLine, k: int) -> None:
@@ -271,25 +311,38 @@ def test_l14_a_cancellation_at_lines_of_an_asyncio_program(tmp_path, caplog, kin
         assert scope.cancelled_caught is moments.has_struck, moments.places
         assert task.cancelling() == 0
 
-    at_lines(caplog, lambda moments, k: asyncio.run((in_task if kind == "task" else in_scope)(moments, k)))
+    at_lines(
+        caplog,
+        lambda moments, k: asyncio.run((in_task if kind == "task" else in_scope)(moments, k)),
+    )
     asyncio.run(all_end_on_asyncio(store))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("flow", [works, hangs])
 def test_l14_signals_at_every_moment_of_a_run(tmp_path, caplog, monkeypatch, flow):
-    """`hangs` needs a second signal, once nothing goes on any more. Before a run hears signals, Ctrl-C is trio's."""
+    """`hangs` needs a second signal, once nothing goes on any more. Before a run hears signals,
+    Ctrl-C is trio's."""
     store, k, struck, plain = str(tmp_path / "s.db"), 0, True, trio.run
     caplog.set_level(logging.WARNING, "stepwell")
     ends: list[object] = []
     while struck:
         k += 1
         engine = Engine(store, workflows=[works, hangs], grace="1 hour")
-        moments = AtStep(k, ctrl_c, lambda engine=engine: flow is hangs and engine._driver is not None and engine._driver.draining, times=2)
+        moments = AtStep(
+            k,
+            ctrl_c,
+            lambda engine=engine: (
+                flow is hangs and engine._driver is not None and engine._driver.draining
+            ),
+            times=2,
+        )
         monkeypatch.setattr(trio, "run", functools.partial(plain, instruments=[moments]))
 
         async def main(engine: Engine, k: int = k) -> str:
-            instance = await engine.create(flow, id="i" if flow is hangs else f"i{k}", if_exists="return")
+            instance = await engine.create(
+                flow, id="i" if flow is hangs else f"i{k}", if_exists="return"
+            )
             await instance.wait_for_status("complete", "running")
             return "returned"
 
@@ -306,7 +359,8 @@ def test_l14_signals_at_every_moment_of_a_run(tmp_path, caplog, monkeypatch, flo
 
 
 async def test_l14_ctrl_c_never_strikes_between_trio_and_its_instruments():
-    """trio disables an instrument that raises, also what is raised on the way to it; bodies would be judged by what was not counted."""
+    """trio disables an instrument that raises, also what is raised on the way to it; bodies would
+    be judged by what was not counted."""
     protected: list[bool] = []
 
     class Looks(trio.abc.Instrument):

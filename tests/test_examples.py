@@ -6,9 +6,16 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = sorted(it for it in (Path(__file__).parent.parent / "examples").glob("*.py") if not it.name.endswith("_app.py"))
+EXAMPLES = sorted(
+    it
+    for it in (Path(__file__).parent.parent / "examples").glob("*.py")
+    if not it.name.endswith("_app.py")
+)
 ARGUMENTS = {"burst.py": ["--instances", "2000"]}
-LAST_LINES = {"refunds.py": "90 paid, 10 refused", "burst.py": "2,000 instances are complete, each of them once"}
+LAST_LINES = {
+    "refunds.py": "90 paid, 10 refused",
+    "burst.py": "2,000 instances are complete, each of them once",
+}
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
-"""`explain()` of an instance that runs while its body is not in memory, or stands where no step of it is known (L13)."""
+"""`explain()` of an instance that runs while its body is not in memory, or stands where no step of
+it is known (L13)."""
 
 import subprocess
 import sys
@@ -32,7 +33,9 @@ class Lock:
 
     def take(self) -> None:
         command = [sys.executable, "-S", "-c", LOCKER, self.store]
-        self.holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.holder = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         assert self.holder.stdout is not None
         assert self.holder.stdout.readline() == "locked\n"
 
@@ -149,13 +152,19 @@ async def learns(step) -> str:
         await step.wait_for_event("go")
 
 
-async def test_l13_a_body_that_is_replayed_to_stop_an_attempt_begins_again_once_that_is_recorded(lock):
+async def test_l13_a_body_that_is_replayed_to_stop_an_attempt_begins_again_once_that_is_recorded(
+    lock,
+):
     async with open_test_engine(workflows=[learns], store=lock.store, autojump=False) as engine:
         instance = await engine.create(learns, id="i")
         await says(instance, "times out at")
         lock.take()
         pass_time(engine)
-        await says(instance, "learns/i is running: its body begins again from its history, once what it came to is recorded.")
+        await says(
+            instance,
+            "learns/i is running: its body begins again from its history, once "
+            "what it came to is recorded.",
+        )
         lock.release()
         await says(instance, 'learns/i waits for event "go"')
 
@@ -168,12 +177,16 @@ async def leaves_a_thread(step) -> None:
 
 
 async def test_l13_a_thread_that_an_ended_body_left_is_named_beside_it(lock):
-    async with open_test_engine(workflows=[leaves_a_thread], store=lock.store, autojump=False, grace=0) as engine:
+    async with open_test_engine(
+        workflows=[leaves_a_thread], store=lock.store, autojump=False, grace=0
+    ) as engine:
         instance = await engine.create(leaves_a_thread, id="i")
         await says(instance, "in a thread at test_explain_absent.py")
         pass_time(engine)
         await says(instance, f"and cannot be stopped; {ENDED}")
-        assert 'a thread of "blocks" that nobody waits for any more runs since' in str(await instance.explain())
+        assert ('a thread of "blocks" that nobody waits for any more runs since') in str(
+            await instance.explain()
+        )
         lock.release()
         assert await instance.wait_for_status("complete") == "complete"
 
@@ -189,7 +202,9 @@ async def test_l13_a_body_that_has_not_begun_is_about_to(monkeypatch):
     async with open_test_engine(workflows=[learns], autojump=False, grace=0) as engine:
         instance = await engine.create(learns, id="i")
         for _ in range(3):
-            assert str(await instance.explain()) == "learns/i is running: its body is about to begin."
+            assert str(await instance.explain()) == (
+                "learns/i is running: its body is about to begin."
+            )
         gate.set()
         await says(instance, "times out at")
 
@@ -204,7 +219,9 @@ async def test_l13_of_a_burst_those_whose_turn_has_not_come_are_about_to_begin(m
         monkeypatch.setattr(driver, "STARTS_AT_ONCE", 0)  # as if there were no end of those before
         instance = await engine.create(hangs_on, id="i")
         for _ in range(3):
-            assert str(await instance.explain()) == "hangs_on/i is running: its body is about to begin."
+            assert str(await instance.explain()) == (
+                "hangs_on/i is running: its body is about to begin."
+            )
         monkeypatch.undo()
         await says(instance, "times out at")
 
@@ -230,7 +247,10 @@ async def test_l13_a_parked_body_that_is_woken_before_it_has_left_says_so():
         await instance.wait_for_status("waiting")
         await engine.clock.advance("1 minute")
         await instance.send_event("go")
-        await says(instance, "lingers/i is running: its body is leaving memory, and begins again after that.")
+        await says(
+            instance,
+            "lingers/i is running: its body is leaving memory, and begins again after that.",
+        )
         gate.set()
         assert await instance.result() == "went"
 
@@ -245,12 +265,18 @@ async def lingers_over_a_step(step) -> None:
 
 
 async def test_l13_a_body_that_is_unwound_by_an_engine_that_drains_says_so():
-    async with open_test_engine(workflows=[lingers_over_a_step], autojump=False, grace=0) as engine, trio.open_nursery() as nursery:
+    async with (
+        open_test_engine(workflows=[lingers_over_a_step], autojump=False, grace=0) as engine,
+        trio.open_nursery() as nursery,
+    ):
         gate = gates["i"] = trio.Event()
         instance = await engine.create(lingers_over_a_step, id="i")
         await says(instance, "times out at")
         nursery.start_soon(engine.drain)
-        await says(instance, "lingers_over_a_step/i is running: its body is leaving memory. The engine drains")
+        await says(
+            instance,
+            "lingers_over_a_step/i is running: its body is leaving memory. The engine drains",
+        )
         gate.set()
 
 

@@ -31,7 +31,8 @@ async def delivers(step, how: str) -> str:
     if how == "runs":
         await step.do(at_the_gate)
     elif how == "blocked":
-        async with trio.open_nursery() as nursery:  # two that wait for the same and are no branches: a race (I3)
+        # two that wait for the same and are no branches: a race (I3)
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(in_a_task_of_its_own, step)
             nursery.start_soon(in_a_task_of_its_own, step)
     else:
@@ -50,12 +51,19 @@ async def awaits(step, how: str) -> str:
 
 
 @pytest.mark.parametrize("crashes", [False, True])
-@pytest.mark.parametrize(("parent", "wait"), [(calls, 'child delivers/c (call "asks")'), (awaits, "child delivers/c")])
 @pytest.mark.parametrize(
-    ("how", "state", "reason"), [("waits", "waiting", None), ("runs", "running", None), ("blocked", "blocked", "race")]
+    ("parent", "wait"), [(calls, 'child delivers/c (call "asks")'), (awaits, "child delivers/c")]
 )
-async def test_l13_who_waits_for_a_child_says_which_and_what_that_is_at(parent, wait, how, state, reason, crashes):
-    async with open_test_engine(workflows=[delivers, calls, awaits], autojump=False, grace=0) as engine:
+@pytest.mark.parametrize(
+    ("how", "state", "reason"),
+    [("waits", "waiting", None), ("runs", "running", None), ("blocked", "blocked", "race")],
+)
+async def test_l13_who_waits_for_a_child_says_which_and_what_that_is_at(
+    parent, wait, how, state, reason, crashes
+):
+    async with open_test_engine(
+        workflows=[delivers, calls, awaits], autojump=False, grace=0
+    ) as engine:
         instance = await engine.create(parent, how, id="p")
         await instance.wait_for_status("waiting")
         made = await engine.get(delivers, "c")
@@ -67,7 +75,9 @@ async def test_l13_who_waits_for_a_child_says_which_and_what_that_is_at(parent, 
         said = f"{state} ({reason})" if reason else state
         assert str(why) == f"{instance.workflow}/p waits for {wait}, which is {said}."
         assert (why.code, why.until) == ("waiting", None)
-        assert why.details == {"children": [{"workflow": "delivers", "id": "c", "status": state, "reason": reason}]}
+        assert why.details == {
+            "children": [{"workflow": "delivers", "id": "c", "status": state, "reason": reason}]
+        }
         listed = (await engine.list(parent)).items[0]
         assert (await instance.status()).waiting_on == listed.waiting_on == wait
 
@@ -87,9 +97,16 @@ async def test_l13_children_are_named_one_by_one_and_beside_a_step_that_runs():
         await (await engine.get(delivers, "a")).wait_for_status("running")
         why = await instance.explain()
         assert 'many/p is running: attempt 1 of "at_the_gate" in nursery#1[2]' in str(why)
-        assert 'it waits for child delivers/a (call "delivers" in nursery#1[0]), which is running; ' in str(why)
-        assert str(why).endswith('it waits for child delivers/b (call "delivers" in nursery#1[1]), which is queued.')
-        assert [(it["id"], it["status"]) for it in why.details["children"]] == [("a", "running"), ("b", "queued")]
+        assert (
+            'it waits for child delivers/a (call "delivers" in nursery#1[0]), which is running; '
+        ) in str(why)
+        assert str(why).endswith(
+            'it waits for child delivers/b (call "delivers" in nursery#1[1]), which is queued.'
+        )
+        assert [(it["id"], it["status"]) for it in why.details["children"]] == [
+            ("a", "running"),
+            ("b", "queued"),
+        ]
         assert [it["name"] for it in why.details["steps"]] == ["at_the_gate"]
         gate.set()
         await instance.result()
@@ -103,7 +120,9 @@ async def test_l13_of_many_children_the_first_are_named():
             for it in await step.create_batch(delivers, ["waits"] * 30):
                 nursery.start_soon(it.result)
 
-    async with open_test_engine(workflows=[delivers, all_of_them], autojump=False, grace=0) as engine:
+    async with open_test_engine(
+        workflows=[delivers, all_of_them], autojump=False, grace=0
+    ) as engine:
         instance = await engine.create(all_of_them)
         await instance.wait_for_status("waiting")
         why = await instance.explain()

@@ -1,4 +1,5 @@
-"""`explain()` and `history()` of what runs: which attempt, since when, where it stands, until when; what a retry comes after (L13)."""
+"""`explain()` and `history()` of what runs: which attempt, since when, where it stands, until when;
+what a retry comes after (L13)."""
 
 import threading
 from datetime import timedelta
@@ -43,7 +44,8 @@ def _line(fn) -> str:
     """Returns where a function stands: the line with the comment."""
     lines = Path(__file__).read_text().splitlines()
     first = fn.__code__.co_firstlineno
-    return f"test_explain_running.py:{next(n for n, line in enumerate(lines, 1) if n >= first and '# where it stands' in line)}"
+    marked = (n for n, line in enumerate(lines, 1) if "# where it stands" in line)
+    return f"test_explain_running.py:{next(n for n in marked if n >= first)}"
 
 
 async def _says(instance, part: str) -> str:
@@ -69,7 +71,9 @@ async def one(step, what: str) -> None:
     ("asyncio", hangs_on_asyncio, "on asyncio", timedelta(minutes=1)),
     ("thread", blocks, "in a thread", timedelta(minutes=10)),
 ])  # fmt: skip
-async def test_l13_a_step_that_runs_says_which_attempt_since_when_where_and_until_when(what, fn, runs_on, timeout):
+async def test_l13_a_step_that_runs_says_which_attempt_since_when_where_and_until_when(
+    what, fn, runs_on, timeout
+):
     async with open_test_engine(workflows=[one], autojump=False, grace=0) as engine:
         began = engine.clock.now()
         instance = await engine.create(one, what, id="i")
@@ -78,14 +82,26 @@ async def test_l13_a_step_that_runs_says_which_attempt_since_when_where_and_unti
         why = await instance.explain()
         until = began + timeout
         assert str(why) == (
-            f'one/i is running: attempt 1 of "{fn.__name__}" runs since 2030-01-01 00:00:00 UTC {runs_on} at {place} '
-            f"and times out at {until:%Y-%m-%d %H:%M:%S} UTC."
+            f'one/i is running: attempt 1 of "{fn.__name__}" runs since 2030-01-01 00:00:00 UTC '
+            f"{runs_on} at {place} and times out at {until:%Y-%m-%d %H:%M:%S} UTC."
         )
         assert (why.code, why.until) == ("running", until)
         (step,) = why.details["steps"]
-        assert (step["name"], step["attempt"], step["state"], step["since"], step["where"]) == (fn.__name__, 1, "running", began, place)
+        assert (step["name"], step["attempt"], step["state"], step["since"], step["where"]) == (
+            fn.__name__,
+            1,
+            "running",
+            began,
+            place,
+        )
         (record,) = await instance.history()
-        assert (record.name, record.attempt, record.status, record.started_at, record.ended_at) == (fn.__name__, 1, "running", began, None)
+        assert (record.name, record.attempt, record.status, record.started_at, record.ended_at) == (
+            fn.__name__,
+            1,
+            "running",
+            began,
+            None,
+        )
         assert record.ref == StepRef(fn.__name__)
         assert (await instance.status()).waiting_on is None
         let_go.set()
@@ -121,7 +137,8 @@ async def test_l13_steps_in_branches_and_what_is_waited_for_beside_them_are_name
             assert part in str(why)
         assert len(why.details["steps"]) == 3
         assert sorted((it.name, it.status, it.key) for it in await instance.history()) == [
-            ("hangs", "running", None), ("hangs_with", "running", "1"), ("hangs_with", "running", "2"), ("sleep", "waiting", None),
+            ("hangs", "running", None), ("hangs_with", "running", "1"),
+            ("hangs_with", "running", "2"), ("sleep", "waiting", None),
         ]  # fmt: skip
 
 
@@ -136,8 +153,13 @@ async def test_l13_a_step_that_gets_no_thread_says_who_has_them():
         await _says(first, "in a thread")
         last = await engine.create(pooled, id="last")
         await trio.testing.wait_all_tasks_blocked(0.01)
-        pool = 'for a thread: all 1 of Engine(threads=1) are in use, by step "blocks" of pooled/first.'
-        assert str(await last.explain()) == f'pooled/last is running: attempt 1 of "blocks" waits since 2030-01-01 00:00:00 UTC {pool}'
+        pool = (
+            'for a thread: all 1 of Engine(threads=1) are in use, by step "blocks" of pooled/first.'
+        )
+        assert str(await last.explain()) == (
+            'pooled/last is running: attempt 1 of "blocks" waits '
+            f"since 2030-01-01 00:00:00 UTC {pool}"
+        )
         assert await last.history() == []  # it has not begun
         let_go.set()
         await last.result()
@@ -152,10 +174,19 @@ async def test_l13_an_attempt_that_waits_for_the_thread_of_the_one_before_says_s
     async with open_test_engine(workflows=[late], autojump=False, grace=0) as engine:
         instance = await engine.create(late, id="i")
         await _says(instance, _line(blocks))
-        engine._driver.core.advance(engine._driver.now() + 61_000_000)  # `clock.advance` would wait for the thread
-        thread = f"attempt 1, which runs since 2030-01-01 00:00:00 UTC at {_line(blocks)} and cannot be stopped."
-        await _says(instance, f'late/i is running: the next attempt of "blocks" waits for the thread of {thread}')
-        assert [(it.attempt, it.status) for it in await instance.history()] == [(1, "attempt_failed")]
+        # `clock.advance` would wait for the thread
+        engine._driver.core.advance(engine._driver.now() + 61_000_000)
+        thread = (
+            f"attempt 1, which runs since 2030-01-01 00:00:00 UTC at {_line(blocks)} and "
+            "cannot be stopped."
+        )
+        await _says(
+            instance,
+            f'late/i is running: the next attempt of "blocks" waits for the thread of {thread}',
+        )
+        assert [(it.attempt, it.status) for it in await instance.history()] == [
+            (1, "attempt_failed")
+        ]
         let_go.set()
         await instance.result()
 
@@ -172,14 +203,17 @@ async def gives_up(step, how: str) -> None:
 
 
 @pytest.mark.parametrize(("how", "said"), [
-    ("cancelled", '"blocks", which the body has cancelled, is waited for: it runs since 2030-01-01 00:00:00 UTC in a thread at '),
-    ("timed out", 'a thread of "blocks" that nobody waits for any more runs since 2030-01-01 00:00:00 UTC at '),
+    ("cancelled", '"blocks", which the body has cancelled, is waited for: it runs since 2030-01-01 '
+                  '00:00:00 UTC in a thread at '),
+    ("timed out", 'a thread of "blocks" that nobody waits for any more runs since 2030-01-01 '
+                  '00:00:00 UTC at '),
 ])  # fmt: skip
 async def test_l13_a_thread_that_cannot_be_stopped_is_named_until_it_has_ended(how, said):
     async with open_test_engine(workflows=[gives_up], autojump=False, grace=0) as engine:
         instance = await engine.create(gives_up, how, id="i")
         await _says(instance, _line(blocks))
-        engine._driver.core.advance(engine._driver.now() + 61_000_000)  # `clock.advance` would wait for the thread
+        # `clock.advance` would wait for the thread
+        engine._driver.core.advance(engine._driver.now() + 61_000_000)
         why = await _says(instance, f"{said}{_line(blocks)}")
         assert why.startswith("gives_up/i is running: ")
         let_go.set()
@@ -205,7 +239,9 @@ async def test_l13_a_retry_says_which_attempt_comes_when_and_after_what(limit, o
         assert f"{why.until:%H:%M}" == "00:02"
         await engine.crash()  # today's code says how many there may be, and it is not in memory
         why = await (await engine.get(retrying, "i")).explain()
-        assert f'retry 2 of "flaky" {until}' in str(why) or f'retry 2{of} of "flaky" {until}' in str(why)
+        assert (f'retry 2 of "flaky" {until}') in str(
+            why
+        ) or f'retry 2{of} of "flaky" {until}' in str(why)
 
 
 @workflow(concurrency=1)
@@ -225,7 +261,9 @@ async def retrying_beside(step, how: str) -> None:
 @pytest.mark.parametrize("how", ["queued", "race", "missing_code"])
 async def test_l13_an_instance_that_does_not_run_while_a_retry_is_open_says_why(how, tmp_path):
     store = str(tmp_path / "s.db")
-    async with open_test_engine(workflows=[retrying_beside], store=store, autojump=False, grace=0) as engine:
+    async with open_test_engine(
+        workflows=[retrying_beside], store=store, autojump=False, grace=0
+    ) as engine:
         instance = await engine.create(retrying_beside, how, id="i")
         await instance.wait_for_status("waiting")
         if how == "queued":
@@ -269,8 +307,13 @@ async def test_r3_when_an_interrupted_attempt_began_is_not_known_unless_it_was_a
         (record,) = found
         turn = began + timedelta(hours=1)
         if how == "retry":
-            assert (record.status, record.started_at, record.not_before) == ("interrupted", None, turn)
-            with trio.fail_after(10):  # the next attempt begins when that record is durable, and may not have yet
+            assert (record.status, record.started_at, record.not_before) == (
+                "interrupted",
+                None,
+                turn,
+            )
+            # the next attempt begins when that record is durable, and may not have yet
+            with trio.fail_after(10):
                 while (last := (await instance.history())[-1]).status == "interrupted":
                     await trio.lowlevel.checkpoint()
             assert (last.name, last.status, last.attempt) == ("hangs", "running", 2)
@@ -295,7 +338,9 @@ async def test_an_open_attempt_is_told_once_whenever_it_ends():
         instance = await engine.create(gate, id="i")
         for n in range(1, 31):
             with trio.fail_after(10):
-                while [it["count"] for it in (await instance.explain()).details.get("steps", ())] != [n]:
+                while [
+                    it["count"] for it in (await instance.explain()).details.get("steps", ())
+                ] != [n]:
                     await trio.sleep(0.001)
             gate_now, gates["gate"] = gates["gate"], trio.Event()
             told = []

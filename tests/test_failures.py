@@ -1,4 +1,5 @@
-"""Recorded failures: caught as what the step raised, equal live and on replay, and no code of the class runs."""
+"""Recorded failures: caught as what the step raised, equal live and on replay, and no code of the
+class runs."""
 
 import contextlib
 import copy
@@ -104,7 +105,12 @@ def test_the_class_the_step_raised_is_caught() -> None:
     assert isinstance(error, StepFailed)
     assert type(error).__name__ == "CardExpired"
     assert str(error) == 'step "fetch" failed after 3 attempts: CardExpired: card expired'
-    assert (error.step, error.attempts, error.type, error.message) == ("fetch", 3, "test_failures.CardExpired", "card expired")
+    assert (error.step, error.attempts, error.type, error.message) == (
+        "fetch",
+        3,
+        "test_failures.CardExpired",
+        "card expired",
+    )
     assert error.args == ("card expired",)
     assert "raise exc\ntest_failures.CardExpired: card expired" in error.traceback
 
@@ -123,7 +129,10 @@ def test_members_that_can_be_stored_come_along_and_others_say_so() -> None:
     assert error.code == 5
     assert error.pair == [1, 2]
     for name in ("handle", "retry_in"):
-        with pytest.raises(AttributeError, match=f'PaymentDeclined of step "fetch": attribute "{name}" was not recorded'):
+        with pytest.raises(
+            AttributeError,
+            match=f'PaymentDeclined of step "fetch": attribute "{name}" was not recorded',
+        ):
             getattr(error, name)
     assert getattr(error, "handle", None) is None
 
@@ -141,7 +150,9 @@ def test_members_of_builtin_classes_come_along() -> None:
     assert isinstance(error, FileNotFoundError)
     assert (error.errno, error.strerror, error.filename) == (2, "No such file", "a.txt")
     assert error.type == "FileNotFoundError"
-    assert str(error) == "step \"fetch\" failed after 3 attempts: FileNotFoundError: [Errno 2] No such file: 'a.txt'"
+    assert str(error) == (
+        "step \"fetch\" failed after 3 attempts: FileNotFoundError: [Errno 2] No such file: 'a.txt'"
+    )
     broken: Any = stored(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"))
     assert (broken.object, broken.start, broken.reason) == (b"\xff", 0, "bad")
     key = stored(KeyError("k"))
@@ -158,7 +169,9 @@ def test_no_code_of_the_class_runs() -> None:
         Jealous.armed = False
 
 
-def test_nothing_is_imported_and_only_exceptions_are_found(caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_imported_and_only_exceptions_are_found(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     sys.modules.pop("this", None)
     sys.modules.pop("antigravity", None)
     names = [
@@ -169,7 +182,9 @@ def test_nothing_is_imported_and_only_exceptions_are_found(caplog: pytest.LogCap
         ("builtins", "SystemExit"), ("builtins", "GeneratorExit"),
     ]  # fmt: skip
     for module, name in names:
-        error = revive({"module": module, "class": name, "message": "m", "step": "s", "attempts": 1})
+        error = revive(
+            {"module": module, "class": name, "message": "m", "step": "s", "attempts": 1}
+        )
         assert type(error) is StepFailed
         assert error.message == "m"
     assert "antigravity" not in sys.modules
@@ -193,7 +208,9 @@ def make_local() -> Exception:
         (ExceptionGroup("x", [ValueError("a")]), "raise an exception class of your own"),
     ],
 )
-def test_what_cannot_be_combined_is_plain_with_one_warning(exc: BaseException, cure: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_combined_is_plain_with_one_warning(
+    exc: BaseException, cure: str, caplog: pytest.LogCaptureFixture
+) -> None:
     failures._warned.clear()
     with caplog.at_level(logging.WARNING, "stepwell"):
         for _ in range(3):
@@ -205,7 +222,12 @@ def test_what_cannot_be_combined_is_plain_with_one_warning(exc: BaseException, c
 
 
 def test_our_own_errors_are_step_failures_too() -> None:
-    for exc in (NotSerializable("x", path="result[0]"), TooLarge("x", limit=5), NonRetryableError("x"), InstanceNotFound("x", id="i")):
+    for exc in (
+        NotSerializable("x", path="result[0]"),
+        TooLarge("x", limit=5),
+        NonRetryableError("x"),
+        InstanceNotFound("x", id="i"),
+    ):
         error = stored(exc)
         assert isinstance(error, type(exc))
         assert isinstance(error, StepFailed)
@@ -214,7 +236,9 @@ def test_our_own_errors_are_step_failures_too() -> None:
     timeout = stored(StepTimeout("no answer within 10 minutes"))
     assert type(timeout) is StepTimeout
     assert isinstance(timeout, TimeoutError)
-    assert str(timeout) == 'step "fetch" failed after 3 attempts: StepTimeout: no answer within 10 minutes'
+    assert str(timeout) == (
+        'step "fetch" failed after 3 attempts: StepTimeout: no answer within 10 minutes'
+    )
 
 
 def test_a_failure_raised_again_by_another_step_keeps_its_class() -> None:
@@ -241,7 +265,14 @@ def test_causes_and_notes_are_in_the_traceback() -> None:
 
 
 @pytest.mark.parametrize(
-    "exc", [Rude(), ExceptionGroup("g", [Rude()]), ValueError("\udcff"), ValueError("x" * 10**6), ValueError(object())]
+    "exc",
+    [
+        Rude(),
+        ExceptionGroup("g", [Rude()]),
+        ValueError("\udcff"),
+        ValueError("x" * 10**6),
+        ValueError(object()),
+    ],
 )
 def test_describing_never_raises_and_is_always_storable(exc: BaseException) -> None:
     for record in (describe(exc, step="s", attempts=1), describe_body(exc)):
@@ -255,7 +286,9 @@ def test_describing_never_raises_and_is_always_storable(exc: BaseException) -> N
     st.lists(st.integers() | st.text() | st.floats(allow_nan=False)),
     st.dictionaries(st.text(min_size=1), st.integers() | st.text()),
 )
-def test_any_text_args_and_fields_survive(text: str, args: list[Any], fields: dict[str, Any]) -> None:
+def test_any_text_args_and_fields_survive(
+    text: str, args: list[Any], fields: dict[str, Any]
+) -> None:
     exc = ValueError(text, *args)
     vars(exc).update(fields)
     record = describe(exc, step="s", attempts=1)
@@ -270,26 +303,42 @@ def test_an_exception_with_an_unstorable_name_for_a_member_is_described() -> Non
 
 def test_error_info_is_data() -> None:
     info = error_info(describe(raised(PaymentDeclined("no", code=1)), step="charge", attempts=2))
-    assert (info.type, info.message, info.step, info.attempts) == ("test_failures.PaymentDeclined", "no", "charge", 2)
+    assert (info.type, info.message, info.step, info.attempts) == (
+        "test_failures.PaymentDeclined",
+        "no",
+        "charge",
+        2,
+    )
     assert "PaymentDeclined: no" in info.traceback
 
 
 def test_i11_the_tree_of_a_group_is_recorded() -> None:
     failed = stored(PaymentDeclined("no", code=5), step="charge")
-    record = describe_body(ExceptionGroup("nursery", [failed, ExceptionGroup("inner", [KeyError("k")])]))
+    record = describe_body(
+        ExceptionGroup("nursery", [failed, ExceptionGroup("inner", [KeyError("k")])])
+    )
     assert error_info(record).message == (
         "nursery (2 sub-exceptions)\n"
         '  step "charge" failed after 3 attempts: PaymentDeclined: no\n'
         "  ExceptionGroup: inner (1 sub-exception)\n"
         "    KeyError: 'k'"
     )
-    assert record["errors"][1] == ["ExceptionGroup", "inner (1 sub-exception)", [["KeyError", "'k'", []]]]
+    assert record["errors"][1] == [
+        "ExceptionGroup",
+        "inner (1 sub-exception)",
+        [["KeyError", "'k'", []]],
+    ]
     assert error_info(record).step is None
 
 
 def test_a_step_failure_the_body_did_not_catch_keeps_step_and_attempts() -> None:
     info = error_info(describe_body(raised(stored(PaymentDeclined("no", code=5), step="charge"))))
-    assert (info.step, info.attempts, info.type, info.message) == ("charge", 3, "test_failures.PaymentDeclined", "no")
+    assert (info.step, info.attempts, info.type, info.message) == (
+        "charge",
+        3,
+        "test_failures.PaymentDeclined",
+        "no",
+    )
     assert str(info) == 'step "charge" failed after 3 attempts: PaymentDeclined: no'
     assert error_info(describe_body(ValueError("x"))).step is None
 
@@ -360,7 +409,11 @@ def test_a_failure_has_its_own_text_and_attributes_whatever_the_class_has_under_
     assert cls.__name__ in repr(error)
     assert isinstance(error.message, str)
     assert isinstance(error.traceback, str)
-    for again in (error_info(describe_body(raised(error))), copy.copy(error), pickle.loads(pickle.dumps(StepFailed("x", step="fetch")))):
+    for again in (
+        error_info(describe_body(raised(error))),
+        copy.copy(error),
+        pickle.loads(pickle.dumps(StepFailed("x", step="fetch"))),
+    ):
         assert again.step == "fetch"
     assert str(error) in "".join(traceback.format_exception(error))
 
@@ -385,7 +438,9 @@ def test_a_failure_of_a_frozen_class_can_be_raised_noted_and_copied() -> None:
 
 
 def a_group() -> Exception:
-    return ExceptionGroup("two", [ValueError("a"), ExceptionGroup("in", [KeyError("k"), stored(DataError(4))])])
+    return ExceptionGroup(
+        "two", [ValueError("a"), ExceptionGroup("in", [KeyError("k"), stored(DataError(4))])]
+    )
 
 
 def a_validation_error() -> Exception:
@@ -402,13 +457,28 @@ def a_validation_error() -> Exception:
 @pytest.mark.parametrize(
     ("make", "type_", "says"),
     [
-        (a_group, "ExceptionGroup", ["two", "ValueError: a", "KeyError: 'k'", 'step "fetch" failed after 3 attempts: DataError: 4']),
-        (a_validation_error, "pydantic_core._pydantic_core.ValidationError", ["1 validation error for Model", "valid integer"]),
+        (
+            a_group,
+            "ExceptionGroup",
+            [
+                "two",
+                "ValueError: a",
+                "KeyError: 'k'",
+                'step "fetch" failed after 3 attempts: DataError: 4',
+            ],
+        ),
+        (
+            a_validation_error,
+            "pydantic_core._pydantic_core.ValidationError",
+            ["1 validation error for Model", "valid integer"],
+        ),
         (make_local, "test_failures.make_local.<locals>.Local", ["x"]),
         (lambda: StopIteration("no more"), "StopIteration", ["no more"]),
     ],
 )
-def test_a_failure_told_as_plain_step_failed_has_type_and_members_wherever_it_is_told(make: Any, type_: str, says: list[str]) -> None:
+def test_a_failure_told_as_plain_step_failed_has_type_and_members_wherever_it_is_told(
+    make: Any, type_: str, says: list[str]
+) -> None:
     error = stored(make())
     assert type(error) is StepFailed
     again = stored(error, step="outer", attempts=1)
@@ -443,11 +513,18 @@ async def declines_later() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fn", "wanted"), [(declines, "test_failures.Frozen"), (declines_later, "test_failures.Frozen"), (stops, "StopIteration")]
+    ("fn", "wanted"),
+    [
+        (declines, "test_failures.Frozen"),
+        (declines_later, "test_failures.Frozen"),
+        (stops, "StopIteration"),
+    ],
 )
 @pytest.mark.parametrize("method", ["do", "map"])
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
-async def test_a_step_fails_with_what_its_function_raised(fn: Any, wanted: str, method: str, runtime: str) -> None:
+async def test_a_step_fails_with_what_its_function_raised(
+    fn: Any, wanted: str, method: str, runtime: str
+) -> None:
     @workflow(name="w")
     async def w(step: Any) -> Any:
         try:

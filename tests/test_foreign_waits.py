@@ -1,4 +1,5 @@
-"""A body awaits its step and its own branches, nothing else: what would replay differently is found and named (rule I9)."""
+"""A body awaits its step and its own branches, nothing else: what would replay differently is found
+and named (rule I9)."""
 
 import asyncio
 import re
@@ -153,10 +154,26 @@ CASES = [
     (waits_for_nobody, "trio's Event.wait", "step.wait_for_event"),
     (branches_wait_for_each_other, "trio's Event.wait", "step.wait_for_event"),
     (own_trio_deadline, "begins something under a deadline of trio's", "step.move_on_after"),
-    (own_trio_deadline_over_branches, "begins something under a deadline of trio's", "step.move_on_after"),
-    (own_trio_deadline_over_an_attempt, "begins something under a deadline of trio's", "step.move_on_after"),
-    (trio_deadline_that_never_comes, "begins something under a deadline of trio's", "step.move_on_after"),
-    (anyio_deadline_that_never_comes, "begins something under a deadline of trio's", "step.move_on_after"),
+    (
+        own_trio_deadline_over_branches,
+        "begins something under a deadline of trio's",
+        "step.move_on_after",
+    ),
+    (
+        own_trio_deadline_over_an_attempt,
+        "begins something under a deadline of trio's",
+        "step.move_on_after",
+    ),
+    (
+        trio_deadline_that_never_comes,
+        "begins something under a deadline of trio's",
+        "step.move_on_after",
+    ),
+    (
+        anyio_deadline_that_never_comes,
+        "begins something under a deadline of trio's",
+        "step.move_on_after",
+    ),
     (cancelled_from_a_step, "cancelled by a deadline or a scope", "step.move_on_after"),
 ]
 
@@ -169,7 +186,9 @@ def marked_line(code) -> int | None:
 
 
 @pytest.mark.parametrize(("code", "what", "form"), CASES, ids=[c.name for c, _, _ in CASES])
-async def test_i9_a_body_that_waits_for_something_foreign_is_blocked_and_told_what_to_use(code, what, form):
+async def test_i9_a_body_that_waits_for_something_foreign_is_blocked_and_told_what_to_use(
+    code, what, form
+):
     async with open_test_engine(workflows=[code], autojump=False) as engine:
         instance = await engine.create(code, id="i")
         await instance.wait_for_status("blocked")
@@ -186,12 +205,15 @@ async def test_i9_a_body_that_waits_for_something_foreign_is_blocked_and_told_wh
 
 
 SEEN_LIVE = [sleeps_in_a_branch, sleeps_in_a_nursery_of_trios, begins_from_a_thread,
-             waits_for_a_step, branches_wait_for_each_other, own_trio_deadline, own_trio_deadline_over_branches,
+             waits_for_a_step, branches_wait_for_each_other, own_trio_deadline,
+             own_trio_deadline_over_branches,
              own_trio_deadline_over_an_attempt, cancelled_from_a_step]  # fmt: skip
 
 
 @pytest.mark.parametrize("code", SEEN_LIVE, ids=lambda c: c.name)
-async def test_i9_the_production_engine_sees_it_wherever_it_counts_turns_or_loses_an_operation(code):
+async def test_i9_the_production_engine_sees_it_wherever_it_counts_turns_or_loses_an_operation(
+    code,
+):
     async with Engine(":memory:", workflows=[code], grace=0) as engine:
         instance = await engine.create(code)
         await instance.wait_for_status("blocked")
@@ -200,7 +222,8 @@ async def test_i9_the_production_engine_sees_it_wherever_it_counts_turns_or_lose
 
 @workflow
 async def own_tasks_only(step):
-    """What is allowed: trio's own primitives between the body's own tasks, checkpoints, cancellation by the body's own code."""
+    """What is allowed: trio's own primitives between the body's own tasks, checkpoints,
+    cancellation by the body's own code."""
     order: list[str] = []
     send, receive = trio.open_memory_channel[int](0)
     ready, lock = trio.Event(), trio.Lock()
@@ -249,7 +272,8 @@ async def test_i9_the_bodys_own_tasks_may_wait_for_each_other():
         assert await instance.wait_for_status("waiting", "blocked") is Status.WAITING
         await engine.crash()
         await instance.send_event("go")
-        assert await instance.result() == ["0", "1", "cancelled"]  # the consumer has the lock when `last` cancels it
+        # the consumer has the lock when `last` cancels it
+        assert await instance.result() == ["0", "1", "cancelled"]
 
 
 @workflow
@@ -287,10 +311,18 @@ ON_ASYNCIO = {
     "sleep(0)": (lambda: asyncio.sleep(0), "asyncio's sleep", "step.sleep"),
     "a task group": (_in_a_task_group, "asyncio's TaskGroup.__aenter__", "step.open_nursery"),
     "a deadline": (_in_a_timeout, "asyncio's timeout", "step.move_on_after"),
-    "a thread": (lambda: asyncio.to_thread(len, ""), "asyncio's to_thread", "step.do with the plain function"),
+    "a thread": (
+        lambda: asyncio.to_thread(len, ""),
+        "asyncio's to_thread",
+        "step.do with the plain function",
+    ),
     "a queue": (lambda: asyncio.Queue().get(), "asyncio's Queue.get", "step.wait_for_event"),
     "an event": (lambda: asyncio.Event().wait(), "asyncio's Event.wait", "step.wait_for_event"),
-    "a subprocess": (lambda: asyncio.create_subprocess_exec("true"), "asyncio's create_subprocess_exec", "step.do with an async function"),
+    "a subprocess": (
+        lambda: asyncio.create_subprocess_exec("true"),
+        "asyncio's create_subprocess_exec",
+        "step.do with an async function",
+    ),
 }
 
 
@@ -314,7 +346,9 @@ async def test_i9_a_body_on_trio_that_uses_asyncio_is_blocked_and_told_what_to_u
             await engine.crash()
         told = await instance.explain()
         assert "is blocked (foreign_wait)" in str(told)
-        assert f"the body of flow/i runs on trio, and uses {what} at test_foreign_waits.py:" in str(told)
+        assert (
+            f"the body of flow/i runs on trio, and uses {what} at test_foreign_waits.py:"
+        ) in str(told)
         assert f"use {form}" in str(told)
         assert '@workflow(runtime="asyncio")' in str(told)
         mended = True

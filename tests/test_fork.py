@@ -1,4 +1,5 @@
-"""A forked child has the engine's memory but neither its threads nor its locks: it is refused, and leaves the file alone.
+"""A forked child has the engine's memory but neither its threads nor its locks: it is refused, and
+leaves the file alone.
 
 Real forks. What a child found it says through a pipe; it never returns into pytest.
 """
@@ -21,7 +22,8 @@ from stepwell import Engine, EngineClosed, Step, StoreLocked, current_step, work
 from stepwell._core import Core
 
 ROOT = Path(__file__).parent.parent
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 on, about threads: the subject here
+# Python 3.12 on, about threads: the subject here
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 async def one() -> int:
@@ -55,7 +57,8 @@ def in_child(what: Callable[[], object]) -> object:
 
 
 def call(method: Callable[..., object], *args: object, **options: object) -> str:
-    """Calls an engine method as far as it goes without waiting; returns the error's kind and text."""
+    """Calls an engine method as far as it goes without waiting; returns the error's kind and
+    text."""
     try:
         made = method(*args, **options)
         if hasattr(made, "send"):
@@ -71,7 +74,10 @@ def call(method: Callable[..., object], *args: object, **options: object) -> str
 def files(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     """Returns the files as they are; the wal-index is in use and no record."""
     found = (path for path in folder.iterdir() if not path.name.endswith("-shm"))
-    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+    return {
+        path.name: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
+        for path in found
+    }
 
 
 async def test_d1_every_use_in_a_forked_child_is_one_clear_error_and_the_parent_goes_on(tmp_path):
@@ -104,7 +110,9 @@ async def test_d1_every_use_in_a_forked_child_is_one_clear_error_and_the_parent_
         said = in_child(use_all)
         assert isinstance(said, dict), said
         for method, error in said.items():
-            assert error.startswith(f"EngineClosed: this engine was opened by process {os.getpid()}"), f"{method}: {error}"
+            assert error.startswith(
+                f"EngineClosed: this engine was opened by process {os.getpid()}"
+            ), f"{method}: {error}"
             assert "forked child" in error
         assert files(tmp_path) == before
         await instance.send_event("go", 7)
@@ -147,7 +155,15 @@ async def test_d1_the_core_itself_refuses_a_forked_child_and_waits_for_nobody(tm
 
 def open_core(path: Path) -> Core:
     return Core.open(
-        str(path), owner="test", workflows=[], shards=1, slots=1, namespace="default", limits=[], workflow_limits=[], virtual_time=None
+        str(path),
+        owner="test",
+        workflows=[],
+        shards=1,
+        slots=1,
+        namespace="default",
+        limits=[],
+        workflow_limits=[],
+        virtual_time=None,
     )
 
 
@@ -250,7 +266,9 @@ def exits(path: str, how: str) -> None:
                 await instance.send_event("go", 7)
                 print("result", await instance.result(), flush=True)
             else:
-                os._exit(0)  # a child that goes on in trio's loop takes trio's events away from its parent, whatever the program
+                # a child that goes on in trio's loop takes trio's events away from its parent,
+                # whatever the program
+                os._exit(0)
 
     trio.run(main)
 
@@ -261,7 +279,13 @@ def test_d1_a_child_that_exits_does_not_fold_or_write(tmp_path, how, code):
     path = tmp_path / "store" / "store.db"
     path.parent.mkdir()
     program = f"from tests.test_fork import exits; exits({str(path)!r}, {how!r})"
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     said = done.stdout.splitlines()
     assert said[:2] == [f"child {code}", "untouched"], done.stdout + done.stderr
     assert "internal error" not in done.stderr, done.stderr

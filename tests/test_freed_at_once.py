@@ -1,4 +1,5 @@
-"""What has left memory costs no Python object (P2), and not only once the cyclic collector has come."""
+"""What has left memory costs no Python object (P2), and not only once the cyclic collector has
+come."""
 
 import contextlib
 import gc

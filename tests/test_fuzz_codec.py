@@ -1,9 +1,10 @@
 """Every decoder on Python's side against damaged and hostile input.
 
-An input is a valid encoding changed in a few places (bits, bytes, lengths, pieces cut out, doubled, swapped in from
-another), or noise. It is refused with the documented error, in bounded words, or it is a value, and then writing that
-value and reading it again changes nothing. `STEPWELL_FUZZ` says how many inputs, `STEPWELL_SEED` which; one that fails
-is printed as hex with the command that tries it alone.
+An input is a valid encoding changed in a few places (bits, bytes, lengths, pieces cut out, doubled,
+swapped in from another), or noise. It is refused with the documented error, in bounded words, or it
+is a value, and then writing that value and reading it again changes nothing. `STEPWELL_FUZZ` says
+how many inputs, `STEPWELL_SEED` which; one that fails is printed as hex with the command that tries
+it alone.
 """
 
 import enum
@@ -35,7 +36,30 @@ MESSAGE_MAX = 1_000
 
 TAGS = [
     bytes([0xD9]) + tag.to_bytes(2, "big")
-    for tag in (0, 1, 2, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 49495)
+    for tag in (
+        0,
+        1,
+        2,
+        4,
+        5,
+        25,
+        28,
+        29,
+        30,
+        35,
+        36,
+        37,
+        52,
+        54,
+        100,
+        256,
+        258,
+        260,
+        261,
+        1004,
+        43000,
+        49495,
+    )
 ]
 LENGTHS = (0, 1, 23, 24, 255, 2**16, 2**24, 2**31, 2**32, 2**40, 2**63 - 1, 2**64 - 1)
 
@@ -51,7 +75,9 @@ def damaged(rng: random.Random, corpus: list[bytes]) -> bytes:
         if kind <= 2 and at < len(data):
             data[at] ^= 1 << rng.randrange(8)
         elif kind == 3 and at < len(data):
-            data[at] = rng.choice((0x00, 0x1B, 0x5F, 0x7F, 0x80, 0x9F, 0xC0, 0xD8, 0xF7, 0xF8, 0xFB, 0xFF))
+            data[at] = rng.choice(
+                (0x00, 0x1B, 0x5F, 0x7F, 0x80, 0x9F, 0xC0, 0xD8, 0xF7, 0xF8, 0xFB, 0xFF)
+            )
         elif kind == 4:
             del data[at:]
         elif kind == 5:
@@ -65,11 +91,15 @@ def damaged(rng: random.Random, corpus: list[bytes]) -> bytes:
         elif kind == 8:  # a tag that somebody may read: ours, and what cbor2 knows
             data[at:at] = rng.choice(TAGS)
         else:  # a head that claims any length, or a tag
-            data[at:at] = bytes([rng.choice((0x1B, 0x3B, 0x5B, 0x7B, 0x9B, 0xBB, 0xDB))]) + rng.choice(LENGTHS).to_bytes(8, "big")
+            data[at:at] = bytes(
+                [rng.choice((0x1B, 0x3B, 0x5B, 0x7B, 0x9B, 0xBB, 0xDB))]
+            ) + rng.choice(LENGTHS).to_bytes(8, "big")
     return bytes(data)
 
 
-def fuzz(name: str, corpus: list[bytes], check: Callable[[bytes], None], inputs: int = INPUTS) -> None:
+def fuzz(
+    name: str, corpus: list[bytes], check: Callable[[bytes], None], inputs: int = INPUTS
+) -> None:
     if text := os.environ.get("STEPWELL_INPUT"):
         return check(bytes.fromhex(text))
     rng = random.Random(f"{SEED} {name}")
@@ -77,7 +107,10 @@ def fuzz(name: str, corpus: list[bytes], check: Callable[[bytes], None], inputs:
         try:
             check(data)
         except BaseException:
-            print(f"seed {SEED}; to see it again:\nSTEPWELL_INPUT={data.hex()} python -m pytest tests/test_fuzz_codec.py -k {name}")
+            print(
+                f"seed {SEED}; to see it again:\nSTEPWELL_INPUT={data.hex()} python -m pytest "
+                f"tests/test_fuzz_codec.py -k {name}"
+            )
             raise
     return None
 
@@ -117,10 +150,13 @@ class Tree:
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678_901, UTC)
 PLAIN: list[Any] = [
-    None, True, 0, -1, 23, 24, 2**63, 2**64, -(2**70), 1.5, math.inf, math.nan, "", "text", "🦀" * 10, b"", b"bytes" * 9,
+    None, True, 0, -1, 23, 24, 2**63, 2**64, -(2**70), 1.5, math.inf, math.nan, "", "text",
+    "🦀" * 10, b"", b"bytes" * 9,
     MOMENT, MOMENT.replace(fold=1),
-    MOMENT.astimezone(timezone(timedelta(hours=-9))), date(2026, 1, 2), uuid.UUID(int=5), Decimal("-1.50"), Decimal("1E+6"),
-    [], [1, [2, [3, ["x"]]]], {}, {"a": 1, "b": {"c": [None, 1.0]}}, {1: 2, b"k": 3, (1, ("x",)): 4}, {1, 2, "x"}, {frozenset({1}), (1, 2)},
+    MOMENT.astimezone(timezone(timedelta(hours=-9))), date(2026, 1, 2), uuid.UUID(int=5),
+    Decimal("-1.50"), Decimal("1E+6"),
+    [], [1, [2, [3, ["x"]]]], {}, {"a": 1, "b": {"c": [None, 1.0]}},
+    {1: 2, b"k": 3, (1, ("x",)): 4}, {1, 2, "x"}, {frozenset({1}), (1, 2)},
     {"order": "4711", "lines": [{"sku": "a", "n": 2, "price": Decimal("9.99")}] * 3, "at": MOMENT},
 ]  # fmt: skip
 TYPED: list[tuple[Any, Any]] = [
@@ -164,7 +200,8 @@ def classes(value: Any) -> set[type]:
 
 
 def check_value(value: Any, type: Any) -> None:
-    """Written again it is the same, or it is refused as any other such value: `undefined`, a frozen stand-in."""
+    """Written again it is the same, or it is refused as any other such value: `undefined`, a frozen
+    stand-in."""
     try:
         once = codec.encode(value, type)
     except NotSerializable as error:
@@ -183,7 +220,11 @@ def test_plain_values() -> None:
         except Undecodable as error:
             return check_refusal(error)
         # cbor2's own: `undefined`, simple values, and maps that are keys.
-        assert not [cls for cls in classes(value) if cls.__module__ not in ("builtins", "datetime", "uuid", "decimal", "cbor2")]
+        assert not [
+            cls
+            for cls in classes(value)
+            if cls.__module__ not in ("builtins", "datetime", "uuid", "decimal", "cbor2")
+        ]
         return check_value(value, Any)
 
     fuzz("test_plain_values", [codec.encode(value) for value in PLAIN], check)
@@ -191,7 +232,9 @@ def test_plain_values() -> None:
 
 @pytest.mark.slow
 def test_declared_types() -> None:
-    corpus = [codec.encode(value, type) for type, value in TYPED] + [codec.encode(value) for value in PLAIN]
+    corpus = [codec.encode(value, type) for type, value in TYPED] + [
+        codec.encode(value) for value in PLAIN
+    ]
     for type_, value in TYPED:
         assert repr(codec.decode(codec.encode(value, type_), type_)) == repr(value)
 
@@ -225,7 +268,18 @@ def test_what_a_head_claims_is_not_allocated() -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", [b"\x81", b"\xa1\x01", b"\xa1", b"\xc0", b"\xc2", b"\xc4\x82", b"\xd8\x25", b"\xd9\x01\x02\x81", b"\xd9\x03\xec"]
+    "unit",
+    [
+        b"\x81",
+        b"\xa1\x01",
+        b"\xa1",
+        b"\xc0",
+        b"\xc2",
+        b"\xc4\x82",
+        b"\xd8\x25",
+        b"\xd9\x01\x02\x81",
+        b"\xd9\x03\xec",
+    ],
 )
 def test_a_bomb_of_any_nesting_is_refused(unit: bytes) -> None:
     for times in (65, 1_000, 300_000):
@@ -309,14 +363,22 @@ def test_a_decimal_has_at_most_4096_digits() -> None:
         assert codec.decode(codec.encode([longest, "x" * 5000], Any)) == [longest, "x" * 5000]
         with pytest.raises(NotSerializable, match="4,097 digits, more than 4,096"):
             codec.encode(Decimal("1" * 4097), type)
-    exact = [Decimal("1.50"), Decimal("-3E+900"), Decimal("0E-5"), Decimal(2**70), Decimal(-(2**64))]
+    exact = [
+        Decimal("1.50"),
+        Decimal("-3E+900"),
+        Decimal("0E-5"),
+        Decimal(2**70),
+        Decimal(-(2**64)),
+    ]
     assert repr(codec.decode(codec.encode([*exact, "x" * 5000]))[:-1]) == repr(exact)
 
 
 def test_a_number_too_long_to_show_is_still_refused_with_its_place() -> None:
     with pytest.raises(NotSerializable, match=r"result\[int too large to show\] is an object"):
         codec.encode({10**5000: object()})
-    with pytest.raises(Undecodable, match="is stored as an int too large to show, and cannot become str"):
+    with pytest.raises(
+        Undecodable, match="is stored as an int too large to show, and cannot become str"
+    ):
         codec.decode(codec.encode(10**5000), str)
 
 
@@ -325,7 +387,17 @@ _watching = False
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
-    if _watching and event.split(".")[0] in ("import", "exec", "compile", "os", "subprocess", "open", "ctypes", "marshal", "pickle"):
+    if _watching and event.split(".")[0] in (
+        "import",
+        "exec",
+        "compile",
+        "os",
+        "subprocess",
+        "open",
+        "ctypes",
+        "marshal",
+        "pickle",
+    ):
         _watched.append(f"{event} {args!r:.100}")
 
 
@@ -358,16 +430,28 @@ class Declined(Exception):
 def _records() -> list[dict[str, Any]]:
     error = Declined("no", 1)
     error.code = 7  # type: ignore[attr-defined]
-    records = [describe(error, step="charge", attempts=3), describe(OSError(2, "gone", "f"), step="read", attempts=1)]
+    records = [
+        describe(error, step="charge", attempts=3),
+        describe(OSError(2, "gone", "f"), step="read", attempts=1),
+    ]
     records.append(describe_body(ExceptionGroup("two", [ValueError("a"), KeyError("b")])))
     for module, name in [
-        ("os", "system"), ("subprocess", "Popen"), ("builtins", "eval"), ("builtins", "SystemExit"), ("antigravity", "X"), ("this", "s"),
+        ("os", "system"), ("subprocess", "Popen"), ("builtins", "eval"), ("builtins", "SystemExit"),
+        ("antigravity", "X"), ("this", "s"),
         ("stepwell", "StepFailed"), ("stepwell._values.failures", "sys.modules"),
         ("builtins", "object.__subclasses__"), ("os.path", "os.system"),
-        (__name__, "Declined.__init__"), (__name__, "Declined"), ("cbor2", "CBORDecodeError"), ("builtins", "BaseExceptionGroup"),
+        (__name__, "Declined.__init__"), (__name__, "Declined"), ("cbor2", "CBORDecodeError"),
+        ("builtins", "BaseExceptionGroup"),
     ]:  # fmt: skip
         records.append({**records[0], "module": module, "class": name})
-    fields = {"__class__": "int", "__dict__": {}, "with_traceback": None, "step": 9, "args": [1], "x": 1}
+    fields = {
+        "__class__": "int",
+        "__dict__": {},
+        "with_traceback": None,
+        "step": 9,
+        "args": [1],
+        "x": 1,
+    }
     records.append({**records[1], "fields": fields, "builtin": {"errno": "x", "__init__": 1}})
     return records
 
@@ -406,7 +490,18 @@ def test_recorded_failures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "record",
-    [None, 5, [], {"message": 5}, {"module": []}, {"class": None}, {"args": 5}, {"fields": [1]}, {"builtin": "x"}, {"attempts": "many"}],
+    [
+        None,
+        5,
+        [],
+        {"message": 5},
+        {"module": []},
+        {"class": None},
+        {"args": 5},
+        {"fields": [1]},
+        {"builtin": "x"},
+        {"attempts": "many"},
+    ],
 )
 def test_what_is_no_record_of_a_failure_is_undecodable(record: Any) -> None:
     for read in (revive, error_info):

@@ -1,6 +1,7 @@
 """Asynchronous generators of bodies and steps on trio that are left before their end (R9).
 
-They are closed where the code that began them ends, in its task. What stands in them is left in order, or one instance suffers.
+They are closed where the code that began them ends, in its task. What stands in them is left in
+order, or one instance suffers.
 """
 
 import pytest
@@ -103,7 +104,9 @@ async def _left_in_each(step: Step, items) -> int:
 
 @pytest.mark.parametrize("items", GENERATORS)
 @pytest.mark.parametrize("leaves", [_left, _kept, _left_twice, _left_in_a_branch, _left_in_each])
-async def test_r9_a_generator_that_is_left_early_is_closed_at_the_end_in_the_task_that_began_it(leaves, items, caplog):
+async def test_r9_a_generator_that_is_left_early_is_closed_at_the_end_in_the_task_that_began_it(
+    leaves, items, caplog
+):
     lives: list[object] = []
 
     @workflow(name="leaves")
@@ -113,12 +116,15 @@ async def test_r9_a_generator_that_is_left_early_is_closed_at_the_end_in_the_tas
         await step.wait_for_event("go")
         return value
 
-    async with open_test_engine(workflows=[body, healthy], autojump=items is not _in_a_deadline) as engine:
+    async with open_test_engine(
+        workflows=[body, healthy], autojump=items is not _in_a_deadline
+    ) as engine:
         instance = await engine.create("leaves", id="l")
         await instance.wait_for_status("waiting")
         await engine.crash()
         await instance.send_event("go")
-        if items is _in_trios_nursery:  # a plain nursery waits for something foreign, and nothing else comes of it
+        # a plain nursery waits for something foreign, and nothing else comes of it
+        if items is _in_trios_nursery:
             await instance.wait_for_status("blocked", "complete")
         else:
             assert await instance.result() == 9
@@ -129,7 +135,7 @@ async def test_r9_a_generator_that_is_left_early_is_closed_at_the_end_in_the_tas
         assert closed
 
 
-async def test_r9_a_deadline_in_a_generator_that_was_left_is_told_with_the_line_and_hurts_no_other():
+async def test_r9_a_deadline_in_a_generator_that_was_left_is_told_with_line_and_hurts_no_other():
     @workflow(name="leaves")
     async def body(step: Step) -> None:
         async def items():
@@ -146,7 +152,10 @@ async def test_r9_a_deadline_in_a_generator_that_was_left_is_told_with_the_line_
         with pytest.raises(InstanceErrored) as caught:
             await instance.result()
         assert await engine.call("healthy") == "fine"
-    assert f"leaves/l left a generator before its end, at {line_of(__file__, 'here')}, inside of a scope" in caught.value.error.message
+    assert (
+        f"leaves/l left a generator before its end, at {line_of(__file__, 'here')}, inside of a "
+        "scope"
+    ) in caught.value.error.message
     assert "contextlib.aclosing" in caught.value.error.message
 
 
@@ -182,7 +191,9 @@ async def test_r9_what_is_around_a_generator_and_left_before_it_is_told_with_the
         with pytest.raises(InstanceErrored) as caught:
             await instance.result()
         assert await engine.call("healthy") == "fine"
-    assert f"leaves/l left a generator before its end, at {line_of(__file__, 'inside')}" in caught.value.error.message
+    assert (
+        f"leaves/l left a generator before its end, at {line_of(__file__, 'inside')}"
+    ) in caught.value.error.message
 
 
 async def test_a_generator_that_is_left_is_named_in_the_log(caplog):
@@ -226,8 +237,12 @@ async def leaves_in_a_step(kind: str, waits: bool = False) -> int:
 async def test_r9_a_generator_that_a_step_leaves_early_is_closed_with_its_attempt(kind):
     @workflow(name="leaves")
     async def body(step: Step) -> list[int]:
-        values = [await step.do(leaves_in_a_step, "nothing") for _ in range(3)]  # known not to wait from then on
-        values += [await step.do(leaves_in_a_step, kind), await step.do(leaves_in_a_step, kind, True)]
+        # known not to wait from then on
+        values = [await step.do(leaves_in_a_step, "nothing") for _ in range(3)]
+        values += [
+            await step.do(leaves_in_a_step, kind),
+            await step.do(leaves_in_a_step, kind, True),
+        ]
         async with step.open_nursery() as nursery:
             started = nursery.start_soon(step.do, leaves_in_a_step, kind)
         with step.move_on_after("1 hour"):

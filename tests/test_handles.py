@@ -1,4 +1,5 @@
-"""What handles and engines are as Python objects, and what an engine says where it cannot be opened."""
+"""What handles and engines are as Python objects, and what an engine says where it cannot be
+opened."""
 
 import copy
 import pickle
@@ -27,7 +28,10 @@ async def ages(step: Step) -> None:
 
 
 async def test_two_handles_on_one_instance_are_equal_and_those_on_two_are_not():
-    async with Engine(":memory:", workflows=[waits]) as engine, Engine(":memory:", workflows=[waits]) as other:
+    async with (
+        Engine(":memory:", workflows=[waits]) as engine,
+        Engine(":memory:", workflows=[waits]) as other,
+    ):
         made, got = await engine.create(waits, id="x"), await engine.get(waits, "x")
         assert made == got
         assert {made: 1}[got] == 1
@@ -54,7 +58,10 @@ async def test_a_handle_that_is_pickled_says_what_to_pass_instead():
     async with Engine(":memory:", workflows=[waits]) as engine:
         instance = await engine.create(waits, id="x")
         assert copy.deepcopy({"of": instance}) == {"of": instance}
-        with pytest.raises(TypeError, match=r"cannot be pickled\. Pass 'waits' and 'x' along, and ask `engine.get` there"):
+        with pytest.raises(
+            TypeError,
+            match=r"cannot be pickled\. Pass 'waits' and 'x' along, and ask `engine.get` there",
+        ):
             pickle.dumps(instance)
         for other in (engine, engine.namespace("acme"), engine.approvals):
             with pytest.raises(TypeError, match="belongs to its process, which owns the store"):
@@ -66,14 +73,19 @@ def test_an_engine_for_asyncio_on_trio_names_the_right_one():
         async with aio.Engine(":memory:"):
             """Never reached."""
 
-    with pytest.raises(InvalidState, match=r"no asyncio loop runs here; in a trio program use stepwell\.Engine"):
+    with pytest.raises(
+        InvalidState, match=r"no asyncio loop runs here; in a trio program use stepwell\.Engine"
+    ):
         trio.run(main)
 
 
 @pytest.mark.parametrize(("module", "asks", "name"), [
-    ("gevent.monkey", "is_module_patched", "gevent"), ("eventlet.patcher", "is_monkey_patched", "eventlet"),
+    ("gevent.monkey", "is_module_patched", "gevent"),
+    ("eventlet.patcher", "is_monkey_patched", "eventlet"),
 ])  # fmt: skip
-def test_an_engine_is_not_opened_on_threads_that_another_library_has_replaced(monkeypatch, module, asks, name):
+def test_an_engine_is_not_opened_on_threads_that_another_library_has_replaced(
+    monkeypatch, module, asks, name
+):
     patched = {"socket"}
     monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{asks: patched.__contains__}))
 
@@ -91,7 +103,8 @@ def test_an_engine_is_not_opened_on_threads_that_another_library_has_replaced(mo
 
 async def test_t3_virtual_time_ends_with_the_year_9999_and_says_so():
     late = instant_us(datetime(9998, 1, 1, tzinfo=UTC))
-    with pytest.raises(InvalidState, match="virtual time jumped from timer to timer up to the year 9999"):  # noqa: PT012
+    told = "virtual time jumped from timer to timer up to the year 9999"
+    with pytest.raises(InvalidState, match=told):  # noqa: PT012
         async with open_test_engine(workflows=[ages], autojump=False) as engine:
             instance = await engine.create(ages)
             await engine.clock.settled()
@@ -106,4 +119,5 @@ async def test_t3_virtual_time_ends_with_the_year_9999_and_says_so():
         await engine.clock.advance("365 days")
         with pytest.raises(InvalidConfig, match="leads past the year 9999"):
             await engine.clock.advance("365 days")
-        assert "until 9999-12-31 23:59:59" in str(await instance.explain())  # further than there are dates
+        # further than there are dates
+        assert "until 9999-12-31 23:59:59" in str(await instance.explain())

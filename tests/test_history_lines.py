@@ -50,14 +50,26 @@ async def refused(step) -> list[str]:
 async def test_e5_a_history_says_which_way_an_approval_was_decided(crashes):
     async with open_test_engine(workflows=[decided]) as engine:
         instance = await engine.create(decided, id="i")
-        await engine.approvals.reject("decided/i#no#1", by="bob", reason="late", metadata={"approved": True})
+        await engine.approvals.reject(
+            "decided/i#no#1", by="bob", reason="late", metadata={"approved": True}
+        )
         await engine.approvals.approve("decided/i#yes#1", by="ann")
         assert await instance.result() == [False, True]
         for _ in range(crashes):
             await engine.crash()
         assert [(r.kind, r.name, r.status, r.output) for r in await instance.history()] == [
-            ("approval", "no", "done", {"approved": False, "by": "bob", "reason": "late", "metadata": {"approved": True}}),
-            ("approval", "yes", "done", {"approved": True, "by": "ann", "reason": None, "metadata": None}),
+            (
+                "approval",
+                "no",
+                "done",
+                {"approved": False, "by": "bob", "reason": "late", "metadata": {"approved": True}},
+            ),
+            (
+                "approval",
+                "yes",
+                "done",
+                {"approved": True, "by": "ann", "reason": None, "metadata": None},
+            ),
         ]
 
 

@@ -18,7 +18,8 @@ async def number(i: int) -> int:
 
 
 async def until_reached(step: Step) -> tuple[int, str, int]:
-    """Makes steps of 100 characters until it may make no more. Returns how many, and which limit said so."""
+    """Makes steps of 100 characters until it may make no more. Returns how many, and which limit
+    said so."""
     for made in range(1_000):
         try:
             await step.do(value, 100)
@@ -83,11 +84,14 @@ async def goes_on(step: Step) -> str:
     ("flow", "params", "limits", "made"),
     [
         (counts, None, Limits(steps=7), [7, "steps", 7]),
-        (counts, None, Limits(instance_bytes=1_000), [10, "instance_bytes", 1_000]),  # 102 bytes each: the tenth is beyond it
+        # 102 bytes each: the tenth is beyond it
+        (counts, None, Limits(instance_bytes=1_000), [10, "instance_bytes", 1_000]),
         (carries, "x" * 500, Limits(instance_bytes=1_000), [5, "instance_bytes", 1_000]),
     ],
 )
-async def test_a_limit_stops_the_next_step_at_the_same_place_live_and_on_replay(flow, params, limits, made, crashes):
+async def test_a_limit_stops_the_next_step_at_the_same_place_live_and_on_replay(
+    flow, params, limits, made, crashes
+):
     async with open_test_engine(workflows=[flow], limits=limits) as engine:
         instance = await engine.create(flow, params, id="a")
         await instance.wait_for_status(Status.WAITING)
@@ -100,7 +104,10 @@ async def test_a_limit_stops_the_next_step_at_the_same_place_live_and_on_replay(
 async def test_the_items_of_a_map_are_steps():
     async with open_test_engine(workflows=[maps]) as engine:
         text = await engine.call(maps, id="m")
-    assert text == "maps/m has more than 4 steps. Raise Limits.steps or @workflow(steps=), or spread them over children."
+    assert text == (
+        "maps/m has more than 4 steps. Raise Limits.steps or @workflow(steps=), or "
+        "spread them over children."
+    )
 
 
 async def test_a_large_event_counts_too():
@@ -133,13 +140,20 @@ async def test_a_limit_lowered_below_what_is_recorded_changes_no_history(lowered
 async def test_limits_that_change_are_in_force_for_an_instance_in_memory(change, says):
     own = {name: number for name, number in change.items() if name != "instance_bytes"}
     async with open_test_engine(workflows=[goes_on]) as engine:
-        lowered, raised = await engine.create(goes_on, id="lowered"), await engine.create(goes_on, id="raised")
+        lowered, raised = (
+            await engine.create(goes_on, id="lowered"),
+            await engine.create(goes_on, id="raised"),
+        )
         for instance in (lowered, raised):
             await instance.wait_for_status(Status.WAITING)
         await engine.set_limits(**change)
         await lowered.send_event("go")
         assert says in await lowered.result()
-        await (engine.set_limits(goes_on, **dict.fromkeys(own, 5_000)) if own else engine.set_limits(**dict.fromkeys(change)))
+        await (
+            engine.set_limits(goes_on, **dict.fromkeys(own, 5_000))
+            if own
+            else engine.set_limits(**dict.fromkeys(change))
+        )
         await raised.send_event("go")
         assert await raised.result() == "no limit"
 
@@ -172,5 +186,9 @@ async def test_q1_of_items_without_end_no_more_are_read_than_there_may_be(method
         assert len(read) == 6
         await engine.crash()
         await instance.send_event("go")
-        told = "takes/i has more than 5 steps" if method == "map" else 'step.each "number" was given more than 5 items'
+        told = (
+            ("takes/i has more than 5 steps")
+            if method == "map"
+            else 'step.each "number" was given more than 5 items'
+        )
         assert told in await instance.result()

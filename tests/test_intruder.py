@@ -1,4 +1,5 @@
-"""Python's `sqlite3` in the engine's process. The proof in small: 30 runs; `python -m tests.intruder` runs any number."""
+"""Python's `sqlite3` in the engine's process. The proof in small: 30 runs; `python -m
+tests.intruder` runs any number."""
 
 import random
 import re
@@ -51,7 +52,19 @@ async def test_d1_nobody_else_folds_the_wal_or_deletes_it_while_the_engine_is_op
 @pytest.mark.slow
 def test_d1_what_is_acknowledged_survives_whoever_closes_our_file_in_our_process(tmp_path):
     seed = random.randrange(1_000_000)
-    command = [sys.executable, "-m", "tests.intruder", "--runs", "30", "--round", "15", "--seed", str(seed), "--keep", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.intruder",
+        "--runs",
+        "30",
+        "--round",
+        "15",
+        "--seed",
+        str(seed),
+        "--keep",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     print(done.stdout, done.stderr)  # the seed is in it
     assert done.returncode == 0, done.stdout

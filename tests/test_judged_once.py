@@ -1,4 +1,5 @@
-"""What a body asked for is judged once, by the limits, registrations and types of that day; on replay history knows it (D3)."""
+"""What a body asked for is judged once, by the limits, registrations and types of that day; on
+replay history knows it (D3)."""
 
 import pytest
 import trio
@@ -51,7 +52,12 @@ async def creates_by_name(step):
 
 
 async def creates_batch(step):
-    return [made.id for made in await step.create_batch(kid, [NewInstance(BIG, id="k"), NewInstance("", id="l")])]
+    return [
+        made.id
+        for made in await step.create_batch(
+            kid, [NewInstance(BIG, id="k"), NewInstance("", id="l")]
+        )
+    ]
 
 
 async def calls(step):
@@ -92,7 +98,12 @@ async def maps_by_key(step):
 
 
 async def gathers(step):
-    return [made.id for made in [await it for it in [step.create(kid, BIG, id="k"), step.create(kid, BIG, id="l")]]]
+    return [
+        made.id
+        for made in [
+            await it for it in [step.create(kid, BIG, id="k"), step.create(kid, BIG, id="l")]
+        ]
+    ]
 
 
 OPERATIONS = {  # what each gives, and whether it may be open
@@ -143,12 +154,22 @@ CHANGES = {
     "workflow unregistered": ({}, []),
     "workflow of another type": ({}, [kid_of_other_type]),
 }
-CASES = [(operation, state) for operation, (_, may_be_open) in OPERATIONS.items() for state in ["recorded", "open"][: 1 + may_be_open]]
+CASES = [
+    (operation, state)
+    for operation, (_, may_be_open) in OPERATIONS.items()
+    for state in ["recorded", "open"][: 1 + may_be_open]
+]
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize(("operation", "state"), CASES, ids=[f"{operation.__name__}-{state}" for operation, state in CASES])
-async def test_d3_what_history_knows_is_not_judged_by_todays_limits_and_registrations(tmp_path, operation, state, change):
+@pytest.mark.parametrize(
+    ("operation", "state"),
+    CASES,
+    ids=[f"{operation.__name__}-{state}" for operation, state in CASES],
+)
+async def test_d3_what_history_knows_is_not_judged_by_todays_limits_and_registrations(
+    tmp_path, operation, state, change
+):
     limits, instead = CHANGES[change]
     parent, store = parent_that(operation), tmp_path / "a.db"
     options = {"store": store, "autojump": False, "grace": "0 seconds"}
@@ -204,11 +225,19 @@ async def asks_twice(step, size):
 
 @pytest.mark.parametrize(
     ("attempt", "given"),
-    [(creates_twice, "k"), (creates_batch_twice, ["k"]), (calls_twice, 10), (sends_twice, None), (asks_twice, "ann")],
+    [
+        (creates_twice, "k"),
+        (creates_batch_twice, ["k"]),
+        (calls_twice, 10),
+        (sends_twice, None),
+        (asks_twice, "ann"),
+    ],
 )
 @pytest.mark.parametrize("state", ["recorded", "open"])
 @pytest.mark.parametrize("format", [1, 2])
-async def test_i1_what_was_refused_is_refused_again_and_not_taken_for_what_was_asked_instead(attempt, given, state, format, monkeypatch):
+async def test_i1_what_was_refused_is_refused_again_and_not_taken_for_what_was_asked_instead(
+    attempt, given, state, format, monkeypatch
+):
     made = Runner.__init__
 
     def of_format(runner, *args):
@@ -230,7 +259,9 @@ async def test_i1_what_was_refused_is_refused_again_and_not_taken_for_what_was_a
         await step.wait_for_event("go")
         return told
 
-    async with open_test_engine(workflows=[kid, hears, parent], autojump=False, limits=Limits(value_bytes=500)) as engine:
+    async with open_test_engine(
+        workflows=[kid, hears, parent], autojump=False, limits=Limits(value_bytes=500)
+    ) as engine:
         await engine.create(hears, id="h")
         instance = await engine.create(parent, id="i")
         for moment in ("open", "recorded"):
@@ -259,7 +290,9 @@ async def test_q1_what_history_does_not_know_meets_the_limits_of_today(tmp_path)
             try:
                 await made()
             except (TooLarge, LimitReached) as error:
-                await step.wait_for_event(error.limit if isinstance(error, LimitReached) else "size")
+                await step.wait_for_event(
+                    error.limit if isinstance(error, LimitReached) else "size"
+                )
         return "refused"
 
     async with open_test_engine(workflows=[kid, parent], autojump=False) as engine:

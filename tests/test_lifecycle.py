@@ -6,7 +6,17 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from stepwell import InstanceExists, InvalidConfig, InvalidName, Limits, NewInstance, NotSerializable, Overloaded, Status, workflow
+from stepwell import (
+    InstanceExists,
+    InvalidConfig,
+    InvalidName,
+    Limits,
+    NewInstance,
+    NotSerializable,
+    Overloaded,
+    Status,
+    workflow,
+)
 from stepwell.testing import open_test_engine
 
 
@@ -28,9 +38,14 @@ async def test_l1_an_id_is_unique_per_workflow_also_after_the_end_and_a_crash():
         await engine.crash()
         with pytest.raises(InstanceExists) as caught:
             await engine.create(echo, 2, id="x")
-        assert str(caught.value) == 'instance "x" of "echo" already exists (complete). Pass if_exists="return", or another id.'
+        assert str(caught.value) == (
+            'instance "x" of "echo" already exists (complete). Pass '
+            'if_exists="return", or another id.'
+        )
         assert (caught.value.workflow, caught.value.id) == ("echo", "x")
-        with pytest.raises(InstanceExists, match=r'"x" of "waits" already exists \((waiting|running)\)'):
+        with pytest.raises(
+            InstanceExists, match=r'"x" of "waits" already exists \((waiting|running)\)'
+        ):
             await engine.create(waits, 2, id="x")
 
 
@@ -40,7 +55,9 @@ async def test_l1_if_exists_return_gives_the_one_there_is_and_return_if_same_che
         for if_exists in ("return", "return_if_same"):
             again = await engine.create(echo, {"a": 1}, id="x", if_exists=if_exists)
             assert await again.result() == {"a": 1}
-        assert await (await engine.create(echo, "other", id="x", if_exists="return")).result() == {"a": 1}
+        assert await (await engine.create(echo, "other", id="x", if_exists="return")).result() == {
+            "a": 1
+        }
         with pytest.raises(InstanceExists, match=r"with other params.*another id"):
             await engine.create(echo, "other", id="x", if_exists="return_if_same")
         assert (await engine.count())[Status.COMPLETE] == 1
@@ -55,7 +72,11 @@ async def holds(step, params):
 async def full_engine(entries: int):
     """An engine whose one slot is taken, with room for so many more of `holds`."""
     async with open_test_engine(
-        workflows=[holds], autojump=False, slots=1, grace=0, limits=Limits(concurrency=1, queue_entries=entries)
+        workflows=[holds],
+        autojump=False,
+        slots=1,
+        grace=0,
+        limits=Limits(concurrency=1, queue_entries=entries),
     ) as engine:
         await (await engine.create(holds, id="holder")).wait_for_status("running")
         yield engine
@@ -114,7 +135,9 @@ async def test_a_bare_name_means_the_last_version_and_instances_keep_theirs(tmp_
     store = str(tmp_path / "s.db")
     async with open_test_engine(workflows=[version("1")], store=store, autojump=False) as engine:
         await engine.create("shop", id="old")
-    async with open_test_engine(workflows=[version("1"), version("2")], store=store, autojump=False) as engine:
+    async with open_test_engine(
+        workflows=[version("1"), version("2")], store=store, autojump=False
+    ) as engine:
         await engine.create("shop", id="new")
         for id in ("old", "new"):
             await (await engine.get("shop", id)).send_event("go")
@@ -168,7 +191,9 @@ async def test_l2_a_batch_is_one_commit():
 async def test_l2_a_batch_may_give_the_instances_that_exist():
     async with open_test_engine(workflows=[echo]) as engine:
         await engine.call(echo, "first", id="a")
-        result = await engine.create_batch(echo, [NewInstance("second", id="a"), NewInstance("b", id="b")], if_exists="return")
+        result = await engine.create_batch(
+            echo, [NewInstance("second", id="a"), NewInstance("b", id="b")], if_exists="return"
+        )
         assert [await i.result() for i in result.created] == ["first", "b"]
 
 
@@ -203,7 +228,16 @@ async def test_step_instance_says_what_was_given():
     @workflow(name="about")
     async def about(step):
         i = step.instance
-        return [i.id, i.workflow, i.version, i.namespace, i.created_at, i.parent, i.schedule, i.attributes]
+        return [
+            i.id,
+            i.workflow,
+            i.version,
+            i.namespace,
+            i.created_at,
+            i.parent,
+            i.schedule,
+            i.attributes,
+        ]
 
     async with open_test_engine(workflows=[about], namespace="acme") as engine:
         created = engine.clock.now()

@@ -65,7 +65,11 @@ async def test_r9_a_log_that_raises_changes_no_outcome(runtime, capsys):
         assert str(await instance.explain()) == "flow/i is errored: LookupError: the end"
     assert seen == ['step "boom" failed after 2 attempts: ValueError: boom'] * 2
     told = capsys.readouterr().err
-    for what in ("begins", "attempt 1 of step 'boom' of flow/i failed; the next one comes in", "flow/i failed"):
+    for what in (
+        "begins",
+        "attempt 1 of step 'boom' of flow/i failed; the next one comes in",
+        "flow/i failed",
+    ):
         assert f"kept this from the log: {what}" in told
 
 

@@ -67,7 +67,8 @@ async def test_list_and_count_filter():
         assert await ids() == ["fail", "o", "ok", "wait"]
         assert await ids(ends) == ["fail", "ok", "wait"]
         assert await ids(status="errored") == ["fail"]
-        for none in ([], (), set()):  # a filter that came out empty, and whatever is done to what it finds
+        # a filter that came out empty, and whatever is done to what it finds
+        for none in ([], (), set()):
             with pytest.raises(InvalidConfig, match="names no state; leave it out"):
                 await engine.list(status=none)
         assert await ids(status=[Status.WAITING, "complete"]) == ["o", "ok", "wait"]
@@ -78,7 +79,12 @@ async def test_list_and_count_filter():
         assert await ids(version="2") == []
         counts = await engine.count()
         assert list(counts) == list(Status)
-        assert (counts["complete"], counts["errored"], counts["waiting"], sum(counts.values())) == (2, 1, 1, 4)
+        assert (counts["complete"], counts["errored"], counts["waiting"], sum(counts.values())) == (
+            2,
+            1,
+            1,
+            4,
+        )
         assert (await engine.count(ends, status="errored"))[Status.ERRORED] == 1
         errored = next(i for i in (await engine.list()).items if i.id == "fail")
         assert (errored.error.type, errored.error.message) == ("ValueError", "broken")
@@ -102,7 +108,12 @@ async def test_peek_and_get_and_statistics():
         same = await engine.get(ends, "w")
         assert (same.id, same.workflow) == ("w", "ends")
         statistics = engine.statistics()
-        assert (statistics.slots, statistics.leased, statistics.waiting, statistics.resident) == (7, 0, 1, 1)
+        assert (statistics.slots, statistics.leased, statistics.waiting, statistics.resident) == (
+            7,
+            0,
+            1,
+            1,
+        )
         assert statistics.commits >= 1
         assert statistics.records >= 0
         await instance.send_event("go")
@@ -152,16 +163,35 @@ async def test_history_is_oldest_first_then_what_is_waited_for():
         await instance.wait_for_status("waiting")
         await engine.clock.advance("5 minutes")
         do, sleep, event = await instance.history()
-        assert (do.kind, do.name, do.key, do.attempt, do.status, do.output) == ("do", "first", "k", 1, "done", [1, {"a": 2}])
-        assert (sleep.kind, sleep.status, sleep.ended_at - began) == ("sleep", "done", timedelta(minutes=1))
-        assert (event.kind, event.name, event.status, event.ended_at) == ("event", "go", "waiting", None)
+        assert (do.kind, do.name, do.key, do.attempt, do.status, do.output) == (
+            "do",
+            "first",
+            "k",
+            1,
+            "done",
+            [1, {"a": 2}],
+        )
+        assert (sleep.kind, sleep.status, sleep.ended_at - began) == (
+            "sleep",
+            "done",
+            timedelta(minutes=1),
+        )
+        assert (event.kind, event.name, event.status, event.ended_at) == (
+            "event",
+            "go",
+            "waiting",
+            None,
+        )
         assert do.ref == StepRef("first", 1, "k", "do", "")
 
 
 async def test_a_state_that_is_passed_through_is_seen_and_one_that_cannot_come_is_an_error():
     async with open_test_engine(workflows=[ends], autojump=False) as engine:
         instance = await engine.create(ends, "ok", id="x")
-        assert await instance.wait_for_status("running", Status.COMPLETE) in (Status.RUNNING, Status.COMPLETE)
+        assert await instance.wait_for_status("running", Status.COMPLETE) in (
+            Status.RUNNING,
+            Status.COMPLETE,
+        )
         await instance.result()
         with pytest.raises(InvalidState) as caught:
             await instance.wait_for_status(Status.RUNNING)
@@ -186,7 +216,13 @@ async def test_status_has_times_version_and_output():
         await instance.wait_for_status("waiting")
         await engine.clock.advance("3 hours")
         status = await instance.status()
-        assert (status.status, status.output, status.error, status.version, status.undo) == (Status.COMPLETE, "sleep", None, "1", None)
+        assert (status.status, status.output, status.error, status.version, status.undo) == (
+            Status.COMPLETE,
+            "sleep",
+            None,
+            "1",
+            None,
+        )
         assert status.ended_at - status.created_at == timedelta(hours=2)
         assert status.started_at == status.created_at
 
@@ -206,18 +242,30 @@ async def test_l13_a_queued_instance_says_how_many_go_first_and_which_limits_are
             await engine.crash()
             await (await engine.get(busy, "runs")).wait_for_status("running")
         told = await last.explain()
-        assert str(told) == 'busy/q2 is queued, behind 3 others of "busy"; the only slot of "busy" (concurrency) is in use.'
+        assert str(told) == (
+            'busy/q2 is queued, behind 3 others of "busy"; the only slot of "busy" '
+            "(concurrency) is in use."
+        )
         assert (told.code, told.details) == ("queued", {"ahead": 3})
-        assert str(await urgent.explain()) == 'busy/urgent is queued, first of "busy"; the only slot of "busy" (concurrency) is in use.'
+        assert str(await urgent.explain()) == (
+            'busy/urgent is queued, first of "busy"; the only '
+            'slot of "busy" (concurrency) is in use.'
+        )
         assert 'behind 1 other of "busy"' in str(await (await engine.get(busy, "q0")).explain())
 
 
 async def test_l13_limits_of_the_namespace_and_the_engine_are_named_too():
-    async with open_test_engine(workflows=[busy], slots=1, limits=Limits(concurrency=1), autojump=False, grace=0) as engine:
+    async with open_test_engine(
+        workflows=[busy], slots=1, limits=Limits(concurrency=1), autojump=False, grace=0
+    ) as engine:
         await (await engine.create(busy, id="runs")).wait_for_status("running")
         waits = await engine.create(busy)
         text = str(await waits.explain())
-        for part in ("of the engine (slots) is", 'of namespace "default" (concurrency) is', 'of "busy" (concurrency) is'):
+        for part in (
+            "of the engine (slots) is",
+            'of namespace "default" (concurrency) is',
+            'of "busy" (concurrency) is',
+        ):
             assert part in text
 
 
@@ -225,7 +273,9 @@ async def test_l13_an_instance_that_is_to_start_later_says_when():
     async with open_test_engine(workflows=[busy], autojump=False, grace=0) as engine:
         moment = engine.clock.now() + timedelta(hours=1)
         told = await (await engine.create(busy, id="later", start_at=moment)).explain()
-        assert str(told) == "busy/later is queued until 2030-01-01 01:00:00 UTC, the start_at it was created with."
+        assert str(told) == (
+            "busy/later is queued until 2030-01-01 01:00:00 UTC, the start_at it was created with."
+        )
         assert (told.code, told.until) == ("start_at", moment)
 
 
@@ -235,7 +285,10 @@ async def test_a_workflow_that_neither_the_engine_nor_its_store_has_is_a_slip_of
         await engine.call(ends, "ok", id="a")
         assert sum((await engine.namespace("empty").count(ends)).values()) == 0
         for ask in (engine.count, engine.list, engine.reasons, engine.namespace("empty").count):
-            with pytest.raises(InvalidConfig, match=r'no workflow "end" is registered .* check the name \(registered: .*ends'):
+            with pytest.raises(
+                InvalidConfig,
+                match=r'no workflow "end" is registered .* check the name \(registered: .*ends',
+            ):
                 await ask("end")
     async with open_test_engine(workflows=[], store=store) as engine:
         assert (await engine.count("ends"))[Status.COMPLETE] == 1

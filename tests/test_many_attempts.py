@@ -1,4 +1,5 @@
-"""A step that is tried for months keeps its first and its last attempts whole; of the others it is known what matters (R2)."""
+"""A step that is tried for months keeps its first and its last attempts whole; of the others it is
+known what matters (R2)."""
 
 import sqlite3
 from contextlib import closing
@@ -24,7 +25,9 @@ async def tried() -> list[object]:
     if context.attempt in (7, 150):
         await context.save(f"saved at {context.attempt}")
     if context.attempt < ends_at:
-        raise (ConnectionError if context.attempt % 10 else TimeoutError)(f"attempt {context.attempt}")
+        raise (ConnectionError if context.attempt % 10 else TimeoutError)(
+            f"attempt {context.attempt}"
+        )
     return [context.attempt, context.saved]
 
 
@@ -36,13 +39,20 @@ async def patient(step):
 @workflow
 async def impatient(step):
     try:
-        await step.do(tried, retry=Retry(limit=320, delay="1 hour", max_delay="1 hour", backoff="constant", jitter=0))
+        await step.do(
+            tried,
+            retry=Retry(
+                limit=320, delay="1 hour", max_delay="1 hour", backoff="constant", jitter=0
+            ),
+        )
     except StepFailed as error:
         return error.attempts
 
 
 @pytest.mark.slow
-async def test_r2_of_many_attempts_the_first_and_the_last_are_kept_and_the_others_told_in_one_line(tmp_path):
+async def test_r2_of_many_attempts_the_first_and_the_last_are_kept_and_the_others_told_in_one_line(
+    tmp_path,
+):
     store = str(tmp_path / "s.db")
     async with open_test_engine(workflows=[patient], store=store) as engine:
         instance = await engine.create(patient, id="a")
@@ -61,7 +71,8 @@ async def test_r2_of_many_attempts_the_first_and_the_last_are_kept_and_the_other
     }  # fmt: skip
     assert (
         line.error.message
-        == f"attempts 101 to {last}: ConnectionError {(last - 100) * 9 // 10} times, TimeoutError {(last - 100) // 10} times"
+        == f"attempts 101 to {last}: ConnectionError {(last - 100) * 9 // 10} times, TimeoutError "
+        f"{(last - 100) // 10} times"
     )
     assert history[at - 1].ended_at < line.started_at < line.ended_at < history[at + 1].ended_at
     with closing(sqlite3.connect(store)) as conn:
@@ -71,7 +82,9 @@ async def test_r2_of_many_attempts_the_first_and_the_last_are_kept_and_the_other
 
 @pytest.mark.slow
 async def test_r2_a_limit_counts_erased_attempts_and_crashes_forget_none(tmp_path):
-    async with open_test_engine(workflows=[impatient], store=str(tmp_path / "s.db"), autojump=False) as engine:
+    async with open_test_engine(
+        workflows=[impatient], store=str(tmp_path / "s.db"), autojump=False
+    ) as engine:
         instance = await engine.create(impatient, id="a")
         while len(made) < 321:
             await engine.clock.advance("7 hours")
@@ -82,7 +95,9 @@ async def test_r2_a_limit_counts_erased_attempts_and_crashes_forget_none(tmp_pat
 
 
 @pytest.mark.slow
-async def test_r2_a_history_that_was_never_compacted_is_at_the_next_failed_attempt(tmp_path, monkeypatch):
+async def test_r2_a_history_that_was_never_compacted_is_at_the_next_failed_attempt(
+    tmp_path, monkeypatch
+):
     store = str(tmp_path / "s.db")
     with monkeypatch.context() as patch:
         patch.setattr(_past, "AT_ONCE", 1_000_000)  # as before there was such a thing

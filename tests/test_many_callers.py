@@ -1,4 +1,5 @@
-"""Of many calls at one time a round of the loop submits only so many; the others wait for their turn, asleep."""
+"""Of many calls at one time a round of the loop submits only so many; the others wait for their
+turn, asleep."""
 
 import pytest
 import trio
@@ -36,7 +37,8 @@ async def test_calls_get_through_in_the_order_in_which_they_were_made():
             for number in range(20):
                 nursery.start_soon(send, number)
             await trio.lowlevel.checkpoint()
-            for number in range(20, 30):  # these call while the first ones wait, and do not pass them
+            # these call while the first ones wait, and do not pass them
+            for number in range(20, 30):
                 nursery.start_soon(send, number)
         assert await instance.result() == called
 
@@ -87,7 +89,11 @@ async def test_what_is_cancelled_before_its_turn_never_happens():
         assert scope.cancelled_caught
         await instance.send_event("go", 8)
         assert sorted(await instance.result()) == list(range(9))
-        assert (await engine.count(collects))["complete"] == sum((await engine.count(collects)).values()) == 1
+        assert (
+            (await engine.count(collects))["complete"]
+            == sum((await engine.count(collects)).values())
+            == 1
+        )
         assert engine._driver.callers.waiting == 0
 
 

@@ -1,4 +1,5 @@
-"""Step calls where none can be made, and engine calls in a body, are errors that name line and cure (rule I7)."""
+"""Step calls where none can be made, and engine calls in a body, are errors that name line and cure
+(rule I7)."""
 
 import contextvars
 import inspect
@@ -21,7 +22,9 @@ def _nothing_kept():
 def here(text: str, fn) -> str:
     """Returns `file:line` of the line of a function that holds a text."""
     lines, start = inspect.getsourcelines(getattr(fn, "fn", fn))
-    return f"test_misplaced_calls.py:{start + next(i for i, line in enumerate(lines) if text in line)}"
+    return (
+        f"test_misplaced_calls.py:{start + next(i for i, line in enumerate(lines) if text in line)}"
+    )
 
 
 async def noop() -> None:
@@ -53,7 +56,12 @@ async def nested_in_map(step):
 
 
 @pytest.mark.parametrize(
-    ("code", "method"), [(nested_async, "step.do"), (nested_sync, "step.sleep"), (nested_in_map, "step.wait_for_event")]
+    ("code", "method"),
+    [
+        (nested_async, "step.do"),
+        (nested_sync, "step.sleep"),
+        (nested_in_map, "step.wait_for_event"),
+    ],
 )
 async def test_i7_a_step_call_inside_a_step_function_names_line_step_and_cure(code, method):
     async with open_test_engine(workflows=[code]) as engine:
@@ -136,8 +144,16 @@ async def test_i7_a_step_call_after_the_body_ended_says_so():
     async with open_test_engine(workflows=[keeps_its_step]) as engine:
         await engine.call(keeps_its_step, id="k")
         step = kept[0]
-        for method in (lambda: step.do(noop), lambda: step.now(), lambda: step.uuid(), lambda: step.open_nursery(), lambda: step.report(1)):
-            with pytest.raises(StepwellError, match=r"keeps_its_step/k was called .*body had ended.*") as caught:
+        for method in (
+            lambda: step.do(noop),
+            lambda: step.now(),
+            lambda: step.uuid(),
+            lambda: step.open_nursery(),
+            lambda: step.report(1),
+        ):
+            with pytest.raises(
+                StepwellError, match=r"keeps_its_step/k was called .*body had ended.*"
+            ) as caught:
                 method()
             assert "test_misplaced_calls.py:" in str(caught.value)
 
@@ -179,7 +195,9 @@ async def test_i7_another_instances_step_is_refused():
 
     async with open_test_engine(workflows=[owner, uses_another_step], autojump=False) as engine:
         await (await engine.create(owner, id="o")).wait_for_status("waiting")
-        with pytest.raises(InstanceErrored, match=r"step\.do of owner/o was called by another instance.*own step"):
+        with pytest.raises(
+            InstanceErrored, match=r"step\.do of owner/o was called by another instance.*own step"
+        ):
             await engine.call(uses_another_step)
 
 
@@ -199,7 +217,10 @@ async def never_awaited_sleep(step):
 @pytest.mark.parametrize(("code", "name"), [(never_awaited, "noop"), (never_awaited_sleep, "nap")])
 async def test_i7_a_step_that_was_never_awaited_names_line_and_step(code, name):
     async with open_test_engine(workflows=[code]) as engine:
-        with pytest.raises(InstanceErrored, match=f'step "{name}" at {re.escape(here("# not awaited", code))} was never awaited'):
+        with pytest.raises(
+            InstanceErrored,
+            match=f'step "{name}" at {re.escape(here("# not awaited", code))} was never awaited',
+        ):
             await engine.call(code)
 
 
@@ -229,9 +250,12 @@ async def asks_the_engine(step, method: str):
 @pytest.mark.parametrize(
     ("method", "form"),
     [
-        ("create", "step.create"), ("call", "step.call"), ("create_batch", "step.create_batch"), ("send_event", "step.send_event"),
-        ("result", "step.call"), ("approvals.approve", "step."), ("approvals.list", "step."), ("get", "step."), ("list", "step."),
-        ("count", "step."), ("status", "step."), ("wait_for_status", "step."), ("history", "step."), ("explain", "step."),
+        ("create", "step.create"), ("call", "step.call"), ("create_batch", "step.create_batch"),
+        ("send_event", "step.send_event"),
+        ("result", "step.call"), ("approvals.approve", "step."), ("approvals.list", "step."),
+        ("get", "step."), ("list", "step."),
+        ("count", "step."), ("status", "step."), ("wait_for_status", "step."), ("history", "step."),
+        ("explain", "step."),
         ("resume", "step."),
     ],
 )  # fmt: skip

@@ -1,4 +1,5 @@
-"""A recorded failure whose class is not there any more blocks its instance, which goes on by itself when it is (rule D9)."""
+"""A recorded failure whose class is not there any more blocks its instance, which goes on by itself
+when it is (rule D9)."""
 
 import logging
 import sys
@@ -99,7 +100,9 @@ WAYS += [(way, "asyncio") for way in (by_do, by_map, by_each, by_gather)]
 
 
 @pytest.mark.parametrize(("way", "runtime"), WAYS)
-async def test_d9_a_lost_class_blocks_where_the_failure_would_be_delivered_and_its_return_lets_the_instance_go_on(tmp_path, way, runtime):
+async def test_d9_a_lost_class_blocks_where_the_failure_would_come_and_its_return_lets_go_on(
+    tmp_path, way, runtime
+):
     store, code = str(tmp_path / "s.db"), [flow(way, runtime)]
     async with open_test_engine(workflows=code, store=store, autojump=False) as engine:
         await (await engine.create("flow", id="f")).wait_for_status("waiting")
@@ -111,7 +114,11 @@ async def test_d9_a_lost_class_blocks_where_the_failure_would_be_delivered_and_i
             await instance.wait_for_status("blocked")
             why = await instance.explain()
             (reason,) = await engine.reasons()
-            assert (why.code, reason.code, reason.step) == ("missing_class", "missing_class", "charge")
+            assert (why.code, reason.code, reason.step) == (
+                "missing_class",
+                "missing_class",
+                "charge",
+            )
             for word in ("flow/f", 'step "charge"', f"{SHOP}.Declined", "goes on by itself"):
                 assert word in str(why)
     assert seen == ["declined"]
@@ -137,7 +144,9 @@ async def test_l12_a_class_that_is_back_lets_nobody_go_on_without_code(tmp_path,
     async def later(step):
         return "later"
 
-    async with open_test_engine(workflows=[later], store=store, limits=Limits(concurrency=1)) as engine:
+    async with open_test_engine(
+        workflows=[later], store=store, limits=Limits(concurrency=1)
+    ) as engine:
         assert await engine.call("flow") == "later"
         why = await (await engine.get("flow", "f")).explain()
         assert (why.code, engine.statistics().leased) == ("missing_class", 0)
@@ -145,9 +154,13 @@ async def test_l12_a_class_that_is_back_lets_nobody_go_on_without_code(tmp_path,
             "Before it can go on, its code is needed too: "
             'version "1" of "flow" is not registered with this engine (registered: version "2").'
         )
-        with pytest.raises(InvalidState, match=r"Pass it in Engine\(workflows=\[…\]\); then resume\(\) it"):
+        with pytest.raises(
+            InvalidState, match=r"Pass it in Engine\(workflows=\[…\]\); then resume\(\) it"
+        ):
             await (await engine.get("flow", "f")).resume()
-    assert not any("the class it was blocked for is there" in message for message in caplog.messages)
+    assert not any(
+        "the class it was blocked for is there" in message for message in caplog.messages
+    )
     async with open_test_engine(workflows=code, store=store, autojump=False) as engine:
         assert await (await engine.get("flow", "f")).result() == "declined"
 
@@ -188,7 +201,9 @@ async def test_d9_who_was_let_go_by_hand_or_is_gone_is_left_alone(caplog):
         await instance.resume()
         assert await instance.result() == "declined"
         assert (await engine.create("flow", id="g")).id == "g"
-    assert sum("the class it was blocked for is there" in message for message in caplog.messages) <= 1
+    assert (
+        sum("the class it was blocked for is there" in message for message in caplog.messages) <= 1
+    )
 
 
 async def test_d9_a_class_that_was_not_found_is_plain_for_life_also_when_it_can_be_found():
@@ -205,7 +220,12 @@ async def test_d9_a_class_that_was_not_found_is_plain_for_life_also_when_it_can_
 
 
 CURES = [
-    (SHOP, None, "is not in a loaded module under that name", "Import its module where the workflow is defined, or restore the class"),
+    (
+        SHOP,
+        None,
+        "is not in a loaded module under that name",
+        "Import its module where the workflow is defined, or restore the class",
+    ),
     (
         "__main__",
         None,
@@ -217,7 +237,9 @@ CURES = [
 
 
 @pytest.mark.parametrize(("module", "instead", "why", "cure"), CURES)
-async def test_d9_what_a_lost_class_is_said_of_reads_as_a_sentence(monkeypatch, module, instead, why, cure):
+async def test_d9_what_a_lost_class_is_said_of_reads_as_a_sentence(
+    monkeypatch, module, instead, why, cure
+):
     monkeypatch.setattr(Declined, "__module__", module)
     monkeypatch.setattr(sys.modules[module], "Declined", Declined, raising=False)
     async with open_test_engine(workflows=[flow(by_do)], autojump=False) as engine:
@@ -228,7 +250,10 @@ async def test_d9_what_a_lost_class_is_said_of_reads_as_a_sentence(monkeypatch, 
         await instance.send_event("go")
         await instance.wait_for_status("blocked")
         told = (await instance.explain()).text
-    text = f'step "charge" of flow/f failed with {module}.Declined, a class that {why}, so the body would take another way than it took.'
+    text = (
+        f'step "charge" of flow/f failed with {module}.Declined, a class that {why}, so the '
+        "body would take another way than it took."
+    )
     assert f"(missing_class): {text} {cure}" in told
     assert told.endswith("; the instance then goes on by itself.")
 
@@ -238,7 +263,9 @@ def test_d9_a_record_says_whether_its_class_was_found() -> None:
     assert record["found"] is True
     assert isinstance(revive(codec.decode(codec.encode(record))), Declined)
     lose()
-    with pytest.raises(MissingClass, match=f"{SHOP}.Declined is not in a loaded module under that name") as caught:
+    with pytest.raises(
+        MissingClass, match=f"{SHOP}.Declined is not in a loaded module under that name"
+    ) as caught:
         revive(record)
     assert (caught.value.module, caught.value.qualname) == (SHOP, "Declined")
     assert describe(Declined("no"), step="charge", attempts=1)["found"] is False

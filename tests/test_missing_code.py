@@ -1,4 +1,5 @@
-"""Instances whose code is not here are told of, and can be looked at; a definition made once more takes the place of the former (L12)."""
+"""Instances whose code is not here are told of, and can be looked at; a definition made once more
+takes the place of the former (L12)."""
 
 import dataclasses
 import logging
@@ -7,7 +8,16 @@ import types
 import pytest
 import trio.testing
 
-from stepwell import Engine, InstanceNotFound, InvalidConfig, InvalidName, InvalidState, Limits, Status, workflow
+from stepwell import (
+    Engine,
+    InstanceNotFound,
+    InvalidConfig,
+    InvalidName,
+    InvalidState,
+    Limits,
+    Status,
+    workflow,
+)
 from stepwell.testing import open_test_engine
 
 
@@ -52,10 +62,14 @@ async def test_l12_missing_code_is_told_once_for_each_workflow_and_version(tmp_p
         told = [record.message for record in caplog.records]
         assert len(told) == 2, told
         assert any(
-            '3 instances of workflow "old" version "1" wait for code that this engine does not have (it has: version "2")' in it
+            '3 instances of workflow "old" version "1" wait for code that this engine does not '
+            'have (it has: version "2")' in it
             for it in told
         )
-        assert any('1 instance of workflow "old" version "1" in namespace "acme" waits for' in it for it in told)
+        assert any(
+            '1 instance of workflow "old" version "1" in namespace "acme" waits for' in it
+            for it in told
+        )
         caplog.clear()
         await engine.list()
     async with Engine(path, workflows=[old]) as engine:
@@ -74,10 +88,21 @@ async def test_l12_what_has_no_code_can_be_looked_at_by_name(tmp_path):
         status, why = await instance.status(), await instance.explain()
         assert (status.status, status.version, status.output) == (Status.BLOCKED, "1", None)
         assert why.code == "missing_code"
-        assert 'version "1" of "old" is not registered with this engine (registered: new)' in str(why)
-        assert [row.id for row in (await engine.list("old", status="blocked")).items] == ["c", "b", "a"]
+        assert ('version "1" of "old" is not registered with this engine (registered: new)') in str(
+            why
+        )
+        assert [row.id for row in (await engine.list("old", status="blocked")).items] == [
+            "c",
+            "b",
+            "a",
+        ]
         (reason,) = await engine.reasons("old")
-        assert (reason.code, reason.version, reason.count, reason.example_id) == ("missing_code", "1", 3, "a")
+        assert (reason.code, reason.version, reason.count, reason.example_id) == (
+            "missing_code",
+            "1",
+            3,
+            "a",
+        )
         assert (await engine.count("old"))[Status.BLOCKED] == 3
         assert engine.peek("old", "a") is Status.BLOCKED
         assert await instance.history()
@@ -90,7 +115,9 @@ async def test_l12_what_has_no_code_can_be_looked_at_by_name(tmp_path):
             await engine.get("nobody", "a")
         with pytest.raises(InvalidName):
             await engine.get("no name", "a")
-        with pytest.raises(InvalidConfig, match=r"workflow 'old' is not registered .*registered: new"):
+        with pytest.raises(
+            InvalidConfig, match=r"workflow 'old' is not registered .*registered: new"
+        ):
             await engine.create("old", "wait")
     async with Engine(path, workflows=[old]) as engine:
         assert await (await engine.get(old, "a")).result() == Total(7)
@@ -98,7 +125,10 @@ async def test_l12_what_has_no_code_can_be_looked_at_by_name(tmp_path):
 
 async def test_an_instance_of_another_version_says_which_code_it_lacks():
     async with open_test_engine(workflows=[old]) as engine:
-        with pytest.raises(InvalidConfig, match=r'version "2" of workflow .old. is not registered .*registered: old'):
+        with pytest.raises(
+            InvalidConfig,
+            match=r'version "2" of workflow .old. is not registered .*registered: old',
+        ):
             await engine.create(old_2, "ends")
 
 
@@ -112,7 +142,9 @@ async def test_l12_nothing_makes_an_instance_without_code_go_on(tmp_path, here, 
     async with open_test_engine(workflows=[old], store=store) as engine:
         instance = await engine.create(old, "wait", id="a")
         await instance.wait_for_status("waiting")
-    async with open_test_engine(workflows=here, store=store, limits=Limits(concurrency=1)) as engine:
+    async with open_test_engine(
+        workflows=here, store=store, limits=Limits(concurrency=1)
+    ) as engine:
         instance = await engine.get("old", "a")
         before = await instance.explain()
         for _ in range(2):  # an event makes no difference
@@ -121,9 +153,9 @@ async def test_l12_nothing_makes_an_instance_without_code_go_on(tmp_path, here, 
             await instance.send_event("go")
         assert refused.value.status is Status.BLOCKED
         assert str(refused.value) == (
-            'instance "a" of "old" cannot be resumed here: version "1" of "old" is not registered with this engine '
-            f"(registered: {registered}). Nothing was changed. Pass it in Engine(workflows=[…]); the instance goes on by itself, "
-            "without resume()."
+            'instance "a" of "old" cannot be resumed here: version "1" of "old" is not registered '
+            f"with this engine (registered: {registered}). Nothing was changed. Pass it in "
+            "Engine(workflows=[…]); the instance goes on by itself, without resume()."
         )
         assert await instance.explain() == before
         assert [it.code for it in await engine.reasons()] == ["missing_code"]
@@ -151,10 +183,14 @@ async def test_l12_a_body_creates_no_child_without_code(tmp_path, how):
     store = str(tmp_path / "a.db")
     async with open_test_engine(workflows=[caller, old], store=store, autojump=False) as engine:
         await (await engine.create(caller, how, id="a")).wait_for_status("waiting")
-    async with open_test_engine(workflows=[caller], store=store, limits=Limits(concurrency=1)) as engine:
+    async with open_test_engine(
+        workflows=[caller], store=store, limits=Limits(concurrency=1)
+    ) as engine:
         instance = await engine.get(caller, "a")
         await instance.send_event("go")
-        assert "workflow 'old' is not registered with this engine (registered: caller)" in await instance.result()
+        assert (
+            "workflow 'old' is not registered with this engine (registered: caller)"
+        ) in await instance.result()
         assert [it.id for it in (await engine.list()).items] == ["a"]
         assert engine.statistics().leased == 0
 
@@ -164,9 +200,14 @@ async def test_l12_a_parent_waits_for_its_child_without_code(tmp_path):
     async with open_test_engine(workflows=[caller, old], store=store, autojump=False) as engine:
         parent = await engine.create(caller, "call", id="a")
         await parent.send_event("go")
-        while not (await parent.status()).waiting_on or engine.peek("old", "child") is not Status.WAITING:
+        while (
+            not (await parent.status()).waiting_on
+            or engine.peek("old", "child") is not Status.WAITING
+        ):
             await trio.testing.wait_all_tasks_blocked()
-    async with open_test_engine(workflows=[caller, new], store=store, limits=Limits(concurrency=1)) as engine:
+    async with open_test_engine(
+        workflows=[caller, new], store=store, limits=Limits(concurrency=1)
+    ) as engine:
         with pytest.raises(InvalidState, match="cannot be resumed here"):
             await (await engine.get("old", "child")).resume()
         assert await engine.call(new) == 1
@@ -179,7 +220,10 @@ async def test_l12_a_parent_waits_for_its_child_without_code(tmp_path):
 
 def _cell(number: int):
     """Runs a cell of a notebook; each run has a file of its own, as in Jupyter."""
-    source = f"@workflow\nasync def cell(step) -> int:\n    await step.wait_for_event('go')\n    return {number}\n"
+    source = (
+        "@workflow\nasync def cell(step) -> int:\n    await step.wait_for_event('go')\n    "
+        f"return {number}\n"
+    )
     exec(compile(source, f"/tmp/cell_{number}.py", "exec"), notebook.__dict__)
     return notebook.cell
 
@@ -195,7 +239,8 @@ async def test_a_definition_that_is_made_once_more_takes_the_place_of_the_former
         await instance.wait_for_status("waiting")
         second = _cell(2)
         await engine.create(second, id="b")
-        await (await engine.get(first, "b")).send_event("go")  # the former object means the same workflow
+        # the former object means the same workflow
+        await (await engine.get(first, "b")).send_event("go")
         assert await (await engine.get("cell", "b")).result() == 2
         await engine.crash()  # what replays from now on has the new code too
         await instance.send_event("go")

@@ -90,7 +90,9 @@ async def test_e5_approvals_of_two_namespaces_are_two():
 async def test_a_batch_belongs_to_its_namespace():
     async with Engine(":memory:", workflows=ALL) as engine:
         acme = engine.namespace("acme")
-        batch = await acme.create_batch(greet, [NewInstance("a", id="1"), NewInstance("b", id="1"), NewInstance("c", id="2")])
+        batch = await acme.create_batch(
+            greet, [NewInstance("a", id="1"), NewInstance("b", id="1"), NewInstance("c", id="2")]
+        )
         assert [instance.id for instance in batch.created] == ["1", "2"]
         assert [(error.index, type(error.error)) for error in batch.errors] == [(1, InstanceExists)]
         assert [await instance.result() for instance in batch.created] == ["acme: a", "acme: c"]
@@ -111,9 +113,13 @@ async def test_c1_each_namespace_has_slots_of_its_own_and_the_engine_has_them_al
 
         await step.do(attempt, step.instance.namespace)
 
-    async with Engine(":memory:", workflows=[holds], slots=5, limits=Limits(concurrency=3)) as engine:
+    async with Engine(
+        ":memory:", workflows=[holds], slots=5, limits=Limits(concurrency=3)
+    ) as engine:
         acme = engine.namespace("acme", limits=Limits(concurrency=4))
-        created = (await engine.create_batch(holds, [None] * 10)).created + (await acme.create_batch(holds, [None] * 10)).created
+        created = (await engine.create_batch(holds, [None] * 10)).created + (
+            await acme.create_batch(holds, [None] * 10)
+        ).created
         while sum(running.values()) < 5:
             await trio.testing.wait_all_tasks_blocked()
         gate.set()
@@ -174,7 +180,9 @@ async def test_a_limit_below_what_runs_stops_nothing():
 
 
 async def test_c10_who_waits_as_told_gets_in():
-    async with open_test_engine(workflows=[greet], limits=Limits(create_rate=2, create_burst=1)) as engine:
+    async with open_test_engine(
+        workflows=[greet], limits=Limits(create_rate=2, create_burst=1)
+    ) as engine:
         await engine.create(greet, "first")
         waits_told = []
         for _ in range(5):
@@ -216,7 +224,9 @@ async def test_limits_that_make_no_sense_are_refused_and_change_nothing(change, 
 
 async def test_limits_of_workflows_that_make_no_sense_are_refused():
     async with Engine(":memory:", workflows=ALL) as engine:
-        with pytest.raises(InvalidConfig, match="recoveries is a limit of the namespace, not of one workflow"):
+        with pytest.raises(
+            InvalidConfig, match="recoveries is a limit of the namespace, not of one workflow"
+        ):
             await engine.set_limits(greet, recoveries=3)
         with pytest.raises(InvalidConfig, match="nobody"):
             await engine.set_limits("nobody", concurrency=3)
@@ -242,13 +252,20 @@ async def test_steps_reach_other_namespaces_through_the_engine():
     @workflow
     async def sends(step: Step) -> None:
         async def elsewhere() -> None:
-            await current_step().engine.namespace("acme").create(greet, "from a step", id="made", if_exists="return")
+            await (
+                current_step()
+                .engine.namespace("acme")
+                .create(greet, "from a step", id="made", if_exists="return")
+            )
 
         await step.do(elsewhere)
 
     async with Engine(":memory:", workflows=[*ALL, sends]) as engine:
         await engine.call(sends)
-        assert await (await engine.namespace("acme").get(greet, "made")).result() == "acme: from a step"
+        assert (
+            await (await engine.namespace("acme").get(greet, "made")).result()
+            == "acme: from a step"
+        )
 
 
 async def test_i5_reasons_group_what_is_blocked(tmp_path):
@@ -285,12 +302,18 @@ async def test_i5_reasons_group_what_is_blocked(tmp_path):
 async def test_instances_are_found_by_their_attributes():
     async with Engine(":memory:", workflows=ALL) as engine:
         for n in range(30):
-            await engine.create(waits, id=f"w{n}", attributes={"team": "red" if n % 3 else "blue", "n": n % 2, "hot": n > 20})
+            await engine.create(
+                waits,
+                id=f"w{n}",
+                attributes={"team": "red" if n % 3 else "blue", "n": n % 2, "hot": n > 20},
+            )
         await engine.namespace("acme").create(waits, id="other", attributes={"team": "red"})
         page = await engine.list(attributes={"team": "blue", "n": 0}, limit=3)
         rest = await engine.list(attributes={"team": "blue", "n": 0}, limit=3, cursor=page.cursor)
         assert [item.id for item in [*page.items, *rest.items]] == ["w24", "w18", "w12", "w6", "w0"]
-        assert [item.id for item in (await engine.list(attributes={"hot": True, "team": "blue"})).items] == ["w27", "w24", "w21"]
+        assert [
+            item.id for item in (await engine.list(attributes={"hot": True, "team": "blue"})).items
+        ] == ["w27", "w24", "w21"]
         assert (await engine.list(attributes={"team": "green"})).items == []
 
 
@@ -301,7 +324,10 @@ async def test_c1_limits_of_a_new_namespace_hold_for_what_is_created_right_after
 
     async with open_test_engine(workflows=[holds, greet]) as engine:
         for round in range(3):
-            acme = engine.namespace(f"acme{round}", limits=Limits(concurrency=2, queue_entries=10, create_rate=20, value_bytes=100))
+            acme = engine.namespace(
+                f"acme{round}",
+                limits=Limits(concurrency=2, queue_entries=10, create_rate=20, value_bytes=100),
+            )
             assert acme.limits().queue_entries == acme.limits(holds).queue_entries == 10
             with pytest.raises(Overloaded):
                 await acme.create_batch(holds, [0] * 13)
@@ -327,7 +353,9 @@ async def test_c1_limits_set_in_the_same_round_as_creations_hold_for_those_after
     async with Engine(":memory:", workflows=[holds], grace=0.1) as engine:
         async with trio.open_nursery() as nursery:
             for name, value in (("concurrency", 2), ("queue_entries", 3)):
-                nursery.start_soon(lambda name=name, value=value: engine.set_limits(holds, **{name: value}))
+                nursery.start_soon(
+                    lambda name=name, value=value: engine.set_limits(holds, **{name: value})
+                )
             for _ in range(2):  # both are on their way by then, and none is answered
                 await trio.lowlevel.checkpoint()
             await engine.create_batch(holds, range(5))

@@ -1,4 +1,5 @@
-"""Stores that earlier versions left behind: they open, are migrated after a copy was made, and their instances go on."""
+"""Stores that earlier versions left behind: they open, are migrated after a copy was made, and
+their instances go on."""
 
 import gzip
 import json
@@ -23,11 +24,15 @@ def unpacked(kept: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("kept", KEPT, ids=lambda it: it.name)
-async def test_d3_instances_of_an_old_store_go_on_as_with_the_version_that_began_them(tmp_path, kept):
+async def test_d3_instances_of_an_old_store_go_on_as_with_the_version_that_began_them(
+    tmp_path, kept
+):
     store = unpacked(kept, tmp_path)
     before = store.read_bytes()
     assert await go_on(str(store)) == json.loads((kept.parent / f"{store.stem}.json").read_text())
-    assert (tmp_path / f"{store.name}.schema-{store.stem.rpartition('_')[2]}").read_bytes() == before
+    assert (
+        tmp_path / f"{store.name}.schema-{store.stem.rpartition('_')[2]}"
+    ).read_bytes() == before
 
 
 async def test_an_instance_keeps_the_format_it_was_created_with(tmp_path, monkeypatch):

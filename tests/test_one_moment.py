@@ -1,4 +1,5 @@
-"""Every answer is one moment: a state and a result, waits and records never come from two of them."""
+"""Every answer is one moment: a state and a result, waits and records never come from two of
+them."""
 
 import collections
 
@@ -35,7 +36,9 @@ async def test_a_polled_status_has_its_output_exactly_when_it_is_complete(tmp_pa
     async def poll(instance):
         while True:
             status = await instance.status()
-            row = next(it for it in (await engine.list(brief, limit=1000)).items if it.id == instance.id)
+            row = next(
+                it for it in (await engine.list(brief, limit=1000)).items if it.id == instance.id
+            )
             seen[(status.status, status.output, status.ended_at is not None)] += 1
             assert (row.waiting_on is None) == (row.status is not Status.WAITING)
             assert (status.waiting_on is None) == (status.status is not Status.WAITING)
@@ -53,7 +56,8 @@ async def test_a_polled_status_has_its_output_exactly_when_it_is_complete(tmp_pa
 
 
 async def test_a_look_that_is_cut_in_half_by_a_commit_is_not_told(monkeypatch):
-    # Whatever comes between two questions to the core belongs to another moment: one answer is one question.
+    # Whatever comes between two questions to the core belongs to another moment: one answer is one
+    # question.
     async with open_test_engine(workflows=[naps]) as engine:
         instance = await engine.create(naps, id="n")
         await instance.wait_for_status("waiting")
@@ -65,7 +69,13 @@ async def test_a_look_that_is_cut_in_half_by_a_commit_is_not_told(monkeypatch):
             return ask(*question)
 
         monkeypatch.setattr(engine._driver, "ask", counted)
-        for look in (instance.status, instance.history, instance.explain, engine.list, engine.approvals.list):
+        for look in (
+            instance.status,
+            instance.history,
+            instance.explain,
+            engine.list,
+            engine.approvals.list,
+        ):
             asked.clear()
             await look()
             assert len(asked) == 1, look

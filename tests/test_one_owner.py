@@ -61,12 +61,19 @@ async def test_a_store_that_was_moved_while_it_is_open_is_still_its_owners(tmp_p
     store, other = tmp_path / "s.db", tmp_path / "t.db"
     async with Engine(str(store), workflows=[echo]):
         store.rename(other)
-        assert f"t.db is in use by this process ({os.getpid()}), under another name" in (told := await refused(other, StoreLocked))
+        assert (f"t.db is in use by this process ({os.getpid()}), under another name") in (
+            told := await refused(other, StoreLocked)
+        )
         assert "use that engine, or leave its block before you open another one" in told
         assert "stop that process" not in told
-        holder = "import sys, trio; from stepwell import Engine; trio.run(Engine(sys.argv[1]).__aenter__)"
+        holder = (
+            "import sys, trio; from stepwell import Engine; "
+            "trio.run(Engine(sys.argv[1]).__aenter__)"
+        )
         done = await trio.to_thread.run_sync(
-            lambda: subprocess.run([sys.executable, "-c", holder, other], capture_output=True, check=False)
+            lambda: subprocess.run(
+                [sys.executable, "-c", holder, other], capture_output=True, check=False
+            )
         )
         assert f"t.db is in use by process {os.getpid()}, as {other}" in done.stderr.decode()
         other.rename(store)
@@ -77,7 +84,9 @@ async def test_a_store_that_was_moved_while_it_is_open_is_still_its_owners(tmp_p
 def mounted(source: Path, point: Path):
     """Mounts a file on a file, if this process may."""
     point.touch()
-    done = subprocess.run(["mount", "--bind", str(source), str(point)], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "--bind", str(source), str(point)], capture_output=True, check=False
+    )
     if done.returncode:
         pytest.skip(f"this process may not mount: {done.stderr.decode()}")
     try:
@@ -120,7 +129,9 @@ async def test_a_link_that_leads_nowhere_is_refused_and_says_where_it_leads(tmp_
     gone, loop = tmp_path / "gone.db", tmp_path / "loop.db"
     gone.symlink_to(tmp_path / "volume" / "app.db")
     loop.symlink_to(loop)
-    assert f"is a link to {tmp_path / 'volume' / 'app.db'}, whose folder cannot be used" in await refused(gone, InvalidConfig)
+    assert (
+        f"is a link to {tmp_path / 'volume' / 'app.db'}, whose folder cannot be used"
+    ) in await refused(gone, InvalidConfig)
     assert "leads back to itself" in await refused(loop, InvalidConfig)
     assert sorted(it.name for it in tmp_path.iterdir()) == ["gone.db", "loop.db"]
 
@@ -148,7 +159,11 @@ trio.run(main)
 @pytest.mark.slow
 async def test_a_forked_child_that_outlives_a_killed_engine_keeps_none_of_its_locks(tmp_path):
     store = tmp_path / "s.db"
-    engine = subprocess.Popen([sys.executable, "-W", "ignore", "-c", FORKS, str(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    engine = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", FORKS, str(store)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert engine.stdin
     assert engine.stdout
     child = int(await trio.to_thread.run_sync(engine.stdout.readline))
@@ -185,7 +200,9 @@ async def test_a_lock_that_somebody_else_than_its_owner_holds_names_both(tmp_pat
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     lock.write_text(signed(gone.pid))
-    with subprocess.Popen([sys.executable, "-c", HOLDS, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
         assert holder.stdin
         assert holder.stdout
         assert await trio.to_thread.run_sync(holder.stdout.readline) == b"held\n"
@@ -196,10 +213,14 @@ async def test_a_lock_that_somebody_else_than_its_owner_holds_names_both(tmp_pat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others' open files are seen on Linux only")
-async def test_a_process_of_another_container_is_not_taken_for_this_one_that_has_its_number(tmp_path):
+async def test_a_process_of_another_container_is_not_taken_for_this_one_that_has_its_number(
+    tmp_path,
+):
     store, lock = tmp_path / "s.db", tmp_path / "s.db.lock"
     lock.write_text(signed(os.getpid()))
     with lock.open() as held:  # nobody of ours, and nobody who can be seen
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert f'process {os.getpid()} of another container (engine "api")' in await refused(store, StoreLocked)
+        assert (f'process {os.getpid()} of another container (engine "api")') in await refused(
+            store, StoreLocked
+        )
     assert await opened(store) == 0

@@ -93,7 +93,8 @@ async def keeps_the_grace_open(step: Any) -> None:
 
 
 async def opens(*gates: trio.Event) -> None:
-    """Once the engine drains, which is when nothing goes on any more; each when what the one before let through has come to rest."""
+    """Once the engine drains, which is when nothing goes on any more; each when what the one before
+    let through has come to rest."""
     for gate in gates:
         await trio.testing.wait_all_tasks_blocked(0.005)
         gate.set()
@@ -112,7 +113,9 @@ async def opens(*gates: trio.Event) -> None:
         (in_maps_and_deadlines, "asyncio"),
     ],
 )
-async def test_l14_a_body_that_replays_while_the_engine_drains_is_not_judged(tmp_path, code, runtime):
+async def test_l14_a_body_that_replays_while_the_engine_drains_is_not_judged(
+    tmp_path, code, runtime
+):
     global moments, last_moment, at_last_moment, busy
     replays, store = body_of(code, runtime), str(tmp_path / "s.db")
     moments, last_moment = 0, None
@@ -122,7 +125,10 @@ async def test_l14_a_body_that_replays_while_the_engine_drains_is_not_judged(tmp
     total = moments
     for last_moment in range(1, total + 1):
         moments, at_last_moment, busy = 0, trio.Event(), trio.Event()
-        async with trio.open_nursery() as nursery, Engine(store, workflows=[replays, keeps_the_grace_open]) as engine:
+        async with (
+            trio.open_nursery() as nursery,
+            Engine(store, workflows=[replays, keeps_the_grace_open]) as engine,
+        ):
             await engine.create(keeps_the_grace_open)
             await (await engine.get(replays, "x")).send_event("again")
             await at_last_moment.wait()
@@ -152,11 +158,17 @@ async def passes_the_gate() -> None:
     await gate.wait()
 
 
-async def test_l14_a_body_that_was_refused_a_step_beside_a_wait_does_not_wait_in_the_next_engine(tmp_path):
-    """Else the refused step would not run before the wait is over: nobody would wake the instance for it."""
+async def test_l14_a_body_that_was_refused_a_step_beside_a_wait_does_not_wait_in_the_next_engine(
+    tmp_path,
+):
+    """Else the refused step would not run before the wait is over: nobody would wake the instance
+    for it."""
     global moments, gate, busy
     moments, gate, busy, store = 0, trio.Event(), trio.Event(), str(tmp_path / "s.db")
-    async with trio.open_nursery() as nursery, Engine(store, workflows=[waits_and_works, keeps_the_grace_open]) as engine:
+    async with (
+        trio.open_nursery() as nursery,
+        Engine(store, workflows=[waits_and_works, keeps_the_grace_open]) as engine,
+    ):
         await engine.create(keeps_the_grace_open)
         await engine.create(waits_and_works, id="x")
         while not moments:
@@ -212,7 +224,9 @@ async def in_a_branch(step: Any, **options: Any) -> Any:
 
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
 @pytest.mark.parametrize("code", [by_itself, in_a_map, in_a_deadline, in_a_branch])
-async def test_l14_what_an_attempt_raises_because_the_engine_ends_is_no_failure_of_its_step(tmp_path, code, runtime):
+async def test_l14_what_an_attempt_raises_because_the_engine_ends_is_no_failure_of_its_step(
+    tmp_path, code, runtime
+):
     @workflow(name="w")
     async def body(step: Any) -> Any:
         return await code(step, runtime=runtime, retry=Retry(limit=0))

@@ -1,4 +1,5 @@
-"""Creations that the limits refuse (C10, L1): who is let in, who is told what, and what never happens."""
+"""Creations that the limits refuse (C10, L1): who is let in, who is told what, and what never
+happens."""
 
 import asyncio
 import sqlite3
@@ -60,17 +61,25 @@ async def test_l1_an_idempotent_retry_is_answered_whatever_the_rate_is():
         with pytest.raises(InstanceExists, match="other params"):
             await engine.create(quick, 1, id="a", if_exists="return_if_same")
         for on_overload in ("raise", "wait"):
-            batch = await engine.create_batch(quick, [NewInstance(0, id="a")] * 3, if_exists="return", on_overload=on_overload)
+            batch = await engine.create_batch(
+                quick, [NewInstance(0, id="a")] * 3, if_exists="return", on_overload=on_overload
+            )
             assert [it.id for it in batch.created] == ["a"] * 3
-        assert (await engine.create(quick, 0, id="a", if_exists="return", on_overload="wait")).id == "a"
+        assert (
+            await engine.create(quick, 0, id="a", if_exists="return", on_overload="wait")
+        ).id == "a"
         with pytest.raises(InstanceExists):
             await engine.create(quick, 0, id="a", on_overload="wait")
         with pytest.raises(Overloaded):
-            await engine.create_batch(quick, [NewInstance(0, id="a"), NewInstance(0, id="b")], if_exists="return")
+            await engine.create_batch(
+                quick, [NewInstance(0, id="a"), NewInstance(0, id="b")], if_exists="return"
+            )
 
 
 async def test_l1_an_id_repeated_in_a_batch_takes_one_token():
-    async with open_test_engine(workflows=[quick], limits=Limits(create_rate=0.01, create_burst=3)) as engine:
+    async with open_test_engine(
+        workflows=[quick], limits=Limits(create_rate=0.01, create_burst=3)
+    ) as engine:
         await engine.create_batch(quick, [NewInstance(0, id="a")] * 10, if_exists="return")
         for _ in range(2):
             await engine.create(quick, 0)
@@ -94,7 +103,9 @@ async def test_e4_a_dedup_id_is_known_after_the_end_of_the_instance(tmp_path):
 
 @pytest.mark.parametrize("batch", [False, True])
 async def test_c10_a_cancelled_creation_that_waits_is_never_created(batch):
-    async with open_test_engine(workflows=[long], slots=1, limits=Limits(queue_entries=10), grace=0) as engine:
+    async with open_test_engine(
+        workflows=[long], slots=1, limits=Limits(queue_entries=10), grace=0
+    ) as engine:
         await engine.create_batch(long, [0] * 11)
 
         async def waits() -> None:
@@ -112,8 +123,11 @@ async def test_c10_a_cancelled_creation_that_waits_is_never_created(batch):
         assert sum((await engine.count()).values()) == 12
 
 
-async def test_c10_a_creation_that_is_cancelled_while_it_is_committed_is_not_made_behind_anybodys_back(tmp_path):
-    """It is too late to give it up: so whoever is cancelled waits for the commit, and is given the instance."""
+async def test_c10_a_creation_cancelled_while_it_is_committed_is_not_made_behind_anybodys_back(
+    tmp_path,
+):
+    """It is too late to give it up: so whoever is cancelled waits for the commit, and is given the
+    instance."""
     store = str(tmp_path / "s.db")
     async with Engine(store, workflows=[quick]) as engine:
         created: list[str] = []
@@ -145,7 +159,9 @@ async def test_c10_a_creation_in_a_scope_that_is_cancelled_already_never_happens
 
 
 async def test_l14_what_waits_for_room_is_told_when_the_engine_drains():
-    async with open_test_engine(workflows=[held], slots=1, limits=Limits(queue_entries=1, create_rate=0.01, create_burst=2)) as engine:
+    async with open_test_engine(
+        workflows=[held], slots=1, limits=Limits(queue_entries=1, create_rate=0.01, create_burst=2)
+    ) as engine:
         told: list[str] = []
 
         async def waits(count: int) -> None:
@@ -163,7 +179,9 @@ async def test_l14_what_waits_for_room_is_told_when_the_engine_drains():
 
 
 async def test_c10_a_batch_that_waits_has_its_turn_before_single_creations():
-    async with Engine(":memory:", workflows=[quick], slots=1, limits=Limits(queue_entries=50)) as engine:
+    async with Engine(
+        ":memory:", workflows=[quick], slots=1, limits=Limits(queue_entries=50)
+    ) as engine:
 
         async def single() -> None:
             while True:
@@ -177,13 +195,20 @@ async def test_c10_a_batch_that_waits_has_its_turn_before_single_creations():
                 for _ in range(60):
                     nursery.start_soon(single)
                 for _ in range(3):
-                    assert len((await engine.create_batch(quick, [0] * 40, on_overload="wait")).created) == 40
+                    assert (
+                        len(
+                            (await engine.create_batch(quick, [0] * 40, on_overload="wait")).created
+                        )
+                        == 40
+                    )
                     await engine.create(quick, 0, on_overload="wait")
                 nursery.cancel_scope.cancel()
 
 
 async def test_c10_a_caller_with_an_id_is_let_in_when_it_was_told_whoever_hammers():
-    async with open_test_engine(workflows=[quick], limits=Limits(create_rate=20, create_burst=5)) as engine:
+    async with open_test_engine(
+        workflows=[quick], limits=Limits(create_rate=20, create_burst=5)
+    ) as engine:
 
         async def hammer() -> str:
             refused = ""
@@ -210,25 +235,37 @@ async def test_c10_a_caller_with_an_id_is_let_in_when_it_was_told_whoever_hammer
 
 
 async def test_c10_a_batch_that_never_fits_is_not_told_to_wait():
-    async with open_test_engine(workflows=[quick], slots=4, limits=Limits(queue_entries=50)) as engine:
-        with pytest.raises(Overloaded, match=r"more than its queue \(queue_entries\) and all slots hold.*Split it") as refused:
+    async with open_test_engine(
+        workflows=[quick], slots=4, limits=Limits(queue_entries=50)
+    ) as engine:
+        with pytest.raises(
+            Overloaded, match=r"more than its queue \(queue_entries\) and all slots hold.*Split it"
+        ) as refused:
             await engine.create_batch(quick, [0] * 60, on_overload="wait")
         assert "on_overload" not in str(refused.value)
 
 
 async def test_c10_creations_that_wait_are_let_in_at_the_rate():
-    async with open_test_engine(workflows=[quick], limits=Limits(create_rate=10, create_burst=1)) as engine:
+    async with open_test_engine(
+        workflows=[quick], limits=Limits(create_rate=10, create_burst=1)
+    ) as engine:
         began = engine.clock.now()
         async with trio.open_nursery() as nursery:
             for number in range(30):
-                nursery.start_soon(lambda number=number: engine.create(quick, number, on_overload="wait"))
+                nursery.start_soon(
+                    lambda number=number: engine.create(quick, number, on_overload="wait")
+                )
         assert 2.8 <= (engine.clock.now() - began).total_seconds() <= 3.1
 
 
 async def test_c10_a_rate_is_not_forgotten_when_the_engine_opens_again(tmp_path):
     let_in = 0
     for _ in range(4):
-        async with Engine(str(tmp_path / "x.db"), workflows=[quick], limits=Limits(create_rate=0.001, create_burst=5)) as engine:
+        async with Engine(
+            str(tmp_path / "x.db"),
+            workflows=[quick],
+            limits=Limits(create_rate=0.001, create_burst=5),
+        ) as engine:
             for _ in range(8):
                 try:
                     await engine.create(quick, 0)
@@ -248,7 +285,13 @@ async def test_on_overload_is_one_of_two_words():
 
 def test_c10_a_task_of_asyncio_that_waits_and_is_cancelled_creates_nothing():
     async def main() -> dict[Status, int]:
-        async with aio.Engine(":memory:", workflows=[long_on_asyncio], slots=1, limits=Limits(queue_entries=1), grace=0) as engine:
+        async with aio.Engine(
+            ":memory:",
+            workflows=[long_on_asyncio],
+            slots=1,
+            limits=Limits(queue_entries=1),
+            grace=0,
+        ) as engine:
             await engine.create_batch(long_on_asyncio, [0] * 2)
             waits = asyncio.create_task(engine.create(long_on_asyncio, 1, on_overload="wait"))
             for _ in range(20):  # wherever it is by then, it was not let in

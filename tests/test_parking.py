@@ -1,4 +1,5 @@
-"""Waiting instances leave memory and come back by replay; bodies are unwound by cancellation (rules P1, P2)."""
+"""Waiting instances leave memory and come back by replay; bodies are unwound by cancellation (rules
+P1, P2)."""
 
 import contextlib
 
@@ -101,8 +102,13 @@ async def ticks(step, given):
         await step.wait_for_event("go")
 
 
-@pytest.mark.parametrize(("outcomes", "size", "stays"), [(3, 0, False), (30, 0, False), (100, 0, True), (2, 40_000, True)])
-async def test_p2_a_body_whose_replay_costs_much_for_how_often_it_wakes_stays(outcomes, size, stays):
+@pytest.mark.parametrize(
+    ("outcomes", "size", "stays"),
+    [(3, 0, False), (30, 0, False), (100, 0, True), (2, 40_000, True)],
+)
+async def test_p2_a_body_whose_replay_costs_much_for_how_often_it_wakes_stays(
+    outcomes, size, stays
+):
     async with open_test_engine(workflows=[ticks], autojump=False) as engine:
         await engine.create(ticks, [outcomes, size, "sleep"])
         await engine.clock.advance("10 minutes")
@@ -113,7 +119,8 @@ async def test_p2_a_loop_is_replayed_ever_more_seldom_as_its_history_grows():
     async with open_test_engine(workflows=[ticks], autojump=False) as engine:
         await engine.create(ticks, [40, 0, "sleep"])
         await engine.clock.advance("2 hours")
-        assert len(seen) == 20  # with 60 outcomes a replay takes 0.6 ms, which is a hundred-thousandth of a minute
+        # with 60 outcomes a replay takes 0.6 ms, which is a hundred-thousandth of a minute
+        assert len(seen) == 20
         await engine.crash()
         await engine.clock.advance("10 minutes")
         assert len(seen) == 21
@@ -142,7 +149,10 @@ async def test_p2_among_many_only_those_stay_that_woke_soon_the_last_time(monkey
         instance = await engine.create(ticks, [200, 0, "event"])  # worth 20 seconds among many
         await engine.clock.settled()
         assert engine.statistics().resident == 0
-        assert [await resident_after(wait) for wait in ("15 seconds", "15 seconds", "1 hour", "15 seconds")] == [1, 1, 0, 1]
+        assert [
+            await resident_after(wait)
+            for wait in ("15 seconds", "15 seconds", "1 hour", "15 seconds")
+        ] == [1, 1, 0, 1]
         assert len(seen) == 4
 
 
@@ -188,7 +198,10 @@ async def test_p2_a_retry_delay_parks_too_and_forgets_no_attempt():
         assert engine.statistics().resident == 0
         await engine.clock.advance("2 hours")
         assert await instance.result() == "ok"
-        assert [(r.attempt, r.status) for r in await instance.history()] == [(1, "attempt_failed"), (2, "done")]
+        assert [(r.attempt, r.status) for r in await instance.history()] == [
+            (1, "attempt_failed"),
+            (2, "done"),
+        ]
 
 
 @workflow
@@ -246,7 +259,9 @@ async def shielded(step, how: str):
             async with step.open_nursery() as nursery:
                 nursery.start_soon(step.wait_for_event, "go")
         elif how == "map":
-            await step.map(fails_always, [1], retry=Retry(delay="1 hour", limit=1), on_error="collect")
+            await step.map(
+                fails_always, [1], retry=Retry(delay="1 hour", limit=1), on_error="collect"
+            )
         elif how == "retry":
             with contextlib.suppress(OSError):
                 await step.do(fails_always, 1, retry=Retry(delay="1 hour", limit=1))
@@ -278,7 +293,12 @@ async def test_p2_thousands_of_waiting_instances_hold_no_slot_and_leave_memory()
             await instance.wait_for_status("waiting")
         await engine.clock.advance("1 minute")
         statistics = engine.statistics()
-        assert (statistics.resident, statistics.leased, statistics.waiting, statistics.slots) == (0, 0, 300, 10)
+        assert (statistics.resident, statistics.leased, statistics.waiting, statistics.slots) == (
+            0,
+            0,
+            300,
+            10,
+        )
         for instance in created:
             await instance.send_event("go", 1)
         assert [await i.result() for i in created] == [[1, "after"]] * 300
@@ -359,7 +379,9 @@ async def test_p1_a_body_that_does_not_unwind_stays_resident_and_explain_says_so
         await trio.testing.wait_all_tasks_blocked()
         assert seen == ["resists"]  # no second body beside the first
         text = str(await instance.explain())
-        assert "Its body was cancelled 6 s ago and has not ended; it stands at test_parking.py:" in text
+        assert (
+            "Its body was cancelled 6 s ago and has not ended; it stands at test_parking.py:"
+        ) in text
         gate.set()
         assert await instance.result() == "gone"
         assert seen == ["resists", "resists"]

@@ -56,7 +56,8 @@ async def finished(path: str) -> tuple[list, list]:
 async def test_i6_an_instance_from_before_the_change_keeps_the_old_code_where_it_has_been(tmp_path):
     path = str(tmp_path / "a.db")
     await started(old, path)
-    # It had not come to the second place yet, but the event that wakes it is recorded when it asks there for the first time.
+    # It had not come to the second place yet, but the event that wakes it is recorded when it asks
+    # there for the first time.
     output, patches = await finished(path)
     assert output == ["charge", "fly", False]
     assert patches == [("patched", "by air")]

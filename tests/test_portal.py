@@ -1,4 +1,5 @@
-"""The edges of the ways into and out of a trio loop: what does not start, what has ended, what stands still."""
+"""The edges of the ways into and out of a trio loop: what does not start, what has ended, what
+stands still."""
 
 import asyncio
 import errno
@@ -97,7 +98,9 @@ def test_calls_and_ends_cross_in_any_order_and_every_call_is_answered():
 
     try:
         totals: list[int] = []
-        others = [threading.Thread(target=lambda: totals.append(asyncio.run(main()))) for _ in range(3)]
+        others = [
+            threading.Thread(target=lambda: totals.append(asyncio.run(main()))) for _ in range(3)
+        ]
         for other in others:
             other.start()
         for other in others:
@@ -117,12 +120,21 @@ async def stops_loops(step: Step) -> int:
     return await step.do(nothing, runtime="asyncio", timeout="10 seconds")
 
 
-async def test_a_step_that_stops_the_engines_own_asyncio_loop_is_told_of_and_the_loop_goes_on(caplog):
+async def test_a_step_that_stops_the_engines_own_asyncio_loop_is_told_of_and_the_loop_goes_on(
+    caplog,
+):
     async with Engine(":memory:", workflows=[stops_loops]) as engine:
         assert await engine.call(stops_loops) == 1
         assert await engine.call(stops_loops) == 1
     told = [it.getMessage() for it in caplog.records]
-    assert told == ["code of a step stopped the engine's own asyncio loop, on which other steps run; it goes on"] * 2
+    assert (
+        told
+        == [
+            "code of a step stopped the engine's own asyncio loop, on which other steps "
+            "run; it goes on"
+        ]
+        * 2
+    )
 
 
 @workflow
@@ -162,7 +174,9 @@ def _no_descriptors(monkeypatch) -> str:
 
 @pytest.mark.parametrize("flow", [needs_a_loop, needs_a_loop_twice])
 @pytest.mark.parametrize("lacks", [_no_thread, _no_descriptors])
-async def test_an_asyncio_loop_that_cannot_be_started_is_no_failure_of_the_step(tmp_path, monkeypatch, flow, lacks):
+async def test_an_asyncio_loop_that_cannot_be_started_is_no_failure_of_the_step(
+    tmp_path, monkeypatch, flow, lacks
+):
     store = str(tmp_path / "s.db")
     why = lacks(monkeypatch)
     with pytest.raises(EngineClosed, match=f"own asyncio loop could not be started: .*{why}"):
@@ -221,7 +235,11 @@ print("ends", flush=True)
 
 def test_an_interpreter_ends_also_if_the_loop_that_entered_the_engine_stands_still(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", STANDS_STILL, str(tmp_path / "s.db")], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", STANDS_STILL, str(tmp_path / "s.db")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.stdout.splitlines() == ["began", "ends"]
     assert done.returncode == 0, done.stderr
@@ -247,9 +265,18 @@ threading.Thread(target=opens).start()
 """
 
 
-@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="Python 3.12 starts no threads once its main thread has ended")
+@pytest.mark.skipif(
+    sys.version_info[:2] == (3, 12),
+    reason="Python 3.12 starts no threads once its main thread has ended",
+)
 def test_a_thread_opens_and_uses_an_engine_after_the_main_thread_has_ended(tmp_path):
-    done = subprocess.run([sys.executable, "-c", LATE, str(tmp_path / "s.db")], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", LATE, str(tmp_path / "s.db")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert (done.stdout, done.returncode) == ("42\n", 0), done.stderr
 
 
@@ -313,7 +340,8 @@ async def works(step: Step) -> int:
     return await step.do(nothing)
 
 def fails(engine) -> None:
-    engine._gate.token.run_sync_soon(engine._inner._running().stop, _errors.StoreFailed("the disk is gone"))
+    stop = engine._inner._running().stop
+    engine._gate.token.run_sync_soon(stop, _errors.StoreFailed("the disk is gone"))
 
 front, how, store = sys.argv[1:]
 engine = getattr(globals()[front], "Engine")(store, workflows=[works], grace=1)
@@ -344,12 +372,29 @@ print("ends", flush=True)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("front", "how"), [("sync", "ends"), ("sync", "raises"), ("aio", "ends"), ("aio", "raises"), ("aio", "closed loop")]
+    ("front", "how"),
+    [
+        ("sync", "ends"),
+        ("sync", "raises"),
+        ("aio", "ends"),
+        ("aio", "raises"),
+        ("aio", "closed loop"),
+    ],
 )
-def test_an_interpreter_ends_also_after_an_engine_has_failed_whose_block_nobody_left(tmp_path, front, how):
+def test_an_interpreter_ends_also_after_an_engine_has_failed_whose_block_nobody_left(
+    tmp_path, front, how
+):
     store = str(tmp_path / "s.db")
-    done = subprocess.run([sys.executable, "-c", FAILED, front, how, store], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout) == ((1, "") if how == "raises" else (0, "ends\n")), done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", FAILED, front, how, store],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == ((1, "") if how == "raises" else (0, "ends\n")), (
+        done.stderr
+    )
     assert ("ValueError: ours" in done.stderr) is (how == "raises")
     assert "Exception ignored" not in done.stderr
     with sync.Engine(store, workflows=[works]) as engine:

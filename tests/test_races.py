@@ -1,4 +1,5 @@
-"""Two tasks of a body that begin the same thing in the same turn are a race, not an order (rule I3)."""
+"""Two tasks of a body that begin the same thing in the same turn are a race, not an order (rule
+I3)."""
 
 import functools
 
@@ -88,7 +89,14 @@ async def operations_race_in_one_branch(step):
         nursery.start_soon(pair)
 
 
-RACES = [races, races_in_one_branch, maps_race, nurseries_race, operations_race, operations_race_in_one_branch]
+RACES = [
+    races,
+    races_in_one_branch,
+    maps_race,
+    nurseries_race,
+    operations_race,
+    operations_race_in_one_branch,
+]
 
 
 @pytest.mark.parametrize("code", RACES)
@@ -152,7 +160,15 @@ async def test_i3_tasks_that_give_keys_or_names_do_not_race_and_replay(nursery_i
     async def keyed(step):
         async def task(number: str):
             await step.do(noop_of, 0, **{apart: number})
-            await step.map(noop_of, [number], **({"key": lambda it: f"item {it}"} if apart == "key" else {"name": f"map {number}"}))
+            await step.map(
+                noop_of,
+                [number],
+                **(
+                    {"key": lambda it: f"item {it}"}
+                    if apart == "key"
+                    else {"name": f"map {number}"}
+                ),
+            )
             await step.sleep(1, name=f"sleep {number}")
             arrived.append(number)
 

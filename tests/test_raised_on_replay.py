@@ -1,4 +1,5 @@
-"""A body that raises, or handles, an exception while it is replayed: that is what is told first, in every place (rule I5)."""
+"""A body that raises, or handles, an exception while it is replayed: that is what is told first, in
+every place (rule I5)."""
 
 import asyncio
 import logging
@@ -133,7 +134,8 @@ async def in_a_task_that_nobody_awaits_yet(step):
 
 
 PLACES = [
-    at_the_top, in_a_branch, in_each, under_a_deadline, and_handles_it, and_cleans_up, and_handles_it_in_a_branch,
+    at_the_top, in_a_branch, in_each, under_a_deadline, and_handles_it, and_cleans_up,
+    and_handles_it_in_a_branch,
     on_asyncio, in_gather, in_a_task_group, in_a_task_that_nobody_awaits_yet,
 ]  # fmt: skip
 
@@ -144,8 +146,11 @@ def _mended():
     broken = swapped = False
 
 
-async def blocked_by(breaks: Callable[[], None], engine: TestEngine, flow: Workflow[None, None]) -> Instance[None]:
-    """Returns an instance that had come to its wait, and then to where its broken code is blocked."""
+async def blocked_by(
+    breaks: Callable[[], None], engine: TestEngine, flow: Workflow[None, None]
+) -> Instance[None]:
+    """Returns an instance that had come to its wait, and then to where its broken code is
+    blocked."""
     instance = await engine.create(flow, id="i")
     await instance.wait_for_status("waiting")
     breaks()
@@ -168,9 +173,16 @@ async def test_i5_what_a_body_raises_on_replay_is_told_first_in_every_place(plac
         instance = await blocked_by(breaks, engine, place)
         status, (row,) = await instance.status(), (await engine.list()).items
         line = reads_config.__code__.co_firstlineno + 2
-        first = f"{place.name}/i raised KeyError: 'CONFIG_MISSING' at test_raised_on_replay.py:{line}"
+        first = (
+            f"{place.name}/i raised KeyError: 'CONFIG_MISSING' at test_raised_on_replay.py:{line}"
+        )
         (logged,) = [it for it in caplog.records if "is blocked" in it.message]
-        told = [status.error.message, str(await instance.explain()), row.error.message, logged.message]
+        told = [
+            status.error.message,
+            str(await instance.explain()),
+            row.error.message,
+            logged.message,
+        ]
         for text in told:
             assert first in text
             assert text.index(first) < text.index('recorded do "n')
@@ -201,7 +213,9 @@ async def test_i5_a_failure_that_history_brought_is_no_news():
         instance = await blocked_by(breaks, engine, moved_on)
         text = (await instance.status()).error.message
         assert "card declined" not in text
-        assert text.startswith('moved_on/i differs from its history: recorded do "refund" (1st), now do "other"')
+        assert text.startswith(
+            'moved_on/i differs from its history: recorded do "refund" (1st), now do "other"'
+        )
 
 
 @workflow

@@ -1,4 +1,5 @@
-"""Classes of values whose own code raises, whatever it raises: texts say which class, of what, and what to do (rules D7, R9)."""
+"""Classes of values whose own code raises, whatever it raises: texts say which class, of what, and
+what to do (rules D7, R9)."""
 
 import re
 from collections.abc import Callable
@@ -8,7 +9,15 @@ from typing import Any
 import pydantic
 import pytest
 
-from stepwell import InstanceErrored, InvalidPayload, NotSerializable, Retry, Step, StepwellError, workflow
+from stepwell import (
+    InstanceErrored,
+    InvalidPayload,
+    NotSerializable,
+    Retry,
+    Step,
+    StepwellError,
+    workflow,
+)
 from stepwell._runner import Runner
 from stepwell.testing import open_test_engine
 
@@ -78,7 +87,10 @@ WRITES = {
     Model: f"is a {__name__}.Model that does not survive",
 }
 """What is said of a value that cannot be stored, before what was raised."""
-READS = {Made: f"is stored, but {__name__}.Made(...) raised", Model: f"is stored, but {__name__}.Model.model_validate raised"}
+READS = {
+    Made: f"is stored, but {__name__}.Made(...) raised",
+    Model: f"is stored, but {__name__}.Model.model_validate raised",
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -148,13 +160,17 @@ async def asks(step: Step) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_d7_params_and_approvals_whose_class_raises_block_and_are_told_of_as_what_they_are(kind):
+async def test_d7_params_and_approvals_whose_class_raises_block_and_are_told_of_as_what_they_are(
+    kind,
+):
     async with open_test_engine(workflows=[gives, uses, asks]) as engine:
         user, asker = await engine.create(uses, Made(1), id="u"), await engine.create(asks, id="a")
         await user.wait_for_status("waiting")
         await asker.wait_for_status("waiting")
         raises.append(kind)
-        await engine.approvals.approve((await engine.approvals.list("asks"))[0].id, by="me", metadata={"number": 1})
+        await engine.approvals.approve(
+            (await engine.approvals.list("asks"))[0].id, by="me", metadata={"number": 1}
+        )
         await asker.wait_for_status("blocked")
         assert f"cannot read: metadata {READS[Made]} {kind}: boom" in (await asker.explain()).text
         await engine.crash()
@@ -196,5 +212,8 @@ async def test_r9_what_escapes_to_the_engine_is_told_of_with_its_class(monkeypat
         instance = await engine.create(plain, id="h")
         await instance.wait_for_status("blocked")
         text = (await instance.explain()).text
-        assert text.startswith("plain/h is blocked (internal): SystemExit: 4 was raised while the engine worked for plain/h")
+        assert text.startswith(
+            "plain/h is blocked (internal): SystemExit: 4 was raised while the "
+            "engine worked for plain/h"
+        )
         assert "then resume()" in text

@@ -22,7 +22,8 @@ def test_the_first_example_survives_a_kill_and_a_second_run(tmp_path):
     (tmp_path / "example.py").write_text(EXAMPLES[0])
     command = [sys.executable, "example.py"]
     first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    while not (tmp_path / "audit.db").exists():  # killed as soon as there is a store: somewhere between opening and sleeping
+    # killed as soon as there is a store: somewhere between opening and sleeping
+    while not (tmp_path / "audit.db").exists():
         assert first.poll() is None
     first.kill()
     first.communicate()

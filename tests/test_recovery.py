@@ -1,4 +1,5 @@
-"""After a crash: attempts and their waits are remembered, sleeps end when they are due, missing code is waited for."""
+"""After a crash: attempts and their waits are remembered, sleeps end when they are due, missing
+code is waited for."""
 
 import pytest
 import trio
@@ -59,7 +60,11 @@ async def test_r2_the_limit_counts_attempts_of_all_lives():
             await instance.result()
         assert attempts == [1, 2, 3]
         history = await instance.history()
-        assert [(r.attempt, r.status) for r in history] == [(1, "attempt_failed"), (2, "attempt_failed"), (3, "failed")]
+        assert [(r.attempt, r.status) for r in history] == [
+            (1, "attempt_failed"),
+            (2, "attempt_failed"),
+            (3, "failed"),
+        ]
 
 
 async def stuck_at_first():
@@ -93,7 +98,10 @@ async def test_r3_an_attempt_that_a_crash_cut_short_is_counted_and_tried_again_a
         await engine.crash()
         assert await instance.result() == 2
         assert attempts == [1, 2]
-        assert [(r.attempt, r.status, r.error and r.error.type.rpartition(".")[2]) for r in await instance.history()] == [
+        assert [
+            (r.attempt, r.status, r.error and r.error.type.rpartition(".")[2])
+            for r in await instance.history()
+        ] == [
             (1, "interrupted", "Interrupted"),
             (2, "done", None),
         ]
@@ -169,7 +177,9 @@ async def test_t1_a_sleep_across_a_crash_is_never_early_and_ends_when_due():
 
 async def test_t1_overdue_timers_fire_in_due_order_at_start(tmp_path, monkeypatch):
     started, start = [], Driver._start
-    monkeypatch.setattr(Driver, "_start", lambda driver, note: started.append(note[5]) or start(driver, note))
+    monkeypatch.setattr(
+        Driver, "_start", lambda driver, note: started.append(note[5]) or start(driver, note)
+    )
     store = str(tmp_path / "store.db")
     async with open_test_engine(workflows=[sleeper], store=store, autojump=False) as engine:
         for hours in (3, 1, 4, 2, 9):
@@ -197,13 +207,19 @@ async def order_2(step):
 
 
 @pytest.mark.parametrize("others", [[], [order_2]], ids=["no code", "another version"])
-async def test_l12_missing_code_blocks_and_the_instance_goes_on_when_it_is_there_again(tmp_path, others):
+async def test_l12_missing_code_blocks_and_the_instance_goes_on_when_it_is_there_again(
+    tmp_path, others
+):
     store = str(tmp_path / "store.db")
     async with open_test_engine(workflows=[order_1], store=store, autojump=False) as engine:
         await (await engine.create(order_1, id="a")).wait_for_status("waiting")
     async with open_test_engine(workflows=others, store=store) as engine:
         [summary] = (await engine.list("order")).items
-        assert (summary.status, summary.reason, summary.version) == (Status.BLOCKED, "missing_code", "1")
+        assert (summary.status, summary.reason, summary.version) == (
+            Status.BLOCKED,
+            "missing_code",
+            "1",
+        )
         if others:
             text = (await (await engine.get("order", "a")).explain()).text
             assert 'version "1" of "order" is not registered' in text
@@ -237,9 +253,13 @@ async def several(step):
 
 
 @pytest.mark.parametrize("steps", range(0, 31, 3))
-async def test_r3_an_interruption_outlives_an_engine_that_is_left_before_the_body_is_back(tmp_path, steps):
+async def test_r3_an_interruption_outlives_an_engine_that_is_left_before_the_body_is_back(
+    tmp_path, steps
+):
     store = str(tmp_path / "store.db")
-    async with open_test_engine(workflows=[several], store=store, autojump=False, grace=0) as engine:
+    async with open_test_engine(
+        workflows=[several], store=store, autojump=False, grace=0
+    ) as engine:
         await engine.create(several, id="a")
         while len(attempts) < 3:
             await trio.lowlevel.checkpoint()

@@ -68,7 +68,9 @@ async def until_it_is_found(engine, instance) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recoveries", [2, 3, 10])
-async def test_l11_of_forty_running_instances_only_the_one_that_kills_the_process_is_blocked(recoveries):
+async def test_l11_of_forty_running_instances_only_the_one_that_kills_the_process_is_blocked(
+    recoveries,
+):
     flows, limits = [guilty, innocent, waits], Limits(recoveries=recoveries)
     async with open_test_engine(workflows=flows, limits=limits) as engine:
         patient = await engine.create(waits)
@@ -91,10 +93,19 @@ async def test_l11_what_is_blocked_says_how_often_it_was_started_and_goes_on_whe
         assert await until_it_is_found(engine, killer) == 11
         explanation = await killer.explain()
         assert explanation.code == "recoveries"
-        for part in ["guilty/k is blocked", "started 11 times in a row", "stopped uncleanly", "Limits.recoveries allows 10", "resume()"]:
+        for part in [
+            "guilty/k is blocked",
+            "started 11 times in a row",
+            "stopped uncleanly",
+            "Limits.recoveries allows 10",
+            "resume()",
+        ]:
             assert part in explanation.text
         [summary] = (await engine.list(guilty)).items
-        assert (summary.error.type, summary.error.message in explanation.text) == ("stepwell.LimitReached", True)
+        assert (summary.error.type, summary.error.message in explanation.text) == (
+            "stepwell.LimitReached",
+            True,
+        )
         await engine.crash()
         assert (await killer.status()).status is Status.BLOCKED
         harmless.append(True)
@@ -125,7 +136,9 @@ async def _all_run(engine, count: int) -> None:
 
 
 async def test_l11_a_waiting_instance_is_never_counted():
-    async with open_test_engine(workflows=[waits], autojump=False, limits=Limits(recoveries=1)) as engine:
+    async with open_test_engine(
+        workflows=[waits], autojump=False, limits=Limits(recoveries=1)
+    ) as engine:
         patient = await engine.create(waits)
         for _ in range(12):
             await patient.wait_for_status("waiting")
@@ -185,9 +198,13 @@ async def innocent(step):
         await step.do(trio.sleep, 0.005)
 
 async def main():
-    async with Engine(sys.argv[1], workflows=[guilty, innocent], limits=Limits(recoveries=3), grace=0) as engine:
-        flows = [innocent, guilty, innocent, innocent]
-        handles = [await engine.create(flow, id=str(i), if_exists="return") for i, flow in enumerate(flows)]
+    flows = [innocent, guilty, innocent, innocent]
+    limits = Limits(recoveries=3)
+    async with Engine(sys.argv[1], workflows=[guilty, innocent], limits=limits, grace=0) as engine:
+        handles = [
+            await engine.create(flow, id=str(i), if_exists="return")
+            for i, flow in enumerate(flows)
+        ]
         print(*[await handle.wait_for_status("complete", "blocked") for handle in handles])
 
 trio.run(main)
@@ -201,6 +218,8 @@ def test_l11_what_kills_the_process_a_little_later_is_blocked_and_nobody_else(tm
     while not ends or ends[-1].returncode == -signal.SIGKILL:
         assert len(ends) < 6
         command = [sys.executable, "-c", KILLS_LATER, str(tmp_path / "store.db")]
-        ends.append(subprocess.run(command, capture_output=True, text=True, check=False, timeout=60))
+        ends.append(
+            subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        )
     assert [it.returncode for it in ends] == [-signal.SIGKILL] * 4 + [0], ends
     assert ends[-1].stdout.split() == ["complete", "blocked", "complete", "complete"]

@@ -1,4 +1,5 @@
-"""After a crash: events are kept, delivered once and in order; children are there once; batches are whole or not at all."""
+"""After a crash: events are kept, delivered once and in order; children are there once; batches are
+whole or not at all."""
 
 import contextlib
 import functools
@@ -100,7 +101,9 @@ async def test_i8_a_wait_given_up_before_a_crash_takes_no_event_after_it():
         open_wait, opened = driver.wait_event, []
         # The crash comes after the step's outcome and before what followed from it was committed.
         driver.withdraw = lambda *_: None
-        driver.wait_event = lambda *wait: opened.append(wait) or (open_wait(*wait) if len(opened) == 1 else 1 << 40)
+        driver.wait_event = lambda *wait: (
+            opened.append(wait) or (open_wait(*wait) if len(opened) == 1 else 1 << 40)
+        )
         instance = await engine.create(gives_up_a_wait, id="a")
         while len(opened) < 2:
             await trio.testing.wait_all_tasks_blocked(0.001)
@@ -190,17 +193,21 @@ async def waits_beside_steps(step):
     async with step.open_nursery() as nursery:
         nursery.start_soon(step.wait_for_event, "news")
         for index in range(30):
-            nursery.start_soon(functools.partial(step.do, stuck_in_the_first_life, f"s{index}", name=f"s{index}"))
+            nursery.start_soon(
+                functools.partial(step.do, stuck_in_the_first_life, f"s{index}", name=f"s{index}")
+            )
 
 
 async def test_r3_an_event_that_comes_at_once_does_not_hide_that_attempts_were_cut_short():
-    async def keeps_the_thread_busy():  # so that the event is there before the steps' tasks have begun
+    # so that the event is there before the steps' tasks have begun
+    async def keeps_the_thread_busy():
         while True:
             time.sleep(0.003)
             await trio.lowlevel.checkpoint()
 
     async with open_test_engine(workflows=[waits_beside_steps], autojump=False) as engine:
-        engine._running().wait_event = lambda *_: 1 << 40  # the crash comes before the wait is committed
+        # the crash comes before the wait is committed
+        engine._running().wait_event = lambda *_: 1 << 40
         instance = await engine.create(waits_beside_steps, id="a")
         await instance.send_event("news")
         while len(ran) < 30:

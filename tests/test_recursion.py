@@ -1,7 +1,9 @@
-"""Code that comes near Python's recursion limit fails by itself: it takes neither the engine nor another instance with it (R9).
+"""Code that comes near Python's recursion limit fails by itself: it takes neither the engine nor
+another instance with it (R9).
 
-Each way into the engine is called with every number of frames left, from none to more than it needs, beside an instance that has
-nothing to do with it. What the code makes of its `RecursionError` it makes again on replay.
+Each way into the engine is called with every number of frames left, from none to more than it
+needs, beside an instance that has nothing to do with it. What the code makes of its
+`RecursionError` it makes again on replay.
 """
 
 import asyncio
@@ -11,7 +13,18 @@ from typing import Any
 import pytest
 import trio
 
-from stepwell import ApprovalTimeout, EventTimeout, Retry, Step, StepFailed, _do, _turns, current_step, step_options, workflow
+from stepwell import (
+    ApprovalTimeout,
+    EventTimeout,
+    Retry,
+    Step,
+    StepFailed,
+    _do,
+    _turns,
+    current_step,
+    step_options,
+    workflow,
+)
 from stepwell._engine import callers, driver
 from stepwell.testing import open_test_engine
 
@@ -174,8 +187,12 @@ def _body(runtime: str) -> Any:
 BODIES = {runtime: _body(runtime) for runtime in WAYS}
 
 
-@pytest.mark.parametrize(("runtime", "way"), [(runtime, way) for runtime, ways in WAYS.items() for way in ways])
-async def test_r9_a_body_at_the_recursion_limit_may_go_on_and_nobody_else_is_struck(runtime: str, way: str):
+@pytest.mark.parametrize(
+    ("runtime", "way"), [(runtime, way) for runtime, ways in WAYS.items() for way in ways]
+)
+async def test_r9_a_body_at_the_recursion_limit_may_go_on_and_nobody_else_is_struck(
+    runtime: str, way: str
+):
     told.clear()
     body = BODIES[runtime]
     async with open_test_engine([body, child, innocent]) as engine:
@@ -233,7 +250,9 @@ async def in_a_step(step: Step, given: tuple[str, str, int]) -> str:
     return await step.do(calls_engine, call, frames, runtime=runtime, retry=Retry.never)
 
 
-@pytest.mark.parametrize(("runtime", "call"), [(runtime, call) for runtime in WAYS for call in IN_STEPS])
+@pytest.mark.parametrize(
+    ("runtime", "call"), [(runtime, call) for runtime in WAYS for call in IN_STEPS]
+)
 async def test_r9_a_step_at_the_recursion_limit_strikes_nobody_else(runtime: str, call: str):
     async with open_test_engine([in_a_step, child, innocent]) as engine:
         beside = await engine.create(innocent, id="innocent")
@@ -255,7 +274,9 @@ async def test_r9_a_program_at_the_recursion_limit_strikes_nobody_else(call: str
 
 
 @pytest.mark.parametrize("what", ["do", "patched", "status"])
-async def test_r9_a_task_that_does_not_come_to_wait_is_woken_by_nobody(what: str, monkeypatch: pytest.MonkeyPatch):
+async def test_r9_a_task_that_does_not_come_to_wait_is_woken_by_nobody(
+    what: str, monkeypatch: pytest.MonkeyPatch
+):
     """As where there is no memory for what makes it wait."""
     real, armed = trio.lowlevel.wait_task_rescheduled, [False]
 

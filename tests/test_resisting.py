@@ -1,4 +1,5 @@
-"""Bodies that do not end when they are told to (rule P1): they cost no time, and no engine hangs because of them."""
+"""Bodies that do not end when they are told to (rule P1): they cost no time, and no engine hangs
+because of them."""
 
 import asyncio
 import functools
@@ -135,7 +136,9 @@ async def healthy(step: Step) -> str:
 
 
 @pytest.mark.parametrize("how", RESISTING)
-async def test_p1_a_body_that_resists_costs_no_time_and_no_engine_hangs_because_of_it(how, monkeypatch):
+async def test_p1_a_body_that_resists_costs_no_time_and_no_engine_hangs_because_of_it(
+    how, monkeypatch
+):
     runtime, code = RESISTING[how]
     monkeypatch.setattr(unwinding, "RESISTS_MAX", 0.05)
 
@@ -155,14 +158,18 @@ async def test_p1_a_body_that_resists_costs_no_time_and_no_engine_hangs_because_
         assert await call.result() == "fine"
         assert len(cancels) == before
         assert engine.statistics().resident == 1
-        assert "s ago and has not ended; it stands at test_resisting.py:" in str(await instance.explain())
+        assert ("s ago and has not ended; it stands at test_resisting.py:") in str(
+            await instance.explain()
+        )
         began = time.monotonic()
     assert time.monotonic() - began < 5
     assert cleaned == []
 
 
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
-async def test_p1_a_body_that_resists_a_crash_is_left_and_its_next_life_goes_on(runtime, monkeypatch):
+async def test_p1_a_body_that_resists_a_crash_is_left_and_its_next_life_goes_on(
+    runtime, monkeypatch
+):
     monkeypatch.setattr(unwinding, "RESISTS_MAX", 0.05)
     lives: list[int] = []
 
@@ -186,7 +193,9 @@ async def test_p1_a_body_that_resists_a_crash_is_left_and_its_next_life_goes_on(
     assert lives == [0, 1]
 
 
-async def test_p1_a_body_that_cannot_be_ended_is_named_by_an_error_and_closing_does_not_wait(monkeypatch, tmp_path):
+async def test_p1_a_body_that_cannot_be_ended_is_named_by_an_error_and_closing_does_not_wait(
+    monkeypatch, tmp_path
+):
     monkeypatch.setattr(unwinding, "RESISTS_MAX", 0.05)
     monkeypatch.setattr(unwinding, "ENDS_MAX", 0.05)
     gate = threading.Event()
@@ -206,7 +215,8 @@ async def test_p1_a_body_that_cannot_be_ended_is_named_by_an_error_and_closing_d
                 await (await engine.create("stuck", id="s")).wait_for_status("waiting")
         assert f"stuck/s at {line_of(__file__, 'stuck')}" in str(caught.value)
         assert "use step.do" in str(caught.value)
-        async with open_test_engine(workflows=[stuck], store=store, autojump=False) as engine:  # the store is closed
+        # the store is closed
+        async with open_test_engine(workflows=[stuck], store=store, autojump=False) as engine:
             assert (await engine.count())[Status.WAITING] == 1
     finally:
         gate.set()
@@ -214,7 +224,8 @@ async def test_p1_a_body_that_cannot_be_ended_is_named_by_an_error_and_closing_d
 
 
 async def test_p1_a_body_that_has_not_begun_when_the_engine_closes_does_not_resist(monkeypatch):
-    """It was taken for one that resists, and was not waited for: on a busy machine the engine said that it could not be ended."""
+    """It was taken for one that resists, and was not waited for: on a busy machine the engine said
+    that it could not be ended."""
     run, begun = Runner.run, []
 
     async def run_late(runner, make_step):
@@ -261,8 +272,13 @@ async def branches_resist_on_asyncio(step):
             nursery.start_soon(functools.partial(step.do, fn, runtime="asyncio"))
 
 
-@pytest.mark.parametrize(("flow", "steps"), [(resists_on_asyncio, "1 step has"), (branches_resist_on_asyncio, "2 steps has")])
-async def test_p1_a_step_on_asyncio_that_outlives_its_cancellation_keeps_no_engine_open(monkeypatch, caplog, flow, steps):
+@pytest.mark.parametrize(
+    ("flow", "steps"),
+    [(resists_on_asyncio, "1 step has"), (branches_resist_on_asyncio, "2 steps has")],
+)
+async def test_p1_a_step_on_asyncio_that_outlives_its_cancellation_keeps_no_engine_open(
+    monkeypatch, caplog, flow, steps
+):
     monkeypatch.setattr(unwinding, "RESISTS_MAX", 0.05)
     monkeypatch.setattr(bridge, "CLOSES_MAX", 0.05)
     async with open_test_engine(workflows=[flow], autojump=False, grace=0) as engine:

@@ -1,4 +1,5 @@
-"""Steps on trio that do not end when they are told to (rules P1 and I8): they cost no time, and no engine hangs because of them."""
+"""Steps on trio that do not end when they are told to (rules P1 and I8): they cost no time, and no
+engine hangs because of them."""
 
 import asyncio
 import contextvars
@@ -108,7 +109,8 @@ async def _in_a_generator() -> None:
 
 
 RESISTING: list[Callable[[], Awaitable[None]]] = [
-    _waits, _spins, _in_tasks, _in_a_task_that_begins_late, _in_another_context, _in_scopes, _behind_a_shield, _tasks_behind_a_shield,
+    _waits, _spins, _in_tasks, _in_a_task_that_begins_late, _in_another_context, _in_scopes,
+    _behind_a_shield, _tasks_behind_a_shield,
     _in_a_generator,
 ]  # fmt: skip
 
@@ -172,14 +174,18 @@ def _errors(caplog) -> list[str]:
 
 @pytest.mark.parametrize("fn", RESISTING)
 @pytest.mark.parametrize("place", PLACES)
-async def test_p1_an_engine_closes_although_a_step_resists_and_the_next_one_makes_it_again(place, fn, tmp_path, caplog):
+async def test_p1_an_engine_closes_although_a_step_resists_and_the_next_one_makes_it_again(
+    place, fn, tmp_path, caplog
+):
     global resists
     flow, store = _flow(place, fn), str(tmp_path / "s.db")
     async with open_test_engine(workflows=[flow], store=store, autojump=False, grace=0) as engine:
         await engine.create("flow", id="f")
         while "begins" not in lives:
             await trio.lowlevel.checkpoint()
-        await trio.testing.wait_all_tasks_blocked() if fn is not _spins else await trio.lowlevel.checkpoint()
+        await (
+            trio.testing.wait_all_tasks_blocked()
+        ) if fn is not _spins else await trio.lowlevel.checkpoint()
     assert len(cancels) <= CANCELS * 4  # for each of its tasks
     assert "never" not in lives
     [error] = _errors(caplog)
@@ -189,7 +195,9 @@ async def test_p1_an_engine_closes_although_a_step_resists_and_the_next_one_make
     async with open_test_engine(workflows=[flow], store=store, grace=0) as engine:
         instance = await engine.get("flow", "f")
         assert await instance.result() == "ended"
-        assert [it.attempt for it in await instance.history() if it.status == "done"] == [1 if place is not _retried else 2]
+        assert [it.attempt for it in await instance.history() if it.status == "done"] == [
+            1 if place is not _retried else 2
+        ]
 
 
 async def _left_by_a_scope(step: Step, fn: Any) -> Any:
@@ -207,9 +215,13 @@ async def _timed_out_in_a_map(step: Step, fn: Any) -> Any:
     await step.map(partial(_code, fn=fn), [0], name="resist", timeout="1 minute")
 
 
-@pytest.mark.parametrize("fn", [it for it in RESISTING if it is not _spins and "shield" not in it.__name__])
+@pytest.mark.parametrize(
+    "fn", [it for it in RESISTING if it is not _spins and "shield" not in it.__name__]
+)
 @pytest.mark.parametrize("place", [_left_by_a_scope, _timed_out, _timed_out_in_a_map])
-async def test_p1_a_step_that_resists_its_body_or_its_timeout_is_held_and_stays_open(place, fn, caplog):
+async def test_p1_a_step_that_resists_its_body_or_its_timeout_is_held_and_stays_open(
+    place, fn, caplog
+):
     flow = _flow(place, fn)
     async with open_test_engine(workflows=[flow], autojump=False, grace=0) as engine:
         instance = await engine.create("flow", id="f")
@@ -222,10 +234,15 @@ async def test_p1_a_step_that_resists_its_body_or_its_timeout_is_held_and_stays_
         before = len(cancels)
         assert 100 <= before <= CANCELS * 3
         told = {it.message for it in caplog.records if "has caught a hundred times" in it.message}
-        assert all('code of step "resist" of flow/f' in it and "at test_resisting_steps.py:" in it for it in told)
+        assert all(
+            'code of step "resist" of flow/f' in it and "at test_resisting_steps.py:" in it
+            for it in told
+        )
         assert len(told) >= 1
         explained = await instance.explain()
-        assert "has caught its cancellation a hundred times, and is not driven any more" in str(explained)
+        assert ("has caught its cancellation a hundred times, and is not driven any more") in str(
+            explained
+        )
         assert [it["is_held"] for it in explained.details["steps"]] == [True]
         await advanced(engine, "2 minutes")
         await trio.testing.wait_all_tasks_blocked()
@@ -248,7 +265,7 @@ async def _polls(result: str) -> str:
     return result
 
 
-async def test_i8_a_cancelled_step_may_cancel_its_own_scopes_as_often_as_it_likes_and_runs_shielded_to_its_end():
+async def test_i8_a_cancelled_step_may_cancel_its_own_scopes_often_and_runs_shielded_to_its_end():
     @workflow
     async def flow(step: Step) -> str:
         with step.move_on_after("1 second"):
@@ -265,7 +282,9 @@ async def test_i8_a_cancelled_step_may_cancel_its_own_scopes_as_often_as_it_like
         assert record.output == "ran to its end"
 
 
-async def test_p1_a_step_that_nothing_can_end_is_named_by_an_error_and_closing_does_not_wait(monkeypatch, tmp_path):
+async def test_p1_a_step_that_nothing_can_end_is_named_by_an_error_and_closing_does_not_wait(
+    monkeypatch, tmp_path
+):
     global resists
     monkeypatch.setattr(unwinding, "ENDS_MAX", 0.05)
     gate, ended = threading.Event(), []
@@ -277,12 +296,18 @@ async def test_p1_a_step_that_nothing_can_end_is_named_by_an_error_and_closing_d
     flow, store = _flow(_mapped, in_a_thread), str(tmp_path / "s.db")
     try:
         with pytest.raises(InvalidState) as caught:  # noqa: PT012
-            async with open_test_engine(workflows=[flow], store=store, autojump=False, grace=0) as engine:
+            async with open_test_engine(
+                workflows=[flow], store=store, autojump=False, grace=0
+            ) as engine:
                 await (await engine.create("flow", id="f")).wait_for_status("running")
                 await trio.testing.wait_all_tasks_blocked()
-        assert 'cannot be ended, and trio.run waits for them: step "resist" of flow/f at test_resisting_steps.py:' in str(caught.value)
+        assert (
+            'cannot be ended, and trio.run waits for them: step "resist" of flow/f at '
+            "test_resisting_steps.py:"
+        ) in str(caught.value)
         resists = False
-        async with open_test_engine(workflows=[flow], store=store, grace=0) as engine:  # the store is closed
+        # the store is closed
+        async with open_test_engine(workflows=[flow], store=store, grace=0) as engine:
             assert await (await engine.get("flow", "f")).result() == "ended"
     finally:
         gate.set()

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell._errors import InvalidConfig, Misuse, MisusedState, NonRetryableError, NotSerializable, TooLarge
+from stepwell._errors import (
+    InvalidConfig,
+    Misuse,
+    MisusedState,
+    NonRetryableError,
+    NotSerializable,
+    TooLarge,
+)
 from stepwell._retry import Retry, RetryRuleFailed
 from stepwell._values.durations import DURATION_MAX_US
 
@@ -18,18 +25,30 @@ SECOND = 1_000_000
 
 
 def waits(retry: Retry, attempts: int) -> list[float]:
-    return [retry.delay_us(n, None, ValueError(), Random(0)) / SECOND for n in range(1, attempts + 1)]
+    return [
+        retry.delay_us(n, None, ValueError(), Random(0)) / SECOND for n in range(1, attempts + 1)
+    ]
 
 
 def test_r1_defaults() -> None:
     retry = Retry()
-    assert (retry.limit, retry.delay, retry.backoff, retry.max_delay, retry.jitter) == (5, "10 seconds", "exponential", "1 hour", 0.1)
+    assert (retry.limit, retry.delay, retry.backoff, retry.max_delay, retry.jitter) == (
+        5,
+        "10 seconds",
+        "exponential",
+        "1 hour",
+        0.1,
+    )
     assert [retry.allows(n) for n in (1, 5, 6)] == [True, True, False]
 
 
 @pytest.mark.parametrize(
     ("backoff", "expected"),
-    [("constant", [10, 10, 10, 10]), ("linear", [10, 20, 30, 40]), ("exponential", [10, 20, 40, 80])],
+    [
+        ("constant", [10, 10, 10, 10]),
+        ("linear", [10, 20, 30, 40]),
+        ("exponential", [10, 20, 40, 80]),
+    ],
 )
 def test_r1_backoff(backoff: Any, expected: list[float]) -> None:
     assert waits(Retry(backoff=backoff, jitter=0), 4) == expected
@@ -57,7 +76,10 @@ def test_a_delay_function_is_taken_at_its_word() -> None:
     retry = Retry(delay=lambda ctx, exc: ctx + len(str(exc)), max_delay="1 min")
     assert retry.delay_us(3, 10, ValueError("12345"), Random(1)) == 15 * SECOND
     assert retry.delay_us(3, 100, ValueError(), Random(1)) == 60 * SECOND
-    assert Retry(delay=lambda c, e: timedelta(seconds=2)).delay_us(1, None, ValueError(), Random(1)) == 2 * SECOND
+    assert (
+        Retry(delay=lambda c, e: timedelta(seconds=2)).delay_us(1, None, ValueError(), Random(1))
+        == 2 * SECOND
+    )
 
 
 async def later(ctx: object, exc: Exception) -> str:
@@ -96,9 +118,14 @@ async def yields_later(*_: object) -> AsyncIterator[bool]:
     yield False
 
 
-@pytest.mark.parametrize("rule", [answers, Later(), Later().__call__, functools.partial(answers, 1), yields, yields_later])
+@pytest.mark.parametrize(
+    "rule",
+    [answers, Later(), Later().__call__, functools.partial(answers, 1), yields, yields_later],
+)
 @pytest.mark.parametrize("option", ["retry_on", "delay"])
-def test_r6_a_rule_that_does_not_answer_at_once_is_refused_where_it_is_written(option: str, rule: Any) -> None:
+def test_r6_a_rule_that_does_not_answer_at_once_is_refused_where_it_is_written(
+    option: str, rule: Any
+) -> None:
     with pytest.raises(InvalidConfig, match=rf"Retry\({option}=.*a plain function"):
         Retry(**{option: rule})
 
@@ -135,7 +162,9 @@ def test_r6_some_errors_are_never_retried(exc: BaseException) -> None:
 def test_retry_on_classes() -> None:
     retry = Retry(retry_on=(ConnectionError, TimeoutError))
     assert retry.retries(ConnectionResetError())
-    assert retry.retries(ExceptionGroup("g", [ConnectionResetError(), ExceptionGroup("h", [TimeoutError()])]))
+    assert retry.retries(
+        ExceptionGroup("g", [ConnectionResetError(), ExceptionGroup("h", [TimeoutError()])])
+    )
     assert not retry.retries(ValueError())
     assert not retry.retries(ExceptionGroup("g", [ConnectionResetError(), ValueError()]))
     assert Retry(retry_on=OSError).retries(ConnectionResetError())
@@ -185,7 +214,10 @@ def test_a_delay_over_the_default_cap_needs_a_longer_cap() -> None:
     with pytest.raises(InvalidConfig, match="max_delay"):
         Retry(delay="2 hours")
     assert waits(Retry(delay="2 hours", max_delay="2 hours", jitter=0), 2) == [7200, 7200]
-    assert Retry(delay="365 days", max_delay="365 days").delay_us(99, None, ValueError(), Random(3)) <= DURATION_MAX_US
+    assert (
+        Retry(delay="365 days", max_delay="365 days").delay_us(99, None, ValueError(), Random(3))
+        <= DURATION_MAX_US
+    )
 
 
 def test_a_retry_is_a_value() -> None:

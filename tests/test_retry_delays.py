@@ -1,4 +1,5 @@
-"""A step that waits for its next attempt: what it holds, what cancelling it leaves, what its delay function is told."""
+"""A step that waits for its next attempt: what it holds, what cancelling it leaves, what its delay
+function is told."""
 
 import contextlib
 
@@ -13,7 +14,9 @@ async def fails_by_item(item: int) -> None:
 @workflow
 async def map_that_fails(step):
     with contextlib.suppress(StepFailed):
-        await step.map(fails_by_item, range(3), retry=Retry(delay="1 hour", jitter=0, retry_on=(ValueError,)))
+        await step.map(
+            fails_by_item, range(3), retry=Retry(delay="1 hour", jitter=0, retry_on=(ValueError,))
+        )
     await step.wait_for_event("go")
     return "went on"
 
@@ -24,7 +27,9 @@ async def other(step):
 
 
 async def test_r4_a_step_cancelled_in_its_retry_delay_holds_no_slot_and_leaves_no_wait():
-    async with open_test_engine(workflows=[map_that_fails, other], slots=1, autojump=False) as engine:
+    async with open_test_engine(
+        workflows=[map_that_fails, other], slots=1, autojump=False
+    ) as engine:
         instance = await engine.create(map_that_fails, id="m")
         await instance.wait_for_status("waiting")
         assert [r.name for r in await instance.history() if r.status == "waiting"] == ["go"]
@@ -76,8 +81,9 @@ async def asks_for_delays(step):
     return
 
 
-async def test_r6_a_delay_function_is_told_the_attempt_that_failed_also_when_the_function_is_known():
+async def test_r6_a_delay_function_is_told_the_attempt_that_failed_also_of_a_known_function():
     seen.clear()
-    async with open_test_engine(workflows=[asks_for_delays], check_arguments=False) as engine:  # the step counts in what it is given
+    # the step counts in what it is given
+    async with open_test_engine(workflows=[asks_for_delays], check_arguments=False) as engine:
         await engine.call(asks_for_delays)
         assert seen == [1, 2, 1, 2]

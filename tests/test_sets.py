@@ -1,4 +1,5 @@
-"""A set has no positions: what is done for each of its members goes by key, or is refused (rule D8)."""
+"""A set has no positions: what is done for each of its members goes by key, or is refused (rule
+D8)."""
 
 import pytest
 from asyncio_bodies import flow
@@ -46,13 +47,17 @@ async def test_d8_map_and_each_over_a_set_need_a_key(made, method):
         await getattr(step, method)(upper, made(NAMES))
 
     async with open_test_engine(workflows=[w]) as engine:
-        with pytest.raises(InstanceErrored, match=rf"step\.{method} was given a set.*Pass key=.*sorted"):
+        with pytest.raises(
+            InstanceErrored, match=rf"step\.{method} was given a set.*Pass key=.*sorted"
+        ):
             await engine.call(w)
 
 
 @pytest.mark.parametrize("made", [set, frozenset, Names, lambda names: iter(set(names))])
 @pytest.mark.parametrize("method", ["map", "each"])
-async def test_d8_with_keys_a_set_is_gone_through_in_the_order_of_the_keys_whatever_order_it_has(made, method):
+async def test_d8_with_keys_a_set_is_gone_through_in_the_order_of_the_keys_whatever_order_it_has(
+    made, method
+):
     ran = []
 
     @workflow(name="w")
@@ -65,7 +70,9 @@ async def test_d8_with_keys_a_set_is_gone_through_in_the_order_of_the_keys_whate
             return await step.do(runs, name)
 
         names = made(NAMES)
-        first = await getattr(step, method)(runs if method == "map" else branch, names, key=str, concurrency=1)
+        first = await getattr(step, method)(
+            runs if method == "map" else branch, names, key=str, concurrency=1
+        )
         await step.wait_for_event("go")
         return first
 

@@ -73,7 +73,9 @@ async def test_l14_leaving_the_block_lets_running_attempts_end_and_starts_no_mor
 async def test_l14_what_does_not_end_within_grace_is_unwound_uncounted(tmp_path):
     store = str(tmp_path / "s.db")
     gates[:] = [trio.Event()]
-    async with open_test_engine(workflows=[two_steps], store=store, autojump=False, grace=0) as engine:
+    async with open_test_engine(
+        workflows=[two_steps], store=store, autojump=False, grace=0
+    ) as engine:
         await engine.create(two_steps, id="x")
         while not seen:
             await trio.lowlevel.checkpoint()
@@ -107,7 +109,9 @@ class Mine(Exception):
     pass
 
 
-@pytest.mark.parametrize("error", [Mine("x"), KeyboardInterrupt(), ExceptionGroup("g", [Mine("y")])])
+@pytest.mark.parametrize(
+    "error", [Mine("x"), KeyboardInterrupt(), ExceptionGroup("g", [Mine("y")])]
+)
 async def test_l14_the_blocks_own_exception_leaves_unwrapped(error):
     with pytest.raises(type(error)) as caught:  # noqa: PT012
         async with open_test_engine(workflows=[two_steps]) as engine:
@@ -168,7 +172,10 @@ async def test_l14_waiting_calls_end_with_engine_closed():
         except EngineClosed as error:
             ended.append(str(error))
 
-    async with trio.open_nursery() as nursery, open_test_engine(workflows=[waits], autojump=False) as engine:
+    async with (
+        trio.open_nursery() as nursery,
+        open_test_engine(workflows=[waits], autojump=False) as engine,
+    ):
         instance = await engine.create(waits)
         await instance.wait_for_status("waiting")
         nursery.start_soon(asks, instance)
@@ -192,7 +199,9 @@ def raising(error: BaseException, *, threaded: bool):
 
 
 @pytest.mark.parametrize("threaded", [True, False, None])
-async def test_r7_an_interrupt_in_a_step_records_nothing_and_shuts_the_engine_down(tmp_path, threaded):
+async def test_r7_an_interrupt_in_a_step_records_nothing_and_shuts_the_engine_down(
+    tmp_path, threaded
+):
     fn = raising(KeyboardInterrupt(), threaded=threaded)
 
     @workflow(name="interrupted")
@@ -327,15 +336,24 @@ async def test_l14_threads_that_still_run_are_named(caplog):
             while not seen:
                 await trio.sleep(0.001)
     release.set()
-    assert any("threaded/t" in r.getMessage() and "blocks" in r.getMessage() for r in caplog.records)
+    assert any(
+        "threaded/t" in r.getMessage() and "blocks" in r.getMessage() for r in caplog.records
+    )
 
 
 async def test_l14_a_drained_engine_admits_nothing_and_says_so():
     async with open_test_engine(workflows=[waits_for_ever]) as engine:
         instance = await engine.create(waits_for_ever)
         await engine.drain()
-        for method, items in ((engine.create, ()), (engine.call, ()), (engine.create_batch, ([None],))):
-            with pytest.raises(EngineClosed, match=f"^engine.{method.__name__} was called after the engine began to drain"):
+        for method, items in (
+            (engine.create, ()),
+            (engine.call, ()),
+            (engine.create_batch, ([None],)),
+        ):
+            with pytest.raises(
+                EngineClosed,
+                match=f"^engine.{method.__name__} was called after the engine began to drain",
+            ):
                 await method(waits_for_ever, *items)
         with pytest.raises(EngineClosed, match="drained"):
             await instance.result()
@@ -361,7 +379,8 @@ async def test_l14_an_engine_whose_own_task_breaks_is_loud_and_answers_everybody
                 nursery.start_soon(asks, instance, answered)
                 await trio.testing.wait_all_tasks_blocked()
                 engine._life.nursery.start_soon(breaks)
-                with trio.CancelScope(shield=True):  # the block is cancelled, and may yet have something to do
+                # the block is cancelled, and may yet have something to do
+                with trio.CancelScope(shield=True):
                     await answered.wait()
                     for call in (engine.count(), instance.status()):
                         with pytest.raises(EngineClosed, match=r"LookupError.*Leave its block"):
@@ -371,7 +390,9 @@ async def test_l14_an_engine_whose_own_task_breaks_is_loud_and_answers_everybody
     assert "internal error in the engine" in caplog.text
 
 
-async def test_l14_an_engine_whose_tasks_cannot_begin_does_not_open_and_says_why(tmp_path, monkeypatch):
+async def test_l14_an_engine_whose_tasks_cannot_begin_does_not_open_and_says_why(
+    tmp_path, monkeypatch
+):
     def fails(self):
         raise OSError("Too many open files")
 
@@ -419,7 +440,9 @@ async def test_l14_an_engine_that_is_left_in_another_task_is_closed_and_says_so(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(opens)
         await opened.wait()
-        with pytest.raises(InvalidState, match="opened in one task and left in another; it is closed now"):
+        with pytest.raises(
+            InvalidState, match="opened in one task and left in another; it is closed now"
+        ):
             await engine.__aexit__(None, None, None)
         with pytest.raises(EngineClosed):
             await engine.count()
@@ -432,7 +455,9 @@ async def waits_for_ever(step):
 
 
 @pytest.mark.parametrize("method", ["drain", "crash"])
-async def test_l14_an_engine_that_ends_before_its_own_tasks_have_begun_ends_in_order(monkeypatch, caplog, method):
+async def test_l14_an_engine_that_ends_before_its_own_tasks_have_begun_ends_in_order(
+    monkeypatch, caplog, method
+):
     run = Driver.run
 
     async def begins_late(self, *args):

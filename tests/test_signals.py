@@ -1,7 +1,9 @@
-"""Signals that come to whole programs, at moments that the programs announce: while a step runs, while the block drains (L14, R7).
+"""Signals that come to whole programs, at moments that the programs announce: while a step runs,
+while the block drains (L14, R7).
 
-Each program is a process of its own. Whatever the moment, the front and the kind of step: it ends at once, with what its kind of
-program ends with; standard error is empty but for the name of a thread that cannot be stopped; nothing false is recorded.
+Each program is a process of its own. Whatever the moment, the front and the kind of step: it ends
+at once, with what its kind of program ends with; standard error is empty but for the name of a
+thread that cannot be stopped; nothing false is recorded.
 """
 
 import functools
@@ -19,7 +21,7 @@ from stepwell import Engine, InvalidConfig, InvalidState, Step, aio, workflow
 
 PROGRAM = """
 import asyncio, functools, os, signal, sys, threading, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored, which is inherited
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be inherited as ignored
 import trio
 import stepwell
 from stepwell import Engine, aio, sync, workflow
@@ -49,7 +51,8 @@ FUNCTIONS = {"trio": on_trio, "asyncio": on_asyncio, "thread": in_thread}
 async def hangs(step):
     await step.do(FUNCTIONS[kind], name="s", **({} if kind == "thread" else {"runtime": kind}))
 
-engine = {"trio": Engine, "run": Engine, "aio": aio.Engine, "sync": sync.Engine}[front](store, workflows=[hangs], grace="1 hour")
+fronts = {"trio": Engine, "run": Engine, "aio": aio.Engine, "sync": sync.Engine}
+engine = fronts[front](store, workflows=[hangs], grace="1 hour")
 
 def tell():
     '''Says when the engine drains.'''
@@ -97,8 +100,11 @@ print("ends", flush=True)
 """
 
 
-def ends(store: str, front: str, kind: str, sent: dict[str, list[int]], moment: str = "") -> list[str]:
-    """Runs a program, sends it signals when it says where it is, and returns the last lines it said."""
+def ends(
+    store: str, front: str, kind: str, sent: dict[str, list[int]], moment: str = ""
+) -> list[str]:
+    """Runs a program, sends it signals when it says where it is, and returns the last lines it
+    said."""
     moment = moment or ("running" if "running" in sent else "draining")
     command = [sys.executable, "-c", PROGRAM, front, kind, moment, store]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -116,7 +122,11 @@ def ends(store: str, front: str, kind: str, sent: dict[str, list[int]], moment: 
         watchdog.cancel()
         process.kill()
     assert process.returncode == 0, (said, err)
-    lines = [line for line in err.splitlines() if "threads still run and cannot be stopped" not in line or kind != "thread"]
+    lines = [
+        line
+        for line in err.splitlines()
+        if "threads still run and cannot be stopped" not in line or kind != "thread"
+    ]
     assert lines == []
     return said[said.index("running") + 1 :]
 
@@ -138,17 +148,25 @@ def check_goes_on(store: str) -> None:
 
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
-EXPECTED = {"trio": "KeyboardInterrupt()", "aio": "KeyboardInterrupt()", "sync": "KeyboardInterrupt()", "run": "SystemExit({})"}
+EXPECTED = {
+    "trio": "KeyboardInterrupt()",
+    "aio": "KeyboardInterrupt()",
+    "sync": "KeyboardInterrupt()",
+    "run": "SystemExit({})",
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["trio", "asyncio", "thread"])
 @pytest.mark.parametrize("front", ["trio", "aio", "sync", "run"])
-def test_l14_two_signals_while_a_step_runs_and_the_block_drains_end_the_program(tmp_path, front, kind):
+def test_l14_two_signals_while_a_step_runs_and_the_block_drains_end_the_program(
+    tmp_path, front, kind
+):
     store = str(tmp_path / "s.db")
     expected = ["draining", EXPECTED[front].format(128 + INT), "ends"]
     said = ends(store, front, kind, {"running": [INT], "draining": [INT]})
-    assert said == expected or (front == kind == "trio" and said == expected[1:])  # it struck in the step itself, which stops the engine
+    # it struck in the step itself, which stops the engine
+    assert said == expected or (front == kind == "trio" and said == expected[1:])
     check_goes_on(store)
 
 
@@ -156,7 +174,8 @@ def test_l14_two_signals_while_a_step_runs_and_the_block_drains_end_the_program(
 @pytest.mark.parametrize("kind", ["trio", "asyncio", "thread"])
 @pytest.mark.parametrize("front", ["trio", "aio", "sync", "run"])
 def test_l14_signals_while_the_block_drains_end_the_program(tmp_path, front, kind):
-    """One; `stepwell.run` takes the first for the wish to drain, and the second for the wish to end."""
+    """One; `stepwell.run` takes the first for the wish to drain, and the second for the wish to
+    end."""
     store = str(tmp_path / "s.db")
     sent = [INT] if front != "run" else [TERM, INT]
     draining, error, end = ends(store, front, kind, {"draining": sent})
@@ -168,8 +187,11 @@ def test_l14_signals_while_the_block_drains_end_the_program(tmp_path, front, kin
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["trio", "thread"])
 @pytest.mark.parametrize("front", ["trio", "aio", "sync"])
-def test_l14_a_signal_that_does_not_wake_the_main_thread_is_noticed_all_the_same(tmp_path, front, kind):
-    """One that comes to another thread; one that comes as the main thread begins to wait does the same, and cannot be timed."""
+def test_l14_a_signal_that_does_not_wake_the_main_thread_is_noticed_all_the_same(
+    tmp_path, front, kind
+):
+    """One that comes to another thread; one that comes as the main thread begins to wait does the
+    same, and cannot be timed."""
     said = ends(str(tmp_path / "s.db"), front, kind, {}, "elsewhere")
     assert said == ["draining", "KeyboardInterrupt()", "ends"]
 
@@ -265,11 +287,23 @@ def test_run_says_what_it_is_not_for():
     thread = threading.Thread(target=elsewhere)
     thread.start()
     thread.join()
-    assert errors == ["run() was called in a thread that signals do not come to. Call it in the main thread, or use stepwell.sync.Engine."]
+    assert errors == [
+        "run() was called in a thread that signals do not come to. Call it in the "
+        "main thread, or use stepwell.sync.Engine."
+    ]
 
 
 def test_help_shows_the_public_api_first():
     text = pydoc.render_doc(stepwell, renderer=pydoc.plaintext)
     beginning = text[: text.index("PACKAGE CONTENTS")]
-    for name in ("@workflow", "Engine(", "run(", "Instance", "aio, sync", "Retry", "current_step()", "StepwellError"):
+    for name in (
+        "@workflow",
+        "Engine(",
+        "run(",
+        "Instance",
+        "aio, sync",
+        "Retry",
+        "current_step()",
+        "StepwellError",
+    ):
         assert name in beginning

@@ -1,4 +1,5 @@
-"""A loop that stands still, or is busy, while attempts wait for it: told of, timed from the hand-over, given up at once (R1, I8)."""
+"""A loop that stands still, or is busy, while attempts wait for it: told of, timed from the
+hand-over, given up at once (R1, I8)."""
 
 import asyncio
 import logging
@@ -65,13 +66,17 @@ def test_r1_a_loop_that_nobody_runs_is_told_of_and_what_waits_for_it_times_out(c
             await asyncio.sleep(0.001)
         text = str(await waiting.explain())
         assert (
-            'Its step "a" of runs/w has not begun: the asyncio loop that opened the engine has taken nothing for 0 s: nobody runs' in text
+            'Its step "a" of runs/w has not begun: the asyncio loop that opened the engine has '
+            "taken nothing for 0 s: nobody runs" in text
         )
         for n in range(3):
             instance = await engine.create(runs, 0.05, id=f"t{n}")
-            with pytest.raises(InstanceErrored, match=r"did not begin within its timeout of 0\.05 s"):
+            with pytest.raises(
+                InstanceErrored, match=r"did not begin within its timeout of 0\.05 s"
+            ):
                 await instance.result()
-        assert await engine.call(gives_up) == "went on"  # what has not begun is given up at once (I8)
+        # what has not begun is given up at once (I8)
+        assert await engine.call(gives_up) == "went on"
 
     asyncio.run(calls())
     assert len(warnings(caplog)) == 1

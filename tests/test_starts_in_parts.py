@@ -1,4 +1,5 @@
-"""Of a burst only some bodies begin in one round of the loop; whatever happens to the others meanwhile counts."""
+"""Of a burst only some bodies begin in one round of the loop; whatever happens to the others
+meanwhile counts."""
 
 from datetime import timedelta
 

@@ -7,7 +7,17 @@ import threading
 import pytest
 import trio
 
-from stepwell import Engine, InstanceErrored, InvalidState, NotSerializable, Retry, StepwellError, TooLarge, current_step, workflow
+from stepwell import (
+    Engine,
+    InstanceErrored,
+    InvalidState,
+    NotSerializable,
+    Retry,
+    StepwellError,
+    TooLarge,
+    current_step,
+    workflow,
+)
 from stepwell.testing import open_test_engine
 
 seen: list = []
@@ -84,7 +94,11 @@ async def reporting(step):
 async def test_the_last_report_is_kept_and_none_is_repeated_on_replay():
     async with open_test_engine(workflows=[reporting], autojump=False) as engine:
         instance = await engine.create(reporting)
-        for wanted in ({"progress": 0.5, "message": "half", "file": "a.txt"}, {"progress": 0.75}, {"progress": "nearly", "count": 3}):
+        for wanted in (
+            {"progress": 0.5, "message": "half", "file": "a.txt"},
+            {"progress": 0.75},
+            {"progress": "nearly", "count": 3},
+        ):
             await instance.wait_for_status("waiting")
             assert (await instance.status()).progress == wanted
             await instance.send_event("go")
@@ -155,7 +169,16 @@ async def test_what_a_parked_body_says_when_an_event_woke_it_is_new(caplog):
 
 async def about() -> list:
     step = current_step()
-    return [step.name, step.key, step.count, step.attempt, step.instance_id, step.config.limit, step.saved, step.engine is not None]
+    return [
+        step.name,
+        step.key,
+        step.count,
+        step.attempt,
+        step.instance_id,
+        step.config.limit,
+        step.saved,
+        step.engine is not None,
+    ]
 
 
 async def test_a_step_knows_its_place():
@@ -240,7 +263,15 @@ async def test_what_a_step_left_running_cannot_report_beat_or_save_after_it(fn, 
     @workflow(name="leaves")
     async def leaves(step):
         step.report("before")
-        await step.do(fn, name="s", runtime=None if fn is leaves_a_thread else "asyncio" if "asyncio" in fn.__name__ else "trio")
+        await step.do(
+            fn,
+            name="s",
+            runtime=None
+            if fn is leaves_a_thread
+            else "asyncio"
+            if "asyncio" in fn.__name__
+            else "trio",
+        )
         if then == "waits":
             await step.wait_for_event("go")
 
@@ -278,7 +309,10 @@ async def test_a_thread_whose_attempt_timed_out_learns_that_when_it_beats():
         operation = None
         while operation is None or operation._context is None:
             await trio.lowlevel.checkpoint()
-            operation = next((it for runner in engine._driver.runners.values() for it in runner.open.values()), None)
+            operation = next(
+                (it for runner in engine._driver.runners.values() for it in runner.open.values()),
+                None,
+            )
         await trio.to_thread.run_sync(began.wait)
         operation.attempt_scope.cancel()  # as its deadline does
         with pytest.raises(InstanceErrored):
@@ -322,6 +356,8 @@ async def test_a_report_that_is_too_large_names_its_own_limit():
         step.report(message="x" * 70_000)
 
     async with open_test_engine(workflows=[says_much]) as engine:
-        with pytest.raises(InstanceErrored, match=r"report is 70,\d+ bytes when encoded, and 65,536 is the most") as caught:
+        with pytest.raises(
+            InstanceErrored, match=r"report is 70,\d+ bytes when encoded, and 65,536 is the most"
+        ) as caught:
             await engine.call(says_much)
     assert "value_bytes" not in str(caught.value)

@@ -80,7 +80,13 @@ async def catches(step):
     try:
         await step.do(declines, retry=Retry.never)
     except PaymentDeclined as error:
-        seen = [type(error).__mro__[1].__name__, isinstance(error, StepFailed), str(error), error.card, error.attempts]
+        seen = [
+            type(error).__mro__[1].__name__,
+            isinstance(error, StepFailed),
+            str(error),
+            error.card,
+            error.attempts,
+        ]
     await step.wait_for_event("go")
     return seen
 
@@ -149,7 +155,11 @@ async def about_itself():
 
 @workflow
 async def asks_who(step):
-    return [await step.do(about_itself), await step.do(about_itself), await step.do(about_itself, key="k")]
+    return [
+        await step.do(about_itself),
+        await step.do(about_itself),
+        await step.do(about_itself, key="k"),
+    ]
 
 
 async def test_d2_a_step_knows_itself_and_has_a_stable_idempotency_key():
@@ -224,7 +234,9 @@ async def fails(step):
 async def test_r7_an_uncaught_exception_makes_the_instance_errored():
     async with open_test_engine(workflows=[fails]) as engine:
         instance = await engine.create(fails, id="f")
-        with pytest.raises(InstanceErrored, match=r"fails/f failed: .*PaymentDeclined: card 1 declined$"):
+        with pytest.raises(
+            InstanceErrored, match=r"fails/f failed: .*PaymentDeclined: card 1 declined$"
+        ):
             await instance.result()
         status = await instance.status()
         assert status.status is Status.ERRORED

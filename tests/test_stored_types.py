@@ -1,4 +1,5 @@
-"""What is stored is checked against its declared class, and against today's class when it is read (rules D4, D7)."""
+"""What is stored is checked against its declared class, and against today's class when it is read
+(rules D4, D7)."""
 
 import enum
 from dataclasses import dataclass, make_dataclass
@@ -68,7 +69,10 @@ async def test_d7_an_int_passes_for_a_float_and_a_union_gives_its_member_back():
     ("fn", "says"),
     [
         (gives_str_for_int, ["gives_str_for_int", "result", "str", "int", "bad/i"]),
-        (gives_card_without_annotation, ["gives_card_without_annotation", "Card", "annotat", "as_type="]),
+        (
+            gives_card_without_annotation,
+            ["gives_card_without_annotation", "Card", "annotat", "as_type="],
+        ),
     ],
 )
 async def test_d7_a_result_of_another_class_ends_the_step_at_once_and_says_what_to_do(fn, says):
@@ -134,10 +138,14 @@ Other = make_dataclass("Item", [("name", str), ("count", dict[str, int])])
 
 async def run_with_two_classes(tmp_path, after: type):
     store, runs = str(tmp_path / "s.db"), []
-    async with open_test_engine(workflows=[shop_with(Old, runs)], store=store, autojump=False) as engine:
+    async with open_test_engine(
+        workflows=[shop_with(Old, runs)], store=store, autojump=False
+    ) as engine:
         instance = await engine.create("shop", id="s")
         await instance.wait_for_status("waiting")
-    async with open_test_engine(workflows=[shop_with(after, runs)], store=store, autojump=False) as engine:
+    async with open_test_engine(
+        workflows=[shop_with(after, runs)], store=store, autojump=False
+    ) as engine:
         instance = await engine.get("shop", "s")
         await instance.send_event("go")
         status = await instance.wait_for_status("complete", "blocked")
@@ -156,7 +164,9 @@ async def test_d7_unknown_fields_are_ignored(tmp_path):
     assert (status, full.output) == (Status.COMPLETE, ["a"])
 
 
-async def test_d7_a_stored_value_that_cannot_become_todays_type_blocks_and_names_step_path_and_both_types(tmp_path):
+async def test_d7_a_stored_value_that_cannot_become_todays_type_blocks_naming_path_and_types(
+    tmp_path,
+):
     status, full, why = await run_with_two_classes(tmp_path, Other)
     assert status is Status.BLOCKED
     for text in (str(why), full.error.message):
@@ -167,8 +177,12 @@ async def test_d7_a_stored_value_that_cannot_become_todays_type_blocks_and_names
 async def test_d7_a_stored_value_of_another_type_goes_on_after_the_fix(tmp_path):
     store, runs = str(tmp_path / "s.db"), []
     for cls in (Old, Other, Old):
-        async with open_test_engine(workflows=[shop_with(cls, runs)], store=store, autojump=False) as engine:
-            instance = await (engine.create("shop", id="s") if not runs else engine.get("shop", "s"))
+        async with open_test_engine(
+            workflows=[shop_with(cls, runs)], store=store, autojump=False
+        ) as engine:
+            instance = await (
+                engine.create("shop", id="s") if not runs else engine.get("shop", "s")
+            )
             if cls is Other:
                 await instance.send_event("go")
                 await instance.wait_for_status("blocked")
@@ -186,7 +200,11 @@ async def test_d7_an_event_of_another_type_is_consumed_and_raises_with_its_raw_p
         try:
             await step.wait_for_event("card", as_type=Card)
         except InvalidPayload as error:
-            return [str(error), error.payload, (await step.wait_for_event("card", as_type=Card)).payload.owner]
+            return [
+                str(error),
+                error.payload,
+                (await step.wait_for_event("card", as_type=Card)).payload.owner,
+            ]
 
     async with open_test_engine(workflows=[listens]) as engine:
         instance = await engine.create(listens, id="l")
@@ -234,7 +252,10 @@ async def test_d7_an_event_that_did_not_fit_is_told_as_such_in_every_life(tmp_pa
         assert await instance.result() == ["raised", 7]
         told = [(it.name, it.status, it.output) for it in await instance.history()]
     assert ("card", "done", "text") in told
-    assert any(name == "card" and status == "saved" and "does not fit: payload is stored as str" in output for name, status, output in told)
+    assert any(
+        name == "card" and status == "saved" and "does not fit: payload is stored as str" in output
+        for name, status, output in told
+    )
 
 
 async def test_d7_an_event_that_fitted_and_fits_no_more_blocks_until_the_type_is_restored(tmp_path):
@@ -248,7 +269,11 @@ async def test_d7_an_event_that_fitted_and_fits_no_more_blocks_until_the_type_is
         await instance.send_event("go", 7)
         await instance.wait_for_status("blocked")
         why = await instance.explain()
-        assert (why.code, 'event "card" of takes/t' in why.text, "Restore the type" in why.text) == ("undecodable", True, True)
+        assert (
+            why.code,
+            'event "card" of takes/t' in why.text,
+            "Restore the type" in why.text,
+        ) == ("undecodable", True, True)
     async with open_test_engine(workflows=[takes(int)], store=store, autojump=False) as engine:
         instance = await engine.get("takes", "t")
         await instance.resume()
@@ -261,7 +286,10 @@ async def test_an_output_that_cannot_be_stored_errors_the_instance_and_says_wher
         return {"pages": [1, object()]}
 
     async with open_test_engine(workflows=[bad_output]) as engine:
-        with pytest.raises(InstanceErrored, match=r"bad_output/i .*cannot be stored.*output\[.pages.\]\[1\].*object"):
+        with pytest.raises(
+            InstanceErrored,
+            match=r"bad_output/i .*cannot be stored.*output\[.pages.\]\[1\].*object",
+        ):
             await engine.call(bad_output, id="i")
 
 
@@ -299,11 +327,18 @@ async def test_a_step_that_gives_something_unstorable_is_not_tried_again():
         with pytest.raises(InstanceErrored) as caught:
             await engine.call(unstorable, id="i")
     assert runs == [1]
-    for part in ('step "gives_an_object" of unstorable/i', 'result["pages"][3]', "object", "as_type="):
+    for part in (
+        'step "gives_an_object" of unstorable/i',
+        'result["pages"][3]',
+        "object",
+        "as_type=",
+    ):
         assert part in str(caught.value)
 
 
-async def test_i10_a_body_that_catches_everything_never_sees_that_a_stored_value_is_unreadable(tmp_path):
+async def test_i10_a_body_that_catches_everything_never_sees_that_a_stored_value_is_unreadable(
+    tmp_path,
+):
     store, caught = str(tmp_path / "s.db"), []
 
     def catcher(cls: type):
@@ -381,14 +416,22 @@ def _nothing_ran():
 @pytest.mark.parametrize("fn", [opens, opens_in_a_thread, makes])
 @pytest.mark.parametrize("method", ["do", "map", "branch"])
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
-async def test_d8_a_step_whose_result_can_never_be_stored_is_refused_before_it_runs(fn, method, runtime):
+async def test_d8_a_step_whose_result_can_never_be_stored_is_refused_before_it_runs(
+    fn, method, runtime
+):
     @workflow(name="refused")
     async def refused(step):
         try:
             if method == "do":
                 await step.do(fn, runtime=runtime)
             elif method == "map":
-                await step.map(lambda _: fn(), [1], name="m", as_type=fn.__annotations__["return"], runtime=runtime)
+                await step.map(
+                    lambda _: fn(),
+                    [1],
+                    name="m",
+                    as_type=fn.__annotations__["return"],
+                    runtime=runtime,
+                )
             else:
                 async with step.open_nursery() as nursery:
                     nursery.start_soon(lambda: step.do(fn, runtime=runtime))
@@ -406,15 +449,26 @@ async def test_d8_a_step_whose_result_can_never_be_stored_is_refused_before_it_r
         records = await instance.history()
     assert ran == []
     assert len(said) == 1
-    why = "Unmade has an __init__ that needs other" if fn is makes else "Handle is not a type that can be stored"
-    assert ("as_type=" if method == "map" else f"was not run, because nothing it returns could be stored: test_stored_types.{why}") in said[
-        0
-    ]
-    assert [record.attempt for record in records] == ([] if method == "map" else [1])  # `map` refused its option
+    why = (
+        ("Unmade has an __init__ that needs other")
+        if fn is makes
+        else "Handle is not a type that can be stored"
+    )
+    assert (
+        "as_type="
+        if method == "map"
+        else f"was not run, because nothing it returns could be stored: test_stored_types.{why}"
+    ) in said[0]
+    # `map` refused its option
+    assert [record.attempt for record in records] == ([] if method == "map" else [1])
 
 
-@pytest.mark.parametrize("bad", [5, "Nope", Handle, Unmade, [int], bytearray, tuple[int, Handle], opens, {}])
-@pytest.mark.parametrize("where", ["do", "map", "wait_for_event", "wait_for_approval", "step_options"])
+@pytest.mark.parametrize(
+    "bad", [5, "Nope", Handle, Unmade, [int], bytearray, tuple[int, Handle], opens, {}]
+)
+@pytest.mark.parametrize(
+    "where", ["do", "map", "wait_for_event", "wait_for_approval", "step_options"]
+)
 async def test_an_as_type_that_cannot_be_used_is_refused_where_it_is_given(bad, where):
     @workflow(name="w")
     async def w(step):
@@ -426,11 +480,15 @@ async def test_an_as_type_that_cannot_be_used_is_refused_where_it_is_given(bad, 
             await getattr(step, where)("x", as_type=bad)
 
     if where == "step_options":
-        with pytest.raises(InvalidConfig, match=r"as_type=.* cannot be used: .* Give a type that can be stored"):
+        with pytest.raises(
+            InvalidConfig, match=r"as_type=.* cannot be used: .* Give a type that can be stored"
+        ):
             step_options(as_type=bad)
         return
     async with open_test_engine(workflows=[w]) as engine:
-        with pytest.raises(InstanceErrored, match=r"as_type=.* cannot be used: .* Give a type that can be stored"):
+        with pytest.raises(
+            InstanceErrored, match=r"as_type=.* cannot be used: .* Give a type that can be stored"
+        ):
             await engine.call(w)
     assert ran == []
 
@@ -480,7 +538,9 @@ async def test_an_option_that_does_nothing_yet_is_refused_where_it_is_given(opti
 
     async with open_test_engine(workflows=[w]) as engine:
         for method in ("do", "map"):
-            with pytest.raises(InstanceErrored, match=f"{option}= is not available in this version"):
+            with pytest.raises(
+                InstanceErrored, match=f"{option}= is not available in this version"
+            ):
                 await engine.call(w, method)
     with pytest.raises(InvalidConfig, match=f"{option}= is not available in this version"):
         step_options(**{option: True})

@@ -1,7 +1,8 @@
-"""Ctrl-C at instructions of bodies and steps, and of what they call, while an instance is replayed and goes on (R7).
+"""Ctrl-C at instructions of bodies and steps, and of what they call, while an instance is replayed
+and goes on (R7).
 
-Whatever the instruction: the program ends with it, bare; nothing is said, and nothing recorded that the next engine would find false.
-`STEPWELL_STRIKES=100000` strikes everywhere.
+Whatever the instruction: the program ends with it, bare; nothing is said, and nothing recorded that
+the next engine would find false. `STEPWELL_STRIKES=100000` strikes everywhere.
 """
 
 import asyncio
@@ -94,8 +95,16 @@ async def everything(step: Step) -> int:
     async def all_of_it() -> int:
         total = await step.do(first) + await step.do(second) + await step.do(nested)
         async with step.open_nursery() as nursery:
-            started = [nursery.start_soon(branch, 1), nursery.start_soon(branch, 2), nursery.start_soon(step.do, plain)]
-        total += sum(it.value for it in started) + sum(await step.map(second, [1, 2])) + sum(await step.each(branch, [3, 4]))
+            started = [
+                nursery.start_soon(branch, 1),
+                nursery.start_soon(branch, 2),
+                nursery.start_soon(step.do, plain),
+            ]
+        total += (
+            sum(it.value for it in started)
+            + sum(await step.map(second, [1, 2]))
+            + sum(await step.each(branch, [3, 4]))
+        )
         with step.move_on_after(60):
             total += await step.do(second, name="in time")
         async with aclosing(values()) as generator:
@@ -143,11 +152,14 @@ async def go_on(store: str, flow) -> tuple[int, list[tuple[str, str]]]:
         instance = await engine.get(flow, "i")
         await instance.send_event("go", dedup_id="go")
         with trio.fail_after(30):
-            return await instance.result(), sorted((it.name, it.status) for it in await instance.history())
+            return await instance.result(), sorted(
+                (it.name, it.status) for it in await instance.history()
+            )
 
 
 def goes_on(store: Path, flow, k: int, unshielded: bool) -> tuple[AtInstruction, object]:
-    """Lets the instance in a copy of a store go on, struck at the k-th moment. Returns what that comes to, None if it is interrupted."""
+    """Lets the instance in a copy of a store go on, struck at the k-th moment. Returns what that
+    comes to, None if it is interrupted."""
     for file in store.parent.glob("s.db*"):
         shutil.copy(file, file.with_name(f"struck{file.name[1:]}"))
     with AtInstruction(k, ctrl_c, unshielded) as moments:
@@ -159,9 +171,14 @@ def goes_on(store: Path, flow, k: int, unshielded: bool) -> tuple[AtInstruction,
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("collects_quickly")
-@pytest.mark.filterwarnings("ignore:.*was never awaited:RuntimeWarning")  # as Python has it when a signal strikes behind the making
-@pytest.mark.parametrize(("flow", "unshielded"), [(everything, False), (everything, True), (on_asyncio, False)])
-def test_r7_ctrl_c_at_instructions_of_the_code_of_instances(tmp_path, caplog, monkeypatch, flow, unshielded):
+# as Python has it when a signal strikes behind the making
+@pytest.mark.filterwarnings("ignore:.*was never awaited:RuntimeWarning")
+@pytest.mark.parametrize(
+    ("flow", "unshielded"), [(everything, False), (everything, True), (on_asyncio, False)]
+)
+def test_r7_ctrl_c_at_instructions_of_the_code_of_instances(
+    tmp_path, caplog, monkeypatch, flow, unshielded
+):
     """`unshielded`: in tasks that a step starts itself, where it is raised at once."""
     ignored: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", ignored.append)
@@ -180,5 +197,8 @@ def test_r7_ctrl_c_at_instructions_of_the_code_of_instances(tmp_path, caplog, mo
         gc.collect()
         assert not [it.getMessage() for it in caplog.records], (k, moments.where)
         assert not ignored, (k, moments.where)
-        assert trio.run(go_on, str(store.with_name("struck.db")), flow) == expected, (k, moments.where)
+        assert trio.run(go_on, str(store.with_name("struck.db")), flow) == expected, (
+            k,
+            moments.where,
+        )
         k += apart

@@ -7,7 +7,18 @@ import pytest
 from test_aio import PROGRAM, python, threads
 
 import stepwell
-from stepwell import EngineClosed, InstanceErrored, InvalidState, NonRetryableError, Status, Step, StoreLocked, current_step, sync, workflow
+from stepwell import (
+    EngineClosed,
+    InstanceErrored,
+    InvalidState,
+    NonRetryableError,
+    Status,
+    Step,
+    StoreLocked,
+    current_step,
+    sync,
+    workflow,
+)
 
 
 @workflow
@@ -51,7 +62,9 @@ def test_everything_is_there_without_await():
 
 def test_threads_may_call_at_the_same_time():
     with sync.Engine(":memory:", workflows=[doubles]) as engine, ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda i: engine.call(doubles, i), range(100))) == [2 * i for i in range(100)]
+        assert list(pool.map(lambda i: engine.call(doubles, i), range(100))) == [
+            2 * i for i in range(100)
+        ]
 
 
 def test_a_plain_step_may_call_the_engine_and_a_trio_step_is_told_not_to_block_it():
@@ -74,7 +87,10 @@ def test_a_plain_step_may_call_the_engine_and_a_trio_step_is_told_not_to_block_i
         engines.append(engine)
         ten, text = engine.call(both)
     assert ten == "10"
-    assert text == "stepwell.sync: engine.count was called on the engine's own thread. In a trio step use current_step().engine."
+    assert text == (
+        "stepwell.sync: engine.count was called on the engine's own thread. In a trio "
+        "step use current_step().engine."
+    )
 
 
 def test_a_front_that_was_kept_does_not_block_trio_either_and_what_needs_no_trio_works_anywhere():
@@ -102,7 +118,8 @@ def test_a_forked_child_leaves_the_block_and_the_parents_engine_goes_on(tmp_path
         PROGRAM
         + f"""
 import os
-with sync.Engine({str(tmp_path / "s.db")!r}, workflows=[slow], default_runtime="asyncio", grace=0) as engine:
+store = {str(tmp_path / "s.db")!r}
+with sync.Engine(store, workflows=[slow], default_runtime="asyncio", grace=0) as engine:
     child = os.fork()
     if child:
         print("child", os.waitpid(child, 0)[1], engine.count()["running"])
@@ -118,8 +135,10 @@ def test_a_thread_that_opened_an_engine_may_outlive_the_main_one(tmp_path):
         + f"""
 import threading
 def use():
-    with sync.Engine({str(tmp_path / "s.db")!r}, workflows=[quick], default_runtime="asyncio") as engine:
-        engine.call(quick)  # Python starts no loop with a pool of threads any more once its main thread has ended
+    store = {str(tmp_path / "s.db")!r}
+    with sync.Engine(store, workflows=[quick], default_runtime="asyncio") as engine:
+        # Python starts no loop with a pool of threads any more once its main thread has ended
+        engine.call(quick)
         begun.set()
         threading.main_thread().join()
         for i in range(20):
@@ -148,7 +167,12 @@ def test_it_opens_once_is_locked_and_says_when_it_is_closed(tmp_path):
         with pytest.raises(StoreLocked, match="use that engine, or leave its block"):
             sync.Engine(store).__enter__()
         instance = engine.create(doubles, 1)
-    for call in (lambda: engine.create(doubles, 1), instance.status, engine.statistics, engine.__enter__):
+    for call in (
+        lambda: engine.create(doubles, 1),
+        instance.status,
+        engine.statistics,
+        engine.__enter__,
+    ):
         with pytest.raises(EngineClosed):
             call()
     assert threads() == []
@@ -164,7 +188,8 @@ def test_ctrl_c_in_a_call_ends_the_call_and_the_engine_is_closed(tmp_path):
     code = (
         PROGRAM
         + f"""
-with sync.Engine({str(tmp_path / "s.db")!r}, workflows=[slow], grace=0, default_runtime="asyncio") as engine:
+store = {str(tmp_path / "s.db")!r}
+with sync.Engine(store, workflows=[slow], grace=0, default_runtime="asyncio") as engine:
     try:
         engine.call(slow, id="x")
     except KeyboardInterrupt:
@@ -183,7 +208,8 @@ def test_an_interpreter_that_ends_with_the_engine_open_closes_it(tmp_path, in_th
         + f"""
 import threading
 def use():
-    engine = sync.Engine({str(tmp_path / "s.db")!r}, workflows=[slow], default_runtime="asyncio").__enter__()
+    store = {str(tmp_path / "s.db")!r}
+    engine = sync.Engine(store, workflows=[slow], default_runtime="asyncio").__enter__()
     engine.create(slow, id="x")
 if {in_thread}:
     thread = threading.Thread(target=use)
@@ -197,7 +223,8 @@ else:
     again = (
         PROGRAM
         + f"""
-with sync.Engine({str(tmp_path / "s.db")!r}, workflows=[slow], default_runtime="asyncio", grace=0) as engine:
+store = {str(tmp_path / "s.db")!r}
+with sync.Engine(store, workflows=[slow], default_runtime="asyncio", grace=0) as engine:
     print(engine.get(slow, "x").wait_for_status("running"))
 """
     )
@@ -206,6 +233,8 @@ with sync.Engine({str(tmp_path / "s.db")!r}, workflows=[slow], default_runtime="
 
 def test_every_public_method_is_there():
     for name in ("Engine", "Namespace", "Instance"):
-        assert {it for it in dir(getattr(stepwell, name)) if not it.startswith("_")} <= set(dir(getattr(sync, name)))
+        assert {it for it in dir(getattr(stepwell, name)) if not it.startswith("_")} <= set(
+            dir(getattr(sync, name))
+        )
     assert sync.Instance[int].__origin__ is sync.Instance
     assert threading.active_count() >= 1

@@ -1,4 +1,5 @@
-"""Threads of plain steps: what an attempt borrows of its engine comes back, however the attempt ends (rules R1, R5, I8, L14, T3)."""
+"""Threads of plain steps: what an attempt borrows of its engine comes back, however the attempt
+ends (rules R1, R5, I8, L14, T3)."""
 
 import threading
 
@@ -65,7 +66,9 @@ MOMENTS = range(1, 12)
 
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
 @pytest.mark.parametrize("moment", MOMENTS)
-async def test_i8_a_plain_step_that_is_cancelled_at_any_moment_gives_its_thread_back(runtime, moment):
+async def test_i8_a_plain_step_that_is_cancelled_at_any_moment_gives_its_thread_back(
+    runtime, moment
+):
     @workflow(runtime=runtime)
     async def one(step):
         with step.move_on_after("1 hour"):
@@ -100,7 +103,9 @@ async def test_p1_a_body_that_unwinds_at_any_moment_gives_its_thread_back(nested
 
     async with open_test_engine(workflows=[one], threads=1) as engine:
         driver = engine._driver
-        trio.lowlevel.add_instrument(strikes := Strikes(moment, lambda: driver.unwind_all(End.CRASHED)))
+        trio.lowlevel.add_instrument(
+            strikes := Strikes(moment, lambda: driver.unwind_all(End.CRASHED))
+        )
         instance = await engine.create(one)
         await engine.clock.settled()
         trio.lowlevel.remove_instrument(strikes)
@@ -144,7 +149,9 @@ async def test_r1_the_time_for_which_a_step_is_queued_for_a_thread_is_not_its_ow
     @workflow
     async def one(step, fn):
         try:
-            return await step.do({"blocks": blocks, "plain": plain}[fn], retry=Retry.never, timeout="1 minute")
+            return await step.do(
+                {"blocks": blocks, "plain": plain}[fn], retry=Retry.never, timeout="1 minute"
+            )
         except TimeoutError:
             return "timed out"
 
@@ -197,18 +204,29 @@ def no_threads(monkeypatch):
 
 
 @pytest.mark.parametrize("on_interrupt", ["retry", "fail"])
-async def test_a_thread_that_cannot_be_started_fails_the_attempt_which_is_made_again_whatever_is_retried(no_threads, on_interrupt):
+async def test_a_thread_that_cannot_be_started_fails_the_attempt_which_is_made_again(
+    no_threads, on_interrupt
+):
     @workflow
     async def one(step):
-        return await step.do(plain, "done", retry=Retry(limit=3, retry_on=LookupError), on_interrupt=on_interrupt)
+        return await step.do(
+            plain, "done", retry=Retry(limit=3, retry_on=LookupError), on_interrupt=on_interrupt
+        )
 
     no_threads += ["can't start new thread"] * 3
     async with open_test_engine(workflows=[one], threads=1) as engine:
         instance = await engine.create(one, id="i")
         assert await instance.result() == "done"
-        failed = [record.error.message for record in await instance.history() if record.status == "attempt_failed"]
+        failed = [
+            record.error.message
+            for record in await instance.history()
+            if record.status == "attempt_failed"
+        ]
     assert len(failed) == 3
-    assert all('no thread for step "plain" of one/i: can\'t start new thread' in text and "ulimit" in text for text in failed)
+    assert all(
+        'no thread for step "plain" of one/i: can\'t start new thread' in text and "ulimit" in text
+        for text in failed
+    )
 
 
 async def test_a_step_that_never_gets_a_thread_fails_as_any_step_and_keeps_nothing(no_threads):
@@ -229,7 +247,11 @@ async def test_at_rest_whatever_is_missing_is_told():
         for begin, end, text in (
             (borrowed.begin, borrowed.end, "1 attempts are counted"),
             (lambda: borrowed.held.add(7), lambda: borrowed.held.remove(7), r"\[7\] ended"),
-            (lambda: borrowed.slots.acquire_on_behalf_of_nowait("nobody"), lambda: borrowed.slots.release_on_behalf_of("nobody"), "slot"),
+            (
+                lambda: borrowed.slots.acquire_on_behalf_of_nowait("nobody"),
+                lambda: borrowed.slots.release_on_behalf_of("nobody"),
+                "slot",
+            ),
         ):
             begin()
             with pytest.raises(AssertionError, match=text):

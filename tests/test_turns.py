@@ -63,7 +63,12 @@ async def test_map_keeps_the_order_of_its_items():
 @workflow
 async def map_fails(step, on_error: str):
     try:
-        return [str(r) for r in await step.map(fails_on_three, range(6), concurrency=2, retry=Retry.never, on_error=on_error)]
+        return [
+            str(r)
+            for r in await step.map(
+                fails_on_three, range(6), concurrency=2, retry=Retry.never, on_error=on_error
+            )
+        ]
     except ValueError as error:
         await step.wait_for_event("go")
         return f"caught {error}"
@@ -75,7 +80,9 @@ async def test_i11_map_raises_the_first_failure_bare_live_and_on_replay():
         await instance.wait_for_status("waiting")
         await engine.crash()
         await instance.send_event("go")
-        assert await instance.result() == 'caught step "fails_on_three" failed after 1 attempt: ValueError: three'
+        assert await instance.result() == (
+            'caught step "fails_on_three" failed after 1 attempt: ValueError: three'
+        )
 
 
 async def test_map_can_collect_failures():
@@ -105,7 +112,9 @@ async def test_i2_each_takes_what_returns_something_to_await_and_replays_it(runt
     @workflow(name="awaits", runtime=runtime)
     async def awaits(step: Step) -> list[object]:
         got: list[object] = [*await step.each(functools.partial(step.do, double), [1, 2])]
-        got += await step.each(lambda x: step.do(double, x), [3, 4], name="by_lambda", concurrency=1)
+        got += await step.each(
+            lambda x: step.do(double, x), [3, 4], name="by_lambda", concurrency=1
+        )
         got += await step.each(step.sleep, [5, 6])
         await step.wait_for_event("go")
         return got
@@ -119,7 +128,9 @@ async def test_i2_each_takes_what_returns_something_to_await_and_replays_it(runt
         assert sorted(runs) == [f"double {x}" for x in range(1, 5)]
         places = [(it.kind, it.branch) for it in await instance.history() if it.branch]
         wanted = [("do", "do#1"), ("do", "by_lambda#1"), ("sleep", "sleep#1")]
-        assert sorted(places) == sorted((kind, f"{path}[{i}]") for kind, path in wanted for i in range(2))
+        assert sorted(places) == sorted(
+            (kind, f"{path}[{i}]") for kind, path in wanted for i in range(2)
+        )
 
 
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
@@ -136,7 +147,13 @@ async def test_each_refuses_a_function_that_returns_nothing_to_await(runtime):
     @workflow(name="no_code", runtime=runtime)
     async def no_code(step: Step) -> list[str]:
         said = []
-        plains = (str, {}), (lambda x: x, {"name": "n"}), (functools.partial(max, 1), {}), (charge, {}), (decorated, {})
+        plains = (
+            (str, {}),
+            (lambda x: x, {"name": "n"}),
+            (functools.partial(max, 1), {}),
+            (charge, {}),
+            (decorated, {}),
+        )
         for plain, options in plains:
             try:
                 await step.each(plain, [1, 2], on_error="collect", **options)
@@ -148,7 +165,10 @@ async def test_each_refuses_a_function_that_returns_nothing_to_await(runtime):
         said = await engine.call(no_code)
         assert len(said) == 5
         assert not called
-        assert all("step.each needs an async function with workflow code" in it and "use step.map" in it for it in said)
+        assert all(
+            "step.each needs an async function with workflow code" in it and "use step.map" in it
+            for it in said
+        )
 
 
 async def test_a_single_branch_failure_cancels_siblings_and_leaves_as_a_group():
@@ -224,7 +244,8 @@ async def test_a_failure_in_each_is_raised_bare():
 
 
 async def test_a_failure_in_each_is_raised_bare_also_if_others_fail_while_they_are_cancelled():
-    """Found by a generated program: a branch that fails inside a nursery of its own and is cancelled at once raises both, in a group."""
+    """Found by a generated program: a branch that fails inside a nursery of its own and is
+    cancelled at once raises both, in a group."""
 
     async def throws() -> None:
         raise ZeroDivisionError
@@ -251,7 +272,8 @@ async def test_a_failure_in_each_is_raised_bare_also_if_others_fail_while_they_a
 
 @workflow
 async def primitives(step):
-    """Branches that wake each other by every primitive of trio's, several at once: trio shuffles them, the body may not see it."""
+    """Branches that wake each other by every primitive of trio's, several at once: trio shuffles
+    them, the body may not see it."""
     trace: list[str] = []
     traces.setdefault(step.instance.id, []).append(trace)
     go, ready = trio.Event(), trio.Event()

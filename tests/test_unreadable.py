@@ -1,4 +1,5 @@
-"""Whatever is stored, those who look at an instance get an answer, and those who want its output an error that they can catch (rule D7)."""
+"""Whatever is stored, those who look at an instance get an answer, and those who want its output an
+error that they can catch (rule D7)."""
 
 import asyncio
 import datetime
@@ -8,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from stepwell import InstanceErrored, InvalidPayload, Retry, Status, StepwellError, aio, current_step, sync, workflow
+from stepwell import (
+    InstanceErrored,
+    InvalidPayload,
+    Retry,
+    Status,
+    StepwellError,
+    aio,
+    current_step,
+    sync,
+    workflow,
+)
 from stepwell._values import plain as codec
 from stepwell.testing import open_test_engine
 
@@ -61,7 +72,10 @@ CHANGES = [
     (Colour, "output is stored as a map, and cannot become"),
     (int | None, "output is stored as a map, and cannot become int | None"),
     (Picky, "Picky(...) raised SystemExit: 3. Restore"),
-    (datetime.time, "output is stored as a map, but datetime.time is not a type that can be stored. Restore"),
+    (
+        datetime.time,
+        "output is stored as a map, but datetime.time is not a type that can be stored. Restore",
+    ),
 ]
 
 
@@ -76,17 +90,28 @@ async def begun(tmp_path) -> str:
 def check(error: StepwellError, says: str) -> None:
     assert type(error) is InvalidPayload
     assert error.payload == RED
-    for text in ("the output of gives/g cannot be read", says, 'Restore the type that "gives" returns'):
+    for text in (
+        "the output of gives/g cannot be read",
+        says,
+        'Restore the type that "gives" returns',
+    ):
         assert text in str(error)
 
 
 @pytest.mark.parametrize(("returns", "says"), CHANGES)
-async def test_d7_of_an_output_that_todays_type_cannot_read_status_says_so_and_result_raises_it(tmp_path, returns, says):
+async def test_d7_of_an_output_that_todays_type_cannot_read_status_says_so_and_result_raises_it(
+    tmp_path, returns, says
+):
     store = await begun(tmp_path)
     async with open_test_engine(workflows=code(returns), store=store) as engine:
         instance = await engine.get("gives", "g")
         told = await instance.status()
-        assert (told.status, told.output, told.ended_at is not None, told.version) == (Status.COMPLETE, None, True, "1")
+        assert (told.status, told.output, told.ended_at is not None, told.version) == (
+            Status.COMPLETE,
+            None,
+            True,
+            "1",
+        )
         assert told.error.type == "stepwell.InvalidPayload"
         for call in (instance.result(), engine.call("gives", id="g")):
             with pytest.raises(InvalidPayload) as caught:
@@ -101,14 +126,19 @@ async def test_d7_of_an_output_that_todays_type_cannot_read_status_says_so_and_r
         assert await engine.call("gives", id="g") == Item("red", 1)
 
 
-async def test_d7_a_parent_that_cannot_read_its_childs_output_is_blocked_and_says_whose_it_is(tmp_path):
+async def test_d7_a_parent_that_cannot_read_its_childs_output_is_blocked_and_says_whose_it_is(
+    tmp_path,
+):
     store = str(tmp_path / "s.db")
     async with open_test_engine(workflows=code(Item), store=store, autojump=False) as engine:
         for name, child in (("calls", "called"), ("creates", "created")):
             await (await engine.create(name, id="p")).wait_for_status("waiting")
             await (await engine.get("gives", child)).result()
     async with open_test_engine(workflows=code(Counts), store=store, autojump=False) as engine:
-        for name, whose in (("calls", 'call "gives" (gives/called)'), ("creates", "result of child gives/created")):
+        for name, whose in (
+            ("calls", 'call "gives" (gives/called)'),
+            ("creates", "result of child gives/created"),
+        ):
             parent = await engine.get(name, "p")
             await parent.send_event("go")
             await parent.wait_for_status("blocked")
@@ -130,7 +160,11 @@ def test_d7_every_front_says_the_same(tmp_path):
 
     def look(error: Any, status: Any) -> None:
         check(error, CHANGES[0][1])
-        assert (status.status, status.output, status.error.message) == (Status.COMPLETE, None, str(error))
+        assert (status.status, status.output, status.error.message) == (
+            Status.COMPLETE,
+            None,
+            str(error),
+        )
 
     with sync.Engine(store, workflows=code(Counts)) as engine:
         with pytest.raises(InvalidPayload) as caught:
@@ -172,19 +206,29 @@ async def plain(step):
 
 async def test_d7_no_look_fails_for_what_a_version_that_reads_less_cannot_read(monkeypatch):
     async with open_test_engine(workflows=[asks, errs, plain], autojump=False) as engine:
-        asking, failed, full = [await engine.create(it, id="i", attributes={"tier": "gold"}) for it in (asks, errs, plain)]
+        asking, failed, full = [
+            await engine.create(it, id="i", attributes={"tier": "gold"})
+            for it in (asks, errs, plain)
+        ]
         for instance, status in ((asking, "waiting"), (failed, "errored"), (full, "complete")):
             await instance.wait_for_status(status)
         monkeypatch.setattr(codec, "DEPTH_MAX", 0)
         page = (await engine.list(newest_first=False)).items
         for it, what in zip(page, ("report", "attributes", "attributes"), strict=True):
-            assert it.error.message.startswith(f"the {what} of {it.workflow}/i cannot be read: {what} is ")
+            assert it.error.message.startswith(
+                f"the {what} of {it.workflow}/i cannot be read: {what} is "
+            )
         assert [it.attributes for it in page] == [{}, {}, {}]
         (request,) = await engine.approvals.list()
-        assert request.detail["message"].startswith("the detail of asks/i cannot be read: detail is ")
+        assert request.detail["message"].startswith(
+            "the detail of asks/i cannot be read: detail is "
+        )
         for instance, what in ((asking, "report"), (failed, "failure"), (full, "output")):
             told = (await instance.status()).error
-            assert (told.type, f"the {what} of {instance.workflow}/i cannot be read" in told.message) == ("stepwell.InvalidPayload", True)
+            assert (
+                told.type,
+                f"the {what} of {instance.workflow}/i cannot be read" in told.message,
+            ) == ("stepwell.InvalidPayload", True)
             await instance.explain()
             await instance.history()
         with pytest.raises(InvalidPayload) as caught:
@@ -213,11 +257,15 @@ async def attributes(step):
     return step.instance.attributes["tier"]
 
 
-@pytest.mark.parametrize(("code", "says"), [(approval, 'approval "ship"'), (attributes, "step.instance")])
+@pytest.mark.parametrize(
+    ("code", "says"), [(approval, 'approval "ship"'), (attributes, "step.instance")]
+)
 async def test_i10_no_body_sees_that_something_stored_cannot_be_read(monkeypatch, code, says):
     async with open_test_engine(workflows=[code, event], autojump=False) as engine:
         for it in (code, event):
-            await (await engine.create(it, id="i", attributes={"tier": "gold"})).wait_for_status("waiting")
+            await (await engine.create(it, id="i", attributes={"tier": "gold"})).wait_for_status(
+                "waiting"
+            )
         instance = await engine.get(code, "i")
         monkeypatch.setattr(codec, "DEPTH_MAX", 0)
         if code is approval:

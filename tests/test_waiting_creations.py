@@ -1,4 +1,5 @@
-"""Creations that wait for room and are cancelled, on every front: they never happen, and the next in line gets in (C10)."""
+"""Creations that wait for room and are cancelled, on every front: they never happen, and the next
+in line gets in (C10)."""
 
 import asyncio
 import functools
@@ -30,7 +31,8 @@ async def for_ever() -> None:
     await asyncio.Event().wait()
 
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored, which is inherited
+# whoever runs the tests may have it ignored, which is inherited
+signal.signal(signal.SIGINT, signal.default_int_handler)
 FULL = {"slots": 1, "limits": Limits(queue_entries=1), "grace": 0}
 """Two of those that hang fill an engine of this kind."""
 
@@ -85,8 +87,12 @@ async def cancel(call) -> None:
 
 
 @pytest.mark.parametrize("create", [one, many, named])
-@pytest.mark.parametrize("cancelled", [move_on_after, fail_after, task_group, timeout, wait_for, cancel])
-def test_c10_a_creation_on_asyncio_that_waits_and_is_cancelled_gives_its_place_up(cancelled, create):
+@pytest.mark.parametrize(
+    "cancelled", [move_on_after, fail_after, task_group, timeout, wait_for, cancel]
+)
+def test_c10_a_creation_on_asyncio_that_waits_and_is_cancelled_gives_its_place_up(
+    cancelled, create
+):
     async def main() -> None:
         loop = asyncio.get_running_loop()
         real, ahead = loop.time, 0
@@ -102,7 +108,9 @@ def test_c10_a_creation_on_asyncio_that_waits_and_is_cancelled_gives_its_place_u
 
             first = asyncio.create_task(gives_up())
             await behind(engine, hangs_on_asyncio)
-            following = asyncio.create_task(engine.create(hangs_on_asyncio, "next", id="next", on_overload="wait"))
+            following = asyncio.create_task(
+                engine.create(hangs_on_asyncio, "next", id="next", on_overload="wait")
+            )
             await behind(engine, hangs_on_asyncio)
             assert not first.done()
             ahead = 120  # its time is up
@@ -175,7 +183,9 @@ def test_c10_a_creation_of_a_blocking_program_that_waits_gives_its_place_up_at_c
 
         following, striking = threading.Thread(target=follows), threading.Thread(target=strikes)
         create = (
-            functools.partial(engine.create_batch, hangs, ["given up"]) if batch else functools.partial(engine.create, hangs, "given up")
+            functools.partial(engine.create_batch, hangs, ["given up"])
+            if batch
+            else functools.partial(engine.create, hangs, "given up")
         )
         striking.start()
         with pytest.raises(KeyboardInterrupt):

@@ -148,7 +148,9 @@ async def test_who_holds_a_loop_is_named_with_file_and_line(code, what, loop, ca
         text = str(await instance.explain())
         assert engine.statistics().extra["loop_holds"] == 1
         assert engine.statistics().extra["longest_hold_ms"] >= 20
-    assert f"{code.name}/i holds the loop of {loop}: its {what} at test_watchdog.py:" in told(caplog)
+    assert (f"{code.name}/i holds the loop of {loop}: its {what} at test_watchdog.py:") in told(
+        caplog
+    )
     assert f"Its {what} at test_watchdog.py:" in text
     assert f"held the loop of {loop} for" in text
     assert "step.do(fn)" in text
@@ -163,7 +165,9 @@ async def _in_asyncio() -> str:
 
 def test_the_callers_own_asyncio_loop_is_watched_too(caplog):
     asyncio.run(_in_asyncio())
-    assert 'holds the loop of asyncio: its step "holds_asyncio" at test_watchdog.py:' in told(caplog)
+    assert ('holds the loop of asyncio: its step "holds_asyncio" at test_watchdog.py:') in told(
+        caplog
+    )
 
 
 async def yields(looks) -> None:
@@ -226,7 +230,9 @@ def test_r7_ctrl_c_ends_a_body_that_holds_the_loop(code, caplog, tmp_path):
             trio.run(main)
     finally:
         logging.getLogger("stepwell").removeHandler(presses)
-    assert [it.getMessage() for it in caplog.records if "holds the loop" not in it.getMessage()] == []
+    assert [
+        it.getMessage() for it in caplog.records if "holds the loop" not in it.getMessage()
+    ] == []
     assert trio.run(after) == 3
 
 

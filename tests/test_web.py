@@ -1,4 +1,5 @@
-"""`stepwell.aio` in web applications: examples/fastapi_app.py over loopback, killed, reloaded, with too many workers; and elsewhere."""
+"""`stepwell.aio` in web applications: examples/fastapi_app.py over loopback, killed, reloaded, with
+too many workers; and elsewhere."""
 
 import asyncio
 import os
@@ -29,10 +30,26 @@ class Server:
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
-        command = [sys.executable, "-m", "uvicorn", "app_under_test:app", "--app-dir", str(folder), "--host", "127.0.0.1", "--port", "0"]
+        command = [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "app_under_test:app",
+            "--app-dir",
+            str(folder),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+        ]
         env = {**os.environ, "ORDERS_DB": str(folder / "orders.db"), "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
-            [*command, *options], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env, cwd=folder
+            [*command, *options],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            env=env,
+            cwd=folder,
         )
         self.said: list[str] = []
         self.more = threading.Condition()
@@ -99,10 +116,16 @@ def place(client: httpx.Client, id: str, amount: int) -> httpx.Response:
 def test_the_example_serves_orders_and_answers_mistakes(tmp_path):
     with served(tmp_path) as (_, client):
         assert place(client, "small", 20).status_code == 202
-        assert until(client, "small", "complete")["receipt"] == {"outcome": "charged 20", "left": 99, "decided_by": None}
+        assert until(client, "small", "complete")["receipt"] == {
+            "outcome": "charged 20",
+            "left": 99,
+            "decided_by": None,
+        }
         assert place(client, "large", 250).status_code == 202
         assert 'waits for approval "manager"' in until(client, "large", "waiting")["why"]
-        assert [client.post("/orders/large/approve", json={"by": by}).json() for by in ("ann", "bob")] == [
+        assert [
+            client.post("/orders/large/approve", json={"by": by}).json() for by in ("ann", "bob")
+        ] == [
             {"first": True},
             {"first": False},
         ]
@@ -110,7 +133,11 @@ def test_the_example_serves_orders_and_answers_mistakes(tmp_path):
         place(client, "refused", 250)
         until(client, "refused", "waiting")
         client.post("/orders/refused/reject", json={"by": "bob", "reason": "too dear"})
-        assert until(client, "refused", "complete")["receipt"] == {"outcome": "rejected", "left": 98, "decided_by": "bob"}
+        assert until(client, "refused", "complete")["receipt"] == {
+            "outcome": "rejected",
+            "left": 98,
+            "decided_by": "bob",
+        }
         assert place(client, "small", 20).status_code == 409
         assert place(client, "not valid", 20).status_code == 422
         assert client.get("/orders/none").status_code == 404
@@ -122,7 +149,10 @@ def test_many_requests_at_once_then_a_kill_and_every_order_goes_on(tmp_path):
 
         async def place_all() -> list[int]:
             async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as many:
-                asked = [many.post("/orders", json={"id": f"o-{i}", "item": "tea", "amount": 250}) for i in range(40)]
+                asked = [
+                    many.post("/orders", json={"id": f"o-{i}", "item": "tea", "amount": 250})
+                    for i in range(40)
+                ]
                 return [it.status_code for it in await asyncio.gather(*asked)]
 
         assert asyncio.run(place_all()) == [202] * 40
@@ -132,7 +162,9 @@ def test_many_requests_at_once_then_a_kill_and_every_order_goes_on(tmp_path):
     with served(tmp_path) as (_, client):
         for i in range(40):
             assert until(client, f"o-{i}", "waiting")
-            assert client.post(f"/orders/o-{i}/approve", json={"by": "ann"}).json() == {"first": True}
+            assert client.post(f"/orders/o-{i}/approve", json={"by": "ann"}).json() == {
+                "first": True
+            }
         for i in range(40):
             assert until(client, f"o-{i}", "complete")["receipt"]["decided_by"] == "ann"
 
@@ -168,7 +200,8 @@ async def double(x: int) -> int:
 
 
 def test_cells_of_a_notebook_share_a_running_loop(tmp_path):
-    """Each cell is a coroutine of its own on a loop that goes on; the engine is opened by hand in one and closed in another."""
+    """Each cell is a coroutine of its own on a loop that goes on; the engine is opened by hand in
+    one and closed in another."""
     loop = asyncio.new_event_loop()
     engine = aio.Engine(str(tmp_path / "s.db"), workflows=[doubles])
     cell = loop.run_until_complete
@@ -230,6 +263,16 @@ async def test_two(engine):
     assert await engine.call(doubles, 5) == 10
 """
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tmp_path / "test_users.py")]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "error",
+        str(tmp_path / "test_users.py"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "4 passed" in done.stdout, done.stdout + done.stderr

@@ -1,4 +1,5 @@
-"""What the body gives up: waits give their event back, attempts are cancelled, late outcomes are abandoned (rules I8, I11)."""
+"""What the body gives up: waits give their event back, attempts are cancelled, late outcomes are
+abandoned (rules I8, I11)."""
 
 import pytest
 import trio
@@ -81,7 +82,10 @@ async def test_i8_a_failing_sibling_cancels_running_attempts_and_gives_events_ba
         await entered.wait()
         gate.set()
         await instance.wait_for_status("waiting")
-        assert sorted(seen) == ["cancelled", f"caught {1 if code is nursery_fails else 'ValueError'}"]
+        assert sorted(seen) == [
+            "cancelled",
+            f"caught {1 if code is nursery_fails else 'ValueError'}",
+        ]
         await instance.send_event("go", 5)
         assert await instance.result() == 5
         assert [r.name for r in await instance.history() if r.status == "failed"]
@@ -104,7 +108,8 @@ async def test_i8_what_was_cancelled_is_not_run_again_on_replay(code):
 
 @workflow
 async def takes_then_fails(step):
-    """One branch takes an event while another fails in the same breath; who waits next gets what is left."""
+    """One branch takes an event while another fails in the same breath; who waits next gets what is
+    left."""
     try:
         async with step.open_nursery() as nursery:
             nursery.start_soon(step.wait_for_event, "go")
@@ -218,7 +223,9 @@ async def test_i8_a_running_thread_is_left_alone_if_asked_for_and_its_result_rec
         while "caught" not in seen:
             await trio.lowlevel.checkpoint()
         release.set()
-        while not (ends := [it for it in await instance.history() if it.name == "blocks_in_a_thread"]):
+        while not (
+            ends := [it for it in await instance.history() if it.name == "blocks_in_a_thread"]
+        ):
             await trio.lowlevel.checkpoint()
         assert [(it.status, it.output) for it in ends] == [("abandoned", "late")]
         await instance.send_event("go")
@@ -247,7 +254,9 @@ async def follows(step):
 async def test_i8_the_slot_is_kept_until_an_abandoned_thread_has_ended(waits):
     global release
     release = trio.Event()
-    async with open_test_engine(workflows=[gives_a_thread_up, follows], autojump=False, slots=1) as engine:
+    async with open_test_engine(
+        workflows=[gives_a_thread_up, follows], autojump=False, slots=1
+    ) as engine:
         first = await engine.create(gives_a_thread_up, waits)
         await entered.wait()
         second = await engine.create(follows)
@@ -325,7 +334,9 @@ async def collects(step, n: int):
     async def one(i: int):
         return await step.do(odd_ones_fail, i, retry=Retry.never)
 
-    mapped = await step.map(odd_ones_fail, range(n), retry=Retry.never, on_error="collect", concurrency=2)
+    mapped = await step.map(
+        odd_ones_fail, range(n), retry=Retry.never, on_error="collect", concurrency=2
+    )
     eached = await step.each(one, range(n), on_error="collect", concurrency=2)
     return [[r if isinstance(r, int) else str(r) for r in results] for results in (mapped, eached)]
 
@@ -381,7 +392,9 @@ async def fails_once() -> None:
 async def ends_amid_cancellations(step):
     async def inner():
         async with step.open_nursery() as nursery:
-            nursery.start_soon(lambda: step.do(fails_once, name="retried", retry=Retry(limit=3, delay="1 second")))
+            nursery.start_soon(
+                lambda: step.do(fails_once, name="retried", retry=Retry(limit=3, delay="1 second"))
+            )
             nursery.start_soon(lambda: step.do(fails_once, name="fatal", retry=Retry.never))
             nursery.start_soon(step.do, runs_for_ever)
 
@@ -398,9 +411,12 @@ async def test_i8_an_attempt_that_winds_down_in_the_middle_of_a_turn_does_not_ma
                 await instance.result()
 
 
-@pytest.mark.parametrize("primitive", ["do", "waiting do", "plain do", "map", "sleep", "event", "call", "create"])
+@pytest.mark.parametrize(
+    "primitive", ["do", "waiting do", "plain do", "map", "sleep", "event", "call", "create"]
+)
 async def test_i8_what_a_cancelled_scope_asks_for_never_begins(primitive):
-    """As with everything of trio's: else a step that does not wait would have its outcome, and a replay would go another way."""
+    """As with everything of trio's: else a step that does not wait would have its outcome, and a
+    replay would go another way."""
     ran: list[str] = []
 
     async def at_once() -> None:

@@ -1,4 +1,5 @@
-"""What type checkers see of the three APIs: `make check` runs mypy and pyright over this file; it is never run itself."""
+"""What type checkers see of the three APIs: `make check` runs mypy and pyright over this file; it
+is never run itself."""
 
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, assert_type

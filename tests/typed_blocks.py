@@ -1,4 +1,5 @@
-"""Blocks that return from inside of them, as mypy (strict) and pyright see them; it is never run."""
+"""Blocks that return from inside of them, as mypy (strict) and pyright see them; it is never
+run."""
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true, reportUnusedFunction=false
 
@@ -40,10 +41,23 @@ async def late(step: Step) -> int:
         return 1
 
 
-async def values(on_trio: Engine, on_asyncio: aio.Engine, blocking: sync.Engine, step: Step) -> None:
-    print(await on_trio.call(audit, "src"), await on_asyncio.call(audit, "src"), blocking.call(audit, "src"))
-    print(await on_trio.create(audit, "src"), await on_asyncio.create(audit, "src"), blocking.create(audit, "src"))
-    print(await (await on_trio.get(audit, "x")).result(), await (await on_asyncio.get(audit, "x")).result())
+async def values(
+    on_trio: Engine, on_asyncio: aio.Engine, blocking: sync.Engine, step: Step
+) -> None:
+    print(
+        await on_trio.call(audit, "src"),
+        await on_asyncio.call(audit, "src"),
+        blocking.call(audit, "src"),
+    )
+    print(
+        await on_trio.create(audit, "src"),
+        await on_asyncio.create(audit, "src"),
+        blocking.create(audit, "src"),
+    )
+    print(
+        await (await on_trio.get(audit, "x")).result(),
+        await (await on_asyncio.get(audit, "x")).result(),
+    )
     print(blocking.get(audit, "x").result(), await step.call(audit, "src"))
     blocking.call(audit, 1)  # type: ignore[arg-type]
     await on_asyncio.call(audit, 1)  # type: ignore[arg-type]

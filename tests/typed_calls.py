@@ -1,4 +1,5 @@
-"""Users' code as mypy (strict) and pyright see it; it is never run. What must be an error is marked, and an unused mark is an error too."""
+"""Users' code as mypy (strict) and pyright see it; it is never run. What must be an error is
+marked, and an unused mark is an error too."""
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true, reportUnusedCoroutine=false, reportUnusedExpression=false, reportUnusedVariable=false
 
@@ -95,7 +96,9 @@ async def careful(number: int) -> float:
 async def engines(engine: Engine) -> None:
     # What is made of what is given, and what is given is checked.
     assert_type(await engine.call(audit, "src"), int)
-    assert_type(await engine.create(audit, "src", id="a", priority=5, if_exists="return"), Instance[int])
+    assert_type(
+        await engine.create(audit, "src", id="a", priority=5, if_exists="return"), Instance[int]
+    )
     assert_type(await engine.create(nightly), Instance[str])
     assert_type(await engine.call(checkout, {"items": ["a"]}, attributes={"vip": True}), Order)
     assert_type(await engine.create(checkout, Cart(items=[])), Instance[Order])
@@ -122,10 +125,18 @@ async def engines(engine: Engine) -> None:
     print(general)
     # Batches.
     assert_type((await engine.create_batch(audit, ["a", "b"])).created, list[Instance[int]])
-    assert_type((await engine.create_batch(audit, [NewInstance("a"), NewInstance("b", id="b")])).created, list[Instance[int]])
+    assert_type(
+        (await engine.create_batch(audit, [NewInstance("a"), NewInstance("b", id="b")])).created,
+        list[Instance[int]],
+    )
     assert_type((await engine.create_batch(nightly, [None] * 5)).created, list[Instance[str]])
-    assert_type((await engine.create_batch(nightly, [NewInstance(id="n")])).created, list[Instance[str]])
-    assert_type((await engine.create_batch(checkout, [{"items": []}], on_overload="wait")).created, list[Instance[Order]])
+    assert_type(
+        (await engine.create_batch(nightly, [NewInstance(id="n")])).created, list[Instance[str]]
+    )
+    assert_type(
+        (await engine.create_batch(checkout, [{"items": []}], on_overload="wait")).created,
+        list[Instance[Order]],
+    )
     mixed: Sequence[str | NewInstance[str]] = ["a", NewInstance("b")]
     assert_type((await engine.create_batch(audit, mixed)).created, list[Instance[int]])
     await engine.create_batch(audit, [1])  # type: ignore[list-item]
@@ -164,13 +175,18 @@ async def body(step: Step) -> int:
     await step.map(audit, ["src"])  # type: ignore[arg-type]
     assert_type(await step.map(double, [1, 2]), list[int])
     assert_type(await step.map(plain, (1, 2)), list[bytes])
-    assert_type(await step.map(double, [1], on_error="collect", key=str, concurrency=2), list[int | StepFailed])
+    assert_type(
+        await step.map(double, [1], on_error="collect", key=str, concurrency=2),
+        list[int | StepFailed],
+    )
     assert_type(await step.map(plain, [1], on_error="collect"), list[bytes | StepFailed])
     assert_type(await step.map(double, [1], as_type=str, timeout="1 min"), list[str])
     await step.map(double, ["a"])  # type: ignore[arg-type]
     await step.map(double, [1], concurency=3)  # type: ignore[call-overload]
     assert_type(await step.each(double, [1]), list[int])
-    assert_type(await step.each(lambda name: step.call(audit, name), ["a"], name="audits"), list[int])
+    assert_type(
+        await step.each(lambda name: step.call(audit, name), ["a"], name="audits"), list[int]
+    )
     assert_type(await step.each(step.sleep, [1, 2]), list[None])
     await step.each(plain, [1])  # type: ignore[arg-type]
     assert_type(await step.each(double, [1], on_error="collect"), list[int | StepFailed])

@@ -1,4 +1,5 @@
-"""What mypy and pyright see of a step's operations as coroutines, which asyncio starts tasks with, and of paths; it is never run."""
+"""What mypy and pyright see of a step's operations as coroutines, which asyncio starts tasks with,
+and of paths; it is never run."""
 
 import asyncio
 import os
@@ -31,12 +32,17 @@ async def on_asyncio(step: Step) -> int:
     assert_type(asyncio.ensure_future(step.do(shout, "a")), asyncio.Task[str])
     assert_type(asyncio.create_task(step.sleep(1)), asyncio.Task[None])
     assert_type(asyncio.create_task(step.map(double, [1])), asyncio.Task[list[int]])
-    assert_type(asyncio.create_task(step.wait_for_event("paid", as_type=int)), asyncio.Task[Event[int]])
+    assert_type(
+        asyncio.create_task(step.wait_for_event("paid", as_type=int)), asyncio.Task[Event[int]]
+    )
     assert_type(asyncio.create_task(step.call(audit, "a")), asyncio.Task[int])
     child = await step.create(audit, "a")
     assert_type(child, Child[int])
     assert_type(asyncio.create_task(child.result()), asyncio.Task[int])
-    assert_type(asyncio.create_task(step.gather(step.do(double, 1), step.do(shout, "a"))), asyncio.Task[tuple[int, str]])
+    assert_type(
+        asyncio.create_task(step.gather(step.do(double, 1), step.do(shout, "a"))),
+        asyncio.Task[tuple[int, str]],
+    )
     async with asyncio.TaskGroup() as group:
         assert_type(group.create_task(step.do(double, 1)), asyncio.Task[int])
     assert_type(await asyncio.gather(step.do(double, 1), step.do(shout, "a")), tuple[int, str])

@@ -1,4 +1,5 @@
-"""Params whose type is wider than the literal that is given, as mypy (strict) and pyright see them; it is never run."""
+"""Params whose type is wider than the literal that is given, as mypy (strict) and pyright see them;
+it is never run."""
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
@@ -55,13 +56,27 @@ async def on_trio(engine: Engine, anything: Workflow[Any, Any], data: Any) -> No
     assert_type(await engine.call(pay), int)
     assert_type(await engine.call(sized, "small"), int)
     await engine.call(anything, 3)
-    assert_type((await engine.create_batch(ship, [Order("x"), NewInstance(Order("y"), id="1")])).created, list[Instance[str]])
+    assert_type(
+        (await engine.create_batch(ship, [Order("x"), NewInstance(Order("y"), id="1")])).created,
+        list[Instance[str]],
+    )
     assert_type((await engine.create_batch(label, [1, "x"])).created, list[Instance[bytes]])
-    assert_type((await engine.create_batch(label, [1, NewInstance("x")])).created, list[Instance[bytes]])
-    assert_type((await engine.create_batch(label, [1, *(NewInstance(n, priority=3) for n in range(3))])).created, list[Instance[bytes]])
+    assert_type(
+        (await engine.create_batch(label, [1, NewInstance("x")])).created, list[Instance[bytes]]
+    )
+    assert_type(
+        (
+            await engine.create_batch(label, [1, *(NewInstance(n, priority=3) for n in range(3))])
+        ).created,
+        list[Instance[bytes]],
+    )
     assert_type((await engine.create_batch(total, [[1], [2]])).created, list[Instance[float]])
-    assert_type((await engine.create_batch(total, [[1], NewInstance([2])])).created, list[Instance[float]])
-    assert_type((await engine.create_batch(pay, [{"prices": [1]}, None])).created, list[Instance[int]])
+    assert_type(
+        (await engine.create_batch(total, [[1], NewInstance([2])])).created, list[Instance[float]]
+    )
+    assert_type(
+        (await engine.create_batch(pay, [{"prices": [1]}, None])).created, list[Instance[int]]
+    )
     await engine.create_batch(sized, ["small", NewInstance[Literal["small", "large"]]("large")])
     await engine.call(total, ["a"])  # type: ignore[list-item]
     await engine.call(pay, {"price": [1]})  # type: ignore[arg-type]
@@ -75,14 +90,23 @@ async def on_trio(engine: Engine, anything: Workflow[Any, Any], data: Any) -> No
 async def on_asyncio(engine: aio.Engine) -> None:
     assert_type(await engine.call(total, [1, 2]), float)
     assert_type(await engine.create(total, []), aio.Instance[float])
-    assert_type((await engine.create_batch(ship, [Order("x"), NewInstance(Order("y"), id="1")])).created, list[aio.Instance[str]])
-    assert_type((await engine.namespace("acme").create_batch(total, [[1], [2]])).created, list[aio.Instance[float]])
+    assert_type(
+        (await engine.create_batch(ship, [Order("x"), NewInstance(Order("y"), id="1")])).created,
+        list[aio.Instance[str]],
+    )
+    assert_type(
+        (await engine.namespace("acme").create_batch(total, [[1], [2]])).created,
+        list[aio.Instance[float]],
+    )
     await engine.create_batch(label, [1, 1.5])  # type: ignore[list-item]
 
 
 def blocking(engine: sync.Engine) -> None:
     assert_type(engine.call(total, [1, 2]), float)
-    assert_type(engine.create_batch(label, [1, NewInstance("x", id="1")]).created, list[sync.Instance[bytes]])
+    assert_type(
+        engine.create_batch(label, [1, NewInstance("x", id="1")]).created,
+        list[sync.Instance[bytes]],
+    )
     engine.call(total, ["a"])  # type: ignore[list-item]
 
 
@@ -90,7 +114,10 @@ def blocking(engine: sync.Engine) -> None:
 async def parent(step: Step) -> None:
     assert_type(await step.call(total, [1, 2]), float)
     assert_type(await step.create(total, [1]), Child[float])
-    assert_type(await step.create_batch(ship, [Order("x"), NewInstance(Order("y"), id="1")]), list[Child[str]])
+    assert_type(
+        await step.create_batch(ship, [Order("x"), NewInstance(Order("y"), id="1")]),
+        list[Child[str]],
+    )
     assert_type(await step.create_batch(label, [1, "x"]), list[Child[bytes]])
     assert_type(await step.create_batch(total, [[1], [2]]), list[Child[float]])
     await step.call(total, ["a"])  # type: ignore[list-item]

@@ -1,8 +1,9 @@
 """Whether a step changed what it was given (D10).
 
-The arguments of a step are the body's own objects. On replay the step does not run, so what it changed in them is not changed then, and
-the body goes another way. A test engine looks at them before the first attempt and after the last one; production does not, since it
-costs as much as to store them.
+The arguments of a step are the body's own objects. On replay the step does not run, so what it
+changed in them is not changed then, and the body goes another way. A test engine looks at them
+before the first attempt and after the last one; production does not, since it costs as much as to
+store them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,21 @@ from uuid import UUID
 from ._errors import NotSerializable, TooLarge
 from ._values.codec import codec
 
-_UNCHANGING = (NoneType, bool, int, float, complex, str, bytes, date, timedelta, Decimal, UUID, type, ModuleType)
+_UNCHANGING = (
+    NoneType,
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    date,
+    timedelta,
+    Decimal,
+    UUID,
+    type,
+    ModuleType,
+)
 _BYTES_MAX = 64 << 20
 
 
@@ -32,7 +47,11 @@ class Arguments:
     """
 
     def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        looked_at = ((name, value, _stored(value)) for name, value in _named(fn, args) if not isinstance(value, _UNCHANGING))
+        looked_at = (
+            (name, value, _stored(value))
+            for name, value in _named(fn, args)
+            if not isinstance(value, _UNCHANGING)
+        )
         self._before = [(name, value, data) for name, value, data in looked_at if data is not None]
 
     def changed(self) -> str | None:
@@ -63,7 +82,8 @@ def _named(fn: Any, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
 
 
 def _stored(value: Any) -> bytes | None:
-    """Returns a value's bytes; None if it is neither plain nor an object of a class that could be stored, and is not looked at."""
+    """Returns a value's bytes; None if it is neither plain nor an object of a class that could be
+    stored, and is not looked at."""
     for type_ in (Any, type(value)):
         try:
             return codec.encode(value, type_, limit=_BYTES_MAX)

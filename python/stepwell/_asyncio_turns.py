@@ -1,8 +1,9 @@
 """Turns of a body that runs on asyncio (rule I4).
 
-Its tasks run on a loop of its own, which only this file runs, in the trio task of the body: until nothing can go on, which is the
-end of the turn, and again when an outcome was delivered. So the body is one body task to the engine, with many open operations,
-and no bookkeeping is needed. `_turns` has the same for bodies on trio, where tasks belong to a scheduler that is not ours.
+Its tasks run on a loop of its own, which only this file runs, in the trio task of the body: until
+nothing can go on, which is the end of the turn, and again when an outcome was delivered. So the
+body is one body task to the engine, with many open operations, and no bookkeeping is needed.
+`_turns` has the same for bodies on trio, where tasks belong to a scheduler that is not ours.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from ._runner import Runner
 
 ROUNDS_MAX = 100
-"""Rounds of a body's loop between two of trio's: a body that never comes to rest, or a long replay, must not hold the engine."""
+"""Rounds of a body's loop between two of trio's: a body that never comes to rest, or a long replay,
+must not hold the engine."""
 CANCELS_MAX = 100
 """Cancellations that the tasks of a body may outlive before it is left to stay in memory (P1)."""
 
@@ -43,12 +45,22 @@ class AsyncioTurns:
         is_abandoned: Whether the engine closes, and waits for this body no more.
     """
 
-    __slots__ = ("_rounds", "_runner", "_running", "_sleeper", "depth", "is_abandoned", "loop", "moving")
+    __slots__ = (
+        "_rounds",
+        "_runner",
+        "_running",
+        "_sleeper",
+        "depth",
+        "is_abandoned",
+        "loop",
+        "moving",
+    )
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._running = False
-        """Whether the body runs, or goes on to: what becomes able to run then does so by its own doing."""
+        """Whether the body runs, or goes on to: what becomes able to run then does so by its own
+        doing."""
         self._rounds = 0
         self._sleeper: trio.lowlevel.Task | None = None
         self.depth = 1
@@ -78,14 +90,16 @@ class AsyncioTurns:
         return [code_of(task) for task in self.loop.tasks]
 
     async def run(self, body: Coroutine[Any, Any, Any]) -> Any:
-        """Runs a body, in its trio task, until all tasks of it have ended. Returns or raises what the first one does.
+        """Runs a body, in its trio task, until all tasks of it have ended. Returns or raises what
+        the first one does.
 
         If the body is unwound, it returns None.
         """
         runner, loop = self._runner, self.loop
         self._running = True
         main = loop.start(body)
-        ended = await results.acapture(self._turn_by_turn, main)  # no `finally`: what cancels this is no context of the body's own
+        # no `finally`: what cancels this is no context of the body's own
+        ended = await results.acapture(self._turn_by_turn, main)
         if loop.tasks:
             await self._unwind()
         loop.forget()
@@ -139,24 +153,31 @@ class AsyncioTurns:
                 await trio.lowlevel.checkpoint()
 
     def _end_rest(self) -> None:
-        """The body has returned or raised: its other tasks are cancelled, as `asyncio.run` does it."""
-        runner, left = self._runner, [task for task in self.loop.tasks if not getattr(task, "is_part", False)]
+        """The body has returned or raised: its other tasks are cancelled, as `asyncio.run` does
+        it."""
+        runner, left = (
+            self._runner,
+            [task for task in self.loop.tasks if not getattr(task, "is_part", False)],
+        )
         if left and not runner.stopping:
             names = ", ".join(_diagnosis.task_name(task, code_of(task)) for task in left[:3])
             log.warning(
-                "%s/%s has ended while tasks of it were running (%d: %s); they are cancelled. Await them, or use asyncio.TaskGroup.",
+                "%s/%s has ended while tasks of it were running (%d: %s); they are cancelled. "
+                "Await them, or use asyncio.TaskGroup.",
                 runner.workflow.name, runner.id, len(left), names,
             )  # fmt: skip
         self.loop.cancel_all()
 
     def _look_for_others(self, error: BaseException | None) -> None:
-        """A body that failed because it used trio, or ran another loop, is blocked as one that waits for what is not its own (I9)."""
+        """A body that failed because it used trio, or ran another loop, is blocked as one that
+        waits for what is not its own (I9)."""
         found = None if error is None else _diagnosis.use_of_others(self._runner, error)
         if found is not None:
             self._runner.block("foreign_wait", found)
 
     async def _unwind(self) -> None:
-        """Cancels every task and lets them end (P1). Who catches that is cancelled again, for nothing that it waits for will come."""
+        """Cancels every task and lets them end (P1). Who catches that is cancelled again, for
+        nothing that it waits for will come."""
         runner, loop, cancels, rounds = self._runner, self.loop, 0, ROUNDS_MAX
         runner.stopping = runner.stopping or End.CANCELLED
         loop.is_ending = True
@@ -221,8 +242,8 @@ class AsyncioTurns:
             self._runner.port.token.run_sync_soon(on_trio)
         whose = f"the body of {self._runner.workflow.name}/{self._runner.id}"
         raise RuntimeError(
-            f"asyncio's {method} was called from another thread, for {whose}, which takes nothing from there: on replay it would not come. "
-            "Return it from the step, or send an event."
+            f"asyncio's {method} was called from another thread, for {whose}, which takes nothing "
+            "from there: on replay it would not come. Return it from the step, or send an event."
         )
 
     def strayed(self, coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -251,4 +272,10 @@ class AsyncioTurns:
     def troubled(self, context: dict[str, Any]) -> None:
         """Something failed that nobody awaits; see `Host`."""
         error: BaseException | None = context.get("exception")
-        log.error("%s/%s: %s", self._runner.workflow.name, self._runner.id, context.get("message"), exc_info=error)
+        log.error(
+            "%s/%s: %s",
+            self._runner.workflow.name,
+            self._runner.id,
+            context.get("message"),
+            exc_info=error,
+        )

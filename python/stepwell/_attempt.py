@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 _KEYS = uuid.UUID("b1a5f0c2-3f0e-5d7c-9a58-0f5f6a5f2d10")
 
 
-if TYPE_CHECKING:  # with a default, which is PEP 696 and not in Python 3.11: a bare StepContext is one of any engine
+# with a default, which is PEP 696 and not in Python 3.11: a bare StepContext is one of any engine
+if TYPE_CHECKING:
     import typing_extensions
 
     E = typing_extensions.TypeVar("E", default=Any)
@@ -59,7 +60,17 @@ class StepContext(Generic[E]):
         saved: What an earlier attempt handed over with `save`, or None.
     """
 
-    __slots__ = ("_operation", "attempt", "beat", "config", "count", "instance_id", "key", "name", "saved")
+    __slots__ = (
+        "_operation",
+        "attempt",
+        "beat",
+        "config",
+        "count",
+        "instance_id",
+        "key",
+        "name",
+        "saved",
+    )
 
     def __init__(self, operation: StepOperation, attempt: int, saved: Any) -> None:
         _, _, self.name, self.key, self.count = operation.identity
@@ -75,14 +86,17 @@ class StepContext(Generic[E]):
 
     @property
     def idempotency_key(self) -> str:
-        """A UUID that is the same for every attempt of this step, whatever process or machine runs it."""
+        """A UUID that is the same for every attempt of this step, whatever process or machine runs
+        it."""
         return str(uuid.uuid5(_KEYS, f"{self._operation.runner.seed}|{self._operation.identity}"))
 
     @property
     def engine(self) -> E:
-        """The engine that runs this step, with methods that can be called where the step's function runs.
+        """The engine that runs this step, with methods that can be called where the step's function
+        runs.
 
-        For type checkers it is the engine of the module that `current_step` comes from: `stepwell`, `stepwell.aio` or `stepwell.sync`.
+        For type checkers it is the engine of the module that `current_step` comes from: `stepwell`,
+        `stepwell.aio` or `stepwell.sync`.
         """
         return self._operation.runner.port.engine._seen_from(_runs_on())  # type: ignore[no-any-return]  # of whichever front
 
@@ -103,7 +117,8 @@ class StepContext(Generic[E]):
         self._operation.runner.report(progress, message, fields)
 
     def heartbeat(self) -> None:
-        """Says that this attempt is alive; restarts its `heartbeat_timeout`. Cheap, from any thread.
+        """Says that this attempt is alive; restarts its `heartbeat_timeout`. Cheap, from any
+        thread.
 
         Raises:
             InvalidState: The attempt has ended, as by its timeout.
@@ -136,8 +151,10 @@ class StepContext(Generic[E]):
         operation = self._operation
         if operation.has_ended(self.attempt):
             raise MisusedState(
-                f'{method} of step "{self.name}" of {operation.runner.workflow.name}/{self.instance_id} was called after attempt '
-                f"{self.attempt} had ended. What a step starts it has to await, or to stop, before it returns."
+                f'{method} of step "{self.name}" of '
+                f"{operation.runner.workflow.name}/{self.instance_id} was called after attempt "
+                f"{self.attempt} had ended. What a step starts it has to await, or to stop, before "
+                "it returns."
             )
 
 
@@ -157,16 +174,21 @@ def current_step() -> StepContext[Any]:
     """
     operation = place.get()
     if operation is None or isinstance(operation, Branch):
-        raise Misuse("current_step() was called outside a step function. Call it in a function that step.do runs.")
+        raise Misuse(
+            "current_step() was called outside a step function. Call it in a function "
+            "that step.do runs."
+        )
     return operation.context
 
 
 class CutShort(Exception):
-    """The body cancelled a step, and its attempt has ended without a value or an error of its own (I8)."""
+    """The body cancelled a step, and its attempt has ended without a value or an error of its own
+    (I8)."""
 
 
 class Stopped(Exception):
-    """Carries the `StopIteration` of a plain function, which no coroutine can raise: Python would make a RuntimeError of it."""
+    """Carries the `StopIteration` of a plain function, which no coroutine can raise: Python would
+    make a RuntimeError of it."""
 
     def __init__(self, error: StopIteration) -> None:
         super().__init__()
@@ -175,7 +197,8 @@ class Stopped(Exception):
 
 @dataclass(slots=True)
 class Deadline:
-    """Arms the timeouts of one attempt, at most once, and remembers which one struck. All its times are monotonic (T2)."""
+    """Arms the timeouts of one attempt, at most once, and remembers which one struck. All its times
+    are monotonic (T2)."""
 
     operation: StepOperation
     context: StepContext
@@ -232,7 +255,9 @@ class Deadline:
             self.strike()
 
 
-async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any, ...], step: StepContext) -> Any:
+async def call(
+    operation: StepOperation, fn: Callable[..., Any], args: tuple[Any, ...], step: StepContext
+) -> Any:
     """Runs one attempt and returns what the function returns, or raises what it raises.
 
     Raises:
@@ -257,7 +282,8 @@ async def call(operation: StepOperation, fn: Callable[..., Any], args: tuple[Any
 
 
 async def _cut_short(operation: StepOperation, deadline: Deadline) -> Exception:
-    """Returns why the scope of an attempt was cancelled: the body cancelled its step, or it took too long. If the body unwinds, raises."""
+    """Returns why the scope of an attempt was cancelled: the body cancelled its step, or it took
+    too long. If the body unwinds, raises."""
     if operation.runner.stopping:
         await operation.runner.stop_here()
     return CutShort() if operation.is_cancelled else StepTimeout(deadline.struck or "")
@@ -287,14 +313,16 @@ def remote() -> type[RemoteAttempt]:
 
 
 async def _on_asyncio(operation: StepOperation, made: Callable[[], Any], context: Context) -> Any:
-    from . import _remote  # here, because asyncio takes long to import and most programs never come here
+    # here, because asyncio takes long to import and most programs never come here
+    from . import _remote
 
     return await _remote.call(operation, made, context)
 
 
 @calls_code
 def enter_and_send(operation: StepOperation, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Runs a step function's coroutine, in its own context, until it waits for the first time; returns what it waits for.
+    """Runs a step function's coroutine, in its own context, until it waits for the first time;
+    returns what it waits for.
 
     Raises:
         StopIteration: It has returned, without having waited.
@@ -303,14 +331,20 @@ def enter_and_send(operation: StepOperation, coroutine: Coroutine[Any, Any, Any]
     return coroutine.send(None)
 
 
-async def go_on_unscoped(operation: StepOperation, coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any) -> Any:
-    """Goes on with an attempt that has no scope to cancel it by: its function had never waited before.
+async def go_on_unscoped(
+    operation: StepOperation, coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any
+) -> Any:
+    """Goes on with an attempt that has no scope to cancel it by: its function had never waited
+    before.
 
-    Should it wait too long this time, the body is unwound and replayed, the one way left to stop it.
+    Should it wait too long this time, the body is unwound and replayed, the one way left to stop
+    it.
     """
     operation.plan.waits = True
     operation.ground = Ground.of_body(operation.runner)
-    deadline = Deadline(operation, operation.context, lambda: operation.give_up_attempt(deadline.struck or ""))
+    deadline = Deadline(
+        operation, operation.context, lambda: operation.give_up_attempt(deadline.struck or "")
+    )
     deadline.start()
     try:
         return await _go_on(coroutine, context, trap, operation.identity[2])
@@ -329,8 +363,11 @@ async def _awaited(made: Any) -> Any:
 
 @calls_code
 @types.coroutine
-def _drive(coroutine: Coroutine[Any, Any, Any], context: Context, deadline: Deadline, name: str) -> Generator[Any, Any, Any]:
-    """Runs a coroutine in this task but in another context; the deadline counts from when it first waits."""
+def _drive(
+    coroutine: Coroutine[Any, Any, Any], context: Context, deadline: Deadline, name: str
+) -> Generator[Any, Any, Any]:
+    """Runs a coroutine in this task but in another context; the deadline counts from when it first
+    waits."""
     deadline.operation.ground = Ground.here()
     try:
         trap = context.run(coroutine.send, None)
@@ -347,7 +384,9 @@ def _drive(coroutine: Coroutine[Any, Any, Any], context: Context, deadline: Dead
 
 @calls_code
 @types.coroutine
-def _go_on(coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any, name: str) -> Generator[Any, Any, Any]:
+def _go_on(
+    coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any, name: str
+) -> Generator[Any, Any, Any]:
     driven: Any = _driven(coroutine, context, trap, name)
     try:
         value = yield from driven
@@ -358,7 +397,9 @@ def _go_on(coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any, nam
     return value
 
 
-def _close_generators(context: Context, name: str, error: BaseException | None) -> Generator[Any, Any, None]:
+def _close_generators(
+    context: Context, name: str, error: BaseException | None
+) -> Generator[Any, Any, None]:
     """Closes what generators an attempt has left before their end, in its context."""
     operation: Any = context[place]
     left = operation.runner.port.generators.left_by(operation)
@@ -374,7 +415,9 @@ def _close_generators(context: Context, name: str, error: BaseException | None) 
 
 @calls_code
 @types.coroutine
-def _driven(coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any, name: str) -> Generator[Any, Any, Any]:
+def _driven(
+    coroutine: Coroutine[Any, Any, Any], context: Context, trap: Any, name: str
+) -> Generator[Any, Any, Any]:
     operation: Any = context[place]
     ground = operation.ground
     run, send = context.run, coroutine.send
@@ -401,11 +444,16 @@ _ASYNCIO = 'step "{}" ran asyncio code on trio. Pass runtime="asyncio".'
 
 
 def of_wrong_runtime(error: BaseException, name: str) -> InvalidConfig | None:
-    """Returns the clearer error for what asyncio and trio say when their code runs where they are not."""
+    """Returns the clearer error for what asyncio and trio say when their code runs where they are
+    not."""
     whose = stranger(error)
     if whose == "asyncio":
         return InvalidConfig(_ASYNCIO.format(name))
-    return None if whose is None else InvalidConfig(f'step "{name}" ran trio code on asyncio. Pass runtime="trio".')
+    return (
+        None
+        if whose is None
+        else InvalidConfig(f'step "{name}" ran trio code on asyncio. Pass runtime="trio".')
+    )
 
 
 def _called(context: Context, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -416,11 +464,17 @@ def _called(context: Context, fn: Callable[..., Any], args: tuple[Any, ...]) -> 
 
 
 async def _call_in_thread(
-    operation: StepOperation, fn: Callable[..., Any], args: tuple[Any, ...], step: StepContext, context: Context
+    operation: StepOperation,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    step: StepContext,
+    context: Context,
 ) -> Any:
-    """Runs a plain function in a worker thread; its timeout counts from its start, not its queueing (R1).
+    """Runs a plain function in a worker thread; its timeout counts from its start, not its queueing
+    (R1).
 
-    A thread cannot be stopped: when its time is up the attempt fails, and the next one waits for it (R5).
+    A thread cannot be stopped: when its time is up the attempt fails, and the next one waits for it
+    (R5).
     """
     scope = operation.attempt_scope = trio.CancelScope()
     deadline = Deadline(operation, step, operation.cancel_attempt)
@@ -438,7 +492,8 @@ async def _call_in_thread(
             deadline.stop()
     failure: BaseException = await _cut_short(operation, deadline)
     if operation.is_cancelled and operation.thread is thread:
-        await thread.ended.wait()  # it cannot be stopped, and what it comes to is the end of the step
+        # it cannot be stopped, and what it comes to is the end of the step
+        await thread.ended.wait()
     if operation.is_cancelled and thread.outcome is not None:
         value, error = end_of(thread)
         if error is None:

@@ -15,7 +15,10 @@ class BodyLog(Log):
     """A logger that is silent while a body replays what it said before."""
 
     def __init__(self, runner: Runner) -> None:
-        super().__init__(logging.getLogger("stepwell.workflow"), {"instance_id": runner.id, "workflow": runner.workflow.name})
+        super().__init__(
+            logging.getLogger("stepwell.workflow"),
+            {"instance_id": runner.id, "workflow": runner.workflow.name},
+        )
         self._runner = runner
 
     def isEnabledFor(self, level: int) -> bool:

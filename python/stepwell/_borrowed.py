@@ -1,8 +1,10 @@
-"""What attempts have borrowed of their engine: their number, its threads, the slots of instances that ended before them.
+"""What attempts have borrowed of their engine: their number, its threads, the slots of instances
+that ended before them.
 
-All of it is lent and given back here, however an attempt comes to its end: cancelled before its thread began, left alone while
-that runs, or refused by a machine that has no more threads. At rest nothing is borrowed (`check`), and the test engine asks for
-that whenever it is idle and when it closes. This file does not know what an attempt does.
+All of it is lent and given back here, however an attempt comes to its end: cancelled before its
+thread began, left alone while that runs, or refused by a machine that has no more threads. At rest
+nothing is borrowed (`check`), and the test engine asks for that whenever it is idle and when it
+closes. This file does not know what an attempt does.
 """
 
 from __future__ import annotations
@@ -24,17 +26,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 RETURNS_MAX = 5.0
-"""Seconds in which a thread whose function has ended is given back; it takes trio some microseconds."""
+"""Seconds in which a thread whose function has ended is given back; it takes trio some
+microseconds."""
 
 
 class Borrowed:
     """What the attempts of one engine hold at this moment.
 
     Attributes:
-        attempts: How many have begun and not ended; an engine that drains waits for them, and a test engine's clock does.
-        slots: As many as the engine has threads; an attempt that gets none is queued, and has not begun.
-        threads: Those that hold a slot. A thread that nobody waits for any more holds its own until it has ended.
-        held: Numbers of instances that ended while an attempt of theirs ran on, which keeps the engine's slot.
+        attempts: How many have begun and not ended; an engine that drains waits for them, and a
+            test engine's clock does.
+        slots: As many as the engine has threads; an attempt that gets none is queued, and has not
+            begun.
+        threads: Those that hold a slot. A thread that nobody waits for any more holds its own until
+            it has ended.
+        held: Numbers of instances that ended while an attempt of theirs ran on, which keeps the
+            engine's slot.
     """
 
     __slots__ = ("_port", "aside", "attempts", "held", "slots", "threads", "under_way")
@@ -79,10 +86,15 @@ class Borrowed:
             AssertionError: One never is, or never began: a bug of the engine.
         """
         until = time.monotonic() + RETURNS_MAX  # not trio's clock, which a test may own
-        while (ended := [it for it in self.threads if not it.is_running]) and time.monotonic() < until:
-            time.sleep(0.0001)  # it is about to call its function, or to say that it has ended: no event tells of both
+        while (
+            ended := [it for it in self.threads if not it.is_running]
+        ) and time.monotonic() < until:
+            # it is about to call its function, or to say that it has ended: no event tells of both
+            time.sleep(0.0001)
             await trio.lowlevel.checkpoint()
-        assert not ended, f"threads that do not run were not given back: {', '.join(map(str, ended))}"
+        assert not ended, (
+            f"threads that do not run were not given back: {', '.join(map(str, ended))}"
+        )
 
     def check(self) -> None:
         """Makes sure that nothing is missing, where nothing can go on.
@@ -91,8 +103,12 @@ class Borrowed:
             AssertionError: Something was lent and not given back: a bug of the engine.
         """
         assert not self.attempts, f"{self.attempts} attempts are counted and none runs"
-        assert self.slots.borrowed_tokens == len(self.threads), "a slot for a thread is borrowed and there is no thread"
-        assert not self.held or self.threads, f"instances {sorted(self.held)} ended, and nothing of them runs; their slots are held"
+        assert self.slots.borrowed_tokens == len(self.threads), (
+            "a slot for a thread is borrowed and there is no thread"
+        )
+        assert not self.held or self.threads, (
+            f"instances {sorted(self.held)} ended, and nothing of them runs; their slots are held"
+        )
 
 
 class _Counted:
@@ -107,20 +123,27 @@ class _Counted:
     def __enter__(self) -> None:
         self._enter()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._leave()
 
 
 class Thread:
     """The worker thread of one attempt of a plain function.
 
-    trio is given it as its "limiter": what trio acquires before it starts a thread, it releases once, when the thread has ended or could
-    not be started, whether anybody still waits for it or not. Until there is a slot the operation has no thread, and may be
-    cancelled as if it had never been begun; from then on the thread is bound to begin.
+    trio is given it as its "limiter": what trio acquires before it starts a thread, it releases
+    once, when the thread has ended or could not be started, whether anybody still waits for it or
+    not. Until there is a slot the operation has no thread, and may be cancelled as if it had never
+    been begun; from then on the thread is bound to begin.
 
     Args:
         borrowed: Of its engine.
-        operation: Whose attempt it runs; has it as its `thread` from when it is bound to begin until it has ended.
+        operation: Whose attempt it runs; has it as its `thread` from when it is bound to begin
+            until it has ended.
         begins: Called then, on trio's thread.
 
     Attributes:
@@ -128,9 +151,20 @@ class Thread:
         outcome: What the function returned or raised; whoever takes it leaves None.
     """
 
-    __slots__ = ("_begins", "_borrowed", "_is_over", "ended", "ident", "operation", "outcome", "since")
+    __slots__ = (
+        "_begins",
+        "_borrowed",
+        "_is_over",
+        "ended",
+        "ident",
+        "operation",
+        "outcome",
+        "since",
+    )
 
-    def __init__(self, borrowed: Borrowed, operation: StepOperation, begins: Callable[[], None]) -> None:
+    def __init__(
+        self, borrowed: Borrowed, operation: StepOperation, begins: Callable[[], None]
+    ) -> None:
         self._borrowed = borrowed
         self._begins = begins
         self._is_over = False
@@ -152,23 +186,28 @@ class Thread:
         return self.ident is not None and not self._is_over
 
     async def run(self, fn: Callable[[], T]) -> T:
-        """Calls the function in the thread, once there is a slot; returns or raises what it does. Cancelled, it leaves the thread alone.
+        """Calls the function in the thread, once there is a slot; returns or raises what it does.
+        Cancelled, it leaves the thread alone.
 
         Raises:
             NoThread: The process may start no more threads.
         """
         as_limiter: Any = self
         try:
-            await trio.to_thread.run_sync(self._call, fn, limiter=as_limiter, abandon_on_cancel=True, thread_name=str(self))
+            await trio.to_thread.run_sync(
+                self._call, fn, limiter=as_limiter, abandon_on_cancel=True, thread_name=str(self)
+            )
         except Exception as error:
             raise NoThread(
-                f"there was no thread for {self}: {error}, beside the {threading.active_count()} of this process. "
-                "Raise what limits them (ulimit -u, a container's pids limit), or lower Engine(threads=)."
+                f"there was no thread for {self}: {error}, beside the {threading.active_count()} "
+                "of this process. Raise what limits them (ulimit -u, a container's pids limit), or "
+                "lower Engine(threads=)."
             ) from error
         return self.take().unwrap()  # type: ignore[no-any-return]  # what fn returns
 
     def take(self) -> results.Outcome[Any]:
-        """Returns the outcome, and forgets it: an error leads to the frames it came through, and they lead back here."""
+        """Returns the outcome, and forgets it: an error leads to the frames it came through, and
+        they lead back here."""
         outcome, self.outcome = self.outcome, None
         assert outcome is not None, "it has ended, and nobody took it"
         return outcome
@@ -192,7 +231,8 @@ class Thread:
             try:
                 if not operation.runner.may_begin():
                     await operation.runner.stop_here()
-                await trio.lowlevel.checkpoint_if_cancelled()  # the slot may have come in the moment of the cancellation
+                # the slot may have come in the moment of the cancellation
+                await trio.lowlevel.checkpoint_if_cancelled()
             except BaseException:
                 borrowed.slots.release_on_behalf_of(self)
                 raise

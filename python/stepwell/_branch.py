@@ -38,11 +38,21 @@ def current_branch() -> Branch | None:
 
 
 def caller() -> str:
-    """Returns `file:line` of the innermost running frame that is neither Stepwell's own nor trio's or asyncio's."""
+    """Returns `file:line` of the innermost running frame that is neither Stepwell's own nor trio's
+    or asyncio's."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("stepwell", "trio", "outcome", "asyncio"):
+    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] in (
+        "stepwell",
+        "trio",
+        "outcome",
+        "asyncio",
+    ):
         frame = frame.f_back
-    return "an unknown place" if frame is None else f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+    return (
+        "an unknown place"
+        if frame is None
+        else f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+    )
 
 
 class Branch:
@@ -57,7 +67,9 @@ class Branch:
 
     __slots__ = ("_counts", "_random", "_uuids", "has_task", "order", "path", "runner")
 
-    def __init__(self, runner: Runner, path: str = "", order: tuple[tuple[str, int, int], ...] = ()) -> None:
+    def __init__(
+        self, runner: Runner, path: str = "", order: tuple[tuple[str, int, int], ...] = ()
+    ) -> None:
         self.runner = runner
         self.path = path
         self.order = order
@@ -67,7 +79,8 @@ class Branch:
         self._uuids = 0
 
     def identify(self, kind: int, name: str, key: str | None = None) -> Identity:
-        """Names the next operation of this kind and name, and counts it; or the one with this key, which counts nowhere (I1).
+        """Names the next operation of this kind and name, and counts it; or the one with this key,
+        which counts nowhere (I1).
 
         Raises:
             InvalidName: The key is malformed.
@@ -79,11 +92,15 @@ class Branch:
         count = self._counts[which] = self._counts.get(which, 0) + 1
         return (kind, self.path, name, None, count)
 
-    def encoded(self, kind: int, name: str, encode: Callable[[], T]) -> tuple[T | None, Exception | None]:
-        """Returns what the next operation of this kind and name is asked for with: by the limits, registrations and types of today, or, if
-        they refuse it and history knows it, why. Then it was asked for under those of its day, and only its outcome counts (D3).
+    def encoded(
+        self, kind: int, name: str, encode: Callable[[], T]
+    ) -> tuple[T | None, Exception | None]:
+        """Returns what the next operation of this kind and name is asked for with: by the limits,
+        registrations and types of today, or, if they refuse it and history knows it, why. Then it
+        was asked for under those of its day, and only its outcome counts (D3).
 
-        What was refused is kept until the operation is awaited, for only then is it certain which one it is; see `again`.
+        What was refused is kept until the operation is awaited, for only then is it certain which
+        one it is; see `again`.
 
         Raises:
             Exception: Whatever `encode` raises, if history does not know the operation.
@@ -96,10 +113,11 @@ class Branch:
             return None, refusal.with_traceback(None)
 
     def recalls(self, kind: int, name: str) -> bool:
-        """Whether history knows the next operation of this kind and name, which today would be refused; counts it if not.
+        """Whether history knows the next operation of this kind and name, which today would be
+        refused; counts it if not.
 
-        What was refused has no record, and what the body asked for instead may have its kind and name: they are two occurrences, or
-        a replay would take the one for the other.
+        What was refused has no record, and what the body asked for instead may have its kind and
+        name: they are two occurrences, or a replay would take the one for the other.
         """
         count = self._counts.get((kind, name), 0) + 1
         runner = self.runner
@@ -114,13 +132,15 @@ class Branch:
         return False
 
     def again(self, kind: int, name: str, refusal: Exception | None) -> Identity:
-        """As `identify`, for what would be refused today, if that is so, and was asked for all the same because history knew it."""
+        """As `identify`, for what would be refused today, if that is so, and was asked for all the
+        same because history knew it."""
         if refusal is not None and not self.recalls(kind, name):
             raise refusal
         return self.identify(kind, name)
 
     def nth(self, identity: Identity) -> int:
-        """Returns which one of its name an operation of this branch is, of those that were not refused; it was identified last."""
+        """Returns which one of its name an operation of this branch is, of those that were not
+        refused; it was identified last."""
         return identity[4] - self._counts.get((REFUSED + identity[0], identity[2]), 0)
 
     def occurrence(self, kind: int, name: str) -> int:
@@ -157,8 +177,10 @@ def _quoted(part: str) -> str:
 
 
 def unambiguous(name: str) -> str:
-    """Escapes the separators in a name that stands behind a branch path, so that no two places read alike.
+    """Escapes the separators in a name that stands behind a branch path, so that no two places read
+    alike.
 
-    A name without separators stays as it is, and reads like no escaped one: those have a "[" in them, and no other separator.
+    A name without separators stays as it is, and reads like no escaped one: those have a "[" in
+    them, and no other separator.
     """
     return name.replace("[", "[5B").replace("/", "[2F").replace("#", "[23")

@@ -1,6 +1,7 @@
 """Calls of `Step`: where one may come from, and which functions it takes.
 
-All of it is decided at the call, before anything is begun, so that a refusal says what to write instead and leaves no trace.
+All of it is decided at the call, before anything is begun, so that a refusal says what to write
+instead and leaves no trace.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ def misplaced(runner: Runner, method: str, *, other_thread: bool) -> NoReturn:
     whose, at = f"step.{method} of {runner.workflow.name}/{runner.id}", caller()
     if here is not None and branch is None:
         name = here.identity[2]  # type: ignore[union-attr]  # no branch, so a step operation
-        problem = f'inside a step function (step "{name}") at {at}. Steps do not nest: call it in the workflow\'s body.'
+        problem = (
+            f'inside a step function (step "{name}") at {at}. Steps do not nest: call it in '
+            "the workflow's body."
+        )
     elif other_thread:
         problem = f"from another thread at {at}. Call it in the workflow's body."
     elif runner.stopping is End.FINISHED:
@@ -39,12 +43,18 @@ def misplaced(runner: Runner, method: str, *, other_thread: bool) -> NoReturn:
     elif branch is not None:
         problem = f"by another instance's body at {at}. Use that body's own step."
     else:
-        problem = f"outside the workflow's body at {at}. Call it in the body; from outside, use the engine and its instances."
+        problem = (
+            f"outside the workflow's body at {at}. Call it in the body; from outside, use "
+            "the engine and its instances."
+        )
     raise Misuse(f"{whose} was called {problem}")
 
 
-def step_function(fn: Any, method: str, name: str | None, options: dict[str, Any]) -> tuple[FunctionPlan, str]:
-    """Returns what is known of a function that is to be a step with these options, and the step's name.
+def step_function(
+    fn: Any, method: str, name: str | None, options: dict[str, Any]
+) -> tuple[FunctionPlan, str]:
+    """Returns what is known of a function that is to be a step with these options, and the step's
+    name.
 
     Raises:
         InvalidConfig: It is no function, or an option is unknown or malformed.
@@ -55,15 +65,16 @@ def step_function(fn: Any, method: str, name: str | None, options: dict[str, Any
         unknown = options.keys() - STEP_OPTIONS
         if unknown:
             raise InvalidConfig(
-                f"step.{method} has no option {', '.join(sorted(unknown))}. Arguments of the function go by position, "
-                "or through functools.partial."
+                f"step.{method} has no option {', '.join(sorted(unknown))}. Arguments of the "
+                "function go by position, or through functools.partial."
             )
         plan = plan.with_options(StepOptions.of(**options))
     return plan, _named(plan, method, name)
 
 
 def branch_name(fn: Any, method: str, name: str | None) -> str:
-    """Returns the name of the branches that are to be calls of a function. Of a lambda or a method a call shows what it is.
+    """Returns the name of the branches that are to be calls of a function. Of a lambda or a method
+    a call shows what it is.
 
     Raises:
         InvalidConfig: It is no function, or one that is not async.
@@ -89,14 +100,19 @@ def workflow_code(fn: Callable[[Any], Awaitable[T]], item: Any) -> Awaitable[T]:
 
 def no_workflow_code(fn: Any) -> InvalidConfig:
     """Says what to write instead of `step.each` with a function that returns nothing to await."""
-    return InvalidConfig(f"step.each needs an async function with workflow code; {fn!r} is not. For plain steps use step.map.")
+    return InvalidConfig(
+        f"step.each needs an async function with workflow code; {fn!r} is not. "
+        "For plain steps use step.map."
+    )
 
 
 def _named(plan: FunctionPlan, method: str, name: str | None) -> str:
     if name is not None:
         return step_name(name)
     if plan.name is None:
-        raise InvalidName(f"step.{method} was given a lambda, which has no name of its own. Pass name=.")
+        raise InvalidName(
+            f"step.{method} was given a lambda, which has no name of its own. Pass name=."
+        )
     return plan.name  # was checked when the plan was made
 
 
@@ -106,8 +122,14 @@ def _plan(fn: Any, method: str) -> FunctionPlan:
     if inspect.iscoroutine(fn):
         fn.close()
         name = fn.__name__
-        raise InvalidConfig(f"step.{method} was given a coroutine: write step.{method}({name}, …) instead of step.{method}({name}(…)).")
-    raise InvalidConfig(f"step.{method} needs a function, got {fn!r:.100}. Write step.{method}(f, x) instead of step.{method}(f(x)).")
+        raise InvalidConfig(
+            f"step.{method} was given a coroutine: write step.{method}({name}, …) "
+            f"instead of step.{method}({name}(…))."
+        )
+    raise InvalidConfig(
+        f"step.{method} needs a function, got {fn!r:.100}. Write step.{method}(f, "
+        f"x) instead of step.{method}(f(x))."
+    )
 
 
 def check_fan_out(method: str, concurrency: int, on_error: str) -> None:
@@ -117,6 +139,8 @@ def check_fan_out(method: str, concurrency: int, on_error: str) -> None:
         InvalidConfig: One of them is malformed.
     """
     if type(concurrency) is not int or not 1 <= concurrency <= 10_000:
-        raise InvalidConfig(f"step.{method}: concurrency is {concurrency!r}; give a whole number from 1 to 10,000.")
+        raise InvalidConfig(
+            f"step.{method}: concurrency is {concurrency!r}; give a whole number from 1 to 10,000."
+        )
     if on_error not in ("raise", "collect"):
         raise InvalidConfig(f'step.{method}: on_error is {on_error!r}; give "raise" or "collect".')

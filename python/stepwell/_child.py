@@ -45,7 +45,8 @@ _NOT_FOR_CHILDREN = ("priority", "start_at", "retention")
 
 
 class Child(Generic[R_co]):
-    """A child instance, as its parent's body sees it. What its methods do is recorded in the parent.
+    """A child instance, as its parent's body sees it. What its methods do is recorded in the
+    parent.
 
     Attributes:
         id: The child's id.
@@ -76,8 +77,11 @@ class Child(Generic[R_co]):
         branch = here("result")
         return Pending(awaited, (branch, self.id, self._workflow))
 
-    def send_event(self, type: str, payload: Any = None, *, name: str | None = None) -> Pending[None]:
-        """Sends the child an event, once however often the body replays. Errors as `Step.send_event`."""
+    def send_event(
+        self, type: str, payload: Any = None, *, name: str | None = None
+    ) -> Pending[None]:
+        """Sends the child an event, once however often the body replays. Errors as
+        `Step.send_event`."""
         branch = here("send_event")
         return send_event(branch, self.workflow, self.id, type, payload, name)
 
@@ -94,21 +98,30 @@ def here(method: str) -> Branch:
     return branch
 
 
-def send_event(branch: Branch, workflow: str, id: str, type: str, payload: Any, name: str | None) -> Pending[None]:
+def send_event(
+    branch: Branch, workflow: str, id: str, type: str, payload: Any, name: str | None
+) -> Pending[None]:
     """Checks and encodes an event for another instance; see `Step.send_event`."""
     runner, kind = branch.runner, names.event_type(type)
     label = names.step_name(name if name is not None else kind)
     stored, refusal = None, None
     if payload is not None:
         limit = runner.value_bytes
-        stored, refusal = branch.encoded(_replay.SEND, label, lambda: codec.encode(payload, limit=limit, where="payload"))
+        stored, refusal = branch.encoded(
+            _replay.SEND, label, lambda: codec.encode(payload, limit=limit, where="payload")
+        )
     return Pending(send, (branch, label, workflow, names.instance_id(id), kind, stored, refusal))
 
 
 def asked(
-    branch: Branch, kind: int, workflow: Any, name: str | None, encode: Callable[[Workflow[Any, Any]], T]
+    branch: Branch,
+    kind: int,
+    workflow: Any,
+    name: str | None,
+    encode: Callable[[Workflow[Any, Any]], T],
 ) -> tuple[str, Workflow[Any, Any], T | None, Exception | None]:
-    """As `Branch.encoded`, for an operation on a workflow's instances. Returns its name and the workflow as well.
+    """As `Branch.encoded`, for an operation on a workflow's instances. Returns its name and the
+    workflow as well.
 
     Raises:
         InvalidConfig: The workflow is not registered.
@@ -144,7 +157,8 @@ def _label(name: Any, target: Workflow[Any, Any]) -> str | None:
 
 @enable_ki_protection
 async def create(
-    branch: Branch, name: str, target: Workflow[Any, R], given: tuple[bytes | None, bytes | None] | None, refusal: Exception | None,
+    branch: Branch, name: str, target: Workflow[Any, R],
+    given: tuple[bytes | None, bytes | None] | None, refusal: Exception | None,
     id: str | None,
 ) -> Child[R]:  # fmt: skip
     runner = branch.runner
@@ -153,44 +167,66 @@ async def create(
     chosen = id or child_id(runner, identity)
     port, path = runner.port, branch.path
     outcome = await runner.perform(
-        TicketOperation(runner, identity, port.create_child, path, name, identity[4], target.name, target.version, chosen,
+        TicketOperation(runner, identity, port.create_child, path, name, identity[4], target.name,
+        target.version, chosen,
                         params, attributes, codec.encode(chosen))
     )  # fmt: skip
     raise_if_taken(outcome, target, chosen)
     try:
-        return Child(target, codec.decode(outcome.payload, where="id") if outcome.payload else chosen)
+        return Child(
+            target, codec.decode(outcome.payload, where="id") if outcome.payload else chosen
+        )
     except Undecodable as error:
         await runner.unreadable(f'creation "{name}"', error, name)
 
 
-def item(runner: Runner, target: Workflow[Any, Any], item: Any, index: int) -> tuple[str | None, bytes | None, bytes | None]:
+def item(
+    runner: Runner, target: Workflow[Any, Any], item: Any, index: int
+) -> tuple[str | None, bytes | None, bytes | None]:
     where = f"items[{index}]"
-    if isinstance(item, NewInstance) and runner.format and (given := [name for name in _NOT_FOR_CHILDREN if getattr(item, name)]):
-        raise InvalidConfig(f"{where}: {', '.join(given)} of a NewInstance is for engine.create_batch. Leave it out in step.create_batch.")
+    if (
+        isinstance(item, NewInstance)
+        and runner.format
+        and (given := [name for name in _NOT_FOR_CHILDREN if getattr(item, name)])
+    ):
+        raise InvalidConfig(
+            f"{where}: {', '.join(given)} of a NewInstance is for "
+            "engine.create_batch. Leave it out in step.create_batch."
+        )
     if not isinstance(item, NewInstance):
         return None, encode_params(target, item, runner.value_bytes, where), None
     extra = codec.encode(names.attributes(item.attributes)) if item.attributes else None
-    return (None if item.id is None else names.instance_id(item.id)), encode_params(target, item.params, runner.value_bytes, where), extra
+    return (
+        (None if item.id is None else names.instance_id(item.id)),
+        encode_params(target, item.params, runner.value_bytes, where),
+        extra,
+    )
 
 
 def ids_of(items: Iterable[Any]) -> list[tuple[str | None, bytes | None, bytes | None]]:
-    """Returns all that is needed to know the children of a batch that history has: as `item`, with their ids only."""
+    """Returns all that is needed to know the children of a batch that history has: as `item`, with
+    their ids only."""
     given = (item.id if isinstance(item, NewInstance) else None for item in items)
     return [(None if id is None else names.instance_id(id), None, None) for id in given]
 
 
 @enable_ki_protection
 async def create_batch(
-    branch: Branch, name: str, target: Workflow[Any, R], prepared: list[tuple[str | None, bytes | None, bytes | None]],
+    branch: Branch, name: str, target: Workflow[Any, R],
+    prepared: list[tuple[str | None, bytes | None, bytes | None]],
     refusal: Exception | None,
 ) -> list[Child[R]]:  # fmt: skip
     runner = branch.runner
     identity = branch.again(_replay.CREATE_BATCH, name, refusal)
     base = child_id(runner, identity)
-    items = [(id or f"{base}.{index}", params, attributes) for index, (id, params, attributes) in enumerate(prepared)]
+    items = [
+        (id or f"{base}.{index}", params, attributes)
+        for index, (id, params, attributes) in enumerate(prepared)
+    ]
     port, path = runner.port, branch.path
     outcome = await runner.perform(
-        TicketOperation(runner, identity, port.create_children, path, name, identity[4], target.name, target.version, items,
+        TicketOperation(runner, identity, port.create_children, path, name, identity[4],
+        target.name, target.version, items,
                         codec.encode(len(items)))
     )  # fmt: skip
     if outcome.verdict != _replay.OK:
@@ -198,7 +234,10 @@ async def create_batch(
         places: dict[str, int] = {}
         for index, (id, _, _) in enumerate(prepared):
             if id is not None and (first := places.setdefault(id, index)) != index:
-                text = f'items[{first}] and items[{index}] have the same id "{id}". None of the batch was created. Give each its own.'
+                text = (
+                    f'items[{first}] and items[{index}] have the same id "{id}". None of the '
+                    "batch was created. Give each its own."
+                )
                 raise InstanceExists(text, workflow=target.name, id=id)
         which = f'instance "{given[0]}" of "{target.name}"'
         if len(given) > 1:
@@ -213,12 +252,20 @@ async def create_batch(
 
 
 @enable_ki_protection
-async def call(branch: Branch, name: str, target: Workflow[Any, R], params: bytes | None, refusal: Exception | None, id: str | None) -> R:
+async def call(
+    branch: Branch,
+    name: str,
+    target: Workflow[Any, R],
+    params: bytes | None,
+    refusal: Exception | None,
+    id: str | None,
+) -> R:
     runner = branch.runner
     identity = branch.again(_replay.CALL, name, refusal)
     chosen = id or child_id(runner, identity)
     outcome = await runner.perform(
-        WaitOperation(runner, identity, _FOREVER, runner.port.call, branch.path, name, identity[4], target.name, target.version,
+        WaitOperation(runner, identity, _FOREVER, runner.port.call, branch.path, name, identity[4],
+        target.name, target.version,
                       chosen, params)
     )  # fmt: skip
     try:
@@ -232,7 +279,17 @@ async def awaited(branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
     runner = branch.runner
     identity = branch.identify(_replay.RESULT, child_id)
     outcome = await runner.perform(
-        WaitOperation(runner, identity, _FOREVER, runner.port.wait_child, branch.path, child_id, identity[4], target.name, child_id)
+        WaitOperation(
+            runner,
+            identity,
+            _FOREVER,
+            runner.port.wait_child,
+            branch.path,
+            child_id,
+            identity[4],
+            target.name,
+            child_id,
+        )
     )
     try:
         return child_output(target, child_id, outcome)
@@ -241,20 +298,48 @@ async def awaited(branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
 
 
 @enable_ki_protection
-async def send(branch: Branch, name: str, target: str, id: str, type: str, payload: bytes | None, refusal: Exception | None) -> None:
+async def send(
+    branch: Branch,
+    name: str,
+    target: str,
+    id: str,
+    type: str,
+    payload: bytes | None,
+    refusal: Exception | None,
+) -> None:
     runner = branch.runner
     identity = branch.again(_replay.SEND, name, refusal)
     outcome = await runner.perform(
-        TicketOperation(runner, identity, runner.port.send, branch.path, name, identity[4], target, id, type, payload)
+        TicketOperation(
+            runner,
+            identity,
+            runner.port.send,
+            branch.path,
+            name,
+            identity[4],
+            target,
+            id,
+            type,
+            payload,
+        )
     )
     if outcome.verdict != _replay.OK:
         whose = f'event "{type}" of {runner.workflow.name}/{runner.id} was not sent'
         if outcome.type == "not_found":
-            raise InstanceNotFound(f'{whose}: there is no instance "{id}" of "{target}". Create it first.', workflow=target, id=id)
+            raise InstanceNotFound(
+                f'{whose}: there is no instance "{id}" of "{target}". Create it first.',
+                workflow=target,
+                id=id,
+            )
         if outcome.type == "limit":
-            text = f'{whose}: instance "{id}" of "{target}" has {EVENTS_MAX:,} events that no wait took yet. Send fewer, or wait for them.'
+            text = (
+                f'{whose}: instance "{id}" of "{target}" has {EVENTS_MAX:,} events that no wait '
+                "took yet. Send fewer, or wait for them."
+            )
             raise LimitReached(text, limit="buffered_events", value=EVENTS_MAX)
-        raise InvalidState(f'{whose}: instance "{id}" of "{target}" has ended, and takes no events any more')
+        raise InvalidState(
+            f'{whose}: instance "{id}" of "{target}" has ended, and takes no events any more'
+        )
 
 
 def child_id(runner: Runner, identity: Identity) -> str:
@@ -263,27 +348,40 @@ def child_id(runner: Runner, identity: Identity) -> str:
 
 def raise_if_taken(outcome: Outcome, target: Workflow[Any, Any], id: str) -> None:
     if outcome.verdict != _replay.OK:
-        raise InstanceExists(f'instance "{id}" of "{target.name}" already exists. Pass another id.', workflow=target.name, id=id)
+        raise InstanceExists(
+            f'instance "{id}" of "{target.name}" already exists. Pass another id.',
+            workflow=target.name,
+            id=id,
+        )
 
 
 def child_output(target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
     if outcome.verdict == _replay.OK:
         if outcome.payload is not None and not target.has_code:
-            raise Undecodable(f'workflow "{target.name}" is not registered with this engine, and says what type it is')
+            raise Undecodable(
+                f'workflow "{target.name}" is not registered with this engine, and '
+                "says what type it is"
+            )
         return None if outcome.payload is None else target.output.decode(outcome.payload, "output")  # type: ignore[return-value]  # R is None then
     if outcome.type == "not_found":
-        raise InstanceNotFound(f'no instance "{id}" of "{target.name}"', workflow=target.name, id=id)
+        raise InstanceNotFound(
+            f'no instance "{id}" of "{target.name}"', workflow=target.name, id=id
+        )
     if outcome.type == "exists":
         raise_if_taken(outcome, target, id)
     info = error_info(codec.decode(outcome.payload)) if outcome.payload is not None else None
     kind = InstanceTerminated if outcome.type == "terminated" else InstanceErrored
     raise kind(
-        f"{target.name}/{id} {'was terminated' if kind is InstanceTerminated else 'failed'}" + (f": {info}" if info else ""),
+        f"{target.name}/{id} "
+        f"{'was terminated' if kind is InstanceTerminated else 'failed'}"
+        + (f": {info}" if info else ""),
         error=info,
     )
 
 
-def encode_params(target: Workflow[Any, Any], params: Any, limit: int, where: str = "params") -> bytes | None:
+def encode_params(
+    target: Workflow[Any, Any], params: Any, limit: int, where: str = "params"
+) -> bytes | None:
     """Encodes what an instance starts with.
 
     Raises:
@@ -293,6 +391,8 @@ def encode_params(target: Workflow[Any, Any], params: Any, limit: int, where: st
     """
     if not target.takes_params:
         if params is not None:
-            raise InvalidConfig(f'workflow "{target.name}" takes no params: it is declared as (step).')
+            raise InvalidConfig(
+                f'workflow "{target.name}" takes no params: it is declared as (step).'
+            )
         return None
     return target.params.encode(params, limit=target.value_bytes or limit, where=where)

@@ -1,9 +1,10 @@
 """Durable deadlines: `step.move_on_after` and `step.fail_after` (T4).
 
-A deadline is an operation of the body like a sleep, but nobody awaits it: it opens when its scope is entered, is armed as a
-durable wait (also while the instance is parked), and its outcome, delivered as a turn of its own, cancels the scope. A scope
-that was left before withdraws it, and an outcome that comes all the same is passed over (I8). So what a deadline decided is
-read from history, and a replay decides the same.
+A deadline is an operation of the body like a sleep, but nobody awaits it: it opens when its scope
+is entered, is armed as a durable wait (also while the instance is parked), and its outcome,
+delivered as a turn of its own, cancels the scope. A scope that was left before withdraws it, and an
+outcome that comes all the same is passed over (I8). So what a deadline decided is read from
+history, and a replay decides the same.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class DeadlineScope:
     def __enter__(self) -> DeadlineScope:
         need_room()
         branch, runner = self._branch, self._branch.runner
-        # A body that is stopped, or that stops here, learns it at its next await: nothing is begun for it (P1).
+        # A body that is stopped, or that stops here, learns it at its next await: nothing is begun
+        # for it (P1).
         if runner.may_begin() and not runner.races(branch.path, _replay.DEADLINE, self._name):
             runner.open_turns()
             self._begin()
@@ -81,19 +83,33 @@ class DeadlineScope:
         identity = branch.identify(_replay.DEADLINE, self._name)
         until = runner.turn_began + self._us
         self._operation = _DeadlineOperation(
-            runner, identity, until, runner.port.sleep, _replay.DEADLINE, branch.path, self._name, identity[4], until
+            runner,
+            identity,
+            until,
+            runner.port.sleep,
+            _replay.DEADLINE,
+            branch.path,
+            self._name,
+            identity[4],
+            until,
         )
         self._operation.scope = self._scope
         runner.begin(self._operation)
 
     @enable_ki_protection
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
         runner = self._branch.runner
         if self._operation is not None:
             runner.withdraw(self._operation)  # unless it has been delivered
             runner.close_turns()
         caught = self._scope.__exit__(kind, error, trace)
         if self._fails and self._scope.cancelled_caught:
-            late = trio.TooSlowError if runner.loop is None else TimeoutError  # what timeouts of trio, and of asyncio, raise
+            # what timeouts of trio, and of asyncio, raise
+            late = trio.TooSlowError if runner.loop is None else TimeoutError
             raise late(f'"{self._name}" of {runner.workflow.name}/{runner.id} ran out of time')
         return caught

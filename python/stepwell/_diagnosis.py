@@ -1,7 +1,7 @@
 """What is wrong with a body, in words: the texts of blocked instances, with file and line.
 
-Everything here looks at a body from outside while it stands still, and changes nothing. Who finds a fault, and what is then
-done about it, is in `_runner` and `_turns`.
+Everything here looks at a body from outside while it stands still, and changes nothing. Who finds a
+fault, and what is then done about it, is in `_runner` and `_turns`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ from trio.lowlevel import Task
 from . import _replay
 from ._branch import Branch, caller, current_branch, place
 from ._ending import End
-from ._errors import InvalidConfig, InvalidState, LimitReached, Nondeterminism, NotSerializable, StepFailed, StepwellError, TooLarge
+from ._errors import (
+    InvalidConfig,
+    InvalidState,
+    LimitReached,
+    Nondeterminism,
+    NotSerializable,
+    StepFailed,
+    StepwellError,
+    TooLarge,
+)
 from ._strangers import library, stranger
 from ._types import KINDS
 
@@ -34,12 +43,14 @@ if TYPE_CHECKING:
     from ._values.failures import MissingClass
 
 _RACE = (
-    '"{}" was begun by two tasks of the body in one turn that have no branches of their own, so which of them has which place in the '
-    "history is a race. Start the tasks with step.open_nursery, or give each operation a key= or a name= of its own."
+    '"{}" was begun by two tasks of the body in one turn that have no branches of their own, so '
+    "which of them has which place in the history is a race. Start the tasks with "
+    "step.open_nursery, or give each operation a key= or a name= of its own."
 )
 _RACE_ON_ASYNCIO = (
-    '"{}" was begun by two tasks of the body in one turn, so which of them has which place in the history is a race. '
-    "Give each a key=, or make them branches with step.gather (in a body on trio: step.open_nursery)."
+    '"{}" was begun by two tasks of the body in one turn, so which of them has which place in the '
+    "history is a race. Give each a key=, or make them branches with step.gather (in a body on "
+    "trio: step.open_nursery)."
 )
 _TIME = "step.sleep (or step.move_on_after and step.fail_after for a deadline)"
 _THREAD = "step.do with the plain function, which then runs in a thread"
@@ -52,8 +63,8 @@ _FORMS = {
     "trio._threads": _THREAD,
     "trio._sync": _SIGNAL,
     "trio._channel": "step.wait_for_event, or let only the body's own branches send",
-    "trio._core._run": "step.move_on_after and step.fail_after for deadlines, step.gather and asyncio.TaskGroup for tasks (on trio "
-    "step.open_nursery)",
+    "trio._core._run": "step.move_on_after and step.fail_after for deadlines, step.gather and "
+    "asyncio.TaskGroup for tasks (on trio step.open_nursery)",
     "trio._core._parking_lot": _SIGNAL,
     "asyncio.locks": _SIGNAL,
     "asyncio.queues": "step.wait_for_event, or let only the body's own tasks put into it",
@@ -90,36 +101,56 @@ _OTHERS = (
 """What asyncio says where code is not in a loop of its own."""
 _LIBRARIES = ("stepwell", "trio", "outcome", "asyncio", "anyio", "sniffio", "contextlib")
 RESISTS_AFTER = 2.0
-"""Seconds of the engine's clock that a cancelled body may take to end before it is said to resist."""
+"""Seconds of the engine's clock that a cancelled body may take to end before it is said to
+resist."""
 _FRAMES = ("cr_frame", "ag_frame", "gi_frame")
 _AWAITS = ("cr_await", "ag_await", "gi_yieldfrom")
 _CANCELLED = "cancelled by a deadline or a scope that is not the body's own doing"
 
 
 def standing(runner: Runner) -> str:
-    """Returns `file:line` of the innermost frame of user code in which the body stands, "" if there is none."""
+    """Returns `file:line` of the innermost frame of user code in which the body stands, "" if there
+    is none."""
     loop, task = runner.loop, runner.task
-    running = current_branch() is not None and trio.lowlevel.current_task() is task if loop is None else loop.is_running()
+    running = (
+        current_branch() is not None and trio.lowlevel.current_task() is task
+        if loop is None
+        else loop.is_running()
+    )
     if running:
         return caller()  # below: it is blocked in an await
-    blocked = [getattr(task, "coro", None)] if runner.turns is None or loop is None else runner.turns.coroutines()
+    blocked = (
+        [getattr(task, "coro", None)]
+        if runner.turns is None or loop is None
+        else runner.turns.coroutines()
+    )
     return next((where for code in blocked if (where := stands(code))), "")
 
 
-def mismatch(runner: Runner, found: Mismatch, wanted: Identity | None, raised: BaseException | None) -> Nondeterminism:
-    """The code is not what history was made by. `raised`: what it raised before it came to that, which is told first (I5)."""
-    asked = [wanted] if wanted is not None else sorted(found.wanted, key=lambda identity: identity[0] == _replay.DEADLINE)
+def mismatch(
+    runner: Runner, found: Mismatch, wanted: Identity | None, raised: BaseException | None
+) -> Nondeterminism:
+    """The code is not what history was made by. `raised`: what it raised before it came to that,
+    which is told first (I5)."""
+    asked = (
+        [wanted]
+        if wanted is not None
+        else sorted(found.wanted, key=lambda identity: identity[0] == _replay.DEADLINE)
+    )
     now = ", ".join(_replay.describe(identity, KINDS) for identity in asked[:3]) or "the body ends"
     where = standing(runner) if asked else ""  # a body that has ended stands nowhere
     diff = (
-        f"differs from its history: recorded {'the end of ' if found.was_cancelled else ''}{_replay.describe(found.recorded, KINDS)}"
+        "differs from its history: recorded "
+        f"{'the end of ' if found.was_cancelled else ''}{_replay.describe(found.recorded, KINDS)}"
         f"{', which the body had cancelled' if found.was_cancelled else ''}, now {now}"
         f"{f' at {where}' if where else ''}. Nothing was run."
     )
     cure = "it or guard it with step.patched(...), then resume()."
     if raised is None:
         return Nondeterminism(f"{_name(runner)} {diff} Restore {cure}")
-    error = Nondeterminism(f"{_name(runner)} raised {_raised(raised)} while it was replayed, and {diff} Mend {cure}")
+    error = Nondeterminism(
+        f"{_name(runner)} raised {_raised(raised)} while it was replayed, and {diff} Mend {cure}"
+    )
     error.__cause__ = raised  # its traceback is recorded and logged with the diff
     return error
 
@@ -130,9 +161,13 @@ def _raised(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         others += len(error.exceptions) - 1
         error = error.exceptions[0]
-    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if is_users(frame)]
+    frames = [
+        (frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if is_users(frame)
+    ]
     what = (
-        traceback.format_exception_only(error)[-1].strip() if not isinstance(error, StepFailed) else f"{type(error).__qualname__}: {error}"
+        traceback.format_exception_only(error)[-1].strip()
+        if not isinstance(error, StepFailed)
+        else f"{type(error).__qualname__}: {error}"
     )
     where = f" at {place_of(*frames[-1])}" if frames else ""
     return f"{what}{where}{f' (and {others} more)' if others else ''}"
@@ -142,22 +177,32 @@ def never_awaited(runner: Runner) -> InvalidConfig:
     """The body has ended, and asked for something that it did not await (I7)."""
     name, code, line = runner.unawaited[0]
     place = f"{code.co_filename.rpartition('/')[2]}:{line}"
-    return InvalidConfig(f'step "{name}" at {place} was never awaited, so it did not run. Write `await` before it.')
+    return InvalidConfig(
+        f'step "{name}" at {place} was never awaited, so it did not run. Write `await` before it.'
+    )
 
 
 def over_limits(runner: Runner) -> LimitReached:
     """The body has begun too many steps, or was given too much (Q1)."""
     who = _name(runner)
     if runner.steps > runner.steps_max:
-        text = f"{who} has more than {runner.steps_max:,} steps. Raise Limits.steps or @workflow(steps=), or spread them over children."
+        text = (
+            f"{who} has more than {runner.steps_max:,} steps. Raise Limits.steps or "
+            "@workflow(steps=), or spread them over children."
+        )
         return LimitReached(text, limit="steps", value=runner.steps_max)
-    text = f"{who} has values of more than {runner.bytes_max:,} bytes. Raise Limits.instance_bytes, or return less: a path, not a file."
+    text = (
+        f"{who} has values of more than {runner.bytes_max:,} bytes. Raise "
+        "Limits.instance_bytes, or return less: a path, not a file."
+    )
     return LimitReached(text, limit="instance_bytes", value=runner.bytes_max)
 
 
 def unstorable(runner: Runner, step: str, error: NotSerializable | TooLarge) -> Exception:
     """What a step returned cannot be stored (D7)."""
-    told = type(error)(f'step "{step}" of {_name(runner)} returned a value that cannot be stored: {error}')
+    told = type(error)(
+        f'step "{step}" of {_name(runner)} returned a value that cannot be stored: {error}'
+    )
     vars(told).update(vars(error))  # what a body may ask it for, such as its path
     return told
 
@@ -171,39 +216,48 @@ def unreadable(runner: Runner, what: str, error: Exception) -> StepwellError:
     """A stored value cannot become today's type (D7)."""
     where = standing(runner)
     return StepwellError(
-        f"{what} of {_name(runner)} has a stored value that today's code{f' at {where}' if where else ''} cannot read: {error}. "
+        f"{what} of {_name(runner)} has a stored value that today's "
+        f"code{f' at {where}' if where else ''} cannot read: {error}. "
         "Restore the type, then resume()."
     )
 
 
 def changed_argument(runner: Runner, step: str, argument: str, others: list[str]) -> StepwellError:
-    """A step, or something beside it, changed an object of the body that the step was given (D10)."""
+    """A step, or something beside it, changed an object of the body that the step was given
+    (D10)."""
     names = ", ".join(f'"{name}"' for name in dict.fromkeys(others))
     beside = f" (other steps under way: {names})" if others else ""
     return StepwellError(
-        f'step "{step}" of {_name(runner)}: its argument {argument} was changed while it ran{beside}. Arguments are the body\'s own '
-        "objects: on replay the step does not run, and the body would see them as they were. Copy it in the step and return what the "
-        "body is to have, then resume(). open_test_engine(check_arguments=False) looks at no arguments."
+        f'step "{step}" of {_name(runner)}: its argument {argument} was changed while it '
+        f"ran{beside}. Arguments are the body's own "
+        "objects: on replay the step does not run, and the body would see them as they were. Copy "
+        "it in the step and return what the body is to have, then resume(). "
+        "open_test_engine(check_arguments=False) looks at no arguments."
     )
 
 
 def missing_class(runner: Runner, what: str, error: MissingClass) -> StepwellError:
-    """A failure was recorded with a class that is not there now, so another `except` of the body would take it (D9)."""
+    """A failure was recorded with a class that is not there now, so another `except` of the body
+    would take it (D9)."""
     told = StepwellError(
-        f"{what} of {_name(runner)} failed with {error.module}.{error.qualname}, a class that {error.why}, so the body would take another "
-        f"way than it took. {error.cure[0].upper()}{error.cure[1:]}; the instance then goes on by itself."
+        f"{what} of {_name(runner)} failed with {error.module}.{error.qualname}, a class that "
+        f"{error.why}, so the body would take another way than it took. "
+        f"{error.cure[0].upper()}{error.cure[1:]}; the instance then goes on by itself."
     )
     told.missing = [error.module, error.qualname]  # type: ignore[attr-defined]  # for whoever finds the instance when it is there again
     return told
 
 
 def foreign_wait(runner: Runner, coroutines: list[Any]) -> StepwellError:
-    """Tasks of a body, whose code this is, wait for something that the engine knows nothing of (I9)."""
+    """Tasks of a body, whose code this is, wait for something that the engine knows nothing of
+    (I9)."""
     known = [_waits_for(code) for code in coroutines]
     if seen := sorted(filter(None, known), key=_is_of_a_nursery):
         where, what, form = seen[0]
         return _foreign(runner, where or standing(runner), what, form)
-    where = "" if runner.loop is None else next((it for code in coroutines if (it := stands(code))), "")
+    where = (
+        "" if runner.loop is None else next((it for code in coroutines if (it := stands(code))), "")
+    )
     return _foreign(runner, where, "something of its own", "step.do with a function that does it")
 
 
@@ -213,7 +267,8 @@ def _is_of_a_nursery(seen: tuple[str, str, str]) -> bool:
 
 
 def foreign_call(runner: Runner, method: str) -> StepwellError:
-    """The code of a body on asyncio that runs now asked its loop for something from outside of the body (I9)."""
+    """The code of a body on asyncio that runs now asked its loop for something from outside of the
+    body (I9)."""
     what = f"asyncio's {method}"
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not is_users(frame):
@@ -224,14 +279,16 @@ def foreign_call(runner: Runner, method: str) -> StepwellError:
     if method in _CONTROLS:
         at = f" at {where}" if where else ""
         return StepwellError(
-            f"the body of {_name(runner)} calls asyncio's {method}{at}, and the loop of a body is the engine's: it runs nothing but the "
-            f"body's own tasks. {_CONTROLS[method]}, then resume()."
+            f"the body of {_name(runner)} calls asyncio's {method}{at}, and the loop of a body is "
+            f"the engine's: it runs nothing but the body's own tasks. {_CONTROLS[method]}, then "
+            "resume()."
         )
     return _foreign(runner, where, what, _METHODS.get(method, _FUNCTION))
 
 
 def use_of_others(runner: Runner, error: BaseException) -> StepwellError | None:
-    """A body failed with this: says so if it is what trio, or asyncio, raises for code that is in no task of theirs (I9)."""
+    """A body failed with this: says so if it is what trio, or asyncio, raises for code that is in
+    no task of theirs (I9)."""
     if stranger(error) is None and not _is_of_another_loop(error):
         return None
     while isinstance(error, BaseExceptionGroup):
@@ -239,16 +296,28 @@ def use_of_others(runner: Runner, error: BaseException) -> StepwellError | None:
     frames = list(traceback.walk_tb(error.__traceback__))
     last = max((index for index, (frame, _) in enumerate(frames) if is_users(frame)), default=0)
     where = place_of(*frames[last])
-    what = next((frame for frame, _ in frames[last + 1 :] if library(frame) in ("trio", "asyncio")), None)
+    what = next(
+        (frame for frame, _ in frames[last + 1 :] if library(frame) in ("trio", "asyncio")), None
+    )
     if runner.loop is None:
-        used = "asyncio" if what is None or library(what) != "asyncio" else f"asyncio's {what.f_code.co_qualname}"
+        used = (
+            "asyncio"
+            if what is None or library(what) != "asyncio"
+            else (f"asyncio's {what.f_code.co_qualname}")
+        )
         return StepwellError(
-            f"the body of {_name(runner)} runs on trio, and uses {used} at {where}. A body awaits its step and its own branches "
-            f'only: use {_form(what)}, or write all of it for asyncio, @workflow(runtime="asyncio"), then resume().'
+            f"the body of {_name(runner)} runs on trio, and uses {used} at {where}. A body awaits "
+            f"its step and its own branches only: use {_form(what)}, or write all of it for "
+            'asyncio, @workflow(runtime="asyncio"), then resume().'
         )
     if what is None:
         return _foreign(runner, where, "something of another loop", _FUNCTION)
-    return _foreign(runner, where, f"{library(what)}'s {what.f_code.co_qualname}", _FORMS.get(_module(what), _FUNCTION))
+    return _foreign(
+        runner,
+        where,
+        f"{library(what)}'s {what.f_code.co_qualname}",
+        _FORMS.get(_module(what), _FUNCTION),
+    )
 
 
 def _is_of_another_loop(error: BaseException) -> bool:
@@ -266,67 +335,86 @@ def _form(what: FrameType | None) -> str:
 
 def _foreign(runner: Runner, where: str, what: str, form: str) -> StepwellError:
     return StepwellError(
-        f"the body of {_name(runner)} waits for {what}{f' at {where}' if where else ''}, which would come at another moment on replay. "
-        f"A body awaits its step and its own branches only. Use {form}, then resume()."
+        f"the body of {_name(runner)} waits for {what}{f' at {where}' if where else ''}, which "
+        "would come at another moment on replay. A body awaits its step and its own branches "
+        f"only. Use {form}, then resume()."
     )
 
 
 def foreign_cancel(runner: Runner) -> StepwellError:
-    """The body task that runs now was cancelled by something that the engine knows nothing of (I9)."""
+    """The body task that runs now was cancelled by something that the engine knows nothing of
+    (I9)."""
     where = caller()
     return StepwellError(
-        f"the body of {_name(runner)} was {_CANCELLED}{f', at {where}' if where else ''}; on replay that would come at another moment. "
-        "Use step.move_on_after or step.fail_after, then resume()."
+        f"the body of {_name(runner)} was {_CANCELLED}{f', at {where}' if where else ''}; on "
+        "replay that would come at another moment. Use step.move_on_after or step.fail_after, then "
+        "resume()."
     )
 
 
 def foreign_deadline(runner: Runner) -> StepwellError:
-    """The body task that runs now is about to wait under a deadline that the engine knows nothing of (I9)."""
+    """The body task that runs now is about to wait under a deadline that the engine knows nothing
+    of (I9)."""
     return StepwellError(
-        f"the body of {_name(runner)} begins something under a deadline of trio's, at {caller()}; on replay that would come at another "
-        "moment. Use step.move_on_after or step.fail_after, then resume()."
+        f"the body of {_name(runner)} begins something under a deadline of trio's, at {caller()}; "
+        "on replay that would come at another moment. Use step.move_on_after or step.fail_after, "
+        "then resume()."
     )
 
 
 def resisting(runner: Runner) -> str:
-    """Says that a body which was told to leave memory has not, "" if there is no reason to say so (P1)."""
+    """Says that a body which was told to leave memory has not, "" if there is no reason to say so
+    (P1)."""
     since = (runner.port.now() - runner.stopped_at) / 1e6
     if runner.stopping in (None, End.FINISHED) or since < RESISTS_AFTER:
         return ""
     where = standing(runner)
     return (
-        f"Its body was cancelled {since:.0f} s ago and has not ended{f'; it stands at {where}' if where else ''}. It stays in memory and "
-        f"begins nothing, and the instance goes on only after it: let {'Cancelled' if runner.loop is None else 'CancelledError'} pass, and "
+        f"Its body was cancelled {since:.0f} s ago and has not "
+        f"ended{f'; it stands at {where}' if where else ''}. It stays in memory and begins "
+        "nothing, and the instance goes on only after it: let "
+        f"{'Cancelled' if runner.loop is None else 'CancelledError'} pass, and "
         "keep code short that runs when it does."
     )
 
 
 def resisting_step(step: StepOperation, code: Any) -> str:
-    """Says that this code of an attempt was cancelled and goes on, and is not driven any more (P1)."""
+    """Says that this code of an attempt was cancelled and goes on, and is not driven any more
+    (P1)."""
     where = stands(code)
     return (
-        f'code of step "{step.identity[2]}" of {_name(step.runner)} has caught a hundred times that its attempt was cancelled'
-        f"{f', at {where}' if where else ''}. It is not driven any more, and the step stays open until the engine closes, which leaves "
-        "that code unfinished. Let Cancelled pass."
+        f'code of step "{step.identity[2]}" of {_name(step.runner)} has caught a hundred times '
+        f"that its attempt was cancelled{f', at {where}' if where else ''}. It is not driven any "
+        "more, and the step stays open until the engine closes, which leaves that code unfinished. "
+        "Let Cancelled pass."
     )
 
 
 def resist_the_end(runners: list[Runner], tasks: list[Task], attempts: int) -> str:
-    """The engine closes, and code of bodies, or of so many attempts, some in tasks of their own, was cancelled and has not ended (P1)."""
-    which = f"{attempts} step{'s' * (attempts != 1)}" if attempts else f"the bodies of {len(runners)} instance{'s' * (len(runners) != 1)}"
+    """The engine closes, and code of bodies, or of so many attempts, some in tasks of their own,
+    was cancelled and has not ended (P1)."""
+    which = (
+        (f"{attempts} step{'s' * (attempts != 1)}")
+        if attempts
+        else f"the bodies of {len(runners)} instance{'s' * (len(runners) != 1)}"
+    )
     named = _named([*(runner.task for runner in runners if runner.task is not None), *tasks])
     return (
-        f"the engine closes, and code of {which} has not ended although it was cancelled{f': {named}' if named else ''}. It is waited "
+        f"the engine closes, and code of {which} has not ended although it was "
+        f"cancelled{f': {named}' if named else ''}. It is waited "
         "for no longer, and runs again when an engine opens. Let Cancelled and CancelledError pass."
     )
 
 
 def cannot_be_ended(tasks: list[Task]) -> InvalidState:
-    """The engine closes, and these tasks of bodies and attempts stand where nothing can end them (P1)."""
+    """The engine closes, and these tasks of bodies and attempts stand where nothing can end them
+    (P1)."""
     return InvalidState(
-        f"the engine is closed, but {len(tasks)} of its bodies and steps cannot be ended, and trio.run waits for them: {_named(tasks)}. "
-        "They wait for something that cannot be cancelled. A body awaits its step and its own branches only: use "
-        f"{_THREAD}. A step lets go of what it waits for, such as a thread with abandon_on_cancel=True, or is a plain function."
+        f"the engine is closed, but {len(tasks)} of its bodies and steps cannot be ended, and "
+        f"trio.run waits for them: {_named(tasks)}. "
+        "They wait for something that cannot be cancelled. A body awaits its step and its own "
+        f"branches only: use {_THREAD}. A step lets go of what it waits for, such as a thread with "
+        "abandon_on_cancel=True, or is a plain function."
     )
 
 
@@ -341,22 +429,30 @@ def _task_of(task: Task) -> str:
         return f"{_name(here.runner)} at {standing(here.runner) or 'an unknown place'}"
     carrier = getattr(here.attempt_scope, "_carrier", None)  # what runs it on asyncio
     code = task.coro if carrier is None else carrier.get_coro()
-    return f'step "{here.identity[2]}" of {_name(here.runner)} at {stands(code, in_steps=True) or "an unknown place"}'
+    return (
+        f'step "{here.identity[2]}" of {_name(here.runner)} at '
+        f"{stands(code, in_steps=True) or 'an unknown place'}"
+    )
 
 
 def still(bridge: Bridge) -> str:
     """Says that a loop stands still."""
     since = time.monotonic() - (bridge.still_since or time.monotonic())
     return (
-        f"{bridge.name} has taken nothing for {since:.0f} s: nobody runs it, or code on it computes or blocks. Run it, or do that in a "
-        "plain step, which has a thread"
+        f"{bridge.name} has taken nothing for {since:.0f} s: nobody runs it, or code on it "
+        "computes or blocks. Run it, or do that in a plain step, which has a thread"
     )
 
 
 def waiting_for_loop(runner: Runner) -> list[str]:
-    """Returns the steps of an instance whose attempts wait for an asyncio loop, as a person would name them."""
+    """Returns the steps of an instance whose attempts wait for an asyncio loop, as a person would
+    name them."""
     bridge = runner.port.bridge
-    waiting = [it for it in runner.open.values() if bridge is not None and bridge.has(getattr(it, "attempt_scope", None))]
+    waiting = [
+        it
+        for it in runner.open.values()
+        if bridge is not None and bridge.has(getattr(it, "attempt_scope", None))
+    ]
     return [f'step "{it.identity[2]}" of {_name(runner)}' for it in waiting]
 
 
@@ -379,21 +475,35 @@ def task_name(task: asyncio.Task[Any], code: Any) -> str:
 
 
 def stands(code: Any, *, in_steps: bool = False) -> str:
-    """Returns the innermost place of user code in the code of a blocked task; `in_steps`: also in a step that a body awaits."""
-    return next((place_of(frame) for frame in reversed(list(_frames(code, in_steps))) if is_users(frame)), "")
+    """Returns the innermost place of user code in the code of a blocked task; `in_steps`: also in a
+    step that a body awaits."""
+    return next(
+        (place_of(frame) for frame in reversed(list(_frames(code, in_steps))) if is_users(frame)),
+        "",
+    )
 
 
 def _frames(code: Any, in_steps: bool = False) -> Iterator[FrameType]:
-    """Yields the frames of the code of a blocked task, outermost first; those of a step whose attempt runs in it only if asked."""
+    """Yields the frames of the code of a blocked task, outermost first; those of a step whose
+    attempt runs in it only if asked."""
     awaited = code
     while awaited is not None:
-        if in_steps and type(awaited).__name__ == "coroutine_wrapper":  # of `await step.…`; it tells the collector only what it wraps
+        # of `await step.…`; it tells the collector only what it wraps
+        if in_steps and type(awaited).__name__ == "coroutine_wrapper":
             (awaited,) = gc.get_referents(awaited)
-        frame = next((it for name in _FRAMES if (it := getattr(awaited, name, None)) is not None), None)
+        frame = next(
+            (it for name in _FRAMES if (it := getattr(awaited, name, None)) is not None), None
+        )
         if frame is not None:
             yield frame
-        driven = frame.f_locals.get("coroutine") if frame is not None and _module(frame).startswith("stepwell.") else None
-        awaited = driven or next((it for name in _AWAITS if (it := getattr(awaited, name, None)) is not None), None)
+        driven = (
+            frame.f_locals.get("coroutine")
+            if frame is not None and _module(frame).startswith("stepwell.")
+            else None
+        )
+        awaited = driven or next(
+            (it for name in _AWAITS if (it := getattr(awaited, name, None)) is not None), None
+        )
 
 
 def _module(frame: FrameType) -> str:
@@ -409,12 +519,17 @@ def place_of(frame: FrameType, line: int | None = None) -> str:
 
 
 def _waits_for(code: Any) -> tuple[str, str, str] | None:
-    """Returns where a task stands, what of trio's or asyncio's it waits for, and what to use instead; None if it waits for its branches."""
+    """Returns where a task stands, what of trio's or asyncio's it waits for, and what to use
+    instead; None if it waits for its branches."""
     where, what = "", None
     for frame in _frames(code):
         if is_users(frame):
             where, what = place_of(frame), None
-        elif what is None and library(frame) != "contextlib" and (where or _module(frame) not in _STARTS):
+        elif (
+            what is None
+            and library(frame) != "contextlib"
+            and (where or _module(frame) not in _STARTS)
+        ):
             what = frame
     if what is None or library(what) not in ("trio", "asyncio", "anyio"):
         return None

@@ -1,8 +1,9 @@
 """`step.do`, from when it is awaited to its answer.
 
-Most steps are live, begun by the single task of a body, and what they call returns without having waited. Their way is short, and
-whole in here: that task makes the attempt and sleeps until its record is durable (W2). All others go the way of every operation,
-`Runner.perform`. Nothing is decided here: whether anything may begin, and how an attempt is made, is asked on either way.
+Most steps are live, begun by the single task of a body, and what they call returns without having
+waited. Their way is short, and whole in here: that task makes the attempt and sleeps until its
+record is durable (W2). All others go the way of every operation, `Runner.perform`. Nothing is
+decided here: whether anything may begin, and how an attempt is made, is asked on either way.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ if TYPE_CHECKING:
 
 
 @enable_ki_protection
-async def do(branch: Branch, name: str, key: str | None, fn: Any, args: tuple[Any, ...], plan: FunctionPlan) -> Any:
+async def do(
+    branch: Branch, name: str, key: str | None, fn: Any, args: tuple[Any, ...], plan: FunctionPlan
+) -> Any:
     """What `step.do` does once it is awaited."""
     runner = branch.runner
     identity = branch.identify(DO, name, key)
     runner.steps += 1
-    if (runner.steps > runner.steps_max or runner.bytes > runner.bytes_max) and not runner.cursor.knows(identity):
+    if (
+        runner.steps > runner.steps_max or runner.bytes > runner.bytes_max
+    ) and not runner.cursor.knows(identity):
         raise over_limits(runner)
     operation = StepOperation(runner, identity, fn, args, plan)
     task: Any = runner.task
@@ -38,7 +43,8 @@ async def do(branch: Branch, name: str, key: str | None, fn: Any, args: tuple[An
         or runner.cursor.pending
         or not runner.may_begin()
         or current_task() is not task
-        or task._cancel_status.effectively_cancelled  # trio tells that in public, but for ten times as much
+        # trio tells that in public, but for ten times as much
+        or task._cancel_status.effectively_cancelled
     ):
         outcome = await runner.perform(operation)
     else:
@@ -47,7 +53,8 @@ async def do(branch: Branch, name: str, key: str | None, fn: Any, args: tuple[An
         operation.task = task
         runner.resting = True
         try:
-            outcome = await wait_task_rescheduled(operation.aborted)  # None: the operation knows it itself
+            # None: the operation knows it itself
+            outcome = await wait_task_rescheduled(operation.aborted)
         except BaseException as error:
             operation.task, runner.resting = None, False  # as in `suspended`
             _foreign.left(operation, error)

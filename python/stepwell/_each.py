@@ -35,11 +35,17 @@ def placed(items: Iterable[Any], key: Callable[[Any], str] | None, name: str) ->
     """
     found = list(islice(positioned("each", items, key, 0), BRANCHES_MAX + 1))
     if len(found) > BRANCHES_MAX:
-        raise LimitReached(f'step.each "{name}" was given more than {BRANCHES_MAX:,} items', limit="branches", value=BRANCHES_MAX)
+        raise LimitReached(
+            f'step.each "{name}" was given more than {BRANCHES_MAX:,} items',
+            limit="branches",
+            value=BRANCHES_MAX,
+        )
     return found
 
 
-async def each(branch: Branch, name: str, fn: Any, items: list[Any], key: Any, concurrency: int, on_error: str) -> list[Any]:
+async def each(
+    branch: Branch, name: str, fn: Any, items: list[Any], key: Any, concurrency: int, on_error: str
+) -> list[Any]:
     """What `step.each` does once it is awaited."""
     runner = branch.runner
     await runner.enter()
@@ -47,8 +53,13 @@ async def each(branch: Branch, name: str, fn: Any, items: list[Any], key: Any, c
     occurrence = branch.occurrence(EACH, name)
     keys = [None if key is None else step_name(key(item), "key") for item in items]
     if key is not None and len(set(keys)) < len(keys):
-        raise InvalidConfig(f'step.each "{name}": two items have the same key; give every item its own.')
-    work = [(branch.child(name, occurrence, i, k), item) for i, (item, k) in enumerate(zip(items, keys, strict=True))]
+        raise InvalidConfig(
+            f'step.each "{name}": two items have the same key; give every item its own.'
+        )
+    work = [
+        (branch.child(name, occurrence, i, k), item)
+        for i, (item, k) in enumerate(zip(items, keys, strict=True))
+    ]
     if runner.loop is None:
         return await Each(runner, fn, work, concurrency, on_error).perform()
     from . import _gather  # it imports asyncio, as this body has
@@ -60,7 +71,12 @@ class Each:
     """The branches of one `step.each`, at most so many at a time."""
 
     def __init__(
-        self, runner: Runner, fn: Callable[[Any], Awaitable[Any]], items: list[tuple[Branch, Any]], concurrency: int, on_error: str
+        self,
+        runner: Runner,
+        fn: Callable[[Any], Awaitable[Any]],
+        items: list[tuple[Branch, Any]],
+        concurrency: int,
+        on_error: str,
     ) -> None:
         self._runner = runner
         self._fn = fn
@@ -71,7 +87,8 @@ class Each:
         self._failure: Exception | None = None
 
     async def perform(self) -> list[Any]:
-        """Runs all branches; returns their values in order, or raises the first failure bare (I11)."""
+        """Runs all branches; returns their values in order, or raises the first failure bare
+        (I11)."""
         self._runner.open_turns()
         try:
             async with trio.open_nursery() as nursery:
@@ -113,7 +130,8 @@ class Each:
                 cancelled, failed = group.split(trio.Cancelled)
                 if cancelled is None or not isinstance(failed, Exception):
                     raise
-                self._fail(failed, nursery)  # it failed while the first failure had it cancelled, or the other way round
+                # it failed while the first failure had it cancelled, or the other way round
+                self._fail(failed, nursery)
                 raise cancelled from None
             self._start_next(nursery)
 

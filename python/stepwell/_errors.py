@@ -80,7 +80,8 @@ class StepwellError(Exception):
 
 
 class Misuse(StepwellError):
-    """The engine was used where it cannot be: a mistake of the code, which another attempt would make again (R6).
+    """The engine was used where it cannot be: a mistake of the code, which another attempt would
+    make again (R6).
 
     Not public: it is recorded as its first base that is.
     """
@@ -94,7 +95,8 @@ class InvalidName(StepwellError, ValueError):
 
 
 class InvalidConfig(StepwellError, ValueError):
-    """A duration, instant, retry, limit or option is malformed, or two of them contradict each other.
+    """A duration, instant, retry, limit or option is malformed, or two of them contradict each
+    other.
 
     Raised before anything is written.
     """
@@ -115,7 +117,8 @@ class InstanceNotFound(StepwellError):
 
 
 class InstanceExists(StepwellError):
-    """The id is taken, and `if_exists` says to raise (or the params differ from those of the existing one).
+    """The id is taken, and `if_exists` says to raise (or the params differ from those of the
+    existing one).
 
     Attributes:
         workflow: Name of the workflow.
@@ -145,7 +148,8 @@ class MisusedState(Misuse, InvalidState):
 
 
 class Overloaded(StepwellError):
-    """A rate or the queue is at its limit, or the disk is full: nothing was written, try again later.
+    """A rate or the queue is at its limit, or the disk is full: nothing was written, try again
+    later.
 
     Attributes:
         retry_after: Seconds until it is worth trying again.
@@ -173,10 +177,11 @@ class LimitReached(StepwellError):
 
 
 class NotSerializable(StepwellError):
-    """A value cannot be stored: its class is not the declared one, or nothing says how to store it (D7).
+    """A value cannot be stored: its class is not the declared one, or nothing says how to store it
+    (D7).
 
-    From `create`, an event or a `save` it is raised at the call. A step whose result is not storable ends at once,
-    and the error the body sees is a `StepFailed` as well.
+    From `create`, an event or a `save` it is raised at the call. A step whose result is not
+    storable ends at once, and the error the body sees is a `StepFailed` as well.
 
     Attributes:
         path: Where in the value, such as `result["pages"][3]`.
@@ -188,7 +193,8 @@ class NotSerializable(StepwellError):
 
 
 class TooLarge(StepwellError):
-    """A value is over its size limit when encoded. As with `NotSerializable`, from a step it is a `StepFailed` as well.
+    """A value is over its size limit when encoded. As with `NotSerializable`, from a step it is a
+    `StepFailed` as well.
 
     Attributes:
         limit: The limit, in bytes.
@@ -204,8 +210,9 @@ class TooLarge(StepwellError):
 class InvalidPayload(StepwellError):
     """What is stored cannot become the type that is asked for today.
 
-    In a body it is an event's payload: it is not of the type the wait asked for, and the event is consumed. From `result` and `call` it
-    is the output of an instance that is complete: the type that its workflow returns has changed since.
+    In a body it is an event's payload: it is not of the type the wait asked for, and the event is
+    consumed. From `result` and `call` it is the output of an instance that is complete: the type
+    that its workflow returns has changed since.
 
     Attributes:
         payload: What is stored, as plain data.
@@ -223,7 +230,8 @@ _MEMBERS = vars(BaseException)["__dict__"]
 class _Told(Generic[T]):
     """One of the five attributes of `StepFailed`, kept in the object's dict.
 
-    As a data descriptor of the first base it also stands before a property or a slot that the class the step raised has under this name.
+    As a data descriptor of the first base it also stands before a property or a slot that the class
+    the step raised has under this name.
     """
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -266,14 +274,22 @@ class StepFailed(StepwellError):
     message = _Told[str]()
     traceback = _Told[str]()
 
-    # A failure is what was recorded: no code of the class the step raised answers for it (a frozen dataclass
-    # would refuse even the traceback that Python sets on its way up).
+    # A failure is what was recorded: no code of the class the step raised answers for it (a frozen
+    # dataclass would refuse even the traceback that Python sets on its way up).
     __getattribute__ = Exception.__getattribute__
     __setattr__ = Exception.__setattr__
     __delattr__ = Exception.__delattr__
     __repr__ = Exception.__repr__
 
-    def __init__(self, message: str = "", *, step: str = "", attempts: int = 0, type: str = "", traceback: str = "") -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        step: str = "",
+        attempts: int = 0,
+        type: str = "",
+        traceback: str = "",
+    ) -> None:
         Exception.__init__(self, message)
         self.step = step
         self.attempts = attempts
@@ -291,7 +307,9 @@ class StepFailed(StepwellError):
         step, message = told("step"), told("message", "")
         if not step:
             return str(message)
-        return str(ErrorInfo(told("type") or type(self).__qualname__, message, step, told("attempts")))
+        return str(
+            ErrorInfo(told("type") or type(self).__qualname__, message, step, told("attempts"))
+        )
 
     def __getattr__(self, name: str) -> object:
         # Reached for missing attributes only. The five of StepFailed itself can be missing while an
@@ -299,8 +317,9 @@ class StepFailed(StepwellError):
         if name.startswith("__") or name in FIVE:
             raise AttributeError(name, name=name, obj=self)
         raise AttributeError(
-            f'{type(self).__qualname__} of step "{self.step}": attribute "{name}" was not recorded. Of an exception '
-            f"that leaves a step, the members that are plain data are stored, up to 8 KiB; set {name} to plain data "
+            f'{type(self).__qualname__} of step "{self.step}": attribute "{name}" was not '
+            "recorded. Of an exception that leaves a step, the members that are plain data are "
+            f"stored, up to 8 KiB; set {name} to plain data "
             "in its __init__",
             name=name,
             obj=self,
@@ -332,7 +351,9 @@ class Rejected(StepwellError):
         metadata: What else they sent along, as plain data; None if nothing.
     """
 
-    def __init__(self, message: str = "", *, by: str = "", reason: str | None = None, metadata: object = None) -> None:
+    def __init__(
+        self, message: str = "", *, by: str = "", reason: str | None = None, metadata: object = None
+    ) -> None:
         super().__init__(message)
         self.by = by
         self.reason = reason
@@ -340,18 +361,21 @@ class Rejected(StepwellError):
 
 
 class NonRetryableError(StepwellError):
-    """Raise this in a step function, or a subclass of it, when another attempt would be pointless: the step gives up."""
+    """Raise this in a step function, or a subclass of it, when another attempt would be pointless:
+    the step gives up."""
 
 
 class Interrupted(StepwellError):
-    """The recorded error of an attempt that was cut short: by a crash, or by the end of its engine's `grace`.
+    """The recorded error of an attempt that was cut short: by a crash, or by the end of its
+    engine's `grace`.
 
     A body sees it only with `on_interrupt="fail"`, as the class of a `StepFailed`.
     """
 
 
 class InstanceErrored(StepwellError):
-    """The instance whose result was awaited ended as `errored`. The text ends with the recorded error's own.
+    """The instance whose result was awaited ended as `errored`. The text ends with the recorded
+    error's own.
 
     Attributes:
         error: The recorded error (`ErrorInfo`), or None if it is not known.
@@ -377,25 +401,28 @@ class InstanceTerminated(StepwellError):
 class Nondeterminism(StepwellError):
     """The code no longer matches a history.
 
-    Never raised into a body (I10), where `except Exception` would swallow it: it is the error of a `blocked`
-    instance and in `explain()`.
+    Never raised into a body (I10), where `except Exception` would swallow it: it is the error of a
+    `blocked` instance and in `explain()`.
     """
 
 
 class StoreLocked(StepwellError):
-    """Another engine owns the store; the text says which process, and what to do: not the same if that is this very process."""
+    """Another engine owns the store; the text says which process, and what to do: not the same if
+    that is this very process."""
 
 
 class StoreVersion(StepwellError):
     """The store was written by a newer version of Stepwell. Nothing was changed.
 
-    A newer version migrates a store when it opens it, and an older one cannot read it from then on. The migration leaves a copy
-    beside the store (`audit.db.schema-2`): to go back, put that in the store's place. What happened since is not in it.
+    A newer version migrates a store when it opens it, and an older one cannot read it from then on.
+    The migration leaves a copy beside the store (`audit.db.schema-2`): to go back, put that in the
+    store's place. What happened since is not in it.
     """
 
 
 class StoreFailed(StepwellError):
-    """The store could not be read or written. Nothing is acknowledged any more: fix the disk, start again."""
+    """The store could not be read or written. Nothing is acknowledged any more: fix the disk, start
+    again."""
 
 
 class StoreCorrupt(StepwellError):

@@ -1,7 +1,8 @@
 """The API for other kinds of programs, made from the one for trio: no method is written twice.
 
-A *front* of a class has the same public methods, which run on the engine's trio loop and answer in the caller's way (`Way`).
-What they return is fronted too. Types are in `aio.pyi` and `sync.pyi`, which `scripts/fronts.py` writes from the same classes.
+A *front* of a class has the same public methods, which run on the engine's trio loop and answer in
+the caller's way (`Way`). What they return is fronted too. Types are in `aio.pyi` and `sync.pyi`,
+which `scripts/fronts.py` writes from the same classes.
 """
 
 from __future__ import annotations
@@ -35,10 +36,15 @@ ANY_THREAD = {"limits", "peek", "statistics"}
 class Way:
     """How a kind of program calls async functions."""
 
-    def __init__(self, module: str, run: Callable[[trio.lowlevel.TrioToken, Callable[[], Awaitable[Any]]], Any]) -> None:
+    def __init__(
+        self,
+        module: str,
+        run: Callable[[trio.lowlevel.TrioToken, Callable[[], Awaitable[Any]]], Any],
+    ) -> None:
         self.module = module
         self.run = run
-        """Runs an async trio function; returns what the program's own calls return: a value, or something to be awaited."""
+        """Runs an async trio function; returns what the program's own calls return: a value, or
+        something to be awaited."""
         self.classes: dict[type, type] = {}
         self.manager: type = AsyncManager if self.is_async else Manager
         self.iterator: type = AsyncIteration if self.is_async else Iteration
@@ -54,7 +60,9 @@ class Gate:
 
     __slots__ = ("engine", "token", "way")
 
-    def __init__(self, way: Way, engine: Engine, token: trio.lowlevel.TrioToken | None = None) -> None:
+    def __init__(
+        self, way: Way, engine: Engine, token: trio.lowlevel.TrioToken | None = None
+    ) -> None:
         self.way = way
         self.engine = engine
         self.token = token
@@ -67,7 +75,8 @@ class Gate:
         return self.way.run(self.token, functools.partial(fn, *args, **kwargs))
 
     def call_now(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Runs a plain method on trio's thread and waits for it, whatever the program: as long as trio's present round takes."""
+        """Runs a plain method on trio's thread and waits for it, whatever the program: as long as
+        trio's present round takes."""
         self.engine._running()
         assert self.token is not None, "an engine that runs has a trio loop"
         self._not_on_trio(fn, args[0])
@@ -85,8 +94,12 @@ class Gate:
             raise MisusedState(f"{where}. In a trio step use current_step().engine.")
 
     def wrap(self, value: Any) -> Any:
-        """Returns a front of what is fronted, and of what is in a batch's result; all else as it is."""
-        made = next((it for cls in type(value).__mro__ if (it := self.way.classes.get(cls)) is not None), None)
+        """Returns a front of what is fronted, and of what is in a batch's result; all else as it
+        is."""
+        made = next(
+            (it for cls in type(value).__mro__ if (it := self.way.classes.get(cls)) is not None),
+            None,
+        )
         if made is not None:
             front: Any = object.__new__(made)
             front._inner, front._gate = value, self
@@ -168,14 +181,16 @@ class Iteration(_Passage):
 
 def front_of(engine: Engine, module: str) -> Any:
     """Returns an engine as a kind of program sees it, for code of its steps: "aio" or "sync"."""
-    way: Way = importlib.import_module(f"stepwell.{module}").WAY  # on top of this file, and seldom needed
+    # on top of this file, and seldom needed
+    way: Way = importlib.import_module(f"stepwell.{module}").WAY
     front = Gate(way, engine, engine._token).wrap(engine)
     front._thread = front._held = None
     return front
 
 
 def fill(module: dict[str, Any], way: Way, engine: type) -> list[str]:
-    """Fills a module with the public names of `stepwell`, and with a way's fronts in place of what is fronted.
+    """Fills a module with the public names of `stepwell`, and with a way's fronts in place of what
+    is fronted.
 
     Args:
         module: Its globals.
@@ -205,7 +220,9 @@ def _make(way: Way, bases: dict[type, type]) -> None:
 
 def _member(way: Way, name: str, member: Any) -> Any:
     if isinstance(member, property):
-        return property(lambda self: self._gate.wrap(getattr(self._inner, name)), doc=member.__doc__)
+        return property(
+            lambda self: self._gate.wrap(getattr(self._inner, name)), doc=member.__doc__
+        )
     if not inspect.isfunction(member):
         return property(lambda self: getattr(self._inner, name))
     if name in ANY_THREAD:
@@ -289,7 +306,9 @@ class EngineFront(Front):
     def _check_opened(self) -> None:
         self._inner._check_outside("the engine's block was left")
         if self._thread is None:
-            raise EngineClosed("this engine was not opened with this object; leave it where it was.")
+            raise EngineClosed(
+                "this engine was not opened with this object; leave it where it was."
+            )
 
     def _start(self, gone: Callable[[], None] = lambda: None) -> None:
         """Starts the thread; the engine is then entered on it."""
@@ -301,7 +320,8 @@ class EngineFront(Front):
         self._inner._is_fronted = True
 
     async def _enter(self) -> None:
-        """Enters the engine; on trio's thread, which ends with what fails, whatever becomes of whoever waits for it."""
+        """Enters the engine; on trio's thread, which ends with what fails, whatever becomes of
+        whoever waits for it."""
         assert self._held is not None and self._thread is not None, "they were started"  # noqa: PT018
         try:
             await self._held.enter()
@@ -319,7 +339,8 @@ class EngineFront(Front):
 
     @property
     def _is_parents(self) -> bool:
-        """Whether this is a forked child, which leaves the block and nothing else: the engine goes on in the parent."""
+        """Whether this is a forked child, which leaves the block and nothing else: the engine goes
+        on in the parent."""
         return self._inner._process not in (0, os.getpid())
 
     def _stop(self) -> None:
@@ -327,7 +348,8 @@ class EngineFront(Front):
             self._thread.stop()
 
     def _leave_in_haste(self) -> None:
-        """The interpreter ends while the engine is open: what runs is unwound at once, uncounted, and goes on at the next start (L14)."""
+        """The interpreter ends while the engine is open: what runs is unwound at once, uncounted,
+        and goes on at the next start (L14)."""
         self._inner._hurry()
         driver = self._inner._driver
         if driver is not None and driver.bridge is not None and not driver.bridge.loop.is_running():

@@ -1,13 +1,23 @@
-"""Operations that a body on asyncio awaits together: `step.gather`, `step.as_completed`, `step.each`.
+"""Operations that a body on asyncio awaits together: `step.gather`, `step.as_completed`,
+`step.each`.
 
-Each part has a task of its own. An operation such as `step.do(…)` belongs to the branch that asked for it, and parts begin in their
-order, so it keeps the identity that it would have alone. A coroutine is body code: it becomes a branch, with its place as identity (I2).
+Each part has a task of its own. An operation such as `step.do(…)` belongs to the branch that asked
+for it, and parts begin in their order, so it keeps the identity that it would have alone. A
+coroutine is body code: it becomes a branch, with its place as identity (I2).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -58,7 +68,8 @@ class Parts:
         return await self._ended.get()
 
     async def end(self) -> None:
-        """Cancels the parts that run, and waits for them: nothing goes on behind the line that began it."""
+        """Cancels the parts that run, and waits for them: nothing goes on behind the line that
+        began it."""
         cancelled: asyncio.CancelledError | None = None
         for task in self._running:
             if not task.cancelling():  # else it winds down already
@@ -69,7 +80,8 @@ class Parts:
             except asyncio.CancelledError as error:
                 cancelled = error
             else:
-                _ = task.cancelled() or task.exception()  # what fails beside the first failure is not told
+                # what fails beside the first failure is not told
+                _ = task.cancelled() or task.exception()
         if cancelled is not None:
             raise cancelled
 
@@ -91,23 +103,38 @@ def check(method: str, branch: Branch, operations: Sequence[Any]) -> None:
 def _check(method: str, branch: Branch, operations: Sequence[Any]) -> None:
     if branch.runner.loop is None:
         raise InvalidConfig(
-            f'step.{method} is for bodies on asyncio (@workflow(runtime="asyncio")), and this one runs on trio. '
-            "Use step.open_nursery, step.map or step.each."
+            f'step.{method} is for bodies on asyncio (@workflow(runtime="asyncio")), and this one '
+            "runs on trio. Use step.open_nursery, step.map or step.each."
         )
     if len(operations) > BRANCHES_MAX:
-        raise LimitReached(f"step.{method} takes at most {BRANCHES_MAX:,} operations", limit="branches", value=BRANCHES_MAX)
+        raise LimitReached(
+            f"step.{method} takes at most {BRANCHES_MAX:,} operations",
+            limit="branches",
+            value=BRANCHES_MAX,
+        )
     for index, operation in enumerate(operations):
         if not isinstance(operation, Awaitable):
-            several = " Give them one by one, with a * before what has several." if isinstance(operation, Iterable) else ""
+            several = (
+                (" Give them one by one, with a * before what has several.")
+                if isinstance(operation, Iterable)
+                else ""
+            )
             if isinstance(operation, set | frozenset):
-                several = " A set has no order that a replay would keep: make a list of them, and give that with a * before it."
+                several = (
+                    " A set has no order that a replay would keep: make a list of them, and "
+                    "give that with a * before it."
+                )
             cure = f"Write step.{method}(step.do(f, x), …).{several}"
-            raise InvalidConfig(f"step.{method} takes operations and coroutines; argument {index + 1} is {operation!r:.60}. {cure}")
+            raise InvalidConfig(
+                f"step.{method} takes operations and coroutines; argument "
+                f"{index + 1} is {operation!r:.60}. {cure}"
+            )
     first: dict[int, int] = {}
     for index, operation in enumerate(operations, 1):
         if first.setdefault(id(operation), index) != index:
             raise InvalidConfig(
-                f"step.{method}: argument {index} is the same object as argument {first[id(operation)]}, and an operation is awaited once. "
+                f"step.{method}: argument {index} is the same object as argument "
+                f"{first[id(operation)]}, and an operation is awaited once. "
                 "Call the method again for each."
             )
 
@@ -124,9 +151,12 @@ def _close(operations: Sequence[Any]) -> None:
             operation.close()
 
 
-def _start(branch: Branch, name: str, operations: Sequence[Awaitable[Any]]) -> tuple[Parts, list[BodyTask]]:
+def _start(
+    branch: Branch, name: str, operations: Sequence[Awaitable[Any]]
+) -> tuple[Parts, list[BodyTask]]:
     """Starts all parts; a coroutine among them as a branch that is named after the method."""
-    name = name if branch.runner.format else "gather"  # which instances of before this rule call all of them
+    # which instances of before this rule call all of them
+    name = name if branch.runner.format else "gather"
     parts, occurrence = Parts(branch.runner), 0
     tasks: list[BodyTask] = []
     for index, operation in enumerate(operations):
@@ -139,12 +169,14 @@ def _start(branch: Branch, name: str, operations: Sequence[Awaitable[Any]]) -> t
 
 
 def _races(branch: Branch, operations: Sequence[Awaitable[Any]]) -> bool:
-    """Whether another task of the branch begins branches in this turn, so that which is which is chance (I3); blocks then."""
+    """Whether another task of the branch begins branches in this turn, so that which is which is
+    chance (I3); blocks then."""
     return any(map(_is_code, operations)) and branch.runner.races(branch.path, GATHER, "gather")
 
 
 async def gather(branch: Branch, name: str, operations: Sequence[Awaitable[Any]]) -> list[Any]:
-    """Awaits all operations; returns their values in order, or raises the first failure, bare, when the rest was cancelled."""
+    """Awaits all operations; returns their values in order, or raises the first failure, bare, when
+    the rest was cancelled."""
     runner = branch.runner
     try:
         await runner.enter()
@@ -164,7 +196,11 @@ async def gather(branch: Branch, name: str, operations: Sequence[Awaitable[Any]]
 
 
 async def each(
-    runner: Runner, fn: Callable[[Any], Awaitable[Any]], items: Sequence[tuple[Branch, Any]], concurrency: int, on_error: str
+    runner: Runner,
+    fn: Callable[[Any], Awaitable[Any]],
+    items: Sequence[tuple[Branch, Any]],
+    concurrency: int,
+    on_error: str,
 ) -> list[Any]:
     """What `Each` is for bodies on trio."""
     parts, todo = Parts(runner), iter(enumerate(items))
@@ -228,7 +264,8 @@ class AsCompleted(Generic[T]):
     def _started(self) -> Parts:
         if self._parts is None:
             need_room_for(self._operations)
-            _races(self._branch, self._operations)  # then the instance is blocked, and no part begins anything
+            # then the instance is blocked, and no part begins anything
+            _races(self._branch, self._operations)
             self._parts, _ = _start(self._branch, "as_completed", self._operations)
         return self._parts
 

@@ -1,9 +1,11 @@
 """Asynchronous generators that code of an instance begins, and may leave before their end.
 
-trio closes such a generator in a task of its own, at some moment. If it stands in a scope or a nursery, that is then left by another
-task than the one that entered it: trio's books are wrong from then on, and at the end of a nursery it wakes the task that opened it,
-wherever that waits now. So those that a body or an attempt has begun are kept, and closed where the code that began them ends, in
-its task, the last one first: there a scope can still be left. On replay that is the same moment. `_loops/body_loop` does so on asyncio.
+trio closes such a generator in a task of its own, at some moment. If it stands in a scope or a
+nursery, that is then left by another task than the one that entered it: trio's books are wrong from
+then on, and at the end of a nursery it wakes the task that opened it, wherever that waits now. So
+those that a body or an attempt has begun are kept, and closed where the code that began them ends,
+in its task, the last one first: there a scope can still be left. On replay that is the same moment.
+`_loops/body_loop` does so on asyncio.
 """
 
 from __future__ import annotations
@@ -49,42 +51,61 @@ class Generators:
         here = place.get()
         if here is not None and here.runner.port is self._port and trio.lowlevel.in_trio_task():
             task = current_task()
-            # A task that a step has started itself ends by itself, and what it leaves is between it and trio.
+            # A task that a step has started itself ends by itself, and what it leaves is between it
+            # and trio.
             if type(here) is Branch or task.parent_nursery is self._port.nursery:
                 self._keep(self._kept.setdefault(task, []), here, generator)
         if self._before.firstiter is not None:
             self._before.firstiter(generator)
 
-    def _keep(self, kept: list[Any], here: Branch | StepOperation, generator: AsyncGenerator[Any, Any]) -> None:
+    def _keep(
+        self, kept: list[Any], here: Branch | StepOperation, generator: AsyncGenerator[Any, Any]
+    ) -> None:
         if len(kept) % 64 == 63:  # a body may begin any number, one after the other
             kept[:] = [(whose, it) for whose, it in kept if _is_open(it)]
         kept.append((here, generator))
 
     def left_by(self, operation: StepOperation | None = None) -> list[AsyncGenerator[Any, Any]]:
-        """Returns those that have not ended of what an attempt, or all code, has begun in the current task; they are kept no longer."""
+        """Returns those that have not ended of what an attempt, or all code, has begun in the
+        current task; they are kept no longer."""
         if not self._kept:
             return []
         kept = self._kept.pop(current_task(), [])
-        others = [(here, it) for here, it in kept if operation is not None and here is not operation]
+        others = [
+            (here, it) for here, it in kept if operation is not None and here is not operation
+        ]
         if others:
             self._kept[current_task()] = others
-        return [it for here, it in reversed(kept) if (operation is None or here is operation) and _is_open(it)]
+        return [
+            it
+            for here, it in reversed(kept)
+            if (operation is None or here is operation) and _is_open(it)
+        ]
 
 
-async def close(runner: Runner, left: list[AsyncGenerator[Any, Any]], error: BaseException | None) -> None:
+async def close(
+    runner: Runner, left: list[AsyncGenerator[Any, Any]], error: BaseException | None
+) -> None:
     """Closes generators that were left before their end, and says where they stand.
 
     Args:
         error: What the code raised that left them.
 
     Raises:
-        StepwellError: They were left inside of scopes or nurseries, and the code after them fell into that.
+        StepwellError: They were left inside of scopes or nurseries, and the code after them fell
+            into that.
         BaseException: Whatever the first of them raises.
     """
     where = ", ".join(dict.fromkeys(_standing(generator) for generator in left))
     who = f"{runner.workflow.name}/{runner.id}"
     if error is None:
-        log.warning("%s left a generator before its end, at %s. It is closed now: close it where it is left, %s", who, where, _CURE)
+        log.warning(
+            "%s left a generator before its end, at %s. It is closed now: close it where "
+            "it is left, %s",
+            who,
+            where,
+            _CURE,
+        )
     failure: BaseException | None = None
     for generator in left:
         try:
@@ -93,10 +114,14 @@ async def close(runner: Runner, left: list[AsyncGenerator[Any, Any]], error: Bas
             if not _is_only_the_closing(raised):
                 failure = failure or raised
     try:
-        if _is_misnesting(error) or (error is None and _is_misnesting(failure)) or _comes_of_it(runner, error):
+        if (
+            _is_misnesting(error)
+            or (error is None and _is_misnesting(failure))
+            or _comes_of_it(runner, error)
+        ):
             raise StepwellError(
-                f"{who} left a generator before its end, at {where}, inside of a scope or a nursery, in which all code after it ran. "
-                f"Close it where it is left, {_CURE}"
+                f"{who} left a generator before its end, at {where}, inside of a scope or a "
+                f"nursery, in which all code after it ran. Close it where it is left, {_CURE}"
             ) from error or failure
         if failure is not None and error is None:
             raise failure
@@ -121,7 +146,8 @@ def _is_misnesting(error: BaseException | None) -> bool:
 
 
 def _comes_of_it(runner: Runner, error: BaseException | None) -> bool:
-    """Whether code was cancelled by a scope that a generator had left open: now that it is closed, nothing is cancelled."""
+    """Whether code was cancelled by a scope that a generator had left open: now that it is closed,
+    nothing is cancelled."""
     return isinstance(error, trio.Cancelled) and not was_cancelled(runner, error)
 
 

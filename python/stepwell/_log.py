@@ -1,7 +1,9 @@
-"""The engine's log, and the one of bodies: whatever hangs on them may fail, and nothing else fails for that.
+"""The engine's log, and the one of bodies: whatever hangs on them may fail, and nothing else fails
+for that.
 
-Handlers, filters and formatters are the program's. What one of them raises would come out where the engine happens to say
-something: in a body, as an outcome that nobody recorded, or between the end of an instance and the record of it.
+Handlers, filters and formatters are the program's. What one of them raises would come out where the
+engine happens to say something: in a body, as an outcome that nobody recorded, or between the end
+of an instance and the record of it.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from typing import Any
 
 
 class Log(logging.LoggerAdapter[logging.Logger]):
-    """A logger that raises nothing but Ctrl-C. What it could not tell goes to stderr, as `logging` itself does that."""
+    """A logger that raises nothing but Ctrl-C. What it could not tell goes to stderr, as `logging`
+    itself does that."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # the line that says it, not this one
+        # the line that says it, not this one
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
         try:
             super().log(level, msg, *args, **kwargs)
         except KeyboardInterrupt:
@@ -34,7 +38,10 @@ def _untold(msg: object, args: tuple[object, ...], error: BaseException) -> str:
         text = str(msg) % args if args else str(msg)
     except Exception:
         text = f"{msg!r} {args!r}"
-    return f"stepwell: {type(error).__name__} at {last.filename}:{last.lineno} kept this from the log: {text}"
+    return (
+        f"stepwell: {type(error).__name__} at {last.filename}:{last.lineno} kept this from the "
+        f"log: {text}"
+    )
 
 
 log = Log(logging.getLogger("stepwell"))

@@ -35,16 +35,22 @@ if TYPE_CHECKING:
 MAP = -2
 """Counts maps of a branch by name, beside the kinds of operation."""
 _SETS: tuple[type, ...] = (set, frozenset, type(iter(set())))
-"""What gives its members in the order of their hashes, which for texts is another one in every process."""
+"""What gives its members in the order of their hashes, which for texts is another one in every
+process."""
 
 
-def positioned(method: str, items: Iterable[Any], key: Callable[[Any], str] | None, most: int) -> Iterable[Any]:
-    """Returns the items of a `map` or `each` as they are placed: those of a set in the order of their keys as text (D8).
+def positioned(
+    method: str, items: Iterable[Any], key: Callable[[Any], str] | None, most: int
+) -> Iterable[Any]:
+    """Returns the items of a `map` or `each` as they are placed: those of a set in the order of
+    their keys as text (D8).
 
-    An iterator may have no end: beyond `most` of its items it is read by whoever reads what this returns.
+    An iterator may have no end: beyond `most` of its items it is read by whoever reads what this
+    returns.
 
     Raises:
-        InvalidConfig: A set without `key`: which item is which would be another matter after a restart.
+        InvalidConfig: A set without `key`: which item is which would be another matter after a
+            restart.
         InvalidName: A key is malformed.
     """
     if not isinstance(items, _SETS):
@@ -54,15 +60,23 @@ def positioned(method: str, items: Iterable[Any], key: Callable[[Any], str] | No
         return itertools.chain(list(itertools.islice(rest, most)), rest)
     if key is None:
         raise InvalidConfig(
-            f"step.{method} was given a set, whose order is another one in every process, so that a replay would pair results with wrong "
-            "items. Pass key=, a function of the item that gives each a text of its own, or a list: sorted(...)."
+            f"step.{method} was given a set, whose order is another one in every process, so that "
+            "a replay would pair results with wrong items. Pass key=, a function of the item that "
+            "gives each a text of its own, or a list: sorted(...)."
         )
     return sorted(items, key=lambda item: step_name(key(item), "key"))
 
 
 @enable_ki_protection
 async def fan_out(
-    branch: Branch, name: str, fn: Any, items: Iterable[Any], plan: FunctionPlan, key: Any, concurrency: int, on_error: str
+    branch: Branch,
+    name: str,
+    fn: Any,
+    items: Iterable[Any],
+    plan: FunctionPlan,
+    key: Any,
+    concurrency: int,
+    on_error: str,
 ) -> list[Any]:
     """What `step.map` does once it is awaited."""
     runner = branch.runner
@@ -86,17 +100,22 @@ async def fan_out(
 
 
 def _was_begun(branch: Branch, name: str, occurrence: int, work: set[Identity]) -> bool:
-    """Whether history knows an item of this map, also one that was not come to yet: then it was begun within the limits of its day, whole.
+    """Whether history knows an item of this map, also one that was not come to yet: then it was
+    begun within the limits of its day, whole.
 
-    An item with a key may be any step with a key and this name that the body has not begun. There is none if the map was refused
-    in its day: nothing was begun after that.
+    An item with a key may be any step with a key and this name that the body has not begun. There
+    is none if the map was refused in its day: nothing was begun after that.
     """
     runner, path = branch.runner, branch.child(name, occurrence, 0).path.removesuffix("0]")
     for identity in runner.cursor.known():
         kind, place, its_name, key, _ = identity
         if kind != DO or its_name != name:
             continue
-        if place.startswith(path) if key is None else identity in work or (kind, name, key) not in (runner.keys or ()):
+        if (
+            place.startswith(path)
+            if key is None
+            else identity in work or (kind, name, key) not in (runner.keys or ())
+        ):
             return True
     return False
 
@@ -184,7 +203,9 @@ class MapOperation:
         try:
             return self._value(item, outcome)
         except Undecodable as error:
-            await self._runner.unreadable(f'step "{item.identity[2]}" (item {item.index})', error, item.identity[2])
+            await self._runner.unreadable(
+                f'step "{item.identity[2]}" (item {item.index})', error, item.identity[2]
+            )
 
     def _value(self, item: _Item, outcome: Outcome) -> Any:
         if outcome.verdict == OK or not self._collect:
@@ -233,7 +254,8 @@ class MapOperation:
             wake(task, None)
 
     def _give_up_rest(self) -> None:
-        """No item is to go on. Those whose attempt is under way stay open until that has ended (I8)."""
+        """No item is to go on. Those whose attempt is under way stay open until that has ended
+        (I8)."""
         self._todo = iter(())
         for item in list(self._running.values()):
             if item.stays_open():

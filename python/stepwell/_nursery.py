@@ -1,7 +1,7 @@
 """Branches of a body: `step.open_nursery`.
 
-A trio nursery, with trio's rules for failure and cancellation (I11), whose tasks know which branch they are (I2) and start one at a
-time, in the order of their calls (I4).
+A trio nursery, with trio's rules for failure and cancellation (I11), whose tasks know which branch
+they are (I2) and start one at a time, in the order of their calls (I4).
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class Started(Generic[T]):
             InvalidState: It has not returned, or was cancelled.
         """
         if not self._done:
-            raise InvalidState(f"branch {self.path} has not returned; read .value after the nursery's block")
+            raise InvalidState(
+                f"branch {self.path} has not returned; read .value after the nursery's block"
+            )
         return self._value  # type: ignore[return-value]  # set together with _done
 
     def set(self, value: T) -> None:
@@ -70,7 +72,11 @@ class StepNursery:
         need_room()
         await self._runner.enter()
         if len(self._parent.order) >= DEPTH_MAX:
-            raise LimitReached(f"nurseries nest deeper than {DEPTH_MAX} at {self._parent.path}", limit="depth", value=DEPTH_MAX)
+            raise LimitReached(
+                f"nurseries nest deeper than {DEPTH_MAX} at {self._parent.path}",
+                limit="depth",
+                value=DEPTH_MAX,
+            )
         await self._runner.check_race(self._parent.path, NURSERY, self._name)
         self._occurrence = self._parent.occurrence(NURSERY, self._name)
         self._runner.open_turns()
@@ -81,7 +87,12 @@ class StepNursery:
             raise
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
         try:
             return await self._manager.__aexit__(kind, error, trace)
         finally:
@@ -93,7 +104,9 @@ class StepNursery:
         assert self._nursery is not None
         return self._nursery.cancel_scope
 
-    def start_soon(self, fn: Callable[..., Awaitable[T]], /, *args: Any, name: str | None = None) -> Started[T]:
+    def start_soon(
+        self, fn: Callable[..., Awaitable[T]], /, *args: Any, name: str | None = None
+    ) -> Started[T]:
         """Starts `fn(*args)`, which is workflow code, as a branch.
 
         Branches start in the order of the calls, each once the one before it waits for something.
@@ -112,7 +125,11 @@ class StepNursery:
         need_room()
         assert self._nursery is not None
         if self._started >= BRANCHES_MAX:
-            raise LimitReached(f'nursery "{self._name}" has started {BRANCHES_MAX:,} branches', limit="branches", value=BRANCHES_MAX)
+            raise LimitReached(
+                f'nursery "{self._name}" has started {BRANCHES_MAX:,} branches',
+                limit="branches",
+                value=BRANCHES_MAX,
+            )
         branch = self._parent.child(self._name, self._occurrence, self._started)
         self._started += 1
         started: Started[T] = Started(branch.path)
@@ -129,7 +146,12 @@ class StepNursery:
         return started
 
 
-def spawn(nursery: trio.Nursery, branch: Branch, run: Callable[[], Awaitable[None]], name: str | None = None) -> None:
+def spawn(
+    nursery: trio.Nursery,
+    branch: Branch,
+    run: Callable[[], Awaitable[None]],
+    name: str | None = None,
+) -> None:
     """Starts a task of the body that knows its branch from its first moment."""
     context = contextvars.copy_context()
     context.run(place.set, branch)

@@ -3,7 +3,8 @@
 An operation is *begun* when body code asks for it, goes *live* at the end of that turn if history
 has no outcome for it, and is *resolved* when its outcome is delivered. It may be withdrawn before
 that, when its body task is cancelled (I8). Going live is where things happen: an attempt runs, a
-wait is opened. Until then an operation is only a name. Steps, which have attempts, are in `_step_operation`.
+wait is opened. Until then an operation is only a name. Steps, which have attempts, are in
+`_step_operation`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ STOPPED: Any = object()
 class Operation:
     """One open operation of a body."""
 
-    # Defaults stand in the class: most operations never change most of them, and every store counts (W2).
+    # Defaults stand in the class: most operations never change most of them, and every store counts
+    # (W2).
     task: trio.lowlevel.Task | Suspension | None = None
     number = 0
     live = False
@@ -38,7 +40,8 @@ class Operation:
     turn = 0
     """How many outcomes had been delivered when it was begun."""
     is_cancelled = False
-    """Whether the body has cancelled it, and it is open all the same until an attempt has ended (I8)."""
+    """Whether the body has cancelled it, and it is open all the same until an attempt has ended
+    (I8)."""
     _raise_cancel: Callable[[], NoReturn] | None = None
     has_attempts = False
     is_in_body = False
@@ -46,7 +49,8 @@ class Operation:
     interrupted = False
     """Whether a crash may have cut short what history does not know of (R3)."""
     was_cut_short = False
-    """Whether the body had cancelled it before that crash, and it may not have begun: then the body was further than history says."""
+    """Whether the body had cancelled it before that crash, and it may not have begun: then the body
+    was further than history says."""
     strayed = False
     """Whether its body task was cancelled by something that would not replay (I9)."""
 
@@ -68,7 +72,8 @@ class Operation:
         return outcome  # type: ignore[no-any-return]  # resolve() sends it
 
     def aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
-        """The body task that is blocked in this operation is cancelled. It learns that at once, or when an attempt has ended (I8)."""
+        """The body task that is blocked in this operation is cancelled. It learns that at once, or
+        when an attempt has ended (I8)."""
         strays = _foreign.strays(self, raise_cancel)
         if not strays and self.stays_open():
             self.give_up()
@@ -81,7 +86,8 @@ class Operation:
         return Abort.SUCCEEDED
 
     def stays_open(self) -> bool:
-        """Whether it stays open although the body cancels it: an attempt is under way, and its end will be the outcome (I8)."""
+        """Whether it stays open although the body cancels it: an attempt is under way, and its end
+        will be the outcome (I8)."""
         return False
 
     def give_up(self) -> None:
@@ -89,7 +95,8 @@ class Operation:
         self.is_cancelled = True
 
     def stop(self) -> None:
-        """The body unwinds: a task that still waits here is behind a shield, and is not spared (P1)."""
+        """The body unwinds: a task that still waits here is behind a shield, and is not spared
+        (P1)."""
         if self.runner.loop is not None:
             return  # every task of the body is cancelled
         task, self.task = self.task, None
@@ -113,13 +120,15 @@ class Operation:
         return task is not None
 
     def keep_context(self) -> None:
-        """It is begun in a turn, and will go live when the body task that asked for it is at rest."""
+        """It is begun in a turn, and will go live when the body task that asked for it is at
+        rest."""
 
     def go_live(self, in_body: bool = False) -> Awaitable[None] | None:
         """Starts what the operation stands for.
 
         Args:
-            in_body: Whether the single task of the body, which has just begun it, is there to do something for it.
+            in_body: Whether the single task of the body, which has just begun it, is there to do
+                something for it.
 
         Returns:
             What that task has to await before it blocks in the operation.
@@ -129,7 +138,9 @@ class Operation:
     def end_attempts(self) -> None:
         """Nobody waits for an outcome any more: what runs for it is to end."""
 
-    def settle(self, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int) -> None:
+    def settle(
+        self, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int
+    ) -> None:
         """The core has the outcome."""
         self.runner.arrived(Outcome(self.identity, verdict, type, payload, at, seq))
 
@@ -144,11 +155,18 @@ class Operation:
 class WaitOperation(Operation):
     """A sleep, an event, an approval, a child: the core decides it.
 
-    `open_wait` submits the wait, given the instance and `args`, and returns its number; a wait that is open already,
-    because the body is replayed, keeps the number and the deadline it has.
+    `open_wait` submits the wait, given the instance and `args`, and returns its number; a wait that
+    is open already, because the body is replayed, keeps the number and the deadline it has.
     """
 
-    def __init__(self, runner: Runner, identity: Identity, until: int, open_wait: Callable[..., int], *args: Any) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        identity: Identity,
+        until: int,
+        open_wait: Callable[..., int],
+        *args: Any,
+    ) -> None:
         super().__init__(runner, identity)
         self._open_wait = open_wait
         self._args = args
@@ -173,7 +191,9 @@ class WaitOperation(Operation):
 class TicketOperation(Operation):
     """Something the core does at once and answers by ticket: create, create_batch, send_event."""
 
-    def __init__(self, runner: Runner, identity: Identity, submit: Callable[..., int], *args: Any) -> None:
+    def __init__(
+        self, runner: Runner, identity: Identity, submit: Callable[..., int], *args: Any
+    ) -> None:
         super().__init__(runner, identity)
         self._submit = submit
         self._args = args

@@ -1,9 +1,12 @@
-"""What is kept of a step that is tried again and again: its first and its last attempts whole, of the others a sum.
+"""What is kept of a step that is tried again and again: its first and its last attempts whole, of
+the others a sum.
 
-A step may be tried for months, and each failed attempt is a record of some KiB that every replay reads. So from some number on the
-older ones are erased: one record says from which attempt to which, how many failed with what, and when; those it speaks of count no
-more (`rust/core/src/erasure.rs`). It has what later attempts need of them: how many failed (R2), and what the last of them saved.
-Each such record speaks for all before it. This file decides what is erased and reads what was; it submits nothing.
+A step may be tried for months, and each failed attempt is a record of some KiB that every replay
+reads. So from some number on the older ones are erased: one record says from which attempt to
+which, how many failed with what, and when; those it speaks of count no more
+(`rust/core/src/erasure.rs`). It has what later attempts need of them: how many failed (R2), and
+what the last of them saved. Each such record speaks for all before it. This file decides what is
+erased and reads what was; it submits nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ class Tried(NamedTuple):
     attempt: int
     has_failed: bool
     error: str | bytes | None
-    """Its type, or what was recorded of it: that is decoded only when it is erased, for most replays erase nothing."""
+    """Its type, or what was recorded of it: that is decoded only when it is erased, for most
+    replays erase nothing."""
     began: int
     ended: int
 
@@ -55,7 +59,10 @@ class Past:
     @classmethod
     def of(cls, known: Attempts) -> Past:
         """Returns what history knows."""
-        return cls(None if known.erased is None else codec.decode(known.erased), [_tried(it) for it in known.tried if it[6] > KEPT])
+        return cls(
+            None if known.erased is None else codec.decode(known.erased),
+            [_tried(it) for it in known.tried if it[6] > KEPT],
+        )
 
     def failed(self, known: Attempts) -> int:
         """Returns how many attempts have failed, with those that are erased (R2)."""
@@ -70,7 +77,8 @@ class Past:
         return saved
 
     def add(self, tried: Tried, saved: bytes | None) -> Erased | None:
-        """Takes an attempt that has ended, and what was saved last. Returns what is to be erased now, if anything is."""
+        """Takes an attempt that has ended, and what was saved last. Returns what is to be erased
+        now, if anything is."""
         self.tried.append(tried)
         last = tried.attempt - KEPT
         done = self.sum["last"] if self.sum is not None else KEPT
@@ -78,7 +86,13 @@ class Past:
             return None
         gone = [it for it in self.tried if it.attempt <= last]
         self.tried = [it for it in self.tried if it.attempt > last]
-        before = self.sum or {"first": KEPT + 1, "failed": 0, "interrupted": 0, "errors": {}, "began": gone[0].began}
+        before = self.sum or {
+            "first": KEPT + 1,
+            "failed": 0,
+            "interrupted": 0,
+            "errors": {},
+            "began": gone[0].began,
+        }
         failed = sum(it.has_failed for it in gone)
         self.sum = {
             "first": before["first"],
@@ -108,11 +122,14 @@ def _type_of(error: str | bytes | None) -> str:
 
 
 def in_place(records: Sequence[RawRecord]) -> list[RawRecord]:
-    """Returns records with each sum where the attempts were that it speaks of: it was recorded later."""
+    """Returns records with each sum where the attempts were that it speaks of: it was recorded
+    later."""
     placed = [it for it in records if it[7] != ERASED]
     for it in records:
         if it[7] == ERASED:
-            later = (at for at, other in enumerate(placed) if other[1:6] == it[1:6] and other[6] > it[6])
+            later = (
+                at for at, other in enumerate(placed) if other[1:6] == it[1:6] and other[6] > it[6]
+            )
             placed.insert(next(later, len(placed)), it)
     return placed
 

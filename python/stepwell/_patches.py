@@ -1,9 +1,11 @@
 """Changes of the code under an instance that is under way: `step.patched` (I6).
 
-The answer for a change is yes unless the body replays what was recorded before it first asked; a yes is recorded. Whoever asks
-is answered at the end of the turn, before any other outcome is delivered: from what is known, or, if a yes is new, once its
-record is durable (D1), and until then every outcome waits. So an answer comes at the same place of every life, whether its
-record was there, is made now, or was lost with a crash before anybody was told; the record's place in the history means nothing.
+The answer for a change is yes unless the body replays what was recorded before it first asked; a
+yes is recorded. Whoever asks is answered at the end of the turn, before any other outcome is
+delivered: from what is known, or, if a yes is new, once its record is durable (D1), and until then
+every outcome waits. So an answer comes at the same place of every life, whether its record was
+there, is made now, or was lost with a crash before anybody was told; the record's place in the
+history means nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class _Question(Operation):
     def go_live(self, in_body: bool = False) -> None:
         """Records the yes."""
         runner = self.runner
-        self.number = runner.port.record(runner.no, runner.incarnation, self.identity, 0, OK, runner.port.now(), None)
+        self.number = runner.port.record(
+            runner.no, runner.incarnation, self.identity, 0, OK, runner.port.now(), None
+        )
         runner.port.tickets[self.number] = self
 
     def done(self, at: int) -> None:
@@ -68,7 +72,8 @@ class Patches:
         return question.holds
 
     def hold(self) -> bool:
-        """Answers what can be answered now. Returns whether deliveries have to wait: a task goes on, or a record is on its way."""
+        """Answers what can be answered now. Returns whether deliveries have to wait: a task goes
+        on, or a record is on its way."""
         while self._asked and self._in_flight is None:
             question = min(self._asked, key=lambda it: it.identity)
             runner = question.runner

@@ -1,7 +1,7 @@
 """What a body asks for until it awaits that.
 
-The methods of `Step` check their arguments and return a `Pending`; only awaiting it begins the operation. One that is dropped
-before that is told to the runner, which names the line (I7).
+The methods of `Step` check their arguments and return a `Pending`; only awaiting it begins the
+operation. One that is dropped before that is told to the runner, which names the line (I7).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 
 def need_room_for(operations: Iterable[Any]) -> None:
-    """As `need_room`, for what is to be awaited together. What cannot be for want of room was not forgotten."""
+    """As `need_room`, for what is to be awaited together. What cannot be for want of room was not
+    forgotten."""
     try:
         need_room()
     except RecursionError:
@@ -31,13 +32,15 @@ def need_room_for(operations: Iterable[Any]) -> None:
 class Pending(Coroutine[Any, Any, T]):
     """An operation that was asked for but not awaited yet. Await it, once.
 
-    It is a coroutine, for type checkers as well, so that trio and asyncio start tasks with it: whether they may is told by the engine (I3).
+    It is a coroutine, for type checkers as well, so that trio and asyncio start tasks with it:
+    whether they may is told by the engine (I3).
     """
 
     __slots__ = ("_args", "_awaited", "_begin", "_code")
 
     def __init__(self, begin: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        """Asks for what `begin` does with these arguments, of which the first two are a branch and the operation's name."""
+        """Asks for what `begin` does with these arguments, of which the first two are a branch and
+        the operation's name."""
         self._begin = begin
         self._args = args
         self._awaited = False
@@ -59,7 +62,8 @@ class Pending(Coroutine[Any, Any, T]):
         return self._begun().throw(*error)
 
     def close(self) -> None:
-        """As of a coroutine. Whoever was to await it was cancelled before that: it is not forgotten."""
+        """As of a coroutine. Whoever was to await it was cancelled before that: it is not
+        forgotten."""
         self._awaited = True
         if self._code is not None:
             self._code.close()
@@ -74,7 +78,10 @@ class Pending(Coroutine[Any, Any, T]):
         return self._code
 
     def _misplaced(self) -> NoReturn:
-        raise Misuse(f'"{self._args[1]}" was awaited at {caller()} inside a step function. Steps do not nest: await it in the body.')
+        raise Misuse(
+            f'"{self._args[1]}" was awaited at {caller()} inside a step function. Steps '
+            "do not nest: await it in the body."
+        )
 
     def __del__(self) -> None:
         if not self._awaited:  # it is dropped where it was forgotten: the frame above is the body's

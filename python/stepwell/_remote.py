@@ -1,4 +1,5 @@
-"""Attempts on asyncio: the loop that entered the engine, or the engine's own, runs the function; see `_loops/bridge`."""
+"""Attempts on asyncio: the loop that entered the engine, or the engine's own, runs the function;
+see `_loops/bridge`."""
 
 from __future__ import annotations
 
@@ -48,30 +49,45 @@ async def call(operation: StepOperation, made: Callable[[], Any], context: Conte
 
 
 async def _never_ran(operation: StepOperation) -> NoReturn:
-    """The program's loop ends before its engine: the attempt counts as one that a crash cut short, and the engine waits for it no more."""
+    """The program's loop ends before its engine: the attempt counts as one that a crash cut short,
+    and the engine waits for it no more."""
     with operation.runner.port.borrowed.aside:
         await operation.runner.stop_here()
 
 
-def _cancelled_there(operation: StepOperation, visit: Visit, deadline: Deadline | None) -> BaseException:
+def _cancelled_there(
+    operation: StepOperation, visit: Visit, deadline: Deadline | None
+) -> BaseException:
     if deadline is not None and deadline.struck is not None:
         if visit.never_ran:
             return _did_not_begin(operation)
         return StepTimeout(deadline.struck)
-    return asyncio.CancelledError(f'step "{operation.identity[2]}" was cancelled by asyncio code of its own, not by the engine')
+    return asyncio.CancelledError(
+        f'step "{operation.identity[2]}" was cancelled by asyncio code '
+        "of its own, not by the engine"
+    )
 
 
 def _too_late(operation: StepOperation, began: int) -> StepTimeout | None:
-    """Returns the failure of an attempt that was handed over so long ago that it is not to begin any more (R1)."""
-    return None if operation.runner.port.monotonic() - began < operation.plan.timeout else _did_not_begin(operation)
+    """Returns the failure of an attempt that was handed over so long ago that it is not to begin
+    any more (R1)."""
+    return (
+        None
+        if operation.runner.port.monotonic() - began < operation.plan.timeout
+        else _did_not_begin(operation)
+    )
 
 
 def _did_not_begin(operation: StepOperation) -> StepTimeout:
-    return StepTimeout(f"did not begin within its timeout of {operation.plan.timeout / 1e6:g} s: the asyncio loop was busy, or stood still")
+    return StepTimeout(
+        f"did not begin within its timeout of {operation.plan.timeout / 1e6:g} s: "
+        "the asyncio loop was busy, or stood still"
+    )
 
 
 class RemoteAttempt(Visit):
-    """The first attempt of a step, while no trio task waits for it: the operation is told how it ended.
+    """The first attempt of a step, while no trio task waits for it: the operation is told how it
+    ended.
 
     A trio task for each attempt would cost as much as all the rest of it.
     """
@@ -104,13 +120,15 @@ class RemoteAttempt(Visit):
         self._deadline.start(self._began)
 
     def cancel(self) -> None:
-        """Its task is cancelled; if nobody waits for it any more, the engine does not close before that has ended."""
+        """Its task is cancelled; if nobody waits for it any more, the engine does not close before
+        that has ended."""
         if self._operation.is_cancelled and not self._operation.runner.stopping:
             super().cancel()
         elif not (self._is_given_up or self.has_ended):
             self._is_given_up = True
             super().cancel()
-            self._operation.runner.spawn(self._outlast, self._context.copy())  # it is no code of the body, which may be what cancels
+            # it is no code of the body, which may be what cancels
+            self._operation.runner.spawn(self._outlast, self._context.copy())
 
     @enable_ki_protection
     async def _outlast(self) -> None:
@@ -136,7 +154,11 @@ class RemoteAttempt(Visit):
         if isinstance(error, asyncio.CancelledError):
             if self.loop_ended and (deadline is None or deadline.struck is None):
                 return  # as `_never_ran`: the body waits until it is unwound
-            error = CutShort() if operation.is_cancelled else _cancelled_there(operation, self, deadline)
+            error = (
+                CutShort()
+                if operation.is_cancelled
+                else _cancelled_there(operation, self, deadline)
+            )
         operation.remote_failed(error)
 
     def _leave(self) -> None:

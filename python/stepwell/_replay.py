@@ -45,7 +45,9 @@ ERASED: Final = 8
 EARLIER: Final = -1
 """In place of a wait's number: an outcome was recorded in an earlier life of the body."""
 
-RawRecord: TypeAlias = tuple[int, int, str, str, str | None, int, int, int, int, int, int | None, str | None, bytes | None]
+RawRecord: TypeAlias = tuple[
+    int, int, str, str, str | None, int, int, int, int, int, int | None, str | None, bytes | None
+]
 
 
 @dataclass(slots=True)
@@ -60,7 +62,8 @@ class Outcome:
     seq: int = 0
     attempt: int = 0
     number: int = 0
-    """Of the wait it settled, if the body had not come back to that yet; `EARLIER`: it was recorded in an earlier life."""
+    """Of the wait it settled, if the body had not come back to that yet; `EARLIER`: it was recorded
+    in an earlier life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,8 @@ class Attempts:
     """What those came to that count no more; see `_past`."""
     started_at: int = 0
     started_for: int = 0
-    """The attempt that announced its start (`on_interrupt="fail"`), or was under way when its step was cancelled (I8); 0 if none."""
+    """The attempt that announced its start (`on_interrupt="fail"`), or was under way when its step
+    was cancelled (I8); 0 if none."""
     is_left: bool = False
     """Whether it had failed before that, and what was under way is a thread of it."""
 
@@ -130,7 +134,18 @@ class Cursor:
         if verdict == ABANDONED and self.outcome_of(identity) is not None:
             return  # of a thread that ran on after its step had failed: nobody is told
         if verdict <= TIMED_OUT or verdict == ABANDONED:
-            self.add(Outcome(identity, verdict, record[11], record[12], record[9], record[0], record[6], EARLIER))
+            self.add(
+                Outcome(
+                    identity,
+                    verdict,
+                    record[11],
+                    record[12],
+                    record[9],
+                    record[0],
+                    record[6],
+                    EARLIER,
+                )
+            )
             return
         known = self.attempts.setdefault(identity, Attempts())
         if verdict == SAVED:
@@ -151,7 +166,8 @@ class Cursor:
 
     def add(self, outcome: Outcome) -> None:
         """An outcome that is to be delivered after all others."""
-        self.pending = self.pending or deque()  # most bodies never have one waiting, and an empty deque is 600 bytes
+        # most bodies never have one waiting, and an empty deque is 600 bytes
+        self.pending = self.pending or deque()
         self.pending.append(outcome)
 
     def outcome_of(self, identity: Identity) -> Outcome | None:
@@ -159,14 +175,17 @@ class Cursor:
         return next((outcome for outcome in self.pending if outcome.identity == identity), None)
 
     def knows(self, identity: Identity) -> bool:
-        """Whether history knows an operation that the body is about to begin, other than by an open wait.
+        """Whether history knows an operation that the body is about to begin, other than by an open
+        wait.
 
-        Then it was within the limits, registrations and types of its day, and is not judged by those of today (D3).
+        Then it was within the limits, registrations and types of its day, and is not judged by
+        those of today (D3).
         """
         return identity in self.attempts or self.outcome_of(identity) is not None
 
     def known(self) -> Iterator[Identity]:
-        """Returns all that history knows so, and steps that had attempts and have been begun again."""
+        """Returns all that history knows so, and steps that had attempts and have been begun
+        again."""
         return itertools.chain(self.attempts, (outcome.identity for outcome in self.pending))
 
     def withdraw(self, identity: Identity) -> None:
@@ -178,8 +197,8 @@ class Cursor:
     def next(self, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
         """Returns the next outcome to deliver, taking it; None when none is left.
 
-        Outcomes of operations that the body gave up are passed over (I8). Those of operations that it
-        never began are a mismatch, and stay (I5).
+        Outcomes of operations that the body gave up are passed over (I8). Those of operations that
+        it never began are a mismatch, and stay (I5).
         """
         while self.pending:
             outcome = self.pending[0]
@@ -192,12 +211,15 @@ class Cursor:
         return None
 
     def patched(self, change_id: str) -> bool | None:
-        """Returns whether the body runs the code that a change brought; None: it does, and that is to be recorded first (I6).
+        """Returns whether the body runs the code that a change brought; None: it does, and that is
+        to be recorded first (I6).
 
-        It does unless it replays what was recorded before it first asked. An outcome that came while the body ran says nothing
-        about its code.
+        It does unless it replays what was recorded before it first asked. An outcome that came
+        while the body ran says nothing about its code.
         """
-        if change_id not in self.patches and any(outcome.number == EARLIER for outcome in self.pending):
+        if change_id not in self.patches and any(
+            outcome.number == EARLIER for outcome in self.pending
+        ):
             self.patches[change_id] = False
         return self.patches.get(change_id)
 
@@ -209,7 +231,9 @@ class Cursor:
 
 def ordinal(number: int) -> str:
     """Returns 1st, 2nd, 3rd, 4th …"""
-    suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10 if number % 100 not in (11, 12, 13) else 0, "th")
+    suffix = {1: "st", 2: "nd", 3: "rd"}.get(
+        number % 10 if number % 100 not in (11, 12, 13) else 0, "th"
+    )
     return f"{number}{suffix}"
 
 

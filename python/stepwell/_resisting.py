@@ -1,15 +1,19 @@
 """Code that does not end when it is told to (P1): bodies, and steps on trio.
 
-The engine unwinds a body by cancelling it. Code that catches this and goes on is cancelled again wherever it waits, for nothing that
-it waits for will come. After a hundred times a task of such a body is not driven any more: it keeps its memory, and takes no time.
-What waits behind a shield is left in peace as well, until the engine closes. Then such tasks end, innermost first: shields are taken
-away, and a task leaves its code where that stands, unfinished for ever. `_asyncio_turns` has the same for bodies on asyncio.
+The engine unwinds a body by cancelling it. Code that catches this and goes on is cancelled again
+wherever it waits, for nothing that it waits for will come. After a hundred times a task of such a
+body is not driven any more: it keeps its memory, and takes no time. What waits behind a shield is
+left in peace as well, until the engine closes. Then such tasks end, innermost first: shields are
+taken away, and a task leaves its code where that stands, unfinished for ever. `_asyncio_turns` has
+the same for bodies on asyncio.
 
-An attempt that is to end is treated alike, whoever cancels it: its timeout, its body (which waits for its end, I8), or the engine. What
-its own code cancels does not count, nor does what goes on behind a shield. Its code runs in tasks that it has started, too. Those are
-trio's, until the attempt is to end: from then on they are driven from here (`_until_it_ends`).
+An attempt that is to end is treated alike, whoever cancels it: its timeout, its body (which waits
+for its end, I8), or the engine. What its own code cancels does not count, nor does what goes on
+behind a shield. Its code runs in tasks that it has started, too. Those are trio's, until the
+attempt is to end: from then on they are driven from here (`_until_it_ends`).
 
-A task that waits for something that cannot be cancelled, such as a thread of trio's, stays: it would be woken after its end.
+A task that waits for something that cannot be cancelled, such as a thread of trio's, stays: it
+would be woken after its end.
 """
 
 from __future__ import annotations
@@ -50,8 +54,11 @@ class Resistance:
         """Those whose tasks, and whose attempts' tasks, are to leave their code."""
 
     @types.coroutine
-    def leaves(self, runner: Runner, resisted: int, code: Any, step: StepOperation | None = None) -> Generator[Any, Any, bool]:
-        """Asked when a task goes on that should end. Returns whether it is to leave its code unfinished.
+    def leaves(
+        self, runner: Runner, resisted: int, code: Any, step: StepOperation | None = None
+    ) -> Generator[Any, Any, bool]:
+        """Asked when a task goes on that should end. Returns whether it is to leave its code
+        unfinished.
 
         Args:
             resisted: What that and all such times before count together.
@@ -67,7 +74,8 @@ class Resistance:
         return runner in self._given_up
 
     def holds(self, root: Task | None) -> bool:
-        """Whether a task, of a body or an attempt, and all below it are not driven any more. One that has not begun will, and ends then."""
+        """Whether a task, of a body or an attempt, and all below it are not driven any more. One
+        that has not begun will, and ends then."""
         return root is not None and all(task in self._held for task in _innermost(root))
 
     def holds_step(self, step: StepOperation) -> bool:
@@ -80,10 +88,15 @@ class Resistance:
 
     def _step_of(self, task: Task) -> StepOperation | None:
         here = task.context.get(place)
-        return here if here is not None and not isinstance(here, Branch) and here.runner.port is self._port else None
+        return (
+            here
+            if here is not None and not isinstance(here, Branch) and here.runner.port is self._port
+            else None
+        )
 
     def end_body(self, runner: Runner) -> None:
-        """Ends those tasks of a body that no others of it stand in the way of, as far as that can be done."""
+        """Ends those tasks of a body that no others of it stand in the way of, as far as that can
+        be done."""
         if runner.task is not None:
             self._end_innermost(runner, runner.task, runner.scope)
 
@@ -109,7 +122,8 @@ class Resistance:
     # Tasks that an attempt has started.
 
     def watch(self, step: StepOperation) -> None:
-        """An attempt is about to be cancelled: its code is driven from here from now on, in all of its tasks."""
+        """An attempt is about to be cancelled: its code is driven from here from now on, in all of
+        its tasks."""
         root = step.root
         if root is not None:
             for task in list(_below(root)):
@@ -117,7 +131,11 @@ class Resistance:
 
     def born(self, task: Task, step: StepOperation) -> None:
         """A task was started, or found, that runs in the context of an attempt that is to end."""
-        if type(task.context.get(place)) is not Branch and not _is_driven(task) and _is_below(task, step.root):
+        if (
+            type(task.context.get(place)) is not Branch
+            and not _is_driven(task)
+            and _is_below(task, step.root)
+        ):
             code: Any = _until_it_ends(step, task.coro)
             code.send(None)
             task.coro = code
@@ -141,13 +159,15 @@ def _until_it_ends(step: StepOperation, coroutine: Any) -> Generator[Any, Any, A
             answer = yield trap
         except BaseException as raised:
             error = raised
-        leaves: Any = ground.leaves(step, coroutine, answer)  # a generator, whatever its decorator says
+        # a generator, whatever its decorator says
+        leaves: Any = ground.leaves(step, coroutine, answer)
         if (yield from leaves):
             return None
 
 
 class Ground:
-    """Where code of an attempt begins in a task: what it has entered since, and not left, stands on that.
+    """Where code of an attempt begins in a task: what it has entered since, and not left, stands on
+    that.
 
     Args:
         inside: Of what it begins in: trio's cancel status, which it keeps to itself.
@@ -169,7 +189,8 @@ class Ground:
 
     @classmethod
     def of_body(cls, runner: Runner) -> Ground:
-        """Of an attempt that began in the body's own scopes. Whoever leaves it leaves the body too."""
+        """Of an attempt that began in the body's own scopes. Whoever leaves it leaves the body
+        too."""
         scope: Any = runner.scope
         return cls(scope._cancel_status, 0)
 
@@ -181,24 +202,29 @@ class Ground:
 
     @types.coroutine
     def leaves(self, step: StepOperation, code: Any, answer: Any) -> Generator[Any, Any, bool]:
-        """Asked when code goes on, with this answer of trio's, that should end. Returns whether it has been left, unfinished.
+        """Asked when code goes on, with this answer of trio's, that should end. Returns whether it
+        has been left, unfinished.
 
         What is left stands in nurseries and scopes: these end as if the code had.
         """
         if _is_cancelled(answer) and self._is_cancelled_from_without(step):
             self._resisted += weight(answer)
-        leaves: Any = step.runner.port.resistance.leaves(step.runner, self._resisted, code, step)  # as above
+        # as above
+        leaves: Any = step.runner.port.resistance.leaves(step.runner, self._resisted, code, step)
         if not (yield from leaves):
             return False
         task: Any = current_task()
         leave_unfinished(code)
         leave_nurseries(task, self._nurseries)
-        while task._cancel_status is not self._inside and self._inside.encloses(task._cancel_status):
+        while task._cancel_status is not self._inside and self._inside.encloses(
+            task._cancel_status
+        ):
             task._cancel_status._scope.__exit__(None, None, None)
         return True
 
     def _is_cancelled_from_without(self, step: StepOperation) -> bool:
-        """Whether what cancels the current task is none of the attempt's own scopes, and none of them shields it (I8)."""
+        """Whether what cancels the current task is none of the attempt's own scopes, and none of
+        them shields it (I8)."""
         task: Any = current_task()
         status, ground = task._cancel_status, step.ground
         outermost = self._inside if ground is None else ground._inside
@@ -219,7 +245,8 @@ def _is_cancelled(answer: Any) -> bool:
 
 
 def leave_nurseries(task: Task, but: int = 0) -> None:
-    """Cancels the nurseries that a task leaves open, as trio does when a task ends inside of one; but that is no error of the engine's.
+    """Cancels the nurseries that a task leaves open, as trio does when a task ends inside of one;
+    but that is no error of the engine's.
 
     Args:
         but: So many of them, the outermost, stay open.
@@ -260,7 +287,8 @@ def _is_driven(task: Task) -> bool:
 
 
 def _expose(task: Task, scope: trio.CancelScope) -> None:
-    """Takes away the shields between a task of a body and the scope of the body, which is cancelled. trio keeps them to itself."""
+    """Takes away the shields between a task of a body and the scope of the body, which is
+    cancelled. trio keeps them to itself."""
     status: Any = getattr(task, "_cancel_status", None)
     while status is not None and status._scope is not scope:
         status._scope.shield = False

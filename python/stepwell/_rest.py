@@ -24,30 +24,46 @@ KEEP_SLOT_US = 50_000
 PARK_AFTER_US = 10_000_000
 """A waiting body stays at least this long, unless many are resident (P2)."""
 RESIDENT_MAX = 2_000
-"""Waiting bodies that are kept in any case; a resident body costs about 10 KiB. With more of them each stays a tenth as long, and one
-that did not wake soon the last time is parked at once."""
+"""Waiting bodies that are kept in any case; a resident body costs about 10 KiB. With more of them
+each stays a tenth as long, and one that did not wake soon the last time is parked at once."""
 OUTCOME_US = 10
 BYTES_IN_A_US = 100
-"""What a replay takes: so long for each outcome, and for so many bytes of their values (docs/benchmarks.md, below W12)."""
+"""What a replay takes: so long for each outcome, and for so many bytes of their values
+(docs/benchmarks.md, below W12)."""
 WORTH = 100_000
 WORTH_AMONG_MANY = 10_000
-"""How many times what its replay takes a body stays: parked, it spends at most this fraction of a processor on being replayed."""
+"""How many times what its replay takes a body stays: parked, it spends at most this fraction of a
+processor on being replayed."""
 
 
 class Rest:
     """What one body waits for, and what else it still does.
 
     Attributes:
-        busy: Open operations that will come to something by themselves: attempts, records in flight.
+        busy: Open operations that will come to something by themselves: attempts, records in
+            flight.
         winding: Attempts in tasks that nobody waits for and that still run; they keep the slot.
-        threads: Those that run, whether somebody waits for them or not; they keep the slot as well (R4).
+        threads: Those that run, whether somebody waits for them or not; they keep the slot as well
+            (R4).
         waits: The open waits, by number, with their deadlines.
     """
 
-    __slots__ = ("_last_wait", "_park_timer", "_quiet_since", "_recorded", "_runner", "_waited", "busy", "threads", "waits", "winding")
+    __slots__ = (
+        "_last_wait",
+        "_park_timer",
+        "_quiet_since",
+        "_recorded",
+        "_runner",
+        "_waited",
+        "busy",
+        "threads",
+        "waits",
+        "winding",
+    )
 
     def __init__(self, runner: Runner) -> None:
-        self._runner: Runner = weakref.proxy(runner)  # a body that has left is freed at once, not when the collector comes
+        # a body that has left is freed at once, not when the collector comes
+        self._runner: Runner = weakref.proxy(runner)
         self.busy = 0
         self.winding = 0
         self.threads = 0
@@ -57,7 +73,9 @@ class Rest:
         recorded: Sequence[Outcome] = runner.cursor.pending
         self._recorded = len(recorded)
         self._waited = 0
-        self._last_wait: int | None = recorded[-1].at - recorded[-2].at if len(recorded) > 1 else None
+        self._last_wait: int | None = (
+            recorded[-1].at - recorded[-2].at if len(recorded) > 1 else None
+        )
 
     def expect(self, number: int, who: Any, until: int) -> None:
         """An open wait: `who` is told when it is settled."""
@@ -78,9 +96,16 @@ class Rest:
             self.settled_down()
 
     def settled_down(self) -> None:
-        """If nothing but waits is open, the instance gives its slot back, and may be parked later."""
+        """If nothing but waits is open, the instance gives its slot back, and may be parked
+        later."""
         runner, port = self._runner, self._runner.port
-        if self.busy or self.winding or self.threads or self._quiet_since is not None or not self.waits:
+        if (
+            self.busy
+            or self.winding
+            or self.threads
+            or self._quiet_since is not None
+            or not self.waits
+        ):
             return
         if not runner.goes_on or runner.cursor.pending:
             return
@@ -108,9 +133,13 @@ class Rest:
 
     @property
     def _replay_us(self) -> int:
-        """What a replay would take, roughly: outcomes are not counted where each of them would cost something."""
+        """What a replay would take, roughly: outcomes are not counted where each of them would cost
+        something."""
         runner = self._runner
-        return OUTCOME_US * (max(self._recorded, runner.steps) + self._waited) + runner.bytes // BYTES_IN_A_US
+        return (
+            OUTCOME_US * (max(self._recorded, runner.steps) + self._waited)
+            + runner.bytes // BYTES_IN_A_US
+        )
 
     def woken(self) -> None:
         """The instance goes on, with a slot."""

@@ -14,7 +14,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
-from ._errors import InvalidConfig, Misuse, NonRetryableError, NotSerializable, StepwellError, TooLarge
+from ._errors import (
+    InvalidConfig,
+    Misuse,
+    NonRetryableError,
+    NotSerializable,
+    StepwellError,
+    TooLarge,
+)
 from ._values.durations import Duration, text, to_us
 
 Backoff: TypeAlias = Literal["constant", "linear", "exponential"]
@@ -24,17 +31,32 @@ RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[E
 LIMIT_MAX = 10_000
 
 # R6: another attempt would meet the same code and the same value.
-_NEVER = (NonRetryableError, NotSerializable, TooLarge, InvalidConfig, Misuse, NameError, ImportError)
-_CALLERS = ("stepwell._attempt", "stepwell._step_operation", "stepwell._loops.bridge", "stepwell._remote")
+_NEVER = (
+    NonRetryableError,
+    NotSerializable,
+    TooLarge,
+    InvalidConfig,
+    Misuse,
+    NameError,
+    ImportError,
+)
+_CALLERS = (
+    "stepwell._attempt",
+    "stepwell._step_operation",
+    "stepwell._loops.bridge",
+    "stepwell._remote",
+)
 """Files that call step functions."""
 
 
 class RetryRuleFailed(StepwellError):
-    """A `delay` function or a `retry_on` predicate raised, or returned nonsense: the step ends with this error (R6)."""
+    """A `delay` function or a `retry_on` predicate raised, or returned nonsense: the step ends with
+    this error (R6)."""
 
 
 class NoThread(StepwellError):
-    """There was no thread for an attempt, so its function was not called: it is retried whatever `retry_on` says."""
+    """There was no thread for an attempt, so its function was not called: it is retried whatever
+    `retry_on` says."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +65,18 @@ class Retry:
 
     Args:
         limit: How many retries after the first attempt, 0 to 10,000; None for no end.
-        delay: The wait before the first retry; or a function of the `StepContext` and the exception that returns
-            each wait. A function's answer is taken as it is, but for `max_delay`: no backoff, no jitter.
+        delay: The wait before the first retry; or a function of the `StepContext` and the exception
+            that returns each wait. A function's answer is taken as it is, but for `max_delay`: no
+            backoff, no jitter.
         backoff: How the wait grows: `"constant"`, `"linear"` (delay * attempt) or `"exponential"`
             (delay * 2 ** (attempt - 1)).
         max_delay: No wait is longer than this.
-        jitter: The share, 0 to 1, by which a wait is made shorter or longer at random, so that many that failed
-            together do not come back together.
-        retry_on: The classes of exceptions that are retried, or a predicate. An `ExceptionGroup` is retried if
-            everything in it is. Never retried, whatever this says: `NonRetryableError`, `NameError`, `ImportError`,
-            a use of the engine where it cannot be used, and results that cannot be stored.
+        jitter: The share, 0 to 1, by which a wait is made shorter or longer at random, so that many
+            that failed together do not come back together.
+        retry_on: The classes of exceptions that are retried, or a predicate. An `ExceptionGroup` is
+            retried if everything in it is. Never retried, whatever this says: `NonRetryableError`,
+            `NameError`, `ImportError`, a use of the engine where it cannot be used, and results
+            that cannot be stored.
 
     Raises:
         InvalidConfig: One of them is malformed, or a function that is to answer at once is async.
@@ -75,22 +99,36 @@ class Retry:
     def __post_init__(self) -> None:
         limit = self.limit
         if limit is not None and (type(limit) is not int or not 0 <= limit <= LIMIT_MAX):
-            raise InvalidConfig(f"Retry(limit={limit!r}): a number of retries from 0 to {LIMIT_MAX:,}, or None for no end")
+            raise InvalidConfig(
+                f"Retry(limit={limit!r}): a number of retries from 0 to "
+                f"{LIMIT_MAX:,}, or None for no end"
+            )
         if self.backoff not in get_args(Backoff):
-            raise InvalidConfig(f'Retry(backoff={self.backoff!r}): "constant", "linear" or "exponential"')
+            raise InvalidConfig(
+                f'Retry(backoff={self.backoff!r}): "constant", "linear" or "exponential"'
+            )
         if type(self.jitter) not in (int, float) or not 0 <= self.jitter <= 1:
             raise InvalidConfig(f"Retry(jitter={self.jitter!r}): a number from 0 to 1")
         if not _valid_retry_on(self.retry_on):
-            raise InvalidConfig(f"Retry(retry_on={self.retry_on!r}): exception classes, or a function of the exception")
+            raise InvalidConfig(
+                f"Retry(retry_on={self.retry_on!r}): exception classes, or a "
+                "function of the exception"
+            )
         for name in ("retry_on", "delay"):
             if _answers_later(getattr(self, name)):
-                raise InvalidConfig(f"Retry({name}={getattr(self, name)!r}): a plain function; an async one does not answer at once")
+                raise InvalidConfig(
+                    f"Retry({name}={getattr(self, name)!r}): a plain function; an "
+                    "async one does not answer at once"
+                )
         max_delay_us = to_us(self.max_delay, "Retry max_delay")
         object.__setattr__(self, "_max_delay_us", max_delay_us)
         if not callable(self.delay):
             delay_us = to_us(self.delay, "Retry delay")
             if delay_us > max_delay_us:
-                raise InvalidConfig(f"Retry(delay={self.delay!r}) is longer than max_delay ({text(max_delay_us)}): pass a longer max_delay")
+                raise InvalidConfig(
+                    f"Retry(delay={self.delay!r}) is longer than max_delay "
+                    f"({text(max_delay_us)}): pass a longer max_delay"
+                )
             object.__setattr__(self, "_delay_us", delay_us)
 
     def allows(self, attempts: int) -> bool:
@@ -105,11 +143,17 @@ class Retry:
         """
         if isinstance(exc, NoThread):
             return True
-        if not isinstance(exc, Exception) or any(isinstance(leaf, _NEVER) for leaf in _leaves(exc)) or _raised_by_the_call(exc):
+        if (
+            not isinstance(exc, Exception)
+            or any(isinstance(leaf, _NEVER) for leaf in _leaves(exc))
+            or _raised_by_the_call(exc)
+        ):
             return False
         if isinstance(self.retry_on, (type, tuple)):
             classes = self.retry_on
-            return isinstance(exc, classes) or all(isinstance(leaf, classes) for leaf in _leaves(exc))
+            return isinstance(exc, classes) or all(
+                isinstance(leaf, classes) for leaf in _leaves(exc)
+            )
         try:
             answer: object = self.retry_on(exc)
             return bool(_at_once(answer, "retry_on of Retry"))
@@ -118,7 +162,9 @@ class Retry:
         except BaseException as error:  # R9
             raise RetryRuleFailed(f"retry_on of Retry raised {_brief(error)}") from error
 
-    def delay_us(self, attempt: int, ctx: object, exc: Exception, random: random_module.Random) -> int:
+    def delay_us(
+        self, attempt: int, ctx: object, exc: Exception, random: random_module.Random
+    ) -> int:
         """Returns the wait before the next attempt, in microseconds.
 
         Args:
@@ -152,7 +198,9 @@ class Retry:
         try:
             return to_us(_at_once(answer, "the delay function of Retry"), "its result")
         except InvalidConfig as error:
-            raise RetryRuleFailed(f"the delay function of Retry returned nonsense: {error}") from None
+            raise RetryRuleFailed(
+                f"the delay function of Retry returned nonsense: {error}"
+            ) from None
 
 
 def _valid_retry_on(value: object) -> bool:
@@ -201,8 +249,13 @@ Retry.forever = Retry(limit=None)
 
 
 def _raised_by_the_call(error: Exception) -> bool:
-    """Whether the arguments did not fit: then no frame of the function itself is in the traceback."""
+    """Whether the arguments did not fit: then no frame of the function itself is in the
+    traceback."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return isinstance(error, TypeError) and trace is not None and trace.tb_frame.f_globals.get("__name__") in _CALLERS
+    return (
+        isinstance(error, TypeError)
+        and trace is not None
+        and trace.tb_frame.f_globals.get("__name__") in _CALLERS
+    )

@@ -52,30 +52,38 @@ COMPLETE, ERRORED = STATUSES.index(Status.COMPLETE), STATUSES.index(Status.ERROR
 
 
 class Runner:
-    """The body of one instance, in memory. There may be 50,000, and each object and byte of one counts (W2b)."""
+    """The body of one instance, in memory. There may be 50,000, and each object and byte of one
+    counts (W2b)."""
 
     __slots__ = (
-        "__weakref__", "_about", "_beginners", "_begun", "_params", "_stopped", "_untaken", "at", "attached", "bytes", "bytes_max",
-        "cursor", "format", "id", "incarnation", "interrupted", "is_refused", "keys", "loop", "namespace", "no", "open", "patches", "port",
-        "raised", "replaying", "rest", "resting", "scope", "steps", "steps_max", "stopped_at", "stopping", "tally", "task", "turn",
+        "__weakref__", "_about", "_beginners", "_begun", "_params", "_stopped", "_untaken", "at",
+        "attached", "bytes", "bytes_max",
+        "cursor", "format", "id", "incarnation", "interrupted", "is_refused", "keys", "loop",
+        "namespace", "no", "open", "patches", "port",
+        "raised", "replaying", "rest", "resting", "scope", "steps", "steps_max", "stopped_at",
+        "stopping", "tally", "task", "turn",
         "turns", "unawaited", "value_bytes", "version", "workflow",
     )  # fmt: skip
 
     def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
-        (self.no, self.incarnation, self.namespace, _, self.version, self.id, self._params, attributes, created_at, _,
+        (self.no, self.incarnation, self.namespace, _, self.version, self.id, self._params,
+        attributes, created_at, _,
          self.format, self.interrupted, records, waits) = start  # fmt: skip
         self.port = port
         self.workflow = workflow
         self.cursor = Cursor.over(records)
         self.open: dict[Identity, Operation] = {}
         self._untaken = 0
-        self.attached: dict[Identity, tuple[int, int | None]] = {tuple(w[1:6]): (w[0], w[7]) for w in waits}
+        self.attached: dict[Identity, tuple[int, int | None]] = {
+            tuple(w[1:6]): (w[0], w[7]) for w in waits
+        }
         self.turns: Turns | AsyncioTurns | None = None
         self.loop: BodyLoop | None = None  # of its tasks, if they are asyncio's
         self.tally: Turns | None = None
         """Counts body tasks; `turns` is the same while several of them may be there."""
         self.resting = False
-        """Whether the body's one task is blocked in an operation, so that an outcome may be delivered."""
+        """Whether the body's one task is blocked in an operation, so that an outcome may be
+        delivered."""
         self.task: trio.lowlevel.Task | None = None
         self.scope = trio.CancelScope()
         self.stopping: End | None = None
@@ -91,7 +99,8 @@ class Runner:
         self.turn = 0
         """How many outcomes were delivered."""
         self.bytes = len(self._params or b"")
-        """Of all values that the body was given, so that live and on replay it is the same at the same place."""
+        """Of all values that the body was given, so that live and on replay it is the same at the
+        same place."""
         self.take_limits()
         self.replaying = bool(self.cursor.pending)
         self._about = (created_at, attributes)
@@ -104,7 +113,11 @@ class Runner:
     def take_limits(self) -> None:
         """Reads the limits of the instance: when the body begins, and whenever they are others."""
         limits = self.port.limits_of(self.namespace, self.workflow.name)
-        self.value_bytes, self.steps_max, self.bytes_max = limits.value_bytes, limits.steps, limits.instance_bytes
+        self.value_bytes, self.steps_max, self.bytes_max = (
+            limits.value_bytes,
+            limits.steps,
+            limits.instance_bytes,
+        )
 
     # The body.
 
@@ -132,7 +145,8 @@ class Runner:
             self._leave()
 
     def struck(self, error: BaseException) -> None:
-        """Code of the body raises this, or handles it: if it is Ctrl-C, nothing that the body makes of it is recorded (R7)."""
+        """Code of the body raises this, or handles it: if it is Ctrl-C, nothing that the body makes
+        of it is recorded (R7)."""
         if (struck := interrupt_in(error)) is not None:
             self.port.interrupted_by(struck)
             self.unwind(End.STOPPED)
@@ -151,7 +165,10 @@ class Runner:
         args: tuple[Any, ...] = (step,)
         if self.workflow.takes_params:
             try:
-                args = (step, plan.decode(self._params, "params") if self._params is not None else None)
+                args = (
+                    step,
+                    plan.decode(self._params, "params") if self._params is not None else None,
+                )
             except Undecodable as error:
                 return self.unreadable("the start", error)
         code = as_coroutine(fn(*args))
@@ -159,7 +176,10 @@ class Runner:
 
     def _output_of(self, output: Any) -> Any:
         if isinstance(output, Pending):
-            raise InvalidConfig(f"{self.workflow.name} returned a step that it never awaited. Write `return await step.…`.")
+            raise InvalidConfig(
+                f"{self.workflow.name} returned a step that it never awaited. "
+                "Write `return await step.…`."
+            )
         if self.unawaited:
             raise _diagnosis.never_awaited(self)
         return output
@@ -170,11 +190,19 @@ class Runner:
         try:
             payload = self.workflow.output.encode(output, limit=self.value_bytes, where="output")
         except (NotSerializable, TooLarge) as error:
-            self._finish(ERRORED, error=type(error)(f"{self.workflow.name}/{self.id} returned a value that cannot be stored: {error}"))
+            self._finish(
+                ERRORED,
+                error=type(error)(
+                    f"{self.workflow.name}/{self.id} returned a "
+                    f"value that cannot be stored: {error}"
+                ),
+            )
         else:
             self._finish(COMPLETE, payload=payload)
 
-    def _finish(self, status: int, *, payload: bytes | None = None, error: BaseException | None = None) -> None:
+    def _finish(
+        self, status: int, *, payload: bytes | None = None, error: BaseException | None = None
+    ) -> None:
         if self.is_refused:
             return  # what it was not allowed to begin is missing: the next engine runs it again
         left = self.cursor.leftover()
@@ -183,7 +211,9 @@ class Runner:
             self.mismatch(left, None)
             return
         if error is not None:
-            log.warning("%s/%s failed", self.workflow.name, self.id, exc_info=from_users_code(error))
+            log.warning(
+                "%s/%s failed", self.workflow.name, self.id, exc_info=from_users_code(error)
+            )
             payload = codec.encode(describe_body(error))
         self.stopping = End.FINISHED  # from here on nothing may raise: what does is discarded
         if self.rest.winding or self.rest.threads:
@@ -200,7 +230,8 @@ class Runner:
             self.port.keeper.close(self.task)
         self.open.clear()
         self.port.ended(self)
-        self.task = self.turns = self.loop = self.tally = self.raised = None  # they lead back here: without them all of it is freed at once
+        # they lead back here: without them all of it is freed at once
+        self.task = self.turns = self.loop = self.tally = self.raised = None
 
     # Operations.
 
@@ -251,8 +282,9 @@ class Runner:
     def may_begin(self) -> bool:
         """Whether code of the body may begin anything now: the one place where that is decided.
 
-        A body that was refused is not driven any more, though the engine may still give its attempts time to end: nothing is
-        delivered to it, and neither its history nor its rest is judged by what it was not allowed to begin.
+        A body that was refused is not driven any more, though the engine may still give its
+        attempts time to end: nothing is delivered to it, and neither its history nor its rest is
+        judged by what it was not allowed to begin.
         """
         if (error := sys.exception()) is not None and error is not self.port.outer:
             self.struck(error)
@@ -264,33 +296,38 @@ class Runner:
         return True
 
     async def enter(self) -> None:
-        """Returns if body code may begin something; a body that may not never comes back from here."""
+        """Returns if body code may begin something; a body that may not never comes back from
+        here."""
         if not self.may_begin():
             await self.stop_here()
 
     async def leave_if_cancelled(self) -> None:
-        """What a cancelled scope of the body asks for never begins, as with everything of trio's (I8)."""
+        """What a cancelled scope of the body asks for never begins, as with everything of trio's
+        (I8)."""
         if self.format and self.loop is None:
             await trio.lowlevel.checkpoint_if_cancelled()
 
     @property
     def went_on(self) -> bool:
-        """Whether the body that a crash ended was told of more than this one has come to. What was settled since, such as deadlines that
-        were over by then, it was not told of."""
+        """Whether the body that a crash ended was told of more than this one has come to. What was
+        settled since, such as deadlines that were over by then, it was not told of."""
         return any(outcome.seq <= self.port.found for outcome in self.cursor.pending)
 
     @property
     def goes_on(self) -> bool:
-        """Whether the body is driven by what happens to its instance: it neither ends nor was refused to begin something."""
+        """Whether the body is driven by what happens to its instance: it neither ends nor was
+        refused to begin something."""
         return not (self.stopping or self.is_refused)
 
     async def check_race(self, path: str, kind: int, name: str) -> None:
-        """Blocks the instance if another task begins the same in this branch in this turn: their order is chance (I3)."""
+        """Blocks the instance if another task begins the same in this branch in this turn: their
+        order is chance (I3)."""
         if self.races(path, kind, name):
             await self.stop_here()
 
     def races(self, path: str, kind: int, name: str) -> bool:
-        """As `check_race`, where nothing can be awaited. Returns whether the instance is blocked now."""
+        """As `check_race`, where nothing can be awaited. Returns whether the instance is blocked
+        now."""
         if self.turns is None:
             return False  # there is one task
         line: object = self.turns.line()
@@ -319,13 +356,15 @@ class Runner:
             self.open[operation.identity] = operation
         operation.live = True
         if self.interrupted:
-            operation.interrupted = True  # now, not when its task first runs: an outcome may come before that
+            # now, not when its task first runs: an outcome may come before that
+            operation.interrupted = True
             self._untaken += operation.has_attempts
         self.rest.busy += 1
         return operation.go_live(in_body)
 
     def taken_up(self, operation: Operation) -> None:
-        """A step that a crash may have cut short records that now; if it is the last one, the engine need not remember it (R3)."""
+        """A step that a crash may have cut short records that now; if it is the last one, the
+        engine need not remember it (R3)."""
         if operation.interrupted:
             self._untaken -= 1
             if not self._untaken:
@@ -346,7 +385,8 @@ class Runner:
             self.deliver()
 
     def _caught_up(self) -> None:
-        """Replay ends with the last recorded outcome, such as the event that woke a parked body, unless the body was further."""
+        """Replay ends with the last recorded outcome, such as the event that woke a parked body,
+        unless the body was further."""
         self.replaying = bool(self.cursor.pending or self.attached or self.interrupted)
 
     def deliver(self) -> None:
@@ -379,7 +419,8 @@ class Runner:
                 self.turns.moving = False
 
     def _live(self) -> None:
-        """Begun operations without a recorded outcome go live, in the order of their identity (I4, I5)."""
+        """Begun operations without a recorded outcome go live, in the order of their identity (I4,
+        I5)."""
         self.replaying = False
         begun, self._begun = self._begun, []
         begun = [o for o in begun if self.open.get(o.identity) is o]
@@ -392,7 +433,8 @@ class Runner:
         self.rest.settled_down()
 
     def _next(self, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
-        """Returns the next outcome to deliver; events of waits that were given up before they were taken go back (I8)."""
+        """Returns the next outcome to deliver; events of waits that were given up before they were
+        taken go back (I8)."""
         found = self.cursor.next(open_operations)
         for outcome in self.cursor.passed_over:
             if outcome.identity[0] == _replay.EVENT and outcome.number > 0:
@@ -414,8 +456,8 @@ class Runner:
         self.at = at
         self.turn += 1
         if operation.live:
-            # What was open at the end of replay has been begun again (R3). But if the body had gone on from here already, so has it
-            # perhaps begun what it begins next.
+            # What was open at the end of replay has been begun again (R3). But if the body had gone
+            # on from here already, so has it perhaps begun what it begins next.
             self.interrupted = operation.was_cut_short and operation.interrupted
             self._untaken -= self.interrupted
             rest = self.rest
@@ -425,7 +467,8 @@ class Runner:
                 rest.forget(operation.number)
 
     def spawn(self, run: Callable[[], Awaitable[None]], variables: Context) -> None:
-        """Runs the attempts of a step in a task of their own, outside the body (I8), with the body's context variables (I12)."""
+        """Runs the attempts of a step in a task of their own, outside the body (I8), with the
+        body's context variables (I12)."""
         variables.run(self.port.nursery.start_soon, self._guarded, run)
 
     @enable_ki_protection
@@ -434,7 +477,8 @@ class Runner:
             await run()
 
     def withdraw(self, operation: Operation) -> None:
-        """The body gives an operation up without waiting for an end of it; its outcome, should it come, is abandoned (I8)."""
+        """The body gives an operation up without waiting for an end of it; its outcome, should it
+        come, is abandoned (I8)."""
         if self.open.pop(operation.identity, None) is None or self.stopping:
             return
         self.cursor.withdraw(operation.identity)
@@ -443,7 +487,8 @@ class Runner:
             operation.withdrawn()
             self.rest.forget(operation.number)
         elif (known := self.attached.pop(operation.identity, None)) is not None:
-            self.withdraw_wait(known[0])  # given up before a crash too, but that was not durable yet
+            # given up before a crash too, but that was not durable yet
+            self.withdraw_wait(known[0])
 
     def wound_down(self) -> None:
         """An attempt that may have outlived its step, or its body, has ended."""
@@ -458,7 +503,9 @@ class Runner:
 
     # Waiting.
 
-    def settled_early(self, number: int, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int) -> None:
+    def settled_early(
+        self, number: int, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int
+    ) -> None:
         """A wait that this body has not come (back) to yet, or has given up, is settled."""
         self.cursor.seq = max(self.cursor.seq, seq)
         for identity, (known, _) in self.attached.items():
@@ -467,7 +514,8 @@ class Runner:
                 if identity[0] != _replay.DO:  # a retry delay that is over is no outcome
                     self.arrived(Outcome(identity, verdict, type, payload, at, seq, number=number))
                 return
-        self.rest.woken()  # the core took the body for woken; what it waits for otherwise it still waits for
+        # the core took the body for woken; what it waits for otherwise it still waits for
+        self.rest.woken()
         self.rest.settled_down()
 
     # Stopping.
@@ -478,7 +526,8 @@ class Runner:
             self.stopping, self.stopped_at = why, self.port.now()
             operations = list(self.open.values())  # before the cancellation takes them out
             self.scope.cancel()
-            self.rest.end()  # what is settled from now on belongs to the body that comes after this one
+            # what is settled from now on belongs to the body that comes after this one
+            self.rest.end()
             if self._stopped is not None:
                 self._stopped.set()
             for operation in operations:
@@ -486,8 +535,10 @@ class Runner:
                 operation.stop()
 
     async def stop_here(self) -> NoReturn:
-        """Never returns: no operation begins any more. Raises `Cancelled` once the body unwinds, shields notwithstanding (P1)."""
-        if self.loop is not None and self.loop.is_running():  # else it is an attempt in a task of its own
+        """Never returns: no operation begins any more. Raises `Cancelled` once the body unwinds,
+        shields notwithstanding (P1)."""
+        # else it is an attempt in a task of its own
+        if self.loop is not None and self.loop.is_running():
             await self.loop.halt()
         if self.stopping is None:  # the engine drains, and attempts that run still have their grace
             if self._stopped is None:
@@ -503,17 +554,24 @@ class Runner:
         raise caught.pop()  # its scope is gone; the body's own one is cancelled and takes it
 
     def handles(self, error: BaseException | None) -> None:
-        """Code of the body raised this, or handles it, while outcomes are undelivered: if the next one does not fit, it may be why (I5)."""
-        if isinstance(error, Exception) and not isinstance(error, StepwellError):  # else it is what history itself brought
+        """Code of the body raised this, or handles it, while outcomes are undelivered: if the next
+        one does not fit, it may be why (I5)."""
+        # else it is what history itself brought
+        if isinstance(error, Exception) and not isinstance(error, StepwellError):
             self.raised = error
 
     def mismatch(self, found: Mismatch, wanted: Operation | None) -> None:
         """The code is not what history was made by: block, with a diff (I5, I10)."""
         identity = None if wanted is None else wanted.identity
-        self.block("nondeterminism", _diagnosis.mismatch(self, found, identity, self.raised), found.recorded[2])
+        self.block(
+            "nondeterminism",
+            _diagnosis.mismatch(self, found, identity, self.raised),
+            found.recorded[2],
+        )
 
     def block(self, reason: str, error: BaseException, step: str | None = None) -> None:
-        """The instance needs a human: the body is unwound, and nothing more of it is recorded. `step`: the one it is about."""
+        """The instance needs a human: the body is unwound, and nothing more of it is recorded.
+        `step`: the one it is about."""
         if not self.goes_on:
             return
         log.error(
@@ -554,8 +612,11 @@ class Runner:
 
     @property
     def in_turn(self) -> bool:
-        """Whether body tasks can go on, or have begun what takes effect at the end of the turn; that end says what comes of it."""
-        return self.turns is not None and (not self.turns.at_rest or bool(self._begun) or self.patches.are_asked)
+        """Whether body tasks can go on, or have begun what takes effect at the end of the turn;
+        that end says what comes of it."""
+        return self.turns is not None and (
+            not self.turns.at_rest or bool(self._begun) or self.patches.are_asked
+        )
 
     # What operations and the body need.
 
@@ -565,7 +626,8 @@ class Runner:
         created_at, stored = self._about
         try:
             attributes = codec.decode(stored, where="attributes") if stored else {}
-        except Undecodable as error:  # the body goes on to its next `await`, and what comes of that is discarded
+        # the body goes on to its next `await`, and what comes of that is discarded
+        except Undecodable as error:
             self.block("undecodable", _diagnosis.unreadable(self, "step.instance", error))
             attributes = {}
         return InstanceInfo(
@@ -586,7 +648,8 @@ class Runner:
 
     @property
     def turn_began(self) -> int:
-        """From when a deadline counts: the time of this turn's outcome; in the first turn, which has none, the present."""
+        """From when a deadline counts: the time of this turn's outcome; in the first turn, which
+        has none, the present."""
         return self.at if self.at != self._about[0] else self.port.now()
 
     def keyed(self, kind: int, name: str, key: str) -> Identity:
@@ -595,12 +658,16 @@ class Runner:
         if self.keys is None:
             self.keys = set()
         if (kind, name, key) in self.keys:
-            raise InvalidConfig(f'step "{name}" with key {key!r} was begun before in this instance; a key names one step.')
+            raise InvalidConfig(
+                f'step "{name}" with key {key!r} was begun before in this '
+                "instance; a key names one step."
+            )
         self.keys.add((kind, name, key))
         return (kind, "", name, key, 1)
 
     async def unreadable(self, what: str, error: Undecodable, step: str | None = None) -> NoReturn:
-        """A stored value cannot become today's type, or a failure has lost its class: block. The body never sees that (D7, D9, I10)."""
+        """A stored value cannot become today's type, or a failure has lost its class: block. The
+        body never sees that (D7, D9, I10)."""
         if isinstance(error, MissingClass):
             self.port.lacks_class(self, (error.module, error.qualname))
             self.block("missing_class", _diagnosis.missing_class(self, what, error), step)
@@ -612,12 +679,17 @@ class Runner:
         """Keeps the last progress."""
         if self.replaying or self.stopping:
             return
-        value = {"progress": progress, **({"message": message} if message is not None else {}), **fields}
+        value = {
+            "progress": progress,
+            **({"message": message} if message is not None else {}),
+            **fields,
+        }
         try:
             payload = codec.encode(value, limit=REPORT_MAX, where="report")
         except TooLarge as error:
             raise TooLarge(
-                f"report is {error.size:,} bytes when encoded, and {REPORT_MAX:,} is the most. Return what is long from a step",
+                f"report is {error.size:,} bytes when encoded, and {REPORT_MAX:,} is the most. "
+                "Return what is long from a step",
                 limit=REPORT_MAX,
                 size=error.size,
             ) from None

@@ -1,4 +1,5 @@
-"""Keyword arguments that several methods share, as types: what `**options` of `create`, `do` and others may hold.
+"""Keyword arguments that several methods share, as types: what `**options` of `create`, `do` and
+others may hold.
 
 For type checkers; what the values mean is said where the methods are.
 """
@@ -92,4 +93,5 @@ class Nothing(Generic[T]):
 
 
 Given: TypeAlias = P | Nothing[Callable[[P], None]]
-"""A `P`, and no more. mypy takes what may hold a callable last, so that it has `P` from the workflow alone when it comes to this."""
+"""A `P`, and no more. mypy takes what may hold a callable last, so that it has `P` from the
+workflow alone when it comes to this."""

@@ -1,7 +1,8 @@
-"""What the steps of a body in memory are doing at this moment: which attempt, since when, where, until when (L13).
+"""What the steps of a body in memory are doing at this moment: which attempt, since when, where,
+until when (L13).
 
-Everything here looks from outside and changes nothing, as `_diagnosis` does. It reads what operations keep for themselves, so that
-they need not keep anything for this.
+Everything here looks from outside and changes nothing, as `_diagnosis` does. It reads what
+operations keep for themselves, so that they need not keep anything for this.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from ._runner import Runner
 
 RUNNING, QUEUED, BEHIND, LEFT, ENDED = "running", "queued", "behind", "left", "ended"
-"""An attempt runs; waits for one of the engine's threads; waits for the thread of the one before; is a thread that nobody waits for any
-more; or is over, perhaps not durably."""
+"""An attempt runs; waits for one of the engine's threads; waits for the thread of the one before;
+is a thread that nobody waits for any more; or is over, perhaps not durably."""
 
 
-_THREADS = frozenset(vars(threading.Thread)[name].__code__ for name in ("run", "_bootstrap", "_bootstrap_inner"))
+_THREADS = frozenset(
+    vars(threading.Thread)[name].__code__ for name in ("run", "_bootstrap", "_bootstrap_inner")
+)
 """What begins a thread, and is nobody's."""
 
 
@@ -69,20 +72,35 @@ def of(runner: Runner) -> list[Standing]:
 
 
 def announced(runner: Runner) -> list[tuple[Identity, str, int]]:
-    """Returns the steps, and their branches, of which something is being recorded before an attempt begins, and which attempt that is."""
-    return [(it.identity, it.identity[1], it._made + 1) for it in _steps(runner) if it.live and _is_announced(it)]
+    """Returns the steps, and their branches, of which something is being recorded before an attempt
+    begins, and which attempt that is."""
+    return [
+        (it.identity, it.identity[1], it._made + 1)
+        for it in _steps(runner)
+        if it.live and _is_announced(it)
+    ]
 
 
 def left(borrowed: Borrowed, no: int, runner: Runner | None) -> list[Standing]:
-    """Returns the threads that no body of this instance waits for any more: of steps that timed out for good, or were let go (R4)."""
+    """Returns the threads that no body of this instance waits for any more: of steps that timed out
+    for good, or were let go (R4)."""
     threads = [it for it in borrowed.threads if it.operation.runner.no == no]
     waited_for = {} if runner is None else runner.open
-    return [_in_thread(it.operation, it, LEFT) for it in threads if waited_for.get(it.operation.identity) is not it.operation]
+    return [
+        _in_thread(it.operation, it, LEFT)
+        for it in threads
+        if waited_for.get(it.operation.identity) is not it.operation
+    ]
 
 
 def retries(runner: Runner) -> dict[int, tuple[int, int | None]]:
-    """Returns how many attempts have failed, and how many retries there are (None: no end), by the number of the delay that is open."""
-    return {step._delayed_by: (step._failed, step.plan.retry.limit) for step in _steps(runner) if step.waiting}
+    """Returns how many attempts have failed, and how many retries there are (None: no end), by the
+    number of the delay that is open."""
+    return {
+        step._delayed_by: (step._failed, step.plan.retry.limit)
+        for step in _steps(runner)
+        if step.waiting
+    }
 
 
 def _steps(runner: Runner) -> list[StepOperation]:
@@ -92,9 +110,22 @@ def _steps(runner: Runner) -> list[StepOperation]:
 def _standing(step: StepOperation, tasks: dict[StepOperation, Any]) -> Standing:
     attempt, timeout = step._made + 1, step.plan.timeout
 
-    def told(state: str, since: int, until: int | None, where: str = "", runs_on: str = "") -> Standing:
+    def told(
+        state: str, since: int, until: int | None, where: str = "", runs_on: str = ""
+    ) -> Standing:
         is_held = step.is_ending and step.runner.port.resistance.holds_step(step)
-        return Standing(step.identity, step.identity[1], attempt, state, since, until, where, runs_on, step.is_cancelled, is_held)
+        return Standing(
+            step.identity,
+            step.identity[1],
+            attempt,
+            state,
+            since,
+            until,
+            where,
+            runs_on,
+            step.is_cancelled,
+            is_held,
+        )
 
     if step.waiting:
         attempt -= 1  # the one that a retry delay comes after
@@ -113,14 +144,31 @@ def _standing(step: StepOperation, tasks: dict[StepOperation, Any]) -> Standing:
         code = None if carrier is None else carrier.get_coro()
     else:
         code = getattr(tasks.get(step, step.runner.task), "coro", None)
-    return told(RUNNING, step._started_at, step._started_at + timeout, _diagnosis.stands(code, in_steps=True), runs_on)
+    return told(
+        RUNNING,
+        step._started_at,
+        step._started_at + timeout,
+        _diagnosis.stands(code, in_steps=True),
+        runs_on,
+    )
 
 
 def _in_thread(step: StepOperation, thread: Thread, state: str) -> Standing:
     attempt = step._made + (state == RUNNING)
     until = thread.since + step.plan.timeout if state == RUNNING else None
     where = _in_frames(_outwards(sys._current_frames().get(thread.ident or 0)))
-    return Standing(step.identity, step.identity[1], attempt, state, thread.since, until, where, "thread", step.is_cancelled, False)
+    return Standing(
+        step.identity,
+        step.identity[1],
+        attempt,
+        state,
+        thread.since,
+        until,
+        where,
+        "thread",
+        step.is_cancelled,
+        False,
+    )
 
 
 def _is_announced(step: StepOperation) -> bool:
@@ -149,8 +197,15 @@ def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _in_frames(frames: Iterator[FrameType]) -> str:
-    """Returns the innermost place in code of users: what a step calls of the standard library says less than the line that calls it."""
-    users = [frame for frame in frames if _diagnosis.is_users(frame) and frame.f_code not in _THREADS]
-    own = (frame for frame in users if str(frame.f_globals.get("__name__", "")).partition(".")[0] not in sys.stdlib_module_names)
+    """Returns the innermost place in code of users: what a step calls of the standard library says
+    less than the line that calls it."""
+    users = [
+        frame for frame in frames if _diagnosis.is_users(frame) and frame.f_code not in _THREADS
+    ]
+    own = (
+        frame
+        for frame in users
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] not in sys.stdlib_module_names
+    )
     frame = next(own, users[0] if users else None)
     return "" if frame is None else _diagnosis.place_of(frame)

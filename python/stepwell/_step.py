@@ -1,7 +1,8 @@
 """`Step`: what a workflow body can ask for.
 
-Every method checks its arguments at the call (`_calls`) and names its operation by the branch that calls
-it; what then happens is in `_do` and its like. The object itself holds nothing but the way to its instance.
+Every method checks its arguments at the call (`_calls`) and names its operation by the branch that
+calls it; what then happens is in `_do` and its like. The object itself holds nothing but the way to
+its instance.
 """
 
 from __future__ import annotations
@@ -68,15 +69,28 @@ class Step:
     # Steps.
 
     @overload
-    def do(self, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts, as_type: None = None, **options: Unpack[DoOptions]) -> Pending[T]: ...
+    def do(
+        self,
+        fn: Callable[[*Ts], Awaitable[T]],
+        *args: *Ts,
+        as_type: None = None,
+        **options: Unpack[DoOptions],
+    ) -> Pending[T]: ...
     @overload
-    def do(self, fn: Callable[[*Ts], T], *args: *Ts, as_type: None = None, **options: Unpack[DoOptions]) -> Pending[T]: ...
+    def do(
+        self, fn: Callable[[*Ts], T], *args: *Ts, as_type: None = None, **options: Unpack[DoOptions]
+    ) -> Pending[T]: ...
     @overload
-    def do(self, fn: Callable[[*Ts], Any], *args: *Ts, as_type: type[T], **options: Unpack[DoOptions]) -> Pending[T]: ...
+    def do(
+        self, fn: Callable[[*Ts], Any], *args: *Ts, as_type: type[T], **options: Unpack[DoOptions]
+    ) -> Pending[T]: ...
     @overload
-    def do(self, fn: Callable[[*Ts], Any], *args: *Ts, as_type: Any, **options: Unpack[DoOptions]) -> Pending[Any]: ...
+    def do(
+        self, fn: Callable[[*Ts], Any], *args: *Ts, as_type: Any, **options: Unpack[DoOptions]
+    ) -> Pending[Any]: ...
     def do(self, fn: Any, *args: Any, name: Any = None, key: Any = None, **options: Any) -> Any:  # type: ignore[misc]  # mypy takes *args: *Ts for narrower than *args: Any
-        """Runs `fn(*args)` as a step: its result is durable, and on replay answers without running it.
+        """Runs `fn(*args)` as a step: its result is durable, and on replay answers without running
+        it.
 
         Args:
             fn: An async function, or a plain one, which runs in a worker thread.
@@ -86,19 +100,24 @@ class Step:
             retry: Default: 5 retries from 10 seconds, doubling, up to an hour.
             timeout: For one attempt; default 10 minutes.
             heartbeat_timeout: Longest silence between two heartbeats of an attempt.
-            on_interrupt: "retry" (default) tries again when a crash, or an engine that closed, cut an attempt short; "fail" never does.
+            on_interrupt: "retry" (default) tries again when a crash, or an engine that closed, cut
+                an attempt short; "fail" never does.
             as_type: Stores the result as this type instead of the annotated one.
-            runtime: "trio" or "asyncio": where an async function runs; default: what `@step_options` or the engine says.
-            abandon_on_cancel: Of a plain function: when the body cancels the step, the body goes on at once, while the thread runs to its
-                end; what that comes to is in the history. Default (False): the body goes on when the thread has ended.
+            runtime: "trio" or "asyncio": where an async function runs; default: what
+                `@step_options` or the engine says.
+            abandon_on_cancel: Of a plain function: when the body cancels the step, the body goes on
+                at once, while the thread runs to its end; what that comes to is in the history.
+                Default (False): the body goes on when the thread has ended.
 
         Returns:
             The result, as decoded from what was stored.
 
         Raises:
-            StepFailed: The step gave up; also an instance of the original exception's class where that is possible.
+            StepFailed: The step gave up; also an instance of the original exception's class where
+                that is possible.
             InvalidName: The name or key is malformed, or a lambda has no name.
-            InvalidConfig: An option is malformed, `fn` is not a function, or (name, key) was used before.
+            InvalidConfig: An option is malformed, `fn` is not a function, or (name, key) was used
+                before.
             LimitReached: The instance has too many steps, or its values are too large together.
         """
         branch = self._branch("do")
@@ -111,46 +130,63 @@ class Step:
 
     @overload
     def map(
-        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, on_error: Literal["raise"] = "raise", as_type: None = None,
-        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
+        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *,
+        on_error: Literal["raise"] = "raise", as_type: None = None,
+        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100,
+        **options: Unpack[AttemptOptions],
     ) -> Pending[list[T]]: ...  # fmt: skip
     @overload
     def map(
-        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, on_error: Literal["collect"], as_type: None = None,
-        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
+        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, on_error: Literal["collect"],
+        as_type: None = None,
+        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100,
+        **options: Unpack[AttemptOptions],
     ) -> Pending[list[T | StepFailed]]: ...  # fmt: skip
     @overload
     def map(
-        self, fn: Callable[[I], T], items: Iterable[I], *, on_error: Literal["raise"] = "raise", as_type: None = None,
-        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
+        self, fn: Callable[[I], T], items: Iterable[I], *, on_error: Literal["raise"] = "raise",
+        as_type: None = None,
+        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100,
+        **options: Unpack[AttemptOptions],
     ) -> Pending[list[T]]: ...  # fmt: skip
     @overload
     def map(
-        self, fn: Callable[[I], T], items: Iterable[I], *, on_error: Literal["collect"], as_type: None = None,
-        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
+        self, fn: Callable[[I], T], items: Iterable[I], *, on_error: Literal["collect"],
+        as_type: None = None,
+        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100,
+        **options: Unpack[AttemptOptions],
     ) -> Pending[list[T | StepFailed]]: ...  # fmt: skip
     @overload
     def map(
-        self, fn: Callable[[I], Any], items: Iterable[I], *, on_error: Literal["raise"] = "raise", as_type: type[T],
-        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
+        self, fn: Callable[[I], Any], items: Iterable[I], *, on_error: Literal["raise"] = "raise",
+        as_type: type[T],
+        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100,
+        **options: Unpack[AttemptOptions],
     ) -> Pending[list[T]]: ...  # fmt: skip
     @overload
     def map(
-        self, fn: Callable[[I], Any], items: Iterable[I], *, on_error: Literal["collect"], as_type: type[T],
-        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
+        self, fn: Callable[[I], Any], items: Iterable[I], *, on_error: Literal["collect"],
+        as_type: type[T],
+        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100,
+        **options: Unpack[AttemptOptions],
     ) -> Pending[list[T | StepFailed]]: ...  # fmt: skip
     @overload
     def map(
-        self, fn: Callable[[I], Any], items: Iterable[I], *, on_error: Literal["raise"] = "raise", as_type: Any,
-        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
+        self, fn: Callable[[I], Any], items: Iterable[I], *, on_error: Literal["raise"] = "raise",
+        as_type: Any,
+        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100,
+        **options: Unpack[AttemptOptions],
     ) -> Pending[list[Any]]: ...  # fmt: skip
     @overload
     def map(
-        self, fn: Callable[[I], Any], items: Iterable[I], *, on_error: Literal["collect"], as_type: Any,
-        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100, **options: Unpack[AttemptOptions],
+        self, fn: Callable[[I], Any], items: Iterable[I], *, on_error: Literal["collect"],
+        as_type: Any,
+        name: str | None = None, key: Callable[[I], str] | None = None, concurrency: int = 100,
+        **options: Unpack[AttemptOptions],
     ) -> Pending[list[Any | StepFailed]]: ...  # fmt: skip
     def map(
-        self, fn: Any, items: Iterable[Any], *, name: str | None = None, key: Callable[[Any], str] | None = None,
+        self, fn: Any, items: Iterable[Any], *, name: str | None = None,
+        key: Callable[[Any], str] | None = None,
         concurrency: int = 100, on_error: OnError = "raise", **options: Any,
     ) -> Any:  # fmt: skip
         """Runs one step per item, at most `concurrency` at a time.
@@ -161,8 +197,10 @@ class Step:
             name: Default: the function's name.
             key: A function of the item; makes each step's identity (name, key).
             concurrency: 1 to 10,000.
-            on_error: "raise": the first failure cancels the rest. "collect": failures stand in the list.
-            options: As `do`: retry, timeout, heartbeat_timeout, on_interrupt, as_type, abandon_on_cancel.
+            on_error: "raise": the first failure cancels the rest. "collect": failures stand in the
+                list.
+            options: As `do`: retry, timeout, heartbeat_timeout, on_interrupt, as_type,
+                abandon_on_cancel.
 
         Returns:
             The results in the order of the items; for a set in the order of the keys as text.
@@ -177,77 +215,114 @@ class Step:
         plan, name = step_function(fn, "map", name, options)
         check_fan_out("map", concurrency, on_error)
         return Pending(
-            _map.fan_out, (branch, name, fn, _map.positioned("map", items, key, self._runner.steps_max), plan, key, concurrency, on_error)
+            _map.fan_out,
+            (
+                branch,
+                name,
+                fn,
+                _map.positioned("map", items, key, self._runner.steps_max),
+                plan,
+                key,
+                concurrency,
+                on_error,
+            ),
         )
 
     @overload
     def each(
-        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
+        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None,
+        key: Callable[[I], str] | None = None,
         concurrency: int = 100, on_error: Literal["raise"] = "raise",
     ) -> Pending[list[T]]: ...  # fmt: skip
     @overload
     def each(
-        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
+        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None,
+        key: Callable[[I], str] | None = None,
         concurrency: int = 100, on_error: Literal["collect"],
     ) -> Pending[list[T | StepFailed]]: ...  # fmt: skip
     def each(
-        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None, key: Callable[[I], str] | None = None,
+        self, fn: Callable[[I], Awaitable[T]], items: Iterable[I], *, name: str | None = None,
+        key: Callable[[I], str] | None = None,
         concurrency: int = 100, on_error: OnError = "raise",
     ) -> Any:  # fmt: skip
-        """Runs `fn(item)`, which is workflow code, for every item: one branch each, at most `concurrency` at a time.
+        """Runs `fn(item)`, which is workflow code, for every item: one branch each, at most
+        `concurrency` at a time.
 
         Args:
-            fn: An async function that may use `step`, or any that returns what to await: `step.sleep`, `lambda n: step.call(audit, n)`.
+            fn: An async function that may use `step`, or any that returns what to await:
+                `step.sleep`, `lambda n: step.call(audit, n)`.
             items: What to call it with, at most 100,000. A set needs `key`.
             name: Default: the function's name.
-            key: A function of the item; makes the branch's identity (name, key) instead of (name, index).
+            key: A function of the item; makes the branch's identity (name, key) instead of (name,
+                index).
             concurrency: 1 to 10,000.
-            on_error: "raise": the first failure cancels the rest. "collect": a `StepFailed` stands in the list.
+            on_error: "raise": the first failure cancels the rest. "collect": a `StepFailed` stands
+                in the list.
 
         Returns:
-            What the branches returned, in the order of the items; for a set in the order of the keys as text.
+            What the branches returned, in the order of the items; for a set in the order of the
+            keys as text.
 
         Raises:
             InvalidName: As `do`.
-            InvalidConfig: `fn` returns nothing to await, an option is malformed, two items have the same key, or a set without `key`.
+            InvalidConfig: `fn` returns nothing to await, an option is malformed, two items have the
+                same key, or a set without `key`.
             LimitReached: More than 100,000 items.
             Exception: Whatever the first branch to fail raised, bare.
         """
         branch = self._branch("each")
         label = branch_name(fn, "each", name)
         check_fan_out("each", concurrency, on_error)
-        return Pending(_each.each, (branch, label, fn, _each.placed(items, key, label), key, concurrency, on_error))
+        return Pending(
+            _each.each,
+            (branch, label, fn, _each.placed(items, key, label), key, concurrency, on_error),
+        )
 
     @overload
     def gather(self, o1: Awaitable[T1], /) -> Pending[tuple[T1]]: ...  # pyright: ignore[reportOverlappingOverload]  # as asyncio's
     @overload
     def gather(self, o1: Awaitable[T1], o2: Awaitable[T2], /) -> Pending[tuple[T1, T2]]: ...
     @overload
-    def gather(self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], /) -> Pending[tuple[T1, T2, T3]]: ...
-    @overload
-    def gather(self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], o4: Awaitable[T4], /) -> Pending[tuple[T1, T2, T3, T4]]: ...
+    def gather(
+        self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], /
+    ) -> Pending[tuple[T1, T2, T3]]: ...
     @overload
     def gather(
-        self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], o4: Awaitable[T4], o5: Awaitable[T5], /
+        self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], o4: Awaitable[T4], /
+    ) -> Pending[tuple[T1, T2, T3, T4]]: ...
+    @overload
+    def gather(
+        self,
+        o1: Awaitable[T1],
+        o2: Awaitable[T2],
+        o3: Awaitable[T3],
+        o4: Awaitable[T4],
+        o5: Awaitable[T5],
+        /,
     ) -> Pending[tuple[T1, T2, T3, T4, T5]]: ...
     @overload
     def gather(self, *operations: Awaitable[T]) -> Pending[list[T]]: ...
     def gather(self, *operations: Awaitable[Any]) -> Any:
         """Awaits several operations together, in a body on asyncio.
 
-        They begin in the order in which they are given. An operation keeps the identity it would have alone. A coroutine is body
-        code and becomes a branch, with its place among the arguments as identity, so that its operations need no keys.
+        They begin in the order in which they are given. An operation keeps the identity it would
+        have alone. A coroutine is body code and becomes a branch, with its place among the
+        arguments as identity, so that its operations need no keys.
 
         Args:
-            operations: What would be awaited alone: `step.do(…)` and its like, coroutines of body code, tasks.
+            operations: What would be awaited alone: `step.do(…)` and its like, coroutines of body
+                code, tasks.
 
         Returns:
-            A list of their values, in the order of the arguments. (For type checkers up to five are a tuple, as with `asyncio.gather`.)
+            A list of their values, in the order of the arguments. (For type checkers up to five are
+            a tuple, as with `asyncio.gather`.)
 
         Raises:
-            InvalidConfig: The body runs on trio (use `open_nursery`, `map` or `each`), or an argument cannot be awaited.
+            InvalidConfig: The body runs on trio (use `open_nursery`, `map` or `each`), or an
+                argument cannot be awaited.
             LimitReached: More than 100,000 operations.
-            Exception: Whatever the first of them to fail raised, bare, after the others were cancelled.
+            Exception: Whatever the first of them to fail raised, bare, after the others were
+                cancelled.
         """
         need_room_for(operations)
         from . import _gather  # here, because asyncio takes long to import
@@ -259,23 +334,32 @@ class Step:
     @overload
     def as_completed(self, o1: Awaitable[T1], o2: Awaitable[T2], /) -> AsCompleted[T1 | T2]: ...
     @overload
-    def as_completed(self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], /) -> AsCompleted[T1 | T2 | T3]: ...
+    def as_completed(
+        self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], /
+    ) -> AsCompleted[T1 | T2 | T3]: ...
     @overload
     def as_completed(
         self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], o4: Awaitable[T4], /
     ) -> AsCompleted[T1 | T2 | T3 | T4]: ...
     @overload
     def as_completed(
-        self, o1: Awaitable[T1], o2: Awaitable[T2], o3: Awaitable[T3], o4: Awaitable[T4], o5: Awaitable[T5], /
+        self,
+        o1: Awaitable[T1],
+        o2: Awaitable[T2],
+        o3: Awaitable[T3],
+        o4: Awaitable[T4],
+        o5: Awaitable[T5],
+        /,
     ) -> AsCompleted[T1 | T2 | T3 | T4 | T5]: ...
     @overload
     def as_completed(self, *operations: Awaitable[T]) -> AsCompleted[T]: ...
     def as_completed(self, *operations: Awaitable[Any]) -> AsCompleted[Any]:
-        """Gives the results of several operations in the order in which they come, in a body on asyncio.
+        """Gives the results of several operations in the order in which they come, in a body on
+        asyncio.
 
-        Write `for done in step.as_completed(…): value = await done`, or `async for`, where `await done` does not wait any more. A
-        replay has the same order. They begin, as with `gather`, when the loop does. Those that still run when it is left go on until
-        the body ends.
+        Write `for done in step.as_completed(…): value = await done`, or `async for`, where `await
+        done` does not wait any more. A replay has the same order. They begin, as with `gather`,
+        when the loop does. Those that still run when it is left go on until the body ends.
 
         Args:
             operations: As `gather`.
@@ -292,22 +376,27 @@ class Step:
         return _gather.AsCompleted(branch, operations)
 
     def open_nursery(self, name: str | None = None) -> StepNursery:
-        """Opens a nursery whose tasks are branches of this body; as `trio.open_nursery`, but it replays.
+        """Opens a nursery whose tasks are branches of this body; as `trio.open_nursery`, but it
+        replays.
 
         Args:
             name: Tells it from other nurseries of the branch; default "nursery".
 
         Raises:
             InvalidName: The name is malformed.
-            InvalidConfig: The body runs on asyncio (use `gather`, `as_completed`, `each` or `asyncio.TaskGroup`).
+            InvalidConfig: The body runs on asyncio (use `gather`, `as_completed`, `each` or
+                `asyncio.TaskGroup`).
         """
         branch = self._branch("open_nursery")
         if self._runner.loop is not None:
             raise InvalidConfig(
-                "step.open_nursery is for bodies on trio, and this one runs on asyncio. Use step.gather, step.as_completed, step.each, "
-                "or asyncio.TaskGroup, with a key= for operations of the same name."
+                "step.open_nursery is for bodies on trio, and this one runs on asyncio. Use "
+                "step.gather, step.as_completed, step.each, or asyncio.TaskGroup, with a key= for "
+                "operations of the same name."
             )
-        return StepNursery(self._runner, branch, names.step_name(name if name is not None else "nursery"))
+        return StepNursery(
+            self._runner, branch, names.step_name(name if name is not None else "nursery")
+        )
 
     # Waits.
 
@@ -335,7 +424,8 @@ class Step:
             InvalidConfig: It is naive or too far ahead.
         """
         until, branch = instant_us(when, "when"), self._branch("sleep_until")
-        if until - self._runner.at > _waits.WAIT_MAX_US:  # from the turn's own time, so that replay decides alike
+        # from the turn's own time, so that replay decides alike
+        if until - self._runner.at > _waits.WAIT_MAX_US:
             raise InvalidConfig(f"when={when!r} is more than 365 days ahead; sleep in a loop.")
         return self._sleep(lambda: until, branch, name)
 
@@ -345,14 +435,26 @@ class Step:
 
     @overload
     def wait_for_event(
-        self, *types: str, timeout: Duration | None = None, name: str | None = None, as_type: type[T]
+        self,
+        *types: str,
+        timeout: Duration | None = None,
+        name: str | None = None,
+        as_type: type[T],
     ) -> Pending[Event[T]]: ...
     @overload
     def wait_for_event(
-        self, *types: str, timeout: Duration | None = None, name: str | None = None, as_type: Any = None
+        self,
+        *types: str,
+        timeout: Duration | None = None,
+        name: str | None = None,
+        as_type: Any = None,
     ) -> Pending[Event[Any]]: ...
     def wait_for_event(
-        self, *types: str, timeout: Duration | None = None, name: str | None = None, as_type: Any = None
+        self,
+        *types: str,
+        timeout: Duration | None = None,
+        name: str | None = None,
+        as_type: Any = None,
     ) -> Pending[Event[Any]]:
         """Waits for an event of one of these types; one that arrived earlier counts.
 
@@ -378,14 +480,29 @@ class Step:
 
     @overload
     def wait_for_approval(
-        self, name: str, *, detail: Any = None, timeout: Duration | None = "7 days", as_type: type[T]
+        self,
+        name: str,
+        *,
+        detail: Any = None,
+        timeout: Duration | None = "7 days",
+        as_type: type[T],
     ) -> Pending[Approval[T | None]]: ...
     @overload
     def wait_for_approval(
-        self, name: str, *, detail: Any = None, timeout: Duration | None = "7 days", as_type: Any = None
+        self,
+        name: str,
+        *,
+        detail: Any = None,
+        timeout: Duration | None = "7 days",
+        as_type: Any = None,
     ) -> Pending[Approval]: ...
     def wait_for_approval(
-        self, name: str, *, detail: Any = None, timeout: Duration | None = "7 days", as_type: Any = None
+        self,
+        name: str,
+        *,
+        detail: Any = None,
+        timeout: Duration | None = "7 days",
+        as_type: Any = None,
     ) -> Pending[Approval]:
         """Waits until somebody approves; see `engine.approvals`.
 
@@ -406,16 +523,20 @@ class Step:
         us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
         stored, refusal, limit = None, None, self._runner.value_bytes
         if detail is not None:
-            stored, refusal = branch.encoded(_replay.APPROVAL, label, lambda: codec.encode(detail, limit=limit, where="detail"))
+            stored, refusal = branch.encoded(
+                _replay.APPROVAL, label, lambda: codec.encode(detail, limit=limit, where="detail")
+            )
         return Pending(_waits.approval, (branch, label, stored, refusal, us, usable(as_type)))
 
     # Deadlines and changes of the code.
 
     def move_on_after(self, duration: Duration, name: str | None = None) -> DeadlineScope:
-        """Cancels what the `with` block still waits for once `duration` has passed; the body then goes on after the block.
+        """Cancels what the `with` block still waits for once `duration` has passed; the body then
+        goes on after the block.
 
-        The deadline is `now()` plus `duration`; in the first turn, where `now()` is when the instance was created, it counts from when the
-        body runs. It is durable: it holds over restarts and while the instance is parked, and what it decided is recorded, so that a replay
+        The deadline is `now()` plus `duration`; in the first turn, where `now()` is when the
+        instance was created, it counts from when the body runs. It is durable: it holds over
+        restarts and while the instance is parked, and what it decided is recorded, so that a replay
         takes the same way. A deadline that passes after the block was left does nothing.
 
         Args:
@@ -439,7 +560,8 @@ class Step:
             name: Tells it from other deadlines of the branch; default "fail_after".
 
         Raises:
-            trio.TooSlowError: At the end of the block, if it was cut short; in a body on asyncio, TimeoutError.
+            trio.TooSlowError: At the end of the block, if it was cut short; in a body on asyncio,
+            TimeoutError.
             InvalidConfig: The duration is malformed.
             InvalidName: The name is malformed.
         """
@@ -447,14 +569,21 @@ class Step:
 
     def _deadline(self, method: str, duration: Duration, name: str | None) -> DeadlineScope:
         us, branch = to_us(duration, "duration"), self._branch(method)
-        return DeadlineScope(branch, us, names.step_name(name if name is not None else method), method == "fail_after")
+        return DeadlineScope(
+            branch,
+            us,
+            names.step_name(name if name is not None else method),
+            method == "fail_after",
+        )
 
     def patched(self, change_id: str) -> Pending[bool]:
-        """Says whether this instance runs the code that a change brought, or the code from before it.
+        """Says whether this instance runs the code that a change brought, or the code from before
+        it.
 
-        Decided when the body first comes here: True unless it is replaying outcomes that were recorded before; then it answers the
-        same for ever, wherever in the body it is asked. Write `if await step.patched("id"): … else: …` with the old code in the
-        `else`, and remove both once no instance from before is left.
+        Decided when the body first comes here: True unless it is replaying outcomes that were
+        recorded before; then it answers the same for ever, wherever in the body it is asked. Write
+        `if await step.patched("id"): … else: …` with the old code in the `else`, and remove both
+        once no instance from before is left.
 
         Args:
             change_id: Names the change; 1 to 256 characters.
@@ -468,16 +597,24 @@ class Step:
     # Children and other instances.
 
     @overload
-    def create(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[NewChildOptions]) -> Pending[Child[R]]: ...
-    @overload
-    def create(self, workflow: Workflow[P, R], params: Given[P], **options: Unpack[NewChildOptions]) -> Pending[Child[R]]: ...
-    @overload
-    def create(self, workflow: str, params: Any = None, **options: Unpack[NewChildOptions]) -> Pending[Child[Any]]: ...
     def create(
-        self, workflow: Workflow[Any, Any] | str, params: Any = None, *, id: str | None = None, name: str | None = None,
+        self, workflow: Workflow[None, R], params: None = None, **options: Unpack[NewChildOptions]
+    ) -> Pending[Child[R]]: ...
+    @overload
+    def create(
+        self, workflow: Workflow[P, R], params: Given[P], **options: Unpack[NewChildOptions]
+    ) -> Pending[Child[R]]: ...
+    @overload
+    def create(
+        self, workflow: str, params: Any = None, **options: Unpack[NewChildOptions]
+    ) -> Pending[Child[Any]]: ...
+    def create(
+        self, workflow: Workflow[Any, Any] | str, params: Any = None, *, id: str | None = None,
+        name: str | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> Pending[Child[Any]]:  # fmt: skip
-        """Creates exactly one child, however often this body replays. It lives on when this instance ends.
+        """Creates exactly one child, however often this body replays. It lives on when this
+        instance ends.
 
         Args:
             workflow: A registered workflow, or its name.
@@ -505,10 +642,16 @@ class Step:
 
     @overload
     def create_batch(
-        self, workflow: Workflow[P, R], items: Sequence[Given[P] | NewInstance[P]], *, name: str | None = None
+        self,
+        workflow: Workflow[P, R],
+        items: Sequence[Given[P] | NewInstance[P]],
+        *,
+        name: str | None = None,
     ) -> Pending[list[Child[R]]]: ...
     @overload
-    def create_batch(self, workflow: str, items: Sequence[Any], *, name: str | None = None) -> Pending[list[Child[Any]]]: ...
+    def create_batch(
+        self, workflow: str, items: Sequence[Any], *, name: str | None = None
+    ) -> Pending[list[Child[Any]]]: ...
     def create_batch(
         self, workflow: Workflow[Any, Any] | str, items: Sequence[Any], *, name: str | None = None
     ) -> Pending[list[Child[Any]]]:
@@ -527,23 +670,43 @@ class Step:
         """
         branch = self._branch("create_batch")
 
-        def encode(target: Workflow[Any, Any]) -> list[tuple[str | None, bytes | None, bytes | None]]:
+        def encode(
+            target: Workflow[Any, Any],
+        ) -> list[tuple[str | None, bytes | None, bytes | None]]:
             names.check_batch(items)
-            return [_child.item(self._runner, target, item, index) for index, item in enumerate(items)]
+            return [
+                _child.item(self._runner, target, item, index) for index, item in enumerate(items)
+            ]
 
-        label, target, prepared, refusal = _child.asked(branch, _replay.CREATE_BATCH, workflow, name, encode)
-        return Pending(_child.create_batch, (branch, label, target, prepared or _child.ids_of(items), refusal))
+        label, target, prepared, refusal = _child.asked(
+            branch, _replay.CREATE_BATCH, workflow, name, encode
+        )
+        return Pending(
+            _child.create_batch, (branch, label, target, prepared or _child.ids_of(items), refusal)
+        )
 
     @overload
-    def call(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[ChildOptions]) -> Pending[R]: ...
-    @overload
-    def call(self, workflow: Workflow[P, R], params: Given[P], **options: Unpack[ChildOptions]) -> Pending[R]: ...
-    @overload
-    def call(self, workflow: str, params: Any = None, **options: Unpack[ChildOptions]) -> Pending[Any]: ...
     def call(
-        self, workflow: Workflow[Any, Any] | str, params: Any = None, *, id: str | None = None, name: str | None = None
+        self, workflow: Workflow[None, R], params: None = None, **options: Unpack[ChildOptions]
+    ) -> Pending[R]: ...
+    @overload
+    def call(
+        self, workflow: Workflow[P, R], params: Given[P], **options: Unpack[ChildOptions]
+    ) -> Pending[R]: ...
+    @overload
+    def call(
+        self, workflow: str, params: Any = None, **options: Unpack[ChildOptions]
+    ) -> Pending[Any]: ...
+    def call(
+        self,
+        workflow: Workflow[Any, Any] | str,
+        params: Any = None,
+        *,
+        id: str | None = None,
+        name: str | None = None,
     ) -> Pending[Any]:
-        """Creates a child and waits for its output, without a slot. It is terminated with this instance.
+        """Creates a child and waits for its output, without a slot. It is terminated with this
+        instance.
 
         Args:
             workflow: A registered workflow, or its name.
@@ -560,15 +723,26 @@ class Step:
         """
         branch = self._branch("call")
         label, target, stored, refusal = _child.asked(
-            branch, _replay.CALL, workflow, name, lambda target: _child.encode_params(target, params, self._runner.value_bytes)
+            branch,
+            _replay.CALL,
+            workflow,
+            name,
+            lambda target: _child.encode_params(target, params, self._runner.value_bytes),
         )
         child_id = None if id is None else names.instance_id(id)
         return Pending(_child.call, (branch, label, target, stored, refusal, child_id))
 
     def send_event(
-        self, workflow: Workflow[Any, Any] | str, id: str, type: str, payload: Any = None, *, name: str | None = None
+        self,
+        workflow: Workflow[Any, Any] | str,
+        id: str,
+        type: str,
+        payload: Any = None,
+        *,
+        name: str | None = None,
     ) -> Pending[None]:
-        """Sends an event to another instance of this namespace, once however often this body replays.
+        """Sends an event to another instance of this namespace, once however often this body
+        replays.
 
         Args:
             workflow: Workflow of the receiver, or its name.
@@ -593,8 +767,9 @@ class Step:
     def now(self) -> datetime:
         """Returns the time of the outcome that this turn delivers: the same on every replay.
 
-        In the first turn, which has no outcome, that is when the instance was created, although it may start later: at its `start_at`,
-        or when there is a slot. Where the present is meant, let a step return it. Deadlines count from when the body runs there.
+        In the first turn, which has no outcome, that is when the instance was created, although it
+        may start later: at its `start_at`, or when there is a slot. Where the present is meant, let
+        a step return it. Deadlines count from when the body runs there.
         """
         self._branch("now")
         return from_us(self._runner.at)
@@ -619,7 +794,8 @@ class Step:
         return BodyLog(self._runner)
 
     def report(self, progress: Any = None, message: str | None = None, **fields: Any) -> None:
-        """Tells watchers how far the instance is; the last report is kept, none is repeated on replay.
+        """Tells watchers how far the instance is; the last report is kept, none is repeated on
+        replay.
 
         Args:
             progress: Any storable value, by habit a number from 0 to 1.
@@ -639,6 +815,11 @@ class Step:
         """Returns the branch that calls; says so if nobody may call here (I7)."""
         here, runner = place.get(), self._runner
         has_ended = runner.stopping and runner.stopping is End.FINISHED
-        if type(here) is Branch and here.runner is runner and _thread() == self._thread and not has_ended:
+        if (
+            type(here) is Branch
+            and here.runner is runner
+            and _thread() == self._thread
+            and not has_ended
+        ):
             return here
         return misplaced(runner, method, other_thread=_thread() != self._thread)

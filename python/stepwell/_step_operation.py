@@ -27,7 +27,18 @@ from ._errors import Interrupted, NotSerializable, StepFailed, StepTimeout, TooL
 from ._log import log
 from ._operation import Operation
 from ._past import KEPT, Past, Tried
-from ._replay import ABANDONED, ERASED, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED, Attempts, Identity, Outcome
+from ._replay import (
+    ABANDONED,
+    ERASED,
+    GAVE_UP,
+    INTERRUPTED,
+    OK,
+    SAVED,
+    STARTED,
+    Attempts,
+    Identity,
+    Outcome,
+)
 from ._retry import RetryRuleFailed
 from ._values.codec import codec
 from ._values.failures import describe, from_users_code, revive, type_name
@@ -50,9 +61,11 @@ class StepOperation(Operation):
     """Whether its attempts never run in the body's task (items of a map)."""
     has_attempts = True
     winding = False
-    """Whether nobody waits for it while an attempt of it runs in a task: an instance of an old format has withdrawn it (I8)."""
+    """Whether nobody waits for it while an attempt of it runs in a task: an instance of an old
+    format has withdrawn it (I8)."""
     is_left = False
-    """Whether the body has withdrawn it: what a thread of it returns is recorded, and nobody is told."""
+    """Whether the body has withdrawn it: what a thread of it returns is recorded, and nobody is
+    told."""
     runs = False
     """Whether an attempt is under way, or waits for the next one."""
 
@@ -65,11 +78,13 @@ class StepOperation(Operation):
     payload: bytes | None = None
     scope: trio.CancelScope | None = None
     attempt_scope: trio.CancelScope | Visit | None = None
-    """What cancels the attempt that runs; `scope` is that of all attempts, if they have a task of their own."""
+    """What cancels the attempt that runs; `scope` is that of all attempts, if they have a task of
+    their own."""
     thread: Thread | None = None
     """That of an attempt, of the one before too, until it has ended."""
     _runs_on: Thread | None = None
-    """That of the last attempt, if the body cancelled the step while it waited for the next one, and the thread ran."""
+    """That of the last attempt, if the body cancelled the step while it waited for the next one,
+    and the thread ran."""
     _made = 0
     _failed = 0
     _verdict = 0
@@ -87,7 +102,14 @@ class StepOperation(Operation):
     _arguments: Arguments | None = None
     """As they were, for a test engine (D10)."""
 
-    def __init__(self, runner: Runner, identity: Identity, fn: Callable[..., Any], args: tuple[Any, ...], plan: FunctionPlan) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        identity: Identity,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        plan: FunctionPlan,
+    ) -> None:
         self.runner = runner
         self.identity = identity
         self.fn = fn
@@ -102,9 +124,14 @@ class StepOperation(Operation):
         return self._context
 
     def has_ended(self, attempt: int) -> bool:
-        """Whether this attempt is over: recorded, failed, or given up without anything of it running any more."""
+        """Whether this attempt is over: recorded, failed, or given up without anything of it
+        running any more."""
         runs = self._in_task or self.thread is not None or self.attempt_scope is not None
-        return bool(self.number) or self._made >= attempt or (not runs and self.runner.open.get(self.identity) is not self)
+        return (
+            bool(self.number)
+            or self._made >= attempt
+            or (not runs and self.runner.open.get(self.identity) is not self)
+        )
 
     # The way to an outcome.
 
@@ -112,13 +139,19 @@ class StepOperation(Operation):
         self.variables = copy_context()
 
     def go_live(self, in_body: bool = False) -> Awaitable[None] | None:
-        """Begins the first attempt of this life: the one place that chooses how attempts are made."""
+        """Begins the first attempt of this life: the one place that chooses how attempts are
+        made."""
         runner, plan = self.runner, self.plan
         port = runner.port
         if not in_body and self.is_cancelled:
             known = runner.cursor.attempts.get(self.identity)
             self._made = 1 if known is None else known.made + (not known.is_left)
-            self._ended(self._made, Interrupted("it was under way when the engine ended, and the body had cancelled it"))
+            self._ended(
+                self._made,
+                Interrupted(
+                    "it was under way when the engine ended, and the body had cancelled it"
+                ),
+            )
             if not self.was_cut_short:
                 runner.taken_up(self)
             return None
@@ -128,8 +161,13 @@ class StepOperation(Operation):
         if port.checks_arguments:
             self._arguments = Arguments(self.fn, self.args)
         attempts, attached = runner.cursor.attempts, runner.attached
-        if runner.interrupted or (attempts and self.identity in attempts) or (attached and self.identity in attached):
-            self._started_at = runner.at  # until an attempt begins: one that a crash cut short did not begin before this turn
+        if (
+            runner.interrupted
+            or (attempts and self.identity in attempts)
+            or (attached and self.identity in attached)
+        ):
+            # until an attempt begins: one that a crash cut short did not begin before this turn
+            self._started_at = runner.at
         elif in_body and plan.waits is False and not on_asyncio:
             return self._run_straight()
         elif plan.is_plain and on_asyncio and runner.may_begin():
@@ -150,7 +188,11 @@ class StepOperation(Operation):
 
     def stays_open(self) -> bool:
         runner = self.runner
-        if runner.stopping or not runner.format or (self.plan.abandon_on_cancel and not self.plan.is_async):
+        if (
+            runner.stopping
+            or not runner.format
+            or (self.plan.abandon_on_cancel and not self.plan.is_async)
+        ):
             return False
         if self.is_cancelled:
             return True
@@ -159,24 +201,32 @@ class StepOperation(Operation):
         recorded = runner.cursor.outcome_of(self.identity)
         if recorded is not None:
             return recorded.verdict == ABANDONED
-        # What is not in the history ended with the engine, if it had begun. An async function has when its turn is over; a plain
-        # one may have been queued for a thread, and the body went on.
+        # What is not in the history ended with the engine, if it had begun. An async function has
+        # when its turn is over; a plain one may have been queued for a thread, and the body went
+        # on.
         if self.identity in runner.attached:
             return False  # it waits for its next attempt
-        return self.turn != runner.turn and (self._has_begun or (runner.interrupted and not runner.went_on))
+        return self.turn != runner.turn and (
+            self._has_begun or (runner.interrupted and not runner.went_on)
+        )
 
     @property
     def _has_begun(self) -> bool:
-        """Whether an attempt that history has no end of had begun for sure, once the turn is over in which the step was asked for."""
+        """Whether an attempt that history has no end of had begun for sure, once the turn is over
+        in which the step was asked for."""
         known = self.runner.cursor.attempts.get(self.identity)
-        return self.plan.is_async if known is None else known.is_left or known.started_for > known.made
+        return (
+            self.plan.is_async if known is None else known.is_left or known.started_for > known.made
+        )
 
     def give_up(self) -> None:
         if self.is_cancelled:
             return
         super().give_up()
         if not self.live:
-            self.was_cut_short = not self._has_begun and self.runner.cursor.taken <= self.runner.port.found
+            self.was_cut_short = (
+                not self._has_begun and self.runner.cursor.taken <= self.runner.port.found
+            )
         under_way = self.under_way
         if self.waiting:  # for its next attempt, while a thread of the last one still runs
             self.runner.withdraw_wait(self._delayed_by)
@@ -187,17 +237,22 @@ class StepOperation(Operation):
             self.cancel_attempt()
         is_known = self.plan.on_interrupt == "fail" or (self.plan.is_async and not self._made)
         if self.live and (under_way == self._made or not is_known):
-            # Before whatever the body does while it is open: else a replay would take it for queued.
+            # Before whatever the body does while it is open: else a replay would take it for
+            # queued.
             self._record(STARTED, under_way, None)
 
     @property
     def under_way(self) -> int:
-        """The attempt that runs, or whose thread runs on although it has failed and so keeps the next one from beginning."""
-        runs_on = self.thread is not None and (self._context is None or self._context.attempt <= self._made)
+        """The attempt that runs, or whose thread runs on although it has failed and so keeps the
+        next one from beginning."""
+        runs_on = self.thread is not None and (
+            self._context is None or self._context.attempt <= self._made
+        )
         return self._made + (not runs_on)
 
     def stop(self) -> None:
-        """As `Operation.stop`; attempts in the body's task may stand behind a shield of the body too."""
+        """As `Operation.stop`; attempts in the body's task may stand behind a shield of the body
+        too."""
         super().stop()
         self._should_end()
         self.cancel_attempt()
@@ -221,13 +276,15 @@ class StepOperation(Operation):
                 await attempts()
             finally:
                 self._in_task, self._task = False, None
-                self.variables = None  # they lead back here, and so does the context: without them this is freed at once
+                # they lead back here, and so does the context: without them this is freed at once
+                self.variables = None
                 if self.thread is None:
                     self._context = None
                 self.wound_down()
 
     async def run(self) -> None:
-        """Makes attempts until one succeeds or the step gives up, and submits the record of that."""
+        """Makes attempts until one succeeds or the step gives up, and submits the record of
+        that."""
         known = self.runner.cursor.attempts.pop(self.identity, None)
         if known is not None or self.interrupted:
             self.runner.taken_up(self)
@@ -250,21 +307,29 @@ class StepOperation(Operation):
         if not announced and (self.plan.on_interrupt == "fail" or not self.interrupted):
             return
         self._made += 1
-        error = Interrupted(f"attempt {self._made} was cut short: its engine died, or closed, before it had ended")
+        error = Interrupted(
+            f"attempt {self._made} was cut short: its engine died, or closed, before it had ended"
+        )
         if announced:
             self._started_at = known.started_at
             self._submit_failure(error, self._made)
         else:
-            await self._note(INTERRUPTED, self._made, codec.encode(describe(error, step=self.identity[2], attempts=self._made)))
+            await self._note(
+                INTERRUPTED,
+                self._made,
+                codec.encode(describe(error, step=self.identity[2], attempts=self._made)),
+            )
             self._keep_few(self._made, False, type_name(error))
 
     def _run_straight(self) -> Awaitable[None] | None:
         """What `run` does for a step without a past, whose function has never waited: the hot path.
 
         Returns:
-            None: the function has run to its end and its value is submitted. Else what is left to be awaited.
+            None: the function has run to its end and its value is submitted. Else what is left to
+                be awaited.
         """
-        now = self.runner.port.now  # what is an attribute and no method is called so in half the time
+        # what is an attribute and no method is called so in half the time
+        now = self.runner.port.now
         self._started_at = now()
         try:
             coroutine = self.fn(*self.args)
@@ -279,7 +344,8 @@ class StepOperation(Operation):
         return self._go_on(coroutine, context, trap)
 
     def _run_remote(self, context: Context) -> None:
-        """Makes the first attempt on asyncio, in a copy of this context; returns when that is under way."""
+        """Makes the first attempt on asyncio, in a copy of this context; returns when that is under
+        way."""
         self._started_at = self.runner.port.now()
         self.variables = context
         self._in_task = True
@@ -365,7 +431,8 @@ class StepOperation(Operation):
         failure: BaseException | None = None
         self.is_in_body = not self._in_task
         try:
-            with runner.port.borrowed.under_way:  # not over the retry delay: a step that waits for its next attempt runs none (T3, L14)
+            # not over the retry delay: a step that waits for its next attempt runs none (T3, L14)
+            with runner.port.borrowed.under_way:
                 self.value = await _attempt.call(self, self.fn, self.args, self.context)
         except _attempt.Stopped as stopped:
             failure = stopped.error
@@ -385,7 +452,8 @@ class StepOperation(Operation):
         return delay is not None
 
     def _ended(self, attempt: int, failure: BaseException | None = None) -> tuple[int, int] | None:
-        """An attempt has ended: records how. Returns the retry delay that this opened, if another attempt is to follow."""
+        """An attempt has ended: records how. Returns the retry delay that this opened, if another
+        attempt is to follow."""
         if self.is_cancelled:
             self._submit(attempt, ABANDONED, self._end(attempt, self.value, failure))
         elif failure is not None:
@@ -395,10 +463,13 @@ class StepOperation(Operation):
         return None
 
     def _end(self, attempt: int, value: Any, failure: BaseException | None) -> bytes:
-        """Returns what the record of an attempt says whose outcome nobody is told: its value, its error, or neither."""
+        """Returns what the record of an attempt says whose outcome nobody is told: its value, its
+        error, or neither."""
         if failure is None:
             try:
-                return codec.encode({"value": self.plan.codec.encode(value, "result", self.runner.value_bytes)})
+                return codec.encode(
+                    {"value": self.plan.codec.encode(value, "result", self.runner.value_bytes)}
+                )
             except (NotSerializable, TooLarge) as error:
                 failure = _diagnosis.unstorable(self.runner, self.identity[2], error)
         if isinstance(failure, CutShort):
@@ -409,7 +480,9 @@ class StepOperation(Operation):
         try:
             self.payload = self.plan.codec.encode(self.value, "result", self.runner.value_bytes)
         except (NotSerializable, TooLarge) as error:
-            self._submit_failure(_diagnosis.unstorable(self.runner, self.identity[2], error), attempt)
+            self._submit_failure(
+                _diagnosis.unstorable(self.runner, self.identity[2], error), attempt
+            )
         except BaseException as error:  # code of the value's own class (R9)
             if (struck := interrupt_in(error)) is not None:
                 self.runner.port.interrupted_by(struck)
@@ -420,27 +493,61 @@ class StepOperation(Operation):
 
     def _submit(self, attempt: int, verdict: int, payload: bytes | None) -> None:
         runner, port = self.runner, self.runner.port
-        if port.checks_arguments and self._arguments and runner.goes_on and (changed := self._arguments.changed()) is not None:
-            others = [o.identity[2] for o in runner.open.values() if isinstance(o, StepOperation) and o.live and o is not self]
-            runner.block("changed_argument", _diagnosis.changed_argument(runner, self.identity[2], changed, others), self.identity[2])
+        if (
+            port.checks_arguments
+            and self._arguments
+            and runner.goes_on
+            and (changed := self._arguments.changed()) is not None
+        ):
+            others = [
+                o.identity[2]
+                for o in runner.open.values()
+                if isinstance(o, StepOperation) and o.live and o is not self
+            ]
+            runner.block(
+                "changed_argument",
+                _diagnosis.changed_argument(runner, self.identity[2], changed, others),
+                self.identity[2],
+            )
             return
         self._verdict = verdict
         record = port.record  # as `now` above
-        self.number = number = record(runner.no, runner.incarnation, self.identity, attempt, verdict, self._started_at, payload)
+        self.number = number = record(
+            runner.no,
+            runner.incarnation,
+            self.identity,
+            attempt,
+            verdict,
+            self._started_at,
+            payload,
+        )
         port.tickets[number] = self
 
-    def _record(self, verdict: int, attempt: int, payload: bytes | None, erases: int | None = None) -> int:
+    def _record(
+        self, verdict: int, attempt: int, payload: bytes | None, erases: int | None = None
+    ) -> int:
         runner = self.runner
-        return runner.port.record(runner.no, runner.incarnation, self.identity, attempt, verdict, self._started_at, payload, erases)
+        return runner.port.record(
+            runner.no,
+            runner.incarnation,
+            self.identity,
+            attempt,
+            verdict,
+            self._started_at,
+            payload,
+            erases,
+        )
 
     def _submit_failure(self, error: BaseException, attempts: int) -> None:
         self.payload = codec.encode(describe(error, step=self.identity[2], attempts=attempts))
         self._submit(attempts, GAVE_UP, self.payload)
 
     def _failed_attempt(self, error: BaseException, attempt: int) -> tuple[int, int] | None:
-        """Records a failed attempt. Returns the retry delay that it opened, if another attempt is to follow.
+        """Records a failed attempt. Returns the retry delay that it opened, if another attempt is
+        to follow.
 
-        Of one that the engine cuts short, as it unwinds the body, nothing is recorded: it does not count (L14).
+        Of one that the engine cuts short, as it unwinds the body, nothing is recorded: it does not
+        count (L14).
         """
         if self.runner.stopping:
             return None
@@ -449,10 +556,15 @@ class StepOperation(Operation):
         error = _attempt.of_wrong_runtime(error, name) or error
         delay = 0
         try:
-            more = isinstance(error, Exception) and retry.retries(error) and retry.allows(self._failed)
+            more = (
+                isinstance(error, Exception) and retry.retries(error) and retry.allows(self._failed)
+            )
             if more:
                 assert isinstance(error, Exception), "no other is tried again (R6, R9)"
-                jitter = random.Random(f"{runner.port.seed}|{runner.seed}|{self.identity}|{attempt}")  # the same for the same attempt
+                # the same for the same attempt
+                jitter = random.Random(
+                    f"{runner.port.seed}|{runner.seed}|{self.identity}|{attempt}"
+                )
                 delay = retry.delay_us(self._failed, context, error, jitter)
         except RetryRuleFailed as bad:
             more, error = False, bad
@@ -461,13 +573,23 @@ class StepOperation(Operation):
             return None
         after = f"the next one comes in {delay / 1e6:g} s" if more else "the step gives up"
         seen = from_users_code(error)
-        log.warning("attempt %d of step %r of %s/%s failed; %s", attempt, name, runner.workflow.name, runner.id, after, exc_info=seen)
+        log.warning(
+            "attempt %d of step %r of %s/%s failed; %s",
+            attempt,
+            name,
+            runner.workflow.name,
+            runner.id,
+            after,
+            exc_info=seen,
+        )
         if not more:
             self._submit_failure(error, attempt)
             return None
         until = runner.port.now() + delay
         payload = codec.encode(describe(error, step=name, attempts=attempt))
-        number = runner.port.retry(runner.no, runner.incarnation, self.identity, attempt, self._started_at, payload, until)
+        number = runner.port.retry(
+            runner.no, runner.incarnation, self.identity, attempt, self._started_at, payload, until
+        )
         self._keep_few(attempt, True, type_name(error))
         return number, until
 
@@ -489,10 +611,12 @@ class StepOperation(Operation):
             await self._wait_for(pause)
         finally:
             self.waiting = False
-            if self.runner.open.get(self.identity) is self:  # else it was withdrawn, and counts no more
+            # else it was withdrawn, and counts no more
+            if self.runner.open.get(self.identity) is self:
                 self.runner.rest.delayed(began=False)
             self.runner.rest.forget(number)
-        await trio.lowlevel.checkpoint_if_cancelled()  # the step may have been left between the end of the delay and this line (I8)
+        # the step may have been left between the end of the delay and this line (I8)
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _note(self, verdict: int, attempt: int, payload: bytes | None) -> None:
         """Records something about an attempt and waits until it is durable."""
@@ -507,7 +631,8 @@ class StepOperation(Operation):
         self._saved = payload
 
     def give_up_attempt(self, why: str) -> None:
-        """An attempt without a scope took too long: the body is unwound and replayed to stop it (see `_attempt`)."""
+        """An attempt without a scope took too long: the body is unwound and replayed to stop it
+        (see `_attempt`)."""
         attempt = self._made + 1
         self._failed_attempt(StepTimeout(why), attempt)
         self.runner.port.replay(self.runner)
@@ -517,8 +642,14 @@ class StepOperation(Operation):
     def done(self, at: int) -> None:
         """The record is durable."""
         runner = self.runner
-        if runner.turns is None and self.task is not None and not runner.cursor.pending and not runner.stopping:
-            runner.delivered(self, at)  # the only operation of a single body task: nothing can come before it
+        if (
+            runner.turns is None
+            and self.task is not None
+            and not runner.cursor.pending
+            and not runner.stopping
+        ):
+            # the only operation of a single body task: nothing can come before it
+            runner.delivered(self, at)
             task, self.task = self.task, None
             runner.resting = False
             self.delivered = True
@@ -573,7 +704,8 @@ class StepOperation(Operation):
         self.runner.rest.threads += 1
 
     def thread_ended(self, thread: Thread) -> None:
-        """The thread of an attempt has ended; if the step had failed or was left before, what it came to is recorded for whoever looks."""
+        """The thread of an attempt has ended; if the step had failed or was left before, what it
+        came to is recorded for whoever looks."""
         self.thread = None
         if (self.number or self.is_left) and thread.outcome is not None and self.runner.format:
             self._told_late(*_attempt.end_of(thread))
@@ -581,7 +713,8 @@ class StepOperation(Operation):
         self.runner.wound_down()
 
     def _told_late(self, value: Any, failure: BaseException | None) -> None:
-        """What a thread came to for which nobody waited any more: it is in the history, and nobody is told (I8, R4)."""
+        """What a thread came to for which nobody waited any more: it is in the history, and nobody
+        is told (I8, R4)."""
         runner = self.runner
         struck = None if failure is None else interrupt_in(failure)
         if struck is not None:
@@ -590,9 +723,18 @@ class StepOperation(Operation):
             attempt = self.context.attempt  # it is over, or was given up and is not counted
             self._record(ABANDONED, attempt, self._end(attempt, value, failure))
         elif runner.stopping is End.FINISHED:
-            what = f"returned {shown(value, 200)}" if failure is None else f"raised {shown(failure, 200)}"
+            what = (
+                (f"returned {shown(value, 200)}")
+                if failure is None
+                else f"raised {shown(failure, 200)}"
+            )
             name, who = self.identity[2], f"{runner.workflow.name}/{runner.id}"
-            log.warning('%s had ended when a thread of its step "%s" did, which %s; that is not recorded', who, name, what)
+            log.warning(
+                '%s had ended when a thread of its step "%s" did, which %s; that is not recorded',
+                who,
+                name,
+                what,
+            )
 
     def failure(self, payload: bytes | None) -> StepFailed:
         """Returns the recorded failure as the exception that the body sees."""
@@ -630,5 +772,7 @@ class _Note:
     def done(self, at: int) -> None:
         self._event.set()
 
-    def settle(self, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int) -> None:
+    def settle(
+        self, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int
+    ) -> None:
         self._event.set()

@@ -1,17 +1,21 @@
 """Turns: how a body with several tasks stays deterministic (rule I4).
 
-trio shuffles runnable tasks on purpose, so the order in which body tasks happen to run must never matter. A turn delivers one
-outcome and lasts until every task of the body is blocked again. In it, body tasks run one at a time: of those that can go on,
-the one goes first that became able to in the earlier *slice* (the stretch of code of one task between two waits), and of those
-that did so in the same slice the one whose branch comes first. A branch that was just started is one of them. Operations are
-only collected; at the turn's end they take effect in the order of their identity, and only then is the next outcome delivered.
+trio shuffles runnable tasks on purpose, so the order in which body tasks happen to run must never
+matter. A turn delivers one outcome and lasts until every task of the body is blocked again. In it,
+body tasks run one at a time: of those that can go on, the one goes first that became able to in the
+earlier *slice* (the stretch of code of one task between two waits), and of those that did so in the
+same slice the one whose branch comes first. A branch that was just started is one of them.
+Operations are only collected; at the turn's end they take effect in the order of their identity,
+and only then is the next outcome delivered.
 
-An instance with a single body task needs none of this (a turn is then what happens between two awaits), so `Turns` exists only
-while a nursery or a deadline of the body is open, or once it has started a task in a nursery of trio's, which tells nobody when it
-closes. The instrument that counts runnable tasks is installed only while some instance has `Turns`. A test engine counts always.
+An instance with a single body task needs none of this (a turn is then what happens between two
+awaits), so `Turns` exists only while a nursery or a deadline of the body is open, or once it has
+started a task in a nursery of trio's, which tells nobody when it closes. The instrument that counts
+runnable tasks is installed only while some instance has `Turns`. A test engine counts always.
 
-The counts also show what a body must not do (I9): between two turns nothing but the engine can make a body task runnable, so a
-task that becomes it waited for something foreign, and so does a body at rest that has no open operation.
+The counts also show what a body must not do (I9): between two turns nothing but the engine can make
+a body task runnable, so a task that becomes it waited for something foreign, and so does a body at
+rest that has no open operation.
 """
 
 from __future__ import annotations
@@ -24,7 +28,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import outcome as results
 import trio
-from trio.lowlevel import Abort, Task, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
+from trio.lowlevel import (
+    Abort,
+    Task,
+    current_task,
+    enable_ki_protection,
+    reschedule,
+    wait_task_rescheduled,
+)
 
 from . import _foreign
 from ._branch import Branch, place
@@ -37,18 +48,22 @@ if TYPE_CHECKING:
     from ._runner import Runner
 
 _Place = tuple[int, tuple[tuple[str, int, int], ...], int]
-"""What decides who goes first: the slice that made a task runnable, its branch, and when the task was started."""
+"""What decides who goes first: the slice that made a task runnable, its branch, and when the task
+was started."""
 
 
 class Turns:
     """The open turn of one instance.
 
-    Invariant: `runnable` is the number of its body tasks that trio will run without anything else happening. When it falls to
-    zero, the next of those that wait for their slice goes on; if there is none, the turn can end.
+    Invariant: `runnable` is the number of its body tasks that trio will run without anything else
+    happening. When it falls to zero, the next of those that wait for their slice goes on; if there
+    is none, the turn can end.
 
     Attributes:
-        depth: Nurseries and deadlines that are open; with none of them operations take effect at once.
-        for_good: Whether one of them is a nursery of trio's, and counts as open to the end of the body.
+        depth: Nurseries and deadlines that are open; with none of them operations take effect at
+            once.
+        for_good: Whether one of them is a nursery of trio's, and counts as open to the end of the
+            body.
         moving: The engine is waking body tasks: what becomes runnable now does so by its doing.
     """
 
@@ -86,7 +101,8 @@ class Turns:
 
         def aborted(_: Callable[[], NoReturn]) -> Abort:
             if not self._runner.stopping:
-                return Abort.FAILED  # its own body cancels it: it learns that where it waits next, in its slice
+                # its own body cancels it: it learns that where it waits next, in its slice
+                return Abort.FAILED
             self._queue.remove(entry)
             heapq.heapify(self._queue)
             return Abort.SUCCEEDED
@@ -94,7 +110,8 @@ class Turns:
         await wait_task_rescheduled(aborted)
 
     def ended(self) -> None:
-        """Every body task is blocked: let the next one have its slice, or end the turn and go on."""
+        """Every body task is blocked: let the next one have its slice, or end the turn and go
+        on."""
         if self.runnable:
             return
         if self._queue:
@@ -113,7 +130,8 @@ class Turns:
     def scheduled(self, member: _Member, task: Task) -> None:
         """A body task becomes runnable."""
         if not self.runnable and self.depth and not self.moving:
-            _foreign.wait(self._runner, [task.coro])  # while it is still suspended and can be looked at
+            # while it is still suspended and can be looked at
+            _foreign.wait(self._runner, [task.coro])
         member.since = self.slice
         self.runnable += 1
 
@@ -128,7 +146,8 @@ async def on_asyncio(runner: Runner, code: Coroutine[Any, Any, Any]) -> Any:
 
 
 async def suspended(runner: Runner, waiter: Any) -> Any:
-    """Blocks the body task that calls until `wake`; `waiter` has it as its `task`, and is told by `aborted` when it is cancelled."""
+    """Blocks the body task that calls until `wake`; `waiter` has it as its `task`, and is told by
+    `aborted` when it is cancelled."""
     if runner.loop is not None:
         waiter.task = runner.loop.suspension(waiter.aborted)
         return await waiter.task
@@ -136,7 +155,9 @@ async def suspended(runner: Runner, waiter: Any) -> Any:
     try:
         return await wait_task_rescheduled(waiter.aborted)
     finally:
-        waiter.task = None  # whatever ended the wait, were it a call that could not be made: nobody may wake this task any more
+        # whatever ended the wait, were it a call that could not be made: nobody may wake this task
+        # any more
+        waiter.task = None
 
 
 def wake(task: Any, value: Any) -> None:
@@ -169,7 +190,8 @@ class _Member:
 @calls_code
 @types.coroutine
 def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """Runs the code of a body task to its end; while there are turns, each stretch of it in its slice.
+    """Runs the code of a body task to its end; while there are turns, each stretch of it in its
+    slice.
 
     Generators that it left before their end are closed before it ends.
     """
@@ -193,7 +215,8 @@ def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[
         except BaseException as raised:
             runner.struck(raised)
             if left := runner.port.generators.left_by():
-                closing: Any = in_slices(runner, close(runner, left, raised))  # a generator, as `leaves`
+                # a generator, as `leaves`
+                closing: Any = in_slices(runner, close(runner, left, raised))
                 yield from closing
             raise
         finally:
@@ -204,9 +227,13 @@ def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[
             error = raised
         if runner.stopping:
             resisted += weight(answer)
-            leaves: Any = runner.port.resistance.leaves(runner, resisted, coroutine)  # a generator, whatever its decorator says
-            # An attempt that runs in here leaves its own code first, and gives back what it has borrowed.
-            if (yield from leaves) and not any(operation.is_in_body for operation in runner.open.values()):
+            # a generator, whatever its decorator says
+            leaves: Any = runner.port.resistance.leaves(runner, resisted, coroutine)
+            # An attempt that runs in here leaves its own code first, and gives back what it has
+            # borrowed.
+            if (yield from leaves) and not any(
+                operation.is_in_body for operation in runner.open.values()
+            ):
                 leave_unfinished(coroutine)
                 leave_nurseries(current_task())
                 value = None
@@ -224,7 +251,8 @@ async def _task_in_slices(runner: Runner, coroutine: Any) -> Any:
 
 
 class Births(trio.abc.Instrument):
-    """Sees to it that code of a body runs in slices, and that code of an attempt which is to end does, whoever starts a task with it."""
+    """Sees to it that code of a body runs in slices, and that code of an attempt which is to end
+    does, whoever starts a task with it."""
 
     def __init__(self, keeper: TurnKeeper) -> None:
         self._keeper = keeper
@@ -247,8 +275,9 @@ class Births(trio.abc.Instrument):
 class TurnKeeper(trio.abc.Instrument):
     """Counts the runnable body tasks of every instance that has turns, and ends turns.
 
-    Turns end in a task of their own, not in the instrument: trio disables an instrument that raises. For the same
-    reason Ctrl-C may not strike in here: without its counts a body would be taken for one that differs from its history.
+    Turns end in a task of their own, not in the instrument: trio disables an instrument that
+    raises. For the same reason Ctrl-C may not strike in here: without its counts a body would be
+    taken for one that differs from its history.
     """
 
     def __init__(self) -> None:
@@ -266,7 +295,8 @@ class TurnKeeper(trio.abc.Instrument):
             trio.lowlevel.add_instrument(self)
         self._users += 1
         self._members[runner.task] = _Member(turns, (), 0)
-        turns.runnable = int(current_task() is runner.task)  # else it waits for what starts a task of its own
+        # else it waits for what starts a task of its own
+        turns.runnable = int(current_task() is runner.task)
         return turns
 
     def close(self, task: Task) -> None:
@@ -341,4 +371,5 @@ class TurnKeeper(trio.abc.Instrument):
         if turns.depth:
             self._rest(turns)
         else:
-            turns.ended()  # at once: what a body waits for in vain may come before the keeper's task runs
+            # at once: what a body waits for in vain may come before the keeper's task runs
+            turns.ended()

@@ -1,7 +1,8 @@
 """The plain values that the public API hands out: states, summaries, records, events.
 
-Nothing in here does anything; every class is frozen, compares by value and can be printed. Most are named tuples because a
-dataclass takes fifteen times as long to define, which everybody who imports the package would pay for (W11).
+Nothing in here does anything; every class is frozen, compares by value and can be printed. Most are
+named tuples because a dataclass takes fifteen times as long to define, which everybody who imports
+the package would pay for (W11).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from ._errors import ErrorInfo
 
-if TYPE_CHECKING:  # with defaults, which are PEP 696 and not in Python 3.11: written bare, these classes mean them
+# with defaults, which are PEP 696 and not in Python 3.11: written bare, these classes mean them
+if TYPE_CHECKING:
     import typing_extensions
 
     T = typing_extensions.TypeVar("T", covariant=True, default=Any)
@@ -45,7 +47,17 @@ class Status(enum.StrEnum):
         return self in FINAL
 
 
-StatusName = Literal["queued", "running", "waiting", "waiting_for_pause", "paused", "blocked", "complete", "errored", "terminated"]
+StatusName = Literal[
+    "queued",
+    "running",
+    "waiting",
+    "waiting_for_pause",
+    "paused",
+    "blocked",
+    "complete",
+    "errored",
+    "terminated",
+]
 """A `Status` as text."""
 FINAL = frozenset({Status.COMPLETE, Status.ERRORED, Status.TERMINATED})
 
@@ -99,7 +111,8 @@ class Approval(NamedTuple, Generic[T]):
 
 
 class ApprovalRequest(NamedTuple):
-    """Somebody is asked to approve something. `status`: open, approved, rejected, timed_out or withdrawn."""
+    """Somebody is asked to approve something. `status`: open, approved, rejected, timed_out or
+    withdrawn."""
 
     id: str
     workflow: str
@@ -133,7 +146,8 @@ class UndoStatus(NamedTuple):
 
 
 class InstanceStatus(NamedTuple):
-    """Where an instance stands. Times are aware, in UTC. `error` is the recorded one, or says what of this could not be read."""
+    """Where an instance stands. Times are aware, in UTC. `error` is the recorded one, or says what
+    of this could not be read."""
 
     status: Status
     output: Any
@@ -183,11 +197,13 @@ class StepRef:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One line of a history. `status`: done, failed, timed_out, attempt_failed, interrupted, saved, started, abandoned or waiting;
-    or attempts: one line for many failed ones, whose `output` and `error` say how many they were and why.
+    """One line of a history. `status`: done, failed, timed_out, attempt_failed, interrupted, saved,
+    started, abandoned or waiting; or attempts: one line for many failed ones, whose `output` and
+    `error` say how many they were and why.
 
-    The `output` of an approval that was decided, either way, is done: a dict of `approved`, `by`, `reason` and `metadata`. One that came to
-    nothing with other instances (an id that is taken, nobody there) is failed, and `error` has the class that its body saw."""
+    The `output` of an approval that was decided, either way, is done: a dict of `approved`, `by`,
+    `reason` and `metadata`. One that came to nothing with other instances (an id that is taken,
+    nobody there) is failed, and `error` has the class that its body saw."""
 
     kind: str
     name: str
@@ -239,7 +255,8 @@ class NewInstance(NamedTuple, Generic[P]):
 
 @dataclass(frozen=True, slots=True)
 class ReasonCount:
-    """How many instances are blocked for one reason, and one of them. `step`: the step it is about, if it is about one."""
+    """How many instances are blocked for one reason, and one of them. `step`: the step it is about,
+    if it is about one."""
 
     code: str
     step: str | None
@@ -251,8 +268,8 @@ class ReasonCount:
 class WorkflowStatistics(NamedTuple):
     """Counters of one workflow in one namespace.
 
-    leased: slots its instances hold. queued, waiting, paused, blocked: its instances in that state. created, started, ended: since
-    the engine opened; an instance starts whenever it gets a slot.
+    leased: slots its instances hold. queued, waiting, paused, blocked: its instances in that state.
+    created, started, ended: since the engine opened; an instance starts whenever it gets a slot.
     """
 
     namespace: str
@@ -268,14 +285,16 @@ class WorkflowStatistics(NamedTuple):
 
 
 class EngineStatistics(NamedTuple):
-    """Counters of a running engine. Durations are in seconds; all but `slots` start at 0 when the engine opens.
+    """Counters of a running engine. Durations are in seconds; all but `slots` start at 0 when the
+    engine opens.
 
-    slots: most instances that may run at once. leased: slots in use. queued, waiting: instances in that state.
-    resident: instances that hold a task. commits, operations, records: what was committed since the engine opened.
-    batch_max: most operations in one commit. commit_p50, commit_p99: how long a commit took.
-    submitted: operations that wait for the next commit. shards: coordinators the instances are spread over.
-    workflows: counters of each workflow that has, or had, instances here. extra: further counters by name, among them
-    `disk_full`, 1 while the disk is full and the engine waits for room, and `ranges_to_move`, 0 unless shards change;
+    slots: most instances that may run at once. leased: slots in use. queued, waiting: instances in
+    that state. resident: instances that hold a task. commits, operations, records: what was
+    committed since the engine opened. batch_max: most operations in one commit. commit_p50,
+    commit_p99: how long a commit took. submitted: operations that wait for the next commit. shards:
+    coordinators the instances are spread over. workflows: counters of each workflow that has, or
+    had, instances here. extra: further counters by name, among them `disk_full`, 1 while the disk
+    is full and the engine waits for room, and `ranges_to_move`, 0 unless shards change;
     `loop_holds`: how often a body or a step held a loop for over a second, and `longest_hold_ms`.
     """
 
@@ -303,13 +322,15 @@ class Limits(NamedTuple):
         concurrency: Instances that run at once, 1 to 1,000,000.
         queue_entries: Instances that wait for a slot, per workflow, 1 to 100,000,000.
         create_rate: Creations per second, 0.00001 to 1,000,000,000, or None for no limit.
-        create_burst: Creations at once on top of the rate, 1 to 1,000,000,000, or None for one second's worth.
+        create_burst: Creations at once on top of the rate, 1 to 1,000,000,000, or None for one
+            second's worth.
         steps: `do` and `map` steps of one instance, 1 to 10,000,000.
         value_bytes: Encoded size of any one value, 1 to 67,108,864 (64 MiB).
-        instance_bytes: Encoded size of the values that one instance was given, params and results and events; 1 to 2**50. Its next step
-            raises `LimitReached` beyond it.
-        recoveries: Unclean stops without progress after which an instance is blocked, 1 to 1,000,000. Progress is an outcome that the
-            process outlives by a second, or that it ends in order after.
+        instance_bytes: Encoded size of the values that one instance was given, params and results
+            and events; 1 to 2**50. Its next step raises `LimitReached` beyond it.
+        recoveries: Unclean stops without progress after which an instance is blocked, 1 to
+            1,000,000. Progress is an outcome that the process outlives by a second, or that it ends
+            in order after.
 
     The defaults are those of the hosted service this engine is modelled on, where it names one.
     """

@@ -30,7 +30,17 @@ async def sleep(branch: Branch, name: str, until: Callable[[], int]) -> None:
     identity = branch.identify(_replay.SLEEP, name)
     deadline = until()
     await runner.perform(
-        WaitOperation(runner, identity, deadline, runner.port.sleep, _replay.SLEEP, branch.path, name, identity[4], deadline)
+        WaitOperation(
+            runner,
+            identity,
+            deadline,
+            runner.port.sleep,
+            _replay.SLEEP,
+            branch.path,
+            name,
+            identity[4],
+            deadline,
+        )
     )
 
 
@@ -41,36 +51,69 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
     identity = branch.identify(_replay.EVENT, name)
     until = runner.port.now() + us
     outcome = await runner.perform(
-        WaitOperation(runner, identity, until, runner.port.wait_event, branch.path, name, identity[4], types, until)
+        WaitOperation(
+            runner,
+            identity,
+            until,
+            runner.port.wait_event,
+            branch.path,
+            name,
+            identity[4],
+            types,
+            until,
+        )
     )
     if outcome.verdict == _replay.TIMED_OUT:
-        raise EventTimeout(f'no event "{name}" came to {runner.workflow.name}/{runner.id} within {text(us)}')
+        raise EventTimeout(
+            f'no event "{name}" came to {runner.workflow.name}/{runner.id} within {text(us)}'
+        )
     assert outcome.type is not None
     try:
-        payload = None if outcome.payload is None else codec.plan(Any if as_type is None else as_type).decode(outcome.payload, "payload")
+        payload = (
+            None
+            if outcome.payload is None
+            else codec.plan(Any if as_type is None else as_type).decode(outcome.payload, "payload")
+        )
     except Undecodable as error:
         await _unfit(runner, identity, outcome, error)
     return Event(outcome.type, payload, from_us(outcome.at))
 
 
-async def _unfit(runner: Runner, identity: Identity, outcome: Outcome, error: Undecodable) -> NoReturn:
-    """An event cannot become the type that the body asks for: it is told, and history says that it was.
+async def _unfit(
+    runner: Runner, identity: Identity, outcome: Outcome, error: Undecodable
+) -> NoReturn:
+    """An event cannot become the type that the body asks for: it is told, and history says that it
+    was.
 
-    Where an earlier life of the body went on from this event and nothing says so, it fitted: the type is another one now, and the body
-    may not go another way (D7, I10).
+    Where an earlier life of the body went on from this event and nothing says so, it fitted: the
+    type is another one now, and the body may not go another way (D7, I10).
     """
     was_told = runner.cursor.attempts.pop(identity, None) is not None
-    if runner.format and not was_told and outcome.number == EARLIER and (runner.cursor.pending or runner.interrupted):
+    if (
+        runner.format
+        and not was_told
+        and outcome.number == EARLIER
+        and (runner.cursor.pending or runner.interrupted)
+    ):
         await runner.unreadable(f'event "{outcome.type}"', error, identity[2])
     text = f'event "{outcome.type}" of {runner.workflow.name}/{runner.id}: {error}'
     if not was_told:
         said = codec.encode(f"the body was told that it does not fit: {error}")
-        runner.port.record(runner.no, runner.incarnation, identity, 1, _replay.SAVED, outcome.at, said)
+        runner.port.record(
+            runner.no, runner.incarnation, identity, 1, _replay.SAVED, outcome.at, said
+        )
     raise InvalidPayload(text, payload=as_plain(outcome.payload)) from None
 
 
 @enable_ki_protection
-async def approval(branch: Branch, name: str, detail: bytes | None, refusal: Exception | None, us: int, as_type: Any) -> Approval:
+async def approval(
+    branch: Branch,
+    name: str,
+    detail: bytes | None,
+    refusal: Exception | None,
+    us: int,
+    as_type: Any,
+) -> Approval:
     """Asks for an approval and waits for it, at most `us` microseconds."""
     runner = branch.runner
     identity = branch.again(_replay.APPROVAL, name, refusal)
@@ -78,23 +121,41 @@ async def approval(branch: Branch, name: str, detail: bytes | None, refusal: Exc
     place = f"{branch.path}/{title}" if branch.path else title
     approval_id = f"{runner.workflow.name}/{runner.id}#{place}#{branch.nth(identity)}"
     outcome = await runner.perform(
-        WaitOperation(runner, identity, until, runner.port.wait_approval, branch.path, name, identity[4], approval_id, detail, until)
+        WaitOperation(
+            runner,
+            identity,
+            until,
+            runner.port.wait_approval,
+            branch.path,
+            name,
+            identity[4],
+            approval_id,
+            detail,
+            until,
+        )
     )
     if outcome.verdict == _replay.TIMED_OUT:
-        raise ApprovalTimeout(f'nobody decided on "{name}" of {runner.workflow.name}/{runner.id} in time')
+        raise ApprovalTimeout(
+            f'nobody decided on "{name}" of {runner.workflow.name}/{runner.id} in time'
+        )
     try:
-        decision = codec.decode(outcome.payload, where="decision") if outcome.payload is not None else {}
+        decision = (
+            codec.decode(outcome.payload, where="decision") if outcome.payload is not None else {}
+        )
     except Undecodable as error:
         await runner.unreadable(f'approval "{name}"', error, name)
     by, reason, metadata = decision.get("by", ""), decision.get("reason"), decision.get("metadata")
     if outcome.type != "approved":
         raise Rejected(
-            f'"{name}" of {runner.workflow.name}/{runner.id} was rejected by {by}' + (f": {reason}" if reason else ""),
+            f'"{name}" of {runner.workflow.name}/{runner.id} was rejected by '
+            f'{by}' + (f": {reason}" if reason else ""),
             by=by, reason=reason, metadata=metadata,
         )  # fmt: skip
     if as_type is not None and metadata is not None:
         try:
-            metadata = codec.plan(as_type).decode(codec.encode(metadata, where="metadata"), "metadata")
+            metadata = codec.plan(as_type).decode(
+                codec.encode(metadata, where="metadata"), "metadata"
+            )
         except Undecodable as error:
             await runner.unreadable(f'approval "{name}"', error, name)
     return Approval(by, reason, metadata, from_us(outcome.at))

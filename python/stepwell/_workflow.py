@@ -35,7 +35,8 @@ ATTEMPT_TIMEOUT_US = 600_000_000
 
 
 class TakenForStep(Protocol):
-    """A `Step`, or what stands for one: what a workflow is called with and no step is, so that checkers refuse `step.do(workflow)`."""
+    """A `Step`, or what stands for one: what a workflow is called with and no step is, so that
+    checkers refuse `step.do(workflow)`."""
 
     def patched(self, change_id: str) -> Awaitable[bool]:
         """As `Step.patched`."""
@@ -71,7 +72,10 @@ class Workflow(Generic[P_contra, R_co]):
         if not inspect.iscoroutinefunction(fn):
             raise InvalidConfig(f"@workflow needs an async function; {fn!r} is {_instead(fn)}")
         if hasattr(fn, "__stepwell_options__"):
-            raise InvalidConfig(f"@workflow: {fn!r} has @step_options, which are for functions of steps. Give them to the steps it makes.")
+            raise InvalidConfig(
+                f"@workflow: {fn!r} has @step_options, which are for functions of "
+                "steps. Give them to the steps it makes."
+            )
         self.fn = fn
         self.name = workflow_name(name if name is not None else getattr(fn, "__name__", None))
         self.version = step_name(version, "version")
@@ -95,12 +99,20 @@ class Workflow(Generic[P_contra, R_co]):
     def origin(self) -> str:
         """The function's name with file and line, for messages."""
         code = getattr(self.fn, "__code__", None)
-        place = f" at {code.co_filename.rpartition('/')[2]}:{code.co_firstlineno}" if isinstance(code, CodeType) else ""
+        place = (
+            (f" at {code.co_filename.rpartition('/')[2]}:{code.co_firstlineno}")
+            if isinstance(code, CodeType)
+            else ""
+        )
         return f"{getattr(self.fn, '__qualname__', self.name)}{place}"
 
     def is_redefinition_of(self, other: Workflow[Any, Any]) -> bool:
-        """Whether both are made of the function with this name in this module, defined twice: a cell run again, a module reloaded."""
-        mine, its = ((getattr(fn, "__module__", None), getattr(fn, "__qualname__", None)) for fn in (self.fn, other.fn))
+        """Whether both are made of the function with this name in this module, defined twice: a
+        cell run again, a module reloaded."""
+        mine, its = (
+            (getattr(fn, "__module__", None), getattr(fn, "__qualname__", None))
+            for fn in (self.fn, other.fn)
+        )
         return mine == its and None not in mine and "<locals>" not in str(mine[1])
 
     @functools.cached_property
@@ -117,7 +129,10 @@ class Workflow(Generic[P_contra, R_co]):
 def _instead(fn: Any) -> str:
     """Returns what is wrong with what was to be a workflow."""
     if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
-        return "a generator, because there is a `yield` in it. Return the values together, or tell them with step.report."
+        return (
+            "a generator, because there is a `yield` in it. Return the values together, or tell "
+            "them with step.report."
+        )
     return "not one. Write `async def`."
 
 
@@ -126,7 +141,8 @@ _made = itertools.count()
 
 
 def without_code(name: Any) -> Workflow[Any, Any]:
-    """Returns what stands for a workflow whose code is not here. Its instances can be looked at; their values are plain data.
+    """Returns what stands for a workflow whose code is not here. Its instances can be looked at;
+    their values are plain data.
 
     Raises:
         InvalidName: The name is malformed.
@@ -136,7 +152,8 @@ def without_code(name: Any) -> Workflow[Any, Any]:
         raise AssertionError("it is never run")
 
     stand_in: Workflow[Any, Any] = Workflow(
-        no_code, name=workflow_name(name), version="none", concurrency=None, queue_entries=None, steps=None, value_bytes=None,
+        no_code, name=workflow_name(name), version="none", concurrency=None, queue_entries=None,
+        steps=None, value_bytes=None,
         park=True, runtime="trio",
     )  # fmt: skip
     stand_in.has_code = False
@@ -145,15 +162,22 @@ def without_code(name: Any) -> Workflow[Any, Any]:
 
 def _count(what: str, value: int | None, most: int) -> int | None:
     if value is not None and (type(value) is not int or not 1 <= value <= most):
-        raise InvalidConfig(f"@workflow: {what} is {value!r}; give a whole number from 1 to {most:,}, or None.")
+        raise InvalidConfig(
+            f"@workflow: {what} is {value!r}; give a whole number from 1 to {most:,}, or None."
+        )
     return value
 
 
 def _positional(fn: Callable[..., Any]) -> int:
     parameters = inspect.signature(fn).parameters.values()
     count = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
-    if count not in (1, 2) or any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
-        raise InvalidConfig(f"{fn.__qualname__}: a workflow takes (step) or (step, params). Put several params into a dataclass or dict.")
+    if count not in (1, 2) or any(
+        p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters
+    ):
+        raise InvalidConfig(
+            f"{fn.__qualname__}: a workflow takes (step) or (step, params). Put "
+            "several params into a dataclass or dict."
+        )
     return count
 
 
@@ -200,19 +224,24 @@ def workflow(
 
     Args:
         name: Default: the function's name. 1 to 64 letters, digits, `_`, `-`.
-        version: Instances run the version they were created with; new ones get the last one registered.
-        concurrency: Most instances that run at once, 1 to 1,000,000; None: only the namespace's limit.
+        version: Instances run the version they were created with; new ones get the last one
+            registered.
+        concurrency: Most instances that run at once, 1 to 1,000,000; None: only the namespace's
+            limit.
         queue_entries: Most instances that wait for a slot; None: the namespace's limit.
         steps: Most `do` and `map` steps of one instance; None: the namespace's limit.
         value_bytes: Most bytes of one encoded value; None: the namespace's limit.
         park: False keeps waiting instances in memory.
-        runtime: What the body is written for, "trio" or "asyncio", whatever kind of program opens the engine. On asyncio it may have
-            tasks of its own (`asyncio.TaskGroup`, `asyncio.create_task`), `step.gather` and `step.as_completed`; it awaits `step.…` and
-            its own tasks, nothing else. Where the code of steps runs is another matter: see `step.do`.
+        runtime: What the body is written for, "trio" or "asyncio", whatever kind of program opens
+            the engine. On asyncio it may have tasks of its own (`asyncio.TaskGroup`,
+            `asyncio.create_task`), `step.gather` and `step.as_completed`; it awaits `step.…` and
+            its own tasks, nothing else. Where the code of steps runs is another matter: see
+            `step.do`.
 
     Raises:
         InvalidName: The name breaks the rule above.
-        InvalidConfig: Not an async function, a wrong signature, `@step_options` on it, or a number out of range.
+        InvalidConfig: Not an async function, a wrong signature, `@step_options` on it, or a number
+            out of range.
     """
     if runtime not in RUNTIMES:
         raise InvalidConfig(f'@workflow: runtime is {runtime!r}; give "trio" or "asyncio".')
@@ -252,13 +281,20 @@ class StepOptions:
         if self.name is not None:
             step_name(self.name)
         if self.retry is not None and not isinstance(self.retry, Retry):
-            raise InvalidConfig(f"retry is {self.retry!r}; give a stepwell.Retry, for example Retry(limit=3).")
+            raise InvalidConfig(
+                f"retry is {self.retry!r}; give a stepwell.Retry, for example Retry(limit=3)."
+            )
         if self.on_interrupt not in (None, "retry", "fail"):
             raise InvalidConfig(f'on_interrupt is {self.on_interrupt!r}; give "retry" or "fail".')
         if self.abandon_on_cancel not in (None, False, True):
-            raise InvalidConfig(f"abandon_on_cancel is {self.abandon_on_cancel!r}; give True or False.")
+            raise InvalidConfig(
+                f"abandon_on_cancel is {self.abandon_on_cancel!r}; give True or False."
+            )
         if self.runtime not in (None, *RUNTIMES):
-            raise InvalidConfig(f'runtime is {self.runtime!r}; give "trio" or "asyncio", or None for the engine\'s default_runtime.')
+            raise InvalidConfig(
+                f'runtime is {self.runtime!r}; give "trio" or "asyncio", or None '
+                "for the engine's default_runtime."
+            )
         if self.as_type is not None:
             usable(self.as_type)
 
@@ -282,7 +318,10 @@ class StepOptions:
             if given:  # what is not there yet must not look as if it were
                 raise InvalidConfig(f"{option}= is not available in this version; leave it out.")
         if heartbeat_timeout is not None and to_us(heartbeat_timeout, "heartbeat_timeout") == 0:
-            raise InvalidConfig("heartbeat_timeout is 0, so every attempt would fail at once; give a longer one, or leave it out.")
+            raise InvalidConfig(
+                "heartbeat_timeout is 0, so every attempt would fail at once; give "
+                "a longer one, or leave it out."
+            )
         return cls(
             name,
             retry,
@@ -305,14 +344,17 @@ class FunctionPlan:
     Attributes:
         name: Default name of its steps; None if one must be given (a lambda).
         is_async: Whether calling it gives a coroutine; others run in a thread.
-        is_plain: Whether an attempt of it is the call of an async function and no more: no thread, no announcement.
-        waits: Whether an attempt of it has ever had to wait, or is announced first, which waits as well; None before the
-            first. One that never does is not given a cancel scope (a scope costs as much as the rest of a step).
+        is_plain: Whether an attempt of it is the call of an async function and no more: no thread,
+            no announcement.
+        waits: Whether an attempt of it has ever had to wait, or is announced first, which waits as
+            well; None before the first. One that never does is not given a cancel scope (a scope
+            costs as much as the rest of a step).
         runtime: Where its coroutine runs, if it is async; None: where the engine says.
     """
 
     __slots__ = (
-        "_derived", "abandon_on_cancel", "codec", "heartbeat_timeout", "is_async", "is_generator", "is_plain", "name", "on_interrupt",
+        "_derived", "abandon_on_cancel", "codec", "heartbeat_timeout", "is_async", "is_generator",
+        "is_plain", "name", "on_interrupt",
         "retry", "runtime", "timeout", "waits",
     )  # fmt: skip
 
@@ -320,12 +362,15 @@ class FunctionPlan:
         plain = _unwrapped(fn)
         if isinstance(plain, Workflow):
             raise InvalidConfig(
-                f'a workflow ("{plain.name}") is no function of a step, and has an instance of its own. Write step.call({plain.name}, …); '
+                f'a workflow ("{plain.name}") is no function of a step, and has an instance of its '
+                f"own. Write step.call({plain.name}, …); "
                 "for many of them step.create_batch, or step.each over a function that does."
             )
         name = getattr(plain, "__name__", type(plain).__name__)
         self.name = options.name or (None if name == "<lambda>" else step_name(name))
-        self.is_async = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(type(plain).__call__)
+        self.is_async = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(
+            type(plain).__call__
+        )
         self.is_generator = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
         self.retry = options.retry or _DEFAULT_RETRY
         self.timeout = ATTEMPT_TIMEOUT_US if options.timeout is None else options.timeout
@@ -339,16 +384,21 @@ class FunctionPlan:
         self._derived: dict[StepOptions, FunctionPlan] = {}
 
     def refusal(self, fn: Callable[..., Any]) -> StepwellError | None:
-        """Returns why no step of this function is run; None if it may be. It would have run for nothing (R8, D8)."""
+        """Returns why no step of this function is run; None if it may be. It would have run for
+        nothing (R8, D8)."""
         if self.is_generator:
             return InvalidConfig(f"{fn!r} is a generator; a step returns one value. Return a list.")
         if self.codec.never:
-            text = f"{fn!r} was not run, because nothing it returns could be stored: {self.codec.never}. "
+            text = (
+                f"{fn!r} was not run, because nothing it returns could be stored: "
+                f"{self.codec.never}. "
+            )
             return NotSerializable(f"{text}Return plain data, or pass as_type=.", path="result")
         return None
 
     def with_options(self, options: StepOptions) -> FunctionPlan:
-        """Returns this plan with what one call asks for; the same one for the same options, so that it learns (`waits`)."""
+        """Returns this plan with what one call asks for; the same one for the same options, so that
+        it learns (`waits`)."""
         try:
             known = self._derived.get(options)
         except TypeError:  # as_type need not be hashable
@@ -381,8 +431,8 @@ class FunctionPlan:
     def _of_a_thread(self, abandon_on_cancel: bool | None) -> bool:
         if abandon_on_cancel and self.is_async:
             raise InvalidConfig(
-                f'step "{self.name}": abandon_on_cancel=True is for plain functions, whose threads cannot be stopped; this one is async, '
-                "and ends when it is cancelled. Leave it out."
+                f'step "{self.name}": abandon_on_cancel=True is for plain functions, whose threads '
+                "cannot be stopped; this one is async, and ends when it is cancelled. Leave it out."
             )
         return bool(abandon_on_cancel)
 
@@ -401,7 +451,8 @@ def _unwrapped(fn: Any) -> Any:
 
 
 def is_plain_def(fn: Any) -> bool:
-    """Whether a call of this runs code at once, as its `def` says; behind partials, and decorators that say what they decorate.
+    """Whether a call of this runs code at once, as its `def` says; behind partials, and decorators
+    that say what they decorate.
 
     Of a lambda or a method that is not known before it is called.
     """
@@ -414,7 +465,8 @@ def is_plain_def(fn: Any) -> bool:
 def plan_of(fn: Callable[..., Any]) -> FunctionPlan:
     """Returns what is known about a step function, worked out at its first use.
 
-    A function without annotations or options that is made inside of another shares its plan with all others made by the same code.
+    A function without annotations or options that is made inside of another shares its plan with
+    all others made by the same code.
     """
     known: FunctionPlan | None = getattr(fn, "__stepwell_plan__", None)
     if known is not None:
@@ -453,12 +505,14 @@ def step_options(
         retry: When and how often to try again.
         timeout: For one attempt; a duration up to 365 days, default 10 minutes.
         heartbeat_timeout: Longest time between two heartbeats of an attempt.
-        on_interrupt: "retry" (default), or "fail" for calls that must not repeat after a crash, or when an engine closes over them.
+        on_interrupt: "retry" (default), or "fail" for calls that must not repeat after a crash, or
+            when an engine closes over them.
         undo: Not available yet.
         as_type: The type to store the result as, instead of the annotated one.
         sensitive: Not available yet.
         runtime: "trio" or "asyncio": where an async function runs; default: what the engine says.
-        abandon_on_cancel: True: a body that cancels the step does not wait for the end of its thread; see `Step.do`.
+        abandon_on_cancel: True: a body that cancels the step does not wait for the end of its
+            thread; see `Step.do`.
 
     Raises:
         InvalidName: The name is empty, too long or has control characters.
@@ -479,16 +533,28 @@ def step_options(
 
     def attach(fn: F) -> F:
         if isinstance(fn, Workflow):
-            raise InvalidConfig(f"@step_options is for functions of steps, and {fn!r} is a workflow. Give them to the steps it makes.")
+            raise InvalidConfig(
+                f"@step_options is for functions of steps, and {fn!r} is a "
+                "workflow. Give them to the steps it makes."
+            )
         fn.__stepwell_options__ = options  # type: ignore[attr-defined]  # functions take attributes
         return fn
 
     return attach
 
 
-__all__ = ["FunctionPlan", "StepOptions", "Workflow", "name_sought", "plan_of", "step_options", "workflow"]
+__all__ = [
+    "FunctionPlan",
+    "StepOptions",
+    "Workflow",
+    "name_sought",
+    "plan_of",
+    "step_options",
+    "workflow",
+]
 
 
 def name_sought(workflow: Workflow[Any, Any] | str | None) -> str | None:
-    """Returns the name of a workflow that is looked for, which nothing need have; None: of any. Raises InvalidConfig."""
+    """Returns the name of a workflow that is looked for, which nothing need have; None: of any.
+    Raises InvalidConfig."""
     return workflow.name if isinstance(workflow, Workflow) else sought(workflow, "workflow")

@@ -5,8 +5,9 @@
     async with aio.Engine("shop.db", workflows=[order]) as engine:
         print(await engine.call(order, cart, id="o-17"))
 
-The engine runs on trio in a thread of its own. Async steps run as tasks of the loop that entered the engine, so what was made on
-that loop, such as a pool of connections, works in them; `runtime="trio"` puts one on trio. Everything else is `stepwell`'s own.
+The engine runs on trio in a thread of its own. Async steps run as tasks of the loop that entered
+the engine, so what was made on that loop, such as a pool of connections, works in them;
+`runtime="trio"` puts one on trio. Everything else is `stepwell`'s own.
 """
 
 from __future__ import annotations
@@ -34,7 +35,13 @@ class _EngineBase(EngineFront):
     __slots__ = ("_cancelled", "_loop", "_task")
     _way = WAY
 
-    def __init__(self, store: str | os.PathLike[str] = "stepwell.db", *, default_runtime: Runtime = "asyncio", **options: Any) -> None:
+    def __init__(
+        self,
+        store: str | os.PathLike[str] = "stepwell.db",
+        *,
+        default_runtime: Runtime = "asyncio",
+        **options: Any,
+    ) -> None:
         self._make(store, default_runtime=default_runtime, **options)
 
     async def __aenter__(self) -> Any:
@@ -43,26 +50,36 @@ class _EngineBase(EngineFront):
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
             raise InvalidState(
-                "stepwell.aio.Engine is for asyncio programs, and no asyncio loop runs here; in a trio program use stepwell.Engine."
+                "stepwell.aio.Engine is for asyncio programs, and no asyncio loop runs here; in a "
+                "trio program use stepwell.Engine."
             ) from None
         self._task = asyncio.current_task()
         self._inner._host_loop = self._loop
         self._cancelled = False
         try:
             self._start(self._cancel_block)
-            if threading.current_thread() is threading.main_thread() and self._gate.token is not None:
+            if (
+                threading.current_thread() is threading.main_thread()
+                and self._gate.token is not None
+            ):
                 self._gate.token.run_sync_soon(spawn_system_task, wake, self._loop)
             await self._on_trio(self._enter)
         except BaseException as error:
             try:
-                if self._held is not None and self._held.is_entered:  # and cancelled at the same time
+                # and cancelled at the same time
+                if self._held is not None and self._held.is_entered:
                     await self._leave_block(type(error), error, error.__traceback__)
             finally:
                 self._stop()
             raise
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._check_opened()
         if self._is_parents:
             return
@@ -80,13 +97,16 @@ class _EngineBase(EngineFront):
         await self._on_trio(lambda: self._leave(*how), hurry=self._inner._hurry)
 
     def _forsake_loop(self) -> None:
-        """Nobody runs the loop while this waits for the engine's end: what runs there is waited for no longer."""
+        """Nobody runs the loop while this waits for the engine's end: what runs there is waited for
+        no longer."""
         driver, token = self._inner._driver, self._gate.token
         if driver is not None and driver.bridge is not None and token is not None:
             with suppress(RunFinishedError):
                 token.run_sync_soon(driver.bridge.forsake)
 
-    async def _on_trio(self, fn: Callable[[], Awaitable[Any]], hurry: Callable[[], None] | None = None) -> Any:
+    async def _on_trio(
+        self, fn: Callable[[], Awaitable[Any]], hurry: Callable[[], None] | None = None
+    ) -> Any:
         token = self._gate.token
         assert token is not None, "its thread was started"
         return await from_asyncio(token, fn, keeps_errors=True, hurry=hurry)

@@ -5,8 +5,8 @@
     with sync.Engine("audit.db", workflows=[audit]) as engine:
         print(engine.call(audit, "src", id="audit-1"))
 
-The engine runs on trio in a thread of its own; any thread may call it. Workflows are async functions as everywhere, and plain
-functions are steps too. Everything else is `stepwell`'s own.
+The engine runs on trio in a thread of its own; any thread may call it. Workflows are async
+functions as everywhere, and plain functions are steps too. Everything else is `stepwell`'s own.
 """
 
 from __future__ import annotations
@@ -38,12 +38,19 @@ class _EngineBase(EngineFront):
             self._stop()
             raise
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         try:
             self._check_opened()
             if self._is_parents:
                 return
-            from_thread(self._token, lambda: self._leave(kind, error, trace), hurry=self._inner._hurry)
+            from_thread(
+                self._token, lambda: self._leave(kind, error, trace), hurry=self._inner._hurry
+            )
         finally:
             if not self._is_parents:
                 self._stop()

@@ -74,7 +74,8 @@ _R = TypeVar("_R")
 _R_co = TypeVar("_R_co", covariant=True)
 
 class BatchResult(NamedTuple, Generic[_R]):
-    """What `create_batch` did: instances in the order of the items that were created, and the errors of the others."""
+    """What `create_batch` did: instances in the order of the items that were created, and the
+    errors of the others."""
 
     created: list[Instance[_R]]
     errors: list[BatchError]
@@ -102,7 +103,8 @@ class Approvals:
         """Approves; the decision is durable when this returns. It may come before the request.
 
         Args:
-            id: The request's id: `workflow/instance#name#occurrence`. In a name "/", "#" and "[" are written "[2F", "[23" and "[5B".
+            id: The request's id: `workflow/instance#name#occurrence`. In a name "/", "#" and "["
+                are written "[2F", "[23" and "[5B".
             by: Who decided, 1 to 256 characters.
             reason: Why.
             metadata: Storable data for the workflow.
@@ -137,7 +139,8 @@ class Instance(Generic[_R_co]):
     def status(self) -> InstanceStatus:
         """Returns where the instance stands.
 
-        Of an output that cannot become the type its workflow returns today, `error` says so in its place; `result` raises that.
+        Of an output that cannot become the type its workflow returns today, `error` says so in its
+        place; `result` raises that.
 
         Raises:
             InstanceNotFound: It is gone.
@@ -150,7 +153,8 @@ class Instance(Generic[_R_co]):
         Raises:
             InstanceErrored: It errored; the text ends with the recorded error's own.
             InstanceTerminated: It was terminated.
-            InvalidPayload: It is complete, and its output cannot become the type that its workflow returns today; `payload` has it plain.
+            InvalidPayload: It is complete, and its output cannot become the type that its workflow
+                returns today; `payload` has it plain.
             InstanceNotFound: It is gone.
             EngineClosed: The engine was closed meanwhile.
         """
@@ -183,8 +187,8 @@ class Instance(Generic[_R_co]):
         Args:
             type: The event's type.
             payload: Storable data.
-            dedup_id: A second event with the same one changes nothing, also one of another type: an id stands for one event of this
-                instance. 1 to 256 characters.
+            dedup_id: A second event with the same one changes nothing, also one of another type: an
+                id stands for one event of this instance. 1 to 256 characters.
 
         Raises:
             InvalidState: The instance is final.
@@ -199,13 +203,15 @@ class Instance(Generic[_R_co]):
         """Lets a blocked instance go on: its body is replayed from its history.
 
         Raises:
-            InvalidState: The instance is final; or this engine has no code for its version, and nothing was changed. One that is blocked
-                for that alone (`missing_code`) goes on by itself once the code is there.
+            InvalidState: The instance is final; or this engine has no code for its version, and
+                nothing was changed. One that is blocked for that alone (`missing_code`) goes on by
+                itself once the code is there.
             InstanceNotFound: It is gone.
         """
 
     def history(self) -> list[StepRecord]:
-        """Returns what is recorded, oldest first; then attempts that run, with status "running"; then what it waits for, "waiting".
+        """Returns what is recorded, oldest first; then attempts that run, with status "running";
+        then what it waits for, "waiting".
 
         Raises:
             InstanceNotFound: It is gone.
@@ -268,14 +274,17 @@ class _Tenant:
         Args:
             workflow: A registered workflow, or its name (its last version).
             params: What it starts with; stored.
-            id: 1 to 100 characters; default: a UUIDv7. Unique per workflow as long as the instance is kept.
+            id: 1 to 100 characters; default: a UUIDv7. Unique per workflow as long as the instance
+                is kept.
             priority: -100 to 100; higher goes first.
             start_at: Not before this aware datetime.
             attributes: At most 32 small values to list by.
-            if_exists: "raise", "return" the one there is, or "return_if_same" (equal params). An id that is taken is told so whatever the
-                limits are. One that was there keeps its version, and its output is read with the code of that.
-            on_overload: "raise" refuses at once what does not fit; "wait" waits until it is let in, before everybody who does not wait.
-                One that is cancelled before it is let in is never created, and cancelled only once that is certain.
+            if_exists: "raise", "return" the one there is, or "return_if_same" (equal params). An id
+                that is taken is told so whatever the limits are. One that was there keeps its
+                version, and its output is read with the code of that.
+            on_overload: "raise" refuses at once what does not fit; "wait" waits until it is let in,
+                before everybody who does not wait. One that is cancelled before it is let in is
+                never created, and cancelled only once that is certain.
 
         Raises:
             InstanceExists: The id is taken.
@@ -283,9 +292,11 @@ class _Tenant:
             InvalidConfig: The workflow is not registered, or an argument is out of range.
             NotSerializable: The params cannot be stored.
             TooLarge: They are over the limit for one value.
-            Overloaded: A rate or queue limit, or the disk is full; nothing was created. `retry_after` is a moment of the caller's own if
-                it gave an id, otherwise others may be faster; `on_overload="wait"` is the sure way.
-            EngineClosed: The engine is not open, or drained while this call waited; nothing was created.
+            Overloaded: A rate or queue limit, or the disk is full; nothing was created.
+                `retry_after` is a moment of the caller's own if it gave an id, otherwise others may
+                be faster; `on_overload="wait"` is the sure way.
+            EngineClosed: The engine is not open, or drained while this call waited; nothing was
+                created.
         """
 
     @overload
@@ -299,7 +310,12 @@ class _Tenant:
     ) -> BatchResult[_R]: ...
     @overload
     def create_batch(
-        self, workflow: str, items: Sequence[Any], *, if_exists: IfExists = ..., on_overload: OnOverload = ...
+        self,
+        workflow: str,
+        items: Sequence[Any],
+        *,
+        if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
     ) -> BatchResult[Any]:
         """Creates up to 10,000 instances in one durable commit. A bad item fails alone.
 
@@ -307,16 +323,19 @@ class _Tenant:
             workflow: A registered workflow, or its name.
             items: 1 to 10,000 params or `NewInstance`s.
             if_exists: As `create`.
-            on_overload: "raise" refuses a batch that does not fit as a whole; "wait" waits until all of it is let in, before everybody who
-                does not wait. One that is cancelled before that is never created.
+            on_overload: "raise" refuses a batch that does not fit as a whole; "wait" waits until
+                all of it is let in, before everybody who does not wait. One that is cancelled
+                before that is never created.
 
         Returns:
             The instances in the order of their items, and the errors with the index of theirs.
 
         Raises:
             InvalidConfig: Too few or too many items, or the workflow is not registered.
-            Overloaded: It does not fit, or the disk is full; none of it was created. With "wait": it never will fit.
-            EngineClosed: The engine is not open, or drained while this call waited; none of it was created.
+            Overloaded: It does not fit, or the disk is full; none of it was created. With "wait":
+                it never will fit.
+            EngineClosed: The engine is not open, or drained while this call waited; none of it was
+                created.
         """
 
     @overload
@@ -376,7 +395,8 @@ class _Tenant:
         Raises:
             InstanceErrored: It errored.
             InstanceTerminated: It was terminated.
-            InvalidPayload: It is complete, and its output cannot become the type that its workflow returns today.
+            InvalidPayload: It is complete, and its output cannot become the type that its workflow
+                returns today.
             StepwellError: As `create`.
         """
 
@@ -387,8 +407,9 @@ class _Tenant:
         """Returns an instance by id.
 
         Args:
-            workflow: A registered workflow, of whatever version, or a name. The instance's values are read with the code of its own
-                version; of one without code it can be looked at, and its values are plain data.
+            workflow: A registered workflow, of whatever version, or a name. The instance's values
+                are read with the code of its own version; of one without code it can be looked at,
+                and its values are plain data.
             id: The instance's id.
 
         Raises:
@@ -399,7 +420,8 @@ class _Tenant:
         """
 
     def peek(self, workflow: Workflow[Any, Any] | str, id: str) -> Status | None:
-        """Returns the state of an instance that is not final, from memory; None if there is none in memory.
+        """Returns the state of an instance that is not final, from memory; None if there is none in
+        memory.
 
         Never waits, and may be called from any thread.
 
@@ -436,20 +458,30 @@ class _Tenant:
             newest_first: False: oldest first.
 
         Raises:
-            InvalidConfig: A filter, the limit or the cursor is malformed, or nobody has heard of the workflow.
+            InvalidConfig: A filter, the limit or the cursor is malformed, or nobody has heard of
+                the workflow.
             EngineClosed: The engine is not open.
         """
 
-    def count(self, workflow: Workflow[Any, Any] | str | None = None, *, status: Status | StatusName | None = None) -> dict[Status, int]:
-        """Returns how many instances are in each state; every state is a key. From memory, as committed last.
+    def count(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        status: Status | StatusName | None = None,
+    ) -> dict[Status, int]:
+        """Returns how many instances are in each state; every state is a key. From memory, as
+        committed last.
 
         Raises:
             InvalidConfig: The status is none, or nobody has heard of the workflow.
             EngineClosed: The engine is not open.
         """
 
-    def reasons(self, workflow: Workflow[Any, Any] | str | None = None) -> builtins.list[ReasonCount]:
-        """Returns why instances are blocked, the most frequent reason first. From memory, as committed last.
+    def reasons(
+        self, workflow: Workflow[Any, Any] | str | None = None
+    ) -> builtins.list[ReasonCount]:
+        """Returns why instances are blocked, the most frequent reason first. From memory, as
+        committed last.
 
         Args:
             workflow: Only instances of this workflow.
@@ -463,24 +495,32 @@ class _Tenant:
         """Returns the limits that are in force, from memory.
 
         Args:
-            workflow: Those of its instances; of `concurrency` the lesser of its own and the namespace's.
+            workflow: Those of its instances; of `concurrency` the lesser of its own and the
+                namespace's.
 
         Raises:
             EngineClosed: The engine is not open.
         """
 
-    def set_limits(self, workflow: Workflow[Any, Any] | str | None = None, **changes: Unpack[LimitChanges]) -> None:
-        """Changes limits of this namespace, or of one workflow in it; durable and in force when this returns.
+    def set_limits(
+        self, workflow: Workflow[Any, Any] | str | None = None, **changes: Unpack[LimitChanges]
+    ) -> None:
+        """Changes limits of this namespace, or of one workflow in it; durable and in force when
+        this returns.
 
-        What is set here wins over what the engine was opened with and over what code says, also after a restart, until it is
-        cleared. A limit below what is in use drains down: nothing that runs is stopped, nothing that is queued is dropped.
+        What is set here wins over what the engine was opened with and over what code says, also
+        after a restart, until it is cleared. A limit below what is in use drains down: nothing that
+        runs is stopped, nothing that is queued is dropped.
 
         Args:
-            workflow: A registered workflow, or its name; it may have `concurrency`, `queue_entries`, `steps` and `value_bytes`.
-            changes: New values by the names of `Limits`; None clears what was set before. All of them or none.
+            workflow: A registered workflow, or its name; it may have `concurrency`,
+                `queue_entries`, `steps` and `value_bytes`.
+            changes: New values by the names of `Limits`; None clears what was set before. All of
+                them or none.
 
         Raises:
-            InvalidConfig: There is no such limit, its value is out of range, or nobody has heard of the workflow.
+            InvalidConfig: There is no such limit, its value is out of range, or nobody has heard of
+                the workflow.
             EngineClosed: The engine is not open.
         """
 
@@ -489,7 +529,8 @@ class _Tenant:
         """Requests for approval: list, approve, reject."""
 
 class Namespace(_Tenant):
-    """One tenant of an engine: instances, ids and limits of its own. Get it with `Engine.namespace`.
+    """One tenant of an engine: instances, ids and limits of its own. Get it with
+    `Engine.namespace`.
 
     Attributes:
         name: Its name.
@@ -499,21 +540,25 @@ class Engine(_Tenant):
     """A durable execution engine in this process. Use it as `async with Engine(…) as engine`.
 
     Opening it recovers what the store holds and runs every instance that can run; leaving the block
-    drains: no new steps start, running attempts get `grace` to end. The block's own exception leaves it
-    unwrapped. All methods belong to the trio thread that opened it, but `peek`, which is for any.
+    drains: no new steps start, running attempts get `grace` to end. The block's own exception
+    leaves it unwrapped. All methods belong to the trio thread that opened it, but `peek`, which is
+    for any.
 
     Args:
         store: A path (also a `pathlib.Path`), `sqlite:///path`, or ":memory:".
         workflows: The workflows whose instances this engine runs.
-        limits: What its namespace may use, all of it; None: as the store has them, else the defaults. What `set_limits` set wins.
-        shards: Coordinators the instances are spread over, 1 to 4,096; None: as the store has them, else 64.
+        limits: What its namespace may use, all of it; None: as the store has them, else the
+            defaults. What `set_limits` set wins.
+        shards: Coordinators the instances are spread over, 1 to 4,096; None: as the store has them,
+            else 64.
         slots: Most instances that run at once, 1 to 1,000,000.
         namespace: Where this engine's instances live.
         name: Names this engine in the owner record beside the store.
         grace: How long running attempts may go on when the block ends.
         threads: Most plain step functions that run at once, 1 to 10,000.
-        default_runtime: "trio" or "asyncio": where async step functions run that do not say so themselves (`runtime=`). asyncio code
-            has a loop and a thread of its own beside the engine; `stepwell.aio` is for programs that have a loop.
+        default_runtime: "trio" or "asyncio": where async step functions run that do not say so
+            themselves (`runtime=`). asyncio code has a loop and a thread of its own beside the
+            engine; `stepwell.aio` is for programs that have a loop.
         durability: "full": every commit is synced.
 
     Raises:
@@ -539,23 +584,28 @@ class Engine(_Tenant):
         durability: Literal["full"] = "full",
     ) -> None: ...
     def drain(self, timeout: Duration | None = None) -> None:
-        """Starts no more steps and lets running attempts end; bodies are unwound after `timeout` (default: `grace`).
+        """Starts no more steps and lets running attempts end; bodies are unwound after `timeout`
+        (default: `grace`).
 
-        Nothing runs in this engine afterwards; leave its block. A drain that has begun comes to its end, also if this call is cancelled
-        meanwhile. A second call waits for the same end, and of both timeouts the one that is over first counts.
+        Nothing runs in this engine afterwards; leave its block. A drain that has begun comes to its
+        end, also if this call is cancelled meanwhile. A second call waits for the same end, and of
+        both timeouts the one that is over first counts.
 
         Raises:
-            InvalidState: A step of this engine calls it, for whose end it would wait: a step can set an event that the program waits for.
+            InvalidState: A step of this engine calls it, for whose end it would wait: a step can
+                set an event that the program waits for.
             EngineClosed: The engine is not open.
         """
 
     def namespace(self, name: str, *, limits: Limits | None = None) -> Namespace:
-        """Returns a namespace of this engine: instances, ids and limits of its own. It exists from its first use on.
+        """Returns a namespace of this engine: instances, ids and limits of its own. It exists from
+        its first use on.
 
         Args:
             name: Letters, digits, "_" and "-", 1 to 64 of them.
-            limits: What it may use, all of it; in force for everything asked after this call, and kept in the store. None: as the store
-                has them, else the defaults. What `set_limits` set wins.
+            limits: What it may use, all of it; in force for everything asked after this call, and
+                kept in the store. None: as the store has them, else the defaults. What `set_limits`
+                set wins.
 
         Raises:
             InvalidName: The name is malformed.
@@ -564,13 +614,16 @@ class Engine(_Tenant):
         """
 
     def reshard(self, shards: int) -> None:
-        """Spreads the instances over another number of coordinators while everything goes on; done and durable when this returns.
+        """Spreads the instances over another number of coordinators while everything goes on; done
+        and durable when this returns.
 
-        No call fails meanwhile, nothing that runs is disturbed, and no limit is exceeded. If this call is cancelled after it has begun,
-        or the process dies, the change still comes to its end; `Engine(shards=None)` finds it.
+        No call fails meanwhile, nothing that runs is disturbed, and no limit is exceeded. If this
+        call is cancelled after it has begun, or the process dies, the change still comes to its
+        end; `Engine(shards=None)` finds it.
 
         Args:
-            shards: 1 to 4,096. One is one coordinator for everything, which spends least on few instances.
+            shards: 1 to 4,096. One is one coordinator for everything, which spends least on few
+                instances.
 
         Raises:
             InvalidConfig: The number is out of range.
@@ -579,18 +632,22 @@ class Engine(_Tenant):
         """
 
     def backup(self, path: str | os.PathLike[str]) -> None:
-        """Copies the store into a new file while everything goes on; the copy is complete and synced when this returns.
+        """Copies the store into a new file while everything goes on; the copy is complete and
+        synced when this returns.
 
-        The copy is the store at one moment. Opened as a store of its own, it goes on as after a kill at that moment: steps that
-        were running then run again. The copy reads at the speed of the disk; until it is complete the store's WAL grows with
-        what is committed meanwhile. If this call is cancelled after it has begun, the copy still becomes complete.
+        The copy is the store at one moment. Opened as a store of its own, it goes on as after a
+        kill at that moment: steps that were running then run again. The copy reads at the speed of
+        the disk; until it is complete the store's WAL grows with what is committed meanwhile. If
+        this call is cancelled after it has begun, the copy still becomes complete.
 
         Args:
             path: Where nothing is yet, on a local disk. The file is made with mode 0600.
 
         Raises:
-            InvalidConfig: Something is at the path, its folder is missing, or the store is ":memory:".
-            StoreFailed: It could not be read or written (a full disk, a network file system); there is no copy.
+            InvalidConfig: Something is at the path, its folder is missing, or the store is
+                ":memory:".
+            StoreFailed: It could not be read or written (a full disk, a network file system); there
+                is no copy.
             EngineClosed: The engine is not open, or was closed meanwhile; there is no copy.
         """
 
@@ -602,7 +659,12 @@ class Engine(_Tenant):
         """
 
     def __enter__(self) -> Engine: ...
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
 
 def current_step() -> StepContext[Engine]: ...
 

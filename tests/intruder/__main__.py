@@ -7,5 +7,7 @@ from tests.kill import campaign
 from .beside import intrude
 
 parser = campaign.parser("tests.intruder", __doc__)
-parser.add_argument("--runs", type=int, default=30, dest="kills", help="kills of a process with intruders in it")
+parser.add_argument(
+    "--runs", type=int, default=30, dest="kills", help="kills of a process with intruders in it"
+)
 sys.exit(campaign.run("tests.intruder", parser.parse_args(), intrude))

@@ -1,8 +1,9 @@
-"""When intruders strike: at random moments, often, on a thread of their own and on the engine's own.
+"""When intruders strike: at random moments, often, on a thread of their own and on the engine's
+own.
 
-What strikes when follows from the round's seed and the life's place in it; only the operating system's
-scheduling does not. Each intrusion is one line of the journal, so that nobody can take a run without any
-for a proof.
+What strikes when follows from the round's seed and the life's place in it; only the operating
+system's scheduling does not. Each intrusion is one line of the journal, so that nobody can take a
+run without any for a proof.
 """
 
 import random

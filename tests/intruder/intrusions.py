@@ -1,7 +1,7 @@
 """The ways in which something in the engine's process may look at its file and close it again.
 
-All of them are harmless reading as far as their authors know. What an intrusion meets does not matter
-(it may find the file locked or in the middle of something), only what it does to the engine.
+All of them are harmless reading as far as their authors know. What an intrusion meets does not
+matter (it may find the file locked or in the middle of something), only what it does to the engine.
 """
 
 import random
@@ -78,5 +78,12 @@ def copy(path: Path, rng: random.Random) -> None:
             file.read()
 
 
-ALL: tuple[tuple[Intrusion, int], ...] = ((look, 6), (look_read_only, 3), (linger, 2), (fold, 4), (connect_only, 1), (copy, 3))
+ALL: tuple[tuple[Intrusion, int], ...] = (
+    (look, 6),
+    (look_read_only, 3),
+    (linger, 2),
+    (fold, 4),
+    (connect_only, 1),
+    (copy, 3),
+)
 """With how often each is drawn."""

@@ -1,9 +1,10 @@
-"""Real processes, really killed: what Stepwell acknowledged is there, what is finished never runs again.
+"""Real processes, really killed: what Stepwell acknowledged is there, what is finished never runs
+again.
 
 A *round* is one store, some dozens of kills and a last life that nobody disturbs. In every life a
-worker process runs an engine under load and notes, in a file of its own, what it was told and what its
-step functions did. The file is the witness: the checks compare it with what the engine says at the
-end, and never ask the engine what it had promised.
+worker process runs an engine under load and notes, in a file of its own, what it was told and what
+its step functions did. The file is the witness: the checks compare it with what the engine says at
+the end, and never ask the engine what it had promised.
 
 | file | what it is |
 |---|---|

@@ -1,4 +1,5 @@
-"""`python -m tests.kill`: so many kills, spread over rounds and over lanes that run side by side."""
+"""`python -m tests.kill`: so many kills, spread over rounds and over lanes that run side by
+side."""
 
 import sys
 

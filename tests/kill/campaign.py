@@ -1,8 +1,9 @@
-"""So many kills, spread over rounds and over lanes that run side by side: what both proofs have in common.
+"""So many kills, spread over rounds and over lanes that run side by side: what both proofs have in
+common.
 
-A lane is a process of its own, because a round forks its workers and must have opened nothing itself. It
-prints one line of JSON a round; whatever else it says goes to stderr. Which kills there are depends on the
-seed alone, never on the number of lanes.
+A lane is a process of its own, because a round forks its workers and must have opened nothing
+itself. It prints one line of JSON a round; whatever else it says goes to stderr. Which kills there
+are depends on the seed alone, never on the number of lanes.
 """
 
 import argparse
@@ -19,7 +20,8 @@ from .worker import Beside
 
 
 def parser(module: str, about: str | None) -> argparse.ArgumentParser:
-    """Returns a parser for what every campaign takes. The caller adds how many kills, as `kills`."""
+    """Returns a parser for what every campaign takes. The caller adds how many kills, as
+    `kills`."""
     made = argparse.ArgumentParser(prog=f"python -m {module}", description=about)
     made.add_argument("--seed", type=int, default=1)
     made.add_argument("--round", type=int, default=25, help="kills per store")
@@ -59,9 +61,13 @@ def _rounds(options: argparse.Namespace) -> list[tuple[int, int]]:
 
 
 def _lanes(module: str, count: int) -> Iterator[Report]:
-    """Runs every lane in a process of its own, which forks workers and nothing else; yields their reports."""
+    """Runs every lane in a process of its own, which forks workers and nothing else; yields their
+    reports."""
     command = [sys.executable, "-m", module, *sys.argv[1:]]
-    lanes = [subprocess.Popen([*command, "--lane", str(i)], stdout=subprocess.PIPE, text=True) for i in range(count)]
+    lanes = [
+        subprocess.Popen([*command, "--lane", str(i)], stdout=subprocess.PIPE, text=True)
+        for i in range(count)
+    ]
     try:
         for lane in lanes:
             assert lane.stdout is not None, "it was asked for"

@@ -1,8 +1,10 @@
-"""The driver: creates instances, sends events, decides approvals and awaits results, at a steady rate.
+"""The driver: creates instances, sends events, decides approvals and awaits results, at a steady
+rate.
 
-It remembers nothing itself. A new life reads in the journal what was acknowledged before, and asks again
-for what was not, in ways that can be repeated: the same id, the same `dedup_id`. What was acknowledged
-it never asks for again: an instance that was created and is not there is an error, not a wish.
+It remembers nothing itself. A new life reads in the journal what was acknowledged before, and asks
+again for what was not, in ways that can be repeated: the same id, the same `dedup_id`. What was
+acknowledged it never asks for again: an instance that was created and is not there is an error, not
+a wish.
 """
 
 import os
@@ -46,7 +48,8 @@ class Driver:
                 self._ended.add(int(line.instance))
 
     async def run(self, width: int, most: int) -> None:
-        """Drives what is unfinished, then new instances until there are `most`; at most `width` at once."""
+        """Drives what is unfinished, then new instances until there are `most`; at most `width` at
+        once."""
         limit = self._way.limit(width)
         async with self._way.group() as nursery:
             for batch in self._batches:
@@ -74,7 +77,9 @@ class Driver:
         if there and len(there) < len(batch):
             steps.journal.put("X", data=f"of batch {batch} only {there} was created")
         if len(batch) == 1:
-            await self._engine.create(parent, [self._seed, batch[0]], id=str(batch[0]), if_exists="return")
+            await self._engine.create(
+                parent, [self._seed, batch[0]], id=str(batch[0]), if_exists="return"
+            )
         else:
             items = [NewInstance([self._seed, number], id=str(number)) for number in batch]
             result = await self._engine.create_batch(parent, items, if_exists="return")

@@ -1,8 +1,9 @@
 """The witness: one JSON line per fact, in the order in which the facts became true.
 
-Every line is one `write` to a file opened with O_APPEND. It is in the kernel when the call returns, so
-SIGKILL cannot take it back; only a line that is being written may be torn, and then it is the last of
-its life. A life therefore begins with a newline of its own. Time is the wall clock, in microseconds.
+Every line is one `write` to a file opened with O_APPEND. It is in the kernel when the call returns,
+so SIGKILL cannot take it back; only a line that is being written may be torn, and then it is the
+last of its life. A life therefore begins with a newline of its own. Time is the wall clock, in
+microseconds.
 
 | op | who | says |
 |---|---|---|
@@ -21,7 +22,7 @@ its life. A life therefore begins with a newline of its own. Time is the wall cl
 | `V` | step function | `save` has returned |
 | `B` | body | about to sleep so long |
 | `P` | body | went past this operation, which answered so: the operation is acknowledged |
-| `I` | an intruder | looked at the store, how, and what stopped it, if anything (`tests.intruder`) |
+| `I` | an intruder | looked at the store, how, and what stopped it, if anything (tests.intruder) |
 | `X` | anybody | something that must never be |
 """
 
@@ -53,7 +54,11 @@ class Journal:
 
     def put(self, op: str, instance: str = "", label: str = "", data: Any = None) -> None:
         """Writes one fact; in the kernel when this returns."""
-        os.write(self._fd, json.dumps([time.time_ns() // 1000, self._pid, op, instance, label, data]).encode() + b"\n")
+        os.write(
+            self._fd,
+            json.dumps([time.time_ns() // 1000, self._pid, op, instance, label, data]).encode()
+            + b"\n",
+        )
 
 
 def read(path: Path) -> tuple[list[Line], int]:

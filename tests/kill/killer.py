@@ -1,9 +1,11 @@
-"""One round: lives that end by SIGKILL at moments drawn from a seed, or in order, then one that nobody disturbs.
+"""One round: lives that end by SIGKILL at moments drawn from a seed, or in order, then one that
+nobody disturbs.
 
-A third of the kills come early, while the worker opens its store and recovers, some of them several in a
-row; the others while it works. Between them lives are told to end by SIGTERM or SIGINT, sometimes twice, or leave the engine's
-block, several in a row; some of them are killed while they drain. Lives are forked from this process, which has imported everything and
-opened nothing: that is as real as a process gets, and starts in a few milliseconds.
+A third of the kills come early, while the worker opens its store and recovers, some of them several
+in a row; the others while it works. Between them lives are told to end by SIGTERM or SIGINT,
+sometimes twice, or leave the engine's block, several in a row; some of them are killed while they
+drain. Lives are forked from this process, which has imported everything and opened nothing: that is
+as real as a process gets, and starts in a few milliseconds.
 """
 
 import os
@@ -27,10 +29,12 @@ from .report import Report
 
 EARLY_S, WORK_S, LONG_S, DRAIN_S = (0.0, 0.06), (0.05, 0.4), (0.4, 1.0), (0.0, 0.1)
 SHORT_MAX = 7
-"""An instance that starts ten times without any outcome is poison by rule L11; so after so many short lives comes a longer one."""
+"""An instance that starts ten times without any outcome is poison by rule L11; so after so many
+short lives comes a longer one."""
 LAST_LIFE_S = 120
 ENDS_S = 20
-"""In which a life has ended that was told to; it takes its grace, and some hundredths of a second."""
+"""In which a life has ended that was told to; it takes its grace, and some hundredths of a
+second."""
 
 
 @dataclass
@@ -41,10 +45,13 @@ class Life:
     ready: int
 
     @classmethod
-    def begin(cls, directory: Path, seed: int, plan: worker.Plan, beside: worker.Beside | None = None) -> "Life":
+    def begin(
+        cls, directory: Path, seed: int, plan: worker.Plan, beside: worker.Beside | None = None
+    ) -> "Life":
         """Forks a worker."""
         reader, writer = os.pipe()
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Python swallows what strikes while it forks; the worker lets it in
+        # Python swallows what strikes while it forks; the worker lets it in
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         pid = os.fork()
         if pid == 0:
             try:
@@ -97,16 +104,24 @@ class Death(NamedTuple):
 
 
 def deaths(seed: int, kills: int, *, orderly: bool) -> list[Death]:
-    """Returns how the lives end: so many by a kill and nothing else, and between them, if those are wanted, some in order."""
+    """Returns how the lives end: so many by a kill and nothing else, and between them, if those are
+    wanted, some in order."""
     rng, found, left = random.Random(f"{seed}/moments"), list[Death](), kills
     while left:
         if orderly and rng.random() < 0.3:
             found += [_in_order(rng) for _ in range(rng.randint(1, 3))]
         elif rng.random() < 0.12:
-            found += [Death(True, rng.uniform(*EARLY_S), _plan(rng, orderly)) for _ in range(min(left, rng.randint(1, 4)))]
+            found += [
+                Death(True, rng.uniform(*EARLY_S), _plan(rng, orderly))
+                for _ in range(min(left, rng.randint(1, 4)))
+            ]
         else:
             long = not any(death.seconds > WORK_S[1] for death in found[-SHORT_MAX:])
-            found.append(Death(False, rng.uniform(*(LONG_S if long and found else WORK_S)), _plan(rng, orderly)))
+            found.append(
+                Death(
+                    False, rng.uniform(*(LONG_S if long and found else WORK_S)), _plan(rng, orderly)
+                )
+            )
         left = kills - sum(death.signal == signal.SIGKILL for death in found)
     return found
 
@@ -121,15 +136,30 @@ def _plan(rng: random.Random, orderly: bool) -> worker.Plan:
 def _in_order(rng: random.Random) -> Death:
     plan, early, seconds = _plan(rng, True), rng.random() < 0.2, rng.uniform(*WORK_S)
     if rng.random() < 0.4:
-        return Death(False, 0, replace(plan, leaves_after=seconds), 0, rng.choice((0, 0, signal.SIGKILL)), seconds + rng.uniform(0, 0.1))
+        return Death(
+            False,
+            0,
+            replace(plan, leaves_after=seconds),
+            0,
+            rng.choice((0, 0, signal.SIGKILL)),
+            seconds + rng.uniform(0, 0.1),
+        )
     sent = rng.choice((signal.SIGINT, signal.SIGTERM)) if plan.front == "run" else signal.SIGINT
     return Death(
-        early, rng.uniform(*EARLY_S) if early else seconds, plan, sent, rng.choice((0, 0, sent, signal.SIGKILL)), rng.uniform(0, 0.1)
+        early,
+        rng.uniform(*EARLY_S) if early else seconds,
+        plan,
+        sent,
+        rng.choice((0, 0, sent, signal.SIGKILL)),
+        rng.uniform(0, 0.1),
     )
 
 
-def run_round(seed: int, kills: int, keep: Path | None = None, beside: worker.Beside | None = None) -> Report:
-    """Runs one round on a fresh store and checks it. The files of a round with problems go to `keep`.
+def run_round(
+    seed: int, kills: int, keep: Path | None = None, beside: worker.Beside | None = None
+) -> Report:
+    """Runs one round on a fresh store and checks it. The files of a round with problems go to
+    `keep`.
 
     In every life but the last, `beside` runs in the process too.
     """
@@ -145,7 +175,9 @@ def run_round(seed: int, kills: int, keep: Path | None = None, beside: worker.Be
     return report
 
 
-def _run(directory: Path, seed: int, kills: int, report: Report, beside: worker.Beside | None) -> None:
+def _run(
+    directory: Path, seed: int, kills: int, report: Report, beside: worker.Beside | None
+) -> None:
     for death in deaths(seed, kills, orderly=beside is None):
         life = Life.begin(directory, seed, death.plan, beside)
         if not death.early:

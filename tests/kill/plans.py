@@ -34,7 +34,13 @@ class Part(NamedTuple):
 def plan(seed: int, number: int) -> list[Part]:
     """Returns the parts of an instance."""
     rng = random.Random(f"{seed}:{number}")
-    kinds = [rng.choice(SIMPLE), rng.choice(DRIVEN), rng.choice(WIDE), rng.choice(SIMPLE + DRIVEN + WIDE + OTHER), rng.choice(CUT)]
+    kinds = [
+        rng.choice(SIMPLE),
+        rng.choice(DRIVEN),
+        rng.choice(WIDE),
+        rng.choice(SIMPLE + DRIVEN + WIDE + OTHER),
+        rng.choice(CUT),
+    ]
     rng.shuffle(kinds)
     return [_part(rng, kind, f"{index}-{kind}") for index, kind in enumerate(kinds)]
 
@@ -61,7 +67,8 @@ def sends(part: Part) -> int:
 
 
 def place(prefix: str) -> str:
-    """Returns where a part's approval stands: its name, in a nursery's branch with the branch's path before it."""
+    """Returns where a part's approval stands: its name, in a nursery's branch with the branch's
+    path before it."""
     outer, dot, inner = prefix.partition(".")
     return f"{outer}#1[{inner.partition('-')[0]}]/{prefix}" if dot else prefix
 
@@ -69,10 +76,13 @@ def place(prefix: str) -> str:
 def expected_labels(part: Part) -> int:
     """Returns how many values a part puts into the instance's output."""
     own = {
-        "sequence": part.count, "retries": 2, "sleeps": part.count + 1, "saving": 1, "once": 2, "hopeless": 1,
+        "sequence": part.count, "retries": 2, "sleeps": part.count + 1, "saving": 1, "once": 2,
+        "hopeless": 1,
         "events": part.count + 1, "impatient": 1, "crowd": 3, "withdrawn": 2, "approval": 1,
-        "mapped": part.count * 4, "eached": part.count * 2, "nursery": 1, "children": part.count + 3, "letters": 1,
-        "channels": part.count * 2 + 1, "grid": part.count * 2, "race": 2, "asyncio": 1, "deadline": 2, "patch": 2,
+        "mapped": part.count * 4, "eached": part.count * 2, "nursery": 1,
+        "children": part.count + 3, "letters": 1,
+        "channels": part.count * 2 + 1, "grid": part.count * 2, "race": 2, "asyncio": 1,
+        "deadline": 2, "patch": 2,
         "charged": 2, "overtaken": 2, "panicking": 2,
     }[part.kind]  # fmt: skip
     return own + sum(expected_labels(inner) for inner in part.parts)

@@ -1,7 +1,7 @@
 """The workflows under load. Every kind of part uses the engine in another way.
 
-A body notes what it went past, with the value it saw: from then on that operation is acknowledged. It
-does so again in every life, as bodies do; each time the value has to be the same.
+A body notes what it went past, with the value it saw: from then on that operation is acknowledged.
+It does so again in every life, as bodies do; each time the value has to be the same.
 """
 
 import asyncio
@@ -90,7 +90,11 @@ async def once(body: Body, part: Part) -> None:
 async def hopeless(body: Body, part: Part) -> None:
     label = f"{part.prefix}/h"
     try:
-        await body.do(steps.hopeless, label, retry=Retry(limit=20, delay=part.delay, backoff="constant", jitter=0))
+        await body.do(
+            steps.hopeless,
+            label,
+            retry=Retry(limit=20, delay=part.delay, backoff="constant", jitter=0),
+        )
     except StepFailed as error:
         body.past(label, f"failed: {error}")
 
@@ -108,7 +112,9 @@ async def impatient(body: Body, part: Part) -> None:
     while True:
         try:
             timeout = None if tries > 4 else part.delay / 4
-            event = await body.step.wait_for_event(part.prefix, timeout=timeout, name=f"{part.prefix}/{tries}")
+            event = await body.step.wait_for_event(
+                part.prefix, timeout=timeout, name=f"{part.prefix}/{tries}"
+            )
             break
         except EventTimeout:
             tries += 1
@@ -137,7 +143,9 @@ async def withdrawn(body: Body, part: Part) -> None:
         await body.do(steps.slow, f"{part.prefix}/s", part.delay / 20)
         branches.cancel_scope.cancel()
     if not seen:
-        seen.append((await body.step.wait_for_event(part.prefix, name=f"{part.prefix}/again")).payload)
+        seen.append(
+            (await body.step.wait_for_event(part.prefix, name=f"{part.prefix}/again")).payload
+        )
     body.past(f"{part.prefix}/e", f"{seen[0]} at last")
 
 
@@ -158,8 +166,8 @@ async def mapped(body: Body, part: Part) -> None:
         if not variant % 2:
             item_step = functools.partial(fn, failures=0, delay=0)
         values = await body.step.map(
-            item_step, labels, name=f"{part.prefix}/{variant}", key=str if variant > 1 else None, concurrency=1 + variant,
-            retry=_retry(part),
+            item_step, labels, name=f"{part.prefix}/{variant}", key=str if variant > 1 else None,
+            concurrency=1 + variant, retry=_retry(part),
         )  # fmt: skip
         for label, value in zip(labels, values, strict=True):
             body.past(label, value)
@@ -171,7 +179,9 @@ async def _item(fn: Any, failures: int, delay: float, label: str) -> str:
 
 async def eached(body: Body, part: Part) -> None:
     async def branch(index: int) -> None:
-        await body.do(steps.flaky, f"{part.prefix}/{index}a", index % 2, part.delay, retry=_retry(part))
+        await body.do(
+            steps.flaky, f"{part.prefix}/{index}a", index % 2, part.delay, retry=_retry(part)
+        )
         await body.do(steps.threaded, f"{part.prefix}/{index}b")
 
     await body.step.each(branch, range(part.count), concurrency=2, name=part.prefix)
@@ -187,7 +197,9 @@ async def nursery(body: Body, part: Part) -> None:
 async def children(body: Body, part: Part) -> None:
     step, prefix = body.step, part.prefix
     first = await step.create(child, f"{prefix}/first")
-    batch = await step.create_batch(child, [f"{prefix}/batch{index}" for index in range(part.count)])
+    batch = await step.create_batch(
+        child, [f"{prefix}/batch{index}" for index in range(part.count)]
+    )
     body.past(f"{prefix}/called", await step.call(child, f"{prefix}/called"))
     body.past(f"{prefix}/first", await first.result())
     for index, one in enumerate(batch):
@@ -195,7 +207,10 @@ async def children(body: Body, part: Part) -> None:
     try:
         await step.call(child, f"{prefix}/bad")
     except InstanceErrored as error:
-        body.past(f"{prefix}/bad", f"errored: {error.error.type.rpartition('.')[2] if error.error else None}")
+        body.past(
+            f"{prefix}/bad",
+            f"errored: {error.error.type.rpartition('.')[2] if error.error else None}",
+        )
 
 
 async def letters(body: Body, part: Part) -> None:
@@ -207,7 +222,8 @@ async def letters(body: Body, part: Part) -> None:
 
 
 async def channels(body: Body, part: Part) -> None:
-    """Branches that hand over what they made, through a channel, to branches of a nursery within the nursery."""
+    """Branches that hand over what they made, through a channel, to branches of a nursery within
+    the nursery."""
     send, receive = trio.open_memory_channel[int](1)
     order: list[int] = []
 
@@ -234,7 +250,13 @@ async def grid(body: Body, part: Part) -> None:
 
     async def row(y: int) -> None:
         async def cell(x: int) -> None:
-            await body.do(steps.flaky, f"{part.prefix}/{y}.{x}", (x + y) % 2, part.delay / 10, retry=_retry(part))
+            await body.do(
+                steps.flaky,
+                f"{part.prefix}/{y}.{x}",
+                (x + y) % 2,
+                part.delay / 10,
+                retry=_retry(part),
+            )
 
         await body.step.each(cell, range(part.count), concurrency=2, name="row")
 
@@ -242,14 +264,17 @@ async def grid(body: Body, part: Part) -> None:
 
 
 async def race(body: Body, part: Part) -> None:
-    """The first to end wins, in every life the same one, and what is done after that depends on it."""
+    """The first to end wins, in every life the same one, and what is done after that depends on
+    it."""
     order: list[tuple[int, Any]] = []
 
     async with body.step.open_nursery(part.prefix) as runners:
 
         async def run(index: int) -> None:
             label = f"{part.prefix}/r{index}"
-            order.append((index, await body.step.do(steps.slow, label, part.delay / 30, name=label)))
+            order.append(
+                (index, await body.step.do(steps.slow, label, part.delay / 30, name=label))
+            )
             runners.cancel_scope.cancel()
 
         for index in range(part.count):
@@ -263,17 +288,26 @@ async def deadline(body: Body, part: Part) -> None:
     """Whether the step or the deadline came first is decided once."""
     seen: list[Any] = []
     with body.step.move_on_after(part.delay / 4):
-        seen.append(await body.step.do(steps.slow, f"{part.prefix}/s", part.delay / 4, name=f"{part.prefix}/s"))
+        seen.append(
+            await body.step.do(
+                steps.slow, f"{part.prefix}/s", part.delay / 4, name=f"{part.prefix}/s"
+            )
+        )
     body.past(f"{part.prefix}/d", f"came: {text(seen[0])}" if seen else "moved on")
     await body.do(steps.quick, f"{part.prefix}/{len(seen)}")
 
 
-CHARGES = ((steps.charge_in_thread, {}), (steps.charge, {}), (steps.charge_on_asyncio, {"runtime": "asyncio"}))
+CHARGES = (
+    (steps.charge_in_thread, {}),
+    (steps.charge, {}),
+    (steps.charge_on_asyncio, {"runtime": "asyncio"}),
+)
 """What goes through although it is given up, by the number of a part."""
 
 
 async def charged(body: Body, part: Part) -> None:
-    """A charge that may come too late, and what is done then: never before it has gone through or is known to have been cut short (I8)."""
+    """A charge that may come too late, and what is done then: never before it has gone through or
+    is known to have been cut short (I8)."""
     label, seen = f"{part.prefix}/c", list[Any]()
     fn, options = CHARGES[part.count % len(CHARGES)]
     with body.step.move_on_after(part.delay / 8):
@@ -287,7 +321,9 @@ async def overtaken(body: Body, part: Part) -> None:
     async with body.step.open_nursery(part.prefix) as branches:
         for index, (fn, options) in enumerate(CHARGES):
             label = f"{part.prefix}/c{index}"
-            branches.start_soon(functools.partial(body.step.do, fn, label, part.delay / 10, name=label, **options))
+            branches.start_soon(
+                functools.partial(body.step.do, fn, label, part.delay / 10, name=label, **options)
+            )
         await body.do(steps.slow, f"{part.prefix}/s", part.delay / 20)
         branches.cancel_scope.cancel()
     await body.do(steps.quick, f"{part.prefix}/refund")
@@ -311,13 +347,17 @@ async def patch(body: Body, part: Part) -> None:
 
 async def on_asyncio(body: Body, part: Part) -> None:
     """A child whose body is asyncio code."""
-    body.past(f"{part.prefix}/g", await body.step.call(gathered, [part.prefix, part.count, part.delay]))
+    body.past(
+        f"{part.prefix}/g", await body.step.call(gathered, [part.prefix, part.count, part.delay])
+    )
 
 
 KINDS = {
     f.__name__: f
-    for f in (sequence, retries, sleeps, saving, once, hopeless, events, impatient, crowd, withdrawn, approval,
-              mapped, eached, nursery, children, letters, channels, grid, race, deadline, charged, overtaken, panicking, patch)
+    for f in (sequence, retries, sleeps, saving, once, hopeless, events, impatient, crowd,
+    withdrawn, approval,
+              mapped, eached, nursery, children, letters, channels, grid, race, deadline, charged,
+              overtaken, panicking, patch)
 } | {"asyncio": on_asyncio}  # fmt: skip
 
 
@@ -360,16 +400,29 @@ async def gathered(step: Step, params: list[Any]) -> str:
     body, order = Body(step), asyncio.Queue[int]()
 
     async def branch(index: int) -> int:
-        await body.do(steps.slow_on_asyncio, f"{prefix}/g{index}a", delay / 20 * (index % 2), runtime="asyncio")
+        await body.do(
+            steps.slow_on_asyncio,
+            f"{prefix}/g{index}a",
+            delay / 20 * (index % 2),
+            runtime="asyncio",
+        )
         order.put_nowait(index)
-        await body.do(steps.flaky, f"{prefix}/g{index}b", index % 2, 0, retry=Retry(limit=20, delay=0, jitter=0))
+        await body.do(
+            steps.flaky,
+            f"{prefix}/g{index}b",
+            index % 2,
+            0,
+            retry=Retry(limit=20, delay=0, jitter=0),
+        )
         return index
 
     async def takes() -> list[int]:
         return [await order.get() for _ in range(count)]
 
     *_, came = await step.gather(*map(branch, range(count)), takes())
-    async for done in step.as_completed(*(named(step, f"{prefix}/c{index}", index, delay) for index in range(count))):
+    async for done in step.as_completed(
+        *(named(step, f"{prefix}/c{index}", index, delay) for index in range(count))
+    ):
         came.append(await done)
     body.past(f"{prefix}/came", ",".join(map(str, came)))
     async with asyncio.TaskGroup() as group:

@@ -13,7 +13,8 @@ class Report:
     seed: int
     kills: int = 0
     ends: int = 0
-    """Lives that were told to end, by a signal or by leaving the block, and were not killed before they had."""
+    """Lives that were told to end, by a signal or by leaving the block, and were not killed before
+    they had."""
     opened: int = 0
     """Openings that were cut short."""
     steps: int = 0
@@ -22,9 +23,11 @@ class Report:
     """Attempts the step functions counted themselves."""
     interrupted: int = 0
     acknowledged: int = 0
-    """Acknowledgements the journal has: creates, events, decisions, results, operations gone past."""
+    """Acknowledgements the journal has: creates, events, decisions, results, operations gone
+    past."""
     late_ms: int = 0
-    """Longest time from when a sleep was due, or the engine opened after that, until the body went on."""
+    """Longest time from when a sleep was due, or the engine opened after that, until the body went
+    on."""
     torn: int = 0
     intrusions: int = 0
     """How often something else in the process looked at the store."""
@@ -36,7 +39,17 @@ class Report:
 
     def add(self, other: "Report") -> None:
         """Counts another round in."""
-        for name in ("kills", "ends", "opened", "steps", "attempts", "interrupted", "acknowledged", "torn", "intrusions"):
+        for name in (
+            "kills",
+            "ends",
+            "opened",
+            "steps",
+            "attempts",
+            "interrupted",
+            "acknowledged",
+            "torn",
+            "intrusions",
+        ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.late_ms = max(self.late_ms, other.late_ms)
         self.problems += [(kind, f"[round {other.seed}] {text}") for kind, text in other.problems]
@@ -45,10 +58,13 @@ class Report:
         kinds = Counter(kind for kind, _ in self.problems)
         other = sum(kinds.values()) - kinds["lost"] - kinds["twice"] - kinds["repeated"]
         head = (
-            f"seed {self.seed}: {self.kills:,} kills, {self.ends:,} orderly ends, {self.opened:,} openings cut short,"
-            f" {self.steps:,} steps recorded, {self.attempts:,} attempts"
-            f" ({self.interrupted:,} cut short), {self.acknowledged:,} acknowledgements; {kinds['lost']} lost,"
-            f" {kinds['twice']} recorded twice, {kinds['repeated']} attempt numbers repeated, {other} other problems;"
-            f" sleeps at most {self.late_ms:,} ms late" + (f"; {self.intrusions:,} intrusions" if self.intrusions else "")
+            f"seed {self.seed}: {self.kills:,} kills, {self.ends:,} orderly ends, {self.opened:,} "
+            f"openings cut short, {self.steps:,} steps recorded, {self.attempts:,} attempts"
+            f" ({self.interrupted:,} cut short), {self.acknowledged:,} acknowledgements; "
+            f"{kinds['lost']} lost, {kinds['twice']} recorded twice, {kinds['repeated']} attempt "
+            f"numbers repeated, {other} other problems; sleeps at most {self.late_ms:,} ms "
+            "late" + (f"; {self.intrusions:,} intrusions" if self.intrusions else "")
         )
-        return "\n".join([head, *(f"  {kind}: {text}" for kind, text in self.problems[:PRINTED_MAX])])
+        return "\n".join(
+            [head, *(f"  {kind}: {text}" for kind, text in self.problems[:PRINTED_MAX])]
+        )

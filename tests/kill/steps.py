@@ -1,7 +1,7 @@
 """Step functions under load: each says when an attempt starts, fails, saves and returns.
 
-Every attempt that returns makes a value nobody else makes (`label=attempt.pid.nonce`), so that a value
-seen anywhere says which attempt of which life made it.
+Every attempt that returns makes a value nobody else makes (`label=attempt.pid.nonce`), so that a
+value seen anywhere says which attempt of which life made it.
 """
 
 import asyncio

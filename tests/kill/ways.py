@@ -49,7 +49,8 @@ class OnAsyncio:
 
 
 class Blocking:
-    """An object whose methods block: each call is awaited, and runs in a thread. So does what it returns, if that has methods too."""
+    """An object whose methods block: each call is awaited, and runs in a thread. So does what it
+    returns, if that has methods too."""
 
     def __init__(self, it: Any, threads: ThreadPoolExecutor) -> None:
         self._it = it
@@ -61,7 +62,9 @@ class Blocking:
             return Blocking(found, self._threads)
 
         async def call(*args: Any, **options: Any) -> Any:
-            answer = await asyncio.get_running_loop().run_in_executor(self._threads, lambda: found(*args, **options))
+            answer = await asyncio.get_running_loop().run_in_executor(
+                self._threads, lambda: found(*args, **options)
+            )
             return Blocking(answer, self._threads) if hasattr(answer, "send_event") else answer
 
         return call

@@ -1,4 +1,5 @@
-"""The journal, put in order: what happened to each step, sleep and instance, in all lives of a round."""
+"""The journal, put in order: what happened to each step, sleep and instance, in all lives of a
+round."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -41,7 +42,8 @@ class Witness:
     results: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     boots: list[int] = field(default_factory=list)
     ended: set[int] = field(default_factory=set)
-    """Processes that ended in order, or were about to: what was cut short then is not counted as an attempt."""
+    """Processes that ended in order, or were about to: what was cut short then is not counted as an
+    attempt."""
     told: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     """What `status()` said, by instance."""
     opened_at: list[int] = field(default_factory=list)

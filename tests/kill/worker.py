@@ -1,10 +1,10 @@
 """One life: an engine on a store, its load, and the journal. Usually it is killed before it ends.
 
-The engine is in a program on trio, with or without `stepwell.run`, on asyncio, or of blocking code. Some
-lives are told to end, or leave the engine's block by themselves. The killer forks them; they end with
-`os._exit`, as a forked process should. The last life of a round creates nothing new, waits until every
-instance has ended and writes down what the engine knows. Something may run beside the engine in the same
-process (`tests.intruder`).
+The engine is in a program on trio, with or without `stepwell.run`, on asyncio, or of blocking code.
+Some lives are told to end, or leave the engine's block by themselves. The killer forks them; they
+end with `os._exit`, as a forked process should. The last life of a round creates nothing new, waits
+until every instance has ended and writes down what the engine knows. Something may run beside the
+engine in the same process (`tests.intruder`).
 """
 
 import asyncio
@@ -39,7 +39,8 @@ GRACE_S = 0.1
 Front: TypeAlias = Literal["run", "trio", "aio", "sync"]
 SECOND = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 Beside: TypeAlias = Callable[[Path, int], Awaitable[None]]
-"""What else the process does while the store at a path is open, until cancelled; the number is for its seed."""
+"""What else the process does while the store at a path is open, until cancelled; the number is for
+its seed."""
 
 
 class _Alarm(logging.Handler):
@@ -87,16 +88,21 @@ def live(directory: Path, seed: int, ready: int, plan: Plan, beside: Beside | No
 
 
 def _is_end(error: BaseException) -> bool:
-    """Whether a program that was told to end ended so: by Ctrl-C and nothing else, or with the code of a second signal."""
+    """Whether a program that was told to end ended so: by Ctrl-C and nothing else, or with the code
+    of a second signal."""
     if isinstance(error, BaseExceptionGroup):
         return error.split(KeyboardInterrupt)[1] is None
-    return isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and error.code in SECOND)
+    return isinstance(error, KeyboardInterrupt) or (
+        isinstance(error, SystemExit) and error.code in SECOND
+    )
 
 
 class Life:
     """One life, on any front."""
 
-    def __init__(self, directory: Path, seed: int, ready: int, plan: Plan, beside: Beside | None) -> None:
+    def __init__(
+        self, directory: Path, seed: int, ready: int, plan: Plan, beside: Beside | None
+    ) -> None:
         self.directory = directory
         self.seed = seed
         self.ready = ready
@@ -109,7 +115,15 @@ class Life:
     def _engine(self, kind: Any, **options: Any) -> Any:
         limits = Limits(recoveries=1_000_000)  # bursts of kills are not the fault of the instances
         path = str(self.directory / "store.db")
-        return kind(path, workflows=WORKFLOWS, limits=limits, threads=8, grace=GRACE_S, default_runtime="trio", **options)
+        return kind(
+            path,
+            workflows=WORKFLOWS,
+            limits=limits,
+            threads=8,
+            grace=GRACE_S,
+            default_runtime="trio",
+            **options,
+        )
 
     def _opened(self) -> None:
         steps.journal.put("open")
@@ -152,7 +166,9 @@ class Life:
 
     async def _program(self, engine: Engine) -> None:
         self._opened()
-        with trio.move_on_after(math.inf if self.plan.leaves_after is None else self.plan.leaves_after):
+        with trio.move_on_after(
+            math.inf if self.plan.leaves_after is None else self.plan.leaves_after
+        ):
             async with trio.open_nursery() as nursery:
                 if self.beside is not None:
                     nursery.start_soon(self.beside, self.directory / "store.db", self.seed)
@@ -221,7 +237,9 @@ def _row(record: Any) -> dict[str, Any]:
         "identity": [record.kind, record.branch, record.name, record.key, record.count],
         "attempt": record.attempt,
         "status": record.status,
-        "started": None if record.started_at is None else round(record.started_at.timestamp() * 1e6),
+        "started": None
+        if record.started_at is None
+        else round(record.started_at.timestamp() * 1e6),
         "ended": None if record.ended_at is None else round(record.ended_at.timestamp() * 1e6),
         "output": record.output,
         "error": None if record.error is None else f"{record.error.type}: {record.error.message}",

@@ -1,7 +1,9 @@
-"""The bodies whose instances are in the kept stores. They must stay as they were when the stores were written.
+"""The bodies whose instances are in the kept stores. They must stay as they were when the stores
+were written.
 
-Each returns what it was given, so that whoever goes on with it can be compared with the version that began it. Steps say
-what their attempt was called and which one it was: both come from the store.
+Each returns what it was given, so that whoever goes on with it can be compared with the version
+that began it. Steps say what their attempt was called and which one it was: both come from the
+store.
 """
 
 import trio
@@ -106,7 +108,8 @@ async def fails(step):
 
 @workflow
 async def waits(step):
-    """Events that were taken and are kept, sleeps, an approval that was decided early and one that was not yet asked for."""
+    """Events that were taken and are kept, sleeps, an approval that was decided early and one that
+    was not yet asked for."""
     first = (await step.wait_for_event("go")).payload
     early = await step.wait_for_approval("early")
     await step.sleep("1 hour")
@@ -162,4 +165,17 @@ async def on_asyncio(step):
     return [new, both, (await step.wait_for_event("go")).payload]
 
 
-ALL = [cancels, out_of_time, retries, fails, waits, child, parent, maps, straight, breaks, sleeps_itself, on_asyncio]
+ALL = [
+    cancels,
+    out_of_time,
+    retries,
+    fails,
+    waits,
+    child,
+    parent,
+    maps,
+    straight,
+    breaks,
+    sleeps_itself,
+    on_asyncio,
+]

@@ -2,8 +2,8 @@
 
     cd tests; python -m old_stores.write
 
-To be run with the version whose stores are to be kept, before its schema changes. Makes `schema_N.db.gz`, and `schema_N.json`
-with what the same version made of the same store in the end.
+To be run with the version whose stores are to be kept, before its schema changes. Makes
+`schema_N.db.gz`, and `schema_N.json` with what the same version made of the same store in the end.
 """
 
 import gzip
@@ -39,12 +39,15 @@ async def begin(path: str) -> None:
         while (await late.status()).status != "running":
             await wait_all_tasks_blocked()
         await wait_all_tasks_blocked(0.01)
-        core = engine._running().core  # the clock stands still while an attempt runs, and this one runs until its deadline
+        # the clock stands still while an attempt runs, and this one runs until its deadline
+        core = engine._running().core
         core.advance(core.now() + 60_000_000)
         for code in bodies.ALL:
             if code not in LAST:
                 await engine.create(code, id=code.name)
-        await engine.create(bodies.straight, id="later", start_at=engine.clock.now() + timedelta(hours=3))
+        await engine.create(
+            bodies.straight, id="later", start_at=engine.clock.now() + timedelta(hours=3)
+        )
         await engine.approvals.approve("waits/waits#early#1", by="ann", reason="in time")
         await engine.clock.settled()
         waits = await find(engine, "waits")
@@ -69,7 +72,9 @@ def main() -> None:
     """Begins in a process of its own, keeps what that left, and goes on."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "old.db"
-        code = subprocess.run([sys.executable, "-m", "old_stores.write", str(path)], check=False, cwd=HERE.parent).returncode
+        code = subprocess.run(
+            [sys.executable, "-m", "old_stores.write", str(path)], check=False, cwd=HERE.parent
+        ).returncode
         assert code == KILLED, code
         version = fold(path)
         kept = HERE / f"schema_{version}.db.gz"

@@ -1,7 +1,9 @@
-"""Lets a program meet its fate: releases steps, sends events, moves time, crashes; and watches that it goes on.
+"""Lets a program meet its fate: releases steps, sends events, moves time, crashes; and watches that
+it goes on.
 
-Everything is drawn from the fate's seed, trio's shuffling included, so one program and one fate always give the same
-run. A program that is at rest, with nothing left that could come, and has not ended is stuck: that is a failure.
+Everything is drawn from the fate's seed, trio's shuffling included, so one program and one fate
+always give the same run. A program that is at rest, with nothing left that could come, and has not
+ended is stuck: that is a failure.
 """
 
 from __future__ import annotations
@@ -106,7 +108,11 @@ class Conductor:
                 raise Failed(problem)
         instance: Instance[Any] = await self._asked(self.engine.get, self.main, "main")
         records = await self._asked(instance.history)
-        self._fail(oracle.twice(records), oracle.abandoned(self.world, records), oracle.events(self.world, self.sent, "main"))
+        self._fail(
+            oracle.twice(records),
+            oracle.abandoned(self.world, records),
+            oracle.events(self.world, self.sent, "main"),
+        )
         self.nursery.start_soon(self._send, "end", 0)
         await self._settled()
         self._value(await self._asked(instance.result))
@@ -163,7 +169,8 @@ class Conductor:
         self.world.lives_again(in_order=False, engine=False)
 
     async def _drains(self, old: Mortal, cut: Cut) -> None:
-        """What happens while an engine drains: some go on to their end; then the grace is over, or the process dies."""
+        """What happens while an engine drains: some go on to their end; then the grace is over, or
+        the process dies."""
         for _ in range(cut.grace):
             await self._settled()
             possible = self._releases()
@@ -183,13 +190,20 @@ class Conductor:
 
     def _dies(self) -> None:
         """What runs is cut short."""
-        self._forget_turns({it.operation.runner.id for it in self.engine._running().borrowed.threads if it.operation.is_cancelled})
+        self._forget_turns(
+            {
+                it.operation.runner.id
+                for it in self.engine._running().borrowed.threads
+                if it.operation.is_cancelled
+            }
+        )
         self.world.dies()
 
     def _forget_turns(self, cancelled: set[str]) -> None:
-        """If steps were cancelled in the last turn, nobody knows in the next life which of them were under way and which waited for a
-        thread, for a retry or for the commit of their outcome: that would be recorded in the next commit. The next life may wait for
-        other ones, so what the lines saw in this turn may come in another order there (ADR 0017).
+        """If steps were cancelled in the last turn, nobody knows in the next life which of them
+        were under way and which waited for a thread, for a retry or for the commit of their
+        outcome: that would be recorded in the next commit. The next life may wait for other ones,
+        so what the lines saw in this turn may come in another order there (ADR 0017).
 
         Args:
             cancelled: Instances with threads whose steps were cancelled at any time.
@@ -257,7 +271,9 @@ class Conductor:
 
     def _releases(self) -> list[Callable[[], None]]:
         """What an attempt may do: come to its end."""
-        return [self._release] * 2 * bool(self.world.gates) + [self._release_thread] * 2 * bool(self.world.threads)
+        return [self._release] * 2 * bool(self.world.gates) + [self._release_thread] * 2 * bool(
+            self.world.threads
+        )
 
     def _possible(self) -> list[Callable[[], None]]:
         possible = self._releases()
@@ -271,7 +287,8 @@ class Conductor:
         return possible
 
     def _contest(self) -> None:
-        """An event and a step's end in one commit: who waits for the one may be cancelled by the other (I8)."""
+        """An event and a step's end in one commit: who waits for the one may be cancelled by the
+        other (I8)."""
         self._event()
         self._release()
 
@@ -324,12 +341,17 @@ class Conductor:
         if self.fate.polls:
             for id in self.world.lives.keys() - self.asking:
                 self.asking.add(id)
-                self.nursery.start_soon(self._look, self.main if id == "main" else self.workflows[1], id)
+                self.nursery.start_soon(
+                    self._look, self.main if id == "main" else self.workflows[1], id
+                )
 
     async def _look(self, workflow: Any, id: str) -> None:
         try:
             instance = await self.engine.get(workflow, id)
-            problems = [self.told.status(id, await instance.status()), self.told.history(id, list(await instance.history()))]
+            problems = [
+                self.told.status(id, await instance.status()),
+                self.told.history(id, list(await instance.history())),
+            ]
         except EngineClosed:
             problems = []
         except InstanceNotFound:
@@ -364,9 +386,12 @@ class Conductor:
                 return
 
     def _threads_go_on(self) -> bool:
-        """Whether a thread has been begun or let go, and does not wait or has not been given back."""
+        """Whether a thread has been begun or let go, and does not wait or has not been given
+        back."""
         borrowed, world = self.engine._running().borrowed, self.world
-        return bool(world.going) or len(borrowed.threads) > sum(it.engine == world.engine for it in world.threads)
+        return bool(world.going) or len(borrowed.threads) > sum(
+            it.engine == world.engine for it in world.threads
+        )
 
     async def _not_blocked(self) -> None:
         if self.engine.peek(self.main, "main") == "blocked":

@@ -1,7 +1,8 @@
 """Runs a program as a workflow body, and notes everything the body can observe, in order.
 
-What is noted: all that the lines of body code (branches) saw, in the order in which they saw it, and again for each line
-alone. Nothing is noted by a body that the engine unwinds; what it sees then is no part of the program.
+What is noted: all that the lines of body code (branches) saw, in the order in which they saw it,
+and again for each line alone. Nothing is noted by a body that the engine unwinds; what it sees then
+is no part of the program.
 
 It does not compare anything: `oracle` does.
 """
@@ -68,7 +69,11 @@ class Body:
         except Exception as error:
             self._noted(line, at, words(error))
             raise
-        self._noted(line, at, value if isinstance(value, int | list | None) else getattr(value, "payload", None))
+        self._noted(
+            line,
+            at,
+            value if isinstance(value, int | list | None) else getattr(value, "payload", None),
+        )
         return value
 
     def _noted(self, line: str, at: str, value: Any) -> None:
@@ -87,7 +92,9 @@ class Body:
     # Operations.
 
     async def _do(self, node: nodes.Do, at: str, line: str) -> int:
-        options: dict[str, Any] = {"retry": Retry(limit=node.limit, delay=node.delay, backoff="constant", jitter=0)}
+        options: dict[str, Any] = {
+            "retry": Retry(limit=node.limit, delay=node.delay, backoff="constant", jitter=0)
+        }
         in_thread = node.how in ("thread", "stuck")
         if node.how in ("hangs", "stuck"):
             options["timeout"] = 3
@@ -99,9 +106,14 @@ class Body:
             options["name"] = at  # so that the oracle knows its records
         elif node.name is not None:
             options["name"] = node.name
-        fn, waited_for = self.world.steps[in_thread], not (in_thread and node.lets_go) and node.how != "stuck"
+        fn, waited_for = (
+            self.world.steps[in_thread],
+            not (in_thread and node.lets_go) and node.how != "stuck",
+        )
         try:
-            value: int = await self.outcome(line, at, self.step.do(fn, at, node.n, node.how, node.fails, node.raises, **options))
+            value: int = await self.outcome(
+                line, at, self.step.do(fn, at, node.n, node.how, node.fails, node.raises, **options)
+            )
         except Exception:
             self._went_past(at, waited_for)
             raise
@@ -127,7 +139,12 @@ class Body:
         retry = Retry(limit=node.retries, delay=0.25, jitter=0)
         fn = self.world.steps[3 if node.how == "thread" else 2]
         mapped = self.step.map(
-            fn, work, key=key, concurrency=node.concurrency, on_error="collect" if node.collect else "raise", retry=retry
+            fn,
+            work,
+            key=key,
+            concurrency=node.concurrency,
+            on_error="collect" if node.collect else "raise",
+            retry=retry,
         )
         try:
             values = await self.outcome(line, at, mapped) if node.items else await mapped
@@ -147,14 +164,18 @@ class Body:
 
     async def _waitevent(self, node: nodes.WaitEvent, at: str, line: str) -> str:
         try:
-            await self.outcome(line, at, self.step.wait_for_event(*node.types, timeout=node.timeout))
+            await self.outcome(
+                line, at, self.step.wait_for_event(*node.types, timeout=node.timeout)
+            )
         except EventTimeout:
             return "timeout"
         return "event"
 
     async def _child(self, node: nodes.Child, at: str, line: str) -> Any:
         step, label = self.step, f"{step_id(self.step)}/{at}"
-        self.world.children[label] = (nodes.WaitEvent(("letter",)), *node.body) if node.how == "letter" else node.body
+        self.world.children[label] = (
+            (nodes.WaitEvent(("letter",)), *node.body) if node.how == "letter" else node.body
+        )
         if node.how == "call":
             return await self.outcome(line, at, step.call("child", label))
         created = await self.outcome(line, at, step.create("child", label))
@@ -222,7 +243,12 @@ class Body:
 
         items, key = range(node.items), str if node.keyed else None
         got = await self.step.each(
-            one, items, name="e", key=key, concurrency=node.concurrency, on_error="collect" if node.collect else "raise"
+            one,
+            items,
+            name="e",
+            key=key,
+            concurrency=node.concurrency,
+            on_error="collect" if node.collect else "raise",
         )
         return [shape(v) if isinstance(v, Exception) else v for v in got]
 
@@ -244,7 +270,10 @@ class Body:
                 nursery.cancel_scope.cancel()
         self.see(line, at, "arrived", arrived)
         following = node.then[arrived[0] % len(node.then)] if node.then and arrived else ()
-        return [*(values.get(i) for i in range(-1, len(node.branches))), await self.run(following, f"{at}n", line)]
+        return [
+            *(values.get(i) for i in range(-1, len(node.branches))),
+            await self.run(following, f"{at}n", line),
+        ]
 
     async def _plain(self, node: nodes.Plain, at: str, line: str) -> Any:
         values: dict[int, Any] = {}
@@ -291,7 +320,9 @@ class Body:
                 self.see(f"{at}c", at, "received", value)
                 got.append([*value, await self.node(node.consumer, f"{at}c{count}", f"{at}c")])
 
-        await self.together(consumes, *(partial(produces, i) for i in range(len(node.producers))), name="channel")
+        await self.together(
+            consumes, *(partial(produces, i) for i in range(len(node.producers))), name="channel"
+        )
         return sorted(got)
 
     async def _locked(self, node: nodes.Locked, at: str, line: str) -> Any:
@@ -311,16 +342,22 @@ class Body:
 
     # What trio has for branches.
 
-    async def together(self, *branches: Callable[[], Awaitable[None]], name: str | None = None) -> None:
+    async def together(
+        self, *branches: Callable[[], Awaitable[None]], name: str | None = None
+    ) -> None:
         """Runs branches, in their order."""
         async with self.step.open_nursery(name) as nursery:
             for branch in branches:
                 nursery.start_soon(branch)
 
     async def unbranched(
-        self, own: Callable[[], Awaitable[None]], tasks: Sequence[Callable[[], Awaitable[None]]], cancel: int | None
+        self,
+        own: Callable[[], Awaitable[None]],
+        tasks: Sequence[Callable[[], Awaitable[None]]],
+        cancel: int | None,
     ) -> None:
-        """Runs tasks that are no branches, and `own` beside them; the end of one of them cancels the rest."""
+        """Runs tasks that are no branches, and `own` beside them; the end of one of them cancels
+        the rest."""
         async with trio.open_nursery() as nursery:
 
             async def run(i: int) -> None:
@@ -335,7 +372,9 @@ class Body:
     def event(self) -> Any:
         return trio.Event()
 
-    def channel(self, buffer: int) -> tuple[Callable[[Any], Awaitable[None]], Callable[[], Awaitable[Any]]]:
+    def channel(
+        self, buffer: int
+    ) -> tuple[Callable[[Any], Awaitable[None]], Callable[[], Awaitable[Any]]]:
         """Returns what sends and what receives."""
         send, receive = trio.open_memory_channel[Any](buffer)
         return send.send, receive.receive
@@ -374,7 +413,9 @@ async def run_main(body: Body) -> Any:
     for type in TYPES:
         while True:
             try:
-                await body.outcome("m", f"left {type}", step.wait_for_event(type, timeout=1, name="left"))
+                await body.outcome(
+                    "m", f"left {type}", step.wait_for_event(type, timeout=1, name="left")
+                )
             except EventTimeout:
                 break
     body.see("m", value)

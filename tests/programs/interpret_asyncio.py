@@ -1,6 +1,8 @@
-"""Runs a program as a body on asyncio: the same language, with `step.gather` for nurseries and asyncio's events, queues and locks.
+"""Runs a program as a body on asyncio: the same language, with `step.gather` for nurseries and
+asyncio's events, queues and locks.
 
-What `gather` raises bare is put into a group, as a nursery would, so that a program returns the same on both.
+What `gather` raises bare is put into a group, as a nursery would, so that a program returns the
+same on both.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class AsyncioBody(Body):
             self.see(line, at, "cancelled")
             raise
 
-    async def together(self, *branches: Callable[[], Awaitable[None]], name: str | None = None) -> None:
+    async def together(
+        self, *branches: Callable[[], Awaitable[None]], name: str | None = None
+    ) -> None:
         try:
             await self.step.gather(*(branch() for branch in branches))
         except Enough:
@@ -71,10 +75,16 @@ class AsyncioBody(Body):
             await self.together(own, *(partial(branch, i) for i in range(len(node.branches))))
         self.see(line, at, "arrived", arrived)
         following = node.then[arrived[0] % len(node.then)] if node.then and arrived else ()
-        return [*(values.get(i) for i in range(-1, len(node.branches))), await self.run(following, f"{at}n", line)]
+        return [
+            *(values.get(i) for i in range(-1, len(node.branches))),
+            await self.run(following, f"{at}n", line),
+        ]
 
     async def unbranched(
-        self, own: Callable[[], Awaitable[None]], tasks: Sequence[Callable[[], Awaitable[None]]], cancel: int | None
+        self,
+        own: Callable[[], Awaitable[None]],
+        tasks: Sequence[Callable[[], Awaitable[None]]],
+        cancel: int | None,
     ) -> None:
         async def run(i: int) -> None:
             await tasks[i]()
@@ -90,12 +100,16 @@ class AsyncioBody(Body):
                 await own()
         except* Enough:
             while sys.version_info < (3, 13) and task.cancelling() > before:
-                task.uncancel()  # up to there a group forgets one cancellation of its own, and no timeout around it catches its own then
+                # up to there a group forgets one cancellation of its own, and no timeout around it
+                # catches its own then
+                task.uncancel()
 
     def event(self) -> Any:
         return asyncio.Event()
 
-    def channel(self, buffer: int) -> tuple[Callable[[Any], Awaitable[None]], Callable[[], Awaitable[Any]]]:
+    def channel(
+        self, buffer: int
+    ) -> tuple[Callable[[Any], Awaitable[None]], Callable[[], Awaitable[Any]]]:
         queue: asyncio.Queue[Any] = asyncio.Queue(buffer + 1)
         return queue.put, queue.get
 

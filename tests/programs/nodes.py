@@ -1,7 +1,8 @@
 """The language of generated programs: workflow bodies as plain data.
 
-Invariant: every program is legal and ends. Branches share events, locks, channels and lists, and go on together when one
-outcome wakes several of them; they begin nothing outside their branch, and wait for nothing that cannot come.
+Invariant: every program is legal and ends. Branches share events, locks, channels and lists, and go
+on together when one outcome wakes several of them; they begin nothing outside their branch, and
+wait for nothing that cannot come.
 
 It does not know the engine: `interpret` does.
 """
@@ -11,16 +12,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-How: TypeAlias = Literal["now", "yields", "gated", "hangs", "cleans", "returns", "breaks", "thread", "stuck"]
-"""What an attempt does: nothing; lets others go first; waits to be let go; waits until it is timed out, at first.
+How: TypeAlias = Literal[
+    "now", "yields", "gated", "hangs", "cleans", "returns", "breaks", "thread", "stuck"
+]
+"""What an attempt does: nothing; lets others go first; waits to be let go; waits until it is timed
+out, at first.
 
-When it is cancelled while it waits, it "cleans" up behind a shield, or then "returns" all the same, or "breaks". A "thread" waits in one;
-"stuck" is one that may be timed out."""
+When it is cancelled while it waits, it "cleans" up behind a shield, or then "returns" all the same,
+or "breaks". A "thread" waits in one; "stuck" is one that may be timed out."""
 
 
 @dataclass(frozen=True)
 class Do:
-    """One step. `fails` attempts fail; with more than `limit` retries needed, or with what is no `Exception`, the step gives up.
+    """One step. `fails` attempts fail; with more than `limit` retries needed, or with what is no
+    `Exception`, the step gives up.
 
     `lets_go`: a thread is not waited for when its step is cancelled.
     """
@@ -51,7 +56,8 @@ class Map:
 
 @dataclass(frozen=True)
 class Each:
-    """`step.each`: the program once for every item; the item in `fails` raises when it has run it."""
+    """`step.each`: the program once for every item; the item in `fails` raises when it has run
+    it."""
 
     body: Program = ()
     items: int = 2
@@ -78,7 +84,8 @@ class Nursery:
 
 @dataclass(frozen=True)
 class Plain:
-    """Tasks in a nursery of trio's, or in a group of asyncio's, and what the parent does beside them; all of it has keys or names.
+    """Tasks in a nursery of trio's, or in a group of asyncio's, and what the parent does beside
+    them; all of it has keys or names.
 
     `cancel`: the end of this task cancels the rest.
     """
@@ -90,7 +97,8 @@ class Plain:
 
 @dataclass(frozen=True)
 class Handoff:
-    """One branch sets a `trio.Event` between two programs; the others wait for it, and go on in the same turn."""
+    """One branch sets a `trio.Event` between two programs; the others wait for it, and go on in the
+    same turn."""
 
     before: Program = ()
     after: Program = ()
@@ -100,7 +108,8 @@ class Handoff:
 
 @dataclass(frozen=True)
 class Channel:
-    """Producers do steps and send their values through a memory channel; the consumer does one step for each."""
+    """Producers do steps and send their values through a memory channel; the consumer does one step
+    for each."""
 
     producers: tuple[Do, ...] = (Do(),)
     each_sends: int = 1
@@ -110,7 +119,8 @@ class Channel:
 
 @dataclass(frozen=True)
 class Locked:
-    """Branches that take turns, by a `trio.Lock` or, with several `tokens`, a `trio.CapacityLimiter`."""
+    """Branches that take turns, by a `trio.Lock` or, with several `tokens`, a
+    `trio.CapacityLimiter`."""
 
     branches: tuple[tuple[Do, Program], ...] = ()
     tokens: int = 1
@@ -134,7 +144,8 @@ class WaitEvent:
 
 @dataclass(frozen=True)
 class Child:
-    """Another instance: called, created and awaited, created and left, or sent what it waits for."""
+    """Another instance: called, created and awaited, created and left, or sent what it waits
+    for."""
 
     body: Program = ()
     how: Literal["call", "await", "leave", "letter"] = "call"
@@ -187,7 +198,8 @@ class Deadline:
 
 @dataclass(frozen=True)
 class Cancelled:
-    """What the body asks for in a scope that is cancelled already; nothing on asyncio, which has no scopes."""
+    """What the body asks for in a scope that is cancelled already; nothing on asyncio, which has no
+    scopes."""
 
     asked: Do | Map | Sleep | WaitEvent
 
@@ -217,11 +229,12 @@ Program: TypeAlias = tuple[Node, ...]
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a life ends: before the `at`-th submission of a body, behind the `at`-th note, when bodies have observed `at` things, or
-    at rest, after `at` rounds; and how, by a crash or in order.
+    """Where a life ends: before the `at`-th submission of a body, behind the `at`-th note, when
+    bodies have observed `at` things, or at rest, after `at` rounds; and how, by a crash or in
+    order.
 
-    While an engine drains, `grace` things happen; then what still runs is cut short, or the process dies, if it `dies`. With `stumbles`
-    the opening of the next engine is cancelled once.
+    While an engine drains, `grace` things happen; then what still runs is cut short, or the process
+    dies, if it `dies`. With `stumbles` the opening of the next engine is cancelled once.
     """
 
     kind: Literal["submission", "note", "moment", "rest"] = "rest"

@@ -1,7 +1,8 @@
 """What must hold, whatever the program, its fate and trio's shuffling.
 
-- Two lives of one body agree as far as both got: every line of its code, and all lines together, in order. What a body
-  observes is durable before it observes it, so no crash, park or shuffle may change it.
+- Two lives of one body agree as far as both got: every line of its code, and all lines together, in
+  order. What a body observes is durable before it observes it, so no crash, park or shuffle may
+  change it.
 - A program without races returns what it must.
 - Every operation has one outcome in the history; no attempt number is used twice.
 - Every event that was sent came to the body exactly once.
@@ -49,10 +50,15 @@ def _run(program: Program) -> list[Any]:
 def _node(node: Node) -> Any:
     match node:
         case nodes.Do():
-            if node.fails > node.limit or (node.how == "hangs" and not node.limit) or node.how == "stuck":
+            if (
+                node.fails > node.limit
+                or (node.how == "hangs" and not node.limit)
+                or node.how == "stuck"
+            ):
                 raise Unknown  # a crash counts as an attempt, and not as a failure
             if node.fails and node.raises != "Broken":
-                raise Unknown  # as above: the attempt that would panic may be one that a crash cut short
+                # as above: the attempt that would panic may be one that a crash cut short
+                raise Unknown
             return node.n
         case nodes.Map():
             return _map(node)
@@ -65,7 +71,8 @@ def _node(node: Node) -> Any:
         case nodes.Patched():
             raise Unknown  # a crash may come before the answer is recorded, and then it may be no
         case nodes.Raise(panics=True):
-            raise Unknown  # it passes all that catches an Exception, and is told in groups of another kind
+            # it passes all that catches an Exception, and is told in groups of another kind
+            raise Unknown
         case nodes.Raise():
             raise Fails("Thrown")
         case nodes.Try():
@@ -92,8 +99,13 @@ def _node(node: Node) -> Any:
             sets, *waiters = _branches(((*node.before, *node.after), *[node.waiter] * node.waiters))
             return [sets[: len(node.before)], sets[len(node.before) :], *waiters]
         case nodes.Channel():
-            # Values come in an order of their own, and so do the consumer's steps; none of them may fail.
-            sent = [[i, _node(producer)] for i, producer in enumerate(node.producers) for _ in range(node.each_sends)]
+            # Values come in an order of their own, and so do the consumer's steps; none of them may
+            # fail.
+            sent = [
+                [i, _node(producer)]
+                for i, producer in enumerate(node.producers)
+                for _ in range(node.each_sends)
+            ]
             return sorted([*pair, _node(node.consumer)] for pair in sent)
         case nodes.Locked():
             values = _branches(tuple((first, *inside) for first, inside in node.branches))
@@ -183,7 +195,10 @@ def disagreement(lives: list[Life]) -> str | None:
         ]:
             for place, (before, after) in enumerate(zip(known, now, strict=False)):
                 if before != after:
-                    return f"life {number}, {what}, observation {place + 1}: {after}, but an earlier life saw {before}"
+                    return (
+                        f"life {number}, {what}, observation {place + 1}: {after}, but an "
+                        f"earlier life saw {before}"
+                    )
         together = max(together, life.together, key=len)
         for line, seen in life.apart.items():
             apart[line] = max(apart.get(line, []), seen, key=len)
@@ -198,7 +213,10 @@ def shorter(lives: list[Life]) -> str | None:
             return f"the last life saw {len(last.together)} things of {len(life.together)}"
         for line, seen in life.apart.items():
             if len(seen) > len(last.apart.get(line, [])):
-                return f"the last life did not see {seen[len(last.apart.get(line, [])) :]} in line {line}"
+                return (
+                    f"the last life did not see {seen[len(last.apart.get(line, [])) :]} in line "
+                    f"{line}"
+                )
     return None
 
 
@@ -206,13 +224,20 @@ OUTCOMES = ("done", "failed", "timed_out")
 
 
 def twice(records: list[Any]) -> str | None:
-    """Returns which operation has two outcomes in a history, or which attempt number was used twice."""
-    ends = Counter((r.kind, r.branch, r.name, r.key, r.count) for r in records if r.status in OUTCOMES)
-    abandoned = Counter((r.branch, r.name, r.key, r.count, "abandoned") for r in records if r.status == "abandoned")
+    """Returns which operation has two outcomes in a history, or which attempt number was used
+    twice."""
+    ends = Counter(
+        (r.kind, r.branch, r.name, r.key, r.count) for r in records if r.status in OUTCOMES
+    )
+    abandoned = Counter(
+        (r.branch, r.name, r.key, r.count, "abandoned") for r in records if r.status == "abandoned"
+    )
     attempts = Counter(
         (r.branch, r.name, r.key, r.count, r.attempt)
         for r in records
-        if r.kind == "do" and r.status not in ("saved", "started", "abandoned") and r.ended_at is not None
+        if r.kind == "do"
+        and r.status not in ("saved", "started", "abandoned")
+        and r.ended_at is not None
     )
     for which, count in [*ends.items(), *abandoned.items(), *attempts.items()]:
         if count > 1:
@@ -225,13 +250,23 @@ def abandoned(world: World, records: list[Any]) -> str | None:
     known = {r.name for r in records if r.status == "abandoned"}
     main = {label for label in world.abandoned if label.startswith("m.")}
     missing = sorted(main - known)
-    return f"steps {missing} ended after they were cancelled; no history says how" if missing else None
+    return (
+        (f"steps {missing} ended after they were cancelled; no history says how")
+        if missing
+        else None
+    )
 
 
 def events(world: World, sent: list[int], id: str) -> str | None:
     """Returns what happened to events other than coming once each."""
     life = world.lives[id][-1]
-    came = Counter(what for seen in life.apart.values() for _, *rest in seen for what in rest[:1] if isinstance(what, int))
+    came = Counter(
+        what
+        for seen in life.apart.values()
+        for _, *rest in seen
+        for what in rest[:1]
+        if isinstance(what, int)
+    )
     for payload in sent:
         if came[payload] != 1:
             return f"event {payload} came {came[payload]} times"

@@ -1,10 +1,13 @@
-"""An engine that dies, or is left, at one exact place, and tells everything in the same order every time.
+"""An engine that dies, or is left, at one exact place, and tells everything in the same order every
+time.
 
-The real core commits in a thread of its own, so what a crash finds done would be chance. Between driver and core
-stands a `Seam`: whenever trio has run all that could run, it waits until what was submitted is committed and takes all
-notes, so that a program, its fate and trio's shuffling decide everything. It counts what bodies submit and what they are
-told. At its cut it loses every later submission, as a process does that was killed before they were committed; or tells
-nothing more, as one that was killed after; or the engine begins to close in order, in the middle of whatever it does.
+The real core commits in a thread of its own, so what a crash finds done would be chance. Between
+driver and core stands a `Seam`: whenever trio has run all that could run, it waits until what was
+submitted is committed and takes all notes, so that a program, its fate and trio's shuffling decide
+everything. It counts what bodies submit and what they are told. At its cut it loses every later
+submission, as a process does that was killed before they were committed; or tells nothing more, as
+one that was killed after; or the engine begins to close in order, in the middle of whatever it
+does.
 
 It changes nothing else: the core, the driver and all above it are the real ones.
 """
@@ -25,7 +28,18 @@ from stepwell.testing import TestEngine
 from .nodes import Cut, Fate
 
 SUBMISSIONS = {
-    *("record", "retry", "sleep", "wait_event", "wait_approval", "wait_child", "call", "create_child", "create_children", "send"),
+    *(
+        "record",
+        "retry",
+        "sleep",
+        "wait_event",
+        "wait_approval",
+        "wait_child",
+        "call",
+        "create_child",
+        "create_children",
+        "send",
+    ),
     *("withdraw", "give_back", "quiet", "hold", "let_go", "finish", "block", "release", "report"),
 }
 """What a body asks of the core; the others are read, armed, or asked from outside."""
@@ -35,7 +49,8 @@ class Seam:
     """One life of a core."""
 
     def __init__(
-        self, core: Any, cut: Cut | None, leave: Callable[[], None], pair: tuple[socket.socket, socket.socket], hold: random.Random,
+        self, core: Any, cut: Cut | None, leave: Callable[[], None],
+        pair: tuple[socket.socket, socket.socket], hold: random.Random,
         chance: float,
     ) -> None:  # fmt: skip
         self._core = core
@@ -102,7 +117,8 @@ class Seam:
         return self._heard.fileno()
 
     def flush(self) -> None:
-        """Commits what was submitted, unless this round's submissions wait for those of the next one."""
+        """Commits what was submitted, unless this round's submissions wait for those of the next
+        one."""
         if not self._chance or self._hold.random() >= self._chance:
             self.commit()
 
@@ -121,7 +137,8 @@ class Seam:
             self._told.send(b"!")
 
     def poll(self, _: int) -> list[tuple[Any, ...]]:
-        """Hands over what was committed; never so much that some of it would be for another round."""
+        """Hands over what was committed; never so much that some of it would be for another
+        round."""
         if self._ringing:
             self._ringing = False
             self._heard.recv(1)
@@ -129,7 +146,12 @@ class Seam:
         if self.mute:
             return []
         cut = self._cut
-        if cut is not None and cut.kind == "note" and self.handed + len(notes) > cut.at and not self.is_cut:
+        if (
+            cut is not None
+            and cut.kind == "note"
+            and self.handed + len(notes) > cut.at
+            and not self.is_cut
+        ):
             if cut.how == "crash":
                 notes = notes[: max(0, cut.at - self.handed)]
             self._reached("note", cut.at)
@@ -174,10 +196,16 @@ class Mortal(TestEngine):
     """The life that it lives."""
 
     def __init__(
-        self, workflows: Any, fate: Fate, leave: Callable[[], None], before: Mortal | None = None, stumble: Callable[[], None] | None = None
+        self,
+        workflows: Any,
+        fate: Fate,
+        leave: Callable[[], None],
+        before: Mortal | None = None,
+        stumble: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(
-            ":memory:", seed=fate.seed, autojump=False, workflows=workflows, shards=1, threads=fate.threads, grace=GRACE
+            ":memory:", seed=fate.seed, autojump=False, workflows=workflows, shards=1,
+            threads=fate.threads, grace=GRACE
         )  # fmt: skip
         self._fate = fate
         self._leave = leave

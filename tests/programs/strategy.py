@@ -38,7 +38,9 @@ HOWS = ("now", "yields", "gated")
 steps = st.builds(
     Do,
     n=st.integers(0, 9),
-    how=st.sampled_from((*HOWS, "gated", "hangs", "cleans", "returns", "breaks", "thread", "thread", "stuck")),
+    how=st.sampled_from(
+        (*HOWS, "gated", "hangs", "cleans", "returns", "breaks", "thread", "thread", "stuck")
+    ),
     fails=st.sampled_from((0, 0, 0, 1, 2)),
     limit=st.sampled_from((3, 3, 0)),
     delay=st.sampled_from((0, 0.25, 4)),
@@ -71,7 +73,9 @@ LEAVES: list[st.SearchStrategy[Any]] = [
 ]
 
 
-APART = st.builds(dataclasses.replace, steps, keyed=st.just(True)) | st.builds(Sleep, SECONDS, named=st.just(True))
+APART = st.builds(dataclasses.replace, steps, keyed=st.just(True)) | st.builds(
+    Sleep, SECONDS, named=st.just(True)
+)
 
 
 def _tuples(of: st.SearchStrategy[Any], most: int, least: int = 0) -> st.SearchStrategy[Any]:
@@ -80,7 +84,8 @@ def _tuples(of: st.SearchStrategy[Any], most: int, least: int = 0) -> st.SearchS
 
 @functools.cache
 def nodes(depth: int, alone: bool) -> st.SearchStrategy[Any]:
-    """Returns a strategy for one node that nests at most this deep; `alone`: nobody sends it events."""
+    """Returns a strategy for one node that nests at most this deep; `alone`: nobody sends it
+    events."""
     leaves = [*LEAVES, *([timeouts] if alone else [waits, waits])]
     leaves.append(st.builds(Cancelled, st.one_of(steps, maps, st.builds(Sleep, SECONDS), waits)))
     if not depth:
@@ -88,12 +93,20 @@ def nodes(depth: int, alone: bool) -> st.SearchStrategy[Any]:
     inner = programs(depth - 1, alone=alone)
     small = programs(0, 1, alone=alone)
     gated = st.builds(Do, how=st.just("gated"))
-    running = st.builds(Do, how=st.sampled_from(("cleans", "returns", "breaks", "thread", "stuck")), lets_go=st.booleans())
+    running = st.builds(
+        Do,
+        how=st.sampled_from(("cleans", "returns", "breaks", "thread", "stuck")),
+        lets_go=st.booleans(),
+    )
     nested = [
         # A step that cancels a wait, beside the event or the time that the wait is for (I8).
-        st.builds(Nursery, branches=st.tuples(_tuples(timeouts if alone else waits, 2, 1), st.tuples(gated)), cancel=st.just(1)),
+        st.builds(Nursery,
+        branches=st.tuples(_tuples(timeouts if alone else waits, 2, 1), st.tuples(gated)),
+        cancel=st.just(1)),
         # One that cancels steps whose attempts have begun, and what the body does next (I8).
-        st.builds(Nursery, branches=st.tuples(_tuples(running, 2, 1), st.tuples(running), st.tuples(gated)), cancel=st.just(2)),
+        st.builds(Nursery,
+        branches=st.tuples(_tuples(running, 2, 1), st.tuples(running), st.tuples(gated)),
+        cancel=st.just(2)),
         st.builds(
             Nursery,
             branches=_tuples(inner, 3, 1),
@@ -103,14 +116,19 @@ def nodes(depth: int, alone: bool) -> st.SearchStrategy[Any]:
             name=st.sampled_from((None, "n")),
         ),
         st.builds(
-            Each, body=inner, items=st.integers(1, 3), fails=st.sampled_from((None, None, 0, 1)), concurrency=st.integers(1, 3),
+            Each, body=inner, items=st.integers(1, 3), fails=st.sampled_from((None, None, 0, 1)),
+            concurrency=st.integers(1, 3),
             collect=st.booleans(), keyed=st.booleans(),
         ),
-        st.builds(Plain, tasks=_tuples(_tuples(APART, 2), 3, 1), own=_tuples(APART, 2), cancel=st.sampled_from((None, None, 0, 1))),
+        st.builds(Plain, tasks=_tuples(_tuples(APART, 2), 3, 1), own=_tuples(APART, 2),
+        cancel=st.sampled_from((None, None, 0, 1))),
         st.builds(Handoff, before=inner, after=small, waiter=inner, waiters=st.integers(1, 3)),
-        st.builds(Channel, producers=_tuples(steps, 2, 1), each_sends=st.integers(1, 2), buffer=st.integers(0, 1), consumer=steps),
-        st.builds(Locked, branches=_tuples(st.tuples(steps, inner), 3, 1), tokens=st.integers(1, 2)),
-        st.builds(Child, body=programs(depth - 1, 2, alone=True), how=st.sampled_from(("call", "await", "leave", "letter"))),
+        st.builds(Channel, producers=_tuples(steps, 2, 1), each_sends=st.integers(1, 2),
+        buffer=st.integers(0, 1), consumer=steps),
+        st.builds(Locked, branches=_tuples(st.tuples(steps, inner), 3, 1),
+        tokens=st.integers(1, 2)),
+        st.builds(Child, body=programs(depth - 1, 2, alone=True),
+        how=st.sampled_from(("call", "await", "leave", "letter"))),
         st.builds(Try, body=inner, handler=small),
         st.builds(Finally, body=inner, cleanup=st.tuples(steps) | st.just(())),
     ]  # fmt: skip

@@ -1,4 +1,5 @@
-"""Generated programs against crashes, parkings and trio's shuffling (rules D1, D2, D3, E1, E2, I1, I4, I5, I8, I13, P2, R2, R3).
+"""Generated programs against crashes, parkings and trio's shuffling (rules D1, D2, D3, E1, E2, I1,
+I4, I5, I8, I13, P2, R2, R3).
 
 `STEPWELL_PROGRAMS=1000000 pytest tests/programs --hypothesis-seed=7` runs any number.
 """
@@ -13,9 +14,14 @@ from .nodes import Cut, Do, Fate, Nursery
 from .strategy import fates, programs
 
 COUNT = int(os.environ.get("STEPWELL_PROGRAMS", "200"))
-IN_THREADS = Nursery(branches=((Do(how="thread", lets_go=True),), (Do(how="thread"),), (Do(how="gated"),)), cancel=2)
-AT_FIRST_SIGHT = Fate(cuts=(Cut(kind="moment", how="crash"),), events=0, park_after=0.001, runtime="asyncio")
-"""In one turn a step is cancelled that was queued for a thread, and the body begins another one; then the process dies (R3)."""
+IN_THREADS = Nursery(
+    branches=((Do(how="thread", lets_go=True),), (Do(how="thread"),), (Do(how="gated"),)), cancel=2
+)
+AT_FIRST_SIGHT = Fate(
+    cuts=(Cut(kind="moment", how="crash"),), events=0, park_after=0.001, runtime="asyncio"
+)
+"""In one turn a step is cancelled that was queued for a thread, and the body begins another one;
+then the process dies (R3)."""
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
-"""What an engine has told of instances, by `status()` and `history()`: every answer is one moment, and nothing told is taken back.
+"""What an engine has told of instances, by `status()` and `history()`: every answer is one moment,
+and nothing told is taken back.
 
 It outlives crashes: what was told was durable.
 """
@@ -41,11 +42,17 @@ class Told:
     def history(self, id: str, records: list[Any]) -> str | None:
         """Returns what is wrong with an answer of `history()`."""
         lasting = {
-            (r.kind, r.branch, r.name, r.key, r.count, r.attempt, r.status) for r in records if r.kind == "do" and r.status in LASTING
+            (r.kind, r.branch, r.name, r.key, r.count, r.attempt, r.status)
+            for r in records
+            if r.kind == "do" and r.status in LASTING
         }
         lost = self._records.get(id, set()) - lasting
         self._records[id] = lasting
-        return f"{sorted(lost, key=repr)} was in the history of {id}, and is not any more" if lost else None
+        return (
+            (f"{sorted(lost, key=repr)} was in the history of {id}, and is not any more")
+            if lost
+            else None
+        )
 
     def gone(self, id: str) -> str | None:
         """Returns what is wrong if there is no such instance."""

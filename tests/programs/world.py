@@ -1,6 +1,8 @@
-"""What is there outside the engine: the step functions of a program, what lets them go on, and what was observed.
+"""What is there outside the engine: the step functions of a program, what lets them go on, and what
+was observed.
 
-It outlives engines, as a database or the threads of a process do. Whatever it finds wrong it notes in `problems`; `conductor` looks.
+It outlives engines, as a database or the threads of a process do. Whatever it finds wrong it notes
+in `problems`; `conductor` looks.
 """
 
 from __future__ import annotations
@@ -47,12 +49,14 @@ class Life:
     together: list[Any] = field(default_factory=list)
     apart: dict[str, list[Any]] = field(default_factory=dict)
     turn: int = 0
-    """The body's turn in which it observed something last, and how much it had observed when that began."""
+    """The body's turn in which it observed something last, and how much it had observed when that
+    began."""
     turn_began: int = 0
     unsure: bool = False
     """Whether the body was told in this turn that a step is cancelled."""
     on_its_way: bool = False
-    """Whether that step was an async function, whose outcome may have been on its way to the store."""
+    """Whether that step was an async function, whose outcome may have been on its way to the
+    store."""
     over: bool = False
     """Whether the program has ended, so that no more events are sent."""
     ended: bool = False
@@ -67,7 +71,8 @@ class Life:
         self.together.append((line, *what))
 
     def forget_turn(self) -> None:
-        """In which order the lines observed what they did in the last turn is not to be compared."""
+        """In which order the lines observed what they did in the last turn is not to be
+        compared."""
         del self.together[self.turn_began :]
 
 
@@ -107,7 +112,8 @@ class World:
         self.orderly: set[int] = set()
         """Lives that ended in order: what was cut short then is not counted as an attempt."""
         self.unsure: set[int] = set()
-        """Lives that were cut short where nobody knows of an async step whether it had ended: what the body then began may come again."""
+        """Lives that were cut short where nobody knows of an async step whether it had ended: what
+        the body then began may come again."""
         self.running: Counter[tuple[int, str]] = Counter()
         self.cleaned_up: set[tuple[int, str]] = set()
         self.moment: Callable[[], None] = lambda: None
@@ -138,7 +144,8 @@ class World:
             self.running[running] -= 1
 
     def left(self, label: str, *, is_named: bool = True) -> None:
-        """The body goes on after a step, which it may have cancelled (I8); `is_named`: after its label, so that its records are known."""
+        """The body goes on after a step, which it may have cancelled (I8); `is_named`: after its
+        label, so that its records are known."""
         if self.running[self.life, label]:
             self.problems.append(f"the body went on while an attempt of step {label} was running")
         if is_named and (self.life, label) in self.cleaned_up:

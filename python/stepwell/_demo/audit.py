@@ -55,7 +55,9 @@ async def audit(engine: Engine, job: Backup) -> Audit:
     instances: list[Instance[Any]] = [await engine.get(backup, job.id)]
     cursor: str | None = None
     while True:
-        page = await engine.list(backup_file, attributes={"job": job.id}, limit=1_000, cursor=cursor)
+        page = await engine.list(
+            backup_file, attributes={"job": job.id}, limit=1_000, cursor=cursor
+        )
         instances += [await engine.get(backup_file, item.id) for item in page.items]
         cursor = page.cursor
         if cursor is None:
@@ -69,10 +71,19 @@ async def audit(engine: Engine, job: Backup) -> Audit:
     await _spread(read, instances)
     missing = len(counted.ended - outcomes.keys())
     twice = sum(outcomes.values()) - len(outcomes)
-    return Audit(len(instances), counted.steps, len(outcomes), counted.lost + missing, twice, counted.repeated)
+    return Audit(
+        len(instances),
+        counted.steps,
+        len(outcomes),
+        counted.lost + missing,
+        twice,
+        counted.repeated,
+    )
 
 
-async def _spread(work: Callable[[Instance[Any]], Awaitable[None]], items: list[Instance[Any]]) -> None:
+async def _spread(
+    work: Callable[[Instance[Any]], Awaitable[None]], items: list[Instance[Any]]
+) -> None:
     queue = iter(items)
 
     async def reader() -> None:
@@ -92,14 +103,26 @@ def differences(out: str, reference: str, *, pruned: bool) -> list[str]:
         reference: The other, made in an empty folder.
         pruned: Whether `out` may hold nothing that the other has not.
     """
-    found = [name for name in (JSON, HTML, MANIFEST, BLOBS) if not _same(Path(out, name), Path(reference, name))]
+    found = [
+        name
+        for name in (JSON, HTML, MANIFEST, BLOBS)
+        if not _same(Path(out, name), Path(reference, name))
+    ]
     ours, theirs = _blobs(out), _blobs(reference)
-    found += [name for name in sorted(theirs) if name not in ours or not _same(Path(out, name), Path(reference, name))]
+    found += [
+        name
+        for name in sorted(theirs)
+        if name not in ours or not _same(Path(out, name), Path(reference, name))
+    ]
     return found + (sorted(ours - theirs) if pruned else [])
 
 
 def _blobs(out: str) -> set[str]:
-    return {os.path.relpath(os.path.join(folder, f), out) for folder, _, files in os.walk(os.path.join(out, "blobs")) for f in files}
+    return {
+        os.path.relpath(os.path.join(folder, f), out)
+        for folder, _, files in os.walk(os.path.join(out, "blobs"))
+        for f in files
+    }
 
 
 def _same(one: Path, other: Path) -> bool:

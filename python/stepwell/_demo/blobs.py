@@ -2,8 +2,8 @@
 
 A blob is named by the SHA-256 of what it holds, `blobs/ab/<sha256>.zst`. It is written under a
 temporary name in the same folder, synced, and renamed: a killed process leaves a `.tmp` file, never
-half a blob under its final name. The folders themselves are synced before a manifest names what is in
-them.
+half a blob under its final name. The folders themselves are synced before a manifest names what is
+in them.
 """
 
 from __future__ import annotations
@@ -36,11 +36,13 @@ class Stored:
 def store_blob(backup: Backup, name: bytes, hashed: Hashed) -> Stored:
     """Compresses a file into its blob, unless a good one is there, and returns what was written."""
     path = blob_path(backup.out, hashed.sha256)
-    temporary = f"{path}.{backup.id}.{hashlib.sha256(name).hexdigest()[:16]}.tmp"  # the same at every attempt: none is left over
+    # the same at every attempt: none is left over
+    temporary = f"{path}.{backup.id}.{hashlib.sha256(name).hexdigest()[:16]}.tmp"
     try:
         there = _read_blob(path)
         if there is not None and there[0] == hashed:
-            return there[1]  # an equal file's, written while a kill cut an earlier attempt of this one short
+            # an equal file's, written while a kill cut an earlier attempt of this one short
+            return there[1]
         os.makedirs(os.path.dirname(path), exist_ok=True)
         stored = _compress(backup, name, hashed, temporary)
         os.replace(temporary, path)
@@ -105,7 +107,8 @@ class _Hashing:
 
 
 def _read_blob(path: str) -> tuple[Hashed, Stored] | None:
-    """Returns what a blob holds and what it is, or None if there is none that can be decompressed."""
+    """Returns what a blob holds and what it is, or None if there is none that can be
+    decompressed."""
     content, size = hashlib.sha256(), 0
     try:
         with open(path, "rb") as file:

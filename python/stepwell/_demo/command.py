@@ -1,9 +1,9 @@
 """The command: checks what was given, runs the job, and says in a few lines what came of it.
 
 Exit codes: 0 all is backed up; 1 done, but some files could not be backed up; 2 it could not start;
-3 it stopped before the end (a step gave up, nobody was there to approve, or standard output cannot be written); 4 `--chaos` found a
-difference; 130 stopped by Ctrl-C; 137 killed by `--crash-after`. After 3, 130 and 137 the same
-command goes on.
+3 it stopped before the end (a step gave up, nobody was there to approve, or standard output cannot
+be written); 4 `--chaos` found a difference; 130 stopped by Ctrl-C; 137 killed by `--crash-after`.
+After 3, 130 and 137 the same command goes on.
 """
 
 from __future__ import annotations
@@ -54,21 +54,51 @@ class Options:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `stepwell demo`."""
-    parser.add_argument("path", metavar="PATH", nargs="?", help="folder to back up; default: this Python's standard library")
-    parser.add_argument("--store", default="./stepwell-demo.db", help="the engine's store (default: %(default)s)")
-    parser.add_argument("--out", default="./stepwell-demo", help="folder for blobs, manifests and reports (default: %(default)s)")
-    parser.add_argument("--yes", action="store_true", help="approve the removal of blobs that no manifest names")
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--chaos", action="store_true", help="kill the worker with SIGKILL about every second until the job is done")
-    how.add_argument(
-        "--crash-after", type=_seconds, metavar="SECONDS", help="kill the worker once, after so much work; run the command again to go on"
+    parser.add_argument(
+        "path",
+        metavar="PATH",
+        nargs="?",
+        help="folder to back up; default: this Python's standard library",
     )
-    parser.add_argument("--seed", type=int, help="of --chaos: when it kills; default: a new one, which is printed")
+    parser.add_argument(
+        "--store", default="./stepwell-demo.db", help="the engine's store (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out",
+        default="./stepwell-demo",
+        help="folder for blobs, manifests and reports (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="approve the removal of blobs that no manifest names"
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--chaos",
+        action="store_true",
+        help="kill the worker with SIGKILL about every second until the job is done",
+    )
+    how.add_argument(
+        "--crash-after",
+        type=_seconds,
+        metavar="SECONDS",
+        help="kill the worker once, after so much work; run the command again to go on",
+    )
+    parser.add_argument(
+        "--seed", type=int, help="of --chaos: when it kills; default: a new one, which is printed"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Runs the command and returns its exit code."""
-    options = Options(arguments.path, arguments.store, arguments.out, arguments.yes, arguments.chaos, arguments.crash_after, arguments.seed)
+    options = Options(
+        arguments.path,
+        arguments.store,
+        arguments.out,
+        arguments.yes,
+        arguments.chaos,
+        arguments.crash_after,
+        arguments.seed,
+    )
     screen = open_screen()
     try:
         order = _order(options)
@@ -86,8 +116,8 @@ def main(arguments: argparse.Namespace) -> int:
 def _say_unseen(error: OSError) -> int:
     with suppress(OSError):
         print(
-            f"stepwell demo: standard output cannot be written: {error.strerror}. Run the same command again with another one: it goes on, "
-            "or says what came of it.",
+            f"stepwell demo: standard output cannot be written: {error.strerror}. Run the same "
+            "command again with another one: it goes on, or says what came of it.",
             file=sys.stderr, flush=True,
         )  # fmt: skip
     return STOPPED
@@ -128,7 +158,9 @@ def _order(options: Options) -> Order:
             file.write(b"1")
             file.flush()
     except OSError as error:
-        raise CannotStart(f"--out {options.out} cannot be written: {error.strerror}. Give another folder.") from None
+        raise CannotStart(
+            f"--out {options.out} cannot be written: {error.strerror}. Give another folder."
+        ) from None
     skip = [] if options.path else ["site-packages", "dist-packages", "__pycache__"]
     _claim(out, source, options.out)
     leave_out = [out, store, *(store + ending for ending in ("-wal", "-shm", "-journal", ".lock"))]
@@ -136,7 +168,8 @@ def _order(options: Options) -> Order:
 
 
 def _claim(out: str, source: str, shown: str) -> None:
-    """Makes the folder belong to one source: pruning would take the blobs of another for leftovers."""
+    """Makes the folder belong to one source: pruning would take the blobs of another for
+    leftovers."""
     note = os.path.join(out, "jobs", "source")
     try:
         with open(note, encoding="utf-8") as file:
@@ -146,7 +179,9 @@ def _claim(out: str, source: str, shown: str) -> None:
             file.write(source)
         return
     if owner != source:
-        raise CannotStart(f"--out {shown} holds the backup of {owner}. Give another --out, or that PATH.")
+        raise CannotStart(
+            f"--out {shown} holds the backup of {owner}. Give another --out, or that PATH."
+        )
 
 
 async def _run(options: Options, order: Order, screen: Sturdy) -> int:
@@ -157,8 +192,8 @@ async def _run(options: Options, order: Order, screen: Sturdy) -> int:
             seed = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
             slow = _slowed(order)
             screen.line(
-                f"chaos: the worker is killed about every second, seed {seed}; each step lasts {slow.pause * 1000:.1f} ms longer, "
-                f"{slow.slots} instances at a time"
+                f"chaos: the worker is killed about every second, seed {seed}; each step lasts "
+                f"{slow.pause * 1000:.1f} ms longer, {slow.slots} instances at a time"
             )
             ending = await supervisor.run_in_chaos(slow, seed)
         else:
@@ -170,7 +205,8 @@ async def _run(options: Options, order: Order, screen: Sturdy) -> int:
 
 
 def _slowed(order: Order) -> Order:
-    """Returns the order so slow that it lasts some seconds: else small folders would be done before the first kill."""
+    """Returns the order so slow that it lasts some seconds: else small folders would be done before
+    the first kill."""
     steps = STEPS_PER_FILE * max(1, len(find_files(order.source, order.leave_out, order.skip)))
     missing = max(0.0, CHAOS_SECONDS - steps / STEPS_PER_SECOND)
     pause = min(CHAOS_PAUSE_MAX, missing * CHAOS_SLOTS / steps)
@@ -192,8 +228,9 @@ def _say_how_it_ended(screen: Sturdy, options: Options, order: Order, ending: En
         case "undecided":
             said = ending.said
             screen.line(
-                f"waiting for an approval to remove {files_text(said['files'])} ({size_text(said['size'])}) below blobs/ "
-                f"that no manifest names; there is no terminal to ask on. Run it again with --yes, or on a terminal."
+                f"waiting for an approval to remove {files_text(said['files'])} "
+                f"({size_text(said['size'])}) below blobs/ that no manifest names; there is no "
+                "terminal to ask on. Run it again with --yes, or on a terminal."
             )
             return STOPPED
         case "drained":
@@ -201,12 +238,17 @@ def _say_how_it_ended(screen: Sturdy, options: Options, order: Order, ending: En
             return INTERRUPTED
         case "killed":
             screen.line(
-                f"killed the worker with SIGKILL after {options.crash_after:g} s of work. Run it again without --crash-after to go on."
+                f"killed the worker with SIGKILL after {options.crash_after:g} s of work. Run it "
+                "again without --crash-after to go on."
             )
             return KILLED
         case _:
             log = os.path.join(options.out, "jobs", "worker.log")
-            screen.line(f"stepwell demo: the worker ended by itself (exit code {ending.said['code']}); see {log}. {again}", "red")
+            screen.line(
+                "stepwell demo: the worker ended by itself (exit code "
+                f"{ending.said['code']}); see {log}. {again}",
+                "red",
+            )
             return STOPPED
 
 
@@ -214,43 +256,79 @@ def _say_result(screen: Sturdy, options: Options, order: Order, said: dict[str, 
     for missed in said["examples"][:SHOWN_MAX]:
         screen.line(f"missed: {missed['name']} {missed['why']}", "yellow")
     if said["missed"] > SHOWN_MAX:
-        screen.line(f"missed: {said['missed'] - SHOWN_MAX:,} more, in {os.path.join(options.out, 'report.json')}", "yellow")
+        screen.line(
+            f"missed: {said['missed'] - SHOWN_MAX:,} more, in "
+            f"{os.path.join(options.out, 'report.json')}",
+            "yellow",
+        )
     unnamed = said["unnamed"]
     if unnamed["files"] and said["pruned"] is None:
-        screen.line(f"kept {files_text(unnamed['files'])} below blobs/ that no manifest names: their removal was not approved")
+        screen.line(
+            f"kept {files_text(unnamed['files'])} below blobs/ that no manifest names: "
+            "their removal was not approved"
+        )
     elif unnamed["files"]:
-        screen.line(f"removed {files_text(said['pruned'])} below blobs/ that no manifest names ({size_text(unnamed['size'])})")
+        screen.line(
+            f"removed {files_text(said['pruned'])} below blobs/ that no manifest names "
+            f"({size_text(unnamed['size'])})"
+        )
     screen.line(
-        f"{said['kept']:,} of {said['files']:,} files ({size_text(said['size'])}) are backed up and verified: "
-        f"{said['blobs']:,} blobs, {size_text(said['stored'])}",
+        f"{said['kept']:,} of {said['files']:,} files ({size_text(said['size'])}) are backed up "
+        f"and verified: {said['blobs']:,} blobs, {size_text(said['stored'])}",
         "bold",
     )
-    screen.line(f"check it:  cd {shlex.quote(options.out)} && sha256sum -c --quiet MANIFEST.sha256 BLOBS.sha256")
+    screen.line(
+        f"check it:  cd {shlex.quote(options.out)} && sha256sum -c --quiet MANIFEST.sha256 "
+        "BLOBS.sha256"
+    )
     screen.line(f"read it:   {os.path.join(options.out, 'report.html')}")
     return MISSED if said["missed"] else OK
 
 
-async def _check(options: Options, order: Order, screen: Sturdy, supervisor: Supervisor, said: dict[str, Any], code: int) -> int:
+async def _check(
+    options: Options,
+    order: Order,
+    screen: Sturdy,
+    supervisor: Supervisor,
+    said: dict[str, Any],
+    code: int,
+) -> int:
     """Holds the histories against the log, does the job again undisturbed, and compares."""
     kills = supervisor.state.kills
     with tempfile.TemporaryDirectory(prefix="stepwell-demo-") as folder:
         out = os.path.join(folder, "out")
         os.makedirs(os.path.join(out, "jobs"))
-        reference = replace(order, store=os.path.join(folder, "store.db"), out=out, leave_out=[*order.leave_out, folder], approve=True)
+        reference = replace(
+            order,
+            store=os.path.join(folder, "store.db"),
+            out=out,
+            leave_out=[*order.leave_out, folder],
+            approve=True,
+        )
         supervisor.state = State("undisturbed, to compare")
         async with supervisor.drawing():
             audited = await supervisor.run(replace(order, task="audit"))
-            ended = await supervisor.run(reference) if audited.how == "finished" and not supervisor.stopping else audited
+            ended = (
+                await supervisor.run(reference)
+                if audited.how == "finished" and not supervisor.stopping
+                else audited
+            )
         if ended.how != "finished":
             screen.line("the check did not finish; the backup is done.", "red")
             return INTERRUPTED if supervisor.stopping else STOPPED
-        found = await trio.to_thread.run_sync(lambda: differences(order.out, out, pruned=said["pruned"] is not None))
+        found = await trio.to_thread.run_sync(
+            lambda: differences(order.out, out, pruned=said["pruned"] is not None)
+        )
     a = audited.said
-    verdict = "equals an undisturbed run's" if not found else f"differs from an undisturbed run's in {', '.join(found[:3])}"
+    verdict = (
+        ("equals an undisturbed run's")
+        if not found
+        else f"differs from an undisturbed run's in {', '.join(found[:3])}"
+    )
     more = f" and {files_text(len(found) - 3)} more" if len(found) > 3 else ""
     screen.line(
-        f"killed {times(kills)}: {a['steps']:,} steps, {a['lost']:,} lost, {a['twice']:,} recorded twice, "
-        f"{a['repeated']:,} attempts repeated; the result {verdict}{more}.",
+        f"killed {times(kills)}: {a['steps']:,} steps, {a['lost']:,} lost, {a['twice']:,} recorded "
+        f"twice, {a['repeated']:,} attempts repeated; the result {verdict}{more}.",
         "bold",
     )
     return code if not found and not a["lost"] and not a["twice"] else DIFFERENT

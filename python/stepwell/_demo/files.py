@@ -21,7 +21,8 @@ from .steplog import Problem, logged
 
 CHUNK = 1 << 20
 PIECE_FILES, PIECE_BYTES = 500, 256 << 10
-RESERVE_BYTES, RESERVE_BYTES_PER_FILE = 128 << 10, 800  # a file's lines in two manifests and a report, with its hashes
+# a file's lines in two manifests and a report, with its hashes
+RESERVE_BYTES, RESERVE_BYTES_PER_FILE = 128 << 10, 800
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -78,7 +79,8 @@ def shown(name: bytes) -> str:
 
 
 def find_files(source: str, leave_out: list[str], skip: list[str]) -> list[bytes]:
-    """Returns the names below a folder, relative to it, sorted: files, links to files, and folders that cannot be read."""
+    """Returns the names below a folder, relative to it, sorted: files, links to files, and folders
+    that cannot be read."""
     root = os.fsencode(source)
     hidden, skipped = {os.fsencode(p) for p in leave_out}, {os.fsencode(s) for s in skip}
     found: list[bytes] = []
@@ -88,8 +90,14 @@ def find_files(source: str, leave_out: list[str], skip: list[str]) -> list[bytes
             found.append(os.path.relpath(error.filename, root))
 
     for folder, folders, files in os.walk(root, onerror=unreadable):
-        folders[:] = [f for f in folders if f not in skipped and os.path.join(folder, f) not in hidden]
-        found += [os.path.relpath(path, root) for f in files if (path := os.path.join(folder, f)) not in hidden]
+        folders[:] = [
+            f for f in folders if f not in skipped and os.path.join(folder, f) not in hidden
+        ]
+        found += [
+            os.path.relpath(path, root)
+            for f in files
+            if (path := os.path.join(folder, f)) not in hidden
+        ]
     return sorted(found)
 
 
@@ -109,7 +117,9 @@ def list_files(backup: Backup) -> list[Piece]:
     if files:
         pieces.append(Piece(offset, size, files))
     write_durably(os.path.join(backup.folder, "files.list"), b"".join(n + b"\0" for n in names))
-    needed = RESERVE_BYTES + sum(3 * len(n) + len(backup.source) + RESERVE_BYTES_PER_FILE for n in names)
+    needed = RESERVE_BYTES + sum(
+        3 * len(n) + len(backup.source) + RESERVE_BYTES_PER_FILE for n in names
+    )
     with open(_reserve_path(backup), "wb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, needed)
@@ -119,7 +129,8 @@ def list_files(backup: Backup) -> list[Piece]:
 
 
 def make_room(backup: Backup) -> bool:
-    """Gives back what was set aside for manifests, reports and the log, so that a full disk costs files only."""
+    """Gives back what was set aside for manifests, reports and the log, so that a full disk costs
+    files only."""
     Path(_reserve_path(backup)).unlink(missing_ok=True)
     return _made_room(backup)  # logs only now: there may have been no room for the line
 

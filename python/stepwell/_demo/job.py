@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stepwell import ApprovalTimeout, Child, InstanceErrored, InstanceTerminated, NewInstance, Rejected, Retry, Step, workflow
+from stepwell import (
+    ApprovalTimeout,
+    Child,
+    InstanceErrored,
+    InstanceTerminated,
+    NewInstance,
+    Rejected,
+    Retry,
+    Step,
+    workflow,
+)
 
 from .blobs import store_blob, verify_blob
 from .files import Backup, hash_file, list_files, make_room, read_names
@@ -72,7 +82,8 @@ async def backup(step: Step, params: Backup) -> Summary:
     await step.do(write_report, params, kept, missed, name="report", retry=RETRY)
     blobs = {k.sha256: k.stored for k in kept}
     return Summary(
-        len(kept) + len(missed), len(kept), len(missed), sum(k.size for k in kept), len(blobs), sum(blobs.values()),
+        len(kept) + len(missed), len(kept), len(missed), sum(k.size for k in kept), len(blobs),
+        sum(blobs.values()),
         unnamed, pruned, missed[:20],
     )  # fmt: skip
 
@@ -93,4 +104,6 @@ async def _files(step: Step, params: Backup) -> tuple[list[Kept], list[Missed]]:
             return Missed(name, error.error.message if error.error is not None else str(error))
 
     results = await step.each(follow, followed, concurrency=FOLLOWED)
-    return [r for r in results if isinstance(r, Kept)], [r for r in results if isinstance(r, Missed)]
+    return [r for r in results if isinstance(r, Kept)], [
+        r for r in results if isinstance(r, Missed)
+    ]

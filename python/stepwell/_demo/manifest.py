@@ -1,8 +1,8 @@
 """The steps after all files are done: manifests, and blobs that no manifest names.
 
 MANIFEST.sha256 names every file that was backed up, by absolute path, with the hash of its content;
-the blob that holds it is called by that hash. BLOBS.sha256 names every blob, relative to the folder,
-with the hash of its compressed bytes. `sha256sum -c` reads both.
+the blob that holds it is called by that hash. BLOBS.sha256 names every blob, relative to the
+folder, with the hash of its compressed bytes. `sha256sum -c` reads both.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def checksum_line(sha256: str, path: bytes) -> bytes:
 
 @logged
 def write_manifest(backup: Backup, kept: list[Kept]) -> list[Missed]:
-    """Writes both manifests and returns the files whose blobs somebody removed since they were verified."""
+    """Writes both manifests and returns the files whose blobs somebody removed since they were
+    verified."""
     gone = {k.sha256 for k in kept if _size(blob_path(backup.out, k.sha256)) != k.stored}
     good = [k for k in kept if k.sha256 not in gone]
     for folder in {os.path.dirname(blob_path(backup.out, k.sha256)) for k in good}:
@@ -63,15 +64,23 @@ def write_manifest(backup: Backup, kept: list[Kept]) -> list[Missed]:
     source = os.fsencode(backup.source)
     blobs = {k.sha256: k.stored_sha256 for k in good}
     lines = [checksum_line(k.sha256, os.path.join(source, k.name)) for k in good]
-    blob_lines = [checksum_line(s, os.path.relpath(blob_path(backup.out, b), backup.out).encode()) for b, s in sorted(blobs.items())]
+    blob_lines = [
+        checksum_line(s, os.path.relpath(blob_path(backup.out, b), backup.out).encode())
+        for b, s in sorted(blobs.items())
+    ]
     write_durably(os.path.join(backup.out, BLOBS), b"".join(blob_lines))
     write_durably(os.path.join(backup.out, MANIFEST), b"".join(lines))
-    return [Missed(k.name, "its blob was removed after it was verified") for k in kept if k.sha256 in gone]
+    return [
+        Missed(k.name, "its blob was removed after it was verified")
+        for k in kept
+        if k.sha256 in gone
+    ]
 
 
 @logged
 def find_unnamed(backup: Backup) -> Unnamed:
-    """Notes which files below `blobs/` no manifest names, and returns how many they are and their size."""
+    """Notes which files below `blobs/` no manifest names, and returns how many they are and their
+    size."""
     found = unnamed_files(backup.out)
     write_durably(_list_path(backup), b"".join(os.fsencode(p) + b"\0" for p in found))
     return Unnamed(len(found), sum(_size(p) or 0 for p in found))
@@ -79,7 +88,8 @@ def find_unnamed(backup: Backup) -> Unnamed:
 
 @logged
 def prune(backup: Backup) -> Unnamed:
-    """Removes what was noted, as far as it is still there and still unnamed, and returns what that was."""
+    """Removes what was noted, as far as it is still there and still unnamed, and returns what that
+    was."""
     noted = Path(_list_path(backup)).read_bytes().split(b"\0")[:-1]
     listed = [os.fsdecode(p) for p in noted]
     unnamed = set(unnamed_files(backup.out))
@@ -90,7 +100,8 @@ def prune(backup: Backup) -> Unnamed:
 
 
 def unnamed_files(out: str) -> list[str]:
-    """Returns the paths below `blobs/` that MANIFEST.sha256 does not name; killed attempts' temporary files are among them."""
+    """Returns the paths below `blobs/` that MANIFEST.sha256 does not name; killed attempts'
+    temporary files are among them."""
     named = set()
     for line in Path(out, MANIFEST).read_bytes().split(b"\n")[:-1]:
         named.add(blob_path(out, line.removeprefix(b"\\")[:64].decode()))

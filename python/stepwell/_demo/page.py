@@ -1,7 +1,8 @@
-"""report.html: one file, no network, no script; readable in light and dark, on paper and on a phone.
+"""report.html: one file, no network, no script; readable in light and dark, on paper and on a
+phone.
 
-Charts are inline SVG, drawn from the same dictionary that becomes report.json. Everything that comes
-from a file name is escaped.
+Charts are inline SVG, drawn from the same dictionary that becomes report.json. Everything that
+comes from a file name is escaped.
 """
 
 from __future__ import annotations
@@ -81,7 +82,10 @@ def render(report: dict[str, Any]) -> str:
     return _PAGE.substitute(
         source=escape(report["source"]),
         compression=escape(report["compression"]),
-        totals="".join(f'<div class="{kind}"><b>{value}</b><span class="soft">{what}</span></div>' for kind, value, what in cells),
+        totals="".join(
+            f'<div class="{kind}"><b>{value}</b><span class="soft">{what}</span></div>'
+            for kind, value, what in cells
+        ),
         missed=_missed(report["missed"]),
         kinds=_kinds(report["by_kind"]),
         sizes=_sizes(report["by_size"]),
@@ -94,18 +98,26 @@ def size_text(size: int) -> str:
     amount = float(size)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+            return (
+                f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+            )
         amount /= 1024
     return f"{amount:.1f} TiB"
 
 
 def _svg(rows: list[str], title: str) -> str:
     height = max(1, len(rows)) * ROW + 6
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img"><title>{title}</title>{"".join(rows)}</svg>'
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height}" '
+        f'role="img"><title>{title}</title>{"".join(rows)}</svg>'
+    )
 
 
 def _bar(y: float, height: int, share: float, kind: str) -> str:
-    return f'<rect class="{kind}" x="{LABEL}" y="{y:g}" width="{max(1.0, share * (WIDTH - LABEL - 200)):.1f}" height="{height}" rx="2"/>'
+    return (
+        f'<rect class="{kind}" x="{LABEL}" y="{y:g}" '
+        f'width="{max(1.0, share * (WIDTH - LABEL - 200)):.1f}" height="{height}" rx="2"/>'
+    )
 
 
 def _label(y: int, label: str, note: str, share: float) -> str:
@@ -126,7 +138,11 @@ def _kinds(kinds: list[dict[str, Any]]) -> str:
         y, share = i * ROW, r["size"] / most
         note = f"{size_text(r['size'])} → {size_text(r['stored'])}, {files_text(r['files'])}"
         label = r["kind"] if len(r["kind"]) <= 18 else r["kind"][:17] + "…"
-        rows.append(_bar(y + 3, 9, share, "one") + _bar(y + 13, 9, r["stored"] / most, "two") + _label(y, label, note, share))
+        rows.append(
+            _bar(y + 3, 9, share, "one")
+            + _bar(y + 13, 9, r["stored"] / most, "two")
+            + _label(y, label, note, share)
+        )
     return _svg(rows, "Bytes by kind of file, before and after compression")
 
 
@@ -135,7 +151,10 @@ def _sizes(sizes: list[dict[str, Any]]) -> str:
     rows = []
     for i, r in enumerate(sizes):
         share = r["files"] / most
-        rows.append(_bar(i * ROW + 4, 17, share, "two") + _label(i * ROW, r["size"], files_text(r["files"]), share))
+        rows.append(
+            _bar(i * ROW + 4, 17, share, "two")
+            + _label(i * ROW, r["size"], files_text(r["files"]), share)
+        )
     return _svg(rows, "Number of files by size")
 
 
@@ -147,9 +166,19 @@ def files_text(files: int) -> str:
 def _missed(missed: list[dict[str, Any]]) -> str:
     if not missed:
         return ""
-    rows = "".join(f"<tr><td><code>{escape(m['name'])}</code></td><td>{escape(m['why'])}</td></tr>" for m in missed[:FILES_MAX])
-    more = f'<p class="soft">and {len(missed) - FILES_MAX:,} more, in report.json</p>' if len(missed) > FILES_MAX else ""
-    return f'<h2>Not in the backup</h2><div class="scroll"><table><tr><th>file</th><th>why</th></tr>{rows}</table></div>{more}'
+    rows = "".join(
+        f"<tr><td><code>{escape(m['name'])}</code></td><td>{escape(m['why'])}</td></tr>"
+        for m in missed[:FILES_MAX]
+    )
+    more = (
+        (f'<p class="soft">and {len(missed) - FILES_MAX:,} more, in report.json</p>')
+        if len(missed) > FILES_MAX
+        else ""
+    )
+    return (
+        "<h2>Not in the backup</h2><div "
+        f'class="scroll"><table><tr><th>file</th><th>why</th></tr>{rows}</table></div>{more}'
+    )
 
 
 def _files(files: list[dict[str, Any]]) -> str:
@@ -160,4 +189,7 @@ def _files(files: list[dict[str, Any]]) -> str:
         for f in largest
     )
     head = '<tr><th>file</th><th class="n">size</th><th class="n">kept</th><th>SHA-256</th></tr>'
-    return f'<div class="scroll"><table>{head}{rows}</table></div><p class="soft">All {files_text(len(files))} are in report.json.</p>'
+    return (
+        f'<div class="scroll"><table>{head}{rows}</table></div><p class="soft">All '
+        f"{files_text(len(files))} are in report.json.</p>"
+    )

@@ -1,4 +1,5 @@
-"""report.json and report.html: what is in the backup, and nothing that differs between two equal runs.
+"""report.json and report.html: what is in the backup, and nothing that differs between two equal
+runs.
 
 No times, no counts of attempts, no paths of this machine but the source's: a run that was killed a
 hundred times and one that was left alone write the same bytes.
@@ -19,7 +20,13 @@ from .page import render
 from .steplog import logged
 
 JSON, HTML = "report.json", "report.html"
-SIZES = ((1 << 10, "to 1 KiB"), (1 << 12, "to 4 KiB"), (1 << 14, "to 16 KiB"), (1 << 16, "to 64 KiB"), (1 << 20, "to 1 MiB"))
+SIZES = (
+    (1 << 10, "to 1 KiB"),
+    (1 << 12, "to 4 KiB"),
+    (1 << 14, "to 16 KiB"),
+    (1 << 16, "to 64 KiB"),
+    (1 << 20, "to 1 MiB"),
+)
 
 
 @logged
@@ -33,7 +40,8 @@ def write_report(backup: Backup, kept: list[Kept], missed: list[Missed]) -> int:
 
 
 def summarise(source: str, kept: list[Kept], missed: list[Missed]) -> dict[str, Any]:
-    """Returns what report.json holds. Sizes are in bytes; files come in the order of their names."""
+    """Returns what report.json holds. Sizes are in bytes; files come in the order of their
+    names."""
     blobs = {k.sha256: k for k in kept}
     return {
         "source": source,
@@ -49,17 +57,26 @@ def summarise(source: str, kept: list[Kept], missed: list[Missed]) -> dict[str, 
         "by_kind": _by_kind(kept),
         "by_size": _by_size(kept),
         "missed": [{"name": shown(m.name), "why": m.why} for m in missed],
-        "files": [{"name": shown(k.name), "sha256": k.sha256, "size": k.size, "stored": k.stored} for k in kept],
+        "files": [
+            {"name": shown(k.name), "sha256": k.sha256, "size": k.size, "stored": k.stored}
+            for k in kept
+        ],
     }
 
 
 def _by_kind(kept: list[Kept]) -> list[dict[str, Any]]:
-    """Files by ending, the largest group first; a blob that several files share counts for each of them."""
+    """Files by ending, the largest group first; a blob that several files share counts for each of
+    them."""
     groups: dict[str, list[Kept]] = defaultdict(list)
     for k in kept:
         groups[shown(os.path.splitext(k.name)[1]) or "(none)"].append(k)
     rows = [
-        {"kind": kind, "files": len(group), "size": sum(k.size for k in group), "stored": sum(k.stored for k in group)}
+        {
+            "kind": kind,
+            "files": len(group),
+            "size": sum(k.size for k in group),
+            "stored": sum(k.stored for k in group),
+        }
         for kind, group in groups.items()
     ]
     return sorted(rows, key=lambda r: (-r["size"], r["kind"]))

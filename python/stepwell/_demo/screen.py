@@ -1,4 +1,5 @@
-"""What a person sees while a job runs: a live display on a terminal (`terminal`), a line now and then elsewhere.
+"""What a person sees while a job runs: a live display on a terminal (`terminal`), a line now and
+then elsewhere.
 
 Nothing here knows processes, and rich is imported only once a terminal is there to draw on.
 """
@@ -44,7 +45,10 @@ class Plain:
         if time.monotonic() >= self._next and state.files is not None:
             self._next = time.monotonic() + LINE_SECONDS
             kills = f", killed {times(state.kills)}" if state.chaos else ""
-            self.line(f"{state.title}: {state.done:,} of {state.files:,} files ({_states(state)}), {state.rate:,.0f} steps/s{kills}")
+            self.line(
+                f"{state.title}: {state.done:,} of {state.files:,} files ({_states(state)}), "
+                f"{state.rate:,.0f} steps/s{kills}"
+            )
 
     def line(self, text: str, style: str = "") -> None:
         """Prints it."""
@@ -56,7 +60,8 @@ class Plain:
 
 
 class Sturdy:
-    """A screen that outlives its output: what can be written no more, on a full disk or into a closed pipe, is not shown.
+    """A screen that outlives its output: what can be written no more, on a full disk or into a
+    closed pipe, is not shown.
 
     Attributes:
         failure: Why not; None: all was shown.
@@ -87,7 +92,8 @@ class Sturdy:
         except OSError as error:
             self.failure = error
             with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), sys.stdout.fileno())  # Python writes what it has kept when it ends
+                # Python writes what it has kept when it ends
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def open_screen() -> Sturdy:
@@ -103,4 +109,7 @@ def open_screen() -> Sturdy:
 
 
 def _states(state: State) -> str:
-    return ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in state.states.items()) or "none started"
+    return (
+        ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in state.states.items())
+        or "none started"
+    )

@@ -1,4 +1,5 @@
-"""How far a job of the demo is: all there is to show. The supervisor changes it, a screen reads it."""
+"""How far a job of the demo is: all there is to show. The supervisor changes it, a screen reads
+it."""
 
 from __future__ import annotations
 

@@ -4,8 +4,9 @@ A line is `attempt <instance> <step> <n>`, then `done …` or `failed …`, appe
 file opened with O_APPEND, so that lines of many threads never mix and SIGKILL tears none of them.
 The engine neither writes nor reads this file: it is the second witness, and `audit` compares both.
 
-The steps of one instance follow each other. A step's successor begins only once the step is durable,
-so an attempt of a step *after* its successor began means that an acknowledged step was lost.
+The steps of one instance follow each other. A step's successor begins only once the step is
+durable, so an attempt of a step *after* its successor began means that an acknowledged step was
+lost.
 """
 
 from __future__ import annotations
@@ -36,8 +37,19 @@ J = TypeVar("J", bound=Logged)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PASSING = frozenset({errno.EINTR, errno.EAGAIN, errno.EIO, errno.ENFILE, errno.EMFILE, errno.ESTALE, errno.ETIMEDOUT})
-"""Errors of the operating system that may be gone at the next attempt; with any other one the step gives up."""
+PASSING = frozenset(
+    {
+        errno.EINTR,
+        errno.EAGAIN,
+        errno.EIO,
+        errno.ENFILE,
+        errno.EMFILE,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    }
+)
+"""Errors of the operating system that may be gone at the next attempt; with any other one the step
+gives up."""
 
 _open_logs: dict[str, int] = {}
 _lock = threading.Lock()
@@ -45,11 +57,13 @@ _pause = 0.0
 
 
 class Problem(NonRetryableError):
-    """Something about a file that another attempt would not change. The text is one line for a person."""
+    """Something about a file that another attempt would not change. The text is one line for a
+    person."""
 
 
 def slow_down(pause: float) -> None:
-    """Makes every attempt in this process last `pause` seconds longer, so that a kill has something to hit."""
+    """Makes every attempt in this process last `pause` seconds longer, so that a kill has something
+    to hit."""
     global _pause  # one process, one pace
     _pause = pause
 
@@ -87,7 +101,9 @@ def append(path: str, line: str) -> None:
     """
     with _lock:
         if path not in _open_logs:
-            _open_logs[path] = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            _open_logs[path] = os.open(
+                path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644
+            )
         file = _open_logs[path]
     data = f"{line}\n".encode()
     if os.write(file, data) != len(data):
@@ -105,8 +121,9 @@ def _note_failure(path: str, who: str) -> None:
 class Count:
     """What a log says.
 
-    steps: pairs of instance and step that were attempted. attempts: attempts of them all. repeated: attempts beyond
-    the first of each. lost: attempts of a step after its successor had begun. ended: steps that have a `done` or `failed` line.
+    steps: pairs of instance and step that were attempted. attempts: attempts of them all. repeated:
+    attempts beyond the first of each. lost: attempts of a step after its successor had begun.
+    ended: steps that have a `done` or `failed` line.
     """
 
     steps: int = 0
@@ -126,7 +143,8 @@ def count(path: str, parent: str, barrier: str = "room#1") -> Count:
     Args:
         path: The log; one that is missing is empty.
         parent: Id of the instance that waits for all the others before its step `barrier`.
-        barrier: After its first attempt no other instance may attempt anything: all of them were acknowledged.
+        barrier: After its first attempt no other instance may attempt anything: all of them were
+            acknowledged.
     """
     result = Count()
     order: dict[str, list[str]] = {}

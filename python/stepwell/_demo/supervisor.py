@@ -53,8 +53,11 @@ class Supervisor:
         self._decision: bytes | None = None
         self._announced = False
 
-    async def run(self, order: Order, *, crash_after: float | None = None, once_open: bool = False) -> Ending:
-        """Runs one worker to its end, or kills it so many seconds after it was started, or after it is open."""
+    async def run(
+        self, order: Order, *, crash_after: float | None = None, once_open: bool = False
+    ) -> Ending:
+        """Runs one worker to its end, or kills it so many seconds after it was started, or after it
+        is open."""
         with open(os.path.join(order.out, "jobs", "worker.log"), "ab") as log:
             self._process = process = await trio.lowlevel.open_process(
                 [sys.executable, "-P", "-m", "stepwell._demo.worker", json.dumps(asdict(order))],
@@ -78,7 +81,11 @@ class Supervisor:
                         break
             nursery.cancel_scope.cancel()
         self._process = None
-        if ending.how == "died" and process.returncode == -signal.SIGKILL and crash_after is not None:
+        if (
+            ending.how == "died"
+            and process.returncode == -signal.SIGKILL
+            and crash_after is not None
+        ):
             ending.how = "killed"
         ending.said.setdefault("code", process.returncode)
         return ending
@@ -86,9 +93,9 @@ class Supervisor:
     async def run_in_chaos(self, order: Order, seed: int) -> Ending:
         """Runs workers and kills each after about a second, until one of them finishes.
 
-        Most workers get half a second to one and a half of work; one in four may be hit while it starts and
-        recovers. A job may need longer for one step than that, so each kill without a step done in between
-        doubles the time the next worker gets.
+        Most workers get half a second to one and a half of work; one in four may be hit while it
+        starts and recovers. A job may need longer for one step than that, so each kill without a
+        step done in between doubles the time the next worker gets.
         """
         chance, patience, steps = random.Random(seed), 1, -1
         while True:
@@ -134,7 +141,9 @@ class Supervisor:
                 if self.stopping and self._process is not None:
                     self._process.kill()
                 elif not self.stopping:
-                    self.screen.line("stopping: what runs now ends first. Once more to stop at once.")
+                    self.screen.line(
+                        "stopping: what runs now ends first. Once more to stop at once."
+                    )
                     await self._stop()
 
     async def _stop(self) -> None:
@@ -145,7 +154,8 @@ class Supervisor:
         if once_open:
             await self._opened.wait()
         await trio.sleep(after)
-        while self._asking or self.stopping:  # a person is thinking; or the worker is about to stop anyway
+        # a person is thinking; or the worker is about to stop anyway
+        while self._asking or self.stopping:
             await trio.sleep(DRAW_SECONDS)
         process.kill()
 
@@ -168,18 +178,27 @@ class Supervisor:
                     await self._heard(said.pop("kind"), said, ending, nursery)
             self._heard_all = True
 
-    async def _heard(self, kind: str, said: dict[str, Any], ending: Ending, nursery: trio.Nursery) -> None:
+    async def _heard(
+        self, kind: str, said: dict[str, Any], ending: Ending, nursery: trio.Nursery
+    ) -> None:
         match kind:
             case "opened":
                 self._opened.set()
                 self._tail.follow(said["log"])
                 if said["again"] and not self._announced:
                     of = f" of {said['files']:,}" if said["files"] is not None else ""
-                    done = f"{said['files_done']:,}{of} files and {said['steps_done']:,} steps were already done"
+                    done = (
+                        f"{said['files_done']:,}{of} files and {said['steps_done']:,} steps "
+                        "were already done"
+                    )
                     self.screen.line(f"going on with {said['job']}: {done}")
                 self._announced = True
             case "progress":
-                self.state.files, self.state.done, self.state.states = said["files"], said["done"], said["states"]
+                self.state.files, self.state.done, self.state.states = (
+                    said["files"],
+                    said["done"],
+                    said["states"],
+                )
             case "question":
                 nursery.start_soon(self._ask, said, ending)
             case "finished" | "failed" | "audit":
@@ -201,8 +220,14 @@ class Supervisor:
         if self._decision is None:
             self._asking = True
             self.screen.stop()
-            found = f"No manifest names {files_text(asked['files'])} ({size_text(asked['size'])}) below blobs/. Remove them?"
-            nothing = "Nothing below blobs/ is without a name in a manifest. Approve the removal of nothing?"
+            found = (
+                f"No manifest names {files_text(asked['files'])} ({size_text(asked['size'])}) "
+                "below blobs/. Remove them?"
+            )
+            nothing = (
+                "Nothing below blobs/ is without a name in a manifest. Approve the removal "
+                "of nothing?"
+            )
             question = f"Every file was looked at. {found if asked['files'] else nothing} [y/N] "
             try:
                 answer = await trio.to_thread.run_sync(input, question, abandon_on_cancel=True)

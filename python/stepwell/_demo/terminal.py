@@ -1,4 +1,5 @@
-"""The display on a terminal: a bar, instances by state, steps per second; redrawn in place with rich."""
+"""The display on a terminal: a bar, instances by state, steps per second; redrawn in place with
+rich."""
 
 from __future__ import annotations
 
@@ -10,7 +11,13 @@ from rich.text import Text
 
 from .state import State, times
 
-STYLES = {"complete": "green", "errored": "red", "running": "cyan", "waiting": "yellow", "queued": "dim"}
+STYLES = {
+    "complete": "green",
+    "errored": "red",
+    "running": "cyan",
+    "waiting": "yellow",
+    "queued": "dim",
+}
 
 
 class Terminal:

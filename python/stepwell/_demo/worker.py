@@ -76,14 +76,23 @@ def main() -> None:
     order = Order(**json.loads(sys.argv[1]))
     handler = logging.FileHandler(os.path.join(order.out, "jobs", "worker.log"))
     handler.addFilter(_briefly)
-    logging.basicConfig(handlers=[handler], format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    logging.basicConfig(
+        handlers=[handler],
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        level=logging.INFO,
+    )
     trio.run(_serve, order)
 
 
 def _briefly(record: logging.LogRecord) -> bool:
-    """Leaves the traceback out of what is a file's problem and not the program's; it would fill a full disk."""
+    """Leaves the traceback out of what is a file's problem and not the program's; it would fill a
+    full disk."""
     if record.exc_info and isinstance(record.exc_info[1], steplog.Problem):
-        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {record.exc_info[1]}", (), None
+        record.msg, record.args, record.exc_info = (
+            (f"{record.getMessage()}: {record.exc_info[1]}"),
+            (),
+            None,
+        )
     return True
 
 
@@ -128,7 +137,12 @@ async def _back_up(engine: Engine, order: Order) -> None:
         except (InstanceErrored, InstanceTerminated) as error:
             info = error.error
             where = f'its step "{info.step}" gave up: ' if info is not None and info.step else ""
-            say("failed", text=f"the backup ended early: {where}{info.message if info is not None else error}", start=False)
+            say(
+                "failed",
+                text="the backup ended early: "
+                f"{where}{info.message if info is not None else error}",
+                start=False,
+            )
         else:
             await watch.progress()
             missed = [{"name": shown(m.name), "why": m.why} for m in output.examples]
@@ -152,7 +166,8 @@ def _backup(order: Order, id: str) -> Backup:
 
 
 async def _job(engine: Engine, order: Order) -> tuple[Backup, Instance[Summary], dict[str, int]]:
-    """Returns the unfinished job of these folders, or a new one, and what was in the store before it."""
+    """Returns the unfinished job of these folders, or a new one, and what was in the store before
+    it."""
     key = _key(order)
     newest = await _newest(engine, key)
     if newest is not None and not newest.status.is_final:
@@ -161,14 +176,26 @@ async def _job(engine: Engine, order: Order) -> tuple[Backup, Instance[Summary],
         before = {k: int(v) for k, v in newest.attributes.items() if k != "folder"}
         counted = steplog.count(job.log, job.id)
         done = (await engine.count(backup_file))[Status.COMPLETE] - before[Status.COMPLETE]
-        say("opened", job=job.id, log=job.log, again=True, files_done=done, files=_listed(job), steps_done=len(counted.ended))
+        say(
+            "opened",
+            job=job.id,
+            log=job.log,
+            again=True,
+            files_done=done,
+            files=_listed(job),
+            steps_done=len(counted.ended),
+        )
         return job, await engine.get(backup, newest.id), before
     number = 1 if newest is None else int(newest.id.rpartition("-")[2]) + 1
     job = _backup(order, f"backup-{key}-{number}")
     os.makedirs(job.folder, exist_ok=True)
-    open(job.log, "wb").close()  # what an older store's job of this name logged is not about this one
+    # what an older store's job of this name logged is not about this one
+    open(job.log, "wb").close()
     counts = await engine.count(backup_file)
-    before = {status.value: counts[status] for status in (Status.COMPLETE, Status.ERRORED, Status.TERMINATED)}
+    before = {
+        status.value: counts[status]
+        for status in (Status.COMPLETE, Status.ERRORED, Status.TERMINATED)
+    }
     instance = await engine.create(backup, job, id=job.id, attributes={"folder": key, **before})
     say("opened", job=job.id, log=job.log, again=False, files_done=0, files=None, steps_done=0)
     return job, instance, before
@@ -185,9 +212,22 @@ def _listed(job: Backup) -> int | None:
 class _Watch:
     """Follows one job for the supervisor, and does what it is told."""
 
-    def __init__(self, engine: Engine, order: Order, job: Backup, instance: Instance[Summary], before: dict[str, int]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        order: Order,
+        job: Backup,
+        instance: Instance[Summary],
+        before: dict[str, int],
+    ) -> None:
         self.draining = False
-        self._engine, self._order, self._job, self._instance, self._before = engine, order, job, instance, before
+        self._engine, self._order, self._job, self._instance, self._before = (
+            engine,
+            order,
+            job,
+            instance,
+            before,
+        )
         self._files: int | None = None
         self._asked: str | None = None
 
@@ -204,7 +244,9 @@ class _Watch:
         if self._files is None:
             self._files = _listed(self._job)
         counts = await self._engine.count(backup_file)
-        states = {status.value: counts[status] - self._before.get(status.value, 0) for status in Status}
+        states = {
+            status.value: counts[status] - self._before.get(status.value, 0) for status in Status
+        }
         done = sum(states[s.value] for s in Status if s.is_final)
         say("progress", files=self._files, done=done, states={s: n for s, n in states.items() if n})
 
@@ -235,7 +277,11 @@ class _Watch:
                     if word == b"drain":
                         self._drain()
                     elif self._asked is not None:
-                        decide = self._engine.approvals.approve if word == b"approve" else self._engine.approvals.reject
+                        decide = (
+                            self._engine.approvals.approve
+                            if word == b"approve"
+                            else self._engine.approvals.reject
+                        )
                         await decide(self._asked, by="the terminal")
         self._drain()
 

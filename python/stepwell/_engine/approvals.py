@@ -29,7 +29,10 @@ class Approvals:
         return f"<approvals of {self._desk!r}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"{self!r} belongs to its process, which owns the store, and cannot be pickled. Pass data along instead.")
+        raise TypeError(
+            f"{self!r} belongs to its process, which owns the store, and cannot be "
+            "pickled. Pass data along instead."
+        )
 
     async def list(
         self,
@@ -48,16 +51,21 @@ class Approvals:
         """
         self._desk.check("engine.approvals.list")
         if status is not None and status not in _STATUSES:
-            raise InvalidConfig(f"status is {status!r}; give one of {', '.join(_STATUSES)}, or None for all.")
+            raise InvalidConfig(
+                f"status is {status!r}; give one of {', '.join(_STATUSES)}, or None for all."
+            )
         name = name_sought(workflow)
         code = None if status is None else _STATUSES.index(status)
         return [_request(it) for it in await self._desk.approvals(self._namespace, name, code)]
 
-    async def approve(self, id: str, *, by: str, reason: str | None = None, metadata: Any = None) -> bool:
+    async def approve(
+        self, id: str, *, by: str, reason: str | None = None, metadata: Any = None
+    ) -> bool:
         """Approves; the decision is durable when this returns. It may come before the request.
 
         Args:
-            id: The request's id: `workflow/instance#name#occurrence`. In a name "/", "#" and "[" are written "[2F", "[23" and "[5B".
+            id: The request's id: `workflow/instance#name#occurrence`. In a name "/", "#" and "["
+                are written "[2F", "[23" and "[5B".
             by: Who decided, 1 to 256 characters.
             reason: Why.
             metadata: Storable data for the workflow.
@@ -73,29 +81,45 @@ class Approvals:
         """
         return await self._decide(id, True, by, reason, metadata)
 
-    async def reject(self, id: str, *, by: str, reason: str | None = None, metadata: Any = None) -> bool:
+    async def reject(
+        self, id: str, *, by: str, reason: str | None = None, metadata: Any = None
+    ) -> bool:
         """Rejects; as `approve`."""
         return await self._decide(id, False, by, reason, metadata)
 
-    async def _decide(self, id: str, approved: bool, by: str, reason: str | None, metadata: Any) -> bool:
+    async def _decide(
+        self, id: str, approved: bool, by: str, reason: str | None, metadata: Any
+    ) -> bool:
         self._desk.check("engine.approvals.approve" if approved else "engine.approvals.reject")
         who, _, rest = id.partition("#") if isinstance(id, str) else ("", "", "")
         workflow, _, instance = who.partition("/")
         name, _, count = rest.rpartition("#")
         if not (workflow and instance and name and _is_occurrence(count)):
-            raise InvalidConfig(f"approval id {id!r:.120} is none; they read workflow/instance#name#1, and approvals.list() has them.")
+            raise InvalidConfig(
+                f"approval id {id!r:.120} is none; they read "
+                "workflow/instance#name#1, and approvals.list() has them."
+            )
         if reason is not None and not isinstance(reason, str):
             raise InvalidConfig(f"reason is {reason!r:.120}; give text, or None.")
         limit = self._desk.limits_of(self._namespace, workflow).value_bytes
         codec.encode(metadata, limit=limit, where="metadata")  # for a message with its own path
         decision = {"by": names.step_name(by, "by"), "reason": reason, "metadata": metadata}
         payload = codec.encode(decision, limit=limit, where="metadata")
-        return await self._desk.decide(id, Who(self._namespace, workflow, instance), name, approved=approved, decision=payload)
+        return await self._desk.decide(
+            id, Who(self._namespace, workflow, instance), name, approved=approved, decision=payload
+        )
 
 
 def _is_occurrence(text: str) -> bool:
-    """Whether a wait can have this number, written like this: an id that no wait can ever have is none."""
-    return text.isascii() and text.isdigit() and text[0] != "0" and len(text) <= 10 and int(text) < 1 << 32
+    """Whether a wait can have this number, written like this: an id that no wait can ever have is
+    none."""
+    return (
+        text.isascii()
+        and text.isdigit()
+        and text[0] != "0"
+        and len(text) <= 10
+        and int(text) < 1 << 32
+    )
 
 
 def _request(it: Request) -> ApprovalRequest:
@@ -106,7 +130,8 @@ def _request(it: Request) -> ApprovalRequest:
         it.workflow,
         it.instance,
         it.name,
-        told if telling.error is None else {"message": telling.error.message},  # as for one that is damaged
+        # as for one that is damaged
+        told if telling.error is None else {"message": telling.error.message},
         None if it.asked_at is None else from_us(it.asked_at),
         None if it.until is None else from_us(it.until),
         _STATUSES[it.status],

@@ -1,9 +1,11 @@
-"""Callers: who waits for an answer of the core, and how many calls are submitted in one round of trio's loop.
+"""Callers: who waits for an answer of the core, and how many calls are submitted in one round of
+trio's loop.
 
-A program may begin 50,000 tasks in one round, each of which calls the engine. What trio needs to run them is the program's
-affair; what the calls cost beyond that is bounded here, or whoever else runs in the loop waits for all of it. So a round
-submits so many; the others wait for their turn, asleep, and the engine submits for them, in the order in which they called.
-A call that is cancelled before its turn never happens.
+A program may begin 50,000 tasks in one round, each of which calls the engine. What trio needs to
+run them is the program's affair; what the calls cost beyond that is bounded here, or whoever else
+runs in the loop waits for all of it. So a round submits so many; the others wait for their turn,
+asleep, and the engine submits for them, in the order in which they called. A call that is cancelled
+before its turn never happens.
 """
 
 from __future__ import annotations
@@ -14,7 +16,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import outcome as results
 import trio
-from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
+from trio.lowlevel import (
+    Abort,
+    current_task,
+    enable_ki_protection,
+    reschedule,
+    wait_task_rescheduled,
+)
 
 from .._errors import EngineClosed
 from .host import Reply
@@ -23,7 +31,8 @@ if TYPE_CHECKING:
     from .host import Host
 
 CALLS_AT_ONCE = 512
-"""Calls that are submitted in one round of the loop, as many as are answered in one (`ANSWERS` in the core)."""
+"""Calls that are submitted in one round of the loop, as many as are answered in one (`ANSWERS` in
+the core)."""
 
 
 class _Call:
@@ -79,7 +88,8 @@ class Callers:
         host: The engine.
         waiting: How many have no answer yet.
         called: How many there were.
-        given_up: Tickets of creations whose callers are cancelled, and wait to hear whether they were let in.
+        given_up: Tickets of creations whose callers are cancelled, and wait to hear whether they
+            were let in.
     """
 
     def __init__(self, host: Host) -> None:
@@ -103,10 +113,11 @@ class Callers:
 
     @enable_ki_protection
     async def let_in(self, create: Callable[..., int], *args: Any) -> Reply:
-        """Creates and waits for the answer; what is cancelled before it was let in never happens (C10).
+        """Creates and waits for the answer; what is cancelled before it was let in never happens
+        (C10).
 
-        Whoever is cancelled learns it when the core has given the creation up, so that it does not happen behind their back; one
-        that was let in before that is answered.
+        Whoever is cancelled learns it when the core has given the creation up, so that it does not
+        happen behind their back; one that was let in before that is answered.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         creation = _Creation(self, create, args)
@@ -124,7 +135,9 @@ class Callers:
     @enable_ki_protection
     async def _answer(self, call: _Call) -> Reply:
         if (failure := self.host.failure) is not None:
-            raise EngineClosed(f"the engine has stopped: {failure!r}. Leave its block, which raises that.")
+            raise EngineClosed(
+                f"the engine has stopped: {failure!r}. Leave its block, which raises that."
+            )
         self.waiting += 1
         self.called += 1
         try:
@@ -134,16 +147,20 @@ class Callers:
             else:
                 self._queue[call] = current_task()
                 self._some.set()
-                self.host.look()  # the collector is told now: this round may begin a hundred times as many
+                # the collector is told now: this round may begin a hundred times as many
+                self.host.look()
             return await wait_task_rescheduled(call.aborted)  # type: ignore[no-any-return]  # the driver sends it
-        except BaseException:  # also of a call that could not be made on the way: nobody may wake a task that does not wait
+        # also of a call that could not be made on the way: nobody may wake a task that does not
+        # wait
+        except BaseException:
             self.forget(call)
             raise
         finally:
             self.waiting -= 1
 
     def forget(self, call: _Call) -> None:
-        """Nobody waits for a call: before its turn it never happens, and later its answer goes to nobody."""
+        """Nobody waits for a call: before its turn it never happens, and later its answer goes to
+        nobody."""
         self._queue.pop(call, None)
         if call.ticket is not None:
             self.host.tickets.pop(call.ticket, None)
@@ -167,6 +184,7 @@ class Callers:
             self._some = trio.Event()
 
     def leave(self) -> Iterable[trio.lowlevel.Task]:
-        """Returns those who wait for their turn, and forgets them: the core that they called is gone."""
+        """Returns those who wait for their turn, and forgets them: the core that they called is
+        gone."""
         waiting, self._queue = self._queue, {}
         return waiting.values()

@@ -1,12 +1,14 @@
 """Python's collector of cyclic garbage, while engines are open.
 
-It looks at young objects after every 700 new ones and, at last, at all there are. Fifty thousand bodies in memory are three
-million objects, none of them garbage: what the engine drops is freed at once. With the thresholds of Python's own a third of
-the time, and pauses of a second, went into finding that out. So the collector is the more patient the more bodies there are, or
-begin within a second, and as Python has it when they are few; calls that wait for their answer count, too. And should memory
-grow by more than what bodies explain, it looks at once (docs/adr/0009).
+It looks at young objects after every 700 new ones and, at last, at all there are. Fifty thousand
+bodies in memory are three million objects, none of them garbage: what the engine drops is freed at
+once. With the thresholds of Python's own a third of the time, and pauses of a second, went into
+finding that out. So the collector is the more patient the more bodies there are, or begin within a
+second, and as Python has it when they are few; calls that wait for their answer count, too. And
+should memory grow by more than what bodies explain, it looks at once (docs/adr/0009).
 
-The setting belongs to the process, so it is touched only if the program left it as Python has it, and given back by the last engine.
+The setting belongs to the process, so it is touched only if the program left it as Python has it,
+and given back by the last engine.
 """
 
 from __future__ import annotations
@@ -27,23 +29,28 @@ except ImportError:  # on Windows
 _PYTHONS = {(700, 10, 10), (2000, 10, 10), (2000, 10, 0)}
 """What `gc.get_threshold()` is in a fresh interpreter, 3.11 to 3.14."""
 CALLS_A_BODY = 3
-"""Calls that wait for their answer and are as many objects, and as much memory, as one body: a task of trio each."""
+"""Calls that wait for their answer and are as many objects, and as much memory, as one body: a task
+of trio each."""
 YOUNG_A_BODY = 10
 YOUNG_MAX = 10_000
-"""New objects between two looks at young ones: so many for each body, at least as many as Python's own, at most this."""
+"""New objects between two looks at young ones: so many for each body, at least as many as Python's
+own, at most this."""
 OLD_MAX = 100
-"""Looks at the middle generation between two at everything, at 10,000 bodies or more; with fewer in proportion, but never under ten."""
+"""Looks at the middle generation between two at everything, at 10,000 bodies or more; with fewer in
+proportion, but never under ten."""
 BODY_BYTES = 12 << 10
 """What a body with a step under way takes (docs/benchmarks.md, W2b)."""
 GROWTH_MIN = 64 << 20
-"""Memory beyond that of bodies may grow by so much, and by a quarter of all, before there is a look for what holds it."""
+"""Memory beyond that of bodies may grow by so much, and by a quarter of all, before there is a look
+for what holds it."""
 LOOK_EVERY = 0.01
 """Seconds between two looks at memory; each takes some 20 microseconds."""
 _PAGE = os.sysconf("SC_PAGESIZE") if hasattr(os, "sysconf") else 0
 
 
 def memory() -> int | None:
-    """Returns the bytes that this process has in memory, elsewhere than on Linux the most it ever had; None where neither can be read."""
+    """Returns the bytes that this process has in memory, elsewhere than on Linux the most it ever
+    had; None where neither can be read."""
     try:
         with open("/proc/self/statm", "rb", buffering=0) as statm:
             return int(statm.read(64).split()[1]) * _PAGE
@@ -70,7 +77,8 @@ class Patience:
         self._looked = 0.0
 
     def look(self, bodies: int, begun: int = 0) -> None:
-        """Called in every round of the engine's loop: there are so many bodies, and so many have begun since it was opened."""
+        """Called in every round of the engine's loop: there are so many bodies, and so many have
+        begun since it was opened."""
         now = time.monotonic()
         since = now - self._looked
         if since < LOOK_EVERY:
@@ -100,7 +108,8 @@ class _Process:
         self._passing = 0
         """Bodies beside those that began lately; they take no memory any more."""
         self._most = 0
-        """Bodies there were at one time since the last look at everything: what they leave stays with Python, and is used again."""
+        """Bodies there were at one time since the last look at everything: what they leave stays
+        with Python, and is used again."""
         self._before: tuple[int, int, int] | None = None
         """What the program had; None: it has a setting of its own, and keeps it."""
         self._ours = (0, 0, 0)
@@ -132,7 +141,8 @@ class _Process:
             self._collect()
 
     def _is_patient(self) -> bool:
-        """Sets the thresholds for the bodies there are. Returns whether they are other than Python's own."""
+        """Sets the thresholds for the bodies there are. Returns whether they are other than
+        Python's own."""
         if self._before is None:
             return False
         young, middle, old = self._before
@@ -163,7 +173,8 @@ class _Process:
         return self._explained + max(GROWTH_MIN, (self._explained + BODY_BYTES * self._most) // 4)
 
     def _collect(self) -> None:
-        """Looks for garbage: at what is young, and if that was not it at everything. Without the lock: finalizers run in here."""
+        """Looks for garbage: at what is young, and if that was not it at everything. Without the
+        lock: finalizers run in here."""
         gc.collect(1)
         if self._unexplained() > self._may_have:
             gc.collect()
@@ -180,7 +191,8 @@ _process = _Process()
 
 @contextmanager
 def patient() -> Generator[Patience]:
-    """Lets the collector look less often while one engine or more has many bodies, in whatever thread."""
+    """Lets the collector look less often while one engine or more has many bodies, in whatever
+    thread."""
     patience = Patience()
     _process.enter()
     try:

@@ -16,15 +16,24 @@ _SCHEMES = ("file:", "sqlite:", "sqlite3:", "postgres:", "postgresql:")
 def store_path(store: Any) -> str:
     text = _plain(store)
     if text is None:
-        raise InvalidConfig(f'store={store!r:.120} is no path; give a path, sqlite:///path or ":memory:".')
+        raise InvalidConfig(
+            f'store={store!r:.120} is no path; give a path, sqlite:///path or ":memory:".'
+        )
     if text.startswith("sqlite:///"):
         text, mark, options = text.removeprefix("sqlite:///").partition("?")
         if mark:
-            raise InvalidConfig(f'store {store!r} has options ("?{options}"), of which there are none; give the path alone.')
+            raise InvalidConfig(
+                f'store {store!r} has options ("?{options}"), of which there are '
+                "none; give the path alone."
+            )
     elif "://" in text or text.startswith(_SCHEMES):
-        raise InvalidConfig(f'store {text!r} is not supported; give a path, sqlite:///path or ":memory:".')
+        raise InvalidConfig(
+            f'store {text!r} is not supported; give a path, sqlite:///path or ":memory:".'
+        )
     if not text or "\0" in text:
-        raise InvalidConfig(f'store {text!r} is no path; give a path, sqlite:///path or ":memory:".')
+        raise InvalidConfig(
+            f'store {text!r} is no path; give a path, sqlite:///path or ":memory:".'
+        )
     return _checked_encoding("store", text)
 
 
@@ -42,30 +51,38 @@ def _plain(path: Any) -> str | None:
 
 
 def _checked_encoding(what: str, path: str) -> str:
-    """Returns a path that the system can be asked for. One whose bytes are no UTF-8 can be, as Python has it (`os.fsdecode`)."""
+    """Returns a path that the system can be asked for. One whose bytes are no UTF-8 can be, as
+    Python has it (`os.fsdecode`)."""
     try:
         os.fsencode(path)
     except UnicodeEncodeError:
         encoding = sys.getfilesystemencoding()
         raise InvalidConfig(
-            f"{what}={path!a:.120} cannot be a file's name in this process, whose encoding of names is {encoding}. Give another path, or "
+            f"{what}={path!a:.120} cannot be a file's name in this process, whose encoding of "
+            f"names is {encoding}. Give another path, or "
             "set LC_ALL=C.UTF-8 or PYTHONUTF8=1."
         ) from None
     return path
 
 
 def check_unpatched() -> None:
-    """Raises InvalidState where another library has replaced what trio's loop and the engine's threads stand on."""
+    """Raises InvalidState where another library has replaced what trio's loop and the engine's
+    threads stand on."""
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     by = ""
-    if gevent is not None and any(map(gevent.is_module_patched, ("thread", "threading", "select", "socket"))):
+    if gevent is not None and any(
+        map(gevent.is_module_patched, ("thread", "threading", "select", "socket"))
+    ):
         by = "gevent"
-    elif eventlet is not None and any(map(eventlet.is_monkey_patched, ("thread", "select", "socket"))):
+    elif eventlet is not None and any(
+        map(eventlet.is_monkey_patched, ("thread", "select", "socket"))
+    ):
         by = "eventlet"
     if by:
         raise InvalidState(
-            f"{by} has patched Python's threads, sockets or select in this process, and the engine needs real ones. Open it in a process "
-            f"without {by}'s patches, such as a worker of another kind, or leave these modules out of them."
+            f"{by} has patched Python's threads, sockets or select in this process, and the engine "
+            f"needs real ones. Open it in a process without {by}'s patches, such as a worker of "
+            "another kind, or leave these modules out of them."
         )
 
 
@@ -84,14 +101,18 @@ def limit_values(values: Mapping[str, Any], what: str = "") -> list[tuple[str, f
 
 
 def base_limits(limits: Limits | None) -> list[tuple[str, float | None]]:
-    """Returns what a namespace is opened with, as the core takes it; nothing: as the store has it."""
+    """Returns what a namespace is opened with, as the core takes it; nothing: as the store has
+    it."""
     if limits is None:
         return []
     if not isinstance(limits, Limits):
         raise InvalidConfig(f"limits is {limits!r:.120}; give a stepwell.Limits.")
     for name, value in limits._asdict().items():
         if value is None and Limits._field_defaults[name] is not None:
-            raise InvalidConfig(f"Limits.{name} is None, but there is no running without that limit; give a number, or leave it out.")
+            raise InvalidConfig(
+                f"Limits.{name} is None, but there is no running without that "
+                "limit; give a number, or leave it out."
+            )
     return limit_values(limits._asdict(), "Limits.")
 
 

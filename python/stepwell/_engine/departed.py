@@ -1,8 +1,10 @@
-"""Bodies that have left memory for an end that may not be durable yet: what `explain()` says of them meanwhile.
+"""Bodies that have left memory for an end that may not be durable yet: what `explain()` says of
+them meanwhile.
 
-Until the commit of it, which a full disk or somebody else's lock may hold up for hours, such an instance runs and has no body,
-as one has whose body is about to begin. Nobody is told of that commit (a note for each would cost more than all this), so what is
-kept here is looked through whenever there is twice as much of it as was in use the last time.
+Until the commit of it, which a full disk or somebody else's lock may hold up for hours, such an
+instance runs and has no body, as one has whose body is about to begin. Nobody is told of that
+commit (a note for each would cost more than all this), so what is kept here is looked through
+whenever there is twice as much of it as was in use the last time.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ _RUNNING = STATUSES.index(Status.RUNNING)
 
 
 class Departed:
-    """The bodies of one engine whose end may be under way to the store. `peek` gives a state as it was committed last."""
+    """The bodies of one engine whose end may be under way to the store. `peek` gives a state as it
+    was committed last."""
 
     def __init__(self, peek: Callable[[str, str, str], int | None]) -> None:
         self._peek = peek
@@ -36,9 +39,17 @@ class Departed:
     def add(self, runner: Runner) -> None:
         """A body has left memory."""
         if runner.stopping in _KEPT:
-            self._ends[runner.no] = (runner.stopping, runner.stopped_at, runner.namespace, runner.workflow.name, runner.id)
+            self._ends[runner.no] = (
+                runner.stopping,
+                runner.stopped_at,
+                runner.namespace,
+                runner.workflow.name,
+                runner.id,
+            )
             if len(self._ends) > self._looks_at:
-                self._ends = {no: it for no, it in self._ends.items() if self._peek(*it[2:]) == _RUNNING}
+                self._ends = {
+                    no: it for no, it in self._ends.items() if self._peek(*it[2:]) == _RUNNING
+                }
                 self._looks_at = max(LOOKS_AT, 2 * len(self._ends))
 
     def forget(self, no: int) -> None:
@@ -50,6 +61,7 @@ class Departed:
         self._ends.clear()
 
     def end_of(self, no: int, since: int) -> End | None:
-        """Returns by which end the body left of an instance that runs since then, in microseconds, and has none; None: it has not begun."""
+        """Returns by which end the body left of an instance that runs since then, in microseconds,
+        and has none; None: it has not begun."""
         end, at, *_ = self._ends.get(no, (None, 0))
         return None if end is End.BLOCKED and since > at else end  # somebody has let it go on

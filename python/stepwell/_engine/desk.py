@@ -1,7 +1,9 @@
-"""What can be asked of the instances of an engine, wherever that runs: the calls from outside, with what goes in and comes out by name.
+"""What can be asked of the instances of an engine, wherever that runs: the calls from outside, with
+what goes in and comes out by name.
 
-`Tenant`, `Instance` and `Approvals` check what callers give, encode it and know nothing but a desk. The engine of this process has one
-(`own_desk`). A desk raises the errors of the public API, and gives values back as they are stored.
+`Tenant`, `Instance` and `Approvals` check what callers give, encode it and know nothing but a desk.
+The engine of this process has one (`own_desk`). A desk raises the errors of the public API, and
+gives values back as they are stored.
 """
 
 from __future__ import annotations
@@ -37,12 +39,14 @@ class Who(NamedTuple):
 
 
 Made: TypeAlias = tuple[str, int, str, bool, int]
-"""What came of one item of a batch: why it was refused, "" if it was created, or was there and may count as such; its number, its id,
-whether it is new, and its state. A plain tuple, to be unpacked: there may be ten thousand in one answer."""
+"""What came of one item of a batch: why it was refused, "" if it was created, or was there and may
+count as such; its number, its id, whether it is new, and its state. A plain tuple, to be unpacked:
+there may be ten thousand in one answer."""
 
 
 class Query(NamedTuple):
-    """Which instances a page is to have; None and empty ask for nothing. Times are in microseconds."""
+    """Which instances a page is to have; None and empty ask for nothing. Times are in
+    microseconds."""
 
     namespace: str
     workflow: str | None
@@ -133,7 +137,9 @@ class Desk(Protocol):
         """Creates an instance; returns its number, its id, and whether it is new."""
         ...
 
-    async def create_batch(self, code: Code, items: list[NewItem], if_exists: str, *, waits: bool) -> list[Made]:
+    async def create_batch(
+        self, code: Code, items: list[NewItem], if_exists: str, *, waits: bool
+    ) -> list[Made]:
         """Creates instances, or waits until all of them are let in."""
         ...
 
@@ -153,21 +159,29 @@ class Desk(Protocol):
         """Says why an instance is where it is."""
         ...
 
-    async def send_event(self, who: Who, kind: str, payload: bytes | None, dedup_id: str | None) -> None:
+    async def send_event(
+        self, who: Who, kind: str, payload: bytes | None, dedup_id: str | None
+    ) -> None:
         """Sends an event."""
 
     async def resume(self, who: Who) -> None:
         """Lets a blocked instance go on."""
 
-    async def approvals(self, namespace: str, workflow: str | None, status: int | None) -> list[Request]:
+    async def approvals(
+        self, namespace: str, workflow: str | None, status: int | None
+    ) -> list[Request]:
         """Returns requests for approval."""
         ...
 
-    async def decide(self, request: str, of: Who, name: str, *, approved: bool, decision: bytes) -> bool:
+    async def decide(
+        self, request: str, of: Who, name: str, *, approved: bool, decision: bytes
+    ) -> bool:
         """Decides a request; returns whether nobody had."""
         ...
 
-    async def set_limits(self, namespace: str, workflow: str | None, changes: list[tuple[str, float | None]]) -> None:
+    async def set_limits(
+        self, namespace: str, workflow: str | None, changes: list[tuple[str, float | None]]
+    ) -> None:
         """Changes limits."""
 
     def watch(self, no: int, wanted: frozenset[Status]) -> Watching:

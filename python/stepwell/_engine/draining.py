@@ -1,7 +1,9 @@
-"""How an engine drains: no more steps start, attempts that run have a grace, then every body is unwound (L14).
+"""How an engine drains: no more steps start, attempts that run have a grace, then every body is
+unwound (L14).
 
-A task of the engine's own does it. Whoever asks for it only waits, and may give that up: what has begun comes to its end all the same,
-for a half drained engine would neither go on nor tell anybody that it does not.
+A task of the engine's own does it. Whoever asks for it only waits, and may give that up: what has
+begun comes to its end all the same, for a half drained engine would neither go on nor tell anybody
+that it does not.
 """
 
 from __future__ import annotations
@@ -18,14 +20,18 @@ if TYPE_CHECKING:
     from .host import Host
 
 DRAINS = "the engine drains: no more steps start. Open a new engine on the same store to go on."
-DRAINED = "the engine has drained, so nothing runs any more. Open a new engine on the same store to go on."
+DRAINED = (
+    "the engine has drained, so nothing runs any more. Open a new engine on the same store "
+    "to go on."
+)
 
 
 class Drain:
     """The one time that an engine drains.
 
     Attributes:
-        grace: Scope of the wait for attempts that run; who cancels it, even before it all begins, has them waited for no longer.
+        grace: Scope of the wait for attempts that run; who cancels it, even before it all begins,
+            has them waited for no longer.
     """
 
     def __init__(self, host: Host) -> None:
@@ -35,7 +41,8 @@ class Drain:
         self._over = trio.Event()
 
     def begin(self, grace: float) -> None:
-        """Begins it, if nobody has; of several graces, in seconds, the one that is over first counts."""
+        """Begins it, if nobody has; of several graces, in seconds, the one that is over first
+        counts."""
         self.grace.deadline = min(self.grace.deadline, trio.current_time() + grace)
         if not self._begun.is_set():
             self._host.draining = self._host.observed = True
@@ -62,6 +69,10 @@ class Drain:
         threads = host.borrowed.threads
         if threads:
             names = ", ".join(str(thread) for thread in list(threads)[:5])
-            log.warning("threads still run and cannot be stopped; what they return is discarded (%d: %s)", len(threads), names)
+            log.warning(
+                "threads still run and cannot be stopped; what they return is discarded (%d: %s)",
+                len(threads),
+                names,
+            )
         await end_all(host, End.DRAINED)
         host.has_drained()

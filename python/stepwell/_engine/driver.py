@@ -1,8 +1,8 @@
 """The driver: the only caller of the core.
 
-It waits for the core's one byte, takes all notes with one `poll`, and hands each to whom it concerns:
-a runner, a timer, somebody who waits for a reply. It starts a runner for every body that the core
-says has a slot, and is the `Port` through which runners submit. It decides nothing.
+It waits for the core's one byte, takes all notes with one `poll`, and hands each to whom it
+concerns: a runner, a timer, somebody who waits for a reply. It starts a runner for every body that
+the core says has a slot, and is the `Port` through which runners submit. It decides nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import outcome as results
 import trio
-from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
+from trio.lowlevel import (
+    Abort,
+    current_task,
+    enable_ki_protection,
+    reschedule,
+    wait_task_rescheduled,
+)
 
 from .. import _core, _diagnosis
 from .._borrowed import Borrowed
@@ -47,8 +53,9 @@ if TYPE_CHECKING:
 
 
 STARTS_AT_ONCE = 64
-"""Bodies that begin in one round of the loop. Each takes about 0.1 ms, which whoever else runs there waits for; those that have begun may
-park meanwhile, so of a burst not all are in memory at one time (docs/benchmarks.md, Floods)."""
+"""Bodies that begin in one round of the loop. Each takes about 0.1 ms, which whoever else runs
+there waits for; those that have begun may park meanwhile, so of a burst not all are in memory at
+one time (docs/benchmarks.md, Floods)."""
 _RECORDS = (_core.DONE, _core.SETTLED, _core.CHANGED, _core.START)
 CLOSED = "the engine was closed while this call waited for it"
 
@@ -100,7 +107,9 @@ class Watch:
         try:
             return await wait_task_rescheduled(self._aborted)  # type: ignore[no-any-return]  # _pass_on sends it
         finally:
-            self._task = None  # whatever ended the wait, were it a call that could not be made: nobody may wake this task any more
+            # whatever ended the wait, were it a call that could not be made: nobody may wake this
+            # task any more
+            self._task = None
 
     def _aborted(self, _: Callable[[], None]) -> Abort:
         self._task = None
@@ -112,7 +121,8 @@ class Watch:
 
 
 class _Flush(trio.abc.Instrument):
-    """Hands over what was submitted whenever trio has run all that could run: one commit for one round of the loop."""
+    """Hands over what was submitted whenever trio has run all that could run: one commit for one
+    round of the loop."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -149,7 +159,8 @@ class Driver:
         self.let_in = self.callers.let_in
         self.waiting_residents = 0
         self.outer = sys.exception()
-        """What the program handles while it runs trio: `sys.exception()` says so in each of its tasks."""
+        """What the program handles while it runs trio: `sys.exception()` says so in each of its
+        tasks."""
         self.draining = False
         self.drained = False
         self.left: list[trio.lowlevel.Task] = []
@@ -192,7 +203,8 @@ class Driver:
         limits = self._limits.get(key)
         if limits is None:
             limits = Limits(**dict(self.core.limits(namespace, workflow)))  # type: ignore[arg-type]  # by their names
-            if workflow is None or workflow in self.code:  # other names are anybody's, and there is no end of them
+            # other names are anybody's, and there is no end of them
+            if workflow is None or workflow in self.code:
                 self._limits[key] = limits
         return limits
 
@@ -262,10 +274,13 @@ class Driver:
     async def _handle_notes_for_ever(self) -> None:
         while True:
             self.nursery.start_soon(self.missing.find)
-            with self._loop:  # made before it is entered: a crash, or the next one, may come before this task has run at all
+            # made before it is entered: a crash, or the next one, may come before this task has run
+            # at all
+            with self._loop:
                 await trio.lowlevel.checkpoint()  # one that is cancelled already takes no note
                 try:
-                    await trio.lowlevel.checkpoint_if_cancelled()  # by a second crash, before this task saw the end of the first
+                    # by a second crash, before this task saw the end of the first
+                    await trio.lowlevel.checkpoint_if_cancelled()
                     await self._handle_notes(self.core)
                 except Exception as error:
                     self.broke(error)
@@ -314,7 +329,16 @@ class Driver:
         if task is not None:
             reschedule(task, results.Value(Reply(code, data)))
 
-    def _settled(self, no: int, number: int, seq: int, verdict: int, type: str | None, payload: bytes | None, at: int) -> None:
+    def _settled(
+        self,
+        no: int,
+        number: int,
+        seq: int,
+        verdict: int,
+        type: str | None,
+        payload: bytes | None,
+        at: int,
+    ) -> None:
         waiter = self.tickets.pop(number, None)
         if waiter is not None:
             waiter.settle(verdict, type, payload, at, seq)
@@ -388,7 +412,8 @@ class Driver:
         return not self.draining and not self._loop.cancel_called
 
     async def reset(self, reopen: Callable[[], Awaitable[Core]]) -> None:
-        """Drops everything in memory, as a crash does, and goes on with the core that `reopen` gives."""
+        """Drops everything in memory, as a crash does, and goes on with the core that `reopen`
+        gives."""
         self._restarted = trio.Event()
         self._loop.cancel()
         self._starts.clear()
@@ -424,33 +449,56 @@ class Driver:
             self.core.disarm(ticket)
 
     def asyncio_loop(self) -> Bridge:
-        """Returns where asyncio code runs: the loop that entered the engine, or else one of the engine's own."""
+        """Returns where asyncio code runs: the loop that entered the engine, or else one of the
+        engine's own."""
         if self.bridge is None:
-            from .._loops.bridge import NoLoop, OwnLoop  # here, because asyncio takes long to import
+            # here, because asyncio takes long to import
+            from .._loops.bridge import NoLoop, OwnLoop
 
             try:
                 self.bridge = OwnLoop(self.token, self._own_loop_is_closed)
                 self._watch_loop(self.bridge)
-            except (RuntimeError, OSError) as error:  # no thread, no descriptors: that is no step's fault, and nothing is recorded
+            # no thread, no descriptors: that is no step's fault, and nothing is recorded
+            except (RuntimeError, OSError) as error:
                 self.bridge = NoLoop(self.token, lambda: None)
-                self.stop(EngineClosed(f"the engine's own asyncio loop could not be started: {error}"))
+                self.stop(
+                    EngineClosed(f"the engine's own asyncio loop could not be started: {error}")
+                )
         return self.bridge
 
     def loop_is_closed(self) -> None:
-        """The asyncio loop that entered the engine is gone: nothing that needs it can go on, and nothing of it is recorded."""
-        self.stop(EngineClosed("the asyncio loop that opened the engine was closed before the engine. Leave `async with Engine(…)` first."))
+        """The asyncio loop that entered the engine is gone: nothing that needs it can go on, and
+        nothing of it is recorded."""
+        self.stop(
+            EngineClosed(
+                "the asyncio loop that opened the engine was closed before the "
+                "engine. Leave `async with Engine(…)` first."
+            )
+        )
 
     def _watch_loop(self, bridge: Bridge) -> None:
-        Context().run(self.nursery.start_soon, bridge.watch, self._loop_stands_still)  # a body may be what asked for the loop
+        # a body may be what asked for the loop
+        Context().run(self.nursery.start_soon, bridge.watch, self._loop_stands_still)
 
     def _loop_stands_still(self) -> None:
         assert self.bridge is not None, "it tells this"
-        waiting = [name for runner in self.runners.values() for name in _diagnosis.waiting_for_loop(runner)]
-        named = f"{len(waiting):,} in all, such as {waiting[0]}" if waiting else "one that was given up"
+        waiting = [
+            name for runner in self.runners.values() for name in _diagnosis.waiting_for_loop(runner)
+        ]
+        named = (
+            (f"{len(waiting):,} in all, such as {waiting[0]}")
+            if waiting
+            else "one that was given up"
+        )
         log.warning("%s. What waits for it: %s", _diagnosis.still(self.bridge), named)
 
     def _own_loop_is_closed(self) -> None:
-        self.stop(EngineClosed("code of a step closed the engine's own asyncio loop, on which other steps run. Leave it open."))
+        self.stop(
+            EngineClosed(
+                "code of a step closed the engine's own asyncio loop, on which "
+                "other steps run. Leave it open."
+            )
+        )
 
     def registered(self, workflow: Any) -> Workflow[Any, Any]:
         """As `Registry.registered`."""
@@ -461,7 +509,12 @@ class Driver:
         del self.runners[runner.no]
         self.departed.add(runner)
         self.resistance.forget(runner)
-        if self.draining and not self.left and runner.stopping is not None and runner.stopping.is_for_later:
+        if (
+            self.draining
+            and not self.left
+            and runner.stopping is not None
+            and runner.stopping.is_for_later
+        ):
             self.core.release(runner.no, runner.incarnation)
         later = self._later.pop(runner.no, None)
         if later is not None:
@@ -474,7 +527,8 @@ class Driver:
         self.core.hold(no, incarnation)
 
     def let_go(self, no: int) -> None:
-        """The last attempt that an ended body gave up has ended; a thread may do so when the engine is closed already."""
+        """The last attempt that an ended body gave up has ended; a thread may do so when the engine
+        is closed already."""
         self.borrowed.held.remove(no)
         if not self.drained:
             self.core.let_go(no)
@@ -485,7 +539,8 @@ class Driver:
         runner.unwind(End.REPLAYED)
 
     def interrupted_by(self, error: BaseException) -> None:
-        """KeyboardInterrupt or SystemExit in user code: nothing is recorded, the engine stops (R7)."""
+        """KeyboardInterrupt or SystemExit in user code: nothing is recorded, the engine stops
+        (R7)."""
         self.stop(error)
 
     # Callers.
@@ -493,7 +548,10 @@ class Driver:
     def look(self) -> None:
         """Lets the collector know how much there is that is no garbage."""
         callers = self.callers
-        self.patience.look(len(self.runners) + callers.waiting // CALLS_A_BODY, self.begun + callers.called // CALLS_A_BODY)
+        self.patience.look(
+            len(self.runners) + callers.waiting // CALLS_A_BODY,
+            self.begun + callers.called // CALLS_A_BODY,
+        )
 
     def watch(self, no: int, wanted: frozenset[Status]) -> Watch:
         """Returns a watch for these states of an instance; close it."""
@@ -535,9 +593,12 @@ class Driver:
             self.engine._cancel_block()
 
     def broke(self, error: BaseException) -> None:
-        """One of the engine's own tasks ended with an error: nothing goes on any more, and whoever waits is told."""
+        """One of the engine's own tasks ended with an error: nothing goes on any more, and whoever
+        waits is told."""
         log.error("internal error in the engine", exc_info=error)
-        failure = InternalError(f"the engine stopped because of a bug of its own; please report it: {error!r}")
+        failure = InternalError(
+            f"the engine stopped because of a bug of its own; please report it: {error!r}"
+        )
         failure.__cause__ = error
         self.stop(failure)
         self.abandon_callers()

@@ -1,6 +1,7 @@
 """The engine: opens a store, runs its instances until the block ends, and answers callers.
 
-What can be asked of its instances is in `tenant`, what an instance does in `_runner`; what is durable, and when, is in the core.
+What can be asked of its instances is in `tenant`, what an instance does in `_runner`; what is
+durable, and when, is in the core.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ _STEP_FORMS = {
     "instance.result": "step.call, or .result() of what step.create gives",
     "instance.wait_for_status": "step.call, or .result() of what step.create gives",
     "instance.send_event": "step.send_event",
-    "engine.approvals.list": "step.wait_for_approval to ask, or step.do with a function that calls it",
+    "engine.approvals.list": "step.wait_for_approval to ask, or step.do with a function that calls "
+    "it",
 }
 """What a body is to use instead of a method of the engine (I7)."""
 _OF_WORKFLOWS = ("concurrency", "queue_entries", "steps", "value_bytes")
@@ -54,21 +56,25 @@ class Engine(Tenant):
     """A durable execution engine in this process. Use it as `async with Engine(…) as engine`.
 
     Opening it recovers what the store holds and runs every instance that can run; leaving the block
-    drains: no new steps start, running attempts get `grace` to end. The block's own exception leaves it
-    unwrapped. All methods belong to the trio thread that opened it, but `peek`, which is for any.
+    drains: no new steps start, running attempts get `grace` to end. The block's own exception
+    leaves it unwrapped. All methods belong to the trio thread that opened it, but `peek`, which is
+    for any.
 
     Args:
         store: A path (also a `pathlib.Path`), `sqlite:///path`, or ":memory:".
         workflows: The workflows whose instances this engine runs.
-        limits: What its namespace may use, all of it; None: as the store has them, else the defaults. What `set_limits` set wins.
-        shards: Coordinators the instances are spread over, 1 to 4,096; None: as the store has them, else 64.
+        limits: What its namespace may use, all of it; None: as the store has them, else the
+            defaults. What `set_limits` set wins.
+        shards: Coordinators the instances are spread over, 1 to 4,096; None: as the store has them,
+            else 64.
         slots: Most instances that run at once, 1 to 1,000,000.
         namespace: Where this engine's instances live.
         name: Names this engine in the owner record beside the store.
         grace: How long running attempts may go on when the block ends.
         threads: Most plain step functions that run at once, 1 to 10,000.
-        default_runtime: "trio" or "asyncio": where async step functions run that do not say so themselves (`runtime=`). asyncio code
-            has a loop and a thread of its own beside the engine; `stepwell.aio` is for programs that have a loop.
+        default_runtime: "trio" or "asyncio": where async step functions run that do not say so
+            themselves (`runtime=`). asyncio code has a loop and a thread of its own beside the
+            engine; `stepwell.aio` is for programs that have a loop.
         durability: "full": every commit is synced.
 
     Raises:
@@ -103,9 +109,14 @@ class Engine(Tenant):
         self._namespace = names.workflow_name(namespace, "namespace")
         self._name = names.step_name(name if name is not None else "engine", "name")
         if durability != "full" or codec is not None or agents:
-            raise InvalidConfig('this version has durability="full", the built-in codec and no agents; leave the others out.')
+            raise InvalidConfig(
+                'this version has durability="full", the built-in codec and no '
+                "agents; leave the others out."
+            )
         if default_runtime not in RUNTIMES:
-            raise InvalidConfig(f'default_runtime is {default_runtime!r}; give "trio" or "asyncio".')
+            raise InvalidConfig(
+                f'default_runtime is {default_runtime!r}; give "trio" or "asyncio".'
+            )
         self._default_runtime = default_runtime
         self._virtual_time: int | None = None
         self._seed = 0
@@ -139,11 +150,14 @@ class Engine(Tenant):
         """
         if not trio.lowlevel.in_trio_run():
             raise InvalidState(
-                "stepwell.Engine is for trio programs; in an asyncio program use stepwell.aio.Engine, in a blocking one sync.Engine."
+                "stepwell.Engine is for trio programs; in an asyncio program use "
+                "stepwell.aio.Engine, in a blocking one sync.Engine."
             )
         check_unpatched()
         if self._state != "new":
-            raise EngineClosed(f"this engine is {self._state}; an Engine object opens once. Make a new one.")
+            raise EngineClosed(
+                f"this engine is {self._state}; an Engine object opens once. Make a new one."
+            )
         self._state = "closed"
         self._process = os.getpid()
         self._token = trio.lowlevel.current_trio_token()
@@ -155,7 +169,8 @@ class Engine(Tenant):
 
     async def _open_driver(self) -> Driver:
         if any(it.runtime == "asyncio" for it in self._workflows):
-            for module in ("_asyncio_turns", "_gather"):  # now: when a body begins there may be no descriptor to read them with
+            # now: when a body begins there may be no descriptor to read them with
+            for module in ("_asyncio_turns", "_gather"):
                 importlib.import_module(f"stepwell.{module}")
         core = await trio.to_thread.run_sync(self._open_core)
         driver = self._driver = Driver(self, core, self._workflows, self._threads)
@@ -163,7 +178,8 @@ class Engine(Tenant):
         driver.observed, driver.seed = self._virtual_time is not None, self._seed
         driver.checks_arguments = self._checks_arguments
         if self._host_loop is not None:
-            from .._loops.bridge import Bridge  # here, because only programs that have a loop need it
+            # here, because only programs that have a loop need it
+            from .._loops.bridge import Bridge
 
             driver.bridge = Bridge(self._host_loop, driver.token, driver.loop_is_closed)
         return driver
@@ -178,14 +194,22 @@ class Engine(Tenant):
                 slots=self._slots,
                 namespace=self._namespace,
                 limits=self._limits,
-                workflow_limits=[(w.name, [(name, getattr(w, name)) for name in _OF_WORKFLOWS]) for w in self._workflows],
+                workflow_limits=[
+                    (w.name, [(name, getattr(w, name)) for name in _OF_WORKFLOWS])
+                    for w in self._workflows
+                ],
                 virtual_time=self._virtual_time,
             )
         except _core.CoreError as error:
             raise store_error(error) from None
 
     @enable_ki_protection
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._state == "open" and self._process != os.getpid():
             self._state = "closed"
             await self._life.abandon()
@@ -198,7 +222,10 @@ class Engine(Tenant):
         except KeyboardInterrupt as strike:
             struck = strike
         if trio.lowlevel.current_task() is not self._opener:
-            raise InvalidState("this engine was opened in one task and left in another; it is closed now. Do both in one task.") from error
+            raise InvalidState(
+                "this engine was opened in one task and left in another; it is "
+                "closed now. Do both in one task."
+            ) from error
         try:
             life.block.__exit__(kind, error, trace)  # only a failure cancels it, and is raised here
         except BaseExceptionGroup:  # what others in the block raised when they found it stopped
@@ -227,7 +254,8 @@ class Engine(Tenant):
         return failure
 
     def _hurry(self) -> None:
-        """Whoever leaves the block is told to end at once: attempts that run are waited for no longer."""
+        """Whoever leaves the block is told to end at once: attempts that run are waited for no
+        longer."""
         self._grace = 0.0
         self._life.hurry()
 
@@ -236,13 +264,16 @@ class Engine(Tenant):
         self._life.block.cancel()
 
     async def drain(self, timeout: Duration | None = None) -> None:
-        """Starts no more steps and lets running attempts end; bodies are unwound after `timeout` (default: `grace`).
+        """Starts no more steps and lets running attempts end; bodies are unwound after `timeout`
+        (default: `grace`).
 
-        Nothing runs in this engine afterwards; leave its block. A drain that has begun comes to its end, also if this call is cancelled
-        meanwhile. A second call waits for the same end, and of both timeouts the one that is over first counts.
+        Nothing runs in this engine afterwards; leave its block. A drain that has begun comes to its
+        end, also if this call is cancelled meanwhile. A second call waits for the same end, and of
+        both timeouts the one that is over first counts.
 
         Raises:
-            InvalidState: A step of this engine calls it, for whose end it would wait: a step can set an event that the program waits for.
+            InvalidState: A step of this engine calls it, for whose end it would wait: a step can
+                set an event that the program waits for.
             EngineClosed: The engine is not open.
         """
         driver = self._ready("engine.drain")
@@ -253,7 +284,8 @@ class Engine(Tenant):
         await driver.drain.wait()
 
     def _check_outside(self, what: str) -> None:
-        """Refuses what ends the engine to code that the engine runs, for whose end it would wait."""
+        """Refuses what ends the engine to code that the engine runs, for whose end it would
+        wait."""
         here = place.get()
         if here is None or here.runner.port.engine is not self:
             return
@@ -265,21 +297,26 @@ class Engine(Tenant):
         else:
             where = f'by step "{here.identity[2]}" of {whose}'
         raise MisusedState(
-            f"{what} {where}, for whose end that would wait; nothing was done. Do it where the engine was opened: code there can wait for "
-            "an event, which the step sets."
+            f"{what} {where}, for whose end that would wait; nothing was done. Do it where the "
+            "engine was opened: code there can wait for an event, which the step sets."
         )
 
     def _running(self) -> Driver:
         if self._driver is None or self._state != "open":
             if self._driver is not None and self._driver.failure is not None:
                 raise EngineClosed(
-                    f"this engine has stopped: {self._driver.failure!r}. Leave its block, which raises that, and open a new one."
+                    f"this engine has stopped: {self._driver.failure!r}. Leave its block, which "
+                    "raises that, and open a new one."
                 )
-            raise EngineClosed(f"this engine is not open. Use it inside `{self._is_entered_by} Engine(…) as engine:`.")
+            raise EngineClosed(
+                f"this engine is not open. Use it inside `{self._is_entered_by} "
+                "Engine(…) as engine:`."
+            )
         if self._process != os.getpid():
             raise EngineClosed(
-                f"this engine was opened by process {self._process} and cannot be used in its forked child, where it has no threads and "
-                'no locks. Open an engine on another store in the child, or start the child with "spawn".'
+                f"this engine was opened by process {self._process} and cannot be used in its "
+                "forked child, where it has no threads and no locks. Open an engine on another "
+                'store in the child, or start the child with "spawn".'
             )
         return self._driver
 
@@ -288,12 +325,16 @@ class Engine(Tenant):
         need_room()
         driver = self._running()
         if driver.failure is not None:
-            raise EngineClosed(f"{method} was called after the engine had stopped: {driver.failure!r}. Leave its block, which raises that.")
+            raise EngineClosed(
+                f"{method} was called after the engine had stopped: "
+                f"{driver.failure!r}. Leave its block, which raises that."
+            )
         branch = current_branch()
         if branch is not None:
             raise MisusedState(
-                f"{method} was called at {caller()} in the body of {branch.runner.workflow.name}/{branch.runner.id}, where it would not "
-                f"replay. Use {_STEP_FORMS.get(method, 'step.do with a function that calls it')}."
+                f"{method} was called at {caller()} in the body of "
+                f"{branch.runner.workflow.name}/{branch.runner.id}, where it would not replay. Use "
+                f"{_STEP_FORMS.get(method, 'step.do with a function that calls it')}."
             )
         try:
             here = trio.lowlevel.current_trio_token()
@@ -301,14 +342,16 @@ class Engine(Tenant):
             here = None
         if here is not self._token:
             raise MisusedState(
-                f"{method} was called from another thread than the one that opened the engine. Use trio.from_thread.run({method}, …) there."
+                f"{method} was called from another thread than the one that opened the engine. Use "
+                f"trio.from_thread.run({method}, …) there."
             )
         return driver
 
     def _seen_from(self, runtime: Literal["trio", "asyncio", "thread"]) -> Any:
         """Returns this engine for the code of a step: its methods can be called where that runs.
 
-        A plain function of a trio program gets the engine itself, to be called through `trio.from_thread`.
+        A plain function of a trio program gets the engine itself, to be called through
+        `trio.from_thread`.
         """
         if runtime == "trio" or (runtime == "thread" and not self._is_fronted):
             return self
@@ -318,18 +361,23 @@ class Engine(Tenant):
     def _admitting(self, method: str) -> Driver:
         driver = self._ready(method)
         if driver.draining:
-            raise EngineClosed(f"{method} was called after the engine began to drain. Open a new engine on the same store.")
+            raise EngineClosed(
+                f"{method} was called after the engine began to drain. Open a new "
+                "engine on the same store."
+            )
         return driver
 
     # The control plane.
 
     def namespace(self, name: str, *, limits: Limits | None = None) -> Namespace:
-        """Returns a namespace of this engine: instances, ids and limits of its own. It exists from its first use on.
+        """Returns a namespace of this engine: instances, ids and limits of its own. It exists from
+        its first use on.
 
         Args:
             name: Letters, digits, "_" and "-", 1 to 64 of them.
-            limits: What it may use, all of it; in force for everything asked after this call, and kept in the store. None: as the store
-                has them, else the defaults. What `set_limits` set wins.
+            limits: What it may use, all of it; in force for everything asked after this call, and
+                kept in the store. None: as the store has them, else the defaults. What `set_limits`
+                set wins.
 
         Raises:
             InvalidName: The name is malformed.
@@ -348,13 +396,16 @@ class Engine(Tenant):
         return Namespace(self._desk, name)
 
     async def reshard(self, shards: int) -> None:
-        """Spreads the instances over another number of coordinators while everything goes on; done and durable when this returns.
+        """Spreads the instances over another number of coordinators while everything goes on; done
+        and durable when this returns.
 
-        No call fails meanwhile, nothing that runs is disturbed, and no limit is exceeded. If this call is cancelled after it has begun,
-        or the process dies, the change still comes to its end; `Engine(shards=None)` finds it.
+        No call fails meanwhile, nothing that runs is disturbed, and no limit is exceeded. If this
+        call is cancelled after it has begun, or the process dies, the change still comes to its
+        end; `Engine(shards=None)` finds it.
 
         Args:
-            shards: 1 to 4,096. One is one coordinator for everything, which spends least on few instances.
+            shards: 1 to 4,096. One is one coordinator for everything, which spends least on few
+                instances.
 
         Raises:
             InvalidConfig: The number is out of range.
@@ -369,18 +420,22 @@ class Engine(Tenant):
             raise error_of(reply.code, reply.data, "", None, self._namespace)
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
-        """Copies the store into a new file while everything goes on; the copy is complete and synced when this returns.
+        """Copies the store into a new file while everything goes on; the copy is complete and
+        synced when this returns.
 
-        The copy is the store at one moment. Opened as a store of its own, it goes on as after a kill at that moment: steps that
-        were running then run again. The copy reads at the speed of the disk; until it is complete the store's WAL grows with
-        what is committed meanwhile. If this call is cancelled after it has begun, the copy still becomes complete.
+        The copy is the store at one moment. Opened as a store of its own, it goes on as after a
+        kill at that moment: steps that were running then run again. The copy reads at the speed of
+        the disk; until it is complete the store's WAL grows with what is committed meanwhile. If
+        this call is cancelled after it has begun, the copy still becomes complete.
 
         Args:
             path: Where nothing is yet, on a local disk. The file is made with mode 0600.
 
         Raises:
-            InvalidConfig: Something is at the path, its folder is missing, or the store is ":memory:".
-            StoreFailed: It could not be read or written (a full disk, a network file system); there is no copy.
+            InvalidConfig: Something is at the path, its folder is missing, or the store is
+                ":memory:".
+            StoreFailed: It could not be read or written (a full disk, a network file system); there
+                is no copy.
             EngineClosed: The engine is not open, or was closed meanwhile; there is no copy.
         """
         driver = self._ready("engine.backup")
@@ -400,7 +455,17 @@ class Engine(Tenant):
         """
         driver = self._running()
         raw = dict(driver.core.statistics())
-        names = ("slots", "leased", "queued", "waiting", "commits", "operations", "records", "batch_max", "shards")
+        names = (
+            "slots",
+            "leased",
+            "queued",
+            "waiting",
+            "commits",
+            "operations",
+            "records",
+            "batch_max",
+            "shards",
+        )
         known = {name: raw.pop(name, 0) for name in names}
         return EngineStatistics(
             **known,
@@ -408,8 +473,14 @@ class Engine(Tenant):
             commit_p50=raw.pop("commit_p50_us", 0) / 1e6,
             commit_p99=raw.pop("commit_p99_us", 0) / 1e6,
             submitted=raw.pop("submitted_depth", 0),
-            workflows=tuple(itertools.starmap(WorkflowStatistics, driver.core.workflow_statistics())),
-            extra={**raw, "loop_holds": driver.watchdog.holds, "longest_hold_ms": round(driver.watchdog.longest * 1e3)},
+            workflows=tuple(
+                itertools.starmap(WorkflowStatistics, driver.core.workflow_statistics())
+            ),
+            extra={
+                **raw,
+                "loop_holds": driver.watchdog.holds,
+                "longest_hold_ms": round(driver.watchdog.longest * 1e3),
+            },
         )
 
 

@@ -1,7 +1,7 @@
 """Why an instance is where it is, in one plain paragraph: the texts of `Instance.explain` (L13).
 
-What is durable comes from one look at the instance; what its body does at this moment, if it is in memory, from `_standing`. Nothing in
-here asks the core anything.
+What is durable comes from one look at the instance; what its body does at this moment, if it is in
+memory, from `_standing`. Nothing in here asks the core anything.
 """
 
 from __future__ import annotations
@@ -40,12 +40,14 @@ PARTS_MAX = 5
 
 
 def of_queued(look: Look, now: int) -> Explanation | None:
-    """Says why a queued instance is held up by something other than its place; None: it is only that."""
+    """Says why a queued instance is held up by something other than its place; None: it is only
+    that."""
     who, since = _who(look), from_us(look.updated_at)
     if look.reason == "held_back":
         text = (
-            f"{who} is held back: it was running at the last unclean stops of the process and had finished nothing that the process "
-            "outlived by a second, so it may be what kills it. Such instances start a few at a time; it starts by itself at its turn."
+            f"{who} is held back: it was running at the last unclean stops of the process and had "
+            "finished nothing that the process outlived by a second, so it may be what kills it. "
+            "Such instances start a few at a time; it starts by itself at its turn."
         )
         return Explanation(look.reason, text, since)
     if look.start_at is not None and look.start_at > now:
@@ -54,18 +56,33 @@ def of_queued(look: Look, now: int) -> Explanation | None:
     return None
 
 
-def of_place(look: Look, code: int | None, ahead: int, accounts: list[tuple[int, int]]) -> Explanation | None:
-    """Says what a queued instance waits for: those before it, limits; None if it is not queued any more."""
+def of_place(
+    look: Look, code: int | None, ahead: int, accounts: list[tuple[int, int]]
+) -> Explanation | None:
+    """Says what a queued instance waits for: those before it, limits; None if it is not queued any
+    more."""
     if code is None or STATUSES[code] is not Status.QUEUED:
         return None
-    limits = ("the engine (slots)", f'namespace "{look.namespace}" (concurrency)', f'"{look.workflow}" (concurrency)')
+    limits = (
+        "the engine (slots)",
+        f'namespace "{look.namespace}" (concurrency)',
+        f'"{look.workflow}" (concurrency)',
+    )
     full = [
-        f"the only slot of {limit} is in use" if most == 1 else f"all {most:,} slots of {limit} are in use"
+        f"the only slot of {limit} is in use"
+        if most == 1
+        else f"all {most:,} slots of {limit} are in use"
         for (used, most), limit in zip(accounts, limits, strict=True)
         if used >= most
     ]
-    behind = f'behind {ahead:,} other{"s" * (ahead != 1)} of "{look.workflow}"' if ahead else f'first of "{look.workflow}"'
-    text = f"{_who(look)} is queued, {behind}; {' and '.join(full) if full else 'its slot is free'}."
+    behind = (
+        (f'behind {ahead:,} other{"s" * (ahead != 1)} of "{look.workflow}"')
+        if ahead
+        else f'first of "{look.workflow}"'
+    )
+    text = (
+        f"{_who(look)} is queued, {behind}; {' and '.join(full) if full else 'its slot is free'}."
+    )
     return Explanation("queued", text, from_us(look.updated_at), details={"ahead": ahead})
 
 
@@ -76,11 +93,20 @@ def of_resting(look: Look, code: Registry) -> Explanation:
         text = f"{who} is {status.value.replace('_', ' ')}"
         return Explanation(status.value, text + (f": {error}" if error else "."), since)
     instead = code.instead_of(look.workflow)
-    missing = f'version "{look.version}" of "{look.workflow}" is not registered with this engine (registered: {instead})'
+    missing = (
+        f'version "{look.version}" of "{look.workflow}" is not registered with this engine '
+        f"(registered: {instead})"
+    )
     if look.reason == "missing_code":
-        text = f"{who} is blocked: {missing}. Pass it in Engine(workflows=[…]); the instance goes on by itself."
+        text = (
+            f"{who} is blocked: {missing}. Pass it in Engine(workflows=[…]); the instance goes "
+            "on by itself."
+        )
     else:
-        text = f"{who} is blocked ({look.reason}): {error.message if error else 'no details were recorded'}"
+        text = (
+            f"{who} is blocked ({look.reason}): "
+            f"{error.message if error else 'no details were recorded'}"
+        )
         if look.reason != "corrupt" and code.version(look.workflow, look.version) is None:
             text += f" Before it can go on, its code is needed too: {missing}."
     return Explanation(look.reason or "blocked", text, since)
@@ -96,10 +122,14 @@ def of_waiting(look: Look, records: list[Any], runner: Runner | None) -> Explana
     return Explanation("waiting", text, from_us(look.updated_at), until, _children(waits))
 
 
-def of_running(look: Look, records: list[Any], runner: Runner | None, driver: Driver) -> Explanation:
+def of_running(
+    look: Look, records: list[Any], runner: Runner | None, driver: Driver
+) -> Explanation:
     """Says what an instance is at that has a slot."""
     known = [] if runner is None else _standing.of(runner)
-    steps = [step for step in known if step.state != ENDED] + _standing.left(driver.borrowed, look.no, runner)
+    steps = [step for step in known if step.state != ENDED] + _standing.left(
+        driver.borrowed, look.no, runner
+    )
     texts = [_step(step, driver.borrowed) for step in steps]
     texts += [f"it waits for {_wait(wait, records, runner)}" for wait in look.open_waits]
     if of_body := _absent(look, driver) if runner is None else _leaving(runner):
@@ -108,8 +138,12 @@ def of_running(look: Look, records: list[Any], runner: Runner | None, driver: Dr
         texts += _where(runner, known)
     untils = [step.until for step in steps if step.until is not None]
     text = f"{_who(look)} is running{': ' if texts else ''}{_several(texts)}."
-    details = _children(look.open_waits) | ({"steps": [_as_data(step) for step in steps]} if steps else {})
-    return Explanation("running", text, from_us(look.updated_at), from_us(min(untils)) if untils else None, details)
+    details = _children(look.open_waits) | (
+        {"steps": [_as_data(step) for step in steps]} if steps else {}
+    )
+    return Explanation(
+        "running", text, from_us(look.updated_at), from_us(min(untils)) if untils else None, details
+    )
 
 
 def _absent(look: Look, driver: Driver) -> str:
@@ -134,13 +168,17 @@ def _where(runner: Runner, known: list[Standing]) -> list[str]:
     if known:
         return [f"what {_name(known[0])} came to is being recorded"]
     if announced := _standing.announced(runner):
-        return [f"attempt {attempt} of {_titled(identity, branch)} is about to begin" for identity, branch, attempt in announced]
+        return [
+            f"attempt {attempt} of {_titled(identity, branch)} is about to begin"
+            for identity, branch, attempt in announced
+        ]
     where = _diagnosis.standing(runner)
     return [f"its body is at {where}"] if where else []
 
 
 def in_its_engine(told: Explanation, driver: Driver) -> Explanation:
-    """Adds to what is said of an instance that has not ended that this engine drains, or has, if so: it waits in vain here."""
+    """Adds to what is said of an instance that has not ended that this engine drains, or has, if
+    so: it waits in vain here."""
     if not driver.draining:
         return told
     text = DRAINED if driver.drained else DRAINS
@@ -152,22 +190,42 @@ def _step(step: Standing, borrowed: Borrowed) -> str:
     at = f" at {step.where}" if step.where else ""
     if step.state == QUEUED:
         most = int(borrowed.slots.total_tokens)
-        users = ", ".join(map(str, list(borrowed.threads)[:3])) + (", …" if len(borrowed.threads) > 3 else "")
-        pool = f" all {most:,} of Engine(threads={most}) are in use, by {users}" if borrowed.slots.available_tokens == 0 else ""
-        return f"attempt {step.attempt} of {name} waits since {since} for a thread{':' if pool else ''}{pool}"
+        users = ", ".join(map(str, list(borrowed.threads)[:3])) + (
+            ", …" if len(borrowed.threads) > 3 else ""
+        )
+        pool = (
+            (f" all {most:,} of Engine(threads={most}) are in use, by {users}")
+            if borrowed.slots.available_tokens == 0
+            else ""
+        )
+        return (
+            f"attempt {step.attempt} of {name} waits since {since} for a "
+            f"thread{':' if pool else ''}{pool}"
+        )
     if step.state == BEHIND and step.is_cancelled:
         runs_on = f"a thread of attempt {step.attempt} runs since {since}{at} and cannot be stopped"
         return f"{name}, which the body has cancelled, is waited for: {runs_on}"
     if step.state == BEHIND:
         return (
-            f"the next attempt of {name} waits for the thread of attempt {step.attempt}, which runs since {since}{at} and cannot be stopped"
+            f"the next attempt of {name} waits for the thread of attempt {step.attempt}, which "
+            f"runs since {since}{at} and cannot be stopped"
         )
     if step.state == LEFT:
-        return f"a thread of {name} that nobody waits for any more runs since {since}{at} and cannot be stopped"
+        return (
+            f"a thread of {name} that nobody waits for any more runs since {since}{at} and "
+            "cannot be stopped"
+        )
     runs_on = "in a thread" if step.runs_on == "thread" else f"on {step.runs_on}"
-    held = ", has caught its cancellation a hundred times, and is not driven any more" if step.is_held else ""
+    held = (
+        (", has caught its cancellation a hundred times, and is not driven any more")
+        if step.is_held
+        else ""
+    )
     if step.is_cancelled:
-        return f"attempt {step.attempt} of {name}, which the body has cancelled, is waited for: it runs since {since} {runs_on}{at}{held}"
+        return (
+            f"attempt {step.attempt} of {name}, which the body has cancelled, is waited for: it "
+            f"runs since {since} {runs_on}{at}{held}"
+        )
     until = f" and times out at {_at(step.until)}" if step.until is not None and not held else ""
     return f"attempt {step.attempt} of {name} runs since {since} {runs_on}{at}{until}{held}"
 
@@ -175,29 +233,38 @@ def _step(step: Standing, borrowed: Borrowed) -> str:
 def _as_data(step: Standing) -> dict[str, Any]:
     _, _, name, key, count = step.identity
     return {
-        "name": name, "key": key, "count": count, "branch": step.branch, "attempt": step.attempt, "state": step.state,
-        "since": from_us(step.since), "until": None if step.until is None else from_us(step.until), "where": step.where,
+        "name": name, "key": key, "count": count, "branch": step.branch, "attempt": step.attempt,
+        "state": step.state,
+        "since": from_us(step.since), "until": None if step.until is None else from_us(step.until),
+        "where": step.where,
         "runs_on": step.runs_on, "is_cancelled": step.is_cancelled, "is_held": step.is_held,
     }  # fmt: skip
 
 
 def _children(waits: list[Wait]) -> dict[str, Any]:
     children = [it for it in (wait.child for wait in waits) if it is not None]
-    told = [{"workflow": it.workflow, "id": it.id, "status": STATUSES[it.code], "reason": it.reason} for it in children]
+    told = [
+        {"workflow": it.workflow, "id": it.id, "status": STATUSES[it.code], "reason": it.reason}
+        for it in children
+    ]
     return {"children": told} if told else {}
 
 
 def _wait(wait: Wait, records: list[Any], runner: Runner | None) -> str:
     if wait.child is not None:
         return f"{wait}, which is {wait.child.state}"
-    made = [it for it in records if it[1:6] == wait[1:6] and it[7] in (ATTEMPT_FAILED, INTERRUPTED)] if wait.kind == DO else []
+    made = (
+        [it for it in records if it[1:6] == wait[1:6] and it[7] in (ATTEMPT_FAILED, INTERRUPTED)]
+        if wait.kind == DO
+        else []
+    )
     if not made or wait.until is None:
         return str(wait)
     known = None if runner is None else _standing.retries(runner).get(wait.number)
     failed, limit = known or (sum(it[7] == ATTEMPT_FAILED for it in made), None)
     return (
-        f"retry {failed}{'' if limit is None else f' of {limit:,}'} of {wait.title} at {_at(wait.until)} (attempt {made[-1][6] + 1}) "
-        f"after {_error(made[-1][12])}"
+        f"retry {failed}{'' if limit is None else f' of {limit:,}'} of {wait.title} at "
+        f"{_at(wait.until)} (attempt {made[-1][6] + 1}) after {_error(made[-1][12])}"
     )
 
 
@@ -221,7 +288,11 @@ def _name(step: Standing) -> str:
 
 def _titled(identity: Identity, branch: str) -> str:
     _, _, name, key, _ = identity
-    return f'"{name}"' + (f" with key {key!r}" if key is not None else "") + (f" in {branch}" if branch else "")
+    return (
+        f'"{name}"'
+        + (f" with key {key!r}" if key is not None else "")
+        + (f" in {branch}" if branch else "")
+    )
 
 
 def _who(look: Look) -> str:

@@ -1,4 +1,5 @@
-"""What is recorded of an instance, and what it is at, as lines of its history (`Instance.history`)."""
+"""What is recorded of an instance, and what it is at, as lines of its history
+(`Instance.history`)."""
 
 from __future__ import annotations
 
@@ -20,20 +21,34 @@ if TYPE_CHECKING:
     from .look import Wait
 
 _REFUSALS = {
-    "exists": ErrorInfo("stepwell.InstanceExists", "an id was taken already, so nothing was created"),
+    "exists": ErrorInfo(
+        "stepwell.InstanceExists", "an id was taken already, so nothing was created"
+    ),
     "not_found": ErrorInfo("stepwell.InstanceNotFound", "there was no instance with this id"),
-    "state": ErrorInfo("stepwell.InvalidState", "the instance had ended, and took no events any more"),
-    "limit": ErrorInfo("stepwell.LimitReached", f"the instance had {EVENTS_MAX:,} events that no wait took yet"),
+    "state": ErrorInfo(
+        "stepwell.InvalidState", "the instance had ended, and took no events any more"
+    ),
+    "limit": ErrorInfo(
+        "stepwell.LimitReached", f"the instance had {EVENTS_MAX:,} events that no wait took yet"
+    ),
     "terminated": ErrorInfo("stepwell.InstanceTerminated", "the child was terminated"),
 }
-"""What the body was told of an operation with other instances that came to nothing, by the word that is recorded of it."""
+"""What the body was told of an operation with other instances that came to nothing, by the word
+that is recorded of it."""
 
 
 def lines(records: list[RawRecord], running: list[Standing], waits: list[Wait]) -> list[StepRecord]:
-    """Returns a history, oldest first; then attempts that run and are not recorded, then what is waited for."""
+    """Returns a history, oldest first; then attempts that run and are not recorded, then what is
+    waited for."""
     recorded = {(record[1:7]) for record in records}
-    open_attempts = [it for it in running if it.state in (RUNNING, ENDED) and _attempt_of(it) not in recorded]
-    return [*map(_record, _past.in_place(records)), *map(_running, open_attempts), *map(_waiting, waits)]
+    open_attempts = [
+        it for it in running if it.state in (RUNNING, ENDED) and _attempt_of(it) not in recorded
+    ]
+    return [
+        *map(_record, _past.in_place(records)),
+        *map(_running, open_attempts),
+        *map(_waiting, waits),
+    ]
 
 
 def _record(record: Any) -> StepRecord:
@@ -45,10 +60,16 @@ def _record(record: Any) -> StepRecord:
             if VERDICTS[verdict] == "abandoned" and isinstance(value, dict):
                 output = codec.decode(value["value"]) if value.get("value") is not None else None
                 error = error_info(value["error"]) if "error" in value else None
-            elif VERDICTS[verdict] in ("failed", "attempt_failed", "interrupted") and isinstance(value, dict):
+            elif VERDICTS[verdict] in ("failed", "attempt_failed", "interrupted") and isinstance(
+                value, dict
+            ):
                 error = error_info(value)
             elif verdict == ERASED:
-                (output, error), started, at = _past.told(value, name), value["began"], value["ended"]
+                (output, error), started, at = (
+                    _past.told(value, name),
+                    value["began"],
+                    value["ended"],
+                )
             elif kind == APPROVAL and isinstance(value, dict):
                 output = {"approved": word == "approved", **value}
             else:
@@ -60,7 +81,21 @@ def _record(record: Any) -> StepRecord:
     not_before = None
     if verdict == INTERRUPTED:  # nobody knows when it began: not before the turn that it belongs to
         began, not_before = None, began
-    return StepRecord(KINDS[kind], name, key, count, branch, attempt, VERDICTS[verdict], began, from_us(at), output, error, ref, not_before)
+    return StepRecord(
+        KINDS[kind],
+        name,
+        key,
+        count,
+        branch,
+        attempt,
+        VERDICTS[verdict],
+        began,
+        from_us(at),
+        output,
+        error,
+        ref,
+        not_before,
+    )
 
 
 def _attempt_of(step: Standing) -> tuple[Any, ...]:
@@ -73,10 +108,36 @@ def _running(step: Standing) -> StepRecord:
     kind, _, name, key, count = step.identity
     ref = StepRef(name, count, key, KINDS[kind], step.branch)
     began = from_us(step.since)
-    return StepRecord(KINDS[kind], name, key, count, step.branch, step.attempt, "running", began, None, None, None, ref)
+    return StepRecord(
+        KINDS[kind],
+        name,
+        key,
+        count,
+        step.branch,
+        step.attempt,
+        "running",
+        began,
+        None,
+        None,
+        None,
+        ref,
+    )
 
 
 def _waiting(wait: Wait) -> StepRecord:
     kind = KINDS[wait.kind]
     ref = StepRef(wait.name, wait.occurrence, wait.key, kind, wait.branch)
-    return StepRecord(kind, wait.name, wait.key, wait.occurrence, wait.branch, 0, "waiting", from_us(wait.opened_at), None, None, None, ref)
+    return StepRecord(
+        kind,
+        wait.name,
+        wait.key,
+        wait.occurrence,
+        wait.branch,
+        0,
+        "waiting",
+        from_us(wait.opened_at),
+        None,
+        None,
+        None,
+        ref,
+    )

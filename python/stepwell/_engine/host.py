@@ -1,7 +1,9 @@
-"""What the parts of a driver see of it: the engine as a whole, its core and all that it has in memory.
+"""What the parts of a driver see of it: the engine as a whole, its core and all that it has in
+memory.
 
-Each part does one thing for the driver (who waits for an answer, how it drains, what its instances lack), and the driver is made of
-them; so that they need not know it, they know this. Nothing here does anything.
+Each part does one thing for the driver (who waits for an answer, how it drains, what its instances
+lack), and the driver is made of them; so that they need not know it, they know this. Nothing here
+does anything.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ class Host(Protocol):
         failure: Why the engine has stopped; None: it has not.
         draining: Whether no more steps start.
         observed: Whether body tasks are counted, however few there are.
-        left: Tasks of bodies and attempts that could not be ended, once the engine closes without them.
+        left: Tasks of bodies and attempts that could not be ended, once the engine closes without
+            them.
         runners: The bodies in memory, by number of their instance.
         ask: Calls the core, and waits for the answer.
     """

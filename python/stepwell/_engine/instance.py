@@ -33,13 +33,22 @@ class Instance(Generic[R_co]):
 
     __slots__ = ("_desk", "_namespace", "_no", "_reader", "_workflow", "id")
 
-    def __init__(self, desk: Desk, namespace: str, workflow: str, id: str, no: int, reader: Workflow[Any, Any] | None) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        namespace: str,
+        workflow: str,
+        id: str,
+        no: int,
+        reader: Workflow[Any, Any] | None,
+    ) -> None:
         self._desk = desk
         self._namespace = namespace
         self._workflow = workflow
         self._no = no
         self._reader = reader
-        """The code that its values are read with; None: it was there before, of a version that nobody has looked at yet."""
+        """The code that its values are read with; None: it was there before, of a version that
+        nobody has looked at yet."""
         self.id = id
 
     @property
@@ -69,7 +78,8 @@ class Instance(Generic[R_co]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            f"a handle on an instance belongs to its engine and cannot be pickled. Pass {self.workflow!r} and {self.id!r} along, "
+            "a handle on an instance belongs to its engine and cannot be pickled. Pass "
+            f"{self.workflow!r} and {self.id!r} along, "
             "and ask `engine.get` there."
         )
 
@@ -79,7 +89,8 @@ class Instance(Generic[R_co]):
     async def status(self) -> InstanceStatus:
         """Returns where the instance stands.
 
-        Of an output that cannot become the type its workflow returns today, `error` says so in its place; `result` raises that.
+        Of an output that cannot become the type its workflow returns today, `error` says so in its
+        place; `result` raises that.
 
         Raises:
             InstanceNotFound: It is gone.
@@ -108,7 +119,8 @@ class Instance(Generic[R_co]):
         Raises:
             InstanceErrored: It errored; the text ends with the recorded error's own.
             InstanceTerminated: It was terminated.
-            InvalidPayload: It is complete, and its output cannot become the type that its workflow returns today; `payload` has it plain.
+            InvalidPayload: It is complete, and its output cannot become the type that its workflow
+                returns today; `payload` has it plain.
             InstanceNotFound: It is gone.
             EngineClosed: The engine was closed meanwhile.
         """
@@ -136,13 +148,16 @@ class Instance(Generic[R_co]):
             InstanceNotFound: It is gone.
         """
         if not statuses:
-            raise InvalidConfig("wait_for_status was given no state to wait for; give at least one.")
+            raise InvalidConfig(
+                "wait_for_status was given no state to wait for; give at least one."
+            )
         wanted = frozenset(STATUSES[code] for code in state_codes(statuses))
         status, _ = await self._until(wanted, "instance.wait_for_status")
         return status
 
     async def _until(self, wanted: frozenset[Status], method: str) -> tuple[Status, bytes | None]:
-        """Waits for one of these states; a state that is passed through is seen even if it lasts no time."""
+        """Waits for one of these states; a state that is passed through is seen even if it lasts no
+        time."""
         desk = self._desk
         desk.check(method)
         watch = desk.watch(self._no, wanted)
@@ -162,7 +177,10 @@ class Instance(Generic[R_co]):
         status, payload = news
         if status not in wanted:
             names = ", ".join(sorted(s.value for s in wanted))
-            raise InvalidState(f"{self.workflow}/{self.id} is {status.value}; it cannot become {names} any more", status=status)
+            raise InvalidState(
+                f"{self.workflow}/{self.id} is {status.value}; it cannot become {names} any more",
+                status=status,
+            )
         return status, payload
 
     async def wait_for_step(self, name: str, *, count: int = 1) -> None:
@@ -178,14 +196,16 @@ class Instance(Generic[R_co]):
         names.step_name(name)
         await self._desk.recorded(self._who, self._no, name, count)
 
-    async def send_event(self, type: str, payload: Any = None, *, dedup_id: str | None = None) -> None:
+    async def send_event(
+        self, type: str, payload: Any = None, *, dedup_id: str | None = None
+    ) -> None:
         """Sends the instance an event; it is durable when this returns, and delivered once.
 
         Args:
             type: The event's type.
             payload: Storable data.
-            dedup_id: A second event with the same one changes nothing, also one of another type: an id stands for one event of this
-                instance. 1 to 256 characters.
+            dedup_id: A second event with the same one changes nothing, also one of another type: an
+                id stands for one event of this instance. 1 to 256 characters.
 
         Raises:
             InvalidState: The instance is final.
@@ -206,15 +226,17 @@ class Instance(Generic[R_co]):
         """Lets a blocked instance go on: its body is replayed from its history.
 
         Raises:
-            InvalidState: The instance is final; or this engine has no code for its version, and nothing was changed. One that is blocked
-                for that alone (`missing_code`) goes on by itself once the code is there.
+            InvalidState: The instance is final; or this engine has no code for its version, and
+                nothing was changed. One that is blocked for that alone (`missing_code`) goes on by
+                itself once the code is there.
             InstanceNotFound: It is gone.
         """
         self._desk.check("instance.resume")
         await self._desk.resume(self._who)
 
     async def history(self) -> list[StepRecord]:
-        """Returns what is recorded, oldest first; then attempts that run, with status "running"; then what it waits for, "waiting".
+        """Returns what is recorded, oldest first; then attempts that run, with status "running";
+        then what it waits for, "waiting".
 
         Raises:
             InstanceNotFound: It is gone.

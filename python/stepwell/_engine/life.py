@@ -1,8 +1,10 @@
-"""The life of an open engine: one task that opens it, hosts its tasks until it is left, and closes it.
+"""The life of an open engine: one task that opens it, hosts its tasks until it is left, and closes
+it.
 
-It is a task of trio's system, where neither Ctrl-C nor a cancellation of the program strikes: an engine is never half open, and
-never half closed. Whoever opens or leaves the engine waits for this task. What strikes there meanwhile, a deadline, a failing
-sibling or Ctrl-C, makes haste here, and is raised there once this has come to its end.
+It is a task of trio's system, where neither Ctrl-C nor a cancellation of the program strikes: an
+engine is never half open, and never half closed. Whoever opens or leaves the engine waits for this
+task. What strikes there meanwhile, a deadline, a failing sibling or Ctrl-C, makes haste here, and
+is raised there once this has come to its end.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ class Life:
 
     Args:
         opens: Opens the store; returns the driver of it.
-        closes: Closes it, once nothing of the engine runs any more; returns what failed, if anything.
+        closes: Closes it, once nothing of the engine runs any more; returns what failed, if
+            anything.
         grace: Seconds that running attempts have when the engine is left.
 
     Attributes:
@@ -40,7 +43,10 @@ class Life:
     nursery: trio.Nursery
 
     def __init__(
-        self, opens: Callable[[], Awaitable[Driver]], closes: Callable[[Driver], Awaitable[StepwellError | None]], grace: float
+        self,
+        opens: Callable[[], Awaitable[Driver]],
+        closes: Callable[[Driver], Awaitable[StepwellError | None]],
+        grace: float,
     ) -> None:
         self.block = trio.CancelScope()
         self.closing_failed: StepwellError | None = None
@@ -58,7 +64,8 @@ class Life:
 
     @enable_ki_protection
     async def begin(self) -> None:
-        """Waits until the engine is open; raises what opening it does. One who is struck meanwhile finds it closed again."""
+        """Waits until the engine is open; raises what opening it does. One who is struck meanwhile
+        finds it closed again."""
         await trio.lowlevel.checkpoint_if_cancelled()  # then nothing is opened
         trio.lowlevel.spawn_system_task(self._run, context=copy_context())
         try:
@@ -72,7 +79,8 @@ class Life:
 
     @enable_ki_protection
     async def end(self) -> None:
-        """Leaves the engine, and waits until it is closed. Ctrl-C meanwhile ends the grace, and is raised then."""
+        """Leaves the engine, and waits until it is closed. Ctrl-C meanwhile ends the grace, and is
+        raised then."""
         self._leaving.set()
         struck: KeyboardInterrupt | None = None
         with trio.CancelScope(shield=True):
@@ -92,7 +100,8 @@ class Life:
             self._driver.drain.grace.cancel()
 
     async def abandon(self) -> None:
-        """Ends the engine's tasks in a forked child: the engine is the parent's, who goes on; nothing is drained and nothing closed."""
+        """Ends the engine's tasks in a forked child: the engine is the parent's, who goes on;
+        nothing is drained and nothing closed."""
         assert self._driver is not None, "it was open"
         self._is_parents = True
         with trio.CancelScope(shield=True):
@@ -121,7 +130,8 @@ class Life:
     async def _live(self) -> None:
         try:
             driver = self._driver = await self._opens()
-        except BaseException as error:  # whoever opens is told; nothing may leave a task of the system
+        # whoever opens is told; nothing may leave a task of the system
+        except BaseException as error:
             self._opening_failed = error
         else:
             if not self._leaving.is_set():
@@ -154,8 +164,11 @@ class Life:
             await self._leaving.wait()
 
     @enable_ki_protection
-    async def _watched(self, driver: Driver, run: Callable[..., Awaitable[None]], *args: object) -> None:
-        """Runs one of the engine's own tasks. It ends with all others; whatever else ends it, a stray cancellation too, is told (R9)."""
+    async def _watched(
+        self, driver: Driver, run: Callable[..., Awaitable[None]], *args: object
+    ) -> None:
+        """Runs one of the engine's own tasks. It ends with all others; whatever else ends it, a
+        stray cancellation too, is told (R9)."""
         try:
             await run(*args)
         except BaseException as error:
@@ -163,7 +176,8 @@ class Life:
                 driver.broke(error)
 
     async def _leave_behind(self, driver: Driver) -> None:
-        """Closes the engine though some of its code cannot be ended (P1): whoever leaves it is told, and waits for them no longer."""
+        """Closes the engine though some of its code cannot be ended (P1): whoever leaves it is
+        told, and waits for them no longer."""
         with trio.CancelScope(shield=True):
             failure = leave_behind(driver)
             self.closing_failed = await self._closes(driver) or failure

@@ -1,6 +1,7 @@
 """An instance as it was at one moment: what the core answers to a look at it, by name.
 
-Whatever is told of an instance in one answer comes from one of these, so that a state and a result never belong to two moments.
+Whatever is told of an instance in one answer comes from one of these, so that a state and a result
+never belong to two moments.
 """
 
 from __future__ import annotations
@@ -10,7 +11,13 @@ from typing import Any, NamedTuple
 from .._types import KINDS, STATUSES, Status
 from .._values.durations import from_us
 
-_WORDS = {"event": "event", "approval": "approval", "call": "call", "result": "child", "do": "the next attempt of"}
+_WORDS = {
+    "event": "event",
+    "approval": "approval",
+    "call": "call",
+    "result": "child",
+    "do": "the next attempt of",
+}
 _NEVER = 1 << 61
 """Beyond this no deadline is meant: children are waited for without one."""
 
@@ -49,7 +56,8 @@ class Wait(NamedTuple):
 
     @property
     def child(self) -> Awaited | None:
-        """The child whose end is waited for; None: something else is, or there is no such child any more."""
+        """The child whose end is waited for; None: something else is, or there is no such child any
+        more."""
         return None if self.awaited is None else Awaited._make(self.awaited)
 
     @property
@@ -59,16 +67,25 @@ class Wait(NamedTuple):
         return f'"{self.name if self.key is None else self.key}"{place}'
 
     def __str__(self) -> str:
-        until = f" until {from_us(self.until):%Y-%m-%d %H:%M:%S} UTC" if self.until is not None and self.until < _NEVER else ""
+        until = (
+            (f" until {from_us(self.until):%Y-%m-%d %H:%M:%S} UTC")
+            if self.until is not None and self.until < _NEVER
+            else ""
+        )
         kind, child = KINDS[self.kind], self.child
         if child is not None:
             place = f" in {self.branch}" if self.branch else ""
-            return f"child {child}{place}" if kind == "result" else f"child {child} (call {self.title})"
+            return (
+                f"child {child}{place}"
+                if kind == "result"
+                else (f"child {child} (call {self.title})")
+            )
         return f"{_WORDS.get(kind, kind)} {self.title}{until}"
 
 
 class Look(NamedTuple):
-    """An instance at one moment. Times are in microseconds; payloads are None unless they were asked for."""
+    """An instance at one moment. Times are in microseconds; payloads are None unless they were
+    asked for."""
 
     no: int
     namespace: str
@@ -103,4 +120,6 @@ class Look(NamedTuple):
     @property
     def waiting_on(self) -> str | None:
         """What a waiting instance waits for, in words."""
-        return ", ".join(map(str, self.open_waits)) or None if self.status is Status.WAITING else None
+        return (
+            ", ".join(map(str, self.open_waits)) or None if self.status is Status.WAITING else None
+        )

@@ -1,8 +1,9 @@
 """What instances are blocked for because it is not here, and go on by themselves when it is.
 
-Code of workflows (L12): the core knows what is registered; here it is only told of. Classes of failures (D9): the core knows
-nothing of them, so whoever is blocked for one is remembered here, found again when the engine opens, and let go on when the look-up
-finds the class. That may be at any moment, since a module may be loaded late: a few look-ups by name each time there is news.
+Code of workflows (L12): the core knows what is registered; here it is only told of. Classes of
+failures (D9): the core knows nothing of them, so whoever is blocked for one is remembered here,
+found again when the engine opens, and let go on when the look-up finds the class. That may be at
+any moment, since a module may be loaded late: a few look-ups by name each time there is news.
 """
 
 from __future__ import annotations
@@ -45,14 +46,18 @@ class Missing:
                 if reason == "missing_code":
                     whose = "" if namespace == "default" else f' in namespace "{namespace}"'
                     log.warning(
-                        '%d instance%s of workflow "%s" version "%s"%s wait%s for code that this engine does not have (it has: %s). '
-                        "Pass it in Engine(workflows=[…]); they go on by themselves.",
-                        count, "s" * (count != 1), name, version, whose, "s" * (count == 1), self._host.code.instead_of(name),
+                        '%d instance%s of workflow "%s" version "%s"%s wait%s for code that this '
+                        "engine does not have (it has: %s). Pass it in Engine(workflows=[…]); they "
+                        "go on by themselves.",
+                        count, "s" * (count != 1), name, version, whose, "s" * (count == 1),
+                        self._host.code.instead_of(name),
                     )  # fmt: skip
 
     def class_of(self, runner: Runner, which: Which) -> None:
         """This instance is being blocked for this class."""
-        self._classes.setdefault(which, []).append((runner.namespace, runner.workflow.name, runner.id))
+        self._classes.setdefault(which, []).append(
+            (runner.namespace, runner.workflow.name, runner.id)
+        )
 
     def look(self) -> None:
         """Lets those go on whose class is there now."""
@@ -70,7 +75,20 @@ class Missing:
             return
         blocked = [STATUSES.index(Status.BLOCKED)]
         while True:
-            reply = await self._host.ask(core.list, None, None, blocked, None, MISSING_CLASS, None, None, None, beyond, False, PAGE)
+            reply = await self._host.ask(
+                core.list,
+                None,
+                None,
+                blocked,
+                None,
+                MISSING_CLASS,
+                None,
+                None,
+                None,
+                beyond,
+                False,
+                PAGE,
+            )
             rows = [Look._make(row) for row in reply.data or ()]
             for row in rows:
                 self._recall(row)
@@ -83,7 +101,9 @@ class Missing:
         error = as_plain(row.result)
         fields = error.get("fields", {}) if isinstance(error, dict) else {}
         module, qualname = fields.get("missing", ("", ""))
-        self._classes.setdefault((module, qualname), []).append((row.namespace, row.workflow, row.id))
+        self._classes.setdefault((module, qualname), []).append(
+            (row.namespace, row.workflow, row.id)
+        )
 
     async def _resume(self, instances: list[Whose]) -> None:
         with suppress(EngineClosed):
@@ -94,8 +114,13 @@ class Missing:
         for namespace, workflow, id in instances:
             reply = await self._host.ask(core.find, namespace, workflow, id, False)
             row: Any = reply.data
-            if row is None or (look := Look._make(row)).status is not Status.BLOCKED or look.reason != MISSING_CLASS:
+            if (
+                row is None
+                or (look := Look._make(row)).status is not Status.BLOCKED
+                or look.reason != MISSING_CLASS
+            ):
                 continue
-            if self._host.code.version(workflow, look.version) is not None:  # else an engine that has its code finds it again
+            # else an engine that has its code finds it again
+            if self._host.code.version(workflow, look.version) is not None:
                 log.info("%s/%s goes on: the class it was blocked for is there", workflow, id)
                 core.resume(namespace, workflow, id)

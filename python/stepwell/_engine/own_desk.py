@@ -1,4 +1,5 @@
-"""The desk of an engine in this process: every call goes through its driver to the core, and comes back as values or errors of the API."""
+"""The desk of an engine in this process: every call goes through its driver to the core, and comes
+back as values or errors of the API."""
 
 from __future__ import annotations
 
@@ -86,7 +87,9 @@ class OwnDesk:
         no, id, created, _ = reply.data
         return no, id, created
 
-    async def create_batch(self, code: Code, items: list[NewItem], if_exists: str, *, waits: bool) -> list[Made]:
+    async def create_batch(
+        self, code: Code, items: list[NewItem], if_exists: str, *, waits: bool
+    ) -> list[Made]:
         driver = self._driver
         reply = await driver.let_in(driver.core.create_batch, *code, items, if_exists, waits)
         if reply.code:
@@ -100,21 +103,25 @@ class OwnDesk:
         driver = self._driver
         row = await self._asked(who, driver.core.find, *who, payloads)
         if row is None:
-            raise not_found(who.workflow, who.id, who.namespace, without_code=who.workflow not in driver.code)
+            raise not_found(
+                who.workflow, who.id, who.namespace, without_code=who.workflow not in driver.code
+            )
         return Look._make(row)
 
     async def page(self, query: Query) -> list[Look]:
         it = query
         of = Who(it.namespace, it.workflow or "", "")
         rows = await self._asked(
-            of, self._driver.core.list, it.namespace, it.workflow, it.states, it.version, it.reason, None, it.created_after,
+            of, self._driver.core.list, it.namespace, it.workflow, it.states, it.version, it.reason,
+            None, it.created_after,
             it.created_before, it.beyond, it.newest_first, it.limit, it.attributes,
         )  # fmt: skip
         return [Look._make(row) for row in rows]
 
     async def history(self, who: Who, no: int) -> list[StepRecord]:
         runner = self._driver.runners.get(no)
-        running = [] if runner is None else _standing.of(runner)  # before the look: what ends meanwhile is recorded in that
+        # before the look: what ends meanwhile is recorded in that
+        running = [] if runner is None else _standing.of(runner)
         look, records = await self._records(who, no)
         return history.lines(records, running, look.open_waits)
 
@@ -134,7 +141,10 @@ class OwnDesk:
             if done >= count:
                 return
             if look.status.is_final:
-                text = f'{who.workflow}/{who.id} is {look.status.value}; "{name}" was recorded {done} times'
+                text = (
+                    f'{who.workflow}/{who.id} is {look.status.value}; "{name}" was recorded '
+                    f"{done} times"
+                )
                 raise InvalidState(text, status=look.status)
             if driver.drained:
                 raise EngineClosed(DRAINED)
@@ -160,12 +170,19 @@ class OwnDesk:
             if look.status in _AT_WORK and any(wait.kind == DO for wait in look.open_waits):
                 look, records = await self._records(who, no)  # for what a retry comes after
                 if look.status not in _AT_WORK:
-                    continue  # that look has no payloads, and what is told of such an instance needs them
-            if body is not None and look.status is Status.RUNNING and no not in self._driver.runners:
+                    # that look has no payloads, and what is told of such an instance needs them
+                    continue
+            if (
+                body is not None
+                and look.status is Status.RUNNING
+                and no not in self._driver.runners
+            ):
                 continue  # it has left memory meanwhile
             told = await self._explained(who, look, records)
             if told is not None:
-                return told if look.status.is_final else explanation.in_its_engine(told, self._driver)
+                return (
+                    told if look.status.is_final else explanation.in_its_engine(told, self._driver)
+                )
 
     async def _explained(self, who: Who, look: Look, records: Any) -> Explanation | None:
         driver = self._driver
@@ -179,28 +196,53 @@ class OwnDesk:
         held_up = explanation.of_queued(look, driver.now())
         if held_up is not None:
             return held_up
-        return explanation.of_place(look, *await self._asked(who, driver.core.stand, *who, look.priority))
+        return explanation.of_place(
+            look, *await self._asked(who, driver.core.stand, *who, look.priority)
+        )
 
     # What moves instances.
 
-    async def send_event(self, who: Who, kind: str, payload: bytes | None, dedup_id: str | None) -> None:
+    async def send_event(
+        self, who: Who, kind: str, payload: bytes | None, dedup_id: str | None
+    ) -> None:
         await self._asked(who, self._driver.core.send_event, *who, kind, payload, dedup_id)
 
     async def resume(self, who: Who) -> None:
         await self._asked(who, self._driver.core.resume, *who)
 
-    async def approvals(self, namespace: str, workflow: str | None, status: int | None) -> list[Request]:
-        rows = await self._asked(Who(namespace, workflow or "", ""), self._driver.core.approvals, namespace, workflow, status)
+    async def approvals(
+        self, namespace: str, workflow: str | None, status: int | None
+    ) -> list[Request]:
+        rows = await self._asked(
+            Who(namespace, workflow or "", ""),
+            self._driver.core.approvals,
+            namespace,
+            workflow,
+            status,
+        )
         return [Request._make(row) for row in rows]
 
-    async def decide(self, request: str, of: Who, name: str, *, approved: bool, decision: bytes) -> bool:
-        return bool(await self._asked(of, self._driver.core.decide, request, *of, name, approved, decision))
+    async def decide(
+        self, request: str, of: Who, name: str, *, approved: bool, decision: bytes
+    ) -> bool:
+        return bool(
+            await self._asked(of, self._driver.core.decide, request, *of, name, approved, decision)
+        )
 
-    async def set_limits(self, namespace: str, workflow: str | None, changes: list[tuple[str, float | None]]) -> None:
-        await self._asked(Who(namespace, workflow or "", ""), self._driver.change_limits, namespace, workflow, changes)
+    async def set_limits(
+        self, namespace: str, workflow: str | None, changes: list[tuple[str, float | None]]
+    ) -> None:
+        await self._asked(
+            Who(namespace, workflow or "", ""),
+            self._driver.change_limits,
+            namespace,
+            workflow,
+            changes,
+        )
 
     async def _asked(self, who: Who, call: Any, *args: Any) -> Any:
-        """Asks the core, and returns its answer; a refusal is raised, and speaks of this instance."""
+        """Asks the core, and returns its answer; a refusal is raised, and speaks of this
+        instance."""
         reply: Reply = await self._driver.ask(call, *args)
         if reply.code:
             raise error_of(reply.code, reply.data, who.workflow, who.id, who.namespace)

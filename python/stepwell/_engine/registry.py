@@ -1,7 +1,8 @@
 """The code that an engine has: workflows by name and version.
 
-A name alone means the last version in the list. A definition that was made once more, because a notebook cell was run again or a
-module reloaded, takes the place of the one before as soon as it is used; another function under the same name never does.
+A name alone means the last version in the list. A definition that was made once more, because a
+notebook cell was run again or a module reloaded, takes the place of the one before as soon as it is
+used; another function under the same name never does.
 """
 
 from __future__ import annotations
@@ -17,19 +18,27 @@ class Registry:
     """All workflows of one engine.
 
     Raises:
-        InvalidConfig: Something in the list is no workflow, or one has the name and version of another.
+        InvalidConfig: Something in the list is no workflow, or one has the name and version of
+            another.
     """
 
     def __init__(self, workflows: Iterable[Any]) -> None:
         if not isinstance(workflows, Iterable):
-            raise InvalidConfig(f"Engine(workflows=…): {workflows!r:.120} is no list of workflows. Write workflows=[…].")
+            raise InvalidConfig(
+                f"Engine(workflows=…): {workflows!r:.120} is no list of workflows. "
+                "Write workflows=[…]."
+            )
         self._by_version: dict[tuple[str, str], Workflow[Any, Any]] = {}
         for workflow in workflows:
             if not isinstance(workflow, Workflow):
-                raise InvalidConfig(f"Engine(workflows=…): {workflow!r} is not a workflow. Decorate the function with @workflow.")
+                raise InvalidConfig(
+                    f"Engine(workflows=…): {workflow!r} is not a workflow. "
+                    "Decorate the function with @workflow."
+                )
             if (workflow.name, workflow.version) in self._by_version:
                 raise InvalidConfig(
-                    f'workflow "{workflow.name}" version "{workflow.version}" is given twice. Give one another name or version.'
+                    f'workflow "{workflow.name}" version "{workflow.version}" is given twice. Give '
+                    "one another name or version."
                 )
             self._by_version[workflow.name, workflow.version] = workflow
         self._latest = {name: workflow for (name, _), workflow in self._by_version.items()}
@@ -44,7 +53,8 @@ class Registry:
         return ", ".join(sorted(self._latest)) or "none"
 
     def instead_of(self, name: str) -> str:
-        """Says what there is of a workflow of which one version is not here: other versions, or other workflows."""
+        """Says what there is of a workflow of which one version is not here: other versions, or
+        other workflows."""
         versions = [f'version "{version}"' for known, version in self._by_version if known == name]
         return ", ".join(versions) or str(self)
 
@@ -53,14 +63,16 @@ class Registry:
         return self._by_version.get((name, version))
 
     def reader(self, name: str, version: str) -> Workflow[Any, Any]:
-        """Returns the code that says what the values of instances of this version are; of one without code they are plain data."""
+        """Returns the code that says what the values of instances of this version are; of one
+        without code they are plain data."""
         return self.version(name, version) or without_code(name)
 
     def registered(self, workflow: Any) -> Workflow[Any, Any]:
         """Returns a workflow of this engine; a name means its last version.
 
         Raises:
-            InvalidConfig: There is none; or it is another function than the one with this name and version.
+            InvalidConfig: There is none; or it is another function than the one with this name and
+                version.
         """
         if isinstance(workflow, Workflow):
             known = self._by_version.get((workflow.name, workflow.version))
@@ -68,21 +80,30 @@ class Registry:
                 return self._by_version[workflow.name, workflow.version]
             if known is not None:
                 raise InvalidConfig(
-                    f'workflow "{workflow.name}" version "{workflow.version}" is {known.origin} here, and {workflow.origin} is another '
+                    f'workflow "{workflow.name}" version "{workflow.version}" is {known.origin} '
+                    f"here, and {workflow.origin} is another "
                     "function. Give one of them another name or version."
                 )
             name: Any = workflow.name
-            which = f'version "{workflow.version}" of workflow {name!r}' if name in self._latest else f"workflow {name!r}"
+            which = (
+                (f'version "{workflow.version}" of workflow {name!r}')
+                if name in self._latest
+                else f"workflow {name!r}"
+            )
         else:
             found = self._latest.get(workflow) if isinstance(workflow, str) else None
             if found is not None:
                 return found
             name, which = workflow, f"workflow {workflow!r}"
         cure = "Decorate it with @workflow and pass" if callable(name) else "Pass"
-        raise InvalidConfig(f"{which} is not registered with this engine (registered: {self}). {cure} it in Engine(workflows=[…]).")
+        raise InvalidConfig(
+            f"{which} is not registered with this engine (registered: {self}). "
+            f"{cure} it in Engine(workflows=[…])."
+        )
 
     def known(self, workflow: Any) -> Workflow[Any, Any]:
-        """As `registered`; a name without code is no error: instances of it can be looked at, and their values are plain data.
+        """As `registered`; a name without code is no error: instances of it can be looked at, and
+        their values are plain data.
 
         Raises:
             InvalidConfig: A `Workflow` that is not registered.
@@ -93,7 +114,8 @@ class Registry:
         return without_code(workflow)
 
     def _is_redefined(self, known: Workflow[Any, Any], given: Workflow[Any, Any]) -> bool:
-        """Whether both are one function that was defined twice; the later definition holds from now on."""
+        """Whether both are one function that was defined twice; the later definition holds from now
+        on."""
         if not given.is_redefinition_of(known):
             return False
         if given.made > known.made:

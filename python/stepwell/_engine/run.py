@@ -1,4 +1,5 @@
-"""An engine as a whole program: it runs until its main function has returned or a signal comes, then drains."""
+"""An engine as a whole program: it runs until its main function has returned or a signal comes,
+then drains."""
 
 from __future__ import annotations
 
@@ -20,12 +21,14 @@ T = TypeVar("T")
 def run(engine: Engine, main: Callable[[Engine], Awaitable[T]] | None = None) -> T | None:
     """Runs an engine, and `await main(engine)` beside it; without `main` until a signal comes.
 
-    SIGINT and SIGTERM cancel `main` and drain the engine: no new steps start, running attempts get the engine's `grace`. A second one
-    stops at once: what runs is unwound, uncounted, and goes on at the next start. Blocks; call it in the main thread, outside of trio.
+    SIGINT and SIGTERM cancel `main` and drain the engine: no new steps start, running attempts get
+    the engine's `grace`. A second one stops at once: what runs is unwound, uncounted, and goes on
+    at the next start. Blocks; call it in the main thread, outside of trio.
 
     Args:
         engine: It is opened here.
-        main: An async function that is given the open engine. When it returns, or raises, the engine drains.
+        main: An async function that is given the open engine. When it returns, or raises, the
+            engine drains.
 
     Returns:
         What `main` returned; None without it, or if a signal came first.
@@ -38,23 +41,33 @@ def run(engine: Engine, main: Callable[[Engine], Awaitable[T]] | None = None) ->
     """
     if not isinstance(engine, Engine):
         raise InvalidConfig(
-            f"run() was given {engine!r:.120}; give it a stepwell.Engine. Those of stepwell.aio and sync have blocks of their own."
+            f"run() was given {engine!r:.120}; give it a stepwell.Engine. Those of stepwell.aio "
+            "and sync have blocks of their own."
         )
     if main is not None and not callable(main):
-        raise InvalidConfig(f"run(engine, {main!r:.120}): give the async function itself; it is called with the open engine.")
+        raise InvalidConfig(
+            f"run(engine, {main!r:.120}): give the async function itself; it is "
+            "called with the open engine."
+        )
     if is_plain_def(getattr(main, "__func__", main)):
         raise _not_async(main)
     if trio.lowlevel.in_trio_run():
-        raise InvalidState("run() was called inside a trio program. There, use `async with engine:`.")
+        raise InvalidState(
+            "run() was called inside a trio program. There, use `async with engine:`."
+        )
     if threading.current_thread() is not threading.main_thread():
         raise InvalidState(
-            "run() was called in a thread that signals do not come to. Call it in the main thread, or use stepwell.sync.Engine."
+            "run() was called in a thread that signals do not come to. Call it in the main thread, "
+            "or use stepwell.sync.Engine."
         )
     return trio.run(_Program(engine, main).run)
 
 
 def _not_async(main: object) -> InvalidConfig:
-    return InvalidConfig(f"run(engine, main): {main!r:.120} is not async. Write `async def`; blocking programs use stepwell.sync.Engine.")
+    return InvalidConfig(
+        f"run(engine, main): {main!r:.120} is not async. Write `async def`; "
+        "blocking programs use stepwell.sync.Engine."
+    )
 
 
 class _Program(Generic[T]):
@@ -93,7 +106,9 @@ class _Program(Generic[T]):
         try:
             with self._scope:
                 async with self._engine:
-                    awaits = trio.sleep_forever() if self._main is None else self._main(self._engine)
+                    awaits = (
+                        trio.sleep_forever() if self._main is None else self._main(self._engine)
+                    )
                     if not inspect.isawaitable(awaits):
                         raise _not_async(self._main)
                     self._result = await awaits

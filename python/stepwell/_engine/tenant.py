@@ -1,7 +1,8 @@
 """What can be asked of one namespace: a tenant's instances, its limits, its approvals.
 
-An engine is such a tenant itself, of the namespace it was opened with, and hands out others. All of it checks what callers give,
-encodes it, and hands it to the driver; it knows neither how an engine opens nor what instances do.
+An engine is such a tenant itself, of the namespace it was opened with, and hands out others. All of
+it checks what callers give, encodes it, and hands it to the driver; it knows neither how an engine
+opens nor what instances do.
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, Unpack, overload
 from .._child import encode_params
 from .._errors import InvalidConfig, StepwellError
 from .._signatures import BatchOptions, CreateOptions, Given, IfExists, LimitChanges, OnOverload
-from .._types import STATUSES, BatchError, Limits, NewInstance, Page, ReasonCount, Status, StatusName
+from .._types import (
+    STATUSES,
+    BatchError,
+    Limits,
+    NewInstance,
+    Page,
+    ReasonCount,
+    Status,
+    StatusName,
+)
 from .._values import names
 from .._values.codec import codec
 from .._values.durations import instant_us
@@ -30,7 +40,8 @@ R = TypeVar("R")
 
 
 class BatchResult(NamedTuple, Generic[R]):
-    """What `create_batch` did: instances in the order of the items that were created, and the errors of the others."""
+    """What `create_batch` did: instances in the order of the items that were created, and the
+    errors of the others."""
 
     created: list[Instance[R]]
     errors: list[BatchError]
@@ -43,16 +54,25 @@ class Tenant:
     _desk: Desk
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"{self!r} belongs to its process, which owns the store, and cannot be pickled. Pass data along instead.")
+        raise TypeError(
+            f"{self!r} belongs to its process, which owns the store, and cannot be "
+            "pickled. Pass data along instead."
+        )
 
     # Create.
 
     @overload
-    async def create(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[CreateOptions]) -> Instance[R]: ...
+    async def create(
+        self, workflow: Workflow[None, R], params: None = None, **options: Unpack[CreateOptions]
+    ) -> Instance[R]: ...
     @overload
-    async def create(self, workflow: Workflow[P, R], params: Given[P], **options: Unpack[CreateOptions]) -> Instance[R]: ...
+    async def create(
+        self, workflow: Workflow[P, R], params: Given[P], **options: Unpack[CreateOptions]
+    ) -> Instance[R]: ...
     @overload
-    async def create(self, workflow: str, params: Any = None, **options: Unpack[CreateOptions]) -> Instance[Any]: ...
+    async def create(
+        self, workflow: str, params: Any = None, **options: Unpack[CreateOptions]
+    ) -> Instance[Any]: ...
     async def create(
         self,
         workflow: Workflow[Any, Any] | str,
@@ -71,14 +91,17 @@ class Tenant:
         Args:
             workflow: A registered workflow, or its name (its last version).
             params: What it starts with; stored.
-            id: 1 to 100 characters; default: a UUIDv7. Unique per workflow as long as the instance is kept.
+            id: 1 to 100 characters; default: a UUIDv7. Unique per workflow as long as the instance
+                is kept.
             priority: -100 to 100; higher goes first.
             start_at: Not before this aware datetime.
             attributes: At most 32 small values to list by.
-            if_exists: "raise", "return" the one there is, or "return_if_same" (equal params). An id that is taken is told so whatever the
-                limits are. One that was there keeps its version, and its output is read with the code of that.
-            on_overload: "raise" refuses at once what does not fit; "wait" waits until it is let in, before everybody who does not wait.
-                One that is cancelled before it is let in is never created, and cancelled only once that is certain.
+            if_exists: "raise", "return" the one there is, or "return_if_same" (equal params). An id
+                that is taken is told so whatever the limits are. One that was there keeps its
+                version, and its output is read with the code of that.
+            on_overload: "raise" refuses at once what does not fit; "wait" waits until it is let in,
+                before everybody who does not wait. One that is cancelled before it is let in is
+                never created, and cancelled only once that is certain.
 
         Raises:
             InstanceExists: The id is taken.
@@ -86,9 +109,11 @@ class Tenant:
             InvalidConfig: The workflow is not registered, or an argument is out of range.
             NotSerializable: The params cannot be stored.
             TooLarge: They are over the limit for one value.
-            Overloaded: A rate or queue limit, or the disk is full; nothing was created. `retry_after` is a moment of the caller's own if
-                it gave an id, otherwise others may be faster; `on_overload="wait"` is the sure way.
-            EngineClosed: The engine is not open, or drained while this call waited; nothing was created.
+            Overloaded: A rate or queue limit, or the disk is full; nothing was created.
+                `retry_after` is a moment of the caller's own if it gave an id, otherwise others may
+                be faster; `on_overload="wait"` is the sure way.
+            EngineClosed: The engine is not open, or drained while this call waited; nothing was
+                created.
         """
         desk = self._desk
         desk.check_admits("engine.create")
@@ -96,17 +121,25 @@ class Tenant:
         check_if_exists(if_exists)
         check_on_overload(on_overload)
         item = NewInstance(params, id, priority, start_at, retention, attributes)
-        prepared = self._prepared(target, item, desk.limits_of(self._namespace, target.name).value_bytes)
+        prepared = self._prepared(
+            target, item, desk.limits_of(self._namespace, target.name).value_bytes
+        )
         code = Code(self._namespace, target.name, target.version)
         if on_overload == "wait":
-            [(refused, no, known_id, created, status)] = await desk.create_batch(code, [prepared], if_exists, waits=True)
+            [(refused, no, known_id, created, status)] = await desk.create_batch(
+                code, [prepared], if_exists, waits=True
+            )
             if refused:
                 raise error_of(refused, (no, status), target.name, known_id, self._namespace)
         else:
             no, known_id, created = await desk.create(code, prepared, if_exists)
-        return Instance(desk, self._namespace, target.name, known_id, no, target if created else None)
+        return Instance(
+            desk, self._namespace, target.name, known_id, no, target if created else None
+        )
 
-    def _prepared(self, target: Workflow[Any, Any], item: NewInstance[Any], value_bytes: int) -> NewItem:
+    def _prepared(
+        self, target: Workflow[Any, Any], item: NewInstance[Any], value_bytes: int
+    ) -> NewItem:
         if item.retention is not None:
             raise InvalidConfig("retention is not available in this version; leave it out.")
         return (
@@ -119,10 +152,15 @@ class Tenant:
 
     @overload
     async def create_batch(
-        self, workflow: Workflow[P, R], items: Sequence[Given[P] | NewInstance[P]], **options: Unpack[BatchOptions]
+        self,
+        workflow: Workflow[P, R],
+        items: Sequence[Given[P] | NewInstance[P]],
+        **options: Unpack[BatchOptions],
     ) -> BatchResult[R]: ...
     @overload
-    async def create_batch(self, workflow: str, items: Sequence[Any], **options: Unpack[BatchOptions]) -> BatchResult[Any]: ...
+    async def create_batch(
+        self, workflow: str, items: Sequence[Any], **options: Unpack[BatchOptions]
+    ) -> BatchResult[Any]: ...
     async def create_batch(
         self,
         workflow: Workflow[Any, Any] | str,
@@ -137,16 +175,19 @@ class Tenant:
             workflow: A registered workflow, or its name.
             items: 1 to 10,000 params or `NewInstance`s.
             if_exists: As `create`.
-            on_overload: "raise" refuses a batch that does not fit as a whole; "wait" waits until all of it is let in, before everybody who
-                does not wait. One that is cancelled before that is never created.
+            on_overload: "raise" refuses a batch that does not fit as a whole; "wait" waits until
+                all of it is let in, before everybody who does not wait. One that is cancelled
+                before that is never created.
 
         Returns:
             The instances in the order of their items, and the errors with the index of theirs.
 
         Raises:
             InvalidConfig: Too few or too many items, or the workflow is not registered.
-            Overloaded: It does not fit, or the disk is full; none of it was created. With "wait": it never will fit.
-            EngineClosed: The engine is not open, or drained while this call waited; none of it was created.
+            Overloaded: It does not fit, or the disk is full; none of it was created. With "wait":
+                it never will fit.
+            EngineClosed: The engine is not open, or drained while this call waited; none of it was
+                created.
         """
         desk = self._desk
         desk.check_admits("engine.create_batch")
@@ -162,24 +203,42 @@ class Tenant:
                 prepared.append(self._prepared(target, item, value_bytes))
                 indexes.append(index)
             except StepwellError as error:
-                errors.append(BatchError(index, item.id if isinstance(item.id, str) else None, error))
+                errors.append(
+                    BatchError(index, item.id if isinstance(item.id, str) else None, error)
+                )
         created: list[Instance[Any]] = []
         if prepared:
             code = Code(self._namespace, target.name, target.version)
             made = await desk.create_batch(code, prepared, if_exists, waits=on_overload == "wait")
             for index, (refused, no, id, is_new, status) in zip(indexes, made, strict=True):
                 if refused:
-                    errors.append(BatchError(index, id, error_of(refused, (no, status), target.name, id, self._namespace)))
+                    errors.append(
+                        BatchError(
+                            index,
+                            id,
+                            error_of(refused, (no, status), target.name, id, self._namespace),
+                        )
+                    )
                 else:
-                    created.append(Instance(desk, self._namespace, target.name, id, no, target if is_new else None))
+                    created.append(
+                        Instance(
+                            desk, self._namespace, target.name, id, no, target if is_new else None
+                        )
+                    )
         return BatchResult(created, sorted(errors, key=lambda e: e.index))
 
     @overload
-    async def call(self, workflow: Workflow[None, R], params: None = None, **options: Unpack[CreateOptions]) -> R: ...
+    async def call(
+        self, workflow: Workflow[None, R], params: None = None, **options: Unpack[CreateOptions]
+    ) -> R: ...
     @overload
-    async def call(self, workflow: Workflow[P, R], params: Given[P], **options: Unpack[CreateOptions]) -> R: ...
+    async def call(
+        self, workflow: Workflow[P, R], params: Given[P], **options: Unpack[CreateOptions]
+    ) -> R: ...
     @overload
-    async def call(self, workflow: str, params: Any = None, **options: Unpack[CreateOptions]) -> Any: ...
+    async def call(
+        self, workflow: str, params: Any = None, **options: Unpack[CreateOptions]
+    ) -> Any: ...
     async def call(
         self,
         workflow: Workflow[Any, Any] | str,
@@ -208,13 +267,16 @@ class Tenant:
         Raises:
             InstanceErrored: It errored.
             InstanceTerminated: It was terminated.
-            InvalidPayload: It is complete, and its output cannot become the type that its workflow returns today.
+            InvalidPayload: It is complete, and its output cannot become the type that its workflow
+                returns today.
             StepwellError: As `create`.
         """
         self._desk.check_admits("engine.call")
-        create: Any = self.create  # whatever is wrong with what was given, it is for `create` to say
+        # whatever is wrong with what was given, it is for `create` to say
+        create: Any = self.create
         instance: Instance[Any] = await create(
-            workflow, params, id=id, priority=priority, start_at=start_at, retention=retention, attributes=attributes, if_exists=if_exists,
+            workflow, params, id=id, priority=priority, start_at=start_at, retention=retention,
+            attributes=attributes, if_exists=if_exists,
             on_overload=on_overload,
         )  # fmt: skip
         return await instance.result()
@@ -229,8 +291,9 @@ class Tenant:
         """Returns an instance by id.
 
         Args:
-            workflow: A registered workflow, of whatever version, or a name. The instance's values are read with the code of its own
-                version; of one without code it can be looked at, and its values are plain data.
+            workflow: A registered workflow, of whatever version, or a name. The instance's values
+                are read with the code of its own version; of one without code it can be looked at,
+                and its values are plain data.
             id: The instance's id.
 
         Raises:
@@ -242,22 +305,38 @@ class Tenant:
         self._desk.check("engine.get")
         code = self._desk.code
         target = code.known(workflow)
-        found = await self._desk.find(Who(self._namespace, target.name, names.instance_id(id)), payloads=False)
-        return Instance(self._desk, self._namespace, target.name, id, found.no, code.reader(target.name, found.version))
+        found = await self._desk.find(
+            Who(self._namespace, target.name, names.instance_id(id)), payloads=False
+        )
+        return Instance(
+            self._desk,
+            self._namespace,
+            target.name,
+            id,
+            found.no,
+            code.reader(target.name, found.version),
+        )
 
     def peek(self, workflow: Workflow[Any, Any] | str, id: str) -> Status | None:
-        """Returns the state of an instance that is not final, from memory; None if there is none in memory.
+        """Returns the state of an instance that is not final, from memory; None if there is none in
+        memory.
 
         Never waits, and may be called from any thread.
 
         Raises:
             EngineClosed: The engine is not open.
         """
-        name, memory = workflow.name if isinstance(workflow, Workflow) else workflow, self._desk.memory()
+        name, memory = (
+            workflow.name if isinstance(workflow, Workflow) else workflow,
+            self._desk.memory(),
+        )
         try:
             code = memory.peek(self._namespace, name, id)
-        except (TypeError, UnicodeEncodeError):  # to look at both before would take longer than all the rest (W7)
-            code = memory.peek(self._namespace, name_sought(workflow) or "", names.sought(id, "id") or "")
+        # to look at both before would take longer than all the rest (W7)
+        except (TypeError, UnicodeEncodeError):
+            code = memory.peek(
+                self._namespace, name_sought(workflow) or "", names.sought(id, "id") or ""
+            )
         return None if code is None else STATUSES[code]
 
     async def list(
@@ -289,28 +368,55 @@ class Tenant:
             newest_first: False: oldest first.
 
         Raises:
-            InvalidConfig: A filter, the limit or the cursor is malformed, or nobody has heard of the workflow.
+            InvalidConfig: A filter, the limit or the cursor is malformed, or nobody has heard of
+                the workflow.
             EngineClosed: The engine is not open.
         """
         self._desk.check("engine.list")
         limit = names.page_limit(limit)
         if attributes is not None and not isinstance(attributes, dict):
-            raise InvalidConfig(f"attributes={attributes!r:.120} is not a dict of those that instances must have")
-        pairs = [(key, codec.encode(value)) for key, value in names.attributes(attributes).items()] if attributes else []
-        name = self._known(self._desk.code.registered(workflow) if isinstance(workflow, Workflow) else workflow)
+            raise InvalidConfig(
+                f"attributes={attributes!r:.120} is not a dict of those that instances must have"
+            )
+        pairs = (
+            [(key, codec.encode(value)) for key, value in names.attributes(attributes).items()]
+            if attributes
+            else []
+        )
+        name = self._known(
+            self._desk.code.registered(workflow) if isinstance(workflow, Workflow) else workflow
+        )
         version, reason = names.sought(version, "version"), names.sought(reason, "reason")
         wanted = state_codes(status)
         after = None if created_after is None else instant_us(created_after, "created_after")
         before = None if created_before is None else instant_us(created_before, "created_before")
         beyond = from_cursor(cursor)
-        query = Query(self._namespace, name, wanted, version, reason, after, before, beyond, newest_first, limit, pairs)
+        query = Query(
+            self._namespace,
+            name,
+            wanted,
+            version,
+            reason,
+            after,
+            before,
+            beyond,
+            newest_first,
+            limit,
+            pairs,
+        )
         rows = await self._desk.page(query)
-        return Page([summary(row) for row in rows], str(rows[-1].no) if len(rows) == limit else None)
+        return Page(
+            [summary(row) for row in rows], str(rows[-1].no) if len(rows) == limit else None
+        )
 
     async def count(
-        self, workflow: Workflow[Any, Any] | str | None = None, *, status: Status | StatusName | None = None
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        status: Status | StatusName | None = None,
     ) -> dict[Status, int]:
-        """Returns how many instances are in each state; every state is a key. From memory, as committed last.
+        """Returns how many instances are in each state; every state is a key. From memory, as
+        committed last.
 
         Raises:
             InvalidConfig: The status is none, or nobody has heard of the workflow.
@@ -320,10 +426,16 @@ class Tenant:
         name = self._known(workflow)
         wanted = set(state_codes(status)) or set(range(len(STATUSES)))
         found = dict(self._desk.memory().counts(self._namespace, name))
-        return {state: found.get(code, 0) if code in wanted else 0 for code, state in enumerate(STATUSES)}
+        return {
+            state: found.get(code, 0) if code in wanted else 0
+            for code, state in enumerate(STATUSES)
+        }
 
-    async def reasons(self, workflow: Workflow[Any, Any] | str | None = None) -> builtins.list[ReasonCount]:
-        """Returns why instances are blocked, the most frequent reason first. From memory, as committed last.
+    async def reasons(
+        self, workflow: Workflow[Any, Any] | str | None = None
+    ) -> builtins.list[ReasonCount]:
+        """Returns why instances are blocked, the most frequent reason first. From memory, as
+        committed last.
 
         Args:
             workflow: Only instances of this workflow.
@@ -337,12 +449,17 @@ class Tenant:
         return [ReasonCount(*row) for row in self._desk.memory().reasons(self._namespace, name)]
 
     def _known(self, workflow: Workflow[Any, Any] | str | None) -> str | None:
-        """Returns a workflow's name, with code or without; one that neither the engine nor its store has is a slip of the pen."""
+        """Returns a workflow's name, with code or without; one that neither the engine nor its
+        store has is a slip of the pen."""
         name = name_sought(workflow)
-        if name is not None and name not in self._desk.code and not self._desk.memory().counts(None, name):
+        if (
+            name is not None
+            and name not in self._desk.code
+            and not self._desk.memory().counts(None, name)
+        ):
             raise InvalidConfig(
-                f'no workflow "{name}" is registered with this engine, and its store has no instance of one; check the name '
-                f"(registered: {self._desk.code})."
+                f'no workflow "{name}" is registered with this engine, and its store has no '
+                f"instance of one; check the name (registered: {self._desk.code})."
             )
         return name
 
@@ -352,7 +469,8 @@ class Tenant:
         """Returns the limits that are in force, from memory.
 
         Args:
-            workflow: Those of its instances; of `concurrency` the lesser of its own and the namespace's.
+            workflow: Those of its instances; of `concurrency` the lesser of its own and the
+                namespace's.
 
         Raises:
             EngineClosed: The engine is not open.
@@ -360,24 +478,33 @@ class Tenant:
         name = name_sought(workflow)
         return self._desk.limits_of(self._namespace, name)
 
-    async def set_limits(self, workflow: Workflow[Any, Any] | str | None = None, **changes: Unpack[LimitChanges]) -> None:
-        """Changes limits of this namespace, or of one workflow in it; durable and in force when this returns.
+    async def set_limits(
+        self, workflow: Workflow[Any, Any] | str | None = None, **changes: Unpack[LimitChanges]
+    ) -> None:
+        """Changes limits of this namespace, or of one workflow in it; durable and in force when
+        this returns.
 
-        What is set here wins over what the engine was opened with and over what code says, also after a restart, until it is
-        cleared. A limit below what is in use drains down: nothing that runs is stopped, nothing that is queued is dropped.
+        What is set here wins over what the engine was opened with and over what code says, also
+        after a restart, until it is cleared. A limit below what is in use drains down: nothing that
+        runs is stopped, nothing that is queued is dropped.
 
         Args:
-            workflow: A registered workflow, or its name; it may have `concurrency`, `queue_entries`, `steps` and `value_bytes`.
-            changes: New values by the names of `Limits`; None clears what was set before. All of them or none.
+            workflow: A registered workflow, or its name; it may have `concurrency`,
+                `queue_entries`, `steps` and `value_bytes`.
+            changes: New values by the names of `Limits`; None clears what was set before. All of
+                them or none.
 
         Raises:
-            InvalidConfig: There is no such limit, its value is out of range, or nobody has heard of the workflow.
+            InvalidConfig: There is no such limit, its value is out of range, or nobody has heard of
+                the workflow.
             EngineClosed: The engine is not open.
         """
         self._desk.check("engine.set_limits")
         name = name_sought(workflow)
         if not changes:
-            raise InvalidConfig(f"set_limits was given nothing to change; give one of {', '.join(Limits._fields)}.")
+            raise InvalidConfig(
+                f"set_limits was given nothing to change; give one of {', '.join(Limits._fields)}."
+            )
         await self._desk.set_limits(self._namespace, name, limit_values(changes))
 
     # Approvals.
@@ -389,7 +516,8 @@ class Tenant:
 
 
 class Namespace(Tenant):
-    """One tenant of an engine: instances, ids and limits of its own. Get it with `Engine.namespace`.
+    """One tenant of an engine: instances, ids and limits of its own. Get it with
+    `Engine.namespace`.
 
     Attributes:
         name: Its name.

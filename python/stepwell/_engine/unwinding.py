@@ -1,7 +1,9 @@
-"""How an engine that closes, or crashes, ends what it has in memory: bodies, and attempts that outlive them (P1).
+"""How an engine that closes, or crashes, ends what it has in memory: bodies, and attempts that
+outlive them (P1).
 
-All is cancelled, and waited for. What resists is ended after a while, its code unfinished, and said in one error of the log; what
-stands where nothing can end it is left behind, and whoever closes the engine is told. `_resisting` and `_asyncio_turns` do the ending.
+All is cancelled, and waited for. What resists is ended after a while, its code unfinished, and said
+in one error of the log; what stands where nothing can end it is left behind, and whoever closes the
+engine is told. `_resisting` and `_asyncio_turns` do the ending.
 """
 
 from __future__ import annotations
@@ -22,18 +24,25 @@ if TYPE_CHECKING:
 RESISTS_MAX = 4.0
 """Seconds that an engine which closes waits for code that resists (P1)."""
 ENDS_MAX = 0.5
-"""Seconds in which that is then ended, unfinished; it takes some rounds of trio's loop for each nursery."""
+"""Seconds in which that is then ended, unfinished; it takes some rounds of trio's loop for each
+nursery."""
 
 
 async def end_all(host: Host, why: End) -> None:
-    """Unwinds every body, and waits for them and for attempts that outlive them; what resists is ended, if that can be done."""
+    """Unwinds every body, and waits for them and for attempts that outlive them; what resists is
+    ended, if that can be done."""
     host.unwind_all(why)
     with trio.move_on_after(RESISTS_MAX):
         while not _only_resists(host):
             await host.next_progress()
     if not (host.runners or host.borrowed.attempts):
         return
-    log.error("%s", _diagnosis.resist_the_end(list(host.runners.values()), host.resistance.attempts(), host.borrowed.attempts))
+    log.error(
+        "%s",
+        _diagnosis.resist_the_end(
+            list(host.runners.values()), host.resistance.attempts(), host.borrowed.attempts
+        ),
+    )
     if host.bridge is not None:
         host.bridge.forsake_unwanted()
     with trio.move_on_after(ENDS_MAX):
@@ -43,7 +52,9 @@ async def end_all(host: Host, why: End) -> None:
             for task in host.resistance.attempts():
                 host.resistance.end_attempt(task)
             await trio.sleep(0.001)
-    host.left = [runner.task for runner in host.runners.values() if runner.task is not None] + host.resistance.attempts()
+    host.left = [
+        runner.task for runner in host.runners.values() if runner.task is not None
+    ] + host.resistance.attempts()
 
 
 def _only_resists(host: Host) -> bool:
@@ -69,7 +80,8 @@ def _end(host: Host, runner: Runner) -> None:
 
 
 def leave_behind(host: Host) -> InvalidState:
-    """Hands back the instances of bodies that could not be ended. Returns what whoever closes the engine is told."""
+    """Hands back the instances of bodies that could not be ended. Returns what whoever closes the
+    engine is told."""
     for runner in host.runners.values():
         if runner.stopping is not None and runner.stopping.is_for_later:
             host.core.release(runner.no, runner.incarnation)

@@ -1,8 +1,9 @@
 """A thread that sees when a loop stands still because a body, or a step, computes or blocks on it.
 
-It costs those that run nothing: a few times a second it looks at what the thread of each loop is doing. If that is the same body
-or step twice in a row, the loop is asked to answer; who does not let it do so for over a second holds it, and is told of, with file and
-line. Meanwhile Ctrl-C may strike code of instances (`_loops/interrupts`). Nothing else in here changes what it looks at.
+It costs those that run nothing: a few times a second it looks at what the thread of each loop is
+doing. If that is the same body or step twice in a row, the loop is asked to answer; who does not
+let it do so for over a second holds it, and is told of, with file and line. Meanwhile Ctrl-C may
+strike code of instances (`_loops/interrupts`). Nothing else in here changes what it looks at.
 """
 
 from __future__ import annotations
@@ -53,15 +54,27 @@ class Hold(NamedTuple):
 
     def __str__(self) -> str:
         if self.seconds is None:
-            return f"Its {self.what} at {self.where} holds the loop of {self.loop}, on which nothing else goes on. {_CURE}"
+            return (
+                f"Its {self.what} at {self.where} holds the loop of {self.loop}, on which "
+                f"nothing else goes on. {_CURE}"
+            )
         ago = time.monotonic() - self.at
-        return f"Its {self.what} at {self.where} held the loop of {self.loop} for {self.seconds:.1f} s, {ago:.0f} s ago. {_CURE}"
+        return (
+            f"Its {self.what} at {self.where} held the loop of {self.loop} for "
+            f"{self.seconds:.1f} s, {ago:.0f} s ago. {_CURE}"
+        )
 
 
 class _Watched:
     """One loop, and who is on it."""
 
-    def __init__(self, watchdog: Watchdog, name: str, ident: Callable[[], int | None], call: Callable[[Callable[[], None]], Any]) -> None:
+    def __init__(
+        self,
+        watchdog: Watchdog,
+        name: str,
+        ident: Callable[[], int | None],
+        call: Callable[[Callable[[], None]], Any],
+    ) -> None:
         self._watchdog = watchdog
         self._name = name
         self._ident = ident
@@ -103,10 +116,14 @@ class _Watched:
         self._holder = weakref.ref(runner)
         if self._ident() == threading.main_thread().ident:  # signals come to no other thread
             expose_code()
-            self._exposes = True  # in this order: what answers between the two is shielded at the next look
+            # in this order: what answers between the two is shielded at the next look
+            self._exposes = True
         self._watchdog.holds += 1
         self._watchdog.latest[runner] = hold
-        text = "%s/%s holds the loop of %s: its %s at %s has computed or blocked for over %g s, and nothing else goes on there. %s"
+        text = (
+            "%s/%s holds the loop of %s: its %s at %s has computed or blocked for over %g s, "
+            "and nothing else goes on there. %s"
+        )
         log.warning(text, runner.workflow.name, runner.id, hold.loop, what, where, HOLD_MAX, _CURE)
 
     def _over(self) -> None:
@@ -143,10 +160,16 @@ class Watchdog:
         self.latest: weakref.WeakKeyDictionary[Runner, Hold] = weakref.WeakKeyDictionary()
 
     def __enter__(self) -> None:
-        with suppress(RuntimeError):  # there is no thread for it: holds go unseen, and nothing else is amiss
+        # there is no thread for it: holds go unseen, and nothing else is amiss
+        with suppress(RuntimeError):
             self._thread.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._end.set()
         self._trio.shield()
 
@@ -167,16 +190,20 @@ class Watchdog:
     def _on_asyncio(self) -> _Watched | None:
         bridge = self._host.bridge
         if self._asyncio is None and bridge is not None:
-            self._asyncio = _Watched(self, "asyncio", lambda: bridge.ident, bridge.loop.call_soon_threadsafe)
+            self._asyncio = _Watched(
+                self, "asyncio", lambda: bridge.ident, bridge.loop.call_soon_threadsafe
+            )
         return self._asyncio
 
 
 def _seen(frame: FrameType | None) -> tuple[StepOperation | Runner | None, str]:
-    """Returns whose code the innermost frame belongs to, and where that stands; None if what runs is the engine's own, or nothing does.
+    """Returns whose code the innermost frame belongs to, and where that stands; None if what runs
+    is the engine's own, or nothing does.
 
-    Of its frames the innermost one counts that is of no library: what it calls says less than the line that calls it. Between it and
-    what the engine calls it by only coroutines may stand, and the loop of a body on asyncio: other plain functions of the engine call
-    neither bodies nor steps.
+    Of its frames the innermost one counts that is of no library: what it calls says less than the
+    line that calls it. Between it and what the engine calls it by only coroutines may stand, and
+    the loop of a body on asyncio: other plain functions of the engine call neither bodies nor
+    steps.
     """
     own: FrameType | None = None
     library: FrameType | None = None
@@ -188,7 +215,9 @@ def _seen(frame: FrameType | None) -> tuple[StepOperation | Runner | None, str]:
                 break
             if (doer := _doer(frame)) is not None:
                 return doer, f"{stands.f_code.co_filename.rpartition('/')[2]}:{stands.f_lineno}"
-            if not (frame.f_code.co_flags & _COROUTINE or frame.f_globals.get("__name__") == _BODY_LOOP):
+            if not (
+                frame.f_code.co_flags & _COROUTINE or frame.f_globals.get("__name__") == _BODY_LOOP
+            ):
                 break
         elif package not in _LIBRARIES:
             library = library or frame

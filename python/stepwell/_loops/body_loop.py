@@ -1,8 +1,10 @@
-"""An asyncio loop for the tasks of one body: it runs what can run, in order, and nothing else ever happens on it.
+"""An asyncio loop for the tasks of one body: it runs what can run, in order, and nothing else ever
+happens on it.
 
-It has no clock, no sockets, no threads. Tasks and callbacks go on in the order in which they became able to, so what a body does
-between two outcomes follows from its code alone. Whatever would wait for the world outside is refused, and so is a task that
-awaits something of another loop, or of trio.
+It has no clock, no sockets, no threads. Tasks and callbacks go on in the order in which they became
+able to, so what a body does between two outcomes follows from its code alone. Whatever would wait
+for the world outside is refused, and so is a task that awaits something of another loop, or of
+trio.
 
 This file knows neither steps nor the engine.
 """
@@ -28,9 +30,11 @@ from .interrupts import calls_code
 from .unfinished import leave_unfinished
 
 _TRIO: Any = getattr(trio._core._run, "GLOBAL_RUN_CONTEXT", types.SimpleNamespace())
-"""Where trio keeps which of its tasks runs: none, while code of a body does, whose scopes would then be those of the body's host."""
+"""Where trio keeps which of its tasks runs: none, while code of a body does, whose scopes would
+then be those of the body's host."""
 HALTS_MAX = 100
-"""Times that a body which has to end may begin something all the same, before that waits until it is cancelled once more."""
+"""Times that a body which has to end may begin something all the same, before that waits until it
+is cancelled once more."""
 
 
 class Host(Protocol):
@@ -40,18 +44,21 @@ class Host(Protocol):
         """Something can run, and nothing could before."""
 
     def refused(self, method: str) -> None:
-        """A method of the loop was called that would wait for the world outside; what it is to bring never comes."""
+        """A method of the loop was called that would wait for the world outside; what it is to
+        bring never comes."""
 
     def called_from_outside(self, method: str, handle: asyncio.Handle | None = None) -> NoReturn:
         """Another thread called a method: it sets an event of the body's, for example. Raises.
 
         Args:
-            handle: To be given to `run_late` once the body unwinds: without it a task would wait for ever for what is set already.
+            handle: To be given to `run_late` once the body unwinds: without it a task would wait
+                for ever for what is set already.
         """
         ...
 
     def strayed(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """A task of the body, which stands where its coroutine stands, waits for what is not of this loop."""
+        """A task of the body, which stands where its coroutine stands, waits for what is not of
+        this loop."""
 
     def never_began(self, values: list[Any]) -> None:
         """A task was cancelled before it began; this is what its code was given."""
@@ -60,36 +67,46 @@ class Host(Protocol):
         """A task has raised this."""
 
     def failed(self, error: RuntimeError) -> None:
-        """A task that was made without this loop's help has failed; it may be because it waited for what is not of this loop."""
+        """A task that was made without this loop's help has failed; it may be because it waited for
+        what is not of this loop."""
 
     def seconds(self) -> float:
         """Returns what time it is for the body."""
         ...
 
     def troubled(self, context: dict[str, Any]) -> None:
-        """A callback raised, or nobody took the exception of a task; see `asyncio.loop.call_exception_handler`."""
+        """A callback raised, or nobody took the exception of a task; see
+        `asyncio.loop.call_exception_handler`."""
 
 
 class BodyTask(asyncio.Task[Any]):
     """A task of a body.
 
     Attributes:
-        line: The line of code it belongs to: itself, or that of the task for which it begins one operation of several.
+        line: The line of code it belongs to: itself, or that of the task for which it begins one
+            operation of several.
         is_part: Whether it is one of several operations that are awaited together.
         coroutine: What it runs.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], loop: BodyLoop, hash: int, **options: Any) -> None:
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Any], loop: BodyLoop, hash: int, **options: Any
+    ) -> None:
         self._hash = hash
         self.line: object = self
         self.is_part = False
         self.coroutine = coroutine
         guarded: Any = _guarded(loop, coroutine)
-        guarded.__name__, guarded.__qualname__ = getattr(coroutine, "__name__", "?"), getattr(coroutine, "__qualname__", "?")
+        guarded.__name__, guarded.__qualname__ = (
+            getattr(coroutine, "__name__", "?"),
+            getattr(coroutine, "__qualname__", "?"),
+        )
         super().__init__(guarded, loop=loop, **options)
 
     def __hash__(self) -> int:
-        return self._hash  # no address: asyncio keeps tasks in sets, which are then walked in the same order on every replay
+        # no address: asyncio keeps tasks in sets, which are then walked in the same order on every
+        # replay
+        return self._hash
 
 
 def code_of(task: asyncio.Task[Any]) -> Any:
@@ -101,11 +118,14 @@ class Suspension(asyncio.Future[Any]):
     """What a task waits for that is told from outside of its loop, by `wake`.
 
     Args:
-        aborted: Called when the task is cancelled while it waits, with a function that raises that. Returns whether it learns so at
-            once, as in trio; else it goes on to wait until `wake` or `cancel_now`.
+        aborted: Called when the task is cancelled while it waits, with a function that raises that.
+            Returns whether it learns so at once, as in trio; else it goes on to wait until `wake`
+            or `cancel_now`.
     """
 
-    def __init__(self, loop: BodyLoop, aborted: Callable[[Callable[[], NoReturn]], trio.lowlevel.Abort]) -> None:
+    def __init__(
+        self, loop: BodyLoop, aborted: Callable[[Callable[[], NoReturn]], trio.lowlevel.Abort]
+    ) -> None:
         super().__init__(loop=loop)
         self._aborted: Callable[[Callable[[], NoReturn]], trio.lowlevel.Abort] | None = aborted
         self._message: Any = None
@@ -116,7 +136,10 @@ class Suspension(asyncio.Future[Any]):
         self.set_result(value)
 
     def cancel(self, msg: Any | None = None) -> bool:
-        if self._aborted is not None and self._aborted(_raise_cancelled) is trio.lowlevel.Abort.FAILED:
+        if (
+            self._aborted is not None
+            and self._aborted(_raise_cancelled) is trio.lowlevel.Abort.FAILED
+        ):
             self._message = msg
             return True
         self._aborted = None
@@ -154,7 +177,12 @@ class Scope:
         self._before = self._task.cancelling()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None) -> bool:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> bool:
         task, self._task = self._task, None
         if task is not None and self._struck and task.uncancel() <= self._before:
             self.cancelled_caught = kind is asyncio.CancelledError
@@ -166,7 +194,8 @@ class Scope:
             return
         self.cancel_called = True
         if self._task is asyncio.current_task(self._loop):
-            self._loop.call_soon(self._strike)  # not at once: that would strike behind the block, if it waits for nothing more
+            # not at once: that would strike behind the block, if it waits for nothing more
+            self._loop.call_soon(self._strike)
         else:
             self._strike()
 
@@ -191,10 +220,13 @@ class BodyLoop(asyncio.AbstractEventLoop):
         self._made = 0
         self._begun = 0
         self._halted = 0
-        self._generators: weakref.WeakValueDictionary[int, AsyncGenerator[Any, Any]] = weakref.WeakValueDictionary()
+        self._generators: weakref.WeakValueDictionary[int, AsyncGenerator[Any, Any]] = (
+            weakref.WeakValueDictionary()
+        )
         self._dropped: list[AsyncGenerator[Any, Any]] = []
         self.tasks: dict[asyncio.Task[Any], None] = {}
-        """Those that have not ended, in the order in which they were made; a library may have made some without `create_task`."""
+        """Those that have not ended, in the order in which they were made; a library may have made
+        some without `create_task`."""
         self.is_ending = False
         """Whether nothing that a task waits for can come any more."""
 
@@ -236,7 +268,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
             task.cancel()
 
     def close_generators(self) -> bool:
-        """Begins to close what asynchronous generators of the body are left. Returns whether there are any."""
+        """Begins to close what asynchronous generators of the body are left. Returns whether there
+        are any."""
         left = list(dict.fromkeys([*self._dropped, *self._generators.values()]))
         self._dropped.clear()
         self._generators.clear()
@@ -253,7 +286,9 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     # For the tasks of the body.
 
-    def suspension(self, aborted: Callable[[Callable[[], NoReturn]], trio.lowlevel.Abort]) -> Suspension:
+    def suspension(
+        self, aborted: Callable[[Callable[[], NoReturn]], trio.lowlevel.Abort]
+    ) -> Suspension:
         """Returns something to be awaited by the task that calls; see there."""
         return Suspension(self, aborted)
 
@@ -264,7 +299,9 @@ class BodyLoop(asyncio.AbstractEventLoop):
             RuntimeError: No task does.
         """
         if asyncio.current_task(self) is None:
-            raise RuntimeError("a deadline needs a task to cancel, and this is the code of a callback")
+            raise RuntimeError(
+                "a deadline needs a task to cancel, and this is the code of a callback"
+            )
         return Scope(self)
 
     def start(self, coro: Any, *, name: object = None, context: Context | None = None) -> BodyTask:
@@ -291,7 +328,9 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     # asyncio.AbstractEventLoop
 
-    def create_task(self, coro: Any, *, name: object = None, context: Context | None = None, **_: Any) -> BodyTask:
+    def create_task(
+        self, coro: Any, *, name: object = None, context: Context | None = None, **_: Any
+    ) -> BodyTask:
         try:
             need_room()
         except RecursionError:
@@ -301,10 +340,14 @@ class BodyLoop(asyncio.AbstractEventLoop):
         return self.start(coro, name=name, context=context)
 
     def create_future(self) -> asyncio.Future[Any]:
-        self._adopt(asyncio.current_task(self))  # an eager one runs before anything is called for it
+        # an eager one runs before anything is called for it
+        self._adopt(asyncio.current_task(self))
         return asyncio.Future(loop=self)
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]  # mypy takes *args: *Ts for narrower than *args: Any
+    # mypy takes *args: *Ts for narrower than *args: Any
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         if threading.get_ident() != self._thread:
             self._host.called_from_outside("call_soon", handle)
@@ -331,7 +374,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def run_forever(self) -> NoReturn:
         self._host.refused("run_forever")
-        raise asyncio.CancelledError  # nothing can be returned, and what the body does about it counts no more
+        # nothing can be returned, and what the body does about it counts no more
+        raise asyncio.CancelledError
 
     def run_until_complete(self, future: Any) -> NoReturn:
         if asyncio.iscoroutine(future):
@@ -360,13 +404,21 @@ class BodyLoop(asyncio.AbstractEventLoop):
         callback: Any = getattr(handle, "_callback", None)  # running it may drop it
         try:
             handle._run()
-        except SystemExit as error:  # asyncio lets it out of the loop, which here is the engine's thread
-            if not asyncio.isfuture(getattr(callback, "__self__", None)):  # else whoever awaits the task finds it (R9)
+        # asyncio lets it out of the loop, which here is the engine's thread
+        except SystemExit as error:
+            # else whoever awaits the task finds it (R9)
+            if not asyncio.isfuture(getattr(callback, "__self__", None)):
                 self._host.troubled({"message": "a callback raised SystemExit", "exception": error})
 
     def _adopt(self, task: Any) -> None:
-        """Takes in a task that was made with `asyncio.Task(…)`, or by a library, as if `create_task` had made it."""
-        if type(task) is BodyTask or not hasattr(task, "get_coro") or task in self.tasks or task.done():
+        """Takes in a task that was made with `asyncio.Task(…)`, or by a library, as if
+        `create_task` had made it."""
+        if (
+            type(task) is BodyTask
+            or not hasattr(task, "get_coro")
+            or task in self.tasks
+            or task.done()
+        ):
             return
         self.tasks[task] = None
         task.add_done_callback(self._ended)
@@ -379,7 +431,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
             self._host.never_began(list(frame.f_locals.values()))
         if code is not None:
             code.close()  # it has ended, or never began
-        if not task.cancelled() and (raised := getattr(task, "_exception", None)) is not None:  # `exception()` would silence asyncio
+        # `exception()` would silence asyncio
+        if not task.cancelled() and (raised := getattr(task, "_exception", None)) is not None:
             self._host.raised(raised)
         if type(task) is BodyTask:
             task.line = None
@@ -394,7 +447,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
         if self.is_running():
             self.start(generator.aclose()).is_part = True
         else:
-            self._dropped.append(generator)  # to be closed at the end: the collector may come at any moment
+            # to be closed at the end: the collector may come at any moment
+            self._dropped.append(generator)
 
 
 def _refusing(method: str) -> Callable[..., Any]:
@@ -413,7 +467,8 @@ for _method in vars(asyncio.AbstractEventLoop).keys() - vars(BodyLoop).keys():
 
 
 def _frame_not_begun(code: Any) -> types.FrameType | None:
-    """Returns the frame of a coroutine that has not begun; on Python 3.11 asyncio makes some of generators."""
+    """Returns the frame of a coroutine that has not begun; on Python 3.11 asyncio makes some of
+    generators."""
     if inspect.iscoroutine(code):
         return code.cr_frame if inspect.getcoroutinestate(code) == inspect.CORO_CREATED else None
     if inspect.isgenerator(code):
@@ -440,7 +495,9 @@ def _checked(loop: BodyLoop, coroutine: Coroutine[Any, Any, Any]) -> Generator[A
             return stop.value
         finally:
             error = None  # an error that leaves leads back to this frame
-        if waits_for is not None and not (asyncio.isfuture(waits_for) and waits_for.get_loop() is loop):
+        if waits_for is not None and not (
+            asyncio.isfuture(waits_for) and waits_for.get_loop() is loop
+        ):
             loop._host.strayed(coroutine)
             waits_for = loop.create_future()
             waits_for._asyncio_future_blocking = True  # as `await` sets it

@@ -1,10 +1,12 @@
-"""asyncio code in steps: it runs in tasks of an asyncio loop in another thread, and trio's side is told how it ended.
+"""asyncio code in steps: it runs in tasks of an asyncio loop in another thread, and trio's side is
+told how it ended.
 
-Hand-overs are in bunches, one for a round of either loop: to wake the other thread is to let go of the interpreter's lock, and to
-get it back may take milliseconds. An attempt runs in the context it was given (I12). Cancelling it cancels the asyncio task, and the
-trio side waits until that has ended, whatever it does about it: a task that swallows the cancellation is waited for as a shielded
-one on trio is. Calls that never wait share a task, one after another; one that waits, or keeps
-its task in any way, has it for itself (`_Carrier`).
+Hand-overs are in bunches, one for a round of either loop: to wake the other thread is to let go of
+the interpreter's lock, and to get it back may take milliseconds. An attempt runs in the context it
+was given (I12). Cancelling it cancels the asyncio task, and the trio side waits until that has
+ended, whatever it does about it: a task that swallows the cancellation is waited for as a shielded
+one on trio is. Calls that never wait share a task, one after another; one that waits, or keeps its
+task in any way, has it for itself (`_Carrier`).
 
 This file knows neither steps nor the engine.
 """
@@ -25,7 +27,13 @@ from typing import Any
 
 import outcome as results
 import trio
-from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
+from trio.lowlevel import (
+    Abort,
+    current_task,
+    enable_ki_protection,
+    reschedule,
+    wait_task_rescheduled,
+)
 
 from .._log import log
 
@@ -38,11 +46,13 @@ VISITS_AT_ONCE = 100
 
 
 class CancelledThere(Exception):
-    """It was cancelled on asyncio: because `Visit.cancel` asked for it, or by asyncio code of its own accord."""
+    """It was cancelled on asyncio: because `Visit.cancel` asked for it, or by asyncio code of its
+    own accord."""
 
 
 class _Carrier(asyncio.Task[Any]):
-    """A task that runs visits one after another until one of them has to wait; from then on it is the task of that one."""
+    """A task that runs visits one after another until one of them has to wait; from then on it is
+    the task of that one."""
 
     bridge: Bridge
     visit: Visit | None = None
@@ -58,7 +68,8 @@ class _Carrier(asyncio.Task[Any]):
 
     @property
     def traces(self) -> tuple[int, int, int]:
-        """What changes if a visit keeps this task, or is to be told of its end: then it is to be that visit's own."""
+        """What changes if a visit keeps this task, or is to be told of its end: then it is to be
+        that visit's own."""
         return sys.getrefcount(self), weakref.getweakrefcount(self), len(self._callbacks or ())
 
     def cancel(self, msg: Any | None = None) -> bool:
@@ -71,7 +82,8 @@ class _Carrier(asyncio.Task[Any]):
 
 
 class Visit:
-    """One call that runs on the asyncio loop, seen from trio. Tens of thousands may be under way, and each object of one counts.
+    """One call that runs on the asyncio loop, seen from trio. Tens of thousands may be under way,
+    and each object of one counts.
 
     Args:
         bridge: To the loop.
@@ -121,7 +133,8 @@ class Visit:
     # On trio's thread.
 
     def waits(self) -> None:
-        """The call waits for the first time, and has not ended; or it waits for its loop, which stands still."""
+        """The call waits for the first time, and has not ended; or it waits for its loop, which
+        stands still."""
 
     def told(self) -> None:
         """It has ended."""
@@ -153,18 +166,24 @@ class Visit:
             return results.Value(self.value)
         if not isinstance(error, asyncio.CancelledError):
             return results.Error(error)
-        return results.Error(CancelledThere()) if self._raise_cancel is None else results.capture(self._raise_cancel)
+        return (
+            results.Error(CancelledThere())
+            if self._raise_cancel is None
+            else results.capture(self._raise_cancel)
+        )
 
     def _aborted(self, raise_cancel: Callable[[], Any]) -> Abort:
         self._raise_cancel = raise_cancel
         self.cancel()
-        if self.has_ended or self._bridge.loop.is_closed() or self._bridge.is_gone:  # nothing of it will ever run (again)
+        # nothing of it will ever run (again)
+        if self.has_ended or self._bridge.loop.is_closed() or self._bridge.is_gone:
             self._task = None
             return Abort.SUCCEEDED
         return Abort.FAILED
 
     def cancel(self) -> None:
-        """Cancels the asyncio task; whoever waits goes on when that has ended, at once if it has not begun."""
+        """Cancels the asyncio task; whoever waits goes on when that has ended, at once if it has
+        not begun."""
         self._unwanted = True
         if not self.has_ended and self._bridge.take_back(self):
             self.has_ended = self.never_ran = True
@@ -214,7 +233,8 @@ class Visit:
         except StopIteration as stop:
             self.value = stop.value
             if carrier.cancelling() and not waited:
-                self.error = asyncio.CancelledError()  # by itself: asyncio, too, takes such a task for cancelled
+                # by itself: asyncio, too, takes such a task for cancelled
+                self.error = asyncio.CancelledError()
         except KeyboardInterrupt as error:
             self.error = error
             carrier.add_done_callback(asyncio.Task.exception)  # trio's side tells it
@@ -288,12 +308,18 @@ class Bridge:
     Args:
         loop: It runs, or is about to.
         token: Of the trio loop on the other side.
-        closed: Called on trio's thread when the loop turns out to be closed while something is to run on it.
+        closed: Called on trio's thread when the loop turns out to be closed while something is to
+            run on it.
     """
 
     name = "the asyncio loop that opened the engine"
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, token: trio.lowlevel.TrioToken, closed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        token: trio.lowlevel.TrioToken,
+        closed: Callable[[], None],
+    ) -> None:
         self.loop = loop
         self._token = token
         self._closed = closed
@@ -307,7 +333,8 @@ class Bridge:
         self.still_since: float | None = None
         """Since when it stands still, while it does; in seconds of `time.monotonic`."""
         self.carrier: _Carrier | None = None
-        """The task that will run the visits that are to begin, or does so and has not met one that waits."""
+        """The task that will run the visits that are to begin, or does so and has not met one that
+        waits."""
         self.unwanted: set[Visit] = set()
         """Visits that were cancelled and have not ended."""
         self.is_gone = False
@@ -345,9 +372,11 @@ class Bridge:
 
     @enable_ki_protection
     async def watch(self, stands_still: Callable[[], None]) -> None:
-        """Calls `stands_still` when the loop has not taken for a while what it was handed; visits that wait for it are told as well.
+        """Calls `stands_still` when the loop has not taken for a while what it was handed; visits
+        that wait for it are told as well.
 
-        What waits for a loop that nobody runs, or whose code computes, would otherwise wait without a word and without a timeout.
+        What waits for a loop that nobody runs, or whose code computes, would otherwise wait without
+        a word and without a timeout.
         """
         taken, since = self._taken, time.monotonic()
         while True:
@@ -428,7 +457,11 @@ class Bridge:
     @types.coroutine
     def _run_waiting(self, carrier: _Carrier) -> Generator[Any, Any, None]:
         count = 0
-        while (visit := self._next()) is not None and (yield from visit.run(carrier)) and not carrier.cancelling():
+        while (
+            (visit := self._next()) is not None
+            and (yield from visit.run(carrier))
+            and not carrier.cancelling()
+        ):
             count += 1
             if count % VISITS_AT_ONCE == 0:
                 yield
@@ -448,7 +481,8 @@ class Bridge:
         self.send_back(visit)
 
     def not_carried(self, by_the_end: bool) -> None:
-        """Somebody cancelled the carrier before it began: the end of the loop, and nothing runs any more, or a user's code."""
+        """Somebody cancelled the carrier before it began: the end of the loop, and nothing runs any
+        more, or a user's code."""
         self.carrier = None
         while by_the_end and (visit := self._next()) is not None:
             visit.drop()
@@ -490,11 +524,15 @@ class OwnLoop(Bridge):
         asyncio.set_event_loop(self.loop)
         try:
             while not self._is_closing:
-                # asyncio lets them out of the loop as well as into the task, where whoever waits finds them
+                # asyncio lets them out of the loop as well as into the task, where whoever waits
+                # finds them
                 with suppress(KeyboardInterrupt, SystemExit):
                     self.loop.run_forever()
                     if not self._is_closing:
-                        log.warning("code of a step stopped the engine's own asyncio loop, on which other steps run; it goes on")
+                        log.warning(
+                            "code of a step stopped the engine's own asyncio loop, on "
+                            "which other steps run; it goes on"
+                        )
             self._end_tasks()
         finally:
             asyncio.set_event_loop(None)
@@ -510,7 +548,8 @@ class OwnLoop(Bridge):
         self.loop.run_until_complete(self.loop.shutdown_default_executor())
 
     def close(self) -> None:
-        """Ends the loop and what user code left running on it; a task that does not end is left behind."""
+        """Ends the loop and what user code left running on it; a task that does not end is left
+        behind."""
         self._is_closing = True
         with suppress(RuntimeError):  # code that ran on it has closed it
             self.loop.call_soon_threadsafe(self.loop.stop)
@@ -518,7 +557,8 @@ class OwnLoop(Bridge):
 
 
 class NoLoop(Bridge):
-    """In place of a loop that could not be started: what is to run on it waits until it is given up."""
+    """In place of a loop that could not be started: what is to run on it waits until it is given
+    up."""
 
     def __init__(self, token: trio.lowlevel.TrioToken, closed: Callable[[], None]) -> None:
         super().__init__(_ClosedLoop(), token, closed)
@@ -527,7 +567,8 @@ class NoLoop(Bridge):
 
 
 class _ClosedLoop(asyncio.BaseEventLoop):
-    """A loop without a selector: it takes no descriptor to make one, and that there is none may be why it is wanted."""
+    """A loop without a selector: it takes no descriptor to make one, and that there is none may be
+    why it is wanted."""
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -1,9 +1,11 @@
 """Where Ctrl-C may strike code of an instance.
 
-A signal can strike between any two instructions: where a nursery was made and is not awaited yet, where a branch has half begun. What
-trio, a step or a body then makes of it is a failure like any other, or a nursery that waits for ever; and a history would say so. So
-Ctrl-C does not strike code of bodies and steps: it goes to the main task of trio, which leaves the engine. Only who holds the loop can
-be ended in no other way. The watchdog sees that, and lifts the shield while it lasts; whoever pressed it before presses it again.
+A signal can strike between any two instructions: where a nursery was made and is not awaited yet,
+where a branch has half begun. What trio, a step or a body then makes of it is a failure like any
+other, or a nursery that waits for ever; and a history would say so. So Ctrl-C does not strike code
+of bodies and steps: it goes to the main task of trio, which leaves the engine. Only who holds the
+loop can be ended in no other way. The watchdog sees that, and lifts the shield while it lasts;
+whoever pressed it before presses it again.
 
 Tasks that a step starts itself are trio's: to these it may come as in any program.
 """
@@ -21,9 +23,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 _callers: list[Any] = []
 
 enable_ki_protection(Instruments.call)
-"""Of trio's own, between the code of any task that starts another and the instruments: should Ctrl-C strike there, trio disables one."""
+"""Of trio's own, between the code of any task that starts another and the instruments: should
+Ctrl-C strike there, trio disables one."""
 enable_ki_protection(trio._core._run.Runner.spawn_impl)
-"""Around that: should Ctrl-C strike there, a nursery waits for ever for a task that was never to run."""
+"""Around that: should Ctrl-C strike there, a nursery waits for ever for a task that was never to
+run."""
 
 
 def calls_code(fn: F) -> F:

@@ -1,8 +1,9 @@
 """Ways into a trio loop from other threads, and a trio loop in a thread of its own.
 
-An errand is one async function that runs on trio for somebody in another thread, with that one's context variables. Whoever
-waits for it may be cancelled, which cancels the errand; the answer is then what the errand makes of that, so nothing goes on
-behind anybody's back. This file does not know the engine.
+An errand is one async function that runs on trio for somebody in another thread, with that one's
+context variables. Whoever waits for it may be cancelled, which cancels the errand; the answer is
+then what the errand makes of that, so nothing goes on behind anybody's back. This file does not
+know the engine.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ Exit = tuple[type[BaseException] | None, BaseException | None, TracebackType | N
 
 
 WAKES_EVERY = 0.5
-"""Seconds in which a main thread that waits looks for signals. One that comes as it begins to wait, or to another thread, does not wake it:
-Python runs handlers in that thread only, and neither asyncio nor `threading` has a descriptor that a signal writes to, as trio has."""
+"""Seconds in which a main thread that waits looks for signals. One that comes as it begins to wait,
+or to another thread, does not wake it: Python runs handlers in that thread only, and neither
+asyncio nor `threading` has a descriptor that a signal writes to, as trio has."""
 
 
 def _ended() -> EngineClosed:
@@ -50,7 +52,16 @@ class Errand:
         hurry: Called there when whoever waits is cancelled, in place of cancelling it.
     """
 
-    __slots__ = ("_cancelled", "_fn", "_has_begun", "_hurry", "_scope", "_token", "_told", "_variables")
+    __slots__ = (
+        "_cancelled",
+        "_fn",
+        "_has_begun",
+        "_hurry",
+        "_scope",
+        "_token",
+        "_told",
+        "_variables",
+    )
 
     def __init__(
         self,
@@ -80,7 +91,8 @@ class Errand:
             raise _ended() from None
 
     def cancel(self) -> bool:
-        """Cancels it; `told` is called when it has ended. Also one whose `begin` was cut short, by Ctrl-C.
+        """Cancels it; `told` is called when it has ended. Also one whose `begin` was cut short, by
+        Ctrl-C.
 
         Returns:
             Whether there is a trio loop still; without one nobody will be told any more.
@@ -121,7 +133,8 @@ class Errand:
                     self._scope.cancel()
                 try:
                     outcome = results.Value(await self._fn())
-                except trio.Cancelled:  # perhaps of a body that unwinds: then whoever waits is about to be cancelled
+                # perhaps of a body that unwinds: then whoever waits is about to be cancelled
+                except trio.Cancelled:
                     await trio.sleep_forever()
                 except BaseException as error:
                     outcome = results.Error(error)
@@ -159,7 +172,8 @@ class _Answer:
         await self._news
 
     async def outlast(self, errand: Errand, line: _Line) -> None:
-        """Cancels the errand, and waits for its end all the same, however often one who waits is cancelled."""
+        """Cancels the errand, and waits for its end all the same, however often one who waits is
+        cancelled."""
         while True:
             line.tell_all()  # what Ctrl-C may have kept it from
             if self.outcome is not None or not errand.cancel():
@@ -170,13 +184,15 @@ class _Answer:
 
 
 def _shielded() -> AbstractContextManager[Any]:
-    """Keeps anyio's scopes, where a program has them, from cancelling anew in each round of the loop, which would keep a core busy."""
+    """Keeps anyio's scopes, where a program has them, from cancelling anew in each round of the
+    loop, which would keep a core busy."""
     anyio = sys.modules.get("anyio")
     return nullcontext() if anyio is None else anyio.CancelScope(shield=True)
 
 
 class _Line:
-    """What goes between one asyncio loop and one trio loop, in bunches: each wake-up of the other thread costs as much as a call."""
+    """What goes between one asyncio loop and one trio loop, in bunches: each wake-up of the other
+    thread costs as much as a call."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
@@ -222,7 +238,9 @@ class _Line:
                 loop.call_soon(self.tell_all)
 
 
-_lines: weakref.WeakKeyDictionary[Any, weakref.WeakKeyDictionary[Any, _Line]] = weakref.WeakKeyDictionary()
+_lines: weakref.WeakKeyDictionary[Any, weakref.WeakKeyDictionary[Any, _Line]] = (
+    weakref.WeakKeyDictionary()
+)
 """By asyncio loop and trio loop."""
 
 
@@ -237,12 +255,18 @@ def _line(loop: asyncio.AbstractEventLoop, token: trio.lowlevel.TrioToken) -> _L
 
 
 async def from_asyncio(
-    token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]], *, keeps_errors: bool = False, hurry: Callable[[], None] | None = None
+    token: trio.lowlevel.TrioToken,
+    fn: Callable[[], Awaitable[T]],
+    *,
+    keeps_errors: bool = False,
+    hurry: Callable[[], None] | None = None,
 ) -> T:
-    """Awaits an async trio function in an asyncio task. Whoever is cancelled has it cancelled, or `hurry` called on trio's thread.
+    """Awaits an async trio function in an asyncio task. Whoever is cancelled has it cancelled, or
+    `hurry` called on trio's thread.
 
-    A cancellation comes back as it came, with its message, once the errand has ended, also if that came to its end all the same:
-    it is never lost. Only for what opens and closes an error goes before it (`keeps_errors`).
+    A cancellation comes back as it came, with its message, once the errand has ended, also if that
+    came to its end all the same: it is never lost. Only for what opens and closes an error goes
+    before it (`keeps_errors`).
 
     Raises:
         EngineClosed: There is no trio loop any more.
@@ -268,8 +292,14 @@ async def from_asyncio(
     return answer.outcome.unwrap()  # type: ignore[no-any-return]  # what fn returns
 
 
-def from_thread(token: trio.lowlevel.TrioToken, fn: Callable[[], Awaitable[T]], *, hurry: Callable[[], None] | None = None) -> T:
-    """Waits for an async trio function in a plain thread. Ctrl-C cancels it, or calls `hurry`; a second one does not wait for that.
+def from_thread(
+    token: trio.lowlevel.TrioToken,
+    fn: Callable[[], Awaitable[T]],
+    *,
+    hurry: Callable[[], None] | None = None,
+) -> T:
+    """Waits for an async trio function in a plain thread. Ctrl-C cancels it, or calls `hurry`; a
+    second one does not wait for that.
 
     Raises:
         EngineClosed: There is no trio loop any more.
@@ -304,9 +334,11 @@ def _wait(ended: threading.Event) -> None:
 
 
 async def wake(loop: asyncio.AbstractEventLoop) -> None:
-    """Wakes an asyncio loop now and then, for signals; on trio's thread, until that ends or the loop was closed.
+    """Wakes an asyncio loop now and then, for signals; on trio's thread, until that ends or the
+    loop was closed.
 
-    No timer of that loop does it, for there are loops that take time to have passed when nothing else is left to do.
+    No timer of that loop does it, for there are loops that take time to have passed when nothing
+    else is left to do.
     """
     with suppress(trio.Cancelled, RuntimeError):  # nothing may leave a task of the system
         while True:
@@ -323,10 +355,13 @@ class Held:
 
     Args:
         manager: It is entered once.
-        gone: Called on trio's thread when the block was ended from inside, as by a failure; `leave` then says what it was.
+        gone: Called on trio's thread when the block was ended from inside, as by a failure; `leave`
+            then says what it was.
     """
 
-    def __init__(self, manager: AbstractAsyncContextManager[Any], gone: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, manager: AbstractAsyncContextManager[Any], gone: Callable[[], None] = lambda: None
+    ) -> None:
         self._manager = manager
         self._gone = gone
         self._how: Exit = (None, None, None)
@@ -343,7 +378,8 @@ class Held:
         return self._entered.is_set() and not self._left.is_set()
 
     async def enter(self) -> Any:
-        """Enters; returns or raises what the manager does. One who is cancelled meanwhile finds it left again."""
+        """Enters; returns or raises what the manager does. One who is cancelled meanwhile finds it
+        left again."""
         trio.lowlevel.spawn_system_task(self._hold, context=copy_context())
         try:
             await self._entered.wait()
@@ -365,7 +401,8 @@ class Held:
         return bool(self._outcome.unwrap())
 
     def let_go(self, then: Callable[[], None]) -> None:
-        """Leaves as at the end of the block, without waiting for it; `then` is called when it was left, at once if it was before."""
+        """Leaves as at the end of the block, without waiting for it; `then` is called when it was
+        left, at once if it was before."""
         self._then = then
         self._leaving.set()
         if self._left.is_set():
@@ -380,7 +417,8 @@ class Held:
                 try:
                     await self._leaving.wait()
                     how = self._how
-                except BaseException as error:  # the manager cancels its block, or whoever enters is cancelled
+                # the manager cancels its block, or whoever enters is cancelled
+                except BaseException as error:
                     how = (type(error), error, error.__traceback__)
                     if not self._scope.cancel_called:
                         self._gone()
@@ -393,7 +431,8 @@ class TrioThread:
     """A trio loop in a thread of its own. It ends when it is told to, or when the interpreter does.
 
     Args:
-        let_go: Called on trio's thread when the main thread has ended and this still runs: what it holds is to be left in haste.
+        let_go: Called on trio's thread when the main thread has ended and this still runs: what it
+            holds is to be left in haste.
     """
 
     def __init__(self, let_go: Callable[[], None]) -> None:
@@ -409,7 +448,8 @@ class TrioThread:
     def start(self) -> None:
         """Starts it; returns when it runs.
 
-        asyncio imports its pool of threads late, and once the main thread has ended it cannot be: so this file does.
+        asyncio imports its pool of threads late, and once the main thread has ended it cannot be:
+        so this file does.
         """
         _watch_main_thread(self)  # first: should that fail, nothing runs that nobody would end
         try:
@@ -438,7 +478,8 @@ class TrioThread:
             await self._end.wait()
 
     def stop(self) -> None:
-        """Ends the loop, and with it what still runs there, and waits for that. Until then the end of the interpreter would do so."""
+        """Ends the loop, and with it what still runs there, and waits for that. Until then the end
+        of the interpreter would do so."""
         self._unwanted = True
         if self._thread.ident is not None:
             if self._ready.is_set() and self._failure is None:
@@ -449,9 +490,12 @@ class TrioThread:
 
     @property
     def is_deserted(self) -> bool:
-        """Whether, with the main thread gone, nobody is left whom the interpreter waits for and who might come back to leave the block."""
+        """Whether, with the main thread gone, nobody is left whom the interpreter waits for and who
+        might come back to leave the block."""
         opener = self._opener
-        return self._ready.is_set() and (opener is threading.main_thread() or opener.daemon or not opener.is_alive())
+        return self._ready.is_set() and (
+            opener is threading.main_thread() or opener.daemon or not opener.is_alive()
+        )
 
     def main_thread_ended(self) -> None:
         """Nobody will come back: what is held is left, then the loop ends."""
@@ -469,10 +513,12 @@ _watcher: threading.Thread | None = None
 
 
 def _watch_main_thread(thread: TrioThread) -> None:
-    """The interpreter waits for threads before it ends; one that waits for the interpreter has to hear that its main thread has ended."""
+    """The interpreter waits for threads before it ends; one that waits for the interpreter has to
+    hear that its main thread has ended."""
     global _watcher
     _watched.add(thread)
-    if _watcher is None or not _watcher.is_alive():  # should two come to be, each says what the other does
+    # should two come to be, each says what the other does
+    if _watcher is None or not _watcher.is_alive():
         watcher = threading.Thread(target=_wait_for_main_thread, name="stepwell watch", daemon=True)
         watcher.start()
         _watcher = watcher
@@ -485,4 +531,5 @@ def _wait_for_main_thread() -> None:
             if thread.is_deserted:
                 _watched.discard(thread)
                 thread.main_thread_ended()
-        time.sleep(0.02)  # threads that opened an engine go on for now; there is no way to wait for the first of them
+        # threads that opened an engine go on for now; there is no way to wait for the first of them
+        time.sleep(0.02)

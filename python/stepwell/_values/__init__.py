@@ -1,4 +1,5 @@
 """Values: how what a user hands over is checked, stored and brought back.
 
-Names and durations, the codec with its declared types, failures. In here nobody knows workflows, bodies or the engine.
+Names and durations, the codec with its declared types, failures. In here nobody knows workflows,
+bodies or the engine.
 """

@@ -1,8 +1,9 @@
-"""Classes with fields: dataclasses, attrs classes, NamedTuples, TypedDicts (and pydantic models: `models`).
+"""Classes with fields: dataclasses, attrs classes, NamedTuples, TypedDicts (and pydantic models:
+`models`).
 
-Each is stored as a map of its fields by name, so that fields may come, go and move. To come back it is
-called with what was stored; what is missing takes its default, what is unknown is ignored. The functions
-that do so are cattrs', generated per class.
+Each is stored as a map of its fields by name, so that fields may come, go and move. To come back it
+is called with what was stored; what is missing takes its default, what is unknown is ignored. The
+functions that do so are cattrs', generated per class.
 """
 
 from __future__ import annotations
@@ -38,15 +39,22 @@ def class_form(types: Compiler, tp: Any, cls: Any) -> Form | None:
     if typing.is_typeddict(cls):
         return _typed_dict(types, tp, cls)
     if dataclasses.is_dataclass(cls):
-        fields = [_Field(f.name, f.name if f.init else None, f.init and _is_required(f)) for f in dataclasses.fields(cls)]
+        fields = [
+            _Field(f.name, f.name if f.init else None, f.init and _is_required(f))
+            for f in dataclasses.fields(cls)
+        ]
     elif attrs.has(cls):
-        fields = [_Field(f.name, f.alias if f.init else None, f.init and f.default is attrs.NOTHING) for f in attrs.fields(cls)]
+        fields = [
+            _Field(f.name, f.alias if f.init else None, f.init and f.default is attrs.NOTHING)
+            for f in attrs.fields(cls)
+        ]
     elif issubclass(cls, tuple) and hasattr(cls, "_fields"):
         named: Any = cls  # a NamedTuple, which has no class of its own to check for
         fields = [_Field(name, name, name not in named._field_defaults) for name in named._fields]
     else:
         return None
-    made: Any = cls  # the checks above have narrowed it to something that is no `type` for the checker
+    # the checks above have narrowed it to something that is no `type` for the checker
+    made: Any = cls
     if why := never(made, [field.argument for field in fields if field.argument is not None]):
         return unstorable(tp, why)
     return _object(types, tp, made, fields)
@@ -64,7 +72,9 @@ def _object(types: Compiler, tp: Any, cls: type, fields: list[_Field]) -> Form:
     build, write = _generated(types, cls, fields, forms)
     if types.detailed_validation:
         build, write = _told(name, build, write)
-    later = {f.name: types.at(f".{f.name}", forms[f.name].decode) for f in fields if f.argument is None}
+    later = {
+        f.name: types.at(f".{f.name}", forms[f.name].decode) for f in fields if f.argument is None
+    }
 
     def back(raw: Any) -> Any:
         check_tag(raw, form)
@@ -75,12 +85,22 @@ def _object(types: Compiler, tp: Any, cls: type, fields: list[_Field]) -> Form:
         return value
 
     why = doubt(cls, forms) or ("has fields that its constructor does not take" if later else "")
-    form = checked(name, (cls,), (dict,), write, back, fields=True, doubt=f"{name} {why}" if why else "", **_about(forms, forms))
+    form = checked(
+        name,
+        (cls,),
+        (dict,),
+        write,
+        back,
+        fields=True,
+        doubt=f"{name} {why}" if why else "",
+        **_about(forms, forms),
+    )
     return form
 
 
 def _told(name: str, build: Any, write: Any) -> tuple[Any, Any]:
-    """Returns both functions so that they name the class where its code raises; cattrs does so for an `Exception` that its call raised."""
+    """Returns both functions so that they name the class where its code raises; cattrs does so for
+    an `Exception` that its call raised."""
 
     def told(raw: Any, cls: type) -> Any:
         try:
@@ -88,7 +108,9 @@ def _told(name: str, build: Any, write: Any) -> tuple[Any, Any]:
         except (Exception, KeyboardInterrupt):
             raise
         except BaseException as error:
-            raise Misfit(f"is stored, but {name}(...) raised {type(error).__name__}: {error}", wanted=name).explained() from error
+            raise Misfit(
+                f"is stored, but {name}(...) raised {type(error).__name__}: {error}", wanted=name
+            ).explained() from error
 
     def written(value: Any) -> Any:
         try:
@@ -96,22 +118,37 @@ def _told(name: str, build: Any, write: Any) -> tuple[Any, Any]:
         except (Misfit, AttributeError, RecursionError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            raise Misfit(f"is {one(name)}, of which a field raised {type(error).__name__}: {error}") from error
+            raise Misfit(
+                f"is {one(name)}, of which a field raised {type(error).__name__}: {error}"
+            ) from error
 
     return told, written
 
 
 def _about(forms: dict[str, Form], always: Collection[str]) -> dict[str, Any]:
     """What is to be known of a class because of its fields, some of which are always stored."""
-    unstorable = (f"{form.never} (field {name})" for name, form in forms.items() if form.never and name in always)
-    return {"deep": any(form.deep for form in forms.values()), "parts": forms.values(), "never": next(unstorable, "")}
+    unstorable = (
+        f"{form.never} (field {name})"
+        for name, form in forms.items()
+        if form.never and name in always
+    )
+    return {
+        "deep": any(form.deep for form in forms.values()),
+        "parts": forms.values(),
+        "never": next(unstorable, ""),
+    }
 
 
-def _generated(types: Compiler, cls: type, fields: list[_Field], forms: dict[str, Form]) -> tuple[Any, Any]:
+def _generated(
+    types: Compiler, cls: type, fields: list[_Field], forms: dict[str, Form]
+) -> tuple[Any, Any]:
     """Returns cattrs' functions that read and write these fields."""
 
     # What cattrs calls a type is a form here: our converter hands out its functions.
-    placed = {name: dataclasses.replace(form, encode=types.at(f".{name}", form.encode)) for name, form in forms.items()}
+    placed = {
+        name: dataclasses.replace(form, encode=types.at(f".{name}", form.encode))
+        for name, form in forms.items()
+    }
     members = {
         name: attrs.field(
             default=attrs.NOTHING if required else None,
@@ -121,15 +158,21 @@ def _generated(types: Compiler, cls: type, fields: list[_Field], forms: dict[str
         )
         for name, argument, required in fields
     }
-    described: Any = attrs.fields(attrs.make_class(cls.__name__, members, init=False, repr=False, eq=False))
-    arguments = [it for it, field in zip(described, fields, strict=True) if field.argument is not None]
-    variables = {parameter.__name__: Any for parameter in getattr(cls, "__parameters__", ())}  # all replaced: for a name only
+    described: Any = attrs.fields(
+        attrs.make_class(cls.__name__, members, init=False, repr=False, eq=False)
+    )
+    arguments = [
+        it for it, field in zip(described, fields, strict=True) if field.argument is not None
+    ]
+    # all replaced: for a name only
+    variables = {parameter.__name__: Any for parameter in getattr(cls, "__parameters__", ())}
     build: Any = make_dict_structure_fn_from_attrs(arguments, cls, types, variables)
     return build, make_dict_unstructure_fn_from_attrs(list(described), cls, types)
 
 
 def _typed_dict(types: Compiler, tp: Any, cls: Any) -> Form:
-    # Ours: cattrs keeps keys that are not declared, both ways, and its keys have to be Python names.
+    # Ours: cattrs keeps keys that are not declared, both ways, and its keys have to be Python
+    # names.
     types.opened(tp, dict)
     name = type_name(tp)
     forms = {key: types.form(hint) for key, hint in field_types(tp, cls).items()}
@@ -141,10 +184,15 @@ def _typed_dict(types: Compiler, tp: Any, cls: Any) -> Form:
 
     def out(value: Any) -> Any:
         if missing := required - value.keys():
-            raise Misfit(f'has no key "{min(missing)}", declared as {name}', "Add it, or declare it NotRequired")
+            raise Misfit(
+                f'has no key "{min(missing)}", declared as {name}',
+                "Add it, or declare it NotRequired",
+            )
         for key in value:
             if key not in outward:
-                undeclared = Misfit(f"is a key that {name} does not declare", "Declare it, or leave it out")
+                undeclared = Misfit(
+                    f"is a key that {name} does not declare", "Declare it, or leave it out"
+                )
                 undeclared.path.append(item(key))
                 raise undeclared
         return {key: outward[key](member) for key, member in value.items()}

@@ -1,9 +1,9 @@
 """Values as they are stored: Python objects to bytes and back, by declared type.
 
-A `Plan` is what a declared type comes to: two functions, made once per type. Without an annotation, or
-with `Any` or `object`, a value has to be plain (`plain`); otherwise its class has to be the
-declared one (D7), and it comes back as that class (`types`, on cattrs). Encoding refuses,
-decoding forgives: unknown fields are ignored, missing ones take their defaults. The functions in use do not
+A `Plan` is what a declared type comes to: two functions, made once per type. Without an annotation,
+or with `Any` or `object`, a value has to be plain (`plain`); otherwise its class has to be the
+declared one (D7), and it comes back as that class (`types`, on cattrs). Encoding refuses, decoding
+forgives: unknown fields are ignored, missing ones take their defaults. The functions in use do not
 know where in the value they are; what fails is done again by slower ones that do.
 
 The texts say where in the value, not in which instance: the caller puts that in front.
@@ -29,7 +29,8 @@ _NONE = b"\xf6"
 
 
 class Undecodable(StepwellError):
-    """A stored value cannot become today's type. The instance is `blocked` with it, never `errored` (D7).
+    """A stored value cannot become today's type. The instance is `blocked` with it, never `errored`
+    (D7).
 
     Attributes:
         path: Where in the value, such as `result.pages[3]`.
@@ -37,7 +38,9 @@ class Undecodable(StepwellError):
         wanted: The type that was asked for there.
     """
 
-    def __init__(self, message: str = "", *, path: str = "", stored: str = "", wanted: str = "") -> None:
+    def __init__(
+        self, message: str = "", *, path: str = "", stored: str = "", wanted: str = ""
+    ) -> None:
         super().__init__(message)
         self.path = path
         self.stored = stored
@@ -45,7 +48,8 @@ class Undecodable(StepwellError):
 
 
 class Plan:
-    """How values of one declared type are stored. Made by `Codec.plan`; keep it where it is used often.
+    """How values of one declared type are stored. Made by `Codec.plan`; keep it where it is used
+    often.
 
     Attributes:
         type: The declared type.
@@ -67,29 +71,37 @@ class Plan:
 
         Args:
             value: The value.
-            where: What it is, as the beginning of the path in messages: `result`, `params`, `payload`.
+            where: What it is, as the beginning of the path in messages: `result`, `params`,
+                `payload`.
             limit: How many bytes it may have.
 
         Raises:
-            NotSerializable: Its class is not the declared one, or it is not plain and nothing is declared.
+            NotSerializable: Its class is not the declared one, or it is not plain and nothing is
+                declared.
             TooLarge: It has more than `limit` bytes.
         """
         try:
             if type(value) in self._as_they_are:
                 data = dumps(value)
             else:
-                data = self._typed(value) if self._form else dumps(value if clean(value) else ready(value))
+                data = (
+                    self._typed(value)
+                    if self._form
+                    else dumps(value if clean(value) else ready(value))
+                )
         except Misfit as found:
             raise _not_serializable(found, where) from found.__cause__
         except RecursionError as error:
             if _of_users_code(error):
-                raise _not_serializable(Misfit(f"raised {error!r}", advice="Mend its class"), where) from error
+                raise _not_serializable(
+                    Misfit(f"raised {error!r}", advice="Mend its class"), where
+                ) from error
             endless = Misfit(f"is nested more than {DEPTH_MAX} levels deep, or contains itself")
             raise _not_serializable(endless, where) from None
         if len(data) > limit:
             raise TooLarge(
-                f"{where} is {len(data):,} bytes when encoded, over the limit of {limit:,} (value_bytes). "
-                "Store it elsewhere and keep a reference, or raise the limit",
+                f"{where} is {len(data):,} bytes when encoded, over the limit of {limit:,} "
+                "(value_bytes). Store it elsewhere and keep a reference, or raise the limit",
                 limit=limit,
                 size=len(data),
             )
@@ -111,14 +123,23 @@ class Plan:
         except Misfit as found:
             wanted = found.wanted or type_name(self.type)
             place = found.place(where)
-            message = f"{place} {found.problem}{'' if self._form is None or found.says_all else f', and cannot become {wanted}'}"
-            raise Undecodable(message, path=place, stored=found.problem, wanted=wanted) from found.__cause__
+            is_told = self._form is None or found.says_all
+            wish = "" if is_told else f", and cannot become {wanted}"
+            message = f"{place} {found.problem}{wish}"
+            raise Undecodable(
+                message, path=place, stored=found.problem, wanted=wanted
+            ) from found.__cause__
         except RecursionError as error:
             wanted = type_name(self.type)
             if _of_users_code(error):
                 text = f"{where} is stored, but code of {wanted} raised {error!r}"
                 raise Undecodable(text, path=where, stored="stored", wanted=wanted) from error
-            raise Undecodable(f"{where} is nested too deep for {wanted}", path=where, stored="nested", wanted=wanted) from None
+            raise Undecodable(
+                f"{where} is nested too deep for {wanted}",
+                path=where,
+                stored="nested",
+                wanted=wanted,
+            ) from None
 
     def _typed(self, value: Any) -> bytes:
         form: Any = self._form
@@ -169,7 +190,10 @@ def _of_users_code(error: RecursionError) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] not in _READERS
+    return (
+        trace is not None
+        and str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] not in _READERS
+    )
 
 
 def _traced(hook: Callable[[Any], Any], value: Any) -> Any:
@@ -190,16 +214,23 @@ _ANNOTATED = {
     "items": "Annotate the workflow's params as {0}",
     "output": "Annotate what the workflow returns as {0}",
 }
-"""What to do about an object without annotation, by what it is; other values have no place for one."""
+"""What to do about an object without annotation, by what it is; other values have no place for
+one."""
 
 
 def _not_serializable(misfit: Misfit, where: str) -> NotSerializable:
     place = misfit.place(where)
     advice = misfit.advice
     if not advice and misfit.declare:
-        advice = _ANNOTATED.get(where.partition("[")[0], "Pass plain data, which needs no annotation").format(misfit.declare)
+        advice = _ANNOTATED.get(
+            where.partition("[")[0], "Pass plain data, which needs no annotation"
+        ).format(misfit.declare)
     elif not advice:
-        advice = "Return plain data, or pass as_type=" if where == "result" else "Pass plain data, or annotate its type"
+        advice = (
+            ("Return plain data, or pass as_type=")
+            if where == "result"
+            else "Pass plain data, or annotate its type"
+        )
     return NotSerializable(f"{place} {misfit.problem}. {advice}.", path=place)
 
 
@@ -224,7 +255,8 @@ class Codec:
     def plan(self, type: Any = Any) -> Plan:
         """Returns the plan for a declared type, made at its first use.
 
-        A type that cannot be stored, or an annotation that cannot be resolved, is no error here: encoding and decoding say so.
+        A type that cannot be stored, or an annotation that cannot be resolved, is no error here:
+        encoding and decoding say so.
         """
         try:
             plan = self._plans.get(type)
@@ -239,7 +271,9 @@ class Codec:
         form = None if bare is Any or bare is object else self._types.form(bare)
         return Plan(type, form, lambda: self._tracing.form(bare))
 
-    def encode(self, value: Any, type: Any = Any, *, where: str = "result", limit: int = VALUE_BYTES_MAX) -> bytes:
+    def encode(
+        self, value: Any, type: Any = Any, *, where: str = "result", limit: int = VALUE_BYTES_MAX
+    ) -> bytes:
         """Returns the bytes of a value, as `Plan.encode`."""
         return self.plan(type).encode(value, where, limit)
 
@@ -249,7 +283,8 @@ class Codec:
 
 
 def as_plain(data: bytes | None) -> Any:
-    """Returns what these bytes stand for as plain data; the bytes themselves where they stand for none."""
+    """Returns what these bytes stand for as plain data; the bytes themselves where they stand for
+    none."""
     try:
         return None if data is None else codec.decode(data)
     except Undecodable:
@@ -257,7 +292,8 @@ def as_plain(data: bytes | None) -> Any:
 
 
 codec = Codec()
-"""The one codec of the process: plans are kept per type, and types are the same for every engine."""
+"""The one codec of the process: plans are kept per type, and types are the same for every
+engine."""
 
 
 def usable(as_type: Any) -> Any:
@@ -267,5 +303,8 @@ def usable(as_type: Any) -> Any:
         InvalidConfig: It is no type, or one of which no value can be stored.
     """
     if why := codec.plan(as_type).never:
-        raise InvalidConfig(f"as_type={as_type!r:.100} cannot be used: {why}. Give a type that can be stored, such as list[Order].")
+        raise InvalidConfig(
+            f"as_type={as_type!r:.100} cannot be used: {why}. Give a type that can "
+            "be stored, such as list[Order]."
+        )
     return as_type

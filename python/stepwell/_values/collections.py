@@ -21,7 +21,12 @@ _LISTS: dict[object, tuple[type, ...]] = {
     abc.Collection: (list, tuple),
 }
 _DICTS = (dict, abc.Mapping, abc.MutableMapping)
-_SETS: dict[object, tuple[type, ...]] = {set: (set,), frozenset: (frozenset,), abc.Set: (set, frozenset), abc.MutableSet: (set, frozenset)}
+_SETS: dict[object, tuple[type, ...]] = {
+    set: (set,),
+    frozenset: (frozenset,),
+    abc.Set: (set, frozenset),
+    abc.MutableSet: (set, frozenset),
+}
 _ARRAYS = (list, tuple)  # what is part of a key is read as a tuple
 
 
@@ -65,7 +70,9 @@ def _list(types: Compiler, tp: Any, accepts: tuple[type, ...], args: tuple[Any, 
     def back(raw: Any) -> Any:
         return raw if type(raw) is list and _all(raw, inner.exact) else read(raw, tp)
 
-    return checked(type_name(tp), accepts, (list,), out, back, reads=_ARRAYS, deep=inner.deep, parts=(inner,))
+    return checked(
+        type_name(tp), accepts, (list,), out, back, reads=_ARRAYS, deep=inner.deep, parts=(inner,)
+    )
 
 
 def _set(types: Compiler, tp: Any, accepts: tuple[type, ...], args: tuple[Any, ...]) -> Form:
@@ -89,7 +96,16 @@ def _tuple(types: Compiler, tp: Any, args: tuple[Any, ...]) -> Form:
     if len(args) == 2 and args[1] is Ellipsis:
         listed = _list(types, tp, (tuple,), args)
         read = lambda raw: tuple(listed.decode(raw))  # noqa: E731
-        return checked(name, (tuple,), (list,), listed.encode, read, reads=_ARRAYS, deep=listed.deep, parts=(listed,))
+        return checked(
+            name,
+            (tuple,),
+            (list,),
+            listed.encode,
+            read,
+            reads=_ARRAYS,
+            deep=listed.deep,
+            parts=(listed,),
+        )
     parts = [types.form(arg) for arg in args]
     outward = [types.at(item(i), part.encode) for i, part in enumerate(parts)]
     inward = [types.at(item(i), part.decode) for i, part in enumerate(parts)]
@@ -104,8 +120,13 @@ def _tuple(types: Compiler, tp: Any, args: tuple[Any, ...]) -> Form:
             raise mismatch(raw, name, f" of {len(raw)} items")
         return tuple([hook(member) for hook, member in zip(inward, raw, strict=True)])
 
-    deep, never = any(part.deep for part in parts), next((part.never for part in parts if part.never), "")
-    return checked(name, (tuple,), (list,), out, back, reads=_ARRAYS, deep=deep, parts=parts, never=never)
+    deep, never = (
+        any(part.deep for part in parts),
+        next((part.never for part in parts if part.never), ""),
+    )
+    return checked(
+        name, (tuple,), (list,), out, back, reads=_ARRAYS, deep=deep, parts=parts, never=never
+    )
 
 
 def _dict(types: Compiler, tp: Any, args: tuple[Any, ...]) -> Form:
@@ -129,7 +150,15 @@ def _dict(types: Compiler, tp: Any, args: tuple[Any, ...]) -> Form:
         return result
 
     deep = keys.deep or values.deep
-    return checked(type_name(tp), (dict,), (dict,), out, lambda raw: read(raw, tp), deep=deep, parts=(keys, values))
+    return checked(
+        type_name(tp),
+        (dict,),
+        (dict,),
+        out,
+        lambda raw: read(raw, tp),
+        deep=deep,
+        parts=(keys, values),
+    )
 
 
 def _hashable(key: Any) -> Any:

@@ -1,9 +1,10 @@
 """Which classes may give back something else than what was stored (D8).
 
-An object comes back by calling its class with what was stored. A class whose constructor only keeps its arguments gives back the
-same; one whose constructor computes, converts or checks, or whose fields are not plain attributes, is in doubt: its values are
-stored only if what comes back encodes to the same bytes, which is tried for each. What a class is, is looked at once, never
-a value; and no code of it runs.
+An object comes back by calling its class with what was stored. A class whose constructor only keeps
+its arguments gives back the same; one whose constructor computes, converts or checks, or whose
+fields are not plain attributes, is in doubt: its values are stored only if what comes back encodes
+to the same bytes, which is tried for each. What a class is, is looked at once, never a value; and
+no code of it runs.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def doubt(cls: Any, fields: Collection[str]) -> str:
             return f"has {_article(name)}"
     for field in getattr(cls, "__attrs_attrs__", ()):
         if field.converter is not None or field.validator is not None:
-            return f"has a {'validator' if field.converter is None else 'converter'} for {field.name}"
+            return (
+                f"has a {'validator' if field.converter is None else 'converter'} for {field.name}"
+            )
     for name in fields:
         if not _is_plain(inspect.getattr_static(cls, name, None)):
             return f"has code for its field {name}"
@@ -50,22 +53,31 @@ def _is_generated(found: Any) -> bool:
     found = getattr(found, "__func__", found)
     if isinstance(found, (BuiltinFunctionType, WrapperDescriptorType)):
         return True
-    code, module = getattr(found, "__code__", None), getattr(found, "__globals__", {}).get("__name__", "")
-    return module == _ATTRS or (code is not None and code.co_filename.startswith(("<string>", "<attrs generated")))
+    code, module = (
+        getattr(found, "__code__", None),
+        getattr(found, "__globals__", {}).get("__name__", ""),
+    )
+    return module == _ATTRS or (
+        code is not None and code.co_filename.startswith(("<string>", "<attrs generated"))
+    )
 
 
 def _is_plain(found: Any) -> bool:
-    """Whether an attribute of a class leaves the field of this name to its objects: a default, or where slots and tuples keep it."""
+    """Whether an attribute of a class leaves the field of this name to its objects: a default, or
+    where slots and tuples keep it."""
     return isinstance(found, _PLAIN_FIELDS) or not hasattr(type(found), "__set__")
 
 
 def never(cls: Any, arguments: Collection[str]) -> str:
-    """Returns why a class cannot be called with these arguments, whatever they are; "" if it may."""
+    """Returns why a class cannot be called with these arguments, whatever they are; "" if it
+    may."""
     if dataclasses.is_dataclass(cls):
         lost = [name for name, field in cls.__dataclass_fields__.items() if _is_lost(field)]
         if lost:
             return f"has an InitVar without default ({lost[0]}), which an object does not keep"
-    if type(cls).__call__ is not type.__call__ or inspect.getattr_static(cls, "__new__") is not inspect.getattr_static(object, "__new__"):
+    if type(cls).__call__ is not type.__call__ or inspect.getattr_static(
+        cls, "__new__"
+    ) is not inspect.getattr_static(object, "__new__"):
         return ""
     if inspect.getattr_static(cls, "__init__") is object.__init__:
         return "has no __init__ that takes its fields" if arguments else ""
@@ -78,24 +90,32 @@ def never(cls: Any, arguments: Collection[str]) -> str:
 
 def _misfit(parameters: list[inspect.Parameter], arguments: Collection[str]) -> str:
     takes = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    needs = {p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    needs = {
+        p.name
+        for p in parameters
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
     if strange := sorted(needs - set(arguments)):
         return f"has an __init__ that needs {strange[0]}, which is no field of its objects"
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters) and (kept := sorted(set(arguments) - takes)):
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters) and (
+        kept := sorted(set(arguments) - takes)
+    ):
         return f"has an __init__ that does not take its field {kept[0]} by name"
     return ""
 
 
 def _is_lost(field: Any) -> bool:
     nothing = dataclasses.MISSING
-    return field._field_type is dataclasses._FIELD_INITVAR and field.default is nothing and field.default_factory is nothing  # type: ignore[attr-defined]
+    is_given_only = field._field_type is dataclasses._FIELD_INITVAR  # type: ignore[attr-defined]
+    return is_given_only and field.default is nothing and field.default_factory is nothing
 
 
 _ADVICE = "Keep in its fields what its constructor is given, or store plain data"
 
 
 def lost(found: Misfit) -> Misfit:
-    """Returns what says that a value could be stored but never be read; `found` is what reading it comes to."""
+    """Returns what says that a value could be stored but never be read; `found` is what reading it
+    comes to."""
     why = found.problem.removeprefix("is stored, but ")
     misfit = Misfit(f"would not come back: {why if why != found.problem else f'it {why}'}", _ADVICE)
     misfit.path = found.path
@@ -103,7 +123,8 @@ def lost(found: Misfit) -> Misfit:
 
 
 def changed(before: Any, after: Any, doubts: list[str]) -> Misfit:
-    """Returns what says where a value would come back changed, given its stored form and that of what came back."""
+    """Returns what says where a value would come back changed, given its stored form and that of
+    what came back."""
     path: list[str] = []
     while True:
         inner = _first_difference(before, after)
@@ -125,9 +146,19 @@ def _first_difference(before: Any, after: Any) -> tuple[Any, Any, Any] | None:
     if type(before) is not type(after):
         return None
     if type(before) is dict and list(before) == list(after):
-        return next(((key, before[key], after[key]) for key in before if _differ(before[key], after[key])), None)
+        return next(
+            ((key, before[key], after[key]) for key in before if _differ(before[key], after[key])),
+            None,
+        )
     if type(before) in (list, tuple) and len(before) == len(after):
-        return next(((i, a, b) for i, (a, b) in enumerate(zip(before, after, strict=True)) if _differ(a, b)), None)
+        return next(
+            (
+                (i, a, b)
+                for i, (a, b) in enumerate(zip(before, after, strict=True))
+                if _differ(a, b)
+            ),
+            None,
+        )
     return None
 
 

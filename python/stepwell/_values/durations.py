@@ -20,7 +20,10 @@ Duration: TypeAlias = str | int | float | timedelta
 
 SECOND_US = 1_000_000
 DURATION_MAX_US = 365 * 86_400 * SECOND_US
-GRAMMAR = 'a duration is "10 seconds", "5 min", "1 hour" or "7 days", a number of seconds, or a timedelta; 0 to 365 days'
+GRAMMAR = (
+    'a duration is "10 seconds", "5 min", "1 hour" or "7 days", a number of seconds, or a '
+    "timedelta; 0 to 365 days"
+)
 
 _UNITS_US: dict[str, int] = {
     unit: us
@@ -67,19 +70,29 @@ def _parse(value: object) -> int | None:
     if isinstance(value, int):
         return value * SECOND_US
     if isinstance(value, float) and math.isfinite(value):
-        # -1e-9 rounds to 0 but is a mistake like any other negative number; 1e308 s is no finite number of µs.
+        # -1e-9 rounds to 0 but is a mistake like any other negative number; 1e308 s is no finite
+        # number of µs.
         return round(value * SECOND_US) if 0 <= value <= 1e12 else -1
     return None
 
 
 def text(us: int) -> str:
-    """Returns a duration as people write it, in the largest unit that divides it: `"90 seconds"`, `"2 hours"`."""
-    for unit, size in (("day", 86_400 * SECOND_US), ("hour", 3_600 * SECOND_US), ("minute", 60 * SECOND_US)):
+    """Returns a duration as people write it, in the largest unit that divides it: `"90 seconds"`,
+    `"2 hours"`."""
+    for unit, size in (
+        ("day", 86_400 * SECOND_US),
+        ("hour", 3_600 * SECOND_US),
+        ("minute", 60 * SECOND_US),
+    ):
         if us and us % size == 0:
             return _plural(us // size, unit)
     if us % SECOND_US and us < SECOND_US:
         return f"{us / 1_000:g} ms"
-    return _plural(us // SECOND_US, "second") if us % SECOND_US == 0 else f"{us / SECOND_US:.3f}".rstrip("0") + " seconds"
+    return (
+        _plural(us // SECOND_US, "second")
+        if us % SECOND_US == 0
+        else f"{us / SECOND_US:.3f}".rstrip("0") + " seconds"
+    )
 
 
 def _plural(number: int, unit: str) -> str:
@@ -111,7 +124,8 @@ def instant_us(value: datetime, what: str = "when") -> int:
 
 
 def from_us(us: int) -> datetime:
-    """Returns the instant `us` microseconds after 1970-01-01 UTC, as an aware UTC `datetime`; at most the last one there is."""
+    """Returns the instant `us` microseconds after 1970-01-01 UTC, as an aware UTC `datetime`; at
+    most the last one there is."""
     if us > LAST_US:
         return datetime.max.replace(tzinfo=UTC)
     return _EPOCH + timedelta(microseconds=us)

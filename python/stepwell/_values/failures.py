@@ -1,15 +1,16 @@
 """An exception as stored data, and stored data as an exception.
 
-`describe` is what is recorded of an exception that leaves a step: plain data only. `revive` makes of it
-what the body catches: an object of a class derived from `StepFailed` and from the class the step
-raised, so that `except PaymentDeclined:` works. Live as on replay the body gets the revived one, never
-the original, so that both are equal in class, text and fields (D3).
+`describe` is what is recorded of an exception that leaves a step: plain data only. `revive` makes
+of it what the body catches: an object of a class derived from `StepFailed` and from the class the
+step raised, so that `except PaymentDeclined:` works. Live as on replay the body gets the revived
+one, never the original, so that both are equal in class, text and fields (D3).
 
-A stored name is only ever looked up: among classes of exceptions, in modules that are loaded. Nothing
-is imported, and no code of such a class runs: not __init__, __new__, __setattr__ or __init_subclass__.
+A stored name is only ever looked up: among classes of exceptions, in modules that are loaded.
+Nothing is imported, and no code of such a class runs: not __init__, __new__, __setattr__ or
+__init_subclass__.
 
-A record says whether the class was found when it was made. If so and it is not there any more, the body
-must not see plain `StepFailed` where it saw `PaymentDeclined`: that is `MissingClass` (D9).
+A record says whether the class was found when it was made. If so and it is not there any more, the
+body must not see plain `StepFailed` where it saw `PaymentDeclined`: that is `MissingClass` (D9).
 """
 
 from __future__ import annotations
@@ -38,7 +39,16 @@ _BUILTIN_MEMBERS: dict[type[BaseException], tuple[str, ...]] = {
     UnicodeDecodeError: ("encoding", "object", "start", "end", "reason"),
     UnicodeEncodeError: ("encoding", "object", "start", "end", "reason"),
     UnicodeTranslateError: ("object", "start", "end", "reason"),
-    SyntaxError: ("msg", "filename", "lineno", "offset", "text", "end_lineno", "end_offset", "print_file_and_line"),
+    SyntaxError: (
+        "msg",
+        "filename",
+        "lineno",
+        "offset",
+        "text",
+        "end_lineno",
+        "end_offset",
+        "print_file_and_line",
+    ),
 }
 _PLAIN_ONLY = (StopIteration, StopAsyncIteration, BaseExceptionGroup)
 
@@ -56,7 +66,8 @@ _warned: set[str] = set()
 
 
 class MissingClass(Undecodable):
-    """A recorded failure's class was found when it was recorded, and is not now. The instance is `blocked` with it (D9).
+    """A recorded failure's class was found when it was recorded, and is not now. The instance is
+    `blocked` with it (D9).
 
     Attributes:
         module: Where the class was.
@@ -65,7 +76,15 @@ class MissingClass(Undecodable):
         cure: What to do about it.
     """
 
-    def __init__(self, message: str = "", *, module: str = "", qualname: str = "", why: str = "", cure: str = "") -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        module: str = "",
+        qualname: str = "",
+        why: str = "",
+        cure: str = "",
+    ) -> None:
         super().__init__(message)
         self.module = module
         self.qualname = qualname
@@ -74,7 +93,8 @@ class MissingClass(Undecodable):
 
 
 class _NotItself(NamedTuple):
-    """Why a body cannot catch a class as itself, and what to do; it reads as the rest of a sentence about the class."""
+    """Why a body cannot catch a class as itself, and what to do; it reads as the rest of a sentence
+    about the class."""
 
     why: str
     cure: str
@@ -85,7 +105,9 @@ class _NotItself(NamedTuple):
         return f"{self.why}: {self.cure}"
 
 
-def describe(exc: BaseException, *, step: str, attempts: int, traceback: bool = True) -> dict[str, Any]:
+def describe(
+    exc: BaseException, *, step: str, attempts: int, traceback: bool = True
+) -> dict[str, Any]:
     """Returns what is recorded of an exception that left a step, as plain data. Never raises.
 
     Args:
@@ -99,13 +121,16 @@ def describe(exc: BaseException, *, step: str, attempts: int, traceback: bool = 
         _add_tree(record, exc)
     module, name = record["module"], record["class"]
     found = _class_for_body(module, name)
-    if module and isinstance(found, _NotItself):  # without module it is a failure that was told so before
+    # without module it is a failure that was told so before
+    if module and isinstance(found, _NotItself):
         _warn(module, name, found)
     record["found"] = not isinstance(found, _NotItself)
     return record
 
 
-def _described(exc: BaseException, step: str | None, attempts: int | None, *, traceback: bool = True) -> dict[str, Any]:
+def _described(
+    exc: BaseException, step: str | None, attempts: int | None, *, traceback: bool = True
+) -> dict[str, Any]:
     module, name = _class_of(exc)
     return {
         "module": module,
@@ -119,7 +144,8 @@ def _described(exc: BaseException, step: str | None, attempts: int | None, *, tr
 
 
 def _class_of(exc: BaseException) -> tuple[str, str]:
-    """Module and name of the class that was raised; of a failure told as plain `StepFailed`, without module, what it was told as."""
+    """Module and name of the class that was raised; of a failure told as plain `StepFailed`,
+    without module, what it was told as."""
     cls = _public(_original(type(exc)))
     if cls is StepFailed and (told := _own(exc, "type")):
         return "", told
@@ -135,18 +161,27 @@ def revive(record: dict[str, Any]) -> StepFailed:
     """Returns the exception that a record stands for, to be raised into the body.
 
     Raises:
-        Undecodable: This is no record of `describe`: the instance is `blocked` rather than told of a failure it may not have had.
+        Undecodable: This is no record of `describe`: the instance is `blocked` rather than told of
+            a failure it may not have had.
         MissingClass: Its class was found when it was recorded, and is not now.
     """
     _check_shape(record)
     exc = _new(_recorded_class(record))
     _ARGS.__set__(exc, tuple(record.get("args") or (record.get("message", ""),)))
     members = _DICT.__get__(exc)
-    members.update({name: value for name, value in (record.get("fields") or {}).items() if _is_field(name)})
+    members.update(
+        {name: value for name, value in (record.get("fields") or {}).items() if _is_field(name)}
+    )
     for name, value in (record.get("builtin") or {}).items():
         _set_builtin(exc, name, value)
     info = error_info(record)
-    members.update(step=info.step or "", attempts=info.attempts or 0, type=info.type, message=info.message, traceback=info.traceback)
+    members.update(
+        step=info.step or "",
+        attempts=info.attempts or 0,
+        type=info.type,
+        message=info.message,
+        traceback=info.traceback,
+    )
     return exc
 
 
@@ -179,7 +214,10 @@ _SHAPE: dict[str, type | tuple[type, ...]] = {
 
 def _check_shape(record: Any) -> None:
     if type(record) is not dict:
-        raise Undecodable(f"a recorded failure is stored as {one(type(record).__name__)}, and cannot be told", wanted="a failure")
+        raise Undecodable(
+            f"a recorded failure is stored as {one(type(record).__name__)}, and cannot be told",
+            wanted="a failure",
+        )
     for name, types in _SHAPE.items():
         if name in record and not isinstance(record[name], types):
             stored = type(record[name]).__name__
@@ -206,8 +244,8 @@ def error_info(record: dict[str, Any]) -> ErrorInfo:
 def describe_body(exc: BaseException) -> dict[str, Any]:
     """Returns what is recorded of an exception that left the body, as plain data. Never raises.
 
-    A `StepFailed` keeps its step and attempts. The tree of a group is its message, and a nested list of
-    [type, message, [members]] as `errors`.
+    A `StepFailed` keeps its step and attempts. The tree of a group is its message, and a nested
+    list of [type, message, [members]] as `errors`.
     """
     if isinstance(exc, StepFailed) and _own(exc, "step"):
         record = _described(exc, _own(exc, "step"), _own(exc, "attempts") or 0)
@@ -237,7 +275,10 @@ def _lines(errors: list[Any], depth: int) -> list[str]:
     for type_, message, inner in errors:
         head = message.partition("\n")[0]
         # A failed step's own text says its type already.
-        lines.append("  " * depth + (head if head.startswith('step "') else f"{type_}: {head}" if head else type_))
+        lines.append(
+            "  " * depth
+            + (head if head.startswith('step "') else f"{type_}: {head}" if head else type_)
+        )
         lines += _lines(inner, depth + 1)
     return lines
 
@@ -282,17 +323,25 @@ def _text(exc: BaseException) -> str:
         return f"<its __str__ raised {type(error).__name__}>"
 
 
-def from_users_code(exc: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
-    """Returns an exception as `logging` takes it, without the frames of ours that lead to the user's code: they say nothing of it."""
+def from_users_code(
+    exc: BaseException,
+) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """Returns an exception as `logging` takes it, without the frames of ours that lead to the
+    user's code: they say nothing of it."""
     trace = exc.__traceback__
-    while trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] in _LEADING:
+    while (
+        trace is not None
+        and str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] in _LEADING
+    ):
         trace = trace.tb_next
     return type(exc), exc, trace or exc.__traceback__
 
 
 def _traceback(exc: BaseException) -> str:
     try:
-        return _cut("".join(traceback_module.format_exception(*from_users_code(exc))), TRACEBACK_MAX)
+        return _cut(
+            "".join(traceback_module.format_exception(*from_users_code(exc))), TRACEBACK_MAX
+        )
     except BaseException as error:
         return f"<no traceback: formatting it raised {type(error).__name__}>"
 
@@ -306,7 +355,8 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _members(exc: BaseException) -> dict[str, Any]:
-    """What of an exception's args and attributes is plain data, as it comes back from the store; 8 KiB together."""
+    """What of an exception's args and attributes is plain data, as it comes back from the store; 8
+    KiB together."""
     left = FIELDS_BYTES_MAX
     found: dict[str, Any] = {}
     args, size = _stored(list(_ARGS.__get__(exc)), left)
@@ -324,7 +374,8 @@ def _members(exc: BaseException) -> dict[str, Any]:
 
 
 def _stored(value: Any, limit: int) -> tuple[Any, int]:
-    """Returns a value as the store will give it back, and its size; size 0 if it cannot be stored."""
+    """Returns a value as the store will give it back, and its size; size 0 if it cannot be
+    stored."""
     try:
         data = _codec.encode(value, limit=max(limit, 0))
         return _codec.decode(data), len(data)
@@ -365,29 +416,50 @@ def _set_builtin(exc: BaseException, name: str, value: Any) -> None:
 
 
 def _class_for_body(module: str, name: str) -> type[StepFailed] | _NotItself:
-    """Returns the class a body catches for one that a step raised, or why there is none but plain `StepFailed`."""
+    """Returns the class a body catches for one that a step raised, or why there is none but plain
+    `StepFailed`."""
     original = _find(module, name)
     if original is None:
         if "<locals>" in name:
             return _NotItself("is defined inside a function", "define it at module level")
         if module == "__main__":
-            cure = "define it in this program's main module too, or in a module of its own, which all programs find"
-            return _NotItself("is not in the main module of the program that runs now (`python -m asyncio` has another)", cure, cure)
+            cure = (
+                "define it in this program's main module too, or in a module of its own, which "
+                "all programs find"
+            )
+            return _NotItself(
+                "is not in the main module of the program that runs now (`python -m "
+                "asyncio` has another)",
+                cure,
+                cure,
+            )
         cure = "import its module where the workflow is defined"
-        return _NotItself("is not in a loaded module under that name", cure, f"{cure}, or restore the class")
+        return _NotItself(
+            "is not in a loaded module under that name", cure, f"{cure}, or restore the class"
+        )
     if issubclass(original, StepFailed):
         return original
     known = _classes.get(original)
     if known is not None:
         return known
     if issubclass(original, _PLAIN_ONLY) or not issubclass(original, Exception):
-        return _NotItself("cannot be raised into a body as itself", "raise an exception class of your own in the step")
+        return _NotItself(
+            "cannot be raised into a body as itself",
+            "raise an exception class of your own in the step",
+        )
     try:
-        made: Any = new_class(original.__name__, (StepFailed, original), {}, lambda names: names.update(__module__=original.__module__))
+        made: Any = new_class(
+            original.__name__,
+            (StepFailed, original),
+            {},
+            lambda names: names.update(__module__=original.__module__),
+        )
         made.__qualname__ = original.__qualname__
         _new(made)
     except Exception as error:
-        return _NotItself(f"cannot be combined with StepFailed ({error})", "derive it from Exception alone")
+        return _NotItself(
+            f"cannot be combined with StepFailed ({error})", "derive it from Exception alone"
+        )
     _classes[original], _originals[made] = made, original
     return cast("type[StepFailed]", made)
 
@@ -400,11 +472,17 @@ def is_there(module: str, name: str) -> bool:
 def _warn(module: str, name: str, cure: _NotItself) -> None:
     if (dotted := f"{module}.{name}") not in _warned:
         _warned.add(dotted)
-        log.warning("a step raised %s, which `except` clauses in the body will see as plain StepFailed: it %s", dotted, cure)
+        log.warning(
+            "a step raised %s, which `except` clauses in the body will see as plain "
+            "StepFailed: it %s",
+            dotted,
+            cure,
+        )
 
 
 def _find(module: str, name: str) -> type[BaseException] | None:
-    """Looks a class up by name in loaded modules: no import, no module's __getattr__, no descriptor."""
+    """Looks a class up by name in loaded modules: no import, no module's __getattr__, no
+    descriptor."""
     if module == "stepwell":
         found: Any = vars(_errors).get(name) if name in _errors.__all__ else None
         return found if isinstance(found, type) and issubclass(found, StepwellError) else None
@@ -412,14 +490,19 @@ def _find(module: str, name: str) -> type[BaseException] | None:
     if type(holder) is not ModuleType:
         return None
     for part in name.split("."):
-        holder = type.__getattribute__(holder, "__dict__").get(part) if isinstance(holder, type) else vars(holder).get(part)
+        holder = (
+            type.__getattribute__(holder, "__dict__").get(part)
+            if isinstance(holder, type)
+            else vars(holder).get(part)
+        )
         if not isinstance(holder, type):
             return None
     return holder if isinstance(holder, type) and issubclass(holder, BaseException) else None
 
 
 def _new(cls: type[StepFailed]) -> StepFailed:
-    """Makes an object without calling anything written in Python: with the first __new__ of a C class that can make one.
+    """Makes an object without calling anything written in Python: with the first __new__ of a C
+    class that can make one.
 
     Raises:
         TypeError: There is none.
@@ -430,7 +513,8 @@ def _new(cls: type[StepFailed]) -> StepFailed:
         if isinstance(new, BuiltinFunctionType):
             try:
                 exc: StepFailed = new(cls)
-            except TypeError as error:  # MemoryError's is for MemoryError alone; Exception's does for a class of both
+            # MemoryError's is for MemoryError alone; Exception's does for a class of both
+            except TypeError as error:
                 refusal = error
             else:
                 return exc

@@ -1,10 +1,10 @@
 """What a declared type is compiled to, a `Form`: a function to plain data and one back.
 
-The rule is D7: to plain data only from a value whose class is the declared one (an int passes for float,
-a bool is no int), back from whatever was stored as long as it becomes today's type. cattrs reads and
-writes the fields of classes, reads collections and notes the place of what fails; it checks no
-classes when encoding and converts when decoding, so it gets every hook from here. Which form a type has
-is decided in `types`.
+The rule is D7: to plain data only from a value whose class is the declared one (an int passes for
+float, a bool is no int), back from whatever was stored as long as it becomes today's type. cattrs
+reads and writes the fields of classes, reads collections and notes the place of what fails; it
+checks no classes when encoding and converts when decoding, so it gets every hook from here. Which
+form a type has is decided in `types`.
 """
 
 from __future__ import annotations
@@ -37,15 +37,18 @@ Hook = Callable[..., Any]
 
 @dataclass(slots=True, eq=False)
 class Form:
-    """How one declared type is stored: a function to plain data (raises Misfit) and one back (raises what `misfit` explains)."""
+    """How one declared type is stored: a function to plain data (raises Misfit) and one back
+    (raises what `misfit` explains)."""
 
     name: str
     encode: Hook
     decode: Hook
     accepts: Collection[type] = ()  # classes of values; empty: anything
     stores: Collection[type] = ()  # classes of plain data; empty: anything
-    exact: type | None = None  # values of exactly this class are stored as they are and come back as they are
-    fields: bool = False  # what it stores is a dict of its own fields, in which a union can put its tag
+    # values of exactly this class are stored as they are and come back as they are
+    exact: type | None = None
+    # what it stores is a dict of its own fields, in which a union can put its tag
+    fields: bool = False
     deep: bool = False  # nesting has no bound of its own (recursive types, Any)
     parts: Collection[Form] = ()  # the forms of what is in it
     doubt: str = ""  # why its values may come back changed (D8)
@@ -98,7 +101,9 @@ def misfit(error: Any) -> Misfit:
         name = class_name(error.cl)
         inner, note = noted[0] if noted else (others[0], None)
         if note is None:
-            fault = Misfit(f"is stored, but {name}(...) raised {type(inner).__name__}: {inner}", wanted=name).explained()
+            fault = Misfit(
+                f"is stored, but {name}(...) raised {type(inner).__name__}: {inner}", wanted=name
+            ).explained()
             fault.__cause__ = inner
             inner = fault
         elif isinstance(note, IterableValidationNote):
@@ -121,10 +126,12 @@ def misfit(error: Any) -> Misfit:
 
 
 class Compiler(cattrs.Converter, ABC):
-    """Compiles declared types, each once, with a converter's hooks looked up by us. How is up to who derives from it.
+    """Compiles declared types, each once, with a converter's hooks looked up by us. How is up to
+    who derives from it.
 
-    cattrs dispatches on base classes first, so that a `StrEnum` would be a `str`, and on a value's own class where
-    types are recursive. With `tracing` errors carry their place, which costs: it is for doing again what has failed.
+    cattrs dispatches on base classes first, so that a `StrEnum` would be a `str`, and on a value's
+    own class where types are recursive. With `tracing` errors carry their place, which costs: it is
+    for doing again what has failed.
     """
 
     def __init__(self, tracing: bool) -> None:
@@ -179,11 +186,21 @@ class Compiler(cattrs.Converter, ABC):
         """Makes the form of a class known before its fields are compiled, which may mention it."""
         encode = lambda value: self._forms[tp].encode(value)  # noqa: E731
         decode = lambda raw, _=None: self._forms[tp].decode(raw)  # noqa: E731
-        self._forms[tp] = Form(type_name(tp), encode, decode, (cls,), (dict,), fields=True, deep=True)
+        self._forms[tp] = Form(
+            type_name(tp), encode, decode, (cls,), (dict,), fields=True, deep=True
+        )
 
 
-def checked(name: str, accepts: Collection[type], stores: Collection[type], out: Hook, back: Hook, **more: Any) -> Form:
-    """Returns a form that takes nothing but these classes, on the way out and (unless `reads` says more) back."""
+def checked(
+    name: str,
+    accepts: Collection[type],
+    stores: Collection[type],
+    out: Hook,
+    back: Hook,
+    **more: Any,
+) -> Form:
+    """Returns a form that takes nothing but these classes, on the way out and (unless `reads` says
+    more) back."""
     reads = more.pop("reads", stores)
 
     def encode(value: Any) -> Any:
@@ -217,12 +234,17 @@ def unstorable(tp: Any, why: str = "") -> Form:
     def encode(value: Any) -> NoReturn:
         if not why and type(value) is tp:
             raise Misfit(f"is {one(class_name(tp))}")
-        raise Misfit(f"is declared as {name}, which {reason}", "" if why else "Declare the type it has, or pass as_type=")
+        raise Misfit(
+            f"is declared as {name}, which {reason}",
+            "" if why else "Declare the type it has, or pass as_type=",
+        )
 
     def decode(raw: Any, _: Any = None) -> NoReturn:
         raise Misfit(f"is stored as {_in_words(raw)}, but {name} {reason}", wanted=name).explained()
 
-    return Form(name, encode, decode, (tp,) if isinstance(tp, type) else (), never=f"{name} {reason}")
+    return Form(
+        name, encode, decode, (tp,) if isinstance(tp, type) else (), never=f"{name} {reason}"
+    )
 
 
 def same(raw: Any, _: Any = None) -> Any:
@@ -238,23 +260,37 @@ def _scalar(cls: type, *also: type) -> Form:
     return form
 
 
-SCALARS: dict[Any, Form] = {cls: _scalar(cls) for cls in (types.NoneType, bool, int, str, bytes, date, UUID)} | {
+SCALARS: dict[Any, Form] = {
+    cls: _scalar(cls) for cls in (types.NoneType, bool, int, str, bytes, date, UUID)
+} | {
     float: _scalar(float, int),
     # The tag for datetimes demands an offset.
     datetime: checked(
         "datetime",
         (datetime,),
         (datetime, str),
-        lambda value: folded(value.isoformat() if value.utcoffset() is None else aware(value), value),
+        lambda value: folded(
+            value.isoformat() if value.utcoffset() is None else aware(value), value
+        ),
         lambda raw: raw if type(raw) is datetime else datetime.fromisoformat(raw),
     ),
-    timedelta: checked("timedelta", (timedelta,), (int,), lambda value: value // _MICROSECOND, lambda raw: timedelta(microseconds=raw)),
+    timedelta: checked(
+        "timedelta",
+        (timedelta,),
+        (int,),
+        lambda value: value // _MICROSECOND,
+        lambda raw: timedelta(microseconds=raw),
+    ),
     # CBOR's decimal has neither NaN nor infinities nor a signed zero.
     Decimal: checked(
         "Decimal",
         (Decimal,),
         (Decimal, str),
-        lambda value: str(value) if not value.is_finite() or (value.is_zero() and value.is_signed()) else writable(value),
+        lambda value: (
+            str(value)
+            if not value.is_finite() or (value.is_zero() and value.is_signed())
+            else writable(value)
+        ),
         lambda raw: Decimal(raw) if type(raw) is str else raw,
     ),
 }

@@ -1,7 +1,8 @@
-"""What annotations say: of functions, about what goes in and what comes out, and of classes, about their fields.
+"""What annotations say: of functions, about what goes in and what comes out, and of classes, about
+their fields.
 
-Never raises: an annotation that names nothing known becomes `Unresolved`, which stores plain values and
-says what is wrong once another value meets it. No annotation means `Any`.
+Never raises: an annotation that names nothing known becomes `Unresolved`, which stores plain values
+and says what is wrong once another value meets it. No annotation means `Any`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _returns: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 @dataclass(frozen=True)
 class Unresolved:
-    """Stands for an annotation that names nothing known: plain values go through, others get a clear text.
+    """Stands for an annotation that names nothing known: plain values go through, others get a
+    clear text.
 
     Attributes:
         text: The annotation.
@@ -54,8 +56,11 @@ def type_name(tp: Any) -> str:
     return str(tp).replace("typing.", "")
 
 
-def _meaning(hint: Any, globalns: dict[str, Any] | None = None, localns: Mapping[str, Any] | None = None) -> Any:
-    """Returns an annotation evaluated, and without what says nothing about storage: Annotated, Required, ReadOnly."""
+def _meaning(
+    hint: Any, globalns: dict[str, Any] | None = None, localns: Mapping[str, Any] | None = None
+) -> Any:
+    """Returns an annotation evaluated, and without what says nothing about storage: Annotated,
+    Required, ReadOnly."""
     holder = type("holder", (), {"__annotations__": {"it": hint}})
     return typing.get_type_hints(holder, globalns, dict(localns or {}))["it"]
 
@@ -77,7 +82,8 @@ def resolve(hint: Any, globalns: dict[str, Any], localns: Mapping[str, Any], own
 
 
 def field_types(tp: Any, cls: type) -> dict[str, Any]:
-    """Returns the types of a class's fields, type variables replaced; `Unresolved` for those that name nothing."""
+    """Returns the types of a class's fields, type variables replaced; `Unresolved` for those that
+    name nothing."""
     own = {cls.__name__: cls}  # a local class may mention itself
     try:
         hints = typing.get_type_hints(cls)
@@ -88,7 +94,9 @@ def field_types(tp: Any, cls: type) -> dict[str, Any]:
             for name, hint in vars(base).get("__annotations__", {}).items():
                 hints[name] = resolve(hint, module, {**own, **vars(base)}, class_name(cls))
     variables = _variables(tp, cls)
-    return {name: _substitute(hint, variables) for name, hint in hints.items()} if variables else hints
+    return (
+        {name: _substitute(hint, variables) for name, hint in hints.items()} if variables else hints
+    )
 
 
 def _variables(tp: Any, cls: type) -> dict[Any, Any]:
@@ -112,12 +120,14 @@ def _substitute(hint: Any, variables: dict[Any, Any]) -> Any:
 
 
 def params_type(fn: Callable[..., Any]) -> Any:
-    """Returns the declared type of a workflow's second parameter: `Any` without annotation, None's type without a parameter."""
+    """Returns the declared type of a workflow's second parameter: `Any` without annotation, None's
+    type without a parameter."""
     return _cached(_params, fn, _find_params)
 
 
 def return_type(fn: Callable[..., Any]) -> Any:
-    """Returns the declared type of what a function returns, awaited if need be; `Any` without annotation."""
+    """Returns the declared type of what a function returns, awaited if need be; `Any` without
+    annotation."""
     return _cached(_returns, fn, _find_return)
 
 
@@ -155,7 +165,11 @@ def _find_return(fn: Any) -> Any:
 def _find_params(fn: Any) -> Any:
     function = _function(fn)
     try:
-        names = [p.name for p in inspect.signature(function).parameters.values() if p.kind not in (p.VAR_KEYWORD, p.KEYWORD_ONLY)]
+        names = [
+            p.name
+            for p in inspect.signature(function).parameters.values()
+            if p.kind not in (p.VAR_KEYWORD, p.KEYWORD_ONLY)
+        ]
     except (TypeError, ValueError):
         return Any
     skipped = 1 if function is fn else 2  # step; and self of a callable object
@@ -171,8 +185,12 @@ def _hint(function: Any, name: str) -> Any:
         return Any
     hint = annotations[name]
     code = getattr(function, "__code__", None)
-    cells = zip(getattr(code, "co_freevars", ()), getattr(function, "__closure__", None) or (), strict=False)
-    outer: dict[str, Any] = {variable: cell.cell_contents for variable, cell in cells if _filled(cell)}
+    cells = zip(
+        getattr(code, "co_freevars", ()), getattr(function, "__closure__", None) or (), strict=False
+    )
+    outer: dict[str, Any] = {
+        variable: cell.cell_contents for variable, cell in cells if _filled(cell)
+    }
     owner = getattr(function, "__qualname__", None) or class_name(type(function))
     return resolve(hint, getattr(function, "__globals__", {}), outer, owner)
 

@@ -1,9 +1,10 @@
 """pydantic models: stored as their own JSON form, validated back, with which fields were set (D8).
 
-A model says by `model_fields_set` what somebody gave and what is a default, on which `exclude_unset` stands. Its JSON form does not,
-nor does it know a datetime's `fold`: both are stored beside it, where there is anything to say. Each value is read back before it
-is stored, and compared by what is in it: no `__eq__` of users is asked. pydantic is never imported from here: a model can exist
-only if somebody else did.
+A model says by `model_fields_set` what somebody gave and what is a default, on which
+`exclude_unset` stands. Its JSON form does not, nor does it know a datetime's `fold`: both are
+stored beside it, where there is anything to say. Each value is read back before it is stored, and
+compared by what is in it: no `__eq__` of users is asked. pydantic is never imported from here: a
+model can exist only if somebody else did.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from .hints import type_name
 from .plain import Misfit, one, ready
 
 BESIDE = "$beside"
-"""The key, in a model's JSON form, of what that does not say: which fields were left to their defaults, and folds."""
+"""The key, in a model's JSON form, of what that does not say: which fields were left to their
+defaults, and folds."""
 _ROOT = "root"
 _ATOMS = frozenset({NoneType, bool, int, float, str, bytes})
 _TRUSTED = sys.stdlib_module_names | {"pydantic", "pydantic_core"}
@@ -42,11 +44,16 @@ def model_form(tp: Any, cls: Any) -> Form:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raised = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"  # pydantic's own say what they are
-            raise Misfit(f"is {one(name)} that does not survive model_dump(mode='json'): {raised}") from error
+            # pydantic's own say what they are
+            raised = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            raise Misfit(
+                f"is {one(name)} that does not survive model_dump(mode='json'): {raised}"
+            ) from error
         if not same:
             advice = "Secrets and serializers that leave things out cannot be stored"
-            raise Misfit(f"is {one(name)} that does not come back equal from model_dump(mode='json')", advice)
+            raise Misfit(
+                f"is {one(name)} that does not come back equal from model_dump(mode='json')", advice
+            )
         return ready(_with_beside(raw, beside, fields, name))
 
     def back(raw: Any) -> Any:
@@ -78,16 +85,23 @@ def _validated(cls: Any, raw: Any) -> Any:
 
 def _with_beside(raw: Any, beside: Any, fields: bool, name: str) -> Any:
     if not fields:
-        return {BESIDE: beside, _ROOT: raw} if beside or (type(raw) is dict and BESIDE in raw) else raw
+        return (
+            {BESIDE: beside, _ROOT: raw} if beside or (type(raw) is dict and BESIDE in raw) else raw
+        )
     for key in (BESIDE, TAG):
         if key in raw:
-            raise Misfit(f'is {one(name)} with an extra field "{key}", which has a meaning of its own', "Name it otherwise")
+            raise Misfit(
+                f'is {one(name)} with an extra field "{key}", which has a meaning of its own',
+                "Name it otherwise",
+            )
     return {**raw, BESIDE: beside} if beside else raw
 
 
 def _without_beside(raw: Any, fields: bool) -> tuple[Any, Any]:
     if fields:
-        return {key: member for key, member in raw.items() if key not in (TAG, BESIDE)}, raw.get(BESIDE)
+        return {key: member for key, member in raw.items() if key not in (TAG, BESIDE)}, raw.get(
+            BESIDE
+        )
     if type(raw) is dict and raw.keys() == {BESIDE, _ROOT}:
         return raw[_ROOT], raw[BESIDE]
     return raw, None
@@ -109,24 +123,34 @@ def _members(value: Any) -> Iterator[tuple[Any, Any]]:
         if not _ATOMS.issuperset(map(type, value)):
             yield from enumerate(value)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        yield from ((field.name, getattr(value, field.name, None)) for field in dataclasses.fields(value))
+        yield from (
+            (field.name, getattr(value, field.name, None)) for field in dataclasses.fields(value)
+        )
 
 
 def _beside(value: Any) -> Any:
     """Returns what the JSON form of a value does not say, by name or place; nothing if it says all.
 
-    Of a model, and of each in it, under "" the names of the fields that were left to their defaults; of a datetime its fold.
+    Of a model, and of each in it, under "" the names of the fields that were left to their
+    defaults; of a datetime its fold.
     """
     if isinstance(value, datetime):
         return value.fold
     found: dict[Any, Any] = {}
     if _is_model(value):
         given = value.__pydantic_fields_set__
-        if names := [name for name in type(value).__pydantic_fields__ if name not in given and name in value.__dict__]:
+        if names := [
+            name
+            for name in type(value).__pydantic_fields__
+            if name not in given and name in value.__dict__
+        ]:
             found[""] = names
-    elif isinstance(value, (set, frozenset, dict)) and any(_beside(it) for it in value if type(it) not in _ATOMS):
+    elif isinstance(value, (set, frozenset, dict)) and any(
+        _beside(it) for it in value if type(it) not in _ATOMS
+    ):
         raise ValueError(
-            "a model in a set has fields that were not set, or a datetime there has a fold, and members of sets have no places"
+            "a model in a set has fields that were not set, or a datetime there has a fold, and "
+            "members of sets have no places"
         )
     for key, member in _members(value):
         if type(member) not in _ATOMS and (inner := _beside(member)):
@@ -135,15 +159,20 @@ def _beside(value: Any) -> Any:
 
 
 def _restored(value: Any, beside: Any) -> Any:
-    """Returns a value with what its JSON form did not say; names and places that today's classes do not have are ignored."""
+    """Returns a value with what its JSON form did not say; names and places that today's classes do
+    not have are ignored."""
     if isinstance(value, datetime):
         return value.replace(fold=1) if beside == 1 else value
     if type(beside) is not dict or not beside:
         return value
     if _is_model(value) and type(names := beside.get("")) is list:
         given = value.__pydantic_fields_set__
-        object.__setattr__(value, "__pydantic_fields_set__", {name for name in given if name not in names})
-    members = {key: _restored(member, beside[key]) for key, member in _members(value) if key in beside}
+        object.__setattr__(
+            value, "__pydantic_fields_set__", {name for name in given if name not in names}
+        )
+    members = {
+        key: _restored(member, beside[key]) for key, member in _members(value) if key in beside
+    }
     return _with_members(value, members) if members else value
 
 
@@ -182,7 +211,9 @@ def _alike(a: Any, b: Any) -> bool:
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):
-        return bool(a.keys() == b.keys()) and all(_alike(member, b[key]) for key, member in a.items())
+        return bool(a.keys() == b.keys()) and all(
+            _alike(member, b[key]) for key, member in a.items()
+        )
     if isinstance(a, (list, tuple, deque)):
         return len(a) == len(b) and all(map(_alike, a, b))
     if isinstance(a, datetime):  # two zones are never equal in an hour that comes twice (PEP 495)
@@ -204,7 +235,11 @@ def _origin(model: Any) -> Any:
 
 
 def _fields(model: Any) -> dict[str, Any]:
-    return {name: model.__dict__[name] for name in type(model).__pydantic_fields__ if name in model.__dict__}
+    return {
+        name: model.__dict__[name]
+        for name in type(model).__pydantic_fields__
+        if name in model.__dict__
+    }
 
 
 def _state(value: Any) -> dict[str, Any]:

@@ -45,34 +45,57 @@ def _shown(value: object) -> str:
 def workflow_name(value: object, what: str = "workflow name") -> str:
     """Returns a workflow's or namespace's name. Raises InvalidName."""
     advice = ". Pass name= to @workflow" if what == "workflow name" else ""
-    return _match(_WORKFLOW, value, what, f"1 to 64 letters, digits, _ or -, not beginning with -{advice}")
+    return _match(
+        _WORKFLOW, value, what, f"1 to 64 letters, digits, _ or -, not beginning with -{advice}"
+    )
 
 
 def instance_id(value: object, what: str = "instance id") -> str:
-    """Returns an instance id, agent name or schedule id (say which as `what`). Raises InvalidName."""
-    return _match(_ID, value, what, "1 to 100 letters, digits or _.:@/+-, beginning with a letter, a digit or _")
+    """Returns an instance id, agent name or schedule id (say which as `what`). Raises
+    InvalidName."""
+    return _match(
+        _ID,
+        value,
+        what,
+        "1 to 100 letters, digits or _.:@/+-, beginning with a letter, a digit or _",
+    )
 
 
 def event_type(value: object) -> str:
     """Returns an event type. Raises InvalidName."""
-    return _match(_EVENT, value, "event type", "1 to 100 letters, digits or _.-, beginning with a letter, a digit or _")
+    return _match(
+        _EVENT,
+        value,
+        "event type",
+        "1 to 100 letters, digits or _.-, beginning with a letter, a digit or _",
+    )
 
 
 def step_name(value: object, what: str = "step name") -> str:
-    """Returns a step's name or key (say which as `what`): 1 to 256 characters, none of them control characters.
+    """Returns a step's name or key (say which as `what`): 1 to 256 characters, none of them control
+    characters.
 
     Raises:
         InvalidName: It is not.
     """
-    if isinstance(value, str) and 0 < len(value) <= STEP_NAME_MAX and not _UNPRINTABLE.search(value):
+    if (
+        isinstance(value, str)
+        and 0 < len(value) <= STEP_NAME_MAX
+        and not _UNPRINTABLE.search(value)
+    ):
         return value
-    raise InvalidName(f"{what} {_shown(value)} is not valid: 1 to {STEP_NAME_MAX} characters, no control characters")
+    raise InvalidName(
+        f"{what} {_shown(value)} is not valid: 1 to {STEP_NAME_MAX} characters, no "
+        "control characters"
+    )
 
 
 def _whole(value: object, low: int, high: int, what: str, advice: str = "") -> int:
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
         return value
-    raise InvalidConfig(f"{what}={value!r:.120} is not a whole number from {low:,} to {high:,}{advice}")
+    raise InvalidConfig(
+        f"{what}={value!r:.120} is not a whole number from {low:,} to {high:,}{advice}"
+    )
 
 
 def priority(value: object) -> int:
@@ -84,8 +107,13 @@ def sought(value: object, what: str) -> str | None:
     """Returns a text to look for, which may name nothing; None: anything. Raises InvalidConfig."""
     if value is None:
         return None
-    if not isinstance(value, str) or (not value.isascii() and any("\ud800" <= it <= "\udfff" for it in value)):
-        raise InvalidConfig(f"{what}={_shown(value)} is no text that anything could be called; give a str, or leave it out.")
+    if not isinstance(value, str) or (
+        not value.isascii() and any("\ud800" <= it <= "\udfff" for it in value)
+    ):
+        raise InvalidConfig(
+            f"{what}={_shown(value)} is no text that anything could be called; "
+            "give a str, or leave it out."
+        )
     return value
 
 
@@ -97,23 +125,33 @@ def page_limit(value: object) -> int:
 def check_batch(items: object) -> None:
     """Checks that these are 1 to 10,000 items, in an order. Raises InvalidConfig."""
     if isinstance(items, set | frozenset):
-        raise InvalidConfig("items is a set, whose order is another one in every process. Pass a list: sorted(...)")
+        raise InvalidConfig(
+            "items is a set, whose order is another one in every process. Pass a list: sorted(...)"
+        )
     if not isinstance(items, Sequence) or isinstance(items, str | bytes):
-        raise InvalidConfig(f"items={items!r:.120} is not a sequence. Pass a list of params or NewInstance")
+        raise InvalidConfig(
+            f"items={items!r:.120} is not a sequence. Pass a list of params or NewInstance"
+        )
     batch_size(len(items))
 
 
 def batch_size(value: int) -> int:
     """Returns how many items a batch has, 1 to 10,000. Raises InvalidConfig."""
-    return _whole(value, 1, BATCH_MAX, "number of items", ". Split the batch" if value else ": there is nothing to create")
+    return _whole(
+        value,
+        1,
+        BATCH_MAX,
+        "number of items",
+        ". Split the batch" if value else ": there is nothing to create",
+    )
 
 
 def attributes(value: Mapping[str, AttributeValue] | None) -> dict[str, AttributeValue]:
     """Returns an instance's attributes as a dict of its own.
 
     Args:
-        value: At most 32; keys of 1 to 64 characters; values str, int (64 bits), float (finite) or bool;
-            4 KiB of UTF-8 together, a number counting 8 bytes.
+        value: At most 32; keys of 1 to 64 characters; values str, int (64 bits), float (finite) or
+            bool; 4 KiB of UTF-8 together, a number counting 8 bytes.
 
     Raises:
         InvalidConfig: They are not.
@@ -127,13 +165,19 @@ def attributes(value: Mapping[str, AttributeValue] | None) -> dict[str, Attribut
     size = 0
     checked: dict[str, AttributeValue] = {}
     for key, item in value.items():
-        if not (isinstance(key, str) and 0 < len(key) <= ATTRIBUTE_KEY_MAX) or _UNPRINTABLE.search(key):
-            raise InvalidConfig(f"attribute key {_shown(key)} is not valid: 1 to {ATTRIBUTE_KEY_MAX} characters, no control characters")
+        if not (isinstance(key, str) and 0 < len(key) <= ATTRIBUTE_KEY_MAX) or _UNPRINTABLE.search(
+            key
+        ):
+            raise InvalidConfig(
+                f"attribute key {_shown(key)} is not valid: 1 to "
+                f"{ATTRIBUTE_KEY_MAX} characters, no control characters"
+            )
         checked[key] = _attribute(key, item)
         size += len(key.encode()) + (len(item.encode()) if isinstance(item, str) else 8)
     if size > ATTRIBUTES_BYTES_MAX:
         raise InvalidConfig(
-            f"attributes of {size:,} bytes are too large: at most {ATTRIBUTES_BYTES_MAX:,} together. Put the rest in params"
+            f"attributes of {size:,} bytes are too large: at most {ATTRIBUTES_BYTES_MAX:,} "
+            "together. Put the rest in params"
         )
     return checked
 
@@ -147,4 +191,7 @@ def _attribute(key: str, value: object) -> AttributeValue:
         return value
     if type(value) is str and not re.search("[\ud800-\udfff]", value):
         return value
-    raise InvalidConfig(f"attribute {key!r}={value!r:.120} is not valid: a str, an int of 64 bits, a finite float or a bool")
+    raise InvalidConfig(
+        f"attribute {key!r}={value!r:.120} is not valid: a str, an int of 64 bits, "
+        "a finite float or a bool"
+    )

@@ -1,10 +1,11 @@
 """Plain values and their bytes: CBOR, written and read through `cbor2` (RFC 8949).
 
-Plain is what needs no annotation: None, bool, int, float, str, bytes, list, tuple, dict, set, frozenset,
-aware datetime, date, UUID and finite Decimal, of exactly these classes. Invariants: what is written is of definite
-length and nested at most 64 deep, tags counted (cbor2 itself crashes the process some thousand levels down), equal sets give equal
-bytes, and what is read makes no object but those above: every other tag is refused, none imports or
-calls anything. docs/values.md has the table of tags. This file does not know declared types.
+Plain is what needs no annotation: None, bool, int, float, str, bytes, list, tuple, dict, set,
+frozenset, aware datetime, date, UUID and finite Decimal, of exactly these classes. Invariants: what
+is written is of definite length and nested at most 64 deep, tags counted (cbor2 itself crashes the
+process some thousand levels down), equal sets give equal bytes, and what is read makes no object
+but those above: every other tag is refused, none imports or calls anything. docs/values.md has the
+table of tags. This file does not know declared types.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from cbor2 import loads as _cbor_loads
 
 DEPTH_MAX = 64
 _TAGS_MAX = 3
-"""Levels the tags of one scalar take at most: a Decimal of many digits is a tag, a pair, and in it a tagged number."""
+"""Levels the tags of one scalar take at most: a Decimal of many digits is a tag, a pair, and in it
+a tagged number."""
 DIGITS_MAX = 4_096
-"""Of a Decimal: digits are turned from binary to decimal in time that grows with their square (a million take minutes)."""
+"""Of a Decimal: digits are turned from binary to decimal in time that grows with their square (a
+million take minutes)."""
 
 READY = frozenset({NoneType, bool, int, float, str, bytes, date, UUID})
 """Classes that are written as they are, whatever the value."""
@@ -33,7 +36,8 @@ _KEYS = frozenset({bool, int, str, bytes, date, UUID})
 _STR = frozenset({str})
 _SET_TAG = 258
 _FOLD_TAG = 49_495
-"""Ours, named after PEP 495, around a datetime: it is the second one of its day that reads like this (`fold=1`)."""
+"""Ours, named after PEP 495, around a datetime: it is the second one of its day that reads like
+this (`fold=1`)."""
 
 
 class Misfit(Exception):
@@ -60,7 +64,11 @@ class Misfit(Exception):
         """It is a member of this container, there."""
         self.path.append(item(key))
         if self.declare:
-            forms: dict[type, str] = {list: "list[{}]", tuple: "tuple[{}, ...]", dict: f"dict[{type(key).__name__}, {{}}]"}
+            forms: dict[type, str] = {
+                list: "list[{}]",
+                tuple: "tuple[{}, ...]",
+                dict: f"dict[{type(key).__name__}, {{}}]",
+            }
             self.declare = forms[container].format(self.declare)
 
 
@@ -93,7 +101,8 @@ def one(name: str) -> str:
 
 
 def clean(value: Any, left: int = DEPTH_MAX - _TAGS_MAX) -> bool:
-    """Returns whether a container can be written as it is, without a copy: the usual case, and the hot path.
+    """Returns whether a container can be written as it is, without a copy: the usual case, and the
+    hot path.
 
     False says nothing but that `ready` has to look.
     """
@@ -101,7 +110,7 @@ def clean(value: Any, left: int = DEPTH_MAX - _TAGS_MAX) -> bool:
     if left <= 0:
         return False
     if cls is dict:
-        for key, inner in value.items():  # noqa: SIM110 - a generator costs more than all the rest
+        for key, inner in value.items():  # a generator costs more than all the rest
             if type(key) is not str or (type(inner) not in READY and not clean(inner, left - 1)):
                 return False
         return True
@@ -183,7 +192,9 @@ def _check_key(key: object, left: int) -> None:
     if cls is datetime:
         aware(key)  # type: ignore[arg-type]
         return
-    raise Misfit(f"has {one(class_name(cls))} as a key", "Use str, int, bytes, UUID, date or tuples of them")
+    raise Misfit(
+        f"has {one(class_name(cls))} as a key", "Use str, int, bytes, UUID, date or tuples of them"
+    )
 
 
 def _ready_key(key: Any) -> Any:
@@ -213,7 +224,8 @@ def _ready_set(value: set[Any] | frozenset[Any], left: int) -> CBORTag:
 
 
 def _tags(value: object) -> int:
-    """Returns how many levels the tags of a scalar take: whoever reads counts them as it counts containers."""
+    """Returns how many levels the tags of a scalar take: whoever reads counts them as it counts
+    containers."""
     cls = type(value)
     if cls is int:
         return 0 if -(1 << 64) <= value < 1 << 64 else 1  # type: ignore[operator]
@@ -225,7 +237,8 @@ def _tags(value: object) -> int:
 
 
 def in_order(members: list[Any]) -> list[Any]:
-    """Returns a set's members in the order of their bytes: hash order differs from process to process."""
+    """Returns a set's members in the order of their bytes: hash order differs from process to
+    process."""
     try:
         return sorted(members, key=_cbor_dumps)
     except UnicodeEncodeError:
@@ -236,9 +249,15 @@ def aware(value: datetime) -> datetime:
     """Returns an aware datetime whose offset CBOR can carry. Raises Misfit for others."""
     offset = value.utcoffset()
     if offset is None:
-        raise Misfit("is a datetime without timezone", "Give it one (datetime.now(UTC)), annotate it, or pass as_type=")
+        raise Misfit(
+            "is a datetime without timezone",
+            "Give it one (datetime.now(UTC)), annotate it, or pass as_type=",
+        )
     if offset.microseconds or offset.seconds % 60:
-        raise Misfit("is a datetime whose UTC offset is not in whole minutes", "Convert it with .astimezone(UTC)")
+        raise Misfit(
+            "is a datetime whose UTC offset is not in whole minutes",
+            "Convert it with .astimezone(UTC)",
+        )
     return value
 
 
@@ -251,7 +270,10 @@ def writable(value: Decimal) -> Decimal:
     """Returns a finite Decimal that can be read back in no time. Raises Misfit for others."""
     _, digits, _ = value.as_tuple()
     if len(digits) > DIGITS_MAX:
-        raise Misfit(f"is a Decimal of {len(digits):,} digits, more than {DIGITS_MAX:,}", "Store it as text, or round it")
+        raise Misfit(
+            f"is a Decimal of {len(digits):,} digits, more than {DIGITS_MAX:,}",
+            "Store it as text, or round it",
+        )
     return value
 
 
@@ -262,11 +284,30 @@ def _too_deep() -> NoReturn:
 def _refuse(value: object) -> NoReturn:
     cls = type(value)
     name = class_name(cls)
-    if hasattr(cls, "__dataclass_fields__") or hasattr(cls, "__attrs_attrs__") or hasattr(cls, "model_fields"):
+    if (
+        hasattr(cls, "__dataclass_fields__")
+        or hasattr(cls, "__attrs_attrs__")
+        or hasattr(cls, "model_fields")
+    ):
         misfit = Misfit(f"is {one(name)}")
         misfit.declare = cls.__name__
         raise misfit
-    for base in (bool, int, float, str, bytes, dict, list, tuple, set, frozenset, datetime, date, Decimal, UUID):
+    for base in (
+        bool,
+        int,
+        float,
+        str,
+        bytes,
+        dict,
+        list,
+        tuple,
+        set,
+        frozenset,
+        datetime,
+        date,
+        Decimal,
+        UUID,
+    ):
         if isinstance(value, base):
             raise Misfit(
                 f"is {one(name)}, a subclass of {base.__name__} that would not come back as itself",
@@ -276,12 +317,17 @@ def _refuse(value: object) -> NoReturn:
 
 
 def deeper_than(value: object, left: int) -> bool:
-    """Returns whether what is about to be written is nested more than `left` levels, tags counted."""
+    """Returns whether what is about to be written is nested more than `left` levels, tags
+    counted."""
     if isinstance(value, CBORTag):
         return not left or deeper_than(value.value, left - 1)
     if isinstance(value, dict):
         keys = (key for key in value if type(key) is not str)
-        return not left or any(deeper_than(inner, left - 1) for inner in value.values()) or any(deeper_than(key, left - 1) for key in keys)
+        return (
+            not left
+            or any(deeper_than(inner, left - 1) for inner in value.values())
+            or any(deeper_than(key, left - 1) for key in keys)
+        )
     if isinstance(value, (list, tuple)):
         return not left or any(deeper_than(inner, left - 1) for inner in value)
     return left < _TAGS_MAX and _tags(value) > left
@@ -308,7 +354,8 @@ def _find_surrogate(value: Any) -> None:
             value.encode()
         except UnicodeEncodeError as error:
             raise Misfit(
-                f"has a lone surrogate at character {error.start}", 'Decode the bytes it came from without "surrogateescape"'
+                f"has a lone surrogate at character {error.start}",
+                'Decode the bytes it came from without "surrogateescape"',
             ) from None
     elif isinstance(value, CBORTag):
         _find_surrogate(value.value)
@@ -330,9 +377,12 @@ def _refuse_tag(*_: object) -> NoReturn:
     raise _Refused
 
 
-# What cbor2 reads by itself and we never write: epoch times, bigfloats, string and value references, rationals, regular
-# expressions, e-mails, IP addresses, days, complex numbers. A test goes through all tags, so a newer cbor2 adds none unseen.
-_REFUSED_TAGS: dict[int, Any] = dict.fromkeys((1, 5, 25, 28, 29, 30, 35, 36, 52, 54, 100, 256, 260, 261, 43000, 55799), _refuse_tag)
+# What cbor2 reads by itself and we never write: epoch times, bigfloats, string and value
+# references, rationals, regular expressions, e-mails, IP addresses, days, complex numbers. A test
+# goes through all tags, so a newer cbor2 adds none unseen.
+_REFUSED_TAGS: dict[int, Any] = dict.fromkeys(
+    (1, 5, 25, 28, 29, 30, 35, 36, 52, 54, 100, 256, 260, 261, 43000, 55799), _refuse_tag
+)
 
 
 _DECIMAL = b"\xc4\x82"
@@ -342,7 +392,11 @@ _DECIMAL = b"\xc4\x82"
 def _read_decimal(parts: Any, *_: object) -> Decimal:
     """As cbor2 does it, but for the time it takes."""
     exponent, mantissa = parts
-    if type(exponent) is not int or type(mantissa) is not int or mantissa.bit_length() > 4 * DIGITS_MAX:
+    if (
+        type(exponent) is not int
+        or type(mantissa) is not int
+        or mantissa.bit_length() > 4 * DIGITS_MAX
+    ):
         raise _Refused
     return Decimal(f"{mantissa}E{exponent}")
 
@@ -360,7 +414,8 @@ _CAREFUL: dict[int, Any] = {**_READ, 4: _read_decimal}
 
 
 def loads(data: bytes) -> Any:
-    """Returns the plain value these bytes stand for. What follows it is not looked at: the store's checksums see to that.
+    """Returns the plain value these bytes stand for. What follows it is not looked at: the store's
+    checksums see to that.
 
     Raises:
         Misfit: They are not one CBOR item of those we write.
@@ -375,6 +430,13 @@ def loads(data: bytes) -> Any:
             semantic_decoders=_CAREFUL if careful else _READ,
             tag_hook=_refuse_tag,
         )
-    except (CBORError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
+    except (
+        CBORError,
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         size = "1 byte that is" if len(data) == 1 else f"{len(data):,} bytes that are"
         raise Misfit(f"is {size} not a stored value ({error!s:.200})") from None

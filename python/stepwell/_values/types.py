@@ -1,7 +1,8 @@
 """Which form a declared type has.
 
-Collections are in `collections`, classes with fields in `classes`, unions in `unions`, what is stored as it is in
-`forms`. Stored data names nothing but members of the declared union, enum or literal.
+Collections are in `collections`, classes with fields in `classes`, unions in `unions`, what is
+stored as it is in `forms`. Stored data names nothing but members of the declared union, enum or
+literal.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ class Types(Compiler):
             return form
         if not isinstance(cls, type):
             return unstorable(tp)
-        return _enum(cls) if issubclass(cls, enum.Enum) else class_form(self, tp, cls) or unstorable(tp)
+        return (
+            _enum(cls)
+            if issubclass(cls, enum.Enum)
+            else class_form(self, tp, cls) or unstorable(tp)
+        )
 
 
 def _unresolved(tp: Unresolved) -> Form:
@@ -47,7 +52,10 @@ def _unresolved(tp: Unresolved) -> Form:
         try:
             return ready(value)
         except Misfit as found:
-            found.advice = f'The annotation "{tp.text}" of {tp.owner} cannot be resolved: define it at module level, or pass as_type='
+            found.advice = (
+                f'The annotation "{tp.text}" of {tp.owner} cannot be resolved: define '
+                "it at module level, or pass as_type="
+            )
             raise
 
     return Form(tp.text, encode, same, deep=True)
@@ -79,6 +87,8 @@ def _literal(tp: Any) -> Form:
             raise Misfit(f"is {shown(value, 80)}, declared as {name}") from None
 
     stores = {cls for cls, _ in back}
-    form = checked(name, {cls for cls, _ in table}, stores, encode, lambda raw: back[type(raw), raw])
+    form = checked(
+        name, {cls for cls, _ in table}, stores, encode, lambda raw: back[type(raw), raw]
+    )
     form.encode = encode
     return form

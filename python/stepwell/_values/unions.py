@@ -1,10 +1,11 @@
 """Unions: which member a value is, and which one a stored value was.
 
-A value's class picks the member. What is stored bare is what can be told apart by its CBOR kind (`int | str`,
-`Order | None`); members that cannot are tagged with their name: a class with fields gets one more key,
-`{"$type": "Order", …}`, anything else is wrapped, `{"$type": "list[int]", "value": […]}`. A tag is looked
-up among the members of the declared union and nowhere else. (cattrs' own tagged unions are of classes only and tag
-all of them; what it does with the rest, it does by trying.)
+A value's class picks the member. What is stored bare is what can be told apart by its CBOR kind
+(`int | str`, `Order | None`); members that cannot are tagged with their name: a class with fields
+gets one more key, `{"$type": "Order", …}`, anything else is wrapped, `{"$type": "list[int]",
+"value": […]}`. A tag is looked up among the members of the declared union and nowhere else.
+(cattrs' own tagged unions are of classes only and tag all of them; what it does with the rest, it
+does by trying.)
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from .hints import type_name
 from .plain import Misfit
 
 _VALUE = "value"
-_FLOAT_ONLY = checked("float", (float,), (float,), SCALARS[float].encode, SCALARS[float].decode, reads=())
+_FLOAT_ONLY = checked(
+    "float", (float,), (float,), SCALARS[float].encode, SCALARS[float].decode, reads=()
+)
 
 
 def union(types: Compiler, tp: Any) -> Form:
     """Returns the form of a union."""
     members = list(dict.fromkeys(types.form(arg) for arg in typing.get_args(tp)))
     if any(int in member.accepts for member in members if member is not SCALARS[float]):
-        members = [_FLOAT_ONLY if member is SCALARS[float] else member for member in members]  # an int is the int
+        # an int is the int
+        members = [_FLOAT_ONLY if member is SCALARS[float] else member for member in members]
     name = type_name(tp)
     tagged = _tagged(members)
     names = _names(members)
@@ -33,7 +37,9 @@ def union(types: Compiler, tp: Any) -> Form:
     by_class: dict[type, list[Hook]] = {}
     for member in members:
         for cls in member.accepts:
-            by_class.setdefault(cls, []).append(_writer(member, names[member] if member in tagged else ""))
+            by_class.setdefault(cls, []).append(
+                _writer(member, names[member] if member in tagged else "")
+            )
     anything = [member.encode for member in members if not member.accepts]
     accepts = {cls for member in members for cls in member.accepts}
     stores = {cls for member in members for cls in member.stores} | ({dict} if tagged else set())
@@ -56,11 +62,22 @@ def union(types: Compiler, tp: Any) -> Form:
                 raise Misfit(f"is stored with the name {raw[TAG]!r:.80}", wanted=name)
             return member.decode(raw if member.fields else raw.get(_VALUE))
         kind = list if type(raw) is tuple else type(raw)
-        return _only(name, [member for member in members if not member.stores or kind in member.stores], raw)
+        return _only(
+            name, [member for member in members if not member.stores or kind in member.stores], raw
+        )
 
     deep = any(member.deep for member in members)
     never = members[0].never if all(member.never for member in members) else ""
-    return Form(name, encode, decode, () if anything else accepts, () if anything else stores, deep=deep, parts=members, never=never)
+    return Form(
+        name,
+        encode,
+        decode,
+        () if anything else accepts,
+        () if anything else stores,
+        deep=deep,
+        parts=members,
+        never=never,
+    )
 
 
 def _writer(member: Form, tag: str) -> Hook:
@@ -74,9 +91,17 @@ def _writer(member: Form, tag: str) -> Hook:
 def _tagged(members: list[Form]) -> set[Form]:
     """The members whose stored form another one's could be mistaken for."""
     kinds = Counter(cls for member in members for cls in member.stores)
-    tagged = {member for member in members if member.accepts and any(kinds[cls] > 1 for cls in member.stores)}
+    tagged = {
+        member
+        for member in members
+        if member.accepts and any(kinds[cls] > 1 for cls in member.stores)
+    }
     if any(not member.accepts for member in members):  # beside Any
-        tagged |= {member for member in members if member.accepts and set(member.accepts) != set(member.stores)}
+        tagged |= {
+            member
+            for member in members
+            if member.accepts and set(member.accepts) != set(member.stores)
+        }
     if tagged:  # a tag makes a map, so a map must not be bare beside it
         tagged |= {member for member in members if dict in member.stores}
     return tagged
@@ -90,7 +115,8 @@ def _names(members: list[Form]) -> dict[Form, str]:
 def _only(name: str, candidates: list[Form], raw: Any) -> Any:
     """Returns what the single member makes of it that can make something of it.
 
-    Bare data beside tagged members is older than the union. If two members would do, nobody can know which it was.
+    Bare data beside tagged members is older than the union. If two members would do, nobody can
+    know which it was.
     """
     if len(candidates) == 1:
         return candidates[0].decode(raw)

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 
 _NO_END = (
-    "virtual time jumped from timer to timer up to the year 9999, where Python's dates end: some instance sleeps, or tries again, "
-    "without end. Send what ends it, or open the test engine with autojump=False and move the clock yourself."
+    "virtual time jumped from timer to timer up to the year 9999, where Python's dates end: some "
+    "instance sleeps, or tries again, without end. Send what ends it, or open the test engine with "
+    "autojump=False and move the clock yourself."
 )
 
 
@@ -52,7 +53,8 @@ class Clock:
         return self._driver
 
     async def advance(self, duration: Duration) -> None:
-        """Moves time on, timer by timer; returns when all that became due is durable and no body can go on.
+        """Moves time on, timer by timer; returns when all that became due is durable and no body
+        can go on.
 
         Time does not move while an attempt runs: one that never ends makes this wait for ever.
 
@@ -61,7 +63,10 @@ class Clock:
         """
         until = self._core_driver.now() + to_us(duration, "duration")
         if until > LAST_US:
-            raise InvalidConfig(f"duration={duration!r} leads past the year 9999, where Python's dates end. It is {self.now()} now.")
+            raise InvalidConfig(
+                f"duration={duration!r} leads past the year 9999, where Python's "
+                f"dates end. It is {self.now()} now."
+            )
         while True:
             await self.settled()
             core = self._core_driver.core

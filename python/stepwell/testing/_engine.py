@@ -56,7 +56,12 @@ class TestEngine(Engine):
             self._life.nursery.start_soon(self.clock.autojump)
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await super().__aexit__(kind, error, trace)
         if self._driver is not None:
             await self._driver.borrowed.threads_are_back()
@@ -65,8 +70,8 @@ class TestEngine(Engine):
     async def crash(self) -> None:
         """Loses everything that was not acknowledged, as a killed process would, then recovers.
 
-        Bodies are unwound without recording anything. Handles on instances stay good; calls that were
-        waiting raise `EngineClosed`, waits for results go on.
+        Bodies are unwound without recording anything. Handles on instances stay good; calls that
+        were waiting raise `EngineClosed`, waits for results go on.
 
         Raises:
             EngineClosed: The engine is not open.
@@ -96,14 +101,23 @@ async def open_test_engine(
     Args:
         workflows: As `Engine`.
         store: ":memory:" or a path.
-        autojump: Time jumps to the next timer whenever no attempt runs and no body can go on without it.
+        autojump: Time jumps to the next timer whenever no attempt runs and no body can go on
+            without it.
         seed: Chooses the jitter of retry delays.
-        check_arguments: Blocks an instance whose step changed an object that the body gave it (`changed_argument`); False: nobody looks.
+        check_arguments: Blocks an instance whose step changed an object that the body gave it
+            (`changed_argument`); False: nobody looks.
         engine_options: As `Engine`.
 
     Raises:
         StepwellError: As `Engine`.
     """
-    engine = TestEngine(store, seed=seed, autojump=autojump, check_arguments=check_arguments, workflows=workflows, **engine_options)
+    engine = TestEngine(
+        store,
+        seed=seed,
+        autojump=autojump,
+        check_arguments=check_arguments,
+        workflows=workflows,
+        **engine_options,
+    )
     async with engine:
         yield engine

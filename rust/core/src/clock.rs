@@ -1,4 +1,5 @@
-//! The one source of time (T3): the system's clocks, or virtual ones that move when they are told to.
+//! The one source of time (T3): the system's clocks, or virtual ones that move when they are told
+//! to.
 //!
 //! There are two hands. The *wall* clock is what is durable: deadlines, and when things were
 //! recorded. An administrator, a time server or a resumed machine can make it jump, either way.
@@ -82,7 +83,8 @@ impl Clock {
     }
 }
 
-/// Before 1970, where a machine without a clock's battery begins, it is below zero, and goes on like any other time.
+/// Before 1970, where a machine without a clock's battery begins, it is below zero, and goes on
+/// like any other time.
 fn since_1970(time: SystemTime) -> Micros {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => micros(since.as_micros()),

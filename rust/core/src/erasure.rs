@@ -1,8 +1,9 @@
 //! Which records still count, when later ones say of some that they do not.
 //!
-//! Histories are only appended to. So what is erased stays where it is at first, and a record after it says so: of an
-//! operation, from which attempt to which. Whoever reads a history passes over what does not count from then on; the store frees it
-//! when it has time. Outcomes always count, and of several records that erase the last speaks for all.
+//! Histories are only appended to. So what is erased stays where it is at first, and a record after
+//! it says so: of an operation, from which attempt to which. Whoever reads a history passes over
+//! what does not count from then on; the store frees it when it has time. Outcomes always count,
+//! and of several records that erase the last speaks for all.
 
 use rustc_hash::FxHashMap;
 
@@ -13,7 +14,8 @@ use crate::history::{Operation, Record, Stored, Verdict};
 pub struct Erasures(FxHashMap<Operation, (u32, u32)>);
 
 impl Erasures {
-    /// Returns whether a record counts. To be asked of all records of a history, the last one first.
+    /// Returns whether a record counts. To be asked of all records of a history, the last one
+    /// first.
     pub fn count(&mut self, record: &Record) -> bool {
         if record.verdict == Verdict::Erased {
             let range = (record.erases.unwrap_or(u32::MAX), record.attempt);

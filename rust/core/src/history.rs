@@ -51,10 +51,11 @@ pub enum Verdict {
     Saved = 5,
     /// The step is about to start (`on_interrupt="fail"`).
     Started = 6,
-    /// The body gave the step up, and the attempt that ran then has ended (I8): a turn of its own, of which the body hears
-    /// nothing. The payload is what became of the attempt.
+    /// The body gave the step up, and the attempt that ran then has ended (I8): a turn of its own,
+    /// of which the body hears nothing. The payload is what became of the attempt.
     Abandoned = 7,
-    /// A range of attempts no longer counts one by one; the payload says what they came to (see `erasure`).
+    /// A range of attempts no longer counts one by one; the payload says what they came to (see
+    /// `erasure`).
     Erased = 8,
 }
 
@@ -97,7 +98,8 @@ pub struct Record {
     pub started_at: Micros,
     /// When this was recorded; after [`Verdict::AttemptFailed`] the retry comes at `retry_at`.
     pub at: Micros,
-    /// How many outcomes the body had been given when the operation began (L6); `None` if nobody counted.
+    /// How many outcomes the body had been given when the operation began (L6); `None` if nobody
+    /// counted.
     pub begun: Option<u64>,
     /// The first attempt that no longer counts, after [`Verdict::Erased`]; `attempt` is the last.
     pub erases: Option<u32>,

@@ -56,7 +56,8 @@ impl Lanes {
         self.bodies.pop_front()
     }
 
-    /// Returns what was not said by bodies, to be looked through: all that came after the first so many.
+    /// Returns what was not said by bodies, to be looked through: all that came after the first so
+    /// many.
     pub fn others_from(&mut self, from: usize) -> VecDeque<Submission> {
         self.others.split_off(from)
     }

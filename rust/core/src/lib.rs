@@ -1,15 +1,15 @@
 //! The engine of Stepwell, without Python.
 //!
 //! An instance is created: [`admission`] lets it in, one commit of the [`store`] makes it exist,
-//! the [`registry`] knows it from then on and the [`queue`] holds it until the [`gatekeeper`] has
-//! a slot. Its body runs outside, in Python; what the body does arrives as a [`submission`].
-//! The [`engine`] decides what follows, as operations for the store and effects for after the
-//! commit; the table it obeys is [`lifecycle`]. Outcomes become [`history`]. What the body waits
-//! for lies in [`waits`] and [`timer`]s; while it only waits it holds no slot and may leave
-//! memory ([`residents`]). After a crash [`engine::recovery`] rebuilds all of this from the store.
-//! The [`runtime`] drives it: one writer thread that commits in batches, one loader thread that
-//! reads, an inbox and an outbox. What there is in numbers is in the [`tally`]. Everything but the runtime and the stores is a function of
-//! state, input and a time that is passed in.
+//! the [`registry`] knows it from then on and the [`queue`] holds it until the [`gatekeeper`] has a
+//! slot. Its body runs outside, in Python; what the body does arrives as a [`submission`]. The
+//! [`engine`] decides what follows, as operations for the store and effects for after the commit;
+//! the table it obeys is [`lifecycle`]. Outcomes become [`history`]. What the body waits for lies
+//! in [`waits`] and [`timer`]s; while it only waits it holds no slot and may leave memory
+//! ([`residents`]). After a crash [`engine::recovery`] rebuilds all of this from the store. The
+//! [`runtime`] drives it: one writer thread that commits in batches, one loader thread that reads,
+//! an inbox and an outbox. What there is in numbers is in the [`tally`]. Everything but the runtime
+//! and the stores is a function of state, input and a time that is passed in.
 
 pub mod admission;
 pub mod attributes;

@@ -262,7 +262,8 @@ const TABLE: &[(Event, &[Status], Reaction)] = &[
         &[Queued, Running, Waiting, WaitingForPause, Paused, Blocked],
         Stays,
     ),
-    // L14: still `running` in the store, without the mark: the next engine starts it, not as interrupted.
+    // L14: still `running` in the store, without the mark: the next engine starts it, not as
+    // interrupted.
     (Event::Release, &[Running], Goes(Running, &[Unmark, Unseat])),
     (
         Event::Release,

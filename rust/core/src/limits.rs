@@ -1,10 +1,12 @@
-//! Limits of the core, each with its reason. Limits of users (names, values, counts) are checked where they enter.
+//! Limits of the core, each with its reason. Limits of users (names, values, counts) are checked
+//! where they enter.
 
 /// Tables of the registry, each under a lock of its own: one per range.
 pub const TABLES: u16 = crate::ids::RANGES;
 /// Shards of a store that was never told how many: few enough to cost nothing, more than cores.
 pub const SHARDS: u32 = 64;
-/// Operations in one commit: enough to share one sync among hundreds of callers, few enough to keep the commit short.
+/// Operations in one commit: enough to share one sync among hundreds of callers, few enough to keep
+/// the commit short.
 pub const BATCH_OPS: usize = 512;
 /// Bytes of payload in one commit, for the same reason.
 pub const BATCH_BYTES: usize = 1 << 20;
@@ -16,7 +18,8 @@ pub const INBOX: usize = 1 << 16;
 pub const EVENTS: usize = 1_000;
 /// Numbers reserved in the store at a time.
 pub const NUMBERS: u64 = 1 << 20;
-/// Numbers, and places of records, stay below it: the registry keeps numbers in 56 bits, and no store gets that far.
+/// Numbers, and places of records, stay below it: the registry keeps numbers in 56 bits, and no
+/// store gets that far.
 pub const NUMBERS_END: u64 = 1 << 56;
 /// The first ticket: far beyond every number of the store, so that the two never meet.
 pub const FIRST_TICKET: u64 = 1 << 62;
@@ -32,7 +35,8 @@ pub const MOMENT_WINDOW: i64 = 1_000_000;
 /// Creations of one namespace that may have their moments reserved at once, whatever the rate: a
 /// hundred callers may wait as told.
 pub const MOMENTS: u64 = 128;
-/// And so many seconds' worth, where that is more; who calls again and again pushes others no further.
+/// And so many seconds' worth, where that is more; who calls again and again pushes others no
+/// further.
 pub const MOMENTS_SECONDS: f64 = 10.0;
 /// But never more than this: each refused caller may have to look through them.
 pub const MOMENTS_MAX: u64 = 4_096;

@@ -180,7 +180,8 @@ pub enum Data {
     Overloaded(&'static str, Micros),
     /// A limit's name and its value.
     Limit(&'static str, u64),
-    /// The state, if it is not final; how many go first; (in use, limit) of the engine's, the namespace's and the workflow's slots.
+    /// The state, if it is not final; how many go first; (in use, limit) of the engine's, the
+    /// namespace's and the workflow's slots.
     Standing(Option<Status>, u64, [(u32, u32); 3]),
     /// A message.
     Text(String),

@@ -134,7 +134,8 @@ pub struct LimitChange {
     pub changes: Vec<(Box<str>, Option<f64>)>,
 }
 
-/// What the store knew of the ids of a creation when it was asked: numbers and states by key; none if it was not asked.
+/// What the store knew of the ids of a creation when it was asked: numbers and states by key; none
+/// if it was not asked.
 pub type Found = Option<Box<FxHashMap<u128, (InstanceNo, Status)>>>;
 
 /// One thing to do.
@@ -187,7 +188,8 @@ pub enum Submission {
     /// On replay the body passed over the outcome with this place in the journal, because it had
     /// given the wait up: the event goes back, if that did not happen before the crash (I8).
     GiveBack(Body, Seq),
-    /// Every open operation is a wait. The last two: the last record delivered, the last batch whose notes were polled.
+    /// Every open operation is a wait. The last two: the last record delivered, the last batch
+    /// whose notes were polled.
     Quiet(Body, u64, u64),
     /// Keep the progress.
     Report(Body, Box<[u8]>),
@@ -203,6 +205,7 @@ pub enum Submission {
     TakenUp(Body),
     /// The body was unwound for shutdown.
     Release(Body),
-    /// The body was unwound to stop an attempt that nothing else could stop, and is to run again from its history.
+    /// The body was unwound to stop an attempt that nothing else could stop, and is to run again
+    /// from its history.
     Replay(Body),
 }

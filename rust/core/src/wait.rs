@@ -71,8 +71,8 @@ pub(crate) fn told_approval<'a>(namespace: &str, id: &'a str) -> &'a str {
         .unwrap_or(id)
 }
 
-/// Returns namespace, workflow and id of the instance that asks for the approval stored with this id: `workflow/id#name#1`, in a
-/// namespace of its own with that in front.
+/// Returns namespace, workflow and id of the instance that asks for the approval stored with this
+/// id: `workflow/id#name#1`, in a namespace of its own with that in front.
 pub(crate) fn asker_of(stored: &str) -> Option<(&str, &str, &str)> {
     let (namespace, told) = stored.split_once(SEPARATOR).unwrap_or((DEFAULT, stored));
     let (instance, _) = told.split_once('#')?;

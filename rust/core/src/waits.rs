@@ -60,8 +60,8 @@ impl Mailbox {
         Some(self.events.remove(place))
     }
 
-    /// Takes the oldest kept event of one of these types for a wait that is about to open, unless an
-    /// older wait is to have that one (E1): then both are still to be matched.
+    /// Takes the oldest kept event of one of these types for a wait that is about to open, unless
+    /// an older wait is to have that one (E1): then both are still to be matched.
     pub fn take_first(&mut self, source: &Source) -> Option<Event> {
         let first = self.events.iter().find(|it| takes(source, &it.kind))?;
         let claimed = self.taker(&first.kind).is_some();

@@ -1,5 +1,5 @@
-//! Limits as an engine with its threads keeps them: read from memory, in force when it says so, on a
-//! file as in memory; and batches that wait for the creation rate with nobody there to wake them.
+//! Limits as an engine with its threads keeps them: read from memory, in force when it says so, on
+//! a file as in memory; and batches that wait for the creation rate with nobody there to wake them.
 #![allow(missing_docs)]
 
 mod running;

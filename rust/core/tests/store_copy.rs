@@ -1,4 +1,5 @@
-//! Copies of a running store, and kills in the middle of what takes long: copying, giving pages back.
+//! Copies of a running store, and kills in the middle of what takes long: copying, giving pages
+//! back.
 #![allow(missing_docs)]
 
 mod store_cases;

@@ -1,4 +1,5 @@
-//! What the `SQLite` store does to files: bad ones stay as they were, good ones are locked and private.
+//! What the `SQLite` store does to files: bad ones stay as they were, good ones are locked and
+//! private.
 #![allow(missing_docs)]
 
 mod store_cases;
@@ -215,8 +216,10 @@ fn a_second_engine_is_told_who_owns_the_store() {
     let first = Box::new(SqliteStore::open(&path, "api").unwrap());
     let pid = std::process::id();
     let text = format!(
-        "audit.db is in use by this process ({pid}, engine \"api\"). One engine owns an embedded store: use that engine, or leave its block before you open \
-         another one, or give this engine another file. In a notebook it may have been opened by a cell that was run before."
+        "audit.db is in use by this process ({pid}, engine \"api\"). One engine owns an embedded \
+        store: use that engine, or leave its block before you open \
+         another one, or give this engine another file. In a notebook it may have been opened by \
+         a cell that was run before."
     );
     assert_eq!(
         SqliteStore::open(&path, "other").unwrap_err(),
@@ -268,7 +271,8 @@ fn a_look_from_the_same_process_cannot_take_the_wal_away() {
         drop(fs::File::open(beside(&path, suffix)).unwrap());
     }
     // A process of its own, for in this one SQLite knows its other connection.
-    let script = "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); c.execute('select * from instance').fetchall(); c.close()";
+    let script = "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); c.execute('select * from \
+    instance').fetchall(); c.close()";
     let ran = std::process::Command::new("python3")
         .arg("-c")
         .arg(script)

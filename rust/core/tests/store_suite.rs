@@ -325,7 +325,8 @@ fn a_final_instance_keeps_no_waits_or_events_but_its_dedup_ids(place: &mut dyn P
     let mut reader = store.reader().unwrap();
     assert_eq!(reader.waits(1).unwrap(), []);
     assert_eq!(reader.history(1).unwrap().len(), 1);
-    // It takes no more. What it was sent is known after its end, also when it is started again (E4).
+    // It takes no more. What it was sent is known after its end, also when it is started again
+    // (E4).
     let late = [
         Op::Buffer(1, event(3), None),
         Op::Seen(1, "x".into()),

@@ -25,7 +25,8 @@ pub fn explore(name: &str, model: fn()) {
     let seed = number("STEPWELL_SEED").unwrap_or(1);
     let schedules = number("STEPWELL_SCHEDULES").map_or(SCHEDULES, |it| it as usize);
     println!(
-        "to see it again: STEPWELL_SEED={seed} STEPWELL_SCHEDULES={schedules} cargo test --release -p stepwell-models --test handoffs {name}"
+        "to see it again: STEPWELL_SEED={seed} STEPWELL_SCHEDULES={schedules} cargo test \
+        --release -p stepwell-models --test handoffs {name}"
     );
     let mut config = Config::new();
     config.max_steps = MaxSteps::FailAfter(STEPS);

@@ -205,7 +205,8 @@ pub fn idle_is_said_when_all_is_done_and_only_then() {
         crate::Mutex::new((VecDeque::new(), false)),
         crate::Condvar::new(),
     ));
-    // What is certainly under way: counted after it was accepted, no longer when it is about to end.
+    // What is certainly under way: counted after it was accepted, no longer when it is about to
+    // end.
     let under_way = Arc::new(AtomicIsize::new(0));
     let idle = |outbox: &Outbox, under_way: &AtomicIsize| {
         assert!(

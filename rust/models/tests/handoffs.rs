@@ -1,4 +1,5 @@
-//! Each model under the schedules of its seed. See docs/reliability.md for how many, and how to see a failure again.
+//! Each model under the schedules of its seed. See docs/reliability.md for how many, and how to see
+//! a failure again.
 
 use stepwell_models::explore::explore;
 use stepwell_models::{residing, telling, watching, writing};

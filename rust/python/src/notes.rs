@@ -91,8 +91,8 @@ pub(crate) fn tuple<'py>(py: Python<'py>, note: &Note) -> Any<'py> {
     }
 }
 
-/// Tens of thousands may be there at once: what is the same in all is one object, and without a list in it the collector
-/// leaves a tuple alone.
+/// Tens of thousands may be there at once: what is the same in all is one object, and without a
+/// list in it the collector leaves a tuple alone.
 fn start<'py>(py: Python<'py>, it: &Start) -> Any<'py> {
     let shared = |text| PyString::intern(py, text);
     tuple!(

@@ -130,7 +130,8 @@ impl Admission {
         }
     }
 
-    /// A namespace's rate had so many millionths of a creation left at this time, in an earlier life.
+    /// A namespace's rate had so many millionths of a creation left at this time, in an earlier
+    /// life.
     pub fn restore_rate(&mut self, namespace: u32, millionths: i64, at: Micros) {
         let now = self.now;
         if let Some(rate) = self.rate(namespace) {
@@ -138,8 +139,8 @@ impl Admission {
         }
     }
 
-    /// Returns the rates of which something was taken since this was last asked: their namespaces, and
-    /// how many millionths of a creation they have left.
+    /// Returns the rates of which something was taken since this was last asked: their namespaces,
+    /// and how many millionths of a creation they have left.
     pub fn take_spent(&mut self) -> Vec<(u32, i64)> {
         let rates = (0..).zip(&mut self.rates);
         let spent = rates.filter_map(|(of, rate)| Some((of, rate.as_mut()?.take_spent()?)));
@@ -224,8 +225,8 @@ impl Admission {
         }
     }
 
-    /// Returns whether so many creations, that need this many places at least, would have room in an
-    /// empty queue.
+    /// Returns whether so many creations, that need this many places at least, would have room in
+    /// an empty queue.
     #[must_use]
     pub fn fits(&self, workflow: u32, places: u32) -> bool {
         let line = self.lines.get(workflow as usize);
@@ -275,8 +276,8 @@ impl Admission {
         self.lines.get(workflow as usize).map_or(0, |it| it.queued)
     }
 
-    /// Returns how many places are missing for a wish, besides those that are promised to others. What
-    /// takes none of what others lack may enter, whatever they lack.
+    /// Returns how many places are missing for a wish, besides those that are promised to others.
+    /// What takes none of what others lack may enter, whatever they lack.
     fn missing(&mut self, wish: Wish) -> u32 {
         let (need, clock) = (wish.need(), self.clock);
         let mut before = Need::default();

@@ -18,11 +18,11 @@
 //!   refuse it for good would be a surprise at the default (the burst is one second's worth, a
 //!   batch up to 10,000); to let it in at once, and others pay, would be no limit.
 //!
-//! Invariant: up to any time, at most `burst + rate × time` were let in, over all lives of the engine:
-//! what is left is stored in each commit that something was taken in, and an engine that opens goes
-//! on from there ([`Rate::restore`]). Moments are promises of one life and go back with it. Time is
-//! passed in and may jump: back counts as standing still, so that nobody waits for what a clock made
-//! up, and gives nothing to one that opens.
+//! Invariant: up to any time, at most `burst + rate × time` were let in, over all lives of the
+//! engine: what is left is stored in each commit that something was taken in, and an engine that
+//! opens goes on from there ([`Rate::restore`]). Moments are promises of one life and go back with
+//! it. Time is passed in and may jump: back counts as standing still, so that nobody waits for what
+//! a clock made up, and gives nothing to one that opens.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -111,8 +111,8 @@ impl Rate {
         std::mem::take(&mut self.spent).then_some((left * MILLION).floor() as i64)
     }
 
-    /// Changes the limit from now on. Moments that were promised stay, but for those of whoever waits
-    /// in the engine: they ask again at once, and may come sooner.
+    /// Changes the limit from now on. Moments that were promised stay, but for those of whoever
+    /// waits in the engine: they ask again at once, and may come sooner.
     pub(super) fn set(&mut self, per_second: f64, burst: f64, now: Micros) {
         self.pass(now);
         (self.per_second, self.burst) = (per_second, burst);

@@ -1,4 +1,5 @@
-//! The size of a thread's book of moments, for tests: far below the real one, so that a few callers fill it.
+//! The size of a thread's book of moments, for tests: far below the real one, so that a few callers
+//! fill it.
 
 use std::cell::Cell;
 

@@ -244,7 +244,8 @@ impl Core {
         }
     }
 
-    /// I8: what runs on for an instance that ends counts as running, so no other gets its slot (C1).
+    /// I8: what runs on for an instance that ends counts as running, so no other gets its slot
+    /// (C1).
     fn hold(&mut self, no: InstanceNo) {
         let live = self.live_mut(no);
         if std::mem::take(&mut live.slot) {

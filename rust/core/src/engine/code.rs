@@ -2,8 +2,9 @@
 //!
 //! Invariant: what has no code has no place in a queue and no slot: nothing could run it, so its
 //! slot would never come back. What code there is is known when the engine opens and stays. So
-//! whether an instance has code is found out once, where it is read at a start ([`super::recovery`]);
-//! what is new has code ([`Core::admit`]); and the table moves nothing that has none (`shift`).
+//! whether an instance has code is found out once, where it is read at a start
+//! ([`super::recovery`]); what is new has code ([`Core::admit`]); and the table moves nothing that
+//! has none (`shift`).
 
 use rustc_hash::FxHashMap;
 
@@ -63,8 +64,10 @@ impl Codes {
             "then resume() it"
         };
         format!(
-            "instance \"{id}\" of \"{workflow}\" cannot be resumed here: version \"{version}\" of \"{workflow}\" is not \
-             registered with this engine (registered: {}). Nothing was changed. Pass it in Engine(workflows=[…]); {then}.",
+            "instance \"{id}\" of \"{workflow}\" cannot be resumed here: version \"{version}\" \
+            of \"{workflow}\" is not \
+             registered with this engine (registered: {}). Nothing was changed. Pass it in \
+             Engine(workflows=[…]); {then}.",
             self.instead(workflow)
         )
     }

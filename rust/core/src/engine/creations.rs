@@ -147,7 +147,8 @@ impl Core {
         key
     }
 
-    /// Returns who has an id, as far as memory and `found` know; an error if this batch may create it.
+    /// Returns who has an id, as far as memory and `found` know; an error if this batch may create
+    /// it.
     fn look_up(
         &self,
         key: Key,
@@ -173,8 +174,8 @@ impl Core {
         }
     }
 
-    /// A creation that would be refused is looked up in the store, and comes again; what it is promised
-    /// meanwhile is in this namespace and workflow.
+    /// A creation that would be refused is looked up in the store, and comes again; what it is
+    /// promised meanwhile is in this namespace and workflow.
     fn look(&mut self, ticket: u64, creation: Submission, promised: Option<(u32, u32)>) {
         self.rooms.out.insert(ticket, promised);
         self.batch.after.push(After::Look(Box::new(creation)));

@@ -1,4 +1,5 @@
-//! Decisions about what comes from outside: events, watches, resumes. Creations have their own file.
+//! Decisions about what comes from outside: events, watches, resumes. Creations have their own
+//! file.
 
 use super::recovery::MISSING_CODE;
 use super::{After, Core, Decided, Facts, Live};

@@ -1,11 +1,11 @@
 //! Limits that are settings: who may set them, when they are in force, and where they are enforced.
 //!
-//! Invariant: every decision meets what was said before it. A change is in force, for the gatekeeper
-//! and for admission, from the decision about it on, also for what rides in its own commit; it is
-//! stored in the commit of its answer, and then whoever reads sees it. What a namespace is opened
-//! with is seen at once: that call does not wait for its commit. A limit below what is in use takes
-//! nothing away: what runs drains down, what is queued stays (C1). `settings` says which value
-//! counts; this says only where it goes.
+//! Invariant: every decision meets what was said before it. A change is in force, for the
+//! gatekeeper and for admission, from the decision about it on, also for what rides in its own
+//! commit; it is stored in the commit of its answer, and then whoever reads sees it. What a
+//! namespace is opened with is seen at once: that call does not wait for its commit. A limit below
+//! what is in use takes nothing away: what runs drains down, what is queued stays (C1). `settings`
+//! says which value counts; this says only where it goes.
 
 use std::sync::Arc;
 
@@ -82,7 +82,8 @@ impl Core {
             };
             if !self.limited.decided.restore(place, &bytes) {
                 return Err(Error::Corrupt(format!(
-                    "setting {name:?} in table meta of the store is damaged: it says which limits are in force for a namespace. Restore the store from a backup."
+                    "setting {name:?} in table meta of the store is damaged: it says which limits \
+                    are in force for a namespace. Restore the store from a backup."
                 )));
             }
         }
@@ -148,7 +149,8 @@ impl Core {
             return Ok(());
         }
         Err(format!(
-            "no workflow {name:?} is registered, and namespace {namespace:?} has no instance of one; check the name, or register it with Engine(workflows=…) first."
+            "no workflow {name:?} is registered, and namespace {namespace:?} has no instance of \
+            one; check the name, or register it with Engine(workflows=…) first."
         ))
     }
 

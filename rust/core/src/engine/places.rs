@@ -201,8 +201,8 @@ impl Core {
 
     /// Hands out free slots: one cycle of demand and grant. Inside one process all shards of a
     /// workflow ask with one voice (C7), so a cycle looks at workflows and not at shards; what the
-    /// workflow gets, its queue shares among its shards by the same rule, max-min and the best heads
-    /// first (C3, C4), but for the turns of new entries.
+    /// workflow gets, its queue shares among its shards by the same rule, max-min and the best
+    /// heads first (C3, C4), but for the turns of new entries.
     pub(super) fn dispatch(&mut self) {
         if self.queues.is_empty() || self.gate.leased() == self.gate.slots() {
             return;

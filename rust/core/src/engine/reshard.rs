@@ -2,11 +2,11 @@
 //!
 //! A change is durable before anybody hears of it: one setting says how many shards are wanted, how
 //! many were reached, and the highest epoch. A range moves in three steps: (1) from the batch that
-//! decides the change on, nobody draws from its old queue, and whatever is created in it is filed in
-//! the new one; (2) its entries are handed over, best first and a slice a batch,
-//! under a higher epoch; (3) its new shard grants what it has got as soon as nothing better can be
-//! behind. Registry, waits and timers go by range or number and stay where they are; bodies that run
-//! are not touched (C11), and slots belong to workflows, so C1 has nothing to do with it.
+//! decides the change on, nobody draws from its old queue, and whatever is created in it is filed
+//! in the new one; (2) its entries are handed over, best first and a slice a batch, under a higher
+//! epoch; (3) its new shard grants what it has got as soon as nothing better can be behind.
+//! Registry, waits and timers go by range or number and stay where they are; bodies that run are
+//! not touched (C11), and slots belong to workflows, so C1 has nothing to do with it.
 //!
 //! Invariants: one change at a time; the reply is in the commit that says it was reached. After a
 //! crash half-way the engine builds its queues in the layout that is wanted, which ends the change;
@@ -119,8 +119,10 @@ impl Core {
             None => None,
             Some(bytes) => Some(Stored::read(&bytes).ok_or_else(|| {
                 Error::Corrupt(format!(
-                    "setting {SETTING:?} in table meta of the store is damaged: {bytes:?} is no number of shards \
-                     with its epoch. Restore the store from a backup, or ask for help with this text."
+                    "setting {SETTING:?} in table meta of the store is damaged: {bytes:?} is no \
+                    number of shards \
+                     with its epoch. Restore the store from a backup, or ask for help with this \
+                     text."
                 ))
             })?),
         };
@@ -156,7 +158,8 @@ impl Core {
         if let Some(change) = self.shards.change {
             let left = self.queues.left();
             let message = format!(
-                "reshard({wanted}): reshard({}) from {} is under way; {} of {} queued instances and \
+                "reshard({wanted}): reshard({}) from {} is under way; {} of {} queued instances \
+                and \
                  {} of {SHARDS_MAX} ranges are still to move. Wait until it has returned",
                 self.shards.count(),
                 change.from,

@@ -3,11 +3,11 @@
 //! A creation that is to wait is kept as it was submitted and decided again when its chances have
 //! changed: there are places for it, or the moment that the creation rate gave it has come. What it
 //! is promised meanwhile admission keeps under its ticket, in the order of tickets, so nobody who
-//! came later, or does not wait, is let in before it. Deciding costs a look at every item, so nothing
-//! is decided in vain each time that any slot comes free.
+//! came later, or does not wait, is let in before it. Deciding costs a look at every item, so
+//! nothing is decided in vain each time that any slot comes free.
 //!
-//! Invariant: whoever gives up before it is let in is never let in, wherever its creation is by then;
-//! and once the engine drains nobody is let in who waited. All who still wait are told so.
+//! Invariant: whoever gives up before it is let in is never let in, wherever its creation is by
+//! then; and once the engine drains nobody is let in who waited. All who still wait are told so.
 
 use std::collections::BTreeMap;
 
@@ -90,7 +90,8 @@ impl Core {
         self.rooms.guests.insert(ticket, guest);
     }
 
-    /// Takes the submissions that waited for room and may find some now, those who came first first.
+    /// Takes the submissions that waited for room and may find some now, those who came first
+    /// first.
     pub fn take_hopeful(&mut self) -> Vec<Submission> {
         let made = std::mem::take(&mut self.rooms.made);
         let mut hopeful = std::mem::take(&mut self.rooms.due);

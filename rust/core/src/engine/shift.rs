@@ -45,7 +45,8 @@ impl Owed {
 impl Core {
     /// Changes the state by the table and carries out the effects that concern memory only; returns
     /// those that are left to do. `None`, having changed nothing: the table refuses, or it would go
-    /// on without code: whatever brings an instance back into a queue or a slot comes through here (L12).
+    /// on without code: whatever brings an instance back into a queue or a slot comes through here
+    /// (L12).
     pub(super) fn shift(&mut self, no: InstanceNo, event: Happening) -> Option<Owed> {
         let live = self.live.get_mut(&no).expect("the caller found it live");
         let from = live.status;

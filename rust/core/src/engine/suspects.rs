@@ -12,15 +12,16 @@
 //!
 //! At most [`FEW`] are tried at once, those with the lowest count first; half as many for each stop
 //! more, but at least one; and one more for each that was proven innocent. As soon as one more stop
-//! would block it, one is tried alone. So what strikes is counted with at most as many others
-//! as were proven innocent before, those are tried before it at the next start, and what is blocked
-//! in the end was alone with nobody who was suspected. One that has ended, waits or is blocked keeps
+//! would block it, one is tried alone. So what strikes is counted with at most as many others as
+//! were proven innocent before, those are tried before it at the next start, and what is blocked in
+//! the end was alone with nobody who was suspected. One that has ended, waits or is blocked keeps
 //! its place among those that are tried as long as it would need to be proven innocent: else the
-//! next one would be blamed for what it did. If the process dies meanwhile, the next engine names it.
+//! next one would be blamed for what it did. If the process dies meanwhile, the next engine names
+//! it.
 //!
 //! How often the engine stopped uncleanly in a row is a setting in the store: every start adds one
-//! in its first commit, a clean end sets it to 0 in its last. So are those that left their trial and
-//! are not proven innocent yet.
+//! in its first commit, a clean end sets it to 0 in its last. So are those that left their trial
+//! and are not proven innocent yet.
 
 use std::collections::BTreeSet;
 
@@ -140,7 +141,8 @@ impl Core {
         self.push(Op::Meta(STOPS.into(), value));
     }
 
-    /// Finds those that had left their trial when the process died, too early to be proven innocent.
+    /// Finds those that had left their trial when the process died, too early to be proven
+    /// innocent.
     pub(super) fn find_left(&mut self, facts: &mut Facts) -> Result<(), Error> {
         let stored = facts.store.meta(LEFT)?.unwrap_or_default();
         let (numbers, _) = stored.as_chunks();

@@ -4,19 +4,21 @@
 //! came in one go ([`lessor`]). Messages may be lost, late, repeated and out of order, processes
 //! may die or be cut off, clocks differ and go a little faster or slower; C1 holds throughout:
 //!
-//! - **A request says all.** It names what the shard holds, not what changed: what it was leased and
-//!   does not claim comes back, also what it was granted by an answer it never heard. An answer says
-//!   all too. So nothing is ever counted twice or forgotten, whatever gets lost.
+//! - **A request says all.** It names what the shard holds, not what changed: what it was leased
+//!   and does not claim comes back, also what it was granted by an answer it never heard. An answer
+//!   says all too. So nothing is ever counted twice or forgotten, whatever gets lost.
 //! - **A request is numbered** within its epoch. The same number again gets the same answer and
-//!   changes nothing; a smaller one is too late and changes nothing. The shard sends the same request
-//!   again until it is answered; once it sends another one it takes no answer to an older one.
-//! - **A lease has an end.** The shard counts it from before it sent the request, starts nothing after
-//!   half of it without a new answer, and at the end of it everything it runs has stopped. The
-//!   gatekeeper counts it from when it heard the request, which is later, and takes the slots of a
-//!   silent shard back only after a margin on top, which covers how far apart two clocks drift.
-//! - **A shard with a newer epoch replaces the older one**, which is told to stop. What that one held
-//!   and the newer one does not claim stays counted until its lease has ended, unless it was handed
-//!   over in order, from owner to owner without a gap.
+//!   changes nothing; a smaller one is too late and changes nothing. The shard sends the same
+//!   request again until it is answered; once it sends another one it takes no answer to an older
+//!   one.
+//! - **A lease has an end.** The shard counts it from before it sent the request, starts nothing
+//!   after half of it without a new answer, and at the end of it everything it runs has stopped.
+//!   The gatekeeper counts it from when it heard the request, which is later, and takes the slots
+//!   of a silent shard back only after a margin on top, which covers how far apart two clocks
+//!   drift.
+//! - **A shard with a newer epoch replaces the older one**, which is told to stop. What that one
+//!   held and the newer one does not claim stays counted until its lease has ended, unless it was
+//!   handed over in order, from owner to owner without a gap.
 //! - **A gatekeeper that starts anew** and remembers nothing leases nothing for as long as a lease
 //!   may last, and believes what shards claim meanwhile.
 //!

@@ -1,4 +1,5 @@
-//! The gatekeeper: how many instances may run, and who is next when there are fewer slots than wishes.
+//! The gatekeeper: how many instances may run, and who is next when there are fewer slots than
+//! wishes.
 //!
 //! Invariants: C1 (leased ≤ limit for the engine, each namespace, each workflow) is asserted at
 //! every grant; a limit that is lowered below what is leased takes nothing back, it only grants

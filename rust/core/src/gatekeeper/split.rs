@@ -11,8 +11,8 @@ use super::{Demand, Grant};
 /// less often, even if they come with the least urgent first.
 const SPARE: usize = 8;
 
-/// The most urgent heads of one workflow's shards, as many as it got slots. What is no better than the
-/// best so far is not kept, so that a few slots for thousands of shards cost a comparison each.
+/// The most urgent heads of one workflow's shards, as many as it got slots. What is no better than
+/// the best so far is not kept, so that a few slots for thousands of shards cost a comparison each.
 #[derive(Debug)]
 pub(super) struct Best<H> {
     most: usize,
@@ -58,8 +58,8 @@ impl<H: Ord + Copy> Best<H> {
     }
 }
 
-/// Adds the grants of one workflow: so many slots, no more than wanted, among the shards whose heads
-/// these are, each with the place of its demand.
+/// Adds the grants of one workflow: so many slots, no more than wanted, among the shards whose
+/// heads these are, each with the place of its demand.
 pub(super) fn split<H>(
     demands: &[Demand<H>],
     slots: u32,

@@ -209,7 +209,8 @@ proptest! {
                 let split: Vec<_> = grants.iter().filter(of).map(|it| (it.shard, it.slots)).collect();
                 let shards = demands.iter().filter(|it| it.workflow == *workflow && it.wanted > 0);
                 let shards = shards.map(|it| (it.head, it.shard, it.wanted)).collect::<Vec<_>>();
-                // Equal heads: in the order in which they were reported, which the model sorts by shard.
+                // Equal heads: in the order in which they were reported, which the model sorts by
+                // shard.
                 let mut heads: Vec<_> = shards.iter().map(|it| it.0).collect();
                 heads.sort_unstable();
                 heads.dedup();

@@ -2,11 +2,11 @@
 //! its way from one to the other while shards change.
 //!
 //! Invariants: C4, exact within a shard; and what is on its way leaves first. Entries that were
-//! filed under another layout are `behind`: nobody gets a slot from there. They are handed over best
-//! first, by [`Line::pull`], to where they belong now, and whoever draws gets nothing that comes
-//! after the best entry still behind. So every moment each shard gives exactly what it would give if
-//! all had been handed over at once, and who needs more than was handed over has it handed over
-//! first (C2). Newcomers are filed under the new layout at once.
+//! filed under another layout are `behind`: nobody gets a slot from there. They are handed over
+//! best first, by [`Line::pull`], to where they belong now, and whoever draws gets nothing that
+//! comes after the best entry still behind. So every moment each shard gives exactly what it would
+//! give if all had been handed over at once, and who needs more than was handed over has it handed
+//! over first (C2). Newcomers are filed under the new layout at once.
 //!
 //! A short line costs no structure per shard, however many shards there are: what belongs to whom
 //! is then found by looking. It is short up to [`short`] entries.
@@ -195,7 +195,8 @@ impl Line {
         }
     }
 
-    /// Begins the way to the other form if that fits the line better by now. Returns whether it did.
+    /// Begins the way to the other form if that fits the line better by now. Returns whether it
+    /// did.
     pub(super) fn reform(&mut self, layout: &Arc<Layout>) -> bool {
         let changes = match &self.here {
             Form::Whole(whole) => whole.len() > short(layout),

@@ -150,8 +150,8 @@ impl Queues {
         true
     }
 
-    /// Takes up to `slots` entries of a workflow, max-min among its shards, and among equal shares the
-    /// best heads first. Returns them in their order.
+    /// Takes up to `slots` entries of a workflow, max-min among its shards, and among equal shares
+    /// the best heads first. Returns them in their order.
     pub fn draw(&mut self, workflow: u32, slots: usize) -> Vec<(Rank, Entry)> {
         let Some(line) = self.of.get_mut(&workflow) else {
             return Vec::new();

@@ -1,10 +1,11 @@
 //! What never ran has its turns: each eighth slot of a priority goes to its oldest new entry (C4).
 //!
 //! Woken entries go before new ones, so that what has begun is finished first; but instances that
-//! keep waking would starve new ones of their own priority for good. So of the slots that a workflow
-//! shares among its shards each eighth of a priority, counted over all shards and for as long as the
-//! engine lives, goes to the oldest entry that never ran, in whichever shard it is. What ran at the
-//! stop goes before and is not counted. For one that comes in so the last of the others stays.
+//! keep waking would starve new ones of their own priority for good. So of the slots that a
+//! workflow shares among its shards each eighth of a priority, counted over all shards and for as
+//! long as the engine lives, goes to the oldest entry that never ran, in whichever shard it is.
+//! What ran at the stop goes before and is not counted. For one that comes in so the last of the
+//! others stays.
 
 use std::collections::BinaryHeap;
 
@@ -58,7 +59,8 @@ impl Oldest {
 }
 
 impl Queues {
-    /// Takes up to `slots` entries of a workflow as [`Self::draw`] does, but for the turns of new ones.
+    /// Takes up to `slots` entries of a workflow as [`Self::draw`] does, but for the turns of new
+    /// ones.
     pub fn deal(&mut self, workflow: u32, slots: usize) -> Vec<(Rank, Entry)> {
         let mut drawn = self.draw(workflow, slots);
         let due = self.due(workflow, &drawn);
@@ -226,8 +228,9 @@ mod tests {
     }
 
     proptest! {
-        /// However many at a time: nothing is lost or dealt twice, and once a new one is the oldest of
-        /// its priority, others of that priority get less than a turn's worth of slots before it.
+        /// However many at a time: nothing is lost or dealt twice, and once a new one is the oldest
+        /// of its priority, others of that priority get less than a turn's worth of slots before
+        /// it.
         #[test]
         fn c4_no_new_entry_is_passed_over_for_long(
             shards in 1u32..9,

@@ -18,7 +18,8 @@ pub(crate) fn turn() -> Option<u32> {
     TURN.get()
 }
 
-/// Sets how many entries lie in one piece, and how many are handed over in a batch; `None`: as ever.
+/// Sets how many entries lie in one piece, and how many are handed over in a batch; `None`: as
+/// ever.
 pub(crate) fn set(sizes: Option<(usize, usize)>) {
     SIZES.set(sizes);
 }

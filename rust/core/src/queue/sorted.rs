@@ -3,9 +3,9 @@
 //! Invariant: chunks are never empty, ascend, and so do the places in each. What arrives in order
 //! is appended to the last chunk and taken from the first, at a cost that does not grow; what comes
 //! out of order or leaves from the middle costs a search over the chunks and one move within a
-//! chunk. A chunk that is full is split where the newcomer goes, so that streams that ascend side by
-//! side (one per priority) fill their chunks. Memory grows and shrinks by an eighth of what there is:
-//! in the mean 25.5 bytes for 24 (C9). It does not know what the places belong to.
+//! chunk. A chunk that is full is split where the newcomer goes, so that streams that ascend side
+//! by side (one per priority) fill their chunks. Memory grows and shrinks by an eighth of what
+//! there is: in the mean 25.5 bytes for 24 (C9). It does not know what the places belong to.
 
 use std::collections::VecDeque;
 

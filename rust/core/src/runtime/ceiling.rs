@@ -4,7 +4,8 @@ use crate::limits::NUMBERS_END;
 use crate::sequence::SETTING;
 use crate::store::{Error, Filter, Reader, Store};
 
-/// Returns the number above all those that were ever used: one that is used twice would mix two instances.
+/// Returns the number above all those that were ever used: one that is used twice would mix two
+/// instances.
 pub(super) fn read(store: &mut dyn Store, reader: &mut dyn Reader) -> Result<u64, Error> {
     let stored = store.meta(SETTING)?;
     let read = stored
@@ -24,7 +25,8 @@ pub(super) fn read(store: &mut dyn Store, reader: &mut dyn Reader) -> Result<u64
         Some(_) => {}
     }
     Err(Error::Corrupt(format!(
-        "setting {SETTING:?} in table meta of the store is damaged: it says which numbers are used up. Nothing was changed. Keep a copy, \
+        "setting {SETTING:?} in table meta of the store is damaged: it says which numbers are \
+        used up. Nothing was changed. Keep a copy, \
          and restore the file from a backup."
     )))
 }

@@ -202,8 +202,9 @@ impl Inbox {
         state.phase
     }
 
-    /// As `take`, for a writer that cannot commit now and holds so many already: it naps, is still at work, and leaves what
-    /// is beyond a second inboxful where it is, so that a full inbox is back-pressure here too.
+    /// As `take`, for a writer that cannot commit now and holds so many already: it naps, is still
+    /// at work, and leaves what is beyond a second inboxful where it is, so that a full inbox is
+    /// back-pressure here too.
     pub(super) fn take_meanwhile(
         &self,
         into: &mut VecDeque<Submission>,

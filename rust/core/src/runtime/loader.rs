@@ -318,7 +318,8 @@ fn look(reader: &mut dyn Reader, row: Row, with_payloads: bool) -> Result<Look, 
     })
 }
 
-/// Returns the children whose ends are waited for longest, but for those that cannot be read: that is theirs to tell.
+/// Returns the children whose ends are waited for longest, but for those that cannot be read: that
+/// is theirs to tell.
 fn waited_for(reader: &mut dyn Reader, waits: &[Wait]) -> Result<Vec<Row>, Error> {
     let awaited = waits.iter().filter_map(|it| match it.source {
         Source::Child(no) => Some(no),
@@ -335,7 +336,8 @@ fn waited_for(reader: &mut dyn Reader, waits: &[Wait]) -> Result<Vec<Row>, Error
     Ok(children)
 }
 
-/// Returns what a listing shows. What of an instance is damaged is said in its place: the others of the page are as good as ever.
+/// Returns what a listing shows. What of an instance is damaged is said in its place: the others of
+/// the page are as good as ever.
 fn summary(reader: &mut dyn Reader, row: Row) -> Result<Look, Error> {
     let is_complete = row.status == Status::Complete;
     let looked = match &row.damage {

@@ -172,7 +172,8 @@ impl Engine {
     /// Opens the store (a path, or `:memory:`), recovers and starts the threads.
     ///
     /// # Errors
-    /// If the store cannot be opened or read, or a setting makes no sense; nothing was changed then.
+    /// If the store cannot be opened or read, or a setting makes no sense; nothing was
+    /// changed then.
     pub fn open(
         store: impl AsRef<Path>,
         owner: &str,
@@ -186,7 +187,8 @@ impl Engine {
         }
         if !is_name(&config.namespace) {
             let message = format!(
-                "namespace {:?} is no name; give 1 to 64 letters, digits, _ and -, the first of them no -",
+                "namespace {:?} is no name; give 1 to 64 letters, digits, _ and -, the first of \
+                them no -",
                 config.namespace
             );
             return Err(Error::new(Kind::Invalid, message));
@@ -343,13 +345,15 @@ impl Engine {
         &self.suspected
     }
 
-    /// Returns what there is to say of instances whose own rows cannot be read: they are left as they are.
+    /// Returns what there is to say of instances whose own rows cannot be read: they are left as
+    /// they are.
     #[must_use]
     pub fn unreadable(&self) -> &[String] {
         &self.unreadable
     }
 
-    /// Returns the last record that was there when the engine was opened: what came after it, no body of an earlier process has seen.
+    /// Returns the last record that was there when the engine was opened: what came after it, no
+    /// body of an earlier process has seen.
     #[must_use]
     pub fn found(&self) -> Seq {
         self.found

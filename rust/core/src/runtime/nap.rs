@@ -33,7 +33,8 @@ mod tests {
 
     const YEAR: Micros = 365 * 86_400_000_000;
 
-    /// What happens to the wall clock while the writer sleeps: after how many percent of it, and how far.
+    /// What happens to the wall clock while the writer sleeps: after how many percent of it, and
+    /// how far.
     fn jumps() -> impl Strategy<Value = Vec<(i64, Micros)>> {
         let far = prop_oneof![
             Just(YEAR),

@@ -3,9 +3,9 @@
 //! One byte is written when the outbox stops being empty, never per note. A byte may be there
 //! without a note (it was polled meanwhile), never a note without a byte.
 //!
-//! Whoever takes notes handles them in one go, and everything else in its process waits meanwhile. A
-//! note for a body says that it may go on; an answer to one of 50,000 callers only makes one more of
-//! them runnable. So of answers only so many are taken at a time, and the others let notes for
+//! Whoever takes notes handles them in one go, and everything else in its process waits meanwhile.
+//! A note for a body says that it may go on; an answer to one of 50,000 callers only makes one more
+//! of them runnable. So of answers only so many are taken at a time, and the others let notes for
 //! bodies pass. Of starts whoever takes says how many. Answers keep their order, starts theirs, and
 //! so does all that is told to a body. That nothing is under way is told when all else was.
 
@@ -87,7 +87,8 @@ impl Outbox {
         })
     }
 
-    /// Returns the descriptor that becomes readable when there are notes; -1 when the engine has ended.
+    /// Returns the descriptor that becomes readable when there are notes; -1 when the engine has
+    /// ended.
     pub fn descriptor(&self) -> RawFd {
         let line = self.line.lock();
         line.as_ref().map_or(-1, |(_, ear)| ear.as_raw_fd())

@@ -108,7 +108,8 @@ impl Writer {
             }
             if phase == Phase::Closing && std::mem::replace(&mut patience.last_try, true) {
                 return Err(Error::Failed(format!(
-                    "{} The engine was closed before it could record what its instances did last; they do that again. Nothing acknowledged is lost.",
+                    "{} The engine was closed before it could record what its instances did last; \
+                    they do that again. Nothing acknowledged is lost.",
                     self.short.as_deref().unwrap_or("The disk is full.")
                 )));
             }
@@ -223,7 +224,8 @@ impl Writer {
         }
         let message = match &shortage {
             Some(text) => format!(
-                "{text} Until then creations are refused, and what runs goes on as far as there is room. The engine resumes by itself; nothing acknowledged is lost."
+                "{text} Until then creations are refused, and what runs goes on as far as there \
+                is room. The engine resumes by itself; nothing acknowledged is lost."
             ),
             None => "the disk has room again; everything goes on".into(),
         };

@@ -1,4 +1,5 @@
-//! What the outbox gives first when more is to be told than is handled in one go. (That the byte stays is a model's affair.)
+//! What the outbox gives first when more is to be told than is handled in one go. (That the byte
+//! stays is a model's affair.)
 
 use super::outbox::Outbox;
 use crate::history::{Stored, Verdict};

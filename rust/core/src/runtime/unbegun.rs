@@ -2,8 +2,8 @@
 //!
 //! A burst makes thousands of them, and each costs whoever takes it some room and time at once: a
 //! start with its history becomes objects of Python. So they wait here, in their order, and so many
-//! are taken at a time. Invariant: what is told to a body comes after its start, so while that waits
-//! here all else about the body does.
+//! are taken at a time. Invariant: what is told to a body comes after its start, so while that
+//! waits here all else about the body does.
 
 use std::collections::VecDeque;
 
@@ -20,7 +20,8 @@ pub(super) struct Unbegun {
 }
 
 impl Unbegun {
-    /// Returns the note if it may be taken now; else keeps it. `room` is for so much weight of starts.
+    /// Returns the note if it may be taken now; else keeps it. `room` is for so much weight of
+    /// starts.
     pub(super) fn pass(&mut self, note: Note, room: &mut usize) -> Option<Note> {
         let Some(no) = note.about() else {
             return Some(note);
@@ -39,7 +40,8 @@ impl Unbegun {
         None
     }
 
-    /// Takes as many as there is room for; the last of them may be heavier than what was left of it.
+    /// Takes as many as there is room for; the last of them may be heavier than what was left of
+    /// it.
     pub(super) fn take(&mut self, room: &mut usize, into: &mut Vec<Note>) {
         while *room > 0 {
             let next = self.order.pop_front();

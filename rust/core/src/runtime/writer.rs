@@ -1,9 +1,9 @@
 //! The writer: the one thread that decides and commits.
 //!
-//! It takes whatever was submitted, decides until a batch is full or there is nothing more,
-//! commits it, applies it, tells. It never lingers for more: while one commit syncs, the next
-//! batch gathers by itself. What it does while the disk is full or the store locked is in `outlast`;
-//! after any other failed commit it does nothing any more.
+//! It takes whatever was submitted, decides until a batch is full or there is nothing more, commits
+//! it, applies it, tells. It never lingers for more: while one commit syncs, the next batch gathers
+//! by itself. What it does while the disk is full or the store locked is in `outlast`; after any
+//! other failed commit it does nothing any more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

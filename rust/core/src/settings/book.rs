@@ -12,7 +12,8 @@ use super::{is_name, Layer, Layers, Limit, TABLE};
 
 /// Namespaces that may have limits of their own: each is read when the store is opened.
 pub const NAMESPACES: usize = 10_000;
-/// Workflows of one namespace that may have limits set while the engine runs: each change writes them all.
+/// Workflows of one namespace that may have limits set while the engine runs: each change writes
+/// them all.
 pub const WORKFLOWS: usize = 1_000;
 
 /// What was set for one namespace.
@@ -73,8 +74,8 @@ impl Book {
         })
     }
 
-    /// Sets what a namespace is opened with. Nothing set means that it keeps what it had, and so does
-    /// a call that comes after a later one. Returns whether that is a change.
+    /// Sets what a namespace is opened with. Nothing set means that it keeps what it had, and so
+    /// does a call that comes after a later one. Returns whether that is a change.
     ///
     /// # Errors
     /// A text for the user.
@@ -117,7 +118,8 @@ impl Book {
             workflows.remove(name);
         } else if workflows.len() >= WORKFLOWS && !workflows.contains_key(name) {
             return Err(format!(
-                "{WORKFLOWS} workflows of namespace {namespace:?} have limits of their own already; clear those of one first, or write {name:?}'s into its code."
+                "{WORKFLOWS} workflows of namespace {namespace:?} have limits of their own \
+                already; clear those of one first, or write {name:?}'s into its code."
             ));
         } else {
             workflows.insert(name.into(), live);
@@ -130,7 +132,8 @@ impl Book {
         let count = self.namespaces.len();
         if count >= NAMESPACES && !self.namespaces.contains_key(name) {
             return Err(format!(
-                "{NAMESPACES} namespaces have limits of their own already; {name:?} can be used with the defaults only."
+                "{NAMESPACES} namespaces have limits of their own already; {name:?} can be used \
+                with the defaults only."
             ));
         }
         let place = count as u32;
@@ -183,7 +186,8 @@ fn check_name(what: &str, name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{name:?} is no name of a {what}; give 1 to 64 letters, digits, _ and -, the first of them no -."
+        "{name:?} is no name of a {what}; give 1 to 64 letters, digits, _ and -, the first of \
+        them no -."
     ))
 }
 

@@ -164,7 +164,8 @@ impl Layer {
             let rule = Limit::named(name.as_ref())?;
             if of_workflow && !rule.of_workflow {
                 return Err(format!(
-                    "{} is a limit of the namespace, not of one workflow; set it without naming a workflow.",
+                    "{} is a limit of the namespace, not of one workflow; set it without naming a \
+                    workflow.",
                     rule.name
                 ));
             }

@@ -19,8 +19,8 @@ pub mod memory;
 pub(crate) mod samples;
 pub mod sqlite;
 
-/// Which rules a new instance keeps for life. Some rules changed what a history looks like: an instance that began under the
-/// old one goes on under it, whatever version runs it.
+/// Which rules a new instance keeps for life. Some rules changed what a history looks like: an
+/// instance that began under the old one goes on under it, whatever version runs it.
 ///
 /// - 0: created before schema 3.
 /// - 1: created with schema 3.
@@ -86,7 +86,8 @@ pub struct Transition {
 /// One change. All of them but `Meta`, `Ended` and `Bucket` belong to one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Creates an instance; the answer is [`Outcome::Exists`] if (namespace, workflow, id) is taken.
+    /// Creates an instance; the answer is [`Outcome::Exists`] if (namespace, workflow, id) is
+    /// taken.
     Create(Box<NewInstance>),
     /// Creates a child and records that in its parent, both or neither. If the id is taken the
     /// second record is written instead of the first, and the answer is [`Outcome::Exists`].
@@ -123,7 +124,8 @@ pub enum Op {
     Bucket(Box<Bucket>),
 }
 
-/// What the creation rate of a namespace has left, and when it had that: so a rate holds over any end.
+/// What the creation rate of a namespace has left, and when it had that: so a rate holds over any
+/// end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bucket {
     /// Whose rate.
@@ -202,7 +204,8 @@ pub struct Row {
     pub format: u32,
     /// In place of its incarnation, where what looks random in it is derived (L6).
     pub seed: Option<Incarnation>,
-    /// What of it cannot be read, in a listing; nothing else of it is to be trusted then but its names, its id and its number.
+    /// What of it cannot be read, in a listing; nothing else of it is to be trusted then but its
+    /// names, its id and its number.
     pub damage: Option<Box<str>>,
 }
 
@@ -233,7 +236,8 @@ pub struct Look {
 }
 
 impl Row {
-    /// Whether it was created, queued, and never changed since: what [`Newcomer`] says of it is all.
+    /// Whether it was created, queued, and never changed since: what [`Newcomer`] says of it is
+    /// all.
     #[must_use]
     pub fn is_newcomer(&self) -> bool {
         self.status == Status::Queued
@@ -324,15 +328,17 @@ pub trait Recovery {
     fn event(&mut self, no: InstanceNo, event: Event);
     /// A wait or an event of this instance cannot be read, and why.
     fn damaged(&mut self, no: InstanceNo, what: &str);
-    /// An instance itself cannot be read, and is not handed over, or anything else of which nobody knows whose it is. `what` says
-    /// which, and why; `shown` is how the instance stands in a listing, if it does.
+    /// An instance itself cannot be read, and is not handed over, or anything else of which nobody
+    /// knows whose it is. `what` says which, and why; `shown` is how the instance stands in a
+    /// listing, if it does.
     fn unreadable(&mut self, what: String, shown: Option<Row>);
 }
 
 /// Where records are durable. One owner, one thread.
 #[expect(clippy::missing_errors_doc, reason = "all fail alike: see `Error`")]
 pub trait Store: Send {
-    /// Hands over all non-final instances (newcomers first), then all waits, then all events. What cannot be read is told.
+    /// Hands over all non-final instances (newcomers first), then all waits, then all events. What
+    /// cannot be read is told.
     fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), Error>;
     /// Applies the batch in one durable transaction and answers each operation, in order.
     /// After an error the store refuses all further commits, but for two: after [`Error::Full`]
@@ -349,12 +355,13 @@ pub trait Store: Send {
     fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error>;
     /// Returns how many instances of each workflow have ended, where any has.
     fn ended(&mut self) -> Result<Vec<Ended>, Error>;
-    /// Returns what the creation rates had left, of each namespace for which that was ever kept, in order of name.
+    /// Returns what the creation rates had left, of each namespace for which that was ever kept, in
+    /// order of name.
     fn buckets(&mut self) -> Result<Vec<Bucket>, Error>;
     /// Does housekeeping that must not delay a commit (checkpoints). Called between batches.
     fn maintain(&mut self) -> Result<(), Error>;
-    /// After [`Error::Full`]: recovers in place, so that commits may be tried again. [`Error::Full`]
-    /// means not yet; any other error is for ever.
+    /// After [`Error::Full`]: recovers in place, so that commits may be tried again.
+    /// [`Error::Full`] means not yet; any other error is for ever.
     fn resume(&mut self) -> Result<(), Error> {
         Ok(())
     }
@@ -374,7 +381,8 @@ pub trait Store: Send {
 
 /// Copies a running store, from any thread. It must be gone when the store closes.
 pub trait Copier: Send + Sync + std::fmt::Debug {
-    /// Makes a consistent copy at this path, where nothing may be yet; `go_on` is asked now and then.
+    /// Makes a consistent copy at this path, where nothing may be yet; `go_on` is asked now and
+    /// then.
     ///
     /// # Errors
     /// `Invalid` if the path cannot be used, anything else if the copy failed; there is none then.

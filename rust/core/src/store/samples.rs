@@ -1,4 +1,5 @@
-//! An instance and a record, for tests of stores and of what reads them. Large enough that some fill a page.
+//! An instance and a record, for tests of stores and of what reads them. Large enough that some
+//! fill a page.
 
 use super::{NewInstance, Op};
 use crate::history::{Kind, Operation, Record, Verdict};

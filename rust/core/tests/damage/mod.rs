@@ -153,7 +153,8 @@ pub fn fuzz(test: &str, corpus: &[Vec<u8>], usual: u64, check: impl Fn(&[u8])) {
     let try_one = |input: &[u8], n: u64| {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(input))) {
             println!(
-                "input {n} of seed {seed}; to see it again:\nSTEPWELL_INPUT={} cargo test --release -p stepwell-core {test}",
+                "input {n} of seed {seed}; to see it again:\nSTEPWELL_INPUT={} cargo test \
+                --release -p stepwell-core {test}",
                 hex(input)
             );
             resume_unwind(panic);

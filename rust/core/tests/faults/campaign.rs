@@ -231,7 +231,9 @@ pub fn integrity(path: &Path) {
 pub fn told<T>(test: &str, seed: u64, image: u64, work: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         eprintln!(
-            "FAILED: seed {seed}, number {image}. Alone: STEPWELL_SEED={seed} STEPWELL_ONLY={image} cargo test --release --locked -p stepwell-core --test faults {test} -- --nocapture"
+            "FAILED: seed {seed}, number {image}. Alone: STEPWELL_SEED={seed} \
+            STEPWELL_ONLY={image} cargo test --release --locked -p stepwell-core --test faults \
+            {test} -- --nocapture"
         );
         resume_unwind(panic)
     })

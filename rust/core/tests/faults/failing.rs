@@ -168,8 +168,8 @@ impl Bench {
             println!("{fault:?}: {failed:?}, {ran:?}");
         }
         if ran.error.is_none() {
-            // A WAL that stays though it was folded back is no harm. A disk that is full for a moment
-            // while the store folds or closes is tried again.
+            // A WAL that stays though it was folded back is no harm. A disk that is full for a
+            // moment while the store folds or closes is tried again.
             let again = fault.how == How::Full && !fault.lasting;
             let harmless = |it: &Kind| matches!(it, Kind::Delete) || again;
             assert!(

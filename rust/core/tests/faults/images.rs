@@ -1,4 +1,5 @@
-//! Power loss: whatever a disk leaves, what was acknowledged is there, and nothing is there in part.
+//! Power loss: whatever a disk leaves, what was acknowledged is there, and nothing is there in
+//! part.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

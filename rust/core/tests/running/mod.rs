@@ -1,4 +1,5 @@
-//! A running engine for tests that look at it from outside: how it is set up, and when it is at rest.
+//! A running engine for tests that look at it from outside: how it is set up, and when it is at
+//! rest.
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 

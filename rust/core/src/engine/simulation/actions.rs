@@ -1,7 +1,7 @@
 //! What may happen, and how often: one action, one row.
 //!
-//! An action does one thing and returns true, or finds that it cannot happen now. Faults are actions
-//! like any other. To add one, write the function and a row.
+//! An action does one thing and returns true, or finds that it cannot happen now. Faults are
+//! actions like any other. To add one, write the function and a row.
 
 use super::plan::Plan;
 use super::world::World;

@@ -1,4 +1,5 @@
-//! Bodies, as Python runs them: every strand does one act after the other, and finds its place again.
+//! Bodies, as Python runs them: every strand does one act after the other, and finds its place
+//! again.
 //!
 //! A body does what its program says and knows only what it was told; it never looks at the truth.
 

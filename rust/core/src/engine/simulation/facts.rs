@@ -126,7 +126,8 @@ pub(super) struct Commit {
     pub(super) closed: Option<(InstanceNo, Wait)>,
     /// The event that the last operations took out.
     pub(super) taken: Option<(InstanceNo, Event)>,
-    /// Events the engine may give away only after this commit: it did not know whether they are new.
+    /// Events the engine may give away only after this commit: it did not know whether they are
+    /// new.
     pub(super) unjudged: Vec<EventId>,
     /// The layout there was before it, and those it brought.
     pub(super) layouts: Vec<Layout>,

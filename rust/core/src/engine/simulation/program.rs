@@ -1,4 +1,5 @@
-//! What the instances of a simulation do: small programs, drawn from the seed and the instance's id.
+//! What the instances of a simulation do: small programs, drawn from the seed and the instance's
+//! id.
 //!
 //! A program is a few strands that run side by side, each a list of acts; its operations are named
 //! by strand and place, so a body that is started over finds itself in its history again. The

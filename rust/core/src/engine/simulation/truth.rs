@@ -152,8 +152,9 @@ impl Truth {
         }
     }
 
-    /// The engine has seen a creation that is to wait. One that no queue has room for, however empty,
-    /// is refused and has no claim; but while its ids are not `known`, those that exist count, too.
+    /// The engine has seen a creation that is to wait. One that no queue has room for, however
+    /// empty, is refused and has no claim; but while its ids are not `known`, those that exist
+    /// count, too.
     pub(super) fn came(&mut self, ticket: u64, starts: &[Option<Micros>], known: bool) {
         let Some(Asked::Create(account, keys)) = self.said.tickets.get(&ticket) else {
             return;
@@ -193,7 +194,8 @@ impl Truth {
         here.map(|it| it.1.len()).sum()
     }
 
-    /// Creations with ids were refused by a full queue, or a store that is short of room: they keep a place.
+    /// Creations with ids were refused by a full queue, or a store that is short of room: they keep
+    /// a place.
     pub(super) fn refusals(&mut self, notes: &[Note]) {
         for note in notes {
             let Note::Reply { ticket, data, .. } = note else {

@@ -239,7 +239,8 @@ impl World {
             busy = true;
         }
         let life = &self.life;
-        // Room in the store comes without a word: while it is short, the writer looks again and again.
+        // Room in the store comes without a word: while it is short, the writer looks again and
+        // again.
         if !life.inbox.is_empty() || life.core.has_work(self.now) || life.short {
             self.batch(64);
         }

@@ -28,7 +28,8 @@ pub(super) enum Mark {
     Linger(Body),
     LetGo(InstanceNo),
     Limits(Change),
-    /// A creation that is to wait, with when its items are to start; whether its ids were looked up.
+    /// A creation that is to wait, with when its items are to start; whether its ids were looked
+    /// up.
     Came(u64, Vec<Option<Micros>>, bool),
     GaveUp(u64),
     Drains,

@@ -202,7 +202,8 @@ fn l12_whoever_resumes_what_has_no_code_is_told_what_is_missing() {
         };
         text.clone()
     };
-    let begin = "instance \"a\" of \"w\" cannot be resumed here: version \"1\" of \"w\" is not registered with this engine (registered: ";
+    let begin = "instance \"a\" of \"w\" cannot be resumed here: version \"1\" of \"w\" is not \
+    registered with this engine (registered: ";
     let middle = "). Nothing was changed. Pass it in Engine(workflows=[…]); ";
     let by_itself = "the instance goes on by itself, without resume().";
     let versions = [("w", "3"), ("v", "1"), ("w", "2")];

@@ -219,8 +219,9 @@ fn c10_a_batch_that_waits_is_not_starved_by_creations_that_fit_where_it_does_not
     assert_eq!(let_in, [(1, 39), (2, 59)]);
 }
 
-/// Four slots and three places. A batch of six that waits has the first ones that come free, whoever
-/// asks for them; one of eight no queue has room for, so it is refused and keeps nobody out.
+/// Four slots and three places. A batch of six that waits has the first ones that come free,
+/// whoever asks for them; one of eight no queue has room for, so it is refused and keeps nobody
+/// out.
 #[test]
 fn c10_a_batch_larger_than_its_queue_is_displaced_by_nobody_unless_it_can_never_fit() {
     let mut stage = Stage::with(Config {

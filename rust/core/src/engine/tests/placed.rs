@@ -1,4 +1,5 @@
-//! Who gets a slot that is free in the middle of a batch: nobody overtakes whoever is queued (C2, C4).
+//! Who gets a slot that is free in the middle of a batch: nobody overtakes whoever is queued (C2,
+//! C4).
 
 use super::*;
 use crate::settings::{Layer, Limit};

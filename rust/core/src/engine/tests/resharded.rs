@@ -74,7 +74,8 @@ impl Stage {
         (stage, bodies)
     }
 
-    /// C5: whoever is queued for everybody is in the queue, once; C1: the slots are those of who runs.
+    /// C5: whoever is queued for everybody is in the queue, once; C1: the slots are those of who
+    /// runs.
     fn check(&self, bodies: &Bodies) {
         let queued: Vec<u64> = self
             .core

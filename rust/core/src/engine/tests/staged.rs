@@ -150,7 +150,8 @@ fn l11_what_kills_the_process_a_little_later_than_its_outcome_is_found() {
     for _ in 0..3 {
         let mut running = stage.crashed();
         loop {
-            // Everybody makes progress all the time; soon after that of one of them the process dies.
+            // Everybody makes progress all the time; soon after that of one of them the process
+            // dies.
             let records = running.iter();
             let records = records.map(|it| Submission::Record(9, it.1, record()));
             stage.say(records.collect());

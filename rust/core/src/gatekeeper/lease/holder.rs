@@ -1,8 +1,8 @@
 //! The shard's side of a lease: what it may run, what it claims, when everything has to stop.
 //!
-//! Invariant: it runs no more than it holds, and holds no more than the gatekeeper counts for it. It
-//! reads one clock, its own, which is passed in and only goes on; it knows nothing of entries but
-//! how many there are. Whoever uses it asks [`Holder::has_lapsed`] before anything else.
+//! Invariant: it runs no more than it holds, and holds no more than the gatekeeper counts for it.
+//! It reads one clock, its own, which is passed in and only goes on; it knows nothing of entries
+//! but how many there are. Whoever uses it asks [`Holder::has_lapsed`] before anything else.
 
 use std::collections::BTreeMap;
 

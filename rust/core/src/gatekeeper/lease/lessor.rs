@@ -2,8 +2,9 @@
 //!
 //! Invariant: whatever a shard may be running is counted in the accounts, so C1 is theirs to
 //! assert. Each cycle it computes what would be fair if everything were handed out anew among all
-//! that is claimed and wanted; whoever has less gets more as far as slots are free, whoever has more
-//! may not use again what comes free. It reads one clock, its own, passed in and only going on.
+//! that is claimed and wanted; whoever has less gets more as far as slots are free, whoever has
+//! more may not use again what comes free. It reads one clock, its own, passed in and only going
+//! on.
 
 use rustc_hash::FxHashMap;
 
@@ -11,7 +12,8 @@ use super::super::{Demand, Gatekeeper};
 use super::{Answer, Claim, Lease, Reply, Request, Terms};
 use crate::ids::Micros;
 
-/// Demands count for so many cycles: then the shard is taken for silent, and its share is for others.
+/// Demands count for so many cycles: then the shard is taken for silent, and its share is for
+/// others.
 const RECENT: Micros = 2;
 
 /// What is known of one shard.

@@ -392,7 +392,8 @@ impl World {
             let drained = if learns { before } else { before.min(leased) };
             assert!(
                 runs <= drained.max(limit),
-                "seed {}: C1 at {}: scope {at}: {runs} run, limit {limit}, {leased} leased, {before} before",
+                "seed {}: C1 at {}: scope {at}: {runs} run, limit {limit}, {leased} leased, \
+                {before} before",
                 self.seed,
                 self.time
             );
@@ -450,8 +451,9 @@ impl World {
         self.ends = true;
     }
 
-    /// C3: shares are max-min when everybody has more entries than slots. Who has the odd slot of two
-    /// namespaces, and of two workflows in one, changes by turns, and is on its way at any moment.
+    /// C3: shares are max-min when everybody has more entries than slots. Who has the odd slot of
+    /// two namespaces, and of two workflows in one, changes by turns, and is on its way at any
+    /// moment.
     fn check_shares(&self) {
         let mut namespaces = [0u32; 2];
         let mut workflows = [0u32; 4];
@@ -477,9 +479,10 @@ impl World {
         }
     }
 
-    /// C3: what comes new starts when a slot was released, or two where its namespace has to wait for
-    /// its turn. An exchange tells of it; then each turn is one exchange until the shard knows that it
-    /// is not to keep its slot, the release, one until that is returned, one until it is picked up.
+    /// C3: what comes new starts when a slot was released, or two where its namespace has to wait
+    /// for its turn. An exchange tells of it; then each turn is one exchange until the shard knows
+    /// that it is not to keep its slot, the release, one until that is returned, one until it is
+    /// picked up.
     fn check_newcomer(&mut self) {
         let new = self.dice.roll(4) as u32;
         for shard in &mut self.shards {
@@ -542,7 +545,8 @@ impl Drop for Alone {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "STEPWELL_LEASE_SEED={} cargo test --release -p stepwell-core --lib lease::simulation",
+                "STEPWELL_LEASE_SEED={} cargo test --release -p stepwell-core --lib \
+                lease::simulation",
                 self.0
             );
         }

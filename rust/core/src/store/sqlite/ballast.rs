@@ -20,8 +20,8 @@ use rustix::io::Errno;
 
 use super::files::Paths;
 
-/// More than one fold of the WAL needs (see `fold`), so that a WAL without room to grow can be folded
-/// back and be used anew: 8 MiB.
+/// More than one fold of the WAL needs (see `fold`), so that a WAL without room to grow can be
+/// folded back and be used anew: 8 MiB.
 const SIZE: u64 = 8 << 20;
 /// How often it is tried to make the ballast again.
 const TRY_EVERY: Duration = Duration::from_secs(1);

@@ -76,7 +76,8 @@ impl Handle {
             return Ok(());
         }
         Err(Error::Failed(format!(
-            "{} was opened by process {} and cannot be used in its forked child. Open an engine in the child, or start it with \"spawn\".",
+            "{} was opened by process {} and cannot be used in its forked child. Open an engine \
+            in the child, or start it with \"spawn\".",
             paths.name, self.pid
         )))
     }
@@ -124,7 +125,8 @@ pub(super) fn check_sqlite(version: i32) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Failed(format!(
-        "This build of Stepwell has SQLite {}.{}.{}, which can lose records; 3.51.3 or newer is needed.",
+        "This build of Stepwell has SQLite {}.{}.{}, which can lose records; 3.51.3 or newer is \
+        needed.",
         version / 1_000_000,
         version / 1_000 % 1_000,
         version % 1_000

@@ -2,8 +2,8 @@
 //!
 //! Invariants: under the name that was asked for there is the whole copy or nothing, however this
 //! ends; what was there before is never touched. So the copy is built under another name
-//! (`backup.db.unfinished`, locked while it is being built), synced, renamed. One that a kill has left
-//! goes when the next copy is made in the same folder.
+//! (`backup.db.unfinished`, locked while it is being built), synced, renamed. One that a kill has
+//! left goes when the next copy is made in the same folder.
 //!
 //! The pages are read in one read transaction, so the copy is the store at one moment, and commits
 //! go on meanwhile; the WAL cannot be folded back past that moment until the copy is complete. The
@@ -179,8 +179,8 @@ fn claim(to: &Paths) -> Result<Own, Error> {
     Ok(file.into())
 }
 
-/// Removes what killed copies have left in this folder: backups often have a new name each day, and each may be as long as the
-/// store. Not what is being made, and not what is no store of ours.
+/// Removes what killed copies have left in this folder: backups often have a new name each day, and
+/// each may be as long as the store. Not what is being made, and not what is no store of ours.
 fn remove_unfinished(to: &Paths) {
     let Ok(folder) = to.folder.read_dir() else {
         return;

@@ -108,7 +108,8 @@ impl Paths {
         for path in [&self.folder, &self.database] {
             if path.metadata().is_ok_and(|it| it.permissions().readonly()) {
                 return Err(Error::Failed(format!(
-                    "{} is read-only; a store must be writable. Change its permissions or give another path.",
+                    "{} is read-only; a store must be writable. Change its permissions or give \
+                    another path.",
                     path.display()
                 )));
             }
@@ -127,7 +128,8 @@ impl Paths {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if self.wal.metadata().is_ok_and(|it| it.len() > 0) {
                     return Err(Error::Failed(format!(
-                        "{0} is missing but {0}-wal is there, with records that belong to it. Put {0} back, or move {0}-wal away.",
+                        "{0} is missing but {0}-wal is there, with records that belong to it. Put \
+                        {0} back, or move {0}-wal away.",
                         self.name
                     )));
                 }
@@ -159,14 +161,16 @@ impl Paths {
         let copy = self.copy_of(schema::VERSION);
         let back = if copy.exists() {
             format!(
-                " What it was before it was migrated is at {}; nothing that happened since is in that.",
+                " What it was before it was migrated is at {}; nothing that happened since is in \
+                that.",
                 copy.display()
             )
         } else {
             String::new()
         };
         Error::Version(format!(
-            "{} was written by a newer Stepwell (schema {version}; this one knows {}). Install that version or newer.{back}",
+            "{} was written by a newer Stepwell (schema {version}; this one knows {}). Install \
+            that version or newer.{back}",
             self.name,
             schema::VERSION
         ))
@@ -201,7 +205,8 @@ impl Paths {
         };
         if word(68) != schema::APPLICATION_ID {
             return Err(Error::Failed(format!(
-                "{name} is the database of another application; Stepwell did not write it. {elsewhere}"
+                "{name} is the database of another application; Stepwell did not write it. \
+                {elsewhere}"
             )));
         }
         let version = word(60);
@@ -292,21 +297,25 @@ impl Paths {
         Ok(copy.display().to_string())
     }
 
-    /// Refuses a file that has other names, or is mounted by itself: the WAL and the lock lie beside one of its names, and who
-    /// comes by another one sees neither.
+    /// Refuses a file that has other names, or is mounted by itself: the WAL and the lock lie
+    /// beside one of its names, and who comes by another one sees neither.
     pub(super) fn check_alone(&self) -> Result<(), Error> {
         let names = self.database.metadata().map_or(1, |it| it.nlink());
         if names > 1 {
             return Err(Error::Failed(format!(
-                "{} has {names} names (hard links). Its WAL and its lock lie beside one of them, so records would be lost to the others. \
-                 Remove the other names (`find -samefile` shows them), or make a copy of the file and open that.",
+                "{} has {names} names (hard links). Its WAL and its lock lie beside one of them, \
+                so records would be lost to the others. \
+                 Remove the other names (`find -samefile` shows them), or make a copy of the file \
+                 and open that.",
                 self.database.display()
             )));
         }
         if is_mounted(&self.database) {
             return Err(Error::Failed(format!(
-                "{} is mounted as a single file. Its WAL and its lock would lie beside the mount and be lost with whatever holds that (a \
-                 container, say). Mount the folder that the file is in, and give the path in there.",
+                "{} is mounted as a single file. Its WAL and its lock would lie beside the mount \
+                and be lost with whatever holds that (a \
+                 container, say). Mount the folder that the file is in, and give the path in \
+                 there.",
                 self.database.display()
             )));
         }
@@ -319,13 +328,15 @@ impl Paths {
             return Ok(());
         };
         Err(Error::Failed(format!(
-            "{} lies on a network file system ({kind}), where SQLite loses data. Put it on a local disk, or use PostgreSQL.",
+            "{} lies on a network file system ({kind}), where SQLite loses data. Put it on a \
+            local disk, or use PostgreSQL.",
             self.name
         )))
     }
 }
 
-/// Follows a link at the end of a path, also to where nothing is yet: a store made there is at the end of the link.
+/// Follows a link at the end of a path, also to where nothing is yet: a store made there is at the
+/// end of the link.
 fn follow(mut path: PathBuf, shown: &std::path::Display<'_>) -> Result<PathBuf, Error> {
     for _ in 0..LINKS {
         let Ok(to) = path.read_link() else {
@@ -338,7 +349,8 @@ fn follow(mut path: PathBuf, shown: &std::path::Display<'_>) -> Result<PathBuf, 
             (Ok(folder), None) => folder,
             (Err(error), _) => {
                 return Err(Error::Invalid(format!(
-                    "{shown} is a link to {}, whose folder cannot be used: {error}. Make it first, or mend the link.",
+                    "{shown} is a link to {}, whose folder cannot be used: {error}. Make it \
+                    first, or mend the link.",
                     to.display()
                 )))
             }
@@ -391,7 +403,8 @@ pub(super) fn mounted_as<'a>(mounts: &'a str, folder: &Path) -> Option<&'a str> 
     best.map(|(_, kind)| kind)
 }
 
-/// Returns where a line of `mountinfo` says that something is mounted. Blanks and the like are written as `\040`.
+/// Returns where a line of `mountinfo` says that something is mounted. Blanks and the like are
+/// written as `\040`.
 #[cfg(target_os = "linux")]
 fn mount_point(line: &str) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
@@ -445,7 +458,8 @@ mod tests {
 
     #[test]
     fn the_innermost_mount_counts() {
-        let mounts = "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:5 / /home/me/far rw shared:1 - fuse.sshfs host: rw\n";
+        let mounts = "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:5 / /home/me/far rw shared:1 - \
+        fuse.sshfs host: rw\n";
         assert_eq!(
             mounted_as(mounts, Path::new("/home/me/far/x")),
             Some("fuse.sshfs")

@@ -48,7 +48,8 @@ pub(super) struct Guard {
 
 impl Guard {
     /// Takes the locks. Nothing of ours has the database open yet: an intruder that closes it
-    /// between that and this would delete the WAL we have just opened. `database` is open for reading.
+    /// between that and this would delete the WAL we have just opened. `database` is open for
+    /// reading.
     pub(super) fn take(database: Own, paths: &Paths) -> io::Result<Self> {
         ofd::teach_sqlite();
         patiently(|| ofd::share(&database, SHARED_RANGE))?;

@@ -74,7 +74,8 @@ impl Heads {
     /// Finds the heads that were lost with the last owner and persists them. Inside a transaction.
     pub(super) fn recover(conn: &Connection) -> rows::Result<Self> {
         let (watermark, last_seq): (u64, u64) = conn.query_row(
-            "SELECT watermark, max(last_seq, (SELECT coalesce(max(seq), 0) FROM journal WHERE seq < ?)) FROM store",
+            "SELECT watermark, max(last_seq, (SELECT coalesce(max(seq), 0) FROM journal WHERE seq \
+            < ?)) FROM store",
             [rows::NUMBERS_END as i64],
             |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64)),
         )?;
@@ -91,7 +92,8 @@ impl Heads {
                 persist.execute(params![head as i64, no as i64])?;
             }
         } else {
-            // The last record of each that is told, damaged or not: whoever reads the history then comes across what is damaged.
+            // The last record of each that is told, damaged or not: whoever reads the history then
+            // comes across what is damaged.
             let (found, damage) = trace::heads(conn, watermark)?;
             let sql = "UPDATE instance SET head = ? WHERE no = ? AND typeof(head) = 'integer'";
             let mut persist = conn.prepare(sql)?;
@@ -177,8 +179,8 @@ impl Heads {
     }
 }
 
-/// Returns the last record above the watermark of each instance that has any; none if a record is not where it can be, or does not
-/// continue what its instance has: then one of them is damaged.
+/// Returns the last record above the watermark of each instance that has any; none if a record is
+/// not where it can be, or does not continue what its instance has: then one of them is damaged.
 fn lost(conn: &Connection, watermark: Seq) -> rows::Result<Option<Vec<(InstanceNo, Seq)>>> {
     let misplaced = "SELECT 1 FROM journal WHERE seq < 1 OR seq >= ?";
     if conn
@@ -204,7 +206,8 @@ fn lost(conn: &Connection, watermark: Seq) -> rows::Result<Option<Vec<(InstanceN
             return Ok(None);
         }
     }
-    // One that continues nothing names its instance alone, and nothing contradicts it but its checksum.
+    // One that continues nothing names its instance alone, and nothing contradicts it but its
+    // checksum.
     let mut look = conn.prepare("SELECT head FROM instance WHERE no = ?")?;
     for (no, head) in &lost {
         let mut found = look.query([*no as i64])?;
@@ -227,4 +230,5 @@ fn lost(conn: &Connection, watermark: Seq) -> rows::Result<Option<Vec<(InstanceN
 
 /// A head that cannot be read is left alone, as all of that row.
 const PERSIST: &str =
-    "UPDATE instance SET head = ?1 WHERE no = ?2 AND typeof(head) = 'integer' AND head >= 0 AND head < ?1";
+    "UPDATE instance SET head = ?1 WHERE no = ?2 AND typeof(head) = 'integer' AND head >= 0 AND \
+    head < ?1";

@@ -1,12 +1,15 @@
 //! Descriptors whose locks must end with this process: a forked child closes its copies of them.
 //!
-//! Our locks belong to descriptors (see `ofd`, `lock`), and a child that was forked while a store was open has the
-//! descriptors too. A pool of workers that outlives a killed engine would go on holding its store, for nobody: it never
-//! uses it (see `connection`). So these descriptors are listed here, and the first thing a forked child does is to close them. Closing
-//! a copy takes nothing from the parent. A process that is started (`exec`) never has them: they are closed on exec.
+//! Our locks belong to descriptors (see `ofd`, `lock`), and a child that was forked while a store
+//! was open has the descriptors too. A pool of workers that outlives a killed engine would go on
+//! holding its store, for nobody: it never uses it (see `connection`). So these descriptors are
+//! listed here, and the first thing a forked child does is to close them. Closing a copy takes
+//! nothing from the parent. A process that is started (`exec`) never has them: they are closed on
+//! exec.
 //!
-//! What runs in a child right after the fork may neither allocate nor lock, so the list is a table of atomics of fixed
-//! length. What finds no place in it is inherited, and whoever is refused the store is told which process has it (`lock`).
+//! What runs in a child right after the fork may neither allocate nor lock, so the list is a table
+//! of atomics of fixed length. What finds no place in it is inherited, and whoever is refused the
+//! store is told which process has it (`lock`).
 
 use std::fs::{File, Metadata};
 use std::ops::Deref;
@@ -64,7 +67,8 @@ pub(super) fn list(file: RawFd) {
     }
 }
 
-/// Takes a descriptor off the list; to be called before it is closed, for its number is given out again.
+/// Takes a descriptor off the list; to be called before it is closed, for its number is given out
+/// again.
 pub(super) fn forget(file: RawFd) {
     for place in &LISTED[..END.load(Ordering::Acquire)] {
         let _ = place.compare_exchange(file, NONE, Ordering::AcqRel, Ordering::Acquire);
@@ -98,8 +102,8 @@ fn identity(file: RawFd) -> Option<(u64, u64)> {
 
 #[expect(unsafe_code, reason = "no crate we use has a safe call for it")]
 fn close_after_forks() {
-    // SAFETY: the handler is a function that lives as long as the process, and does only what may be done in a child
-    // of a process with threads.
+    // SAFETY: the handler is a function that lives as long as the process, and does only what may
+    // be done in a child of a process with threads.
     let answer = unsafe { libc::pthread_atfork(None, None, Some(close_all)) };
     assert_eq!(answer, 0, "there is memory for a handler");
 }
@@ -110,7 +114,8 @@ unsafe extern "C" fn close_all() {
     for place in &LISTED {
         let file = place.swap(NONE, Ordering::AcqRel);
         if file != NONE {
-            // SAFETY: it was open at the fork. Its owner in this process never runs: a child does not use the parent's store.
+            // SAFETY: it was open at the fork. Its owner in this process never runs: a child does
+            // not use the parent's store.
             unsafe { libc::close(file) };
         }
     }

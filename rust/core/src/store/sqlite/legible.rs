@@ -14,7 +14,8 @@ use crate::lifecycle::Status;
 use crate::store::Row;
 use crate::wait::{asker_of, Approval, ApprovalStatus};
 
-/// As [`instance`], for a list: one that is damaged says so, if it can be told which it is; else there is none.
+/// As [`instance`], for a list: one that is damaged says so, if it can be told which it is; else
+/// there is none.
 pub(super) fn listed_instance(row: &Columns, names: &Names) -> Result<Option<Row>> {
     match instance(row, names) {
         Err(Fault::Corrupt(what)) => Ok(legible(row, names, &what)),
@@ -22,8 +23,8 @@ pub(super) fn listed_instance(row: &Columns, names: &Names) -> Result<Option<Row
     }
 }
 
-/// Returns what can be told of an instance whose row is damaged: it is blocked, if it has not ended. One whose id is lost goes by the
-/// number of its row.
+/// Returns what can be told of an instance whose row is damaged: it is blocked, if it has not
+/// ended. One whose id is lost goes by the number of its row.
 pub(super) fn legible(row: &Columns, names: &Names, what: &str) -> Option<Row> {
     let no = uint(row, 0).ok()?;
     let version = int(row, 1).ok().and_then(|it| names.get(it));
@@ -85,8 +86,9 @@ fn nameplate(no: InstanceNo, [namespace, workflow, id]: [&str; 3], what: &str) -
     }
 }
 
-/// As [`approval`], for a list, with the instance that asks, whose columns come first: what is damaged says so in place of its detail,
-/// and the others are as good as ever. None if nobody knows of what it is an approval.
+/// As [`approval`], for a list, with the instance that asks, whose columns come first: what is
+/// damaged says so in place of its detail, and the others are as good as ever. None if nobody knows
+/// of what it is an approval.
 pub(super) fn listed_approval(row: &Columns, names: &Names) -> Result<Option<(Row, Approval)>> {
     let at = INSTANCE_WIDTH;
     let is_there = row.get_ref(0)? != ValueRef::Null;

@@ -1,9 +1,10 @@
 //! The engine lock: one engine owns an embedded store.
 //!
-//! A file beside the database (`audit.db.lock`), locked as long as the engine lives and saying
-//! who that is, and a byte of the database itself, for who comes to it by another name. The locks end with the process, however it ends
-//! (see `inherited`); the lock file may stay after a crash and then means nothing. A lock counts only if the file at the path is still the locked one,
-//! so removing the file at a clean close cannot let two engines in.
+//! A file beside the database (`audit.db.lock`), locked as long as the engine lives and saying who
+//! that is, and a byte of the database itself, for who comes to it by another name. The locks end
+//! with the process, however it ends (see `inherited`); the lock file may stay after a crash and
+//! then means nothing. A lock counts only if the file at the path is still the locked one, so
+//! removing the file at a clean close cannot let two engines in.
 
 use std::fs::{DirEntry, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -78,7 +79,8 @@ impl EngineLock {
             }
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
-                // Somebody may just be looking (`owner`), or taking the lock and not have signed yet.
+                // Somebody may just be looking (`owner`), or taking the lock and not have signed
+                // yet.
                 Err(rustix::io::Errno::WOULDBLOCK) if attempt < LOOKS => {
                     std::thread::sleep(Duration::from_millis(10));
                     continue;
@@ -144,7 +146,8 @@ pub(super) fn own(database: File, paths: &Paths) -> Result<Own, Error> {
     }
 }
 
-/// What [`own`] took, held until dropped: the descriptor itself is closed only when the last reader is gone.
+/// What [`own`] took, held until dropped: the descriptor itself is closed only when the last reader
+/// is gone.
 #[derive(Debug)]
 pub(super) struct Owned(Arc<Guard>);
 
@@ -162,7 +165,8 @@ impl Drop for Owned {
 
 fn in_use(paths: &Paths, by: &str) -> Error {
     Error::Locked(format!(
-        "{} is in use by {by}. One engine owns an embedded store: stop that process, run one worker, or give this engine another \
+        "{} is in use by {by}. One engine owns an embedded store: stop that process, run one \
+        worker, or give this engine another \
          file. stepwell.Client, for calls from other processes, is not in this version.",
         paths.name
     ))
@@ -171,8 +175,10 @@ fn in_use(paths: &Paths, by: &str) -> Error {
 /// The process is the caller's own, which need not end.
 fn in_use_here(paths: &Paths, by: &str) -> Error {
     Error::Locked(format!(
-        "{} is in use by this process {by}. One engine owns an embedded store: use that engine, or leave its block before you open \
-         another one, or give this engine another file. In a notebook it may have been opened by a cell that was run before.",
+        "{} is in use by this process {by}. One engine owns an embedded store: use that engine, \
+        or leave its block before you open \
+         another one, or give this engine another file. In a notebook it may have been opened by \
+         a cell that was run before.",
         paths.name
     ))
 }
@@ -186,7 +192,8 @@ fn taken(paths: &Paths, file: &File, text: &str) -> Error {
         Whose::Ours => return in_use_here(paths, &format!("({pid}, engine \"{name}\")")),
         Whose::TheirOwn => format!("process {pid} (engine \"{name}\")"),
         Whose::Forked(child) => format!(
-            "process {child}, which was forked from process {pid} (engine \"{name}\") and still has its lock"
+            "process {child}, which was forked from process {pid} (engine \"{name}\") and still \
+            has its lock"
         ),
         Whose::Unseen => format!("process {pid} of another container (engine \"{name}\")"),
     };
@@ -225,7 +232,8 @@ struct Holder {
     path: PathBuf,
 }
 
-/// Returns the other processes that have a file open, as far as they can be seen: those of the same user, on Linux.
+/// Returns the other processes that have a file open, as far as they can be seen: those of the same
+/// user, on Linux.
 fn holders(file: &File) -> Vec<Holder> {
     let (Ok(wanted), Ok(processes)) = (file.metadata(), Path::new("/proc").read_dir()) else {
         return Vec::new();

@@ -1,10 +1,10 @@
 //! The embedded store: one SQLite file, owned by one engine.
 //!
-//! In reading order: `files` (what lies at the path), `lock` (one engine), `schema`,
-//! `connection`, `ofd`, `inherited` and `guard` (locks nobody can take away, or keeps), `heads` (where histories begin),
-//! `names`, `rows` (columns), `legible` (damaged ones), `statements` and `write` (a batch), `fold` (checkpoints), `ballast`
-//! and `resume` (a full disk), `read` and `reader`, `sweep` (what no longer
-//! counts), `trace` (whose a damaged row is), `recover`, `copy`.
+//! In reading order: `files` (what lies at the path), `lock` (one engine), `schema`, `connection`,
+//! `ofd`, `inherited` and `guard` (locks nobody can take away, or keeps), `heads` (where histories
+//! begin), `names`, `rows` (columns), `legible` (damaged ones), `statements` and `write` (a batch),
+//! `fold` (checkpoints), `ballast` and `resume` (a full disk), `read` and `reader`, `sweep` (what
+//! no longer counts), `trace` (whose a damaged row is), `recover`, `copy`.
 //!
 //! Invariants: a batch is durable when `commit` returns, or the connection is poisoned (an error
 //! from a sync tells nothing about what is on the disk, so nothing is retried). A full disk has
@@ -67,7 +67,8 @@ pub use lock::{owner, Owner};
 /// keeps the write lock.
 const BEGIN_TRIES: u32 = 60;
 
-/// A store in one file. Dropped without [`Store::close`], it looks like one whose process was killed.
+/// A store in one file. Dropped without [`Store::close`], it looks like one whose process was
+/// killed.
 #[derive(Debug)]
 pub struct SqliteStore {
     // The order matters: connection, guard, lock are let go in this order.
@@ -147,7 +148,8 @@ impl SqliteStore {
                     }
                     Some(path) => {
                         let error = Error::Failed(format!(
-                            "{} was moved, replaced or deleted while the engine used it; nothing more is written.",
+                            "{} was moved, replaced or deleted while the engine used it; nothing \
+                            more is written.",
                             path.display()
                         ));
                         Err(self.poison(error))
@@ -377,7 +379,8 @@ impl Store for SqliteStore {
             }
             Ok(false) => {
                 let error = Error::Failed(format!(
-                    "{}: the disk was full, and it cannot be told whether the last write is there. Open the store anew; nothing acknowledged is lost.",
+                    "{}: the disk was full, and it cannot be told whether the last write is \
+                    there. Open the store anew; nothing acknowledged is lost.",
                     self.paths.name
                 ));
                 self.poison = Some(error.clone());

@@ -1,7 +1,8 @@
 //! Names of workflows and versions, and the small numbers that stand for them in rows.
 //!
 //! Numbers are given out once and never change, so what was read stays true; only news must be
-//! looked for. A name that cannot be read is not there: instances that have it say so, each for itself.
+//! looked for. A name that cannot be read is not there: instances that have it say so, each for
+//! itself.
 
 use hashbrown::{Equivalent, HashMap};
 use rusqlite::{params, Connection};
@@ -104,7 +105,8 @@ impl Names {
         if let Some(ids) = self.ids.get(&Borrowed(namespace, workflow, version)) {
             return Ok(*ids);
         }
-        // DO UPDATE, for DO NOTHING returns no row. A number that is damaged may be the last there is.
+        // DO UPDATE, for DO NOTHING returns no row. A number that is damaged may be the last there
+        // is.
         let workflow_id = conn.query_row(
             "INSERT INTO workflow (id, namespace, name)
              SELECT max(0, coalesce(max(id), 0)) + 1, ?, ? FROM workflow WHERE id < ?

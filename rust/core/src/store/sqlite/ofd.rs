@@ -3,8 +3,9 @@
 //! Nobody in the process can take them away by closing a file, and two users in one process see
 //! each other's. Two things are made of them: the locks of `guard`, and, on Linux, those which our
 //! own copy of SQLite takes on the wal-index. SQLite calls `fcntl` through a table that may be
-//! changed; ours turns its requests for wal-index locks into requests for this kind, and sees to it that a forked child does not keep
-//! them (see `inherited`). For SQLite nothing changes: it has one descriptor of a wal-index per process and keeps count itself.
+//! changed; ours turns its requests for wal-index locks into requests for this kind, and sees to it
+//! that a forked child does not keep them (see `inherited`). For SQLite nothing changes: it has one
+//! descriptor of a wal-index per process and keeps count itself.
 //!
 //! One of them it is granted without asking: `FOLDING`, which `guard` holds shared as long as
 //! anything of ours has the file open, so that nobody else can have it exclusively.
@@ -27,7 +28,8 @@ const WRITING: Range = (120, 1);
 #[cfg(target_os = "linux")]
 const REST: Range = (122, 7);
 
-/// A byte of the database that SQLite neither reads nor locks: whoever owns the store holds it, by whatever name it was opened.
+/// A byte of the database that SQLite neither reads nor locks: whoever owns the store holds it, by
+/// whatever name it was opened.
 pub(super) const OWNER: Range = (0x4000_0400, 1);
 
 /// Locks a range together with others.
@@ -110,8 +112,8 @@ mod linux {
         assert!(!vfs.is_null(), "SQLite has this VFS on every Unix");
         // SAFETY: `vfs` is not null, see above.
         let replace = unsafe { (*vfs).xSetSystemCall }.expect("this VFS has a table of calls");
-        // SAFETY: SQLite keeps the pointers untyped and calls them as what they stand in for; on Linux
-        // the fixed arguments of ours are passed as the variable ones of `fcntl` are.
+        // SAFETY: SQLite keeps the pointers untyped and calls them as what they stand in for; on
+        // Linux the fixed arguments of ours are passed as the variable ones of `fcntl` are.
         let ours = unsafe {
             [
                 (c"fcntl", std::mem::transmute::<Fcntl, Untyped>(fcntl)),
@@ -126,7 +128,8 @@ mod linux {
         }
     }
 
-    /// `mmap`, of a wal-index. A forked child does not get it: it would keep the file open, and with it our locks.
+    /// `mmap`, of a wal-index. A forked child does not get it: it would keep the file open, and
+    /// with it our locks.
     #[expect(unsafe_code, reason = "it stands in for a C function")]
     unsafe extern "C" fn mmap(
         at: *mut c_void,
@@ -139,7 +142,8 @@ mod linux {
         // SAFETY: what the caller asked for, unchanged.
         let mapped = unsafe { libc::mmap(at, len, protection, flags, file, offset) };
         if mapped != libc::MAP_FAILED {
-            // SAFETY: it was mapped just now. If it fails, a child keeps what every child kept before.
+            // SAFETY: it was mapped just now. If it fails, a child keeps what every child kept
+            // before.
             let _ = unsafe { libc::madvise(mapped, len, libc::MADV_DONTFORK) };
         }
         mapped
@@ -167,7 +171,8 @@ mod linux {
                     inherited::list(file);
                     lock_parts(file, *asked)
                 } else {
-                    // SAFETY: the descriptor is SQLite's own and open; the pointer is good, see above.
+                    // SAFETY: the descriptor is SQLite's own and open; the pointer is good, see
+                    // above.
                     unsafe { libc::fcntl(file, libc::F_OFD_GETLK, argument) }
                 };
             }

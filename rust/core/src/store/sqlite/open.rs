@@ -168,7 +168,8 @@ fn state(conn: &Connection) -> rows::Result<(bool, u64)> {
     Ok((clean != 0, (pages * page) as u64))
 }
 
-/// Checks the structure of the file. What is in the columns of a row is told where that row is read: it is no reason to refuse the others.
+/// Checks the structure of the file. What is in the columns of a row is told where that row is
+/// read: it is no reason to refuse the others.
 fn check(conn: &Connection) -> rows::Result<()> {
     let mut check = conn.prepare(&format!("PRAGMA quick_check({})", i32::MAX))?;
     let mut found = check.query([])?;
@@ -314,7 +315,8 @@ mod tests {
         open(&path, "test").unwrap();
     }
 
-    /// Every table with the names and types of its columns, in order: what `INSERT` without names relies on.
+    /// Every table with the names and types of its columns, in order: what `INSERT` without names
+    /// relies on.
     fn tables(path: &Path) -> Vec<(String, String, String)> {
         let conn = Connection::open(path).unwrap();
         let sql = "SELECT t.name, c.name, c.type FROM sqlite_schema t, pragma_table_info(t.name) c

@@ -169,7 +169,8 @@ pub(super) fn waits(conn: &Connection, no: InstanceNo) -> Result<Vec<Wait>> {
 
 /// Returns the numbers of instances that are in no state, ascending, of this workflow.
 ///
-/// SQLite takes the schema's word that there is no NULL, so it cannot be asked for; but NULLs come first in the order of an index.
+/// SQLite takes the schema's word that there is no NULL, so it cannot be asked for; but NULLs come
+/// first in the order of an index.
 pub(super) fn stateless(conn: &Connection, workflow: i64) -> Result<Vec<i64>> {
     let from = "SELECT no, status FROM instance INDEXED BY instance_status WHERE workflow = ?";
     let mut stateless = Vec::new();
@@ -248,7 +249,8 @@ pub(super) fn list(conn: &Connection, names: &Names, filter: &Filter) -> Result<
     if is_found || filter.parent.is_some() || (statuses.is_empty() && filter.workflow.is_none()) {
         let mut query = Query::new(filter, versions.as_deref());
         if filter.namespace.is_some() || filter.workflow.is_some() {
-            // Damaged ones, whose workflow is none, are read, and then it is known whether they belong here.
+            // Damaged ones, whose workflow is none, are read, and then it is known whether they
+            // belong here.
             query.all_of("workflow", &workflows, &names.workflows(None, None));
         }
         if !statuses.is_empty() {
@@ -343,10 +345,15 @@ impl<'f> Query<'f> {
             let (key, value) = (Value::Text(key.to_string()), Value::Blob(value.to_vec()));
             self.values.extend([key, value]);
             self.conditions.push_str(if at == 0 {
-                (self.table, self.no) = ("attribute a CROSS JOIN instance i ON i.no = a.no", "a.no");
+                (self.table, self.no) = (
+                    "attribute a CROSS JOIN instance i ON i.no = \
+                a.no",
+                    "a.no",
+                );
                 " AND a.key = ? AND a.value = ?"
             } else {
-                " AND EXISTS (SELECT 1 FROM attribute b WHERE b.key = ? AND b.value = ? AND b.no = a.no)"
+                " AND EXISTS (SELECT 1 FROM attribute b WHERE b.key = ? AND b.value = ? AND b.no \
+                = a.no)"
             });
         }
     }
@@ -357,8 +364,9 @@ impl<'f> Query<'f> {
         self.values.push(value.into());
     }
 
-    /// Adds that a column holds one of these numbers, or none of those that it may hold, if there are any of these. The `+` keeps
-    /// SQLite from using an index on it, which would cost the order by number.
+    /// Adds that a column holds one of these numbers, or none of those that it may hold, if there
+    /// are any of these. The `+` keeps SQLite from using an index on it, which would cost the order
+    /// by number.
     fn all_of(&mut self, column: &str, numbers: &[i64], possible: &[i64]) {
         let list = |numbers: &[i64]| {
             let list: Vec<String> = numbers.iter().map(ToString::to_string).collect();
@@ -438,7 +446,8 @@ pub(super) fn ended(conn: &Connection, names: &Names) -> Result<Vec<Ended>> {
             None if is_any_lost => None,
             None => continue,
         };
-        // What cannot be read is counted anew, and so is what may have been another state before it was damaged.
+        // What cannot be read is counted anew, and so is what may have been another state before it
+        // was damaged.
         let counts = match kept {
             Some(counts) if stateless(conn, workflow)?.is_empty() => counts,
             _ => counts(conn, workflow)?,

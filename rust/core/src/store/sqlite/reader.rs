@@ -175,7 +175,8 @@ impl Reader for SqliteReader {
         loop {
             let mut chain = Vec::new();
             match self.walk(no, &mut chain) {
-                // What takes several transactions may be led to where the writer has swept meanwhile (see `sweep`).
+                // What takes several transactions may be led to where the writer has swept
+                // meanwhile (see `sweep`).
                 Err(Error::Row(_)) if left > 0 && chain.len() >= read::LOOK_EVERY => left -= 1,
                 walked => {
                     chain.reverse();

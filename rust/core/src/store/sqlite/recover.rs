@@ -247,8 +247,9 @@ fn live(conn: &Connection, names: &Names, few: usize) -> rows::Result<Option<Vec
     Ok(Some(live))
 }
 
-/// Returns the numbers of instances that no other look would come across: their workflow is not listed, their state is none, or
-/// their own number is impossible. Each look is a place in an index.
+/// Returns the numbers of instances that no other look would come across: their workflow is not
+/// listed, their state is none, or their own number is impossible. Each look is a place in an
+/// index.
 fn stray(conn: &Connection, names: &Names) -> rows::Result<Vec<InstanceNo>> {
     let mut found = read::unlisted(conn, names)?;
     for workflow in names.workflows(None, None) {

@@ -1,8 +1,8 @@
 //! Going on after a full disk, in place (docs/adr/0005).
 //!
 //! A connection on which a commit has failed is never used again. What it tried to commit is either
-//! in the file or not, and only "not" lets the same batch be committed anew. The WAL says which: its
-//! length counts committed frames only, every commit makes it longer, and it begins anew, with
+//! in the file or not, and only "not" lets the same batch be committed anew. The WAL says which:
+//! its length counts committed frames only, every commit makes it longer, and it begins anew, with
 //! another salt, only when all of it is folded back. So [`Mark`] is taken before a batch, and the
 //! batch is not there if a fresh connection finds the WAL as it was, or empty. Anything else (also
 //! a commit of another program) cannot be told apart from a batch that is there, and is an error.

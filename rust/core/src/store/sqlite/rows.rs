@@ -69,7 +69,8 @@ impl Fault {
         let error = match self {
             Self::Corrupt(what) => {
                 return Error::Row(format!(
-                    "{file} is damaged: {what}. Nothing was changed. Keep a copy, and restore the file from a backup."
+                    "{file} is damaged: {what}. Nothing was changed. Keep a copy, and restore the \
+                    file from a backup."
                 ))
             }
             Self::Thread(error) => {
@@ -79,12 +80,14 @@ impl Fault {
         };
         if is_nonsense(&error) {
             return Error::Corrupt(format!(
-                "{file} is damaged: {error}. Nothing was deleted. Keep a copy, and restore the file from a backup."
+                "{file} is damaged: {error}. Nothing was deleted. Keep a copy, and restore the \
+                file from a backup."
             ));
         }
         match error.sqlite_error_code() {
             Some(Code::DatabaseCorrupt | Code::NotADatabase) => Error::Corrupt(format!(
-                "{file} is damaged: {error}. Nothing was deleted. Keep a copy, and restore the file from a backup."
+                "{file} is damaged: {error}. Nothing was deleted. Keep a copy, and restore the \
+                file from a backup."
             )),
             Some(Code::DiskFull) => Error::Full(format!(
                 "{file}: the disk is full; cannot {doing}. Make room on it."
@@ -93,7 +96,8 @@ impl Fault {
                 "{file}: took too long to {doing}; ask for less at once."
             )),
             Some(Code::DatabaseBusy) => Error::Busy(format!(
-                "{file}: cannot {doing}: another program keeps it locked. Close that program, or end its transaction."
+                "{file}: cannot {doing}: another program keeps it locked. Close that program, or \
+                end its transaction."
             )),
             _ => Error::Failed(format!("{file}: cannot {doing}: {error}.")),
         }
@@ -200,8 +204,9 @@ pub(super) const INSTANCE: &str = "i.no, i.version, i.id, i.incarnation, i.statu
 /// How many columns [`INSTANCE`] has.
 pub(super) const INSTANCE_WIDTH: usize = 21;
 
-/// Columns of [`newcomer`], in its order. The sixth says whether the instance was created, queued, and never changed since: as
-/// [`Row::is_newcomer`]. There may be millions of them, so what else their rows hold is looked at when they start, or are listed.
+/// Columns of [`newcomer`], in its order. The sixth says whether the instance was created, queued,
+/// and never changed since: as [`Row::is_newcomer`]. There may be millions of them, so what else
+/// their rows hold is looked at when they start, or are listed.
 pub(super) const NEWCOMER: &str = "i.no, i.version, i.id, i.priority, i.start_at, \
      coalesce(i.status = 0 AND i.marked = 0 AND i.recoveries = 0 AND i.incarnation = i.no \
      AND i.head = 0 AND i.started_at IS NULL AND i.reason IS NULL, 0), i.workflow";
@@ -499,7 +504,8 @@ pub(super) fn event_said(row: &Columns) -> Result<(Said, u32)> {
 
 /// Columns of [`approval`], in its order.
 pub(super) const APPROVAL: &str =
-    "a.id, a.no, a.name, a.status, a.asked_at, a.until, a.decided_at, a.crc, a.detail, a.decision, a.number";
+    "a.id, a.no, a.name, a.status, a.asked_at, a.until, a.decided_at, a.crc, a.detail, \
+    a.decision, a.number";
 
 /// Reads an approval from columns that begin at `at`.
 pub(super) fn approval(row: &Columns, at: usize) -> Result<Approval> {

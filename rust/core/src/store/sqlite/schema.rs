@@ -45,7 +45,8 @@ fn to_2(conn: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// What the rules of format 1 need (ADR 0011). No row is rewritten: what was there reads as format 0.
+/// What the rules of format 1 need (ADR 0011). No row is rewritten: what was there reads as format
+/// 0.
 fn to_3(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(
         "ALTER TABLE instance ADD COLUMN format INTEGER NOT NULL DEFAULT 0;

@@ -39,7 +39,8 @@ statements! {
     Status = "UPDATE instance SET status = ?1, marked = ?2, recoveries = ?3, reason = ?4, \
         updated_at = ?5, started_at = coalesce(started_at, ?6), ended_at = ?7, \
         head = max(head, ?8), step = ?11 WHERE no = ?9 AND incarnation = ?10";
-    Approval = "INSERT INTO approval (id, no, name, status, asked_at, until, decided_at, crc, detail, decision) \
+    Approval = "INSERT INTO approval (id, no, name, status, asked_at, until, decided_at, crc, \
+    detail, decision) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO UPDATE SET \
         no = ?2, name = ?3, status = ?4, asked_at = ?5, until = ?6, decided_at = ?7, crc = ?8, \
         detail = ?9, decision = ?10";

@@ -1,5 +1,6 @@
-//! Checksums of rows: each row with a payload carries a CRC-32 of all its columns and of what says whose it is, so that a row at the
-//! wrong place is noticed too, and one that lost whose it is can be told by trying ([`Said`]).
+//! Checksums of rows: each row with a payload carries a CRC-32 of all its columns and of what says
+//! whose it is, so that a row at the wrong place is noticed too, and one that lost whose it is can
+//! be told by trying ([`Said`]).
 
 use crate::history::Record;
 use crate::ids::{InstanceNo, Seq};
@@ -64,8 +65,8 @@ fn update(crc: &mut crc32fast::Hasher, parts: &[Option<&[u8]>]) {
     }
 }
 
-/// Checksum of a record: every column, and the place of the record before it. What records of old do not have is covered
-/// where it is there, so that theirs stay good.
+/// Checksum of a record: every column, and the place of the record before it. What records of old
+/// do not have is covered where it is there, so that theirs stay good.
 pub(super) fn record(no: InstanceNo, seq: Seq, prev: Seq, it: &Record) -> u32 {
     with_record(prev, it, |parts| checksum([no, seq], parts))
 }

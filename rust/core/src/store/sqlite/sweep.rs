@@ -1,10 +1,11 @@
 //! Freeing rows of the journal that no longer count (see `erasure`), a few at a time.
 //!
-//! A history is a chain of rows, each with the place of the one before it, under a checksum. A step walks it from its head, and
-//! where rows do not count it deletes them and leads the row after them to the one before. Invariants: between two steps
-//! every chain is whole, so a kill costs nothing but the walk so far; the last row of a chain always counts, so no head moves; and whose
-//! chain is not done is in the table `sweep`. A reader whose walk takes several transactions may be led to a row that is gone by
-//! then; it begins anew.
+//! A history is a chain of rows, each with the place of the one before it, under a checksum. A step
+//! walks it from its head, and where rows do not count it deletes them and leads the row after them
+//! to the one before. Invariants: between two steps every chain is whole, so a kill costs nothing
+//! but the walk so far; the last row of a chain always counts, so no head moves; and whose chain is
+//! not done is in the table `sweep`. A reader whose walk takes several transactions may be led to a
+//! row that is gone by then; it begins anew.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,8 @@
 //! Whose a damaged row is.
 //!
-//! A row that lost the number of its instance may still tell it: its checksum covers that number, so of all instances only its
-//! own makes the checksum right. What is found is a fact for whoever recovers: this instance, or nobody, lacks this row.
+//! A row that lost the number of its instance may still tell it: its checksum covers that number,
+//! so of all instances only its own makes the checksum right. What is found is a fact for whoever
+//! recovers: this instance, or nobody, lacks this row.
 
 use rusqlite::Connection;
 
@@ -73,8 +74,8 @@ pub(super) fn strays(conn: &Connection) -> rows::Result<Vec<Damage>> {
     Ok(damage)
 }
 
-/// The records above the watermark, and any at impossible places, each read whole: the last one of each instance, and what is damaged.
-/// Only asked for when something does not fit.
+/// The records above the watermark, and any at impossible places, each read whole: the last one of
+/// each instance, and what is damaged. Only asked for when something does not fit.
 pub(super) fn heads(conn: &Connection, watermark: Seq) -> rows::Result<(Vec<Head>, Vec<Damage>)> {
     let sql = format!(
         "SELECT {} FROM journal WHERE seq > ? OR seq < 1 ORDER BY seq NOT BETWEEN 1 AND ?, seq",

@@ -191,7 +191,8 @@ pub(super) fn rows(truth: &Truth, sight: &mut Sight) -> Verdict {
     Ok(())
 }
 
-/// Every entry is in its queue, in its shard, once and in order; and so many timers are set as must be.
+/// Every entry is in its queue, in its shard, once and in order; and so many timers are set as must
+/// be.
 pub(super) fn queues(truth: &Truth, sight: &mut Sight) -> Verdict {
     for (account, crowd) in truth.crowds.iter().enumerate() {
         let ready = crowd.ready.iter();

@@ -1,8 +1,8 @@
 //! The oracle: one rule, one row. Written against the rules of the product, not against the engine.
 //!
-//! A rule is a function of the [`Truth`] and of what it looks at: an operation before it is applied,
-//! a commit as a whole, a note before it is heard, the engine's own figures after a commit was
-//! applied, everything there is. To add one, write the function and a row.
+//! A rule is a function of the [`Truth`] and of what it looks at: an operation before it is
+//! applied, a commit as a whole, a note before it is heard, the engine's own figures after a commit
+//! was applied, everything there is. To add one, write the function and a row.
 
 pub(super) mod counted;
 mod durable;

@@ -192,7 +192,8 @@ pub(super) fn fair(truth: &Truth) -> Verdict {
     Ok(())
 }
 
-/// Whether a slot may have been a new entry's turn: it is the oldest of its priority that never ran.
+/// Whether a slot may have been a new entry's turn: it is the oldest of its priority that never
+/// ran.
 fn is_turn(truth: &Truth, it: &Granted) -> bool {
     let same = |other: &&Order| other.new && other.falling == it.order.falling;
     let older = |other: &Order| other.no < it.order.no;
@@ -212,8 +213,9 @@ pub(super) fn newcomers_turn(truth: &Truth) -> Verdict {
     Ok(())
 }
 
-/// C4: exact within a shard, but for the turns of new entries; across shards the best of all that are
-/// queued is among those that a commit starts, or would have been if the store had not refused it.
+/// C4: exact within a shard, but for the turns of new entries; across shards the best of all that
+/// are queued is among those that a commit starts, or would have been if the store had not refused
+/// it.
 pub(super) fn in_order(truth: &Truth) -> Verdict {
     let granted = &truth.commit.granted;
     let refused = !truth.commit.refused.is_empty();

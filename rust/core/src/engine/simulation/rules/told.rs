@@ -1,4 +1,5 @@
-//! What bodies and the outside are told: only what is durable, only when it is time (C1, D1, D3, R3, T1).
+//! What bodies and the outside are told: only what is durable, only when it is time (C1, D1, D3,
+//! R3, T1).
 
 use super::{holds, Verdict};
 use crate::engine::simulation::facts::Layout;
@@ -16,7 +17,8 @@ pub(super) fn only_to_the_running(truth: &Truth, note: &Note) -> Verdict {
         _ => return Ok(()),
     };
     let it = &truth.all[&no];
-    // It may be blocked, or queued to be replayed, by the very commit that settled its wait, which unseats it afterwards.
+    // It may be blocked, or queued to be replayed, by the very commit that settled its wait, which
+    // unseats it afterwards.
     let replayed = truth.said.replayed.contains(&(it.no, it.incarnation));
     let runs = matches!(it.status, Status::Running | Status::Blocked)
         || (it.status == Status::Queued && replayed);
