@@ -5,7 +5,7 @@ import itertools
 import pytest
 import trio
 
-from stepwell import LimitReached, Limits, Status, Step, TooLarge, workflow
+from stepwell import LimitReached, Limits, NewInstance, Status, Step, TooLarge, workflow
 from stepwell.testing import open_test_engine
 
 
@@ -192,3 +192,78 @@ async def test_q1_of_items_without_end_no_more_are_read_than_there_may_be(method
             else 'step.each "number" was given more than 5 items'
         )
         assert told in await instance.result()
+
+
+@workflow(value_bytes=100)
+async def modest(step: Step, given: str) -> int:
+    return len(given)
+
+
+@workflow(value_bytes=100)
+async def hears(step: Step) -> None:
+    await step.wait_for_event("end")
+
+
+@workflow(value_bytes=2_000)
+async def gives(step: Step, what: tuple[str, int]) -> str:
+    """Gives `modest`, or `hears`, a value of this size. Returns what it came to."""
+    how, given = what[0], "x" * what[1]
+    try:
+        if how == "call":
+            await step.call(modest, given)
+        elif how == "create":
+            await step.create(modest, given)
+        elif how == "create_batch":
+            await step.create_batch(modest, [given])
+        elif how == "NewInstance":
+            await step.create_batch(modest, [NewInstance(given)])
+        else:
+            await step.send_event(hears, "h", "news", given)
+    except TooLarge as error:
+        return str(error.limit)
+    return "taken"
+
+
+HOW = ["call", "create", "create_batch", "NewInstance", "send_event"]
+
+
+async def given_from_outside(engine, how, size):
+    """As `gives`, from outside."""
+    try:
+        if how == "create_batch":
+            for error in (await engine.create_batch(modest, ["x" * size])).errors:
+                raise error.error
+        elif how == "send_event":
+            await (await engine.get(hears, "h")).send_event("news", "x" * size)
+        else:
+            await engine.create(modest, "x" * size)
+    except TooLarge as error:
+        return str(error.limit)
+    return "taken"
+
+
+@pytest.mark.parametrize(
+    ("change", "size", "came_to"),
+    [
+        (None, 90, "taken"),
+        (None, 150, "100"),  # by the code of whom it is for; the parent's 2,000 are its own
+        (1_000, 300, "taken"),
+        (1_000, 1_500, "1000"),
+        (50, 70, "50"),
+    ],
+)
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("namespace", ["default", "other"])
+async def test_what_an_instance_is_given_is_judged_by_its_own_workflows_limits(
+    namespace, how, change, size, came_to
+):
+    async with open_test_engine(
+        workflows=[modest, hears, gives], limits=Limits(value_bytes=200)
+    ) as engine:
+        tenant = engine.namespace(namespace)
+        await tenant.create(hears, id="h")
+        if change is not None:
+            await tenant.set_limits(modest, value_bytes=change)
+            await tenant.set_limits(hears, value_bytes=change)
+        assert await tenant.call(gives, (how, size)) == came_to
+        assert await given_from_outside(tenant, how, size) == came_to

@@ -106,7 +106,7 @@ def send_event(
     label = names.step_name(name if name is not None else kind)
     stored, refusal = None, None
     if payload is not None:
-        limit = runner.value_bytes
+        limit = value_bytes_of(runner, workflow)
         stored, refusal = branch.encoded(
             _replay.SEND, label, lambda: codec.encode(payload, limit=limit, where="payload")
         )
@@ -183,7 +183,7 @@ async def create(
 def item(
     runner: Runner, target: Workflow[Any, Any], item: Any, index: int
 ) -> tuple[str | None, bytes | None, bytes | None]:
-    where = f"items[{index}]"
+    where, limit = f"items[{index}]", value_bytes_of(runner, target.name)
     if (
         isinstance(item, NewInstance)
         and runner.format
@@ -194,11 +194,11 @@ def item(
             "engine.create_batch. Leave it out in step.create_batch."
         )
     if not isinstance(item, NewInstance):
-        return None, encode_params(target, item, runner.value_bytes, where), None
+        return None, encode_params(target, item, limit, where), None
     extra = codec.encode(names.attributes(item.attributes)) if item.attributes else None
     return (
         (None if item.id is None else names.instance_id(item.id)),
-        encode_params(target, item.params, runner.value_bytes, where),
+        encode_params(target, item.params, limit, where),
         extra,
     )
 
@@ -379,6 +379,12 @@ def child_output(target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
     )
 
 
+def value_bytes_of(runner: Runner, workflow: str) -> int:
+    """Returns how large a value may be that is for an instance of this workflow, whoever gives
+    it."""
+    return runner.port.limits_of(runner.namespace, workflow).value_bytes
+
+
 def encode_params(
     target: Workflow[Any, Any], params: Any, limit: int, where: str = "params"
 ) -> bytes | None:
@@ -395,4 +401,4 @@ def encode_params(
                 f'workflow "{target.name}" takes no params: it is declared as (step).'
             )
         return None
-    return target.params.encode(params, limit=target.value_bytes or limit, where=where)
+    return target.params.encode(params, limit=limit, where=where)

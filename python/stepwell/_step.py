@@ -633,7 +633,8 @@ class Step:
         branch = self._branch("create")
 
         def encode(target: Workflow[Any, Any]) -> tuple[bytes | None, bytes | None]:
-            stored = _child.encode_params(target, params, self._runner.value_bytes)
+            limit = _child.value_bytes_of(self._runner, target.name)
+            stored = _child.encode_params(target, params, limit)
             return stored, codec.encode(names.attributes(attributes)) if attributes else None
 
         label, target, given, refusal = _child.asked(branch, _replay.CREATE, workflow, name, encode)
@@ -727,7 +728,9 @@ class Step:
             _replay.CALL,
             workflow,
             name,
-            lambda target: _child.encode_params(target, params, self._runner.value_bytes),
+            lambda target: _child.encode_params(
+                target, params, _child.value_bytes_of(self._runner, target.name)
+            ),
         )
         child_id = None if id is None else names.instance_id(id)
         return Pending(_child.call, (branch, label, target, stored, refusal, child_id))
