@@ -33,7 +33,7 @@ impl Clock {
     #[must_use]
     pub fn new(at: Option<Micros>) -> Self {
         at.map_or_else(
-            || Self::System(Instant::now()),
+            || Self::System(moment()),
             |at| Self::Virtual {
                 elapsed: AtomicI64::new(0),
                 offset: AtomicI64::new(at),
@@ -45,7 +45,7 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Micros {
         match self {
-            Self::System(_) => since_1970(SystemTime::now()),
+            Self::System(_) => wall(),
             Self::Virtual { elapsed, offset } => {
                 elapsed.load(Ordering::Acquire) + offset.load(Ordering::Acquire)
             }
@@ -81,6 +81,19 @@ impl Clock {
     pub fn is_virtual(&self) -> bool {
         matches!(self, Self::Virtual { .. })
     }
+}
+
+/// Returns the present moment, to measure how long something takes at the edges: a nap, a read, a
+/// try. Nothing is decided or recorded by it, so it need not be replaced.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub(crate) fn moment() -> Instant {
+    Instant::now()
+}
+
+/// Returns the system's wall time.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub(crate) fn wall() -> Micros {
+    since_1970(SystemTime::now())
 }
 
 /// Before 1970, where a machine without a clock's battery begins, it is below zero, and goes on

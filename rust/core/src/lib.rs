@@ -11,6 +11,8 @@
 //! an inbox and an outbox. What there is in numbers is in the [`tally`]. Everything but the runtime
 //! and the stores is a function of state, input and a time that is passed in.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::unwrap_used))]
+
 pub mod admission;
 pub mod attributes;
 pub mod clock;

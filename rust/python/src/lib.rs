@@ -4,6 +4,8 @@
 //! No Python object is kept; a call that would wait releases the GIL first. What the calls mean
 //! is written in `python/stepwell/_core.pyi`.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::unwrap_used))]
+
 mod arguments;
 mod body;
 mod core;

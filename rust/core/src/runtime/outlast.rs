@@ -15,6 +15,7 @@ use super::inbox::Phase;
 use super::loader::Task;
 use super::writer::Writer;
 use super::Shared;
+use crate::clock::moment;
 use crate::engine::creations::existing;
 use crate::engine::Job;
 use crate::ids::{InstanceNo, Key};
@@ -36,7 +37,7 @@ pub(super) struct Patience {
 
 impl Patience {
     pub(super) fn new() -> Self {
-        let now = Instant::now();
+        let now = moment();
         Self {
             since: now,
             next: now,
@@ -99,7 +100,7 @@ impl Writer {
         self.look_at_room(shared);
         self.refuse_creations(shared, 0);
         loop {
-            let nap = patience.next.saturating_duration_since(Instant::now());
+            let nap = patience.next.saturating_duration_since(moment());
             let from = self.pending.others();
             let phase = self.meanwhile(shared, nap);
             self.refuse_creations(shared, from);
@@ -113,10 +114,10 @@ impl Writer {
                     self.short.as_deref().unwrap_or("The disk is full.")
                 )));
             }
-            if phase == Phase::Open && patience.next > Instant::now() {
+            if phase == Phase::Open && patience.next > moment() {
                 continue;
             }
-            patience.next = Instant::now() + Duration::from_micros(DISK_RETRY as u64);
+            patience.next = moment() + Duration::from_micros(DISK_RETRY as u64);
             match self.facts.store.resume() {
                 Ok(()) => return Ok(true),
                 Err(Error::Full(_)) => {}

@@ -7,12 +7,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::inbox::Phase;
 use super::loader::Task;
 use super::outlast::Patience;
 use super::{guarded, nap, Shared};
+use crate::clock::moment;
 use crate::engine::{Core, Facts};
 use crate::lanes::Lanes;
 use crate::limits::{BATCH_BYTES, BATCH_OPS, DISK_RETRY};
@@ -153,7 +154,7 @@ impl Writer {
         if ops.is_empty() {
             return Ok(Vec::new());
         }
-        let began = Instant::now();
+        let began = moment();
         let outcomes = self.facts.store.commit(ops)?;
         shared.meter.committed(ops, began.elapsed());
         Ok(outcomes)

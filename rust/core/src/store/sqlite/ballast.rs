@@ -19,6 +19,7 @@ use rustix::fs::{fallocate, statvfs, FallocateFlags};
 use rustix::io::Errno;
 
 use super::files::Paths;
+use crate::clock::moment;
 
 /// More than one fold of the WAL needs (see `fold`), so that a WAL without room to grow can be
 /// folded back and be used anew: 8 MiB.
@@ -69,7 +70,7 @@ impl Ballast {
         if self.state == State::Held {
             let _ = std::fs::remove_file(&self.path);
             self.state = State::Short;
-            self.tried = Some(Instant::now());
+            self.tried = Some(moment());
         }
     }
 
@@ -78,7 +79,7 @@ impl Ballast {
         if self.state != State::Short || self.tried.is_some_and(|it| it.elapsed() < TRY_EVERY) {
             return;
         }
-        self.tried = Some(Instant::now());
+        self.tried = Some(moment());
         self.state = self.make();
     }
 

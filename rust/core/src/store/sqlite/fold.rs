@@ -15,6 +15,7 @@ use parking_lot::RwLock;
 use rusqlite::Connection;
 
 use super::connection::BUSY;
+use crate::clock::moment;
 
 /// WAL pages not yet in the database after which they are folded back: 6 MiB.
 pub(super) const WAL_PAGES: i64 = 1_536;
@@ -75,7 +76,7 @@ impl Folder {
                 checkpoint(conn, "PASSIVE")?
             };
             let done = left.whole < WAL_MAX && left.whole - left.folded < WAL_PAGES;
-            self.hindered = (!done).then(Instant::now);
+            self.hindered = (!done).then(moment);
             return Ok(None);
         }
         if idle {
@@ -86,7 +87,7 @@ impl Folder {
 
     /// The disk was too full for a fold: commits go first for a while.
     pub(super) fn hinder(&mut self) {
-        self.hindered = Some(Instant::now());
+        self.hindered = Some(moment());
     }
 
     /// Folds all of the WAL back and begins it anew, if no reader is in the way.

@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rustix::fs::{flock, FlockOperation};
 use rustix::process::{test_kill_process, Pid};
@@ -21,6 +21,7 @@ use super::files::Paths;
 use super::guard::Guard;
 use super::inherited::{self, Own};
 use super::ofd;
+use crate::clock;
 use crate::ids::Micros;
 use crate::store::Error;
 
@@ -277,9 +278,7 @@ fn read(file: &mut File) -> io::Result<String> {
 }
 
 fn write(file: &mut File, owner: &str) -> io::Result<()> {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |it| it.as_micros());
+    let since = clock::wall().max(0);
     let name: String = owner.chars().filter(|it| !it.is_control()).collect();
     let text = format!(
         "{HEADING}\npid {}\nsince {since}\nname {name}\n",

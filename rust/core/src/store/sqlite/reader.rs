@@ -17,6 +17,7 @@ use super::guard::Guard;
 use super::heads::Published;
 use super::names::Names;
 use super::{read, rows};
+use crate::clock::moment;
 use crate::erasure;
 use crate::history::Stored;
 use crate::ids::{InstanceNo, Seq};
@@ -56,11 +57,11 @@ impl SqliteReader {
         guard: &Arc<Guard>,
         gate: &Gate,
     ) -> Result<Self, Error> {
-        let until = Arc::new(Mutex::new(Instant::now()));
+        let until = Arc::new(Mutex::new(moment()));
         let end = Arc::clone(&until);
         let open = || {
             let conn = Handle::reader(paths)?;
-            conn.progress_handler(LOOK_EVERY, Some(move || Instant::now() > *end.lock()))?;
+            conn.progress_handler(LOOK_EVERY, Some(move || moment() > *end.lock()))?;
             Ok(conn)
         };
         let conn =
@@ -91,7 +92,7 @@ impl SqliteReader {
             Ok(())
         };
         if self.at_once {
-            ask(self, Instant::now())?;
+            ask(self, moment())?;
         } else {
             self.in_transaction(&mut ask)?;
         }
@@ -106,7 +107,7 @@ impl SqliteReader {
         self.conn.check_process(&self.paths)?;
         let gate = Arc::clone(&self.gate);
         let _shared = gate.read();
-        let now = Instant::now();
+        let now = moment();
         *self.until.lock() = now + self.limits.0;
         let begun = self.conn.execute_batch("BEGIN");
         let begun = begun.and_then(|()| self.names.refresh(&self.conn));
