@@ -1,8 +1,8 @@
-"""What a history says of operations that were refused: as much as the body was told."""
+"""What a history says of operations that are not steps: as much as the body was told."""
 
 import pytest
 
-from stepwell import NewInstance, Rejected, StepwellError, workflow
+from stepwell import EventTimeout, NewInstance, Rejected, StepwellError, workflow
 from stepwell.testing import open_test_engine
 
 
@@ -87,3 +87,34 @@ async def test_a_history_has_the_error_that_the_body_saw_of_other_instances():
         assert {it.status for it in lines} == {"failed"}
         assert [it.error.type for it in lines] == [f"stepwell.{name}" for name in seen]
         assert str(lines[3].error) == "InstanceNotFound: there was no instance with this id"
+
+
+@workflow
+async def hears(step) -> list[str]:
+    told = []
+    for name in (None, "second", "third"):
+        try:
+            told.append(
+                (await step.wait_for_event("paid", "void", name=name, timeout="1 hour")).type
+            )
+        except EventTimeout:
+            told.append("")
+    await step.wait_for_event("paid", "void")
+    return told
+
+
+@pytest.mark.parametrize("crashes", [0, 1])
+async def test_a_history_says_which_of_several_events_came(crashes):
+    async with open_test_engine(workflows=[hears]) as engine:
+        instance = await engine.create(hears)
+        await instance.send_event("void")
+        await instance.send_event("paid", {"euros": 3})
+        await engine.clock.advance("2 hours")
+        for _ in range(crashes):
+            await engine.crash()
+        assert [(r.name, r.status, r.event_type, r.output) for r in await instance.history()] == [
+            ("paid|void", "done", "void", None),
+            ("second", "done", "paid", {"euros": 3}),
+            ("third", "timed_out", None, None),
+            ("paid|void", "waiting", None, None),
+        ]

@@ -203,7 +203,10 @@ class StepRecord:
 
     The `output` of an approval that was decided, either way, is done: a dict of `approved`, `by`,
     `reason` and `metadata`. One that came to nothing with other instances (an id that is taken,
-    nobody there) is failed, and `error` has the class that its body saw."""
+    nobody there) is failed, and `error` has the class that its body saw.
+
+    `event_type` is the type of the event that ended a wait for events: of one for several types, or
+    with a name of its own, which came."""
 
     kind: str
     name: str
@@ -218,6 +221,7 @@ class StepRecord:
     error: ErrorInfo | None
     ref: StepRef
     not_before: datetime | None = None
+    event_type: str | None = None
 
 
 class Explanation(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _past
 from .._child import EVENTS_MAX
 from .._errors import ErrorInfo, StepwellError
-from .._replay import APPROVAL, ERASED, GAVE_UP, INTERRUPTED
+from .._replay import APPROVAL, ERASED, EVENT, GAVE_UP, INTERRUPTED
 from .._standing import ENDED, RUNNING
 from .._types import KINDS, VERDICTS, StepRecord, StepRef
 from .._values.codec import Undecodable, codec
@@ -95,6 +95,7 @@ def _record(record: Any) -> StepRecord:
         error,
         ref,
         not_before,
+        word if kind == EVENT else None,
     )
 
 
