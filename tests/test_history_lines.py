@@ -105,7 +105,7 @@ async def hears(step) -> list[str]:
 
 @pytest.mark.parametrize("crashes", [0, 1])
 async def test_a_history_says_which_of_several_events_came(crashes):
-    async with open_test_engine(workflows=[hears]) as engine:
+    async with open_test_engine(workflows=[hears], autojump=False) as engine:
         instance = await engine.create(hears)
         await instance.send_event("void")
         await instance.send_event("paid", {"euros": 3})
