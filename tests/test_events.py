@@ -177,6 +177,46 @@ async def test_q1_only_so_many_events_wait_for_their_wait():
         assert caught.value.value == 1000
 
 
+async def test_q1_an_open_wait_gets_its_event_however_many_others_are_kept():
+    async with open_test_engine(workflows=[takes, sends], autojump=False) as engine:
+        instance = await engine.create(takes, ["a", "b", "c", "sleep"], id="r")
+        await instance.wait_for_status("waiting")
+        for i in range(1000):
+            await instance.send_event("junk", i)
+        sender = await engine.create(sends, "r")  # its "a"
+        await sender.wait_for_status("waiting")
+        await instance.send_event("b", 1)
+        await instance.send_event("c", 2, dedup_id="once")
+        await instance.wait_for_step("w", count=3)
+        for type in ("a", "junk"):
+            with pytest.raises(LimitReached):
+                await instance.send_event(type)
+        assert [line.event_type for line in await instance.history()][:3] == ["a", "b", "c"]
+
+
+async def test_q1_an_instance_that_stands_still_takes_no_more_events_than_are_kept(tmp_path):
+    def code(name: str):
+        @workflow(name="shop")
+        async def shop(step):
+            await step.do(lambda: 1, name=name)
+            await step.each(step.wait_for_event, ["a", "go"])
+
+        return shop
+
+    store = tmp_path / "s.db"
+    async with open_test_engine([code("old")], store=store, autojump=False) as engine:
+        instance = await engine.create("shop", id="b")
+        await instance.wait_for_status("waiting")
+    async with open_test_engine([code("new")], store=store, autojump=False) as engine:
+        instance = await engine.get("shop", "b")
+        await instance.send_event("go")  # so that its body begins again
+        await instance.wait_for_status("blocked")
+        for i in range(1000):
+            await instance.send_event("a", i)
+        with pytest.raises(LimitReached):
+            await instance.send_event("a", 1000)
+
+
 @workflow
 async def sends(step, to: str):
     try:

@@ -757,7 +757,8 @@ class Step:
         Raises:
             InstanceNotFound: There is no such instance.
             InvalidState: It is final.
-            LimitReached: It has 1,000 events that no wait took yet.
+            LimitReached: It has 1,000 events that no wait took yet, and no wait is open that takes
+                this one.
             NotSerializable: The payload cannot be stored.
             TooLarge: It is over the limit for one value.
         """

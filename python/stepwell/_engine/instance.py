@@ -210,7 +210,8 @@ class Instance(Generic[R_co]):
         Raises:
             InvalidState: The instance is final.
             InstanceNotFound: It is gone.
-            LimitReached: It has 1,000 events that no wait took yet.
+            LimitReached: It has 1,000 events that no wait took yet, and no wait is open that takes
+                this one.
             NotSerializable: The payload cannot be stored.
             TooLarge: It is over the limit for one value.
             InvalidName: The type or `dedup_id` is malformed.

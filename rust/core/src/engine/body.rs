@@ -10,7 +10,6 @@ use super::{After, Core, Decided, Facts, Live};
 use crate::history::{Operation, Record, Stored, Verdict};
 use crate::ids::{EventId, InstanceNo, Seq, WaitId};
 use crate::lifecycle::{Effect, Event as Happening, Status};
-use crate::limits::EVENTS;
 use crate::note::Note;
 use crate::store::{Error, Op};
 use crate::submission::{Body, Letter, Submission, Why};
@@ -328,12 +327,8 @@ impl Core {
                 return Ok(Some(Submission::Post(ticket, by, what)));
             }
             Found::Live(no, key, _) => {
-                let kept = self.liven(no, key, &what.1.to).mailbox.kept();
-                if kept >= EVENTS {
-                    Err("limit")
-                } else {
-                    Ok(no)
-                }
+                let has_room = self.liven(no, key, &what.1.to).has_room_for(&what.1.kind);
+                has_room.then_some(no).ok_or("limit")
             }
             Found::Final(..) => Err("state"),
             Found::Unknown => Err("not_found"),

@@ -159,8 +159,7 @@ impl Core {
                 return Ok(None);
             }
         };
-        let kept = self.liven(no, key, &letter.to).mailbox.kept();
-        if kept >= EVENTS {
+        if !self.liven(no, key, &letter.to).has_room_for(&letter.kind) {
             let data = Data::Limit("buffered_events", EVENTS as u64);
             self.refuse_event(no, dedup, Note::refuse(ticket, "limit", data));
             return Ok(None);

@@ -4,6 +4,7 @@ use rustc_hash::FxHashMap;
 
 use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, WaitId};
 use crate::lifecycle::Status;
+use crate::limits::EVENTS;
 use crate::queue::{Class, Entry, Rank};
 use crate::waits::Mailbox;
 
@@ -70,6 +71,13 @@ impl Live {
     /// Nothing settles while a human has to act: events are kept, timers stand still.
     pub(super) fn is_inert(&self) -> bool {
         matches!(self.status, Status::Paused | Status::Blocked)
+    }
+
+    /// Whether an event of this type may be sent to it: there is room to keep it, or a wait is open
+    /// that takes it at once.
+    pub(super) fn has_room_for(&self, kind: &str) -> bool {
+        let takes = || !self.is_inert() && self.mailbox.receiver(kind).is_some();
+        self.mailbox.kept() < EVENTS || takes()
     }
 
     pub(super) fn rank(&self) -> Rank {
