@@ -96,15 +96,16 @@ pub struct Record {
     pub verdict: Verdict,
     /// When the attempt or wait began.
     pub started_at: Micros,
-    /// When this was recorded; after [`Verdict::AttemptFailed`] the retry comes at `retry_at`.
+    /// When this was recorded.
     pub at: Micros,
     /// How many outcomes the body had been given when the operation began (L6); `None` if nobody
     /// counted.
     pub begun: Option<u64>,
     /// The first attempt that no longer counts, after [`Verdict::Erased`]; `attempt` is the last.
     pub erases: Option<u32>,
-    /// When the next attempt is due, after a failed one.
-    pub retry_at: Option<Micros>,
+    /// Another moment that belongs to it: after [`Verdict::AttemptFailed`] when the next attempt is
+    /// due.
+    pub moment: Option<Micros>,
     /// Number of the event that was taken, so that a withdrawn wait can put it back (I8).
     pub event: Option<u64>,
     /// Type of the event that was taken.

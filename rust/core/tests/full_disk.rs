@@ -95,7 +95,7 @@ fn record(engine: &Engine, by: Body, name: &str) -> u64 {
         at: 0,
         begun: None,
         erases: None,
-        retry_at: None,
+        moment: None,
         event: None,
         event_type: None,
         payload: None,

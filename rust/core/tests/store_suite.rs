@@ -168,7 +168,7 @@ fn records_come_back_in_order_and_whole(place: &mut dyn Place) {
     let mut store = place.open();
     let mut bare = record("bare");
     bare.operation.key = None;
-    (bare.retry_at, bare.event, bare.event_type, bare.payload) = (None, None, None, None);
+    (bare.moment, bare.event, bare.event_type, bare.payload) = (None, None, None, None);
     bare.begun = None;
     let mut first = record("first");
     (first.begun, first.verdict) = (Some(0), Verdict::Abandoned);

@@ -115,7 +115,7 @@ pub(crate) fn record(
         at: 0,
         begun: None,
         erases: None,
-        retry_at: None,
+        moment: None,
         event: None,
         event_type: None,
         payload: bytes(payload),

@@ -59,7 +59,7 @@ impl Core {
         let step = identity.into_operation()?;
         let failed = Verdict::AttemptFailed;
         let mut record = record(step, attempt, failed, started_at, Some(error));
-        record.retry_at = Some(retry_at);
+        record.moment = Some(retry_at);
         let id = self.engine.draw_wait();
         let by = Body { no, incarnation };
         self.submit(py, Submission::Retry(id, by, Box::new(record)))?;

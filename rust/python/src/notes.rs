@@ -108,7 +108,7 @@ fn record<'py>(py: Python<'py>, it: &Stored) -> Any<'py> {
     tuple!(
         py; it.seq, operation.kind as u8, &*operation.branch, &*operation.name,
         operation.key.as_deref(), operation.count, record.attempt, record.verdict as u8,
-        record.started_at, record.at, record.retry_at, record.event_type.as_deref(),
+        record.started_at, record.at, record.moment, record.event_type.as_deref(),
         bytes(py, record.payload.as_deref())
     )
 }

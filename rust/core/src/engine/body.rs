@@ -122,7 +122,7 @@ impl Core {
             operation: record.operation.clone(),
             source: Source::Retry,
             opened_at: self.now,
-            until: record.retry_at,
+            until: record.moment,
         };
         self.push(Op::Append(by.no, by.incarnation, record));
         self.keep_open(by.no, wait);

@@ -126,7 +126,7 @@ impl Core {
             at: self.now,
             begun: None,
             erases: None,
-            retry_at: None,
+            moment: None,
             event: outcome.event,
             event_type: outcome.kind.clone(),
             payload: outcome.payload.clone(),

@@ -44,7 +44,7 @@ pub(crate) fn append(no: InstanceNo, name: &str) -> Op {
         at: 1,
         begun: None,
         erases: None,
-        retry_at: None,
+        moment: None,
         event: None,
         event_type: None,
         payload: Some(vec![9; 3_000].into()),

@@ -280,7 +280,7 @@ impl Draft {
             at: self.now(),
             begun: None,
             erases: None,
-            retry_at: self.dice.percent(20).then(|| self.now()),
+            moment: self.dice.percent(20).then(|| self.now()),
             event: event.then_some(5),
             event_type: event.then(|| "paid".into()),
             payload: self.dice.percent(80).then(|| self.payload().into()),

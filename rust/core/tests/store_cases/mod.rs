@@ -135,7 +135,7 @@ pub fn record(name: &str) -> Record {
         at: 6,
         begun: Some(4),
         erases: Some(1),
-        retry_at: Some(7),
+        moment: Some(7),
         event: Some(8),
         event_type: Some("paid".into()),
         payload: Some(name.as_bytes().into()),

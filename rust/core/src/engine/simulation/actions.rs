@@ -173,7 +173,7 @@ fn something_late(world: &mut World) -> bool {
         at: 0,
         begun: None,
         erases: None,
-        retry_at: Some(world.now),
+        moment: Some(world.now),
         event: None,
         event_type: None,
         payload: None,

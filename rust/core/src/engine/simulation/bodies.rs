@@ -238,7 +238,7 @@ impl World {
             at: 0,
             begun: None,
             erases: None,
-            retry_at: None,
+            moment: None,
             event: None,
             event_type: None,
             payload: Some(b"value".as_slice().into()),
@@ -433,7 +433,7 @@ impl World {
     fn fail(&mut self, no: InstanceNo, strand: usize) -> u64 {
         let by = self.life.bodies[&no].by;
         let mut record = self.record(no, strand, Verdict::AttemptFailed);
-        record.retry_at = Some(self.now + self.dice.roll(6) as i64);
+        record.moment = Some(self.now + self.dice.roll(6) as i64);
         let number = self.life.sequence.draw();
         self.submit(Submission::Retry(number, by, Box::new(record)));
         number

@@ -107,7 +107,7 @@ impl Said {
         match submission {
             Submission::Open(by, wait) | Submission::Ask(by, wait, _) => self.wait(by.no, wait),
             Submission::Retry(id, by, record) => {
-                let until = record.retry_at.expect("a retry has its time");
+                let until = record.moment.expect("a retry has its time");
                 self.until.insert(*id, until);
                 self.waits.insert(*id, (by.no, record.operation.clone()));
             }

@@ -205,7 +205,7 @@ fn record() -> Record {
         at: 0,
         begun: None,
         erases: None,
-        retry_at: None,
+        moment: None,
         event: None,
         event_type: None,
         payload: Some(b"value".as_slice().into()),

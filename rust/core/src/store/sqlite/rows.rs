@@ -383,7 +383,7 @@ fn unchecked_record(row: &Columns) -> Result<(Record, Seq)> {
             Some(_) => Some(small(row, 18)?),
             None => None,
         },
-        retry_at: int_or_none(row, 9)?,
+        moment: int_or_none(row, 9)?,
         event: int_or_none(row, 10)?.map(|it| it as u64),
         event_type: text_or_none(row, 11)?,
         payload: bytes(row, 16)?,

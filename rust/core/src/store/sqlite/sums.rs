@@ -74,7 +74,7 @@ pub(super) fn record(no: InstanceNo, seq: Seq, prev: Seq, it: &Record) -> u32 {
 fn with_record<T>(prev: Seq, record: &Record, sum: impl FnOnce(&[Option<&[u8]>]) -> T) -> T {
     let operation = &record.operation;
     let codes = [operation.kind as u8, record.verdict as u8].map(u64::from);
-    let options = u64::from(record.retry_at.is_some())
+    let options = u64::from(record.moment.is_some())
         | u64::from(record.event.is_some()) << 1
         | u64::from(record.begun.is_some()) << 2
         | u64::from(record.erases.is_some()) << 3;
@@ -84,7 +84,7 @@ fn with_record<T>(prev: Seq, record: &Record, sum: impl FnOnce(&[Option<&[u8]>])
         u64::from(operation.count) | u64::from(record.attempt) << 32,
         record.started_at as u64,
         record.at as u64,
-        record.retry_at.unwrap_or(0) as u64,
+        record.moment.unwrap_or(0) as u64,
         record.event.unwrap_or(0),
         record.begun.unwrap_or(0),
         u64::from(record.erases.unwrap_or(0)),

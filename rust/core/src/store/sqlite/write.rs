@@ -196,7 +196,7 @@ impl<'c> Batch<'c> {
             operation.count,
             record.started_at,
             record.at,
-            record.retry_at,
+            record.moment,
             record.event.map(|it| it as i64),
             record.event_type,
             sums::record(no, seq, hot.head, record),
