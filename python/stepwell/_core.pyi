@@ -29,10 +29,11 @@ START: int
 WAKE: int
 """(WAKE, no, incarnation): a resident instance that was waiting has a slot again and may go on."""
 SETTLED: int
-"""(SETTLED, no, number, seq, verdict, type, payload, at): a wait, or a ticket whose outcome only
-the core knows (create_child, create_children, send), has its outcome. A body without a slot is told
-only after its WAKE. After a START some may repeat what its records say (seq <= the last one), or
-name a wait it does not list: ignore those."""
+"""(SETTLED, no, number, seq, verdict, type, payload, at, came_at): a wait, or a ticket whose
+outcome only the core knows (create_child, create_children, send), has its outcome; came_at: when
+the event or the decision came that it is. A body without a slot is told only after its WAKE. After
+a START some may repeat what its records say (seq <= the last one), or name a wait it does not list:
+ignore those."""
 TIMER: int
 """(TIMER, ticket): an `arm`ed timer is due."""
 CHANGED: int
@@ -57,8 +58,9 @@ While the disk is full, creations are "overloaded" (limit "disk")."""
 Record: TypeAlias = tuple[
     int, int, str, str, str | None, int, int, int, int, int, int | None, str | None, bytes | None
 ]
-"""(seq, kind, branch, name, key, count, attempt, verdict, started_at, at, retry_at, event_type,
-payload)"""
+"""(seq, kind, branch, name, key, count, attempt, verdict, started_at, at, moment, event_type,
+payload): moment: after a failed attempt when the next is due, of an event or a decision when it
+came."""
 Wait: TypeAlias = tuple[int, int, str, str, str | None, int, int, int | None]
 """(number, kind, branch, name, key, count, opened_at, until): kind 0 (do) is a retry delay."""
 Start: TypeAlias = tuple[

@@ -139,10 +139,17 @@ class Operation:
         """Nobody waits for an outcome any more: what runs for it is to end."""
 
     def settle(
-        self, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int
+        self,
+        verdict: int,
+        type: str | None,
+        payload: bytes | None,
+        at: int,
+        seq: int,
+        came_at: int | None,
     ) -> None:
         """The core has the outcome."""
-        self.runner.arrived(Outcome(self.identity, verdict, type, payload, at, seq))
+        outcome = Outcome(self.identity, verdict, type, payload, at, seq, came_at=came_at)
+        self.runner.arrived(outcome)
 
     def withdrawn(self) -> None:
         """The body gave it up."""

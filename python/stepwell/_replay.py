@@ -64,6 +64,8 @@ class Outcome:
     number: int = 0
     """Of the wait it settled, if the body had not come back to that yet; `EARLIER`: it was recorded
     in an earlier life."""
+    came_at: int | None = None
+    """When the event or the decision came that it is; None: nobody recorded that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ class Cursor:
                     record[0],
                     record[6],
                     EARLIER,
+                    record[10],
                 )
             )
             return

@@ -504,7 +504,14 @@ class Runner:
     # Waiting.
 
     def settled_early(
-        self, number: int, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int
+        self,
+        number: int,
+        verdict: int,
+        type: str | None,
+        payload: bytes | None,
+        at: int,
+        seq: int,
+        came_at: int | None,
     ) -> None:
         """A wait that this body has not come (back) to yet, or has given up, is settled."""
         self.cursor.seq = max(self.cursor.seq, seq)
@@ -512,7 +519,18 @@ class Runner:
             if known == number:
                 del self.attached[identity]
                 if identity[0] != _replay.DO:  # a retry delay that is over is no outcome
-                    self.arrived(Outcome(identity, verdict, type, payload, at, seq, number=number))
+                    self.arrived(
+                        Outcome(
+                            identity,
+                            verdict,
+                            type,
+                            payload,
+                            at,
+                            seq,
+                            number=number,
+                            came_at=came_at,
+                        )
+                    )
                 return
         # the core took the body for woken; what it waits for otherwise it still waits for
         self.rest.woken()

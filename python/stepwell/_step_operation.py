@@ -772,7 +772,5 @@ class _Note:
     def done(self, at: int) -> None:
         self._event.set()
 
-    def settle(
-        self, verdict: int, type: str | None, payload: bytes | None, at: int, seq: int
-    ) -> None:
+    def settle(self, *_: object) -> None:
         self._event.set()

@@ -94,7 +94,13 @@ VERDICTS: tuple[str, ...] = (
 
 
 class Event(NamedTuple, Generic[T]):
-    """An event that a wait took."""
+    """An event that a wait took.
+
+    Attributes:
+        timestamp: When it was sent, which may be long before that, by the engine's clock; of events
+            that were taken before this was recorded, when they were. `step.now()` is the time of
+            the turn.
+    """
 
     type: str
     payload: T
@@ -102,7 +108,12 @@ class Event(NamedTuple, Generic[T]):
 
 
 class Approval(NamedTuple, Generic[T]):
-    """A decision in favour: who, why, with what, when."""
+    """A decision in favour: who, why, with what, when.
+
+    Attributes:
+        at: When it was made, also before it was asked for, by the engine's clock; of decisions that
+            a body was told before this was recorded, when it was.
+    """
 
     by: str
     reason: str | None

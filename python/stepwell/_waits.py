@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trio.lowlevel import enable_ki_protection
@@ -76,7 +77,7 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
         )
     except Undecodable as error:
         await _unfit(runner, identity, outcome, error)
-    return Event(outcome.type, payload, from_us(outcome.at))
+    return Event(outcome.type, payload, _came_at(outcome))
 
 
 async def _unfit(
@@ -158,4 +159,10 @@ async def approval(
             )
         except Undecodable as error:
             await runner.unreadable(f'approval "{name}"', error, name)
-    return Approval(by, reason, metadata, from_us(outcome.at))
+    return Approval(by, reason, metadata, _came_at(outcome))
+
+
+def _came_at(outcome: Outcome) -> datetime:
+    """Returns when an event was sent, or a decision made; of one whose record does not say, when
+    its wait took it."""
+    return from_us(outcome.at if outcome.came_at is None else outcome.came_at)

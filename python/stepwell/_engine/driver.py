@@ -338,14 +338,17 @@ class Driver:
         type: str | None,
         payload: bytes | None,
         at: int,
+        came_at: int | None,
     ) -> None:
         waiter = self.tickets.pop(number, None)
         if waiter is not None:
-            waiter.settle(verdict, type, payload, at, seq)
+            waiter.settle(verdict, type, payload, at, seq, came_at)
         elif (runner := self.runners.get(no)) is not None and not runner.stopping:
-            runner.settled_early(number, verdict, type, payload, at, seq)
+            runner.settled_early(number, verdict, type, payload, at, seq, came_at)
         else:
-            self._early.setdefault(no, []).append((number, verdict, type, payload, at, seq))
+            self._early.setdefault(no, []).append(
+                (number, verdict, type, payload, at, seq, came_at)
+            )
 
     def _start(self, start: Start) -> None:
         self._starts[start[0]] = start

@@ -104,7 +104,7 @@ pub struct Record {
     /// The first attempt that no longer counts, after [`Verdict::Erased`]; `attempt` is the last.
     pub erases: Option<u32>,
     /// Another moment that belongs to it: after [`Verdict::AttemptFailed`] when the next attempt is
-    /// due.
+    /// due; of an event or a decision when that came (E5), which records of old do not say.
     pub moment: Option<Micros>,
     /// Number of the event that was taken, so that a withdrawn wait can put it back (I8).
     pub event: Option<u64>,

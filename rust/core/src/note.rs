@@ -135,6 +135,8 @@ pub struct Settled {
     pub payload: Option<Box<[u8]>>,
     /// When.
     pub at: Micros,
+    /// When the event or the decision came that is the outcome.
+    pub came_at: Option<Micros>,
 }
 
 /// One item of the answer to a batch of creations.

@@ -72,7 +72,7 @@ pub(crate) fn tuple<'py>(py: Python<'py>, note: &Note) -> Any<'py> {
         Note::Wake { no, incarnation } => tuple!(py; WAKE, no, incarnation),
         Note::Settled(it) => tuple!(
             py; SETTLED, it.no, it.number, it.seq, it.verdict as u8, it.kind.as_deref(),
-            bytes(py, it.payload.as_deref()), it.at
+            bytes(py, it.payload.as_deref()), it.at, it.came_at
         ),
         Note::Timer { ticket } => tuple!(py; TIMER, ticket),
         Note::Changed {

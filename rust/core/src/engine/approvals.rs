@@ -26,6 +26,7 @@ fn decided(approval: &Approval) -> Option<Outcome> {
     Some(Outcome {
         kind: Some(kind.into()),
         payload: approval.decision.clone(),
+        came_at: approval.decided_at,
         ..Outcome::new(Verdict::Done)
     })
 }

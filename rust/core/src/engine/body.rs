@@ -207,7 +207,7 @@ impl Core {
             id,
             kind: record.event_type.clone().unwrap_or_default(),
             payload: record.payload.clone(),
-            at: record.at,
+            at: record.moment.unwrap_or(record.at),
         };
         let uncommitted = self.batch.ops.iter().rev().find_map(|op| match op {
             Op::Append(of, _, record) if *of == no && record.event == Some(id) => Some(record),

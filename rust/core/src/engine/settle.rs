@@ -17,6 +17,8 @@ pub(super) struct Outcome {
     pub kind: Option<Box<str>>,
     pub payload: Option<Box<[u8]>>,
     pub event: Option<u64>,
+    /// When the event or the decision came, which may be long before its wait (E5).
+    pub came_at: Option<Micros>,
 }
 
 impl Outcome {
@@ -40,6 +42,7 @@ impl Outcome {
             kind: Some(event.kind),
             payload: event.payload,
             event: Some(event.id),
+            came_at: Some(event.at),
         }
     }
 }
@@ -126,7 +129,7 @@ impl Core {
             at: self.now,
             begun: None,
             erases: None,
-            moment: None,
+            moment: outcome.came_at,
             event: outcome.event,
             event_type: outcome.kind.clone(),
             payload: outcome.payload.clone(),
@@ -151,6 +154,7 @@ impl Core {
             kind: outcome.kind.clone(),
             payload: outcome.payload.clone(),
             at,
+            came_at: outcome.came_at,
         });
         self.batch.after.push(After::Settled { op, settled });
     }

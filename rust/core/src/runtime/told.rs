@@ -69,6 +69,7 @@ fn settled(no: u64) -> Note {
         kind: None,
         payload: None,
         at: 0,
+        came_at: None,
     }))
 }
 

@@ -47,12 +47,20 @@ fn i8_a_withdrawn_wait_puts_its_event_back_in_its_old_place() {
     let first = stage.wait(Kind::Event, events(&["x"]), 1_000);
     let (id, next) = (first.id, stage.wait(Kind::Event, events(&["x"]), 1_000));
     stage.say(vec![send(3, "a", "x", None), send(4, "a", "x", None)]);
-    stage.say(vec![Submission::Open(by, Box::new(first))]);
-    stage.say(vec![Submission::Withdraw(by, id)]);
-    stage.say(vec![Submission::Open(by, Box::new(next))]);
+    let sent = stage.now;
+    for what in [
+        Submission::Open(by, Box::new(first)),
+        Submission::Withdraw(by, id),
+        Submission::Open(by, Box::new(next)),
+    ] {
+        stage.now += 1;
+        stage.say(vec![what]);
+    }
     let history = stage.facts.reader.history(by.no).expect("memory is read");
     let taken: Vec<_> = history.iter().map(|it| it.record.event).collect();
     assert_eq!(taken[0], taken[1]);
+    let times = history.iter().map(|it| (it.record.at, it.record.moment));
+    assert!(times.eq([(sent + 1, Some(sent)), (sent + 3, Some(sent))]));
 }
 
 #[test]
