@@ -24,6 +24,7 @@ from stepwell._errors import (
     NotSerializable,
     StepFailed,
     StepTimeout,
+    StepwellError,
     TooLarge,
 )
 from stepwell._values import failures
@@ -537,3 +538,28 @@ async def test_a_step_fails_with_what_its_function_raised(
 
     async with open_test_engine(workflows=[w]) as engine:
         assert await engine.call(w) == [wanted, fn is not stops]
+
+
+async def declines() -> None:
+    raise PaymentDeclined("no", code=1)
+
+
+@workflow
+async def asks_a_bad_rule(step) -> list:
+    try:
+        await step.do(declines, retry=Retry(delay=lambda *_: "soon"))
+    except StepFailed as error:
+        return [error.type, isinstance(error, StepwellError), error.message]
+
+
+async def test_r6_what_is_not_public_is_recorded_as_what_is():
+    async with open_test_engine(workflows=[asks_a_bad_rule]) as engine:
+        kind, is_ours, text = await engine.call(asks_a_bad_rule)
+    assert (kind, is_ours) == ("stepwell.StepwellError", True)
+    assert text.startswith("the delay function of Retry returned nonsense: its result='soon'")
+
+
+@pytest.mark.parametrize("name", ["RetryRuleFailed", "NoThread"])
+def test_d9_names_that_were_recorded_before_are_there(name):
+    record = {"module": "stepwell._retry", "class": name, "message": "m", "found": True}
+    assert type(revive(record)).__name__ == name

@@ -16,9 +16,10 @@ from stepwell._errors import (
     MisusedState,
     NonRetryableError,
     NotSerializable,
+    RetryRuleFailed,
     TooLarge,
 )
-from stepwell._retry import Retry, RetryRuleFailed
+from stepwell._retry import Retry
 from stepwell._values.durations import DURATION_MAX_US
 
 SECOND = 1_000_000

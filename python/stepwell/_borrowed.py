@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import outcome as results
 import trio
 
-from ._retry import NoThread
+from ._errors import NoThread
 
 if TYPE_CHECKING:
     from ._port import Port

@@ -143,6 +143,16 @@ class InvalidState(StepwellError):
         self.status = status
 
 
+class RetryRuleFailed(StepwellError):
+    """A `delay` function or a `retry_on` predicate raised, or returned nonsense: the step ends with
+    this error (R6)."""
+
+
+class NoThread(StepwellError):
+    """There was no thread for an attempt, so its function was not called: it is retried whatever
+    `retry_on` says."""
+
+
 class MisusedState(Misuse, InvalidState):
     """A call that cannot be made where it was made."""
 

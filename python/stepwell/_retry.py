@@ -18,8 +18,9 @@ from ._errors import (
     InvalidConfig,
     Misuse,
     NonRetryableError,
+    NoThread,
     NotSerializable,
-    StepwellError,
+    RetryRuleFailed,
     TooLarge,
 )
 from ._values.durations import Duration, text, to_us
@@ -47,16 +48,6 @@ _CALLERS = (
     "stepwell._remote",
 )
 """Files that call step functions."""
-
-
-class RetryRuleFailed(StepwellError):
-    """A `delay` function or a `retry_on` predicate raised, or returned nonsense: the step ends with
-    this error (R6)."""
-
-
-class NoThread(StepwellError):
-    """There was no thread for an attempt, so its function was not called: it is retried whatever
-    `retry_on` says."""
 
 
 @dataclass(frozen=True)

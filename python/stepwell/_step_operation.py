@@ -23,7 +23,14 @@ from ._attempt import CutShort, StepContext
 from ._branch import place
 from ._containment import Guard, check_is_failure, interrupt_in
 from ._ending import End
-from ._errors import Interrupted, NotSerializable, StepFailed, StepTimeout, TooLarge
+from ._errors import (
+    Interrupted,
+    NotSerializable,
+    RetryRuleFailed,
+    StepFailed,
+    StepTimeout,
+    TooLarge,
+)
 from ._log import log
 from ._operation import Operation
 from ._past import KEPT, Past, Tried
@@ -39,7 +46,6 @@ from ._replay import (
     Identity,
     Outcome,
 )
-from ._retry import RetryRuleFailed
 from ._values.codec import codec
 from ._values.failures import describe, from_users_code, revive, type_name
 from ._values.plain import shown
