@@ -21,6 +21,7 @@ from stepwell import (
     step_options,
     workflow,
 )
+from stepwell._runner import Runner
 from stepwell.testing import open_test_engine
 
 
@@ -216,6 +217,55 @@ async def test_d7_an_event_of_another_type_is_consumed_and_raises_with_its_raw_p
         assert (raw, owner) == ({"owner": 5}, "b")
 
 
+@workflow
+async def takes_many(step, wanted: list[str]) -> list:
+    types = {"int": int, "list": list[int], "optional": int | None, "any": None}
+    seen = []
+    for name in wanted:
+        try:
+            event = await step.wait_for_event("card", as_type=types[name])
+        except InvalidPayload as error:
+            seen.append([str(error), error.payload])
+        else:
+            seen.append(event.payload)
+    await step.wait_for_event("go")
+    return seen
+
+
+def of_format(format: int, monkeypatch) -> None:
+    """Instances are as if made under these rules."""
+    made = Runner.__init__
+
+    def init(self, *args) -> None:
+        made(self, *args)
+        self.format = format
+
+    monkeypatch.setattr(Runner, "__init__", init)
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+@pytest.mark.parametrize("format", [2, 3])
+async def test_d7_an_event_without_a_payload_is_judged_as_none_is(format, crashes, monkeypatch):
+    """But not for instances whose bodies went on from it before that was so."""
+    of_format(format, monkeypatch)
+    async with open_test_engine(workflows=[takes_many], autojump=False) as engine:
+        instance = await engine.create(
+            takes_many, ["int", "list", "optional", "any", "int"], id="t"
+        )
+        for _ in range(4):
+            await instance.send_event("card")
+        await instance.send_event("card", 5)
+        await instance.wait_for_step("card", count=5)
+        if crashes:
+            await instance.wait_for_status("waiting")
+            await engine.crash()
+        await instance.send_event("go")
+        seen = await instance.result()
+    text = 'event "card" of takes_many/t: payload is stored as null, and cannot become '
+    unfit = [[f"{text}int", None], [f"{text}list[int]", None]]
+    assert seen == [*([None, None] if format == 2 else unfit), None, None, 5]
+
+
 def takes(as_type):
     @workflow(name="takes")
     async def takes(step):
@@ -258,11 +308,14 @@ async def test_d7_an_event_that_did_not_fit_is_told_as_such_in_every_life(tmp_pa
     )
 
 
-async def test_d7_an_event_that_fitted_and_fits_no_more_blocks_until_the_type_is_restored(tmp_path):
-    store = str(tmp_path / "s.db")
-    async with open_test_engine(workflows=[takes(int)], store=store, autojump=False) as engine:
+@pytest.mark.parametrize("payload", [5, None])
+async def test_d7_an_event_that_fitted_and_fits_no_more_blocks_until_the_type_is_restored(
+    tmp_path, payload
+):
+    store, old = str(tmp_path / "s.db"), takes(int | None)
+    async with open_test_engine(workflows=[old], store=store, autojump=False) as engine:
         instance = await engine.create("takes", id="t")
-        await instance.send_event("card", 5)
+        await instance.send_event("card", payload)
         await waits_after(instance)
     async with open_test_engine(workflows=[takes(str)], store=store, autojump=False) as engine:
         instance = await engine.get("takes", "t")
@@ -274,10 +327,10 @@ async def test_d7_an_event_that_fitted_and_fits_no_more_blocks_until_the_type_is
             'event "card" of takes/t' in why.text,
             "Restore the type" in why.text,
         ) == ("undecodable", True, True)
-    async with open_test_engine(workflows=[takes(int)], store=store, autojump=False) as engine:
+    async with open_test_engine(workflows=[old], store=store, autojump=False) as engine:
         instance = await engine.get("takes", "t")
         await instance.resume()
-        assert await instance.result() == [5, 7]
+        assert await instance.result() == [payload, 7]
 
 
 async def test_an_output_that_cannot_be_stored_errors_the_instance_and_says_where():

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ._branch import Branch
     from ._runner import Runner
 
+_NOTHING = codec.encode(None)
 WAIT_MAX_US = 365 * 86_400 * 1_000_000
 
 
@@ -70,14 +71,20 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
         )
     assert outcome.type is not None
     try:
-        payload = (
-            None
-            if outcome.payload is None
-            else codec.plan(Any if as_type is None else as_type).decode(outcome.payload, "payload")
-        )
+        payload = _payload(runner, outcome, as_type)
     except Undecodable as error:
         await _unfit(runner, identity, outcome, error)
     return Event(outcome.type, payload, _came_at(outcome))
+
+
+def _payload(runner: Runner, outcome: Outcome, as_type: Any) -> Any:
+    """Returns what an event says, as the type that the body asks for. None, or nothing, is judged
+    as every value is; bodies of before this rule were given it as whatever type."""
+    stored = outcome.payload
+    if stored is None and (as_type is None or runner.format < 3):
+        return None
+    plan = codec.plan(Any if as_type is None else as_type)
+    return plan.decode(_NOTHING if stored is None else stored, "payload")
 
 
 async def _unfit(

@@ -25,7 +25,8 @@ pub mod sqlite;
 /// - 0: created before schema 3.
 /// - 1: created with schema 3.
 /// - 2: created since an operation that is refused counts as one of its name.
-pub const FORMAT: u32 = 2;
+/// - 3: created since an event without a payload has to fit the type that its wait asks for.
+pub const FORMAT: u32 = 3;
 
 /// A new instance, as admission accepted it.
 #[derive(Debug, Clone, PartialEq, Eq)]
