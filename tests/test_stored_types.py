@@ -3,6 +3,8 @@
 
 import enum
 from dataclasses import dataclass, make_dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,8 @@ from stepwell import (
 )
 from stepwell._runner import Runner
 from stepwell.testing import open_test_engine
+
+HERE = Path(__file__).name
 
 
 class Colour(enum.Enum):
@@ -598,3 +602,27 @@ async def test_an_option_that_does_nothing_yet_is_refused_where_it_is_given(opti
     with pytest.raises(InvalidConfig, match=f"{option}= is not available in this version"):
         step_options(**{option: True})
     assert ran == []
+
+
+@pytest.mark.parametrize("runtime", ["trio", "asyncio"])
+async def test_d7_params_that_cannot_be_read_name_the_workflow_and_not_whoever_runs_the_loop(
+    tmp_path, runtime
+):
+    def takes_params(kind):
+        @workflow(name="begins", runtime=runtime)
+        async def begins(step, params: kind) -> Any:
+            return params
+
+        return begins
+
+    store, soon = str(tmp_path / "s.db"), datetime(2030, 1, 1, 1, tzinfo=UTC)
+    async with open_test_engine([takes_params(int)], store=store, autojump=False) as engine:
+        await engine.create("begins", 5, id="b", start_at=soon)
+    new = takes_params(str)
+    async with open_test_engine([new], store=store, autojump=False) as engine:
+        await engine.clock.advance("1 hour")
+        instance = await engine.get(new, "b")
+        await instance.wait_for_status("blocked")
+        line = new.fn.__code__.co_firstlineno
+        text = f"the start of begins/b has a stored value that today's code at {HERE}:{line} cannot"
+        assert text in (await instance.explain()).text

@@ -37,22 +37,23 @@ def current_branch() -> Branch | None:
     return here if type(here) is Branch else None
 
 
+UNKNOWN = "an unknown place"
+_LOOPS = ("trio._core._run.unrolled_run", "asyncio.events.Handle._run")
+"""What runs tasks: the frames below it are of whoever runs the loop."""
+
+
 def caller() -> str:
     """Returns `file:line` of the innermost running frame that is neither Stepwell's own nor trio's
-    or asyncio's."""
+    or asyncio's; `UNKNOWN` if the task that runs has none."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] in (
-        "stepwell",
-        "trio",
-        "outcome",
-        "asyncio",
-    ):
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] not in ("stepwell", "trio", "outcome", "asyncio"):
+            return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+        if f"{module}.{frame.f_code.co_qualname}" in _LOOPS:
+            break
         frame = frame.f_back
-    return (
-        "an unknown place"
-        if frame is None
-        else f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
-    )
+    return UNKNOWN
 
 
 class Branch:

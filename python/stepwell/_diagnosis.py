@@ -18,7 +18,7 @@ import trio
 from trio.lowlevel import Task
 
 from . import _replay
-from ._branch import Branch, caller, current_branch, place
+from ._branch import UNKNOWN, Branch, caller, current_branch, place
 from ._ending import End
 from ._errors import (
     InvalidConfig,
@@ -118,7 +118,8 @@ def standing(runner: Runner) -> str:
         else loop.is_running()
     )
     if running:
-        return caller()  # below: it is blocked in an await
+        where = caller()
+        return "" if where == UNKNOWN else where  # below: it is blocked in an await
     blocked = (
         [getattr(task, "coro", None)]
         if runner.turns is None or loop is None
@@ -214,7 +215,7 @@ def race(runner: Runner, name: str) -> StepwellError:
 
 def unreadable(runner: Runner, what: str, error: Exception) -> StepwellError:
     """A stored value cannot become today's type (D7)."""
-    where = standing(runner)
+    where = standing(runner) or runner.workflow.place
     return StepwellError(
         f"{what} of {_name(runner)} has a stored value that today's "
         f"code{f' at {where}' if where else ''} cannot read: {error}. "

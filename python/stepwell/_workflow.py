@@ -98,13 +98,16 @@ class Workflow(Generic[P_contra, R_co]):
     @property
     def origin(self) -> str:
         """The function's name with file and line, for messages."""
-        code = getattr(self.fn, "__code__", None)
-        place = (
-            (f" at {code.co_filename.rpartition('/')[2]}:{code.co_firstlineno}")
-            if isinstance(code, CodeType)
-            else ""
-        )
+        place = f" at {self.place}" if self.place else ""
         return f"{getattr(self.fn, '__qualname__', self.name)}{place}"
+
+    @property
+    def place(self) -> str:
+        """File and line of the function; "" if it has none."""
+        code = getattr(self.fn, "__code__", None)
+        if not isinstance(code, CodeType):
+            return ""
+        return f"{code.co_filename.rpartition('/')[2]}:{code.co_firstlineno}"
 
     def is_redefinition_of(self, other: Workflow[Any, Any]) -> bool:
         """Whether both are made of the function with this name in this module, defined twice: a
