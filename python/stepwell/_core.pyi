@@ -108,7 +108,8 @@ Row: TypeAlias = tuple[
 ]
 """(no, namespace, workflow, version, id, status, reason, created_at, started_at, ended_at,
 updated_at, parent, params, result, progress, attributes, priority, start_at, waits): an instance at
-one moment"""
+one moment; its waits go on with (child, types, approval): which child is waited for, as (workflow,
+id, status, reason), events of which types, and the id of the approval."""
 
 ERRORS: tuple[str, ...]
 """Codes in a REPLY: "not_found", "exists" (data: no, status), "state" (data: status),

@@ -461,8 +461,10 @@ class Step:
         Args:
             types: 1 to 32 event types.
             timeout: Default 365 days.
-            name: Default: the types joined by "|".
-            as_type: What the payload is to become; default: plain data.
+            name: Default: the types joined by "|". A wait that is open under its name already keeps
+                the types that it was opened for, whatever new code asks for: they are in `explain`.
+            as_type: What the payload is to become; default: plain data. An event without one has
+                None.
 
         Raises:
             EventTimeout: None came in time.
@@ -474,7 +476,7 @@ class Step:
         if not 1 <= len(types) <= 32:
             raise InvalidConfig(f"wait_for_event takes 1 to 32 event types, got {len(types)}.")
         kinds = [names.event_type(t) for t in types]
-        label = names.step_name(name if name is not None else "|".join(kinds)[:256])
+        label = names.wait_name(kinds) if name is None else names.step_name(name)
         us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
         return Pending(_waits.event, (branch, label, kinds, us, usable(as_type)))
 

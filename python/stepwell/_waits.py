@@ -16,6 +16,7 @@ from ._replay import EARLIER, Identity, Outcome
 from ._types import Approval, Event
 from ._values.codec import Undecodable, as_plain, codec
 from ._values.durations import from_us, text
+from ._values.names import any_of, wait_name
 
 if TYPE_CHECKING:
     from ._branch import Branch
@@ -66,8 +67,10 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
         )
     )
     if outcome.verdict == _replay.TIMED_OUT:
+        step = "" if name == wait_name(types) else f' (step "{name}")'
         raise EventTimeout(
-            f'no event "{name}" came to {runner.workflow.name}/{runner.id} within {text(us)}'
+            f"no event {any_of(types)} came to {runner.workflow.name}/{runner.id} within "
+            f"{text(us)}{step}"
         )
     assert outcome.type is not None
     try:

@@ -119,6 +119,8 @@ class Approvals:
             InvalidState: The instance is final.
             InvalidConfig: The id is none.
             NotSerializable: The metadata cannot be stored.
+            TooLarge: The reason, the metadata, or the decision as a whole is over the limit for one
+                value.
         """
 
     async def reject(

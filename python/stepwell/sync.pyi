@@ -117,6 +117,8 @@ class Approvals:
             InvalidState: The instance is final.
             InvalidConfig: The id is none.
             NotSerializable: The metadata cannot be stored.
+            TooLarge: The reason, the metadata, or the decision as a whole is over the limit for one
+                value.
         """
 
     def reject(self, id: str, *, by: str, reason: str | None = None, metadata: Any = None) -> bool:

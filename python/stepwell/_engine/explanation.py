@@ -119,7 +119,7 @@ def of_waiting(look: Look, records: list[Any], runner: Runner | None) -> Explana
     untils = [wait.until for wait in waits if wait.until is not None]
     text = f"{_who(look)} waits for {_several(texts)}." if waits else f"{_who(look)} is waiting."
     until = from_us(min(untils)) if untils else None
-    return Explanation("waiting", text, from_us(look.updated_at), until, _children(waits))
+    return Explanation("waiting", text, from_us(look.updated_at), until, _sought(waits))
 
 
 def of_running(
@@ -138,7 +138,7 @@ def of_running(
         texts += _where(runner, known)
     untils = [step.until for step in steps if step.until is not None]
     text = f"{_who(look)} is running{': ' if texts else ''}{_several(texts)}."
-    details = _children(look.open_waits) | (
+    details = _sought(look.open_waits) | (
         {"steps": [_as_data(step) for step in steps]} if steps else {}
     )
     return Explanation(
@@ -239,6 +239,16 @@ def _as_data(step: Standing) -> dict[str, Any]:
         "where": step.where,
         "runs_on": step.runs_on, "is_cancelled": step.is_cancelled, "is_held": step.is_held,
     }  # fmt: skip
+
+
+def _sought(waits: list[Wait]) -> dict[str, Any]:
+    """Returns what is waited for, as data: events, children."""
+    events = [
+        {"types": it.types, "name": it.name, "count": it.occurrence, "branch": it.branch}
+        for it in waits
+        if it.types
+    ]
+    return _children(waits) | ({"events": events} if events else {})
 
 
 def _children(waits: list[Wait]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from .._types import KINDS, STATUSES, Status
 from .._values.durations import from_us
+from .._values.names import any_of, wait_name
 
 _WORDS = {
     "event": "event",
@@ -53,6 +54,10 @@ class Wait(NamedTuple):
     until: int | None
     awaited: tuple[str, str, int, str | None] | None
     """The child, if it is the end of one."""
+    types: list[str]
+    """Of the events, if it is one of them."""
+    approval: str | None
+    """The id of the approval, if it is one."""
 
     @property
     def child(self) -> Awaited | None:
@@ -80,7 +85,16 @@ class Wait(NamedTuple):
                 if kind == "result"
                 else (f"child {child} (call {self.title})")
             )
+        if self.types:
+            return f"{self._event}{until}"
         return f"{_WORDS.get(kind, kind)} {self.title}{until}"
+
+    @property
+    def _event(self) -> str:
+        """Which events are waited for; and by which step, if that has a name of its own."""
+        place = f" in {self.branch}" if self.branch else ""
+        step = "" if self.name == wait_name(self.types) else f' (step "{self.name}")'
+        return f"event {any_of(self.types)}{step}{place}"
 
 
 class Look(NamedTuple):

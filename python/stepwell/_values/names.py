@@ -71,6 +71,16 @@ def event_type(value: object) -> str:
     )
 
 
+def wait_name(types: Sequence[str]) -> str:
+    """Returns the name of a wait for events of these types that was given none."""
+    return "|".join(types)[:STEP_NAME_MAX]
+
+
+def any_of(types: Sequence[str]) -> str:
+    """Returns event types as a person would name them, of which any will do."""
+    return " or ".join(f'"{it}"' for it in types)
+
+
 def step_name(value: object, what: str = "step name") -> str:
     """Returns a step's name or key (say which as `what`): 1 to 256 characters, none of them control
     characters.

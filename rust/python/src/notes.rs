@@ -121,7 +121,8 @@ fn wait<'py>(py: Python<'py>, it: &Wait) -> Any<'py> {
     )
 }
 
-/// Also tells which child is waited for, and what it is at.
+/// Also tells what is waited for: which child, and what it is at; events of which types; which
+/// approval.
 fn wait_in<'py>(py: Python<'py>, look: &Look, it: &Wait) -> Any<'py> {
     let child = match it.source {
         Source::Child(no) => look.children.iter().find(|row| row.no == no),
@@ -129,7 +130,16 @@ fn wait_in<'py>(py: Python<'py>, look: &Look, it: &Wait) -> Any<'py> {
     };
     let child =
         child.map(|it| tuple!(py; &*it.workflow, &*it.id, it.status as u8, it.reason.as_deref()));
-    wait(py, it)?.add((child.transpose()?,))
+    let types = match &it.source {
+        Source::Event(types) => &types[..],
+        _ => &[],
+    };
+    let approval = match &it.source {
+        Source::Approval(id) => Some(&**id),
+        _ => None,
+    };
+    let types = each(py, types, |py, it| it.into_bound_py_any(py))?;
+    wait(py, it)?.add(tuple!(py; child.transpose()?, types, approval)?)
 }
 
 fn look<'py>(py: Python<'py>, look: &Look) -> Any<'py> {
