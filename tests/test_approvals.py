@@ -12,6 +12,7 @@ from stepwell import (
     InvalidState,
     NotSerializable,
     Rejected,
+    TooLarge,
     workflow,
 )
 from stepwell._branch import unambiguous
@@ -209,6 +210,22 @@ async def test_an_id_that_is_none_says_how_they_read(id):
         assert await engine.approvals.approve("asks/a#deploy#1", by="ann")
         await instance.send_event("before")
         assert (await instance.result())[:2] == ["approved", "ann"]
+
+
+async def test_a_decision_that_is_too_large_says_which_part_of_it_is():
+    async with open_test_engine(workflows=[asks], autojump=False) as engine:
+        await engine.set_limits(asks, value_bytes=1_000)
+        await engine.create(asks, id="a")
+        half, whole = "x" * 600, "x" * 1_100
+        for reason, metadata, what in (
+            (whole, None, "reason"),
+            (None, whole, "metadata"),
+            (half, half, "decision"),
+        ):
+            with pytest.raises(TooLarge, match=f"^{what} is 1,"):
+                await engine.approvals.approve(
+                    "asks/a#deploy#1", by="x", reason=reason, metadata=metadata
+                )
 
 
 async def test_decisions_that_cannot_be_made_are_errors_of_their_own():

@@ -78,6 +78,8 @@ class Approvals:
             InvalidState: The instance is final.
             InvalidConfig: The id is none.
             NotSerializable: The metadata cannot be stored.
+            TooLarge: The reason, the metadata, or the decision as a whole is over the limit for one
+                value.
         """
         return await self._decide(id, True, by, reason, metadata)
 
@@ -102,9 +104,10 @@ class Approvals:
         if reason is not None and not isinstance(reason, str):
             raise InvalidConfig(f"reason is {reason!r:.120}; give text, or None.")
         limit = self._desk.limits_of(self._namespace, workflow).value_bytes
-        codec.encode(metadata, limit=limit, where="metadata")  # for a message with its own path
         decision = {"by": names.step_name(by, "by"), "reason": reason, "metadata": metadata}
-        payload = codec.encode(decision, limit=limit, where="metadata")
+        for part in ("reason", "metadata"):  # for a message with its own path
+            codec.encode(decision[part], limit=limit, where=part)
+        payload = codec.encode(decision, limit=limit, where="decision")
         return await self._desk.decide(
             id, Who(self._namespace, workflow, instance), name, approved=approved, decision=payload
         )
