@@ -171,6 +171,24 @@ async def test_e5_approvals_of_branches_are_told_apart():
         assert sorted(await instance.result()) == ["x", "y"]
 
 
+NO_PLACES = [
+    "",
+    "a#1",
+    "a/b",
+    "/deploy",
+    "a[0]",
+    "a[2f",
+    "x" * 257,
+    "a\nb",
+    "\ud800",
+    "team[0]/deploy",
+    "team#0[0]/deploy",
+    "team#1/deploy",
+    "team#1[0]/",
+    "te%20am#1[0]/deploy",
+    "te\x7fam#1[0]/deploy",
+]
+"""What stands in an id in the place of a name and can be none."""
 NO_OCCURRENCES = [
     "x",
     "0",
@@ -198,6 +216,7 @@ NO_OCCURRENCES = [
         None,
         5,
         *(f"asks/a#deploy#{count}" for count in NO_OCCURRENCES),
+        *(f"asks/a#{place}#1" for place in NO_PLACES),
     ],
 )
 async def test_an_id_that_is_none_says_how_they_read(id):
@@ -210,6 +229,27 @@ async def test_an_id_that_is_none_says_how_they_read(id):
         assert await engine.approvals.approve("asks/a#deploy#1", by="ann")
         await instance.send_event("before")
         assert (await instance.result())[:2] == ["approved", "ann"]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "de ploy",
+        "d[2F[5B[23",
+        "x" * 256,
+        "[2F" * 256,
+        "é",
+        "team#1[0]/deploy",
+        "a%2Fb#12[k%5B]]/each#1[9]/[23",
+        "%",
+        "]",
+    ],
+)
+async def test_e5_an_id_that_a_wait_can_have_is_decided_before_it(place):
+    async with open_test_engine(workflows=[asks], autojump=False) as engine:
+        await engine.create(asks, "before", id="a")
+        assert await engine.approvals.approve(f"asks/a#{place}#1", by="ann") is True
+        assert await engine.approvals.approve(f"asks/a#{place}#1", by="bob") is False
 
 
 async def test_a_decision_that_is_too_large_says_which_part_of_it_is():

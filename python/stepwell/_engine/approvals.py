@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NoReturn
 
+from .._branch import name_in
 from .._errors import InvalidConfig
 from .._types import ApprovalRequest
 from .._values import names
@@ -96,21 +97,38 @@ class Approvals:
         who, _, rest = id.partition("#") if isinstance(id, str) else ("", "", "")
         workflow, _, instance = who.partition("/")
         name, _, count = rest.rpartition("#")
-        if not (workflow and instance and name and _is_occurrence(count)):
+        of = Who(self._namespace, workflow, instance)
+        if not (
+            workflow and instance and _is_occurrence(count) and await self._is_one(id, of, name)
+        ):
             raise InvalidConfig(
-                f"approval id {id!r:.120} is none; they read "
-                "workflow/instance#name#1, and approvals.list() has them."
+                f"approval id {id!r:.120} is none; they read workflow/instance#name#1, with "
+                '"/", "#" and "[" of a name as "[2F", "[23" and "[5B"; approvals.list() has them.'
             )
+        payload = self._encoded(workflow, by, reason, metadata)
+        return await self._desk.decide(id, of, name, approved=approved, decision=payload)
+
+    async def _is_one(self, id: str, of: Who, place: str) -> bool:
+        """Whether a wait for approval can have this id. Instances of before the names in them were
+        escaped ask under others, which nobody can know before."""
+        name = name_in(place)
+        if name is not None and len(name) <= names.STEP_NAME_MAX:
+            return True
+        if not place:
+            return False
+        look = await self._desk.find(of, payloads=False)
+        return any(wait.approval == id for wait in look.open_waits)
+
+    def _encoded(self, workflow: str, by: str, reason: str | None, metadata: Any) -> bytes:
+        """Returns a decision as it is stored. Whatever is wrong with one of its parts is told of
+        that."""
         if reason is not None and not isinstance(reason, str):
             raise InvalidConfig(f"reason is {reason!r:.120}; give text, or None.")
         limit = self._desk.limits_of(self._namespace, workflow).value_bytes
         decision = {"by": names.step_name(by, "by"), "reason": reason, "metadata": metadata}
-        for part in ("reason", "metadata"):  # for a message with its own path
+        for part in ("reason", "metadata"):
             codec.encode(decision[part], limit=limit, where=part)
-        payload = codec.encode(decision, limit=limit, where="decision")
-        return await self._desk.decide(
-            id, Who(self._namespace, workflow, instance), name, approved=approved, decision=payload
-        )
+        return codec.encode(decision, limit=limit, where="decision")
 
 
 def _is_occurrence(text: str) -> bool:
