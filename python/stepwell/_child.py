@@ -388,7 +388,7 @@ def value_bytes_of(runner: Runner, workflow: str) -> int:
 def encode_params(
     target: Workflow[Any, Any], params: Any, limit: int, where: str = "params"
 ) -> bytes | None:
-    """Encodes what an instance starts with.
+    """Encodes what an instance starts with; what is left out is the default of today, for good.
 
     Raises:
         InvalidConfig: The workflow takes none, and some were given.
@@ -401,4 +401,5 @@ def encode_params(
                 f'workflow "{target.name}" takes no params: it is declared as (step).'
             )
         return None
-    return target.params.encode(params, limit=limit, where=where)
+    given = target.default if params is None else params
+    return target.params.encode(given, limit=limit, where=where)

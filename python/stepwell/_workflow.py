@@ -85,7 +85,11 @@ class Workflow(Generic[P_contra, R_co]):
         self.value_bytes = _count("value_bytes", value_bytes, 64 << 20)
         self.park = park
         self.runtime = runtime
-        self.takes_params = _positional(fn) > 1
+        positional = _positional(fn)
+        self.takes_params = len(positional) > 1
+        default = positional[-1].default if self.takes_params else None
+        self.default = None if default is inspect.Parameter.empty else default
+        """What new instances start with whose params are left out."""
         self.made = next(_made)
         functools.update_wrapper(self, fn)
 
@@ -171,17 +175,17 @@ def _count(what: str, value: int | None, most: int) -> int | None:
     return value
 
 
-def _positional(fn: Callable[..., Any]) -> int:
+def _positional(fn: Callable[..., Any]) -> list[inspect.Parameter]:
     parameters = inspect.signature(fn).parameters.values()
-    count = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
-    if count not in (1, 2) or any(
+    found = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if len(found) not in (1, 2) or any(
         p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters
     ):
         raise InvalidConfig(
             f"{fn.__qualname__}: a workflow takes (step) or (step, params). Put "
             "several params into a dataclass or dict."
         )
-    return count
+    return found
 
 
 class MakesWorkflow(Protocol):
@@ -224,6 +228,9 @@ def workflow(
     runtime: Runtime = "trio",
 ) -> Any:
     """Makes a workflow of an async function `f(step)` or `f(step, params)`.
+
+    With a default, as in `f(step, size=5)`, an instance whose params are left out (or None) starts
+    with that: it is stored when the instance is created, whatever the default is later.
 
     Args:
         name: Default: the function's name. 1 to 64 letters, digits, `_`, `-`.

@@ -276,7 +276,8 @@ class _Tenant:
 
         Args:
             workflow: A registered workflow, or its name (its last version).
-            params: What it starts with; stored.
+            params: What it starts with; stored. Left out (or None) it is the default of the
+                workflow's function, if that has one.
             id: 1 to 100 characters; default: a UUIDv7. Unique per workflow as long as the instance
                 is kept.
             priority: -100 to 100; higher goes first.
