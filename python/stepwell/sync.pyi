@@ -283,9 +283,10 @@ class _Tenant:
             priority: -100 to 100; higher goes first.
             start_at: Not before this aware datetime.
             attributes: At most 32 small values to list by.
-            if_exists: "raise", "return" the one there is, or "return_if_same" (equal params). An id
-                that is taken is told so whatever the limits are. One that was there keeps its
-                version, and its output is read with the code of that.
+            if_exists: "raise", "return" the one there is, or "return_if_same": that one if its
+                params are the same, read as the type they have today, in whatever bytes they are
+                stored. An id that is taken is told so whatever the limits are. One that was there
+                keeps its version, and its output is read with the code of that.
             on_overload: "raise" refuses at once what does not fit; "wait" waits until it is let in,
                 before everybody who does not wait. One that is cancelled before it is let in is
                 never created, and cancelled only once that is certain.

@@ -30,6 +30,8 @@ from .look import Look
 _PLAIN = codec.plan()
 _WITH_ERROR = frozenset({Status.ERRORED, Status.TERMINATED, Status.BLOCKED})
 
+OTHER_PARAMS = "same_id_other_params"
+
 STORE_ERRORS: dict[str, type[StepwellError]] = {
     "locked": StoreLocked,
     "version": StoreVersion,
@@ -48,7 +50,7 @@ def error_of(
     could ever be let in."""
     if code == "not_found":
         return not_found(workflow, id or "", namespace)
-    if code in ("exists", "same_id_other_params"):
+    if code in ("exists", OTHER_PARAMS):
         status = STATUSES[data[1]].value
         other = " with other params" if code != "exists" else ""
         advice = "Pass another id." if other else 'Pass if_exists="return", or another id.'

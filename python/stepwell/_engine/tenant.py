@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, Unpack, overload
 
 from .._child import encode_params
-from .._errors import InvalidConfig, StepwellError
+from .._errors import InstanceExists, InvalidConfig, StepwellError
 from .._signatures import BatchOptions, CreateOptions, Given, IfExists, LimitChanges, OnOverload
 from .._types import (
     STATUSES,
@@ -28,13 +28,16 @@ from .._types import (
 from .._values import names
 from .._values.codec import codec
 from .._values.durations import instant_us
+from .._values.same import same
 from .._workflow import Workflow, name_sought
-from .answers import error_of, from_cursor, state_codes, summary
+from .answers import OTHER_PARAMS, error_of, from_cursor, state_codes, summary
 from .approvals import Approvals
 from .config import check_if_exists, check_on_overload, limit_values
 from .desk import Code, Desk, NewItem, Query, Who
 from .instance import Instance
+from .look import Look
 
+_IF_SAME = "return_if_same"
 P = TypeVar("P")
 R = TypeVar("R")
 
@@ -97,9 +100,10 @@ class Tenant:
             priority: -100 to 100; higher goes first.
             start_at: Not before this aware datetime.
             attributes: At most 32 small values to list by.
-            if_exists: "raise", "return" the one there is, or "return_if_same" (equal params). An id
-                that is taken is told so whatever the limits are. One that was there keeps its
-                version, and its output is read with the code of that.
+            if_exists: "raise", "return" the one there is, or "return_if_same": that one if its
+                params are the same, read as the type they have today, in whatever bytes they are
+                stored. An id that is taken is told so whatever the limits are. One that was there
+                keeps its version, and its output is read with the code of that.
             on_overload: "raise" refuses at once what does not fit; "wait" waits until it is let in,
                 before everybody who does not wait. One that is cancelled before it is let in is
                 never created, and cancelled only once that is certain.
@@ -130,13 +134,31 @@ class Tenant:
             [(refused, no, known_id, created, status)] = await desk.create_batch(
                 code, [prepared], if_exists, waits=True
             )
-            if refused:
+            if refused and not await self._is_there(target, prepared, refused):
                 raise error_of(refused, (no, status), target.name, known_id, self._namespace)
         else:
-            no, known_id, created = await desk.create(code, prepared, if_exists)
+            try:
+                no, known_id, created = await desk.create(code, prepared, if_exists)
+            except InstanceExists:
+                look = await self._same(target, prepared) if if_exists == _IF_SAME else None
+                if look is None:
+                    raise
+                no, known_id, created = look.no, look.id, False
         return Instance(
             desk, self._namespace, target.name, known_id, no, target if created else None
         )
+
+    async def _is_there(self, target: Workflow[Any, Any], item: NewItem, refused: str) -> bool:
+        """Whether one that was refused may count as the one that is there."""
+        return refused == OTHER_PARAMS and await self._same(target, item) is not None
+
+    async def _same(self, target: Workflow[Any, Any], item: NewItem) -> Look | None:
+        """Returns the instance that is there, if its params are the same, though in other bytes
+        than those that were given; the core has compared the bytes."""
+        id, params, *_ = item
+        assert id is not None, "one without an id is always new"
+        look = await self._desk.find(Who(self._namespace, target.name, id))
+        return look if same(target.params, look.params, params) else None
 
     def _prepared(
         self, target: Workflow[Any, Any], item: NewInstance[Any], value_bytes: int
@@ -211,8 +233,10 @@ class Tenant:
         if prepared:
             code = Code(self._namespace, target.name, target.version)
             made = await desk.create_batch(code, prepared, if_exists, waits=on_overload == "wait")
-            for index, (refused, no, id, is_new, status) in zip(indexes, made, strict=True):
-                if refused:
+            for given, index, (refused, no, id, is_new, status) in zip(
+                prepared, indexes, made, strict=True
+            ):
+                if refused and not await self._is_there(target, given, refused):
                     errors.append(
                         BatchError(
                             index,

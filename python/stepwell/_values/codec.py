@@ -66,6 +66,11 @@ class Plan:
         self._as_they_are = READY if form is None else frozenset((form.exact,))
         self._traced = traced
 
+    @property
+    def is_typed(self) -> bool:
+        """Whether a type is declared, other than Any."""
+        return self._form is not None
+
     def encode(self, value: Any, where: str = "result", limit: int = VALUE_BYTES_MAX) -> bytes:
         """Returns the bytes of a value.
 
