@@ -21,7 +21,7 @@ async def waits_late(step) -> list:
 
 
 @pytest.mark.parametrize("crashes", [False, True])
-async def test_e5_what_was_sent_and_decided_early_says_when_that_was(crashes):
+async def test_e2_what_was_sent_and_decided_early_says_when_that_was(crashes):
     async with open_test_engine(workflows=[waits_late], autojump=False) as engine:
         instance = await engine.create(waits_late, id="a")
         await instance.wait_for_status("waiting")
