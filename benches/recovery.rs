@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{self, Stdio};
 use std::time::{Duration, Instant};
 
 use stepwell_core::engine::Config;
@@ -19,7 +19,7 @@ use stepwell_core::history::{Kind, Operation};
 use stepwell_core::note::{Note, Start};
 use stepwell_core::runtime::Engine;
 use stepwell_core::settings::{Layer, Limit};
-use stepwell_core::submission::{Body, Code, IfExists, NewItem, Submission};
+use stepwell_core::submission::{Body, Code, Command, IfExists, NewItem, Speech, Submission};
 use stepwell_core::wait::{Source, Wait};
 
 const BATCH: usize = 10_000;
@@ -60,7 +60,7 @@ fn both(waiting: usize, queued: usize) {
     let path = folder.join("scale.db");
     let this = std::env::current_exe().expect("this program");
     if !path.exists() {
-        let mut child = Command::new(&this)
+        let mut child = process::Command::new(&this)
             .arg("fill")
             .arg(&path)
             .args([waiting.to_string(), queued.to_string()])
@@ -77,7 +77,10 @@ fn both(waiting: usize, queued: usize) {
         child.kill().expect("killed");
         child.wait().expect("gone");
     }
-    let status = Command::new(&this).arg("start").arg(&path).status();
+    let status = process::Command::new(&this)
+        .arg("start")
+        .arg(&path)
+        .status();
     assert!(status.expect("a process").success());
 }
 
@@ -117,7 +120,7 @@ fn create_batch(engine: &Engine, workflow: &str, count: usize) -> u64 {
     let ticket = engine.draw_ticket();
     let items = (0..count).map(|_| item()).collect();
     let what = Box::new((code(workflow), items));
-    let submission = Submission::CreateBatch(ticket, what, IfExists::Raise, true);
+    let submission = Submission::Outside(Command::CreateBatch(ticket, what, IfExists::Raise, true));
     engine.submit(submission).expect("there is room");
     ticket
 }
@@ -227,8 +230,8 @@ fn rest(engine: &Engine, start: &Start) {
     };
     let wait = Box::new(wait_of(engine));
     for said in [
-        Submission::Open(by, wait),
-        Submission::Quiet(by, 0, u64::MAX),
+        by.says(Speech::Open(wait)),
+        by.says(Speech::Quiet(0, u64::MAX)),
     ] {
         while let Err(stepwell_core::runtime::Refused::Full(_)) = engine.submit(said.clone()) {
             engine.wait_for_room();
@@ -246,7 +249,7 @@ fn singles(engine: &Engine) {
         let ticket = engine.draw_ticket();
         let what = Box::new((code("queues"), item()));
         open.insert(ticket, Instant::now());
-        let submission = Submission::Create(ticket, what, IfExists::Raise);
+        let submission = Submission::Outside(Command::Create(ticket, what, IfExists::Raise));
         engine.gather(submission).expect("there is room");
     };
     for _ in 0..CALLERS {
@@ -288,7 +291,11 @@ fn start(path: &Path) {
     let ticket = engine.draw_ticket();
     let what = Box::new((code("queues"), item()));
     engine
-        .submit(Submission::Create(ticket, what, IfExists::Raise))
+        .submit(Submission::Outside(Command::Create(
+            ticket,
+            what,
+            IfExists::Raise,
+        )))
         .expect("there is room");
     let (peak, now) = memory();
     until(

@@ -11,13 +11,13 @@
 
 use std::collections::VecDeque;
 
-use crate::submission::Submission;
+use crate::submission::{Command, Submission};
 
 /// Both lanes.
 #[derive(Debug, Default)]
 pub struct Lanes {
     bodies: VecDeque<Submission>,
-    others: VecDeque<Submission>,
+    others: VecDeque<Command>,
     /// Some of the others waited through all of the last batch: the next one begins with them.
     owed: bool,
     /// None of the others was taken in this batch so far.
@@ -27,12 +27,23 @@ pub struct Lanes {
 impl Lanes {
     /// Adds what was submitted last.
     pub fn push(&mut self, submission: Submission) {
-        self.lane(&submission).push_back(submission);
+        match submission {
+            Submission::Outside(command) => self.others.push_back(command),
+            of_body => self.bodies.push_back(of_body),
+        }
     }
 
     /// Puts back what has to wait for the next batch, or came before all that is in its lane.
     pub fn push_front(&mut self, submission: Submission) {
-        self.lane(&submission).push_front(submission);
+        match submission {
+            Submission::Outside(command) => self.others.push_front(command),
+            of_body => self.bodies.push_front(of_body),
+        }
+    }
+
+    /// Adds what somebody outside wants last of all.
+    pub fn push_other(&mut self, command: Command) {
+        self.others.push_back(command);
     }
 
     /// Adds all of them, in their order.
@@ -51,14 +62,14 @@ impl Lanes {
         let others_first = half || std::mem::take(&mut self.owed);
         if self.bodies.is_empty() || (others_first && !self.others.is_empty()) {
             self.passed = false;
-            return self.others.pop_front();
+            return self.others.pop_front().map(Submission::Outside);
         }
         self.bodies.pop_front()
     }
 
     /// Returns what was not said by bodies, to be looked through: all that came after the first so
     /// many.
-    pub fn others_from(&mut self, from: usize) -> VecDeque<Submission> {
+    pub fn others_from(&mut self, from: usize) -> VecDeque<Command> {
         self.others.split_off(from)
     }
 
@@ -79,51 +90,6 @@ impl Lanes {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    fn lane(&mut self, submission: &Submission) -> &mut VecDeque<Submission> {
-        if is_said_by_body(submission) {
-            &mut self.bodies
-        } else {
-            &mut self.others
-        }
-    }
-}
-
-fn is_said_by_body(submission: &Submission) -> bool {
-    match submission {
-        Submission::Record(..)
-        | Submission::Retry(..)
-        | Submission::Open(..)
-        | Submission::Ask(..)
-        | Submission::Await(..)
-        | Submission::Call(..)
-        | Submission::CreateChild(..)
-        | Submission::CreateChildren(..)
-        | Submission::Post(..)
-        | Submission::Withdraw(..)
-        | Submission::GiveBack(..)
-        | Submission::Quiet(..)
-        | Submission::Report(..)
-        | Submission::Finish(..)
-        | Submission::Hold(..)
-        | Submission::LetGo(..)
-        | Submission::Block(..)
-        | Submission::TakenUp(..)
-        | Submission::Release(..)
-        | Submission::Replay(..) => true,
-        Submission::Create(..)
-        | Submission::CreateBatch(..)
-        | Submission::Again(..)
-        | Submission::GiveUp(..)
-        | Submission::EndWaiting
-        | Submission::Send(..)
-        | Submission::Decide(..)
-        | Submission::SetLimits(..)
-        | Submission::OpenNamespace(..)
-        | Submission::Resume(..)
-        | Submission::Reshard(..)
-        | Submission::Stand(..) => false,
-    }
 }
 
 #[cfg(test)]
@@ -137,7 +103,7 @@ mod tests {
         if body {
             Submission::LetGo(number)
         } else {
-            Submission::GiveUp(number)
+            Submission::Outside(Command::GiveUp(number))
         }
     }
 
@@ -165,7 +131,7 @@ mod tests {
         (0..1_000).for_each(|it| lanes.push(some(it, it % 2 == 0)));
         let bodies = batch(&mut lanes, 100)
             .iter()
-            .filter(|it| is_said_by_body(it))
+            .filter(|it| matches!(it, Submission::LetGo(_)))
             .count();
         assert_eq!(bodies, 50);
     }
@@ -194,7 +160,7 @@ mod tests {
                 let mut take = |lanes: &mut Lanes, half, back| match lanes.pop(half) {
                     Some(it) if back => lanes.push_front(it),
                     Some(Submission::LetGo(it)) => taken[1].push(it),
-                    Some(Submission::GiveUp(it)) => taken[0].push(it),
+                    Some(Submission::Outside(Command::GiveUp(it))) => taken[0].push(it),
                     None => assert!(lanes.is_empty()),
                     other => unreachable!("{other:?}"),
                 };

@@ -93,8 +93,6 @@ pub struct Decision {
 /// A child that its parent creates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Child {
-    /// The parent.
-    pub by: Body,
     /// The operation in the parent's history.
     pub operation: Operation,
     /// Workflow of the child, in the parent's namespace.
@@ -141,12 +139,24 @@ pub type Found = Option<Box<FxHashMap<u128, (InstanceNo, Status)>>>;
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Submission {
+    /// Somebody outside wants something done.
+    Outside(Command),
+    /// A body speaks.
+    Said(Body, Speech),
+    /// The last attempt of a body that held its slot has ended ([`Speech::Hold`]); nobody speaks
+    /// for the instance any more.
+    LetGo(InstanceNo),
+}
+
+/// What is wanted from outside.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
     /// Create an instance.
     Create(u64, Box<(Code, NewItem)>, IfExists),
     /// Create many; the flag says whether to wait for room.
     CreateBatch(u64, Box<(Code, Vec<NewItem>)>, IfExists, bool),
     /// A creation that was refused or waited comes again, with what the store knows of its ids.
-    Again(Box<Submission>, Found),
+    Again(Box<Command>, Found),
     /// The creation with this ticket is given up: if it was not let in yet it never is.
     GiveUp(u64),
     /// From now on nobody is let in who waits.
@@ -165,47 +175,73 @@ pub enum Submission {
     Reshard(u64, i64),
     /// Say where a queued instance stands; the number is its priority.
     Stand(u64, Box<Name>, i8),
+}
+
+/// What a body says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Speech {
     /// Append a record.
-    Record(u64, Body, Record),
+    Record(u64, Record),
     /// Record a failed attempt and open its retry delay.
-    Retry(WaitId, Body, Box<Record>),
+    Retry(WaitId, Box<Record>),
     /// Open a sleep or wait for events.
-    Open(Body, Box<Wait>),
+    Open(Box<Wait>),
     /// Ask for an approval; the source of the wait names it.
-    Ask(Body, Box<Wait>, Option<Box<[u8]>>),
+    Ask(Box<Wait>, Option<Box<[u8]>>),
     /// Wait for the end of (workflow, id).
-    Await(WaitId, Body, Box<(Operation, Box<str>, Box<str>)>),
+    Await(WaitId, Box<(Operation, Box<str>, Box<str>)>),
     /// Create a child and wait for its end.
     Call(WaitId, Box<Child>),
-    /// Create one child and record that.
-    CreateChild(u64, Box<Child>),
-    /// Create children and record that.
+    /// Create one or more children and record that.
     CreateChildren(u64, Box<Child>),
     /// Send an event from a body and record that.
-    Post(u64, Body, Box<(Operation, Letter)>),
+    Post(u64, Box<(Operation, Letter)>),
     /// Give up a wait.
-    Withdraw(Body, WaitId),
+    Withdraw(WaitId),
     /// On replay the body passed over the outcome with this place in the journal, because it had
     /// given the wait up: the event goes back, if that did not happen before the crash (I8).
-    GiveBack(Body, Seq),
-    /// Every open operation is a wait. The last two: the last record delivered, the last batch
-    /// whose notes were polled.
-    Quiet(Body, u64, u64),
+    GiveBack(Seq),
+    /// Every open operation is a wait. The last record delivered, and the last batch whose notes
+    /// were polled.
+    Quiet(u64, u64),
     /// Keep the progress.
-    Report(Body, Box<[u8]>),
+    Report(Box<[u8]>),
     /// The body ended.
-    Finish(Body, Status, Option<Box<[u8]>>),
+    Finish(Status, Option<Box<[u8]>>),
     /// The body is about to end, but attempts it gave up still run: its slot stays taken (I8).
-    Hold(Body),
-    /// The last of those attempts has ended.
-    LetGo(InstanceNo),
+    Hold,
     /// The body cannot go on: why, and the error.
-    Block(Body, Why, Box<[u8]>),
+    Block(Why, Box<[u8]>),
     /// The body has taken up whatever a crash had cut short.
-    TakenUp(Body),
+    TakenUp,
     /// The body was unwound for shutdown.
-    Release(Body),
+    Release,
     /// The body was unwound to stop an attempt that nothing else could stop, and is to run again
     /// from its history.
-    Replay(Body),
+    Replay,
+}
+
+impl Command {
+    /// Returns this creation with what the store knows of its ids, if it was asked.
+    #[must_use]
+    pub(crate) fn with(self, found: Found) -> Self {
+        match found {
+            None => self,
+            found => Self::Again(Box::new(self), found),
+        }
+    }
+}
+
+impl From<Command> for Submission {
+    fn from(command: Command) -> Self {
+        Self::Outside(command)
+    }
+}
+
+impl Body {
+    /// Returns what this body says, to be submitted.
+    #[must_use]
+    pub fn says(self, speech: Speech) -> Submission {
+        Submission::Said(self, speech)
+    }
 }

@@ -15,7 +15,7 @@ use stepwell_core::note::{Data, Note, Start};
 use stepwell_core::runtime::{Engine, Question};
 use stepwell_core::settings::{Layer, Limit};
 use stepwell_core::store::memory::MemoryStore;
-use stepwell_core::submission::{Body, Code, IfExists, NewItem, Submission};
+use stepwell_core::submission::{Body, Code, Command, IfExists, NewItem, Speech, Submission};
 use stepwell_core::wait::{Source, Wait};
 
 use running::settle;
@@ -56,7 +56,10 @@ fn create(engine: &Engine, id: &str, start_at: Option<i64>) {
     };
     let what = Box::new((code, item));
     let ticket = engine.draw_ticket();
-    submit(engine, Submission::Create(ticket, what, IfExists::Raise));
+    submit(
+        engine,
+        Submission::Outside(Command::Create(ticket, what, IfExists::Raise)),
+    );
 }
 
 fn starts(notes: &[Note]) -> Vec<&Start> {
@@ -142,7 +145,7 @@ fn progress(engine: &Engine, by: Body, count: u32) {
         payload: None,
     };
     let ticket = engine.draw_ticket();
-    submit(engine, Submission::Record(ticket, by, record));
+    submit(engine, by.says(Speech::Record(ticket, record)));
 }
 
 fn wait(engine: &Engine, by: Body, kept: Kept, count: u32, until: i64) -> u64 {
@@ -164,7 +167,7 @@ fn wait(engine: &Engine, by: Body, kept: Kept, count: u32, until: i64) -> u64 {
                 event_type: None,
                 payload: None,
             };
-            submit(engine, Submission::Retry(id, by, Box::new(record)));
+            submit(engine, by.says(Speech::Retry(id, Box::new(record))));
             return id;
         }
     };
@@ -175,7 +178,7 @@ fn wait(engine: &Engine, by: Body, kept: Kept, count: u32, until: i64) -> u64 {
         opened_at: 0,
         until: Some(until),
     };
-    submit(engine, Submission::Open(by, Box::new(wait)));
+    submit(engine, by.says(Speech::Open(Box::new(wait))));
     id
 }
 
@@ -299,7 +302,10 @@ fn t2_events_are_taken_in_the_order_they_came_in_whatever_the_clock_said() {
             payload: Some(jump.to_le_bytes().into()),
         };
         let ticket = engine.draw_ticket();
-        submit(&engine, Submission::Send(ticket, Box::new(letter), None));
+        submit(
+            &engine,
+            Submission::Outside(Command::Send(ticket, Box::new(letter), None)),
+        );
         settle(&engine);
     }
     for (count, jump) in [(1, YEAR), (2, -2 * YEAR), (3, SECOND)] {

@@ -9,7 +9,7 @@ use stepwell_core::lifecycle::Status;
 use stepwell_core::note::{Data, Note};
 use stepwell_core::runtime::{Engine, Question};
 use stepwell_core::store::memory::MemoryStore;
-use stepwell_core::submission::{Body, Code, IfExists, Name, NewItem, Submission};
+use stepwell_core::submission::{Body, Code, Command, IfExists, Name, NewItem, Speech, Submission};
 
 use running::config;
 
@@ -66,7 +66,7 @@ fn item(id: &str) -> NewItem {
 fn create(engine: &Engine, id: &str) -> u64 {
     let ticket = engine.draw_ticket();
     let what = Box::new((code(), item(id)));
-    let submission = Submission::Create(ticket, what, IfExists::Return);
+    let submission = Submission::Outside(Command::Create(ticket, what, IfExists::Return));
     engine.submit(submission).expect("there is room");
     ticket
 }
@@ -74,7 +74,7 @@ fn create(engine: &Engine, id: &str) -> u64 {
 fn create_batch(engine: &Engine, id: &str, wait: bool) -> u64 {
     let ticket = engine.draw_ticket();
     let what = Box::new((code(), vec![item(id)]));
-    let submission = Submission::CreateBatch(ticket, what, IfExists::Raise, wait);
+    let submission = Submission::Outside(Command::CreateBatch(ticket, what, IfExists::Raise, wait));
     engine.submit(submission).expect("there is room");
     ticket
 }
@@ -100,7 +100,7 @@ fn record(engine: &Engine, by: Body, name: &str) -> u64 {
         event_type: None,
         payload: None,
     };
-    let submission = Submission::Record(ticket, by, record);
+    let submission = by.says(Speech::Record(ticket, record));
     engine.submit(submission).expect("there is room");
     ticket
 }
@@ -219,7 +219,7 @@ fn a_disk_that_is_full_when_the_engine_is_crashed_ends_it_at_once() {
     let mut notes = Notes(&engine, Vec::new());
     notes.until(|it| matches!(it, Note::Start(_)));
     store.set_full(true);
-    let event = Submission::Resume(engine.draw_ticket(), Box::new(name("a")));
+    let event = Submission::Outside(Command::Resume(engine.draw_ticket(), Box::new(name("a"))));
     engine.submit(event).expect("there is room");
     create_batch(&engine, "b", true);
     notes.hindered();
@@ -242,7 +242,7 @@ fn a_batch_that_waits_is_let_in_when_the_disk_has_room_again_though_nothing_else
         id: "nobody".into(),
     };
     let ticket = engine.draw_ticket();
-    let resume = Submission::Resume(ticket, Box::new(nobody));
+    let resume = Submission::Outside(Command::Resume(ticket, Box::new(nobody)));
     engine.submit(resume).expect("there is room");
     assert_eq!(notes.reply(ticket).0, "not_found");
     assert!(notes.hindered().0);

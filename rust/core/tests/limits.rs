@@ -9,7 +9,7 @@ use stepwell_core::error::Kind;
 use stepwell_core::note::{Data, Note};
 use stepwell_core::runtime::Engine;
 use stepwell_core::settings::Layer;
-use stepwell_core::submission::{Code, IfExists, LimitChange, NewItem, Submission};
+use stepwell_core::submission::{Code, Command, IfExists, LimitChange, NewItem, Submission};
 
 use running::settle;
 
@@ -37,7 +37,7 @@ fn set(engine: &Engine, namespace: &str, changes: &[(&str, Option<f64>)]) -> Vec
         workflow: None,
         changes: changes.collect(),
     };
-    let submission = Submission::SetLimits(engine.draw_ticket(), Box::new(what));
+    let submission = Submission::Outside(Command::SetLimits(engine.draw_ticket(), Box::new(what)));
     engine.submit(submission).expect("there is room");
     settle(engine)
 }
@@ -50,7 +50,12 @@ fn batch(engine: &Engine, count: u32) -> Vec<Note> {
     };
     let items = (0..count).map(|_| NewItem::default()).collect();
     let what = Box::new((code, items));
-    let submission = Submission::CreateBatch(engine.draw_ticket(), what, IfExists::Raise, true);
+    let submission = Submission::Outside(Command::CreateBatch(
+        engine.draw_ticket(),
+        what,
+        IfExists::Raise,
+        true,
+    ));
     engine.submit(submission).expect("there is room");
     settle(engine)
 }

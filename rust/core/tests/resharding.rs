@@ -10,7 +10,7 @@ use stepwell_core::note::{Data, Note};
 use stepwell_core::runtime::Engine;
 use stepwell_core::settings::{Layer, Limit};
 use stepwell_core::store::memory::MemoryStore;
-use stepwell_core::submission::{Code, IfExists, NewItem, Submission};
+use stepwell_core::submission::{Code, Command, IfExists, NewItem, Submission};
 
 const QUEUED: usize = 20_000;
 
@@ -37,14 +37,14 @@ fn create(engine: &Engine, ids: impl Iterator<Item = String>) -> u64 {
         ..NewItem::default()
     });
     let what = Box::new((code, items.collect()));
-    let batch = Submission::CreateBatch(ticket, what, IfExists::Raise, false);
+    let batch = Submission::Outside(Command::CreateBatch(ticket, what, IfExists::Raise, false));
     engine.submit(batch).expect("there is room");
     ticket
 }
 
 fn reshard(engine: &Engine, shards: i64) -> u64 {
     let ticket = engine.draw_ticket();
-    let change = Submission::Reshard(ticket, shards);
+    let change = Submission::Outside(Command::Reshard(ticket, shards));
     engine.submit(change).expect("there is room");
     ticket
 }

@@ -8,7 +8,7 @@ use stepwell_core::note::{Data, Note, Start};
 use stepwell_core::runtime::{Engine, Question, Refused};
 use stepwell_core::settings::Limit;
 use stepwell_core::store::memory::{Failure, MemoryStore};
-use stepwell_core::submission::{Body, Code, IfExists, Name, NewItem, Submission};
+use stepwell_core::submission::{Body, Code, Command, IfExists, Name, NewItem, Speech, Submission};
 use stepwell_core::wait::{Source, Wait};
 
 use running::{config, settle};
@@ -39,7 +39,7 @@ fn create(engine: &Engine, id: &str) -> u64 {
     let what = Box::new((code(), item));
     submit(
         engine,
-        Submission::Create(ticket, what, IfExists::ReturnIfSame),
+        Submission::Outside(Command::Create(ticket, what, IfExists::ReturnIfSame)),
     );
     ticket
 }
@@ -94,7 +94,7 @@ fn record(engine: &Engine, by: Body) -> u64 {
         event_type: None,
         payload: None,
     };
-    submit(engine, Submission::Record(ticket, by, record));
+    submit(engine, by.says(Speech::Record(ticket, record)));
     ticket
 }
 
@@ -107,7 +107,7 @@ fn sleep(engine: &Engine, by: Body, until: i64) -> u64 {
         opened_at: 0,
         until: Some(until),
     };
-    submit(engine, Submission::Open(by, Box::new(wait)));
+    submit(engine, by.says(Speech::Open(Box::new(wait))));
     id
 }
 
@@ -117,7 +117,7 @@ fn a_parked_sleeper_comes_back_by_start_when_time_moves() {
     create(&engine, "a");
     let by = body(start_of(&settle(&engine)));
     sleep(&engine, by, 5_000);
-    submit(&engine, Submission::Quiet(by, 0, engine.seen()));
+    submit(&engine, by.says(Speech::Quiet(0, engine.seen())));
     assert_eq!(settle(&engine), []);
     assert_eq!(engine.peek("default", "w", "a"), Some(Status::Waiting));
     assert_eq!(engine.next_timer(), Some(5_000));
@@ -171,7 +171,7 @@ fn a_clean_close_leaves_no_mark() {
         no: 1,
         incarnation: 1,
     };
-    let release = engine.submit(Submission::Release(by));
+    let release = engine.submit(by.says(Speech::Release));
     assert!(matches!(release, Err(Refused::Closed)));
     assert!(matches!(
         engine.ask(Question::History(1)),
@@ -223,7 +223,10 @@ fn the_same_id_with_other_params_is_told_apart() {
         ..NewItem::default()
     };
     let what = Box::new((code(), item));
-    submit(&engine, Submission::Create(7, what, IfExists::ReturnIfSame));
+    submit(
+        &engine,
+        Submission::Outside(Command::Create(7, what, IfExists::ReturnIfSame)),
+    );
     let again = create(&engine, "a");
     let replies = settle(&engine);
     assert_eq!(code_of(&replies, ticket), Some(""));
@@ -239,7 +242,7 @@ fn c10_a_creation_whose_look_up_fails_leaves_the_place_it_was_promised() {
     let engine = open(config());
     create(&engine, "damaged");
     let by = body(start_of(&settle(&engine)));
-    submit(&engine, Submission::Finish(by, Status::Complete, None));
+    submit(&engine, by.says(Speech::Finish(Status::Complete, None)));
     settle(&engine);
     engine.close().expect("it closes");
     let damage = "UPDATE instance SET priority = 'high' WHERE id = 'damaged'";
@@ -262,10 +265,10 @@ fn c10_a_creation_whose_look_up_fails_leaves_the_place_it_was_promised() {
     let ticket = engine.draw_ticket();
     submit(
         &engine,
-        Submission::CreateBatch(ticket, batch, IfExists::Raise, true),
+        Submission::Outside(Command::CreateBatch(ticket, batch, IfExists::Raise, true)),
     );
     assert_eq!(code_of(&settle(&engine), ticket), Some("corrupt"));
-    submit(&engine, Submission::Finish(by, Status::Complete, None));
+    submit(&engine, by.says(Speech::Finish(Status::Complete, None)));
     settle(&engine);
     let next = create(&engine, "next");
     assert_eq!(

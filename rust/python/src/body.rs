@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use stepwell_core::history::{Kind, Verdict};
 use stepwell_core::lifecycle::Status;
-use stepwell_core::submission::{Body, Child, Letter, Name, NewItem, Submission, Why};
+use stepwell_core::submission::{Body, Child, Letter, Name, NewItem, Speech, Submission, Why};
 use stepwell_core::wait::Source;
 
 use crate::arguments::{
@@ -40,7 +40,7 @@ impl Core {
         record.erases = erases;
         let ticket = self.engine.draw_ticket();
         let by = Body { no, incarnation };
-        self.submit(py, Submission::Record(ticket, by, record))?;
+        self.submit(py, by.says(Speech::Record(ticket, record)))?;
         Ok(ticket)
     }
 
@@ -62,7 +62,7 @@ impl Core {
         record.moment = Some(retry_at);
         let id = self.engine.draw_wait();
         let by = Body { no, incarnation };
-        self.submit(py, Submission::Retry(id, by, Box::new(record)))?;
+        self.submit(py, by.says(Speech::Retry(id, Box::new(record))))?;
         Ok(id)
     }
 
@@ -87,7 +87,7 @@ impl Core {
         let wait = wait(id, operation, Source::Timer, until);
         self.submit(
             py,
-            Submission::Open(Body { no, incarnation }, Box::new(wait)),
+            Body { no, incarnation }.says(Speech::Open(Box::new(wait))),
         )?;
         Ok(id)
     }
@@ -110,7 +110,7 @@ impl Core {
         let wait = wait(id, operation, Source::Event(types), until);
         self.submit(
             py,
-            Submission::Open(Body { no, incarnation }, Box::new(wait)),
+            Body { no, incarnation }.says(Speech::Open(Box::new(wait))),
         )?;
         Ok(id)
     }
@@ -133,7 +133,7 @@ impl Core {
         let operation = operation(Kind::Approval, branch, name, count);
         let wait = wait(id, operation, Source::Approval(approval_id.into()), until);
         let by = Body { no, incarnation };
-        self.submit(py, Submission::Ask(by, Box::new(wait), bytes(detail)))?;
+        self.submit(py, by.says(Speech::Ask(Box::new(wait), bytes(detail))))?;
         Ok(id)
     }
 
@@ -154,7 +154,7 @@ impl Core {
         let operation = operation(Kind::Result, branch, name, count);
         let what = Box::new((operation, workflow.into(), id.into()));
         let by = Body { no, incarnation };
-        self.submit(py, Submission::Await(number, by, what))?;
+        self.submit(py, by.says(Speech::Await(number, what)))?;
         Ok(number)
     }
 
@@ -175,15 +175,15 @@ impl Core {
     ) -> PyResult<u64> {
         short(workflow)?;
         let number = self.engine.draw_wait();
+        let by = Body { no, incarnation };
         let child = Box::new(Child {
-            by: Body { no, incarnation },
             operation: operation(Kind::Call, branch, name, count),
             workflow: workflow.into(),
             version: version.into(),
             items: vec![item(id, params, None)?],
             payload: None,
         });
-        self.submit(py, Submission::Call(number, child))?;
+        self.submit(py, by.says(Speech::Call(number, child)))?;
         Ok(number)
     }
 
@@ -206,15 +206,15 @@ impl Core {
     ) -> PyResult<u64> {
         short(workflow)?;
         let ticket = self.engine.draw_ticket();
+        let by = Body { no, incarnation };
         let child = Box::new(Child {
-            by: Body { no, incarnation },
             operation: operation(Kind::Create, branch, name, count),
             workflow: workflow.into(),
             version: version.into(),
             items: vec![item(id, params, attributes)?],
             payload: Some(payload.into()),
         });
-        self.submit(py, Submission::CreateChild(ticket, child))?;
+        self.submit(py, by.says(Speech::CreateChildren(ticket, child)))?;
         Ok(ticket)
     }
 
@@ -235,8 +235,8 @@ impl Core {
         short(workflow)?;
         let ticket = self.engine.draw_ticket();
         let items = items.into_iter();
+        let by = Body { no, incarnation };
         let child = Box::new(Child {
-            by: Body { no, incarnation },
             operation: operation(Kind::CreateBatch, branch, name, count),
             workflow: workflow.into(),
             version: version.into(),
@@ -247,7 +247,7 @@ impl Core {
                 .collect::<PyResult<_>>()?,
             payload: Some(payload.into()),
         });
-        self.submit(py, Submission::CreateChildren(ticket, child))?;
+        self.submit(py, by.says(Speech::CreateChildren(ticket, child)))?;
         Ok(ticket)
     }
 
@@ -280,23 +280,23 @@ impl Core {
         };
         let what = Box::new((operation(Kind::Send, branch, name, count), letter));
         let by = Body { no, incarnation };
-        self.submit(py, Submission::Post(ticket, by, what))?;
+        self.submit(py, by.says(Speech::Post(ticket, what)))?;
         Ok(ticket)
     }
 
     fn withdraw(&self, py: Python<'_>, no: u64, incarnation: u64, number: u64) -> PyResult<()> {
         let by = Body { no, incarnation };
-        self.submit(py, Submission::Withdraw(by, number))
+        self.submit(py, by.says(Speech::Withdraw(number)))
     }
 
     fn give_back(&self, py: Python<'_>, no: u64, incarnation: u64, seq: u64) -> PyResult<()> {
         let by = Body { no, incarnation };
-        self.submit(py, Submission::GiveBack(by, seq))
+        self.submit(py, by.says(Speech::GiveBack(seq)))
     }
 
     fn quiet(&self, py: Python<'_>, no: u64, incarnation: u64, seq: u64) -> PyResult<()> {
         let by = Body { no, incarnation };
-        self.submit(py, Submission::Quiet(by, seq, self.engine.seen()))
+        self.submit(py, by.says(Speech::Quiet(seq, self.engine.seen())))
     }
 
     fn park(&self, no: u64, incarnation: u64) -> bool {
@@ -305,7 +305,7 @@ impl Core {
 
     fn report(&self, py: Python<'_>, no: u64, incarnation: u64, progress: &[u8]) -> PyResult<()> {
         let by = Body { no, incarnation };
-        self.submit(py, Submission::Report(by, progress.into()))
+        self.submit(py, by.says(Speech::Report(progress.into())))
     }
 
     #[pyo3(signature = (no, incarnation, status, payload))]
@@ -322,11 +322,11 @@ impl Core {
             return Err(invalid("a body ends complete or errored"));
         }
         let by = Body { no, incarnation };
-        self.submit(py, Submission::Finish(by, status, bytes(payload)))
+        self.submit(py, by.says(Speech::Finish(status, bytes(payload))))
     }
 
     fn hold(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {
-        self.submit(py, Submission::Hold(Body { no, incarnation }))
+        self.submit(py, Body { no, incarnation }.says(Speech::Hold))
     }
 
     fn let_go(&self, py: Python<'_>, no: u64) -> PyResult<()> {
@@ -348,19 +348,19 @@ impl Core {
             code: reason.into(),
             step: step.map(Into::into),
         };
-        self.submit(py, Submission::Block(by, why, error.into()))
+        self.submit(py, by.says(Speech::Block(why, error.into())))
     }
 
     fn replay(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {
-        self.submit(py, Submission::Replay(Body { no, incarnation }))
+        self.submit(py, Body { no, incarnation }.says(Speech::Replay))
     }
 
     fn taken_up(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {
-        self.submit(py, Submission::TakenUp(Body { no, incarnation }))
+        self.submit(py, Body { no, incarnation }.says(Speech::TakenUp))
     }
 
     fn release(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {
-        self.submit(py, Submission::Release(Body { no, incarnation }))
+        self.submit(py, Body { no, incarnation }.says(Speech::Release))
     }
 }
 

@@ -7,7 +7,9 @@ use pyo3::types::{PyDict, PyList, PyString};
 use stepwell_core::engine::Config;
 use stepwell_core::runtime::{Engine, Question, Refused};
 use stepwell_core::store::Filter;
-use stepwell_core::submission::{Code, Decision, Letter, LimitChange, NewItem, Submission};
+use stepwell_core::submission::{
+    Code, Command, Decision, Letter, LimitChange, NewItem, Submission,
+};
 use stepwell_core::tally::{Group, Reason};
 use stepwell_core::wait::ApprovalStatus;
 
@@ -49,10 +51,10 @@ impl Core {
     fn submit_with_ticket(
         &self,
         py: Python<'_>,
-        submission: impl FnOnce(u64) -> Submission,
+        command: impl FnOnce(u64) -> Command,
     ) -> PyResult<u64> {
         let ticket = self.engine.draw_ticket();
-        self.submit(py, submission(ticket))?;
+        self.submit(py, command(ticket).into())?;
         Ok(ticket)
     }
 }
@@ -200,7 +202,7 @@ impl Core {
         };
         let what = Box::new((code(namespace, workflow, version)?, item));
         let if_exists = self::if_exists(if_exists)?;
-        self.submit_with_ticket(py, |ticket| Submission::Create(ticket, what, if_exists))
+        self.submit_with_ticket(py, |ticket| Command::Create(ticket, what, if_exists))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
@@ -219,18 +221,18 @@ impl Core {
         let what = Box::new((code(namespace, workflow, version)?, items));
         let if_exists = self::if_exists(if_exists)?;
         self.submit_with_ticket(py, |ticket| {
-            Submission::CreateBatch(ticket, what, if_exists, wait)
+            Command::CreateBatch(ticket, what, if_exists, wait)
         })
     }
 
     /// One that comes too late changes nothing. Returns whether there will be an answer.
     fn give_up(&self, py: Python<'_>, ticket: u64) -> bool {
         // Only a closed engine refuses, and that lets nothing in.
-        self.submit(py, Submission::GiveUp(ticket)).is_ok()
+        self.submit(py, Command::GiveUp(ticket).into()).is_ok()
     }
 
     fn end_waiting(&self) {
-        let _ = self.engine.submit(Submission::EndWaiting);
+        let _ = self.engine.submit(Command::EndWaiting.into());
     }
 
     #[pyo3(signature = (namespace, workflow, id, r#type, payload, dedup_id))]
@@ -251,7 +253,7 @@ impl Core {
             payload: bytes(payload),
         });
         let dedup = dedup_id.map(Into::into);
-        self.submit_with_ticket(py, |ticket| Submission::Send(ticket, letter, dedup))
+        self.submit_with_ticket(py, |ticket| Command::Send(ticket, letter, dedup))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
@@ -273,12 +275,12 @@ impl Core {
             approved,
             decision: decision.into(),
         });
-        self.submit_with_ticket(py, |ticket| Submission::Decide(ticket, decision))
+        self.submit_with_ticket(py, |ticket| Command::Decide(ticket, decision))
     }
 
     fn resume(&self, py: Python<'_>, namespace: &str, workflow: &str, id: &str) -> PyResult<u64> {
         let name = Box::new(name(namespace, workflow, id)?);
-        self.submit_with_ticket(py, |ticket| Submission::Resume(ticket, name))
+        self.submit_with_ticket(py, |ticket| Command::Resume(ticket, name))
     }
 
     fn stand(
@@ -290,11 +292,11 @@ impl Core {
         priority: i8,
     ) -> PyResult<u64> {
         let name = Box::new(name(namespace, workflow, id)?);
-        self.submit_with_ticket(py, |ticket| Submission::Stand(ticket, name, priority))
+        self.submit_with_ticket(py, |ticket| Command::Stand(ticket, name, priority))
     }
 
     fn reshard(&self, py: Python<'_>, shards: i64) -> PyResult<u64> {
-        self.submit_with_ticket(py, |ticket| Submission::Reshard(ticket, shards))
+        self.submit_with_ticket(py, |ticket| Command::Reshard(ticket, shards))
     }
 
     #[pyo3(signature = (namespace, workflow, changes))]
@@ -310,7 +312,7 @@ impl Core {
             workflow: workflow.map(Into::into),
             changes: pairs(changes),
         });
-        self.submit_with_ticket(py, |ticket| Submission::SetLimits(ticket, change))
+        self.submit_with_ticket(py, |ticket| Command::SetLimits(ticket, change))
     }
 
     fn open_namespace(

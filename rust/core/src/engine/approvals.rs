@@ -6,14 +6,14 @@
 //! Inside the core an approval has its stored id, with the namespace in front; bodies and
 //! decisions come with the id their user knows, and the loader tells that one.
 
-use super::decide::Found;
+use super::decide::{Found, Obeyed};
 use super::settle::Outcome;
 use super::{Core, Decided, Facts};
 use crate::history::Verdict;
 use crate::ids::{InstanceNo, WaitId};
 use crate::note::{Data, Note};
 use crate::store::{Error, Op};
-use crate::submission::{Body, Decision, Submission};
+use crate::submission::{Body, Command, Decision, Speech};
 use crate::wait::{stored_approval, Approval, ApprovalStatus, Source, Wait};
 
 /// Returns the outcome of a decided approval.
@@ -51,7 +51,7 @@ impl Core {
         let workflow = self.live_mut(by.no).workflow as usize;
         let id = stored_approval(&self.names[workflow].0, id);
         if self.batch.approvals.contains(&id) {
-            return Ok(Some(Submission::Ask(by, wait, detail)));
+            return Ok(Some(by.says(Speech::Ask(wait, detail))));
         }
         let known = facts.store.approval(&id)?;
         wait.source = Source::Approval(id.clone());
@@ -91,14 +91,14 @@ impl Core {
         ticket: u64,
         decision: Box<Decision>,
         facts: &mut Facts,
-    ) -> Decided {
+    ) -> Obeyed {
         let id = stored_approval(&decision.of.namespace, &decision.approval);
         if self.batch.approvals.contains(&id) {
-            return Ok(Some(Submission::Decide(ticket, decision)));
+            return Ok(Some(Command::Decide(ticket, decision)));
         }
         let found = self.find(&decision.of, facts)?;
         if matches!(found, Found::Unsure) {
-            return Ok(Some(Submission::Decide(ticket, decision)));
+            return Ok(Some(Command::Decide(ticket, decision)));
         }
         let known = facts.store.approval(&id)?;
         let is_open = known

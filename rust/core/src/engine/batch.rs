@@ -7,7 +7,7 @@ use crate::history::Stored;
 use crate::ids::{InstanceNo, Key};
 use crate::note::{Note, Settled};
 use crate::store::Op;
-use crate::submission::{IfExists, Name, Submission};
+use crate::submission::{Command, IfExists, Name};
 
 /// What is left to do after the commit, in order.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(super) enum After {
         name: Box<Name>,
         params: Option<Box<[u8]>>,
     },
-    Look(Box<Submission>),
+    Look(Box<Command>),
     Seen {
         no: InstanceNo,
         dedup: Box<str>,

@@ -12,7 +12,7 @@ use crate::ids::{EventId, InstanceNo, Seq, WaitId};
 use crate::lifecycle::{Effect, Event as Happening, Status};
 use crate::note::Note;
 use crate::store::{Error, Op};
-use crate::submission::{Body, Letter, Submission, Why};
+use crate::submission::{Body, Letter, Speech, Why};
 use crate::wait::{Event, Source, Wait};
 
 use super::decide::Found;
@@ -46,70 +46,49 @@ impl Core {
     }
 
     /// Decides what a body said.
-    pub(super) fn hear(&mut self, submission: Submission, facts: &mut Facts) -> Decided {
-        let by = match &submission {
-            Submission::Retry(_, by, _)
-            | Submission::Open(by, _)
-            | Submission::Ask(by, ..)
-            | Submission::Await(_, by, _)
-            | Submission::Post(_, by, _)
-            | Submission::Withdraw(by, _)
-            | Submission::GiveBack(by, _)
-            | Submission::Quiet(by, ..)
-            | Submission::Report(by, _)
-            | Submission::Hold(by)
-            | Submission::Finish(by, ..)
-            | Submission::Block(by, ..)
-            | Submission::TakenUp(by)
-            | Submission::Release(by)
-            | Submission::Replay(by) => *by,
-            Submission::Call(_, child)
-            | Submission::CreateChild(_, child)
-            | Submission::CreateChildren(_, child) => child.by,
-            outside => unreachable!("decided before: {outside:?}"),
-        };
+    pub(super) fn hear(&mut self, by: Body, speech: Speech, facts: &mut Facts) -> Decided {
         let Some(live) = self.speaker(by) else {
             return Ok(None);
         };
         let no = by.no;
-        match submission {
-            Submission::Retry(id, _, record) => self.retry(id, by, *record),
-            Submission::Open(_, wait) => {
+        match speech {
+            Speech::Record(ticket, record) => self.record(ticket, by, record),
+            Speech::Retry(id, record) => self.retry(id, by, *record),
+            Speech::Open(wait) => {
                 let opened_at = self.now;
                 self.open(no, Wait { opened_at, ..*wait });
             }
-            Submission::Quiet(_, seq, seen) => self.quiet(no, seq, seen),
-            Submission::Withdraw(_, id) => self.withdraw(no, id, facts)?,
-            Submission::GiveBack(_, seq) => {
+            Speech::Quiet(seq, seen) => self.quiet(no, seq, seen),
+            Speech::Withdraw(id) => self.withdraw(no, id, facts)?,
+            Speech::GiveBack(seq) => {
                 let given_back = self.give_back(no, seq, facts);
                 self.or_block(no, given_back, facts)?;
             }
-            Submission::Report(_, progress) => {
+            Speech::Report(progress) => {
                 self.push(Op::Progress(no, progress));
             }
-            Submission::Hold(_) => self.hold(no),
-            Submission::Finish(_, status, payload) => self.finish(no, status, payload, facts)?,
-            Submission::Block(_, why, error) => self.block(no, why, error, facts)?,
-            Submission::TakenUp(_) => live.interrupted = false,
-            Submission::Release(_) => self.leave(no, Happening::Release),
-            Submission::Replay(_) => self.leave(no, Happening::Replay),
-            Submission::Ask(_, wait, detail) => {
+            Speech::Hold => self.hold(no),
+            Speech::Finish(status, payload) => self.finish(no, status, payload, facts)?,
+            Speech::Block(why, error) => self.block(no, why, error, facts)?,
+            Speech::TakenUp => live.interrupted = false,
+            Speech::Release => self.leave(no, Happening::Release),
+            Speech::Replay => self.leave(no, Happening::Replay),
+            Speech::Ask(wait, detail) => {
                 let asked = self.ask(by, wait, detail, facts);
                 return Ok(self.or_block(no, asked, facts)?.flatten());
             }
-            Submission::Await(id, _, what) => {
+            Speech::Await(id, what) => {
                 let waits = self.wait_child(id, by, what, facts);
                 return Ok(self.or_block(no, waits, facts)?.flatten());
             }
-            Submission::Post(ticket, _, what) => {
+            Speech::Post(ticket, what) => {
                 let posted = self.post(ticket, by, what, facts);
                 return Ok(self.or_block(no, posted, facts)?.flatten());
             }
-            Submission::Call(id, child) => return self.call(id, child, facts),
-            Submission::CreateChild(ticket, child) | Submission::CreateChildren(ticket, child) => {
-                return self.create_children(ticket, child, facts);
+            Speech::Call(id, child) => return self.call(id, by, child, facts),
+            Speech::CreateChildren(ticket, child) => {
+                return self.create_children(ticket, by, child, facts);
             }
-            outside => unreachable!("decided before: {outside:?}"),
         }
         Ok(None)
     }
@@ -322,9 +301,9 @@ impl Core {
         let to = &what.1.to;
         what.1.to = self.name(by.no, &to.workflow, &to.id);
         let outcome = match self.find(&what.1.to, facts)? {
-            Found::Unsure => return Ok(Some(Submission::Post(ticket, by, what))),
+            Found::Unsure => return Ok(Some(by.says(Speech::Post(ticket, what)))),
             Found::Live(no, ..) if self.batch.unjudged.contains(&no) => {
-                return Ok(Some(Submission::Post(ticket, by, what)));
+                return Ok(Some(by.says(Speech::Post(ticket, what))));
             }
             Found::Live(no, key, _) => {
                 let has_room = self.liven(no, key, &what.1.to).has_room_for(&what.1.kind);

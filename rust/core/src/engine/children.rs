@@ -10,7 +10,7 @@ use crate::history::{Operation, Verdict};
 use crate::ids::{InstanceNo, Key, WaitId};
 use crate::lifecycle::Status;
 use crate::store::{Error, Op};
-use crate::submission::{Body, Child, Code, Name, NewItem, Submission};
+use crate::submission::{Body, Child, Code, Name, NewItem, Speech};
 use crate::wait::{Source, Wait};
 
 impl Core {
@@ -25,9 +25,9 @@ impl Core {
         }
     }
 
-    fn bear(&mut self, child: &Child, item: NewItem, called: bool) -> InstanceNo {
+    fn bear(&mut self, by: InstanceNo, child: &Child, item: NewItem, called: bool) -> InstanceNo {
         let id = item.id.clone().unwrap_or_default();
-        let name = self.name(child.by.no, &child.workflow, &id);
+        let name = self.name(by, &child.workflow, &id);
         let key = Key::new(&name.namespace, &name.workflow, &name.id);
         let code = Code {
             namespace: name.namespace,
@@ -35,7 +35,7 @@ impl Core {
             version: child.version.clone(),
         };
         let mut new = self.admit(&code, item, key);
-        new.parent = Some(child.by.no);
+        new.parent = Some(by);
         new.called = called;
         let no = new.no;
         let op = self.push(Op::Create(new));
@@ -43,10 +43,16 @@ impl Core {
         no
     }
 
-    pub(super) fn call(&mut self, id: WaitId, child: Box<Child>, facts: &mut Facts) -> Decided {
+    pub(super) fn call(
+        &mut self,
+        id: WaitId,
+        by: Body,
+        child: Box<Child>,
+        facts: &mut Facts,
+    ) -> Decided {
         let item = child.items[0].clone();
         let child_id = item.id.clone().unwrap_or_default();
-        let name = self.name(child.by.no, &child.workflow, &child_id);
+        let name = self.name(by.no, &child.workflow, &child_id);
         let found = self.find(&name, facts)?;
         let wait = |source| Wait {
             id,
@@ -56,16 +62,16 @@ impl Core {
             until: None,
         };
         match found {
-            Found::Unsure => return Ok(Some(Submission::Call(id, child))),
+            Found::Unsure => return Ok(Some(by.says(Speech::Call(id, child)))),
             Found::Unknown => {
                 let mut wait = wait(Source::Child(0));
-                let no = self.bear(&child, item, true);
+                let no = self.bear(by.no, &child, item, true);
                 wait.source = Source::Child(no);
-                self.keep_open(child.by.no, wait);
+                self.keep_open(by.no, wait);
             }
             Found::Live(no, ..) | Found::Final(no, _) => {
                 let wait = wait(Source::Child(no));
-                self.record_outcome(child.by.no, wait, &Outcome::failed("exists"));
+                self.record_outcome(by.no, wait, &Outcome::failed("exists"));
             }
         }
         Ok(None)
@@ -77,17 +83,17 @@ impl Core {
     pub(super) fn create_children(
         &mut self,
         ticket: u64,
+        by: Body,
         mut child: Box<Child>,
         facts: &mut Facts,
     ) -> Decided {
-        let by = child.by.no;
         let mut seen = rustc_hash::FxHashSet::default();
         let mut refused = false;
         for item in &child.items {
             let id = item.id.clone().unwrap_or_default();
-            let name = self.name(by, &child.workflow, &id);
+            let name = self.name(by.no, &child.workflow, &id);
             refused |= match self.find(&name, facts)? {
-                Found::Unsure => return Ok(Some(Submission::CreateChildren(ticket, child))),
+                Found::Unsure => return Ok(Some(by.says(Speech::CreateChildren(ticket, child)))),
                 Found::Unknown => !seen.insert(id),
                 Found::Live(..) | Found::Final(..) => true,
             };
@@ -96,7 +102,7 @@ impl Core {
             Outcome::failed("exists")
         } else {
             for item in std::mem::take(&mut child.items) {
-                self.bear(&child, item, false);
+                self.bear(by.no, &child, item, false);
             }
             Outcome {
                 payload: child.payload,
@@ -104,8 +110,8 @@ impl Core {
             }
         };
         let now = self.now;
-        let op = self.append(by, child.operation, now, &outcome);
-        self.tell(by, Some(op), ticket, &outcome, now);
+        let op = self.append(by.no, child.operation, now, &outcome);
+        self.tell(by.no, Some(op), ticket, &outcome, now);
         Ok(None)
     }
 
@@ -122,7 +128,7 @@ impl Core {
         let key = Key::new(&name.namespace, &name.workflow, &name.id);
         let ends = matches!(found, Found::Final(..)) && self.registry.view(key).is_some();
         if ends || matches!(found, Found::Unsure) {
-            return Ok(Some(Submission::Await(id, by, what)));
+            return Ok(Some(by.says(Speech::Await(id, what))));
         }
         let (child, outcome) = match found {
             Found::Live(no, ..) => (no, None),

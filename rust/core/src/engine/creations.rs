@@ -3,7 +3,7 @@
 //! Invariants: nothing is half-created; an id that is taken costs nothing and waits for nothing
 //! (L1). Whether an id is taken by an instance that has ended only the store knows. A creation that
 //! is let in finds out by its own commit, which costs nothing more; one that would be refused is
-//! looked up first, by the loader, and comes again with what that found ([`Submission::Again`]).
+//! looked up first, by the loader, and comes again with what that found ([`Command::Again`]).
 //! What was taken for an id that turned out to exist goes back.
 
 use rustc_hash::FxHashMap;
@@ -14,7 +14,7 @@ use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::note::{Data, Item, Note};
 use crate::store::{NewInstance, Op, FORMAT};
-use crate::submission::{Code, Found, IfExists, Name, NewItem, Submission};
+use crate::submission::{Code, Command, Found, IfExists, Name, NewItem};
 
 /// What is to be done about one item of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -59,14 +59,10 @@ impl Core {
     }
 
     /// A creation comes again: its ids were looked up, or there may be room for it now.
-    pub(super) fn create_again(
-        &mut self,
-        creation: Submission,
-        found: Found,
-    ) -> Option<Submission> {
+    pub(super) fn create_again(&mut self, creation: Command, found: Found) -> Option<Command> {
         let (ticket, waits) = match &creation {
-            Submission::Create(ticket, ..) => (*ticket, false),
-            Submission::CreateBatch(ticket, .., waits) => (*ticket, *waits),
+            Command::Create(ticket, ..) => (*ticket, false),
+            Command::CreateBatch(ticket, .., waits) => (*ticket, *waits),
             other => unreachable!("creates nothing: {other:?}"),
         };
         // What was given up meanwhile never happens.
@@ -76,8 +72,8 @@ impl Core {
             return None;
         }
         let later = match creation {
-            Submission::Create(_, what, if_exists) => self.create(ticket, what, if_exists, found),
-            Submission::CreateBatch(_, what, if_exists, wait) => {
+            Command::Create(_, what, if_exists) => self.create(ticket, what, if_exists, found),
+            Command::CreateBatch(_, what, if_exists, wait) => {
                 self.create_batch(ticket, what, if_exists, wait, found)
             }
             other => unreachable!("creates nothing: {other:?}"),
@@ -94,7 +90,7 @@ impl Core {
         what: Box<(Code, NewItem)>,
         if_exists: IfExists,
         found: Found,
-    ) -> Option<Submission> {
+    ) -> Option<Command> {
         let (code, item) = &*what;
         let workflow = self.workflow(&code.namespace, &code.workflow);
         let key = item
@@ -112,7 +108,7 @@ impl Core {
                     return None;
                 }
                 Err(Uncommitted) => {
-                    return Some(again(Submission::Create(ticket, what, if_exists), found))
+                    return Some(Command::Create(ticket, what, if_exists).with(found))
                 }
             }
         }
@@ -121,7 +117,7 @@ impl Core {
         let wish = self.wish(workflow, 1, later, who);
         if let Verdict::Overloaded(..) = self.admission.admit(wish) {
             if key.is_some() && found.is_none() {
-                self.look(ticket, Submission::Create(ticket, what, if_exists), None);
+                self.look(ticket, Command::Create(ticket, what, if_exists), None);
             } else {
                 self.refuse(ticket, wish);
             }
@@ -176,7 +172,7 @@ impl Core {
 
     /// A creation that would be refused is looked up in the store, and comes again; what it is
     /// promised meanwhile is in this namespace and workflow.
-    fn look(&mut self, ticket: u64, creation: Submission, promised: Option<(u32, u32)>) {
+    fn look(&mut self, ticket: u64, creation: Command, promised: Option<(u32, u32)>) {
         self.rooms.out.insert(ticket, promised);
         self.batch.after.push(After::Look(Box::new(creation)));
     }
@@ -212,12 +208,12 @@ impl Core {
         if_exists: IfExists,
         wait: bool,
         found: Found,
-    ) -> Option<Submission> {
+    ) -> Option<Command> {
         let (code, items) = &*what;
         let workflow = self.workflow(&code.namespace, &code.workflow);
         let Ok(spots) = self.spots(code, items, &found) else {
-            let batch = Submission::CreateBatch(ticket, what, if_exists, wait);
-            return Some(again(batch, found));
+            let batch = Command::CreateBatch(ticket, what, if_exists, wait);
+            return Some(batch.with(found));
         };
         let new = || {
             items
@@ -237,7 +233,7 @@ impl Core {
         if let Verdict::Overloaded(..) = self.admission.admit(wish) {
             let named = spots.iter().any(|it| matches!(it, Spot::New(Some(_))));
             let least = later + (count - later).saturating_sub(self.gate.most(workflow));
-            let batch = Submission::CreateBatch(ticket, what, if_exists, wait);
+            let batch = Command::CreateBatch(ticket, what, if_exists, wait);
             let waits = wait && self.admission.fits(workflow, least);
             if named && found.is_none() {
                 // Whoever waits has its place in the line from now on.
@@ -322,14 +318,6 @@ impl Core {
 
 /// Whether an id exists is known after this batch.
 struct Uncommitted;
-
-/// Returns a creation as it came.
-fn again(creation: Submission, found: Found) -> Submission {
-    match found {
-        None => creation,
-        found => Submission::Again(Box::new(creation), found),
-    }
-}
 
 fn name(what: &(Code, NewItem)) -> Name {
     Name {

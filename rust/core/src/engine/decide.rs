@@ -9,7 +9,7 @@ use crate::lifecycle::{react, Effect, Event as Happening, Reaction, Status};
 use crate::limits::EVENTS;
 use crate::note::{Data, Note};
 use crate::store::{Error, Op};
-use crate::submission::{Letter, Name, Submission};
+use crate::submission::{Command, Letter, Name, Speech, Submission};
 use crate::wait::{Event, Source};
 
 /// Where an instance was found by name.
@@ -24,6 +24,10 @@ pub(super) enum Found {
     Unknown,
 }
 
+/// What came of what somebody outside wants: the command itself, if it has to wait for the next
+/// batch.
+pub(super) type Obeyed = Result<Option<Command>, Error>;
+
 impl Core {
     /// Decides one submission. Returns it if it has to wait for the next batch.
     ///
@@ -31,65 +35,62 @@ impl Core {
     /// If the store cannot be read.
     pub fn decide(&mut self, submission: Submission, facts: &mut Facts) -> Decided {
         match submission {
-            Submission::Record(ticket, by, record) => {
+            Submission::Said(by, Speech::Record(ticket, record)) => {
                 self.record(ticket, by, record);
                 Ok(None)
             }
-            Submission::Create(ticket, what, if_exists) => {
-                Ok(self.create(ticket, what, if_exists, None))
-            }
-            Submission::CreateBatch(ticket, what, if_exists, wait) => {
-                Ok(self.create_batch(ticket, what, if_exists, wait, None))
-            }
-            Submission::Again(creation, found) => Ok(self.create_again(*creation, found)),
-            Submission::GiveUp(ticket) => {
-                if self.give_up(ticket) {
-                    self.say(Note::refuse(ticket, "given_up", Data::Nothing));
-                }
-                Ok(None)
-            }
-            Submission::EndWaiting => {
-                self.end_waiting();
-                Ok(None)
-            }
-            Submission::Send(ticket, letter, dedup) => {
-                let decided = self.send(ticket, letter, dedup, facts);
-                self.or_refuse(ticket, decided)
-            }
-            Submission::Decide(ticket, decision) => {
-                let decided = self.decide_approval(ticket, decision, facts);
-                self.or_refuse(ticket, decided)
-            }
-            Submission::Resume(ticket, name) => {
-                let decided = self.resume(ticket, name, facts);
-                self.or_refuse(ticket, decided)
-            }
-            Submission::Reshard(ticket, shards) => {
-                self.reshard(ticket, shards);
-                Ok(None)
-            }
-            Submission::Stand(ticket, name, priority) => {
-                self.stand(ticket, &name, priority);
-                Ok(None)
-            }
-            Submission::SetLimits(ticket, what) => {
-                self.set_limits(ticket, &what);
-                Ok(None)
-            }
-            Submission::OpenNamespace(ticket, namespace, base) => {
-                self.open_namespace(ticket, &namespace, &base);
-                Ok(None)
+            Submission::Said(by, speech) => self.hear(by, speech, facts),
+            Submission::Outside(command) => {
+                let later = self.obey(command, facts)?;
+                Ok(later.map(Submission::Outside))
             }
             Submission::LetGo(no) => {
                 self.let_go(no);
                 Ok(None)
             }
-            from_body => self.hear(from_body, facts),
         }
     }
 
+    /// Decides what somebody outside wants. Returns it if it has to wait for the next batch.
+    fn obey(&mut self, command: Command, facts: &mut Facts) -> Obeyed {
+        match command {
+            Command::Create(ticket, what, if_exists) => {
+                return Ok(self.create(ticket, what, if_exists, None));
+            }
+            Command::CreateBatch(ticket, what, if_exists, wait) => {
+                return Ok(self.create_batch(ticket, what, if_exists, wait, None));
+            }
+            Command::Again(creation, found) => return Ok(self.create_again(*creation, found)),
+            Command::Send(ticket, letter, dedup) => {
+                let sent = self.send(ticket, letter, dedup, facts);
+                return self.or_refuse(ticket, sent);
+            }
+            Command::Decide(ticket, decision) => {
+                let decided = self.decide_approval(ticket, decision, facts);
+                return self.or_refuse(ticket, decided);
+            }
+            Command::Resume(ticket, name) => {
+                let resumed = self.resume(ticket, name, facts);
+                return self.or_refuse(ticket, resumed);
+            }
+            Command::GiveUp(ticket) => {
+                if self.give_up(ticket) {
+                    self.say(Note::refuse(ticket, "given_up", Data::Nothing));
+                }
+            }
+            Command::EndWaiting => self.end_waiting(),
+            Command::Reshard(ticket, shards) => self.reshard(ticket, shards),
+            Command::Stand(ticket, name, priority) => self.stand(ticket, &name, priority),
+            Command::SetLimits(ticket, what) => self.set_limits(ticket, &what),
+            Command::OpenNamespace(ticket, namespace, base) => {
+                self.open_namespace(ticket, &namespace, &base);
+            }
+        }
+        Ok(None)
+    }
+
     /// What somebody asks for and what is damaged concern each other only: nothing was changed yet.
-    fn or_refuse(&mut self, ticket: u64, decided: Decided) -> Decided {
+    fn or_refuse(&mut self, ticket: u64, decided: Obeyed) -> Obeyed {
         if let Err(Error::Row(message)) = decided {
             self.say(Note::refuse(ticket, "corrupt", Data::Text(message)));
             return Ok(None);
@@ -142,11 +143,11 @@ impl Core {
         letter: Box<Letter>,
         dedup: Option<Box<str>>,
         facts: &mut Facts,
-    ) -> Decided {
+    ) -> Obeyed {
         let (no, key) = match self.find(&letter.to, facts)? {
-            Found::Unsure => return Ok(Some(Submission::Send(ticket, letter, dedup))),
+            Found::Unsure => return Ok(Some(Command::Send(ticket, letter, dedup))),
             Found::Live(no, ..) if self.batch.unjudged.contains(&no) => {
-                return Ok(Some(Submission::Send(ticket, letter, dedup)));
+                return Ok(Some(Command::Send(ticket, letter, dedup)));
             }
             Found::Live(no, key, _) => (no, key),
             Found::Final(no, status) => {
@@ -194,9 +195,9 @@ impl Core {
         }
     }
 
-    fn resume(&mut self, ticket: u64, name: Box<Name>, facts: &mut Facts) -> Decided {
+    fn resume(&mut self, ticket: u64, name: Box<Name>, facts: &mut Facts) -> Obeyed {
         match self.find(&name, facts)? {
-            Found::Unsure => return Ok(Some(Submission::Resume(ticket, name))),
+            Found::Unsure => return Ok(Some(Command::Resume(ticket, name))),
             Found::Unknown => self.say(Note::refuse(ticket, "not_found", Data::Nothing)),
             Found::Final(_, status) => {
                 self.say(Note::refuse(ticket, "state", Data::State(status)));
@@ -208,7 +209,7 @@ impl Core {
                         return Ok(None);
                     }
                     if self.is_settled_by_batch(no) {
-                        return Ok(Some(Submission::Resume(ticket, name)));
+                        return Ok(Some(Command::Resume(ticket, name)));
                     }
                     self.liven(no, key, &name);
                     self.go_on(no, facts)?;

@@ -51,7 +51,7 @@ use crate::residents::Residents;
 use crate::sequence::{Sequence, SETTING};
 use crate::settings::Layer;
 use crate::store::{Error, Op, Reader, Store, Transition};
-use crate::submission::{Name, Submission, Why};
+use crate::submission::{Command, Name, Submission, Why};
 use crate::timer::Timers;
 use crate::watches::Watches;
 use batch::{After, Batch, ItemOf};
@@ -113,7 +113,7 @@ pub enum Job {
         params: Option<Box<[u8]>>,
     },
     /// Which ids of a creation that would be refused exist; it comes again with the answer.
-    Look(Box<Submission>),
+    Look(Box<Command>),
     /// Whether an event that would be refused arrived before.
     Seen {
         /// For whom it is.

@@ -17,7 +17,7 @@ use super::{Core, Due};
 use crate::admission::{Who, Wish};
 use crate::ids::Micros;
 use crate::note::{Data, Note};
-use crate::submission::{Found, Submission};
+use crate::submission::{Command, Found, Submission};
 
 /// What is to be forgotten of one that waited: its namespace and workflow.
 type Promised = Option<(u32, u32)>;
@@ -25,7 +25,7 @@ type Promised = Option<(u32, u32)>;
 /// A creation that waits.
 #[derive(Debug)]
 struct Guest {
-    creation: Submission,
+    creation: Command,
     found: Found,
     namespace: u32,
     workflow: u32,
@@ -62,7 +62,7 @@ impl Core {
     pub(super) fn wait_for_room(
         &mut self,
         ticket: u64,
-        creation: Submission,
+        creation: Command,
         found: Found,
         wish: Wish,
     ) {
@@ -112,7 +112,7 @@ impl Core {
         let guest = self.leave_room(ticket)?;
         let promised = Some((guest.namespace, guest.workflow));
         self.rooms.out.insert(ticket, promised);
-        Some(Submission::Again(Box::new(guest.creation), guest.found))
+        Some(Command::Again(Box::new(guest.creation), guest.found).into())
     }
 
     fn leave_room(&mut self, ticket: u64) -> Option<Guest> {

@@ -19,7 +19,7 @@ use crate::lifecycle::Status;
 use crate::limits::CHILDREN_NAMED;
 use crate::note::{Data, Note, Start};
 use crate::store::{Error, Filter, Look, Payloads, Reader, Row};
-use crate::submission::{Body, Name, Submission};
+use crate::submission::{Body, Command, Name, Speech, Submission};
 use crate::wait::{tell_approvals, told_approval, ApprovalStatus, Source, Wait};
 
 /// A question that is answered by reading.
@@ -135,8 +135,8 @@ pub(super) fn refusal(ticket: u64, error: &Error) -> Note {
     Note::refuse(ticket, code, Data::Text(error.to_string()))
 }
 
-fn look_up(shared: &Shared, reader: &mut dyn Reader, creation: Submission) {
-    let (Submission::Create(ticket, ..) | Submission::CreateBatch(ticket, ..)) = creation else {
+fn look_up(shared: &Shared, reader: &mut dyn Reader, creation: Command) {
+    let (Command::Create(ticket, ..) | Command::CreateBatch(ticket, ..)) = creation else {
         unreachable!("creates nothing: {creation:?}");
     };
     match known_ids(reader, creation) {
@@ -147,19 +147,16 @@ fn look_up(shared: &Shared, reader: &mut dyn Reader, creation: Submission) {
         Err(error) => {
             shared.outbox.put(vec![refusal(ticket, &error)], None);
             // The engine waits for it to come again, and keeps what it promised it.
-            shared.submit_patiently(Submission::GiveUp(ticket));
+            shared.submit_patiently(Command::GiveUp(ticket).into());
         }
     }
 }
 
 /// Returns a creation with what the store knows of its ids.
-pub(crate) fn known_ids(
-    reader: &mut dyn Reader,
-    creation: Submission,
-) -> Result<Submission, Error> {
+pub(crate) fn known_ids(reader: &mut dyn Reader, creation: Command) -> Result<Submission, Error> {
     let (code, items) = match &creation {
-        Submission::Create(_, what, _) => (&what.0, std::slice::from_ref(&what.1)),
-        Submission::CreateBatch(_, what, ..) => (&what.0, &what.1[..]),
+        Command::Create(_, what, _) => (&what.0, std::slice::from_ref(&what.1)),
+        Command::CreateBatch(_, what, ..) => (&what.0, &what.1[..]),
         other => unreachable!("creates nothing: {other:?}"),
     };
     let mut found = FxHashMap::default();
@@ -169,7 +166,7 @@ pub(crate) fn known_ids(
             found.insert(key.0, (row.no, row.status));
         }
     }
-    Ok(Submission::Again(Box::new(creation), Some(Box::new(found))))
+    Ok(creation.with(Some(Box::new(found))).into())
 }
 
 /// Answers an event that would be refused: one that arrived before is no other one (E4).
@@ -196,7 +193,7 @@ fn start(
         Err(Error::Row(message)) => {
             let by = Body { no, incarnation };
             let error = recorded("StoreCorrupt", &message);
-            let block = Submission::Block(by, "corrupt".into(), error);
+            let block = by.says(Speech::Block("corrupt".into(), error));
             // Only a closed inbox refuses, and then nothing is to be blocked any more.
             shared.submit_patiently(block);
             return Ok(());

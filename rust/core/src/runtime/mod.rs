@@ -50,7 +50,7 @@ use crate::settings::{checked, is_name, TABLE};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Row, Store};
-use crate::submission::Submission;
+use crate::submission::{Command, Submission};
 use crate::tally::Tally;
 use crate::watches::Watches;
 
@@ -583,7 +583,11 @@ impl Engine {
         let ticket = self.draw_ticket();
         let opened = self.shared.limits.write().open(namespace, base, ticket);
         opened.map_err(invalid)?;
-        Ok(Submission::OpenNamespace(ticket, namespace.into(), limits))
+        Ok(Submission::Outside(Command::OpenNamespace(
+            ticket,
+            namespace.into(),
+            limits,
+        )))
     }
 
     /// Changes of this instance are told from now on, before this returns.

@@ -6,7 +6,6 @@
 //! creations are refused. Timers of the process ring, questions are answered, the engine can be
 //! closed. Nothing is retried faster than [`DISK_RETRY`]. It does not know files.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
@@ -23,7 +22,7 @@ use crate::lifecycle::Status;
 use crate::limits::{DISK_RETRY, DISK_RETRY_AFTER, LOCKED_TOLD};
 use crate::note::{Data, Note};
 use crate::store::{Error, Outcome};
-use crate::submission::{Code, Found, Name, NewItem, Submission};
+use crate::submission::{Code, Command, Name, NewItem};
 
 /// How long something has been in the way, and what was done about it.
 #[derive(Debug)]
@@ -165,19 +164,19 @@ impl Writer {
     /// room and those whose ids exist: that is looked up first (L1). What bodies create is a record
     /// of theirs, and is kept.
     pub(super) fn refuse_creations(&mut self, shared: &Shared, from: usize) {
-        let mut kept = VecDeque::new();
+        let mut kept = Vec::new();
         let mut notes = Vec::new();
         let mut jobs = Vec::new();
-        for submission in self.pending.others_from(from) {
-            let (creation, found) = match submission {
-                Submission::Again(creation, found) => (*creation, found),
+        for command in self.pending.others_from(from) {
+            let (creation, found) = match command {
+                Command::Again(creation, found) => (*creation, found),
                 other => (other, None),
             };
             let (ticket, ids) = match &creation {
-                Submission::Create(ticket, what, _) => (*ticket, std::slice::from_ref(&what.1)),
-                Submission::CreateBatch(ticket, what, _, false) => (*ticket, &what.1[..]),
+                Command::Create(ticket, what, _) => (*ticket, std::slice::from_ref(&what.1)),
+                Command::CreateBatch(ticket, what, _, false) => (*ticket, &what.1[..]),
                 _ => {
-                    kept.push_back(again(creation, found));
+                    kept.push(creation.with(found));
                     continue;
                 }
             };
@@ -192,11 +191,11 @@ impl Writer {
             };
             match &creation {
                 // All exist: no room is needed.
-                Submission::CreateBatch(_, what, ..) if all_known(what, known) => {
-                    kept.push_back(again(creation, found));
+                Command::CreateBatch(_, what, ..) if all_known(what, known) => {
+                    kept.push(creation.with(found));
                     continue;
                 }
-                Submission::Create(_, what, if_exists) => match known.values().next() {
+                Command::Create(_, what, if_exists) => match known.values().next() {
                     None => notes.push(refusal(ticket)),
                     Some((no, status)) => {
                         let note = existing(ticket, what, *if_exists, *no, *status);
@@ -208,7 +207,9 @@ impl Writer {
             }
             self.core.give_up(ticket);
         }
-        self.pending.extend(&mut kept);
+        for command in kept {
+            self.pending.push_other(command);
+        }
         shared.outbox.put(notes, None);
         for _ in &jobs {
             shared.inbox.job_begun();
@@ -245,13 +246,6 @@ fn tell(shared: &Shared, note: Note) {
 fn refusal(ticket: u64) -> Note {
     let data = Data::Overloaded("disk", DISK_RETRY_AFTER);
     Note::refuse(ticket, "overloaded", data)
-}
-
-fn again(creation: Submission, found: Found) -> Submission {
-    match found {
-        None => creation,
-        found => Submission::Again(Box::new(creation), found),
-    }
 }
 
 fn all_known(what: &(Code, Vec<NewItem>), known: &FxHashMap<u128, (InstanceNo, Status)>) -> bool {

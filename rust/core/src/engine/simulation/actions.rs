@@ -11,7 +11,7 @@ use crate::history::{Kind, Operation, Record, Verdict};
 use crate::ids::InstanceNo;
 use crate::lifecycle::Status;
 use crate::store::memory::Failure;
-use crate::submission::{Body, Submission, Why};
+use crate::submission::{Body, Command, Speech, Submission, Why};
 use crate::wait::{Source, Wait};
 
 /// When an action can happen.
@@ -188,13 +188,13 @@ fn something_late(world: &mut World) -> bool {
     };
     let nothing = || FORGED.as_bytes().into();
     let submission = match world.dice.roll(8) {
-        0 | 1 => Submission::Record(ticket, by, record),
-        2 => Submission::Retry(number, by, Box::new(record)),
-        3 => Submission::Open(by, Box::new(wait)),
-        4 => Submission::Quiet(by, u64::MAX, u64::MAX),
-        5 => Submission::Finish(by, Status::Complete, None),
-        6 => Submission::Withdraw(by, open),
-        _ => Submission::Block(by, Why::from("late"), nothing()),
+        0 | 1 => by.says(Speech::Record(ticket, record)),
+        2 => by.says(Speech::Retry(number, Box::new(record))),
+        3 => by.says(Speech::Open(Box::new(wait))),
+        4 => by.says(Speech::Quiet(u64::MAX, u64::MAX)),
+        5 => by.says(Speech::Finish(Status::Complete, None)),
+        6 => by.says(Speech::Withdraw(open)),
+        _ => by.says(Speech::Block(Why::from("late"), nothing())),
     };
     world.submit_late(submission);
     world.life.late.insert(ticket);
@@ -286,7 +286,7 @@ fn limits_are_set(world: &mut World) -> bool {
 fn it_is_resized(world: &mut World) -> bool {
     let shards = world.dice.pick(&[0, 1, 2, 3, 7, 64, 4_096, 4_097]);
     let ticket = world.ticket();
-    world.submit(Submission::Reshard(ticket, shards));
+    world.submit(Submission::Outside(Command::Reshard(ticket, shards)));
     true
 }
 

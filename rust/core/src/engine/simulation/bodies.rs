@@ -14,7 +14,7 @@ use crate::history::{Kind, Operation, Record, Verdict};
 use crate::ids::{InstanceNo, Seq, WaitId};
 use crate::limits::FIRST_TICKET;
 use crate::note::{Note, Settled, Start};
-use crate::submission::{Body, Submission};
+use crate::submission::{Body, Speech};
 
 /// The wait beside a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,11 +188,11 @@ impl World {
             };
             // It was given up, or its outcome came after the step's: then nobody takes that (I8).
             if let Some(id) = open {
-                self.submit(Submission::Withdraw(by, *id));
+                self.submit(by.says(Speech::Withdraw(*id)));
             } else if let Some(seq) = ended.filter(|it| **it > outcome) {
                 if matches!(what, For::Event(_)) {
                     self.truth.said.withdrawn.insert((by.no, beside));
-                    self.submit(Submission::GiveBack(by, *seq));
+                    self.submit(by.says(Speech::GiveBack(*seq)));
                 }
             }
         }
@@ -217,12 +217,16 @@ impl World {
             if runs && body.strands[strand].awaits.is_none() {
                 let record = self.record(no, strand, Verdict::Interrupted);
                 let ticket = self.ticket();
-                self.submit(Submission::Record(ticket, self.life.bodies[&no].by, record));
+                self.submit(
+                    self.life.bodies[&no]
+                        .by
+                        .says(Speech::Record(ticket, record)),
+                );
                 let body = self.life.bodies.get_mut(&no).expect("it is there");
                 body.strands[strand].attempts += 1;
             }
         }
-        self.submit(Submission::TakenUp(self.life.bodies[&no].by));
+        self.submit(self.life.bodies[&no].by.says(Speech::TakenUp));
     }
 
     /// Returns the record of the next attempt of a strand's act.
@@ -324,7 +328,7 @@ impl World {
         (it.side, it.awaits) = (Side::Unborn, None);
         self.truth.said.told.entry(no).or_default().insert(main);
         if let Side::Open(id) = open {
-            self.submit(Submission::Withdraw(by, id));
+            self.submit(by.says(Speech::Withdraw(id)));
         }
     }
 
@@ -337,7 +341,7 @@ impl World {
             return false;
         }
         body.hushed = true;
-        let quiet = Submission::Quiet(body.by, body.seq, self.life.seen);
+        let quiet = body.by.says(Speech::Quiet(body.seq, self.life.seen));
         self.submit(quiet);
         true
     }
@@ -417,8 +421,8 @@ impl World {
         let by = self.life.bodies[&no].by;
         let record = self.record(no, strand, Verdict::Saved);
         let ticket = self.ticket();
-        self.submit(Submission::Report(by, b"half".as_slice().into()));
-        self.submit(Submission::Record(ticket, by, record));
+        self.submit(by.says(Speech::Report(b"half".as_slice().into())));
+        self.submit(by.says(Speech::Record(ticket, record)));
         self.strand(no, strand).saved = true;
     }
 
@@ -426,7 +430,7 @@ impl World {
         let by = self.life.bodies[&no].by;
         let record = self.record(no, strand, Verdict::Done);
         let ticket = self.ticket();
-        self.submit(Submission::Record(ticket, by, record));
+        self.submit(by.says(Speech::Record(ticket, record)));
         ticket
     }
 
@@ -435,7 +439,7 @@ impl World {
         let mut record = self.record(no, strand, Verdict::AttemptFailed);
         record.moment = Some(self.now + self.dice.roll(6) as i64);
         let number = self.life.sequence.draw();
-        self.submit(Submission::Retry(number, by, Box::new(record)));
+        self.submit(by.says(Speech::Retry(number, Box::new(record))));
         number
     }
 }

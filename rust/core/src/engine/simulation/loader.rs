@@ -10,7 +10,7 @@ use crate::ids::{Incarnation, InstanceNo, Seq};
 use crate::note::{Note, Start};
 use crate::runtime::loader::{known_ids, read_start, same, seen};
 use crate::store::{Error, Filter, Payloads, Reader, Row};
-use crate::submission::Submission;
+use crate::submission::Command;
 use crate::wait::{Approval, ApprovalStatus, Wait};
 
 /// A START on its way.
@@ -110,9 +110,7 @@ impl World {
                 }
                 Some(Job::Look(creation)) => {
                     let ticket = match &*creation {
-                        Submission::Create(ticket, ..) | Submission::CreateBatch(ticket, ..) => {
-                            *ticket
-                        }
+                        Command::Create(ticket, ..) | Command::CreateBatch(ticket, ..) => *ticket,
                         other => unreachable!("creates nothing: {other:?}"),
                     };
                     let again = known_ids(&mut *life.reader, *creation);

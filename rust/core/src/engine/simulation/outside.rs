@@ -15,7 +15,7 @@ use super::said::Letter;
 use super::world::World;
 use crate::lifecycle::Status;
 use crate::note::Data;
-use crate::submission::{Code, Decision, IfExists, LimitChange, Name, NewItem, Submission};
+use crate::submission::{Code, Command, Decision, IfExists, LimitChange, Name, NewItem};
 
 /// An instance to be created.
 #[derive(Debug, Clone)]
@@ -220,7 +220,7 @@ impl World {
     }
 
     fn try_errand(&mut self, errand: usize, ticket: u64) {
-        let submission = match self.outside.errands[errand].clone() {
+        let command = match self.outside.errands[errand].clone() {
             Errand::Create(account, newcomers, if_exists, wait) => {
                 let items = newcomers
                     .iter()
@@ -236,7 +236,7 @@ impl World {
                     payload: Some(self.outside.write(letter)),
                 };
                 let dedup = repeats.then(|| format!("d{letter}").into());
-                Submission::Send(ticket, Box::new(letter_box), dedup)
+                Command::Send(ticket, Box::new(letter_box), dedup)
             }
             Errand::Decide(account, id, approval, approved) => {
                 let decision = Decision {
@@ -246,10 +246,10 @@ impl World {
                     approved,
                     decision: ticket.to_le_bytes().into(),
                 };
-                Submission::Decide(ticket, Box::new(decision))
+                Command::Decide(ticket, Box::new(decision))
             }
         };
-        self.submit(submission);
+        self.submit(command);
     }
 
     fn item(&self, newcomer: &Newcomer, ticket: u64, params: &[u8]) -> NewItem {
@@ -269,11 +269,11 @@ impl World {
         if_exists: IfExists,
         wait: Option<bool>,
         ticket: u64,
-    ) -> Submission {
+    ) -> Command {
         match wait {
             None => {
                 let item = items.pop().expect("there is one");
-                Submission::Create(ticket, Box::new((code(account), item)), if_exists)
+                Command::Create(ticket, Box::new((code(account), item)), if_exists)
             }
             Some(wait) => {
                 // Twice in one batch counts twice for the room it needs.
@@ -282,7 +282,7 @@ impl World {
                     items.extend(items.first().cloned());
                 }
                 let what = Box::new((code(account), items));
-                Submission::CreateBatch(ticket, what, if_exists, wait)
+                Command::CreateBatch(ticket, what, if_exists, wait)
             }
         }
     }
@@ -307,8 +307,8 @@ impl World {
             self.dice
                 .pick(&[IfExists::Raise, IfExists::Return, IfExists::ReturnIfSame]);
         let wait = self.dice.once_in(2).then_some(false);
-        let submission = self.creation(account, items, if_exists, wait, ticket);
-        self.submit(submission);
+        let command = self.creation(account, items, if_exists, wait, ticket);
+        self.submit(command);
         true
     }
 
@@ -328,7 +328,7 @@ impl World {
                 ..NewItem::default()
             };
             let what = Box::new((code(account), item));
-            self.submit(Submission::Create(ticket, what, IfExists::Raise));
+            self.submit(Command::Create(ticket, what, IfExists::Raise));
         }
         true
     }
@@ -345,7 +345,7 @@ impl World {
         let ticket = self.dice.pick(&tickets);
         let errand = self.outside.tried.remove(&ticket);
         self.outside.open.extend(errand);
-        self.submit(Submission::GiveUp(ticket));
+        self.submit(Command::GiveUp(ticket));
         true
     }
 
@@ -385,14 +385,14 @@ impl World {
             self.truth.said.changes.insert(ticket, change);
         }
         self.submit(if opens {
-            Submission::OpenNamespace(ticket, namespace, changes)
+            Command::OpenNamespace(ticket, namespace, changes)
         } else {
             let what = LimitChange {
                 namespace,
                 workflow: own.map(|it| WORKFLOWS[it].into()),
                 changes,
             };
-            Submission::SetLimits(ticket, Box::new(what))
+            Command::SetLimits(ticket, Box::new(what))
         });
     }
 
@@ -419,7 +419,7 @@ impl World {
         }
         let (_, account, id) = self.dice.pick(&blocked.iter().collect::<Vec<_>>()).clone();
         let ticket = self.ticket();
-        self.submit(Submission::Resume(ticket, Box::new(name(account, &id))));
+        self.submit(Command::Resume(ticket, Box::new(name(account, &id))));
         true
     }
 

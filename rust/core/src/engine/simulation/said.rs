@@ -10,7 +10,7 @@ use super::program::{account, Account};
 use crate::history::Operation;
 use crate::ids::{Incarnation, InstanceNo, Key, Micros, WaitId};
 use crate::lifecycle::Status;
-use crate::submission::{Code, Name, NewItem, Submission};
+use crate::submission::{Code, Command, Name, NewItem, Speech, Submission};
 use crate::wait::{stored_approval, Source, Wait};
 
 /// The payload of an event: which letter it is, and which submission of it.
@@ -105,36 +105,40 @@ impl Said {
     pub(super) fn note(&mut self, submission: &Submission) {
         self.ask(submission);
         match submission {
-            Submission::Open(by, wait) | Submission::Ask(by, wait, _) => self.wait(by.no, wait),
-            Submission::Retry(id, by, record) => {
+            Submission::Said(by, Speech::Open(wait) | Speech::Ask(wait, _)) => {
+                self.wait(by.no, wait);
+            }
+            Submission::Said(by, Speech::Retry(id, record)) => {
                 let until = record.moment.expect("a retry has its time");
                 self.until.insert(*id, until);
                 self.waits.insert(*id, (by.no, record.operation.clone()));
             }
-            Submission::Call(id, child) => {
+            Submission::Said(by, Speech::Call(id, child)) => {
                 let operation = child.operation.clone();
-                self.waits.insert(*id, (child.by.no, operation));
+                self.waits.insert(*id, (by.no, operation));
             }
-            Submission::Withdraw(_, id) => self.withdrawn.extend(self.waits.get(id).cloned()),
-            Submission::Quiet(by, ..) => {
+            Submission::Said(_, Speech::Withdraw(id)) => {
+                self.withdrawn.extend(self.waits.get(id).cloned());
+            }
+            Submission::Said(by, Speech::Quiet(..)) => {
                 self.quiet.insert((by.no, by.incarnation));
             }
-            Submission::Finish(by, status, _) => {
+            Submission::Said(by, Speech::Finish(status, _)) => {
                 self.finished.insert((by.no, by.incarnation, *status));
             }
-            Submission::Block(by, ..) => {
+            Submission::Said(by, Speech::Block(..)) => {
                 self.blocked.insert((by.no, by.incarnation));
             }
-            Submission::TakenUp(by) => {
+            Submission::Said(by, Speech::TakenUp) => {
                 self.taken_up.insert((by.no, by.incarnation));
             }
-            Submission::Replay(by) => {
+            Submission::Said(by, Speech::Replay) => {
                 self.replayed.insert((by.no, by.incarnation));
             }
-            Submission::Release(by) => {
+            Submission::Said(by, Speech::Release) => {
                 self.released.insert((by.no, by.incarnation));
             }
-            Submission::Resume(_, name) => {
+            Submission::Outside(Command::Resume(_, name)) => {
                 self.resumed.insert(key(name));
             }
             _ => {}
@@ -144,11 +148,13 @@ impl Said {
     /// Notes what the ticket of a submission stands for.
     fn ask(&mut self, submission: &Submission) {
         let (ticket, asked) = match submission {
-            Submission::Create(ticket, what, _) => {
+            Submission::Outside(Command::Create(ticket, what, _)) => {
                 (ticket, keys(&what.0, std::slice::from_ref(&what.1)))
             }
-            Submission::CreateBatch(ticket, what, ..) => (ticket, keys(&what.0, &what.1)),
-            Submission::Send(ticket, letter, dedup) => {
+            Submission::Outside(Command::CreateBatch(ticket, what, ..)) => {
+                (ticket, keys(&what.0, &what.1))
+            }
+            Submission::Outside(Command::Send(ticket, letter, dedup)) => {
                 let written = letter.payload.as_deref().and_then(Letter::read);
                 let written = written.expect("every event is a letter");
                 (
@@ -156,24 +162,28 @@ impl Said {
                     Asked::Send(key(&letter.to), written, dedup.is_some()),
                 )
             }
-            Submission::Decide(ticket, it) => {
+            Submission::Outside(Command::Decide(ticket, it)) => {
                 let id = stored_approval(&it.of.namespace, &it.approval);
                 (ticket, Asked::Decide(key(&it.of), id, it.decision.clone()))
             }
-            Submission::Record(ticket, by, record) => {
+            Submission::Said(by, Speech::Record(ticket, record)) => {
                 (ticket, Asked::Record(by.no, record.operation.clone()))
             }
-            Submission::Post(ticket, by, what) => (ticket, Asked::Outcome(by.no, what.0.clone())),
-            Submission::CreateChildren(ticket, child) => {
-                (ticket, Asked::Outcome(child.by.no, child.operation.clone()))
+            Submission::Said(by, Speech::Post(ticket, what)) => {
+                (ticket, Asked::Outcome(by.no, what.0.clone()))
             }
-            Submission::Reshard(ticket, shards) => {
+            Submission::Said(by, Speech::CreateChildren(ticket, child)) => {
+                (ticket, Asked::Outcome(by.no, child.operation.clone()))
+            }
+            Submission::Outside(Command::Reshard(ticket, shards)) => {
                 (ticket, Asked::Reshard(u32::try_from(*shards).unwrap_or(0)))
             }
-            Submission::SetLimits(ticket, _) | Submission::OpenNamespace(ticket, ..) => {
-                (ticket, Asked::Limits)
+            Submission::Outside(
+                Command::SetLimits(ticket, _) | Command::OpenNamespace(ticket, ..),
+            ) => (ticket, Asked::Limits),
+            Submission::Said(by, Speech::Await(id, what)) => {
+                (id, Asked::Outcome(by.no, what.0.clone()))
             }
-            Submission::Await(id, by, what) => (id, Asked::Outcome(by.no, what.0.clone())),
             _ => return,
         };
         self.tickets.insert(*ticket, asked);

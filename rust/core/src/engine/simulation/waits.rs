@@ -9,7 +9,7 @@ use super::world::World;
 use crate::history::{Kind, Operation};
 use crate::ids::InstanceNo;
 use crate::lifecycle::Status;
-use crate::submission::{Body, Child, Letter, Name, NewItem, Submission, Why};
+use crate::submission::{Body, Child, Letter, Name, NewItem, Speech, Submission, Why};
 use crate::wait::{Source, Wait};
 
 /// The deadline of a wait without one.
@@ -61,17 +61,23 @@ impl World {
             })
         };
         let submission = match what {
-            For::Time(delay) => Submission::Open(it.by, wait(Source::Timer, self.now + delay)),
+            For::Time(delay) => it
+                .by
+                .says(Speech::Open(wait(Source::Timer, self.now + delay))),
             For::Event(bits) => {
                 let types = (0..TYPES.len()).filter(|it| bits & 1 << it != 0);
                 let types = types.map(|it| TYPES[it].into()).collect();
-                Submission::Open(it.by, wait(Source::Event(types), until))
+                it.by.says(Speech::Open(wait(Source::Event(types), until)))
             }
             For::Approval => {
                 let approval = approval_id(it.account, &it.id, strand, it.at);
-                Submission::Ask(it.by, wait(Source::Approval(approval), until), None)
+                it.by
+                    .says(Speech::Ask(wait(Source::Approval(approval), until), None))
             }
-            For::Child => Submission::Call(id, Self::child(&it, strand, operation, 1)),
+            For::Child => it.by.says(Speech::Call(
+                id,
+                Box::new(Self::child(&it, strand, operation, 1)),
+            )),
         };
         self.submit(submission);
         Some(id)
@@ -81,19 +87,18 @@ impl World {
         Some(workflow(account)) != self.missing
     }
 
-    fn child(it: &Doer, strand: usize, operation: Operation, count: u8) -> Box<Child> {
+    fn child(it: &Doer, strand: usize, operation: Operation, count: u8) -> Child {
         let item = |which| NewItem {
             id: Some(child_id(&it.id, strand, it.at, which).into()),
             ..NewItem::default()
         };
-        Box::new(Child {
-            by: it.by,
+        Child {
             operation,
             workflow: WORKFLOWS[workflow(account_of_children(it.account))].into(),
             version: "1".into(),
             items: (0..count).map(item).collect(),
             payload: None,
-        })
+        }
     }
 
     /// Creates children; returns the ticket, or none if there is no code for them.
@@ -104,8 +109,8 @@ impl World {
         }
         let operation = operation(Kind::CreateBatch, strand, it.at, false);
         let ticket = self.ticket();
-        let child = Self::child(&it, strand, operation, count);
-        self.submit(Submission::CreateChildren(ticket, child));
+        let child = Box::new(Self::child(&it, strand, operation, count));
+        self.submit(it.by.says(Speech::CreateChildren(ticket, child)));
         Some(ticket)
     }
 
@@ -117,7 +122,7 @@ impl World {
         let id = child_id(&it.id, strand, of, 0);
         let number = self.life.sequence.draw();
         let what = Box::new((operation, workflow.into(), id.into()));
-        self.submit(Submission::Await(number, it.by, what));
+        self.submit(it.by.says(Speech::Await(number, what)));
         number
     }
 
@@ -140,11 +145,10 @@ impl World {
             kind: TYPES[it.at % TYPES.len()].into(),
             payload: Some(self.outside.write(name)),
         };
-        self.submit(Submission::Post(
-            ticket,
-            it.by,
-            Box::new((operation, letter)),
-        ));
+        self.submit(
+            it.by
+                .says(Speech::Post(ticket, Box::new((operation, letter)))),
+        );
         ticket
     }
 
@@ -159,11 +163,11 @@ impl World {
             Status::Complete
         };
         if lingers {
-            self.submit(Submission::Hold(by));
+            self.submit(by.says(Speech::Hold));
             self.life.lingering.push(no);
         }
         let payload = Some(b"out".as_slice().into());
-        self.submit(Submission::Finish(by, status, payload));
+        self.submit(by.says(Speech::Finish(status, payload)));
     }
 
     /// The last attempt of one that has ended ends too.
@@ -183,7 +187,7 @@ impl World {
         };
         body.over = true;
         let by = body.by;
-        self.submit(Submission::Replay(by));
+        self.submit(by.says(Speech::Replay));
         true
     }
 
@@ -197,7 +201,7 @@ impl World {
         let step = self.dice.once_in(2).then(|| "op".into());
         let code = self.dice.pick(&["nondeterminism", "race"]).into();
         let why = Why { code, step };
-        self.submit(Submission::Block(by, why, b"why".as_slice().into()));
+        self.submit(by.says(Speech::Block(why, b"why".as_slice().into())));
         true
     }
 }

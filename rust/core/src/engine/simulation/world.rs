@@ -157,7 +157,8 @@ impl World {
     }
 
     /// Submits what may have an effect.
-    pub(super) fn submit(&mut self, submission: Submission) {
+    pub(super) fn submit(&mut self, submission: impl Into<Submission>) {
+        let submission = submission.into();
         self.truth.said.note(&submission);
         self.submit_late(submission);
     }

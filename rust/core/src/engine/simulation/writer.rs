@@ -20,7 +20,7 @@ use crate::sequence::Sequence;
 use crate::settings::{checked, Layer};
 use crate::store::memory::{Failure, MemoryStore};
 use crate::store::{Error, Outcome, Store};
-use crate::submission::{Body, Submission};
+use crate::submission::{Body, Command, Speech, Submission};
 
 /// What was decided without leaving an operation.
 #[derive(Debug, Clone)]
@@ -38,22 +38,29 @@ pub(super) enum Mark {
 impl Mark {
     fn of(submission: &Submission, truth: &Truth) -> Option<Self> {
         match submission {
-            Submission::SetLimits(ticket, _) | Submission::OpenNamespace(ticket, ..) => {
+            Submission::Outside(command) => Self::of_command(command, truth),
+            Submission::Said(by, Speech::Hold) => Some(Self::Linger(*by)),
+            Submission::LetGo(no) => Some(Self::LetGo(*no)),
+            Submission::Said(..) => None,
+        }
+    }
+
+    fn of_command(command: &Command, truth: &Truth) -> Option<Self> {
+        match command {
+            Command::SetLimits(ticket, _) | Command::OpenNamespace(ticket, ..) => {
                 let change = truth.said.changes.get(ticket)?;
                 Some(Self::Limits(change.clone()))
             }
-            Submission::CreateBatch(ticket, what, _, true) => {
+            Command::CreateBatch(ticket, what, _, true) => {
                 let starts = what.1.iter().map(|it| it.start_at);
                 Some(Self::Came(*ticket, starts.collect(), false))
             }
-            Submission::Again(creation, found) => match Self::of(creation, truth)? {
+            Command::Again(creation, found) => match Self::of_command(creation, truth)? {
                 Self::Came(ticket, starts, _) => Some(Self::Came(ticket, starts, found.is_some())),
                 other => unreachable!("creates nothing: {other:?}"),
             },
-            Submission::GiveUp(ticket) => Some(Self::GaveUp(*ticket)),
-            Submission::EndWaiting => Some(Self::Drains),
-            Submission::Hold(by) => Some(Self::Linger(*by)),
-            Submission::LetGo(no) => Some(Self::LetGo(*no)),
+            Command::GiveUp(ticket) => Some(Self::GaveUp(*ticket)),
+            Command::EndWaiting => Some(Self::Drains),
             _ => None,
         }
     }
@@ -286,11 +293,11 @@ impl World {
     /// The process ends cleanly: bodies are unwound, what was submitted is committed.
     pub(super) fn close(&mut self) {
         if self.dice.once_in(2) {
-            self.submit(Submission::EndWaiting);
+            self.submit(Command::EndWaiting);
         }
         let bodies: Vec<_> = self.life.bodies.values().map(|it| it.by).collect();
         for by in bodies {
-            self.submit(Submission::Release(by));
+            self.submit(by.says(Speech::Release));
         }
         self.life.bodies.clear();
         for _ in 0..1_000 {

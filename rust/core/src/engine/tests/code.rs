@@ -30,7 +30,11 @@ fn scheduled(stage: &mut Stage) {
         start_at: Some(150),
         ..item("a")
     };
-    let create = Submission::Create(1, Box::new((code(), later)), IfExists::Raise);
+    let create = Submission::Outside(Command::Create(
+        1,
+        Box::new((code(), later)),
+        IfExists::Raise,
+    ));
     stage.say(vec![create]);
 }
 
@@ -49,7 +53,7 @@ fn waiting(stage: &mut Stage) {
     let first = stage.wait(Kind::Sleep, Source::Timer, 150);
     let second = stage.wait(Kind::Event, events(&["x"]), 150);
     let third = stage.wait(Kind::Do, Source::Retry, 150);
-    let waits = [first, second, third].map(|it| Submission::Open(by, Box::new(it)));
+    let waits = [first, second, third].map(|it| by.says(Speech::Open(Box::new(it))));
     stage.say(waits.into());
     be_quiet(stage, by);
 }
@@ -57,14 +61,13 @@ fn waiting(stage: &mut Stage) {
 fn asking(stage: &mut Stage) {
     let by = stage.create("a");
     let wait = stage.wait(Kind::Approval, Source::Approval("w/a#ask#1".into()), 150);
-    stage.say(vec![Submission::Ask(by, Box::new(wait), None)]);
+    stage.say(vec![by.says(Speech::Ask(Box::new(wait), None))]);
     be_quiet(stage, by);
 }
 
 fn calling(stage: &mut Stage) {
     let by = stage.create("a");
     let child = Child {
-        by,
         operation: operation(Kind::Call),
         workflow: "v".into(),
         version: "1".into(),
@@ -72,7 +75,7 @@ fn calling(stage: &mut Stage) {
         payload: None,
     };
     let number = stage.sequence.draw();
-    stage.say(vec![Submission::Call(number, Box::new(child))]);
+    stage.say(vec![by.says(Speech::Call(number, Box::new(child)))]);
     be_quiet(stage, by);
 }
 
@@ -80,8 +83,8 @@ fn blocked(stage: &mut Stage) {
     let by = stage.create("a");
     let wait = stage.wait(Kind::Event, events(&["x"]), 150);
     let why = Why::from("nondeterminism");
-    let block = Submission::Block(by, why, b"why".as_slice().into());
-    stage.say(vec![Submission::Open(by, Box::new(wait)), block]);
+    let block = by.says(Speech::Block(why, b"why".as_slice().into()));
+    stage.say(vec![by.says(Speech::Open(Box::new(wait))), block]);
 }
 
 fn poisonous(stage: &mut Stage) {
@@ -93,7 +96,7 @@ fn poisonous(stage: &mut Stage) {
 
 fn be_quiet(stage: &mut Stage, by: Body) {
     let seen = stage.core.batch_number();
-    stage.say(vec![Submission::Quiet(by, u64::MAX, seen)]);
+    stage.say(vec![by.says(Speech::Quiet(u64::MAX, seen))]);
 }
 
 fn of(workflow: &str, ticket: u64, id: &str) -> Submission {
@@ -101,11 +104,15 @@ fn of(workflow: &str, ticket: u64, id: &str) -> Submission {
         workflow: workflow.into(),
         ..code()
     };
-    Submission::Create(ticket, Box::new((code, item(id))), IfExists::Raise)
+    Submission::Outside(Command::Create(
+        ticket,
+        Box::new((code, item(id))),
+        IfExists::Raise,
+    ))
 }
 
 fn resume(ticket: u64) -> Submission {
-    Submission::Resume(ticket, Box::new(name("a")))
+    Submission::Outside(Command::Resume(ticket, Box::new(name("a"))))
 }
 
 fn stored(stage: &mut Stage, workflow: &str, id: &str) -> Option<Row> {
@@ -151,7 +158,7 @@ fn l12_nothing_brings_an_instance_without_code_into_a_queue_or_a_slot() {
             send(2, "a", "x", None),
             send(3, "a", "x", Some("d")),
             decide(4, "a", true),
-            Submission::Reshard(5, 7),
+            Submission::Outside(Command::Reshard(5, 7)),
             resume(6),
         ];
         let jobs = stage.say(all).jobs;

@@ -97,17 +97,21 @@ impl World {
         match (sort, of_body) {
             (0 | 1, _) => {
                 let what = Box::new((Self::code(to), self.item(to, how)));
-                vec![Submission::Create(ticket, what, IfExists::Return)]
+                vec![Submission::Outside(Command::Create(
+                    ticket,
+                    what,
+                    IfExists::Return,
+                ))]
             }
             (2, _) => {
                 let items = (0..how % 5).map(|it| self.item(to ^ it << 2, how ^ it));
                 let what = Box::new((Self::code(to), items.collect()));
-                vec![Submission::CreateBatch(
+                vec![Submission::Outside(Command::CreateBatch(
                     ticket,
                     what,
                     IfExists::Return,
                     false,
-                )]
+                ))]
             }
             (3, _) => {
                 let letter = Letter {
@@ -115,13 +119,17 @@ impl World {
                     kind: "go".into(),
                     payload: None,
                 };
-                vec![Submission::Send(ticket, Box::new(letter), None)]
+                vec![Submission::Outside(Command::Send(
+                    ticket,
+                    Box::new(letter),
+                    None,
+                ))]
             }
             (4 | 5, Some(by)) => {
                 let end = [Status::Complete, Status::Errored][usize::from(how & 1)];
-                let mut said = vec![Submission::Finish(by, end, None)];
+                let mut said = vec![by.says(Speech::Finish(end, None))];
                 if how % 4 == 3 {
-                    said.insert(0, Submission::Hold(by));
+                    said.insert(0, by.says(Speech::Hold));
                     let row = self.rows(Some(Status::Running));
                     self.held.extend(
                         row.into_iter()
@@ -136,31 +144,33 @@ impl World {
                     code: ["race", "nondeterminism"][usize::from(how & 1)].into(),
                     step: (how & 2 == 0).then(|| "charge".into()),
                 };
-                vec![Submission::Block(by, why, b"why".as_slice().into())]
+                vec![by.says(Speech::Block(why, b"why".as_slice().into()))]
             }
             (7, Some(by)) => {
                 let wait = self
                     .stage
                     .wait(Kind::Event, events(&["go"]), self.stage.now + 80);
-                let quiet = Submission::Quiet(by, u64::MAX, u64::MAX);
-                vec![Submission::Open(by, Box::new(wait)), quiet]
+                let quiet = by.says(Speech::Quiet(u64::MAX, u64::MAX));
+                vec![by.says(Speech::Open(Box::new(wait))), quiet]
             }
             (8, Some(by)) => {
                 let child = Child {
-                    by,
                     operation: operation(Kind::Call),
                     workflow: WORKFLOWS[usize::from(how & 1)].into(),
                     version: "1".into(),
                     items: vec![item(&(how >> 1).to_string())],
                     payload: None,
                 };
-                let quiet = Submission::Quiet(by, u64::MAX, u64::MAX);
+                let quiet = by.says(Speech::Quiet(u64::MAX, u64::MAX));
                 vec![
-                    Submission::Call(self.stage.sequence.draw(), Box::new(child)),
+                    by.says(Speech::Call(self.stage.sequence.draw(), Box::new(child))),
                     quiet,
                 ]
             }
-            (9, _) => vec![Submission::Resume(ticket, Box::new(Self::name(to)))],
+            (9, _) => vec![Submission::Outside(Command::Resume(
+                ticket,
+                Box::new(Self::name(to)),
+            ))],
             (10, _) => {
                 let held = std::mem::take(&mut self.held);
                 held.iter().map(|it| Submission::LetGo(it.0)).collect()
@@ -172,9 +182,9 @@ impl World {
     /// Whether only what there is code for is created (L12).
     fn can_be_said(&self, submission: &Submission) -> bool {
         let workflow = match submission {
-            Submission::Create(_, what, _) => &what.0.workflow,
-            Submission::CreateBatch(_, what, ..) => &what.0.workflow,
-            Submission::Call(_, child) => &child.workflow,
+            Submission::Outside(Command::Create(_, what, _)) => &what.0.workflow,
+            Submission::Outside(Command::CreateBatch(_, what, ..)) => &what.0.workflow,
+            Submission::Said(_, Speech::Call(_, child)) => &child.workflow,
             _ => return true,
         };
         let known = &self.stage.config.workflows;
@@ -289,8 +299,8 @@ fn figures_since_the_engine_opened_count_what_was_created_started_and_ended() {
     let _ = stage.create("b");
     let _ = stage.say(vec![create(1, "c"), create(2, "c")]);
     let wait = stage.wait(Kind::Event, events(&["go"]), 1_000);
-    let quiet = Submission::Quiet(by, u64::MAX, u64::MAX);
-    let _ = stage.say(vec![Submission::Open(by, Box::new(wait)), quiet]);
+    let quiet = by.says(Speech::Quiet(u64::MAX, u64::MAX));
+    let _ = stage.say(vec![by.says(Speech::Open(Box::new(wait))), quiet]);
     let figures = |stage: &Stage| {
         let all = stage.core.tally().workflows();
         let (namespace, workflow, figures) = &all[0];

@@ -17,7 +17,6 @@ impl Stage {
     fn call(&self, by: Body, item: NewItem) -> (WaitId, Submission) {
         let number = self.sequence.draw();
         let child = Child {
-            by,
             operation: Operation {
                 count: number as u32,
                 ..operation(Kind::Call)
@@ -27,7 +26,7 @@ impl Stage {
             items: vec![item],
             payload: None,
         };
-        (number, Submission::Call(number, Box::new(child)))
+        (number, by.says(Speech::Call(number, Box::new(child))))
     }
 
     /// Has a body call a child that starts at once; returns the wait and the child's body.
@@ -76,7 +75,7 @@ fn i8_a_withdrawn_call_and_the_end_of_its_child_are_one_commit() {
     stage.core.begin(stage.now);
     let later = stage
         .core
-        .decide(Submission::Withdraw(by, number), &mut stage.facts);
+        .decide(by.says(Speech::Withdraw(number)), &mut stage.facts);
     assert_eq!(later, Ok(None));
     let ops = stage.core.ops().iter().map(|op| match op {
         Op::Close(no, id) => format!("close {no} {id}"),
@@ -102,13 +101,13 @@ fn i8_a_withdrawn_call_and_the_end_of_its_child_are_one_commit() {
     assert!(!stage.core.live.contains_key(&child.no));
     assert!(stage.core.parents.is_empty());
     // D6: whatever the old body still says changes nothing.
-    let late = Submission::Record(77, child, record());
+    let late = child.says(Speech::Record(77, record()));
     let applied = stage.say(vec![late, finish(child)]);
     assert_eq!(applied.notes, [Note::Fenced { ticket: 77 }]);
     assert_eq!(stage.status("b"), Status::Terminated);
     assert!(!stage.residents.park(child.no, child.incarnation));
     // A second withdrawal, as replay submits it after a crash, finds nothing to do.
-    let again = stage.say(vec![Submission::Withdraw(by, number)]);
+    let again = stage.say(vec![by.says(Speech::Withdraw(number))]);
     assert_eq!(again.notes, []);
 }
 
@@ -133,9 +132,9 @@ fn i8_a_called_child_that_never_ran_leaves_the_queue() {
     assert_eq!(stage.core.counts(), [1, 1, 1, 0]);
     let applied = stage.say(vec![
         call_plain,
-        Submission::Withdraw(by, third),
-        Submission::Withdraw(by, first),
-        Submission::Withdraw(by, second),
+        by.says(Speech::Withdraw(third)),
+        by.says(Speech::Withdraw(first)),
+        by.says(Speech::Withdraw(second)),
     ]);
     assert_eq!(applied.notes, []);
     assert_eq!(stage.core.counts(), [1, 1, 0, 0]);
@@ -158,7 +157,7 @@ fn i8_a_child_that_starts_in_the_batch_that_terminates_it_never_starts() {
     let mut stage = stage(2);
     let by = stage.create("a");
     let (number, call) = stage.call(by, item("b"));
-    let applied = stage.say(vec![call, Submission::Withdraw(by, number)]);
+    let applied = stage.say(vec![call, by.says(Speech::Withdraw(number))]);
     assert_eq!((applied.notes, applied.jobs), (vec![], vec![]));
     assert_eq!(stage.status("b"), Status::Terminated);
     assert_eq!(stage.core.counts(), [2, 1, 0, 0]);
@@ -173,21 +172,20 @@ fn l10_a_parent_that_ends_terminates_whom_it_called_all_the_way_down_and_nobody_
         let (_, child) = stage.called(by, "child");
         let (_, grandchild) = stage.called(child, "grandchild");
         let made = Child {
-            by,
             operation: operation(Kind::Create),
             workflow: "w".into(),
             version: "1".into(),
             items: vec![item("made")],
             payload: None,
         };
-        stage.say(vec![Submission::CreateChildren(8, Box::new(made))]);
+        stage.say(vec![by.says(Speech::CreateChildren(8, Box::new(made)))]);
         let awaited = stage.create("awaited");
         let what = |id: &str| Box::new((operation(Kind::Result), "w".into(), id.into()));
         stage.say(vec![
-            Submission::Await(900, by, what("awaited")),
-            Submission::Await(901, awaited, what("grandchild")),
+            by.says(Speech::Await(900, what("awaited"))),
+            awaited.says(Speech::Await(901, what("grandchild"))),
         ]);
-        let applied = stage.say(vec![Submission::Finish(by, status, None)]);
+        let applied = stage.say(vec![by.says(Speech::Finish(status, None))]);
         assert_eq!(
             settled(&applied.notes),
             [(901, Verdict::Failed, Some("terminated"))]
@@ -230,12 +228,12 @@ fn l10_a_child_that_waits_is_parked_asks_or_is_blocked_is_terminated_too() {
         let wait = Box::new(stage.wait(Kind::Event, source.clone(), 1_000));
         let seen = stage.core.batch_number();
         let waits = match source {
-            Source::Approval(_) => Submission::Ask(child, wait, None),
-            _ => Submission::Open(child, wait),
+            Source::Approval(_) => child.says(Speech::Ask(wait, None)),
+            _ => child.says(Speech::Open(wait)),
         };
         let last = match id {
-            "blocked" => Submission::Block(child, "race".into(), b"why".as_slice().into()),
-            _ => Submission::Quiet(child, 0, seen),
+            "blocked" => child.says(Speech::Block("race".into(), b"why".as_slice().into())),
+            _ => child.says(Speech::Quiet(0, seen)),
         };
         stage.say(vec![waits, last]);
         numbers.push(number);
@@ -245,7 +243,7 @@ fn l10_a_child_that_waits_is_parked_asks_or_is_blocked_is_terminated_too() {
         .residents
         .park(children[1].no, children[1].incarnation));
     assert_eq!(stage.core.counts(), [9, 1, 0, 3]);
-    let withdraw = numbers.iter().map(|it| Submission::Withdraw(by, *it));
+    let withdraw = numbers.iter().map(|it| by.says(Speech::Withdraw(*it)));
     let applied = stage.say(withdraw.collect());
     // Parked and blocked ones have no body to unwind.
     assert_eq!(applied.notes, [unwind(children[0]), unwind(children[2])]);
@@ -272,13 +270,13 @@ fn l10_what_was_woken_or_told_in_the_same_batch_is_terminated_all_the_same() {
     let wait = stage.wait(Kind::Event, events(&["x"]), 1_000);
     let seen = stage.core.batch_number();
     stage.say(vec![
-        Submission::Open(child, Box::new(wait)),
-        Submission::Quiet(child, 0, seen),
+        child.says(Speech::Open(Box::new(wait))),
+        child.says(Speech::Quiet(0, seen)),
     ]);
     assert!(stage.residents.park(child.no, child.incarnation));
     let applied = stage.say(vec![
         send(3, "b", "x", None),
-        Submission::Withdraw(by, number),
+        by.says(Speech::Withdraw(number)),
     ]);
     assert_eq!(codes(&applied.notes), [(3, "")]);
     assert_eq!(applied.jobs, [], "nobody loads it");
@@ -295,15 +293,15 @@ fn i8_after_a_crash_between_call_and_withdrawal_replay_withdraws_it_and_nothing_
     let wait = stage.wait(Kind::Event, events(&["x"]), 1_000);
     let seen = stage.core.batch_number();
     stage.say(vec![
-        Submission::Open(grandchild, Box::new(wait)),
-        Submission::Quiet(grandchild, 0, seen),
-        Submission::Quiet(child, 0, seen),
+        grandchild.says(Speech::Open(Box::new(wait))),
+        grandchild.says(Speech::Quiet(0, seen)),
+        child.says(Speech::Quiet(0, seen)),
     ]);
     assert_eq!(stage.core.counts(), [9, 1, 0, 2]);
     let jobs = stage.crash().jobs;
     assert_eq!(jobs.len(), 1, "only the parent runs: {jobs:?}");
     stage.residents.start(by.no, by.incarnation);
-    stage.say(vec![Submission::Withdraw(by, number), finish(by)]);
+    stage.say(vec![by.says(Speech::Withdraw(number)), finish(by)]);
     let found = ["a", "b", "c"].map(|id| stage.status(id));
     let ended = Status::Terminated;
     assert_eq!(found, [Status::Complete, ended, ended]);
@@ -322,7 +320,7 @@ fn i8_a_child_that_ended_before_the_withdrawal_stays_as_it_ended() {
     let mut stage = stage(9);
     let by = stage.create("a");
     let (number, child) = stage.called(by, "b");
-    stage.say(vec![finish(child), Submission::Withdraw(by, number)]);
+    stage.say(vec![finish(child), by.says(Speech::Withdraw(number))]);
     assert_eq!(stage.status("b"), Status::Complete);
 }
 
@@ -331,7 +329,7 @@ fn i8_a_slot_stays_taken_until_what_its_body_gave_up_has_ended() {
     let mut stage = stage(1);
     let by = stage.create("a");
     stage.say(vec![create(2, "b")]);
-    stage.say(vec![Submission::Hold(by), finish(by)]);
+    stage.say(vec![by.says(Speech::Hold), finish(by)]);
     assert_eq!(stage.status("a"), Status::Complete);
     assert_eq!(stage.status("b"), Status::Queued);
     let [_, leased, ..] = stage.core.counts();

@@ -35,8 +35,8 @@ impl Stage {
         let wait = Box::new(self.wait(Kind::Approval, source, until));
         let why = b"why".as_slice().into();
         self.say(vec![
-            Submission::Ask(by, wait, None),
-            Submission::Block(by, Why::from("nondeterminism"), why),
+            by.says(Speech::Ask(wait, None)),
+            by.says(Speech::Block(Why::from("nondeterminism"), why)),
         ]);
     }
 
@@ -48,19 +48,18 @@ impl Stage {
 }
 
 fn resume(ticket: u64) -> Submission {
-    Submission::Resume(ticket, Box::new(name("a")))
+    Submission::Outside(Command::Resume(ticket, Box::new(name("a"))))
 }
 
 fn children(ticket: u64, by: Body, id: &str) -> Submission {
     let child = Child {
-        by,
         operation: operation(Kind::CreateBatch),
         workflow: "w".into(),
         version: "1".into(),
         items: vec![item(id)],
         payload: None,
     };
-    Submission::CreateChildren(ticket, Box::new(child))
+    by.says(Speech::CreateChildren(ticket, Box::new(child)))
 }
 
 fn scheduled(ticket: u64, id: &str, start_at: i64) -> Submission {
@@ -68,7 +67,11 @@ fn scheduled(ticket: u64, id: &str, start_at: i64) -> Submission {
         start_at: Some(start_at),
         ..item(id)
     };
-    Submission::Create(ticket, Box::new((code(), item)), IfExists::Raise)
+    Submission::Outside(Command::Create(
+        ticket,
+        Box::new((code(), item)),
+        IfExists::Raise,
+    ))
 }
 
 #[test]
@@ -89,7 +92,7 @@ fn c10_one_that_is_to_start_later_needs_a_place_though_slots_are_free() {
     stage.say(vec![]);
     let many = Box::new((code(), vec![item("d"), later("e")]));
     stage.now = 400;
-    let batch = Submission::CreateBatch(4, many, IfExists::Raise, false);
+    let batch = Submission::Outside(Command::CreateBatch(4, many, IfExists::Raise, false));
     assert_eq!(codes(&stage.say(vec![batch]).notes), [(4, "overloaded")]);
 }
 
@@ -104,7 +107,7 @@ fn l11_creating_children_and_sending_events_are_outcomes_too() {
     };
     let outcomes = [
         children(900, by, "b"),
-        Submission::Post(901, by, Box::new((operation(Kind::Send), letter))),
+        by.says(Speech::Post(901, Box::new((operation(Kind::Send), letter)))),
     ];
     for outcome in outcomes {
         stage.crash();
@@ -122,7 +125,7 @@ fn l11_an_outcome_that_comes_to_a_queued_one_counts_after_a_crash() {
     let mut stage = Stage::with(roomy(2));
     let by = stage.create("a");
     let wait = stage.wait(Kind::Event, events(&["x"]), 1_000);
-    stage.say(vec![Submission::Open(by, Box::new(wait))]);
+    stage.say(vec![by.says(Speech::Open(Box::new(wait)))]);
     stage.crash();
     stage.crash();
     assert_eq!(stage.stored("a").recoveries, 2);
@@ -130,7 +133,11 @@ fn l11_an_outcome_that_comes_to_a_queued_one_counts_after_a_crash() {
         priority: 100,
         ..item("b")
     };
-    let urgent = Submission::Create(1, Box::new((code(), urgent)), IfExists::Raise);
+    let urgent = Submission::Outside(Command::Create(
+        1,
+        Box::new((code(), urgent)),
+        IfExists::Raise,
+    ));
     stage.say(vec![urgent]);
     stage.core.begin(stage.now);
     stage.core.clear_marks();
@@ -167,7 +174,11 @@ fn c4_what_ran_is_first_again_when_its_code_comes_back() {
         priority: 100,
         ..item("b")
     };
-    let urgent = Submission::Create(1, Box::new((code(), urgent)), IfExists::Raise);
+    let urgent = Submission::Outside(Command::Create(
+        1,
+        Box::new((code(), urgent)),
+        IfExists::Raise,
+    ));
     stage.say(vec![urgent]);
     let workflows = std::mem::take(&mut stage.config.workflows);
     stage.crash();
@@ -181,14 +192,18 @@ fn e1_an_event_does_not_pass_one_that_the_store_was_asked_about() {
     let mut stage = Stage::new();
     let by = stage.create("a");
     let wait = stage.wait(Kind::Event, events(&["x"]), 1_000);
-    stage.say(vec![Submission::Open(by, Box::new(wait))]);
+    stage.say(vec![by.says(Speech::Open(Box::new(wait)))]);
     let letter = |ticket, payload: &[u8], dedup: Option<&str>| {
         let letter = Letter {
             to: name("a"),
             kind: "x".into(),
             payload: Some(payload.into()),
         };
-        Submission::Send(ticket, Box::new(letter), dedup.map(Into::into))
+        Submission::Outside(Command::Send(
+            ticket,
+            Box::new(letter),
+            dedup.map(Into::into),
+        ))
     };
     stage.once(vec![letter(1, b"first", Some("d"))]);
     let applied = stage.once(vec![letter(2, b"second", None)]);
@@ -212,9 +227,9 @@ fn e1_a_new_wait_does_not_pass_an_older_one() {
         ..stage.wait(Kind::Event, events(&["x"]), 1_000)
     };
     let id = older.id;
-    stage.say(vec![Submission::Open(by, Box::new(older))]);
+    stage.say(vec![by.says(Speech::Open(Box::new(older)))]);
     stage.once(vec![send(1, "a", "x", Some("d"))]);
-    let applied = stage.once(vec![Submission::Open(by, Box::new(newer))]);
+    let applied = stage.once(vec![by.says(Speech::Open(Box::new(newer)))]);
     assert_eq!(settled(&applied.notes), [(id, Verdict::Done, Some("x"))]);
 }
 
@@ -225,13 +240,11 @@ fn e5_a_decision_stays_though_nobody_waits_for_it_any_more() {
     let source = Source::Approval("w/a#ask#1".into());
     let wait = Box::new(stage.wait(Kind::Approval, source, 1_000));
     let id = wait.id;
-    stage.say(vec![Submission::Ask(by, wait, None)]);
+    stage.say(vec![by.says(Speech::Ask(wait, None))]);
     let why = b"why".as_slice().into();
-    stage.say(vec![Submission::Block(
-        by,
-        Why::from("nondeterminism"),
-        why,
-    )]);
+    stage.say(vec![
+        by.says(Speech::Block(Why::from("nondeterminism"), why))
+    ]);
     let applied = stage.say(vec![decide(1, "a", true)]);
     assert_eq!(applied.notes, [Note::reply(1, Data::Bool(true))]);
     // What it waited for is given up, as by the end of a parent.
@@ -276,8 +289,8 @@ fn l10_a_child_that_ends_in_the_batch_that_resumes_its_parent_is_heard() {
     let what = Box::new((operation(Kind::Result), "w".into(), "b".into()));
     let why = b"why".as_slice().into();
     stage.say(vec![
-        Submission::Await(number, by, what),
-        Submission::Block(by, Why::from("nondeterminism"), why),
+        by.says(Speech::Await(number, what)),
+        by.says(Speech::Block(Why::from("nondeterminism"), why)),
     ]);
     stage.say(vec![finish(child), resume(2)]);
     let history = stage.facts.reader.history(by.no).expect("memory is read");

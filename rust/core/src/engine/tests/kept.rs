@@ -10,7 +10,7 @@ fn e3_a_wait_that_ran_out_takes_no_event_afterwards() {
     let by = stage.create("a");
     let wait = stage.wait(Kind::Event, events(&["x"]), 150);
     let id = wait.id;
-    stage.say(vec![Submission::Open(by, Box::new(wait))]);
+    stage.say(vec![by.says(Speech::Open(Box::new(wait)))]);
     stage.now = 150;
     let applied = stage.say(vec![]);
     assert_eq!(settled(&applied.notes), [(id, Verdict::TimedOut, None)]);
@@ -28,8 +28,8 @@ fn e4_an_event_with_a_dedup_id_is_delivered_once() {
     );
     let id = first.id;
     let applied = stage.say(vec![
-        Submission::Open(by, Box::new(first)),
-        Submission::Open(by, Box::new(second)),
+        by.says(Speech::Open(Box::new(first))),
+        by.says(Speech::Open(Box::new(second))),
         send(3, "a", "x", Some("d")),
         send(4, "a", "x", Some("d")),
     ]);
@@ -49,9 +49,9 @@ fn i8_a_withdrawn_wait_puts_its_event_back_in_its_old_place() {
     stage.say(vec![send(3, "a", "x", None), send(4, "a", "x", None)]);
     let sent = stage.now;
     for what in [
-        Submission::Open(by, Box::new(first)),
-        Submission::Withdraw(by, id),
-        Submission::Open(by, Box::new(next)),
+        by.says(Speech::Open(Box::new(first))),
+        by.says(Speech::Withdraw(id)),
+        by.says(Speech::Open(Box::new(next))),
     ] {
         stage.now += 1;
         stage.say(vec![what]);
@@ -71,13 +71,13 @@ fn i8_every_withdrawn_wait_gives_its_event_back_however_many_there_are() {
         .map(|_| stage.wait(Kind::Event, events(&["x"]), 1_000))
         .collect();
     let ids: Vec<_> = waits.iter().map(|it| it.id).collect();
-    let open = |wait: Wait| Submission::Open(by, Box::new(wait));
+    let open = |wait: Wait| by.says(Speech::Open(Box::new(wait)));
     stage.say(waits.into_iter().map(open).collect());
     stage.say((0..50).map(|it| send(it, "a", "x", None)).collect());
     // The others are taken in the very batch that gives all of them back.
     let mut last: Vec<_> = (50..100).map(|it| send(it, "a", "x", None)).collect();
-    last.extend(ids.iter().map(|id| Submission::Withdraw(by, *id)));
-    last.extend(ids.iter().map(|id| Submission::Withdraw(by, *id)));
+    last.extend(ids.iter().map(|id| by.says(Speech::Withdraw(*id))));
+    last.extend(ids.iter().map(|id| by.says(Speech::Withdraw(*id))));
     stage.say(last);
     let history = stage.facts.reader.history(by.no).expect("memory is read");
     let taken: Vec<_> = history.iter().map(|it| it.record.event).collect();
@@ -103,7 +103,7 @@ fn e5_of_two_decisions_in_one_batch_the_second_loses() {
     let ask = stage.wait(Kind::Approval, Source::Approval("w/a#ask#1".into()), 1_000);
     let id = ask.id;
     let applied = stage.say(vec![
-        Submission::Ask(by, Box::new(ask), None),
+        by.says(Speech::Ask(Box::new(ask), None)),
         decide(3, "a", true),
         decide(4, "a", false),
     ]);
@@ -125,7 +125,7 @@ fn e5_a_decision_before_the_ask_is_kept() {
     let ask = stage.wait(Kind::Approval, Source::Approval("w/a#ask#1".into()), 1_000);
     let id = ask.id;
     stage.residents.start(by.no, by.incarnation);
-    let applied = stage.say(vec![Submission::Ask(by, Box::new(ask), None)]);
+    let applied = stage.say(vec![by.says(Speech::Ask(Box::new(ask), None))]);
     assert_eq!(
         settled(&applied.notes),
         [(id, Verdict::Done, Some("rejected"))]
@@ -139,7 +139,11 @@ fn e5_namespaces_do_not_share_approvals_of_the_same_id() {
     let ours = stage.create("a");
     let mut code = code();
     code.namespace = "acme".into();
-    let create = Submission::Create(1, Box::new((code, item("a"))), IfExists::Raise);
+    let create = Submission::Outside(Command::Create(
+        1,
+        Box::new((code, item("a"))),
+        IfExists::Raise,
+    ));
     let applied = stage.say(vec![create]);
     let [_, Note::Start(start)] = &applied.notes[..] else {
         panic!("{:?}", applied.notes);
@@ -149,16 +153,17 @@ fn e5_namespaces_do_not_share_approvals_of_the_same_id() {
         incarnation: start.incarnation,
     };
     let decide_theirs = |ticket| {
-        let Submission::Decide(_, mut decision) = decide(ticket, "a", false) else {
+        let Submission::Outside(Command::Decide(_, mut decision)) = decide(ticket, "a", false)
+        else {
             unreachable!("it is a decision");
         };
         decision.of.namespace = "acme".into();
-        Submission::Decide(ticket, decision)
+        Submission::Outside(Command::Decide(ticket, decision))
     };
-    let mut ask = |by| {
+    let mut ask = |by: Body| {
         let wait = stage.wait(Kind::Approval, Source::Approval(known.clone()), 1_000);
         let id = wait.id;
-        stage.say(vec![Submission::Ask(by, Box::new(wait), None)]);
+        stage.say(vec![by.says(Speech::Ask(Box::new(wait), None))]);
         id
     };
     let (our_wait, their_wait) = (ask(ours), ask(theirs));
@@ -201,7 +206,7 @@ fn e5_namespaces_do_not_share_approvals_of_the_same_id() {
 fn r3_a_marked_instance_is_interrupted_and_a_released_one_is_not() {
     let mut stage = Stage::new();
     let (a, b) = (stage.create("a"), stage.create("b"));
-    stage.say(vec![Submission::Release(b)]);
+    stage.say(vec![b.says(Speech::Release)]);
     let applied = stage.crash();
     let starts: Vec<_> = applied
         .jobs
@@ -223,8 +228,8 @@ fn l12_missing_code_blocks_until_it_is_there_again() {
     let wait = stage.wait(Kind::Sleep, Source::Timer, 150);
     let seen = stage.core.batch_number();
     stage.say(vec![
-        Submission::Open(by, Box::new(wait)),
-        Submission::Quiet(by, 0, seen),
+        by.says(Speech::Open(Box::new(wait))),
+        by.says(Speech::Quiet(0, seen)),
     ]);
     stage.config.workflows.clear();
     stage.now = 200;
@@ -245,12 +250,18 @@ fn a_blocked_instance_keeps_its_events_and_gets_them_when_it_goes_on() {
     let mut stage = Stage::new();
     let by = stage.create("a");
     let wait = stage.wait(Kind::Event, events(&["x"]), 1_000);
-    let block = Submission::Block(by, "nondeterminism".into(), b"why".as_slice().into());
-    stage.say(vec![Submission::Open(by, Box::new(wait)), block]);
+    let block = by.says(Speech::Block(
+        "nondeterminism".into(),
+        b"why".as_slice().into(),
+    ));
+    stage.say(vec![by.says(Speech::Open(Box::new(wait))), block]);
     stage.say(vec![send(3, "a", "x", None)]);
     let open = stage.facts.reader.waits(by.no).expect("memory is read");
     assert_eq!(open.len(), 1);
-    let applied = stage.say(vec![Submission::Resume(4, Box::new(name("a")))]);
+    let applied = stage.say(vec![Submission::Outside(Command::Resume(
+        4,
+        Box::new(name("a")),
+    ))]);
     assert_eq!(codes(&applied.notes), [(4, "")]);
     assert_eq!(applied.jobs.len(), 1);
     let open = stage.facts.reader.waits(by.no).expect("memory is read");
@@ -266,14 +277,13 @@ fn l10_a_parent_is_woken_by_its_child_even_if_the_engine_died_between() {
     let by = stage.create("a");
     let number = stage.sequence.draw();
     let child = Child {
-        by,
         operation: operation(Kind::Call),
         workflow: "w".into(),
         version: "1".into(),
         items: vec![item("a.1")],
         payload: None,
     };
-    let applied = stage.say(vec![Submission::Call(number, Box::new(child))]);
+    let applied = stage.say(vec![by.says(Speech::Call(number, Box::new(child)))]);
     let [Note::Start(start)] = &applied.notes[..] else {
         panic!("{:?}", applied.notes);
     };
@@ -287,8 +297,8 @@ fn l10_a_parent_is_woken_by_its_child_even_if_the_engine_died_between() {
     // Asking for a child that is final is answered at once, for one that never was too.
     let what = |id: &str| Box::new((operation(Kind::Result), "w".into(), id.into()));
     let applied = stage.say(vec![
-        Submission::Await(900, by, what("a.1")),
-        Submission::Await(901, by, what("nobody")),
+        by.says(Speech::Await(900, what("a.1"))),
+        by.says(Speech::Await(901, what("nobody"))),
     ]);
     assert_eq!(
         settled(&applied.notes),
@@ -308,7 +318,6 @@ fn l10_an_id_is_created_by_one_operation_only_and_once_in_a_batch() {
     let by = stage.create("a");
     let children = |ticket, count, ids: &[&str]| {
         let child = Child {
-            by,
             operation: Operation {
                 count,
                 ..operation(Kind::Create)
@@ -318,7 +327,7 @@ fn l10_an_id_is_created_by_one_operation_only_and_once_in_a_batch() {
             items: ids.iter().map(|id| item(id)).collect(),
             payload: None,
         };
-        Submission::CreateChildren(ticket, Box::new(child))
+        by.says(Speech::CreateChildren(ticket, Box::new(child)))
     };
     let applied = stage.say(vec![
         children(900, 1, &["b", "c"]),
@@ -358,11 +367,11 @@ fn l11_one_that_kills_the_process_too_often_is_blocked_and_an_outcome_resets_the
     let row = innocent.facts.store.find("default", "w", "a");
     let row = row.expect("memory is read").expect("it is there");
     assert_eq!(row.reason.as_deref(), Some("recoveries"));
-    let resume = Submission::Resume(4, Box::new(name("a")));
+    let resume = Submission::Outside(Command::Resume(4, Box::new(name("a"))));
     assert_eq!(innocent.say(vec![resume]).jobs.len(), 1);
     assert_eq!(innocent.crash().jobs.len(), 1);
     innocent.residents.start(by.no, by.incarnation);
-    innocent.say(vec![Submission::Record(9, by, record())]);
+    innocent.say(vec![by.says(Speech::Record(9, record()))]);
     innocent.outlive();
     let row = innocent.facts.store.find("default", "w", "a");
     assert_eq!(
@@ -384,11 +393,11 @@ fn c9_the_queue_survives_a_restart_in_order() {
         ..item("urgent")
     };
     let mut all: Vec<_> = ids.iter().map(|id| create(1, id)).collect();
-    all.push(Submission::Create(
+    all.push(Submission::Outside(Command::Create(
         2,
         Box::new((code(), urgent)),
         IfExists::Raise,
-    ));
+    )));
     stage.say(all);
     let mut started = Vec::new();
     let mut jobs = stage.crash().jobs;

@@ -12,19 +12,24 @@ pub(super) fn set(
     changes: &[(&str, Option<f64>)],
 ) -> Submission {
     let changes = changes.iter().map(|(name, it)| ((*name).into(), *it));
-    Submission::SetLimits(
+    Submission::Outside(Command::SetLimits(
         ticket,
         Box::new(LimitChange {
             namespace: "default".into(),
             workflow: workflow.map(Into::into),
             changes: changes.collect(),
         }),
-    )
+    ))
 }
 
 pub(super) fn batch(ticket: u64, ids: std::ops::Range<u32>, wait: bool) -> Submission {
     let items = ids.map(|it| item(&format!("b{it}"))).collect();
-    Submission::CreateBatch(ticket, Box::new((code(), items)), IfExists::Raise, wait)
+    Submission::Outside(Command::CreateBatch(
+        ticket,
+        Box::new((code(), items)),
+        IfExists::Raise,
+        wait,
+    ))
 }
 
 pub(super) fn stage(slots: u32) -> Stage {
@@ -146,12 +151,21 @@ fn many(ticket: u64, namespace: &str, count: u32) -> Submission {
         ..code()
     };
     let items = (0..count).map(|it| item(&format!("m{it}"))).collect();
-    Submission::CreateBatch(ticket, Box::new((code, items)), IfExists::Raise, false)
+    Submission::Outside(Command::CreateBatch(
+        ticket,
+        Box::new((code, items)),
+        IfExists::Raise,
+        false,
+    ))
 }
 
 fn open(ticket: u64, namespace: &str, limits: &[(&str, f64)]) -> Submission {
     let limits = limits.iter().map(|it| (it.0.into(), Some(it.1)));
-    Submission::OpenNamespace(ticket, namespace.into(), limits.collect())
+    Submission::Outside(Command::OpenNamespace(
+        ticket,
+        namespace.into(),
+        limits.collect(),
+    ))
 }
 
 #[test]
@@ -196,7 +210,11 @@ fn c1_what_a_namespace_is_opened_with_holds_for_what_is_created_right_after() {
             namespace: namespace.into(),
             ..code()
         };
-        Submission::Create(3, Box::new((code, NewItem::default())), IfExists::Raise)
+        Submission::Outside(Command::Create(
+            3,
+            Box::new((code, NewItem::default())),
+            IfExists::Raise,
+        ))
     };
     let applied = stage.say(vec![open(1, "c", &rate), many(2, "c", 2), more("c")]);
     assert_eq!(overloaded(&applied.notes), [(3, "create_rate", SECOND)]);
@@ -280,8 +298,13 @@ fn an_engine_opened_without_limits_takes_those_that_are_stored() {
 #[test]
 fn another_namespace_has_accounts_and_limits_of_its_own() {
     let mut stage = stage(50);
-    let open =
-        |limit| Submission::OpenNamespace(1, "acme".into(), vec![("concurrency".into(), limit)]);
+    let open = |limit| {
+        Submission::Outside(Command::OpenNamespace(
+            1,
+            "acme".into(),
+            vec![("concurrency".into(), limit)],
+        ))
+    };
     stage.set(None, &[("concurrency", Some(1.0))]);
     assert_eq!(codes(&stage.say(vec![open(Some(2.0))]).notes), [(1, "")]);
     let acme = |id: &str| {
@@ -290,7 +313,11 @@ fn another_namespace_has_accounts_and_limits_of_its_own() {
             namespace,
             ..code()
         };
-        Submission::Create(9, Box::new((code, item(id))), IfExists::Raise)
+        Submission::Outside(Command::Create(
+            9,
+            Box::new((code, item(id))),
+            IfExists::Raise,
+        ))
     };
     stage.say(vec![
         create(1, "a"),
@@ -319,8 +346,12 @@ fn what_makes_no_sense_is_refused_and_nothing_of_it_is_kept() {
         set(4, Some("w"), &[("create_rate", Some(5.0))]),
         set(5, Some("nobody"), &[("steps", Some(5.0))]),
         set(6, Some("a b"), &[("steps", Some(5.0))]),
-        Submission::OpenNamespace(7, "-".into(), vec![]),
-        Submission::OpenNamespace(8, "ok".into(), vec![("steps".into(), Some(-1.0))]),
+        Submission::Outside(Command::OpenNamespace(7, "-".into(), vec![])),
+        Submission::Outside(Command::OpenNamespace(
+            8,
+            "ok".into(),
+            vec![("steps".into(), Some(-1.0))],
+        )),
     ];
     let applied = stage.say(wrong.into());
     let refused = codes(&applied.notes);
@@ -483,7 +514,6 @@ fn c10_children_pay_no_rate_and_are_never_refused() {
     let by = stage.create("a");
     stage.set(None, &[("create_rate", Some(1.0))]);
     let child = Child {
-        by,
         operation: operation(Kind::Create),
         workflow: "w".into(),
         version: "1".into(),
@@ -491,7 +521,7 @@ fn c10_children_pay_no_rate_and_are_never_refused() {
         payload: None,
     };
     let applied = stage.say(vec![
-        Submission::CreateChildren(5, Box::new(child)),
+        by.says(Speech::CreateChildren(5, Box::new(child))),
         create(1, "b"),
     ]);
     assert_eq!(settled(&applied.notes), [(5, Verdict::Done, None)]);
@@ -512,7 +542,11 @@ fn the_estimate_for_a_full_queue_follows_how_fast_it_drains() {
     stage.say(vec![create(1, "b")]);
     let wait = |stage: &mut Stage| {
         let stranger = Box::new((code(), NewItem::default()));
-        let applied = stage.say(vec![Submission::Create(1, stranger, IfExists::Raise)]);
+        let applied = stage.say(vec![Submission::Outside(Command::Create(
+            1,
+            stranger,
+            IfExists::Raise,
+        ))]);
         overloaded(&applied.notes)[0].2
     };
     assert_eq!(wait(&mut stage), SECOND, "it never drained");

@@ -27,7 +27,9 @@ use crate::sequence::Sequence;
 use crate::settings::{Layer, Limit};
 use crate::store::memory::MemoryStore;
 use crate::store::{Op, Store};
-use crate::submission::{Body, Child, Code, Decision, IfExists, Letter, Name, NewItem, Submission};
+use crate::submission::{
+    Body, Child, Code, Command, Decision, IfExists, Letter, Name, NewItem, Speech, Submission,
+};
 use crate::wait::{Source, Wait};
 
 struct Stage {
@@ -237,7 +239,11 @@ fn item(id: &str) -> NewItem {
 }
 
 fn create(ticket: u64, id: &str) -> Submission {
-    Submission::Create(ticket, Box::new((code(), item(id))), IfExists::Raise)
+    Submission::Outside(Command::Create(
+        ticket,
+        Box::new((code(), item(id))),
+        IfExists::Raise,
+    ))
 }
 
 fn send(ticket: u64, id: &str, kind: &str, dedup: Option<&str>) -> Submission {
@@ -246,11 +252,15 @@ fn send(ticket: u64, id: &str, kind: &str, dedup: Option<&str>) -> Submission {
         kind: kind.into(),
         payload: Some(kind.as_bytes().into()),
     };
-    Submission::Send(ticket, Box::new(letter), dedup.map(Into::into))
+    Submission::Outside(Command::Send(
+        ticket,
+        Box::new(letter),
+        dedup.map(Into::into),
+    ))
 }
 
 fn decide(ticket: u64, id: &str, approved: bool) -> Submission {
-    Submission::Decide(
+    Submission::Outside(Command::Decide(
         ticket,
         Box::new(Decision {
             approval: format!("w/{id}#ask#1").into(),
@@ -259,11 +269,14 @@ fn decide(ticket: u64, id: &str, approved: bool) -> Submission {
             approved,
             decision: b"why".as_slice().into(),
         }),
-    )
+    ))
 }
 
 fn finish(by: Body) -> Submission {
-    Submission::Finish(by, Status::Complete, Some(b"out".as_slice().into()))
+    by.says(Speech::Finish(
+        Status::Complete,
+        Some(b"out".as_slice().into()),
+    ))
 }
 
 fn events(kinds: &[&str]) -> Source {

@@ -5,15 +5,20 @@ use super::*;
 
 fn repeated(ticket: u64, ids: &[&str], if_exists: IfExists, wait: bool) -> Submission {
     let items = ids.iter().map(|it| item(it)).collect();
-    Submission::CreateBatch(ticket, Box::new((code(), items)), if_exists, wait)
+    Submission::Outside(Command::CreateBatch(
+        ticket,
+        Box::new((code(), items)),
+        if_exists,
+        wait,
+    ))
 }
 
 fn stranger(ticket: u64) -> Submission {
-    Submission::Create(
+    Submission::Outside(Command::Create(
         ticket,
         Box::new((code(), NewItem::default())),
         IfExists::Raise,
-    )
+    ))
 }
 
 /// One that has ended, in an engine that lets nothing in for a long time: rate, queue or disk.
@@ -52,7 +57,11 @@ fn l1_what_exists_is_answered_whatever_refuses_creations() {
             (IfExists::ReturnIfSame, ""),
         ] {
             let mut stage = overloaded_in(way);
-            let one = Submission::Create(5, Box::new((super::code(), item("a"))), if_exists);
+            let one = Submission::Outside(Command::Create(
+                5,
+                Box::new((super::code(), item("a"))),
+                if_exists,
+            ));
             let applied = stage.say(vec![one]);
             match if_exists {
                 // The loader compares.
@@ -109,14 +118,13 @@ fn c10_an_id_that_came_to_exist_leaves_the_moment_it_was_promised() {
     // Its parent is somebody else.
     let parent = bodies(&applied.notes)[0];
     let child = Child {
-        by: parent,
         operation: operation(Kind::Create),
         workflow: "w".into(),
         version: "1".into(),
         items: vec![item("a")],
         payload: None,
     };
-    stage.say(vec![Submission::CreateChildren(5, Box::new(child))]);
+    stage.say(vec![parent.says(Speech::CreateChildren(5, Box::new(child)))]);
     let applied = stage.say(vec![create(6, "a"), stranger(7)]);
     let told = overloaded(&applied.notes);
     assert_eq!(
@@ -132,7 +140,7 @@ fn c10_what_was_given_up_before_it_was_let_in_never_happens() {
     for at in 0..4 {
         let mut stage = overloaded_in(1);
         let batch = repeated(5, &["x", "y"], IfExists::Raise, true);
-        let give_up = || Submission::GiveUp(5);
+        let give_up = || Submission::Outside(Command::GiveUp(5));
         match at {
             0 => {
                 stage.say(vec![batch]);
@@ -185,7 +193,7 @@ fn l14_nobody_waits_for_room_in_an_engine_that_drains() {
     let mut stage = overloaded_in(1);
     stage.say(vec![repeated(5, &["x"], IfExists::Raise, true)]);
     let applied = stage.say(vec![
-        Submission::EndWaiting,
+        Submission::Outside(Command::EndWaiting),
         repeated(6, &["y"], IfExists::Raise, true),
     ]);
     assert_eq!(codes(&applied.notes), [(5, "drains"), (6, "drains")]);

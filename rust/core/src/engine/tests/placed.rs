@@ -9,7 +9,11 @@ fn create_of(workflow: &str, ticket: u64, id: &str) -> Submission {
         workflow: workflow.into(),
         ..code()
     };
-    Submission::Create(ticket, Box::new((code, item(id))), IfExists::Raise)
+    Submission::Outside(Command::Create(
+        ticket,
+        Box::new((code, item(id))),
+        IfExists::Raise,
+    ))
 }
 
 fn status(stage: &Stage, workflow: &str, id: &str) -> Option<Status> {
@@ -21,11 +25,9 @@ fn status(stage: &Stage, workflow: &str, id: &str) -> Option<Status> {
 fn stage() -> Stage {
     let mut stage = Stage::new();
     let by = stage.create("blocked");
-    stage.say(vec![Submission::Block(
-        by,
-        "why".into(),
-        b"e".as_slice().into(),
-    )]);
+    stage.say(vec![
+        by.says(Speech::Block("why".into(), b"e".as_slice().into()))
+    ]);
     stage
 }
 
@@ -34,7 +36,7 @@ fn one_that_joined_the_queue_in_this_batch_is_not_overtaken_by_another_workflow(
     let mut stage = stage();
     stage.say(vec![
         create_of("v", 1, "first"),
-        Submission::Resume(2, Box::new(name("blocked"))),
+        Submission::Outside(Command::Resume(2, Box::new(name("blocked")))),
         create_of("v", 3, "second"),
     ]);
     assert_eq!(status(&stage, "v", "first"), Some(Status::Running));

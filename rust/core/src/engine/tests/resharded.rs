@@ -25,7 +25,7 @@ fn batch(ticket: u64, ids: impl Iterator<Item = usize>) -> Submission {
         ..NewItem::default()
     });
     let what = Box::new((code(), items.collect()));
-    Submission::CreateBatch(ticket, what, IfExists::Raise, false)
+    Submission::Outside(Command::CreateBatch(ticket, what, IfExists::Raise, false))
 }
 
 /// What a stage has started and not ended yet, and which instances it has ever started.
@@ -131,7 +131,7 @@ fn shards_change_while_slots_are_granted_in_order() {
     for (from, to) in [(1, 64), (64, 1), (2, 4_096), (4_096, 3), (64, 65)] {
         let (mut stage, mut bodies) = Stage::crowded(from, 1);
         let is_reply = |applied: &Applied| codes(&applied.notes).contains(&(7, ""));
-        let mut replied = is_reply(&stage.step(vec![Submission::Reshard(7, to)]));
+        let mut replied = is_reply(&stage.step(vec![Submission::Outside(Command::Reshard(7, to))]));
         let mut steps = 0;
         while !replied {
             let ends = std::mem::take(&mut bodies.running);
@@ -169,7 +169,7 @@ fn only_ranges_with_another_owner_are_handed_over_and_each_under_a_higher_epoch(
             .collect::<Vec<_>>()
     };
     let before = owners(&stage);
-    stage.say(vec![Submission::Reshard(7, 4)]);
+    stage.say(vec![Submission::Outside(Command::Reshard(7, 4))]);
     let between = owners(&stage);
     for (was, is) in before.iter().zip(&between) {
         assert_eq!(was.shard == is.shard, was.epoch == is.epoch);
@@ -186,14 +186,14 @@ fn only_ranges_with_another_owner_are_handed_over_and_each_under_a_higher_epoch(
 fn a_number_of_shards_that_makes_no_sense_is_refused() {
     let (mut stage, bodies) = Stage::crowded(2, 1);
     for shards in [0, -1, 4_097, i64::MIN, i64::MAX] {
-        let applied = stage.step(vec![Submission::Reshard(7, shards)]);
+        let applied = stage.step(vec![Submission::Outside(Command::Reshard(7, shards))]);
         let text = refusal(&applied);
         assert!(text.contains(&format!("reshard({shards})")), "{text}");
         assert!(text.contains("1 to 4096"), "{text}");
     }
     assert_eq!(stage.layout(), [2, 0, 0]);
     // Nothing to do is no error, and no commit either.
-    let applied = stage.step(vec![Submission::Reshard(7, 2)]);
+    let applied = stage.step(vec![Submission::Outside(Command::Reshard(7, 2))]);
     assert_eq!(codes(&applied.notes), [(7, "")]);
     stage.check(&bodies);
 }
@@ -201,8 +201,13 @@ fn a_number_of_shards_that_makes_no_sense_is_refused() {
 #[test]
 fn a_change_during_a_change_is_refused_and_says_how_far_the_first_is() {
     let (mut stage, mut bodies) = Stage::crowded(1, 1);
-    assert_eq!(stage.step(vec![Submission::Reshard(7, 64)]).notes, []);
-    let applied = stage.step(vec![Submission::Reshard(8, 3)]);
+    assert_eq!(
+        stage
+            .step(vec![Submission::Outside(Command::Reshard(7, 64))])
+            .notes,
+        []
+    );
+    let applied = stage.step(vec![Submission::Outside(Command::Reshard(8, 3))]);
     let text = refusal(&applied);
     assert!(
         text.starts_with("reshard(3): reshard(64) from 1 is under way; 15903 of 19999"),
@@ -211,7 +216,9 @@ fn a_change_during_a_change_is_refused_and_says_how_far_the_first_is() {
     assert!(text.contains("4032 of 4096 ranges"), "{text}");
     let notes = stage.say(vec![]).notes;
     assert_eq!(codes(&notes), [(7, "")]);
-    let notes = stage.say(vec![Submission::Reshard(9, 3)]).notes;
+    let notes = stage
+        .say(vec![Submission::Outside(Command::Reshard(9, 3))])
+        .notes;
     assert_eq!(codes(&notes), [(9, "")]);
     assert_eq!(stage.layout(), [3, 0, 0]);
     stage.run_out(&mut bodies);
@@ -228,7 +235,7 @@ fn a_crash_at_any_commit_of_a_change_leaves_a_layout_that_goes_on() {
             let mut replied = false;
             for commit in 0..at {
                 let news = match commit {
-                    0 => vec![Submission::Reshard(7, to.into())],
+                    0 => vec![Submission::Outside(Command::Reshard(7, to.into()))],
                     _ => vec![create(8, &format!("new {commit}"))],
                 };
                 let applied = stage.step(news);
@@ -242,7 +249,9 @@ fn a_crash_at_any_commit_of_a_change_leaves_a_layout_that_goes_on() {
             assert_eq!(stage.layout(), [expected.into(), 0, 0], "commit {at}");
             stage.check(&bodies);
             // Both layouts go on, and may be changed again.
-            let notes = stage.say(vec![Submission::Reshard(9, 5)]).notes;
+            let notes = stage
+                .say(vec![Submission::Outside(Command::Reshard(9, 5))])
+                .notes;
             assert_eq!(codes(&notes), [(9, "")]);
             stage.run_out(&mut bodies);
             let once: BTreeSet<u64> = bodies.started.iter().copied().collect();
@@ -265,9 +274,10 @@ fn a_commit_that_may_or_may_not_be_there_decides_which_layout_it_is() {
     for (failure, shards) in [(Failure::Lost, 2), (Failure::Unreported, 64)] {
         let (mut stage, mut bodies) = Stage::crowded(2, 1);
         stage.core.begin(stage.now);
-        let later = stage
-            .core
-            .decide(Submission::Reshard(7, 64), &mut stage.facts);
+        let later = stage.core.decide(
+            Submission::Outside(Command::Reshard(7, 64)),
+            &mut stage.facts,
+        );
         assert_eq!(later, Ok(None));
         stage.core.finish_batch(&mut stage.facts).expect("decided");
         stage.store.fail_next(failure);
@@ -285,7 +295,7 @@ fn a_commit_that_may_or_may_not_be_there_decides_which_layout_it_is() {
 fn an_engine_takes_the_stored_layout_unless_it_is_told_another() {
     let mut stage = Stage::with(config_of(None, 1));
     assert_eq!(stage.layout(), [64, 0, 0], "the default");
-    stage.say(vec![Submission::Reshard(7, 9)]);
+    stage.say(vec![Submission::Outside(Command::Reshard(7, 9))]);
     for (told, shards) in [(None, 9), (Some(4), 4), (None, 4), (Some(4), 4)] {
         stage.reopen(told);
         assert_eq!(stage.layout(), [shards, 0, 0]);
@@ -295,7 +305,7 @@ fn an_engine_takes_the_stored_layout_unless_it_is_told_another() {
 #[test]
 fn a_change_that_is_under_way_at_the_end_is_ended_by_the_next_engine() {
     let (mut stage, mut bodies) = Stage::crowded(1, 1);
-    stage.step(vec![Submission::Reshard(7, 64)]);
+    stage.step(vec![Submission::Outside(Command::Reshard(7, 64))]);
     stage.core.begin(stage.now);
     stage.core.clear_marks();
     let notes = stage.commit().notes;
@@ -343,18 +353,22 @@ fn c11_who_runs_waits_is_blocked_or_starts_later_does_not_notice() {
     let seen = stage.core.batch_number();
     let number = stage.sequence.draw();
     bodies.hear(&stage.say(vec![
-        Submission::Open(waits, Box::new(event.clone())),
-        Submission::Quiet(waits, 0, seen),
-        Submission::Open(sleeps, Box::new(nap.clone())),
-        Submission::Quiet(sleeps, 0, seen),
-        Submission::Block(blocked, "why".into(), b"e".as_slice().into()),
+        waits.says(Speech::Open(Box::new(event.clone()))),
+        waits.says(Speech::Quiet(0, seen)),
+        sleeps.says(Speech::Open(Box::new(nap.clone()))),
+        sleeps.says(Speech::Quiet(0, seen)),
+        blocked.says(Speech::Block("why".into(), b"e".as_slice().into())),
         finish(ends),
     ]));
     let mut later = item("later");
     later.start_at = Some(600);
-    let later = Submission::Create(number, Box::new((code(), later)), IfExists::Raise);
+    let later = Submission::Outside(Command::Create(
+        number,
+        Box::new((code(), later)),
+        IfExists::Raise,
+    ));
     // In the middle of the change each of them hears of something.
-    stage.step(vec![Submission::Reshard(7, 64), later]);
+    stage.step(vec![Submission::Outside(Command::Reshard(7, 64)), later]);
     let to = |stage: &Stage, by: Body| {
         let row = stage.facts.store.reader().expect("memory is read");
         let row = { row }.instance(by.no).expect("memory is read");
@@ -364,8 +378,8 @@ fn c11_who_runs_waits_is_blocked_or_starts_later_does_not_notice() {
     stage.now = 700;
     let applied = stage.step(vec![
         send(8, &event_to, "go", None),
-        Submission::Resume(9, Box::new(name(&resume))),
-        Submission::Record(10, runs, record()),
+        Submission::Outside(Command::Resume(9, Box::new(name(&resume)))),
+        runs.says(Speech::Record(10, record())),
     ]);
     bodies.hear(&applied);
     assert!(stage.core.queues.is_relocating(), "still under way");

@@ -60,7 +60,7 @@ fn l11_after_two_unclean_stops_those_without_progress_start_four_at_a_time() {
     let bodies: Vec<_> = names.iter().map(|id| stage.create(id)).collect();
     assert_eq!(stage.crashed().len(), 9, "one unclean stop suspects nobody");
     // One makes progress, one comes new: neither is a suspect.
-    stage.say(vec![Submission::Record(9, bodies[1], record())]);
+    stage.say(vec![bodies[1].says(Speech::Record(9, record()))]);
     stage.outlive();
     stage.create("new");
     let started = stage.crashed();
@@ -79,11 +79,11 @@ fn l11_after_two_unclean_stops_those_without_progress_start_four_at_a_time() {
         (2, None)
     );
     // Nothing that says nothing of it starts the next one.
-    let applied = stage.say(vec![Submission::Record(9, bodies[1], record())]);
+    let applied = stage.say(vec![bodies[1].says(Speech::Record(9, record()))]);
     assert_eq!(applied.jobs, []);
     // An outcome, an end, a wait, a block do, once the process has outlived them; and one more may
     // be tried for each that is innocent.
-    let applied = stage.say(vec![Submission::Record(9, bodies[0], record())]);
+    let applied = stage.say(vec![bodies[0].says(Speech::Record(9, record()))]);
     assert_eq!(applied.jobs, []);
     let applied = stage.outlive();
     assert_eq!(ids(&stage.started(&applied.jobs)), ["f", "g"]);
@@ -102,12 +102,12 @@ fn l11_one_that_waits_or_is_blocked_makes_room_for_the_next_suspect() {
     assert_eq!(ids(&stage.crashed()), ["a", "b", "c", "d"]);
     let wait = Box::new(stage.wait(Kind::Event, events(&["x"]), 10_000_000));
     let seen = stage.core.batch_number();
-    let quiet = Submission::Quiet(bodies[0], 0, seen);
-    let applied = stage.say(vec![Submission::Open(bodies[0], wait), quiet]);
+    let quiet = bodies[0].says(Speech::Quiet(0, seen));
+    let applied = stage.say(vec![bodies[0].says(Speech::Open(wait)), quiet]);
     assert_eq!(applied.jobs, []);
     let applied = stage.outlive();
     assert_eq!(ids(&stage.started(&applied.jobs)), ["e", "f"]);
-    let block = Submission::Block(bodies[1], "race".into(), b"why".as_slice().into());
+    let block = bodies[1].says(Speech::Block("race".into(), b"why".as_slice().into()));
     assert_eq!(stage.say(vec![block]).jobs, []);
     let applied = stage.outlive();
     assert_eq!(ids(&stage.started(&applied.jobs)), ["g", "h"]);
@@ -153,7 +153,7 @@ fn l11_what_kills_the_process_a_little_later_than_its_outcome_is_found() {
             // Everybody makes progress all the time; soon after that of one of them the process
             // dies.
             let records = running.iter();
-            let records = records.map(|it| Submission::Record(9, it.1, record()));
+            let records = records.map(|it| it.1.says(Speech::Record(9, record())));
             stage.say(records.collect());
             if ids(&running).contains(&"i07") {
                 break;
@@ -279,8 +279,8 @@ fn l11_a_waiting_instance_is_never_counted() {
     let wait = stage.wait(Kind::Event, events(&["x"]), 1_000);
     let seen = stage.core.batch_number();
     stage.say(vec![
-        Submission::Open(by, Box::new(wait)),
-        Submission::Quiet(by, 0, seen),
+        by.says(Speech::Open(Box::new(wait))),
+        by.says(Speech::Quiet(0, seen)),
     ]);
     for _ in 0..20 {
         assert_eq!(stage.crash().jobs, []);
@@ -296,7 +296,7 @@ fn l11_an_outcome_acquits_one_that_is_held_back() {
     let names = ["a", "b", "c", "d", "e"];
     let bodies: Vec<_> = names.iter().map(|id| stage.create(id)).collect();
     let wait = stage.wait(Kind::Event, events(&["x"]), 1_000);
-    stage.say(vec![Submission::Open(bodies[4], Box::new(wait))]);
+    stage.say(vec![bodies[4].says(Speech::Open(Box::new(wait)))]);
     stage.crashed();
     assert_eq!(ids(&stage.crashed()), ["a", "b", "c", "d"]);
     assert_eq!(stage.say(vec![send(3, "e", "x", None)]).jobs, []);
@@ -320,7 +320,11 @@ fn l11_a_suspect_without_a_free_slot_holds_up_no_suspect_of_another_workflow() {
     code.workflow = "v".into();
     for id in ["f", "g"] {
         let what = Box::new((code.clone(), item(id)));
-        stage.say(vec![Submission::Create(1, what, IfExists::Raise)]);
+        stage.say(vec![Submission::Outside(Command::Create(
+            1,
+            what,
+            IfExists::Raise,
+        ))]);
     }
     stage.crashed();
     stage.config.workflow_limits = vec![("w".into(), Layer::default().with(Limit::Concurrency, 1))];
@@ -336,14 +340,13 @@ fn l11_a_held_back_child_is_terminated_with_its_parent() {
         stage.create(id);
     }
     let child = Child {
-        by,
         operation: operation(Kind::Call),
         workflow: "w".into(),
         version: "1".into(),
         items: vec![item("child")],
         payload: None,
     };
-    stage.say(vec![Submission::Call(number, Box::new(child))]);
+    stage.say(vec![by.says(Speech::Call(number, Box::new(child)))]);
     stage.crashed();
     assert_eq!(ids(&stage.crashed()), ["a", "b", "c", "d"]);
     let applied = stage.say(vec![finish(by)]);

@@ -60,7 +60,8 @@ fn c3_two_million_queued_entries_delay_another_workflow_by_one_slot_release() {
             priority,
             ..item(&format!("late{priority}"))
         };
-        let create = Submission::Create(7, Box::new((code, late)), IfExists::Raise);
+        let create =
+            Submission::Outside(Command::Create(7, Box::new((code, late)), IfExists::Raise));
         let applied = stage.say(vec![create]);
         assert_eq!(codes(&applied.notes), [(7, "")]);
         assert_eq!(applied.jobs, [], "no slot is free");
@@ -94,11 +95,11 @@ fn c3_with_one_slot_workflows_take_turns_whatever_their_priorities() {
             priority,
             ..item(&format!("i{at}"))
         };
-        stage.say(vec![Submission::Create(
+        stage.say(vec![Submission::Outside(Command::Create(
             1,
             Box::new((code, item)),
             IfExists::Raise,
-        )]);
+        ))]);
     }
     let mut order = Vec::new();
     for _ in 0..20 {

@@ -48,7 +48,7 @@ fn records_of_one_commit_are_one_note_and_an_old_incarnation_is_fenced() {
         ..by
     };
     let records = [(7, by), (8, by), (9, old), (10, by)];
-    let records = records.map(|(ticket, by)| Submission::Record(ticket, by, record()));
+    let records = records.map(|(ticket, by)| by.says(Speech::Record(ticket, record())));
     let applied = stage.say(records.into());
     let at = 100;
     assert_eq!(
@@ -83,7 +83,12 @@ fn c10_a_batch_that_can_never_fit_is_refused_even_if_it_would_wait() {
     let (x, y) = (stage.create("x"), stage.create("y"));
     let batch = |ticket, ids: &[&str]| {
         let items = ids.iter().map(|id| item(id)).collect();
-        Submission::CreateBatch(ticket, Box::new((code(), items)), IfExists::Raise, true)
+        Submission::Outside(Command::CreateBatch(
+            ticket,
+            Box::new((code(), items)),
+            IfExists::Raise,
+            true,
+        ))
     };
     // Two slots and three entries hold five, once they are all free.
     let applied = stage.say(vec![
@@ -117,7 +122,7 @@ fn an_id_that_a_final_instance_has_is_taken_and_its_slot_comes_back() {
     let applied = stage.say(vec![
         create(5, "a"),
         create(6, "a"),
-        Submission::Create(7, again, IfExists::Return),
+        Submission::Outside(Command::Create(7, again, IfExists::Return)),
         send(8, "a", "x", None),
     ]);
     assert_eq!(
@@ -135,7 +140,7 @@ fn a_batch_answers_item_by_item_in_order() {
     stage.say(vec![finish(by)]);
     let items = vec![item("a"), item("old"), item("a"), item("b")];
     let what = Box::new((code(), items));
-    let batch = Submission::CreateBatch(9, what, IfExists::Raise, false);
+    let batch = Submission::Outside(Command::CreateBatch(9, what, IfExists::Raise, false));
     let applied = stage.say(vec![batch]);
     let Note::Reply {
         data: Data::Items(items),
@@ -156,8 +161,8 @@ fn c6_a_waiting_instance_holds_no_slot_and_its_event_wakes_it() {
     let id = wait.id;
     let seen = stage.core.batch_number();
     stage.say(vec![
-        Submission::Open(by, Box::new(wait)),
-        Submission::Quiet(by, 0, seen),
+        by.says(Speech::Open(Box::new(wait))),
+        by.says(Speech::Quiet(0, seen)),
     ]);
     assert_eq!(stage.core.counts(), [2, 0, 0, 1]);
     let applied = stage.say(vec![send(3, "a", "x", None)]);
@@ -177,14 +182,14 @@ fn a_quiet_that_crossed_an_outcome_changes_nothing() {
     );
     let seen = stage.core.batch_number();
     stage.say(vec![
-        Submission::Open(by, Box::new(x)),
-        Submission::Open(by, Box::new(y)),
+        by.says(Speech::Open(Box::new(x))),
+        by.says(Speech::Open(Box::new(y))),
     ]);
     stage.say(vec![send(3, "a", "x", None)]);
-    stage.say(vec![Submission::Quiet(by, 0, seen)]);
+    stage.say(vec![by.says(Speech::Quiet(0, seen))]);
     assert_eq!(stage.core.counts(), [2, 1, 0, 0]);
     let seen = stage.core.batch_number();
-    stage.say(vec![Submission::Quiet(by, 1, seen)]);
+    stage.say(vec![by.says(Speech::Quiet(1, seen))]);
     assert_eq!(stage.core.counts(), [2, 0, 0, 1]);
 }
 
@@ -195,8 +200,8 @@ fn a_resident_without_a_slot_is_told_nothing_until_it_has_one() {
     let wait = stage.wait(Kind::Event, events(&["x"]), 1_000);
     let seen = stage.core.batch_number();
     stage.say(vec![
-        Submission::Open(by, Box::new(wait)),
-        Submission::Quiet(by, 0, seen),
+        by.says(Speech::Open(Box::new(wait))),
+        by.says(Speech::Quiet(0, seen)),
     ]);
     let (b, _) = (stage.create("b"), stage.create("c"));
     let applied = stage.say(vec![send(3, "a", "x", None)]);
