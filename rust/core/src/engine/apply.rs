@@ -1,12 +1,25 @@
 //! After the commit: what was decided becomes visible, and whoever waits for it is told.
 
+use std::collections::VecDeque;
+
+use super::batch::Step;
 use super::creations::there;
 use super::{After, Applied, Core, Facts, ItemOf, Job};
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::note::{Data, Item, Note, Settled, Start};
-use crate::store::{Error, NewInstance, Op, Outcome};
+use crate::store::{Error, NewInstance, Op, Outcome, Transition};
 use crate::submission::{IfExists, Name};
+use crate::wait::Event;
+
+/// What steps leave to later ones.
+#[derive(Debug, Default)]
+struct News {
+    /// Creations that are items of one answer.
+    created: VecDeque<(Box<NewInstance>, Outcome)>,
+    /// New states, to be told when they are shown.
+    changed: Vec<(InstanceNo, Transition)>,
+}
 
 impl Core {
     /// Applies the batch to memory. `outcomes` are the store's answers to [`Core::ops`].
@@ -14,86 +27,70 @@ impl Core {
     /// # Errors
     /// If the store cannot be read.
     pub fn apply(&mut self, outcomes: &[Outcome], facts: &mut Facts) -> Result<Applied, Error> {
-        assert_eq!(
-            outcomes.len(),
-            self.batch.ops.len(),
-            "one answer per operation"
-        );
         let mut applied = Applied::default();
-        let mut ops = std::mem::take(&mut self.batch.ops);
-        let mut after = std::mem::take(&mut self.batch.after);
+        let mut steps = std::mem::take(&mut self.batch.steps);
         self.batch.unjudged.clear();
         self.batch.approvals.clear();
         self.batch.taken.clear();
-        for it in after.drain(..) {
-            self.follow(it, &mut ops, outcomes, facts, &mut applied)?;
+        let mut answers = outcomes.iter().copied();
+        let mut news = News::default();
+        for Step { op, then } in steps.drain(..) {
+            let op = op.map(|op| (op, answers.next().expect("one answer per operation")));
+            if let Some(then) = then {
+                self.follow(then, op, &mut news, facts, &mut applied)?;
+            }
         }
+        assert!(answers.next().is_none(), "one answer per operation");
         // After all answers, so that a creation the store refused was never seen.
         for key in self.batch.shown.drain(..) {
             self.registry.show(key);
         }
         self.show_counts();
         // After that, so that whoever watches and then looks misses nothing.
-        self.tell_changes(&mut ops, &mut applied);
-        ops.clear();
-        self.batch.ops = ops;
-        self.batch.after = after;
+        for (no, to) in news.changed {
+            if self.watches.has(no) {
+                applied.notes.push(Note::Changed {
+                    no,
+                    status: to.status,
+                    reason: to.reason,
+                    payload: to.payload,
+                });
+            }
+        }
+        self.batch.steps = steps;
+        self.batch.counts = [0; 2];
         self.batch.bytes = 0;
         self.batch.number += 1;
         Ok(applied)
     }
 
-    fn tell_changes(&mut self, ops: &mut [Op], applied: &mut Applied) {
-        for (no, op) in self.batch.changed.drain(..) {
-            if !self.watches.has(no) {
-                continue;
-            }
-            if let Op::Status(_, _, to) = &mut ops[op as usize] {
-                applied.notes.push(Note::Changed {
-                    no,
-                    status: to.status,
-                    reason: to.reason.take(),
-                    payload: to.payload.take(),
-                });
-            }
-        }
-    }
-
+    /// Does what is left to do of one step; an operation comes with the store's answer.
     fn follow(
         &mut self,
-        after: After,
-        ops: &mut [Op],
-        outcomes: &[Outcome],
+        then: After,
+        op: Option<(Op, Outcome)>,
+        news: &mut News,
         facts: &mut Facts,
         applied: &mut Applied,
     ) -> Result<(), Error> {
-        match after {
-            After::Done { ticket, op } => match outcomes[op as usize] {
-                Outcome::Done(_) => done(&mut applied.notes, self.now, ticket),
+        let outcome = op.as_ref().map(|it| it.1);
+        match then {
+            After::Done(ticket) => match outcome {
+                Some(Outcome::Done(_)) => done(&mut applied.notes, self.now, ticket),
                 _ => applied.notes.push(Note::Fenced { ticket }),
             },
             After::Say(note) => applied.notes.push(note),
-            After::Created {
-                ticket,
-                op,
-                if_exists,
-            } => {
-                let new = new_of(&mut ops[op as usize]);
-                self.created(
-                    ticket,
-                    new,
-                    outcomes[op as usize],
-                    if_exists,
-                    facts,
-                    applied,
-                )?;
+            After::Created(ticket, if_exists) => {
+                let (new, outcome) = new_of(op);
+                self.created(ticket, new, outcome, if_exists, facts, applied)?;
             }
+            After::Item => news.created.push_back(new_of(op)),
             After::Items {
                 ticket,
                 items,
                 if_exists,
-            } => self.items(ticket, items, if_exists, ops, outcomes, facts, applied)?,
-            After::Born { op } => self.born(*new_of(&mut ops[op as usize]), applied),
+            } => self.items(ticket, items, if_exists, news, facts, applied)?,
+            After::Born => self.born(*new_of(op).0, applied),
             After::Compare {
                 ticket,
                 name,
@@ -107,41 +104,9 @@ impl Core {
             After::Seen { no, dedup, refusal } => {
                 applied.jobs.push(Job::Seen { no, dedup, refusal });
             }
-            After::Settled { op, settled } => self.settled(op, settled, outcomes, applied),
-            After::Load { .. } | After::Wake(_) | After::Waits(_) | After::Leaves(_) => {
-                self.seat(&after, applied);
-            }
-            After::Changed { no, op } => self.batch.changed.push((no, op)),
-            After::Limits { ticket, namespace } => {
-                self.show_limits(&namespace);
-                let reply = ticket.map(|it| Note::reply(it, Data::Nothing));
-                applied.notes.extend(reply);
-            }
-            After::Kept { ticket, no, op } => {
-                if let Outcome::Done(_) = outcomes[op as usize] {
-                    self.kept(no, &ops[op as usize]);
-                }
-                applied.notes.push(Note::reply(ticket, Data::Nothing));
-            }
-        }
-        Ok(())
-    }
-
-    /// Bodies enter, wake, wait in or leave their seats.
-    fn seat(&mut self, after: &After, applied: &mut Applied) {
-        match after {
-            &After::Load { no, interrupted } => {
-                if let Some(live) = self.live.get(&no) {
-                    let incarnation = live.incarnation;
-                    self.residents.load(no, incarnation);
-                    applied.jobs.push(Job::Start {
-                        no,
-                        incarnation,
-                        interrupted,
-                    });
-                }
-            }
-            &After::Wake(no) => {
+            After::Settled(settled) => self.settled(settled, outcome, applied),
+            After::Load { no, interrupted } => self.load(no, interrupted, applied),
+            After::Wake(no) => {
                 if let Some(live) = self.live.get(&no) {
                     let incarnation = live.incarnation;
                     applied.notes.push(Note::Wake { no, incarnation });
@@ -149,42 +114,68 @@ impl Core {
                 }
             }
             // It may have been woken again in the same batch.
-            &After::Waits(no) => {
+            After::Waits(no) => {
                 let waits = self.live.get(&no).map(|it| it.status) == Some(Status::Waiting);
                 if waits {
                     self.residents.wait(no);
                 }
             }
-            &After::Leaves(no) => self.residents.leave(no),
-            other => unreachable!("moves no body: {other:?}"),
+            After::Leaves(no) => self.residents.leave(no),
+            After::Changed(no) => {
+                if let Some((Op::Status(_, _, to), _)) = op {
+                    news.changed.push((no, to));
+                }
+            }
+            After::Limits { ticket, namespace } => {
+                self.show_limits(&namespace);
+                let reply = ticket.map(|it| Note::reply(it, Data::Nothing));
+                applied.notes.extend(reply);
+            }
+            After::Kept(ticket, no) => {
+                if let Some((Op::Buffer(_, event, _), Outcome::Done(_))) = op {
+                    self.kept(no, event);
+                }
+                applied.notes.push(Note::reply(ticket, Data::Nothing));
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, no: InstanceNo, interrupted: bool, applied: &mut Applied) {
+        if let Some(live) = self.live.get(&no) {
+            let incarnation = live.incarnation;
+            self.residents.load(no, incarnation);
+            applied.jobs.push(Job::Start {
+                no,
+                incarnation,
+                interrupted,
+            });
         }
     }
 
     /// An event with a `dedup_id` is new: a wait may take it in the next batch.
-    fn kept(&mut self, no: InstanceNo, op: &Op) {
-        if let (Some(live), Op::Buffer(_, event, _)) = (self.live.get_mut(&no), op) {
-            live.mailbox.keep(event.clone());
+    fn kept(&mut self, no: InstanceNo, event: Event) {
+        if let Some(live) = self.live.get_mut(&no) {
+            live.mailbox.keep(event);
             self.refit.push(no);
         }
     }
 
+    /// Tells a body an outcome, if the store took its record.
     fn settled(
         &mut self,
-        op: Option<u32>,
         mut settled: Box<Settled>,
-        outcomes: &[Outcome],
+        outcome: Option<Outcome>,
         applied: &mut Applied,
     ) {
         let no = settled.no;
         let Some(live) = self.live.get_mut(&no) else {
             return;
         };
-        if let Some(op) = op {
-            let Outcome::Done(seq) = outcomes[op as usize] else {
-                return;
-            };
-            settled.seq = seq;
-            live.settled = seq;
+        match outcome {
+            None => {}
+            Some(Outcome::Done(seq)) => (settled.seq, live.settled) = (seq, seq),
+            Some(_) => return,
         }
         let told = self.residents.deliver(no, Note::Settled(settled));
         applied.notes.extend(told);
@@ -283,14 +274,12 @@ impl Core {
         Ok(row?.map_or((0, Status::Complete), |it| (it.no, it.status)))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the pieces of one answer")]
     fn items(
         &mut self,
         ticket: u64,
         items: Vec<ItemOf>,
         if_exists: IfExists,
-        ops: &mut [Op],
-        outcomes: &[Outcome],
+        news: &mut News,
         facts: &mut Facts,
         applied: &mut Applied,
     ) -> Result<(), Error> {
@@ -304,9 +293,9 @@ impl Core {
                     let same = there(if_exists, same.no, same.id, same.status);
                     compared(same, params.as_deref(), if_exists, facts)?
                 }
-                ItemOf::Op(op) => {
-                    let new = new_of(&mut ops[op as usize]);
-                    if let Outcome::Done(_) = outcomes[op as usize] {
+                ItemOf::New => {
+                    let (new, outcome) = news.created.pop_front().expect("it came before");
+                    if let Outcome::Done(_) = outcome {
                         let (no, id, status) = (new.no, new.id.clone(), new.status);
                         starts.push(new);
                         Item {
@@ -317,7 +306,7 @@ impl Core {
                             status,
                         }
                     } else {
-                        let (no, status) = self.refused(&new, outcomes[op as usize], facts)?;
+                        let (no, status) = self.refused(&new, outcome, facts)?;
                         let taken = there(if_exists, no, new.id, status);
                         compared(taken, new.params.as_deref(), if_exists, facts)?
                     }
@@ -366,18 +355,10 @@ fn done(notes: &mut Vec<Note>, now: crate::ids::Micros, ticket: u64) {
     notes.push(Note::Done { at: now, tickets });
 }
 
-fn new_of(op: &mut Op) -> Box<NewInstance> {
-    let Op::Create(new) = op else {
-        unreachable!("the effect belongs to a creation");
+/// Returns what was to be created, and the store's answer.
+fn new_of(op: Option<(Op, Outcome)>) -> (Box<NewInstance>, Outcome) {
+    let Some((Op::Create(new), outcome)) = op else {
+        unreachable!("what follows a creation belongs to one");
     };
-    let spent = NewInstance {
-        params: None,
-        attributes: None,
-        namespace: "".into(),
-        workflow: "".into(),
-        version: "".into(),
-        id: "".into(),
-        ..**new
-    };
-    std::mem::replace(new, Box::new(spent))
+    (new, outcome)
 }

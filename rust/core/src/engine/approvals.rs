@@ -157,7 +157,7 @@ impl Core {
         status: ApprovalStatus,
         facts: &mut Facts,
     ) -> Result<(), Error> {
-        let written = self.batch.ops.iter().rev().find_map(|op| match op {
+        let written = self.batch.ops().rev().find_map(|op| match op {
             Op::Approval(it) if &*it.id == id => Some((**it).clone()),
             _ => None,
         });

@@ -9,27 +9,31 @@ use crate::note::{Note, Settled};
 use crate::store::Op;
 use crate::submission::{Command, IfExists, Name};
 
-/// What is left to do after the commit, in order.
+/// One step of a batch: an operation for the store, what is left to do after the commit, or both.
+/// What is left to do where there is an operation follows from the answer to that one.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) op: Option<Op>,
+    pub(super) then: Option<After>,
+}
+
+/// What is left to do after the commit.
 #[derive(Debug)]
 pub(super) enum After {
-    Done {
-        ticket: u64,
-        op: u32,
-    },
+    /// A record is durable.
+    Done(u64),
     Say(Note),
-    Created {
-        ticket: u64,
-        op: u32,
-        if_exists: IfExists,
-    },
+    /// A creation is answered by itself.
+    Created(u64, IfExists),
+    /// A creation is one item of the answer that comes next.
+    Item,
     Items {
         ticket: u64,
         items: Vec<ItemOf>,
         if_exists: IfExists,
     },
-    Born {
-        op: u32,
-    },
+    /// A child is created, of which its parent is told another way.
+    Born,
     Compare {
         ticket: u64,
         name: Box<Name>,
@@ -41,10 +45,8 @@ pub(super) enum After {
         dedup: Box<str>,
         refusal: Note,
     },
-    Settled {
-        op: Option<u32>,
-        settled: Box<Settled>,
-    },
+    /// A body is told an outcome, whose record is the operation if there is one.
+    Settled(Box<Settled>),
     Load {
         no: InstanceNo,
         interrupted: bool,
@@ -52,15 +54,10 @@ pub(super) enum After {
     Wake(InstanceNo),
     Waits(InstanceNo),
     Leaves(InstanceNo),
-    Changed {
-        no: InstanceNo,
-        op: u32,
-    },
-    Kept {
-        ticket: u64,
-        no: InstanceNo,
-        op: u32,
-    },
+    /// The state has changed.
+    Changed(InstanceNo),
+    /// An event whose `dedup_id` the store judges is kept.
+    Kept(u64, InstanceNo),
     Limits {
         ticket: Option<u64>,
         namespace: Box<str>,
@@ -73,7 +70,8 @@ pub(super) type Params = Option<Box<[u8]>>;
 /// Where the answer for one item of a batch comes from.
 #[derive(Debug)]
 pub(super) enum ItemOf {
-    Op(u32),
+    /// The next of the creations that come before the answer.
+    New,
     SameAs(usize, Params),
     There(crate::note::Item, Params),
 }
@@ -82,11 +80,11 @@ pub(super) enum ItemOf {
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) number: u64,
-    pub(super) ops: Vec<Op>,
+    pub(super) steps: Vec<Step>,
+    /// How many steps have an operation, and how many leave something to do.
+    pub(super) counts: [usize; 2],
     pub(super) bytes: usize,
-    pub(super) after: Vec<After>,
     pub(super) shown: Vec<Key>,
-    pub(super) changed: Vec<(InstanceNo, u32)>,
     /// Instances with an event whose `dedup_id` the store has not judged yet.
     pub(super) unjudged: FxHashSet<InstanceNo>,
     /// Approvals this batch writes.
@@ -95,13 +93,36 @@ pub(super) struct Batch {
     pub(super) taken: FxHashMap<InstanceNo, Vec<Stored>>,
 }
 
+impl Batch {
+    fn add(&mut self, op: Option<Op>, then: Option<After>) {
+        self.counts[0] += usize::from(op.is_some());
+        self.counts[1] += usize::from(then.is_some());
+        self.steps.push(Step { op, then });
+    }
+
+    /// Returns the operations, in order.
+    pub(super) fn ops(&self) -> impl DoubleEndedIterator<Item = &Op> {
+        self.steps.iter().filter_map(|it| it.op.as_ref())
+    }
+}
+
 impl Core {
-    pub(super) fn push(&mut self, op: Op) -> u32 {
-        self.batch.ops.push(op);
-        (self.batch.ops.len() - 1) as u32
+    /// Adds an operation from whose answer nothing follows.
+    pub(super) fn push(&mut self, op: Op) {
+        self.batch.add(Some(op), None);
+    }
+
+    /// Adds an operation, and what follows from its answer.
+    pub(super) fn push_then(&mut self, op: Op, then: After) {
+        self.batch.add(Some(op), Some(then));
+    }
+
+    /// Adds what is left to do when the batch is durable.
+    pub(super) fn then(&mut self, then: After) {
+        self.batch.add(None, Some(then));
     }
 
     pub(super) fn say(&mut self, note: Note) {
-        self.batch.after.push(After::Say(note));
+        self.then(After::Say(note));
     }
 }

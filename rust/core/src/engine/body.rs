@@ -38,8 +38,8 @@ impl Core {
         let recovered = live.recoveries > 0 && record.verdict.is_outcome();
         record.at = now;
         self.batch.bytes += record.payload.as_ref().map_or(0, |it| it.len());
-        let op = self.push(Op::Append(by.no, by.incarnation, record));
-        self.batch.after.push(After::Done { ticket, op });
+        let op = Op::Append(by.no, by.incarnation, record);
+        self.push_then(op, After::Done(ticket));
         if recovered {
             self.progressed(by.no);
         }
@@ -121,7 +121,7 @@ impl Core {
             live.taken = FxHashMap::default();
             live.interrupted = false;
             self.persist(no, None, None);
-            self.batch.after.push(After::Waits(no));
+            self.then(After::Waits(no));
         }
     }
 
@@ -188,7 +188,7 @@ impl Core {
             payload: record.payload.clone(),
             at: record.moment.unwrap_or(record.at),
         };
-        let uncommitted = self.batch.ops.iter().rev().find_map(|op| match op {
+        let uncommitted = self.batch.ops().rev().find_map(|op| match op {
             Op::Append(of, _, record) if *of == no && record.event == Some(id) => Some(record),
             _ => None,
         });
@@ -318,8 +318,7 @@ impl Core {
             Ok(_) => Outcome::new(Verdict::Done),
             Err(why) => Outcome::failed(why),
         };
-        let op = self.append(by.no, operation, now, &told);
-        self.tell(by.no, Some(op), ticket, &told, now);
+        self.conclude(by.no, ticket, operation, now, &told);
         if let Ok(no) = outcome {
             let event = self.event(letter.kind, letter.payload);
             self.arrive(no, event);

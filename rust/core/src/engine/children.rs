@@ -38,8 +38,7 @@ impl Core {
         new.parent = Some(by);
         new.called = called;
         let no = new.no;
-        let op = self.push(Op::Create(new));
-        self.batch.after.push(After::Born { op });
+        self.push_then(Op::Create(new), After::Born);
         no
     }
 
@@ -110,8 +109,7 @@ impl Core {
             }
         };
         let now = self.now;
-        let op = self.append(by.no, child.operation, now, &outcome);
-        self.tell(by.no, Some(op), ticket, &outcome, now);
+        self.conclude(by.no, ticket, child.operation, now, &outcome);
         Ok(None)
     }
 

@@ -126,12 +126,7 @@ impl Core {
         let (code, mut item) = *what;
         let key = key.unwrap_or_else(|| self.generate(&code, &mut item));
         let new = self.admit(&code, item, key);
-        let op = self.push(Op::Create(new));
-        self.batch.after.push(After::Created {
-            ticket,
-            op,
-            if_exists,
-        });
+        self.push_then(Op::Create(new), After::Created(ticket, if_exists));
         None
     }
 
@@ -174,7 +169,7 @@ impl Core {
     /// promised meanwhile is in this namespace and workflow.
     fn look(&mut self, ticket: u64, creation: Command, promised: Option<(u32, u32)>) {
         self.rooms.out.insert(ticket, promised);
-        self.batch.after.push(After::Look(Box::new(creation)));
+        self.then(After::Look(Box::new(creation)));
     }
 
     fn refuse(&mut self, ticket: u64, wish: Wish) {
@@ -193,7 +188,7 @@ impl Core {
     ) {
         match existing(ticket, what, if_exists, no, status) {
             Some(note) => self.say(note),
-            None => self.batch.after.push(After::Compare {
+            None => self.then(After::Compare {
                 ticket,
                 name: Box::new(name(what)),
                 params: what.1.params.clone(),
@@ -304,11 +299,12 @@ impl Core {
                 Spot::New(key) => {
                     let key = key.unwrap_or_else(|| self.generate(&code, &mut item));
                     let new = self.admit(&code, item, key);
-                    ItemOf::Op(self.push(Op::Create(new)))
+                    self.push_then(Op::Create(new), After::Item);
+                    ItemOf::New
                 }
             });
         }
-        self.batch.after.push(After::Items {
+        self.then(After::Items {
             ticket,
             items: answers,
             if_exists,

@@ -169,8 +169,7 @@ impl Core {
         if dedup.is_some() {
             // The store judges whether it is new; only then may a wait take it (see `After::Kept`).
             self.batch.unjudged.insert(no);
-            let op = self.push(Op::Buffer(no, event, dedup));
-            self.batch.after.push(After::Kept { ticket, no, op });
+            self.push_then(Op::Buffer(no, event, dedup), After::Kept(ticket, no));
         } else {
             self.arrive(no, event);
             self.say(Note::reply(ticket, Data::Nothing));
@@ -182,7 +181,7 @@ impl Core {
     fn refuse_event(&mut self, no: InstanceNo, dedup: Option<Box<str>>, refusal: Note) {
         match dedup {
             None => self.say(refusal),
-            Some(dedup) => self.batch.after.push(After::Seen { no, dedup, refusal }),
+            Some(dedup) => self.then(After::Seen { no, dedup, refusal }),
         }
     }
 
@@ -226,7 +225,7 @@ impl Core {
         let waits = self.live.get(&no).map_or(&[][..], |it| it.mailbox.waits());
         let ends = |child| {
             let ended = |op: &Op| matches!(op, Op::Status(no, _, to) if *no == child && to.status.is_final());
-            self.batch.ops.iter().any(ended)
+            self.batch.ops().any(ended)
         };
         waits.iter().any(|it| match &it.source {
             Source::Child(child) => ends(*child),

@@ -160,7 +160,7 @@ impl Core {
             self.push(Op::Meta(setting(place), bytes));
         }
         let namespace = namespace.into();
-        self.batch.after.push(After::Limits { ticket, namespace });
+        self.then(After::Limits { ticket, namespace });
     }
 
     /// What was decided about a namespace's limits is durable.

@@ -230,16 +230,13 @@ impl Core {
     /// Returns how many operations and bytes the batch has so far.
     #[must_use]
     pub fn batch_size(&self) -> (usize, usize) {
-        (
-            self.batch.ops.len().max(self.batch.after.len()),
-            self.batch.bytes,
-        )
+        let [ops, left_to_do] = self.batch.counts;
+        (ops.max(left_to_do), self.batch.bytes)
     }
 
     /// Returns the operations to commit.
-    #[must_use]
-    pub fn ops(&self) -> &[Op] {
-        &self.batch.ops
+    pub fn ops(&self) -> impl Iterator<Item = &Op> {
+        self.batch.ops()
     }
 
     /// Returns the number of the batch; notes of a batch carry it to `Quiet`.
@@ -291,7 +288,7 @@ impl Core {
         self.keep_rates();
         if let Some(ceiling) = self.sequence.raise() {
             let value = ceiling.to_le_bytes().into();
-            self.batch.ops.push(Op::Meta(SETTING.into(), value));
+            self.push(Op::Meta(SETTING.into(), value));
         }
         Ok(())
     }
@@ -355,9 +352,9 @@ impl Core {
             self.counts.unblocked(no);
         }
         self.batch.bytes += transition.payload.as_ref().map_or(0, |it| it.len());
-        let op = self.push(Op::Status(no, incarnation, transition));
+        let op = Op::Status(no, incarnation, transition);
         self.registry.decide(key, status);
         self.batch.shown.push(key);
-        self.batch.after.push(After::Changed { no, op });
+        self.push_then(op, After::Changed(no));
     }
 }

@@ -147,7 +147,7 @@ impl Core {
         let owed = self.shift(no, Event::Start);
         owed.expect("C5: only queued ones start").leaves_nothing();
         self.persist(no, None, None);
-        self.batch.after.push(if resident {
+        self.then(if resident {
             After::Wake(no)
         } else {
             After::Load { no, interrupted }

@@ -84,8 +84,8 @@ impl Core {
         self.push(Op::Close(no, id));
         if matches!(wait.source, Source::Retry) {
             self.wake(no);
-            let now = self.now;
-            self.tell(no, None, id, &Outcome::new(Verdict::Done), now);
+            let told = self.told(no, id, &Outcome::new(Verdict::Done));
+            self.then(told);
         } else {
             self.record_outcome(no, wait, outcome);
         }
@@ -93,26 +93,25 @@ impl Core {
 
     /// Appends the outcome of a wait that is not open any more.
     pub(super) fn record_outcome(&mut self, no: InstanceNo, wait: Wait, outcome: &Outcome) {
-        let id = wait.id;
-        let op = self.append(no, wait.operation, wait.opened_at, outcome);
+        self.conclude(no, wait.id, wait.operation, wait.opened_at, outcome);
         self.wake(no);
-        self.tell(no, Some(op), id, outcome, self.now);
     }
 
-    /// Appends the outcome of an operation that has no attempts.
-    pub(super) fn append(
+    /// Appends the outcome of an operation that has no attempts, and tells it under this number.
+    pub(super) fn conclude(
         &mut self,
         no: InstanceNo,
+        number: u64,
         operation: Operation,
         started_at: Micros,
         outcome: &Outcome,
-    ) -> u32 {
+    ) {
         let record = self.outcome_record(operation, started_at, outcome);
         let incarnation = self.live_mut(no).incarnation;
         self.batch.bytes += record.payload.as_ref().map_or(0, |it| it.len());
-        let op = self.push(Op::Append(no, incarnation, record));
+        let told = self.told(no, number, outcome);
+        self.push_then(Op::Append(no, incarnation, record), told);
         self.progressed(no);
-        op
     }
 
     pub(super) fn outcome_record(
@@ -136,27 +135,20 @@ impl Core {
         }
     }
 
-    pub(super) fn tell(
-        &mut self,
-        no: InstanceNo,
-        op: Option<u32>,
-        number: u64,
-        outcome: &Outcome,
-        at: Micros,
-    ) {
+    /// Returns what a body is told of an outcome.
+    fn told(&mut self, no: InstanceNo, number: u64, outcome: &Outcome) -> After {
         let batch = self.batch.number;
         self.live_mut(no).told = batch;
-        let settled = Box::new(Settled {
+        After::Settled(Box::new(Settled {
             no,
             number,
             seq: 0,
             verdict: outcome.verdict.expect("an outcome has a verdict"),
             kind: outcome.kind.clone(),
             payload: outcome.payload.clone(),
-            at,
+            at: self.now,
             came_at: outcome.came_at,
-        });
-        self.batch.after.push(After::Settled { op, settled });
+        }))
     }
 
     /// An event arrives whose sender is sure to be first: it is taken by a wait, or kept.

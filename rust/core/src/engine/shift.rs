@@ -98,7 +98,7 @@ impl Core {
                 }
                 Effect::Unseat => {
                     live.resident = false;
-                    self.batch.after.push(After::Leaves(no));
+                    self.then(After::Leaves(no));
                 }
                 // Owed.
                 Effect::Rearm

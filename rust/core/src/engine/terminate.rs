@@ -202,7 +202,7 @@ impl Core {
                 start_at: row.start_at,
             }));
         }
-        let new = self.batch.ops.iter().find_map(|op| match op {
+        let new = self.batch.ops().find_map(|op| match op {
             Op::Create(new) if new.no == no => Some(new),
             _ => None,
         });

@@ -24,12 +24,16 @@ pub struct Meter {
 }
 
 impl Meter {
-    pub(super) fn committed(&self, ops: &[Op], took: Duration) {
-        let records = ops.iter().filter(|op| matches!(op, Op::Append(..)));
-        self.records.fetch_add(records.count() as u64, Relaxed);
+    pub(super) fn committed<'o>(&self, ops: impl Iterator<Item = &'o Op>, took: Duration) {
+        let (mut all, mut records) = (0, 0);
+        for op in ops {
+            all += 1;
+            records += u64::from(matches!(op, Op::Append(..)));
+        }
+        self.records.fetch_add(records, Relaxed);
         self.commits.fetch_add(1, Relaxed);
-        self.operations.fetch_add(ops.len() as u64, Relaxed);
-        self.batch_max.fetch_max(ops.len() as u64, Relaxed);
+        self.operations.fetch_add(all, Relaxed);
+        self.batch_max.fetch_max(all, Relaxed);
         let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         let mut ring = self.latencies.lock();
         let at = ring.1 % WINDOW;

@@ -150,13 +150,13 @@ impl Writer {
     }
 
     pub(super) fn store_batch(&mut self, shared: &Shared) -> Result<Vec<Outcome>, Error> {
-        let ops = self.core.ops();
-        if ops.is_empty() {
+        let mut ops = self.core.ops().peekable();
+        if ops.peek().is_none() {
             return Ok(Vec::new());
         }
         let began = moment();
-        let outcomes = self.facts.store.commit(ops)?;
-        shared.meter.committed(ops, began.elapsed());
+        let outcomes = self.facts.store.commit_each(&mut ops)?;
+        shared.meter.committed(self.core.ops(), began.elapsed());
         Ok(outcomes)
     }
 

@@ -135,7 +135,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn commit(&mut self, batch: &[Op]) -> Result<Vec<Outcome>, Error> {
+    fn commit_each(&mut self, batch: &mut dyn Iterator<Item = &Op>) -> Result<Vec<Outcome>, Error> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -151,7 +151,7 @@ impl Store for MemoryStore {
             self.failed = Some(error.clone());
             return Err(error);
         }
-        let outcomes = batch.iter().map(|op| model.apply(op)).collect();
+        let outcomes = batch.map(|op| model.apply(op)).collect();
         if failure == Some(Failure::Unreported) {
             let error = Error::Failed("a commit was made to fail; its batch is durable".into());
             self.failed = Some(error.clone());

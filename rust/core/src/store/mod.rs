@@ -345,7 +345,11 @@ pub trait Store: Send {
     /// After an error the store refuses all further commits, but for two: after [`Error::Full`]
     /// nothing of the batch is there, and the same batch may be committed once [`Store::resume`]
     /// has succeeded; after [`Error::Busy`] nothing was tried yet.
-    fn commit(&mut self, batch: &[Op]) -> Result<Vec<Outcome>, Error>;
+    fn commit_each(&mut self, batch: &mut dyn Iterator<Item = &Op>) -> Result<Vec<Outcome>, Error>;
+    /// The same, for operations that lie in a row.
+    fn commit(&mut self, batch: &[Op]) -> Result<Vec<Outcome>, Error> {
+        self.commit_each(&mut batch.iter())
+    }
     /// Looks an instance up by name, seeing everything committed.
     fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error>;
     /// Returns an approval, open or decided.

@@ -159,7 +159,7 @@ impl World {
                 break;
             };
             let mark = Mark::of(&submission, &self.truth);
-            marks.extend(mark.map(|it| (life.core.ops().len(), it)));
+            marks.extend(mark.map(|it| (life.core.ops().count(), it)));
             let later = life.core.decide(submission, &mut life.facts);
             if let Some(later) = later.expect("memory is read") {
                 life.inbox.push_front(later);
@@ -169,7 +169,7 @@ impl World {
         let finished = life.core.finish_batch(&mut life.facts);
         finished.expect("memory is read");
         life.stage = Stage::Decided(now, marks);
-        self.trace(|it| format!("decided {:?}", it.life.core.ops()));
+        self.trace(|it| format!("decided {:?}", it.life.core.batch.steps));
         self.check_unseen();
     }
 
@@ -199,18 +199,18 @@ impl World {
             unreachable!("there is something to commit");
         };
         let life = &mut self.life;
-        let ops = life.core.ops();
+        let ops: Vec<_> = life.core.ops().cloned().collect();
         let stored = if ops.is_empty() {
             Ok(Vec::new())
         } else {
             if let Some(failure) = failure {
                 self.store.fail_next(failure);
             }
-            life.facts.store.commit(ops)
+            life.facts.store.commit(&ops)
         };
         match stored {
             Ok(outcomes) => {
-                rules::committed(&mut self.truth, now, ops, &marks, Some(&outcomes));
+                rules::committed(&mut self.truth, now, &ops, &marks, Some(&outcomes));
                 life.stage = Stage::Committed(outcomes);
                 self.trace(|_| "committed".into());
                 true
@@ -223,7 +223,7 @@ impl World {
             }
             Err(_) => {
                 if failure == Some(Failure::Unreported) {
-                    rules::committed(&mut self.truth, now, ops, &marks, None);
+                    rules::committed(&mut self.truth, now, &ops, &marks, None);
                 }
                 self.trace(|_| format!("the commit failed: {failure:?}"));
                 self.crash();
@@ -282,7 +282,7 @@ impl World {
         self.truth.missing = missing.map_or(0, |it| 1 << it);
         self.truth.reboot(self.now);
         self.outside.lost();
-        self.trace(|it| format!("restarted; decided {:?}", it.life.core.ops()));
+        self.trace(|it| format!("restarted; decided {:?}", it.life.core.batch.steps));
     }
 
     /// The process dies.
@@ -312,7 +312,7 @@ impl World {
         life.core.begin(self.now);
         life.core.clear_marks();
         life.stage = Stage::Decided(self.now, Vec::new());
-        self.trace(|it| format!("closing {:?}", it.life.core.ops()));
+        self.trace(|it| format!("closing {:?}", it.life.core.batch.steps));
         if self.commit(None) {
             self.apply();
         }

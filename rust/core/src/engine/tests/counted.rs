@@ -269,7 +269,7 @@ impl World {
             leased += figures.leased;
         }
         // The gatekeeper runs ahead of what is committed.
-        if self.stage.core.ops().is_empty() {
+        if self.stage.core.ops().next().is_none() {
             assert_eq!(leased, u64::from(self.stage.core.gate.leased()));
         }
     }

@@ -77,7 +77,7 @@ fn i8_a_withdrawn_call_and_the_end_of_its_child_are_one_commit() {
         .core
         .decide(by.says(Speech::Withdraw(number)), &mut stage.facts);
     assert_eq!(later, Ok(None));
-    let ops = stage.core.ops().iter().map(|op| match op {
+    let ops = stage.core.ops().map(|op| match op {
         Op::Close(no, id) => format!("close {no} {id}"),
         Op::Status(no, _, to) => format!("{no} {:?}", to.status),
         other => format!("{other:?}"),

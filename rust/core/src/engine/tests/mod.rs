@@ -120,7 +120,7 @@ impl Stage {
     fn commit(&mut self) -> Applied {
         let finished = self.core.finish_batch(&mut self.facts);
         finished.expect("memory is read");
-        let outcomes = self.facts.store.commit(self.core.ops());
+        let outcomes = self.facts.store.commit_each(&mut self.core.ops());
         let outcomes = outcomes.expect("memory is written");
         let applied = self.core.apply(&outcomes, &mut self.facts);
         applied.expect("memory is read")

@@ -296,11 +296,11 @@ impl Store for SqliteStore {
             .map_err(|it| it.explain(&self.paths.name, "read"))
     }
 
-    fn commit(&mut self, batch: &[Op]) -> Result<Vec<Outcome>, Error> {
+    fn commit_each(&mut self, batch: &mut dyn Iterator<Item = &Op>) -> Result<Vec<Outcome>, Error> {
         self.busy = true;
         self.write("write", 1, |conn, heads, names| {
             let mut applied = write::Batch::new(conn, heads, names);
-            batch.iter().map(|op| applied.apply(op)).collect()
+            batch.map(|op| applied.apply(op)).collect()
         })
     }
 
