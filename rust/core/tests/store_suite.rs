@@ -80,15 +80,24 @@ fn a_taken_id_is_answered_with_its_owner_and_changes_nothing(place: &mut dyn Pla
         .unwrap();
     assert_eq!(
         outcomes,
-        [Outcome::Done(0), Outcome::Exists(1), Outcome::Done(0)]
+        [
+            Outcome::Done(0),
+            Outcome::Exists(1, Status::Queued),
+            Outcome::Done(0)
+        ]
     );
-    assert_eq!(commit_one(&mut *store, create(4, "b")), Outcome::Exists(3));
+    let taken = Outcome::Exists(3, Status::Queued);
+    assert_eq!(commit_one(&mut *store, create(4, "b")), taken);
     let numbers: Vec<_> = recovered(&mut *store)
         .instances
         .iter()
         .map(|it| it.no)
         .collect();
     assert_eq!(numbers, [1, 3]);
+    let ended = Op::Status(3, 1, to(Status::Complete, 5));
+    assert_eq!(commit_one(&mut *store, ended), Outcome::Done(0));
+    let taken = Outcome::Exists(3, Status::Complete);
+    assert_eq!(commit_one(&mut *store, create(4, "b")), taken);
 }
 
 fn ids_are_unique_per_namespace_and_workflow_whatever_the_version(place: &mut dyn Place) {
@@ -98,7 +107,7 @@ fn ids_are_unique_per_namespace_and_workflow_whatever_the_version(place: &mut dy
     other.version = "2".into();
     assert_eq!(
         commit_one(&mut *store, Op::Create(other.clone().into())),
-        Outcome::Exists(1)
+        Outcome::Exists(1, Status::Queued)
     );
     other.workflow = "refunds".into();
     assert_eq!(
@@ -134,7 +143,7 @@ fn a_child_and_its_record_are_written_both_or_neither(place: &mut dyn Place) {
     assert_eq!(commit_one(&mut *store, child(2, "c", 1)), Outcome::Done(1));
     assert_eq!(
         commit_one(&mut *store, child(3, "c", 1)),
-        Outcome::Exists(2)
+        Outcome::Exists(2, Status::Queued)
     );
     assert_eq!(commit_one(&mut *store, child(4, "d", 9)), Outcome::Fenced);
     assert_eq!(store.find("default", "orders", "d").unwrap(), None);
@@ -336,7 +345,7 @@ fn a_final_instance_keeps_no_waits_or_events_but_its_dedup_ids(place: &mut dyn P
     let _ = commit_one(&mut *store, change(1, to(Status::Queued, 6)));
     assert_eq!(
         commit_one(&mut *store, Op::Seen(1, "d".into())),
-        Outcome::Exists(1)
+        Outcome::Seen
     );
     assert_eq!(
         store
@@ -384,13 +393,13 @@ fn e4_a_dedup_id_is_kept_once(place: &mut dyn Place) {
     let _ = store.commit(&[create(1, "a"), create(2, "b")]).unwrap();
     let send = |no, id| Op::Buffer(no, event(id), Some("d".into()));
     assert_eq!(commit_one(&mut *store, send(1, 1)), Outcome::Done(0));
-    assert_eq!(commit_one(&mut *store, send(1, 2)), Outcome::Exists(1));
+    assert_eq!(commit_one(&mut *store, send(1, 2)), Outcome::Seen);
     assert_eq!(commit_one(&mut *store, send(2, 3)), Outcome::Done(0));
     assert_eq!(commit_one(&mut *store, Op::Take(1, 1)), Outcome::Done(0));
     store = place.crash(store);
     assert_eq!(
         commit_one(&mut *store, Op::Seen(1, "d".into())),
-        Outcome::Exists(1)
+        Outcome::Seen
     );
     assert_eq!(
         commit_one(&mut *store, Op::Seen(1, "e".into())),

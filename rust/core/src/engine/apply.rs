@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 
 use super::batch::Step;
 use super::creations::there;
-use super::{After, Applied, Core, Facts, ItemOf, Job};
+use super::{After, Applied, Core, ItemOf, Job};
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::note::{Data, Item, Note, Settled, Start};
-use crate::store::{Error, NewInstance, Op, Outcome, Transition};
+use crate::store::{NewInstance, Op, Outcome, Transition};
 use crate::submission::{IfExists, Name};
 use crate::wait::Event;
 
@@ -23,10 +23,7 @@ struct News {
 
 impl Core {
     /// Applies the batch to memory. `outcomes` are the store's answers to [`Core::ops`].
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn apply(&mut self, outcomes: &[Outcome], facts: &mut Facts) -> Result<Applied, Error> {
+    pub fn apply(&mut self, outcomes: &[Outcome]) -> Applied {
         let mut applied = Applied::default();
         let mut steps = std::mem::take(&mut self.batch.steps);
         self.batch.unjudged.clear();
@@ -37,7 +34,7 @@ impl Core {
         for Step { op, then } in steps.drain(..) {
             let op = op.map(|op| (op, answers.next().expect("one answer per operation")));
             if let Some(then) = then {
-                self.follow(then, op, &mut news, facts, &mut applied)?;
+                self.follow(then, op, &mut news, &mut applied);
             }
         }
         assert!(answers.next().is_none(), "one answer per operation");
@@ -61,7 +58,7 @@ impl Core {
         self.batch.counts = [0; 2];
         self.batch.bytes = 0;
         self.batch.number += 1;
-        Ok(applied)
+        applied
     }
 
     /// Does what is left to do of one step; an operation comes with the store's answer.
@@ -70,9 +67,8 @@ impl Core {
         then: After,
         op: Option<(Op, Outcome)>,
         news: &mut News,
-        facts: &mut Facts,
         applied: &mut Applied,
-    ) -> Result<(), Error> {
+    ) {
         let outcome = op.as_ref().map(|it| it.1);
         match then {
             After::Done(ticket) => match outcome {
@@ -82,14 +78,14 @@ impl Core {
             After::Say(note) => applied.notes.push(note),
             After::Created(ticket, if_exists) => {
                 let (new, outcome) = new_of(op);
-                self.created(ticket, new, outcome, if_exists, facts, applied)?;
+                self.created(ticket, new, outcome, if_exists, applied);
             }
             After::Item => news.created.push_back(new_of(op)),
             After::Items {
                 ticket,
                 items,
                 if_exists,
-            } => self.items(ticket, items, if_exists, news, facts, applied)?,
+            } => self.items(ticket, items, if_exists, news, applied),
             After::Born => self.born(*new_of(op).0, applied),
             After::Compare {
                 ticket,
@@ -138,7 +134,6 @@ impl Core {
                 applied.notes.push(Note::reply(ticket, Data::Nothing));
             }
         }
-        Ok(())
     }
 
     fn load(&mut self, no: InstanceNo, interrupted: bool, applied: &mut Applied) {
@@ -212,10 +207,9 @@ impl Core {
         new: Box<NewInstance>,
         outcome: Outcome,
         if_exists: IfExists,
-        facts: &mut Facts,
         applied: &mut Applied,
-    ) -> Result<(), Error> {
-        if let Outcome::Done(_) = outcome {
+    ) {
+        let Outcome::Exists(no, status) = outcome else {
             let data = Data::Created {
                 no: new.no,
                 id: new.id.clone(),
@@ -224,9 +218,9 @@ impl Core {
             };
             applied.notes.push(Note::reply(ticket, data));
             self.born(*new, applied);
-            return Ok(());
-        }
-        let (no, status) = self.refused(&new, outcome, facts)?;
+            return;
+        };
+        self.take_back(&new);
         let note = match if_exists {
             IfExists::Raise => Note::refuse(ticket, "exists", Data::Exists(no, status)),
             IfExists::Return => {
@@ -250,28 +244,17 @@ impl Core {
                     name,
                     params: new.params,
                 });
-                return Ok(());
+                return;
             }
         };
         applied.notes.push(note);
-        Ok(())
     }
 
-    /// The id was taken by an instance that is final: forgets the new one, returns that one.
-    fn refused(
-        &mut self,
-        new: &NewInstance,
-        outcome: Outcome,
-        facts: &mut Facts,
-    ) -> Result<(InstanceNo, Status), Error> {
+    /// The id was taken by an instance that is final: forgets the new one.
+    fn take_back(&mut self, new: &NewInstance) {
         let key = Key::new(&new.namespace, &new.workflow, &new.id);
         let workflow = self.workflow(&new.namespace, &new.workflow);
         self.displace(new.no, key, workflow, new.priority, new.start_at);
-        let row = facts.store.find(&new.namespace, &new.workflow, &new.id);
-        if let (Err(Error::Row(_)), Outcome::Exists(no)) = (&row, outcome) {
-            return Ok((no, Status::Blocked)); // it is damaged, and takes the id all the same
-        }
-        Ok(row?.map_or((0, Status::Complete), |it| (it.no, it.status)))
     }
 
     fn items(
@@ -280,67 +263,54 @@ impl Core {
         items: Vec<ItemOf>,
         if_exists: IfExists,
         news: &mut News,
-        facts: &mut Facts,
         applied: &mut Applied,
-    ) -> Result<(), Error> {
+    ) {
         let mut answers: Vec<Item> = Vec::with_capacity(items.len());
+        let mut taken = Vec::new();
         let mut starts = Vec::new();
         for item in items {
-            let answer = match item {
-                ItemOf::There(item, params) => compared(item, params.as_deref(), if_exists, facts)?,
+            let (answer, params) = match item {
+                ItemOf::There(item, params) => (item, params),
                 ItemOf::SameAs(at, params) => {
                     let same = answers[at].clone();
-                    let same = there(if_exists, same.no, same.id, same.status);
-                    compared(same, params.as_deref(), if_exists, facts)?
+                    (there(if_exists, same.no, same.id, same.status), params)
                 }
                 ItemOf::New => {
-                    let (new, outcome) = news.created.pop_front().expect("it came before");
-                    if let Outcome::Done(_) = outcome {
-                        let (no, id, status) = (new.no, new.id.clone(), new.status);
-                        starts.push(new);
-                        Item {
-                            code: "",
-                            no,
-                            id,
-                            created: true,
-                            status,
-                        }
+                    let (mut new, outcome) = news.created.pop_front().expect("it came before");
+                    if let Outcome::Exists(no, status) = outcome {
+                        self.take_back(&new);
+                        let id = std::mem::take(&mut new.id);
+                        (there(if_exists, no, id, status), new.params)
                     } else {
-                        let (no, status) = self.refused(&new, outcome, facts)?;
-                        let taken = there(if_exists, no, new.id, status);
-                        compared(taken, new.params.as_deref(), if_exists, facts)?
+                        answers.push(Item {
+                            code: "",
+                            no: new.no,
+                            id: new.id.clone(),
+                            created: true,
+                            status: new.status,
+                        });
+                        starts.push(new);
+                        continue;
                     }
                 }
             };
+            taken.push((answers.len(), params));
             answers.push(answer);
         }
-        let data = Data::Items(answers);
-        applied.notes.push(Note::reply(ticket, data));
+        if if_exists == IfExists::ReturnIfSame && !taken.is_empty() {
+            applied.jobs.push(Job::SameItems {
+                ticket,
+                items: answers,
+                taken,
+            });
+        } else {
+            let data = Data::Items(answers);
+            applied.notes.push(Note::reply(ticket, data));
+        }
         for new in starts {
             self.born(*new, applied);
         }
-        Ok(())
     }
-}
-
-/// `ReturnIfSame`: an instance that has the id counts only if it started with the same.
-fn compared(
-    item: Item,
-    params: Option<&[u8]>,
-    if_exists: IfExists,
-    facts: &mut Facts,
-) -> Result<Item, Error> {
-    if !matches!(if_exists, IfExists::ReturnIfSame) {
-        return Ok(item);
-    }
-    let code = match facts.reader.payloads(item.no) {
-        Ok(stored) if stored.params.as_deref() == params => item.code,
-        Ok(_) => "same_id_other_params",
-        // Nobody can tell, and that concerns this item only.
-        Err(Error::Row(_)) => "corrupt",
-        Err(error) => return Err(error),
-    };
-    Ok(Item { code, ..item })
 }
 
 /// Adds a ticket to the last note if that is of the same commit, so that a note costs little.

@@ -44,7 +44,7 @@ use crate::admission::Admission;
 use crate::gatekeeper::Gatekeeper;
 use crate::ids::{Incarnation, InstanceNo, Micros, WaitId};
 use crate::lifecycle::Status;
-use crate::note::Note;
+use crate::note::{Item, Note};
 use crate::queue::Queues;
 use crate::registry::Registry;
 use crate::residents::Residents;
@@ -111,6 +111,15 @@ pub enum Job {
         name: Box<Name>,
         /// The params that were offered.
         params: Option<Box<[u8]>>,
+    },
+    /// Whether the instances that have ids of a batch have the same params; the answer to it.
+    SameItems {
+        /// What to answer.
+        ticket: u64,
+        /// The answer, as if they had.
+        items: Vec<Item>,
+        /// The items whose ids were taken, and the params that were offered.
+        taken: Vec<(usize, Option<Box<[u8]>>)>,
     },
     /// Which ids of a creation that would be refused exist; it comes again with the answer.
     Look(Box<Command>),

@@ -17,7 +17,7 @@ use crate::history::Stored;
 use crate::ids::{Incarnation, InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::limits::CHILDREN_NAMED;
-use crate::note::{Data, Note, Start};
+use crate::note::{Data, Item, Note, Start};
 use crate::store::{Error, Filter, Look, Payloads, Reader, Row};
 use crate::submission::{Body, Command, Name, Speech, Submission};
 use crate::wait::{tell_approvals, told_approval, ApprovalStatus, Source, Wait};
@@ -95,6 +95,16 @@ pub(super) fn run(shared: &Arc<Shared>, mut reader: Box<dyn Reader>) {
                     params,
                 }) => {
                     let note = same(&mut *reader, ticket, &name, params.as_deref());
+                    let note = note.unwrap_or_else(|error| refusal(ticket, &error));
+                    shared.outbox.put(vec![note], None);
+                    Ok(())
+                }
+                Task::Job(Job::SameItems {
+                    ticket,
+                    items,
+                    taken,
+                }) => {
+                    let note = same_items(&mut *reader, ticket, items, &taken);
                     let note = note.unwrap_or_else(|error| refusal(ticket, &error));
                     shared.outbox.put(vec![note], None);
                     Ok(())
@@ -263,6 +273,26 @@ pub(crate) fn same(
         status: row.status,
     };
     Ok(Note::reply(ticket, data))
+}
+
+/// Answers a batch: an instance that has an id counts only if it started with the same.
+pub(crate) fn same_items(
+    reader: &mut dyn Reader,
+    ticket: u64,
+    mut items: Vec<Item>,
+    taken: &[(usize, Option<Box<[u8]>>)],
+) -> Result<Note, Error> {
+    for (at, params) in taken {
+        let item = &mut items[*at];
+        match reader.payloads(item.no) {
+            Ok(stored) if stored.params == *params => {}
+            Ok(_) => item.code = "same_id_other_params",
+            // Nobody can tell, and that concerns this item only.
+            Err(Error::Row(_)) => item.code = "corrupt",
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Note::reply(ticket, Data::Items(items)))
 }
 
 pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Data, Error> {

@@ -138,7 +138,10 @@ impl Writer {
 
     fn commit_patiently(&mut self, shared: &Shared) -> Result<bool, Error> {
         match self.store_patiently(shared)? {
-            Some(outcomes) => self.tell(shared, &outcomes).map(|()| true),
+            Some(outcomes) => {
+                self.tell(shared, &outcomes);
+                Ok(true)
+            }
             None => Ok(false),
         }
     }
@@ -146,7 +149,8 @@ impl Writer {
     /// Commits what was decided, once.
     pub(super) fn commit(&mut self, shared: &Shared) -> Result<(), Error> {
         let outcomes = self.store_batch(shared)?;
-        self.tell(shared, &outcomes)
+        self.tell(shared, &outcomes);
+        Ok(())
     }
 
     pub(super) fn store_batch(&mut self, shared: &Shared) -> Result<Vec<Outcome>, Error> {
@@ -161,13 +165,13 @@ impl Writer {
     }
 
     /// Tells what came of a batch that is durable.
-    fn tell(&mut self, shared: &Shared, outcomes: &[Outcome]) -> Result<(), Error> {
+    fn tell(&mut self, shared: &Shared, outcomes: &[Outcome]) {
         // After a simulated crash nothing is acknowledged, though this commit stands.
         if shared.inbox.phase() == Phase::Dead {
-            return Ok(());
+            return;
         }
         let number = self.core.batch_number();
-        let applied = self.core.apply(outcomes, &mut self.facts)?;
+        let applied = self.core.apply(outcomes);
         shared.meter.counted(self.core.counts());
         shared.meter.laid_out(self.core.layout_counts());
         shared.set_next_timer(self.core.next_timer());
@@ -178,6 +182,5 @@ impl Writer {
         if !applied.jobs.is_empty() {
             shared.tasks.push(applied.jobs.into_iter().map(Task::Job));
         }
-        Ok(())
     }
 }

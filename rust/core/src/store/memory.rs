@@ -313,7 +313,7 @@ impl Model {
     fn create(&mut self, new: &NewInstance) -> Outcome {
         let name = (new.namespace.clone(), new.workflow.clone(), new.id.clone());
         if let Some(no) = self.names.get(&name) {
-            return Outcome::Exists(*no);
+            return Outcome::Exists(*no, self.instances[no].row.status);
         }
         let running = new.status == Status::Running;
         let row = Row {
@@ -374,7 +374,7 @@ impl Model {
             _ => return Outcome::Fenced,
         }
         match dedup {
-            Some(dedup) if !self.seen.insert((no, dedup.into())) => Outcome::Exists(no),
+            Some(dedup) if !self.seen.insert((no, dedup.into())) => Outcome::Seen,
             _ => Outcome::Done(0),
         }
     }

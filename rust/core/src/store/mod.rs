@@ -105,7 +105,7 @@ pub enum Op {
     Open(InstanceNo, Incarnation, Wait),
     /// Closes a wait; a wait that is not there is no error.
     Close(InstanceNo, WaitId),
-    /// Keeps an event. The answer is [`Outcome::Exists`] if its `dedup_id` was seen before.
+    /// Keeps an event. The answer is [`Outcome::Seen`] if its `dedup_id` was seen before.
     Buffer(InstanceNo, Event, Option<Box<str>>),
     /// Removes a buffered event because a wait took it.
     Take(InstanceNo, EventId),
@@ -154,8 +154,11 @@ pub struct Ended {
 pub enum Outcome {
     /// It was done. For records: their place in the journal. Otherwise 0.
     Done(u64),
-    /// The id or `dedup_id` was there before; of an instance, its number.
-    Exists(InstanceNo),
+    /// The id is taken, by the instance with this number, which is in this state: `Blocked` if that
+    /// cannot be read.
+    Exists(InstanceNo, Status),
+    /// An event with this `dedup_id` was there before.
+    Seen,
     /// The incarnation is not the stored one: nothing was changed (D6).
     Fenced,
 }

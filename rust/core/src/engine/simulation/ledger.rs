@@ -26,7 +26,7 @@ impl Truth {
             self.commit.refused.push(new.no);
             self.commit.turned_away[account] += 1;
             self.peak(account);
-            return Outcome::Exists(no);
+            return Outcome::Exists(no, self.all[&no].status);
         }
         self.number(new.no);
         self.names.insert(key.0, new.no);
@@ -150,7 +150,7 @@ impl Truth {
         let letter = event.payload.as_deref().and_then(Letter::read);
         let known = letter.is_some_and(|letter| it.arrived.contains(&letter.name));
         if has_dedup && known {
-            return Outcome::Exists(no);
+            return Outcome::Seen;
         }
         let place = it.events.partition_point(|other| other.id < event.id);
         it.events.insert(place, event.clone());

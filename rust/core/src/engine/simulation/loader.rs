@@ -8,7 +8,7 @@ use crate::engine::Job;
 use crate::history::Stored;
 use crate::ids::{Incarnation, InstanceNo, Seq};
 use crate::note::{Note, Start};
-use crate::runtime::loader::{known_ids, read_start, same, seen};
+use crate::runtime::loader::{known_ids, read_start, same, same_items, seen};
 use crate::store::{Error, Filter, Payloads, Reader, Row};
 use crate::submission::Command;
 use crate::wait::{Approval, ApprovalStatus, Wait};
@@ -106,6 +106,14 @@ impl World {
                     params,
                 }) => {
                     let note = same(&mut *life.reader, ticket, &name, params.as_deref());
+                    life.outbox.push(note.expect("memory is read"));
+                }
+                Some(Job::SameItems {
+                    ticket,
+                    items,
+                    taken,
+                }) => {
+                    let note = same_items(&mut *life.reader, ticket, items, &taken);
                     life.outbox.push(note.expect("memory is read"));
                 }
                 Some(Job::Look(creation)) => {

@@ -244,8 +244,7 @@ impl World {
         };
         let life = &mut self.life;
         let number = life.core.batch_number();
-        let applied = life.core.apply(&outcomes, &mut life.facts);
-        let applied = applied.expect("memory is read");
+        let applied = life.core.apply(&outcomes);
         self.truth.refusals(&applied.notes);
         rules::sent(&self.truth, &applied.notes);
         self.truth.told(&applied.notes);

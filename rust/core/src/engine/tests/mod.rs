@@ -22,7 +22,7 @@ use crate::lifecycle::Status;
 use crate::note::{Data, Note};
 use crate::registry::Registry;
 use crate::residents::Residents;
-use crate::runtime::loader::{known_ids, seen};
+use crate::runtime::loader::{known_ids, same_items, seen};
 use crate::sequence::Sequence;
 use crate::settings::{Layer, Limit};
 use crate::store::memory::MemoryStore;
@@ -122,8 +122,7 @@ impl Stage {
         finished.expect("memory is read");
         let outcomes = self.facts.store.commit_each(&mut self.core.ops());
         let outcomes = outcomes.expect("memory is written");
-        let applied = self.core.apply(&outcomes, &mut self.facts);
-        applied.expect("memory is read")
+        self.core.apply(&outcomes)
     }
 
     /// Everything in one batch, and what has to wait in the next ones; what is to be looked up is.
@@ -152,6 +151,15 @@ impl Stage {
                     Job::Look(creation) => {
                         let again = known_ids(&mut *self.facts.reader, *creation);
                         rest.push_back(again.expect("memory is read"));
+                    }
+                    Job::SameItems {
+                        ticket,
+                        items,
+                        taken,
+                    } => {
+                        let reader = &mut *self.facts.reader;
+                        let note = same_items(reader, ticket, items, &taken);
+                        all.notes.push(note.expect("memory is read"));
                     }
                     Job::Seen { no, dedup, refusal } => {
                         let note = seen(&mut *self.facts.reader, no, &dedup, refusal);

@@ -19,7 +19,7 @@ statements! {
         format, seed) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, 0, ?9, ?9, ?10, ?11, ?12, ?13, ?14, ?15) \
         ON CONFLICT (workflow, id) DO NOTHING";
-    FindNo = "SELECT no FROM instance WHERE workflow = ? AND id = ?";
+    FindNo = "SELECT no, status FROM instance WHERE workflow = ? AND id = ?";
     Look = "SELECT incarnation, status, head FROM instance WHERE no = ?";
     Params = "INSERT INTO params VALUES (?, ?, ?)";
     Attributes = "INSERT INTO attributes VALUES (?, ?, ?)";

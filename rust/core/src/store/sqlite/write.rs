@@ -151,8 +151,16 @@ impl<'c> Batch<'c> {
         ])?;
         if inserted == 0 {
             let find = self.sql.get(Sql::FindNo)?;
-            let no: i64 = find.query_row(params![workflow, new.id], |row| row.get(0))?;
-            return Ok(Outcome::Exists(no as u64));
+            let (no, status) = find.query_row(params![workflow, new.id], |row| {
+                Ok((row.get::<_, i64>(0)?, rows::uint(row, 1)))
+            })?;
+            let status = status.ok().and_then(|it| u8::try_from(it).ok());
+            let status = status.and_then(Status::from_code);
+            // One that is damaged takes the id all the same.
+            return Ok(Outcome::Exists(
+                no as u64,
+                status.unwrap_or(Status::Blocked),
+            ));
         }
         if let Some(params) = &new.params {
             let _ = self.keep(Sql::Params, new.no, params)?;
@@ -265,7 +273,7 @@ impl<'c> Batch<'c> {
             .get(Sql::Seen)?
             .execute(params![no as i64, dedup])?;
         Ok(if inserted == 0 {
-            Outcome::Exists(no)
+            Outcome::Seen
         } else {
             Outcome::Done(0)
         })
