@@ -54,6 +54,9 @@ fn draft() -> impl Strategy<Value = Draft> {
             4 => (owned, transition()).prop_map(|((no, inc), to)| Op::Status(no, inc, to)),
             1 => (no.clone(), any::<[u8; 2]>()).prop_map(|(no, bytes)| Op::Progress(no, bytes.into())),
             1 => (no, "[xyz]", 0_u8..5).prop_map(|(no, id, status)| Op::Approval(approval(no, &id, status).into())),
+            1 => ("[xyz]", 0_usize..5).prop_map(|(id, status)| {
+                Op::EndApproval(id.into(), APPROVAL_STATUSES[status])
+            }),
             1 => ("[pq]", any::<[u8; 2]>()).prop_map(|(name, bytes)| Op::Meta(name.into(), bytes.into())),
             1 => ("orders|nobody's", any::<[u8; 3]>()).prop_map(|(workflow, counts)| Op::Ended(Box::new(Ended {
                 namespace: "default".into(),

@@ -7,7 +7,7 @@ mod store_cases;
 use stepwell_core::history::{Record, Verdict};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::store::{Bucket, Op, Outcome, Store, Transition};
-use stepwell_core::wait::Source;
+use stepwell_core::wait::{Approval, ApprovalStatus, Source};
 use store_cases::*;
 
 suite!(
@@ -26,6 +26,7 @@ suite!(
     e4_a_dedup_id_is_kept_once,
     waits_of_every_source_come_back,
     settings_and_progress_are_replaced,
+    e5_an_approval_is_ended_only_while_it_is_open,
     c10_what_a_creation_rate_had_left_is_replaced_and_survives_a_crash,
     what_is_erased_counts_no_more_and_is_freed_in_steps_that_survive_crashes,
     a_clean_close_loses_nothing,
@@ -439,6 +440,40 @@ fn waits_of_every_source_come_back(place: &mut dyn Place) {
         .map(|it| it.1)
         .collect();
     assert_eq!(handed, waits);
+}
+
+fn e5_an_approval_is_ended_only_while_it_is_open(place: &mut dyn Place) {
+    let mut store = place.open();
+    let approval = |id: &str, status| {
+        Op::Approval(Box::new(Approval {
+            id: id.into(),
+            no: 1,
+            name: "ship".into(),
+            detail: Some([1].into()),
+            asked_at: Some(2),
+            until: Some(3),
+            status,
+            decision: None,
+            decided_at: None,
+        }))
+    };
+    let end = |id: &str, status| Op::EndApproval(id.into(), status);
+    let outcomes = store.commit(&[
+        create(1, "a"),
+        approval("open", ApprovalStatus::Open),
+        approval("decided", ApprovalStatus::Approved),
+        end("open", ApprovalStatus::Withdrawn),
+        end("open", ApprovalStatus::TimedOut),
+        end("decided", ApprovalStatus::TimedOut),
+        end("nobody's", ApprovalStatus::TimedOut),
+    ]);
+    assert_eq!(outcomes.unwrap(), [Outcome::Done(0); 7]);
+    let open = store.approval("open").unwrap().unwrap();
+    assert_eq!(open.status, ApprovalStatus::Withdrawn);
+    assert_eq!((open.asked_at, open.detail), (Some(2), Some([1].into())));
+    let decided = store.approval("decided").unwrap().unwrap();
+    assert_eq!(decided.status, ApprovalStatus::Approved);
+    assert_eq!(store.approval("nobody's").unwrap(), None);
 }
 
 fn settings_and_progress_are_replaced(place: &mut dyn Place) {

@@ -150,31 +150,11 @@ impl Core {
         Ok(None)
     }
 
-    /// Nobody decided: it timed out or was withdrawn.
-    pub(super) fn close_approval(
-        &mut self,
-        id: &str,
-        status: ApprovalStatus,
-        facts: &mut Facts,
-    ) -> Result<(), Error> {
-        let written = self.batch.ops().rev().find_map(|op| match op {
-            Op::Approval(it) if &*it.id == id => Some((**it).clone()),
-            _ => None,
-        });
-        let approval = match written {
-            Some(approval) => Some(approval),
-            // Whoever reads a damaged one is told; here it is not wanted any more.
-            None => match facts.store.approval(id) {
-                Err(Error::Row(_)) => None,
-                known => known?,
-            },
-        };
-        // One that was decided while its instance was inert stays decided.
-        let open = approval.filter(|it| it.status == ApprovalStatus::Open);
-        if let Some(approval) = open {
-            self.write_approval(Approval { status, ..approval });
-        }
-        Ok(())
+    /// Nobody decided: it timed out or was withdrawn. One that was decided while its instance was
+    /// inert stays decided.
+    pub(super) fn close_approval(&mut self, id: &str, status: ApprovalStatus) {
+        self.batch.approvals.insert(id.into());
+        self.push(Op::EndApproval(id.into(), status));
     }
 
     /// Settles the wait for an approval that was decided while its instance was inert.

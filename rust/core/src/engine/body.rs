@@ -129,7 +129,7 @@ impl Core {
     /// a child that it called is terminated.
     fn withdraw(&mut self, no: InstanceNo, id: WaitId, facts: &mut Facts) -> Result<(), Error> {
         if let Some(wait) = self.live_mut(no).mailbox.close(id) {
-            if let Some(child) = self.drop_wait(no, &wait, facts)? {
+            if let Some(child) = self.drop_wait(no, &wait) {
                 self.orphan(no, &[child], "gave up the call", facts)?;
             }
             return Ok(());
@@ -257,7 +257,7 @@ impl Core {
             return Ok(());
         };
         owed.leaves(&[Effect::CloseWaits, Effect::TellParents]);
-        let called = self.close_waits(no, facts)?;
+        let called = self.close_waits(no);
         let verdict = match status {
             Status::Complete => Verdict::Done,
             _ => Verdict::Failed,

@@ -282,14 +282,11 @@ impl Core {
     }
 
     /// Completes the batch: due timers, events that fit waits, slots that are free.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn finish_batch(&mut self, facts: &mut Facts) -> Result<(), Error> {
+    pub fn finish_batch(&mut self) {
         for no in std::mem::take(&mut self.refit) {
             self.fit(no);
         }
-        self.fire_due(facts)?;
+        self.fire_due();
         self.try_suspects();
         self.hand_over();
         self.dispatch();
@@ -299,7 +296,6 @@ impl Core {
             let value = ceiling.to_le_bytes().into();
             self.push(Op::Meta(SETTING.into(), value));
         }
-        Ok(())
     }
 
     /// Ends the engine's life cleanly: no body runs any more, so no mark of this life is left, and

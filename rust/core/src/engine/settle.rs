@@ -2,12 +2,12 @@
 //!
 //! E3: deadline and arrival are decided here, one after the other, and the first closes the wait.
 
-use super::{After, Core, Due, Facts};
+use super::{After, Core, Due};
 use crate::history::{Operation, Record, Verdict};
 use crate::ids::{InstanceNo, Micros, WaitId};
 use crate::limits::BATCH_TIMERS;
 use crate::note::Settled;
-use crate::store::{Error, Op};
+use crate::store::Op;
 use crate::wait::{ApprovalStatus, Event, Source, Wait};
 
 /// What a wait resolved to.
@@ -185,36 +185,34 @@ impl Core {
     }
 
     /// Lets what is due happen, in due order, at a bounded rate (T1).
-    pub(super) fn fire_due(&mut self, facts: &mut Facts) -> Result<(), Error> {
+    pub(super) fn fire_due(&mut self) {
         for _ in 0..BATCH_TIMERS {
             let Some((number, due)) = self.timers.take_due(self.now) else {
                 break;
             };
             match due {
                 Due::StartAt(workflow, rank, entry) => self.ripen(workflow, rank, entry),
-                Due::Wait(no) => self.run_out(no, number, facts)?,
+                Due::Wait(no) => self.run_out(no, number),
                 Due::Proof(no) => self.prove(no),
                 Due::Room => self.rooms.due.push(number),
             }
         }
-        Ok(())
     }
 
-    fn run_out(&mut self, no: InstanceNo, id: WaitId, facts: &mut Facts) -> Result<(), Error> {
+    fn run_out(&mut self, no: InstanceNo, id: WaitId) {
         let live = self.live.get(&no).filter(|it| !it.is_inert());
         let Some(wait) = live.and_then(|it| it.mailbox.wait(id)) else {
-            return Ok(());
+            return;
         };
         let verdict = match &wait.source {
             Source::Timer | Source::Retry => Verdict::Done,
             Source::Event(_) | Source::Child(_) => Verdict::TimedOut,
             Source::Approval(approval) => {
                 let approval = approval.clone();
-                self.close_approval(&approval, ApprovalStatus::TimedOut, facts)?;
+                self.close_approval(&approval, ApprovalStatus::TimedOut);
                 Verdict::TimedOut
             }
         };
         self.settle(no, id, &Outcome::new(verdict));
-        Ok(())
     }
 }

@@ -72,7 +72,7 @@ impl Core {
             let owed = owed.expect("whatever is live can be terminated");
             // It is superseded by leaving memory: whatever its body still says is of nobody.
             owed.leaves(&[Effect::CloseWaits, Effect::TellParents, Effect::Supersede]);
-            let called = self.close_waits(no, facts)?;
+            let called = self.close_waits(no);
             let outcome = Outcome {
                 payload: Some(error),
                 ..Outcome::failed("terminated")
@@ -103,34 +103,25 @@ impl Core {
     }
 
     /// Closes all waits of an instance for good; returns the children it called and waits for.
-    pub(super) fn close_waits(
-        &mut self,
-        no: InstanceNo,
-        facts: &mut Facts,
-    ) -> Result<Vec<InstanceNo>, Error> {
+    pub(super) fn close_waits(&mut self, no: InstanceNo) -> Vec<InstanceNo> {
         let mut called = Vec::new();
         for wait in self.live_mut(no).mailbox.waits().to_vec() {
-            called.extend(self.drop_wait(no, &wait, facts)?);
+            called.extend(self.drop_wait(no, &wait));
         }
-        Ok(called)
+        called
     }
 
     /// Closes a wait without an outcome; returns the child that nobody waits for now.
-    pub(super) fn drop_wait(
-        &mut self,
-        no: InstanceNo,
-        wait: &Wait,
-        facts: &mut Facts,
-    ) -> Result<Option<InstanceNo>, Error> {
+    pub(super) fn drop_wait(&mut self, no: InstanceNo, wait: &Wait) -> Option<InstanceNo> {
         self.unhook(no, wait);
         self.push(Op::Close(no, wait.id));
         match &wait.source {
             Source::Approval(id) => {
-                self.close_approval(id, ApprovalStatus::Withdrawn, facts)?;
-                Ok(None)
+                self.close_approval(id, ApprovalStatus::Withdrawn);
+                None
             }
-            Source::Child(child) if wait.operation.kind == Kind::Call => Ok(Some(*child)),
-            _ => Ok(None),
+            Source::Child(child) if wait.operation.kind == Kind::Call => Some(*child),
+            _ => None,
         }
     }
 

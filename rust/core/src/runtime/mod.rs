@@ -253,7 +253,7 @@ impl Engine {
         let found = facts.reader.last_seq()?;
         core.begin(clock.now());
         core.recover(&mut facts)?;
-        core.finish_batch(&mut facts)?;
+        core.finish_batch();
         let suspected = core.take_suspected();
         let unreadable = core.take_unreadable();
         let outbox = outbox::Outbox::new()

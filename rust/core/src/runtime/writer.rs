@@ -117,7 +117,7 @@ impl Writer {
                 break;
             }
         }
-        self.core.finish_batch(&mut self.facts)?;
+        self.core.finish_batch();
         if !self.commit_patiently(shared)? {
             return Ok(false);
         }

@@ -280,6 +280,13 @@ impl Model {
                 }
                 Outcome::Done(0)
             }
+            Op::EndApproval(id, status) => {
+                let open = |it: &&mut Approval| it.id == *id && it.status == ApprovalStatus::Open;
+                if let Some(approval) = self.approvals.iter_mut().find(open) {
+                    approval.status = *status;
+                }
+                Outcome::Done(0)
+            }
             Op::Meta(name, value) => {
                 self.meta.insert(name.clone(), value.clone());
                 Outcome::Done(0)

@@ -117,6 +117,9 @@ pub enum Op {
     Progress(InstanceNo, Box<[u8]>),
     /// Writes an approval, replacing the one with the same id.
     Approval(Box<Approval>),
+    /// Gives an approval a state in which nobody decides it any more, if it is open. One that is not
+    /// there, or cannot be read, is no error.
+    EndApproval(Box<str>, ApprovalStatus),
     /// Keeps an engine-wide setting (next number, limits, boot id).
     Meta(Box<str>, Box<[u8]>),
     /// Keeps how many instances of a workflow have ended, replacing what was kept before.

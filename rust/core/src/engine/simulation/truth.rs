@@ -18,7 +18,7 @@ use crate::ids::{InstanceNo, Key, Micros, Seq};
 use crate::lifecycle::Status;
 use crate::note::{Data, Note};
 use crate::store::{Op, Outcome};
-use crate::wait::Approval;
+use crate::wait::{Approval, ApprovalStatus};
 
 /// Everything that is durable, and who has which slot.
 #[derive(Debug)]
@@ -346,6 +346,12 @@ impl Truth {
             Op::Approval(approval) => {
                 let approval = (**approval).clone();
                 self.approvals.insert(approval.id.clone(), approval);
+            }
+            Op::EndApproval(id, status) => {
+                let open = self.approvals.get_mut(id);
+                if let Some(it) = open.filter(|it| it.status == ApprovalStatus::Open) {
+                    it.status = *status;
+                }
             }
             Op::Meta(name, value) if &**name == "sequence" => {
                 let value = (**value).try_into().expect("8 bytes");

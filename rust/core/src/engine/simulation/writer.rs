@@ -141,7 +141,7 @@ pub(super) fn boot(
     core.suspects.proof = plan.proof;
     core.begin(now);
     core.recover(&mut facts).expect("memory is read");
-    core.finish_batch(&mut facts).expect("memory is read");
+    core.finish_batch();
     Life::new(core, facts, reader, residents, registry, sequence, now)
 }
 
@@ -166,8 +166,7 @@ impl World {
                 break;
             }
         }
-        let finished = life.core.finish_batch(&mut life.facts);
-        finished.expect("memory is read");
+        life.core.finish_batch();
         life.stage = Stage::Decided(now, marks);
         self.trace(|it| format!("decided {:?}", it.life.core.batch.steps));
         self.check_unseen();

@@ -251,8 +251,8 @@ fn e5_a_decision_stays_though_nobody_waits_for_it_any_more() {
     let wait = stage.core.live_mut(by.no).mailbox.close(id);
     let wait = wait.expect("it is open");
     stage.core.begin(stage.now);
-    let dropped = stage.core.drop_wait(by.no, &wait, &mut stage.facts);
-    assert_eq!(dropped.expect("memory is read"), None);
+    let dropped = stage.core.drop_wait(by.no, &wait);
+    assert_eq!(dropped, None);
     stage.commit();
     assert_eq!(stage.approval(), (ApprovalStatus::Approved, true));
 }

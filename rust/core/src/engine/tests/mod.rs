@@ -118,8 +118,7 @@ impl Stage {
     }
 
     fn commit(&mut self) -> Applied {
-        let finished = self.core.finish_batch(&mut self.facts);
-        finished.expect("memory is read");
+        self.core.finish_batch();
         let outcomes = self.facts.store.commit_each(&mut self.core.ops());
         let outcomes = outcomes.expect("memory is written");
         self.core.apply(&outcomes)

@@ -279,7 +279,7 @@ fn a_commit_that_may_or_may_not_be_there_decides_which_layout_it_is() {
             &mut stage.facts,
         );
         assert_eq!(later, Ok(None));
-        stage.core.finish_batch(&mut stage.facts).expect("decided");
+        stage.core.finish_batch();
         stage.store.fail_next(failure);
         let committed = stage.facts.store.commit_each(&mut stage.core.ops());
         assert!(committed.is_err());

@@ -8,7 +8,8 @@ use rusqlite::{params, Connection};
 
 use super::heads::{Heads, Hot};
 use super::names::Names;
-use super::rows;
+use super::read;
+use super::rows::{self, Fault};
 use super::statements::{Sql, Statements};
 use super::sums;
 use crate::attributes::pairs;
@@ -16,7 +17,7 @@ use crate::history::{Record, Verdict};
 use crate::ids::{Incarnation, InstanceNo};
 use crate::lifecycle::Status;
 use crate::store::{NewInstance, Op, Outcome, Transition};
-use crate::wait::{Approval, Event, Source, Wait};
+use crate::wait::{Approval, ApprovalStatus, Event, Source, Wait};
 
 /// A batch being applied.
 pub(super) struct Batch<'c> {
@@ -70,6 +71,15 @@ impl<'c> Batch<'c> {
                 None => Ok(Outcome::Fenced),
             },
             Op::Approval(approval) => self.approval(approval),
+            Op::EndApproval(id, status) => match read::approval(self.conn, id) {
+                Ok(Some(it)) if it.status == ApprovalStatus::Open => {
+                    let status = *status;
+                    self.approval(&Approval { status, ..it })
+                }
+                // Whoever reads a damaged one is told; here it is not wanted any more.
+                Ok(_) | Err(Fault::Corrupt(_)) => Ok(Outcome::Done(0)),
+                Err(fault) => Err(fault),
+            },
             Op::Meta(name, value) => self.run(Sql::Meta, params![name, value]),
             Op::Ended(it) => {
                 let [complete, errored, terminated] = it.counts.map(|it| it as i64);
