@@ -154,7 +154,7 @@ fn append(no: u64) -> Op {
         at: 2,
         begun: None,
         erases: None,
-        retry_at: None,
+        moment: None,
         event: None,
         event_type: None,
         payload: Some(vec![7; 100].into()),
