@@ -37,12 +37,22 @@ async def saves_its_place() -> int:
     return step.attempt
 
 
-@workflow
-async def saving(step):
-    return await step.do(saves_its_place, retry=Retry(delay="1 hour"))
+def saves_in_a_thread() -> int:
+    step = current_step()
+    seen.append((step.attempt, step.saved))
+    step.save({"page": step.attempt})
+    if step.attempt < 3:
+        raise OSError("again")
+    return step.attempt
 
 
-async def test_what_an_attempt_saved_is_handed_to_the_next_one_over_crashes():
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("fn", [saves_its_place, saves_in_a_thread])
+async def test_what_an_attempt_saved_is_handed_to_the_next_one_over_crashes(fn):
+    @workflow(name="saving")
+    async def saving(step):
+        return await step.do(fn, retry=Retry(delay="1 hour"))
+
     async with open_test_engine(workflows=[saving], autojump=False) as engine:
         instance = await engine.create(saving)
         for _ in range(2):
@@ -55,14 +65,47 @@ async def test_what_an_attempt_saved_is_handed_to_the_next_one_over_crashes():
 
 @workflow
 async def saving_badly(step, how: str):
+    value = object() if how == "class" else "x" * (1 << 20)
+
     async def saves() -> str:
         try:
-            await current_step().save(object() if how == "class" else "x" * (1 << 20))
+            await current_step().save(value)
         except StepwellError as error:
             return f"{type(error).__name__} {error}"
         return "saved"
 
-    return await step.do(saves)
+    def saves_in_a_thread() -> str:
+        try:
+            current_step().save(value)
+        except StepwellError as error:
+            return f"{type(error).__name__} {error}"
+        return "saved"
+
+    texts = [await step.do(saves), await step.do(saves_in_a_thread)]
+    assert texts[0] == texts[1]
+    return texts[0]
+
+
+def saves_for_ever(begun: list[int]) -> None:
+    while True:
+        current_step().save(len(begun))
+        begun.append(1)
+
+
+async def test_a_thread_that_saves_ends_when_its_engine_does():
+    begun: list[int] = []
+
+    @workflow(name="saves_on")
+    async def saves_on(step):
+        await step.do(saves_for_ever, begun)
+
+    async with Engine(":memory:", workflows=[saves_on], grace=0) as engine:
+        await engine.create(saves_on)
+        while len(begun) < 3:
+            await trio.sleep(0.001)
+    after = len(begun)
+    await trio.to_thread.run_sync(threading.Event().wait, 0.01)
+    assert len(begun) == after
 
 
 async def test_a_save_that_cannot_be_stored_is_an_error_at_the_call():
@@ -245,6 +288,10 @@ def leaves_a_thread() -> int:
     def goes_on() -> None:
         gates[0].wait()
         tries_late(step)
+        try:
+            step.save("late")
+        except InvalidState as error:
+            late.append(str(error))
         gates[1].set()
 
     threading.Thread(target=goes_on).start()
@@ -282,7 +329,7 @@ async def test_what_a_step_left_running_cannot_report_beat_or_save_after_it(fn, 
         await trio.to_thread.run_sync(gates[1].wait)
         assert (await instance.status()).progress == {"progress": "before"}
         assert [it.status for it in await instance.history() if it.name == "s"] == ["done"]
-    methods = ["report()", "heartbeat()"] + ["save()"] * (fn is not leaves_a_thread)
+    methods = ["report()", "heartbeat()", "save()"]
     assert late == [
         f'{method} of step "s" of leaves/x was called after attempt 1 had ended. '
         "What a step starts it has to await, or to stop, before it returns."

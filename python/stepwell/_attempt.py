@@ -126,26 +126,40 @@ class StepContext(Generic[E]):
         self._check_runs("heartbeat()")
         self.beat = self._operation.runner.port.monotonic()
 
-    async def save(self, value: Any) -> None:
-        """Keeps a value for the next attempt (`saved`); durable when this returns.
+    def save(self, value: Any) -> Coroutine[Any, Any, None]:
+        """Keeps a value for the next attempt (`saved`); durable when `await step.save(value)`
+        returns. A plain function, which cannot await, calls `step.save(value)`, and has it then.
 
         Raises:
             NotSerializable: It cannot be stored.
             TooLarge: It is over the limit for one value.
-            InvalidState: The attempt has ended.
+            InvalidState: The attempt has ended, or is to end because its instance leaves memory.
         """
         need_room()
-        save = functools.partial(self._save, value)
-        if _runs_on() == "asyncio":
-            from ._loops.portal import from_asyncio  # it imports asyncio, as the caller has
+        where = _runs_on()
+        if where == "trio":
+            return self._save(value)
+        # it imports asyncio, as the caller has or the threads of an engine have
+        from ._loops.portal import from_asyncio, from_thread
 
-            await from_asyncio(self._operation.runner.port.token, save)
-        else:
-            await save()
+        token = self._operation.runner.port.token
+        if where == "asyncio":
+            return from_asyncio(token, functools.partial(self._save, value))
+        from_thread(token, functools.partial(self._save_for_thread, value))
+        return None  # type: ignore[return-value]  # to a plain function, which awaits nothing
 
     async def _save(self, value: Any) -> None:
         self._check_runs("save()")
         await self._operation.save(value, self.attempt)
+
+    async def _save_for_thread(self, value: Any) -> None:
+        try:
+            await self._save(value)
+        except trio.Cancelled:  # a body unwinds, and nothing cancels a thread
+            raise MisusedState(
+                f'step "{self.name}" of {self.instance_id} is to end, and saved nothing: its '
+                "instance leaves memory. It runs again."
+            ) from None
 
     def _check_runs(self, method: str) -> None:
         operation = self._operation
