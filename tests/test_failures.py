@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell import Retry, workflow
+from stepwell import EventTimeout, Retry, workflow
 from stepwell._errors import (
     InstanceNotFound,
     NonRetryableError,
@@ -563,3 +563,22 @@ async def test_r6_what_is_not_public_is_recorded_as_what_is():
 def test_d9_names_that_were_recorded_before_are_there(name):
     record = {"module": "stepwell._retry", "class": name, "message": "m", "found": True}
     assert type(revive(record)).__name__ == name
+
+
+@workflow
+async def collects(step) -> list:
+    async def one(what: str) -> str:
+        if what == "waits":
+            await step.wait_for_event("never", timeout="1 hour")
+        return await step.do(declines, retry=Retry.never)
+
+    try:
+        return await step.each(one, ["fails", "waits", "fails"], on_error="collect")
+    except EventTimeout as error:
+        (alone,) = await step.each(one, ["fails"], on_error="collect")
+        return [type(error).__name__, type(alone).__name__]
+
+
+async def test_i11_each_collects_failures_of_steps_and_raises_all_else():
+    async with open_test_engine(workflows=[collects]) as engine:
+        assert await engine.call(collects) == ["EventTimeout", "PaymentDeclined"]

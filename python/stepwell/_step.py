@@ -257,7 +257,8 @@ class Step:
                 index).
             concurrency: 1 to 10,000.
             on_error: "raise": the first failure cancels the rest. "collect": a `StepFailed` stands
-                in the list.
+                in the list; whatever else a branch raises (`EventTimeout`, `Rejected`,
+                `InstanceErrored`, an error of its own) is raised as with "raise".
 
         Returns:
             What the branches returned, in the order of the items; for a set in the order of the
