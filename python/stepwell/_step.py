@@ -513,7 +513,9 @@ class Step:
             name: What is to be approved; with its occurrence it makes the approval's id.
             detail: Storable data for whoever decides.
             timeout: Default 7 days; None: 365 days.
-            as_type: What the decision's metadata is to become.
+            as_type: What the decision's metadata is to become; without any it is None. Metadata
+                that cannot become it blocks the instance (`undecodable`): the decision is made, and
+                stands, so the type has to take it.
 
         Raises:
             Rejected: It was refused.
