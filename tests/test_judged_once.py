@@ -242,7 +242,7 @@ async def test_i1_what_was_refused_is_refused_again_and_not_taken_for_what_was_a
 
     def of_format(runner, *args):
         made(runner, *args)
-        runner.format = format
+        runner.who.format = format
 
     monkeypatch.setattr(Runner, "__init__", of_format)
 

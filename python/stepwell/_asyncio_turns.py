@@ -65,7 +65,7 @@ class AsyncioTurns:
         self._sleeper: trio.lowlevel.Task | None = None
         self.depth = 1
         self.moving = False
-        self.loop = BodyLoop(self, zlib.crc32(runner.seed.encode()))  # type: ignore[abstract]  # what is missing is filled in
+        self.loop = BodyLoop(self, zlib.crc32(runner.who.seed.encode()))  # type: ignore[abstract]  # what is missing is filled in
         self.is_abandoned = False
 
     # For the runner.
@@ -162,9 +162,9 @@ class AsyncioTurns:
         if left and not runner.stopping:
             names = ", ".join(_diagnosis.task_name(task, code_of(task)) for task in left[:3])
             log.warning(
-                "%s/%s has ended while tasks of it were running (%d: %s); they are cancelled. "
+                "%s has ended while tasks of it were running (%d: %s); they are cancelled. "
                 "Await them, or use asyncio.TaskGroup.",
-                runner.workflow.name, runner.id, len(left), names,
+                runner.who, len(left), names,
             )  # fmt: skip
         self.loop.cancel_all()
 
@@ -240,7 +240,7 @@ class AsyncioTurns:
 
         with suppress(trio.RunFinishedError):
             self._runner.port.token.run_sync_soon(on_trio)
-        whose = f"the body of {self._runner.workflow.name}/{self._runner.id}"
+        whose = f"the body of {self._runner.who}"
         raise RuntimeError(
             f"asyncio's {method} was called from another thread, for {whose}, which takes nothing "
             "from there: on replay it would not come. Return it from the step, or send an event."
@@ -273,9 +273,8 @@ class AsyncioTurns:
         """Something failed that nobody awaits; see `Host`."""
         error: BaseException | None = context.get("exception")
         log.error(
-            "%s/%s: %s",
-            self._runner.workflow.name,
-            self._runner.id,
+            "%s: %s",
+            self._runner.who,
             context.get("message"),
             exc_info=error,
         )

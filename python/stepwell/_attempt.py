@@ -77,7 +77,7 @@ class StepContext(Generic[E]):
         self.attempt = attempt
         self.saved = saved
         self.config = operation.plan.retry
-        self.instance_id = operation.runner.id
+        self.instance_id = operation.runner.who.id
         self.beat = 0
         self._operation = operation
 
@@ -88,7 +88,9 @@ class StepContext(Generic[E]):
     def idempotency_key(self) -> str:
         """A UUID that is the same for every attempt of this step, whatever process or machine runs
         it."""
-        return str(uuid.uuid5(_KEYS, f"{self._operation.runner.seed}|{self._operation.identity}"))
+        return str(
+            uuid.uuid5(_KEYS, f"{self._operation.runner.who.seed}|{self._operation.identity}")
+        )
 
     @property
     def engine(self) -> E:
@@ -166,7 +168,7 @@ class StepContext(Generic[E]):
         if operation.has_ended(self.attempt):
             raise MisusedState(
                 f'{method} of step "{self.name}" of '
-                f"{operation.runner.workflow.name}/{self.instance_id} was called after attempt "
+                f"{operation.runner.who} was called after attempt "
                 f"{self.attempt} had ended. What a step starts it has to await, or to stop, before "
                 "it returns."
             )

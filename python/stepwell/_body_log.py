@@ -17,7 +17,7 @@ class BodyLog(Log):
     def __init__(self, runner: Runner) -> None:
         super().__init__(
             logging.getLogger("stepwell.workflow"),
-            {"instance_id": runner.id, "workflow": runner.workflow.name},
+            {"instance_id": runner.who.id, "workflow": runner.who.workflow.name},
         )
         self._runner = runner
 

@@ -178,7 +178,7 @@ class Thread:
 
     def __str__(self) -> str:
         runner = self.operation.runner
-        return f'step "{self.operation.identity[2]}" of {runner.workflow.name}/{runner.id}'
+        return f'step "{self.operation.identity[2]}" of {runner.who}'
 
     @property
     def is_running(self) -> bool:

@@ -123,7 +123,7 @@ class Branch:
         """
         count = self._counts.get((kind, name), 0) + 1
         runner = self.runner
-        if runner.format < 2:
+        if runner.who.format < 2:
             return False  # nothing refused is counted
         identity = (kind, self.path, name, None, count)
         if identity in runner.attached or runner.cursor.knows(identity):
@@ -162,13 +162,13 @@ class Branch:
     def random(self) -> random.Random:
         """A generator seeded by the branch's identity: the same numbers on every replay."""
         if self._random is None:
-            self._random = random.Random(f"{self.runner.seed}|{self.path}")
+            self._random = random.Random(f"{self.runner.who.seed}|{self.path}")
         return self._random
 
     def uuid(self) -> uuid.UUID:
         """Returns the next derived UUID (version 5)."""
         self._uuids += 1
-        return uuid.uuid5(_NAMESPACE, f"{self.runner.seed}|{self.path}|{self._uuids}")
+        return uuid.uuid5(_NAMESPACE, f"{self.runner.who.seed}|{self.path}|{self._uuids}")
 
 
 def _quoted(part: str) -> str:

@@ -29,7 +29,7 @@ def misplaced(runner: Runner, method: str, *, other_thread: bool) -> NoReturn:
         Misuse: Always.
     """
     branch, here = current_branch(), place.get()
-    whose, at = f"step.{method} of {runner.workflow.name}/{runner.id}", caller()
+    whose, at = f"step.{method} of {runner.who}", caller()
     if here is not None and branch is None:
         name = here.identity[2]  # type: ignore[union-attr]  # no branch, so a step operation
         problem = (

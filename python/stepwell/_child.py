@@ -186,7 +186,7 @@ def item(
     where, limit = f"items[{index}]", value_bytes_of(runner, target.name)
     if (
         isinstance(item, NewInstance)
-        and runner.format
+        and runner.who.format
         and (given := [name for name in _NOT_FOR_CHILDREN if getattr(item, name)])
     ):
         raise InvalidConfig(
@@ -324,7 +324,7 @@ async def send(
         )
     )
     if outcome.verdict != _replay.OK:
-        whose = f'event "{type}" of {runner.workflow.name}/{runner.id} was not sent'
+        whose = f'event "{type}" of {runner.who} was not sent'
         if outcome.type == "not_found":
             raise InstanceNotFound(
                 f'{whose}: there is no instance "{id}" of "{target}". Create it first.',
@@ -343,7 +343,7 @@ async def send(
 
 
 def child_id(runner: Runner, identity: Identity) -> str:
-    return str(uuid.uuid5(_CHILDREN, f"{runner.seed}|{identity}"))
+    return str(uuid.uuid5(_CHILDREN, f"{runner.who.seed}|{identity}"))
 
 
 def raise_if_taken(outcome: Outcome, target: Workflow[Any, Any], id: str) -> None:

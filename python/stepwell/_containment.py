@@ -53,7 +53,7 @@ def contain(runner: Runner, error: BaseException) -> None:
         runner.port.interrupted_by(struck)
     # what an unwound body raises is discarded (P1)
     elif not (runner.stopping or was_cancelled(runner, error)):
-        who = f"{runner.workflow.name}/{runner.id}"
+        who = f"{runner.who}"
         log.error("internal error in %s", who, exc_info=error)
         told = StepwellError(
             f"{type(error).__qualname__}: {error} was raised while the engine worked for {who}, in "
@@ -110,10 +110,7 @@ def strayed(runner: Runner, error: BaseException) -> StepwellError | None:
     """
     if _part(error, trio.Cancelled) is None or was_cancelled(runner, error):
         return None
-    return StepwellError(
-        f"a branch of {runner.workflow.name}/{runner.id} raised {error!r}, and "
-        "nothing had cancelled it"
-    )
+    return StepwellError(f"a branch of {runner.who} raised {error!r}, and nothing had cancelled it")
 
 
 async def check_is_failure(runner: Runner, error: BaseException) -> None:

@@ -111,5 +111,5 @@ class DeadlineScope:
         if self._fails and self._scope.cancelled_caught:
             # what timeouts of trio, and of asyncio, raise
             late = trio.TooSlowError if runner.loop is None else TimeoutError
-            raise late(f'"{self._name}" of {runner.workflow.name}/{runner.id} ran out of time')
+            raise late(f'"{self._name}" of {runner.who} ran out of time')
         return caught

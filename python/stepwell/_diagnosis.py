@@ -466,7 +466,7 @@ def standing_still(runner: Runner) -> str:
 
 
 def _name(runner: Runner) -> str:
-    return f"{runner.workflow.name}/{runner.id}"
+    return f"{runner.who}"
 
 
 def task_name(task: asyncio.Task[Any], code: Any) -> str:

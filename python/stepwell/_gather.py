@@ -156,7 +156,7 @@ def _start(
 ) -> tuple[Parts, list[BodyTask]]:
     """Starts all parts; a coroutine among them as a branch that is named after the method."""
     # which instances of before this rule call all of them
-    name = name if branch.runner.format else "gather"
+    name = name if branch.runner.who.format else "gather"
     parts, occurrence = Parts(branch.runner), 0
     tasks: list[BodyTask] = []
     for index, operation in enumerate(operations):

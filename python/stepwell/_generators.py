@@ -97,7 +97,7 @@ async def close(
         BaseException: Whatever the first of them raises.
     """
     where = ", ".join(dict.fromkeys(_standing(generator) for generator in left))
-    who = f"{runner.workflow.name}/{runner.id}"
+    who = f"{runner.who}"
     if error is None:
         log.warning(
             "%s left a generator before its end, at %s. It is closed now: close it where "

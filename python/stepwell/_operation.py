@@ -182,7 +182,9 @@ class WaitOperation(Operation):
     def go_live(self, in_body: bool = False) -> None:
         known = self.runner.attached.pop(self.identity, None)
         if known is None:
-            self.number = self._open_wait(self.runner.no, self.runner.incarnation, *self._args)
+            self.number = self._open_wait(
+                self.runner.who.no, self.runner.who.incarnation, *self._args
+            )
         else:
             self.number, until = known
             self.until = self.until if until is None else until
@@ -206,7 +208,7 @@ class TicketOperation(Operation):
         self._args = args
 
     def go_live(self, in_body: bool = False) -> None:
-        self.number = self._submit(self.runner.no, self.runner.incarnation, *self._args)
+        self.number = self._submit(self.runner.who.no, self.runner.who.incarnation, *self._args)
         self.runner.port.tickets[self.number] = self
 
     def withdrawn(self) -> None:

@@ -32,7 +32,7 @@ class _Question(Operation):
         """Records the yes."""
         runner = self.runner
         self.number = runner.port.record(
-            runner.no, runner.incarnation, self.identity, 0, OK, runner.port.now(), None
+            runner.who.no, runner.who.incarnation, self.identity, 0, OK, runner.port.now(), None
         )
         runner.port.tickets[self.number] = self
 

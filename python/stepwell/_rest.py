@@ -117,8 +117,8 @@ class Rest:
             return
         self._quiet_since = now
         port.waiting_residents += 1
-        port.quiet(runner.no, runner.incarnation, runner.cursor.seq)
-        if runner.workflow.park:
+        port.quiet(runner.who.no, runner.who.incarnation, runner.cursor.seq)
+        if runner.who.workflow.park:
             self._stay(soonest)
 
     def _stay(self, soonest: int) -> None:
@@ -164,7 +164,7 @@ class Rest:
         runner = self._runner
         if self._quiet_since is None or runner.stopping:
             return
-        if runner.port.park(runner.no, runner.incarnation):
+        if runner.port.park(runner.who.no, runner.who.incarnation):
             runner.unwind(End.PARKED)
         else:
             self._park_timer = runner.port.arm(PARK_AFTER_US, self._park)

@@ -23,6 +23,7 @@ from ._branch import Branch, place
 from ._containment import Guard, contain, interrupt_in, was_cancelled
 from ._ending import End
 from ._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
+from ._life import Who
 from ._log import log
 from ._operation import Operation
 from ._patches import Patches
@@ -56,21 +57,20 @@ class Runner:
     counts (W2b)."""
 
     __slots__ = (
-        "__weakref__", "_about", "_beginners", "_begun", "_params", "_stopped", "_untaken", "at",
-        "attached", "bytes", "bytes_max",
-        "cursor", "format", "id", "incarnation", "interrupted", "is_refused", "keys", "loop",
-        "namespace", "no", "open", "patches", "port",
-        "raised", "replaying", "rest", "resting", "scope", "steps", "steps_max", "stopped_at",
-        "stopping", "tally", "task", "turn",
-        "turns", "unawaited", "value_bytes", "version", "workflow",
+        "__weakref__", "_beginners", "_begun", "_params", "_stopped", "_untaken", "at",
+        "attached", "bytes", "bytes_max", "cursor", "interrupted", "is_refused", "keys", "loop",
+        "open", "patches", "port", "raised", "replaying", "rest", "resting", "scope", "steps",
+        "steps_max", "stopped_at", "stopping", "tally", "task", "turn", "turns", "unawaited",
+        "value_bytes", "who",
     )  # fmt: skip
 
     def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
-        (self.no, self.incarnation, self.namespace, _, self.version, self.id, self._params,
-        attributes, created_at, _,
-         self.format, self.interrupted, records, waits) = start  # fmt: skip
+        no, incarnation, namespace, _, version, id, self._params, *rest = start
+        attributes, created_at, _, format, self.interrupted, records, waits = rest
+        self.who = Who(
+            no, incarnation, namespace, workflow, version, id, format, created_at, attributes
+        )
         self.port = port
-        self.workflow = workflow
         self.cursor = Cursor.over(records)
         self.open: dict[Identity, Operation] = {}
         self._untaken = 0
@@ -103,7 +103,6 @@ class Runner:
         same place."""
         self.take_limits()
         self.replaying = bool(self.cursor.pending)
-        self._about = (created_at, attributes)
         self.rest = Rest(self)
         self.patches = Patches()
         self._begun: list[Operation] = []
@@ -112,7 +111,7 @@ class Runner:
 
     def take_limits(self) -> None:
         """Reads the limits of the instance: when the body begins, and whenever they are others."""
-        limits = self.port.limits_of(self.namespace, self.workflow.name)
+        limits = self.port.limits_of(self.who.namespace, self.who.workflow.name)
         self.value_bytes, self.steps_max, self.bytes_max = (
             limits.value_bytes,
             limits.steps,
@@ -128,7 +127,7 @@ class Runner:
         branch = Branch(self)
         branch.has_task = True
         place.set(branch)
-        if self.port.observed and not self.port.draining and self.workflow.runtime == "trio":
+        if self.port.observed and not self.port.draining and self.who.workflow.runtime == "trio":
             self.port.keeper.open(self)
         try:
             with Guard(self):
@@ -161,9 +160,9 @@ class Runner:
 
     def _code(self, step: Step) -> Awaitable[Any]:
         """Returns what runs the code of the body."""
-        fn, plan = self.workflow.fn, self.workflow.params
+        fn, plan = self.who.workflow.fn, self.who.workflow.params
         args: tuple[Any, ...] = (step,)
-        if self.workflow.takes_params:
+        if self.who.workflow.takes_params:
             try:
                 args = (
                     step,
@@ -172,12 +171,14 @@ class Runner:
             except Undecodable as error:
                 return self.unreadable("the start", error)
         code = as_coroutine(fn(*args))
-        return in_slices(self, code) if self.workflow.runtime == "trio" else on_asyncio(self, code)
+        return (
+            in_slices(self, code) if self.who.workflow.runtime == "trio" else on_asyncio(self, code)
+        )
 
     def _output_of(self, output: Any) -> Any:
         if isinstance(output, Pending):
             raise InvalidConfig(
-                f"{self.workflow.name} returned a step that it never awaited. "
+                f"{self.who.workflow.name} returned a step that it never awaited. "
                 "Write `return await step.…`."
             )
         if self.unawaited:
@@ -188,14 +189,13 @@ class Runner:
         if self.stopping:
             return
         try:
-            payload = self.workflow.output.encode(output, limit=self.value_bytes, where="output")
+            payload = self.who.workflow.output.encode(
+                output, limit=self.value_bytes, where="output"
+            )
         except (NotSerializable, TooLarge) as error:
             self._finish(
                 ERRORED,
-                error=type(error)(
-                    f"{self.workflow.name}/{self.id} returned a "
-                    f"value that cannot be stored: {error}"
-                ),
+                error=type(error)(f"{self.who} returned a value that cannot be stored: {error}"),
             )
         else:
             self._finish(COMPLETE, payload=payload)
@@ -211,14 +211,12 @@ class Runner:
             self.mismatch(left, None)
             return
         if error is not None:
-            log.warning(
-                "%s/%s failed", self.workflow.name, self.id, exc_info=from_users_code(error)
-            )
+            log.warning("%s failed", self.who, exc_info=from_users_code(error))
             payload = codec.encode(describe_body(error))
         self.stopping = End.FINISHED  # from here on nothing may raise: what does is discarded
         if self.rest.winding or self.rest.threads:
-            self.port.hold(self.no, self.incarnation)
-        self.port.finish(self.no, self.incarnation, status, payload)
+            self.port.hold(self.who.no, self.who.incarnation)
+        self.port.finish(self.who.no, self.who.incarnation, status, payload)
 
     def _leave(self) -> None:
         self.stopping = self.stopping or End.CANCELLED
@@ -304,7 +302,7 @@ class Runner:
     async def leave_if_cancelled(self) -> None:
         """What a cancelled scope of the body asks for never begins, as with everything of trio's
         (I8)."""
-        if self.format and self.loop is None:
+        if self.who.format and self.loop is None:
             await trio.lowlevel.checkpoint_if_cancelled()
 
     @property
@@ -368,7 +366,7 @@ class Runner:
         if operation.interrupted:
             self._untaken -= 1
             if not self._untaken:
-                self.port.taken_up(self.no, self.incarnation)
+                self.port.taken_up(self.who.no, self.who.incarnation)
 
     def arrived(self, outcome: Outcome) -> None:
         """An outcome is durable: deliver it now, or in its turn."""
@@ -427,7 +425,7 @@ class Runner:
         for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
             self.take_effect(operation)
         if self.interrupted and not self._untaken:
-            self.port.taken_up(self.no, self.incarnation)
+            self.port.taken_up(self.who.no, self.who.incarnation)
         if self.turns is not None and not self.open:
             _foreign.came_to_rest(self)
         self.rest.settled_down()
@@ -440,7 +438,7 @@ class Runner:
             if outcome.identity[0] == _replay.EVENT and outcome.number > 0:
                 self.withdraw_wait(outcome.number)
             elif outcome.identity[0] == _replay.EVENT and outcome.number < 0:
-                self.port.give_back(self.no, self.incarnation, outcome.seq)
+                self.port.give_back(self.who.no, self.who.incarnation, outcome.seq)
         self.cursor.passed_over.clear()
         if isinstance(found, Outcome) and found.verdict == _replay.ABANDONED:
             operation = self.open.get(found.identity)
@@ -495,11 +493,11 @@ class Runner:
         if self.stopping is not End.FINISHED:
             self.rest.settled_down()
         elif not (self.rest.winding or self.rest.threads):
-            self.port.let_go(self.no)
+            self.port.let_go(self.who.no)
 
     def withdraw_wait(self, number: int) -> None:
         """Closes an open wait; an event that was taken for it goes back."""
-        self.port.withdraw(self.no, self.incarnation, number)
+        self.port.withdraw(self.who.no, self.who.incarnation, number)
 
     # Waiting.
 
@@ -593,14 +591,15 @@ class Runner:
         if not self.goes_on:
             return
         log.error(
-            "%s/%s is blocked (%s): %s",
-            self.workflow.name,
-            self.id,
+            "%s is blocked (%s): %s",
+            self.who,
             reason,
             error,
             exc_info=None if error.__cause__ is None else from_users_code(error.__cause__),
         )
-        self.port.block(self.no, self.incarnation, reason, codec.encode(describe_body(error)), step)
+        self.port.block(
+            self.who.no, self.who.incarnation, reason, codec.encode(describe_body(error)), step
+        )
         self.unwind(End.BLOCKED)
 
     # Several body tasks.
@@ -641,34 +640,30 @@ class Runner:
     @property
     def info(self) -> InstanceInfo:
         """What a body may know of its own instance."""
-        created_at, stored = self._about
+        who = self.who
         try:
+            stored = who.attributes
             attributes = codec.decode(stored, where="attributes") if stored else {}
         # the body goes on to its next `await`, and what comes of that is discarded
         except Undecodable as error:
             self.block("undecodable", _diagnosis.unreadable(self, "step.instance", error))
             attributes = {}
         return InstanceInfo(
-            self.id,
-            self.workflow.name,
-            self.version,
-            self.namespace,
-            from_us(created_at),
+            who.id,
+            who.workflow.name,
+            who.version,
+            who.namespace,
+            from_us(who.created_at),
             None,  # the parent's id is not known here yet
             None,
             attributes,
         )
 
     @property
-    def seed(self) -> str:
-        """From which all that looks random in this life of the instance is derived (I13)."""
-        return f"{self.namespace}|{self.workflow.name}|{self.id}|{self.incarnation}"
-
-    @property
     def turn_began(self) -> int:
         """From when a deadline counts: the time of this turn's outcome; in the first turn, which
         has none, the present."""
-        return self.at if self.at != self._about[0] else self.port.now()
+        return self.at if self.at != self.who.created_at else self.port.now()
 
     def keyed(self, kind: int, name: str, key: str) -> Identity:
         """Names the operation with this key; see `Branch.identify`."""
@@ -711,7 +706,7 @@ class Runner:
                 limit=REPORT_MAX,
                 size=error.size,
             ) from None
-        self.port.publish(self.no, self.incarnation, payload)
+        self.port.publish(self.who.no, self.who.incarnation, payload)
 
 
 def _order(operation: Operation) -> tuple[str, int, str, int, str]:

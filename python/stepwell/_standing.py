@@ -84,7 +84,7 @@ def announced(runner: Runner) -> list[tuple[Identity, str, int]]:
 def left(borrowed: Borrowed, no: int, runner: Runner | None) -> list[Standing]:
     """Returns the threads that no body of this instance waits for any more: of steps that timed out
     for good, or were let go (R4)."""
-    threads = [it for it in borrowed.threads if it.operation.runner.no == no]
+    threads = [it for it in borrowed.threads if it.operation.runner.who.no == no]
     waited_for = {} if runner is None else runner.open
     return [
         _in_thread(it.operation, it, LEFT)

@@ -196,7 +196,7 @@ class StepOperation(Operation):
         runner = self.runner
         if (
             runner.stopping
-            or not runner.format
+            or not runner.who.format
             or (self.plan.abandon_on_cancel and not self.plan.is_async)
         ):
             return False
@@ -519,8 +519,8 @@ class StepOperation(Operation):
         self._verdict = verdict
         record = port.record  # as `now` above
         self.number = number = record(
-            runner.no,
-            runner.incarnation,
+            runner.who.no,
+            runner.who.incarnation,
             self.identity,
             attempt,
             verdict,
@@ -534,8 +534,8 @@ class StepOperation(Operation):
     ) -> int:
         runner = self.runner
         return runner.port.record(
-            runner.no,
-            runner.incarnation,
+            runner.who.no,
+            runner.who.incarnation,
             self.identity,
             attempt,
             verdict,
@@ -569,7 +569,7 @@ class StepOperation(Operation):
                 assert isinstance(error, Exception), "no other is tried again (R6, R9)"
                 # the same for the same attempt
                 jitter = random.Random(
-                    f"{runner.port.seed}|{runner.seed}|{self.identity}|{attempt}"
+                    f"{runner.port.seed}|{runner.who.seed}|{self.identity}|{attempt}"
                 )
                 delay = retry.delay_us(self._failed, context, error, jitter)
         except RetryRuleFailed as bad:
@@ -580,11 +580,10 @@ class StepOperation(Operation):
         after = f"the next one comes in {delay / 1e6:g} s" if more else "the step gives up"
         seen = from_users_code(error)
         log.warning(
-            "attempt %d of step %r of %s/%s failed; %s",
+            "attempt %d of step %r of %s failed; %s",
             attempt,
             name,
-            runner.workflow.name,
-            runner.id,
+            runner.who,
             after,
             exc_info=seen,
         )
@@ -594,7 +593,13 @@ class StepOperation(Operation):
         until = runner.port.now() + delay
         payload = codec.encode(describe(error, step=name, attempts=attempt))
         number = runner.port.retry(
-            runner.no, runner.incarnation, self.identity, attempt, self._started_at, payload, until
+            runner.who.no,
+            runner.who.incarnation,
+            self.identity,
+            attempt,
+            self._started_at,
+            payload,
+            until,
         )
         self._keep_few(attempt, True, type_name(error))
         return number, until
@@ -713,7 +718,7 @@ class StepOperation(Operation):
         """The thread of an attempt has ended; if the step had failed or was left before, what it
         came to is recorded for whoever looks."""
         self.thread = None
-        if (self.number or self.is_left) and thread.outcome is not None and self.runner.format:
+        if (self.number or self.is_left) and thread.outcome is not None and self.runner.who.format:
             self._told_late(*_attempt.end_of(thread))
         self.runner.rest.threads -= 1
         self.runner.wound_down()
@@ -734,7 +739,7 @@ class StepOperation(Operation):
                 if failure is None
                 else f"raised {shown(failure, 200)}"
             )
-            name, who = self.identity[2], f"{runner.workflow.name}/{runner.id}"
+            name, who = self.identity[2], f"{runner.who}"
             log.warning(
                 '%s had ended when a thread of its step "%s" did, which %s; that is not recorded',
                 who,

@@ -69,7 +69,7 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
     if outcome.verdict == _replay.TIMED_OUT:
         step = "" if name == wait_name(types) else f' (step "{name}")'
         raise EventTimeout(
-            f"no event {any_of(types)} came to {runner.workflow.name}/{runner.id} within "
+            f"no event {any_of(types)} came to {runner.who} within "
             f"{text(us)}{step}"
         )
     assert outcome.type is not None
@@ -84,7 +84,7 @@ def _payload(runner: Runner, outcome: Outcome, as_type: Any) -> Any:
     """Returns what an event says, as the type that the body asks for. None, or nothing, is judged
     as every value is; bodies of before this rule were given it as whatever type."""
     stored = outcome.payload
-    if stored is None and (as_type is None or runner.format < 3):
+    if stored is None and (as_type is None or runner.who.format < 3):
         return None
     plan = codec.plan(Any if as_type is None else as_type)
     return plan.decode(_NOTHING if stored is None else stored, "payload")
@@ -101,17 +101,17 @@ async def _unfit(
     """
     was_told = runner.cursor.attempts.pop(identity, None) is not None
     if (
-        runner.format
+        runner.who.format
         and not was_told
         and outcome.number == EARLIER
         and (runner.cursor.pending or runner.interrupted)
     ):
         await runner.unreadable(f'event "{outcome.type}"', error, identity[2])
-    text = f'event "{outcome.type}" of {runner.workflow.name}/{runner.id}: {error}'
+    text = f'event "{outcome.type}" of {runner.who}: {error}'
     if not was_told:
         said = codec.encode(f"the body was told that it does not fit: {error}")
         runner.port.record(
-            runner.no, runner.incarnation, identity, 1, _replay.SAVED, outcome.at, said
+            runner.who.no, runner.who.incarnation, identity, 1, _replay.SAVED, outcome.at, said
         )
     raise InvalidPayload(text, payload=as_plain(outcome.payload)) from None
 
@@ -128,9 +128,9 @@ async def approval(
     """Asks for an approval and waits for it, at most `us` microseconds."""
     runner = branch.runner
     identity = branch.again(_replay.APPROVAL, name, refusal)
-    until, title = runner.port.now() + us, unambiguous(name) if runner.format else name
+    until, title = runner.port.now() + us, unambiguous(name) if runner.who.format else name
     place = f"{branch.path}/{title}" if branch.path else title
-    approval_id = f"{runner.workflow.name}/{runner.id}#{place}#{branch.nth(identity)}"
+    approval_id = f"{runner.who}#{place}#{branch.nth(identity)}"
     outcome = await runner.perform(
         WaitOperation(
             runner,
@@ -146,9 +146,7 @@ async def approval(
         )
     )
     if outcome.verdict == _replay.TIMED_OUT:
-        raise ApprovalTimeout(
-            f'nobody decided on "{name}" of {runner.workflow.name}/{runner.id} in time'
-        )
+        raise ApprovalTimeout(f'nobody decided on "{name}" of {runner.who} in time')
     try:
         decision = (
             codec.decode(outcome.payload, where="decision") if outcome.payload is not None else {}
@@ -158,7 +156,7 @@ async def approval(
     by, reason, metadata = decision.get("by", ""), decision.get("reason"), decision.get("metadata")
     if outcome.type != "approved":
         raise Rejected(
-            f'"{name}" of {runner.workflow.name}/{runner.id} was rejected by '
+            f'"{name}" of {runner.who} was rejected by '
             f'{by}' + (f": {reason}" if reason else ""),
             by=by, reason=reason, metadata=metadata,
         )  # fmt: skip

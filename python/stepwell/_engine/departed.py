@@ -39,12 +39,12 @@ class Departed:
     def add(self, runner: Runner) -> None:
         """A body has left memory."""
         if runner.stopping in _KEPT:
-            self._ends[runner.no] = (
+            self._ends[runner.who.no] = (
                 runner.stopping,
                 runner.stopped_at,
-                runner.namespace,
-                runner.workflow.name,
-                runner.id,
+                runner.who.namespace,
+                runner.who.workflow.name,
+                runner.who.id,
             )
             if len(self._ends) > self._looks_at:
                 self._ends = {

@@ -371,7 +371,7 @@ class Driver:
 
     def _wake(self, no: int, incarnation: int) -> None:
         runner = self.runners.get(no)
-        if runner is not None and runner.incarnation == incarnation:
+        if runner is not None and runner.who.incarnation == incarnation:
             runner.rest.woken()
 
     def _timer(self, ticket: int) -> None:
@@ -392,7 +392,7 @@ class Driver:
         if later is not None and later[1] == incarnation:
             del self._later[no]  # it was to start as soon as its parked body has left memory
         runner = self.runners.get(no)
-        if runner is not None and runner.incarnation == incarnation:
+        if runner is not None and runner.who.incarnation == incarnation:
             runner.unwind(End.STOPPED)
 
     def _fenced(self, ticket: int) -> None:
@@ -509,7 +509,7 @@ class Driver:
 
     def ended(self, runner: Runner) -> None:
         """A body has left memory."""
-        del self.runners[runner.no]
+        del self.runners[runner.who.no]
         self.departed.add(runner)
         self.resistance.forget(runner)
         if (
@@ -518,8 +518,8 @@ class Driver:
             and runner.stopping is not None
             and runner.stopping.is_for_later
         ):
-            self.core.release(runner.no, runner.incarnation)
-        later = self._later.pop(runner.no, None)
+            self.core.release(runner.who.no, runner.who.incarnation)
+        later = self._later.pop(runner.who.no, None)
         if later is not None:
             self._begin_one(later)
         self.progressed()
@@ -538,7 +538,7 @@ class Driver:
 
     def replay(self, runner: Runner) -> None:
         """Unwinds a body and runs it again from its history."""
-        self.core.replay(runner.no, runner.incarnation)
+        self.core.replay(runner.who.no, runner.who.incarnation)
         runner.unwind(End.REPLAYED)
 
     def interrupted_by(self, error: BaseException) -> None:

@@ -289,7 +289,7 @@ class Engine(Tenant):
         here = place.get()
         if here is None or here.runner.port.engine is not self:
             return
-        whose = f"{here.runner.workflow.name}/{here.runner.id}"
+        whose = f"{here.runner.who}"
         if isinstance(here, Branch):
             where = f"in the body of {whose}"
         elif here.has_ended(here.context.attempt):
@@ -333,7 +333,7 @@ class Engine(Tenant):
         if branch is not None:
             raise MisusedState(
                 f"{method} was called at {caller()} in the body of "
-                f"{branch.runner.workflow.name}/{branch.runner.id}, where it would not replay. Use "
+                f"{branch.runner.who}, where it would not replay. Use "
                 f"{_STEP_FORMS.get(method, 'step.do with a function that calls it')}."
             )
         try:

@@ -56,7 +56,7 @@ class Missing:
     def class_of(self, runner: Runner, which: Which) -> None:
         """This instance is being blocked for this class."""
         self._classes.setdefault(which, []).append(
-            (runner.namespace, runner.workflow.name, runner.id)
+            (runner.who.namespace, runner.who.workflow.name, runner.who.id)
         )
 
     def look(self) -> None:

@@ -84,7 +84,7 @@ def leave_behind(host: Host) -> InvalidState:
     engine is told."""
     for runner in host.runners.values():
         if runner.stopping is not None and runner.stopping.is_for_later:
-            host.core.release(runner.no, runner.incarnation)
+            host.core.release(runner.who.no, runner.who.incarnation)
     failure = _diagnosis.cannot_be_ended(host.left)
     log.error("%s", failure)
     return failure

@@ -121,10 +121,10 @@ class _Watched:
         self._watchdog.holds += 1
         self._watchdog.latest[runner] = hold
         text = (
-            "%s/%s holds the loop of %s: its %s at %s has computed or blocked for over %g s, "
+            "%s holds the loop of %s: its %s at %s has computed or blocked for over %g s, "
             "and nothing else goes on there. %s"
         )
-        log.warning(text, runner.workflow.name, runner.id, hold.loop, what, where, HOLD_MAX, _CURE)
+        log.warning(text, runner.who, hold.loop, what, where, HOLD_MAX, _CURE)
 
     def _over(self) -> None:
         """The loop has answered: a hold, if there was one, is over."""
