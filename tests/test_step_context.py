@@ -357,7 +357,11 @@ async def test_a_thread_whose_attempt_timed_out_learns_that_when_it_beats():
         while operation is None or operation._context is None:
             await trio.lowlevel.checkpoint()
             operation = next(
-                (it for runner in engine._driver.runners.values() for it in runner.open.values()),
+                (
+                    it
+                    for runner in engine._driver.runners.values()
+                    for it in runner.delivery.open.values()
+                ),
                 None,
             )
         await trio.to_thread.run_sync(began.wait)

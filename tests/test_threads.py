@@ -80,9 +80,11 @@ async def test_i8_a_plain_step_that_is_cancelled_at_any_moment_gives_its_thread_
 
         def deadline_passes():
             for runner in driver.runners.values():
-                for operation in list(runner.open.values()):
+                for operation in list(runner.delivery.open.values()):
                     if operation.identity[0] == DEADLINE:
-                        operation.settle(OK, None, None, driver.now(), runner.cursor.seq + 1)
+                        operation.settle(
+                            OK, None, None, driver.now(), runner.delivery.cursor.seq + 1
+                        )
 
         trio.lowlevel.add_instrument(strikes := Strikes(moment, deadline_passes))
         assert await engine.call(one) == 2

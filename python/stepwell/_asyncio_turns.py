@@ -258,7 +258,7 @@ class AsyncioTurns:
 
     def raised(self, error: BaseException) -> None:
         """A task has raised this; see `Host`."""
-        if self._runner.cursor.pending:
+        if self._runner.delivery.cursor.pending:
             self._runner.handles(error)
 
     def failed(self, error: RuntimeError) -> None:
@@ -267,7 +267,7 @@ class AsyncioTurns:
 
     def seconds(self) -> float:
         """Returns the time of the turn."""
-        return self._runner.at / 1e6
+        return self._runner.delivery.at / 1e6
 
     def troubled(self, context: dict[str, Any]) -> None:
         """Something failed that nobody awaits; see `Host`."""

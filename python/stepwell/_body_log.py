@@ -22,4 +22,4 @@ class BodyLog(Log):
         self._runner = runner
 
     def isEnabledFor(self, level: int) -> bool:
-        return not self._runner.replaying and self.logger.isEnabledFor(level)
+        return not self._runner.delivery.replaying and self.logger.isEnabledFor(level)

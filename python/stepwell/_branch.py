@@ -126,7 +126,7 @@ class Branch:
         if runner.who.format < 2:
             return False  # nothing refused is counted
         identity = (kind, self.path, name, None, count)
-        if identity in runner.attached or runner.cursor.knows(identity):
+        if identity in runner.delivery.attached or runner.delivery.cursor.knows(identity):
             return True
         if not runner.races(self.path, kind, name):
             self._counts[kind, name] = count

@@ -382,7 +382,7 @@ def child_output(target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
 def value_bytes_of(runner: Runner, workflow: str) -> int:
     """Returns how large a value may be that is for an instance of this workflow, whoever gives
     it."""
-    return runner.port.limits_of(runner.namespace, workflow).value_bytes
+    return runner.port.limits_of(runner.who.namespace, workflow).value_bytes
 
 
 def encode_params(

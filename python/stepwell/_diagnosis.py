@@ -186,17 +186,17 @@ def never_awaited(runner: Runner) -> InvalidConfig:
 def over_limits(runner: Runner) -> LimitReached:
     """The body has begun too many steps, or was given too much (Q1)."""
     who = _name(runner)
-    if runner.steps > runner.steps_max:
+    if runner.delivery.steps > runner.limits.steps:
         text = (
-            f"{who} has more than {runner.steps_max:,} steps. Raise Limits.steps or "
+            f"{who} has more than {runner.limits.steps:,} steps. Raise Limits.steps or "
             "@workflow(steps=), or spread them over children."
         )
-        return LimitReached(text, limit="steps", value=runner.steps_max)
+        return LimitReached(text, limit="steps", value=runner.limits.steps)
     text = (
-        f"{who} has values of more than {runner.bytes_max:,} bytes. Raise "
+        f"{who} has values of more than {runner.limits.instance_bytes:,} bytes. Raise "
         "Limits.instance_bytes, or return less: a path, not a file."
     )
-    return LimitReached(text, limit="instance_bytes", value=runner.bytes_max)
+    return LimitReached(text, limit="instance_bytes", value=runner.limits.instance_bytes)
 
 
 def unstorable(runner: Runner, step: str, error: NotSerializable | TooLarge) -> Exception:
@@ -451,7 +451,7 @@ def waiting_for_loop(runner: Runner) -> list[str]:
     bridge = runner.port.bridge
     waiting = [
         it
-        for it in runner.open.values()
+        for it in runner.delivery.open.values()
         if bridge is not None and bridge.has(getattr(it, "attempt_scope", None))
     ]
     return [f'step "{it.identity[2]}" of {_name(runner)}' for it in waiting]

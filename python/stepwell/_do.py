@@ -31,16 +31,17 @@ async def do(
     """What `step.do` does once it is awaited."""
     runner = branch.runner
     identity = branch.identify(DO, name, key)
-    runner.steps += 1
+    runner.delivery.steps += 1
     if (
-        runner.steps > runner.steps_max or runner.bytes > runner.bytes_max
-    ) and not runner.cursor.knows(identity):
+        runner.delivery.steps > runner.limits.steps
+        or runner.delivery.bytes > runner.limits.instance_bytes
+    ) and not runner.delivery.cursor.knows(identity):
         raise over_limits(runner)
     operation = StepOperation(runner, identity, fn, args, plan)
     task: Any = runner.task
     if (
         runner.turns is not None
-        or runner.cursor.pending
+        or runner.delivery.cursor.pending
         or not runner.may_begin()
         or current_task() is not task
         # trio tells that in public, but for ten times as much
@@ -61,7 +62,9 @@ async def do(
             raise
         if outcome is STOPPED:
             await runner.stop_here()
-        runner.bytes += len((operation.payload if outcome is None else outcome.payload) or b"")
+        runner.delivery.bytes += len(
+            (operation.payload if outcome is None else outcome.payload) or b""
+        )
     try:
         return operation.answer(outcome)
     except Undecodable as error:

@@ -28,7 +28,7 @@ def came_to_rest(runner: Runner) -> None:
     """Every body task is blocked. If none of them in an operation, nothing that replays can ever
     wake one."""
     counts = runner.tally or runner.turns
-    if not runner.open and runner.goes_on and counts is not None:
+    if not runner.delivery.open and runner.goes_on and counts is not None:
         wait(runner, counts.coroutines())
 
 
@@ -36,7 +36,7 @@ def wait(runner: Runner, coroutines: list[Any]) -> None:
     """Body tasks with this code wait, or waited, for something other than the engine and the body's
     own tasks."""
     # it was cancelled in there: `left` sees to that
-    strayed = any(operation.strayed for operation in runner.open.values())
+    strayed = any(operation.strayed for operation in runner.delivery.open.values())
     if runner.goes_on and not strayed:
         runner.block("foreign_wait", _diagnosis.foreign_wait(runner, coroutines))
 

@@ -90,9 +90,12 @@ async def fan_out(
     for index, item in enumerate(items):
         item_key = None if key is None else step_name(key(item), "key")
         identity = branch.child(name, occurrence, index, item_key).identify(DO, name, item_key)
-        runner.steps += 1
+        runner.delivery.steps += 1
         work.append((identity, item))
-        if (runner.steps > runner.steps_max or runner.bytes > runner.bytes_max) and not was_begun:
+        if (
+            runner.delivery.steps > runner.limits.steps
+            or runner.delivery.bytes > runner.limits.instance_bytes
+        ) and not was_begun:
             was_begun = _was_begun(branch, name, occurrence, {identity for identity, _ in work})
             if not was_begun:
                 raise over_limits(runner)
@@ -107,14 +110,14 @@ def _was_begun(branch: Branch, name: str, occurrence: int, work: set[Identity]) 
     is none if the map was refused in its day: nothing was begun after that.
     """
     runner, path = branch.runner, branch.child(name, occurrence, 0).path.removesuffix("0]")
-    for identity in runner.cursor.known():
+    for identity in runner.delivery.cursor.known():
         kind, place, its_name, key, _ = identity
         if kind != DO or its_name != name:
             continue
         if (
             place.startswith(path)
             if key is None
-            else identity in work or (kind, name, key) not in (runner.keys or ())
+            else identity in work or (kind, name, key) not in (runner.delivery.keys or ())
         ):
             return True
     return False
@@ -195,7 +198,7 @@ class MapOperation:
         values = []
         for taken in self._outcomes:
             if taken is not None:
-                runner.bytes += len(taken[1].payload or b"")
+                runner.delivery.bytes += len(taken[1].payload or b"")
                 values.append(await self._told(*taken))
         return values
 

@@ -180,7 +180,7 @@ class WaitOperation(Operation):
         self.until = until
 
     def go_live(self, in_body: bool = False) -> None:
-        known = self.runner.attached.pop(self.identity, None)
+        known = self.runner.delivery.attached.pop(self.identity, None)
         if known is None:
             self.number = self._open_wait(
                 self.runner.who.no, self.runner.who.incarnation, *self._args

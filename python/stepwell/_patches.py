@@ -64,7 +64,7 @@ class Patches:
         if runner.loop is None:
             await trio.lowlevel.checkpoint_if_cancelled()
         question = _Question(runner, branch.identify(_replay.PATCHED, change_id))
-        runner.open[question.identity] = question
+        runner.delivery.open[question.identity] = question
         self._asked.append(question)
         if runner.turns is None and not self.hold():
             return question.holds
@@ -77,8 +77,8 @@ class Patches:
         while self._asked and self._in_flight is None:
             question = min(self._asked, key=lambda it: it.identity)
             runner = question.runner
-            holds = runner.cursor.patched(question.identity[2])
-            if runner.open.get(question.identity) is not question:
+            holds = runner.delivery.cursor.patched(question.identity[2])
+            if runner.delivery.open.get(question.identity) is not question:
                 self._asked.remove(question)  # it was withdrawn in its turn
             elif holds is None:
                 self._in_flight = question
@@ -86,7 +86,7 @@ class Patches:
                 question.go_live()
             else:
                 self._asked.remove(question)
-                del runner.open[question.identity]
+                del runner.delivery.open[question.identity]
                 question.holds = holds
                 if runner.resolve(question, None):
                     return True
@@ -97,5 +97,5 @@ class Patches:
         runner = question.runner
         self._in_flight = None
         runner.rest.busy -= 1
-        runner.cursor.patches[question.identity[2]] = True
+        runner.delivery.cursor.patches[question.identity[2]] = True
         runner.stirred()

@@ -70,7 +70,7 @@ class Rest:
         self.waits: dict[int, int] = {}
         self._quiet_since: int | None = None
         self._park_timer: int | None = None
-        recorded: Sequence[Outcome] = runner.cursor.pending
+        recorded: Sequence[Outcome] = runner.delivery.cursor.pending
         self._recorded = len(recorded)
         self._waited = 0
         self._last_wait: int | None = (
@@ -107,7 +107,7 @@ class Rest:
             or not self.waits
         ):
             return
-        if not runner.goes_on or runner.cursor.pending:
+        if not runner.goes_on or runner.delivery.cursor.pending:
             return
         if runner.in_turn:
             return
@@ -117,7 +117,7 @@ class Rest:
             return
         self._quiet_since = now
         port.waiting_residents += 1
-        port.quiet(runner.who.no, runner.who.incarnation, runner.cursor.seq)
+        port.quiet(runner.who.no, runner.who.incarnation, runner.delivery.cursor.seq)
         if runner.who.workflow.park:
             self._stay(soonest)
 
@@ -137,8 +137,8 @@ class Rest:
         something."""
         runner = self._runner
         return (
-            OUTCOME_US * (max(self._recorded, runner.steps) + self._waited)
-            + runner.bytes // BYTES_IN_A_US
+            OUTCOME_US * (max(self._recorded, runner.delivery.steps) + self._waited)
+            + runner.delivery.bytes // BYTES_IN_A_US
         )
 
     def woken(self) -> None:

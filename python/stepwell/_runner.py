@@ -23,7 +23,7 @@ from ._branch import Branch, place
 from ._containment import Guard, contain, interrupt_in, was_cancelled
 from ._ending import End
 from ._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
-from ._life import Who
+from ._life import Delivery, Who
 from ._log import log
 from ._operation import Operation
 from ._patches import Patches
@@ -32,7 +32,7 @@ from ._replay import Cursor, Identity, Mismatch, Outcome
 from ._resisting import leave_nurseries
 from ._rest import Rest
 from ._turns import in_slices, on_asyncio
-from ._types import STATUSES, InstanceInfo, Status
+from ._types import STATUSES, InstanceInfo, Limits, Status
 from ._values.codec import Undecodable, codec
 from ._values.durations import from_us
 from ._values.failures import MissingClass, describe_body, from_users_code
@@ -57,26 +57,25 @@ class Runner:
     counts (W2b)."""
 
     __slots__ = (
-        "__weakref__", "_beginners", "_begun", "_params", "_stopped", "_untaken", "at",
-        "attached", "bytes", "bytes_max", "cursor", "interrupted", "is_refused", "keys", "loop",
-        "open", "patches", "port", "raised", "replaying", "rest", "resting", "scope", "steps",
-        "steps_max", "stopped_at", "stopping", "tally", "task", "turn", "turns", "unawaited",
-        "value_bytes", "who",
+        "__weakref__", "_params", "_stopped", "delivery", "is_refused", "limits", "loop",
+        "patches", "port", "raised", "rest", "resting", "scope", "stopped_at", "stopping",
+        "tally", "task", "turns", "unawaited", "who",
     )  # fmt: skip
 
     def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
         no, incarnation, namespace, _, version, id, self._params, *rest = start
-        attributes, created_at, _, format, self.interrupted, records, waits = rest
+        attributes, created_at, _, format, interrupted, records, waits = rest
         self.who = Who(
             no, incarnation, namespace, workflow, version, id, format, created_at, attributes
         )
         self.port = port
-        self.cursor = Cursor.over(records)
-        self.open: dict[Identity, Operation] = {}
-        self._untaken = 0
-        self.attached: dict[Identity, tuple[int, int | None]] = {
-            tuple(w[1:6]): (w[0], w[7]) for w in waits
-        }
+        self.delivery = Delivery(
+            Cursor.over(records),
+            {tuple(w[1:6]): (w[0], w[7]) for w in waits},
+            interrupted,
+            created_at,
+            len(self._params or b""),
+        )
         self.turns: Turns | AsyncioTurns | None = None
         self.loop: BodyLoop | None = None  # of its tasks, if they are asyncio's
         self.tally: Turns | None = None
@@ -92,31 +91,15 @@ class Runner:
         self.stopped_at = 0
         self.raised: BaseException | None = None
         """What its code raised since the last outcome, while others are undelivered."""
-        self.at: int = created_at
         self.unawaited: list[tuple[str, CodeType, int]] = []
-        self.keys: set[tuple[int, str, str]] | None = None
-        self.steps = 0
-        self.turn = 0
-        """How many outcomes were delivered."""
-        self.bytes = len(self._params or b"")
-        """Of all values that the body was given, so that live and on replay it is the same at the
-        same place."""
         self.take_limits()
-        self.replaying = bool(self.cursor.pending)
         self.rest = Rest(self)
         self.patches = Patches()
-        self._begun: list[Operation] = []
-        self._beginners: dict[tuple[str, int, str], object] = {}
         self._stopped: trio.Event | None = None
 
     def take_limits(self) -> None:
         """Reads the limits of the instance: when the body begins, and whenever they are others."""
-        limits = self.port.limits_of(self.who.namespace, self.who.workflow.name)
-        self.value_bytes, self.steps_max, self.bytes_max = (
-            limits.value_bytes,
-            limits.steps,
-            limits.instance_bytes,
-        )
+        self.limits: Limits = self.port.limits_of(self.who.namespace, self.who.workflow.name)
 
     # The body.
 
@@ -190,7 +173,7 @@ class Runner:
             return
         try:
             payload = self.who.workflow.output.encode(
-                output, limit=self.value_bytes, where="output"
+                output, limit=self.limits.value_bytes, where="output"
             )
         except (NotSerializable, TooLarge) as error:
             self._finish(
@@ -205,7 +188,7 @@ class Runner:
     ) -> None:
         if self.is_refused:
             return  # what it was not allowed to begin is missing: the next engine runs it again
-        left = self.cursor.leftover()
+        left = self.delivery.cursor.leftover()
         if left is not None:
             self.raised = error or self.raised
             self.mismatch(left, None)
@@ -220,13 +203,13 @@ class Runner:
 
     def _leave(self) -> None:
         self.stopping = self.stopping or End.CANCELLED
-        for operation in list(self.open.values()):
+        for operation in list(self.delivery.open.values()):
             self.port.tickets.pop(operation.number, None)
             operation.end_attempts()
         self.rest.end()
         if self.task is not None:
             self.port.keeper.close(self.task)
-        self.open.clear()
+        self.delivery.open.clear()
         self.port.ended(self)
         # they lead back here: without them all of it is freed at once
         self.task = self.turns = self.loop = self.tally = self.raised = None
@@ -236,17 +219,17 @@ class Runner:
     async def perform(self, operation: Operation) -> Outcome:
         """Begins an operation of the body and returns its outcome, once that is durable."""
         await self.enter()
-        if self.cursor.pending:
+        if self.delivery.cursor.pending:
             self.handles(sys.exception())
         if self.turns is None:
             await self.leave_if_cancelled()
-            if self.cursor.pending:
+            if self.delivery.cursor.pending:
                 found = self._next((operation.identity,))
                 if isinstance(found, Outcome):
-                    self.at = found.at
-                    self.turn += 1
+                    self.delivery.at = found.at
+                    self.delivery.turn += 1
                     self._caught_up()
-                    self.bytes += len(found.payload or b"")
+                    self.delivery.bytes += len(found.payload or b"")
                     return found
                 if found is not None:
                     self.mismatch(found, operation)
@@ -261,7 +244,7 @@ class Runner:
             operation.keep_context()
             self.begin(operation)
         outcome = await operation.parked() or operation.own_outcome()
-        self.bytes += len(outcome.payload or b"")
+        self.delivery.bytes += len(outcome.payload or b"")
         return outcome
 
     async def alone(self, operation: Operation, rest: Awaitable[None]) -> None:
@@ -309,7 +292,7 @@ class Runner:
     def went_on(self) -> bool:
         """Whether the body that a crash ended was told of more than this one has come to. What was
         settled since, such as deadlines that were over by then, it was not told of."""
-        return any(outcome.seq <= self.port.found for outcome in self.cursor.pending)
+        return any(outcome.seq <= self.port.found for outcome in self.delivery.cursor.pending)
 
     @property
     def goes_on(self) -> bool:
@@ -329,16 +312,19 @@ class Runner:
         if self.turns is None:
             return False  # there is one task
         line: object = self.turns.line()
-        races = self._beginners.setdefault((path, kind, name), line) is not line
+        beginners = self.delivery.beginners
+        if beginners is None:
+            beginners = self.delivery.beginners = {}
+        races = beginners.setdefault((path, kind, name), line) is not line
         if races:
             self.block("race", _diagnosis.race(self, name), name)
         return races
 
     def begin(self, operation: Operation) -> None:
         """Opens an operation that takes effect when the turn ends, or when `deliver` is called."""
-        operation.turn = self.turn
-        self.open[operation.identity] = operation
-        self._begun.append(operation)
+        operation.turn = self.delivery.turn
+        self.delivery.open[operation.identity] = operation
+        self.delivery.begun.append(operation)
 
     def take_effect(self, operation: Operation, in_body: bool = False) -> Awaitable[None] | None:
         """History has no outcome for an operation that is begun: it goes live.
@@ -350,13 +336,13 @@ class Runner:
             What that task has to await (`alone`).
         """
         if in_body:
-            self.replaying = False
-            self.open[operation.identity] = operation
+            self.delivery.replaying = False
+            self.delivery.open[operation.identity] = operation
         operation.live = True
-        if self.interrupted:
+        if self.delivery.interrupted:
             # now, not when its task first runs: an outcome may come before that
             operation.interrupted = True
-            self._untaken += operation.has_attempts
+            self.delivery.untaken += operation.has_attempts
         self.rest.busy += 1
         return operation.go_live(in_body)
 
@@ -364,17 +350,17 @@ class Runner:
         """A step that a crash may have cut short records that now; if it is the last one, the
         engine need not remember it (R3)."""
         if operation.interrupted:
-            self._untaken -= 1
-            if not self._untaken:
+            self.delivery.untaken -= 1
+            if not self.delivery.untaken:
                 self.port.taken_up(self.who.no, self.who.incarnation)
 
     def arrived(self, outcome: Outcome) -> None:
         """An outcome is durable: deliver it now, or in its turn."""
         if self.stopping:
             return
-        if outcome.seq > self.cursor.seq:
-            self.cursor.seq = outcome.seq
-        self.cursor.add(outcome)
+        if outcome.seq > self.delivery.cursor.seq:
+            self.delivery.cursor.seq = outcome.seq
+        self.delivery.cursor.add(outcome)
         self.stirred()
 
     def stirred(self) -> None:
@@ -385,22 +371,24 @@ class Runner:
     def _caught_up(self) -> None:
         """Replay ends with the last recorded outcome, such as the event that woke a parked body,
         unless the body was further."""
-        self.replaying = bool(self.cursor.pending or self.attached or self.interrupted)
+        self.delivery.replaying = bool(
+            self.delivery.cursor.pending or self.delivery.attached or self.delivery.interrupted
+        )
 
     def deliver(self) -> None:
         """Delivers outcomes until a body task can go on; then, if history is used up, goes live."""
-        self._beginners.clear()
+        self.delivery.beginners = None
         while self.goes_on and not self.patches.hold():
-            found = self._next(self.open)
+            found = self._next(self.delivery.open)
             if found is None:
                 self._live()
                 return
             if isinstance(found, Mismatch):
                 self.mismatch(found, None)
                 return
-            operation = self.open[found.identity]
+            operation = self.delivery.open[found.identity]
             self.delivered(operation, found.at)
-            if self.replaying:
+            if self.delivery.replaying:
                 self._caught_up()
             if self.resolve(operation, found):
                 return
@@ -419,29 +407,29 @@ class Runner:
     def _live(self) -> None:
         """Begun operations without a recorded outcome go live, in the order of their identity (I4,
         I5)."""
-        self.replaying = False
-        begun, self._begun = self._begun, []
-        begun = [o for o in begun if self.open.get(o.identity) is o]
+        self.delivery.replaying = False
+        begun, self.delivery.begun = self.delivery.begun, []
+        begun = [o for o in begun if self.delivery.open.get(o.identity) is o]
         for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
             self.take_effect(operation)
-        if self.interrupted and not self._untaken:
+        if self.delivery.interrupted and not self.delivery.untaken:
             self.port.taken_up(self.who.no, self.who.incarnation)
-        if self.turns is not None and not self.open:
+        if self.turns is not None and not self.delivery.open:
             _foreign.came_to_rest(self)
         self.rest.settled_down()
 
     def _next(self, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
         """Returns the next outcome to deliver; events of waits that were given up before they were
         taken go back (I8)."""
-        found = self.cursor.next(open_operations)
-        for outcome in self.cursor.passed_over:
+        found = self.delivery.cursor.next(open_operations)
+        for outcome in self.delivery.cursor.passed_over:
             if outcome.identity[0] == _replay.EVENT and outcome.number > 0:
                 self.withdraw_wait(outcome.number)
             elif outcome.identity[0] == _replay.EVENT and outcome.number < 0:
                 self.port.give_back(self.who.no, self.who.incarnation, outcome.seq)
-        self.cursor.passed_over.clear()
+        self.delivery.cursor.passed_over.clear()
         if isinstance(found, Outcome) and found.verdict == _replay.ABANDONED:
-            operation = self.open.get(found.identity)
+            operation = self.delivery.open.get(found.identity)
             if operation is None or not operation.is_cancelled:
                 return Mismatch(found.identity, tuple(open_operations), was_cancelled=True)
         if isinstance(found, Outcome):
@@ -450,14 +438,14 @@ class Runner:
 
     def delivered(self, operation: Operation, at: int) -> None:
         """An operation is over; the turn that its outcome begins is at this time (I13)."""
-        del self.open[operation.identity]
-        self.at = at
-        self.turn += 1
+        del self.delivery.open[operation.identity]
+        self.delivery.at = at
+        self.delivery.turn += 1
         if operation.live:
             # What was open at the end of replay has been begun again (R3). But if the body had gone
             # on from here already, so has it perhaps begun what it begins next.
-            self.interrupted = operation.was_cut_short and operation.interrupted
-            self._untaken -= self.interrupted
+            self.delivery.interrupted = operation.was_cut_short and operation.interrupted
+            self.delivery.untaken -= self.delivery.interrupted
             rest = self.rest
             if not operation.waiting:
                 rest.busy -= 1
@@ -477,14 +465,14 @@ class Runner:
     def withdraw(self, operation: Operation) -> None:
         """The body gives an operation up without waiting for an end of it; its outcome, should it
         come, is abandoned (I8)."""
-        if self.open.pop(operation.identity, None) is None or self.stopping:
+        if self.delivery.open.pop(operation.identity, None) is None or self.stopping:
             return
-        self.cursor.withdraw(operation.identity)
+        self.delivery.cursor.withdraw(operation.identity)
         if operation.live:
             self.rest.busy -= not operation.waiting
             operation.withdrawn()
             self.rest.forget(operation.number)
-        elif (known := self.attached.pop(operation.identity, None)) is not None:
+        elif (known := self.delivery.attached.pop(operation.identity, None)) is not None:
             # given up before a crash too, but that was not durable yet
             self.withdraw_wait(known[0])
 
@@ -512,10 +500,10 @@ class Runner:
         came_at: int | None,
     ) -> None:
         """A wait that this body has not come (back) to yet, or has given up, is settled."""
-        self.cursor.seq = max(self.cursor.seq, seq)
-        for identity, (known, _) in self.attached.items():
+        self.delivery.cursor.seq = max(self.delivery.cursor.seq, seq)
+        for identity, (known, _) in self.delivery.attached.items():
             if known == number:
-                del self.attached[identity]
+                del self.delivery.attached[identity]
                 if identity[0] != _replay.DO:  # a retry delay that is over is no outcome
                     self.arrived(
                         Outcome(
@@ -540,7 +528,7 @@ class Runner:
         """Cancels the body (P1). From now on it submits nothing."""
         if self.stopping is None:
             self.stopping, self.stopped_at = why, self.port.now()
-            operations = list(self.open.values())  # before the cancellation takes them out
+            operations = list(self.delivery.open.values())  # before the cancellation takes them out
             self.scope.cancel()
             # what is settled from now on belongs to the body that comes after this one
             self.rest.end()
@@ -632,7 +620,7 @@ class Runner:
         """Whether body tasks can go on, or have begun what takes effect at the end of the turn;
         that end says what comes of it."""
         return self.turns is not None and (
-            not self.turns.at_rest or bool(self._begun) or self.patches.are_asked
+            not self.turns.at_rest or bool(self.delivery.begun) or self.patches.are_asked
         )
 
     # What operations and the body need.
@@ -663,19 +651,19 @@ class Runner:
     def turn_began(self) -> int:
         """From when a deadline counts: the time of this turn's outcome; in the first turn, which
         has none, the present."""
-        return self.at if self.at != self.who.created_at else self.port.now()
+        return self.delivery.at if self.delivery.at != self.who.created_at else self.port.now()
 
     def keyed(self, kind: int, name: str, key: str) -> Identity:
         """Names the operation with this key; see `Branch.identify`."""
         step_name(key, "key")
-        if self.keys is None:
-            self.keys = set()
-        if (kind, name, key) in self.keys:
+        if self.delivery.keys is None:
+            self.delivery.keys = set()
+        if (kind, name, key) in self.delivery.keys:
             raise InvalidConfig(
                 f'step "{name}" with key {key!r} was begun before in this '
                 "instance; a key names one step."
             )
-        self.keys.add((kind, name, key))
+        self.delivery.keys.add((kind, name, key))
         return (kind, "", name, key, 1)
 
     async def unreadable(self, what: str, error: Undecodable, step: str | None = None) -> NoReturn:
@@ -690,7 +678,7 @@ class Runner:
 
     def report(self, progress: Any, message: str | None, fields: dict[str, Any]) -> None:
         """Keeps the last progress."""
-        if self.replaying or self.stopping:
+        if self.delivery.replaying or self.stopping:
             return
         value = {
             "progress": progress,

@@ -85,7 +85,7 @@ def left(borrowed: Borrowed, no: int, runner: Runner | None) -> list[Standing]:
     """Returns the threads that no body of this instance waits for any more: of steps that timed out
     for good, or were let go (R4)."""
     threads = [it for it in borrowed.threads if it.operation.runner.who.no == no]
-    waited_for = {} if runner is None else runner.open
+    waited_for = {} if runner is None else runner.delivery.open
     return [
         _in_thread(it.operation, it, LEFT)
         for it in threads
@@ -104,7 +104,7 @@ def retries(runner: Runner) -> dict[int, tuple[int, int | None]]:
 
 
 def _steps(runner: Runner) -> list[StepOperation]:
-    return [it for it in runner.open.values() if isinstance(it, StepOperation)]
+    return [it for it in runner.delivery.open.values() if isinstance(it, StepOperation)]
 
 
 def _standing(step: StepOperation, tasks: dict[StepOperation, Any]) -> Standing:

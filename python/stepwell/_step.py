@@ -220,7 +220,7 @@ class Step:
                 branch,
                 name,
                 fn,
-                _map.positioned("map", items, key, self._runner.steps_max),
+                _map.positioned("map", items, key, self._runner.limits.steps),
                 plan,
                 key,
                 concurrency,
@@ -426,7 +426,7 @@ class Step:
         """
         until, branch = instant_us(when, "when"), self._branch("sleep_until")
         # from the turn's own time, so that replay decides alike
-        if until - self._runner.at > _waits.WAIT_MAX_US:
+        if until - self._runner.delivery.at > _waits.WAIT_MAX_US:
             raise InvalidConfig(f"when={when!r} is more than 365 days ahead; sleep in a loop.")
         return self._sleep(lambda: until, branch, name)
 
@@ -526,7 +526,7 @@ class Step:
         branch = self._branch("wait_for_approval")
         label = names.step_name(name)
         us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
-        stored, refusal, limit = None, None, self._runner.value_bytes
+        stored, refusal, limit = None, None, self._runner.limits.value_bytes
         if detail is not None:
             stored, refusal = branch.encoded(
                 _replay.APPROVAL, label, lambda: codec.encode(detail, limit=limit, where="detail")
@@ -781,7 +781,7 @@ class Step:
         a step return it. Deadlines count from when the body runs there.
         """
         self._branch("now")
-        return from_us(self._runner.at)
+        return from_us(self._runner.delivery.at)
 
     def uuid(self) -> uuid.UUID:
         """Returns the next of this branch's UUIDs: the same on every replay."""

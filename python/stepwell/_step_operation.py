@@ -136,7 +136,7 @@ class StepOperation(Operation):
         return (
             bool(self.number)
             or self._made >= attempt
-            or (not runs and self.runner.open.get(self.identity) is not self)
+            or (not runs and self.runner.delivery.open.get(self.identity) is not self)
         )
 
     # The way to an outcome.
@@ -150,7 +150,7 @@ class StepOperation(Operation):
         runner, plan = self.runner, self.plan
         port = runner.port
         if not in_body and self.is_cancelled:
-            known = runner.cursor.attempts.get(self.identity)
+            known = runner.delivery.cursor.attempts.get(self.identity)
             self._made = 1 if known is None else known.made + (not known.is_left)
             self._ended(
                 self._made,
@@ -166,14 +166,14 @@ class StepOperation(Operation):
             self.on_asyncio = True
         if port.checks_arguments:
             self._arguments = Arguments(self.fn, self.args)
-        attempts, attached = runner.cursor.attempts, runner.attached
+        attempts, attached = runner.delivery.cursor.attempts, runner.delivery.attached
         if (
-            runner.interrupted
+            runner.delivery.interrupted
             or (attempts and self.identity in attempts)
             or (attached and self.identity in attached)
         ):
             # until an attempt begins: one that a crash cut short did not begin before this turn
-            self._started_at = runner.at
+            self._started_at = runner.delivery.at
         elif in_body and plan.waits is False and not on_asyncio:
             return self._run_straight()
         elif plan.is_plain and on_asyncio and runner.may_begin():
@@ -204,23 +204,23 @@ class StepOperation(Operation):
             return True
         if self.live:
             return not self.number and (self.thread is not None or (self.runs and not self.waiting))
-        recorded = runner.cursor.outcome_of(self.identity)
+        recorded = runner.delivery.cursor.outcome_of(self.identity)
         if recorded is not None:
             return recorded.verdict == ABANDONED
         # What is not in the history ended with the engine, if it had begun. An async function has
         # when its turn is over; a plain one may have been queued for a thread, and the body went
         # on.
-        if self.identity in runner.attached:
+        if self.identity in runner.delivery.attached:
             return False  # it waits for its next attempt
-        return self.turn != runner.turn and (
-            self._has_begun or (runner.interrupted and not runner.went_on)
+        return self.turn != runner.delivery.turn and (
+            self._has_begun or (runner.delivery.interrupted and not runner.went_on)
         )
 
     @property
     def _has_begun(self) -> bool:
         """Whether an attempt that history has no end of had begun for sure, once the turn is over
         in which the step was asked for."""
-        known = self.runner.cursor.attempts.get(self.identity)
+        known = self.runner.delivery.cursor.attempts.get(self.identity)
         return (
             self.plan.is_async if known is None else known.is_left or known.started_for > known.made
         )
@@ -231,7 +231,7 @@ class StepOperation(Operation):
         super().give_up()
         if not self.live:
             self.was_cut_short = (
-                not self._has_begun and self.runner.cursor.taken <= self.runner.port.found
+                not self._has_begun and self.runner.delivery.cursor.taken <= self.runner.port.found
             )
         under_way = self.under_way
         if self.waiting:  # for its next attempt, while a thread of the last one still runs
@@ -291,7 +291,7 @@ class StepOperation(Operation):
     async def run(self) -> None:
         """Makes attempts until one succeeds or the step gives up, and submits the record of
         that."""
-        known = self.runner.cursor.attempts.pop(self.identity, None)
+        known = self.runner.delivery.cursor.attempts.pop(self.identity, None)
         if known is not None or self.interrupted:
             self.runner.taken_up(self)
             await self._resume(known or Attempts())
@@ -305,7 +305,7 @@ class StepOperation(Operation):
         """Takes up a step that was, or may have been, attempted before a crash or a park."""
         past = self._past = Past.of(known)
         self._made, self._failed, self._saved = known.made, past.failed(known), past.saved(known)
-        delay = self.runner.attached.pop(self.identity, None)
+        delay = self.runner.delivery.attached.pop(self.identity, None)
         if delay is not None:
             await self._delay(delay[0], delay[1] or 0)
             return
@@ -474,7 +474,11 @@ class StepOperation(Operation):
         if failure is None:
             try:
                 return codec.encode(
-                    {"value": self.plan.codec.encode(value, "result", self.runner.value_bytes)}
+                    {
+                        "value": self.plan.codec.encode(
+                            value, "result", self.runner.limits.value_bytes
+                        )
+                    }
                 )
             except (NotSerializable, TooLarge) as error:
                 failure = _diagnosis.unstorable(self.runner, self.identity[2], error)
@@ -484,7 +488,9 @@ class StepOperation(Operation):
 
     def _submit_value(self, attempt: int) -> None:
         try:
-            self.payload = self.plan.codec.encode(self.value, "result", self.runner.value_bytes)
+            self.payload = self.plan.codec.encode(
+                self.value, "result", self.runner.limits.value_bytes
+            )
         except (NotSerializable, TooLarge) as error:
             self._submit_failure(
                 _diagnosis.unstorable(self.runner, self.identity[2], error), attempt
@@ -507,7 +513,7 @@ class StepOperation(Operation):
         ):
             others = [
                 o.identity[2]
-                for o in runner.open.values()
+                for o in runner.delivery.open.values()
                 if isinstance(o, StepOperation) and o.live and o is not self
             ]
             runner.block(
@@ -623,7 +629,7 @@ class StepOperation(Operation):
         finally:
             self.waiting = False
             # else it was withdrawn, and counts no more
-            if self.runner.open.get(self.identity) is self:
+            if self.runner.delivery.open.get(self.identity) is self:
                 self.runner.rest.delayed(began=False)
             self.runner.rest.forget(number)
         # the step may have been left between the end of the delay and this line (I8)
@@ -637,7 +643,7 @@ class StepOperation(Operation):
 
     async def save(self, value: Any, attempt: int) -> None:
         """`StepContext.save`."""
-        payload = codec.encode(value, limit=self.runner.value_bytes, where="saved value")
+        payload = codec.encode(value, limit=self.runner.limits.value_bytes, where="saved value")
         await self._note(SAVED, attempt, payload)
         self._saved = payload
 
@@ -656,7 +662,7 @@ class StepOperation(Operation):
         if (
             runner.turns is None
             and self.task is not None
-            and not runner.cursor.pending
+            and not runner.delivery.cursor.pending
             and not runner.stopping
         ):
             # the only operation of a single body task: nothing can come before it
@@ -669,7 +675,7 @@ class StepOperation(Operation):
             runner.arrived(Outcome(self.identity, self._verdict, None, self.payload, at))
 
     def own_outcome(self) -> Outcome:
-        return Outcome(self.identity, self._verdict, None, self.payload, self.runner.at)
+        return Outcome(self.identity, self._verdict, None, self.payload, self.runner.delivery.at)
 
     def withdrawn(self) -> None:
         self.is_left = True

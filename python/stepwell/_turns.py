@@ -232,7 +232,7 @@ def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[
             # An attempt that runs in here leaves its own code first, and gives back what it has
             # borrowed.
             if (yield from leaves) and not any(
-                operation.is_in_body for operation in runner.open.values()
+                operation.is_in_body for operation in runner.delivery.open.values()
             ):
                 leave_unfinished(coroutine)
                 leave_nurseries(current_task())

@@ -99,12 +99,12 @@ async def _unfit(
     Where an earlier life of the body went on from this event and nothing says so, it fitted: the
     type is another one now, and the body may not go another way (D7, I10).
     """
-    was_told = runner.cursor.attempts.pop(identity, None) is not None
+    was_told = runner.delivery.cursor.attempts.pop(identity, None) is not None
     if (
         runner.who.format
         and not was_told
         and outcome.number == EARLIER
-        and (runner.cursor.pending or runner.interrupted)
+        and (runner.delivery.cursor.pending or runner.delivery.interrupted)
     ):
         await runner.unreadable(f'event "{outcome.type}"', error, identity[2])
     text = f'event "{outcome.type}" of {runner.who}: {error}'

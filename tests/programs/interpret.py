@@ -56,7 +56,7 @@ class Body:
     def see(self, line: str, *what: Any) -> None:
         """The line of body code observes something."""
         if self.step._runner.stopping is None:
-            self.life.sees(self.step._runner.turn, line, *what)
+            self.life.sees(self.step._runner.delivery.turn, line, *what)
             self.world.moment()
 
     async def outcome(self, line: str, at: str, operation: Awaitable[T]) -> T:
