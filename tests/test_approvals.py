@@ -339,7 +339,7 @@ async def test_e5_an_instance_of_before_keeps_the_ids_it_asks_under(monkeypatch)
 
     def of_old(self, *args) -> None:
         made(self, *args)
-        self.format = 0
+        self.who.format = 0
 
     async with open_test_engine(workflows=[asks_oddly], autojump=False) as engine:
         monkeypatch.setattr(Runner, "__init__", of_old)

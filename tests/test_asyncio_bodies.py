@@ -423,7 +423,7 @@ async def test_i2_branches_are_named_after_the_method_that_began_them(
 
     def of_format(self, *args) -> None:  # an instance of before this rule calls all of them gather
         made(self, *args)
-        self.format = format
+        self.who.format = format
 
     @workflow(name="both", runtime="asyncio")
     async def both(step) -> list:

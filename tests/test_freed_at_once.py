@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from stepwell import Engine, Step, workflow
-from stepwell._operation import Operation
+from stepwell._life import Operation
 from stepwell._runner import Runner
 
 KINDS = (Runner, Operation, Step, trio.lowlevel.Task)

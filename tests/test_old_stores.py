@@ -41,7 +41,7 @@ async def test_an_instance_keeps_the_format_it_was_created_with(tmp_path, monkey
     class Noted(driver.Runner):
         def __init__(self, *args):
             super().__init__(*args)
-            formats.setdefault(f"{self.workflow.name}/{self.id}", set()).add(self.format)
+            formats.setdefault(str(self.who), set()).add(self.who.format)
 
     monkeypatch.setattr(driver, "Runner", Noted)
     store = unpacked(KEPT[0], tmp_path)

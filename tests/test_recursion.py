@@ -20,7 +20,7 @@ from stepwell import (
     Step,
     StepFailed,
     _do,
-    _turns,
+    _suspended,
     current_step,
     step_options,
     workflow,
@@ -287,7 +287,7 @@ async def test_r9_a_task_that_does_not_come_to_wait_is_woken_by_nobody(
         return await real(*args)
 
     monkeypatch.setattr(trio.lowlevel, "wait_task_rescheduled", strikes_once)
-    for module in (_turns, callers, _do, driver):
+    for module in (_suspended, callers, _do, driver):
         monkeypatch.setattr(module, "wait_task_rescheduled", strikes_once)
 
     @workflow

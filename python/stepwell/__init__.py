@@ -19,8 +19,8 @@ crash the function is run again from the top and finished steps answer from the 
 Names that begin with an underscore are nobody's business, and may change.
 """
 
-from ._attempt import StepContext
 from ._child import Child
+from ._context import StepContext
 from ._engine.approvals import Approvals
 from ._engine.engine import Engine, current_step
 from ._engine.instance import Instance

@@ -18,15 +18,15 @@ import outcome as results
 import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
-from . import _diagnosis, _foreign
+from . import _delivery, _diagnosis, _foreign, _stopping
 from ._ending import End
 from ._log import log
 from ._loops.body_loop import BodyLoop, code_of
 from ._pending import Pending
 
 if TYPE_CHECKING:
+    from ._life import Life
     from ._loops.body_loop import BodyTask
-    from ._runner import Runner
 
 ROUNDS_MAX = 100
 """Rounds of a body's loop between two of trio's: a body that never comes to rest, or a long replay,
@@ -36,7 +36,7 @@ CANCELS_MAX = 100
 
 
 class AsyncioTurns:
-    """The open turn of one instance; for the runner the same as `Turns`.
+    """The open turn of one instance; for the life the same as `Turns`.
 
     Attributes:
         depth: Never zero: operations always take effect at the end of a turn.
@@ -46,18 +46,19 @@ class AsyncioTurns:
     """
 
     __slots__ = (
+        "_life",
         "_rounds",
-        "_runner",
         "_running",
         "_sleeper",
         "depth",
+        "for_good",
         "is_abandoned",
         "loop",
         "moving",
     )
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    def __init__(self, life: Life) -> None:
+        self._life = life
         self._running = False
         """Whether the body runs, or goes on to: what becomes able to run then does so by its own
         doing."""
@@ -65,10 +66,11 @@ class AsyncioTurns:
         self._sleeper: trio.lowlevel.Task | None = None
         self.depth = 1
         self.moving = False
-        self.loop = BodyLoop(self, zlib.crc32(runner.who.seed.encode()))  # type: ignore[abstract]  # what is missing is filled in
+        self.for_good = False
+        self.loop = BodyLoop(self, zlib.crc32(life.who.seed.encode()))  # type: ignore[abstract]  # what is missing is filled in
         self.is_abandoned = False
 
-    # For the runner.
+    # For the life.
 
     @property
     def at_rest(self) -> bool:
@@ -95,7 +97,7 @@ class AsyncioTurns:
 
         If the body is unwound, it returns None.
         """
-        runner, loop = self._runner, self.loop
+        life, loop = self._life, self.loop
         self._running = True
         main = loop.start(body)
         # no `finally`: what cancels this is no context of the body's own
@@ -110,10 +112,10 @@ class AsyncioTurns:
                 raise error
             finally:
                 del error
-        if not runner.stopping and not main.cancelled():
+        if not life.stopping and not main.cancelled():
             self._look_for_others(main.exception())
         try:
-            return None if runner.stopping else main.result()
+            return None if life.stopping else main.result()
         finally:
             del main  # an error that leaves leads back to this frame
 
@@ -125,28 +127,28 @@ class AsyncioTurns:
     # Running.
 
     async def _turn_by_turn(self, main: BodyTask) -> None:
-        runner, loop, has_ended = self._runner, self.loop, False
+        life, loop, has_ended = self._life, self.loop, False
         while True:
             await self._run_turn()
             if main.done() and not has_ended:
                 has_ended = True
                 self._end_rest()
                 continue
-            if runner.stopping:
+            if life.stopping:
                 return
             if not loop.tasks:
                 if loop.close_generators():
                     continue
                 return
             self._running = False
-            runner.deliver()
-            if not loop.runnable and not runner.stopping:
+            _delivery.deliver(life)
+            if not loop.runnable and not life.stopping:
                 await self._sleep()
             self._running = True
 
     async def _run_turn(self) -> None:
         """Runs the body's tasks until none can go on."""
-        while self.loop.runnable and not self._runner.stopping:
+        while self.loop.runnable and not self._life.stopping:
             self.loop.run_ready()
             self._rounds += 1
             if self._rounds % ROUNDS_MAX == 0:
@@ -155,31 +157,31 @@ class AsyncioTurns:
     def _end_rest(self) -> None:
         """The body has returned or raised: its other tasks are cancelled, as `asyncio.run` does
         it."""
-        runner, left = (
-            self._runner,
+        life, left = (
+            self._life,
             [task for task in self.loop.tasks if not getattr(task, "is_part", False)],
         )
-        if left and not runner.stopping:
+        if left and not life.stopping:
             names = ", ".join(_diagnosis.task_name(task, code_of(task)) for task in left[:3])
             log.warning(
                 "%s has ended while tasks of it were running (%d: %s); they are cancelled. "
                 "Await them, or use asyncio.TaskGroup.",
-                runner.who, len(left), names,
+                life.who, len(left), names,
             )  # fmt: skip
         self.loop.cancel_all()
 
     def _look_for_others(self, error: BaseException | None) -> None:
         """A body that failed because it used trio, or ran another loop, is blocked as one that
         waits for what is not its own (I9)."""
-        found = None if error is None else _diagnosis.use_of_others(self._runner, error)
+        found = None if error is None else _diagnosis.use_of_others(self._life, error)
         if found is not None:
-            self._runner.block("foreign_wait", found)
+            _stopping.block(self._life, "foreign_wait", found)
 
     async def _unwind(self) -> None:
         """Cancels every task and lets them end (P1). Who catches that is cancelled again, for
         nothing that it waits for will come."""
-        runner, loop, cancels, rounds = self._runner, self.loop, 0, ROUNDS_MAX
-        runner.stopping = runner.stopping or End.CANCELLED
+        life, loop, cancels, rounds = self._life, self.loop, 0, ROUNDS_MAX
+        life.stopping = life.stopping or End.CANCELLED
         loop.is_ending = True
         while (loop.tasks or loop.close_generators()) and not self.is_abandoned:
             if loop.runnable and rounds < ROUNDS_MAX:
@@ -189,7 +191,7 @@ class AsyncioTurns:
             elif cancels < CANCELS_MAX:
                 cancels, rounds = cancels + 1, 0
                 loop.cancel_all()
-            elif runner.stopping is End.CRASHED:
+            elif life.stopping is End.CRASHED:
                 return
             else:
                 await self._sleep()
@@ -203,7 +205,7 @@ class AsyncioTurns:
     async def _sleep(self) -> None:
         self._sleeper = current_task()
         if self.loop.is_ending:
-            self._runner.port.progressed()
+            self._life.port.progressed()
         await wait_task_rescheduled(self._aborted)
 
     def _aborted(self, _: Callable[[], NoReturn]) -> Abort:
@@ -222,25 +224,25 @@ class AsyncioTurns:
     def stirred(self) -> None:
         """Something can run; see `Host`."""
         if not (self._running or self.moving):
-            _foreign.wait(self._runner, self.coroutines())
+            _foreign.wait(self._life, self.coroutines())
         self._wake()
 
     def refused(self, method: str) -> None:
         """Something would wait for the world outside; see `Host`."""
-        self._runner.block("foreign_wait", _diagnosis.foreign_call(self._runner, method))
+        _stopping.block(self._life, "foreign_wait", _diagnosis.foreign_call(self._life, method))
 
     def called_from_outside(self, method: str, handle: asyncio.Handle | None = None) -> NoReturn:
         """Another thread called a method; see `Host`."""
 
         def on_trio() -> None:
-            _foreign.wait(self._runner, self.coroutines())
+            _foreign.wait(self._life, self.coroutines())
             if handle is not None:
                 self.loop.run_late(handle)
                 self._wake()
 
         with suppress(trio.RunFinishedError):
-            self._runner.port.token.run_sync_soon(on_trio)
-        whose = f"the body of {self._runner.who}"
+            self._life.port.token.run_sync_soon(on_trio)
+        whose = f"the body of {self._life.who}"
         raise RuntimeError(
             f"asyncio's {method} was called from another thread, for {whose}, which takes nothing "
             "from there: on replay it would not come. Return it from the step, or send an event."
@@ -248,7 +250,7 @@ class AsyncioTurns:
 
     def strayed(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """A task waits for what is not of its loop; see `Host`."""
-        _foreign.wait(self._runner, [coroutine])
+        _foreign.wait(self._life, [coroutine])
 
     def never_began(self, values: list[Any]) -> None:
         """A task was cancelled before it began; see `Host`."""
@@ -258,8 +260,8 @@ class AsyncioTurns:
 
     def raised(self, error: BaseException) -> None:
         """A task has raised this; see `Host`."""
-        if self._runner.delivery.cursor.pending:
-            self._runner.handles(error)
+        if self._life.delivery.cursor.pending:
+            _stopping.handles(self._life, error)
 
     def failed(self, error: RuntimeError) -> None:
         """A task that a library made has failed; see `Host`."""
@@ -267,14 +269,14 @@ class AsyncioTurns:
 
     def seconds(self) -> float:
         """Returns the time of the turn."""
-        return self._runner.delivery.at / 1e6
+        return self._life.delivery.at / 1e6
 
     def troubled(self, context: dict[str, Any]) -> None:
         """Something failed that nobody awaits; see `Host`."""
         error: BaseException | None = context.get("exception")
         log.error(
             "%s: %s",
-            self._runner.who,
+            self._life.who,
             context.get("message"),
             exc_info=error,
         )

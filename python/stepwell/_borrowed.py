@@ -13,21 +13,43 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import outcome as results
 import trio
 
 from ._errors import NoThread
 
-if TYPE_CHECKING:
-    from ._port import Port
-    from ._step_operation import StepOperation
-
 T = TypeVar("T")
 RETURNS_MAX = 5.0
 """Seconds in which a thread whose function has ended is given back; it takes trio some
 microseconds."""
+
+
+class Observer(Protocol):
+    """Whom a test engine tells that something has ended."""
+
+    observed: bool
+
+    def progressed(self) -> None:
+        """Something has ended."""
+        ...
+
+
+class Borrower(Protocol):
+    """A step whose attempt is to have a thread. Its text is what a person calls it."""
+
+    async def may_have_thread(self) -> None:
+        """Returns if the attempt may begin; if not, it never comes back from here."""
+        ...
+
+    def thread_begins(self, thread: Thread) -> None:
+        """An attempt has a thread, and is under way."""
+        ...
+
+    def thread_ended(self, thread: Thread) -> None:
+        """The thread of an attempt has ended."""
+        ...
 
 
 class Borrowed:
@@ -44,10 +66,10 @@ class Borrowed:
             engine's slot.
     """
 
-    __slots__ = ("_port", "aside", "attempts", "held", "slots", "threads", "under_way")
+    __slots__ = ("_observer", "aside", "attempts", "held", "slots", "threads", "under_way")
 
-    def __init__(self, port: Port, slots: trio.CapacityLimiter) -> None:
-        self._port = port
+    def __init__(self, observer: Observer, slots: trio.CapacityLimiter) -> None:
+        self._observer = observer
         self.attempts = 0
         self.slots = slots
         self.threads: set[Thread] = set()
@@ -64,15 +86,15 @@ class Borrowed:
     def end(self) -> None:
         """An attempt has ended."""
         self.attempts -= 1
-        if self._port.observed:
-            self._port.progressed()
+        if self._observer.observed:
+            self._observer.progressed()
 
     def give_back(self, thread: Thread) -> None:
         """A thread has ended, or could not be started."""
         self.slots.release_on_behalf_of(thread)
         self.threads.remove(thread)
-        if self._port.observed:
-            self._port.progressed()
+        if self._observer.observed:
+            self._observer.progressed()
 
     @property
     def is_at_rest(self) -> bool:
@@ -162,23 +184,20 @@ class Thread:
         "since",
     )
 
-    def __init__(
-        self, borrowed: Borrowed, operation: StepOperation, begins: Callable[[], None]
-    ) -> None:
+    def __init__(self, borrowed: Borrowed, operation: Borrower, begins: Callable[[], None]) -> None:
         self._borrowed = borrowed
         self._begins = begins
         self._is_over = False
         self.operation = operation
         self.ended = trio.Event()
         self.since = 0
-        """When it was bound to begin, in microseconds of the wall clock."""
+        """When it was bound to begin, in microseconds of the wall clock; the operation says it."""
         self.ident: int | None = None
         """Of the thread, as in `threading`; None: it has not called the function yet."""
         self.outcome: results.Outcome[Any] | None = None
 
     def __str__(self) -> str:
-        runner = self.operation.runner
-        return f'step "{self.operation.identity[2]}" of {runner.who}'
+        return str(self.operation)
 
     @property
     def is_running(self) -> bool:
@@ -229,15 +248,13 @@ class Thread:
         with borrowed.aside:  # what is queued has not begun
             await borrowed.slots.acquire_on_behalf_of(self)
             try:
-                if not operation.runner.may_begin():
-                    await operation.runner.stop_here()
+                await operation.may_have_thread()
                 # the slot may have come in the moment of the cancellation
                 await trio.lowlevel.checkpoint_if_cancelled()
             except BaseException:
                 borrowed.slots.release_on_behalf_of(self)
                 raise
         borrowed.threads.add(self)
-        self.since = operation.runner.port.now()
         operation.thread_begins(self)
         self._begins()
 

@@ -12,23 +12,23 @@ import random
 import re
 import sys
 import uuid
-from collections.abc import Callable
 from contextvars import ContextVar
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
+
+from ._errors import InvalidConfig
+from ._values.names import step_name
 
 if TYPE_CHECKING:
+    from ._life import Life
     from ._replay import Identity
-    from ._runner import Runner
-    from ._step_operation import StepOperation
-
-T = TypeVar("T")
+    from ._running import Running
 
 REFUSED = -16
 """Counts what was refused of each kind: under the kind of operation that much lower."""
 _NAMESPACE = uuid.UUID("6d0f1d54-9f0e-5c2b-8a50-6b8f3f4a3c11")
 
-place: ContextVar[Branch | StepOperation | None] = ContextVar("stepwell_place", default=None)
+place: ContextVar[Branch | Running | None] = ContextVar("stepwell_place", default=None)
 """Where code runs: in a branch of a body, in a step function, or (None) in neither."""
 
 
@@ -61,18 +61,18 @@ class Branch:
     """One line of body code.
 
     Attributes:
-        runner: The instance it belongs to.
+        life: The instance it belongs to.
         path: Its structural path, "" for the body; unique within the instance.
         order: Sorts branches as their code starts them.
         has_task: Whether a task runs it. Another one that does is no branch of its own.
     """
 
-    __slots__ = ("_counts", "_random", "_uuids", "has_task", "order", "path", "runner")
+    __slots__ = ("_counts", "_random", "_uuids", "has_task", "life", "order", "path")
 
     def __init__(
-        self, runner: Runner, path: str = "", order: tuple[tuple[str, int, int], ...] = ()
+        self, life: Life, path: str = "", order: tuple[tuple[str, int, int], ...] = ()
     ) -> None:
-        self.runner = runner
+        self.life = life
         self.path = path
         self.order = order
         self.has_task = False
@@ -89,56 +89,32 @@ class Branch:
             InvalidConfig: The key names another operation already.
         """
         if key is not None:
-            return self.runner.keyed(kind, name, key)
+            return self._keyed(kind, name, key)
         which = (kind, name)
         count = self._counts[which] = self._counts.get(which, 0) + 1
         return (kind, self.path, name, None, count)
 
-    def encoded(
-        self, kind: int, name: str, encode: Callable[[], T]
-    ) -> tuple[T | None, Exception | None]:
-        """Returns what the next operation of this kind and name is asked for with: by the limits,
-        registrations and types of today, or, if they refuse it and history knows it, why. Then it
-        was asked for under those of its day, and only its outcome counts (D3).
+    def _keyed(self, kind: int, name: str, key: str) -> Identity:
+        step_name(key, "key")
+        told = self.life.delivery
+        if told.keys is None:
+            told.keys = set()
+        if (kind, name, key) in told.keys:
+            raise InvalidConfig(
+                f'step "{name}" with key {key!r} was begun before in this '
+                "instance; a key names one step."
+            )
+        told.keys.add((kind, name, key))
+        return (kind, "", name, key, 1)
 
-        What was refused is kept until the operation is awaited, for only then is it certain which
-        one it is; see `again`.
+    def following(self, kind: int, name: str) -> Identity:
+        """Returns what `identify` would; counts nothing."""
+        return (kind, self.path, name, None, self._counts.get((kind, name), 0) + 1)
 
-        Raises:
-            Exception: Whatever `encode` raises, if history does not know the operation.
-        """
-        try:
-            return encode(), None
-        except Exception as refusal:
-            if not self.recalls(kind, name):
-                raise
-            return None, refusal.with_traceback(None)
-
-    def recalls(self, kind: int, name: str) -> bool:
-        """Whether history knows the next operation of this kind and name, which today would be
-        refused; counts it if not.
-
-        What was refused has no record, and what the body asked for instead may have its kind and
-        name: they are two occurrences, or a replay would take the one for the other.
-        """
-        count = self._counts.get((kind, name), 0) + 1
-        runner = self.runner
-        if runner.who.format < 2:
-            return False  # nothing refused is counted
-        identity = (kind, self.path, name, None, count)
-        if identity in runner.delivery.attached or runner.delivery.cursor.knows(identity):
-            return True
-        if not runner.races(self.path, kind, name):
-            self._counts[kind, name] = count
-            self._counts[REFUSED + kind, name] = self._counts.get((REFUSED + kind, name), 0) + 1
-        return False
-
-    def again(self, kind: int, name: str, refusal: Exception | None) -> Identity:
-        """As `identify`, for what would be refused today, if that is so, and was asked for all the
-        same because history knew it."""
-        if refusal is not None and not self.recalls(kind, name):
-            raise refusal
-        return self.identify(kind, name)
+    def refuse(self, kind: int, name: str) -> None:
+        """Counts the next operation of this kind and name as one that was refused."""
+        self.identify(kind, name)
+        self._counts[REFUSED + kind, name] = self._counts.get((REFUSED + kind, name), 0) + 1
 
     def nth(self, identity: Identity) -> int:
         """Returns which one of its name an operation of this branch is, of those that were not
@@ -153,7 +129,7 @@ class Branch:
         """Returns the branch for one start in a nursery, or one item of a map."""
         path = f"{_quoted(name)}#{occurrence}[{ordinal if key is None else _quoted(key)}]"
         return Branch(
-            self.runner,
+            self.life,
             f"{self.path}/{path}" if self.path else path,
             (*self.order, (name, occurrence, ordinal)),
         )
@@ -162,13 +138,13 @@ class Branch:
     def random(self) -> random.Random:
         """A generator seeded by the branch's identity: the same numbers on every replay."""
         if self._random is None:
-            self._random = random.Random(f"{self.runner.who.seed}|{self.path}")
+            self._random = random.Random(f"{self.life.who.seed}|{self.path}")
         return self._random
 
     def uuid(self) -> uuid.UUID:
         """Returns the next derived UUID (version 5)."""
         self._uuids += 1
-        return uuid.uuid5(_NAMESPACE, f"{self.runner.who.seed}|{self.path}|{self._uuids}")
+        return uuid.uuid5(_NAMESPACE, f"{self.life.who.seed}|{self.path}|{self._uuids}")
 
 
 def _quoted(part: str) -> str:

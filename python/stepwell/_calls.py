@@ -10,26 +10,30 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from . import _diagnosis, _stopping
 from ._branch import caller, current_branch, place
 from ._ending import End
 from ._errors import InvalidConfig, InvalidName, Misuse
+from ._types import InstanceInfo
+from ._values.codec import Undecodable, codec
+from ._values.durations import from_us
 from ._values.names import step_name
 from ._workflow import STEP_OPTIONS, FunctionPlan, StepOptions, is_plain_def, plan_of
 
 if TYPE_CHECKING:
-    from ._runner import Runner
+    from ._life import Life
 
 T = TypeVar("T")
 
 
-def misplaced(runner: Runner, method: str, *, other_thread: bool) -> NoReturn:
+def misplaced(life: Life, method: str, *, other_thread: bool) -> NoReturn:
     """Says why nobody may call this method of an instance's `Step` here (I7).
 
     Raises:
         Misuse: Always.
     """
     branch, here = current_branch(), place.get()
-    whose, at = f"step.{method} of {runner.who}", caller()
+    whose, at = f"step.{method} of {life.who}", caller()
     if here is not None and branch is None:
         name = here.identity[2]  # type: ignore[union-attr]  # no branch, so a step operation
         problem = (
@@ -38,7 +42,7 @@ def misplaced(runner: Runner, method: str, *, other_thread: bool) -> NoReturn:
         )
     elif other_thread:
         problem = f"from another thread at {at}. Call it in the workflow's body."
-    elif runner.stopping is End.FINISHED:
+    elif life.stopping is End.FINISHED:
         problem = f"at {at} after the body had ended. Await everything in the body."
     elif branch is not None:
         problem = f"by another instance's body at {at}. Use that body's own step."
@@ -48,6 +52,27 @@ def misplaced(runner: Runner, method: str, *, other_thread: bool) -> NoReturn:
             "the engine and its instances."
         )
     raise Misuse(f"{whose} was called {problem}")
+
+
+def info(life: Life) -> InstanceInfo:
+    """Returns what a body may know of its own instance."""
+    who = life.who
+    try:
+        attributes = codec.decode(who.attributes, where="attributes") if who.attributes else {}
+    # the body goes on to its next `await`, and what comes of that is discarded
+    except Undecodable as error:
+        _stopping.block(life, "undecodable", _diagnosis.unreadable(life, "step.instance", error))
+        attributes = {}
+    return InstanceInfo(
+        who.id,
+        who.workflow.name,
+        who.version,
+        who.namespace,
+        from_us(who.created_at),
+        None,  # the parent's id is not known here yet
+        None,
+        attributes,
+    )
 
 
 def step_function(

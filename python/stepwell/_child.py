@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from trio.lowlevel import enable_ki_protection
 
-from . import _replay
+from . import _delivery, _recalled, _replay, _stopping
 from ._branch import current_branch
 from ._errors import (
     InstanceErrored,
@@ -31,8 +31,8 @@ from ._workflow import Workflow, without_code
 
 if TYPE_CHECKING:
     from ._branch import Branch
+    from ._life import Life
     from ._replay import Identity, Outcome
-    from ._runner import Runner
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -102,13 +102,13 @@ def send_event(
     branch: Branch, workflow: str, id: str, type: str, payload: Any, name: str | None
 ) -> Pending[None]:
     """Checks and encodes an event for another instance; see `Step.send_event`."""
-    runner, kind = branch.runner, names.event_type(type)
+    life, kind = branch.life, names.event_type(type)
     label = names.step_name(name if name is not None else kind)
     stored, refusal = None, None
     if payload is not None:
-        limit = value_bytes_of(runner, workflow)
-        stored, refusal = branch.encoded(
-            _replay.SEND, label, lambda: codec.encode(payload, limit=limit, where="payload")
+        limit = value_bytes_of(life, workflow)
+        stored, refusal = _recalled.encoded(
+            branch, _replay.SEND, label, lambda: codec.encode(payload, limit=limit, where="payload")
         )
     return Pending(send, (branch, label, workflow, names.instance_id(id), kind, stored, refusal))
 
@@ -120,7 +120,7 @@ def asked(
     name: str | None,
     encode: Callable[[Workflow[Any, Any]], T],
 ) -> tuple[str, Workflow[Any, Any], T | None, Exception | None]:
-    """As `Branch.encoded`, for an operation on a workflow's instances. Returns its name and the
+    """As `_recalled.encoded`, for an operation on a workflow's instances. Returns its name and the
     workflow as well.
 
     Raises:
@@ -129,12 +129,12 @@ def asked(
     """
     target: Workflow[Any, Any] | None = None
     try:
-        target = branch.runner.port.registered(workflow)
+        target = branch.life.port.registered(workflow)
         params = encode(target)
     except Exception as refusal:
         found = target or _stand_in(workflow)
         label = None if found is None else _label(name, found)
-        if found is None or label is None or not branch.recalls(kind, label):
+        if found is None or label is None or not _recalled.is_known(branch, kind, label):
             raise
         return label, found, None, refusal.with_traceback(None)
     return names.step_name(name if name is not None else target.name), target, params, None
@@ -161,13 +161,13 @@ async def create(
     given: tuple[bytes | None, bytes | None] | None, refusal: Exception | None,
     id: str | None,
 ) -> Child[R]:  # fmt: skip
-    runner = branch.runner
-    identity = branch.again(_replay.CREATE, name, refusal)
+    life = branch.life
+    identity = _recalled.again(branch, _replay.CREATE, name, refusal)
     params, attributes = given or (None, None)
-    chosen = id or child_id(runner, identity)
-    port, path = runner.port, branch.path
-    outcome = await runner.perform(
-        TicketOperation(runner, identity, port.create_child, path, name, identity[4], target.name,
+    chosen = id or child_id(life, identity)
+    port, path = life.port, branch.path
+    outcome = await _delivery.perform(life,
+        TicketOperation(life, identity, port.create_child, path, name, identity[4], target.name,
         target.version, chosen,
                         params, attributes, codec.encode(chosen))
     )  # fmt: skip
@@ -177,16 +177,16 @@ async def create(
             target, codec.decode(outcome.payload, where="id") if outcome.payload else chosen
         )
     except Undecodable as error:
-        await runner.unreadable(f'creation "{name}"', error, name)
+        await _stopping.unreadable(life, f'creation "{name}"', error, name)
 
 
 def item(
-    runner: Runner, target: Workflow[Any, Any], item: Any, index: int
+    life: Life, target: Workflow[Any, Any], item: Any, index: int
 ) -> tuple[str | None, bytes | None, bytes | None]:
-    where, limit = f"items[{index}]", value_bytes_of(runner, target.name)
+    where, limit = f"items[{index}]", value_bytes_of(life, target.name)
     if (
         isinstance(item, NewInstance)
-        and runner.who.format
+        and life.who.format
         and (given := [name for name in _NOT_FOR_CHILDREN if getattr(item, name)])
     ):
         raise InvalidConfig(
@@ -216,16 +216,16 @@ async def create_batch(
     prepared: list[tuple[str | None, bytes | None, bytes | None]],
     refusal: Exception | None,
 ) -> list[Child[R]]:  # fmt: skip
-    runner = branch.runner
-    identity = branch.again(_replay.CREATE_BATCH, name, refusal)
-    base = child_id(runner, identity)
+    life = branch.life
+    identity = _recalled.again(branch, _replay.CREATE_BATCH, name, refusal)
+    base = child_id(life, identity)
     items = [
         (id or f"{base}.{index}", params, attributes)
         for index, (id, params, attributes) in enumerate(prepared)
     ]
-    port, path = runner.port, branch.path
-    outcome = await runner.perform(
-        TicketOperation(runner, identity, port.create_children, path, name, identity[4],
+    port, path = life.port, branch.path
+    outcome = await _delivery.perform(life,
+        TicketOperation(life, identity, port.create_children, path, name, identity[4],
         target.name, target.version, items,
                         codec.encode(len(items)))
     )  # fmt: skip
@@ -260,41 +260,44 @@ async def call(
     refusal: Exception | None,
     id: str | None,
 ) -> R:
-    runner = branch.runner
-    identity = branch.again(_replay.CALL, name, refusal)
-    chosen = id or child_id(runner, identity)
-    outcome = await runner.perform(
-        WaitOperation(runner, identity, _FOREVER, runner.port.call, branch.path, name, identity[4],
+    life = branch.life
+    identity = _recalled.again(branch, _replay.CALL, name, refusal)
+    chosen = id or child_id(life, identity)
+    outcome = await _delivery.perform(life,
+        WaitOperation(life, identity, _FOREVER, life.port.call, branch.path, name, identity[4],
         target.name, target.version,
                       chosen, params)
     )  # fmt: skip
     try:
         return child_output(target, chosen, outcome)
     except Undecodable as error:
-        await runner.unreadable(f'call "{name}" ({target.name}/{chosen})', error, name)
+        await _stopping.unreadable(life, f'call "{name}" ({target.name}/{chosen})', error, name)
 
 
 @enable_ki_protection
 async def awaited(branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
-    runner = branch.runner
+    life = branch.life
     identity = branch.identify(_replay.RESULT, child_id)
-    outcome = await runner.perform(
+    outcome = await _delivery.perform(
+        life,
         WaitOperation(
-            runner,
+            life,
             identity,
             _FOREVER,
-            runner.port.wait_child,
+            life.port.wait_child,
             branch.path,
             child_id,
             identity[4],
             target.name,
             child_id,
-        )
+        ),
     )
     try:
         return child_output(target, child_id, outcome)
     except Undecodable as error:
-        await runner.unreadable(f"result of child {target.name}/{child_id}", error, child_id)
+        await _stopping.unreadable(
+            life, f"result of child {target.name}/{child_id}", error, child_id
+        )
 
 
 @enable_ki_protection
@@ -307,13 +310,14 @@ async def send(
     payload: bytes | None,
     refusal: Exception | None,
 ) -> None:
-    runner = branch.runner
-    identity = branch.again(_replay.SEND, name, refusal)
-    outcome = await runner.perform(
+    life = branch.life
+    identity = _recalled.again(branch, _replay.SEND, name, refusal)
+    outcome = await _delivery.perform(
+        life,
         TicketOperation(
-            runner,
+            life,
             identity,
-            runner.port.send,
+            life.port.send,
             branch.path,
             name,
             identity[4],
@@ -321,10 +325,10 @@ async def send(
             id,
             type,
             payload,
-        )
+        ),
     )
     if outcome.verdict != _replay.OK:
-        whose = f'event "{type}" of {runner.who} was not sent'
+        whose = f'event "{type}" of {life.who} was not sent'
         if outcome.type == "not_found":
             raise InstanceNotFound(
                 f'{whose}: there is no instance "{id}" of "{target}". Create it first.',
@@ -342,8 +346,8 @@ async def send(
         )
 
 
-def child_id(runner: Runner, identity: Identity) -> str:
-    return str(uuid.uuid5(_CHILDREN, f"{runner.who.seed}|{identity}"))
+def child_id(life: Life, identity: Identity) -> str:
+    return str(uuid.uuid5(_CHILDREN, f"{life.who.seed}|{identity}"))
 
 
 def raise_if_taken(outcome: Outcome, target: Workflow[Any, Any], id: str) -> None:
@@ -379,10 +383,10 @@ def child_output(target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
     )
 
 
-def value_bytes_of(runner: Runner, workflow: str) -> int:
+def value_bytes_of(life: Life, workflow: str) -> int:
     """Returns how large a value may be that is for an instance of this workflow, whoever gives
     it."""
-    return runner.port.limits_of(runner.who.namespace, workflow).value_bytes
+    return life.port.limits_of(life.who.namespace, workflow).value_bytes
 
 
 def encode_params(

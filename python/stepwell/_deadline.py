@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from . import _replay
+from . import _delivery, _replay, _stopping, _turns
 from ._operation import WaitOperation
 from ._room import need_room
 
@@ -33,7 +33,7 @@ class _DeadlineOperation(WaitOperation):
     def resolve(self, outcome: Outcome | None) -> bool:
         self.delivered = True
         self.scope.cancel("a durable deadline passed")
-        turns = self.runner.turns
+        turns = self.life.turns
         return turns is not None and turns.runnable > 0  # tasks behind a shield are not woken
 
 
@@ -47,7 +47,7 @@ class DeadlineScope:
         self._us = us
         self._name = name
         self._fails = fails
-        loop = branch.runner.loop
+        loop = branch.life.loop
         self._scope = trio.CancelScope() if loop is None else loop.scope()
         self._operation: _DeadlineOperation | None = None
 
@@ -69,24 +69,26 @@ class DeadlineScope:
     @enable_ki_protection
     def __enter__(self) -> DeadlineScope:
         need_room()
-        branch, runner = self._branch, self._branch.runner
+        branch, life = self._branch, self._branch.life
         # A body that is stopped, or that stops here, learns it at its next await: nothing is begun
         # for it (P1).
-        if runner.may_begin() and not runner.races(branch.path, _replay.DEADLINE, self._name):
-            runner.open_turns()
+        if _stopping.may_begin(life) and not _delivery.races(
+            life, branch.path, _replay.DEADLINE, self._name
+        ):
+            _turns.open_turns(life)
             self._begin()
         self._scope.__enter__()
         return self
 
     def _begin(self) -> None:
-        branch, runner = self._branch, self._branch.runner
+        branch, life = self._branch, self._branch.life
         identity = branch.identify(_replay.DEADLINE, self._name)
-        until = runner.turn_began + self._us
+        until = _delivery.turn_began(life) + self._us
         self._operation = _DeadlineOperation(
-            runner,
+            life,
             identity,
             until,
-            runner.port.sleep,
+            life.port.sleep,
             _replay.DEADLINE,
             branch.path,
             self._name,
@@ -94,7 +96,7 @@ class DeadlineScope:
             until,
         )
         self._operation.scope = self._scope
-        runner.begin(self._operation)
+        _delivery.begin(life, self._operation)
 
     @enable_ki_protection
     def __exit__(
@@ -103,13 +105,13 @@ class DeadlineScope:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool | None:
-        runner = self._branch.runner
+        life = self._branch.life
         if self._operation is not None:
-            runner.withdraw(self._operation)  # unless it has been delivered
-            runner.close_turns()
+            _delivery.withdraw(life, self._operation)  # unless it has been delivered
+            _turns.close_turns(life)
         caught = self._scope.__exit__(kind, error, trace)
         if self._fails and self._scope.cancelled_caught:
             # what timeouts of trio, and of asyncio, raise
-            late = trio.TooSlowError if runner.loop is None else TimeoutError
-            raise late(f'"{self._name}" of {runner.who} ran out of time')
+            late = trio.TooSlowError if life.loop is None else TimeoutError
+            raise late(f'"{self._name}" of {life.who} ran out of time')
         return caught

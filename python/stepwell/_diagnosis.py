@@ -36,10 +36,10 @@ from ._types import KINDS
 if TYPE_CHECKING:
     import asyncio
 
+    from ._life import Life
     from ._loops.bridge import Bridge
     from ._replay import Identity, Mismatch
-    from ._runner import Runner
-    from ._step_operation import StepOperation
+    from ._running import Running
     from ._values.failures import MissingClass
 
 _RACE = (
@@ -108,10 +108,10 @@ _AWAITS = ("cr_await", "ag_await", "gi_yieldfrom")
 _CANCELLED = "cancelled by a deadline or a scope that is not the body's own doing"
 
 
-def standing(runner: Runner) -> str:
+def standing(life: Life) -> str:
     """Returns `file:line` of the innermost frame of user code in which the body stands, "" if there
     is none."""
-    loop, task = runner.loop, runner.task
+    loop, task = life.loop, life.task
     running = (
         current_branch() is not None and trio.lowlevel.current_task() is task
         if loop is None
@@ -122,14 +122,14 @@ def standing(runner: Runner) -> str:
         return "" if where == UNKNOWN else where  # below: it is blocked in an await
     blocked = (
         [getattr(task, "coro", None)]
-        if runner.turns is None or loop is None
-        else runner.turns.coroutines()
+        if life.turns is None or loop is None
+        else life.turns.coroutines()
     )
     return next((where for code in blocked if (where := stands(code))), "")
 
 
 def mismatch(
-    runner: Runner, found: Mismatch, wanted: Identity | None, raised: BaseException | None
+    life: Life, found: Mismatch, wanted: Identity | None, raised: BaseException | None
 ) -> Nondeterminism:
     """The code is not what history was made by. `raised`: what it raised before it came to that,
     which is told first (I5)."""
@@ -139,7 +139,7 @@ def mismatch(
         else sorted(found.wanted, key=lambda identity: identity[0] == _replay.DEADLINE)
     )
     now = ", ".join(_replay.describe(identity, KINDS) for identity in asked[:3]) or "the body ends"
-    where = standing(runner) if asked else ""  # a body that has ended stands nowhere
+    where = standing(life) if asked else ""  # a body that has ended stands nowhere
     diff = (
         "differs from its history: recorded "
         f"{'the end of ' if found.was_cancelled else ''}{_replay.describe(found.recorded, KINDS)}"
@@ -148,9 +148,9 @@ def mismatch(
     )
     cure = "it or guard it with step.patched(...), then resume()."
     if raised is None:
-        return Nondeterminism(f"{_name(runner)} {diff} Restore {cure}")
+        return Nondeterminism(f"{_name(life)} {diff} Restore {cure}")
     error = Nondeterminism(
-        f"{_name(runner)} raised {_raised(raised)} while it was replayed, and {diff} Mend {cure}"
+        f"{_name(life)} raised {_raised(raised)} while it was replayed, and {diff} Mend {cure}"
     )
     error.__cause__ = raised  # its traceback is recorded and logged with the diff
     return error
@@ -174,62 +174,62 @@ def _raised(error: BaseException) -> str:
     return f"{what}{where}{f' (and {others} more)' if others else ''}"
 
 
-def never_awaited(runner: Runner) -> InvalidConfig:
+def never_awaited(life: Life) -> InvalidConfig:
     """The body has ended, and asked for something that it did not await (I7)."""
-    name, code, line = runner.unawaited[0]
+    name, code, line = life.unawaited[0]
     place = f"{code.co_filename.rpartition('/')[2]}:{line}"
     return InvalidConfig(
         f'step "{name}" at {place} was never awaited, so it did not run. Write `await` before it.'
     )
 
 
-def over_limits(runner: Runner) -> LimitReached:
+def over_limits(life: Life) -> LimitReached:
     """The body has begun too many steps, or was given too much (Q1)."""
-    who = _name(runner)
-    if runner.delivery.steps > runner.limits.steps:
+    who = _name(life)
+    if life.delivery.steps > life.limits.steps:
         text = (
-            f"{who} has more than {runner.limits.steps:,} steps. Raise Limits.steps or "
+            f"{who} has more than {life.limits.steps:,} steps. Raise Limits.steps or "
             "@workflow(steps=), or spread them over children."
         )
-        return LimitReached(text, limit="steps", value=runner.limits.steps)
+        return LimitReached(text, limit="steps", value=life.limits.steps)
     text = (
-        f"{who} has values of more than {runner.limits.instance_bytes:,} bytes. Raise "
+        f"{who} has values of more than {life.limits.instance_bytes:,} bytes. Raise "
         "Limits.instance_bytes, or return less: a path, not a file."
     )
-    return LimitReached(text, limit="instance_bytes", value=runner.limits.instance_bytes)
+    return LimitReached(text, limit="instance_bytes", value=life.limits.instance_bytes)
 
 
-def unstorable(runner: Runner, step: str, error: NotSerializable | TooLarge) -> Exception:
+def unstorable(life: Life, step: str, error: NotSerializable | TooLarge) -> Exception:
     """What a step returned cannot be stored (D7)."""
     told = type(error)(
-        f'step "{step}" of {_name(runner)} returned a value that cannot be stored: {error}'
+        f'step "{step}" of {_name(life)} returned a value that cannot be stored: {error}'
     )
     vars(told).update(vars(error))  # what a body may ask it for, such as its path
     return told
 
 
-def race(runner: Runner, name: str) -> StepwellError:
+def race(life: Life, name: str) -> StepwellError:
     """Two tasks of the body begin the same in one turn (I3)."""
-    return StepwellError((_RACE if runner.loop is None else _RACE_ON_ASYNCIO).format(name))
+    return StepwellError((_RACE if life.loop is None else _RACE_ON_ASYNCIO).format(name))
 
 
-def unreadable(runner: Runner, what: str, error: Exception) -> StepwellError:
+def unreadable(life: Life, what: str, error: Exception) -> StepwellError:
     """A stored value cannot become today's type (D7)."""
-    where = standing(runner) or runner.workflow.place
+    where = standing(life) or life.who.workflow.place
     return StepwellError(
-        f"{what} of {_name(runner)} has a stored value that today's "
+        f"{what} of {_name(life)} has a stored value that today's "
         f"code{f' at {where}' if where else ''} cannot read: {error}. "
         "Restore the type, then resume()."
     )
 
 
-def changed_argument(runner: Runner, step: str, argument: str, others: list[str]) -> StepwellError:
+def changed_argument(life: Life, step: str, argument: str, others: list[str]) -> StepwellError:
     """A step, or something beside it, changed an object of the body that the step was given
     (D10)."""
     names = ", ".join(f'"{name}"' for name in dict.fromkeys(others))
     beside = f" (other steps under way: {names})" if others else ""
     return StepwellError(
-        f'step "{step}" of {_name(runner)}: its argument {argument} was changed while it '
+        f'step "{step}" of {_name(life)}: its argument {argument} was changed while it '
         f"ran{beside}. Arguments are the body's own "
         "objects: on replay the step does not run, and the body would see them as they were. Copy "
         "it in the step and return what the body is to have, then resume(). "
@@ -237,11 +237,11 @@ def changed_argument(runner: Runner, step: str, argument: str, others: list[str]
     )
 
 
-def missing_class(runner: Runner, what: str, error: MissingClass) -> StepwellError:
+def missing_class(life: Life, what: str, error: MissingClass) -> StepwellError:
     """A failure was recorded with a class that is not there now, so another `except` of the body
     would take it (D9)."""
     told = StepwellError(
-        f"{what} of {_name(runner)} failed with {error.module}.{error.qualname}, a class that "
+        f"{what} of {_name(life)} failed with {error.module}.{error.qualname}, a class that "
         f"{error.why}, so the body would take another way than it took. "
         f"{error.cure[0].upper()}{error.cure[1:]}; the instance then goes on by itself."
     )
@@ -249,17 +249,17 @@ def missing_class(runner: Runner, what: str, error: MissingClass) -> StepwellErr
     return told
 
 
-def foreign_wait(runner: Runner, coroutines: list[Any]) -> StepwellError:
+def foreign_wait(life: Life, coroutines: list[Any]) -> StepwellError:
     """Tasks of a body, whose code this is, wait for something that the engine knows nothing of
     (I9)."""
     known = [_waits_for(code) for code in coroutines]
     if seen := sorted(filter(None, known), key=_is_of_a_nursery):
         where, what, form = seen[0]
-        return _foreign(runner, where or standing(runner), what, form)
+        return _foreign(life, where or standing(life), what, form)
     where = (
-        "" if runner.loop is None else next((it for code in coroutines if (it := stands(code))), "")
+        "" if life.loop is None else next((it for code in coroutines if (it := stands(code))), "")
     )
-    return _foreign(runner, where, "something of its own", "step.do with a function that does it")
+    return _foreign(life, where, "something of its own", "step.do with a function that does it")
 
 
 def _is_of_a_nursery(seen: tuple[str, str, str]) -> bool:
@@ -267,7 +267,7 @@ def _is_of_a_nursery(seen: tuple[str, str, str]) -> bool:
     return "NurseryManager" in seen[1]
 
 
-def foreign_call(runner: Runner, method: str) -> StepwellError:
+def foreign_call(life: Life, method: str) -> StepwellError:
     """The code of a body on asyncio that runs now asked its loop for something from outside of the
     body (I9)."""
     what = f"asyncio's {method}"
@@ -280,14 +280,14 @@ def foreign_call(runner: Runner, method: str) -> StepwellError:
     if method in _CONTROLS:
         at = f" at {where}" if where else ""
         return StepwellError(
-            f"the body of {_name(runner)} calls asyncio's {method}{at}, and the loop of a body is "
+            f"the body of {_name(life)} calls asyncio's {method}{at}, and the loop of a body is "
             f"the engine's: it runs nothing but the body's own tasks. {_CONTROLS[method]}, then "
             "resume()."
         )
-    return _foreign(runner, where, what, _METHODS.get(method, _FUNCTION))
+    return _foreign(life, where, what, _METHODS.get(method, _FUNCTION))
 
 
-def use_of_others(runner: Runner, error: BaseException) -> StepwellError | None:
+def use_of_others(life: Life, error: BaseException) -> StepwellError | None:
     """A body failed with this: says so if it is what trio, or asyncio, raises for code that is in
     no task of theirs (I9)."""
     if stranger(error) is None and not _is_of_another_loop(error):
@@ -300,21 +300,21 @@ def use_of_others(runner: Runner, error: BaseException) -> StepwellError | None:
     what = next(
         (frame for frame, _ in frames[last + 1 :] if library(frame) in ("trio", "asyncio")), None
     )
-    if runner.loop is None:
+    if life.loop is None:
         used = (
             "asyncio"
             if what is None or library(what) != "asyncio"
             else (f"asyncio's {what.f_code.co_qualname}")
         )
         return StepwellError(
-            f"the body of {_name(runner)} runs on trio, and uses {used} at {where}. A body awaits "
+            f"the body of {_name(life)} runs on trio, and uses {used} at {where}. A body awaits "
             f"its step and its own branches only: use {_form(what)}, or write all of it for "
             'asyncio, @workflow(runtime="asyncio"), then resume().'
         )
     if what is None:
-        return _foreign(runner, where, "something of another loop", _FUNCTION)
+        return _foreign(life, where, "something of another loop", _FUNCTION)
     return _foreign(
-        runner,
+        life,
         where,
         f"{library(what)}'s {what.f_code.co_qualname}",
         _FORMS.get(_module(what), _FUNCTION),
@@ -334,64 +334,64 @@ def _form(what: FrameType | None) -> str:
     return _FORMS_ON_TRIO.get(what.f_code.co_qualname) or _FORMS.get(_module(what), _FUNCTION)
 
 
-def _foreign(runner: Runner, where: str, what: str, form: str) -> StepwellError:
+def _foreign(life: Life, where: str, what: str, form: str) -> StepwellError:
     return StepwellError(
-        f"the body of {_name(runner)} waits for {what}{f' at {where}' if where else ''}, which "
+        f"the body of {_name(life)} waits for {what}{f' at {where}' if where else ''}, which "
         "would come at another moment on replay. A body awaits its step and its own branches "
         f"only. Use {form}, then resume()."
     )
 
 
-def foreign_cancel(runner: Runner) -> StepwellError:
+def foreign_cancel(life: Life) -> StepwellError:
     """The body task that runs now was cancelled by something that the engine knows nothing of
     (I9)."""
     where = caller()
     return StepwellError(
-        f"the body of {_name(runner)} was {_CANCELLED}{f', at {where}' if where else ''}; on "
+        f"the body of {_name(life)} was {_CANCELLED}{f', at {where}' if where else ''}; on "
         "replay that would come at another moment. Use step.move_on_after or step.fail_after, then "
         "resume()."
     )
 
 
-def foreign_deadline(runner: Runner) -> StepwellError:
+def foreign_deadline(life: Life) -> StepwellError:
     """The body task that runs now is about to wait under a deadline that the engine knows nothing
     of (I9)."""
     return StepwellError(
-        f"the body of {_name(runner)} begins something under a deadline of trio's, at {caller()}; "
+        f"the body of {_name(life)} begins something under a deadline of trio's, at {caller()}; "
         "on replay that would come at another moment. Use step.move_on_after or step.fail_after, "
         "then resume()."
     )
 
 
-def resisting(runner: Runner) -> str:
+def resisting(life: Life) -> str:
     """Says that a body which was told to leave memory has not, "" if there is no reason to say so
     (P1)."""
-    since = (runner.port.now() - runner.stopped_at) / 1e6
-    if runner.stopping in (None, End.FINISHED) or since < RESISTS_AFTER:
+    since = (life.port.now() - life.stopped_at) / 1e6
+    if life.stopping in (None, End.FINISHED) or since < RESISTS_AFTER:
         return ""
-    where = standing(runner)
+    where = standing(life)
     return (
         f"Its body was cancelled {since:.0f} s ago and has not "
         f"ended{f'; it stands at {where}' if where else ''}. It stays in memory and begins "
         "nothing, and the instance goes on only after it: let "
-        f"{'Cancelled' if runner.loop is None else 'CancelledError'} pass, and "
+        f"{'Cancelled' if life.loop is None else 'CancelledError'} pass, and "
         "keep code short that runs when it does."
     )
 
 
-def resisting_step(step: StepOperation, code: Any) -> str:
+def resisting_step(step: Running, code: Any) -> str:
     """Says that this code of an attempt was cancelled and goes on, and is not driven any more
     (P1)."""
     where = stands(code)
     return (
-        f'code of step "{step.identity[2]}" of {_name(step.runner)} has caught a hundred times '
+        f'code of step "{step.identity[2]}" of {_name(step.life)} has caught a hundred times '
         f"that its attempt was cancelled{f', at {where}' if where else ''}. It is not driven any "
         "more, and the step stays open until the engine closes, which leaves that code unfinished. "
         "Let Cancelled pass."
     )
 
 
-def resist_the_end(runners: list[Runner], tasks: list[Task], attempts: int) -> str:
+def resist_the_end(runners: list[Life], tasks: list[Task], attempts: int) -> str:
     """The engine closes, and code of bodies, or of so many attempts, some in tasks of their own,
     was cancelled and has not ended (P1)."""
     which = (
@@ -399,7 +399,7 @@ def resist_the_end(runners: list[Runner], tasks: list[Task], attempts: int) -> s
         if attempts
         else f"the bodies of {len(runners)} instance{'s' * (len(runners) != 1)}"
     )
-    named = _named([*(runner.task for runner in runners if runner.task is not None), *tasks])
+    named = _named([*(life.task for life in runners if life.task is not None), *tasks])
     return (
         f"the engine closes, and code of {which} has not ended although it was "
         f"cancelled{f': {named}' if named else ''}. It is waited "
@@ -427,11 +427,11 @@ def _task_of(task: Task) -> str:
     """Returns a task of a body or an attempt as a person would name it, with where it stands."""
     here: Any = task.context[place]
     if type(here) is Branch:
-        return f"{_name(here.runner)} at {standing(here.runner) or 'an unknown place'}"
+        return f"{_name(here.life)} at {standing(here.life) or 'an unknown place'}"
     carrier = getattr(here.attempt_scope, "_carrier", None)  # what runs it on asyncio
     code = task.coro if carrier is None else carrier.get_coro()
     return (
-        f'step "{here.identity[2]}" of {_name(here.runner)} at '
+        f'step "{here.identity[2]}" of {_name(here.life)} at '
         f"{stands(code, in_steps=True) or 'an unknown place'}"
     )
 
@@ -445,28 +445,28 @@ def still(bridge: Bridge) -> str:
     )
 
 
-def waiting_for_loop(runner: Runner) -> list[str]:
+def waiting_for_loop(life: Life) -> list[str]:
     """Returns the steps of an instance whose attempts wait for an asyncio loop, as a person would
     name them."""
-    bridge = runner.port.bridge
+    bridge = life.port.bridge
     waiting = [
         it
-        for it in runner.delivery.open.values()
+        for it in life.delivery.open.values()
         if bridge is not None and bridge.has(getattr(it, "attempt_scope", None))
     ]
-    return [f'step "{it.identity[2]}" of {_name(runner)}' for it in waiting]
+    return [f'step "{it.identity[2]}" of {_name(life)}' for it in waiting]
 
 
-def standing_still(runner: Runner) -> str:
+def standing_still(life: Life) -> str:
     """Says that steps of an instance wait for a loop that stands still, "" if none does."""
-    bridge = runner.port.bridge
-    if bridge is None or bridge.still_since is None or not (waiting := waiting_for_loop(runner)):
+    bridge = life.port.bridge
+    if bridge is None or bridge.still_since is None or not (waiting := waiting_for_loop(life)):
         return ""
     return f"Its {waiting[0]} has not begun: {still(bridge)}. Its timeout counts all the same."
 
 
-def _name(runner: Runner) -> str:
-    return f"{runner.who}"
+def _name(life: Life) -> str:
+    return f"{life.who}"
 
 
 def task_name(task: asyncio.Task[Any], code: Any) -> str:

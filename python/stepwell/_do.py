@@ -2,7 +2,7 @@
 
 Most steps are live, begun by the single task of a body, and what they call returns without having
 waited. Their way is short, and whole in here: that task makes the attempt and sleeps until its
-record is durable (W2). All others go the way of every operation, `Runner.perform`. Nothing is
+record is durable (W2). All others go the way of every operation, `Life.perform`. Nothing is
 decided here: whether anything may begin, and how an attempt is made, is asked on either way.
 """
 
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from trio.lowlevel import current_task, enable_ki_protection, wait_task_rescheduled
 
-from . import _foreign
+from ._delivery import alone, left, perform, take_effect
 from ._diagnosis import over_limits
 from ._operation import STOPPED
 from ._replay import DO
 from ._step_operation import StepOperation
+from ._stopping import may_begin, stop_here, unreadable
 from ._values.codec import Undecodable
 
 if TYPE_CHECKING:
@@ -29,43 +30,40 @@ async def do(
     branch: Branch, name: str, key: str | None, fn: Any, args: tuple[Any, ...], plan: FunctionPlan
 ) -> Any:
     """What `step.do` does once it is awaited."""
-    runner = branch.runner
-    identity = branch.identify(DO, name, key)
-    runner.delivery.steps += 1
+    life, told = branch.life, branch.life.delivery
+    identity, limits = branch.identify(DO, name, key), life.limits
+    told.steps = steps = told.steps + 1
+    if (steps > limits.steps or told.bytes > limits.instance_bytes) and not told.cursor.knows(
+        identity
+    ):
+        raise over_limits(life)
+    operation = StepOperation(life, identity, fn, args, plan)
+    task: Any = life.task
     if (
-        runner.delivery.steps > runner.limits.steps
-        or runner.delivery.bytes > runner.limits.instance_bytes
-    ) and not runner.delivery.cursor.knows(identity):
-        raise over_limits(runner)
-    operation = StepOperation(runner, identity, fn, args, plan)
-    task: Any = runner.task
-    if (
-        runner.turns is not None
-        or runner.delivery.cursor.pending
-        or not runner.may_begin()
+        life.turns is not None
+        or told.cursor.pending
+        or not may_begin(life)
         or current_task() is not task
         # trio tells that in public, but for ten times as much
         or task._cancel_status.effectively_cancelled
     ):
-        outcome = await runner.perform(operation)
+        outcome = await perform(life, operation)
     else:
-        if (rest := runner.take_effect(operation, in_body=True)) is not None:
-            await runner.alone(operation, rest)
+        if (rest := take_effect(life, operation, in_body=True)) is not None:
+            await alone(life, operation, rest)
         operation.task = task
-        runner.resting = True
+        life.resting = True
         try:
             # None: the operation knows it itself
             outcome = await wait_task_rescheduled(operation.aborted)
         except BaseException as error:
-            operation.task, runner.resting = None, False  # as in `suspended`
-            _foreign.left(operation, error)
+            operation.task, life.resting = None, False  # as in `suspended`
+            left(life, operation, error)
             raise
         if outcome is STOPPED:
-            await runner.stop_here()
-        runner.delivery.bytes += len(
-            (operation.payload if outcome is None else outcome.payload) or b""
-        )
+            await stop_here(life)
+        told.bytes += len((operation.payload if outcome is None else outcome.payload) or b"")
     try:
         return operation.answer(outcome)
     except Undecodable as error:
-        await runner.unreadable(f'step "{name}"', error, name)
+        await unreadable(life, f'step "{name}"', error, name)

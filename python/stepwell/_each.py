@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from . import _delivery, _stopping, _turns
 from ._branch import Branch
 from ._calls import workflow_code
-from ._containment import strayed
+from ._causes import strayed
 from ._errors import InvalidConfig, LimitReached, StepFailed
 from ._map import positioned
 from ._nursery import BRANCHES_MAX, spawn
 from ._values.names import step_name
 
 if TYPE_CHECKING:
-    from ._runner import Runner
+    from ._life import Life
 
 EACH = -3
 """Counts the `each`s of a branch by name."""
@@ -47,9 +48,9 @@ async def each(
     branch: Branch, name: str, fn: Any, items: list[Any], key: Any, concurrency: int, on_error: str
 ) -> list[Any]:
     """What `step.each` does once it is awaited."""
-    runner = branch.runner
-    await runner.enter()
-    await runner.check_race(branch.path, EACH, name)
+    life = branch.life
+    await _stopping.enter(life)
+    await _delivery.check_race(life, branch.path, EACH, name)
     occurrence = branch.occurrence(EACH, name)
     keys = [None if key is None else step_name(key(item), "key") for item in items]
     if key is not None and len(set(keys)) < len(keys):
@@ -60,11 +61,11 @@ async def each(
         (branch.child(name, occurrence, i, k), item)
         for i, (item, k) in enumerate(zip(items, keys, strict=True))
     ]
-    if runner.loop is None:
-        return await Each(runner, fn, work, concurrency, on_error).perform()
+    if life.loop is None:
+        return await Each(life, fn, work, concurrency, on_error).perform()
     from . import _gather  # it imports asyncio, as this body has
 
-    return await _gather.each(runner, fn, work, concurrency, on_error)
+    return await _gather.each(life, fn, work, concurrency, on_error)
 
 
 class Each:
@@ -72,13 +73,13 @@ class Each:
 
     def __init__(
         self,
-        runner: Runner,
+        life: Life,
         fn: Callable[[Any], Awaitable[Any]],
         items: list[tuple[Branch, Any]],
         concurrency: int,
         on_error: str,
     ) -> None:
-        self._runner = runner
+        self._life = life
         self._fn = fn
         self._todo: Iterator[tuple[int, tuple[Branch, Any]]] = iter(enumerate(items))
         self._concurrency = concurrency
@@ -89,7 +90,7 @@ class Each:
     async def perform(self) -> list[Any]:
         """Runs all branches; returns their values in order, or raises the first failure bare
         (I11)."""
-        self._runner.open_turns()
+        _turns.open_turns(self._life)
         try:
             async with trio.open_nursery() as nursery:
                 for _ in range(self._concurrency):
@@ -98,7 +99,7 @@ class Each:
             if self._failure is None or group.split(trio.Cancelled)[1] is not None:
                 raise
         finally:
-            self._runner.close_turns()
+            _turns.close_turns(self._life)
         if self._failure is not None:
             raise self._failure
         return self._values
@@ -119,12 +120,12 @@ class Each:
                     self._fail(error, nursery)
                     return
             except trio.Cancelled as error:
-                if (stray := strayed(self._runner, error)) is None:
+                if (stray := strayed(self._life, error)) is None:
                     raise
                 self._fail(stray, nursery)
                 return
             except BaseExceptionGroup as group:
-                if (stray := strayed(self._runner, group)) is not None:
+                if (stray := strayed(self._life, group)) is not None:
                     self._fail(stray, nursery)
                     return
                 cancelled, failed = group.split(trio.Cancelled)

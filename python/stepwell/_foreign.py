@@ -9,36 +9,33 @@ trio cancelled it by a deadline, or from code that is not the body's.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import outcome as results
 import trio
 
-from . import _diagnosis
-from ._branch import current_branch
+from . import _diagnosis, _stopping
 
 if TYPE_CHECKING:
-    from ._operation import Operation
-    from ._runner import Runner
+    from ._life import Life, Operation
 
 
-def came_to_rest(runner: Runner) -> None:
+def came_to_rest(life: Life) -> None:
     """Every body task is blocked. If none of them in an operation, nothing that replays can ever
     wake one."""
-    counts = runner.tally or runner.turns
-    if not runner.delivery.open and runner.goes_on and counts is not None:
-        wait(runner, counts.coroutines())
+    counts = life.tally or life.turns
+    if not life.delivery.open and _stopping.goes_on(life) and counts is not None:
+        wait(life, counts.coroutines())
 
 
-def wait(runner: Runner, coroutines: list[Any]) -> None:
+def wait(life: Life, coroutines: list[Any]) -> None:
     """Body tasks with this code wait, or waited, for something other than the engine and the body's
     own tasks."""
     # it was cancelled in there: `left` sees to that
-    strayed = any(operation.strayed for operation in runner.delivery.open.values())
-    if runner.goes_on and not strayed:
-        runner.block("foreign_wait", _diagnosis.foreign_wait(runner, coroutines))
+    strayed = any(operation.strayed for operation in life.delivery.open.values())
+    if _stopping.goes_on(life) and not strayed:
+        _stopping.block(life, "foreign_wait", _diagnosis.foreign_wait(life, coroutines))
 
 
 def strays(operation: Operation, raise_cancel: Callable[[], NoReturn]) -> bool:
@@ -46,41 +43,20 @@ def strays(operation: Operation, raise_cancel: Callable[[], NoReturn]) -> bool:
     Nothing may be cancelled from in here, so the instance is blocked when the task has left
     (`left`)."""
     operation.strayed = operation.strayed or _cancels(
-        operation.runner, results.capture(raise_cancel).error
+        operation.life, results.capture(raise_cancel).error
     )
     return operation.strayed
 
 
-def check_deadlines(runner: Runner) -> None:
-    """Blocks the instance if what its body is about to begin stands under a deadline of trio's. A
-    test engine looks, in whose time such a deadline never comes, or always."""
-    if (
-        runner.loop is None
-        and current_branch() is not None
-        and math.isfinite(trio.current_effective_deadline())
-    ):
-        runner.block("foreign_wait", _diagnosis.foreign_deadline(runner))
-
-
-def left(operation: Operation, error: BaseException) -> None:
-    """A body task leaves an operation without its outcome; a cancellation that would not replay
-    blocks the instance."""
-    runner = operation.runner
-    by_deadline = isinstance(error, trio.Cancelled) and error.source == "deadline"
-    if (operation.strayed or by_deadline) and not runner.stopping:
-        runner.block("foreign_wait", _diagnosis.foreign_cancel(runner))
-    runner.withdraw(operation)
-
-
-def _cancels(runner: Runner, cancelled: BaseException) -> bool:
+def _cancels(life: Life, cancelled: BaseException) -> bool:
     if not isinstance(cancelled, trio.Cancelled):
         return False  # the loop of a body on asyncio knows no other code than the body's
     if cancelled.source == "deadline":
-        return not runner.stopping
+        return not life.stopping
     # While a body task runs it may cancel others; between turns only the engine may.
-    counts = runner.tally
+    counts = life.tally
     return (
         cancelled.source == "explicit"
         and counts is not None
-        and not (counts.runnable or counts.moving or runner.stopping)
+        and not (counts.runnable or counts.moving or life.stopping)
     )

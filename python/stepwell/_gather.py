@@ -21,6 +21,7 @@ from collections.abc import (
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from . import _delivery, _stopping
 from ._branch import Branch, place
 from ._calls import workflow_code
 from ._errors import InvalidConfig, LimitReached, StepFailed
@@ -28,8 +29,8 @@ from ._nursery import BRANCHES_MAX
 from ._pending import Pending, need_room_for
 
 if TYPE_CHECKING:
+    from ._life import Life
     from ._loops.body_loop import BodyTask
-    from ._runner import Runner
 
 T = TypeVar("T")
 GATHER = -4
@@ -39,9 +40,9 @@ GATHER = -4
 class Parts:
     """What one line of a body has running beside itself."""
 
-    def __init__(self, runner: Runner) -> None:
-        assert runner.loop is not None, "its body runs on asyncio"
-        self._loop = runner.loop
+    def __init__(self, life: Life) -> None:
+        assert life.loop is not None, "its body runs on asyncio"
+        self._loop = life.loop
         self._ended: asyncio.Queue[BodyTask] = asyncio.Queue()
         self._running: dict[BodyTask, None] = {}
 
@@ -101,7 +102,7 @@ def check(method: str, branch: Branch, operations: Sequence[Any]) -> None:
 
 
 def _check(method: str, branch: Branch, operations: Sequence[Any]) -> None:
-    if branch.runner.loop is None:
+    if branch.life.loop is None:
         raise InvalidConfig(
             f'step.{method} is for bodies on asyncio (@workflow(runtime="asyncio")), and this one '
             "runs on trio. Use step.open_nursery, step.map or step.each."
@@ -156,8 +157,8 @@ def _start(
 ) -> tuple[Parts, list[BodyTask]]:
     """Starts all parts; a coroutine among them as a branch that is named after the method."""
     # which instances of before this rule call all of them
-    name = name if branch.runner.who.format else "gather"
-    parts, occurrence = Parts(branch.runner), 0
+    name = name if branch.life.who.format else "gather"
+    parts, occurrence = Parts(branch.life), 0
     tasks: list[BodyTask] = []
     for index, operation in enumerate(operations):
         if _is_code(operation):
@@ -171,17 +172,19 @@ def _start(
 def _races(branch: Branch, operations: Sequence[Awaitable[Any]]) -> bool:
     """Whether another task of the branch begins branches in this turn, so that which is which is
     chance (I3); blocks then."""
-    return any(map(_is_code, operations)) and branch.runner.races(branch.path, GATHER, "gather")
+    return any(map(_is_code, operations)) and _delivery.races(
+        branch.life, branch.path, GATHER, "gather"
+    )
 
 
 async def gather(branch: Branch, name: str, operations: Sequence[Awaitable[Any]]) -> list[Any]:
     """Awaits all operations; returns their values in order, or raises the first failure, bare, when
     the rest was cancelled."""
-    runner = branch.runner
+    life = branch.life
     try:
-        await runner.enter()
+        await _stopping.enter(life)
         if _races(branch, operations):
-            await runner.stop_here()
+            await _stopping.stop_here(life)
     except BaseException:
         _close(operations)
         raise
@@ -196,14 +199,14 @@ async def gather(branch: Branch, name: str, operations: Sequence[Awaitable[Any]]
 
 
 async def each(
-    runner: Runner,
+    life: Life,
     fn: Callable[[Any], Awaitable[Any]],
     items: Sequence[tuple[Branch, Any]],
     concurrency: int,
     on_error: str,
 ) -> list[Any]:
     """What `Each` is for bodies on trio."""
-    parts, todo = Parts(runner), iter(enumerate(items))
+    parts, todo = Parts(life), iter(enumerate(items))
     values: list[Any] = [None] * len(items)
     places: dict[BodyTask, int] = {}
 

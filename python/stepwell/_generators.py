@@ -18,14 +18,13 @@ import trio
 from trio.lowlevel import Task, current_task, enable_ki_protection
 
 from ._branch import Branch, place
-from ._containment import is_misnesting, was_cancelled
+from ._causes import is_misnesting, was_cancelled
 from ._errors import StepwellError
 from ._log import log
 
 if TYPE_CHECKING:
-    from ._port import Port
-    from ._runner import Runner
-    from ._step_operation import StepOperation
+    from ._life import Life, Port
+    from ._running import Running
 
 
 class Generators:
@@ -33,7 +32,7 @@ class Generators:
 
     def __init__(self, port: Port) -> None:
         self._port = port
-        self._kept: dict[Task, list[tuple[Branch | StepOperation, AsyncGenerator[Any, Any]]]] = {}
+        self._kept: dict[Task, list[tuple[Branch | Running, AsyncGenerator[Any, Any]]]] = {}
         self._before = sys.get_asyncgen_hooks()
 
     def watch(self) -> None:
@@ -49,7 +48,7 @@ class Generators:
     @enable_ki_protection
     def _begins(self, generator: AsyncGenerator[Any, Any]) -> None:
         here = place.get()
-        if here is not None and here.runner.port is self._port and trio.lowlevel.in_trio_task():
+        if here is not None and here.life.port is self._port and trio.lowlevel.in_trio_task():
             task = current_task()
             # A task that a step has started itself ends by itself, and what it leaves is between it
             # and trio.
@@ -59,13 +58,13 @@ class Generators:
             self._before.firstiter(generator)
 
     def _keep(
-        self, kept: list[Any], here: Branch | StepOperation, generator: AsyncGenerator[Any, Any]
+        self, kept: list[Any], here: Branch | Running, generator: AsyncGenerator[Any, Any]
     ) -> None:
         if len(kept) % 64 == 63:  # a body may begin any number, one after the other
             kept[:] = [(whose, it) for whose, it in kept if _is_open(it)]
         kept.append((here, generator))
 
-    def left_by(self, operation: StepOperation | None = None) -> list[AsyncGenerator[Any, Any]]:
+    def left_by(self, operation: Running | None = None) -> list[AsyncGenerator[Any, Any]]:
         """Returns those that have not ended of what an attempt, or all code, has begun in the
         current task; they are kept no longer."""
         if not self._kept:
@@ -84,7 +83,7 @@ class Generators:
 
 
 async def close(
-    runner: Runner, left: list[AsyncGenerator[Any, Any]], error: BaseException | None
+    life: Life, left: list[AsyncGenerator[Any, Any]], error: BaseException | None
 ) -> None:
     """Closes generators that were left before their end, and says where they stand.
 
@@ -97,7 +96,7 @@ async def close(
         BaseException: Whatever the first of them raises.
     """
     where = ", ".join(dict.fromkeys(_standing(generator) for generator in left))
-    who = f"{runner.who}"
+    who = f"{life.who}"
     if error is None:
         log.warning(
             "%s left a generator before its end, at %s. It is closed now: close it where "
@@ -117,7 +116,7 @@ async def close(
         if (
             _is_misnesting(error)
             or (error is None and _is_misnesting(failure))
-            or _comes_of_it(runner, error)
+            or _comes_of_it(life, error)
         ):
             raise StepwellError(
                 f"{who} left a generator before its end, at {where}, inside of a scope or a "
@@ -145,10 +144,10 @@ def _is_misnesting(error: BaseException | None) -> bool:
     return is_misnesting(error)
 
 
-def _comes_of_it(runner: Runner, error: BaseException | None) -> bool:
+def _comes_of_it(life: Life, error: BaseException | None) -> bool:
     """Whether code was cancelled by a scope that a generator had left open: now that it is closed,
     nothing is cancelled."""
-    return isinstance(error, trio.Cancelled) and not was_cancelled(runner, error)
+    return isinstance(error, trio.Cancelled) and not was_cancelled(life, error)
 
 
 def _is_open(generator: AsyncGenerator[Any, Any]) -> bool:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from trio.lowlevel import Abort, enable_ki_protection
 
-from . import _foreign
+from . import _delivery, _foreign, _stopping
 from ._diagnosis import over_limits
 from ._errors import InvalidConfig
 from ._replay import ABANDONED, DO, OK, Identity, Outcome
 from ._step_operation import StepOperation
-from ._turns import suspended, wake, wake_cancelled
+from ._suspended import suspended, wake, wake_cancelled
 from ._values.codec import Undecodable
 from ._values.names import step_name
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import trio
 
     from ._branch import Branch
+    from ._life import Life
     from ._loops.body_loop import Suspension
-    from ._runner import Runner
     from ._workflow import FunctionPlan
 
 
@@ -79,27 +79,27 @@ async def fan_out(
     on_error: str,
 ) -> list[Any]:
     """What `step.map` does once it is awaited."""
-    runner = branch.runner
-    await runner.enter()
-    await runner.leave_if_cancelled()
+    life = branch.life
+    await _stopping.enter(life)
+    await _stopping.leave_if_cancelled(life)
     if key is None:
-        await runner.check_race(branch.path, MAP, name)
+        await _delivery.check_race(life, branch.path, MAP, name)
     occurrence = branch.occurrence(MAP, name)
     work: list[tuple[Identity, Any]] = []
     was_begun = False
     for index, item in enumerate(items):
         item_key = None if key is None else step_name(key(item), "key")
         identity = branch.child(name, occurrence, index, item_key).identify(DO, name, item_key)
-        runner.delivery.steps += 1
+        life.delivery.steps += 1
         work.append((identity, item))
         if (
-            runner.delivery.steps > runner.limits.steps
-            or runner.delivery.bytes > runner.limits.instance_bytes
+            life.delivery.steps > life.limits.steps
+            or life.delivery.bytes > life.limits.instance_bytes
         ) and not was_begun:
             was_begun = _was_begun(branch, name, occurrence, {identity for identity, _ in work})
             if not was_begun:
-                raise over_limits(runner)
-    return await MapOperation(runner, fn, plan, work, concurrency, on_error).perform()
+                raise over_limits(life)
+    return await MapOperation(life, fn, plan, work, concurrency, on_error).perform()
 
 
 def _was_begun(branch: Branch, name: str, occurrence: int, work: set[Identity]) -> bool:
@@ -109,15 +109,15 @@ def _was_begun(branch: Branch, name: str, occurrence: int, work: set[Identity]) 
     An item with a key may be any step with a key and this name that the body has not begun. There
     is none if the map was refused in its day: nothing was begun after that.
     """
-    runner, path = branch.runner, branch.child(name, occurrence, 0).path.removesuffix("0]")
-    for identity in runner.delivery.cursor.known():
+    life, path = branch.life, branch.child(name, occurrence, 0).path.removesuffix("0]")
+    for identity in life.delivery.cursor.known():
         kind, place, its_name, key, _ = identity
         if kind != DO or its_name != name:
             continue
         if (
             place.startswith(path)
             if key is None
-            else identity in work or (kind, name, key) not in (runner.delivery.keys or ())
+            else identity in work or (kind, name, key) not in (life.delivery.keys or ())
         ):
             return True
     return False
@@ -144,14 +144,14 @@ class MapOperation:
 
     def __init__(
         self,
-        runner: Runner,
+        life: Life,
         fn: Callable[..., Any],
         plan: FunctionPlan,
         items: list[tuple[Identity, Any]],
         concurrency: int,
         on_error: str,
     ) -> None:
-        self._runner = runner
+        self._life = life
         self._fn = fn
         self._plan = plan
         self._todo: Iterator[tuple[int, tuple[Identity, Any]]] = iter(enumerate(items))
@@ -176,29 +176,29 @@ class MapOperation:
             del self._variables
 
     async def _perform(self) -> list[Any]:
-        runner = self._runner
+        life = self._life
         if not self._over:
             for _ in range(self._concurrency):
                 self._begin_next()
-            if runner.turns is None:
-                runner.deliver()
+            if life.turns is None:
+                _delivery.deliver(life)
             if not self._over:
-                runner.resting = True
+                life.resting = True
                 try:
-                    await suspended(runner, self)
+                    await suspended(life, self)
                 except BaseException as error:
                     for item in self._running.values():
-                        _foreign.left(item, error)
+                        _delivery.left(life, item, error)
                     self._running.clear()
                     raise
-                if runner.stopping:
-                    await runner.stop_here()
+                if life.stopping:
+                    await _stopping.stop_here(life)
         if self._failure is not None:
             await self._told(*self._failure)
         values = []
         for taken in self._outcomes:
             if taken is not None:
-                runner.delivery.bytes += len(taken[1].payload or b"")
+                life.delivery.bytes += len(taken[1].payload or b"")
                 values.append(await self._told(*taken))
         return values
 
@@ -206,8 +206,11 @@ class MapOperation:
         try:
             return self._value(item, outcome)
         except Undecodable as error:
-            await self._runner.unreadable(
-                f'step "{item.identity[2]}" (item {item.index})', error, item.identity[2]
+            await _stopping.unreadable(
+                self._life,
+                f'step "{item.identity[2]}" (item {item.index})',
+                error,
+                item.identity[2],
             )
 
     def _value(self, item: _Item, outcome: Outcome) -> Any:
@@ -220,10 +223,10 @@ class MapOperation:
         if following is None:
             return
         index, (identity, value) = following
-        item = _Item(self._runner, identity, self._fn, (value,), self._plan)
+        item = _Item(self._life, identity, self._fn, (value,), self._plan)
         item.index, item.owner, item.variables = index, self, self._variables
         self._running[index] = item
-        self._runner.begin(item)
+        _delivery.begin(self._life, item)
 
     def take(self, item: _Item, outcome: Outcome) -> bool:
         """Takes one outcome. Returns whether the body goes on."""
@@ -239,7 +242,7 @@ class MapOperation:
         if self._running:
             return False
         self._over = True
-        self._runner.resting = False
+        self._life.resting = False
         task, self.task = self.task, None
         if task is not None and self._raise_cancel is not None:
             wake_cancelled(task, self._raise_cancel)
@@ -249,11 +252,11 @@ class MapOperation:
 
     def stop(self) -> None:
         """The body unwinds; as `Operation.stop`."""
-        if self._runner.loop is not None:
+        if self._life.loop is not None:
             return
         task, self.task = self.task, None
         if task is not None:
-            self._runner.resting = False
+            self._life.resting = False
             wake(task, None)
 
     def _give_up_rest(self) -> None:
@@ -264,7 +267,7 @@ class MapOperation:
             if item.stays_open():
                 item.give_up()
             else:
-                self._runner.withdraw(item)
+                _delivery.withdraw(self._life, item)
                 del self._running[item.index]
 
     def aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
@@ -275,5 +278,5 @@ class MapOperation:
                 self._raise_cancel = raise_cancel
                 return Abort.FAILED
         self.task = None
-        self._runner.resting = False
+        self._life.resting = False
         return Abort.SUCCEEDED

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 
+from . import _delivery, _stopping, _turns
 from ._branch import Branch, place
-from ._containment import strayed
+from ._causes import strayed
 from ._errors import InvalidState, LimitReached
 from ._room import need_room
 
 if TYPE_CHECKING:
-    from ._runner import Runner
+    from ._life import Life
 
 T = TypeVar("T")
 NURSERY = -1
@@ -60,8 +61,8 @@ class Started(Generic[T]):
 class StepNursery:
     """What `async with step.open_nursery()` gives. See `Step.open_nursery`."""
 
-    def __init__(self, runner: Runner, parent: Branch, name: str) -> None:
-        self._runner = runner
+    def __init__(self, life: Life, parent: Branch, name: str) -> None:
+        self._life = life
         self._parent = parent
         self._name = name
         self._manager = trio.open_nursery()
@@ -70,20 +71,20 @@ class StepNursery:
 
     async def __aenter__(self) -> StepNursery:
         need_room()
-        await self._runner.enter()
+        await _stopping.enter(self._life)
         if len(self._parent.order) >= DEPTH_MAX:
             raise LimitReached(
                 f"nurseries nest deeper than {DEPTH_MAX} at {self._parent.path}",
                 limit="depth",
                 value=DEPTH_MAX,
             )
-        await self._runner.check_race(self._parent.path, NURSERY, self._name)
+        await _delivery.check_race(self._life, self._parent.path, NURSERY, self._name)
         self._occurrence = self._parent.occurrence(NURSERY, self._name)
-        self._runner.open_turns()
+        _turns.open_turns(self._life)
         try:
             self._nursery = await self._manager.__aenter__()
         except BaseException:
-            self._runner.close_turns()
+            _turns.close_turns(self._life)
             raise
         return self
 
@@ -96,7 +97,7 @@ class StepNursery:
         try:
             return await self._manager.__aexit__(kind, error, trace)
         finally:
-            self._runner.close_turns()
+            _turns.close_turns(self._life)
 
     @property
     def cancel_scope(self) -> trio.CancelScope:
@@ -138,7 +139,7 @@ class StepNursery:
             try:
                 started.set(await fn(*args))
             except BaseException as error:
-                if (stray := strayed(self._runner, error)) is not None:
+                if (stray := strayed(self._life, error)) is not None:
                     raise stray from error
                 raise
 

@@ -9,66 +9,47 @@ wait is opened. Until then an operation is only a name. Steps, which have attemp
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 from trio.lowlevel import Abort
 
-from . import _foreign
+from . import _delivery, _foreign, _stopping
+from ._life import Operation
 from ._replay import Identity, Outcome
-from ._turns import suspended, wake, wake_cancelled
+from ._suspended import suspended, wake, wake_cancelled
 
 if TYPE_CHECKING:
+    from ._life import Life
     from ._loops.body_loop import Suspension
-    from ._runner import Runner
 
 STOPPED: Any = object()
 """What a waiting body task is woken with in place of an outcome when the body unwinds."""
 
 
-class Operation:
-    """One open operation of a body."""
+class TaskOperation(Operation):
+    """One that a task of the body waits in."""
 
-    # Defaults stand in the class: most operations never change most of them, and every store counts
-    # (W2).
     task: trio.lowlevel.Task | Suspension | None = None
-    number = 0
-    live = False
-    waiting = False
     delivered = False
-    turn = 0
-    """How many outcomes had been delivered when it was begun."""
-    is_cancelled = False
-    """Whether the body has cancelled it, and it is open all the same until an attempt has ended
-    (I8)."""
     _raise_cancel: Callable[[], NoReturn] | None = None
-    has_attempts = False
-    is_in_body = False
-    """Whether an attempt runs in the body's own task."""
-    interrupted = False
-    """Whether a crash may have cut short what history does not know of (R3)."""
-    was_cut_short = False
-    """Whether the body had cancelled it before that crash, and it may not have begun: then the body
-    was further than history says."""
-    strayed = False
-    """Whether its body task was cancelled by something that would not replay (I9)."""
 
-    def __init__(self, runner: Runner, identity: Identity) -> None:
-        self.runner = runner
+    def __init__(self, life: Life, identity: Identity) -> None:
+        self.life = life
         self.identity = identity
 
     async def parked(self) -> Outcome | None:
         """Blocks the body task until the outcome is delivered to it."""
-        self.runner.resting = True
+        self.life.resting = True
         try:
-            outcome = await suspended(self.runner, self)
+            outcome = await suspended(self.life, self)
         except BaseException as error:
-            self.runner.resting = False
-            _foreign.left(self, error)
+            self.life.resting = False
+            _delivery.left(self.life, self, error)
             raise
         if outcome is STOPPED:
-            await self.runner.stop_here()
+            await _stopping.stop_here(self.life)
         return outcome  # type: ignore[no-any-return]  # resolve() sends it
 
     def aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
@@ -80,9 +61,9 @@ class Operation:
             self._raise_cancel = raise_cancel
             return Abort.FAILED
         self.task = None
-        self.runner.resting = False
+        self.life.resting = False
         if not strays:
-            self.runner.withdraw(self)
+            _delivery.withdraw(self.life, self)
         return Abort.SUCCEEDED
 
     def stays_open(self) -> bool:
@@ -97,11 +78,11 @@ class Operation:
     def stop(self) -> None:
         """The body unwinds: a task that still waits here is behind a shield, and is not spared
         (P1)."""
-        if self.runner.loop is not None:
+        if self.life.loop is not None:
             return  # every task of the body is cancelled
         task, self.task = self.task, None
         if task is not None:
-            self.runner.resting = False
+            self.life.resting = False
             wake(task, STOPPED)
 
     def resolve(self, outcome: Outcome | None) -> bool:
@@ -112,31 +93,12 @@ class Operation:
         """
         self.delivered = True
         task, self.task = self.task, None
-        self.runner.resting = False
+        self.life.resting = False
         if task is not None and self._raise_cancel is not None:
             wake_cancelled(task, self._raise_cancel)
         elif task is not None:
             wake(task, outcome)
         return task is not None
-
-    def keep_context(self) -> None:
-        """It is begun in a turn, and will go live when the body task that asked for it is at
-        rest."""
-
-    def go_live(self, in_body: bool = False) -> Awaitable[None] | None:
-        """Starts what the operation stands for.
-
-        Args:
-            in_body: Whether the single task of the body, which has just begun it, is there to do
-                something for it.
-
-        Returns:
-            What that task has to await before it blocks in the operation.
-        """
-        raise NotImplementedError
-
-    def end_attempts(self) -> None:
-        """Nobody waits for an outcome any more: what runs for it is to end."""
 
     def settle(
         self,
@@ -149,17 +111,10 @@ class Operation:
     ) -> None:
         """The core has the outcome."""
         outcome = Outcome(self.identity, verdict, type, payload, at, seq, came_at=came_at)
-        self.runner.arrived(outcome)
-
-    def withdrawn(self) -> None:
-        """The body gave it up."""
-
-    def own_outcome(self) -> Outcome:
-        """Returns the outcome that only the operation itself has."""
-        raise NotImplementedError
+        _delivery.arrived(self.life, outcome)
 
 
-class WaitOperation(Operation):
+class WaitOperation(TaskOperation):
     """A sleep, an event, an approval, a child: the core decides it.
 
     `open_wait` submits the wait, given the instance and `args`, and returns its number; a wait that
@@ -168,48 +123,46 @@ class WaitOperation(Operation):
 
     def __init__(
         self,
-        runner: Runner,
+        life: Life,
         identity: Identity,
         until: int,
         open_wait: Callable[..., int],
         *args: Any,
     ) -> None:
-        super().__init__(runner, identity)
+        super().__init__(life, identity)
         self._open_wait = open_wait
         self._args = args
         self.until = until
 
     def go_live(self, in_body: bool = False) -> None:
-        known = self.runner.delivery.attached.pop(self.identity, None)
+        known = self.life.delivery.attached.pop(self.identity, None)
         if known is None:
-            self.number = self._open_wait(
-                self.runner.who.no, self.runner.who.incarnation, *self._args
-            )
+            self.number = self._open_wait(self.life.who.no, self.life.who.incarnation, *self._args)
         else:
             self.number, until = known
             self.until = self.until if until is None else until
         del self._open_wait, self._args  # a wait may be long, and there are many
         self.waiting = True
-        self.runner.rest.busy -= 1
-        self.runner.rest.expect(self.number, self, self.until)
+        self.life.rest.busy -= 1
+        self.life.rest.expect(self.number, self, self.until)
 
     def withdrawn(self) -> None:
-        self.runner.withdraw_wait(self.number)
+        _delivery.withdraw_wait(self.life, self.number)
 
 
-class TicketOperation(Operation):
+class TicketOperation(TaskOperation):
     """Something the core does at once and answers by ticket: create, create_batch, send_event."""
 
     def __init__(
-        self, runner: Runner, identity: Identity, submit: Callable[..., int], *args: Any
+        self, life: Life, identity: Identity, submit: Callable[..., int], *args: Any
     ) -> None:
-        super().__init__(runner, identity)
+        super().__init__(life, identity)
         self._submit = submit
         self._args = args
 
     def go_live(self, in_body: bool = False) -> None:
-        self.number = self._submit(self.runner.who.no, self.runner.who.incarnation, *self._args)
-        self.runner.port.tickets[self.number] = self
+        self.number = self._submit(self.life.who.no, self.life.who.incarnation, *self._args)
+        self.life.port.tickets[self.number] = self
 
     def withdrawn(self) -> None:
-        self.runner.port.tickets.pop(self.number, None)
+        self.life.port.tickets.pop(self.number, None)

@@ -1,7 +1,7 @@
 """What a body asks for until it awaits that.
 
 The methods of `Step` check their arguments and return a `Pending`; only awaiting it begins the
-operation. One that is dropped before that is told to the runner, which names the line (I7).
+operation. One that is dropped before that is told to the life, which names the line (I7).
 """
 
 from __future__ import annotations
@@ -91,4 +91,4 @@ class Pending(Coroutine[Any, Any, T]):
                 return  # where nobody can await it
             frame = sys._getframe(1)
             branch, name = self._args[:2]
-            branch.runner.unawaited.append((name, frame.f_code, frame.f_lineno))
+            branch.life.unawaited.append((name, frame.f_code, frame.f_lineno))

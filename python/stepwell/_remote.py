@@ -11,74 +11,73 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from trio.lowlevel import enable_ki_protection
 
-from ._attempt import CutShort, Deadline
+from . import _containment, _stopping
 from ._branch import place
 from ._errors import StepTimeout
 from ._loops.bridge import AwaitedVisit, CancelledThere, Visit
+from ._timeouts import CutShort, Timeouts
 
 if TYPE_CHECKING:
-    from ._step_operation import StepOperation
+    from ._running import Running
 
 
-async def call(operation: StepOperation, made: Callable[[], Any], context: Context) -> Any:
+async def call(operation: Running, made: Callable[[], Any], context: Context) -> Any:
     """Runs one attempt while a trio task waits for it; returns or raises what the function does.
 
     Raises:
         StepTimeout: It was cancelled because it took too long.
     """
-    port = operation.runner.port
+    port = operation.life.port
     bridge, began = port.asyncio_loop(), port.monotonic()
-    deadline = Deadline(operation, operation.context, lambda: visit.cancel())
+    timeouts = Timeouts(operation, lambda: visit.cancel())
     visit = operation.attempt_scope = AwaitedVisit(
-        bridge, context, made, lambda: deadline.start(began), lambda: _too_late(operation, began)
+        bridge, context, made, lambda: timeouts.start(began), lambda: _too_late(operation, began)
     )
     bridge.begin(visit)
     try:
         return await visit.wait()
     except CancelledThere:
-        if operation.runner.stopping:
-            await operation.runner.stop_here()
-        if visit.loop_ended and deadline.struck is None:
+        if operation.life.stopping:
+            await _stopping.stop_here(operation.life)
+        if visit.loop_ended and timeouts.struck is None:
             await _never_ran(operation)
         if operation.is_cancelled:
             raise CutShort from None
-        raise _cancelled_there(operation, visit, deadline) from None
+        raise _cancelled_there(operation, visit, timeouts) from None
     finally:
-        deadline.stop()
+        timeouts.stop()
         operation.attempt_scope = None  # it leads back here: without it all of it is freed at once
 
 
-async def _never_ran(operation: StepOperation) -> NoReturn:
+async def _never_ran(operation: Running) -> NoReturn:
     """The program's loop ends before its engine: the attempt counts as one that a crash cut short,
     and the engine waits for it no more."""
-    with operation.runner.port.borrowed.aside:
-        await operation.runner.stop_here()
+    with operation.life.port.borrowed.aside:
+        await _stopping.stop_here(operation.life)
 
 
-def _cancelled_there(
-    operation: StepOperation, visit: Visit, deadline: Deadline | None
-) -> BaseException:
-    if deadline is not None and deadline.struck is not None:
+def _cancelled_there(operation: Running, visit: Visit, timeouts: Timeouts | None) -> BaseException:
+    if timeouts is not None and timeouts.struck is not None:
         if visit.never_ran:
             return _did_not_begin(operation)
-        return StepTimeout(deadline.struck)
+        return StepTimeout(timeouts.struck)
     return asyncio.CancelledError(
         f'step "{operation.identity[2]}" was cancelled by asyncio code '
         "of its own, not by the engine"
     )
 
 
-def _too_late(operation: StepOperation, began: int) -> StepTimeout | None:
+def _too_late(operation: Running, began: int) -> StepTimeout | None:
     """Returns the failure of an attempt that was handed over so long ago that it is not to begin
     any more (R1)."""
     return (
         None
-        if operation.runner.port.monotonic() - began < operation.plan.timeout
+        if operation.life.port.monotonic() - began < operation.plan.timeout
         else _did_not_begin(operation)
     )
 
 
-def _did_not_begin(operation: StepOperation) -> StepTimeout:
+def _did_not_begin(operation: Running) -> StepTimeout:
     return StepTimeout(
         f"did not begin within its timeout of {operation.plan.timeout / 1e6:g} s: "
         "the asyncio loop was busy, or stood still"
@@ -92,15 +91,15 @@ class RemoteAttempt(Visit):
     A trio task for each attempt would cost as much as all the rest of it.
     """
 
-    __slots__ = ("_began", "_deadline", "_is_given_up", "_operation")
+    __slots__ = ("_began", "_is_given_up", "_operation", "_timeouts")
 
-    def __init__(self, operation: StepOperation, context: Context) -> None:
-        port = operation.runner.port
+    def __init__(self, operation: Running, context: Context) -> None:
+        port = operation.life.port
         bridge = port.asyncio_loop()
         super().__init__(bridge, context)
         context.run(place.set, operation)
         self._operation = operation
-        self._deadline: Deadline | None = None
+        self._timeouts: Timeouts | None = None
         self._is_given_up = False
         self._began = port.monotonic()
         port.borrowed.begin()
@@ -113,22 +112,22 @@ class RemoteAttempt(Visit):
         return _too_late(self._operation, self._began)
 
     def waits(self) -> None:
-        if self._deadline is not None:
+        if self._timeouts is not None:
             return
         operation = self._operation
-        self._deadline = Deadline(operation, operation.context, super().cancel)
-        self._deadline.start(self._began)
+        self._timeouts = Timeouts(operation, super().cancel)
+        self._timeouts.start(self._began)
 
     def cancel(self) -> None:
         """Its task is cancelled; if nobody waits for it any more, the engine does not close before
         that has ended."""
-        if self._operation.is_cancelled and not self._operation.runner.stopping:
+        if self._operation.is_cancelled and not self._operation.life.stopping:
             super().cancel()
         elif not (self._is_given_up or self.has_ended):
             self._is_given_up = True
             super().cancel()
             # it is no code of the body, which may be what cancels
-            self._operation.runner.spawn(self._outlast, self._context.copy())
+            _containment.spawn(self._operation.life, self._outlast, self._context.copy())
 
     @enable_ki_protection
     async def _outlast(self) -> None:
@@ -145,24 +144,24 @@ class RemoteAttempt(Visit):
         if self._is_given_up:
             super().told()
             return
-        operation, error, deadline = self._operation, self.error, self._deadline
+        operation, error, timeouts = self._operation, self.error, self._timeouts
         self.error = None
         self._leave()
         if error is None:
             operation.remote_returned(self.value)
             return
         if isinstance(error, asyncio.CancelledError):
-            if self.loop_ended and (deadline is None or deadline.struck is None):
+            if self.loop_ended and (timeouts is None or timeouts.struck is None):
                 return  # as `_never_ran`: the body waits until it is unwound
             error = (
                 CutShort()
                 if operation.is_cancelled
-                else _cancelled_there(operation, self, deadline)
+                else _cancelled_there(operation, self, timeouts)
             )
         operation.remote_failed(error)
 
     def _leave(self) -> None:
-        self._operation.runner.port.borrowed.end()
-        if self._deadline is not None:
-            self._deadline.stop()
-            self._deadline = None  # it leads back here
+        self._operation.life.port.borrowed.end()
+        if self._timeouts is not None:
+            self._timeouts.stop()
+            self._timeouts = None  # it leads back here

@@ -33,9 +33,8 @@ from ._loops.interrupts import calls_code
 from ._loops.unfinished import leave_unfinished
 
 if TYPE_CHECKING:
-    from ._port import Port
-    from ._runner import Runner
-    from ._step_operation import StepOperation
+    from ._life import Life, Port
+    from ._running import Running
 
 CANCELS_MAX = 100
 """Cancellations that a task may outlive before it is not driven any more."""
@@ -48,14 +47,14 @@ class Resistance:
 
     def __init__(self, port: Port) -> None:
         self._port = port
-        self._held: dict[Task, StepOperation | None] = {}
+        self._held: dict[Task, Running | None] = {}
         """Tasks that are not driven any more, and which step's code they run; None: a body's."""
-        self._given_up: set[Runner] = set()
+        self._given_up: set[Life] = set()
         """Those whose tasks, and whose attempts' tasks, are to leave their code."""
 
     @types.coroutine
     def leaves(
-        self, runner: Runner, resisted: int, code: Any, step: StepOperation | None = None
+        self, life: Life, resisted: int, code: Any, step: Running | None = None
     ) -> Generator[Any, Any, bool]:
         """Asked when a task goes on that should end. Returns whether it is to leave its code
         unfinished.
@@ -65,20 +64,20 @@ class Resistance:
             code: What it runs.
             step: Whose code that is; None: the body's.
         """
-        if resisted > RESUMES_MAX and runner not in self._given_up:
+        if resisted > RESUMES_MAX and life not in self._given_up:
             self._held[current_task()] = step
             if step is not None:
                 log.warning("%s", _diagnosis.resisting_step(step, code))
             self._port.progressed()
             yield from wait_task_rescheduled(lambda _: Abort.FAILED).__await__()
-        return runner in self._given_up
+        return life in self._given_up
 
     def holds(self, root: Task | None) -> bool:
         """Whether a task, of a body or an attempt, and all below it are not driven any more. One
         that has not begun will, and ends then."""
         return root is not None and all(task in self._held for task in _innermost(root))
 
-    def holds_step(self, step: StepOperation) -> bool:
+    def holds_step(self, step: Running) -> bool:
         """Whether code of an attempt of this step is not driven any more."""
         return step in self._held.values()
 
@@ -86,28 +85,28 @@ class Resistance:
         """Returns the tasks, each of its own, of the attempts that have not ended."""
         return [task for task in self._port.nursery.child_tasks if self._step_of(task) is not None]
 
-    def _step_of(self, task: Task) -> StepOperation | None:
+    def _step_of(self, task: Task) -> Running | None:
         here = task.context.get(place)
         return (
             here
-            if here is not None and not isinstance(here, Branch) and here.runner.port is self._port
+            if here is not None and not isinstance(here, Branch) and here.life.port is self._port
             else None
         )
 
-    def end_body(self, runner: Runner) -> None:
+    def end_body(self, life: Life) -> None:
         """Ends those tasks of a body that no others of it stand in the way of, as far as that can
         be done."""
-        if runner.task is not None:
-            self._end_innermost(runner, runner.task, runner.scope)
+        if life.task is not None:
+            self._end_innermost(life, life.task, life.scope)
 
     def end_attempt(self, root: Task) -> None:
         """The same for an attempt in a task of its own."""
         step = self._step_of(root)
         if step is not None and step.scope is not None:
-            self._end_innermost(step.runner, root, step.scope)
+            self._end_innermost(step.life, root, step.scope)
 
-    def _end_innermost(self, runner: Runner, root: Task, scope: trio.CancelScope) -> None:
-        self._given_up.add(runner)
+    def _end_innermost(self, life: Life, root: Task, scope: trio.CancelScope) -> None:
+        self._given_up.add(life)
         for task in list(_innermost(root)):
             if task in self._held:
                 del self._held[task]
@@ -115,13 +114,13 @@ class Resistance:
             else:
                 _expose(task, scope)
 
-    def forget(self, runner: Runner) -> None:
+    def forget(self, life: Life) -> None:
         """A body has left memory."""
-        self._given_up.discard(runner)
+        self._given_up.discard(life)
 
     # Tasks that an attempt has started.
 
-    def watch(self, step: StepOperation) -> None:
+    def watch(self, step: Running) -> None:
         """An attempt is about to be cancelled: its code is driven from here from now on, in all of
         its tasks."""
         root = step.root
@@ -129,7 +128,7 @@ class Resistance:
             for task in list(_below(root)):
                 self.born(task, step)
 
-    def born(self, task: Task, step: StepOperation) -> None:
+    def born(self, task: Task, step: Running) -> None:
         """A task was started, or found, that runs in the context of an attempt that is to end."""
         if (
             type(task.context.get(place)) is not Branch
@@ -143,7 +142,7 @@ class Resistance:
 
 @calls_code
 @types.coroutine
-def _until_it_ends(step: StepOperation, coroutine: Any) -> Generator[Any, Any, Any]:
+def _until_it_ends(step: Running, coroutine: Any) -> Generator[Any, Any, Any]:
     """Runs the code of a task that an attempt has started; it may have begun long ago."""
     answer: Any = yield
     error: BaseException | None = None
@@ -188,10 +187,10 @@ class Ground:
         return cls(task._cancel_status, len(task.child_nurseries))
 
     @classmethod
-    def of_body(cls, runner: Runner) -> Ground:
+    def of_body(cls, life: Life) -> Ground:
         """Of an attempt that began in the body's own scopes. Whoever leaves it leaves the body
         too."""
-        scope: Any = runner.scope
+        scope: Any = life.scope
         return cls(scope._cancel_status, 0)
 
     @classmethod
@@ -201,7 +200,7 @@ class Ground:
         return cls(nursery._cancel_status, 0)
 
     @types.coroutine
-    def leaves(self, step: StepOperation, code: Any, answer: Any) -> Generator[Any, Any, bool]:
+    def leaves(self, step: Running, code: Any, answer: Any) -> Generator[Any, Any, bool]:
         """Asked when code goes on, with this answer of trio's, that should end. Returns whether it
         has been left, unfinished.
 
@@ -210,7 +209,7 @@ class Ground:
         if _is_cancelled(answer) and self._is_cancelled_from_without(step):
             self._resisted += weight(answer)
         # as above
-        leaves: Any = step.runner.port.resistance.leaves(step.runner, self._resisted, code, step)
+        leaves: Any = step.life.port.resistance.leaves(step.life, self._resisted, code, step)
         if not (yield from leaves):
             return False
         task: Any = current_task()
@@ -222,7 +221,7 @@ class Ground:
             task._cancel_status._scope.__exit__(None, None, None)
         return True
 
-    def _is_cancelled_from_without(self, step: StepOperation) -> bool:
+    def _is_cancelled_from_without(self, step: Running) -> bool:
         """Whether what cancels the current task is none of the attempt's own scopes, and none of
         them shields it (I8)."""
         task: Any = current_task()

@@ -13,11 +13,12 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from . import _delivery, _stopping
 from ._ending import End
 
 if TYPE_CHECKING:
+    from ._life import Life
     from ._replay import Outcome
-    from ._runner import Runner
 
 KEEP_SLOT_US = 50_000
 """A wait shorter than this keeps its slot: handing it over takes two commits and a replay (C6)."""
@@ -50,10 +51,10 @@ class Rest:
 
     __slots__ = (
         "_last_wait",
+        "_life",
         "_park_timer",
         "_quiet_since",
         "_recorded",
-        "_runner",
         "_waited",
         "busy",
         "threads",
@@ -61,16 +62,16 @@ class Rest:
         "winding",
     )
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, life: Life) -> None:
         # a body that has left is freed at once, not when the collector comes
-        self._runner: Runner = weakref.proxy(runner)
+        self._life: Life = weakref.proxy(life)
         self.busy = 0
         self.winding = 0
         self.threads = 0
         self.waits: dict[int, int] = {}
         self._quiet_since: int | None = None
         self._park_timer: int | None = None
-        recorded: Sequence[Outcome] = runner.delivery.cursor.pending
+        recorded: Sequence[Outcome] = life.delivery.cursor.pending
         self._recorded = len(recorded)
         self._waited = 0
         self._last_wait: int | None = (
@@ -81,12 +82,12 @@ class Rest:
         """An open wait: `who` is told when it is settled."""
         self._waited += 1
         self.waits[number] = until
-        self._runner.port.tickets[number] = who
+        self._life.port.tickets[number] = who
 
     def forget(self, number: int) -> None:
         """A wait is over."""
         if self.waits.pop(number, None) is not None:
-            self._runner.port.tickets.pop(number, None)
+            self._life.port.tickets.pop(number, None)
             self.woken()
 
     def delayed(self, began: bool) -> None:
@@ -98,7 +99,7 @@ class Rest:
     def settled_down(self) -> None:
         """If nothing but waits is open, the instance gives its slot back, and may be parked
         later."""
-        runner, port = self._runner, self._runner.port
+        life, port = self._life, self._life.port
         if (
             self.busy
             or self.winding
@@ -107,9 +108,9 @@ class Rest:
             or not self.waits
         ):
             return
-        if not runner.goes_on or runner.delivery.cursor.pending:
+        if not _stopping.goes_on(life) or life.delivery.cursor.pending:
             return
-        if runner.in_turn:
+        if _delivery.in_turn(life):
             return
         now = port.now()
         soonest = min(self.waits.values()) - now
@@ -117,13 +118,13 @@ class Rest:
             return
         self._quiet_since = now
         port.waiting_residents += 1
-        port.quiet(runner.who.no, runner.who.incarnation, runner.delivery.cursor.seq)
-        if runner.who.workflow.park:
+        port.quiet(life.who.no, life.who.incarnation, life.delivery.cursor.seq)
+        if life.who.workflow.park:
             self._stay(soonest)
 
     def _stay(self, soonest: int) -> None:
         """Arms the timer at which the body is parked, unless it wakes before that."""
-        port = self._runner.port
+        port = self._life.port
         among_many = port.waiting_residents > RESIDENT_MAX
         stays = max(PARK_AFTER_US, self._replay_us * (WORTH_AMONG_MANY if among_many else WORTH))
         if soonest < stays:
@@ -135,17 +136,17 @@ class Rest:
     def _replay_us(self) -> int:
         """What a replay would take, roughly: outcomes are not counted where each of them would cost
         something."""
-        runner = self._runner
+        life = self._life
         return (
-            OUTCOME_US * (max(self._recorded, runner.delivery.steps) + self._waited)
-            + runner.delivery.bytes // BYTES_IN_A_US
+            OUTCOME_US * (max(self._recorded, life.delivery.steps) + self._waited)
+            + life.delivery.bytes // BYTES_IN_A_US
         )
 
     def woken(self) -> None:
         """The instance goes on, with a slot."""
         if self._quiet_since is None:
             return
-        port = self._runner.port
+        port = self._life.port
         self._last_wait = port.now() - self._quiet_since
         self._quiet_since = None
         port.waiting_residents -= 1
@@ -156,15 +157,15 @@ class Rest:
     def end(self) -> None:
         """The body leaves memory: nobody is to be told of its waits any more."""
         for number in self.waits:
-            self._runner.port.tickets.pop(number, None)
+            self._life.port.tickets.pop(number, None)
         self.woken()
 
     def _park(self) -> None:
         self._park_timer = None
-        runner = self._runner
-        if self._quiet_since is None or runner.stopping:
+        life = self._life
+        if self._quiet_since is None or life.stopping:
             return
-        if runner.port.park(runner.who.no, runner.who.incarnation):
-            runner.unwind(End.PARKED)
+        if life.port.park(life.who.no, life.who.incarnation):
+            _stopping.unwind(life, End.PARKED)
         else:
-            self._park_timer = runner.port.arm(PARK_AFTER_US, self._park)
+            self._park_timer = life.port.arm(PARK_AFTER_US, self._park)

@@ -22,8 +22,8 @@ from ._step_operation import StepOperation
 
 if TYPE_CHECKING:
     from ._borrowed import Borrowed, Thread
+    from ._life import Life
     from ._replay import Identity
-    from ._runner import Runner
 
 RUNNING, QUEUED, BEHIND, LEFT, ENDED = "running", "queued", "behind", "left", "ended"
 """An attempt runs; waits for one of the engine's threads; waits for the thread of the one before;
@@ -64,47 +64,48 @@ class Standing(NamedTuple):
     is_held: bool
 
 
-def of(runner: Runner) -> list[Standing]:
+def of(life: Life) -> list[Standing]:
     """Returns where the open steps of a body stand, in the order in which they were begun."""
-    steps = [it for it in _steps(runner) if it.live and not _is_announced(it)]
-    tasks = _tasks(runner, steps)
+    steps = [it for it in _steps(life) if it.live and not _is_announced(it)]
+    tasks = _tasks(life, steps)
     return [_standing(step, tasks) for step in steps]
 
 
-def announced(runner: Runner) -> list[tuple[Identity, str, int]]:
+def announced(life: Life) -> list[tuple[Identity, str, int]]:
     """Returns the steps, and their branches, of which something is being recorded before an attempt
     begins, and which attempt that is."""
     return [
         (it.identity, it.identity[1], it._made + 1)
-        for it in _steps(runner)
+        for it in _steps(life)
         if it.live and _is_announced(it)
     ]
 
 
-def left(borrowed: Borrowed, no: int, runner: Runner | None) -> list[Standing]:
+def left(borrowed: Borrowed, no: int, life: Life | None) -> list[Standing]:
     """Returns the threads that no body of this instance waits for any more: of steps that timed out
     for good, or were let go (R4)."""
-    threads = [it for it in borrowed.threads if it.operation.runner.who.no == no]
-    waited_for = {} if runner is None else runner.delivery.open
+    waited_for = {} if life is None else life.delivery.open
     return [
-        _in_thread(it.operation, it, LEFT)
-        for it in threads
-        if waited_for.get(it.operation.identity) is not it.operation
+        _in_thread(step, it, LEFT)
+        for it in borrowed.threads
+        if isinstance(step := it.operation, StepOperation)
+        and step.life.who.no == no
+        and waited_for.get(step.identity) is not step
     ]
 
 
-def retries(runner: Runner) -> dict[int, tuple[int, int | None]]:
+def retries(life: Life) -> dict[int, tuple[int, int | None]]:
     """Returns how many attempts have failed, and how many retries there are (None: no end), by the
     number of the delay that is open."""
     return {
         step._delayed_by: (step._failed, step.plan.retry.limit)
-        for step in _steps(runner)
+        for step in _steps(life)
         if step.waiting
     }
 
 
-def _steps(runner: Runner) -> list[StepOperation]:
-    return [it for it in runner.delivery.open.values() if isinstance(it, StepOperation)]
+def _steps(life: Life) -> list[StepOperation]:
+    return [it for it in life.delivery.open.values() if isinstance(it, StepOperation)]
 
 
 def _standing(step: StepOperation, tasks: dict[StepOperation, Any]) -> Standing:
@@ -113,7 +114,7 @@ def _standing(step: StepOperation, tasks: dict[StepOperation, Any]) -> Standing:
     def told(
         state: str, since: int, until: int | None, where: str = "", runs_on: str = ""
     ) -> Standing:
-        is_held = step.is_ending and step.runner.port.resistance.holds_step(step)
+        is_held = step.is_ending and step.life.port.resistance.holds_step(step)
         return Standing(
             step.identity,
             step.identity[1],
@@ -138,12 +139,12 @@ def _standing(step: StepOperation, tasks: dict[StepOperation, Any]) -> Standing:
         return _in_thread(step, thread, RUNNING if step.under_way == attempt else BEHIND)
     if not step.plan.is_async:
         return told(QUEUED, step._started_at, None)
-    runs_on = step.plan.runtime or step.runner.port.default_runtime
+    runs_on = step.plan.runtime or step.life.port.default_runtime
     if runs_on == "asyncio":
         carrier = getattr(step.attempt_scope, "_carrier", None)
         code = None if carrier is None else carrier.get_coro()
     else:
-        code = getattr(tasks.get(step, step.runner.task), "coro", None)
+        code = getattr(tasks.get(step, step.life.task), "coro", None)
     return told(
         RUNNING,
         step._started_at,
@@ -177,13 +178,13 @@ def _is_announced(step: StepOperation) -> bool:
     return step._awaited is not None and not step.waiting and not has_begun
 
 
-def _tasks(runner: Runner, steps: list[StepOperation]) -> dict[StepOperation, Any]:
+def _tasks(life: Life, steps: list[StepOperation]) -> dict[StepOperation, Any]:
     """Returns the tasks of those steps that are not attempted in the body's own."""
     wanted = {step for step in steps if step._in_task}
     if not wanted:
         return {}
     tasks: dict[StepOperation, trio.lowlevel.Task] = {}
-    for task in runner.port.nursery.child_tasks:
+    for task in life.port.nursery.child_tasks:
         step: Any = task.context.get(place)
         if isinstance(step, StepOperation) and step in wanted:
             tasks[step] = task

@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
-from . import _child, _each, _map, _replay, _waits
+from . import _child, _each, _map, _patches, _progress, _recalled, _replay, _waits
 from ._body_log import BodyLog
 from ._branch import Branch, place
-from ._calls import branch_name, check_fan_out, misplaced, step_function
+from ._calls import branch_name, check_fan_out, info, misplaced, step_function
 from ._child import Child
 from ._deadline import DeadlineScope
 from ._do import do
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import random
 
     from ._gather import AsCompleted
-    from ._runner import Runner
+    from ._life import Life
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -60,10 +60,10 @@ class Step:
     `StepwellError` and says what to do.
     """
 
-    __slots__ = ("_runner", "_thread")
+    __slots__ = ("_life", "_thread")
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    def __init__(self, life: Life) -> None:
+        self._life = life
         self._thread = _thread()
 
     # Steps.
@@ -220,7 +220,7 @@ class Step:
                 branch,
                 name,
                 fn,
-                _map.positioned("map", items, key, self._runner.limits.steps),
+                _map.positioned("map", items, key, self._life.limits.steps),
                 plan,
                 key,
                 concurrency,
@@ -389,14 +389,14 @@ class Step:
                 `asyncio.TaskGroup`).
         """
         branch = self._branch("open_nursery")
-        if self._runner.loop is not None:
+        if self._life.loop is not None:
             raise InvalidConfig(
                 "step.open_nursery is for bodies on trio, and this one runs on asyncio. Use "
                 "step.gather, step.as_completed, step.each, or asyncio.TaskGroup, with a key= for "
                 "operations of the same name."
             )
         return StepNursery(
-            self._runner, branch, names.step_name(name if name is not None else "nursery")
+            self._life, branch, names.step_name(name if name is not None else "nursery")
         )
 
     # Waits.
@@ -412,7 +412,7 @@ class Step:
             InvalidConfig: The duration is malformed.
         """
         us = to_us(duration, "duration")
-        return self._sleep(lambda: self._runner.port.now() + us, self._branch("sleep"), name)
+        return self._sleep(lambda: self._life.port.now() + us, self._branch("sleep"), name)
 
     def sleep_until(self, when: datetime, *, name: str | None = None) -> Pending[None]:
         """Sleeps until an instant; one in the past returns at once.
@@ -426,7 +426,7 @@ class Step:
         """
         until, branch = instant_us(when, "when"), self._branch("sleep_until")
         # from the turn's own time, so that replay decides alike
-        if until - self._runner.delivery.at > _waits.WAIT_MAX_US:
+        if until - self._life.delivery.at > _waits.WAIT_MAX_US:
             raise InvalidConfig(f"when={when!r} is more than 365 days ahead; sleep in a loop.")
         return self._sleep(lambda: until, branch, name)
 
@@ -526,10 +526,13 @@ class Step:
         branch = self._branch("wait_for_approval")
         label = names.step_name(name)
         us = _waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
-        stored, refusal, limit = None, None, self._runner.limits.value_bytes
+        stored, refusal, limit = None, None, self._life.limits.value_bytes
         if detail is not None:
-            stored, refusal = branch.encoded(
-                _replay.APPROVAL, label, lambda: codec.encode(detail, limit=limit, where="detail")
+            stored, refusal = _recalled.encoded(
+                branch,
+                _replay.APPROVAL,
+                label,
+                lambda: codec.encode(detail, limit=limit, where="detail"),
             )
         return Pending(_waits.approval, (branch, label, stored, refusal, us, usable(as_type)))
 
@@ -597,7 +600,7 @@ class Step:
             InvalidName: The id is malformed.
         """
         branch = self._branch("patched")
-        return Pending(self._runner.patches.ask, (branch, names.step_name(change_id, "change_id")))
+        return Pending(_patches.ask, (branch, names.step_name(change_id, "change_id")))
 
     # Children and other instances.
 
@@ -638,7 +641,7 @@ class Step:
         branch = self._branch("create")
 
         def encode(target: Workflow[Any, Any]) -> tuple[bytes | None, bytes | None]:
-            limit = _child.value_bytes_of(self._runner, target.name)
+            limit = _child.value_bytes_of(self._life, target.name)
             stored = _child.encode_params(target, params, limit)
             return stored, codec.encode(names.attributes(attributes)) if attributes else None
 
@@ -681,7 +684,7 @@ class Step:
         ) -> list[tuple[str | None, bytes | None, bytes | None]]:
             names.check_batch(items)
             return [
-                _child.item(self._runner, target, item, index) for index, item in enumerate(items)
+                _child.item(self._life, target, item, index) for index, item in enumerate(items)
             ]
 
         label, target, prepared, refusal = _child.asked(
@@ -734,7 +737,7 @@ class Step:
             workflow,
             name,
             lambda target: _child.encode_params(
-                target, params, _child.value_bytes_of(self._runner, target.name)
+                target, params, _child.value_bytes_of(self._life, target.name)
             ),
         )
         child_id = None if id is None else names.instance_id(id)
@@ -781,7 +784,7 @@ class Step:
         a step return it. Deadlines count from when the body runs there.
         """
         self._branch("now")
-        return from_us(self._runner.delivery.at)
+        return from_us(self._life.delivery.at)
 
     def uuid(self) -> uuid.UUID:
         """Returns the next of this branch's UUIDs: the same on every replay."""
@@ -795,12 +798,12 @@ class Step:
     @property
     def instance(self) -> InstanceInfo:
         """What is known about this instance."""
-        return self._runner.info
+        return info(self._life)
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """Logs to "stepwell.workflow"; silent on replay, carries the instance id."""
-        return BodyLog(self._runner)
+        return BodyLog(self._life)
 
     def report(self, progress: Any = None, message: str | None = None, **fields: Any) -> None:
         """Tells watchers how far the instance is; the last report is kept, none is repeated on
@@ -816,19 +819,19 @@ class Step:
             TooLarge: All of it is over 64 KiB encoded.
         """
         self._branch("report")
-        self._runner.report(progress, message, fields)
+        _progress.report(self._life, progress, message, fields)
 
     # Inside.
 
     def _branch(self, method: str) -> Branch:
         """Returns the branch that calls; says so if nobody may call here (I7)."""
-        here, runner = place.get(), self._runner
-        has_ended = runner.stopping and runner.stopping is End.FINISHED
+        here, life = place.get(), self._life
+        has_ended = life.stopping and life.stopping is End.FINISHED
         if (
             type(here) is Branch
-            and here.runner is runner
+            and here.life is life
             and _thread() == self._thread
             and not has_ended
         ):
             return here
-        return misplaced(runner, method, other_thread=_thread() != self._thread)
+        return misplaced(life, method, other_thread=_thread() != self._thread)

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import trio
 from trio.lowlevel import enable_ki_protection, reschedule
 
-from . import _attempt, _diagnosis
+from . import _attempt, _containment, _delivery, _diagnosis, _stopping
 from ._arguments import Arguments
-from ._attempt import CutShort, StepContext
 from ._branch import place
-from ._containment import Guard, check_is_failure, interrupt_in
+from ._causes import interrupt_in
+from ._containment import Guard, check_is_failure
+from ._context import StepContext
+from ._delivery import delivered
 from ._ending import End
 from ._errors import (
     Interrupted,
@@ -32,7 +34,7 @@ from ._errors import (
     TooLarge,
 )
 from ._log import log
-from ._operation import Operation
+from ._operation import TaskOperation
 from ._past import KEPT, Past, Tried
 from ._replay import (
     ABANDONED,
@@ -46,21 +48,22 @@ from ._replay import (
     Identity,
     Outcome,
 )
+from ._timeouts import CutShort
 from ._values.codec import codec
 from ._values.failures import describe, from_users_code, revive, type_name
 from ._values.plain import shown
 
 if TYPE_CHECKING:
     from ._borrowed import Thread
+    from ._life import Life
     from ._loops.bridge import Visit
     from ._resisting import Ground
-    from ._runner import Runner
     from ._workflow import FunctionPlan
 
 _ATOMS = frozenset({type(None), bool, int, str, float})
 
 
-class StepOperation(Operation):
+class StepOperation(TaskOperation):
     """A step function with its attempts (`step.do`, or one item of `step.map`)."""
 
     in_own_task = False
@@ -110,13 +113,13 @@ class StepOperation(Operation):
 
     def __init__(
         self,
-        runner: Runner,
+        life: Life,
         identity: Identity,
         fn: Callable[..., Any],
         args: tuple[Any, ...],
         plan: FunctionPlan,
     ) -> None:
-        self.runner = runner
+        self.life = life
         self.identity = identity
         self.fn = fn
         self.args = args
@@ -129,6 +132,14 @@ class StepOperation(Operation):
             self._context = StepContext(self, self._made + 1, None)
         return self._context
 
+    @property
+    def beat(self) -> int:
+        """When its attempt last said that it is alive; 0: never."""
+        return 0 if self._context is None else self._context.beat
+
+    def __str__(self) -> str:
+        return f'step "{self.identity[2]}" of {self.life.who}'
+
     def has_ended(self, attempt: int) -> bool:
         """Whether this attempt is over: recorded, failed, or given up without anything of it
         running any more."""
@@ -136,7 +147,7 @@ class StepOperation(Operation):
         return (
             bool(self.number)
             or self._made >= attempt
-            or (not runs and self.runner.delivery.open.get(self.identity) is not self)
+            or (not runs and self.life.delivery.open.get(self.identity) is not self)
         )
 
     # The way to an outcome.
@@ -147,10 +158,10 @@ class StepOperation(Operation):
     def go_live(self, in_body: bool = False) -> Awaitable[None] | None:
         """Begins the first attempt of this life: the one place that chooses how attempts are
         made."""
-        runner, plan = self.runner, self.plan
-        port = runner.port
+        life, plan = self.life, self.plan
+        port = life.port
         if not in_body and self.is_cancelled:
-            known = runner.delivery.cursor.attempts.get(self.identity)
+            known = life.delivery.cursor.attempts.get(self.identity)
             self._made = 1 if known is None else known.made + (not known.is_left)
             self._ended(
                 self._made,
@@ -159,24 +170,25 @@ class StepOperation(Operation):
                 ),
             )
             if not self.was_cut_short:
-                runner.taken_up(self)
+                _delivery.taken_up(life, self)
             return None
         self.runs = plan.is_async
         if on_asyncio := (plan.runtime or port.default_runtime) == "asyncio":
             self.on_asyncio = True
         if port.checks_arguments:
             self._arguments = Arguments(self.fn, self.args)
-        attempts, attached = runner.delivery.cursor.attempts, runner.delivery.attached
+        told = life.delivery
+        attempts, attached = told.cursor.attempts, told.attached
         if (
-            runner.delivery.interrupted
+            told.interrupted
             or (attempts and self.identity in attempts)
             or (attached and self.identity in attached)
         ):
             # until an attempt begins: one that a crash cut short did not begin before this turn
-            self._started_at = runner.delivery.at
+            self._started_at = told.at
         elif in_body and plan.waits is False and not on_asyncio:
             return self._run_straight()
-        elif plan.is_plain and on_asyncio and runner.may_begin():
+        elif plan.is_plain and on_asyncio and _stopping.may_begin(life):
             self._run_remote(self.variables or copy_context())
             return None
         if in_body:
@@ -190,13 +202,15 @@ class StepOperation(Operation):
         self.variables.run(place.set, self)
         self.scope = trio.CancelScope()
         self._in_task = True
-        self.runner.spawn(functools.partial(self._in_own_task, attempts), self.variables)
+        _containment.spawn(
+            self.life, functools.partial(self._in_own_task, attempts), self.variables
+        )
 
     def stays_open(self) -> bool:
-        runner = self.runner
+        life = self.life
         if (
-            runner.stopping
-            or not runner.who.format
+            life.stopping
+            or not life.who.format
             or (self.plan.abandon_on_cancel and not self.plan.is_async)
         ):
             return False
@@ -204,23 +218,23 @@ class StepOperation(Operation):
             return True
         if self.live:
             return not self.number and (self.thread is not None or (self.runs and not self.waiting))
-        recorded = runner.delivery.cursor.outcome_of(self.identity)
+        recorded = life.delivery.cursor.outcome_of(self.identity)
         if recorded is not None:
             return recorded.verdict == ABANDONED
         # What is not in the history ended with the engine, if it had begun. An async function has
         # when its turn is over; a plain one may have been queued for a thread, and the body went
         # on.
-        if self.identity in runner.delivery.attached:
+        if self.identity in life.delivery.attached:
             return False  # it waits for its next attempt
-        return self.turn != runner.delivery.turn and (
-            self._has_begun or (runner.delivery.interrupted and not runner.went_on)
+        return self.turn != life.delivery.turn and (
+            self._has_begun or (life.delivery.interrupted and not _delivery.went_on(life))
         )
 
     @property
     def _has_begun(self) -> bool:
         """Whether an attempt that history has no end of had begun for sure, once the turn is over
         in which the step was asked for."""
-        known = self.runner.delivery.cursor.attempts.get(self.identity)
+        known = self.life.delivery.cursor.attempts.get(self.identity)
         return (
             self.plan.is_async if known is None else known.is_left or known.started_for > known.made
         )
@@ -231,11 +245,11 @@ class StepOperation(Operation):
         super().give_up()
         if not self.live:
             self.was_cut_short = (
-                not self._has_begun and self.runner.delivery.cursor.taken <= self.runner.port.found
+                not self._has_begun and self.life.delivery.cursor.taken <= self.life.port.found
             )
         under_way = self.under_way
         if self.waiting:  # for its next attempt, while a thread of the last one still runs
-            self.runner.withdraw_wait(self._delayed_by)
+            _delivery.withdraw_wait(self.life, self._delayed_by)
             self._runs_on = self.thread
             assert self._awaited is not None, "it waits for the end of the delay"
             self._awaited.done(0)
@@ -270,8 +284,8 @@ class StepOperation(Operation):
         self._awaited = note
         await note.wait()
         self._awaited = None
-        if self.runner.stopping:
-            await self.runner.stop_here()
+        if self.life.stopping:
+            await _stopping.stop_here(self.life)
 
     @enable_ki_protection
     async def _in_own_task(self, attempts: Callable[[], Awaitable[None]]) -> None:
@@ -291,9 +305,9 @@ class StepOperation(Operation):
     async def run(self) -> None:
         """Makes attempts until one succeeds or the step gives up, and submits the record of
         that."""
-        known = self.runner.delivery.cursor.attempts.pop(self.identity, None)
+        known = self.life.delivery.cursor.attempts.pop(self.identity, None)
         if known is not None or self.interrupted:
-            self.runner.taken_up(self)
+            _delivery.taken_up(self.life, self)
             await self._resume(known or Attempts())
         elif (refusal := self.plan.refusal(self.fn)) is not None:
             self._submit_failure(refusal, 1)
@@ -305,7 +319,7 @@ class StepOperation(Operation):
         """Takes up a step that was, or may have been, attempted before a crash or a park."""
         past = self._past = Past.of(known)
         self._made, self._failed, self._saved = known.made, past.failed(known), past.saved(known)
-        delay = self.runner.delivery.attached.pop(self.identity, None)
+        delay = self.life.delivery.attached.pop(self.identity, None)
         if delay is not None:
             await self._delay(delay[0], delay[1] or 0)
             return
@@ -335,7 +349,7 @@ class StepOperation(Operation):
                 be awaited.
         """
         # what is an attribute and no method is called so in half the time
-        now = self.runner.port.now
+        now = self.life.port.now
         self._started_at = now()
         try:
             coroutine = self.fn(*self.args)
@@ -352,7 +366,7 @@ class StepOperation(Operation):
     def _run_remote(self, context: Context) -> None:
         """Makes the first attempt on asyncio, in a copy of this context; returns when that is under
         way."""
-        self._started_at = self.runner.port.now()
+        self._started_at = self.life.port.now()
         self.variables = context
         self._in_task = True
         self.attempt_scope = _attempt.remote()(self, context.copy())
@@ -367,7 +381,7 @@ class StepOperation(Operation):
         """The attempt on asyncio has raised."""
         context = self.variables
         self.remote_ended()
-        with Guard(self.runner):
+        with Guard(self.life):
             if interrupt_in(error) is not None:
                 raise error
             delay = self._ended(1, error)
@@ -386,7 +400,7 @@ class StepOperation(Operation):
         failure: BaseException | None = None
         self.is_in_body = True
         try:
-            with self.runner.port.borrowed.under_way:
+            with self.life.port.borrowed.under_way:
                 self.value = await _attempt.go_on_unscoped(self, coroutine, context, trap)
         except BaseException as error:
             failure = error
@@ -401,7 +415,7 @@ class StepOperation(Operation):
 
     async def _after_failure(self, error: BaseException) -> None:
         try:
-            await check_is_failure(self.runner, error)
+            await check_is_failure(self.life, error)
             delay = self._failed_attempt(error, 1)
         finally:
             del error  # as above
@@ -414,7 +428,7 @@ class StepOperation(Operation):
 
     async def _attempt(self) -> bool:
         """Makes one attempt. Returns whether another is to follow."""
-        runner = self.runner
+        life = self.life
         attempt = self._made + 1
         thread, self.runs = self.thread or self._runs_on, self.plan.is_async
         if thread is not None:
@@ -423,9 +437,9 @@ class StepOperation(Operation):
             self.value, end = (None, CutShort()) if thread is None else _attempt.end_of(thread)
             self._ended(self._made + (thread is None), end)
             return False
-        if not runner.may_begin():
-            await runner.stop_here()
-        self._started_at = runner.port.now()
+        if not _stopping.may_begin(life):
+            await _stopping.stop_here(life)
+        self._started_at = life.port.now()
         self.is_ending = self.scope is not None and self.scope.cancel_called
         if self.plan.on_interrupt == "fail":
             await self._note(STARTED, attempt, None)
@@ -438,8 +452,8 @@ class StepOperation(Operation):
         self.is_in_body = not self._in_task
         try:
             # not over the retry delay: a step that waits for its next attempt runs none (T3, L14)
-            with runner.port.borrowed.under_way:
-                self.value = await _attempt.call(self, self.fn, self.args, self.context)
+            with life.port.borrowed.under_way:
+                self.value = await _attempt.call(self, self.fn, self.args)
         except _attempt.Stopped as stopped:
             failure = stopped.error
         except BaseException as error:
@@ -447,7 +461,7 @@ class StepOperation(Operation):
         self.is_in_body = False
         if failure is not None:
             try:
-                await check_is_failure(runner, failure)
+                await check_is_failure(life, failure)
             except BaseException:
                 del failure  # it leads back to this frame
                 raise
@@ -474,14 +488,10 @@ class StepOperation(Operation):
         if failure is None:
             try:
                 return codec.encode(
-                    {
-                        "value": self.plan.codec.encode(
-                            value, "result", self.runner.limits.value_bytes
-                        )
-                    }
+                    {"value": self.plan.codec.encode(value, "result", self.life.limits.value_bytes)}
                 )
             except (NotSerializable, TooLarge) as error:
-                failure = _diagnosis.unstorable(self.runner, self.identity[2], error)
+                failure = _diagnosis.unstorable(self.life, self.identity[2], error)
         if isinstance(failure, CutShort):
             return codec.encode({})
         return codec.encode({"error": describe(failure, step=self.identity[2], attempts=attempt)})
@@ -489,44 +499,43 @@ class StepOperation(Operation):
     def _submit_value(self, attempt: int) -> None:
         try:
             self.payload = self.plan.codec.encode(
-                self.value, "result", self.runner.limits.value_bytes
+                self.value, "result", self.life.limits.value_bytes
             )
         except (NotSerializable, TooLarge) as error:
-            self._submit_failure(
-                _diagnosis.unstorable(self.runner, self.identity[2], error), attempt
-            )
+            self._submit_failure(_diagnosis.unstorable(self.life, self.identity[2], error), attempt)
         except BaseException as error:  # code of the value's own class (R9)
             if (struck := interrupt_in(error)) is not None:
-                self.runner.port.interrupted_by(struck)
+                self.life.port.interrupted_by(struck)
             else:
                 self._submit_failure(error, attempt)
         else:
             self._submit(attempt, OK, self.payload)
 
     def _submit(self, attempt: int, verdict: int, payload: bytes | None) -> None:
-        runner, port = self.runner, self.runner.port
+        life, port = self.life, self.life.port
         if (
             port.checks_arguments
             and self._arguments
-            and runner.goes_on
+            and _stopping.goes_on(life)
             and (changed := self._arguments.changed()) is not None
         ):
             others = [
                 o.identity[2]
-                for o in runner.delivery.open.values()
+                for o in life.delivery.open.values()
                 if isinstance(o, StepOperation) and o.live and o is not self
             ]
-            runner.block(
+            _stopping.block(
+                life,
                 "changed_argument",
-                _diagnosis.changed_argument(runner, self.identity[2], changed, others),
+                _diagnosis.changed_argument(life, self.identity[2], changed, others),
                 self.identity[2],
             )
             return
         self._verdict = verdict
-        record = port.record  # as `now` above
+        who, record = life.who, port.record  # as `now` above
         self.number = number = record(
-            runner.who.no,
-            runner.who.incarnation,
+            who.no,
+            who.incarnation,
             self.identity,
             attempt,
             verdict,
@@ -538,10 +547,10 @@ class StepOperation(Operation):
     def _record(
         self, verdict: int, attempt: int, payload: bytes | None, erases: int | None = None
     ) -> int:
-        runner = self.runner
-        return runner.port.record(
-            runner.who.no,
-            runner.who.incarnation,
+        life = self.life
+        return life.port.record(
+            life.who.no,
+            life.who.incarnation,
             self.identity,
             attempt,
             verdict,
@@ -561,9 +570,9 @@ class StepOperation(Operation):
         Of one that the engine cuts short, as it unwinds the body, nothing is recorded: it does not
         count (L14).
         """
-        if self.runner.stopping:
+        if self.life.stopping:
             return None
-        runner, retry, name, context = self.runner, self.plan.retry, self.identity[2], self.context
+        life, retry, name, context = self.life, self.plan.retry, self.identity[2], self.context
         self._made, self._failed = attempt, self._failed + 1
         error = _attempt.of_wrong_runtime(error, name) or error
         delay = 0
@@ -575,13 +584,13 @@ class StepOperation(Operation):
                 assert isinstance(error, Exception), "no other is tried again (R6, R9)"
                 # the same for the same attempt
                 jitter = random.Random(
-                    f"{runner.port.seed}|{runner.who.seed}|{self.identity}|{attempt}"
+                    f"{life.port.seed}|{life.who.seed}|{self.identity}|{attempt}"
                 )
                 delay = retry.delay_us(self._failed, context, error, jitter)
         except RetryRuleFailed as bad:
             more, error = False, bad
         except KeyboardInterrupt as struck:
-            runner.port.interrupted_by(struck)
+            life.port.interrupted_by(struck)
             return None
         after = f"the next one comes in {delay / 1e6:g} s" if more else "the step gives up"
         seen = from_users_code(error)
@@ -589,18 +598,18 @@ class StepOperation(Operation):
             "attempt %d of step %r of %s failed; %s",
             attempt,
             name,
-            runner.who,
+            life.who,
             after,
             exc_info=seen,
         )
         if not more:
             self._submit_failure(error, attempt)
             return None
-        until = runner.port.now() + delay
+        until = life.port.now() + delay
         payload = codec.encode(describe(error, step=name, attempts=attempt))
-        number = runner.port.retry(
-            runner.who.no,
-            runner.who.incarnation,
+        number = life.port.retry(
+            life.who.no,
+            life.who.incarnation,
             self.identity,
             attempt,
             self._started_at,
@@ -614,7 +623,7 @@ class StepOperation(Operation):
         """Erases older attempts, if there are many by now."""
         if attempt > KEPT:
             self._past = self._past or Past()
-            tried = Tried(attempt, has_failed, error, self._started_at, self.runner.port.now())
+            tried = Tried(attempt, has_failed, error, self._started_at, self.life.port.now())
             if done := self._past.add(tried, self._saved):
                 self._record(ERASED, done.last, done.payload, done.first)
 
@@ -622,28 +631,28 @@ class StepOperation(Operation):
         """Waits for a durable retry delay; the instance may give its slot back meanwhile (R4)."""
         pause = _Note()
         self.waiting, self._delayed_by = True, number
-        self.runner.rest.expect(number, pause, until)
-        self.runner.rest.delayed(began=True)
+        self.life.rest.expect(number, pause, until)
+        self.life.rest.delayed(began=True)
         try:
             await self._wait_for(pause)
         finally:
             self.waiting = False
             # else it was withdrawn, and counts no more
-            if self.runner.delivery.open.get(self.identity) is self:
-                self.runner.rest.delayed(began=False)
-            self.runner.rest.forget(number)
+            if self.life.delivery.open.get(self.identity) is self:
+                self.life.rest.delayed(began=False)
+            self.life.rest.forget(number)
         # the step may have been left between the end of the delay and this line (I8)
         await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _note(self, verdict: int, attempt: int, payload: bytes | None) -> None:
         """Records something about an attempt and waits until it is durable."""
         note = _Note()
-        self.runner.port.tickets[self._record(verdict, attempt, payload)] = note
+        self.life.port.tickets[self._record(verdict, attempt, payload)] = note
         await self._wait_for(note)
 
     async def save(self, value: Any, attempt: int) -> None:
         """`StepContext.save`."""
-        payload = codec.encode(value, limit=self.runner.limits.value_bytes, where="saved value")
+        payload = codec.encode(value, limit=self.life.limits.value_bytes, where="saved value")
         await self._note(SAVED, attempt, payload)
         self._saved = payload
 
@@ -652,38 +661,38 @@ class StepOperation(Operation):
         (see `_attempt`)."""
         attempt = self._made + 1
         self._failed_attempt(StepTimeout(why), attempt)
-        self.runner.port.replay(self.runner)
+        self.life.port.replay(self.life)
 
     # The outcome.
 
     def done(self, at: int) -> None:
         """The record is durable."""
-        runner = self.runner
+        life, task = self.life, self.task
         if (
-            runner.turns is None
-            and self.task is not None
-            and not runner.delivery.cursor.pending
-            and not runner.stopping
+            life.turns is None
+            and task is not None
+            and not life.delivery.cursor.pending
+            and not life.stopping
         ):
             # the only operation of a single body task: nothing can come before it
-            runner.delivered(self, at)
-            task, self.task = self.task, None
-            runner.resting = False
+            delivered(life, self, at)
+            self.task = None
+            life.resting = False
             self.delivered = True
             reschedule(task)  # type: ignore[arg-type]  # its loop is trio's: a body on asyncio has turns always
         else:
-            runner.arrived(Outcome(self.identity, self._verdict, None, self.payload, at))
+            _delivery.arrived(life, Outcome(self.identity, self._verdict, None, self.payload, at))
 
     def own_outcome(self) -> Outcome:
-        return Outcome(self.identity, self._verdict, None, self.payload, self.runner.delivery.at)
+        return Outcome(self.identity, self._verdict, None, self.payload, self.life.delivery.at)
 
     def withdrawn(self) -> None:
         self.is_left = True
         self.winding = self._in_task
-        self.runner.rest.winding += self.winding
+        self.life.rest.winding += self.winding
         self.end_attempts()
         if self.waiting:
-            self.runner.withdraw_wait(self._delayed_by)
+            _delivery.withdraw_wait(self.life, self._delayed_by)
 
     def end_attempts(self) -> None:
         """Nobody waits for an outcome any more."""
@@ -701,51 +710,56 @@ class StepOperation(Operation):
 
     def _should_end(self) -> None:
         self.is_ending = True
-        self.runner.port.resistance.watch(self)
+        self.life.port.resistance.watch(self)
 
     @property
     def root(self) -> trio.lowlevel.Task | None:
         """The task of trio's in which its attempt runs."""
-        return self._task if self._in_task else self.runner.task
+        return self._task if self._in_task else self.life.task
 
     def wound_down(self) -> None:
         """The task of its attempts has ended."""
         if self.winding:
             self.winding = False
-            self.runner.rest.winding -= 1
-            self.runner.wound_down()
+            self.life.rest.winding -= 1
+            _delivery.wound_down(self.life)
+
+    async def may_have_thread(self) -> None:
+        """Returns if the attempt may begin; if not, it never comes back from here."""
+        await _stopping.enter(self.life)
 
     def thread_begins(self, thread: Thread) -> None:
         """An attempt has a thread, and is under way."""
         self.thread, self.runs = thread, True
-        self.runner.rest.threads += 1
+        thread.since = self.life.port.now()
+        self.life.rest.threads += 1
 
     def thread_ended(self, thread: Thread) -> None:
         """The thread of an attempt has ended; if the step had failed or was left before, what it
         came to is recorded for whoever looks."""
         self.thread = None
-        if (self.number or self.is_left) and thread.outcome is not None and self.runner.who.format:
+        if (self.number or self.is_left) and thread.outcome is not None and self.life.who.format:
             self._told_late(*_attempt.end_of(thread))
-        self.runner.rest.threads -= 1
-        self.runner.wound_down()
+        self.life.rest.threads -= 1
+        _delivery.wound_down(self.life)
 
     def _told_late(self, value: Any, failure: BaseException | None) -> None:
         """What a thread came to for which nobody waited any more: it is in the history, and nobody
         is told (I8, R4)."""
-        runner = self.runner
+        life = self.life
         struck = None if failure is None else interrupt_in(failure)
         if struck is not None:
-            runner.port.interrupted_by(struck)
-        elif runner.stopping is None:
+            life.port.interrupted_by(struck)
+        elif life.stopping is None:
             attempt = self.context.attempt  # it is over, or was given up and is not counted
             self._record(ABANDONED, attempt, self._end(attempt, value, failure))
-        elif runner.stopping is End.FINISHED:
+        elif life.stopping is End.FINISHED:
             what = (
                 (f"returned {shown(value, 200)}")
                 if failure is None
                 else f"raised {shown(failure, 200)}"
             )
-            name, who = self.identity[2], f"{runner.who}"
+            name, who = self.identity[2], f"{life.who}"
             log.warning(
                 '%s had ended when a thread of its step "%s" did, which %s; that is not recorded',
                 who,

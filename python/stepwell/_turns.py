@@ -26,7 +26,6 @@ from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import outcome as results
 import trio
 from trio.lowlevel import (
     Abort,
@@ -37,7 +36,7 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
-from . import _foreign
+from . import _delivery, _foreign, _stopping
 from ._branch import Branch, place
 from ._generators import close
 from ._loops.interrupts import calls_code
@@ -45,7 +44,7 @@ from ._loops.unfinished import leave_unfinished
 from ._resisting import leave_nurseries, weight
 
 if TYPE_CHECKING:
-    from ._runner import Runner
+    from ._life import Life
 
 _Place = tuple[int, tuple[tuple[str, int, int], ...], int]
 """What decides who goes first: the slice that made a task runnable, its branch, and when the task
@@ -67,13 +66,16 @@ class Turns:
         moving: The engine is waking body tasks: what becomes runnable now does so by its doing.
     """
 
-    __slots__ = ("_queue", "_runner", "depth", "for_good", "moving", "runnable", "slice", "started")
+    __slots__ = (
+        "_keeper", "_life", "_queue", "depth", "for_good", "moving", "runnable", "slice", "started",
+    )  # fmt: skip
 
     line = staticmethod(current_task)
     """Returns what stands for the line of code that runs: the body task."""
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    def __init__(self, life: Life, keeper: TurnKeeper) -> None:
+        self._life = life
+        self._keeper = keeper
         self._queue: list[tuple[_Place, Task]] = []
         self.depth = 0
         self.for_good = False
@@ -90,17 +92,17 @@ class Turns:
     @property
     def is_free(self) -> bool:
         """Whether the body task that was just resumed is the only one that can go on."""
-        return (self.runnable == 1 and not self._queue) or bool(self._runner.stopping)
+        return (self.runnable == 1 and not self._queue) or bool(self._life.stopping)
 
     @enable_ki_protection
     async def wait_turn(self) -> None:
         """Blocks the current body task until those before it have had their slices."""
         task = current_task()
-        entry = (self._runner.port.keeper.place_of(task), task)
+        entry = (self._keeper.place_of(task), task)
         heapq.heappush(self._queue, entry)
 
         def aborted(_: Callable[[], NoReturn]) -> Abort:
-            if not self._runner.stopping:
+            if not self._life.stopping:
                 # its own body cancels it: it learns that where it waits next, in its slice
                 return Abort.FAILED
             self._queue.remove(entry)
@@ -119,61 +121,57 @@ class Turns:
             reschedule(heapq.heappop(self._queue)[1])
             self.moving = False
         elif self.depth:
-            self._runner.deliver()
+            _delivery.deliver(self._life)
         else:
-            _foreign.came_to_rest(self._runner)
+            _foreign.came_to_rest(self._life)
 
     def coroutines(self) -> list[Any]:
         """Returns the code of the body tasks."""
-        return [task.coro for task in self._runner.port.keeper.tasks_of(self)]
+        return [task.coro for task in self._keeper.tasks_of(self)]
 
     def scheduled(self, member: _Member, task: Task) -> None:
         """A body task becomes runnable."""
         if not self.runnable and self.depth and not self.moving:
             # while it is still suspended and can be looked at
-            _foreign.wait(self._runner, [task.coro])
+            _foreign.wait(self._life, [task.coro])
         member.since = self.slice
         self.runnable += 1
 
 
-async def on_asyncio(runner: Runner, code: Coroutine[Any, Any, Any]) -> Any:
+def open_turns(life: Life) -> None:
+    """A nursery of the body opens: from now on there are turns (I4)."""
+    if life.turns is None:
+        life.turns = life.tally or life.port.keeper.open(life)
+    life.turns.depth += 1
+
+
+def joined(life: Life) -> None:
+    """A task of the body starts in a nursery of trio's: from now on there are turns."""
+    counts = life.tally or life.port.keeper.open(life)
+    if not counts.for_good:
+        counts.for_good = True
+        open_turns(life)
+
+
+def close_turns(life: Life) -> None:
+    """A nursery of the body is closed; with the last one the body is a single task again."""
+    if life.turns is not None:
+        life.turns.depth -= 1
+        if not life.turns.depth and life.task is not None:
+            life.turns = None
+            if not life.port.observed:
+                life.port.keeper.close(life.task)
+                life.tally = None
+
+
+async def on_asyncio(life: Life, code: Coroutine[Any, Any, Any]) -> Any:
     """Runs a body of asyncio code; returns or raises what it does."""
     from ._asyncio_turns import AsyncioTurns  # here, because asyncio takes long to import
 
-    turns = runner.turns = AsyncioTurns(runner)
-    runner.loop = turns.loop
+    turns = AsyncioTurns(life)
+    life.turns = turns
+    life.loop = turns.loop
     return await turns.run(code)
-
-
-async def suspended(runner: Runner, waiter: Any) -> Any:
-    """Blocks the body task that calls until `wake`; `waiter` has it as its `task`, and is told by
-    `aborted` when it is cancelled."""
-    if runner.loop is not None:
-        waiter.task = runner.loop.suspension(waiter.aborted)
-        return await waiter.task
-    waiter.task = current_task()
-    try:
-        return await wait_task_rescheduled(waiter.aborted)
-    finally:
-        # whatever ended the wait, were it a call that could not be made: nobody may wake this task
-        # any more
-        waiter.task = None
-
-
-def wake(task: Any, value: Any) -> None:
-    """Lets a suspended body task go on."""
-    if type(task) is Task:
-        reschedule(task, results.Value(value))
-    else:
-        task.wake(value)
-
-
-def wake_cancelled(task: Any, raise_cancel: Callable[[], NoReturn]) -> None:
-    """Lets a body task learn that it was cancelled, as `Abort.FAILED` put that off."""
-    if type(task) is Task:
-        reschedule(task, results.capture(raise_cancel))
-    else:
-        task.cancel_now()
 
 
 @dataclass(slots=True)
@@ -189,7 +187,7 @@ class _Member:
 
 @calls_code
 @types.coroutine
-def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+def in_slices(life: Life, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """Runs the code of a body task to its end; while there are turns, each stretch of it in its
     slice.
 
@@ -199,7 +197,7 @@ def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[
     error: BaseException | None = None
     resisted = 0
     while True:
-        turns: Turns | None = runner.turns  # type: ignore[assignment]  # of a body on trio
+        turns: Turns | None = life.turns  # type: ignore[assignment]  # of a body on trio
         if turns is not None:
             if not turns.is_free:
                 try:
@@ -213,10 +211,10 @@ def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[
             value = stop.value
             break
         except BaseException as raised:
-            runner.struck(raised)
-            if left := runner.port.generators.left_by():
+            _stopping.struck(life, raised)
+            if left := life.port.generators.left_by():
                 # a generator, as `leaves`
-                closing: Any = in_slices(runner, close(runner, left, raised))
+                closing: Any = in_slices(life, close(life, left, raised))
                 yield from closing
             raise
         finally:
@@ -225,29 +223,29 @@ def in_slices(runner: Runner, coroutine: Coroutine[Any, Any, Any]) -> Generator[
             answer = yield trap
         except BaseException as raised:
             error = raised
-        if runner.stopping:
+        if life.stopping:
             resisted += weight(answer)
             # a generator, whatever its decorator says
-            leaves: Any = runner.port.resistance.leaves(runner, resisted, coroutine)
+            leaves: Any = life.port.resistance.leaves(life, resisted, coroutine)
             # An attempt that runs in here leaves its own code first, and gives back what it has
             # borrowed.
             if (yield from leaves) and not any(
-                operation.is_in_body for operation in runner.delivery.open.values()
+                operation.is_in_body for operation in life.delivery.open.values()
             ):
                 leave_unfinished(coroutine)
                 leave_nurseries(current_task())
                 value = None
                 break
-    if left := runner.port.generators.left_by():
-        rest: Any = in_slices(runner, close(runner, left, None))  # as `closing`
+    if left := life.port.generators.left_by():
+        rest: Any = in_slices(life, close(life, left, None))  # as `closing`
         yield from rest
     return value
 
 
 @enable_ki_protection
-async def _task_in_slices(runner: Runner, coroutine: Any) -> Any:
+async def _task_in_slices(life: Life, coroutine: Any) -> Any:
     """As `in_slices`, as the coroutine that trio takes a task for."""
-    return await in_slices(runner, coroutine)
+    return await in_slices(life, coroutine)
 
 
 class Births(trio.abc.Instrument):
@@ -260,16 +258,16 @@ class Births(trio.abc.Instrument):
     @enable_ki_protection
     def task_spawned(self, task: Task) -> None:
         branch = task.context.get(place)
-        if branch is None or branch.runner.port.keeper is not self._keeper:
+        if branch is None or branch.life.port.keeper is not self._keeper:
             return
         if isinstance(branch, Branch):
             if branch.has_task:
-                branch.runner.joined()
+                joined(branch.life)
             branch.has_task = True
-            task.coro = _task_in_slices(branch.runner, task.coro)  # type: ignore[assignment]  # it is a coroutine as well
+            task.coro = _task_in_slices(branch.life, task.coro)  # type: ignore[assignment]  # it is a coroutine as well
             self._keeper.born(task, branch)
         elif branch.is_ending:
-            branch.runner.port.resistance.born(task, branch)
+            branch.life.port.resistance.born(task, branch)
 
 
 class TurnKeeper(trio.abc.Instrument):
@@ -286,17 +284,17 @@ class TurnKeeper(trio.abc.Instrument):
         self._sleeper: Task | None = None
         self._users = 0
 
-    def open(self, runner: Runner) -> Turns:
+    def open(self, life: Life) -> Turns:
         """Begins to count for an instance that has one body task."""
-        assert runner.task is not None, "it runs"
-        turns = Turns(runner)
-        runner.tally = turns
+        assert life.task is not None, "it runs"
+        turns = Turns(life, self)
+        life.tally = turns
         if not self._users:
             trio.lowlevel.add_instrument(self)
         self._users += 1
-        self._members[runner.task] = _Member(turns, (), 0)
+        self._members[life.task] = _Member(turns, (), 0)
         # else it waits for what starts a task of its own
-        turns.runnable = int(current_task() is runner.task)
+        turns.runnable = int(current_task() is life.task)
         return turns
 
     def close(self, task: Task) -> None:
@@ -309,7 +307,7 @@ class TurnKeeper(trio.abc.Instrument):
 
     def born(self, task: Task, branch: Branch) -> None:
         """A task of a body was started."""
-        turns = branch.runner.tally
+        turns: Any = branch.life.tally  # of a body on trio
         if turns is not None:
             turns.started += 1
             self._members[task] = _Member(turns, branch.order, turns.started)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from trio.lowlevel import enable_ki_protection
 
-from . import _replay
+from . import _delivery, _recalled, _replay, _stopping
 from ._branch import unambiguous
 from ._errors import ApprovalTimeout, EventTimeout, InvalidPayload, Rejected
 from ._operation import WaitOperation
@@ -20,7 +20,7 @@ from ._values.names import any_of, wait_name
 
 if TYPE_CHECKING:
     from ._branch import Branch
-    from ._runner import Runner
+    from ._life import Life
 
 _NOTHING = codec.encode(None)
 WAIT_MAX_US = 365 * 86_400 * 1_000_000
@@ -29,89 +29,86 @@ WAIT_MAX_US = 365 * 86_400 * 1_000_000
 @enable_ki_protection
 async def sleep(branch: Branch, name: str, until: Callable[[], int]) -> None:
     """Sleeps until an instant."""
-    runner = branch.runner
+    life = branch.life
     identity = branch.identify(_replay.SLEEP, name)
     deadline = until()
-    await runner.perform(
+    await _delivery.perform(
+        life,
         WaitOperation(
-            runner,
+            life,
             identity,
             deadline,
-            runner.port.sleep,
+            life.port.sleep,
             _replay.SLEEP,
             branch.path,
             name,
             identity[4],
             deadline,
-        )
+        ),
     )
 
 
 @enable_ki_protection
 async def event(branch: Branch, name: str, types: list[str], us: int, as_type: Any) -> Event[Any]:
     """Waits for an event of one of these types, at most `us` microseconds."""
-    runner = branch.runner
+    life = branch.life
     identity = branch.identify(_replay.EVENT, name)
-    until = runner.port.now() + us
-    outcome = await runner.perform(
+    until = life.port.now() + us
+    outcome = await _delivery.perform(
+        life,
         WaitOperation(
-            runner,
+            life,
             identity,
             until,
-            runner.port.wait_event,
+            life.port.wait_event,
             branch.path,
             name,
             identity[4],
             types,
             until,
-        )
+        ),
     )
     if outcome.verdict == _replay.TIMED_OUT:
         step = "" if name == wait_name(types) else f' (step "{name}")'
-        raise EventTimeout(
-            f"no event {any_of(types)} came to {runner.who} within "
-            f"{text(us)}{step}"
-        )
+        raise EventTimeout(f"no event {any_of(types)} came to {life.who} within {text(us)}{step}")
     assert outcome.type is not None
     try:
-        payload = _payload(runner, outcome, as_type)
+        payload = _payload(life, outcome, as_type)
     except Undecodable as error:
-        await _unfit(runner, identity, outcome, error)
+        await _unfit(life, identity, outcome, error)
     return Event(outcome.type, payload, _came_at(outcome))
 
 
-def _payload(runner: Runner, outcome: Outcome, as_type: Any) -> Any:
+def _payload(life: Life, outcome: Outcome, as_type: Any) -> Any:
     """Returns what an event says, as the type that the body asks for. None, or nothing, is judged
     as every value is; bodies of before this rule were given it as whatever type."""
     stored = outcome.payload
-    if stored is None and (as_type is None or runner.who.format < 3):
+    if stored is None and (as_type is None or life.who.format < 3):
         return None
     plan = codec.plan(Any if as_type is None else as_type)
     return plan.decode(_NOTHING if stored is None else stored, "payload")
 
 
-async def _unfit(
-    runner: Runner, identity: Identity, outcome: Outcome, error: Undecodable
-) -> NoReturn:
+async def _unfit(life: Life, identity: Identity, outcome: Outcome, error: Undecodable) -> NoReturn:
     """An event cannot become the type that the body asks for: it is told, and history says that it
     was.
 
     Where an earlier life of the body went on from this event and nothing says so, it fitted: the
     type is another one now, and the body may not go another way (D7, I10).
     """
-    was_told = runner.delivery.cursor.attempts.pop(identity, None) is not None
+    was_told = life.delivery.cursor.attempts.pop(identity, None) is not None
     if (
-        runner.who.format
+        life.who.format
         and not was_told
         and outcome.number == EARLIER
-        and (runner.delivery.cursor.pending or runner.delivery.interrupted)
+        and (life.delivery.cursor.pending or life.delivery.interrupted)
     ):
-        await runner.unreadable(f'event "{outcome.type}"', error, identity[2])
-    text = f'event "{outcome.type}" of {runner.who}: {error}'
+        await _stopping.unreadable(life, f'event "{outcome.type}"', error, identity[2])
+    text = f'event "{outcome.type}" of {life.who}: {error}'
     if not was_told:
         said = codec.encode(f"the body was told that it does not fit: {error}")
-        runner.port.record(
-            runner.who.no, runner.who.incarnation, identity, 1, _replay.SAVED, outcome.at, said
+        life.port.record(
+            life.who.no, life.who.incarnation, identity, 1, _replay.SAVED, outcome.at, said
         )
     raise InvalidPayload(text, payload=as_plain(outcome.payload)) from None
 
@@ -126,37 +123,38 @@ async def approval(
     as_type: Any,
 ) -> Approval:
     """Asks for an approval and waits for it, at most `us` microseconds."""
-    runner = branch.runner
-    identity = branch.again(_replay.APPROVAL, name, refusal)
-    until, title = runner.port.now() + us, unambiguous(name) if runner.who.format else name
+    life = branch.life
+    identity = _recalled.again(branch, _replay.APPROVAL, name, refusal)
+    until, title = life.port.now() + us, unambiguous(name) if life.who.format else name
     place = f"{branch.path}/{title}" if branch.path else title
-    approval_id = f"{runner.who}#{place}#{branch.nth(identity)}"
-    outcome = await runner.perform(
+    approval_id = f"{life.who}#{place}#{branch.nth(identity)}"
+    outcome = await _delivery.perform(
+        life,
         WaitOperation(
-            runner,
+            life,
             identity,
             until,
-            runner.port.wait_approval,
+            life.port.wait_approval,
             branch.path,
             name,
             identity[4],
             approval_id,
             detail,
             until,
-        )
+        ),
     )
     if outcome.verdict == _replay.TIMED_OUT:
-        raise ApprovalTimeout(f'nobody decided on "{name}" of {runner.who} in time')
+        raise ApprovalTimeout(f'nobody decided on "{name}" of {life.who} in time')
     try:
         decision = (
             codec.decode(outcome.payload, where="decision") if outcome.payload is not None else {}
         )
     except Undecodable as error:
-        await runner.unreadable(f'approval "{name}"', error, name)
+        await _stopping.unreadable(life, f'approval "{name}"', error, name)
     by, reason, metadata = decision.get("by", ""), decision.get("reason"), decision.get("metadata")
     if outcome.type != "approved":
         raise Rejected(
-            f'"{name}" of {runner.who} was rejected by '
+            f'"{name}" of {life.who} was rejected by '
             f'{by}' + (f": {reason}" if reason else ""),
             by=by, reason=reason, metadata=metadata,
         )  # fmt: skip
@@ -166,7 +164,7 @@ async def approval(
                 codec.encode(metadata, where="metadata"), "metadata"
             )
         except Undecodable as error:
-            await runner.unreadable(f'approval "{name}"', error, name)
+            await _stopping.unreadable(life, f'approval "{name}"', error, name)
     return Approval(by, reason, metadata, _came_at(outcome))
 
 

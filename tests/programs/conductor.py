@@ -192,7 +192,7 @@ class Conductor:
         """What runs is cut short."""
         self._forget_turns(
             {
-                it.operation.runner.who.id
+                it.operation.life.who.id
                 for it in self.engine._running().borrowed.threads
                 if it.operation.is_cancelled
             }

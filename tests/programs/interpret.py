@@ -55,8 +55,8 @@ class Body:
 
     def see(self, line: str, *what: Any) -> None:
         """The line of body code observes something."""
-        if self.step._runner.stopping is None:
-            self.life.sees(self.step._runner.delivery.turn, line, *what)
+        if self.step._life.stopping is None:
+            self.life.sees(self.step._life.delivery.turn, line, *what)
             self.world.moment()
 
     async def outcome(self, line: str, at: str, operation: Awaitable[T]) -> T:
@@ -77,7 +77,7 @@ class Body:
         return value
 
     def _noted(self, line: str, at: str, value: Any) -> None:
-        if self.step._runner.stopping is None:
+        if self.step._life.stopping is None:
             if isinstance(value, list):
                 value = [words(v) if isinstance(v, Exception) else v for v in value]
             self.see(line, at, value, self.step.now().timestamp())
@@ -118,7 +118,7 @@ class Body:
             self._went_past(at, waited_for)
             raise
         except BaseException:
-            if self.step._runner.stopping is None:
+            if self.step._life.stopping is None:
                 self.life.unsure = True
                 self.life.on_its_way |= not in_thread
                 if waited_for:
@@ -128,7 +128,7 @@ class Body:
         return value
 
     def _went_past(self, label: str, waited_for: bool = True, *, is_named: bool = True) -> None:
-        if self.step._runner.stopping is None:
+        if self.step._life.stopping is None:
             self.world.acknowledged.add(label)
             if waited_for:
                 self.world.left(label, is_named=is_named)
@@ -149,7 +149,7 @@ class Body:
         try:
             values = await self.outcome(line, at, mapped) if node.items else await mapped
         except BaseException:
-            if self.step._runner.stopping is None:
+            if self.step._life.stopping is None:
                 for label, *_ in work:
                     self.world.left(label, is_named=False)
                 self.life.unsure = True
@@ -405,7 +405,7 @@ async def run_main(body: Body) -> Any:
     try:
         value = ["ok", await body.run(body.world.program, "m", "m")]
     except BaseException as error:
-        if step._runner.stopping is not None or not (isinstance(error, Exception) or panics(error)):
+        if step._life.stopping is not None or not (isinstance(error, Exception) or panics(error)):
             raise
         body.see("m", "failed", words(error))
         value = ["failed", shape(error)]

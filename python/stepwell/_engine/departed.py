@@ -16,7 +16,7 @@ from .._ending import End
 from .._types import STATUSES, Status
 
 if TYPE_CHECKING:
-    from .._runner import Runner
+    from .._life import Life
 
 LOOKS_AT = 1_000
 """So many are kept in any case."""
@@ -36,7 +36,7 @@ class Departed:
     def __len__(self) -> int:
         return len(self._ends)
 
-    def add(self, runner: Runner) -> None:
+    def add(self, runner: Life) -> None:
         """A body has left memory."""
         if runner.stopping in _KEPT:
             self._ends[runner.who.no] = (

@@ -23,7 +23,7 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
-from .. import _core, _diagnosis
+from .. import _core, _delivery, _diagnosis, _stopping
 from .._borrowed import Borrowed
 from .._ending import End
 from .._errors import EngineClosed, InternalError, StoreCorrupt, StoreFailed
@@ -148,7 +148,7 @@ class Driver:
     def __init__(self, engine: Any, core: Core, workflows: Registry, threads: int) -> None:
         self.engine = engine
         self.threads = trio.CapacityLimiter(threads)
-        self.borrowed = Borrowed(self, self.threads)  # type: ignore[arg-type]  # mypy does not see the core's methods in Port
+        self.borrowed = Borrowed(self, self.threads)
         self.keeper = TurnKeeper()
         self.resistance = Resistance(self)  # type: ignore[arg-type]  # mypy does not see the core's methods in Port
         self.generators = Generators(self)  # type: ignore[arg-type]  # the same
@@ -344,7 +344,7 @@ class Driver:
         if waiter is not None:
             waiter.settle(verdict, type, payload, at, seq, came_at)
         elif (runner := self.runners.get(no)) is not None and not runner.stopping:
-            runner.settled_early(number, verdict, type, payload, at, seq, came_at)
+            _delivery.settled_early(runner, number, verdict, type, payload, at, seq, came_at)
         else:
             self._early.setdefault(no, []).append(
                 (number, verdict, type, payload, at, seq, came_at)
@@ -366,7 +366,7 @@ class Driver:
             self.departed.forget(no)
             self.begun += 1
             for early in self._early.pop(no, ()):
-                runner.settled_early(*early)
+                _delivery.settled_early(runner, *early)
             self.nursery.start_soon(runner.run, Step)
 
     def _wake(self, no: int, incarnation: int) -> None:
@@ -393,7 +393,7 @@ class Driver:
             del self._later[no]  # it was to start as soon as its parked body has left memory
         runner = self.runners.get(no)
         if runner is not None and runner.who.incarnation == incarnation:
-            runner.unwind(End.STOPPED)
+            _stopping.unwind(runner, End.STOPPED)
 
     def _fenced(self, ticket: int) -> None:
         self.tickets.pop(ticket, None)
@@ -539,7 +539,7 @@ class Driver:
     def replay(self, runner: Runner) -> None:
         """Unwinds a body and runs it again from its history."""
         self.core.replay(runner.who.no, runner.who.incarnation)
-        runner.unwind(End.REPLAYED)
+        _stopping.unwind(runner, End.REPLAYED)
 
     def interrupted_by(self, error: BaseException) -> None:
         """KeyboardInterrupt or SystemExit in user code: nothing is recorded, the engine stops
@@ -631,7 +631,7 @@ class Driver:
     def unwind_all(self, why: End) -> None:
         """Cancels every body that is in memory."""
         for runner in list(self.runners.values()):
-            runner.unwind(why)
+            _stopping.unwind(runner, why)
 
     def progressed(self) -> None:
         """An attempt or a body has ended; `drain` looks again."""

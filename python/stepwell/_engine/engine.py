@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .. import _attempt, _core
-from .._attempt import StepContext
+from .. import _context, _core
 from .._branch import Branch, caller, current_branch, place
+from .._context import StepContext
 from .._errors import EngineClosed, InvalidConfig, InvalidState, MisusedState, StepwellError
 from .._room import need_room
 from .._signatures import Runtime
@@ -287,9 +287,9 @@ class Engine(Tenant):
         """Refuses what ends the engine to code that the engine runs, for whose end it would
         wait."""
         here = place.get()
-        if here is None or here.runner.port.engine is not self:
+        if here is None or here.life.port.engine is not self:
             return
-        whose = f"{here.runner.who}"
+        whose = str(here.life.who)
         if isinstance(here, Branch):
             where = f"in the body of {whose}"
         elif here.has_ended(here.context.attempt):
@@ -333,7 +333,7 @@ class Engine(Tenant):
         if branch is not None:
             raise MisusedState(
                 f"{method} was called at {caller()} in the body of "
-                f"{branch.runner.who}, where it would not replay. Use "
+                f"{branch.life.who}, where it would not replay. Use "
                 f"{_STEP_FORMS.get(method, 'step.do with a function that calls it')}."
             )
         try:
@@ -498,7 +498,7 @@ def current_step() -> StepContext[Engine]:
     Raises:
         StepwellError: No step is running here.
     """
-    return _attempt.current_step()
+    return _context.current_step()
 
 
 async def _in_thread(close: Callable[[], None]) -> None:

@@ -22,8 +22,8 @@ from .draining import DRAINED, DRAINS
 
 if TYPE_CHECKING:
     from .._borrowed import Borrowed
+    from .._life import Life
     from .._replay import Identity
-    from .._runner import Runner
     from .._standing import Standing
     from .driver import Driver
     from .look import Look, Wait
@@ -112,7 +112,7 @@ def of_resting(look: Look, code: Registry) -> Explanation:
     return Explanation(look.reason or "blocked", text, since)
 
 
-def of_waiting(look: Look, records: list[Any], runner: Runner | None) -> Explanation:
+def of_waiting(look: Look, records: list[Any], runner: Life | None) -> Explanation:
     """Says what an instance waits for; the records say what a retry comes after."""
     waits = look.open_waits
     texts = [_wait(wait, records, runner) for wait in waits]
@@ -122,9 +122,7 @@ def of_waiting(look: Look, records: list[Any], runner: Runner | None) -> Explana
     return Explanation("waiting", text, from_us(look.updated_at), until, _sought(waits))
 
 
-def of_running(
-    look: Look, records: list[Any], runner: Runner | None, driver: Driver
-) -> Explanation:
+def of_running(look: Look, records: list[Any], runner: Life | None, driver: Driver) -> Explanation:
     """Says what an instance is at that has a slot."""
     known = [] if runner is None else _standing.of(runner)
     steps = [step for step in known if step.state != ENDED] + _standing.left(
@@ -154,7 +152,7 @@ def _absent(look: Look, driver: Driver) -> str:
     return "its body is not in memory" if driver.draining else "its body is about to begin"
 
 
-def _leaving(runner: Runner) -> str:
+def _leaving(runner: Life) -> str:
     """Says why a body does not go on that is in memory, "" if it does."""
     if runner.task is None:
         return "its body is about to begin"
@@ -163,7 +161,7 @@ def _leaving(runner: Runner) -> str:
     return _ENDS.get(runner.stopping, "its body is leaving memory")
 
 
-def _where(runner: Runner, known: list[Standing]) -> list[str]:
+def _where(runner: Life, known: list[Standing]) -> list[str]:
     """Says where a body stands that neither waits nor has a step that runs."""
     if known:
         return [f"what {_name(known[0])} came to is being recorded"]
@@ -260,7 +258,7 @@ def _children(waits: list[Wait]) -> dict[str, Any]:
     return {"children": told} if told else {}
 
 
-def _wait(wait: Wait, records: list[Any], runner: Runner | None) -> str:
+def _wait(wait: Wait, records: list[Any], runner: Life | None) -> str:
     if wait.child is not None:
         return f"{wait}, which is {wait.child.state}"
     made = (

@@ -19,7 +19,7 @@ from .._values.failures import is_there
 from .look import Look
 
 if TYPE_CHECKING:
-    from .._runner import Runner
+    from .._life import Life
     from .host import Host
 
 MISSING_CLASS = "missing_class"
@@ -53,7 +53,7 @@ class Missing:
                         self._host.code.instead_of(name),
                     )  # fmt: skip
 
-    def class_of(self, runner: Runner, which: Which) -> None:
+    def class_of(self, runner: Life, which: Which) -> None:
         """This instance is being blocked for this class."""
         self._classes.setdefault(which, []).append(
             (runner.who.namespace, runner.who.workflow.name, runner.who.id)

@@ -18,7 +18,7 @@ from .._log import log
 if TYPE_CHECKING:
     from .._ending import End
     from .._errors import InvalidState
-    from .._runner import Runner
+    from .._life import Life
     from .host import Host
 
 RESISTS_MAX = 4.0
@@ -66,12 +66,12 @@ def _only_resists(host: Host) -> bool:
     )
 
 
-def _resists(host: Host, runner: Runner) -> bool:
+def _resists(host: Host, runner: Life) -> bool:
     turns: Any = runner.turns
     return host.resistance.holds(runner.task) if runner.loop is None else bool(turns.has_given_up)
 
 
-def _end(host: Host, runner: Runner) -> None:
+def _end(host: Host, runner: Life) -> None:
     turns: Any = runner.turns
     if runner.loop is None:
         host.resistance.end_body(runner)

@@ -20,6 +20,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._branch import Branch, place
+from .._life import Life
 from .._log import log
 from .._loops.interrupts import expose_code, shield_code
 from .._runner import Runner
@@ -79,10 +80,10 @@ class _Watched:
         self._name = name
         self._ident = ident
         self._call = call
-        self._seen: Callable[[], StepOperation | Runner | None] = lambda: None
+        self._seen: Callable[[], StepOperation | Life | None] = lambda: None
         self._asked: float | None = None
         self._answered: float | None = None
-        self._holder: Callable[[], Runner | None] | None = None
+        self._holder: Callable[[], Life | None] | None = None
         self._exposes = False
 
     def look(self, now: float) -> None:
@@ -109,32 +110,35 @@ class _Watched:
             self._exposes = False
             shield_code()
 
-    def _tell(self, doer: StepOperation | Runner, where: str, now: float) -> None:
-        runner = doer if isinstance(doer, Runner) else doer.runner
-        what = "body" if isinstance(doer, Runner) else f'step "{doer.identity[2]}"'
+    def _tell(self, doer: StepOperation | Life, where: str, now: float) -> None:
+        life, what = (
+            (doer.life, f'step "{doer.identity[2]}"')
+            if isinstance(doer, StepOperation)
+            else (doer, "body")
+        )
         hold = Hold(what, self._name, where, now)
-        self._holder = weakref.ref(runner)
+        self._holder = weakref.ref(life)
         if self._ident() == threading.main_thread().ident:  # signals come to no other thread
             expose_code()
             # in this order: what answers between the two is shielded at the next look
             self._exposes = True
         self._watchdog.holds += 1
-        self._watchdog.latest[runner] = hold
+        self._watchdog.latest[life] = hold
         text = (
             "%s holds the loop of %s: its %s at %s has computed or blocked for over %g s, "
             "and nothing else goes on there. %s"
         )
-        log.warning(text, runner.who, hold.loop, what, where, HOLD_MAX, _CURE)
+        log.warning(text, life.who, hold.loop, what, where, HOLD_MAX, _CURE)
 
     def _over(self) -> None:
         """The loop has answered: a hold, if there was one, is over."""
         self.shield()
-        runner = None if self._holder is None else self._holder()
+        life = None if self._holder is None else self._holder()
         if self._holder is not None and self._asked is not None and self._answered is not None:
             seconds = self._answered - self._asked
             self._watchdog.longest = max(self._watchdog.longest, seconds)
-            if runner is not None and (hold := self._watchdog.latest.get(runner)) is not None:
-                self._watchdog.latest[runner] = hold._replace(seconds=seconds, at=self._answered)
+            if life is not None and (hold := self._watchdog.latest.get(life)) is not None:
+                self._watchdog.latest[life] = hold._replace(seconds=seconds, at=self._answered)
         self._asked = self._answered = self._holder = None
 
 
@@ -157,7 +161,7 @@ class Watchdog:
         self._thread = threading.Thread(target=self._run, name="stepwell watchdog", daemon=True)
         self.looks = self.holds = 0
         self.longest = 0.0
-        self.latest: weakref.WeakKeyDictionary[Runner, Hold] = weakref.WeakKeyDictionary()
+        self.latest: weakref.WeakKeyDictionary[Life, Hold] = weakref.WeakKeyDictionary()
 
     def __enter__(self) -> None:
         # there is no thread for it: holds go unseen, and nothing else is amiss
@@ -173,9 +177,9 @@ class Watchdog:
         self._end.set()
         self._trio.shield()
 
-    def told(self, runner: Runner) -> str:
+    def told(self, life: Life) -> str:
         """Returns what is known of a body that holds, or held, a loop, "" if it never did."""
-        hold = self.latest.get(runner)
+        hold = self.latest.get(life)
         return "" if hold is None else str(hold)
 
     def _run(self) -> None:
@@ -196,7 +200,7 @@ class Watchdog:
         return self._asyncio
 
 
-def _seen(frame: FrameType | None) -> tuple[StepOperation | Runner | None, str]:
+def _seen(frame: FrameType | None) -> tuple[StepOperation | Life | None, str]:
     """Returns whose code the innermost frame belongs to, and where that stands; None if what runs
     is the engine's own, or nothing does.
 
@@ -226,9 +230,9 @@ def _seen(frame: FrameType | None) -> tuple[StepOperation | Runner | None, str]:
     return None, ""
 
 
-def _doer(frame: FrameType) -> StepOperation | Runner | None:
+def _doer(frame: FrameType) -> StepOperation | Life | None:
     """Returns the step, or the instance, whose code is called from here."""
-    for name in ("operation", "runner", "context", "self"):
+    for name in ("operation", "life", "context", "self"):
         found = frame.f_locals.get(name)
         if type(found) is weakref.ProxyType:  # of a body, which passes for one and may be gone
             continue
@@ -239,7 +243,7 @@ def _doer(frame: FrameType) -> StepOperation | Runner | None:
         if isinstance(where, StepOperation):
             return where
         if isinstance(where, Branch):
-            return where.runner
+            return where.life
     return None
 
 
