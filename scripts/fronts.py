@@ -70,9 +70,9 @@ def method(node: ast.FunctionDef | ast.AsyncFunctionDef, module: str) -> ast.stm
 
 
 def fields(name: str) -> dict[str, ast.expr]:
-    """Returns the fields of one of the typed dictionaries in `_signatures`, with those it
+    """Returns the fields of one of the typed dictionaries in `_steps.signatures`, with those it
     inherits."""
-    tree = ast.parse((PACKAGE / "_signatures.py").read_text())
+    tree = ast.parse((PACKAGE / "_steps" / "signatures.py").read_text())
     node = next(it for it in tree.body if isinstance(it, ast.ClassDef) and it.name == name)
     found: dict[str, ast.expr] = {}
     for base in node.bases:
@@ -180,7 +180,8 @@ def stub(module: str) -> str:
         "",
     ]
     lines += sorted({line for tree in trees for line in imports(tree, public, depth=1)})
-    lines += imports(ast.parse((PACKAGE / "_signatures.py").read_text()), public, depth=0)
+    signatures = ast.parse((PACKAGE / "_steps" / "signatures.py").read_text())
+    lines += imports(signatures, public, depth=1)
     lines += [f"from stepwell import {name} as {name}" for name in names if name not in ours]
     lines += [
         '_P = TypeVar("_P")',

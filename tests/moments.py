@@ -16,7 +16,7 @@ from trio._core._ki import ki_protection_enabled
 
 import stepwell
 from stepwell import _fronts, aio, sync
-from stepwell._branch import place
+from stepwell._body.branch import place
 from stepwell._engine import draining, driver, engine, instance, life, own_desk, tenant
 from stepwell._loops import portal
 

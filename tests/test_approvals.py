@@ -15,8 +15,8 @@ from stepwell import (
     TooLarge,
     workflow,
 )
-from stepwell._branch import unambiguous
-from stepwell._runner import Runner
+from stepwell._body.branch import unambiguous
+from stepwell._body.runner import Runner
 from stepwell.testing import open_test_engine
 
 

@@ -9,7 +9,7 @@ import sniffio
 from asyncio_bodies import NEVER, colour, doubles, fails, flow, lives, ran, replayed, run
 
 from stepwell import EventTimeout, Step, StepFailed, aio, sync, workflow
-from stepwell._runner import Runner
+from stepwell._body.runner import Runner
 from stepwell.testing import open_test_engine
 
 

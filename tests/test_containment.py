@@ -33,8 +33,8 @@ from stepwell import (
     sync,
     workflow,
 )
+from stepwell._body.turns import TurnKeeper
 from stepwell._engine.driver import Driver
-from stepwell._turns import TurnKeeper
 from stepwell.testing import open_test_engine
 
 

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from stepwell import Engine, Step, workflow
-from stepwell._life import Operation
-from stepwell._runner import Runner
+from stepwell._body.life import Operation
+from stepwell._body.runner import Runner
 
 KINDS = (Runner, Operation, Step, trio.lowlevel.Task)
 

@@ -160,7 +160,7 @@ async def test_limits_that_change_are_in_force_for_an_instance_in_memory(change,
 
 @pytest.mark.parametrize("method", ["map", "each"])
 async def test_q1_of_items_without_end_no_more_are_read_than_there_may_be(method, monkeypatch):
-    monkeypatch.setattr("stepwell._each.BRANCHES_MAX", 5)
+    monkeypatch.setattr("stepwell._operations.each.BRANCHES_MAX", 5)
     read: list[int] = []
 
     def endless():

@@ -6,7 +6,7 @@ import trio
 import trio.testing
 
 from stepwell import InvalidConfig, LimitReached, Limits, NewInstance, TooLarge, workflow
-from stepwell._runner import Runner
+from stepwell._body.runner import Runner
 from stepwell.testing import open_test_engine
 
 BIG = "x" * 3_000

@@ -6,7 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from stepwell import Retry, StepFailed, _past, current_step, workflow
+from stepwell import Retry, StepFailed, current_step, workflow
+from stepwell._steps import past
 from stepwell.testing import open_test_engine
 
 HOURLY = Retry(limit=449, delay="1 hour", max_delay="1 hour", backoff="constant", jitter=0)
@@ -100,7 +101,7 @@ async def test_r2_a_history_that_was_never_compacted_is_at_the_next_failed_attem
 ):
     store = str(tmp_path / "s.db")
     with monkeypatch.context() as patch:
-        patch.setattr(_past, "AT_ONCE", 1_000_000)  # as before there was such a thing
+        patch.setattr(past, "AT_ONCE", 1_000_000)  # as before there was such a thing
         async with open_test_engine(workflows=[patient], store=store, autojump=False) as engine:
             instance = await engine.create(patient, id="a")
             await engine.clock.advance("399 hours")

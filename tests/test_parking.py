@@ -7,7 +7,8 @@ import pytest
 import trio
 import trio.testing
 
-from stepwell import Retry, Status, _rest, workflow
+from stepwell import Retry, Status, workflow
+from stepwell._body import rest
 from stepwell.testing import open_test_engine
 
 seen: list[str] = []
@@ -136,7 +137,7 @@ async def test_p2_a_body_that_waits_for_no_certain_time_stays_for_as_long_as_its
 
 
 async def test_p2_among_many_only_those_stay_that_woke_soon_the_last_time(monkeypatch):
-    monkeypatch.setattr(_rest, "RESIDENT_MAX", 0)
+    monkeypatch.setattr(rest, "RESIDENT_MAX", 0)
 
     async def resident_after(wait: str) -> int:
         await engine.clock.advance(wait)

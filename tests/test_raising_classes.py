@@ -18,7 +18,7 @@ from stepwell import (
     StepwellError,
     workflow,
 )
-from stepwell._runner import Runner
+from stepwell._body.runner import Runner
 from stepwell.testing import open_test_engine
 
 

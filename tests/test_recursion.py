@@ -19,13 +19,13 @@ from stepwell import (
     Retry,
     Step,
     StepFailed,
-    _do,
-    _suspended,
     current_step,
     step_options,
     workflow,
 )
+from stepwell._body import suspended
 from stepwell._engine import callers, driver
+from stepwell._operations import do
 from stepwell.testing import open_test_engine
 
 FRAMES = (*range(12), *range(44, 72))
@@ -287,7 +287,7 @@ async def test_r9_a_task_that_does_not_come_to_wait_is_woken_by_nobody(
         return await real(*args)
 
     monkeypatch.setattr(trio.lowlevel, "wait_task_rescheduled", strikes_once)
-    for module in (_suspended, callers, _do, driver):
+    for module in (suspended, callers, do, driver):
         monkeypatch.setattr(module, "wait_task_rescheduled", strikes_once)
 
     @workflow

@@ -15,10 +15,10 @@ import trio.testing
 from asyncio_bodies import line_of
 
 from stepwell import InvalidState, Status, Step, workflow
+from stepwell._body.runner import Runner
 from stepwell._ending import End
 from stepwell._engine import unwinding
 from stepwell._loops import bridge
-from stepwell._runner import Runner
 from stepwell.testing import open_test_engine
 
 cancels: list[int] = []

@@ -19,7 +19,7 @@ from stepwell._errors import (
     RetryRuleFailed,
     TooLarge,
 )
-from stepwell._retry import Retry
+from stepwell._steps.retry import Retry
 from stepwell._values.durations import DURATION_MAX_US
 
 SECOND = 1_000_000

@@ -23,7 +23,7 @@ from stepwell import (
     step_options,
     workflow,
 )
-from stepwell._runner import Runner
+from stepwell._body.runner import Runner
 from stepwell.testing import open_test_engine
 
 HERE = Path(__file__).name

@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from stepwell import Engine, aio, step_options, workflow
+from stepwell._body.runner import Runner
 from stepwell._engine import watchdog
-from stepwell._runner import Runner
 
 spoken = threading.Event()
 
@@ -270,7 +270,7 @@ async def test_r7_a_loop_that_answers_while_its_shield_is_being_lifted_has_it_ag
 
 
 def test_a_body_that_a_frame_knows_weakly_is_not_taken_for_whose_code_it_is():
-    def frame_of(runner: object) -> object:
+    def frame_of(life: object) -> object:
         return sys._getframe()
 
     body = Runner.__new__(Runner)

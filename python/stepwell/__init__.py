@@ -19,8 +19,7 @@ crash the function is run again from the top and finished steps answer from the 
 Names that begin with an underscore are nobody's business, and may change.
 """
 
-from ._child import Child
-from ._context import StepContext
+from ._attempts.context import StepContext
 from ._engine.approvals import Approvals
 from ._engine.engine import Engine, current_step
 from ._engine.instance import Instance
@@ -56,9 +55,11 @@ from ._errors import (
     StoreVersion,
     TooLarge,
 )
-from ._nursery import Started, StepNursery
-from ._retry import Retry
-from ._step import Step
+from ._operations.child import Child
+from ._operations.nursery import Started, StepNursery
+from ._operations.step import Step
+from ._steps.retry import Retry
+from ._steps.workflow import Workflow, step_options, workflow
 from ._types import (
     Approval,
     ApprovalRequest,
@@ -78,7 +79,6 @@ from ._types import (
     StepRef,
     WorkflowStatistics,
 )
-from ._workflow import Workflow, step_options, workflow
 
 __version__ = "0.1.0"
 

@@ -1,9 +1,9 @@
 """The ways in which a body ends its life in memory, and what becomes of its instance by each.
 
-Who ends a body is `_runner` (it returned, or cannot go on), `_rest` (nothing but waits is left) and
-the driver (the core says so, the engine closes or crashes). What all of them have in common is
-there: from that moment the body begins nothing, nothing is delivered to it, and what it returns or
-raises is discarded.
+Who ends a body is `_body.runner` (it returned, or cannot go on), `_body.rest` (nothing but waits is
+left) and the driver (the core says so, the engine closes or crashes). What all of them have in
+common is there: from that moment the body begins nothing, nothing is delivered to it, and what it
+returns or raises is discarded.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class Attempts:
     tried: list[RawRecord] = field(default_factory=list)
     """Those of attempts that failed or were cut short, and count."""
     erased: bytes | None = None
-    """What those came to that count no more; see `_past`."""
+    """What those came to that count no more; see `_steps.past`."""
     started_at: int = 0
     started_for: int = 0
     """The attempt that announced its start (`on_interrupt="fail"`), or was under way when its step

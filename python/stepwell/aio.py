@@ -26,7 +26,7 @@ from trio.lowlevel import spawn_system_task
 from ._errors import InvalidState
 from ._fronts import EngineFront, Way, fill
 from ._loops.portal import from_asyncio, wake
-from ._signatures import Runtime
+from ._steps.signatures import Runtime
 
 WAY = Way(__name__, from_asyncio)
 

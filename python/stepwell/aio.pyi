@@ -64,7 +64,7 @@ from stepwell import WorkflowStatistics as WorkflowStatistics
 from stepwell import step_options as step_options
 from stepwell import workflow as workflow
 
-from ._signatures import Given, IfExists, LimitChanges, OnOverload, Runtime
+from ._steps.signatures import Given, IfExists, LimitChanges, OnOverload, Runtime
 from ._types import StatusName
 from ._values.durations import Duration
 from ._values.names import AttributeValue

@@ -16,7 +16,8 @@ from typing import Any
 import trio
 import trio.testing
 
-from stepwell import EngineClosed, Instance, InstanceNotFound, _rest
+from stepwell import EngineClosed, Instance, InstanceNotFound
+from stepwell._body import rest
 
 from . import interpret, interpret_asyncio, oracle
 from .interpret import TYPES
@@ -44,13 +45,13 @@ def check(program: Program, fate: Fate) -> World:
     """
     world = interpret.world = World(program)
     scheduler: Any = trio._core._run
-    before = scheduler._ALLOW_DETERMINISTIC_SCHEDULING, scheduler._r, _rest.PARK_AFTER_US
+    before = scheduler._ALLOW_DETERMINISTIC_SCHEDULING, scheduler._r, rest.PARK_AFTER_US
     scheduler._ALLOW_DETERMINISTIC_SCHEDULING, scheduler._r = True, random.Random(fate.seed)
-    _rest.PARK_AFTER_US = int(fate.park_after * 1e6)
+    rest.PARK_AFTER_US = int(fate.park_after * 1e6)
     try:
         trio.run(Conductor(world, fate).run)
     finally:
-        scheduler._ALLOW_DETERMINISTIC_SCHEDULING, scheduler._r, _rest.PARK_AFTER_US = before
+        scheduler._ALLOW_DETERMINISTIC_SCHEDULING, scheduler._r, rest.PARK_AFTER_US = before
     return world
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal, NoReturn
 
-from .._branch import name_in
+from .._body.branch import name_in
 from .._errors import InvalidConfig
+from .._steps.workflow import Workflow, name_sought
 from .._types import ApprovalRequest
 from .._values import names
 from .._values.codec import codec
 from .._values.durations import from_us
-from .._workflow import Workflow, name_sought
 from .answers import Telling
 from .desk import Desk, Request, Who
 

@@ -16,7 +16,7 @@ from .._ending import End
 from .._types import STATUSES, Status
 
 if TYPE_CHECKING:
-    from .._life import Life
+    from .._body.life import Life
 
 LOOKS_AT = 1_000
 """So many are kept in any case."""

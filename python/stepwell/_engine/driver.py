@@ -23,18 +23,19 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
-from .. import _core, _delivery, _diagnosis, _stopping
-from .._borrowed import Borrowed
+from .. import _core
+from .._body import delivery, diagnosis, stopping
+from .._body.generators import Generators
+from .._body.resisting import Resistance
+from .._body.runner import Runner
+from .._body.turns import Births, TurnKeeper
 from .._ending import End
 from .._errors import EngineClosed, InternalError, StoreCorrupt, StoreFailed
-from .._generators import Generators
 from .._log import log
-from .._resisting import Resistance
-from .._runner import Runner
-from .._step import Step
-from .._turns import Births, TurnKeeper
+from .._operations.step import Step
+from .._steps.borrowed import Borrowed
+from .._steps.workflow import Workflow
 from .._types import STATUSES, Limits, Status
-from .._workflow import Workflow
 from .callers import Callers
 from .collector import CALLS_A_BODY, Patience
 from .departed import Departed
@@ -344,7 +345,7 @@ class Driver:
         if waiter is not None:
             waiter.settle(verdict, type, payload, at, seq, came_at)
         elif (runner := self.runners.get(no)) is not None and not runner.stopping:
-            _delivery.settled_early(runner, number, verdict, type, payload, at, seq, came_at)
+            delivery.settled_early(runner, number, verdict, type, payload, at, seq, came_at)
         else:
             self._early.setdefault(no, []).append(
                 (number, verdict, type, payload, at, seq, came_at)
@@ -366,7 +367,7 @@ class Driver:
             self.departed.forget(no)
             self.begun += 1
             for early in self._early.pop(no, ()):
-                _delivery.settled_early(runner, *early)
+                delivery.settled_early(runner, *early)
             self.nursery.start_soon(runner.run, Step)
 
     def _wake(self, no: int, incarnation: int) -> None:
@@ -393,7 +394,7 @@ class Driver:
             del self._later[no]  # it was to start as soon as its parked body has left memory
         runner = self.runners.get(no)
         if runner is not None and runner.who.incarnation == incarnation:
-            _stopping.unwind(runner, End.STOPPED)
+            stopping.unwind(runner, End.STOPPED)
 
     def _fenced(self, ticket: int) -> None:
         self.tickets.pop(ticket, None)
@@ -486,14 +487,14 @@ class Driver:
     def _loop_stands_still(self) -> None:
         assert self.bridge is not None, "it tells this"
         waiting = [
-            name for runner in self.runners.values() for name in _diagnosis.waiting_for_loop(runner)
+            name for runner in self.runners.values() for name in diagnosis.waiting_for_loop(runner)
         ]
         named = (
             (f"{len(waiting):,} in all, such as {waiting[0]}")
             if waiting
             else "one that was given up"
         )
-        log.warning("%s. What waits for it: %s", _diagnosis.still(self.bridge), named)
+        log.warning("%s. What waits for it: %s", diagnosis.still(self.bridge), named)
 
     def _own_loop_is_closed(self) -> None:
         self.stop(
@@ -539,7 +540,7 @@ class Driver:
     def replay(self, runner: Runner) -> None:
         """Unwinds a body and runs it again from its history."""
         self.core.replay(runner.who.no, runner.who.incarnation)
-        _stopping.unwind(runner, End.REPLAYED)
+        stopping.unwind(runner, End.REPLAYED)
 
     def interrupted_by(self, error: BaseException) -> None:
         """KeyboardInterrupt or SystemExit in user code: nothing is recorded, the engine stops
@@ -631,7 +632,7 @@ class Driver:
     def unwind_all(self, why: End) -> None:
         """Cancels every body that is in memory."""
         for runner in list(self.runners.values()):
-            _stopping.unwind(runner, why)
+            stopping.unwind(runner, why)
 
     def progressed(self) -> None:
         """An attempt or a body has ended; `drain` looks again."""

@@ -1,6 +1,6 @@
 """The engine: opens a store, runs its instances until the block ends, and answers callers.
 
-What can be asked of its instances is in `tenant`, what an instance does in `_runner`; what is
+What can be asked of its instances is in `tenant`, what an instance does in `_body.runner`; what is
 durable, and when, is in the core.
 """
 
@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .. import _context, _core
-from .._branch import Branch, caller, current_branch, place
-from .._context import StepContext
+from .. import _core
+from .._attempts import context
+from .._attempts.context import StepContext
+from .._body.branch import Branch, caller, current_branch, place
 from .._errors import EngineClosed, InvalidConfig, InvalidState, MisusedState, StepwellError
 from .._room import need_room
-from .._signatures import Runtime
+from .._steps.signatures import Runtime
+from .._steps.workflow import RUNTIMES, Workflow
 from .._types import EngineStatistics, Limits, WorkflowStatistics
 from .._values import names
 from .._values.durations import Duration, to_us
-from .._workflow import RUNTIMES, Workflow
 from .answers import error_of, store_error
 from .config import base_limits, check_unpatched, copy_path, number, store_path
 from .driver import Driver
@@ -170,8 +171,10 @@ class Engine(Tenant):
     async def _open_driver(self) -> Driver:
         if any(it.runtime == "asyncio" for it in self._workflows):
             # now: when a body begins there may be no descriptor to read them with
-            for module in ("_asyncio_turns", "_gather"):
-                importlib.import_module(f"stepwell.{module}")
+            from .._body import asyncio_turns
+            from .._operations import gather
+
+            _ = asyncio_turns, gather
         core = await trio.to_thread.run_sync(self._open_core)
         driver = self._driver = Driver(self, core, self._workflows, self._threads)
         driver.default_runtime = self._default_runtime
@@ -498,7 +501,7 @@ def current_step() -> StepContext[Engine]:
     Raises:
         StepwellError: No step is running here.
     """
-    return _context.current_step()
+    return context.current_step()
 
 
 async def _in_thread(close: Callable[[], None]) -> None:

@@ -1,18 +1,19 @@
 """Why an instance is where it is, in one plain paragraph: the texts of `Instance.explain` (L13).
 
 What is durable comes from one look at the instance; what its body does at this moment, if it is in
-memory, from `_standing`. Nothing in here asks the core anything.
+memory, from `_operations.standing`. Nothing in here asks the core anything.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import _diagnosis, _standing
+from .._body import diagnosis
 from .._ending import End
 from .._errors import StepwellError
+from .._operations import standing
+from .._operations.standing import BEHIND, ENDED, LEFT, QUEUED
 from .._replay import ATTEMPT_FAILED, DO, INTERRUPTED
-from .._standing import BEHIND, ENDED, LEFT, QUEUED
 from .._types import STATUSES, Explanation, Status
 from .._values.codec import Undecodable, codec
 from .._values.durations import from_us
@@ -21,10 +22,10 @@ from .answers import error_in
 from .draining import DRAINED, DRAINS
 
 if TYPE_CHECKING:
-    from .._borrowed import Borrowed
-    from .._life import Life
+    from .._body.life import Life
+    from .._operations.standing import Standing
     from .._replay import Identity
-    from .._standing import Standing
+    from .._steps.borrowed import Borrowed
     from .driver import Driver
     from .look import Look, Wait
     from .registry import Registry
@@ -124,8 +125,8 @@ def of_waiting(look: Look, records: list[Any], runner: Life | None) -> Explanati
 
 def of_running(look: Look, records: list[Any], runner: Life | None, driver: Driver) -> Explanation:
     """Says what an instance is at that has a slot."""
-    known = [] if runner is None else _standing.of(runner)
-    steps = [step for step in known if step.state != ENDED] + _standing.left(
+    known = [] if runner is None else standing.of(runner)
+    steps = [step for step in known if step.state != ENDED] + standing.left(
         driver.borrowed, look.no, runner
     )
     texts = [_step(step, driver.borrowed) for step in steps]
@@ -165,12 +166,12 @@ def _where(runner: Life, known: list[Standing]) -> list[str]:
     """Says where a body stands that neither waits nor has a step that runs."""
     if known:
         return [f"what {_name(known[0])} came to is being recorded"]
-    if announced := _standing.announced(runner):
+    if announced := standing.announced(runner):
         return [
             f"attempt {attempt} of {_titled(identity, branch)} is about to begin"
             for identity, branch, attempt in announced
         ]
-    where = _diagnosis.standing(runner)
+    where = diagnosis.standing(runner)
     return [f"its body is at {where}"] if where else []
 
 
@@ -268,7 +269,7 @@ def _wait(wait: Wait, records: list[Any], runner: Life | None) -> str:
     )
     if not made or wait.until is None:
         return str(wait)
-    known = None if runner is None else _standing.retries(runner).get(wait.number)
+    known = None if runner is None else standing.retries(runner).get(wait.number)
     failed, limit = known or (sum(it[7] == ATTEMPT_FAILED for it in made), None)
     return (
         f"retry {failed}{'' if limit is None else f' of {limit:,}'} of {wait.title} at "

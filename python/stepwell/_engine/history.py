@@ -5,19 +5,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import _past
-from .._child import EVENTS_MAX
 from .._errors import ErrorInfo, StepwellError
+from .._operations.child import EVENTS_MAX
+from .._operations.standing import ENDED, RUNNING
 from .._replay import APPROVAL, ERASED, EVENT, GAVE_UP, INTERRUPTED
-from .._standing import ENDED, RUNNING
+from .._steps import past
 from .._types import KINDS, VERDICTS, StepRecord, StepRef
 from .._values.codec import Undecodable, codec
 from .._values.durations import from_us
 from .._values.failures import error_info
 
 if TYPE_CHECKING:
+    from .._operations.standing import Standing
     from .._replay import RawRecord
-    from .._standing import Standing
     from .look import Wait
 
 _REFUSALS = {
@@ -45,7 +45,7 @@ def lines(records: list[RawRecord], running: list[Standing], waits: list[Wait]) 
         it for it in running if it.state in (RUNNING, ENDED) and _attempt_of(it) not in recorded
     ]
     return [
-        *map(_record, _past.in_place(records)),
+        *map(_record, past.in_place(records)),
         *map(_running, open_attempts),
         *map(_waiting, waits),
     ]
@@ -66,7 +66,7 @@ def _record(record: Any) -> StepRecord:
                 error = error_info(value)
             elif verdict == ERASED:
                 (output, error), started, at = (
-                    _past.told(value, name),
+                    past.told(value, name),
                     value["began"],
                     value["ended"],
                 )

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trio
 
 if TYPE_CHECKING:
-    from .._borrowed import Borrowed
+    from .._body.resisting import Resistance
+    from .._body.runner import Runner
     from .._core import Core
     from .._ending import End
     from .._loops.bridge import Bridge
-    from .._resisting import Resistance
-    from .._runner import Runner
+    from .._steps.borrowed import Borrowed
     from .registry import Registry
 
 

@@ -13,7 +13,7 @@ from .answers import Telling, standing_of, state_codes, unreadable
 from .desk import Who
 
 if TYPE_CHECKING:
-    from .._workflow import Workflow
+    from .._steps.workflow import Workflow
     from .desk import Desk
     from .look import Look
 

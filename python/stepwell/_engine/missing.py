@@ -19,7 +19,7 @@ from .._values.failures import is_there
 from .look import Look
 
 if TYPE_CHECKING:
-    from .._life import Life
+    from .._body.life import Life
     from .host import Host
 
 MISSING_CLASS = "missing_class"

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import _diagnosis, _standing
+from .._body import diagnosis
 from .._errors import EngineClosed, InvalidState
+from .._operations import standing
 from .._replay import DO, OK
 from .._types import Explanation, Limits, Status, StepRecord
 from . import explanation, history
@@ -121,7 +122,7 @@ class OwnDesk:
     async def history(self, who: Who, no: int) -> list[StepRecord]:
         runner = self._driver.runners.get(no)
         # before the look: what ends meanwhile is recorded in that
-        running = [] if runner is None else _standing.of(runner)
+        running = [] if runner is None else standing.of(runner)
         look, records = await self._records(who, no)
         return history.lines(records, running, look.open_waits)
 
@@ -158,7 +159,7 @@ class OwnDesk:
     async def explain(self, who: Who, no: int) -> Explanation:
         found = await self._explain(who, no)
         runner = self._driver.runners.get(no)
-        told = (_diagnosis.resisting, _diagnosis.standing_still, self._driver.watchdog.told)
+        told = (diagnosis.resisting, diagnosis.standing_still, self._driver.watchdog.told)
         more = "" if runner is None else next(filter(None, (tell(runner) for tell in told)), "")
         return found._replace(text=f"{found.text} {more}") if more else found
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .._errors import InvalidConfig
-from .._workflow import Workflow, without_code
+from .._steps.workflow import Workflow, without_code
 
 
 class Registry:

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import trio
 
 from .._errors import InvalidConfig, InvalidState
-from .._workflow import is_plain_def
+from .._steps.workflow import is_plain_def
 from .engine import Engine
 
 T = TypeVar("T")

@@ -12,9 +12,17 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, Unpack, overload
 
-from .._child import encode_params
 from .._errors import InstanceExists, InvalidConfig, StepwellError
-from .._signatures import BatchOptions, CreateOptions, Given, IfExists, LimitChanges, OnOverload
+from .._operations.child import encode_params
+from .._steps.signatures import (
+    BatchOptions,
+    CreateOptions,
+    Given,
+    IfExists,
+    LimitChanges,
+    OnOverload,
+)
+from .._steps.workflow import Workflow, name_sought
 from .._types import (
     STATUSES,
     BatchError,
@@ -29,7 +37,6 @@ from .._values import names
 from .._values.codec import codec
 from .._values.durations import instant_us
 from .._values.same import same
-from .._workflow import Workflow, name_sought
 from .answers import OTHER_PARAMS, error_of, from_cursor, state_codes, summary
 from .approvals import Approvals
 from .config import check_if_exists, check_on_overload, limit_values

@@ -3,7 +3,7 @@ outlive them (P1).
 
 All is cancelled, and waited for. What resists is ended after a while, its code unfinished, and said
 in one error of the log; what stands where nothing can end it is left behind, and whoever closes the
-engine is told. `_resisting` and `_asyncio_turns` do the ending.
+engine is told. `_body.resisting` and `_body.asyncio_turns` do the ending.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from .. import _diagnosis
+from .._body import diagnosis
 from .._log import log
 
 if TYPE_CHECKING:
+    from .._body.life import Life
     from .._ending import End
     from .._errors import InvalidState
-    from .._life import Life
     from .host import Host
 
 RESISTS_MAX = 4.0
@@ -39,7 +39,7 @@ async def end_all(host: Host, why: End) -> None:
         return
     log.error(
         "%s",
-        _diagnosis.resist_the_end(
+        diagnosis.resist_the_end(
             list(host.runners.values()), host.resistance.attempts(), host.borrowed.attempts
         ),
     )
@@ -85,6 +85,6 @@ def leave_behind(host: Host) -> InvalidState:
     for runner in host.runners.values():
         if runner.stopping is not None and runner.stopping.is_for_later:
             host.core.release(runner.who.no, runner.who.incarnation)
-    failure = _diagnosis.cannot_be_ended(host.left)
+    failure = diagnosis.cannot_be_ended(host.left)
     log.error("%s", failure)
     return failure

@@ -19,12 +19,12 @@ from contextvars import Context
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._branch import Branch, place
-from .._life import Life
+from .._body.branch import Branch, place
+from .._body.life import Life
+from .._body.runner import Runner
 from .._log import log
 from .._loops.interrupts import expose_code, shield_code
-from .._runner import Runner
-from .._step_operation import StepOperation
+from .._operations.step_operation import StepOperation
 
 if TYPE_CHECKING:
     from .host import Host

@@ -26,8 +26,8 @@ import trio
 from sniffio import thread_local as library
 
 from .._room import need_room
+from .coroutines import leave_unfinished
 from .interrupts import calls_code
-from .unfinished import leave_unfinished
 
 _TRIO: Any = getattr(trio._core._run, "GLOBAL_RUN_CONTEXT", types.SimpleNamespace())
 """Where trio keeps which of its tasks runs: none, while code of a body does, whose scopes would

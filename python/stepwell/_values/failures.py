@@ -480,13 +480,17 @@ def _warn(module: str, name: str, cure: _NotItself) -> None:
         )
 
 
+_MOVED = {"stepwell._retry": _errors.__name__}
+"""Modules of classes that older versions recorded, and where these are now."""
+
+
 def _find(module: str, name: str) -> type[BaseException] | None:
     """Looks a class up by name in loaded modules: no import, no module's __getattr__, no
     descriptor."""
     if module == "stepwell":
         found: Any = vars(_errors).get(name) if name in _errors.__all__ else None
         return found if isinstance(found, type) and issubclass(found, StepwellError) else None
-    holder: Any = sys.modules.get(module)
+    holder: Any = sys.modules.get(_MOVED.get(module, module))
     if type(holder) is not ModuleType:
         return None
     for part in name.split("."):

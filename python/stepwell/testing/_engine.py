@@ -14,8 +14,8 @@ from trio.lowlevel import enable_ki_protection
 
 from .._core import Core
 from .._engine.engine import Engine
+from .._steps.workflow import Workflow
 from .._values.durations import instant_us
-from .._workflow import Workflow
 from ._clock import Clock
 
 BEGINNING = datetime(2030, 1, 1, tzinfo=UTC)

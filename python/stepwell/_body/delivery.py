@@ -1,0 +1,353 @@
+"""What a body is told, and when; what it asks for, and when that takes effect (I4, I5, I8).
+
+Whatever a body asks for goes through `perform`: on replay the cursor answers; live, the operation
+goes live and the task sleeps until its outcome is durable. With several body tasks operations are
+collected, and take effect when the turn ends (`turns` says when that is). Nothing here reads a
+clock or a store.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Iterable
+from typing import TYPE_CHECKING
+
+import trio
+
+from .. import _replay
+from .._ending import End
+from .._replay import Identity, Mismatch, Outcome
+from . import diagnosis, foreign, stopping
+from .containment import contain
+
+if TYPE_CHECKING:
+    from .life import Life, Operation
+
+
+async def perform(life: Life, operation: Operation) -> Outcome:
+    """Begins an operation of the body and returns its outcome, once that is durable."""
+    told = life.delivery
+    await stopping.enter(life)
+    if told.cursor.pending:
+        stopping.handles(life, sys.exception())
+    if life.turns is None:
+        await stopping.leave_if_cancelled(life)
+        if told.cursor.pending:
+            found = _next(life, (operation.identity,))
+            if isinstance(found, Outcome):
+                told.at = found.at
+                told.turn += 1
+                _caught_up(life)
+                told.bytes += len(found.payload or b"")
+                return found
+            if found is not None:
+                stopping.mismatch(life, found, operation)
+                await stopping.stop_here(life)
+        if (rest := take_effect(life, operation, in_body=True)) is not None:
+            await alone(life, operation, rest)
+        life.rest.settled_down()
+    else:
+        kind, path, name, key, _ = operation.identity
+        if key is None:
+            await check_race(life, path, kind, name)
+        operation.keep_context()
+        begin(life, operation)
+    outcome = await operation.parked() or operation.own_outcome()
+    told.bytes += len(outcome.payload or b"")
+    return outcome
+
+
+async def alone(life: Life, operation: Operation, rest: Awaitable[None]) -> None:
+    """Waits for what is left of an operation in the body's own task."""
+    try:
+        await rest
+    except BaseException as error:
+        left(life, operation, error)
+        if not isinstance(error, Exception):
+            raise
+        contain(life, error)  # nobody recorded it, so the body may not see it
+    else:
+        return
+    await stopping.stop_here(life)
+
+
+async def check_race(life: Life, path: str, kind: int, name: str) -> None:
+    """Blocks the instance if another task begins the same in this branch in this turn: their
+    order is chance (I3)."""
+    if races(life, path, kind, name):
+        await stopping.stop_here(life)
+
+
+def races(life: Life, path: str, kind: int, name: str) -> bool:
+    """As `check_race`, where nothing can be awaited. Returns whether the instance is blocked
+    now."""
+    if life.turns is None:
+        return False  # there is one task
+    line: object = life.turns.line()
+    beginners = life.delivery.beginners
+    if beginners is None:
+        beginners = life.delivery.beginners = {}
+    races = beginners.setdefault((path, kind, name), line) is not line
+    if races:
+        stopping.block(life, "race", diagnosis.race(life, name), name)
+    return races
+
+
+def begin(life: Life, operation: Operation) -> None:
+    """Opens an operation that takes effect when the turn ends, or when `deliver` is called."""
+    told = life.delivery
+    operation.turn = told.turn
+    told.open[operation.identity] = operation
+    told.begun.append(operation)
+
+
+def take_effect(life: Life, operation: Operation, in_body: bool = False) -> Awaitable[None] | None:
+    """History has no outcome for an operation that is begun: it goes live.
+
+    Args:
+        in_body: Whether the single task of the body begins it at this moment; else it is open.
+
+    Returns:
+        What that task has to await (`alone`).
+    """
+    told = life.delivery
+    if in_body:
+        told.replaying = False
+        told.open[operation.identity] = operation
+    operation.live = True
+    if told.interrupted:
+        # now, not when its task first runs: an outcome may come before that
+        operation.interrupted = True
+        told.untaken += operation.has_attempts
+    life.rest.busy += 1
+    return operation.go_live(in_body)
+
+
+def taken_up(life: Life, operation: Operation) -> None:
+    """A step that a crash may have cut short records that now; if it is the last one, the
+    engine need not remember it (R3)."""
+    if operation.interrupted:
+        life.delivery.untaken -= 1
+        if not life.delivery.untaken:
+            life.port.taken_up(life.who.no, life.who.incarnation)
+
+
+def arrived(life: Life, outcome: Outcome) -> None:
+    """An outcome is durable: deliver it now, or in its turn."""
+    told = life.delivery
+    if life.stopping:
+        return
+    if outcome.seq > told.cursor.seq:
+        told.cursor.seq = outcome.seq
+    told.cursor.add(outcome)
+    stirred(life)
+
+
+def stirred(life: Life) -> None:
+    """There may be something to deliver: now, or when the turn ends."""
+    if stopping.goes_on(life) and (life.resting if life.turns is None else life.turns.at_rest):
+        deliver(life)
+
+
+def _caught_up(life: Life) -> None:
+    """Replay ends with the last recorded outcome, such as the event that woke a parked body,
+    unless the body was further."""
+    told = life.delivery
+    told.replaying = bool(told.cursor.pending or told.attached or told.interrupted)
+
+
+def deliver(life: Life) -> None:
+    """Delivers outcomes until a body task can go on; then, if history is used up, goes live."""
+    told = life.delivery
+    told.beginners = None
+    while stopping.goes_on(life) and not hold(life):
+        found = _next(life, told.open)
+        if found is None:
+            _live(life)
+            return
+        if isinstance(found, Mismatch):
+            stopping.mismatch(life, found, None)
+            return
+        operation = told.open[found.identity]
+        delivered(life, operation, found.at)
+        if told.replaying:
+            _caught_up(life)
+        if resolve(life, operation, found):
+            return
+
+
+def resolve(life: Life, operation: Operation, outcome: Outcome | None) -> bool:
+    """Hands an operation its outcome; returns whether a body task can go on now."""
+    if life.turns is None:
+        return operation.resolve(outcome)
+    life.turns.moving = True
+    try:
+        return operation.resolve(outcome)
+    finally:
+        if life.turns is not None:
+            life.turns.moving = False
+
+
+def hold(life: Life) -> bool:
+    """Answers what is asked about changes of the code (`_operations.patches`), as far as that can
+    be now. Returns whether deliveries have to wait: a task goes on, or a record is on its way."""
+    told = life.delivery
+    while told.asked and told.yes_in_flight is None:
+        question = min(told.asked, key=lambda it: it.identity)
+        holds = told.cursor.patched(question.identity[2])
+        if told.open.get(question.identity) is not question:
+            told.asked.remove(question)  # it was withdrawn in its turn
+        elif holds is None:
+            told.yes_in_flight = question
+            life.rest.busy += 1
+            question.go_live()
+        else:
+            told.asked.remove(question)
+            del told.open[question.identity]
+            question.holds = holds
+            if resolve(life, question, None):
+                return True
+    return told.yes_in_flight is not None
+
+
+def _live(life: Life) -> None:
+    """Begun operations without a recorded outcome go live, in the order of their identity (I4,
+    I5)."""
+    told = life.delivery
+    told.replaying = False
+    begun, told.begun = told.begun, []
+    begun = [o for o in begun if told.open.get(o.identity) is o]
+    for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
+        take_effect(life, operation)
+    if told.interrupted and not told.untaken:
+        life.port.taken_up(life.who.no, life.who.incarnation)
+    if life.turns is not None and not told.open:
+        foreign.came_to_rest(life)
+    life.rest.settled_down()
+
+
+def _next(life: Life, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
+    """Returns the next outcome to deliver; events of waits that were given up before they were
+    taken go back (I8)."""
+    told = life.delivery
+    found = told.cursor.next(open_operations)
+    for outcome in told.cursor.passed_over:
+        if outcome.identity[0] == _replay.EVENT and outcome.number > 0:
+            withdraw_wait(life, outcome.number)
+        elif outcome.identity[0] == _replay.EVENT and outcome.number < 0:
+            life.port.give_back(life.who.no, life.who.incarnation, outcome.seq)
+    told.cursor.passed_over.clear()
+    if isinstance(found, Outcome) and found.verdict == _replay.ABANDONED:
+        operation = told.open.get(found.identity)
+        if operation is None or not operation.is_cancelled:
+            return Mismatch(found.identity, tuple(open_operations), was_cancelled=True)
+    if isinstance(found, Outcome):
+        life.raised = None  # whatever the body raised before, it fits its history so far
+    return found
+
+
+def delivered(life: Life, operation: Operation, at: int) -> None:
+    """An operation is over; the turn that its outcome begins is at this time (I13)."""
+    told = life.delivery
+    del told.open[operation.identity]
+    told.at = at
+    told.turn += 1
+    if operation.live:
+        # What was open at the end of replay has been begun again (R3). But if the body had gone
+        # on from here already, so has it perhaps begun what it begins next.
+        told.interrupted = operation.was_cut_short and operation.interrupted
+        told.untaken -= told.interrupted
+        rest = life.rest
+        if not operation.waiting:
+            rest.busy -= 1
+        if rest.waits:
+            rest.forget(operation.number)
+
+
+def left(life: Life, operation: Operation, error: BaseException) -> None:
+    """A body task leaves an operation without its outcome; a cancellation that would not replay
+    blocks the instance."""
+    by_deadline = isinstance(error, trio.Cancelled) and error.source == "deadline"
+    if (operation.strayed or by_deadline) and not life.stopping:
+        stopping.block(life, "foreign_wait", diagnosis.foreign_cancel(life))
+    withdraw(life, operation)
+
+
+def withdraw(life: Life, operation: Operation) -> None:
+    """The body gives an operation up without waiting for an end of it; its outcome, should it
+    come, is abandoned (I8)."""
+    told = life.delivery
+    if told.open.pop(operation.identity, None) is None or life.stopping:
+        return
+    told.cursor.withdraw(operation.identity)
+    if operation.live:
+        life.rest.busy -= not operation.waiting
+        operation.withdrawn()
+        life.rest.forget(operation.number)
+    elif (known := told.attached.pop(operation.identity, None)) is not None:
+        # given up before a crash too, but that was not durable yet
+        withdraw_wait(life, known[0])
+
+
+def withdraw_wait(life: Life, number: int) -> None:
+    """Closes an open wait; an event that was taken for it goes back."""
+    life.port.withdraw(life.who.no, life.who.incarnation, number)
+
+
+def wound_down(life: Life) -> None:
+    """An attempt that may have outlived its step, or its body, has ended."""
+    if life.stopping is not End.FINISHED:
+        life.rest.settled_down()
+    elif not (life.rest.winding or life.rest.threads):
+        life.port.let_go(life.who.no)
+
+
+def settled_early(
+    life: Life,
+    number: int,
+    verdict: int,
+    type: str | None,
+    payload: bytes | None,
+    at: int,
+    seq: int,
+    came_at: int | None,
+) -> None:
+    """A wait that this body has not come (back) to yet, or has given up, is settled."""
+    told = life.delivery
+    told.cursor.seq = max(told.cursor.seq, seq)
+    for identity, (known, _) in told.attached.items():
+        if known == number:
+            del told.attached[identity]
+            if identity[0] != _replay.DO:  # a retry delay that is over is no outcome
+                outcome = Outcome(identity, verdict, type, payload, at, seq, number=number)
+                outcome.came_at = came_at
+                arrived(life, outcome)
+            return
+    # the core took the body for woken; what it waits for otherwise it still waits for
+    life.rest.woken()
+    life.rest.settled_down()
+
+
+def in_turn(life: Life) -> bool:
+    """Whether body tasks can go on, or have begun what takes effect at the end of the turn;
+    that end says what comes of it."""
+    return life.turns is not None and (
+        not life.turns.at_rest or bool(life.delivery.begun) or bool(life.delivery.asked)
+    )
+
+
+def went_on(life: Life) -> bool:
+    """Whether the body that a crash ended was told of more than this one has come to. What was
+    settled since, such as deadlines that were over by then, it was not told of."""
+    return any(outcome.seq <= life.port.found for outcome in life.delivery.cursor.pending)
+
+
+def turn_began(life: Life) -> int:
+    """From when a deadline counts: the time of this turn's outcome; in the first turn, which
+    has none, the present."""
+    return life.delivery.at if life.delivery.at != life.who.created_at else life.port.now()
+
+
+def _order(operation: Operation) -> tuple[str, int, str, int, str]:
+    kind, branch, name, key, count = operation.identity
+    return (branch, kind, name, count, key or "")

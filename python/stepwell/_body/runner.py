@@ -1,0 +1,188 @@
+"""One instance from start to park: makes its life in memory and runs its body.
+
+The body is one trio task in a cancel scope of its own. What it asks for, and what it is told, is
+not here but in `delivery`; how it ends, in `stopping`. This file makes what they work on, and
+says what becomes of what the body returns or raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from .._ending import End
+from .._errors import InvalidConfig, NotSerializable, TooLarge
+from .._log import log
+from .._loops.coroutines import as_coroutine
+from .._replay import Cursor
+from .._types import STATUSES, Limits, Status
+from .._values.codec import Undecodable, codec
+from .._values.failures import describe_body, from_users_code
+from . import diagnosis, stopping
+from .branch import Branch, place
+from .causes import interrupt_in, was_cancelled
+from .containment import Guard
+from .life import Delivery, Who
+from .pending import Pending
+from .resisting import leave_nurseries
+from .rest import Rest
+from .turns import in_slices, on_asyncio
+
+if TYPE_CHECKING:
+    from .._loops.body_loop import BodyLoop
+    from .._steps.workflow import Workflow
+    from .life import Port, Resting, Turning
+
+COMPLETE, ERRORED = STATUSES.index(Status.COMPLETE), STATUSES.index(Status.ERRORED)
+
+
+class Runner:
+    """The body of one instance, in memory. There may be 50,000, and each object and byte of one
+    counts (W2b)."""
+
+    __slots__ = (
+        "__weakref__", "_params", "delivery", "halted", "is_refused", "limits", "loop", "port",
+        "raised", "rest", "resting", "scope", "stopped_at", "stopping", "tally", "task", "turns",
+        "unawaited", "who",
+    )  # fmt: skip
+
+    def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
+        no, incarnation, namespace, _, version, id, self._params, *rest = start
+        attributes, created_at, _, format, interrupted, records, waits = rest
+        self.who = Who(
+            no, incarnation, namespace, workflow, version, id, format, created_at, attributes
+        )
+        self.port = port
+        self.delivery = Delivery(
+            Cursor.over(records),
+            {tuple(w[1:6]): (w[0], w[7]) for w in waits},
+            interrupted,
+            created_at,
+            len(self._params or b""),
+        )
+        self.turns: Turning | None = None
+        self.loop: BodyLoop | None = None
+        self.tally: Turning | None = None
+        self.resting = False
+        self.task: trio.lowlevel.Task | None = None
+        self.scope = trio.CancelScope()
+        self.stopping: End | None = None
+        self.is_refused = False
+        self.stopped_at = 0
+        self.raised: BaseException | None = None
+        self.unawaited: list[tuple[str, CodeType, int]] = []
+        self.take_limits()
+        self.rest: Resting = Rest(self)
+        self.halted: trio.Event | None = None
+
+    def take_limits(self) -> None:
+        """Reads the limits of the instance: when the body begins, and whenever they are others."""
+        self.limits: Limits = self.port.limits_of(self.who.namespace, self.who.workflow.name)
+
+    @enable_ki_protection
+    async def run(self, make_step: Callable[[Runner], Any]) -> None:
+        """Runs the body to its end, its park or its block. Raises nothing."""
+        self.task = trio.lowlevel.current_task()
+        branch = Branch(self)
+        branch.has_task = True
+        place.set(branch)
+        if self.port.observed and not self.port.draining and self.who.workflow.runtime == "trio":
+            self.port.keeper.open(self)
+        try:
+            with Guard(self):
+                output: Any = None
+                try:
+                    with self.scope:
+                        output = self._output_of(await self._code(make_step(self)))
+                except BaseException as error:
+                    self._raised(error)
+                else:
+                    self._returned(output)
+        finally:
+            leave_nurseries(self.task)
+            self._leave()
+
+    def _raised(self, error: BaseException) -> None:
+        if interrupt_in(error) is not None or was_cancelled(self, error):
+            raise error
+        if stopping.goes_on(self) and (stray := diagnosis.use_of_others(self, error)) is not None:
+            stopping.block(self, "foreign_wait", stray)
+        if not self.stopping:
+            self._finish(ERRORED, error=error)
+
+    def _code(self, step: Any) -> Awaitable[Any]:
+        """Returns what runs the code of the body."""
+        fn, plan = self.who.workflow.fn, self.who.workflow.params
+        args: tuple[Any, ...] = (step,)
+        if self.who.workflow.takes_params:
+            try:
+                args = (
+                    step,
+                    plan.decode(self._params, "params") if self._params is not None else None,
+                )
+            except Undecodable as error:
+                return stopping.unreadable(self, "the start", error)
+        code = as_coroutine(fn(*args))
+        return (
+            in_slices(self, code) if self.who.workflow.runtime == "trio" else on_asyncio(self, code)
+        )
+
+    def _output_of(self, output: Any) -> Any:
+        if isinstance(output, Pending):
+            raise InvalidConfig(
+                f"{self.who.workflow.name} returned a step that it never awaited. "
+                "Write `return await step.…`."
+            )
+        if self.unawaited:
+            raise diagnosis.never_awaited(self)
+        return output
+
+    def _returned(self, output: Any) -> None:
+        if self.stopping:
+            return
+        try:
+            payload = self.who.workflow.output.encode(
+                output, limit=self.limits.value_bytes, where="output"
+            )
+        except (NotSerializable, TooLarge) as error:
+            self._finish(
+                ERRORED,
+                error=type(error)(f"{self.who} returned a value that cannot be stored: {error}"),
+            )
+        else:
+            self._finish(COMPLETE, payload=payload)
+
+    def _finish(
+        self, status: int, *, payload: bytes | None = None, error: BaseException | None = None
+    ) -> None:
+        if self.is_refused:
+            return  # what it was not allowed to begin is missing: the next engine runs it again
+        left = self.delivery.cursor.leftover()
+        if left is not None:
+            self.raised = error or self.raised
+            stopping.mismatch(self, left, None)
+            return
+        if error is not None:
+            log.warning("%s failed", self.who, exc_info=from_users_code(error))
+            payload = codec.encode(describe_body(error))
+        self.stopping = End.FINISHED  # from here on nothing may raise: what does is discarded
+        if self.rest.winding or self.rest.threads:
+            self.port.hold(self.who.no, self.who.incarnation)
+        self.port.finish(self.who.no, self.who.incarnation, status, payload)
+
+    def _leave(self) -> None:
+        self.stopping = self.stopping or End.CANCELLED
+        for operation in list(self.delivery.open.values()):
+            self.port.tickets.pop(operation.number, None)
+            operation.end_attempts()
+        self.rest.end()
+        if self.task is not None:
+            self.port.keeper.close(self.task)
+        self.delivery.open.clear()
+        self.port.ended(self)
+        # they lead back here: without them all of it is freed at once
+        self.task = self.turns = self.loop = self.tally = self.raised = None

@@ -1,0 +1,411 @@
+"""Other instances, as a body deals with them: children created, called and awaited, events sent."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from trio.lowlevel import enable_ki_protection
+
+from .. import _replay
+from .._body import delivery, stopping
+from .._body.branch import current_branch
+from .._body.pending import Pending
+from .._errors import (
+    InstanceErrored,
+    InstanceExists,
+    InstanceNotFound,
+    InstanceTerminated,
+    InvalidConfig,
+    InvalidName,
+    InvalidState,
+    LimitReached,
+    Misuse,
+)
+from .._steps.workflow import Workflow, without_code
+from .._types import NewInstance
+from .._values import names
+from .._values.codec import Undecodable, codec
+from .._values.failures import error_info
+from . import recalled
+from .operation import TicketOperation, WaitOperation
+
+if TYPE_CHECKING:
+    from .._body.branch import Branch
+    from .._body.life import Life
+    from .._replay import Identity, Outcome
+
+T = TypeVar("T")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+_CHILDREN = uuid.UUID("0a4d9a43-7c0e-5a0e-8f5b-9d5e3f1c2b10")
+_FOREVER = 1 << 62
+EVENTS_MAX = 1_000
+_NOT_FOR_CHILDREN = ("priority", "start_at", "retention")
+
+
+class Child(Generic[R_co]):
+    """A child instance, as its parent's body sees it. What its methods do is recorded in the
+    parent.
+
+    Attributes:
+        id: The child's id.
+    """
+
+    __slots__ = ("_workflow", "id")
+
+    def __init__(self, workflow: Workflow[Any, R_co], id: str) -> None:
+        self._workflow = workflow
+        self.id = id
+
+    @property
+    def workflow(self) -> str:
+        """Name of the child's workflow."""
+        return self._workflow.name
+
+    def __repr__(self) -> str:
+        return f"<child {self.workflow}/{self.id}>"
+
+    def result(self) -> Pending[R_co]:
+        """Waits, without a slot, until the child has ended; returns its output.
+
+        Raises:
+            InstanceErrored: The child errored.
+            InstanceTerminated: It was terminated.
+            InstanceNotFound: There is no such instance (any more).
+        """
+        branch = here("result")
+        return Pending(awaited, (branch, self.id, self._workflow))
+
+    def send_event(
+        self, type: str, payload: Any = None, *, name: str | None = None
+    ) -> Pending[None]:
+        """Sends the child an event, once however often the body replays. Errors as
+        `Step.send_event`."""
+        branch = here("send_event")
+        return send_event(branch, self.workflow, self.id, type, payload, name)
+
+
+def here(method: str) -> Branch:
+    """Returns the branch whose code calls.
+
+    Raises:
+        StepwellError: No body's code does.
+    """
+    branch = current_branch()
+    if branch is None:
+        raise Misuse(f"child.{method} was called outside a workflow's body. Call it there.")
+    return branch
+
+
+def send_event(
+    branch: Branch, workflow: str, id: str, type: str, payload: Any, name: str | None
+) -> Pending[None]:
+    """Checks and encodes an event for another instance; see `Step.send_event`."""
+    life, kind = branch.life, names.event_type(type)
+    label = names.step_name(name if name is not None else kind)
+    stored, refusal = None, None
+    if payload is not None:
+        limit = value_bytes_of(life, workflow)
+        stored, refusal = recalled.encoded(
+            branch, _replay.SEND, label, lambda: codec.encode(payload, limit=limit, where="payload")
+        )
+    return Pending(send, (branch, label, workflow, names.instance_id(id), kind, stored, refusal))
+
+
+def asked(
+    branch: Branch,
+    kind: int,
+    workflow: Any,
+    name: str | None,
+    encode: Callable[[Workflow[Any, Any]], T],
+) -> tuple[str, Workflow[Any, Any], T | None, Exception | None]:
+    """As `_recalled.encoded`, for an operation on a workflow's instances. Returns its name and the
+    workflow as well.
+
+    Raises:
+        InvalidConfig: The workflow is not registered.
+        InvalidName: The name is malformed.
+    """
+    target: Workflow[Any, Any] | None = None
+    try:
+        target = branch.life.port.registered(workflow)
+        params = encode(target)
+    except Exception as refusal:
+        found = target or _stand_in(workflow)
+        label = None if found is None else _label(name, found)
+        if found is None or label is None or not recalled.is_known(branch, kind, label):
+            raise
+        return label, found, None, refusal.with_traceback(None)
+    return names.step_name(name if name is not None else target.name), target, params, None
+
+
+def _stand_in(workflow: Any) -> Workflow[Any, Any] | None:
+    """Returns a workflow that is not registered as well as it is known; None: it never was one."""
+    try:
+        return workflow if isinstance(workflow, Workflow) else without_code(workflow)
+    except InvalidName:
+        return None
+
+
+def _label(name: Any, target: Workflow[Any, Any]) -> str | None:
+    try:
+        return names.step_name(name if name is not None else target.name)
+    except InvalidName:
+        return None
+
+
+@enable_ki_protection
+async def create(
+    branch: Branch, name: str, target: Workflow[Any, R],
+    given: tuple[bytes | None, bytes | None] | None, refusal: Exception | None,
+    id: str | None,
+) -> Child[R]:  # fmt: skip
+    life = branch.life
+    identity = recalled.again(branch, _replay.CREATE, name, refusal)
+    params, attributes = given or (None, None)
+    chosen = id or child_id(life, identity)
+    port, path = life.port, branch.path
+    outcome = await delivery.perform(life,
+        TicketOperation(life, identity, port.create_child, path, name, identity[4], target.name,
+        target.version, chosen,
+                        params, attributes, codec.encode(chosen))
+    )  # fmt: skip
+    raise_if_taken(outcome, target, chosen)
+    try:
+        return Child(
+            target, codec.decode(outcome.payload, where="id") if outcome.payload else chosen
+        )
+    except Undecodable as error:
+        await stopping.unreadable(life, f'creation "{name}"', error, name)
+
+
+def item(
+    life: Life, target: Workflow[Any, Any], item: Any, index: int
+) -> tuple[str | None, bytes | None, bytes | None]:
+    where, limit = f"items[{index}]", value_bytes_of(life, target.name)
+    if (
+        isinstance(item, NewInstance)
+        and life.who.format
+        and (given := [name for name in _NOT_FOR_CHILDREN if getattr(item, name)])
+    ):
+        raise InvalidConfig(
+            f"{where}: {', '.join(given)} of a NewInstance is for "
+            "engine.create_batch. Leave it out in step.create_batch."
+        )
+    if not isinstance(item, NewInstance):
+        return None, encode_params(target, item, limit, where), None
+    extra = codec.encode(names.attributes(item.attributes)) if item.attributes else None
+    return (
+        (None if item.id is None else names.instance_id(item.id)),
+        encode_params(target, item.params, limit, where),
+        extra,
+    )
+
+
+def ids_of(items: Iterable[Any]) -> list[tuple[str | None, bytes | None, bytes | None]]:
+    """Returns all that is needed to know the children of a batch that history has: as `item`, with
+    their ids only."""
+    given = (item.id if isinstance(item, NewInstance) else None for item in items)
+    return [(None if id is None else names.instance_id(id), None, None) for id in given]
+
+
+@enable_ki_protection
+async def create_batch(
+    branch: Branch, name: str, target: Workflow[Any, R],
+    prepared: list[tuple[str | None, bytes | None, bytes | None]],
+    refusal: Exception | None,
+) -> list[Child[R]]:  # fmt: skip
+    life = branch.life
+    identity = recalled.again(branch, _replay.CREATE_BATCH, name, refusal)
+    base = child_id(life, identity)
+    items = [
+        (id or f"{base}.{index}", params, attributes)
+        for index, (id, params, attributes) in enumerate(prepared)
+    ]
+    port, path = life.port, branch.path
+    outcome = await delivery.perform(life,
+        TicketOperation(life, identity, port.create_children, path, name, identity[4],
+        target.name, target.version, items,
+                        codec.encode(len(items)))
+    )  # fmt: skip
+    if outcome.verdict != _replay.OK:
+        given = [id for id, _, _ in prepared if id is not None] or [base]
+        places: dict[str, int] = {}
+        for index, (id, _, _) in enumerate(prepared):
+            if id is not None and (first := places.setdefault(id, index)) != index:
+                text = (
+                    f'items[{first}] and items[{index}] have the same id "{id}". None of the '
+                    "batch was created. Give each its own."
+                )
+                raise InstanceExists(text, workflow=target.name, id=id)
+        which = f'instance "{given[0]}" of "{target.name}"'
+        if len(given) > 1:
+            ids = ", ".join(f'"{id}"' for id in given[:3]) + (", …" if len(given) > 3 else "")
+            which = f'an instance of "{target.name}" with one of these {len(given):,} ids ({ids})'
+        raise InstanceExists(
+            f"{which} already exists. None of the batch was created. Pass other ids.",
+            workflow=target.name,
+            id=given[0] if len(given) == 1 else "",
+        )
+    return [Child(target, id) for id, _, _ in items]
+
+
+@enable_ki_protection
+async def call(
+    branch: Branch,
+    name: str,
+    target: Workflow[Any, R],
+    params: bytes | None,
+    refusal: Exception | None,
+    id: str | None,
+) -> R:
+    life = branch.life
+    identity = recalled.again(branch, _replay.CALL, name, refusal)
+    chosen = id or child_id(life, identity)
+    outcome = await delivery.perform(life,
+        WaitOperation(life, identity, _FOREVER, life.port.call, branch.path, name, identity[4],
+        target.name, target.version,
+                      chosen, params)
+    )  # fmt: skip
+    try:
+        return child_output(target, chosen, outcome)
+    except Undecodable as error:
+        await stopping.unreadable(life, f'call "{name}" ({target.name}/{chosen})', error, name)
+
+
+@enable_ki_protection
+async def awaited(branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
+    life = branch.life
+    identity = branch.identify(_replay.RESULT, child_id)
+    outcome = await delivery.perform(
+        life,
+        WaitOperation(
+            life,
+            identity,
+            _FOREVER,
+            life.port.wait_child,
+            branch.path,
+            child_id,
+            identity[4],
+            target.name,
+            child_id,
+        ),
+    )
+    try:
+        return child_output(target, child_id, outcome)
+    except Undecodable as error:
+        await stopping.unreadable(
+            life, f"result of child {target.name}/{child_id}", error, child_id
+        )
+
+
+@enable_ki_protection
+async def send(
+    branch: Branch,
+    name: str,
+    target: str,
+    id: str,
+    type: str,
+    payload: bytes | None,
+    refusal: Exception | None,
+) -> None:
+    life = branch.life
+    identity = recalled.again(branch, _replay.SEND, name, refusal)
+    outcome = await delivery.perform(
+        life,
+        TicketOperation(
+            life,
+            identity,
+            life.port.send,
+            branch.path,
+            name,
+            identity[4],
+            target,
+            id,
+            type,
+            payload,
+        ),
+    )
+    if outcome.verdict != _replay.OK:
+        whose = f'event "{type}" of {life.who} was not sent'
+        if outcome.type == "not_found":
+            raise InstanceNotFound(
+                f'{whose}: there is no instance "{id}" of "{target}". Create it first.',
+                workflow=target,
+                id=id,
+            )
+        if outcome.type == "limit":
+            text = (
+                f'{whose}: instance "{id}" of "{target}" has {EVENTS_MAX:,} events that no wait '
+                "took yet. Send fewer, or wait for them."
+            )
+            raise LimitReached(text, limit="buffered_events", value=EVENTS_MAX)
+        raise InvalidState(
+            f'{whose}: instance "{id}" of "{target}" has ended, and takes no events any more'
+        )
+
+
+def child_id(life: Life, identity: Identity) -> str:
+    return str(uuid.uuid5(_CHILDREN, f"{life.who.seed}|{identity}"))
+
+
+def raise_if_taken(outcome: Outcome, target: Workflow[Any, Any], id: str) -> None:
+    if outcome.verdict != _replay.OK:
+        raise InstanceExists(
+            f'instance "{id}" of "{target.name}" already exists. Pass another id.',
+            workflow=target.name,
+            id=id,
+        )
+
+
+def child_output(target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
+    if outcome.verdict == _replay.OK:
+        if outcome.payload is not None and not target.has_code:
+            raise Undecodable(
+                f'workflow "{target.name}" is not registered with this engine, and '
+                "says what type it is"
+            )
+        return None if outcome.payload is None else target.output.decode(outcome.payload, "output")  # type: ignore[return-value]  # R is None then
+    if outcome.type == "not_found":
+        raise InstanceNotFound(
+            f'no instance "{id}" of "{target.name}"', workflow=target.name, id=id
+        )
+    if outcome.type == "exists":
+        raise_if_taken(outcome, target, id)
+    info = error_info(codec.decode(outcome.payload)) if outcome.payload is not None else None
+    kind = InstanceTerminated if outcome.type == "terminated" else InstanceErrored
+    raise kind(
+        f"{target.name}/{id} "
+        f"{'was terminated' if kind is InstanceTerminated else 'failed'}"
+        + (f": {info}" if info else ""),
+        error=info,
+    )
+
+
+def value_bytes_of(life: Life, workflow: str) -> int:
+    """Returns how large a value may be that is for an instance of this workflow, whoever gives
+    it."""
+    return life.port.limits_of(life.who.namespace, workflow).value_bytes
+
+
+def encode_params(
+    target: Workflow[Any, Any], params: Any, limit: int, where: str = "params"
+) -> bytes | None:
+    """Encodes what an instance starts with; what is left out is the default of today, for good.
+
+    Raises:
+        InvalidConfig: The workflow takes none, and some were given.
+        NotSerializable: They cannot be stored.
+        TooLarge: They are over the limit.
+    """
+    if not target.takes_params:
+        if params is not None:
+            raise InvalidConfig(
+                f'workflow "{target.name}" takes no params: it is declared as (step).'
+            )
+        return None
+    given = target.default if params is None else params
+    return target.params.encode(given, limit=limit, where=where)

@@ -1,0 +1,61 @@
+"""What a body asks for that the limits, registrations and types of today refuse (D3, ADR 0018).
+
+What history knows was asked for under those of its day, and only its outcome counts. What was
+refused has no record, and what the body asked for instead may have its kind and name: they are two
+occurrences, or a replay would take the one for the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from .._body import delivery
+
+if TYPE_CHECKING:
+    from .._body.branch import Branch
+    from .._replay import Identity
+
+T = TypeVar("T")
+
+
+def encoded(
+    branch: Branch, kind: int, name: str, encode: Callable[[], T]
+) -> tuple[T | None, Exception | None]:
+    """Returns what the next operation of this kind and name is asked for with: by the limits,
+    registrations and types of today, or, if they refuse it and history knows it, why.
+
+    What was refused is kept until the operation is awaited, for only then is it certain which one
+    it is; see `again`.
+
+    Raises:
+        Exception: Whatever `encode` raises, if history does not know the operation.
+    """
+    try:
+        return encode(), None
+    except Exception as refusal:
+        if not is_known(branch, kind, name):
+            raise
+        return None, refusal.with_traceback(None)
+
+
+def is_known(branch: Branch, kind: int, name: str) -> bool:
+    """Whether history knows the next operation of this kind and name, which today would be refused;
+    counts it as refused if not."""
+    life = branch.life
+    if life.who.format < 2:
+        return False  # nothing refused is counted
+    identity = branch.following(kind, name)
+    if identity in life.delivery.attached or life.delivery.cursor.knows(identity):
+        return True
+    if not delivery.races(life, branch.path, kind, name):
+        branch.refuse(kind, name)
+    return False
+
+
+def again(branch: Branch, kind: int, name: str, refusal: Exception | None) -> Identity:
+    """Names the next operation, as `Branch.identify`: one that would be refused today, if that is
+    so, and was asked for all the same because history knew it."""
+    if refusal is not None and not is_known(branch, kind, name):
+        raise refusal
+    return branch.identify(kind, name)

@@ -1,0 +1,212 @@
+"""What the steps of a body in memory are doing at this moment: which attempt, since when, where,
+until when (L13).
+
+Everything here looks from outside and changes nothing, as `_body.diagnosis` does. It reads what
+operations keep for themselves, so that they need not keep anything for this.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import trio
+
+from .._body import diagnosis
+from .._body.branch import place
+from .._replay import GAVE_UP
+from .step_operation import StepOperation
+
+if TYPE_CHECKING:
+    from .._body.life import Life
+    from .._replay import Identity
+    from .._steps.borrowed import Borrowed, Thread
+
+RUNNING, QUEUED, BEHIND, LEFT, ENDED = "running", "queued", "behind", "left", "ended"
+"""An attempt runs; waits for one of the engine's threads; waits for the thread of the one before;
+is a thread that nobody waits for any more; or is over, perhaps not durably."""
+
+
+_THREADS = frozenset(
+    vars(threading.Thread)[name].__code__ for name in ("run", "_bootstrap", "_bootstrap_inner")
+)
+"""What begins a thread, and is nobody's."""
+
+
+class Standing(NamedTuple):
+    """One open step of a body. Times are in microseconds of the wall clock.
+
+    Attributes:
+        identity: Of its operation.
+        branch: The branch that began it.
+        attempt: The one that runs, or is queued.
+        state: One of the five above.
+        since: When the attempt began, or was queued.
+        until: When it times out; None: that is not counted yet.
+        where: `file:line` in the user's code, "" if it is not known.
+        runs_on: What runs it: "trio", "asyncio" or "thread"; "" where nothing does.
+        is_cancelled: Whether the body has cancelled it, and waits for the attempt's end (I8).
+        is_held: Whether it resists its cancellation, and code of it is not driven any more (P1).
+    """
+
+    identity: Identity
+    branch: str
+    attempt: int
+    state: str
+    since: int
+    until: int | None
+    where: str
+    runs_on: str
+    is_cancelled: bool
+    is_held: bool
+
+
+def of(life: Life) -> list[Standing]:
+    """Returns where the open steps of a body stand, in the order in which they were begun."""
+    steps = [it for it in _steps(life) if it.live and not _is_announced(it)]
+    tasks = _tasks(life, steps)
+    return [_standing(step, tasks) for step in steps]
+
+
+def announced(life: Life) -> list[tuple[Identity, str, int]]:
+    """Returns the steps, and their branches, of which something is being recorded before an attempt
+    begins, and which attempt that is."""
+    return [
+        (it.identity, it.identity[1], it._made + 1)
+        for it in _steps(life)
+        if it.live and _is_announced(it)
+    ]
+
+
+def left(borrowed: Borrowed, no: int, life: Life | None) -> list[Standing]:
+    """Returns the threads that no body of this instance waits for any more: of steps that timed out
+    for good, or were let go (R4)."""
+    waited_for = {} if life is None else life.delivery.open
+    return [
+        _in_thread(step, it, LEFT)
+        for it in borrowed.threads
+        if isinstance(step := it.operation, StepOperation)
+        and step.life.who.no == no
+        and waited_for.get(step.identity) is not step
+    ]
+
+
+def retries(life: Life) -> dict[int, tuple[int, int | None]]:
+    """Returns how many attempts have failed, and how many retries there are (None: no end), by the
+    number of the delay that is open."""
+    return {
+        step._delayed_by: (step._failed, step.plan.retry.limit)
+        for step in _steps(life)
+        if step.waiting
+    }
+
+
+def _steps(life: Life) -> list[StepOperation]:
+    return [it for it in life.delivery.open.values() if isinstance(it, StepOperation)]
+
+
+def _standing(step: StepOperation, tasks: dict[StepOperation, Any]) -> Standing:
+    attempt, timeout = step._made + 1, step.plan.timeout
+
+    def told(
+        state: str, since: int, until: int | None, where: str = "", runs_on: str = ""
+    ) -> Standing:
+        is_held = step.is_ending and step.life.port.resistance.holds_step(step)
+        return Standing(
+            step.identity,
+            step.identity[1],
+            attempt,
+            state,
+            since,
+            until,
+            where,
+            runs_on,
+            step.is_cancelled,
+            is_held,
+        )
+
+    if step.waiting:
+        attempt -= 1  # the one that a retry delay comes after
+        return told(ENDED, step._started_at, None)
+    if step.number:
+        attempt = max(1, step._made) if step._verdict == GAVE_UP else attempt
+        return told(ENDED, step._started_at, None)
+    thread = step.thread
+    if thread is not None:
+        return _in_thread(step, thread, RUNNING if step.under_way == attempt else BEHIND)
+    if not step.plan.is_async:
+        return told(QUEUED, step._started_at, None)
+    runs_on = step.plan.runtime or step.life.port.default_runtime
+    if runs_on == "asyncio":
+        carrier = getattr(step.attempt_scope, "_carrier", None)
+        code = None if carrier is None else carrier.get_coro()
+    else:
+        code = getattr(tasks.get(step, step.life.task), "coro", None)
+    return told(
+        RUNNING,
+        step._started_at,
+        step._started_at + timeout,
+        diagnosis.stands(code, in_steps=True),
+        runs_on,
+    )
+
+
+def _in_thread(step: StepOperation, thread: Thread, state: str) -> Standing:
+    attempt = step._made + (state == RUNNING)
+    until = thread.since + step.plan.timeout if state == RUNNING else None
+    where = _in_frames(_outwards(sys._current_frames().get(thread.ident or 0)))
+    return Standing(
+        step.identity,
+        step.identity[1],
+        attempt,
+        state,
+        thread.since,
+        until,
+        where,
+        "thread",
+        step.is_cancelled,
+        False,
+    )
+
+
+def _is_announced(step: StepOperation) -> bool:
+    """Whether something about an attempt is being recorded before it begins."""
+    has_begun = step._context is not None and step._context.attempt == step._made + 1
+    return step._awaited is not None and not step.waiting and not has_begun
+
+
+def _tasks(life: Life, steps: list[StepOperation]) -> dict[StepOperation, Any]:
+    """Returns the tasks of those steps that are not attempted in the body's own."""
+    wanted = {step for step in steps if step._in_task}
+    if not wanted:
+        return {}
+    tasks: dict[StepOperation, trio.lowlevel.Task] = {}
+    for task in life.port.nursery.child_tasks:
+        step: Any = task.context.get(place)
+        if isinstance(step, StepOperation) and step in wanted:
+            tasks[step] = task
+    return tasks
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _in_frames(frames: Iterator[FrameType]) -> str:
+    """Returns the innermost place in code of users: what a step calls of the standard library says
+    less than the line that calls it."""
+    users = [
+        frame for frame in frames if diagnosis.is_users(frame) and frame.f_code not in _THREADS
+    ]
+    own = (
+        frame
+        for frame in users
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] not in sys.stdlib_module_names
+    )
+    frame = next(own, users[0] if users else None)
+    return "" if frame is None else diagnosis.place_of(frame)

@@ -1,0 +1,815 @@
+"""The attempts of a step: how they are begun, made again, recorded and ended.
+
+An attempt is made in one of five ways, which `go_live` chooses: straight in the body's task, there
+with attempts behind it, in a task of its own, on asyncio, or not at all because the body has
+cancelled the step. Whatever it comes to is one record; the body goes on when that is durable. How a
+function is called and timed is in `_attempts.attempt`; what the body is told, and when, in
+`_body.runner`.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any
+
+import trio
+from trio.lowlevel import enable_ki_protection, reschedule
+
+from .._attempts.attempt import (
+    Stopped,
+    call,
+    end_of,
+    enter_and_send,
+    go_on_unscoped,
+    of_wrong_runtime,
+    remote,
+)
+from .._attempts.context import StepContext
+from .._attempts.timeouts import CutShort
+from .._body import containment, delivery, diagnosis, stopping
+from .._body.branch import place
+from .._body.causes import interrupt_in
+from .._body.containment import Guard, check_is_failure
+from .._body.delivery import delivered
+from .._ending import End
+from .._errors import (
+    Interrupted,
+    NotSerializable,
+    RetryRuleFailed,
+    StepFailed,
+    StepTimeout,
+    TooLarge,
+)
+from .._log import log
+from .._replay import (
+    ABANDONED,
+    ERASED,
+    GAVE_UP,
+    INTERRUPTED,
+    OK,
+    SAVED,
+    STARTED,
+    Attempts,
+    Identity,
+    Outcome,
+)
+from .._steps.arguments import Arguments
+from .._steps.past import KEPT, Past, Tried
+from .._values.codec import codec
+from .._values.failures import describe, from_users_code, revive, type_name
+from .._values.plain import shown
+from .operation import TaskOperation
+
+if TYPE_CHECKING:
+    from .._body.life import Life
+    from .._body.resisting import Ground
+    from .._loops.bridge import Visit
+    from .._steps.borrowed import Thread
+    from .._steps.workflow import FunctionPlan
+
+_ATOMS = frozenset({type(None), bool, int, str, float})
+
+
+class StepOperation(TaskOperation):
+    """A step function with its attempts (`step.do`, or one item of `step.map`)."""
+
+    in_own_task = False
+    """Whether its attempts never run in the body's task (items of a map)."""
+    has_attempts = True
+    winding = False
+    """Whether nobody waits for it while an attempt of it runs in a task: an instance of an old
+    format has withdrawn it (I8)."""
+    is_left = False
+    """Whether the body has withdrawn it: what a thread of it returns is recorded, and nobody is
+    told."""
+    runs = False
+    """Whether an attempt is under way, or waits for the next one."""
+
+    is_ending = False
+    """Whether its attempt was cancelled, by whomever, so that its code should come to an end."""
+    ground: Ground | None = None
+    """Where the code of its attempt began."""
+
+    value: Any = None
+    payload: bytes | None = None
+    scope: trio.CancelScope | None = None
+    attempt_scope: trio.CancelScope | Visit | None = None
+    """What cancels the attempt that runs; `scope` is that of all attempts, if they have a task of
+    their own."""
+    thread: Thread | None = None
+    """That of an attempt, of the one before too, until it has ended."""
+    _runs_on: Thread | None = None
+    """That of the last attempt, if the body cancelled the step while it waited for the next one,
+    and the thread ran."""
+    _made = 0
+    _failed = 0
+    _verdict = 0
+    _started_at = 0
+    _delayed_by = 0
+    _awaited: _Note | None = None
+    _saved: bytes | None = None
+    _past: Past | None = None
+    _context: StepContext | None = None
+    variables: Context | None = None
+    _in_task = False
+    _task: trio.lowlevel.Task | None = None
+    on_asyncio = False
+    """Whether async code of it belongs on an asyncio loop; decided when it goes live."""
+    _arguments: Arguments | None = None
+    """As they were, for a test engine (D10)."""
+
+    def __init__(
+        self,
+        life: Life,
+        identity: Identity,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        plan: FunctionPlan,
+    ) -> None:
+        self.life = life
+        self.identity = identity
+        self.fn = fn
+        self.args = args
+        self.plan = plan
+
+    @property
+    def context(self) -> StepContext:
+        """What the function may know of the step, made when it first asks."""
+        if self._context is None:
+            self._context = StepContext(self, self._made + 1, None)
+        return self._context
+
+    @property
+    def beat(self) -> int:
+        """When its attempt last said that it is alive; 0: never."""
+        return 0 if self._context is None else self._context.beat
+
+    def __str__(self) -> str:
+        return f'step "{self.identity[2]}" of {self.life.who}'
+
+    def has_ended(self, attempt: int) -> bool:
+        """Whether this attempt is over: recorded, failed, or given up without anything of it
+        running any more."""
+        runs = self._in_task or self.thread is not None or self.attempt_scope is not None
+        return (
+            bool(self.number)
+            or self._made >= attempt
+            or (not runs and self.life.delivery.open.get(self.identity) is not self)
+        )
+
+    # The way to an outcome.
+
+    def keep_context(self) -> None:
+        self.variables = copy_context()
+
+    def go_live(self, in_body: bool = False) -> Awaitable[None] | None:
+        """Begins the first attempt of this life: the one place that chooses how attempts are
+        made."""
+        life, plan = self.life, self.plan
+        port = life.port
+        if not in_body and self.is_cancelled:
+            known = life.delivery.cursor.attempts.get(self.identity)
+            self._made = 1 if known is None else known.made + (not known.is_left)
+            self._ended(
+                self._made,
+                Interrupted(
+                    "it was under way when the engine ended, and the body had cancelled it"
+                ),
+            )
+            if not self.was_cut_short:
+                delivery.taken_up(life, self)
+            return None
+        self.runs = plan.is_async
+        if on_asyncio := (plan.runtime or port.default_runtime) == "asyncio":
+            self.on_asyncio = True
+        if port.checks_arguments:
+            self._arguments = Arguments(self.fn, self.args)
+        told = life.delivery
+        attempts, attached = told.cursor.attempts, told.attached
+        if (
+            told.interrupted
+            or (attempts and self.identity in attempts)
+            or (attached and self.identity in attached)
+        ):
+            # until an attempt begins: one that a crash cut short did not begin before this turn
+            self._started_at = told.at
+        elif in_body and plan.waits is False and not on_asyncio:
+            return self._run_straight()
+        elif plan.is_plain and on_asyncio and stopping.may_begin(life):
+            self._run_remote(self.variables or copy_context())
+            return None
+        if in_body:
+            return self.run()
+        self._spawn(self.run)
+        return None
+
+    def _spawn(self, attempts: Callable[[], Awaitable[None]]) -> None:
+        """Makes attempts in a task of their own."""
+        assert self.variables is not None, "it goes live, or has"
+        self.variables.run(place.set, self)
+        self.scope = trio.CancelScope()
+        self._in_task = True
+        containment.spawn(self.life, functools.partial(self._in_own_task, attempts), self.variables)
+
+    def stays_open(self) -> bool:
+        life = self.life
+        if (
+            life.stopping
+            or not life.who.format
+            or (self.plan.abandon_on_cancel and not self.plan.is_async)
+        ):
+            return False
+        if self.is_cancelled:
+            return True
+        if self.live:
+            return not self.number and (self.thread is not None or (self.runs and not self.waiting))
+        recorded = life.delivery.cursor.outcome_of(self.identity)
+        if recorded is not None:
+            return recorded.verdict == ABANDONED
+        # What is not in the history ended with the engine, if it had begun. An async function has
+        # when its turn is over; a plain one may have been queued for a thread, and the body went
+        # on.
+        if self.identity in life.delivery.attached:
+            return False  # it waits for its next attempt
+        return self.turn != life.delivery.turn and (
+            self._has_begun or (life.delivery.interrupted and not delivery.went_on(life))
+        )
+
+    @property
+    def _has_begun(self) -> bool:
+        """Whether an attempt that history has no end of had begun for sure, once the turn is over
+        in which the step was asked for."""
+        known = self.life.delivery.cursor.attempts.get(self.identity)
+        return (
+            self.plan.is_async if known is None else known.is_left or known.started_for > known.made
+        )
+
+    def give_up(self) -> None:
+        if self.is_cancelled:
+            return
+        super().give_up()
+        if not self.live:
+            self.was_cut_short = (
+                not self._has_begun and self.life.delivery.cursor.taken <= self.life.port.found
+            )
+        under_way = self.under_way
+        if self.waiting:  # for its next attempt, while a thread of the last one still runs
+            delivery.withdraw_wait(self.life, self._delayed_by)
+            self._runs_on = self.thread
+            assert self._awaited is not None, "it waits for the end of the delay"
+            self._awaited.done(0)
+        else:
+            self.cancel_attempt()
+        is_known = self.plan.on_interrupt == "fail" or (self.plan.is_async and not self._made)
+        if self.live and (under_way == self._made or not is_known):
+            # Before whatever the body does while it is open: else a replay would take it for
+            # queued.
+            self._record(STARTED, under_way, None)
+
+    @property
+    def under_way(self) -> int:
+        """The attempt that runs, or whose thread runs on although it has failed and so keeps the
+        next one from beginning."""
+        runs_on = self.thread is not None and (
+            self._context is None or self._context.attempt <= self._made
+        )
+        return self._made + (not runs_on)
+
+    def stop(self) -> None:
+        """As `Operation.stop`; attempts in the body's task may stand behind a shield of the body
+        too."""
+        super().stop()
+        self._should_end()
+        self.cancel_attempt()
+        if self._awaited is not None:
+            self._awaited.done(0)
+
+    async def _wait_for(self, note: _Note) -> None:
+        """Waits for the core's answer; not if the body unwinds."""
+        self._awaited = note
+        await note.wait()
+        self._awaited = None
+        if self.life.stopping:
+            await stopping.stop_here(self.life)
+
+    @enable_ki_protection
+    async def _in_own_task(self, attempts: Callable[[], Awaitable[None]]) -> None:
+        assert self.scope is not None
+        self._task = trio.lowlevel.current_task()
+        with self.scope:
+            try:
+                await attempts()
+            finally:
+                self._in_task, self._task = False, None
+                # they lead back here, and so does the context: without them this is freed at once
+                self.variables = None
+                if self.thread is None:
+                    self._context = None
+                self.wound_down()
+
+    async def run(self) -> None:
+        """Makes attempts until one succeeds or the step gives up, and submits the record of
+        that."""
+        known = self.life.delivery.cursor.attempts.pop(self.identity, None)
+        if known is not None or self.interrupted:
+            delivery.taken_up(self.life, self)
+            await self._resume(known or Attempts())
+        elif (refusal := self.plan.refusal(self.fn)) is not None:
+            self._submit_failure(refusal, 1)
+            return
+        while not self.number and await self._attempt():
+            pass
+
+    async def _resume(self, known: Attempts) -> None:
+        """Takes up a step that was, or may have been, attempted before a crash or a park."""
+        past = self._past = Past.of(known)
+        self._made, self._failed, self._saved = known.made, past.failed(known), past.saved(known)
+        delay = self.life.delivery.attached.pop(self.identity, None)
+        if delay is not None:
+            await self._delay(delay[0], delay[1] or 0)
+            return
+        announced = known.started_for > known.made
+        if not announced and (self.plan.on_interrupt == "fail" or not self.interrupted):
+            return
+        self._made += 1
+        error = Interrupted(
+            f"attempt {self._made} was cut short: its engine died, or closed, before it had ended"
+        )
+        if announced:
+            self._started_at = known.started_at
+            self._submit_failure(error, self._made)
+        else:
+            await self._note(
+                INTERRUPTED,
+                self._made,
+                codec.encode(describe(error, step=self.identity[2], attempts=self._made)),
+            )
+            self._keep_few(self._made, False, type_name(error))
+
+    def _run_straight(self) -> Awaitable[None] | None:
+        """What `run` does for a step without a past, whose function has never waited: the hot path.
+
+        Returns:
+            None: the function has run to its end and its value is submitted. Else what is left to
+                be awaited.
+        """
+        # what is an attribute and no method is called so in half the time
+        now = self.life.port.now
+        self._started_at = now()
+        try:
+            coroutine = self.fn(*self.args)
+            context = copy_context()
+            trap = context.run(enter_and_send, self, coroutine)
+        except StopIteration as stop:
+            self.value = stop.value
+            self._submit_value(1)
+            return None
+        except BaseException as error:
+            return self._after_failure(error)
+        return self._go_on(coroutine, context, trap)
+
+    def _run_remote(self, context: Context) -> None:
+        """Makes the first attempt on asyncio, in a copy of this context; returns when that is under
+        way."""
+        self._started_at = self.life.port.now()
+        self.variables = context
+        self._in_task = True
+        self.attempt_scope = remote()(self, context.copy())
+
+    def remote_returned(self, value: Any) -> None:
+        """The attempt on asyncio has returned."""
+        self.remote_ended()
+        self.value = value
+        self._ended(1)
+
+    def remote_failed(self, error: BaseException) -> None:
+        """The attempt on asyncio has raised."""
+        context = self.variables
+        self.remote_ended()
+        with Guard(self.life):
+            if interrupt_in(error) is not None:
+                raise error
+            delay = self._ended(1, error)
+            self._context = None  # as in `remote_ended`
+            if delay is not None:
+                self.variables = context
+                self._spawn(functools.partial(self._delay_and_run, delay))
+
+    def remote_ended(self) -> None:
+        """Nothing of it runs on asyncio any more."""
+        self._in_task = False
+        self.attempt_scope = self.variables = self._context = None  # they lead back here
+        self.wound_down()
+
+    async def _go_on(self, coroutine: Any, context: Context, trap: Any) -> None:
+        failure: BaseException | None = None
+        self.is_in_body = True
+        try:
+            with self.life.port.borrowed.under_way:
+                self.value = await go_on_unscoped(self, coroutine, context, trap)
+        except BaseException as error:
+            failure = error
+        self.is_in_body = False
+        if failure is None:
+            self._submit_value(1)
+            return
+        try:
+            await self._after_failure(failure)
+        finally:
+            del failure  # if it leaves, it leads back to this frame
+
+    async def _after_failure(self, error: BaseException) -> None:
+        try:
+            await check_is_failure(self.life, error)
+            delay = self._failed_attempt(error, 1)
+        finally:
+            del error  # as above
+        if delay is not None:
+            await self._delay_and_run(delay)
+
+    async def _delay_and_run(self, delay: tuple[int, int]) -> None:
+        await self._delay(*delay)
+        await self.run()
+
+    async def _attempt(self) -> bool:
+        """Makes one attempt. Returns whether another is to follow."""
+        life = self.life
+        attempt = self._made + 1
+        thread, self.runs = self.thread or self._runs_on, self.plan.is_async
+        if thread is not None:
+            await thread.ended.wait()
+        if self.is_cancelled:
+            self.value, end = (None, CutShort()) if thread is None else end_of(thread)
+            self._ended(self._made + (thread is None), end)
+            return False
+        if not stopping.may_begin(life):
+            await stopping.stop_here(life)
+        self._started_at = life.port.now()
+        self.is_ending = self.scope is not None and self.scope.cancel_called
+        if self.plan.on_interrupt == "fail":
+            await self._note(STARTED, attempt, None)
+            if self.is_cancelled:
+                self._ended(attempt, CutShort())
+                return False
+        saved = None if self._saved is None else codec.decode(self._saved, where="saved value")
+        self._context = StepContext(self, attempt, saved)
+        failure: BaseException | None = None
+        self.is_in_body = not self._in_task
+        try:
+            # not over the retry delay: a step that waits for its next attempt runs none (T3, L14)
+            with life.port.borrowed.under_way:
+                self.value = await call(self, self.fn, self.args)
+        except Stopped as stopped:
+            failure = stopped.error
+        except BaseException as error:
+            failure = error
+        self.is_in_body = False
+        if failure is not None:
+            try:
+                await check_is_failure(life, failure)
+            except BaseException:
+                del failure  # it leads back to this frame
+                raise
+        delay = self._ended(attempt, failure)
+        failure = None  # as above
+        if delay is not None:
+            await self._delay(*delay)
+        return delay is not None
+
+    def _ended(self, attempt: int, failure: BaseException | None = None) -> tuple[int, int] | None:
+        """An attempt has ended: records how. Returns the retry delay that this opened, if another
+        attempt is to follow."""
+        if self.is_cancelled:
+            self._submit(attempt, ABANDONED, self._end(attempt, self.value, failure))
+        elif failure is not None:
+            return self._failed_attempt(failure, attempt)
+        else:
+            self._submit_value(attempt)
+        return None
+
+    def _end(self, attempt: int, value: Any, failure: BaseException | None) -> bytes:
+        """Returns what the record of an attempt says whose outcome nobody is told: its value, its
+        error, or neither."""
+        if failure is None:
+            try:
+                return codec.encode(
+                    {"value": self.plan.codec.encode(value, "result", self.life.limits.value_bytes)}
+                )
+            except (NotSerializable, TooLarge) as error:
+                failure = diagnosis.unstorable(self.life, self.identity[2], error)
+        if isinstance(failure, CutShort):
+            return codec.encode({})
+        return codec.encode({"error": describe(failure, step=self.identity[2], attempts=attempt)})
+
+    def _submit_value(self, attempt: int) -> None:
+        try:
+            self.payload = self.plan.codec.encode(
+                self.value, "result", self.life.limits.value_bytes
+            )
+        except (NotSerializable, TooLarge) as error:
+            self._submit_failure(diagnosis.unstorable(self.life, self.identity[2], error), attempt)
+        except BaseException as error:  # code of the value's own class (R9)
+            if (struck := interrupt_in(error)) is not None:
+                self.life.port.interrupted_by(struck)
+            else:
+                self._submit_failure(error, attempt)
+        else:
+            self._submit(attempt, OK, self.payload)
+
+    def _submit(self, attempt: int, verdict: int, payload: bytes | None) -> None:
+        life, port = self.life, self.life.port
+        if (
+            port.checks_arguments
+            and self._arguments
+            and stopping.goes_on(life)
+            and (changed := self._arguments.changed()) is not None
+        ):
+            others = [
+                o.identity[2]
+                for o in life.delivery.open.values()
+                if isinstance(o, StepOperation) and o.live and o is not self
+            ]
+            stopping.block(
+                life,
+                "changed_argument",
+                diagnosis.changed_argument(life, self.identity[2], changed, others),
+                self.identity[2],
+            )
+            return
+        self._verdict = verdict
+        who, record = life.who, port.record  # as `now` above
+        self.number = number = record(
+            who.no,
+            who.incarnation,
+            self.identity,
+            attempt,
+            verdict,
+            self._started_at,
+            payload,
+        )
+        port.tickets[number] = self
+
+    def _record(
+        self, verdict: int, attempt: int, payload: bytes | None, erases: int | None = None
+    ) -> int:
+        life = self.life
+        return life.port.record(
+            life.who.no,
+            life.who.incarnation,
+            self.identity,
+            attempt,
+            verdict,
+            self._started_at,
+            payload,
+            erases,
+        )
+
+    def _submit_failure(self, error: BaseException, attempts: int) -> None:
+        self.payload = codec.encode(describe(error, step=self.identity[2], attempts=attempts))
+        self._submit(attempts, GAVE_UP, self.payload)
+
+    def _failed_attempt(self, error: BaseException, attempt: int) -> tuple[int, int] | None:
+        """Records a failed attempt. Returns the retry delay that it opened, if another attempt is
+        to follow.
+
+        Of one that the engine cuts short, as it unwinds the body, nothing is recorded: it does not
+        count (L14).
+        """
+        if self.life.stopping:
+            return None
+        life, retry, name, context = self.life, self.plan.retry, self.identity[2], self.context
+        self._made, self._failed = attempt, self._failed + 1
+        error = of_wrong_runtime(error, name) or error
+        delay = 0
+        try:
+            more = (
+                isinstance(error, Exception) and retry.retries(error) and retry.allows(self._failed)
+            )
+            if more:
+                assert isinstance(error, Exception), "no other is tried again (R6, R9)"
+                # the same for the same attempt
+                jitter = random.Random(
+                    f"{life.port.seed}|{life.who.seed}|{self.identity}|{attempt}"
+                )
+                delay = retry.delay_us(self._failed, context, error, jitter)
+        except RetryRuleFailed as bad:
+            more, error = False, bad
+        except KeyboardInterrupt as struck:
+            life.port.interrupted_by(struck)
+            return None
+        after = f"the next one comes in {delay / 1e6:g} s" if more else "the step gives up"
+        seen = from_users_code(error)
+        log.warning(
+            "attempt %d of step %r of %s failed; %s",
+            attempt,
+            name,
+            life.who,
+            after,
+            exc_info=seen,
+        )
+        if not more:
+            self._submit_failure(error, attempt)
+            return None
+        until = life.port.now() + delay
+        payload = codec.encode(describe(error, step=name, attempts=attempt))
+        number = life.port.retry(
+            life.who.no,
+            life.who.incarnation,
+            self.identity,
+            attempt,
+            self._started_at,
+            payload,
+            until,
+        )
+        self._keep_few(attempt, True, type_name(error))
+        return number, until
+
+    def _keep_few(self, attempt: int, has_failed: bool, error: str) -> None:
+        """Erases older attempts, if there are many by now."""
+        if attempt > KEPT:
+            self._past = self._past or Past()
+            tried = Tried(attempt, has_failed, error, self._started_at, self.life.port.now())
+            if done := self._past.add(tried, self._saved):
+                self._record(ERASED, done.last, done.payload, done.first)
+
+    async def _delay(self, number: int, until: int) -> None:
+        """Waits for a durable retry delay; the instance may give its slot back meanwhile (R4)."""
+        pause = _Note()
+        self.waiting, self._delayed_by = True, number
+        self.life.rest.expect(number, pause, until)
+        self.life.rest.delayed(began=True)
+        try:
+            await self._wait_for(pause)
+        finally:
+            self.waiting = False
+            # else it was withdrawn, and counts no more
+            if self.life.delivery.open.get(self.identity) is self:
+                self.life.rest.delayed(began=False)
+            self.life.rest.forget(number)
+        # the step may have been left between the end of the delay and this line (I8)
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def _note(self, verdict: int, attempt: int, payload: bytes | None) -> None:
+        """Records something about an attempt and waits until it is durable."""
+        note = _Note()
+        self.life.port.tickets[self._record(verdict, attempt, payload)] = note
+        await self._wait_for(note)
+
+    async def save(self, value: Any, attempt: int) -> None:
+        """`StepContext.save`."""
+        payload = codec.encode(value, limit=self.life.limits.value_bytes, where="saved value")
+        await self._note(SAVED, attempt, payload)
+        self._saved = payload
+
+    def give_up_attempt(self, why: str) -> None:
+        """An attempt without a scope took too long: the body is unwound and replayed to stop it
+        (see `_attempts.attempt`)."""
+        attempt = self._made + 1
+        self._failed_attempt(StepTimeout(why), attempt)
+        self.life.port.replay(self.life)
+
+    # The outcome.
+
+    def done(self, at: int) -> None:
+        """The record is durable."""
+        life, task = self.life, self.task
+        if (
+            life.turns is None
+            and task is not None
+            and not life.delivery.cursor.pending
+            and not life.stopping
+        ):
+            # the only operation of a single body task: nothing can come before it
+            delivered(life, self, at)
+            self.task = None
+            life.resting = False
+            self.delivered = True
+            reschedule(task)  # type: ignore[arg-type]  # its loop is trio's: a body on asyncio has turns always
+        else:
+            delivery.arrived(life, Outcome(self.identity, self._verdict, None, self.payload, at))
+
+    def own_outcome(self) -> Outcome:
+        return Outcome(self.identity, self._verdict, None, self.payload, self.life.delivery.at)
+
+    def withdrawn(self) -> None:
+        self.is_left = True
+        self.winding = self._in_task
+        self.life.rest.winding += self.winding
+        self.end_attempts()
+        if self.waiting:
+            delivery.withdraw_wait(self.life, self._delayed_by)
+
+    def end_attempts(self) -> None:
+        """Nobody waits for an outcome any more."""
+        if self.scope is not None:
+            self._should_end()
+            self.scope.cancel()
+        elif self._in_task:
+            self.cancel_attempt()
+
+    def cancel_attempt(self) -> None:
+        """Cancels the attempt that runs, if one does."""
+        if self.attempt_scope is not None:
+            self._should_end()
+            self.attempt_scope.cancel()
+
+    def _should_end(self) -> None:
+        self.is_ending = True
+        self.life.port.resistance.watch(self)
+
+    @property
+    def root(self) -> trio.lowlevel.Task | None:
+        """The task of trio's in which its attempt runs."""
+        return self._task if self._in_task else self.life.task
+
+    def wound_down(self) -> None:
+        """The task of its attempts has ended."""
+        if self.winding:
+            self.winding = False
+            self.life.rest.winding -= 1
+            delivery.wound_down(self.life)
+
+    async def may_have_thread(self) -> None:
+        """Returns if the attempt may begin; if not, it never comes back from here."""
+        await stopping.enter(self.life)
+
+    def thread_begins(self, thread: Thread) -> None:
+        """An attempt has a thread, and is under way."""
+        self.thread, self.runs = thread, True
+        thread.since = self.life.port.now()
+        self.life.rest.threads += 1
+
+    def thread_ended(self, thread: Thread) -> None:
+        """The thread of an attempt has ended; if the step had failed or was left before, what it
+        came to is recorded for whoever looks."""
+        self.thread = None
+        if (self.number or self.is_left) and thread.outcome is not None and self.life.who.format:
+            self._told_late(*end_of(thread))
+        self.life.rest.threads -= 1
+        delivery.wound_down(self.life)
+
+    def _told_late(self, value: Any, failure: BaseException | None) -> None:
+        """What a thread came to for which nobody waited any more: it is in the history, and nobody
+        is told (I8, R4)."""
+        life = self.life
+        struck = None if failure is None else interrupt_in(failure)
+        if struck is not None:
+            life.port.interrupted_by(struck)
+        elif life.stopping is None:
+            attempt = self.context.attempt  # it is over, or was given up and is not counted
+            self._record(ABANDONED, attempt, self._end(attempt, value, failure))
+        elif life.stopping is End.FINISHED:
+            what = (
+                (f"returned {shown(value, 200)}")
+                if failure is None
+                else f"raised {shown(failure, 200)}"
+            )
+            name, who = self.identity[2], f"{life.who}"
+            log.warning(
+                '%s had ended when a thread of its step "%s" did, which %s; that is not recorded',
+                who,
+                name,
+                what,
+            )
+
+    def failure(self, payload: bytes | None) -> StepFailed:
+        """Returns the recorded failure as the exception that the body sees."""
+        assert payload is not None, "a failure is recorded with its error"
+        return revive(codec.decode(payload))
+
+    def answer(self, outcome: Outcome | None) -> Any:
+        """Returns the step's value as the body sees it, or raises its failure.
+
+        Raises:
+            Undecodable: What is stored cannot become today's type; the body must not see that (D7).
+        """
+        if outcome is not None:
+            verdict, payload = outcome.verdict, outcome.payload
+        elif self._verdict == OK and type(self.value) in _ATOMS:
+            return self.value  # decoding what was just encoded gives the same (D4)
+        else:
+            verdict, payload = self._verdict, self.payload
+        if verdict != OK:
+            raise self.failure(payload)
+        return None if payload is None else self.plan.codec.decode(payload)
+
+
+class _Note:
+    """One task that waits for one answer of the core that is not an outcome."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+    def done(self, at: int) -> None:
+        self._event.set()
+
+    def settle(self, *_: object) -> None:
+        self._event.set()

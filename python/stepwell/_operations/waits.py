@@ -1,0 +1,176 @@
+"""What `step.sleep`, `wait_for_event` and `wait_for_approval` do: open a wait, read its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from trio.lowlevel import enable_ki_protection
+
+from .. import _replay
+from .._body import delivery, stopping
+from .._body.branch import unambiguous
+from .._errors import ApprovalTimeout, EventTimeout, InvalidPayload, Rejected
+from .._replay import EARLIER, Identity, Outcome
+from .._types import Approval, Event
+from .._values.codec import Undecodable, as_plain, codec
+from .._values.durations import from_us, text
+from .._values.names import any_of, wait_name
+from . import recalled
+from .operation import WaitOperation
+
+if TYPE_CHECKING:
+    from .._body.branch import Branch
+    from .._body.life import Life
+
+_NOTHING = codec.encode(None)
+WAIT_MAX_US = 365 * 86_400 * 1_000_000
+
+
+@enable_ki_protection
+async def sleep(branch: Branch, name: str, until: Callable[[], int]) -> None:
+    """Sleeps until an instant."""
+    life = branch.life
+    identity = branch.identify(_replay.SLEEP, name)
+    deadline = until()
+    await delivery.perform(
+        life,
+        WaitOperation(
+            life,
+            identity,
+            deadline,
+            life.port.sleep,
+            _replay.SLEEP,
+            branch.path,
+            name,
+            identity[4],
+            deadline,
+        ),
+    )
+
+
+@enable_ki_protection
+async def event(branch: Branch, name: str, types: list[str], us: int, as_type: Any) -> Event[Any]:
+    """Waits for an event of one of these types, at most `us` microseconds."""
+    life = branch.life
+    identity = branch.identify(_replay.EVENT, name)
+    until = life.port.now() + us
+    outcome = await delivery.perform(
+        life,
+        WaitOperation(
+            life,
+            identity,
+            until,
+            life.port.wait_event,
+            branch.path,
+            name,
+            identity[4],
+            types,
+            until,
+        ),
+    )
+    if outcome.verdict == _replay.TIMED_OUT:
+        step = "" if name == wait_name(types) else f' (step "{name}")'
+        raise EventTimeout(f"no event {any_of(types)} came to {life.who} within {text(us)}{step}")
+    assert outcome.type is not None
+    try:
+        payload = _payload(life, outcome, as_type)
+    except Undecodable as error:
+        await _unfit(life, identity, outcome, error)
+    return Event(outcome.type, payload, _came_at(outcome))
+
+
+def _payload(life: Life, outcome: Outcome, as_type: Any) -> Any:
+    """Returns what an event says, as the type that the body asks for. None, or nothing, is judged
+    as every value is; bodies of before this rule were given it as whatever type."""
+    stored = outcome.payload
+    if stored is None and (as_type is None or life.who.format < 3):
+        return None
+    plan = codec.plan(Any if as_type is None else as_type)
+    return plan.decode(_NOTHING if stored is None else stored, "payload")
+
+
+async def _unfit(life: Life, identity: Identity, outcome: Outcome, error: Undecodable) -> NoReturn:
+    """An event cannot become the type that the body asks for: it is told, and history says that it
+    was.
+
+    Where an earlier life of the body went on from this event and nothing says so, it fitted: the
+    type is another one now, and the body may not go another way (D7, I10).
+    """
+    was_told = life.delivery.cursor.attempts.pop(identity, None) is not None
+    if (
+        life.who.format
+        and not was_told
+        and outcome.number == EARLIER
+        and (life.delivery.cursor.pending or life.delivery.interrupted)
+    ):
+        await stopping.unreadable(life, f'event "{outcome.type}"', error, identity[2])
+    text = f'event "{outcome.type}" of {life.who}: {error}'
+    if not was_told:
+        said = codec.encode(f"the body was told that it does not fit: {error}")
+        life.port.record(
+            life.who.no, life.who.incarnation, identity, 1, _replay.SAVED, outcome.at, said
+        )
+    raise InvalidPayload(text, payload=as_plain(outcome.payload)) from None
+
+
+@enable_ki_protection
+async def approval(
+    branch: Branch,
+    name: str,
+    detail: bytes | None,
+    refusal: Exception | None,
+    us: int,
+    as_type: Any,
+) -> Approval:
+    """Asks for an approval and waits for it, at most `us` microseconds."""
+    life = branch.life
+    identity = recalled.again(branch, _replay.APPROVAL, name, refusal)
+    until, title = life.port.now() + us, unambiguous(name) if life.who.format else name
+    place = f"{branch.path}/{title}" if branch.path else title
+    approval_id = f"{life.who}#{place}#{branch.nth(identity)}"
+    outcome = await delivery.perform(
+        life,
+        WaitOperation(
+            life,
+            identity,
+            until,
+            life.port.wait_approval,
+            branch.path,
+            name,
+            identity[4],
+            approval_id,
+            detail,
+            until,
+        ),
+    )
+    if outcome.verdict == _replay.TIMED_OUT:
+        raise ApprovalTimeout(f'nobody decided on "{name}" of {life.who} in time')
+    try:
+        decision = (
+            codec.decode(outcome.payload, where="decision") if outcome.payload is not None else {}
+        )
+    except Undecodable as error:
+        await stopping.unreadable(life, f'approval "{name}"', error, name)
+    by, reason, metadata = decision.get("by", ""), decision.get("reason"), decision.get("metadata")
+    if outcome.type != "approved":
+        raise Rejected(
+            f'"{name}" of {life.who} was rejected by '
+            f'{by}' + (f": {reason}" if reason else ""),
+            by=by, reason=reason, metadata=metadata,
+        )  # fmt: skip
+    if as_type is not None and metadata is not None:
+        try:
+            metadata = codec.plan(as_type).decode(
+                codec.encode(metadata, where="metadata"), "metadata"
+            )
+        except Undecodable as error:
+            await stopping.unreadable(life, f'approval "{name}"', error, name)
+    return Approval(by, reason, metadata, _came_at(outcome))
+
+
+def _came_at(outcome: Outcome) -> datetime:
+    """Returns when an event was sent, or a decision made; of one whose record does not say, when
+    its wait took it."""
+    return from_us(outcome.at if outcome.came_at is None else outcome.came_at)

@@ -1,0 +1,97 @@
+"""Keyword arguments that several methods share, as types: what `**options` of `create`, `do` and
+others may hold.
+
+For type checkers; what the values mean is said where the methods are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Generic, Literal, TypeAlias, TypedDict, TypeVar
+
+from .._values.durations import Duration
+from .._values.names import AttributeValue
+from .retry import Retry
+
+P = TypeVar("P")
+T = TypeVar("T")
+IfExists = Literal["raise", "return", "return_if_same"]
+OnOverload = Literal["raise", "wait"]
+OnInterrupt = Literal["retry", "fail"]
+Runtime = Literal["trio", "asyncio"]
+"""Where async code of users may run."""
+
+
+class CreateOptions(TypedDict, total=False):
+    """Of `create` and `call`."""
+
+    id: str | None
+    priority: int
+    start_at: datetime | None
+    retention: None
+    attributes: Mapping[str, AttributeValue] | None
+    if_exists: IfExists
+    on_overload: OnOverload
+
+
+class BatchOptions(TypedDict, total=False):
+    """Of `create_batch`."""
+
+    if_exists: IfExists
+    on_overload: OnOverload
+
+
+class ChildOptions(TypedDict, total=False):
+    """Of `step.call`, and with attributes of `step.create`."""
+
+    id: str | None
+    name: str | None
+
+
+class NewChildOptions(ChildOptions, total=False):
+    """Of `step.create`."""
+
+    attributes: Mapping[str, AttributeValue] | None
+
+
+class AttemptOptions(TypedDict, total=False):
+    """Of `step.do` and `step.map`: how attempts are made."""
+
+    retry: Retry | None
+    timeout: Duration | None
+    heartbeat_timeout: Duration | None
+    on_interrupt: OnInterrupt | None
+    undo: None
+    sensitive: Literal[False]
+    runtime: Runtime | None
+    abandon_on_cancel: bool | None
+
+
+class DoOptions(AttemptOptions, total=False):
+    """Of `step.do`."""
+
+    name: str | None
+    key: str | None
+
+
+class LimitChanges(TypedDict, total=False):
+    """Of `set_limits`: the fields of `Limits`; None clears what was set before."""
+
+    concurrency: int | None
+    queue_entries: int | None
+    create_rate: float | None
+    create_burst: int | None
+    steps: int | None
+    value_bytes: int | None
+    instance_bytes: int | None
+    recoveries: int | None
+
+
+class Nothing(Generic[T]):
+    """No value is one."""
+
+
+Given: TypeAlias = P | Nothing[Callable[[P], None]]
+"""A `P`, and no more. mypy takes what may hold a callable last, so that it has `P` from the
+workflow alone when it comes to this."""
