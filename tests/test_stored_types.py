@@ -275,8 +275,8 @@ def takes(as_type):
     async def takes(step):
         try:
             event = await step.wait_for_event("card", as_type=as_type)
-        except InvalidPayload:
-            return ["raised", (await step.wait_for_event("go", name="after")).payload]
+        except InvalidPayload as error:
+            return [str(error), (await step.wait_for_event("go", name="after")).payload]
         return [event.payload, (await step.wait_for_event("go", name="after")).payload]
 
     return takes
@@ -287,8 +287,9 @@ async def waits_after(instance) -> None:
         await trio.lowlevel.checkpoint()
 
 
+@pytest.mark.parametrize("later", [int, str, bytes])
 @pytest.mark.parametrize("parks", [False, True])
-async def test_d7_an_event_that_did_not_fit_is_told_as_such_in_every_life(tmp_path, parks):
+async def test_d7_an_event_that_did_not_fit_is_told_as_such_in_every_life(tmp_path, parks, later):
     """Whatever fits later: the body has gone its way."""
     store = str(tmp_path / "s.db")
     async with open_test_engine(workflows=[takes(int)], store=store, autojump=False) as engine:
@@ -300,10 +301,11 @@ async def test_d7_an_event_that_did_not_fit_is_told_as_such_in_every_life(tmp_pa
         await instance.wait_for_step("card")
         await waits_after(instance)
         await engine.crash()
-    async with open_test_engine(workflows=[takes(int)], store=store, autojump=False) as engine:
+    async with open_test_engine(workflows=[takes(later)], store=store, autojump=False) as engine:
         instance = await engine.get("takes", "t")
         await instance.send_event("go", 7)
-        assert await instance.result() == ["raised", 7]
+        unfit = "event \"card\" of takes/t: payload is stored as str 'text', and cannot become int"
+        assert await instance.result() == [unfit, 7]
         told = [(it.name, it.status, it.output) for it in await instance.history()]
     assert ("card", "done", "text") in told
     assert any(

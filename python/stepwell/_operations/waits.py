@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .._body.life import Life
 
 _NOTHING = codec.encode(None)
+_TOLD = "the body was told that it does not fit: "
+"""How the record begins that says so."""
 WAIT_MAX_US = 365 * 86_400 * 1_000_000
 
 
@@ -74,10 +76,13 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
         step = "" if name == wait_name(types) else f' (step "{name}")'
         raise EventTimeout(f"no event {any_of(types)} came to {life.who} within {text(us)}{step}")
     assert outcome.type is not None
+    known = life.delivery.cursor.attempts.pop(identity, None)
+    if known is not None:  # whatever fits today: the body has gone its way
+        raise _unfit(life, outcome, str(as_plain(known.saved)).removeprefix(_TOLD))
     try:
         payload = _payload(life, outcome, as_type)
     except Undecodable as error:
-        await _unfit(life, identity, outcome, error)
+        await _tell_unfit(life, identity, outcome, error)
     return Event(outcome.type, payload, _came_at(outcome))
 
 
@@ -91,28 +96,31 @@ def _payload(life: Life, outcome: Outcome, as_type: Any) -> Any:
     return plan.decode(_NOTHING if stored is None else stored, "payload")
 
 
-async def _unfit(life: Life, identity: Identity, outcome: Outcome, error: Undecodable) -> NoReturn:
+async def _tell_unfit(
+    life: Life, identity: Identity, outcome: Outcome, error: Undecodable
+) -> NoReturn:
     """An event cannot become the type that the body asks for: it is told, and history says that it
     was.
 
     Where an earlier life of the body went on from this event and nothing says so, it fitted: the
     type is another one now, and the body may not go another way (D7, I10).
     """
-    was_told = life.delivery.cursor.attempts.pop(identity, None) is not None
     if (
         life.who.format
-        and not was_told
         and outcome.number == EARLIER
         and (life.delivery.cursor.pending or life.delivery.interrupted)
     ):
         await stopping.unreadable(life, f'event "{outcome.type}"', error, identity[2])
-    text = f'event "{outcome.type}" of {life.who}: {error}'
-    if not was_told:
-        said = codec.encode(f"the body was told that it does not fit: {error}")
-        life.port.record(
-            life.who.no, life.who.incarnation, identity, 1, _replay.SAVED, outcome.at, said
-        )
-    raise InvalidPayload(text, payload=as_plain(outcome.payload)) from None
+    said = codec.encode(f"{_TOLD}{error}")
+    who = life.who
+    life.port.record(who.no, who.incarnation, identity, 1, _replay.SAVED, outcome.at, said)
+    raise _unfit(life, outcome, str(error)) from None
+
+
+def _unfit(life: Life, outcome: Outcome, why: str) -> InvalidPayload:
+    """Returns what a body is told of an event that does not fit."""
+    text = f'event "{outcome.type}" of {life.who}: {why}'
+    return InvalidPayload(text, payload=as_plain(outcome.payload))
 
 
 @enable_ki_protection
