@@ -27,9 +27,11 @@ async def test_l13_a_wait_is_told_by_the_types_of_its_events_and_not_by_its_name
         assert why.details == {"events": [wanted]}
         assert (await instance.status()).waiting_on == told
         assert (await engine.list()).items[0].waiting_on == told
+        assert [it.event_types for it in await instance.history()] == [("paid", "void")]
         await engine.clock.advance("1 hour")
         late = f'no event "paid" or "void" came to pays/p within 1 hour{step}'
         assert await instance.result() == late
+        assert [it.event_types for it in await instance.history()] == [()]
 
 
 @workflow

@@ -217,7 +217,7 @@ class StepRecord:
     nobody there) is failed, and `error` has the class that its body saw.
 
     `event_type` is the type of the event that ended a wait for events: of one for several types, or
-    with a name of its own, which came."""
+    with a name of its own, which came. `event_types` are those that one waits for that is open."""
 
     kind: str
     name: str
@@ -233,6 +233,7 @@ class StepRecord:
     ref: StepRef
     not_before: datetime | None = None
     event_type: str | None = None
+    event_types: tuple[str, ...] = ()
 
 
 class Explanation(NamedTuple):

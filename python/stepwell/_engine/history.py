@@ -141,4 +141,5 @@ def _waiting(wait: Wait) -> StepRecord:
         None,
         None,
         ref,
+        event_types=tuple(wait.types),
     )
