@@ -107,7 +107,7 @@ class TaskOperation(Operation):
         payload: bytes | None,
         at: int,
         seq: int,
-        came_at: int | None,
+        came_at: int | None = None,
     ) -> None:
         """The core has the outcome."""
         outcome = Outcome(self.identity, verdict, type, payload, at, seq, came_at=came_at)
