@@ -128,3 +128,26 @@ async def any_of(engine: Engine, kind: Workflow[P, R], params: P, more: list[P])
     await engine.create_batch(kind, more)
     await engine.create_batch(kind, [params, NewInstance(params)])
     return await engine.call(kind, params)
+
+
+@workflow
+async def counted(step: Step, size: int = 5) -> bytes:
+    return b""
+
+
+@workflow(name="counted2")
+async def counted_too(step: Step, size: int = 5) -> bytes:
+    return b""
+
+
+async def left_out(engine: Engine, step: Step) -> None:
+    """Params with a default may be left out, and no others."""
+    for code in (counted, counted_too):
+        assert_type(await engine.create(code), Instance[bytes])
+        assert_type(await engine.create(code, 7), Instance[bytes])
+        assert_type(await engine.call(code), bytes)
+        assert_type(await step.call(code), bytes)
+        assert_type(await step.create(code, 7), Child[bytes])
+        await engine.create(code, "seven")  # type: ignore[arg-type]
+    await engine.create_batch(counted, [1, NewInstance(id="a"), NewInstance(2)])
+    await engine.create(ship)  # type: ignore[arg-type]

@@ -188,15 +188,25 @@ def _positional(fn: Callable[..., Any]) -> list[inspect.Parameter]:
     return found
 
 
+class WithDefault(Protocol[P_contra, R_co]):
+    """A function whose params have a default, so that they may be left out."""
+
+    def __call__(self, step: Any, params: P_contra = ..., /) -> Awaitable[R_co]: ...
+
+
 class MakesWorkflow(Protocol):
     """What `@workflow(…)` gives: makes a workflow of the function below it."""
 
+    @overload
+    def __call__(self, fn: WithDefault[P, R], /) -> Workflow[P | None, R]: ...
     @overload
     def __call__(self, fn: Callable[[Any, P], Awaitable[R]], /) -> Workflow[P, R]: ...
     @overload
     def __call__(self, fn: Callable[[Any], Awaitable[R]], /) -> Workflow[None, R]: ...
 
 
+@overload
+def workflow(fn: WithDefault[P, R], /) -> Workflow[P | None, R]: ...
 @overload
 def workflow(fn: Callable[[Any, P], Awaitable[R]], /) -> Workflow[P, R]: ...
 @overload
