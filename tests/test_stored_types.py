@@ -242,7 +242,7 @@ def of_format(format: int, monkeypatch) -> None:
 
     def init(self, *args) -> None:
         made(self, *args)
-        self.format = format
+        self.who.format = format
 
     monkeypatch.setattr(Runner, "__init__", init)
 
