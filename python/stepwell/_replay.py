@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -76,6 +76,8 @@ class Mismatch:
     wanted: tuple[Identity, ...]
     was_cancelled: bool = False
     """Whether it is the end of a step that the body had cancelled, and cancels no more."""
+    is_open: bool = False
+    """Whether it has no outcome yet: the code does not ask for it."""
 
 
 @dataclass(slots=True)
@@ -207,21 +209,47 @@ class Cursor:
             outcome = self.pending[0]
             if outcome.identity in open_operations:
                 self.taken = outcome.seq
+                self._is_over(outcome.identity)
                 return self.pending.popleft()
             if self.withdrawn is None or outcome.identity not in self.withdrawn:
                 return Mismatch(outcome.identity, tuple(open_operations))
+            self._is_over(outcome.identity)
             self.passed_over.append(self.pending.popleft())
         return None
 
-    def patched(self, change_id: str) -> bool | None:
+    def _is_over(self, identity: Identity) -> None:
+        """Attempts of a step count until its outcome is taken. (What else has some, a wait, is
+        asked about them then.)"""
+        if identity[0] == DO:
+            self.attempts.pop(identity, None)
+
+    def left_open(self, open_operations: Container[Identity]) -> Identity | None:
+        """Returns a step that was attempted, has no outcome, and that the body has not begun (nor
+        given up)."""
+        return next(
+            (
+                identity
+                for identity in self.attempts
+                if identity[0] == DO
+                and identity not in open_operations
+                and identity not in (self.withdrawn or ())
+                and self.outcome_of(identity) is None
+            ),
+            None,
+        )
+
+    def patched(self, change_id: str, is_behind: bool) -> bool | None:
         """Returns whether the body runs the code that a change brought; None: it does, and that is
         to be recorded first (I6).
 
         It does unless it replays what was recorded before it first asked. An outcome that came
         while the body ran says nothing about its code.
+
+        Args:
+            is_behind: Whether an earlier life has begun what this one has not come to yet.
         """
-        if change_id not in self.patches and any(
-            outcome.number == EARLIER for outcome in self.pending
+        if change_id not in self.patches and (
+            is_behind or any(outcome.number == EARLIER for outcome in self.pending)
         ):
             self.patches[change_id] = False
         return self.patches.get(change_id)

@@ -21,7 +21,7 @@ from . import diagnosis, foreign, stopping
 from .containment import contain
 
 if TYPE_CHECKING:
-    from .life import Life, Operation
+    from .life import Delivery, Life, Operation
 
 
 async def perform(life: Life, operation: Operation) -> Outcome:
@@ -43,6 +43,8 @@ async def perform(life: Life, operation: Operation) -> Outcome:
             if found is not None:
                 stopping.mismatch(life, found, operation)
                 await stopping.stop_here(life)
+        if (told.attached or told.cursor.attempts) and not _asks_for_all(life, operation):
+            await stopping.stop_here(life)
         if (rest := take_effect(life, operation, in_body=True)) is not None:
             await alone(life, operation, rest)
         life.rest.settled_down()
@@ -194,7 +196,7 @@ def hold(life: Life) -> bool:
     told = life.delivery
     while told.asked and told.yes_in_flight is None:
         question = min(told.asked, key=lambda it: it.identity)
-        holds = told.cursor.patched(question.identity[2])
+        holds = told.cursor.patched(question.identity[2], _overlooked(told) is not None)
         if told.open.get(question.identity) is not question:
             told.asked.remove(question)  # it was withdrawn in its turn
         elif holds is None:
@@ -214,6 +216,8 @@ def _live(life: Life) -> None:
     """Begun operations without a recorded outcome go live, in the order of their identity (I4,
     I5)."""
     told = life.delivery
+    if (told.attached or told.cursor.attempts) and not _asks_for_all(life):
+        return
     told.replaying = False
     begun, told.begun = told.begun, []
     begun = [o for o in begun if told.open.get(o.identity) is o]
@@ -224,6 +228,40 @@ def _live(life: Life) -> None:
     if life.turns is not None and not told.open:
         foreign.came_to_rest(life)
     life.rest.settled_down()
+
+
+def leftover(life: Life) -> Mismatch | None:
+    """Returns what an earlier life has come to, and a body that has ended never asked for."""
+    told = life.delivery
+    found = told.cursor.leftover()
+    left = _overlooked(told)
+    return found if found is not None or left is None else Mismatch(left, (), is_open=True)
+
+
+def _overlooked(told: Delivery, begins: Identity | None = None) -> Identity | None:
+    """Returns what is open from an earlier life, a wait or a step that was attempted, and that the
+    body has not asked for; nor does it now, with this operation."""
+    open_ = told.open if begins is None else {*told.open, begins}
+    left = next((identity for identity in told.attached if identity not in open_), None)
+    return told.cursor.left_open(open_) if left is None else left
+
+
+def _asks_for_all(life: Life, begins: Operation | None = None) -> bool:
+    """Whether the body, which is about to go live, has asked for all that is open: if not,
+    its code is another one now, and the instance is blocked before anything runs (I5).
+
+    Where a crash has cut short the end of a step that the body had cancelled, it may have been
+    further than history says: it is looked at when that is over.
+    """
+    told = life.delivery
+    if any(it.is_cancelled for it in told.open.values()):
+        return True
+    identity = None if begins is None else begins.identity
+    left = _overlooked(told, identity)
+    if left is not None:
+        wanted = tuple(told.open) if identity is None else (identity,)
+        stopping.mismatch(life, Mismatch(left, wanted, is_open=True), begins)
+    return left is None
 
 
 def _next(life: Life, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:

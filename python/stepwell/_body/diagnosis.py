@@ -140,11 +140,13 @@ def mismatch(
     )
     now = ", ".join(_replay.describe(identity, KINDS) for identity in asked[:3]) or "the body ends"
     where = standing(life) if asked else ""  # a body that has ended stands nowhere
+    told = ", which the body had cancelled" if found.was_cancelled else ""
+    told = ", which is open, and not asked for" if found.is_open else told
     diff = (
         "differs from its history: recorded "
         f"{'the end of ' if found.was_cancelled else ''}{_replay.describe(found.recorded, KINDS)}"
-        f"{', which the body had cancelled' if found.was_cancelled else ''}, now {now}"
-        f"{f' at {where}' if where else ''}. Nothing was run."
+        f"{told}, now {now}{f' at {where}' if where else ''}. "
+        f"Nothing {'was' if found.is_open or life.delivery.replaying else 'more is'} run."
     )
     cure = "it or guard it with step.patched(...), then resume()."
     if raised is None:

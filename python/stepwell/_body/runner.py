@@ -22,7 +22,7 @@ from .._replay import Cursor
 from .._types import STATUSES, Limits, Status
 from .._values.codec import Undecodable, codec
 from .._values.failures import describe_body, from_users_code
-from . import diagnosis, stopping
+from . import delivery, diagnosis, stopping
 from .branch import Branch, place
 from .causes import interrupt_in, was_cancelled
 from .containment import Guard
@@ -161,7 +161,7 @@ class Runner:
     ) -> None:
         if self.is_refused:
             return  # what it was not allowed to begin is missing: the next engine runs it again
-        left = self.delivery.cursor.leftover()
+        left = delivery.leftover(self)
         if left is not None:
             self.raised = error or self.raised
             stopping.mismatch(self, left, None)

@@ -42,6 +42,8 @@ async def do(
     if (
         life.turns is not None
         or told.cursor.pending
+        or told.attached
+        or told.cursor.attempts
         or not may_begin(life)
         or current_task() is not task
         # trio tells that in public, but for ten times as much

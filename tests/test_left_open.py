@@ -1,0 +1,165 @@
+"""Code that changed under an instance which waits: what is open belongs to the history (I5, I6)."""
+
+import pytest
+import trio
+
+from stepwell import Retry, workflow
+from stepwell.testing import open_test_engine
+
+ran: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ran():
+    ran.clear()
+
+
+async def notes(what: str) -> str:
+    ran.append(what)
+    return what
+
+
+under_way: trio.Event | None = None
+
+
+async def hangs_once() -> None:
+    if under_way is not None:
+        under_way.set()
+        await trio.sleep_forever()
+
+
+async def declines() -> None:
+    raise ConnectionError("no answer")
+
+
+def beside(first, name: str = "w"):
+    """A body with two branches: one asks for what `first` does, the other has a step that ends in
+    the second life, so that this one replays."""
+
+    @workflow(name=name)
+    async def w(step):
+        async with step.open_nursery() as nursery:
+            nursery.start_soon(first, step)
+            nursery.start_soon(step.do, hangs_once)
+        await step.wait_for_event("end")
+        return list(ran)
+
+    return w
+
+
+async def waits_for_an_event(step):
+    await step.wait_for_event("paid")
+
+
+async def asks_for_approval(step):
+    await step.wait_for_approval("ship")
+
+
+async def sleeps(step):
+    await step.sleep("1 day")
+
+
+async def has_a_deadline(step):
+    with step.move_on_after("1 day"):
+        await step.wait_for_event("paid")
+
+
+async def calls(step):
+    await step.call(child)
+
+
+@workflow
+async def child(step):
+    await step.wait_for_event("go")
+
+
+async def does_another_thing(step):
+    await step.do(notes, "another", name="another")
+
+
+async def asks_what_runs(step):
+    if await step.patched("change"):
+        await step.do(notes, "another", name="another")
+    else:
+        await step.wait_for_event("paid")
+        await step.do(notes, "as before", name="as before")
+
+
+async def begun(code, path: str) -> None:
+    """The first life ends while that step is under way."""
+    global under_way
+    under_way = trio.Event()
+    async with open_test_engine([code, child], store=path, autojump=False, grace=0) as engine:
+        await engine.create(code, id="i")
+        await under_way.wait()
+    under_way = None
+
+
+@pytest.mark.parametrize(
+    ("first", "what"),
+    [
+        (waits_for_an_event, 'event "paid" (1st)'),
+        (asks_for_approval, 'approval "ship" (1st)'),
+        (sleeps, 'sleep "sleep" (1st)'),
+        (has_a_deadline, '"'),
+        (calls, 'call "child" (1st)'),
+    ],
+)
+async def test_i5_code_that_asks_no_more_for_what_is_open_is_blocked_before_it_runs(
+    tmp_path, first, what
+):
+    path, old, new = str(tmp_path / "s.db"), beside(first), beside(does_another_thing)
+    await begun(old, path)
+    async with open_test_engine(workflows=[new, child], store=path, autojump=False) as engine:
+        instance = await engine.get(new, "i")
+        await instance.wait_for_status("blocked")
+        status = await instance.status()
+        text = str(status.error)
+        assert what in text
+        assert "which is open, and not asked for, now" in text
+        assert "Nothing was run." in text
+        assert ran == []
+    async with open_test_engine(workflows=[old, child], store=path, autojump=False) as engine:
+        instance = await engine.get(old, "i")
+        await instance.resume()  # the code was put back
+        await instance.wait_for_status("waiting")
+        assert (await instance.status()).error is None
+
+
+async def test_i6_code_that_asks_first_goes_the_old_way_where_a_wait_is_open(tmp_path):
+    path, old, new = str(tmp_path / "s.db"), beside(waits_for_an_event), beside(asks_what_runs)
+    await begun(old, path)
+    async with open_test_engine(workflows=[new], store=path) as engine:
+        instance = await engine.get(new, "i")
+        await instance.send_event("paid")
+        await instance.send_event("end")
+        assert await instance.result() == ["as before"]
+
+
+@pytest.mark.parametrize("changed", ["guarded", "bare", "gone"])
+async def test_a_step_that_waits_for_its_next_attempt_is_part_of_the_history(tmp_path, changed):
+    path = str(tmp_path / "s.db")
+    retry = Retry(limit=1, delay="1 hour")
+
+    @workflow(name="w")
+    async def old(step):
+        return await step.do(declines, retry=retry)
+
+    @workflow(name="w")
+    async def new(step):
+        if changed == "gone":
+            return None
+        if changed == "bare" or await step.patched("v2"):
+            return await step.do(notes, "another", name="another")
+        return await step.do(declines, retry=retry)
+
+    async with open_test_engine(workflows=[old], store=path, autojump=False) as engine:
+        await (await engine.create(old, id="i")).wait_for_status("waiting")
+    async with open_test_engine(workflows=[new], store=path) as engine:
+        instance = await engine.get(new, "i")
+        if changed == "guarded":
+            await instance.wait_for_status("errored")
+        else:
+            await instance.wait_for_status("blocked")
+            assert 'do "declines" (1st), which is open' in str((await instance.status()).error)
+        assert ran == []
