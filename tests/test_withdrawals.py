@@ -5,7 +5,15 @@ import pytest
 import trio
 import trio.testing
 
-from stepwell import InstanceErrored, Retry, Status, workflow
+from stepwell import (
+    EventTimeout,
+    InstanceErrored,
+    Rejected,
+    Retry,
+    Status,
+    StepFailed,
+    workflow,
+)
 from stepwell.testing import open_test_engine
 
 seen: list[str] = []
@@ -353,6 +361,72 @@ async def test_on_error_collect_puts_failures_in_their_places_for_map_and_each()
     for got in (mapped, eached):
         assert got[::2] == [0, 2, 4]
         assert [text.rpartition("ValueError: ")[2] for text in got[1::2]] == ["1", "3"]
+
+
+@workflow
+async def fails(step) -> None:
+    raise KeyError("no")
+
+
+async def raises_of_its_own(step, i: int) -> None:
+    raise ValueError(i)
+
+
+async def calls_what_fails(step, i: int) -> None:
+    await step.call(fails)
+
+
+async def waits_in_vain(step, i: int) -> None:
+    await step.wait_for_event("never", timeout="1 second")
+
+
+async def is_rejected(step, i: int) -> None:
+    await step.wait_for_approval("ok")
+
+
+async def groups(step, i: int) -> None:
+    raise ExceptionGroup("several", [ValueError(i)])
+
+
+OTHERS = {
+    raises_of_its_own: ValueError,
+    calls_what_fails: InstanceErrored,
+    waits_in_vain: EventTimeout,
+    is_rejected: Rejected,
+    groups: ExceptionGroup,
+}
+
+
+@pytest.mark.parametrize("runtime", ["trio", "asyncio"])
+@pytest.mark.parametrize("branch", OTHERS)
+async def test_i11_each_collects_failed_steps_and_raises_what_else_a_branch_raises(branch, runtime):
+    @workflow(runtime=runtime)
+    async def parent(step) -> list[str]:
+        async def one(i: int) -> None:
+            if not i:
+                await step.do(odd_ones_fail, 1, retry=Retry.never)
+            if i == 1:
+                await step.sleep(1)
+                await branch(step, i)
+            await step.wait_for_event("never")
+
+        told = []
+        try:
+            await step.each(one, range(3), on_error="collect")
+        except Exception as error:
+            told.append(type(error).__name__)
+        collected = await step.each(one, [0], on_error="collect")
+        return told + [type(it).__name__ for it in collected if isinstance(it, StepFailed)]
+
+    async with open_test_engine(workflows=[parent, fails]) as engine:
+        instance = await engine.create(parent, id="p")
+        if branch is is_rejected:
+            await engine.approvals.reject("parent/p#one#1[1]/ok#1", by="bob")
+        with trio.fail_after(20):
+            told = await instance.result()
+        assert told == [OTHERS[branch].__name__, "ValueError"]
+        withdrawn = [it.name for it in await instance.history() if it.status == "waiting"]
+        assert withdrawn == []
 
 
 async def fails_when_it_is_cancelled() -> None:

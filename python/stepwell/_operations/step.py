@@ -201,7 +201,7 @@ class Step:
             key: A function of the item; makes each step's identity (name, key).
             concurrency: 1 to 10,000.
             on_error: "raise": the first failure cancels the rest. "collect": failures stand in the
-                list.
+                list, each a `StepFailed`, whatever its step raised.
             options: As `do`: retry, timeout, heartbeat_timeout, on_interrupt, as_type,
                 abandon_on_cancel.
 
@@ -261,7 +261,8 @@ class Step:
             concurrency: 1 to 10,000.
             on_error: "raise": the first failure cancels the rest. "collect": a `StepFailed` stands
                 in the list; whatever else a branch raises (`EventTimeout`, `Rejected`,
-                `InstanceErrored`, an error of its own) is raised as with "raise".
+                `InstanceErrored`, an error of its own) is raised as with "raise". Catch in `fn`
+                what is to stand in the list, and return it.
 
         Returns:
             What the branches returned, in the order of the items; for a set in the order of the
