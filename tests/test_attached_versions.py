@@ -1,5 +1,5 @@
-"""A handle reads what is stored with the code of the version that the instance has, whichever the
-caller passed (rules L1, D7)."""
+"""What an instance gave is read with the code of the version that it has, whichever a caller passed
+or a body names (rules L1, D7)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -106,3 +106,80 @@ async def test_the_code_of_what_was_just_created_is_known_without_a_look():
             of_text, [NewInstance("x", id=f"b{n}") for n in range(3)], if_exists="return"
         )
         assert [it._reader for it in (one, *batch.created)] == [of_text] * 4
+
+
+async def calls(step, code):
+    return await step.call(code, id="a")
+
+
+async def awaits(step, code):
+    return await (await step.create(code, id="a")).result()
+
+
+async def awaits_late(step, code):
+    child = (await step.create_batch(code, [NewInstance(id="a")]))[0]
+    await step.wait_for_event("late")
+    return await child.result()
+
+
+def parent_of(operation, code):
+    async def parent(step) -> str:
+        output = await operation(step, code)
+        await step.wait_for_event("end")
+        return f"{type(output).__name__} {output.amount}"
+
+    return workflow(parent)
+
+
+@pytest.mark.parametrize("operation", [calls, awaits, awaits_late])
+@pytest.mark.parametrize("moment", ["before", "after", "blocked"])
+@pytest.mark.parametrize("named", [in_euros, "price"])
+async def test_d7_a_parent_reads_an_output_as_the_version_that_ran(
+    tmp_path, operation, moment, named
+):
+    """Wherever the child ended: under its own code, under that of today, or while its parent could
+    not be told."""
+    options: Any = {"store": tmp_path / "s.db", "autojump": False}
+    before = parent_of(operation, in_cents)
+    async with open_test_engine(workflows=[in_cents, before], **options) as engine:
+        await engine.create(before, id="p")
+        await engine.clock.settled()
+        if moment == "before":
+            await (await engine.get(in_cents, "a")).send_event("go")
+            await engine.clock.settled()
+    if moment == "blocked":
+        async with open_test_engine(workflows=[in_cents], **options) as engine:
+            await (await engine.get(in_cents, "a")).send_event("go")
+            assert await (await engine.get(in_cents, "a")).result() == Cents(500)
+    parent = parent_of(operation, named)
+    async with open_test_engine(workflows=[in_cents, in_euros, parent], **options) as engine:
+        instance = await engine.get(parent, "p")
+        if moment == "after":
+            await (await engine.get(in_cents, "a")).send_event("go")
+        for type in ("late", "end"):
+            await instance.send_event(type)
+            await engine.clock.settled()
+            await engine.crash()
+        assert await instance.result() == "Cents 500"
+
+
+@pytest.mark.parametrize("operation", [calls, awaits])
+async def test_d7_a_parent_waits_blocked_for_the_code_of_the_version_that_ran(tmp_path, operation):
+    options: Any = {"store": tmp_path / "s.db", "autojump": False}
+    parent = parent_of(operation, "price")
+    async with open_test_engine(workflows=[in_cents, parent], **options) as engine:
+        await engine.create(parent, id="p")
+        await engine.clock.settled()
+        await (await engine.get(in_cents, "a")).send_event("go")
+        await engine.clock.settled()
+    async with open_test_engine(workflows=[in_euros, parent], **options) as engine:
+        instance = await engine.get(parent, "p")
+        await instance.send_event("end")
+        await engine.clock.settled()
+        status = await instance.status()
+        assert status.status == "blocked"
+        assert 'version "1" of workflow "price" is not registered' in str(status.error)
+    async with open_test_engine(workflows=[in_cents, in_euros, parent], **options) as engine:
+        instance = await engine.get(parent, "p")
+        await instance.resume()
+        assert await instance.result() == "Cents 500"

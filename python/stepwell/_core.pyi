@@ -386,9 +386,9 @@ class Core:
     def wait_child(
         self, no: int, incarnation: int, branch: str, name: str, count: int, workflow: str, id: str
     ) -> int:
-        """Waits for the end of another instance of the same namespace. Settled with verdict 0 and
-        its output, or 1 and its error (payload None and type "not_found" if there is none; type
-        "terminated" if it was terminated)."""
+        """Waits for the end of another instance of the same namespace. Settled with verdict 0, its
+        output and as type its version, or 1 and its error (payload None and type "not_found" if
+        there is none; type "terminated" if it was terminated)."""
     def call(
         self,
         no: int,
@@ -462,9 +462,16 @@ class Core:
         """Whether the body of a waiting instance may leave memory now. After True it comes back as
         START."""
     def report(self, no: int, incarnation: int, progress: bytes) -> None: ...
-    def finish(self, no: int, incarnation: int, status: int, payload: bytes | None) -> None:
-        """The body ended: `complete` with its output or `errored` with its error. Open waits are
-        closed."""
+    def finish(
+        self,
+        no: int,
+        incarnation: int,
+        status: int,
+        payload: bytes | None,
+        version: str | None = None,
+    ) -> None:
+        """The body ended: `complete` with its output, of the type that this version says, or
+        `errored` with its error. Open waits are closed."""
     def hold(self, no: int, incarnation: int) -> None:
         """The body is about to end while attempts that it gave up still run: its slot stays taken
         until `let_go`."""

@@ -172,7 +172,8 @@ class Runner:
         self.stopping = End.FINISHED  # from here on nothing may raise: what does is discarded
         if self.rest.winding or self.rest.threads:
             self.port.hold(self.who.no, self.who.incarnation)
-        self.port.finish(self.who.no, self.who.incarnation, status, payload)
+        who = self.who
+        self.port.finish(who.no, who.incarnation, status, payload, who.version)
 
     def _leave(self) -> None:
         self.stopping = self.stopping or End.CANCELLED

@@ -508,6 +508,10 @@ class Driver:
         """As `Registry.registered`."""
         return self.code.registered(workflow)
 
+    def reader(self, name: str, version: str) -> Workflow[Any, Any]:
+        """As `Registry.reader`."""
+        return self.code.reader(name, version)
+
     def ended(self, runner: Runner) -> None:
         """A body has left memory."""
         del self.runners[runner.who.no]

@@ -271,7 +271,7 @@ async def call(
                       chosen, params)
     )  # fmt: skip
     try:
-        return child_output(target, chosen, outcome)
+        return child_output(life, target, chosen, outcome)
     except Undecodable as error:
         await stopping.unreadable(life, f'call "{name}" ({target.name}/{chosen})', error, name)
 
@@ -295,7 +295,7 @@ async def awaited(branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
         ),
     )
     try:
-        return child_output(target, child_id, outcome)
+        return child_output(life, target, child_id, outcome)
     except Undecodable as error:
         await stopping.unreadable(
             life, f"result of child {target.name}/{child_id}", error, child_id
@@ -361,14 +361,23 @@ def raise_if_taken(outcome: Outcome, target: Workflow[Any, Any], id: str) -> Non
         )
 
 
-def child_output(target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
+def child_output(life: Life, target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
+    """Returns what a child gave, as the version that ran says; or raises how it ended.
+
+    Raises:
+        Undecodable: That version is not here, or cannot read it.
+    """
     if outcome.verdict == _replay.OK:
-        if outcome.payload is not None and not target.has_code:
+        if outcome.payload is None:
+            return None  # type: ignore[return-value]  # R is None then
+        which, code, ran = f'workflow "{target.name}"', target, outcome.type
+        if ran is not None and ran != target.version:  # None: it is a record of old
+            which, code = f'version "{ran}" of {which}', life.port.reader(target.name, ran)
+        if not code.has_code:
             raise Undecodable(
-                f'workflow "{target.name}" is not registered with this engine, and '
-                "says what type it is"
+                f"{which} is not registered with this engine, and says what type it is"
             )
-        return None if outcome.payload is None else target.output.decode(outcome.payload, "output")  # type: ignore[return-value]  # R is None then
+        return code.output.decode(outcome.payload, "output")  # type: ignore[no-any-return]  # it is an R
     if outcome.type == "not_found":
         raise InstanceNotFound(
             f'no instance "{id}" of "{target.name}"', workflow=target.name, id=id

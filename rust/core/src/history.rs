@@ -108,7 +108,8 @@ pub struct Record {
     pub moment: Option<Micros>,
     /// Number of the event that was taken, so that a withdrawn wait can put it back (I8).
     pub event: Option<u64>,
-    /// Type of the event that was taken.
+    /// Type of the event that was taken; version of the child whose output it is; or a word that
+    /// says which way it went.
     pub event_type: Option<Box<str>>,
     /// Value or error, opaque to the core.
     pub payload: Option<Box<[u8]>>,

@@ -129,7 +129,7 @@ pub struct Settled {
     pub seq: Seq,
     /// What came out.
     pub verdict: Verdict,
-    /// Type of the event, or a word that says why it failed.
+    /// Type of the event, version of the child, or a word that says why it failed.
     pub kind: Option<Box<str>>,
     /// Value or error.
     pub payload: Option<Box<[u8]>>,

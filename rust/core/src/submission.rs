@@ -206,8 +206,8 @@ pub enum Speech {
     Quiet(u64, u64),
     /// Keep the progress.
     Report(Box<[u8]>),
-    /// The body ended.
-    Finish(Status, Option<Box<[u8]>>),
+    /// The body ended: how, with what, and in which version, which says what type that is.
+    Finish(Status, Option<Box<[u8]>>, Option<Box<str>>),
     /// The body is about to end, but attempts it gave up still run: its slot stays taken (I8).
     Hold,
     /// The body cannot go on: why, and the error.

@@ -242,7 +242,10 @@ fn c10_a_creation_whose_look_up_fails_leaves_the_place_it_was_promised() {
     let engine = open(config());
     create(&engine, "damaged");
     let by = body(start_of(&settle(&engine)));
-    submit(&engine, by.says(Speech::Finish(Status::Complete, None)));
+    submit(
+        &engine,
+        by.says(Speech::Finish(Status::Complete, None, None)),
+    );
     settle(&engine);
     engine.close().expect("it closes");
     let damage = "UPDATE instance SET priority = 'high' WHERE id = 'damaged'";
@@ -268,7 +271,10 @@ fn c10_a_creation_whose_look_up_fails_leaves_the_place_it_was_promised() {
         Submission::Outside(Command::CreateBatch(ticket, batch, IfExists::Raise, true)),
     );
     assert_eq!(code_of(&settle(&engine), ticket), Some("corrupt"));
-    submit(&engine, by.says(Speech::Finish(Status::Complete, None)));
+    submit(
+        &engine,
+        by.says(Speech::Finish(Status::Complete, None, None)),
+    );
     settle(&engine);
     let next = create(&engine, "next");
     assert_eq!(

@@ -308,7 +308,7 @@ impl Core {
         self.submit(py, by.says(Speech::Report(progress.into())))
     }
 
-    #[pyo3(signature = (no, incarnation, status, payload))]
+    #[pyo3(signature = (no, incarnation, status, payload, version=None))]
     fn finish(
         &self,
         py: Python<'_>,
@@ -316,13 +316,21 @@ impl Core {
         incarnation: u64,
         status: u8,
         payload: Option<&[u8]>,
+        version: Option<&str>,
     ) -> PyResult<()> {
         let status = self::status(status)?;
         if !matches!(status, Status::Complete | Status::Errored) {
             return Err(invalid("a body ends complete or errored"));
         }
         let by = Body { no, incarnation };
-        self.submit(py, by.says(Speech::Finish(status, bytes(payload))))
+        self.submit(
+            py,
+            by.says(Speech::Finish(
+                status,
+                bytes(payload),
+                version.map(Into::into),
+            )),
+        )
     }
 
     fn hold(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {

@@ -68,7 +68,9 @@ impl Core {
                 self.push(Op::Progress(no, progress));
             }
             Speech::Hold => self.hold(no),
-            Speech::Finish(status, payload) => self.finish(no, status, payload, facts)?,
+            Speech::Finish(status, payload, version) => {
+                self.finish(no, status, payload, version, facts)?;
+            }
             Speech::Block(why, error) => self.block(no, why, error, facts)?,
             Speech::TakenUp => live.interrupted = false,
             Speech::Release => self.leave(no, Happening::Release),
@@ -247,6 +249,7 @@ impl Core {
         no: InstanceNo,
         status: Status,
         payload: Option<Box<[u8]>>,
+        version: Option<Box<str>>,
         facts: &mut Facts,
     ) -> Result<(), Error> {
         let event = match status {
@@ -263,6 +266,7 @@ impl Core {
             _ => Verdict::Failed,
         };
         let outcome = Outcome {
+            kind: version,
             payload,
             ..Outcome::new(verdict)
         };

@@ -9,7 +9,7 @@ use super::{After, Core, Decided, Facts};
 use crate::history::{Operation, Verdict};
 use crate::ids::{InstanceNo, Key, WaitId};
 use crate::lifecycle::Status;
-use crate::store::{Error, Op};
+use crate::store::{Error, Op, Row};
 use crate::submission::{Body, Child, Code, Name, NewItem, Speech};
 use crate::wait::{Source, Wait};
 
@@ -130,7 +130,10 @@ impl Core {
         }
         let (child, outcome) = match found {
             Found::Live(no, ..) => (no, None),
-            Found::Final(no, status) => (no, Some(end_of(no, status, facts)?)),
+            Found::Final(no, _) => match facts.reader.instance(no)? {
+                Some(row) => (no, Some(end_of(row, facts)?)),
+                None => (0, Some(Outcome::failed("not_found"))),
+            },
             Found::Unknown | Found::Unsure => (0, Some(Outcome::failed("not_found"))),
         };
         let wait = Wait {
@@ -158,7 +161,7 @@ impl Core {
         let row = facts.reader.instance(child)?;
         let outcome = match row {
             None => Some(Outcome::failed("not_found")),
-            Some(row) if row.status.is_final() => Some(end_of(child, row.status, facts)?),
+            Some(row) if row.status.is_final() => Some(end_of(row, facts)?),
             Some(_) => None,
         };
         if let Some(outcome) = outcome {
@@ -169,13 +172,13 @@ impl Core {
 }
 
 /// Returns what waiting for a final instance yields.
-fn end_of(no: InstanceNo, status: Status, facts: &mut Facts) -> Result<Outcome, Error> {
-    let (verdict, kind) = match status {
-        Status::Complete => (Verdict::Done, None),
+fn end_of(row: Row, facts: &mut Facts) -> Result<Outcome, Error> {
+    let (verdict, kind) = match row.status {
+        Status::Complete => (Verdict::Done, Some(row.version)),
         Status::Terminated => (Verdict::Failed, Some("terminated".into())),
         _ => (Verdict::Failed, None),
     };
-    let payload = facts.store.result(no)?;
+    let payload = facts.store.result(row.no)?;
     Ok(Outcome {
         kind,
         payload,

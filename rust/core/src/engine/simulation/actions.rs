@@ -192,7 +192,7 @@ fn something_late(world: &mut World) -> bool {
         2 => by.says(Speech::Retry(number, Box::new(record))),
         3 => by.says(Speech::Open(Box::new(wait))),
         4 => by.says(Speech::Quiet(u64::MAX, u64::MAX)),
-        5 => by.says(Speech::Finish(Status::Complete, None)),
+        5 => by.says(Speech::Finish(Status::Complete, None, None)),
         6 => by.says(Speech::Withdraw(open)),
         _ => by.says(Speech::Block(Why::from("late"), nothing())),
     };

@@ -123,7 +123,7 @@ impl Said {
             Submission::Said(by, Speech::Quiet(..)) => {
                 self.quiet.insert((by.no, by.incarnation));
             }
-            Submission::Said(by, Speech::Finish(status, _)) => {
+            Submission::Said(by, Speech::Finish(status, ..)) => {
                 self.finished.insert((by.no, by.incarnation, *status));
             }
             Submission::Said(by, Speech::Block(..)) => {

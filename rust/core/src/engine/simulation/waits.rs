@@ -167,7 +167,7 @@ impl World {
             self.life.lingering.push(no);
         }
         let payload = Some(b"out".as_slice().into());
-        self.submit(by.says(Speech::Finish(status, payload)));
+        self.submit(by.says(Speech::Finish(status, payload, None)));
     }
 
     /// The last attempt of one that has ended ends too.

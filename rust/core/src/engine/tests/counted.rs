@@ -127,7 +127,7 @@ impl World {
             }
             (4 | 5, Some(by)) => {
                 let end = [Status::Complete, Status::Errored][usize::from(how & 1)];
-                let mut said = vec![by.says(Speech::Finish(end, None))];
+                let mut said = vec![by.says(Speech::Finish(end, None, None))];
                 if how % 4 == 3 {
                     said.insert(0, by.says(Speech::Hold));
                     let row = self.rows(Some(Status::Running));

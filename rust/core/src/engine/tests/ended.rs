@@ -185,7 +185,7 @@ fn l10_a_parent_that_ends_terminates_whom_it_called_all_the_way_down_and_nobody_
             by.says(Speech::Await(900, what("awaited"))),
             awaited.says(Speech::Await(901, what("grandchild"))),
         ]);
-        let applied = stage.say(vec![by.says(Speech::Finish(status, None))]);
+        let applied = stage.say(vec![by.says(Speech::Finish(status, None, None))]);
         assert_eq!(
             settled(&applied.notes),
             [(901, Verdict::Failed, Some("terminated"))]

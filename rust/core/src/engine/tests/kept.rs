@@ -293,7 +293,10 @@ fn l10_a_parent_is_woken_by_its_child_even_if_the_engine_died_between() {
         incarnation: start.incarnation,
     };
     let applied = stage.say(vec![finish(child)]);
-    assert_eq!(settled(&applied.notes), [(number, Verdict::Done, None)]);
+    assert_eq!(
+        settled(&applied.notes),
+        [(number, Verdict::Done, Some("1"))]
+    );
     // Asking for a child that is final is answered at once, for one that never was too.
     let what = |id: &str| Box::new((operation(Kind::Result), "w".into(), id.into()));
     let applied = stage.say(vec![
@@ -303,7 +306,7 @@ fn l10_a_parent_is_woken_by_its_child_even_if_the_engine_died_between() {
     assert_eq!(
         settled(&applied.notes),
         [
-            (900, Verdict::Done, None),
+            (900, Verdict::Done, Some("1")),
             (901, Verdict::Failed, Some("not_found"))
         ]
     );

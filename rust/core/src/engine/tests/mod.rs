@@ -283,6 +283,7 @@ fn finish(by: Body) -> Submission {
     by.says(Speech::Finish(
         Status::Complete,
         Some(b"out".as_slice().into()),
+        Some("1".into()),
     ))
 }
 
