@@ -165,6 +165,31 @@ async def test_a_report_that_cannot_be_stored_is_an_error_at_the_call():
 
 
 @workflow
+async def reports_in_time(step, how: str) -> str:
+    try:
+        step.report(object() if how == "class" else "x" * (1 << 16))
+    except (NotSerializable, TooLarge) as error:
+        await step.do(reports, name="instead")
+        told = type(error).__name__
+    else:
+        await step.do(reports)
+        told = ""
+    await step.wait_for_event("go")
+    return told
+
+
+@pytest.mark.parametrize("how", ["class", "size"])
+async def test_a_report_that_was_refused_is_refused_on_replay(how):
+    async with open_test_engine(workflows=[reports_in_time], autojump=False) as engine:
+        instance = await engine.create(reports_in_time, how)
+        await engine.clock.settled()
+        await engine.crash()
+        await instance.send_event("go")
+        with trio.fail_after(10):
+            assert await instance.result() == {"class": "NotSerializable", "size": "TooLarge"}[how]
+
+
+@workflow
 async def logging_body(step):
     step.log.info("before %d", 1)
     await step.do(reports)

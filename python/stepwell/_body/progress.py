@@ -15,8 +15,9 @@ REPORT_MAX = 1 << 16
 
 
 def report(life: Life, progress: Any, message: str | None, fields: dict[str, Any]) -> None:
-    """Keeps the last progress; none is repeated on replay."""
-    if life.delivery.replaying or life.stopping:
+    """Keeps the last progress; none is repeated on replay. What cannot be kept is refused there
+    too: the body may have gone another way for it."""
+    if life.stopping:
         return
     value = {
         "progress": progress,
@@ -32,4 +33,5 @@ def report(life: Life, progress: Any, message: str | None, fields: dict[str, Any
             limit=REPORT_MAX,
             size=error.size,
         ) from None
-    life.port.publish(life.who.no, life.who.incarnation, payload)
+    if not life.delivery.replaying:
+        life.port.publish(life.who.no, life.who.incarnation, payload)
