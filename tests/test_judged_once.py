@@ -234,7 +234,7 @@ async def asks_twice(step, size):
     ],
 )
 @pytest.mark.parametrize("state", ["recorded", "open"])
-@pytest.mark.parametrize("format", [1, 2])
+@pytest.mark.parametrize("format", [1, 2, 3, 4])
 async def test_i1_what_was_refused_is_refused_again_and_not_taken_for_what_was_asked_instead(
     attempt, given, state, format, monkeypatch
 ):

@@ -54,8 +54,8 @@ async def test_an_instance_keeps_the_format_it_was_created_with(tmp_path, monkey
         for instance in (old, new):
             await instance.send_event("go", 1)
             await instance.result()
-    assert (formats["fails/fails"], formats["fails/new"]) == ({0}, {3})
+    assert (formats["fails/fails"], formats["fails/new"]) == ({0}, {4})
     with closing(sqlite3.connect(store)) as conn:
         rows = dict(conn.execute("SELECT id, format FROM instance"))
-    assert rows.pop("new") == 3
+    assert rows.pop("new") == 4
     assert set(rows.values()) == {0}

@@ -190,8 +190,9 @@ class NotSerializable(StepwellError):
     """A value cannot be stored: its class is not the declared one, or nothing says how to store it
     (D7).
 
-    From `create`, an event or a `save` it is raised at the call. A step whose result is not
-    storable ends at once, and the error the body sees is a `StepFailed` as well.
+    From `create`, an event or a `save` it is raised by that call; in a body, where the call is
+    awaited. A step whose result is not storable ends at once, and the
+    error the body sees is a `StepFailed` as well.
 
     Attributes:
         path: Where in the value, such as `result["pages"][3]`.

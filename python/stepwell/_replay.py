@@ -41,6 +41,7 @@ SAVED: Final = 5
 STARTED: Final = 6
 ABANDONED: Final = 7
 ERASED: Final = 8
+REFUSED: Final = 9
 
 EARLIER: Final = -1
 """In place of a wait's number: an outcome was recorded in an earlier life of the body."""
@@ -110,6 +111,8 @@ class Cursor:
     pending: deque[Outcome] | tuple[()] = ()
     attempts: dict[Identity, Attempts] = field(default_factory=dict)
     withdrawn: set[Identity] | None = None
+    refused: set[Identity] | None = None
+    """What the body asked for and may not have, as far as that is recorded."""
     patches: dict[str, bool] = field(default_factory=dict)
     """Changes of the code, by id (I6): whether the instance runs their code."""
     passed_over: list[Outcome] = field(default_factory=list)
@@ -137,7 +140,9 @@ class Cursor:
             return
         if verdict == ABANDONED and self.outcome_of(identity) is not None:
             return  # of a thread that ran on after its step had failed: nobody is told
-        if verdict <= TIMED_OUT or verdict == ABANDONED:
+        if verdict == REFUSED:
+            self.refuse(identity)
+        if verdict <= TIMED_OUT or verdict in (ABANDONED, REFUSED):
             self.add(
                 Outcome(
                     identity,
@@ -198,6 +203,12 @@ class Cursor:
         if self.withdrawn is None:
             self.withdrawn = set()
         self.withdrawn.add(identity)
+
+    def refuse(self, identity: Identity) -> None:
+        """The body may not have this, and that is recorded."""
+        if self.refused is None:
+            self.refused = set()
+        self.refused.add(identity)
 
     def next(self, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
         """Returns the next outcome to deliver, taking it; None when none is left.

@@ -89,6 +89,7 @@ VERDICTS: tuple[str, ...] = (
     "started",
     "abandoned",
     "attempts",
+    "refused",
 )
 """What a record says, by the code that crosses the border."""
 
@@ -209,8 +210,9 @@ class StepRef:
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     """One line of a history. `status`: done, failed, timed_out, attempt_failed, interrupted, saved,
-    started, abandoned or waiting; or attempts: one line for many failed ones, whose `output` and
-    `error` say how many they were and why.
+    started, abandoned or waiting; refused: it never began, and `error` says which limit was against
+    it, or what else; or attempts: one line for many failed ones, whose `output` and `error` say how
+    many they were and why.
 
     The `output` of an approval that was decided, either way, is done: a dict of `approved`, `by`,
     `reason` and `metadata`. One that came to nothing with other instances (an id that is taken,

@@ -114,6 +114,10 @@ class Branch:
     def refuse(self, kind: int, name: str) -> None:
         """Counts the next operation of this kind and name as one that was refused."""
         self.identify(kind, name)
+        self.was_refused(kind, name)
+
+    def was_refused(self, kind: int, name: str) -> None:
+        """The last operation of this kind and name was refused; see `nth`."""
         self._counts[REFUSED + kind, name] = self._counts.get((REFUSED + kind, name), 0) + 1
 
     def nth(self, identity: Identity) -> int:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
 from .. import _replay
 from .._ending import End
 from .._replay import Identity, Mismatch, Outcome
+from .._values.codec import Undecodable, codec
+from .._values.failures import revive_refusal
 from . import diagnosis, foreign, stopping
 from .containment import contain
 
@@ -39,6 +41,8 @@ async def perform(life: Life, operation: Operation) -> Outcome:
                 told.turn += 1
                 _caught_up(life)
                 told.bytes += len(found.payload or b"")
+                if found.verdict == _replay.REFUSED:
+                    await _refused(life, found)
                 return found
             if found is not None:
                 stopping.mismatch(life, found, operation)
@@ -56,7 +60,19 @@ async def perform(life: Life, operation: Operation) -> Outcome:
         begin(life, operation)
     outcome = await operation.parked() or operation.own_outcome()
     told.bytes += len(outcome.payload or b"")
+    if outcome.verdict == _replay.REFUSED:
+        await _refused(life, outcome)
     return outcome
+
+
+async def _refused(life: Life, outcome: Outcome) -> NoReturn:
+    """Raises into the body why it may not have what it asked for."""
+    name = outcome.identity[2]
+    try:
+        error = revive_refusal(codec.decode(outcome.payload or b""))
+    except Undecodable as damaged:
+        await stopping.unreadable(life, f'refusal of "{name}"', damaged, name)
+    raise error
 
 
 async def alone(life: Life, operation: Operation, rest: Awaitable[None]) -> None:

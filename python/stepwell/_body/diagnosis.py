@@ -201,6 +201,14 @@ def over_limits(life: Life) -> LimitReached:
     return LimitReached(text, limit="instance_bytes", value=life.limits.instance_bytes)
 
 
+def refused_too_often(life: Life, times: int, error: Exception) -> StepwellError:
+    """The body goes on asking for what it may not have; see `_operations.refusal`."""
+    return StepwellError(
+        f"{_name(life)} was refused what it asked for {times:,} times, and asks again: {error}. "
+        "Raise that limit, then resume()."
+    )
+
+
 def unstorable(life: Life, step: str, error: NotSerializable | TooLarge) -> Exception:
     """What a step returned cannot be stored (D7)."""
     told = type(error)(

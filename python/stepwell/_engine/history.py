@@ -60,9 +60,12 @@ def _record(record: Any) -> StepRecord:
             if VERDICTS[verdict] == "abandoned" and isinstance(value, dict):
                 output = codec.decode(value["value"]) if value.get("value") is not None else None
                 error = error_info(value["error"]) if "error" in value else None
-            elif VERDICTS[verdict] in ("failed", "attempt_failed", "interrupted") and isinstance(
-                value, dict
-            ):
+            elif VERDICTS[verdict] in (
+                "failed",
+                "attempt_failed",
+                "interrupted",
+                "refused",
+            ) and isinstance(value, dict):
                 error = error_info(value)
             elif verdict == ERASED:
                 (output, error), started, at = (

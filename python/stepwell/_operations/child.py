@@ -30,6 +30,7 @@ from .._values.codec import Undecodable, codec
 from .._values.failures import error_info
 from . import recalled
 from .operation import TicketOperation, WaitOperation
+from .refusal import refuse_unless_known
 
 if TYPE_CHECKING:
     from .._body.branch import Branch
@@ -136,7 +137,7 @@ def asked(
     except Exception as refusal:
         found = target or _stand_in(workflow)
         label = None if found is None else _label(name, found)
-        if found is None or label is None or not recalled.is_known(branch, kind, label):
+        if found is None or label is None or not recalled.is_known(branch, kind, label, refusal):
             raise
         return label, found, None, refusal.with_traceback(None)
     return names.step_name(name if name is not None else target.name), target, params, None
@@ -165,6 +166,8 @@ async def create(
 ) -> Child[R]:  # fmt: skip
     life = branch.life
     identity = recalled.again(branch, _replay.CREATE, name, refusal)
+    if refusal is not None:
+        await refuse_unless_known(life, identity, refusal)
     params, attributes = given or (None, None)
     chosen = id or child_id(life, identity)
     port, path = life.port, branch.path
@@ -215,11 +218,15 @@ def ids_of(items: Iterable[Any]) -> list[tuple[str | None, bytes | None, bytes |
 @enable_ki_protection
 async def create_batch(
     branch: Branch, name: str, target: Workflow[Any, R],
-    prepared: list[tuple[str | None, bytes | None, bytes | None]],
+    given: Iterable[Any], prepared: list[tuple[str | None, bytes | None, bytes | None]] | None,
     refusal: Exception | None,
 ) -> list[Child[R]]:  # fmt: skip
     life = branch.life
     identity = recalled.again(branch, _replay.CREATE_BATCH, name, refusal)
+    if refusal is not None:
+        await refuse_unless_known(life, identity, refusal)
+    if prepared is None:
+        prepared = ids_of(given)
     base = child_id(life, identity)
     items = [
         (id or f"{base}.{index}", params, attributes)
@@ -232,7 +239,7 @@ async def create_batch(
                         codec.encode(len(items)))
     )  # fmt: skip
     if outcome.verdict != _replay.OK:
-        given = [id for id, _, _ in prepared if id is not None] or [base]
+        ids = [id for id, _, _ in prepared if id is not None] or [base]
         places: dict[str, int] = {}
         for index, (id, _, _) in enumerate(prepared):
             if id is not None and (first := places.setdefault(id, index)) != index:
@@ -241,14 +248,14 @@ async def create_batch(
                     "batch was created. Give each its own."
                 )
                 raise InstanceExists(text, workflow=target.name, id=id)
-        which = f'instance "{given[0]}" of "{target.name}"'
-        if len(given) > 1:
-            ids = ", ".join(f'"{id}"' for id in given[:3]) + (", …" if len(given) > 3 else "")
-            which = f'an instance of "{target.name}" with one of these {len(given):,} ids ({ids})'
+        which = f'instance "{ids[0]}" of "{target.name}"'
+        if len(ids) > 1:
+            some = ", ".join(f'"{id}"' for id in ids[:3]) + (", …" if len(ids) > 3 else "")
+            which = f'an instance of "{target.name}" with one of these {len(ids):,} ids ({some})'
         raise InstanceExists(
             f"{which} already exists. None of the batch was created. Pass other ids.",
             workflow=target.name,
-            id=given[0] if len(given) == 1 else "",
+            id=ids[0] if len(ids) == 1 else "",
         )
     return [Child(target, id) for id, _, _ in items]
 
@@ -264,6 +271,8 @@ async def call(
 ) -> R:
     life = branch.life
     identity = recalled.again(branch, _replay.CALL, name, refusal)
+    if refusal is not None:
+        await refuse_unless_known(life, identity, refusal)
     chosen = id or child_id(life, identity)
     outcome = await delivery.perform(life,
         WaitOperation(life, identity, _FOREVER, life.port.call, branch.path, name, identity[4],
@@ -314,6 +323,8 @@ async def send(
 ) -> None:
     life = branch.life
     identity = recalled.again(branch, _replay.SEND, name, refusal)
+    if refusal is not None:
+        await refuse_unless_known(life, identity, refusal)
     outcome = await delivery.perform(
         life,
         TicketOperation(

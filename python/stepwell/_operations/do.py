@@ -18,6 +18,7 @@ from .._body.stopping import may_begin, stop_here, unreadable
 from .._replay import DO
 from .._values.codec import Undecodable
 from .operation import STOPPED
+from .refusal import refuse
 from .step_operation import StepOperation
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ async def do(
     if (steps > limits.steps or told.bytes > limits.instance_bytes) and not told.cursor.knows(
         identity
     ):
-        raise over_limits(life)
+        await refuse(life, identity, over_limits(life))
     operation = StepOperation(life, identity, fn, args, plan)
     task: Any = life.task
     if (

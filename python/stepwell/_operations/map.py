@@ -21,6 +21,7 @@ from .._errors import InvalidConfig
 from .._replay import ABANDONED, DO, OK, Identity, Outcome
 from .._values.codec import Undecodable
 from .._values.names import step_name
+from .refusal import refuse
 from .step_operation import StepOperation
 
 if TYPE_CHECKING:
@@ -92,13 +93,15 @@ async def fan_out(
         identity = branch.child(name, occurrence, index, item_key).identify(DO, name, item_key)
         life.delivery.steps += 1
         work.append((identity, item))
+        if life.delivery.cursor.refused and identity in life.delivery.cursor.refused:
+            await refuse(life, identity, over_limits(life))
         if (
             life.delivery.steps > life.limits.steps
             or life.delivery.bytes > life.limits.instance_bytes
         ) and not was_begun:
             was_begun = _was_begun(branch, name, occurrence, {identity for identity, _ in work})
             if not was_begun:
-                raise over_limits(life)
+                await refuse(life, identity, over_limits(life))
     return await MapOperation(life, fn, plan, work, concurrency, on_error).perform()
 
 

@@ -1,8 +1,8 @@
 """What a body asks for that the limits, registrations and types of today refuse (D3, ADR 0018).
 
 What history knows was asked for under those of its day, and only its outcome counts. What was
-refused has no record, and what the body asked for instead may have its kind and name: they are two
-occurrences, or a replay would take the one for the other.
+refused without a record (`refusal` says what has one) is an occurrence too: what the body asked for
+instead may have its kind and name, and a replay would take the one for the other.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from .._body import delivery
+from .._errors import StepwellError
 
 if TYPE_CHECKING:
     from .._body.branch import Branch
@@ -34,15 +35,17 @@ def encoded(
     try:
         return encode(), None
     except Exception as refusal:
-        if not is_known(branch, kind, name):
+        if not is_known(branch, kind, name, refusal):
             raise
         return None, refusal.with_traceback(None)
 
 
-def is_known(branch: Branch, kind: int, name: str) -> bool:
-    """Whether history knows the next operation of this kind and name, which today would be refused;
-    counts it as refused if not."""
+def is_known(branch: Branch, kind: int, name: str, refusal: Exception) -> bool:
+    """Whether history knows the next operation of this kind and name, which today would be refused,
+    or is to know of that; counts it as refused if neither."""
     life = branch.life
+    if life.who.format > 3 and isinstance(refusal, StepwellError):
+        return True  # what is not known of it is asked when it is awaited: see `refusal`
     if life.who.format < 2:
         return False  # nothing refused is counted
     identity = branch.following(kind, name)
@@ -56,6 +59,6 @@ def is_known(branch: Branch, kind: int, name: str) -> bool:
 def again(branch: Branch, kind: int, name: str, refusal: Exception | None) -> Identity:
     """Names the next operation, as `Branch.identify`: one that would be refused today, if that is
     so, and was asked for all the same because history knew it."""
-    if refusal is not None and not is_known(branch, kind, name):
+    if refusal is not None and not is_known(branch, kind, name, refusal):
         raise refusal
     return branch.identify(kind, name)

@@ -692,9 +692,7 @@ class Step:
         label, target, prepared, refusal = child.asked(
             branch, _replay.CREATE_BATCH, workflow, name, encode
         )
-        return Pending(
-            child.create_batch, (branch, label, target, prepared or child.ids_of(items), refusal)
-        )
+        return Pending(child.create_batch, (branch, label, target, items, prepared, refusal))
 
     @overload
     def call(

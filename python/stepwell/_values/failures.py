@@ -185,6 +185,27 @@ def revive(record: dict[str, Any]) -> StepFailed:
     return exc
 
 
+def describe_refusal(exc: Exception) -> dict[str, Any]:
+    """Returns what is recorded of an error of ours that a body is told of what never began."""
+    return _described(exc, None, None, traceback=False)
+
+
+def revive_refusal(record: dict[str, Any]) -> StepwellError:
+    """Returns what `describe_refusal` recorded, as itself.
+
+    Raises:
+        Undecodable: This is no such record.
+    """
+    _check_shape(record)
+    found: Any = _find("stepwell", record.get("class", ""))
+    if found is None:
+        raise Undecodable("a refusal is recorded as no error of the engine", wanted="a refusal")
+    exc: StepwellError = _new(found)
+    _ARGS.__set__(exc, tuple(record.get("args") or (record.get("message", ""),)))
+    _DICT.__get__(exc).update(record.get("fields") or {})
+    return exc
+
+
 def _recorded_class(record: dict[str, Any]) -> type[StepFailed]:
     module, name = record.get("module", ""), record.get("class", "")
     found = record.get("found")

@@ -57,6 +57,8 @@ pub enum Verdict {
     /// A range of attempts no longer counts one by one; the payload says what they came to (see
     /// `erasure`).
     Erased = 8,
+    /// The operation never began: a limit, say, refused it. The payload is its error.
+    Refused = 9,
 }
 
 impl Verdict {
@@ -65,7 +67,7 @@ impl Verdict {
     pub fn is_outcome(self) -> bool {
         matches!(
             self,
-            Self::Done | Self::Failed | Self::TimedOut | Self::Abandoned
+            Self::Done | Self::Failed | Self::TimedOut | Self::Abandoned | Self::Refused
         )
     }
 }
@@ -136,4 +138,4 @@ macro_rules! from_code {
     };
 }
 from_code!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline);
-from_code!(Verdict: Done, Failed, TimedOut, AttemptFailed, Interrupted, Saved, Started, Abandoned, Erased);
+from_code!(Verdict: Done, Failed, TimedOut, AttemptFailed, Interrupted, Saved, Started, Abandoned, Erased, Refused);

@@ -26,7 +26,8 @@ pub mod sqlite;
 /// - 1: created with schema 3.
 /// - 2: created since an operation that is refused counts as one of its name.
 /// - 3: created since an event without a payload has to fit the type that its wait asks for.
-pub const FORMAT: u32 = 3;
+/// - 4: created since what a body is refused is recorded.
+pub const FORMAT: u32 = 4;
 
 /// A new instance, as admission accepted it.
 #[derive(Debug, Clone, PartialEq, Eq)]

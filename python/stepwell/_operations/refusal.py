@@ -1,0 +1,82 @@
+"""What a body asked for and may not have: a limit, a registration or a type of that day refused it.
+
+What a body does about it depends on it, as on any outcome. So it is one, of an operation that never
+begins: recorded under its identity, told when that is durable, and told again on every replay,
+whatever the limits are then (D3). Only what history does not know meets those of today.
+
+How often is limited: a body that asks for the same in a loop may not fill the store. Instances of
+formats before 4 know no such records (ADR 0018).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from .._body import delivery, diagnosis, stopping
+from .._errors import StepwellError
+from .._replay import REFUSED, Outcome
+from .._values.codec import codec
+from .._values.failures import describe_refusal
+from .operation import TaskOperation
+
+if TYPE_CHECKING:
+    from .._body.life import Life
+    from .._replay import Identity
+
+REFUSALS_MAX = 10_000
+"""So many of one instance are recorded, some 5 MB; then it is blocked."""
+
+
+class Refusal(TaskOperation):
+    """One that never begins. It has an outcome all the same."""
+
+    def __init__(self, life: Life, identity: Identity, error: Exception) -> None:
+        super().__init__(life, identity)
+        self._error = error
+        self._payload = b""
+
+    def go_live(self, in_body: bool = False) -> None:
+        who, port = self.life.who, self.life.port
+        self.life.delivery.cursor.refuse(self.identity)
+        self._payload = codec.encode(describe_refusal(self._error))
+        self.number = port.record(
+            who.no, who.incarnation, self.identity, 0, REFUSED, port.now(), self._payload
+        )
+        port.tickets[self.number] = self
+
+    def done(self, at: int) -> None:
+        """The record is durable."""
+        delivery.arrived(self.life, Outcome(self.identity, REFUSED, None, self._payload, at))
+
+    def withdrawn(self) -> None:
+        self.life.port.tickets.pop(self.number, None)
+
+
+async def refuse(life: Life, identity: Identity, error: Exception) -> NoReturn:
+    """Raises into the body why it may not have what it asks for, once that is recorded; or what is
+    recorded of it."""
+    if life.who.format < 4:
+        raise error
+    refused = life.delivery.cursor.refused or ()
+    if len(refused) >= REFUSALS_MAX and identity not in refused:
+        stopping.block(life, "refused", diagnosis.refused_too_often(life, len(refused), error))
+        await stopping.stop_here(life)
+    try:
+        await delivery.perform(life, Refusal(life, identity, error))
+    except StepwellError as told:
+        raise told from error.__cause__  # which may be the user's own, and is not recorded
+    raise AssertionError("its outcome is raised")
+
+
+async def refuse_unless_known(life: Life, identity: Identity, error: Exception) -> None:
+    """As `refuse`, unless history knows the operation, by an outcome or an open wait."""
+    if is_new(life, identity):
+        await refuse(life, identity, error)
+
+
+def is_new(life: Life, identity: Identity) -> bool:
+    """Whether an operation that today refuses is to be refused by a record: history does not know
+    it."""
+    told = life.delivery
+    known = identity in told.attached or told.cursor.knows(identity)
+    return life.who.format > 3 and not known
