@@ -67,6 +67,22 @@ impl Lanes {
         self.bodies.pop_front()
     }
 
+    /// Returns what may be decided next, at most so much, of both lanes.
+    pub fn next(
+        &self,
+        most: usize,
+    ) -> (
+        impl Iterator<Item = &Submission>,
+        impl Iterator<Item = &Command>,
+    ) {
+        // At least half of it is for the others: see `pop`.
+        let others = most - self.bodies.len().min(most / 2);
+        (
+            self.bodies.iter().take(most),
+            self.others.iter().take(others),
+        )
+    }
+
     /// Returns what was not said by bodies, to be looked through: all that came after the first so
     /// many.
     pub fn others_from(&mut self, from: usize) -> VecDeque<Command> {

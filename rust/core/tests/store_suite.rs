@@ -5,7 +5,9 @@
 mod store_cases;
 
 use stepwell_core::history::{Record, Verdict};
+use stepwell_core::ids::Key;
 use stepwell_core::lifecycle::Status;
+use stepwell_core::store::known::{Need, Needs};
 use stepwell_core::store::{Bucket, Op, Outcome, Store, Transition};
 use stepwell_core::wait::{Approval, ApprovalStatus, Source};
 use store_cases::*;
@@ -27,6 +29,7 @@ suite!(
     waits_of_every_source_come_back,
     settings_and_progress_are_replaced,
     e5_an_approval_is_ended_only_while_it_is_open,
+    a_look_answers_all_that_is_asked_at_once,
     c10_what_a_creation_rate_had_left_is_replaced_and_survives_a_crash,
     what_is_erased_counts_no_more_and_is_freed_in_steps_that_survive_crashes,
     a_clean_close_loses_nothing,
@@ -474,6 +477,69 @@ fn e5_an_approval_is_ended_only_while_it_is_open(place: &mut dyn Place) {
     let decided = store.approval("decided").unwrap().unwrap();
     assert_eq!(decided.status, ApprovalStatus::Approved);
     assert_eq!(store.approval("nobody's").unwrap(), None);
+}
+
+fn a_look_answers_all_that_is_asked_at_once(place: &mut dyn Place) {
+    let mut store = place.open();
+    let mut step = record("step");
+    step.event = None;
+    let mut taken = record("wait");
+    taken.event = Some(9);
+    let mut ended = to(Status::Complete, 5);
+    ended.payload = Some([7].into());
+    let outcomes = store.commit(&[
+        create(1, "a"),
+        create(2, "b"),
+        Op::Append(1, 1, step.clone()),
+        Op::Append(1, 1, taken),
+        Op::Append(1, 1, step),
+        Op::Status(2, 1, ended),
+    ]);
+    assert_eq!(outcomes.unwrap().len(), 6);
+    let names = ["a", "b", "nobody"].map(|id| ["default", "orders", id]);
+    let asked = [
+        Need::Name(names[0], false),
+        Need::Name(names[1], true),
+        Need::Name(names[2], true),
+        Need::Instance(1, false),
+        Need::Instance(77, true),
+        Need::Approval("nobody's"),
+        Need::Takings(1),
+        Need::Takings(77),
+    ];
+    let mut needs = Needs::default();
+    assert!(needs.is_empty());
+    for need in asked {
+        needs.add(need);
+    }
+    let known = store.look(&needs).unwrap();
+    assert!(asked
+        .iter()
+        .all(|it| known.has(*it) && !known.is_damaged(*it)));
+    // What was not asked is not known.
+    for need in [
+        Need::Name(names[0], true),
+        Need::Name(["other", "orders", "a"], false),
+        Need::Instance(2, false),
+        Need::Approval("somebody's"),
+        Need::Takings(2),
+    ] {
+        assert!(!known.has(need), "{need:?}");
+    }
+    let [a, b, nobody] = names.map(|[namespace, workflow, id]| {
+        let key = Key::new(namespace, workflow, id);
+        known.by_key(key).unwrap().map(|it| (it.no, it.status))
+    });
+    assert_eq!(a, Some((1, Status::Queued)));
+    assert_eq!(b, Some((2, Status::Complete)));
+    assert_eq!(nobody, None);
+    assert_eq!(known.output(2).unwrap().as_deref(), Some(&[7][..]));
+    assert_eq!(&*known.instance(1).unwrap().unwrap().id, "a");
+    assert_eq!(known.instance(77).unwrap(), None);
+    assert_eq!(known.approval("nobody's").unwrap(), None);
+    let taken = known.takings(1).unwrap();
+    assert_eq!((taken.len(), taken[0].seq), (1, 2));
+    assert_eq!(known.takings(77).unwrap(), []);
 }
 
 fn settings_and_progress_are_replaced(place: &mut dyn Place) {

@@ -8,6 +8,7 @@ use super::{After, Applied, Core, ItemOf, Job};
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::note::{Data, Item, Note, Settled, Start};
+use crate::store::known::Known;
 use crate::store::{NewInstance, Op, Outcome, Transition};
 use crate::submission::{IfExists, Name};
 use crate::wait::Event;
@@ -28,7 +29,7 @@ impl Core {
         let mut steps = std::mem::take(&mut self.batch.steps);
         self.batch.unjudged.clear();
         self.batch.approvals.clear();
-        self.batch.taken.clear();
+        self.batch.known = Known::default();
         let mut answers = outcomes.iter().copied();
         let mut news = News::default();
         for Step { op, then } in steps.drain(..) {

@@ -6,14 +6,14 @@
 //! Inside the core an approval has its stored id, with the namespace in front; bodies and
 //! decisions come with the id their user knows, and the loader tells that one.
 
-use super::decide::{Found, Obeyed};
+use super::decide::Found;
 use super::settle::Outcome;
-use super::{Core, Decided, Facts};
+use super::Core;
 use crate::history::Verdict;
-use crate::ids::{InstanceNo, WaitId};
 use crate::note::{Data, Note};
-use crate::store::{Error, Op};
-use crate::submission::{Body, Command, Decision, Speech};
+use crate::store::known::Damaged;
+use crate::store::Op;
+use crate::submission::{Body, Command, Decision, Speech, Submission};
 use crate::wait::{stored_approval, Approval, ApprovalStatus, Source, Wait};
 
 /// Returns the outcome of a decided approval.
@@ -43,17 +43,17 @@ impl Core {
         by: Body,
         mut wait: Box<Wait>,
         detail: Option<Box<[u8]>>,
-        facts: &mut Facts,
-    ) -> Decided {
+    ) -> Option<Submission> {
         let Source::Approval(id) = &wait.source else {
             unreachable!("only approvals are asked for");
         };
         let workflow = self.live_mut(by.no).workflow as usize;
         let id = stored_approval(&self.names[workflow].0, id);
         if self.batch.approvals.contains(&id) {
-            return Ok(Some(by.says(Speech::Ask(wait, detail))));
+            return Some(by.says(Speech::Ask(wait, detail)));
         }
-        let known = facts.store.approval(&id)?;
+        let known = self.batch.known.approval(&id);
+        let known = self.or_block(by.no, known)?;
         wait.source = Source::Approval(id.clone());
         let mut approval = Approval {
             id,
@@ -82,7 +82,7 @@ impl Core {
             self.write_approval(approval);
             self.keep_open(by.no, wait);
         }
-        Ok(None)
+        None
     }
 
     /// Somebody decides.
@@ -90,17 +90,18 @@ impl Core {
         &mut self,
         ticket: u64,
         decision: Box<Decision>,
-        facts: &mut Facts,
-    ) -> Obeyed {
+    ) -> Option<Command> {
         let id = stored_approval(&decision.of.namespace, &decision.approval);
         if self.batch.approvals.contains(&id) {
-            return Ok(Some(Command::Decide(ticket, decision)));
+            return Some(Command::Decide(ticket, decision));
         }
-        let found = self.find(&decision.of, facts)?;
+        let found = self.find(&decision.of);
+        let found = self.or_refuse(ticket, found)?;
         if matches!(found, Found::Unsure) {
-            return Ok(Some(Command::Decide(ticket, decision)));
+            return Some(Command::Decide(ticket, decision));
         }
-        let known = facts.store.approval(&id)?;
+        let known = self.batch.known.approval(&id);
+        let known = self.or_refuse(ticket, known)?;
         let is_open = known
             .as_ref()
             .is_none_or(|it| it.status == ApprovalStatus::Open);
@@ -108,15 +109,15 @@ impl Core {
             Found::Live(no, ..) if is_open => no,
             Found::Unknown => {
                 self.say(Note::refuse(ticket, "not_found", Data::Nothing));
-                return Ok(None);
+                return None;
             }
             Found::Final(_, status) if known.is_none() => {
                 self.say(Note::refuse(ticket, "state", Data::State(status)));
-                return Ok(None);
+                return None;
             }
             _ => {
                 self.say(Note::reply(ticket, Data::Bool(false)));
-                return Ok(None);
+                return None;
             }
         };
         let mut approval = known.unwrap_or_else(|| Approval {
@@ -147,7 +148,7 @@ impl Core {
             }
         }
         self.say(Note::reply(ticket, Data::Bool(true)));
-        Ok(None)
+        None
     }
 
     /// Nobody decided: it timed out or was withdrawn. One that was decided while its instance was
@@ -157,18 +158,9 @@ impl Core {
         self.push(Op::EndApproval(id.into(), status));
     }
 
-    /// Settles the wait for an approval that was decided while its instance was inert.
-    pub(super) fn approval_check(
-        &mut self,
-        no: InstanceNo,
-        wait: WaitId,
-        id: &str,
-        facts: &mut Facts,
-    ) -> Result<(), Error> {
-        let approval = facts.store.approval(id)?;
-        if let Some(outcome) = approval.as_ref().and_then(decided) {
-            self.settle(no, wait, &outcome);
-        }
-        Ok(())
+    /// Returns how an approval was decided while its instance was inert.
+    pub(super) fn approval_outcome(&self, id: &str) -> Result<Option<Outcome>, Damaged> {
+        let approval = self.batch.known.approval(id)?;
+        Ok(approval.as_ref().and_then(decided))
     }
 }

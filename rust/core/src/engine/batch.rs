@@ -1,11 +1,11 @@
 //! What is being decided: operations for the store, and what is left to do when they are committed.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
 use super::Core;
-use crate::history::Stored;
 use crate::ids::{InstanceNo, Key};
 use crate::note::{Note, Settled};
+use crate::store::known::Known;
 use crate::store::Op;
 use crate::submission::{Command, IfExists, Name};
 
@@ -89,8 +89,8 @@ pub(super) struct Batch {
     pub(super) unjudged: FxHashSet<InstanceNo>,
     /// Approvals this batch writes.
     pub(super) approvals: FxHashSet<Box<str>>,
-    /// Committed records of taken events, of instances that gave one back: read once per batch.
-    pub(super) taken: FxHashMap<InstanceNo, Vec<Stored>>,
+    /// What was asked before it was decided.
+    pub(super) known: Known,
 }
 
 impl Batch {

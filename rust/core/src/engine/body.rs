@@ -2,17 +2,16 @@
 //!
 //! Whatever comes from an outdated incarnation changes nothing (D6).
 
-use std::collections::hash_map::Entry;
-
 use rustc_hash::FxHashMap;
 
-use super::{After, Core, Decided, Facts, Live};
-use crate::history::{Operation, Record, Stored, Verdict};
+use super::{After, Core, Live};
+use crate::history::{Operation, Record, Verdict};
 use crate::ids::{EventId, InstanceNo, Seq, WaitId};
 use crate::lifecycle::{Effect, Event as Happening, Status};
 use crate::note::Note;
-use crate::store::{Error, Op};
-use crate::submission::{Body, Letter, Speech, Why};
+use crate::store::known::Damaged;
+use crate::store::Op;
+use crate::submission::{Body, Letter, Speech, Submission, Why};
 use crate::wait::{Event, Source, Wait};
 
 use super::decide::Found;
@@ -25,7 +24,7 @@ impl Core {
         self.live
             .get_mut(&by.no)
             .map(AsMut::as_mut)
-            .filter(|it| it.incarnation == by.incarnation && !it.is_inert())
+            .filter(|it| it.may_hear(by))
     }
 
     /// The hot path: one record, one operation, one effect.
@@ -46,10 +45,8 @@ impl Core {
     }
 
     /// Decides what a body said.
-    pub(super) fn hear(&mut self, by: Body, speech: Speech, facts: &mut Facts) -> Decided {
-        let Some(live) = self.speaker(by) else {
-            return Ok(None);
-        };
+    pub(super) fn hear(&mut self, by: Body, speech: Speech) -> Option<Submission> {
+        let live = self.speaker(by)?;
         let no = by.no;
         match speech {
             Speech::Record(ticket, record) => self.record(ticket, by, record),
@@ -59,40 +56,29 @@ impl Core {
                 self.open(no, Wait { opened_at, ..*wait });
             }
             Speech::Quiet(seq, seen) => self.quiet(no, seq, seen),
-            Speech::Withdraw(id) => self.withdraw(no, id, facts)?,
+            Speech::Withdraw(id) => self.withdraw(no, id),
             Speech::GiveBack(seq) => {
-                let given_back = self.give_back(no, seq, facts);
-                self.or_block(no, given_back, facts)?;
+                let given_back = self.give_back(no, seq);
+                self.or_block(no, given_back);
             }
             Speech::Report(progress) => {
                 self.push(Op::Progress(no, progress));
             }
             Speech::Hold => self.hold(no),
-            Speech::Finish(status, payload, version) => {
-                self.finish(no, status, payload, version, facts)?;
-            }
-            Speech::Block(why, error) => self.block(no, why, error, facts)?,
+            Speech::Finish(status, payload, version) => self.finish(no, status, payload, version),
+            Speech::Block(why, error) => self.block(no, why, error),
             Speech::TakenUp => live.interrupted = false,
             Speech::Release => self.leave(no, Happening::Release),
             Speech::Replay => self.leave(no, Happening::Replay),
-            Speech::Ask(wait, detail) => {
-                let asked = self.ask(by, wait, detail, facts);
-                return Ok(self.or_block(no, asked, facts)?.flatten());
-            }
-            Speech::Await(id, what) => {
-                let waits = self.wait_child(id, by, what, facts);
-                return Ok(self.or_block(no, waits, facts)?.flatten());
-            }
-            Speech::Post(ticket, what) => {
-                let posted = self.post(ticket, by, what, facts);
-                return Ok(self.or_block(no, posted, facts)?.flatten());
-            }
-            Speech::Call(id, child) => return self.call(id, by, child, facts),
+            Speech::Ask(wait, detail) => return self.ask(by, wait, detail),
+            Speech::Await(id, what) => return self.wait_child(id, by, what),
+            Speech::Post(ticket, what) => return self.post(ticket, by, what),
+            Speech::Call(id, child) => return self.call(id, by, child),
             Speech::CreateChildren(ticket, child) => {
-                return self.create_children(ticket, by, child, facts);
+                return self.create_children(ticket, by, child);
             }
         }
-        Ok(None)
+        None
     }
 
     /// R2: the failed attempt and its delay are one commit.
@@ -129,33 +115,29 @@ impl Core {
 
     /// I8: a wait the body gave up; an event it had taken already goes back to its old place, and
     /// a child that it called is terminated.
-    fn withdraw(&mut self, no: InstanceNo, id: WaitId, facts: &mut Facts) -> Result<(), Error> {
+    fn withdraw(&mut self, no: InstanceNo, id: WaitId) {
         if let Some(wait) = self.live_mut(no).mailbox.close(id) {
             if let Some(child) = self.drop_wait(no, &wait) {
-                self.orphan(no, &[child], "gave up the call", facts)?;
+                self.orphan(no, &[child], "gave up the call");
             }
-            return Ok(());
+            return;
         }
         if let Some(event) = self.live_mut(no).taken.remove(&id) {
-            let last = self.last_taken(no, event, facts);
-            if let Some(Some((event, _))) = self.or_block(no, last, facts)? {
+            let last = self.last_taken(no, event);
+            if let Some(Some((event, _))) = self.or_block(no, last) {
                 self.put_back(no, event);
             }
         }
-        Ok(())
     }
 
     /// I8, after a crash between the commit that took an event and the one that gives it back.
-    fn give_back(&mut self, no: InstanceNo, seq: Seq, facts: &mut Facts) -> Result<(), Error> {
-        let records = self.takings(no, facts)?;
-        let Some(id) = records
-            .iter()
-            .find(|it| it.seq == seq)
-            .and_then(|it| it.record.event)
-        else {
+    fn give_back(&mut self, no: InstanceNo, seq: Seq) -> Result<(), Damaged> {
+        let records = self.batch.known.takings(no)?;
+        let record = records.iter().find(|it| it.seq == seq);
+        let Some(id) = record.and_then(|it| it.record.event) else {
             return Ok(());
         };
-        if let Some((event, last)) = self.last_taken(no, id, facts)? {
+        if let Some((event, last)) = self.last_taken(no, id)? {
             // One that was taken again later was given back before.
             if last == Some(seq) {
                 self.put_back(no, event);
@@ -164,40 +146,31 @@ impl Core {
         Ok(())
     }
 
-    /// Returns the committed records of events that were taken, oldest first.
-    fn takings(&mut self, no: InstanceNo, facts: &mut Facts) -> Result<&[Stored], Error> {
-        Ok(match self.batch.taken.entry(no) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => {
-                let mut records = facts.reader.history(no)?;
-                records.retain(|it| it.record.event.is_some());
-                unknown.insert(records)
-            }
+    /// Returns the last record of this batch that takes an event.
+    pub(super) fn taken_in_batch(&self, no: InstanceNo, id: EventId) -> Option<&Record> {
+        self.batch.ops().rev().find_map(|op| match op {
+            Op::Append(of, _, record) if *of == no && record.event == Some(id) => Some(record),
+            _ => None,
         })
     }
 
     /// Rebuilds an event from the last record that took it; that one's place in the journal is
     /// `None` if this batch writes it.
     fn last_taken(
-        &mut self,
+        &self,
         no: InstanceNo,
         id: EventId,
-        facts: &mut Facts,
-    ) -> Result<Option<(Event, Option<Seq>)>, Error> {
+    ) -> Result<Option<(Event, Option<Seq>)>, Damaged> {
         let event = |record: &Record| Event {
             id,
             kind: record.event_type.clone().unwrap_or_default(),
             payload: record.payload.clone(),
             at: record.moment.unwrap_or(record.at),
         };
-        let uncommitted = self.batch.ops().rev().find_map(|op| match op {
-            Op::Append(of, _, record) if *of == no && record.event == Some(id) => Some(record),
-            _ => None,
-        });
-        if let Some(record) = uncommitted {
+        if let Some(record) = self.taken_in_batch(no, id) {
             return Ok(Some((event(record), None)));
         }
-        let records = self.takings(no, facts)?.iter();
+        let records = self.batch.known.takings(no)?.iter();
         let last = records
             .filter(|it| it.record.event == Some(id))
             .max_by_key(|it| it.seq);
@@ -250,14 +223,13 @@ impl Core {
         status: Status,
         payload: Option<Box<[u8]>>,
         version: Option<Box<str>>,
-        facts: &mut Facts,
-    ) -> Result<(), Error> {
+    ) {
         let event = match status {
             Status::Complete => Happening::Complete,
             _ => Happening::Fail,
         };
         let Some(owed) = self.shift(no, event) else {
-            return Ok(());
+            return;
         };
         owed.leaves(&[Effect::CloseWaits, Effect::TellParents]);
         let called = self.close_waits(no);
@@ -272,26 +244,18 @@ impl Core {
         };
         self.tell_parents(no, &outcome);
         self.persist(no, None, outcome.payload);
-        self.orphan(no, &called, "has ended", facts)?;
+        self.orphan(no, &called, "has ended");
         self.live.remove(&no);
-        Ok(())
     }
 
-    pub(super) fn block(
-        &mut self,
-        no: InstanceNo,
-        why: Why,
-        error: Box<[u8]>,
-        facts: &mut Facts,
-    ) -> Result<(), Error> {
+    pub(super) fn block(&mut self, no: InstanceNo, why: Why, error: Box<[u8]>) {
         if let Some(owed) = self.shift(no, Happening::Block) {
             owed.leaves_nothing();
             let workflow = self.live_mut(no).workflow;
-            self.count_blocked(no, workflow, &why.code, why.step.clone(), facts)?;
+            self.count_blocked(no, workflow, &why.code, why.step.clone());
             self.keep_interruption(no);
             self.persist(no, Some(why), Some(error));
         }
-        Ok(())
     }
 
     /// An event from one instance to another: sent and recorded, both or neither.
@@ -300,14 +264,14 @@ impl Core {
         ticket: u64,
         by: Body,
         mut what: Box<(Operation, Letter)>,
-        facts: &mut Facts,
-    ) -> Decided {
+    ) -> Option<Submission> {
         let to = &what.1.to;
         what.1.to = self.name(by.no, &to.workflow, &to.id);
-        let outcome = match self.find(&what.1.to, facts)? {
-            Found::Unsure => return Ok(Some(by.says(Speech::Post(ticket, what)))),
+        let found = self.find(&what.1.to);
+        let outcome = match self.or_block(by.no, found)? {
+            Found::Unsure => return Some(by.says(Speech::Post(ticket, what))),
             Found::Live(no, ..) if self.batch.unjudged.contains(&no) => {
-                return Ok(Some(by.says(Speech::Post(ticket, what))));
+                return Some(by.says(Speech::Post(ticket, what)));
             }
             Found::Live(no, key, _) => {
                 let has_room = self.liven(no, key, &what.1.to).has_room_for(&what.1.kind);
@@ -327,6 +291,6 @@ impl Core {
             let event = self.event(letter.kind, letter.payload);
             self.arrive(no, event);
         }
-        Ok(None)
+        None
     }
 }

@@ -5,12 +5,13 @@
 
 use super::decide::Found;
 use super::settle::Outcome;
-use super::{After, Core, Decided, Facts};
+use super::{After, Core};
 use crate::history::{Operation, Verdict};
 use crate::ids::{InstanceNo, Key, WaitId};
 use crate::lifecycle::Status;
-use crate::store::{Error, Op, Row};
-use crate::submission::{Body, Child, Code, Name, NewItem, Speech};
+use crate::store::known::Damaged;
+use crate::store::{Op, Row};
+use crate::submission::{Body, Child, Code, Name, NewItem, Speech, Submission};
 use crate::wait::{Source, Wait};
 
 impl Core {
@@ -42,17 +43,12 @@ impl Core {
         no
     }
 
-    pub(super) fn call(
-        &mut self,
-        id: WaitId,
-        by: Body,
-        child: Box<Child>,
-        facts: &mut Facts,
-    ) -> Decided {
+    pub(super) fn call(&mut self, id: WaitId, by: Body, child: Box<Child>) -> Option<Submission> {
         let item = child.items[0].clone();
         let child_id = item.id.clone().unwrap_or_default();
         let name = self.name(by.no, &child.workflow, &child_id);
-        let found = self.find(&name, facts)?;
+        let found = self.find(&name);
+        let found = self.or_block(by.no, found)?;
         let wait = |source| Wait {
             id,
             operation: child.operation.clone(),
@@ -61,7 +57,7 @@ impl Core {
             until: None,
         };
         match found {
-            Found::Unsure => return Ok(Some(by.says(Speech::Call(id, child)))),
+            Found::Unsure => return Some(by.says(Speech::Call(id, child))),
             Found::Unknown => {
                 let mut wait = wait(Source::Child(0));
                 let no = self.bear(by.no, &child, item, true);
@@ -73,7 +69,7 @@ impl Core {
                 self.record_outcome(by.no, wait, &Outcome::failed("exists"));
             }
         }
-        Ok(None)
+        None
     }
 
     /// All children and one record, or (if an id is taken or given twice) only the record.
@@ -84,15 +80,15 @@ impl Core {
         ticket: u64,
         by: Body,
         mut child: Box<Child>,
-        facts: &mut Facts,
-    ) -> Decided {
+    ) -> Option<Submission> {
         let mut seen = rustc_hash::FxHashSet::default();
         let mut refused = false;
         for item in &child.items {
             let id = item.id.clone().unwrap_or_default();
             let name = self.name(by.no, &child.workflow, &id);
-            refused |= match self.find(&name, facts)? {
-                Found::Unsure => return Ok(Some(by.says(Speech::CreateChildren(ticket, child)))),
+            let found = self.find(&name);
+            refused |= match self.or_block(by.no, found)? {
+                Found::Unsure => return Some(by.says(Speech::CreateChildren(ticket, child))),
                 Found::Unknown => !seen.insert(id),
                 Found::Live(..) | Found::Final(..) => true,
             };
@@ -110,7 +106,7 @@ impl Core {
         };
         let now = self.now;
         self.conclude(by.no, ticket, child.operation, now, &outcome);
-        Ok(None)
+        None
     }
 
     pub(super) fn wait_child(
@@ -118,22 +114,25 @@ impl Core {
         id: WaitId,
         by: Body,
         what: Box<(Operation, Box<str>, Box<str>)>,
-        facts: &mut Facts,
-    ) -> Decided {
+    ) -> Option<Submission> {
         let name = self.name(by.no, &what.1, &what.2);
-        let found = self.find(&name, facts)?;
+        let found = self.find(&name);
+        let found = self.or_block(by.no, found)?;
         // One that ends in this very batch has no durable output yet.
         let key = Key::new(&name.namespace, &name.workflow, &name.id);
         let ends = matches!(found, Found::Final(..)) && self.registry.view(key).is_some();
         if ends || matches!(found, Found::Unsure) {
-            return Ok(Some(by.says(Speech::Await(id, what))));
+            return Some(by.says(Speech::Await(id, what)));
         }
         let (child, outcome) = match found {
             Found::Live(no, ..) => (no, None),
-            Found::Final(no, _) => match facts.reader.instance(no)? {
-                Some(row) => (no, Some(end_of(row, facts)?)),
-                None => (0, Some(Outcome::failed("not_found"))),
-            },
+            Found::Final(no, _) => {
+                let end = self.batch.known.by_key(key).and_then(|row| {
+                    let row = row.expect("it was found");
+                    self.end_of(row)
+                });
+                (no, Some(self.or_block(by.no, end)?))
+            }
             Found::Unknown | Found::Unsure => (0, Some(Outcome::failed("not_found"))),
         };
         let wait = Wait {
@@ -147,41 +146,33 @@ impl Core {
             Some(outcome) => self.record_outcome(by.no, wait, &outcome),
             None => self.keep_open(by.no, wait),
         }
-        Ok(None)
+        None
     }
 
-    /// Settles the wait for a child that ended while nobody could be told.
-    pub(super) fn child_check(
-        &mut self,
-        no: InstanceNo,
-        id: WaitId,
-        child: InstanceNo,
-        facts: &mut Facts,
-    ) -> Result<(), Error> {
-        let row = facts.reader.instance(child)?;
-        let outcome = match row {
-            None => Some(Outcome::failed("not_found")),
-            Some(row) if row.status.is_final() => Some(end_of(row, facts)?),
-            Some(_) => None,
-        };
-        if let Some(outcome) = outcome {
-            self.settle(no, id, &outcome);
+    /// Returns how a child ended while nobody could be told, if it did.
+    pub(super) fn child_outcome(&self, child: InstanceNo) -> Result<Option<Outcome>, Damaged> {
+        if self.live.contains_key(&child) {
+            return Ok(None);
         }
-        Ok(())
+        Ok(match self.batch.known.instance(child)? {
+            None => Some(Outcome::failed("not_found")),
+            Some(row) if row.status.is_final() => Some(self.end_of(row)?),
+            Some(_) => None,
+        })
     }
-}
 
-/// Returns what waiting for a final instance yields.
-fn end_of(row: Row, facts: &mut Facts) -> Result<Outcome, Error> {
-    let (verdict, kind) = match row.status {
-        Status::Complete => (Verdict::Done, Some(row.version)),
-        Status::Terminated => (Verdict::Failed, Some("terminated".into())),
-        _ => (Verdict::Failed, None),
-    };
-    let payload = facts.store.result(row.no)?;
-    Ok(Outcome {
-        kind,
-        payload,
-        ..Outcome::new(verdict)
-    })
+    /// Returns what waiting for a final instance yields.
+    fn end_of(&self, row: &Row) -> Result<Outcome, Damaged> {
+        let (verdict, kind) = match row.status {
+            Status::Complete => (Verdict::Done, Some(row.version.clone())),
+            Status::Terminated => (Verdict::Failed, Some("terminated".into())),
+            _ => (Verdict::Failed, None),
+        };
+        let payload = self.batch.known.output(row.no)?;
+        Ok(Outcome {
+            kind,
+            payload,
+            ..Outcome::new(verdict)
+        })
+    }
 }

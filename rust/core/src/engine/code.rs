@@ -9,9 +9,10 @@
 use rustc_hash::FxHashMap;
 
 use super::recovery::MISSING_CODE;
-use super::{Core, Facts};
+use super::Core;
 use crate::ids::InstanceNo;
-use crate::store::{Error, Row};
+use crate::store::known::Damaged;
+use crate::store::Row;
 
 /// The versions of each workflow there is code for.
 #[derive(Debug, Default)]
@@ -75,15 +76,12 @@ impl Codes {
 
 impl Core {
     /// Returns why an instance cannot go on, if there is no code for it.
-    pub(super) fn without_code(
-        &self,
-        no: InstanceNo,
-        facts: &mut Facts,
-    ) -> Result<Option<String>, Error> {
+    pub(super) fn without_code(&self, no: InstanceNo) -> Result<Option<String>, Damaged> {
         if self.live.get(&no).is_none_or(|it| it.has_code) {
             return Ok(None);
         }
-        let row = facts.reader.instance(no)?.expect("what is live is stored");
-        Ok(Some(self.codes.refusal(&row)))
+        let row = self.batch.known.instance(no)?;
+        let row = row.expect("what is live is stored");
+        Ok(Some(self.codes.refusal(row)))
     }
 }

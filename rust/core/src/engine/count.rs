@@ -12,7 +12,7 @@ use rustc_hash::FxHashSet;
 use super::{Core, Facts};
 use crate::ids::InstanceNo;
 use crate::lifecycle::Status;
-use crate::store::{self, Ended, Error, Op};
+use crate::store::{Ended, Error, Op};
 use crate::tally::{Change, Figures, Reason, Tally};
 
 /// The writer's counts.
@@ -156,14 +156,11 @@ impl Core {
         workflow: u32,
         code: &str,
         step: Option<Box<str>>,
-        facts: &mut Facts,
-    ) -> Result<(), Error> {
+    ) {
         // A row that cannot be read may be why it is blocked; then nobody knows its id.
-        let row = match facts.reader.instance(no) {
-            Err(store::Error::Row(_)) => None,
-            row => row?,
-        };
-        let (id, version) = row.map(|it| (it.id, it.version)).unwrap_or_default();
+        let row = self.batch.known.instance(no).ok().flatten();
+        let named = row.map(|it| (it.id.clone(), it.version.clone()));
+        let (id, version) = named.unwrap_or_default();
         let code = code.into();
         let reason = Reason {
             code,
@@ -171,6 +168,5 @@ impl Core {
             version,
         };
         self.counts.blocked(no, workflow, id, reason);
-        Ok(())
     }
 }

@@ -2,13 +2,14 @@
 //! file.
 
 use super::recovery::MISSING_CODE;
-use super::{After, Core, Decided, Facts, Live};
+use super::{After, Core, Live};
 use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::{react, Effect, Event as Happening, Reaction, Status};
 use crate::limits::EVENTS;
 use crate::note::{Data, Note};
-use crate::store::{Error, Op};
+use crate::store::known::Damaged;
+use crate::store::Op;
 use crate::submission::{Command, Letter, Name, Speech, Submission};
 use crate::wait::{Event, Source};
 
@@ -24,55 +25,39 @@ pub(super) enum Found {
     Unknown,
 }
 
-/// What came of what somebody outside wants: the command itself, if it has to wait for the next
-/// batch.
-pub(super) type Obeyed = Result<Option<Command>, Error>;
-
 impl Core {
     /// Decides one submission. Returns it if it has to wait for the next batch.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn decide(&mut self, submission: Submission, facts: &mut Facts) -> Decided {
+    pub fn decide(&mut self, submission: Submission) -> Option<Submission> {
+        if let Submission::Said(by, Speech::Record(ticket, record)) = submission {
+            self.record(ticket, by, record);
+            return None;
+        }
+        if self.lacks(&submission) {
+            return Some(submission);
+        }
         match submission {
-            Submission::Said(by, Speech::Record(ticket, record)) => {
-                self.record(ticket, by, record);
-                Ok(None)
-            }
-            Submission::Said(by, speech) => self.hear(by, speech, facts),
-            Submission::Outside(command) => {
-                let later = self.obey(command, facts)?;
-                Ok(later.map(Submission::Outside))
-            }
+            Submission::Said(by, speech) => self.hear(by, speech),
+            Submission::Outside(command) => self.obey(command).map(Submission::Outside),
             Submission::LetGo(no) => {
                 self.let_go(no);
-                Ok(None)
+                None
             }
         }
     }
 
     /// Decides what somebody outside wants. Returns it if it has to wait for the next batch.
-    fn obey(&mut self, command: Command, facts: &mut Facts) -> Obeyed {
+    fn obey(&mut self, command: Command) -> Option<Command> {
         match command {
             Command::Create(ticket, what, if_exists) => {
-                return Ok(self.create(ticket, what, if_exists, None));
+                return self.create(ticket, what, if_exists, None);
             }
             Command::CreateBatch(ticket, what, if_exists, wait) => {
-                return Ok(self.create_batch(ticket, what, if_exists, wait, None));
+                return self.create_batch(ticket, what, if_exists, wait, None);
             }
-            Command::Again(creation, found) => return Ok(self.create_again(*creation, found)),
-            Command::Send(ticket, letter, dedup) => {
-                let sent = self.send(ticket, letter, dedup, facts);
-                return self.or_refuse(ticket, sent);
-            }
-            Command::Decide(ticket, decision) => {
-                let decided = self.decide_approval(ticket, decision, facts);
-                return self.or_refuse(ticket, decided);
-            }
-            Command::Resume(ticket, name) => {
-                let resumed = self.resume(ticket, name, facts);
-                return self.or_refuse(ticket, resumed);
-            }
+            Command::Again(creation, found) => return self.create_again(*creation, found),
+            Command::Send(ticket, letter, dedup) => return self.send(ticket, letter, dedup),
+            Command::Decide(ticket, decision) => return self.decide_approval(ticket, decision),
+            Command::Resume(ticket, name) => return self.resume(ticket, name),
             Command::GiveUp(ticket) => {
                 if self.give_up(ticket) {
                     self.say(Note::refuse(ticket, "given_up", Data::Nothing));
@@ -86,35 +71,30 @@ impl Core {
                 self.open_namespace(ticket, &namespace, &base);
             }
         }
-        Ok(None)
+        None
     }
 
     /// What somebody asks for and what is damaged concern each other only: nothing was changed yet.
-    fn or_refuse(&mut self, ticket: u64, decided: Obeyed) -> Obeyed {
-        if let Err(Error::Row(message)) = decided {
+    pub(super) fn or_refuse<T>(&mut self, ticket: u64, known: Result<T, Damaged>) -> Option<T> {
+        if let Err(Damaged(message)) = known {
             self.say(Note::refuse(ticket, "corrupt", Data::Text(message)));
-            return Ok(None);
+            return None;
         }
-        decided
+        known.ok()
     }
 
     /// What an instance depends on and is damaged blocks that instance, and nobody else.
-    pub(super) fn or_block<T>(
-        &mut self,
-        no: InstanceNo,
-        read: Result<T, Error>,
-        facts: &mut Facts,
-    ) -> Result<Option<T>, Error> {
-        if let Err(Error::Row(message)) = &read {
+    pub(super) fn or_block<T>(&mut self, no: InstanceNo, known: Result<T, Damaged>) -> Option<T> {
+        if let Err(Damaged(message)) = &known {
             let error = recorded("StoreCorrupt", message);
-            self.block(no, "corrupt".into(), error, facts)?;
-            return Ok(None);
+            self.block(no, "corrupt".into(), error);
+            return None;
         }
-        read.map(Some)
+        known.ok()
     }
 
     /// Looks an instance up by name.
-    pub(super) fn find(&self, name: &Name, facts: &mut Facts) -> Result<Found, Error> {
+    pub(super) fn find(&self, name: &Name) -> Result<Found, Damaged> {
         let key = Key::new(&name.namespace, &name.workflow, &name.id);
         if let Some(view) = self.registry.view(key) {
             return Ok(match view.committed {
@@ -123,9 +103,7 @@ impl Core {
                 Some(_) => Found::Live(view.no, key, view.decided),
             });
         }
-        let row = facts
-            .store
-            .find(&name.namespace, &name.workflow, &name.id)?;
+        let row = self.batch.known.by_key(key)?;
         Ok(row.map_or(Found::Unknown, |row| Found::Final(row.no, row.status)))
     }
 
@@ -142,28 +120,28 @@ impl Core {
         ticket: u64,
         letter: Box<Letter>,
         dedup: Option<Box<str>>,
-        facts: &mut Facts,
-    ) -> Obeyed {
-        let (no, key) = match self.find(&letter.to, facts)? {
-            Found::Unsure => return Ok(Some(Command::Send(ticket, letter, dedup))),
+    ) -> Option<Command> {
+        let found = self.find(&letter.to);
+        let (no, key) = match self.or_refuse(ticket, found)? {
+            Found::Unsure => return Some(Command::Send(ticket, letter, dedup)),
             Found::Live(no, ..) if self.batch.unjudged.contains(&no) => {
-                return Ok(Some(Command::Send(ticket, letter, dedup)));
+                return Some(Command::Send(ticket, letter, dedup));
             }
             Found::Live(no, key, _) => (no, key),
             Found::Final(no, status) => {
                 let refusal = Note::refuse(ticket, "state", Data::State(status));
                 self.refuse_event(no, dedup, refusal);
-                return Ok(None);
+                return None;
             }
             Found::Unknown => {
                 self.say(Note::refuse(ticket, "not_found", Data::Nothing));
-                return Ok(None);
+                return None;
             }
         };
         if !self.liven(no, key, &letter.to).has_room_for(&letter.kind) {
             let data = Data::Limit("buffered_events", EVENTS as u64);
             self.refuse_event(no, dedup, Note::refuse(ticket, "limit", data));
-            return Ok(None);
+            return None;
         }
         let event = self.event(letter.kind, letter.payload);
         if dedup.is_some() {
@@ -174,7 +152,7 @@ impl Core {
             self.arrive(no, event);
             self.say(Note::reply(ticket, Data::Nothing));
         }
-        Ok(None)
+        None
     }
 
     /// E4: an event that would be refused may have arrived before; then it is no other one.
@@ -194,29 +172,31 @@ impl Core {
         }
     }
 
-    fn resume(&mut self, ticket: u64, name: Box<Name>, facts: &mut Facts) -> Obeyed {
-        match self.find(&name, facts)? {
-            Found::Unsure => return Ok(Some(Command::Resume(ticket, name))),
+    fn resume(&mut self, ticket: u64, name: Box<Name>) -> Option<Command> {
+        let found = self.find(&name);
+        match self.or_refuse(ticket, found)? {
+            Found::Unsure => return Some(Command::Resume(ticket, name)),
             Found::Unknown => self.say(Note::refuse(ticket, "not_found", Data::Nothing)),
             Found::Final(_, status) => {
                 self.say(Note::refuse(ticket, "state", Data::State(status)));
             }
             Found::Live(no, key, status) => {
                 if matches!(react(status, Happening::Resume), Reaction::Goes(..)) {
-                    if let Some(text) = self.without_code(no, facts)? {
+                    let refusal = self.without_code(no);
+                    if let Some(text) = self.or_refuse(ticket, refusal)? {
                         self.say(Note::refuse(ticket, MISSING_CODE, Data::Text(text)));
-                        return Ok(None);
+                        return None;
                     }
                     if self.is_settled_by_batch(no) {
-                        return Ok(Some(Command::Resume(ticket, name)));
+                        return Some(Command::Resume(ticket, name));
                     }
                     self.liven(no, key, &name);
-                    self.go_on(no, facts)?;
+                    self.go_on(no);
                 }
                 self.say(Note::reply(ticket, Data::Nothing));
             }
         }
-        Ok(None)
+        None
     }
 
     /// Whether this batch decides what an inert instance waits for: then what it finds when it goes
@@ -235,31 +215,32 @@ impl Core {
     }
 
     /// A paused or blocked instance goes on: what happened meanwhile settles its waits.
-    pub(super) fn go_on(&mut self, no: InstanceNo, facts: &mut Facts) -> Result<(), Error> {
+    pub(super) fn go_on(&mut self, no: InstanceNo) {
         let owed = self.shift(no, Happening::Resume);
         owed.expect("the caller asked the table")
             .leaves(&[Effect::Rearm]);
         let live = self.live_mut(no);
         (live.recoveries, live.proof) = (0, None);
         self.persist(no, None, None);
-        self.rearm(no, facts)
+        self.rearm(no);
     }
 
     /// Sets the timers of all open waits and settles those whose outcome is there already.
-    pub(super) fn rearm(&mut self, no: InstanceNo, facts: &mut Facts) -> Result<(), Error> {
+    pub(super) fn rearm(&mut self, no: InstanceNo) {
         let waits = self.live_mut(no).mailbox.waits().to_vec();
         for wait in waits {
             self.hook(no, &wait);
-            let checked = match &wait.source {
-                Source::Child(child) => self.child_check(no, wait.id, *child, facts),
-                Source::Approval(id) => self.approval_check(no, wait.id, id, facts),
-                Source::Event(_) | Source::Timer | Source::Retry => Ok(()),
+            let outcome = match &wait.source {
+                Source::Child(child) => self.child_outcome(*child),
+                Source::Approval(id) => self.approval_outcome(id),
+                Source::Event(_) | Source::Timer | Source::Retry => Ok(None),
             };
-            if self.or_block(no, checked, facts)?.is_none() {
-                return Ok(());
+            match self.or_block(no, outcome) {
+                None => return,
+                Some(None) => {}
+                Some(Some(outcome)) => self.settle(no, wait.id, &outcome),
             }
         }
         self.fit(no);
-        Ok(())
     }
 }

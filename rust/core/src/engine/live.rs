@@ -6,6 +6,7 @@ use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, WaitId};
 use crate::lifecycle::Status;
 use crate::limits::EVENTS;
 use crate::queue::{Class, Entry, Rank};
+use crate::submission::Body;
 use crate::waits::Mailbox;
 
 /// What the engine keeps of an instance that is more than a queue entry.
@@ -66,6 +67,11 @@ impl Live {
             told: 0,
             counted: Status::Queued,
         }
+    }
+
+    /// Whether this body may speak for it.
+    pub(super) fn may_hear(&self, by: Body) -> bool {
+        self.incarnation == by.incarnation && !self.is_inert()
     }
 
     /// Nothing settles while a human has to act: events are kept, timers stand still.

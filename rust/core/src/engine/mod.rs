@@ -1,13 +1,13 @@
 //! The engine: the only place that sees every stage.
 //!
-//! It works in batches: [`Core::begin`], any number of [`Core::decide`], [`Core::finish_batch`];
-//! then its owner commits the operations, and [`Core::apply`] turns the answers into notes.
-//! Deciding changes what only the writer sees; what others see changes in `apply`, after the
-//! commit (D1). A submission whose decision depends on what the store will answer to an earlier
-//! one of the same batch is handed back for the next batch, so decisions are never guesses.
+//! It works in batches: [`Core::begin`], what the batch [`Core::needs`] to know and [`Core::learn`],
+//! any number of [`Core::decide`], [`Core::finish_batch`]; then its owner commits the operations,
+//! and [`Core::apply`] turns the answers into notes. Deciding changes what only the writer sees;
+//! what others see changes in `apply`, after the commit (D1). A submission whose decision depends
+//! on what the store will answer to an earlier one of the same batch, or on what was not asked, is
+//! handed back for the next batch, so decisions are never guesses.
 //!
-//! It is free of I/O but for [`Facts`]: reads of what is committed, for questions about instances
-//! that are final and so no longer in memory. It reads no clock and has no threads.
+//! It is free of I/O but for [`recovery`], when it opens. It reads no clock and has no threads.
 
 mod apply;
 mod approvals;
@@ -22,6 +22,7 @@ mod generated;
 mod hooks;
 mod limits;
 mod live;
+mod needs;
 mod places;
 pub mod recovery;
 mod refill;
@@ -50,8 +51,9 @@ use crate::registry::Registry;
 use crate::residents::Residents;
 use crate::sequence::{Sequence, SETTING};
 use crate::settings::Layer;
-use crate::store::{Error, Op, Reader, Store, Transition};
-use crate::submission::{Command, Name, Submission, Why};
+use crate::store::known::Needs;
+use crate::store::{Op, Reader, Store, Transition};
+use crate::submission::{Command, Name, Why};
 use crate::timer::Timers;
 use crate::watches::Watches;
 use batch::{After, Batch, ItemOf};
@@ -80,16 +82,13 @@ pub struct Config {
     pub workflow_limits: Vec<(Box<str>, Layer)>,
 }
 
-/// Committed truth, for questions about what is not in memory.
+/// Committed truth, for what an engine reads when it opens.
 pub struct Facts {
     /// The store itself.
     pub store: Box<dyn Store>,
     /// A reader for what the store's own methods do not answer.
     pub reader: Box<dyn Reader>,
 }
-
-/// What `decide` says.
-pub type Decided = Result<Option<Submission>, Error>;
 
 /// What the loader has to read.
 #[derive(Debug, Clone, PartialEq)]
@@ -176,6 +175,8 @@ pub struct Core {
     counts: Counts,
     generated: Generated,
     batch: Batch,
+    /// What the last batch turned out to lack.
+    missing: Needs,
     now: Micros,
 }
 
@@ -221,6 +222,7 @@ impl Core {
                 number: 1,
                 ..Batch::default()
             },
+            missing: Needs::default(),
             now: 0,
         }
     }

@@ -11,6 +11,7 @@ use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::queue::{Class, Entry, Rank};
+use crate::store::known::{Damaged, Need};
 use crate::store::{Code, Error, Newcomer, Recovery, Row};
 use crate::tally::Reason;
 use crate::wait::{Event, Source, Wait};
@@ -92,7 +93,14 @@ impl Core {
             if self.live.get(&no).is_none_or(|it| it.is_inert()) {
                 continue;
             }
-            self.rearm(no, facts)?;
+            loop {
+                let missing = self.missing_to_rearm(no);
+                if missing.is_empty() {
+                    break;
+                }
+                self.learn(facts.store.look(&missing)?);
+            }
+            self.rearm(no);
             // Nothing would ever wake it: replay finds out what it is about.
             let live = self.live_mut(no);
             if live.status == Status::Waiting && live.mailbox.waits().is_empty() {
@@ -142,7 +150,9 @@ impl Core {
 
     /// An instance of which a wait or an event cannot be read does not go on without it.
     fn stop_damaged(&mut self, no: InstanceNo, what: &str, facts: &mut Facts) -> Result<(), Error> {
-        let row = facts.reader.instance(no)?;
+        let need = Need::Instance(no, false);
+        self.learn(facts.store.look(&need.into())?);
+        let row = self.batch.known.instance(no).ok().flatten();
         let start_at = row.and_then(|it| it.start_at);
         if let Some(Due::StartAt(workflow, rank, entry)) =
             start_at.and_then(|at| self.timers.cancel(at, no))
@@ -153,7 +163,7 @@ impl Core {
         let text = format!(
             "{what}. Nothing was changed. Keep a copy of the store, and restore it from a backup."
         );
-        self.or_block(no, Err::<(), _>(Error::Row(text)), facts)?;
+        self.or_block(no, Err::<(), _>(Damaged(text)));
         Ok(())
     }
 

@@ -14,14 +14,15 @@
 //! It does not know who may terminate what, nor undos.
 
 use super::settle::Outcome;
-use super::{Core, Facts, Live};
+use super::{Core, Live};
 use crate::failure::recorded;
 use crate::history::Kind;
 use crate::ids::{InstanceNo, Key, Micros};
 use crate::lifecycle::{Effect, Event as Happening, Status};
 use crate::note::Note;
 use crate::queue::{Class, Entry};
-use crate::store::{Error, Op};
+use crate::store::known::Need;
+use crate::store::Op;
 use crate::wait::{ApprovalStatus, Source, Wait};
 
 /// What is known of an instance that never ran.
@@ -35,36 +36,13 @@ struct Entrant {
 /// An instance that is to be terminated, and the error that says why.
 type Doomed = (InstanceNo, Box<[u8]>);
 
-/// Returns called children with the error that says why they end.
-fn sentences(
-    parent: InstanceNo,
-    called: &[InstanceNo],
-    why: &str,
-    facts: &mut Facts,
-) -> Result<Vec<Doomed>, Error> {
-    if called.is_empty() {
-        return Ok(Vec::new());
-    }
-    let row = facts.reader.instance(parent)?;
-    let row = row.expect("whoever calls is stored");
-    let text = format!("{}/{}, which called it, {why}", row.workflow, row.id);
-    let error = recorded("InstanceTerminated", &text);
-    let sentence = |child: &InstanceNo| (*child, error.clone());
-    Ok(called.iter().map(sentence).collect())
-}
-
 impl Core {
     /// Terminates an instance and, down the tree, those it called; one that has ended already stays
     /// as it is. `error` is what everybody is told and the store keeps as the reason.
-    pub(super) fn terminate(
-        &mut self,
-        no: InstanceNo,
-        error: Box<[u8]>,
-        facts: &mut Facts,
-    ) -> Result<(), Error> {
+    pub(super) fn terminate(&mut self, no: InstanceNo, error: Box<[u8]>) {
         let mut doomed = vec![(no, error)];
         while let Some((no, error)) = doomed.pop() {
-            if !self.summon(no, facts)? {
+            if !self.summon(no) {
                 continue;
             }
             let body = self.seated(no);
@@ -79,27 +57,34 @@ impl Core {
             };
             self.tell_parents(no, &outcome);
             self.persist(no, None, outcome.payload);
-            doomed.extend(sentences(no, &called, "has ended", facts)?);
+            doomed.extend(self.sentences(no, &called, "has ended"));
             self.live.remove(&no);
             if let Some(note) = body {
                 self.say(note);
             }
         }
-        Ok(())
     }
 
     /// Terminates children whose parent waits for them no longer.
-    pub(super) fn orphan(
-        &mut self,
-        parent: InstanceNo,
-        called: &[InstanceNo],
-        why: &str,
-        facts: &mut Facts,
-    ) -> Result<(), Error> {
-        for (child, error) in sentences(parent, called, why, facts)? {
-            self.terminate(child, error, facts)?;
+    pub(super) fn orphan(&mut self, parent: InstanceNo, called: &[InstanceNo], why: &str) {
+        for (child, error) in self.sentences(parent, called, why) {
+            self.terminate(child, error);
         }
-        Ok(())
+    }
+
+    /// Returns called children with the error that says why they end.
+    fn sentences(&self, parent: InstanceNo, called: &[InstanceNo], why: &str) -> Vec<Doomed> {
+        if called.is_empty() {
+            return Vec::new();
+        }
+        let workflow = &self.names[self.live[&parent].workflow as usize].1;
+        // One whose row is damaged has no id that could be told.
+        let row = self.batch.known.instance(parent).ok().flatten();
+        let id = row.map_or("?", |it| &*it.id);
+        let text = format!("{workflow}/{id}, which called it, {why}");
+        let error = recorded("InstanceTerminated", &text);
+        let sentence = |child: &InstanceNo| (*child, error.clone());
+        called.iter().map(sentence).collect()
     }
 
     /// Closes all waits of an instance for good; returns the children it called and waits for.
@@ -151,13 +136,13 @@ impl Core {
 
     /// Makes sure that an instance has its live state, with its true place in the queue. Returns
     /// false if it has ended.
-    fn summon(&mut self, no: InstanceNo, facts: &mut Facts) -> Result<bool, Error> {
+    fn summon(&mut self, no: InstanceNo) -> bool {
         let known = self.live.get(&no);
         if known.is_some_and(|it| it.status != Status::Queued || it.class != Class::New) {
-            return Ok(true);
+            return true;
         }
-        let Some(it) = self.entrant(no, facts)? else {
-            return Ok(false);
+        let Some(it) = self.entrant(no) else {
+            return false;
         };
         let new = || Box::new(Live::new(it.key, no, it.workflow, it.priority));
         let live = self.live.entry(no).or_insert_with(new);
@@ -170,48 +155,44 @@ impl Core {
                 self.queues.push(it.workflow, rank, Entry::new(no, it.key));
             }
         }
-        Ok(true)
+        true
     }
 
     /// Returns what the store, or this batch, knows of an instance that never ran.
-    fn entrant(&mut self, no: InstanceNo, facts: &mut Facts) -> Result<Option<Entrant>, Error> {
-        let row = match facts.reader.instance(no) {
-            Err(Error::Row(_)) => return Ok(None), // it is blocked when it is to start
-            row => row?,
-        };
-        if let Some(row) = row {
-            let key = Key::new(&row.namespace, &row.workflow, &row.id);
-            // It may have ended in this batch.
-            let view = self.registry.view(key).filter(|it| it.no == no);
-            if view.is_none_or(|it| it.decided.is_final()) {
-                return Ok(None);
-            }
-            return Ok(Some(Entrant {
-                key,
-                workflow: self.workflow(&row.namespace, &row.workflow),
-                priority: row.priority,
-                start_at: row.start_at,
-            }));
+    fn entrant(&mut self, no: InstanceNo) -> Option<Entrant> {
+        if !self.batch.known.has(Need::Instance(no, false)) {
+            return self.entrant_of_batch(no);
         }
-        let new = self.batch.ops().find_map(|op| match op {
-            Op::Create(new) if new.no == no => Some(new),
-            _ => None,
-        });
-        let Some(new) = new else {
-            return Ok(None);
-        };
-        let key = Key::new(&new.namespace, &new.workflow, &new.id);
-        let (priority, start_at) = (new.priority, new.start_at);
-        let names = (new.namespace.clone(), new.workflow.clone());
-        let decided = self.registry.view(key).map(|it| it.decided);
-        if decided.is_none_or(Status::is_final) {
-            return Ok(None);
-        }
-        Ok(Some(Entrant {
+        // One that is damaged is blocked when it is to start.
+        let row = self.batch.known.instance(no).ok().flatten()?;
+        let key = Key::new(&row.namespace, &row.workflow, &row.id);
+        let (priority, start_at) = (row.priority, row.start_at);
+        let names = (row.namespace.clone(), row.workflow.clone());
+        // It may have ended in this batch.
+        let view = self.registry.view(key).filter(|it| it.no == no)?;
+        (!view.decided.is_final()).then(|| Entrant {
             key,
             workflow: self.workflow(&names.0, &names.1),
             priority,
             start_at,
-        }))
+        })
+    }
+
+    fn entrant_of_batch(&mut self, no: InstanceNo) -> Option<Entrant> {
+        let new = self.batch.ops().find_map(|op| match op {
+            Op::Create(new) if new.no == no => Some(new),
+            _ => None,
+        });
+        let new = new?;
+        let key = Key::new(&new.namespace, &new.workflow, &new.id);
+        let (priority, start_at) = (new.priority, new.start_at);
+        let names = (new.namespace.clone(), new.workflow.clone());
+        let view = self.registry.view(key)?;
+        (!view.decided.is_final()).then(|| Entrant {
+            key,
+            workflow: self.workflow(&names.0, &names.1),
+            priority,
+            start_at,
+        })
     }
 }

@@ -104,10 +104,15 @@ impl Writer {
             // Decided along with records, they would be answered only when the disk has room again.
             self.refuse_creations(shared, 0);
         }
+        let (said, wanted) = self.pending.next(BATCH_OPS);
+        let needs = self.core.needs(said, wanted);
+        if !needs.is_empty() {
+            self.core.learn(self.facts.store.look(&needs)?);
+        }
         self.pending.begin();
         let mut half = false;
         while let Some(submission) = self.pending.pop(half) {
-            if let Some(later) = self.core.decide(submission, &mut self.facts)? {
+            if let Some(later) = self.core.decide(submission) {
                 self.pending.push_front(later);
                 break;
             }

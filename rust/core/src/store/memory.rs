@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::known::{self, Known, Needs, Shelf};
 use super::{
     Bucket, Code, Ended, Error, Filter, NewInstance, Newcomer, Op, Outcome, Payloads, Reader,
     Recovery, Row, Store, Transition,
@@ -160,21 +161,8 @@ impl Store for MemoryStore {
         Ok(outcomes)
     }
 
-    fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error> {
-        Ok(self.model.lock().find(namespace, workflow, id))
-    }
-
-    fn approval(&mut self, id: &str) -> Result<Option<Approval>, Error> {
-        let model = self.model.lock();
-        Ok(model.approvals.iter().find(|it| &*it.id == id).cloned())
-    }
-
-    fn result(&mut self, no: InstanceNo) -> Result<Option<Box<[u8]>>, Error> {
-        let model = self.model.lock();
-        Ok(model
-            .instances
-            .get(&no)
-            .and_then(|it| it.payloads.result.clone()))
+    fn look(&mut self, needs: &Needs) -> Result<Known, Error> {
+        known::look(needs, &mut Moment(&self.model.lock()))
     }
 
     fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error> {
@@ -436,7 +424,7 @@ impl Reader for MemoryReader {
     }
 
     fn instance(&mut self, no: InstanceNo) -> Result<Option<Row>, Error> {
-        Moment(&self.0.lock()).instance(no)
+        Reader::instance(&mut Moment(&self.0.lock()), no)
     }
 
     fn payloads(&mut self, no: InstanceNo) -> Result<Payloads, Error> {
@@ -444,7 +432,7 @@ impl Reader for MemoryReader {
     }
 
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
-        Moment(&self.0.lock()).history(no)
+        Reader::history(&mut Moment(&self.0.lock()), no)
     }
 
     fn waits(&mut self, no: InstanceNo) -> Result<Vec<Wait>, Error> {
@@ -557,6 +545,29 @@ impl Reader for Moment<'_> {
             }
         }
         Ok(found)
+    }
+}
+
+impl Shelf for Moment<'_> {
+    fn by_name(&mut self, [namespace, workflow, id]: [&str; 3]) -> Result<Option<Row>, Error> {
+        Ok(self.0.find(namespace, workflow, id))
+    }
+
+    fn instance(&mut self, no: InstanceNo) -> Result<Option<Row>, Error> {
+        Reader::instance(self, no)
+    }
+
+    fn output(&mut self, no: InstanceNo) -> Result<Option<Box<[u8]>>, Error> {
+        Ok(self.payloads(no)?.result)
+    }
+
+    fn approval(&mut self, id: &str) -> Result<Option<Approval>, Error> {
+        let approvals = &self.0.approvals;
+        Ok(approvals.iter().find(|it| &*it.id == id).cloned())
+    }
+
+    fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
+        Reader::history(self, no)
     }
 }
 

@@ -13,7 +13,9 @@ use crate::history::{Record, Stored};
 use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
 use crate::lifecycle::Status;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
+use known::{Known, Need, Needs};
 
+pub mod known;
 pub mod memory;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -357,12 +359,28 @@ pub trait Store: Send {
     fn commit(&mut self, batch: &[Op]) -> Result<Vec<Outcome>, Error> {
         self.commit_each(&mut batch.iter())
     }
-    /// Looks an instance up by name, seeing everything committed.
-    fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error>;
-    /// Returns an approval, open or decided.
-    fn approval(&mut self, id: &str) -> Result<Option<Approval>, Error>;
-    /// Returns output or error of an instance.
-    fn result(&mut self, no: InstanceNo) -> Result<Option<Box<[u8]>>, Error>;
+    /// Answers all of this at once, seeing everything committed. What cannot be read is an answer.
+    fn look(&mut self, needs: &Needs) -> Result<Known, Error>;
+    /// Looks one instance up by name.
+    fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error> {
+        let need = Need::Name([namespace, workflow, id], false);
+        let known = self.look(&need.into())?;
+        let row = known.by_key(Key::new(namespace, workflow, id))?;
+        Ok(row.cloned())
+    }
+    /// Returns one approval, open or decided.
+    fn approval(&mut self, id: &str) -> Result<Option<Approval>, Error> {
+        let known = self.look(&Need::Approval(id).into())?;
+        Ok(known.approval(id)?)
+    }
+    /// Returns output or error of one instance.
+    fn result(&mut self, no: InstanceNo) -> Result<Option<Box<[u8]>>, Error> {
+        let known = self.look(&Need::Instance(no, true).into())?;
+        match known.instance(no)? {
+            Some(_) => Ok(known.output(no)?),
+            None => Ok(None),
+        }
+    }
     /// Returns an engine-wide setting.
     fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error>;
     /// Returns how many instances of each workflow have ended, where any has.

@@ -151,6 +151,10 @@ impl World {
         let now = self.now;
         let life = &mut self.life;
         life.core.begin(now);
+        let (said, wanted) = life.inbox.next(usize::MAX);
+        let needs = life.core.needs(said, wanted);
+        let known = life.facts.store.look(&needs);
+        life.core.learn(known.expect("memory is read"));
         life.inbox.begin();
         let mut marks = Vec::new();
         for _ in 0..most {
@@ -160,8 +164,7 @@ impl World {
             };
             let mark = Mark::of(&submission, &self.truth);
             marks.extend(mark.map(|it| (life.core.ops().count(), it)));
-            let later = life.core.decide(submission, &mut life.facts);
-            if let Some(later) = later.expect("memory is read") {
+            if let Some(later) = life.core.decide(submission) {
                 life.inbox.push_front(later);
                 break;
             }

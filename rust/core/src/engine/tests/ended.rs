@@ -72,11 +72,9 @@ fn i8_a_withdrawn_call_and_the_end_of_its_child_are_one_commit() {
     let (number, child) = stage.called(by, "b");
     let queued = stage.say(vec![create(5, "next")]);
     assert_eq!(codes(&queued.notes), [(5, "")]);
-    stage.core.begin(stage.now);
-    let later = stage
-        .core
-        .decide(by.says(Speech::Withdraw(number)), &mut stage.facts);
-    assert_eq!(later, Ok(None));
+    let withdraw = by.says(Speech::Withdraw(number));
+    stage.begin([&withdraw]);
+    assert_eq!(stage.core.decide(withdraw), None);
     let ops = stage.core.ops().map(|op| match op {
         Op::Close(no, id) => format!("close {no} {id}"),
         Op::Status(no, _, to) => format!("{no} {:?}", to.status),
@@ -154,14 +152,39 @@ fn i8_a_called_child_that_never_ran_leaves_the_queue() {
 
 #[test]
 fn i8_a_child_that_starts_in_the_batch_that_terminates_it_never_starts() {
+    let mut stage = stage(3);
+    let by = stage.create("a");
+    let (earlier, other) = stage.called(by, "other");
+    let (number, call) = stage.call(by, item("b"));
+    let applied = stage.batch(vec![
+        by.says(Speech::Withdraw(earlier)),
+        call,
+        by.says(Speech::Withdraw(number)),
+    ]);
+    assert_eq!((applied.notes, applied.jobs), (vec![unwind(other)], vec![]));
+    assert_eq!(stage.status("b"), Status::Terminated);
+    assert_eq!(stage.core.counts(), [3, 1, 0, 0]);
+    assert_eq!(stage.residents.len(), 1);
+}
+
+/// Who called the child is asked with the next batch: when this one began, nobody was to be told.
+#[test]
+fn i8_what_a_batch_turns_out_to_lack_waits_for_the_next_one() {
     let mut stage = stage(2);
     let by = stage.create("a");
     let (number, call) = stage.call(by, item("b"));
-    let applied = stage.say(vec![call, by.says(Speech::Withdraw(number))]);
-    assert_eq!((applied.notes, applied.jobs), (vec![], vec![]));
+    let withdraw = by.says(Speech::Withdraw(number));
+    stage.begin([&call, &withdraw]);
+    assert_eq!(stage.core.decide(call), None);
+    assert_eq!(stage.core.decide(withdraw.clone()), Some(withdraw.clone()));
+    let [Note::Start(start)] = &stage.commit().notes[..] else {
+        panic!("not started");
+    };
+    let (no, incarnation) = (start.no, start.incarnation);
+    let applied = stage.batch(vec![withdraw]);
+    assert_eq!(applied.notes, [unwind(Body { no, incarnation })]);
     assert_eq!(stage.status("b"), Status::Terminated);
     assert_eq!(stage.core.counts(), [2, 1, 0, 0]);
-    assert_eq!(stage.residents.len(), 1);
 }
 
 #[test]

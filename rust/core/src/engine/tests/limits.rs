@@ -63,10 +63,9 @@ impl Stage {
 
     /// One batch and no more.
     pub(super) fn batch(&mut self, submissions: Vec<Submission>) -> Applied {
-        self.core.begin(self.now);
+        self.begin(&submissions);
         for submission in submissions {
-            let later = self.core.decide(submission, &mut self.facts);
-            assert_eq!(later.expect("memory is read"), None);
+            assert_eq!(self.core.decide(submission), None);
         }
         self.commit()
     }
@@ -182,8 +181,7 @@ fn c1_limits_hold_for_what_is_decided_after_them_in_the_same_commit() {
     // One that is decided but not durable is not to be seen.
     let unlimited = set(1, None, &[("concurrency", None)]);
     stage.core.begin(100);
-    let decided = stage.core.decide(unlimited, &mut stage.facts);
-    assert_eq!(decided.expect("memory is read"), None);
+    assert_eq!(stage.core.decide(unlimited), None);
     assert_eq!(stage.limit(None, "concurrency"), Some(2.0));
     stage.commit();
     assert_eq!(stage.limit(None, "concurrency"), Some(100.0));

@@ -124,6 +124,14 @@ impl Stage {
         self.core.apply(&outcomes)
     }
 
+    /// Begins a batch that is to decide these.
+    fn begin<'s>(&mut self, submissions: impl IntoIterator<Item = &'s Submission>) {
+        self.core.begin(self.now);
+        let needs = self.core.needs(submissions, []);
+        let known = self.facts.store.look(&needs);
+        self.core.learn(known.expect("memory is read"));
+    }
+
     /// Everything in one batch, and what has to wait in the next ones; what is to be looked up is.
     /// The process lives long enough to prove innocent whoever had an outcome or has stopped (L11).
     fn outlive(&mut self) -> Applied {
@@ -135,10 +143,9 @@ impl Stage {
         let mut all = Applied::default();
         let mut rest: std::collections::VecDeque<_> = submissions.into();
         loop {
-            self.core.begin(self.now);
+            self.begin(&rest);
             while let Some(submission) = rest.pop_front() {
-                let later = self.core.decide(submission, &mut self.facts);
-                if let Some(later) = later.expect("memory is read") {
+                if let Some(later) = self.core.decide(submission) {
                     rest.push_front(later);
                     break;
                 }

@@ -57,10 +57,9 @@ impl Bodies {
 impl Stage {
     /// One batch and no more, though there may be work left.
     fn step(&mut self, submissions: Vec<Submission>) -> Applied {
-        self.core.begin(self.now);
+        self.begin(&submissions);
         for submission in submissions {
-            let later = self.core.decide(submission, &mut self.facts);
-            assert_eq!(later.expect("memory is read"), None);
+            assert_eq!(self.core.decide(submission), None);
         }
         self.commit()
     }
@@ -274,11 +273,8 @@ fn a_commit_that_may_or_may_not_be_there_decides_which_layout_it_is() {
     for (failure, shards) in [(Failure::Lost, 2), (Failure::Unreported, 64)] {
         let (mut stage, mut bodies) = Stage::crowded(2, 1);
         stage.core.begin(stage.now);
-        let later = stage.core.decide(
-            Submission::Outside(Command::Reshard(7, 64)),
-            &mut stage.facts,
-        );
-        assert_eq!(later, Ok(None));
+        let reshard = Command::Reshard(7, 64).into();
+        assert_eq!(stage.core.decide(reshard), None);
         stage.core.finish_batch();
         stage.store.fail_next(failure);
         let committed = stage.facts.store.commit_each(&mut stage.core.ops());

@@ -106,6 +106,14 @@ impl Heads {
         Ok(heads)
     }
 
+    /// Returns where the chain of an instance begins, 0 if it has no record.
+    pub(super) fn head(&self, conn: &Connection, no: InstanceNo) -> rows::Result<Seq> {
+        match self.hot.get(&no) {
+            Some(hot) => Ok(hot.head),
+            None => read::stored_head(conn, no),
+        }
+    }
+
     /// Shows readers what a batch has changed. After its commit.
     pub(super) fn publish(&mut self) {
         if self.touched.is_empty() {

@@ -3,7 +3,8 @@
 //! In reading order: `files` (what lies at the path), `lock` (one engine), `schema`, `connection`,
 //! `ofd`, `inherited` and `guard` (locks nobody can take away, or keeps), `heads` (where histories
 //! begin), `names`, `rows` (columns), `legible` (damaged ones), `statements` and `write` (a batch),
-//! `fold` (checkpoints), `ballast` and `resume` (a full disk), `read` and `reader`, `sweep` (what
+//! `fold` (checkpoints), `ballast` and `resume` (a full disk), `read`, `look` and `reader`,
+//! `sweep` (what
 //! no longer counts), `trace` (whose a damaged row is), `recover`, `copy`.
 //!
 //! Invariants: a batch is durable when `commit` returns, or the connection is poisoned (an error
@@ -26,6 +27,7 @@ mod heads;
 mod inherited;
 mod legible;
 mod lock;
+mod look;
 mod names;
 mod ofd;
 mod open;
@@ -47,9 +49,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::{Bucket, Copier, Ended, Error, Op, Outcome, Reader, Recovery, Row, Store};
-use crate::ids::InstanceNo;
-use crate::wait::Approval;
+use super::known::{self, Known, Needs};
+use super::{Bucket, Copier, Ended, Error, Op, Outcome, Reader, Recovery, Store};
 use ballast::Ballast;
 use connection::Handle;
 use files::Paths;
@@ -304,16 +305,10 @@ impl Store for SqliteStore {
         })
     }
 
-    fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error> {
-        self.read(|conn, names| read::find(conn, names, [namespace, workflow, id]))
-    }
-
-    fn approval(&mut self, id: &str) -> Result<Option<Approval>, Error> {
-        self.read(|conn, _| read::approval(conn, id))
-    }
-
-    fn result(&mut self, no: InstanceNo) -> Result<Option<Box<[u8]>>, Error> {
-        self.read(|conn, _| read::payload(conn, "result", no))
+    fn look(&mut self, needs: &Needs) -> Result<Known, Error> {
+        self.usable()?;
+        let mut look = look::Look::new(&self.conn, &self.names, &self.heads, &self.paths.name);
+        known::look(needs, &mut look)
     }
 
     fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error> {

@@ -4,7 +4,7 @@
 //! that are up to date.
 
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{params, Connection};
+use rusqlite::{params, Connection, Statement};
 
 use super::legible;
 use super::names::Names;
@@ -19,17 +19,20 @@ use crate::wait::{Approval, ApprovalStatus, Wait};
 /// Records between two looks at the clock.
 pub(super) const LOOK_EVERY: usize = 64;
 
-pub(super) fn find(
-    conn: &Connection,
+/// The question of [`find_with`].
+pub(super) fn by_name() -> String {
+    format!(
+        "SELECT {} FROM instance i WHERE i.workflow = ? AND i.id = ?",
+        rows::INSTANCE
+    )
+}
+
+pub(super) fn find_with(
+    look: &mut Statement<'_>,
     names: &Names,
     [namespace, workflow, id]: [&str; 3],
 ) -> Result<Option<Row>> {
     for workflow in names.workflows(Some(namespace), Some(workflow)) {
-        let sql = format!(
-            "SELECT {} FROM instance i WHERE i.workflow = ? AND i.id = ?",
-            rows::INSTANCE
-        );
-        let mut look = conn.prepare_cached(&sql)?;
         let mut found = look.query(params![workflow, id])?;
         if let Some(row) = found.next()? {
             return Ok(Some(rows::instance(row, names)?));
@@ -38,14 +41,29 @@ pub(super) fn find(
     Ok(None)
 }
 
-pub(super) fn instance(conn: &Connection, names: &Names, no: InstanceNo) -> Result<Option<Row>> {
-    let sql = format!("SELECT {} FROM instance i WHERE i.no = ?", rows::INSTANCE);
-    let mut look = conn.prepare_cached(&sql)?;
+pub(super) fn find(conn: &Connection, names: &Names, name: [&str; 3]) -> Result<Option<Row>> {
+    find_with(&mut *conn.prepare_cached(&by_name())?, names, name)
+}
+
+/// The question of [`instance_with`].
+pub(super) fn by_number() -> String {
+    format!("SELECT {} FROM instance i WHERE i.no = ?", rows::INSTANCE)
+}
+
+pub(super) fn instance_with(
+    look: &mut Statement<'_>,
+    names: &Names,
+    no: InstanceNo,
+) -> Result<Option<Row>> {
     let mut found = look.query([no as i64])?;
     match found.next()? {
         Some(row) => Ok(Some(rows::instance(row, names)?)),
         None => Ok(None),
     }
+}
+
+pub(super) fn instance(conn: &Connection, names: &Names, no: InstanceNo) -> Result<Option<Row>> {
+    instance_with(&mut *conn.prepare_cached(&by_number())?, names, no)
 }
 
 /// Reads one of the tables (no, crc, payload).
@@ -511,14 +529,21 @@ pub(super) fn buckets(conn: &Connection) -> Result<Vec<Bucket>> {
     Ok(all)
 }
 
-pub(super) fn approval(conn: &Connection, id: &str) -> Result<Option<Approval>> {
-    let sql = format!("SELECT {} FROM approval a WHERE a.id = ?", rows::APPROVAL);
-    let mut look = conn.prepare_cached(&sql)?;
+/// The question of [`approval_with`].
+pub(super) fn by_approval() -> String {
+    format!("SELECT {} FROM approval a WHERE a.id = ?", rows::APPROVAL)
+}
+
+pub(super) fn approval_with(look: &mut Statement<'_>, id: &str) -> Result<Option<Approval>> {
     let mut found = look.query([id])?;
     match found.next()? {
         Some(row) => Ok(Some(rows::approval(row, 0)?)),
         None => Ok(None),
     }
+}
+
+pub(super) fn approval(conn: &Connection, id: &str) -> Result<Option<Approval>> {
+    approval_with(&mut *conn.prepare_cached(&by_approval())?, id)
 }
 
 pub(super) fn approvals(

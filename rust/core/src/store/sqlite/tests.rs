@@ -1,6 +1,7 @@
 //! A database that may not grow: SQLite says FULL for real, on a real file.
 
 use super::*;
+use crate::ids::InstanceNo;
 use crate::store::samples::{append, create};
 
 impl SqliteStore {

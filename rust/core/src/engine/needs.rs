@@ -1,0 +1,257 @@
+//! What deciding a submission needs to know of the store, said before it is decided.
+//!
+//! A batch asks once, for all that is submitted, and is answered once; then decisions read nothing:
+//! there is no store in reach of them. What has to be known follows from the submission and from
+//! memory. Memory changes within a batch; so each decision looks whether it has what it needs, and
+//! if it does not the submission waits for the next batch, which asks for that too. Nothing was
+//! changed then.
+//!
+//! Whoever needs what is damaged is blocked by it or refused, and why an instance is blocked is told
+//! with its id: so damage is one need more.
+
+use super::Core;
+use crate::history::Kind;
+use crate::ids::{InstanceNo, Key};
+use crate::lifecycle::Status;
+use crate::queue::Class;
+use crate::store::known::{Known, Need, Needs};
+use crate::store::Op;
+use crate::submission::{Body, Command, Name, Speech, Submission};
+use crate::wait::{stored_approval, Source};
+
+/// Whom a need is said to.
+type Say<'s> = &'s mut dyn FnMut(Need<'_>);
+
+impl Core {
+    /// Returns what has to be known to decide these, as far as that can be told now. The store's
+    /// answer goes to [`Core::learn`], before the first of them is decided.
+    pub fn needs<'s>(
+        &mut self,
+        said: impl IntoIterator<Item = &'s Submission>,
+        wanted: impl IntoIterator<Item = &'s Command>,
+    ) -> Needs {
+        let mut needs = std::mem::take(&mut self.missing);
+        for submission in said {
+            self.needs_of(submission, &mut |it| needs.add(it));
+        }
+        for command in wanted {
+            self.needs_of_command(command, &mut |it| needs.add(it));
+        }
+        needs
+    }
+
+    /// Takes what the store knows. It is true until the batch is committed.
+    pub fn learn(&mut self, known: Known) {
+        self.batch.known.extend(known);
+    }
+
+    /// Returns whether something is not known that deciding this needs; the next batch asks for it.
+    pub(super) fn lacks(&mut self, submission: &Submission) -> bool {
+        let mut missing = Needs::default();
+        let known = &self.batch.known;
+        self.needs_of(submission, &mut |it| {
+            if !known.has(it) {
+                missing.add(it);
+            }
+        });
+        if missing.is_empty() {
+            return false;
+        }
+        self.missing.extend(missing);
+        true
+    }
+
+    fn needs_of(&self, submission: &Submission, say: Say<'_>) {
+        match submission {
+            Submission::Outside(command) => self.needs_of_command(command, say),
+            Submission::Said(by, speech) => self.needs_of_speech(*by, speech, say),
+            Submission::LetGo(_) => {}
+        }
+    }
+
+    fn needs_of_command(&self, command: &Command, say: Say<'_>) {
+        match command {
+            Command::Send(_, letter, _) => self.needs_of_name(&letter.to, say),
+            Command::Decide(_, decision) => {
+                self.needs_of_name(&decision.of, say);
+                let id = stored_approval(&decision.of.namespace, &decision.approval);
+                say(Need::Approval(&id));
+            }
+            Command::Resume(_, name) => {
+                self.needs_of_name(name, say);
+                let key = Key::new(&name.namespace, &name.workflow, &name.id);
+                if let Some(view) = self.registry.view(key) {
+                    self.needs_to_go_on(view.no, say);
+                }
+            }
+            Command::Create(..)
+            | Command::CreateBatch(..)
+            | Command::Again(..)
+            | Command::GiveUp(_)
+            | Command::EndWaiting
+            | Command::SetLimits(..)
+            | Command::OpenNamespace(..)
+            | Command::Reshard(..)
+            | Command::Stand(..) => {}
+        }
+    }
+
+    fn needs_of_speech(&self, by: Body, speech: &Speech, say: Say<'_>) {
+        let no = by.no;
+        let Some(live) = self.live.get(&no).filter(|it| it.may_hear(by)) else {
+            return;
+        };
+        let namespace = &*self.names[live.workflow as usize].0;
+        self.with_damage(no, say, |say| match speech {
+            Speech::Post(_, what) => {
+                let to = [namespace, &what.1.to.workflow, &what.1.to.id];
+                self.needs_of_names(to, false, say);
+            }
+            Speech::Call(_, child) | Speech::CreateChildren(_, child) => {
+                for item in &child.items {
+                    let id = item.id.as_deref().unwrap_or_default();
+                    self.needs_of_names([namespace, &child.workflow, id], false, say);
+                }
+            }
+            Speech::Await(_, what) => {
+                self.needs_of_names([namespace, &what.1, &what.2], true, say);
+            }
+            Speech::Ask(wait, _) => {
+                if let Source::Approval(id) = &wait.source {
+                    say(Need::Approval(&stored_approval(namespace, id)));
+                }
+            }
+            Speech::Withdraw(id) => match live.mailbox.wait(*id) {
+                Some(wait) => {
+                    if let (Kind::Call, Source::Child(child)) = (wait.operation.kind, &wait.source)
+                    {
+                        self.needs_to_orphan(no, vec![*child], say);
+                    }
+                }
+                None => {
+                    if let Some(event) = live.taken.get(id) {
+                        if self.taken_in_batch(no, *event).is_none() {
+                            say(Need::Takings(no));
+                        }
+                    }
+                }
+            },
+            Speech::GiveBack(_) => say(Need::Takings(no)),
+            Speech::Finish(..) => self.needs_to_orphan(no, self.called_by(no), say),
+            Speech::Block(..) => say(Need::Instance(no, false)),
+            Speech::Record(..)
+            | Speech::Retry(..)
+            | Speech::Open(_)
+            | Speech::Quiet(..)
+            | Speech::Report(_)
+            | Speech::Hold
+            | Speech::TakenUp
+            | Speech::Release
+            | Speech::Replay => {}
+        });
+    }
+
+    /// Says what is needed, and what telling of its damage needs.
+    fn with_damage(&self, no: InstanceNo, say: Say<'_>, needs: impl FnOnce(Say<'_>)) {
+        let mut damaged = false;
+        needs(&mut |it| {
+            damaged |= self.batch.known.is_damaged(it);
+            say(it);
+        });
+        if damaged {
+            say(Need::Instance(no, false));
+        }
+    }
+
+    fn needs_of_name(&self, name: &Name, say: Say<'_>) {
+        let Name {
+            namespace,
+            workflow,
+            id,
+        } = name;
+        self.needs_of_names([namespace, workflow, id], false, say);
+    }
+
+    /// What is in memory has not ended, or ends in this batch: then whoever asks waits.
+    fn needs_of_names(&self, name: [&str; 3], output: bool, say: Say<'_>) {
+        let key = Key::new(name[0], name[1], name[2]);
+        if self.registry.view(key).is_none() {
+            say(Need::Name(name, output));
+        }
+    }
+
+    fn needs_to_go_on(&self, no: InstanceNo, say: Say<'_>) {
+        let Some(live) = self.live.get(&no).filter(|it| it.is_inert()) else {
+            return;
+        };
+        if live.has_code {
+            self.needs_to_rearm(no, say);
+        } else {
+            say(Need::Instance(no, false)); // to tell which code is missing
+        }
+    }
+
+    /// Whether what it waits for has come while it could not be told.
+    fn needs_to_rearm(&self, no: InstanceNo, say: Say<'_>) {
+        let waits = self.live.get(&no).map_or(&[][..], |it| it.mailbox.waits());
+        self.with_damage(no, say, |say| {
+            for wait in waits {
+                match &wait.source {
+                    // One that is live has not ended.
+                    Source::Child(child) if !self.live.contains_key(child) => {
+                        say(Need::Instance(*child, true));
+                    }
+                    Source::Approval(id) => say(Need::Approval(id)),
+                    _ => {}
+                }
+            }
+        });
+    }
+
+    /// Returns what is still to be asked before [`Core::rearm`].
+    pub(super) fn missing_to_rearm(&self, no: InstanceNo) -> Needs {
+        let mut missing = Needs::default();
+        self.needs_to_rearm(no, &mut |it| {
+            if !self.batch.known.has(it) {
+                missing.add(it);
+            }
+        });
+        missing
+    }
+
+    /// Returns the children that an instance called and waits for.
+    fn called_by(&self, no: InstanceNo) -> Vec<InstanceNo> {
+        let waits = self.live.get(&no).map_or(&[][..], |it| it.mailbox.waits());
+        let called = waits.iter().filter_map(|it| match &it.source {
+            Source::Child(child) if it.operation.kind == Kind::Call => Some(*child),
+            _ => None,
+        });
+        called.collect()
+    }
+
+    /// To terminate children, and down the tree those they called: who called them is told, and of
+    /// those that never ran memory knows too little.
+    fn needs_to_orphan(&self, parent: InstanceNo, called: Vec<InstanceNo>, say: Say<'_>) {
+        let mut tree = vec![(parent, called)];
+        while let Some((parent, called)) = tree.pop() {
+            if called.is_empty() {
+                continue;
+            }
+            say(Need::Instance(parent, false));
+            for child in called {
+                let known = self.live.get(&child);
+                let never_ran =
+                    known.is_none_or(|it| it.status == Status::Queued && it.class == Class::New);
+                if never_ran && !self.is_created_in_batch(child) {
+                    say(Need::Instance(child, false));
+                }
+                tree.push((child, self.called_by(child)));
+            }
+        }
+    }
+
+    fn is_created_in_batch(&self, no: InstanceNo) -> bool {
+        let created = |op: &Op| matches!(op, Op::Create(new) if new.no == no);
+        self.batch.ops().any(created)
+    }
+}

@@ -1,0 +1,265 @@
+//! What has to be known of what is committed before a batch is decided: asked at once, answered at
+//! once.
+//!
+//! Invariant: an answer is true until the next commit, for only the writer changes anything. What
+//! is damaged is an answer too: it concerns whoever needs it, and nobody else. This does not know
+//! why something is asked.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::{Error, Row};
+use crate::history::Stored;
+use crate::ids::{InstanceNo, Key};
+use crate::wait::Approval;
+
+/// One thing that has to be known.
+#[derive(Debug, Clone, Copy)]
+pub enum Need<'n> {
+    /// The instance with this namespace, workflow and id; with its output or error if the flag says
+    /// so.
+    Name([&'n str; 3], bool),
+    /// The instance with this number; with its output or error if the flag says so.
+    Instance(InstanceNo, bool),
+    /// The approval with this stored id.
+    Approval(&'n str),
+    /// The records of this instance that took an event.
+    Takings(InstanceNo),
+}
+
+/// All that has to be known for a batch.
+#[derive(Debug, Clone, Default)]
+pub struct Needs {
+    names: FxHashMap<u128, ([Box<str>; 3], bool)>,
+    instances: FxHashMap<InstanceNo, bool>,
+    approvals: FxHashSet<Box<str>>,
+    takings: FxHashSet<InstanceNo>,
+}
+
+impl Needs {
+    /// Adds one.
+    pub fn add(&mut self, need: Need<'_>) {
+        match need {
+            Need::Name(name, output) => {
+                let needed = self.names.entry(key(name));
+                needed.or_insert_with(|| (name.map(Into::into), false)).1 |= output;
+            }
+            Need::Instance(no, output) => *self.instances.entry(no).or_default() |= output,
+            Need::Approval(id) => {
+                self.approvals.insert(id.into());
+            }
+            Need::Takings(no) => {
+                self.takings.insert(no);
+            }
+        }
+    }
+
+    /// Adds all of these.
+    pub fn extend(&mut self, others: Self) {
+        for (name, output) in others.names.values() {
+            self.add(Need::Name([&name[0], &name[1], &name[2]], *output));
+        }
+        for (no, output) in others.instances {
+            self.add(Need::Instance(no, output));
+        }
+        self.approvals.extend(others.approvals);
+        self.takings.extend(others.takings);
+    }
+
+    /// Returns whether nothing has to be known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+            && self.instances.is_empty()
+            && self.approvals.is_empty()
+            && self.takings.is_empty()
+    }
+}
+
+impl From<Need<'_>> for Needs {
+    fn from(need: Need<'_>) -> Self {
+        let mut needs = Self::default();
+        needs.add(need);
+        needs
+    }
+}
+
+/// Why something is not known: it cannot be read. The text is for the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damaged(pub String);
+
+impl From<Damaged> for Error {
+    fn from(damaged: Damaged) -> Self {
+        Self::Row(damaged.0)
+    }
+}
+
+type Answer<T> = Result<T, Damaged>;
+
+/// What is known.
+#[derive(Debug, Default)]
+pub struct Known {
+    names: FxHashMap<u128, Answer<Option<Row>>>,
+    instances: FxHashMap<InstanceNo, Answer<Option<Row>>>,
+    outputs: FxHashMap<InstanceNo, Answer<Option<Box<[u8]>>>>,
+    approvals: FxHashMap<Box<str>, Answer<Option<Approval>>>,
+    takings: FxHashMap<InstanceNo, Answer<Vec<Stored>>>,
+}
+
+/// What is known of something that was not asked for: a bug of whoever says what is needed.
+const ASKED: &str = "what a decision needs was asked for";
+
+impl Known {
+    /// Returns whether this was asked for.
+    #[must_use]
+    pub fn has(&self, need: Need<'_>) -> bool {
+        let with_output = |row: &Answer<Option<Row>>, output: bool| match row {
+            Ok(Some(row)) if output => self.outputs.contains_key(&row.no),
+            _ => true,
+        };
+        match need {
+            Need::Name(name, output) => {
+                let row = self.names.get(&key(name));
+                row.is_some_and(|it| with_output(it, output))
+            }
+            Need::Instance(no, output) => {
+                let row = self.instances.get(&no);
+                row.is_some_and(|it| with_output(it, output))
+            }
+            Need::Approval(id) => self.approvals.contains_key(id),
+            Need::Takings(no) => self.takings.contains_key(&no),
+        }
+    }
+
+    /// Returns whether this was asked for and cannot be read.
+    #[must_use]
+    pub fn is_damaged(&self, need: Need<'_>) -> bool {
+        let output = |row: Option<&Answer<Option<Row>>>| match row {
+            Some(Ok(Some(row))) => matches!(self.outputs.get(&row.no), Some(Err(_))),
+            Some(Err(_)) => true,
+            Some(Ok(None)) | None => false,
+        };
+        match need {
+            Need::Name(name, _) => output(self.names.get(&key(name))),
+            Need::Instance(no, _) => output(self.instances.get(&no)),
+            Need::Approval(id) => matches!(self.approvals.get(id), Some(Err(_))),
+            Need::Takings(no) => matches!(self.takings.get(&no), Some(Err(_))),
+        }
+    }
+
+    /// Returns the instance with this key.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn by_key(&self, key: Key) -> Answer<Option<&Row>> {
+        borrowed(self.names.get(&key.0).expect(ASKED))
+    }
+
+    /// Returns the instance with this number.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn instance(&self, no: InstanceNo) -> Answer<Option<&Row>> {
+        borrowed(self.instances.get(&no).expect(ASKED))
+    }
+
+    /// Returns the output or error of an instance.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn output(&self, no: InstanceNo) -> Answer<Option<Box<[u8]>>> {
+        self.outputs.get(&no).expect(ASKED).clone()
+    }
+
+    /// Returns an approval, open or decided.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn approval(&self, id: &str) -> Answer<Option<Approval>> {
+        self.approvals.get(id).expect(ASKED).clone()
+    }
+
+    /// Returns the records that took an event, oldest first.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn takings(&self, no: InstanceNo) -> Answer<&[Stored]> {
+        let records = self.takings.get(&no).expect(ASKED);
+        records.as_deref().map_err(Clone::clone)
+    }
+
+    /// Adds what others know.
+    pub fn extend(&mut self, others: Self) {
+        self.names.extend(others.names);
+        self.instances.extend(others.instances);
+        self.outputs.extend(others.outputs);
+        self.approvals.extend(others.approvals);
+        self.takings.extend(others.takings);
+    }
+}
+
+/// How a store answers, one thing after the other.
+pub(super) trait Shelf {
+    fn by_name(&mut self, name: [&str; 3]) -> Result<Option<Row>, Error>;
+    fn instance(&mut self, no: InstanceNo) -> Result<Option<Row>, Error>;
+    fn output(&mut self, no: InstanceNo) -> Result<Option<Box<[u8]>>, Error>;
+    fn approval(&mut self, id: &str) -> Result<Option<Approval>, Error>;
+    /// The whole history, as far as it counts, oldest first.
+    fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error>;
+}
+
+/// Looks everything up.
+pub(super) fn look(needs: &Needs, from: &mut dyn Shelf) -> Result<Known, Error> {
+    let mut known = Known::default();
+    for (key, (name, output)) in &needs.names {
+        let row = answer(from.by_name([&name[0], &name[1], &name[2]]))?;
+        known.look_into(&row, *output, from)?;
+        known.names.insert(*key, row);
+    }
+    for (no, output) in &needs.instances {
+        let row = answer(from.instance(*no))?;
+        known.look_into(&row, *output, from)?;
+        known.instances.insert(*no, row);
+    }
+    for id in &needs.approvals {
+        let approval = answer(from.approval(id))?;
+        known.approvals.insert(id.clone(), approval);
+    }
+    for no in &needs.takings {
+        let mut records = answer(from.history(*no))?;
+        if let Ok(records) = &mut records {
+            records.retain(|it| it.record.event.is_some());
+        }
+        known.takings.insert(*no, records);
+    }
+    Ok(known)
+}
+
+impl Known {
+    fn look_into(
+        &mut self,
+        row: &Answer<Option<Row>>,
+        output: bool,
+        from: &mut dyn Shelf,
+    ) -> Result<(), Error> {
+        if let (true, Ok(Some(row))) = (output, row) {
+            let output = answer(from.output(row.no))?;
+            self.outputs.insert(row.no, output);
+        }
+        Ok(())
+    }
+}
+
+fn answer<T>(read: Result<T, Error>) -> Result<Answer<T>, Error> {
+    match read {
+        Err(Error::Row(text)) => Ok(Err(Damaged(text))),
+        read => read.map(Ok),
+    }
+}
+
+fn borrowed(row: &Answer<Option<Row>>) -> Answer<Option<&Row>> {
+    row.as_ref().map(Option::as_ref).map_err(Clone::clone)
+}
+
+fn key([namespace, workflow, id]: [&str; 3]) -> u128 {
+    Key::new(namespace, workflow, id).0
+}

@@ -1,0 +1,98 @@
+//! Answers to what a batch has to know, in one pass over the writer's connection: each question is
+//! prepared at most once.
+//!
+//! What it is asked is committed, and nobody else writes, so it needs no transaction. It does not
+//! know why something is asked.
+
+use rusqlite::{CachedStatement, Connection};
+
+use super::heads::Heads;
+use super::names::Names;
+use super::read;
+use super::rows::{self, Fault};
+use crate::erasure;
+use crate::history::Stored;
+use crate::ids::InstanceNo;
+use crate::store::known::Shelf;
+use crate::store::{Error, Row};
+use crate::wait::Approval;
+
+pub(super) struct Look<'c> {
+    conn: &'c Connection,
+    names: &'c Names,
+    heads: &'c Heads,
+    /// Name of the database.
+    file: &'c str,
+    by_name: Option<CachedStatement<'c>>,
+    by_number: Option<CachedStatement<'c>>,
+    by_approval: Option<CachedStatement<'c>>,
+}
+
+impl<'c> Look<'c> {
+    pub(super) fn new(
+        conn: &'c Connection,
+        names: &'c Names,
+        heads: &'c Heads,
+        file: &'c str,
+    ) -> Self {
+        let (by_name, by_number, by_approval) = (None, None, None);
+        Self {
+            conn,
+            names,
+            heads,
+            file,
+            by_name,
+            by_number,
+            by_approval,
+        }
+    }
+
+    fn told<T>(&self, read: rows::Result<T>) -> Result<T, Error> {
+        read.map_err(|it: Fault| it.explain(self.file, "read"))
+    }
+}
+
+/// Returns a statement, prepared now if it was not before.
+fn ready<'s, 'c>(
+    statement: &'s mut Option<CachedStatement<'c>>,
+    conn: &'c Connection,
+    sql: impl FnOnce() -> String,
+) -> rows::Result<&'s mut CachedStatement<'c>> {
+    match statement {
+        Some(statement) => Ok(statement),
+        None => Ok(statement.insert(conn.prepare_cached(&sql())?)),
+    }
+}
+
+impl Shelf for Look<'_> {
+    fn by_name(&mut self, name: [&str; 3]) -> Result<Option<Row>, Error> {
+        let find = ready(&mut self.by_name, self.conn, read::by_name);
+        let row = find.and_then(|it| read::find_with(it, self.names, name));
+        self.told(row)
+    }
+
+    fn instance(&mut self, no: InstanceNo) -> Result<Option<Row>, Error> {
+        let find = ready(&mut self.by_number, self.conn, read::by_number);
+        let row = find.and_then(|it| read::instance_with(it, self.names, no));
+        self.told(row)
+    }
+
+    fn output(&mut self, no: InstanceNo) -> Result<Option<Box<[u8]>>, Error> {
+        self.told(read::payload(self.conn, "result", no))
+    }
+
+    fn approval(&mut self, id: &str) -> Result<Option<Approval>, Error> {
+        let find = ready(&mut self.by_approval, self.conn, read::by_approval);
+        let approval = find.and_then(|it| read::approval_with(it, id));
+        self.told(approval)
+    }
+
+    fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
+        let mut chain = Vec::new();
+        let head = self.told(self.heads.head(self.conn, no))?;
+        self.told(read::walk(self.conn, no, head, &mut chain, || true))?;
+        chain.reverse();
+        erasure::keep_what_counts(&mut chain);
+        Ok(chain)
+    }
+}
