@@ -62,7 +62,7 @@ impl Status {
 
 /// What can happen to an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Event {
+pub enum Happening {
     /// The gatekeeper granted it a slot.
     Start,
     /// Its body says that every open operation is a wait.
@@ -95,7 +95,7 @@ pub enum Event {
     Replay,
 }
 
-impl Event {
+impl Happening {
     /// All events.
     pub const ALL: [Self; 15] = [
         Self::Start,
@@ -194,55 +194,59 @@ const FINAL: &[Status] = &[Complete, Errored, Terminated];
 const ACTIVE: &[Status] = &[Running, WaitingForPause];
 
 /// THE table. A pair that no row names is refused.
-const TABLE: &[(Event, &[Status], Reaction)] = &[
-    (Event::Start, &[Queued], Goes(Running, &[Mark])),
-    (Event::Quiet, &[Running], Goes(Waiting, &[Unmark, FreeSlot])),
+const TABLE: &[(Happening, &[Status], Reaction)] = &[
+    (Happening::Start, &[Queued], Goes(Running, &[Mark])),
     (
-        Event::Quiet,
+        Happening::Quiet,
+        &[Running],
+        Goes(Waiting, &[Unmark, FreeSlot]),
+    ),
+    (
+        Happening::Quiet,
         &[WaitingForPause],
         Goes(Paused, &[Unmark, FreeSlot, Disarm]),
     ),
-    (Event::Wake, &[Waiting], Goes(Queued, &[Enqueue])),
+    (Happening::Wake, &[Waiting], Goes(Queued, &[Enqueue])),
     (
-        Event::Wake,
+        Happening::Wake,
         &[Queued, Running, WaitingForPause, Paused, Blocked],
         Stays,
     ),
-    (Event::Complete, ACTIVE, Goes(Complete, ENDED)),
-    (Event::Fail, ACTIVE, Goes(Errored, ENDED)),
+    (Happening::Complete, ACTIVE, Goes(Complete, ENDED)),
+    (Happening::Fail, ACTIVE, Goes(Errored, ENDED)),
     (
-        Event::Block,
+        Happening::Block,
         &[Queued, Running, Waiting, WaitingForPause],
         Goes(Blocked, &[Unmark, FreeSlot, Dequeue, Disarm, Unseat]),
     ),
-    (Event::Block, &[Blocked], Stays),
+    (Happening::Block, &[Blocked], Stays),
     (
-        Event::Pause,
+        Happening::Pause,
         &[Queued, Waiting],
         Goes(Paused, &[Dequeue, Disarm, Unseat]),
     ),
-    (Event::Pause, &[Running], Goes(WaitingForPause, &[])),
-    (Event::Pause, &[WaitingForPause, Paused, Blocked], Stays),
+    (Happening::Pause, &[Running], Goes(WaitingForPause, &[])),
+    (Happening::Pause, &[WaitingForPause, Paused, Blocked], Stays),
     (
-        Event::Drained,
+        Happening::Drained,
         &[WaitingForPause],
         Goes(Paused, &[Unmark, FreeSlot, Disarm, Unseat]),
     ),
-    (Event::Resume, &[Queued, Running, Waiting], Stays),
-    (Event::Resume, &[WaitingForPause], Goes(Running, &[])),
+    (Happening::Resume, &[Queued, Running, Waiting], Stays),
+    (Happening::Resume, &[WaitingForPause], Goes(Running, &[])),
     (
-        Event::Resume,
+        Happening::Resume,
         &[Paused, Blocked],
         Goes(Queued, &[Rearm, Enqueue]),
     ),
     (
-        Event::Terminate,
+        Happening::Terminate,
         &[Queued, Running, Waiting, WaitingForPause, Paused, Blocked],
         Goes(Terminated, KILLED),
     ),
     // L6: a running instance keeps its slot while it starts over.
     (
-        Event::Restart,
+        Happening::Restart,
         &[
             Queued,
             Running,
@@ -256,34 +260,38 @@ const TABLE: &[(Event, &[Status], Reaction)] = &[
         ],
         Goes(Queued, AGAIN),
     ),
-    (Event::Delete, &Status::ALL, Gone(ERASED)),
+    (Happening::Delete, &Status::ALL, Gone(ERASED)),
     (
-        Event::Send,
+        Happening::Send,
         &[Queued, Running, Waiting, WaitingForPause, Paused, Blocked],
         Stays,
     ),
     // L14: still `running` in the store, without the mark: the next engine starts it, not as
     // interrupted.
-    (Event::Release, &[Running], Goes(Running, &[Unmark, Unseat])),
     (
-        Event::Release,
+        Happening::Release,
+        &[Running],
+        Goes(Running, &[Unmark, Unseat]),
+    ),
+    (
+        Happening::Release,
         &[WaitingForPause],
         Goes(Paused, &[Unmark, Disarm, Unseat]),
     ),
     (
-        Event::Replay,
+        Happening::Replay,
         &[Running],
         Goes(Queued, &[Unmark, FreeSlot, Unseat, Enqueue]),
     ),
     (
-        Event::Replay,
+        Happening::Replay,
         &[WaitingForPause],
         Goes(Paused, &[Unmark, FreeSlot, Disarm, Unseat]),
     ),
 ];
 
 /// Returns what `event` does to an instance in `status`.
-pub fn react(status: Status, event: Event) -> Reaction {
+pub fn react(status: Status, event: Happening) -> Reaction {
     TABLE
         .iter()
         .find(|(on, from, _)| *on == event && from.contains(&status))
@@ -295,12 +303,12 @@ mod tests {
     use super::*;
 
     /// The L table of the rules, column by column; `-` nothing to do, `x` refused, `~` gone.
-    const RULES: [(Event, &str); 5] = [
-        (Event::Pause, "P W P - - - x x x"),
-        (Event::Resume, "- - - R Q Q x x x"),
-        (Event::Terminate, "T T T T T T x x x"),
-        (Event::Restart, "Q Q Q Q Q Q Q Q Q"),
-        (Event::Delete, "~ ~ ~ ~ ~ ~ ~ ~ ~"),
+    const RULES: [(Happening, &str); 5] = [
+        (Happening::Pause, "P W P - - - x x x"),
+        (Happening::Resume, "- - - R Q Q x x x"),
+        (Happening::Terminate, "T T T T T T x x x"),
+        (Happening::Restart, "Q Q Q Q Q Q Q Q Q"),
+        (Happening::Delete, "~ ~ ~ ~ ~ ~ ~ ~ ~"),
     ];
 
     fn letter(reaction: Reaction) -> &'static str {
@@ -323,19 +331,19 @@ mod tests {
     #[test]
     fn every_pair_of_state_and_event_does_what_the_rules_say() {
         let engine = [
-            (Event::Start, "R x x x x x x x x"),
-            (Event::Quiet, "x A x P x x x x x"),
-            (Event::Wake, "- - Q - - - x x x"),
-            (Event::Complete, "x C x C x x x x x"),
-            (Event::Fail, "x E x E x x x x x"),
-            (Event::Block, "B B B B x - x x x"),
-            (Event::Drained, "x x x P x x x x x"),
-            (Event::Send, "- - - - - - x x x"),
-            (Event::Release, "x R x P x x x x x"),
-            (Event::Replay, "x Q x P x x x x x"),
+            (Happening::Start, "R x x x x x x x x"),
+            (Happening::Quiet, "x A x P x x x x x"),
+            (Happening::Wake, "- - Q - - - x x x"),
+            (Happening::Complete, "x C x C x x x x x"),
+            (Happening::Fail, "x E x E x x x x x"),
+            (Happening::Block, "B B B B x - x x x"),
+            (Happening::Drained, "x x x P x x x x x"),
+            (Happening::Send, "- - - - - - x x x"),
+            (Happening::Release, "x R x P x x x x x"),
+            (Happening::Replay, "x Q x P x x x x x"),
         ];
         let rows: Vec<_> = RULES.into_iter().chain(engine).collect();
-        assert_eq!(rows.len(), Event::ALL.len());
+        assert_eq!(rows.len(), Happening::ALL.len());
         for (event, expected) in rows {
             let found: Vec<_> = Status::ALL
                 .iter()
@@ -347,7 +355,7 @@ mod tests {
 
     #[test]
     fn no_pair_is_named_twice() {
-        for event in Event::ALL {
+        for event in Happening::ALL {
             for status in Status::ALL {
                 let rows = TABLE
                     .iter()

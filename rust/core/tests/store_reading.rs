@@ -8,7 +8,9 @@ use std::collections::HashSet;
 
 use stepwell_core::ids::{InstanceNo, Key};
 use stepwell_core::lifecycle::Status;
-use stepwell_core::store::{Code, Ended, Filter, Newcomer, Op, Recovery, Row, Store, Transition};
+use stepwell_core::store::{
+    Ended, Filter, Newcomer, NumberedCode, Op, Recovery, Row, Store, Transition,
+};
 use stepwell_core::wait::{Approval, ApprovalStatus, Event, Wait};
 use store_cases::*;
 
@@ -312,7 +314,7 @@ struct Knowing {
 }
 
 impl Recovery for Knowing {
-    fn knows(&mut self, code: &Code<'_>) -> bool {
+    fn knows(&mut self, code: &NumberedCode<'_>) -> bool {
         assert!(self.newcomers.is_empty() && self.rows.is_empty());
         let name = format!("{}/{}/{}", code.namespace, code.workflow, code.version);
         self.codes.push((code.number, name));

@@ -6,8 +6,8 @@
 //! Inside the core an approval has its stored id, with the namespace in front; bodies and
 //! decisions come with the id their user knows, and the loader tells that one.
 
-use super::decide::Found;
-use super::settle::Outcome;
+use super::decide::Whereabouts;
+use super::settle::Resolved;
 use super::Core;
 use crate::history::Verdict;
 use crate::note::{Data, Note};
@@ -17,17 +17,17 @@ use crate::submission::{Body, Command, Decision, Speech, Submission};
 use crate::wait::{stored_approval, Approval, ApprovalStatus, Source, Wait};
 
 /// Returns the outcome of a decided approval.
-fn decided(approval: &Approval) -> Option<Outcome> {
+fn decided(approval: &Approval) -> Option<Resolved> {
     let kind = match approval.status {
         ApprovalStatus::Approved => "approved",
         ApprovalStatus::Rejected => "rejected",
         _ => return None,
     };
-    Some(Outcome {
+    Some(Resolved {
         kind: Some(kind.into()),
         payload: approval.decision.clone(),
         came_at: approval.decided_at,
-        ..Outcome::new(Verdict::Done)
+        ..Resolved::new(Verdict::Done)
     })
 }
 
@@ -97,7 +97,7 @@ impl Core {
         }
         let found = self.find(&decision.of);
         let found = self.or_refuse(ticket, found)?;
-        if matches!(found, Found::Unsure) {
+        if matches!(found, Whereabouts::Unsure) {
             return Some(Command::Decide(ticket, decision));
         }
         let known = self.batch.known.approval(&id);
@@ -106,12 +106,12 @@ impl Core {
             .as_ref()
             .is_none_or(|it| it.status == ApprovalStatus::Open);
         let no = match found {
-            Found::Live(no, ..) if is_open => no,
-            Found::Unknown => {
+            Whereabouts::Live(no, ..) if is_open => no,
+            Whereabouts::Unknown => {
                 self.say(Note::refuse(ticket, "not_found", Data::Nothing));
                 return None;
             }
-            Found::Final(_, status) if known.is_none() => {
+            Whereabouts::Final(_, status) if known.is_none() => {
                 self.say(Note::refuse(ticket, "state", Data::State(status)));
                 return None;
             }
@@ -159,7 +159,7 @@ impl Core {
     }
 
     /// Returns how an approval was decided while its instance was inert.
-    pub(super) fn approval_outcome(&self, id: &str) -> Result<Option<Outcome>, Damaged> {
+    pub(super) fn approval_outcome(&self, id: &str) -> Result<Option<Resolved>, Damaged> {
         let approval = self.batch.known.approval(id)?;
         Ok(approval.as_ref().and_then(decided))
     }

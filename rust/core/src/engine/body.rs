@@ -7,16 +7,16 @@ use rustc_hash::FxHashMap;
 use super::{After, Core, Live};
 use crate::history::{Operation, Record, Verdict};
 use crate::ids::{EventId, InstanceNo, Seq, WaitId};
-use crate::lifecycle::{Effect, Event as Happening, Status};
+use crate::lifecycle::{Effect, Happening, Status};
 use crate::note::Note;
 use crate::store::known::Damaged;
 use crate::store::Op;
 use crate::submission::{Body, Letter, Speech, Submission, Why};
 use crate::wait::{Event, Source, Wait};
 
-use super::decide::Found;
+use super::decide::Whereabouts;
 use super::places::Queued;
-use super::settle::Outcome;
+use super::settle::Resolved;
 
 impl Core {
     /// Returns the instance if this body may speak for it.
@@ -237,10 +237,10 @@ impl Core {
             Status::Complete => Verdict::Done,
             _ => Verdict::Failed,
         };
-        let outcome = Outcome {
+        let outcome = Resolved {
             kind: version,
             payload,
-            ..Outcome::new(verdict)
+            ..Resolved::new(verdict)
         };
         self.tell_parents(no, &outcome);
         self.persist(no, None, outcome.payload);
@@ -269,22 +269,22 @@ impl Core {
         what.1.to = self.name(by.no, &to.workflow, &to.id);
         let found = self.find(&what.1.to);
         let outcome = match self.or_block(by.no, found)? {
-            Found::Unsure => return Some(by.says(Speech::Post(ticket, what))),
-            Found::Live(no, ..) if self.batch.unjudged.contains(&no) => {
+            Whereabouts::Unsure => return Some(by.says(Speech::Post(ticket, what))),
+            Whereabouts::Live(no, ..) if self.batch.unjudged.contains(&no) => {
                 return Some(by.says(Speech::Post(ticket, what)));
             }
-            Found::Live(no, key, _) => {
+            Whereabouts::Live(no, key, _) => {
                 let has_room = self.liven(no, key, &what.1.to).has_room_for(&what.1.kind);
                 has_room.then_some(no).ok_or("limit")
             }
-            Found::Final(..) => Err("state"),
-            Found::Unknown => Err("not_found"),
+            Whereabouts::Final(..) => Err("state"),
+            Whereabouts::Unknown => Err("not_found"),
         };
         let (operation, letter) = *what;
         let now = self.now;
         let told = match outcome {
-            Ok(_) => Outcome::new(Verdict::Done),
-            Err(why) => Outcome::failed(why),
+            Ok(_) => Resolved::new(Verdict::Done),
+            Err(why) => Resolved::failed(why),
         };
         self.conclude(by.no, ticket, operation, now, &told);
         if let Ok(no) = outcome {

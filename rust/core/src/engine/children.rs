@@ -3,8 +3,8 @@
 //! The writer looks the ids up first, so a creation here is never refused by the store; the
 //! child and the parent's record or wait ride in one commit.
 
-use super::decide::Found;
-use super::settle::Outcome;
+use super::decide::Whereabouts;
+use super::settle::Resolved;
 use super::{After, Core};
 use crate::history::{Operation, Verdict};
 use crate::ids::{InstanceNo, Key, WaitId};
@@ -57,16 +57,16 @@ impl Core {
             until: None,
         };
         match found {
-            Found::Unsure => return Some(by.says(Speech::Call(id, child))),
-            Found::Unknown => {
+            Whereabouts::Unsure => return Some(by.says(Speech::Call(id, child))),
+            Whereabouts::Unknown => {
                 let mut wait = wait(Source::Child(0));
                 let no = self.bear(by.no, &child, item, true);
                 wait.source = Source::Child(no);
                 self.keep_open(by.no, wait);
             }
-            Found::Live(no, ..) | Found::Final(no, _) => {
+            Whereabouts::Live(no, ..) | Whereabouts::Final(no, _) => {
                 let wait = wait(Source::Child(no));
-                self.record_outcome(by.no, wait, &Outcome::failed("exists"));
+                self.record_outcome(by.no, wait, &Resolved::failed("exists"));
             }
         }
         None
@@ -88,20 +88,20 @@ impl Core {
             let name = self.name(by.no, &child.workflow, &id);
             let found = self.find(&name);
             refused |= match self.or_block(by.no, found)? {
-                Found::Unsure => return Some(by.says(Speech::CreateChildren(ticket, child))),
-                Found::Unknown => !seen.insert(id),
-                Found::Live(..) | Found::Final(..) => true,
+                Whereabouts::Unsure => return Some(by.says(Speech::CreateChildren(ticket, child))),
+                Whereabouts::Unknown => !seen.insert(id),
+                Whereabouts::Live(..) | Whereabouts::Final(..) => true,
             };
         }
         let outcome = if refused {
-            Outcome::failed("exists")
+            Resolved::failed("exists")
         } else {
             for item in std::mem::take(&mut child.items) {
                 self.bear(by.no, &child, item, false);
             }
-            Outcome {
+            Resolved {
                 payload: child.payload,
-                ..Outcome::new(Verdict::Done)
+                ..Resolved::new(Verdict::Done)
             }
         };
         let now = self.now;
@@ -120,20 +120,20 @@ impl Core {
         let found = self.or_block(by.no, found)?;
         // One that ends in this very batch has no durable output yet.
         let key = Key::new(&name.namespace, &name.workflow, &name.id);
-        let ends = matches!(found, Found::Final(..)) && self.registry.view(key).is_some();
-        if ends || matches!(found, Found::Unsure) {
+        let ends = matches!(found, Whereabouts::Final(..)) && self.registry.view(key).is_some();
+        if ends || matches!(found, Whereabouts::Unsure) {
             return Some(by.says(Speech::Await(id, what)));
         }
         let (child, outcome) = match found {
-            Found::Live(no, ..) => (no, None),
-            Found::Final(no, _) => {
+            Whereabouts::Live(no, ..) => (no, None),
+            Whereabouts::Final(no, _) => {
                 let end = self.batch.known.by_key(key).and_then(|row| {
                     let row = row.expect("it was found");
                     self.end_of(row)
                 });
                 (no, Some(self.or_block(by.no, end)?))
             }
-            Found::Unknown | Found::Unsure => (0, Some(Outcome::failed("not_found"))),
+            Whereabouts::Unknown | Whereabouts::Unsure => (0, Some(Resolved::failed("not_found"))),
         };
         let wait = Wait {
             id,
@@ -150,29 +150,29 @@ impl Core {
     }
 
     /// Returns how a child ended while nobody could be told, if it did.
-    pub(super) fn child_outcome(&self, child: InstanceNo) -> Result<Option<Outcome>, Damaged> {
+    pub(super) fn child_outcome(&self, child: InstanceNo) -> Result<Option<Resolved>, Damaged> {
         if self.live.contains_key(&child) {
             return Ok(None);
         }
         Ok(match self.batch.known.instance(child)? {
-            None => Some(Outcome::failed("not_found")),
+            None => Some(Resolved::failed("not_found")),
             Some(row) if row.status.is_final() => Some(self.end_of(row)?),
             Some(_) => None,
         })
     }
 
     /// Returns what waiting for a final instance yields.
-    fn end_of(&self, row: &Row) -> Result<Outcome, Damaged> {
+    fn end_of(&self, row: &Row) -> Result<Resolved, Damaged> {
         let (verdict, kind) = match row.status {
             Status::Complete => (Verdict::Done, Some(row.version.clone())),
             Status::Terminated => (Verdict::Failed, Some("terminated".into())),
             _ => (Verdict::Failed, None),
         };
         let payload = self.batch.known.output(row.no)?;
-        Ok(Outcome {
+        Ok(Resolved {
             kind,
             payload,
-            ..Outcome::new(verdict)
+            ..Resolved::new(verdict)
         })
     }
 }

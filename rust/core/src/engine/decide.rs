@@ -5,7 +5,7 @@ use super::recovery::MISSING_CODE;
 use super::{After, Core, Live};
 use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key};
-use crate::lifecycle::{react, Effect, Event as Happening, Reaction, Status};
+use crate::lifecycle::{react, Effect, Happening, Reaction, Status};
 use crate::limits::EVENTS;
 use crate::note::{Data, Note};
 use crate::store::known::Damaged;
@@ -14,7 +14,7 @@ use crate::submission::{Command, Letter, Name, Speech, Submission};
 use crate::wait::{Event, Source};
 
 /// Where an instance was found by name.
-pub(super) enum Found {
+pub(super) enum Whereabouts {
     /// In memory, so not final.
     Live(InstanceNo, Key, Status),
     /// Whether it exists is known after this batch.
@@ -94,17 +94,19 @@ impl Core {
     }
 
     /// Looks an instance up by name.
-    pub(super) fn find(&self, name: &Name) -> Result<Found, Damaged> {
+    pub(super) fn find(&self, name: &Name) -> Result<Whereabouts, Damaged> {
         let key = Key::new(&name.namespace, &name.workflow, &name.id);
         if let Some(view) = self.registry.view(key) {
             return Ok(match view.committed {
-                None => Found::Unsure,
-                Some(_) if view.decided.is_final() => Found::Final(view.no, view.decided),
-                Some(_) => Found::Live(view.no, key, view.decided),
+                None => Whereabouts::Unsure,
+                Some(_) if view.decided.is_final() => Whereabouts::Final(view.no, view.decided),
+                Some(_) => Whereabouts::Live(view.no, key, view.decided),
             });
         }
         let row = self.batch.known.by_key(key)?;
-        Ok(row.map_or(Found::Unknown, |row| Found::Final(row.no, row.status)))
+        Ok(row.map_or(Whereabouts::Unknown, |row| {
+            Whereabouts::Final(row.no, row.status)
+        }))
     }
 
     /// Returns the live state of an instance, which it gets now if it was only a queue entry.
@@ -123,17 +125,17 @@ impl Core {
     ) -> Option<Command> {
         let found = self.find(&letter.to);
         let (no, key) = match self.or_refuse(ticket, found)? {
-            Found::Unsure => return Some(Command::Send(ticket, letter, dedup)),
-            Found::Live(no, ..) if self.batch.unjudged.contains(&no) => {
+            Whereabouts::Unsure => return Some(Command::Send(ticket, letter, dedup)),
+            Whereabouts::Live(no, ..) if self.batch.unjudged.contains(&no) => {
                 return Some(Command::Send(ticket, letter, dedup));
             }
-            Found::Live(no, key, _) => (no, key),
-            Found::Final(no, status) => {
+            Whereabouts::Live(no, key, _) => (no, key),
+            Whereabouts::Final(no, status) => {
                 let refusal = Note::refuse(ticket, "state", Data::State(status));
                 self.refuse_event(no, dedup, refusal);
                 return None;
             }
-            Found::Unknown => {
+            Whereabouts::Unknown => {
                 self.say(Note::refuse(ticket, "not_found", Data::Nothing));
                 return None;
             }
@@ -175,12 +177,12 @@ impl Core {
     fn resume(&mut self, ticket: u64, name: Box<Name>) -> Option<Command> {
         let found = self.find(&name);
         match self.or_refuse(ticket, found)? {
-            Found::Unsure => return Some(Command::Resume(ticket, name)),
-            Found::Unknown => self.say(Note::refuse(ticket, "not_found", Data::Nothing)),
-            Found::Final(_, status) => {
+            Whereabouts::Unsure => return Some(Command::Resume(ticket, name)),
+            Whereabouts::Unknown => self.say(Note::refuse(ticket, "not_found", Data::Nothing)),
+            Whereabouts::Final(_, status) => {
                 self.say(Note::refuse(ticket, "state", Data::State(status)));
             }
-            Found::Live(no, key, status) => {
+            Whereabouts::Live(no, key, status) => {
                 if matches!(react(status, Happening::Resume), Reaction::Goes(..)) {
                     let refusal = self.without_code(no);
                     if let Some(text) = self.or_refuse(ticket, refusal)? {

@@ -5,7 +5,7 @@
 use super::{After, Core, Due, Live};
 use crate::gatekeeper::Demand;
 use crate::ids::{InstanceNo, Key, Micros};
-use crate::lifecycle::{Event, Status};
+use crate::lifecycle::{Happening, Status};
 use crate::limits::BATCH_OPS;
 use crate::note::{Data, Note};
 use crate::queue::{Class, Entry, Rank};
@@ -144,7 +144,7 @@ impl Core {
             live.recoveries += 1;
         }
         // The table is the judge: only a queued instance starts (C5).
-        let owed = self.shift(no, Event::Start);
+        let owed = self.shift(no, Happening::Start);
         owed.expect("C5: only queued ones start").leaves_nothing();
         self.persist(no, None, None);
         self.then(if resident {
@@ -164,7 +164,7 @@ impl Core {
         let resident = self.residents.claim(no);
         let at_once = self.is_open(workflow);
         self.live_mut(no).resident = resident;
-        let owed = self.shift(no, Event::Wake);
+        let owed = self.shift(no, Happening::Wake);
         owed.expect("a waiting one can be woken").leaves_nothing();
         if at_once {
             let live = self.live_mut(no);

@@ -12,7 +12,7 @@ use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::queue::{Class, Entry, Rank};
 use crate::store::known::{Damaged, Need};
-use crate::store::{Code, Error, Newcomer, Recovery, Row};
+use crate::store::{Error, Newcomer, NumberedCode, Recovery, Row};
 use crate::tally::Reason;
 use crate::wait::{Event, Source, Wait};
 
@@ -265,7 +265,7 @@ impl Loading<'_> {
 }
 
 impl Recovery for Loading<'_> {
-    fn knows(&mut self, code: &Code<'_>) -> bool {
+    fn knows(&mut self, code: &NumberedCode<'_>) -> bool {
         let has_code = self.core.codes.has(code.workflow, code.version);
         if has_code {
             let workflow = self.core.workflow(code.namespace, code.workflow);

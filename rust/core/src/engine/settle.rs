@@ -12,7 +12,7 @@ use crate::wait::{ApprovalStatus, Event, Source, Wait};
 
 /// What a wait resolved to.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct Resolved {
     pub verdict: Option<Verdict>,
     pub kind: Option<Box<str>>,
     pub payload: Option<Box<[u8]>>,
@@ -21,7 +21,7 @@ pub(super) struct Outcome {
     pub came_at: Option<Micros>,
 }
 
-impl Outcome {
+impl Resolved {
     pub(super) fn new(verdict: Verdict) -> Self {
         Self {
             verdict: Some(verdict),
@@ -54,11 +54,11 @@ impl Core {
         if let Some(event) = event {
             self.push(Op::Take(no, event.id));
             self.live_mut(no).taken.insert(wait.id, event.id);
-            self.record_outcome(no, wait, &Outcome::of(event));
+            self.record_outcome(no, wait, &Resolved::of(event));
         } else if matches!(wait.source, Source::Timer)
             && wait.until.is_some_and(|at| at <= self.now)
         {
-            self.record_outcome(no, wait, &Outcome::new(Verdict::Done));
+            self.record_outcome(no, wait, &Resolved::new(Verdict::Done));
         } else {
             self.keep_open(no, wait);
         }
@@ -72,7 +72,7 @@ impl Core {
     }
 
     /// Settles an open wait; one that is closed already stays as it is.
-    pub(super) fn settle(&mut self, no: InstanceNo, id: WaitId, outcome: &Outcome) {
+    pub(super) fn settle(&mut self, no: InstanceNo, id: WaitId, outcome: &Resolved) {
         let Some(live) = self.live.get_mut(&no) else {
             return;
         };
@@ -84,7 +84,7 @@ impl Core {
         self.push(Op::Close(no, id));
         if matches!(wait.source, Source::Retry) {
             self.wake(no);
-            let told = self.told(no, id, &Outcome::new(Verdict::Done));
+            let told = self.told(no, id, &Resolved::new(Verdict::Done));
             self.then(told);
         } else {
             self.record_outcome(no, wait, outcome);
@@ -92,7 +92,7 @@ impl Core {
     }
 
     /// Appends the outcome of a wait that is not open any more.
-    pub(super) fn record_outcome(&mut self, no: InstanceNo, wait: Wait, outcome: &Outcome) {
+    pub(super) fn record_outcome(&mut self, no: InstanceNo, wait: Wait, outcome: &Resolved) {
         self.conclude(no, wait.id, wait.operation, wait.opened_at, outcome);
         self.wake(no);
     }
@@ -104,7 +104,7 @@ impl Core {
         number: u64,
         operation: Operation,
         started_at: Micros,
-        outcome: &Outcome,
+        outcome: &Resolved,
     ) {
         let record = self.outcome_record(operation, started_at, outcome);
         let incarnation = self.live_mut(no).incarnation;
@@ -118,7 +118,7 @@ impl Core {
         &self,
         operation: Operation,
         started_at: Micros,
-        outcome: &Outcome,
+        outcome: &Resolved,
     ) -> Record {
         Record {
             operation,
@@ -136,7 +136,7 @@ impl Core {
     }
 
     /// Returns what a body is told of an outcome.
-    fn told(&mut self, no: InstanceNo, number: u64, outcome: &Outcome) -> After {
+    fn told(&mut self, no: InstanceNo, number: u64, outcome: &Resolved) -> After {
         let batch = self.batch.number;
         self.live_mut(no).told = batch;
         After::Settled(Box::new(Settled {
@@ -158,7 +158,7 @@ impl Core {
         let receiver = live.mailbox.receiver(&event.kind).filter(|_| !inert);
         if let Some(id) = receiver {
             self.live_mut(no).taken.insert(id, event.id);
-            self.settle(no, id, &Outcome::of(event));
+            self.settle(no, id, &Resolved::of(event));
         } else {
             self.batch.bytes += event.payload.as_ref().map_or(0, |it| it.len());
             self.push(Op::Buffer(no, event.clone(), None));
@@ -180,7 +180,7 @@ impl Core {
             let event = live.mailbox.take(&source).expect("fit names a kept event");
             self.push(Op::Take(no, event.id));
             self.live_mut(no).taken.insert(id, event.id);
-            self.settle(no, id, &Outcome::of(event));
+            self.settle(no, id, &Resolved::of(event));
         }
     }
 
@@ -213,6 +213,6 @@ impl Core {
                 Verdict::TimedOut
             }
         };
-        self.settle(no, id, &Outcome::new(verdict));
+        self.settle(no, id, &Resolved::new(verdict));
     }
 }

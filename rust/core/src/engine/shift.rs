@@ -8,7 +8,7 @@ use super::batch::After;
 use super::places::Queued;
 use super::Core;
 use crate::ids::InstanceNo;
-use crate::lifecycle::{react, Effect, Event as Happening, Reaction, Status};
+use crate::lifecycle::{react, Effect, Happening, Reaction, Status};
 use crate::queue::{Class, Entry};
 
 /// Effects of the table that are left to whoever caused the event.

@@ -13,12 +13,12 @@
 //!
 //! It does not know who may terminate what, nor undos.
 
-use super::settle::Outcome;
+use super::settle::Resolved;
 use super::{Core, Live};
 use crate::failure::recorded;
 use crate::history::Kind;
 use crate::ids::{InstanceNo, Key, Micros};
-use crate::lifecycle::{Effect, Event as Happening, Status};
+use crate::lifecycle::{Effect, Happening, Status};
 use crate::note::Note;
 use crate::queue::{Class, Entry};
 use crate::store::known::Need;
@@ -51,9 +51,9 @@ impl Core {
             // It is superseded by leaving memory: whatever its body still says is of nobody.
             owed.leaves(&[Effect::CloseWaits, Effect::TellParents, Effect::Supersede]);
             let called = self.close_waits(no);
-            let outcome = Outcome {
+            let outcome = Resolved {
                 payload: Some(error),
-                ..Outcome::failed("terminated")
+                ..Resolved::failed("terminated")
             };
             self.tell_parents(no, &outcome);
             self.persist(no, None, outcome.payload);
@@ -111,7 +111,7 @@ impl Core {
     }
 
     /// Settles the waits of those who wait for the end of this instance.
-    pub(super) fn tell_parents(&mut self, no: InstanceNo, outcome: &Outcome) {
+    pub(super) fn tell_parents(&mut self, no: InstanceNo, outcome: &Resolved) {
         for (parent, wait) in self.parents.remove(&no).unwrap_or_default() {
             // One that is inert finds out when it goes on.
             if self.live.get(&parent).is_some_and(|it| !it.is_inert()) {

@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 
 use super::known::{self, Known, Needs, Shelf};
 use super::{
-    Bucket, Code, Ended, Error, Filter, NewInstance, Newcomer, Op, Outcome, Payloads, Reader,
-    Recovery, Row, Store, Transition,
+    Bucket, Ended, Error, Filter, NewInstance, Newcomer, NumberedCode, Op, Outcome, Payloads,
+    Reader, Recovery, Row, Store, Transition,
 };
 use crate::attributes::pairs;
 use crate::erasure;
@@ -104,7 +104,7 @@ impl Store for MemoryStore {
             codes.insert(code(row), None);
         }
         for (number, (names, known)) in (0..).zip(&mut codes) {
-            let code = Code {
+            let code = NumberedCode {
                 number,
                 namespace: names.0,
                 workflow: names.1,

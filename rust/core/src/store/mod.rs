@@ -290,7 +290,7 @@ pub struct Filter {
 
 /// What a number in a [`Newcomer`] stands for.
 #[derive(Debug, Clone, Copy)]
-pub struct Code<'a> {
+pub struct NumberedCode<'a> {
     /// The number.
     pub number: u32,
     /// A namespace.
@@ -309,7 +309,7 @@ pub struct Newcomer {
     pub key: Key,
     /// Its number, which is its incarnation too.
     pub no: InstanceNo,
-    /// Its workflow and version: the number of a [`Code`].
+    /// Its workflow and version: the number of a [`NumberedCode`].
     pub code: u32,
     /// -100 to 100.
     pub priority: i8,
@@ -322,7 +322,7 @@ pub struct Newcomer {
 pub trait Recovery {
     /// Asked first, of every code: whether newcomers that have it are handed over as such. Those
     /// of all other codes are handed over as rows.
-    fn knows(&mut self, code: &Code<'_>) -> bool {
+    fn knows(&mut self, code: &NumberedCode<'_>) -> bool {
         let _ = code;
         false
     }

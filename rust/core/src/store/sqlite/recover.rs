@@ -19,7 +19,7 @@ use super::rows::{self, Fault};
 use super::trace::{self, Damage};
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
-use crate::store::{Code, Newcomer, Recovery};
+use crate::store::{Newcomer, NumberedCode, Recovery};
 
 /// Newcomers handed over at once: enough that whoever takes them can put them in an order in which
 /// they are cheap to place, few enough to take no room to speak of.
@@ -37,7 +37,7 @@ pub(super) fn recover(
         .all()
         .filter(|(id, name)| {
             u32::try_from(*id).is_ok_and(|number| {
-                into.knows(&Code {
+                into.knows(&NumberedCode {
                     number,
                     namespace: &name.namespace,
                     workflow: &name.workflow,
