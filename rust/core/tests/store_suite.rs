@@ -504,6 +504,7 @@ fn a_look_answers_all_that_is_asked_at_once(place: &mut dyn Place) {
         Need::Instance(1, false),
         Need::Instance(77, true),
         Need::Approval("nobody's"),
+        Need::Record(1, 2),
         Need::Takings(1),
         Need::Takings(77),
     ];
@@ -522,6 +523,7 @@ fn a_look_answers_all_that_is_asked_at_once(place: &mut dyn Place) {
         Need::Name(["other", "orders", "a"], false),
         Need::Instance(2, false),
         Need::Approval("somebody's"),
+        Need::Record(1, 1),
         Need::Takings(2),
     ] {
         assert!(!known.has(need), "{need:?}");
@@ -537,6 +539,7 @@ fn a_look_answers_all_that_is_asked_at_once(place: &mut dyn Place) {
     assert_eq!(&*known.instance(1).unwrap().unwrap().id, "a");
     assert_eq!(known.instance(77).unwrap(), None);
     assert_eq!(known.approval("nobody's").unwrap(), None);
+    assert_eq!(known.record(1, 2).unwrap().event, Some(9));
     let taken = known.takings(1).unwrap();
     assert_eq!((taken.len(), taken[0].seq), (1, 2));
     assert_eq!(known.takings(77).unwrap(), []);

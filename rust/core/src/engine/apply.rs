@@ -170,7 +170,12 @@ impl Core {
         };
         match outcome {
             None => {}
-            Some(Outcome::Done(seq)) => (settled.seq, live.settled) = (seq, seq),
+            Some(Outcome::Done(seq)) => {
+                (settled.seq, live.settled) = (seq, seq);
+                if let Some((_, place)) = live.taken.get_mut(&settled.number) {
+                    *place = Some(seq);
+                }
+            }
             Some(_) => return,
         }
         let told = self.residents.deliver(no, Note::Settled(settled));

@@ -5,7 +5,7 @@
 use rustc_hash::FxHashMap;
 
 use super::{After, Core, Live};
-use crate::history::{Operation, Record, Verdict};
+use crate::history::{Operation, Record, Stored, Verdict};
 use crate::ids::{EventId, InstanceNo, Seq, WaitId};
 use crate::lifecycle::{Effect, Happening, Status};
 use crate::note::Note;
@@ -122,9 +122,13 @@ impl Core {
             }
             return;
         }
-        if let Some(event) = self.live_mut(no).taken.remove(&id) {
-            let last = self.last_taken(no, event);
-            if let Some(Some((event, _))) = self.or_block(no, last) {
+        if let Some((event, place)) = self.live_mut(no).taken.remove(&id) {
+            let taken = match place {
+                None => Ok(self.taken_in_batch(no, event)),
+                Some(place) => self.batch.known.record(no, place).map(Some),
+            };
+            let taken = taken.map(|it| it.map(|it| given_back(event, it)));
+            if let Some(Some(event)) = self.or_block(no, taken) {
                 self.put_back(no, event);
             }
         }
@@ -133,48 +137,27 @@ impl Core {
     /// I8, after a crash between the commit that took an event and the one that gives it back.
     fn give_back(&mut self, no: InstanceNo, seq: Seq) -> Result<(), Damaged> {
         let records = self.batch.known.takings(no)?;
-        let record = records.iter().find(|it| it.seq == seq);
-        let Some(id) = record.and_then(|it| it.record.event) else {
+        let Some(taken) = records.iter().find(|it| it.seq == seq) else {
             return Ok(());
         };
-        if let Some((event, last)) = self.last_taken(no, id)? {
-            // One that was taken again later was given back before.
-            if last == Some(seq) {
-                self.put_back(no, event);
-            }
+        let Some(id) = taken.record.event else {
+            return Ok(());
+        };
+        // One that was taken again later was given back before.
+        let later = |it: &Stored| it.seq > seq && it.record.event == Some(id);
+        if !records.iter().any(later) && self.taken_in_batch(no, id).is_none() {
+            let event = given_back(id, &taken.record);
+            self.put_back(no, event);
         }
         Ok(())
     }
 
     /// Returns the last record of this batch that takes an event.
-    pub(super) fn taken_in_batch(&self, no: InstanceNo, id: EventId) -> Option<&Record> {
+    fn taken_in_batch(&self, no: InstanceNo, id: EventId) -> Option<&Record> {
         self.batch.ops().rev().find_map(|op| match op {
             Op::Append(of, _, record) if *of == no && record.event == Some(id) => Some(record),
             _ => None,
         })
-    }
-
-    /// Rebuilds an event from the last record that took it; that one's place in the journal is
-    /// `None` if this batch writes it.
-    fn last_taken(
-        &self,
-        no: InstanceNo,
-        id: EventId,
-    ) -> Result<Option<(Event, Option<Seq>)>, Damaged> {
-        let event = |record: &Record| Event {
-            id,
-            kind: record.event_type.clone().unwrap_or_default(),
-            payload: record.payload.clone(),
-            at: record.moment.unwrap_or(record.at),
-        };
-        if let Some(record) = self.taken_in_batch(no, id) {
-            return Ok(Some((event(record), None)));
-        }
-        let records = self.batch.known.takings(no)?.iter();
-        let last = records
-            .filter(|it| it.record.event == Some(id))
-            .max_by_key(|it| it.seq);
-        Ok(last.map(|it| (event(&it.record), Some(it.seq))))
     }
 
     /// Keeps an event again that was taken; a wait may take it when the batch is complete.
@@ -292,5 +275,15 @@ impl Core {
             self.arrive(no, event);
         }
         None
+    }
+}
+
+/// Rebuilds an event from the record that took it.
+fn given_back(id: EventId, taken: &Record) -> Event {
+    Event {
+        id,
+        kind: taken.event_type.clone().unwrap_or_default(),
+        payload: taken.payload.clone(),
+        at: taken.moment.unwrap_or(taken.at),
     }
 }

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, WaitId};
+use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
 use crate::lifecycle::Status;
 use crate::limits::EVENTS;
 use crate::queue::{Class, Entry, Rank};
@@ -35,8 +35,9 @@ pub(super) struct Live {
     /// Its body is in memory or being loaded.
     pub(super) resident: bool,
     pub(super) mailbox: Mailbox,
-    /// Which event each wait took since the body was last quiet, in case it is withdrawn (I8).
-    pub(super) taken: FxHashMap<WaitId, EventId>,
+    /// Which event each wait took since the body was last quiet, in case it is withdrawn (I8), and
+    /// in which record: none before that is durable.
+    pub(super) taken: FxHashMap<WaitId, (EventId, Option<Seq>)>,
     /// Journal place of the last outcome it was told.
     pub(super) settled: u64,
     /// Batch in which it was last told an outcome.

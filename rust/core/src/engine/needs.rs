@@ -128,11 +128,10 @@ impl Core {
                         self.needs_to_orphan(no, vec![*child], say);
                     }
                 }
+                // What this batch takes is in this batch.
                 None => {
-                    if let Some(event) = live.taken.get(id) {
-                        if self.taken_in_batch(no, *event).is_none() {
-                            say(Need::Takings(no));
-                        }
+                    if let Some((_, Some(place))) = live.taken.get(id) {
+                        say(Need::Record(no, *place));
                     }
                 }
             },

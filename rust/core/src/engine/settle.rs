@@ -53,7 +53,7 @@ impl Core {
         let event = self.live_mut(no).mailbox.take_first(&wait.source);
         if let Some(event) = event {
             self.push(Op::Take(no, event.id));
-            self.live_mut(no).taken.insert(wait.id, event.id);
+            self.live_mut(no).taken.insert(wait.id, (event.id, None));
             self.record_outcome(no, wait, &Resolved::of(event));
         } else if matches!(wait.source, Source::Timer)
             && wait.until.is_some_and(|at| at <= self.now)
@@ -157,7 +157,7 @@ impl Core {
         let inert = live.is_inert();
         let receiver = live.mailbox.receiver(&event.kind).filter(|_| !inert);
         if let Some(id) = receiver {
-            self.live_mut(no).taken.insert(id, event.id);
+            self.live_mut(no).taken.insert(id, (event.id, None));
             self.settle(no, id, &Resolved::of(event));
         } else {
             self.batch.bytes += event.payload.as_ref().map_or(0, |it| it.len());
@@ -179,7 +179,7 @@ impl Core {
             let source = source.expect("fit names an open wait");
             let event = live.mailbox.take(&source).expect("fit names a kept event");
             self.push(Op::Take(no, event.id));
-            self.live_mut(no).taken.insert(id, event.id);
+            self.live_mut(no).taken.insert(id, (event.id, None));
             self.settle(no, id, &Resolved::of(event));
         }
     }

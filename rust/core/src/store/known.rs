@@ -8,8 +8,8 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Error, Row};
-use crate::history::Stored;
-use crate::ids::{InstanceNo, Key};
+use crate::history::{Record, Stored};
+use crate::ids::{InstanceNo, Key, Seq};
 use crate::wait::Approval;
 
 /// One thing that has to be known.
@@ -22,6 +22,8 @@ pub enum Need<'n> {
     Instance(InstanceNo, bool),
     /// The approval with this stored id.
     Approval(&'n str),
+    /// The record of this instance at this place.
+    Record(InstanceNo, Seq),
     /// The records of this instance that took an event.
     Takings(InstanceNo),
 }
@@ -32,6 +34,7 @@ pub struct Needs {
     names: FxHashMap<u128, ([Box<str>; 3], bool)>,
     instances: FxHashMap<InstanceNo, bool>,
     approvals: FxHashSet<Box<str>>,
+    records: FxHashSet<(InstanceNo, Seq)>,
     takings: FxHashSet<InstanceNo>,
 }
 
@@ -46,6 +49,9 @@ impl Needs {
             Need::Instance(no, output) => *self.instances.entry(no).or_default() |= output,
             Need::Approval(id) => {
                 self.approvals.insert(id.into());
+            }
+            Need::Record(no, seq) => {
+                self.records.insert((no, seq));
             }
             Need::Takings(no) => {
                 self.takings.insert(no);
@@ -62,6 +68,7 @@ impl Needs {
             self.add(Need::Instance(no, output));
         }
         self.approvals.extend(others.approvals);
+        self.records.extend(others.records);
         self.takings.extend(others.takings);
     }
 
@@ -71,6 +78,7 @@ impl Needs {
         self.names.is_empty()
             && self.instances.is_empty()
             && self.approvals.is_empty()
+            && self.records.is_empty()
             && self.takings.is_empty()
     }
 }
@@ -102,6 +110,7 @@ pub struct Known {
     instances: FxHashMap<InstanceNo, Answer<Option<Row>>>,
     outputs: FxHashMap<InstanceNo, Answer<Option<Box<[u8]>>>>,
     approvals: FxHashMap<Box<str>, Answer<Option<Approval>>>,
+    records: FxHashMap<(InstanceNo, Seq), Answer<Record>>,
     takings: FxHashMap<InstanceNo, Answer<Vec<Stored>>>,
 }
 
@@ -126,6 +135,7 @@ impl Known {
                 row.is_some_and(|it| with_output(it, output))
             }
             Need::Approval(id) => self.approvals.contains_key(id),
+            Need::Record(no, seq) => self.records.contains_key(&(no, seq)),
             Need::Takings(no) => self.takings.contains_key(&no),
         }
     }
@@ -142,6 +152,7 @@ impl Known {
             Need::Name(name, _) => output(self.names.get(&key(name))),
             Need::Instance(no, _) => output(self.instances.get(&no)),
             Need::Approval(id) => matches!(self.approvals.get(id), Some(Err(_))),
+            Need::Record(no, seq) => matches!(self.records.get(&(no, seq)), Some(Err(_))),
             Need::Takings(no) => matches!(self.takings.get(&no), Some(Err(_))),
         }
     }
@@ -178,6 +189,15 @@ impl Known {
         self.approvals.get(id).expect(ASKED).clone()
     }
 
+    /// Returns the record at a place.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn record(&self, no: InstanceNo, seq: Seq) -> Answer<&Record> {
+        let record = self.records.get(&(no, seq)).expect(ASKED);
+        record.as_ref().map_err(Clone::clone)
+    }
+
     /// Returns the records that took an event, oldest first.
     ///
     /// # Errors
@@ -193,6 +213,7 @@ impl Known {
         self.instances.extend(others.instances);
         self.outputs.extend(others.outputs);
         self.approvals.extend(others.approvals);
+        self.records.extend(others.records);
         self.takings.extend(others.takings);
     }
 }
@@ -203,6 +224,7 @@ pub(super) trait Shelf {
     fn instance(&mut self, no: InstanceNo) -> Result<Option<Row>, Error>;
     fn output(&mut self, no: InstanceNo) -> Result<Option<Box<[u8]>>, Error>;
     fn approval(&mut self, id: &str) -> Result<Option<Approval>, Error>;
+    fn record(&mut self, no: InstanceNo, seq: Seq) -> Result<Record, Error>;
     /// The whole history, as far as it counts, oldest first.
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error>;
 }
@@ -223,6 +245,10 @@ pub(super) fn look(needs: &Needs, from: &mut dyn Shelf) -> Result<Known, Error> 
     for id in &needs.approvals {
         let approval = answer(from.approval(id))?;
         known.approvals.insert(id.clone(), approval);
+    }
+    for (no, seq) in &needs.records {
+        let record = answer(from.record(*no, *seq))?;
+        known.records.insert((*no, *seq), record);
     }
     for no in &needs.takings {
         let mut records = answer(from.history(*no))?;

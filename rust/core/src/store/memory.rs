@@ -566,6 +566,13 @@ impl Shelf for Moment<'_> {
         Ok(approvals.iter().find(|it| &*it.id == id).cloned())
     }
 
+    fn record(&mut self, no: InstanceNo, seq: Seq) -> Result<Record, Error> {
+        let history = self.0.instances.get(&no).map(|it| &it.history);
+        let found = history.and_then(|it| it.iter().find(|it| it.seq == seq));
+        let found = found.map(|it| it.record.clone());
+        found.ok_or_else(|| Error::Row(format!("record {seq} of instance {no} is missing")))
+    }
+
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
         Reader::history(self, no)
     }

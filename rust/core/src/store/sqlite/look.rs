@@ -11,8 +11,8 @@ use super::names::Names;
 use super::read;
 use super::rows::{self, Fault};
 use crate::erasure;
-use crate::history::Stored;
-use crate::ids::InstanceNo;
+use crate::history::{Record, Stored};
+use crate::ids::{InstanceNo, Seq};
 use crate::store::known::Shelf;
 use crate::store::{Error, Row};
 use crate::wait::Approval;
@@ -85,6 +85,11 @@ impl Shelf for Look<'_> {
         let find = ready(&mut self.by_approval, self.conn, read::by_approval);
         let approval = find.and_then(|it| read::approval_with(it, id));
         self.told(approval)
+    }
+
+    fn record(&mut self, no: InstanceNo, seq: Seq) -> Result<Record, Error> {
+        let record = read::record(self.conn, no, seq);
+        self.told(record.map(|(it, _)| it.record))
     }
 
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
