@@ -75,10 +75,11 @@ impl Lanes {
         impl Iterator<Item = &Submission>,
         impl Iterator<Item = &Command>,
     ) {
-        // At least half of it is for the others: see `pop`.
+        // As `pop` deals it: half for each, and what the other leaves.
+        let bodies = most - self.others.len().min(most / 2);
         let others = most - self.bodies.len().min(most / 2);
         (
-            self.bodies.iter().take(most),
+            self.bodies.iter().take(bodies),
             self.others.iter().take(others),
         )
     }

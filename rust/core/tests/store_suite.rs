@@ -498,9 +498,9 @@ fn a_look_answers_all_that_is_asked_at_once(place: &mut dyn Place) {
     assert_eq!(outcomes.unwrap().len(), 6);
     let names = ["a", "b", "nobody"].map(|id| ["default", "orders", id]);
     let asked = [
-        Need::Name(names[0], false),
-        Need::Name(names[1], true),
-        Need::Name(names[2], true),
+        Need::named(names[0], false),
+        Need::named(names[1], true),
+        Need::named(names[2], true),
         Need::Instance(1, false),
         Need::Instance(77, true),
         Need::Approval("nobody's"),
@@ -513,14 +513,14 @@ fn a_look_answers_all_that_is_asked_at_once(place: &mut dyn Place) {
     for need in asked {
         needs.add(need);
     }
-    let known = store.look(&needs).unwrap();
+    let known = store.look(needs).unwrap();
     assert!(asked
         .iter()
         .all(|it| known.has(*it) && !known.is_damaged(*it)));
     // What was not asked is not known.
     for need in [
-        Need::Name(names[0], true),
-        Need::Name(["other", "orders", "a"], false),
+        Need::named(names[0], true),
+        Need::named(["other", "orders", "a"], false),
         Need::Instance(2, false),
         Need::Approval("somebody's"),
         Need::Record(1, 1),

@@ -11,7 +11,7 @@ use super::settle::Resolved;
 use super::Core;
 use crate::history::Verdict;
 use crate::note::{Data, Note};
-use crate::store::known::Damaged;
+use crate::store::known::{Damaged, Need};
 use crate::store::Op;
 use crate::submission::{Body, Command, Decision, Speech, Submission};
 use crate::wait::{stored_approval, Approval, ApprovalStatus, Source, Wait};
@@ -92,6 +92,11 @@ impl Core {
         decision: Box<Decision>,
     ) -> Option<Command> {
         let id = stored_approval(&decision.of.namespace, &decision.approval);
+        let need = Need::Approval(&id);
+        if !self.batch.known.has(need) {
+            self.missing.add(need);
+            return Some(Command::Decide(ticket, decision));
+        }
         if self.batch.approvals.contains(&id) {
             return Some(Command::Decide(ticket, decision));
         }

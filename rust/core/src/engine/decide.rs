@@ -8,7 +8,7 @@ use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::{react, Effect, Happening, Reaction, Status};
 use crate::limits::EVENTS;
 use crate::note::{Data, Note};
-use crate::store::known::Damaged;
+use crate::store::known::{Damaged, Need};
 use crate::store::Op;
 use crate::submission::{Command, Letter, Name, Speech, Submission};
 use crate::wait::{Event, Source};
@@ -32,7 +32,12 @@ impl Core {
             self.record(ticket, by, record);
             return None;
         }
-        if self.lacks(&submission) {
+        // These find out on their way.
+        let looks = matches!(
+            submission,
+            Submission::Outside(Command::Send(..) | Command::Decide(..))
+        );
+        if !looks && self.lacks(&submission) {
             return Some(submission);
         }
         match submission {
@@ -93,8 +98,8 @@ impl Core {
         known.ok()
     }
 
-    /// Looks an instance up by name.
-    pub(super) fn find(&self, name: &Name) -> Result<Whereabouts, Damaged> {
+    /// Looks an instance up by name. What was not asked is asked with the next batch.
+    pub(super) fn find(&mut self, name: &Name) -> Result<Whereabouts, Damaged> {
         let key = Key::new(&name.namespace, &name.workflow, &name.id);
         if let Some(view) = self.registry.view(key) {
             return Ok(match view.committed {
@@ -102,6 +107,11 @@ impl Core {
                 Some(_) if view.decided.is_final() => Whereabouts::Final(view.no, view.decided),
                 Some(_) => Whereabouts::Live(view.no, key, view.decided),
             });
+        }
+        let need = Need::Name(key, [&name.namespace, &name.workflow, &name.id], false);
+        if !self.batch.known.has(need) {
+            self.missing.add(need);
+            return Ok(Whereabouts::Unsure);
         }
         let row = self.batch.known.by_key(key)?;
         Ok(row.map_or(Whereabouts::Unknown, |row| {

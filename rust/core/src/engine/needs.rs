@@ -47,18 +47,20 @@ impl Core {
 
     /// Returns whether something is not known that deciding this needs; the next batch asks for it.
     pub(super) fn lacks(&mut self, submission: &Submission) -> bool {
-        let mut missing = Needs::default();
         let known = &self.batch.known;
+        let mut missing: Option<Needs> = None;
         self.needs_of(submission, &mut |it| {
             if !known.has(it) {
-                missing.add(it);
+                missing.get_or_insert_default().add(it);
             }
         });
-        if missing.is_empty() {
-            return false;
+        match missing {
+            None => false,
+            Some(missing) => {
+                self.missing.extend(missing);
+                true
+            }
         }
-        self.missing.extend(missing);
-        true
     }
 
     fn needs_of(&self, submission: &Submission, say: Say<'_>) {
@@ -98,6 +100,10 @@ impl Core {
 
     fn needs_of_speech(&self, by: Body, speech: &Speech, say: Say<'_>) {
         let no = by.no;
+        // Most of what bodies say.
+        if let Speech::Record(..) | Speech::Open(_) | Speech::Quiet(..) = speech {
+            return;
+        }
         let Some(live) = self.live.get(&no).filter(|it| it.may_hear(by)) else {
             return;
         };
@@ -175,7 +181,7 @@ impl Core {
     fn needs_of_names(&self, name: [&str; 3], output: bool, say: Say<'_>) {
         let key = Key::new(name[0], name[1], name[2]);
         if self.registry.view(key).is_none() {
-            say(Need::Name(name, output));
+            say(Need::Name(key, name, output));
         }
     }
 
@@ -231,6 +237,9 @@ impl Core {
     /// To terminate children, and down the tree those they called: who called them is told, and of
     /// those that never ran memory knows too little.
     fn needs_to_orphan(&self, parent: InstanceNo, called: Vec<InstanceNo>, say: Say<'_>) {
+        if called.is_empty() {
+            return;
+        }
         let mut tree = vec![(parent, called)];
         while let Some((parent, called)) = tree.pop() {
             if called.is_empty() {

@@ -98,7 +98,7 @@ impl Core {
                 if missing.is_empty() {
                     break;
                 }
-                self.learn(facts.store.look(&missing)?);
+                self.learn(facts.store.look(missing)?);
             }
             self.rearm(no);
             // Nothing would ever wake it: replay finds out what it is about.
@@ -151,7 +151,7 @@ impl Core {
     /// An instance of which a wait or an event cannot be read does not go on without it.
     fn stop_damaged(&mut self, no: InstanceNo, what: &str, facts: &mut Facts) -> Result<(), Error> {
         let need = Need::Instance(no, false);
-        self.learn(facts.store.look(&need.into())?);
+        self.learn(facts.store.look(need.into())?);
         let row = self.batch.known.instance(no).ok().flatten();
         let start_at = row.and_then(|it| it.start_at);
         if let Some(Due::StartAt(workflow, rank, entry)) =

@@ -39,7 +39,7 @@ use crate::error::{Error, Kind};
 use crate::ids::{Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
 use crate::lanes::Lanes;
 use crate::lifecycle::Status;
-use crate::limits::FIRST_TICKET;
+use crate::limits::{BATCH_OPS, FIRST_TICKET};
 use crate::note::Note;
 use crate::ranges::SHARDS_MAX;
 use crate::registry::Registry;
@@ -280,6 +280,7 @@ impl Engine {
             facts,
             pending: Lanes::default(),
             news: VecDeque::new(),
+            ahead: BATCH_OPS,
             short: None,
         };
         writer.commit(&shared)?;

@@ -20,12 +20,18 @@ use crate::limits::{BATCH_BYTES, BATCH_OPS, DISK_RETRY};
 use crate::store::{Error, Outcome};
 use crate::submission::Submission;
 
+/// The store is asked for at least so many of what is pending.
+const AHEAD: usize = 64;
+
 pub(super) struct Writer {
     pub(super) core: Core,
     pub(super) facts: Facts,
     pub(super) pending: Lanes,
     /// What was taken from the inbox, on its way to what is pending.
     pub(super) news: VecDeque<Submission>,
+    /// For how many of what is pending the store is asked before a batch: all that it may decide, or
+    /// little more than the last one decided of more, so that little is asked in vain.
+    pub(super) ahead: usize,
     /// Why nothing new is admitted, as it was told.
     pub(super) short: Option<String>,
 }
@@ -104,24 +110,30 @@ impl Writer {
             // Decided along with records, they would be answered only when the disk has room again.
             self.refuse_creations(shared, 0);
         }
-        let (said, wanted) = self.pending.next(BATCH_OPS);
+        let (said, wanted) = self.pending.next(self.ahead);
         let needs = self.core.needs(said, wanted);
         if !needs.is_empty() {
-            self.core.learn(self.facts.store.look(&needs)?);
+            self.core.learn(self.facts.store.look(needs)?);
         }
         self.pending.begin();
-        let mut half = false;
+        let (mut half, mut decided) = (false, 0);
         while let Some(submission) = self.pending.pop(half) {
             if let Some(later) = self.core.decide(submission) {
                 self.pending.push_front(later);
                 break;
             }
+            decided += 1;
             let (ops, bytes) = self.core.batch_size();
             half = ops >= BATCH_OPS / 2 || bytes >= BATCH_BYTES / 2;
             if ops >= BATCH_OPS || bytes >= BATCH_BYTES {
                 break;
             }
         }
+        self.ahead = if self.pending.is_empty() || decided >= self.ahead {
+            BATCH_OPS
+        } else {
+            (decided + decided / 16).clamp(AHEAD, BATCH_OPS)
+        };
         self.core.finish_batch();
         if !self.commit_patiently(shared)? {
             return Ok(false);

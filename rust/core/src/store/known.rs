@@ -15,9 +15,9 @@ use crate::wait::Approval;
 /// One thing that has to be known.
 #[derive(Debug, Clone, Copy)]
 pub enum Need<'n> {
-    /// The instance with this namespace, workflow and id; with its output or error if the flag says
-    /// so.
-    Name([&'n str; 3], bool),
+    /// The instance with this key of this namespace, workflow and id; with its output or error if
+    /// the flag says so.
+    Name(Key, [&'n str; 3], bool),
     /// The instance with this number; with its output or error if the flag says so.
     Instance(InstanceNo, bool),
     /// The approval with this stored id.
@@ -28,10 +28,21 @@ pub enum Need<'n> {
     Takings(InstanceNo),
 }
 
+impl<'n> Need<'n> {
+    /// Returns the need of an instance by its namespace, workflow and id.
+    #[must_use]
+    pub fn named(name: [&'n str; 3], output: bool) -> Self {
+        Self::Name(Key::new(name[0], name[1], name[2]), name, output)
+    }
+}
+
 /// All that has to be known for a batch.
 #[derive(Debug, Clone, Default)]
 pub struct Needs {
-    names: FxHashMap<u128, ([Box<str>; 3], bool)>,
+    /// Namespaces and workflows of the names.
+    workflows: Vec<[Box<str>; 2]>,
+    /// Places of their workflows, ids, and whether outputs are wanted.
+    names: FxHashMap<u128, (usize, Box<str>, bool)>,
     instances: FxHashMap<InstanceNo, bool>,
     approvals: FxHashSet<Box<str>>,
     records: FxHashSet<(InstanceNo, Seq)>,
@@ -42,10 +53,7 @@ impl Needs {
     /// Adds one.
     pub fn add(&mut self, need: Need<'_>) {
         match need {
-            Need::Name(name, output) => {
-                let needed = self.names.entry(key(name));
-                needed.or_insert_with(|| (name.map(Into::into), false)).1 |= output;
-            }
+            Need::Name(key, name, output) => self.add_name(key.0, name, output),
             Need::Instance(no, output) => *self.instances.entry(no).or_default() |= output,
             Need::Approval(id) => {
                 self.approvals.insert(id.into());
@@ -59,10 +67,26 @@ impl Needs {
         }
     }
 
+    fn add_name(&mut self, key: u128, [namespace, workflow, id]: [&str; 3], output: bool) {
+        if let Some(known) = self.names.get_mut(&key) {
+            known.2 |= output;
+            return;
+        }
+        // Those that come together are of few workflows.
+        let is = |it: &[Box<str>; 2]| *it[1] == *workflow && *it[0] == *namespace;
+        let at = self.workflows.iter().position(is).unwrap_or_else(|| {
+            let names = [namespace, workflow];
+            self.workflows.push(names.map(Into::into));
+            self.workflows.len() - 1
+        });
+        self.names.insert(key, (at, id.into(), output));
+    }
+
     /// Adds all of these.
     pub fn extend(&mut self, others: Self) {
-        for (name, output) in others.names.values() {
-            self.add(Need::Name([&name[0], &name[1], &name[2]], *output));
+        for (key, (at, id, output)) in others.names {
+            let [namespace, workflow] = &others.workflows[at];
+            self.add_name(key, [namespace, workflow, &id], output);
         }
         for (no, output) in others.instances {
             self.add(Need::Instance(no, output));
@@ -126,8 +150,8 @@ impl Known {
             _ => true,
         };
         match need {
-            Need::Name(name, output) => {
-                let row = self.names.get(&key(name));
+            Need::Name(key, _, output) => {
+                let row = self.names.get(&key.0);
                 row.is_some_and(|it| with_output(it, output))
             }
             Need::Instance(no, output) => {
@@ -149,7 +173,7 @@ impl Known {
             Some(Ok(None)) | None => false,
         };
         match need {
-            Need::Name(name, _) => output(self.names.get(&key(name))),
+            Need::Name(key, ..) => output(self.names.get(&key.0)),
             Need::Instance(no, _) => output(self.instances.get(&no)),
             Need::Approval(id) => matches!(self.approvals.get(id), Some(Err(_))),
             Need::Record(no, seq) => matches!(self.records.get(&(no, seq)), Some(Err(_))),
@@ -220,7 +244,9 @@ impl Known {
 
 /// How a store answers, one thing after the other.
 pub(super) trait Shelf {
-    fn by_name(&mut self, name: [&str; 3]) -> Result<Option<Row>, Error>;
+    /// From now on instances of this workflow are looked up by name.
+    fn open(&mut self, namespace: &str, workflow: &str);
+    fn by_id(&mut self, id: &str) -> Result<Option<Row>, Error>;
     fn instance(&mut self, no: InstanceNo) -> Result<Option<Row>, Error>;
     fn output(&mut self, no: InstanceNo) -> Result<Option<Box<[u8]>>, Error>;
     fn approval(&mut self, id: &str) -> Result<Option<Approval>, Error>;
@@ -230,32 +256,40 @@ pub(super) trait Shelf {
 }
 
 /// Looks everything up.
-pub(super) fn look(needs: &Needs, from: &mut dyn Shelf) -> Result<Known, Error> {
+pub(super) fn look(needs: Needs, from: &mut dyn Shelf) -> Result<Known, Error> {
     let mut known = Known::default();
-    for (key, (name, output)) in &needs.names {
-        let row = answer(from.by_name([&name[0], &name[1], &name[2]]))?;
-        known.look_into(&row, *output, from)?;
-        known.names.insert(*key, row);
+    known.names.reserve(needs.names.len());
+    let mut open = None;
+    for (key, (at, id, output)) in needs.names {
+        if open != Some(at) {
+            let [namespace, workflow] = &needs.workflows[at];
+            from.open(namespace, workflow);
+            open = Some(at);
+        }
+        let row = answer(from.by_id(&id))?;
+        known.look_into(&row, output, from)?;
+        known.names.insert(key, row);
     }
-    for (no, output) in &needs.instances {
-        let row = answer(from.instance(*no))?;
-        known.look_into(&row, *output, from)?;
-        known.instances.insert(*no, row);
+    for (no, output) in needs.instances {
+        let row = answer(from.instance(no))?;
+        known.look_into(&row, output, from)?;
+        known.instances.insert(no, row);
     }
-    for id in &needs.approvals {
-        let approval = answer(from.approval(id))?;
-        known.approvals.insert(id.clone(), approval);
+    known.approvals.reserve(needs.approvals.len());
+    for id in needs.approvals {
+        let approval = answer(from.approval(&id))?;
+        known.approvals.insert(id, approval);
     }
-    for (no, seq) in &needs.records {
-        let record = answer(from.record(*no, *seq))?;
-        known.records.insert((*no, *seq), record);
+    for (no, seq) in needs.records {
+        let record = answer(from.record(no, seq))?;
+        known.records.insert((no, seq), record);
     }
-    for no in &needs.takings {
-        let mut records = answer(from.history(*no))?;
+    for no in needs.takings {
+        let mut records = answer(from.history(no))?;
         if let Ok(records) = &mut records {
             records.retain(|it| it.record.event.is_some());
         }
-        known.takings.insert(*no, records);
+        known.takings.insert(no, records);
     }
     Ok(known)
 }
@@ -284,8 +318,4 @@ fn answer<T>(read: Result<T, Error>) -> Result<Answer<T>, Error> {
 
 fn borrowed(row: &Answer<Option<Row>>) -> Answer<Option<&Row>> {
     row.as_ref().map(Option::as_ref).map_err(Clone::clone)
-}
-
-fn key([namespace, workflow, id]: [&str; 3]) -> u128 {
-    Key::new(namespace, workflow, id).0
 }

@@ -161,8 +161,11 @@ impl Store for MemoryStore {
         Ok(outcomes)
     }
 
-    fn look(&mut self, needs: &Needs) -> Result<Known, Error> {
-        known::look(needs, &mut Moment(&self.model.lock()))
+    fn look(&mut self, needs: Needs) -> Result<Known, Error> {
+        let model = self.model.lock();
+        let workflow = Default::default();
+        let moment = Moment(&model);
+        known::look(needs, &mut Shelved { moment, workflow })
     }
 
     fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error> {
@@ -424,7 +427,7 @@ impl Reader for MemoryReader {
     }
 
     fn instance(&mut self, no: InstanceNo) -> Result<Option<Row>, Error> {
-        Reader::instance(&mut Moment(&self.0.lock()), no)
+        Moment(&self.0.lock()).instance(no)
     }
 
     fn payloads(&mut self, no: InstanceNo) -> Result<Payloads, Error> {
@@ -432,7 +435,7 @@ impl Reader for MemoryReader {
     }
 
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
-        Reader::history(&mut Moment(&self.0.lock()), no)
+        Moment(&self.0.lock()).history(no)
     }
 
     fn waits(&mut self, no: InstanceNo) -> Result<Vec<Wait>, Error> {
@@ -548,33 +551,45 @@ impl Reader for Moment<'_> {
     }
 }
 
-impl Shelf for Moment<'_> {
-    fn by_name(&mut self, [namespace, workflow, id]: [&str; 3]) -> Result<Option<Row>, Error> {
-        Ok(self.0.find(namespace, workflow, id))
+/// The records as one look finds them.
+struct Shelved<'m> {
+    moment: Moment<'m>,
+    /// Namespace and name of the workflow whose instances are looked up by name.
+    workflow: (Box<str>, Box<str>),
+}
+
+impl Shelf for Shelved<'_> {
+    fn open(&mut self, namespace: &str, workflow: &str) {
+        self.workflow = (namespace.into(), workflow.into());
+    }
+
+    fn by_id(&mut self, id: &str) -> Result<Option<Row>, Error> {
+        let (namespace, workflow) = &self.workflow;
+        Ok(self.moment.0.find(namespace, workflow, id))
     }
 
     fn instance(&mut self, no: InstanceNo) -> Result<Option<Row>, Error> {
-        Reader::instance(self, no)
+        self.moment.instance(no)
     }
 
     fn output(&mut self, no: InstanceNo) -> Result<Option<Box<[u8]>>, Error> {
-        Ok(self.payloads(no)?.result)
+        Ok(self.moment.payloads(no)?.result)
     }
 
     fn approval(&mut self, id: &str) -> Result<Option<Approval>, Error> {
-        let approvals = &self.0.approvals;
+        let approvals = &self.moment.0.approvals;
         Ok(approvals.iter().find(|it| &*it.id == id).cloned())
     }
 
     fn record(&mut self, no: InstanceNo, seq: Seq) -> Result<Record, Error> {
-        let history = self.0.instances.get(&no).map(|it| &it.history);
+        let history = self.moment.0.instances.get(&no).map(|it| &it.history);
         let found = history.and_then(|it| it.iter().find(|it| it.seq == seq));
         let found = found.map(|it| it.record.clone());
         found.ok_or_else(|| Error::Row(format!("record {seq} of instance {no} is missing")))
     }
 
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
-        Reader::history(self, no)
+        self.moment.history(no)
     }
 }
 

@@ -360,22 +360,23 @@ pub trait Store: Send {
         self.commit_each(&mut batch.iter())
     }
     /// Answers all of this at once, seeing everything committed. What cannot be read is an answer.
-    fn look(&mut self, needs: &Needs) -> Result<Known, Error>;
+    fn look(&mut self, needs: Needs) -> Result<Known, Error>;
     /// Looks one instance up by name.
     fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error> {
-        let need = Need::Name([namespace, workflow, id], false);
-        let known = self.look(&need.into())?;
-        let row = known.by_key(Key::new(namespace, workflow, id))?;
+        let key = Key::new(namespace, workflow, id);
+        let need = Need::Name(key, [namespace, workflow, id], false);
+        let known = self.look(need.into())?;
+        let row = known.by_key(key)?;
         Ok(row.cloned())
     }
     /// Returns one approval, open or decided.
     fn approval(&mut self, id: &str) -> Result<Option<Approval>, Error> {
-        let known = self.look(&Need::Approval(id).into())?;
+        let known = self.look(Need::Approval(id).into())?;
         Ok(known.approval(id)?)
     }
     /// Returns output or error of one instance.
     fn result(&mut self, no: InstanceNo) -> Result<Option<Box<[u8]>>, Error> {
-        let known = self.look(&Need::Instance(no, true).into())?;
+        let known = self.look(Need::Instance(no, true).into())?;
         match known.instance(no)? {
             Some(_) => Ok(known.output(no)?),
             None => Ok(None),

@@ -153,7 +153,7 @@ impl World {
         life.core.begin(now);
         let (said, wanted) = life.inbox.next(usize::MAX);
         let needs = life.core.needs(said, wanted);
-        let known = life.facts.store.look(&needs);
+        let known = life.facts.store.look(needs);
         life.core.learn(known.expect("memory is read"));
         life.inbox.begin();
         let mut marks = Vec::new();

@@ -128,7 +128,7 @@ impl Stage {
     fn begin<'s>(&mut self, submissions: impl IntoIterator<Item = &'s Submission>) {
         self.core.begin(self.now);
         let needs = self.core.needs(submissions, []);
-        let known = self.facts.store.look(&needs);
+        let known = self.facts.store.look(needs);
         self.core.learn(known.expect("memory is read"));
     }
 

@@ -23,9 +23,12 @@ pub(super) struct Look<'c> {
     heads: &'c Heads,
     /// Name of the database.
     file: &'c str,
+    /// Numbers of the workflow whose instances are looked up by name.
+    workflows: Vec<i64>,
     by_name: Option<CachedStatement<'c>>,
     by_number: Option<CachedStatement<'c>>,
     by_approval: Option<CachedStatement<'c>>,
+    output: Option<CachedStatement<'c>>,
 }
 
 impl<'c> Look<'c> {
@@ -35,15 +38,17 @@ impl<'c> Look<'c> {
         heads: &'c Heads,
         file: &'c str,
     ) -> Self {
-        let (by_name, by_number, by_approval) = (None, None, None);
+        let (by_name, by_number, by_approval, output) = (None, None, None, None);
         Self {
             conn,
             names,
             heads,
             file,
+            workflows: Vec::new(),
             by_name,
             by_number,
             by_approval,
+            output,
         }
     }
 
@@ -65,9 +70,13 @@ fn ready<'s, 'c>(
 }
 
 impl Shelf for Look<'_> {
-    fn by_name(&mut self, name: [&str; 3]) -> Result<Option<Row>, Error> {
+    fn open(&mut self, namespace: &str, workflow: &str) {
+        self.workflows = self.names.workflows(Some(namespace), Some(workflow));
+    }
+
+    fn by_id(&mut self, id: &str) -> Result<Option<Row>, Error> {
         let find = ready(&mut self.by_name, self.conn, read::by_name);
-        let row = find.and_then(|it| read::find_with(it, self.names, name));
+        let row = find.and_then(|it| read::find_with(it, self.names, &self.workflows, id));
         self.told(row)
     }
 
@@ -78,7 +87,9 @@ impl Shelf for Look<'_> {
     }
 
     fn output(&mut self, no: InstanceNo) -> Result<Option<Box<[u8]>>, Error> {
-        self.told(read::payload(self.conn, "result", no))
+        let find = ready(&mut self.output, self.conn, || read::of_payload("result"));
+        let output = find.and_then(|it| read::payload_with(it, "result", no));
+        self.told(output)
     }
 
     fn approval(&mut self, id: &str) -> Result<Option<Approval>, Error> {

@@ -305,7 +305,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn look(&mut self, needs: &Needs) -> Result<Known, Error> {
+    fn look(&mut self, needs: Needs) -> Result<Known, Error> {
         self.usable()?;
         let mut look = look::Look::new(&self.conn, &self.names, &self.heads, &self.paths.name);
         known::look(needs, &mut look)

@@ -30,9 +30,10 @@ pub(super) fn by_name() -> String {
 pub(super) fn find_with(
     look: &mut Statement<'_>,
     names: &Names,
-    [namespace, workflow, id]: [&str; 3],
+    workflows: &[i64],
+    id: &str,
 ) -> Result<Option<Row>> {
-    for workflow in names.workflows(Some(namespace), Some(workflow)) {
+    for workflow in workflows {
         let mut found = look.query(params![workflow, id])?;
         if let Some(row) = found.next()? {
             return Ok(Some(rows::instance(row, names)?));
@@ -41,8 +42,18 @@ pub(super) fn find_with(
     Ok(None)
 }
 
-pub(super) fn find(conn: &Connection, names: &Names, name: [&str; 3]) -> Result<Option<Row>> {
-    find_with(&mut *conn.prepare_cached(&by_name())?, names, name)
+pub(super) fn find(
+    conn: &Connection,
+    names: &Names,
+    [namespace, workflow, id]: [&str; 3],
+) -> Result<Option<Row>> {
+    let workflows = names.workflows(Some(namespace), Some(workflow));
+    find_with(
+        &mut *conn.prepare_cached(&by_name())?,
+        names,
+        &workflows,
+        id,
+    )
 }
 
 /// The question of [`instance_with`].
@@ -66,10 +77,21 @@ pub(super) fn instance(conn: &Connection, names: &Names, no: InstanceNo) -> Resu
     instance_with(&mut *conn.prepare_cached(&by_number())?, names, no)
 }
 
+/// The question of [`payload_with`].
+pub(super) fn of_payload(table: &str) -> String {
+    format!("SELECT crc, payload FROM {table} WHERE no = ?")
+}
+
 /// Reads one of the tables (no, crc, payload).
 pub(super) fn payload(conn: &Connection, table: &str, no: InstanceNo) -> Result<Option<Box<[u8]>>> {
-    let sql = format!("SELECT crc, payload FROM {table} WHERE no = ?");
-    let mut look = conn.prepare_cached(&sql)?;
+    payload_with(&mut *conn.prepare_cached(&of_payload(table))?, table, no)
+}
+
+pub(super) fn payload_with(
+    look: &mut Statement<'_>,
+    table: &str,
+    no: InstanceNo,
+) -> Result<Option<Box<[u8]>>> {
     let mut found = look.query([no as i64])?;
     let Some(row) = found.next()? else {
         return Ok(None);
