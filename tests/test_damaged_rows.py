@@ -179,6 +179,31 @@ async def test_a_damaged_result_of_a_child_blocks_its_parent_and_nobody_else(tmp
 
 
 @workflow
+async def calls(step, id: str):
+    await step.call(gives, id=id)
+
+
+@workflow
+async def creates(step, id: str):
+    await step.create(gives, id=id)
+
+
+@pytest.mark.parametrize("code", [calls, creates], ids=["call", "create"])
+async def test_a_child_whose_id_a_damaged_instance_has_blocks_its_parent_and_nobody_else(
+    tmp_path, code
+):
+    store = str(tmp_path / "s.db")
+    async with open_test_engine(workflows=[gives, code], store=store) as engine:
+        await (await engine.create(gives, id="bad")).wait_for_status("complete")
+        damage(store, "instance", "gives", "created_at")
+        bad = await engine.create(code, "bad", id="bad")
+        assert await bad.wait_for_status("blocked", "errored") == "blocked"
+        assert (await bad.explain()).code == "corrupt"
+        good = await engine.create(code, "good", id="good")
+        assert await good.wait_for_status("complete", "blocked") == "complete"
+
+
+@workflow
 async def takes(step, i: int):
     return i
 
