@@ -67,17 +67,14 @@ impl Lanes {
         self.bodies.pop_front()
     }
 
-    /// Returns what may be decided next, at most so much, of both lanes.
+    /// Returns what may be decided next of both lanes, at most so much of each.
     pub fn next(
         &self,
-        most: usize,
+        [bodies, others]: [usize; 2],
     ) -> (
         impl Iterator<Item = &Submission>,
         impl Iterator<Item = &Command>,
     ) {
-        // As `pop` deals it: half for each, and what the other leaves.
-        let bodies = most - self.others.len().min(most / 2);
-        let others = most - self.bodies.len().min(most / 2);
         (
             self.bodies.iter().take(bodies),
             self.others.iter().take(others),
@@ -99,7 +96,13 @@ impl Lanes {
     /// Returns how many wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.bodies.len() + self.others.len()
+        self.lens().iter().sum()
+    }
+
+    /// Returns how many wait of bodies, and of others.
+    #[must_use]
+    pub fn lens(&self) -> [usize; 2] {
+        [self.bodies.len(), self.others.len()]
     }
 
     /// Returns whether nothing waits.

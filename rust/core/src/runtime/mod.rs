@@ -280,7 +280,7 @@ impl Engine {
             facts,
             pending: Lanes::default(),
             news: VecDeque::new(),
-            ahead: BATCH_OPS,
+            ahead: [BATCH_OPS; 2],
             short: None,
         };
         writer.commit(&shared)?;

@@ -29,9 +29,8 @@ pub(super) struct Writer {
     pub(super) pending: Lanes,
     /// What was taken from the inbox, on its way to what is pending.
     pub(super) news: VecDeque<Submission>,
-    /// For how many of what is pending the store is asked before a batch: all that it may decide, or
-    /// little more than the last one decided of more, so that little is asked in vain.
-    pub(super) ahead: usize,
+    /// For how many of either lane, bodies' and others', the store is asked before a batch.
+    pub(super) ahead: [usize; 2],
     /// Why nothing new is admitted, as it was told.
     pub(super) short: Option<String>,
 }
@@ -51,6 +50,16 @@ pub(super) fn run(shared: &Arc<Shared>, mut writer: Writer) {
             shared.poison(&error.into());
         }
     });
+}
+
+/// Returns for how many of a lane the store is asked before the next batch: all that it may decide,
+/// or little more than the last one decided if that was full, so that little is asked in vain.
+fn look_ahead(decided: usize, ahead: usize, was_full: bool) -> usize {
+    if was_full && decided < ahead {
+        (decided + decided / 16).clamp(AHEAD, BATCH_OPS)
+    } else {
+        BATCH_OPS
+    }
 }
 
 impl Writer {
@@ -116,24 +125,24 @@ impl Writer {
             self.core.learn(self.facts.store.look(needs)?);
         }
         self.pending.begin();
-        let (mut half, mut decided) = (false, 0);
+        let (mut half, mut decided, mut is_cut) = (false, [0, 0], false);
         while let Some(submission) = self.pending.pop(half) {
+            let lane = usize::from(matches!(submission, Submission::Outside(_)));
             if let Some(later) = self.core.decide(submission) {
                 self.pending.push_front(later);
+                is_cut = true;
                 break;
             }
-            decided += 1;
+            decided[lane] += 1;
             let (ops, bytes) = self.core.batch_size();
             half = ops >= BATCH_OPS / 2 || bytes >= BATCH_BYTES / 2;
             if ops >= BATCH_OPS || bytes >= BATCH_BYTES {
                 break;
             }
         }
-        self.ahead = if self.pending.is_empty() || decided >= self.ahead {
-            BATCH_OPS
-        } else {
-            (decided + decided / 16).clamp(AHEAD, BATCH_OPS)
-        };
+        // A batch that ends with one that has to wait says nothing of how many fit into it.
+        let left = self.pending.lens().map(|left| left > 0 && !is_cut);
+        self.ahead = std::array::from_fn(|it| look_ahead(decided[it], self.ahead[it], left[it]));
         self.core.finish_batch();
         if !self.commit_patiently(shared)? {
             return Ok(false);
@@ -199,5 +208,18 @@ impl Writer {
         if !applied.jobs.is_empty() {
             shared.tasks.push(applied.jobs.into_iter().map(Task::Job));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_is_asked_for_little_more_than_is_decided() {
+        assert_eq!(look_ahead(160, BATCH_OPS, true), 170);
+        assert_eq!(look_ahead(0, BATCH_OPS, true), AHEAD);
+        assert_eq!(look_ahead(170, 170, true), BATCH_OPS);
+        assert_eq!(look_ahead(3, BATCH_OPS, false), BATCH_OPS);
     }
 }

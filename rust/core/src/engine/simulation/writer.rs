@@ -151,7 +151,7 @@ impl World {
         let now = self.now;
         let life = &mut self.life;
         life.core.begin(now);
-        let (said, wanted) = life.inbox.next(usize::MAX);
+        let (said, wanted) = life.inbox.next([usize::MAX; 2]);
         let needs = life.core.needs(said, wanted);
         let known = life.facts.store.look(needs);
         life.core.learn(known.expect("memory is read"));
