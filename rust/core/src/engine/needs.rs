@@ -9,6 +9,8 @@
 //! Whoever needs what is damaged is blocked by it or refused, and why an instance is blocked is told
 //! with its id: so damage is one need more.
 
+use rustc_hash::FxHashSet;
+
 use super::Core;
 use crate::history::Kind;
 use crate::ids::{InstanceNo, Key};
@@ -240,6 +242,7 @@ impl Core {
         if called.is_empty() {
             return;
         }
+        let created = self.created_in_batch();
         let mut tree = vec![(parent, called)];
         while let Some((parent, called)) = tree.pop() {
             if called.is_empty() {
@@ -250,7 +253,7 @@ impl Core {
                 let known = self.live.get(&child);
                 let never_ran =
                     known.is_none_or(|it| it.status == Status::Queued && it.class == Class::New);
-                if never_ran && !self.is_created_in_batch(child) {
+                if never_ran && !created.contains(&child) {
                     say(Need::Instance(child, false));
                 }
                 tree.push((child, self.called_by(child)));
@@ -258,8 +261,11 @@ impl Core {
         }
     }
 
-    fn is_created_in_batch(&self, no: InstanceNo) -> bool {
-        let created = |op: &Op| matches!(op, Op::Create(new) if new.no == no);
-        self.batch.ops().any(created)
+    fn created_in_batch(&self) -> FxHashSet<InstanceNo> {
+        let created = self.batch.ops().filter_map(|op| match op {
+            Op::Create(new) => Some(new.no),
+            _ => None,
+        });
+        created.collect()
     }
 }
