@@ -171,13 +171,13 @@ def unambiguous(name: str) -> str:
 _UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
 _PART = rf"(?:[^%/#\[{_UNPRINTABLE}]|%25|%2F|%23|%5B)+"
 _ESCAPE = r"\[(?:5B|2F|23)"
-_PLACE = re.compile(rf"(?:{_PART}#[1-9][0-9]*\[{_PART}\]/)*((?:[^/#\[{_UNPRINTABLE}]|{_ESCAPE})+)")
+_PLACE = rf"(?:{_PART}#[1-9][0-9]*\[{_PART}\]/)*((?:[^/#\[{_UNPRINTABLE}]|{_ESCAPE})+)"
 
 
 def name_in(place: str) -> str | None:
     """Returns the name in a branch path with an escaped name behind it; None: no place reads like
     this."""
-    found = _PLACE.fullmatch(place)
+    found = re.fullmatch(_PLACE, place)  # compiled when it is first asked for
     if found is None:
         return None
     return re.sub(_ESCAPE, lambda it: chr(int(it[0][1:], 16)), found[1])
