@@ -30,7 +30,6 @@ from .._values.codec import Undecodable, codec
 from .._values.failures import error_info
 from . import recalled
 from .operation import TicketOperation, WaitOperation
-from .refusal import refuse_unless_known
 
 if TYPE_CHECKING:
     from .._body.branch import Branch
@@ -123,7 +122,7 @@ def asked(
     name: str | None,
     encode: Callable[[Workflow[Any, Any]], T],
 ) -> tuple[str, Workflow[Any, Any], T | None, Exception | None]:
-    """As `_recalled.encoded`, for an operation on a workflow's instances. Returns its name and the
+    """As `recalled.encoded`, for an operation on a workflow's instances. Returns its name and the
     workflow as well.
 
     Raises:
@@ -165,9 +164,7 @@ async def create(
     id: str | None,
 ) -> Child[R]:  # fmt: skip
     life = branch.life
-    identity = recalled.again(branch, _replay.CREATE, name, refusal)
-    if refusal is not None:
-        await refuse_unless_known(life, identity, refusal)
+    identity = await recalled.again(branch, _replay.CREATE, name, refusal)
     params, attributes = given or (None, None)
     chosen = id or child_id(life, identity)
     port, path = life.port, branch.path
@@ -222,9 +219,7 @@ async def create_batch(
     refusal: Exception | None,
 ) -> list[Child[R]]:  # fmt: skip
     life = branch.life
-    identity = recalled.again(branch, _replay.CREATE_BATCH, name, refusal)
-    if refusal is not None:
-        await refuse_unless_known(life, identity, refusal)
+    identity = await recalled.again(branch, _replay.CREATE_BATCH, name, refusal)
     if prepared is None:
         prepared = ids_of(given)
     base = child_id(life, identity)
@@ -270,9 +265,7 @@ async def call(
     id: str | None,
 ) -> R:
     life = branch.life
-    identity = recalled.again(branch, _replay.CALL, name, refusal)
-    if refusal is not None:
-        await refuse_unless_known(life, identity, refusal)
+    identity = await recalled.again(branch, _replay.CALL, name, refusal)
     chosen = id or child_id(life, identity)
     outcome = await delivery.perform(life,
         WaitOperation(life, identity, _FOREVER, life.port.call, branch.path, name, identity[4],
@@ -322,9 +315,7 @@ async def send(
     refusal: Exception | None,
 ) -> None:
     life = branch.life
-    identity = recalled.again(branch, _replay.SEND, name, refusal)
-    if refusal is not None:
-        await refuse_unless_known(life, identity, refusal)
+    identity = await recalled.again(branch, _replay.SEND, name, refusal)
     outcome = await delivery.perform(
         life,
         TicketOperation(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .._body import delivery
 from .._errors import StepwellError
+from .refusal import refuse
 
 if TYPE_CHECKING:
     from .._body.branch import Branch
@@ -56,9 +57,24 @@ def is_known(branch: Branch, kind: int, name: str, refusal: Exception) -> bool:
     return False
 
 
-def again(branch: Branch, kind: int, name: str, refusal: Exception | None) -> Identity:
-    """Names the next operation, as `Branch.identify`: one that would be refused today, if that is
-    so, and was asked for all the same because history knew it."""
-    if refusal is not None and not is_known(branch, kind, name, refusal):
-        raise refusal
-    return branch.identify(kind, name)
+async def again(branch: Branch, kind: int, name: str, why: Exception | None) -> Identity:
+    """Names the next operation, as `Branch.identify`.
+
+    Args:
+        why: For what it would be refused today, if it would be.
+
+    Raises:
+        Exception: It is refused: history does not know it, or knows that.
+    """
+    if why is not None and not is_known(branch, kind, name, why):
+        raise why
+    life, identity = branch.life, branch.identify(kind, name)
+    told = life.delivery
+    is_refused = identity in (told.cursor.refused or ())
+    if why is not None and not is_refused and life.who.format > 3:
+        is_refused = identity not in told.attached and not told.cursor.knows(identity)
+    if is_refused:
+        branch.was_refused(kind, name)
+    if why is not None and is_refused:
+        await refuse(life, identity, why)
+    return identity

@@ -66,17 +66,3 @@ async def refuse(life: Life, identity: Identity, error: Exception) -> NoReturn:
     except StepwellError as told:
         raise told from error.__cause__  # which may be the user's own, and is not recorded
     raise AssertionError("its outcome is raised")
-
-
-async def refuse_unless_known(life: Life, identity: Identity, error: Exception) -> None:
-    """As `refuse`, unless history knows the operation, by an outcome or an open wait."""
-    if is_new(life, identity):
-        await refuse(life, identity, error)
-
-
-def is_new(life: Life, identity: Identity) -> bool:
-    """Whether an operation that today refuses is to be refused by a record: history does not know
-    it."""
-    told = life.delivery
-    known = identity in told.attached or told.cursor.knows(identity)
-    return life.who.format > 3 and not known

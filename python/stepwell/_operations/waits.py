@@ -19,7 +19,6 @@ from .._values.durations import from_us, text
 from .._values.names import any_of, wait_name
 from . import recalled
 from .operation import WaitOperation
-from .refusal import is_new, refuse
 
 if TYPE_CHECKING:
     from .._body.branch import Branch
@@ -135,12 +134,7 @@ async def approval(
 ) -> Approval:
     """Asks for an approval and waits for it, at most `us` microseconds."""
     life = branch.life
-    identity = recalled.again(branch, _replay.APPROVAL, name, refusal)
-    if refusal is not None and is_new(life, identity):
-        branch.was_refused(_replay.APPROVAL, name)
-        await refuse(life, identity, refusal)
-    if life.delivery.cursor.refused and identity in life.delivery.cursor.refused:
-        branch.was_refused(_replay.APPROVAL, name)
+    identity = await recalled.again(branch, _replay.APPROVAL, name, refusal)
     until, title = life.port.now() + us, unambiguous(name) if life.who.format else name
     place = f"{branch.path}/{title}" if branch.path else title
     approval_id = f"{life.who}#{place}#{branch.nth(identity)}"
