@@ -8,6 +8,7 @@ the operations; who makes one and runs its body is `runner`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from dataclasses import dataclass
 from types import CodeType
@@ -58,7 +59,7 @@ class Who:
         return f"{self.namespace}|{self.workflow.name}|{self.id}|{self.incarnation}"
 
 
-class Operation:
+class Operation(ABC):
     """One thing that a body has asked for, as its instance sees it: a name until it goes live, and
     over when its outcome is delivered.
 
@@ -89,26 +90,27 @@ class Operation:
     strayed = False
     """Whether its body task was cancelled by something that would not replay (I9)."""
 
+    @abstractmethod
     async def parked(self) -> Outcome | None:
         """Blocks the body task until the outcome is delivered to it."""
-        raise NotImplementedError
 
     def own_outcome(self) -> Outcome:
         """Returns the outcome that only the operation itself has."""
-        raise NotImplementedError
+        raise AssertionError("its outcome was recorded by itself")
 
+    @abstractmethod
     def resolve(self, outcome: Outcome | None) -> bool:
         """Hands the outcome to the body task. Returns whether a task can go on now.
 
         Args:
             outcome: None: the operation knows it itself.
         """
-        raise NotImplementedError
 
     def keep_context(self) -> None:
         """It is begun in a turn, and will go live when the body task that asked for it is at
         rest."""
 
+    @abstractmethod
     def go_live(self, in_body: bool = False) -> Awaitable[None] | None:
         """Starts what the operation stands for.
 
@@ -119,8 +121,8 @@ class Operation:
         Returns:
             What that task has to await before it blocks in the operation.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self) -> None:
         """The body unwinds: a task that still waits here is behind a shield, and is not spared
         (P1)."""
