@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -203,6 +203,7 @@ class Cursor:
         if self.withdrawn is None:
             self.withdrawn = set()
         self.withdrawn.add(identity)
+        self._is_over(identity)
 
     def refuse(self, identity: Identity) -> None:
         """The body may not have this, and that is recorded."""
@@ -229,27 +230,25 @@ class Cursor:
         return None
 
     def _is_over(self, identity: Identity) -> None:
-        """Attempts of a step count until its outcome is taken. (What else has some, a wait, is
-        asked about them then.)"""
+        """Attempts of a step count until its outcome is taken or it is given up. (What else has
+        some, a wait, is asked about them then.)"""
         if identity[0] == DO:
             self.attempts.pop(identity, None)
 
     def left_open(self, open_operations: Container[Identity]) -> Identity | None:
-        """Returns a step that was attempted, has no outcome, and that the body has not begun (nor
-        given up)."""
+        """Returns a step that was attempted, has no outcome, and that the body has not begun."""
         return next(
             (
                 identity
                 for identity in self.attempts
                 if identity[0] == DO
                 and identity not in open_operations
-                and identity not in (self.withdrawn or ())
                 and self.outcome_of(identity) is None
             ),
             None,
         )
 
-    def patched(self, change_id: str, is_behind: bool) -> bool | None:
+    def patched(self, change_id: str, is_behind: Callable[[], bool]) -> bool | None:
         """Returns whether the body runs the code that a change brought; None: it does, and that is
         to be recorded first (I6).
 
@@ -257,10 +256,10 @@ class Cursor:
         while the body ran says nothing about its code.
 
         Args:
-            is_behind: Whether an earlier life has begun what this one has not come to yet.
+            is_behind: Tells whether an earlier life has begun what this one has not come to yet.
         """
         if change_id not in self.patches and (
-            is_behind or any(outcome.number == EARLIER for outcome in self.pending)
+            any(outcome.number == EARLIER for outcome in self.pending) or is_behind()
         ):
             self.patches[change_id] = False
         return self.patches.get(change_id)
