@@ -307,10 +307,11 @@ def delivered(life: Life, operation: Operation, at: int) -> None:
     told.at = at
     told.turn += 1
     if operation.live:
-        # What was open at the end of replay has been begun again (R3). But if the body had gone
-        # on from here already, so has it perhaps begun what it begins next.
-        told.interrupted = operation.was_cut_short and operation.interrupted
-        told.untaken -= told.interrupted
+        if told.interrupted or operation.interrupted:
+            # What was open at the end of replay has been begun again (R3). But if the body had
+            # gone on from here already, so has it perhaps begun what it begins next.
+            told.interrupted = operation.was_cut_short and operation.interrupted
+            told.untaken -= told.interrupted
         rest = life.rest
         if not operation.waiting:
             rest.busy -= 1

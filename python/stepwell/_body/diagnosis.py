@@ -187,18 +187,18 @@ def never_awaited(life: Life) -> InvalidConfig:
 
 def over_limits(life: Life) -> LimitReached:
     """The body has begun too many steps, or was given too much (Q1)."""
-    who = _name(life)
-    if life.delivery.steps > life.limits.steps:
+    who, told = _name(life), life.delivery
+    if told.steps > told.steps_max:
         text = (
-            f"{who} has more than {life.limits.steps:,} steps. Raise Limits.steps or "
+            f"{who} has more than {told.steps_max:,} steps. Raise Limits.steps or "
             "@workflow(steps=), or spread them over children."
         )
-        return LimitReached(text, limit="steps", value=life.limits.steps)
+        return LimitReached(text, limit="steps", value=told.steps_max)
     text = (
-        f"{who} has values of more than {life.limits.instance_bytes:,} bytes. Raise "
+        f"{who} has values of more than {told.bytes_max:,} bytes. Raise "
         "Limits.instance_bytes, or return less: a path, not a file."
     )
-    return LimitReached(text, limit="instance_bytes", value=life.limits.instance_bytes)
+    return LimitReached(text, limit="instance_bytes", value=told.bytes_max)
 
 
 def refused_too_often(life: Life, times: int, error: Exception) -> StepwellError:

@@ -160,14 +160,15 @@ class Delivery:
         untaken: Open steps that a crash may have cut short, and that have not recorded that.
         turn: How many outcomes were delivered.
         at: When the last of them came, in microseconds of the wall clock: the time of the turn.
-        steps: How many the body has asked for.
+        steps: How many the body has asked for, and at most may (`steps_max`).
         bytes: Of all values that it was given, so that live and on replay it is the same at the
-            same place.
+            same place; and at most may be (`bytes_max`).
     """
 
     __slots__ = (
-        "asked", "at", "attached", "beginners", "begun", "bytes", "cursor", "interrupted", "keys",
-        "open", "replaying", "steps", "turn", "untaken", "yes_in_flight",
+        "asked", "at", "attached", "beginners", "begun", "bytes", "bytes_max", "cursor",
+        "interrupted", "keys", "open", "replaying", "steps", "steps_max", "turn", "untaken",
+        "yes_in_flight",
     )  # fmt: skip
 
     def __init__(
@@ -193,6 +194,8 @@ class Delivery:
         self.untaken = 0
         self.turn = 0
         self.steps = 0
+        self.steps_max = 0
+        self.bytes_max = 0
 
 
 class Turning(Protocol):
@@ -375,6 +378,7 @@ class Life(Protocol):
 
     Attributes:
         port: The engine.
+        value_bytes: So large may one value of it be.
         delivery: What its body asked for, and was told; see `delivery`.
         rest: What it waits for; see `rest`.
         task: That in which its body runs; None before and after.
@@ -394,7 +398,7 @@ class Life(Protocol):
 
     who: Who
     port: Port
-    limits: Limits
+    value_bytes: int
     delivery: Delivery
     rest: Resting
     task: trio.lowlevel.Task | None

@@ -19,7 +19,7 @@ from .._errors import InvalidConfig, NotSerializable, TooLarge
 from .._log import log
 from .._loops.coroutines import as_coroutine
 from .._replay import Cursor
-from .._types import STATUSES, Limits, Status
+from .._types import STATUSES, Status
 from .._values.codec import Undecodable, codec
 from .._values.failures import describe_body, from_users_code
 from . import delivery, diagnosis, stopping
@@ -45,9 +45,9 @@ class Runner:
     counts (W2b)."""
 
     __slots__ = (
-        "__weakref__", "_params", "delivery", "halted", "is_refused", "limits", "loop", "port",
+        "__weakref__", "_params", "delivery", "halted", "is_refused", "loop", "port",
         "raised", "rest", "resting", "scope", "stopped_at", "stopping", "tally", "task", "turns",
-        "unawaited", "who",
+        "unawaited", "value_bytes", "who",
     )  # fmt: skip
 
     def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
@@ -64,6 +64,7 @@ class Runner:
             created_at,
             len(self._params or b""),
         )
+        self.take_limits()
         self.turns: Turning | None = None
         self.loop: BodyLoop | None = None
         self.tally: Turning | None = None
@@ -75,13 +76,14 @@ class Runner:
         self.stopped_at = 0
         self.raised: BaseException | None = None
         self.unawaited: list[tuple[str, CodeType, int]] = []
-        self.take_limits()
         self.rest: Resting = Rest(self)
         self.halted: trio.Event | None = None
 
     def take_limits(self) -> None:
         """Reads the limits of the instance: when the body begins, and whenever they are others."""
-        self.limits: Limits = self.port.limits_of(self.who.namespace, self.who.workflow.name)
+        limits = self.port.limits_of(self.who.namespace, self.who.workflow.name)
+        self.value_bytes = limits.value_bytes
+        self.delivery.steps_max, self.delivery.bytes_max = limits.steps, limits.instance_bytes
 
     @enable_ki_protection
     async def run(self, make_step: Callable[[Runner], Any]) -> None:
@@ -146,7 +148,7 @@ class Runner:
             return
         try:
             payload = self.who.workflow.output.encode(
-                output, limit=self.limits.value_bytes, where="output"
+                output, limit=self.value_bytes, where="output"
             )
         except (NotSerializable, TooLarge) as error:
             self._finish(
@@ -161,8 +163,9 @@ class Runner:
     ) -> None:
         if self.is_refused:
             return  # what it was not allowed to begin is missing: the next engine runs it again
-        left = delivery.leftover(self)
-        if left is not None:
+        told = self.delivery
+        has_past = told.cursor.pending or told.attached or told.cursor.attempts
+        if has_past and (left := delivery.leftover(self)) is not None:
             self.raised = error or self.raised
             stopping.mismatch(self, left, None)
             return

@@ -31,20 +31,20 @@ async def do(
     branch: Branch, name: str, key: str | None, fn: Any, args: tuple[Any, ...], plan: FunctionPlan
 ) -> Any:
     """What `step.do` does once it is awaited."""
-    life, told = branch.life, branch.life.delivery
-    identity, limits = branch.identify(DO, name, key), life.limits
+    life = branch.life
+    told = life.delivery
+    cursor = told.cursor
+    identity = branch.identify(DO, name, key)
     told.steps = steps = told.steps + 1
-    if (steps > limits.steps or told.bytes > limits.instance_bytes) and not told.cursor.knows(
-        identity
-    ):
+    if (steps > told.steps_max or told.bytes > told.bytes_max) and not cursor.knows(identity):
         await refuse(life, identity, over_limits(life))
     operation = StepOperation(life, identity, fn, args, plan)
     task: Any = life.task
     if (
         life.turns is not None
-        or told.cursor.pending
+        or cursor.pending
         or told.attached
-        or told.cursor.attempts
+        or cursor.attempts
         or not may_begin(life)
         or current_task() is not task
         # trio tells that in public, but for ten times as much

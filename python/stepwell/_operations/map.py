@@ -80,7 +80,7 @@ async def fan_out(
     on_error: str,
 ) -> list[Any]:
     """What `step.map` does once it is awaited."""
-    life = branch.life
+    life, told = branch.life, branch.life.delivery
     await stopping.enter(life)
     await stopping.leave_if_cancelled(life)
     if key is None:
@@ -91,14 +91,11 @@ async def fan_out(
     for index, item in enumerate(items):
         item_key = None if key is None else step_name(key(item), "key")
         identity = branch.child(name, occurrence, index, item_key).identify(DO, name, item_key)
-        life.delivery.steps += 1
+        told.steps += 1
         work.append((identity, item))
-        if life.delivery.cursor.refused and identity in life.delivery.cursor.refused:
+        if told.cursor.refused and identity in told.cursor.refused:
             await refuse(life, identity, over_limits(life))
-        if (
-            life.delivery.steps > life.limits.steps
-            or life.delivery.bytes > life.limits.instance_bytes
-        ) and not was_begun:
+        if (told.steps > told.steps_max or told.bytes > told.bytes_max) and not was_begun:
             was_begun = _was_begun(branch, name, occurrence, {identity for identity, _ in work})
             if not was_begun:
                 await refuse(life, identity, over_limits(life))

@@ -223,7 +223,7 @@ class Step:
                 branch,
                 name,
                 fn,
-                positioned("map", items, key, self._life.limits.steps),
+                positioned("map", items, key, self._life.delivery.steps_max),
                 plan,
                 key,
                 concurrency,
@@ -530,7 +530,7 @@ class Step:
         branch = self._branch("wait_for_approval")
         label = names.step_name(name)
         us = waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
-        stored, refusal, limit = None, None, self._life.limits.value_bytes
+        stored, refusal, limit = None, None, self._life.value_bytes
         if detail is not None:
             stored, refusal = recalled.encoded(
                 branch,

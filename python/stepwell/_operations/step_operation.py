@@ -496,7 +496,7 @@ class StepOperation(TaskOperation):
         if failure is None:
             try:
                 return codec.encode(
-                    {"value": self.plan.codec.encode(value, "result", self.life.limits.value_bytes)}
+                    {"value": self.plan.codec.encode(value, "result", self.life.value_bytes)}
                 )
             except (NotSerializable, TooLarge) as error:
                 failure = diagnosis.unstorable(self.life, self.identity[2], error)
@@ -506,9 +506,7 @@ class StepOperation(TaskOperation):
 
     def _submit_value(self, attempt: int) -> None:
         try:
-            self.payload = self.plan.codec.encode(
-                self.value, "result", self.life.limits.value_bytes
-            )
+            self.payload = self.plan.codec.encode(self.value, "result", self.life.value_bytes)
         except (NotSerializable, TooLarge) as error:
             self._submit_failure(diagnosis.unstorable(self.life, self.identity[2], error), attempt)
         except BaseException as error:  # code of the value's own class (R9)
@@ -660,7 +658,7 @@ class StepOperation(TaskOperation):
 
     async def save(self, value: Any, attempt: int) -> None:
         """`StepContext.save`."""
-        payload = codec.encode(value, limit=self.life.limits.value_bytes, where="saved value")
+        payload = codec.encode(value, limit=self.life.value_bytes, where="saved value")
         await self._note(SAVED, attempt, payload)
         self._saved = payload
 
