@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import sys
+import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -202,3 +203,43 @@ def test_r7_ctrl_c_at_instructions_of_the_code_of_instances(
             moments.where,
         )
         k += apart
+
+
+class Goes:
+    """What weak references are made to."""
+
+
+def at_weak_callback(frame, event, arg) -> None:
+    """Strikes when Python tells a weak container that something has gone."""
+    if frame.f_code.co_name in ("remove", "_remove"):
+        sys.settrace(None)
+        ctrl_c()
+
+
+@pytest.mark.parametrize(
+    "remembers",
+    [
+        lambda it: weakref.WeakKeyDictionary({it: 1}),
+        lambda it: weakref.WeakValueDictionary({1: it}),
+        lambda it: weakref.WeakSet([it]),
+    ],
+    ids=["keys", "values", "set"],
+)
+def test_r7_ctrl_c_in_the_callback_of_a_weak_reference_is_not_lost(remembers):
+    """The program's own code runs when the engine, or the program, has let go of something."""
+    struck = False
+
+    async def main() -> None:
+        nonlocal struck
+        it = Goes()
+        remembered = remembers(it)
+        sys.settrace(at_weak_callback)
+        del it
+        struck = sys.gettrace() is None
+        sys.settrace(None)
+        assert not list(remembered)
+        await trio.lowlevel.checkpoint()
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert struck

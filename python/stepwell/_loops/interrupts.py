@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 import trio
 from trio._core._instrumentation import Instruments
@@ -28,6 +29,11 @@ Ctrl-C strike there, trio disables one."""
 enable_ki_protection(trio._core._run.Runner.spawn_impl)
 """Around that: should Ctrl-C strike there, a nursery waits for ever for a task that was never to
 run."""
+
+for _weak in (WeakKeyDictionary[Any, Any](), WeakValueDictionary[Any, Any](), WeakSet[Any]()):
+    enable_ki_protection(getattr(_weak, "_remove"))  # noqa: B009  # a name of its own
+"""What these call when an object goes, in whatever code runs then: Python only prints what is
+raised there, and Ctrl-C would be lost."""
 
 
 def calls_code(fn: F) -> F:
