@@ -7,6 +7,7 @@ until every instance has ended and writes down what the engine knows. Something 
 engine in the same process (`tests.intruder`).
 """
 
+import _weakrefset
 import asyncio
 import json
 import logging
@@ -15,11 +16,13 @@ import os
 import signal
 import sys
 import traceback
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal, TypeAlias
 
 import trio
@@ -66,6 +69,7 @@ def live(directory: Path, seed: int, ready: int, plan: Plan, beside: Beside | No
     """Runs one life and ends the process. Writes one byte to `ready` once the engine is open."""
     status = 1
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be inherited as ignored
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.dup2(os.open(directory / "stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
         logger = logging.getLogger("stepwell")
@@ -177,6 +181,7 @@ class Life:
         steps.journal.put("ends")
 
     async def _aio(self) -> None:
+        _spare_asyncio(asyncio.get_running_loop())
         if self.plan.cut_short is not None:
             steps.journal.put("cut")
             with suppress(TimeoutError):
@@ -202,6 +207,25 @@ class Life:
         if patience.cancelled_caught:
             steps.journal.put("X", data="not everything ended within a minute")
         (self.directory / "dump.json").write_text(json.dumps(await _dump(engine)))
+
+
+def _spare_asyncio(loop: asyncio.AbstractEventLoop) -> None:
+    """Keeps a second Ctrl-C from striking asyncio's own code.
+
+    asyncio raises it wherever its loop is. If that is a callback that wakes a task, or tells a
+    group that one has ended, `asyncio.run` waits for that for ever, or until a third one comes:
+    whatever the program. So there it comes a round later.
+    """
+    strikes: Any = signal.getsignal(signal.SIGINT)
+    spared = str(Path(asyncio.__file__).parent), weakref.__file__, _weakrefset.__file__
+
+    def strikes_elsewhere(number: int, frame: FrameType | None) -> None:
+        if loop.is_running() and frame is not None and frame.f_code.co_filename.startswith(spared):
+            loop.call_soon_threadsafe(strikes, number, None)
+        else:
+            strikes(number, frame)
+
+    signal.signal(signal.SIGINT, strikes_elsewhere)
 
 
 async def _all_ended(engine: Engine) -> None:
