@@ -90,6 +90,41 @@ async def test_list_and_count_filter():
         assert (errored.error.type, errored.error.message) == ("ValueError", "broken")
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda engine, _: engine.count(),
+        lambda engine, _: engine.reasons(),
+        lambda engine, _: engine.list(),
+        lambda engine, _: engine.get(ends, "w"),
+        lambda engine, _: engine.approvals.list(),
+        lambda _, instance: instance.status(),
+        lambda _, instance: instance.explain(),
+        lambda _, instance: instance.history(),
+        lambda _, instance: instance.wait_for_status("waiting"),
+    ],
+    ids=["count", "reasons", "list", "get", "approvals", "status", "explain", "history", "wait"],
+)
+async def test_whoever_asks_in_a_loop_lets_the_engine_go_on(ask):
+    async with open_test_engine(workflows=[ends], autojump=False) as engine:
+        instance = await engine.create(ends, "wait", id="w")
+        await instance.wait_for_status("waiting")
+        others = 0
+
+        async def goes_on() -> None:
+            nonlocal others
+            while True:
+                others += 1
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(goes_on)
+            for _ in range(10):
+                await ask(engine, instance)
+            nursery.cancel_scope.cancel()
+        assert others >= 5
+
+
 async def test_list_pages_full_of_others_do_not_end_a_filter_by_attributes():
     async with open_test_engine(workflows=[ends]) as engine:
         for i in range(9):

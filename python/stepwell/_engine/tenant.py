@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, Unpack, overload
 
+from trio.lowlevel import checkpoint
+
 from .._errors import InstanceExists, InvalidConfig, StepwellError
 from .._operations.child import encode_params
 from .._steps.signatures import (
@@ -455,6 +457,7 @@ class Tenant:
             EngineClosed: The engine is not open.
         """
         self._desk.check("engine.count")
+        await checkpoint()  # a program that asks in a loop lets the engine go on
         name = self._known(workflow)
         wanted = set(state_codes(status)) or set(range(len(STATUSES)))
         found = dict(self._desk.memory().counts(self._namespace, name))
@@ -477,6 +480,7 @@ class Tenant:
             EngineClosed: The engine is not open.
         """
         self._desk.check("engine.reasons")
+        await checkpoint()  # as above
         name = self._known(workflow)
         return [ReasonCount(*row) for row in self._desk.memory().reasons(self._namespace, name)]
 
