@@ -345,8 +345,35 @@ def test_a_workflow_is_an_async_function_of_step_and_params():
     for wrong in (three, none):
         with pytest.raises(InvalidConfig, match=r"\(step\) or \(step, params\)"):
             workflow(wrong)
+
+    class Shop:
+        async def order(self, ctx):
+            pass
+
+        async def close(self):
+            pass
+
+        @classmethod
+        async def opened(cls, step):
+            pass
+
+    async def turned(params, step):
+        pass
+
+    for wrong in (Shop.order, Shop.close, Shop.opened.__func__, turned):
+        with pytest.raises(InvalidConfig, match=r"given its step first.*static method"):
+            workflow(wrong)
+    assert workflow(Shop.opened).name == "opened"
     with pytest.raises(InvalidConfig, match="runtime is 'curio'"):
         workflow(runtime="curio")(echo.fn)
+
+
+async def test_a_list_of_event_types_and_a_handle_for_a_workflow_are_told_what_to_give():
+    text = await failure(lambda step: step.wait_for_event(["paid", "refused"]))
+    assert "given ['paid', 'refused']; give one type after the other" in text
+    text = await failure(lambda step: step.send_event(step.instance, "x", "paid"))
+    assert "the receiver's workflow InstanceInfo(" in text
+    assert "@workflow" not in text
 
 
 def test_options_of_a_step_are_not_for_workflows():

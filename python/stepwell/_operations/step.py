@@ -20,7 +20,7 @@ from .._body.branch import Branch, place
 from .._body.pending import Pending, need_room_for
 from .._body.progress import report
 from .._ending import End
-from .._errors import InvalidConfig, StepFailed
+from .._errors import InvalidConfig, InvalidName, StepFailed
 from .._steps.signatures import AttemptOptions, ChildOptions, DoOptions, Given, NewChildOptions
 from .._steps.workflow import Workflow
 from .._types import Approval, Event, InstanceInfo, NewInstance
@@ -480,6 +480,11 @@ class Step:
         branch = self._branch("wait_for_event")
         if not 1 <= len(types) <= 32:
             raise InvalidConfig(f"wait_for_event takes 1 to 32 event types, got {len(types)}.")
+        if isinstance(types[0], list | tuple | set):
+            raise InvalidName(
+                f"wait_for_event was given {types[0]!r:.120}; give one type after the other: "
+                'wait_for_event("paid", "refused").'
+            )
         kinds = [names.event_type(t) for t in types]
         label = names.wait_name(kinds) if name is None else names.step_name(name)
         us = waits.WAIT_MAX_US if timeout is None else to_us(timeout, "timeout")
@@ -771,7 +776,11 @@ class Step:
             TooLarge: It is over the limit for one value.
         """
         branch = self._branch("send_event")
-        target = workflow.name if isinstance(workflow, Workflow) else names.workflow_name(workflow)
+        target = (
+            workflow.name
+            if isinstance(workflow, Workflow)
+            else names.workflow_name(workflow, "the receiver's workflow")
+        )
         return child.send_event(branch, target, id, type, payload, name)
 
     # What replays without being stored.

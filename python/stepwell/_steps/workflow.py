@@ -185,6 +185,12 @@ def _positional(fn: Callable[..., Any]) -> list[inspect.Parameter]:
             f"{fn.__qualname__}: a workflow takes (step) or (step, params). Put "
             "several params into a dataclass or dict."
         )
+    given = [p.name for p in found]
+    if given[0] in ("self", "cls") or given[1:] == ["step"]:
+        raise InvalidConfig(
+            f"{fn.__qualname__}({', '.join(given)}): a workflow is given its step first, and no "
+            "object. Write a function, or a static method, of (step) or (step, params)."
+        )
     return found
 
 
