@@ -169,12 +169,19 @@ pub enum Command {
     SetLimits(u64, Box<LimitChange>),
     /// Say what a namespace is opened with: limits by name; none: what is stored.
     OpenNamespace(u64, Box<str>, Vec<(Box<str>, Option<f64>)>),
-    /// Resume a paused or blocked instance.
-    Resume(u64, Box<Name>),
+    /// Do this to an instance.
+    Act(u64, Box<Name>, Verb),
     /// Change the number of shards.
     Reshard(u64, i64),
     /// Say where a queued instance stands; the number is its priority.
     Stand(u64, Box<Name>, i8),
+}
+
+/// What somebody does to an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verb {
+    /// Let a paused or blocked one go on.
+    Resume,
 }
 
 /// What a body says.

@@ -9,7 +9,9 @@ use stepwell_core::lifecycle::Status;
 use stepwell_core::note::{Data, Note};
 use stepwell_core::runtime::{Engine, Question};
 use stepwell_core::store::memory::MemoryStore;
-use stepwell_core::submission::{Body, Code, Command, IfExists, Name, NewItem, Speech, Submission};
+use stepwell_core::submission::{
+    Body, Code, Command, IfExists, Name, NewItem, Speech, Submission, Verb,
+};
 
 use running::config;
 
@@ -219,7 +221,11 @@ fn a_disk_that_is_full_when_the_engine_is_crashed_ends_it_at_once() {
     let mut notes = Notes(&engine, Vec::new());
     notes.until(|it| matches!(it, Note::Start(_)));
     store.set_full(true);
-    let event = Submission::Outside(Command::Resume(engine.draw_ticket(), Box::new(name("a"))));
+    let event = Submission::Outside(Command::Act(
+        engine.draw_ticket(),
+        Box::new(name("a")),
+        Verb::Resume,
+    ));
     engine.submit(event).expect("there is room");
     create_batch(&engine, "b", true);
     notes.hindered();
@@ -242,7 +248,7 @@ fn a_batch_that_waits_is_let_in_when_the_disk_has_room_again_though_nothing_else
         id: "nobody".into(),
     };
     let ticket = engine.draw_ticket();
-    let resume = Submission::Outside(Command::Resume(ticket, Box::new(nobody)));
+    let resume = Submission::Outside(Command::Act(ticket, Box::new(nobody), Verb::Resume));
     engine.submit(resume).expect("there is room");
     assert_eq!(notes.reply(ticket).0, "not_found");
     assert!(notes.hindered().0);

@@ -8,7 +8,7 @@ use stepwell_core::engine::Config;
 use stepwell_core::runtime::{Engine, Question, Refused};
 use stepwell_core::store::Filter;
 use stepwell_core::submission::{
-    Code, Command, Decision, Letter, LimitChange, NewItem, Submission,
+    Code, Command, Decision, Letter, LimitChange, NewItem, Submission, Verb,
 };
 use stepwell_core::tally::{Group, Reason};
 use stepwell_core::wait::ApprovalStatus;
@@ -280,7 +280,7 @@ impl Core {
 
     fn resume(&self, py: Python<'_>, namespace: &str, workflow: &str, id: &str) -> PyResult<u64> {
         let name = Box::new(name(namespace, workflow, id)?);
-        self.submit_with_ticket(py, |ticket| Command::Resume(ticket, name))
+        self.submit_with_ticket(py, |ticket| Command::Act(ticket, name, Verb::Resume))
     }
 
     fn stand(

@@ -1,17 +1,16 @@
-//! Decisions about what comes from outside: events, watches, resumes. Creations have their own
-//! file.
+//! Decisions about what comes from outside: who decides what, and events. Creations have their own
+//! files, and so has what is done to an instance.
 
-use super::recovery::MISSING_CODE;
 use super::{After, Core, Live};
 use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key};
-use crate::lifecycle::{react, Effect, Happening, Reaction, Status};
+use crate::lifecycle::Status;
 use crate::limits::EVENTS;
 use crate::note::{Data, Note};
 use crate::store::known::{Damaged, Need};
 use crate::store::Op;
 use crate::submission::{Command, Letter, Name, Speech, Submission};
-use crate::wait::{Event, Source};
+use crate::wait::Event;
 
 /// Where an instance was found by name.
 pub(super) enum Whereabouts {
@@ -62,7 +61,7 @@ impl Core {
             Command::Again(creation, found) => return self.create_again(*creation, found),
             Command::Send(ticket, letter, dedup) => return self.send(ticket, letter, dedup),
             Command::Decide(ticket, decision) => return self.decide_approval(ticket, decision),
-            Command::Resume(ticket, name) => return self.resume(ticket, name),
+            Command::Act(ticket, name, verb) => return self.act(ticket, name, verb),
             Command::GiveUp(ticket) => {
                 if self.give_up(ticket) {
                     self.say(Note::refuse(ticket, "given_up", Data::Nothing));
@@ -182,77 +181,5 @@ impl Core {
             payload,
             at: self.now,
         }
-    }
-
-    fn resume(&mut self, ticket: u64, name: Box<Name>) -> Option<Command> {
-        let found = self.find(&name);
-        match self.or_refuse(ticket, found)? {
-            Whereabouts::Unsure => return Some(Command::Resume(ticket, name)),
-            Whereabouts::Unknown => self.say(Note::refuse(ticket, "not_found", Data::Nothing)),
-            Whereabouts::Final(_, status) => {
-                self.say(Note::refuse(ticket, "state", Data::State(status)));
-            }
-            Whereabouts::Live(no, key, status) => {
-                if matches!(react(status, Happening::Resume), Reaction::Goes(..)) {
-                    let refusal = self.without_code(no);
-                    if let Some(text) = self.or_refuse(ticket, refusal)? {
-                        self.say(Note::refuse(ticket, MISSING_CODE, Data::Text(text)));
-                        return None;
-                    }
-                    if self.is_settled_by_batch(no) {
-                        return Some(Command::Resume(ticket, name));
-                    }
-                    self.liven(no, key, &name);
-                    self.go_on(no);
-                }
-                self.say(Note::reply(ticket, Data::Nothing));
-            }
-        }
-        None
-    }
-
-    /// Whether this batch decides what an inert instance waits for: then what it finds when it goes
-    /// on is not durable yet.
-    fn is_settled_by_batch(&self, no: InstanceNo) -> bool {
-        let waits = self.live.get(&no).map_or(&[][..], |it| it.mailbox.waits());
-        let ends = |child| {
-            let ended = |op: &Op| matches!(op, Op::Status(no, _, to) if *no == child && to.status.is_final());
-            self.batch.ops().any(ended)
-        };
-        waits.iter().any(|it| match &it.source {
-            Source::Child(child) => ends(*child),
-            Source::Approval(id) => self.batch.approvals.contains(id),
-            Source::Event(_) | Source::Timer | Source::Retry => false,
-        })
-    }
-
-    /// A paused or blocked instance goes on: what happened meanwhile settles its waits.
-    pub(super) fn go_on(&mut self, no: InstanceNo) {
-        let owed = self.shift(no, Happening::Resume);
-        owed.expect("the caller asked the table")
-            .leaves(&[Effect::Rearm]);
-        let live = self.live_mut(no);
-        (live.recoveries, live.proof) = (0, None);
-        self.persist(no, None, None);
-        self.rearm(no);
-    }
-
-    /// Sets the timers of all open waits and settles those whose outcome is there already.
-    pub(super) fn rearm(&mut self, no: InstanceNo) {
-        let waits = self.live_mut(no).mailbox.waits().to_vec();
-        for wait in waits {
-            self.hook(no, &wait);
-            let outcome = match &wait.source {
-                Source::Child(child) => self.child_outcome(*child),
-                Source::Approval(id) => self.approval_outcome(id),
-                Source::Event(_) | Source::Timer | Source::Retry => Ok(None),
-            };
-            match self.or_block(no, outcome) {
-                None => return,
-                Some(None) => {}
-                Some(Some(outcome)) => self.settle(no, wait.id, &outcome),
-            }
-        }
-        self.fit(no);
     }
 }

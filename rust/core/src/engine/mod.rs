@@ -9,6 +9,7 @@
 //!
 //! It is free of I/O but for [`recovery`], when it opens. It reads no clock and has no threads.
 
+mod acts;
 mod apply;
 mod approvals;
 mod batch;

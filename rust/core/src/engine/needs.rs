@@ -18,7 +18,7 @@ use crate::lifecycle::Status;
 use crate::queue::Class;
 use crate::store::known::{Known, Need, Needs};
 use crate::store::Op;
-use crate::submission::{Body, Command, Name, Speech, Submission};
+use crate::submission::{Body, Command, Name, Speech, Submission, Verb};
 use crate::wait::{stored_approval, Source};
 
 /// Whom a need is said to.
@@ -81,7 +81,7 @@ impl Core {
                 let id = stored_approval(&decision.of.namespace, &decision.approval);
                 say(Need::Approval(&id));
             }
-            Command::Resume(_, name) => {
+            Command::Act(_, name, Verb::Resume) => {
                 self.needs_of_name(name, say);
                 let key = Key::new(&name.namespace, &name.workflow, &name.id);
                 if let Some(view) = self.registry.view(key) {

@@ -15,7 +15,7 @@ use super::said::Letter;
 use super::world::World;
 use crate::lifecycle::Status;
 use crate::note::Data;
-use crate::submission::{Code, Command, Decision, IfExists, LimitChange, Name, NewItem};
+use crate::submission::{Code, Command, Decision, IfExists, LimitChange, Name, NewItem, Verb};
 
 /// An instance to be created.
 #[derive(Debug, Clone)]
@@ -419,7 +419,11 @@ impl World {
         }
         let (_, account, id) = self.dice.pick(&blocked.iter().collect::<Vec<_>>()).clone();
         let ticket = self.ticket();
-        self.submit(Command::Resume(ticket, Box::new(name(account, &id))));
+        self.submit(Command::Act(
+            ticket,
+            Box::new(name(account, &id)),
+            Verb::Resume,
+        ));
         true
     }
 

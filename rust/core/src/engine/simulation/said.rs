@@ -10,7 +10,7 @@ use super::program::{account, Account};
 use crate::history::Operation;
 use crate::ids::{Incarnation, InstanceNo, Key, Micros, WaitId};
 use crate::lifecycle::Status;
-use crate::submission::{Code, Command, Name, NewItem, Speech, Submission};
+use crate::submission::{Code, Command, Name, NewItem, Speech, Submission, Verb};
 use crate::wait::{stored_approval, Source, Wait};
 
 /// The payload of an event: which letter it is, and which submission of it.
@@ -138,7 +138,7 @@ impl Said {
             Submission::Said(by, Speech::Release) => {
                 self.released.insert((by.no, by.incarnation));
             }
-            Submission::Outside(Command::Resume(_, name)) => {
+            Submission::Outside(Command::Act(_, name, Verb::Resume)) => {
                 self.resumed.insert(key(name));
             }
             _ => {}

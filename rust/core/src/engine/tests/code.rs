@@ -112,7 +112,7 @@ fn of(workflow: &str, ticket: u64, id: &str) -> Submission {
 }
 
 fn resume(ticket: u64) -> Submission {
-    Submission::Outside(Command::Resume(ticket, Box::new(name("a"))))
+    Submission::Outside(Command::Act(ticket, Box::new(name("a")), Verb::Resume))
 }
 
 fn stored(stage: &mut Stage, workflow: &str, id: &str) -> Option<Row> {

@@ -167,9 +167,10 @@ impl World {
                     quiet,
                 ]
             }
-            (9, _) => vec![Submission::Outside(Command::Resume(
+            (9, _) => vec![Submission::Outside(Command::Act(
                 ticket,
                 Box::new(Self::name(to)),
+                Verb::Resume,
             ))],
             (10, _) => {
                 let held = std::mem::take(&mut self.held);

@@ -47,7 +47,7 @@ impl Stage {
 }
 
 fn resume(ticket: u64) -> Submission {
-    Submission::Outside(Command::Resume(ticket, Box::new(name("a"))))
+    Submission::Outside(Command::Act(ticket, Box::new(name("a")), Verb::Resume))
 }
 
 fn children(ticket: u64, by: Body, id: &str) -> Submission {

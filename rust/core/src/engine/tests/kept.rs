@@ -258,9 +258,10 @@ fn a_blocked_instance_keeps_its_events_and_gets_them_when_it_goes_on() {
     stage.say(vec![send(3, "a", "x", None)]);
     let open = stage.facts.reader.waits(by.no).expect("memory is read");
     assert_eq!(open.len(), 1);
-    let applied = stage.say(vec![Submission::Outside(Command::Resume(
+    let applied = stage.say(vec![Submission::Outside(Command::Act(
         4,
         Box::new(name("a")),
+        Verb::Resume,
     ))]);
     assert_eq!(codes(&applied.notes), [(4, "")]);
     assert_eq!(applied.jobs.len(), 1);
@@ -370,7 +371,7 @@ fn l11_one_that_kills_the_process_too_often_is_blocked_and_an_outcome_resets_the
     let row = innocent.facts.store.find("default", "w", "a");
     let row = row.expect("memory is read").expect("it is there");
     assert_eq!(row.reason.as_deref(), Some("recoveries"));
-    let resume = Submission::Outside(Command::Resume(4, Box::new(name("a"))));
+    let resume = Submission::Outside(Command::Act(4, Box::new(name("a")), Verb::Resume));
     assert_eq!(innocent.say(vec![resume]).jobs.len(), 1);
     assert_eq!(innocent.crash().jobs.len(), 1);
     innocent.residents.start(by.no, by.incarnation);

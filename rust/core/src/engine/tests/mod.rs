@@ -28,7 +28,7 @@ use crate::settings::{Layer, Limit};
 use crate::store::memory::MemoryStore;
 use crate::store::{Op, Store};
 use crate::submission::{
-    Body, Child, Code, Command, Decision, IfExists, Letter, Name, NewItem, Speech, Submission,
+    Body, Child, Code, Command, Decision, IfExists, Letter, Name, NewItem, Speech, Submission, Verb,
 };
 use crate::wait::{Source, Wait};
 

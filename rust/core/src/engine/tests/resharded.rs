@@ -374,7 +374,7 @@ fn c11_who_runs_waits_is_blocked_or_starts_later_does_not_notice() {
     stage.now = 700;
     let applied = stage.step(vec![
         send(8, &event_to, "go", None),
-        Submission::Outside(Command::Resume(9, Box::new(name(&resume)))),
+        Submission::Outside(Command::Act(9, Box::new(name(&resume)), Verb::Resume)),
         runs.says(Speech::Record(10, record())),
     ]);
     bodies.hear(&applied);
