@@ -182,6 +182,10 @@ pub enum Command {
 pub enum Verb {
     /// Let a paused or blocked one go on.
     Resume,
+    /// End it, and what it called. Everybody who waits for it is told this.
+    Terminate(Box<str>),
+    /// Make the next attempt of each of its steps that waits for one now.
+    RetryNow,
 }
 
 /// What a body says.

@@ -2,10 +2,14 @@
 
 use super::decide::Whereabouts;
 use super::recovery::MISSING_CODE;
+use super::settle::Resolved;
 use super::Core;
+use crate::failure::recorded;
+use crate::history::Verdict;
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::{react, Effect, Happening, Reaction, Status};
 use crate::note::{Data, Note};
+use crate::registry::View;
 use crate::store::Op;
 use crate::submission::{Command, Name, Verb};
 use crate::wait::Source;
@@ -22,6 +26,11 @@ impl Core {
             }
             Whereabouts::Live(no, key, status) => match verb {
                 Verb::Resume => return self.resume(ticket, name, (no, key, status)),
+                Verb::Terminate(why) => self.end(ticket, no, key, &why)?,
+                Verb::RetryNow => {
+                    self.retry_now(no);
+                    self.say(Note::reply(ticket, Data::Nothing));
+                }
             },
         }
         None
@@ -47,6 +56,32 @@ impl Core {
         }
         self.say(Note::reply(ticket, Data::Nothing));
         None
+    }
+
+    fn end(&mut self, ticket: u64, no: InstanceNo, key: Key, why: &str) -> Option<()> {
+        self.terminate(no, recorded("InstanceTerminated", why));
+        let is_live = |it: View| !it.decided.is_final();
+        if self.registry.view(key).is_some_and(is_live) {
+            // It never ran, and its row, which says where it is queued, cannot be read.
+            let known = self.batch.known.instance(no).map(|_| ());
+            self.or_refuse(ticket, known)?;
+        }
+        self.say(Note::reply(ticket, Data::Nothing));
+        Some(())
+    }
+
+    /// Retry delays are over. Where a human has to act first, the next attempt comes after that.
+    fn retry_now(&mut self, no: InstanceNo) {
+        let Some(live) = self.live.get(&no).filter(|it| !it.is_inert()) else {
+            return;
+        };
+        let waits = live.mailbox.waits().iter();
+        let delays = waits
+            .filter(|it| it.source == Source::Retry)
+            .map(|it| it.id);
+        for id in delays.collect::<Vec<_>>() {
+            self.settle(no, id, &Resolved::new(Verdict::Done));
+        }
     }
 
     /// Whether this batch decides what an inert instance waits for: then what it finds when it goes

@@ -88,6 +88,14 @@ impl Core {
                     self.needs_to_go_on(view.no, say);
                 }
             }
+            Command::Act(_, name, Verb::Terminate(_)) => {
+                self.needs_of_name(name, say);
+                let key = Key::new(&name.namespace, &name.workflow, &name.id);
+                if let Some(view) = self.registry.view(key) {
+                    self.needs_to_terminate(vec![view.no], say);
+                }
+            }
+            Command::Act(_, name, Verb::RetryNow) => self.needs_of_name(name, say),
             Command::Create(..)
             | Command::CreateBatch(..)
             | Command::Again(..)
@@ -242,22 +250,22 @@ impl Core {
         if called.is_empty() {
             return;
         }
+        say(Need::Instance(parent, false));
+        self.needs_to_terminate(called, say);
+    }
+
+    /// The same of these, and down the tree.
+    fn needs_to_terminate(&self, mut doomed: Vec<InstanceNo>, say: Say<'_>) {
         let created = self.created_in_batch();
-        let mut tree = vec![(parent, called)];
-        while let Some((parent, called)) = tree.pop() {
-            if called.is_empty() {
-                continue;
+        while let Some(no) = doomed.pop() {
+            let known = self.live.get(&no);
+            let never_ran =
+                known.is_none_or(|it| it.status == Status::Queued && it.class == Class::New);
+            let called = self.called_by(no);
+            if !called.is_empty() || (never_ran && !created.contains(&no)) {
+                say(Need::Instance(no, false));
             }
-            say(Need::Instance(parent, false));
-            for child in called {
-                let known = self.live.get(&child);
-                let never_ran =
-                    known.is_none_or(|it| it.status == Status::Queued && it.class == Class::New);
-                if never_ran && !created.contains(&child) {
-                    say(Need::Instance(child, false));
-                }
-                tree.push((child, self.called_by(child)));
-            }
+            doomed.extend(called);
         }
     }
 

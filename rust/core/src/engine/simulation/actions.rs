@@ -62,6 +62,18 @@ const ACTIONS: &[Action] = &[
         When::Open,
         World::resume_blocked,
     ),
+    row(
+        "somebody terminates one",
+        2,
+        When::Open,
+        World::terminate_one,
+    ),
+    row(
+        "somebody wants the next attempt now",
+        4,
+        When::Open,
+        World::retry_one,
+    ),
     row("a body goes on", 90, When::Open, a_body_goes_on),
     row(
         "a body says that it only waits",

@@ -6,6 +6,7 @@
 use rustc_hash::FxHashMap;
 
 use super::dice::Dice;
+use super::facts::Truly;
 use super::plan::{Change, Limit, Plan, LIMITS};
 use super::program::{
     account_of_children, approval_id, child_id, namespace, workflow, Account, Act, For, Program,
@@ -16,6 +17,7 @@ use super::world::World;
 use crate::lifecycle::Status;
 use crate::note::Data;
 use crate::submission::{Code, Command, Decision, IfExists, LimitChange, Name, NewItem, Verb};
+use crate::wait::Source;
 
 /// An instance to be created.
 #[derive(Debug, Clone)]
@@ -406,24 +408,32 @@ impl World {
 
     /// Somebody resumes what is blocked, whether there is code for it or not.
     pub(super) fn resume_blocked(&mut self) -> bool {
-        let mut blocked: Vec<_> = self
-            .truth
-            .all
-            .values()
-            .filter(|it| it.status == Status::Blocked)
-            .map(|it| (it.no, it.account, it.id.clone()))
-            .collect();
-        blocked.sort_unstable();
-        if blocked.is_empty() {
+        self.act_on_one(|it| it.status == Status::Blocked, Verb::Resume)
+    }
+
+    /// Somebody ends an instance, of whatever kind and in whatever state.
+    pub(super) fn terminate_one(&mut self) -> bool {
+        self.act_on_one(|_| true, Verb::Terminate("somebody".into()))
+    }
+
+    /// Somebody does not want to wait for the next attempt.
+    pub(super) fn retry_one(&mut self) -> bool {
+        let retries = |it: &Truly| it.waits.iter().any(|it| it.source == Source::Retry);
+        self.act_on_one(retries, Verb::RetryNow)
+    }
+
+    /// Somebody does this to an instance of this kind.
+    fn act_on_one(&mut self, which: impl Fn(&Truly) -> bool, verb: Verb) -> bool {
+        let all = self.truth.all.values().filter(|it| which(it));
+        let mut all: Vec<_> = all.map(|it| (it.no, it.account, it.id.clone())).collect();
+        all.sort_unstable();
+        if all.is_empty() {
             return false;
         }
-        let (_, account, id) = self.dice.pick(&blocked.iter().collect::<Vec<_>>()).clone();
+        let at = self.dice.roll(all.len() as u64) as usize;
+        let (_, account, id) = all.swap_remove(at);
         let ticket = self.ticket();
-        self.submit(Command::Act(
-            ticket,
-            Box::new(name(account, &id)),
-            Verb::Resume,
-        ));
+        self.submit(Command::Act(ticket, Box::new(name(account, &id)), verb));
         true
     }
 

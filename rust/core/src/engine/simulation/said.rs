@@ -59,6 +59,8 @@ pub(super) enum Asked {
     Decide(u128, Box<str>, Box<[u8]>),
     /// A record of an instance.
     Record(InstanceNo, Operation),
+    /// That an instance, by key, is ended.
+    Terminate(u128),
     /// Another number of shards.
     Reshard(u32),
     /// Other limits.
@@ -98,6 +100,10 @@ pub(super) struct Said {
     pub(super) released: FxHashSet<(InstanceNo, Incarnation)>,
     /// Instances that somebody asked to resume, by key.
     pub(super) resumed: FxHashSet<u128>,
+    /// Those that somebody asked to terminate, by key.
+    pub(super) terminated: FxHashSet<u128>,
+    /// Those whose retry delays somebody asked to end, by key.
+    pub(super) hastened: FxHashSet<u128>,
 }
 
 impl Said {
@@ -141,6 +147,12 @@ impl Said {
             Submission::Outside(Command::Act(_, name, Verb::Resume)) => {
                 self.resumed.insert(key(name));
             }
+            Submission::Outside(Command::Act(_, name, Verb::Terminate(_))) => {
+                self.terminated.insert(key(name));
+            }
+            Submission::Outside(Command::Act(_, name, Verb::RetryNow)) => {
+                self.hastened.insert(key(name));
+            }
             _ => {}
         }
     }
@@ -174,6 +186,9 @@ impl Said {
             }
             Submission::Said(by, Speech::CreateChildren(ticket, child)) => {
                 (ticket, Asked::Outcome(by.no, child.operation.clone()))
+            }
+            Submission::Outside(Command::Act(ticket, name, Verb::Terminate(_))) => {
+                (ticket, Asked::Terminate(key(name)))
             }
             Submission::Outside(Command::Reshard(ticket, shards)) => {
                 (ticket, Asked::Reshard(u32::try_from(*shards).unwrap_or(0)))
@@ -214,6 +229,8 @@ impl Said {
         self.replayed.clear();
         self.released.clear();
         self.resumed.clear();
+        self.terminated.clear();
+        self.hastened.clear();
     }
 }
 

@@ -63,7 +63,7 @@ const OPERATIONS: Rows<fn(&Truth, &Op) -> Verdict> = &[
         lives::remembered,
     ),
     (
-        "L10 only a child nobody waits for is terminated",
+        "L5, L10 only who is asked for, or a child nobody waits for, is terminated",
         lives::terminated_for_a_reason,
     ),
     (

@@ -248,6 +248,16 @@ fn answered(truth: &Truth, ticket: u64, asked: &Asked, code: &str, data: &Data) 
             let ended = to.is_some_and(|it| it.status.is_final());
             holds!(ended, "it has not ended: {to:?}");
         }
+        (Asked::Terminate(key), _) => {
+            let of = truth.names.get(key).map(|it| &truth.all[it]);
+            let status = of.map(|it| it.status);
+            let right = match code {
+                "" => status == Some(Status::Terminated),
+                "state" => status.is_some_and(Status::is_final),
+                _ => false,
+            };
+            holds!(right, "L5: it was told {code:?}: {of:?}");
+        }
         (Asked::Decide(_, id, decision), Data::Bool(won)) => {
             let true_one = truth.approvals.get(id).and_then(|it| it.decision.as_ref());
             let mine = true_one == Some(decision);
@@ -268,7 +278,9 @@ pub(super) fn not_early(truth: &Truth, note: &Note) -> Verdict {
     };
     let by_time = it.verdict == Said::TimedOut || it.seq == 0 || sleeps(it.number);
     if by_time {
-        if let Some(until) = truth.said.until.get(&it.number) {
+        let key = truth.all[&it.no].key.0;
+        let hastened = it.seq == 0 && truth.said.hastened.contains(&key);
+        if let Some(until) = truth.said.until.get(&it.number).filter(|_| !hastened) {
             holds!(*until <= it.at, "it is due at {until}: {it:?}");
         }
     }
