@@ -243,6 +243,13 @@ class Core:
     def resume(self, namespace: str, workflow: str, id: str) -> int:
         """REPLY data: None; code "missing_code" (data: message) if there is no code for it, which
         changes nothing."""
+    def terminate(self, namespace: str, workflow: str, id: str, why: str) -> int:
+        """Ends an instance that is not final, and those it called. REPLY data: None; then its body,
+        if it was in memory, has been told to UNWIND. `why`: the text of the error that everybody is
+        told who waits for it."""
+    def retry_now(self, namespace: str, workflow: str, id: str) -> int:
+        """The retry delays of an instance are over. REPLY data: None, also if it has none, or a
+        human has to act first."""
     def stand(self, namespace: str, workflow: str, id: str, priority: int) -> int:
         """REPLY data: (state, None if it is final; how many go before it; [(in use, limit) of the
         engine's, the namespace's and the workflow's slots])."""

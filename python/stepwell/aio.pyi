@@ -218,6 +218,27 @@ class Instance(Generic[_R_co]):
             InstanceNotFound: It is gone.
         """
 
+    async def terminate(self) -> None:
+        """Ends the instance, and those that it called: none of them begins anything after that. Its
+        body, if it is in memory, is unwound; an attempt that runs in a thread goes on to its end
+        there, and what it comes to is not recorded.
+
+        Whoever waits for it gets `InstanceTerminated`. Children that it created go on.
+
+        Raises:
+            InvalidState: It is final.
+            InstanceNotFound: It is gone.
+        """
+
+    async def retry_now(self) -> None:
+        """Makes the next attempt of each of its steps that waits for one now, with the retry that
+        its code has today. Nothing happens if none does.
+
+        Raises:
+            InvalidState: It is final.
+            InstanceNotFound: It is gone.
+        """
+
     async def history(self) -> list[StepRecord]:
         """Returns what is recorded, oldest first; then attempts that run, with status "running";
         then what it waits for, "waiting".

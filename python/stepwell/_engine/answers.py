@@ -62,8 +62,8 @@ def error_of(
     if code == "state":
         status = STATUSES[data]
         return InvalidState(
-            f'instance "{id}" of "{workflow}" is {status.value}: it takes no events, decisions or '
-            "resume any more",
+            f'instance "{id}" of "{workflow}" is {status.value}: it has ended, and takes no events '
+            "or decisions any more; there is nothing to resume, retry or terminate.",
             status=status,
         )
     if code == "missing_code":

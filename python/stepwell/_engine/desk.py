@@ -164,6 +164,12 @@ class Desk(Protocol):
     ) -> None:
         """Sends an event."""
 
+    async def terminate(self, who: Who, why: str) -> None:
+        """Ends an instance. `why`: what everybody is told."""
+
+    async def retry_now(self, who: Who) -> None:
+        """Ends the retry delays of an instance."""
+
     async def resume(self, who: Who) -> None:
         """Lets a blocked instance go on."""
 

@@ -211,6 +211,12 @@ class OwnDesk:
     async def resume(self, who: Who) -> None:
         await self._asked(who, self._driver.core.resume, *who)
 
+    async def terminate(self, who: Who, why: str) -> None:
+        await self._asked(who, self._driver.core.terminate, *who, why)
+
+    async def retry_now(self, who: Who) -> None:
+        await self._asked(who, self._driver.core.retry_now, *who)
+
     async def approvals(
         self, namespace: str, workflow: str | None, status: int | None
     ) -> list[Request]:

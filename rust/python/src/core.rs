@@ -48,6 +48,18 @@ impl Core {
         asked.map_err(|_| unusable(&self.engine))
     }
 
+    fn act(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        verb: Verb,
+    ) -> PyResult<u64> {
+        let name = Box::new(name(namespace, workflow, id)?);
+        self.submit_with_ticket(py, |ticket| Command::Act(ticket, name, verb))
+    }
+
     fn submit_with_ticket(
         &self,
         py: Python<'_>,
@@ -279,8 +291,28 @@ impl Core {
     }
 
     fn resume(&self, py: Python<'_>, namespace: &str, workflow: &str, id: &str) -> PyResult<u64> {
-        let name = Box::new(name(namespace, workflow, id)?);
-        self.submit_with_ticket(py, |ticket| Command::Act(ticket, name, Verb::Resume))
+        self.act(py, namespace, workflow, id, Verb::Resume)
+    }
+
+    fn terminate(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        why: &str,
+    ) -> PyResult<u64> {
+        self.act(py, namespace, workflow, id, Verb::Terminate(why.into()))
+    }
+
+    fn retry_now(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+    ) -> PyResult<u64> {
+        self.act(py, namespace, workflow, id, Verb::RetryNow)
     }
 
     fn stand(
