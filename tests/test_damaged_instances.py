@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from stepwell import StepwellError, workflow
+from stepwell import Status, StepwellError, StoreCorrupt, workflow
 from stepwell.testing import open_test_engine
 
 
@@ -147,3 +147,24 @@ class DoesNotMatter:
 
     def __exit__(self, kind, error, trace):
         return kind is None or issubclass(kind, StepwellError)
+
+
+@pytest.mark.parametrize("how", ["gives", "waits", "calls"])
+@pytest.mark.parametrize("column", ["version", "priority", "start_at", "parent"])
+async def test_a_damaged_one_is_terminated_or_whoever_asks_is_told(tmp_path, how, column):
+    store = str(tmp_path / "s.db")
+    async with open_test_engine(workflows=ALL, store=store, autojump=False) as engine:
+        later = engine.clock.now() + timedelta(hours=1)
+        code = {"gives": gives, "waits": waits, "calls": calls}[how]
+        instance = await engine.create(code, id="x", start_at=later if how == "gives" else None)
+        if how != "gives":
+            await instance.wait_for_status("waiting")
+    async with open_test_engine(workflows=ALL, store=store, autojump=False) as engine:
+        instance = await engine.get(how, "x")
+        await engine.clock.advance("1 second")
+        change(store, f"UPDATE instance SET {column} = x'00ff' WHERE id = 'x'")
+        unclear = how == "gives"  # it never ran, and cannot be taken out of the queue
+        with pytest.raises(StoreCorrupt, match="instance") if unclear else DoesNotMatter():
+            await instance.terminate()
+        ended = (await engine.count())[Status.TERMINATED]
+        assert ended == 0 if unclear else ended >= 1
