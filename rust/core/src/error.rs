@@ -20,6 +20,17 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Locked,
+        Self::Version,
+        Self::Corrupt,
+        Self::Failed,
+        Self::Invalid,
+        Self::Closed,
+        Self::Internal,
+    ];
+
     /// Returns the word that crosses the border.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -126,16 +126,19 @@ pub struct Stored {
     pub record: Record,
 }
 
-macro_rules! from_code {
+macro_rules! codes {
     ($type:ident: $($variant:ident),+) => {
         impl $type {
+            /// All of them, in the order of their codes.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
             /// Returns the variant with this stored code.
             #[must_use]
             pub fn from_code(code: u8) -> Option<Self> {
-                [$(Self::$variant),+].into_iter().find(|it| *it as u8 == code)
+                Self::ALL.iter().copied().find(|it| *it as u8 == code)
             }
         }
     };
 }
-from_code!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline);
-from_code!(Verdict: Done, Failed, TimedOut, AttemptFailed, Interrupted, Saved, Started, Abandoned, Erased, Refused);
+codes!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline);
+codes!(Verdict: Done, Failed, TimedOut, AttemptFailed, Interrupted, Saved, Started, Abandoned, Erased, Refused);

@@ -16,6 +16,7 @@
 pub mod admission;
 pub mod attributes;
 pub mod clock;
+pub mod codes;
 pub mod engine;
 pub mod erasure;
 pub mod error;

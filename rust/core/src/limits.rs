@@ -16,6 +16,8 @@ pub const BATCH_TIMERS: usize = 512;
 pub const INBOX: usize = 1 << 16;
 /// Events kept for one instance until something waits for them (Q1).
 pub const EVENTS: usize = 1_000;
+/// Priorities are from minus this to this; higher goes first.
+pub const PRIORITY_MAX: i8 = 100;
 /// Numbers reserved in the store at a time.
 pub const NUMBERS: u64 = 1 << 20;
 /// Numbers, and places of records, stay below it: the registry keeps numbers in 56 bits, and no

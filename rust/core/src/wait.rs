@@ -105,6 +105,23 @@ pub enum ApprovalStatus {
     Withdrawn = 4,
 }
 
+impl ApprovalStatus {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 5] = [
+        Self::Open,
+        Self::Approved,
+        Self::Rejected,
+        Self::TimedOut,
+        Self::Withdrawn,
+    ];
+
+    /// Returns the one with this stored code.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+}
+
 /// A request for approval, or a decision that came before it was asked for (E5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approval {

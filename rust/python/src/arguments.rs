@@ -4,6 +4,7 @@ use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use stepwell_core::history::{Kind, Operation, Record, Verdict};
 use stepwell_core::lifecycle::Status;
+use stepwell_core::limits::PRIORITY_MAX;
 use stepwell_core::settings::{checked, Layer};
 use stepwell_core::submission::{IfExists, Name, NewItem};
 use stepwell_core::wait::{Source, Wait};
@@ -42,8 +43,8 @@ pub(crate) fn status(code: u8) -> PyResult<Status> {
 pub(crate) fn priority(of: i64) -> PyResult<i8> {
     i8::try_from(of)
         .ok()
-        .filter(|it| (-100..=100).contains(it))
-        .ok_or_else(|| invalid("a priority is -100 to 100"))
+        .filter(|it| (-PRIORITY_MAX..=PRIORITY_MAX).contains(it))
+        .ok_or_else(|| invalid("no priority is as high or low as this"))
 }
 
 pub(crate) fn if_exists(word: &str) -> PyResult<IfExists> {

@@ -17,6 +17,7 @@ use crate::arguments::{
     attributes, bytes, if_exists, layer, name, pairs, priority, short, status, ItemTuple,
     LimitTuple,
 };
+use crate::codes;
 use crate::error::{invalid, raise, unusable};
 use crate::notes;
 
@@ -367,11 +368,7 @@ impl Core {
         let list = PyList::empty(py);
         for (name, value) in self.engine.limits(namespace, workflow) {
             let name = PyString::intern(py, name);
-            match value {
-                // What is counted in whole numbers is an int.
-                Some(it) if it.fract() == 0.0 => list.append((name, it as i64))?,
-                other => list.append((name, other))?,
-            }
+            list.append((name, value.map(|it| codes::number(py, it)).transpose()?))?;
         }
         Ok(list)
     }
@@ -514,15 +511,10 @@ impl Core {
         workflow: Option<&str>,
         status: Option<u8>,
     ) -> PyResult<u64> {
-        use ApprovalStatus::{Approved, Open, Rejected, TimedOut, Withdrawn};
-        let all = [Open, Approved, Rejected, TimedOut, Withdrawn];
-        let status = match status {
-            None => None,
-            Some(code) => Some(
-                *all.get(usize::from(code))
-                    .ok_or_else(|| invalid("no approval status has this code"))?,
-            ),
-        };
+        let status = status.map(|code| {
+            ApprovalStatus::from_code(code).ok_or_else(|| invalid("no approval has this status"))
+        });
+        let status = status.transpose()?;
         let (namespace, workflow) = (namespace.map(Into::into), workflow.map(Into::into));
         self.ask(Question::Approvals(namespace, workflow, status))
     }

@@ -8,6 +8,7 @@
 
 mod arguments;
 mod body;
+mod codes;
 mod core;
 mod error;
 mod notes;
@@ -16,44 +17,10 @@ use pyo3::prelude::*;
 
 use crate::core::Core;
 
-/// Codes of notes, by their first element.
-const NOTES: [(&str, u8); 12] = [
-    ("DONE", notes::DONE),
-    ("REPLY", notes::REPLY),
-    ("START", notes::START),
-    ("WAKE", notes::WAKE),
-    ("SETTLED", notes::SETTLED),
-    ("TIMER", notes::TIMER),
-    ("CHANGED", notes::CHANGED),
-    ("UNWIND", notes::UNWIND),
-    ("FENCED", notes::FENCED),
-    ("IDLE", notes::IDLE),
-    ("FAILED", notes::FAILED),
-    ("HINDERED", notes::HINDERED),
-];
-
-/// Codes in a REPLY.
-const ERRORS: [&str; 11] = [
-    "not_found",
-    "exists",
-    "state",
-    "missing_code",
-    "overloaded",
-    "limit",
-    "closed",
-    "store",
-    "corrupt",
-    "invalid",
-    "same_id_other_params",
-];
-
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    for (name, code) in NOTES {
-        module.add(name, code)?;
-    }
-    module.add("ERRORS", pyo3::types::PyTuple::new(module.py(), ERRORS)?)?;
+    codes::add(module)?;
     module.add("CoreError", module.py().get_type::<error::CoreError>())?;
     module.add_class::<Core>()
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::batch::Step;
 use super::creations::there;
 use super::{After, Applied, Core, ItemOf, Job};
+use crate::codes;
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::note::{Data, Item, Note, Settled, Start};
@@ -228,7 +229,7 @@ impl Core {
         };
         self.take_back(&new);
         let note = match if_exists {
-            IfExists::Raise => Note::refuse(ticket, "exists", Data::Exists(no, status)),
+            IfExists::Raise => Note::refuse(ticket, codes::EXISTS, Data::Exists(no, status)),
             IfExists::Return => {
                 let (id, created) = (new.id, false);
                 let data = Data::Created {

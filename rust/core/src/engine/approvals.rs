@@ -9,6 +9,7 @@
 use super::decide::Whereabouts;
 use super::settle::Resolved;
 use super::Core;
+use crate::codes;
 use crate::history::Verdict;
 use crate::note::{Data, Note};
 use crate::store::known::{Damaged, Need};
@@ -19,8 +20,8 @@ use crate::wait::{stored_approval, Approval, ApprovalStatus, Source, Wait};
 /// Returns the outcome of a decided approval.
 fn decided(approval: &Approval) -> Option<Resolved> {
     let kind = match approval.status {
-        ApprovalStatus::Approved => "approved",
-        ApprovalStatus::Rejected => "rejected",
+        ApprovalStatus::Approved => codes::APPROVED,
+        ApprovalStatus::Rejected => codes::REJECTED,
         _ => return None,
     };
     Some(Resolved {
@@ -113,11 +114,11 @@ impl Core {
         let no = match found {
             Whereabouts::Live(no, ..) if is_open => no,
             Whereabouts::Unknown => {
-                self.say(Note::refuse(ticket, "not_found", Data::Nothing));
+                self.say(Note::refuse(ticket, codes::NOT_FOUND, Data::Nothing));
                 return None;
             }
             Whereabouts::Final(_, status) if known.is_none() => {
-                self.say(Note::refuse(ticket, "state", Data::State(status)));
+                self.say(Note::refuse(ticket, codes::STATE, Data::State(status)));
                 return None;
             }
             _ => {

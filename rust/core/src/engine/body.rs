@@ -5,6 +5,7 @@
 use rustc_hash::FxHashMap;
 
 use super::{After, Core, Live};
+use crate::codes;
 use crate::history::{Operation, Record, Stored, Verdict};
 use crate::ids::{EventId, InstanceNo, Seq, WaitId};
 use crate::lifecycle::{Effect, Happening, Status};
@@ -258,10 +259,10 @@ impl Core {
             }
             Whereabouts::Live(no, key, _) => {
                 let has_room = self.liven(no, key, &what.1.to).has_room_for(&what.1.kind);
-                has_room.then_some(no).ok_or("limit")
+                has_room.then_some(no).ok_or(codes::LIMIT)
             }
-            Whereabouts::Final(..) => Err("state"),
-            Whereabouts::Unknown => Err("not_found"),
+            Whereabouts::Final(..) => Err(codes::STATE),
+            Whereabouts::Unknown => Err(codes::NOT_FOUND),
         };
         let (operation, letter) = *what;
         let now = self.now;

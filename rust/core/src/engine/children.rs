@@ -6,6 +6,7 @@
 use super::decide::Whereabouts;
 use super::settle::Resolved;
 use super::{After, Core};
+use crate::codes;
 use crate::history::{Operation, Verdict};
 use crate::ids::{InstanceNo, Key, WaitId};
 use crate::lifecycle::Status;
@@ -66,7 +67,7 @@ impl Core {
             }
             Whereabouts::Live(no, ..) | Whereabouts::Final(no, _) => {
                 let wait = wait(Source::Child(no));
-                self.record_outcome(by.no, wait, &Resolved::failed("exists"));
+                self.record_outcome(by.no, wait, &Resolved::failed(codes::EXISTS));
             }
         }
         None
@@ -94,7 +95,7 @@ impl Core {
             };
         }
         let outcome = if refused {
-            Resolved::failed("exists")
+            Resolved::failed(codes::EXISTS)
         } else {
             for item in std::mem::take(&mut child.items) {
                 self.bear(by.no, &child, item, false);
@@ -133,7 +134,9 @@ impl Core {
                 });
                 (no, Some(self.or_block(by.no, end)?))
             }
-            Whereabouts::Unknown | Whereabouts::Unsure => (0, Some(Resolved::failed("not_found"))),
+            Whereabouts::Unknown | Whereabouts::Unsure => {
+                (0, Some(Resolved::failed(codes::NOT_FOUND)))
+            }
         };
         let wait = Wait {
             id,
@@ -155,7 +158,7 @@ impl Core {
             return Ok(None);
         }
         Ok(match self.batch.known.instance(child)? {
-            None => Some(Resolved::failed("not_found")),
+            None => Some(Resolved::failed(codes::NOT_FOUND)),
             Some(row) if row.status.is_final() => Some(self.end_of(row)?),
             Some(_) => None,
         })
@@ -165,7 +168,7 @@ impl Core {
     fn end_of(&self, row: &Row) -> Result<Resolved, Damaged> {
         let (verdict, kind) = match row.status {
             Status::Complete => (Verdict::Done, Some(row.version.clone())),
-            Status::Terminated => (Verdict::Failed, Some("terminated".into())),
+            Status::Terminated => (Verdict::Failed, Some(codes::TERMINATED.into())),
             _ => (Verdict::Failed, None),
         };
         let payload = self.batch.known.output(row.no)?;

@@ -8,8 +8,8 @@
 
 use rustc_hash::FxHashMap;
 
-use super::recovery::MISSING_CODE;
 use super::Core;
+use crate::codes::MISSING_CODE;
 use crate::ids::InstanceNo;
 use crate::store::known::Damaged;
 use crate::store::Row;

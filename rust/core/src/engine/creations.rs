@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::{After, Core, ItemOf};
 use crate::admission::{Verdict, Who, Wish};
+use crate::codes;
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::note::{Data, Item, Note};
@@ -175,7 +176,7 @@ impl Core {
     fn refuse(&mut self, ticket: u64, wish: Wish) {
         let (limit, after) = self.admission.promise(wish);
         let data = Data::Overloaded(limit, after);
-        self.say(Note::refuse(ticket, "overloaded", data));
+        self.say(Note::refuse(ticket, codes::OVERLOADED, data));
     }
 
     fn taken(
@@ -333,7 +334,11 @@ pub(crate) fn existing(
     status: Status,
 ) -> Option<Note> {
     match if_exists {
-        IfExists::Raise => Some(Note::refuse(ticket, "exists", Data::Exists(no, status))),
+        IfExists::Raise => Some(Note::refuse(
+            ticket,
+            codes::EXISTS,
+            Data::Exists(no, status),
+        )),
         IfExists::Return => {
             let data = Data::Created {
                 no,
@@ -350,7 +355,7 @@ pub(crate) fn existing(
 /// The answer for an item whose id is taken.
 pub(super) fn there(if_exists: IfExists, no: InstanceNo, id: Box<str>, status: Status) -> Item {
     let code = match if_exists {
-        IfExists::Raise => "exists",
+        IfExists::Raise => codes::EXISTS,
         IfExists::Return | IfExists::ReturnIfSame => "",
     };
     Item {

@@ -2,6 +2,7 @@
 //! files, and so has what is done to an instance.
 
 use super::{After, Core, Live};
+use crate::codes;
 use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
@@ -64,7 +65,7 @@ impl Core {
             Command::Act(ticket, name, verb) => return self.act(ticket, name, verb),
             Command::GiveUp(ticket) => {
                 if self.give_up(ticket) {
-                    self.say(Note::refuse(ticket, "given_up", Data::Nothing));
+                    self.say(Note::refuse(ticket, codes::GIVEN_UP, Data::Nothing));
                 }
             }
             Command::EndWaiting => self.end_waiting(),
@@ -81,7 +82,7 @@ impl Core {
     /// What somebody asks for and what is damaged concern each other only: nothing was changed yet.
     pub(super) fn or_refuse<T>(&mut self, ticket: u64, known: Result<T, Damaged>) -> Option<T> {
         if let Err(Damaged(message)) = known {
-            self.say(Note::refuse(ticket, "corrupt", Data::Text(message)));
+            self.say(Note::refuse(ticket, codes::CORRUPT, Data::Text(message)));
             return None;
         }
         known.ok()
@@ -91,7 +92,7 @@ impl Core {
     pub(super) fn or_block<T>(&mut self, no: InstanceNo, known: Result<T, Damaged>) -> Option<T> {
         if let Err(Damaged(message)) = &known {
             let error = recorded("StoreCorrupt", message);
-            self.block(no, "corrupt".into(), error);
+            self.block(no, codes::CORRUPT.into(), error);
             return None;
         }
         known.ok()
@@ -140,18 +141,18 @@ impl Core {
             }
             Whereabouts::Live(no, key, _) => (no, key),
             Whereabouts::Final(no, status) => {
-                let refusal = Note::refuse(ticket, "state", Data::State(status));
+                let refusal = Note::refuse(ticket, codes::STATE, Data::State(status));
                 self.refuse_event(no, dedup, refusal);
                 return None;
             }
             Whereabouts::Unknown => {
-                self.say(Note::refuse(ticket, "not_found", Data::Nothing));
+                self.say(Note::refuse(ticket, codes::NOT_FOUND, Data::Nothing));
                 return None;
             }
         };
         if !self.liven(no, key, &letter.to).has_room_for(&letter.kind) {
             let data = Data::Limit("buffered_events", EVENTS as u64);
-            self.refuse_event(no, dedup, Note::refuse(ticket, "limit", data));
+            self.refuse_event(no, dedup, Note::refuse(ticket, codes::LIMIT, data));
             return None;
         }
         let event = self.event(letter.kind, letter.payload);

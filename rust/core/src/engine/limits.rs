@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 
 use super::places::Queued;
 use super::{After, Core, Facts};
+use crate::codes;
 use crate::note::{Data, Note};
 use crate::settings::book::{whole, Book};
 use crate::settings::{checked, Layer, Layers, Limit};
@@ -132,7 +133,7 @@ impl Core {
                 self.enforce(namespace);
             }
             Ok(false) => self.say(Note::reply(ticket, Data::Nothing)),
-            Err(text) => self.say(Note::refuse(ticket, "invalid", Data::Text(text))),
+            Err(text) => self.say(Note::refuse(ticket, codes::INVALID, Data::Text(text))),
         }
     }
 

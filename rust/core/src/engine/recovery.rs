@@ -7,6 +7,7 @@
 
 use super::refill::Numbers;
 use super::{Core, Due, Facts, Live};
+use crate::codes::{HELD_BACK, MISSING_CODE, RECOVERIES};
 use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
@@ -15,14 +16,6 @@ use crate::store::known::{Damaged, Need};
 use crate::store::{Error, Newcomer, NumberedCode, Recovery, Row};
 use crate::tally::Reason;
 use crate::wait::{Event, Source, Wait};
-
-/// Why an instance is blocked when no code is registered for it.
-pub const MISSING_CODE: &str = "missing_code";
-/// Why an instance is blocked that was running too often when the process died (L11).
-pub const RECOVERIES: &str = "recoveries";
-
-/// Why an instance is queued that waits for its turn to be tried (L11).
-pub const HELD_BACK: &str = "held_back";
 
 struct Loading<'a> {
     core: &'a mut Core,

@@ -16,6 +16,7 @@
 use std::sync::Arc;
 
 use super::{Core, Facts};
+use crate::codes;
 use crate::limits::SHARDS;
 use crate::note::{Data, Note};
 use crate::queue::Queues;
@@ -152,7 +153,7 @@ impl Core {
                 "reshard({shards}): the number of shards must be 1 to {SHARDS_MAX}, the number of \
                  ranges they share"
             );
-            self.say(Note::refuse(ticket, "invalid", Data::Text(message)));
+            self.say(Note::refuse(ticket, codes::INVALID, Data::Text(message)));
             return;
         }
         if let Some(change) = self.shards.change {
@@ -167,7 +168,7 @@ impl Core {
                 change.entries,
                 left.ranges,
             );
-            self.say(Note::refuse(ticket, "invalid", Data::Text(message)));
+            self.say(Note::refuse(ticket, codes::UNDER_WAY, Data::Text(message)));
             return;
         }
         let from = self.shards.count();
@@ -203,7 +204,7 @@ impl Core {
     /// The engine ends: a change that is under way is ended by the next one.
     pub(super) fn leave_change(&mut self) {
         if let Some(change) = self.shards.change.take() {
-            self.say(Note::refuse(change.ticket, "closed", Data::Nothing));
+            self.say(Note::refuse(change.ticket, codes::CLOSED, Data::Nothing));
         }
     }
 

@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 
 use super::{Core, Due};
 use crate::admission::{Who, Wish};
+use crate::codes;
 use crate::ids::Micros;
 use crate::note::{Data, Note};
 use crate::submission::{Command, Found, Submission};
@@ -163,6 +164,6 @@ impl Core {
     }
 
     pub(super) fn turn_away(&mut self, ticket: u64) {
-        self.say(Note::refuse(ticket, "drains", Data::Nothing));
+        self.say(Note::refuse(ticket, codes::DRAINS, Data::Nothing));
     }
 }

@@ -15,6 +15,7 @@
 
 use super::settle::Resolved;
 use super::{Core, Live};
+use crate::codes;
 use crate::failure::recorded;
 use crate::history::Kind;
 use crate::ids::{InstanceNo, Key, Micros};
@@ -53,7 +54,7 @@ impl Core {
             let called = self.close_waits(no);
             let outcome = Resolved {
                 payload: Some(error),
-                ..Resolved::failed("terminated")
+                ..Resolved::failed(codes::TERMINATED)
             };
             self.tell_parents(no, &outcome);
             self.persist(no, None, outcome.payload);

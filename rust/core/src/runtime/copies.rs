@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::loader::refusal;
 use super::{guarded, Shared};
+use crate::codes;
 use crate::error::{Error, Kind};
 use crate::note::{Data, Note};
 use crate::store::Copier;
@@ -53,7 +54,7 @@ impl Copies {
                     let go_on = || !all.tasks.has_ended();
                     let note = match copier.copy(&to, &go_on) {
                         Ok(()) => Note::reply(ticket, Data::Nothing),
-                        Err(_) if !go_on() => Note::refuse(ticket, "closed", Data::Nothing),
+                        Err(_) if !go_on() => Note::refuse(ticket, codes::CLOSED, Data::Nothing),
                         Err(error) => refusal(ticket, &error),
                     };
                     all.outbox.put(vec![note], None);

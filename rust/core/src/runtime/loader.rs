@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{guarded, Shared};
+use crate::codes;
 use crate::engine::Job;
 use crate::failure::recorded;
 use crate::history::Stored;
@@ -138,9 +139,9 @@ pub(super) fn run(shared: &Arc<Shared>, mut reader: Box<dyn Reader>) {
 /// Says no to a question because of the store.
 pub(super) fn refusal(ticket: u64, error: &Error) -> Note {
     let code = match error {
-        Error::Corrupt(_) | Error::Row(_) => "corrupt",
-        Error::Invalid(_) => "invalid",
-        _ => "store",
+        Error::Corrupt(_) | Error::Row(_) => codes::CORRUPT,
+        Error::Invalid(_) => codes::INVALID,
+        _ => codes::STORE,
     };
     Note::refuse(ticket, code, Data::Text(error.to_string()))
 }
@@ -203,7 +204,7 @@ fn start(
         Err(Error::Row(message)) => {
             let by = Body { no, incarnation };
             let error = recorded("StoreCorrupt", &message);
-            let block = by.says(Speech::Block("corrupt".into(), error));
+            let block = by.says(Speech::Block(codes::CORRUPT.into(), error));
             // Only a closed inbox refuses, and then nothing is to be blocked any more.
             shared.submit_patiently(block);
             return Ok(());
@@ -259,12 +260,12 @@ pub(crate) fn same(
     params: Option<&[u8]>,
 ) -> Result<Note, Error> {
     let Some(row) = reader.find(&name.namespace, &name.workflow, &name.id)? else {
-        return Ok(Note::refuse(ticket, "not_found", Data::Nothing));
+        return Ok(Note::refuse(ticket, codes::NOT_FOUND, Data::Nothing));
     };
     let stored = reader.payloads(row.no)?.params;
     if stored.as_deref() != params {
         let data = Data::Exists(row.no, row.status);
-        return Ok(Note::refuse(ticket, "same_id_other_params", data));
+        return Ok(Note::refuse(ticket, codes::SAME_ID_OTHER_PARAMS, data));
     }
     let data = Data::Created {
         no: row.no,
@@ -286,9 +287,9 @@ pub(crate) fn same_items(
         let item = &mut items[*at];
         match reader.payloads(item.no) {
             Ok(stored) if stored.params == *params => {}
-            Ok(_) => item.code = "same_id_other_params",
+            Ok(_) => item.code = codes::SAME_ID_OTHER_PARAMS,
             // Nobody can tell, and that concerns this item only.
-            Err(Error::Row(_)) => item.code = "corrupt",
+            Err(Error::Row(_)) => item.code = codes::CORRUPT,
             Err(error) => return Err(error),
         }
     }

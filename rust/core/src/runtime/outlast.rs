@@ -15,6 +15,7 @@ use super::loader::Task;
 use super::writer::Writer;
 use super::Shared;
 use crate::clock::moment;
+use crate::codes;
 use crate::engine::creations::existing;
 use crate::engine::Job;
 use crate::ids::{InstanceNo, Key};
@@ -245,7 +246,7 @@ fn tell(shared: &Shared, note: Note) {
 
 fn refusal(ticket: u64) -> Note {
     let data = Data::Overloaded("disk", DISK_RETRY_AFTER);
-    Note::refuse(ticket, "overloaded", data)
+    Note::refuse(ticket, codes::OVERLOADED, data)
 }
 
 fn all_known(what: &(Code, Vec<NewItem>), known: &FxHashMap<u128, (InstanceNo, Status)>) -> bool {

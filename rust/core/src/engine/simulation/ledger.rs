@@ -6,7 +6,7 @@ use super::facts::Truly;
 use super::program::{account, namespace, Account};
 use super::said::Letter;
 use super::truth::Truth;
-use crate::engine::recovery::HELD_BACK;
+use crate::codes::HELD_BACK;
 use crate::history::{Kind, Record};
 use crate::ids::{EventId, InstanceNo, Key};
 use crate::lifecycle::Status;

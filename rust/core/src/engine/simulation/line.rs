@@ -4,7 +4,7 @@
 use super::facts::{Commit, Granted, Order, Place, Truly};
 use super::program::{namespace, Account, ACCOUNTS};
 use super::truth::Truth;
-use crate::engine::recovery::HELD_BACK;
+use crate::codes::HELD_BACK;
 use crate::ids::{Incarnation, InstanceNo, Micros};
 use crate::lifecycle::Status;
 

@@ -1,7 +1,7 @@
 //! Nothing goes on without code, whatever would bring it back into a queue or a slot (L12).
 
 use super::*;
-use crate::engine::recovery::{MISSING_CODE, RECOVERIES};
+use crate::codes::{MISSING_CODE, RECOVERIES};
 use crate::store::Row;
 use crate::submission::Why;
 

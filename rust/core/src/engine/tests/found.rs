@@ -1,7 +1,7 @@
 //! What the seeded simulation has found, each as short as it can be told.
 
 use super::*;
-use crate::engine::recovery::MISSING_CODE;
+use crate::codes::MISSING_CODE;
 use crate::submission::Why;
 use crate::wait::ApprovalStatus;
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::codes;
 use crate::ids::{Range, RANGES};
 use crate::queue::Class;
 
@@ -114,13 +115,13 @@ impl Stage {
     }
 }
 
-fn refusal(applied: &Applied) -> &str {
+fn refusal<'a>(applied: &'a Applied, wanted: &str) -> &'a str {
     match &applied.notes[..] {
         [Note::Reply {
-            code: "invalid",
+            code,
             data: Data::Text(text),
             ..
-        }] => text,
+        }] if *code == wanted => text,
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -186,7 +187,7 @@ fn a_number_of_shards_that_makes_no_sense_is_refused() {
     let (mut stage, bodies) = Stage::crowded(2, 1);
     for shards in [0, -1, 4_097, i64::MIN, i64::MAX] {
         let applied = stage.step(vec![Submission::Outside(Command::Reshard(7, shards))]);
-        let text = refusal(&applied);
+        let text = refusal(&applied, codes::INVALID);
         assert!(text.contains(&format!("reshard({shards})")), "{text}");
         assert!(text.contains("1 to 4096"), "{text}");
     }
@@ -207,7 +208,7 @@ fn a_change_during_a_change_is_refused_and_says_how_far_the_first_is() {
         []
     );
     let applied = stage.step(vec![Submission::Outside(Command::Reshard(8, 3))]);
-    let text = refusal(&applied);
+    let text = refusal(&applied, codes::UNDER_WAY);
     assert!(
         text.starts_with("reshard(3): reshard(64) from 1 is under way; 15903 of 19999"),
         "{text}"

@@ -1,7 +1,7 @@
 //! After unclean stops: who is counted, who is held back, who is blocked (L11).
 
 use super::*;
-use crate::engine::recovery::{HELD_BACK, RECOVERIES};
+use crate::codes::{HELD_BACK, RECOVERIES};
 use crate::failure::recorded;
 use crate::store::Row;
 

@@ -2,7 +2,7 @@
 //! unclean stops and children.
 
 use super::{holds, Verdict};
-use crate::engine::recovery::{MISSING_CODE, RECOVERIES};
+use crate::codes::{MISSING_CODE, RECOVERIES};
 use crate::engine::simulation::facts::Truly;
 use crate::engine::simulation::program::{account, workflow};
 use crate::engine::simulation::truth::Truth;
