@@ -102,6 +102,26 @@ async def test_l10_a_childs_failure_is_raised_with_its_own_error():
         assert (type, message) == ("ValueError", "negative -1")
 
 
+@workflow(version="terminated")
+async def oddly_named(step):
+    raise ValueError("no")
+
+
+@workflow
+async def calls_oddly_named(step):
+    try:
+        await step.call(oddly_named)
+    except StepwellError as error:
+        return type(error).__name__, str(error)
+
+
+async def test_a_childs_failure_is_told_whatever_its_version_is_called():
+    async with open_test_engine(workflows=[oddly_named, calls_oddly_named]) as engine:
+        kind, text = await engine.call(calls_oddly_named)
+        assert kind == "InstanceErrored"
+        assert text.endswith("failed: ValueError: no")
+
+
 @workflow
 async def with_ids(step, how: str):
     try:

@@ -217,12 +217,13 @@ impl Core {
         };
         owed.leaves(&[Effect::CloseWaits, Effect::TellParents]);
         let called = self.close_waits(no);
-        let verdict = match status {
-            Status::Complete => Verdict::Done,
-            _ => Verdict::Failed,
+        // An error needs no version to be read, and one may be called as a word of `codes`.
+        let (verdict, kind) = match status {
+            Status::Complete => (Verdict::Done, version),
+            _ => (Verdict::Failed, None),
         };
         let outcome = Resolved {
-            kind: version,
+            kind,
             payload,
             ..Resolved::new(verdict)
         };
