@@ -1,68 +1,113 @@
-"""The border between Python and the Rust core.
+"""The border between Python and the Rust core: the contract, checked against the extension in CI.
 
-Hand-written, checked against the extension in CI. Everything that crosses is an int, str, bytes,
-bool, None, or a list or tuple of those; payloads are opaque bytes. All times are microseconds since
-1970-01-01 UTC. The core keeps no Python object and never calls Python: it writes one byte to the
-socket behind `fileno()` when notes are there, and `poll()` takes them.
+**What crosses.** Ints, strings, bytes, bools, floats (limits alone), None, and tuples, lists and
+dicts of those. Payloads are opaque bytes. All times are microseconds, of the wall clock since
+1970-01-01 UTC unless said otherwise. The core keeps no Python object and never calls Python: it
+writes one byte to the socket behind `fileno()` when notes are there, and `poll()` takes them. One
+thread polls; everything else may be called from any.
 
-A call that changes something returns at once with a ticket (or the number of the wait it opens);
-the note with that number comes when the change is durable, never earlier. Notes come in the order
-in which the changes were committed.
+**Calls and notes.** No call waits for the store, but for `open`, `reopen`, `crash` and `close`; one
+that submits waits for the writer when that is 65,536 submissions behind. Whatever changes or asks
+something returns a number at once: a *ticket*, or the number of the wait that it opens. No ticket
+is ever the number of a wait. What comes of it is a note:
 
-An operation of an instance is named by (branch, name, key, count); `kind` and `verdict` are the
-codes in `rust/core/src/history.rs`, states those in `rust/core/src/lifecycle.rs`.
+| called | answered |
+|---|---|
+| whatever is under "From outside" or "Slow reads" and returns a ticket | one REPLY |
+| `record` | its ticket in a DONE, or FENCED |
+| `create_child`, `create_children`, `send` | one SETTLED, by ticket |
+| `retry`, `sleep`, `wait_…`, `call` | one SETTLED, when the wait ends |
+| `arm` | one TIMER |
+| `watch` | a CHANGED for each change of state from then on |
+| whatever returns None or bool | nothing |
+
+That is all of the answer: opening a wait is not acknowledged, and neither is `withdraw`. A SETTLED
+does not come once its wait is withdrawn or its body has ended (one that was under way then is to be
+ignored), and if the body leaves memory first the next START has the record instead. All else is
+answered, unless the engine is closed, crashes or fails before.
+
+**Durable.** A note about a change comes when the change is durable, never earlier: synced, or for
+":memory:" in the store that `reopen` finds. A call is in one commit as a whole (but `reshard`,
+which takes many), so a crash leaves all of it or nothing. What one body submits is decided in that
+order: a note about one thing also says that what the same body submitted before is durable.
+
+**Order.** Notes come in the order of the commits that they tell of, and those of one commit in the
+order in which it was decided, CHANGED last. What has to be read first (slow reads, a START with a
+history, creations whose params are compared) and `backup` come in between, when they are ready. One
+poll takes at most 512 REPLYs and as many STARTs as are asked for; what is left comes with the next
+ones, in its own order, and other notes pass it. But what concerns a body comes after its START, and
+in order. Calls from outside that have no answer yet, and what bodies submit, have no order between
+them.
+
+**A body.** START begins a body, with all that is recorded of its instance and every wait that is
+open. The instance holds a slot and is marked as running. Whatever its body says names it by (no,
+incarnation), and changes nothing if the instance has ended, is blocked or has another incarnation.
+When every open operation is a wait, the body says `quiet`: the instance waits, holds no slot, and
+is told nothing. Then the body may leave memory (`park`). When something has come that it waits for,
+and a slot is free, a body in memory gets WAKE and then what was kept back; one that was parked
+begins again with a START. With `finish`, `block`, `replay`, `release` or UNWIND the body is over
+and says nothing more; only `let_go` may follow. There is one body of an instance at a time.
+
+**Failure.** A call that raises CoreError has done nothing: "invalid", an argument makes no sense;
+"closed", the engine is closed, has failed, or belongs to the process from which this one was
+forked. A store that is full or locked for a while delays notes, and creations are refused
+(HINDERED). Any other failure of it, or a bug of the core's, poisons the engine: FAILED is the last
+note of all.
 """
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, final
+from typing import Final, Literal, Protocol, TypeAlias, final
 
 __version__: str
 
-# Notes, by their first element.
-DONE: int
+# Notes: tuples that begin with one of these.
+DONE: Final[int]
 """(DONE, at, [ticket, ...]): these records are durable, all recorded at `at`."""
-REPLY: int
-"""(REPLY, ticket, code, data): the answer to a call that returns something. code is "" on success,
-else an error code with data for its message (see `ERRORS`)."""
-START: int
-"""(START, Start): run this body, from the top. The instance has a slot and is marked as running."""
-WAKE: int
-"""(WAKE, no, incarnation): a resident instance that was waiting has a slot again and may go on."""
-SETTLED: int
-"""(SETTLED, no, number, seq, verdict, type, payload, at, came_at): a wait, or a ticket whose
-outcome only the core knows (create_child, create_children, send), has its outcome; came_at: when
-the event or the decision came that it is. A body without a slot is told only after its WAKE. After
-a START some may repeat what its records say (seq <= the last one), or name a wait it does not list:
-ignore those."""
-TIMER: int
+REPLY: Final[int]
+"""(REPLY, ticket, code, data): the answer to a call. code is "" on success, and data as the call
+says; else a word from "Why the core says no", with the data that is said there."""
+START: Final[int]
+"""(START, Start): run this body, from the top."""
+WAKE: Final[int]
+"""(WAKE, no, incarnation): a body in memory that was quiet has a slot again and may go on."""
+SETTLED: Final[int]
+"""(SETTLED, no, number, seq, verdict, type, payload, at, came_at): a wait is over, or what was
+asked for by ticket has come to something. at: when. came_at: when the event or the decision came
+that it is, which may be long before; else None. seq: its record; 0 for the end of a retry delay,
+which leaves none. After a START, one whose seq is not beyond the last of its records repeats that,
+and one of a wait that it does not list, nor the body opened since, concerns an earlier life: ignore
+both."""
+TIMER: Final[int]
 """(TIMER, ticket): an `arm`ed timer is due."""
-CHANGED: int
+CHANGED: Final[int]
 """(CHANGED, no, status, reason, payload): a watched instance changed state; payload: output or
 error, when final or blocked."""
-UNWIND: int
-"""(UNWIND, no, incarnation): this incarnation may not go on: unwind its body, record nothing
-more."""
-FENCED: int
-"""(FENCED, ticket): a record came too late and changed nothing (D6)."""
-IDLE: int
+UNWIND: Final[int]
+"""(UNWIND, no, incarnation): the instance was ended while this body was in memory: unwind it, and
+say nothing more for it."""
+FENCED: Final[int]
+"""(FENCED, ticket): a record came from an outdated incarnation and changed nothing (D6)."""
+IDLE: Final[int]
 """(IDLE,): on a virtual clock only: everything submitted before the last poll is done and nothing
 is under way."""
-FAILED: int
+FAILED: Final[int]
 """(FAILED, kind, message): the engine is poisoned; nothing will be acknowledged any more. kind:
 "failed", "corrupt", "internal"."""
-HINDERED: int
+HINDERED: Final[int]
 """(HINDERED, now, message): the disk is full or another program locks the store (now: True), or no
 longer (False). What was submitted is kept, and goes on by itself; nothing acknowledged is lost.
-While the disk is full, creations are "overloaded" (limit "disk")."""
+While the disk is full, creations are OVERLOADED ("disk")."""
 
 Record: TypeAlias = tuple[
     int, int, str, str, str | None, int, int, int, int, int, int | None, str | None, bytes | None
 ]
 """(seq, kind, branch, name, key, count, attempt, verdict, started_at, at, moment, event_type,
-payload): moment: after a failed attempt when the next is due, of an event or a decision when it
-came."""
+payload): one line of an instance's history. seq: its place, ascending in the whole store. kind to
+count: its operation (I1). attempt: from 1; 0 of what has none. moment: after a failed attempt when
+the next is due, of an event or a decision when it came. event_type: as `type` in SETTLED."""
 Wait: TypeAlias = tuple[int, int, str, str, str | None, int, int, int | None]
-"""(number, kind, branch, name, key, count, opened_at, until): kind 0 (do) is a retry delay."""
+"""(number, kind, branch, name, key, count, opened_at, until): an open wait. Of kind DO it is the
+delay before the next attempt. until: None for children, which are waited for without end."""
 Start: TypeAlias = tuple[
     int,
     int,
@@ -82,9 +127,9 @@ Start: TypeAlias = tuple[
 """(no, incarnation, namespace, workflow, version, id, params, attributes, created_at, parent,
 format, interrupted, records, waits)
 
-`format`: which rules the instance keeps for life, so that what it recorded replays: 0 if it is from
-before schema 3, else 1. `interrupted`: the engine stopped uncleanly while this body could run
-(R3)."""
+records are in order; a wait that was settled while this was read may be in both. `format`: which
+rules the instance keeps for life, so that what it recorded replays (rust/core/src/store/mod.rs says
+which there are). `interrupted`: the engine stopped uncleanly while this body could run (R3)."""
 Row: TypeAlias = tuple[
     int,
     str,
@@ -111,18 +156,294 @@ updated_at, parent, params, result, progress, attributes, priority, start_at, wa
 one moment; its waits go on with (child, types, approval): which child is waited for, as (workflow,
 id, status, reason), events of which types, and the id of the approval."""
 
-ERRORS: tuple[str, ...]
-"""Codes in a REPLY: "not_found", "exists" (data: no, status), "state" (data: status),
-"missing_code" (data: message), "overloaded" (data: limit name, retry_after in microseconds),
-"limit" (data: limit name, value), "closed", "store", "corrupt", "invalid" (data: message),
-"same_id_other_params"."""
+# What codes mean. Of each sort the constants, and the words that users read, by code.
+
+DO: Final[int]
+SLEEP: Final[int]
+EVENT: Final[int]
+APPROVAL: Final[int]
+CREATE: Final[int]
+CREATE_BATCH: Final[int]
+CALL: Final[int]
+RESULT: Final[int]
+SEND: Final[int]
+PATCHED: Final[int]
+DEADLINE: Final[int]
+KINDS: Final[tuple[str, ...]]
+"""Sorts of operation."""
+
+OK: Final[int]
+"""It succeeded; payload: its value."""
+GAVE_UP: Final[int]
+"""It failed for good; payload: its error, or None where `type` is a word from below."""
+TIMED_OUT: Final[int]
+"""A wait ran out of time."""
+ATTEMPT_FAILED: Final[int]
+"""One attempt failed, and another follows; payload: its error."""
+INTERRUPTED: Final[int]
+"""One attempt was cut short by a crash."""
+SAVED: Final[int]
+"""An attempt leaves this payload to the next."""
+STARTED: Final[int]
+"""An attempt is about to start."""
+ABANDONED: Final[int]
+"""The body gave a step up, and its attempt has ended since; payload: what became of that."""
+ERASED: Final[int]
+"""A range of attempts counts no more; payload: what they came to."""
+REFUSED: Final[int]
+"""It never began; payload: the error that says why."""
+VERDICTS: Final[tuple[str, ...]]
+"""What a record says of its operation."""
+OUTCOMES: Final[frozenset[int]]
+"""Verdicts that are the end of their operation."""
+
+STATES: Final[tuple[str, ...]]
+"""Of instances."""
+FINAL_STATES: Final[tuple[str, ...]]
+"""Those in which nothing changes any more."""
+APPROVALS: Final[tuple[str, ...]]
+"""Where an approval may stand."""
+
+# Why the core says no: codes of REPLYs, and `type` of a SETTLED with GAVE_UP. Beside those that a
+# call names, STORE and CORRUPT may be the answer to any.
+
+NOT_FOUND: Final[str]
+EXISTS: Final[str]
+"""data: (no, state) of the instance that has the id."""
+SAME_ID_OTHER_PARAMS: Final[str]
+"""data: the same."""
+STATE: Final[str]
+"""data: the state in which this cannot be done."""
+TERMINATED: Final[str]
+"""`type` only: the child was terminated."""
+MISSING_CODE: Final[str]
+"""data: a message. Also a reason for being blocked."""
+OVERLOADED: Final[str]
+"""data: (name of the limit, or "disk"; microseconds after which to try again)."""
+LIMIT: Final[str]
+"""data: (name of the limit, its value)."""
+UNDER_WAY: Final[str]
+"""data: a message."""
+GIVEN_UP: Final[str]
+"""By `give_up`, before it was let in."""
+DRAINS: Final[str]
+"""By `end_waiting`, before it was let in."""
+CLOSED: Final[str]
+"""The engine was closed before this was done."""
+STORE: Final[str]
+"""data: a message. The store could not be read or written."""
+CORRUPT: Final[str]
+"""data: a message; of an item of a batch, none. Also a reason for being blocked."""
+INVALID: Final[str]
+"""data: a message."""
+
+# Other words in `type` and among reasons.
+
+APPROVED: Final[str]
+"""`type` of an approval's outcome, whose verdict is OK."""
+REJECTED: Final[str]
+"""The same."""
+RECOVERIES: Final[str]
+"""Blocked: it was running too often when the process died (L11)."""
+HELD_BACK: Final[str]
+"""Queued: it may be what kills the process, and is tried when it is its turn (L11)."""
+
+FAILURES: Final[tuple[str, ...]]
+"""Kinds of CoreError and of FAILED."""
+
+# Limits.
+
+LIMITS: Final[dict[str, tuple[float, float, bool, float | None]]]
+"""What users may set, by name: (least, most, whether a workflow may have its own, the default;
+None: no limit). Whole numbers are ints."""
+SHARDS_MAX: Final[int]
+PRIORITY_MAX: Final[int]
+"""Priorities are from minus this to this; higher goes first."""
+EVENTS_MAX: Final[int]
+"""Events that are kept for one instance until something waits for them."""
+ANSWERS_MAX: Final[int]
+"""REPLYs that come with one poll."""
 
 class CoreError(Exception):
-    """args: (kind, message); kind is "locked", "version", "corrupt", "failed", "invalid", "closed"
-    or "internal"."""
+    """args: (kind, message). kind: "locked", another engine owns the store; "version", a newer one
+    wrote it; "corrupt"; "failed", it could not be read or written; "invalid"; "closed";
+    "internal", a bug."""
+
+class Calls(Protocol):
+    """What bodies call, from their START until they are over. Not there at run time: the types of
+    `Core`, for whoever hands these calls on."""
+
+    def record(
+        self,
+        no: int,
+        incarnation: int,
+        identity: tuple[int, str, str, str | None, int],
+        attempt: int,
+        verdict: int,
+        started_at: int,
+        payload: bytes | None,
+        erases: int | None = None,
+    ) -> int:
+        """Appends a record of the operation with this (kind, branch, name, key, count); returns its
+        ticket. erases: with ERASED, attempts from this one to `attempt` count no more."""
+    def retry(
+        self,
+        no: int,
+        incarnation: int,
+        identity: tuple[int, str, str, str | None, int],
+        attempt: int,
+        started_at: int,
+        error: bytes,
+        retry_at: int,
+    ) -> int:
+        """Records a failed attempt and opens the delay before the next, both or neither; returns
+        the wait's number. SETTLED with OK and seq 0."""
+    def sleep(
+        self, no: int, incarnation: int, kind: int, branch: str, name: str, count: int, until: int
+    ) -> int:
+        """Opens a sleep or a deadline (kind SLEEP or DEADLINE), which end by the clock alone;
+        returns the wait's number. SETTLED with OK."""
+    def wait_event(
+        self,
+        no: int,
+        incarnation: int,
+        branch: str,
+        name: str,
+        count: int,
+        types: Sequence[str],
+        until: int,
+    ) -> int:
+        """Waits for the next event of one of these types, or takes the oldest that was kept;
+        returns the wait's number. SETTLED with OK and the event's type and payload, or
+        TIMED_OUT."""
+    def wait_approval(
+        self,
+        no: int,
+        incarnation: int,
+        branch: str,
+        name: str,
+        count: int,
+        approval_id: str,
+        detail: bytes | None,
+        until: int,
+    ) -> int:
+        """Asks for a decision, or takes the one that came before; returns the wait's number.
+        SETTLED with OK, as type APPROVED or REJECTED, and what `decide` was given; or TIMED_OUT."""
+    def wait_child(
+        self, no: int, incarnation: int, branch: str, name: str, count: int, workflow: str, id: str
+    ) -> int:
+        """Waits for the end of another instance of the same namespace; returns the wait's number.
+        SETTLED with OK, its output and as type its version; or GAVE_UP and its error. Then type is
+        None, TERMINATED, or NOT_FOUND without an error. In records of old it may be the version
+        beside an error."""
+    def call(
+        self,
+        no: int,
+        incarnation: int,
+        branch: str,
+        name: str,
+        count: int,
+        workflow: str,
+        version: str,
+        id: str,
+        params: bytes | None,
+    ) -> int:
+        """Creates a child and opens the wait for its end, both or neither; returns the wait's
+        number. SETTLED as of `wait_child`, or with GAVE_UP and type EXISTS."""
+    def create_child(
+        self,
+        no: int,
+        incarnation: int,
+        branch: str,
+        name: str,
+        count: int,
+        workflow: str,
+        version: str,
+        id: str,
+        params: bytes | None,
+        attributes: bytes | None,
+        payload: bytes,
+    ) -> int:
+        """Creates a child and records that with `payload`, both or neither. SETTLED by ticket with
+        OK; or GAVE_UP and type EXISTS, which is recorded too."""
+    def create_children(
+        self,
+        no: int,
+        incarnation: int,
+        branch: str,
+        name: str,
+        count: int,
+        workflow: str,
+        version: str,
+        items: Sequence[tuple[str, bytes | None, bytes | None]],
+        payload: bytes,
+    ) -> int:
+        """Creates all of them (id, params, attributes) and one record. SETTLED by ticket, as of
+        `create_child`; an id that is taken, or given twice, is EXISTS, and none is created."""
+    def send(
+        self,
+        no: int,
+        incarnation: int,
+        branch: str,
+        name: str,
+        count: int,
+        workflow: str,
+        id: str,
+        type: str,
+        payload: bytes | None,
+    ) -> int:
+        """Sends an event to another instance of the same namespace and records that in one commit.
+        SETTLED by ticket with OK; or GAVE_UP and type NOT_FOUND, STATE or LIMIT (it has EVENTS_MAX
+        that nothing waited for), which is recorded too."""
+    def withdraw(self, no: int, incarnation: int, number: int) -> None:
+        """The body gave up a wait: closes it. An event that it had taken already goes back to its
+        old place, and a child that it called is terminated (I8)."""
+    def give_back(self, no: int, incarnation: int, seq: int) -> None:
+        """On replay the body passed over the event outcome with this seq, because it had given the
+        wait up: the event goes back, if that did not happen before the crash (I8)."""
+    def quiet(self, no: int, incarnation: int, seq: int) -> None:
+        """Every open operation is a wait: the instance may become `waiting` and give its slot back.
+        seq: the last record delivered to the body; if a later one is committed already, or no wait
+        is open, nothing changes and the instance keeps running. Everything polled so far counts as
+        delivered (retry delays leave no record): poll and hand over before any body speaks
+        again."""
+    def park(self, no: int, incarnation: int) -> bool:
+        """Whether the body of a waiting instance may leave memory now. After True it comes back as
+        START."""
+    def report(self, no: int, incarnation: int, progress: bytes) -> None:
+        """Keeps what the body says of its progress, in place of what it said before."""
+    def finish(
+        self,
+        no: int,
+        incarnation: int,
+        status: int,
+        payload: bytes | None,
+        version: str | None = None,
+    ) -> None:
+        """The body ended: `complete` with its output, of the type that this version says, or
+        `errored` with its error. Open waits are closed, and children that it called and that have
+        not ended are terminated."""
+    def hold(self, no: int, incarnation: int) -> None:
+        """The body is about to end while attempts that it gave up still run: its slot stays taken
+        until `let_go`, or until the engine is gone: nothing of this is durable."""
+    def block(
+        self, no: int, incarnation: int, reason: str, error: bytes, step: str | None = None
+    ) -> None:
+        """The instance needs a human; it gives its slot back and leaves memory. `resume` replays
+        it. step: the name of the step it is about, for `reasons`."""
+    def taken_up(self, no: int, incarnation: int) -> None:
+        """A body that was interrupted has begun again whatever was open at the end of its history:
+        from now on it is not (R3). Durable with its next change of state."""
+    def release(self, no: int, incarnation: int) -> None:
+        """At shutdown: the body was unwound uncounted (L14); the next engine starts it again, not
+        as interrupted."""
+    def now(self) -> int:
+        """Wall time of the engine's clock."""
+    def monotonic(self) -> int:
+        """Time that only goes on, for durations within this process; its zero means nothing."""
 
 @final
-class Core:
+class Core(Calls):
     @staticmethod
     def open(
         store: str,
@@ -168,10 +489,6 @@ class Core:
         """Takes all notes but answers beyond 512, and bodies that begin beyond `starts`: those come
         with the next polls, and whatever else concerns a body comes after its START. One counts for
         one more with each 16 records that it is replayed from."""
-    def now(self) -> int:
-        """Wall time of the engine's clock."""
-    def monotonic(self) -> int:
-        """Time that only goes on, for durations within this process; its zero means nothing."""
     def jump(self, by: int) -> None:
         """Virtual clock only: makes the wall time jump, either way; the monotonic time does not
         notice."""
@@ -186,7 +503,7 @@ class Core:
         """Starts a timer that is not durable; returns its ticket."""
     def disarm(self, ticket: int) -> None: ...
 
-    # From outside: REPLY.
+    # From outside.
     def create(
         self,
         namespace: str,
@@ -199,8 +516,9 @@ class Core:
         attributes: bytes | None,
         if_exists: Literal["raise", "return", "return_if_same"],
     ) -> int:
-        """REPLY data: (no, id, created: bool, status). attributes: a CBOR map of texts to texts,
-        numbers and booleans; else CoreError."""
+        """REPLY data: (no, id, created: bool, status). Codes: EXISTS, SAME_ID_OTHER_PARAMS,
+        OVERLOADED, GIVEN_UP. id: None for one of the core's. attributes: a CBOR map of
+        texts to texts, numbers and booleans; else CoreError."""
     def create_batch(
         self,
         namespace: str,
@@ -211,14 +529,15 @@ class Core:
         wait: bool,
     ) -> int:
         """items: (id, params, priority, start_at, attributes). One durable commit. REPLY data: one
-        (code, no, id, created, status) per item; code as in `ERRORS`. wait: wait for room in the
-        queue, and for the creation rate, instead of "overloaded"."""
+        (code, no, id, created, status) per item; code is "", EXISTS, SAME_ID_OTHER_PARAMS or
+        CORRUPT. Codes for all: OVERLOADED, GIVEN_UP, DRAINS. wait: wait for room in the queue, and
+        for the creation rate, instead of OVERLOADED."""
     def give_up(self, ticket: int) -> bool:
         """The creation with this ticket is not wanted any more: if it was not let in yet it never
-        is, and the REPLY has code "given_up". Returns False if there will be no REPLY: the engine
+        is, and the REPLY has code GIVEN_UP. Returns False if there will be no REPLY: the engine
         is closed."""
     def end_waiting(self) -> None:
-        """Nobody is let in any more who waits for room: REPLY code "drains"."""
+        """Nobody is let in any more who waits for room: REPLY code DRAINS."""
     def send_event(
         self,
         namespace: str,
@@ -228,7 +547,8 @@ class Core:
         payload: bytes | None,
         dedup_id: str | None,
     ) -> int:
-        """REPLY data: None."""
+        """REPLY data: None. Codes: NOT_FOUND, STATE, LIMIT. An event whose `dedup_id` came before
+        changes nothing."""
     def decide(
         self,
         approval_id: str,
@@ -239,32 +559,33 @@ class Core:
         approved: bool,
         decision: bytes,
     ) -> int:
-        """REPLY data: bool, whether this decision was the first."""
+        """REPLY data: bool, whether this decision was the first. Codes: NOT_FOUND, STATE. It may
+        come before the body asks."""
     def resume(self, namespace: str, workflow: str, id: str) -> int:
-        """REPLY data: None; code "missing_code" (data: message) if there is no code for it, which
-        changes nothing."""
+        """REPLY data: None. Codes: NOT_FOUND, STATE, and MISSING_CODE if there is no code for it,
+        which changes nothing."""
     def terminate(self, namespace: str, workflow: str, id: str, why: str) -> int:
         """Ends an instance that is not final, and those it called. REPLY data: None; then its body,
-        if it was in memory, has been told to UNWIND. `why`: the text of the error that everybody is
-        told who waits for it."""
+        if it was in memory, has been told to UNWIND. Codes: NOT_FOUND, STATE. why: the text of the
+        error that everybody is told who waits for it."""
     def retry_now(self, namespace: str, workflow: str, id: str) -> int:
         """The retry delays of an instance are over. REPLY data: None, also if it has none, or a
-        human has to act first."""
+        human has to act first. Codes: NOT_FOUND, STATE."""
     def stand(self, namespace: str, workflow: str, id: str, priority: int) -> int:
         """REPLY data: (state, None if it is final; how many go before it; [(in use, limit) of the
         engine's, the namespace's and the workflow's slots])."""
     def reshard(self, shards: int) -> int:
         """Changes the number of shards while everything goes on. REPLY data: None, when it is done
-        and durable; code "invalid" (data: message) for less than 1 or more than 4,096, and while
-        another change is under way. After a crash half-way, `open` with shards=None ends it."""
+        and durable. Codes: INVALID for less than 1 or more than SHARDS_MAX, UNDER_WAY while another
+        change is, CLOSED. After a crash half-way, `open` with shards=None ends it."""
     def set_limits(
         self, namespace: str, workflow: str | None, changes: Sequence[tuple[str, float | None]]
     ) -> int:
         """Sets limits of a namespace or of one workflow in it, live and durable; None clears one.
         In force for all that is submitted after this; shown when the REPLY comes. One below what is
         in use drains down. A workflow may have concurrency, queue_entries, steps and value_bytes of
-        its own. REPLY data: None; code "invalid" if a name or value makes no sense or nobody has
-        heard of the workflow: nothing is changed then."""
+        its own. REPLY data: None. Codes: INVALID if a name or value makes no sense or nobody has
+        heard of the workflow; nothing is changed then."""
     def open_namespace(self, namespace: str, limits: Sequence[tuple[str, float | None]]) -> None:
         """Says what a namespace is opened with, as `open` does for the first. It may be used
         before, or without. In force for everything that is submitted after this, and shown by
@@ -305,7 +626,8 @@ class Core:
         """(code, step, version, number, id of the oldest) of blocked instances by why they are, the
         most frequent reason first; None: of all. As committed last, from memory."""
 
-    # Slow reads, answered by a thread of the core: REPLY. All of one answer is from one moment.
+    # Slow reads, answered by a thread of the core. All of one answer is from one moment, and what
+    # notes have told is in it.
     def find(self, namespace: str, workflow: str, id: str, payloads: bool) -> int:
         """REPLY data: Row | None (payload columns None unless asked for)."""
     def list(
@@ -330,171 +652,16 @@ class Core:
         """REPLY data: (Row without payloads, list[Record]) of one moment, or None."""
     def approvals(self, namespace: str | None, workflow: str | None, status: int | None) -> int:
         """REPLY data: list[(approval_id, namespace, workflow, instance_id, name, detail, asked_at,
-        until, status, decision)]; status: 0 open, 1 approved, 2 rejected, 3 timed out, 4
-        withdrawn."""
+        until, status, decision)]; status: the place of its word in APPROVALS."""
 
     def backup(self, path: str) -> int:
-        """Copies the running store to a new file, in a thread of its own. REPLY data: None; code
-        "invalid" if the path cannot be used. Raises CoreError "invalid" for a store in memory."""
+        """Copies the running store to a new file, in a thread of its own. REPLY data: None. Codes:
+        INVALID if the path cannot be used, CLOSED. Raises CoreError "invalid" for a
+        store in memory."""
 
-    # From the body of a running instance. Each carries (no, incarnation) and is dropped if they are
-    # outdated.
-    def record(
-        self,
-        no: int,
-        incarnation: int,
-        identity: tuple[int, str, str, str | None, int],
-        attempt: int,
-        verdict: int,
-        started_at: int,
-        payload: bytes | None,
-        erases: int | None = None,
-    ) -> int:
-        """Appends a record of the operation with this (kind, branch, name, key, count). Answered by
-        DONE (or FENCED). erases: with verdict 8, attempts from this one to `attempt` count no
-        more."""
-    def retry(
-        self,
-        no: int,
-        incarnation: int,
-        identity: tuple[int, str, str, str | None, int],
-        attempt: int,
-        started_at: int,
-        error: bytes,
-        retry_at: int,
-    ) -> int:
-        """Records a failed attempt and opens its retry delay; returns the wait's number. SETTLED
-        when the delay is over."""
-    def sleep(
-        self, no: int, incarnation: int, kind: int, branch: str, name: str, count: int, until: int
-    ) -> int:
-        """Opens a sleep or a deadline, which end by the clock alone; returns the wait's number."""
-    def wait_event(
-        self,
-        no: int,
-        incarnation: int,
-        branch: str,
-        name: str,
-        count: int,
-        types: Sequence[str],
-        until: int,
-    ) -> int: ...
-    def wait_approval(
-        self,
-        no: int,
-        incarnation: int,
-        branch: str,
-        name: str,
-        count: int,
-        approval_id: str,
-        detail: bytes | None,
-        until: int,
-    ) -> int: ...
-    def wait_child(
-        self, no: int, incarnation: int, branch: str, name: str, count: int, workflow: str, id: str
-    ) -> int:
-        """Waits for the end of another instance of the same namespace. Settled with verdict 0, its
-        output and as type its version, or 1 and its error (payload None and type "not_found" if
-        there is none; type "terminated" if it was terminated)."""
-    def call(
-        self,
-        no: int,
-        incarnation: int,
-        branch: str,
-        name: str,
-        count: int,
-        workflow: str,
-        version: str,
-        id: str,
-        params: bytes | None,
-    ) -> int:
-        """Creates a child and opens the wait for its end, both or neither. As wait_child; type
-        "exists" if the id is taken."""
-    def create_child(
-        self,
-        no: int,
-        incarnation: int,
-        branch: str,
-        name: str,
-        count: int,
-        workflow: str,
-        version: str,
-        id: str,
-        params: bytes | None,
-        attributes: bytes | None,
-        payload: bytes,
-    ) -> int:
-        """Creates a child and records that with `payload`, both or neither. SETTLED by ticket:
-        verdict 0, or 1 with type "exists"."""
-    def create_children(
-        self,
-        no: int,
-        incarnation: int,
-        branch: str,
-        name: str,
-        count: int,
-        workflow: str,
-        version: str,
-        items: Sequence[tuple[str, bytes | None, bytes | None]],
-        payload: bytes,
-    ) -> int:
-        """Creates all of them (id, params, attributes) and one record. SETTLED by ticket; an id
-        that is taken, or given twice, fails the record with type "exists" and creates none."""
-    def send(
-        self,
-        no: int,
-        incarnation: int,
-        branch: str,
-        name: str,
-        count: int,
-        workflow: str,
-        id: str,
-        type: str,
-        payload: bytes | None,
-    ) -> int:
-        """Sends an event to another instance and records that in one commit. SETTLED by ticket:
-        verdict 0, or 1 with type "not_found" or "state"."""
-    def withdraw(self, no: int, incarnation: int, number: int) -> None:
-        """The body gave up a wait: closes it; an event it had already taken goes back to its old
-        place (I8)."""
-    def give_back(self, no: int, incarnation: int, seq: int) -> None:
-        """On replay the body passed over the event outcome with this seq, because it had given the
-        wait up: the event goes back, if that did not happen before the crash (I8)."""
-    def quiet(self, no: int, incarnation: int, seq: int) -> None:
-        """Every open operation is a wait: the instance may become `waiting` and give its slot back.
-        seq: the last record delivered to the body; if a later one is committed already, nothing
-        changes and the instance keeps running. Everything polled so far counts as delivered (retry
-        delays leave no record): poll and hand over before any body speaks again."""
-    def park(self, no: int, incarnation: int) -> bool:
-        """Whether the body of a waiting instance may leave memory now. After True it comes back as
-        START."""
-    def report(self, no: int, incarnation: int, progress: bytes) -> None: ...
-    def finish(
-        self,
-        no: int,
-        incarnation: int,
-        status: int,
-        payload: bytes | None,
-        version: str | None = None,
-    ) -> None:
-        """The body ended: `complete` with its output, of the type that this version says, or
-        `errored` with its error. Open waits are closed."""
-    def hold(self, no: int, incarnation: int) -> None:
-        """The body is about to end while attempts that it gave up still run: its slot stays taken
-        until `let_go`."""
+    # For bodies, by whoever looks after them.
     def let_go(self, no: int) -> None:
         """The last of those attempts has ended. For an instance that holds no slot, nothing."""
-    def block(
-        self, no: int, incarnation: int, reason: str, error: bytes, step: str | None = None
-    ) -> None:
-        """The instance needs a human; it gives its slot back and leaves memory. `resume` replays
-        it. step: the name of the step it is about, for `reasons`."""
     def replay(self, no: int, incarnation: int) -> None:
         """The body was unwound to stop an attempt: the instance gives its slot back and is queued,
         to run again from its history."""
-    def taken_up(self, no: int, incarnation: int) -> None:
-        """A body that was interrupted has begun again whatever was open at the end of its history:
-        from now on it is not (R3)."""
-    def release(self, no: int, incarnation: int) -> None:
-        """At shutdown: the body was unwound uncounted (L14); the next engine starts it again, not
-        as interrupted."""

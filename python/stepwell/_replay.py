@@ -6,7 +6,7 @@ they are all there already. This file does not know which of the two it is: it k
 that are not delivered yet and the operations that are open, and answers with the next outcome,
 with "nothing left", or with a mismatch (rules I1, I4, I5, I8).
 
-It imports neither trio nor the core and has no clock.
+It knows neither trio nor the engine and has no clock; from the core it takes the names of codes.
 """
 
 from __future__ import annotations
@@ -15,40 +15,29 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from ._core import (
+    ABANDONED,
+    ATTEMPT_FAILED,
+    DO,
+    ERASED,
+    KINDS,
+    OUTCOMES,
+    PATCHED,
+    REFUSED,
+    SAVED,
+    STARTED,
+)
+
+if TYPE_CHECKING:
+    from ._core import Record
 
 Identity: TypeAlias = tuple[int, str, str, str | None, int]
 """(kind, branch path, name, key, occurrence). With a key, branch is "" and occurrence 1 (I1)."""
 
-DO: Final = 0
-SLEEP: Final = 1
-EVENT: Final = 2
-APPROVAL: Final = 3
-CREATE: Final = 4
-CREATE_BATCH: Final = 5
-CALL: Final = 6
-RESULT: Final = 7
-SEND: Final = 8
-PATCHED: Final = 9
-DEADLINE: Final = 10
-
-OK: Final = 0
-GAVE_UP: Final = 1
-TIMED_OUT: Final = 2
-ATTEMPT_FAILED: Final = 3
-INTERRUPTED: Final = 4
-SAVED: Final = 5
-STARTED: Final = 6
-ABANDONED: Final = 7
-ERASED: Final = 8
-REFUSED: Final = 9
-
 EARLIER: Final = -1
 """In place of a wait's number: an outcome was recorded in an earlier life of the body."""
-
-RawRecord: TypeAlias = tuple[
-    int, int, str, str, str | None, int, int, int, int, int, int | None, str | None, bytes | None
-]
 
 
 @dataclass(slots=True)
@@ -92,7 +81,7 @@ class Attempts:
     saved: bytes | None = None
     saved_for: int = 0
     """The attempt that saved it."""
-    tried: list[RawRecord] = field(default_factory=list)
+    tried: list[Record] = field(default_factory=list)
     """Those of attempts that failed or were cut short, and count."""
     erased: bytes | None = None
     """What those came to that count no more; see `_steps.past`."""
@@ -123,14 +112,14 @@ class Cursor:
     """The outcome that was delivered last."""
 
     @classmethod
-    def over(cls, records: Iterable[RawRecord]) -> Cursor:
+    def over(cls, records: Iterable[Record]) -> Cursor:
         """Returns a cursor at the start of a recorded history."""
         cursor = cls()
         for record in records:
             cursor.read(record)
         return cursor
 
-    def read(self, record: RawRecord) -> None:
+    def read(self, record: Record) -> None:
         """Takes one record, in order."""
         verdict = record[7]
         identity: Identity = record[1:6]
@@ -142,7 +131,7 @@ class Cursor:
             return  # of a thread that ran on after its step had failed: nobody is told
         if verdict == REFUSED:
             self.refuse(identity)
-        if verdict <= TIMED_OUT or verdict in (ABANDONED, REFUSED):
+        if verdict in OUTCOMES:
             self.add(
                 Outcome(
                     identity,
@@ -278,9 +267,9 @@ def ordinal(number: int) -> str:
     return f"{number}{suffix}"
 
 
-def describe(identity: Identity, kinds: tuple[str, ...]) -> str:
+def describe(identity: Identity) -> str:
     """Returns an operation as a person would name it: `do "charge" (1st)`."""
     kind, branch, name, key, count = identity
     which = f"key {key!r}" if key is not None else ordinal(count)
     place = f" in {branch}" if branch else ""
-    return f'{kinds[kind]} "{name}" ({which}){place}'
+    return f'{KINDS[kind]} "{name}" ({which}){place}'

@@ -14,6 +14,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
+from . import _core
 from ._errors import ErrorInfo
 
 # with defaults, which are PEP 696 and not in Python 3.11: written bare, these classes mean them
@@ -59,39 +60,10 @@ StatusName = Literal[
     "terminated",
 ]
 """A `Status` as text."""
-FINAL = frozenset({Status.COMPLETE, Status.ERRORED, Status.TERMINATED})
+FINAL = frozenset(map(Status, _core.FINAL_STATES))
 
-STATUSES: tuple[Status, ...] = tuple(Status)
+STATUSES = tuple(map(Status, _core.STATES))
 """By the code that crosses the border."""
-
-KINDS: tuple[str, ...] = (
-    "do",
-    "sleep",
-    "event",
-    "approval",
-    "create",
-    "create_batch",
-    "call",
-    "result",
-    "send_event",
-    "patched",
-    "deadline",
-)
-"""Kinds of operation, by the code that crosses the border."""
-
-VERDICTS: tuple[str, ...] = (
-    "done",
-    "failed",
-    "timed_out",
-    "attempt_failed",
-    "interrupted",
-    "saved",
-    "started",
-    "abandoned",
-    "attempts",
-    "refused",
-)
-"""What a record says, by the code that crosses the border."""
 
 
 class Event(NamedTuple, Generic[T]):

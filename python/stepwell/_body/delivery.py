@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
-from .. import _replay
+from .. import _core
 from .._ending import End
 from .._replay import Identity, Mismatch, Outcome
 from .._values.codec import Undecodable, codec
@@ -41,7 +41,7 @@ async def perform(life: Life, operation: Operation) -> Outcome:
                 told.turn += 1
                 _caught_up(life)
                 told.bytes += len(found.payload or b"")
-                if found.verdict == _replay.REFUSED:
+                if found.verdict == _core.REFUSED:
                     await _refused(life, found)
                 return found
             if found is not None:
@@ -60,7 +60,7 @@ async def perform(life: Life, operation: Operation) -> Outcome:
         begin(life, operation)
     outcome = await operation.parked() or operation.own_outcome()
     told.bytes += len(outcome.payload or b"")
-    if outcome.verdict == _replay.REFUSED:
+    if outcome.verdict == _core.REFUSED:
         await _refused(life, outcome)
     return outcome
 
@@ -286,12 +286,12 @@ def _next(life: Life, open_operations: Iterable[Identity]) -> Outcome | Mismatch
     told = life.delivery
     found = told.cursor.next(open_operations)
     for outcome in told.cursor.passed_over:
-        if outcome.identity[0] == _replay.EVENT and outcome.number > 0:
+        if outcome.identity[0] == _core.EVENT and outcome.number > 0:
             withdraw_wait(life, outcome.number)
-        elif outcome.identity[0] == _replay.EVENT and outcome.number < 0:
+        elif outcome.identity[0] == _core.EVENT and outcome.number < 0:
             life.port.give_back(life.who.no, life.who.incarnation, outcome.seq)
     told.cursor.passed_over.clear()
-    if isinstance(found, Outcome) and found.verdict == _replay.ABANDONED:
+    if isinstance(found, Outcome) and found.verdict == _core.ABANDONED:
         operation = told.open.get(found.identity)
         if operation is None or not operation.is_cancelled:
             return Mismatch(found.identity, tuple(open_operations), was_cancelled=True)
@@ -373,7 +373,7 @@ def settled_early(
     for identity, (known, _) in told.attached.items():
         if known == number:
             del told.attached[identity]
-            if identity[0] != _replay.DO:  # a retry delay that is over is no outcome
+            if identity[0] != _core.DO:  # a retry delay that is over is no outcome
                 outcome = Outcome(identity, verdict, type, payload, at, seq, number=number)
                 outcome.came_at = came_at
                 arrived(life, outcome)

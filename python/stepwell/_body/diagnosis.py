@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from trio.lowlevel import Task
 
-from .. import _replay
+from .. import _core, _replay
 from .._ending import End
 from .._errors import (
     InvalidConfig,
@@ -30,7 +30,6 @@ from .._errors import (
     TooLarge,
 )
 from .._strangers import library, stranger
-from .._types import KINDS
 from .branch import UNKNOWN, Branch, caller, current_branch, place
 
 if TYPE_CHECKING:
@@ -136,15 +135,15 @@ def mismatch(
     asked = (
         [wanted]
         if wanted is not None
-        else sorted(found.wanted, key=lambda identity: identity[0] == _replay.DEADLINE)
+        else sorted(found.wanted, key=lambda identity: identity[0] == _core.DEADLINE)
     )
-    now = ", ".join(_replay.describe(identity, KINDS) for identity in asked[:3]) or "the body ends"
+    now = ", ".join(_replay.describe(identity) for identity in asked[:3]) or "the body ends"
     where = standing(life) if asked else ""  # a body that has ended stands nowhere
     told = ", which the body had cancelled" if found.was_cancelled else ""
     told = ", which is open, and not asked for" if found.is_open else told
     diff = (
         "differs from its history: recorded "
-        f"{'the end of ' if found.was_cancelled else ''}{_replay.describe(found.recorded, KINDS)}"
+        f"{'the end of ' if found.was_cancelled else ''}{_replay.describe(found.recorded)}"
         f"{told}, now {now}{f' at {where}' if where else ''}. "
         f"Nothing {'was' if found.is_open or life.delivery.replaying else 'more is'} run."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, NoReturn
 
 from .._body.branch import name_in
+from .._core import APPROVALS
 from .._errors import InvalidConfig
 from .._steps.workflow import Workflow, name_sought
 from .._types import ApprovalRequest
@@ -13,8 +14,6 @@ from .._values.codec import codec
 from .._values.durations import from_us
 from .answers import Telling
 from .desk import Desk, Request, Who
-
-_STATUSES = ("open", "approved", "rejected", "timed_out", "withdrawn")
 
 
 class Approvals:
@@ -51,12 +50,12 @@ class Approvals:
             EngineClosed: The engine is not open.
         """
         self._desk.check("engine.approvals.list")
-        if status is not None and status not in _STATUSES:
+        if status is not None and status not in APPROVALS:
             raise InvalidConfig(
-                f"status is {status!r}; give one of {', '.join(_STATUSES)}, or None for all."
+                f"status is {status!r}; give one of {', '.join(APPROVALS)}, or None for all."
             )
         name = name_sought(workflow)
-        code = None if status is None else _STATUSES.index(status)
+        code = None if status is None else APPROVALS.index(status)
         return [_request(it) for it in await self._desk.approvals(self._namespace, name, code)]
 
     async def approve(
@@ -155,5 +154,5 @@ def _request(it: Request) -> ApprovalRequest:
         told if telling.error is None else {"message": telling.error.message},
         None if it.asked_at is None else from_us(it.asked_at),
         None if it.until is None else from_us(it.until),
-        _STATUSES[it.status],
+        APPROVALS[it.status],
     )

@@ -24,15 +24,15 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
+from .._core import ANSWERS_MAX
 from .._errors import EngineClosed
 from .host import Reply
 
 if TYPE_CHECKING:
     from .host import Host
 
-CALLS_AT_ONCE = 512
-"""Calls that are submitted in one round of the loop, as many as are answered in one (`ANSWERS` in
-the core)."""
+CALLS_AT_ONCE = ANSWERS_MAX
+"""Calls that are submitted in one round of the loop: as many as are answered in one."""
 
 
 class _Call:

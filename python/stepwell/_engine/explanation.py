@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._body import diagnosis
+from .._core import ATTEMPT_FAILED, CORRUPT, DO, HELD_BACK, INTERRUPTED, MISSING_CODE
 from .._ending import End
 from .._errors import StepwellError
 from .._operations import standing
 from .._operations.standing import BEHIND, ENDED, LEFT, QUEUED
-from .._replay import ATTEMPT_FAILED, DO, INTERRUPTED
 from .._types import STATUSES, Explanation, Status
 from .._values.codec import Undecodable, codec
 from .._values.durations import from_us
@@ -44,13 +44,13 @@ def of_queued(look: Look, now: int) -> Explanation | None:
     """Says why a queued instance is held up by something other than its place; None: it is only
     that."""
     who, since = _who(look), from_us(look.updated_at)
-    if look.reason == "held_back":
+    if look.reason == HELD_BACK:
         text = (
             f"{who} is held back: it was running at the last unclean stops of the process and had "
             "finished nothing that the process outlived by a second, so it may be what kills it. "
             "Such instances start a few at a time; it starts by itself at its turn."
         )
-        return Explanation(look.reason, text, since)
+        return Explanation(HELD_BACK, text, since)
     if look.start_at is not None and look.start_at > now:
         text = f"{who} is queued until {_at(look.start_at)}, the start_at it was created with."
         return Explanation("start_at", text, since, from_us(look.start_at))
@@ -98,7 +98,7 @@ def of_resting(look: Look, code: Registry) -> Explanation:
         f'version "{look.version}" of "{look.workflow}" is not registered with this engine '
         f"(registered: {instead})"
     )
-    if look.reason == "missing_code":
+    if look.reason == MISSING_CODE:
         text = (
             f"{who} is blocked: {missing}. Pass it in Engine(workflows=[…]); the instance goes "
             "on by itself."
@@ -108,7 +108,7 @@ def of_resting(look: Look, code: Registry) -> Explanation:
             f"{who} is blocked ({look.reason}): "
             f"{error.message if error else 'no details were recorded'}"
         )
-        if look.reason != "corrupt" and code.version(look.workflow, look.version) is None:
+        if look.reason != CORRUPT and code.version(look.workflow, look.version) is None:
             text += f" Before it can go on, its code is needed too: {missing}."
     return Explanation(look.reason or "blocked", text, since)
 

@@ -5,39 +5,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._errors import ErrorInfo, StepwellError
-from .._operations.child import EVENTS_MAX
+from .._codes import recorded
+from .._core import (
+    ABANDONED,
+    APPROVAL,
+    APPROVED,
+    ATTEMPT_FAILED,
+    ERASED,
+    EVENT,
+    GAVE_UP,
+    INTERRUPTED,
+    KINDS,
+    REFUSED,
+    VERDICTS,
+)
+from .._errors import StepwellError
 from .._operations.standing import ENDED, RUNNING
-from .._replay import APPROVAL, ERASED, EVENT, GAVE_UP, INTERRUPTED
 from .._steps import past
-from .._types import KINDS, VERDICTS, StepRecord, StepRef
+from .._types import StepRecord, StepRef
 from .._values.codec import Undecodable, codec
 from .._values.durations import from_us
 from .._values.failures import error_info
 
 if TYPE_CHECKING:
+    from .._core import Record
     from .._operations.standing import Standing
-    from .._replay import RawRecord
     from .look import Wait
 
-_REFUSALS = {
-    "exists": ErrorInfo(
-        "stepwell.InstanceExists", "an id was taken already, so nothing was created"
-    ),
-    "not_found": ErrorInfo("stepwell.InstanceNotFound", "there was no instance with this id"),
-    "state": ErrorInfo(
-        "stepwell.InvalidState", "the instance had ended, and took no events any more"
-    ),
-    "limit": ErrorInfo(
-        "stepwell.LimitReached", f"the instance had {EVENTS_MAX:,} events that no wait took yet"
-    ),
-    "terminated": ErrorInfo("stepwell.InstanceTerminated", "the child was terminated"),
-}
-"""What the body was told of an operation with other instances that came to nothing, by the word
-that is recorded of it."""
+
+_FAILED = (GAVE_UP, ATTEMPT_FAILED, INTERRUPTED, REFUSED)
+"""Verdicts whose payload is a failure."""
 
 
-def lines(records: list[RawRecord], running: list[Standing], waits: list[Wait]) -> list[StepRecord]:
+def lines(records: list[Record], running: list[Standing], waits: list[Wait]) -> list[StepRecord]:
     """Returns a history, oldest first; then attempts that run and are not recorded, then what is
     waited for."""
     recorded = {(record[1:7]) for record in records}
@@ -53,19 +53,14 @@ def lines(records: list[RawRecord], running: list[Standing], waits: list[Wait]) 
 
 def _record(record: Any) -> StepRecord:
     _, kind, branch, name, key, count, attempt, verdict, started, at, _, word, payload = record
-    output, error = None, _REFUSALS.get(word) if verdict == GAVE_UP and payload is None else None
+    output, error = None, recorded(word) if verdict == GAVE_UP and payload is None else None
     if payload is not None:
         try:
             value = codec.decode(payload)
-            if VERDICTS[verdict] == "abandoned" and isinstance(value, dict):
+            if verdict == ABANDONED and isinstance(value, dict):
                 output = codec.decode(value["value"]) if value.get("value") is not None else None
                 error = error_info(value["error"]) if "error" in value else None
-            elif VERDICTS[verdict] in (
-                "failed",
-                "attempt_failed",
-                "interrupted",
-                "refused",
-            ) and isinstance(value, dict):
+            elif verdict in _FAILED and isinstance(value, dict):
                 error = error_info(value)
             elif verdict == ERASED:
                 (output, error), started, at = (
@@ -74,7 +69,7 @@ def _record(record: Any) -> StepRecord:
                     value["ended"],
                 )
             elif kind == APPROVAL and isinstance(value, dict):
-                output = {"approved": word == "approved", **value}
+                output = {"approved": word == APPROVED, **value}
             else:
                 output = value
         except (Undecodable, StepwellError):

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .._types import KINDS, STATUSES, Status
+from .. import _core
+from .._types import STATUSES, Status
 from .._values.durations import from_us
 from .._values.names import any_of, wait_name
 
 _WORDS = {
-    "event": "event",
-    "approval": "approval",
-    "call": "call",
-    "result": "child",
-    "do": "the next attempt of",
+    _core.RESULT: "child",
+    _core.DO: "the next attempt of",
 }
+"""What is waited for, where it is not called like the operation."""
 _NEVER = 1 << 61
 """Beyond this no deadline is meant: children are waited for without one."""
 
@@ -77,17 +76,17 @@ class Wait(NamedTuple):
             if self.until is not None and self.until < _NEVER
             else ""
         )
-        kind, child = KINDS[self.kind], self.child
+        child = self.child
         if child is not None:
             place = f" in {self.branch}" if self.branch else ""
             return (
                 f"child {child}{place}"
-                if kind == "result"
+                if self.kind == _core.RESULT
                 else (f"child {child} (call {self.title})")
             )
         if self.types:
             return f"{self._event}{until}"
-        return f"{_WORDS.get(kind, kind)} {self.title}{until}"
+        return f"{_WORDS.get(self.kind, _core.KINDS[self.kind])} {self.title}{until}"
 
     @property
     def _event(self) -> str:

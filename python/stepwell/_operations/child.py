@@ -8,21 +8,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from trio.lowlevel import enable_ki_protection
 
-from .. import _replay
+from .. import _core
 from .._body import delivery, stopping
 from .._body.branch import current_branch
 from .._body.pending import Pending
-from .._errors import (
-    InstanceErrored,
-    InstanceExists,
-    InstanceNotFound,
-    InstanceTerminated,
-    InvalidConfig,
-    InvalidName,
-    InvalidState,
-    LimitReached,
-    Misuse,
-)
+from .._codes import RECORDED, error_of
+from .._errors import InstanceErrored, InstanceExists, InvalidConfig, InvalidName, Misuse
 from .._steps.workflow import Workflow, without_code
 from .._types import NewInstance
 from .._values import names
@@ -42,7 +33,6 @@ R_co = TypeVar("R_co", covariant=True)
 
 _CHILDREN = uuid.UUID("0a4d9a43-7c0e-5a0e-8f5b-9d5e3f1c2b10")
 _FOREVER = 1 << 62
-EVENTS_MAX = 1_000
 _NOT_FOR_CHILDREN = ("priority", "start_at", "retention")
 
 
@@ -110,7 +100,7 @@ def send_event(
     if payload is not None:
         limit = value_bytes_of(life, workflow)
         stored, refusal = recalled.encoded(
-            branch, _replay.SEND, label, lambda: codec.encode(payload, limit=limit, where="payload")
+            branch, _core.SEND, label, lambda: codec.encode(payload, limit=limit, where="payload")
         )
     return Pending(send, (branch, label, workflow, names.instance_id(id), kind, stored, refusal))
 
@@ -164,7 +154,7 @@ async def create(
     id: str | None,
 ) -> Child[R]:  # fmt: skip
     life = branch.life
-    identity = await recalled.again(branch, _replay.CREATE, name, refusal)
+    identity = await recalled.again(branch, _core.CREATE, name, refusal)
     params, attributes = given or (None, None)
     chosen = id or child_id(life, identity)
     port, path = life.port, branch.path
@@ -219,7 +209,7 @@ async def create_batch(
     refusal: Exception | None,
 ) -> list[Child[R]]:  # fmt: skip
     life = branch.life
-    identity = await recalled.again(branch, _replay.CREATE_BATCH, name, refusal)
+    identity = await recalled.again(branch, _core.CREATE_BATCH, name, refusal)
     if prepared is None:
         prepared = ids_of(given)
     base = child_id(life, identity)
@@ -233,7 +223,7 @@ async def create_batch(
         target.name, target.version, items,
                         codec.encode(len(items)))
     )  # fmt: skip
-    if outcome.verdict != _replay.OK:
+    if outcome.verdict != _core.OK:
         ids = [id for id, _, _ in prepared if id is not None] or [base]
         places: dict[str, int] = {}
         for index, (id, _, _) in enumerate(prepared):
@@ -265,7 +255,7 @@ async def call(
     id: str | None,
 ) -> R:
     life = branch.life
-    identity = await recalled.again(branch, _replay.CALL, name, refusal)
+    identity = await recalled.again(branch, _core.CALL, name, refusal)
     chosen = id or child_id(life, identity)
     outcome = await delivery.perform(life,
         WaitOperation(life, identity, _FOREVER, life.port.call, branch.path, name, identity[4],
@@ -281,7 +271,7 @@ async def call(
 @enable_ki_protection
 async def awaited(branch: Branch, child_id: str, target: Workflow[Any, R]) -> R:
     life = branch.life
-    identity = branch.identify(_replay.RESULT, child_id)
+    identity = branch.identify(_core.RESULT, child_id)
     outcome = await delivery.perform(
         life,
         WaitOperation(
@@ -315,7 +305,7 @@ async def send(
     refusal: Exception | None,
 ) -> None:
     life = branch.life
-    identity = await recalled.again(branch, _replay.SEND, name, refusal)
+    identity = await recalled.again(branch, _core.SEND, name, refusal)
     outcome = await delivery.perform(
         life,
         TicketOperation(
@@ -331,22 +321,12 @@ async def send(
             payload,
         ),
     )
-    if outcome.verdict != _replay.OK:
-        whose = f'event "{type}" of {life.who} was not sent'
-        if outcome.type == "not_found":
-            raise InstanceNotFound(
-                f'{whose}: there is no instance "{id}" of "{target}". Create it first.',
-                workflow=target,
-                id=id,
-            )
-        if outcome.type == "limit":
-            text = (
-                f'{whose}: instance "{id}" of "{target}" has {EVENTS_MAX:,} events that no wait '
-                "took yet. Send fewer, or wait for them."
-            )
-            raise LimitReached(text, limit="buffered_events", value=EVENTS_MAX)
-        raise InvalidState(
-            f'{whose}: instance "{id}" of "{target}" has ended, and takes no events any more'
+    if outcome.verdict != _core.OK:
+        raise error_of(
+            outcome.type or "",
+            workflow=target,
+            id=id,
+            lost=f'event "{type}" of {life.who} was not sent',
         )
 
 
@@ -355,12 +335,8 @@ def child_id(life: Life, identity: Identity) -> str:
 
 
 def raise_if_taken(outcome: Outcome, target: Workflow[Any, Any], id: str) -> None:
-    if outcome.verdict != _replay.OK:
-        raise InstanceExists(
-            f'instance "{id}" of "{target.name}" already exists. Pass another id.',
-            workflow=target.name,
-            id=id,
-        )
+    if outcome.verdict != _core.OK:
+        raise error_of(outcome.type or "", workflow=target.name, id=id)
 
 
 def child_output(life: Life, target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
@@ -369,7 +345,7 @@ def child_output(life: Life, target: Workflow[Any, R], id: str, outcome: Outcome
     Raises:
         Undecodable: That version is not here, or cannot read it.
     """
-    if outcome.verdict == _replay.OK:
+    if outcome.verdict == _core.OK:
         if outcome.payload is None:
             return None  # type: ignore[return-value]  # R is None then
         which, code, ran = f'workflow "{target.name}"', target, outcome.type
@@ -380,20 +356,12 @@ def child_output(life: Life, target: Workflow[Any, R], id: str, outcome: Outcome
                 f"{which} is not registered with this engine, and says what type it is"
             )
         return code.output.decode(outcome.payload, "output")  # type: ignore[no-any-return]  # it is an R
-    if outcome.type == "not_found":
-        raise InstanceNotFound(
-            f'no instance "{id}" of "{target.name}"', workflow=target.name, id=id
-        )
-    if outcome.type == "exists":
-        raise_if_taken(outcome, target, id)
     info = error_info(codec.decode(outcome.payload)) if outcome.payload is not None else None
-    kind = InstanceTerminated if outcome.type == "terminated" else InstanceErrored
-    raise kind(
-        f"{target.name}/{id} "
-        f"{'was terminated' if kind is InstanceTerminated else 'failed'}"
-        + (f": {info}" if info else ""),
-        error=info,
-    )
+    word = outcome.type
+    # of an error of the child's own, records of old name the version beside it
+    if word in RECORDED and (info is None or word == _core.TERMINATED):
+        raise error_of(word, info, workflow=target.name, id=id, namespace=life.who.namespace)
+    raise InstanceErrored(f"{target.name}/{id} failed" + (f": {info}" if info else ""), error=info)
 
 
 def value_bytes_of(life: Life, workflow: str) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .. import _replay
+from .. import _core
 from .._body import delivery, stopping
 from .._body.turns import close_turns, open_turns
 from .._room import need_room
@@ -75,7 +75,7 @@ class DeadlineScope:
         # A body that is stopped, or that stops here, learns it at its next await: nothing is begun
         # for it (P1).
         if stopping.may_begin(life) and not delivery.races(
-            life, branch.path, _replay.DEADLINE, self._name
+            life, branch.path, _core.DEADLINE, self._name
         ):
             open_turns(life)
             self._begin()
@@ -84,14 +84,14 @@ class DeadlineScope:
 
     def _begin(self) -> None:
         branch, life = self._branch, self._branch.life
-        identity = branch.identify(_replay.DEADLINE, self._name)
+        identity = branch.identify(_core.DEADLINE, self._name)
         until = delivery.turn_began(life) + self._us
         self._operation = _DeadlineOperation(
             life,
             identity,
             until,
             life.port.sleep,
-            _replay.DEADLINE,
+            _core.DEADLINE,
             branch.path,
             self._name,
             identity[4],

@@ -15,7 +15,7 @@ from trio.lowlevel import current_task, enable_ki_protection, wait_task_reschedu
 from .._body.delivery import alone, left, perform, take_effect
 from .._body.diagnosis import over_limits
 from .._body.stopping import may_begin, stop_here, unreadable
-from .._replay import DO
+from .._core import DO
 from .._values.codec import Undecodable
 from .operation import STOPPED
 from .refusal import refuse

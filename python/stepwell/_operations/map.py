@@ -17,8 +17,9 @@ from trio.lowlevel import Abort, enable_ki_protection
 from .._body import delivery, foreign, stopping
 from .._body.diagnosis import over_limits
 from .._body.suspended import suspended, wake, wake_cancelled
+from .._core import ABANDONED, DO, OK
 from .._errors import InvalidConfig
-from .._replay import ABANDONED, DO, OK, Identity, Outcome
+from .._replay import Identity, Outcome
 from .._values.codec import Undecodable
 from .._values.names import step_name
 from .refusal import refuse

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .. import _replay
+from .. import _core
 from .._body import delivery, stopping
 from .._body.life import Question
-from .._replay import OK
+from .._core import OK
 from .operation import TaskOperation
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ async def ask(branch: Branch, change_id: str) -> bool:
     """Returns whether the instance runs the code that a change brought."""
     life, told = branch.life, branch.life.delivery
     await stopping.enter(life)
-    await delivery.check_race(life, branch.path, _replay.PATCHED, change_id)
+    await delivery.check_race(life, branch.path, _core.PATCHED, change_id)
     if life.loop is None:
         await trio.lowlevel.checkpoint_if_cancelled()
-    question = _Asked(life, branch.identify(_replay.PATCHED, change_id))
+    question = _Asked(life, branch.identify(_core.PATCHED, change_id))
     told.open[question.identity] = question
     if told.asked is None:
         told.asked = []

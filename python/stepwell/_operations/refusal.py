@@ -13,8 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from .._body import delivery, diagnosis, stopping
+from .._core import REFUSED
 from .._errors import StepwellError
-from .._replay import REFUSED, Outcome
+from .._replay import Outcome
 from .._values.codec import codec
 from .._values.failures import describe_refusal
 from .operation import TaskOperation

@@ -17,7 +17,7 @@ import trio
 
 from .._body import diagnosis
 from .._body.branch import place
-from .._replay import GAVE_UP
+from .._core import GAVE_UP
 from .step_operation import StepOperation
 
 if TYPE_CHECKING:

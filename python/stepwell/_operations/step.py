@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
-from .. import _replay
+from .. import _core
 from .._body.body_log import BodyLog
 from .._body.branch import Branch, place
 from .._body.pending import Pending, need_room_for
@@ -539,7 +539,7 @@ class Step:
         if detail is not None:
             stored, refusal = recalled.encoded(
                 branch,
-                _replay.APPROVAL,
+                _core.APPROVAL,
                 label,
                 lambda: codec.encode(detail, limit=limit, where="detail"),
             )
@@ -654,7 +654,7 @@ class Step:
             stored = child.encode_params(target, params, limit)
             return stored, codec.encode(names.attributes(attributes)) if attributes else None
 
-        label, target, given, refusal = child.asked(branch, _replay.CREATE, workflow, name, encode)
+        label, target, given, refusal = child.asked(branch, _core.CREATE, workflow, name, encode)
         child_id = None if id is None else names.instance_id(id)
         return Pending(child.create, (branch, label, target, given, refusal, child_id))
 
@@ -695,7 +695,7 @@ class Step:
             return [child.item(self._life, target, item, index) for index, item in enumerate(items)]
 
         label, target, prepared, refusal = child.asked(
-            branch, _replay.CREATE_BATCH, workflow, name, encode
+            branch, _core.CREATE_BATCH, workflow, name, encode
         )
         return Pending(child.create_batch, (branch, label, target, items, prepared, refusal))
 
@@ -738,7 +738,7 @@ class Step:
         branch = self._branch("call")
         label, target, stored, refusal = child.asked(
             branch,
-            _replay.CALL,
+            _core.CALL,
             workflow,
             name,
             lambda target: child.encode_params(

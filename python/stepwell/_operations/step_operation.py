@@ -34,6 +34,7 @@ from .._body.branch import place
 from .._body.causes import interrupt_in
 from .._body.containment import Guard, check_is_failure
 from .._body.delivery import delivered
+from .._core import ABANDONED, ERASED, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED
 from .._ending import End
 from .._errors import (
     Interrupted,
@@ -44,18 +45,7 @@ from .._errors import (
     TooLarge,
 )
 from .._log import log
-from .._replay import (
-    ABANDONED,
-    ERASED,
-    GAVE_UP,
-    INTERRUPTED,
-    OK,
-    SAVED,
-    STARTED,
-    Attempts,
-    Identity,
-    Outcome,
-)
+from .._replay import Attempts, Identity, Outcome
 from .._steps.arguments import Arguments
 from .._steps.past import KEPT, Past, Tried
 from .._values.codec import codec

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from trio.lowlevel import enable_ki_protection
 
-from .. import _replay
+from .. import _core
 from .._body import delivery, stopping
 from .._body.branch import unambiguous
 from .._errors import ApprovalTimeout, EventTimeout, InvalidPayload, Rejected
@@ -34,7 +34,7 @@ WAIT_MAX_US = 365 * 86_400 * 1_000_000
 async def sleep(branch: Branch, name: str, until: Callable[[], int]) -> None:
     """Sleeps until an instant."""
     life = branch.life
-    identity = branch.identify(_replay.SLEEP, name)
+    identity = branch.identify(_core.SLEEP, name)
     deadline = until()
     await delivery.perform(
         life,
@@ -43,7 +43,7 @@ async def sleep(branch: Branch, name: str, until: Callable[[], int]) -> None:
             identity,
             deadline,
             life.port.sleep,
-            _replay.SLEEP,
+            _core.SLEEP,
             branch.path,
             name,
             identity[4],
@@ -56,7 +56,7 @@ async def sleep(branch: Branch, name: str, until: Callable[[], int]) -> None:
 async def event(branch: Branch, name: str, types: list[str], us: int, as_type: Any) -> Event[Any]:
     """Waits for an event of one of these types, at most `us` microseconds."""
     life = branch.life
-    identity = branch.identify(_replay.EVENT, name)
+    identity = branch.identify(_core.EVENT, name)
     until = life.port.now() + us
     outcome = await delivery.perform(
         life,
@@ -72,7 +72,7 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
             until,
         ),
     )
-    if outcome.verdict == _replay.TIMED_OUT:
+    if outcome.verdict == _core.TIMED_OUT:
         step = "" if name == wait_name(types) else f' (step "{name}")'
         raise EventTimeout(f"no event {any_of(types)} came to {life.who} within {text(us)}{step}")
     assert outcome.type is not None
@@ -113,7 +113,7 @@ async def _tell_unfit(
         await stopping.unreadable(life, f'event "{outcome.type}"', error, identity[2])
     said = codec.encode(f"{_TOLD}{error}")
     who = life.who
-    life.port.record(who.no, who.incarnation, identity, 1, _replay.SAVED, outcome.at, said)
+    life.port.record(who.no, who.incarnation, identity, 1, _core.SAVED, outcome.at, said)
     raise _unfit(life, outcome, str(error)) from None
 
 
@@ -134,7 +134,7 @@ async def approval(
 ) -> Approval:
     """Asks for an approval and waits for it, at most `us` microseconds."""
     life = branch.life
-    identity = await recalled.again(branch, _replay.APPROVAL, name, refusal)
+    identity = await recalled.again(branch, _core.APPROVAL, name, refusal)
     until, title = life.port.now() + us, unambiguous(name) if life.who.format else name
     place = f"{branch.path}/{title}" if branch.path else title
     approval_id = f"{life.who}#{place}#{branch.nth(identity)}"
@@ -153,7 +153,7 @@ async def approval(
             until,
         ),
     )
-    if outcome.verdict == _replay.TIMED_OUT:
+    if outcome.verdict == _core.TIMED_OUT:
         raise ApprovalTimeout(f'nobody decided on "{name}" of {life.who} in time')
     try:
         decision = (
@@ -162,7 +162,7 @@ async def approval(
     except Undecodable as error:
         await stopping.unreadable(life, f'approval "{name}"', error, name)
     by, reason, metadata = decision.get("by", ""), decision.get("reason"), decision.get("metadata")
-    if outcome.type != "approved":
+    if outcome.type != _core.APPROVED:
         raise Rejected(
             f'"{name}" of {life.who} was rejected by '
             f'{by}' + (f": {reason}" if reason else ""),

@@ -14,12 +14,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from .._core import ATTEMPT_FAILED, ERASED
 from .._errors import ErrorInfo
-from .._replay import ATTEMPT_FAILED, ERASED, Attempts, RawRecord
+from .._replay import Attempts
 from .._values.codec import Undecodable, codec
 from .._values.failures import error_info
+
+if TYPE_CHECKING:
+    from .._core import Record
 
 KEPT: Final = 100
 """So many of the first attempts are kept whole, and at least so many of the last."""
@@ -108,7 +112,7 @@ class Past:
         return Erased(before["first"], last, payload)
 
 
-def _tried(record: RawRecord) -> Tried:
+def _tried(record: Record) -> Tried:
     return Tried(record[6], record[7] == ATTEMPT_FAILED, record[12], record[8], record[9])
 
 
@@ -121,7 +125,7 @@ def _type_of(error: str | bytes | None) -> str:
     return error or ""
 
 
-def in_place(records: Sequence[RawRecord]) -> list[RawRecord]:
+def in_place(records: Sequence[Record]) -> list[Record]:
     """Returns records with each sum where the attempts were that it speaks of: it was recorded
     later."""
     placed = [it for it in records if it[7] != ERASED]

@@ -15,6 +15,7 @@ from types import CodeType, FunctionType
 from typing import Any, Generic, Literal, Protocol, TypeVar, get_args, overload
 from weakref import WeakKeyDictionary
 
+from .._core import LIMITS
 from .._errors import InvalidConfig, NotSerializable, StepwellError
 from .._values.codec import Plan, codec, usable
 from .._values.durations import to_us
@@ -79,10 +80,10 @@ class Workflow(Generic[P_contra, R_co]):
         self.fn = fn
         self.name = workflow_name(name if name is not None else getattr(fn, "__name__", None))
         self.version = step_name(version, "version")
-        self.concurrency = _count("concurrency", concurrency, 1_000_000)
-        self.queue_entries = _count("queue_entries", queue_entries, 100_000_000)
-        self.steps = _count("steps", steps, 10_000_000)
-        self.value_bytes = _count("value_bytes", value_bytes, 64 << 20)
+        self.concurrency = _count("concurrency", concurrency)
+        self.queue_entries = _count("queue_entries", queue_entries)
+        self.steps = _count("steps", steps)
+        self.value_bytes = _count("value_bytes", value_bytes)
         self.park = park
         self.runtime = runtime
         positional = _positional(fn)
@@ -167,7 +168,8 @@ def without_code(name: Any) -> Workflow[Any, Any]:
     return stand_in
 
 
-def _count(what: str, value: int | None, most: int) -> int | None:
+def _count(what: str, value: int | None) -> int | None:
+    _, most, _, _ = LIMITS[what]
     if value is not None and (type(value) is not int or not 1 <= value <= most):
         raise InvalidConfig(
             f"@workflow: {what} is {value!r}; give a whole number from 1 to {most:,}, or None."

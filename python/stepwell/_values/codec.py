@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
+from .._types import Limits
 from .hints import type_name, without_extras
 from .plain import DEPTH_MAX, READY, Misfit, clean, deeper_than, dumps, loads, ready
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .forms import Form
     from .types import Types
 
-VALUE_BYTES_MAX = 1 << 20
+VALUE_BYTES_MAX = Limits().value_bytes
 
 _NONE = b"\xf6"
 

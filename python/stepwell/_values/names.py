@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from .._core import PRIORITY_MAX
 from .._errors import InvalidConfig, InvalidName
 
 AttributeValue: TypeAlias = str | int | float | bool
 
 STEP_NAME_MAX = 256
-PRIORITY_MAX = 100
 ATTRIBUTES_MAX = 32
 ATTRIBUTE_KEY_MAX = 64
 ATTRIBUTES_BYTES_MAX = 4096

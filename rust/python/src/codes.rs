@@ -4,7 +4,7 @@
 //! read of operations, records, states and approvals gets its word. Python lists none of them again.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyFrozenSet, PyTuple};
 use pyo3::IntoPyObjectExt;
 use stepwell_core::codes;
 use stepwell_core::error;
@@ -105,9 +105,12 @@ pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     let kinds = Kind::ALL.iter().map(|it| kind(*it).1);
     let verdicts = Verdict::ALL.iter().map(|it| verdict(*it).1);
+    let outcomes = Verdict::ALL.iter().filter(|it| it.is_outcome());
+    let outcomes = outcomes.map(|it| *it as u8);
     let finals = Status::ALL.into_iter().filter(|it| it.is_final());
     words(module, "KINDS", kinds.collect())?;
     words(module, "VERDICTS", verdicts.collect())?;
+    module.add("OUTCOMES", PyFrozenSet::new(module.py(), outcomes)?)?;
     words(module, "STATES", Status::ALL.map(state).to_vec())?;
     words(module, "FINAL_STATES", finals.map(state).collect())?;
     words(

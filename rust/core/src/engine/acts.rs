@@ -1,9 +1,9 @@
 //! What somebody outside does to an instance: whether the table allows it, and what it changes.
 
 use super::decide::Whereabouts;
-use super::recovery::MISSING_CODE;
 use super::settle::Resolved;
 use super::Core;
+use crate::codes;
 use crate::failure::recorded;
 use crate::history::Verdict;
 use crate::ids::{InstanceNo, Key};
@@ -20,9 +20,9 @@ impl Core {
         let found = self.find(&name);
         match self.or_refuse(ticket, found)? {
             Whereabouts::Unsure => return Some(Command::Act(ticket, name, verb)),
-            Whereabouts::Unknown => self.say(Note::refuse(ticket, "not_found", Data::Nothing)),
+            Whereabouts::Unknown => self.say(Note::refuse(ticket, codes::NOT_FOUND, Data::Nothing)),
             Whereabouts::Final(_, status) => {
-                self.say(Note::refuse(ticket, "state", Data::State(status)));
+                self.say(Note::refuse(ticket, codes::STATE, Data::State(status)));
             }
             Whereabouts::Live(no, key, status) => match verb {
                 Verb::Resume => return self.resume(ticket, name, (no, key, status)),
@@ -45,7 +45,7 @@ impl Core {
         if matches!(react(status, Happening::Resume), Reaction::Goes(..)) {
             let refusal = self.without_code(no);
             if let Some(text) = self.or_refuse(ticket, refusal)? {
-                self.say(Note::refuse(ticket, MISSING_CODE, Data::Text(text)));
+                self.say(Note::refuse(ticket, codes::MISSING_CODE, Data::Text(text)));
                 return None;
             }
             if self.is_settled_by_batch(no) {
