@@ -1,26 +1,10 @@
-"""What the core answers, as the values and errors of the public API."""
+"""What the core answers, as the values of the public API; its refusals are in `_codes`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .._errors import (
-    EngineClosed,
-    ErrorInfo,
-    InstanceExists,
-    InstanceNotFound,
-    InternalError,
-    InvalidConfig,
-    InvalidPayload,
-    InvalidState,
-    LimitReached,
-    Overloaded,
-    StepwellError,
-    StoreCorrupt,
-    StoreFailed,
-    StoreLocked,
-    StoreVersion,
-)
+from .._errors import ErrorInfo, InvalidConfig, InvalidPayload
 from .._types import STATUSES, InstanceStatus, InstanceSummary, Status
 from .._values.codec import Plan, Undecodable, as_plain, codec
 from .._values.durations import from_us
@@ -29,96 +13,6 @@ from .look import Look
 
 _PLAIN = codec.plan()
 _WITH_ERROR = frozenset({Status.ERRORED, Status.TERMINATED, Status.BLOCKED})
-
-OTHER_PARAMS = "same_id_other_params"
-
-STORE_ERRORS: dict[str, type[StepwellError]] = {
-    "locked": StoreLocked,
-    "version": StoreVersion,
-    "failed": StoreFailed,
-    "corrupt": StoreCorrupt,
-    "invalid": InvalidConfig,
-    "closed": EngineClosed,
-    "internal": InternalError,
-}
-
-
-def error_of(
-    code: str, data: Any, workflow: str, id: str | None, namespace: str, *, waits: bool = False
-) -> StepwellError:
-    """Returns the core's refusal as an error. `waits`: whether the call would have waited for what
-    could ever be let in."""
-    if code == "not_found":
-        return not_found(workflow, id or "", namespace)
-    if code in ("exists", OTHER_PARAMS):
-        status = STATUSES[data[1]].value
-        other = " with other params" if code != "exists" else ""
-        advice = "Pass another id." if other else 'Pass if_exists="return", or another id.'
-        return InstanceExists(
-            f'instance "{id}" of "{workflow}" already exists{other} ({status}). {advice}',
-            workflow=workflow,
-            id=id or "",
-        )
-    if code == "state":
-        status = STATUSES[data]
-        return InvalidState(
-            f'instance "{id}" of "{workflow}" is {status.value}: it has ended, and takes no events '
-            "or decisions any more; there is nothing to resume, retry or terminate.",
-            status=status,
-        )
-    if code == "missing_code":
-        return InvalidState(str(data), status=Status.BLOCKED)
-    if code == "overloaded":
-        limit, retry_after = data
-        if limit == "disk":
-            return Overloaded(
-                "the disk of the store is full; nothing was created. Make room on it: the engine "
-                f"resumes by itself. Try again in {retry_after / 1e6:.1f} s.",
-                retry_after=retry_after / 1e6, limit=limit,
-            )  # fmt: skip
-        if waits:
-            return Overloaded(
-                f'"{workflow}" can never let in a batch of that size as a whole: it is more than '
-                f"its queue ({limit}) and all slots hold. Nothing was created. Split it, or raise "
-                f"{limit}.",
-                retry_after=retry_after / 1e6, limit=limit,
-            )  # fmt: skip
-        turn = (
-            ("under the same id: nobody without one is let in before you")
-            if id
-            else "and somebody else may be faster"
-        )
-        return Overloaded(
-            f'"{workflow}" is at its limit of {limit}; nothing was created. Try again in '
-            f'{retry_after / 1e6:.1f} s, {turn}. '
-            'The sure way is on_overload="wait": it waits in the engine until it is let in.',
-            retry_after=retry_after / 1e6, limit=limit,
-        )  # fmt: skip
-    if code == "drains":
-        return EngineClosed(
-            "the engine drains and lets nothing in any more; nothing was created. "
-            "Open a new one on the same store."
-        )
-    if code == "limit":
-        return LimitReached(
-            f'instance "{id}" of "{workflow}" is at its limit of {data[1]:,} {data[0]}',
-            limit=data[0],
-            value=data[1],
-        )
-    if code == "closed":
-        return EngineClosed("the engine is closed. Open a new one on the same store.")
-    if code == "corrupt" and not isinstance(data, str):  # an item of a batch
-        return StoreCorrupt(
-            f'the params of instance "{id}" of "{workflow}" are damaged, so they '
-            "cannot be compared. Pass another id."
-        )
-    if code in ("corrupt", "invalid"):
-        return STORE_ERRORS[code](str(data))
-    return (
-        StoreFailed(str(data))
-        if code == "store"
-        else InternalError(f"the core answered {code!r}: {data!r}")
-    )
 
 
 def state_codes(status: Any) -> list[int]:
@@ -228,19 +122,3 @@ def error_in(look: Look) -> ErrorInfo | None:
     return (
         Telling(look.workflow, look.id).failure(look.result) if look.status in _WITH_ERROR else None
     )
-
-
-def not_found(
-    workflow: str, id: str, namespace: str, *, without_code: bool = False
-) -> InstanceNotFound:
-    unknown = f' No workflow "{workflow}" is registered with this engine.' if without_code else ""
-    return InstanceNotFound(
-        f'there is no instance "{id}" of "{workflow}" in namespace "{namespace}".{unknown} Create '
-        'it, or list() what there is.',
-        workflow=workflow, id=id,
-    )  # fmt: skip
-
-
-def store_error(error: Exception) -> StepwellError:
-    kind, message = error.args
-    return STORE_ERRORS.get(kind, InternalError)(message)

@@ -29,8 +29,9 @@ from .._body.generators import Generators
 from .._body.resisting import Resistance
 from .._body.runner import Runner
 from .._body.turns import Births, TurnKeeper
+from .._codes import error_of
 from .._ending import End
-from .._errors import EngineClosed, InternalError, StoreCorrupt, StoreFailed
+from .._errors import EngineClosed, InternalError
 from .._log import log
 from .._operations.step import Step
 from .._steps.borrowed import Borrowed
@@ -48,8 +49,10 @@ from .unwinding import end_all
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from .._body.life import Life
     from .._core import Core, Start
     from .._loops.bridge import Bridge
+    from .._steps.signatures import Runtime
     from .desk import News
 
 
@@ -151,8 +154,8 @@ class Driver:
         self.threads = trio.CapacityLimiter(threads)
         self.borrowed = Borrowed(self, self.threads)
         self.keeper = TurnKeeper()
-        self.resistance = Resistance(self)  # type: ignore[arg-type]  # mypy does not see the core's methods in Port
-        self.generators = Generators(self)  # type: ignore[arg-type]  # the same
+        self.resistance = Resistance(self)
+        self.generators = Generators(self)
         self.patience = Patience()
         self.tickets: dict[int, Any] = {}
         self.callers = Callers(self)
@@ -175,7 +178,7 @@ class Driver:
         self.idle: Callable[[], None] | None = None
         self.observed = self.checks_arguments = False
         self.seed = 0
-        self.default_runtime = "trio"
+        self.default_runtime: Runtime = "trio"
         self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
         self.bridge: Bridge | None = None
         self.watchdog = Watchdog(self)
@@ -249,7 +252,7 @@ class Driver:
         self.block = core.block
         self.taken_up = core.taken_up
         self.release = core.release
-        self.publish = core.report
+        self.report = core.report
 
     # The loop.
 
@@ -362,7 +365,7 @@ class Driver:
             self.core.release(no, start[1])
         else:
             assert workflow is not None, "L12: the core begins nothing without code"
-            runner = Runner(self, workflow, start)  # type: ignore[arg-type]  # mypy does not see the core's methods in Port
+            runner = Runner(self, workflow, start)
             self.runners[no] = runner
             self.departed.forget(no)
             self.begun += 1
@@ -404,8 +407,7 @@ class Driver:
             self.idle()
 
     def _failed(self, kind: str, message: str) -> None:
-        errors = {"failed": StoreFailed, "corrupt": StoreCorrupt}
-        self.stop(errors.get(kind, InternalError)(message))
+        self.stop(error_of(kind, message))
 
     def _hindered(self, now: bool, message: str) -> None:
         log.log(logging.WARNING if now else logging.INFO, "%s", message)
@@ -512,19 +514,19 @@ class Driver:
         """As `Registry.reader`."""
         return self.code.reader(name, version)
 
-    def ended(self, runner: Runner) -> None:
+    def ended(self, life: Life) -> None:
         """A body has left memory."""
-        del self.runners[runner.who.no]
-        self.departed.add(runner)
-        self.resistance.forget(runner)
+        del self.runners[life.who.no]
+        self.departed.add(life)
+        self.resistance.forget(life)
         if (
             self.draining
             and not self.left
-            and runner.stopping is not None
-            and runner.stopping.is_for_later
+            and life.stopping is not None
+            and life.stopping.is_for_later
         ):
-            self.core.release(runner.who.no, runner.who.incarnation)
-        later = self._later.pop(runner.who.no, None)
+            self.core.release(life.who.no, life.who.incarnation)
+        later = self._later.pop(life.who.no, None)
         if later is not None:
             self._begin_one(later)
         self.progressed()
@@ -541,10 +543,10 @@ class Driver:
         if not self.drained:
             self.core.let_go(no)
 
-    def replay(self, runner: Runner) -> None:
+    def replay(self, life: Life) -> None:
         """Unwinds a body and runs it again from its history."""
-        self.core.replay(runner.who.no, runner.who.incarnation)
-        stopping.unwind(runner, End.REPLAYED)
+        self.core.replay(life.who.no, life.who.incarnation)
+        stopping.unwind(life, End.REPLAYED)
 
     def interrupted_by(self, error: BaseException) -> None:
         """KeyboardInterrupt or SystemExit in user code: nothing is recorded, the engine stops
@@ -596,7 +598,7 @@ class Driver:
         if self.failure is None:
             self.failure = failure
             for ticket in self.callers.given_up:  # the core may answer nobody any more
-                self._reply(ticket, "given_up", None)
+                self._reply(ticket, _core.GIVEN_UP, None)
             self.drain.grace.cancel()
             self.engine._cancel_block()
 

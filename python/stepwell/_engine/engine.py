@@ -20,6 +20,7 @@ from .. import _core
 from .._attempts import context
 from .._attempts.context import StepContext
 from .._body.branch import Branch, caller, current_branch, place
+from .._codes import error_of
 from .._errors import EngineClosed, InvalidConfig, InvalidState, MisusedState, StepwellError
 from .._room import need_room
 from .._steps.signatures import Runtime
@@ -27,7 +28,6 @@ from .._steps.workflow import RUNTIMES, Workflow
 from .._types import EngineStatistics, Limits, WorkflowStatistics
 from .._values import names
 from .._values.durations import Duration, to_us
-from .answers import error_of, store_error
 from .config import base_limits, check_unpatched, copy_path, number, store_path
 from .driver import Driver
 from .life import Life
@@ -49,7 +49,7 @@ _STEP_FORMS = {
     "it",
 }
 """What a body is to use instead of a method of the engine (I7)."""
-_OF_WORKFLOWS = ("concurrency", "queue_entries", "steps", "value_bytes")
+_OF_WORKFLOWS = [name for name, (_, _, of_workflow, _) in _core.LIMITS.items() if of_workflow]
 """Limits that the code of a workflow may set."""
 
 
@@ -103,7 +103,7 @@ class Engine(Tenant):
         self._store = store_path(store)
         self._workflows = Registry(workflows)
         self._limits = _checked(base_limits(limits))
-        self._shards = None if shards is None else number("shards", shards, 4096)
+        self._shards = None if shards is None else number("shards", shards, _core.SHARDS_MAX)
         self._slots = number("slots", slots, 1_000_000)
         self._threads = number("threads", threads, 10_000)
         self._grace = to_us(grace, "grace") / 1e6
@@ -118,7 +118,7 @@ class Engine(Tenant):
             raise InvalidConfig(
                 f'default_runtime is {default_runtime!r}; give "trio" or "asyncio".'
             )
-        self._default_runtime = default_runtime
+        self._default_runtime: Runtime = default_runtime
         self._virtual_time: int | None = None
         self._seed = 0
         self._checks_arguments = False
@@ -204,7 +204,7 @@ class Engine(Tenant):
                 virtual_time=self._virtual_time,
             )
         except _core.CoreError as error:
-            raise store_error(error) from None
+            raise error_of(*error.args) from None
 
     @enable_ki_protection
     async def __aexit__(
@@ -250,7 +250,7 @@ class Engine(Tenant):
         try:
             await _in_thread(driver.core.close)
         except _core.CoreError as error:
-            failure = store_error(error)
+            failure = error_of(*error.args)
         if driver.bridge is not None:
             await _in_thread(driver.bridge.close)
         driver.abandon_callers()
@@ -394,7 +394,7 @@ class Engine(Tenant):
             try:
                 driver.core.open_namespace(name, base)
             except _core.CoreError as error:
-                raise store_error(error) from None
+                raise error_of(*error.args) from None
             driver.limits_changed()
         return Namespace(self._desk, name)
 
@@ -416,11 +416,9 @@ class Engine(Tenant):
             EngineClosed: The engine is not open, or was closed meanwhile.
         """
         driver = self._ready("engine.reshard")
-        reply = await driver.ask(driver.core.reshard, number("shards", shards, 4096))
-        if reply.code == "invalid":
-            raise InvalidState(str(reply.data))
+        reply = await driver.ask(driver.core.reshard, number("shards", shards, _core.SHARDS_MAX))
         if reply.code:
-            raise error_of(reply.code, reply.data, "", None, self._namespace)
+            raise error_of(reply.code, reply.data)
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
         """Copies the store into a new file while everything goes on; the copy is complete and
@@ -446,9 +444,9 @@ class Engine(Tenant):
         try:
             reply = await driver.ask(driver.core.backup, target)
         except _core.CoreError as error:
-            raise store_error(error) from None
+            raise error_of(*error.args) from None
         if reply.code:
-            raise error_of(reply.code, reply.data, "", None, self._namespace)
+            raise error_of(reply.code, reply.data)
 
     def statistics(self) -> EngineStatistics:
         """Returns the engine's counters, from memory: cheap enough to be asked ten times a second.
@@ -491,7 +489,8 @@ def _checked(limits: list[tuple[str, float | None]]) -> list[tuple[str, float | 
     try:
         _core.Core.check_limits(limits)
     except _core.CoreError as error:
-        raise InvalidConfig(f"Limits.{error.args[1]}") from None
+        kind, text = error.args
+        raise error_of(kind, f"Limits.{text}") from None
     return limits
 
 

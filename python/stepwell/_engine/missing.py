@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .._core import MISSING_CODE
 from .._errors import EngineClosed
 from .._log import log
 from .._types import STATUSES, Status
@@ -43,7 +44,7 @@ class Missing:
         core = self._host.core
         for namespace, name, *_ in core.workflow_statistics():
             for reason, _, version, count, _ in core.reasons(namespace, name):
-                if reason == "missing_code":
+                if reason == MISSING_CODE:
                     whose = "" if namespace == "default" else f' in namespace "{namespace}"'
                     log.warning(
                         '%d instance%s of workflow "%s" version "%s"%s wait%s for code that this '
@@ -53,10 +54,10 @@ class Missing:
                         self._host.code.instead_of(name),
                     )  # fmt: skip
 
-    def class_of(self, runner: Life, which: Which) -> None:
+    def class_of(self, life: Life, which: Which) -> None:
         """This instance is being blocked for this class."""
         self._classes.setdefault(which, []).append(
-            (runner.who.namespace, runner.who.workflow.name, runner.who.id)
+            (life.who.namespace, life.who.workflow.name, life.who.id)
         )
 
     def look(self) -> None:

@@ -6,12 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._body import diagnosis
+from .._codes import error_of, not_found
+from .._core import DO, OK
 from .._errors import EngineClosed, InvalidState
 from .._operations import standing
-from .._replay import DO, OK
 from .._types import Explanation, Limits, Status, StepRecord
 from . import explanation, history
-from .answers import error_of, not_found
 from .desk import Code, Made, Memory, NewItem, Query, Request, Watching, Who
 from .draining import DRAINED
 from .look import Look
@@ -84,7 +84,9 @@ class OwnDesk:
         driver = self._driver
         reply = await driver.let_in(driver.core.create, *code, *item, if_exists)
         if reply.code:
-            raise error_of(reply.code, reply.data, code.workflow, item[0], code.namespace)
+            raise error_of(
+                reply.code, reply.data, workflow=code.workflow, id=item[0], namespace=code.namespace
+            )
         no, id, created, _ = reply.data
         return no, id, created
 
@@ -94,7 +96,13 @@ class OwnDesk:
         driver = self._driver
         reply = await driver.let_in(driver.core.create_batch, *code, items, if_exists, waits)
         if reply.code:
-            raise error_of(reply.code, reply.data, code.workflow, None, code.namespace, waits=waits)
+            raise error_of(
+                reply.code,
+                reply.data,
+                workflow=code.workflow,
+                namespace=code.namespace,
+                waits=waits,
+            )
         made: list[Made] = reply.data
         return made
 
@@ -252,5 +260,5 @@ class OwnDesk:
         instance."""
         reply: Reply = await self._driver.ask(call, *args)
         if reply.code:
-            raise error_of(reply.code, reply.data, who.workflow, who.id, who.namespace)
+            raise error_of(reply.code, reply.data, **who._asdict())
         return reply.data

@@ -14,6 +14,8 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, Unpack, overload
 
 from trio.lowlevel import checkpoint
 
+from .._codes import error_of
+from .._core import SAME_ID_OTHER_PARAMS
 from .._errors import InstanceExists, InvalidConfig, StepwellError
 from .._operations.child import encode_params
 from .._steps.signatures import (
@@ -39,7 +41,7 @@ from .._values import names
 from .._values.codec import codec
 from .._values.durations import instant_us
 from .._values.same import same
-from .answers import OTHER_PARAMS, error_of, from_cursor, state_codes, summary
+from .answers import from_cursor, state_codes, summary
 from .approvals import Approvals
 from .config import check_if_exists, check_on_overload, limit_values
 from .desk import Code, Desk, NewItem, Query, Who
@@ -144,7 +146,13 @@ class Tenant:
                 code, [prepared], if_exists, waits=True
             )
             if refused and not await self._is_there(target, prepared, refused):
-                raise error_of(refused, (no, status), target.name, known_id, self._namespace)
+                raise error_of(
+                    refused,
+                    (no, status),
+                    workflow=target.name,
+                    id=known_id,
+                    namespace=self._namespace,
+                )
         else:
             try:
                 no, known_id, created = await desk.create(code, prepared, if_exists)
@@ -159,7 +167,7 @@ class Tenant:
 
     async def _is_there(self, target: Workflow[Any, Any], item: NewItem, refused: str) -> bool:
         """Whether one that was refused may count as the one that is there."""
-        return refused == OTHER_PARAMS and await self._same(target, item) is not None
+        return refused == SAME_ID_OTHER_PARAMS and await self._same(target, item) is not None
 
     async def _same(self, target: Workflow[Any, Any], item: NewItem) -> Look | None:
         """Returns the instance that is there, if its params are the same, though in other bytes
@@ -250,7 +258,13 @@ class Tenant:
                         BatchError(
                             index,
                             id,
-                            error_of(refused, (no, status), target.name, id, self._namespace),
+                            error_of(
+                                refused,
+                                (no, status),
+                                workflow=target.name,
+                                id=id,
+                                namespace=self._namespace,
+                            ),
                         )
                     )
                 else:
