@@ -8,6 +8,7 @@ the operations; who makes one and runs its body is `runner`.
 
 from __future__ import annotations
 
+import types
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from dataclasses import dataclass
@@ -20,12 +21,17 @@ from .._ending import End
 from .._replay import Cursor, Identity, Outcome
 
 if TYPE_CHECKING:
+    from .._core import Calls
     from .._loops.body_loop import BodyLoop
     from .._loops.bridge import Bridge
     from .._steps.borrowed import Borrowed
     from .._steps.signatures import Runtime
     from .._steps.workflow import Workflow
     from .._types import Limits
+else:
+
+    class Calls(Protocol):
+        """Stands in for a class of the stub."""
 
 
 @dataclass(slots=True)
@@ -294,6 +300,7 @@ class Leftovers(Protocol):
 class Resisted(Protocol):
     """Code that does not end when it is told to; see `resisting`."""
 
+    @types.coroutine
     def leaves(
         self, life: Life, resisted: int, code: Any, step: Any = None
     ) -> Generator[Any, Any, bool]:
@@ -313,17 +320,14 @@ class Resisted(Protocol):
         ...
 
 
-class Port(Protocol):
-    """The engine, as its instances see it: the driver is it, and tests may be. The methods named
-    as in `_core.pyi` are the core's own."""
+class Port(Calls, Protocol):
+    """The engine, as its instances see it: the driver is it, and tests may be. What bodies call of
+    the core is the core's own methods, so that a call costs no more than that."""
 
     engine: Any
     tickets: dict[int, Any]
     nursery: trio.Nursery
     borrowed: Borrowed
-    generators: Leftovers
-    keeper: Keeper
-    resistance: Resisted
     outer: BaseException | None
     draining: bool
     observed: bool
@@ -333,31 +337,14 @@ class Port(Protocol):
     token: trio.lowlevel.TrioToken
     waiting_residents: int
     found: int
-    record: Callable[..., int]
-    retry: Callable[..., int]
-    withdraw: Callable[[int, int, int], None]
-    give_back: Callable[[int, int, int], None]
-    quiet: Callable[[int, int, int], None]
-    park: Callable[[int, int], bool]
-    finish: Callable[[int, int, int, bytes | None, str], None]
-    hold: Callable[[int, int], None]
-    block: Callable[[int, int, str, bytes, str | None], None]
-    taken_up: Callable[[int, int], None]
-    release: Callable[[int, int], None]
-    publish: Callable[[int, int, bytes], None]
-    sleep: Callable[..., int]
-    wait_event: Callable[..., int]
-    wait_approval: Callable[..., int]
-    wait_child: Callable[..., int]
-    call: Callable[..., int]
-    create_child: Callable[..., int]
-    create_children: Callable[..., int]
-    send: Callable[..., int]
-    now: Callable[[], int]
-    monotonic: Callable[[], int]
-
     bridge: Bridge | None
 
+    @property
+    def generators(self) -> Leftovers: ...
+    @property
+    def keeper(self) -> Keeper: ...
+    @property
+    def resistance(self) -> Resisted: ...
     def asyncio_loop(self) -> Bridge: ...
     def arm(self, delay: int, then: Callable[[], None]) -> int: ...
     def disarm(self, ticket: int) -> None: ...

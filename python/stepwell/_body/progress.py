@@ -34,4 +34,4 @@ def report(life: Life, progress: Any, message: str | None, fields: dict[str, Any
             size=error.size,
         ) from None
     if not life.delivery.replaying:
-        life.port.publish(life.who.no, life.who.incarnation, payload)
+        life.port.report(life.who.no, life.who.incarnation, payload)
