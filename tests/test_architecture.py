@@ -1,5 +1,6 @@
 """The tree keeps its rules: who may import whom, no cycles, files of one idea."""
 
+import ast
 import importlib.util
 import re
 import shutil
@@ -17,13 +18,6 @@ assert _spec is not None
 assert _spec.loader is not None
 structure = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(structure)
-
-
-def _parts_that_import(name: str) -> set[str]:
-    """First parts of the modules that import this one."""
-    return {
-        it.split(".")[0] for it, imported in structure.imports(PACKAGE).items() if name in imported
-    }
 
 
 def test_the_floors_hold():
@@ -99,14 +93,37 @@ def test_the_page_names_every_part_of_the_core():
     assert {it.stem for it in CORE.iterdir()} - named == set()
 
 
-def test_the_replay_cursor_knows_neither_trio_nor_the_core():
+def _taken_from_the_core(path: Path) -> set[str]:
+    """What a file uses of the extension, but for types."""
+    tree = ast.parse(path.read_text())
+    typed = [
+        it for it in ast.walk(tree) if isinstance(it, ast.If) and "TYPE_CHECK" in ast.dump(it.test)
+    ]
+    unseen = {it for block in typed for it in ast.walk(block)}
+    taken = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "_core" and node not in unseen:
+            taken |= {it.name for it in node.names}
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "_core":
+            taken.add(node.attr)
+    return taken
+
+
+def test_the_replay_cursor_knows_neither_trio_nor_the_engine():
     source = (PACKAGE / "_replay.py").read_text()
-    assert not re.search(r"^\s*(import|from) (trio|\._core)", source, re.MULTILINE)
-    assert structure.imports(PACKAGE)["_replay"] == set()
+    assert not re.search(r"^\s*(import|from) trio", source, re.MULTILINE)
+    assert structure.imports(PACKAGE)["_replay"] == {"_core"}
+    assert all(name.isupper() for name in _taken_from_the_core(PACKAGE / "_replay.py"))
 
 
 def test_only_the_engine_calls_the_core():
-    assert _parts_that_import("_core") <= {"_engine", "testing"}
+    """Everybody may know what its codes are called."""
+    callers = {
+        path.relative_to(PACKAGE).parts[0]
+        for path in PACKAGE.rglob("*.py")
+        if not all(name.isupper() for name in _taken_from_the_core(path))
+    }
+    assert callers <= {"_engine", "testing"}
 
 
 def test_the_command_line_uses_the_public_api_only():
