@@ -96,7 +96,7 @@ def end_of(thread: Thread) -> tuple[Any, BaseException | None]:
 @functools.cache
 def remote() -> type[RemoteAttempt]:
     """Returns the class of attempts that no trio task waits for."""
-    from .remote import RemoteAttempt  # as below
+    from .remote import RemoteAttempt  # here, because asyncio takes long to import
 
     return RemoteAttempt
 
@@ -280,4 +280,4 @@ async def _call_in_thread(
     try:
         raise failure
     finally:
-        del failure  # its traceback leads back to this frame
+        del failure  # its traceback has this frame: a circle

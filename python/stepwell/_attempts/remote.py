@@ -46,7 +46,7 @@ async def call(operation: Running, made: Callable[[], Any], context: Context) ->
         raise _cancelled_there(operation, visit, timeouts) from None
     finally:
         timeouts.stop()
-        operation.attempt_scope = None  # it leads back here: without it all of it is freed at once
+        operation.attempt_scope = None  # its timeouts hold the operation: a circle
 
 
 async def _never_ran(operation: Running) -> NoReturn:
@@ -152,7 +152,7 @@ class RemoteAttempt(Visit):
             return
         if isinstance(error, asyncio.CancelledError):
             if self.loop_ended and (timeouts is None or timeouts.struck is None):
-                return  # as `_never_ran`: the body waits until it is unwound
+                return  # the body waits until it is unwound, and nothing is recorded
             error = (
                 CutShort()
                 if operation.is_cancelled
@@ -164,4 +164,4 @@ class RemoteAttempt(Visit):
         self._operation.life.port.borrowed.end()
         if self._timeouts is not None:
             self._timeouts.stop()
-            self._timeouts = None  # it leads back here
+            self._timeouts = None  # they hold this, to cancel it: a circle

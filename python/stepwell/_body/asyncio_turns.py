@@ -117,7 +117,7 @@ class AsyncioTurns:
         try:
             return None if life.stopping else main.result()
         finally:
-            del main  # an error that leaves leads back to this frame
+            del main  # it has the error that leaves, which has this frame: a circle
 
     def abandon(self) -> None:
         """The engine closes: what does not end is left behind."""

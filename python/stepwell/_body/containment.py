@@ -82,7 +82,7 @@ async def check_is_failure(life: Life, error: BaseException) -> None:
         try:
             raise cancelled
         finally:
-            del cancelled, error  # they lead back to this frame
+            del cancelled, error  # their tracebacks have this frame: a circle
 
 
 def spawn(life: Life, run: Callable[[], Awaitable[None]], variables: Context) -> None:

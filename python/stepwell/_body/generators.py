@@ -125,7 +125,7 @@ async def close(
         if failure is not None and error is None:
             raise failure
     finally:
-        del failure, error  # they lead back to this frame
+        del failure, error  # their tracebacks have this frame: a circle
 
 
 _CURE = "with `async with contextlib.aclosing(…)`."

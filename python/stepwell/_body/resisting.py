@@ -153,7 +153,7 @@ def _until_it_ends(step: Running, coroutine: Any) -> Generator[Any, Any, Any]:
         except StopIteration as stop:
             return stop.value
         finally:
-            answer = error = None  # an error that leaves leads back to this frame
+            answer = error = None  # the traceback of one that leaves has this frame: a circle
         try:
             answer = yield trap
         except BaseException as raised:
@@ -208,7 +208,7 @@ class Ground:
         """
         if _is_cancelled(answer) and self._is_cancelled_from_without(step):
             self._resisted += weight(answer)
-        # as above
+        # a generator, whatever its decorator says
         leaves: Any = step.life.port.resistance.leaves(step.life, self._resisted, code, step)
         if not (yield from leaves):
             return False

@@ -63,7 +63,7 @@ class Rest:
     )
 
     def __init__(self, life: Life) -> None:
-        # a body that has left is freed at once, not when the collector comes
+        # held by the life: a circle, if this held it in turn
         self._life: Life = weakref.proxy(life)
         self.busy = 0
         self.winding = 0

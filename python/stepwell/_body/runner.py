@@ -188,5 +188,5 @@ class Runner:
             self.port.keeper.close(self.task)
         self.delivery.open.clear()
         self.port.ended(self)
-        # they lead back here: without them all of it is freed at once
+        # each of these holds what holds this life: a circle
         self.task = self.turns = self.loop = self.tally = self.raised = None

@@ -213,12 +213,12 @@ def in_slices(life: Life, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any,
         except BaseException as raised:
             stopping.struck(life, raised)
             if left := life.port.generators.left_by():
-                # a generator, as `leaves`
+                # a generator, whatever its decorator says
                 closing: Any = in_slices(life, close(life, left, raised))
                 yield from closing
             raise
         finally:
-            answer = error = None  # an error that leaves leads back to this frame
+            answer = error = None  # the traceback of one that leaves has this frame: a circle
         try:
             answer = yield trap
         except BaseException as raised:
@@ -237,7 +237,7 @@ def in_slices(life: Life, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any,
                 value = None
                 break
     if left := life.port.generators.left_by():
-        rest: Any = in_slices(life, close(life, left, None))  # as `closing`
+        rest: Any = in_slices(life, close(life, left, None))  # a generator as well
         yield from rest
     return value
 

@@ -494,7 +494,7 @@ class Tenant:
             EngineClosed: The engine is not open.
         """
         self._desk.check("engine.reasons")
-        await checkpoint()  # as above
+        await checkpoint()  # a program that asks in a loop lets the engine go on
         name = self._known(workflow)
         return [ReasonCount(*row) for row in self._desk.memory().reasons(self._namespace, name)]
 

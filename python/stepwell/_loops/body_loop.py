@@ -494,7 +494,7 @@ def _checked(loop: BodyLoop, coroutine: Coroutine[Any, Any, Any]) -> Generator[A
         except StopIteration as stop:
             return stop.value
         finally:
-            error = None  # an error that leaves leads back to this frame
+            error = None  # the traceback of one that leaves has this frame: a circle
         if waits_for is not None and not (
             asyncio.isfuture(waits_for) and waits_for.get_loop() is loop
         ):

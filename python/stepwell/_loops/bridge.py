@@ -161,7 +161,7 @@ class Visit:
             self._task = None
 
     def _outcome(self) -> results.Outcome[Any]:
-        error, self.error = self.error, None  # its traceback leads back here
+        error, self.error = self.error, None  # its traceback has a frame with this in it: a circle
         if error is None:
             return results.Value(self.value)
         if not isinstance(error, asyncio.CancelledError):

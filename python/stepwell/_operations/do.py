@@ -60,7 +60,7 @@ async def do(
             # None: the operation knows it itself
             outcome = await wait_task_rescheduled(operation.aborted)
         except BaseException as error:
-            operation.task, life.resting = None, False  # as in `suspended`
+            operation.task, life.resting = None, False  # nobody may wake this task any more
             left(life, operation, error)
             raise
         if outcome is STOPPED:

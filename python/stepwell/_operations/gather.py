@@ -194,7 +194,7 @@ async def gather(branch: Branch, name: str, operations: Sequence[Awaitable[Any]]
             (await parts.next()).result()
         return [task.result() for task in tasks]
     finally:
-        tasks.clear()  # an error that leaves leads back to this frame
+        tasks.clear()  # one has the error that leaves, whose traceback has this frame: a circle
         await parts.end()
 
 

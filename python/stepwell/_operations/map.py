@@ -171,7 +171,7 @@ class MapOperation:
         """Runs all items and returns their results in order, or raises the first failure."""
         try:
             return await self._perform()
-        finally:  # the items lead back here: without them all of it is freed at once
+        finally:  # the items hold this, and these hold the items: a circle
             self._outcomes.clear()
             self._failure = None
             del self._variables

@@ -294,7 +294,7 @@ class StepOperation(TaskOperation):
                 await attempts()
             finally:
                 self._in_task, self._task = False, None
-                # they lead back here, and so does the context: without them this is freed at once
+                # these hold what holds this operation, and so does the context: a circle
                 self.variables = None
                 if self.thread is None:
                     self._context = None
@@ -383,7 +383,7 @@ class StepOperation(TaskOperation):
             if interrupt_in(error) is not None:
                 raise error
             delay = self._ended(1, error)
-            self._context = None  # as in `remote_ended`
+            self._context = None  # it holds this operation: a circle
             if delay is not None:
                 self.variables = context
                 self._spawn(functools.partial(self._delay_and_run, delay))
@@ -391,7 +391,7 @@ class StepOperation(TaskOperation):
     def remote_ended(self) -> None:
         """Nothing of it runs on asyncio any more."""
         self._in_task = False
-        self.attempt_scope = self.variables = self._context = None  # they lead back here
+        self.attempt_scope = self.variables = self._context = None  # each a circle
         self.wound_down()
 
     async def _go_on(self, coroutine: Any, context: Context, trap: Any) -> None:
@@ -409,14 +409,14 @@ class StepOperation(TaskOperation):
         try:
             await self._after_failure(failure)
         finally:
-            del failure  # if it leaves, it leads back to this frame
+            del failure  # its traceback has this frame, if it leaves: a circle
 
     async def _after_failure(self, error: BaseException) -> None:
         try:
             await check_is_failure(self.life, error)
             delay = self._failed_attempt(error, 1)
         finally:
-            del error  # as above
+            del error  # its traceback has this frame: a circle
         if delay is not None:
             await self._delay_and_run(delay)
 
@@ -461,10 +461,10 @@ class StepOperation(TaskOperation):
             try:
                 await check_is_failure(life, failure)
             except BaseException:
-                del failure  # it leads back to this frame
+                del failure  # its traceback has this frame: a circle
                 raise
         delay = self._ended(attempt, failure)
-        failure = None  # as above
+        failure = None  # its traceback has this frame: a circle
         if delay is not None:
             await self._delay(*delay)
         return delay is not None
@@ -528,7 +528,7 @@ class StepOperation(TaskOperation):
             )
             return
         self._verdict = verdict
-        who, record = life.who, port.record  # as `now` above
+        who, record = life.who, port.record
         self.number = number = record(
             who.no,
             who.incarnation,
@@ -578,7 +578,7 @@ class StepOperation(TaskOperation):
             )
             if more:
                 assert isinstance(error, Exception), "no other is tried again (R6, R9)"
-                # the same for the same attempt
+                # one attempt has one delay, whenever it is asked for
                 jitter = random.Random(
                     f"{life.port.seed}|{life.who.seed}|{self.identity}|{attempt}"
                 )

@@ -150,7 +150,7 @@ class Retry:
             return bool(_at_once(answer, "retry_on of Retry"))
         except (RetryRuleFailed, KeyboardInterrupt):
             raise
-        except BaseException as error:  # R9
+        except BaseException as error:  # whatever it is, it is the step that fails (R9)
             raise RetryRuleFailed(f"retry_on of Retry raised {_brief(error)}") from error
 
     def delay_us(
@@ -184,7 +184,7 @@ class Retry:
             answer: object = delay(ctx, exc)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # R9
+        except BaseException as error:  # whatever it is, it is the step that fails (R9)
             raise RetryRuleFailed(f"the delay function of Retry raised {_brief(error)}") from error
         try:
             return to_us(_at_once(answer, "the delay function of Retry"), "its result")
