@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from formats import of_format
 
 from stepwell import (
     ApprovalTimeout,
@@ -15,8 +16,6 @@ from stepwell import (
     TooLarge,
     workflow,
 )
-from stepwell._body.branch import unambiguous
-from stepwell._body.runner import Runner
 from stepwell.testing import open_test_engine
 
 
@@ -311,38 +310,48 @@ async def test_e5_no_two_approvals_have_one_id_whatever_their_names_are():
         assert await instance.result() == ["ann", "bob"]
 
 
-def test_e5_escaped_names_read_alike_only_if_they_are_and_plain_ones_stay_as_they_are():
-    names = [
-        "a",
-        "a%2Fb",
-        "2F",
-        "a/b",
-        "a[2Fb",
-        "a[b",
-        "a#b",
-        "a[5Bb",
-        "#1[0]/a",
-        "/",
-        "[",
-        "#",
-        "[[",
-        "//",
+ODD = [
+    "a",
+    "a%2Fb",
+    "2F",
+    "a/b",
+    "a[2Fb",
+    "a[b",
+    "a#b",
+    "a[5Bb",
+    "#1[0]/a",
+    "/",
+    "[",
+    "#",
+    "[[",
+    "//",
+]
+
+
+@workflow
+async def asks_for_odd_names(step) -> None:
+    async with step.open_nursery("all") as nursery:
+        for name in ODD:
+            nursery.start_soon(step.wait_for_approval, name)
+
+
+async def test_e5_escaped_names_read_alike_only_if_they_are_and_plain_ones_stay_as_they_are():
+    async with open_test_engine(workflows=[asks_for_odd_names], autojump=False) as engine:
+        await (await engine.create(asks_for_odd_names, id="a")).wait_for_status("waiting")
+        ids = {it.name: it.id for it in await engine.approvals.list()}
+    start = [f"asks_for_odd_names/a#all#1[{place}]/" for place in range(len(ODD))]
+    assert all(ids[name].startswith(at) for name, at in zip(ODD, start, strict=True))
+    escaped = [
+        ids[name].removeprefix(at).removesuffix("#1") for name, at in zip(ODD, start, strict=True)
     ]
-    escaped = [unambiguous(name) for name in names]
-    assert len(set(escaped)) == len(names)
-    assert escaped[:3] == names[:3]
+    assert len(set(escaped)) == len(ODD)
+    assert escaped[:3] == ODD[:3]
     assert not any("/" in it or "#" in it for it in escaped)
 
 
 async def test_e5_an_instance_of_before_keeps_the_ids_it_asks_under(monkeypatch):
-    made = Runner.__init__
-
-    def of_old(self, *args) -> None:
-        made(self, *args)
-        self.who.format = 0
-
     async with open_test_engine(workflows=[asks_oddly], autojump=False) as engine:
-        monkeypatch.setattr(Runner, "__init__", of_old)
+        of_format(0, monkeypatch)
         instance = await engine.create(asks_oddly, id="old")
         await instance.wait_for_status("waiting")
         (request,) = await engine.approvals.list()

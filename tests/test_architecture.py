@@ -184,3 +184,73 @@ def test_no_file_is_far_over_600_lines(path):
     """600 is where a file begins to smell; what counts is how many others it must know, so a file
     is not cut for its length alone."""
     assert len(path.read_text().splitlines()) <= 840
+
+
+SEES_INSIDE = {
+    "formats.py": "rules of earlier versions, which nobody can ask for",
+    "moments.py": "strikes with Ctrl-C at each line of the engine's own code",
+    "programs/conductor.py": "parks at moments that it draws, and sets the order of trio's tasks",
+    "programs/seam.py": "counts what goes over the border, and withholds it",
+    "test_aio_cancelled.py": "a function on the engine's loop that only the bridge can call",
+    "test_arrival_times.py": "a record of an earlier version",
+    "test_asyncio_endings.py": "a limit of seconds, made short",
+    "test_border.py": "compares the lists of both sides",
+    "test_codec.py": "values, thousands of times and without an engine",
+    "test_codec_doubt.py": "the same",
+    "test_codec_types.py": "the same",
+    "test_collector.py": "how often Python's collector comes, by a clock of the test's",
+    "test_containment.py": "a bug in a task of the engine's own",
+    "test_demo_steps.py": "steps of the demo, on their own",
+    "test_draining.py": "a bug in the engine's own code",
+    "test_durations.py": "names and durations, thousands of times and without an engine",
+    "test_every_moment.py": "what a strike may leave behind in the portal",
+    "test_explain_absent.py": "bodies that begin late, and how many departed are remembered",
+    "test_failures.py": "stored failures that are damaged, or of an earlier version",
+    "test_fork.py": "what a forked process does to the core",
+    "test_freed_at_once.py": "which objects are left",
+    "test_fuzz_classes.py": "values, thousands of times and without an engine",
+    "test_fuzz_codec.py": "the same",
+    "test_instance_limits.py": "a limit of 100,000, made small",
+    "test_many_attempts.py": "attempts as they were recorded before any were erased",
+    "test_many_callers.py": "when all have called and none is answered",
+    "test_missing_class.py": "stored failures, by themselves",
+    "test_old_stores.py": "which rules a body was told to keep",
+    "test_parking.py": "a limit of thousands, made small",
+    "test_portal.py": "the portal by itself",
+    "test_raising_classes.py": "a bug where a body ends",
+    "test_recovery.py": "the order in which the core starts bodies, which trio does not keep",
+    "test_recursion.py": "the stack at each place where trio is called",
+    "test_refusals.py": "a refusal that is lost before it is durable",
+    "test_resisting.py": "limits of seconds, made short; which end a body was told",
+    "test_resisting_steps.py": "limits of seconds, made short",
+    "test_retry.py": "errors that are recorded as their first public base",
+    "test_shutdown.py": "a driver that begins late, a watchdog that cannot",
+    "test_standing_loops.py": "a limit of seconds, made short",
+    "test_starts_in_parts.py": "a limit of dozens, made small",
+    "test_threads.py": "outcomes that come between two lines of a thread",
+    "test_unreadable.py": "writes damaged values into a store",
+    "test_watchdog.py": "limits of seconds, made short; whose code a frame is",
+}
+"""Tests that import private modules, and what they see that cannot be seen from outside."""
+
+
+def _private(path: Path) -> set[str]:
+    """Private modules that a test imports, or patches by name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{it.name}" for it in node.names]
+        elif isinstance(node, ast.Import):
+            names = [it.name for it in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("monkeypatch.setattr"):
+            names = [it.value for it in node.args if isinstance(it, ast.Constant)]
+        found |= {str(it) for it in names if str(it).startswith("stepwell._")}
+    return found - {"stepwell.__version__"}
+
+
+def test_tests_see_from_outside_what_can_be_seen_from_there():
+    tests = ROOT / "tests"
+    inside = {it.relative_to(tests).as_posix() for it in tests.rglob("*.py") if _private(it)}
+    assert inside - set(SEES_INSIDE) == set(), "use the public API, or say why that cannot be"
+    assert set(SEES_INSIDE) - inside == set(), "not needed any more"

@@ -7,9 +7,9 @@ import anyio
 import pytest
 import sniffio
 from asyncio_bodies import NEVER, colour, doubles, fails, flow, lives, ran, replayed, run
+from formats import of_format
 
 from stepwell import EventTimeout, Step, StepFailed, aio, sync, workflow
-from stepwell._body.runner import Runner
 from stepwell.testing import open_test_engine
 
 
@@ -419,11 +419,7 @@ def test_i7_engine_methods_of_aio_in_a_body_are_an_error_too():
 async def test_i2_branches_are_named_after_the_method_that_began_them(
     format, branches, monkeypatch
 ):
-    made = Runner.__init__
-
-    def of_format(self, *args) -> None:  # an instance of before this rule calls all of them gather
-        made(self, *args)
-        self.who.format = format
+    of_format(format, monkeypatch)  # one of before this rule calls all of them gather
 
     @workflow(name="both", runtime="asyncio")
     async def both(step) -> list:
@@ -433,7 +429,6 @@ async def test_i2_branches_are_named_after_the_method_that_began_them(
         found = [await done async for done in step.as_completed(part())]
         return found + list(await step.gather(part()))
 
-    monkeypatch.setattr(Runner, "__init__", of_format)
     async with open_test_engine(workflows=[both]) as engine:
         instance = await engine.create(both)
         assert await instance.result() == [1, 1]

@@ -23,8 +23,6 @@ from stepwell import (
     step_options,
     workflow,
 )
-from stepwell._values.durations import to_us
-from stepwell._values.failures import from_users_code
 from stepwell.testing import open_test_engine
 
 at: list = []
@@ -396,11 +394,3 @@ async def test_r6_a_failed_attempt_is_logged_and_recorded_from_the_users_code_on
         frames = re.findall(r'File ".*?([^/"]+)", line \d+, in (\w+)', text)
         wanted = ["_deep"] if way == "thread" else ["fails", "_deep"]
         assert frames == [("test_attempts.py", name) for name in wanted]
-
-
-async def test_a_failure_that_is_ours_alone_keeps_its_frames():
-    with pytest.raises(ValueError, match="nonsense") as raised:
-        to_us("nonsense")
-    error = raised.value
-    error.__traceback__ = error.__traceback__.tb_next  # nothing of the user's is left
-    assert from_users_code(error)[2] is error.__traceback__ is not None

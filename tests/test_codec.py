@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell._errors import NotSerializable, TooLarge
+from stepwell import NotSerializable, TooLarge
 from stepwell._values.codec import Codec, Undecodable
 
 codec = Codec()

@@ -13,7 +13,7 @@ import attrs
 import pydantic
 import pytest
 
-from stepwell._errors import NotSerializable
+from stepwell import NotSerializable
 from stepwell._values.codec import Codec, Undecodable
 
 codec = Codec()

@@ -30,7 +30,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell._errors import NotSerializable
+from stepwell import NotSerializable
 from stepwell._values.codec import Codec, Undecodable
 from stepwell._values.hints import params_type, return_type
 

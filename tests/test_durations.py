@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell._errors import InvalidConfig, InvalidName
+from stepwell import InvalidConfig, InvalidName
 from stepwell._values import names
 from stepwell._values.durations import DURATION_MAX_US, from_us, instant_us, text, to_us
 

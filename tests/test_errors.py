@@ -5,8 +5,8 @@ import pickle
 
 import pytest
 
-from stepwell import _errors
-from stepwell._errors import (
+import stepwell
+from stepwell import (
     ApprovalTimeout,
     ErrorInfo,
     EventTimeout,
@@ -20,7 +20,8 @@ from stepwell._errors import (
     StepwellError,
 )
 
-CLASSES = [getattr(_errors, name) for name in _errors.__all__ if name != "ErrorInfo"]
+PUBLIC = [getattr(stepwell, name) for name in stepwell.__all__]
+CLASSES = [it for it in PUBLIC if isinstance(it, type) and issubclass(it, BaseException)]
 
 
 @pytest.mark.parametrize("error", CLASSES)

@@ -17,19 +17,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell import EventTimeout, Retry, workflow
-from stepwell._errors import (
+from stepwell import (
+    EventTimeout,
     InstanceNotFound,
     NonRetryableError,
     NotSerializable,
+    Retry,
     StepFailed,
     StepTimeout,
     StepwellError,
     TooLarge,
+    workflow,
 )
 from stepwell._values import failures
 from stepwell._values.codec import Codec
-from stepwell._values.failures import describe, describe_body, error_info, revive
+from stepwell._values.failures import describe, describe_body, error_info, from_users_code, revive
 from stepwell.testing import open_test_engine
 
 codec = Codec()
@@ -582,3 +584,11 @@ async def collects(step) -> list:
 async def test_i11_each_collects_failures_of_steps_and_raises_all_else():
     async with open_test_engine(workflows=[collects]) as engine:
         assert await engine.call(collects) == ["EventTimeout", "PaymentDeclined"]
+
+
+async def test_a_failure_that_is_ours_alone_keeps_its_frames():
+    with pytest.raises(ValueError, match="nonsense") as raised:
+        Retry(delay="nonsense")
+    error = raised.value
+    error.__traceback__ = error.__traceback__.tb_next  # nothing of the user's is left
+    assert from_users_code(error)[2] is error.__traceback__ is not None

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_fuzz_codec import INPUTS, MOMENT, in_few_words
 
-from stepwell._errors import NotSerializable
+from stepwell import NotSerializable
 from stepwell._values.codec import codec
 
 PLAIN_VALUES: dict[Any, st.SearchStrategy[Any]] = {

@@ -24,7 +24,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 
 import pytest
 
-from stepwell._errors import InvalidConfig, InvalidName, NotSerializable, StepFailed
+from stepwell import InvalidConfig, InvalidName, NotSerializable, StepFailed
 from stepwell._values import failures, names
 from stepwell._values.codec import Undecodable, codec
 from stepwell._values.durations import DURATION_MAX_US, to_us

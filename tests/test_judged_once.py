@@ -3,9 +3,9 @@ replay history knows it (D3)."""
 
 import pytest
 import trio
+from formats import of_format
 
 from stepwell import InvalidConfig, LimitReached, Limits, NewInstance, TooLarge, workflow
-from stepwell._body.runner import Runner
 from stepwell.testing import open_test_engine
 
 BIG = "x" * 3_000
@@ -237,13 +237,7 @@ async def asks_twice(step, size):
 async def test_i1_what_was_refused_is_refused_again_and_not_taken_for_what_was_asked_instead(
     attempt, given, state, format, monkeypatch
 ):
-    made = Runner.__init__
-
-    def of_format(runner, *args):
-        made(runner, *args)
-        runner.who.format = format
-
-    monkeypatch.setattr(Runner, "__init__", of_format)
+    of_format(format, monkeypatch)
 
     @workflow
     async def parent(step):

@@ -330,7 +330,7 @@ def test_ctrl_c_while_a_blocking_program_leaves_the_block_waits_for_no_attempt()
 
 FAILED = """
 import asyncio, sys
-from stepwell import aio, sync, workflow, Step, EngineClosed, _errors
+from stepwell import aio, sync, workflow, Step, EngineClosed, StoreFailed
 
 async def nothing() -> int:
     return 1
@@ -341,7 +341,7 @@ async def works(step: Step) -> int:
 
 def fails(engine) -> None:
     stop = engine._inner._running().stop
-    engine._gate.token.run_sync_soon(stop, _errors.StoreFailed("the disk is gone"))
+    engine._gate.token.run_sync_soon(stop, StoreFailed("the disk is gone"))
 
 front, how, store = sys.argv[1:]
 engine = getattr(globals()[front], "Engine")(store, workflows=[works], grace=1)

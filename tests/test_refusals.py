@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import trio
+from formats import of_format
 
 from stepwell import (
     InvalidConfig,
@@ -16,7 +17,6 @@ from stepwell import (
     TooLarge,
     workflow,
 )
-from stepwell._body.runner import Runner
 from stepwell._operations import refusal
 from stepwell.testing import open_test_engine
 
@@ -338,13 +338,7 @@ async def test_i8_a_refusal_that_the_body_cancels_is_told_nobody():
 
 
 async def test_i1_an_instance_of_format_3_keeps_its_rule(monkeypatch):
-    made = Runner.__init__
-
-    def of_format(runner, *args):
-        made(runner, *args)
-        runner.who.format = 3
-
-    monkeypatch.setattr(Runner, "__init__", of_format)
+    of_format(3, monkeypatch)
     parent = parent_that(creates)
     async with open_test_engine(
         workflows=[kid, hears, parent], limits=FEW, autojump=False

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+from formats import of_format
 
 from stepwell import (
     InstanceErrored,
@@ -23,7 +24,6 @@ from stepwell import (
     step_options,
     workflow,
 )
-from stepwell._body.runner import Runner
 from stepwell.testing import open_test_engine
 
 HERE = Path(__file__).name
@@ -234,17 +234,6 @@ async def takes_many(step, wanted: list[str]) -> list:
             seen.append(event.payload)
     await step.wait_for_event("go")
     return seen
-
-
-def of_format(format: int, monkeypatch) -> None:
-    """Instances are as if made under these rules."""
-    made = Runner.__init__
-
-    def init(self, *args) -> None:
-        made(self, *args)
-        self.who.format = format
-
-    monkeypatch.setattr(Runner, "__init__", init)
 
 
 @pytest.mark.parametrize("crashes", [False, True])

@@ -8,8 +8,8 @@ import trio
 import trio.testing
 
 from stepwell import InstanceErrored, Retry, StepFailed, workflow
+from stepwell._core import DEADLINE, OK
 from stepwell._ending import End
-from stepwell._replay import DEADLINE, OK
 from stepwell.testing import open_test_engine
 
 seen: list = []
