@@ -183,7 +183,7 @@ def test_sql_lives_in_the_store_only():
 def test_no_file_is_far_over_600_lines(path):
     """600 is where a file begins to smell; what counts is how many others it must know, so a file
     is not cut for its length alone."""
-    assert len(path.read_text().splitlines()) <= 840
+    assert len(path.read_text().splitlines()) <= 900
 
 
 SEES_INSIDE = {

@@ -151,7 +151,7 @@ class DoesNotMatter:
 
 @pytest.mark.parametrize("how", ["gives", "waits", "calls"])
 @pytest.mark.parametrize("column", ["version", "priority", "start_at", "parent"])
-async def test_a_damaged_one_is_terminated_or_whoever_asks_is_told(tmp_path, how, column):
+async def test_l5_a_damaged_one_is_terminated_or_whoever_asks_is_told(tmp_path, how, column):
     store = str(tmp_path / "s.db")
     async with open_test_engine(workflows=ALL, store=store, autojump=False) as engine:
         later = engine.clock.now() + timedelta(hours=1)
