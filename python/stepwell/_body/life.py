@@ -46,11 +46,12 @@ else:
 
 @dataclass(slots=True)
 class Who:
-    """Which instance it is, and in which of its lives. Its text is what a person calls it.
+    """Which instance it is. Its text is what a person calls it.
 
     Attributes:
         no: The number by which the core knows it.
-        incarnation: Which life of it writes: the core takes nothing from an earlier one.
+        incarnation: Under which it writes, in each of its lives: nothing is taken from an earlier
+            one.
         format: Which rules it keeps for life, so that what it recorded replays (see `_core.pyi`).
         created_at: When it was created, in microseconds of the wall clock.
         attributes: Those that it was created with, encoded; None: it has none.
