@@ -15,7 +15,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from ._core import (
     ABANDONED,
@@ -38,6 +38,29 @@ Identity: TypeAlias = tuple[int, str, str, str | None, int]
 
 EARLIER: Final = -1
 """In place of a wait's number: an outcome was recorded in an earlier life of the body."""
+
+
+class Recorded(NamedTuple):
+    """A record by name, for where few of them are read."""
+
+    seq: int
+    kind: int
+    branch: str
+    name: str
+    key: str | None
+    occurrence: int
+    attempt: int
+    verdict: int
+    started_at: int
+    at: int
+    moment: int | None
+    type: str | None
+    payload: bytes | None
+
+    @property
+    def identity(self) -> Identity:
+        """The operation it is of."""
+        return self[1:6]
 
 
 @dataclass(slots=True)
@@ -121,46 +144,34 @@ class Cursor:
 
     def read(self, record: Record) -> None:
         """Takes one record, in order."""
-        verdict = record[7]
+        seq, kind, _, name, _, _, attempt, verdict, began, at, moment, type, payload = record
         identity: Identity = record[1:6]
-        self.seq = record[0]
-        if record[1] == PATCHED:
-            self.patches[record[3]] = True
+        self.seq = seq
+        if kind == PATCHED:
+            self.patches[name] = True
             return
         if verdict == ABANDONED and self.outcome_of(identity) is not None:
             return  # of a thread that ran on after its step had failed: nobody is told
         if verdict == REFUSED:
             self.refuse(identity)
         if verdict in OUTCOMES:
-            self.add(
-                Outcome(
-                    identity,
-                    verdict,
-                    record[11],
-                    record[12],
-                    record[9],
-                    record[0],
-                    record[6],
-                    EARLIER,
-                    record[10],
-                )
-            )
+            self.add(Outcome(identity, verdict, type, payload, at, seq, attempt, EARLIER, moment))
             return
         known = self.attempts.setdefault(identity, Attempts())
         if verdict == SAVED:
-            known.saved, known.saved_for = record[12], record[6]
+            known.saved, known.saved_for = payload, attempt
         elif verdict == ERASED:
-            known.made = max(known.made, record[6])
-            known.erased = record[12]
+            known.made = max(known.made, attempt)
+            known.erased = payload
         elif verdict == STARTED:
-            known.started_for = record[6]
-            known.started_at = record[8]
-            known.is_left = record[6] <= known.made
+            known.started_for = attempt
+            known.started_at = began
+            known.is_left = attempt <= known.made
         else:
-            known.made = max(known.made, record[6])
+            known.made = max(known.made, attempt)
             known.failed += verdict == ATTEMPT_FAILED
-            known.retry_at = record[10]
-            known.error = record[12]
+            known.retry_at = moment
+            known.error = payload
             known.tried.append(record)
 
     def add(self, outcome: Outcome) -> None:

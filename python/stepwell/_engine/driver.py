@@ -358,11 +358,12 @@ class Driver:
         self._starts[start[0]] = start
 
     def _begin_one(self, start: Start) -> None:
-        no, workflow = start[0], self.code.version(start[3], start[4])
+        no, incarnation, _, name, version, *_ = start
+        workflow = self.code.version(name, version)
         if no in self.runners:
             self._later[no] = start  # the parked body has not left memory yet
         elif self.draining:
-            self.core.release(no, start[1])
+            self.core.release(no, incarnation)
         else:
             assert workflow is not None, "L12: the core begins nothing without code"
             runner = Runner(self, workflow, start)

@@ -24,7 +24,7 @@ from .draining import DRAINED, DRAINS
 if TYPE_CHECKING:
     from .._body.life import Life
     from .._operations.standing import Standing
-    from .._replay import Identity
+    from .._replay import Identity, Recorded
     from .._steps.borrowed import Borrowed
     from .driver import Driver
     from .look import Look, Wait
@@ -113,7 +113,7 @@ def of_resting(look: Look, code: Registry) -> Explanation:
     return Explanation(look.reason or "blocked", text, since)
 
 
-def of_waiting(look: Look, records: list[Any], runner: Life | None) -> Explanation:
+def of_waiting(look: Look, records: list[Recorded], runner: Life | None) -> Explanation:
     """Says what an instance waits for; the records say what a retry comes after."""
     waits = look.open_waits
     texts = [_wait(wait, records, runner) for wait in waits]
@@ -123,7 +123,9 @@ def of_waiting(look: Look, records: list[Any], runner: Life | None) -> Explanati
     return Explanation("waiting", text, from_us(look.updated_at), until, _sought(waits))
 
 
-def of_running(look: Look, records: list[Any], runner: Life | None, driver: Driver) -> Explanation:
+def of_running(
+    look: Look, records: list[Recorded], runner: Life | None, driver: Driver
+) -> Explanation:
     """Says what an instance is at that has a slot."""
     known = [] if runner is None else standing.of(runner)
     steps = [step for step in known if step.state != ENDED] + standing.left(
@@ -259,21 +261,25 @@ def _children(waits: list[Wait]) -> dict[str, Any]:
     return {"children": told} if told else {}
 
 
-def _wait(wait: Wait, records: list[Any], runner: Life | None) -> str:
+def _wait(wait: Wait, records: list[Recorded], runner: Life | None) -> str:
     if wait.child is not None:
         return f"{wait}, which is {wait.child.state}"
     made = (
-        [it for it in records if it[1:6] == wait[1:6] and it[7] in (ATTEMPT_FAILED, INTERRUPTED)]
+        [
+            it
+            for it in records
+            if it.identity == wait.identity and it.verdict in (ATTEMPT_FAILED, INTERRUPTED)
+        ]
         if wait.kind == DO
         else []
     )
     if not made or wait.until is None:
         return str(wait)
     known = None if runner is None else standing.retries(runner).get(wait.number)
-    failed, limit = known or (sum(it[7] == ATTEMPT_FAILED for it in made), None)
+    failed, limit = known or (sum(it.verdict == ATTEMPT_FAILED for it in made), None)
     return (
         f"retry {failed}{'' if limit is None else f' of {limit:,}'} of {wait.title} at "
-        f"{_at(wait.until)} (attempt {made[-1][6] + 1}) after {_error(made[-1][12])}"
+        f"{_at(wait.until)} (attempt {made[-1].attempt + 1}) after {_error(made[-1].payload)}"
     )
 
 

@@ -28,8 +28,8 @@ from .._values.durations import from_us
 from .._values.failures import error_info
 
 if TYPE_CHECKING:
-    from .._core import Record
     from .._operations.standing import Standing
+    from .._replay import Recorded
     from .look import Wait
 
 
@@ -37,12 +37,12 @@ _FAILED = (GAVE_UP, ATTEMPT_FAILED, INTERRUPTED, REFUSED)
 """Verdicts whose payload is a failure."""
 
 
-def lines(records: list[Record], running: list[Standing], waits: list[Wait]) -> list[StepRecord]:
+def lines(records: list[Recorded], running: list[Standing], waits: list[Wait]) -> list[StepRecord]:
     """Returns a history, oldest first; then attempts that run and are not recorded, then what is
     waited for."""
-    recorded = {(record[1:7]) for record in records}
+    known = {(*it.identity, it.attempt) for it in records}
     open_attempts = [
-        it for it in running if it.state in (RUNNING, ENDED) and _attempt_of(it) not in recorded
+        it for it in running if it.state in (RUNNING, ENDED) and _attempt_of(it) not in known
     ]
     return [
         *map(_record, past.in_place(records)),
@@ -51,7 +51,7 @@ def lines(records: list[Record], running: list[Standing], waits: list[Wait]) -> 
     ]
 
 
-def _record(record: Any) -> StepRecord:
+def _record(record: Recorded) -> StepRecord:
     _, kind, branch, name, key, count, attempt, verdict, started, at, _, word, payload = record
     output, error = None, recorded(word) if verdict == GAVE_UP and payload is None else None
     if payload is not None:

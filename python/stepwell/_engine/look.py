@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .. import _core
+from .._replay import Identity
 from .._types import STATUSES, Status
 from .._values.durations import from_us
 from .._values.names import any_of, wait_name
@@ -63,6 +64,11 @@ class Wait(NamedTuple):
         """The child whose end is waited for; None: something else is, or there is no such child any
         more."""
         return None if self.awaited is None else Awaited._make(self.awaited)
+
+    @property
+    def identity(self) -> Identity:
+        """The operation that waits."""
+        return self[1:6]
 
     @property
     def title(self) -> str:

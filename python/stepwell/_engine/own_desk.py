@@ -10,6 +10,7 @@ from .._codes import error_of, not_found
 from .._core import DO, OK
 from .._errors import EngineClosed, InvalidState
 from .._operations import standing
+from .._replay import Recorded
 from .._types import Explanation, Limits, Status, StepRecord
 from . import explanation, history
 from .desk import Code, Made, Memory, NewItem, Query, Request, Watching, Who
@@ -134,19 +135,19 @@ class OwnDesk:
         look, records = await self._records(who, no)
         return history.lines(records, running, look.open_waits)
 
-    async def _records(self, who: Who, no: int) -> tuple[Look, Any]:
+    async def _records(self, who: Who, no: int) -> tuple[Look, list[Recorded]]:
         found = await self._asked(who, self._driver.core.history, no)
         if found is None:
             raise not_found(who.workflow, who.id, who.namespace)
         row, records = found
-        return Look._make(row), records
+        return Look._make(row), [Recorded._make(it) for it in records]
 
     async def recorded(self, who: Who, no: int, name: str, count: int) -> None:
         driver = self._driver
         while True:
             changed = driver.next_record()
             look, records = await self._records(who, no)
-            done = sum(r[3] == name and r[7] == OK for r in records)
+            done = sum(it.name == name and it.verdict == OK for it in records)
             if done >= count:
                 return
             if look.status.is_final:
@@ -175,7 +176,7 @@ class OwnDesk:
         while True:  # what was looked at is perhaps not so any more: what is true now?
             body = self._driver.runners.get(no)
             look = await self.find(who)
-            records: list[Any] = []
+            records: list[Recorded] = []
             if look.status in _AT_WORK and any(wait.kind == DO for wait in look.open_waits):
                 look, records = await self._records(who, no)  # for what a retry comes after
                 if look.status not in _AT_WORK:
@@ -193,7 +194,7 @@ class OwnDesk:
                     told if look.status.is_final else explanation.in_its_engine(told, self._driver)
                 )
 
-    async def _explained(self, who: Who, look: Look, records: Any) -> Explanation | None:
+    async def _explained(self, who: Who, look: Look, records: list[Recorded]) -> Explanation | None:
         driver = self._driver
         runner = driver.runners.get(look.no)
         if look.status is Status.RUNNING:

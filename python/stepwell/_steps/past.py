@@ -14,16 +14,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .._core import ATTEMPT_FAILED, ERASED
 from .._errors import ErrorInfo
-from .._replay import Attempts
+from .._replay import Attempts, Recorded
 from .._values.codec import Undecodable, codec
 from .._values.failures import error_info
-
-if TYPE_CHECKING:
-    from .._core import Record
 
 KEPT: Final = 100
 """So many of the first attempts are kept whole, and at least so many of the last."""
@@ -65,7 +62,7 @@ class Past:
         """Returns what history knows."""
         return cls(
             None if known.erased is None else codec.decode(known.erased),
-            [_tried(it) for it in known.tried if it[6] > KEPT],
+            [_tried(it) for it in map(Recorded._make, known.tried) if it.attempt > KEPT],
         )
 
     def failed(self, known: Attempts) -> int:
@@ -112,8 +109,8 @@ class Past:
         return Erased(before["first"], last, payload)
 
 
-def _tried(record: Record) -> Tried:
-    return Tried(record[6], record[7] == ATTEMPT_FAILED, record[12], record[8], record[9])
+def _tried(it: Recorded) -> Tried:
+    return Tried(it.attempt, it.verdict == ATTEMPT_FAILED, it.payload, it.started_at, it.at)
 
 
 def _type_of(error: str | bytes | None) -> str:
@@ -125,14 +122,16 @@ def _type_of(error: str | bytes | None) -> str:
     return error or ""
 
 
-def in_place(records: Sequence[Record]) -> list[Record]:
+def in_place(records: Sequence[Recorded]) -> list[Recorded]:
     """Returns records with each sum where the attempts were that it speaks of: it was recorded
     later."""
-    placed = [it for it in records if it[7] != ERASED]
+    placed = [it for it in records if it.verdict != ERASED]
     for it in records:
-        if it[7] == ERASED:
+        if it.verdict == ERASED:
             later = (
-                at for at, other in enumerate(placed) if other[1:6] == it[1:6] and other[6] > it[6]
+                at
+                for at, other in enumerate(placed)
+                if other.identity == it.identity and other.attempt > it.attempt
             )
             placed.insert(next(later, len(placed)), it)
     return placed
