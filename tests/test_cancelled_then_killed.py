@@ -99,3 +99,58 @@ async def test_i8_what_follows_a_cancelled_thread_after_a_crash_had_not_begun():
         ("refund", 1, "done"),
     ]
     assert repaid == [1]
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("seconds", [0, 20])
+async def test_i8_a_queued_thread_is_known_as_such_by_what_the_body_opened_after_it(
+    mapped, seconds
+):
+    """The body went on in the turn that cancelled it, for it had not begun. What it opened then is
+    open still, or over by the time the next engine opens."""
+    go_on, began, charged = threading.Event(), threading.Event(), []
+    gates = [trio.Event(), trio.Event()]
+
+    def keeps_the_only_thread() -> None:
+        began.set()
+        go_on.wait()
+
+    def charge(n: int) -> None:
+        charged.append(n)
+
+    async def gated(n: int) -> None:
+        await gates[n].wait()
+
+    @workflow
+    async def pays(step):
+        async def charges() -> None:
+            await step.do(gated, 0)
+            async with step.open_nursery() as inner:
+                if mapped:
+                    inner.start_soon(step.map, charge, [1, 2])
+                else:
+                    inner.start_soon(step.do, charge, 1)
+                await step.do(gated, 1)
+                inner.cancel_scope.cancel()
+            with step.move_on_after(10):
+                await step.wait_for_event("refused")
+
+        async with step.open_nursery() as nursery:
+            nursery.start_soon(step.do, keeps_the_only_thread)
+            nursery.start_soon(charges)
+
+    async with open_test_engine(workflows=[pays], autojump=False, threads=1) as engine:
+        instance = await engine.create(pays, id="x")
+        await trio.to_thread.run_sync(began.wait)
+        for gate in gates:
+            gate.set()
+        while "refused" not in [it.name for it in await instance.history()]:
+            await trio.lowlevel.checkpoint()
+        go_on.set()
+        await crash_and_come_back_later(engine, seconds)
+        if not seconds:
+            await instance.send_event("refused")
+        assert await instance.wait_for_status("complete", "blocked") == "complete"
+        history = {it.name for it in await instance.history()}
+    assert charged == []
+    assert "charge" not in history

@@ -85,13 +85,15 @@ async def asks_what_runs(step):
         await step.do(notes, "as before", name="as before")
 
 
-async def begun(code, path: str) -> None:
-    """The first life ends while that step is under way."""
+async def begun(code, path: str, opened: str | None = None) -> None:
+    """The first life ends while that step is under way, and this wait open."""
     global under_way
     under_way = trio.Event()
     async with open_test_engine([code, child], store=path, autojump=False, grace=0) as engine:
-        await engine.create(code, id="i")
+        instance = await engine.create(code, id="i")
         await under_way.wait()
+        while opened is not None and opened not in [it.name for it in await instance.history()]:
+            await trio.lowlevel.checkpoint()
     under_way = None
 
 
@@ -124,6 +126,43 @@ async def test_i5_code_that_asks_no_more_for_what_is_open_is_blocked_before_it_r
         await instance.resume()  # the code was put back
         await instance.wait_for_status("waiting")
         assert (await instance.status()).error is None
+
+
+async def test_i5_the_end_of_a_step_that_new_code_cancels_is_not_recorded_beside_an_open_wait(
+    tmp_path,
+):
+    """It would be part of the history, and the old code could not resume it any more."""
+
+    def ends_others(waits: bool):
+        @workflow(name="w")
+        async def w(step):
+            async def ends() -> None:
+                await step.do(notes, "first")
+                if waits:
+                    await step.wait_for_event("paid")
+                nursery.cancel_scope.cancel()
+
+            async with step.open_nursery() as nursery:
+                nursery.start_soon(ends)
+                nursery.start_soon(step.do, hangs_once)
+            return await step.do(notes, "last", name="last")
+
+        return w
+
+    path, old, new = str(tmp_path / "s.db"), ends_others(True), ends_others(False)
+    await begun(old, path, "paid")
+    async with open_test_engine(workflows=[new], store=path, autojump=False) as engine:
+        instance = await engine.get(new, "i")
+        await instance.wait_for_status("blocked")
+        text = str((await instance.status()).error)
+        assert 'event "paid" (1st) in nursery#1[0], which is open, and not asked for' in text
+        assert [it.name for it in await instance.history()] == ["notes", "paid"]
+    async with open_test_engine(workflows=[old], store=path) as engine:
+        instance = await engine.get(old, "i")
+        await instance.resume()
+        await instance.send_event("paid")
+        assert await instance.result() == "last"
+    assert ran == ["first", "last"]
 
 
 async def test_i6_code_that_asks_first_goes_the_old_way_where_a_wait_is_open(tmp_path):

@@ -184,7 +184,8 @@ def deliver(life: Life) -> None:
             _live(life)
             return
         if isinstance(found, Mismatch):
-            stopping.mismatch(life, found, None)
+            if not _was_further(life):
+                stopping.mismatch(life, found, None)
             return
         operation = told.open[found.identity]
         delivered(life, operation, found.at)
@@ -263,21 +264,27 @@ def _overlooked(told: Delivery, begins: Identity | None = None) -> Identity | No
 
 
 def _asks_for_all(life: Life, begins: Operation | None = None) -> bool:
-    """Whether the body, which is about to go live, has asked for all that is open: if not,
-    its code is another one now, and the instance is blocked before anything runs (I5).
-
-    Where a crash has cut short the end of a step that the body had cancelled, it may have been
-    further than history says: it is looked at when that is over.
-    """
+    """Whether the body, which is about to go live, has asked for all that is open: if not, it goes
+    on first (`_was_further`), or its code is another one now, and the instance is blocked before
+    anything runs (I5)."""
     told = life.delivery
-    if any(it.is_cancelled for it in told.open.values()):
-        return True
     identity = None if begins is None else begins.identity
     left = _overlooked(told, identity)
-    if left is not None:
+    if left is not None and not _was_further(life):
         wanted = tuple(told.open) if identity is None else (identity,)
         stopping.mismatch(life, Mismatch(left, wanted, is_open=True), begins)
     return left is None
+
+
+def _was_further(life: Life) -> bool:
+    """History has more than the body has asked for. Returns whether that may be because steps which
+    it had cancelled before a crash were only queued: it went on at once then, and does so now
+    (I8)."""
+    queued = [it for it in life.delivery.open.values() if it.was_cut_short and not it.live]
+    for operation in queued:
+        withdraw(life, operation)
+        resolve(life, operation, Outcome(operation.identity, _core.ABANDONED, None, None, 0))
+    return bool(queued)
 
 
 def _next(life: Life, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
