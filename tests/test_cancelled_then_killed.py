@@ -102,12 +102,12 @@ async def test_i8_what_follows_a_cancelled_thread_after_a_crash_had_not_begun():
 
 
 @pytest.mark.parametrize("mapped", [False, True])
-@pytest.mark.parametrize("seconds", [0, 20])
+@pytest.mark.parametrize("seconds", [0, 7, 20])
 async def test_i8_a_queued_thread_is_known_as_such_by_what_the_body_opened_after_it(
     mapped, seconds
 ):
-    """The body went on in the turn that cancelled it, for it had not begun. What it opened then is
-    open still, or over by the time the next engine opens."""
+    """The body went on in the turn that cancelled it, for it had not begun. By the time the next
+    engine opens nothing of what was open is over, the deadline around all of that, or both."""
     go_on, began, charged = threading.Event(), threading.Event(), []
     gates = [trio.Event(), trio.Event()]
 
@@ -135,9 +135,13 @@ async def test_i8_a_queued_thread_is_known_as_such_by_what_the_body_opened_after
             with step.move_on_after(10):
                 await step.wait_for_event("refused")
 
+        async def in_time() -> None:
+            with step.move_on_after(5):
+                await charges()
+
         async with step.open_nursery() as nursery:
             nursery.start_soon(step.do, keeps_the_only_thread)
-            nursery.start_soon(charges)
+            nursery.start_soon(in_time)
 
     async with open_test_engine(workflows=[pays], autojump=False, threads=1) as engine:
         instance = await engine.create(pays, id="x")

@@ -179,6 +179,8 @@ def deliver(life: Life) -> None:
     told = life.delivery
     told.beginners = None
     while stopping.goes_on(life) and not hold(life):
+        if told.queued and _is_behind(told) and _was_further(life):
+            return  # before it is told of what has come since
         found = _next(life, told.open)
         if found is None:
             _live(life)
@@ -235,7 +237,7 @@ def _live(life: Life) -> None:
     told = life.delivery
     if (told.attached or told.cursor.attempts) and not _asks_for_all(life):
         return
-    told.replaying = False
+    told.replaying, told.queued = False, None
     begun, told.begun = told.begun, []
     begun = [o for o in begun if told.open.get(o.identity) is o]
     for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
@@ -276,11 +278,20 @@ def _asks_for_all(life: Life, begins: Operation | None = None) -> bool:
     return left is None
 
 
+def _is_behind(told: Delivery) -> bool:
+    """Whether history has anything, open or over, that the body has not asked for."""
+    given_up = told.cursor.withdrawn or ()
+    return _overlooked(told) is not None or any(
+        it.identity not in told.open and it.identity not in given_up for it in told.cursor.pending
+    )
+
+
 def _was_further(life: Life) -> bool:
     """History has more than the body has asked for. Returns whether that may be because steps which
     it had cancelled before a crash were only queued: it went on at once then, and does so now
     (I8)."""
-    queued = [it for it in life.delivery.open.values() if it.was_cut_short and not it.live]
+    told = life.delivery
+    queued, told.queued = told.queued or (), None
     for operation in queued:
         withdraw(life, operation)
         resolve(life, operation, Outcome(operation.identity, _core.ABANDONED, None, None, 0))

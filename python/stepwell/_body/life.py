@@ -172,6 +172,7 @@ class Delivery:
         yes_in_flight: That of them whose yes is being recorded.
         beginners: What each task has begun in this turn; two of the same are a race.
         keys: Of all operations that have one: a key names one.
+        queued: Steps that it had cancelled before a crash and that may not have begun then.
         replaying: Whether the body goes over what was recorded before.
         interrupted: Whether a crash may have cut short what history does not know of (R3).
         untaken: Open steps that a crash may have cut short, and that have not recorded that.
@@ -184,8 +185,8 @@ class Delivery:
 
     __slots__ = (
         "asked", "at", "attached", "beginners", "begun", "bytes", "bytes_max", "cursor",
-        "interrupted", "keys", "open", "replaying", "steps", "steps_max", "turn", "untaken",
-        "yes_in_flight",
+        "interrupted", "keys", "open", "queued", "replaying", "steps", "steps_max", "turn",
+        "untaken", "yes_in_flight",
     )  # fmt: skip
 
     def __init__(
@@ -205,6 +206,7 @@ class Delivery:
         self.begun: list[Operation] = []
         self.asked: list[Question] | None = None
         self.yes_in_flight: Question | None = None
+        self.queued: list[Operation] | None = None
         self.beginners: dict[tuple[str, int, str], object] | None = None
         self.keys: set[tuple[int, str, str]] | None = None
         self.replaying = bool(cursor.pending)

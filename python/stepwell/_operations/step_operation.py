@@ -242,9 +242,11 @@ class StepOperation(TaskOperation):
             return
         super().give_up()
         if not self.live:
-            self.was_cut_short = (
-                not self._has_begun and self.life.delivery.cursor.taken <= self.life.port.found
-            )
+            told = self.life.delivery
+            if not self._has_begun and told.cursor.taken <= self.life.port.found:
+                self.was_cut_short = True
+                told.queued = told.queued or []
+                told.queued.append(self)
         under_way = self.under_way
         if self.waiting:  # for its next attempt, while a thread of the last one still runs
             delivery.withdraw_wait(self.life, self._delayed_by)
