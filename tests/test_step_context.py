@@ -213,25 +213,40 @@ async def test_step_log_is_silent_on_replay_and_carries_the_instance_id(caplog):
 
 
 @workflow
-async def reports_when_woken(step):
-    await step.wait_for_event("go")
-    step.report("woken")
-    step.log.info("woken")
-    await step.wait_for_event("go")
+async def reports_when_woken(step, beside: str):
+    async def wakes() -> None:
+        await step.wait_for_event("go")
+        step.report("woken")
+        step.log.info("woken")
+        await step.wait_for_event("go")
+
+    if beside == "a deadline":
+        with step.move_on_after("1 day"):
+            await wakes()
+    elif beside == "a branch":
+        async with step.open_nursery() as nursery:
+            nursery.start_soon(step.wait_for_event, "another")
+            await wakes()
+    else:
+        await wakes()
 
 
-async def test_what_a_parked_body_says_when_an_event_woke_it_is_new(caplog):
+@pytest.mark.parametrize("beside", ["nothing", "a deadline", "a branch"])
+async def test_what_a_parked_body_says_when_an_event_woke_it_is_new(caplog, beside):
     caplog.set_level(logging.INFO, "stepwell.workflow")
     async with open_test_engine(workflows=[reports_when_woken], autojump=False) as engine:
-        instance = await engine.create(reports_when_woken)
+        instance = await engine.create(reports_when_woken, beside)
         await instance.wait_for_status("waiting")
         await engine.clock.advance("1 minute")
         assert engine.statistics().resident == 0
         await instance.send_event("go")
         await instance.wait_for_status("waiting")
+        await engine.clock.settled()
         assert (await instance.status()).progress == {"progress": "woken"}
         await engine.crash()
-        await instance.wait_for_status("waiting")
+        await engine.clock.advance("1 minute")
+        await instance.send_event("another" if beside == "a branch" else "go")
+        await engine.clock.settled()
     assert [r.getMessage() for r in caplog.records if r.name == "stepwell.workflow"] == ["woken"]
 
 

@@ -169,9 +169,11 @@ def stirred(life: Life) -> None:
 
 def _caught_up(life: Life) -> None:
     """Replay ends with the last recorded outcome, such as the event that woke a parked body,
-    unless the body was further."""
+    unless the body was further: then it has not asked for all yet that is open."""
     told = life.delivery
-    told.replaying = bool(told.cursor.pending or told.attached or told.interrupted)
+    told.replaying = bool(told.cursor.pending or told.interrupted) or any(
+        identity not in told.open for identity in told.attached
+    )
 
 
 def deliver(life: Life) -> None:
