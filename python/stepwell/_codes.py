@@ -87,7 +87,7 @@ def error_of(
         case _core.STATE:
             return _wrong_state(data, f"{lead}{whose}")
         case _core.LIMIT:
-            limit, value = data or ("buffered_events", _core.EVENTS_MAX)
+            limit, value = data or (_core.BUFFERED_EVENTS, _core.EVENTS_MAX)
             text = (
                 f"{lead}{whose} has {value:,} events that no wait took yet. Send fewer, or wait "
                 "for them."
@@ -169,7 +169,7 @@ def _wrong_state(data: int | None, whose: str) -> InvalidState:
 
 def _overloaded(data: tuple[str, int], workflow: str, id: str | None, waits: bool) -> Overloaded:
     limit, seconds = data[0], data[1] / 1e6
-    if limit == "disk":
+    if limit == _core.DISK:
         text = (
             "the disk of the store is full; nothing was created. Make room on it: the engine "
             f"resumes by itself. Try again in {seconds:.1f} s."

@@ -17,7 +17,7 @@ is ever the number of a wait. What comes of it is a note:
 | `record` | its ticket in a DONE, or FENCED |
 | `create_child`, `create_children`, `send` | one SETTLED, by ticket |
 | `retry`, `sleep`, `wait_…`, `call` | one SETTLED, when the wait ends |
-| `arm` | one TIMER |
+| `arm` | one TIMER, unless it is disarmed |
 | `watch` | a CHANGED for each change of state from then on |
 | whatever returns None or bool | nothing |
 
@@ -86,7 +86,8 @@ UNWIND: Final[int]
 """(UNWIND, no, incarnation): the instance was ended while this body was in memory: unwind it, and
 say nothing more for it."""
 FENCED: Final[int]
-"""(FENCED, ticket): a record came from an outdated incarnation and changed nothing (D6)."""
+"""(FENCED, ticket): a record changed nothing: its instance has ended, is blocked, or writes under
+another incarnation (D6)."""
 IDLE: Final[int]
 """(IDLE,): on a virtual clock only: everything submitted before the last poll is done and nothing
 is under way."""
@@ -96,7 +97,7 @@ FAILED: Final[int]
 HINDERED: Final[int]
 """(HINDERED, now, message): the disk is full or another program locks the store (now: True), or no
 longer (False). What was submitted is kept, and goes on by itself; nothing acknowledged is lost.
-While the disk is full, creations are OVERLOADED ("disk")."""
+While the disk is full, creations are OVERLOADED (DISK)."""
 
 Record: TypeAlias = tuple[
     int, int, str, str, str | None, int, int, int, int, int, int | None, str | None, bytes | None
@@ -219,9 +220,11 @@ TERMINATED: Final[str]
 MISSING_CODE: Final[str]
 """data: a message. Also a reason for being blocked."""
 OVERLOADED: Final[str]
-"""data: (name of the limit, or "disk"; microseconds after which to try again)."""
+"""data: (name of the limit, or DISK; microseconds after which to try again)."""
+DISK: Final[str]
 LIMIT: Final[str]
-"""data: (name of the limit, its value)."""
+"""data: (BUFFERED_EVENTS, how many may be)."""
+BUFFERED_EVENTS: Final[str]
 UNDER_WAY: Final[str]
 """data: a message."""
 GIVEN_UP: Final[str]
@@ -435,8 +438,8 @@ class Calls(Protocol):
         """A body that was interrupted has begun again whatever was open at the end of its history:
         from now on it is not (R3). Durable with its next change of state."""
     def release(self, no: int, incarnation: int) -> None:
-        """At shutdown: the body was unwound uncounted (L14); the next engine starts it again, not
-        as interrupted."""
+        """At shutdown: the body was unwound. The next engine starts it again, not as interrupted,
+        and does not count this as an unclean stop (L14)."""
     def now(self) -> int:
         """Wall time of the engine's clock."""
     def monotonic(self) -> int:

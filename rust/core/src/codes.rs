@@ -32,8 +32,12 @@ words! {
     MISSING_CODE = "missing_code";
     /// A rate or the queue is at its limit, or the disk is full.
     OVERLOADED = "overloaded";
+    /// Which limit, where it is none that users set: the room on the disk of the store.
+    DISK = "disk";
     /// The instance has used something up.
     LIMIT = "limit";
+    /// Which limit, where it is none that users set: events kept until something waits for them.
+    BUFFERED_EVENTS = "buffered_events";
     /// Another such change is under way.
     UNDER_WAY = "under_way";
     /// The creation was given up before it was let in.

@@ -20,6 +20,7 @@ use rustc_hash::FxHashMap;
 use self::drain::Drain;
 use self::places::{Claims, Need};
 use self::rate::Rate;
+use crate::codes::DISK;
 use crate::ids::Micros;
 use crate::limits::DISK_RETRY_AFTER;
 
@@ -159,7 +160,7 @@ impl Admission {
             return Verdict::Admitted;
         }
         if self.short {
-            return Verdict::Overloaded("disk", DISK_RETRY_AFTER);
+            return Verdict::Overloaded(DISK, DISK_RETRY_AFTER);
         }
         // The queue is asked first, so that no moment is taken in vain.
         let missing = self.missing(wish);
@@ -190,7 +191,7 @@ impl Admission {
         let missing = self.missing(wish);
         let line = *self.line(wish.workflow);
         let told = if self.short {
-            ("disk", DISK_RETRY_AFTER)
+            (DISK, DISK_RETRY_AFTER)
         } else if missing > 0 {
             ("queue_entries", line.drain.estimate(missing, now))
         } else {
@@ -384,7 +385,7 @@ mod tests {
         let mut admission = Admission::new();
         assert_eq!(admission.admit(wish(0, 1)), Verdict::Admitted);
         admission.set_short(true);
-        let refused = Verdict::Overloaded("disk", DISK_RETRY_AFTER);
+        let refused = Verdict::Overloaded(DISK, DISK_RETRY_AFTER);
         assert_eq!(admission.admit(wish(0, 1)), refused);
         // What is there already is no creation.
         assert_eq!(admission.admit(wish(0, 0)), Verdict::Admitted);

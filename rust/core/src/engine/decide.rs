@@ -151,7 +151,7 @@ impl Core {
             }
         };
         if !self.liven(no, key, &letter.to).has_room_for(&letter.kind) {
-            let data = Data::Limit("buffered_events", EVENTS as u64);
+            let data = Data::Limit(codes::BUFFERED_EVENTS, EVENTS as u64);
             self.refuse_event(no, dedup, Note::refuse(ticket, codes::LIMIT, data));
             return None;
         }

@@ -245,7 +245,7 @@ fn tell(shared: &Shared, note: Note) {
 }
 
 fn refusal(ticket: u64) -> Note {
-    let data = Data::Overloaded("disk", DISK_RETRY_AFTER);
+    let data = Data::Overloaded(codes::DISK, DISK_RETRY_AFTER);
     Note::refuse(ticket, codes::OVERLOADED, data)
 }
 
