@@ -27,7 +27,7 @@ def stranger(error: BaseException) -> str | None:
             "asyncio" if text.startswith("trio.run received unrecognized yield message") else None
         )
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    # the loop that there is not
+    # asyncio has asked for the loop that runs, and none does
     if "'NoneType' object has no attribute" in text and library(frame) == "asyncio":
         return "asyncio"
     return (

@@ -150,7 +150,7 @@ def _request(it: Request) -> ApprovalRequest:
         it.workflow,
         it.instance,
         it.name,
-        # as for one that is damaged
+        # what cannot be read is told as the error that it is
         told if telling.error is None else {"message": telling.error.message},
         None if it.asked_at is None else from_us(it.asked_at),
         None if it.until is None else from_us(it.until),

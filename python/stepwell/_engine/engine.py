@@ -358,7 +358,7 @@ class Engine(Tenant):
         """
         if runtime == "trio" or (runtime == "thread" and not self._is_fronted):
             return self
-        fronts = importlib.import_module("stepwell._fronts")  # it is made of this class
+        fronts = importlib.import_module("stepwell._fronts")  # above here: made from this class
         return fronts.front_of(self, "aio" if runtime == "asyncio" else "sync")
 
     def _admitting(self, method: str) -> Driver:

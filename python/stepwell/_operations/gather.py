@@ -73,7 +73,7 @@ class Parts:
         began it."""
         cancelled: asyncio.CancelledError | None = None
         for task in self._running:
-            if not task.cancelling():  # else it winds down already
+            if not task.cancelling():  # one that is cancelled already winds down
                 task.cancel()
         while self._running or not self._ended.empty():
             try:

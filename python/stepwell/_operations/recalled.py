@@ -48,7 +48,7 @@ def is_known(branch: Branch, kind: int, name: str, refusal: Exception) -> bool:
     if life.who.format > 3 and isinstance(refusal, StepwellError):
         return True  # what is not known of it is asked when it is awaited: see `refusal`
     if life.who.format < 2:
-        return False  # nothing refused is counted
+        return False  # under the rules of its day what is refused has no occurrence
     identity = branch.following(kind, name)
     if identity in life.delivery.attached or life.delivery.cursor.knows(identity):
         return True

@@ -28,7 +28,7 @@ def union(types: Compiler, tp: Any) -> Form:
     """Returns the form of a union."""
     members = list(dict.fromkeys(types.form(arg) for arg in typing.get_args(tp)))
     if any(int in member.accepts for member in members if member is not SCALARS[float]):
-        # an int is the int
+        # a whole number is one of the int, not of the float
         members = [_FLOAT_ONLY if member is SCALARS[float] else member for member in members]
     name = type_name(tp)
     tagged = _tagged(members)
@@ -96,7 +96,8 @@ def _tagged(members: list[Form]) -> set[Form]:
         for member in members
         if member.accepts and any(kinds[cls] > 1 for cls in member.stores)
     }
-    if any(not member.accepts for member in members):  # beside Any
+    # a member that takes anything: the others have to say which they are
+    if any(not member.accepts for member in members):
         tagged |= {
             member
             for member in members
@@ -125,7 +126,7 @@ def _only(name: str, candidates: list[Form], raw: Any) -> Any:
         try:
             found.append((member, member.decode(raw)))
         except Exception as error:
-            misfit(error)  # not RecursionError
+            misfit(error)  # raises a RecursionError on
     if len(found) == 1 or (found and not found[0][0].fields):
         return found[0][1]
     if found:
