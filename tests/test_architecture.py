@@ -200,6 +200,7 @@ SEES_INSIDE = {
     "test_codec_types.py": "the same",
     "test_collector.py": "how often Python's collector comes, by a clock of the test's",
     "test_containment.py": "a bug in a task of the engine's own",
+    "test_contract.py": "is the other side of the border",
     "test_demo_steps.py": "steps of the demo, on their own",
     "test_draining.py": "a bug in the engine's own code",
     "test_durations.py": "names and durations, thousands of times and without an engine",

@@ -1,4 +1,7 @@
-"""The border between Python and the Rust core: the contract, checked against the extension in CI.
+"""The border between Python and the Rust core: the contract.
+
+CI checks its types against the extension, and `tests/test_contract.py` asks the core for what is
+said here of calls and notes.
 
 **What crosses.** Ints, strings, bytes, bools, floats (limits alone), None, and tuples, lists and
 dicts of those. Payloads are opaque bytes. All times are microseconds, of the wall clock since
