@@ -407,9 +407,8 @@ def test_a_generator_is_told_to_be_one_and_not_to_lack_async():
         assert "async def" not in str(told.value).partition("is a generator")[2]
 
 
-def test_a_heartbeat_timeout_of_nothing_is_refused():
-    with pytest.raises(
-        InvalidConfig, match="heartbeat_timeout is 0, so every attempt would fail at once"
-    ):
-        step_options(heartbeat_timeout=0)
-    step_options(heartbeat_timeout=0.001)
+@pytest.mark.parametrize("option", ["timeout", "heartbeat_timeout"])
+def test_no_time_for_an_attempt_is_refused(option):
+    with pytest.raises(InvalidConfig, match=f"^{option} is 0, so every attempt would fail at once"):
+        step_options(**{option: 0})
+    step_options(**{option: 0.001})

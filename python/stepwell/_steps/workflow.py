@@ -345,21 +345,26 @@ class StepOptions:
         for option, given in (("undo", undo is not None), ("sensitive", sensitive)):
             if given:  # what is not there yet must not look as if it were
                 raise InvalidConfig(f"{option}= is not available in this version; leave it out.")
-        if heartbeat_timeout is not None and to_us(heartbeat_timeout, "heartbeat_timeout") == 0:
-            raise InvalidConfig(
-                "heartbeat_timeout is 0, so every attempt would fail at once; give "
-                "a longer one, or leave it out."
-            )
         return cls(
             name,
             retry,
-            None if timeout is None else to_us(timeout, "timeout"),
-            None if heartbeat_timeout is None else to_us(heartbeat_timeout, "heartbeat_timeout"),
+            _time_for_an_attempt("timeout", timeout),
+            _time_for_an_attempt("heartbeat_timeout", heartbeat_timeout),
             on_interrupt,
             as_type,
             runtime,
             abandon_on_cancel,
         )
+
+
+def _time_for_an_attempt(option: str, given: Any) -> int | None:
+    us = None if given is None else to_us(given, option)
+    if us == 0:
+        raise InvalidConfig(
+            f"{option} is 0, so every attempt would fail at once; give a longer one, or leave it "
+            "out."
+        )
+    return us
 
 
 STEP_OPTIONS = frozenset(inspect.signature(StepOptions.of).parameters) - {"name"}
