@@ -76,7 +76,7 @@ class StepContext(Generic[E]):
     @property
     def engine(self) -> E:
         """The engine that runs this step, with methods that can be called where the step's function
-        runs.
+        runs. In a program on trio a plain function calls them through `trio.from_thread.run`.
 
         For type checkers it is the engine of the module that `current_step` comes from: `stepwell`,
         `stepwell.aio` or `stepwell.sync`.
