@@ -12,8 +12,11 @@ const DEFAULT: &str = "default";
 /// What settles a wait, besides its deadline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Nothing: the deadline is the outcome (sleep).
+    /// Nothing: the deadline is the outcome, a while after it was opened (sleep).
     Timer,
+    /// Nothing: the deadline is the outcome, a moment that somebody named (sleep_until). A pause
+    /// does not move it.
+    Instant,
     /// Nothing: the deadline starts the next attempt (`attempt` were made).
     Retry,
     /// The oldest event of one of these types.

@@ -5,7 +5,7 @@
 //! to be new, within a batch: they are matched when it is complete, and nothing passes them until
 //! then. It decides who gets what; making that durable and telling somebody is the engine's affair.
 
-use crate::ids::{EventId, WaitId};
+use crate::ids::{EventId, Micros, WaitId};
 use crate::wait::{Event, Source, Wait};
 
 /// The open waits and kept events of an instance, each oldest first.
@@ -26,6 +26,13 @@ impl Mailbox {
     pub fn close(&mut self, id: WaitId) -> Option<Wait> {
         let place = self.waits.iter().position(|it| it.id == id)?;
         Some(self.waits.remove(place))
+    }
+
+    /// Moves the deadline of an open wait.
+    pub fn postpone(&mut self, id: WaitId, until: Micros) {
+        if let Some(wait) = self.waits.iter_mut().find(|it| it.id == id) {
+            wait.until = Some(until);
+        }
     }
 
     /// Returns the open waits, oldest first.

@@ -9,7 +9,7 @@ use stepwell_core::ids::Key;
 use stepwell_core::lifecycle::Status;
 use stepwell_core::store::known::{Need, Needs};
 use stepwell_core::store::{Bucket, Op, Outcome, Store, Transition};
-use stepwell_core::wait::{Approval, ApprovalStatus, Source};
+use stepwell_core::wait::{Approval, ApprovalStatus, Source, Wait};
 use store_cases::*;
 
 suite!(
@@ -23,6 +23,7 @@ suite!(
     d3_histories_survive_a_crash_whether_heads_were_persisted_or_not,
     a_change_of_state_is_stored_whole,
     a_final_instance_keeps_no_waits_or_events_but_its_dedup_ids,
+    l4_a_pause_is_as_old_as_when_it_was_asked_for_and_deadlines_can_be_moved,
     e3_a_closed_wait_is_gone_and_closing_it_again_is_no_error,
     e1_buffered_events_come_back_in_order_until_taken,
     e4_a_dedup_id_is_kept_once,
@@ -361,6 +362,37 @@ fn a_final_instance_keeps_no_waits_or_events_but_its_dedup_ids(place: &mut dyn P
     );
 }
 
+fn l4_a_pause_is_as_old_as_when_it_was_asked_for_and_deadlines_can_be_moved(place: &mut dyn Place) {
+    let mut store = place.open();
+    let _ = store
+        .commit(&[
+            create(1, "a"),
+            Op::Open(1, 1, wait(1, Source::Timer)),
+            Op::Open(1, 1, wait(2, Source::Instant)),
+        ])
+        .unwrap();
+    let moved = [Op::Postpone(1, 1, 77), Op::Postpone(1, 9, 1)];
+    assert_eq!(store.commit(&moved).unwrap(), [Outcome::Done(0); 2]);
+    let later = Wait {
+        until: Some(77),
+        ..wait(1, Source::Timer)
+    };
+    let waits = store.reader().unwrap().waits(1).unwrap();
+    assert_eq!(waits, [later, wait(2, Source::Instant)]);
+    let states = [
+        (Status::WaitingForPause, Some(5)),
+        (Status::Paused, Some(5)),
+        (Status::Queued, None),
+        (Status::Paused, Some(8)),
+        (Status::Terminated, None),
+    ];
+    for (at, (status, since)) in (5..).zip(states) {
+        let _ = commit_one(&mut *store, change(1, to(status, at)));
+        let row = store.find("default", "orders", "a").unwrap().unwrap();
+        assert_eq!(row.paused_at, since, "{status:?}");
+    }
+}
+
 fn e3_a_closed_wait_is_gone_and_closing_it_again_is_no_error(place: &mut dyn Place) {
     let mut store = place.open();
     let open = |id| Op::Open(1, 1, wait(id, Source::Timer));
@@ -416,6 +448,7 @@ fn waits_of_every_source_come_back(place: &mut dyn Place) {
     let mut store = place.open();
     let sources = [
         Source::Timer,
+        Source::Instant,
         Source::Retry,
         Source::Event(vec![]),
         Source::Event(vec!["".into(), "3:a,b".into(), "ü\0".into()]),

@@ -244,6 +244,12 @@ impl Model {
                 self.waits.remove(&(*no, *id));
                 Outcome::Done(0)
             }
+            Op::Postpone(no, id, until) => {
+                if let Some(wait) = self.waits.get_mut(&(*no, *id)) {
+                    wait.until = Some(*until);
+                }
+                Outcome::Done(0)
+            }
             Op::Buffer(no, event, dedup) => {
                 let outcome = self.seen(*no, dedup.as_deref());
                 if matches!(outcome, Outcome::Done(_)) {
@@ -336,6 +342,7 @@ impl Model {
             called: new.called,
             format: new.format,
             seed: new.seed,
+            paused_at: None,
             damage: None,
         };
         let instance = Instance {
@@ -388,6 +395,10 @@ impl Model {
         row.reason.clone_from(&to.reason);
         row.step.clone_from(&to.step);
         row.updated_at = to.at;
+        row.paused_at = to
+            .status
+            .is_paused()
+            .then(|| row.paused_at.unwrap_or(to.at));
         row.ended_at = to.status.is_final().then_some(to.at);
         if to.status == Status::Running && row.started_at.is_none() {
             row.started_at = Some(to.at);

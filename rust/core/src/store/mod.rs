@@ -108,6 +108,8 @@ pub enum Op {
     Open(InstanceNo, Incarnation, Wait),
     /// Closes a wait; a wait that is not there is no error.
     Close(InstanceNo, WaitId),
+    /// Moves the deadline of a wait; a wait that is not there is no error.
+    Postpone(InstanceNo, WaitId, Micros),
     /// Keeps an event. The answer is [`Outcome::Seen`] if its `dedup_id` was seen before.
     Buffer(InstanceNo, Event, Option<Box<str>>),
     /// Removes a buffered event because a wait took it.
@@ -214,6 +216,8 @@ pub struct Row {
     pub format: u32,
     /// In place of its incarnation, where what looks random in it is derived (L6).
     pub seed: Option<Incarnation>,
+    /// Since when it is paused, or is to be.
+    pub paused_at: Option<Micros>,
     /// What of it cannot be read, in a listing; nothing else of it is to be trusted then but its
     /// names, its id and its number.
     pub damage: Option<Box<str>>,

@@ -262,6 +262,7 @@ fn instance_row(it: &crate::store::Row) -> Vec<Cell> {
         or_null(it.step.as_deref(), text),
         int(it.format),
         or_null(it.seed, bits),
+        or_null(it.paused_at, int),
         int(0),
         int(1),
     ]
@@ -295,6 +296,7 @@ fn instances() {
         called: false,
         format: 0,
         seed: None,
+        paused_at: None,
         damage: None,
     };
     let blocked = crate::store::Row {
@@ -309,6 +311,7 @@ fn instances() {
         called: true,
         format: u32::MAX,
         seed: Some(NO),
+        paused_at: Some(7),
         ..queued.clone()
     };
     fuzz_rows(
@@ -316,7 +319,7 @@ fn instances() {
         &[instance_row(&queued), instance_row(&blocked)],
         |row| {
             // The head is the writer's own.
-            if rows::uint(row, 19)? != 0 {
+            if rows::uint(row, 20)? != 0 {
                 return Err(Fault::Corrupt("another head".into()));
             }
             rows::instance(row, &names)
@@ -329,6 +332,7 @@ fn instances() {
 fn wait_row((no, it): &(u64, Wait)) -> Vec<Cell> {
     let (source, subject) = match &it.source {
         Source::Timer => (0, Cell::Null),
+        Source::Instant => (5, Cell::Null),
         Source::Retry => (1, Cell::Null),
         Source::Event(types) => (2, text(&rows::join_types(types))),
         Source::Approval(id) => (3, text(id)),
@@ -353,6 +357,7 @@ fn wait_row((no, it): &(u64, Wait)) -> Vec<Cell> {
 fn waits() {
     let sources = [
         Source::Timer,
+        Source::Instant,
         Source::Retry,
         Source::Event(vec!["order".into(), "".into(), "5:paid".into()]),
         Source::Approval("orders/1#refund#1".into()),

@@ -28,7 +28,7 @@ pub(super) fn listed_instance(row: &Columns, names: &Names) -> Result<Option<Row
 pub(super) fn legible(row: &Columns, names: &Names, what: &str) -> Option<Row> {
     let no = uint(row, 0).ok()?;
     let version = int(row, 1).ok().and_then(|it| names.get(it));
-    let workflow = int(row, 20).ok().and_then(|it| names.workflow(it));
+    let workflow = int(row, 21).ok().and_then(|it| names.workflow(it));
     let (namespace, workflow) = match (workflow, version) {
         (Some((namespace, workflow)), _) => (namespace, workflow),
         (None, version) => version.map(|it| (&it.namespace, &it.workflow))?,
@@ -82,6 +82,7 @@ fn nameplate(no: InstanceNo, [namespace, workflow, id]: [&str; 3], what: &str) -
         step: None,
         format: 0,
         seed: None,
+        paused_at: None,
         damage: Some(what.into()),
     }
 }

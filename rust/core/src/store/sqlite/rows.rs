@@ -200,9 +200,10 @@ pub(super) fn payload_said(table: &str, row: &Columns) -> Result<(Said, u32)> {
 /// Columns of [`instance`], in its order.
 pub(super) const INSTANCE: &str = "i.no, i.version, i.id, i.incarnation, i.status, i.marked, \
      i.recoveries, i.priority, i.created_at, i.updated_at, i.started_at, i.ended_at, i.start_at, \
-     i.parent, i.called, i.reason, i.step, i.format, i.seed, i.head, i.workflow";
+     i.parent, i.called, i.reason, i.step, i.format, i.seed, i.paused_at, \
+     i.head, i.workflow";
 /// How many columns [`INSTANCE`] has.
-pub(super) const INSTANCE_WIDTH: usize = 21;
+pub(super) const INSTANCE_WIDTH: usize = 22;
 
 /// Columns of [`newcomer`], in its order. The sixth says whether the instance was created, queued,
 /// and never changed since: as [`Row::is_newcomer`]. There may be millions of them, so what else
@@ -319,8 +320,8 @@ fn whole_instance(row: &Columns, names: &Names) -> Result<Row> {
     let no = number(row)?;
     let name = name(names, int(row, 1)?, no)?;
     // What only the writer reads, or what finds it by its name.
-    drawn(row, 19)?;
-    if int(row, 20)? != name.workflow_id {
+    drawn(row, 20)?;
+    if int(row, 21)? != name.workflow_id {
         return corrupt("its version is none of its workflow");
     }
     Ok(Row {
@@ -345,6 +346,7 @@ fn whole_instance(row: &Columns, names: &Names) -> Result<Row> {
         step: text_or_none(row, 16)?,
         format: small(row, 17)?,
         seed: int_or_none(row, 18)?.map(|it| it as u64),
+        paused_at: time_or_none(row, 19)?,
         damage: None,
     })
 }
@@ -412,7 +414,7 @@ pub(super) fn wait(row: &Columns) -> Result<(InstanceNo, Wait)> {
 
 fn wait_of(row: &Columns) -> Result<Wait> {
     let source = match int(row, 4)? {
-        0 | 1 if row.get_ref(7)? != ValueRef::Null => {
+        0 | 1 | 5 if row.get_ref(7)? != ValueRef::Null => {
             return corrupt("it has a subject that it cannot have");
         }
         0 => Source::Timer,
@@ -423,10 +425,11 @@ fn wait_of(row: &Columns) -> Result<Wait> {
         },
         3 => Source::Approval(text(row, 7)?),
         4 => Source::Child(uint(row, 7)?),
+        5 => Source::Instant,
         _ => return corrupt("its source is unknown"),
     };
     let until = time_or_none(row, 6)?;
-    if until.is_none() && matches!(source, Source::Timer | Source::Retry) {
+    if until.is_none() && matches!(source, Source::Timer | Source::Instant | Source::Retry) {
         return corrupt("it never ends");
     }
     Ok(Wait {

@@ -12,10 +12,10 @@ use crate::attributes::pairs;
 /// "Stpw": how SQLite and file(1) know a file of ours.
 pub(super) const APPLICATION_ID: u32 = 0x5374_7077;
 /// Version of the schema that this code reads and writes.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 /// What leads from schema version N to N + 1, for N = 1, 2, 3, …
-pub(super) const MIGRATIONS: &[fn(&Connection) -> rusqlite::Result<()>] = &[to_2, to_3];
+pub(super) const MIGRATIONS: &[fn(&Connection) -> rusqlite::Result<()>] = &[to_2, to_3, to_4];
 
 /// Steps of blocked instances, what has ended in numbers, attributes that can be found.
 fn to_2(conn: &Connection) -> rusqlite::Result<()> {
@@ -60,6 +60,11 @@ fn to_3(conn: &Connection) -> rusqlite::Result<()> {
     )
 }
 
+/// What is done to instances from outside (ADR 0020). No row is rewritten.
+fn to_4(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch("ALTER TABLE instance ADD COLUMN paused_at INTEGER;")
+}
+
 /// The present schema.
 pub(super) const CREATE: &str = "
 CREATE TABLE store (                -- one row
@@ -101,7 +106,8 @@ CREATE TABLE instance (
   reason TEXT,                      -- why it is blocked, and at which step
   step TEXT,
   format INTEGER NOT NULL DEFAULT 0, -- which rules it keeps for life
-  seed INTEGER                      -- from which all that looks random in it derives; if none, its incarnation
+  seed INTEGER,                     -- from which all that looks random in it derives; if none, its incarnation
+  paused_at INTEGER                 -- since when it is paused, or is to be
 );
 CREATE UNIQUE INDEX instance_id ON instance (workflow, id);
 CREATE INDEX instance_status ON instance (workflow, status);
@@ -156,7 +162,7 @@ CREATE TABLE wait (
   id INTEGER NOT NULL,
   kind INTEGER NOT NULL,
   count INTEGER NOT NULL,
-  source INTEGER NOT NULL,          -- 0 timer, 1 retry, 2 event, 3 approval, 4 child
+  source INTEGER NOT NULL,          -- 0 timer, 1 retry, 2 event, 3 approval, 4 child, 5 a fixed time
   opened_at INTEGER NOT NULL,
   until INTEGER,
   subject,                          -- event types, approval id, or child's number

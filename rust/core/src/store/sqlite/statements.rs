@@ -31,6 +31,7 @@ statements! {
     Sweep = "INSERT OR REPLACE INTO sweep VALUES (?, ?)";
     Open = "INSERT OR REPLACE INTO wait VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     Close = "DELETE FROM wait WHERE no = ? AND id = ?";
+    Postpone = "UPDATE wait SET until = ?3 WHERE no = ?1 AND id = ?2";
     CloseAll = "DELETE FROM wait WHERE no = ?";
     Buffer = "INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?)";
     Take = "DELETE FROM event WHERE no = ? AND id = ?";
@@ -38,7 +39,8 @@ statements! {
     Seen = "INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING";
     Status = "UPDATE instance SET status = ?1, marked = ?2, recoveries = ?3, reason = ?4, \
         updated_at = ?5, started_at = coalesce(started_at, ?6), ended_at = ?7, \
-        head = max(head, ?8), step = ?11 WHERE no = ?9 AND incarnation = ?10";
+        head = max(head, ?8), step = ?11, \
+        paused_at = CASE WHEN ?12 THEN coalesce(paused_at, ?5) END WHERE no = ?9 AND incarnation = ?10";
     Approval = "INSERT INTO approval (id, no, name, status, asked_at, until, decided_at, crc, \
     detail, decision) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO UPDATE SET \

@@ -59,6 +59,9 @@ impl<'c> Batch<'c> {
                 _ => Ok(Outcome::Fenced),
             },
             Op::Close(no, id) => self.run(Sql::Close, params![*no as i64, *id as i64]),
+            Op::Postpone(no, id, until) => {
+                self.run(Sql::Postpone, params![*no as i64, *id as i64, until])
+            }
             Op::Buffer(no, event, dedup) => match self.seen(*no, dedup.as_deref())? {
                 Outcome::Done(_) => self.buffer(*no, event),
                 outcome => Ok(outcome),
@@ -241,6 +244,7 @@ impl<'c> Batch<'c> {
         let child;
         let (source, subject): (u8, &dyn rusqlite::ToSql) = match &wait.source {
             Source::Timer => (0, &rusqlite::types::Null),
+            Source::Instant => (5, &rusqlite::types::Null),
             Source::Retry => (1, &rusqlite::types::Null),
             Source::Event(list) => {
                 types = rows::join_types(list);
@@ -327,6 +331,7 @@ impl<'c> Batch<'c> {
             no as i64,
             incarnation as i64,
             to.step,
+            to.status.is_paused(),
         ])?;
         if updated == 0 {
             return Ok(Outcome::Fenced);
