@@ -53,6 +53,12 @@ impl Status {
         self >= Self::Complete
     }
 
+    /// Returns whether it is paused, or is to be.
+    #[must_use]
+    pub fn is_paused(self) -> bool {
+        matches!(self, Self::WaitingForPause | Self::Paused)
+    }
+
     /// Returns whether its code may run, or will, without anybody doing anything (L12).
     #[must_use]
     pub fn needs_code(self) -> bool {
@@ -201,11 +207,8 @@ const TABLE: &[(Happening, &[Status], Reaction)] = &[
         &[Running],
         Goes(Waiting, &[Unmark, FreeSlot]),
     ),
-    (
-        Happening::Quiet,
-        &[WaitingForPause],
-        Goes(Paused, &[Unmark, FreeSlot, Disarm]),
-    ),
+    // Its body says when it has left.
+    (Happening::Quiet, &[WaitingForPause], Stays),
     (Happening::Wake, &[Waiting], Goes(Queued, &[Enqueue])),
     (
         Happening::Wake,
@@ -225,7 +228,11 @@ const TABLE: &[(Happening, &[Status], Reaction)] = &[
         &[Queued, Waiting],
         Goes(Paused, &[Dequeue, Disarm, Unseat]),
     ),
-    (Happening::Pause, &[Running], Goes(WaitingForPause, &[])),
+    (
+        Happening::Pause,
+        &[Running],
+        Goes(WaitingForPause, &[Disarm]),
+    ),
     (Happening::Pause, &[WaitingForPause, Paused, Blocked], Stays),
     (
         Happening::Drained,
@@ -233,7 +240,11 @@ const TABLE: &[(Happening, &[Status], Reaction)] = &[
         Goes(Paused, &[Unmark, FreeSlot, Disarm, Unseat]),
     ),
     (Happening::Resume, &[Queued, Running, Waiting], Stays),
-    (Happening::Resume, &[WaitingForPause], Goes(Running, &[])),
+    (
+        Happening::Resume,
+        &[WaitingForPause],
+        Goes(Running, &[Rearm]),
+    ),
     (
         Happening::Resume,
         &[Paused, Blocked],
@@ -276,7 +287,7 @@ const TABLE: &[(Happening, &[Status], Reaction)] = &[
     (
         Happening::Release,
         &[WaitingForPause],
-        Goes(Paused, &[Unmark, Disarm, Unseat]),
+        Goes(Paused, &[Unmark, FreeSlot, Disarm, Unseat]),
     ),
     (
         Happening::Replay,
@@ -332,7 +343,7 @@ mod tests {
     fn every_pair_of_state_and_event_does_what_the_rules_say() {
         let engine = [
             (Happening::Start, "R x x x x x x x x"),
-            (Happening::Quiet, "x A x P x x x x x"),
+            (Happening::Quiet, "x A x - x x x x x"),
             (Happening::Wake, "- - Q - - - x x x"),
             (Happening::Complete, "x C x C x x x x x"),
             (Happening::Fail, "x E x E x x x x x"),

@@ -55,6 +55,15 @@ pub enum Note {
         /// Output or error.
         payload: Option<Box<[u8]>>,
     },
+    /// This body begins nothing any more, and leaves when what runs of it has ended; or not.
+    Pause {
+        /// Which instance.
+        no: InstanceNo,
+        /// Which life of it.
+        incarnation: Incarnation,
+        /// Whether it is to pause; false: it was to, and goes on.
+        is_on: bool,
+    },
     /// This incarnation may not go on.
     Unwind {
         /// Which instance.

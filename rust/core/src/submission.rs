@@ -182,6 +182,8 @@ pub enum Command {
 pub enum Verb {
     /// Let a paused or blocked one go on.
     Resume,
+    /// Let what runs of it end, and nothing begin, until it is resumed.
+    Pause,
     /// End it, and what it called. Everybody who waits for it is told this.
     Terminate(Box<str>),
     /// Make the next attempt of each of its steps that waits for one now.
@@ -225,6 +227,8 @@ pub enum Speech {
     Block(Why, Box<[u8]>),
     /// The body has taken up whatever a crash had cut short.
     TakenUp,
+    /// The body was to pause: what ran of it has ended, and it was unwound.
+    Paused,
     /// The body was unwound for shutdown.
     Release,
     /// The body was unwound to stop an attempt that nothing else could stop, and is to run again

@@ -2,17 +2,19 @@
 
 use super::decide::Whereabouts;
 use super::settle::Resolved;
-use super::Core;
+use super::{After, Core, Due};
 use crate::codes;
 use crate::failure::recorded;
 use crate::history::Verdict;
-use crate::ids::{InstanceNo, Key};
+use crate::ids::{InstanceNo, Key, Micros};
 use crate::lifecycle::{react, Effect, Happening, Reaction, Status};
 use crate::note::{Data, Note};
+use crate::queue::{Class, Entry};
 use crate::registry::View;
-use crate::store::Op;
+use crate::store::known::Need;
+use crate::store::{Op, Row};
 use crate::submission::{Command, Name, Verb};
-use crate::wait::Source;
+use crate::wait::{Source, Wait};
 
 impl Core {
     /// Does this to an instance. Returns it if it has to wait for the next batch.
@@ -26,6 +28,7 @@ impl Core {
             }
             Whereabouts::Live(no, key, status) => match verb {
                 Verb::Resume => return self.resume(ticket, name, (no, key, status)),
+                Verb::Pause => self.pause(ticket, no)?,
                 Verb::Terminate(why) => self.end(ticket, no, key, &why)?,
                 Verb::RetryNow => {
                     self.retry_now(no);
@@ -48,14 +51,83 @@ impl Core {
                 self.say(Note::refuse(ticket, codes::MISSING_CODE, Data::Text(text)));
                 return None;
             }
-            if self.is_settled_by_batch(no) {
+            // Since when it is paused is known when that is durable.
+            let is_new = status.is_paused() && self.batch.shown.contains(&key);
+            if is_new || self.is_settled_by_batch(no) {
                 return Some(Command::Act(ticket, name, Verb::Resume));
             }
             self.liven(no, key, &name);
+            let row = self.batch.known.has(Need::Instance(no, false));
+            let row = row.then(|| self.batch.known.instance(no).map(|it| it.cloned()));
+            let row = self.or_refuse(ticket, row.transpose())?.flatten();
             self.go_on(no);
+            if let Some(row) = row.filter(|_| status.is_paused()) {
+                self.end_pause(no, &row);
+            }
         }
         self.say(Note::reply(ticket, Data::Nothing));
         None
+    }
+
+    /// What runs of it ends, and is recorded; nothing begins.
+    fn pause(&mut self, ticket: u64, no: InstanceNo) -> Option<()> {
+        if !self.summon(no) {
+            // It never ran, and its row, which says where it is queued, cannot be read.
+            let known = self.batch.known.instance(no).map(|_| ());
+            self.or_refuse(ticket, known)?;
+        }
+        let runs = self.live_mut(no).status == Status::Running;
+        let resting = matches!(self.live_mut(no).status, Status::Queued | Status::Waiting);
+        let body = if resting { self.seated(no) } else { None };
+        if let Some(owed) = self.shift(no, Happening::Pause) {
+            owed.leaves_nothing();
+            self.persist(no, None, None);
+            if let Some(note) = body {
+                self.say(note);
+            }
+            if runs && self.live_mut(no).resident {
+                self.then(After::Pauses(no, true));
+            } else if runs {
+                self.leave(no, Happening::Drained);
+            }
+        }
+        self.say(Note::reply(ticket, Data::Nothing));
+        Some(())
+    }
+
+    /// A paused instance goes on: whatever lasts a while lasts as much longer (L4), and one that
+    /// never ran is queued as it was.
+    fn end_pause(&mut self, no: InstanceNo, row: &Row) {
+        let since = row.paused_at.unwrap_or(self.now);
+        for wait in self.live_mut(no).mailbox.waits().to_vec() {
+            // One that came while the last attempts ended was not there all the time.
+            let longer = (self.now - since.max(wait.opened_at)).max(0);
+            let until = wait.until.filter(|_| wait.source != Source::Instant);
+            if let Some(until) = until.filter(|_| longer > 0) {
+                self.postpone(no, &wait, until.saturating_add(longer));
+            }
+        }
+        let live = &self.live[&no];
+        let (workflow, rank, entry) = (live.workflow, live.rank(), Entry::new(no, live.key));
+        let is_new = live.status == Status::Queued && live.class == Class::New;
+        if let Some(at) = row.start_at.filter(|at| is_new && *at > self.now) {
+            assert!(self.queues.remove(workflow, rank, entry), "just queued");
+            self.timers.set(at, no, Due::StartAt(workflow, rank, entry));
+        }
+    }
+
+    fn postpone(&mut self, no: InstanceNo, wait: &Wait, until: Micros) {
+        self.unhook(no, wait);
+        self.live_mut(no).mailbox.postpone(wait.id, until);
+        self.push(Op::Postpone(no, wait.id, until));
+        if let Source::Approval(id) = &wait.source {
+            self.lengthen_approval(id, Some(until));
+        }
+        let wait = Wait {
+            until: Some(until),
+            ..wait.clone()
+        };
+        self.hook(no, &wait);
     }
 
     fn end(&mut self, ticket: u64, no: InstanceNo, key: Key, why: &str) -> Option<()> {
@@ -95,7 +167,7 @@ impl Core {
         waits.iter().any(|it| match &it.source {
             Source::Child(child) => ends(*child),
             Source::Approval(id) => self.batch.approvals.contains(id),
-            Source::Event(_) | Source::Timer | Source::Retry => false,
+            Source::Event(_) | Source::Timer | Source::Instant | Source::Retry => false,
         })
     }
 
@@ -106,8 +178,12 @@ impl Core {
             .leaves(&[Effect::Rearm]);
         let live = self.live_mut(no);
         (live.recoveries, live.proof) = (0, None);
+        let runs = live.status == Status::Running;
         self.persist(no, None, None);
         self.rearm(no);
+        if runs {
+            self.then(After::Pauses(no, false));
+        }
     }
 
     /// Sets the timers of all open waits and settles those whose outcome is there already.
@@ -118,7 +194,7 @@ impl Core {
             let outcome = match &wait.source {
                 Source::Child(child) => self.child_outcome(*child),
                 Source::Approval(id) => self.approval_outcome(id),
-                Source::Event(_) | Source::Timer | Source::Retry => Ok(None),
+                Source::Event(_) | Source::Timer | Source::Instant | Source::Retry => Ok(None),
             };
             match self.or_block(no, outcome) {
                 None => return,

@@ -118,6 +118,17 @@ impl Core {
                     self.residents.wait(no);
                 }
             }
+            After::Pauses(no, is_on) => {
+                if let Some(live) = self.live.get(&no) {
+                    let incarnation = live.incarnation;
+                    let note = Note::Pause {
+                        no,
+                        incarnation,
+                        is_on,
+                    };
+                    applied.notes.extend(self.residents.deliver(no, note));
+                }
+            }
             After::Leaves(no) => self.residents.leave(no),
             After::Changed(no) => {
                 if let Some((Op::Status(_, _, to), _)) = op {

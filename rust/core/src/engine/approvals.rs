@@ -11,6 +11,7 @@ use super::settle::Resolved;
 use super::Core;
 use crate::codes;
 use crate::history::Verdict;
+use crate::ids::Micros;
 use crate::note::{Data, Note};
 use crate::store::known::{Damaged, Need};
 use crate::store::Op;
@@ -162,6 +163,15 @@ impl Core {
     pub(super) fn close_approval(&mut self, id: &str, status: ApprovalStatus) {
         self.batch.approvals.insert(id.into());
         self.push(Op::EndApproval(id.into(), status));
+    }
+
+    /// It may be decided until a later moment.
+    pub(super) fn lengthen_approval(&mut self, id: &str, until: Option<Micros>) {
+        if let Ok(Some(approval)) = self.batch.known.approval(id) {
+            self.batch.approvals.insert(id.into());
+            let approval = Approval { until, ..approval };
+            self.push(Op::Approval(Box::new(approval)));
+        }
     }
 
     /// Returns how an approval was decided while its instance was inert.

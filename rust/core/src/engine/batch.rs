@@ -53,6 +53,8 @@ pub(super) enum After {
     },
     Wake(InstanceNo),
     Waits(InstanceNo),
+    /// A body is told whether it is to pause.
+    Pauses(InstanceNo, bool),
     Leaves(InstanceNo),
     /// The state has changed.
     Changed(InstanceNo),

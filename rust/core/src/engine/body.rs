@@ -69,6 +69,7 @@ impl Core {
             Speech::Finish(status, payload, version) => self.finish(no, status, payload, version),
             Speech::Block(why, error) => self.block(no, why, error),
             Speech::TakenUp => live.interrupted = false,
+            Speech::Paused => self.paused(no),
             Speech::Release => self.leave(no, Happening::Release),
             Speech::Replay => self.leave(no, Happening::Replay),
             Speech::Ask(wait, detail) => return self.ask(by, wait, detail),
@@ -173,11 +174,26 @@ impl Core {
     }
 
     /// Its body has left memory, and it lives on.
-    fn leave(&mut self, no: InstanceNo, event: Happening) {
+    pub(super) fn leave(&mut self, no: InstanceNo, event: Happening) {
         if let Some(owed) = self.shift(no, event) {
             owed.leaves_nothing();
             self.keep_interruption(no);
             self.persist(no, None, None);
+        }
+    }
+
+    /// What ran of a body that was to pause has ended, and it has left. One that was resumed
+    /// meanwhile begins again from its history.
+    fn paused(&mut self, no: InstanceNo) {
+        let live = self.live_mut(no);
+        match live.status {
+            Status::WaitingForPause => self.leave(no, Happening::Drained),
+            Status::Running => self.leave(no, Happening::Replay),
+            // It had said before that it only waits.
+            _ => {
+                live.resident = false;
+                self.residents.leave(no);
+            }
         }
     }
 

@@ -9,7 +9,9 @@ use crate::wait::{Source, Wait};
 impl Core {
     /// Makes an open wait known to what may settle it.
     pub(super) fn hook(&mut self, no: InstanceNo, wait: &Wait) {
-        if let Some(until) = wait.until {
+        // While it is to pause time stands still for it.
+        let stands_still = self.live[&no].status.is_paused();
+        if let Some(until) = wait.until.filter(|_| !stands_still) {
             self.timers.set(until, wait.id, Due::Wait(no));
         }
         match &wait.source {

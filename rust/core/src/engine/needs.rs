@@ -95,6 +95,13 @@ impl Core {
                     self.needs_to_terminate(vec![view.no], say);
                 }
             }
+            Command::Act(_, name, Verb::Pause) => {
+                self.needs_of_name(name, say);
+                let key = Key::new(&name.namespace, &name.workflow, &name.id);
+                if let Some(view) = self.registry.view(key).filter(|it| self.never_ran(it.no)) {
+                    say(Need::Instance(view.no, false));
+                }
+            }
             Command::Act(_, name, Verb::RetryNow) => self.needs_of_name(name, say),
             Command::Create(..)
             | Command::CreateBatch(..)
@@ -161,6 +168,7 @@ impl Core {
             | Speech::Report(_)
             | Speech::Hold
             | Speech::TakenUp
+            | Speech::Paused
             | Speech::Release
             | Speech::Replay => {}
         });
@@ -196,9 +204,15 @@ impl Core {
     }
 
     fn needs_to_go_on(&self, no: InstanceNo, say: Say<'_>) {
-        let Some(live) = self.live.get(&no).filter(|it| it.is_inert()) else {
+        let Some(live) = self.live.get(&no) else {
             return;
         };
+        if live.status.is_paused() {
+            say(Need::Instance(no, false)); // to tell for how long it was
+        }
+        if !(live.is_inert() || live.status.is_paused()) {
+            return;
+        }
         if live.has_code {
             self.needs_to_rearm(no, say);
         } else {
@@ -258,15 +272,18 @@ impl Core {
     fn needs_to_terminate(&self, mut doomed: Vec<InstanceNo>, say: Say<'_>) {
         let created = self.created_in_batch();
         while let Some(no) = doomed.pop() {
-            let known = self.live.get(&no);
-            let never_ran =
-                known.is_none_or(|it| it.status == Status::Queued && it.class == Class::New);
             let called = self.called_by(no);
-            if !called.is_empty() || (never_ran && !created.contains(&no)) {
+            if !called.is_empty() || (self.never_ran(no) && !created.contains(&no)) {
                 say(Need::Instance(no, false));
             }
             doomed.extend(called);
         }
+    }
+
+    /// Whether an instance that has not ended is queued, and never ran.
+    fn never_ran(&self, no: InstanceNo) -> bool {
+        let known = self.live.get(&no);
+        known.is_none_or(|it| it.status == Status::Queued && it.class == Class::New)
     }
 
     fn created_in_batch(&self) -> FxHashSet<InstanceNo> {

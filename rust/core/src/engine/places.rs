@@ -79,6 +79,7 @@ impl Core {
             live.status = Status::Running;
             (live.marked, live.slot, live.resident) = (true, true, true);
             live.counted = Status::Running;
+            live.class = Class::Woken;
             self.live.insert(no, live);
             Status::Running
         } else {

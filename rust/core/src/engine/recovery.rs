@@ -182,6 +182,7 @@ impl Core {
         let returns = row.status == Status::Blocked && was_missing && has_code;
         let class = match row.status {
             Status::Running | Status::WaitingForPause => Class::Resumed,
+            Status::Paused if row.started_at.is_none() => Class::New,
             // It ran, and since then no start got as far as to run it again.
             Status::Queued | Status::Blocked if row.marked => Class::Resumed,
             Status::Queued | Status::Blocked if row.started_at.is_none() => Class::New,
@@ -201,10 +202,14 @@ impl Core {
         live.has_code = has_code;
         live.recoveries = row.recoveries;
         live.interrupted = row.marked;
-        let poison = row.marked && row.recoveries >= self.recoveries(workflow);
+        // A paused one runs only when somebody wants it to.
+        let poison =
+            row.marked && !row.status.is_paused() && row.recoveries >= self.recoveries(workflow);
         live.status = match row.status {
             _ if missing || poison => Status::Blocked,
-            Status::Running | Status::WaitingForPause => Status::Queued,
+            Status::Running => Status::Queued,
+            // What ran of it has ended with the engine.
+            Status::WaitingForPause => Status::Paused,
             _ if returns => Status::Queued,
             status => status,
         };

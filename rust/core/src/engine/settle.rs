@@ -55,7 +55,7 @@ impl Core {
             self.push(Op::Take(no, event.id));
             self.live_mut(no).taken.insert(wait.id, (event.id, None));
             self.record_outcome(no, wait, &Resolved::of(event));
-        } else if matches!(wait.source, Source::Timer)
+        } else if matches!(wait.source, Source::Timer | Source::Instant)
             && wait.until.is_some_and(|at| at <= self.now)
         {
             self.record_outcome(no, wait, &Resolved::new(Verdict::Done));
@@ -205,7 +205,7 @@ impl Core {
             return;
         };
         let verdict = match &wait.source {
-            Source::Timer | Source::Retry => Verdict::Done,
+            Source::Timer | Source::Instant | Source::Retry => Verdict::Done,
             Source::Event(_) | Source::Child(_) => Verdict::TimedOut,
             Source::Approval(approval) => {
                 let approval = approval.clone();

@@ -57,6 +57,9 @@ impl Core {
             return None;
         }
         live.status = to;
+        if to == Status::Running {
+            live.class = Class::Woken; // from now on it is none that never ran
+        }
         self.waiting += u64::from(to == Status::Waiting);
         self.waiting -= u64::from(from == Status::Waiting);
         for effect in effects {
@@ -72,7 +75,11 @@ impl Core {
                     }
                 }
                 Effect::Enqueue => {
-                    live.class = Class::Woken;
+                    // One that was paused before it ever ran keeps its place.
+                    let never_ran = from == Status::Paused && live.class == Class::New;
+                    if !never_ran {
+                        live.class = Class::Woken;
+                    }
                     let (workflow, rank) = (live.workflow, live.rank());
                     let entry = Entry::new(no, live.key);
                     self.admission.joined(workflow);

@@ -122,7 +122,7 @@ impl Core {
     }
 
     /// Returns the order to unwind the body of an instance, if there is one or will be one.
-    fn seated(&mut self, no: InstanceNo) -> Option<Note> {
+    pub(super) fn seated(&mut self, no: InstanceNo) -> Option<Note> {
         let live = &self.live[&no];
         let (incarnation, resident) = (live.incarnation, live.resident);
         let created = self.registry.view(live.key);
@@ -137,7 +137,7 @@ impl Core {
 
     /// Makes sure that an instance has its live state, with its true place in the queue. Returns
     /// false if it has ended.
-    fn summon(&mut self, no: InstanceNo) -> bool {
+    pub(super) fn summon(&mut self, no: InstanceNo) -> bool {
         let known = self.live.get(&no);
         if known.is_some_and(|it| it.status != Status::Queued || it.class != Class::New) {
             return true;

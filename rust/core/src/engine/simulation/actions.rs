@@ -57,11 +57,12 @@ const ACTIONS: &[Action] = &[
     row("strangers create", 5, When::Open, World::strangers),
     row("a creation is given up", 4, When::Open, World::give_up),
     row(
-        "somebody resumes what is blocked",
-        6,
+        "somebody resumes what is blocked or paused",
+        8,
         When::Open,
         World::resume_blocked,
     ),
+    row("somebody pauses one", 5, When::Open, World::pause_one),
     row(
         "somebody terminates one",
         2,

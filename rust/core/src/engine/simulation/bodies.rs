@@ -53,6 +53,8 @@ pub(super) struct Running {
     pub(super) over: bool,
     /// It has said that it only waits, and was told nothing since.
     pub(super) hushed: bool,
+    /// It is to pause.
+    pub(super) pauses: bool,
 }
 
 impl Running {
@@ -146,6 +148,7 @@ impl World {
             seq: start.records.last().map_or(0, |it| it.seq),
             over: false,
             hushed: false,
+            pauses: false,
         };
         self.life.bodies.insert(start.no, body);
         if start.interrupted {
@@ -267,12 +270,25 @@ impl World {
                 let body = self.life.bodies.get_mut(&no);
                 body.expect("P2: only a body in memory is woken").hushed = false;
             }
+            Note::Pause {
+                no,
+                incarnation,
+                is_on,
+            } => {
+                if let Some(body) = self.life.bodies.get_mut(&no) {
+                    assert_eq!(body.by.incarnation, incarnation, "D6: {body:?}");
+                    body.pauses = is_on;
+                }
+            }
             Note::Unwind { no, incarnation } => {
                 if let Some(body) = self.life.bodies.remove(&no) {
                     assert_eq!(body.by.incarnation, incarnation, "D6: {body:?}");
                     let awaited = body.strands.iter().filter_map(|it| it.awaits);
                     self.life.late.extend(awaited);
-                    self.life.unwound.push(body.by);
+                    // One that is paused goes on in the same life, and its body says nothing more.
+                    if self.truth.all[&no].status.is_final() {
+                        self.life.unwound.push(body.by);
+                    }
                 }
             }
             Note::Fenced { ticket } => {
@@ -364,6 +380,9 @@ impl World {
         let Some(body) = self.life.bodies.get(&no).filter(|it| !it.over) else {
             return false;
         };
+        if body.pauses {
+            return self.pause(no);
+        }
         if body.has_ended() {
             self.end(no);
             return true;

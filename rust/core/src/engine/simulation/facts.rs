@@ -62,6 +62,8 @@ pub(super) struct Truly {
     pub(super) step: Option<Box<str>>,
     /// It has a slot in this life of the engine.
     pub(super) holds: bool,
+    /// Since when it is paused, or was last.
+    pub(super) paused_at: Micros,
     /// The engine stopped while it could run, and it was not started since.
     pub(super) cut: bool,
     /// Whether that was so when it got its last slot.

@@ -8,7 +8,7 @@ use super::said::Letter;
 use super::truth::Truth;
 use crate::codes::HELD_BACK;
 use crate::history::{Kind, Record};
-use crate::ids::{EventId, InstanceNo, Key};
+use crate::ids::{EventId, InstanceNo, Key, Micros};
 use crate::lifecycle::Status;
 use crate::store::{NewInstance, Outcome, Transition};
 use crate::wait::{Event, Source, Wait};
@@ -58,6 +58,7 @@ impl Truth {
             reason: None,
             step: None,
             holds: false,
+            paused_at: 0,
             cut: false,
             was_cut: false,
             place: None,
@@ -130,6 +131,14 @@ impl Truth {
         self.commit.touched.push(no);
     }
 
+    pub(super) fn postpone(&mut self, no: InstanceNo, id: u64, until: Micros) {
+        let it = self.all.get_mut(&no).expect("a rule saw it");
+        if let Some(wait) = it.waits.iter_mut().find(|it| it.id == id) {
+            wait.until = Some(until);
+        }
+        self.commit.touched.push(no);
+    }
+
     pub(super) fn close(&mut self, no: InstanceNo, id: u64) {
         let it = self.all.get_mut(&no).expect("a rule saw it");
         if let Some(at) = it.waits.iter().position(|it| it.id == id) {
@@ -168,8 +177,20 @@ impl Truth {
         let it = self.all.get_mut(&no).expect("a rule saw it");
         let (account, from) = (it.account, it.status);
         // Its body left before it had taken up that a crash interrupted it.
-        let returns = from == Status::Running && to.status != Status::Running && to.marked;
+        let can_run = |it| matches!(it, Status::Running | Status::WaitingForPause);
+        let returns = can_run(from) && !can_run(to.status) && to.marked;
         it.cut |= returns;
+        let now = self.now;
+        if to.status.is_paused() && !from.is_paused() {
+            it.paused_at = now;
+        } else if from.is_paused() && matches!(to.status, Status::Queued | Status::Running) {
+            // L4: what lasts a while lasts as much longer.
+            for wait in it.waits.iter().filter(|it| it.source != Source::Instant) {
+                let longer = (now - it.paused_at.max(wait.opened_at)).max(0);
+                let until = wait.until.map(|it| it.saturating_add(longer));
+                self.said.until.extend(until.map(|it| (wait.id, it)));
+            }
+        }
         (it.status, it.marked, it.recoveries) = (to.status, to.marked, to.recoveries);
         if (to.recoveries == 0 && !returns) || to.status.is_final() {
             if let Some(at) = it.proof.take() {
@@ -187,6 +208,7 @@ impl Truth {
                     self.grant(no);
                 }
             }
+            Status::WaitingForPause => {}
             Status::Queued => {
                 self.release(no);
                 self.queue(no);

@@ -63,7 +63,8 @@ impl Truth {
     /// An instance is about to end, but an attempt of it goes on: its slot is taken until then.
     pub(super) fn linger(&mut self, no: InstanceNo, incarnation: Incarnation) {
         if let Some(it) = self.all.get_mut(&no) {
-            let speaks = it.incarnation == incarnation && it.status == Status::Running;
+            let speaks = it.incarnation == incarnation
+                && matches!(it.status, Status::Running | Status::WaitingForPause);
             if speaks && std::mem::take(&mut it.holds) {
                 self.lingering.insert(no, it.account);
             }

@@ -406,9 +406,17 @@ impl World {
         }
     }
 
-    /// Somebody resumes what is blocked, whether there is code for it or not.
+    /// Somebody pauses an instance, in whatever state.
+    pub(super) fn pause_one(&mut self) -> bool {
+        self.act_on_one(|_| true, Verb::Pause)
+    }
+
+    /// Somebody resumes what is blocked or paused, whether there is code for it or not.
     pub(super) fn resume_blocked(&mut self) -> bool {
-        self.act_on_one(|it| it.status == Status::Blocked, Verb::Resume)
+        self.act_on_one(
+            |it| it.status == Status::Blocked || it.status.is_paused(),
+            Verb::Resume,
+        )
     }
 
     /// Somebody ends an instance, of whatever kind and in whatever state.

@@ -59,6 +59,8 @@ pub(super) enum Asked {
     Decide(u128, Box<str>, Box<[u8]>),
     /// A record of an instance.
     Record(InstanceNo, Operation),
+    /// That nothing of an instance, by key, begins any more.
+    Pause(u128),
     /// That an instance, by key, is ended.
     Terminate(u128),
     /// Another number of shards.
@@ -100,6 +102,10 @@ pub(super) struct Said {
     pub(super) released: FxHashSet<(InstanceNo, Incarnation)>,
     /// Instances that somebody asked to resume, by key.
     pub(super) resumed: FxHashSet<u128>,
+    /// Those that somebody asked to pause, by key.
+    pub(super) paused: FxHashSet<u128>,
+    /// Bodies that were to pause, and have left.
+    pub(super) left: FxHashSet<(InstanceNo, Incarnation)>,
     /// Those that somebody asked to terminate, by key.
     pub(super) terminated: FxHashSet<u128>,
     /// Those whose retry delays somebody asked to end, by key.
@@ -147,6 +153,12 @@ impl Said {
             Submission::Outside(Command::Act(_, name, Verb::Resume)) => {
                 self.resumed.insert(key(name));
             }
+            Submission::Said(by, Speech::Paused) => {
+                self.left.insert((by.no, by.incarnation));
+            }
+            Submission::Outside(Command::Act(_, name, Verb::Pause)) => {
+                self.paused.insert(key(name));
+            }
             Submission::Outside(Command::Act(_, name, Verb::Terminate(_))) => {
                 self.terminated.insert(key(name));
             }
@@ -186,6 +198,9 @@ impl Said {
             }
             Submission::Said(by, Speech::CreateChildren(ticket, child)) => {
                 (ticket, Asked::Outcome(by.no, child.operation.clone()))
+            }
+            Submission::Outside(Command::Act(ticket, name, Verb::Pause)) => {
+                (ticket, Asked::Pause(key(name)))
             }
             Submission::Outside(Command::Act(ticket, name, Verb::Terminate(_))) => {
                 (ticket, Asked::Terminate(key(name)))
@@ -229,6 +244,8 @@ impl Said {
         self.replayed.clear();
         self.released.clear();
         self.resumed.clear();
+        self.paused.clear();
+        self.left.clear();
         self.terminated.clear();
         self.hastened.clear();
     }

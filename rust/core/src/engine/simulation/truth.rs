@@ -335,6 +335,7 @@ impl Truth {
             Op::Append(no, _, record) => return self.append(*no, record),
             Op::Open(no, _, wait) => self.open(*no, wait),
             Op::Close(no, id) => self.close(*no, *id),
+            Op::Postpone(no, id, until) => self.postpone(*no, *id, *until),
             Op::Buffer(no, event, dedup) => return self.buffer(*no, event, dedup.is_some()),
             Op::Take(no, id) => {
                 let it = self.all.get_mut(no).expect("a rule saw it");

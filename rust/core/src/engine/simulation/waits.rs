@@ -191,6 +191,15 @@ impl World {
         true
     }
 
+    /// A body that is to pause begins nothing, and leaves.
+    pub(super) fn pause(&mut self, no: InstanceNo) -> bool {
+        let body = self.life.bodies.get_mut(&no).expect("it is there");
+        body.over = true;
+        let by = body.by;
+        self.submit(by.says(Speech::Paused));
+        true
+    }
+
     /// Something in the code of a body has changed, and it says that it cannot go on.
     pub(super) fn block(&mut self, no: InstanceNo) -> bool {
         let Some(body) = self.life.bodies.get_mut(&no).filter(|it| !it.over) else {

@@ -203,7 +203,8 @@ pub(super) fn queues(truth: &Truth, sight: &mut Sight) -> Verdict {
             "{found:?} are queued in {account}, not {expected:?}"
         );
     }
-    let live = truth.all.values().filter(|it| !it.is_inert());
+    let live = truth.all.values();
+    let live = live.filter(|it| !it.is_inert() && !it.status.is_paused());
     let armed = live
         .flat_map(|it| &it.waits)
         .filter(|it| it.until.is_some());

@@ -21,7 +21,9 @@ fn change<'a>(truth: &'a Truth, op: &'a Op) -> Option<(&'a Truly, &'a Transition
 }
 
 pub(super) fn legal(truth: &Truth, op: &Op) -> Verdict {
-    use Status::{Blocked, Complete, Errored, Queued, Running, Terminated, Waiting};
+    use Status::{
+        Blocked, Complete, Errored, Paused, Queued, Running, Terminated, Waiting, WaitingForPause,
+    };
     let Some((it, to)) = change(truth, op) else {
         return Ok(());
     };
@@ -31,13 +33,24 @@ pub(super) fn legal(truth: &Truth, op: &Op) -> Verdict {
         (Waiting, Waiting) => to.recoveries < it.recoveries,
         (Queued | Waiting, Running | Queued)
         | (Running, Running)
-        | (Queued | Running | Waiting | Blocked, Terminated) => true,
+        | (WaitingForPause, WaitingForPause)
+        | (Queued | Running | Waiting | WaitingForPause | Paused | Blocked, Terminated) => true,
         (Running, Waiting) => said.quiet.contains(&body),
-        (Running, Complete | Errored) => {
+        (Queued | Waiting, Paused) | (Running, WaitingForPause) => said.paused.contains(&it.key.0),
+        (WaitingForPause, Paused) => {
+            let says = [&said.left, &said.released, &said.replayed];
+            truth.booting || says.iter().any(|it| it.contains(&body))
+        }
+        (WaitingForPause, Running) | (Paused, Queued) => said.resumed.contains(&it.key.0),
+        (Running | WaitingForPause, Complete | Errored) => {
             said.finished.contains(&(it.no, it.incarnation, to.status))
         }
-        (Queued | Running | Waiting, Blocked) => truth.booting || said.blocked.contains(&body),
-        (Running, Queued) => truth.booting || said.replayed.contains(&body),
+        (Queued | Running | Waiting | WaitingForPause, Blocked) => {
+            truth.booting || said.blocked.contains(&body)
+        }
+        (Running, Queued) => {
+            truth.booting || said.replayed.contains(&body) || said.left.contains(&body)
+        }
         (Blocked, Blocked) => truth.booting,
         (Blocked, Queued) => truth.booting || said.resumed.contains(&it.key.0),
         _ => false,
@@ -81,7 +94,8 @@ pub(super) fn marked(truth: &Truth, op: &Op) -> Verdict {
     let released = truth.closing || truth.said.released.contains(&(it.no, it.incarnation));
     match to.status {
         Status::Running => holds!(to.marked || released, "runs without a mark: {op:?}"),
-        Status::Queued | Status::Blocked => {
+        Status::WaitingForPause => {}
+        Status::Queued | Status::Blocked | Status::Paused => {
             holds!(
                 !to.marked || it.marked,
                 "marked, but it did not run: {op:?}"
@@ -149,7 +163,11 @@ pub(super) fn recoveries(truth: &Truth, op: &Op) -> Verdict {
         return Ok(());
     }
     let proven = it.proof.is_some_and(|at| truth.closing || at <= truth.now);
-    let resumed = it.status == Status::Blocked && to.status == Status::Queued;
+    let resumed = match to.status {
+        Status::Queued => matches!(it.status, Status::Blocked | Status::Paused),
+        Status::Running => it.status == Status::WaitingForPause,
+        _ => false,
+    };
     // What took up no interruption is not counted for this start.
     let untold = it.was_cut && to.marked && to.recoveries + 1 == it.recoveries;
     let right =
@@ -205,7 +223,8 @@ fn place_of(truth: &Truth, it: &Truly) -> Verdict {
         Status::Running => truth.has_slot(it.no) && it.place.is_none(),
         Status::Queued => !it.holds && it.place.is_some(),
         Status::Waiting => !it.holds && it.place.is_none() && !it.waits.is_empty(),
-        Status::Blocked => !it.holds && it.place.is_none(),
+        Status::WaitingForPause => truth.has_slot(it.no) && it.place.is_none(),
+        Status::Blocked | Status::Paused => !it.holds && it.place.is_none(),
         _ => !it.holds && it.place.is_none() && it.waits.is_empty(),
     };
     holds!(right, "it is in no place, or in two: {it:?}");

@@ -17,11 +17,18 @@ pub(super) fn only_to_the_running(truth: &Truth, note: &Note) -> Verdict {
         _ => return Ok(()),
     };
     let it = &truth.all[&no];
-    // It may be blocked, or queued to be replayed, by the very commit that settled its wait, which
-    // unseats it afterwards.
-    let replayed = truth.said.replayed.contains(&(it.no, it.incarnation));
-    let runs = matches!(it.status, Status::Running | Status::Blocked)
-        || (it.status == Status::Queued && replayed);
+    // The very commit that settled its wait may block it, queue it to be replayed, or pause it:
+    // that unseats it afterwards.
+    let said = &truth.said;
+    let body = (it.no, it.incarnation);
+    let leaves = [&said.replayed, &said.left, &said.blocked];
+    let leaves = leaves.iter().any(|it| it.contains(&body));
+    let runs = match it.status {
+        Status::Running | Status::WaitingForPause | Status::Blocked => true,
+        Status::Queued => leaves,
+        Status::Paused => leaves || said.released.contains(&body),
+        _ => false,
+    };
     holds!(runs, "{note:?} is told to {it:?}");
     Ok(())
 }
@@ -247,6 +254,15 @@ fn answered(truth: &Truth, ticket: u64, asked: &Asked, code: &str, data: &Data) 
             let to = truth.names.get(key).map(|it| &truth.all[it]);
             let ended = to.is_some_and(|it| it.status.is_final());
             holds!(ended, "it has not ended: {to:?}");
+        }
+        (Asked::Pause(key), _) => {
+            let of = truth.names.get(key).map(|it| &truth.all[it]);
+            let right = match code {
+                "" => of.is_some(), // it may have been resumed in the same commit
+                "state" => of.is_some_and(|it| it.status.is_final()),
+                _ => false,
+            };
+            holds!(right, "L3: it was told {code:?}: {of:?}");
         }
         (Asked::Terminate(key), _) => {
             let of = truth.names.get(key).map(|it| &truth.all[it]);
