@@ -85,9 +85,12 @@ TIMER: Final[int]
 CHANGED: Final[int]
 """(CHANGED, no, status, reason, payload): a watched instance changed state; payload: output or
 error, when final or blocked."""
+PAUSE: Final[int]
+"""(PAUSE, no, incarnation, is_on): this body begins nothing any more; when what runs of it has
+ended it is unwound, and `paused` is said for it. is_on False: it was to, and goes on."""
 UNWIND: Final[int]
-"""(UNWIND, no, incarnation): the instance was ended while this body was in memory: unwind it, and
-say nothing more for it."""
+"""(UNWIND, no, incarnation): the instance was ended, or paused, while this body was in memory:
+unwind it, and say nothing more for it."""
 FENCED: Final[int]
 """(FENCED, ticket): a record changed nothing: its instance has ended, is blocked, or writes under
 another incarnation (D6)."""
@@ -305,10 +308,19 @@ class Calls(Protocol):
         """Records a failed attempt and opens the delay before the next, both or neither; returns
         the wait's number. SETTLED with OK and seq 0."""
     def sleep(
-        self, no: int, incarnation: int, kind: int, branch: str, name: str, count: int, until: int
+        self,
+        no: int,
+        incarnation: int,
+        kind: int,
+        branch: str,
+        name: str,
+        count: int,
+        until: int,
+        is_fixed: bool = False,
     ) -> int:
         """Opens a sleep or a deadline (kind SLEEP or DEADLINE), which end by the clock alone;
-        returns the wait's number. SETTLED with OK."""
+        returns the wait's number. SETTLED with OK. is_fixed: a pause of the instance does not move
+        it."""
     def wait_event(
         self,
         no: int,
@@ -568,8 +580,12 @@ class Core(Calls):
         """REPLY data: bool, whether this decision was the first. Codes: NOT_FOUND, STATE. It may
         come before the body asks."""
     def resume(self, namespace: str, workflow: str, id: str) -> int:
-        """REPLY data: None. Codes: NOT_FOUND, STATE, and MISSING_CODE if there is no code for it,
-        which changes nothing."""
+        """Lets a paused or blocked instance go on; after a pause whatever lasts a while lasts as
+        much longer, but for sleeps that are fixed. REPLY data: None. Codes: NOT_FOUND, STATE, and
+        MISSING_CODE if there is no code for it, which changes nothing."""
+    def pause(self, namespace: str, workflow: str, id: str) -> int:
+        """Nothing of an instance begins any more. REPLY data: None; one that runs is
+        waiting_for_pause then, and its body is told to PAUSE. Codes: NOT_FOUND, STATE."""
     def terminate(self, namespace: str, workflow: str, id: str, why: str) -> int:
         """Ends an instance that is not final, and those it called. REPLY data: None; then its body,
         if it was in memory, has been told to UNWIND. Codes: NOT_FOUND, STATE. why: the text of the
@@ -666,6 +682,10 @@ class Core(Calls):
         store in memory."""
 
     # For bodies, by whoever looks after them.
+    def paused(self, no: int, incarnation: int) -> None:
+        """After PAUSE: what ran of the body has ended, and it was unwound; this is the last that is
+        said for it. If the instance was resumed meanwhile, it is queued, and begins again from its
+        history."""
     def let_go(self, no: int) -> None:
         """The last of those attempts has ended. For an instance that holds no slot, nothing."""
     def replay(self, no: int, incarnation: int) -> None:

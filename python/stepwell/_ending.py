@@ -18,6 +18,7 @@ class End(Enum):
     BLOCKED = "it cannot go on without a human"
     PARKED = "it only waits, and comes back by replay"
     REPLAYED = "it runs again from its history at once: there was no other way to stop an attempt"
+    PAUSED = "somebody paused it, and what ran of it has ended"
     STOPPED = "the core says so: the instance was terminated, or lives on in another life"
     DRAINED = "the engine closes"
     CRASHED = "the test engine loses what it had in memory"

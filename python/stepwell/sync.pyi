@@ -202,8 +202,24 @@ class Instance(Generic[_R_co]):
             InvalidName: The type or `dedup_id` is malformed.
         """
 
+    def pause(self) -> None:
+        """Pauses the instance, until `resume`: attempts that run end and are recorded, and nothing
+        begins any more. Sleeps, waits, timeouts of waits and delays before the next attempt stand
+        still meanwhile; events are kept, and approvals can be decided.
+
+        When this returns the instance is paused, or, while something of it still runs,
+        waiting_for_pause. One that is paused or blocked already stays so.
+
+        Raises:
+            InvalidState: It is final.
+            InstanceNotFound: It is gone.
+        """
+
     def resume(self) -> None:
-        """Lets a blocked instance go on: its body is replayed from its history.
+        """Lets a paused or blocked instance go on: its body is replayed from its history. After a
+        pause, whatever lasts a while lasts as much longer as that was: sleeps, deadlines, timeouts
+        of waits, delays of retries; `sleep_until` still ends at its moment. Nothing happens if it
+        is neither.
 
         Raises:
             InvalidState: The instance is final; or this engine has no code for its version, and

@@ -371,6 +371,8 @@ def withdraw_wait(life: Life, number: int) -> None:
 
 def wound_down(life: Life) -> None:
     """An attempt that may have outlived its step, or its body, has ended."""
+    if life.is_pausing:
+        life.port.progressed()
     if life.stopping is not End.FINISHED:
         life.rest.settled_down()
     elif not (life.rest.winding or life.rest.threads):

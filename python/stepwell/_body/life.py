@@ -391,6 +391,7 @@ class Life(Protocol):
         stopping: Why the body leaves memory, if it does; see `stopping`.
         stopped_at: Since when.
         halted: What tasks wait for that may begin nothing, and that the body's end wakes.
+        is_pausing: Whether somebody pauses it: what runs may end, and nothing begins.
         is_refused: Whether the body wanted to begin something and may not.
         raised: What its code raised since the last outcome, while others are undelivered.
         unawaited: Operations that were asked for and dropped: name, code and line.
@@ -410,6 +411,7 @@ class Life(Protocol):
     stopping: End | None
     stopped_at: int
     halted: trio.Event | None
+    is_pausing: bool
     is_refused: bool
     raised: BaseException | None
     unawaited: list[tuple[str, CodeType, int]]

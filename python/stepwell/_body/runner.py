@@ -45,7 +45,7 @@ class Runner:
     counts (W2b)."""
 
     __slots__ = (
-        "__weakref__", "_params", "delivery", "halted", "is_refused", "loop", "port",
+        "__weakref__", "_params", "delivery", "halted", "is_pausing", "is_refused", "loop", "port",
         "raised", "rest", "resting", "scope", "stopped_at", "stopping", "tally", "task", "turns",
         "unawaited", "value_bytes", "who",
     )  # fmt: skip
@@ -72,6 +72,7 @@ class Runner:
         self.task: trio.lowlevel.Task | None = None
         self.scope = trio.CancelScope()
         self.stopping: End | None = None
+        self.is_pausing = False
         self.is_refused = False
         self.stopped_at = 0
         self.raised: BaseException | None = None

@@ -38,7 +38,7 @@ def may_begin(life: Life) -> bool:
         struck(life, error)
     if life.port.observed and not life.port.draining:
         _check_deadlines(life)
-    if life.is_refused or life.stopping or life.port.draining:
+    if life.is_refused or life.stopping or life.is_pausing or life.port.draining:
         life.is_refused = True
         return False
     return True
@@ -109,10 +109,13 @@ def unwind(life: Life, why: End) -> None:
 async def stop_here(life: Life) -> NoReturn:
     """Never returns: no operation begins any more. Raises `Cancelled` once the body unwinds,
     shields notwithstanding (P1)."""
+    if life.is_pausing:
+        life.port.progressed()  # perhaps it was the last that had not ended
     # else it is an attempt in a task of its own
     if life.loop is not None and life.loop.is_running():
         await life.loop.halt()
-    if life.stopping is None:  # the engine drains, and attempts that run still have their grace
+    # the engine drains, or it pauses, and attempts that run are waited for
+    if life.stopping is None:
         if life.halted is None:
             life.halted = trio.Event()
         await life.halted.wait()

@@ -164,6 +164,9 @@ class Desk(Protocol):
     ) -> None:
         """Sends an event."""
 
+    async def pause(self, who: Who) -> None:
+        """Lets what runs of an instance end, and nothing begin."""
+
     async def terminate(self, who: Who, why: str) -> None:
         """Ends an instance. `why`: what everybody is told."""
 

@@ -37,6 +37,7 @@ from .._operations.step import Step
 from .._steps.borrowed import Borrowed
 from .._steps.workflow import Workflow
 from .._types import STATUSES, Limits, Status
+from . import pausing
 from .callers import Callers
 from .collector import CALLS_A_BODY, Patience
 from .departed import Departed
@@ -301,6 +302,7 @@ class Driver:
             _core.TIMER: self._timer,
             _core.CHANGED: self._changed,
             _core.UNWIND: self._unwind,
+            _core.PAUSE: self._pause,
             _core.FENCED: self._fenced,
             _core.IDLE: self._idle,
             _core.FAILED: self._failed,
@@ -399,6 +401,19 @@ class Driver:
         runner = self.runners.get(no)
         if runner is not None and runner.who.incarnation == incarnation:
             stopping.unwind(runner, End.STOPPED)
+
+    def _pause(self, no: int, incarnation: int, is_on: bool) -> None:
+        for waiting in (self._starts, self._later):
+            start = waiting.get(no)
+            if is_on and start is not None and start[1] == incarnation:
+                del waiting[no]
+                self.core.paused(no, incarnation)
+                return
+        runner = self.runners.get(no)
+        if runner is not None and runner.who.incarnation == incarnation and not runner.stopping:
+            if is_on and not runner.is_pausing and not runner.is_refused:
+                self.nursery.start_soon(pausing.pause, self, runner)
+            runner.is_pausing = is_on
 
     def _fenced(self, ticket: int) -> None:
         self.tickets.pop(ticket, None)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _ENDS = {
     End.FINISHED: "its body has ended, and that is being recorded",
     End.BLOCKED: "its body cannot go on, and that is being recorded",
+    End.PAUSED: "its body is leaving memory, and begins again when it is resumed",
     End.REPLAYED: "its body begins again from its history, once what it came to is recorded",
     End.PARKED: "its body is leaving memory, and begins again after that",
 }
@@ -90,6 +91,12 @@ def of_place(
 def of_resting(look: Look, code: Registry) -> Explanation:
     """Says why an instance is where it is that neither runs nor waits."""
     status, since, who, error = look.status, from_us(look.updated_at), _who(look), error_in(look)
+    if status is Status.PAUSED:
+        text = (
+            f"{who} is paused: nothing of it begins, and what it waits for stands still. "
+            "resume() lets it go on."
+        )
+        return Explanation("paused", text, since)
     if status is not Status.BLOCKED:
         text = f"{who} is {status.value.replace('_', ' ')}"
         return Explanation(status.value, text + (f": {error}" if error else "."), since)
@@ -138,12 +145,21 @@ def of_running(
     elif runner is not None and not texts:
         texts += _where(runner, known)
     untils = [step.until for step in steps if step.until is not None]
-    text = f"{_who(look)} is running{': ' if texts else ''}{_several(texts)}."
+    state = (
+        "is running"
+        if look.status is Status.RUNNING
+        else "is paused as soon as nothing of it runs; resume() takes that back"
+    )
+    text = f"{_who(look)} {state}{': ' if texts else ''}{_several(texts)}."
     details = _sought(look.open_waits) | (
         {"steps": [_as_data(step) for step in steps]} if steps else {}
     )
     return Explanation(
-        "running", text, from_us(look.updated_at), from_us(min(untils)) if untils else None, details
+        look.status.value,
+        text,
+        from_us(look.updated_at),
+        from_us(min(untils)) if untils else None,
+        details,
     )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .registry import Registry
 
 
-_AT_WORK = (Status.RUNNING, Status.WAITING)
+_AT_WORK = (Status.RUNNING, Status.WAITING_FOR_PAUSE, Status.WAITING)
 
 
 class Door(Protocol):
@@ -197,7 +197,7 @@ class OwnDesk:
     async def _explained(self, who: Who, look: Look, records: list[Recorded]) -> Explanation | None:
         driver = self._driver
         runner = driver.runners.get(look.no)
-        if look.status is Status.RUNNING:
+        if look.status in (Status.RUNNING, Status.WAITING_FOR_PAUSE):
             return explanation.of_running(look, records, runner, driver)
         if look.status is Status.WAITING:
             return explanation.of_waiting(look, records, runner)
@@ -219,6 +219,9 @@ class OwnDesk:
 
     async def resume(self, who: Who) -> None:
         await self._asked(who, self._driver.core.resume, *who)
+
+    async def pause(self, who: Who) -> None:
+        await self._asked(who, self._driver.core.pause, *who)
 
     async def terminate(self, who: Who, why: str) -> None:
         await self._asked(who, self._driver.core.terminate, *who, why)

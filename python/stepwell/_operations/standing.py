@@ -71,6 +71,23 @@ def of(life: Life) -> list[Standing]:
     return [_standing(step, tasks) for step in steps]
 
 
+def runs(life: Life) -> bool:
+    """Whether an attempt of a body is under way, or about to be, or goes on without it."""
+    return (
+        life.rest.threads > 0
+        or life.rest.winding > 0
+        or any(it.live and (_is_announced(it) or _is_under_way(it)) for it in _steps(life))
+    )
+
+
+def _is_under_way(step: StepOperation) -> bool:
+    if step.number or step.waiting:
+        return False
+    has_begun = step._context is not None and step._context.attempt == step._made + 1
+    is_remote = step.on_asyncio and step.attempt_scope is not None
+    return step.is_in_body or step.thread is not None or is_remote or (has_begun and step.runs)
+
+
 def announced(life: Life) -> list[tuple[Identity, str, int]]:
     """Returns the steps, and their branches, of which something is being recorded before an attempt
     begins, and which attempt that is."""

@@ -416,7 +416,7 @@ class Step:
             InvalidConfig: The duration is malformed.
         """
         us = to_us(duration, "duration")
-        return self._sleep(lambda: self._life.port.now() + us, self._branch("sleep"), name)
+        return self._sleep(lambda: self._life.port.now() + us, self._branch("sleep"), name, False)
 
     def sleep_until(self, when: datetime, *, name: str | None = None) -> Pending[None]:
         """Sleeps until an instant; one in the past returns at once.
@@ -432,11 +432,13 @@ class Step:
         # from the turn's own time, so that replay decides alike
         if until - self._life.delivery.at > waits.WAIT_MAX_US:
             raise InvalidConfig(f"when={when!r} is more than 365 days ahead; sleep in a loop.")
-        return self._sleep(lambda: until, branch, name)
+        return self._sleep(lambda: until, branch, name, True)
 
-    def _sleep(self, until: Callable[[], int], branch: Branch, name: str | None) -> Pending[None]:
+    def _sleep(
+        self, until: Callable[[], int], branch: Branch, name: str | None, is_fixed: bool
+    ) -> Pending[None]:
         label = names.step_name(name if name is not None else "sleep")
-        return Pending(waits.sleep, (branch, label, until))
+        return Pending(waits.sleep, (branch, label, until, is_fixed))
 
     @overload
     def wait_for_event(

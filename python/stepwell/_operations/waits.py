@@ -31,8 +31,8 @@ WAIT_MAX_US = 365 * 86_400 * 1_000_000
 
 
 @enable_ki_protection
-async def sleep(branch: Branch, name: str, until: Callable[[], int]) -> None:
-    """Sleeps until an instant."""
+async def sleep(branch: Branch, name: str, until: Callable[[], int], is_fixed: bool) -> None:
+    """Sleeps until an instant. `is_fixed`: a pause does not move it."""
     life = branch.life
     identity = branch.identify(_core.SLEEP, name)
     deadline = until()
@@ -48,6 +48,7 @@ async def sleep(branch: Branch, name: str, until: Callable[[], int]) -> None:
             name,
             identity[4],
             deadline,
+            is_fixed,
         ),
     )
 

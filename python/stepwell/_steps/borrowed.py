@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
@@ -56,21 +57,25 @@ class Borrowed:
     """What the attempts of one engine hold at this moment.
 
     Attributes:
-        attempts: How many have begun and not ended; an engine that drains waits for them, and a
-            test engine's clock does.
+        attempts: How many have begun and not ended; an engine that drains waits for them, a test
+            engine's clock does, and so does whoever pauses one of its instances.
         slots: As many as the engine has threads; an attempt that gets none is queued, and has not
             begun.
         threads: Those that hold a slot. A thread that nobody waits for any more holds its own until
             it has ended.
+        listeners: How many want to be told of every end.
         held: Numbers of instances that ended while an attempt of theirs ran on, which keeps the
             engine's slot.
     """
 
-    __slots__ = ("_observer", "aside", "attempts", "held", "slots", "threads", "under_way")
+    __slots__ = (
+        "_observer", "aside", "attempts", "held", "listeners", "slots", "threads", "under_way",
+    )  # fmt: skip
 
     def __init__(self, observer: Observer, slots: trio.CapacityLimiter) -> None:
         self._observer = observer
         self.attempts = 0
+        self.listeners = 0
         self.slots = slots
         self.threads: set[Thread] = set()
         self.held: set[int] = set()
@@ -86,15 +91,24 @@ class Borrowed:
     def end(self) -> None:
         """An attempt has ended."""
         self.attempts -= 1
-        if self._observer.observed:
+        if self._observer.observed or self.listeners:
             self._observer.progressed()
 
     def give_back(self, thread: Thread) -> None:
         """A thread has ended, or could not be started."""
         self.slots.release_on_behalf_of(thread)
         self.threads.remove(thread)
-        if self._observer.observed:
+        if self._observer.observed or self.listeners:
             self._observer.progressed()
+
+    @contextmanager
+    def listening(self) -> Generator[None]:
+        """Within this the observer is told of every end."""
+        self.listeners += 1
+        try:
+            yield
+        finally:
+            self.listeners -= 1
 
     @property
     def is_at_rest(self) -> bool:

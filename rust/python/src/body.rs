@@ -67,6 +67,7 @@ impl Core {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    #[pyo3(signature = (no, incarnation, kind, branch, name, count, until, is_fixed=false))]
     fn sleep(
         &self,
         py: Python<'_>,
@@ -77,6 +78,7 @@ impl Core {
         name: &str,
         count: u32,
         until: i64,
+        is_fixed: bool,
     ) -> PyResult<u64> {
         let kind = self::kind(kind)?;
         if !matches!(kind, Kind::Sleep | Kind::Deadline) {
@@ -84,7 +86,12 @@ impl Core {
         }
         let id = self.engine.draw_wait();
         let operation = operation(kind, branch, name, count);
-        let wait = wait(id, operation, Source::Timer, until);
+        let source = if is_fixed {
+            Source::Instant
+        } else {
+            Source::Timer
+        };
+        let wait = wait(id, operation, source, until);
         self.submit(
             py,
             Body { no, incarnation }.says(Speech::Open(Box::new(wait))),
@@ -361,6 +368,10 @@ impl Core {
 
     fn replay(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {
         self.submit(py, Body { no, incarnation }.says(Speech::Replay))
+    }
+
+    fn paused(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {
+        self.submit(py, Body { no, incarnation }.says(Speech::Paused))
     }
 
     fn taken_up(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {

@@ -17,7 +17,7 @@ use stepwell_core::wait::ApprovalStatus;
 
 use crate::notes;
 
-const NOTES: [(&str, u8); 12] = [
+const NOTES: [(&str, u8); 13] = [
     ("DONE", notes::DONE),
     ("REPLY", notes::REPLY),
     ("START", notes::START),
@@ -25,6 +25,7 @@ const NOTES: [(&str, u8); 12] = [
     ("SETTLED", notes::SETTLED),
     ("TIMER", notes::TIMER),
     ("CHANGED", notes::CHANGED),
+    ("PAUSE", notes::PAUSE),
     ("UNWIND", notes::UNWIND),
     ("FENCED", notes::FENCED),
     ("IDLE", notes::IDLE),

@@ -295,6 +295,10 @@ impl Core {
         self.act(py, namespace, workflow, id, Verb::Resume)
     }
 
+    fn pause(&self, py: Python<'_>, namespace: &str, workflow: &str, id: &str) -> PyResult<u64> {
+        self.act(py, namespace, workflow, id, Verb::Pause)
+    }
+
     fn terminate(
         &self,
         py: Python<'_>,

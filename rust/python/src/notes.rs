@@ -22,6 +22,7 @@ pub(crate) const FENCED: u8 = 9;
 pub(crate) const IDLE: u8 = 10;
 pub(crate) const FAILED: u8 = 11;
 pub(crate) const HINDERED: u8 = 12;
+pub(crate) const PAUSE: u8 = 13;
 
 type Any<'py> = PyResult<Bound<'py, PyAny>>;
 
@@ -83,6 +84,11 @@ pub(crate) fn tuple<'py>(py: Python<'py>, note: &Note) -> Any<'py> {
         } => tuple!(
             py; CHANGED, no, *status as u8, reason.as_deref(), bytes(py, payload.as_deref())
         ),
+        Note::Pause {
+            no,
+            incarnation,
+            is_on,
+        } => tuple!(py; PAUSE, no, incarnation, is_on),
         Note::Unwind { no, incarnation } => tuple!(py; UNWIND, no, incarnation),
         Note::Fenced { ticket } => tuple!(py; FENCED, ticket),
         Note::Idle => tuple!(py; IDLE),
