@@ -348,8 +348,8 @@ class EngineFront(Front):
             self._thread.stop()
 
     def _leave_in_haste(self) -> None:
-        """The interpreter ends while the engine is open: what runs is unwound at once, uncounted,
-        and goes on at the next start (L14)."""
+        """The interpreter ends while the engine is open: what runs is unwound at once, of which
+        nothing is recorded, and goes on at the next start (L14)."""
         self._inner._hurry()
         driver = self._inner._driver
         if driver is not None and driver.bridge is not None and not driver.bridge.loop.is_running():

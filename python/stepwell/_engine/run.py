@@ -22,8 +22,8 @@ def run(engine: Engine, main: Callable[[Engine], Awaitable[T]] | None = None) ->
     """Runs an engine, and `await main(engine)` beside it; without `main` until a signal comes.
 
     SIGINT and SIGTERM cancel `main` and drain the engine: no new steps start, running attempts get
-    the engine's `grace`. A second one stops at once: what runs is unwound, uncounted, and goes on
-    at the next start. Blocks; call it in the main thread, outside of trio.
+    the engine's `grace`. A second one stops at once: what runs is unwound, of which nothing
+    is recorded, and goes on at the next start. Blocks; call it in the main thread, outside of trio.
 
     Args:
         engine: It is opened here.

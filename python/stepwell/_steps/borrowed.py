@@ -239,8 +239,8 @@ class Thread:
         return self.take().unwrap()  # type: ignore[no-any-return]  # what fn returns
 
     def take(self) -> results.Outcome[Any]:
-        """Returns the outcome, and forgets it: an error leads to the frames it came through, and
-        they lead back here."""
+        """Returns the outcome, and forgets it: an error's traceback has frames that hold this: a
+        circle."""
         outcome, self.outcome = self.outcome, None
         assert outcome is not None, "it has ended, and nobody took it"
         return outcome
