@@ -87,7 +87,7 @@ async def busy_on_asyncio(step, how: str):
             finally:
                 seen.append("cancelled")
 
-        await step.do(runs)
+        await step.do(runs, runtime="asyncio")
     else:
         await step.wait_for_event("go")
     await step.do(after)
