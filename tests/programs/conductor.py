@@ -8,6 +8,7 @@ ended is stuck: that is a failure.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -71,6 +72,8 @@ class Conductor:
         self.instance: Instance[Any] | None = None
         self.rounds = 0
         self.rescues = 0
+        self.pauses = fate.pauses
+        self.is_paused = self.is_acting = False
         self.workflows = (interpret_asyncio if fate.runtime == "asyncio" else interpret).WORKFLOWS
         self.main = self.workflows[0]
         self.is_open, self.leaving = trio.Event(), trio.Event()
@@ -256,7 +259,7 @@ class Conductor:
             await self._not_blocked()
             self._poll()
             possible = self._possible()
-            if not possible:
+            if not possible and not self.is_acting:
                 if self._life is not None and self._life.ended:
                     return
                 self._rescue()
@@ -285,7 +288,25 @@ class Conductor:
             possible.append(self._event)
             if self.world.gates:
                 possible += [self._contest] * 3
+        if not self.is_acting and (self.is_paused or self.pauses):
+            possible.append(self._pause_or_resume)
         return possible
+
+    def _pause_or_resume(self) -> None:
+        """Somebody pauses the instance, whatever it is at, or lets it go on."""
+        self.is_acting = True
+        self.pauses -= not self.is_paused
+        self.nursery.start_soon(self._act, "resume" if self.is_paused else "pause")
+
+    async def _act(self, verb: str) -> None:
+        async def act() -> None:
+            with contextlib.suppress(InstanceNotFound):
+                instance = await self.engine.get(self.main, "main")
+                await getattr(instance, verb)()
+                self.is_paused = verb == "pause"
+
+        await self._again(act)
+        self.is_acting = False
 
     def _contest(self) -> None:
         """An event and a step's end in one commit: who waits for the one may be cancelled by the

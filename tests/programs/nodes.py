@@ -257,4 +257,5 @@ class Fate:
     burst: int = 1
     threads: int = 1
     polls: bool = False
+    pauses: int = 0
     runtime: Literal["trio", "asyncio"] = "trio"

@@ -40,7 +40,18 @@ SUBMISSIONS = {
         "create_children",
         "send",
     ),
-    *("withdraw", "give_back", "quiet", "hold", "let_go", "finish", "block", "release", "report"),
+    *(
+        "withdraw",
+        "give_back",
+        "quiet",
+        "hold",
+        "let_go",
+        "finish",
+        "block",
+        "release",
+        "paused",
+        "report",
+    ),
 }
 """What a body asks of the core; the others are read, armed, or asked from outside."""
 

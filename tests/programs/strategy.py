@@ -162,5 +162,6 @@ fates = st.builds(
     burst=st.integers(1, 3),
     threads=st.integers(1, 2),
     polls=st.booleans(),
+    pauses=st.sampled_from((0, 0, 1, 3)),
     runtime=st.sampled_from(("trio", "asyncio")),
 )
