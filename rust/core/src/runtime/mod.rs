@@ -107,10 +107,10 @@ impl Shared {
         }
         *failure = Some(error.clone());
         let kind = match error.kind {
-            Kind::Corrupt => "corrupt",
-            Kind::Internal => "internal",
-            _ => "failed",
+            Kind::Corrupt | Kind::Internal => error.kind,
+            _ => Kind::Failed,
         };
+        let kind = kind.as_str();
         let message = error.message.clone();
         // Told first: whoever finds the engine idle has the reason already.
         self.outbox.put_last(Note::Failed { kind, message });
