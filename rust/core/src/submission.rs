@@ -66,7 +66,7 @@ pub struct Code {
 
 /// An event to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct Sent {
     /// To whom.
     pub to: Name,
     /// Its type.
@@ -162,7 +162,7 @@ pub enum Command {
     /// From now on nobody is let in who waits.
     EndWaiting,
     /// Send an event, with its `dedup_id`.
-    Send(u64, Box<Letter>, Option<Box<str>>),
+    Send(u64, Box<Sent>, Option<Box<str>>),
     /// Decide an approval.
     Decide(u64, Box<Decision>),
     /// Set limits while the engine runs.
@@ -208,7 +208,7 @@ pub enum Speech {
     /// Create one or more children and record that.
     CreateChildren(u64, Box<Child>),
     /// Send an event from a body and record that.
-    Post(u64, Box<(Operation, Letter)>),
+    Post(u64, Box<(Operation, Sent)>),
     /// Give up a wait.
     Withdraw(WaitId),
     /// On replay the body passed over the outcome with this place in the journal, because it had

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use stepwell_core::history::{Kind, Verdict};
 use stepwell_core::lifecycle::Status;
-use stepwell_core::submission::{Body, Child, Letter, Name, NewItem, Speech, Submission, Why};
+use stepwell_core::submission::{Body, Child, Name, NewItem, Sent, Speech, Submission, Why};
 use stepwell_core::wait::Source;
 
 use crate::arguments::{
@@ -275,7 +275,7 @@ impl Core {
     ) -> PyResult<u64> {
         short(workflow)?;
         let ticket = self.engine.draw_ticket();
-        let letter = Letter {
+        let letter = Sent {
             // The namespace is the sender's, which the core knows.
             to: Name {
                 namespace: "".into(),

@@ -8,7 +8,7 @@ use stepwell_core::engine::Config;
 use stepwell_core::runtime::{Engine, Question, Refused};
 use stepwell_core::store::Filter;
 use stepwell_core::submission::{
-    Code, Command, Decision, Letter, LimitChange, NewItem, Submission, Verb,
+    Code, Command, Decision, LimitChange, NewItem, Sent, Submission, Verb,
 };
 use stepwell_core::tally::{Group, Reason};
 use stepwell_core::wait::ApprovalStatus;
@@ -260,7 +260,7 @@ impl Core {
         payload: Option<&[u8]>,
         dedup_id: Option<&str>,
     ) -> PyResult<u64> {
-        let letter = Box::new(Letter {
+        let letter = Box::new(Sent {
             to: name(namespace, workflow, id)?,
             kind: r#type.into(),
             payload: bytes(payload),

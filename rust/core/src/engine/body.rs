@@ -12,7 +12,7 @@ use crate::lifecycle::{Effect, Happening, Status};
 use crate::note::Note;
 use crate::store::known::Damaged;
 use crate::store::Op;
-use crate::submission::{Body, Letter, Speech, Submission, Why};
+use crate::submission::{Body, Sent, Speech, Submission, Why};
 use crate::wait::{Event, Source, Wait};
 
 use super::decide::Whereabouts;
@@ -264,7 +264,7 @@ impl Core {
         &mut self,
         ticket: u64,
         by: Body,
-        mut what: Box<(Operation, Letter)>,
+        mut what: Box<(Operation, Sent)>,
     ) -> Option<Submission> {
         let to = &what.1.to;
         what.1.to = self.name(by.no, &to.workflow, &to.id);

@@ -10,7 +10,7 @@ use crate::limits::EVENTS;
 use crate::note::{Data, Note};
 use crate::store::known::{Damaged, Need};
 use crate::store::Op;
-use crate::submission::{Command, Letter, Name, Speech, Submission};
+use crate::submission::{Command, Name, Sent, Speech, Submission};
 use crate::wait::Event;
 
 /// Where an instance was found by name.
@@ -127,12 +127,7 @@ impl Core {
             .or_insert_with(|| Box::new(Live::new(key, no, workflow, 0)))
     }
 
-    fn send(
-        &mut self,
-        ticket: u64,
-        letter: Box<Letter>,
-        dedup: Option<Box<str>>,
-    ) -> Option<Command> {
+    fn send(&mut self, ticket: u64, letter: Box<Sent>, dedup: Option<Box<str>>) -> Option<Command> {
         let found = self.find(&letter.to);
         let (no, key) = match self.or_refuse(ticket, found)? {
             Whereabouts::Unsure => return Some(Command::Send(ticket, letter, dedup)),

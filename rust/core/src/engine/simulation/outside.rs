@@ -232,7 +232,7 @@ impl World {
             }
             Errand::Send(account, id, kind, letter, repeats) => {
                 let to = name(account, &id);
-                let letter_box = crate::submission::Letter {
+                let letter_box = crate::submission::Sent {
                     to,
                     kind: TYPES[kind].into(),
                     payload: Some(self.outside.write(letter)),

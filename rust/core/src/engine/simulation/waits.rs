@@ -9,7 +9,7 @@ use super::world::World;
 use crate::history::{Kind, Operation};
 use crate::ids::InstanceNo;
 use crate::lifecycle::Status;
-use crate::submission::{Body, Child, Letter, Name, NewItem, Speech, Submission, Why};
+use crate::submission::{Body, Child, Name, NewItem, Sent, Speech, Submission, Why};
 use crate::wait::{Source, Wait};
 
 /// The deadline of a wait without one.
@@ -136,7 +136,7 @@ impl World {
         let name =
             super::said::Letter::FROM_BODY | (no as u32) << 6 | (strand as u32) << 5 | it.at as u32;
         let ticket = self.ticket();
-        let letter = Letter {
+        let letter = Sent {
             to: Name {
                 namespace: "".into(),
                 workflow: WORKFLOWS[workflow(account)].into(),

@@ -114,7 +114,7 @@ impl World {
                 ))]
             }
             (3, _) => {
-                let letter = Letter {
+                let letter = Sent {
                     to: Self::name(to),
                     kind: "go".into(),
                     payload: None,

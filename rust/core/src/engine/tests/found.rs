@@ -99,7 +99,7 @@ fn c10_one_that_is_to_start_later_needs_a_place_though_slots_are_free() {
 fn l11_creating_children_and_sending_events_are_outcomes_too() {
     let mut stage = Stage::with(roomy(10));
     let by = stage.create("a");
-    let letter = Letter {
+    let letter = Sent {
         to: name("nobody"),
         kind: "x".into(),
         payload: None,
@@ -193,7 +193,7 @@ fn e1_an_event_does_not_pass_one_that_the_store_was_asked_about() {
     let wait = stage.wait(Kind::Event, events(&["x"]), 1_000);
     stage.say(vec![by.says(Speech::Open(Box::new(wait)))]);
     let letter = |ticket, payload: &[u8], dedup: Option<&str>| {
-        let letter = Letter {
+        let letter = Sent {
             to: name("a"),
             kind: "x".into(),
             payload: Some(payload.into()),

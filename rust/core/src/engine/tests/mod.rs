@@ -28,7 +28,7 @@ use crate::settings::{Layer, Limit};
 use crate::store::memory::MemoryStore;
 use crate::store::{Op, Store};
 use crate::submission::{
-    Body, Child, Code, Command, Decision, IfExists, Letter, Name, NewItem, Speech, Submission, Verb,
+    Body, Child, Code, Command, Decision, IfExists, Name, NewItem, Sent, Speech, Submission, Verb,
 };
 use crate::wait::{Source, Wait};
 
@@ -261,7 +261,7 @@ fn create(ticket: u64, id: &str) -> Submission {
 }
 
 fn send(ticket: u64, id: &str, kind: &str, dedup: Option<&str>) -> Submission {
-    let letter = Letter {
+    let letter = Sent {
         to: name(id),
         kind: kind.into(),
         payload: Some(kind.as_bytes().into()),
