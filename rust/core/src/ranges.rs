@@ -6,6 +6,9 @@
 //! its epoch, here or by a new life of the engine, and no epoch is used for two hand-overs of one
 //! range. Whoever later gets a message about a range from another process compares epochs and drops
 //! what is older. It does not know what a shard keeps, nor how that is handed over.
+//!
+//! Shards share the ranges of one engine. Engines that share a store share its ranges too: what one
+//! of them owns is its [`Domain`].
 
 use std::sync::Arc;
 
@@ -117,6 +120,44 @@ impl Ranges {
         }
         self.layout = Arc::new(layout);
         moved
+    }
+}
+
+/// The ranges of a store that one engine owns, each under the epoch of the hand-over by which it
+/// got it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Domain {
+    /// All of them, for good: nobody else writes to the store.
+    #[default]
+    Whole,
+    /// Those with an epoch, which is 1 or more; others own the others.
+    Part(Box<[u64]>),
+}
+
+impl Domain {
+    /// Returns a domain of these ranges, with their epochs.
+    #[must_use]
+    pub fn part(ranges: impl IntoIterator<Item = (Range, u64)>) -> Self {
+        let mut epochs = vec![0; RANGES.into()];
+        for (range, epoch) in ranges {
+            epochs[usize::from(range.0)] = epoch;
+        }
+        Self::Part(epochs.into())
+    }
+
+    /// Returns whether there is no other owner.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole)
+    }
+
+    /// Returns whether a range is in it.
+    #[must_use]
+    pub fn has(&self, range: Range) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Part(epochs) => epochs[usize::from(range.0)] > 0,
+        }
     }
 }
 
