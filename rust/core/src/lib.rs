@@ -25,6 +25,7 @@ pub mod gatekeeper;
 pub mod history;
 pub mod ids;
 mod lanes;
+pub mod letter;
 pub mod lifecycle;
 pub mod limits;
 pub mod note;
