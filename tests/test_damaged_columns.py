@@ -28,6 +28,7 @@ UNNOTICED = {
         "recoveries",
     },
     "workflow": {"namespace", "name"}, "version": {"name"}, "approval": {"number"},
+    "letter": {"id"},
     "wait": {"id", "until", "subject", "branch", "name", "key", "count", "kind", "opened_at"},
     # They are made of other rows, or save room or time, and no more.
     "tally": {"workflow", "complete", "errored", "terminated"}, "sweep": {"no", "seq"},

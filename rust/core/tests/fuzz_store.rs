@@ -18,6 +18,7 @@ use rusqlite::{params, Connection};
 use stepwell_core::engine::Config;
 use stepwell_core::lifecycle::Status;
 use stepwell_core::note::Note;
+use stepwell_core::ranges::Domain;
 use stepwell_core::runtime::{Engine, Question};
 use stepwell_core::settings::{Layer, Limit};
 use stepwell_core::store::sqlite::SqliteStore;
@@ -185,7 +186,7 @@ fn use_store(path: &Path) {
         return;
     };
     let mut store = Box::new(store);
-    allowed(store.recover(&mut Recovered::default()));
+    allowed(store.recover(&Domain::Whole, &mut Recovered::default()));
     allowed(store.meta("sequence"));
     if let Some(mut reader) = allowed(store.reader()) {
         for no in 0..=INSTANCES {

@@ -6,7 +6,10 @@ mod store_cases;
 use std::fmt::Write;
 
 use proptest::prelude::*;
+use stepwell_core::ids::Range;
+use stepwell_core::letter::{Address, Letter, Message};
 use stepwell_core::lifecycle::Status;
+use stepwell_core::ranges::Domain;
 use stepwell_core::store::{Bucket, Ended, Filter, Op, Outcome, Store, Transition};
 use stepwell_core::wait::{Approval, ApprovalStatus, Source};
 use store_cases::*;
@@ -66,6 +69,11 @@ fn draft() -> impl Strategy<Value = Draft> {
             1 => ("default|nobody's", any::<(i64, i64)>()).prop_map(|(namespace, (millionths, at))| {
                 Op::Bucket(Box::new(Bucket { namespace: namespace.into(), millionths, at }))
             }),
+            1 => (0_u16..4).prop_map(|it| Op::Leave(Box::new(Letter {
+                to: if it < 3 { Address::Owner(Range(it)) } else { Address::Asker(9) },
+                message: Message::Born(it.into()),
+            }))),
+            1 => (1_u64..4).prop_map(Op::TakeIn),
         ].prop_map(Draft::Other),
     ]
 }
@@ -177,6 +185,8 @@ fn all_answers(store: &mut dyn Store) -> String {
             store.result(no),
         ));
     }
+    let some = Domain::part([(Range(1), 1), (Range(2), 1)]);
+    say(&(store.letters(&Domain::Whole, 9), store.letters(&some, 8)));
     for id in ["x", "y", "z"] {
         say(&store.approval(id));
     }
@@ -223,8 +233,7 @@ proptest! {
                     Draft::Child { id, parent, incarnation } => {
                         let mut one = instance(id);
                         one.parent = Some(parent);
-                        let (created, taken) = (record("created"), record("taken"));
-                        batch.push(Op::CreateChild(one.into(), parent, incarnation, created.into(), taken.into()));
+                        batch.push(Op::CreateChildren(vec![one], parent, incarnation, record("created").into()));
                     }
                     Draft::Other(op) => batch.push(op),
                     Draft::Crash => crash = true,

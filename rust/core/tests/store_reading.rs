@@ -8,15 +8,17 @@ use std::collections::HashSet;
 
 use stepwell_core::ids::{InstanceNo, Key};
 use stepwell_core::lifecycle::Status;
+use stepwell_core::ranges::Domain;
 use stepwell_core::store::{
     Ended, Filter, Newcomer, NumberedCode, Op, Recovery, Row, Store, Transition,
 };
-use stepwell_core::wait::{Approval, ApprovalStatus, Event, Wait};
+use stepwell_core::wait::{Approval, ApprovalStatus, Event, Source, Wait};
 use store_cases::*;
 
 suite!(
     approvals_are_replaced_by_id_and_listed_oldest_first,
     recovery_hands_over_what_is_not_final_in_order,
+    the_owner_of_some_ranges_is_handed_what_is_in_them,
     a_few_live_instances_among_many_final_ones_are_recovered,
     lists_are_filtered_and_paged_by_number,
     newcomers_of_known_code_are_handed_over_as_such_and_nothing_else_is,
@@ -104,6 +106,31 @@ fn recovery_hands_over_what_is_not_final_in_order(place: &mut dyn Place) {
     for row in rows {
         assert_eq!(reader.instance(row.no).unwrap(), Some(row));
     }
+}
+
+fn the_owner_of_some_ranges_is_handed_what_is_in_them(place: &mut dyn Place) {
+    let mut store = place.open();
+    let key = |no: u64| Key::new("default", "orders", &no.to_string());
+    for no in 1..=20 {
+        let batch = [
+            create(no, &no.to_string()),
+            change(no, to(Status::Waiting, 3)),
+            Op::Open(no, 1, wait(100 + no, Source::Timer)),
+            Op::Buffer(no, event(200 + no), None),
+        ];
+        // Every second one stays as it was created.
+        let some = if no % 2 == 0 { &batch[..1] } else { &batch[..] };
+        let _ = store.commit(some).unwrap();
+    }
+    let mine: Vec<u64> = (1..=20).filter(|no| no % 3 == 0).collect();
+    let domain = Domain::part(mine.iter().map(|no| (key(*no).range(), 1)));
+    let mut some = Recovered::default();
+    store.recover(&domain, &mut some).unwrap();
+    let numbers: Vec<_> = some.instances.iter().map(|it| it.no).collect();
+    assert_eq!(numbers, mine);
+    let odd: Vec<u64> = mine.into_iter().filter(|no| no % 2 == 1).collect();
+    assert!(some.waits.iter().map(|it| it.0).eq(odd.iter().copied()));
+    assert!(some.events.iter().map(|it| it.0).eq(odd));
 }
 
 fn a_few_live_instances_among_many_final_ones_are_recovered(place: &mut dyn Place) {
@@ -367,7 +394,7 @@ fn newcomers_of_known_code_are_handed_over_as_such_and_nothing_else_is(place: &m
     let expected = recovered(&mut *store).instances;
     store = place.crash(store);
     let mut knowing = Knowing::default();
-    store.recover(&mut knowing).unwrap();
+    store.recover(&Domain::Whole, &mut knowing).unwrap();
     let (newcomers, rows): (Vec<Row>, Vec<Row>) = expected
         .into_iter()
         .partition(|it| it.is_newcomer() && &*it.version != "v4");

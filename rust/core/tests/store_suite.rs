@@ -5,8 +5,10 @@
 mod store_cases;
 
 use stepwell_core::history::{Record, Verdict};
-use stepwell_core::ids::Key;
+use stepwell_core::ids::{Key, Range};
+use stepwell_core::letter::{Address, Letter, Message};
 use stepwell_core::lifecycle::Status;
+use stepwell_core::ranges::Domain;
 use stepwell_core::store::known::{Need, Needs};
 use stepwell_core::store::{Bucket, Op, Outcome, Store, Transition};
 use stepwell_core::wait::{Approval, ApprovalStatus, Source, Wait};
@@ -16,7 +18,8 @@ suite!(
     a_created_instance_is_found_with_all_it_came_with,
     a_taken_id_is_answered_with_its_owner_and_changes_nothing,
     ids_are_unique_per_namespace_and_workflow_whatever_the_version,
-    a_child_and_its_record_are_written_both_or_neither,
+    children_and_their_record_are_written_all_or_nothing,
+    a_letter_is_there_until_it_is_taken_in,
     an_outdated_incarnation_changes_nothing,
     records_come_back_in_order_and_whole,
     histories_of_instances_that_step_in_turn_do_not_mix,
@@ -133,31 +136,60 @@ fn ids_are_unique_per_namespace_and_workflow_whatever_the_version(place: &mut dy
     assert_eq!(store.find("other", "orders", "a").unwrap(), None);
 }
 
-fn a_child_and_its_record_are_written_both_or_neither(place: &mut dyn Place) {
+fn children_and_their_record_are_written_all_or_nothing(place: &mut dyn Place) {
     let mut store = place.open();
     let _ = commit_one(&mut *store, create(1, "parent"));
-    let child = |no, id, incarnation| {
-        Op::CreateChild(
-            new(no, id).into(),
-            1,
-            incarnation,
-            record("created").into(),
-            record("taken").into(),
-        )
+    let children = |some: &[(u64, &str)], incarnation, name| {
+        let some = some.iter().map(|(no, id)| new(*no, id)).collect();
+        Op::CreateChildren(some, 1, incarnation, record(name).into())
     };
-    assert_eq!(commit_one(&mut *store, child(2, "c", 1)), Outcome::Done(1));
+    let some = children(&[(2, "c"), (3, "d")], 1, "created");
+    assert_eq!(commit_one(&mut *store, some), Outcome::Done(1));
+    let some = children(&[(4, "e"), (5, "d")], 1, "taken");
     assert_eq!(
-        commit_one(&mut *store, child(3, "c", 1)),
-        Outcome::Exists(2, Status::Queued)
+        commit_one(&mut *store, some),
+        Outcome::Exists(3, Status::Queued)
     );
-    assert_eq!(commit_one(&mut *store, child(4, "d", 9)), Outcome::Fenced);
-    assert_eq!(store.find("default", "orders", "d").unwrap(), None);
+    let some = children(&[(6, "e")], 9, "fenced");
+    assert_eq!(commit_one(&mut *store, some), Outcome::Fenced);
+    assert_eq!(store.find("default", "orders", "e").unwrap(), None);
     let history = store.reader().unwrap().history(1).unwrap();
     let names: Vec<_> = history
         .iter()
         .map(|it| &*it.record.operation.name)
         .collect();
-    assert_eq!(names, ["created", "taken"]);
+    assert_eq!(names, ["created"]);
+}
+
+fn a_letter_is_there_until_it_is_taken_in(place: &mut dyn Place) {
+    let mut store = place.open();
+    let (here, there) = (Address::Owner(Range(7)), Address::Owner(Range(4_095)));
+    let letter = |to, no| Letter {
+        to,
+        message: Message::Born(no),
+    };
+    let leave = |to, no| Op::Leave(letter(to, no).into());
+    let batch = [
+        leave(here, 1),
+        leave(there, 2),
+        leave(Address::Asker(9), 3),
+        leave(here, 4),
+    ];
+    let answers = [1, 2, 3, 4].map(Outcome::Done);
+    assert_eq!(store.commit(&batch).unwrap(), answers);
+    store = place.crash(store);
+    let domain = Domain::part([(Range(7), 1)]);
+    let of_both = [
+        (1, Ok(letter(here, 1))),
+        (3, Ok(letter(Address::Asker(9), 3))),
+        (4, Ok(letter(here, 4))),
+    ];
+    assert_eq!(store.letters(&domain, 9).unwrap(), of_both);
+    let taken = [Op::TakeIn(1), Op::TakeIn(1)];
+    let answers = [Outcome::Done(0), Outcome::Fenced];
+    assert_eq!(store.commit(&taken).unwrap(), answers);
+    assert_eq!(store.letters(&domain, 8).unwrap(), of_both[2..]);
+    assert_eq!(store.letters(&Domain::Whole, 0).unwrap().len(), 2);
 }
 
 fn an_outdated_incarnation_changes_nothing(place: &mut dyn Place) {

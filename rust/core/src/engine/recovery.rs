@@ -12,6 +12,7 @@ use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::queue::{Class, Entry, Rank};
+use crate::ranges::Domain;
 use crate::store::known::{Damaged, Need};
 use crate::store::{Error, Newcomer, NumberedCode, Recovery, Row};
 use crate::tally::Reason;
@@ -49,7 +50,7 @@ impl Core {
             damaged: Vec::new(),
             strays: Vec::new(),
         };
-        facts.store.recover(&mut loading)?;
+        facts.store.recover(&Domain::Whole, &mut loading)?;
         let Loading {
             mut involved,
             early,

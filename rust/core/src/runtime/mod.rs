@@ -60,7 +60,10 @@ impl From<store::Error> for Error {
             store::Error::Locked(_) => Kind::Locked,
             store::Error::Version(_) => Kind::Version,
             store::Error::Corrupt(_) | store::Error::Row(_) => Kind::Corrupt,
-            store::Error::Failed(_) | store::Error::Full(_) | store::Error::Busy(_) => Kind::Failed,
+            store::Error::Failed(_)
+            | store::Error::Full(_)
+            | store::Error::Busy(_)
+            | store::Error::NotYours(_) => Kind::Failed,
             store::Error::Invalid(_) => Kind::Invalid,
         };
         Self::new(kind, error.to_string())

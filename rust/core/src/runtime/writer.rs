@@ -17,6 +17,7 @@ use crate::clock::moment;
 use crate::engine::{Core, Facts};
 use crate::lanes::Lanes;
 use crate::limits::{BATCH_BYTES, BATCH_OPS, DISK_RETRY};
+use crate::ranges::Domain;
 use crate::store::{Error, Outcome};
 use crate::submission::Submission;
 
@@ -185,7 +186,7 @@ impl Writer {
             return Ok(Vec::new());
         }
         let began = moment();
-        let outcomes = self.facts.store.commit_each(&mut ops)?;
+        let outcomes = self.facts.store.commit_each(&mut ops, &Domain::Whole)?;
         shared.meter.committed(self.core.ops(), began.elapsed());
         Ok(outcomes)
     }

@@ -5,22 +5,28 @@
 //! [`MemoryStore::reopen`] gives a new handle on what was committed. It does not know files,
 //! locks or checksums.
 
+mod owners;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::known::{self, Known, Needs, Shelf};
+use super::within::Within;
 use super::{
-    Bucket, Ended, Error, Filter, NewInstance, Newcomer, NumberedCode, Op, Outcome, Payloads,
-    Reader, Recovery, Row, Store, Transition,
+    Bucket, Delivery, Ended, Error, Filter, NewInstance, Newcomer, NumberedCode, Op, Outcome,
+    Payloads, Reader, Recovery, Row, Store, Transition,
 };
 use crate::attributes::pairs;
 use crate::erasure;
 use crate::history::{Record, Stored};
 use crate::ids::{EventId, Incarnation, InstanceNo, Key, Seq, WaitId};
+use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
+use crate::ranges::Domain;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
+use owners::Owners;
 
 /// A handle on records that live in memory. Clones share the records.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +49,8 @@ struct Model {
     ended: BTreeMap<(Box<str>, Box<str>), [u64; 3]>,
     buckets: BTreeMap<Box<str>, Bucket>,
     last_seq: Seq,
+    letters: BTreeMap<LetterId, Letter>,
+    owners: Owners,
     next_failure: Option<Failure>,
     full: bool,
 }
@@ -95,7 +103,14 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), Error> {
+    fn recover(&mut self, of: &Domain, into: &mut dyn Recovery) -> Result<(), Error> {
+        let mut within;
+        let into: &mut dyn Recovery = if of.is_whole() {
+            into
+        } else {
+            within = Within::new(of, into);
+            &mut within
+        };
         let model = self.model.lock();
         let rows = model.instances.values().map(|it| &it.row);
         let rows: Vec<&Row> = rows.filter(|it| !it.status.is_final()).collect();
@@ -136,7 +151,11 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn commit_each(&mut self, batch: &mut dyn Iterator<Item = &Op>) -> Result<Vec<Outcome>, Error> {
+    fn commit_each(
+        &mut self,
+        batch: &mut dyn Iterator<Item = &Op>,
+        of: &Domain,
+    ) -> Result<Vec<Outcome>, Error> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -147,6 +166,12 @@ impl Store for MemoryStore {
             return Err(error);
         }
         let failure = model.next_failure.take();
+        if let Some(range) = model.owners.lost(of) {
+            let text = format!("range {} was handed over to another owner", range.0);
+            let error = Error::NotYours(text);
+            self.failed = Some(error.clone());
+            return Err(error);
+        }
         if failure == Some(Failure::Lost) {
             let error = Error::Failed("a commit was made to fail; its batch is lost".into());
             self.failed = Some(error.clone());
@@ -166,6 +191,13 @@ impl Store for MemoryStore {
         let workflow = Default::default();
         let moment = Moment(&model);
         known::look(needs, &mut Shelved { moment, workflow })
+    }
+
+    fn letters(&mut self, of: &Domain, engine: u64) -> Result<Vec<Delivery>, Error> {
+        let model = self.model.lock();
+        let all = model.letters.iter();
+        let some = all.filter(|(_, it)| it.to.is_of(of, engine));
+        Ok(some.map(|(id, it)| (*id, Ok(it.clone()))).collect())
     }
 
     fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error> {
@@ -220,17 +252,18 @@ impl Model {
     fn apply(&mut self, op: &Op) -> Outcome {
         match op {
             Op::Create(new) => self.create(new),
-            Op::CreateChild(new, parent, incarnation, created, taken) => {
+            Op::CreateChildren(some, parent, incarnation, record) => {
                 if self.owned(*parent, *incarnation).is_none() {
                     return Outcome::Fenced;
                 }
-                match self.create(new) {
-                    Outcome::Done(_) => self.append(*parent, *incarnation, created),
-                    outcome => {
-                        let _ = self.append(*parent, *incarnation, taken);
-                        outcome
-                    }
+                let taken = some.iter().find_map(|it| self.taken(it));
+                if let Some(taken) = taken {
+                    return taken;
                 }
+                for new in some {
+                    let _ = self.create(new);
+                }
+                self.append(*parent, *incarnation, record)
             }
             Op::Append(no, incarnation, record) => self.append(*no, *incarnation, record),
             Op::Open(no, incarnation, wait) => match self.owned(*no, *incarnation) {
@@ -284,6 +317,15 @@ impl Model {
                 }
                 Outcome::Done(0)
             }
+            Op::Leave(letter) => {
+                let id = self.letters.last_key_value().map_or(1, |it| it.0 + 1);
+                self.letters.insert(id, (**letter).clone());
+                Outcome::Done(id)
+            }
+            Op::TakeIn(id) => match self.letters.remove(id) {
+                Some(_) => Outcome::Done(0),
+                None => Outcome::Fenced,
+            },
             Op::Meta(name, value) => {
                 self.meta.insert(name.clone(), value.clone());
                 Outcome::Done(0)
@@ -314,11 +356,18 @@ impl Model {
             .filter(|it| it.row.incarnation == incarnation)
     }
 
-    fn create(&mut self, new: &NewInstance) -> Outcome {
+    /// Returns who has the id of a new instance, if it is taken.
+    fn taken(&self, new: &NewInstance) -> Option<Outcome> {
         let name = (new.namespace.clone(), new.workflow.clone(), new.id.clone());
-        if let Some(no) = self.names.get(&name) {
-            return Outcome::Exists(*no, self.instances[no].row.status);
+        let no = self.names.get(&name)?;
+        Some(Outcome::Exists(*no, self.instances[no].row.status))
+    }
+
+    fn create(&mut self, new: &NewInstance) -> Outcome {
+        if let Some(taken) = self.taken(new) {
+            return taken;
         }
+        let name = (new.namespace.clone(), new.workflow.clone(), new.id.clone());
         let running = new.status == Status::Running;
         let row = Row {
             no: new.no,

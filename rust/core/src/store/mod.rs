@@ -11,15 +11,18 @@ use std::sync::Arc;
 
 use crate::history::{Record, Stored};
 use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
+use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
+use crate::ranges::Domain;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
-use known::{Known, Need, Needs};
+use known::{Damaged, Known, Need, Needs};
 
 pub mod known;
 pub mod memory;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod sqlite;
+mod within;
 
 /// Which rules a new instance keeps for life. Some rules changed what a history looks like: an
 /// instance that began under the old one goes on under it, whatever version runs it.
@@ -87,21 +90,15 @@ pub struct Transition {
     pub at: Micros,
 }
 
-/// One change. All of them but `Meta`, `Ended` and `Bucket` belong to one instance.
+/// One change. All of them but `Meta`, `Ended`, `Bucket` and letters belong to one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// Creates an instance; the answer is [`Outcome::Exists`] if (namespace, workflow, id) is
     /// taken.
     Create(Box<NewInstance>),
-    /// Creates a child and records that in its parent, both or neither. If the id is taken the
-    /// second record is written instead of the first, and the answer is [`Outcome::Exists`].
-    CreateChild(
-        Box<NewInstance>,
-        InstanceNo,
-        Incarnation,
-        Box<Record>,
-        Box<Record>,
-    ),
+    /// Creates children and records that in their parent, all or nothing: the answer is
+    /// [`Outcome::Exists`] if any of their ids is taken.
+    CreateChildren(Vec<NewInstance>, InstanceNo, Incarnation, Box<Record>),
     /// Appends a record to the history.
     Append(InstanceNo, Incarnation, Record),
     /// Opens a wait.
@@ -125,6 +122,11 @@ pub enum Op {
     /// Gives an approval a state in which nobody decides it any more, if it is open. One that is not
     /// there, or cannot be read, is no error.
     EndApproval(Box<str>, ApprovalStatus),
+    /// Leaves a letter. The answer is its number.
+    Leave(Box<Letter>),
+    /// Removes a letter, because what it says is done in this batch. The answer is
+    /// [`Outcome::Fenced`] if it is not there.
+    TakeIn(LetterId),
     /// Keeps an engine-wide setting (next number, limits, boot id).
     Meta(Box<str>, Box<[u8]>),
     /// Keeps how many instances of a workflow have ended, replacing what was kept before.
@@ -160,7 +162,7 @@ pub struct Ended {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Outcome {
-    /// It was done. For records: their place in the journal. Otherwise 0.
+    /// It was done. For records: their place in the journal; for letters: their number. Otherwise 0.
     Done(u64),
     /// The id is taken, by the instance with this number, which is in this state: `Blocked` if that
     /// cannot be read.
@@ -321,6 +323,9 @@ pub struct Newcomer {
     pub start_at: Option<Micros>,
 }
 
+/// A letter with its number, or why it cannot be read.
+pub type Delivery = (LetterId, Result<Letter, Damaged>);
+
 /// What is needed to go on after a start. Newcomers come in ascending order of number, and so do
 /// the other instances.
 pub trait Recovery {
@@ -348,23 +353,34 @@ pub trait Recovery {
     fn unreadable(&mut self, what: String, shown: Option<Row>);
 }
 
-/// Where records are durable. One owner, one thread.
+/// Where records are durable. One thread; and one owner, or several that each own some ranges of
+/// the instances.
 #[expect(clippy::missing_errors_doc, reason = "all fail alike: see `Error`")]
 pub trait Store: Send {
-    /// Hands over all non-final instances (newcomers first), then all waits, then all events. What
-    /// cannot be read is told.
-    fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), Error>;
-    /// Applies the batch in one durable transaction and answers each operation, in order.
+    /// Hands over all non-final instances of these ranges (newcomers first), then all their waits,
+    /// then all their events. What cannot be read is told.
+    fn recover(&mut self, of: &Domain, into: &mut dyn Recovery) -> Result<(), Error>;
+    /// Applies the batch of the owner of these ranges in one durable transaction and answers each
+    /// operation, in order. If any of them was handed over meanwhile, that is
+    /// [`Error::NotYours`], and nothing of the batch is there; that is found too of a batch without
+    /// operations, so that what is told without any is told by the owner.
     /// After an error the store refuses all further commits, but for two: after [`Error::Full`]
     /// nothing of the batch is there, and the same batch may be committed once [`Store::resume`]
     /// has succeeded; after [`Error::Busy`] nothing was tried yet.
-    fn commit_each(&mut self, batch: &mut dyn Iterator<Item = &Op>) -> Result<Vec<Outcome>, Error>;
-    /// The same, for operations that lie in a row.
+    fn commit_each(
+        &mut self,
+        batch: &mut dyn Iterator<Item = &Op>,
+        of: &Domain,
+    ) -> Result<Vec<Outcome>, Error>;
+    /// The same, for operations that lie in a row, of the only owner.
     fn commit(&mut self, batch: &[Op]) -> Result<Vec<Outcome>, Error> {
-        self.commit_each(&mut batch.iter())
+        self.commit_each(&mut batch.iter(), &Domain::Whole)
     }
     /// Answers all of this at once, seeing everything committed. What cannot be read is an answer.
     fn look(&mut self, needs: Needs) -> Result<Known, Error>;
+    /// Returns the letters that the owner of these ranges, or the engine with this number, has to
+    /// take in, in the order in which they were committed. What cannot be read is told.
+    fn letters(&mut self, of: &Domain, engine: u64) -> Result<Vec<Delivery>, Error>;
     /// Looks one instance up by name.
     fn find(&mut self, namespace: &str, workflow: &str, id: &str) -> Result<Option<Row>, Error> {
         let key = Key::new(namespace, workflow, id);
@@ -482,6 +498,9 @@ pub enum Error {
     /// Input or output failed, the file is not ours or not writable.
     #[error("{0}")]
     Failed(String),
+    /// A range of whoever commits belongs to another owner by now. Nothing was changed.
+    #[error("{0}")]
+    NotYours(String),
     /// The path or address makes no sense.
     #[error("{0}")]
     Invalid(String),

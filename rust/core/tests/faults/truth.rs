@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use stepwell_core::history::Stored;
 use stepwell_core::ids::InstanceNo;
+use stepwell_core::ranges::Domain;
 use stepwell_core::store::memory::MemoryStore;
 use stepwell_core::store::{Ended, Error, Filter, Op, Outcome, Payloads, Recovery, Row, Store};
 use stepwell_core::wait::{Approval, Event, Wait};
@@ -71,7 +72,7 @@ impl Truth {
     /// Asks everything.
     pub fn read(store: &mut dyn Store) -> Result<Self, Error> {
         let mut truth = Self::default();
-        store.recover(&mut truth.handed_over)?;
+        store.recover(&Domain::Whole, &mut truth.handed_over)?;
         if let Some(what) = truth.handed_over.damaged.pop() {
             return Err(Error::Corrupt(what));
         }

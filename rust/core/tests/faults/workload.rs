@@ -256,8 +256,8 @@ impl Draft {
         let mut child = self.new_instance();
         child.parent = Some(parent);
         child.called = self.dice.percent(50);
-        let (created, taken) = (self.record(), self.record());
-        Op::CreateChild(child.into(), parent, 1, created.into(), taken.into())
+        let record = self.record();
+        Op::CreateChildren(vec![child], parent, 1, record.into())
     }
 
     fn operation(&mut self) -> Operation {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use stepwell_core::history::{Kind, Operation, Record, Verdict};
 use stepwell_core::ids::{InstanceNo, Micros};
 use stepwell_core::lifecycle::Status;
+use stepwell_core::ranges::Domain;
 use stepwell_core::store::memory::MemoryStore;
 use stepwell_core::store::sqlite::SqliteStore;
 use stepwell_core::store::{NewInstance, Op, Outcome, Recovery, Row, Store, Transition};
@@ -220,7 +221,7 @@ impl Recovery for Recovered {
 
 pub fn recovered(store: &mut dyn Store) -> Recovered {
     let mut all = Recovered::default();
-    store.recover(&mut all).unwrap();
+    store.recover(&Domain::Whole, &mut all).unwrap();
     assert_eq!(all.unreadable, [""; 0]);
     all
 }

@@ -364,7 +364,9 @@ impl Truth {
             }
             Op::Ended(it) => self.commit.ended.push((**it).clone()),
             Op::Meta(..) | Op::Progress(..) | Op::Bucket(..) => {}
-            Op::CreateChild(..) | Op::Seen(..) => unreachable!("the engine never says so"),
+            Op::CreateChildren(..) | Op::Seen(..) | Op::Leave(_) | Op::TakeIn(_) => {
+                unreachable!("one that is alone never says so")
+            }
         }
         Outcome::Done(0)
     }

@@ -20,6 +20,7 @@ use crate::history::{Kind, Operation, Record, Verdict};
 use crate::ids::Key;
 use crate::lifecycle::Status;
 use crate::note::{Data, Note};
+use crate::ranges::Domain;
 use crate::registry::Registry;
 use crate::residents::Residents;
 use crate::runtime::loader::{known_ids, same_items, seen};
@@ -119,7 +120,10 @@ impl Stage {
 
     fn commit(&mut self) -> Applied {
         self.core.finish_batch();
-        let outcomes = self.facts.store.commit_each(&mut self.core.ops());
+        let outcomes = self
+            .facts
+            .store
+            .commit_each(&mut self.core.ops(), &Domain::Whole);
         let outcomes = outcomes.expect("memory is written");
         self.core.apply(&outcomes)
     }

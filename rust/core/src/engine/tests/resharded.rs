@@ -278,7 +278,10 @@ fn a_commit_that_may_or_may_not_be_there_decides_which_layout_it_is() {
         assert_eq!(stage.core.decide(reshard), None);
         stage.core.finish_batch();
         stage.store.fail_next(failure);
-        let committed = stage.facts.store.commit_each(&mut stage.core.ops());
+        let committed = stage
+            .facts
+            .store
+            .commit_each(&mut stage.core.ops(), &Domain::Whole);
         assert!(committed.is_err());
         bodies.running.clear();
         bodies.hear(&stage.reopen(None));

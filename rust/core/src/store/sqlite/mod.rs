@@ -50,7 +50,9 @@ use std::sync::Arc;
 use rusqlite::{Connection, ErrorCode};
 
 use super::known::{self, Known, Needs};
-use super::{Bucket, Copier, Ended, Error, Op, Outcome, Reader, Recovery, Store};
+use super::within::Within;
+use super::{Bucket, Copier, Delivery, Ended, Error, Op, Outcome, Reader, Recovery, Store};
+use crate::ranges::Domain;
 use ballast::Ballast;
 use connection::Handle;
 use files::Paths;
@@ -290,14 +292,26 @@ fn begin(conn: &Connection, tries: u32) -> rusqlite::Result<()> {
 }
 
 impl Store for SqliteStore {
-    fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), Error> {
+    fn recover(&mut self, of: &Domain, into: &mut dyn Recovery) -> Result<(), Error> {
         self.usable()?;
+        let mut within;
+        let into: &mut dyn Recovery = if of.is_whole() {
+            into
+        } else {
+            within = Within::new(of, into);
+            &mut within
+        };
         let damage = std::mem::take(&mut self.heads.damage);
         recover::recover(&mut self.conn, &self.names, damage, into)
             .map_err(|it| it.explain(&self.paths.name, "read"))
     }
 
-    fn commit_each(&mut self, batch: &mut dyn Iterator<Item = &Op>) -> Result<Vec<Outcome>, Error> {
+    /// Whose batch it is does not matter: the lock on the file lets in one owner.
+    fn commit_each(
+        &mut self,
+        batch: &mut dyn Iterator<Item = &Op>,
+        _: &Domain,
+    ) -> Result<Vec<Outcome>, Error> {
         self.busy = true;
         self.write("write", 1, |conn, heads, names| {
             let mut applied = write::Batch::new(conn, heads, names);
@@ -309,6 +323,11 @@ impl Store for SqliteStore {
         self.usable()?;
         let mut look = look::Look::new(&self.conn, &self.names, &self.heads, &self.paths.name);
         known::look(needs, &mut look)
+    }
+
+    fn letters(&mut self, of: &Domain, engine: u64) -> Result<Vec<Delivery>, Error> {
+        let file = self.paths.name.clone();
+        self.read(|conn, _| read::letters(conn, of, engine, &file))
     }
 
     fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error> {

@@ -13,7 +13,9 @@ use super::sums;
 use crate::history::Stored;
 use crate::ids::{InstanceNo, Seq};
 use crate::lifecycle::Status;
-use crate::store::{Bucket, Ended, Filter, Payloads, Row};
+use crate::ranges::Domain;
+use crate::store::known::Damaged;
+use crate::store::{Bucket, Delivery, Ended, Filter, Payloads, Row};
 use crate::wait::{Approval, ApprovalStatus, Wait};
 
 /// Records between two looks at the clock.
@@ -546,6 +548,31 @@ pub(super) fn buckets(conn: &Connection) -> Result<Vec<Bucket>> {
                 millionths,
                 at,
             });
+        }
+    }
+    Ok(all)
+}
+
+/// Returns the letters of the owner of these ranges, which has this number.
+pub(super) fn letters(
+    conn: &Connection,
+    of: &Domain,
+    engine: u64,
+    file: &str,
+) -> Result<Vec<Delivery>> {
+    let mut select = conn.prepare(&format!("SELECT {} FROM letter ORDER BY id", rows::LETTER))?;
+    let mut found = select.query([])?;
+    let mut all = Vec::new();
+    while let Some(row) = found.next()? {
+        let id = rows::uint(row, 0)?;
+        match rows::letter(row) {
+            Ok(letter) if letter.to.is_of(of, engine) => all.push((id, Ok(letter))),
+            Ok(_) => {}
+            Err(fault @ Fault::Corrupt(_)) => {
+                let text = fault.explain(file, "read").to_string();
+                all.push((id, Err(Damaged(text))));
+            }
+            Err(fault) => return Err(fault),
         }
     }
     Ok(all)

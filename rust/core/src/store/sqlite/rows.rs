@@ -9,7 +9,8 @@ use rusqlite::Row as Columns;
 use super::names::{Name, Names};
 use super::sums::{self, Said};
 use crate::history::{Kind, Operation, Record, Stored, Verdict};
-use crate::ids::{InstanceNo, Key, Seq};
+use crate::ids::{InstanceNo, Key, Range, Seq, RANGES};
+use crate::letter::{Address, Letter, Message};
 use crate::lifecycle::Status;
 pub(super) use crate::limits::NUMBERS_END;
 use crate::store::{Error, Newcomer, Row};
@@ -503,6 +504,35 @@ fn unchecked_event(row: &Columns) -> Result<Event> {
 pub(super) fn event_said(row: &Columns) -> Result<(Said, u32)> {
     let event = unchecked_event(row)?;
     Ok((Said::of_event(&event), small(row, 3)?))
+}
+
+/// Columns of [`letter`], in its order.
+pub(super) const LETTER: &str = "id, range, engine, crc, body";
+
+pub(super) fn letter(row: &Columns) -> Result<Letter> {
+    let id = uint(row, 0)?;
+    let told = |fault| match fault {
+        Fault::Corrupt(what) => Fault::Corrupt(format!("letter {id} cannot be read: {what}")),
+        other => other,
+    };
+    unchecked_letter(row).map_err(told)
+}
+
+fn unchecked_letter(row: &Columns) -> Result<Letter> {
+    let range = int_or_none(row, 1)?.map(|it| u16::try_from(it).ok().filter(|it| *it < RANGES));
+    let to = match (range, int_or_none(row, 2)?) {
+        (Some(Some(range)), None) => Address::Owner(Range(range)),
+        (None, Some(engine)) => Address::Asker(engine as u64),
+        _ => return corrupt("it is for nobody"),
+    };
+    let body = bytes(row, 4)?.unwrap_or_default();
+    if small(row, 3)? != sums::letter(to, &body) {
+        return corrupt("it fails its checksum");
+    }
+    match Message::read(&body) {
+        Some(message) => Ok(Letter { to, message }),
+        None => corrupt("it makes no sense"),
+    }
 }
 
 /// Columns of [`approval`], in its order.

@@ -12,10 +12,10 @@ use crate::attributes::pairs;
 /// "Stpw": how SQLite and file(1) know a file of ours.
 pub(super) const APPLICATION_ID: u32 = 0x5374_7077;
 /// Version of the schema that this code reads and writes.
-pub(super) const VERSION: u32 = 4;
+pub(super) const VERSION: u32 = 5;
 
 /// What leads from schema version N to N + 1, for N = 1, 2, 3, …
-pub(super) const MIGRATIONS: &[fn(&Connection) -> rusqlite::Result<()>] = &[to_2, to_3, to_4];
+pub(super) const MIGRATIONS: &[fn(&Connection) -> rusqlite::Result<()>] = &[to_2, to_3, to_4, to_5];
 
 /// Steps of blocked instances, what has ended in numbers, attributes that can be found.
 fn to_2(conn: &Connection) -> rusqlite::Result<()> {
@@ -63,6 +63,16 @@ fn to_3(conn: &Connection) -> rusqlite::Result<()> {
 /// What is done to instances from outside (ADR 0020). No row is rewritten.
 fn to_4(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch("ALTER TABLE instance ADD COLUMN paused_at INTEGER;")
+}
+
+/// Letters to instances of other owners.
+fn to_5(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "CREATE TABLE letter (
+           id INTEGER PRIMARY KEY, range INTEGER, engine INTEGER, crc INTEGER NOT NULL,
+           body BLOB NOT NULL
+         );",
+    )
 }
 
 /// The present schema.
@@ -198,6 +208,14 @@ CREATE TABLE approval (
   decision BLOB
 );
 CREATE INDEX approval_status ON approval (status);
+
+CREATE TABLE letter (               -- what is to happen to an instance whose owner is another
+  id INTEGER PRIMARY KEY,           -- order of commit
+  range INTEGER,                    -- whose owner takes it in, or the engine that waits for an answer
+  engine INTEGER,
+  crc INTEGER NOT NULL,
+  body BLOB NOT NULL
+);
 ";
 
 /// Brings an older schema up to [`VERSION`], in one transaction.

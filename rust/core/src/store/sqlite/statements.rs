@@ -46,6 +46,8 @@ statements! {
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO UPDATE SET \
         no = ?2, name = ?3, status = ?4, asked_at = ?5, until = ?6, decided_at = ?7, crc = ?8, \
         detail = ?9, decision = ?10";
+    Leave = "INSERT INTO letter (range, engine, crc, body) VALUES (?, ?, ?, ?)";
+    TakeIn = "DELETE FROM letter WHERE id = ?";
     Meta = "INSERT OR REPLACE INTO meta VALUES (?, ?)";
     Bucket = "INSERT OR REPLACE INTO bucket VALUES (?, ?, ?)";
     Ended = "INSERT OR REPLACE INTO tally \

@@ -4,6 +4,7 @@
 
 use crate::history::Record;
 use crate::ids::{InstanceNo, Seq};
+use crate::letter::Address;
 use crate::wait::{Approval, Event};
 
 /// What a row says, under a checksum but for whose it is.
@@ -115,6 +116,15 @@ pub(super) fn event(no: InstanceNo, it: &Event) -> u32 {
 
 fn event_parts<'a>(it: &'a Event, at: &'a [u8; 8]) -> [Option<&'a [u8]>; 3] {
     [Some(at), Some(it.kind.as_bytes()), it.payload.as_deref()]
+}
+
+/// Checksum of a letter.
+pub(super) fn letter(to: Address, body: &[u8]) -> u32 {
+    let whose = match to {
+        Address::Owner(range) => [0, range.0.into()],
+        Address::Asker(engine) => [1, engine],
+    };
+    checksum(whose, &[Some(body)])
 }
 
 /// Checksum of an approval.

@@ -15,6 +15,7 @@ use super::sums;
 use crate::attributes::pairs;
 use crate::history::{Record, Verdict};
 use crate::ids::{Incarnation, InstanceNo};
+use crate::letter::{Address, Letter};
 use crate::lifecycle::Status;
 use crate::store::{NewInstance, Op, Outcome, Transition};
 use crate::wait::{Approval, ApprovalStatus, Event, Source, Wait};
@@ -41,17 +42,19 @@ impl<'c> Batch<'c> {
     pub(super) fn apply(&mut self, op: &Op) -> rows::Result<Outcome> {
         match op {
             Op::Create(new) => self.create(new),
-            Op::CreateChild(new, parent, incarnation, created, taken) => {
+            Op::CreateChildren(some, parent, incarnation, record) => {
                 if self.owned(*parent, *incarnation)?.is_none() {
                     return Ok(Outcome::Fenced);
                 }
-                match self.create(new)? {
-                    Outcome::Done(_) => self.append(*parent, *incarnation, created),
-                    outcome => {
-                        let _ = self.append(*parent, *incarnation, taken)?;
-                        Ok(outcome)
+                for new in some {
+                    if let Some(taken) = self.taken(new)? {
+                        return Ok(taken);
                     }
                 }
+                for new in some {
+                    let _ = self.create(new)?;
+                }
+                self.append(*parent, *incarnation, record)
             }
             Op::Append(no, incarnation, record) => self.append(*no, *incarnation, record),
             Op::Open(no, incarnation, wait) => match self.owned(*no, *incarnation)? {
@@ -83,6 +86,14 @@ impl<'c> Batch<'c> {
                 Ok(_) | Err(Fault::Corrupt(_)) => Ok(Outcome::Done(0)),
                 Err(fault) => Err(fault),
             },
+            Op::Leave(letter) => self.leave(letter),
+            Op::TakeIn(id) => {
+                let gone = self.sql.get(Sql::TakeIn)?.execute([*id as i64])?;
+                Ok(match gone {
+                    0 => Outcome::Fenced,
+                    _ => Outcome::Done(0),
+                })
+            }
             Op::Meta(name, value) => self.run(Sql::Meta, params![name, value]),
             Op::Ended(it) => {
                 let [complete, errored, terminated] = it.counts.map(|it| it as i64);
@@ -141,6 +152,23 @@ impl<'c> Batch<'c> {
         Ok(self.look(no)?.filter(|it| it.incarnation == incarnation))
     }
 
+    /// Returns who has the id of a new instance, if it is taken.
+    fn taken(&mut self, new: &NewInstance) -> rows::Result<Option<Outcome>> {
+        let names = [&*new.namespace, &*new.workflow, &*new.version];
+        let (workflow, _) = self.names.number(self.conn, names)?;
+        let find = self.sql.get(Sql::FindNo)?;
+        let mut found = find.query(params![workflow, new.id])?;
+        let Some(row) = found.next()? else {
+            return Ok(None);
+        };
+        let no: i64 = row.get(0)?;
+        let status = rows::uint(row, 1).ok().and_then(|it| u8::try_from(it).ok());
+        let status = status.and_then(Status::from_code);
+        // One that is damaged takes the id all the same.
+        let status = status.unwrap_or(Status::Blocked);
+        Ok(Some(Outcome::Exists(no as u64, status)))
+    }
+
     fn create(&mut self, new: &NewInstance) -> rows::Result<Outcome> {
         let names = [&*new.namespace, &*new.workflow, &*new.version];
         let (workflow, version) = self.names.number(self.conn, names)?;
@@ -163,17 +191,8 @@ impl<'c> Batch<'c> {
             new.seed.map(|it| it as i64),
         ])?;
         if inserted == 0 {
-            let find = self.sql.get(Sql::FindNo)?;
-            let (no, status) = find.query_row(params![workflow, new.id], |row| {
-                Ok((row.get::<_, i64>(0)?, rows::uint(row, 1)))
-            })?;
-            let status = status.ok().and_then(|it| u8::try_from(it).ok());
-            let status = status.and_then(Status::from_code);
-            // One that is damaged takes the id all the same.
-            return Ok(Outcome::Exists(
-                no as u64,
-                status.unwrap_or(Status::Blocked),
-            ));
+            let taken = self.taken(new)?;
+            return Ok(taken.expect("that is why it was not inserted"));
         }
         if let Some(params) = &new.params {
             let _ = self.keep(Sql::Params, new.no, params)?;
@@ -357,6 +376,17 @@ impl<'c> Batch<'c> {
         }
         self.heads.touched.push(no);
         Ok(Outcome::Done(0))
+    }
+
+    fn leave(&mut self, letter: &Letter) -> rows::Result<Outcome> {
+        let (range, engine) = match letter.to {
+            Address::Owner(range) => (Some(range.0), None),
+            Address::Asker(engine) => (None, Some(engine as i64)),
+        };
+        let body = letter.message.bytes();
+        let crc = sums::letter(letter.to, &body);
+        let _ = self.run(Sql::Leave, params![range, engine, crc, body])?;
+        Ok(Outcome::Done(self.conn.last_insert_rowid() as u64))
     }
 
     fn approval(&mut self, it: &Approval) -> rows::Result<Outcome> {
