@@ -4,6 +4,7 @@ use rustc_hash::FxHashMap;
 
 use crate::history::{Operation, Record};
 use crate::ids::{Incarnation, InstanceNo, Micros, Seq, WaitId};
+use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
 use crate::wait::Wait;
 
@@ -143,6 +144,8 @@ pub enum Submission {
     Outside(Command),
     /// A body speaks.
     Said(Body, Speech),
+    /// Another owner of the store left this letter.
+    Letter(LetterId, Box<Letter>),
     /// The last attempt of a body that held its slot has ended ([`Speech::Hold`]); nobody speaks
     /// for the instance any more.
     LetGo(InstanceNo),

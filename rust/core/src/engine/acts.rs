@@ -7,6 +7,7 @@ use crate::codes;
 use crate::failure::recorded;
 use crate::history::Verdict;
 use crate::ids::{InstanceNo, Key, Micros};
+use crate::letter::Asked;
 use crate::lifecycle::{react, Effect, Happening, Reaction, Status};
 use crate::note::{Data, Note};
 use crate::queue::{Class, Entry};
@@ -26,7 +27,10 @@ impl Core {
             Whereabouts::Final(_, status) => {
                 self.say(Note::refuse(ticket, codes::STATE, Data::State(status)));
             }
-            Whereabouts::Live(no, key, status) => match verb {
+            Whereabouts::Elsewhere(_, range) => {
+                self.ask_owner(range, ticket, Asked::Act(name, verb));
+            }
+            Whereabouts::Here(no, key, status) => match verb {
                 Verb::Resume => return self.resume(ticket, name, (no, key, status)),
                 Verb::Pause => self.pause(ticket, no)?,
                 Verb::Terminate(why) => self.end(ticket, no, key, &why)?,
@@ -192,13 +196,19 @@ impl Core {
         for wait in waits {
             self.hook(no, &wait);
             let outcome = match &wait.source {
-                Source::Child(child) => self.child_outcome(*child),
+                Source::Child(child) => self.child_outcome(*child, &wait),
                 Source::Approval(id) => self.approval_outcome(id),
                 Source::Event(_) | Source::Timer | Source::Instant | Source::Retry => Ok(None),
             };
             match self.or_block(no, outcome) {
                 None => return,
-                Some(None) => {}
+                Some(None) => {
+                    if let Source::Child(child) = wait.source {
+                        if let Some(range) = self.afar(child) {
+                            self.watch(no, wait.id, child, range);
+                        }
+                    }
+                }
                 Some(Some(outcome)) => self.settle(no, wait.id, &outcome),
             }
         }

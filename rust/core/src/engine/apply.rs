@@ -88,7 +88,10 @@ impl Core {
                 items,
                 if_exists,
             } => self.items(ticket, items, if_exists, news, applied),
-            After::Born => self.born(*new_of(op).0, applied),
+            After::Born(waits) => {
+                let (new, outcome) = new_of(op);
+                self.child_born(new, outcome, waits, applied);
+            }
             After::Compare {
                 ticket,
                 name,
@@ -144,8 +147,11 @@ impl Core {
                 if let Some((Op::Buffer(_, event, _), Outcome::Done(_))) = op {
                     self.kept(no, event);
                 }
-                applied.notes.push(Note::reply(ticket, Data::Nothing));
+                let reply = ticket.map(|it| Note::reply(it, Data::Nothing));
+                applied.notes.extend(reply);
             }
+            After::Children(told, again) => self.children_created(told, *again, outcome, applied),
+            After::TakenIn(id) => self.taken_in(id, outcome),
         }
     }
 
@@ -170,7 +176,7 @@ impl Core {
     }
 
     /// Tells a body an outcome, if the store took its record.
-    fn settled(
+    pub(super) fn settled(
         &mut self,
         mut settled: Box<Settled>,
         outcome: Option<Outcome>,
@@ -196,7 +202,7 @@ impl Core {
 
     /// A creation that is durable: its body starts if it got a slot, and was not terminated by
     /// the very batch that created it.
-    fn born(&mut self, new: NewInstance, applied: &mut Applied) {
+    pub(super) fn born(&mut self, new: NewInstance, applied: &mut Applied) {
         if new.status != Status::Running || !self.live.contains_key(&new.no) {
             return;
         }
@@ -268,9 +274,12 @@ impl Core {
         applied.notes.push(note);
     }
 
-    /// The id was taken by an instance that is final: forgets the new one.
-    fn take_back(&mut self, new: &NewInstance) {
+    /// The id was taken by an instance that is final: forgets the new one, if it was placed here.
+    pub(super) fn take_back(&mut self, new: &NewInstance) {
         let key = Key::new(&new.namespace, &new.workflow, &new.id);
+        if !self.domain.has(key.range()) {
+            return;
+        }
         let workflow = self.workflow(&new.namespace, &new.workflow);
         self.displace(new.no, key, workflow, new.priority, new.start_at);
     }

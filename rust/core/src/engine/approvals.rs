@@ -12,6 +12,7 @@ use super::Core;
 use crate::codes;
 use crate::history::Verdict;
 use crate::ids::Micros;
+use crate::letter::Asked;
 use crate::note::{Data, Note};
 use crate::store::known::{Damaged, Need};
 use crate::store::Op;
@@ -113,7 +114,12 @@ impl Core {
             .as_ref()
             .is_none_or(|it| it.status == ApprovalStatus::Open);
         let no = match found {
-            Whereabouts::Live(no, ..) if is_open => no,
+            Whereabouts::Here(no, ..) if is_open => no,
+            // Its owner says who was first.
+            Whereabouts::Elsewhere(_, range) => {
+                self.ask_owner(range, ticket, Asked::Decide(decision));
+                return None;
+            }
             Whereabouts::Unknown => {
                 self.say(Note::refuse(ticket, codes::NOT_FOUND, Data::Nothing));
                 return None;

@@ -3,11 +3,12 @@
 use rustc_hash::FxHashSet;
 
 use super::Core;
-use crate::ids::{InstanceNo, Key};
+use crate::ids::{InstanceNo, Key, WaitId};
+use crate::letter::LetterId;
 use crate::note::{Note, Settled};
 use crate::store::known::Known;
 use crate::store::Op;
-use crate::submission::{Command, IfExists, Name};
+use crate::submission::{Command, IfExists, Name, Submission};
 
 /// One step of a batch: an operation for the store, what is left to do after the commit, or both.
 /// What is left to do where there is an operation follows from the answer to that one.
@@ -32,8 +33,9 @@ pub(super) enum After {
         items: Vec<ItemOf>,
         if_exists: IfExists,
     },
-    /// A child is created, of which its parent is told another way.
-    Born,
+    /// A child is created, of which its parent is told another way; the wait for its end, if it was
+    /// called.
+    Born(Option<WaitId>),
     Compare {
         ticket: u64,
         name: Box<Name>,
@@ -58,8 +60,13 @@ pub(super) enum After {
     Leaves(InstanceNo),
     /// The state has changed.
     Changed(InstanceNo),
-    /// An event whose `dedup_id` the store judges is kept.
-    Kept(u64, InstanceNo),
+    /// An event whose `dedup_id` the store judges is kept; whoever sent it from here is answered.
+    Kept(Option<u64>, InstanceNo),
+    /// Children of several owners are created, and their parent is told; if an id was taken that is
+    /// decided once more.
+    Children(Box<Settled>, Box<Submission>),
+    /// A letter is gone.
+    TakenIn(LetterId),
     Limits {
         ticket: Option<u64>,
         namespace: Box<str>,
@@ -122,9 +129,5 @@ impl Core {
     /// Adds what is left to do when the batch is durable.
     pub(super) fn then(&mut self, then: After) {
         self.batch.add(None, Some(then));
-    }
-
-    pub(super) fn say(&mut self, note: Note) {
-        self.then(After::Say(note));
     }
 }

@@ -271,26 +271,31 @@ impl Core {
         let found = self.find(&what.1.to);
         let outcome = match self.or_block(by.no, found)? {
             Whereabouts::Unsure => return Some(by.says(Speech::Post(ticket, what))),
-            Whereabouts::Live(no, ..) if self.batch.unjudged.contains(&no) => {
+            Whereabouts::Here(no, ..) if self.batch.unjudged.contains(&no) => {
                 return Some(by.says(Speech::Post(ticket, what)));
             }
-            Whereabouts::Live(no, key, _) => {
+            Whereabouts::Here(no, key, _) => {
                 let has_room = self.liven(no, key, &what.1.to).has_room_for(&what.1.kind);
-                has_room.then_some(no).ok_or(codes::LIMIT)
+                has_room.then_some((no, None)).ok_or(codes::LIMIT)
             }
+            Whereabouts::Elsewhere(no, range) => Ok((no, Some(range))),
             Whereabouts::Final(..) => Err(codes::STATE),
             Whereabouts::Unknown => Err(codes::NOT_FOUND),
         };
-        let (operation, letter) = *what;
+        let (operation, sent) = *what;
         let now = self.now;
         let told = match outcome {
             Ok(_) => Resolved::new(Verdict::Done),
             Err(why) => Resolved::failed(why),
         };
         self.conclude(by.no, ticket, operation, now, &told);
-        if let Ok(no) = outcome {
-            let event = self.event(letter.kind, letter.payload);
-            self.arrive(no, event);
+        match outcome {
+            Ok((no, None)) => {
+                let event = self.event(sent.kind, sent.payload);
+                self.arrive(no, event);
+            }
+            Ok((no, Some(range))) => self.send_elsewhere(no, range, sent, None),
+            Err(_) => {}
         }
         None
     }

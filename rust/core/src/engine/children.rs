@@ -1,9 +1,10 @@
 //! Children: created exactly once however often the parent replays (L10), and waited for.
 //!
-//! The writer looks the ids up first, so a creation here is never refused by the store; the
-//! child and the parent's record or wait ride in one commit.
+//! The writer looks the ids up first, so the store refuses a creation here only where others create
+//! too; the child and the parent's record or wait ride in one commit.
 
 use super::decide::Whereabouts;
+use super::letters::nobody;
 use super::settle::Resolved;
 use super::{After, Core};
 use crate::codes;
@@ -27,7 +28,13 @@ impl Core {
         }
     }
 
-    fn bear(&mut self, by: InstanceNo, child: &Child, item: NewItem, called: bool) -> InstanceNo {
+    fn bear(
+        &mut self,
+        by: InstanceNo,
+        child: &Child,
+        item: NewItem,
+        called: Option<WaitId>,
+    ) -> InstanceNo {
         let id = item.id.clone().unwrap_or_default();
         let name = self.name(by, &child.workflow, &id);
         let key = Key::new(&name.namespace, &name.workflow, &name.id);
@@ -36,11 +43,16 @@ impl Core {
             workflow: name.workflow,
             version: child.version.clone(),
         };
-        let mut new = self.admit(&code, item, key);
+        let is_here = self.domain.has(key.range());
+        let mut new = if is_here {
+            self.admit(&code, item, key)
+        } else {
+            self.entrust(&code, item, key)
+        };
         new.parent = Some(by);
-        new.called = called;
+        new.called = called.is_some();
         let no = new.no;
-        self.push_then(Op::Create(new), After::Born);
+        self.push_then(Op::Create(new), After::Born(called));
         no
     }
 
@@ -61,11 +73,17 @@ impl Core {
             Whereabouts::Unsure => return Some(by.says(Speech::Call(id, child))),
             Whereabouts::Unknown => {
                 let mut wait = wait(Source::Child(0));
-                let no = self.bear(by.no, &child, item, true);
+                let no = self.bear(by.no, &child, item, Some(id));
                 wait.source = Source::Child(no);
                 self.keep_open(by.no, wait);
+                let key = Key::new(&name.namespace, &name.workflow, &name.id);
+                if !self.domain.has(key.range()) {
+                    self.watch(by.no, id, no, key.range());
+                }
             }
-            Whereabouts::Live(no, ..) | Whereabouts::Final(no, _) => {
+            Whereabouts::Here(no, ..)
+            | Whereabouts::Elsewhere(no, _)
+            | Whereabouts::Final(no, _) => {
                 let wait = wait(Source::Child(no));
                 self.record_outcome(by.no, wait, &Resolved::failed(codes::EXISTS));
             }
@@ -91,14 +109,18 @@ impl Core {
             refused |= match self.or_block(by.no, found)? {
                 Whereabouts::Unsure => return Some(by.says(Speech::CreateChildren(ticket, child))),
                 Whereabouts::Unknown => !seen.insert(id),
-                Whereabouts::Live(..) | Whereabouts::Final(..) => true,
+                Whereabouts::Here(..) | Whereabouts::Elsewhere(..) | Whereabouts::Final(..) => true,
             };
+        }
+        if !refused && !self.domain.is_whole() {
+            self.create_across(ticket, by, child);
+            return None;
         }
         let outcome = if refused {
             Resolved::failed(codes::EXISTS)
         } else {
             for item in std::mem::take(&mut child.items) {
-                self.bear(by.no, &child, item, false);
+                self.bear(by.no, &child, item, None);
             }
             Resolved {
                 payload: child.payload,
@@ -108,6 +130,42 @@ impl Core {
         let now = self.now;
         self.conclude(by.no, ticket, child.operation, now, &outcome);
         None
+    }
+
+    /// Where others create too, an id may be taken at this very moment, which the store finds out:
+    /// then this is decided once more. Until it is known nobody is placed, so those who are born
+    /// here come by letter as well.
+    fn create_across(&mut self, ticket: u64, by: Body, child: Box<Child>) {
+        let mut some = Vec::with_capacity(child.items.len());
+        for item in child.items.clone() {
+            let id = item.id.clone().unwrap_or_default();
+            let Name {
+                namespace,
+                workflow,
+                id,
+            } = self.name(by.no, &child.workflow, &id);
+            let key = Key::new(&namespace, &workflow, &id);
+            let code = Code {
+                namespace,
+                workflow,
+                version: child.version.clone(),
+            };
+            let mut new = self.entrust(&code, item, key);
+            new.parent = Some(by.no);
+            some.push(*new);
+        }
+        let outcome = Resolved {
+            payload: child.payload.clone(),
+            ..Resolved::new(Verdict::Done)
+        };
+        let record = self.outcome_record(child.operation.clone(), self.now, &outcome);
+        let told = self.settled_as(by.no, ticket, &outcome);
+        let again = by.says(Speech::CreateChildren(ticket, child));
+        self.push_then(
+            Op::CreateChildren(some, by.no, by.incarnation, Box::new(record)),
+            After::Children(Box::new(told), Box::new(again)),
+        );
+        self.progressed(by.no);
     }
 
     pub(super) fn wait_child(
@@ -125,8 +183,9 @@ impl Core {
         if ends || matches!(found, Whereabouts::Unsure) {
             return Some(by.says(Speech::Await(id, what)));
         }
+        let afar = found.elsewhere();
         let (child, outcome) = match found {
-            Whereabouts::Live(no, ..) => (no, None),
+            Whereabouts::Here(no, ..) | Whereabouts::Elsewhere(no, _) => (no, None),
             Whereabouts::Final(no, _) => {
                 let end = self.batch.known.by_key(key).and_then(|row| {
                     let row = row.expect("it was found");
@@ -149,23 +208,30 @@ impl Core {
             Some(outcome) => self.record_outcome(by.no, wait, &outcome),
             None => self.keep_open(by.no, wait),
         }
+        if let Some(range) = afar {
+            self.watch(by.no, id, child, range);
+        }
         None
     }
 
     /// Returns how a child ended while nobody could be told, if it did.
-    pub(super) fn child_outcome(&self, child: InstanceNo) -> Result<Option<Resolved>, Damaged> {
+    pub(super) fn child_outcome(
+        &self,
+        child: InstanceNo,
+        wait: &Wait,
+    ) -> Result<Option<Resolved>, Damaged> {
         if self.live.contains_key(&child) {
             return Ok(None);
         }
         Ok(match self.batch.known.instance(child)? {
-            None => Some(Resolved::failed(codes::NOT_FOUND)),
+            None => Some(nobody(wait)),
             Some(row) if row.status.is_final() => Some(self.end_of(row)?),
             Some(_) => None,
         })
     }
 
     /// Returns what waiting for a final instance yields.
-    fn end_of(&self, row: &Row) -> Result<Resolved, Damaged> {
+    pub(super) fn end_of(&self, row: &Row) -> Result<Resolved, Damaged> {
         let (verdict, kind) = match row.status {
             Status::Complete => (Verdict::Done, Some(row.version.clone())),
             Status::Terminated => (Verdict::Failed, Some(codes::TERMINATED.into())),

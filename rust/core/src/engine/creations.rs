@@ -12,6 +12,7 @@ use super::{After, Core, ItemOf};
 use crate::admission::{Verdict, Who, Wish};
 use crate::codes;
 use crate::ids::{InstanceNo, Key};
+use crate::letter::{Address, Message};
 use crate::lifecycle::Status;
 use crate::note::{Data, Item, Note};
 use crate::store::{NewInstance, Op, FORMAT};
@@ -31,13 +32,30 @@ enum Spot {
 impl Core {
     /// Numbers a new instance and places it.
     pub(super) fn admit(&mut self, code: &Code, item: NewItem, key: Key) -> Box<NewInstance> {
+        let no = self.sequence.draw();
+        let workflow = self.workflow(&code.namespace, &code.workflow);
+        let status = self.place(no, key, workflow, item.priority, item.start_at);
+        self.new_instance(no, code, item, status)
+    }
+
+    /// Numbers a new instance; the owner of its range places it.
+    pub(super) fn entrust(&mut self, code: &Code, item: NewItem, key: Key) -> Box<NewInstance> {
+        let no = self.sequence.draw();
+        self.leave_letter(Address::Owner(key.range()), Message::Born(no));
+        self.new_instance(no, code, item, Status::Queued)
+    }
+
+    fn new_instance(
+        &mut self,
+        no: InstanceNo,
+        code: &Code,
+        item: NewItem,
+        status: Status,
+    ) -> Box<NewInstance> {
         assert!(
             self.codes.has(&code.workflow, &code.version),
             "L12: nothing is created without code"
         );
-        let no = self.sequence.draw();
-        let workflow = self.workflow(&code.namespace, &code.workflow);
-        let status = self.place(no, key, workflow, item.priority, item.start_at);
         self.batch.bytes += item.params.as_ref().map_or(0, |it| it.len()) + 64;
         Box::new(NewInstance {
             no,
@@ -113,6 +131,12 @@ impl Core {
                 }
             }
         }
+        if let Some(key) = key.filter(|it| !self.domain.has(it.range())) {
+            let (code, item) = *what;
+            let new = self.entrust(&code, item, key);
+            self.push_then(Op::Create(new), After::Created(ticket, if_exists));
+            return None;
+        }
         let later = u32::from(self.comes_later(item));
         let who = key.map_or(Who::Stranger, |it| Who::Id(it.0 as u64));
         let wish = self.wish(workflow, 1, later, who);
@@ -133,10 +157,15 @@ impl Core {
 
     /// Gives an instance an id.
     fn generate(&self, code: &Code, item: &mut NewItem) -> Key {
-        let id = self.generated.next(self.now);
-        let key = Key::new(&code.namespace, &code.workflow, &id);
-        item.id = Some(id);
-        key
+        loop {
+            let id = self.generated.next(self.now);
+            let key = Key::new(&code.namespace, &code.workflow, &id);
+            // One that is free to choose is born where it is created.
+            if self.domain.has(key.range()) {
+                item.id = Some(id);
+                return key;
+            }
+        }
     }
 
     /// Returns who has an id, as far as memory and `found` know; an error if this batch may create
@@ -211,11 +240,12 @@ impl Core {
             let batch = Command::CreateBatch(ticket, what, if_exists, wait);
             return Some(batch.with(found));
         };
+        let here = |it: Key| self.domain.has(it.range());
         let new = || {
             items
                 .iter()
                 .zip(&spots)
-                .filter(|it| matches!(it.1, Spot::New(_)))
+                .filter(|it| matches!(it.1, Spot::New(key) if key.is_none_or(here)))
         };
         let count = new().count() as u32;
         let later = new().filter(|it| self.comes_later(it.0)).count() as u32;
@@ -299,7 +329,11 @@ impl Core {
                 Spot::SameAs(earlier) => ItemOf::SameAs(earlier, item.params),
                 Spot::New(key) => {
                     let key = key.unwrap_or_else(|| self.generate(&code, &mut item));
-                    let new = self.admit(&code, item, key);
+                    let new = if self.domain.has(key.range()) {
+                        self.admit(&code, item, key)
+                    } else {
+                        self.entrust(&code, item, key)
+                    };
                     self.push_then(Op::Create(new), After::Item);
                     ItemOf::New
                 }

@@ -4,7 +4,8 @@
 use super::{After, Core, Live};
 use crate::codes;
 use crate::failure::recorded;
-use crate::ids::{InstanceNo, Key};
+use crate::ids::{InstanceNo, Key, Range};
+use crate::letter::{Address, Message};
 use crate::lifecycle::Status;
 use crate::limits::EVENTS;
 use crate::note::{Data, Note};
@@ -15,13 +16,16 @@ use crate::wait::Event;
 
 /// Where an instance was found by name.
 pub(super) enum Whereabouts {
-    /// In memory, so not final.
-    Live(InstanceNo, Key, Status),
+    /// In memory, so it has not ended.
+    Here(InstanceNo, Key, Status),
+    /// In a range that another owns, and had not ended when the store was asked: what is to happen
+    /// to it goes there as a letter.
+    Elsewhere(InstanceNo, Range),
     /// Whether it exists is known after this batch.
     Unsure,
-    /// Final.
+    /// In the store, which says that it has ended.
     Final(InstanceNo, Status),
-    /// Nowhere.
+    /// Not in the store.
     Unknown,
 }
 
@@ -43,6 +47,7 @@ impl Core {
         match submission {
             Submission::Said(by, speech) => self.hear(by, speech),
             Submission::Outside(command) => self.obey(command).map(Submission::Outside),
+            Submission::Letter(id, letter) => self.take_in(id, letter),
             Submission::LetGo(no) => {
                 self.let_go(no);
                 None
@@ -70,7 +75,9 @@ impl Core {
             }
             Command::EndWaiting => self.end_waiting(),
             Command::Reshard(ticket, shards) => self.reshard(ticket, shards),
-            Command::Stand(ticket, name, priority) => self.stand(ticket, &name, priority),
+            Command::Stand(ticket, name, priority) => {
+                return self.stand(ticket, name, priority);
+            }
             Command::SetLimits(ticket, what) => self.set_limits(ticket, &what),
             Command::OpenNamespace(ticket, namespace, base) => {
                 self.open_namespace(ticket, &namespace, &base);
@@ -105,7 +112,7 @@ impl Core {
             return Ok(match view.committed {
                 None => Whereabouts::Unsure,
                 Some(_) if view.decided.is_final() => Whereabouts::Final(view.no, view.decided),
-                Some(_) => Whereabouts::Live(view.no, key, view.decided),
+                Some(_) => Whereabouts::Here(view.no, key, view.decided),
             });
         }
         let need = Need::Name(key, [&name.namespace, &name.workflow, &name.id], false);
@@ -113,10 +120,20 @@ impl Core {
             self.missing.add(need);
             return Ok(Whereabouts::Unsure);
         }
-        let row = self.batch.known.by_key(key)?;
-        Ok(row.map_or(Whereabouts::Unknown, |row| {
-            Whereabouts::Final(row.no, row.status)
-        }))
+        let Some(row) = self.batch.known.by_key(key)? else {
+            return Ok(Whereabouts::Unknown);
+        };
+        // The only owner has everybody in memory who has not ended, but whom a start could not read.
+        if row.status.is_final() || self.domain.is_whole() {
+            return Ok(Whereabouts::Final(row.no, row.status));
+        }
+        if !self.domain.has(key.range()) {
+            return Ok(Whereabouts::Elsewhere(row.no, key.range()));
+        }
+        // What is to be known of one who is here was not asked.
+        let row = row.clone();
+        self.adopt(&row);
+        Ok(Whereabouts::Unsure)
     }
 
     /// Returns the live state of an instance, which it gets now if it was only a queue entry.
@@ -131,10 +148,15 @@ impl Core {
         let found = self.find(&letter.to);
         let (no, key) = match self.or_refuse(ticket, found)? {
             Whereabouts::Unsure => return Some(Command::Send(ticket, letter, dedup)),
-            Whereabouts::Live(no, ..) if self.batch.unjudged.contains(&no) => {
+            Whereabouts::Here(no, ..) if self.batch.unjudged.contains(&no) => {
                 return Some(Command::Send(ticket, letter, dedup));
             }
-            Whereabouts::Live(no, key, _) => (no, key),
+            Whereabouts::Here(no, key, _) => (no, key),
+            Whereabouts::Elsewhere(no, range) => {
+                self.send_elsewhere(no, range, *letter, dedup);
+                self.say(Note::reply(ticket, Data::Nothing));
+                return None;
+            }
             Whereabouts::Final(no, status) => {
                 let refusal = Note::refuse(ticket, codes::STATE, Data::State(status));
                 self.refuse_event(no, dedup, refusal);
@@ -152,14 +174,42 @@ impl Core {
         }
         let event = self.event(letter.kind, letter.payload);
         if dedup.is_some() {
-            // The store judges whether it is new; only then may a wait take it (see `After::Kept`).
-            self.batch.unjudged.insert(no);
-            self.push_then(Op::Buffer(no, event, dedup), After::Kept(ticket, no));
+            self.keep_unjudged(no, event, dedup, Some(ticket));
         } else {
             self.arrive(no, event);
             self.say(Note::reply(ticket, Data::Nothing));
         }
         None
+    }
+
+    /// The store judges whether it is new; only then may a wait take it (see `After::Kept`).
+    pub(super) fn keep_unjudged(
+        &mut self,
+        no: InstanceNo,
+        event: Event,
+        dedup: Option<Box<str>>,
+        ticket: Option<u64>,
+    ) {
+        self.batch.unjudged.insert(no);
+        self.push_then(Op::Buffer(no, event, dedup), After::Kept(ticket, no));
+    }
+
+    /// It is acknowledged with the letter: its owner keeps it, however many are kept already.
+    pub(super) fn send_elsewhere(
+        &mut self,
+        no: InstanceNo,
+        range: Range,
+        sent: Sent,
+        dedup: Option<Box<str>>,
+    ) {
+        let event = Message::Event {
+            no,
+            kind: sent.kind,
+            payload: sent.payload,
+            at: self.now,
+            dedup,
+        };
+        self.leave_letter(Address::Owner(range), event);
     }
 
     /// E4: an event that would be refused may have arrived before; then it is no other one.

@@ -21,6 +21,7 @@ pub(crate) mod creations;
 mod decide;
 mod generated;
 mod hooks;
+mod letters;
 mod limits;
 mod live;
 mod needs;
@@ -48,6 +49,7 @@ use crate::ids::{Incarnation, InstanceNo, Micros, WaitId};
 use crate::lifecycle::Status;
 use crate::note::{Item, Note};
 use crate::queue::Queues;
+use crate::ranges::Domain;
 use crate::registry::Registry;
 use crate::residents::Residents;
 use crate::sequence::{Sequence, SETTING};
@@ -61,6 +63,7 @@ use batch::{After, Batch, ItemOf};
 use code::Codes;
 use count::Counts;
 use generated::Generated;
+use letters::Mail;
 use live::{Due, Live};
 use places::Queued;
 use reshard::Shards;
@@ -147,6 +150,10 @@ pub struct Applied {
 #[derive(Debug)]
 pub struct Core {
     config: Config,
+    /// The ranges of which it knows everybody who is not final.
+    domain: Domain,
+    /// Its number among those who share the store.
+    engine: u64,
     registry: Arc<Registry>,
     residents: Arc<Residents>,
     sequence: Arc<Sequence>,
@@ -175,6 +182,7 @@ pub struct Core {
     waiting: u64,
     counts: Counts,
     generated: Generated,
+    mail: Mail,
     batch: Batch,
     /// What the last batch turned out to lack.
     missing: Needs,
@@ -201,6 +209,8 @@ impl Core {
             codes: Codes::new(&config.workflows),
             limited: limits::Limited::new(&config.workflow_limits),
             config,
+            domain: Domain::Whole,
+            engine: 0,
             registry,
             residents,
             sequence,
@@ -219,6 +229,7 @@ impl Core {
             waiting: 0,
             counts: Counts::default(),
             generated: Generated::default(),
+            mail: Mail::default(),
             batch: Batch {
                 number: 1,
                 ..Batch::default()
@@ -226,6 +237,20 @@ impl Core {
             missing: Needs::default(),
             now: 0,
         }
+    }
+
+    /// Owns these ranges instead of all, and has this number, which no other ever had: to be said
+    /// before [`Core::recover`].
+    #[must_use]
+    pub fn within(mut self, domain: Domain, engine: u64) -> Self {
+        (self.domain, self.engine) = (domain, engine);
+        self
+    }
+
+    /// Returns the ranges that it owns: what it commits, it commits for them.
+    #[must_use]
+    pub fn domain(&self) -> &Domain {
+        &self.domain
     }
 
     /// Begins a batch at this time.
@@ -267,6 +292,7 @@ impl Core {
     #[must_use]
     pub fn has_work(&self, now: Micros) -> bool {
         !self.refit.is_empty()
+            || self.has_unborn()
             || self.timers.next().is_some_and(|at| at <= now)
             || self.next_suspect().is_some()
             || self.queues.is_moving()
@@ -286,6 +312,7 @@ impl Core {
 
     /// Completes the batch: due timers, events that fit waits, slots that are free.
     pub fn finish_batch(&mut self) {
+        self.tell_unborn();
         for no in std::mem::take(&mut self.refit) {
             self.fit(no);
         }

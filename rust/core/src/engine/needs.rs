@@ -14,11 +14,12 @@ use rustc_hash::FxHashSet;
 use super::Core;
 use crate::history::Kind;
 use crate::ids::{InstanceNo, Key};
+use crate::letter::{Asked, Message};
 use crate::lifecycle::Status;
 use crate::queue::Class;
 use crate::store::known::{Known, Need, Needs};
 use crate::store::Op;
-use crate::submission::{Body, Command, Name, Speech, Submission, Verb};
+use crate::submission::{Body, Command, Decision, Name, Speech, Submission, Verb};
 use crate::wait::{stored_approval, Source};
 
 /// Whom a need is said to.
@@ -69,6 +70,7 @@ impl Core {
         match submission {
             Submission::Outside(command) => self.needs_of_command(command, say),
             Submission::Said(by, speech) => self.needs_of_speech(*by, speech, say),
+            Submission::Letter(_, letter) => self.needs_of_letter(&letter.message, say),
             Submission::LetGo(_) => {}
         }
     }
@@ -76,33 +78,8 @@ impl Core {
     fn needs_of_command(&self, command: &Command, say: Say<'_>) {
         match command {
             Command::Send(_, letter, _) => self.needs_of_name(&letter.to, say),
-            Command::Decide(_, decision) => {
-                self.needs_of_name(&decision.of, say);
-                let id = stored_approval(&decision.of.namespace, &decision.approval);
-                say(Need::Approval(&id));
-            }
-            Command::Act(_, name, Verb::Resume) => {
-                self.needs_of_name(name, say);
-                let key = Key::new(&name.namespace, &name.workflow, &name.id);
-                if let Some(view) = self.registry.view(key) {
-                    self.needs_to_go_on(view.no, say);
-                }
-            }
-            Command::Act(_, name, Verb::Terminate(_)) => {
-                self.needs_of_name(name, say);
-                let key = Key::new(&name.namespace, &name.workflow, &name.id);
-                if let Some(view) = self.registry.view(key) {
-                    self.needs_to_terminate(vec![view.no], say);
-                }
-            }
-            Command::Act(_, name, Verb::Pause) => {
-                self.needs_of_name(name, say);
-                let key = Key::new(&name.namespace, &name.workflow, &name.id);
-                if let Some(view) = self.registry.view(key).filter(|it| self.never_ran(it.no)) {
-                    say(Need::Instance(view.no, false));
-                }
-            }
-            Command::Act(_, name, Verb::RetryNow) => self.needs_of_name(name, say),
+            Command::Decide(_, decision) => self.needs_of_decision(decision, say),
+            Command::Act(_, name, verb) => self.needs_of_act(name, verb, say),
             Command::Create(..)
             | Command::CreateBatch(..)
             | Command::Again(..)
@@ -112,6 +89,49 @@ impl Core {
             | Command::OpenNamespace(..)
             | Command::Reshard(..)
             | Command::Stand(..) => {}
+        }
+    }
+
+    fn needs_of_decision(&self, decision: &Decision, say: Say<'_>) {
+        self.needs_of_name(&decision.of, say);
+        let id = stored_approval(&decision.of.namespace, &decision.approval);
+        say(Need::Approval(&id));
+    }
+
+    fn needs_of_act(&self, name: &Name, verb: &Verb, say: Say<'_>) {
+        self.needs_of_name(name, say);
+        let key = Key::new(&name.namespace, &name.workflow, &name.id);
+        let Some(view) = self.registry.view(key) else {
+            return;
+        };
+        match verb {
+            Verb::Resume => self.needs_to_go_on(view.no, say),
+            Verb::Terminate(_) => self.needs_to_terminate(vec![view.no], say),
+            Verb::Pause if self.never_ran(view.no) => say(Need::Instance(view.no, false)),
+            Verb::Pause | Verb::RetryNow => {}
+        }
+    }
+
+    fn needs_of_letter(&self, message: &Message, say: Say<'_>) {
+        match message {
+            Message::Born(no) => say(Need::Instance(*no, false)),
+            Message::Watch(no, _) if !self.live.contains_key(no) => {
+                say(Need::Instance(*no, true));
+            }
+            Message::Event { no, .. } if !self.live.contains_key(no) => {
+                say(Need::Instance(*no, false));
+            }
+            Message::Terminate(no, _) => {
+                say(Need::Instance(*no, false));
+                self.needs_to_terminate(vec![*no], say);
+            }
+            Message::Ask(_, Asked::Decide(decision)) => self.needs_of_decision(decision, say),
+            Message::Ask(_, Asked::Act(name, verb)) => self.needs_of_act(name, verb, say),
+            Message::Ask(_, Asked::Stand(..))
+            | Message::Watch(..)
+            | Message::Ended(..)
+            | Message::Event { .. }
+            | Message::Answer(..) => {}
         }
     }
 

@@ -2,14 +2,16 @@
 //!
 //! C2 and C4 meet here: a slot goes to a newcomer only if nobody who could use it is queued.
 
+use super::decide::Whereabouts;
 use super::{After, Core, Due, Live};
 use crate::gatekeeper::Demand;
 use crate::ids::{InstanceNo, Key, Micros};
+use crate::letter::Asked;
 use crate::lifecycle::{Happening, Status};
 use crate::limits::BATCH_OPS;
 use crate::note::{Data, Note};
 use crate::queue::{Class, Entry, Rank};
-use crate::submission::{Name, NewItem};
+use crate::submission::{Command, Name, NewItem};
 
 /// Whether somebody who is queued could have a slot: what is known of it within a batch.
 #[derive(Debug, Clone, Copy)]
@@ -179,9 +181,20 @@ impl Core {
     }
 
     /// L13: says how many go before a queued instance, and which limits hold it up.
-    pub(super) fn stand(&mut self, ticket: u64, name: &Name, priority: i8) {
-        let workflow = self.workflow(&name.namespace, &name.workflow);
+    pub(super) fn stand(&mut self, ticket: u64, name: Box<Name>, priority: i8) -> Option<Command> {
         let key = Key::new(&name.namespace, &name.workflow, &name.id);
+        if !self.domain.is_whole() && self.registry.view(key).is_none() {
+            let found = self.find(&name);
+            match self.or_refuse(ticket, found)? {
+                Whereabouts::Unsure => return Some(Command::Stand(ticket, name, priority)),
+                Whereabouts::Elsewhere(_, range) => {
+                    self.ask_owner(range, ticket, Asked::Stand(name, priority));
+                    return None;
+                }
+                Whereabouts::Here(..) | Whereabouts::Final(..) | Whereabouts::Unknown => {}
+            }
+        }
+        let workflow = self.workflow(&name.namespace, &name.workflow);
         let known = self.registry.view(key);
         let ahead = known.map_or(0, |it| {
             let rank = match self.live.get(&it.no) {
@@ -193,6 +206,7 @@ impl Core {
         let state = known.map(|it| it.decided);
         let data = Data::Standing(state, ahead as u64, self.gate.accounts(workflow));
         self.say(Note::reply(ticket, data));
+        None
     }
 
     /// A `start_at` has come.

@@ -12,7 +12,6 @@ use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::queue::{Class, Entry, Rank};
-use crate::ranges::Domain;
 use crate::store::known::{Damaged, Need};
 use crate::store::{Error, Newcomer, NumberedCode, Recovery, Row};
 use crate::tally::Reason;
@@ -32,7 +31,8 @@ struct Loading<'a> {
 }
 
 impl Core {
-    /// Loads everything that is not final. The first batch is then open: finish and commit it.
+    /// Loads everything of its domain that is not final. The first batch is then open: finish and
+    /// commit it.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -42,6 +42,7 @@ impl Core {
         self.find_left(facts)?;
         self.load_limits(facts)?;
         self.count_ended(facts)?;
+        let domain = self.domain.clone();
         let mut loading = Loading {
             core: self,
             numbers: Numbers::default(),
@@ -50,7 +51,7 @@ impl Core {
             damaged: Vec::new(),
             strays: Vec::new(),
         };
-        facts.store.recover(&Domain::Whole, &mut loading)?;
+        facts.store.recover(&domain, &mut loading)?;
         let Loading {
             mut involved,
             early,
@@ -101,6 +102,9 @@ impl Core {
                 self.wake(no);
             }
         }
+        let letters = facts.store.letters(&self.domain, self.engine)?;
+        let letters = self.receive(letters);
+        self.decide_again(letters);
         Ok(())
     }
 
@@ -176,7 +180,8 @@ impl Core {
         }
     }
 
-    fn restore(&mut self, row: &Row, has_code: bool) {
+    /// Makes an instance known that another life or another owner left in the store.
+    pub(super) fn restore(&mut self, row: &Row, has_code: bool) {
         let key = Key::new(&row.namespace, &row.workflow, &row.id);
         let workflow = self.workflow(&row.namespace, &row.workflow);
         let was_missing = row.reason.as_deref() == Some(MISSING_CODE);

@@ -91,8 +91,8 @@ impl Core {
         self.rooms.guests.insert(ticket, guest);
     }
 
-    /// Takes the submissions that waited for room and may find some now, those who came first
-    /// first.
+    /// Takes the submissions that are to be decided once more: first those that were decided in
+    /// vain, then those that waited for room and may find some now, those who came first first.
     pub fn take_hopeful(&mut self) -> Vec<Submission> {
         let made = std::mem::take(&mut self.rooms.made);
         let mut hopeful = std::mem::take(&mut self.rooms.due);
@@ -105,8 +105,9 @@ impl Core {
             }
         }
         hopeful.sort_unstable();
-        let taken = hopeful.into_iter().filter_map(|it| self.call_in(it));
-        taken.collect()
+        let mut taken = self.take_again();
+        taken.extend(hopeful.into_iter().filter_map(|it| self.call_in(it)));
+        taken
     }
 
     fn call_in(&mut self, ticket: u64) -> Option<Submission> {

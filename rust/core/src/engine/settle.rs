@@ -135,11 +135,21 @@ impl Core {
         }
     }
 
-    /// Returns what a body is told of an outcome.
+    /// Returns what follows: a body is told an outcome.
     fn told(&mut self, no: InstanceNo, number: u64, outcome: &Resolved) -> After {
+        After::Settled(Box::new(self.settled_as(no, number, outcome)))
+    }
+
+    /// Returns what a body is told of an outcome.
+    pub(super) fn settled_as(
+        &mut self,
+        no: InstanceNo,
+        number: u64,
+        outcome: &Resolved,
+    ) -> Settled {
         let batch = self.batch.number;
         self.live_mut(no).told = batch;
-        After::Settled(Box::new(Settled {
+        Settled {
             no,
             number,
             seq: 0,
@@ -148,7 +158,7 @@ impl Core {
             payload: outcome.payload.clone(),
             at: self.now,
             came_at: outcome.came_at,
-        }))
+        }
     }
 
     /// An event arrives whose sender is sure to be first: it is taken by a wait, or kept.
@@ -186,6 +196,9 @@ impl Core {
 
     /// Lets what is due happen, in due order, at a bounded rate (T1).
     pub(super) fn fire_due(&mut self) {
+        if self.reads_letters() {
+            return;
+        }
         for _ in 0..BATCH_TIMERS {
             let Some((number, due)) = self.timers.take_due(self.now) else {
                 break;

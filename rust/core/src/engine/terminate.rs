@@ -19,6 +19,7 @@ use crate::codes;
 use crate::failure::recorded;
 use crate::history::Kind;
 use crate::ids::{InstanceNo, Key, Micros};
+use crate::letter::{Address, Message};
 use crate::lifecycle::{Effect, Happening, Status};
 use crate::note::Note;
 use crate::queue::{Class, Entry};
@@ -43,6 +44,11 @@ impl Core {
     pub(super) fn terminate(&mut self, no: InstanceNo, error: Box<[u8]>) {
         let mut doomed = vec![(no, error)];
         while let Some((no, error)) = doomed.pop() {
+            if let Some(range) = self.afar(no) {
+                let message = Message::Terminate(no, error);
+                self.leave_letter(Address::Owner(range), message);
+                continue;
+            }
             if !self.summon(no) {
                 continue;
             }
@@ -119,6 +125,7 @@ impl Core {
                 self.settle(parent, wait, outcome);
             }
         }
+        self.tell_watchers(no, outcome);
     }
 
     /// Returns the order to unwind the body of an instance, if there is one or will be one.

@@ -288,6 +288,9 @@ impl Engine {
         };
         writer.commit(&shared)?;
         writer.look_at_room(&shared);
+        for left in writer.core.take_hopeful() {
+            writer.pending.push(left);
+        }
         let engine = Self {
             shared: Arc::clone(&shared),
             config,

@@ -17,7 +17,6 @@ use crate::clock::moment;
 use crate::engine::{Core, Facts};
 use crate::lanes::Lanes;
 use crate::limits::{BATCH_BYTES, BATCH_OPS, DISK_RETRY};
-use crate::ranges::Domain;
 use crate::store::{Error, Outcome};
 use crate::submission::Submission;
 
@@ -182,11 +181,12 @@ impl Writer {
 
     pub(super) fn store_batch(&mut self, shared: &Shared) -> Result<Vec<Outcome>, Error> {
         let mut ops = self.core.ops().peekable();
-        if ops.peek().is_none() {
+        let domain = self.core.domain();
+        if ops.peek().is_none() && domain.is_whole() {
             return Ok(Vec::new());
         }
         let began = moment();
-        let outcomes = self.facts.store.commit_each(&mut ops, &Domain::Whole)?;
+        let outcomes = self.facts.store.commit_each(&mut ops, domain)?;
         shared.meter.committed(self.core.ops(), began.elapsed());
         Ok(outcomes)
     }

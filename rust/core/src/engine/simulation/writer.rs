@@ -41,7 +41,7 @@ impl Mark {
             Submission::Outside(command) => Self::of_command(command, truth),
             Submission::Said(by, Speech::Hold) => Some(Self::Linger(*by)),
             Submission::LetGo(no) => Some(Self::LetGo(*no)),
-            Submission::Said(..) => None,
+            Submission::Said(..) | Submission::Letter(..) => None,
         }
     }
 

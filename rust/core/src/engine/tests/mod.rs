@@ -2,6 +2,7 @@
 
 mod code;
 mod counted;
+mod elsewhere;
 mod ended;
 mod found;
 mod kept;
@@ -64,23 +65,40 @@ fn limits(concurrency: u32, queue_entries: u32, recoveries: u32) -> Layer {
 
 impl Stage {
     fn open(store: &MemoryStore, config: Config, now: i64) -> Self {
-        let mut handle: Box<dyn Store> = Box::new(store.reopen());
-        let ceiling = handle.meta("sequence").expect("memory is read");
+        let ceiling = store.reopen().meta("sequence").expect("memory is read");
         let ceiling = ceiling.map_or(0, |it| {
             u64::from_le_bytes((*it).try_into().expect("8 bytes"))
         });
+        Self::owner(store, config, now, Sequence::new(ceiling), |core| core)
+    }
+
+    /// One of several owners of a store.
+    fn part(store: &MemoryStore, numbers: Sequence, domain: Domain, engine: u64) -> Self {
+        Self::owner(store, config(), 100, numbers, |it| {
+            it.within(domain, engine)
+        })
+    }
+
+    fn owner(
+        store: &MemoryStore,
+        config: Config,
+        now: i64,
+        sequence: Sequence,
+        within: impl FnOnce(Core) -> Core,
+    ) -> Self {
+        let handle: Box<dyn Store> = Box::new(store.reopen());
         let registry = Arc::new(Registry::new());
         let residents = Arc::new(Residents::default());
-        let sequence = Arc::new(Sequence::new(ceiling));
+        let sequence = Arc::new(sequence);
         let reader = handle.reader().expect("memory is read");
         let mut stage = Self {
-            core: Core::new(
+            core: within(Core::new(
                 config.clone(),
                 Arc::clone(&registry),
                 Arc::clone(&residents),
                 Arc::clone(&sequence),
                 Arc::default(),
-            ),
+            )),
             store: store.clone(),
             facts: Facts {
                 store: handle,
@@ -123,7 +141,7 @@ impl Stage {
         let outcomes = self
             .facts
             .store
-            .commit_each(&mut self.core.ops(), &Domain::Whole);
+            .commit_each(&mut self.core.ops(), self.core.domain());
         let outcomes = outcomes.expect("memory is written");
         self.core.apply(&outcomes)
     }

@@ -281,7 +281,7 @@ fn a_commit_that_may_or_may_not_be_there_decides_which_layout_it_is() {
         let committed = stage
             .facts
             .store
-            .commit_each(&mut stage.core.ops(), &Domain::Whole);
+            .commit_each(&mut stage.core.ops(), stage.core.domain());
         assert!(committed.is_err());
         bodies.running.clear();
         bodies.hear(&stage.reopen(None));
