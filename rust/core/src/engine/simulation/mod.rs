@@ -18,6 +18,7 @@ mod ledger;
 mod line;
 mod loader;
 mod outside;
+mod owners;
 mod plan;
 mod program;
 mod rules;
@@ -65,9 +66,9 @@ fn catch_quietly() {
 }
 
 /// Runs one seed; returns what broke.
-fn run(seed: u64, traces: bool) -> Result<(), String> {
+fn run(seed: u64, traces: bool, life: impl Fn(u64, bool)) -> Result<(), String> {
     CAUGHT.set(Some(String::new()));
-    let ran = catch_unwind(AssertUnwindSafe(|| World::new(seed, traces).run()));
+    let ran = catch_unwind(AssertUnwindSafe(|| life(seed, traces)));
     let text = CAUGHT.take().unwrap_or_default();
     ran.map_err(|_| text)
 }
@@ -79,7 +80,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs seeds on all cores until one breaks; returns the lowest that did.
-fn run_all(first: u64, count: u64) -> Option<(u64, String)> {
+fn run_all(first: u64, count: u64, life: impl Fn(u64, bool) + Sync) -> Option<(u64, String)> {
     let next = AtomicU64::new(first);
     let broken: Mutex<Option<(u64, String)>> = Mutex::new(None);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -90,7 +91,7 @@ fn run_all(first: u64, count: u64) -> Option<(u64, String)> {
                 if seed >= first + count || broken.lock().expect("nobody panics").is_some() {
                     return;
                 }
-                if let Err(text) = run(seed, false) {
+                if let Err(text) = run(seed, false, &life) {
                     let mut broken = broken.lock().expect("nobody panics");
                     if broken.as_ref().is_none_or(|it| seed < it.0) {
                         *broken = Some((seed, text));
@@ -102,23 +103,29 @@ fn run_all(first: u64, count: u64) -> Option<(u64, String)> {
     broken.into_inner().expect("nobody panics")
 }
 
-#[test]
-fn every_rule_holds_whatever_happens() {
+/// Runs the seeds that are asked for, each a life of its own, for the test of this name.
+fn run_seeds(test: &str, life: impl Fn(u64, bool) + Sync) {
     catch_quietly();
     if let Some(seed) = number("STEPWELL_SEED") {
-        if let Err(text) = run(seed, true) {
+        if let Err(text) = run(seed, true, life) {
             panic!("seed {seed}: {text}");
         }
         return;
     }
     let first = number("STEPWELL_FIRST_SEED").unwrap_or(0);
     let count = number("STEPWELL_SEEDS").unwrap_or(SEEDS);
-    if let Some((seed, text)) = run_all(first, count) {
+    if let Some((seed, text)) = run_all(first, count, life) {
         panic!(
             "seed {seed}: {text}\nrun it alone: STEPWELL_SEED={seed} cargo test --release --locked \
-             -p stepwell-core --lib every_rule_holds -- --nocapture"
+             -p stepwell-core --lib {test} -- --nocapture"
         );
     }
+}
+
+#[test]
+fn every_rule_holds_whatever_happens() {
+    let life = |seed, traces| World::new(seed, traces).run();
+    run_seeds("every_rule_holds", life);
 }
 
 #[test]
