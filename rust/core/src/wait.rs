@@ -14,7 +14,7 @@ const DEFAULT: &str = "default";
 pub enum Source {
     /// Nothing: the deadline is the outcome, a while after it was opened (sleep).
     Timer,
-    /// Nothing: the deadline is the outcome, a moment that somebody named (sleep_until). A pause
+    /// Nothing: the deadline is the outcome, a moment that somebody named (`sleep_until`). A pause
     /// does not move it.
     Instant,
     /// Nothing: the deadline starts the next attempt (`attempt` were made).

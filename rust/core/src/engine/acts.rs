@@ -62,7 +62,7 @@ impl Core {
             }
             self.liven(no, key, &name);
             let row = self.batch.known.has(Need::Instance(no, false));
-            let row = row.then(|| self.batch.known.instance(no).map(|it| it.cloned()));
+            let row = row.then(|| self.batch.known.instance(no).map(Option::<&Row>::cloned));
             let row = self.or_refuse(ticket, row.transpose())?.flatten();
             self.go_on(no);
             if let Some(row) = row.filter(|_| status.is_paused()) {

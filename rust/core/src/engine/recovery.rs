@@ -188,10 +188,11 @@ impl Core {
         let returns = row.status == Status::Blocked && was_missing && has_code;
         let class = match row.status {
             Status::Running | Status::WaitingForPause => Class::Resumed,
-            Status::Paused if row.started_at.is_none() => Class::New,
             // It ran, and since then no start got as far as to run it again.
             Status::Queued | Status::Blocked if row.marked => Class::Resumed,
-            Status::Queued | Status::Blocked if row.started_at.is_none() => Class::New,
+            Status::Queued | Status::Paused | Status::Blocked if row.started_at.is_none() => {
+                Class::New
+            }
             _ => Class::Woken,
         };
         let rank = Rank::new(row.priority, class);

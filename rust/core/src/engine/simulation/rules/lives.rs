@@ -220,10 +220,9 @@ pub(super) fn one_place(truth: &Truth) -> Verdict {
 
 fn place_of(truth: &Truth, it: &Truly) -> Verdict {
     let right = match it.status {
-        Status::Running => truth.has_slot(it.no) && it.place.is_none(),
+        Status::Running | Status::WaitingForPause => truth.has_slot(it.no) && it.place.is_none(),
         Status::Queued => !it.holds && it.place.is_some(),
         Status::Waiting => !it.holds && it.place.is_none() && !it.waits.is_empty(),
-        Status::WaitingForPause => truth.has_slot(it.no) && it.place.is_none(),
         Status::Blocked | Status::Paused => !it.holds && it.place.is_none(),
         _ => !it.holds && it.place.is_none() && it.waits.is_empty(),
     };
