@@ -122,7 +122,7 @@ async def test_l5_whatever_it_is_at_it_ends_and_begins_nothing_more(how, crashes
         assert await counts(engine) == expected
         release.set()
         with pytest.raises(
-            InstanceTerminated, match=r"^busy/x was terminated: .*somebody terminated it"
+            InstanceTerminated, match=r"^busy/x was terminated: somebody terminated it"
         ):
             await instance.result()
         assert (await instance.status()).status is Status.TERMINATED
@@ -181,9 +181,7 @@ async def test_l5_whoever_called_it_is_told():
         await parent.wait_for_status("waiting")
         child = await engine.get(busy, "c")
         await child.terminate()
-        assert await parent.result() == (
-            "busy/c was terminated: InstanceTerminated: somebody terminated it"
-        )
+        assert await parent.result() == ("busy/c was terminated: somebody terminated it")
 
 
 @workflow

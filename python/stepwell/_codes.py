@@ -95,7 +95,8 @@ def error_of(
             return LimitReached(text, limit=limit, value=value)
         case _core.TERMINATED:
             return InstanceTerminated(
-                f"{workflow}/{id} was terminated" + (f": {data}" if data else ""), error=data
+                f"{workflow}/{id} was terminated" + (f": {data.message}" if data else ""),
+                error=data,
             )
         case _core.MISSING_CODE:
             return InvalidState(str(data), status=Status.BLOCKED)

@@ -131,10 +131,12 @@ class Instance(Generic[R_co]):
         if status is Status.COMPLETE:
             return self._output(payload)
         info = Telling(self.workflow, self.id).failure(payload)
-        text = f": {info}" if info is not None else ""
+        who = f"{self.workflow}/{self.id}"
         if status is Status.ERRORED:
-            raise InstanceErrored(f"{self.workflow}/{self.id} failed{text}", error=info)
-        raise InstanceTerminated(f"{self.workflow}/{self.id} was terminated{text}", error=info)
+            text = f": {info}" if info is not None else ""
+            raise InstanceErrored(f"{who} failed{text}", error=info)
+        text = f": {info.message}" if info is not None else ""
+        raise InstanceTerminated(f"{who} was terminated{text}", error=info)
 
     async def wait_for_status(self, *statuses: Status | StatusName) -> Status:
         """Waits until the instance is in one of these states and returns it.
