@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 
 from .conductor import check
-from .nodes import Cut, Do, Fate, Nursery
+from .nodes import Cut, Do, Fate, Map, Nursery, Patched, Sleep
 from .strategy import fates, programs
 
 COUNT = int(os.environ.get("STEPWELL_PROGRAMS", "200"))
@@ -23,10 +23,31 @@ AT_FIRST_SIGHT = Fate(
 """In one turn a step is cancelled that was queued for a thread, and the body begins another one;
 then the process dies (R3)."""
 
+ITEMS_IN_THREADS = (
+    Map(items=3, failing=(0, 2), how="thread", concurrency=3, keyed=True),
+    Patched(change=1, body=(Sleep(30),)),
+    Patched(change=1, body=(Sleep(30),)),
+)
+KILLED_AMONG_THEM = Fate(
+    seed=3171,
+    cuts=(
+        Cut(kind="submission", at=2, how="crash", dies=True),
+        Cut(kind="rest", at=11, how="close", grace=1),
+        Cut(kind="rest", at=19, how="crash", grace=4, dies=True, stumbles=True),
+    ),
+    events=0,
+    park_after=1,
+    burst=2,
+    threads=2,
+)
+"""A map gives up an item that was queued for a thread while it still waits for another one, and the
+process dies (I8)."""
+
 
 @pytest.mark.slow
 @settings(max_examples=COUNT, suppress_health_check=list(HealthCheck))
 @example(program=(IN_THREADS, Do(how="now")), fate=AT_FIRST_SIGHT)
+@example(program=ITEMS_IN_THREADS, fate=KILLED_AMONG_THEM)
 @given(program=programs(), fate=fates)
 def test_i4_live_run_and_every_replay_of_a_generated_program_agree(program, fate):
     check(program, fate)

@@ -181,15 +181,16 @@ def deliver(life: Life) -> None:
     told = life.delivery
     told.beginners = None
     while stopping.goes_on(life) and not hold(life):
-        if told.queued and _is_behind(told) and _was_further(life):
-            return  # before it is told of what has come since
+        if told.queued and _is_behind(told):
+            if _give_up_queued(life):
+                return  # before it is told of what has come since
+            continue  # it waits for others as well, such as the other items of a map
         found = _next(life, told.open)
         if found is None:
             _live(life)
             return
         if isinstance(found, Mismatch):
-            if not _was_further(life):
-                stopping.mismatch(life, found, None)
+            stopping.mismatch(life, found, None)
             return
         operation = told.open[found.identity]
         delivered(life, operation, found.at)
@@ -292,12 +293,22 @@ def _was_further(life: Life) -> bool:
     """History has more than the body has asked for. Returns whether that may be because steps which
     it had cancelled before a crash were only queued: it went on at once then, and does so now
     (I8)."""
+    was_further = bool(life.delivery.queued)
+    _give_up_queued(life)
+    return was_further
+
+
+def _give_up_queued(life: Life) -> bool:
+    """Ends those steps. Returns whether a body task can go on now."""
     told = life.delivery
     queued, told.queued = told.queued or (), None
+    goes_on = False
     for operation in queued:
         withdraw(life, operation)
-        resolve(life, operation, Outcome(operation.identity, _core.ABANDONED, None, None, 0))
-    return bool(queued)
+        goes_on |= resolve(
+            life, operation, Outcome(operation.identity, _core.ABANDONED, None, None, 0)
+        )
+    return goes_on
 
 
 def _next(life: Life, open_operations: Iterable[Identity]) -> Outcome | Mismatch | None:
