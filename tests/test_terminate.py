@@ -214,7 +214,7 @@ async def charges(step, times: int):
 
 async def charge(times: int) -> int:
     seen.append("charge")
-    if len(seen) < times:
+    if seen.count("charge") < times:
         raise ConnectionError("away")
     return len(seen)
 
@@ -246,3 +246,38 @@ async def test_retry_now_of_one_that_waits_for_no_attempt_does_nothing():
         await instance.send_event("go")
         await instance.result()
         assert seen == ["after"]
+
+
+@workflow
+async def charges_meanwhile(step):
+    async with step.open_nursery() as nursery:
+        nursery.start_soon(charged, step)
+        nursery.start_soon(step.do, runs_in_a_thread)
+
+
+async def charged(step) -> None:
+    await step.do(charge, 2, retry=Retry(limit=1, delay="1 hour", jitter=0))
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_retry_now_of_one_that_is_paused_makes_the_attempt_when_it_goes_on(leaves, crashes):
+    async with open_test_engine(workflows=[charges_meanwhile]) as engine:
+        instance = await engine.create(charges_meanwhile)
+        await entered.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        await instance.pause()
+        if leaves:
+            release.set()
+            await instance.wait_for_status("paused")
+        await instance.retry_now()
+        release.set()
+        await instance.wait_for_status("paused")
+        if crashes:
+            await engine.crash()
+        assert seen.count("charge") == 1
+        before = engine.clock.now()
+        await instance.resume()
+        await instance.result()
+        assert seen.count("charge") == 2
+        assert engine.clock.now() - before < timedelta(seconds=1)

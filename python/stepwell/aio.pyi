@@ -248,7 +248,8 @@ class Instance(Generic[_R_co]):
 
     async def retry_now(self) -> None:
         """Makes the next attempt of each of its steps that waits for one now, with the retry that
-        its code has today. Nothing happens if none does.
+        its code has today; of one that is paused or blocked as soon as it goes on. Nothing happens
+        if none does.
 
         Raises:
             InvalidState: It is final.

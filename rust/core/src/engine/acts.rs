@@ -148,15 +148,22 @@ impl Core {
 
     /// Retry delays are over. Where a human has to act first, the next attempt comes after that.
     fn retry_now(&mut self, no: InstanceNo) {
-        let Some(live) = self.live.get(&no).filter(|it| !it.is_inert()) else {
+        let Some(live) = self.live.get(&no) else {
             return;
         };
         let waits = live.mailbox.waits().iter();
         let delays = waits
             .filter(|it| it.source == Source::Retry)
             .map(|it| it.id);
-        for id in delays.collect::<Vec<_>>() {
-            self.settle(no, id, &Resolved::new(Verdict::Done));
+        let (delays, is_inert) = (delays.collect::<Vec<_>>(), live.is_inert());
+        for id in delays {
+            if is_inert {
+                // No body is there to be told; the one that comes finds no delay.
+                self.live_mut(no).mailbox.close(id);
+                self.push(Op::Close(no, id));
+            } else {
+                self.settle(no, id, &Resolved::new(Verdict::Done));
+            }
         }
     }
 
