@@ -56,6 +56,10 @@ async def _says(instance, part: str) -> str:
     return text
 
 
+async def _attempts(instance) -> list[tuple[int, str]]:
+    return [(it.attempt, it.status) for it in await instance.history()]
+
+
 @workflow
 async def one(step, what: str) -> None:
     if what == "thread":
@@ -184,11 +188,38 @@ async def test_l13_an_attempt_that_waits_for_the_thread_of_the_one_before_says_s
             instance,
             f'late/i is running: the next attempt of "blocks" waits for the thread of {thread}',
         )
-        assert [(it.attempt, it.status) for it in await instance.history()] == [
-            (1, "attempt_failed")
-        ]
+        with trio.fail_after(10):  # that it failed may not be durable yet
+            while (attempts := await _attempts(instance)) == [(1, "running")]:
+                await trio.sleep(0.001)
+        assert attempts == [(1, "attempt_failed")]
         let_go.set()
         await instance.result()
+
+
+@workflow
+async def delayed(step) -> None:
+    await step.do(blocks, timeout="1 minute", retry=Retry(limit=2, delay="1 hour", jitter=0))
+
+
+async def test_l13_a_pause_that_waits_for_a_thread_in_a_retry_delay_names_the_thread():
+    async with open_test_engine(workflows=[delayed], autojump=False, grace=0) as engine:
+        instance = await engine.create(delayed, id="i")
+        await _says(instance, _line(blocks))
+        # `clock.advance` would wait for the thread
+        engine._driver.core.advance(engine._driver.now() + 61_000_000)
+        await _says(instance, "it waits for retry 1 of 2")
+        await instance.pause()
+        thread = (
+            'the next attempt of "blocks" waits for the thread of attempt 1, which runs since '
+            f"2030-01-01 00:00:00 UTC at {_line(blocks)} and cannot be stopped"
+        )
+        assert str(await instance.explain()) == (
+            "delayed/i is paused as soon as nothing of it runs; resume() takes that back: "
+            f"{thread}; what it waits for stands still."
+        )
+        assert await _attempts(instance) == [(1, "attempt_failed"), (0, "waiting")]
+        let_go.set()
+        await instance.wait_for_status("paused")
 
 
 @workflow

@@ -139,7 +139,10 @@ def of_running(
         driver.borrowed, look.no, runner
     )
     texts = [_step(step, driver.borrowed) for step in steps]
-    texts += [f"it waits for {_wait(wait, records, runner)}" for wait in look.open_waits]
+    if look.status is Status.RUNNING:
+        texts += [f"it waits for {_wait(wait, records, runner)}" for wait in look.open_waits]
+    elif look.open_waits:
+        texts.append("what it waits for stands still")
     if of_body := _absent(look, driver) if runner is None else _leaving(runner):
         texts.append(of_body)
     elif runner is not None and not texts:

@@ -20,7 +20,7 @@ from .._core import (
     VERDICTS,
 )
 from .._errors import StepwellError
-from .._operations.standing import ENDED, RUNNING
+from .._operations.standing import BEHIND, ENDED, RUNNING
 from .._steps import past
 from .._types import StepRecord, StepRef
 from .._values.codec import Undecodable, codec
@@ -42,7 +42,9 @@ def lines(records: list[Recorded], running: list[Standing], waits: list[Wait]) -
     waited for."""
     known = {(*it.identity, it.attempt) for it in records}
     open_attempts = [
-        it for it in running if it.state in (RUNNING, ENDED) and _attempt_of(it) not in known
+        it
+        for it in running
+        if it.state in (RUNNING, BEHIND, ENDED) and _attempt_of(it) not in known
     ]
     return [
         *map(_record, past.in_place(records)),

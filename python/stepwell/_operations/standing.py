@@ -147,6 +147,8 @@ def _standing(step: StepOperation, tasks: dict[StepOperation, Any]) -> Standing:
 
     if step.waiting:
         attempt -= 1  # the one that a retry delay comes after
+        if step.thread is not None:
+            return _in_thread(step, step.thread, BEHIND)
         return told(ENDED, step._started_at, None)
     if step.number:
         attempt = max(1, step._made) if step._verdict == GAVE_UP else attempt
