@@ -295,3 +295,17 @@ async def test_l14_an_engine_that_closes_while_one_is_to_pause_leaves_it_paused(
         assert seen == []
         await instance.resume()
         assert await instance.result() == [1, 2]
+
+
+async def test_l13_one_that_is_paused_and_has_no_code_here_says_so(tmp_path):
+    store = str(tmp_path / "s.db")
+    async with open_test_engine(workflows=[two_steps], store=store, autojump=False) as engine:
+        instance = await engine.create(two_steps, "async", id="x")
+        await instance.pause()
+    async with open_test_engine(workflows=[maps], store=store, autojump=False) as engine:
+        why = await (await engine.get("two_steps", "x")).explain()
+        assert why.code == "paused"
+        assert str(why).endswith(
+            'Before it can go on, its code is needed too: version "1" of "two_steps" is not '
+            "registered with this engine (registered: maps)."
+        )

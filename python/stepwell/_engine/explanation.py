@@ -91,20 +91,24 @@ def of_place(
 def of_resting(look: Look, code: Registry) -> Explanation:
     """Says why an instance is where it is that neither runs nor waits."""
     status, since, who, error = look.status, from_us(look.updated_at), _who(look), error_in(look)
+    if status not in (Status.PAUSED, Status.BLOCKED):
+        text = f"{who} is {status.value.replace('_', ' ')}"
+        return Explanation(status.value, text + (f": {error}" if error else "."), since)
+    missing = (
+        f'version "{look.version}" of "{look.workflow}" is not registered with this engine '
+        f"(registered: {code.instead_of(look.workflow)})"
+    )
+    needed = (
+        f" Before it can go on, its code is needed too: {missing}."
+        if code.version(look.workflow, look.version) is None
+        else ""
+    )
     if status is Status.PAUSED:
         text = (
             f"{who} is paused: nothing of it begins, and what it waits for stands still. "
-            "resume() lets it go on."
+            f"resume() lets it go on.{needed}"
         )
         return Explanation("paused", text, since)
-    if status is not Status.BLOCKED:
-        text = f"{who} is {status.value.replace('_', ' ')}"
-        return Explanation(status.value, text + (f": {error}" if error else "."), since)
-    instead = code.instead_of(look.workflow)
-    missing = (
-        f'version "{look.version}" of "{look.workflow}" is not registered with this engine '
-        f"(registered: {instead})"
-    )
     if look.reason == MISSING_CODE:
         text = (
             f"{who} is blocked: {missing}. Pass it in Engine(workflows=[…]); the instance goes "
@@ -115,8 +119,8 @@ def of_resting(look: Look, code: Registry) -> Explanation:
             f"{who} is blocked ({look.reason}): "
             f"{error.message if error else 'no details were recorded'}"
         )
-        if look.reason != CORRUPT and code.version(look.workflow, look.version) is None:
-            text += f" Before it can go on, its code is needed too: {missing}."
+        if look.reason != CORRUPT:
+            text += needed
     return Explanation(look.reason or "blocked", text, since)
 
 
