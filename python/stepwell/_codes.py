@@ -163,7 +163,7 @@ def _wrong_state(data: int | None, whose: str) -> InvalidState:
     status = STATUSES[data]
     return InvalidState(
         f"{whose} is {status.value}: it has ended, and takes no events or decisions any more; "
-        "there is nothing to resume, retry or terminate.",
+        "there is nothing to pause, resume, retry or terminate.",
         status=status,
     )
 
