@@ -190,6 +190,7 @@ async def test_p1_an_engine_closes_although_a_step_resists_and_the_next_one_make
     assert "never" not in lives
     [error] = _errors(caplog)
     assert "code of 1 step has not ended although it was cancelled" in error
+    assert "runs again when an engine opens, unless its instance has ended" in error
     assert "flow/f at test_resisting_steps.py:" in error
     resists = False
     async with open_test_engine(workflows=[flow], store=store, grace=0) as engine:

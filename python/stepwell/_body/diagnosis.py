@@ -412,7 +412,8 @@ def resist_the_end(runners: list[Life], tasks: list[Task], attempts: int) -> str
     return (
         f"the engine closes, and code of {which} has not ended although it was "
         f"cancelled{f': {named}' if named else ''}. It is waited "
-        "for no longer, and runs again when an engine opens. Let Cancelled and CancelledError pass."
+        "for no longer, and runs again when an engine opens, unless its instance has ended. "
+        "Let Cancelled and CancelledError pass."
     )
 
 
