@@ -273,6 +273,12 @@ class Conductor:
         lives = self.world.lives.get("main")
         return lives[-1] if lives else None
 
+    @property
+    def _was_over(self) -> bool:
+        """Whether the program has ended in any life: one that is paused may not come to its end
+        again."""
+        return any(life.over for life in self.world.lives.get("main", ()))
+
     def _releases(self) -> list[Callable[[], None]]:
         """What an attempt may do: come to its end."""
         return [self._release] * 2 * bool(self.world.gates) + [self._release_thread] * 2 * bool(
@@ -284,7 +290,7 @@ class Conductor:
         timer, now = self.engine.seam.next_timer(), self.engine.seam.now()
         if timer is not None and timer - now < HOUR_US:
             possible.append(lambda: self.engine.seam.advance(timer))
-        if len(self.sent) < self.fate.events and not (self._life is not None and self._life.over):
+        if len(self.sent) < self.fate.events and not self._was_over:
             possible.append(self._event)
             if self.world.gates:
                 possible += [self._contest] * 3
