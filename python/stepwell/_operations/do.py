@@ -2,7 +2,7 @@
 
 Most steps are live, begun by the single task of a body, and what they call returns without having
 waited. Their way is short, and whole in here: that task makes the attempt and sleeps until its
-record is durable (W2). All others go the way of every operation, `Life.perform`. Nothing is
+record is durable (W2). All others go the way of every operation, `delivery.perform`. Nothing is
 decided here: whether anything may begin, and how an attempt is made, is asked on either way.
 """
 

@@ -2,10 +2,10 @@
 
 The answer for a change is yes unless the body replays what was recorded before it first asked; a
 yes is recorded. Whoever asks is answered at the end of the turn, before any other outcome is
-delivered (`_delivery.hold`): from what is known, or, if a yes is new, once its record is durable
-(D1), and until then every outcome waits. So an answer comes at the same place of every life,
-whether its record was there, is made now, or was lost with a crash before anybody was told; the
-record's place in the history means nothing.
+delivered (`_body.delivery.hold`): from what is known, or, if a yes is new, once its record is
+durable (D1), and until then every outcome waits. So an answer comes at the same place of every
+life, whether its record was there, is made now, or was lost with a crash before anybody was told;
+the record's place in the history means nothing.
 """
 
 from __future__ import annotations
