@@ -308,6 +308,7 @@ class Conductor:
         async def act() -> None:
             with contextlib.suppress(InstanceNotFound):
                 instance = await self.engine.get(self.main, "main")
+                self.world.was_paused |= verb == "pause"
                 await getattr(instance, verb)()
                 self.is_paused = verb == "pause"
 

@@ -107,6 +107,8 @@ class World:
         """Those that were let go, until they have returned."""
         self.engine = 0
         self.life = 0
+        self.was_paused = False
+        """Whether the last life of the program may have ended by a pause."""
         self.is_dying = False
         """Whether the engine cuts short what runs: what cleans up does not wait."""
         self.orderly: set[int] = set()
@@ -122,8 +124,13 @@ class World:
 
     def live(self, id: str) -> Life:
         """A body begins."""
-        life = Life()
-        self.lives.setdefault(id, []).append(life)
+        life, lives = Life(), self.lives.setdefault(id, [])
+        if self.was_paused and id == "main" and lives[-1:]:
+            self.was_paused = False
+            # A task that may begin nothing is cancelled elsewhere than in its step (as in a drain).
+            if lives[-1].unsure:
+                lives[-1].forget_turn()
+        lives.append(life)
         return life
 
     @contextmanager
