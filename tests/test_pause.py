@@ -299,7 +299,9 @@ async def test_l14_an_engine_that_closes_while_one_is_to_pause_leaves_it_paused(
 
 async def test_l13_one_that_is_paused_and_has_no_code_here_says_so(tmp_path):
     store = str(tmp_path / "s.db")
-    async with open_test_engine(workflows=[two_steps], store=store, autojump=False) as engine:
+    async with open_test_engine(
+        workflows=[two_steps], store=store, autojump=False, grace=0
+    ) as engine:
         instance = await engine.create(two_steps, "async", id="x")
         await instance.pause()
     async with open_test_engine(workflows=[maps], store=store, autojump=False) as engine:
@@ -309,3 +311,18 @@ async def test_l13_one_that_is_paused_and_has_no_code_here_says_so(tmp_path):
             'Before it can go on, its code is needed too: version "1" of "two_steps" is not '
             "registered with this engine (registered: maps)."
         )
+
+
+async def test_l3_a_step_that_is_queued_for_a_thread_has_not_begun():
+    async with open_test_engine(workflows=[two_steps], autojump=False, threads=1) as engine:
+        first = await engine.create(two_steps, "thread", id="first")
+        await entered.wait()
+        queued = await engine.create(two_steps, "thread", id="queued")
+        await queued.wait_for_status("running")
+        await trio.testing.wait_all_tasks_blocked()
+        assert "waits since" in str(await queued.explain())
+        await queued.pause()
+        assert await queued.wait_for_status("paused") is Status.PAUSED
+        await queued.resume()
+        release.set()
+        assert await first.result() == await queued.result() == [1, 2]

@@ -85,7 +85,8 @@ def _is_under_way(step: StepOperation) -> bool:
         return False
     has_begun = step._context is not None and step._context.attempt == step._made + 1
     is_remote = step.on_asyncio and step.attempt_scope is not None
-    return step.is_in_body or step.thread is not None or is_remote or (has_begun and step.runs)
+    # a plain function that waits for one of the engine's threads has not begun
+    return step.thread is not None or is_remote or (step.runs and (step.is_in_body or has_begun))
 
 
 def announced(life: Life) -> list[tuple[Identity, str, int]]:
