@@ -1,12 +1,21 @@
 """Pausing and resuming an instance, whatever it is at (rules L3, L4)."""
 
 import contextlib
+import threading
 from datetime import timedelta
 
 import pytest
 import trio
 
-from stepwell import InvalidState, Retry, Status, workflow
+from stepwell import (
+    InstanceErrored,
+    InvalidState,
+    Retry,
+    Status,
+    StepFailed,
+    step_options,
+    workflow,
+)
 from stepwell.testing import open_test_engine
 
 seen: list[object] = []
@@ -326,3 +335,51 @@ async def test_l3_a_step_that_is_queued_for_a_thread_has_not_begun():
         await queued.resume()
         release.set()
         assert await first.result() == await queued.result() == [1, 2]
+
+
+async def test_l3_a_body_that_ends_after_it_was_refused_something_is_paused_all_the_same():
+    breaks_now, lets_go = trio.Event(), threading.Event()
+
+    async def breaks_when_told() -> None:
+        await breaks_now.wait()
+        raise ValueError("broken")
+
+    @step_options(abandon_on_cancel=True)
+    def given_up() -> None:
+        trio.from_thread.run_sync(entered.set)
+        lets_go.wait()
+        seen.append("thread")
+
+    @workflow
+    async def collapses(step):
+        told = trio.Event()
+
+        async def wants_more() -> None:
+            await told.wait()
+            await step.do(quick, 2)
+
+        async def breaks() -> None:
+            try:
+                await step.do(breaks_when_told, retry=Retry(limit=0))
+            except StepFailed:
+                told.set()
+                raise
+
+        async with step.open_nursery() as nursery:
+            nursery.start_soon(wants_more)
+            nursery.start_soon(breaks)
+            nursery.start_soon(step.do, given_up)
+
+    async with open_test_engine(workflows=[collapses], autojump=False) as engine:
+        instance = await engine.create(collapses)
+        await entered.wait()
+        await instance.pause()
+        breaks_now.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await instance.status()).status is Status.WAITING_FOR_PAUSE  # the thread runs
+        lets_go.set()
+        assert await instance.wait_for_status("paused") is Status.PAUSED
+        await instance.resume()
+        with pytest.raises(InstanceErrored, match="ValueError: broken"):
+            await instance.result()
+        assert seen == ["thread"]

@@ -1,9 +1,9 @@
 """One attempt of one step: call the function, in a context of its own, with timeouts.
 
 An async function is driven in the task that asked for it, in a copy of the body's context (I12), so
-that an attempt costs no task. A sync function runs in a worker thread. Its
-timeouts are timers of the engine's clock and are armed only once the function really waits: most of
-what a scope with a deadline costs is spent on functions that never do.
+that an attempt costs no task. A sync function runs in a worker thread. Timeouts are timers of the
+engine's clock and are armed only once the function really waits: most of what a scope with a
+deadline costs is spent on functions that never do.
 
 This file does not know histories, retries or the store; it answers with a value or an exception.
 """

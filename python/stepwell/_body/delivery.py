@@ -382,8 +382,8 @@ def withdraw_wait(life: Life, number: int) -> None:
 
 def wound_down(life: Life) -> None:
     """An attempt that may have outlived its step, or its body, has ended."""
-    if life.is_pausing:
-        life.port.progressed()
+    if life.is_pausing or life.is_refused:
+        life.port.progressed()  # it may be the last that a pause waits for
     if life.stopping is not End.FINISHED:
         life.rest.settled_down()
     elif not (life.rest.winding or life.rest.threads):

@@ -163,7 +163,7 @@ class Runner:
         self, status: int, *, payload: bytes | None = None, error: BaseException | None = None
     ) -> None:
         if self.is_refused:
-            return  # what it was not allowed to begin is missing: the next engine runs it again
+            return  # what it was not allowed to begin is missing: its next life ends otherwise
         told = self.delivery
         has_past = told.cursor.pending or told.attached or told.cursor.attempts
         if has_past and (left := delivery.leftover(self)) is not None:

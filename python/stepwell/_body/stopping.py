@@ -109,8 +109,8 @@ def unwind(life: Life, why: End) -> None:
 async def stop_here(life: Life) -> NoReturn:
     """Never returns: no operation begins any more. Raises `Cancelled` once the body unwinds,
     shields notwithstanding (P1)."""
-    if life.is_pausing:
-        life.port.progressed()  # perhaps it was the last that had not ended
+    if life.stopping is None:
+        life.port.progressed()  # perhaps it was the last that somebody waits for
     # else it is an attempt in a task of its own
     if life.loop is not None and life.loop.is_running():
         await life.loop.halt()

@@ -21,16 +21,18 @@ if TYPE_CHECKING:
 
 async def pause(host: Host, runner: Runner) -> None:
     """Waits until nothing of a body runs, and unwinds it, unless it need not pause any more."""
-    who = runner.who
+    core, who = host.core, runner.who
     with host.borrowed.listening():
-        while not runner.stopping and _goes_on(runner) and standing.runs(runner):
+        while _leaves(runner) and standing.runs(runner):
             await host.next_progress()
-    if runner.stopping or not _goes_on(runner):
+    # a crash, which only tests survive, has taken the body with its core
+    if not _leaves(runner) or host.core is not core:
         return
-    host.core.paused(who.no, who.incarnation)
+    core.paused(who.no, who.incarnation)
     stopping.unwind(runner, End.PAUSED)
 
 
-def _goes_on(runner: Runner) -> bool:
-    """Whether it is still to leave."""
-    return runner.is_pausing or runner.is_refused
+def _leaves(runner: Runner) -> bool:
+    """Whether it is to leave, or has come to its end after it was refused something: that end is
+    none, and what it had given up may still run."""
+    return runner.stopping in (None, End.CANCELLED) and (runner.is_pausing or runner.is_refused)
