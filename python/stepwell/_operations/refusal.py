@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .._replay import Identity
 
 REFUSALS_MAX = 10_000
-"""So many of one instance are recorded, some 5 MB; then it is blocked."""
+"""So many of one instance are recorded, some 4 MB; then it is blocked."""
 
 
 class Refusal(TaskOperation):
