@@ -12,10 +12,11 @@ use crate::attributes::pairs;
 /// "Stpw": how SQLite and file(1) know a file of ours.
 pub(super) const APPLICATION_ID: u32 = 0x5374_7077;
 /// Version of the schema that this code reads and writes.
-pub(super) const VERSION: u32 = 5;
+pub(super) const VERSION: u32 = 6;
 
 /// What leads from schema version N to N + 1, for N = 1, 2, 3, …
-pub(super) const MIGRATIONS: &[fn(&Connection) -> rusqlite::Result<()>] = &[to_2, to_3, to_4, to_5];
+pub(super) const MIGRATIONS: &[fn(&Connection) -> rusqlite::Result<()>] =
+    &[to_2, to_3, to_4, to_5, to_6];
 
 /// Steps of blocked instances, what has ended in numbers, attributes that can be found.
 fn to_2(conn: &Connection) -> rusqlite::Result<()> {
@@ -75,6 +76,14 @@ fn to_5(conn: &Connection) -> rusqlite::Result<()> {
     )
 }
 
+/// What restarting, deleting and keeping for a time need. No row is rewritten.
+fn to_6(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "CREATE INDEX approval_no ON approval (no);
+         CREATE INDEX instance_ended ON instance (workflow, ended_at) WHERE ended_at IS NOT NULL;",
+    )
+}
+
 /// The present schema.
 pub(super) const CREATE: &str = "
 CREATE TABLE store (                -- one row
@@ -122,6 +131,7 @@ CREATE TABLE instance (
 CREATE UNIQUE INDEX instance_id ON instance (workflow, id);
 CREATE INDEX instance_status ON instance (workflow, status);
 CREATE INDEX instance_parent ON instance (parent) WHERE parent IS NOT NULL;
+CREATE INDEX instance_ended ON instance (workflow, ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE params (no INTEGER PRIMARY KEY, crc INTEGER NOT NULL, payload BLOB NOT NULL);
 CREATE TABLE result (no INTEGER PRIMARY KEY, crc INTEGER NOT NULL, payload BLOB NOT NULL);
@@ -208,6 +218,7 @@ CREATE TABLE approval (
   decision BLOB
 );
 CREATE INDEX approval_status ON approval (status);
+CREATE INDEX approval_no ON approval (no);
 
 CREATE TABLE letter (               -- what is to happen to an instance whose owner is another
   id INTEGER PRIMARY KEY,           -- order of commit
