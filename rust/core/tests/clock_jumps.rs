@@ -292,7 +292,7 @@ fn t2_events_are_taken_in_the_order_they_came_in_whatever_the_clock_said() {
     let by = running(&engine, "a");
     for jump in [YEAR, -2 * YEAR, SECOND] {
         engine.jump(jump);
-        let letter = stepwell_core::submission::Sent {
+        let sent = stepwell_core::submission::Sent {
             to: stepwell_core::submission::Name {
                 namespace: "default".into(),
                 workflow: "w".into(),
@@ -304,7 +304,7 @@ fn t2_events_are_taken_in_the_order_they_came_in_whatever_the_clock_said() {
         let ticket = engine.draw_ticket();
         submit(
             &engine,
-            Submission::Outside(Command::Send(ticket, Box::new(letter), None)),
+            Submission::Outside(Command::Send(ticket, Box::new(sent), None)),
         );
         settle(&engine);
     }

@@ -275,7 +275,7 @@ impl Core {
     ) -> PyResult<u64> {
         short(workflow)?;
         let ticket = self.engine.draw_ticket();
-        let letter = Sent {
+        let sent = Sent {
             // The namespace is the sender's, which the core knows.
             to: Name {
                 namespace: "".into(),
@@ -285,7 +285,7 @@ impl Core {
             kind: r#type.into(),
             payload: bytes(payload),
         };
-        let what = Box::new((operation(Kind::Send, branch, name, count), letter));
+        let what = Box::new((operation(Kind::Send, branch, name, count), sent));
         let by = Body { no, incarnation };
         self.submit(py, by.says(Speech::Post(ticket, what)))?;
         Ok(ticket)

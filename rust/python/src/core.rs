@@ -260,13 +260,13 @@ impl Core {
         payload: Option<&[u8]>,
         dedup_id: Option<&str>,
     ) -> PyResult<u64> {
-        let letter = Box::new(Sent {
+        let sent = Box::new(Sent {
             to: name(namespace, workflow, id)?,
             kind: r#type.into(),
             payload: bytes(payload),
         });
         let dedup = dedup_id.map(Into::into);
-        self.submit_with_ticket(py, |ticket| Command::Send(ticket, letter, dedup))
+        self.submit_with_ticket(py, |ticket| Command::Send(ticket, sent, dedup))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]

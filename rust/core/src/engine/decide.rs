@@ -65,7 +65,7 @@ impl Core {
                 return self.create_batch(ticket, what, if_exists, wait, None);
             }
             Command::Again(creation, found) => return self.create_again(*creation, found),
-            Command::Send(ticket, letter, dedup) => return self.send(ticket, letter, dedup),
+            Command::Send(ticket, sent, dedup) => return self.send(ticket, sent, dedup),
             Command::Decide(ticket, decision) => return self.decide_approval(ticket, decision),
             Command::Act(ticket, name, verb) => return self.act(ticket, name, verb),
             Command::GiveUp(ticket) => {
@@ -144,16 +144,16 @@ impl Core {
             .or_insert_with(|| Box::new(Live::new(key, no, workflow, 0)))
     }
 
-    fn send(&mut self, ticket: u64, letter: Box<Sent>, dedup: Option<Box<str>>) -> Option<Command> {
-        let found = self.find(&letter.to);
+    fn send(&mut self, ticket: u64, sent: Box<Sent>, dedup: Option<Box<str>>) -> Option<Command> {
+        let found = self.find(&sent.to);
         let (no, key) = match self.or_refuse(ticket, found)? {
-            Whereabouts::Unsure => return Some(Command::Send(ticket, letter, dedup)),
+            Whereabouts::Unsure => return Some(Command::Send(ticket, sent, dedup)),
             Whereabouts::Here(no, ..) if self.batch.unjudged.contains(&no) => {
-                return Some(Command::Send(ticket, letter, dedup));
+                return Some(Command::Send(ticket, sent, dedup));
             }
             Whereabouts::Here(no, key, _) => (no, key),
             Whereabouts::Elsewhere(no, range) => {
-                self.send_elsewhere(no, range, *letter, dedup);
+                self.send_elsewhere(no, range, *sent, dedup);
                 self.say(Note::reply(ticket, Data::Nothing));
                 return None;
             }
@@ -167,12 +167,12 @@ impl Core {
                 return None;
             }
         };
-        if !self.liven(no, key, &letter.to).has_room_for(&letter.kind) {
+        if !self.liven(no, key, &sent.to).has_room_for(&sent.kind) {
             let data = Data::Limit(codes::BUFFERED_EVENTS, EVENTS as u64);
             self.refuse_event(no, dedup, Note::refuse(ticket, codes::LIMIT, data));
             return None;
         }
-        let event = self.event(letter.kind, letter.payload);
+        let event = self.event(sent.kind, sent.payload);
         if dedup.is_some() {
             self.keep_unjudged(no, event, dedup, Some(ticket));
         } else {

@@ -77,7 +77,7 @@ impl Core {
 
     fn needs_of_command(&self, command: &Command, say: Say<'_>) {
         match command {
-            Command::Send(_, letter, _) => self.needs_of_name(&letter.to, say),
+            Command::Send(_, sent, _) => self.needs_of_name(&sent.to, say),
             Command::Decide(_, decision) => self.needs_of_decision(decision, say),
             Command::Act(_, name, verb) => self.needs_of_act(name, verb, say),
             Command::Create(..)

@@ -136,7 +136,7 @@ impl World {
         let name =
             super::said::Letter::FROM_BODY | (no as u32) << 6 | (strand as u32) << 5 | it.at as u32;
         let ticket = self.ticket();
-        let letter = Sent {
+        let sent = Sent {
             to: Name {
                 namespace: "".into(),
                 workflow: WORKFLOWS[workflow(account)].into(),
@@ -147,7 +147,7 @@ impl World {
         };
         self.submit(
             it.by
-                .says(Speech::Post(ticket, Box::new((operation, letter)))),
+                .says(Speech::Post(ticket, Box::new((operation, sent)))),
         );
         ticket
     }

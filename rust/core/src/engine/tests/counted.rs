@@ -114,14 +114,14 @@ impl World {
                 ))]
             }
             (3, _) => {
-                let letter = Sent {
+                let sent = Sent {
                     to: Self::name(to),
                     kind: "go".into(),
                     payload: None,
                 };
                 vec![Submission::Outside(Command::Send(
                     ticket,
-                    Box::new(letter),
+                    Box::new(sent),
                     None,
                 ))]
             }

@@ -99,14 +99,14 @@ fn c10_one_that_is_to_start_later_needs_a_place_though_slots_are_free() {
 fn l11_creating_children_and_sending_events_are_outcomes_too() {
     let mut stage = Stage::with(roomy(10));
     let by = stage.create("a");
-    let letter = Sent {
+    let sent = Sent {
         to: name("nobody"),
         kind: "x".into(),
         payload: None,
     };
     let outcomes = [
         children(900, by, "b"),
-        by.says(Speech::Post(901, Box::new((operation(Kind::Send), letter)))),
+        by.says(Speech::Post(901, Box::new((operation(Kind::Send), sent)))),
     ];
     for outcome in outcomes {
         stage.crash();
@@ -192,20 +192,16 @@ fn e1_an_event_does_not_pass_one_that_the_store_was_asked_about() {
     let by = stage.create("a");
     let wait = stage.wait(Kind::Event, events(&["x"]), 1_000);
     stage.say(vec![by.says(Speech::Open(Box::new(wait)))]);
-    let letter = |ticket, payload: &[u8], dedup: Option<&str>| {
-        let letter = Sent {
+    let sent = |ticket, payload: &[u8], dedup: Option<&str>| {
+        let sent = Sent {
             to: name("a"),
             kind: "x".into(),
             payload: Some(payload.into()),
         };
-        Submission::Outside(Command::Send(
-            ticket,
-            Box::new(letter),
-            dedup.map(Into::into),
-        ))
+        Submission::Outside(Command::Send(ticket, Box::new(sent), dedup.map(Into::into)))
     };
-    stage.once(vec![letter(1, b"first", Some("d"))]);
-    let applied = stage.once(vec![letter(2, b"second", None)]);
+    stage.once(vec![sent(1, b"first", Some("d"))]);
+    let applied = stage.once(vec![sent(2, b"second", None)]);
     let told = applied.notes.iter().find_map(|note| match note {
         Note::Settled(it) => it.payload.as_deref(),
         _ => None,

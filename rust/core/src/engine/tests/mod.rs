@@ -283,16 +283,12 @@ fn create(ticket: u64, id: &str) -> Submission {
 }
 
 fn send(ticket: u64, id: &str, kind: &str, dedup: Option<&str>) -> Submission {
-    let letter = Sent {
+    let sent = Sent {
         to: name(id),
         kind: kind.into(),
         payload: Some(kind.as_bytes().into()),
     };
-    Submission::Outside(Command::Send(
-        ticket,
-        Box::new(letter),
-        dedup.map(Into::into),
-    ))
+    Submission::Outside(Command::Send(ticket, Box::new(sent), dedup.map(Into::into)))
 }
 
 fn decide(ticket: u64, id: &str, approved: bool) -> Submission {
