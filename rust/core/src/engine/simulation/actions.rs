@@ -47,7 +47,7 @@ const ACTIONS: &[Action] = &[
         When::Open,
         World::run_errand,
     ),
-    row("a letter comes again", 4, When::Open, World::repeat),
+    row("an event comes again", 4, When::Open, World::repeat),
     row(
         "somebody else creates the same",
         3,

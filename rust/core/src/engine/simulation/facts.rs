@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::program::{Account, ACCOUNTS};
-use super::said::Letter;
+use super::said::Stamp;
 use crate::history::{Operation, Verdict};
 use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, Seq};
 use crate::lifecycle::Status;
@@ -75,10 +75,10 @@ pub(super) struct Truly {
     pub(super) attempts: FxHashMap<Operation, u32>,
     /// Who took which event.
     pub(super) consumed: FxHashMap<EventId, Operation>,
-    /// Which letters have arrived.
+    /// Which events have arrived.
     pub(super) arrived: FxHashSet<u32>,
-    /// The last letter from outside, and the last one from a body: between those there is no order.
-    pub(super) last_letters: [Option<Letter>; 2],
+    /// The last event from outside, and the last one from a body: between those there is no order.
+    pub(super) last_events: [Option<Stamp>; 2],
 }
 
 impl Truly {

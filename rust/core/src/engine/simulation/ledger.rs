@@ -4,7 +4,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::facts::Truly;
 use super::program::{account, namespace, Account};
-use super::said::Letter;
+use super::said::Stamp;
 use super::truth::Truth;
 use crate::codes::HELD_BACK;
 use crate::history::{Kind, Record};
@@ -68,7 +68,7 @@ impl Truth {
             attempts: FxHashMap::default(),
             consumed: FxHashMap::default(),
             arrived: FxHashSet::default(),
-            last_letters: [None; 2],
+            last_events: [None; 2],
         };
         self.states[account][new.status as usize] += 1;
         self.all.insert(new.no, it);
@@ -117,10 +117,10 @@ impl Truth {
     pub(super) fn arrive(&mut self, no: InstanceNo, event: EventId, payload: Option<&[u8]>) {
         self.number(event);
         let it = self.all.get_mut(&no).expect("a rule saw it");
-        let letter = payload.and_then(Letter::read);
-        it.arrived.extend(letter.map(|it| it.name));
-        if let Some(letter) = letter {
-            it.last_letters[letter.lane()] = Some(letter);
+        let stamp = payload.and_then(Stamp::read);
+        it.arrived.extend(stamp.map(|it| it.name));
+        if let Some(stamp) = stamp {
+            it.last_events[stamp.lane()] = Some(stamp);
         }
     }
 
@@ -156,8 +156,8 @@ impl Truth {
         if it.status.is_final() {
             return Outcome::Fenced;
         }
-        let letter = event.payload.as_deref().and_then(Letter::read);
-        let known = letter.is_some_and(|letter| it.arrived.contains(&letter.name));
+        let stamp = event.payload.as_deref().and_then(Stamp::read);
+        let known = stamp.is_some_and(|stamp| it.arrived.contains(&stamp.name));
         if has_dedup && known {
             return Outcome::Seen;
         }

@@ -174,7 +174,7 @@ impl Truth {
         let mut again = Vec::new();
         for it in self.all.values_mut().filter(|it| !it.status.is_final()) {
             (it.holds, it.place, it.cut) = (false, None, it.marked);
-            (it.proof, it.last_letters) = (None, [None; 2]);
+            (it.proof, it.last_events) = (None, [None; 2]);
             if matches!(it.status, Status::Queued | Status::Running) {
                 let held_back = it.reason.as_deref() == Some(HELD_BACK);
                 again.push((it.no, held_back));

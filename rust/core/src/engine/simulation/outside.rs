@@ -12,7 +12,7 @@ use super::program::{
     account_of_children, approval_id, child_id, namespace, workflow, Account, Act, For, Program,
     ACCOUNTS, NAMESPACES, TYPES, WORKFLOWS,
 };
-use super::said::Letter;
+use super::said::Stamp;
 use super::world::World;
 use crate::lifecycle::Status;
 use crate::note::Data;
@@ -32,7 +32,7 @@ pub(super) struct Newcomer {
 pub(super) enum Errand {
     /// These exist; the flag says that the call waits for room, none that it is a single creation.
     Create(Account, Vec<Newcomer>, IfExists, Option<bool>),
-    /// This letter of this type arrives; the flag says whether it is ever repeated.
+    /// This event of this type arrives; the flag says whether it is ever repeated.
     Send(Account, String, usize, u32, bool),
     /// This is decided.
     Decide(Account, String, Box<str>, bool),
@@ -46,11 +46,11 @@ pub(super) struct Outside {
     open: Vec<usize>,
     /// Those that are under way, by ticket.
     tried: FxHashMap<u64, usize>,
-    /// Letters that may be sent once more.
+    /// Events that may be sent once more.
     arrived: Vec<usize>,
-    /// Submissions of letters so far.
+    /// Submissions of events so far.
     sent: u32,
-    letters: u32,
+    events: u32,
     pub(super) roots: Vec<(Account, String)>,
 }
 
@@ -102,10 +102,10 @@ impl Outside {
         let program = Program::of(seed, id);
         for kind in 0..TYPES.len() {
             for _ in 0..program.takers(kind) {
-                self.letter(account, id, kind, true);
+                self.event(account, id, kind, true);
             }
             if dice.once_in(6) {
-                self.letter(account, id, kind, false);
+                self.event(account, id, kind, false);
             }
         }
         for (strand, at, act) in program.acts() {
@@ -134,9 +134,9 @@ impl Outside {
         }
     }
 
-    fn letter(&mut self, account: Account, id: &str, kind: usize, repeats: bool) {
-        self.letters += 1;
-        let errand = Errand::Send(account, id.to_owned(), kind, self.letters, repeats);
+    fn event(&mut self, account: Account, id: &str, kind: usize, repeats: bool) {
+        self.events += 1;
+        let errand = Errand::Send(account, id.to_owned(), kind, self.events, repeats);
         self.add(errand);
     }
 
@@ -152,11 +152,11 @@ impl Outside {
         self.open.extend(tried.into_iter().filter(again));
     }
 
-    /// Returns the next submission of a letter.
+    /// Returns the next submission of an event.
     pub(super) fn write(&mut self, name: u32) -> Box<[u8]> {
         self.sent += 1;
         let sent = self.sent;
-        Letter { name, sent }.write()
+        Stamp { name, sent }.write()
     }
 }
 
@@ -230,15 +230,15 @@ impl World {
                     .collect();
                 self.creation(account, items, if_exists, wait, ticket)
             }
-            Errand::Send(account, id, kind, letter, repeats) => {
+            Errand::Send(account, id, kind, event, repeats) => {
                 let to = name(account, &id);
-                let letter_box = crate::submission::Sent {
+                let sent = crate::submission::Sent {
                     to,
                     kind: TYPES[kind].into(),
-                    payload: Some(self.outside.write(letter)),
+                    payload: Some(self.outside.write(event)),
                 };
-                let dedup = repeats.then(|| format!("d{letter}").into());
-                Command::Send(ticket, Box::new(letter_box), dedup)
+                let dedup = repeats.then(|| format!("d{event}").into());
+                Command::Send(ticket, Box::new(sent), dedup)
             }
             Errand::Decide(account, id, approval, approved) => {
                 let decision = Decision {
@@ -351,7 +351,7 @@ impl World {
         true
     }
 
-    /// A letter that arrived is sent once more.
+    /// An event that arrived is sent once more.
     pub(super) fn repeat(&mut self) -> bool {
         if self.outside.arrived.is_empty() {
             return false;

@@ -13,17 +13,17 @@ use crate::lifecycle::Status;
 use crate::submission::{Code, Command, Name, NewItem, Speech, Submission, Verb};
 use crate::wait::{stored_approval, Source, Wait};
 
-/// The payload of an event: which letter it is, and which submission of it.
+/// The payload of an event: which event it is, and which submission of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Letter {
+pub(super) struct Stamp {
     /// The same however often it is sent.
     pub(super) name: u32,
     /// Grows with every submission.
     pub(super) sent: u32,
 }
 
-impl Letter {
-    /// Set in the names of letters that bodies write.
+impl Stamp {
+    /// Set in the names of events that bodies write.
     pub(super) const FROM_BODY: u32 = 1 << 31;
 
     /// Says which lane of the inbox it comes by.
@@ -53,8 +53,8 @@ pub(super) enum Asked {
     Create(Account, Vec<u128>),
     /// The creation of so many instances of one workflow by somebody who gives no ids.
     Stranger(Account, usize),
-    /// A letter to an instance; whether it is the same however often it is sent.
-    Send(u128, Letter, bool),
+    /// An event for an instance; whether it is the same however often it is sent.
+    Send(u128, Stamp, bool),
     /// A decision about a stored approval of an instance.
     Decide(u128, Box<str>, Box<[u8]>),
     /// A record of an instance.
@@ -178,13 +178,10 @@ impl Said {
             Submission::Outside(Command::CreateBatch(ticket, what, ..)) => {
                 (ticket, keys(&what.0, &what.1))
             }
-            Submission::Outside(Command::Send(ticket, letter, dedup)) => {
-                let written = letter.payload.as_deref().and_then(Letter::read);
-                let written = written.expect("every event is a letter");
-                (
-                    ticket,
-                    Asked::Send(key(&letter.to), written, dedup.is_some()),
-                )
+            Submission::Outside(Command::Send(ticket, sent, dedup)) => {
+                let stamp = sent.payload.as_deref().and_then(Stamp::read);
+                let stamp = stamp.expect("every event has a stamp");
+                (ticket, Asked::Send(key(&sent.to), stamp, dedup.is_some()))
             }
             Submission::Outside(Command::Decide(ticket, it)) => {
                 let id = stored_approval(&it.of.namespace, &it.approval);

@@ -132,9 +132,9 @@ impl World {
         let operation = operation(Kind::Send, strand, it.at, false);
         let roots = &self.outside.roots;
         let (account, id) = roots[(no as usize + it.at) % roots.len()].clone();
-        // The same letter however often it is tried.
+        // The same event however often it is tried.
         let name =
-            super::said::Letter::FROM_BODY | (no as u32) << 6 | (strand as u32) << 5 | it.at as u32;
+            super::said::Stamp::FROM_BODY | (no as u32) << 6 | (strand as u32) << 5 | it.at as u32;
         let ticket = self.ticket();
         let sent = Sent {
             to: Name {

@@ -3,7 +3,7 @@
 use super::durable::closed;
 use super::{holds, Verdict};
 use crate::engine::simulation::facts::Truly;
-use crate::engine::simulation::said::Letter;
+use crate::engine::simulation::said::Stamp;
 use crate::engine::simulation::truth::Truth;
 use crate::history::{Kind, Verdict as Said};
 use crate::ids::{EventId, InstanceNo};
@@ -45,8 +45,8 @@ pub(super) fn oldest(truth: &Truth, op: &Op) -> Verdict {
     Ok(())
 }
 
-/// An event that the store has not seen before: whose, and its letter.
-fn arrival<'a>(truth: &'a Truth, op: &Op) -> Option<(&'a Truly, Letter, bool)> {
+/// An event that the store has not seen before: whose, and its stamp.
+fn arrival<'a>(truth: &'a Truth, op: &Op) -> Option<(&'a Truly, Stamp, bool)> {
     let (no, payload, dedup) = match op {
         Op::Buffer(no, event, dedup) => {
             let back = truth.all[no].consumed.contains_key(&event.id);
@@ -62,13 +62,13 @@ fn arrival<'a>(truth: &'a Truth, op: &Op) -> Option<(&'a Truly, Letter, bool)> {
         }
         _ => return None,
     };
-    Some((&truth.all[no], Letter::read(payload?)?, dedup))
+    Some((&truth.all[no], Stamp::read(payload?)?, dedup))
 }
 
 pub(super) fn in_order(truth: &Truth, op: &Op) -> Verdict {
-    if let Some((it, letter, dedup)) = arrival(truth, op) {
-        let again = dedup && it.arrived.contains(&letter.name);
-        let before = it.last_letters[letter.lane()].filter(|it| it.sent >= letter.sent);
+    if let Some((it, stamp, dedup)) = arrival(truth, op) {
+        let again = dedup && it.arrived.contains(&stamp.name);
+        let before = it.last_events[stamp.lane()].filter(|it| it.sent >= stamp.sent);
         holds!(
             again || before.is_none(),
             "{before:?} was sent later: {op:?}"
@@ -78,9 +78,9 @@ pub(super) fn in_order(truth: &Truth, op: &Op) -> Verdict {
 }
 
 pub(super) fn deduplicated(truth: &Truth, op: &Op) -> Verdict {
-    if let Some((it, letter, dedup)) = arrival(truth, op) {
+    if let Some((it, stamp, dedup)) = arrival(truth, op) {
         // With a `dedup_id` it is the store that says no.
-        let again = !dedup && it.arrived.contains(&letter.name);
+        let again = !dedup && it.arrived.contains(&stamp.name);
         holds!(!again, "it came before: {op:?}");
     }
     Ok(())

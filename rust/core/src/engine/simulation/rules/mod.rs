@@ -96,7 +96,7 @@ const OPERATIONS: Rows<fn(&Truth, &Op) -> Verdict> = &[
         "E1 an event comes once, and goes back only if its wait was given up",
         events::once,
     ),
-    ("E4 a letter arrives once", events::deduplicated),
+    ("E4 an event arrives once", events::deduplicated),
     ("E5 the first decision wins", events::first_decision),
 ];
 

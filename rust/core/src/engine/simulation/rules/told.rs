@@ -87,10 +87,10 @@ pub(super) fn looked_up(truth: &Truth, note: &Note) -> Verdict {
         let right = new.is_some_and(|it| *it > 0);
         holds!(right, "{new:?} of its ids are new: {note:?}");
     }
-    if let (&"state", Some(Asked::Send(key, letter, true))) = (code, truth.said.tickets.get(ticket))
+    if let (&"state", Some(Asked::Send(key, stamp, true))) = (code, truth.said.tickets.get(ticket))
     {
         let to = truth.names.get(key).map(|it| &truth.all[it]);
-        let arrived = to.is_some_and(|it| it.arrived.contains(&letter.name));
+        let arrived = to.is_some_and(|it| it.arrived.contains(&stamp.name));
         holds!(!arrived, "E4: it has arrived: {note:?}");
     }
     Ok(())
@@ -245,10 +245,10 @@ fn answered(truth: &Truth, ticket: u64, asked: &Asked, code: &str, data: &Data) 
         (Asked::Create(..) | Asked::Stranger(..), _) => {
             holds!(!created, "{code}, and yet something was created: {data:?}");
         }
-        (Asked::Send(key, letter, _), _) if code.is_empty() => {
+        (Asked::Send(key, stamp, _), _) if code.is_empty() => {
             let to = truth.names.get(key).map(|it| &truth.all[it]);
-            let arrived = to.is_some_and(|it| it.arrived.contains(&letter.name));
-            holds!(arrived, "{letter:?} was acknowledged and is lost: {to:?}");
+            let arrived = to.is_some_and(|it| it.arrived.contains(&stamp.name));
+            holds!(arrived, "{stamp:?} was acknowledged and is lost: {to:?}");
         }
         (Asked::Send(key, ..) | Asked::Decide(key, ..), _) if code == "state" => {
             let to = truth.names.get(key).map(|it| &truth.all[it]);
