@@ -1,7 +1,7 @@
 //! The engine: the only place that sees every stage.
 //!
 //! It works in batches: [`Core::begin`], what the batch [`Core::needs`] to know and [`Core::learn`],
-//! any number of [`Core::decide`], [`Core::finish_batch`]; then its owner commits the operations,
+//! any number of [`Core::decide`], [`Core::finish_batch`]; then whoever runs it commits the operations,
 //! and [`Core::apply`] turns the answers into notes. Deciding changes what only the writer sees;
 //! what others see changes in `apply`, after the commit (D1). A submission whose decision depends
 //! on what the store will answer to an earlier one of the same batch, or on what was not asked, is

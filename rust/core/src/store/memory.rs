@@ -454,8 +454,8 @@ impl Model {
         }
         instance.payloads.result.clone_from(&to.payload);
         if to.status.is_final() {
-            self.waits.retain(|(owner, _), _| *owner != no);
-            self.events.retain(|(owner, _), _| *owner != no);
+            self.waits.retain(|(of, _), _| *of != no);
+            self.events.retain(|(of, _), _| *of != no);
         }
         Outcome::Done(0)
     }

@@ -21,7 +21,7 @@ pub(super) struct Damage {
 type Head = (InstanceNo, Seq);
 
 /// Returns the instance whose number makes the checksum right.
-pub(super) fn owner(
+pub(super) fn whose(
     conn: &Connection,
     said: rows::Result<(Said, u32)>,
 ) -> rows::Result<Option<InstanceNo>> {
@@ -46,7 +46,7 @@ pub(super) fn told(
     row: &str,
     said: rows::Result<(Said, u32)>,
 ) -> rows::Result<Damage> {
-    let no = owner(conn, said)?;
+    let no = whose(conn, said)?;
     let whose = no.map_or_else(
         || "whose it is cannot be told".to_owned(),
         |no| format!("by its checksum it is of instance {no}"),
