@@ -17,7 +17,7 @@ class Line:
 
     def __init__(self, slots: int = 8) -> None:
         self.core = _core.Core.open(
-            ":memory:", owner="test", workflows=[("w", "1")], shards=1, slots=slots,
+            ":memory:", name="test", workflows=[("w", "1")], shards=1, slots=slots,
             namespace="default", limits=[], workflow_limits=[], virtual_time=SECOND,
         )  # fmt: skip
         self.heard()

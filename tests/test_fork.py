@@ -156,7 +156,7 @@ async def test_d1_the_core_itself_refuses_a_forked_child_and_waits_for_nobody(tm
 def open_core(path: Path) -> Core:
     return Core.open(
         str(path),
-        owner="test",
+        name="test",
         workflows=[],
         shards=1,
         slots=1,

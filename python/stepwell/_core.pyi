@@ -466,7 +466,7 @@ class Core(Calls):
     def open(
         store: str,
         *,
-        owner: str,
+        name: str,
         workflows: Sequence[tuple[str, str]],
         shards: int | None,
         slots: int,

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use stepwell_core::lifecycle::Status;
-use stepwell_core::store::sqlite::{owner, SqliteStore};
+use stepwell_core::store::sqlite::{opened_by, SqliteStore};
 use stepwell_core::store::{Error, Op, Store};
 use store_cases::{beside, change, commit_one, create, record, to};
 
@@ -212,7 +212,7 @@ fn the_files_are_private_and_only_the_database_stays_after_a_clean_end() {
 fn a_second_engine_is_told_who_owns_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.db");
-    assert_eq!(owner(&path).unwrap(), None);
+    assert_eq!(opened_by(&path).unwrap(), None);
     let first = Box::new(SqliteStore::open(&path, "api").unwrap());
     let pid = std::process::id();
     let text = format!(
@@ -231,15 +231,15 @@ fn a_second_engine_is_told_who_owns_the_store() {
         SqliteStore::open(&link, "other"),
         Err(Error::Locked(_))
     ));
-    let who = owner(&path).unwrap().unwrap();
+    let who = opened_by(&path).unwrap().unwrap();
     assert_eq!((who.pid, &*who.name), (pid, "api"));
     assert!(who.since > 1_700_000_000_000_000);
     first.close().unwrap();
-    assert_eq!(owner(&path).unwrap(), None);
+    assert_eq!(opened_by(&path).unwrap(), None);
     // A crash leaves the file, which means nothing then.
     drop(SqliteStore::open(&path, "api").unwrap());
     assert!(beside(&path, ".lock").exists());
-    assert_eq!(owner(&path).unwrap(), None);
+    assert_eq!(opened_by(&path).unwrap(), None);
     let again = SqliteStore::open(&path, "api").unwrap();
     assert_eq!(again.boot(), 3);
 }

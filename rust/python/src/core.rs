@@ -88,12 +88,12 @@ fn code(namespace: &str, workflow: &str, version: &str) -> PyResult<Code> {
 #[pymethods]
 impl Core {
     #[staticmethod]
-    #[pyo3(signature = (store, *, owner, workflows, shards, slots, namespace, limits, workflow_limits, virtual_time))]
+    #[pyo3(signature = (store, *, name, workflows, shards, slots, namespace, limits, workflow_limits, virtual_time))]
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn open(
         py: Python<'_>,
         store: PathBuf,
-        owner: &str,
+        name: &str,
         workflows: Vec<(String, String)>,
         shards: Option<u32>,
         slots: u32,
@@ -104,7 +104,7 @@ impl Core {
     ) -> PyResult<Self> {
         let pairs = workflows.into_iter();
         let own = workflow_limits.into_iter();
-        let own = own.map(|(name, of)| Ok((name.into(), layer(of, true)?)));
+        let own = own.map(|(of, limits)| Ok((of.into(), layer(limits, true)?)));
         let config = Config {
             workflows: pairs.map(|(a, b)| (a.into(), b.into())).collect(),
             shards,
@@ -113,7 +113,7 @@ impl Core {
             limits: layer(limits, false)?,
             workflow_limits: own.collect::<PyResult<_>>()?,
         };
-        let engine = py.detach(|| Engine::open(store, owner, config, virtual_time));
+        let engine = py.detach(|| Engine::open(store, name, config, virtual_time));
         let engine = engine.map_err(|error| raise(&error))?;
         Ok(Self { engine })
     }

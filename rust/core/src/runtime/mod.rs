@@ -160,7 +160,7 @@ enum Origin {
 pub struct Engine {
     shared: Arc<Shared>,
     config: Config,
-    owner: Box<str>,
+    name: Box<str>,
     origin: Origin,
     copies: copies::Copies,
     suspected: Vec<Row>,
@@ -179,7 +179,7 @@ impl Engine {
     /// changed then.
     pub fn open(
         store: impl AsRef<Path>,
-        owner: &str,
+        name: &str,
         config: Config,
         virtual_time: Option<Micros>,
     ) -> Result<Self, Error> {
@@ -202,7 +202,7 @@ impl Engine {
         } else {
             Origin::File(store.into())
         };
-        Self::start(origin, owner, config, Arc::new(Clock::new(virtual_time)))
+        Self::start(origin, name, config, Arc::new(Clock::new(virtual_time)))
     }
 
     /// Opens an engine on these records in memory: for tests that look at them or make them fail.
@@ -225,18 +225,13 @@ impl Engine {
     pub fn reopen(&self) -> Result<Self, Error> {
         self.crash();
         let clock = Arc::clone(&self.shared.clock);
-        Self::start(self.origin.clone(), &self.owner, self.config.clone(), clock)
+        Self::start(self.origin.clone(), &self.name, self.config.clone(), clock)
     }
 
-    fn start(
-        origin: Origin,
-        owner: &str,
-        config: Config,
-        clock: Arc<Clock>,
-    ) -> Result<Self, Error> {
+    fn start(origin: Origin, name: &str, config: Config, clock: Arc<Clock>) -> Result<Self, Error> {
         let mut store: Box<dyn Store> = match &origin {
             Origin::Memory(memory) => Box::new(memory.reopen()),
-            Origin::File(path) => Box::new(SqliteStore::open(path, owner)?),
+            Origin::File(path) => Box::new(SqliteStore::open(path, name)?),
         };
         let registry = Arc::new(Registry::new());
         let residents = Arc::new(Residents::default());
@@ -294,7 +289,7 @@ impl Engine {
         let engine = Self {
             shared: Arc::clone(&shared),
             config,
-            owner: owner.into(),
+            name: name.into(),
             origin,
             copies,
             suspected,

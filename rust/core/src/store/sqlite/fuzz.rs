@@ -13,7 +13,7 @@ use rusqlite::{params_from_iter, Connection, ToSql};
 mod damage;
 
 use super::files::{mounted_as, Paths};
-use super::lock::Owner;
+use super::lock::OpenedBy;
 use super::names::Names;
 use super::rows::{self, Fault};
 use super::schema;
@@ -493,15 +493,12 @@ fn lock_files() {
         &corpus,
         INPUTS,
         |input| {
-            // As `owner` reads it.
+            // As `opened_by` reads it.
             let text = String::from_utf8_lossy(input);
-            if let Some(owner) = Owner::parse(&text) {
-                assert!(text.starts_with("stepwell engine\n"), "{owner:?}");
+            if let Some(by) = OpenedBy::parse(&text) {
+                assert!(text.starts_with("stepwell engine\n"), "{by:?}");
                 let shown = |it: char| !it.is_control();
-                assert!(
-                    owner.name.chars().all(shown),
-                    "it goes into a message: {owner:?}"
-                );
+                assert!(by.name.chars().all(shown), "it goes into a message: {by:?}");
             }
         },
     );

@@ -100,7 +100,7 @@ impl Guard {
     /// Lets others own the database, though readers still have it open.
     pub(super) fn disown(&self) {
         // If that fails, closing the descriptor does the same.
-        let _ = ofd::release(&self.database, ofd::OWNER);
+        let _ = ofd::release(&self.database, ofd::ENGINE);
     }
 
     /// Lets SQLite remove its WAL on close, after a last fold. The descriptors stay open.

@@ -71,7 +71,7 @@ struct Round {
 }
 
 impl Heads {
-    /// Finds the heads that were lost with the last owner and persists them. Inside a transaction.
+    /// Finds the heads that were lost with the last engine and persists them. Inside a transaction.
     pub(super) fn recover(conn: &Connection) -> rows::Result<Self> {
         let (watermark, last_seq): (u64, u64) = conn.query_row(
             "SELECT watermark, max(last_seq, (SELECT coalesce(max(seq), 0) FROM journal WHERE seq \

@@ -114,8 +114,8 @@ unsafe extern "C" fn close_all() {
     for place in &LISTED {
         let file = place.swap(NONE, Ordering::AcqRel);
         if file != NONE {
-            // SAFETY: it was open at the fork. Its owner in this process never runs: a child does
-            // not use the parent's store.
+            // SAFETY: it was open at the fork. What had it open never runs in this process: a child
+            // does not use the parent's store.
             unsafe { libc::close(file) };
         }
     }

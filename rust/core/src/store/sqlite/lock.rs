@@ -29,9 +29,9 @@ use crate::store::Error;
 const LOOKS: u32 = 5;
 const HEADING: &str = "stepwell engine";
 
-/// Who owns a store.
+/// Who has a store open.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
+pub struct OpenedBy {
     /// Its process.
     pub pid: u32,
     /// The name its user gave the engine.
@@ -40,7 +40,7 @@ pub struct Owner {
     pub since: Micros,
 }
 
-impl Owner {
+impl OpenedBy {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         (lines.next()? == HEADING).then_some(())?;
@@ -59,7 +59,7 @@ pub(super) struct EngineLock(Own);
 
 impl EngineLock {
     /// Takes the lock for this process.
-    pub(super) fn take(paths: &Paths, owner: &str) -> Result<Self, Error> {
+    pub(super) fn take(paths: &Paths, name: &str) -> Result<Self, Error> {
         for attempt in 0.. {
             let mut file = OpenOptions::new()
                 .read(true)
@@ -80,7 +80,7 @@ impl EngineLock {
             }
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
-                // Somebody may just be looking (`owner`), or taking the lock and not have signed
+                // Somebody may just be looking (`opened_by`), or taking the lock and not have signed
                 // yet.
                 Err(rustix::io::Errno::WOULDBLOCK) if attempt < LOOKS => {
                     std::thread::sleep(Duration::from_millis(10));
@@ -90,7 +90,7 @@ impl EngineLock {
                 Err(error) => return Err(paths.failed("cannot lock it", &error.into())),
             }
             if is_at(&file, &paths.lock) {
-                write(&mut file, owner)
+                write(&mut file, name)
                     .map_err(|error| paths.failed("cannot write its lock", &error))?;
                 return Ok(Self(file.into()));
             }
@@ -106,11 +106,11 @@ impl EngineLock {
     }
 }
 
-/// Returns who owns the store at this path now, without disturbing it; `None` if nobody does.
+/// Returns who has the store open at this path now, without disturbing it; `None` if nobody does.
 ///
 /// # Errors
 /// `Failed` if the lock file cannot be read.
-pub fn owner(path: &Path) -> Result<Option<Owner>, Error> {
+pub fn opened_by(path: &Path) -> Result<Option<OpenedBy>, Error> {
     let paths = Paths::resolve(path)?;
     let mut file = match File::open(&paths.lock) {
         Ok(file) => file,
@@ -122,15 +122,15 @@ pub fn owner(path: &Path) -> Result<Option<Owner>, Error> {
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let text =
                 read(&mut file).map_err(|error| paths.failed("cannot read its lock", &error))?;
-            Ok(Owner::parse(&text))
+            Ok(OpenedBy::parse(&text))
         }
         Err(error) => Err(paths.failed("cannot read its lock", &error.into())),
     }
 }
 
-/// Makes this process the owner of the database itself, by whatever name others come to it.
+/// Keeps every other engine from the database itself, by whatever name it comes to it.
 pub(super) fn own(database: File, paths: &Paths) -> Result<Own, Error> {
-    match ofd::exclude(&database, ofd::OWNER) {
+    match ofd::exclude(&database, ofd::ENGINE) {
         Ok(()) => Ok(database.into()),
         Err(error) if ofd::is_taken(&error) => {
             if database.metadata().is_ok_and(|it| inherited::holds(&it)) {
@@ -185,10 +185,10 @@ fn in_use_here(paths: &Paths, by: &str) -> Error {
 }
 
 fn taken(paths: &Paths, file: &File, text: &str) -> Error {
-    let Some(owner) = Owner::parse(text) else {
+    let Some(by) = OpenedBy::parse(text) else {
         return in_use(paths, "another process");
     };
-    let Owner { pid, name, .. } = &owner;
+    let OpenedBy { pid, name, .. } = &by;
     let by = match whose(file, *pid) {
         Whose::Ours => return in_use_here(paths, &format!("({pid}, engine \"{name}\")")),
         Whose::TheirOwn => format!("process {pid} (engine \"{name}\")"),
@@ -277,9 +277,9 @@ fn read(file: &mut File) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn write(file: &mut File, owner: &str) -> io::Result<()> {
+fn write(file: &mut File, name: &str) -> io::Result<()> {
     let since = clock::wall().max(0);
-    let name: String = owner.chars().filter(|it| !it.is_control()).collect();
+    let name: String = name.chars().filter(|it| !it.is_control()).collect();
     let text = format!(
         "{HEADING}\npid {}\nsince {since}\nname {name}\n",
         process::id()

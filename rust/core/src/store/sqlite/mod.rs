@@ -64,7 +64,7 @@ use names::Names;
 use resume::Mark;
 use rows::{Fault, Fullness};
 
-pub use lock::{owner, Owner};
+pub use lock::{opened_by, OpenedBy};
 
 /// How often BEGIN is tried, a second each, while a store is opened or closed and another program
 /// keeps the write lock.
@@ -99,7 +99,7 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the store at this path, making it if nothing is there. `owner` names the engine to
+    /// Opens the store at this path, making it if nothing is there. `name` names the engine to
     /// those who find the store locked.
     ///
     /// # Errors
@@ -107,8 +107,8 @@ impl SqliteStore {
     /// is damaged, `Invalid` if the path cannot be one of a file, `Failed` if what is there is not
     /// a store, cannot be written, or lies on a network file system. What was there before is
     /// unchanged then.
-    pub fn open(path: &Path, owner: &str) -> Result<Self, Error> {
-        open::open(path, owner)
+    pub fn open(path: &Path, name: &str) -> Result<Self, Error> {
+        open::open(path, name)
     }
 
     /// Returns how many times this store was opened, this one included.
@@ -306,7 +306,7 @@ impl Store for SqliteStore {
             .map_err(|it| it.explain(&self.paths.name, "read"))
     }
 
-    /// Whose batch it is does not matter: the lock on the file lets in one owner.
+    /// Whose batch it is does not matter: the lock on the file lets in one engine.
     fn commit_each(
         &mut self,
         batch: &mut dyn Iterator<Item = &Op>,

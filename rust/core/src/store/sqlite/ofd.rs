@@ -28,9 +28,9 @@ const WRITING: Range = (120, 1);
 #[cfg(target_os = "linux")]
 const REST: Range = (122, 7);
 
-/// A byte of the database that SQLite neither reads nor locks: whoever owns the store holds it, by
+/// A byte of the database that SQLite neither reads nor locks: the engine that has the store open holds it, by
 /// whatever name it was opened.
-pub(super) const OWNER: Range = (0x4000_0400, 1);
+pub(super) const ENGINE: Range = (0x4000_0400, 1);
 
 /// Locks a range together with others.
 pub(super) fn share(file: &File, range: Range) -> io::Result<()> {

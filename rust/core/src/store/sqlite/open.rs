@@ -26,7 +26,7 @@ use crate::store::Error;
 /// checksums each payload, and SQLite's own check the whole file when asked to.
 const CHECK_MAX: u64 = 64 << 20;
 
-pub(super) fn open(path: &Path, owner: &str) -> Result<SqliteStore, Error> {
+pub(super) fn open(path: &Path, name: &str) -> Result<SqliteStore, Error> {
     check_sqlite(rusqlite::version_number())?;
     let paths = Paths::resolve(path)?;
     paths.check_writable()?;
@@ -37,7 +37,7 @@ pub(super) fn open(path: &Path, owner: &str) -> Result<SqliteStore, Error> {
         // lock file beside it.
         paths.examine()?;
     }
-    let lock = EngineLock::take(&paths, owner)?;
+    let lock = EngineLock::take(&paths, name)?;
     match open_locked(&paths) {
         Ok(parts) => Ok(SqliteStore {
             conn: parts.conn,
@@ -139,7 +139,7 @@ fn open_locked(paths: &Paths) -> Result<Parts, Error> {
     })
 }
 
-/// Returns whether the last owner ended cleanly, and how long the database is in bytes.
+/// Returns whether the last engine ended cleanly, and how long the database is in bytes.
 fn state(conn: &Connection) -> rows::Result<(bool, u64)> {
     let mut look =
         conn.prepare("SELECT boot, clean, watermark, last_seq FROM store WHERE one = 1")?;

@@ -41,7 +41,7 @@ struct Walk {
 }
 
 impl Sweeps {
-    /// Finds what the last owner left.
+    /// Finds what the last engine left.
     pub(super) fn recover(conn: &Connection) -> rusqlite::Result<Self> {
         let mut select = conn.prepare("SELECT no FROM sweep ORDER BY seq")?;
         let due = select.query_map([], |row| row.get(0).map(|it: i64| it as u64))?;
