@@ -596,7 +596,7 @@ class Engine(_Tenant):
             else 64.
         slots: Most instances that run at once, 1 to 1,000,000.
         namespace: Where this engine's instances live.
-        name: Names this engine in the owner record beside the store.
+        name: Names this engine in the lock file beside the store.
         grace: How long running attempts may go on when the block ends.
         threads: Most plain step functions that run at once, 1 to 10,000.
         default_runtime: "trio" or "asyncio": where async step functions run that do not say so
