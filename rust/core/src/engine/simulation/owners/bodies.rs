@@ -24,6 +24,8 @@ pub(super) struct Running {
     seq: u64,
     /// It has said that it only waits, and was told nothing since.
     hushed: bool,
+    /// It is to pause.
+    pauses: bool,
     over: bool,
 }
 
@@ -74,6 +76,7 @@ impl Running {
             there: false,
             seq: start.records.last().map_or(0, |it| it.seq),
             hushed: false,
+            pauses: false,
             over: false,
         }
     }
@@ -100,6 +103,11 @@ impl World {
             Note::Wake { no, .. } => {
                 if let Some(body) = self.lives[at].bodies.get_mut(&no) {
                     body.hushed = false;
+                }
+            }
+            Note::Pause { no, is_on, .. } => {
+                if let Some(body) = self.lives[at].bodies.get_mut(&no) {
+                    body.pauses = is_on;
                 }
             }
             Note::Unwind { no, incarnation } => {
@@ -156,7 +164,15 @@ impl World {
 
     fn run_body(&mut self, at: usize, no: InstanceNo) {
         let body = &self.lives[at].bodies[&no];
-        if body.over || body.hushed {
+        if body.over {
+            return;
+        }
+        if body.pauses {
+            let by = body.by;
+            self.change(at, no, |it| it.over = true);
+            return self.submit(at, by.says(Speech::Paused));
+        }
+        if body.hushed {
             return;
         }
         let (by, act) = (body.by, body.acts.get(body.at).cloned());

@@ -3,10 +3,12 @@
 //!
 //! As in the simulation of one engine a seed draws what happens, one small step at a time, with
 //! crashes between any two commits and commits that fail; and ranges are handed over under a higher
-//! epoch, of which the old owner hears only when the store refuses its batch. The rules (`rules`):
+//! epoch, of which the old owner hears only when the store refuses its batch. Anybody may be paused
+//! at any time, by either engine, and is resumed when somebody finds it so. The rules (`rules`):
 //! nobody is told that somebody has ended or is not there who lives elsewhere; what goes over the
-//! border arrives once; what a stale owner decided is never there. In the end faults stop, and
-//! everything must finish, which it does not where a letter was lost.
+//! border arrives once; what a stale owner decided is never there; of one that is paused nothing
+//! goes on. In the end faults stop, and everything must finish, which it does not where a letter was
+//! lost.
 //!
 //! Same settings as there: `STEPWELL_SEEDS`, `STEPWELL_FIRST_SEED`, `STEPWELL_SEED`.
 

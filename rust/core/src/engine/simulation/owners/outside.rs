@@ -7,6 +7,7 @@ use super::super::dice::Dice;
 use super::bodies::{approval_id, name};
 use super::program::{self, Act, HUBS};
 use super::world::World;
+use crate::lifecycle::Status;
 use crate::note::Data;
 use crate::submission::{Code, Command, Decision, IfExists, NewItem, Sent, Verb};
 
@@ -101,6 +102,7 @@ impl World {
     /// Those outside do so much.
     pub(super) fn errands(&mut self, most: usize) {
         self.end_hubs();
+        self.resume_one();
         for _ in 0..most {
             let errand = self.draw_errand();
             let Some(errand) = errand else {
@@ -125,8 +127,10 @@ impl World {
     fn draw_errand(&mut self) -> Option<Errand> {
         let outside = &mut self.outside;
         let created = &outside.created;
-        let can =
-            |it: &Errand| matches!(it, Errand::Create(_)) || created.iter().any(|id| id == it.id());
+        let can = |it: &Errand| {
+            matches!(it, Errand::Create(_) | Errand::Act(..))
+                || created.iter().any(|id| id == it.id())
+        };
         let can: Vec<usize> = (0..outside.to_do.len())
             .filter(|at| can(&outside.to_do[*at]))
             .collect();
@@ -148,6 +152,33 @@ impl World {
             1 => Errand::Act(id, verb),
             _ => Errand::Throw(id, format!("thrown/{:03}", outside.thrown)),
         })
+    }
+
+    /// Somebody wants one paused, whoever it may be, children too.
+    pub(super) fn pause_one(&mut self) {
+        if let Some(id) = self.one_that(|it| !it.is_final()) {
+            self.outside.to_do.push(Errand::Act(id, Verb::Pause));
+        }
+    }
+
+    /// Somebody finds one that is paused, and resumes it. What asked for the pause may have come
+    /// late, by letter, so that there is no end to looking.
+    fn resume_one(&mut self) {
+        if !self.dice.once_in(3) {
+            return;
+        }
+        let Some(id) = self.one_that(Status::is_paused) else {
+            return;
+        };
+        let errand = Errand::Act(id, Verb::Resume);
+        let asked = self
+            .outside
+            .under_way
+            .values()
+            .any(|it| it.errand == errand);
+        if !asked && !self.outside.to_do.contains(&errand) {
+            self.outside.to_do.push(errand);
+        }
     }
 
     /// When all others have ended and nothing is on its way, so do those who took what was left.

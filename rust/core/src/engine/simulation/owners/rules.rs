@@ -25,6 +25,8 @@ pub(super) struct Ledger {
     /// Decisions of which somebody was told that it was theirs.
     decided: BTreeMap<Box<str>, u32>,
     created: BTreeSet<String>,
+    /// Who is paused, or blocked.
+    inert: BTreeSet<InstanceNo>,
     /// The last instances are being ended.
     pub(super) ending: bool,
 }
@@ -68,6 +70,14 @@ impl World {
             ..Filter::default()
         };
         reader.list(&all).expect("memory is read")
+    }
+
+    /// Draws the id of one in such a state.
+    pub(super) fn one_that(&mut self, is: impl Fn(Status) -> bool) -> Option<String> {
+        let rows = self.rows().into_iter().filter(|it| is(it.status));
+        let ids: Vec<Box<str>> = rows.map(|it| it.id).collect();
+        let at = self.dice.roll(ids.len().max(1) as u64) as usize;
+        ids.into_iter().nth(at).map(Into::into)
     }
 
     pub(super) fn all_ended(&self) -> bool {
@@ -128,7 +138,24 @@ impl World {
             }
             if done {
                 self.note_arrival(op);
+                self.judge_pause(op);
             }
+        }
+    }
+
+    /// L3: nothing of one that is paused begins or is decided.
+    fn judge_pause(&mut self, op: &Op) {
+        match op {
+            Op::Status(no, _, to) if matches!(to.status, Status::Paused | Status::Blocked) => {
+                self.ledger.inert.insert(*no);
+            }
+            Op::Status(no, ..) => {
+                self.ledger.inert.remove(no);
+            }
+            Op::Append(no, ..) | Op::Open(no, ..) | Op::CreateChildren(_, no, ..) => {
+                assert!(!self.ledger.inert.contains(no), "nothing goes on: {op:?}");
+            }
+            _ => {}
         }
     }
 
@@ -154,6 +181,11 @@ impl World {
         for row in self.rows() {
             let key = Key::new(&row.namespace, &row.workflow, &row.id);
             self.ledger.keys.insert(row.no, key);
+            if matches!(row.status, Status::Paused | Status::Blocked) {
+                self.ledger.inert.insert(row.no);
+            } else {
+                self.ledger.inert.remove(&row.no);
+            }
         }
         let mut kept = Kept::default();
         let mut store = self.store.reopen();

@@ -208,6 +208,7 @@ impl World {
             32..=36 => self.errands(1),
             37 if self.dice.once_in(4) => self.crash(at),
             38 if self.dice.once_in(4) => self.hand_over(at),
+            39 if self.dice.once_in(2) => self.pause_one(),
             _ => self.now += self.dice.roll(4) as i64,
         }
     }
