@@ -1,6 +1,6 @@
 """Instances as if made under the rules of an earlier version, whose stores are not at hand.
 
-An instance keeps for life the rules of its day (`format` in `_core.pyi`); nobody can ask for old
+An instance keeps for life the rules of its day (see `_formats`); nobody can ask for old
 ones. Real stores of old are in `old_stores`.
 """
 

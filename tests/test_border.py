@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stepwell import Limits, Status, _core
+from stepwell import Limits, Status, _core, _formats
 from stepwell._codes import TOLD
 from stepwell._engine.approvals import Approvals
 from stepwell._types import StatusName
@@ -105,6 +105,16 @@ def test_a_second_list_is_found(source, told):
 def test_every_list_that_may_stand_is_there():
     found = {(file, it) for file, _ in PUBLIC for it in second_lists((PACKAGE / file).read_text())}
     assert found == set(PUBLIC)
+
+
+def test_codes_are_plain_ints():
+    """As the way of every step compares and hashes them."""
+    assert {type(it) for it in NUMBERS.values()} == {int}
+
+
+def test_every_format_but_the_first_has_a_name():
+    named = [it for name, it in vars(_formats).items() if name.isupper()]
+    assert named == list(range(1, _core.FORMAT + 1))
 
 
 def test_states_are_the_cores():

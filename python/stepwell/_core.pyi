@@ -61,6 +61,9 @@ note of all.
 from collections.abc import Sequence
 from typing import Final, Literal, Protocol, TypeAlias, final
 
+from ._formats import Format
+from ._kinds import Kind, Verdict
+
 __version__: str
 
 # Notes: tuples that begin with one of these.
@@ -106,13 +109,25 @@ longer (False). What was submitted is kept, and goes on by itself; nothing ackno
 While the disk is full, creations are OVERLOADED (DISK)."""
 
 Record: TypeAlias = tuple[
-    int, int, str, str, str | None, int, int, int, int, int, int | None, str | None, bytes | None
+    int,
+    Kind,
+    str,
+    str,
+    str | None,
+    int,
+    int,
+    Verdict,
+    int,
+    int,
+    int | None,
+    str | None,
+    bytes | None,
 ]
 """(seq, kind, branch, name, key, count, attempt, verdict, started_at, at, moment, event_type,
 payload): one line of an instance's history. seq: its place, ascending in the whole store. kind to
 count: its operation (I1). attempt: from 1; 0 of what has none. moment: after a failed attempt when
 the next is due, of an event or a decision when it came. event_type: as `type` in SETTLED."""
-Wait: TypeAlias = tuple[int, int, str, str, str | None, int, int, int | None]
+Wait: TypeAlias = tuple[int, Kind, str, str, str | None, int, int, int | None]
 """(number, kind, branch, name, key, count, opened_at, until): an open wait. Of kind DO it is the
 delay before the next attempt. until: None for children, which are waited for without end."""
 Start: TypeAlias = tuple[
@@ -126,7 +141,7 @@ Start: TypeAlias = tuple[
     bytes | None,
     int,
     int | None,
-    int,
+    Format,
     bool,
     tuple[Record, ...],
     tuple[Wait, ...],
@@ -135,8 +150,8 @@ Start: TypeAlias = tuple[
 format, interrupted, records, waits)
 
 records are in order; a wait that was settled while this was read may be in both. `format`: which
-rules the instance keeps for life, so that what it recorded replays (rust/core/src/store/mod.rs says
-which there are). `interrupted`: the engine stopped uncleanly while this body could run (R3)."""
+rules the instance keeps for life, so that what it recorded replays (see `_formats`). `interrupted`:
+the engine stopped uncleanly while this body could run (R3)."""
 Row: TypeAlias = tuple[
     int,
     str,
@@ -165,44 +180,47 @@ id, status, reason), events of which types, and the id of the approval."""
 
 # What codes mean. Of each sort the constants, and the words that users read, by code.
 
-DO: Final[int]
-SLEEP: Final[int]
-EVENT: Final[int]
-APPROVAL: Final[int]
-CREATE: Final[int]
-CREATE_BATCH: Final[int]
-CALL: Final[int]
-RESULT: Final[int]
-SEND: Final[int]
-PATCHED: Final[int]
-DEADLINE: Final[int]
+DO: Final[Kind]
+SLEEP: Final[Kind]
+EVENT: Final[Kind]
+APPROVAL: Final[Kind]
+CREATE: Final[Kind]
+CREATE_BATCH: Final[Kind]
+CALL: Final[Kind]
+RESULT: Final[Kind]
+SEND: Final[Kind]
+PATCHED: Final[Kind]
+DEADLINE: Final[Kind]
 KINDS: Final[tuple[str, ...]]
 """Sorts of operation."""
 
-OK: Final[int]
+OK: Final[Verdict]
 """It succeeded; payload: its value."""
-GAVE_UP: Final[int]
+GAVE_UP: Final[Verdict]
 """It failed for good; payload: its error, or None where `type` is a word from below."""
-TIMED_OUT: Final[int]
+TIMED_OUT: Final[Verdict]
 """A wait ran out of time."""
-ATTEMPT_FAILED: Final[int]
+ATTEMPT_FAILED: Final[Verdict]
 """One attempt failed, and another follows; payload: its error."""
-INTERRUPTED: Final[int]
+INTERRUPTED: Final[Verdict]
 """One attempt was cut short by a crash."""
-SAVED: Final[int]
+SAVED: Final[Verdict]
 """An attempt leaves this payload to the next."""
-STARTED: Final[int]
+STARTED: Final[Verdict]
 """An attempt is about to start."""
-ABANDONED: Final[int]
+ABANDONED: Final[Verdict]
 """The body gave a step up, and its attempt has ended since; payload: what became of that."""
-ERASED: Final[int]
+ERASED: Final[Verdict]
 """A range of attempts counts no more; payload: what they came to."""
-REFUSED: Final[int]
+REFUSED: Final[Verdict]
 """It never began; payload: the error that says why."""
 VERDICTS: Final[tuple[str, ...]]
 """What a record says of its operation."""
-OUTCOMES: Final[frozenset[int]]
+OUTCOMES: Final[frozenset[Verdict]]
 """Verdicts that are the end of their operation."""
+
+FORMAT: Final[Format]
+"""Which rules a new instance keeps."""
 
 STATES: Final[tuple[str, ...]]
 """Of instances."""
@@ -286,9 +304,9 @@ class Calls(Protocol):
         self,
         no: int,
         incarnation: int,
-        identity: tuple[int, str, str, str | None, int],
+        identity: tuple[Kind, str, str, str | None, int],
         attempt: int,
-        verdict: int,
+        verdict: Verdict,
         started_at: int,
         payload: bytes | None,
         erases: int | None = None,
@@ -299,7 +317,7 @@ class Calls(Protocol):
         self,
         no: int,
         incarnation: int,
-        identity: tuple[int, str, str, str | None, int],
+        identity: tuple[Kind, str, str, str | None, int],
         attempt: int,
         started_at: int,
         error: bytes,
@@ -311,7 +329,7 @@ class Calls(Protocol):
         self,
         no: int,
         incarnation: int,
-        kind: int,
+        kind: Kind,
         branch: str,
         name: str,
         count: int,

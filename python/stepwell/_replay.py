@@ -32,8 +32,9 @@ from ._core import (
 
 if TYPE_CHECKING:
     from ._core import Record
+    from ._kinds import Kind, Verdict
 
-Identity: TypeAlias = tuple[int, str, str, str | None, int]
+Identity: TypeAlias = "tuple[Kind, str, str, str | None, int]"
 """(kind, branch path, name, key, occurrence). With a key, branch is "" and occurrence 1 (I1)."""
 
 EARLIER: Final = -1
@@ -44,13 +45,13 @@ class Recorded(NamedTuple):
     """A record by name, for where few of them are read."""
 
     seq: int
-    kind: int
+    kind: Kind
     branch: str
     name: str
     key: str | None
     occurrence: int
     attempt: int
-    verdict: int
+    verdict: Verdict
     started_at: int
     at: int
     moment: int | None
@@ -68,7 +69,7 @@ class Outcome:
     """What an operation resolved to."""
 
     identity: Identity
-    verdict: int
+    verdict: Verdict
     type: str | None
     payload: bytes | None
     at: int

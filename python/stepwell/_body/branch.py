@@ -20,11 +20,12 @@ from .._errors import InvalidConfig
 from .._values.names import step_name
 
 if TYPE_CHECKING:
+    from .._kinds import Kind
     from .._replay import Identity
     from .life import Life
     from .running import Running
 
-REFUSED = -16
+REFUSED = -1_000
 """Counts what was refused of each kind: under the kind of operation that much lower."""
 _NAMESPACE = uuid.UUID("6d0f1d54-9f0e-5c2b-8a50-6b8f3f4a3c11")
 
@@ -80,7 +81,7 @@ class Branch:
         self._random: random.Random | None = None
         self._uuids = 0
 
-    def identify(self, kind: int, name: str, key: str | None = None) -> Identity:
+    def identify(self, kind: Kind, name: str, key: str | None = None) -> Identity:
         """Names the next operation of this kind and name, and counts it; or the one with this key,
         which counts nowhere (I1).
 
@@ -94,7 +95,7 @@ class Branch:
         count = self._counts[which] = self._counts.get(which, 0) + 1
         return (kind, self.path, name, None, count)
 
-    def _keyed(self, kind: int, name: str, key: str) -> Identity:
+    def _keyed(self, kind: Kind, name: str, key: str) -> Identity:
         step_name(key, "key")
         told = self.life.delivery
         if told.keys is None:
@@ -107,16 +108,16 @@ class Branch:
         told.keys.add((kind, name, key))
         return (kind, "", name, key, 1)
 
-    def following(self, kind: int, name: str) -> Identity:
+    def following(self, kind: Kind, name: str) -> Identity:
         """Returns what `identify` would; counts nothing."""
         return (kind, self.path, name, None, self._counts.get((kind, name), 0) + 1)
 
-    def refuse(self, kind: int, name: str) -> None:
+    def refuse(self, kind: Kind, name: str) -> None:
         """Counts the next operation of this kind and name as one that was refused."""
         self.identify(kind, name)
         self.was_refused(kind, name)
 
-    def was_refused(self, kind: int, name: str) -> None:
+    def was_refused(self, kind: Kind, name: str) -> None:
         """The last operation of this kind and name was refused; see `nth`."""
         self._counts[REFUSED + kind, name] = self._counts.get((REFUSED + kind, name), 0) + 1
 
@@ -125,7 +126,7 @@ class Branch:
         refused; it was identified last."""
         return identity[4] - self._counts.get((REFUSED + identity[0], identity[2]), 0)
 
-    def occurrence(self, kind: int, name: str) -> int:
+    def occurrence(self, kind: Kind, name: str) -> int:
         """Returns which occurrence of this name the next one is, from 1, and counts it."""
         return self.identify(kind, name)[4]
 

@@ -23,6 +23,7 @@ from . import diagnosis, foreign, stopping
 from .containment import contain
 
 if TYPE_CHECKING:
+    from .._kinds import Kind, Verdict
     from .life import Delivery, Life, Operation
 
 
@@ -89,14 +90,14 @@ async def alone(life: Life, operation: Operation, rest: Awaitable[None]) -> None
     await stopping.stop_here(life)
 
 
-async def check_race(life: Life, path: str, kind: int, name: str) -> None:
+async def check_race(life: Life, path: str, kind: Kind, name: str) -> None:
     """Blocks the instance if another task begins the same in this branch in this turn: their
     order is chance (I3)."""
     if races(life, path, kind, name):
         await stopping.stop_here(life)
 
 
-def races(life: Life, path: str, kind: int, name: str) -> bool:
+def races(life: Life, path: str, kind: Kind, name: str) -> bool:
     """As `check_race`, where nothing can be awaited. Returns whether the instance is blocked
     now."""
     if life.turns is None:
@@ -393,7 +394,7 @@ def wound_down(life: Life) -> None:
 def settled_early(
     life: Life,
     number: int,
-    verdict: int,
+    verdict: Verdict,
     type: str | None,
     payload: bytes | None,
     at: int,

@@ -32,6 +32,7 @@ from .._replay import Cursor, Identity, Outcome
 
 if TYPE_CHECKING:
     from .._core import Calls
+    from .._formats import Format
     from .._loops.body_loop import BodyLoop
     from .._loops.bridge import Bridge
     from .._steps.borrowed import Borrowed
@@ -52,7 +53,7 @@ class Who:
         no: The number by which the core knows it.
         incarnation: Under which it writes, in each of its lives: nothing is taken from an earlier
             one.
-        format: Which rules it keeps for life, so that what it recorded replays (see `_core.pyi`).
+        format: Which rules it keeps for life, so that what it recorded replays.
         created_at: When it was created, in microseconds of the wall clock.
         attributes: Those that it was created with, encoded; None: it has none.
     """
@@ -63,7 +64,7 @@ class Who:
     workflow: Workflow[Any, Any]
     version: str
     id: str
-    format: int
+    format: Format
     created_at: int
     attributes: bytes | None
 

@@ -15,6 +15,7 @@ import trio
 
 from .._ending import End
 from .._errors import StepwellError
+from .._formats import CANCELLED_ATTEMPTS_END
 from .._log import log
 from .._values.codec import Undecodable, codec
 from .._values.failures import MissingClass, describe_body, from_users_code
@@ -65,7 +66,7 @@ async def enter(life: Life) -> None:
 async def leave_if_cancelled(life: Life) -> None:
     """What a cancelled scope of the body asks for never begins, as with everything of trio's
     (I8)."""
-    if life.who.format and life.loop is None:
+    if life.who.format >= CANCELLED_ATTEMPTS_END and life.loop is None:
         await trio.lowlevel.checkpoint_if_cancelled()
 
 

@@ -52,6 +52,7 @@ from .watchdog import Watchdog
 if TYPE_CHECKING:
     from .._body.life import Life
     from .._core import Core, Start
+    from .._kinds import Verdict
     from .._loops.bridge import Bridge
     from .._steps.signatures import Runtime
     from .desk import News
@@ -340,7 +341,7 @@ class Driver:
         no: int,
         number: int,
         seq: int,
-        verdict: int,
+        verdict: Verdict,
         type: str | None,
         payload: bytes | None,
         at: int,

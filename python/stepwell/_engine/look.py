@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .. import _core
+from .._kinds import Kind
 from .._replay import Identity
 from .._types import STATUSES, Status
 from .._values.durations import from_us
@@ -45,7 +46,7 @@ class Wait(NamedTuple):
     """Something that an instance waits for; `until` is in microseconds."""
 
     number: int
-    kind: int
+    kind: Kind
     branch: str
     name: str
     key: str | None

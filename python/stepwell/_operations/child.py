@@ -14,6 +14,7 @@ from .._body.branch import current_branch
 from .._body.pending import Pending
 from .._codes import RECORDED, error_of
 from .._errors import InstanceErrored, InstanceExists, InvalidConfig, InvalidName, Misuse
+from .._formats import CANCELLED_ATTEMPTS_END
 from .._steps.workflow import Workflow, without_code
 from .._types import NewInstance
 from .._values import names
@@ -25,6 +26,7 @@ from .operation import TicketOperation, WaitOperation
 if TYPE_CHECKING:
     from .._body.branch import Branch
     from .._body.life import Life
+    from .._kinds import Kind
     from .._replay import Identity, Outcome
 
 T = TypeVar("T")
@@ -107,7 +109,7 @@ def send_event(
 
 def asked(
     branch: Branch,
-    kind: int,
+    kind: Kind,
     workflow: Any,
     name: str | None,
     encode: Callable[[Workflow[Any, Any]], T],
@@ -178,7 +180,7 @@ def item(
     where, limit = f"items[{index}]", value_bytes_of(life, target.name)
     if (
         isinstance(item, NewInstance)
-        and life.who.format
+        and life.who.format >= CANCELLED_ATTEMPTS_END
         and (given := [name for name in _NOT_FOR_CHILDREN if getattr(item, name)])
     ):
         raise InvalidConfig(

@@ -15,6 +15,7 @@ from .._body import delivery, stopping, turns
 from .._body.branch import Branch
 from .._body.causes import strayed
 from .._errors import InvalidConfig, LimitReached, StepFailed
+from .._kinds import Kind
 from .._values.names import step_name
 from .calls import workflow_code
 from .map import positioned
@@ -23,7 +24,7 @@ from .nursery import BRANCHES_MAX, spawn
 if TYPE_CHECKING:
     from .._body.life import Life
 
-EACH = -3
+EACH = Kind(-3)
 """Counts the `each`s of a branch by name."""
 
 

@@ -25,6 +25,8 @@ from .._body import delivery, stopping
 from .._body.branch import Branch, place
 from .._body.pending import Pending, need_room_for
 from .._errors import InvalidConfig, LimitReached, StepFailed
+from .._formats import CANCELLED_ATTEMPTS_END
+from .._kinds import Kind
 from .calls import workflow_code
 from .nursery import BRANCHES_MAX
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from .._loops.body_loop import BodyTask
 
 T = TypeVar("T")
-GATHER = -4
+GATHER = Kind(-4)
 """Counts gathered branches, beside the kinds of operation."""
 
 
@@ -157,7 +159,7 @@ def _start(
 ) -> tuple[Parts, list[BodyTask]]:
     """Starts all parts; a coroutine among them as a branch that is named after the method."""
     # which instances of before this rule call all of them
-    name = name if branch.life.who.format else "gather"
+    name = name if branch.life.who.format >= CANCELLED_ATTEMPTS_END else "gather"
     parts, occurrence = Parts(branch.life), 0
     tasks: list[BodyTask] = []
     for index, operation in enumerate(operations):

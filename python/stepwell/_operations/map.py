@@ -19,6 +19,7 @@ from .._body.diagnosis import over_limits
 from .._body.suspended import suspended, wake, wake_cancelled
 from .._core import ABANDONED, DO, OK
 from .._errors import InvalidConfig
+from .._kinds import Kind
 from .._replay import Identity, Outcome
 from .._values.codec import Undecodable
 from .._values.names import step_name
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .._steps.workflow import FunctionPlan
 
 
-MAP = -2
+MAP = Kind(-2)
 """Counts maps of a branch by name, beside the kinds of operation."""
 _SETS: tuple[type, ...] = (set, frozenset, type(iter(set())))
 """What gives its members in the order of their hashes, which for texts is another one in every

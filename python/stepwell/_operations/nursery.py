@@ -18,13 +18,14 @@ from .._body import delivery, stopping, turns
 from .._body.branch import Branch, place
 from .._body.causes import strayed
 from .._errors import InvalidState, LimitReached
+from .._kinds import Kind
 from .._room import need_room
 
 if TYPE_CHECKING:
     from .._body.life import Life
 
 T = TypeVar("T")
-NURSERY = -1
+NURSERY = Kind(-1)
 """Counts nurseries of a branch by name, beside the kinds of operation."""
 BRANCHES_MAX = 100_000
 DEPTH_MAX = 32

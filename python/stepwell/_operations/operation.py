@@ -22,6 +22,7 @@ from .._replay import Identity, Outcome
 
 if TYPE_CHECKING:
     from .._body.life import Life
+    from .._kinds import Verdict
     from .._loops.body_loop import Suspension
 
 STOPPED: Any = object()
@@ -102,7 +103,7 @@ class TaskOperation(Operation):
 
     def settle(
         self,
-        verdict: int,
+        verdict: Verdict,
         type: str | None,
         payload: bytes | None,
         at: int,

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .._body import delivery
 from .._errors import StepwellError
+from .._formats import REFUSALS_ARE_RECORDED, REFUSALS_COUNT
 from .refusal import refuse
 
 if TYPE_CHECKING:
     from .._body.branch import Branch
+    from .._kinds import Kind
     from .._replay import Identity
 
 T = TypeVar("T")
 
 
 def encoded(
-    branch: Branch, kind: int, name: str, encode: Callable[[], T]
+    branch: Branch, kind: Kind, name: str, encode: Callable[[], T]
 ) -> tuple[T | None, Exception | None]:
     """Returns what the next operation of this kind and name is asked for with: by the limits,
     registrations and types of today, or, if they refuse it and history knows it, why.
@@ -41,13 +43,13 @@ def encoded(
         return None, refusal.with_traceback(None)
 
 
-def is_known(branch: Branch, kind: int, name: str, refusal: Exception) -> bool:
+def is_known(branch: Branch, kind: Kind, name: str, refusal: Exception) -> bool:
     """Whether history knows the next operation of this kind and name, which today would be refused,
     or is to know of that; counts it as refused if neither."""
     life = branch.life
-    if life.who.format > 3 and isinstance(refusal, StepwellError):
+    if life.who.format >= REFUSALS_ARE_RECORDED and isinstance(refusal, StepwellError):
         return True  # what is not known of it is asked when it is awaited: see `refusal`
-    if life.who.format < 2:
+    if life.who.format < REFUSALS_COUNT:
         return False  # under the rules of its day what is refused has no occurrence
     identity = branch.following(kind, name)
     if identity in life.delivery.attached or life.delivery.cursor.knows(identity):
@@ -57,7 +59,7 @@ def is_known(branch: Branch, kind: int, name: str, refusal: Exception) -> bool:
     return False
 
 
-async def again(branch: Branch, kind: int, name: str, why: Exception | None) -> Identity:
+async def again(branch: Branch, kind: Kind, name: str, why: Exception | None) -> Identity:
     """Names the next operation, as `Branch.identify`.
 
     Args:
@@ -71,7 +73,7 @@ async def again(branch: Branch, kind: int, name: str, why: Exception | None) -> 
     life, identity = branch.life, branch.identify(kind, name)
     told = life.delivery
     is_refused = identity in (told.cursor.refused or ())
-    if why is not None and not is_refused and life.who.format > 3:
+    if why is not None and not is_refused and life.who.format >= REFUSALS_ARE_RECORDED:
         is_refused = identity not in told.attached and not told.cursor.knows(identity)
     if is_refused:
         branch.was_refused(kind, name)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .._body import delivery, diagnosis, stopping
 from .._core import REFUSED
 from .._errors import StepwellError
+from .._formats import REFUSALS_ARE_RECORDED
 from .._replay import Outcome
 from .._values.codec import codec
 from .._values.failures import describe_refusal
@@ -56,7 +57,7 @@ class Refusal(TaskOperation):
 async def refuse(life: Life, identity: Identity, error: Exception) -> NoReturn:
     """Raises into the body why it may not have what it asks for, once that is recorded; or what is
     recorded of it."""
-    if life.who.format < 4:
+    if life.who.format < REFUSALS_ARE_RECORDED:
         raise error
     refused = life.delivery.cursor.refused or ()
     if len(refused) >= REFUSALS_MAX and identity not in refused:

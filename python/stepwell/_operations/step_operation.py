@@ -44,6 +44,7 @@ from .._errors import (
     StepTimeout,
     TooLarge,
 )
+from .._formats import CANCELLED_ATTEMPTS_END
 from .._log import log
 from .._replay import Attempts, Identity, Outcome
 from .._steps.arguments import Arguments
@@ -56,6 +57,7 @@ from .operation import TaskOperation
 if TYPE_CHECKING:
     from .._body.life import Life
     from .._body.resisting import Ground
+    from .._kinds import Verdict
     from .._loops.bridge import Visit
     from .._steps.borrowed import Thread
     from .._steps.workflow import FunctionPlan
@@ -96,7 +98,7 @@ class StepOperation(TaskOperation):
     and the thread ran."""
     _made = 0
     _failed = 0
-    _verdict = 0
+    _verdict = OK
     _started_at = 0
     _delayed_by = 0
     _awaited: _Note | None = None
@@ -208,7 +210,7 @@ class StepOperation(TaskOperation):
         life = self.life
         if (
             life.stopping
-            or not life.who.format
+            or life.who.format < CANCELLED_ATTEMPTS_END
             or (self.plan.abandon_on_cancel and not self.plan.is_async)
         ):
             return False
@@ -509,7 +511,7 @@ class StepOperation(TaskOperation):
         else:
             self._submit(attempt, OK, self.payload)
 
-    def _submit(self, attempt: int, verdict: int, payload: bytes | None) -> None:
+    def _submit(self, attempt: int, verdict: Verdict, payload: bytes | None) -> None:
         life, port = self.life, self.life.port
         if (
             port.checks_arguments
@@ -543,7 +545,7 @@ class StepOperation(TaskOperation):
         port.tickets[number] = self
 
     def _record(
-        self, verdict: int, attempt: int, payload: bytes | None, erases: int | None = None
+        self, verdict: Verdict, attempt: int, payload: bytes | None, erases: int | None = None
     ) -> int:
         life = self.life
         return life.port.record(
@@ -642,7 +644,7 @@ class StepOperation(TaskOperation):
         # the step may have been left between the end of the delay and this line (I8)
         await trio.lowlevel.checkpoint_if_cancelled()
 
-    async def _note(self, verdict: int, attempt: int, payload: bytes | None) -> None:
+    async def _note(self, verdict: Verdict, attempt: int, payload: bytes | None) -> None:
         """Records something about an attempt and waits until it is durable."""
         note = _Note()
         self.life.port.tickets[self._record(verdict, attempt, payload)] = note
@@ -736,7 +738,8 @@ class StepOperation(TaskOperation):
         """The thread of an attempt has ended; if the step had failed or was left before, what it
         came to is recorded for whoever looks."""
         self.thread = None
-        if (self.number or self.is_left) and thread.outcome is not None and self.life.who.format:
+        is_recorded = self.life.who.format >= CANCELLED_ATTEMPTS_END
+        if (self.number or self.is_left) and thread.outcome is not None and is_recorded:
             self._told_late(*end_of(thread))
         self.life.rest.threads -= 1
         delivery.wound_down(self.life)

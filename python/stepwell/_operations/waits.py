@@ -12,6 +12,7 @@ from .. import _core
 from .._body import delivery, stopping
 from .._body.branch import unambiguous
 from .._errors import ApprovalTimeout, EventTimeout, InvalidPayload, Rejected
+from .._formats import CANCELLED_ATTEMPTS_END, NOTHING_IS_JUDGED
 from .._replay import EARLIER, Identity, Outcome
 from .._types import Approval, Event
 from .._values.codec import Undecodable, as_plain, codec
@@ -91,7 +92,7 @@ def _payload(life: Life, outcome: Outcome, as_type: Any) -> Any:
     """Returns what an event says, as the type that the body asks for. None, or nothing, is judged
     as every value is; bodies of before this rule were given it as whatever type."""
     stored = outcome.payload
-    if stored is None and (as_type is None or life.who.format < 3):
+    if stored is None and (as_type is None or life.who.format < NOTHING_IS_JUDGED):
         return None
     plan = codec.plan(Any if as_type is None else as_type)
     return plan.decode(_NOTHING if stored is None else stored, "payload")
@@ -107,7 +108,7 @@ async def _tell_unfit(
     type is another one now, and the body may not go another way (D7, I10).
     """
     if (
-        life.who.format
+        life.who.format >= CANCELLED_ATTEMPTS_END
         and outcome.number == EARLIER
         and (life.delivery.cursor.pending or life.delivery.interrupted)
     ):
@@ -136,7 +137,9 @@ async def approval(
     """Asks for an approval and waits for it, at most `us` microseconds."""
     life = branch.life
     identity = await recalled.again(branch, _core.APPROVAL, name, refusal)
-    until, title = life.port.now() + us, unambiguous(name) if life.who.format else name
+    until, title = life.port.now() + us, name
+    if life.who.format >= CANCELLED_ATTEMPTS_END:
+        title = unambiguous(name)
     place = f"{branch.path}/{title}" if branch.path else title
     approval_id = f"{life.who}#{place}#{branch.nth(identity)}"
     outcome = await delivery.perform(

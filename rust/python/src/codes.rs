@@ -13,6 +13,7 @@ use stepwell_core::lifecycle::Status;
 use stepwell_core::limits::{ANSWERS, EVENTS, PRIORITY_MAX};
 use stepwell_core::ranges::SHARDS_MAX;
 use stepwell_core::settings::TABLE;
+use stepwell_core::store::FORMAT;
 use stepwell_core::wait::ApprovalStatus;
 
 use crate::notes;
@@ -125,6 +126,7 @@ pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
         error::Kind::ALL.map(error::Kind::as_str).to_vec(),
     )?;
     module.add("LIMITS", limits(module.py())?)?;
+    module.add("FORMAT", FORMAT)?;
     module.add("SHARDS_MAX", SHARDS_MAX)?;
     module.add("PRIORITY_MAX", PRIORITY_MAX)?;
     module.add("EVENTS_MAX", EVENTS)?;
