@@ -10,8 +10,7 @@ import pytest
 
 from stepwell import InvalidState, Limits, Retry, StepFailed, workflow
 from stepwell._values import failures
-from stepwell._values.codec import codec
-from stepwell._values.failures import MissingClass, describe, revive
+from stepwell._values.failures import describe, revive
 from stepwell.testing import open_test_engine
 
 SHOP = "shop_of_this_test"
@@ -258,17 +257,15 @@ async def test_d9_what_a_lost_class_is_said_of_reads_as_a_sentence(
     assert told.endswith("; the instance then goes on by itself.")
 
 
-def test_d9_a_record_says_whether_its_class_was_found() -> None:
-    record = describe(Declined("no"), step="charge", attempts=1)
-    assert record["found"] is True
-    assert isinstance(revive(codec.decode(codec.encode(record))), Declined)
+async def test_d9_a_class_that_was_not_found_then_is_not_asked_for_when_it_is() -> None:
     lose()
-    with pytest.raises(
-        MissingClass, match=f"{SHOP}.Declined is not in a loaded module under that name"
-    ) as caught:
-        revive(record)
-    assert (caught.value.module, caught.value.qualname) == (SHOP, "Declined")
-    assert describe(Declined("no"), step="charge", attempts=1)["found"] is False
+    async with open_test_engine(workflows=[flow(by_do)], autojump=False) as engine:
+        instance = await engine.create("flow", id="f")
+        await instance.wait_for_status("waiting")
+        restore()
+        await engine.crash()
+        await instance.send_event("go")
+        assert await instance.result() == "StepFailed"
 
 
 def test_d9_records_without_the_note_give_what_they_gave() -> None:
@@ -280,9 +277,15 @@ def test_d9_records_without_the_note_give_what_they_gave() -> None:
     assert type(revive(record)) is StepFailed
 
 
-def test_d9_a_class_in_whose_place_something_else_stands_is_missing(shop: Any) -> None:
-    record = describe(Declined("no"), step="charge", attempts=1)
-    for other in (int, "text", KeyboardInterrupt, ExceptionGroup, type("Local", (), {})):
+@pytest.mark.parametrize(
+    "other", [int, "text", KeyboardInterrupt, ExceptionGroup, type("Local", (), {})]
+)
+async def test_d9_a_class_in_whose_place_something_else_stands_is_missing(shop, other) -> None:
+    async with open_test_engine(workflows=[flow(by_do)], autojump=False) as engine:
+        instance = await engine.create("flow", id="f")
+        await instance.wait_for_status("waiting")
         shop.Declined = other
-        with pytest.raises(MissingClass):
-            revive(record)
+        await engine.crash()
+        await instance.send_event("go")
+        await instance.wait_for_status("blocked")
+        assert (await instance.explain()).code == "missing_class"
