@@ -24,9 +24,17 @@ pub(super) struct Running {
     seq: u64,
     /// It has said that it only waits, and was told nothing since.
     hushed: bool,
+    mood: Mood,
+}
+
+/// Whether a body goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    Goes,
     /// It is to pause.
-    pauses: bool,
-    over: bool,
+    Pauses,
+    /// It says nothing more.
+    Over,
 }
 
 /// Returns the name of the operation at this place.
@@ -76,8 +84,7 @@ impl Running {
             there: false,
             seq: start.records.last().map_or(0, |it| it.seq),
             hushed: false,
-            pauses: false,
-            over: false,
+            mood: Mood::Goes,
         }
     }
 }
@@ -106,8 +113,9 @@ impl World {
                 }
             }
             Note::Pause { no, is_on, .. } => {
-                if let Some(body) = self.lives[at].bodies.get_mut(&no) {
-                    body.pauses = is_on;
+                let body = self.lives[at].bodies.get_mut(&no);
+                if let Some(body) = body.filter(|it| it.mood != Mood::Over) {
+                    body.mood = if is_on { Mood::Pauses } else { Mood::Goes };
                 }
             }
             Note::Unwind { no, incarnation } => {
@@ -164,16 +172,14 @@ impl World {
 
     fn run_body(&mut self, at: usize, no: InstanceNo) {
         let body = &self.lives[at].bodies[&no];
-        if body.over {
-            return;
-        }
-        if body.pauses {
-            let by = body.by;
-            self.change(at, no, |it| it.over = true);
-            return self.submit(at, by.says(Speech::Paused));
-        }
-        if body.hushed {
-            return;
+        match body.mood {
+            Mood::Pauses => {
+                let by = body.by;
+                self.change(at, no, |it| it.mood = Mood::Over);
+                return self.submit(at, by.says(Speech::Paused));
+            }
+            Mood::Goes if !body.hushed => {}
+            _ => return,
         }
         let (by, act) = (body.by, body.acts.get(body.at).cloned());
         match (body.awaits, act) {
@@ -184,7 +190,7 @@ impl World {
                 } else {
                     (Status::Complete, b"value".as_slice())
                 };
-                self.change(at, no, |it| it.over = true);
+                self.change(at, no, |it| it.mood = Mood::Over);
                 let version = (status == Status::Complete).then(|| "1".into());
                 let end = Speech::Finish(status, Some(payload.into()), version);
                 self.submit(at, by.says(end));
