@@ -17,7 +17,7 @@ is ever the number of a wait. What comes of it is a note:
 | called | answered |
 |---|---|
 | whatever is under "From outside" or "Slow reads" and returns a ticket | one REPLY |
-| `record` | its ticket in a DONE, or FENCED |
+| `record`, `set_attributes` | its ticket in a DONE, or FENCED |
 | `create_child`, `create_children`, `send` | one SETTLED, by ticket |
 | `retry`, `sleep`, `wait_…`, `call` | one SETTLED, when the wait ends |
 | `arm` | one TIMER, unless it is disarmed |
@@ -191,6 +191,7 @@ RESULT: Final[Kind]
 SEND: Final[Kind]
 PATCHED: Final[Kind]
 DEADLINE: Final[Kind]
+ATTRIBUTES: Final[Kind]
 KINDS: Final[tuple[str, ...]]
 """Sorts of operation."""
 
@@ -313,6 +314,17 @@ class Calls(Protocol):
     ) -> int:
         """Appends a record of the operation with this (kind, branch, name, key, count); returns its
         ticket. erases: with ERASED, attempts from this one to `attempt` count no more."""
+    def set_attributes(
+        self,
+        no: int,
+        incarnation: int,
+        identity: tuple[Kind, str, str, str | None, int],
+        at: int,
+        payload: bytes,
+        attributes: bytes,
+    ) -> int:
+        """As `record`, with OK; and these, a CBOR map, are the instance's attributes from then on,
+        both or neither."""
     def retry(
         self,
         no: int,

@@ -31,6 +31,8 @@ pub enum Kind {
     Patched = 9,
     /// `step.move_on_after`, `step.fail_after`.
     Deadline = 10,
+    /// `step.set_attributes`: they were changed in the same commit.
+    Attributes = 11,
 }
 
 /// What a record says about its operation.
@@ -140,5 +142,5 @@ macro_rules! codes {
         }
     };
 }
-codes!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline);
+codes!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline, Attributes);
 codes!(Verdict: Done, Failed, TimedOut, AttemptFailed, Interrupted, Saved, Started, Abandoned, Erased, Refused);

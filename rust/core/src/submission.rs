@@ -198,6 +198,8 @@ pub enum Verb {
 pub enum Speech {
     /// Append a record.
     Record(u64, Record),
+    /// Append a record and replace the attributes with these, both or neither.
+    Attributes(u64, Box<(Record, Box<[u8]>)>),
     /// Record a failed attempt and open its retry delay.
     Retry(WaitId, Box<Record>),
     /// Open a sleep or wait for events.

@@ -56,6 +56,9 @@ fn draft() -> impl Strategy<Value = Draft> {
             1 => (no.clone(), "[ab]").prop_map(|(no, dedup)| Op::Seen(no, dedup.into())),
             4 => (owned, transition()).prop_map(|((no, inc), to)| Op::Status(no, inc, to)),
             1 => (no.clone(), any::<[u8; 2]>()).prop_map(|(no, bytes)| Op::Progress(no, bytes.into())),
+            1 => (owned.clone(), 0_u8..24).prop_map(|((no, inc), it)| {
+                Op::Attributes(no, inc, [0xa1, 0x61, b'a' + it % 3, it].into())
+            }),
             1 => (no, "[xyz]", 0_u8..5).prop_map(|(no, id, status)| Op::Approval(approval(no, &id, status).into())),
             1 => ("[xyz]", 0_usize..5).prop_map(|(id, status)| {
                 Op::EndApproval(id.into(), APPROVAL_STATUSES[status])

@@ -10,7 +10,7 @@ use stepwell_core::letter::{Address, Letter, Message};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::ranges::Domain;
 use stepwell_core::store::known::{Need, Needs};
-use stepwell_core::store::{Bucket, Op, Outcome, Store, Transition};
+use stepwell_core::store::{Bucket, Filter, Op, Outcome, Store, Transition};
 use stepwell_core::wait::{Approval, ApprovalStatus, Source, Wait};
 use store_cases::*;
 
@@ -32,6 +32,7 @@ suite!(
     e4_a_dedup_id_is_kept_once,
     waits_of_every_source_come_back,
     settings_and_progress_are_replaced,
+    attributes_are_replaced_and_found_by_what_they_are_now,
     e5_an_approval_is_ended_only_while_it_is_open,
     a_look_answers_all_that_is_asked_at_once,
     c10_what_a_creation_rate_had_left_is_replaced_and_survives_a_crash,
@@ -631,6 +632,57 @@ fn settings_and_progress_are_replaced(place: &mut dyn Place) {
             .as_deref(),
         Some(&b"20 %"[..])
     );
+}
+
+fn attributes_are_replaced_and_found_by_what_they_are_now(place: &mut dyn Place) {
+    let mut store = place.open();
+    let maps: [&[u8]; 2] = [b"\xa2\x61a\x01\x61b\x02", b"\xa2\x61a\x01\x61c\x61x"];
+    let mut one = new(1, "a");
+    one.attributes = Some(maps[0].into());
+    let set = |no, incarnation, map: &[u8]| Op::Attributes(no, incarnation, map.into());
+    let ops = [
+        Op::Create(one.into()),
+        create(2, "b"),
+        set(1, 1, maps[1]),
+        set(2, 1, maps[0]),
+        set(1, 9, b"\xa0"),
+        set(3, 1, maps[0]),
+    ];
+    let outcomes = store.commit(&ops).unwrap();
+    assert_eq!(outcomes[2..4], [Outcome::Done(0), Outcome::Done(0)]);
+    assert_eq!(outcomes[4..], [Outcome::Fenced, Outcome::Fenced]);
+    store = place.crash(store);
+    let mut reader = store.reader().unwrap();
+    let had = reader.payloads(1).unwrap().attributes;
+    assert_eq!(had.as_deref(), Some(maps[1]));
+    let pairs: [(&str, &[u8], &[u64]); 4] = [
+        ("a", b"\x01", &[1, 2]),
+        ("b", b"\x02", &[2]),
+        ("c", b"\x61x", &[1]),
+        ("c", b"\x02", &[]),
+    ];
+    for (key, value, expected) in pairs {
+        let filter = Filter {
+            attributes: vec![(key.into(), value.into())],
+            limit: 9,
+            ..Filter::default()
+        };
+        let rows = reader.list(&filter).unwrap();
+        let mut found: Vec<_> = rows.iter().map(|it| it.no).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{key}");
+    }
+    assert_eq!(
+        commit_one(&mut *store, set(1, 1, b"\xa0")),
+        Outcome::Done(0)
+    );
+    let filter = Filter {
+        attributes: vec![("a".into(), [1].into())],
+        limit: 9,
+        ..Filter::default()
+    };
+    let rows = store.reader().unwrap().list(&filter).unwrap();
+    assert_eq!(rows.iter().map(|it| it.no).collect::<Vec<_>>(), [2]);
 }
 
 fn c10_what_a_creation_rate_had_left_is_replaced_and_survives_a_crash(place: &mut dyn Place) {

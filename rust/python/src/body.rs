@@ -45,6 +45,34 @@ impl Core {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn set_attributes(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        identity: IdentityTuple,
+        at: i64,
+        payload: &[u8],
+        attributes: &[u8],
+    ) -> PyResult<u64> {
+        let given = self::attributes(Some(attributes))?.expect("some were given");
+        let record = record(
+            identity.into_operation()?,
+            0,
+            Verdict::Done,
+            at,
+            Some(payload),
+        );
+        let ticket = self.engine.draw_ticket();
+        let by = Body { no, incarnation };
+        self.submit(
+            py,
+            by.says(Speech::Attributes(ticket, Box::new((record, given)))),
+        )?;
+        Ok(ticket)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn retry(
         &self,
         py: Python<'_>,

@@ -48,6 +48,7 @@ fn kind(of: Kind) -> (&'static str, &'static str) {
         Kind::Send => ("SEND", "send_event"),
         Kind::Patched => ("PATCHED", "patched"),
         Kind::Deadline => ("DEADLINE", "deadline"),
+        Kind::Attributes => ("ATTRIBUTES", "set_attributes"),
     }
 }
 

@@ -47,10 +47,20 @@ impl Core {
 
     /// Decides what a body said.
     pub(super) fn hear(&mut self, by: Body, speech: Speech) -> Option<Submission> {
-        let live = self.speaker(by)?;
+        let Some(live) = self.speaker(by) else {
+            if let Speech::Attributes(ticket, _) = speech {
+                self.say(Note::Fenced { ticket });
+            }
+            return None;
+        };
         let no = by.no;
         match speech {
             Speech::Record(ticket, record) => self.record(ticket, by, record),
+            Speech::Attributes(ticket, what) => {
+                self.batch.bytes += what.1.len();
+                self.push(Op::Attributes(no, by.incarnation, what.1));
+                self.record(ticket, by, what.0);
+            }
             Speech::Retry(id, record) => self.retry(id, by, *record),
             Speech::Open(wait) => {
                 let opened_at = self.now;

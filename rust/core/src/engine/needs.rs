@@ -182,6 +182,7 @@ impl Core {
             Speech::Finish(..) => self.needs_to_orphan(no, self.called_by(no), say),
             Speech::Block(..) => say(Need::Instance(no, false)),
             Speech::Record(..)
+            | Speech::Attributes(..)
             | Speech::Retry(..)
             | Speech::Open(_)
             | Speech::Quiet(..)

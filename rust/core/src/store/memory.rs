@@ -296,13 +296,14 @@ impl Model {
             }
             Op::Seen(no, dedup) => self.seen(*no, Some(dedup)),
             Op::Status(no, incarnation, to) => self.change(*no, *incarnation, to),
-            Op::Progress(no, progress) => match self.instances.get_mut(no) {
-                Some(instance) => {
-                    instance.payloads.progress = Some(progress.clone());
-                    Outcome::Done(0)
-                }
-                None => Outcome::Fenced,
-            },
+            Op::Attributes(no, incarnation, map) => {
+                let instance = self.owned(*no, *incarnation);
+                replace(instance.map(|it| &mut it.payloads.attributes), map)
+            }
+            Op::Progress(no, progress) => {
+                let instance = self.instances.get_mut(no);
+                replace(instance.map(|it| &mut it.payloads.progress), progress)
+            }
             Op::Approval(approval) => {
                 match self.approvals.iter_mut().find(|it| it.id == approval.id) {
                     Some(present) => *present = (**approval).clone(),
@@ -656,6 +657,17 @@ impl Shelf for Shelved<'_> {
 /// Returns what names the code of an instance.
 fn code(row: &Row) -> (&str, &str, &str) {
     (&row.namespace, &row.workflow, &row.version)
+}
+
+/// Replaces a payload of an instance, if that is there.
+fn replace(payload: Option<&mut Option<Box<[u8]>>>, by: &[u8]) -> Outcome {
+    match payload {
+        Some(payload) => {
+            *payload = Some(by.into());
+            Outcome::Done(0)
+        }
+        None => Outcome::Fenced,
+    }
 }
 
 /// Whether these are among the attributes.

@@ -115,6 +115,8 @@ pub enum Op {
     Seen(InstanceNo, Box<str>),
     /// Changes the state.
     Status(InstanceNo, Incarnation, Transition),
+    /// Replaces the attributes, and what they are found by.
+    Attributes(InstanceNo, Incarnation, Box<[u8]>),
     /// Keeps the last reported progress. Rides along, never causes a commit.
     Progress(InstanceNo, Box<[u8]>),
     /// Writes an approval, replacing the one with the same id.

@@ -160,7 +160,7 @@ impl Draft {
 
     fn op(&mut self) -> Op {
         let no = 1 + self.dice.below(self.instances as usize) as u64;
-        match self.dice.below(25) {
+        match self.dice.below(26) {
             0..=2 => self.create(),
             3 => self.child(no),
             4..=10 => self.append(no),
@@ -179,6 +179,10 @@ impl Draft {
             }
             21 => Op::Progress(no, self.payload().into()),
             22 => self.approval(no),
+            24 => {
+                let value = self.dice.below(24) as u8;
+                Op::Attributes(no, 1, [0xa1, 0x61, b'a', value].into())
+            }
             23 => self.ended(),
             _ => {
                 let value = self.dice.below(40);

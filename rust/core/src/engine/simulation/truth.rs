@@ -363,7 +363,7 @@ impl Truth {
                 self.commit.layouts.push(self.layout);
             }
             Op::Ended(it) => self.commit.ended.push((**it).clone()),
-            Op::Meta(..) | Op::Progress(..) | Op::Bucket(..) => {}
+            Op::Meta(..) | Op::Attributes(..) | Op::Progress(..) | Op::Bucket(..) => {}
             Op::CreateChildren(..) | Op::Seen(..) | Op::Leave(_) | Op::TakeIn(_) => {
                 unreachable!("one that is alone never says so")
             }

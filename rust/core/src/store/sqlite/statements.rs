@@ -22,7 +22,9 @@ statements! {
     FindNo = "SELECT no, status FROM instance WHERE workflow = ? AND id = ?";
     Look = "SELECT incarnation, status, head FROM instance WHERE no = ?";
     Params = "INSERT INTO params VALUES (?, ?, ?)";
-    Attributes = "INSERT INTO attributes VALUES (?, ?, ?)";
+    Attributes = "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?)";
+    HadAttributes = "SELECT payload FROM attributes WHERE no = ?";
+    NoAttribute = "DELETE FROM attribute WHERE key = ? AND value = ? AND no = ?";
     Attribute = "INSERT OR IGNORE INTO attribute VALUES (?, ?, ?)";
     Progress = "INSERT OR REPLACE INTO progress VALUES (?, ?, ?)";
     Result = "INSERT OR REPLACE INTO result VALUES (?, ?, ?)";

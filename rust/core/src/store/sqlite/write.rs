@@ -4,7 +4,7 @@
 //! an incarnation is the present one is answered from `heads` for instances that run, and from
 //! the instance's row for the others.
 
-use rusqlite::{params, Connection};
+use rusqlite::{params, Connection, OptionalExtension};
 
 use super::heads::{Heads, Hot};
 use super::names::Names;
@@ -72,6 +72,7 @@ impl<'c> Batch<'c> {
             Op::Take(no, id) => self.run(Sql::Take, params![*no as i64, *id as i64]),
             Op::Seen(no, dedup) => self.seen(*no, Some(dedup)),
             Op::Status(no, incarnation, to) => self.change(*no, *incarnation, to),
+            Op::Attributes(no, incarnation, map) => self.describe_anew(*no, *incarnation, map),
             Op::Progress(no, progress) => match self.look(*no)? {
                 Some(_) => self.keep(Sql::Progress, *no, progress),
                 None => Ok(Outcome::Fenced),
@@ -120,6 +121,35 @@ impl<'c> Batch<'c> {
         };
         let crc = sums::payload(table, no, Some(payload));
         self.run(sql, params![no as i64, crc, payload])
+    }
+
+    /// Writes the attributes, and what they are found by.
+    fn describe(&mut self, no: InstanceNo, map: &[u8]) -> rows::Result<Outcome> {
+        for (key, value) in pairs(map).unwrap_or_default() {
+            let _ = self.run(Sql::Attribute, params![key, value, no as i64])?;
+        }
+        self.keep(Sql::Attributes, no, map)
+    }
+
+    /// Replaces the attributes. Where those of before are damaged, some may be found by them yet.
+    fn describe_anew(
+        &mut self,
+        no: InstanceNo,
+        incarnation: Incarnation,
+        map: &[u8],
+    ) -> rows::Result<Outcome> {
+        if self.owned(no, incarnation)?.is_none() {
+            return Ok(Outcome::Fenced);
+        }
+        let had = self.sql.get(Sql::HadAttributes)?;
+        let before = had.query_row([no as i64], |row| {
+            Ok(row.get_ref(0)?.as_bytes().unwrap_or_default().to_vec())
+        });
+        let before = before.optional()?.unwrap_or_default();
+        for (key, value) in pairs(&before).unwrap_or_default() {
+            let _ = self.run(Sql::NoAttribute, params![key, value, no as i64])?;
+        }
+        self.describe(no, map)
     }
 
     fn look(&mut self, no: InstanceNo) -> rows::Result<Option<Hot>> {
@@ -198,10 +228,7 @@ impl<'c> Batch<'c> {
             let _ = self.keep(Sql::Params, new.no, params)?;
         }
         if let Some(attributes) = &new.attributes {
-            let _ = self.keep(Sql::Attributes, new.no, attributes)?;
-            for (key, value) in pairs(attributes).unwrap_or_default() {
-                let _ = self.run(Sql::Attribute, params![key, value, new.no as i64])?;
-            }
+            let _ = self.describe(new.no, attributes)?;
         }
         if running {
             let hot = Hot {
