@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from ._core import (
     ABANDONED,
     ATTEMPT_FAILED,
+    ATTRIBUTES,
     DO,
     ERASED,
     KINDS,
+    OK,
     OUTCOMES,
     PATCHED,
     REFUSED,
@@ -126,6 +128,8 @@ class Cursor:
     withdrawn: set[Identity] | None = None
     refused: set[Identity] | None = None
     """What the body asked for and may not have, as far as that is recorded."""
+    changes: tuple[bytes | None, bytes | None] | None = None
+    """What is recorded of the first and of the last change of the attributes."""
     patches: dict[str, bool] = field(default_factory=dict)
     """Changes of the code, by id (I6): whether the instance runs their code."""
     passed_over: list[Outcome] = field(default_factory=list)
@@ -155,6 +159,8 @@ class Cursor:
             return  # of a thread that ran on after its step had failed: nobody is told
         if verdict == REFUSED:
             self.refuse(identity)
+        if kind == ATTRIBUTES and verdict == OK:
+            self.changes = (self.changes[0] if self.changes else payload, payload)
         if verdict in OUTCOMES:
             self.add(Outcome(identity, verdict, type, payload, at, seq, attempt, EARLIER, moment))
             return

@@ -30,6 +30,7 @@ from .nodes import Cut, Fate
 SUBMISSIONS = {
     *(
         "record",
+        "set_attributes",
         "retry",
         "sleep",
         "wait_event",

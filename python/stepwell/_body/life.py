@@ -55,7 +55,8 @@ class Who:
             one.
         format: Which rules it keeps for life, so that what it recorded replays.
         created_at: When it was created, in microseconds of the wall clock.
-        attributes: Those that it was created with, encoded; None: it has none.
+        attributes: Those that its body was told of, encoded; None: it has none.
+        ahead: Those as they will be when all is durable that its body asks for.
     """
 
     no: int
@@ -67,6 +68,7 @@ class Who:
     format: Format
     created_at: int
     attributes: bytes | None
+    ahead: bytes | None
 
     def __str__(self) -> str:
         return f"{self.workflow.name}/{self.id}"

@@ -54,7 +54,16 @@ class Runner:
         no, incarnation, namespace, _, version, id, self._params, *rest = start
         attributes, created_at, _, format, interrupted, records, waits = rest
         self.who = Who(
-            no, incarnation, namespace, workflow, version, id, format, created_at, attributes
+            no,
+            incarnation,
+            namespace,
+            workflow,
+            version,
+            id,
+            format,
+            created_at,
+            attributes,
+            attributes,
         )
         self.port = port
         self.delivery = Delivery(

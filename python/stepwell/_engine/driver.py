@@ -237,6 +237,7 @@ class Driver:
         self.now = core.now
         self.monotonic = core.monotonic
         self.record = core.record
+        self.set_attributes = core.set_attributes
         self.retry = core.retry
         self.sleep = core.sleep
         self.wait_event = core.wait_event

@@ -10,15 +10,14 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from .._body import diagnosis, stopping
 from .._body.branch import caller, current_branch, place
 from .._ending import End
 from .._errors import InvalidConfig, InvalidName, Misuse
 from .._steps.workflow import STEP_OPTIONS, FunctionPlan, StepOptions, is_plain_def, plan_of
 from .._types import InstanceInfo
-from .._values.codec import Undecodable, codec
 from .._values.durations import from_us
 from .._values.names import step_name
+from .attributes import read_attributes
 
 if TYPE_CHECKING:
     from .._body.life import Life
@@ -57,12 +56,6 @@ def misplaced(life: Life, method: str, *, other_thread: bool) -> NoReturn:
 def info(life: Life) -> InstanceInfo:
     """Returns what a body may know of its own instance."""
     who = life.who
-    try:
-        attributes = codec.decode(who.attributes, where="attributes") if who.attributes else {}
-    # the body goes on to its next `await`, and what comes of that is discarded
-    except Undecodable as error:
-        stopping.block(life, "undecodable", diagnosis.unreadable(life, "step.instance", error))
-        attributes = {}
     return InstanceInfo(
         who.id,
         who.workflow.name,
@@ -71,7 +64,7 @@ def info(life: Life) -> InstanceInfo:
         from_us(who.created_at),
         None,  # the parent's id is not known here yet
         None,
-        attributes,
+        read_attributes(life, who.attributes),
     )
 
 

@@ -28,6 +28,7 @@ from .._values import names
 from .._values.codec import codec, usable
 from .._values.durations import Duration, from_us, instant_us, to_us
 from . import child, each, patches, recalled, waits
+from .attributes import change_attributes, recall_attributes, wanted
 from .calls import branch_name, check_fan_out, info, misplaced, step_function
 from .child import Child
 from .deadline import DeadlineScope
@@ -68,6 +69,8 @@ class Step:
     def __init__(self, life: Life) -> None:
         self._life = life
         self._thread = _thread()
+        if life.delivery.cursor.changes is not None:
+            recall_attributes(life)
 
     # Steps.
 
@@ -612,6 +615,25 @@ class Step:
         """
         branch = self._branch("patched")
         return Pending(patches.ask, (branch, names.step_name(change_id, "change_id")))
+
+    def set_attributes(
+        self, attributes: dict[str, str | int | float | bool | None]
+    ) -> Pending[None]:
+        """Changes the attributes that this instance is listed by: these are set, and those that are
+        None removed; the others stay.
+
+        Returns when that is durable. It is an operation like any other: a replay passes it and
+        changes nothing. `step.instance.attributes` has the change from then on.
+
+        Args:
+            attributes: As `Engine.create`, or None to remove one.
+
+        Raises:
+            InvalidConfig: They are malformed; or with those that are there they would be more than
+                32, or more than 4 KiB together: nothing is changed then.
+        """
+        branch = self._branch("set_attributes")
+        return Pending(change_attributes, (branch, wanted(attributes)))
 
     # Children and other instances.
 
