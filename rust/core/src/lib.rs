@@ -15,6 +15,7 @@
 
 pub mod admission;
 pub mod attributes;
+pub mod audit;
 pub mod clock;
 pub mod codes;
 pub mod engine;

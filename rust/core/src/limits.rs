@@ -16,6 +16,14 @@ pub const BATCH_TIMERS: usize = 512;
 pub const INBOX: usize = 1 << 16;
 /// Events kept for one instance until something waits for them (Q1).
 pub const EVENTS: usize = 1_000;
+/// How long rows of the audit are kept, in microseconds.
+pub const AUDIT_KEPT: i64 = 400 * 86_400_000_000;
+/// How often is looked for rows to forget, in microseconds.
+pub const FORGETTING: i64 = 3_600_000_000;
+/// Rows that are forgotten in one commit.
+pub const FORGOTTEN: u32 = 256;
+/// Rows of the audit that one look for some goes through.
+pub const AUDIT_READ: usize = 20_000;
 /// Priorities are from minus this to this; higher goes first.
 pub const PRIORITY_MAX: i8 = 100;
 /// Numbers reserved in the store at a time.

@@ -6,6 +6,7 @@ mod store_cases;
 use std::fmt::Write;
 
 use proptest::prelude::*;
+use stepwell_core::audit::{Entry, Page};
 use stepwell_core::ids::Range;
 use stepwell_core::letter::{Address, Letter, Message};
 use stepwell_core::lifecycle::Status;
@@ -77,6 +78,10 @@ fn draft() -> impl Strategy<Value = Draft> {
                 message: Message::Born(it.into()),
             }))),
             1 => (1_u64..4).prop_map(Op::TakeIn),
+            1 => (1_u64..4, 0_i64..6).prop_map(|(number, at)| Op::Audit(Box::new(Entry {
+                number, at, namespace: "default".into(), ..Entry::default()
+            }))),
+            1 => (0_i64..6).prop_map(Op::ForgetAudit),
         ].prop_map(Draft::Other),
     ]
 }
@@ -190,6 +195,11 @@ fn all_answers(store: &mut dyn Store) -> String {
     }
     let some = Domain::part([(Range(1), 1), (Range(2), 1)]);
     say(&(store.letters(&Domain::Whole, 9), store.letters(&some, 8)));
+    say(&reader.audit(&Page {
+        namespace: "default".into(),
+        limit: 9,
+        ..Page::default()
+    }));
     for id in ["x", "y", "z"] {
         say(&store.approval(id));
     }

@@ -4,6 +4,7 @@
 #[macro_use]
 mod store_cases;
 
+use stepwell_core::audit::{By, Entry, Page};
 use stepwell_core::history::{Record, Verdict};
 use stepwell_core::ids::{Key, Range};
 use stepwell_core::letter::{Address, Letter, Message};
@@ -36,6 +37,7 @@ suite!(
     e5_an_approval_is_ended_only_while_it_is_open,
     a_look_answers_all_that_is_asked_at_once,
     c10_what_a_creation_rate_had_left_is_replaced_and_survives_a_crash,
+    the_audit_shows_whose_rows_are_asked_for_and_forgets_the_oldest,
     what_is_erased_counts_no_more_and_is_freed_in_steps_that_survive_crashes,
     a_clean_close_loses_nothing,
     unknown_instances_are_fenced_or_empty,
@@ -702,6 +704,76 @@ fn c10_what_a_creation_rate_had_left_is_replaced_and_survives_a_crash(place: &mu
     let _ = store.commit(&[create(1, "a"), keep(&later)]).unwrap();
     store = place.crash(store);
     assert_eq!(store.buckets().unwrap(), [other, later]);
+}
+
+fn the_audit_shows_whose_rows_are_asked_for_and_forgets_the_oldest(place: &mut dyn Place) {
+    let mut store = place.open();
+    let entry = |number: u64, namespace: &str, workflow: Option<&str>, id: Option<&str>| Entry {
+        number,
+        at: number as i64,
+        by: By {
+            actor: Some("ann".into()),
+            note: (number % 2 == 0).then(|| "why".into()),
+        },
+        operation: "pause".into(),
+        namespace: namespace.into(),
+        workflow: workflow.map(Into::into),
+        id: id.map(Into::into),
+        filter: id.is_none().then(|| "status=blocked".into()),
+        result: "paused".into(),
+    };
+    let all = [
+        entry(1, "default", None, None),
+        entry(2, "default", Some("orders"), Some("a")),
+        entry(3, "other", Some("orders"), Some("a")),
+        entry(4, "default", Some("orders"), Some("b")),
+        entry(5, "default", Some("orders"), Some("a")),
+    ];
+    let ops: Vec<Op> = all.iter().map(|it| Op::Audit(it.clone().into())).collect();
+    let _ = store.commit(&ops).unwrap();
+    store = place.crash(store);
+    let page = |workflow: Option<&str>, id: Option<&str>, beyond, limit| Page {
+        namespace: "default".into(),
+        workflow: workflow.map(Into::into),
+        id: id.map(Into::into),
+        beyond,
+        limit,
+    };
+    let asked = |store: &dyn Store, page: &Page| {
+        let (rows, searched_to) = store.reader().unwrap().audit(page).unwrap();
+        assert_eq!(searched_to, None);
+        rows.into_iter().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let numbers = |store: &dyn Store, page: &Page| -> Vec<u64> {
+        asked(store, page).iter().map(|it| it.number).collect()
+    };
+    assert_eq!(asked(&*store, &page(None, None, None, 1)), [all[4].clone()]);
+    assert_eq!(numbers(&*store, &page(None, None, None, 9)), [5, 4, 2, 1]);
+    assert_eq!(numbers(&*store, &page(None, None, Some(4), 9)), [2, 1]);
+    let orders = page(Some("orders"), None, None, 9);
+    assert_eq!(numbers(&*store, &orders), [5, 4, 2]);
+    let one = page(Some("orders"), Some("a"), None, 9);
+    assert_eq!(numbers(&*store, &one), [5, 2]);
+    let one = page(Some("orders"), Some("a"), Some(5), 9);
+    assert_eq!(numbers(&*store, &one), [2]);
+
+    // One with the same number takes its place.
+    let mut later = all[0].clone();
+    later.result = "done: 7".into();
+    let _ = store.commit(&[Op::Audit(later.clone().into())]).unwrap();
+    assert_eq!(asked(&*store, &page(None, None, Some(2), 9)), [later]);
+
+    assert_eq!(
+        commit_one(&mut *store, Op::ForgetAudit(4)),
+        Outcome::Done(3)
+    );
+    assert_eq!(numbers(&*store, &page(None, None, None, 9)), [5, 4]);
+    let many = (10..10 + 300).map(|it| Op::Audit(entry(it, "default", None, None).into()));
+    let _ = store.commit(&many.collect::<Vec<_>>()).unwrap();
+    let forget = |store: &mut dyn Store| commit_one(store, Op::ForgetAudit(1_000));
+    assert_eq!(forget(&mut *store), Outcome::Done(256));
+    assert_eq!(forget(&mut *store), Outcome::Done(46));
+    assert_eq!(forget(&mut *store), Outcome::Done(0));
 }
 
 /// One line per record of a history: its step, its attempt, what it says.

@@ -414,6 +414,7 @@ fn history(reader: &mut dyn Reader, no: InstanceNo) -> Result<Option<(Look, Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit;
     use crate::ids::Seq;
     use crate::store::memory::MemoryStore;
     use crate::store::samples::{append, create};
@@ -476,6 +477,10 @@ mod tests {
             status: Option<ApprovalStatus>,
         ) -> Result<Vec<(Row, Approval)>, Error> {
             self.0.approvals(namespace, workflow, status)
+        }
+
+        fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
+            self.0.audit(page)
         }
     }
 

@@ -19,11 +19,13 @@ use super::{
     Payloads, Reader, Recovery, Row, Store, Transition,
 };
 use crate::attributes::pairs;
+use crate::audit;
 use crate::erasure;
 use crate::history::{Record, Stored};
 use crate::ids::{EventId, Incarnation, InstanceNo, Key, Seq, WaitId};
 use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
+use crate::limits::FORGOTTEN;
 use crate::ranges::Domain;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 use owners::Owners;
@@ -50,6 +52,7 @@ struct Model {
     buckets: BTreeMap<Box<str>, Bucket>,
     last_seq: Seq,
     letters: BTreeMap<LetterId, Letter>,
+    audit: BTreeMap<u64, audit::Entry>,
     owners: Owners,
     next_failure: Option<Failure>,
     full: bool,
@@ -331,6 +334,19 @@ impl Model {
                 self.meta.insert(name.clone(), value.clone());
                 Outcome::Done(0)
             }
+            Op::Audit(it) => {
+                self.audit.insert(it.number, (**it).clone());
+                Outcome::Done(0)
+            }
+            Op::ForgetAudit(before) => {
+                let oldest = self.audit.values().take(FORGOTTEN as usize);
+                let old = oldest.filter(|it| it.at < *before).map(|it| it.number);
+                let old: Vec<u64> = old.collect();
+                for number in &old {
+                    self.audit.remove(number);
+                }
+                Outcome::Done(old.len() as u64)
+            }
             Op::Ended(it) => {
                 let name = (it.namespace.clone(), it.workflow.clone());
                 let mut known = self
@@ -519,6 +535,10 @@ impl Reader for MemoryReader {
     ) -> Result<Vec<(Row, Approval)>, Error> {
         Moment(&self.0.lock()).approvals(namespace, workflow, status)
     }
+
+    fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
+        Moment(&self.0.lock()).audit(page)
+    }
 }
 
 /// The records while nobody can change them.
@@ -609,6 +629,12 @@ impl Reader for Moment<'_> {
             }
         }
         Ok(found)
+    }
+
+    fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
+        let rows = self.0.audit.values().rev().filter(|it| page.has(it));
+        let rows = rows.take(page.limit as usize).cloned().map(Ok);
+        Ok((rows.collect(), None))
     }
 }
 

@@ -9,6 +9,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::audit;
 use crate::history::{Record, Stored};
 use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
 use crate::letter::{Letter, LetterId};
@@ -90,7 +91,8 @@ pub struct Transition {
     pub at: Micros,
 }
 
-/// One change. All of them but `Meta`, `Ended`, `Bucket` and letters belong to one instance.
+/// One change. All of them but `Meta`, `Ended`, `Bucket`, letters and what the audit keeps belong to one
+/// instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// Creates an instance; the answer is [`Outcome::Exists`] if (namespace, workflow, id) is
@@ -131,6 +133,10 @@ pub enum Op {
     TakeIn(LetterId),
     /// Keeps an engine-wide setting (next number, limits, boot id).
     Meta(Box<str>, Box<[u8]>),
+    /// Keeps a row of the audit, replacing the one with the same number.
+    Audit(Box<audit::Entry>),
+    /// Forgets rows of the audit from before this, of the oldest few. The answer is how many.
+    ForgetAudit(Micros),
     /// Keeps how many instances of a workflow have ended, replacing what was kept before.
     Ended(Box<Ended>),
     /// Keeps what a namespace's creation rate has left, replacing what was kept before (C10).
@@ -164,7 +170,8 @@ pub struct Ended {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Outcome {
-    /// It was done. For records: their place in the journal; for letters: their number. Otherwise 0.
+    /// It was done. For records: their place in the journal; for letters: their number; where rows
+    /// are forgotten: how many. Otherwise 0.
     Done(u64),
     /// The id is taken, by the instance with this number, which is in this state: `Blocked` if that
     /// cannot be read.
@@ -474,6 +481,9 @@ pub trait Reader: Send {
         workflow: Option<&str>,
         status: Option<ApprovalStatus>,
     ) -> Result<Vec<(Row, Approval)>, Error>;
+    /// Returns rows of the audit, newest first. One that cannot be read is on every page that does
+    /// not name an instance.
+    fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error>;
 }
 
 /// Why a store cannot go on. The text is for the user: it names the file and what to do.

@@ -4,6 +4,7 @@
 //! another thread may see is torn, and may be old when it is told.
 
 use super::world::World;
+use crate::audit;
 use crate::engine::Job;
 use crate::history::Stored;
 use crate::ids::{Incarnation, InstanceNo, Seq};
@@ -90,6 +91,10 @@ impl Reader for Torn<'_> {
         status: Option<ApprovalStatus>,
     ) -> Result<Vec<(Row, Approval)>, Error> {
         self.now.approvals(namespace, workflow, status)
+    }
+
+    fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
+        self.now.audit(page)
     }
 }
 

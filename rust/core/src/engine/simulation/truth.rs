@@ -363,7 +363,12 @@ impl Truth {
                 self.commit.layouts.push(self.layout);
             }
             Op::Ended(it) => self.commit.ended.push((**it).clone()),
-            Op::Meta(..) | Op::Attributes(..) | Op::Progress(..) | Op::Bucket(..) => {}
+            Op::Meta(..)
+            | Op::Attributes(..)
+            | Op::Progress(..)
+            | Op::Bucket(..)
+            | Op::Audit(_)
+            | Op::ForgetAudit(_) => {}
             Op::CreateChildren(..) | Op::Seen(..) | Op::Leave(_) | Op::TakeIn(_) => {
                 unreachable!("one that is alone never says so")
             }

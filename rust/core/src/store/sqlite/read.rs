@@ -10,9 +10,11 @@ use super::legible;
 use super::names::Names;
 use super::rows::{self, Fault, Result};
 use super::sums;
+use crate::audit;
 use crate::history::Stored;
 use crate::ids::{InstanceNo, Seq};
 use crate::lifecycle::Status;
+use crate::limits::AUDIT_READ;
 use crate::ranges::Domain;
 use crate::store::known::Damaged;
 use crate::store::{Bucket, Delivery, Ended, Filter, Payloads, Row};
@@ -655,4 +657,45 @@ fn undecided(conn: &Connection) -> Result<Vec<i64>> {
         undecided.push(number?);
     }
     Ok(undecided)
+}
+
+/// Returns rows of the audit, newest first, and how far down was searched.
+pub(super) fn audit(conn: &Connection, page: &audit::Page, file: &str) -> Result<audit::Found> {
+    let select = |condition: &str| {
+        let columns = rows::AUDIT;
+        let sql = format!("SELECT {columns} FROM audit WHERE {condition} ORDER BY number DESC");
+        conn.prepare_cached(&sql)
+    };
+    let last = page.beyond.map_or(i64::MAX, |it| it as i64 - 1);
+    let mut some;
+    let mut found = if let (Some(workflow), Some(id)) = (&page.workflow, &page.id) {
+        some = select("number <= ? AND namespace = ? AND workflow = ? AND id = ?")?;
+        some.query(params![last, page.namespace, workflow, id])?
+    } else {
+        some = select("number <= ?")?;
+        some.query([last])?
+    };
+    let (mut rows, mut looked) = (Vec::new(), 0);
+    while rows.len() < page.limit as usize {
+        let Some(row) = found.next()? else {
+            break;
+        };
+        let number: i64 = row.get(0)?;
+        match rows::audit(row) {
+            Ok(entry) if page.has(&entry) => rows.push(Ok(entry)),
+            Ok(_) => {}
+            Err(fault @ Fault::Corrupt(_)) => {
+                rows.push(Err((
+                    number as u64,
+                    fault.explain(file, "read").to_string(),
+                )));
+            }
+            Err(fault) => return Err(fault),
+        }
+        looked += 1;
+        if looked == AUDIT_READ {
+            return Ok((rows, Some(number as u64)));
+        }
+    }
+    Ok((rows, None))
 }

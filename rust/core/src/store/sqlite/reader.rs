@@ -17,6 +17,7 @@ use super::guard::Guard;
 use super::heads::Published;
 use super::names::Names;
 use super::{read, rows};
+use crate::audit;
 use crate::clock::moment;
 use crate::erasure;
 use crate::history::Stored;
@@ -207,6 +208,11 @@ impl Reader for SqliteReader {
         status: Option<ApprovalStatus>,
     ) -> Result<Vec<(Row, Approval)>, Error> {
         self.ask(|conn, names, _| read::approvals(conn, names, namespace, workflow, status))
+    }
+
+    fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
+        let file = self.paths.name.clone();
+        self.ask(|conn, _, _| read::audit(conn, page, &file))
     }
 }
 

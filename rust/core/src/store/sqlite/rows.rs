@@ -8,6 +8,7 @@ use rusqlite::Row as Columns;
 
 use super::names::{Name, Names};
 use super::sums::{self, Said};
+use crate::audit;
 use crate::history::{Kind, Operation, Record, Stored, Verdict};
 use crate::ids::{InstanceNo, Key, Range, Seq, RANGES};
 use crate::letter::{Address, Letter, Message};
@@ -583,4 +584,30 @@ pub(super) fn approval_status(code: u8) -> Option<ApprovalStatus> {
     ]
     .into_iter()
     .find(|it| *it as u8 == code)
+}
+
+/// Columns of [`audit`], in its order.
+pub(super) const AUDIT: &str =
+    "number, at, crc, actor, note, operation, namespace, workflow, id, filter, result";
+
+/// Reads a row of the audit.
+pub(super) fn audit(row: &Columns) -> Result<audit::Entry> {
+    let entry = audit::Entry {
+        number: uint(row, 0)?,
+        at: int(row, 1)?,
+        by: audit::By {
+            actor: text_or_none(row, 3)?,
+            note: text_or_none(row, 4)?,
+        },
+        operation: text(row, 5)?,
+        namespace: text(row, 6)?,
+        workflow: text_or_none(row, 7)?,
+        id: text_or_none(row, 8)?,
+        filter: text_or_none(row, 9)?,
+        result: text(row, 10)?,
+    };
+    if uint(row, 2)? != u64::from(sums::audit(&entry)) {
+        return corrupt("it fails its checksum");
+    }
+    Ok(entry)
 }

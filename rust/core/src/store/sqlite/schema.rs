@@ -76,11 +76,17 @@ fn to_5(conn: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-/// What restarting, deleting and keeping for a time need. No row is rewritten.
+/// What restarting, deleting and keeping for a time need, and who did what. No row is rewritten.
 fn to_6(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(
         "CREATE INDEX approval_no ON approval (no);
-         CREATE INDEX instance_ended ON instance (workflow, ended_at) WHERE ended_at IS NOT NULL;",
+         CREATE INDEX instance_ended ON instance (workflow, ended_at) WHERE ended_at IS NOT NULL;
+         CREATE TABLE audit (
+           number INTEGER PRIMARY KEY, at INTEGER NOT NULL, crc INTEGER NOT NULL, actor TEXT,
+           note TEXT, operation TEXT NOT NULL, namespace TEXT NOT NULL, workflow TEXT, id TEXT,
+           filter TEXT, result TEXT NOT NULL
+         );
+         CREATE INDEX audit_instance ON audit (namespace, workflow, id);",
     )
 }
 
@@ -227,6 +233,21 @@ CREATE TABLE letter (               -- what is to happen to an instance whose ow
   crc INTEGER NOT NULL,
   body BLOB NOT NULL
 );
+
+CREATE TABLE audit (                -- who did what
+  number INTEGER PRIMARY KEY,       -- in order of decision
+  at INTEGER NOT NULL,
+  crc INTEGER NOT NULL,
+  actor TEXT,
+  note TEXT,
+  operation TEXT NOT NULL,
+  namespace TEXT NOT NULL,
+  workflow TEXT,
+  id TEXT,
+  filter TEXT,                      -- of what was done to many
+  result TEXT NOT NULL
+);
+CREATE INDEX audit_instance ON audit (namespace, workflow, id);
 ";
 
 /// Brings an older schema up to [`VERSION`], in one transaction.

@@ -50,6 +50,9 @@ statements! {
         detail = ?9, decision = ?10";
     Leave = "INSERT INTO letter (range, engine, crc, body) VALUES (?, ?, ?, ?)";
     TakeIn = "DELETE FROM letter WHERE id = ?";
+    Audit = "INSERT OR REPLACE INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    ForgetAudit = "DELETE FROM audit WHERE number IN \
+        (SELECT number FROM audit ORDER BY number LIMIT ?1) AND at < ?2";
     Meta = "INSERT OR REPLACE INTO meta VALUES (?, ?)";
     Bucket = "INSERT OR REPLACE INTO bucket VALUES (?, ?, ?)";
     Ended = "INSERT OR REPLACE INTO tally \

@@ -2,6 +2,7 @@
 //! whose it is, so that a row at the wrong place is noticed too, and one that lost whose it is can
 //! be told by trying ([`Said`]).
 
+use crate::audit;
 use crate::history::Record;
 use crate::ids::{InstanceNo, Seq};
 use crate::letter::Address;
@@ -140,6 +141,26 @@ pub(super) fn approval(it: &Approval) -> u32 {
             times[2].as_ref().map(<[u8; 8]>::as_slice),
             it.detail.as_deref(),
             it.decision.as_deref(),
+        ],
+    )
+}
+
+/// Checksum of a row of the audit.
+pub(super) fn audit(it: &audit::Entry) -> u32 {
+    let texts = [&it.by.actor, &it.by.note, &it.workflow, &it.id, &it.filter];
+    let texts = texts.map(|it| it.as_deref().map(str::as_bytes));
+    let [actor, note, workflow, id, filter] = texts;
+    checksum(
+        [it.number, it.at as u64],
+        &[
+            actor,
+            note,
+            Some(it.operation.as_bytes()),
+            Some(it.namespace.as_bytes()),
+            workflow,
+            id,
+            filter,
+            Some(it.result.as_bytes()),
         ],
     )
 }

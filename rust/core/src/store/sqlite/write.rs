@@ -13,10 +13,12 @@ use super::rows::{self, Fault};
 use super::statements::{Sql, Statements};
 use super::sums;
 use crate::attributes::pairs;
+use crate::audit;
 use crate::history::{Record, Verdict};
 use crate::ids::{Incarnation, InstanceNo};
 use crate::letter::{Address, Letter};
 use crate::lifecycle::Status;
+use crate::limits::FORGOTTEN;
 use crate::store::{NewInstance, Op, Outcome, Transition};
 use crate::wait::{Approval, ApprovalStatus, Event, Source, Wait};
 
@@ -94,6 +96,12 @@ impl<'c> Batch<'c> {
                     0 => Outcome::Fenced,
                     _ => Outcome::Done(0),
                 })
+            }
+            Op::Audit(it) => self.audit(it),
+            Op::ForgetAudit(before) => {
+                let forget = self.sql.get(Sql::ForgetAudit)?;
+                let gone = forget.execute(params![FORGOTTEN, before])?;
+                Ok(Outcome::Done(gone as u64))
             }
             Op::Meta(name, value) => self.run(Sql::Meta, params![name, value]),
             Op::Ended(it) => {
@@ -414,6 +422,23 @@ impl<'c> Batch<'c> {
         let crc = sums::letter(letter.to, &body);
         let _ = self.run(Sql::Leave, params![range, engine, crc, body])?;
         Ok(Outcome::Done(self.conn.last_insert_rowid() as u64))
+    }
+
+    fn audit(&mut self, it: &audit::Entry) -> rows::Result<Outcome> {
+        let params = params![
+            it.number as i64,
+            it.at,
+            sums::audit(it),
+            it.by.actor,
+            it.by.note,
+            it.operation,
+            it.namespace,
+            it.workflow,
+            it.id,
+            it.filter,
+            it.result,
+        ];
+        self.run(Sql::Audit, params)
     }
 
     fn approval(&mut self, it: &Approval) -> rows::Result<Outcome> {
