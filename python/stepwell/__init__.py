@@ -63,6 +63,7 @@ from ._steps.workflow import Workflow, step_options, workflow
 from ._types import (
     Approval,
     ApprovalRequest,
+    AuditRow,
     BatchError,
     EngineStatistics,
     Event,
@@ -87,6 +88,7 @@ __all__ = [
     "ApprovalRequest",
     "ApprovalTimeout",
     "Approvals",
+    "AuditRow",
     "BatchError",
     "BatchResult",
     "Child",

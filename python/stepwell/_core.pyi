@@ -152,6 +152,8 @@ format, interrupted, records, waits)
 records are in order; a wait that was settled while this was read may be in both. `format`: which
 rules the instance keeps for life, so that what it recorded replays (see `_formats`). `interrupted`:
 the engine stopped uncleanly while this body could run (R3)."""
+By: TypeAlias = tuple[str | None, str | None]
+"""Who does something, and what they say to it, for the audit."""
 Row: TypeAlias = tuple[
     int,
     str,
@@ -606,21 +608,22 @@ class Core(Calls):
         name: str,
         approved: bool,
         decision: bytes,
+        by: By,
     ) -> int:
         """REPLY data: bool, whether this decision was the first. Codes: NOT_FOUND, STATE. It may
         come before the body asks."""
-    def resume(self, namespace: str, workflow: str, id: str) -> int:
+    def resume(self, namespace: str, workflow: str, id: str, by: By) -> int:
         """Lets a paused or blocked instance go on; after a pause whatever lasts a while lasts as
         much longer, but for sleeps that are fixed. REPLY data: None. Codes: NOT_FOUND, STATE, and
         MISSING_CODE if there is no code for it, which changes nothing."""
-    def pause(self, namespace: str, workflow: str, id: str) -> int:
+    def pause(self, namespace: str, workflow: str, id: str, by: By) -> int:
         """Nothing of an instance begins any more. REPLY data: None; one that runs is
         waiting_for_pause then, and its body is told to PAUSE. Codes: NOT_FOUND, STATE."""
-    def terminate(self, namespace: str, workflow: str, id: str, why: str) -> int:
+    def terminate(self, namespace: str, workflow: str, id: str, why: str, by: By) -> int:
         """Ends an instance that is not final, and those it called. REPLY data: None; then its body,
         if it was in memory, has been told to UNWIND. Codes: NOT_FOUND, STATE. why: the text of the
         error that everybody is told who waits for it."""
-    def retry_now(self, namespace: str, workflow: str, id: str) -> int:
+    def retry_now(self, namespace: str, workflow: str, id: str, by: By) -> int:
         """The retry delays of an instance are over. REPLY data: None, also if it has none, or a
         human has to act first. Codes: NOT_FOUND, STATE."""
     def stand(self, namespace: str, workflow: str, id: str, priority: int) -> int:
@@ -631,7 +634,11 @@ class Core(Calls):
         and durable. Codes: INVALID for less than 1 or more than SHARDS_MAX, UNDER_WAY while another
         change is, CLOSED. After a crash half-way, `open` with shards=None ends it."""
     def set_limits(
-        self, namespace: str, workflow: str | None, changes: Sequence[tuple[str, float | None]]
+        self,
+        namespace: str,
+        workflow: str | None,
+        changes: Sequence[tuple[str, float | None]],
+        by: By,
     ) -> int:
         """Sets limits of a namespace or of one workflow in it, live and durable; None clears one.
         In force for all that is submitted after this; shown when the REPLY comes. One below what is
@@ -705,6 +712,19 @@ class Core(Calls):
     def approvals(self, namespace: str | None, workflow: str | None, status: int | None) -> int:
         """REPLY data: list[(approval_id, namespace, workflow, instance_id, name, detail, asked_at,
         until, status, decision)]; status: the place of its word in APPROVALS."""
+    def audit(
+        self,
+        namespace: str,
+        workflow: str | None,
+        id: str | None,
+        beyond: int | None,
+        limit: int,
+    ) -> int:
+        """REPLY data: (rows, down to which number was searched or None if that is all): who did
+        what, newest first, below `beyond`. A row is (number, at, actor, note, operation, workflow,
+        id, filter, result); one that cannot be read has why as its result, and nothing else but its
+        number. Whatever takes a By writes a row in the commit of what it does, if that changes
+        anything."""
 
     def backup(self, path: str) -> int:
         """Copies the running store to a new file, in a thread of its own. REPLY data: None. Codes:

@@ -161,11 +161,35 @@ class InstanceSummary(NamedTuple):
     updated_at: datetime
 
 
-class Page(NamedTuple):
+class Page(NamedTuple, Generic[T]):
     """One page of a listing; `cursor` continues it, None at the end."""
 
-    items: list[InstanceSummary]
+    items: list[T]
     cursor: str | None
+
+
+class AuditRow(NamedTuple):
+    """What somebody did: an operation that is not a read, and changed something.
+
+    Attributes:
+        actor: Who, if they said so.
+        operation: What it is called: "pause", "set_limits".
+        workflow: Of the instance, or of those it was done to, if it was one.
+        id: Of the instance, if it was done to one.
+        filter: To which instances, if to many.
+        note: What the actor said to it.
+        result: What came of it: the state that the instance was in then, the id of the request that
+            was decided, the limits as they were set; or why this row cannot be read.
+    """
+
+    at: datetime
+    actor: str | None
+    operation: str
+    workflow: str | None
+    id: str | None
+    filter: str | None
+    note: str | None
+    result: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, Unpack, overload
 from stepwell import Approval as Approval
 from stepwell import ApprovalRequest as ApprovalRequest
 from stepwell import ApprovalTimeout as ApprovalTimeout
+from stepwell import AuditRow as AuditRow
 from stepwell import BatchError as BatchError
 from stepwell import Child as Child
 from stepwell import EngineClosed as EngineClosed
@@ -99,7 +100,15 @@ class Approvals:
             EngineClosed: The engine is not open.
         """
 
-    def approve(self, id: str, *, by: str, reason: str | None = None, metadata: Any = None) -> bool:
+    def approve(
+        self,
+        id: str,
+        *,
+        by: str,
+        reason: str | None = None,
+        metadata: Any = None,
+        note: str | None = None,
+    ) -> bool:
         """Approves; the decision is durable when this returns. It may come before the request.
 
         Args:
@@ -108,6 +117,7 @@ class Approvals:
             by: Who decided, 1 to 256 characters.
             reason: Why.
             metadata: Storable data for the workflow.
+            note: What there is to say to it, for the audit alone: at most 4,096 characters.
 
         Returns:
             Whether this was the first decision; a later one changes nothing.
@@ -121,7 +131,15 @@ class Approvals:
                 value.
         """
 
-    def reject(self, id: str, *, by: str, reason: str | None = None, metadata: Any = None) -> bool:
+    def reject(
+        self,
+        id: str,
+        *,
+        by: str,
+        reason: str | None = None,
+        metadata: Any = None,
+        note: str | None = None,
+    ) -> bool:
         """Rejects; as `approve`."""
 
 class Instance(Generic[_R_co]):
@@ -202,7 +220,7 @@ class Instance(Generic[_R_co]):
             InvalidName: The type or `dedup_id` is malformed.
         """
 
-    def pause(self) -> None:
+    def pause(self, *, actor: str | None = None, note: str | None = None) -> None:
         """Pauses the instance, until `resume`: attempts that run end and are recorded, and nothing
         begins any more. Sleeps, waits, timeouts of waits and delays before the next attempt stand
         still meanwhile; events are kept, and approvals can be decided.
@@ -210,42 +228,62 @@ class Instance(Generic[_R_co]):
         When this returns the instance is paused, or, while something of it still runs,
         waiting_for_pause. One that is paused or blocked already stays so.
 
+        Args:
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
         Raises:
+            InvalidConfig: `actor` or `note` is none.
             InvalidState: It is final.
             InstanceNotFound: It is gone.
         """
 
-    def resume(self) -> None:
+    def resume(self, *, actor: str | None = None, note: str | None = None) -> None:
         """Lets a paused or blocked instance go on: its body is replayed from its history. After a
         pause, whatever lasts a while lasts as much longer as that was: sleeps, deadlines, timeouts
         of waits, delays of retries; `sleep_until` still ends at its moment. Nothing happens if it
         is neither.
 
+        Args:
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
         Raises:
+            InvalidConfig: `actor` or `note` is none.
             InvalidState: The instance is final; or this engine has no code for its version, and
                 nothing was changed. One that is blocked for that alone (`missing_code`) goes on by
                 itself once the code is there.
             InstanceNotFound: It is gone.
         """
 
-    def terminate(self) -> None:
+    def terminate(self, *, actor: str | None = None, note: str | None = None) -> None:
         """Ends the instance, and those that it called: none of them begins anything after that. Its
         body, if it is in memory, is unwound; an attempt that runs in a thread goes on to its end
         there, and what it comes to is not recorded.
 
         Whoever waits for it gets `InstanceTerminated`. Children that it created go on.
 
+        Args:
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
         Raises:
+            InvalidConfig: `actor` or `note` is none.
             InvalidState: It is final.
             InstanceNotFound: It is gone.
         """
 
-    def retry_now(self) -> None:
+    def retry_now(self, *, actor: str | None = None, note: str | None = None) -> None:
         """Makes the next attempt of each of its steps that waits for one now, with the retry that
         its code has today; of one that is paused or blocked as soon as it goes on. Nothing happens
         if none does.
 
+        Args:
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
         Raises:
+            InvalidConfig: `actor` or `note` is none.
             InvalidState: It is final.
             InstanceNotFound: It is gone.
         """
@@ -485,7 +523,7 @@ class _Tenant:
         limit: int = 50,
         cursor: str | None = None,
         newest_first: bool = True,
-    ) -> Page:
+    ) -> Page[InstanceSummary]:
         """Returns one page of instances, by time of creation.
 
         Args:
@@ -546,7 +584,12 @@ class _Tenant:
         """
 
     def set_limits(
-        self, workflow: Workflow[Any, Any] | str | None = None, **changes: Unpack[LimitChanges]
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        actor: str | None = None,
+        note: str | None = None,
+        **changes: Unpack[LimitChanges],
     ) -> None:
         """Changes limits of this namespace, or of one workflow in it; durable and in force when
         this returns.
@@ -558,12 +601,37 @@ class _Tenant:
         Args:
             workflow: A registered workflow, or its name; it may have `concurrency`,
                 `queue_entries`, `steps` and `value_bytes`.
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
             changes: New values by the names of `Limits`; None clears what was set before. All of
                 them or none.
 
         Raises:
             InvalidConfig: There is no such limit, its value is out of range, or nobody has heard of
                 the workflow.
+            EngineClosed: The engine is not open.
+        """
+
+    def audit(
+        self,
+        *,
+        workflow: Workflow[Any, Any] | str | None = None,
+        id: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[AuditRow]:
+        """Returns who did what, newest first: every operation that is not a read and changed
+        something, but for creations and events. Rows are kept for 400 days.
+
+        Args:
+            workflow: Only what was done to this workflow, or its instances.
+            id: Only what was done to its instance that has this id.
+            limit: 1 to 1,000 rows.
+            cursor: Where the page before ended. A page may have fewer rows than `limit`, or none,
+                and a cursor all the same: 20,000 rows are looked at for each.
+
+        Raises:
+            InvalidConfig: There is an id without a workflow, the limit or the cursor is malformed.
             EngineClosed: The engine is not open.
         """
 
@@ -716,6 +784,7 @@ __all__ = [
     "ApprovalRequest",
     "ApprovalTimeout",
     "Approvals",
+    "AuditRow",
     "BatchError",
     "BatchResult",
     "Child",

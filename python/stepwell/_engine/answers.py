@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from .._errors import ErrorInfo, InvalidConfig, InvalidPayload
-from .._types import STATUSES, InstanceStatus, InstanceSummary, Status
+from .._types import STATUSES, AuditRow, InstanceStatus, InstanceSummary, Status
 from .._values.codec import Plan, Undecodable, as_plain, codec
 from .._values.durations import from_us
 from .._values.failures import error_info
+from .desk import Audited
 from .look import Look
 
 _PLAIN = codec.plan()
@@ -102,6 +103,12 @@ def summary(it: Look) -> InstanceSummary:
         error or telling.error, attributes,
         from_us(it.created_at), from_us(it.updated_at),
     )  # fmt: skip
+
+
+def audit_row(it: Audited) -> AuditRow:
+    return AuditRow(
+        from_us(it.at), it.actor, it.operation, it.workflow, it.id, it.filter, it.note, it.result
+    )
 
 
 def standing_of(look: Look, output: Plan) -> InstanceStatus:

@@ -13,7 +13,7 @@ from .._values import names
 from .._values.codec import codec
 from .._values.durations import from_us
 from .answers import Telling
-from .desk import Desk, Request, Who
+from .desk import By, Desk, Request, Who
 
 
 class Approvals:
@@ -59,7 +59,13 @@ class Approvals:
         return [_request(it) for it in await self._desk.approvals(self._namespace, name, code)]
 
     async def approve(
-        self, id: str, *, by: str, reason: str | None = None, metadata: Any = None
+        self,
+        id: str,
+        *,
+        by: str,
+        reason: str | None = None,
+        metadata: Any = None,
+        note: str | None = None,
     ) -> bool:
         """Approves; the decision is durable when this returns. It may come before the request.
 
@@ -69,6 +75,7 @@ class Approvals:
             by: Who decided, 1 to 256 characters.
             reason: Why.
             metadata: Storable data for the workflow.
+            note: What there is to say to it, for the audit alone: at most 4,096 characters.
 
         Returns:
             Whether this was the first decision; a later one changes nothing.
@@ -81,22 +88,35 @@ class Approvals:
             TooLarge: The reason, the metadata, or the decision as a whole is over the limit for one
                 value.
         """
-        return await self._decide(id, True, by, reason, metadata)
+        return await self._decide(id, True, by, reason, metadata, note)
 
     async def reject(
-        self, id: str, *, by: str, reason: str | None = None, metadata: Any = None
+        self,
+        id: str,
+        *,
+        by: str,
+        reason: str | None = None,
+        metadata: Any = None,
+        note: str | None = None,
     ) -> bool:
         """Rejects; as `approve`."""
-        return await self._decide(id, False, by, reason, metadata)
+        return await self._decide(id, False, by, reason, metadata, note)
 
     async def _decide(
-        self, id: str, approved: bool, by: str, reason: str | None, metadata: Any
+        self,
+        id: str,
+        approved: bool,
+        by: str,
+        reason: str | None,
+        metadata: Any,
+        note: str | None,
     ) -> bool:
         self._desk.check("engine.approvals.approve" if approved else "engine.approvals.reject")
         who, _, rest = id.partition("#") if isinstance(id, str) else ("", "", "")
         workflow, _, instance = who.partition("/")
         name, _, count = rest.rpartition("#")
         of = Who(self._namespace, workflow, instance)
+        actor = By(by, names.note(note))
         if not (
             workflow and instance and _is_occurrence(count) and await self._is_one(id, of, name)
         ):
@@ -105,7 +125,7 @@ class Approvals:
                 '"/", "#" and "[" of a name as "[2F", "[23" and "[5B"; approvals.list() has them.'
             )
         payload = self._encoded(workflow, by, reason, metadata)
-        return await self._desk.decide(id, of, name, approved=approved, decision=payload)
+        return await self._desk.decide(id, of, name, approved=approved, decision=payload, by=actor)
 
     async def _is_one(self, id: str, of: Who, place: str) -> bool:
         """Whether a wait for approval can have this id. Instances of before the names in them were

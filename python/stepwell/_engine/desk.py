@@ -38,6 +38,13 @@ class Who(NamedTuple):
     id: str
 
 
+class By(NamedTuple):
+    """Who does something, and what they say to it, for the audit."""
+
+    actor: str | None
+    note: str | None
+
+
 Made: TypeAlias = tuple[str, int, str, bool, int]
 """What came of one item of a batch: why it was refused, "" if it was created, or was there and may
 count as such; its number, its id, whether it is new, and its state. A plain tuple, to be unpacked:
@@ -74,6 +81,20 @@ class Request(NamedTuple):
     until: int | None
     status: int
     decision: bytes | None
+
+
+class Audited(NamedTuple):
+    """A row of the audit, as it is stored."""
+
+    number: int
+    at: int
+    actor: str | None
+    note: str | None
+    operation: str
+    workflow: str | None
+    id: str | None
+    filter: str | None
+    result: str
 
 
 class Memory(Protocol):
@@ -164,16 +185,16 @@ class Desk(Protocol):
     ) -> None:
         """Sends an event."""
 
-    async def pause(self, who: Who) -> None:
+    async def pause(self, who: Who, by: By) -> None:
         """Lets what runs of an instance end, and nothing begin."""
 
-    async def terminate(self, who: Who, why: str) -> None:
+    async def terminate(self, who: Who, why: str, by: By) -> None:
         """Ends an instance. `why`: what everybody is told."""
 
-    async def retry_now(self, who: Who) -> None:
+    async def retry_now(self, who: Who, by: By) -> None:
         """Ends the retry delays of an instance."""
 
-    async def resume(self, who: Who) -> None:
+    async def resume(self, who: Who, by: By) -> None:
         """Lets a blocked instance go on."""
 
     async def approvals(
@@ -183,15 +204,31 @@ class Desk(Protocol):
         ...
 
     async def decide(
-        self, request: str, of: Who, name: str, *, approved: bool, decision: bytes
+        self, request: str, of: Who, name: str, *, approved: bool, decision: bytes, by: By
     ) -> bool:
         """Decides a request; returns whether nobody had."""
         ...
 
     async def set_limits(
-        self, namespace: str, workflow: str | None, changes: list[tuple[str, float | None]]
+        self,
+        namespace: str,
+        workflow: str | None,
+        changes: list[tuple[str, float | None]],
+        by: By,
     ) -> None:
         """Changes limits."""
+
+    async def audit(
+        self,
+        namespace: str,
+        workflow: str | None,
+        id: str | None,
+        beyond: int | None,
+        limit: int,
+    ) -> tuple[list[Audited], int | None]:
+        """Returns who did what, newest first; and down to which number was searched, if that is not
+        all."""
+        ...
 
     def watch(self, no: int, wanted: frozenset[Status]) -> Watching:
         """Returns a watch of an instance; close it."""

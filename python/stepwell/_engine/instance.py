@@ -9,6 +9,7 @@ from .._log import log
 from .._types import FINAL, STATUSES, Explanation, InstanceStatus, Status, StatusName, StepRecord
 from .._values import names
 from .._values.codec import Undecodable, codec
+from .acting import by, terminated_text
 from .answers import Telling, standing_of, state_codes, unreadable
 from .desk import Who
 
@@ -225,7 +226,7 @@ class Instance(Generic[R_co]):
         dedup = None if dedup_id is None else names.step_name(dedup_id, "dedup_id")
         await self._desk.send_event(self._who, kind, stored, dedup)
 
-    async def pause(self) -> None:
+    async def pause(self, *, actor: str | None = None, note: str | None = None) -> None:
         """Pauses the instance, until `resume`: attempts that run end and are recorded, and nothing
         begins any more. Sleeps, waits, timeouts of waits and delays before the next attempt stand
         still meanwhile; events are kept, and approvals can be decided.
@@ -233,53 +234,74 @@ class Instance(Generic[R_co]):
         When this returns the instance is paused, or, while something of it still runs,
         waiting_for_pause. One that is paused or blocked already stays so.
 
+        Args:
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
         Raises:
+            InvalidConfig: `actor` or `note` is none.
             InvalidState: It is final.
             InstanceNotFound: It is gone.
         """
         self._desk.check("instance.pause")
-        await self._desk.pause(self._who)
+        await self._desk.pause(self._who, by(actor, note))
 
-    async def resume(self) -> None:
+    async def resume(self, *, actor: str | None = None, note: str | None = None) -> None:
         """Lets a paused or blocked instance go on: its body is replayed from its history. After a
         pause, whatever lasts a while lasts as much longer as that was: sleeps, deadlines, timeouts
         of waits, delays of retries; `sleep_until` still ends at its moment. Nothing happens if it
         is neither.
 
+        Args:
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
         Raises:
+            InvalidConfig: `actor` or `note` is none.
             InvalidState: The instance is final; or this engine has no code for its version, and
                 nothing was changed. One that is blocked for that alone (`missing_code`) goes on by
                 itself once the code is there.
             InstanceNotFound: It is gone.
         """
         self._desk.check("instance.resume")
-        await self._desk.resume(self._who)
+        await self._desk.resume(self._who, by(actor, note))
 
-    async def terminate(self) -> None:
+    async def terminate(self, *, actor: str | None = None, note: str | None = None) -> None:
         """Ends the instance, and those that it called: none of them begins anything after that. Its
         body, if it is in memory, is unwound; an attempt that runs in a thread goes on to its end
         there, and what it comes to is not recorded.
 
         Whoever waits for it gets `InstanceTerminated`. Children that it created go on.
 
+        Args:
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
         Raises:
+            InvalidConfig: `actor` or `note` is none.
             InvalidState: It is final.
             InstanceNotFound: It is gone.
         """
         self._desk.check("instance.terminate")
-        await self._desk.terminate(self._who, "somebody terminated it")
+        who = by(actor, note)
+        await self._desk.terminate(self._who, terminated_text(who), who)
 
-    async def retry_now(self) -> None:
+    async def retry_now(self, *, actor: str | None = None, note: str | None = None) -> None:
         """Makes the next attempt of each of its steps that waits for one now, with the retry that
         its code has today; of one that is paused or blocked as soon as it goes on. Nothing happens
         if none does.
 
+        Args:
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
         Raises:
+            InvalidConfig: `actor` or `note` is none.
             InvalidState: It is final.
             InstanceNotFound: It is gone.
         """
         self._desk.check("instance.retry_now")
-        await self._desk.retry_now(self._who)
+        await self._desk.retry_now(self._who, by(actor, note))
 
     async def history(self) -> list[StepRecord]:
         """Returns what is recorded, oldest first; then attempts that run, with status "running";

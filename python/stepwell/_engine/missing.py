@@ -31,6 +31,8 @@ Which: TypeAlias = tuple[str, str]
 Whose: TypeAlias = tuple[str, str, str]
 """Namespace, workflow and id of an instance."""
 
+_THERE = "the engine: the class it was blocked for is there"
+
 
 class Missing:
     """What is missing to one engine's instances."""
@@ -124,4 +126,4 @@ class Missing:
             # else an engine that has its code finds it again
             if self._host.code.version(workflow, look.version) is not None:
                 log.info("%s/%s goes on: the class it was blocked for is there", workflow, id)
-                core.resume(namespace, workflow, id)
+                core.resume(namespace, workflow, id, (None, _THERE))

@@ -13,7 +13,7 @@ from .._operations import standing
 from .._replay import Recorded
 from .._types import Explanation, Limits, Status, StepRecord
 from . import explanation, history
-from .desk import Code, Made, Memory, NewItem, Query, Request, Watching, Who
+from .desk import Audited, By, Code, Made, Memory, NewItem, Query, Request, Watching, Who
 from .draining import DRAINED
 from .look import Look
 
@@ -217,17 +217,17 @@ class OwnDesk:
     ) -> None:
         await self._asked(who, self._driver.core.send_event, *who, kind, payload, dedup_id)
 
-    async def resume(self, who: Who) -> None:
-        await self._asked(who, self._driver.core.resume, *who)
+    async def resume(self, who: Who, by: By) -> None:
+        await self._asked(who, self._driver.core.resume, *who, by)
 
-    async def pause(self, who: Who) -> None:
-        await self._asked(who, self._driver.core.pause, *who)
+    async def pause(self, who: Who, by: By) -> None:
+        await self._asked(who, self._driver.core.pause, *who, by)
 
-    async def terminate(self, who: Who, why: str) -> None:
-        await self._asked(who, self._driver.core.terminate, *who, why)
+    async def terminate(self, who: Who, why: str, by: By) -> None:
+        await self._asked(who, self._driver.core.terminate, *who, why, by)
 
-    async def retry_now(self, who: Who) -> None:
-        await self._asked(who, self._driver.core.retry_now, *who)
+    async def retry_now(self, who: Who, by: By) -> None:
+        await self._asked(who, self._driver.core.retry_now, *who, by)
 
     async def approvals(
         self, namespace: str, workflow: str | None, status: int | None
@@ -242,14 +242,32 @@ class OwnDesk:
         return [Request._make(row) for row in rows]
 
     async def decide(
-        self, request: str, of: Who, name: str, *, approved: bool, decision: bytes
+        self, request: str, of: Who, name: str, *, approved: bool, decision: bytes, by: By
     ) -> bool:
-        return bool(
-            await self._asked(of, self._driver.core.decide, request, *of, name, approved, decision)
+        decide = self._driver.core.decide
+        return bool(await self._asked(of, decide, request, *of, name, approved, decision, by))
+
+    async def audit(
+        self,
+        namespace: str,
+        workflow: str | None,
+        id: str | None,
+        beyond: int | None,
+        limit: int,
+    ) -> tuple[list[Audited], int | None]:
+        of = Who(namespace, workflow or "", id or "")
+        core = self._driver.core
+        rows, searched_to = await self._asked(
+            of, core.audit, namespace, workflow, id, beyond, limit
         )
+        return [Audited._make(row) for row in rows], searched_to
 
     async def set_limits(
-        self, namespace: str, workflow: str | None, changes: list[tuple[str, float | None]]
+        self,
+        namespace: str,
+        workflow: str | None,
+        changes: list[tuple[str, float | None]],
+        by: By,
     ) -> None:
         await self._asked(
             Who(namespace, workflow or "", ""),
@@ -257,6 +275,7 @@ class OwnDesk:
             namespace,
             workflow,
             changes,
+            by,
         )
 
     async def _asked(self, who: Who, call: Any, *args: Any) -> Any:

@@ -29,7 +29,9 @@ from .._steps.signatures import (
 from .._steps.workflow import Workflow, name_sought
 from .._types import (
     STATUSES,
+    AuditRow,
     BatchError,
+    InstanceSummary,
     Limits,
     NewInstance,
     Page,
@@ -41,7 +43,8 @@ from .._values import names
 from .._values.codec import codec
 from .._values.durations import instant_us
 from .._values.same import same
-from .answers import from_cursor, state_codes, summary
+from .acting import by
+from .answers import audit_row, from_cursor, state_codes, summary
 from .approvals import Approvals
 from .config import check_if_exists, check_on_overload, limit_values
 from .desk import Code, Desk, NewItem, Query, Who
@@ -400,7 +403,7 @@ class Tenant:
         limit: int = 50,
         cursor: str | None = None,
         newest_first: bool = True,
-    ) -> Page:
+    ) -> Page[InstanceSummary]:
         """Returns one page of instances, by time of creation.
 
         Args:
@@ -529,7 +532,12 @@ class Tenant:
         return self._desk.limits_of(self._namespace, name)
 
     async def set_limits(
-        self, workflow: Workflow[Any, Any] | str | None = None, **changes: Unpack[LimitChanges]
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        actor: str | None = None,
+        note: str | None = None,
+        **changes: Unpack[LimitChanges],
     ) -> None:
         """Changes limits of this namespace, or of one workflow in it; durable and in force when
         this returns.
@@ -541,6 +549,8 @@ class Tenant:
         Args:
             workflow: A registered workflow, or its name; it may have `concurrency`,
                 `queue_entries`, `steps` and `value_bytes`.
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
             changes: New values by the names of `Limits`; None clears what was set before. All of
                 them or none.
 
@@ -555,7 +565,43 @@ class Tenant:
             raise InvalidConfig(
                 f"set_limits was given nothing to change; give one of {', '.join(Limits._fields)}."
             )
-        await self._desk.set_limits(self._namespace, name, limit_values(changes))
+        who = by(actor, note)
+        await self._desk.set_limits(self._namespace, name, limit_values(changes), who)
+
+    # Who did what.
+
+    async def audit(
+        self,
+        *,
+        workflow: Workflow[Any, Any] | str | None = None,
+        id: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[AuditRow]:
+        """Returns who did what, newest first: every operation that is not a read and changed
+        something, but for creations and events. Rows are kept for 400 days.
+
+        Args:
+            workflow: Only what was done to this workflow, or its instances.
+            id: Only what was done to its instance that has this id.
+            limit: 1 to 1,000 rows.
+            cursor: Where the page before ended. A page may have fewer rows than `limit`, or none,
+                and a cursor all the same: 20,000 rows are looked at for each.
+
+        Raises:
+            InvalidConfig: There is an id without a workflow, the limit or the cursor is malformed.
+            EngineClosed: The engine is not open.
+        """
+        self._desk.check("engine.audit")
+        if id is not None and workflow is None:
+            raise InvalidConfig(
+                f"id={id!r:.120} is of no workflow; say of which: audit(workflow=…, id=…)."
+            )
+        name, beyond = name_sought(workflow), from_cursor(cursor)
+        limit, id = names.page_limit(limit), names.sought(id, "id")
+        rows, searched_to = await self._desk.audit(self._namespace, name, id, beyond, limit)
+        last = rows[-1].number if len(rows) == limit else searched_to
+        return Page([audit_row(it) for it in rows], None if last is None else str(last))
 
     # Approvals.
 

@@ -22,6 +22,7 @@ ATTRIBUTE_KEY_MAX = 64
 ATTRIBUTES_BYTES_MAX = 4096
 BATCH_MAX = 10_000
 PAGE_MAX = 1_000
+NOTE_MAX = 4_096
 
 _WORKFLOW = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@/+-]{0,99}")
@@ -123,6 +124,27 @@ def sought(value: object, what: str) -> str | None:
         raise InvalidConfig(
             f"{what}={_shown(value)} is no text that anything could be called; "
             "give a str, or leave it out."
+        )
+    return value
+
+
+def actor(value: object, what: str = "actor") -> str | None:
+    """Returns who does something, as they say: 1 to 256 characters, none of them control
+    characters. Raises InvalidName."""
+    return None if value is None else step_name(value, what)
+
+
+def note(value: object) -> str | None:
+    """Returns what somebody says to what they do: text of at most 4,096 characters. Raises
+    InvalidConfig."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or re.search("[\ud800-\udfff]", value):
+        raise InvalidConfig(f"note={_shown(value)} is not text. Pass a str, or leave it out")
+    if len(value) > NOTE_MAX:
+        raise InvalidConfig(
+            f"note of {len(value):,} characters is too long: at most {NOTE_MAX:,}. Say where the "
+            "rest is"
         )
     return value
 

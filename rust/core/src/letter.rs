@@ -13,7 +13,7 @@ use crate::history::Verdict;
 use crate::ids::{InstanceNo, Micros, Range, WaitId};
 use crate::lifecycle::Status;
 use crate::ranges::Domain;
-use crate::submission::{Decision, Name, Verb};
+use crate::submission::{Decision, Deed, Name};
 
 /// Number of a letter in its store, in order of commit; may be used again when it is gone.
 pub type LetterId = u64;
@@ -115,7 +115,7 @@ pub enum Asked {
     /// To decide an approval.
     Decide(Box<Decision>),
     /// To do this to an instance.
-    Act(Box<Name>, Verb),
+    Act(Box<Deed>),
     /// Where a queued instance stands; the number is its priority.
     Stand(Box<Name>, i8),
 }

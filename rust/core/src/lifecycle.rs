@@ -41,6 +41,22 @@ impl Status {
         Self::Terminated,
     ];
 
+    /// Returns what the API calls it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::WaitingForPause => "waiting_for_pause",
+            Self::Paused => "paused",
+            Self::Blocked => "blocked",
+            Self::Complete => "complete",
+            Self::Errored => "errored",
+            Self::Terminated => "terminated",
+        }
+    }
+
     /// Returns the state with this stored code.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {

@@ -2,6 +2,7 @@
 //!
 //! A note about a change exists only after the commit that holds the change (D1).
 
+use crate::audit;
 use crate::history::{Stored, Verdict};
 use crate::ids::{Incarnation, InstanceNo, Micros, Seq};
 use crate::lifecycle::Status;
@@ -204,6 +205,8 @@ pub enum Data {
     History(Option<Box<(Look, Vec<Stored>)>>),
     /// Approvals with the instances that ask.
     Approvals(Vec<(Row, Approval)>),
+    /// Rows of the audit, and how far was searched.
+    Audit(audit::Found),
 }
 
 impl Note {

@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::audit::By;
 use crate::history::{Operation, Record};
 use crate::ids::{Incarnation, InstanceNo, Micros, Seq, WaitId};
 use crate::letter::{Letter, LetterId};
@@ -89,6 +90,8 @@ pub struct Decision {
     pub approved: bool,
     /// Who, why and what with.
     pub decision: Box<[u8]>,
+    /// By whom, for the audit.
+    pub by: By,
 }
 
 /// A child that its parent creates.
@@ -131,6 +134,8 @@ pub struct LimitChange {
     pub workflow: Option<Box<str>>,
     /// The limits, by name.
     pub changes: Vec<(Box<str>, Option<f64>)>,
+    /// By whom, for the audit.
+    pub by: By,
 }
 
 /// What the store knew of the ids of a creation when it was asked: numbers and states by key; none
@@ -173,11 +178,22 @@ pub enum Command {
     /// Say what a namespace is opened with: limits by name; none: what is stored.
     OpenNamespace(u64, Box<str>, Vec<(Box<str>, Option<f64>)>),
     /// Do this to an instance.
-    Act(u64, Box<Name>, Verb),
+    Act(u64, Box<Deed>),
     /// Change the number of shards.
     Reshard(u64, i64),
     /// Say where a queued instance stands; the number is its priority.
     Stand(u64, Box<Name>, i8),
+}
+
+/// What somebody does to an instance, and who.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deed {
+    /// To which.
+    pub to: Name,
+    /// What.
+    pub verb: Verb,
+    /// By whom, for the audit.
+    pub by: By,
 }
 
 /// What somebody does to an instance.
@@ -191,6 +207,26 @@ pub enum Verb {
     Terminate(Box<str>),
     /// Make the next attempt of each of its steps that waits for one now.
     RetryNow,
+}
+
+impl Verb {
+    /// Returns this as somebody does it to an instance who says nothing more.
+    #[must_use]
+    pub fn to(self, to: Name) -> Box<Deed> {
+        let (verb, by) = (self, By::default());
+        Box::new(Deed { to, verb, by })
+    }
+
+    /// Returns what the API calls it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Resume => "resume",
+            Self::Pause => "pause",
+            Self::Terminate(_) => "terminate",
+            Self::RetryNow => "retry_now",
+        }
+    }
 }
 
 /// What a body says.

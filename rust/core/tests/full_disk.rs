@@ -223,8 +223,7 @@ fn a_disk_that_is_full_when_the_engine_is_crashed_ends_it_at_once() {
     store.set_full(true);
     let event = Submission::Outside(Command::Act(
         engine.draw_ticket(),
-        Box::new(name("a")),
-        Verb::Resume,
+        Verb::Resume.to(name("a")),
     ));
     engine.submit(event).expect("there is room");
     create_batch(&engine, "b", true);
@@ -248,7 +247,7 @@ fn a_batch_that_waits_is_let_in_when_the_disk_has_room_again_though_nothing_else
         id: "nobody".into(),
     };
     let ticket = engine.draw_ticket();
-    let resume = Submission::Outside(Command::Act(ticket, Box::new(nobody), Verb::Resume));
+    let resume = Submission::Outside(Command::Act(ticket, Verb::Resume.to(nobody)));
     engine.submit(resume).expect("there is room");
     assert_eq!(notes.reply(ticket).0, "not_found");
     assert!(notes.hindered().0);

@@ -4,6 +4,7 @@
 
 mod running;
 
+use stepwell_core::audit::By;
 use stepwell_core::engine::Config;
 use stepwell_core::error::Kind;
 use stepwell_core::note::{Data, Note};
@@ -36,6 +37,7 @@ fn set(engine: &Engine, namespace: &str, changes: &[(&str, Option<f64>)]) -> Vec
         namespace: namespace.into(),
         workflow: None,
         changes: changes.collect(),
+        by: By::default(),
     };
     let submission = Submission::Outside(Command::SetLimits(engine.draw_ticket(), Box::new(what)));
     engine.submit(submission).expect("there is room");

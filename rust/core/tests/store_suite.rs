@@ -713,7 +713,7 @@ fn the_audit_shows_whose_rows_are_asked_for_and_forgets_the_oldest(place: &mut d
         at: number as i64,
         by: By {
             actor: Some("ann".into()),
-            note: (number % 2 == 0).then(|| "why".into()),
+            note: (number == 2).then(|| "why".into()),
         },
         operation: "pause".into(),
         namespace: namespace.into(),

@@ -2,6 +2,7 @@
 
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
+use stepwell_core::audit::By;
 use stepwell_core::history::{Kind, Operation, Record, Verdict};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::limits::PRIORITY_MAX;
@@ -190,4 +191,17 @@ pub(crate) fn pairs(of: Vec<LimitTuple>) -> Vec<(Box<str>, Option<f64>)> {
 /// Limits that are checked here and now.
 pub(crate) fn layer(of: Vec<LimitTuple>, of_workflow: bool) -> PyResult<Layer> {
     checked(&pairs(of), of_workflow).map_err(|text| invalid(&text))
+}
+
+/// Who does something, and what they say to it.
+#[derive(FromPyObject)]
+pub(crate) struct ByTuple(Option<String>, Option<String>);
+
+impl ByTuple {
+    pub(crate) fn into_by(self) -> By {
+        By {
+            actor: self.0.map(Into::into),
+            note: self.1.map(Into::into),
+        }
+    }
 }

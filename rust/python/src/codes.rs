@@ -68,20 +68,6 @@ fn verdict(of: Verdict) -> (&'static str, &'static str) {
     }
 }
 
-fn state(of: Status) -> &'static str {
-    match of {
-        Status::Queued => "queued",
-        Status::Running => "running",
-        Status::Waiting => "waiting",
-        Status::WaitingForPause => "waiting_for_pause",
-        Status::Paused => "paused",
-        Status::Blocked => "blocked",
-        Status::Complete => "complete",
-        Status::Errored => "errored",
-        Status::Terminated => "terminated",
-    }
-}
-
 fn approval(of: ApprovalStatus) -> &'static str {
     match of {
         ApprovalStatus::Open => "open",
@@ -114,8 +100,8 @@ pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     words(module, "KINDS", kinds.collect())?;
     words(module, "VERDICTS", verdicts.collect())?;
     module.add("OUTCOMES", PyFrozenSet::new(module.py(), outcomes)?)?;
-    words(module, "STATES", Status::ALL.map(state).to_vec())?;
-    words(module, "FINAL_STATES", finals.map(state).collect())?;
+    words(module, "STATES", Status::ALL.map(Status::word).to_vec())?;
+    words(module, "FINAL_STATES", finals.map(Status::word).collect())?;
     words(
         module,
         "APPROVALS",

@@ -4,17 +4,18 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
+use stepwell_core::audit;
 use stepwell_core::engine::Config;
 use stepwell_core::runtime::{Engine, Question, Refused};
 use stepwell_core::store::Filter;
 use stepwell_core::submission::{
-    Code, Command, Decision, LimitChange, NewItem, Sent, Submission, Verb,
+    Code, Command, Decision, Deed, LimitChange, NewItem, Sent, Submission, Verb,
 };
 use stepwell_core::tally::{Group, Reason};
 use stepwell_core::wait::ApprovalStatus;
 
 use crate::arguments::{
-    attributes, bytes, if_exists, layer, name, pairs, priority, short, status, ItemTuple,
+    attributes, bytes, if_exists, layer, name, pairs, priority, short, status, ByTuple, ItemTuple,
     LimitTuple,
 };
 use crate::codes;
@@ -56,9 +57,12 @@ impl Core {
         workflow: &str,
         id: &str,
         verb: Verb,
+        by: ByTuple,
     ) -> PyResult<u64> {
-        let name = Box::new(name(namespace, workflow, id)?);
-        self.submit_with_ticket(py, |ticket| Command::Act(ticket, name, verb))
+        let to = name(namespace, workflow, id)?;
+        let by = by.into_by();
+        let deed = Box::new(Deed { to, verb, by });
+        self.submit_with_ticket(py, |ticket| Command::Act(ticket, deed))
     }
 
     fn submit_with_ticket(
@@ -280,6 +284,7 @@ impl Core {
         name: &str,
         approved: bool,
         decision: &[u8],
+        by: ByTuple,
     ) -> PyResult<u64> {
         let decision = Box::new(Decision {
             approval: approval_id.into(),
@@ -287,16 +292,31 @@ impl Core {
             name: name.into(),
             approved,
             decision: decision.into(),
+            by: by.into_by(),
         });
         self.submit_with_ticket(py, |ticket| Command::Decide(ticket, decision))
     }
 
-    fn resume(&self, py: Python<'_>, namespace: &str, workflow: &str, id: &str) -> PyResult<u64> {
-        self.act(py, namespace, workflow, id, Verb::Resume)
+    fn resume(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        by: ByTuple,
+    ) -> PyResult<u64> {
+        self.act(py, namespace, workflow, id, Verb::Resume, by)
     }
 
-    fn pause(&self, py: Python<'_>, namespace: &str, workflow: &str, id: &str) -> PyResult<u64> {
-        self.act(py, namespace, workflow, id, Verb::Pause)
+    fn pause(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        by: ByTuple,
+    ) -> PyResult<u64> {
+        self.act(py, namespace, workflow, id, Verb::Pause, by)
     }
 
     fn terminate(
@@ -306,8 +326,9 @@ impl Core {
         workflow: &str,
         id: &str,
         why: &str,
+        by: ByTuple,
     ) -> PyResult<u64> {
-        self.act(py, namespace, workflow, id, Verb::Terminate(why.into()))
+        self.act(py, namespace, workflow, id, Verb::Terminate(why.into()), by)
     }
 
     fn retry_now(
@@ -316,8 +337,9 @@ impl Core {
         namespace: &str,
         workflow: &str,
         id: &str,
+        by: ByTuple,
     ) -> PyResult<u64> {
-        self.act(py, namespace, workflow, id, Verb::RetryNow)
+        self.act(py, namespace, workflow, id, Verb::RetryNow, by)
     }
 
     fn stand(
@@ -336,18 +358,20 @@ impl Core {
         self.submit_with_ticket(py, |ticket| Command::Reshard(ticket, shards))
     }
 
-    #[pyo3(signature = (namespace, workflow, changes))]
+    #[pyo3(signature = (namespace, workflow, changes, by))]
     fn set_limits(
         &self,
         py: Python<'_>,
         namespace: &str,
         workflow: Option<&str>,
         changes: Vec<LimitTuple>,
+        by: ByTuple,
     ) -> PyResult<u64> {
         let change = Box::new(LimitChange {
             namespace: namespace.into(),
             workflow: workflow.map(Into::into),
             changes: pairs(changes),
+            by: by.into_by(),
         });
         self.submit_with_ticket(py, |ticket| Command::SetLimits(ticket, change))
     }
@@ -521,5 +545,23 @@ impl Core {
         let status = status.transpose()?;
         let (namespace, workflow) = (namespace.map(Into::into), workflow.map(Into::into));
         self.ask(Question::Approvals(namespace, workflow, status))
+    }
+
+    #[pyo3(signature = (namespace, workflow, id, beyond, limit))]
+    fn audit(
+        &self,
+        namespace: &str,
+        workflow: Option<&str>,
+        id: Option<&str>,
+        beyond: Option<u64>,
+        limit: u32,
+    ) -> PyResult<u64> {
+        self.ask(Question::Audit(audit::Page {
+            namespace: namespace.into(),
+            workflow: workflow.map(Into::into),
+            id: id.map(Into::into),
+            beyond,
+            limit,
+        }))
     }
 }

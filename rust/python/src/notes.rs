@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use pyo3::IntoPyObjectExt;
+use stepwell_core::audit::Entry;
 use stepwell_core::history::Stored;
 use stepwell_core::lifecycle::Status;
 use stepwell_core::note::{Data, Note, Start};
@@ -167,6 +168,26 @@ fn approval<'py>(py: Python<'py>, (row, it): &(Row, Approval)) -> Any<'py> {
     )
 }
 
+/// A row that cannot be read says so as its result.
+fn audited<'py>(py: Python<'py>, row: &Result<Entry, (u64, String)>) -> Any<'py> {
+    let damaged;
+    let it = match row {
+        Ok(it) => it,
+        Err((number, what)) => {
+            damaged = Entry {
+                number: *number,
+                result: what.as_str().into(),
+                ..Entry::default()
+            };
+            &damaged
+        }
+    };
+    tuple!(
+        py; it.number, it.at, it.by.actor.as_deref(), it.by.note.as_deref(), &*it.operation,
+        it.workflow.as_deref(), it.id.as_deref(), it.filter.as_deref(), &*it.result
+    )
+}
+
 fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
     match data {
         Data::Nothing | Data::Row(None) | Data::History(None) => Ok(py.None().into_bound(py)),
@@ -193,6 +214,7 @@ fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
         Data::Row(Some(it)) => look(py, it),
         Data::Rows(rows) => each(py, rows, look)?.into_bound_py_any(py),
         Data::History(Some(it)) => tuple!(py; look(py, &it.0)?, each(py, &it.1, record)?),
+        Data::Audit((rows, searched_to)) => tuple!(py; each(py, rows, audited)?, *searched_to),
         Data::Approvals(approvals) => each(py, approvals, approval)?.into_bound_py_any(py),
     }
 }

@@ -14,41 +14,65 @@ use crate::queue::{Class, Entry};
 use crate::registry::View;
 use crate::store::known::Need;
 use crate::store::{Op, Row};
-use crate::submission::{Command, Name, Verb};
+use crate::submission::{Command, Deed, Verb};
 use crate::wait::{Source, Wait};
 
 impl Core {
     /// Does this to an instance. Returns it if it has to wait for the next batch.
-    pub(super) fn act(&mut self, ticket: u64, name: Box<Name>, verb: Verb) -> Option<Command> {
-        let found = self.find(&name);
+    pub(super) fn act(&mut self, ticket: u64, deed: Box<Deed>) -> Option<Command> {
+        let found = self.find(&deed.to);
         match self.or_refuse(ticket, found)? {
-            Whereabouts::Unsure => return Some(Command::Act(ticket, name, verb)),
+            Whereabouts::Unsure => return Some(Command::Act(ticket, deed)),
             Whereabouts::Unknown => self.say(Note::refuse(ticket, codes::NOT_FOUND, Data::Nothing)),
             Whereabouts::Final(_, status) => {
                 self.say(Note::refuse(ticket, codes::STATE, Data::State(status)));
             }
             Whereabouts::Elsewhere(_, range) => {
-                self.ask_owner(range, ticket, Asked::Act(name, verb));
+                self.ask_owner(range, ticket, Asked::Act(deed));
             }
-            Whereabouts::Here(no, key, status) => match verb {
-                Verb::Resume => return self.resume(ticket, name, (no, key, status)),
-                Verb::Pause => self.pause(ticket, no)?,
-                Verb::Terminate(why) => self.end(ticket, no, key, &why)?,
-                Verb::RetryNow => {
-                    self.retry_now(no);
-                    self.say(Note::reply(ticket, Data::Nothing));
+            Whereabouts::Here(no, key, status) => {
+                let before = self.batch.steps.len();
+                if !self.act_here(ticket, &deed, (no, key, status))? {
+                    return Some(Command::Act(ticket, deed));
                 }
-            },
+                if self.batch.has_changed(before) {
+                    let result = self
+                        .registry
+                        .view(key)
+                        .map_or("gone", |it| it.decided.word());
+                    self.audit_deed(*deed, result);
+                }
+            }
         }
         None
+    }
+
+    /// Does this to one that is here. Returns false if it has to wait for the next batch, `None` if
+    /// it is refused.
+    fn act_here(
+        &mut self,
+        ticket: u64,
+        deed: &Deed,
+        (no, key, status): (InstanceNo, Key, Status),
+    ) -> Option<bool> {
+        match &deed.verb {
+            Verb::Resume => return self.resume(ticket, deed, (no, key, status)),
+            Verb::Pause => self.pause(ticket, no)?,
+            Verb::Terminate(why) => self.end(ticket, no, key, why)?,
+            Verb::RetryNow => {
+                self.retry_now(no);
+                self.say(Note::reply(ticket, Data::Nothing));
+            }
+        }
+        Some(true)
     }
 
     fn resume(
         &mut self,
         ticket: u64,
-        name: Box<Name>,
+        deed: &Deed,
         (no, key, status): (InstanceNo, Key, Status),
-    ) -> Option<Command> {
+    ) -> Option<bool> {
         if matches!(react(status, Happening::Resume), Reaction::Goes(..)) {
             let refusal = self.without_code(no);
             if let Some(text) = self.or_refuse(ticket, refusal)? {
@@ -58,9 +82,9 @@ impl Core {
             // Since when it is paused is known when that is durable.
             let is_new = status.is_paused() && self.batch.shown.contains(&key);
             if is_new || self.is_settled_by_batch(no) {
-                return Some(Command::Act(ticket, name, Verb::Resume));
+                return Some(false);
             }
-            self.liven(no, key, &name);
+            self.liven(no, key, &deed.to);
             let row = self.batch.known.has(Need::Instance(no, false));
             let row = row.then(|| self.batch.known.instance(no).map(Option::<&Row>::cloned));
             let row = self.or_refuse(ticket, row.transpose())?.flatten();
@@ -70,7 +94,7 @@ impl Core {
             }
         }
         self.say(Note::reply(ticket, Data::Nothing));
-        None
+        Some(true)
     }
 
     /// What runs of it ends, and is recorded; nothing begins.

@@ -151,6 +151,7 @@ impl Core {
                 applied.notes.extend(reply);
             }
             After::Children(told, again) => self.children_created(told, *again, outcome, applied),
+            After::Forgotten => self.forgotten(outcome),
             After::TakenIn(id) => self.taken_in(id, outcome),
         }
     }

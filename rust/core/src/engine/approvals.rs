@@ -152,6 +152,12 @@ impl Core {
         approval.decision = Some(decision.decision);
         approval.decided_at = Some(self.now);
         let outcome = decided(&approval).expect("just decided");
+        let operation = if decision.approved {
+            "approve"
+        } else {
+            "reject"
+        };
+        self.audit_one(operation, decision.of, decision.by, decision.approval);
         let asked = self.asked.get(&approval.id).copied();
         self.write_approval(approval);
         if let Some((asker, wait)) = asked {

@@ -65,6 +65,8 @@ pub(super) enum After {
     /// Children of several owners are created, and their parent is told; if an id was taken that is
     /// decided once more.
     Children(Box<Settled>, Box<Submission>),
+    /// Rows of the audit are forgotten.
+    Forgotten,
     /// A letter is gone.
     TakenIn(LetterId),
     Limits {
@@ -107,6 +109,14 @@ impl Batch {
         self.counts[0] += usize::from(op.is_some());
         self.counts[1] += usize::from(then.is_some());
         self.steps.push(Step { op, then });
+    }
+
+    /// Returns whether any step since this one changes something here: what is left for others, and
+    /// what they are told, they do themselves.
+    pub(super) fn has_changed(&self, since: usize) -> bool {
+        let changes = |op: &Op| !matches!(op, Op::Leave(_));
+        let mut steps = self.steps[since..].iter();
+        steps.any(|it| it.op.as_ref().is_some_and(changes))
     }
 
     /// Returns the operations, in order.

@@ -67,7 +67,7 @@ impl Core {
             Command::Again(creation, found) => return self.create_again(*creation, found),
             Command::Send(ticket, sent, dedup) => return self.send(ticket, sent, dedup),
             Command::Decide(ticket, decision) => return self.decide_approval(ticket, decision),
-            Command::Act(ticket, name, verb) => return self.act(ticket, name, verb),
+            Command::Act(ticket, deed) => return self.act(ticket, deed),
             Command::GiveUp(ticket) => {
                 if self.give_up(ticket) {
                     self.say(Note::refuse(ticket, codes::GIVEN_UP, Data::Nothing));

@@ -343,7 +343,7 @@ impl Core {
         self.mail.asker = Some(by);
         let later = match what {
             Asked::Decide(decision) => self.decide_approval(by.ticket, decision),
-            Asked::Act(name, verb) => self.act(by.ticket, name, verb),
+            Asked::Act(deed) => self.act(by.ticket, deed),
             Asked::Stand(name, priority) => self.stand(by.ticket, name, priority),
         };
         self.mail.asker = None;

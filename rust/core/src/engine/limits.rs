@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 
 use super::places::Queued;
 use super::{After, Core, Facts};
+use crate::audit::Entry;
 use crate::codes;
 use crate::note::{Data, Note};
 use crate::settings::book::{whole, Book};
@@ -24,6 +25,16 @@ use crate::submission::LimitChange;
 /// Name of the setting at a place of the book.
 fn setting(place: u32) -> Box<str> {
     format!("limits/{place}").into()
+}
+
+/// Returns changes as a line of text.
+fn told(changes: &[(Box<str>, Option<f64>)]) -> Box<str> {
+    let one = |(name, value): &(Box<str>, Option<f64>)| match value {
+        Some(value) => format!("{name}={value}"),
+        None => format!("{name} cleared"),
+    };
+    let all: Vec<_> = changes.iter().map(one).collect();
+    all.join(", ").into()
 }
 
 /// What the engine keeps about limits.
@@ -105,11 +116,22 @@ impl Core {
             namespace,
             workflow,
             changes,
+            by,
         } = what;
         let changed = self.known(namespace, workflow.as_deref()).and_then(|()| {
             let decided = &mut self.limited.decided;
             decided.change(namespace, workflow.as_deref(), changes)
         });
+        if changed.is_ok() {
+            self.audit(Entry {
+                by: by.clone(),
+                operation: "set_limits".into(),
+                namespace: namespace.clone(),
+                workflow: workflow.clone(),
+                result: told(changes),
+                ..Entry::default()
+            });
+        }
         self.answer(ticket, namespace, changed.map(|()| true));
     }
 

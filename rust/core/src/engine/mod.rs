@@ -12,6 +12,7 @@
 mod acts;
 mod apply;
 mod approvals;
+mod audited;
 mod batch;
 mod body;
 mod children;
@@ -186,6 +187,8 @@ pub struct Core {
     batch: Batch,
     /// What the last batch turned out to lack.
     missing: Needs,
+    /// When rows of the audit are forgotten next.
+    forgets_at: Micros,
     now: Micros,
 }
 
@@ -235,6 +238,7 @@ impl Core {
                 ..Batch::default()
             },
             missing: Needs::default(),
+            forgets_at: Micros::MIN,
             now: 0,
         }
     }
@@ -322,6 +326,7 @@ impl Core {
         self.dispatch();
         self.keep_ended();
         self.keep_rates();
+        self.forget_audit();
         if let Some(ceiling) = self.sequence.raise() {
             let value = ceiling.to_le_bytes().into();
             self.push(Op::Meta(SETTING.into(), value));

@@ -19,7 +19,7 @@ use crate::lifecycle::Status;
 use crate::queue::Class;
 use crate::store::known::{Known, Need, Needs};
 use crate::store::Op;
-use crate::submission::{Body, Command, Decision, Name, Speech, Submission, Verb};
+use crate::submission::{Body, Command, Decision, Deed, Name, Speech, Submission, Verb};
 use crate::wait::{stored_approval, Source};
 
 /// Whom a need is said to.
@@ -79,7 +79,7 @@ impl Core {
         match command {
             Command::Send(_, sent, _) => self.needs_of_name(&sent.to, say),
             Command::Decide(_, decision) => self.needs_of_decision(decision, say),
-            Command::Act(_, name, verb) => self.needs_of_act(name, verb, say),
+            Command::Act(_, deed) => self.needs_of_act(deed, say),
             Command::Create(..)
             | Command::CreateBatch(..)
             | Command::Again(..)
@@ -98,13 +98,14 @@ impl Core {
         say(Need::Approval(&id));
     }
 
-    fn needs_of_act(&self, name: &Name, verb: &Verb, say: Say<'_>) {
+    fn needs_of_act(&self, deed: &Deed, say: Say<'_>) {
+        let name = &deed.to;
         self.needs_of_name(name, say);
         let key = Key::new(&name.namespace, &name.workflow, &name.id);
         let Some(view) = self.registry.view(key) else {
             return;
         };
-        match verb {
+        match &deed.verb {
             Verb::Resume => self.needs_to_go_on(view.no, say),
             Verb::Terminate(_) => self.needs_to_terminate(vec![view.no], say),
             Verb::Pause if self.never_ran(view.no) => say(Need::Instance(view.no, false)),
@@ -126,7 +127,7 @@ impl Core {
                 self.needs_to_terminate(vec![*no], say);
             }
             Message::Ask(_, Asked::Decide(decision)) => self.needs_of_decision(decision, say),
-            Message::Ask(_, Asked::Act(name, verb)) => self.needs_of_act(name, verb, say),
+            Message::Ask(_, Asked::Act(deed)) => self.needs_of_act(deed, say),
             Message::Ask(_, Asked::Stand(..))
             | Message::Watch(..)
             | Message::Ended(..)

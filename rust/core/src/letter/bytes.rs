@@ -2,11 +2,12 @@
 //! order. Numbers are little-endian, texts and payloads come after their length.
 
 use super::{Answer, Asked, Asker, Ending, Message, Told, Waiter};
+use crate::audit::By;
 use crate::codes;
 use crate::history::Verdict;
 use crate::ids::{Range, RANGES};
 use crate::lifecycle::Status;
-use crate::submission::{Decision, Name, Verb};
+use crate::submission::{Decision, Deed, Name, Verb};
 
 impl Message {
     /// Returns it as bytes.
@@ -110,10 +111,16 @@ impl Pen {
                 .name(&it.of)
                 .text(&it.name)
                 .letter(it.approved.into())
-                .bytes(&it.decision),
-            Asked::Act(name, verb) => self.letter(b'A').name(name).verb(verb),
+                .bytes(&it.decision)
+                .by(&it.by),
+            Asked::Act(it) => self.letter(b'A').name(&it.to).verb(&it.verb).by(&it.by),
             Asked::Stand(name, priority) => self.letter(b'S').name(name).letter(*priority as u8),
         }
+    }
+
+    fn by(&mut self, by: &By) -> &mut Self {
+        self.text_or_none(by.actor.as_deref())
+            .text_or_none(by.note.as_deref())
     }
 
     fn verb(&mut self, verb: &Verb) -> &mut Self {
@@ -267,11 +274,22 @@ impl Eye<'_> {
                 name: self.text()?,
                 approved: self.flag()?,
                 decision: self.bytes()?,
+                by: self.by()?,
             })),
-            b'A' => Asked::Act(Box::new(self.name()?), self.verb()?),
+            b'A' => Asked::Act(Box::new(Deed {
+                to: self.name()?,
+                verb: self.verb()?,
+                by: self.by()?,
+            })),
             b'S' => Asked::Stand(Box::new(self.name()?), self.letter()? as i8),
             _ => return Err(Nonsense),
         })
+    }
+
+    fn by(&mut self) -> Read<By> {
+        let actor = self.text_or_none()?;
+        let note = self.text_or_none()?;
+        Ok(By { actor, note })
     }
 
     fn verb(&mut self) -> Read<Verb> {
@@ -343,8 +361,19 @@ mod tests {
             name: "ship".into(),
             approved: true,
             decision: b"by".as_slice().into(),
+            by: By {
+                actor: Some("ann".into()),
+                note: None,
+            },
         };
-        let act = |id, verb| Message::Ask(asker, Asked::Act(Box::new(name(id)), verb));
+        let act = |id, verb: Verb| Message::Ask(asker, Asked::Act(verb.to(name(id))));
+        let noted = Deed {
+            by: By {
+                actor: None,
+                note: Some("why".into()),
+            },
+            ..*Verb::Pause.to(name("3"))
+        };
         let slots = [(1, 2), (0, u32::MAX), (u32::MAX, 0)];
         vec![
             Message::Born(1),
@@ -359,6 +388,7 @@ mod tests {
             act("2", Verb::Terminate("unwanted".into())),
             act("2", Verb::RetryNow),
             act("2", Verb::Pause),
+            Message::Ask(asker, Asked::Act(Box::new(noted))),
             Message::Ask(asker, Asked::Stand(Box::new(name("")), -100)),
             answer("", Told::Nothing),
             answer("", Told::Bool(true)),

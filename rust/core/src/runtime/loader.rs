@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{guarded, Shared};
+use crate::audit;
 use crate::codes;
 use crate::engine::Job;
 use crate::failure::recorded;
@@ -34,6 +35,8 @@ pub enum Question {
     History(InstanceNo),
     /// Approvals of a namespace, of a workflow, with a status; `None`: of all.
     Approvals(Option<Box<str>>, Option<Box<str>>, Option<ApprovalStatus>),
+    /// Who did what.
+    Audit(audit::Page),
 }
 
 /// What the loader does.
@@ -321,6 +324,7 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
             }
             data = Data::Approvals(approvals);
         }
+        Question::Audit(page) => data = Data::Audit(reader.audit(page)?),
     }
     Ok(data)
 }
@@ -414,7 +418,6 @@ fn history(reader: &mut dyn Reader, no: InstanceNo) -> Result<Option<(Look, Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit;
     use crate::ids::Seq;
     use crate::store::memory::MemoryStore;
     use crate::store::samples::{append, create};

@@ -22,7 +22,7 @@ use crate::attributes::pairs;
 use crate::audit;
 use crate::erasure;
 use crate::history::{Record, Stored};
-use crate::ids::{EventId, Incarnation, InstanceNo, Key, Seq, WaitId};
+use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
 use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
 use crate::limits::FORGOTTEN;
@@ -338,33 +338,34 @@ impl Model {
                 self.audit.insert(it.number, (**it).clone());
                 Outcome::Done(0)
             }
-            Op::ForgetAudit(before) => {
-                let oldest = self.audit.values().take(FORGOTTEN as usize);
-                let old = oldest.filter(|it| it.at < *before).map(|it| it.number);
-                let old: Vec<u64> = old.collect();
-                for number in &old {
-                    self.audit.remove(number);
-                }
-                Outcome::Done(old.len() as u64)
-            }
-            Op::Ended(it) => {
-                let name = (it.namespace.clone(), it.workflow.clone());
-                let mut known = self
-                    .names
-                    .range((name.0.clone(), name.1.clone(), "".into())..);
-                let known = known
-                    .next()
-                    .is_some_and(|(it, _)| (&it.0, &it.1) == (&name.0, &name.1));
-                if known {
-                    self.ended.insert(name, it.counts);
-                }
-                Outcome::Done(0)
-            }
+            Op::ForgetAudit(before) => self.forget_audit(*before),
+            Op::Ended(it) => self.keep_ended(it),
             Op::Bucket(it) => {
                 self.buckets.insert(it.namespace.clone(), (**it).clone());
                 Outcome::Done(0)
             }
         }
+    }
+
+    fn forget_audit(&mut self, before: Micros) -> Outcome {
+        let oldest = self.audit.values().take(FORGOTTEN as usize);
+        let old = oldest.filter(|it| it.at < before).map(|it| it.number);
+        let old: Vec<u64> = old.collect();
+        for number in &old {
+            self.audit.remove(number);
+        }
+        Outcome::Done(old.len() as u64)
+    }
+
+    fn keep_ended(&mut self, it: &Ended) -> Outcome {
+        let name = (it.namespace.clone(), it.workflow.clone());
+        let first = (name.0.clone(), name.1.clone(), "".into());
+        let mut known = self.names.range(first..);
+        let is_known = |(it, _): (&Name, &InstanceNo)| (&it.0, &it.1) == (&name.0, &name.1);
+        if known.next().is_some_and(is_known) {
+            self.ended.insert(name, it.counts);
+        }
+        Outcome::Done(0)
     }
 
     fn owned(&mut self, no: InstanceNo, incarnation: Incarnation) -> Option<&mut Instance> {

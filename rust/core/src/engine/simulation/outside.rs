@@ -14,9 +14,12 @@ use super::program::{
 };
 use super::said::Stamp;
 use super::world::World;
+use crate::audit::By;
 use crate::lifecycle::Status;
 use crate::note::Data;
-use crate::submission::{Code, Command, Decision, IfExists, LimitChange, Name, NewItem, Verb};
+use crate::submission::{
+    Code, Command, Decision, Deed, IfExists, LimitChange, Name, NewItem, Verb,
+};
 use crate::wait::Source;
 
 /// An instance to be created.
@@ -168,6 +171,14 @@ fn name(account: Account, id: &str) -> Name {
     }
 }
 
+/// Whoever asks is known by the ticket: so is the row of the audit.
+fn by(ticket: u64) -> By {
+    By {
+        actor: Some(ticket.to_string().into()),
+        note: None,
+    }
+}
+
 fn code(account: Account) -> Code {
     Code {
         namespace: NAMESPACES[namespace(account)].into(),
@@ -247,6 +258,7 @@ impl World {
                     name: "op".into(),
                     approved,
                     decision: ticket.to_le_bytes().into(),
+                    by: by(ticket),
                 };
                 Command::Decide(ticket, Box::new(decision))
             }
@@ -393,6 +405,7 @@ impl World {
                 namespace,
                 workflow: own.map(|it| WORKFLOWS[it].into()),
                 changes,
+                by: by(ticket),
             };
             Command::SetLimits(ticket, Box::new(what))
         });
@@ -441,7 +454,9 @@ impl World {
         let at = self.dice.roll(all.len() as u64) as usize;
         let (_, account, id) = all.swap_remove(at);
         let ticket = self.ticket();
-        self.submit(Command::Act(ticket, Box::new(name(account, &id)), verb));
+        let to = name(account, &id);
+        let by = by(ticket);
+        self.submit(Command::Act(ticket, Box::new(Deed { to, verb, by })));
         true
     }
 

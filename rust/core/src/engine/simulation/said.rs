@@ -63,6 +63,8 @@ pub(super) enum Asked {
     Pause(u128),
     /// That an instance, by key, is ended.
     Terminate(u128),
+    /// Something else that is done to an instance.
+    Act,
     /// Another number of shards.
     Reshard(u32),
     /// Other limits.
@@ -150,20 +152,17 @@ impl Said {
             Submission::Said(by, Speech::Release) => {
                 self.released.insert((by.no, by.incarnation));
             }
-            Submission::Outside(Command::Act(_, name, Verb::Resume)) => {
-                self.resumed.insert(key(name));
-            }
             Submission::Said(by, Speech::Paused) => {
                 self.left.insert((by.no, by.incarnation));
             }
-            Submission::Outside(Command::Act(_, name, Verb::Pause)) => {
-                self.paused.insert(key(name));
-            }
-            Submission::Outside(Command::Act(_, name, Verb::Terminate(_))) => {
-                self.terminated.insert(key(name));
-            }
-            Submission::Outside(Command::Act(_, name, Verb::RetryNow)) => {
-                self.hastened.insert(key(name));
+            Submission::Outside(Command::Act(_, deed)) => {
+                let those = match deed.verb {
+                    Verb::Resume => &mut self.resumed,
+                    Verb::Pause => &mut self.paused,
+                    Verb::Terminate(_) => &mut self.terminated,
+                    Verb::RetryNow => &mut self.hastened,
+                };
+                those.insert(key(&deed.to));
             }
             _ => {}
         }
@@ -196,12 +195,11 @@ impl Said {
             Submission::Said(by, Speech::CreateChildren(ticket, child)) => {
                 (ticket, Asked::Outcome(by.no, child.operation.clone()))
             }
-            Submission::Outside(Command::Act(ticket, name, Verb::Pause)) => {
-                (ticket, Asked::Pause(key(name)))
-            }
-            Submission::Outside(Command::Act(ticket, name, Verb::Terminate(_))) => {
-                (ticket, Asked::Terminate(key(name)))
-            }
+            Submission::Outside(Command::Act(ticket, deed)) => match deed.verb {
+                Verb::Pause => (ticket, Asked::Pause(key(&deed.to))),
+                Verb::Terminate(_) => (ticket, Asked::Terminate(key(&deed.to))),
+                Verb::Resume | Verb::RetryNow => (ticket, Asked::Act),
+            },
             Submission::Outside(Command::Reshard(ticket, shards)) => {
                 (ticket, Asked::Reshard(u32::try_from(*shards).unwrap_or(0)))
             }

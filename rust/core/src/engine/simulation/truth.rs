@@ -14,6 +14,7 @@ use super::facts::{Allowance, Commit, Crowd, Granted, Layout, Truly};
 use super::plan::{Change, Plan};
 use super::program::{namespace, workflow, Account, ACCOUNTS, NAMESPACES, WORKFLOWS};
 use super::said::{Asked, Said};
+use crate::audit;
 use crate::ids::{InstanceNo, Key, Micros, Seq};
 use crate::lifecycle::Status;
 use crate::note::{Data, Note};
@@ -59,6 +60,8 @@ pub(super) struct Truth {
     /// When whose count of unclean stops falls.
     pub(super) proofs: BTreeSet<(Micros, InstanceNo)>,
     pub(super) approvals: FxHashMap<Box<str>, Approval>,
+    /// Tickets of what is in the audit.
+    pub(super) audited: FxHashSet<u64>,
     /// Numbers given out for good, and the stored promise that none lies above.
     pub(super) numbers: FxHashSet<u64>,
     pub(super) highest: u64,
@@ -101,6 +104,7 @@ impl Truth {
             unripe: BTreeSet::new(),
             proofs: BTreeSet::new(),
             approvals: FxHashMap::default(),
+            audited: FxHashSet::default(),
             numbers: FxHashSet::default(),
             highest: 0,
             ceiling: 0,
@@ -363,11 +367,13 @@ impl Truth {
                 self.commit.layouts.push(self.layout);
             }
             Op::Ended(it) => self.commit.ended.push((**it).clone()),
+            Op::Audit(entry) => {
+                self.audited.extend(asker(entry));
+            }
             Op::Meta(..)
             | Op::Attributes(..)
             | Op::Progress(..)
             | Op::Bucket(..)
-            | Op::Audit(_)
             | Op::ForgetAudit(_) => {}
             Op::CreateChildren(..) | Op::Seen(..) | Op::Leave(_) | Op::TakeIn(_) => {
                 unreachable!("one that is alone never says so")
@@ -375,4 +381,9 @@ impl Truth {
         }
         Outcome::Done(0)
     }
+}
+
+/// Returns the ticket of what a row of the audit tells.
+pub(super) fn asker(entry: &audit::Entry) -> Option<u64> {
+    entry.by.actor.as_ref()?.parse().ok()
 }

@@ -112,7 +112,7 @@ fn of(workflow: &str, ticket: u64, id: &str) -> Submission {
 }
 
 fn resume(ticket: u64) -> Submission {
-    Submission::Outside(Command::Act(ticket, Box::new(name("a")), Verb::Resume))
+    Submission::Outside(Command::Act(ticket, Verb::Resume.to(name("a"))))
 }
 
 fn stored(stage: &mut Stage, workflow: &str, id: &str) -> Option<Row> {

@@ -169,8 +169,7 @@ impl World {
             }
             (9, _) => vec![Submission::Outside(Command::Act(
                 ticket,
-                Box::new(Self::name(to)),
-                Verb::Resume,
+                Verb::Resume.to(Self::name(to)),
             ))],
             (10, _) => {
                 let held = std::mem::take(&mut self.held);

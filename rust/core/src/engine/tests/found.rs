@@ -47,7 +47,7 @@ impl Stage {
 }
 
 fn resume(ticket: u64) -> Submission {
-    Submission::Outside(Command::Act(ticket, Box::new(name("a")), Verb::Resume))
+    Submission::Outside(Command::Act(ticket, Verb::Resume.to(name("a"))))
 }
 
 fn children(ticket: u64, by: Body, id: &str) -> Submission {

@@ -260,8 +260,7 @@ fn a_blocked_instance_keeps_its_events_and_gets_them_when_it_goes_on() {
     assert_eq!(open.len(), 1);
     let applied = stage.say(vec![Submission::Outside(Command::Act(
         4,
-        Box::new(name("a")),
-        Verb::Resume,
+        Verb::Resume.to(name("a")),
     ))]);
     assert_eq!(codes(&applied.notes), [(4, "")]);
     assert_eq!(applied.jobs.len(), 1);
@@ -371,7 +370,7 @@ fn l11_one_that_kills_the_process_too_often_is_blocked_and_an_outcome_resets_the
     let row = innocent.facts.store.find("default", "w", "a");
     let row = row.expect("memory is read").expect("it is there");
     assert_eq!(row.reason.as_deref(), Some("recoveries"));
-    let resume = Submission::Outside(Command::Act(4, Box::new(name("a")), Verb::Resume));
+    let resume = Submission::Outside(Command::Act(4, Verb::Resume.to(name("a"))));
     assert_eq!(innocent.say(vec![resume]).jobs.len(), 1);
     assert_eq!(innocent.crash().jobs.len(), 1);
     innocent.residents.start(by.no, by.incarnation);

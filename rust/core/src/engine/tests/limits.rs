@@ -18,6 +18,7 @@ pub(super) fn set(
             namespace: "default".into(),
             workflow: workflow.map(Into::into),
             changes: changes.collect(),
+            by: By::default(),
         }),
     ))
 }

@@ -17,6 +17,7 @@ mod told;
 use std::sync::Arc;
 
 use super::{Applied, Config, Core, Facts, Job};
+use crate::audit::By;
 use crate::history::{Kind, Operation, Record, Verdict};
 use crate::ids::Key;
 use crate::lifecycle::Status;
@@ -300,6 +301,7 @@ fn decide(ticket: u64, id: &str, approved: bool) -> Submission {
             name: "ask".into(),
             approved,
             decision: b"why".as_slice().into(),
+            by: By::default(),
         }),
     ))
 }

@@ -36,7 +36,7 @@ fn one_that_joined_the_queue_in_this_batch_is_not_overtaken_by_another_workflow(
     let mut stage = stage();
     stage.say(vec![
         create_of("v", 1, "first"),
-        Submission::Outside(Command::Act(2, Box::new(name("blocked")), Verb::Resume)),
+        Submission::Outside(Command::Act(2, Verb::Resume.to(name("blocked")))),
         create_of("v", 3, "second"),
     ]);
     assert_eq!(status(&stage, "v", "first"), Some(Status::Running));

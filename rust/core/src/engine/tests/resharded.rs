@@ -378,7 +378,7 @@ fn c11_who_runs_waits_is_blocked_or_starts_later_does_not_notice() {
     stage.now = 700;
     let applied = stage.step(vec![
         send(8, &event_to, "go", None),
-        Submission::Outside(Command::Act(9, Box::new(name(&resume)), Verb::Resume)),
+        Submission::Outside(Command::Act(9, Verb::Resume.to(name(&resume)))),
         runs.says(Speech::Record(10, record())),
     ]);
     bodies.hear(&applied);

@@ -7,6 +7,7 @@ use super::super::dice::Dice;
 use super::bodies::{approval_id, name};
 use super::program::{self, Act, HUBS};
 use super::world::World;
+use crate::audit::By;
 use crate::lifecycle::Status;
 use crate::note::Data;
 use crate::submission::{Code, Command, Decision, IfExists, NewItem, Sent, Verb};
@@ -239,10 +240,11 @@ fn command(ticket: u64, errand: &Errand) -> Command {
                 name: at.to_string().into(),
                 approved: by % 2 == 0,
                 decision: by.to_string().into_bytes().into(),
+                by: By::default(),
             };
             Command::Decide(ticket, Box::new(decision))
         }
         Errand::Stand(id) => Command::Stand(ticket, Box::new(name(id)), 0),
-        Errand::Act(id, verb) => Command::Act(ticket, Box::new(name(id)), verb.clone()),
+        Errand::Act(id, verb) => Command::Act(ticket, verb.clone().to(name(id))),
     }
 }

@@ -98,6 +98,7 @@ const OPERATIONS: Rows<fn(&Truth, &Op) -> Verdict> = &[
     ),
     ("E4 an event arrives once", events::deduplicated),
     ("E5 the first decision wins", events::first_decision),
+    ("the audit tells once what was asked for", told::asked),
 ];
 
 /// After each commit.
@@ -140,6 +141,7 @@ const NOTES: Rows<fn(&Truth, &Note) -> Verdict> = &[
     ),
     ("D1 told is durable", told::durable),
     ("T1 nobody is told early", told::not_early),
+    ("what is done is in the audit", told::audited),
 ];
 
 /// When the notes of a commit leave the engine.

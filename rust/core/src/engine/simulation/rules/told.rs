@@ -4,10 +4,11 @@
 use super::{holds, Verdict};
 use crate::engine::simulation::facts::Layout;
 use crate::engine::simulation::said::Asked;
-use crate::engine::simulation::truth::Truth;
+use crate::engine::simulation::truth::{asker, Truth};
 use crate::history::{Kind, Verdict as Said};
 use crate::lifecycle::Status;
 use crate::note::{Data, Note, Settled};
+use crate::store::Op;
 
 pub(super) fn only_to_the_running(truth: &Truth, note: &Note) -> Verdict {
     let no = match note {
@@ -300,5 +301,43 @@ pub(super) fn not_early(truth: &Truth, note: &Note) -> Verdict {
             holds!(*until <= it.at, "it is due at {until}: {it:?}");
         }
     }
+    Ok(())
+}
+
+/// Before it is applied.
+pub(super) fn asked(truth: &Truth, op: &Op) -> Verdict {
+    let Op::Audit(entry) = op else {
+        return Ok(());
+    };
+    let ticket = asker(entry).ok_or("it was nobody")?;
+    let asked = truth.said.tickets.get(&ticket);
+    let right = match asked {
+        Some(Asked::Pause(_)) => &*entry.operation == "pause",
+        Some(Asked::Terminate(_)) => &*entry.operation == "terminate",
+        Some(Asked::Decide(..)) => matches!(&*entry.operation, "approve" | "reject"),
+        Some(Asked::Limits) => &*entry.operation == "set_limits",
+        Some(Asked::Act) => matches!(&*entry.operation, "resume" | "retry_now"),
+        _ => false,
+    };
+    holds!(right, "{asked:?} was asked for: {entry:?}");
+    let twice = truth.audited.contains(&ticket);
+    holds!(!twice, "it is told twice: {entry:?}");
+    Ok(())
+}
+
+/// Whoever is told that something is done finds it in the audit, and what was refused is not there.
+pub(super) fn audited(truth: &Truth, note: &Note) -> Verdict {
+    let Note::Reply { ticket, code, data } = note else {
+        return Ok(());
+    };
+    let there = truth.audited.contains(ticket);
+    let done = match (truth.said.tickets.get(ticket), data) {
+        (Some(Asked::Decide(..)), Data::Bool(won)) => *won,
+        (Some(Asked::Terminate(_)), _) => code.is_empty(),
+        // It may have been so already.
+        (Some(Asked::Pause(_) | Asked::Act | Asked::Limits), _) => there && code.is_empty(),
+        _ => false,
+    };
+    holds!(there == done, "in the audit: {there}, and told: {note:?}");
     Ok(())
 }
