@@ -117,6 +117,7 @@ async def make(store: Path, killed: Path) -> None:
             await instance.wait_for_status("waiting")
             await instance.send_event("other", id, dedup_id="once")
             await (await engine.get(gives, id)).wait_for_status("complete")
+        await engine.set_limits(gives, concurrency=9, actor="ann", note="what the audit is to show")
         for end in ("", "-wal"):
             shutil.copy(f"{store}{end}", f"{killed}{end}")
     with closing(sqlite3.connect(killed)) as conn, conn:  # as if nothing of it had been folded back

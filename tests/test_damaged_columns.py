@@ -86,6 +86,7 @@ class Look:
         for status in ("open", None):
             requests = await self.engine.approvals.list(status=status)
             self.told += [it.detail["message"] for it in requests if isinstance(it.detail, dict)]
+        self.told += [it.result for it in (await self.engine.audit()).items if it.actor is None]
         assert "good" in [
             it.id for it in (await self.engine.list(attributes={"tier": "gold"})).items
         ]

@@ -137,7 +137,7 @@ async def test_d1_the_core_itself_refuses_a_forked_child_and_waits_for_nobody(tm
                 (core.poll,),
                 (core.close,),
                 (core.send_event, "default", "waits", "a", "go", None, None),
-                (core.resume, "default", "waits", "a"),
+                (core.resume, "default", "waits", "a", (None, None)),
                 (core.find, "default", "waits", "a", False),
                 (core.history, 1),
                 (core.sleep, 1, 1, 1, "", "sleep", 1, 0),

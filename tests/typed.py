@@ -5,7 +5,18 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, assert_type
 
 import stepwell
-from stepwell import EngineStatistics, Limits, Page, Status, Step, Workflow, aio, sync, workflow
+from stepwell import (
+    EngineStatistics,
+    InstanceSummary,
+    Limits,
+    Page,
+    Status,
+    Step,
+    Workflow,
+    aio,
+    sync,
+    workflow,
+)
 
 
 @workflow
@@ -51,7 +62,7 @@ async def on_asyncio() -> None:
         assert_type(engine.statistics(), EngineStatistics)
         tenant = engine.namespace("acme")
         assert_type(tenant, aio.Namespace)
-        assert_type(await tenant.list(audit, limit=5), Page)
+        assert_type(await tenant.list(audit, limit=5), Page[InstanceSummary])
         assert_type(await engine.approvals.approve("a", by="me"), bool)
         method: Callable[[int], Coroutine[Any, Any, None]] = engine.reshard
         await method(5)
