@@ -55,7 +55,7 @@ fn draft() -> impl Strategy<Value = Draft> {
             2 => (no.clone(), 1_u64..6, dedup).prop_map(|(no, id, dedup)| Op::Buffer(no, event(id), dedup)),
             1 => (no.clone(), 1_u64..6).prop_map(|(no, id)| Op::Take(no, id)),
             1 => (no.clone(), "[ab]").prop_map(|(no, dedup)| Op::Seen(no, dedup.into())),
-            4 => (owned, transition()).prop_map(|((no, inc), to)| Op::Status(no, inc, to)),
+            4 => (owned.clone(), transition()).prop_map(|((no, inc), to)| Op::Status(no, inc, to)),
             1 => (no.clone(), any::<[u8; 2]>()).prop_map(|(no, bytes)| Op::Progress(no, bytes.into())),
             1 => (owned.clone(), 0_u8..24).prop_map(|((no, inc), it)| {
                 Op::Attributes(no, inc, [0xa1, 0x61, b'a' + it % 3, it].into())
