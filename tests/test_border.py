@@ -144,4 +144,4 @@ def test_every_failure_of_the_core_has_its_error():
 
 def test_a_code_is_the_place_of_its_word():
     assert _core.KINDS[_core.ATTRIBUTES] == _core.KINDS[-1] == "set_attributes"
-    assert _core.VERDICTS[_core.REFUSED] == _core.VERDICTS[-1] == "refused"
+    assert _core.VERDICTS[_core.RESTARTED] == _core.VERDICTS[-1] == "restarted"

@@ -217,6 +217,8 @@ ERASED: Final[Verdict]
 """A range of attempts counts no more; payload: what they came to."""
 REFUSED: Final[Verdict]
 """It never began; payload: the error that says why."""
+RESTARTED: Final[Verdict]
+"""Of an instance, not of an operation: it was restarted. No history that is told has one."""
 VERDICTS: Final[tuple[str, ...]]
 """What a record says of its operation."""
 OUTCOMES: Final[frozenset[Verdict]]

@@ -61,6 +61,9 @@ pub enum Verdict {
     Erased = 8,
     /// The operation never began: a limit, say, refused it. The payload is its error.
     Refused = 9,
+    /// The instance was restarted: of what was before, only the places count that the payload says
+    /// (see `erasure`). It belongs to no operation.
+    Restarted = 10,
 }
 
 impl Verdict {
@@ -143,4 +146,4 @@ macro_rules! codes {
     };
 }
 codes!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline, Attributes);
-codes!(Verdict: Done, Failed, TimedOut, AttemptFailed, Interrupted, Saved, Started, Abandoned, Erased, Refused);
+codes!(Verdict: Done, Failed, TimedOut, AttemptFailed, Interrupted, Saved, Started, Abandoned, Erased, Refused, Restarted);

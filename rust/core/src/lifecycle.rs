@@ -200,7 +200,7 @@ const KILLED: &[Effect] = &[
     Supersede,
     Unseat,
 ];
-const AGAIN: &[Effect] = &[Unmark, CloseWaits, Supersede, Unseat, Enqueue];
+const AGAIN: &[Effect] = &[Unmark, Dequeue, CloseWaits, Supersede, Unseat, Enqueue];
 const ERASED: &[Effect] = &[
     Unmark,
     FreeSlot,

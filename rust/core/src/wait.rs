@@ -4,7 +4,7 @@
 //! same commit closes it, so a wait is settled once (E3).
 
 use crate::history::Operation;
-use crate::ids::{EventId, InstanceNo, Micros, WaitId};
+use crate::ids::{EventId, Incarnation, InstanceNo, Micros, WaitId};
 
 /// The namespace whose approvals are stored under the very id their user knows.
 const DEFAULT: &str = "default";
@@ -146,4 +146,20 @@ pub struct Approval {
     pub decision: Option<Box<[u8]>>,
     /// When it was decided.
     pub decided_at: Option<Micros>,
+    /// The life that asked, or for which it was decided before: a decision for an earlier one is
+    /// history only. 0: the first, as approvals of old do not say.
+    pub incarnation: Incarnation,
+}
+
+impl Approval {
+    /// Whether it is of this life of its instance, whose number its first life has.
+    #[must_use]
+    pub fn is_of(&self, no: InstanceNo, incarnation: Incarnation) -> bool {
+        let said = if self.incarnation == 0 {
+            no
+        } else {
+            self.incarnation
+        };
+        self.no == no && said == incarnation
+    }
 }

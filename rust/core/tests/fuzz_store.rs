@@ -63,6 +63,7 @@ fn a_store(folder: &Path) -> Vec<u8> {
             status: ApprovalStatus::Open,
             decision: None,
             decided_at: None,
+            incarnation: 0,
         })));
         let status = Status::from_code((no % 9) as u8).unwrap();
         if status != Status::Running {

@@ -7,11 +7,12 @@ use std::fmt::Write;
 
 use proptest::prelude::*;
 use stepwell_core::audit::{Entry, Page};
+use stepwell_core::erasure::restarted;
 use stepwell_core::ids::Range;
 use stepwell_core::letter::{Address, Letter, Message};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::ranges::Domain;
-use stepwell_core::store::{Bucket, Ended, Filter, Op, Outcome, Store, Transition};
+use stepwell_core::store::{Bucket, Ended, Filter, Op, Outcome, Restart, Store, Transition};
 use stepwell_core::wait::{Approval, ApprovalStatus, Source};
 use store_cases::*;
 
@@ -55,6 +56,9 @@ fn draft() -> impl Strategy<Value = Draft> {
             2 => (no.clone(), 1_u64..6, dedup).prop_map(|(no, id, dedup)| Op::Buffer(no, event(id), dedup)),
             1 => (no.clone(), 1_u64..6).prop_map(|(no, id)| Op::Take(no, id)),
             1 => (no.clone(), "[ab]").prop_map(|(no, dedup)| Op::Seen(no, dedup.into())),
+            1 => (owned.clone(), kept()).prop_map(|((no, inc), kept)| Op::Append(no, inc, restarted(&kept, 5))),
+            2 => (owned.clone(), restart()).prop_map(|((no, inc), it)| Op::Restart(no, inc, it.into())),
+            1 => no.clone().prop_map(Op::Delete),
             4 => (owned.clone(), transition()).prop_map(|((no, inc), to)| Op::Status(no, inc, to)),
             1 => (no.clone(), any::<[u8; 2]>()).prop_map(|(no, bytes)| Op::Progress(no, bytes.into())),
             1 => (owned.clone(), 0_u8..24).prop_map(|((no, inc), it)| {
@@ -84,6 +88,27 @@ fn draft() -> impl Strategy<Value = Draft> {
             1 => (0_i64..6).prop_map(Op::ForgetAudit),
         ].prop_map(Draft::Other),
     ]
+}
+
+/// What a restart may keep: places of any instance, so that it keeps some of its own.
+fn kept() -> impl Strategy<Value = Vec<(u64, u64)>> {
+    let bounds = proptest::collection::btree_set(0_u64..40, 0..6);
+    bounds.prop_map(|it| {
+        let bounds: Vec<_> = it.into_iter().collect();
+        bounds.chunks_exact(2).map(|it| (it[0], it[1])).collect()
+    })
+}
+
+fn restart() -> impl Strategy<Value = Restart> {
+    let params = proptest::option::of(any::<[u8; 2]>());
+    (1_u64..3, any::<bool>(), params, 0_i64..100).prop_map(|(incarnation, kept, params, at)| {
+        Restart {
+            incarnation,
+            seed: kept.then_some(1),
+            params: params.map(Into::into),
+            at,
+        }
+    })
 }
 
 fn source() -> impl Strategy<Value = Source> {
@@ -123,6 +148,7 @@ fn approval(no: u64, id: &str, status: u8) -> Approval {
         status: APPROVAL_STATUSES[usize::from(status)],
         decision: None,
         decided_at: Some(i64::from(status)),
+        incarnation: u64::from(status) % 3,
     }
 }
 

@@ -39,6 +39,7 @@ fn approvals_are_replaced_by_id_and_listed_oldest_first(place: &mut dyn Place) {
         status: ApprovalStatus::Open,
         decision: None,
         decided_at: None,
+        incarnation: 0,
     };
     let write = |it: &Approval| Op::Approval(it.clone().into());
     let (mut first, second, third) = (ask("z", 1), ask("a", 2), ask("m", 1));

@@ -65,6 +65,7 @@ fn verdict(of: Verdict) -> (&'static str, &'static str) {
         Verdict::Abandoned => ("ABANDONED", "abandoned"),
         Verdict::Erased => ("ERASED", "attempts"),
         Verdict::Refused => ("REFUSED", "refused"),
+        Verdict::Restarted => ("RESTARTED", "restarted"),
     }
 }
 

@@ -68,12 +68,14 @@ impl Core {
             status: ApprovalStatus::Open,
             decision: None,
             decided_at: None,
+            incarnation: by.incarnation,
         };
         let wait = Wait {
             opened_at: self.now,
             ..*wait
         };
-        let early = known.filter(|it| it.no == by.no && decided(it).is_some());
+        let of_this_life = |it: &Approval| it.is_of(by.no, by.incarnation);
+        let early = known.filter(|it| of_this_life(it) && decided(it).is_some());
         if let Some(early) = early {
             approval.status = early.status;
             approval.decided_at = early.decided_at;
@@ -109,7 +111,13 @@ impl Core {
             return Some(Command::Decide(ticket, decision));
         }
         let known = self.batch.known.approval(&id);
-        let known = self.or_refuse(ticket, known)?;
+        let mut known = self.or_refuse(ticket, known)?;
+        let mut incarnation = 0;
+        if let Whereabouts::Here(no, ..) = found {
+            // One that has no live state was never restarted.
+            incarnation = self.live.get(&no).map_or(no, |it| it.incarnation);
+            known = known.filter(|it| it.is_of(no, incarnation));
+        }
         let is_open = known
             .as_ref()
             .is_none_or(|it| it.status == ApprovalStatus::Open);
@@ -143,6 +151,7 @@ impl Core {
             status: ApprovalStatus::Open,
             decision: None,
             decided_at: None,
+            incarnation,
         });
         approval.status = if decision.approved {
             ApprovalStatus::Approved

@@ -26,6 +26,10 @@ pub enum Need<'n> {
     Record(InstanceNo, Seq),
     /// The records of this instance that took an event.
     Takings(InstanceNo),
+    /// The whole history of this instance, as far as it counts.
+    History(InstanceNo),
+    /// The instances that this one called.
+    Called(InstanceNo),
 }
 
 impl<'n> Need<'n> {
@@ -47,6 +51,8 @@ pub struct Needs {
     approvals: FxHashSet<Box<str>>,
     records: FxHashSet<(InstanceNo, Seq)>,
     takings: FxHashSet<InstanceNo>,
+    histories: FxHashSet<InstanceNo>,
+    called: FxHashSet<InstanceNo>,
 }
 
 impl Needs {
@@ -63,6 +69,12 @@ impl Needs {
             }
             Need::Takings(no) => {
                 self.takings.insert(no);
+            }
+            Need::History(no) => {
+                self.histories.insert(no);
+            }
+            Need::Called(no) => {
+                self.called.insert(no);
             }
         }
     }
@@ -94,6 +106,8 @@ impl Needs {
         self.approvals.extend(others.approvals);
         self.records.extend(others.records);
         self.takings.extend(others.takings);
+        self.histories.extend(others.histories);
+        self.called.extend(others.called);
     }
 
     /// Returns whether nothing has to be known.
@@ -104,6 +118,8 @@ impl Needs {
             && self.approvals.is_empty()
             && self.records.is_empty()
             && self.takings.is_empty()
+            && self.histories.is_empty()
+            && self.called.is_empty()
     }
 }
 
@@ -136,6 +152,8 @@ pub struct Known {
     approvals: FxHashMap<Box<str>, Answer<Option<Approval>>>,
     records: FxHashMap<(InstanceNo, Seq), Answer<Record>>,
     takings: FxHashMap<InstanceNo, Answer<Vec<Stored>>>,
+    histories: FxHashMap<InstanceNo, Answer<Vec<Stored>>>,
+    called: FxHashMap<InstanceNo, Answer<Vec<Row>>>,
 }
 
 /// What is known of something that was not asked for: a bug of whoever says what is needed.
@@ -161,6 +179,8 @@ impl Known {
             Need::Approval(id) => self.approvals.contains_key(id),
             Need::Record(no, seq) => self.records.contains_key(&(no, seq)),
             Need::Takings(no) => self.takings.contains_key(&no),
+            Need::History(no) => self.histories.contains_key(&no),
+            Need::Called(no) => self.called.contains_key(&no),
         }
     }
 
@@ -178,6 +198,8 @@ impl Known {
             Need::Approval(id) => matches!(self.approvals.get(id), Some(Err(_))),
             Need::Record(no, seq) => matches!(self.records.get(&(no, seq)), Some(Err(_))),
             Need::Takings(no) => matches!(self.takings.get(&no), Some(Err(_))),
+            Need::History(no) => matches!(self.histories.get(&no), Some(Err(_))),
+            Need::Called(no) => matches!(self.called.get(&no), Some(Err(_))),
         }
     }
 
@@ -231,6 +253,24 @@ impl Known {
         records.as_deref().map_err(Clone::clone)
     }
 
+    /// Returns the history of an instance, oldest first.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn history(&self, no: InstanceNo) -> Answer<&[Stored]> {
+        let records = self.histories.get(&no).expect(ASKED);
+        records.as_deref().map_err(Clone::clone)
+    }
+
+    /// Returns the instances that this one called.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn called(&self, no: InstanceNo) -> Answer<&[Row]> {
+        let rows = self.called.get(&no).expect(ASKED);
+        rows.as_deref().map_err(Clone::clone)
+    }
+
     /// Adds what others know.
     pub fn extend(&mut self, others: Self) {
         self.names.extend(others.names);
@@ -239,6 +279,8 @@ impl Known {
         self.approvals.extend(others.approvals);
         self.records.extend(others.records);
         self.takings.extend(others.takings);
+        self.histories.extend(others.histories);
+        self.called.extend(others.called);
     }
 }
 
@@ -253,6 +295,8 @@ pub(super) trait Shelf {
     fn record(&mut self, no: InstanceNo, seq: Seq) -> Result<Record, Error>;
     /// The whole history, as far as it counts, oldest first.
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error>;
+    /// The instances that this one called, in order of number.
+    fn called(&mut self, no: InstanceNo) -> Result<Vec<Row>, Error>;
 }
 
 /// Looks everything up.
@@ -290,6 +334,14 @@ pub(super) fn look(needs: Needs, from: &mut dyn Shelf) -> Result<Known, Error> {
             records.retain(|it| it.record.event.is_some());
         }
         known.takings.insert(no, records);
+    }
+    for no in needs.histories {
+        let records = answer(from.history(no))?;
+        known.histories.insert(no, records);
+    }
+    for no in needs.called {
+        let rows = answer(from.called(no))?;
+        known.called.insert(no, rows);
     }
     Ok(known)
 }

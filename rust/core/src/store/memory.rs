@@ -16,7 +16,7 @@ use super::known::{self, Known, Needs, Shelf};
 use super::within::Within;
 use super::{
     Bucket, Delivery, Ended, Error, Filter, NewInstance, Newcomer, NumberedCode, Op, Outcome,
-    Payloads, Reader, Recovery, Row, Store, Transition,
+    Payloads, Reader, Recovery, Restart, Row, Store, Transition,
 };
 use crate::attributes::pairs;
 use crate::audit;
@@ -42,6 +42,8 @@ pub struct MemoryStore {
 struct Model {
     instances: BTreeMap<InstanceNo, Instance>,
     names: BTreeMap<Name, InstanceNo>,
+    /// Those that ever had an instance.
+    workflows: BTreeSet<(Box<str>, Box<str>)>,
     waits: BTreeMap<(InstanceNo, WaitId), Wait>,
     events: BTreeMap<(InstanceNo, EventId), Event>,
     seen: BTreeSet<(InstanceNo, Box<str>)>,
@@ -299,6 +301,11 @@ impl Model {
             }
             Op::Seen(no, dedup) => self.seen(*no, Some(dedup)),
             Op::Status(no, incarnation, to) => self.change(*no, *incarnation, to),
+            Op::Restart(no, incarnation, to) => self.restart(*no, *incarnation, to),
+            Op::Delete(no) => {
+                self.delete(*no);
+                Outcome::Done(0)
+            }
             Op::Attributes(no, incarnation, map) => {
                 let instance = self.owned(*no, *incarnation);
                 replace(instance.map(|it| &mut it.payloads.attributes), map)
@@ -359,10 +366,7 @@ impl Model {
 
     fn keep_ended(&mut self, it: &Ended) -> Outcome {
         let name = (it.namespace.clone(), it.workflow.clone());
-        let first = (name.0.clone(), name.1.clone(), "".into());
-        let mut known = self.names.range(first..);
-        let is_known = |(it, _): (&Name, &InstanceNo)| (&it.0, &it.1) == (&name.0, &name.1);
-        if known.next().is_some_and(is_known) {
+        if self.workflows.contains(&name) {
             self.ended.insert(name, it.counts);
         }
         Outcome::Done(0)
@@ -423,6 +427,7 @@ impl Model {
         };
         let before = self.instances.insert(new.no, instance);
         assert!(before.is_none(), "number {} was given out twice", new.no);
+        self.workflows.insert((name.0.clone(), name.1.clone()));
         self.names.insert(name, new.no);
         Outcome::Done(0)
     }
@@ -476,6 +481,45 @@ impl Model {
             self.events.retain(|(of, _), _| *of != no);
         }
         Outcome::Done(0)
+    }
+
+    fn restart(&mut self, no: InstanceNo, incarnation: Incarnation, to: &Restart) -> Outcome {
+        let Some(instance) = self.owned(no, incarnation) else {
+            return Outcome::Fenced;
+        };
+        let row = &mut instance.row;
+        *row = Row {
+            incarnation: to.incarnation,
+            seed: to.seed,
+            status: Status::Queued,
+            marked: false,
+            recoveries: 0,
+            reason: None,
+            step: None,
+            started_at: None,
+            ended_at: None,
+            start_at: None,
+            paused_at: None,
+            updated_at: to.at,
+            ..row.clone()
+        };
+        let payloads = &mut instance.payloads;
+        (payloads.result, payloads.progress) = (None, None);
+        if to.params.is_some() {
+            payloads.params.clone_from(&to.params);
+        }
+        self.waits.retain(|(owner, _), _| *owner != no);
+        Outcome::Done(0)
+    }
+
+    fn delete(&mut self, no: InstanceNo) {
+        if let Some(Instance { row, .. }) = self.instances.remove(&no) {
+            self.names.remove(&(row.namespace, row.workflow, row.id));
+        }
+        self.waits.retain(|(owner, _), _| *owner != no);
+        self.events.retain(|(owner, _), _| *owner != no);
+        self.seen.retain(|(owner, _)| *owner != no);
+        self.approvals.retain(|it| it.no != no);
     }
 
     fn find(&self, namespace: &str, workflow: &str, id: &str) -> Option<Row> {
@@ -678,6 +722,12 @@ impl Shelf for Shelved<'_> {
 
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error> {
         self.moment.history(no)
+    }
+
+    fn called(&mut self, no: InstanceNo) -> Result<Vec<Row>, Error> {
+        let rows = self.moment.0.instances.values().map(|it| &it.row);
+        let called = rows.filter(|it| it.called && it.parent == Some(no));
+        Ok(called.cloned().collect())
     }
 }
 

@@ -91,6 +91,19 @@ pub struct Transition {
     pub at: Micros,
 }
 
+/// A new life of an instance, under the same id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restart {
+    /// Under which it writes from now on.
+    pub incarnation: Incarnation,
+    /// From which all that looks random in it derives, if not from that (L6).
+    pub seed: Option<Incarnation>,
+    /// What it starts with from now on; `None`: what it started with before.
+    pub params: Option<Box<[u8]>>,
+    /// When.
+    pub at: Micros,
+}
+
 /// One change. All of them but `Meta`, `Ended`, `Bucket`, letters and what the audit keeps belong to one
 /// instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +132,11 @@ pub enum Op {
     Status(InstanceNo, Incarnation, Transition),
     /// Replaces the attributes, and what they are found by.
     Attributes(InstanceNo, Incarnation, Box<[u8]>),
+    /// Begins a new life: queued, and without result, progress, waits and whatever else the last one
+    /// left but its history, events and attributes.
+    Restart(InstanceNo, Incarnation, Box<Restart>),
+    /// Removes an instance and everything of it (L7). Its history may be freed later.
+    Delete(InstanceNo),
     /// Keeps the last reported progress. Rides along, never causes a commit.
     Progress(InstanceNo, Box<[u8]>),
     /// Writes an approval, replacing the one with the same id.
@@ -141,6 +159,38 @@ pub enum Op {
     Ended(Box<Ended>),
     /// Keeps what a namespace's creation rate has left, replacing what was kept before (C10).
     Bucket(Box<Bucket>),
+}
+
+impl Op {
+    /// Returns whose it is.
+    #[must_use]
+    pub fn of(&self) -> Option<InstanceNo> {
+        match self {
+            Self::Create(new) => Some(new.no),
+            Self::CreateChildren(_, no, ..)
+            | Self::Append(no, ..)
+            | Self::Open(no, ..)
+            | Self::Close(no, _)
+            | Self::Postpone(no, ..)
+            | Self::Buffer(no, ..)
+            | Self::Take(no, _)
+            | Self::Seen(no, _)
+            | Self::Status(no, ..)
+            | Self::Attributes(no, ..)
+            | Self::Restart(no, ..)
+            | Self::Delete(no)
+            | Self::Progress(no, _) => Some(*no),
+            Self::Approval(it) => Some(it.no),
+            Self::EndApproval(..)
+            | Self::Leave(_)
+            | Self::TakeIn(_)
+            | Self::Meta(..)
+            | Self::Ended(_)
+            | Self::Bucket(_)
+            | Self::Audit(_)
+            | Self::ForgetAudit(_) => None,
+        }
+    }
 }
 
 /// What the creation rate of a namespace has left, and when it had that: so a rate holds over any

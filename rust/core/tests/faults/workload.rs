@@ -360,6 +360,7 @@ impl Draft {
             status,
             decision: self.dice.percent(50).then(|| self.payload().into()),
             decided_at: self.dice.percent(50).then(|| self.now()),
+            incarnation: 0,
         };
         Op::Approval(approval.into())
     }

@@ -375,6 +375,7 @@ impl Truth {
             | Op::Progress(..)
             | Op::Bucket(..)
             | Op::ForgetAudit(_) => {}
+            Op::Restart(..) | Op::Delete(_) => unreachable!("nobody does that yet"),
             Op::CreateChildren(..) | Op::Seen(..) | Op::Leave(_) | Op::TakeIn(_) => {
                 unreachable!("one that is alone never says so")
             }

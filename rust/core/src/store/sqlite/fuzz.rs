@@ -419,6 +419,7 @@ fn approval_row(it: &Approval) -> Vec<Cell> {
         int(sums::approval(it)),
         blob(it.detail.as_deref()),
         blob(it.decision.as_deref()),
+        or_null((it.incarnation != 0).then_some(it.incarnation), bits),
     ]
 }
 
@@ -434,6 +435,7 @@ fn approvals() {
         status: ApprovalStatus::Open,
         decision: None,
         decided_at: None,
+        incarnation: 0,
     };
     let early = Approval {
         detail: None,
@@ -442,6 +444,7 @@ fn approvals() {
         status: ApprovalStatus::Rejected,
         decision: Some([0xa1, 0x61, 0x62, 0xf6].into()),
         decided_at: Some(3),
+        incarnation: u64::MAX,
         ..open.clone()
     };
     let known = [open.clone(), early.clone()];

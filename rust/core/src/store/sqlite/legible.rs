@@ -118,7 +118,7 @@ fn asker(approval: &Approval, what: &str) -> Option<Row> {
 
 /// Returns what can be told of an approval that is damaged.
 fn legible_approval(row: &Columns, at: usize, what: &str) -> Approval {
-    let number = || int(row, at + 10).unwrap_or(0);
+    let number = || int(row, at + 11).unwrap_or(0);
     let told = format!("the store is damaged: {what}");
     Approval {
         id: text(row, at).unwrap_or_else(|_| format!("(row {})", number()).into()),
@@ -130,5 +130,6 @@ fn legible_approval(row: &Columns, at: usize, what: &str) -> Approval {
         decided_at: time_or_none(row, at + 6).unwrap_or(None),
         detail: Some(recorded("StoreCorrupt", &told)),
         decision: None,
+        incarnation: 0,
     }
 }

@@ -111,4 +111,9 @@ impl Shelf for Look<'_> {
         erasure::keep_what_counts(&mut chain);
         Ok(chain)
     }
+
+    fn called(&mut self, no: InstanceNo) -> Result<Vec<Row>, Error> {
+        let rows = read::called(self.conn, self.names, no);
+        self.told(rows)
+    }
 }

@@ -11,6 +11,7 @@ use super::names::Names;
 use super::rows::{self, Fault, Result};
 use super::sums;
 use crate::audit;
+use crate::erasure;
 use crate::history::Stored;
 use crate::ids::{InstanceNo, Seq};
 use crate::lifecycle::Status;
@@ -79,6 +80,21 @@ pub(super) fn instance_with(
 
 pub(super) fn instance(conn: &Connection, names: &Names, no: InstanceNo) -> Result<Option<Row>> {
     instance_with(&mut *conn.prepare_cached(&by_number())?, names, no)
+}
+
+/// Returns the instances that another one called, in order of number.
+pub(super) fn called(conn: &Connection, names: &Names, parent: InstanceNo) -> Result<Vec<Row>> {
+    let sql = format!(
+        "SELECT {} FROM instance i WHERE i.parent = ? AND i.called ORDER BY i.no",
+        rows::INSTANCE
+    );
+    let mut look = conn.prepare_cached(&sql)?;
+    let mut found = look.query([parent as i64])?;
+    let mut called = Vec::new();
+    while let Some(row) = found.next()? {
+        called.push(rows::instance(row, names)?);
+    }
+    Ok(called)
 }
 
 /// The question of [`payload_with`].
@@ -193,8 +209,9 @@ pub(super) fn walk(
             return Err(missing(no, at));
         };
         let (stored, prev) = rows::stored(row, no, at)?;
+        let is_all = erasure::keeps_nothing(&stored.record);
         chain.push(stored);
-        at = prev;
+        at = if is_all { 0 } else { prev };
         walked += 1;
     }
     Ok(0)
@@ -616,7 +633,7 @@ pub(super) fn approvals(
         let mut select = conn.prepare_cached(sql)?;
         let mut found = select.query([value])?;
         while let Some(row) = found.next()? {
-            let number: i64 = row.get(rows::INSTANCE_WIDTH + 10)?;
+            let number: i64 = row.get(rows::INSTANCE_WIDTH + 11)?;
             let listed = legible::listed_approval(row, names)?.filter(|(it, _)| {
                 namespace.is_none_or(|wanted| wanted == &*it.namespace)
                     && workflow.is_none_or(|wanted| wanted == &*it.workflow)

@@ -539,7 +539,7 @@ fn unchecked_letter(row: &Columns) -> Result<Letter> {
 /// Columns of [`approval`], in its order.
 pub(super) const APPROVAL: &str =
     "a.id, a.no, a.name, a.status, a.asked_at, a.until, a.decided_at, a.crc, a.detail, \
-    a.decision, a.number";
+    a.decision, a.incarnation, a.number";
 
 /// Reads an approval from columns that begin at `at`.
 pub(super) fn approval(row: &Columns, at: usize) -> Result<Approval> {
@@ -570,6 +570,11 @@ fn unchecked_approval(row: &Columns, at: usize) -> Result<Approval> {
         decided_at: int_or_none(row, at + 6)?,
         detail: bytes(row, at + 8)?,
         decision: bytes(row, at + 9)?,
+        incarnation: match int_or_none(row, at + 10)? {
+            None => 0,
+            Some(0) => return corrupt("no life has number 0"),
+            Some(it) => it as u64,
+        },
     })
 }
 

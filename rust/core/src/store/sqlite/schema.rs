@@ -79,7 +79,9 @@ fn to_5(conn: &Connection) -> rusqlite::Result<()> {
 /// What restarting, deleting and keeping for a time need, and who did what. No row is rewritten.
 fn to_6(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(
-        "CREATE INDEX approval_no ON approval (no);
+        "ALTER TABLE approval ADD COLUMN incarnation INTEGER;
+         CREATE TABLE grave (head INTEGER PRIMARY KEY, no INTEGER NOT NULL);
+         CREATE INDEX approval_no ON approval (no);
          CREATE INDEX instance_ended ON instance (workflow, ended_at) WHERE ended_at IS NOT NULL;
          CREATE TABLE audit (
            number INTEGER PRIMARY KEY, at INTEGER NOT NULL, crc INTEGER NOT NULL, actor TEXT,
@@ -183,6 +185,10 @@ CREATE TABLE sweep (                -- whose histories have rows that no longer 
   no INTEGER PRIMARY KEY, seq INTEGER NOT NULL
 );
 
+CREATE TABLE grave (                -- histories of deleted instances, by the last record not freed yet
+  head INTEGER PRIMARY KEY, no INTEGER NOT NULL
+);
+
 CREATE TABLE wait (
   no INTEGER NOT NULL,
   id INTEGER NOT NULL,
@@ -221,7 +227,8 @@ CREATE TABLE approval (
   decided_at INTEGER,
   crc INTEGER NOT NULL,
   detail BLOB,
-  decision BLOB
+  decision BLOB,
+  incarnation INTEGER               -- the life that asked, or for which it was decided; none: the first
 );
 CREATE INDEX approval_status ON approval (status);
 CREATE INDEX approval_no ON approval (no);

@@ -43,11 +43,23 @@ statements! {
         updated_at = ?5, started_at = coalesce(started_at, ?6), ended_at = ?7, \
         head = max(head, ?8), step = ?11, \
         paused_at = CASE WHEN ?12 THEN coalesce(paused_at, ?5) END WHERE no = ?9 AND incarnation = ?10";
+    Restart = "UPDATE instance SET incarnation = ?1, seed = ?2, status = 0, marked = 0, recoveries = 0, \
+        reason = NULL, step = NULL, started_at = NULL, ended_at = NULL, start_at = NULL, \
+        paused_at = NULL, updated_at = ?3 WHERE no = ?4 AND incarnation = ?5";
+    NewParams = "INSERT OR REPLACE INTO params VALUES (?, ?, ?)";
+    ClearProgress = "DELETE FROM progress WHERE no = ?";
+    Bury = "INSERT OR REPLACE INTO grave VALUES (?, ?)";
+    Unsweep = "DELETE FROM sweep WHERE no = ?";
+    ClearAttributes = "DELETE FROM attributes WHERE no = ?";
+    ClearParams = "DELETE FROM params WHERE no = ?";
+    Unsee = "DELETE FROM seen WHERE no = ?";
+    ClearApprovals = "DELETE FROM approval WHERE no = ?";
+    Delete = "DELETE FROM instance WHERE no = ?";
     Approval = "INSERT INTO approval (id, no, name, status, asked_at, until, decided_at, crc, \
-    detail, decision) \
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO UPDATE SET \
+    detail, decision, incarnation) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id) DO UPDATE SET \
         no = ?2, name = ?3, status = ?4, asked_at = ?5, until = ?6, decided_at = ?7, crc = ?8, \
-        detail = ?9, decision = ?10";
+        detail = ?9, decision = ?10, incarnation = ?11";
     Leave = "INSERT INTO letter (range, engine, crc, body) VALUES (?, ?, ?, ?)";
     TakeIn = "DELETE FROM letter WHERE id = ?";
     Audit = "INSERT OR REPLACE INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";

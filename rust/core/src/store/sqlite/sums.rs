@@ -128,21 +128,22 @@ pub(super) fn letter(to: Address, body: &[u8]) -> u32 {
     checksum(whose, &[Some(body)])
 }
 
-/// Checksum of an approval.
+/// Checksum of an approval. Those of old say no incarnation, and theirs stay good.
 pub(super) fn approval(it: &Approval) -> u32 {
     let times = [it.asked_at, it.until, it.decided_at].map(|it| it.map(i64::to_le_bytes));
-    checksum(
-        [it.no, it.status as u64],
-        &[
-            Some(it.id.as_bytes()),
-            Some(it.name.as_bytes()),
-            times[0].as_ref().map(<[u8; 8]>::as_slice),
-            times[1].as_ref().map(<[u8; 8]>::as_slice),
-            times[2].as_ref().map(<[u8; 8]>::as_slice),
-            it.detail.as_deref(),
-            it.decision.as_deref(),
-        ],
-    )
+    let incarnation = it.incarnation.to_le_bytes();
+    let parts = [
+        Some(it.id.as_bytes()),
+        Some(it.name.as_bytes()),
+        times[0].as_ref().map(<[u8; 8]>::as_slice),
+        times[1].as_ref().map(<[u8; 8]>::as_slice),
+        times[2].as_ref().map(<[u8; 8]>::as_slice),
+        it.detail.as_deref(),
+        it.decision.as_deref(),
+        Some(&incarnation[..]),
+    ];
+    let present = parts.len() - usize::from(it.incarnation == 0);
+    checksum([it.no, it.status as u64], &parts[..present])
 }
 
 /// Checksum of a row of the audit.

@@ -6,6 +6,9 @@
 //! but the walk so far; the last row of a chain always counts, so no head moves; and whose chain is
 //! not done is in the table `sweep`. A reader whose walk takes several transactions may be led to a
 //! row that is gone by then; it begins anew.
+//!
+//! A deleted instance leaves a chain that nobody reads any more: it lies in the table `grave`, and
+//! is freed from its head on.
 
 use std::collections::VecDeque;
 
@@ -15,7 +18,7 @@ use super::heads::Heads;
 use super::read;
 use super::rows::{self, Fault};
 use super::sums;
-use crate::erasure::Erasures;
+use crate::erasure::{Erasures, Standing};
 use crate::ids::{InstanceNo, Seq};
 
 /// Rows that one step looks at: about a millisecond.
@@ -26,6 +29,7 @@ const STEP: usize = 256;
 pub(super) struct Sweeps {
     due: VecDeque<InstanceNo>,
     walk: Option<Walk>,
+    graves: VecDeque<(InstanceNo, Seq)>,
 }
 
 /// How far a walk has come.
@@ -45,10 +49,23 @@ impl Sweeps {
     pub(super) fn recover(conn: &Connection) -> rusqlite::Result<Self> {
         let mut select = conn.prepare("SELECT no FROM sweep ORDER BY seq")?;
         let due = select.query_map([], |row| row.get(0).map(|it: i64| it as u64))?;
+        // Of what is damaged the rows stay where they are: lost room, and no more.
+        let mut dug = conn.prepare(
+            "SELECT no, head FROM grave WHERE typeof(no) = 'integer' AND head > 0 ORDER BY head",
+        )?;
+        let number = |row: &rusqlite::Row<'_>, at| row.get(at).map(|it: i64| it as u64);
+        let graves = dug.query_map([], |row| Ok((number(row, 0)?, number(row, 1)?)))?;
         Ok(Self {
             due: due.collect::<rusqlite::Result<_>>()?,
             walk: None,
+            graves: graves.collect::<rusqlite::Result<_>>()?,
         })
+    }
+
+    /// This instance is deleted, and left a history.
+    pub(super) fn bury(&mut self, no: InstanceNo, head: Seq) {
+        self.walk.take_if(|it| it.no == no);
+        self.graves.push_back((no, head));
     }
 
     /// A record of this instance says that others do not count.
@@ -60,7 +77,7 @@ impl Sweeps {
 
     /// Whether [`step`] has something to do.
     pub(super) fn is_due(&self) -> bool {
-        self.walk.is_some() || !self.due.is_empty()
+        self.walk.is_some() || !self.due.is_empty() || !self.graves.is_empty()
     }
 }
 
@@ -71,6 +88,7 @@ pub(super) fn step(conn: &Connection, heads: &mut Heads) -> rows::Result<()> {
         walk => walk,
     };
     let Some(mut walk) = walk else {
+        dig(conn, heads)?;
         return Ok(());
     };
     let done = match go_on(conn, &mut walk) {
@@ -82,6 +100,42 @@ pub(super) fn step(conn: &Connection, heads: &mut Heads) -> rows::Result<()> {
         forget(conn, walk.no, walk.said_by)?;
     } else {
         heads.sweeps.walk = Some(walk);
+    }
+    Ok(())
+}
+
+/// Frees some rows of the oldest grave.
+fn dig(conn: &Connection, heads: &mut Heads) -> rows::Result<()> {
+    let Some((no, head)) = heads.sweeps.graves.pop_front() else {
+        return Ok(());
+    };
+    let mut look = conn.prepare_cached("SELECT prev FROM journal WHERE seq = ? AND no = ?")?;
+    let mut free = conn.prepare_cached("DELETE FROM journal WHERE seq = ?")?;
+    let mut at = head;
+    for _ in 0..STEP {
+        let mut found = look.query(params![at as i64, no as i64])?;
+        // A row that leads nowhere, or to another's, is damaged: there it ends.
+        let prev = match found.next()? {
+            Some(row) => rows::uint(row, 0).ok().filter(|it| *it < at),
+            None => None,
+        };
+        drop(found);
+        let Some(prev) = prev else {
+            at = 0;
+            break;
+        };
+        free.execute([at as i64])?;
+        at = prev;
+        if at == 0 {
+            break;
+        }
+    }
+    conn.prepare_cached("DELETE FROM grave WHERE head = ?")?
+        .execute([head as i64])?;
+    if at != 0 {
+        conn.prepare_cached("INSERT OR REPLACE INTO grave VALUES (?, ?)")?
+            .execute(params![at as i64, no as i64])?;
+        heads.sweeps.graves.push_front((no, at));
     }
     Ok(())
 }
@@ -113,7 +167,10 @@ fn begin(conn: &Connection, heads: &mut Heads) -> rows::Result<Option<Walk>> {
     };
     let mut erasures = Erasures::default();
     let at = match at.and_then(|at| read::record(conn, no, at)) {
-        Ok((head, _)) => erasures.count(&head.record).then_some(head.seq),
+        Ok((head, _)) => {
+            let stays = erasures.judge(&head) != Standing::Gone;
+            stays.then_some(head.seq)
+        }
         Err(Fault::Corrupt(_)) => None,
         Err(fault) => return Err(fault),
     };
@@ -139,7 +196,7 @@ fn go_on(conn: &Connection, walk: &mut Walk) -> rows::Result<bool> {
         while prev != 0 && left > 0 {
             left -= 1;
             match read::record(conn, walk.no, prev) {
-                Ok((older, _)) if walk.erasures.count(&older.record) => {
+                Ok((older, _)) if walk.erasures.judge(&older) != Standing::Gone => {
                     next = Some(prev);
                     break;
                 }

@@ -19,7 +19,7 @@ use crate::ids::{Incarnation, InstanceNo};
 use crate::letter::{Address, Letter};
 use crate::lifecycle::Status;
 use crate::limits::FORGOTTEN;
-use crate::store::{NewInstance, Op, Outcome, Transition};
+use crate::store::{NewInstance, Op, Outcome, Restart, Transition};
 use crate::wait::{Approval, ApprovalStatus, Event, Source, Wait};
 
 /// A batch being applied.
@@ -75,6 +75,8 @@ impl<'c> Batch<'c> {
             Op::Seen(no, dedup) => self.seen(*no, Some(dedup)),
             Op::Status(no, incarnation, to) => self.change(*no, *incarnation, to),
             Op::Attributes(no, incarnation, map) => self.describe_anew(*no, *incarnation, map),
+            Op::Restart(no, incarnation, to) => self.restart(*no, *incarnation, to),
+            Op::Delete(no) => self.delete(*no),
             Op::Progress(no, progress) => match self.look(*no)? {
                 Some(_) => self.keep(Sql::Progress, *no, progress),
                 None => Ok(Outcome::Fenced),
@@ -121,7 +123,7 @@ impl<'c> Batch<'c> {
     /// Writes a payload into one of the tables (no, crc, payload).
     fn keep(&mut self, sql: Sql, no: InstanceNo, payload: &[u8]) -> rows::Result<Outcome> {
         let table = match sql {
-            Sql::Params => "params",
+            Sql::Params | Sql::NewParams => "params",
             Sql::Attributes => "attributes",
             Sql::Progress => "progress",
             Sql::Result => "result",
@@ -149,6 +151,12 @@ impl<'c> Batch<'c> {
         if self.owned(no, incarnation)?.is_none() {
             return Ok(Outcome::Fenced);
         }
+        self.describe_no_more(no)?;
+        self.describe(no, map)
+    }
+
+    /// It is found by none of its attributes any more.
+    fn describe_no_more(&mut self, no: InstanceNo) -> rows::Result<()> {
         let had = self.sql.get(Sql::HadAttributes)?;
         let before = had.query_row([no as i64], |row| {
             Ok(row.get_ref(0)?.as_bytes().unwrap_or_default().to_vec())
@@ -157,7 +165,7 @@ impl<'c> Batch<'c> {
         for (key, value) in pairs(&before).unwrap_or_default() {
             let _ = self.run(Sql::NoAttribute, params![key, value, no as i64])?;
         }
-        self.describe(no, map)
+        Ok(())
     }
 
     fn look(&mut self, no: InstanceNo) -> rows::Result<Option<Hot>> {
@@ -282,7 +290,7 @@ impl<'c> Batch<'c> {
             record.begun.map(|it| it as i64),
             record.erases,
         ])?;
-        if record.verdict == Verdict::Erased {
+        if matches!(record.verdict, Verdict::Erased | Verdict::Restarted) {
             let _ = self.run(Sql::Sweep, [no as i64, seq as i64])?;
             self.heads.sweeps.add(no);
         }
@@ -413,6 +421,65 @@ impl<'c> Batch<'c> {
         Ok(Outcome::Done(0))
     }
 
+    fn restart(
+        &mut self,
+        no: InstanceNo,
+        incarnation: Incarnation,
+        to: &Restart,
+    ) -> rows::Result<Outcome> {
+        let updated = self.sql.get(Sql::Restart)?.execute(params![
+            to.incarnation as i64,
+            to.seed.map(|it| it as i64),
+            to.at,
+            no as i64,
+            incarnation as i64,
+        ])?;
+        if updated == 0 {
+            return Ok(Outcome::Fenced);
+        }
+        for sql in [Sql::ClearResult, Sql::ClearProgress, Sql::CloseAll] {
+            let _ = self.run(sql, [no as i64])?;
+        }
+        if let Some(params) = &to.params {
+            let _ = self.keep(Sql::NewParams, no, params)?;
+        }
+        if let Some(hot) = self.heads.hot.get_mut(&no) {
+            (hot.incarnation, hot.status) = (to.incarnation, Status::Queued);
+        }
+        Ok(Outcome::Done(0))
+    }
+
+    /// The id is free at once; the history goes to where it is freed a few rows at a time.
+    fn delete(&mut self, no: InstanceNo) -> rows::Result<Outcome> {
+        let head = match self.heads.head(self.conn, no) {
+            // A row that cannot be read is deleted all the same, and what it led to is lost room.
+            Err(Fault::Corrupt(_)) => 0,
+            head => head?,
+        };
+        if head != 0 {
+            let _ = self.run(Sql::Bury, [head as i64, no as i64])?;
+            self.heads.sweeps.bury(no, head);
+        }
+        self.describe_no_more(no)?;
+        for sql in [
+            Sql::ClearParams,
+            Sql::ClearResult,
+            Sql::ClearProgress,
+            Sql::ClearAttributes,
+            Sql::CloseAll,
+            Sql::TakeAll,
+            Sql::Unsee,
+            Sql::ClearApprovals,
+            Sql::Unsweep,
+            Sql::Delete,
+        ] {
+            let _ = self.run(sql, [no as i64])?;
+        }
+        self.heads.hot.remove(&no);
+        self.heads.touched.push(no);
+        Ok(Outcome::Done(0))
+    }
+
     fn leave(&mut self, letter: &Letter) -> rows::Result<Outcome> {
         let (range, engine) = match letter.to {
             Address::Owner(range) => (Some(range.0), None),
@@ -453,6 +520,7 @@ impl<'c> Batch<'c> {
             sums::approval(it),
             it.detail,
             it.decision,
+            (it.incarnation != 0).then_some(it.incarnation as i64),
         ];
         self.run(Sql::Approval, params)
     }
