@@ -22,6 +22,7 @@ __all__ = [
     "InstanceExists",
     "InstanceNotFound",
     "InstanceTerminated",
+    "InstanceTimeout",
     "InternalError",
     "Interrupted",
     "InvalidConfig",
@@ -151,6 +152,10 @@ class RetryRuleFailed(StepwellError):
 class NoThread(StepwellError):
     """There was no thread for an attempt, so its function was not called: it is retried whatever
     `retry_on` says."""
+
+
+class InstanceTimeout(StepwellError, TimeoutError):
+    """The recorded error of an instance that took longer than its workflow's `timeout`."""
 
 
 class MisusedState(Misuse, InvalidState):

@@ -28,6 +28,7 @@ from stepwell import InstanceNotFound as InstanceNotFound
 from stepwell import InstanceStatus as InstanceStatus
 from stepwell import InstanceSummary as InstanceSummary
 from stepwell import InstanceTerminated as InstanceTerminated
+from stepwell import InstanceTimeout as InstanceTimeout
 from stepwell import InternalError as InternalError
 from stepwell import Interrupted as Interrupted
 from stepwell import InvalidConfig as InvalidConfig
@@ -803,6 +804,7 @@ __all__ = [
     "InstanceStatus",
     "InstanceSummary",
     "InstanceTerminated",
+    "InstanceTimeout",
     "InternalError",
     "Interrupted",
     "InvalidConfig",

@@ -8,19 +8,22 @@ says what becomes of what the body returns or raises.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from .._core import DEADLINE
 from .._ending import End
-from .._errors import InvalidConfig, NotSerializable, TooLarge
+from .._errors import InstanceTimeout, InvalidConfig, NotSerializable, TooLarge
 from .._log import log
 from .._loops.coroutines import as_coroutine
 from .._replay import Cursor
 from .._types import STATUSES, Status
 from .._values.codec import Undecodable, codec
+from .._values.durations import text
 from .._values.failures import describe_body, from_users_code
 from . import delivery, diagnosis, stopping
 from .branch import Branch, place
@@ -34,9 +37,12 @@ from .turns import in_slices, on_asyncio
 
 if TYPE_CHECKING:
     from .._loops.body_loop import BodyLoop
+    from .._replay import Identity
     from .._steps.workflow import Workflow
     from .life import Port, Resting, Turning
 
+TIME_LIMIT: Final[Identity] = (DEADLINE, "", "timeout of the workflow", None, 1)
+"""The deadline over the whole body (`@workflow(timeout=)`)."""
 COMPLETE, ERRORED = STATUSES.index(Status.COMPLETE), STATUSES.index(Status.ERRORED)
 
 
@@ -73,6 +79,8 @@ class Runner:
             created_at,
             len(self._params or b""),
         )
+        if workflow.timeout is None:
+            self._lift_limit()
         self.take_limits()
         self.turns: Turning | None = None
         self.loop: BodyLoop | None = None
@@ -139,9 +147,28 @@ class Runner:
             except Undecodable as error:
                 return stopping.unreadable(self, "the start", error)
         code = as_coroutine(fn(*args))
+        if self.who.workflow.timeout is not None:
+            code = self._in_time(step, code, self.who.workflow.timeout)
         return (
             in_slices(self, code) if self.who.workflow.runtime == "trio" else on_asyncio(self, code)
         )
+
+    async def _in_time(self, step: Any, code: Awaitable[Any], us: int) -> Any:
+        """Runs the code of the body, and cancels it when its time is over."""
+        with step.move_on_after(timedelta(microseconds=us), TIME_LIMIT[2]):
+            return await code
+        raise InstanceTimeout(f"{self.who} took longer than {text(us)}, the timeout it has")
+
+    def _lift_limit(self) -> None:
+        """The code has no timeout: if it had one, the wait for it is given up, or what came of it
+        passed over."""
+        told = self.delivery
+        if TIME_LIMIT in told.attached:
+            number, _ = told.attached.pop(TIME_LIMIT)
+            told.cursor.withdraw(TIME_LIMIT)
+            self.port.withdraw(self.who.no, self.who.incarnation, number)
+        elif told.cursor.outcome_of(TIME_LIMIT) is not None:
+            told.cursor.withdraw(TIME_LIMIT)
 
     def _output_of(self, output: Any) -> Any:
         if isinstance(output, Pending):

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from .._core import LIMITS
 from .._errors import InvalidConfig, NotSerializable, StepwellError
 from .._values.codec import Plan, codec, usable
-from .._values.durations import to_us
+from .._values.durations import Duration, to_us
 from .._values.hints import params_type, return_type
 from .._values.names import sought, step_name, workflow_name
 from .retry import Retry
@@ -69,6 +69,7 @@ class Workflow(Generic[P_contra, R_co]):
         value_bytes: int | None,
         park: bool,
         runtime: Runtime,
+        timeout: Duration | None = None,
     ) -> None:
         if not inspect.iscoroutinefunction(fn):
             raise InvalidConfig(f"@workflow needs an async function; {fn!r} is {_instead(fn)}")
@@ -86,6 +87,8 @@ class Workflow(Generic[P_contra, R_co]):
         self.value_bytes = _count("value_bytes", value_bytes)
         self.park = park
         self.runtime = runtime
+        self.timeout = None if timeout is None else to_us(timeout, "timeout")
+        """How long an instance has, in microseconds."""
         positional = _positional(fn)
         self.takes_params = len(positional) > 1
         default = positional[-1].default if self.takes_params else None
@@ -231,6 +234,7 @@ def workflow(
     retention: Any = None,
     park: bool = True,
     runtime: Runtime = "trio",
+    timeout: Duration | None = None,
 ) -> MakesWorkflow: ...
 def workflow(
     fn: Callable[..., Awaitable[Any]] | None = None,
@@ -244,6 +248,7 @@ def workflow(
     retention: Any = None,
     park: bool = True,
     runtime: Runtime = "trio",
+    timeout: Duration | None = None,
 ) -> Any:
     """Makes a workflow of an async function `f(step)` or `f(step, params)`.
 
@@ -265,6 +270,11 @@ def workflow(
             `asyncio.create_task`), `step.gather` and `step.as_completed`; it awaits `step.…` and
             its own tasks, nothing else. Where the code of steps runs is another matter: see
             `step.do`.
+        timeout: How long an instance has, 0 to 365 days, from when its body first runs; a pause
+            does not count. It is a deadline over the whole body, as `step.move_on_after`: durable,
+            and what is under way when it passes is cancelled and ends first. The instance is
+            errored then, with `InstanceTimeout`. One that is under way keeps the deadline it has,
+            but for one whose code has no timeout any more.
 
     Raises:
         InvalidName: The name breaks the rule above.
@@ -287,6 +297,7 @@ def workflow(
             value_bytes=value_bytes,
             park=park,
             runtime=runtime,
+            timeout=timeout,
         )
 
     return make if fn is None else make(fn)
