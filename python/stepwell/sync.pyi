@@ -67,6 +67,7 @@ from stepwell import step_options as step_options
 from stepwell import workflow as workflow
 
 from ._steps.signatures import Given, IfExists, LimitChanges, OnOverload, Runtime
+from ._steps.workflow import OnBodyError
 from ._types import StatusName
 from ._values.durations import Duration
 from ._values.names import AttributeValue
@@ -671,6 +672,8 @@ class Engine(_Tenant):
         default_runtime: "trio" or "asyncio": where async step functions run that do not say so
             themselves (`runtime=`). asyncio code has a loop and a thread of its own beside the
             engine; `stepwell.aio` is for programs that have a loop.
+        on_error: What becomes of an instance whose body raises, where its `@workflow` does not say:
+            "errored" ends it, "blocked" keeps it for `resume()`.
         durability: "full": every commit is synced.
 
     Raises:
@@ -693,6 +696,7 @@ class Engine(_Tenant):
         grace: Duration = "30 seconds",
         threads: int = 40,
         default_runtime: Runtime = "trio",
+        on_error: OnBodyError = "errored",
         durability: Literal["full"] = "full",
     ) -> None: ...
     def drain(self, timeout: Duration | None = None) -> None:

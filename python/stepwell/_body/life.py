@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .._loops.bridge import Bridge
     from .._steps.borrowed import Borrowed
     from .._steps.signatures import Runtime
-    from .._steps.workflow import Workflow
+    from .._steps.workflow import OnBodyError, Workflow
     from .._types import Limits
 else:
 
@@ -350,6 +350,7 @@ class Port(Calls, Protocol):
     checks_arguments: bool
     seed: int
     default_runtime: Runtime
+    on_error: OnBodyError
     token: trio.lowlevel.TrioToken
     waiting_residents: int
     found: int

@@ -208,12 +208,21 @@ class Runner:
             return
         if error is not None:
             log.warning("%s failed", self.who, exc_info=from_users_code(error))
+            if self._blocks(error):
+                stopping.block(self, "body_failed", error)
+                return
             payload = codec.encode(describe_body(error))
         self.stopping = End.FINISHED  # from here on nothing may raise: what does is discarded
         if self.rest.winding or self.rest.threads:
             self.port.hold(self.who.no, self.who.incarnation)
         who = self.who
         self.port.finish(who.no, who.incarnation, status, payload, who.version)
+
+    def _blocks(self, error: BaseException) -> bool:
+        """Whether what the body raised is to be mended, and does not end the instance."""
+        policy = self.who.workflow.on_error or self.port.on_error
+        # another life would find its time over as well
+        return policy == "blocked" and not isinstance(error, InstanceTimeout)
 
     def _leave(self) -> None:
         self.stopping = self.stopping or End.CANCELLED

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .._kinds import Verdict
     from .._loops.bridge import Bridge
     from .._steps.signatures import Runtime
+    from .._steps.workflow import OnBodyError
     from .desk import News
 
 
@@ -181,6 +182,7 @@ class Driver:
         self.observed = self.checks_arguments = False
         self.seed = 0
         self.default_runtime: Runtime = "trio"
+        self.on_error: OnBodyError = "errored"
         self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
         self.bridge: Bridge | None = None
         self.watchdog = Watchdog(self)

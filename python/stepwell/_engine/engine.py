@@ -24,7 +24,7 @@ from .._codes import error_of
 from .._errors import EngineClosed, InvalidConfig, InvalidState, MisusedState, StepwellError
 from .._room import need_room
 from .._steps.signatures import Runtime
-from .._steps.workflow import RUNTIMES, Workflow
+from .._steps.workflow import RUNTIMES, OnBodyError, Workflow, on_body_error
 from .._types import EngineStatistics, Limits, WorkflowStatistics
 from .._values import names
 from .._values.durations import Duration, to_us
@@ -76,6 +76,8 @@ class Engine(Tenant):
         default_runtime: "trio" or "asyncio": where async step functions run that do not say so
             themselves (`runtime=`). asyncio code has a loop and a thread of its own beside the
             engine; `stepwell.aio` is for programs that have a loop.
+        on_error: What becomes of an instance whose body raises, where its `@workflow` does not say:
+            "errored" ends it, "blocked" keeps it for `resume()`.
         durability: "full": every commit is synced.
 
     Raises:
@@ -98,6 +100,7 @@ class Engine(Tenant):
         grace: Duration = "30 seconds",
         threads: int = 40,
         default_runtime: Runtime = "trio",
+        on_error: OnBodyError = "errored",
         durability: Literal["full"] = "full",
     ) -> None:
         self._store = store_path(store)
@@ -119,6 +122,7 @@ class Engine(Tenant):
                 f'default_runtime is {default_runtime!r}; give "trio" or "asyncio".'
             )
         self._default_runtime: Runtime = default_runtime
+        self._on_error = on_body_error("Engine", on_error)
         self._virtual_time: int | None = None
         self._seed = 0
         self._checks_arguments = False
@@ -178,6 +182,7 @@ class Engine(Tenant):
         core = await trio.to_thread.run_sync(self._open_core)
         driver = self._driver = Driver(self, core, self._workflows, self._threads)
         driver.default_runtime = self._default_runtime
+        driver.on_error = self._on_error
         driver.observed, driver.seed = self._virtual_time is not None, self._seed
         driver.checks_arguments = self._checks_arguments
         if self._host_loop is not None:

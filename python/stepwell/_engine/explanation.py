@@ -114,6 +114,11 @@ def of_resting(look: Look, code: Registry) -> Explanation:
             f"{who} is blocked: {missing}. Pass it in Engine(workflows=[…]); the instance goes "
             "on by itself."
         )
+    elif look.reason == "body_failed":
+        text = (
+            f"{who} is blocked (body_failed): its body raised {error}. Nothing of it is lost. Fix "
+            f"the code, or what it depends on, then resume(): the body is replayed.{needed}"
+        )
     else:
         text = (
             f"{who} is blocked ({look.reason}): "

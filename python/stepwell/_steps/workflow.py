@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import CodeType, FunctionType
-from typing import Any, Generic, Literal, Protocol, TypeVar, get_args, overload
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args, overload
 from weakref import WeakKeyDictionary
 
 from .._core import LIMITS
@@ -70,6 +70,7 @@ class Workflow(Generic[P_contra, R_co]):
         park: bool,
         runtime: Runtime,
         timeout: Duration | None = None,
+        on_error: OnBodyError | None = None,
     ) -> None:
         if not inspect.iscoroutinefunction(fn):
             raise InvalidConfig(f"@workflow needs an async function; {fn!r} is {_instead(fn)}")
@@ -89,6 +90,8 @@ class Workflow(Generic[P_contra, R_co]):
         self.runtime = runtime
         self.timeout = None if timeout is None else to_us(timeout, "timeout")
         """How long an instance has, in microseconds."""
+        self.on_error = None if on_error is None else on_body_error("@workflow", on_error)
+        """What becomes of an instance whose body raises; None: what the engine says."""
         positional = _positional(fn)
         self.takes_params = len(positional) > 1
         default = positional[-1].default if self.takes_params else None
@@ -145,6 +148,20 @@ def _instead(fn: Any) -> str:
             "them with step.report."
         )
     return "not one. Write `async def`."
+
+
+OnBodyError: TypeAlias = Literal["errored", "blocked"]
+
+
+def on_body_error(where: str, value: Any) -> OnBodyError:
+    """Checks what is to become of an instance whose body raises.
+
+    Raises:
+        InvalidConfig: It is neither.
+    """
+    if value not in get_args(OnBodyError):
+        raise InvalidConfig(f'{where}: on_error is {value!r}; give "errored" or "blocked".')
+    return value  # type: ignore[no-any-return]  # it is one of these
 
 
 _made = itertools.count()
@@ -235,6 +252,7 @@ def workflow(
     park: bool = True,
     runtime: Runtime = "trio",
     timeout: Duration | None = None,
+    on_error: OnBodyError | None = None,
 ) -> MakesWorkflow: ...
 def workflow(
     fn: Callable[..., Awaitable[Any]] | None = None,
@@ -249,6 +267,7 @@ def workflow(
     park: bool = True,
     runtime: Runtime = "trio",
     timeout: Duration | None = None,
+    on_error: OnBodyError | None = None,
 ) -> Any:
     """Makes a workflow of an async function `f(step)` or `f(step, params)`.
 
@@ -275,6 +294,9 @@ def workflow(
             and what is under way when it passes is cancelled and ends first. The instance is
             errored then, with `InstanceTimeout`. One that is under way keeps the deadline it has,
             but for one whose code has no timeout any more.
+        on_error: What becomes of an instance whose body raises. "errored": it ends. "blocked": it
+            is blocked (`body_failed`), so that a bug in a deploy costs nothing: fix it, then
+            `resume()`. None: what the engine says (`Engine(on_error=)`).
 
     Raises:
         InvalidName: The name breaks the rule above.
@@ -298,6 +320,7 @@ def workflow(
             park=park,
             runtime=runtime,
             timeout=timeout,
+            on_error=on_error,
         )
 
     return make if fn is None else make(fn)
