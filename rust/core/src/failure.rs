@@ -1,7 +1,50 @@
 //! Errors that the core itself records: in the form in which errors of bodies are recorded.
 //!
 //! A CBOR map of three texts, as whoever reads a recorded error expects it. It is the only payload
-//! the core writes; it reads none.
+//! the core writes; all it reads of one is which operations were at fault.
+
+use minicbor::Decoder;
+
+use crate::history::{Kind, Operation};
+
+/// Returns the operations whose failures left a body with this error (L6); none if it does not say.
+pub(crate) fn faults(error: &[u8]) -> Vec<Operation> {
+    let mut decoder = Decoder::new(error);
+    let Ok(Some(pairs)) = decoder.map() else {
+        return Vec::new();
+    };
+    for _ in 0..pairs {
+        match decoder.str() {
+            Ok("faults") => return read_faults(&mut decoder).unwrap_or_default(),
+            Ok(_) if decoder.skip().is_ok() => {}
+            _ => break,
+        }
+    }
+    Vec::new()
+}
+
+/// Reads a list of lists: kind, branch, name, key, occurrence.
+fn read_faults(decoder: &mut Decoder<'_>) -> Option<Vec<Operation>> {
+    let count = decoder.array().ok()??;
+    let mut faults = Vec::new();
+    for _ in 0..count {
+        if decoder.array().ok()? != Some(5) {
+            return None;
+        }
+        let kind = Kind::from_code(decoder.u8().ok()?)?;
+        let (branch, name) = (decoder.str().ok()?.into(), decoder.str().ok()?.into());
+        let key: Option<&str> = decoder.decode().ok()?;
+        let count = decoder.u32().ok()?;
+        faults.push(Operation {
+            kind,
+            branch,
+            name,
+            key: key.map(Into::into),
+            count,
+        });
+    }
+    Some(faults)
+}
 
 /// Returns the stored form of an error of this public class.
 pub(crate) fn recorded(class: &str, message: &str) -> Box<[u8]> {

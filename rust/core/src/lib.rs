@@ -34,6 +34,7 @@ pub mod queue;
 pub mod ranges;
 pub mod registry;
 pub mod residents;
+pub mod rewind;
 pub mod runtime;
 pub mod sequence;
 pub mod settings;
