@@ -32,6 +32,10 @@ words! {
     MISSING_CODE = "missing_code";
     /// A rate or the queue is at its limit, or the disk is full.
     OVERLOADED = "overloaded";
+    /// The instance has no such step.
+    NO_STEP = "no_step";
+    /// Nothing of the instance failed.
+    NOTHING_FAILED = "nothing_failed";
     /// Which limit, where it is none that users set: the room on the disk of the store.
     DISK = "disk";
     /// The instance has used something up.

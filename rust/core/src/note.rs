@@ -7,6 +7,7 @@ use crate::history::{Stored, Verdict};
 use crate::ids::{Incarnation, InstanceNo, Micros, Seq};
 use crate::lifecycle::Status;
 use crate::limits::RECORDS_A_START;
+use crate::rewind::{No, Plan};
 use crate::store::{Look, Row};
 use crate::wait::{Approval, Wait};
 
@@ -55,6 +56,11 @@ pub enum Note {
         reason: Option<Box<str>>,
         /// Output or error.
         payload: Option<Box<[u8]>>,
+    },
+    /// A watched instance was deleted.
+    Gone {
+        /// Which instance.
+        no: InstanceNo,
     },
     /// This body begins nothing any more, and leaves when what runs of it has ended; or not.
     Pause {
@@ -122,6 +128,8 @@ pub struct Start {
     pub format: u32,
     /// Whether the engine stopped uncleanly while this body could run (R3).
     pub interrupted: bool,
+    /// From which all that looks random in it derives: one of its incarnations.
+    pub seed: Incarnation,
     /// Its history.
     pub records: Vec<Stored>,
     /// What it still waits for.
@@ -203,11 +211,16 @@ pub enum Data {
     Rows(Vec<Look>),
     /// An instance with what it had recorded, if there is one.
     History(Option<Box<(Look, Vec<Stored>)>>),
+    /// An instance, its history, and what a restart would do to it.
+    Rewound(Option<Box<Rewound>>),
     /// Approvals with the instances that ask.
     Approvals(Vec<(Row, Approval)>),
     /// Rows of the audit, and how far was searched.
     Audit(audit::Found),
 }
+
+/// An instance, its history, and what a restart would do to it.
+pub type Rewound = (Row, Vec<Stored>, Result<Plan, No>);
 
 impl Note {
     /// Whether notes for bodies may pass it: an answer, or what is told last of all.

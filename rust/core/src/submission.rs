@@ -4,9 +4,10 @@ use rustc_hash::FxHashMap;
 
 use crate::audit::By;
 use crate::history::{Operation, Record};
-use crate::ids::{Incarnation, InstanceNo, Micros, Seq, WaitId};
+use crate::ids::{Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
 use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
+use crate::rewind;
 use crate::wait::Wait;
 
 /// Name of an instance.
@@ -18,6 +19,14 @@ pub struct Name {
     pub workflow: Box<str>,
     /// Its id.
     pub id: Box<str>,
+}
+
+impl Name {
+    /// Returns what stands for it.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key::new(&self.namespace, &self.workflow, &self.id)
+    }
 }
 
 /// A body that speaks: everything it says is checked against its incarnation (D6).
@@ -207,6 +216,10 @@ pub enum Verb {
     Terminate(Box<str>),
     /// Make the next attempt of each of its steps that waits for one now.
     RetryNow,
+    /// Begin it anew, from there.
+    Restart(rewind::From),
+    /// Remove everything of it.
+    Delete,
 }
 
 impl Verb {
@@ -225,7 +238,15 @@ impl Verb {
             Self::Pause => "pause",
             Self::Terminate(_) => "terminate",
             Self::RetryNow => "retry_now",
+            Self::Restart(_) => "restart",
+            Self::Delete => "delete",
         }
+    }
+
+    /// Whether it can be done to an instance that has ended.
+    #[must_use]
+    pub fn is_for_ended(&self) -> bool {
+        matches!(self, Self::Restart(_) | Self::Delete)
     }
 }
 

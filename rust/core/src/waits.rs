@@ -28,6 +28,11 @@ impl Mailbox {
         Some(self.waits.remove(place))
     }
 
+    /// Closes all waits; what is kept stays.
+    pub fn close_all(&mut self) {
+        self.waits.clear();
+    }
+
     /// Moves the deadline of an open wait.
     pub fn postpone(&mut self, id: WaitId, until: Micros) {
         if let Some(wait) = self.waits.iter_mut().find(|it| it.id == id) {

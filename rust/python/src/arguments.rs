@@ -6,6 +6,7 @@ use stepwell_core::audit::By;
 use stepwell_core::history::{Kind, Operation, Record, Verdict};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::limits::PRIORITY_MAX;
+use stepwell_core::rewind;
 use stepwell_core::settings::{checked, Layer};
 use stepwell_core::submission::{IfExists, Name, NewItem};
 use stepwell_core::wait::{Source, Wait};
@@ -99,6 +100,27 @@ impl IdentityTuple {
             count: self.4,
         })
     }
+}
+
+/// From where a restarted instance goes on: what failed, or an operation.
+#[derive(FromPyObject)]
+pub(crate) enum FromArgument {
+    Failed(String),
+    Operation(IdentityTuple),
+}
+
+/// Without one it is from the start.
+pub(crate) fn beginning(from: Option<FromArgument>) -> PyResult<rewind::From> {
+    Ok(match from {
+        None => rewind::From::Start,
+        Some(FromArgument::Failed(word)) if word == "failed" => rewind::From::Failed,
+        Some(FromArgument::Failed(_)) => {
+            return Err(invalid("an instance restarts from no such word"))
+        }
+        Some(FromArgument::Operation(it)) => {
+            rewind::From::Operation(Box::new(it.into_operation()?))
+        }
+    })
 }
 
 /// A record of an attempt; when it is recorded the core fills in.

@@ -18,7 +18,7 @@ use stepwell_core::wait::ApprovalStatus;
 
 use crate::notes;
 
-const NOTES: [(&str, u8); 13] = [
+const NOTES: [(&str, u8); 14] = [
     ("DONE", notes::DONE),
     ("REPLY", notes::REPLY),
     ("START", notes::START),
@@ -26,6 +26,7 @@ const NOTES: [(&str, u8); 13] = [
     ("SETTLED", notes::SETTLED),
     ("TIMER", notes::TIMER),
     ("CHANGED", notes::CHANGED),
+    ("GONE", notes::GONE),
     ("PAUSE", notes::PAUSE),
     ("UNWIND", notes::UNWIND),
     ("FENCED", notes::FENCED),

@@ -15,8 +15,8 @@ use stepwell_core::tally::{Group, Reason};
 use stepwell_core::wait::ApprovalStatus;
 
 use crate::arguments::{
-    attributes, bytes, if_exists, layer, name, pairs, priority, short, status, ByTuple, ItemTuple,
-    LimitTuple,
+    attributes, beginning, bytes, if_exists, layer, name, pairs, priority, short, status, ByTuple,
+    FromArgument, ItemTuple, LimitTuple,
 };
 use crate::codes;
 use crate::error::{invalid, raise, unusable};
@@ -340,6 +340,43 @@ impl Core {
         by: ByTuple,
     ) -> PyResult<u64> {
         self.act(py, namespace, workflow, id, Verb::RetryNow, by)
+    }
+
+    #[pyo3(signature = (namespace, workflow, id, from_, by))]
+    fn restart(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        from_: Option<FromArgument>,
+        by: ByTuple,
+    ) -> PyResult<u64> {
+        let verb = Verb::Restart(beginning(from_)?);
+        self.act(py, namespace, workflow, id, verb, by)
+    }
+
+    fn delete(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        by: ByTuple,
+    ) -> PyResult<u64> {
+        self.act(py, namespace, workflow, id, Verb::Delete, by)
+    }
+
+    #[pyo3(signature = (namespace, workflow, id, from_))]
+    fn rewind(
+        &self,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        from_: Option<FromArgument>,
+    ) -> PyResult<u64> {
+        let name = name(namespace, workflow, id)?;
+        self.ask(Question::Rewind(name, beginning(from_)?))
     }
 
     fn stand(

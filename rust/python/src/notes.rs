@@ -4,9 +4,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use pyo3::IntoPyObjectExt;
 use stepwell_core::audit::Entry;
+use stepwell_core::codes;
 use stepwell_core::history::Stored;
 use stepwell_core::lifecycle::Status;
-use stepwell_core::note::{Data, Note, Start};
+use stepwell_core::note::{Data, Note, Rewound, Start};
+use stepwell_core::rewind::No;
 use stepwell_core::runtime::OfWorkflow;
 use stepwell_core::store::{Look, Row};
 use stepwell_core::wait::{Approval, Source, Wait};
@@ -24,6 +26,7 @@ pub(crate) const IDLE: u8 = 10;
 pub(crate) const FAILED: u8 = 11;
 pub(crate) const HINDERED: u8 = 12;
 pub(crate) const PAUSE: u8 = 13;
+pub(crate) const GONE: u8 = 14;
 
 type Any<'py> = PyResult<Bound<'py, PyAny>>;
 
@@ -91,6 +94,7 @@ pub(crate) fn tuple<'py>(py: Python<'py>, note: &Note) -> Any<'py> {
             is_on,
         } => tuple!(py; PAUSE, no, incarnation, is_on),
         Note::Unwind { no, incarnation } => tuple!(py; UNWIND, no, incarnation),
+        Note::Gone { no } => tuple!(py; GONE, no),
         Note::Fenced { ticket } => tuple!(py; FENCED, ticket),
         Note::Idle => tuple!(py; IDLE),
         Note::Hindered { now, message } => tuple!(py; HINDERED, now, message),
@@ -106,8 +110,23 @@ fn start<'py>(py: Python<'py>, it: &Start) -> Any<'py> {
         py; it.no, it.incarnation, shared(&it.namespace), shared(&it.workflow), shared(&it.version),
         &*it.id, bytes(py, it.params.as_deref()), bytes(py, it.attributes.as_deref()),
         it.created_at, it.parent, it.format, it.interrupted, each(py, &it.records, record)?.to_tuple(),
-        each(py, &it.waits, wait)?.to_tuple()
+        each(py, &it.waits, wait)?.to_tuple(), it.seed
     )
+}
+
+fn rewound<'py>(py: Python<'py>, it: &Rewound) -> Any<'py> {
+    let (row, history, plan) = it;
+    let status = row.status as u8;
+    match plan {
+        Ok(plan) => {
+            let kept = plan.kept.clone();
+            tuple!(py; "", status, each(py, history, record)?, kept, plan.is_by_clock)
+        }
+        Err(No::Step) => tuple!(py; codes::NO_STEP, status, py.None(), py.None(), py.None()),
+        Err(No::Sound) => {
+            tuple!(py; codes::NOTHING_FAILED, status, py.None(), py.None(), py.None())
+        }
+    }
 }
 
 fn record<'py>(py: Python<'py>, it: &Stored) -> Any<'py> {
@@ -190,7 +209,9 @@ fn audited<'py>(py: Python<'py>, row: &Result<Entry, (u64, String)>) -> Any<'py>
 
 fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
     match data {
-        Data::Nothing | Data::Row(None) | Data::History(None) => Ok(py.None().into_bound(py)),
+        Data::Nothing | Data::Row(None) | Data::History(None) | Data::Rewound(None) => {
+            Ok(py.None().into_bound(py))
+        }
         Data::Bool(it) => it.into_bound_py_any(py),
         Data::Created {
             no,
@@ -214,6 +235,7 @@ fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
         Data::Row(Some(it)) => look(py, it),
         Data::Rows(rows) => each(py, rows, look)?.into_bound_py_any(py),
         Data::History(Some(it)) => tuple!(py; look(py, &it.0)?, each(py, &it.1, record)?),
+        Data::Rewound(Some(it)) => rewound(py, it),
         Data::Audit((rows, searched_to)) => tuple!(py; each(py, rows, audited)?, *searched_to),
         Data::Approvals(approvals) => each(py, approvals, approval)?.into_bound_py_any(py),
     }

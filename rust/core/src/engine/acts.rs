@@ -24,32 +24,54 @@ impl Core {
         match self.or_refuse(ticket, found)? {
             Whereabouts::Unsure => return Some(Command::Act(ticket, deed)),
             Whereabouts::Unknown => self.say(Note::refuse(ticket, codes::NOT_FOUND, Data::Nothing)),
-            Whereabouts::Final(_, status) => {
+            Whereabouts::Final(_, status) if !deed.verb.is_for_ended() => {
                 self.say(Note::refuse(ticket, codes::STATE, Data::State(status)));
             }
             Whereabouts::Elsewhere(_, range) => {
                 self.ask_owner(range, ticket, Asked::Act(deed));
             }
+            Whereabouts::Final(no, status) => {
+                let key = deed.to.key();
+                if !self.domain.has(key.range()) {
+                    self.ask_owner(key.range(), ticket, Asked::Act(deed));
+                    return None;
+                }
+                // One that ends in this batch has ended after it.
+                let is_new = self.registry.view(key).is_some();
+                return self.act_here(ticket, deed, (no, key, status), is_new);
+            }
             Whereabouts::Here(no, key, status) => {
-                let before = self.batch.steps.len();
-                if !self.act_here(ticket, &deed, (no, key, status))? {
-                    return Some(Command::Act(ticket, deed));
-                }
-                if self.batch.has_changed(before) {
-                    let result = self
-                        .registry
-                        .view(key)
-                        .map_or("gone", |it| it.decided.word());
-                    self.audit_deed(*deed, result);
-                }
+                return self.act_here(ticket, deed, (no, key, status), false);
             }
         }
         None
     }
 
-    /// Does this to one that is here. Returns false if it has to wait for the next batch, `None` if
-    /// it is refused.
+    /// Does this to one that is in memory, or has ended. Returns it if it has to wait for the next
+    /// batch.
     fn act_here(
+        &mut self,
+        ticket: u64,
+        deed: Box<Deed>,
+        what: (InstanceNo, Key, Status),
+        waits: bool,
+    ) -> Option<Command> {
+        let before = self.batch.steps.len();
+        if waits || !self.do_verb(ticket, &deed, what)? {
+            return Some(Command::Act(ticket, deed));
+        }
+        if self.batch.has_changed(before) {
+            let known = self.registry.view(what.1);
+            let is_gone = self.batch.gone.contains(&what.0);
+            let result = known.filter(|_| !is_gone);
+            self.audit_deed(*deed, result.map_or("gone", |it| it.decided.word()));
+        }
+        None
+    }
+
+    /// Does this. Returns false if it has to wait for the next batch, `None` if
+    /// it is refused.
+    fn do_verb(
         &mut self,
         ticket: u64,
         deed: &Deed,
@@ -63,6 +85,8 @@ impl Core {
                 self.retry_now(no);
                 self.say(Note::reply(ticket, Data::Nothing));
             }
+            Verb::Restart(from) => return self.restart(ticket, from, (no, key)),
+            Verb::Delete => return self.delete(ticket, (no, key)),
         }
         Some(true)
     }

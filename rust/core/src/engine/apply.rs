@@ -19,6 +19,8 @@ use crate::wait::Event;
 struct News {
     /// Creations that are items of one answer.
     created: VecDeque<(Box<NewInstance>, Outcome)>,
+    /// Instances that are deleted.
+    gone: Vec<InstanceNo>,
     /// New states, to be told when they are shown.
     changed: Vec<(InstanceNo, Transition)>,
 }
@@ -30,6 +32,7 @@ impl Core {
         let mut steps = std::mem::take(&mut self.batch.steps);
         self.batch.unjudged.clear();
         self.batch.approvals.clear();
+        self.batch.gone.clear();
         self.batch.known = Known::default();
         let mut answers = outcomes.iter().copied();
         let mut news = News::default();
@@ -56,6 +59,8 @@ impl Core {
                 });
             }
         }
+        let watched = news.gone.into_iter().filter(|it| self.watches.has(*it));
+        applied.notes.extend(watched.map(|no| Note::Gone { no }));
         self.batch.steps = steps;
         self.batch.counts = [0; 2];
         self.batch.bytes = 0;
@@ -133,6 +138,7 @@ impl Core {
                 }
             }
             After::Leaves(no) => self.residents.leave(no),
+            After::Gone(no) => news.gone.push(no),
             After::Changed(no) => {
                 if let Some((Op::Status(_, _, to), _)) = op {
                     news.changed.push((no, to));
@@ -220,6 +226,7 @@ impl Core {
             created_at: new.created_at,
             parent: new.parent,
             format: new.format,
+            seed: new.seed.unwrap_or(new.incarnation),
             interrupted: false,
             records: Vec::new(),
             waits: Vec::new(),

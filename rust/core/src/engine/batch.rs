@@ -60,6 +60,8 @@ pub(super) enum After {
     Leaves(InstanceNo),
     /// The state has changed.
     Changed(InstanceNo),
+    /// Nothing of it is left.
+    Gone(InstanceNo),
     /// An event whose `dedup_id` the store judges is kept; whoever sent it from here is answered.
     Kept(Option<u64>, InstanceNo),
     /// Children of several owners are created, and their parent is told; if an id was taken that is
@@ -100,6 +102,8 @@ pub(super) struct Batch {
     pub(super) unjudged: FxHashSet<InstanceNo>,
     /// Approvals this batch writes.
     pub(super) approvals: FxHashSet<Box<str>>,
+    /// Instances that this batch deletes.
+    pub(super) gone: FxHashSet<InstanceNo>,
     /// What was asked before it was decided.
     pub(super) known: Known,
 }

@@ -173,7 +173,7 @@ impl Core {
     }
 
     /// Keeps an event again that was taken; a wait may take it when the batch is complete.
-    fn put_back(&mut self, no: InstanceNo, event: Event) {
+    pub(super) fn put_back(&mut self, no: InstanceNo, event: Event) {
         if self.live_mut(no).mailbox.keeps(event.id) {
             return;
         }
@@ -213,7 +213,11 @@ impl Core {
         let live = self.live_mut(no);
         if std::mem::take(&mut live.slot) {
             let workflow = live.workflow;
-            self.held.insert(no, workflow);
+            if self.held.insert(no, workflow).is_some() {
+                // One that was restarted and left one behind before keeps one slot for both.
+                self.gate.give_back(workflow);
+                self.contended = Queued::Unknown;
+            }
         }
     }
 
@@ -312,7 +316,7 @@ impl Core {
 }
 
 /// Rebuilds an event from the record that took it.
-fn given_back(id: EventId, taken: &Record) -> Event {
+pub(super) fn given_back(id: EventId, taken: &Record) -> Event {
     Event {
         id,
         kind: taken.event_type.clone().unwrap_or_default(),

@@ -52,7 +52,7 @@ impl Codes {
     }
 
     /// Says why an instance cannot be resumed, and what to do.
-    fn refusal(&self, row: &Row) -> String {
+    pub(super) fn refusal(&self, row: &Row) -> String {
         let Row {
             id,
             workflow,

@@ -68,9 +68,19 @@ impl Counts {
         figures.states[from as usize] -= 1;
         figures.states[to as usize] += 1;
         figures.started += u64::from(to == Status::Running && from == Status::Queued);
-        if to.is_final() {
-            figures.ended += 1;
+        figures.ended += u64::from(to.is_final());
+        if to.is_final() || from.is_final() {
             self.ended.insert(workflow);
+        }
+    }
+
+    /// An instance that was in this state is deleted.
+    pub(super) fn gone(&mut self, no: InstanceNo, workflow: u32, status: Status) {
+        self.change(workflow).states[status as usize] -= 1;
+        if status.is_final() {
+            self.ended.insert(workflow);
+        } else if status == Status::Blocked {
+            self.unblocked(no);
         }
     }
 

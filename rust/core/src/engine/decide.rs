@@ -107,10 +107,11 @@ impl Core {
 
     /// Looks an instance up by name. What was not asked is asked with the next batch.
     pub(super) fn find(&mut self, name: &Name) -> Result<Whereabouts, Damaged> {
-        let key = Key::new(&name.namespace, &name.workflow, &name.id);
+        let key = name.key();
         if let Some(view) = self.registry.view(key) {
             return Ok(match view.committed {
                 None => Whereabouts::Unsure,
+                Some(_) if self.batch.gone.contains(&view.no) => Whereabouts::Unsure,
                 Some(_) if view.decided.is_final() => Whereabouts::Final(view.no, view.decided),
                 Some(_) => Whereabouts::Here(view.no, key, view.decided),
             });
@@ -123,6 +124,9 @@ impl Core {
         let Some(row) = self.batch.known.by_key(key)? else {
             return Ok(Whereabouts::Unknown);
         };
+        if self.batch.gone.contains(&row.no) {
+            return Ok(Whereabouts::Unsure);
+        }
         // The only owner has everybody in memory who has not ended, but whom a start could not read.
         if row.status.is_final() || self.domain.is_whole() {
             return Ok(Whereabouts::Final(row.no, row.status));

@@ -110,7 +110,33 @@ impl Core {
             Verb::Terminate(_) => self.needs_to_terminate(vec![view.no], say),
             Verb::Pause if self.never_ran(view.no) => say(Need::Instance(view.no, false)),
             Verb::Pause | Verb::RetryNow => {}
+            Verb::Restart(_) => {
+                Self::needs_to_restart(view.no, say);
+                self.needs_to_terminate(vec![view.no], say);
+            }
+            Verb::Delete => {
+                say(Need::Instance(view.no, false));
+                self.needs_to_terminate(vec![view.no], say);
+            }
         }
+    }
+
+    fn needs_to_restart(no: InstanceNo, say: Say<'_>) {
+        say(Need::Instance(no, true)); // the error says what failed
+        say(Need::History(no));
+        say(Need::Called(no));
+    }
+
+    /// Returns what is still to be asked before an instance can be restarted that was found in the
+    /// store.
+    pub(super) fn missing_to_restart(&self, no: InstanceNo) -> Needs {
+        let mut missing = Needs::default();
+        Self::needs_to_restart(no, &mut |it| {
+            if !self.batch.known.has(it) {
+                missing.add(it);
+            }
+        });
+        missing
     }
 
     fn needs_of_letter(&self, message: &Message, say: Say<'_>) {

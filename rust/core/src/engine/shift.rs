@@ -50,8 +50,11 @@ impl Core {
     pub(super) fn shift(&mut self, no: InstanceNo, event: Happening) -> Option<Owed> {
         let live = self.live.get_mut(&no).expect("the caller found it live");
         let from = live.status;
-        let Reaction::Goes(to, effects) = react(from, event) else {
-            return None;
+        let (to, effects) = match react(from, event) {
+            Reaction::Goes(to, effects) => (to, effects),
+            // As long as anybody looks it has ended.
+            Reaction::Gone(effects) => (Status::Terminated, effects),
+            Reaction::Stays | Reaction::Refused => return None,
         };
         if !live.has_code && to.needs_code() {
             return None;

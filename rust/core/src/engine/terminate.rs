@@ -80,7 +80,12 @@ impl Core {
     }
 
     /// Returns called children with the error that says why they end.
-    fn sentences(&self, parent: InstanceNo, called: &[InstanceNo], why: &str) -> Vec<Doomed> {
+    pub(super) fn sentences(
+        &self,
+        parent: InstanceNo,
+        called: &[InstanceNo],
+        why: &str,
+    ) -> Vec<Doomed> {
         if called.is_empty() {
             return Vec::new();
         }

@@ -4,9 +4,10 @@
 use super::{Answer, Asked, Asker, Ending, Message, Told, Waiter};
 use crate::audit::By;
 use crate::codes;
-use crate::history::Verdict;
+use crate::history::{Kind, Operation, Verdict};
 use crate::ids::{Range, RANGES};
 use crate::lifecycle::Status;
+use crate::rewind::From;
 use crate::submission::{Decision, Deed, Name, Verb};
 
 impl Message {
@@ -129,7 +130,16 @@ impl Pen {
             Verb::Terminate(why) => self.letter(b'T').text(why),
             Verb::RetryNow => self.letter(b'N'),
             Verb::Pause => self.letter(b'P'),
+            Verb::Delete => self.letter(b'D'),
+            Verb::Restart(From::Start) => self.letter(b'A').letter(b'S'),
+            Verb::Restart(From::Failed) => self.letter(b'A').letter(b'F'),
+            Verb::Restart(From::Operation(it)) => self.letter(b'A').letter(b'O').operation(it),
         }
+    }
+
+    fn operation(&mut self, it: &Operation) -> &mut Self {
+        self.letter(it.kind as u8).text(&it.branch).text(&it.name);
+        self.text_or_none(it.key.as_deref()).number(it.count.into())
     }
 
     fn told(&mut self, data: &Told) -> &mut Self {
@@ -298,7 +308,24 @@ impl Eye<'_> {
             b'T' => Verb::Terminate(self.text()?),
             b'N' => Verb::RetryNow,
             b'P' => Verb::Pause,
+            b'D' => Verb::Delete,
+            b'A' => Verb::Restart(match self.letter()? {
+                b'S' => From::Start,
+                b'F' => From::Failed,
+                b'O' => From::Operation(Box::new(self.operation()?)),
+                _ => return Err(Nonsense),
+            }),
             _ => return Err(Nonsense),
+        })
+    }
+
+    fn operation(&mut self) -> Read<Operation> {
+        Ok(Operation {
+            kind: Kind::from_code(self.letter()?).ok_or(Nonsense)?,
+            branch: self.text()?,
+            name: self.text()?,
+            key: self.text_or_none()?,
+            count: u32::try_from(self.number()?).map_err(|_| Nonsense)?,
         })
     }
 
@@ -367,6 +394,13 @@ mod tests {
             },
         };
         let act = |id, verb: Verb| Message::Ask(asker, Asked::Act(verb.to(name(id))));
+        let operation = Operation {
+            kind: Kind::Event,
+            branch: "n#1/2".into(),
+            name: "é".into(),
+            key: Some("".into()),
+            count: u32::MAX,
+        };
         let noted = Deed {
             by: By {
                 actor: None,
@@ -388,6 +422,10 @@ mod tests {
             act("2", Verb::Terminate("unwanted".into())),
             act("2", Verb::RetryNow),
             act("2", Verb::Pause),
+            act("2", Verb::Delete),
+            act("2", Verb::Restart(From::Start)),
+            act("2", Verb::Restart(From::Failed)),
+            act("2", Verb::Restart(From::Operation(Box::new(operation)))),
             Message::Ask(asker, Asked::Act(Box::new(noted))),
             Message::Ask(asker, Asked::Stand(Box::new(name("")), -100)),
             answer("", Told::Nothing),

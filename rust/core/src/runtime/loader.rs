@@ -20,6 +20,7 @@ use crate::ids::{Incarnation, InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::limits::CHILDREN_NAMED;
 use crate::note::{Data, Item, Note, Start};
+use crate::rewind::{self, From};
 use crate::store::{Error, Filter, Look, Payloads, Reader, Row};
 use crate::submission::{Body, Command, Name, Speech, Submission};
 use crate::wait::{tell_approvals, told_approval, ApprovalStatus, Source, Wait};
@@ -37,6 +38,8 @@ pub enum Question {
     Approvals(Option<Box<str>>, Option<Box<str>>, Option<ApprovalStatus>),
     /// Who did what.
     Audit(audit::Page),
+    /// What a restart from there would do to a history.
+    Rewind(Name, From),
 }
 
 /// What the loader does.
@@ -250,6 +253,7 @@ pub(crate) fn read_start(reader: &mut dyn Reader, no: InstanceNo) -> Result<Opti
         created_at: row.created_at,
         parent: row.parent,
         format: row.format,
+        seed: row.seed.unwrap_or(row.incarnation),
         interrupted: false,
         records,
         waits,
@@ -315,6 +319,7 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
             data = Data::Rows(looks.collect::<Result<_, Error>>()?);
             Ok(())
         })?,
+        Question::Rewind(name, from) => data = rewound(reader, name, from)?,
         Question::History(no) => data = Data::History(history(reader, *no)?.map(Box::new)),
         Question::Approvals(namespace, workflow, status) => {
             let (namespace, workflow) = (namespace.as_deref(), workflow.as_deref());
@@ -327,6 +332,18 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
         Question::Audit(page) => data = Data::Audit(reader.audit(page)?),
     }
     Ok(data)
+}
+
+fn rewound(reader: &mut dyn Reader, name: &Name, from: &From) -> Result<Data, Error> {
+    let found = reader.find(&name.namespace, &name.workflow, &name.id)?;
+    let Some(row) = found else {
+        return Ok(Data::Rewound(None));
+    };
+    let error = reader.payloads(row.no)?.result;
+    let history = reader.history(row.no)?;
+    let plan = rewind::plan(&history, from, (row.status, error.as_deref()));
+    let history = Box::new((row, history, plan));
+    Ok(Data::Rewound(Some(history)))
 }
 
 /// Adds to a row what else there is of its instance.

@@ -161,6 +161,7 @@ impl Said {
                     Verb::Pause => &mut self.paused,
                     Verb::Terminate(_) => &mut self.terminated,
                     Verb::RetryNow => &mut self.hastened,
+                    Verb::Restart(_) | Verb::Delete => unreachable!("nobody does that yet"),
                 };
                 those.insert(key(&deed.to));
             }
@@ -198,7 +199,9 @@ impl Said {
             Submission::Outside(Command::Act(ticket, deed)) => match deed.verb {
                 Verb::Pause => (ticket, Asked::Pause(key(&deed.to))),
                 Verb::Terminate(_) => (ticket, Asked::Terminate(key(&deed.to))),
-                Verb::Resume | Verb::RetryNow => (ticket, Asked::Act),
+                Verb::Resume | Verb::RetryNow | Verb::Restart(_) | Verb::Delete => {
+                    (ticket, Asked::Act)
+                }
             },
             Submission::Outside(Command::Reshard(ticket, shards)) => {
                 (ticket, Asked::Reshard(u32::try_from(*shards).unwrap_or(0)))
