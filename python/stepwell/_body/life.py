@@ -55,6 +55,7 @@ class Who:
             one.
         format: Which rules it keeps for life, so that what it recorded replays.
         created_at: When it was created, in microseconds of the wall clock.
+        seeded_by: The incarnation from which all that looks random in it derives.
         attributes: Those that its body was told of, encoded; None: it has none.
         ahead: Those as they will be when all is durable that its body asks for.
     """
@@ -67,6 +68,7 @@ class Who:
     id: str
     format: Format
     created_at: int
+    seeded_by: int
     attributes: bytes | None
     ahead: bytes | None
 
@@ -75,8 +77,13 @@ class Who:
 
     @property
     def seed(self) -> str:
-        """From which all that looks random in this life of the instance is derived (I13)."""
-        return f"{self.namespace}|{self.workflow.name}|{self.id}|{self.incarnation}"
+        """From which all that looks random in it is derived (I13): the same in all lives that keep
+        what an earlier one recorded (L6)."""
+        return self.of(self.seeded_by)
+
+    def of(self, incarnation: int) -> str:
+        """Returns what names one incarnation of it among those of all instances."""
+        return f"{self.namespace}|{self.workflow.name}|{self.id}|{incarnation}"
 
 
 class Operation(ABC):

@@ -58,7 +58,7 @@ class Runner:
 
     def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
         no, incarnation, namespace, _, version, id, self._params, *rest = start
-        attributes, created_at, _, format, interrupted, records, waits = rest
+        attributes, created_at, _, format, interrupted, records, waits, seed = rest
         self.who = Who(
             no,
             incarnation,
@@ -68,6 +68,7 @@ class Runner:
             id,
             format,
             created_at,
+            incarnation if seed == incarnation else seed,  # one object for both
             attributes,
             attributes,
         )

@@ -19,7 +19,7 @@ from .._steps.workflow import Workflow, without_code
 from .._types import NewInstance
 from .._values import names
 from .._values.codec import Undecodable, codec
-from .._values.failures import error_info
+from .._values.failures import blamed, error_info
 from . import recalled
 from .operation import TicketOperation, WaitOperation
 
@@ -223,7 +223,7 @@ async def create_batch(
     outcome = await delivery.perform(life,
         TicketOperation(life, identity, port.create_children, path, name, identity[4],
         target.name, target.version, items,
-                        codec.encode(len(items)))
+                        _batch_as_stored(life, identity, len(items), base))
     )  # fmt: skip
     if outcome.verdict != _core.OK:
         ids = [id for id, _, _ in prepared if id is not None] or [base]
@@ -234,17 +234,31 @@ async def create_batch(
                     f'items[{first}] and items[{index}] have the same id "{id}". None of the '
                     "batch was created. Give each its own."
                 )
-                raise InstanceExists(text, workflow=target.name, id=id)
+                raise blamed(InstanceExists(text, workflow=target.name, id=id), identity)
         which = f'instance "{ids[0]}" of "{target.name}"'
         if len(ids) > 1:
             some = ", ".join(f'"{id}"' for id in ids[:3]) + (", …" if len(ids) > 3 else "")
             which = f'an instance of "{target.name}" with one of these {len(ids):,} ids ({some})'
-        raise InstanceExists(
-            f"{which} already exists. None of the batch was created. Pass other ids.",
-            workflow=target.name,
-            id=ids[0] if len(ids) == 1 else "",
-        )
-    return [Child(target, id) for id, _, _ in items]
+        text = f"{which} already exists. None of the batch was created. Pass other ids."
+        one = ids[0] if len(ids) == 1 else ""
+        raise blamed(InstanceExists(text, workflow=target.name, id=one), identity)
+    if outcome.payload is not None:
+        try:
+            base = _base_of(life, identity, codec.decode(outcome.payload, where="batch"))
+        except Undecodable as error:
+            await stopping.unreadable(life, f'creation "{name}"', error, name)
+    return [Child(target, id or f"{base}.{index}") for index, (id, _, _) in enumerate(prepared)]
+
+
+def _batch_as_stored(life: Life, identity: Identity, count: int, base: str) -> bytes:
+    """How many there are; and, in a life that is not the one its seed is of, from what their ids
+    derive."""
+    is_plain = base == _derived(life.who.seed, identity)
+    return codec.encode(count if is_plain else [count, base])
+
+
+def _base_of(life: Life, identity: Identity, stored: Any) -> str:
+    return str(stored[1]) if isinstance(stored, list) else _derived(life.who.seed, identity)
 
 
 @enable_ki_protection
@@ -324,21 +338,24 @@ async def send(
         ),
     )
     if outcome.verdict != _core.OK:
-        raise error_of(
-            outcome.type or "",
-            workflow=target,
-            id=id,
-            lost=f'event "{type}" of {life.who} was not sent',
-        )
+        lost = f'event "{type}" of {life.who} was not sent'
+        error = error_of(outcome.type or "", workflow=target, id=id, lost=lost)
+        raise blamed(error, identity)
 
 
 def child_id(life: Life, identity: Identity) -> str:
-    return str(uuid.uuid5(_CHILDREN, f"{life.who.seed}|{identity}"))
+    """Returns the id of a child that is given none: another in each incarnation, for what an
+    earlier one created may be there yet (L6)."""
+    return _derived(life.who.of(life.who.incarnation), identity)
+
+
+def _derived(whose: str, identity: Identity) -> str:
+    return str(uuid.uuid5(_CHILDREN, f"{whose}|{identity}"))
 
 
 def raise_if_taken(outcome: Outcome, target: Workflow[Any, Any], id: str) -> None:
     if outcome.verdict != _core.OK:
-        raise error_of(outcome.type or "", workflow=target.name, id=id)
+        raise blamed(error_of(outcome.type or "", workflow=target.name, id=id), outcome.identity)
 
 
 def child_output(life: Life, target: Workflow[Any, R], id: str, outcome: Outcome) -> R:
@@ -362,8 +379,11 @@ def child_output(life: Life, target: Workflow[Any, R], id: str, outcome: Outcome
     word = outcome.type
     # of an error of the child's own, records of old name the version beside it
     if word in RECORDED and (info is None or word == _core.TERMINATED):
-        raise error_of(word, info, workflow=target.name, id=id, namespace=life.who.namespace)
-    raise InstanceErrored(f"{target.name}/{id} failed" + (f": {info}" if info else ""), error=info)
+        of = life.who.namespace
+        error = error_of(word, info, workflow=target.name, id=id, namespace=of)
+        raise blamed(error, outcome.identity)
+    text = f"{target.name}/{id} failed" + (f": {info}" if info else "")
+    raise blamed(InstanceErrored(text, error=info), outcome.identity)
 
 
 def value_bytes_of(life: Life, workflow: str) -> int:

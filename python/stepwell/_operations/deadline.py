@@ -19,6 +19,7 @@ from .. import _core
 from .._body import delivery, stopping
 from .._body.turns import close_turns, open_turns
 from .._room import need_room
+from .._values.failures import blamed
 from .operation import WaitOperation
 
 if TYPE_CHECKING:
@@ -115,5 +116,6 @@ class DeadlineScope:
         if self._fails and self._scope.cancelled_caught:
             # what timeouts of trio, and of asyncio, raise
             late = trio.TooSlowError if life.loop is None else TimeoutError
-            raise late(f'"{self._name}" of {life.who} ran out of time')
+            error = late(f'"{self._name}" of {life.who} ran out of time')
+            raise error if self._operation is None else blamed(error, self._operation.identity)
         return caught

@@ -18,7 +18,7 @@ from .._errors import StepwellError
 from .._formats import REFUSALS_ARE_RECORDED
 from .._replay import Outcome
 from .._values.codec import codec
-from .._values.failures import describe_refusal
+from .._values.failures import blamed, describe_refusal
 from .operation import TaskOperation
 
 if TYPE_CHECKING:
@@ -66,5 +66,7 @@ async def refuse(life: Life, identity: Identity, error: Exception) -> NoReturn:
     try:
         await delivery.perform(life, Refusal(life, identity, error))
     except StepwellError as told:
-        raise told from error.__cause__  # which may be the user's own, and is not recorded
+        raise blamed(
+            told, identity
+        ) from error.__cause__  # which may be the user's own, and is not recorded
     raise AssertionError("its outcome is raised")

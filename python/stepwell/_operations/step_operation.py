@@ -50,7 +50,7 @@ from .._replay import Attempts, Identity, Outcome
 from .._steps.arguments import Arguments
 from .._steps.past import KEPT, Past, Tried
 from .._values.codec import codec
-from .._values.failures import describe, from_users_code, revive, type_name
+from .._values.failures import blamed, describe, from_users_code, revive, type_name
 from .._values.plain import shown
 from .operation import TaskOperation
 
@@ -771,7 +771,7 @@ class StepOperation(TaskOperation):
     def failure(self, payload: bytes | None) -> StepFailed:
         """Returns the recorded failure as the exception that the body sees."""
         assert payload is not None, "a failure is recorded with its error"
-        return revive(codec.decode(payload))
+        return blamed(revive(codec.decode(payload)), self.identity)
 
     def answer(self, outcome: Outcome | None) -> Any:
         """Returns the step's value as the body sees it, or raises its failure.

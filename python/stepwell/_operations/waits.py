@@ -17,6 +17,7 @@ from .._replay import EARLIER, Identity, Outcome
 from .._types import Approval, Event
 from .._values.codec import Undecodable, as_plain, codec
 from .._values.durations import from_us, text
+from .._values.failures import blamed
 from .._values.names import any_of, wait_name
 from . import recalled
 from .operation import WaitOperation
@@ -76,11 +77,13 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
     )
     if outcome.verdict == _core.TIMED_OUT:
         step = "" if name == wait_name(types) else f' (step "{name}")'
-        raise EventTimeout(f"no event {any_of(types)} came to {life.who} within {text(us)}{step}")
+        late = EventTimeout(f"no event {any_of(types)} came to {life.who} within {text(us)}{step}")
+        raise blamed(late, identity)
     assert outcome.type is not None
     known = life.delivery.cursor.attempts.pop(identity, None)
     if known is not None:  # whatever fits today: the body has gone its way
-        raise _unfit(life, outcome, str(as_plain(known.saved)).removeprefix(_TOLD))
+        told = _unfit(life, outcome, str(as_plain(known.saved)).removeprefix(_TOLD))
+        raise blamed(told, identity)
     try:
         payload = _payload(life, outcome, as_type)
     except Undecodable as error:
@@ -116,7 +119,7 @@ async def _tell_unfit(
     said = codec.encode(f"{_TOLD}{error}")
     who = life.who
     life.port.record(who.no, who.incarnation, identity, 1, _core.SAVED, outcome.at, said)
-    raise _unfit(life, outcome, str(error)) from None
+    raise blamed(_unfit(life, outcome, str(error)), identity) from None
 
 
 def _unfit(life: Life, outcome: Outcome, why: str) -> InvalidPayload:
@@ -158,7 +161,8 @@ async def approval(
         ),
     )
     if outcome.verdict == _core.TIMED_OUT:
-        raise ApprovalTimeout(f'nobody decided on "{name}" of {life.who} in time')
+        late = ApprovalTimeout(f'nobody decided on "{name}" of {life.who} in time')
+        raise blamed(late, identity)
     try:
         decision = (
             codec.decode(outcome.payload, where="decision") if outcome.payload is not None else {}
@@ -167,11 +171,9 @@ async def approval(
         await stopping.unreadable(life, f'approval "{name}"', error, name)
     by, reason, metadata = decision.get("by", ""), decision.get("reason"), decision.get("metadata")
     if outcome.type != _core.APPROVED:
-        raise Rejected(
-            f'"{name}" of {life.who} was rejected by '
-            f'{by}' + (f": {reason}" if reason else ""),
-            by=by, reason=reason, metadata=metadata,
-        )  # fmt: skip
+        why = f": {reason}" if reason else ""
+        text = f'"{name}" of {life.who} was rejected by {by}{why}'
+        raise blamed(Rejected(text, by=by, reason=reason, metadata=metadata), identity)
     if as_type is not None and metadata is not None:
         try:
             metadata = codec.plan(as_type).decode(

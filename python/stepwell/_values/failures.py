@@ -18,13 +18,15 @@ from __future__ import annotations
 import sys
 import traceback as traceback_module
 from types import BuiltinFunctionType, ModuleType, NoneType, TracebackType, new_class
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from .. import _errors
 from .._errors import FIVE, ErrorInfo, StepFailed, StepwellError
 from .._log import log
 from .codec import Codec, Undecodable
 from .plain import one
+
+E = TypeVar("E", bound=BaseException)
 
 MESSAGE_MAX = 16_384
 TRACEBACK_MAX = 65_536
@@ -55,6 +57,9 @@ _PLAIN_ONLY = (StopIteration, StopAsyncIteration, BaseExceptionGroup)
 # Around whatever a class defines under these names.
 _ARGS = vars(BaseException)["args"]
 _DICT = vars(BaseException)["__dict__"]
+_CAUSE = vars(BaseException)["__cause__"]
+_CONTEXT = vars(BaseException)["__context__"]
+_MEMBERS = vars(BaseExceptionGroup)["exceptions"]
 
 _LEADING = ("stepwell", "trio", "outcome", "asyncio", "concurrent")
 """Whose frames lead to code of users: the engine, and what it runs that on."""
@@ -266,16 +271,51 @@ def describe_body(exc: BaseException) -> dict[str, Any]:
     """Returns what is recorded of an exception that left the body, as plain data. Never raises.
 
     A `StepFailed` keeps its step and attempts. The tree of a group is its message, and a nested
-    list of [type, message, [members]] as `errors`.
+    list of [type, message, [members]] as `errors`. `faults` names the operations whose outcomes it
+    came from, if any: from there it can go on (L6).
     """
     if isinstance(exc, StepFailed) and _own(exc, "step"):
         record = _described(exc, _own(exc, "step"), _own(exc, "attempts") or 0)
         record["traceback"] = _cut(_own(exc, "traceback") or record["traceback"], TRACEBACK_MAX)
-        return record
-    record = _described(exc, None, None)
-    if isinstance(exc, BaseExceptionGroup):
-        _add_tree(record, exc)
+    else:
+        record = _described(exc, None, None)
+        if isinstance(exc, BaseExceptionGroup):
+            _add_tree(record, exc)
+    if at_fault := faults(exc):
+        record["faults"] = at_fault
     return record
+
+
+_BLAMED = "__stepwell_operation__"
+"""Under which an exception says whose outcome it is. Not a field: what of an exception is recorded
+leaves such names out."""
+_FAULTS_MAX = 1_000
+"""Of more operations than these at once nobody says which were at fault."""
+
+
+def blamed(exc: E, operation: tuple[Any, ...]) -> E:
+    """Notes whose outcome an exception is that the body is about to be told, and returns it."""
+    _DICT.__get__(exc)[_BLAMED] = operation
+    return exc
+
+
+def faults(exc: BaseException) -> list[list[Any]]:
+    """Returns the operations whose outcomes an exception is: its own, and those of its cause, its
+    context and the members of its group (L6). Each as kind, branch, name, key, occurrence."""
+    found: dict[tuple[Any, ...], None] = {}
+    seen: set[int] = set()
+    left: list[BaseException | None] = [exc]
+    while left:
+        one = left.pop()
+        if one is None or id(one) in seen or len(seen) > 2 * _FAULTS_MAX:
+            continue
+        seen.add(id(one))
+        if (operation := _own(one, _BLAMED)) is not None:
+            found[operation] = None
+        left += (_CAUSE.__get__(one), _CONTEXT.__get__(one))
+        if isinstance(one, BaseExceptionGroup):
+            left += _MEMBERS.__get__(one)
+    return [list(it) for it in found][:_FAULTS_MAX]
 
 
 def _add_tree(record: dict[str, Any], group: BaseExceptionGroup[Any]) -> None:
