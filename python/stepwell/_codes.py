@@ -86,6 +86,18 @@ def error_of(
             return _exists(code, data, workflow, id or "")
         case _core.STATE:
             return _wrong_state(data, f"{lead}{whose}")
+        case _core.NO_STEP:
+            return InvalidConfig(
+                f"{lead}{whose} has recorded no such step. Take the `ref` of a line of its "
+                "history(). Nothing was changed."
+            )
+        case _core.NOTHING_FAILED:
+            status = STATUSES[data]
+            return InvalidState(
+                f"nothing of {whose} failed: it is {status.value}. Restart it from a step of its "
+                "history(), or without from_step from the start. Nothing was changed.",
+                status=status,
+            )
         case _core.LIMIT:
             limit, value = data or (_core.BUFFERED_EVENTS, _core.EVENTS_MAX)
             text = (

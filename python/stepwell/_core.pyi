@@ -88,6 +88,8 @@ TIMER: Final[int]
 CHANGED: Final[int]
 """(CHANGED, no, status, reason, payload): a watched instance changed state; payload: output or
 error, when final or blocked."""
+GONE: Final[int]
+"""(GONE, no): a watched instance was deleted."""
 PAUSE: Final[int]
 """(PAUSE, no, incarnation, is_on): this body begins nothing any more; when what runs of it has
 ended it is unwound, and `paused` is said for it. is_on False: it was to, and goes on."""
@@ -145,13 +147,15 @@ Start: TypeAlias = tuple[
     bool,
     tuple[Record, ...],
     tuple[Wait, ...],
+    int,
 ]
 """(no, incarnation, namespace, workflow, version, id, params, attributes, created_at, parent,
-format, interrupted, records, waits)
+format, interrupted, records, waits, seed)
 
 records are in order; a wait that was settled while this was read may be in both. `format`: which
 rules the instance keeps for life, so that what it recorded replays (see `_formats`). `interrupted`:
-the engine stopped uncleanly while this body could run (R3)."""
+the engine stopped uncleanly while this body could run (R3). `seed`: the incarnation from which all
+that looks random in it derives (L6)."""
 By: TypeAlias = tuple[str | None, str | None]
 """Who does something, and what they say to it, for the audit."""
 Row: TypeAlias = tuple[
@@ -242,6 +246,8 @@ EXISTS: Final[str]
 """data: (no, state) of the instance that has the id."""
 SAME_ID_OTHER_PARAMS: Final[str]
 """data: the same."""
+NO_STEP: Final[str]
+NOTHING_FAILED: Final[str]
 STATE: Final[str]
 """data: the state in which this cannot be done."""
 TERMINATED: Final[str]
@@ -625,6 +631,31 @@ class Core(Calls):
         """Ends an instance that is not final, and those it called. REPLY data: None; then its body,
         if it was in memory, has been told to UNWIND. Codes: NOT_FOUND, STATE. why: the text of the
         error that everybody is told who waits for it."""
+    def restart(
+        self,
+        namespace: str,
+        workflow: str,
+        id: str,
+        from_: tuple[Kind, str, str, str | None, int] | Literal["failed"] | None,
+        by: By,
+    ) -> int:
+        """Begins an instance anew, ended or not, under a new incarnation; its body, if there is
+        one, is told to UNWIND, and STARTs again. from_: the operation before which all that had begun is
+        kept; "failed": all is kept but what the `faults` of its error name. Codes: NOT_FOUND,
+        NO_STEP, NOTHING_FAILED (its state), MISSING_CODE."""
+    def rewind(
+        self,
+        namespace: str,
+        workflow: str,
+        id: str,
+        from_: tuple[Kind, str, str, str | None, int] | Literal["failed"] | None,
+    ) -> int:
+        """Says what `restart` would keep: (code, state, records, ranges of places that are kept,
+        whether the clock was asked); with a code the last three are None. None: there is no such
+        instance."""
+    def delete(self, namespace: str, workflow: str, id: str, by: By) -> int:
+        """Removes an instance, ended or not, and everything of it. Watches of it are told GONE.
+        Codes: NOT_FOUND."""
     def retry_now(self, namespace: str, workflow: str, id: str, by: By) -> int:
         """The retry delays of an instance are over. REPLY data: None, also if it has none, or a
         human has to act first. Codes: NOT_FOUND, STATE."""

@@ -234,6 +234,24 @@ class StepRecord:
     event_types: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class RestartPreview:
+    """What a restart would keep of a history, and what it would erase: `Instance.restart` with
+    `dry_run=True`.
+
+    Attributes:
+        kept: Lines that stay; what they recorded is not done again.
+        erased: Lines that go. A step whose attempt succeeded after the body had given it up is
+            among them, and is not run again all the same: its value becomes the step's.
+        by_clock: Whether the order was told by the clock, because some of it was recorded by a
+            version that did not record in which turn a step began.
+    """
+
+    kept: list[StepRecord]
+    erased: list[StepRecord]
+    by_clock: bool
+
+
 class Explanation(NamedTuple):
     """Why an instance is where it is. `str()` is one plain paragraph."""
 

@@ -45,6 +45,7 @@ from stepwell import Overloaded as Overloaded
 from stepwell import Page as Page
 from stepwell import ReasonCount as ReasonCount
 from stepwell import Rejected as Rejected
+from stepwell import RestartPreview as RestartPreview
 from stepwell import Retry as Retry
 from stepwell import Started as Started
 from stepwell import Status as Status
@@ -290,6 +291,61 @@ class Instance(Generic[_R_co]):
             InvalidConfig: `actor` or `note` is none.
             InvalidState: It is final.
             InstanceNotFound: It is gone.
+        """
+
+    @overload
+    async def restart(
+        self,
+        *,
+        from_step: FromStep = None,
+        dry_run: Literal[False] = False,
+        actor: str | None = None,
+        note: str | None = None,
+    ) -> None: ...
+    @overload
+    async def restart(
+        self,
+        *,
+        from_step: FromStep = None,
+        dry_run: Literal[True],
+        actor: str | None = None,
+        note: str | None = None,
+    ) -> RestartPreview:
+        """Begins the instance anew under its id, with the params it has, in whatever state it is:
+        one that runs is stopped first, and keeps its slot. Events that were taken by what is erased
+        are there again, approvals are asked for again, children that were called are ended; those
+        that were created stay. Whoever waits for its result waits on.
+
+        Args:
+            from_step: From where. None: from the start, with other idempotency keys, `uuid` and
+                `random`. A step of its history: what had begun before that is kept, and so are
+                keys. "failed": all is kept but the steps whose failures ended it, and those that
+                were cancelled for them, which run again under their keys; one that a bug of its
+                body ended, or somebody terminated, goes on where it was.
+            dry_run: Change nothing, and return what would be kept.
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
+        Raises:
+            InvalidConfig: `from_step` is none, or not in its history; `actor` or `note` is none.
+            InvalidState: "failed", and nothing of it failed; or this engine has no code for its
+                version. Nothing was changed.
+            InstanceNotFound: It is gone.
+        """
+
+    async def delete(self, *, actor: str | None = None, note: str | None = None) -> None:
+        """Removes the instance and everything of it, in whatever state it is: one that runs is
+        stopped, and none of its undos runs. Children that it called are ended, those that it
+        created stay. Its id is free when this returns. Whoever waits for its result gets
+        `InstanceNotFound`; an instance that called it, `InstanceTerminated`.
+
+        Args:
+            actor: Who does it, for the audit, which keeps a row of that: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
+        Raises:
+            InvalidConfig: `actor` or `note` is none.
+            InstanceNotFound: It is gone already.
         """
 
     async def history(self) -> list[StepRecord]:
@@ -828,6 +884,7 @@ __all__ = [
     "Page",
     "ReasonCount",
     "Rejected",
+    "RestartPreview",
     "Retry",
     "Started",
     "Status",

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from .._types import Explanation, Limits, Status, StepRecord
+    from .._types import Explanation, Limits, RestartPreview, Status, StepRecord
     from .look import Look
     from .registry import Registry
+    from .rewinding import Beginning
 
 NewItem: TypeAlias = tuple[str | None, bytes | None, int, int | None, bytes | None]
 """A new instance: id, params, priority, start_at in microseconds, attributes."""
@@ -193,6 +194,16 @@ class Desk(Protocol):
 
     async def retry_now(self, who: Who, by: By) -> None:
         """Ends the retry delays of an instance."""
+
+    async def restart(self, who: Who, beginning: Beginning, by: By) -> None:
+        """Begins an instance anew, from the start or from a place in its history."""
+
+    async def rewound(self, who: Who, beginning: Beginning) -> RestartPreview:
+        """Says what `restart` would keep."""
+        ...
+
+    async def delete(self, who: Who, by: By) -> None:
+        """Removes everything of an instance."""
 
     async def resume(self, who: Who, by: By) -> None:
         """Lets a blocked instance go on."""

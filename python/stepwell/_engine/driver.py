@@ -305,6 +305,7 @@ class Driver:
             _core.SETTLED: self._settled,
             _core.TIMER: self._timer,
             _core.CHANGED: self._changed,
+            _core.GONE: self._gone,
             _core.UNWIND: self._unwind,
             _core.PAUSE: self._pause,
             _core.FENCED: self._fenced,
@@ -393,6 +394,10 @@ class Driver:
     def _changed(self, no: int, status: int, reason: str | None, payload: bytes | None) -> None:
         for watch in self._watches.get(no, ()):
             watch.tell(STATUSES[status], payload)
+
+    def _gone(self, no: int) -> None:
+        for watch in self._watches.get(no, ()):
+            watch.look_again()
 
     def _unwind(self, no: int, incarnation: int) -> None:
         self._early.pop(no, None)

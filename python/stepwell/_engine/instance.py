@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, overload
 
 from .._errors import InstanceErrored, InstanceTerminated, InvalidConfig, InvalidState
 from .._log import log
-from .._types import FINAL, STATUSES, Explanation, InstanceStatus, Status, StatusName, StepRecord
+from .._types import (
+    FINAL,
+    STATUSES,
+    Explanation,
+    InstanceStatus,
+    RestartPreview,
+    Status,
+    StatusName,
+    StepRecord,
+)
 from .._values import names
 from .._values.codec import Undecodable, codec
 from .acting import by, terminated_text
 from .answers import Telling, standing_of, state_codes, unreadable
 from .desk import Who
+from .rewinding import FromStep, beginning
 
 if TYPE_CHECKING:
     from .._steps.workflow import Workflow
@@ -302,6 +312,79 @@ class Instance(Generic[R_co]):
         """
         self._desk.check("instance.retry_now")
         await self._desk.retry_now(self._who, by(actor, note))
+
+    @overload
+    async def restart(
+        self,
+        *,
+        from_step: FromStep = None,
+        dry_run: Literal[False] = False,
+        actor: str | None = None,
+        note: str | None = None,
+    ) -> None: ...
+
+    @overload
+    async def restart(
+        self,
+        *,
+        from_step: FromStep = None,
+        dry_run: Literal[True],
+        actor: str | None = None,
+        note: str | None = None,
+    ) -> RestartPreview: ...
+
+    async def restart(
+        self,
+        *,
+        from_step: FromStep = None,
+        dry_run: bool = False,
+        actor: str | None = None,
+        note: str | None = None,
+    ) -> RestartPreview | None:
+        """Begins the instance anew under its id, with the params it has, in whatever state it is:
+        one that runs is stopped first, and keeps its slot. Events that were taken by what is erased
+        are there again, approvals are asked for again, children that were called are ended; those
+        that were created stay. Whoever waits for its result waits on.
+
+        Args:
+            from_step: From where. None: from the start, with other idempotency keys, `uuid` and
+                `random`. A step of its history: what had begun before that is kept, and so are
+                keys. "failed": all is kept but the steps whose failures ended it, and those that
+                were cancelled for them, which run again under their keys; one that a bug of its
+                body ended, or somebody terminated, goes on where it was.
+            dry_run: Change nothing, and return what would be kept.
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
+        Raises:
+            InvalidConfig: `from_step` is none, or not in its history; `actor` or `note` is none.
+            InvalidState: "failed", and nothing of it failed; or this engine has no code for its
+                version. Nothing was changed.
+            InstanceNotFound: It is gone.
+        """
+        self._desk.check("instance.restart")
+        begins, who = beginning(from_step), by(actor, note)
+        if dry_run:
+            return await self._desk.rewound(self._who, begins)
+        await self._desk.restart(self._who, begins, who)
+        return None
+
+    async def delete(self, *, actor: str | None = None, note: str | None = None) -> None:
+        """Removes the instance and everything of it, in whatever state it is: one that runs is
+        stopped, and none of its undos runs. Children that it called are ended, those that it
+        created stay. Its id is free when this returns. Whoever waits for its result gets
+        `InstanceNotFound`; an instance that called it, `InstanceTerminated`.
+
+        Args:
+            actor: Who does it, for the audit, which keeps a row of that: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
+        Raises:
+            InvalidConfig: `actor` or `note` is none.
+            InstanceNotFound: It is gone already.
+        """
+        self._desk.check("instance.delete")
+        await self._desk.delete(self._who, by(actor, note))
 
     async def history(self) -> list[StepRecord]:
         """Returns what is recorded, oldest first; then attempts that run, with status "running";

@@ -11,11 +11,12 @@ from .._core import DO, OK
 from .._errors import EngineClosed, InvalidState
 from .._operations import standing
 from .._replay import Recorded
-from .._types import Explanation, Limits, Status, StepRecord
-from . import explanation, history
+from .._types import Explanation, Limits, RestartPreview, Status, StepRecord
+from . import explanation, history, rewinding
 from .desk import Audited, By, Code, Made, Memory, NewItem, Query, Request, Watching, Who
 from .draining import DRAINED
 from .look import Look
+from .rewinding import Beginning
 
 if TYPE_CHECKING:
     from .driver import Driver
@@ -226,6 +227,22 @@ class OwnDesk:
     async def terminate(self, who: Who, why: str, by: By) -> None:
         await self._asked(who, self._driver.core.terminate, *who, why, by)
 
+    async def restart(self, who: Who, beginning: Beginning, by: By) -> None:
+        lost = rewinding.told(beginning)
+        await self._asked(who, self._driver.core.restart, *who, beginning, by, lost=lost)
+
+    async def rewound(self, who: Who, beginning: Beginning) -> RestartPreview:
+        answer = await self._asked(who, self._driver.core.rewind, *who, beginning)
+        if answer is None:
+            raise not_found(who.workflow, who.id, who.namespace)
+        code, status, *found = answer
+        if code:
+            raise error_of(code, status, lost=rewinding.told(beginning), **who._asdict())
+        return rewinding.preview(*found)
+
+    async def delete(self, who: Who, by: By) -> None:
+        await self._asked(who, self._driver.core.delete, *who, by)
+
     async def retry_now(self, who: Who, by: By) -> None:
         await self._asked(who, self._driver.core.retry_now, *who, by)
 
@@ -278,10 +295,10 @@ class OwnDesk:
             by,
         )
 
-    async def _asked(self, who: Who, call: Any, *args: Any) -> Any:
-        """Asks the core, and returns its answer; a refusal is raised, and speaks of this
-        instance."""
+    async def _asked(self, who: Who, call: Any, *args: Any, lost: str = "") -> Any:
+        """Asks the core, and returns its answer; a refusal is raised, and speaks of this instance
+        and of what was `lost`."""
         reply: Reply = await self._driver.ask(call, *args)
         if reply.code:
-            raise error_of(reply.code, reply.data, **who._asdict())
+            raise error_of(reply.code, reply.data, lost=lost, **who._asdict())
         return reply.data

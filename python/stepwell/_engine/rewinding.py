@@ -1,0 +1,70 @@
+"""From where a restarted instance goes on, as callers say it and as the core is asked; and what
+that would keep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from .._core import KINDS
+from .._errors import InvalidConfig
+from .._replay import Identity, Recorded
+from .._types import RestartPreview, StepRef
+from . import history
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FromStep: TypeAlias = "StepRef | Literal['failed'] | None"
+Beginning: TypeAlias = "Identity | Literal['failed'] | None"
+"""What `FromStep` is for the core."""
+
+
+def beginning(from_step: FromStep) -> Beginning:
+    """Returns what the core is asked for.
+
+    Raises:
+        InvalidConfig: It is none of them, or names a kind of step that there is not.
+    """
+    if from_step is None or from_step == "failed":
+        return from_step
+    if not isinstance(from_step, StepRef):
+        raise InvalidConfig(
+            f"from_step is {from_step!r}. Pass the `ref` of a line of history(), a "
+            'StepRef(name), "failed", or nothing to begin from the start.'
+        )
+    if from_step.kind not in KINDS:
+        kinds = ", ".join(KINDS)
+        raise InvalidConfig(
+            f'from_step is of kind "{from_step.kind}", which there is not. Kinds are: {kinds}.'
+        )
+    it = from_step
+    kind: Any = KINDS.index(it.kind)
+    if it.key is not None:
+        return (kind, "", it.name, it.key, 1)
+    return (kind, it.branch, it.name, None, it.count)
+
+
+def told(of: Beginning) -> str:
+    """Returns what a refusal begins with."""
+    if not isinstance(of, tuple):
+        return ""
+    kind, branch, name, key, count = of
+    which = f' with key "{key}"' if key is not None else f" ({count}.)" if count > 1 else ""
+    where = f' in branch "{branch}"' if branch else ""
+    return f'from_step: {KINDS[kind]} "{name}"{which}{where}'
+
+
+def preview(
+    records: Sequence[tuple[Any, ...]], kept: Sequence[tuple[int, int]], by_clock: bool
+) -> RestartPreview:
+    """Returns what a restart would keep, and what not.
+
+    Args:
+        records: The history.
+        kept: Places of it that are kept, as ranges.
+        by_clock: Whether some of it says when it began by the clock only.
+    """
+    all = [Recorded._make(it) for it in records]
+    stays = [it for it in all if any(first <= it.seq <= last for first, last in kept)]
+    goes = [it for it in all if it not in stays]
+    return RestartPreview(history.lines(stays, [], []), history.lines(goes, [], []), by_clock)
