@@ -640,9 +640,9 @@ class Core(Calls):
         by: By,
     ) -> int:
         """Begins an instance anew, ended or not, under a new incarnation; its body, if there is
-        one, is told to UNWIND, and STARTs again. from_: the operation before which all that had begun is
-        kept; "failed": all is kept but what the `faults` of its error name. Codes: NOT_FOUND,
-        NO_STEP, NOTHING_FAILED (its state), MISSING_CODE."""
+        one, is told to UNWIND, and STARTs again. from_: the operation before which all that had
+        begun is kept; "failed": all is kept but what the `faults` of its error name. Codes:
+        NOT_FOUND, NO_STEP, NOTHING_FAILED (its state), MISSING_CODE."""
     def rewind(
         self,
         namespace: str,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from . import _core
 from ._errors import ErrorInfo
@@ -201,6 +201,10 @@ class StepRef:
     key: str | None = None
     kind: str = "do"
     branch: str = ""
+
+
+FromStep: TypeAlias = StepRef | Literal["failed"] | None
+"""From where a restarted instance goes on; None: from the start."""
 
 
 @dataclass(frozen=True, slots=True)

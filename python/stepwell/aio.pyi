@@ -69,7 +69,7 @@ from stepwell import workflow as workflow
 
 from ._steps.signatures import Given, IfExists, LimitChanges, OnOverload, Runtime
 from ._steps.workflow import OnBodyError
-from ._types import StatusName
+from ._types import FromStep, StatusName
 from ._values.durations import Duration
 from ._values.names import AttributeValue
 

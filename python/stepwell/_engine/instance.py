@@ -10,6 +10,7 @@ from .._types import (
     FINAL,
     STATUSES,
     Explanation,
+    FromStep,
     InstanceStatus,
     RestartPreview,
     Status,
@@ -21,7 +22,7 @@ from .._values.codec import Undecodable, codec
 from .acting import by, terminated_text
 from .answers import Telling, standing_of, state_codes, unreadable
 from .desk import Who
-from .rewinding import FromStep, beginning
+from .rewinding import beginning
 
 if TYPE_CHECKING:
     from .._steps.workflow import Workflow

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from .._core import KINDS
 from .._errors import InvalidConfig
 from .._replay import Identity, Recorded
-from .._types import RestartPreview, StepRef
+from .._types import FromStep, RestartPreview, StepRef
 from . import history
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FromStep: TypeAlias = "StepRef | Literal['failed'] | None"
 Beginning: TypeAlias = "Identity | Literal['failed'] | None"
-"""What `FromStep` is for the core."""
+"""What a `FromStep` is for the core."""
 
 
 def beginning(from_step: FromStep) -> Beginning:
