@@ -122,7 +122,7 @@ class Engine(Tenant):
                 f'default_runtime is {default_runtime!r}; give "trio" or "asyncio".'
             )
         self._default_runtime: Runtime = default_runtime
-        self._on_error = on_body_error("Engine", on_error)
+        self._on_error: OnBodyError = on_body_error("Engine", on_error)
         self._virtual_time: int | None = None
         self._seed = 0
         self._checks_arguments = False

@@ -24,8 +24,10 @@ def beginning(from_step: FromStep) -> Beginning:
     Raises:
         InvalidConfig: It is none of them, or names a kind of step that there is not.
     """
-    if from_step is None or from_step == "failed":
-        return from_step
+    if from_step is None:
+        return None
+    if from_step == "failed":
+        return "failed"
     if not isinstance(from_step, StepRef):
         raise InvalidConfig(
             f"from_step is {from_step!r}. Pass the `ref` of a line of history(), a "
