@@ -189,6 +189,12 @@ def rows_of(conn: sqlite3.Connection, table: str) -> list[str]:
         )
         (of,) = conn.execute("SELECT id FROM workflow WHERE name = 'errs'").fetchone()
         return [f"rowid = {no}" for (no,) in conn.execute(sql, (of,))]
+    if table == "ended":
+        sql = (
+            "SELECT e.version FROM ended e JOIN version v ON v.id = e.version "
+            "JOIN workflow w ON w.id = v.workflow WHERE w.name = 'errs'"
+        )
+        return [f"version = {no}" for (no,) in conn.execute(sql)]
     if table == "journal":
         return [
             f"seq = (SELECT max(seq) FROM journal WHERE no = {bad[it]})"

@@ -32,6 +32,7 @@ UNNOTICED = {
     "wait": {"id", "until", "subject", "branch", "name", "key", "count", "kind", "opened_at"},
     # They are made of other rows, or save room or time, and no more.
     "tally": {"workflow", "complete", "errored", "terminated"}, "sweep": {"no", "seq"},
+    "ended": {"version", "complete", "errored", "terminated"},
     "attribute": {"key", "value", "no"},
     "bucket": {"namespace", "millionths", "at"}, "seen": {"no", "dedup"}, "meta": {"name", "value"},
 }  # fmt: skip
@@ -238,7 +239,11 @@ async def test_counts_that_are_damaged_are_made_anew(made, tmp_path):
     store = tmp_path / "s.db"
     shutil.copy(made / "closed.db", store)
     with closing(sqlite3.connect(store)) as conn, conn:
-        conn.execute("UPDATE tally SET complete = 9223372036854775807, errored = -7")
+        for table in ("tally", "ended"):
+            conn.execute(f"UPDATE {table} SET complete = 9223372036854775807, errored = -7")
     async with open_engine(store) as engine:
         count = await engine.count()
         assert (count["complete"], count["errored"]) == (2, 2)
+        versions = await engine.versions()
+        assert sum(it.counts["complete"] for it in versions) == 2
+        assert sum(it.counts["errored"] for it in versions) == 2

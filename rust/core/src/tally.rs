@@ -14,11 +14,14 @@ use rustc_hash::FxHashMap;
 use crate::ids::InstanceNo;
 use crate::lifecycle::Status;
 
+/// Instances in each state, in the order of [`Status::ALL`].
+pub type States = [u64; Status::ALL.len()];
+
 /// What a workflow comes to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Instances in each state, in the order of [`Status::ALL`].
-    pub states: [u64; Status::ALL.len()],
+    /// Instances in each state.
+    pub states: States,
     /// Slots it has.
     pub leased: u64,
     /// Instances created since the engine opened.
@@ -86,10 +89,18 @@ type Of = (Reason, u32);
 /// The members of a group, each with its id.
 type Members = BTreeMap<InstanceNo, Box<str>>;
 
+#[derive(Debug)]
+struct Workflow {
+    namespace: Arc<str>,
+    name: Arc<str>,
+    figures: Figures,
+    versions: Vec<(Arc<str>, States)>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
-    /// Namespace, name and figures of each workflow, by its number.
-    workflows: Vec<(Arc<str>, Arc<str>, Figures)>,
+    /// By number.
+    workflows: Vec<Workflow>,
     blocked: FxHashMap<InstanceNo, Arc<Of>>,
     groups: BTreeMap<Arc<Of>, Members>,
 }
@@ -116,27 +127,45 @@ impl Inner {
     }
 
     fn is_asked(&self, workflow: u32, asked: (Option<&str>, Option<&str>)) -> bool {
-        let (namespace, name, _) = &self.workflows[workflow as usize];
-        asked.0.is_none_or(|it| *it == **namespace) && asked.1.is_none_or(|it| *it == **name)
+        let it = &self.workflows[workflow as usize];
+        asked.0.is_none_or(|asked| *asked == *it.namespace)
+            && asked.1.is_none_or(|asked| *asked == *it.name)
     }
 }
 
 impl Tally {
     /// Shows what a commit has changed. A workflow that was not there is the next by number.
-    pub(crate) fn show(
+    pub(crate) fn show<'v>(
         &self,
-        workflows: impl Iterator<Item = (u32, Figures)>,
+        workflows: impl Iterator<
+            Item = (
+                u32,
+                Figures,
+                impl Iterator<Item = (&'v Arc<str>, &'v States)>,
+            ),
+        >,
         name: impl Fn(u32) -> (Box<str>, Box<str>),
         changes: impl Iterator<Item = Change>,
     ) {
         let mut inner = self.0.lock();
-        for (workflow, figures) in workflows {
+        for (workflow, figures, versions) in workflows {
             for next in inner.workflows.len() as u32..=workflow {
                 let (namespace, name) = name(next);
-                let row = (namespace.into(), name.into(), Figures::default());
-                inner.workflows.push(row);
+                inner.workflows.push(Workflow {
+                    namespace: namespace.into(),
+                    name: name.into(),
+                    figures: Figures::default(),
+                    versions: Vec::new(),
+                });
             }
-            inner.workflows[workflow as usize].2 = figures;
+            let row = &mut inner.workflows[workflow as usize];
+            row.figures = figures;
+            for (at, (name, states)) in versions.enumerate() {
+                match row.versions.get_mut(at) {
+                    Some(known) => known.1 = *states,
+                    None => row.versions.push((Arc::clone(name), *states)),
+                }
+            }
         }
         for change in changes {
             match change {
@@ -157,9 +186,9 @@ impl Tally {
     pub fn counts(&self, namespace: Option<&str>, workflow: Option<&str>) -> Vec<(Status, u64)> {
         let mut sums = [0; Status::ALL.len()];
         let inner = self.0.lock();
-        for (number, (_, _, figures)) in (0..).zip(&inner.workflows) {
+        for (number, it) in (0..).zip(&inner.workflows) {
             if inner.is_asked(number, (namespace, workflow)) {
-                for (sum, count) in sums.iter_mut().zip(figures.states) {
+                for (sum, count) in sums.iter_mut().zip(it.figures.states) {
                     *sum += count;
                 }
             }
@@ -207,7 +236,29 @@ impl Tally {
     /// name, figures.
     #[must_use]
     pub fn workflows(&self) -> Vec<(Arc<str>, Arc<str>, Figures)> {
-        self.0.lock().workflows.clone()
+        let inner = self.0.lock();
+        let rows = inner.workflows.iter();
+        let rows = rows.map(|it| (Arc::clone(&it.namespace), Arc::clone(&it.name), it.figures));
+        rows.collect()
+    }
+
+    /// Returns how many instances of each version are in each state, of one namespace and workflow
+    /// or of all: workflow, version, counts. Versions of which there is no instance are left out.
+    #[must_use]
+    pub fn versions(
+        &self,
+        namespace: Option<&str>,
+        workflow: Option<&str>,
+    ) -> Vec<(Arc<str>, Arc<str>, States)> {
+        let mut found = Vec::new();
+        let inner = self.0.lock();
+        for (number, row) in (0..).zip(&inner.workflows) {
+            if inner.is_asked(number, (namespace, workflow)) {
+                let some = row.versions.iter().filter(|it| it.1 != States::default());
+                found.extend(some.map(|it| (Arc::clone(&row.name), Arc::clone(&it.0), it.1)));
+            }
+        }
+        found
     }
 }
 
@@ -236,8 +287,22 @@ mod tests {
             states: [queued, 0, 0, 0, 0, 0, 1, 0, 0],
             ..Figures::default()
         };
-        let shown = [(3, figures(5)), (0, figures(7))];
+        let one: Arc<str> = "1".into();
+        let shown = [(3, 5), (0, 7)].map(|(workflow, queued)| {
+            let figures = figures(queued);
+            let versions = Box::leak(Box::new((Arc::clone(&one), figures.states)));
+            (
+                workflow,
+                figures,
+                std::iter::once((&versions.0, &versions.1)),
+            )
+        });
         tally.show(shown.into_iter(), name, std::iter::empty());
+        let (w1, one) = ("w1".into(), "1".into());
+        assert_eq!(
+            tally.versions(Some("n1"), None),
+            [(w1, one, figures(5).states)]
+        );
         let counts = |namespace, workflow| tally.counts(namespace, workflow);
         let both = |queued, complete| vec![(Status::Queued, queued), (Status::Complete, complete)];
         assert_eq!(counts(None, None), both(12, 2));
@@ -254,7 +319,8 @@ mod tests {
             actions in prop::collection::vec((0u64..12, 0u32..4, prop::option::of(0u8..8)), 0..80)
         ) {
             let tally = Tally::default();
-            tally.show([(3, Figures::default())].into_iter(), name, std::iter::empty());
+            let none = std::iter::empty();
+            tally.show([(3, Figures::default(), none)].into_iter(), name, std::iter::empty());
             let mut model: BTreeMap<InstanceNo, (u32, Reason)> = BTreeMap::new();
             for (no, workflow, code) in actions {
                 let change = if let Some(reason) = code.map(reason) {
@@ -264,7 +330,8 @@ mod tests {
                     model.remove(&no);
                     Change::Unblocked(no)
                 };
-                tally.show(std::iter::empty(), name, [change].into_iter());
+                let none = std::iter::empty::<(u32, Figures, std::iter::Empty<_>)>();
+                tally.show(none, name, [change].into_iter());
             }
             for (namespace, workflow) in [(None, None), (Some("n0"), None), (Some("n1"), Some("w1"))] {
                 let mut expected: BTreeMap<Reason, (u64, Box<str>)> = BTreeMap::new();

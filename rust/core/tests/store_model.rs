@@ -69,10 +69,11 @@ fn draft() -> impl Strategy<Value = Draft> {
                 Op::EndApproval(id.into(), APPROVAL_STATUSES[status])
             }),
             1 => ("[pq]", any::<[u8; 2]>()).prop_map(|(name, bytes)| Op::Meta(name.into(), bytes.into())),
-            1 => ("orders|nobody's", any::<[u8; 3]>()).prop_map(|(workflow, counts)| Op::Ended(Box::new(Ended {
+            1 => ("orders|nobody's", any::<[u8; 3]>(), "1|2").prop_map(|(workflow, counts, version)| Op::Ended(Box::new(Ended {
                 namespace: "default".into(),
                 workflow: workflow.into(),
                 counts: counts.map(u64::from),
+                versions: vec![(version.into(), counts.map(|it| u64::from(it / 2)))],
             }))),
             1 => ("default|nobody's", any::<(i64, i64)>()).prop_map(|(namespace, (millionths, at))| {
                 Op::Bucket(Box::new(Bucket { namespace: namespace.into(), millionths, at }))

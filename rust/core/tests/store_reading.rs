@@ -424,6 +424,7 @@ fn what_has_ended_in_numbers_is_kept_per_workflow(place: &mut dyn Place) {
         namespace: namespace.into(),
         workflow: workflow.into(),
         counts,
+        versions: vec![("1".into(), counts)],
     };
     let op = |it: &Ended| Op::Ended(Box::new(it.clone()));
     let mut other = new(2, "b");
@@ -440,10 +441,13 @@ fn what_has_ended_in_numbers_is_kept_per_workflow(place: &mut dyn Place) {
             op(&second),
         ])
         .unwrap();
-    let more = of("default", "orders", [2, 0, 7]);
+    let mut more = of("default", "orders", [2, 0, 7]);
+    // A version of which there never was an instance has ended nothing.
+    more.versions.push(("9".into(), [1, 1, 1]));
     // One without instances has ended nothing.
     let nobody = of("default", "nobody", [1, 1, 1]);
     let _ = store.commit(&[op(&more), op(&nobody)]).unwrap();
+    more.versions.pop();
     assert_eq!(store.ended().unwrap(), [second.clone(), more.clone()]);
     store = place.crash(store);
     assert_eq!(store.ended().unwrap(), [second, more]);

@@ -289,7 +289,8 @@ impl Core {
             return;
         }
         let workflow = self.workflow(&new.namespace, &new.workflow);
-        self.displace(new.no, key, workflow, new.priority, new.start_at);
+        let of = (workflow, self.versions.number(workflow, &new.version));
+        self.displace(new.no, key, of, new.priority, new.start_at);
     }
 
     fn items(

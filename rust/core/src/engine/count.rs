@@ -7,22 +7,27 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Core, Facts};
 use crate::ids::InstanceNo;
 use crate::lifecycle::Status;
 use crate::store::{Ended, Error, Op};
-use crate::tally::{Change, Figures, Reason, Tally};
+use crate::tally::{Change, Figures, Reason, States, Tally};
+
+/// The states in which an instance has ended.
+const ENDS: [Status; 3] = [Status::Complete, Status::Errored, Status::Terminated];
 
 /// The writer's counts.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     public: Arc<Tally>,
     figures: Vec<Figures>,
+    /// Instances of each workflow by version and state.
+    versions: Vec<Vec<States>>,
     /// Workflows whose figures this batch changed, and those of which an instance ended.
     changed: FxHashSet<u32>,
-    ended: FxHashSet<u32>,
+    ended: FxHashSet<(u32, u32)>,
     blocked: Vec<Change>,
 }
 
@@ -30,55 +35,88 @@ impl Counts {
     /// There is one more workflow.
     pub(super) fn add_workflow(&mut self) {
         self.figures.push(Figures::default());
+        self.versions.push(Vec::new());
         self.changed.insert(self.figures.len() as u32 - 1);
     }
 
-    fn change(&mut self, workflow: u32) -> &mut Figures {
+    fn change(&mut self, (workflow, version): (u32, u32)) -> (&mut Figures, &mut States) {
         self.changed.insert(workflow);
-        &mut self.figures[workflow as usize]
+        let versions = &mut self.versions[workflow as usize];
+        let version = version as usize;
+        if versions.len() <= version {
+            versions.resize(version + 1, States::default());
+        }
+        let figures = &mut self.figures[workflow as usize];
+        (figures, &mut versions[version])
     }
 
     /// An instance is created, or the creation is taken back.
-    pub(super) fn born(&mut self, workflow: u32, status: Status, taken_back: bool) {
-        let figures = self.change(workflow);
+    pub(super) fn born(&mut self, of: (u32, u32), status: Status, taken_back: bool) {
+        let (figures, states) = self.change(of);
         let runs = u64::from(status == Status::Running);
-        let state = &mut figures.states[status as usize];
+        let at = status as usize;
         if taken_back {
-            *state -= 1;
+            figures.states[at] -= 1;
+            states[at] -= 1;
             figures.created -= 1;
             figures.started -= runs;
         } else {
-            *state += 1;
+            figures.states[at] += 1;
+            states[at] += 1;
             figures.created += 1;
             figures.started += runs;
         }
     }
 
-    /// The store knows so many instances of a workflow that are in this state.
-    pub(super) fn found(&mut self, workflow: u32, status: Status, count: u64) {
-        self.change(workflow).states[status as usize] += count;
+    /// The store knows so many instances of a version that are in this state.
+    pub(super) fn found(&mut self, of: (u32, u32), status: Status, count: u64) {
+        let (figures, states) = self.change(of);
+        figures.states[status as usize] += count;
+        states[status as usize] += count;
     }
 
-    /// An instance changes its state.
-    pub(super) fn moved(&mut self, workflow: u32, from: Status, to: Status) {
-        if from == to {
-            return;
+    /// The store counted so many that have ended in this state of a workflow, and of one of its
+    /// versions.
+    fn found_ended(&mut self, workflow: u32, counts: [u64; 3], versions: &[(u32, [u64; 3])]) {
+        self.changed.insert(workflow);
+        for (status, count) in ENDS.into_iter().zip(counts) {
+            self.figures[workflow as usize].states[status as usize] += count;
         }
-        let figures = self.change(workflow);
-        figures.states[from as usize] -= 1;
-        figures.states[to as usize] += 1;
+        for (version, counts) in versions {
+            let (_, states) = self.change((workflow, *version));
+            for (status, count) in ENDS.into_iter().zip(counts) {
+                states[status as usize] += count;
+            }
+        }
+    }
+
+    /// An instance changes its state. Returns whether it was the last of its workflow that was
+    /// queued.
+    pub(super) fn moved(&mut self, of: (u32, u32), from: Status, to: Status) -> bool {
+        if from == to {
+            return false;
+        }
+        let (figures, states) = self.change(of);
+        for all in [&mut figures.states, states] {
+            all[from as usize] -= 1;
+            all[to as usize] += 1;
+        }
         figures.started += u64::from(to == Status::Running && from == Status::Queued);
+        let is_last = from == Status::Queued && figures.of(Status::Queued) == 0;
         figures.ended += u64::from(to.is_final());
         if to.is_final() || from.is_final() {
-            self.ended.insert(workflow);
+            self.ended.insert(of);
         }
+        is_last
     }
 
     /// An instance that was in this state is deleted.
-    pub(super) fn gone(&mut self, no: InstanceNo, workflow: u32, status: Status) {
-        self.change(workflow).states[status as usize] -= 1;
+    pub(super) fn gone(&mut self, no: InstanceNo, of: (u32, u32), status: Status) {
+        let (figures, version) = self.change(of);
+        figures.states[status as usize] -= 1;
+        version[status as usize] -= 1;
         if status.is_final() {
-            self.ended.insert(workflow);
+            self.ended.insert(of);
         } else if status == Status::Blocked {
             self.unblocked(no);
         }
@@ -114,26 +152,35 @@ impl Core {
 
     /// Takes over how many instances of each workflow have ended in earlier lives.
     pub(super) fn count_ended(&mut self, facts: &mut Facts) -> Result<(), Error> {
-        let states = [Status::Complete, Status::Errored, Status::Terminated];
         for it in facts.store.ended()? {
             let workflow = self.workflow(&it.namespace, &it.workflow);
-            for (status, count) in states.into_iter().zip(it.counts) {
-                self.counts.found(workflow, status, count);
-            }
+            let versions = it.versions.iter();
+            let versions = versions.map(|(name, it)| (self.versions.number(workflow, name), *it));
+            let versions: Vec<_> = versions.collect();
+            self.counts.found_ended(workflow, it.counts, &versions);
         }
         Ok(())
     }
 
     /// Adds to the batch how many instances have ended, where any has.
     pub(super) fn keep_ended(&mut self) {
-        for workflow in std::mem::take(&mut self.counts.ended) {
+        let mut changed: FxHashMap<u32, Vec<u32>> = FxHashMap::default();
+        for (workflow, version) in std::mem::take(&mut self.counts.ended) {
+            changed.entry(workflow).or_default().push(version);
+        }
+        for (workflow, versions) in changed {
             let (namespace, name) = &self.names[workflow as usize];
             let figures = &self.counts.figures[workflow as usize];
+            let names = self.versions.names(workflow);
+            let states = &self.counts.versions[workflow as usize];
+            let counts = |it: &States| ENDS.map(|status| it[status as usize]);
+            let versions = versions.into_iter().map(|it| it as usize);
+            let versions = versions.map(|it| ((&*names[it]).into(), counts(&states[it])));
             let ended = Ended {
                 namespace: namespace.clone(),
                 workflow: name.clone(),
-                counts: [Status::Complete, Status::Errored, Status::Terminated]
-                    .map(|it| figures.of(it)),
+                counts: counts(&figures.states),
+                versions: versions.collect(),
             };
             self.push(Op::Ended(Box::new(ended)));
         }
@@ -149,10 +196,12 @@ impl Core {
         let changed = counts.changed.drain();
         // The gatekeeper runs ahead as the counts do.
         let gate = &self.gate;
+        let (versions, states) = (&self.versions, &counts.versions);
         let changed = changed.map(|it| {
             let leased = gate.leased_to(it).into();
             let figures = figures[it as usize];
-            (it, Figures { leased, ..figures })
+            let versions = versions.names(it).iter().zip(&states[it as usize]);
+            (it, Figures { leased, ..figures }, versions)
         });
         let names = &self.names;
         let name = |it: u32| names[it as usize].clone();

@@ -34,7 +34,8 @@ impl Core {
     pub(super) fn admit(&mut self, code: &Code, item: NewItem, key: Key) -> Box<NewInstance> {
         let no = self.sequence.draw();
         let workflow = self.workflow(&code.namespace, &code.workflow);
-        let status = self.place(no, key, workflow, item.priority, item.start_at);
+        let of = (workflow, self.versions.number(workflow, &code.version));
+        let status = self.place(no, key, of, item.priority, item.start_at);
         self.new_instance(no, code, item, status)
     }
 

@@ -143,9 +143,10 @@ impl Core {
     /// Returns the live state of an instance, which it gets now if it was only a queue entry.
     pub(super) fn liven(&mut self, no: InstanceNo, key: Key, name: &Name) -> &mut Live {
         let workflow = self.workflow(&name.namespace, &name.workflow);
+        let of = (workflow, self.versions.of_entrant(workflow, no));
         self.live
             .entry(no)
-            .or_insert_with(|| Box::new(Live::new(key, no, workflow, 0)))
+            .or_insert_with(|| Box::new(Live::new(key, no, of, 0)))
     }
 
     fn send(&mut self, ticket: u64, sent: Box<Sent>, dedup: Option<Box<str>>) -> Option<Command> {

@@ -39,7 +39,8 @@ impl Core {
                 return false;
             }
             let workflow = self.workflow(&row.namespace, &row.workflow);
-            self.erase(row.no, workflow, row.status);
+            let of = (workflow, self.versions.number(workflow, &row.version));
+            self.erase(row.no, of, row.status);
             return true;
         }
         self.delete_live(row.no, key)
@@ -66,15 +67,15 @@ impl Core {
         let live = self.live.remove(&no).expect("it was summoned");
         self.registry.decide(key, Status::Terminated);
         self.batch.shown.push(key);
-        self.erase(no, live.workflow, live.counted);
+        self.erase(no, (live.workflow, live.version), live.counted);
         if let Some(note) = body {
             self.say(note);
         }
         true
     }
 
-    fn erase(&mut self, no: InstanceNo, workflow: u32, counted: Status) {
-        self.counts.gone(no, workflow, counted);
+    fn erase(&mut self, no: InstanceNo, of: (u32, u32), counted: Status) {
+        self.counts.gone(no, of, counted);
         self.batch.gone.insert(no);
         self.push_then(Op::Delete(no), After::Gone(no));
     }

@@ -240,6 +240,7 @@ impl Core {
         inner.insert(workflow.into(), number);
         self.names.push((namespace.into(), workflow.into()));
         self.counts.add_workflow();
+        self.versions.add_workflow();
         self.enforce_on_workflow(namespace, workflow, number);
         number
     }

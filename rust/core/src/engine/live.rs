@@ -19,6 +19,8 @@ pub(super) struct Live {
     pub(super) key: Key,
     pub(super) incarnation: Incarnation,
     pub(super) workflow: u32,
+    /// Its version, as a number within its workflow.
+    pub(super) version: u32,
     pub(super) priority: i8,
     pub(super) class: Class,
     pub(super) status: Status,
@@ -47,11 +49,17 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(key: Key, incarnation: Incarnation, workflow: u32, priority: i8) -> Self {
+    pub(super) fn new(
+        key: Key,
+        incarnation: Incarnation,
+        (workflow, version): (u32, u32),
+        priority: i8,
+    ) -> Self {
         Self {
             key,
             incarnation,
             workflow,
+            version,
             priority,
             class: Class::New,
             status: Status::Queued,

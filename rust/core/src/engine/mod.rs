@@ -41,6 +41,7 @@ mod suspects;
 mod terminate;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use std::sync::Arc;
 
@@ -71,6 +72,7 @@ use live::{Due, Live};
 use places::Queued;
 use reshard::Shards;
 use suspects::Suspects;
+use versions::Versions;
 
 /// What the engine is told when it opens.
 #[derive(Debug, Clone)]
@@ -163,6 +165,7 @@ pub struct Core {
     workflows: FxHashMap<Box<str>, FxHashMap<Box<str>, u32>>,
     names: Vec<(Box<str>, Box<str>)>,
     codes: Codes,
+    versions: Versions,
     limited: limits::Limited,
     live: FxHashMap<InstanceNo, Box<Live>>,
     shards: Shards,
@@ -212,6 +215,7 @@ impl Core {
             gate: Gatekeeper::new(config.slots),
             admission: Admission::new(),
             codes: Codes::new(&config.workflows),
+            versions: Versions::default(),
             limited: limits::Limited::new(&config.workflow_limits),
             config,
             domain: Domain::Whole,
@@ -388,8 +392,11 @@ impl Core {
             payload,
             at: now,
         };
-        let (workflow, before) = (live.workflow, std::mem::replace(&mut live.counted, status));
-        self.counts.moved(workflow, before, status);
+        let of = (live.workflow, live.version);
+        let before = std::mem::replace(&mut live.counted, status);
+        if self.counts.moved(of, before, status) {
+            self.versions.none_left(of.0);
+        }
         if before == Status::Blocked && status != before {
             self.counts.unblocked(no);
         }

@@ -68,7 +68,7 @@ impl Core {
         &mut self,
         no: InstanceNo,
         key: Key,
-        workflow: u32,
+        (workflow, version): (u32, u32),
         priority: i8,
         start_at: Option<Micros>,
     ) -> Status {
@@ -77,7 +77,7 @@ impl Core {
         let entry = Entry::new(no, key);
         let status = if later.is_none() && self.is_open(workflow) {
             assert!(self.gate.take(workflow), "a slot is free");
-            let mut live = Box::new(Live::new(key, no, workflow, priority));
+            let mut live = Box::new(Live::new(key, no, (workflow, version), priority));
             live.status = Status::Running;
             (live.marked, live.slot, live.resident) = (true, true, true);
             live.counted = Status::Running;
@@ -86,6 +86,7 @@ impl Core {
             Status::Running
         } else {
             self.admission.joined(workflow);
+            self.versions.enters(workflow, no, version);
             match later {
                 Some(at) => self.timers.set(at, no, Due::StartAt(workflow, rank, entry)),
                 None => self.queues.push(workflow, rank, entry),
@@ -93,7 +94,7 @@ impl Core {
             Status::Queued
         };
         self.registry.announce(key, no, status);
-        self.counts.born(workflow, status, false);
+        self.counts.born((workflow, version), status, false);
         self.batch.shown.push(key);
         status
     }
@@ -103,7 +104,7 @@ impl Core {
         &mut self,
         no: InstanceNo,
         key: Key,
-        workflow: u32,
+        (workflow, version): (u32, u32),
         priority: i8,
         start_at: Option<Micros>,
     ) {
@@ -111,7 +112,7 @@ impl Core {
         self.admission.not_created(self.gate.namespace(workflow));
         let live = self.live.remove(&no);
         let status = live.as_ref().map_or(Status::Queued, |it| it.counted);
-        self.counts.born(workflow, status, true);
+        self.counts.born((workflow, version), status, true);
         match live {
             Some(live) if live.slot => {
                 self.gate.give_back(workflow);
@@ -134,10 +135,11 @@ impl Core {
         self.rooms.made = true;
         let no = entry.no;
         let batch = self.batch.number;
+        let of = (workflow, self.versions.of_entrant(workflow, no));
         let live = self
             .live
             .entry(no)
-            .or_insert_with(|| Box::new(Live::new(entry.key(), no, workflow, rank.priority())));
+            .or_insert_with(|| Box::new(Live::new(entry.key(), no, of, rank.priority())));
         (live.priority, live.class) = (rank.priority(), rank.class);
         live.slot = true;
         live.told = batch;

@@ -141,7 +141,8 @@ impl Core {
         };
         let key = Key::new(&row.namespace, &row.workflow, &row.id);
         let workflow = self.workflow(&row.namespace, &row.workflow);
-        let live = Live::new(key, no, workflow, row.priority);
+        let version = self.versions.number(workflow, &row.version);
+        let live = Live::new(key, no, (workflow, version), row.priority);
         self.live.insert(no, Box::new(live));
         Ok(true)
     }
@@ -184,6 +185,7 @@ impl Core {
     pub(super) fn restore(&mut self, row: &Row, has_code: bool) {
         let key = Key::new(&row.namespace, &row.workflow, &row.id);
         let workflow = self.workflow(&row.namespace, &row.workflow);
+        let of = (workflow, self.versions.number(workflow, &row.version));
         let was_missing = row.reason.as_deref() == Some(MISSING_CODE);
         let returns = row.status == Status::Blocked && was_missing && has_code;
         let class = match row.status {
@@ -200,11 +202,12 @@ impl Core {
         let queued = row.status == Status::Queued && row.incarnation == row.no;
         if class == Class::New && queued && !missing {
             self.registry.restore(key, row.no, Status::Queued);
-            self.counts.found(workflow, Status::Queued, 1);
+            self.counts.found(of, Status::Queued, 1);
+            self.versions.enters(workflow, row.no, of.1);
             self.line_up(row.no, key, workflow, rank, row);
             return;
         }
-        let mut live = Live::new(key, row.incarnation, workflow, row.priority);
+        let mut live = Live::new(key, row.incarnation, of, row.priority);
         live.class = class;
         live.has_code = has_code;
         live.recoveries = row.recoveries;
@@ -221,7 +224,7 @@ impl Core {
             status => status,
         };
         live.counted = row.status;
-        self.counts.found(workflow, row.status, 1);
+        self.counts.found(of, row.status, 1);
         // The mark survives in the store until a body runs again: so does the interruption.
         live.marked = row.marked;
         let status = live.status;
@@ -274,7 +277,8 @@ impl Recovery for Loading<'_> {
         let has_code = self.core.codes.has(code.workflow, code.version);
         if has_code {
             let workflow = self.core.workflow(code.namespace, code.workflow);
-            self.numbers.insert(code.number, workflow);
+            let version = self.core.versions.number(workflow, code.version);
+            self.numbers.insert(code.number, (workflow, version));
         }
         has_code
     }
@@ -315,7 +319,8 @@ impl Recovery for Loading<'_> {
         // What has ended is counted already.
         if let Some(row) = shown.filter(|it| !it.status.is_final()) {
             let workflow = self.core.workflow(&row.namespace, &row.workflow);
-            self.core.counts.found(workflow, row.status, 1);
+            let version = self.core.versions.number(workflow, &row.version);
+            self.core.counts.found((workflow, version), row.status, 1);
             let reason = Reason {
                 code: row.reason.unwrap_or_default(),
                 step: None,

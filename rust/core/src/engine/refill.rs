@@ -12,8 +12,8 @@ use crate::lifecycle::Status;
 use crate::queue::{Class, Entry, Rank};
 use crate::store::Newcomer;
 
-/// The engine's number of the workflow that each of the store's codes belongs to.
-pub(super) type Numbers = FxHashMap<u32, u32>;
+/// The engine's numbers of workflow and version, by the store's code.
+pub(super) type Numbers = FxHashMap<u32, (u32, u32)>;
 
 impl Core {
     /// Queues newcomers.
@@ -23,12 +23,13 @@ impl Core {
             self.registry.restore(it.key, it.no, Status::Queued);
         }
         for same in some.chunk_by(|a, b| a.code == b.code) {
-            let workflow = numbers[&same[0].code];
+            let of = numbers[&same[0].code];
             let count = same.len() as u64;
-            self.counts.found(workflow, Status::Queued, count);
+            self.counts.found(of, Status::Queued, count);
         }
         for it in some {
-            let workflow = numbers[&it.code];
+            let (workflow, version) = numbers[&it.code];
+            self.versions.enters(workflow, it.no, version);
             self.admission.joined(workflow);
             let (rank, entry) = (
                 Rank::new(it.priority, Class::New),

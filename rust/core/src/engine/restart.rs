@@ -86,7 +86,8 @@ impl Core {
     /// One that had ended is in memory again, in its state.
     fn revive(&mut self, row: &Row, key: Key) {
         let workflow = self.workflow(&row.namespace, &row.workflow);
-        let mut live = Live::new(key, row.incarnation, workflow, row.priority);
+        let version = self.versions.number(workflow, &row.version);
+        let mut live = Live::new(key, row.incarnation, (workflow, version), row.priority);
         (live.status, live.counted) = (row.status, row.status);
         live.class = Class::Woken;
         self.registry.announce(key, row.no, row.status);

@@ -157,7 +157,8 @@ impl Core {
         let Some(it) = self.entrant(no) else {
             return false;
         };
-        let new = || Box::new(Live::new(it.key, no, it.workflow, it.priority));
+        let of = (it.workflow, self.versions.of_entrant(it.workflow, no));
+        let new = || Box::new(Live::new(it.key, no, of, it.priority));
         let live = self.live.entry(no).or_insert_with(new);
         // One that became live by an event did so without its priority.
         live.priority = it.priority;

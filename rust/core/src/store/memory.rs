@@ -44,13 +44,15 @@ struct Model {
     names: BTreeMap<Name, InstanceNo>,
     /// Those that ever had an instance.
     workflows: BTreeSet<(Box<str>, Box<str>)>,
+    /// Namespace, workflow and version of whatever was created.
+    versions: BTreeSet<(Box<str>, Box<str>, Box<str>)>,
     waits: BTreeMap<(InstanceNo, WaitId), Wait>,
     events: BTreeMap<(InstanceNo, EventId), Event>,
     seen: BTreeSet<(InstanceNo, Box<str>)>,
     /// In the order in which they were first written.
     approvals: Vec<Approval>,
     meta: BTreeMap<Box<str>, Box<[u8]>>,
-    ended: BTreeMap<(Box<str>, Box<str>), [u64; 3]>,
+    ended: BTreeMap<(Box<str>, Box<str>), ([u64; 3], BTreeMap<Box<str>, [u64; 3]>)>,
     buckets: BTreeMap<Box<str>, Bucket>,
     last_seq: Seq,
     letters: BTreeMap<LetterId, Letter>,
@@ -214,7 +216,12 @@ impl Store for MemoryStore {
         let ended = model.ended.iter().map(|(name, counts)| Ended {
             namespace: name.0.clone(),
             workflow: name.1.clone(),
-            counts: *counts,
+            counts: counts.0,
+            versions: counts
+                .1
+                .iter()
+                .map(|(name, it)| (name.clone(), *it))
+                .collect(),
         });
         Ok(ended.collect())
     }
@@ -367,7 +374,14 @@ impl Model {
     fn keep_ended(&mut self, it: &Ended) -> Outcome {
         let name = (it.namespace.clone(), it.workflow.clone());
         if self.workflows.contains(&name) {
-            self.ended.insert(name, it.counts);
+            let kept = self.ended.entry(name.clone()).or_default();
+            kept.0 = it.counts;
+            for (version, counts) in &it.versions {
+                let full = (name.0.clone(), name.1.clone(), version.clone());
+                if self.versions.contains(&full) {
+                    kept.1.insert(version.clone(), *counts);
+                }
+            }
         }
         Outcome::Done(0)
     }
@@ -429,6 +443,12 @@ impl Model {
         assert!(before.is_none(), "number {} was given out twice", new.no);
         self.workflows.insert((name.0.clone(), name.1.clone()));
         self.names.insert(name, new.no);
+        let code = (
+            new.namespace.clone(),
+            new.workflow.clone(),
+            new.version.clone(),
+        );
+        self.versions.insert(code);
         Outcome::Done(0)
     }
 

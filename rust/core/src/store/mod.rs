@@ -214,6 +214,9 @@ pub struct Ended {
     pub workflow: Box<str>,
     /// How many are `Complete`, `Errored` and `Terminated`.
     pub counts: [u64; 3],
+    /// The same by version, in order of name: of those that changed, or, as an answer, of all of
+    /// which any has ended.
+    pub versions: Vec<(Box<str>, [u64; 3])>,
 }
 
 /// The answer to one operation.

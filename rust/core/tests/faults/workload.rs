@@ -249,6 +249,7 @@ impl Draft {
             namespace: "default".into(),
             workflow: (*self.dice.pick(&WORKFLOWS)).into(),
             counts: [(); 3].map(|()| self.dice.below(1_000) as u64),
+            versions: vec![("1".into(), [(); 3].map(|()| self.dice.below(1_000) as u64))],
         }))
     }
 

@@ -45,6 +45,7 @@ pub(super) struct Truly {
     pub(super) key: Key,
     pub(super) id: Box<str>,
     pub(super) account: Account,
+    pub(super) version: Box<str>,
     pub(super) parent: Option<InstanceNo>,
     pub(super) called: bool,
     pub(super) status: Status,

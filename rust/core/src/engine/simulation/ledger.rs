@@ -45,6 +45,7 @@ impl Truth {
             key,
             id: new.id.clone(),
             account,
+            version: new.version.clone(),
             parent: new.parent,
             called: new.called,
             status: new.status,

@@ -10,7 +10,7 @@ use super::facts::Truly;
 use super::plan::{Change, Limit, Plan, LIMITS};
 use super::program::{
     account_of_children, approval_id, child_id, namespace, workflow, Account, Act, For, Program,
-    ACCOUNTS, NAMESPACES, TYPES, WORKFLOWS,
+    ACCOUNTS, NAMESPACES, TYPES, VERSIONS, WORKFLOWS,
 };
 use super::said::Stamp;
 use super::world::World;
@@ -179,11 +179,12 @@ fn by(ticket: u64) -> By {
     }
 }
 
-fn code(account: Account) -> Code {
+/// Returns the code that a creation is for: every other one is for the second version.
+fn code(account: Account, ticket: u64) -> Code {
     Code {
         namespace: NAMESPACES[namespace(account)].into(),
         workflow: WORKFLOWS[workflow(account)].into(),
-        version: "1".into(),
+        version: VERSIONS[ticket as usize % VERSIONS.len()].into(),
     }
 }
 
@@ -287,7 +288,7 @@ impl World {
         match wait {
             None => {
                 let item = items.pop().expect("there is one");
-                Command::Create(ticket, Box::new((code(account), item)), if_exists)
+                Command::Create(ticket, Box::new((code(account, ticket), item)), if_exists)
             }
             Some(wait) => {
                 // Twice in one batch counts twice for the room it needs.
@@ -295,7 +296,7 @@ impl World {
                 if items.len() < room && self.dice.once_in(4) {
                     items.extend(items.first().cloned());
                 }
-                let what = Box::new((code(account), items));
+                let what = Box::new((code(account, ticket), items));
                 Command::CreateBatch(ticket, what, if_exists, wait)
             }
         }
@@ -341,7 +342,7 @@ impl World {
                 attributes: Some(ticket.to_le_bytes().into()),
                 ..NewItem::default()
             };
-            let what = Box::new((code(account), item));
+            let what = Box::new((code(account, ticket), item));
             self.submit(Command::Create(ticket, what, IfExists::Raise));
         }
         true

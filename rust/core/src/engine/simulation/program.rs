@@ -12,6 +12,8 @@ use crate::history::{Kind, Operation};
 pub(super) const NAMESPACES: [&str; 2] = ["default", "b"];
 /// The workflows of each namespace.
 pub(super) const WORKFLOWS: [&str; 3] = ["w0", "w1", "w2"];
+/// Those that each of them has.
+pub(super) const VERSIONS: [&str; 2] = ["1", "2"];
 /// Types of events that bodies wait for.
 pub(super) const TYPES: [&str; 2] = ["a", "b"];
 

@@ -3,6 +3,8 @@
 //! The only file of the simulation that knows the engine's insides. Whoever changes them changes
 //! this file, and no rule.
 
+use std::collections::BTreeMap;
+
 use super::program::{namespace, workflow, Account, NAMESPACES, WORKFLOWS};
 use crate::engine::{Core, Due};
 use crate::history::Stored;
@@ -11,6 +13,7 @@ use crate::lifecycle::Status;
 use crate::registry::Registry;
 use crate::settings::Limit;
 use crate::store::{Filter, Reader, Row};
+use crate::tally::States;
 
 /// Why some instances are blocked: code, step, how many, the id of the oldest.
 pub(super) type Reason = (Box<str>, Option<Box<str>>, u64, Box<str>);
@@ -60,6 +63,16 @@ impl Sight<'_> {
     pub(super) fn counts(&self, account: Account) -> Vec<(Status, u64)> {
         let names = (NAMESPACES[namespace(account)], WORKFLOWS[workflow(account)]);
         self.core.tally().counts(Some(names.0), Some(names.1))
+    }
+
+    /// Returns how many instances of each version are in each state.
+    pub(super) fn versions(&self, account: Account) -> BTreeMap<Box<str>, States> {
+        let names = (NAMESPACES[namespace(account)], WORKFLOWS[workflow(account)]);
+        let versions = self.core.tally().versions(Some(names.0), Some(names.1));
+        let versions = versions.into_iter();
+        versions
+            .map(|(_, name, it)| ((&*name).into(), it))
+            .collect()
     }
 
     /// Returns why instances are blocked.

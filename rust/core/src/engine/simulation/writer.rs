@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::plan::{Change, Plan, LIMITS};
-use super::program::{NAMESPACES, WORKFLOWS};
+use super::program::{NAMESPACES, VERSIONS, WORKFLOWS};
 use super::rules;
 use super::sight::Sight;
 use super::truth::Truth;
@@ -123,7 +123,7 @@ pub(super) fn boot(
     let limits = (0..WORKFLOWS.len()).map(|it| (WORKFLOWS[it].into(), layer(plan.code(it))));
     let config = Config {
         workflows: with_code
-            .map(|it| (WORKFLOWS[it].into(), "1".into()))
+            .flat_map(|it| VERSIONS.map(|version| (WORKFLOWS[it].into(), version.into())))
             .collect(),
         shards,
         slots: plan.slots,

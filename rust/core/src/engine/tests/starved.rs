@@ -11,7 +11,7 @@ impl Stage {
         for at in 0..count {
             let no = (1 << 40) + at;
             let key = Key::new("default", workflow, &at.to_string());
-            let status = self.core.place(no, key, number, 0, None);
+            let status = self.core.place(no, key, (number, 0), 0, None);
             assert_eq!(status, Status::Queued);
         }
         // Their creation is not what is committed.

@@ -513,15 +513,42 @@ pub(super) fn ended(conn: &Connection, names: &Names) -> Result<Vec<Ended>> {
             Some(counts) if stateless(conn, workflow)?.is_empty() => counts,
             _ => counts(conn, workflow)?,
         };
-        if let Some((namespace, workflow)) = names.workflow(workflow).cloned() {
+        if let Some((namespace, name)) = names.workflow(workflow).cloned() {
             all.push(Ended {
                 namespace,
-                workflow,
+                workflow: name,
                 counts,
+                versions: ended_of(conn, names, workflow)?,
             });
         }
     }
     all.sort_unstable_by(|a, b| (&a.namespace, &a.workflow).cmp(&(&b.namespace, &b.workflow)));
+    Ok(all)
+}
+
+/// Returns the same for each version of a workflow, in order of name. What cannot be read is counted
+/// anew.
+fn ended_of(conn: &Connection, names: &Names, workflow: i64) -> Result<Vec<(Box<str>, [u64; 3])>> {
+    let mut kept =
+        conn.prepare_cached("SELECT complete, errored, terminated FROM ended WHERE version = ?")?;
+    let mut count = conn.prepare_cached(
+        "SELECT count(*) FROM instance WHERE workflow = ? AND status = ? AND version = ?",
+    )?;
+    let mut all = Vec::new();
+    for (version, name) in names.all().filter(|it| it.1.workflow_id == workflow) {
+        let mut found = kept.query([version])?;
+        let Some(row) = found.next()? else {
+            continue;
+        };
+        let counts = match kept_counts(row)? {
+            Some(counts) => counts,
+            None => counted(|status| {
+                count.query_row(params![workflow, status, version], |row| row.get(0))
+            })?,
+        };
+        all.push((name.version.clone(), counts));
+    }
+    all.sort_unstable();
     Ok(all)
 }
 
@@ -542,13 +569,18 @@ fn kept_counts(row: &rusqlite::Row<'_>) -> Result<Option<[u64; 3]>> {
 fn counts(conn: &Connection, workflow: i64) -> Result<[u64; 3]> {
     let mut count =
         conn.prepare_cached("SELECT count(*) FROM instance WHERE workflow = ? AND status = ?")?;
+    counted(|status| count.query_row([workflow, status], |row| row.get(0)))
+}
+
+/// Returns how many have ended, asking for each state.
+fn counted(mut count: impl FnMut(i64) -> rusqlite::Result<i64>) -> Result<[u64; 3]> {
     let mut counts = [0; 3];
     for (count_of, status) in
         counts
             .iter_mut()
             .zip([Status::Complete, Status::Errored, Status::Terminated])
     {
-        *count_of = count.query_row([workflow, status as i64], |row| row.get::<_, i64>(0))? as u64;
+        *count_of = count(status as i64)? as u64;
     }
     Ok(counts)
 }

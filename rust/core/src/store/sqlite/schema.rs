@@ -88,7 +88,14 @@ fn to_6(conn: &Connection) -> rusqlite::Result<()> {
            note TEXT, operation TEXT NOT NULL, namespace TEXT NOT NULL, workflow TEXT, id TEXT,
            filter TEXT, result TEXT NOT NULL
          );
-         CREATE INDEX audit_instance ON audit (namespace, workflow, id);",
+         CREATE INDEX audit_instance ON audit (namespace, workflow, id);
+         CREATE TABLE ended (
+           version INTEGER PRIMARY KEY,
+           complete INTEGER NOT NULL, errored INTEGER NOT NULL, terminated INTEGER NOT NULL
+         );
+         INSERT INTO ended
+           SELECT version, sum(status = 6), sum(status = 7), sum(status = 8)
+           FROM instance WHERE status >= 6 GROUP BY version;",
     )
 }
 
@@ -152,6 +159,11 @@ CREATE TABLE attribute (            -- the same once more, to find instances by
 
 CREATE TABLE tally (                -- how many instances of a workflow have ended, and how
   workflow INTEGER PRIMARY KEY,
+  complete INTEGER NOT NULL, errored INTEGER NOT NULL, terminated INTEGER NOT NULL
+);
+
+CREATE TABLE ended (                -- the same by version
+  version INTEGER PRIMARY KEY,
   complete INTEGER NOT NULL, errored INTEGER NOT NULL, terminated INTEGER NOT NULL
 );
 

@@ -107,6 +107,12 @@ impl<'c> Batch<'c> {
             }
             Op::Meta(name, value) => self.run(Sql::Meta, params![name, value]),
             Op::Ended(it) => {
+                for (version, counts) in &it.versions {
+                    let [complete, errored, terminated] = counts.map(|it| it as i64);
+                    let names = (&it.namespace, &it.workflow, version);
+                    let params = params![names.0, names.1, names.2, complete, errored, terminated];
+                    let _ = self.run(Sql::EndedVersion, params)?;
+                }
                 let [complete, errored, terminated] = it.counts.map(|it| it as i64);
                 let params = params![it.namespace, it.workflow, complete, errored, terminated];
                 self.run(Sql::Ended, params)

@@ -9,6 +9,7 @@ use crate::engine::simulation::sight::Sight;
 use crate::engine::simulation::truth::Truth;
 use crate::history::Kind;
 use crate::lifecycle::Status;
+use crate::tally::States;
 
 pub(super) fn slots(truth: &Truth, sight: &mut Sight) -> Verdict {
     let (leased, held) = (sight.leased(), truth.held);
@@ -97,6 +98,23 @@ pub(super) fn counts(truth: &Truth, sight: &mut Sight) -> Verdict {
         let found = sight.counts(account);
         let same = expected.map(|it| (*it.0, *it.1)).eq(found.iter().copied());
         holds!(same, "{found:?} are counted in {account}, not {states:?}");
+    }
+    Ok(())
+}
+
+/// The same by version, counted by asking each.
+pub(super) fn versions(truth: &Truth, sight: &mut Sight) -> Verdict {
+    let mut expected: [BTreeMap<Box<str>, States>; ACCOUNTS] = Default::default();
+    for it in truth.all.values() {
+        let of = expected[it.account].entry(it.version.clone()).or_default();
+        of[it.status as usize] += 1;
+    }
+    for (account, expected) in expected.iter().enumerate() {
+        let found = sight.versions(account);
+        holds!(
+            found == *expected,
+            "{found:?} are counted in {account}, not {expected:?}"
+        );
     }
     Ok(())
 }

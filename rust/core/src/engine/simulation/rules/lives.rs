@@ -245,6 +245,13 @@ pub(super) fn ended_are_counted(truth: &Truth) -> Verdict {
         let finals = [Status::Complete, Status::Errored, Status::Terminated];
         let counts = finals.map(|it| truth.states[account][it as usize]);
         holds!(ended.counts == counts, "{ended:?}, and it is {counts:?}");
+        for (version, counts) in &ended.versions {
+            let all = truth.all.values();
+            let of = all.filter(|it| it.account == account && it.version == *version);
+            let found = finals.map(|status| of.clone().filter(|it| it.status == status).count());
+            let same = found.map(|it| it as u64) == *counts;
+            holds!(same, "{ended:?}, and of {version} it is {found:?}");
+        }
     }
     Ok(())
 }

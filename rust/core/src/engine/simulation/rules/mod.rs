@@ -177,6 +177,7 @@ const FIGURES: Rows<fn(&Truth, &mut Sight) -> Verdict> = &[
 const RECOUNT: Rows<fn(&Truth, &mut Sight) -> Verdict> = &[
     ("D1 the store holds what was committed", counted::rows),
     ("C5 queue and timers hold what they must", counted::queues),
+    ("versions are counted as they are", counted::versions),
     ("reasons are those of a recount", counted::reasons),
     ("C8 every look-up agrees", counted::lookups),
 ];
