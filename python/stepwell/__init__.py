@@ -80,6 +80,7 @@ from ._types import (
     Status,
     StepRecord,
     StepRef,
+    VersionCount,
     WorkflowStatistics,
 )
 
@@ -144,6 +145,7 @@ __all__ = [
     "StoreLocked",
     "StoreVersion",
     "TooLarge",
+    "VersionCount",
     "Workflow",
     "WorkflowStatistics",
     "current_step",

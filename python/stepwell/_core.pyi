@@ -702,6 +702,11 @@ class Core(Calls):
     def counts(self, namespace: str | None, workflow: str | None) -> list[tuple[int, int]]:
         """(status, number) for every state that any instance is in, final ones too; None: of all.
         As committed last, from memory."""
+    def versions(
+        self, namespace: str | None, workflow: str | None
+    ) -> list[tuple[str, str, list[int]]]:
+        """(workflow, version, number in each state, in the order of STATES) of every version that
+        any instance has, final ones too; None: of all. As committed last, from memory."""
     def suspected(self) -> list[tuple[str, str, str, int]]:
         """(namespace, workflow, id, status) of those that were tried because they may kill the
         process, and had ended or gone to wait less than a second before it died the last time

@@ -301,6 +301,16 @@ class ReasonCount:
     example_id: str
 
 
+class VersionCount(NamedTuple):
+    """How many instances of one version of a workflow are in each state; every state is a key.
+    `registered`: whether the engine has code for it."""
+
+    workflow: str
+    version: str
+    registered: bool
+    counts: dict[Status, int]
+
+
 class WorkflowStatistics(NamedTuple):
     """Counters of one workflow in one namespace.
 

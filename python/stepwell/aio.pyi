@@ -62,6 +62,7 @@ from stepwell import StoreFailed as StoreFailed
 from stepwell import StoreLocked as StoreLocked
 from stepwell import StoreVersion as StoreVersion
 from stepwell import TooLarge as TooLarge
+from stepwell import VersionCount as VersionCount
 from stepwell import Workflow as Workflow
 from stepwell import WorkflowStatistics as WorkflowStatistics
 from stepwell import step_options as step_options
@@ -618,6 +619,22 @@ class _Tenant:
             EngineClosed: The engine is not open.
         """
 
+    async def versions(
+        self, workflow: Workflow[Any, Any] | str | None = None
+    ) -> builtins.list[VersionCount]:
+        """Returns how many instances of each version are in each state: of every version that any
+        instance has, and of those registered, which come last. From memory, as committed last.
+
+        A version that is not registered and of which all have ended is not needed any more.
+
+        Args:
+            workflow: Only versions of this workflow.
+
+        Raises:
+            InvalidConfig: Nobody has heard of the workflow.
+            EngineClosed: The engine is not open.
+        """
+
     async def reasons(
         self, workflow: Workflow[Any, Any] | str | None = None
     ) -> builtins.list[ReasonCount]:
@@ -825,6 +842,14 @@ class Engine(_Tenant):
             EngineClosed: The engine is not open, or was closed meanwhile; there is no copy.
         """
 
+    async def namespaces(self) -> list[str]:
+        """Returns the namespaces of the store, by name: those that any instance was created in, and
+        the engine's own. From memory.
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+
     def statistics(self) -> EngineStatistics:
         """Returns the engine's counters, from memory: cheap enough to be asked ten times a second.
 
@@ -901,6 +926,7 @@ __all__ = [
     "StoreLocked",
     "StoreVersion",
     "TooLarge",
+    "VersionCount",
     "Workflow",
     "WorkflowStatistics",
     "current_step",

@@ -109,6 +109,12 @@ class Memory(Protocol):
         """Returns how many instances are in each state that any is in."""
         ...
 
+    def versions(
+        self, namespace: str | None, workflow: str | None, /
+    ) -> list[tuple[str, str, list[int]]]:
+        """Returns how many instances of each version are in each state."""
+        ...
+
     def reasons(self, namespace: str | None, workflow: str | None, /) -> list[Any]:
         """Returns why instances are blocked."""
         ...

@@ -453,6 +453,18 @@ class Engine(Tenant):
         if reply.code:
             raise error_of(reply.code, reply.data)
 
+    async def namespaces(self) -> list[str]:
+        """Returns the namespaces of the store, by name: those that any instance was created in, and
+        the engine's own. From memory.
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+        driver = self._ready("engine.namespaces")
+        await trio.lowlevel.checkpoint()
+        known = {namespace for namespace, *_ in driver.core.workflow_statistics()}
+        return sorted(known | {self._namespace})
+
     def statistics(self) -> EngineStatistics:
         """Returns the engine's counters, from memory: cheap enough to be asked ten times a second.
 

@@ -38,6 +38,7 @@ from .._types import (
     ReasonCount,
     Status,
     StatusName,
+    VersionCount,
 )
 from .._values import names
 from .._values.codec import codec
@@ -482,6 +483,41 @@ class Tenant:
             state: found.get(code, 0) if code in wanted else 0
             for code, state in enumerate(STATUSES)
         }
+
+    async def versions(
+        self, workflow: Workflow[Any, Any] | str | None = None
+    ) -> builtins.list[VersionCount]:
+        """Returns how many instances of each version are in each state: of every version that any
+        instance has, and of those registered, which come last. From memory, as committed last.
+
+        A version that is not registered and of which all have ended is not needed any more.
+
+        Args:
+            workflow: Only versions of this workflow.
+
+        Raises:
+            InvalidConfig: Nobody has heard of the workflow.
+            EngineClosed: The engine is not open.
+        """
+        self._desk.check("engine.versions")
+        await checkpoint()  # a program that asks in a loop lets the engine go on
+        name, code = self._known(workflow), self._desk.code
+        counts = {
+            (of, version): states
+            for of, version, states in self._desk.memory().versions(self._namespace, name)
+        }
+        for it in code:
+            if name in (None, it.name):
+                counts.setdefault((it.name, it.version), [0] * len(STATUSES))
+        return [
+            VersionCount(
+                of,
+                version,
+                code.version(of, version) is not None,
+                dict(zip(STATUSES, states, strict=True)),
+            )
+            for (of, version), states in counts.items()
+        ]
 
     async def reasons(
         self, workflow: Workflow[Any, Any] | str | None = None

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 use stepwell_core::audit;
 use stepwell_core::engine::Config;
+use stepwell_core::lifecycle::Status;
 use stepwell_core::runtime::{Engine, Question, Refused};
 use stepwell_core::store::Filter;
 use stepwell_core::submission::{
@@ -510,6 +511,21 @@ impl Core {
             )
         };
         groups.map(tuple).collect()
+    }
+
+    #[pyo3(signature = (namespace, workflow))]
+    fn versions(
+        &self,
+        namespace: Option<&str>,
+        workflow: Option<&str>,
+    ) -> Vec<(String, String, [u64; Status::ALL.len()])> {
+        let versions = self.engine.versions(namespace, workflow);
+        let versions = versions.into_iter();
+        versions
+            .map(|(workflow, version, counts)| {
+                (String::from(&*workflow), String::from(&*version), counts)
+            })
+            .collect()
     }
 
     fn find(&self, namespace: &str, workflow: &str, id: &str, payloads: bool) -> PyResult<u64> {

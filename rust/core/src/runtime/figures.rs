@@ -1,16 +1,18 @@
 //! What the engine comes to in numbers: answered from memory, cheap enough to be polled.
 
+use std::sync::Arc;
+
 use super::Engine;
 use crate::lifecycle::Status;
-use crate::tally::{Figures, Group};
+use crate::tally::{Figures, Group, States};
 
 /// A workflow in numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OfWorkflow {
     /// Its namespace.
-    pub namespace: std::sync::Arc<str>,
+    pub namespace: Arc<str>,
     /// Its name.
-    pub workflow: std::sync::Arc<str>,
+    pub workflow: Arc<str>,
     /// Its figures.
     pub figures: Figures,
 }
@@ -50,6 +52,20 @@ impl Engine {
             return Vec::new();
         }
         self.shared.tally.counts(namespace, workflow)
+    }
+
+    /// Returns how many instances of each version are in each state, of one namespace and workflow
+    /// or of all: workflow, version, counts.
+    #[must_use]
+    pub fn versions(
+        &self,
+        namespace: Option<&str>,
+        workflow: Option<&str>,
+    ) -> Vec<(Arc<str>, Arc<str>, States)> {
+        if !self.is_ours() {
+            return Vec::new();
+        }
+        self.shared.tally.versions(namespace, workflow)
     }
 
     /// Returns why instances are blocked, of one namespace and workflow or of all: the most
