@@ -15,8 +15,8 @@ use crate::settings::Limit;
 use crate::store::{Filter, Reader, Row};
 use crate::tally::States;
 
-/// Why some instances are blocked: code, step, how many, the id of the oldest.
-pub(super) type Reason = (Box<str>, Option<Box<str>>, u64, Box<str>);
+/// Why some instances are blocked: version, code, step, how many, the id of the oldest.
+pub(super) type Reason = (Box<str>, Box<str>, Option<Box<str>>, u64, Box<str>);
 
 /// A look at the engine.
 pub(super) struct Sight<'a> {
@@ -81,7 +81,16 @@ impl Sight<'_> {
         let groups = self.core.tally().reasons(Some(names.0), Some(names.1));
         let groups = groups.into_iter();
         groups
-            .map(|it| (it.reason.code, it.reason.step, it.count, it.example))
+            .map(|it| {
+                let reason = it.reason;
+                (
+                    reason.version,
+                    reason.code,
+                    reason.step,
+                    it.count,
+                    it.example,
+                )
+            })
             .collect()
     }
 

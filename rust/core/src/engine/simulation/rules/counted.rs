@@ -126,14 +126,14 @@ pub(super) fn reasons(truth: &Truth, sight: &mut Sight) -> Verdict {
         let blocked = truth.all.values().filter(|it| it.status == Status::Blocked);
         for it in blocked.filter(|it| it.account == account) {
             let reason = it.reason.clone().unwrap_or_default();
-            let group = expected.entry((reason, it.step.clone()));
+            let group = expected.entry((it.version.clone(), reason, it.step.clone()));
             let (count, oldest) = group.or_insert((0, (it.no, it.id.clone())));
             *count += 1;
             *oldest = (it.no, it.id.clone()).min(oldest.clone());
         }
         let expected = expected.into_iter();
         let mut expected: Vec<_> = expected
-            .map(|(of, it)| (of.0, of.1, it.0, it.1 .1))
+            .map(|(of, it)| (of.0, of.1, of.2, it.0, it.1 .1))
             .collect();
         let mut found = sight.reasons(account);
         found.sort();
