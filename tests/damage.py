@@ -189,9 +189,9 @@ def rows_of(conn: sqlite3.Connection, table: str) -> list[str]:
         )
         (of,) = conn.execute("SELECT id FROM workflow WHERE name = 'errs'").fetchone()
         return [f"rowid = {no}" for (no,) in conn.execute(sql, (of,))]
-    if table == "ended":
+    if table in ("ended", "failure"):
         sql = (
-            "SELECT e.version FROM ended e JOIN version v ON v.id = e.version "
+            f"SELECT e.version FROM {table} e JOIN version v ON v.id = e.version "
             "JOIN workflow w ON w.id = v.workflow WHERE w.name = 'errs'"
         )
         return [f"version = {no}" for (no,) in conn.execute(sql)]

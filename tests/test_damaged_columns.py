@@ -32,6 +32,7 @@ UNNOTICED = {
     "wait": {"id", "until", "subject", "branch", "name", "key", "count", "kind", "opened_at"},
     # They are made of other rows, or save room or time, and no more.
     "tally": {"workflow", "complete", "errored", "terminated"}, "sweep": {"no", "seq"},
+    "failure": {"hour", "version", "step", "error", "count", "since", "example"},
     "ended": {"version", "complete", "errored", "terminated"},
     "attribute": {"key", "value", "no"},
     "bucket": {"namespace", "millionths", "at"}, "seen": {"no", "dedup"}, "meta": {"name", "value"},

@@ -286,6 +286,34 @@ RECOVERIES: Final[str]
 HELD_BACK: Final[str]
 """Queued: it may be what kills the process, and is tried when it is its turn (L11)."""
 
+# Codes of `reasons` besides those for which an instance is blocked.
+
+QUEUED: Final[str]
+"""Never told: a limit is, or STARTING."""
+SLOTS: Final[str]
+"""Queued: all slots of the engine are in use."""
+NAMESPACE_CONCURRENCY: Final[str]
+"""Queued: the namespace has all it may have."""
+CONCURRENCY: Final[str]
+"""Queued: the workflow has."""
+STARTING: Final[str]
+"""Queued, and nothing holds it up."""
+START_AT: Final[str]
+"""Queued until its `start_at`."""
+RETRYING: Final[str]
+"""A step is between two attempts."""
+FOR_EVENT: Final[str]
+FOR_APPROVAL: Final[str]
+FOR_SLEEP: Final[str]
+FOR_CHILD: Final[str]
+"""Waiting, for what."""
+OVERDUE: Final[str]
+"""Something of it was due more than a second ago."""
+PAUSED: Final[str]
+ENDED_IN_ERROR: Final[str]
+"""Errored in the last 24 hours."""
+OTHER: Final[str]
+
 FAILURES: Final[tuple[str, ...]]
 """Kinds of CoreError and of FAILED."""
 
@@ -717,11 +745,9 @@ class Core(Calls):
     def unreadable(self) -> list[str]:
         """What there is to say of instances whose own rows could not be read when the engine
         opened; they are left as they are."""
-    def reasons(
-        self, namespace: str | None, workflow: str | None
-    ) -> list[tuple[str, str | None, str, int, str]]:
-        """(code, step, version, number, id of the oldest) of blocked instances by why they are, the
-        most frequent reason first; None: of all. As committed last, from memory."""
+    def blocked(self, namespace: str | None, workflow: str | None) -> list[tuple[str, str, int]]:
+        """(code, version, number) of blocked instances by why they are; None: of all. As committed
+        last, from memory."""
 
     # Slow reads, answered by a thread of the core. All of one answer is from one moment, and what
     # notes have told is in it.
@@ -745,6 +771,11 @@ class Core(Calls):
         """REPLY data: list[Row], with progress and attributes. attributes: only instances that have
         all of these, by an index; each a key and its value as it is encoded inside the map that
         `create` was given."""
+    def reasons(self, namespace: str | None, workflow: str | None) -> int:
+        """REPLY data: list[(workflow, version, status, code, step, class of the error, number,
+        since, next, id of one)], the most frequent first; None: of all. All but the ids is from
+        memory, as committed last. Not there for all groups: workflow, version and status, which are
+        None beyond a thousand of them, in one row of all others (OTHER)."""
     def history(self, no: int) -> int:
         """REPLY data: (Row without payloads, list[Record]) of one moment, or None."""
     def approvals(self, namespace: str | None, workflow: str | None, status: int | None) -> int:

@@ -289,16 +289,33 @@ class NewInstance(NamedTuple, Generic[P]):
     attributes: Mapping[str, str | int | float | bool] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReasonCount:
-    """How many instances are blocked for one reason, and one of them. `step`: the step it is about,
-    if it is about one."""
+class ReasonCount(NamedTuple):
+    """How many instances are where they are for one reason, and one of them.
 
+    Attributes:
+        workflow: None, as `version` and `status`, in the last row of a thousand and one: all others.
+        code: Why, in a word: of blocked ones what blocks them; of running and waiting ones
+            "retrying"; of waiting ones "event", "approval", "sleep", "child"; of queued ones the
+            limit that holds them up, "slots", "namespace_concurrency" or "concurrency", or else
+            "start_at", "held_back", "starting"; "paused"; of errored ones "failed"; "overdue" if
+            something was due over a second ago; "other".
+        step: The step it is about, or the name of what is waited for.
+        error_type: Class of the error, where there is one.
+        since: Since when the first of them is there; of those that retry, since its last attempt.
+        next: When the first of them goes on by itself.
+        example_id: The one that has been there longest.
+    """
+
+    workflow: str | None
+    version: str | None
+    status: Status | None
     code: str
     step: str | None
-    version: str
+    error_type: str | None
     count: int
-    example_id: str
+    since: datetime | None
+    next: datetime | None
+    example_id: str | None
 
 
 class VersionCount(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._errors import ErrorInfo, InvalidConfig, InvalidPayload
-from .._types import STATUSES, AuditRow, InstanceStatus, InstanceSummary, Status
+from .._types import STATUSES, AuditRow, InstanceStatus, InstanceSummary, ReasonCount, Status
 from .._values.codec import Plan, Undecodable, as_plain, codec
 from .._values.durations import from_us
 from .._values.failures import error_info
@@ -89,6 +89,32 @@ def unreadable(
         )
         text += f'. Restore the type that "{workflow}" returns; {cure}'
     return InvalidPayload(f"{text}.", payload=as_plain(data))
+
+
+def reason(
+    workflow: str | None,
+    version: str | None,
+    status: int | None,
+    code: str,
+    step: str | None,
+    error_type: str | None,
+    count: int,
+    since: int | None,
+    next: int | None,
+    example_id: str | None,
+) -> ReasonCount:
+    return ReasonCount(
+        workflow,
+        version,
+        None if status is None else STATUSES[status],
+        code,
+        step,
+        error_type,
+        count,
+        None if since is None else from_us(since),
+        None if next is None else from_us(next),
+        example_id,
+    )
 
 
 def summary(it: Look) -> InstanceSummary:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from .._types import Explanation, Limits, RestartPreview, Status, StepRecord
+    from .._types import Explanation, Limits, ReasonCount, RestartPreview, Status, StepRecord
     from .look import Look
     from .registry import Registry
     from .rewinding import Beginning
@@ -115,10 +115,6 @@ class Memory(Protocol):
         """Returns how many instances of each version are in each state."""
         ...
 
-    def reasons(self, namespace: str | None, workflow: str | None, /) -> list[Any]:
-        """Returns why instances are blocked."""
-        ...
-
 
 class Watching(Protocol):
     """Somebody who waits for an instance to get into one of certain states, or to end."""
@@ -177,6 +173,10 @@ class Desk(Protocol):
 
     async def page(self, query: Query) -> list[Look]:
         """Returns a page of instances."""
+        ...
+
+    async def reasons(self, namespace: str, workflow: str | None) -> list[ReasonCount]:
+        """Returns why instances are where they are."""
         ...
 
     async def history(self, who: Who, no: int) -> list[StepRecord]:

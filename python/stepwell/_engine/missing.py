@@ -45,7 +45,7 @@ class Missing:
         """Says once for each workflow and version how many instances wait for its code (L12)."""
         core = self._host.core
         for namespace, name, *_ in core.workflow_statistics():
-            for reason, _, version, count, _ in core.reasons(namespace, name):
+            for reason, version, count in core.blocked(namespace, name):
                 if reason == MISSING_CODE:
                     whose = "" if namespace == "default" else f' in namespace "{namespace}"'
                     log.warning(
@@ -74,7 +74,7 @@ class Missing:
 
     async def _find(self) -> None:
         core, beyond = self._host.core, None
-        if all(reason != MISSING_CLASS for reason, *_ in core.reasons(None, None)):
+        if all(reason != MISSING_CLASS for reason, *_ in core.blocked(None, None)):
             return
         blocked = [STATUSES.index(Status.BLOCKED)]
         while True:

@@ -11,8 +11,8 @@ from .._core import DO, OK
 from .._errors import EngineClosed, InvalidState
 from .._operations import standing
 from .._replay import Recorded
-from .._types import Explanation, Limits, RestartPreview, Status, StepRecord
-from . import explanation, history, rewinding
+from .._types import Explanation, Limits, ReasonCount, RestartPreview, Status, StepRecord
+from . import answers, explanation, history, rewinding
 from .desk import Audited, By, Code, Made, Memory, NewItem, Query, Request, Watching, Who
 from .draining import DRAINED
 from .look import Look
@@ -128,6 +128,11 @@ class OwnDesk:
             it.created_before, it.beyond, it.newest_first, it.limit, it.attributes,
         )  # fmt: skip
         return [Look._make(row) for row in rows]
+
+    async def reasons(self, namespace: str, workflow: str | None) -> list[ReasonCount]:
+        of = Who(namespace, workflow or "", "")
+        rows = await self._asked(of, self._driver.core.reasons, namespace, workflow)
+        return [answers.reason(*row) for row in rows]
 
     async def history(self, who: Who, no: int) -> list[StepRecord]:
         runner = self._driver.runners.get(no)

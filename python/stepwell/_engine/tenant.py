@@ -522,8 +522,13 @@ class Tenant:
     async def reasons(
         self, workflow: Workflow[Any, Any] | str | None = None
     ) -> builtins.list[ReasonCount]:
-        """Returns why instances are blocked, the most frequent reason first. From memory, as
-        committed last.
+        """Returns why instances are where they are, the most frequent reason first: those that are
+        blocked, paused, queued, waiting, or have a step that retries, and those that errored in the
+        last 24 hours, by the hour. An instance that waits for several things is counted once: by the
+        step that retries, or by what it has waited for longest.
+
+        Counted as instances change, so it may be asked ten times a second. A workflow with more than
+        1,000 reasons, by the names of its steps, say, has the others in one row, "other".
 
         Args:
             workflow: Only instances of this workflow.
@@ -533,9 +538,7 @@ class Tenant:
             EngineClosed: The engine is not open.
         """
         self._desk.check("engine.reasons")
-        await checkpoint()  # a program that asks in a loop lets the engine go on
-        name = self._known(workflow)
-        return [ReasonCount(*row) for row in self._desk.memory().reasons(self._namespace, name)]
+        return await self._desk.reasons(self._namespace, self._known(workflow))
 
     def _known(self, workflow: Workflow[Any, Any] | str | None) -> str | None:
         """Returns a workflow's name, with code or without; one that neither the engine nor its

@@ -58,6 +58,37 @@ words! {
     INVALID = "invalid";
     /// Why an instance is blocked: too many unclean stops without progress (L11).
     RECOVERIES = "recoveries";
+    /// Why instances are where they are: they are queued for a slot, and what holds them up is asked
+    /// when somebody wants to know.
+    QUEUED = "queued";
+    /// All slots of the engine are in use.
+    SLOTS = "slots";
+    /// All slots that the namespace may have are in use.
+    NAMESPACE_CONCURRENCY = "namespace_concurrency";
+    /// All slots that the workflow may have are in use.
+    CONCURRENCY = "concurrency";
+    /// Nothing holds them up: they start.
+    STARTING = "starting";
+    /// They are not to start before a moment that is to come.
+    START_AT = "start_at";
+    /// A step is between two attempts.
+    RETRYING = "retrying";
+    /// They wait for an event.
+    FOR_EVENT = "event";
+    /// They wait for somebody's decision.
+    FOR_APPROVAL = "approval";
+    /// They sleep.
+    FOR_SLEEP = "sleep";
+    /// They wait for the end of another instance.
+    FOR_CHILD = "child";
+    /// What they wait for was due, and has not happened yet.
+    OVERDUE = "overdue";
+    /// Somebody paused them.
+    PAUSED = "paused";
+    /// They ended with an error.
+    ENDED_IN_ERROR = "failed";
+    /// All other reasons.
+    OTHER = "other";
     /// Why an instance is queued that could run: it may kill the process, and others are tried
     /// first.
     HELD_BACK = "held_back";

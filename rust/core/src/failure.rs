@@ -1,11 +1,16 @@
 //! Errors that the core itself records: in the form in which errors of bodies are recorded.
 //!
-//! A CBOR map of three texts, as whoever reads a recorded error expects it. It is the only payload
-//! the core writes; all it reads of one is which operations were at fault.
+//! A CBOR map of texts, as whoever reads a recorded error expects it. It is the only payload that the
+//! core writes; all that it reads of any is which operations were at fault, and, so that instances
+//! that failed alike are counted together, what class the error is of and which step's.
 
+use minicbor::data::Type;
 use minicbor::Decoder;
 
 use crate::history::{Kind, Operation};
+
+/// Longest name of a class that is told, in bytes.
+const CLASS_MAX: usize = 200;
 
 /// Returns the operations whose failures left a body with this error (L6); none if it does not say.
 pub(crate) fn faults(error: &[u8]) -> Vec<Operation> {
@@ -61,6 +66,45 @@ pub(crate) fn recorded(class: &str, message: &str) -> Box<[u8]> {
     bytes.into()
 }
 
+/// Returns the class of a recorded error, with its module unless that is Python's own.
+pub(crate) fn class(payload: &[u8]) -> Option<Box<str>> {
+    let [module, class, _] = texts(payload);
+    let class = class?;
+    let name = match module {
+        None | Some("" | "builtins") => class.into(),
+        Some(module) => format!("{module}.{class}"),
+    };
+    (name.len() <= CLASS_MAX).then(|| name.into())
+}
+
+/// Returns the step that a recorded error is of, if it is one's.
+pub(crate) fn step(payload: &[u8]) -> Option<Box<str>> {
+    let [.., step] = texts(payload);
+    step.map(Into::into)
+}
+
+/// Returns module, class and step of a recorded error.
+fn texts(payload: &[u8]) -> [Option<&str>; 3] {
+    let mut found = [None; 3];
+    let mut decoder = Decoder::new(payload);
+    let Ok(Some(count)) = decoder.map() else {
+        return found;
+    };
+    for _ in 0..count {
+        let Ok(key) = decoder.str() else {
+            break;
+        };
+        let place = ["module", "class", "step"].iter().position(|it| *it == key);
+        let is_text = matches!(decoder.datatype(), Ok(Type::String));
+        if let (Some(place), true) = (place, is_text) {
+            found[place] = decoder.str().ok();
+        } else if decoder.skip().is_err() {
+            break;
+        }
+    }
+    found
+}
+
 /// Appends a text in the shortest form.
 fn text(bytes: &mut Vec<u8>, text: &str) {
     let length = u32::try_from(text.len()).expect("messages are short");
@@ -82,6 +126,29 @@ fn text(bytes: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn class_and_step_are_found_whatever_else_is_told() {
+        assert_eq!(
+            class(&recorded("Gone", "x")).as_deref(),
+            Some("stepwell.Gone")
+        );
+        assert_eq!(step(&recorded("Gone", "x")), None);
+        let told = b"\xa4\x66module\x68builtins\x68attempts\x03\x65class\x66IOErro\x64step\x61s";
+        assert_eq!(class(told).as_deref(), Some("IOErro"));
+        assert_eq!(step(told).as_deref(), Some("s"));
+        for nothing in [
+            &b""[..],
+            b"\x00",
+            b"\xa1\x65class\x00",
+            b"\xa2\x65class",
+            b"\xbf\xff",
+        ] {
+            assert_eq!((class(nothing), step(nothing)), (None, None), "{nothing:?}");
+        }
+        let long = recorded(&"x".repeat(CLASS_MAX), "");
+        assert_eq!(class(&long), None);
+    }
 
     #[test]
     fn an_error_is_a_map_of_texts_in_their_shortest_form() {

@@ -9,6 +9,7 @@ use crate::lifecycle::Status;
 use crate::limits::RECORDS_A_START;
 use crate::rewind::{No, Plan};
 use crate::store::{Look, Row};
+use crate::tally::Told;
 use crate::wait::{Approval, Wait};
 
 /// Something that happened.
@@ -213,6 +214,8 @@ pub enum Data {
     History(Option<Box<(Look, Vec<Stored>)>>),
     /// An instance, its history, and what a restart would do to it.
     Rewound(Option<Box<Rewound>>),
+    /// Why instances are where they are, each with the id of one.
+    Reasons(Vec<(Told, Option<Box<str>>)>),
     /// Approvals with the instances that ask.
     Approvals(Vec<(Row, Approval)>),
     /// Rows of the audit, and how far was searched.

@@ -1,18 +1,21 @@
-//! How many instances each workflow has in each state, and why some of them are blocked.
+//! How many instances each workflow has in each state, and why they are there.
 //!
 //! Kept by the writer, asked by anybody: a question takes one lock for a few instructions per
-//! workflow, so it may be repeated many times a second. Invariant: what is answered is what was
-//! committed, all of it up to one commit and nothing beyond (D1). It knows instances by number, but
-//! for the blocked ones, of which it keeps the ids as well: a human will want to look at one.
+//! workflow and group, so it may be repeated many times a second. Invariant: what is answered is
+//! what was committed, all of it up to one commit and nothing beyond (D1). It knows instances by
+//! number. Those that never ran are no members of groups: how many they are is what the others
+//! leave of those that are queued, so however many there are they cost nothing here.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
-use crate::ids::InstanceNo;
+use crate::codes;
+use crate::failures::{first_hour, Alike, Lately};
+use crate::ids::{InstanceNo, Micros};
 use crate::lifecycle::Status;
+use crate::reasons::{Group, Groups, Place, GROUPS};
 
 /// Instances in each state, in the order of [`Status::ALL`].
 pub type States = [u64; Status::ALL.len()];
@@ -40,92 +43,179 @@ impl Figures {
     }
 }
 
-/// Why instances are blocked: those of one workflow with the same reason make a group.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Reason {
-    /// A short code such as `nondeterminism`.
-    pub code: Box<str>,
-    /// The step, if it is about one.
-    pub step: Option<Box<str>>,
-    /// Version of the workflow.
-    pub version: Box<str>,
-}
-
-/// Instances that are blocked for the same reason.
+/// Why some instances are where they are, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
-    /// Why.
-    pub reason: Reason,
+pub struct Told {
+    /// Number and name of the workflow; none: the reason is that of several.
+    pub number: Option<u32>,
+    /// Its namespace and name.
+    pub workflow: Option<(Arc<str>, Arc<str>)>,
+    /// The version.
+    pub version: Option<Arc<str>>,
+    /// Their state.
+    pub status: Option<Status>,
+    /// A short code.
+    pub code: Arc<str>,
+    /// The step, or the name of what is waited for.
+    pub step: Option<Arc<str>>,
+    /// The class of the error.
+    pub error: Option<Arc<str>>,
     /// How many.
     pub count: u64,
-    /// The id of the oldest.
-    pub example: Box<str>,
+    /// Since when the first; none: ask the store for the oldest that is queued.
+    pub since: Option<Micros>,
+    /// When the first of them goes on by itself.
+    pub next: Option<Micros>,
+    /// Which has been there longest.
+    pub example: Option<InstanceNo>,
 }
 
-/// A change to which instances are blocked.
-#[derive(Debug)]
-pub(crate) enum Change {
-    /// One is.
-    Blocked {
-        /// Its number.
-        no: InstanceNo,
-        /// Its workflow.
-        workflow: u32,
-        /// Its id.
-        id: Box<str>,
-        /// Why.
-        reason: Reason,
-    },
-    /// One is not any more.
-    Unblocked(InstanceNo),
+impl Workflow {
+    fn names(&self) -> Option<(Arc<str>, Arc<str>)> {
+        Some((Arc::clone(&self.namespace), Arc::clone(&self.name)))
+    }
+
+    fn version(&self, number: u32) -> Option<Arc<str>> {
+        let version = self.versions.get(number as usize);
+        version.map(|it| Arc::clone(&it.0))
+    }
+
+    fn told(&self, group: Group) -> Told {
+        let Group {
+            workflow,
+            reason,
+            count,
+            since,
+            next,
+            example,
+        } = group;
+        let version = reason.as_ref().and_then(|it| self.version(it.version));
+        let others = || codes::OTHER.into();
+        Told {
+            number: Some(workflow),
+            workflow: self.names(),
+            version,
+            status: reason.as_ref().map(|it| it.status),
+            code: reason
+                .as_ref()
+                .map_or_else(others, |it| Arc::clone(&it.code)),
+            step: reason.as_ref().and_then(|it| it.step.clone()),
+            error: reason.and_then(|it| it.error),
+            count,
+            since: Some(since),
+            next,
+            example: Some(example),
+        }
+    }
+
+    fn told_queued(&self, number: u32, version: &Arc<str>, code: &str, count: u64) -> Told {
+        Told {
+            number: Some(number),
+            workflow: self.names(),
+            version: Some(Arc::clone(version)),
+            status: Some(Status::Queued),
+            code: code.into(),
+            step: None,
+            error: None,
+            count,
+            since: None,
+            next: None,
+            example: None,
+        }
+    }
+
+    fn told_failed(&self, alike: &Alike, it: &Lately) -> Told {
+        Told {
+            number: Some(alike.workflow),
+            workflow: self.names(),
+            version: self.version(alike.version),
+            status: Some(Status::Errored),
+            code: codes::ENDED_IN_ERROR.into(),
+            step: alike.step.clone(),
+            error: alike.error.clone(),
+            count: it.count,
+            since: Some(it.since),
+            next: None,
+            example: Some(it.example),
+        }
+    }
+}
+
+/// Makes one row of those that say the same; the most frequent first, and of those beyond
+/// [`GROUPS`] one row of all others.
+fn merged(mut told: Vec<Told>) -> Vec<Told> {
+    let same = |it: &Told| {
+        let of = (it.number, it.version.clone(), it.status.map(|it| it as u8));
+        (of, Arc::clone(&it.code), it.step.clone(), it.error.clone())
+    };
+    told.sort_by_cached_key(same);
+    told.dedup_by(|next, first| {
+        let is_same = same(next) == same(first);
+        if is_same {
+            first.add(next);
+        }
+        is_same
+    });
+    told.sort_by_key(|it| std::cmp::Reverse(it.count));
+    if told.len() > GROUPS {
+        let mut others = told.split_off(GROUPS).into_iter();
+        let first = others.next().expect("there are some");
+        let mut all = Told {
+            number: None,
+            workflow: None,
+            version: None,
+            status: None,
+            code: codes::OTHER.into(),
+            step: None,
+            error: None,
+            ..first
+        };
+        for other in others {
+            all.add(&other);
+        }
+        told.push(all);
+    }
+    told
+}
+
+impl Told {
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.next = self.next.into_iter().chain(other.next).min();
+        // Where the oldest is not known without the store, that is asked.
+        match (self.since, other.since) {
+            (Some(own), Some(theirs)) if own > theirs => {
+                (self.since, self.example) = (other.since, other.example);
+            }
+            (Some(_), None) => {}
+            (None, Some(_)) => (self.since, self.example) = (other.since, other.example),
+            _ => {}
+        }
+    }
 }
 
 /// All figures.
 #[derive(Debug, Default)]
 pub struct Tally(Mutex<Inner>);
 
-/// What the members of a group have in common: why they are blocked, and their workflow.
-type Of = (Reason, u32);
-/// The members of a group, each with its id.
-type Members = BTreeMap<InstanceNo, Box<str>>;
-
 #[derive(Debug)]
 struct Workflow {
     namespace: Arc<str>,
     name: Arc<str>,
     figures: Figures,
-    versions: Vec<(Arc<str>, States)>,
+    /// The versions by number: name, counts, and how many are queued until their `start_at`.
+    versions: Vec<(Arc<str>, States, u64)>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     /// By number.
     workflows: Vec<Workflow>,
-    blocked: FxHashMap<InstanceNo, Arc<Of>>,
-    groups: BTreeMap<Arc<Of>, Members>,
+    groups: Groups,
+    failures: FxHashMap<Alike, Lately>,
 }
 
 impl Inner {
-    fn block(&mut self, no: InstanceNo, id: Box<str>, group: Of) {
-        self.unblock(no);
-        let known = self.groups.get_key_value(&group).map(|it| Arc::clone(it.0));
-        let group = known.unwrap_or_else(|| Arc::new(group));
-        self.blocked.insert(no, Arc::clone(&group));
-        self.groups.entry(group).or_default().insert(no, id);
-    }
-
-    fn unblock(&mut self, no: InstanceNo) {
-        let Some(group) = self.blocked.remove(&no) else {
-            return;
-        };
-        if let Some(members) = self.groups.get_mut(&group) {
-            members.remove(&no);
-            if members.is_empty() {
-                self.groups.remove(&group);
-            }
-        }
-    }
-
     fn is_asked(&self, workflow: u32, asked: (Option<&str>, Option<&str>)) -> bool {
         let it = &self.workflows[workflow as usize];
         asked.0.is_none_or(|asked| *asked == *it.namespace)
@@ -141,11 +231,12 @@ impl Tally {
             Item = (
                 u32,
                 Figures,
-                impl Iterator<Item = (&'v Arc<str>, &'v States)>,
+                impl Iterator<Item = (&'v Arc<str>, (States, u64))>,
             ),
         >,
         name: impl Fn(u32) -> (Box<str>, Box<str>),
-        changes: impl Iterator<Item = Change>,
+        placed: Vec<(InstanceNo, Option<Place>)>,
+        failures: Vec<(Alike, Lately)>,
     ) {
         let mut inner = self.0.lock();
         for (workflow, figures, versions) in workflows {
@@ -160,24 +251,17 @@ impl Tally {
             }
             let row = &mut inner.workflows[workflow as usize];
             row.figures = figures;
-            for (at, (name, states)) in versions.enumerate() {
+            for (at, (name, (states, later))) in versions.enumerate() {
                 match row.versions.get_mut(at) {
-                    Some(known) => known.1 = *states,
-                    None => row.versions.push((Arc::clone(name), *states)),
+                    Some(known) => (known.1, known.2) = (states, later),
+                    None => row.versions.push((Arc::clone(name), states, later)),
                 }
             }
         }
-        for change in changes {
-            match change {
-                Change::Blocked {
-                    no,
-                    workflow,
-                    id,
-                    reason,
-                } => inner.block(no, id, (reason, workflow)),
-                Change::Unblocked(no) => inner.unblock(no),
-            }
+        for (no, place) in placed {
+            inner.groups.put(no, place);
         }
+        inner.failures.extend(failures);
     }
 
     /// Returns how many instances are in each state that any is in, of one namespace and workflow
@@ -198,38 +282,86 @@ impl Tally {
         all.filter(|it| it.1 > 0).collect()
     }
 
-    /// Returns why instances are blocked, of one namespace and workflow or of all: the most
-    /// frequent reason first.
+    /// Returns why instances are where they are, of one namespace and workflow or of all, in no
+    /// order. `limit` says which limit holds up those of a workflow that are queued: it is asked
+    /// with the slots in use by all, by the namespace and by the workflow.
     #[must_use]
-    pub fn reasons(&self, namespace: Option<&str>, workflow: Option<&str>) -> Vec<Group> {
-        let mut groups: Vec<Group> = Vec::new();
-        let mut oldest = InstanceNo::MAX;
-        let inner = self.0.lock();
-        for (of, members) in &inner.groups {
-            let (reason, number) = &**of;
-            if !inner.is_asked(*number, (namespace, workflow)) {
+    pub fn reasons(
+        &self,
+        asked: (Option<&str>, Option<&str>),
+        now: Micros,
+        limit: impl Fn([u64; 3], &str, &str) -> &'static str,
+    ) -> Vec<Told> {
+        let mut inner = self.0.lock();
+        let first = first_hour(now);
+        inner.failures.retain(|it, _| it.hour >= first);
+        let inner = &*inner;
+        let mut told = Vec::new();
+        let mut queued: FxHashMap<(u32, u32), u64> = FxHashMap::default();
+        for group in inner.groups.of(now, |it| inner.is_asked(it, asked)) {
+            let row = &inner.workflows[group.workflow as usize];
+            if let Some(reason) = group
+                .reason
+                .as_ref()
+                .filter(|it| it.status == Status::Queued)
+            {
+                *queued.entry((group.workflow, reason.version)).or_default() += group.count;
+            }
+            told.push(row.told(group));
+        }
+        for (number, row) in (0..).zip(&inner.workflows) {
+            if row.figures.of(Status::Queued) == 0 || !inner.is_asked(number, asked) {
                 continue;
             }
-            let (no, id) = members.first_key_value().expect("no group is empty");
-            let count = members.len() as u64;
-            // Those of several workflows lie side by side.
-            if let Some(group) = groups.last_mut().filter(|it| it.reason == *reason) {
-                group.count += count;
-                if *no < oldest {
-                    (oldest, group.example) = (*no, id.clone());
+            let mut used = [0; 3];
+            for it in &inner.workflows {
+                used[0] += it.figures.leased;
+                used[1] += it.figures.leased * u64::from(it.namespace == row.namespace);
+            }
+            used[2] = row.figures.leased;
+            let code = limit(used, &row.namespace, &row.name);
+            let is_queue = |it: &&mut Told| it.number == Some(number) && &*it.code == codes::QUEUED;
+            for it in told.iter_mut().filter(is_queue) {
+                it.code = code.into();
+            }
+            for (version, (name, states, later)) in (0..).zip(&row.versions) {
+                let placed = queued.get(&(number, version)).copied().unwrap_or_default();
+                let rest = states[Status::Queued as usize].saturating_sub(placed + later);
+                for (count, code) in [(*later, codes::START_AT), (rest, code)] {
+                    if count > 0 {
+                        told.push(row.told_queued(number, name, code, count));
+                    }
                 }
-            } else {
-                oldest = *no;
-                groups.push(Group {
-                    reason: reason.clone(),
-                    count,
-                    example: id.clone(),
-                });
             }
         }
-        drop(inner);
-        groups.sort_by_key(|it| std::cmp::Reverse(it.count));
-        groups
+        for (alike, it) in &inner.failures {
+            if inner.is_asked(alike.workflow, asked) {
+                told.push(inner.workflows[alike.workflow as usize].told_failed(alike, it));
+            }
+        }
+        merged(told)
+    }
+
+    /// Returns how many instances are blocked by which code, of which version, of one namespace and
+    /// workflow or of all, in no order.
+    #[must_use]
+    pub fn blocked(
+        &self,
+        namespace: Option<&str>,
+        workflow: Option<&str>,
+    ) -> Vec<(Arc<str>, Arc<str>, u64)> {
+        let inner = self.0.lock();
+        let asked = (namespace, workflow);
+        let groups = inner
+            .groups
+            .of(0, |it| inner.is_asked(it, asked))
+            .into_iter();
+        let blocked = groups.filter_map(|it| {
+            let row = &inner.workflows[it.workflow as usize];
+            let reason = it.reason.filter(|it| it.status == Status::Blocked)?;
+            Some((reason.code, row.version(reason.version)?, it.count))
+        });
+        blocked.collect()
     }
 
     /// Returns the figures of every workflow there ever was in this engine's life: namespace,
@@ -265,15 +397,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn reason(code: u8) -> Reason {
-        Reason {
-            code: ["nondeterminism", "race"][usize::from(code & 1)].into(),
-            step: (code & 2 == 0).then(|| "charge".into()),
-            version: (code >> 2 & 1).to_string().into(),
-        }
-    }
+    use crate::reasons::Reason;
 
     fn name(workflow: u32) -> (Box<str>, Box<str>) {
         let namespace = format!("n{}", workflow % 2);
@@ -294,10 +418,10 @@ mod tests {
             (
                 workflow,
                 figures,
-                std::iter::once((&versions.0, &versions.1)),
+                std::iter::once((&versions.0, (versions.1, 0))),
             )
         });
-        tally.show(shown.into_iter(), name, std::iter::empty());
+        tally.show(shown.into_iter(), name, Vec::new(), Vec::new());
         let (w1, one) = ("w1".into(), "1".into());
         assert_eq!(
             tally.versions(Some("n1"), None),
@@ -313,41 +437,74 @@ mod tests {
         assert_eq!(names, ["w0".into(), "w0".into(), "w1".into(), "w1".into()]);
     }
 
-    proptest! {
-        #[test]
-        fn groups_are_those_of_a_list_of_all_blocked_instances(
-            actions in prop::collection::vec((0u64..12, 0u32..4, prop::option::of(0u8..8)), 0..80)
-        ) {
-            let tally = Tally::default();
-            let none = std::iter::empty();
-            tally.show([(3, Figures::default(), none)].into_iter(), name, std::iter::empty());
-            let mut model: BTreeMap<InstanceNo, (u32, Reason)> = BTreeMap::new();
-            for (no, workflow, code) in actions {
-                let change = if let Some(reason) = code.map(reason) {
-                    model.insert(no, (workflow, reason.clone()));
-                    Change::Blocked { no, workflow, id: format!("i{no}").into(), reason }
-                } else {
-                    model.remove(&no);
-                    Change::Unblocked(no)
-                };
-                let none = std::iter::empty::<(u32, Figures, std::iter::Empty<_>)>();
-                tally.show(none, name, [change].into_iter());
-            }
-            for (namespace, workflow) in [(None, None), (Some("n0"), None), (Some("n1"), Some("w1"))] {
-                let mut expected: BTreeMap<Reason, (u64, Box<str>)> = BTreeMap::new();
-                for (no, (of, reason)) in &model {
-                    let (a, b) = name(*of);
-                    if namespace.is_none_or(|it| *it == *a) && workflow.is_none_or(|it| *it == *b) {
-                        let id = format!("i{no}").into();
-                        expected.entry(reason.clone()).or_insert((0, id)).0 += 1;
-                    }
-                }
-                let found = tally.reasons(namespace, workflow);
-                prop_assert!(found.is_sorted_by(|a, b| a.count >= b.count));
-                let found: BTreeMap<_, _> =
-                    found.into_iter().map(|it| (it.reason, (it.count, it.example))).collect();
-                prop_assert_eq!(found, expected);
-            }
-        }
+    #[test]
+    fn what_is_queued_and_never_ran_is_what_members_leave() {
+        let tally = Tally::default();
+        let mut figures = Figures::default();
+        figures.states[Status::Queued as usize] = 10;
+        figures.leased = 2;
+        let one: Arc<str> = "1".into();
+        let versions = [(&one, (figures.states, 3))];
+        let place = |status, code: &str, since| {
+            let reason = Reason {
+                version: 0,
+                status,
+                code: code.into(),
+                step: None,
+                error: None,
+            };
+            Some(Place {
+                workflow: 0,
+                reason,
+                since,
+                next: None,
+            })
+        };
+        let placed = vec![
+            (1, place(Status::Queued, codes::QUEUED, 5)),
+            (2, place(Status::Queued, codes::HELD_BACK, 4)),
+        ];
+        let shown = [(0, figures, versions.into_iter())];
+        tally.show(shown.into_iter(), name, placed, Vec::new());
+        let told = tally.reasons((None, None), 10, |used, namespace, workflow| {
+            assert_eq!((used, namespace, workflow), ([2, 2, 2], "n0", "w0"));
+            "slots"
+        });
+        let told = told.iter();
+        let told: Vec<_> = told
+            .map(|it| (&*it.code, it.count, it.since, it.example))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("slots", 6, Some(5), Some(1)),
+                ("start_at", 3, None, None),
+                ("held_back", 1, Some(4), Some(2))
+            ]
+        );
+        assert_eq!(tally.reasons((Some("n1"), None), 10, |_, _, _| "slots"), []);
+    }
+
+    #[test]
+    fn beyond_a_thousand_rows_all_others_are_one() {
+        let row = |no: u64| Told {
+            number: Some(0),
+            workflow: None,
+            version: None,
+            status: Some(Status::Waiting),
+            code: no.to_string().into(),
+            step: None,
+            error: None,
+            count: 2_000 - no,
+            since: Some(no as Micros),
+            next: Some(5),
+            example: Some(no),
+        };
+        let told = merged((0..1_010).map(row).collect());
+        assert_eq!(told.len(), GROUPS + 1);
+        let last = &told[GROUPS];
+        assert_eq!((&*last.code, last.status), (codes::OTHER, None));
+        assert_eq!(last.count, (1_000..1_010).map(|it| 2_000 - it).sum::<u64>());
+        assert_eq!((last.since, last.example), (Some(1_000), Some(1_000)));
     }
 }

@@ -17,8 +17,9 @@ pub enum Source {
     /// Nothing: the deadline is the outcome, a moment that somebody named (`sleep_until`). A pause
     /// does not move it.
     Instant,
-    /// Nothing: the deadline starts the next attempt (`attempt` were made).
-    Retry,
+    /// Nothing: the deadline starts the next attempt, after an error of this class, if that is
+    /// known.
+    Retry(Option<Box<str>>),
     /// The oldest event of one of these types.
     Event(Vec<Box<str>>),
     /// A decision on the approval with this id.

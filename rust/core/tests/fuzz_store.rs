@@ -47,7 +47,7 @@ fn a_store(folder: &Path) -> Vec<u8> {
         let approval = format!("orders/order-{no}#refund#1");
         let source = match no % 5 {
             0 => Source::Timer,
-            1 => Source::Retry,
+            1 => Source::Retry(None),
             2 => Source::Event(vec!["order".into(), "cancelled".into()]),
             3 => Source::Approval(approval.as_str().into()),
             _ => Source::Child(no - 1),

@@ -115,7 +115,7 @@ fn restart() -> impl Strategy<Value = Restart> {
 fn source() -> impl Strategy<Value = Source> {
     prop_oneof![
         Just(Source::Timer),
-        Just(Source::Retry),
+        "[ab]".prop_map(|it| Source::Retry(Some(it.into()))),
         proptest::collection::vec("\\PC{0,4}", 0..3)
             .prop_map(|it| Source::Event(it.into_iter().map(Into::into).collect())),
         "\\PC{0,8}".prop_map(|it| Source::Approval(it.into())),

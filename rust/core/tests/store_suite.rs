@@ -483,7 +483,8 @@ fn waits_of_every_source_come_back(place: &mut dyn Place) {
     let sources = [
         Source::Timer,
         Source::Instant,
-        Source::Retry,
+        Source::Retry(None),
+        Source::Retry(Some("ValueError".into())),
         Source::Event(vec![]),
         Source::Event(vec!["".into(), "3:a,b".into(), "ü\0".into()]),
         Source::Approval("orders/a#ship#1".into()),

@@ -12,7 +12,6 @@ use stepwell_core::store::Filter;
 use stepwell_core::submission::{
     Code, Command, Decision, Deed, LimitChange, NewItem, Sent, Submission, Verb,
 };
-use stepwell_core::tally::{Group, Reason};
 use stepwell_core::wait::ApprovalStatus;
 
 use crate::arguments::{
@@ -76,9 +75,6 @@ impl Core {
         Ok(ticket)
     }
 }
-
-/// Code, step, version, count, id of an example.
-type ReasonTuple = (String, Option<String>, String, u64, String);
 
 fn code(namespace: &str, workflow: &str, version: &str) -> PyResult<Code> {
     short(namespace)?;
@@ -493,24 +489,21 @@ impl Core {
     }
 
     #[pyo3(signature = (namespace, workflow))]
-    fn reasons(&self, namespace: Option<&str>, workflow: Option<&str>) -> Vec<ReasonTuple> {
-        let groups = self.engine.reasons(namespace, workflow).into_iter();
-        let tuple = |it: Group| {
-            let Reason {
-                code,
-                step,
-                version,
-            } = it.reason;
-            let step = step.map(String::from);
-            (
-                code.into(),
-                step,
-                version.into(),
-                it.count,
-                it.example.into(),
-            )
-        };
-        groups.map(tuple).collect()
+    fn reasons(&self, namespace: Option<&str>, workflow: Option<&str>) -> PyResult<u64> {
+        let asked = self.engine.reasons(namespace, workflow);
+        asked.map_err(|_| unusable(&self.engine))
+    }
+
+    #[pyo3(signature = (namespace, workflow))]
+    fn blocked(
+        &self,
+        namespace: Option<&str>,
+        workflow: Option<&str>,
+    ) -> Vec<(String, String, u64)> {
+        let blocked = self.engine.blocked(namespace, workflow).into_iter();
+        blocked
+            .map(|(code, version, count)| (String::from(&*code), String::from(&*version), count))
+            .collect()
     }
 
     #[pyo3(signature = (namespace, workflow))]

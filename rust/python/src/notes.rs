@@ -11,6 +11,7 @@ use stepwell_core::note::{Data, Note, Rewound, Start};
 use stepwell_core::rewind::No;
 use stepwell_core::runtime::OfWorkflow;
 use stepwell_core::store::{Look, Row};
+use stepwell_core::tally::Told;
 use stepwell_core::wait::{Approval, Source, Wait};
 
 pub(crate) const DONE: u8 = 1;
@@ -207,6 +208,14 @@ fn audited<'py>(py: Python<'py>, row: &Result<Entry, (u64, String)>) -> Any<'py>
     )
 }
 
+fn reason<'py>(py: Python<'py>, (it, id): &(Told, Option<Box<str>>)) -> Any<'py> {
+    tuple!(
+        py; it.workflow.as_ref().map(|it| &*it.1), it.version.as_deref(),
+        it.status.map(|it| it as u8), &*it.code, it.step.as_deref(), it.error.as_deref(), it.count,
+        it.since, it.next, id.as_deref()
+    )
+}
+
 fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
     match data {
         Data::Nothing | Data::Row(None) | Data::History(None) | Data::Rewound(None) => {
@@ -237,6 +246,7 @@ fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
         Data::History(Some(it)) => tuple!(py; look(py, &it.0)?, each(py, &it.1, record)?),
         Data::Rewound(Some(it)) => rewound(py, it),
         Data::Audit((rows, searched_to)) => tuple!(py; each(py, rows, audited)?, *searched_to),
+        Data::Reasons(reasons) => each(py, reasons, reason)?.into_bound_py_any(py),
         Data::Approvals(approvals) => each(py, approvals, approval)?.into_bound_py_any(py),
     }
 }

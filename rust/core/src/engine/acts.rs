@@ -164,6 +164,8 @@ impl Core {
         let is_new = live.status == Status::Queued && live.class == Class::New;
         if let Some(at) = row.start_at.filter(|at| is_new && *at > self.now) {
             assert!(self.queues.remove(workflow, rank, entry), "just queued");
+            self.counts
+                .later((workflow, self.version_of(workflow, no)), 1);
             self.timers.set(at, no, Due::StartAt(workflow, rank, entry));
         }
     }
@@ -201,7 +203,7 @@ impl Core {
         };
         let waits = live.mailbox.waits().iter();
         let delays = waits
-            .filter(|it| it.source == Source::Retry)
+            .filter(|it| matches!(it.source, Source::Retry(_)))
             .map(|it| it.id);
         let (delays, is_inert) = (delays.collect::<Vec<_>>(), live.is_inert());
         for id in delays {
@@ -226,7 +228,7 @@ impl Core {
         waits.iter().any(|it| match &it.source {
             Source::Child(child) => ends(*child),
             Source::Approval(id) => self.batch.approvals.contains(id),
-            Source::Event(_) | Source::Timer | Source::Instant | Source::Retry => false,
+            Source::Event(_) | Source::Timer | Source::Instant | Source::Retry(_) => false,
         })
     }
 
@@ -253,7 +255,7 @@ impl Core {
             let outcome = match &wait.source {
                 Source::Child(child) => self.child_outcome(*child, &wait),
                 Source::Approval(id) => self.approval_outcome(id),
-                Source::Event(_) | Source::Timer | Source::Instant | Source::Retry => Ok(None),
+                Source::Event(_) | Source::Timer | Source::Instant | Source::Retry(_) => Ok(None),
             };
             match self.or_block(no, outcome) {
                 None => return,

@@ -98,6 +98,8 @@ pub(super) struct Batch {
     pub(super) counts: [usize; 2],
     pub(super) bytes: usize,
     pub(super) shown: Vec<Key>,
+    /// Instances that this batch may count elsewhere than before.
+    pub(super) touched: FxHashSet<InstanceNo>,
     /// Instances with an event whose `dedup_id` the store has not judged yet.
     pub(super) unjudged: FxHashSet<InstanceNo>,
     /// Approvals this batch writes.
@@ -110,6 +112,17 @@ pub(super) struct Batch {
 
 impl Batch {
     fn add(&mut self, op: Option<Op>, then: Option<After>) {
+        if let Some(
+            Op::Status(no, ..)
+            | Op::Open(no, ..)
+            | Op::Close(no, _)
+            | Op::Postpone(no, ..)
+            | Op::Restart(no, ..)
+            | Op::Delete(no),
+        ) = &op
+        {
+            self.touched.insert(*no);
+        }
         self.counts[0] += usize::from(op.is_some());
         self.counts[1] += usize::from(then.is_some());
         self.steps.push(Step { op, then });

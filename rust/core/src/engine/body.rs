@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::{After, Core, Live};
 use crate::codes;
+use crate::failure;
 use crate::history::{Operation, Record, Stored, Verdict};
 use crate::ids::{EventId, InstanceNo, Seq, WaitId};
 use crate::lifecycle::{Effect, Happening, Status};
@@ -99,7 +100,7 @@ impl Core {
         let wait = Wait {
             id,
             operation: record.operation.clone(),
-            source: Source::Retry,
+            source: Source::Retry(record.payload.as_deref().and_then(failure::class)),
             opened_at: self.now,
             until: record.moment,
         };
@@ -266,8 +267,6 @@ impl Core {
     pub(super) fn block(&mut self, no: InstanceNo, why: Why, error: Box<[u8]>) {
         if let Some(owed) = self.shift(no, Happening::Block) {
             owed.leaves_nothing();
-            let workflow = self.live_mut(no).workflow;
-            self.count_blocked(no, workflow, &why.code, why.step.clone());
             self.keep_interruption(no);
             self.persist(no, Some(why), Some(error));
         }

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Core, Facts};
+use crate::failures::Failures;
 use crate::ids::InstanceNo;
 use crate::lifecycle::Status;
+use crate::reasons::Place;
 use crate::store::{Ended, Error, Op};
-use crate::tally::{Change, Figures, Reason, States, Tally};
+use crate::tally::{Figures, States, Tally};
 
 /// The states in which an instance has ended.
 const ENDS: [Status; 3] = [Status::Complete, Status::Errored, Status::Terminated];
@@ -28,7 +30,12 @@ pub(super) struct Counts {
     /// Workflows whose figures this batch changed, and those of which an instance ended.
     changed: FxHashSet<u32>,
     ended: FxHashSet<(u32, u32)>,
-    blocked: Vec<Change>,
+    /// How many of a version are queued with a `start_at` that is to come.
+    later: FxHashMap<(u32, u32), u64>,
+    /// Changes of reasons that no live state says.
+    stay: Vec<(InstanceNo, Option<Place>)>,
+    /// Who errored lately, and those of it that this batch changed.
+    pub(super) failures: Failures,
 }
 
 impl Counts {
@@ -111,14 +118,12 @@ impl Counts {
     }
 
     /// An instance that was in this state is deleted.
-    pub(super) fn gone(&mut self, no: InstanceNo, of: (u32, u32), status: Status) {
+    pub(super) fn gone(&mut self, of: (u32, u32), status: Status) {
         let (figures, version) = self.change(of);
         figures.states[status as usize] -= 1;
         version[status as usize] -= 1;
         if status.is_final() {
             self.ended.insert(of);
-        } else if status == Status::Blocked {
-            self.unblocked(no);
         }
     }
 
@@ -127,19 +132,18 @@ impl Counts {
         self.changed.insert(workflow);
     }
 
-    /// An instance is blocked.
-    pub(super) fn blocked(&mut self, no: InstanceNo, workflow: u32, id: Box<str>, reason: Reason) {
-        self.blocked.push(Change::Blocked {
-            no,
-            workflow,
-            id,
-            reason,
-        });
+    /// So many of a version are queued with a `start_at` that is to come, more than before.
+    pub(super) fn later(&mut self, (workflow, version): (u32, u32), more: i64) {
+        self.changed.insert(workflow);
+        let later = self.later.entry((workflow, version)).or_default();
+        *later = later
+            .checked_add_signed(more)
+            .expect("none is taken out twice");
     }
 
-    /// An instance is blocked no longer.
-    pub(super) fn unblocked(&mut self, no: InstanceNo) {
-        self.blocked.push(Change::Unblocked(no));
+    /// An instance that is in no live state is counted here for good.
+    pub(super) fn stays(&mut self, no: InstanceNo, place: Place) {
+        self.stay.push((no, Some(place)));
     }
 }
 
@@ -188,44 +192,35 @@ impl Core {
 
     /// Shows the counts as they are after a batch that is durable.
     pub(super) fn show_counts(&mut self) {
+        let touched = std::mem::take(&mut self.batch.touched);
+        let mut placed = std::mem::take(&mut self.counts.stay);
+        placed.extend(touched.iter().map(|no| (*no, self.reason_of(*no))));
+        self.batch.touched = touched;
+        self.batch.touched.clear();
         let counts = &mut self.counts;
-        if counts.changed.is_empty() && counts.blocked.is_empty() {
+        if counts.changed.is_empty() && placed.is_empty() {
             return;
         }
         let figures = &counts.figures;
         let changed = counts.changed.drain();
         // The gatekeeper runs ahead as the counts do.
         let gate = &self.gate;
-        let (versions, states) = (&self.versions, &counts.versions);
+        let (versions, states, later) = (&self.versions, &counts.versions, &counts.later);
         let changed = changed.map(|it| {
             let leased = gate.leased_to(it).into();
             let figures = figures[it as usize];
-            let versions = versions.names(it).iter().zip(&states[it as usize]);
+            let states = states[it as usize].iter().zip(0..);
+            let states = states.map(move |(states, version)| {
+                let later = later.get(&(it, version)).copied().unwrap_or_default();
+                (*states, later)
+            });
+            let versions = versions.names(it).iter().zip(states);
             (it, Figures { leased, ..figures }, versions)
         });
         let names = &self.names;
         let name = |it: u32| names[it as usize].clone();
-        counts.public.show(changed, name, counts.blocked.drain(..));
-    }
-
-    /// Notes why an instance is blocked, with what the store knows of it.
-    pub(super) fn count_blocked(
-        &mut self,
-        no: InstanceNo,
-        workflow: u32,
-        code: &str,
-        step: Option<Box<str>>,
-    ) {
-        // A row that cannot be read may be why it is blocked; then nobody knows its id.
-        let row = self.batch.known.instance(no).ok().flatten();
-        let named = row.map(|it| (it.id.clone(), it.version.clone()));
-        let (id, version) = named.unwrap_or_default();
-        let code = code.into();
-        let reason = Reason {
-            code,
-            step,
-            version,
-        };
-        self.counts.blocked(no, workflow, id, reason);
+        counts
+            .public
+            .show(changed, name, placed, counts.failures.take_news());
     }
 }

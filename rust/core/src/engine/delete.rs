@@ -75,7 +75,7 @@ impl Core {
     }
 
     fn erase(&mut self, no: InstanceNo, of: (u32, u32), counted: Status) {
-        self.counts.gone(no, of, counted);
+        self.counts.gone(of, counted);
         self.batch.gone.insert(no);
         self.push_then(Op::Delete(no), After::Gone(no));
     }

@@ -46,6 +46,21 @@ pub(super) struct Live {
     pub(super) told: u64,
     /// The state in which it is counted.
     pub(super) counted: Status,
+    /// Since when it is in its state.
+    pub(super) since: Micros,
+    /// Why it is blocked, if it is.
+    pub(super) why: Option<Box<Blocked>>,
+}
+
+/// Why an instance is blocked.
+#[derive(Debug, Clone)]
+pub(super) struct Blocked {
+    /// The word for it.
+    pub(super) code: Box<str>,
+    /// The step it is about.
+    pub(super) step: Option<Box<str>>,
+    /// The class of the error.
+    pub(super) error: Option<Box<str>>,
 }
 
 impl Live {
@@ -75,6 +90,8 @@ impl Live {
             settled: 0,
             told: 0,
             counted: Status::Queued,
+            since: 0,
+            why: None,
         }
     }
 

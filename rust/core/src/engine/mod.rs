@@ -28,6 +28,7 @@ mod limits;
 mod live;
 mod needs;
 mod places;
+mod reasons;
 pub mod recovery;
 mod refill;
 mod reshard;
@@ -48,6 +49,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::admission::Admission;
+use crate::failure;
 use crate::gatekeeper::Gatekeeper;
 use crate::ids::{Incarnation, InstanceNo, Micros, WaitId};
 use crate::lifecycle::Status;
@@ -68,7 +70,7 @@ use code::Codes;
 use count::Counts;
 use generated::Generated;
 use letters::Mail;
-use live::{Due, Live};
+use live::{Blocked, Due, Live};
 use places::Queued;
 use reshard::Shards;
 use suspects::Suspects;
@@ -382,6 +384,18 @@ impl Core {
         let now = self.now;
         let live = self.live_mut(no);
         let (key, status, incarnation) = (live.key, live.status, live.incarnation);
+        if live.counted != status {
+            live.since = now;
+        }
+        if status != Status::Blocked {
+            live.why = None;
+        } else if let Some(why) = &why {
+            live.why = Some(Box::new(Blocked {
+                code: why.code.clone(),
+                step: why.step.clone(),
+                error: payload.as_deref().and_then(failure::class),
+            }));
+        }
         let (reason, step) = why.map_or((None, None), |it| (Some(it.code), it.step));
         let transition = Transition {
             status,
@@ -397,8 +411,8 @@ impl Core {
         if self.counts.moved(of, before, status) {
             self.versions.none_left(of.0);
         }
-        if before == Status::Blocked && status != before {
-            self.counts.unblocked(no);
+        if status == Status::Errored {
+            self.count_failed(no, of, transition.payload.as_deref());
         }
         self.batch.bytes += transition.payload.as_ref().map_or(0, |it| it.len());
         let op = Op::Status(no, incarnation, transition);

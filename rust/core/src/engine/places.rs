@@ -88,7 +88,10 @@ impl Core {
             self.admission.joined(workflow);
             self.versions.enters(workflow, no, version);
             match later {
-                Some(at) => self.timers.set(at, no, Due::StartAt(workflow, rank, entry)),
+                Some(at) => {
+                    self.counts.later((workflow, version), 1);
+                    self.timers.set(at, no, Due::StartAt(workflow, rank, entry));
+                }
                 None => self.queues.push(workflow, rank, entry),
             }
             Status::Queued
@@ -121,6 +124,9 @@ impl Core {
             _ => {
                 let (rank, entry) = (Rank::new(priority, Class::New), Entry::new(no, key));
                 let timer = start_at.and_then(|at| self.timers.cancel(at, no));
+                if timer.is_some() {
+                    self.counts.later((workflow, version), -1);
+                }
                 let queued = timer.is_some() || self.queues.remove(workflow, rank, entry);
                 assert!(queued, "C5: it was placed somewhere");
                 self.admission.left(workflow);
@@ -213,6 +219,8 @@ impl Core {
 
     /// A `start_at` has come.
     pub(super) fn ripen(&mut self, workflow: u32, rank: Rank, entry: Entry) {
+        let version = self.version_of(workflow, entry.no);
+        self.counts.later((workflow, version), -1);
         self.queues.push(workflow, rank, entry);
     }
 

@@ -5,16 +5,17 @@
 //! instance whose code is missing is blocked until the code is there (L12). The changes this
 //! makes are the first batch of the new engine. It does not start anything: the next cycle does.
 
+use super::live::Blocked;
 use super::refill::Numbers;
 use super::{Core, Due, Facts, Live};
 use crate::codes::{HELD_BACK, MISSING_CODE, RECOVERIES};
-use crate::failure::recorded;
+use crate::failure::{self, recorded};
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::queue::{Class, Entry, Rank};
+use crate::reasons::{Place, Reason};
 use crate::store::known::{Damaged, Need};
 use crate::store::{Error, Newcomer, NumberedCode, Recovery, Row};
-use crate::tally::Reason;
 use crate::wait::{Event, Source, Wait};
 
 struct Loading<'a> {
@@ -42,6 +43,7 @@ impl Core {
         self.find_left(facts)?;
         self.load_limits(facts)?;
         self.count_ended(facts)?;
+        self.count_failures(facts)?;
         let domain = self.domain.clone();
         let mut loading = Loading {
             core: self,
@@ -74,6 +76,13 @@ impl Core {
                 self.stop_damaged(no, &what, facts)?;
             } else {
                 self.unreadable.push(what);
+            }
+        }
+        for (no, live) in &mut self.live {
+            // What it is blocked by is told with its class, which its row has no room for.
+            if let Some(why) = live.why.as_mut().filter(|_| live.status == Status::Blocked) {
+                let told = facts.reader.payloads(*no).ok().and_then(|it| it.result);
+                why.error = told.as_deref().and_then(failure::class);
             }
         }
         involved.extend(
@@ -174,6 +183,8 @@ impl Core {
             .filter(|at| *at > self.now && rank.class == Class::New)
         {
             Some(at) => {
+                self.counts
+                    .later((workflow, self.version_of(workflow, no)), 1);
                 let due = super::Due::StartAt(workflow, rank, entry);
                 self.timers.set(at, no, due);
             }
@@ -227,6 +238,15 @@ impl Core {
         self.counts.found(of, row.status, 1);
         // The mark survives in the store until a body runs again: so does the interruption.
         live.marked = row.marked;
+        live.since = row.updated_at;
+        if live.status == Status::Blocked {
+            live.why = Some(Box::new(Blocked {
+                code: row.reason.clone().unwrap_or_default(),
+                step: row.step.clone(),
+                error: None,
+            }));
+        }
+        self.batch.touched.insert(row.no);
         let status = live.status;
         self.waiting += u64::from(status == Status::Waiting);
         self.registry.restore(key, row.no, status);
@@ -245,16 +265,6 @@ impl Core {
             } else {
                 self.line_up(row.no, key, workflow, rank, row);
             }
-        }
-        if status == Status::Blocked {
-            // One that was blocked before is blocked as it was.
-            let reason = Reason {
-                code: reason.map_or_else(|| row.reason.clone().unwrap_or_default(), Into::into),
-                step: row.step.clone().filter(|_| reason.is_none()),
-                version: row.version.clone(),
-            };
-            self.counts
-                .blocked(row.no, workflow, row.id.clone(), reason);
         }
         let says_why = status != Status::Queued || reason == row.reason.as_deref();
         if missing || poison || status != row.status || !says_why {
@@ -322,11 +332,19 @@ impl Recovery for Loading<'_> {
             let version = self.core.versions.number(workflow, &row.version);
             self.core.counts.found((workflow, version), row.status, 1);
             let reason = Reason {
-                code: row.reason.unwrap_or_default(),
+                version,
+                status: row.status,
+                code: row.reason.unwrap_or_default().into(),
                 step: None,
-                version: row.version,
+                error: None,
             };
-            self.core.counts.blocked(row.no, workflow, row.id, reason);
+            let place = Place {
+                workflow,
+                reason,
+                since: row.updated_at,
+                next: None,
+            };
+            self.core.counts.stays(row.no, place);
         }
     }
 

@@ -36,9 +36,11 @@ impl Core {
                 Entry::new(it.no, it.key),
             );
             match it.start_at.filter(|at| *at > self.now) {
-                Some(at) => self
-                    .timers
-                    .set(at, it.no, Due::StartAt(workflow, rank, entry)),
+                Some(at) => {
+                    self.counts.later((workflow, version), 1);
+                    self.timers
+                        .set(at, it.no, Due::StartAt(workflow, rank, entry));
+                }
                 None => self.queues.push(workflow, rank, entry),
             }
         }

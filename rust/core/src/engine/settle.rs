@@ -82,7 +82,7 @@ impl Core {
         };
         self.unhook(no, &wait);
         self.push(Op::Close(no, id));
-        if matches!(wait.source, Source::Retry) {
+        if matches!(wait.source, Source::Retry(_)) {
             self.wake(no);
             let told = self.told(no, id, &Resolved::new(Verdict::Done));
             self.then(told);
@@ -218,7 +218,7 @@ impl Core {
             return;
         };
         let verdict = match &wait.source {
-            Source::Timer | Source::Instant | Source::Retry => Verdict::Done,
+            Source::Timer | Source::Instant | Source::Retry(_) => Verdict::Done,
             Source::Event(_) | Source::Child(_) => Verdict::TimedOut,
             Source::Approval(approval) => {
                 let approval = approval.clone();

@@ -99,6 +99,11 @@ impl Suspects {
         self.held.remove(&(count, no))
     }
 
+    /// Whether it is held back.
+    pub(super) fn holds(&self, count: u32, no: InstanceNo) -> bool {
+        self.held.contains(&(count, no))
+    }
+
     /// Whether one with this count may be tried along with those that are. Over `limit` stops it
     /// would be blocked.
     fn admits(&self, count: u32, limit: u32) -> bool {

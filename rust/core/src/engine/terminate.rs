@@ -166,6 +166,7 @@ impl Core {
         // Until its `start_at` it lies among the timers.
         if let Some(at) = it.start_at {
             if self.timers.cancel(at, no).is_some() {
+                self.counts.later(of, -1);
                 self.queues.push(it.workflow, rank, Entry::new(no, it.key));
             }
         }

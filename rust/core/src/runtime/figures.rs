@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::Engine;
+use super::{Engine, Question, Refused};
+use crate::codes;
 use crate::lifecycle::Status;
-use crate::tally::{Figures, Group, States};
+use crate::settings::Limit;
+use crate::tally::{Figures, States};
 
 /// A workflow in numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,13 +70,49 @@ impl Engine {
         self.shared.tally.versions(namespace, workflow)
     }
 
-    /// Returns why instances are blocked, of one namespace and workflow or of all: the most
-    /// frequent reason first.
+    /// Returns how many instances are blocked by which code, of which version.
     #[must_use]
-    pub fn reasons(&self, namespace: Option<&str>, workflow: Option<&str>) -> Vec<Group> {
+    pub fn blocked(
+        &self,
+        namespace: Option<&str>,
+        workflow: Option<&str>,
+    ) -> Vec<(Arc<str>, Arc<str>, u64)> {
         if !self.is_ours() {
             return Vec::new();
         }
-        self.shared.tally.reasons(namespace, workflow)
+        self.shared.tally.blocked(namespace, workflow)
+    }
+
+    /// Asks why instances are where they are, of one namespace and workflow or of all: the most
+    /// frequent reason first. The answer is a reply to the ticket; all but ids is from memory.
+    ///
+    /// # Errors
+    /// If the engine is closed.
+    pub fn reasons(&self, namespace: Option<&str>, workflow: Option<&str>) -> Result<u64, Refused> {
+        if !self.is_ours() {
+            return Err(Refused::Closed);
+        }
+        let limits = self.shared.limits.read();
+        let limit = |[all, of_namespace, own]: [u64; 3], namespace: &str, workflow: &str| {
+            let most = |workflow| {
+                let most = limits
+                    .layers(namespace, workflow)
+                    .in_force(Limit::Concurrency);
+                most.map_or(u64::MAX, |it| it as u64)
+            };
+            if all >= u64::from(self.config.slots) {
+                codes::SLOTS
+            } else if of_namespace >= most(None) {
+                codes::NAMESPACE_CONCURRENCY
+            } else if own >= most(Some(workflow)) {
+                codes::CONCURRENCY
+            } else {
+                codes::STARTING
+            }
+        };
+        let asked = (namespace, workflow);
+        let told = self.shared.tally.reasons(asked, self.now(), limit);
+        drop(limits);
+        self.ask(Question::Reasons(told))
     }
 }

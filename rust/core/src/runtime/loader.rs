@@ -23,6 +23,7 @@ use crate::note::{Data, Item, Note, Start};
 use crate::rewind::{self, From};
 use crate::store::{Error, Filter, Look, Payloads, Reader, Row};
 use crate::submission::{Body, Command, Name, Speech, Submission};
+use crate::tally::Told;
 use crate::wait::{tell_approvals, told_approval, ApprovalStatus, Source, Wait};
 
 /// A question that is answered by reading.
@@ -32,6 +33,8 @@ pub enum Question {
     Find(Name, bool),
     /// A page of instances.
     List(Filter),
+    /// Why instances are where they are, as the tally tells it; of a namespace or all.
+    Reasons(Vec<Told>),
     /// History and open waits.
     History(InstanceNo),
     /// Approvals of a namespace, of a workflow, with a status; `None`: of all.
@@ -320,6 +323,11 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
             Ok(())
         })?,
         Question::Rewind(name, from) => data = rewound(reader, name, from)?,
+        Question::Reasons(told) => reader.at_once(&mut |it| {
+            let named = told.iter().map(|told| named(it, told.clone()));
+            data = Data::Reasons(named.collect::<Result<_, Error>>()?);
+            Ok(())
+        })?,
         Question::History(no) => data = Data::History(history(reader, *no)?.map(Box::new)),
         Question::Approvals(namespace, workflow, status) => {
             let (namespace, workflow) = (namespace.as_deref(), workflow.as_deref());
@@ -344,6 +352,49 @@ fn rewound(reader: &mut dyn Reader, name: &Name, from: &From) -> Result<Data, Er
     let plan = rewind::plan(&history, from, (row.status, error.as_deref()));
     let history = Box::new((row, history, plan));
     Ok(Data::Rewound(Some(history)))
+}
+
+/// Adds to a reason the id of the instance that has been there longest. Which that is of those that
+/// never ran, memory does not know: the store has them in order.
+fn named(reader: &mut dyn Reader, mut told: Told) -> Result<(Told, Option<Box<str>>), Error> {
+    let first = || Filter {
+        limit: 1,
+        ..Filter::default()
+    };
+    let is_queued = told.status == Some(Status::Queued) && &*told.code != codes::HELD_BACK;
+    if let (Some((namespace, workflow)), true) = (&told.workflow, is_queued) {
+        let queued = reader.list(&Filter {
+            namespace: Some((&**namespace).into()),
+            workflow: Some((&**workflow).into()),
+            version: told.version.as_deref().map(Into::into),
+            statuses: vec![Status::Queued],
+            ..first()
+        })?;
+        let first = queued.into_iter().next();
+        let fits = |it: &Row| it.start_at.is_some() == (&*told.code == codes::START_AT);
+        let is_first = |it: &Row| told.since.is_none_or(|since| it.updated_at < since);
+        if let Some(it) = first.filter(|it| fits(it) && is_first(it)) {
+            (told.since, told.example) = (Some(it.updated_at), Some(it.no));
+            told.next = it.start_at;
+            return Ok((told, Some(it.id)));
+        }
+    }
+    let Some(no) = told.example else {
+        return Ok((told, None));
+    };
+    let id = match reader.instance(no) {
+        Ok(row) => row.map(|it| it.id),
+        // A listing shows what can be read of it.
+        Err(Error::Row(_)) => {
+            let rows = reader.list(&Filter {
+                beyond: no.checked_sub(1),
+                ..first()
+            })?;
+            rows.into_iter().find(|it| it.no == no).map(|it| it.id)
+        }
+        Err(error) => return Err(error),
+    };
+    Ok((told, id))
 }
 
 /// Adds to a row what else there is of its instance.

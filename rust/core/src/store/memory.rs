@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use super::known::{self, Known, Needs, Shelf};
 use super::within::Within;
 use super::{
-    Bucket, Delivery, Ended, Error, Filter, NewInstance, Newcomer, NumberedCode, Op, Outcome,
-    Payloads, Reader, Recovery, Restart, Row, Store, Transition,
+    Bucket, Delivery, Ended, Error, Failed, Filter, NewInstance, Newcomer, NumberedCode, Op,
+    Outcome, Payloads, Reader, Recovery, Restart, Row, Store, Transition, FAILURE_HOURS,
 };
 use crate::attributes::pairs;
 use crate::audit;
@@ -53,6 +53,7 @@ struct Model {
     approvals: Vec<Approval>,
     meta: BTreeMap<Box<str>, Box<[u8]>>,
     ended: BTreeMap<(Box<str>, Box<str>), ([u64; 3], BTreeMap<Box<str>, [u64; 3]>)>,
+    failures: Vec<Failed>,
     buckets: BTreeMap<Box<str>, Bucket>,
     last_seq: Seq,
     letters: BTreeMap<LetterId, Letter>,
@@ -226,6 +227,12 @@ impl Store for MemoryStore {
         Ok(ended.collect())
     }
 
+    fn failures(&mut self, from_hour: i64) -> Result<Vec<Failed>, Error> {
+        let model = self.model.lock();
+        let some = model.failures.iter().filter(|it| it.hour >= from_hour);
+        Ok(some.cloned().collect())
+    }
+
     fn buckets(&mut self) -> Result<Vec<Bucket>, Error> {
         Ok(self.model.lock().buckets.values().cloned().collect())
     }
@@ -354,6 +361,20 @@ impl Model {
             }
             Op::ForgetAudit(before) => self.forget_audit(*before),
             Op::Ended(it) => self.keep_ended(it),
+            Op::Failed(it) => {
+                let code = (
+                    it.namespace.clone(),
+                    it.workflow.clone(),
+                    it.version.clone(),
+                );
+                if self.versions.contains(&code) {
+                    let is_same = |other: &Failed| other.is_like(it);
+                    let is_old = |other: &Failed| other.hour < it.hour - FAILURE_HOURS;
+                    self.failures.retain(|it| !is_same(it) && !is_old(it));
+                    self.failures.push((**it).clone());
+                }
+                Outcome::Done(0)
+            }
             Op::Bucket(it) => {
                 self.buckets.insert(it.namespace.clone(), (**it).clone());
                 Outcome::Done(0)
@@ -400,6 +421,13 @@ impl Model {
     }
 
     fn create(&mut self, new: &NewInstance) -> Outcome {
+        // A name has its number whatever becomes of the creation.
+        let code = (
+            new.namespace.clone(),
+            new.workflow.clone(),
+            new.version.clone(),
+        );
+        self.versions.insert(code);
         if let Some(taken) = self.taken(new) {
             return taken;
         }
@@ -443,12 +471,6 @@ impl Model {
         assert!(before.is_none(), "number {} was given out twice", new.no);
         self.workflows.insert((name.0.clone(), name.1.clone()));
         self.names.insert(name, new.no);
-        let code = (
-            new.namespace.clone(),
-            new.workflow.clone(),
-            new.version.clone(),
-        );
-        self.versions.insert(code);
         Outcome::Done(0)
     }
 

@@ -104,7 +104,7 @@ pub struct Restart {
     pub at: Micros,
 }
 
-/// One change. All of them but `Meta`, `Ended`, `Bucket`, letters and what the audit keeps belong to one
+/// One change. All of them but `Meta`, `Ended`, `Failed`, `Bucket`, letters and what the audit keeps belong to one
 /// instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
@@ -157,6 +157,9 @@ pub enum Op {
     ForgetAudit(Micros),
     /// Keeps how many instances of a workflow have ended, replacing what was kept before.
     Ended(Box<Ended>),
+    /// Keeps how many instances failed alike in an hour, replacing what was kept before; what was
+    /// kept of more than a day before that hour goes.
+    Failed(Box<Failed>),
     /// Keeps what a namespace's creation rate has left, replacing what was kept before (C10).
     Bucket(Box<Bucket>),
 }
@@ -186,10 +189,52 @@ impl Op {
             | Self::TakeIn(_)
             | Self::Meta(..)
             | Self::Ended(_)
+            | Self::Failed(_)
             | Self::Bucket(_)
             | Self::Audit(_)
             | Self::ForgetAudit(_) => None,
         }
+    }
+}
+
+/// How many instances of a version ended with errors of one sort in an hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// Their namespace.
+    pub namespace: Box<str>,
+    /// Their workflow.
+    pub workflow: Box<str>,
+    /// Its version.
+    pub version: Box<str>,
+    /// The hour, since 1970.
+    pub hour: i64,
+    /// The step that failed, if one did.
+    pub step: Option<Box<str>>,
+    /// The class of the error.
+    pub error: Option<Box<str>>,
+    /// How many.
+    pub count: u64,
+    /// When the first was.
+    pub since: Micros,
+    /// Which that was.
+    pub example: InstanceNo,
+}
+
+/// How many hours before the last failure others are kept.
+pub(crate) const FAILURE_HOURS: i64 = 24;
+
+impl Failed {
+    /// Whether both count the same sort of failure in the same hour.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let of = |it: &Self| {
+            let names = [
+                it.namespace.clone(),
+                it.workflow.clone(),
+                it.version.clone(),
+            ];
+            (names, it.hour, it.step.clone(), it.error.clone())
+        };
+        of(self) == of(other)
     }
 }
 
@@ -468,6 +513,8 @@ pub trait Store: Send {
     fn meta(&mut self, name: &str) -> Result<Option<Box<[u8]>>, Error>;
     /// Returns how many instances of each workflow have ended, where any has.
     fn ended(&mut self) -> Result<Vec<Ended>, Error>;
+    /// Returns how many instances failed alike, from this hour on, in no order.
+    fn failures(&mut self, from_hour: i64) -> Result<Vec<Failed>, Error>;
     /// Returns what the creation rates had left, of each namespace for which that was ever kept, in
     /// order of name.
     fn buckets(&mut self) -> Result<Vec<Bucket>, Error>;

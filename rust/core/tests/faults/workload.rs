@@ -301,13 +301,13 @@ impl Draft {
     fn wait(&mut self) -> Wait {
         let source = match self.dice.below(5) {
             0 => Source::Timer,
-            1 => Source::Retry,
+            1 => Source::Retry(Some("ValueError".into())),
             2 => Source::Event(vec!["paid".into(), "sent".into()]),
             3 => Source::Approval((*self.dice.pick(&APPROVALS)).into()),
             _ => Source::Child(1),
         };
         // What only time ends has an end.
-        let is_timer = matches!(source, Source::Timer | Source::Retry);
+        let is_timer = matches!(source, Source::Timer | Source::Retry(_));
         let id = 1 + self.dice.below(4) as u64;
         let operation = self.operation();
         let opened_at = self.now();

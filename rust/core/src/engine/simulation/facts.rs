@@ -9,7 +9,7 @@ use super::said::Stamp;
 use crate::history::{Operation, Verdict};
 use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, Seq};
 use crate::lifecycle::Status;
-use crate::store::Ended;
+use crate::store::{Ended, Failed};
 use crate::wait::{Event, Wait};
 
 /// Where in a workflow's order an entry stands (C4): did not run when the engine stopped, lower
@@ -136,6 +136,8 @@ pub(super) struct Commit {
     pub(super) layouts: Vec<Layout>,
     /// What it says of how many have ended.
     pub(super) ended: Vec<Ended>,
+    /// What it says of those that failed.
+    pub(super) failed: Vec<Failed>,
     /// A creation was refused: what it was given comes back after the commit.
     pub(super) refused: Vec<InstanceNo>,
     /// So many creations were refused in each workflow.

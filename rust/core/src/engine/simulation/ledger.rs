@@ -203,6 +203,9 @@ impl Truth {
         self.commit.touched.push(no);
         self.states[account][from as usize] -= 1;
         self.states[account][to.status as usize] += 1;
+        if to.status == Status::Errored {
+            self.errored[account].push(now);
+        }
         match to.status {
             Status::Running => {
                 if !self.has_slot(no) {

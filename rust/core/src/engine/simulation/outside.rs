@@ -440,7 +440,11 @@ impl World {
 
     /// Somebody does not want to wait for the next attempt.
     pub(super) fn retry_one(&mut self) -> bool {
-        let retries = |it: &Truly| it.waits.iter().any(|it| it.source == Source::Retry);
+        let retries = |it: &Truly| {
+            it.waits
+                .iter()
+                .any(|it| matches!(it.source, Source::Retry(_)))
+        };
         self.act_on_one(retries, Verb::RetryNow)
     }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::program::{namespace, workflow, Account, NAMESPACES, WORKFLOWS};
+use crate::codes;
 use crate::engine::{Core, Due};
 use crate::history::Stored;
 use crate::ids::{InstanceNo, Key, Micros, WaitId};
@@ -15,8 +16,9 @@ use crate::settings::Limit;
 use crate::store::{Filter, Reader, Row};
 use crate::tally::States;
 
-/// Why some instances are blocked: version, code, step, how many, the id of the oldest.
-pub(super) type Reason = (Box<str>, Box<str>, Option<Box<str>>, u64, Box<str>);
+/// What instances have in common that are where they are for the same reason: version, state, code,
+/// step.
+pub(super) type Reason = (Box<str>, Status, Box<str>, Option<Box<str>>);
 
 /// A look at the engine.
 pub(super) struct Sight<'a> {
@@ -75,23 +77,35 @@ impl Sight<'_> {
             .collect()
     }
 
-    /// Returns why instances are blocked.
-    pub(super) fn reasons(&self, account: Account) -> Vec<Reason> {
+    /// Returns why instances are where they are: how many, and when the first goes on by itself.
+    /// Those that are queued for a slot are told as such, whatever limit it is.
+    pub(super) fn reasons(
+        &self,
+        account: Account,
+        now: Micros,
+    ) -> BTreeMap<Reason, (u64, Option<Micros>)> {
         let names = (NAMESPACES[namespace(account)], WORKFLOWS[workflow(account)]);
-        let groups = self.core.tally().reasons(Some(names.0), Some(names.1));
-        let groups = groups.into_iter();
-        groups
-            .map(|it| {
-                let reason = it.reason;
-                (
-                    reason.version,
-                    reason.code,
-                    reason.step,
-                    it.count,
-                    it.example,
-                )
-            })
-            .collect()
+        let asked = (Some(names.0), Some(names.1));
+        let told = self
+            .core
+            .tally()
+            .reasons(asked, now, |_, _, _| codes::QUEUED);
+        let mut found = BTreeMap::new();
+        for it in told {
+            let version = it.version.as_deref().unwrap_or_default().into();
+            let status = it.status.expect("there are not so many");
+            // Classes of errors are told apart, too.
+            let reason = (
+                version,
+                status,
+                (&*it.code).into(),
+                it.step.as_deref().map(Into::into),
+            );
+            let group: &mut (u64, Option<Micros>) = found.entry(reason).or_default();
+            group.0 += it.count;
+            group.1 = group.1.into_iter().chain(it.next).min();
+        }
+        found
     }
 
     pub(super) fn held_back(&self) -> usize {

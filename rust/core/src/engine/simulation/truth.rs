@@ -62,6 +62,8 @@ pub(super) struct Truth {
     pub(super) approvals: FxHashMap<Box<str>, Approval>,
     /// Tickets of what is in the audit.
     pub(super) audited: FxHashSet<u64>,
+    /// When instances of each workflow errored.
+    pub(super) errored: [Vec<Micros>; ACCOUNTS],
     /// Numbers given out for good, and the stored promise that none lies above.
     pub(super) numbers: FxHashSet<u64>,
     pub(super) highest: u64,
@@ -105,6 +107,7 @@ impl Truth {
             proofs: BTreeSet::new(),
             approvals: FxHashMap::default(),
             audited: FxHashSet::default(),
+            errored: Default::default(),
             numbers: FxHashSet::default(),
             highest: 0,
             ceiling: 0,
@@ -367,6 +370,7 @@ impl Truth {
                 self.commit.layouts.push(self.layout);
             }
             Op::Ended(it) => self.commit.ended.push((**it).clone()),
+            Op::Failed(it) => self.commit.failed.push((**it).clone()),
             Op::Audit(entry) => {
                 self.audited.extend(asker(entry));
             }

@@ -52,7 +52,7 @@ fn waiting(stage: &mut Stage) {
     let by = stage.create("a");
     let first = stage.wait(Kind::Sleep, Source::Timer, 150);
     let second = stage.wait(Kind::Event, events(&["x"]), 150);
-    let third = stage.wait(Kind::Do, Source::Retry, 150);
+    let third = stage.wait(Kind::Do, Source::Retry(None), 150);
     let waits = [first, second, third].map(|it| by.says(Speech::Open(Box::new(it))));
     stage.say(waits.into());
     be_quiet(stage, by);

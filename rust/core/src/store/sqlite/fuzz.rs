@@ -333,7 +333,7 @@ fn wait_row((no, it): &(u64, Wait)) -> Vec<Cell> {
     let (source, subject) = match &it.source {
         Source::Timer => (0, Cell::Null),
         Source::Instant => (5, Cell::Null),
-        Source::Retry => (1, Cell::Null),
+        Source::Retry(error) => (1, or_null(error.as_deref(), text)),
         Source::Event(types) => (2, text(&rows::join_types(types))),
         Source::Approval(id) => (3, text(id)),
         Source::Child(no) => (4, bits(*no)),
@@ -358,7 +358,8 @@ fn waits() {
     let sources = [
         Source::Timer,
         Source::Instant,
-        Source::Retry,
+        Source::Retry(None),
+        Source::Retry(Some("ValueError".into())),
         Source::Event(vec!["order".into(), "".into(), "5:paid".into()]),
         Source::Approval("orders/1#refund#1".into()),
         Source::Child(u64::MAX),

@@ -51,7 +51,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::known::{self, Known, Needs};
 use super::within::Within;
-use super::{Bucket, Copier, Delivery, Ended, Error, Op, Outcome, Reader, Recovery, Store};
+use super::{Bucket, Copier, Delivery, Ended, Error, Failed, Op, Outcome, Reader, Recovery, Store};
 use crate::ranges::Domain;
 use ballast::Ballast;
 use connection::Handle;
@@ -336,6 +336,10 @@ impl Store for SqliteStore {
 
     fn ended(&mut self) -> Result<Vec<Ended>, Error> {
         self.read(read::ended)
+    }
+
+    fn failures(&mut self, from_hour: i64) -> Result<Vec<Failed>, Error> {
+        self.read(|conn, names| read::failures(conn, names, from_hour))
     }
 
     fn buckets(&mut self) -> Result<Vec<Bucket>, Error> {

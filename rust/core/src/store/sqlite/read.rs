@@ -18,7 +18,7 @@ use crate::lifecycle::Status;
 use crate::limits::AUDIT_READ;
 use crate::ranges::Domain;
 use crate::store::known::Damaged;
-use crate::store::{Bucket, Delivery, Ended, Filter, Payloads, Row};
+use crate::store::{Bucket, Delivery, Ended, Failed, Filter, Payloads, Row};
 use crate::wait::{Approval, ApprovalStatus, Wait};
 
 /// Records between two looks at the clock.
@@ -583,6 +583,49 @@ fn counted(mut count: impl FnMut(i64) -> rusqlite::Result<i64>) -> Result<[u64; 
         *count_of = count(status as i64)? as u64;
     }
     Ok(counts)
+}
+
+/// Returns how many failed alike, from this hour on. What cannot be read is not told.
+pub(super) fn failures(conn: &Connection, names: &Names, from_hour: i64) -> Result<Vec<Failed>> {
+    let mut select = conn.prepare(
+        "SELECT hour, version, step, error, count, since, example FROM failure WHERE hour >= ?",
+    )?;
+    let mut found = select.query([from_hour])?;
+    let mut all = Vec::new();
+    while let Some(row) = found.next()? {
+        let name = row.get(1).ok().and_then(|it| names.get(it));
+        let text = |at| rows::text(row, at).ok();
+        let number = |at| {
+            rows::uint(row, at)
+                .ok()
+                .filter(|it| *it < rows::NUMBERS_END)
+        };
+        let Some(name) = name else {
+            continue;
+        };
+        if let (Ok(hour), Some(step), Some(error), Some(count), Ok(since), Some(example)) = (
+            row.get(0),
+            text(2),
+            text(3),
+            number(4),
+            rows::time(row, 5),
+            number(6),
+        ) {
+            let known = |it: Box<str>| Some(it).filter(|it| !it.is_empty());
+            all.push(Failed {
+                namespace: name.namespace.clone(),
+                workflow: name.workflow.clone(),
+                version: name.version.clone(),
+                hour,
+                step: known(step),
+                error: known(error),
+                count,
+                since,
+                example,
+            });
+        }
+    }
+    Ok(all)
 }
 
 /// Returns what the creation rates had left.

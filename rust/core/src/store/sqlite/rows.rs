@@ -416,11 +416,11 @@ pub(super) fn wait(row: &Columns) -> Result<(InstanceNo, Wait)> {
 
 fn wait_of(row: &Columns) -> Result<Wait> {
     let source = match int(row, 4)? {
-        0 | 1 | 5 if row.get_ref(7)? != ValueRef::Null => {
+        0 | 5 if row.get_ref(7)? != ValueRef::Null => {
             return corrupt("it has a subject that it cannot have");
         }
         0 => Source::Timer,
-        1 => Source::Retry,
+        1 => Source::Retry(text_or_none(row, 7)?),
         2 => match split_types(&text(row, 7)?) {
             Some(types) => Source::Event(types),
             None => return corrupt("its event types are unreadable"),
@@ -431,7 +431,7 @@ fn wait_of(row: &Columns) -> Result<Wait> {
         _ => return corrupt("its source is unknown"),
     };
     let until = time_or_none(row, 6)?;
-    if until.is_none() && matches!(source, Source::Timer | Source::Instant | Source::Retry) {
+    if until.is_none() && matches!(source, Source::Timer | Source::Instant | Source::Retry(_)) {
         return corrupt("it never ends");
     }
     Ok(Wait {

@@ -95,7 +95,12 @@ fn to_6(conn: &Connection) -> rusqlite::Result<()> {
          );
          INSERT INTO ended
            SELECT version, sum(status = 6), sum(status = 7), sum(status = 8)
-           FROM instance WHERE status >= 6 GROUP BY version;",
+           FROM instance WHERE status >= 6 GROUP BY version;
+         CREATE TABLE failure (
+           hour INTEGER NOT NULL, version INTEGER NOT NULL, step TEXT NOT NULL, error TEXT NOT NULL,
+           count INTEGER NOT NULL, since INTEGER NOT NULL, example INTEGER NOT NULL,
+           PRIMARY KEY (hour, version, step, error)
+         ) WITHOUT ROWID;",
     )
 }
 
@@ -166,6 +171,17 @@ CREATE TABLE ended (                -- the same by version
   version INTEGER PRIMARY KEY,
   complete INTEGER NOT NULL, errored INTEGER NOT NULL, terminated INTEGER NOT NULL
 );
+
+CREATE TABLE failure (              -- how many errored in an hour, by why: of the last day
+  hour INTEGER NOT NULL,            -- since 1970
+  version INTEGER NOT NULL,
+  step TEXT NOT NULL,               -- '' if there is none
+  error TEXT NOT NULL,              -- its class, '' if nobody knows
+  count INTEGER NOT NULL,
+  since INTEGER NOT NULL,
+  example INTEGER NOT NULL,
+  PRIMARY KEY (hour, version, step, error)
+) WITHOUT ROWID;
 
 CREATE TABLE bucket (               -- what the creation rate of a namespace had left, and when
   namespace TEXT PRIMARY KEY, millionths INTEGER NOT NULL, at INTEGER NOT NULL

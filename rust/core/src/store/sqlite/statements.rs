@@ -69,6 +69,9 @@ statements! {
     Bucket = "INSERT OR REPLACE INTO bucket VALUES (?, ?, ?)";
     Ended = "INSERT OR REPLACE INTO tally \
         SELECT id, ?3, ?4, ?5 FROM workflow WHERE namespace = ?1 AND name = ?2";
+    Failed = "INSERT OR REPLACE INTO failure SELECT ?4, v.id, ?5, ?6, ?7, ?8, ?9 FROM workflow w \
+        JOIN version v ON v.workflow = w.id AND v.name = ?3 WHERE w.namespace = ?1 AND w.name = ?2";
+    ForgetFailed = "DELETE FROM failure WHERE hour < ?";
     EndedVersion = "INSERT OR REPLACE INTO ended SELECT v.id, ?4, ?5, ?6 FROM workflow w \
         JOIN version v ON v.workflow = w.id AND v.name = ?3 WHERE w.namespace = ?1 AND w.name = ?2";
 }

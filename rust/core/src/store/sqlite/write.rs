@@ -19,7 +19,7 @@ use crate::ids::{Incarnation, InstanceNo};
 use crate::letter::{Address, Letter};
 use crate::lifecycle::Status;
 use crate::limits::FORGOTTEN;
-use crate::store::{NewInstance, Op, Outcome, Restart, Transition};
+use crate::store::{NewInstance, Op, Outcome, Restart, Transition, FAILURE_HOURS};
 use crate::wait::{Approval, ApprovalStatus, Event, Source, Wait};
 
 /// A batch being applied.
@@ -116,6 +116,25 @@ impl<'c> Batch<'c> {
                 let [complete, errored, terminated] = it.counts.map(|it| it as i64);
                 let params = params![it.namespace, it.workflow, complete, errored, terminated];
                 self.run(Sql::Ended, params)
+            }
+            Op::Failed(it) => {
+                if it.count == 1 {
+                    let _ = self.run(Sql::ForgetFailed, [it.hour - FAILURE_HOURS])?;
+                }
+                let (step, error) = (or_empty(&it.step), or_empty(&it.error));
+                let (count, example) = (it.count as i64, it.example as i64);
+                let params = params![
+                    it.namespace,
+                    it.workflow,
+                    it.version,
+                    it.hour,
+                    step,
+                    error,
+                    count,
+                    it.since,
+                    example
+                ];
+                self.run(Sql::Failed, params)
             }
             Op::Bucket(it) => self.run(Sql::Bucket, params![it.namespace, it.millionths, it.at]),
         }
@@ -313,7 +332,7 @@ impl<'c> Batch<'c> {
         let (source, subject): (u8, &dyn rusqlite::ToSql) = match &wait.source {
             Source::Timer => (0, &rusqlite::types::Null),
             Source::Instant => (5, &rusqlite::types::Null),
-            Source::Retry => (1, &rusqlite::types::Null),
+            Source::Retry(error) => (1, error),
             Source::Event(list) => {
                 types = rows::join_types(list);
                 (2, &types)
@@ -530,4 +549,9 @@ impl<'c> Batch<'c> {
         ];
         self.run(Sql::Approval, params)
     }
+}
+
+/// In a key nothing is an empty text: no step and no class is one.
+fn or_empty(text: &Option<Box<str>>) -> &str {
+    text.as_deref().unwrap_or_default()
 }

@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 
 use super::{holds, Verdict};
+use crate::codes;
 use crate::engine::simulation::facts::Truly;
 use crate::engine::simulation::program::{kind_of, namespace, operation, Act, Program, ACCOUNTS};
-use crate::engine::simulation::sight::Sight;
+use crate::engine::simulation::sight::{Reason, Sight};
 use crate::engine::simulation::truth::Truth;
+use crate::failures::{first_hour, HOUR};
 use crate::history::Kind;
+use crate::ids::Micros;
 use crate::lifecycle::Status;
+use crate::reasons::LATE;
 use crate::tally::States;
+use crate::wait::{Source, Wait};
 
 pub(super) fn slots(truth: &Truth, sight: &mut Sight) -> Verdict {
     let (leased, held) = (sight.leased(), truth.held);
@@ -119,31 +124,73 @@ pub(super) fn versions(truth: &Truth, sight: &mut Sight) -> Verdict {
     Ok(())
 }
 
-/// Why instances are blocked, counted by asking each.
+/// Why instances are where they are, asking each.
 pub(super) fn reasons(truth: &Truth, sight: &mut Sight) -> Verdict {
-    for account in 0..ACCOUNTS {
-        let mut expected = BTreeMap::new();
-        let blocked = truth.all.values().filter(|it| it.status == Status::Blocked);
-        for it in blocked.filter(|it| it.account == account) {
-            let reason = it.reason.clone().unwrap_or_default();
-            let group = expected.entry((it.version.clone(), reason, it.step.clone()));
-            let (count, oldest) = group.or_insert((0, (it.no, it.id.clone())));
-            *count += 1;
-            *oldest = (it.no, it.id.clone()).min(oldest.clone());
+    let mut expected: [BTreeMap<Reason, (u64, Option<Micros>)>; ACCOUNTS] = Default::default();
+    for it in truth.all.values() {
+        if let Some((code, step, next)) = reason(truth, it) {
+            let reason = (it.version.clone(), it.status, code, step);
+            let group = expected[it.account].entry(reason).or_insert((0, None));
+            group.0 += 1;
+            group.1 = group.1.into_iter().chain(next).min();
         }
-        let expected = expected.into_iter();
-        let mut expected: Vec<_> = expected
-            .map(|(of, it)| (of.0, of.1, of.2, it.0, it.1 .1))
-            .collect();
-        let mut found = sight.reasons(account);
-        found.sort();
-        expected.sort();
+    }
+    for (account, expected) in expected.iter().enumerate() {
+        let mut found = sight.reasons(account, truth.now);
+        let failed = found.extract_if(.., |reason, _| reason.1 == Status::Errored);
+        let failed: u64 = failed.map(|it| it.1 .0).sum();
+        let first = first_hour(truth.now);
+        let lately = truth.errored[account].iter();
+        let lately = lately.filter(|it| it.div_euclid(HOUR) >= first).count() as u64;
         holds!(
-            found == expected,
+            failed == lately,
+            "{failed} failed lately in {account}, not {lately}"
+        );
+        holds!(
+            found == *expected,
             "{found:?} are the reasons in {account}, not {expected:?}"
         );
     }
     Ok(())
+}
+
+/// Why an instance is where it is: code, step, and when it goes on by itself.
+fn reason(truth: &Truth, it: &Truly) -> Option<(Box<str>, Option<Box<str>>, Option<Micros>)> {
+    let retries = it.waits.iter();
+    let retries = retries.filter(|it| matches!(it.source, Source::Retry(_)));
+    let retry = retries.min_by_key(|it| it.until);
+    let wait = match it.status {
+        Status::Blocked => return Some((it.reason.clone()?, it.step.clone(), None)),
+        Status::Paused | Status::WaitingForPause => {
+            return Some((codes::PAUSED.into(), None, None))
+        }
+        Status::Queued => {
+            let place = it.place.expect("it is queued");
+            let code = match place {
+                _ if place.held_back => codes::HELD_BACK,
+                _ if !place.ripe => codes::START_AT,
+                _ => codes::QUEUED,
+            };
+            return Some((code.into(), None, None));
+        }
+        Status::Running => retry?,
+        Status::Waiting => retry.or_else(|| {
+            let is_deadline = |it: &Wait| it.operation.kind == Kind::Deadline;
+            it.waits.iter().min_by_key(|it| (is_deadline(it), it.id))
+        })?,
+        Status::Complete | Status::Errored | Status::Terminated => return None,
+    };
+    let code = match wait.source {
+        _ if wait.until.is_some_and(|it| it < truth.now - LATE) => codes::OVERDUE,
+        Source::Retry(_) => codes::RETRYING,
+        Source::Event(_) => codes::FOR_EVENT,
+        Source::Approval(_) => codes::FOR_APPROVAL,
+        Source::Child(_) => codes::FOR_CHILD,
+        Source::Timer | Source::Instant => codes::FOR_SLEEP,
+    };
+    let operation = &wait.operation;
+    let step = operation.key.as_ref().unwrap_or(&operation.name);
+    Some((code.into(), Some(step.clone()), wait.until))
 }
 
 pub(super) fn touched(truth: &Truth, sight: &mut Sight) -> Verdict {

@@ -165,6 +165,7 @@ const FIGURES: Rows<fn(&Truth, &mut Sight) -> Verdict> = &[
     ),
     ("C5 the engine counts its places right", counted::places),
     ("counts are those of a recount", counted::counts),
+    ("reasons are those of a recount", counted::reasons),
     (
         "C10 limits in force are those that are stored",
         counted::limits,
@@ -178,7 +179,6 @@ const RECOUNT: Rows<fn(&Truth, &mut Sight) -> Verdict> = &[
     ("D1 the store holds what was committed", counted::rows),
     ("C5 queue and timers hold what they must", counted::queues),
     ("versions are counted as they are", counted::versions),
-    ("reasons are those of a recount", counted::reasons),
     ("C8 every look-up agrees", counted::lookups),
 ];
 
