@@ -108,7 +108,7 @@ def test_many_requests_at_once_and_namespaces_and_approvals():
             assert tenant.peek(waits, "w") is Status.WAITING
             await instance.send_event("go")
             assert await instance.result() == "go"
-            assert await engine.approvals.list() == []
+            assert (await engine.approvals.list()).items == []
 
     asyncio.run(main())
 

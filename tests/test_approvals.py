@@ -46,9 +46,9 @@ async def test_e5_an_open_request_is_listed_with_what_whoever_decides_needs():
         )
         assert (request.detail, request.status) == ({"to": "production"}, "open")
         assert (request.asked_at, request.until) == (asked, asked + timedelta(days=1))
-        assert await engine.approvals.list("asks", "open") == [request]
-        assert await engine.approvals.list("other") == []
-        assert await engine.approvals.list(asks, "approved") == []
+        assert (await engine.approvals.list("asks", "open")).items == [request]
+        assert not (await engine.approvals.list("other")).items
+        assert not (await engine.approvals.list(asks, "approved")).items
 
 
 @pytest.mark.parametrize("approve", [True, False])
@@ -73,7 +73,7 @@ async def test_e5_who_when_and_why_are_recorded_and_survive_a_crash(approve):
         assert [r.status for r in await engine.approvals.list(status=None)] == [
             "approved" if approve else "rejected"
         ]
-        assert await engine.approvals.list() == []
+        assert (await engine.approvals.list()).items == []
 
 
 async def test_e5_the_first_decision_wins_and_later_ones_change_nothing():
@@ -224,7 +224,7 @@ async def test_an_id_that_is_none_says_how_they_read(id):
         for decide in (engine.approvals.approve, engine.approvals.reject):
             with pytest.raises(InvalidConfig, match=r"workflow/instance#name#1.*approvals\.list"):
                 await decide(id, by="x")
-        assert await engine.approvals.list(status=None) == []
+        assert not (await engine.approvals.list(status=None)).items
         assert await engine.approvals.approve("asks/a#deploy#1", by="ann")
         await instance.send_event("before")
         assert (await instance.result())[:2] == ["approved", "ann"]

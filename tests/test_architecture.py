@@ -217,6 +217,7 @@ SEES_INSIDE = {
     "test_many_callers.py": "when all have called and none is answered",
     "test_missing_class.py": "a stored failure of an earlier version",
     "test_old_stores.py": "which rules a body was told to keep",
+    "test_pages.py": "a limit of thousands, made small",
     "test_parking.py": "a limit of thousands, made small",
     "test_portal.py": "the portal by itself",
     "test_raising_classes.py": "a bug where a body ends",

@@ -158,7 +158,7 @@ async def test_i8_a_cancelled_call_terminates_its_child_whatever_it_is_at(how):
             ]
             assert f"child/{first}, which called it, has ended" in errors.values()
         release.set()
-        assert await engine.approvals.list() == []
+        assert (await engine.approvals.list()).items == []
         await parent.send_event("on", 7)
         assert await parent.result() == 7
         assert "after" not in seen

@@ -294,9 +294,9 @@ async def test_i5_reasons_group_what_is_blocked(tmp_path):
             await instance.wait_for_status("blocked")
         (reason,) = await engine.reasons()
         assert reason == ReasonCount(
-            workflow="changes", version="1", status=Status.BLOCKED, code="nondeterminism", step="first",
-            error_type="stepwell.Nondeterminism", count=3, since=reason.since, next=None,
-            example_id="i0",
+            workflow="changes", version="1", status=Status.BLOCKED, code="nondeterminism",
+            step="first", error_type="stepwell.Nondeterminism", count=3, since=reason.since,
+            next=None, example_id="i0",
         )  # fmt: skip
         assert [it.code for it in await engine.namespace("acme").reasons()] == ["event"]
         mine = {it.namespace: it for it in engine.statistics().workflows}

@@ -54,7 +54,7 @@ def test_everything_is_there_without_await():
         engine.reshard(2)
         engine.set_limits(concurrency=5)
         assert engine.limits().concurrency == 5
-        assert engine.approvals.list() == []
+        assert engine.approvals.list().items == []
         with pytest.raises(InstanceErrored, match="no"):
             engine.call(fails)
     assert threads() == []

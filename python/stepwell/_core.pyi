@@ -760,15 +760,21 @@ class Core(Calls):
         statuses: Sequence[int],
         version: str | None,
         reason: str | None,
-        parent: int | None,
+        parent: tuple[str | None, str] | None,
         created_after: int | None,
         created_before: int | None,
         beyond: int | None,
         newest_first: bool,
         limit: int,
         attributes: Sequence[tuple[str, bytes]] = ...,
+        id_prefix: str | None = None,
+        budget: int | None = None,
     ) -> int:
-        """REPLY data: list[Row], with progress and attributes. attributes: only instances that have
+        """REPLY data: (list[Row], with progress and attributes, and None or (number, created_at)).
+        budget: most rows that are looked at where no index leads to those that are wanted; if that
+        ends the search before the page is full, the last that was looked at comes along. parent:
+        only children of the one with this id, of this workflow or of any. id_prefix: only those
+        whose ids begin like this. attributes: only instances that have
         all of these, by an index; each a key and its value as it is encoded inside the map that
         `create` was given."""
     def reasons(self, namespace: str | None, workflow: str | None) -> int:
@@ -778,9 +784,19 @@ class Core(Calls):
         None beyond a thousand of them, in one row of all others (OTHER)."""
     def history(self, no: int) -> int:
         """REPLY data: (Row without payloads, list[Record]) of one moment, or None."""
-    def approvals(self, namespace: str | None, workflow: str | None, status: int | None) -> int:
-        """REPLY data: list[(approval_id, namespace, workflow, instance_id, name, detail, asked_at,
-        until, status, decision)]; status: the place of its word in APPROVALS."""
+    def approvals(
+        self,
+        namespace: str | None,
+        workflow: str | None,
+        status: int | None,
+        beyond: int | None,
+        limit: int,
+        budget: int | None,
+    ) -> int:
+        """REPLY data: (list[(approval_id, namespace, workflow, instance_id, name, detail, asked_at,
+        until, status, decision, number)], None or the number of the last that was looked at if
+        that ended the search); status: the place of its word in APPROVALS. By number, only those
+        beyond this one."""
     def audit(
         self,
         namespace: str,

@@ -8,7 +8,7 @@ the package would pay for (W11).
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -161,11 +161,27 @@ class InstanceSummary(NamedTuple):
     updated_at: datetime
 
 
-class Page(NamedTuple, Generic[T]):
-    """One page of a listing; `cursor` continues it, None at the end."""
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a listing; iterating gives its items.
+
+    Attributes:
+        items: In the order that was asked for.
+        cursor: Continues it; None at the end. It belongs to its filter and direction.
+        searched_to: Set where the search ended before the page was full, because it had looked at
+            20,000 that were not asked for: of those created on this side of it none is missing, and
+            `cursor` goes on from there.
+    """
 
     items: list[T]
     cursor: str | None
+    searched_to: datetime | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
 
 
 class AuditRow(NamedTuple):
@@ -289,11 +305,12 @@ class NewInstance(NamedTuple, Generic[P]):
     attributes: Mapping[str, str | int | float | bool] | None = None
 
 
-class ReasonCount(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ReasonCount:
     """How many instances are where they are for one reason, and one of them.
 
     Attributes:
-        workflow: None, as `version` and `status`, in the last row of a thousand and one: all others.
+        workflow: None, as `version` and `status`, in the last of 1,001 rows: all others.
         code: Why, in a word: of blocked ones what blocks them; of running and waiting ones
             "retrying"; of waiting ones "event", "approval", "sleep", "child"; of queued ones the
             limit that holds them up, "slots", "namespace_concurrency" or "concurrency", or else

@@ -92,15 +92,21 @@ class Approvals:
         self,
         workflow: Workflow[Any, Any] | str | None = None,
         status: Literal["open", "approved", "rejected", "timed_out", "withdrawn"] | None = "open",
-    ) -> list[ApprovalRequest]:
-        """Returns requests, oldest first.
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[ApprovalRequest]:
+        """Returns one page of requests, oldest first.
 
         Args:
             workflow: Only those of this workflow.
             status: Only those that stand there; None: all.
+            limit: 1 to 1,000 rows.
+            cursor: Where the page before ended, which was asked for with the same filters.
 
         Raises:
-            InvalidConfig: The status is none.
+            InvalidConfig: The status is none, the limit is malformed, or the cursor is none of this
+                listing.
             EngineClosed: The engine is not open.
         """
 
@@ -575,8 +581,10 @@ class _Tenant:
         *,
         status: Status | StatusName | Sequence[Status | StatusName] | None = None,
         version: str | None = None,
-        reason: str | None = None,
+        reason: str | ReasonCount | None = None,
         attributes: Mapping[str, Any] | None = None,
+        parent: str | tuple[Workflow[Any, Any] | str, str] | None = None,
+        id_prefix: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         limit: int = 50,
@@ -585,21 +593,27 @@ class _Tenant:
     ) -> Page[InstanceSummary]:
         """Returns one page of instances, by time of creation.
 
+        No page looks at more than 20,000 instances that are not asked for: one that would have to
+        ends there, and says so (`Page.searched_to`). What is created or deleted between two pages
+        moves no other instance from one to the next.
+
         Args:
             workflow: Only instances of this workflow.
             status: Only these states, at least one.
             version: Only this version.
-            reason: Only instances blocked for this reason.
+            reason: Only instances blocked for this reason: its code, or a row of `reasons`.
             attributes: Only instances with all of these attributes.
+            parent: Only children of the instance with this id, or of (workflow, id).
+            id_prefix: Only instances whose ids begin like this.
             created_after: Created at or after this aware datetime.
             created_before: Created before it.
             limit: 1 to 1,000 rows.
-            cursor: Where the page before ended.
+            cursor: Where the page before ended, which was asked for with the same filters.
             newest_first: False: oldest first.
 
         Raises:
-            InvalidConfig: A filter, the limit or the cursor is malformed, or nobody has heard of
-                the workflow.
+            InvalidConfig: A filter or the limit is malformed, the cursor is of another listing, or
+                nobody has heard of the workflow.
             EngineClosed: The engine is not open.
         """
 
@@ -638,11 +652,11 @@ class _Tenant:
     ) -> builtins.list[ReasonCount]:
         """Returns why instances are where they are, the most frequent reason first: those that are
         blocked, paused, queued, waiting, or have a step that retries, and those that errored in the
-        last 24 hours, by the hour. An instance that waits for several things is counted once: by the
-        step that retries, or by what it has waited for longest.
+        last 24 hours, by the hour. An instance that waits for several things is counted once: by
+        the step that retries, or by what it has waited for longest.
 
-        Counted as instances change, so it may be asked ten times a second. A workflow with more than
-        1,000 reasons, by the names of its steps, say, has the others in one row, "other".
+        Counted as instances change, so it may be asked ten times a second. A workflow with more
+        than 1,000 reasons, by the names of its steps, say, has the others in one row, "other".
 
         Args:
             workflow: Only instances of this workflow.

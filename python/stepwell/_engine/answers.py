@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from .._errors import ErrorInfo, InvalidConfig, InvalidPayload
@@ -12,6 +15,7 @@ from .._values.failures import error_info
 from .desk import Audited
 from .look import Look
 
+_CURSOR = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{12})", re.ASCII)
 _PLAIN = codec.plan()
 _WITH_ERROR = frozenset({Status.ERRORED, Status.TERMINATED, Status.BLOCKED})
 
@@ -19,6 +23,11 @@ _WITH_ERROR = frozenset({Status.ERRORED, Status.TERMINATED, Status.BLOCKED})
 def state_codes(status: Any) -> list[int]:
     if status is None:
         return []
+    if not isinstance(status, str) and not isinstance(status, Iterable):
+        raise InvalidConfig(
+            f"status={status!r:.120} is no state; give one, or several in a list: "
+            f"{', '.join(STATUSES)}."
+        )
     try:
         codes = [
             STATUSES.index(Status(item))
@@ -35,18 +44,38 @@ def state_codes(status: Any) -> list[int]:
     return codes
 
 
-def from_cursor(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not (
-        isinstance(cursor, str)
-        and cursor.isascii()
-        and cursor.isdigit()
-        and len(cursor) <= 20
-        and int(cursor) < 1 << 64
-    ):
-        raise InvalidConfig(f"cursor is {cursor!r}; pass the .cursor of the page before.")
-    return int(cursor)
+class Cursors:
+    """Cursors of one listing: where it stands, and, so that none is taken for another's, what it
+    asks for.
+
+    Args:
+        asked: All that decides which rows there are, and in which order.
+    """
+
+    def __init__(self, *asked: Any) -> None:
+        self._mark = hashlib.blake2s(repr(asked).encode(), digest_size=6).hexdigest()
+
+    def make(self, number: int) -> str:
+        """Returns the cursor of a page that ends with this number."""
+        return f"{number:x}-{self._mark}"
+
+    def read(self, cursor: str | None) -> int | None:
+        """Returns the number at which the page before ended.
+
+        Raises:
+            InvalidConfig: It is no cursor, or one of another listing.
+        """
+        if cursor is None:
+            return None
+        found = _CURSOR.fullmatch(cursor) if isinstance(cursor, str) else None
+        if found is None:
+            raise InvalidConfig(f"cursor is {cursor!r:.120}; pass the .cursor of the page before.")
+        if found[2] != self._mark:
+            raise InvalidConfig(
+                f"cursor {cursor!r} is of another listing. Pass the filters and the order that its "
+                "page was asked with, or leave the cursor out to begin anew."
+            )
+        return int(found[1], 16)
 
 
 class Telling:

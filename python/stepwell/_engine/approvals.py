@@ -8,11 +8,11 @@ from .._body.branch import name_in
 from .._core import APPROVALS
 from .._errors import InvalidConfig
 from .._steps.workflow import Workflow, name_sought
-from .._types import ApprovalRequest
+from .._types import ApprovalRequest, Page
 from .._values import names
 from .._values.codec import codec
 from .._values.durations import from_us
-from .answers import Telling
+from .answers import Cursors, Telling
 from .desk import By, Desk, Request, Who
 
 
@@ -38,15 +38,21 @@ class Approvals:
         self,
         workflow: Workflow[Any, Any] | str | None = None,
         status: Literal["open", "approved", "rejected", "timed_out", "withdrawn"] | None = "open",
-    ) -> list[ApprovalRequest]:
-        """Returns requests, oldest first.
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[ApprovalRequest]:
+        """Returns one page of requests, oldest first.
 
         Args:
             workflow: Only those of this workflow.
             status: Only those that stand there; None: all.
+            limit: 1 to 1,000 rows.
+            cursor: Where the page before ended, which was asked for with the same filters.
 
         Raises:
-            InvalidConfig: The status is none.
+            InvalidConfig: The status is none, the limit is malformed, or the cursor is none of this
+                listing.
             EngineClosed: The engine is not open.
         """
         self._desk.check("engine.approvals.list")
@@ -56,7 +62,13 @@ class Approvals:
             )
         name = name_sought(workflow)
         code = None if status is None else APPROVALS.index(status)
-        return [_request(it) for it in await self._desk.approvals(self._namespace, name, code)]
+        limit, cursors = names.page_limit(limit), Cursors("approvals", self._namespace, name, code)
+        found = await self._desk.approvals(self._namespace, name, code, cursors.read(cursor), limit)
+        items = [_request(it) for it in found.rows]
+        if found.searched_to is not None:
+            searched_to = items[-1].asked_at if items else None
+            return Page(items, cursors.make(found.searched_to[0]), searched_to)
+        return Page(items, cursors.make(found.rows[-1].number) if len(items) == limit else None)
 
     async def approve(
         self,

@@ -9,13 +9,16 @@ gives values back as they are stored.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from .._types import Explanation, Limits, ReasonCount, RestartPreview, Status, StepRecord
     from .look import Look
     from .registry import Registry
     from .rewinding import Beginning
+
+T = TypeVar("T")
 
 NewItem: TypeAlias = tuple[str | None, bytes | None, int, int | None, bytes | None]
 """A new instance: id, params, priority, start_at in microseconds, attributes."""
@@ -61,6 +64,8 @@ class Query(NamedTuple):
     states: list[int]
     version: str | None
     reason: str | None
+    parent: tuple[str | None, str] | None
+    id_prefix: str | None
     created_after: int | None
     created_before: int | None
     beyond: int | None
@@ -82,6 +87,19 @@ class Request(NamedTuple):
     until: int | None
     status: int
     decision: bytes | None
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """A page as the store has it.
+
+    `searched_to`: the last that was looked at, if that was not all although there is room, and when
+    it was created.
+    """
+
+    rows: list[T]
+    searched_to: tuple[int, int] | None
 
 
 class Audited(NamedTuple):
@@ -171,7 +189,7 @@ class Desk(Protocol):
         """Looks at one instance."""
         ...
 
-    async def page(self, query: Query) -> list[Look]:
+    async def page(self, query: Query) -> Found[Look]:
         """Returns a page of instances."""
         ...
 
@@ -215,9 +233,14 @@ class Desk(Protocol):
         """Lets a blocked instance go on."""
 
     async def approvals(
-        self, namespace: str, workflow: str | None, status: int | None
-    ) -> list[Request]:
-        """Returns requests for approval."""
+        self,
+        namespace: str,
+        workflow: str | None,
+        status: int | None,
+        beyond: int | None,
+        limit: int,
+    ) -> Found[Request]:
+        """Returns a page of requests for approval."""
         ...
 
     async def decide(

@@ -92,7 +92,8 @@ class Missing:
                 False,
                 PAGE,
             )
-            rows = [Look._make(row) for row in reply.data or ()]
+            found, _ = reply.data or ((), None)
+            rows = [Look._make(row) for row in found]
             for row in rows:
                 self._recall(row)
             if len(rows) < PAGE:

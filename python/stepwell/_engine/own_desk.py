@@ -13,7 +13,7 @@ from .._operations import standing
 from .._replay import Recorded
 from .._types import Explanation, Limits, ReasonCount, RestartPreview, Status, StepRecord
 from . import answers, explanation, history, rewinding
-from .desk import Audited, By, Code, Made, Memory, NewItem, Query, Request, Watching, Who
+from .desk import Audited, By, Code, Found, Made, Memory, NewItem, Query, Request, Watching, Who
 from .draining import DRAINED
 from .look import Look
 from .rewinding import Beginning
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .registry import Registry
 
 
+LOOKED_AT_MAX = 20_000
+"""Rows that one page looks at, where no index leads to those that are asked for."""
 _AT_WORK = (Status.RUNNING, Status.WAITING_FOR_PAUSE, Status.WAITING)
 
 
@@ -119,15 +121,15 @@ class OwnDesk:
             )
         return Look._make(row)
 
-    async def page(self, query: Query) -> list[Look]:
+    async def page(self, query: Query) -> Found[Look]:
         it = query
         of = Who(it.namespace, it.workflow or "", "")
-        rows = await self._asked(
+        rows, searched_to = await self._asked(
             of, self._driver.core.list, it.namespace, it.workflow, it.states, it.version, it.reason,
-            None, it.created_after,
-            it.created_before, it.beyond, it.newest_first, it.limit, it.attributes,
+            it.parent, it.created_after, it.created_before, it.beyond, it.newest_first, it.limit,
+            it.attributes, it.id_prefix, LOOKED_AT_MAX,
         )  # fmt: skip
-        return [Look._make(row) for row in rows]
+        return Found([Look._make(row) for row in rows], searched_to)
 
     async def reasons(self, namespace: str, workflow: str | None) -> list[ReasonCount]:
         of = Who(namespace, workflow or "", "")
@@ -252,16 +254,19 @@ class OwnDesk:
         await self._asked(who, self._driver.core.retry_now, *who, by)
 
     async def approvals(
-        self, namespace: str, workflow: str | None, status: int | None
-    ) -> list[Request]:
-        rows = await self._asked(
-            Who(namespace, workflow or "", ""),
-            self._driver.core.approvals,
-            namespace,
-            workflow,
-            status,
-        )
-        return [Request._make(row) for row in rows]
+        self,
+        namespace: str,
+        workflow: str | None,
+        status: int | None,
+        beyond: int | None,
+        limit: int,
+    ) -> Found[Request]:
+        rows, searched_to = await self._asked(
+            Who(namespace, workflow or "", ""), self._driver.core.approvals,
+            namespace, workflow, status, beyond, limit, LOOKED_AT_MAX,
+        )  # fmt: skip
+        at = None if searched_to is None else (searched_to, 0)
+        return Found([Request._make(row) for row in rows], at)
 
     async def decide(
         self, request: str, of: Who, name: str, *, approved: bool, decision: bytes, by: By

@@ -42,10 +42,10 @@ from .._types import (
 )
 from .._values import names
 from .._values.codec import codec
-from .._values.durations import instant_us
+from .._values.durations import from_us, instant_us
 from .._values.same import same
 from .acting import by
-from .answers import audit_row, from_cursor, state_codes, summary
+from .answers import Cursors, audit_row, state_codes, summary
 from .approvals import Approvals
 from .config import check_if_exists, check_on_overload, limit_values
 from .desk import Code, Desk, NewItem, Query, Who
@@ -397,8 +397,10 @@ class Tenant:
         *,
         status: Status | StatusName | Sequence[Status | StatusName] | None = None,
         version: str | None = None,
-        reason: str | None = None,
+        reason: str | ReasonCount | None = None,
         attributes: Mapping[str, Any] | None = None,
+        parent: str | tuple[Workflow[Any, Any] | str, str] | None = None,
+        id_prefix: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         limit: int = 50,
@@ -407,21 +409,27 @@ class Tenant:
     ) -> Page[InstanceSummary]:
         """Returns one page of instances, by time of creation.
 
+        No page looks at more than 20,000 instances that are not asked for: one that would have to
+        ends there, and says so (`Page.searched_to`). What is created or deleted between two pages
+        moves no other instance from one to the next.
+
         Args:
             workflow: Only instances of this workflow.
             status: Only these states, at least one.
             version: Only this version.
-            reason: Only instances blocked for this reason.
+            reason: Only instances blocked for this reason: its code, or a row of `reasons`.
             attributes: Only instances with all of these attributes.
+            parent: Only children of the instance with this id, or of (workflow, id).
+            id_prefix: Only instances whose ids begin like this.
             created_after: Created at or after this aware datetime.
             created_before: Created before it.
             limit: 1 to 1,000 rows.
-            cursor: Where the page before ended.
+            cursor: Where the page before ended, which was asked for with the same filters.
             newest_first: False: oldest first.
 
         Raises:
-            InvalidConfig: A filter, the limit or the cursor is malformed, or nobody has heard of
-                the workflow.
+            InvalidConfig: A filter or the limit is malformed, the cursor is of another listing, or
+                nobody has heard of the workflow.
             EngineClosed: The engine is not open.
         """
         self._desk.check("engine.list")
@@ -435,31 +443,58 @@ class Tenant:
             if attributes
             else []
         )
+        if isinstance(reason, ReasonCount):
+            workflow, version, reason = self._alike(reason, workflow, version)
         name = self._known(
             self._desk.code.registered(workflow) if isinstance(workflow, Workflow) else workflow
         )
-        version, reason = names.sought(version, "version"), names.sought(reason, "reason")
-        wanted = state_codes(status)
-        after = None if created_after is None else instant_us(created_after, "created_after")
-        before = None if created_before is None else instant_us(created_before, "created_before")
-        beyond = from_cursor(cursor)
-        query = Query(
+        asked = (
             self._namespace,
             name,
-            wanted,
-            version,
-            reason,
-            after,
-            before,
-            beyond,
-            newest_first,
-            limit,
-            pairs,
+            state_codes(status),
+            names.sought(version, "version"),
+            names.sought(reason, "reason"),
+            self._parent(parent),
+            names.sought(id_prefix, "id_prefix") or None,
+            None if created_after is None else instant_us(created_after, "created_after"),
+            None if created_before is None else instant_us(created_before, "created_before"),
         )
-        rows = await self._desk.page(query)
-        return Page(
-            [summary(row) for row in rows], str(rows[-1].no) if len(rows) == limit else None
+        cursors = Cursors(asked, newest_first, pairs)
+        found = await self._desk.page(
+            Query(*asked, cursors.read(cursor), newest_first, limit, pairs)
         )
+        items = [summary(row) for row in found.rows]
+        if found.searched_to is not None:
+            number, at = found.searched_to
+            return Page(items, cursors.make(number), from_us(at))
+        return Page(items, cursors.make(found.rows[-1].no) if len(items) == limit else None)
+
+    def _parent(
+        self, parent: str | tuple[Workflow[Any, Any] | str, str] | None
+    ) -> tuple[str | None, str] | None:
+        """Returns whose children are asked for."""
+        if parent is None or isinstance(parent, str):
+            id = names.sought(parent, "parent")
+            return None if id is None else (None, id)
+        if not isinstance(parent, tuple) or len(parent) != 2:
+            raise InvalidConfig(
+                f"parent={parent!r:.120} is no instance; give its id, or (workflow, id)."
+            )
+        return self._known(parent[0]), names.sought(parent[1], "parent") or ""
+
+    @staticmethod
+    def _alike(reason: ReasonCount, workflow: Any, version: Any) -> tuple[Any, Any, str]:
+        """Returns what instances have in common that are blocked for a reason."""
+        if reason.status is not Status.BLOCKED:
+            raise InvalidConfig(
+                f"reason={reason!r:.200} is not why instances are blocked; list the others by "
+                "status=, and `example_id` is one of them."
+            )
+        if workflow is not None and name_sought(workflow) != reason.workflow:
+            raise InvalidConfig(
+                f"reason is one of {reason.workflow!r}, and workflow is another; leave that out."
+            )
+        return reason.workflow, reason.version if version is None else version, reason.code
 
     async def count(
         self,
@@ -524,11 +559,11 @@ class Tenant:
     ) -> builtins.list[ReasonCount]:
         """Returns why instances are where they are, the most frequent reason first: those that are
         blocked, paused, queued, waiting, or have a step that retries, and those that errored in the
-        last 24 hours, by the hour. An instance that waits for several things is counted once: by the
-        step that retries, or by what it has waited for longest.
+        last 24 hours, by the hour. An instance that waits for several things is counted once: by
+        the step that retries, or by what it has waited for longest.
 
-        Counted as instances change, so it may be asked ten times a second. A workflow with more than
-        1,000 reasons, by the names of its steps, say, has the others in one row, "other".
+        Counted as instances change, so it may be asked ten times a second. A workflow with more
+        than 1,000 reasons, by the names of its steps, say, has the others in one row, "other".
 
         Args:
             workflow: Only instances of this workflow.
@@ -636,11 +671,12 @@ class Tenant:
             raise InvalidConfig(
                 f"id={id!r:.120} is of no workflow; say of which: audit(workflow=…, id=…)."
             )
-        name, beyond = name_sought(workflow), from_cursor(cursor)
-        limit, id = names.page_limit(limit), names.sought(id, "id")
+        name, id, limit = name_sought(workflow), names.sought(id, "id"), names.page_limit(limit)
+        cursors = Cursors("audit", self._namespace, name, id)
+        beyond = cursors.read(cursor)
         rows, searched_to = await self._desk.audit(self._namespace, name, id, beyond, limit)
         last = rows[-1].number if len(rows) == limit else searched_to
-        return Page([audit_row(it) for it in rows], None if last is None else str(last))
+        return Page([audit_row(it) for it in rows], None if last is None else cursors.make(last))
 
     # Approvals.
 

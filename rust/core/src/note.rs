@@ -8,9 +8,9 @@ use crate::ids::{Incarnation, InstanceNo, Micros, Seq};
 use crate::lifecycle::Status;
 use crate::limits::RECORDS_A_START;
 use crate::rewind::{No, Plan};
-use crate::store::{Look, Row};
+use crate::store::{ApprovalPage, Look, Row};
 use crate::tally::Told;
-use crate::wait::{Approval, Wait};
+use crate::wait::Wait;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -208,8 +208,9 @@ pub enum Data {
     Text(String),
     /// One instance, if there is one.
     Row(Option<Box<Look>>),
-    /// Several.
-    Rows(Vec<Look>),
+    /// Several; and the last that was looked at for them, if that was not all, with the moment of its
+    /// creation.
+    Rows(Vec<Look>, Option<(InstanceNo, Micros)>),
     /// An instance with what it had recorded, if there is one.
     History(Option<Box<(Look, Vec<Stored>)>>),
     /// An instance, its history, and what a restart would do to it.
@@ -217,7 +218,7 @@ pub enum Data {
     /// Why instances are where they are, each with the id of one.
     Reasons(Vec<(Told, Option<Box<str>>)>),
     /// Approvals with the instances that ask.
-    Approvals(Vec<(Row, Approval)>),
+    Approvals(ApprovalPage),
     /// Rows of the audit, and how far was searched.
     Audit(audit::Found),
 }

@@ -72,7 +72,7 @@ pub struct Group {
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     numbers: FxHashMap<(u32, Option<Reason>), u32>,
-    groups: Vec<Members>,
+    all: Vec<Members>,
     free: Vec<u32>,
     /// How many groups each workflow has, but for that of all others.
     sizes: FxHashMap<u32, usize>,
@@ -103,14 +103,14 @@ impl Groups {
         let (since, next) = (place.since, place.next);
         let key = (place.workflow, Some(place.reason));
         let known = self.members.get(&no).copied();
-        if let Some(it) = known.filter(|it| self.groups[it.group as usize].key == key) {
+        if let Some(it) = known.filter(|it| self.all[it.group as usize].key == key) {
             if (it.since, it.next) == (since, next) {
                 return;
             }
         }
         self.take(no);
         let group = self.group(key);
-        let members = &mut self.groups[group as usize];
+        let members = &mut self.all[group as usize];
         members.by_since.insert((since, no));
         if let Some(next) = next {
             members.by_next.insert((next, no));
@@ -122,7 +122,7 @@ impl Groups {
         let Some(Member { group, since, next }) = self.members.remove(&no) else {
             return;
         };
-        let members = &mut self.groups[group as usize];
+        let members = &mut self.all[group as usize];
         members.by_since.remove(&(since, no));
         if let Some(next) = next {
             members.by_next.remove(&(next, no));
@@ -156,11 +156,11 @@ impl Groups {
             by_next: BTreeSet::new(),
         };
         let number = if let Some(free) = self.free.pop() {
-            self.groups[free as usize] = members;
+            self.all[free as usize] = members;
             free
         } else {
-            self.groups.push(members);
-            self.groups.len() as u32 - 1
+            self.all.push(members);
+            self.all.len() as u32 - 1
         };
         self.numbers.insert(key, number);
         number
@@ -171,7 +171,7 @@ impl Groups {
     pub(crate) fn of(&self, now: Micros, is_asked: impl Fn(u32) -> bool) -> Vec<Group> {
         let mut told = Vec::new();
         for (key, number) in self.numbers.iter().filter(|(key, _)| is_asked(key.0)) {
-            let it = &self.groups[*number as usize];
+            let it = &self.all[*number as usize];
             let first = it.by_since.first().expect("no group is empty");
             let late = it.by_next.range(..(now - LATE, 0)).take(OVERDUE).count();
             let count = it.by_since.len() - late;
@@ -339,6 +339,6 @@ mod tests {
             groups.put(no, None);
         }
         assert!(groups.numbers.is_empty() && groups.members.is_empty());
-        assert_eq!(groups.free.len(), groups.groups.len());
+        assert_eq!(groups.free.len(), groups.all.len());
     }
 }

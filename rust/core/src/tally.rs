@@ -71,8 +71,8 @@ pub struct Told {
 }
 
 impl Workflow {
-    fn names(&self) -> Option<(Arc<str>, Arc<str>)> {
-        Some((Arc::clone(&self.namespace), Arc::clone(&self.name)))
+    fn names(&self) -> (Arc<str>, Arc<str>) {
+        (Arc::clone(&self.namespace), Arc::clone(&self.name))
     }
 
     fn version(&self, number: u32) -> Option<Arc<str>> {
@@ -93,7 +93,7 @@ impl Workflow {
         let others = || codes::OTHER.into();
         Told {
             number: Some(workflow),
-            workflow: self.names(),
+            workflow: Some(self.names()),
             version,
             status: reason.as_ref().map(|it| it.status),
             code: reason
@@ -111,7 +111,7 @@ impl Workflow {
     fn told_queued(&self, number: u32, version: &Arc<str>, code: &str, count: u64) -> Told {
         Told {
             number: Some(number),
-            workflow: self.names(),
+            workflow: Some(self.names()),
             version: Some(Arc::clone(version)),
             status: Some(Status::Queued),
             code: code.into(),
@@ -127,7 +127,7 @@ impl Workflow {
     fn told_failed(&self, alike: &Alike, it: &Lately) -> Told {
         Told {
             number: Some(alike.workflow),
-            workflow: self.names(),
+            workflow: Some(self.names()),
             version: self.version(alike.version),
             status: Some(Status::Errored),
             code: codes::ENDED_IN_ERROR.into(),
@@ -187,7 +187,6 @@ impl Told {
             (Some(own), Some(theirs)) if own > theirs => {
                 (self.since, self.example) = (other.since, other.example);
             }
-            (Some(_), None) => {}
             (None, Some(_)) => (self.since, self.example) = (other.since, other.example),
             _ => {}
         }

@@ -185,7 +185,7 @@ fn all_answers(store: &mut dyn Store) -> String {
         ..page.clone()
     }));
     say(&reader.list(&Filter {
-        parent: Some(1),
+        parents: vec![1],
         ..page.clone()
     }));
     for attributes in [

@@ -235,7 +235,7 @@ fn filters() -> Vec<Filter> {
             ..all.clone()
         },
         Filter {
-            parent: Some(7),
+            parents: vec![7],
             statuses: vec![Status::Complete, Status::Queued],
             ..all.clone()
         },
@@ -269,6 +269,26 @@ fn filters() -> Vec<Filter> {
             created_before: Some(1_020),
             ..all.clone()
         },
+        Filter {
+            created_after: Some(1_030),
+            workflow: Some("w1".into()),
+            ..all.clone()
+        },
+        Filter {
+            parents: vec![7, 8],
+            created_before: Some(1_040),
+            ..all.clone()
+        },
+        Filter {
+            id_prefix: Some("i1".into()),
+            ..all.clone()
+        },
+        Filter {
+            id_prefix: Some("i".into()),
+            namespace: Some("odd".into()),
+            created_after: Some(1_020),
+            ..all.clone()
+        },
     ]
 }
 
@@ -289,7 +309,11 @@ fn fits(filter: &Filter, row: &Row) -> bool {
         && filter.version.as_ref().is_none_or(|it| *it == row.version)
         && (filter.statuses.is_empty() || filter.statuses.contains(&row.status))
         && (filter.reason.is_none() || filter.reason == row.reason)
-        && (filter.parent.is_none() || filter.parent == row.parent)
+        && (filter.parents.is_empty() || row.parent.is_some_and(|it| filter.parents.contains(&it)))
+        && filter
+            .id_prefix
+            .as_ref()
+            .is_none_or(|it| row.id.starts_with(&**it))
         && filter.created_after.is_none_or(|it| row.created_at >= it)
         && filter.created_before.is_none_or(|it| row.created_at < it)
 }
@@ -326,6 +350,20 @@ fn lists_are_filtered_and_paged_by_number(place: &mut dyn Place) {
                 let Some(last) = rows.last() else { break };
                 page.beyond = Some(last.no);
                 got.extend(rows);
+            }
+            assert_eq!(got, expected, "{filter:?}");
+            // The same, a few rows at a time: nothing is passed over.
+            (got, page.beyond, page.budget) = (Vec::new(), None, Some(5));
+            loop {
+                let found = reader.page(&page).unwrap();
+                let last = found.rows.last().map(|it| it.no);
+                let is_full = found.rows.len() == 7;
+                assert!(!is_full || found.searched_to.is_none());
+                got.extend(found.rows);
+                page.beyond = found.searched_to.or(last.filter(|_| is_full));
+                if page.beyond.is_none() {
+                    break;
+                }
             }
             assert_eq!(got, expected, "{filter:?}");
         }

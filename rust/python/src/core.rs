@@ -8,7 +8,7 @@ use stepwell_core::audit;
 use stepwell_core::engine::Config;
 use stepwell_core::lifecycle::Status;
 use stepwell_core::runtime::{Engine, Question, Refused};
-use stepwell_core::store::Filter;
+use stepwell_core::store::{ApprovalFilter, Filter};
 use stepwell_core::submission::{
     Code, Command, Decision, Deed, LimitChange, NewItem, Sent, Submission, Verb,
 };
@@ -527,7 +527,7 @@ impl Core {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
-    #[pyo3(signature = (namespace, workflow, statuses, version, reason, parent, created_after, created_before, beyond, newest_first, limit, attributes=Vec::new()))]
+    #[pyo3(signature = (namespace, workflow, statuses, version, reason, parent, created_after, created_before, beyond, newest_first, limit, attributes=Vec::new(), id_prefix=None, budget=None))]
     fn list(
         &self,
         namespace: Option<&str>,
@@ -535,14 +535,17 @@ impl Core {
         statuses: Vec<u8>,
         version: Option<&str>,
         reason: Option<&str>,
-        parent: Option<u64>,
+        parent: Option<(Option<String>, String)>,
         created_after: Option<i64>,
         created_before: Option<i64>,
         beyond: Option<u64>,
         newest_first: bool,
         limit: u32,
         attributes: Vec<(String, Vec<u8>)>,
+        id_prefix: Option<&str>,
+        budget: Option<u32>,
     ) -> PyResult<u64> {
+        let parent = parent.map(|(workflow, id)| Box::new((workflow.map(Into::into), id.into())));
         let attributes = attributes.into_iter();
         let statuses = statuses.into_iter().map(status);
         let filter = Filter {
@@ -551,15 +554,17 @@ impl Core {
             statuses: statuses.collect::<PyResult<_>>()?,
             version: version.map(Into::into),
             reason: reason.map(Into::into),
-            parent,
+            id_prefix: id_prefix.map(Into::into),
             created_after,
             created_before,
             beyond,
             newest_first,
             limit,
             attributes: attributes.map(|(a, b)| (a.into(), b.into())).collect(),
+            budget,
+            ..Filter::default()
         };
-        self.ask(Question::List(filter))
+        self.ask(Question::List(filter, parent))
     }
 
     #[expect(
@@ -578,19 +583,27 @@ impl Core {
         self.ask(Question::History(no))
     }
 
-    #[pyo3(signature = (namespace, workflow, status))]
+    #[pyo3(signature = (namespace, workflow, status, beyond, limit, budget))]
     fn approvals(
         &self,
         namespace: Option<&str>,
         workflow: Option<&str>,
         status: Option<u8>,
+        beyond: Option<u64>,
+        limit: u32,
+        budget: Option<u32>,
     ) -> PyResult<u64> {
         let status = status.map(|code| {
             ApprovalStatus::from_code(code).ok_or_else(|| invalid("no approval has this status"))
         });
-        let status = status.transpose()?;
-        let (namespace, workflow) = (namespace.map(Into::into), workflow.map(Into::into));
-        self.ask(Question::Approvals(namespace, workflow, status))
+        self.ask(Question::Approvals(ApprovalFilter {
+            namespace: namespace.map(Into::into),
+            workflow: workflow.map(Into::into),
+            status: status.transpose()?,
+            beyond,
+            limit,
+            budget,
+        }))
     }
 
     #[pyo3(signature = (namespace, workflow, id, beyond, limit))]

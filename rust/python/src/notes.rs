@@ -180,11 +180,11 @@ fn look<'py>(py: Python<'py>, look: &Look) -> Any<'py> {
     )
 }
 
-fn approval<'py>(py: Python<'py>, (row, it): &(Row, Approval)) -> Any<'py> {
+fn approval<'py>(py: Python<'py>, (number, row, it): &(u64, Row, Approval)) -> Any<'py> {
     tuple!(
         py; &*it.id, &*row.namespace, &*row.workflow, &*row.id, &*it.name,
         bytes(py, it.detail.as_deref()), it.asked_at, it.until, it.status as u8,
-        bytes(py, it.decision.as_deref())
+        bytes(py, it.decision.as_deref()), number
     )
 }
 
@@ -242,11 +242,13 @@ fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
         }
         Data::Text(text) => text.into_bound_py_any(py),
         Data::Row(Some(it)) => look(py, it),
-        Data::Rows(rows) => each(py, rows, look)?.into_bound_py_any(py),
+        Data::Rows(rows, searched_to) => tuple!(py; each(py, rows, look)?, *searched_to),
         Data::History(Some(it)) => tuple!(py; look(py, &it.0)?, each(py, &it.1, record)?),
         Data::Rewound(Some(it)) => rewound(py, it),
         Data::Audit((rows, searched_to)) => tuple!(py; each(py, rows, audited)?, *searched_to),
         Data::Reasons(reasons) => each(py, reasons, reason)?.into_bound_py_any(py),
-        Data::Approvals(approvals) => each(py, approvals, approval)?.into_bound_py_any(py),
+        Data::Approvals(page) => {
+            tuple!(py; each(py, &page.rows, approval)?, page.searched_to)
+        }
     }
 }

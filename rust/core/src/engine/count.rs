@@ -59,17 +59,17 @@ impl Counts {
 
     /// An instance is created, or the creation is taken back.
     pub(super) fn born(&mut self, of: (u32, u32), status: Status, taken_back: bool) {
-        let (figures, states) = self.change(of);
+        let (figures, version) = self.change(of);
         let runs = u64::from(status == Status::Running);
         let at = status as usize;
         if taken_back {
             figures.states[at] -= 1;
-            states[at] -= 1;
+            version[at] -= 1;
             figures.created -= 1;
             figures.started -= runs;
         } else {
             figures.states[at] += 1;
-            states[at] += 1;
+            version[at] += 1;
             figures.created += 1;
             figures.started += runs;
         }
@@ -77,9 +77,9 @@ impl Counts {
 
     /// The store knows so many instances of a version that are in this state.
     pub(super) fn found(&mut self, of: (u32, u32), status: Status, count: u64) {
-        let (figures, states) = self.change(of);
+        let (figures, version) = self.change(of);
         figures.states[status as usize] += count;
-        states[status as usize] += count;
+        version[status as usize] += count;
     }
 
     /// The store counted so many that have ended in this state of a workflow, and of one of its

@@ -16,29 +16,32 @@ use crate::codes;
 use crate::engine::Job;
 use crate::failure::recorded;
 use crate::history::Stored;
-use crate::ids::{Incarnation, InstanceNo, Key};
+use crate::ids::{Incarnation, InstanceNo, Key, Micros};
 use crate::lifecycle::Status;
 use crate::limits::CHILDREN_NAMED;
 use crate::note::{Data, Item, Note, Start};
 use crate::rewind::{self, From};
-use crate::store::{Error, Filter, Look, Payloads, Reader, Row};
+use crate::store::{ApprovalFilter, Error, Filter, Look, Payloads, Reader, Row};
 use crate::submission::{Body, Command, Name, Speech, Submission};
 use crate::tally::Told;
-use crate::wait::{tell_approvals, told_approval, ApprovalStatus, Source, Wait};
+use crate::wait::{tell_approvals, told_approval, Source, Wait};
+
+/// An instance by id, of this workflow or of any.
+pub type Parent = (Option<Box<str>>, Box<str>);
 
 /// A question that is answered by reading.
 #[derive(Debug, Clone)]
 pub enum Question {
     /// One instance, with payloads or without.
     Find(Name, bool),
-    /// A page of instances.
-    List(Filter),
+    /// A page of instances; of the children of one with this id only, of this workflow or of any.
+    List(Filter, Option<Box<Parent>>),
     /// Why instances are where they are, as the tally tells it; of a namespace or all.
     Reasons(Vec<Told>),
     /// History and open waits.
     History(InstanceNo),
-    /// Approvals of a namespace, of a workflow, with a status; `None`: of all.
-    Approvals(Option<Box<str>>, Option<Box<str>>, Option<ApprovalStatus>),
+    /// A page of approvals.
+    Approvals(ApprovalFilter),
     /// Who did what.
     Audit(audit::Page),
     /// What a restart from there would do to a history.
@@ -316,10 +319,20 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
             data = Data::Row(look.map(Box::new));
             Ok(())
         })?,
-        Question::List(filter) => reader.at_once(&mut |it| {
-            let rows = it.list(filter)?.into_iter();
-            let looks = rows.map(|row| summary(it, row));
-            data = Data::Rows(looks.collect::<Result<_, Error>>()?);
+        Question::List(filter, parent) => reader.at_once(&mut |it| {
+            let filter = with_parents(it, filter, parent.as_deref())?;
+            let Some(filter) = filter else {
+                data = Data::Rows(Vec::new(), None);
+                return Ok(());
+            };
+            let page = it.page(&filter)?;
+            let looks = page.rows.into_iter().map(|row| summary(it, row));
+            let looks = looks.collect::<Result<_, Error>>()?;
+            let at = match page.searched_to {
+                Some(no) => Some((no, created_at(it, no)?)),
+                None => None,
+            };
+            data = Data::Rows(looks, at);
             Ok(())
         })?,
         Question::Rewind(name, from) => data = rewound(reader, name, from)?,
@@ -329,13 +342,12 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
             Ok(())
         })?,
         Question::History(no) => data = Data::History(history(reader, *no)?.map(Box::new)),
-        Question::Approvals(namespace, workflow, status) => {
-            let (namespace, workflow) = (namespace.as_deref(), workflow.as_deref());
-            let mut approvals = reader.approvals(namespace, workflow, *status)?;
-            for (row, approval) in &mut approvals {
+        Question::Approvals(filter) => {
+            let mut page = reader.approvals_page(filter)?;
+            for (_, row, approval) in &mut page.rows {
                 approval.id = told_approval(&row.namespace, &approval.id).into();
             }
-            data = Data::Approvals(approvals);
+            data = Data::Approvals(page);
         }
         Question::Audit(page) => data = Data::Audit(reader.audit(page)?),
     }
@@ -352,6 +364,39 @@ fn rewound(reader: &mut dyn Reader, name: &Name, from: &From) -> Result<Data, Er
     let plan = rewind::plan(&history, from, (row.status, error.as_deref()));
     let history = Box::new((row, history, plan));
     Ok(Data::Rewound(Some(history)))
+}
+
+/// Returns a filter that asks for the children of an instance, if there is one with this id.
+fn with_parents(
+    reader: &mut dyn Reader,
+    filter: &Filter,
+    parent: Option<&Parent>,
+) -> Result<Option<Filter>, Error> {
+    let Some((workflow, id)) = parent else {
+        return Ok(Some(filter.clone()));
+    };
+    let named = Filter {
+        namespace: filter.namespace.clone(),
+        workflow: workflow.clone(),
+        id: Some(id.clone()),
+        limit: u32::MAX,
+        ..Filter::default()
+    };
+    let parents = reader.list(&named)?.iter().map(|it| it.no).collect();
+    let filter = Filter {
+        parents,
+        ..filter.clone()
+    };
+    Ok((!filter.parents.is_empty()).then_some(filter))
+}
+
+/// Returns when the last instance was created that a page looked at; nobody knows of a damaged one.
+fn created_at(reader: &mut dyn Reader, no: InstanceNo) -> Result<Micros, Error> {
+    match reader.instance(no) {
+        Ok(row) => Ok(row.map_or(0, |it| it.created_at)),
+        Err(Error::Row(_)) => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 /// Adds to a reason the id of the instance that has been there longest. Which that is of those that
@@ -490,7 +535,7 @@ mod tests {
     use crate::store::memory::MemoryStore;
     use crate::store::samples::{append, create};
     use crate::store::Store;
-    use crate::wait::Approval;
+    use crate::store::{ApprovalPage, Page};
 
     /// A reader whose histories are read after one more record was committed.
     struct Late(Box<dyn Reader>, MemoryStore);
@@ -537,17 +582,12 @@ mod tests {
             self.0.seen(no, dedup)
         }
 
-        fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error> {
-            self.0.list(filter)
+        fn page(&mut self, filter: &Filter) -> Result<Page, Error> {
+            self.0.page(filter)
         }
 
-        fn approvals(
-            &mut self,
-            namespace: Option<&str>,
-            workflow: Option<&str>,
-            status: Option<ApprovalStatus>,
-        ) -> Result<Vec<(Row, Approval)>, Error> {
-            self.0.approvals(namespace, workflow, status)
+        fn approvals_page(&mut self, filter: &ApprovalFilter) -> Result<ApprovalPage, Error> {
+            self.0.approvals_page(filter)
         }
 
         fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {

@@ -15,8 +15,9 @@ use parking_lot::Mutex;
 use super::known::{self, Known, Needs, Shelf};
 use super::within::Within;
 use super::{
-    Bucket, Delivery, Ended, Error, Failed, Filter, NewInstance, Newcomer, NumberedCode, Op,
-    Outcome, Payloads, Reader, Recovery, Restart, Row, Store, Transition, FAILURE_HOURS,
+    ApprovalFilter, ApprovalPage, Bucket, Delivery, Ended, Error, Failed, Filter, NewInstance,
+    Newcomer, NumberedCode, Op, Outcome, Page, Payloads, Reader, Recovery, Restart, Row, Store,
+    Transition, FAILURE_HOURS,
 };
 use crate::attributes::pairs;
 use crate::audit;
@@ -38,6 +39,9 @@ pub struct MemoryStore {
     failed: Option<Error>,
 }
 
+/// How many of a workflow have ended, and of each of its versions.
+type OfWorkflow = ([u64; 3], BTreeMap<Box<str>, [u64; 3]>);
+
 #[derive(Debug, Default)]
 struct Model {
     instances: BTreeMap<InstanceNo, Instance>,
@@ -52,7 +56,7 @@ struct Model {
     /// In the order in which they were first written.
     approvals: Vec<Approval>,
     meta: BTreeMap<Box<str>, Box<[u8]>>,
-    ended: BTreeMap<(Box<str>, Box<str>), ([u64; 3], BTreeMap<Box<str>, [u64; 3]>)>,
+    ended: BTreeMap<(Box<str>, Box<str>), OfWorkflow>,
     failures: Vec<Failed>,
     buckets: BTreeMap<Box<str>, Bucket>,
     last_seq: Seq,
@@ -268,6 +272,21 @@ impl Store for MemoryStore {
 }
 
 impl Model {
+    fn keep_failed(&mut self, it: &Failed) -> Outcome {
+        let code = (
+            it.namespace.clone(),
+            it.workflow.clone(),
+            it.version.clone(),
+        );
+        if self.versions.contains(&code) {
+            let is_same = |other: &Failed| other.is_like(it);
+            let is_old = |other: &Failed| other.hour < it.hour - FAILURE_HOURS;
+            self.failures.retain(|it| !is_same(it) && !is_old(it));
+            self.failures.push(it.clone());
+        }
+        Outcome::Done(0)
+    }
+
     fn apply(&mut self, op: &Op) -> Outcome {
         match op {
             Op::Create(new) => self.create(new),
@@ -361,20 +380,7 @@ impl Model {
             }
             Op::ForgetAudit(before) => self.forget_audit(*before),
             Op::Ended(it) => self.keep_ended(it),
-            Op::Failed(it) => {
-                let code = (
-                    it.namespace.clone(),
-                    it.workflow.clone(),
-                    it.version.clone(),
-                );
-                if self.versions.contains(&code) {
-                    let is_same = |other: &Failed| other.is_like(it);
-                    let is_old = |other: &Failed| other.hour < it.hour - FAILURE_HOURS;
-                    self.failures.retain(|it| !is_same(it) && !is_old(it));
-                    self.failures.push((**it).clone());
-                }
-                Outcome::Done(0)
-            }
+            Op::Failed(it) => self.keep_failed(it),
             Op::Bucket(it) => {
                 self.buckets.insert(it.namespace.clone(), (**it).clone());
                 Outcome::Done(0)
@@ -610,17 +616,12 @@ impl Reader for MemoryReader {
         Moment(&self.0.lock()).seen(no, dedup)
     }
 
-    fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error> {
-        Moment(&self.0.lock()).list(filter)
+    fn page(&mut self, filter: &Filter) -> Result<Page, Error> {
+        Moment(&self.0.lock()).page(filter)
     }
 
-    fn approvals(
-        &mut self,
-        namespace: Option<&str>,
-        workflow: Option<&str>,
-        status: Option<ApprovalStatus>,
-    ) -> Result<Vec<(Row, Approval)>, Error> {
-        Moment(&self.0.lock()).approvals(namespace, workflow, status)
+    fn approvals_page(&mut self, filter: &ApprovalFilter) -> Result<ApprovalPage, Error> {
+        Moment(&self.0.lock()).approvals_page(filter)
     }
 
     fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
@@ -681,41 +682,70 @@ impl Reader for Moment<'_> {
         Ok(self.0.seen.contains(&(no, dedup.into())))
     }
 
-    fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error> {
+    fn page(&mut self, filter: &Filter) -> Result<Page, Error> {
         let model = self.0;
-        let mut rows: Vec<Row> = model
-            .instances
-            .values()
-            .filter(|it| matches(filter, &it.row) && has(&it.payloads, &filter.attributes))
-            .map(|it| it.row.clone())
-            .collect();
+        let beyond = |no: &InstanceNo| match filter.beyond {
+            Some(it) if filter.newest_first => *no < it,
+            Some(it) => *no > it,
+            None => true,
+        };
+        let mut numbers: Vec<InstanceNo> = model.instances.keys().copied().collect();
+        let is_between = |no: &InstanceNo| {
+            let at = model.instances[no].row.created_at;
+            filter.created_after.is_none_or(|it| at >= it)
+                && filter.created_before.is_none_or(|it| at < it)
+        };
+        numbers.retain(is_between);
         if filter.newest_first {
-            rows.reverse();
+            numbers.reverse();
         }
-        rows.truncate(filter.limit as usize);
-        Ok(rows)
-    }
-
-    fn approvals(
-        &mut self,
-        namespace: Option<&str>,
-        workflow: Option<&str>,
-        status: Option<ApprovalStatus>,
-    ) -> Result<Vec<(Row, Approval)>, Error> {
-        let model = self.0;
-        let mut found = Vec::new();
-        for approval in &model.approvals {
-            let Some(instance) = model.instances.get(&approval.no) else {
-                continue;
-            };
-            if status.is_none_or(|it| it == approval.status)
-                && namespace.is_none_or(|it| it == &*instance.row.namespace)
-                && workflow.is_none_or(|it| it == &*instance.row.workflow)
-            {
-                found.push((instance.row.clone(), approval.clone()));
+        let mut page = Page::default();
+        let mut budget = filter.budget.unwrap_or(u32::MAX);
+        for no in numbers.into_iter().filter(beyond) {
+            if page.rows.len() >= filter.limit as usize {
+                break;
+            }
+            let it = &model.instances[&no];
+            if matches(filter, &it.row) && has(&it.payloads, &filter.attributes) {
+                page.rows.push(it.row.clone());
+            }
+            budget -= 1;
+            if budget == 0 && page.rows.len() < filter.limit as usize {
+                page.searched_to = Some(no);
+                break;
             }
         }
-        Ok(found)
+        Ok(page)
+    }
+
+    fn approvals_page(&mut self, filter: &ApprovalFilter) -> Result<ApprovalPage, Error> {
+        let model = self.0;
+        let mut page = ApprovalPage::default();
+        let mut budget = filter.budget.unwrap_or(u32::MAX);
+        let numbered = (1..).zip(&model.approvals);
+        for (number, approval) in numbered.filter(|it| filter.beyond.is_none_or(|at| it.0 > at)) {
+            if page.rows.len() >= filter.limit as usize {
+                break;
+            }
+            let is = |asked: &Option<Box<str>>, it: &str| {
+                asked.as_deref().is_none_or(|asked| asked == it)
+            };
+            if let Some(instance) = model.instances.get(&approval.no) {
+                let row = &instance.row;
+                if filter.status.is_none_or(|it| it == approval.status)
+                    && is(&filter.namespace, &row.namespace)
+                    && is(&filter.workflow, &row.workflow)
+                {
+                    page.rows.push((number, row.clone(), approval.clone()));
+                }
+            }
+            budget -= 1;
+            if budget == 0 && page.rows.len() < filter.limit as usize {
+                page.searched_to = Some(number);
+                break;
+            }
+        }
+        Ok(page)
     }
 
     fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
@@ -798,18 +828,10 @@ fn has(payloads: &Payloads, wanted: &[(Box<str>, Box<[u8]>)]) -> bool {
 }
 
 fn matches(filter: &Filter, row: &Row) -> bool {
-    let beyond = |it| {
-        if filter.newest_first {
-            row.no < it
-        } else {
-            row.no > it
-        }
-    };
-    filter.beyond.is_none_or(beyond)
-        && filter
-            .namespace
-            .as_ref()
-            .is_none_or(|it| *it == row.namespace)
+    filter
+        .namespace
+        .as_ref()
+        .is_none_or(|it| *it == row.namespace)
         && filter
             .workflow
             .as_ref()
@@ -818,7 +840,14 @@ fn matches(filter: &Filter, row: &Row) -> bool {
         && filter.version.as_ref().is_none_or(|it| *it == row.version)
         && (filter.reason.is_none()
             || (row.status == Status::Blocked && filter.reason == row.reason))
-        && (filter.parent.is_none() || filter.parent == row.parent)
+        && (filter.parents.is_empty() || row.parent.is_some_and(|it| filter.parents.contains(&it)))
+        && filter.id.as_ref().is_none_or(|it| *it == row.id)
+        && filter
+            .id_prefix
+            .as_ref()
+            .is_none_or(|it| row.id.starts_with(&**it))
+        && row.no >= filter.from
+        && filter.to.is_none_or(|it| row.no < it)
         && filter.created_after.is_none_or(|it| row.created_at >= it)
         && filter.created_before.is_none_or(|it| row.created_at < it)
 }

@@ -387,8 +387,12 @@ pub struct Filter {
     pub reason: Option<Box<str>>,
     /// Only instances that have all these attributes: keys, and their values as they are stored.
     pub attributes: Vec<(Box<str>, Box<[u8]>)>,
-    /// Only children of this instance.
-    pub parent: Option<InstanceNo>,
+    /// Only children of these instances.
+    pub parents: Vec<InstanceNo>,
+    /// Only those with this id.
+    pub id: Option<Box<str>>,
+    /// Only those whose ids begin like this.
+    pub id_prefix: Option<Box<str>>,
     /// Created at or after.
     pub created_after: Option<Micros>,
     /// Created before.
@@ -397,8 +401,50 @@ pub struct Filter {
     pub beyond: Option<InstanceNo>,
     /// Highest numbers first.
     pub newest_first: bool,
+    /// Only those numbered from this one on.
+    pub from: InstanceNo,
+    /// Only those numbered below this one.
+    pub to: Option<InstanceNo>,
     /// At most so many.
     pub limit: u32,
+    /// Most rows that are looked at where no index leads to those that are wanted; none: all.
+    pub budget: Option<u32>,
+}
+
+/// Which approvals a page is to have. Empty means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApprovalFilter {
+    /// Only this namespace.
+    pub namespace: Option<Box<str>>,
+    /// Only this workflow.
+    pub workflow: Option<Box<str>>,
+    /// Only those that stand there.
+    pub status: Option<ApprovalStatus>,
+    /// Only those numbered beyond this one.
+    pub beyond: Option<u64>,
+    /// At most so many.
+    pub limit: u32,
+    /// Most rows that are looked at; none: all.
+    pub budget: Option<u32>,
+}
+
+/// A page of approvals.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApprovalPage {
+    /// Each with its number and who asks.
+    pub rows: Vec<(u64, Row, Approval)>,
+    /// The last that was looked at, if there may be others beyond it although the page is not full.
+    pub searched_to: Option<u64>,
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Those that are asked for, in order.
+    pub rows: Vec<Row>,
+    /// The last instance that was looked at, if there may be others beyond it although the page is
+    /// not full.
+    pub searched_to: Option<InstanceNo>,
 }
 
 /// What a number in a [`Newcomer`] stands for.
@@ -573,14 +619,30 @@ pub trait Reader: Send {
     /// Returns whether an instance got an event with this `dedup_id`, were it before its end.
     fn seen(&mut self, no: InstanceNo, dedup: &str) -> Result<bool, Error>;
     /// Returns one page of instances.
-    fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error>;
+    fn page(&mut self, filter: &Filter) -> Result<Page, Error>;
+    /// Returns the instances of one page.
+    fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error> {
+        Ok(self.page(filter)?.rows)
+    }
+    /// Returns one page of approvals, oldest first, each with its number.
+    fn approvals_page(&mut self, filter: &ApprovalFilter) -> Result<ApprovalPage, Error>;
     /// Returns approvals with this status (all for `None`), oldest first.
     fn approvals(
         &mut self,
         namespace: Option<&str>,
         workflow: Option<&str>,
         status: Option<ApprovalStatus>,
-    ) -> Result<Vec<(Row, Approval)>, Error>;
+    ) -> Result<Vec<(Row, Approval)>, Error> {
+        let all = ApprovalFilter {
+            namespace: namespace.map(Into::into),
+            workflow: workflow.map(Into::into),
+            status,
+            limit: u32::MAX,
+            ..ApprovalFilter::default()
+        };
+        let found = self.approvals_page(&all)?.rows.into_iter();
+        Ok(found.map(|(_, row, approval)| (row, approval)).collect())
+    }
     /// Returns rows of the audit, newest first. One that cannot be read is on every page that does
     /// not name an instance.
     fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error>;

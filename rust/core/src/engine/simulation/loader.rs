@@ -10,9 +10,9 @@ use crate::history::Stored;
 use crate::ids::{Incarnation, InstanceNo, Seq};
 use crate::note::{Note, Start};
 use crate::runtime::loader::{known_ids, read_start, same, same_items, seen};
-use crate::store::{Error, Filter, Payloads, Reader, Row};
+use crate::store::{ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row};
 use crate::submission::Command;
-use crate::wait::{Approval, ApprovalStatus, Wait};
+use crate::wait::Wait;
 
 /// A START on its way.
 #[derive(Debug)]
@@ -80,17 +80,12 @@ impl Reader for Torn<'_> {
         self.now.seen(no, dedup)
     }
 
-    fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error> {
-        self.now.list(filter)
+    fn page(&mut self, filter: &Filter) -> Result<Page, Error> {
+        self.now.page(filter)
     }
 
-    fn approvals(
-        &mut self,
-        namespace: Option<&str>,
-        workflow: Option<&str>,
-        status: Option<ApprovalStatus>,
-    ) -> Result<Vec<(Row, Approval)>, Error> {
-        self.now.approvals(namespace, workflow, status)
+    fn approvals_page(&mut self, filter: &ApprovalFilter) -> Result<ApprovalPage, Error> {
+        self.now.approvals_page(filter)
     }
 
     fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::runtime::loader::{answer, read_start, Question};
+use crate::store::ApprovalFilter;
 use crate::wait::ApprovalStatus;
 
 #[test]
@@ -168,12 +169,16 @@ fn e5_namespaces_do_not_share_approvals_of_the_same_id() {
     };
     let (our_wait, their_wait) = (ask(ours), ask(theirs));
     // Whatever is told names the approval as its user does.
-    let question = Question::Approvals(None, None, Some(ApprovalStatus::Open));
+    let question = Question::Approvals(ApprovalFilter {
+        status: Some(ApprovalStatus::Open),
+        limit: 10,
+        ..ApprovalFilter::default()
+    });
     let told = answer(&mut *stage.facts.reader, &question).expect("memory is read");
     let Data::Approvals(told) = told else {
         panic!("{told:?}");
     };
-    let told: Vec<_> = told.iter().map(|it| (it.0.no, &*it.1.id)).collect();
+    let told: Vec<_> = told.rows.iter().map(|it| (it.1.no, &*it.2.id)).collect();
     assert_eq!(told, [(ours.no, &*known), (theirs.no, &*known)]);
     let start = read_start(&mut *stage.facts.reader, theirs.no).expect("memory is read");
     let waits = start.expect("it is there").waits;

@@ -31,6 +31,7 @@ mod look;
 mod names;
 mod ofd;
 mod open;
+mod pages;
 mod read;
 mod reader;
 mod recover;

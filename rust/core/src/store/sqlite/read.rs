@@ -3,7 +3,7 @@
 //! Every function is to be called inside a transaction (or for a single statement) and with names
 //! that are up to date.
 
-use rusqlite::types::{Value, ValueRef};
+use rusqlite::types::ValueRef;
 use rusqlite::{params, Connection, Statement};
 
 use super::legible;
@@ -18,7 +18,7 @@ use crate::lifecycle::Status;
 use crate::limits::AUDIT_READ;
 use crate::ranges::Domain;
 use crate::store::known::Damaged;
-use crate::store::{Bucket, Delivery, Ended, Failed, Filter, Payloads, Row};
+use crate::store::{ApprovalFilter, ApprovalPage, Bucket, Delivery, Ended, Failed, Payloads, Row};
 use crate::wait::{Approval, ApprovalStatus, Wait};
 
 /// Records between two looks at the clock.
@@ -290,204 +290,6 @@ pub(super) fn seen(conn: &Connection, no: InstanceNo, dedup: &str) -> Result<boo
     Ok(found.exists(params![no as i64, dedup])?)
 }
 
-/// Returns one page. Each (workflow, state) asked for is a range of the index on status, in order
-/// of number; the ranges are merged here, because SQLite would sort them whole.
-pub(super) fn list(conn: &Connection, names: &Names, filter: &Filter) -> Result<Vec<Row>> {
-    let mut statuses = filter.statuses.clone();
-    if filter.reason.is_some() {
-        let blocked_asked = statuses.is_empty() || statuses.contains(&Status::Blocked);
-        statuses = if blocked_asked {
-            vec![Status::Blocked]
-        } else {
-            return Ok(Vec::new());
-        };
-    }
-    let workflows = names.workflows(filter.namespace.as_deref(), filter.workflow.as_deref());
-    let versions = filter.version.as_ref().map(|it| names.versions(it));
-    let mut page = Vec::new();
-    // What has an attribute lies in order of number in the index on it.
-    let is_found = !filter.attributes.is_empty();
-    if is_found || filter.parent.is_some() || (statuses.is_empty() && filter.workflow.is_none()) {
-        let mut query = Query::new(filter, versions.as_deref());
-        if filter.namespace.is_some() || filter.workflow.is_some() {
-            // Damaged ones, whose workflow is none, are read, and then it is known whether they
-            // belong here.
-            query.all_of("workflow", &workflows, &names.workflows(None, None));
-        }
-        if !statuses.is_empty() {
-            let codes: Vec<i64> = statuses.iter().map(|it| *it as i64).collect();
-            query.all_of("status", &codes, &[]);
-        }
-        query.run(conn, names, &mut page)?;
-        return Ok(page);
-    }
-    let numbers = |numbers: Vec<i64>, page: &mut Vec<Row>| -> Result<()> {
-        for no in numbers {
-            let mut query = Query::new(filter, versions.as_deref());
-            query.and("i.no = ?", no);
-            query.run(conn, names, page)?;
-        }
-        Ok(())
-    };
-    // Damaged ones, which are in no state, belong to all; and so do those of no workflow.
-    let is_stateless_asked = statuses.is_empty();
-    if is_stateless_asked {
-        statuses = Status::ALL.to_vec();
-        numbers(unlisted(conn, names)?, &mut page)?;
-    }
-    statuses.sort_unstable();
-    statuses.dedup();
-    for workflow in &workflows {
-        if is_stateless_asked {
-            numbers(stateless(conn, *workflow)?, &mut page)?;
-        }
-        for status in &statuses {
-            let mut query = Query::new(filter, versions.as_deref());
-            query.and("i.workflow = ?", *workflow);
-            query.and("i.status = ?", *status as i64);
-            query.run(conn, names, &mut page)?;
-        }
-    }
-    page.sort_unstable_by_key(|it| it.no as i64);
-    if filter.newest_first {
-        page.reverse();
-    }
-    page.truncate(filter.limit as usize);
-    Ok(page)
-}
-
-/// One `SELECT` of a listing.
-struct Query<'f> {
-    filter: &'f Filter,
-    /// Where instances are looked for.
-    table: &'static str,
-    /// Their number there.
-    no: &'static str,
-    conditions: String,
-    values: Vec<Value>,
-}
-
-impl<'f> Query<'f> {
-    fn new(filter: &'f Filter, versions: Option<&[i64]>) -> Self {
-        let mut query = Self {
-            filter,
-            table: "instance i",
-            no: "i.no",
-            conditions: "1".into(),
-            values: Vec::new(),
-        };
-        query.having(&filter.attributes);
-        if let Some(versions) = versions {
-            query.all_of("version", versions, &[]);
-        }
-        if let Some(reason) = &filter.reason {
-            query.and("i.reason = ?", reason.to_string());
-        }
-        if let Some(parent) = filter.parent {
-            query.and("i.parent = ?", parent as i64);
-        }
-        if let Some(after) = filter.created_after {
-            query.and("i.created_at >= ?", after);
-        }
-        if let Some(before) = filter.created_before {
-            query.and("i.created_at < ?", before);
-        }
-        if let Some(beyond) = filter.beyond {
-            let side = if filter.newest_first { "<" } else { ">" };
-            query.and(&format!("{} {side} ?", query.no), beyond as i64);
-        }
-        query
-    }
-
-    /// Adds that instances have all these attributes: they are found by the first, and looked at
-    /// for the others.
-    fn having(&mut self, attributes: &[(Box<str>, Box<[u8]>)]) {
-        for (at, (key, value)) in attributes.iter().enumerate() {
-            let (key, value) = (Value::Text(key.to_string()), Value::Blob(value.to_vec()));
-            self.values.extend([key, value]);
-            self.conditions.push_str(if at == 0 {
-                (self.table, self.no) = (
-                    "attribute a CROSS JOIN instance i ON i.no = \
-                a.no",
-                    "a.no",
-                );
-                " AND a.key = ? AND a.value = ?"
-            } else {
-                " AND EXISTS (SELECT 1 FROM attribute b WHERE b.key = ? AND b.value = ? AND b.no \
-                = a.no)"
-            });
-        }
-    }
-
-    fn and(&mut self, condition: &str, value: impl Into<Value>) {
-        self.conditions.push_str(" AND ");
-        self.conditions.push_str(condition);
-        self.values.push(value.into());
-    }
-
-    /// Adds that a column holds one of these numbers, or none of those that it may hold, if there
-    /// are any of these. The `+` keeps SQLite from using an index on it, which would cost the order
-    /// by number.
-    fn all_of(&mut self, column: &str, numbers: &[i64], possible: &[i64]) {
-        let list = |numbers: &[i64]| {
-            let list: Vec<String> = numbers.iter().map(ToString::to_string).collect();
-            list.join(",")
-        };
-        let (numbers, possible) = (list(numbers), list(possible));
-        let mut parts = vec![" AND (+i.", column, " IN (", &numbers, ")"];
-        if !possible.is_empty() {
-            // NULL is none of them either.
-            parts.extend([" OR (+i.", column, " IN (", &possible, ")) IS NOT TRUE"]);
-        }
-        parts.push(")");
-        self.conditions.extend(parts);
-    }
-
-    fn run(mut self, conn: &Connection, names: &Names, page: &mut Vec<Row>) -> Result<()> {
-        let order = if self.filter.newest_first {
-            "DESC"
-        } else {
-            "ASC"
-        };
-        let sql = format!(
-            "SELECT {} FROM {} WHERE {} ORDER BY {} {order}",
-            rows::INSTANCE,
-            self.table,
-            self.conditions,
-            self.no
-        );
-        let mut select = conn.prepare_cached(&sql)?;
-        let mut found =
-            select.query(rusqlite::params_from_iter(std::mem::take(&mut self.values)))?;
-        // Not every row is shown, so the rows are counted here.
-        let mut left = self.filter.limit;
-        while left > 0 {
-            let Some(row) = found.next()? else {
-                break;
-            };
-            let shown = legible::listed_instance(row, names)?;
-            if let Some(row) = shown.filter(|it| self.is_asked(it)) {
-                page.push(row);
-                left -= 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether names that were not asked for by number are those asked for.
-    fn is_asked(&self, row: &Row) -> bool {
-        let filter = self.filter;
-        filter
-            .namespace
-            .as_ref()
-            .is_none_or(|it| *it == row.namespace)
-            && filter
-                .workflow
-                .as_ref()
-                .is_none_or(|it| *it == row.workflow)
-    }
-}
-
 /// Returns how many instances of each workflow have ended, as a listing shows them.
 pub(super) fn ended(conn: &Connection, names: &Names) -> Result<Vec<Ended>> {
     let mut kept =
@@ -692,10 +494,8 @@ pub(super) fn approval(conn: &Connection, id: &str) -> Result<Option<Approval>> 
 pub(super) fn approvals(
     conn: &Connection,
     names: &Names,
-    namespace: Option<&str>,
-    workflow: Option<&str>,
-    status: Option<ApprovalStatus>,
-) -> Result<Vec<(Row, Approval)>> {
+    filter: &ApprovalFilter,
+) -> Result<ApprovalPage> {
     let select = |condition: &str| {
         let columns = [rows::INSTANCE, rows::APPROVAL].join(", ");
         format!(
@@ -703,31 +503,54 @@ pub(super) fn approvals(
              WHERE {condition} ORDER BY a.number"
         )
     };
-    let mut approvals = Vec::new();
-    let mut look = |sql: &str, value: Option<i64>| -> Result<()> {
+    let is = |asked: &Option<Box<str>>, it: &str| asked.as_deref().is_none_or(|asked| asked == it);
+    let mut found_all = Vec::new();
+    let (mut searched_to, mut budget) = (None, filter.budget.unwrap_or(u32::MAX));
+    let mut look = |sql: &str, values: &[i64]| -> Result<()> {
         let mut select = conn.prepare_cached(sql)?;
-        let mut found = select.query([value])?;
-        while let Some(row) = found.next()? {
+        let mut found = select.query(rusqlite::params_from_iter(values))?;
+        let mut left = filter.limit;
+        while left > 0 {
+            let Some(row) = found.next()? else {
+                break;
+            };
             let number: i64 = row.get(rows::INSTANCE_WIDTH + 11)?;
             let listed = legible::listed_approval(row, names)?.filter(|(it, _)| {
-                namespace.is_none_or(|wanted| wanted == &*it.namespace)
-                    && workflow.is_none_or(|wanted| wanted == &*it.workflow)
+                is(&filter.namespace, &it.namespace) && is(&filter.workflow, &it.workflow)
             });
-            approvals.extend(listed.map(|it| (number, it)));
+            if let Some((row, approval)) = listed {
+                found_all.push((number as u64, row, approval));
+                left -= 1;
+            }
+            budget = budget.saturating_sub(1);
+            if budget == 0 {
+                searched_to = Some(number as u64);
+                break;
+            }
         }
         Ok(())
     };
-    if let Some(status) = status {
-        look(&select("a.status = ?"), Some(status as i64))?;
+    let beyond = filter.beyond.map_or(i64::MIN, |it| it as i64);
+    if let Some(status) = filter.status {
         // Damaged ones stand nowhere, and so in every list.
         for number in undecided(conn)? {
-            look(&select("a.number = ?"), Some(number))?;
+            look(&select("a.number = ? AND a.number > ?"), &[number, beyond])?;
         }
+        let values = [status as i64, beyond];
+        look(&select("a.status = ? AND a.number > ?"), &values)?;
     } else {
-        look(&select("? IS NULL"), None)?;
+        look(&select("a.number > ?"), &[beyond])?;
     }
-    approvals.sort_by_key(|it| it.0);
-    Ok(approvals.into_iter().map(|it| it.1).collect())
+    found_all.sort_by_key(|it| it.0);
+    if let Some(to) = searched_to {
+        found_all.retain(|it| it.0 <= to);
+    }
+    let is_full = found_all.len() >= filter.limit as usize;
+    found_all.truncate(filter.limit as usize);
+    Ok(ApprovalPage {
+        rows: found_all,
+        searched_to: searched_to.filter(|_| !is_full),
+    })
 }
 
 /// Returns the numbers of approvals whose status is none.

@@ -16,14 +16,14 @@ use super::fold::Gate;
 use super::guard::Guard;
 use super::heads::Published;
 use super::names::Names;
-use super::{read, rows};
+use super::{pages, read, rows};
 use crate::audit;
 use crate::clock::moment;
 use crate::erasure;
 use crate::history::Stored;
 use crate::ids::{InstanceNo, Seq};
-use crate::store::{Error, Filter, Payloads, Reader, Row};
-use crate::wait::{Approval, ApprovalStatus, Wait};
+use crate::store::{ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row};
+use crate::wait::Wait;
 
 /// How long one question may take.
 const READ_MAX: Duration = Duration::from_secs(5);
@@ -197,17 +197,12 @@ impl Reader for SqliteReader {
         self.ask(|conn, _, _| read::seen(conn, no, dedup))
     }
 
-    fn list(&mut self, filter: &Filter) -> Result<Vec<Row>, Error> {
-        self.ask(|conn, names, _| read::list(conn, names, filter))
+    fn page(&mut self, filter: &Filter) -> Result<Page, Error> {
+        self.ask(|conn, names, _| pages::page(conn, names, filter))
     }
 
-    fn approvals(
-        &mut self,
-        namespace: Option<&str>,
-        workflow: Option<&str>,
-        status: Option<ApprovalStatus>,
-    ) -> Result<Vec<(Row, Approval)>, Error> {
-        self.ask(|conn, names, _| read::approvals(conn, names, namespace, workflow, status))
+    fn approvals_page(&mut self, filter: &ApprovalFilter) -> Result<ApprovalPage, Error> {
+        self.ask(|conn, names, _| read::approvals(conn, names, filter))
     }
 
     fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {

@@ -121,7 +121,7 @@ impl<'c> Batch<'c> {
                 if it.count == 1 {
                     let _ = self.run(Sql::ForgetFailed, [it.hour - FAILURE_HOURS])?;
                 }
-                let (step, error) = (or_empty(&it.step), or_empty(&it.error));
+                let (step, error) = (or_empty(it.step.as_deref()), or_empty(it.error.as_deref()));
                 let (count, example) = (it.count as i64, it.example as i64);
                 let params = params![
                     it.namespace,
@@ -552,6 +552,6 @@ impl<'c> Batch<'c> {
 }
 
 /// In a key nothing is an empty text: no step and no class is one.
-fn or_empty(text: &Option<Box<str>>) -> &str {
-    text.as_deref().unwrap_or_default()
+fn or_empty(text: Option<&str>) -> &str {
+    text.unwrap_or_default()
 }

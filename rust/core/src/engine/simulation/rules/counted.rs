@@ -154,8 +154,11 @@ pub(super) fn reasons(truth: &Truth, sight: &mut Sight) -> Verdict {
     Ok(())
 }
 
-/// Why an instance is where it is: code, step, and when it goes on by itself.
-fn reason(truth: &Truth, it: &Truly) -> Option<(Box<str>, Option<Box<str>>, Option<Micros>)> {
+/// A code, a step, and when it goes on by itself.
+type Said = (Box<str>, Option<Box<str>>, Option<Micros>);
+
+/// Why an instance is where it is.
+fn reason(truth: &Truth, it: &Truly) -> Option<Said> {
     let retries = it.waits.iter();
     let retries = retries.filter(|it| matches!(it.source, Source::Retry(_)));
     let retry = retries.min_by_key(|it| it.until);
