@@ -193,7 +193,12 @@ def stub(module: str) -> str:
         for name in CLASSES
     ]
     lines += ["def current_step() -> StepContext[Engine]: ...", f"__all__ = {names!r}", ""]
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    if module == "sync":  # what trio enters and iterates over, a blocking program does, too
+        for name in ("AbstractAsyncContextManager", "AsyncIterator"):
+            text = text.replace(name, name.replace("Async", ""))
+        text = text.replace("async with ", "with ").replace("async for ", "for ")
+    return text
 
 
 def written(module: str) -> str:

@@ -208,6 +208,7 @@ SEES_INSIDE = {
     "test_every_moment.py": "what a strike may leave behind in the portal",
     "test_explain_absent.py": "bodies that begin late, and how many departed are remembered",
     "test_failures.py": "stored failures that are damaged, or of an earlier version",
+    "test_following.py": "a limit of hundreds, made small",
     "test_fork.py": "what a forked process does to the core",
     "test_freed_at_once.py": "which objects are left",
     "test_fuzz_classes.py": "values, thousands of times and without an engine",

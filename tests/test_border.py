@@ -25,6 +25,7 @@ LISTS = [frozenset(it) for it in LISTS] + [WORDS]
 PUBLIC = {
     ("_codes.py", "TOLD"): "kinds of CoreError, each with its class",
     ("_types.py", "Status"): "the states that users write",
+    ("_types.py", "ExplanationCode"): "what `explain` answers, for whoever matches on it",
     ("_types.py", "StatusName"): "the same for type checkers",
     ("_engine/approvals.py", "Literal"): "the same of approvals",
     ("_steps/past.py", "Dict"): "what is stored of attempts that count no more",

@@ -93,6 +93,12 @@ GONE: Final[int]
 PAUSE: Final[int]
 """(PAUSE, no, incarnation, is_on): this body begins nothing any more; when what runs of it has
 ended it is unwound, and `paused` is said for it. is_on False: it was to, and goes on."""
+RECORDED: Final[int]
+"""(RECORDED, no, Record): this was recorded of an instance that is listened to."""
+PROGRESS: Final[int]
+"""(PROGRESS, no, report): it reported this."""
+NEWS: Final[int]
+"""(NEWS,): some instance has changed, as `await_change` wanted to know."""
 UNWIND: Final[int]
 """(UNWIND, no, incarnation): the instance was ended, or paused, while this body was in memory:
 unwind it, and say nothing more for it."""
@@ -719,6 +725,13 @@ class Core(Calls):
     def watch(self, no: int) -> None:
         """From now on CHANGED notes come for this instance; counted."""
     def unwatch(self, no: int) -> None: ...
+    def listen(self, no: int) -> None:
+        """As `watch`; RECORDED and PROGRESS notes come, too."""
+    def ignore(self, no: int) -> None:
+        """Takes one `listen` back."""
+    def await_change(self, place: int) -> bool:
+        """Whether the place of the last change is another by now; if not, a NEWS note comes with
+        the next."""
     def peek(self, namespace: str, workflow: str, id: str) -> int | None:
         """State of a non-final instance, from memory, without waiting; None: final or unknown."""
     def statistics(self) -> dict[str, int]: ...
@@ -782,6 +795,11 @@ class Core(Calls):
         since, next, id of one)], the most frequent first; None: of all. All but the ids is from
         memory, as committed last. Not there for all groups: workflow, version and status, which are
         None beyond a thousand of them, in one row of all others (OTHER)."""
+    def changes(self, namespace: str, place: int, limit: int) -> int:
+        """REPLY data: (whether something between this place and these is not known any more,
+        list[(place, workflow, id, status, updated_at)] of instances that changed after it, each
+        once and as it is now, the place up to which that is all). Places mean something within one
+        life of a core."""
     def history(self, no: int) -> int:
         """REPLY data: (Row without payloads, list[Record]) of one moment, or None."""
     def approvals(

@@ -208,6 +208,42 @@ class AuditRow(NamedTuple):
     result: str
 
 
+class Update(NamedTuple):
+    """Something that happened to an instance.
+
+    Attributes:
+        cursor: Goes on after this, in a later `watch`.
+        kind: "record", "status" or "progress".
+        status: The state that it is in, as far as was told.
+        record: The line of its history, of a record.
+        progress: What it reported last, of progress.
+    """
+
+    cursor: str
+    kind: Literal["record", "status", "progress"]
+    status: Status | None
+    record: StepRecord | None
+    progress: Any
+    at: datetime | None
+
+
+class Change(NamedTuple):
+    """An instance is in another state.
+
+    Attributes:
+        cursor: Goes on after this, in a later `changes`.
+        kind: "status"; or "reset": something was missed, look at what you follow anew.
+        status: The state that it was in when it was looked at. Those before it may be skipped.
+    """
+
+    cursor: str
+    kind: Literal["status", "reset"]
+    workflow: str | None
+    id: str | None
+    status: Status | None
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class StepRef:
     """Names one operation of an instance."""
@@ -272,10 +308,42 @@ class RestartPreview:
     by_clock: bool
 
 
+class ExplanationCode(enum.StrEnum):
+    """Why an instance is where it is, in a word: its state, or what is more than that.
+
+    Queued ones may be `start_at`, not to start yet, or `held_back`, for they may be what kills the
+    process. From `nondeterminism` on it is why they are blocked.
+    """
+
+    QUEUED = "queued"
+    START_AT = "start_at"
+    HELD_BACK = "held_back"
+    RUNNING = "running"
+    WAITING = "waiting"
+    WAITING_FOR_PAUSE = "waiting_for_pause"
+    PAUSED = "paused"
+    COMPLETE = "complete"
+    ERRORED = "errored"
+    TERMINATED = "terminated"
+    NONDETERMINISM = "nondeterminism"
+    CHANGED_ARGUMENT = "changed_argument"
+    RACE = "race"
+    FOREIGN_WAIT = "foreign_wait"
+    MISSING_CODE = "missing_code"
+    MISSING_CLASS = "missing_class"
+    UNDECODABLE = "undecodable"
+    REFUSED = "refused"
+    BODY_FAILED = "body_failed"
+    RECOVERIES = "recoveries"
+    CORRUPT = "corrupt"
+    INTERNAL = "internal"
+    BLOCKED = "blocked"
+
+
 class Explanation(NamedTuple):
     """Why an instance is where it is. `str()` is one plain paragraph."""
 
-    code: str
+    code: ExplanationCode
     text: str
     since: datetime | None = None
     until: datetime | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import builtins
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, Unpack, overload
@@ -14,6 +15,7 @@ from stepwell import ApprovalRequest as ApprovalRequest
 from stepwell import ApprovalTimeout as ApprovalTimeout
 from stepwell import AuditRow as AuditRow
 from stepwell import BatchError as BatchError
+from stepwell import Change as Change
 from stepwell import Child as Child
 from stepwell import EngineClosed as EngineClosed
 from stepwell import EngineStatistics as EngineStatistics
@@ -21,6 +23,7 @@ from stepwell import ErrorInfo as ErrorInfo
 from stepwell import Event as Event
 from stepwell import EventTimeout as EventTimeout
 from stepwell import Explanation as Explanation
+from stepwell import ExplanationCode as ExplanationCode
 from stepwell import InstanceErrored as InstanceErrored
 from stepwell import InstanceExists as InstanceExists
 from stepwell import InstanceInfo as InstanceInfo
@@ -62,6 +65,7 @@ from stepwell import StoreFailed as StoreFailed
 from stepwell import StoreLocked as StoreLocked
 from stepwell import StoreVersion as StoreVersion
 from stepwell import TooLarge as TooLarge
+from stepwell import Update as Update
 from stepwell import VersionCount as VersionCount
 from stepwell import Workflow as Workflow
 from stepwell import WorkflowStatistics as WorkflowStatistics
@@ -355,6 +359,26 @@ class Instance(Generic[_R_co]):
             InstanceNotFound: It is gone already.
         """
 
+    def watch(
+        self, *, cursor: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Update]]:
+        """Follows the instance: `async with instance.watch() as updates: async for update in
+        updates: …`. First comes what was recorded after the cursor, then what happens, each record
+        and each state once; after the state in which it ends there is nothing more.
+
+        A reader costs nothing while nothing happens. One that is too slow for what does is cut and
+        reads on from the store: it misses no record, but states that it did not see are skipped.
+        Of what the instance reports only the last is told.
+
+        Args:
+            cursor: Of the last update that was read, also of an earlier engine; None: all.
+
+        Raises:
+            InvalidConfig: The cursor is none.
+            InstanceNotFound: From the loop: the instance is gone.
+            EngineClosed: The engine is not open; from the loop: it was closed or drained.
+        """
+
     async def history(self) -> list[StepRecord]:
         """Returns what is recorded, oldest first; then attempts that run, with status "running";
         then what it waits for, "waiting".
@@ -617,6 +641,25 @@ class _Tenant:
             InvalidConfig: A filter or the limit is malformed, the cursor is of another listing, or
                 nobody has heard of the workflow.
             EngineClosed: The engine is not open.
+        """
+
+    def changes(
+        self, *, cursor: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """Follows all instances: `async with engine.changes() as changes: async for change in
+        changes: …`. Each that is new or in another state is told with the state that it is in when
+        somebody looks; states between may be skipped.
+
+        Of at least 65,536 instances it is known when they changed last. Whoever comes with an older
+        cursor, or one of before the engine opened, is told "reset", and then what comes from there
+        on: what it follows it has to look at anew.
+
+        Args:
+            cursor: Of the last change that was read; None: what comes from now on.
+
+        Raises:
+            InvalidConfig: The cursor is none.
+            EngineClosed: The engine is not open; from the loop: it was closed or drained.
         """
 
     async def count(
@@ -894,6 +937,7 @@ __all__ = [
     "AuditRow",
     "BatchError",
     "BatchResult",
+    "Change",
     "Child",
     "Engine",
     "EngineClosed",
@@ -902,6 +946,7 @@ __all__ = [
     "Event",
     "EventTimeout",
     "Explanation",
+    "ExplanationCode",
     "Instance",
     "InstanceErrored",
     "InstanceExists",
@@ -945,6 +990,7 @@ __all__ = [
     "StoreLocked",
     "StoreVersion",
     "TooLarge",
+    "Update",
     "VersionCount",
     "Workflow",
     "WorkflowStatistics",

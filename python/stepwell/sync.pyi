@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import builtins
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, Unpack, overload
@@ -14,6 +15,7 @@ from stepwell import ApprovalRequest as ApprovalRequest
 from stepwell import ApprovalTimeout as ApprovalTimeout
 from stepwell import AuditRow as AuditRow
 from stepwell import BatchError as BatchError
+from stepwell import Change as Change
 from stepwell import Child as Child
 from stepwell import EngineClosed as EngineClosed
 from stepwell import EngineStatistics as EngineStatistics
@@ -21,6 +23,7 @@ from stepwell import ErrorInfo as ErrorInfo
 from stepwell import Event as Event
 from stepwell import EventTimeout as EventTimeout
 from stepwell import Explanation as Explanation
+from stepwell import ExplanationCode as ExplanationCode
 from stepwell import InstanceErrored as InstanceErrored
 from stepwell import InstanceExists as InstanceExists
 from stepwell import InstanceInfo as InstanceInfo
@@ -62,6 +65,7 @@ from stepwell import StoreFailed as StoreFailed
 from stepwell import StoreLocked as StoreLocked
 from stepwell import StoreVersion as StoreVersion
 from stepwell import TooLarge as TooLarge
+from stepwell import Update as Update
 from stepwell import VersionCount as VersionCount
 from stepwell import Workflow as Workflow
 from stepwell import WorkflowStatistics as WorkflowStatistics
@@ -353,6 +357,24 @@ class Instance(Generic[_R_co]):
             InstanceNotFound: It is gone already.
         """
 
+    def watch(self, *, cursor: str | None = None) -> AbstractContextManager[Iterator[Update]]:
+        """Follows the instance: `with instance.watch() as updates: for update in
+        updates: …`. First comes what was recorded after the cursor, then what happens, each record
+        and each state once; after the state in which it ends there is nothing more.
+
+        A reader costs nothing while nothing happens. One that is too slow for what does is cut and
+        reads on from the store: it misses no record, but states that it did not see are skipped.
+        Of what the instance reports only the last is told.
+
+        Args:
+            cursor: Of the last update that was read, also of an earlier engine; None: all.
+
+        Raises:
+            InvalidConfig: The cursor is none.
+            InstanceNotFound: From the loop: the instance is gone.
+            EngineClosed: The engine is not open; from the loop: it was closed or drained.
+        """
+
     def history(self) -> list[StepRecord]:
         """Returns what is recorded, oldest first; then attempts that run, with status "running";
         then what it waits for, "waiting".
@@ -617,6 +639,23 @@ class _Tenant:
             EngineClosed: The engine is not open.
         """
 
+    def changes(self, *, cursor: str | None = None) -> AbstractContextManager[Iterator[Change]]:
+        """Follows all instances: `with engine.changes() as changes: for change in
+        changes: …`. Each that is new or in another state is told with the state that it is in when
+        somebody looks; states between may be skipped.
+
+        Of at least 65,536 instances it is known when they changed last. Whoever comes with an older
+        cursor, or one of before the engine opened, is told "reset", and then what comes from there
+        on: what it follows it has to look at anew.
+
+        Args:
+            cursor: Of the last change that was read; None: what comes from now on.
+
+        Raises:
+            InvalidConfig: The cursor is none.
+            EngineClosed: The engine is not open; from the loop: it was closed or drained.
+        """
+
     def count(
         self,
         workflow: Workflow[Any, Any] | str | None = None,
@@ -742,7 +781,7 @@ class Namespace(_Tenant):
     """
 
 class Engine(_Tenant):
-    """A durable execution engine in this process. Use it as `async with Engine(…) as engine`.
+    """A durable execution engine in this process. Use it as `with Engine(…) as engine`.
 
     Opening it recovers what the store holds and runs every instance that can run; leaving the block
     drains: no new steps start, running attempts get `grace` to end. The block's own exception
@@ -892,6 +931,7 @@ __all__ = [
     "AuditRow",
     "BatchError",
     "BatchResult",
+    "Change",
     "Child",
     "Engine",
     "EngineClosed",
@@ -900,6 +940,7 @@ __all__ = [
     "Event",
     "EventTimeout",
     "Explanation",
+    "ExplanationCode",
     "Instance",
     "InstanceErrored",
     "InstanceExists",
@@ -943,6 +984,7 @@ __all__ = [
     "StoreLocked",
     "StoreVersion",
     "TooLarge",
+    "Update",
     "VersionCount",
     "Workflow",
     "WorkflowStatistics",

@@ -8,18 +8,31 @@ gives values back as they are stored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from .._types import Explanation, Limits, ReasonCount, RestartPreview, Status, StepRecord
+    from contextlib import AbstractAsyncContextManager
+
+    from .._types import (
+        Change,
+        Explanation,
+        Limits,
+        ReasonCount,
+        RestartPreview,
+        Status,
+        StepRecord,
+        Update,
+    )
     from .look import Look
     from .registry import Registry
     from .rewinding import Beginning
 
 T = TypeVar("T")
 
+Follows: TypeAlias = "AbstractAsyncContextManager[AsyncIterator[T]]"
+"""A block in which somebody is told of what happens."""
 NewItem: TypeAlias = tuple[str | None, bytes | None, int, int | None, bytes | None]
 """A new instance: id, params, priority, start_at in microseconds, attributes."""
 News: TypeAlias = tuple["Status", bytes | None] | None
@@ -272,6 +285,14 @@ class Desk(Protocol):
 
     def watch(self, no: int, wanted: frozenset[Status]) -> Watching:
         """Returns a watch of an instance; close it."""
+        ...
+
+    def updates(self, who: Who, no: int, cursor: str | None) -> Follows[Update]:
+        """Returns what happens to an instance after a cursor."""
+        ...
+
+    def all_changes(self, namespace: str, cursor: str | None) -> Follows[Change]:
+        """Returns which instances of a namespace change after a cursor."""
         ...
 
     async def recorded(self, who: Who, no: int, name: str, count: int) -> None:

@@ -8,6 +8,7 @@ the core says has a slot, and is the `Port` through which runners submit. It dec
 from __future__ import annotations
 
 import logging
+import secrets
 import sys
 from collections.abc import Awaitable, Callable
 from contextvars import Context
@@ -34,6 +35,7 @@ from .._ending import End
 from .._errors import EngineClosed, InternalError
 from .._log import log
 from .._operations.step import Step
+from .._replay import Recorded
 from .._steps.borrowed import Borrowed
 from .._steps.workflow import Workflow
 from .._types import STATUSES, Limits, Status
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from .._steps.signatures import Runtime
     from .._steps.workflow import OnBodyError
     from .desk import News
+    from .following import Listener
 
 
 STARTS_AT_ONCE = 64
@@ -189,6 +192,10 @@ class Driver:
         self.code = workflows
         self._timers: dict[int, Callable[[], None]] = {}
         self._watches: dict[int, list[Watch]] = {}
+        self._listeners: dict[int, list[Listener]] = {}
+        self.epoch = ""
+        """What places of changes are told by: those of one life of the core."""
+        self._change = trio.Event()
         self._early: dict[int, list[tuple[Any, ...]]] = {}
         self._starts: dict[int, Start] = {}
         """Bodies that begin when all notes of this poll are handled, in their order."""
@@ -231,6 +238,7 @@ class Driver:
     def use(self, core: Core) -> None:
         """Takes a core: what runners submit goes to it from now on."""
         self.core = core
+        self.epoch = secrets.token_hex(4)
         self.found = core.found()
         warn_of(core.suspected())
         tell_unreadable(core.unreadable())
@@ -306,6 +314,9 @@ class Driver:
             _core.TIMER: self._timer,
             _core.CHANGED: self._changed,
             _core.GONE: self._gone,
+            _core.RECORDED: self._recorded,
+            _core.PROGRESS: self._reported,
+            _core.NEWS: self._has_changed,
             _core.UNWIND: self._unwind,
             _core.PAUSE: self._pause,
             _core.FENCED: self._fenced,
@@ -392,12 +403,23 @@ class Driver:
             then()
 
     def _changed(self, no: int, status: int, reason: str | None, payload: bytes | None) -> None:
-        for watch in self._watches.get(no, ()):
+        for watch in (*self._watches.get(no, ()), *self._listeners.get(no, ())):
             watch.tell(STATUSES[status], payload)
 
     def _gone(self, no: int) -> None:
-        for watch in self._watches.get(no, ()):
+        for watch in (*self._watches.get(no, ()), *self._listeners.get(no, ())):
             watch.look_again()
+
+    def _recorded(self, no: int, record: tuple[Any, ...]) -> None:
+        for listener in self._listeners.get(no, ()):
+            listener.recorded(Recorded._make(record))
+
+    def _reported(self, no: int, progress: bytes) -> None:
+        for listener in self._listeners.get(no, ()):
+            listener.reported(progress)
+
+    def _has_changed(self) -> None:
+        self._change.set()
 
     def _unwind(self, no: int, incarnation: int) -> None:
         self._early.pop(no, None)
@@ -463,6 +485,11 @@ class Driver:
             for watch in watches:
                 core.watch(no)
                 watch.look_again()
+        for no, listeners in self._listeners.items():
+            for listener in listeners:
+                core.listen(no)
+                listener.look_again()
+        self._change.set()
         self._loop = trio.CancelScope()
         self._restarted.set()
 
@@ -610,6 +637,27 @@ class Driver:
             self._news = trio.Event()
         return self._news
 
+    def listen(self, listener: Listener) -> None:
+        """Tells this listener of what happens to its instance, until `ignore`."""
+        self._listeners.setdefault(listener.no, []).append(listener)
+        self.core.listen(listener.no)
+
+    @enable_ki_protection
+    def ignore(self, listener: Listener) -> None:
+        """Tells it nothing any more."""
+        others = self._listeners[listener.no]
+        others.remove(listener)
+        if not others:
+            del self._listeners[listener.no]
+        self.core.ignore(listener.no)
+
+    def next_change(self) -> trio.Event:
+        """Returns an event that is set at the next change that `await_change` asked for, and when
+        the engine ends."""
+        if self._change.is_set():
+            self._change = trio.Event()
+        return self._change
+
     def next_record(self) -> trio.Event:
         """Returns an event that is set when something was recorded."""
         if self._records.is_set():
@@ -647,6 +695,10 @@ class Driver:
         for watches in self._watches.values():
             for watch in watches:
                 watch.end(why)
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.look_again()  # and finds that it is over
+        self._change.set()
         self._records.set()
 
     def _abandon_tickets(self) -> None:

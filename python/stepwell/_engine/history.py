@@ -53,6 +53,11 @@ def lines(records: list[Recorded], running: list[Standing], waits: list[Wait]) -
     ]
 
 
+def numbered(records: list[Recorded]) -> list[tuple[int, StepRecord]]:
+    """Returns lines of a history, each with the place of its record."""
+    return [(it.seq, _record(it)) for it in past.in_place(records)]
+
+
 def _record(record: Recorded) -> StepRecord:
     _, kind, branch, name, key, count, attempt, verdict, started, at, _, word, payload = record
     output, error = None, recorded(word) if verdict == GAVE_UP and payload is None else None

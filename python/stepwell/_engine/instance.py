@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, overload
 
 from .._errors import InstanceErrored, InstanceTerminated, InvalidConfig, InvalidState
@@ -16,6 +18,7 @@ from .._types import (
     Status,
     StatusName,
     StepRecord,
+    Update,
 )
 from .._values import names
 from .._values.codec import Undecodable, codec
@@ -386,6 +389,28 @@ class Instance(Generic[R_co]):
         """
         self._desk.check("instance.delete")
         await self._desk.delete(self._who, by(actor, note))
+
+    def watch(
+        self, *, cursor: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Update]]:
+        """Follows the instance: `async with instance.watch() as updates: async for update in
+        updates: …`. First comes what was recorded after the cursor, then what happens, each record
+        and each state once; after the state in which it ends there is nothing more.
+
+        A reader costs nothing while nothing happens. One that is too slow for what does is cut and
+        reads on from the store: it misses no record, but states that it did not see are skipped.
+        Of what the instance reports only the last is told.
+
+        Args:
+            cursor: Of the last update that was read, also of an earlier engine; None: all.
+
+        Raises:
+            InvalidConfig: The cursor is none.
+            InstanceNotFound: From the loop: the instance is gone.
+            EngineClosed: The engine is not open; from the loop: it was closed or drained.
+        """
+        self._desk.check("instance.watch")
+        return self._desk.updates(self._who, self._no, cursor)
 
     async def history(self) -> list[StepRecord]:
         """Returns what is recorded, oldest first; then attempts that run, with status "running";

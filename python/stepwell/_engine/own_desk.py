@@ -15,6 +15,7 @@ from .._types import Explanation, Limits, ReasonCount, RestartPreview, Status, S
 from . import answers, explanation, history, rewinding
 from .desk import Audited, By, Code, Found, Made, Memory, NewItem, Query, Request, Watching, Who
 from .draining import DRAINED
+from .following import Changes, Following, Updates
 from .look import Look
 from .rewinding import Beginning
 
@@ -140,10 +141,10 @@ class OwnDesk:
         runner = self._driver.runners.get(no)
         # before the look: what ends meanwhile is recorded in that
         running = [] if runner is None else standing.of(runner)
-        look, records = await self._records(who, no)
+        look, records = await self.records(who, no)
         return history.lines(records, running, look.open_waits)
 
-    async def _records(self, who: Who, no: int) -> tuple[Look, list[Recorded]]:
+    async def records(self, who: Who, no: int) -> tuple[Look, list[Recorded]]:
         found = await self._asked(who, self._driver.core.history, no)
         if found is None:
             raise not_found(who.workflow, who.id, who.namespace)
@@ -154,7 +155,7 @@ class OwnDesk:
         driver = self._driver
         while True:
             changed = driver.next_record()
-            look, records = await self._records(who, no)
+            look, records = await self.records(who, no)
             done = sum(it.name == name and it.verdict == OK for it in records)
             if done >= count:
                 return
@@ -167,6 +168,25 @@ class OwnDesk:
             if driver.drained:
                 raise EngineClosed(DRAINED)
             await changed.wait()
+
+    @property
+    def driver(self) -> Driver:
+        return self._driver
+
+    async def changes(
+        self, namespace: str, place: int, limit: int
+    ) -> tuple[bool, list[tuple[int, str, str, int, int]], int]:
+        of = Who(namespace, "", "")
+        found: tuple[bool, list[tuple[int, str, str, int, int]], int] = await self._asked(
+            of, self._driver.core.changes, namespace, place, limit
+        )
+        return found
+
+    def updates(self, who: Who, no: int, cursor: str | None) -> Following[Updates]:
+        return Following(Updates(self, who, no, cursor))
+
+    def all_changes(self, namespace: str, cursor: str | None) -> Following[Changes]:
+        return Following(Changes(self, namespace, cursor))
 
     def watch(self, no: int, wanted: frozenset[Status]) -> Watching:
         return self._driver.watch(no, wanted)
@@ -186,7 +206,7 @@ class OwnDesk:
             look = await self.find(who)
             records: list[Recorded] = []
             if look.status in _AT_WORK and any(wait.kind == DO for wait in look.open_waits):
-                look, records = await self._records(who, no)  # for what a retry comes after
+                look, records = await self.records(who, no)  # for what a retry comes after
                 if look.status not in _AT_WORK:
                     # that look has no payloads, and what is told of such an instance needs them
                     continue

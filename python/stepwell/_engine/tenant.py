@@ -8,7 +8,8 @@ opens nor what instances do.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, Unpack, overload
 
@@ -31,6 +32,7 @@ from .._types import (
     STATUSES,
     AuditRow,
     BatchError,
+    Change,
     InstanceSummary,
     Limits,
     NewInstance,
@@ -495,6 +497,27 @@ class Tenant:
                 f"reason is one of {reason.workflow!r}, and workflow is another; leave that out."
             )
         return reason.workflow, reason.version if version is None else version, reason.code
+
+    def changes(
+        self, *, cursor: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """Follows all instances: `async with engine.changes() as changes: async for change in
+        changes: …`. Each that is new or in another state is told with the state that it is in when
+        somebody looks; states between may be skipped.
+
+        Of at least 65,536 instances it is known when they changed last. Whoever comes with an older
+        cursor, or one of before the engine opened, is told "reset", and then what comes from there
+        on: what it follows it has to look at anew.
+
+        Args:
+            cursor: Of the last change that was read; None: what comes from now on.
+
+        Raises:
+            InvalidConfig: The cursor is none.
+            EngineClosed: The engine is not open; from the loop: it was closed or drained.
+        """
+        self._desk.check("engine.changes")
+        return self._desk.all_changes(self._namespace, cursor)
 
     async def count(
         self,

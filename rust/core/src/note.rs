@@ -3,6 +3,7 @@
 //! A note about a change exists only after the commit that holds the change (D1).
 
 use crate::audit;
+use crate::changes::Place;
 use crate::history::{Stored, Verdict};
 use crate::ids::{Incarnation, InstanceNo, Micros, Seq};
 use crate::lifecycle::Status;
@@ -63,6 +64,12 @@ pub enum Note {
         /// Which instance.
         no: InstanceNo,
     },
+    /// Something was recorded of an instance that somebody listens to.
+    Recorded(InstanceNo, Box<Stored>),
+    /// It reported its progress.
+    Progress(InstanceNo, Box<[u8]>),
+    /// Some instance has changed, for whoever awaits that.
+    News,
     /// This body begins nothing any more, and leaves when what runs of it has ended; or not.
     Pause {
         /// Which instance.
@@ -215,6 +222,9 @@ pub enum Data {
     History(Option<Box<(Look, Vec<Stored>)>>),
     /// An instance, its history, and what a restart would do to it.
     Rewound(Option<Box<Rewound>>),
+    /// Whether something was forgotten before these; instances that changed, each with its place;
+    /// and the place up to which that is all.
+    Changes(bool, Vec<(Place, Row)>, Place),
     /// Why instances are where they are, each with the id of one.
     Reasons(Vec<(Told, Option<Box<str>>)>),
     /// Approvals with the instances that ask.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
+use crate::changes::{self, Changes, Since};
 use crate::codes;
 use crate::failures::{first_hour, Alike, Lately};
 use crate::ids::{InstanceNo, Micros};
@@ -212,6 +213,7 @@ struct Inner {
     workflows: Vec<Workflow>,
     groups: Groups,
     failures: FxHashMap<Alike, Lately>,
+    changes: Changes,
 }
 
 impl Inner {
@@ -223,7 +225,8 @@ impl Inner {
 }
 
 impl Tally {
-    /// Shows what a commit has changed. A workflow that was not there is the next by number.
+    /// Shows what a commit has changed. A workflow that was not there is the next by number. Returns
+    /// whether somebody awaits that an instance changes.
     pub(crate) fn show<'v>(
         &self,
         workflows: impl Iterator<
@@ -236,7 +239,8 @@ impl Tally {
         name: impl Fn(u32) -> (Box<str>, Box<str>),
         placed: Vec<(InstanceNo, Option<Place>)>,
         failures: Vec<(Alike, Lately)>,
-    ) {
+        moved: &[InstanceNo],
+    ) -> bool {
         let mut inner = self.0.lock();
         for (workflow, figures, versions) in workflows {
             for next in inner.workflows.len() as u32..=workflow {
@@ -261,6 +265,22 @@ impl Tally {
             inner.groups.put(no, place);
         }
         inner.failures.extend(failures);
+        for no in moved {
+            inner.changes.add(*no);
+        }
+        !moved.is_empty() && inner.changes.take_awaited()
+    }
+
+    /// Returns at most so many of the changes after a place.
+    #[must_use]
+    pub fn changes(&self, place: changes::Place, limit: usize) -> Since {
+        self.0.lock().changes.since(place, limit)
+    }
+
+    /// Returns whether there is a change after a place; if not, there will be a note of the next.
+    #[must_use]
+    pub fn await_change(&self, place: changes::Place) -> bool {
+        self.0.lock().changes.wait(place)
     }
 
     /// Returns how many instances are in each state that any is in, of one namespace and workflow
@@ -420,7 +440,7 @@ mod tests {
                 std::iter::once((&versions.0, (versions.1, 0))),
             )
         });
-        tally.show(shown.into_iter(), name, Vec::new(), Vec::new());
+        tally.show(shown.into_iter(), name, Vec::new(), Vec::new(), &[]);
         let (w1, one) = ("w1".into(), "1".into());
         assert_eq!(
             tally.versions(Some("n1"), None),
@@ -464,7 +484,7 @@ mod tests {
             (2, place(Status::Queued, codes::HELD_BACK, 4)),
         ];
         let shown = [(0, figures, versions.into_iter())];
-        tally.show(shown.into_iter(), name, placed, Vec::new());
+        tally.show(shown.into_iter(), name, placed, Vec::new(), &[]);
         let told = tally.reasons((None, None), 10, |used, namespace, workflow| {
             assert_eq!((used, namespace, workflow), ([2, 2, 2], "n0", "w0"));
             "slots"

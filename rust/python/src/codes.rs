@@ -18,7 +18,7 @@ use stepwell_core::wait::ApprovalStatus;
 
 use crate::notes;
 
-const NOTES: [(&str, u8); 14] = [
+const NOTES: [(&str, u8); 17] = [
     ("DONE", notes::DONE),
     ("REPLY", notes::REPLY),
     ("START", notes::START),
@@ -28,6 +28,9 @@ const NOTES: [(&str, u8); 14] = [
     ("CHANGED", notes::CHANGED),
     ("GONE", notes::GONE),
     ("PAUSE", notes::PAUSE),
+    ("RECORDED", notes::RECORDED),
+    ("PROGRESS", notes::PROGRESS),
+    ("NEWS", notes::NEWS),
     ("UNWIND", notes::UNWIND),
     ("FENCED", notes::FENCED),
     ("IDLE", notes::IDLE),

@@ -494,6 +494,23 @@ impl Core {
         asked.map_err(|_| unusable(&self.engine))
     }
 
+    fn changes(&self, namespace: &str, place: u64, limit: usize) -> PyResult<u64> {
+        let asked = self.engine.changes(namespace, place, limit);
+        asked.map_err(|_| unusable(&self.engine))
+    }
+
+    fn await_change(&self, place: u64) -> bool {
+        self.engine.await_change(place)
+    }
+
+    fn listen(&self, no: u64) {
+        self.engine.listen(no);
+    }
+
+    fn ignore(&self, no: u64) {
+        self.engine.ignore(no);
+    }
+
     #[pyo3(signature = (namespace, workflow))]
     fn blocked(
         &self,

@@ -28,6 +28,9 @@ pub(crate) const FAILED: u8 = 11;
 pub(crate) const HINDERED: u8 = 12;
 pub(crate) const PAUSE: u8 = 13;
 pub(crate) const GONE: u8 = 14;
+pub(crate) const RECORDED: u8 = 15;
+pub(crate) const PROGRESS: u8 = 16;
+pub(crate) const NEWS: u8 = 17;
 
 type Any<'py> = PyResult<Bound<'py, PyAny>>;
 
@@ -94,6 +97,9 @@ pub(crate) fn tuple<'py>(py: Python<'py>, note: &Note) -> Any<'py> {
             incarnation,
             is_on,
         } => tuple!(py; PAUSE, no, incarnation, is_on),
+        Note::Recorded(no, stored) => tuple!(py; RECORDED, no, record(py, stored)?),
+        Note::Progress(no, progress) => tuple!(py; PROGRESS, no, PyBytes::new(py, progress)),
+        Note::News => tuple!(py; NEWS),
         Note::Unwind { no, incarnation } => tuple!(py; UNWIND, no, incarnation),
         Note::Gone { no } => tuple!(py; GONE, no),
         Note::Fenced { ticket } => tuple!(py; FENCED, ticket),
@@ -246,6 +252,10 @@ fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
         Data::History(Some(it)) => tuple!(py; look(py, &it.0)?, each(py, &it.1, record)?),
         Data::Rewound(Some(it)) => rewound(py, it),
         Data::Audit((rows, searched_to)) => tuple!(py; each(py, rows, audited)?, *searched_to),
+        Data::Changes(is_lost, rows, to) => {
+            let one = |py, (place, it): &(u64, Row)| tuple!(py; place, &*it.workflow, &*it.id, it.status as u8, it.updated_at);
+            tuple!(py; is_lost, each(py, rows, one)?, to)
+        }
         Data::Reasons(reasons) => each(py, reasons, reason)?.into_bound_py_any(py),
         Data::Approvals(page) => {
             tuple!(py; each(py, &page.rows, approval)?, page.searched_to)

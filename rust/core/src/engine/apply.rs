@@ -6,6 +6,7 @@ use super::batch::Step;
 use super::creations::there;
 use super::{After, Applied, Core, ItemOf, Job};
 use crate::codes;
+use crate::history::Stored;
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::note::{Data, Item, Note, Settled, Start};
@@ -21,6 +22,8 @@ struct News {
     created: VecDeque<(Box<NewInstance>, Outcome)>,
     /// Instances that are deleted.
     gone: Vec<InstanceNo>,
+    /// Instances that are new, or may be in another state.
+    moved: Vec<InstanceNo>,
     /// New states, to be told when they are shown.
     changed: Vec<(InstanceNo, Transition)>,
 }
@@ -36,8 +39,22 @@ impl Core {
         self.batch.known = Known::default();
         let mut answers = outcomes.iter().copied();
         let mut news = News::default();
+        let is_heard = self.watches.listens();
         for Step { op, then } in steps.drain(..) {
             let op = op.map(|op| (op, answers.next().expect("one answer per operation")));
+            if let Some((op, outcome)) = &op {
+                match (op, outcome) {
+                    (Op::Create(new), Outcome::Done(_)) => news.moved.push(new.no),
+                    (Op::CreateChildren(new, ..), Outcome::Done(_)) => {
+                        news.moved.extend(new.iter().map(|it| it.no));
+                    }
+                    (Op::Status(no, ..) | Op::Restart(no, ..), _) => news.moved.push(*no),
+                    _ => {}
+                }
+                if is_heard {
+                    applied.notes.extend(self.overheard(op, *outcome));
+                }
+            }
             if let Some(then) = then {
                 self.follow(then, op, &mut news, &mut applied);
             }
@@ -47,7 +64,9 @@ impl Core {
         for key in self.batch.shown.drain(..) {
             self.registry.show(key);
         }
-        self.show_counts();
+        if self.show_counts(&news.moved) {
+            applied.notes.push(Note::News);
+        }
         // After that, so that whoever watches and then looks misses nothing.
         for (no, to) in news.changed {
             if self.watches.has(no) {
@@ -66,6 +85,26 @@ impl Core {
         self.batch.bytes = 0;
         self.batch.number += 1;
         applied
+    }
+
+    /// Returns what whoever listens to an instance is told of an operation.
+    fn overheard(&self, op: &Op, outcome: Outcome) -> Option<Note> {
+        let (no, record) = match op {
+            Op::Append(no, _, record) => (*no, record),
+            Op::CreateChildren(_, no, _, record) => (*no, &**record),
+            Op::Progress(no, progress) if self.watches.hears(*no) => {
+                return Some(Note::Progress(*no, progress.clone()));
+            }
+            _ => return None,
+        };
+        let Outcome::Done(seq) = outcome else {
+            return None;
+        };
+        let told = || {
+            let record = record.clone();
+            Note::Recorded(no, Box::new(Stored { seq, record }))
+        };
+        self.watches.hears(no).then(told)
     }
 
     /// Does what is left to do of one step; an operation comes with the store's answer.

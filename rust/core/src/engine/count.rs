@@ -190,16 +190,17 @@ impl Core {
         }
     }
 
-    /// Shows the counts as they are after a batch that is durable.
-    pub(super) fn show_counts(&mut self) {
+    /// Shows the counts as they are after a batch that is durable, and which instances are new or in
+    /// another state. Returns whether somebody awaits that.
+    pub(super) fn show_counts(&mut self, moved: &[InstanceNo]) -> bool {
         let touched = std::mem::take(&mut self.batch.touched);
         let mut placed = std::mem::take(&mut self.counts.stay);
         placed.extend(touched.iter().map(|no| (*no, self.reason_of(*no))));
         self.batch.touched = touched;
         self.batch.touched.clear();
         let counts = &mut self.counts;
-        if counts.changed.is_empty() && placed.is_empty() {
-            return;
+        if counts.changed.is_empty() && placed.is_empty() && moved.is_empty() {
+            return false;
         }
         let figures = &counts.figures;
         let changed = counts.changed.drain();
@@ -219,8 +220,7 @@ impl Core {
         });
         let names = &self.names;
         let name = |it: u32| names[it as usize].clone();
-        counts
-            .public
-            .show(changed, name, placed, counts.failures.take_news());
+        let failures = counts.failures.take_news();
+        counts.public.show(changed, name, placed, failures, moved)
     }
 }

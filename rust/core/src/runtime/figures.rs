@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Engine, Question, Refused};
+use crate::changes::Place;
 use crate::codes;
 use crate::lifecycle::Status;
 use crate::settings::Limit;
@@ -68,6 +69,25 @@ impl Engine {
             return Vec::new();
         }
         self.shared.tally.versions(namespace, workflow)
+    }
+
+    /// Asks for the instances of a namespace that changed after a place, each as it is now. The
+    /// answer is a reply to the ticket.
+    ///
+    /// # Errors
+    /// If the engine is closed.
+    pub fn changes(&self, namespace: &str, place: Place, limit: usize) -> Result<u64, Refused> {
+        if !self.is_ours() {
+            return Err(Refused::Closed);
+        }
+        let since = self.shared.tally.changes(place, limit);
+        self.ask(Question::Changes(namespace.into(), since))
+    }
+
+    /// Returns whether there is a change after a place; if not, there will be a note of the next.
+    #[must_use]
+    pub fn await_change(&self, place: Place) -> bool {
+        self.is_ours() && self.shared.tally.await_change(place)
     }
 
     /// Returns how many instances are blocked by which code, of which version.

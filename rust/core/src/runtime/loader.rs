@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{guarded, Shared};
 use crate::audit;
+use crate::changes::Since;
 use crate::codes;
 use crate::engine::Job;
 use crate::failure::recorded;
@@ -36,6 +37,8 @@ pub enum Question {
     Find(Name, bool),
     /// A page of instances; of the children of one with this id only, of this workflow or of any.
     List(Filter, Option<Box<Parent>>),
+    /// What instances are at that changed, of this namespace.
+    Changes(Box<str>, Since),
     /// Why instances are where they are, as the tally tells it; of a namespace or all.
     Reasons(Vec<Told>),
     /// History and open waits.
@@ -336,6 +339,22 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
             Ok(())
         })?,
         Question::Rewind(name, from) => data = rewound(reader, name, from)?,
+        Question::Changes(namespace, since) => reader.at_once(&mut |it| {
+            let mut rows = Vec::new();
+            for (place, no) in &since.some {
+                match it.instance(*no) {
+                    Ok(row) => {
+                        let row = row.filter(|it| it.namespace == *namespace);
+                        rows.extend(row.map(|it| (*place, it)));
+                    }
+                    Err(Error::Row(_)) => {} // it is blocked, and listed as such
+                    Err(error) => return Err(error),
+                }
+            }
+            let to = since.some.last().map_or(since.last, |it| it.0);
+            data = Data::Changes(since.is_lost, rows, to);
+            Ok(())
+        })?,
         Question::Reasons(told) => reader.at_once(&mut |it| {
             let named = told.iter().map(|told| named(it, told.clone()));
             data = Data::Reasons(named.collect::<Result<_, Error>>()?);

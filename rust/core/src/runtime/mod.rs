@@ -606,6 +606,20 @@ impl Engine {
         }
     }
 
+    /// As `watch`; records and reports are told, too.
+    pub fn listen(&self, no: InstanceNo) {
+        if self.is_ours() {
+            self.shared.watches.listen(no);
+        }
+    }
+
+    /// Takes one `listen` back.
+    pub fn ignore(&self, no: InstanceNo) {
+        if self.is_ours() {
+            self.shared.watches.ignore(no);
+        }
+    }
+
     /// Returns whether a waiting body may leave memory now.
     #[must_use]
     pub fn park(&self, no: InstanceNo, incarnation: Incarnation) -> bool {
