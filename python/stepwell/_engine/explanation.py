@@ -14,7 +14,7 @@ from .._ending import End
 from .._errors import StepwellError
 from .._operations import standing
 from .._operations.standing import BEHIND, ENDED, LEFT, QUEUED
-from .._types import STATUSES, Explanation, Status
+from .._types import STATUSES, Explanation, ExplanationCode, Status
 from .._values.codec import Undecodable, codec
 from .._values.durations import from_us
 from .._values.failures import error_info
@@ -51,10 +51,10 @@ def of_queued(look: Look, now: int) -> Explanation | None:
             "finished nothing that the process outlived by a second, so it may be what kills it. "
             "Such instances start a few at a time; it starts by itself at its turn."
         )
-        return Explanation(HELD_BACK, text, since)
+        return Explanation(ExplanationCode(HELD_BACK), text, since)
     if look.start_at is not None and look.start_at > now:
         text = f"{who} is queued until {_at(look.start_at)}, the start_at it was created with."
-        return Explanation("start_at", text, since, from_us(look.start_at))
+        return Explanation(ExplanationCode.START_AT, text, since, from_us(look.start_at))
     return None
 
 
@@ -85,7 +85,8 @@ def of_place(
     text = (
         f"{_who(look)} is queued, {behind}; {' and '.join(full) if full else 'its slot is free'}."
     )
-    return Explanation("queued", text, from_us(look.updated_at), details={"ahead": ahead})
+    since = from_us(look.updated_at)
+    return Explanation(ExplanationCode.QUEUED, text, since, details={"ahead": ahead})
 
 
 def of_resting(look: Look, code: Registry) -> Explanation:
@@ -93,7 +94,7 @@ def of_resting(look: Look, code: Registry) -> Explanation:
     status, since, who, error = look.status, from_us(look.updated_at), _who(look), error_in(look)
     if status not in (Status.PAUSED, Status.BLOCKED):
         text = f"{who} is {status.value.replace('_', ' ')}"
-        return Explanation(status.value, text + (f": {error}" if error else "."), since)
+        return Explanation(ExplanationCode(status), text + (f": {error}" if error else "."), since)
     missing = (
         f'version "{look.version}" of "{look.workflow}" is not registered with this engine '
         f"(registered: {code.instead_of(look.workflow)})"
@@ -108,7 +109,7 @@ def of_resting(look: Look, code: Registry) -> Explanation:
             f"{who} is paused: nothing of it begins, and what it waits for stands still. "
             f"resume() lets it go on.{needed}"
         )
-        return Explanation("paused", text, since)
+        return Explanation(ExplanationCode.PAUSED, text, since)
     if look.reason == MISSING_CODE:
         text = (
             f"{who} is blocked: {missing}. Pass it in Engine(workflows=[…]); the instance goes "
@@ -126,7 +127,15 @@ def of_resting(look: Look, code: Registry) -> Explanation:
         )
         if look.reason != CORRUPT:
             text += needed
-    return Explanation(look.reason or "blocked", text, since)
+    return Explanation(_blocked_by(look.reason), text, since)
+
+
+def _blocked_by(reason: str | None) -> ExplanationCode:
+    """Returns the code of a reason, which a later version may have stored."""
+    try:
+        return ExplanationCode(reason or "blocked")
+    except ValueError:
+        return ExplanationCode.BLOCKED
 
 
 def of_waiting(look: Look, records: list[Recorded], runner: Life | None) -> Explanation:
@@ -136,7 +145,9 @@ def of_waiting(look: Look, records: list[Recorded], runner: Life | None) -> Expl
     untils = [wait.until for wait in waits if wait.until is not None]
     text = f"{_who(look)} waits for {_several(texts)}." if waits else f"{_who(look)} is waiting."
     until = from_us(min(untils)) if untils else None
-    return Explanation("waiting", text, from_us(look.updated_at), until, _sought(waits))
+    return Explanation(
+        ExplanationCode.WAITING, text, from_us(look.updated_at), until, _sought(waits)
+    )
 
 
 def of_running(
@@ -167,7 +178,7 @@ def of_running(
         {"steps": [_as_data(step) for step in steps]} if steps else {}
     )
     return Explanation(
-        look.status.value,
+        ExplanationCode(look.status),
         text,
         from_us(look.updated_at),
         from_us(min(untils)) if untils else None,
