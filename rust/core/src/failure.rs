@@ -105,6 +105,26 @@ fn texts(payload: &[u8]) -> [Option<&str>; 3] {
     found
 }
 
+/// Returns what a body's error is recorded as that these operations are at fault for.
+#[cfg(test)]
+pub(crate) fn at_fault(faults: &[Operation]) -> Vec<u8> {
+    use minicbor::encode::write::Cursor;
+    let mut bytes = [0; 512];
+    let mut to = minicbor::Encoder::new(Cursor::new(&mut bytes[..]));
+    let mut write = || {
+        to.map(3)?.str("class")?.str("Failed")?;
+        to.str("faults")?.array(faults.len() as u64)?;
+        for it in faults {
+            to.array(5)?.u8(it.kind as u8)?.str(&it.branch)?;
+            to.str(&it.name)?.encode(it.key.as_deref())?.u32(it.count)?;
+        }
+        to.str("fields")?.map(0).map(|_| ())
+    };
+    write().expect("there are few");
+    let length = to.writer().position();
+    bytes[..length].to_vec()
+}
+
 /// Appends a text in the shortest form.
 fn text(bytes: &mut Vec<u8>, text: &str) {
     let length = u32::try_from(text.len()).expect("messages are short");
@@ -126,6 +146,64 @@ fn text(bytes: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    prop_compose! {
+        fn operation()(
+            kind in prop::sample::select(Kind::ALL),
+            branch in ".{0,3}",
+            name in ".{0,3}",
+            key in prop::option::of(".{0,3}"),
+            count in any::<u32>(),
+        ) -> Operation {
+            Operation {
+                kind,
+                branch: branch.into(),
+                name: name.into(),
+                key: key.map(Into::into),
+                count,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn l6_the_operations_at_fault_are_read_back(
+            some in prop::collection::vec(operation(), 0..4),
+        ) {
+            prop_assert_eq!(faults(&at_fault(&some)), some);
+        }
+
+        #[test]
+        fn whatever_an_error_is_it_is_asked_for_its_faults(
+            garbage in prop::collection::vec(any::<u8>(), 0..64),
+            some in prop::collection::vec(operation(), 0..3),
+            spots in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            faults(&garbage);
+            let mut bytes = at_fault(&some);
+            prop_assert!(faults(&bytes[..cut.index(bytes.len())]).len() <= some.len());
+            for (at, to) in spots {
+                let at = at.index(bytes.len());
+                bytes[at] = to;
+            }
+            faults(&bytes);
+        }
+    }
+
+    #[test]
+    fn an_error_without_faults_has_none() {
+        assert_eq!(faults(&recorded("InstanceTerminated", "why")), []);
+        assert_eq!(faults(b""), []);
+        let no_kind = b"\xa1\x66faults\x81\x85\x18\xff\x60\x60\xf6\x01";
+        assert_eq!(faults(no_kind), []);
+        let too_short = b"\xa1\x66faults\x81\x84\x00\x60\x60\xf6";
+        assert_eq!(faults(too_short), []);
+        // So many do not fit into memory, and are not there.
+        let endless = b"\xa1\x66faults\x9b\xff\xff\xff\xff\xff\xff\xff\xff";
+        assert_eq!(faults(endless), []);
+    }
 
     #[test]
     fn class_and_step_are_found_whatever_else_is_told() {

@@ -144,3 +144,236 @@ fn redeemed(abandoned: &Record) -> Option<Record> {
         ..abandoned.clone()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::erasure::restarted;
+    use crate::failure::at_fault;
+    use crate::ids::Seq;
+
+    /// What is recorded of an attempt that went on after its step was given up.
+    const VALUE: &[u8] = b"\xa1\x65value\x41v";
+    const ERROR: &[u8] = b"\xa1\x65error\x41v";
+
+    fn step(count: u32) -> Operation {
+        Operation {
+            kind: Kind::Do,
+            branch: "".into(),
+            name: "op".into(),
+            key: None,
+            count,
+        }
+    }
+
+    fn line(seq: Seq, operation: Operation, verdict: Verdict, begun: Option<u64>) -> Stored {
+        let record = Record {
+            operation,
+            attempt: 1,
+            verdict,
+            begun,
+            started_at: seq as Micros,
+            ..restarted(&[], 100)
+        };
+        Stored { seq, record }
+    }
+
+    /// Steps that succeeded one after the other, but for what `change` makes of them.
+    fn steps(count: u32, change: impl Fn(u32, &mut Record)) -> Vec<Stored> {
+        let done = |it: u32| {
+            let mut line = line(it.into(), step(it), Verdict::Done, Some((it - 1).into()));
+            change(it, &mut line.record);
+            line
+        };
+        (1..=count).map(done).collect()
+    }
+
+    fn from(history: &[Stored], operation: &Operation) -> Result<Plan, No> {
+        let from = From::Operation(Box::new(operation.clone()));
+        plan(history, &from, (Status::Running, None))
+    }
+
+    fn failed(history: &[Stored], status: Status, faults: Option<&[u32]>) -> Result<Plan, No> {
+        let named = |it: &[u32]| it.iter().map(|it| step(*it)).collect::<Vec<_>>();
+        let error = faults.map(|it| at_fault(&named(it)));
+        plan(history, &From::Failed, (status, error.as_deref()))
+    }
+
+    fn erased(plan: &Plan) -> Vec<u32> {
+        plan.erased.iter().map(|it| it.operation.count).collect()
+    }
+
+    #[test]
+    fn l6_from_the_start_nothing_is_kept() {
+        let history = steps(3, |at, it| {
+            if at == 2 {
+                (it.verdict, it.payload) = (Verdict::Abandoned, Some(VALUE.into()));
+            }
+        });
+        let plan = plan(&history, &From::Start, (Status::Queued, None)).expect("it can");
+        assert_eq!((&plan.kept, erased(&plan)), (&vec![], vec![1, 2, 3]));
+        assert_eq!((plan.redeemed, plan.is_by_clock), (vec![], false));
+    }
+
+    #[test]
+    fn l6_what_began_in_an_earlier_turn_is_kept_whenever_it_ended() {
+        // The second began last and ended first.
+        let turns = [0, 2, 1];
+        let history = steps(3, |at, it| it.begun = Some(turns[at as usize - 1]));
+        assert_eq!(erased(&from(&history, &step(2)).expect("it can")), [2]);
+        assert_eq!(erased(&from(&history, &step(3)).expect("it can")), [2, 3]);
+        let all = from(&history, &step(1)).expect("it can");
+        assert_eq!((all.kept.len(), erased(&all)), (0, vec![1, 2, 3]));
+        assert!(!all.is_by_clock);
+    }
+
+    #[test]
+    fn l6_in_one_turn_the_identity_says_what_began_before() {
+        let of = |branch: &str, kind, name: &str, key: Option<&str>, count| Operation {
+            kind,
+            branch: branch.into(),
+            name: name.into(),
+            key: key.map(Into::into),
+            count,
+        };
+        let order = [
+            of("", Kind::Do, "a", None, 1),
+            of("", Kind::Do, "b", None, 1),
+            of("", Kind::Do, "b", None, 2),
+            of("", Kind::Do, "b", Some("a"), 2),
+            of("", Kind::Sleep, "a", None, 1),
+            of("1", Kind::Do, "a", None, 1),
+        ];
+        // They end in the opposite order, and the clock stands still.
+        let lines = (1..).zip(order.iter().rev());
+        let history: Vec<_> = lines
+            .map(|(seq, it)| line(seq, it.clone(), Verdict::Done, Some(4)))
+            .map(|it| Stored {
+                record: Record {
+                    started_at: 7,
+                    ..it.record
+                },
+                ..it
+            })
+            .collect();
+        for (at, operation) in order.iter().enumerate() {
+            let plan = from(&history, operation).expect("it can");
+            let mut left: Vec<_> = plan.erased.iter().map(|it| &it.operation).collect();
+            left.sort_by_key(|it| order.iter().position(|other| other == *it));
+            assert_eq!(left, order[at..].iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn l6_records_of_old_are_told_apart_by_the_clock_and_the_plan_says_so() {
+        let begun = [5, 1, 9, 7];
+        let history = steps(4, |at, it| {
+            it.started_at = begun[at as usize - 1];
+            it.begun = (at == 4).then_some(1);
+        });
+        let plan = from(&history, &step(1)).expect("it can");
+        assert_eq!((erased(&plan), plan.is_by_clock), (vec![1, 3, 4], true));
+        // One that has its turn and one that has none.
+        assert_eq!(erased(&from(&history, &step(4)).expect("it can")), [3, 4]);
+        let plan = from(&steps(2, |_, _| {}), &step(2)).expect("it can");
+        assert!(!plan.is_by_clock);
+    }
+
+    #[test]
+    fn l6_an_operation_began_with_its_first_record_and_goes_with_all_of_them() {
+        let failed = |seq, count, begun| line(seq, step(count), Verdict::AttemptFailed, begun);
+        let history = [
+            failed(1, 1, None),
+            failed(2, 2, Some(1)),
+            line(3, step(2), Verdict::Done, Some(1)),
+            line(4, step(1), Verdict::Done, Some(0)),
+        ];
+        let plan = from(&history, &step(2)).expect("it can");
+        assert_eq!((plan.kept, plan.is_by_clock), (vec![(1, 1), (4, 4)], false));
+    }
+
+    #[test]
+    fn l6_an_unknown_operation_is_refused() {
+        let history = steps(2, |_, _| {});
+        assert_eq!(from(&history, &step(3)), Err(No::Step));
+        assert_eq!(from(&[], &step(1)), Err(No::Step));
+        let other = Operation {
+            key: Some("k".into()),
+            ..step(1)
+        };
+        assert_eq!(from(&history, &other), Err(No::Step));
+    }
+
+    #[test]
+    fn l6_from_what_failed_only_the_failures_that_left_the_body_go() {
+        let history = steps(4, |at, it| {
+            if at % 2 == 0 {
+                it.verdict = Verdict::Failed; // the second was caught
+            }
+        });
+        let plan = failed(&history, Status::Errored, Some(&[4])).expect("it can");
+        assert_eq!((&plan.kept, erased(&plan)), (&vec![(1, 3)], vec![4]));
+        let plan = failed(&history, Status::Errored, Some(&[2, 4])).expect("it can");
+        assert_eq!(plan.kept, [(1, 1), (3, 3)]);
+    }
+
+    #[test]
+    fn l6_after_an_error_of_the_body_itself_all_is_kept() {
+        let history = steps(3, |_, _| {});
+        for (status, faults) in [
+            (Status::Errored, Some(&[][..])),
+            (Status::Errored, None),
+            (Status::Terminated, None),
+        ] {
+            let plan = failed(&history, status, faults).expect("it can");
+            assert_eq!((plan.kept, plan.erased), (vec![(1, 3)], vec![]));
+        }
+    }
+
+    #[test]
+    fn l6_where_nothing_failed_nothing_can_go_on_from_what_failed() {
+        let history = steps(1, |_, it| it.verdict = Verdict::Failed);
+        for status in Status::ALL {
+            let with_fault = failed(&history, status, Some(&[1]));
+            let could = matches!(
+                status,
+                Status::Errored | Status::Terminated | Status::Blocked
+            );
+            assert_eq!(with_fault.is_ok(), could, "{status:?}");
+            let without = failed(&history, status, None);
+            let could = could && status != Status::Blocked;
+            assert_eq!(without.is_ok(), could, "{status:?}");
+            assert!(without.is_ok() || without == Err(No::Sound));
+        }
+    }
+
+    #[test]
+    fn l6_what_was_given_up_and_succeeded_is_its_steps_own_now() {
+        let payloads = [Some(VALUE), Some(ERROR), None, Some(&VALUE[..1])];
+        let history = steps(5, |at, it| {
+            if let Some(payload) = payloads.get(at as usize - 1) {
+                it.verdict = Verdict::Abandoned;
+                it.payload = payload.map(Into::into);
+            }
+        });
+        for plan in [
+            from(&history, &step(5)).expect("it can"),
+            failed(&history, Status::Terminated, None).expect("it can"),
+        ] {
+            // None is handed to the body as it is: that was told that it is cancelled.
+            assert_eq!(erased(&plan)[..4], [1, 2, 3, 4]);
+            let redeemed: Vec<_> = plan.redeemed.iter().collect();
+            let [one] = redeemed[..] else {
+                panic!("{redeemed:?}");
+            };
+            assert_eq!((&one.operation, one.verdict), (&step(1), Verdict::Done));
+            assert_eq!(one.payload.as_deref(), Some(b"v".as_slice()));
+            assert_eq!(one.begun, Some(0), "it began when it began");
+        }
+        // Not if it is to run again itself.
+        let plan = from(&history, &step(1)).expect("it can");
+        assert_eq!(plan.redeemed, []);
+        let plan = failed(&history, Status::Errored, Some(&[1])).expect("it can");
+        assert_eq!(plan.redeemed, []);
+    }
+}
