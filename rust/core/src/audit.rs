@@ -61,7 +61,13 @@ impl Page {
         self.namespace == it.namespace
             && wanted(&self.workflow, &it.workflow)
             && wanted(&self.id, &it.id)
-            && self.beyond.is_none_or(|beyond| it.number < beyond)
+            && self.reaches(it.number)
+    }
+
+    /// Returns whether a row with this number may be on it.
+    #[must_use]
+    pub fn reaches(&self, number: u64) -> bool {
+        self.beyond.is_none_or(|beyond| number < beyond)
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! A new verb is a [`Message`] more: [`bytes`] says how it is stored, the engine what it does.
 
-mod bytes;
+pub(crate) mod bytes;
 
 use crate::history::Verdict;
 use crate::ids::{InstanceNo, Micros, Range, WaitId};

@@ -16,6 +16,7 @@
 pub mod admission;
 pub mod attributes;
 pub mod audit;
+pub mod bulk;
 pub mod changes;
 pub mod clock;
 pub mod codes;

@@ -3,6 +3,7 @@
 //! A note about a change exists only after the commit that holds the change (D1).
 
 use crate::audit;
+use crate::bulk;
 use crate::changes::Place;
 use crate::history::{Stored, Verdict};
 use crate::ids::{Incarnation, InstanceNo, Micros, Seq};
@@ -180,6 +181,9 @@ pub struct Item {
     pub status: Status,
 }
 
+/// An item of a part that was refused: its place, the code, and what is told with that.
+pub type Refusal = (u64, &'static str, Data);
+
 /// What a reply carries.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Data {
@@ -229,6 +233,12 @@ pub enum Data {
     Reasons(Vec<(Told, Option<Box<str>>)>),
     /// Approvals with the instances that ask.
     Approvals(ApprovalPage),
+    /// A number.
+    Number(u64),
+    /// Who refused what was done to many, of a part of them; and to how many it was done so far.
+    Part(Vec<Refusal>, u64),
+    /// What is done to many.
+    Bulks(bulk::Found),
     /// Rows of the audit, and how far was searched.
     Audit(audit::Found),
 }

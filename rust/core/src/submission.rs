@@ -1,8 +1,11 @@
 //! What is submitted to the writer: one variant per call of the border, as plain data.
 
+use std::collections::VecDeque;
+
 use rustc_hash::FxHashMap;
 
 use crate::audit::By;
+use crate::bulk::Bulk;
 use crate::history::{Operation, Record};
 use crate::ids::{Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
 use crate::letter::{Letter, LetterId};
@@ -188,6 +191,12 @@ pub enum Command {
     OpenNamespace(u64, Box<str>, Vec<(Box<str>, Option<f64>)>),
     /// Do this to an instance.
     Act(u64, Box<Deed>),
+    /// Begin to do something to many.
+    BeginBulk(u64, Box<Bulk>),
+    /// Do it to some of them.
+    Part(u64, Box<Part>),
+    /// Do no more of what has this number.
+    StopBulk(u64, u64, By),
     /// Change the number of shards.
     Reshard(u64, i64),
     /// Say where a queued instance stands; the number is its priority.
@@ -203,6 +212,25 @@ pub struct Deed {
     pub verb: Verb,
     /// By whom, for the audit.
     pub by: By,
+}
+
+/// The ticket of commands that are part of something: whoever has them done hears what they are
+/// answered.
+pub const OVERHEARD: u64 = 0;
+
+/// A part of what is done to many.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// Of what.
+    pub number: u64,
+    /// Commands to one instance each, with the place that is reached when it is done.
+    pub items: VecDeque<(u64, Command)>,
+    /// Only those in one of these states; empty: in any.
+    pub states: Vec<Status>,
+    /// The place that is reached with all of them.
+    pub place: u64,
+    /// Whether that is the end.
+    pub ends: bool,
 }
 
 /// What somebody does to an instance.

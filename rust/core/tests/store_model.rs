@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use proptest::prelude::*;
 use stepwell_core::audit::{Entry, Page};
+use stepwell_core::bulk::{self, Bulk};
 use stepwell_core::erasure::restarted;
 use stepwell_core::ids::Range;
 use stepwell_core::letter::{Address, Letter, Message};
@@ -87,6 +88,15 @@ fn draft() -> impl Strategy<Value = Draft> {
                 number, at, namespace: "default".into(), ..Entry::default()
             }))),
             1 => (0_i64..6).prop_map(Op::ForgetAudit),
+            1 => (1_u64..4, 0_i64..6, any::<bool>()).prop_map(|(number, at, is_new)| Op::Bulk(Box::new(Bulk {
+                number,
+                namespace: "default".into(),
+                ended_at: (at > 2).then_some(at),
+                what: is_new.then(|| [at as u8].into()),
+                ..Bulk::default()
+            }))),
+            1 => (1..=INSTANCES, 1_u64..4).prop_map(|(no, number)| Op::Touched(no, number)),
+            1 => (0_i64..6).prop_map(Op::ForgetBulks),
         ].prop_map(Draft::Other),
     ]
 }
@@ -227,6 +237,19 @@ fn all_answers(store: &mut dyn Store) -> String {
         limit: 9,
         ..Page::default()
     }));
+    say(&reader.bulks(&bulk::Page {
+        limit: 9,
+        ..bulk::Page::default()
+    }));
+    for id in ["1", "2"] {
+        say(&reader.audit(&Page {
+            namespace: "default".into(),
+            workflow: Some("orders".into()),
+            id: Some(id.into()),
+            beyond: None,
+            limit: 9,
+        }));
+    }
     for id in ["x", "y", "z"] {
         say(&store.approval(id));
     }

@@ -5,6 +5,7 @@
 mod store_cases;
 
 use stepwell_core::audit::{By, Entry, Page};
+use stepwell_core::bulk::{self, Bulk};
 use stepwell_core::history::Verdict;
 use stepwell_core::ids::{Key, Range};
 use stepwell_core::letter::{Address, Letter, Message};
@@ -38,6 +39,7 @@ suite!(
     a_look_answers_all_that_is_asked_at_once,
     c10_what_a_creation_rate_had_left_is_replaced_and_survives_a_crash,
     the_audit_shows_whose_rows_are_asked_for_and_forgets_the_oldest,
+    what_is_done_to_many_is_kept_and_found_from_each_of_them,
     a_clean_close_loses_nothing,
     unknown_instances_are_fenced_or_empty,
 );
@@ -775,6 +777,99 @@ fn the_audit_shows_whose_rows_are_asked_for_and_forgets_the_oldest(place: &mut d
     assert_eq!(forget(&mut *store), Outcome::Done(256));
     assert_eq!(forget(&mut *store), Outcome::Done(46));
     assert_eq!(forget(&mut *store), Outcome::Done(0));
+}
+
+fn what_is_done_to_many_is_kept_and_found_from_each_of_them(place: &mut dyn Place) {
+    let mut store = place.open();
+    let begun = |number: u64, namespace: &str| Bulk {
+        number,
+        namespace: namespace.into(),
+        operation: "pause".into(),
+        frontier: number,
+        what: Some([number as u8].into()),
+        ..Bulk::default()
+    };
+    let all = [begun(7, "default"), begun(8, "other"), begun(9, "default")];
+    let mut ops: Vec<Op> = all.iter().map(|it| Op::Bulk(it.clone().into())).collect();
+    ops.extend(all.iter().map(|it| Op::Audit(it.audited().into())));
+    let _ = store.commit(&ops).unwrap();
+    let page = bulk::Page {
+        limit: 9,
+        ..bulk::Page::default()
+    };
+    let asked = |store: &dyn Store, page: &bulk::Page| {
+        let found = store.reader().unwrap().bulks(page).unwrap();
+        found.into_iter().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let mine = bulk::Page {
+        namespace: Some("default".into()),
+        ..page.clone()
+    };
+    assert_eq!(asked(&*store, &mine), [all[2].clone(), all[0].clone()]);
+    // How far it is takes nothing from what it is.
+    let mut further = all[0].clone();
+    (further.place, further.done, further.what) = (3, 2, None);
+    further.count_failed("state");
+    further.ended_at = Some(5);
+    let ops = [
+        create(1, "a"),
+        Op::Bulk(further.clone().into()),
+        Op::Touched(1, 7),
+    ];
+    let _ = store.commit(&ops).unwrap();
+    store = place.crash(store);
+    further.what.clone_from(&all[0].what);
+    let one = bulk::Page {
+        number: Some(7),
+        ..page.clone()
+    };
+    assert_eq!(asked(&*store, &one), [further]);
+    let open = bulk::Page { open: true, ..page };
+    assert_eq!(asked(&*store, &open), [all[2].clone(), all[1].clone()]);
+    let before = bulk::Page {
+        beyond: Some(9),
+        ..open
+    };
+    assert_eq!(asked(&*store, &before), [all[1].clone()]);
+
+    let own = |number: u64| Entry {
+        number,
+        namespace: "default".into(),
+        workflow: Some("orders".into()),
+        id: Some("a".into()),
+        ..Entry::default()
+    };
+    let rows = [5, 6, 8].map(|it| Op::Audit(own(it).into()));
+    let _ = store.commit(&rows).unwrap();
+    let of = |store: &dyn Store, beyond, limit| {
+        let page = Page {
+            namespace: "default".into(),
+            workflow: Some("orders".into()),
+            id: Some("a".into()),
+            beyond,
+            limit,
+        };
+        let (rows, _) = store.reader().unwrap().audit(&page).unwrap();
+        let rows = rows.into_iter().map(|it| it.unwrap().number);
+        rows.collect::<Vec<_>>()
+    };
+    assert_eq!(of(&*store, None, 9), [8, 7, 6, 5]);
+    assert_eq!(of(&*store, None, 1), [8]);
+    assert_eq!(of(&*store, Some(8), 1), [7]);
+    assert_eq!(of(&*store, Some(7), 9), [6, 5]);
+    let _ = commit_one(&mut *store, Op::Touched(1, 9));
+    assert_eq!(of(&*store, None, 9), [9, 8, 6, 5]);
+    let _ = commit_one(&mut *store, Op::ForgetAudit(0));
+
+    assert_eq!(
+        commit_one(&mut *store, Op::ForgetBulks(5)),
+        Outcome::Done(0)
+    );
+    assert_eq!(
+        commit_one(&mut *store, Op::ForgetBulks(6)),
+        Outcome::Done(1)
+    );
+    assert_eq!(asked(&*store, &one), []);
 }
 
 fn a_clean_close_loses_nothing(place: &mut dyn Place) {

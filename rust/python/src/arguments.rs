@@ -8,7 +8,9 @@ use stepwell_core::lifecycle::Status;
 use stepwell_core::limits::PRIORITY_MAX;
 use stepwell_core::rewind;
 use stepwell_core::settings::{checked, Layer};
-use stepwell_core::submission::{IfExists, Name, NewItem};
+use stepwell_core::submission::{
+    Command, Decision, IfExists, Name, NewItem, Sent, Verb, OVERHEARD,
+};
 use stepwell_core::wait::{Source, Wait};
 
 use crate::error::invalid;
@@ -225,5 +227,61 @@ impl ByTuple {
             actor: self.0.map(Into::into),
             note: self.1.map(Into::into),
         }
+    }
+}
+
+/// One instance of many: the place that is reached with it, its workflow and id, and of an approval
+/// its id and name.
+#[derive(FromPyObject)]
+pub(crate) struct PartTuple(u64, String, String, Option<(String, String)>);
+
+impl PartTuple {
+    /// Returns what is to be done to it. `text`: what everybody is told, or the type of an event;
+    /// `payload`: the payload of that, or a decision.
+    pub(crate) fn into_command(
+        self,
+        operation: &str,
+        namespace: &str,
+        text: Option<&str>,
+        payload: Option<&[u8]>,
+    ) -> PyResult<(u64, Command)> {
+        let Self(place, workflow, id, approval) = self;
+        let to = name(namespace, &workflow, &id)?;
+        let verb = match operation {
+            "resume" => Some(Verb::Resume),
+            "pause" => Some(Verb::Pause),
+            "terminate" => Some(Verb::Terminate(text.unwrap_or_default().into())),
+            "retry_now" => Some(Verb::RetryNow),
+            "restart" if text == Some("failed") => Some(Verb::Restart(rewind::From::Failed)),
+            "restart" => Some(Verb::Restart(rewind::From::Start)),
+            "delete" => Some(Verb::Delete),
+            _ => None,
+        };
+        if let Some(verb) = verb {
+            return Ok((place, Command::Act(OVERHEARD, verb.to(to))));
+        }
+        let command = match (operation, approval) {
+            ("send_event", None) => {
+                let sent = Sent {
+                    to,
+                    kind: text.unwrap_or_default().into(),
+                    payload: bytes(payload),
+                };
+                Command::Send(OVERHEARD, Box::new(sent), None)
+            }
+            ("approve" | "reject", Some((approval, name))) => {
+                let decision = Decision {
+                    approval: approval.into(),
+                    of: to,
+                    name: name.into(),
+                    approved: operation == "approve",
+                    decision: payload.unwrap_or_default().into(),
+                    by: By::default(),
+                };
+                Command::Decide(OVERHEARD, Box::new(decision))
+            }
+            _ => return Err(invalid("nothing like this is done to many")),
+        };
+        Ok((place, command))
     }
 }

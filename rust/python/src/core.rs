@@ -5,18 +5,19 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 use stepwell_core::audit;
+use stepwell_core::bulk::{self, Bulk};
 use stepwell_core::engine::Config;
 use stepwell_core::lifecycle::Status;
 use stepwell_core::runtime::{Engine, Question, Refused};
 use stepwell_core::store::{ApprovalFilter, Filter};
 use stepwell_core::submission::{
-    Code, Command, Decision, Deed, LimitChange, NewItem, Sent, Submission, Verb,
+    Code, Command, Decision, Deed, LimitChange, NewItem, Part, Sent, Submission, Verb,
 };
 use stepwell_core::wait::ApprovalStatus;
 
 use crate::arguments::{
     attributes, beginning, bytes, if_exists, layer, name, pairs, priority, short, status, ByTuple,
-    FromArgument, ItemTuple, LimitTuple,
+    FromArgument, ItemTuple, LimitTuple, PartTuple,
 };
 use crate::codes;
 use crate::error::{invalid, raise, unusable};
@@ -620,6 +621,82 @@ impl Core {
             beyond,
             limit,
             budget,
+        }))
+    }
+
+    #[pyo3(signature = (namespace, operation, workflow, filter, frontier, what, by))]
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn begin_bulk(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        operation: &str,
+        workflow: Option<&str>,
+        filter: &str,
+        frontier: Option<u64>,
+        what: &[u8],
+        by: ByTuple,
+    ) -> PyResult<u64> {
+        let bulk = Box::new(Bulk {
+            namespace: namespace.into(),
+            operation: operation.into(),
+            workflow: workflow.map(Into::into),
+            filter: filter.into(),
+            frontier: frontier.unwrap_or(u64::MAX),
+            what: Some(what.into()),
+            by: by.into_by(),
+            ..Bulk::default()
+        });
+        self.submit_with_ticket(py, |ticket| Command::BeginBulk(ticket, bulk))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn do_part(
+        &self,
+        py: Python<'_>,
+        number: u64,
+        operation: &str,
+        namespace: &str,
+        items: Vec<PartTuple>,
+        text: Option<&str>,
+        payload: Option<&[u8]>,
+        states: Vec<u8>,
+        place: u64,
+        ends: bool,
+    ) -> PyResult<u64> {
+        let items = items
+            .into_iter()
+            .map(|it| it.into_command(operation, namespace, text, payload));
+        let part = Box::new(Part {
+            number,
+            items: items.collect::<PyResult<_>>()?,
+            states: states.into_iter().map(status).collect::<PyResult<_>>()?,
+            place,
+            ends,
+        });
+        self.submit_with_ticket(py, |ticket| Command::Part(ticket, part))
+    }
+
+    fn stop_bulk(&self, py: Python<'_>, number: u64, by: ByTuple) -> PyResult<u64> {
+        let by = by.into_by();
+        self.submit_with_ticket(py, |ticket| Command::StopBulk(ticket, number, by))
+    }
+
+    #[pyo3(signature = (namespace, number, open, beyond, limit))]
+    fn bulks(
+        &self,
+        namespace: Option<&str>,
+        number: Option<u64>,
+        open: bool,
+        beyond: Option<u64>,
+        limit: u32,
+    ) -> PyResult<u64> {
+        self.ask(Question::Bulks(bulk::Page {
+            namespace: namespace.map(Into::into),
+            number,
+            open,
+            beyond,
+            limit,
         }))
     }
 

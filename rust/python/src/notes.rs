@@ -4,10 +4,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use pyo3::IntoPyObjectExt;
 use stepwell_core::audit::Entry;
+use stepwell_core::bulk::Bulk;
 use stepwell_core::codes;
 use stepwell_core::history::Stored;
 use stepwell_core::lifecycle::Status;
-use stepwell_core::note::{Data, Note, Rewound, Start};
+use stepwell_core::note::{Data, Note, Refusal, Rewound, Start};
 use stepwell_core::rewind::No;
 use stepwell_core::runtime::OfWorkflow;
 use stepwell_core::store::{Look, Row};
@@ -222,6 +223,26 @@ fn reason<'py>(py: Python<'py>, (it, id): &(Told, Option<Box<str>>)) -> Any<'py>
     )
 }
 
+/// One that cannot be read says so in place of what it is.
+fn bulk<'py>(py: Python<'py>, found: &Result<Bulk, (u64, String)>) -> Any<'py> {
+    match found {
+        Ok(it) => {
+            let failed = each(
+                py,
+                &it.failed,
+                |py, (code, count)| tuple!(py; &**code, count),
+            )?;
+            tuple!(
+                py; it.number, &*it.namespace, &*it.operation, it.workflow.as_deref(), &*it.filter,
+                it.by.actor.as_deref(), it.by.note.as_deref(), it.frontier,
+                bytes(py, it.what.as_deref()), it.place, it.done, failed, it.stopped, it.began_at,
+                it.ended_at
+            )
+        }
+        Err((number, what)) => tuple!(py; number, what),
+    }
+}
+
 fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
     match data {
         Data::Nothing | Data::Row(None) | Data::History(None) | Data::Rewound(None) => {
@@ -251,6 +272,12 @@ fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
         Data::Rows(rows, searched_to) => tuple!(py; each(py, rows, look)?, *searched_to),
         Data::History(Some(it)) => tuple!(py; look(py, &it.0)?, each(py, &it.1, record)?),
         Data::Rewound(Some(it)) => rewound(py, it),
+        Data::Number(it) => it.into_bound_py_any(py),
+        Data::Part(refused, done) => {
+            let one = |py, (place, code, data): &Refusal| tuple!(py; place, PyString::intern(py, code), answer(py, data)?);
+            tuple!(py; each(py, refused, one)?, done)
+        }
+        Data::Bulks(some) => each(py, some, bulk)?.into_bound_py_any(py),
         Data::Audit((rows, searched_to)) => tuple!(py; each(py, rows, audited)?, *searched_to),
         Data::Changes(is_lost, rows, to) => {
             let one = |py, (place, it): &(u64, Row)| tuple!(py; place, &*it.workflow, &*it.id, it.status as u8, it.updated_at);

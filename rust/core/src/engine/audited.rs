@@ -16,8 +16,11 @@ impl Core {
         self.audit_one(deed.verb.word(), deed.to, deed.by, result.into());
     }
 
-    /// As `audit_deed`, whatever it was.
+    /// As `audit_deed`, whatever it was. What is done to many has one row.
     pub(super) fn audit_one(&mut self, operation: &str, to: Name, by: By, result: Box<str>) {
+        if self.bulks.is_busy() {
+            return;
+        }
         self.audit(Entry {
             by,
             operation: operation.into(),
@@ -45,6 +48,7 @@ impl Core {
             self.forgets_at = self.now + FORGETTING;
             let before = self.now - AUDIT_KEPT;
             self.push_then(Op::ForgetAudit(before), After::Forgotten);
+            self.push_then(Op::ForgetBulks(self.bulks_kept_since()), After::Forgotten);
         }
     }
 

@@ -128,6 +128,13 @@ impl Batch {
         self.steps.push(Step { op, then });
     }
 
+    /// Adds operations from whose answers nothing follows.
+    pub(super) fn extend(&mut self, ops: impl IntoIterator<Item = Op>) {
+        for op in ops {
+            self.add(Some(op), None);
+        }
+    }
+
     /// Returns whether any step since this one changes something here: what is left for others, and
     /// what they are told, they do themselves.
     pub(super) fn has_changed(&self, since: usize) -> bool {

@@ -39,7 +39,7 @@ impl Core {
         // These find out on their way.
         let looks = matches!(
             submission,
-            Submission::Outside(Command::Send(..) | Command::Decide(..))
+            Submission::Outside(Command::Send(..) | Command::Decide(..) | Command::Part(..))
         );
         if !looks && self.lacks(&submission) {
             return Some(submission);
@@ -56,7 +56,7 @@ impl Core {
     }
 
     /// Decides what somebody outside wants. Returns it if it has to wait for the next batch.
-    fn obey(&mut self, command: Command) -> Option<Command> {
+    pub(super) fn obey(&mut self, command: Command) -> Option<Command> {
         match command {
             Command::Create(ticket, what, if_exists) => {
                 return self.create(ticket, what, if_exists, None);
@@ -68,6 +68,9 @@ impl Core {
             Command::Send(ticket, sent, dedup) => return self.send(ticket, sent, dedup),
             Command::Decide(ticket, decision) => return self.decide_approval(ticket, decision),
             Command::Act(ticket, deed) => return self.act(ticket, deed),
+            Command::Part(ticket, part) => return self.do_part(ticket, part),
+            Command::BeginBulk(ticket, bulk) => self.begin_bulk(ticket, bulk),
+            Command::StopBulk(ticket, number, by) => self.stop_bulk(ticket, number, by),
             Command::GiveUp(ticket) => {
                 if self.give_up(ticket) {
                     self.say(Note::refuse(ticket, codes::GIVEN_UP, Data::Nothing));

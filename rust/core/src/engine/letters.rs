@@ -118,6 +118,9 @@ impl Core {
 
     /// Tells whoever asked: here, or elsewhere by letter.
     pub(super) fn say(&mut self, note: Note) {
+        let Some(note) = self.bulks.overhear(note) else {
+            return;
+        };
         let Some(by) = self.mail.asker else {
             self.then(After::Say(note));
             return;

@@ -15,6 +15,7 @@ mod approvals;
 mod audited;
 mod batch;
 mod body;
+mod bulks;
 mod children;
 mod code;
 mod count;
@@ -194,6 +195,7 @@ pub struct Core {
     batch: Batch,
     /// What the last batch turned out to lack.
     missing: Needs,
+    bulks: bulks::Bulks,
     /// When rows of the audit are forgotten next.
     forgets_at: Micros,
     now: Micros,
@@ -246,6 +248,7 @@ impl Core {
                 ..Batch::default()
             },
             missing: Needs::default(),
+            bulks: bulks::Bulks::default(),
             forgets_at: Micros::MIN,
             now: 0,
         }

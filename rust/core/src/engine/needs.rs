@@ -80,10 +80,17 @@ impl Core {
             Command::Send(_, sent, _) => self.needs_of_name(&sent.to, say),
             Command::Decide(_, decision) => self.needs_of_decision(decision, say),
             Command::Act(_, deed) => self.needs_of_act(deed, say),
+            Command::Part(_, part) => {
+                for (_, command) in &part.items {
+                    self.needs_of_command(command, say);
+                }
+            }
             Command::Create(..)
             | Command::CreateBatch(..)
             | Command::Again(..)
             | Command::GiveUp(_)
+            | Command::BeginBulk(..)
+            | Command::StopBulk(..)
             | Command::EndWaiting
             | Command::SetLimits(..)
             | Command::OpenNamespace(..)

@@ -111,6 +111,9 @@ impl Core {
                 self.wake(no);
             }
         }
+        if self.domain.is_whole() {
+            self.find_bulks(facts)?;
+        }
         let letters = facts.store.letters(&self.domain, self.engine)?;
         let letters = self.receive(letters);
         self.decide_again(letters);

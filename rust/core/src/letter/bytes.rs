@@ -62,37 +62,37 @@ impl Message {
 }
 
 /// Writes parts one after the other.
-struct Pen(Vec<u8>);
+pub(crate) struct Pen(pub(crate) Vec<u8>);
 
 impl Pen {
-    fn letter(&mut self, it: u8) -> &mut Self {
+    pub(crate) fn letter(&mut self, it: u8) -> &mut Self {
         self.0.push(it);
         self
     }
 
-    fn number(&mut self, it: u64) -> &mut Self {
+    pub(crate) fn number(&mut self, it: u64) -> &mut Self {
         self.0.extend(it.to_le_bytes());
         self
     }
 
-    fn bytes(&mut self, it: &[u8]) -> &mut Self {
+    pub(crate) fn bytes(&mut self, it: &[u8]) -> &mut Self {
         self.number(it.len() as u64);
         self.0.extend(it);
         self
     }
 
-    fn bytes_or_none(&mut self, it: Option<&[u8]>) -> &mut Self {
+    pub(crate) fn bytes_or_none(&mut self, it: Option<&[u8]>) -> &mut Self {
         match it {
             None => self.letter(0),
             Some(it) => self.letter(1).bytes(it),
         }
     }
 
-    fn text(&mut self, it: &str) -> &mut Self {
+    pub(crate) fn text(&mut self, it: &str) -> &mut Self {
         self.bytes(it.as_bytes())
     }
 
-    fn text_or_none(&mut self, it: Option<&str>) -> &mut Self {
+    pub(crate) fn text_or_none(&mut self, it: Option<&str>) -> &mut Self {
         self.bytes_or_none(it.map(str::as_bytes))
     }
 
@@ -119,7 +119,7 @@ impl Pen {
         }
     }
 
-    fn by(&mut self, by: &By) -> &mut Self {
+    pub(crate) fn by(&mut self, by: &By) -> &mut Self {
         self.text_or_none(by.actor.as_deref())
             .text_or_none(by.note.as_deref())
     }
@@ -164,12 +164,12 @@ impl Pen {
 }
 
 /// These are no bytes of a message.
-struct Nonsense;
+pub(crate) struct Nonsense;
 
-type Read<T> = Result<T, Nonsense>;
+pub(crate) type Read<T> = Result<T, Nonsense>;
 
 /// Reads parts one after the other.
-struct Eye<'b>(&'b [u8]);
+pub(crate) struct Eye<'b>(pub(crate) &'b [u8]);
 
 impl Eye<'_> {
     fn message(&mut self) -> Read<Message> {
@@ -220,7 +220,7 @@ impl Eye<'_> {
         Status::from_code(self.letter()?).ok_or(Nonsense)
     }
 
-    fn letter(&mut self) -> Read<u8> {
+    pub(crate) fn letter(&mut self) -> Read<u8> {
         let (first, rest) = self.0.split_first().ok_or(Nonsense)?;
         self.0 = rest;
         Ok(*first)
@@ -231,30 +231,30 @@ impl Eye<'_> {
         flag.ok_or(Nonsense)
     }
 
-    fn number(&mut self) -> Read<u64> {
+    pub(crate) fn number(&mut self) -> Read<u64> {
         let (first, rest) = self.0.split_first_chunk().ok_or(Nonsense)?;
         self.0 = rest;
         Ok(u64::from_le_bytes(*first))
     }
 
-    fn bytes(&mut self) -> Read<Box<[u8]>> {
+    pub(crate) fn bytes(&mut self) -> Read<Box<[u8]>> {
         let length = usize::try_from(self.number()?).map_err(|_| Nonsense)?;
         let (first, rest) = self.0.split_at_checked(length).ok_or(Nonsense)?;
         self.0 = rest;
         Ok(first.into())
     }
 
-    fn bytes_or_none(&mut self) -> Read<Option<Box<[u8]>>> {
+    pub(crate) fn bytes_or_none(&mut self) -> Read<Option<Box<[u8]>>> {
         let there = self.flag()?;
         there.then(|| self.bytes()).transpose()
     }
 
-    fn text(&mut self) -> Read<Box<str>> {
+    pub(crate) fn text(&mut self) -> Read<Box<str>> {
         let text = String::from_utf8(self.bytes()?.into());
         text.map(Into::into).map_err(|_| Nonsense)
     }
 
-    fn text_or_none(&mut self) -> Read<Option<Box<str>>> {
+    pub(crate) fn text_or_none(&mut self) -> Read<Option<Box<str>>> {
         let there = self.flag()?;
         there.then(|| self.text()).transpose()
     }
@@ -296,7 +296,7 @@ impl Eye<'_> {
         })
     }
 
-    fn by(&mut self) -> Read<By> {
+    pub(crate) fn by(&mut self) -> Read<By> {
         let actor = self.text_or_none()?;
         let note = self.text_or_none()?;
         Ok(By { actor, note })

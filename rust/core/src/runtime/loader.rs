@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{guarded, Shared};
 use crate::audit;
+use crate::bulk;
 use crate::changes::Since;
 use crate::codes;
 use crate::engine::Job;
@@ -49,6 +50,8 @@ pub enum Question {
     Audit(audit::Page),
     /// What a restart from there would do to a history.
     Rewind(Name, From),
+    /// What is done to many.
+    Bulks(bulk::Page),
 }
 
 /// What the loader does.
@@ -369,6 +372,7 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
             data = Data::Approvals(page);
         }
         Question::Audit(page) => data = Data::Audit(reader.audit(page)?),
+        Question::Bulks(page) => data = Data::Bulks(reader.bulks(page)?),
     }
     Ok(data)
 }
@@ -611,6 +615,10 @@ mod tests {
 
         fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
             self.0.audit(page)
+        }
+
+        fn bulks(&mut self, page: &bulk::Page) -> Result<bulk::Found, Error> {
+            self.0.bulks(page)
         }
     }
 

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::attributes::pairs;
 use crate::audit;
+use crate::bulk::{self, Bulk};
 use crate::erasure;
 use crate::history::{Record, Stored};
 use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
@@ -62,6 +63,8 @@ struct Model {
     last_seq: Seq,
     letters: BTreeMap<LetterId, Letter>,
     audit: BTreeMap<u64, audit::Entry>,
+    bulks: BTreeMap<u64, Bulk>,
+    touched: BTreeMap<InstanceNo, u64>,
     owners: Owners,
     next_failure: Option<Failure>,
     full: bool,
@@ -361,11 +364,7 @@ impl Model {
                 }
                 Outcome::Done(0)
             }
-            Op::Leave(letter) => {
-                let id = self.letters.last_key_value().map_or(1, |it| it.0 + 1);
-                self.letters.insert(id, (**letter).clone());
-                Outcome::Done(id)
-            }
+            Op::Leave(letter) => self.leave(letter),
             Op::TakeIn(id) => match self.letters.remove(id) {
                 Some(_) => Outcome::Done(0),
                 None => Outcome::Fenced,
@@ -378,6 +377,12 @@ impl Model {
                 self.audit.insert(it.number, (**it).clone());
                 Outcome::Done(0)
             }
+            Op::Bulk(it) => self.keep_bulk(it),
+            Op::Touched(no, number) => {
+                self.touched.insert(*no, *number);
+                Outcome::Done(0)
+            }
+            Op::ForgetBulks(before) => self.forget_bulks(*before),
             Op::ForgetAudit(before) => self.forget_audit(*before),
             Op::Ended(it) => self.keep_ended(it),
             Op::Failed(it) => self.keep_failed(it),
@@ -394,6 +399,31 @@ impl Model {
         let old: Vec<u64> = old.collect();
         for number in &old {
             self.audit.remove(number);
+        }
+        Outcome::Done(old.len() as u64)
+    }
+
+    fn leave(&mut self, letter: &Letter) -> Outcome {
+        let id = self.letters.last_key_value().map_or(1, |it| it.0 + 1);
+        self.letters.insert(id, letter.clone());
+        Outcome::Done(id)
+    }
+
+    fn keep_bulk(&mut self, it: &Bulk) -> Outcome {
+        let mut new = it.clone();
+        if let Some(known) = self.bulks.get_mut(&it.number) {
+            new.what = new.what.or_else(|| known.what.take());
+        }
+        self.bulks.insert(it.number, new);
+        Outcome::Done(0)
+    }
+
+    fn forget_bulks(&mut self, before: Micros) -> Outcome {
+        let old = |it: &&Bulk| it.ended_at.is_some_and(|at| at < before);
+        let old = self.bulks.values().filter(old).take(FORGOTTEN as usize);
+        let old: Vec<u64> = old.map(|it| it.number).collect();
+        for number in &old {
+            self.bulks.remove(number);
         }
         Outcome::Done(old.len() as u64)
     }
@@ -627,6 +657,10 @@ impl Reader for MemoryReader {
     fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
         Moment(&self.0.lock()).audit(page)
     }
+
+    fn bulks(&mut self, page: &bulk::Page) -> Result<bulk::Found, Error> {
+        Moment(&self.0.lock()).bulks(page)
+    }
 }
 
 /// The records while nobody can change them.
@@ -749,9 +783,21 @@ impl Reader for Moment<'_> {
     }
 
     fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
-        let rows = self.0.audit.values().rev().filter(|it| page.has(it));
+        let of_many = page.workflow.as_ref().zip(page.id.as_ref());
+        let of_many = of_many.and_then(|(workflow, id)| {
+            let name = (page.namespace.clone(), workflow.clone(), id.clone());
+            self.0.touched.get(self.0.names.get(&name)?)
+        });
+        let is_last = |it: &audit::Entry| of_many == Some(&it.number) && page.reaches(it.number);
+        let rows = self.0.audit.values().rev();
+        let rows = rows.filter(|it| page.has(it) || is_last(it));
         let rows = rows.take(page.limit as usize).cloned().map(Ok);
         Ok((rows.collect(), None))
+    }
+
+    fn bulks(&mut self, page: &bulk::Page) -> Result<bulk::Found, Error> {
+        let all = self.0.bulks.values().rev().filter(|it| page.has(it));
+        Ok(all.take(page.limit as usize).cloned().map(Ok).collect())
     }
 }
 

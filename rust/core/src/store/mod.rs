@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::audit;
+use crate::bulk::{self, Bulk};
 use crate::history::{Record, Stored};
 use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
 use crate::letter::{Letter, LetterId};
@@ -155,6 +156,12 @@ pub enum Op {
     Audit(Box<audit::Entry>),
     /// Forgets rows of the audit from before this, of the oldest few. The answer is how many.
     ForgetAudit(Micros),
+    /// Keeps what is done to many, and how far it is, replacing what was kept of the same.
+    Bulk(Box<Bulk>),
+    /// This was the last of those that changed an instance.
+    Touched(InstanceNo, u64),
+    /// Forgets some of those that ended before this. The answer is how many.
+    ForgetBulks(Micros),
     /// Keeps how many instances of a workflow have ended, replacing what was kept before.
     Ended(Box<Ended>),
     /// Keeps how many instances failed alike in an hour, replacing what was kept before; what was
@@ -182,6 +189,7 @@ impl Op {
             | Self::Attributes(no, ..)
             | Self::Restart(no, ..)
             | Self::Delete(no)
+            | Self::Touched(no, _)
             | Self::Progress(no, _) => Some(*no),
             Self::Approval(it) => Some(it.no),
             Self::EndApproval(..)
@@ -192,6 +200,8 @@ impl Op {
             | Self::Failed(_)
             | Self::Bucket(_)
             | Self::Audit(_)
+            | Self::Bulk(_)
+            | Self::ForgetBulks(_)
             | Self::ForgetAudit(_) => None,
         }
     }
@@ -644,8 +654,11 @@ pub trait Reader: Send {
         Ok(found.map(|(_, row, approval)| (row, approval)).collect())
     }
     /// Returns rows of the audit, newest first. One that cannot be read is on every page that does
-    /// not name an instance.
+    /// not name an instance; of one instance the last thing is there that was done to many.
     fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error>;
+    /// Returns what is done to many, newest first. One that cannot be read is on every page that
+    /// does not name another.
+    fn bulks(&mut self, page: &bulk::Page) -> Result<bulk::Found, Error>;
 }
 
 /// Why a store cannot go on. The text is for the user: it names the file and what to do.

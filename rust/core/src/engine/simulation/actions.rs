@@ -75,6 +75,19 @@ const ACTIONS: &[Action] = &[
         When::Open,
         World::retry_one,
     ),
+    row(
+        "somebody begins with many",
+        2,
+        When::Open,
+        World::begin_many,
+    ),
+    row(
+        "many are gone on with",
+        8,
+        When::Open,
+        World::go_on_with_many,
+    ),
+    row("somebody stops that", 1, When::Open, World::stop_many),
     row("a body goes on", 90, When::Open, a_body_goes_on),
     row(
         "a body says that it only waits",

@@ -5,6 +5,7 @@
 
 use super::world::World;
 use crate::audit;
+use crate::bulk;
 use crate::engine::Job;
 use crate::history::Stored;
 use crate::ids::{Incarnation, InstanceNo, Seq};
@@ -90,6 +91,10 @@ impl Reader for Torn<'_> {
 
     fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
         self.now.audit(page)
+    }
+
+    fn bulks(&mut self, page: &bulk::Page) -> Result<bulk::Found, Error> {
+        self.now.bulks(page)
     }
 }
 

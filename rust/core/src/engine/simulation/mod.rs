@@ -17,6 +17,7 @@ mod facts;
 mod ledger;
 mod line;
 mod loader;
+mod many;
 mod outside;
 mod owners;
 mod plan;

@@ -163,7 +163,7 @@ impl Outside {
     }
 }
 
-fn name(account: Account, id: &str) -> Name {
+pub(super) fn name(account: Account, id: &str) -> Name {
     Name {
         namespace: NAMESPACES[namespace(account)].into(),
         workflow: WORKFLOWS[workflow(account)].into(),
@@ -467,6 +467,7 @@ impl World {
 
     /// An answer came.
     pub(super) fn answered(&mut self, ticket: u64, code: &str, data: &Data) {
+        self.life.parts.remove(&ticket);
         let Some(errand) = self.outside.tried.remove(&ticket) else {
             return;
         };

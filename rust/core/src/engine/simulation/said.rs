@@ -156,17 +156,28 @@ impl Said {
                 self.left.insert((by.no, by.incarnation));
             }
             Submission::Outside(Command::Act(_, deed)) => {
-                let those = match deed.verb {
-                    Verb::Resume => &mut self.resumed,
-                    Verb::Pause => &mut self.paused,
-                    Verb::Terminate(_) => &mut self.terminated,
-                    Verb::RetryNow => &mut self.hastened,
-                    Verb::Restart(_) | Verb::Delete => unreachable!("nobody does that yet"),
-                };
-                those.insert(key(&deed.to));
+                self.deed(key(&deed.to), &deed.verb);
             }
             _ => {}
         }
+    }
+
+    /// Notes what is done to many, by key.
+    pub(super) fn done_to_many(&mut self, some: Vec<(u128, Verb)>) {
+        for (key, verb) in some {
+            self.deed(key, &verb);
+        }
+    }
+
+    fn deed(&mut self, key: u128, verb: &Verb) {
+        let those = match verb {
+            Verb::Resume => &mut self.resumed,
+            Verb::Pause => &mut self.paused,
+            Verb::Terminate(_) => &mut self.terminated,
+            Verb::RetryNow => &mut self.hastened,
+            Verb::Restart(_) | Verb::Delete => unreachable!("nobody does that yet"),
+        };
+        those.insert(key);
     }
 
     /// Notes what the ticket of a submission stands for.

@@ -15,6 +15,7 @@ use super::plan::{Change, Plan};
 use super::program::{namespace, workflow, Account, ACCOUNTS, NAMESPACES, WORKFLOWS};
 use super::said::{Asked, Said};
 use crate::audit;
+use crate::bulk::Bulk;
 use crate::ids::{InstanceNo, Key, Micros, Seq};
 use crate::lifecycle::Status;
 use crate::note::{Data, Note};
@@ -64,6 +65,9 @@ pub(super) struct Truth {
     pub(super) audited: FxHashSet<u64>,
     /// When instances of each workflow errored.
     pub(super) errored: [Vec<Micros>; ACCOUNTS],
+    /// What is done to many, by number, and which instances each of them has changed.
+    pub(super) bulks: BTreeMap<u64, Bulk>,
+    pub(super) touched: FxHashSet<(u64, InstanceNo)>,
     /// Numbers given out for good, and the stored promise that none lies above.
     pub(super) numbers: FxHashSet<u64>,
     pub(super) highest: u64,
@@ -108,6 +112,8 @@ impl Truth {
             approvals: FxHashMap::default(),
             audited: FxHashSet::default(),
             errored: Default::default(),
+            bulks: BTreeMap::new(),
+            touched: FxHashSet::default(),
             numbers: FxHashSet::default(),
             highest: 0,
             ceiling: 0,
@@ -378,7 +384,14 @@ impl Truth {
             | Op::Attributes(..)
             | Op::Progress(..)
             | Op::Bucket(..)
-            | Op::ForgetAudit(_) => {}
+            | Op::ForgetAudit(_)
+            | Op::ForgetBulks(_) => {}
+            Op::Touched(no, number) => {
+                self.touched.insert((*number, *no));
+            }
+            Op::Bulk(bulk) => {
+                self.bulks.insert(bulk.number, (**bulk).clone());
+            }
             Op::Restart(..) | Op::Delete(_) => unreachable!("nobody does that yet"),
             Op::CreateChildren(..) | Op::Seen(..) | Op::Leave(_) | Op::TakeIn(_) => {
                 unreachable!("one that is alone never says so")

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::actions;
 use super::bodies::Running;
@@ -53,6 +53,8 @@ pub(super) struct Life {
     pub(super) bodies: BTreeMap<InstanceNo, Running>,
     /// Bodies that were unwound, whose attempts may still say something.
     pub(super) unwound: Vec<Body>,
+    /// Parts of what is done to many that are under way: of which each is, by ticket.
+    pub(super) parts: FxHashMap<u64, u64>,
     /// Tickets that must not have an effect.
     pub(super) late: FxHashSet<u64>,
     /// Instances that have ended, but for an attempt.
@@ -87,6 +89,7 @@ impl Life {
             loading: None,
             bodies: BTreeMap::new(),
             unwound: Vec::new(),
+            parts: FxHashMap::default(),
             late: FxHashSet::default(),
             lingering: Vec::new(),
         }

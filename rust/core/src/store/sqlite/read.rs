@@ -11,6 +11,7 @@ use super::names::Names;
 use super::rows::{self, Fault, Result};
 use super::sums;
 use crate::audit;
+use crate::bulk;
 use crate::erasure;
 use crate::history::Stored;
 use crate::ids::{InstanceNo, Seq};
@@ -583,34 +584,90 @@ pub(super) fn audit(conn: &Connection, page: &audit::Page, file: &str) -> Result
     };
     let last = page.beyond.map_or(i64::MAX, |it| it as i64 - 1);
     let mut some;
-    let mut found = if let (Some(workflow), Some(id)) = (&page.workflow, &page.id) {
+    let (mut found, mut of_many) = (None, None);
+    if let (Some(workflow), Some(id)) = (&page.workflow, &page.id) {
         some = select("number <= ? AND namespace = ? AND workflow = ? AND id = ?")?;
-        some.query(params![last, page.namespace, workflow, id])?
+        found = Some(some.query(params![last, page.namespace, workflow, id])?);
+        of_many = last_bulk(conn, [&page.namespace, workflow, id])?;
+        of_many = of_many.filter(|it| page.reaches(*it));
     } else {
         some = select("number <= ?")?;
-        some.query([last])?
-    };
+        found.replace(some.query([last])?);
+    }
+    let mut found = found.expect("it is asked for");
     let (mut rows, mut looked) = (Vec::new(), 0);
+    let told = |row: rows::Result<audit::Entry>, number: i64| match row {
+        Ok(entry) => Ok(Ok(entry)),
+        Err(fault @ Fault::Corrupt(_)) => Ok(Err((
+            number as u64,
+            fault.explain(file, "read").to_string(),
+        ))),
+        Err(fault) => Err(fault),
+    };
+    let mut one = select("number = ?")?;
     while rows.len() < page.limit as usize {
-        let Some(row) = found.next()? else {
+        let row = found.next()?;
+        let number: Option<i64> = row.map(|it| it.get(0)).transpose()?;
+        if let Some(many) = of_many.filter(|it| number.is_none_or(|no| (no as u64) < *it)) {
+            of_many = None;
+            let mut found = one.query([many as i64])?;
+            if let Some(row) = found.next()? {
+                rows.push(told(rows::audit(row), many as i64)?);
+            }
+        }
+        let (Some(row), Some(number)) = (row, number) else {
             break;
         };
-        let number: i64 = row.get(0)?;
-        match rows::audit(row) {
-            Ok(entry) if page.has(&entry) => rows.push(Ok(entry)),
-            Ok(_) => {}
-            Err(fault @ Fault::Corrupt(_)) => {
-                rows.push(Err((
-                    number as u64,
-                    fault.explain(file, "read").to_string(),
-                )));
-            }
-            Err(fault) => return Err(fault),
+        match told(rows::audit(row), number)? {
+            Ok(entry) if !page.has(&entry) => {}
+            row => rows.push(row),
         }
         looked += 1;
         if looked == AUDIT_READ {
             return Ok((rows, Some(number as u64)));
         }
     }
+    rows.truncate(page.limit as usize);
     Ok((rows, None))
+}
+
+/// Returns the number of what was done to many last, and to this instance among them.
+fn last_bulk(conn: &Connection, [namespace, workflow, id]: [&str; 3]) -> Result<Option<u64>> {
+    let sql = "SELECT i.bulk FROM instance i JOIN workflow w ON w.id = i.workflow \
+               WHERE w.namespace = ? AND w.name = ? AND i.id = ?";
+    let mut select = conn.prepare_cached(sql)?;
+    let mut found = select.query([namespace, workflow, id])?;
+    let row = found.next()?;
+    Ok(row
+        .and_then(|it| it.get::<_, i64>(0).ok())
+        .map(|it| it as u64))
+}
+
+/// Returns what is done to many, newest first.
+pub(super) fn bulks(conn: &Connection, page: &bulk::Page, file: &str) -> Result<bulk::Found> {
+    let sql = format!(
+        "SELECT {} FROM bulk WHERE number <= ? ORDER BY number DESC",
+        rows::BULK
+    );
+    let mut select = conn.prepare_cached(&sql)?;
+    let last = page.beyond.map_or(i64::MAX, |it| it as i64 - 1);
+    let mut found = select.query([last])?;
+    let mut all = Vec::new();
+    while let Some(row) = found.next()?.filter(|_| all.len() < page.limit as usize) {
+        match rows::bulk(row) {
+            Ok(it) if page.has(&it) => all.push(Ok(it)),
+            Ok(_) => {}
+            Err(fault @ Fault::Corrupt(_)) => {
+                let number: i64 = row.get(0)?;
+                if page.number.is_none_or(|it| it == number as u64) {
+                    all.push(Err((
+                        number as u64,
+                        fault.explain(file, "read").to_string(),
+                    )));
+                }
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(all)
 }

@@ -18,6 +18,7 @@ use super::heads::Published;
 use super::names::Names;
 use super::{pages, read, rows};
 use crate::audit;
+use crate::bulk;
 use crate::clock::moment;
 use crate::erasure;
 use crate::history::Stored;
@@ -208,6 +209,11 @@ impl Reader for SqliteReader {
     fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
         let file = self.paths.name.clone();
         self.ask(|conn, _, _| read::audit(conn, page, &file))
+    }
+
+    fn bulks(&mut self, page: &bulk::Page) -> Result<bulk::Found, Error> {
+        let file = self.paths.name.clone();
+        self.ask(|conn, _, _| read::bulks(conn, page, &file))
     }
 }
 

@@ -9,6 +9,7 @@ use rusqlite::Row as Columns;
 use super::names::{Name, Names};
 use super::sums::{self, Said};
 use crate::audit;
+use crate::bulk::Bulk;
 use crate::history::{Kind, Operation, Record, Stored, Verdict};
 use crate::ids::{InstanceNo, Key, Range, Seq, RANGES};
 use crate::letter::{Address, Letter, Message};
@@ -615,4 +616,24 @@ pub(super) fn audit(row: &Columns) -> Result<audit::Entry> {
         return corrupt("it fails its checksum");
     }
     Ok(entry)
+}
+
+/// Columns of [`bulk`], in its order.
+pub(super) const BULK: &str = "number, ended_at, crc, body, what_crc, what";
+
+/// Reads what is done to many.
+pub(super) fn bulk(row: &Columns) -> Result<Bulk> {
+    let number = uint(row, 0)?;
+    let (body, what) = (bytes(row, 3)?.unwrap_or_default(), bytes(row, 5)?);
+    let whole = |half, at, bytes: &[u8]| -> Result<bool> {
+        let crc = uint(row, at)?;
+        Ok(crc == u64::from(sums::bulk(half, number, bytes)))
+    };
+    if !whole("body", 2, &body)? || !whole("what", 4, what.as_deref().unwrap_or_default())? {
+        return corrupt("it fails its checksum");
+    }
+    match Bulk::read(number, what, &body) {
+        Some(bulk) if bulk.ended_at == int_or_none(row, 1)? => Ok(bulk),
+        _ => corrupt("it makes no sense"),
+    }
 }

@@ -100,7 +100,12 @@ fn to_6(conn: &Connection) -> rusqlite::Result<()> {
            hour INTEGER NOT NULL, version INTEGER NOT NULL, step TEXT NOT NULL, error TEXT NOT NULL,
            count INTEGER NOT NULL, since INTEGER NOT NULL, example INTEGER NOT NULL,
            PRIMARY KEY (hour, version, step, error)
-         ) WITHOUT ROWID;",
+         ) WITHOUT ROWID;
+         CREATE TABLE bulk (
+           number INTEGER PRIMARY KEY, ended_at INTEGER, crc INTEGER NOT NULL, body BLOB NOT NULL,
+           what_crc INTEGER NOT NULL, what BLOB NOT NULL
+         );
+         ALTER TABLE instance ADD COLUMN bulk INTEGER;",
     )
 }
 
@@ -146,7 +151,8 @@ CREATE TABLE instance (
   step TEXT,
   format INTEGER NOT NULL DEFAULT 0, -- which rules it keeps for life
   seed INTEGER,                     -- from which all that looks random in it derives; if none, its incarnation
-  paused_at INTEGER                 -- since when it is paused, or is to be
+  paused_at INTEGER,                -- since when it is paused, or is to be
+  bulk INTEGER                      -- what was done to many last, and to it among them
 );
 CREATE UNIQUE INDEX instance_id ON instance (workflow, id);
 CREATE INDEX instance_status ON instance (workflow, status);
@@ -283,6 +289,15 @@ CREATE TABLE audit (                -- who did what
   result TEXT NOT NULL
 );
 CREATE INDEX audit_instance ON audit (namespace, workflow, id);
+
+CREATE TABLE bulk (                 -- what is done to many
+  number INTEGER PRIMARY KEY,       -- as of its row in the audit
+  ended_at INTEGER,
+  crc INTEGER NOT NULL,
+  body BLOB NOT NULL,               -- how far it is
+  what_crc INTEGER NOT NULL,
+  what BLOB NOT NULL                -- which instances
+);
 ";
 
 /// Brings an older schema up to [`VERSION`], in one transaction.

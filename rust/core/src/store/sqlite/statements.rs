@@ -65,6 +65,11 @@ statements! {
     Audit = "INSERT OR REPLACE INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     ForgetAudit = "DELETE FROM audit WHERE number IN \
         (SELECT number FROM audit ORDER BY number LIMIT ?1) AND at < ?2";
+    Bulk = "INSERT OR REPLACE INTO bulk VALUES (?, ?, ?, ?, ?, ?)";
+    Advance = "UPDATE bulk SET ended_at = ?2, crc = ?3, body = ?4 WHERE number = ?1";
+    Touched = "UPDATE instance SET bulk = ?2 WHERE no = ?1";
+    ForgetBulks = "DELETE FROM bulk WHERE number IN \
+        (SELECT number FROM bulk WHERE ended_at < ?2 ORDER BY number LIMIT ?1)";
     Meta = "INSERT OR REPLACE INTO meta VALUES (?, ?)";
     Bucket = "INSERT OR REPLACE INTO bucket VALUES (?, ?, ?)";
     Ended = "INSERT OR REPLACE INTO tally \

@@ -165,3 +165,8 @@ pub(super) fn audit(it: &audit::Entry) -> u32 {
         ],
     )
 }
+
+/// Checksum of one half of what is done to many: what it is, or how far.
+pub(super) fn bulk(half: &str, number: u64, bytes: &[u8]) -> u32 {
+    checksum([number, 0], &[Some(half.as_bytes()), Some(bytes)])
+}

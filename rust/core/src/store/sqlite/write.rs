@@ -14,6 +14,7 @@ use super::statements::{Sql, Statements};
 use super::sums;
 use crate::attributes::pairs;
 use crate::audit;
+use crate::bulk::Bulk;
 use crate::history::{Record, Verdict};
 use crate::ids::{Incarnation, InstanceNo};
 use crate::letter::{Address, Letter};
@@ -100,6 +101,13 @@ impl<'c> Batch<'c> {
                 })
             }
             Op::Audit(it) => self.audit(it),
+            Op::Bulk(it) => self.bulk(it),
+            Op::Touched(no, number) => self.run(Sql::Touched, [*no as i64, *number as i64]),
+            Op::ForgetBulks(before) => {
+                let forget = self.sql.get(Sql::ForgetBulks)?;
+                let gone = forget.execute(params![FORGOTTEN, before])?;
+                Ok(Outcome::Done(gone as u64))
+            }
             Op::ForgetAudit(before) => {
                 let forget = self.sql.get(Sql::ForgetAudit)?;
                 let gone = forget.execute(params![FORGOTTEN, before])?;
@@ -531,6 +539,19 @@ impl<'c> Batch<'c> {
             it.result,
         ];
         self.run(Sql::Audit, params)
+    }
+
+    fn bulk(&mut self, it: &Bulk) -> rows::Result<Outcome> {
+        let (number, body) = (it.number as i64, it.bytes());
+        let crc = sums::bulk("body", it.number, &body);
+        match &it.what {
+            None => self.run(Sql::Advance, params![number, it.ended_at, crc, body]),
+            Some(what) => {
+                let of_what = sums::bulk("what", it.number, what);
+                let params = params![number, it.ended_at, crc, body, of_what, what];
+                self.run(Sql::Bulk, params)
+            }
+        }
     }
 
     fn approval(&mut self, it: &Approval) -> rows::Result<Outcome> {

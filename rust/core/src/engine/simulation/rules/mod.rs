@@ -8,6 +8,7 @@ pub(super) mod counted;
 mod durable;
 mod events;
 mod lives;
+mod many;
 mod slots;
 mod told;
 
@@ -99,6 +100,11 @@ const OPERATIONS: Rows<fn(&Truth, &Op) -> Verdict> = &[
     ("E4 an event arrives once", events::deduplicated),
     ("E5 the first decision wins", events::first_decision),
     ("the audit tells once what was asked for", told::asked),
+    ("what is done to many is done to each once", many::once),
+    (
+        "what is done to many goes on from where it was",
+        many::further,
+    ),
 ];
 
 /// After each commit.
