@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "python" / "stepwell"
-SOURCES = ("engine", "tenant", "instance", "approvals")
+SOURCES = ("engine", "tenant", "many", "instance", "approvals", "bulks")
 """In `_engine/`; of what they import from there the stub imports nothing: it describes that, or it
 is of no interest."""
-CLASSES = ("BatchResult", "Approvals", "Instance", "Tenant", "Namespace", "Engine")
-FRONTED = ("Approvals", "Instance", "Namespace", "Engine", "BatchResult")
-PRIVATE = {"P", "R", "R_co", "Tenant"}
+CLASSES = ("BatchResult", "Approvals", "Bulks", "Instance", "Many", "Tenant", "Namespace", "Engine")
+FRONTED = ("Approvals", "Bulks", "Instance", "Namespace", "Engine", "BatchResult")
+PRIVATE = {"P", "R", "R_co", "Many", "Tenant"}
 """Names that a module has for its own annotations."""
 
 

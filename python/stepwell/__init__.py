@@ -21,6 +21,7 @@ Names that begin with an underscore are nobody's business, and may change.
 
 from ._attempts.context import StepContext
 from ._engine.approvals import Approvals
+from ._engine.bulks import Bulks
 from ._engine.engine import Engine, current_step
 from ._engine.instance import Instance
 from ._engine.run import run
@@ -66,6 +67,10 @@ from ._types import (
     ApprovalRequest,
     AuditRow,
     BatchError,
+    Bulk,
+    BulkError,
+    BulkPreview,
+    BulkResult,
     Change,
     EngineStatistics,
     Event,
@@ -97,6 +102,11 @@ __all__ = [
     "AuditRow",
     "BatchError",
     "BatchResult",
+    "Bulk",
+    "BulkError",
+    "BulkPreview",
+    "BulkResult",
+    "Bulks",
     "Change",
     "Child",
     "Engine",

@@ -815,6 +815,55 @@ class Core(Calls):
         until, status, decision, number)], None or the number of the last that was looked at if
         that ended the search); status: the place of its word in APPROVALS. By number, only those
         beyond this one."""
+    def begin_bulk(
+        self,
+        namespace: str,
+        operation: str,
+        workflow: str | None,
+        filter: str,
+        frontier: int | None,
+        what: bytes,
+        by: By,
+    ) -> int:
+        """Begins to do something to many instances, which whoever calls this finds and hands over
+        with `do_part`. REPLY data: its number, which is above those of all instances that are
+        there; then it is durable, and in the audit. operation: pause, resume, terminate, retry_now,
+        restart, delete, send_event, approve or reject. filter: which instances, in words; what:
+        whatever is needed to go on with it; frontier: the highest instance number that it is about,
+        if not all."""
+    def do_part(
+        self,
+        number: int,
+        operation: str,
+        namespace: str,
+        items: Sequence[tuple[int, str, str, tuple[str, str] | None]],
+        text: str | None,
+        payload: bytes | None,
+        states: Sequence[int],
+        place: int,
+        ends: bool,
+    ) -> int:
+        """Does it to some: each item is (place that is reached with it, workflow, id, and (id,
+        name) of an approval). Whoever is in none of these states by now is passed over. Each commit
+        has what was done and the place that it reached; the REPLY comes when all of them are done.
+        text: what a terminate tells, where a restart begins ("failed", or None), or an event's
+        type; payload: an event's, or a decision. place: what is reached with all of them, and ends:
+        whether that is the end. REPLY data: ([(place, code, data)] of those that refused it, how
+        many it has changed so far). Codes: NOT_FOUND, it has ended or was stopped."""
+    def stop_bulk(self, number: int, by: By) -> int:
+        """Nothing more of it is done. REPLY data: None. Codes: NOT_FOUND, it has ended."""
+    def bulks(
+        self,
+        namespace: str | None,
+        number: int | None,
+        open: bool,
+        beyond: int | None,
+        limit: int,
+    ) -> int:
+        """REPLY data: what is done to many, newest first, below `beyond`; open: only what has not
+        ended. Each is (number, namespace, operation, workflow, filter, actor, note, frontier, what,
+        place, done, [(code, how many refused it)], stopped, began_at, ended_at), or (number, why)
+        if it cannot be read. They are kept for 30 days after their end."""
     def audit(
         self,
         namespace: str,

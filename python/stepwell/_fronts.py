@@ -19,6 +19,7 @@ from typing import Any
 import trio
 
 from ._engine.approvals import Approvals
+from ._engine.bulks import Bulks
 from ._engine.config import check_unpatched
 from ._engine.engine import Engine
 from ._engine.instance import Instance
@@ -26,9 +27,13 @@ from ._engine.tenant import BatchResult, Namespace
 from ._errors import EngineClosed, MisusedState
 from ._loops.portal import Held, TrioThread, from_thread
 
-FRONTED: tuple[type, ...] = (Engine, Namespace, Instance, Approvals)
+FRONTED: tuple[type, ...] = (Engine, Namespace, Instance, Approvals, Bulks)
 """Every class whose methods users call."""
-_WHOSE: dict[type, str] = {Instance: "instance", Approvals: "engine.approvals"}
+_WHOSE: dict[type, str] = {
+    Instance: "instance",
+    Approvals: "engine.approvals",
+    Bulks: "engine.bulk",
+}
 ANY_THREAD = {"limits", "peek", "statistics"}
 """Methods that need no trio loop."""
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from . import _core
-from ._errors import ErrorInfo
+from ._errors import ErrorInfo, StepwellError
 
 # with defaults, which are PEP 696 and not in Python 3.11: written bare, these classes mean them
 if TYPE_CHECKING:
@@ -182,6 +182,67 @@ class Page(Generic[T]):
 
     def __len__(self) -> int:
         return len(self.items)
+
+
+class BulkError(NamedTuple):
+    """Why something was not done to one instance of many."""
+
+    id: str
+    error: StepwellError
+
+
+class BulkResult(NamedTuple):
+    """What came of something that was done to many.
+
+    Attributes:
+        id: Its id, for `engine.bulk`.
+        done: How many instances it changed.
+        errors: Who refused it, and why; the first thousand. `engine.bulk.get(id).errors` counts
+            all.
+    """
+
+    id: str
+    done: int
+    errors: list[BulkError]
+
+
+class BulkPreview(NamedTuple):
+    """To whom something would be done.
+
+    Attributes:
+        counts: How many are in each state that any is in.
+        examples: Five of them, oldest first.
+        frontier: The highest instance number there is: whoever is created later is not among them.
+    """
+
+    counts: dict[Status, int]
+    examples: list[InstanceSummary]
+    frontier: int
+
+
+class Bulk(NamedTuple):
+    """What is done to many instances.
+
+    Attributes:
+        status: "running", "ended" or "stopped".
+        filter: Who they are, in words; of one that cannot be read, whose operation is "", why.
+        done: How many it has changed so far.
+        errors: How many refused it, by the error's class.
+        rate: How many in a second, at most.
+    """
+
+    id: str
+    operation: str
+    workflow: str | None
+    filter: str
+    status: Literal["running", "ended", "stopped"]
+    done: int
+    errors: dict[str, int]
+    rate: float | None
+    actor: str | None
+    note: str | None
+    began_at: datetime
+    ended_at: datetime | None
 
 
 class AuditRow(NamedTuple):

@@ -15,6 +15,10 @@ from stepwell import ApprovalRequest as ApprovalRequest
 from stepwell import ApprovalTimeout as ApprovalTimeout
 from stepwell import AuditRow as AuditRow
 from stepwell import BatchError as BatchError
+from stepwell import Bulk as Bulk
+from stepwell import BulkError as BulkError
+from stepwell import BulkPreview as BulkPreview
+from stepwell import BulkResult as BulkResult
 from stepwell import Change as Change
 from stepwell import Child as Child
 from stepwell import EngineClosed as EngineClosed
@@ -155,6 +159,141 @@ class Approvals:
         note: str | None = None,
     ) -> bool:
         """Rejects; as `approve`."""
+
+    @overload
+    def approve_all(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        by: str,
+        name: str | None = None,
+        reason: str | None = None,
+        metadata: Any = None,
+        dry_run: Literal[False] = False,
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+    ) -> BulkResult: ...
+    @overload
+    def approve_all(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        by: str,
+        name: str | None = None,
+        reason: str | None = None,
+        metadata: Any = None,
+        dry_run: Literal[True],
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+    ) -> BulkPreview:
+        """Approves what many instances ask for now, as `approve` does one request; returns when
+        that has ended. It is done as `Engine.pause` pauses many.
+
+        Args:
+            workflow: As there.
+            by: Who decided, 1 to 256 characters; in the audit too.
+            name: Only requests of this name.
+            reason: Why.
+            metadata: Storable data for the workflows.
+            dry_run: As there; counted are instances, whether they ask for anything or not.
+            options: Which instances, as there, but for their `reason`; and how fast.
+
+        Raises:
+            StepwellError: As there, and as `approve`.
+        """
+
+    @overload
+    def reject_all(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        by: str,
+        name: str | None = None,
+        reason: str | None = None,
+        metadata: Any = None,
+        dry_run: Literal[False] = False,
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+    ) -> BulkResult: ...
+    @overload
+    def reject_all(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        by: str,
+        name: str | None = None,
+        reason: str | None = None,
+        metadata: Any = None,
+        dry_run: Literal[True],
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+    ) -> BulkPreview:
+        """Rejects what many instances ask for now; as `approve_all`."""
+
+class Bulks:
+    """What is done to many instances of one namespace."""
+
+    def list(self, *, limit: int = 50, cursor: str | None = None) -> Page[Bulk]:
+        """Returns what is being done to many, newest first, and what has ended in the last 30 days.
+
+        Args:
+            limit: 1 to 1,000.
+            cursor: Where the page before ended.
+
+        Raises:
+            InvalidConfig: The limit or the cursor is malformed.
+            EngineClosed: The engine is not open.
+        """
+
+    def get(self, id: str) -> Bulk:
+        """Returns one of them.
+
+        Raises:
+            InvalidConfig: There is none, or not any more.
+            EngineClosed: The engine is not open.
+        """
+
+    def stop(self, id: str, *, actor: str | None = None, note: str | None = None) -> Bulk:
+        """Stops one: what is done stays done, and nothing more is. One that has ended stays as it
+        is.
+
+        Args:
+            id: Its id.
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
+        Raises:
+            InvalidConfig: There is none, or not any more.
+            EngineClosed: The engine is not open.
+        """
 
 class Instance(Generic[_R_co]):
     """One durable execution of a workflow. Get one from `Engine.create` or `Engine.get`.
@@ -390,7 +529,329 @@ class Instance(Generic[_R_co]):
             InstanceNotFound: It is gone.
         """
 
-class _Tenant:
+class _Many:
+    """The methods of an engine and its namespaces that do something to many instances."""
+
+    @overload
+    def pause(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        dry_run: Literal[False] = False,
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+        reason: str | None = ...,
+        actor: str | None = ...,
+    ) -> BulkResult: ...
+    @overload
+    def pause(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        dry_run: Literal[True],
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+        reason: str | None = ...,
+        actor: str | None = ...,
+    ) -> BulkPreview:
+        """Pauses many instances, as `Instance.pause` does one; returns when that has ended.
+
+        It is durable: an engine that is killed meanwhile goes on where it was when it opens again,
+        and so does one that is closed; whoever waits gets `EngineClosed` then. It is about those
+        that are there when it begins. `engine.bulk` has how far it is, and stops it.
+
+        Args:
+            workflow: Only instances of this workflow; alone it chooses nobody.
+            dry_run: Only look who they are: how many in each state, five of them, and the highest
+                instance number there is; pass that on as `frontier`.
+            options: Who they are: `ids`, up to 10,000 of one workflow; or `status` ("all" for any
+                that can be meant), `version`, `reason`, `attributes`, `created_after` and
+                `created_before`, as `list` takes them. Those that are final are only among them
+                if `status` says so. `frontier`: nobody that was created after the look that gave
+                it. `rate`: at most so many in a second, up to 100,000. `actor` and `note`: for
+                the audit, which has one row for all.
+
+        Raises:
+            InvalidConfig: There are neither ids nor a filter, or something is out of range.
+            InvalidName: `actor` is none.
+            EngineClosed: The engine is not open, or was closed meanwhile.
+        """
+
+    @overload
+    def resume(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        dry_run: Literal[False] = False,
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+        reason: str | None = ...,
+        actor: str | None = ...,
+    ) -> BulkResult: ...
+    @overload
+    def resume(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        dry_run: Literal[True],
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+        reason: str | None = ...,
+        actor: str | None = ...,
+    ) -> BulkPreview:
+        """Resumes many instances; as `pause`."""
+
+    @overload
+    def terminate(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        dry_run: Literal[False] = False,
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+        reason: str | None = ...,
+        actor: str | None = ...,
+    ) -> BulkResult: ...
+    @overload
+    def terminate(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        dry_run: Literal[True],
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+        reason: str | None = ...,
+        actor: str | None = ...,
+    ) -> BulkPreview:
+        """Terminates many instances; as `pause`."""
+
+    @overload
+    def retry_now(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        dry_run: Literal[False] = False,
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+        reason: str | None = ...,
+        actor: str | None = ...,
+    ) -> BulkResult: ...
+    @overload
+    def retry_now(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        dry_run: Literal[True],
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+        reason: str | None = ...,
+        actor: str | None = ...,
+    ) -> BulkPreview:
+        """Makes the next attempts of many instances now; as `pause`. A `rate` keeps a provider that
+        has just recovered from being knocked over."""
+
+    @overload
+    def restart(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        from_step: Literal["failed"] | None = None,
+        dry_run: Literal[False] = False,
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+        reason: str | None = ...,
+        actor: str | None = ...,
+    ) -> BulkResult: ...
+    @overload
+    def restart(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        from_step: Literal["failed"] | None = None,
+        dry_run: Literal[True],
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+        reason: str | None = ...,
+        actor: str | None = ...,
+    ) -> BulkPreview:
+        """Restarts many instances, those that are final among them; as `pause`, and as
+        `Instance.restart` does one.
+
+        Args:
+            workflow: As `pause`.
+            from_step: "failed": from where each of them failed; None: from the start.
+            dry_run: As `pause`.
+            options: As `pause`.
+
+        Raises:
+            StepwellError: As `pause`.
+        """
+
+    @overload
+    def delete(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        dry_run: Literal[False] = False,
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+        reason: str | None = ...,
+        actor: str | None = ...,
+    ) -> BulkResult: ...
+    @overload
+    def delete(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        dry_run: Literal[True],
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+        reason: str | None = ...,
+        actor: str | None = ...,
+    ) -> BulkPreview:
+        """Deletes many instances, those that are final among them; as `pause`, and as
+        `Instance.delete` does one."""
+
+    @overload
+    def send_event_all(
+        self,
+        type: str,
+        payload: Any = None,
+        *,
+        workflow: Workflow[Any, Any] | str | None = None,
+        dry_run: Literal[False] = False,
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+        reason: str | None = ...,
+        actor: str | None = ...,
+    ) -> BulkResult: ...
+    @overload
+    def send_event_all(
+        self,
+        type: str,
+        payload: Any = None,
+        *,
+        workflow: Workflow[Any, Any] | str | None = None,
+        dry_run: Literal[True],
+        ids: Sequence[str] | None = ...,
+        status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
+        version: str | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        created_after: datetime | None = ...,
+        created_before: datetime | None = ...,
+        rate: float | None = ...,
+        frontier: int | None = ...,
+        note: str | None = ...,
+        reason: str | None = ...,
+        actor: str | None = ...,
+    ) -> BulkPreview:
+        """Sends an event to many instances, to each once; as `pause`.
+
+        Args:
+            type: The event's type.
+            payload: Storable data, the same for all.
+            workflow: As `pause`.
+            dry_run: As `pause`.
+            options: As `pause`.
+
+        Raises:
+            NotSerializable: The payload cannot be stored.
+            TooLarge: It is over the limit for one value.
+            StepwellError: As `pause`.
+        """
+
+class _Tenant(_Many):
     """The methods that an engine and its namespaces share."""
 
     @overload
@@ -769,6 +1230,10 @@ class _Tenant:
         """
 
     @property
+    def bulk(self) -> Bulks:
+        """What is done to many instances: list, get, stop."""
+
+    @property
     def approvals(self) -> Approvals:
         """Requests for approval: list, approve, reject."""
 
@@ -931,6 +1396,11 @@ __all__ = [
     "AuditRow",
     "BatchError",
     "BatchResult",
+    "Bulk",
+    "BulkError",
+    "BulkPreview",
+    "BulkResult",
+    "Bulks",
     "Change",
     "Child",
     "Engine",

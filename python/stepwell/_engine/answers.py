@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
+from .._core import CORRUPT, LIMIT, MISSING_CODE, NOT_FOUND, STATE
 from .._errors import ErrorInfo, InvalidConfig, InvalidPayload
-from .._types import STATUSES, AuditRow, InstanceStatus, InstanceSummary, ReasonCount, Status
+from .._types import STATUSES, AuditRow, Bulk, InstanceStatus, InstanceSummary, ReasonCount, Status
 from .._values.codec import Plan, Undecodable, as_plain, codec
 from .._values.durations import from_us
 from .._values.failures import error_info
-from .desk import Audited
+from .desk import Audited, BulkRow
 from .look import Look
 
 _CURSOR = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{12})", re.ASCII)
@@ -164,6 +166,33 @@ def audit_row(it: Audited) -> AuditRow:
     return AuditRow(
         from_us(it.at), it.actor, it.operation, it.workflow, it.id, it.filter, it.note, it.result
     )
+
+
+_ERRORS = {
+    STATE: "InvalidState", NOT_FOUND: "InstanceNotFound", MISSING_CODE: "InvalidState",
+    LIMIT: "LimitReached", CORRUPT: "StoreCorrupt",
+}  # fmt: skip
+
+
+def unreadable_bulk(number: int, why: str) -> BulkRow:
+    """Returns what stands in a list for one that cannot be read."""
+    return BulkRow(
+        number, "", "", None, f"it cannot be read: {why}", None, None, 0, b"", 0, 0, [], True, 0, 0
+    )
+
+
+def bulk_of(it: BulkRow) -> Bulk:
+    what = as_plain(it.what)
+    ended: Literal["stopped", "ended"] = "stopped" if it.stopped else "ended"
+    errors: Counter[str] = Counter()
+    for code, count in it.failed:
+        errors[_ERRORS.get(code, code)] += count
+    return Bulk(
+        str(it.number), it.operation, it.workflow, it.filter,
+        "running" if it.ended_at is None else ended, it.done, dict(errors),
+        what["rate"] if isinstance(what, dict) else None, it.actor, it.note, from_us(it.began_at),
+        None if it.ended_at is None else from_us(it.ended_at),
+    )  # fmt: skip
 
 
 def standing_of(look: Look, output: Plan) -> InstanceStatus:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Unpack, overload
 
 from .._body.branch import name_in
 from .._core import APPROVALS
 from .._errors import InvalidConfig
+from .._steps.signatures import DecideOptions
 from .._steps.workflow import Workflow, name_sought
-from .._types import ApprovalRequest, Page
+from .._types import ApprovalRequest, BulkPreview, BulkResult, Page
 from .._values import names
 from .._values.codec import codec
 from .._values.durations import from_us
 from .answers import Cursors, Telling
 from .desk import By, Desk, Request, Who
+from .many import ManyOf
 
 
 class Approvals:
@@ -114,6 +116,119 @@ class Approvals:
         """Rejects; as `approve`."""
         return await self._decide(id, False, by, reason, metadata, note)
 
+    @overload
+    async def approve_all(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        by: str,
+        name: str | None = None,
+        reason: str | None = None,
+        metadata: Any = None,
+        dry_run: Literal[False] = False,
+        **options: Unpack[DecideOptions],
+    ) -> BulkResult: ...
+    @overload
+    async def approve_all(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        by: str,
+        name: str | None = None,
+        reason: str | None = None,
+        metadata: Any = None,
+        dry_run: Literal[True],
+        **options: Unpack[DecideOptions],
+    ) -> BulkPreview: ...
+    async def approve_all(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        by: str,
+        name: str | None = None,
+        reason: str | None = None,
+        metadata: Any = None,
+        dry_run: bool = False,
+        **options: Unpack[DecideOptions],
+    ) -> BulkResult | BulkPreview:
+        """Approves what many instances ask for now, as `approve` does one request; returns when
+        that has ended. It is done as `Engine.pause` pauses many.
+
+        Args:
+            workflow: As there.
+            by: Who decided, 1 to 256 characters; in the audit too.
+            name: Only requests of this name.
+            reason: Why.
+            metadata: Storable data for the workflows.
+            dry_run: As there; counted are instances, whether they ask for anything or not.
+            options: Which instances, as there, but for their `reason`; and how fast.
+
+        Raises:
+            StepwellError: As there, and as `approve`.
+        """
+        return await self._decide_all(
+            "approve", workflow, by, name, reason, metadata, dry_run, options
+        )
+
+    @overload
+    async def reject_all(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        by: str,
+        name: str | None = None,
+        reason: str | None = None,
+        metadata: Any = None,
+        dry_run: Literal[False] = False,
+        **options: Unpack[DecideOptions],
+    ) -> BulkResult: ...
+    @overload
+    async def reject_all(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        by: str,
+        name: str | None = None,
+        reason: str | None = None,
+        metadata: Any = None,
+        dry_run: Literal[True],
+        **options: Unpack[DecideOptions],
+    ) -> BulkPreview: ...
+    async def reject_all(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        by: str,
+        name: str | None = None,
+        reason: str | None = None,
+        metadata: Any = None,
+        dry_run: bool = False,
+        **options: Unpack[DecideOptions],
+    ) -> BulkResult | BulkPreview:
+        """Rejects what many instances ask for now; as `approve_all`."""
+        return await self._decide_all(
+            "reject", workflow, by, name, reason, metadata, dry_run, options
+        )
+
+    async def _decide_all(
+        self,
+        operation: str,
+        workflow: Workflow[Any, Any] | str | None,
+        by: str,
+        name: str | None,
+        reason: str | None,
+        metadata: Any,
+        dry_run: bool,
+        options: DecideOptions,
+    ) -> BulkResult | BulkPreview:
+        payload = self._encoded(name_sought(workflow), by, reason, metadata)
+        if name is not None:
+            names.step_name(name, "name")
+        return await ManyOf(self._desk, self._namespace).do(
+            f"engine.approvals.{operation}_all", operation, workflow, dry_run,
+            {**options, "actor": by, "reason": None}, payload=payload, name=name,
+        )  # fmt: skip
+
     async def _decide(
         self,
         id: str,
@@ -150,7 +265,7 @@ class Approvals:
         look = await self._desk.find(of, payloads=False)
         return any(wait.approval == id for wait in look.open_waits)
 
-    def _encoded(self, workflow: str, by: str, reason: str | None, metadata: Any) -> bytes:
+    def _encoded(self, workflow: str | None, by: str, reason: str | None, metadata: Any) -> bytes:
         """Returns a decision as it is stored. Whatever is wrong with one of its parts is told of
         that."""
         if reason is not None and not isinstance(reason, str):

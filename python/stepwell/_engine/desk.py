@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, Type
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from .._errors import StepwellError
     from .._types import (
         Change,
         Explanation,
@@ -37,6 +38,11 @@ NewItem: TypeAlias = tuple[str | None, bytes | None, int, int | None, bytes | No
 """A new instance: id, params, priority, start_at in microseconds, attributes."""
 News: TypeAlias = tuple["Status", bytes | None] | None
 """State and payload of an instance; None: something may have been missed, look again."""
+
+
+LOOKED_AT_MAX = 20_000
+"""Rows that one page looks at, where no index leads to those that are asked for."""
+_AT_WORK = (Status.RUNNING, Status.WAITING_FOR_PAUSE, Status.WAITING)
 
 
 class Code(NamedTuple):
@@ -113,6 +119,54 @@ class Found(Generic[T]):
 
     rows: list[T]
     searched_to: tuple[int, int] | None
+
+
+class Order(NamedTuple):
+    """What is to be done to many. `what`: which they are and what else there is to know, as
+    `bulk_runs` reads it; `filter`: the same in words; `frontier`: the highest instance number that
+    it is about, None: of all that are there."""
+
+    namespace: str
+    operation: str
+    workflow: str | None
+    filter: str
+    frontier: int | None
+    what: bytes
+
+
+class Refused(NamedTuple):
+    """One instance to which it was not done."""
+
+    id: str
+    error: StepwellError
+
+
+class Ended(NamedTuple):
+    """What came of it."""
+
+    number: int
+    done: int
+    refused: list[Refused]
+
+
+class BulkRow(NamedTuple):
+    """What is done to many, as it is stored. Times are in microseconds."""
+
+    number: int
+    namespace: str
+    operation: str
+    workflow: str | None
+    filter: str
+    actor: str | None
+    note: str | None
+    frontier: int
+    what: bytes
+    place: int
+    done: int
+    failed: list[tuple[str, int]]
+    stopped: bool
+    began_at: int
+    ended_at: int | None
 
 
 class Audited(NamedTuple):
@@ -282,6 +336,19 @@ class Desk(Protocol):
         """Returns who did what, newest first; and down to which number was searched, if that is not
         all."""
         ...
+
+    async def do_to_many(self, order: Order, by: By) -> Ended:
+        """Does something to many; returns when that has ended, or was stopped."""
+        ...
+
+    async def bulks(
+        self, namespace: str, number: int | None, beyond: int | None, limit: int
+    ) -> list[BulkRow]:
+        """Returns what is done to many, newest first; only the one with this number."""
+        ...
+
+    async def stop_bulk(self, number: int, by: By) -> None:
+        """Stops what is done to many, if it has not ended."""
 
     def watch(self, no: int, wanted: frozenset[Status]) -> Watching:
         """Returns a watch of an instance; close it."""

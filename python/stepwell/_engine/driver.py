@@ -40,6 +40,7 @@ from .._steps.borrowed import Borrowed
 from .._steps.workflow import Workflow
 from .._types import STATUSES, Limits, Status
 from . import pausing
+from .bulk_runs import BulkRuns
 from .callers import Callers
 from .collector import CALLS_A_BODY, Patience
 from .departed import Departed
@@ -176,6 +177,7 @@ class Driver:
         self.left: list[trio.lowlevel.Task] = []
         """Of bodies and attempts that could not be ended, once the engine closes without them."""
         self.drain = Drain(self)
+        self.bulks = BulkRuns(self)
         self.failure: BaseException | None = None
         self.runners: dict[int, Runner] = {}
         self.departed = Departed(lambda *whose: self.core.peek(*whose))
@@ -291,6 +293,7 @@ class Driver:
     async def _handle_notes_for_ever(self) -> None:
         while True:
             self.nursery.start_soon(self.missing.find)
+            self.nursery.start_soon(self.bulks.find)
             # made before it is entered: a crash, or the next one, may come before this task has run
             # at all
             with self._loop:
@@ -469,6 +472,7 @@ class Driver:
         gives."""
         self._restarted = trio.Event()
         self._loop.cancel()
+        self.bulks.abandon(CLOSED)
         self._starts.clear()
         self._later.clear()
         await end_all(self, End.CRASHED)
@@ -688,6 +692,7 @@ class Driver:
 
     def abandon_callers(self) -> None:
         """Ends every wait for a reply: the engine is closed."""
+        self.bulks.abandon(CLOSED)
         self._abandon_tickets()
         self._end_watches(CLOSED)
 
@@ -710,6 +715,7 @@ class Driver:
     def has_drained(self) -> None:
         """Nothing runs any more, and nothing will: whoever waits for it is told."""
         self.drained = True
+        self.bulks.abandon(DRAINED)
         self._end_watches(DRAINED)
 
     def unwind_all(self, why: End) -> None:

@@ -62,6 +62,10 @@ class Host(Protocol):
     left: list[trio.lowlevel.Task]
     ask: Callable[..., Awaitable[Reply]]
 
+    def arm(self, delay: int, then: Callable[[], None]) -> int:
+        """Calls `then` after a delay in microseconds of the engine's clock."""
+        ...
+
     def look(self) -> None:
         """There may be news for the collector."""
 

@@ -5,15 +5,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trio.lowlevel import checkpoint_if_cancelled
+
 from .._body import diagnosis
 from .._codes import error_of, not_found
-from .._core import DO, OK
+from .._core import DO, NOT_FOUND, OK
 from .._errors import EngineClosed, InvalidState
 from .._operations import standing
 from .._replay import Recorded
 from .._types import Explanation, Limits, ReasonCount, RestartPreview, Status, StepRecord
 from . import answers, explanation, history, rewinding
-from .desk import Audited, By, Code, Found, Made, Memory, NewItem, Query, Request, Watching, Who
+from .answers import unreadable_bulk
+from .desk import (
+    LOOKED_AT_MAX,
+    Audited,
+    BulkRow,
+    By,
+    Code,
+    Ended,
+    Found,
+    Made,
+    Memory,
+    NewItem,
+    Order,
+    Query,
+    Request,
+    Watching,
+    Who,
+)
 from .draining import DRAINED
 from .following import Changes, Following, Updates
 from .look import Look
@@ -23,11 +42,6 @@ if TYPE_CHECKING:
     from .driver import Driver
     from .host import Reply
     from .registry import Registry
-
-
-LOOKED_AT_MAX = 20_000
-"""Rows that one page looks at, where no index leads to those that are asked for."""
-_AT_WORK = (Status.RUNNING, Status.WAITING_FOR_PAUSE, Status.WAITING)
 
 
 class Door(Protocol):
@@ -324,6 +338,30 @@ class OwnDesk:
             changes,
             by,
         )
+
+    # Many.
+
+    async def do_to_many(self, order: Order, by: By) -> Ended:
+        await checkpoint_if_cancelled()
+        run = self._driver.bulks.begin(order, by)
+        await run.over.wait()
+        if run.error is not None:
+            raise run.error
+        return Ended(run.number, run.done, run.refused)
+
+    async def bulks(
+        self, namespace: str, number: int | None, beyond: int | None, limit: int
+    ) -> list[BulkRow]:
+        of = Who(namespace, "", "")
+        rows = await self._asked(
+            of, self._driver.core.bulks, namespace, number, False, beyond, limit
+        )
+        return [BulkRow._make(row) if len(row) > 2 else unreadable_bulk(*row) for row in rows]
+
+    async def stop_bulk(self, number: int, by: By) -> None:
+        reply: Reply = await self._driver.ask(self._driver.core.stop_bulk, number, by)
+        if reply.code not in ("", NOT_FOUND):  # it may have ended meanwhile
+            raise error_of(reply.code, reply.data)
 
     async def _asked(self, who: Who, call: Any, *args: Any, lost: str = "") -> Any:
         """Asks the core, and returns its answer; a refusal is raised, and speaks of this instance

@@ -49,10 +49,12 @@ from .._values.same import same
 from .acting import by
 from .answers import Cursors, audit_row, state_codes, summary
 from .approvals import Approvals
+from .bulks import Bulks
 from .config import check_if_exists, check_on_overload, limit_values
 from .desk import Code, Desk, NewItem, Query, Who
 from .instance import Instance
 from .look import Look
+from .many import Many
 
 _IF_SAME = "return_if_same"
 P = TypeVar("P")
@@ -67,7 +69,7 @@ class BatchResult(NamedTuple, Generic[R]):
     errors: list[BatchError]
 
 
-class Tenant:
+class Tenant(Many):
     """The methods that an engine and its namespaces share."""
 
     _namespace: str
@@ -700,6 +702,13 @@ class Tenant:
         rows, searched_to = await self._desk.audit(self._namespace, name, id, beyond, limit)
         last = rows[-1].number if len(rows) == limit else searched_to
         return Page([audit_row(it) for it in rows], None if last is None else cursors.make(last))
+
+    # Many.
+
+    @property
+    def bulk(self) -> Bulks:
+        """What is done to many instances: list, get, stop."""
+        return Bulks(self._desk, self._namespace)
 
     # Approvals.
 

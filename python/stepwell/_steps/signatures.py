@@ -6,10 +6,11 @@ For type checkers; what the values mean is said where the methods are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Generic, Literal, TypeAlias, TypedDict, TypeVar
 
+from .._types import ReasonCount, Status, StatusName
 from .._values.durations import Duration
 from .._values.names import AttributeValue
 from .retry import Retry
@@ -86,6 +87,29 @@ class LimitChanges(TypedDict, total=False):
     value_bytes: int | None
     instance_bytes: int | None
     recoveries: int | None
+
+
+class DecideOptions(TypedDict, total=False):
+    """Of what is decided for many: who they are, and how fast."""
+
+    ids: Sequence[str] | None
+    status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None
+    version: str | None
+    attributes: Mapping[str, AttributeValue] | None
+    parent: str | tuple[str, str] | None
+    id_prefix: str | None
+    created_after: datetime | None
+    created_before: datetime | None
+    rate: float | None
+    frontier: int | None
+    note: str | None
+
+
+class BulkOptions(DecideOptions, total=False):
+    """Of what is done to many: who they are, how fast, and who does it."""
+
+    reason: str | ReasonCount | None
+    actor: str | None
 
 
 class Nothing(Generic[T]):

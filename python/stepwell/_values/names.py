@@ -101,7 +101,8 @@ def step_name(value: object, what: str = "step name") -> str:
     )
 
 
-def _whole(value: object, low: int, high: int, what: str, advice: str = "") -> int:
+def whole(value: object, low: int, high: int, what: str, advice: str = "") -> int:
+    """Returns a whole number from `low` to `high`. Raises InvalidConfig."""
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
         return value
     raise InvalidConfig(
@@ -111,7 +112,7 @@ def _whole(value: object, low: int, high: int, what: str, advice: str = "") -> i
 
 def priority(value: object) -> int:
     """Returns a priority, -100 to 100; higher goes first. Raises InvalidConfig."""
-    return _whole(value, -PRIORITY_MAX, PRIORITY_MAX, "priority", "; higher goes first")
+    return whole(value, -PRIORITY_MAX, PRIORITY_MAX, "priority", "; higher goes first")
 
 
 def sought(value: object, what: str) -> str | None:
@@ -151,7 +152,7 @@ def note(value: object) -> str | None:
 
 def page_limit(value: object) -> int:
     """Returns how many rows of a list to give, 1 to 1,000. Raises InvalidConfig."""
-    return _whole(value, 1, PAGE_MAX, "limit", ". For more, pass the page's cursor")
+    return whole(value, 1, PAGE_MAX, "limit", ". For more, pass the page's cursor")
 
 
 def check_batch(items: object) -> None:
@@ -169,7 +170,7 @@ def check_batch(items: object) -> None:
 
 def batch_size(value: int) -> int:
     """Returns how many items a batch has, 1 to 10,000. Raises InvalidConfig."""
-    return _whole(
+    return whole(
         value,
         1,
         BATCH_MAX,

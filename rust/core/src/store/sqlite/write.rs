@@ -16,7 +16,7 @@ use crate::attributes::pairs;
 use crate::audit;
 use crate::bulk::Bulk;
 use crate::history::{Record, Verdict};
-use crate::ids::{Incarnation, InstanceNo};
+use crate::ids::{Incarnation, InstanceNo, Micros};
 use crate::letter::{Address, Letter};
 use crate::lifecycle::Status;
 use crate::limits::FORGOTTEN;
@@ -103,16 +103,8 @@ impl<'c> Batch<'c> {
             Op::Audit(it) => self.audit(it),
             Op::Bulk(it) => self.bulk(it),
             Op::Touched(no, number) => self.run(Sql::Touched, [*no as i64, *number as i64]),
-            Op::ForgetBulks(before) => {
-                let forget = self.sql.get(Sql::ForgetBulks)?;
-                let gone = forget.execute(params![FORGOTTEN, before])?;
-                Ok(Outcome::Done(gone as u64))
-            }
-            Op::ForgetAudit(before) => {
-                let forget = self.sql.get(Sql::ForgetAudit)?;
-                let gone = forget.execute(params![FORGOTTEN, before])?;
-                Ok(Outcome::Done(gone as u64))
-            }
+            Op::ForgetBulks(before) => self.forget(Sql::ForgetBulks, *before),
+            Op::ForgetAudit(before) => self.forget(Sql::ForgetAudit, *before),
             Op::Meta(name, value) => self.run(Sql::Meta, params![name, value]),
             Op::Ended(it) => {
                 for (version, counts) in &it.versions {
@@ -539,6 +531,12 @@ impl<'c> Batch<'c> {
             it.result,
         ];
         self.run(Sql::Audit, params)
+    }
+
+    /// Forgets some rows from before this.
+    fn forget(&mut self, sql: Sql, before: Micros) -> rows::Result<Outcome> {
+        let gone = self.sql.get(sql)?.execute(params![FORGOTTEN, before])?;
+        Ok(Outcome::Done(gone as u64))
     }
 
     fn bulk(&mut self, it: &Bulk) -> rows::Result<Outcome> {
