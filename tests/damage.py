@@ -117,6 +117,7 @@ async def make(store: Path, killed: Path) -> None:
             await instance.wait_for_status("waiting")
             await instance.send_event("other", id, dedup_id="once")
             await (await engine.get(gives, id)).wait_for_status("complete")
+        await engine.retry_now(waits, ids=list(IDS))
         await engine.set_limits(gives, concurrency=9, actor="ann", note="what the audit is to show")
         for end in ("", "-wal"):
             shutil.copy(f"{store}{end}", f"{killed}{end}")
@@ -195,6 +196,8 @@ def rows_of(conn: sqlite3.Connection, table: str) -> list[str]:
             "JOIN workflow w ON w.id = v.workflow WHERE w.name = 'errs'"
         )
         return [f"version = {no}" for (no,) in conn.execute(sql)]
+    if table == "audit":
+        return ["number = (SELECT max(number) FROM audit)"]
     if table == "journal":
         return [
             f"seq = (SELECT max(seq) FROM journal WHERE no = {bad[it]})"

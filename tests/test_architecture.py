@@ -48,8 +48,8 @@ TURNED_ROUND = [
     (
         "_engine/desk.py",
         "from .tenant import Tenant",
-        "a circle of 6 files: _engine.acting, _engine.answers, _engine.approvals, _engine.desk, "
-        "_engine.instance, _engine.tenant",
+        "a circle of 8 files: _engine.acting, _engine.answers, _engine.approvals, _engine.bulks, "
+        "_engine.desk, _engine.instance, _engine.many, _engine.tenant",
     ),
     (
         "_body/life.py",

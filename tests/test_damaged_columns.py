@@ -24,7 +24,7 @@ UNNOTICED = {
     # No checksum covers them, and what they hold after damage they might have held before.
     "instance": {
         "id", "priority", "created_at", "updated_at", "started_at", "ended_at", "start_at",
-        "reason", "step", "format", "seed",
+        "reason", "step", "format", "seed", "bulk",
         "recoveries",
     },
     "workflow": {"namespace", "name"}, "version": {"name"}, "approval": {"number"},
@@ -88,6 +88,8 @@ class Look:
         for status in ("open", None):
             requests = await self.engine.approvals.list(status=status)
             self.told += [it.detail["message"] for it in requests if isinstance(it.detail, dict)]
+        bulks = (await self.engine.bulk.list()).items
+        self.told += [it.filter for it in bulks if not it.operation]
         self.told += [it.result for it in (await self.engine.audit()).items if it.actor is None]
         assert "good" in [
             it.id for it in (await self.engine.list(attributes={"tier": "gold"})).items

@@ -174,6 +174,8 @@ class Approvals:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -194,6 +196,8 @@ class Approvals:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -230,6 +234,8 @@ class Approvals:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -250,6 +256,8 @@ class Approvals:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -546,12 +554,14 @@ class _Many:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
         frontier: int | None = ...,
         note: str | None = ...,
-        reason: str | None = ...,
+        reason: str | ReasonCount | None = ...,
         actor: str | None = ...,
     ) -> BulkResult: ...
     @overload
@@ -564,12 +574,14 @@ class _Many:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
         frontier: int | None = ...,
         note: str | None = ...,
-        reason: str | None = ...,
+        reason: str | ReasonCount | None = ...,
         actor: str | None = ...,
     ) -> BulkPreview:
         """Pauses many instances, as `Instance.pause` does one; returns when that has ended.
@@ -583,8 +595,8 @@ class _Many:
             dry_run: Only look who they are: how many in each state, five of them, and the highest
                 instance number there is; pass that on as `frontier`.
             options: Who they are: `ids`, up to 10,000 of one workflow; or `status` ("all" for any
-                that can be meant), `version`, `reason`, `attributes`, `created_after` and
-                `created_before`, as `list` takes them. Those that are final are only among them
+                that can be meant), `version`, `reason`, `attributes`, `parent`,
+                `id_prefix`, `created_after` and `created_before`, as `list` takes them. Those that are final are only among them
                 if `status` says so. `frontier`: nobody that was created after the look that gave
                 it. `rate`: at most so many in a second, up to 100,000. `actor` and `note`: for
                 the audit, which has one row for all.
@@ -605,12 +617,14 @@ class _Many:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
         frontier: int | None = ...,
         note: str | None = ...,
-        reason: str | None = ...,
+        reason: str | ReasonCount | None = ...,
         actor: str | None = ...,
     ) -> BulkResult: ...
     @overload
@@ -623,12 +637,14 @@ class _Many:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
         frontier: int | None = ...,
         note: str | None = ...,
-        reason: str | None = ...,
+        reason: str | ReasonCount | None = ...,
         actor: str | None = ...,
     ) -> BulkPreview:
         """Resumes many instances; as `pause`."""
@@ -643,12 +659,14 @@ class _Many:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
         frontier: int | None = ...,
         note: str | None = ...,
-        reason: str | None = ...,
+        reason: str | ReasonCount | None = ...,
         actor: str | None = ...,
     ) -> BulkResult: ...
     @overload
@@ -661,12 +679,14 @@ class _Many:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
         frontier: int | None = ...,
         note: str | None = ...,
-        reason: str | None = ...,
+        reason: str | ReasonCount | None = ...,
         actor: str | None = ...,
     ) -> BulkPreview:
         """Terminates many instances; as `pause`."""
@@ -681,12 +701,14 @@ class _Many:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
         frontier: int | None = ...,
         note: str | None = ...,
-        reason: str | None = ...,
+        reason: str | ReasonCount | None = ...,
         actor: str | None = ...,
     ) -> BulkResult: ...
     @overload
@@ -699,12 +721,14 @@ class _Many:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
         frontier: int | None = ...,
         note: str | None = ...,
-        reason: str | None = ...,
+        reason: str | ReasonCount | None = ...,
         actor: str | None = ...,
     ) -> BulkPreview:
         """Makes the next attempts of many instances now; as `pause`. A `rate` keeps a provider that
@@ -721,12 +745,14 @@ class _Many:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
         frontier: int | None = ...,
         note: str | None = ...,
-        reason: str | None = ...,
+        reason: str | ReasonCount | None = ...,
         actor: str | None = ...,
     ) -> BulkResult: ...
     @overload
@@ -740,12 +766,14 @@ class _Many:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
         frontier: int | None = ...,
         note: str | None = ...,
-        reason: str | None = ...,
+        reason: str | ReasonCount | None = ...,
         actor: str | None = ...,
     ) -> BulkPreview:
         """Restarts many instances, those that are final among them; as `pause`, and as
@@ -771,12 +799,14 @@ class _Many:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
         frontier: int | None = ...,
         note: str | None = ...,
-        reason: str | None = ...,
+        reason: str | ReasonCount | None = ...,
         actor: str | None = ...,
     ) -> BulkResult: ...
     @overload
@@ -789,12 +819,14 @@ class _Many:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
         frontier: int | None = ...,
         note: str | None = ...,
-        reason: str | None = ...,
+        reason: str | ReasonCount | None = ...,
         actor: str | None = ...,
     ) -> BulkPreview:
         """Deletes many instances, those that are final among them; as `pause`, and as
@@ -812,12 +844,14 @@ class _Many:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
         frontier: int | None = ...,
         note: str | None = ...,
-        reason: str | None = ...,
+        reason: str | ReasonCount | None = ...,
         actor: str | None = ...,
     ) -> BulkResult: ...
     @overload
@@ -832,12 +866,14 @@ class _Many:
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
         version: str | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
+        parent: str | tuple[str, str] | None = ...,
+        id_prefix: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
         frontier: int | None = ...,
         note: str | None = ...,
-        reason: str | None = ...,
+        reason: str | ReasonCount | None = ...,
         actor: str | None = ...,
     ) -> BulkPreview:
         """Sends an event to many instances, to each once; as `pause`.

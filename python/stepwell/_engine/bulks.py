@@ -8,7 +8,7 @@ from .._errors import InvalidConfig
 from .._types import Bulk, Page
 from .._values import names
 from .acting import by
-from .answers import bulk_of, from_cursor
+from .answers import Cursors, bulk_of
 from .desk import Desk
 
 
@@ -42,9 +42,10 @@ class Bulks:
             EngineClosed: The engine is not open.
         """
         self._desk.check("engine.bulk.list")
-        limit, beyond = names.page_limit(limit), from_cursor(cursor)
+        limit, cursors = names.page_limit(limit), Cursors("bulk", self._namespace)
+        beyond = cursors.read(cursor)
         rows = await self._desk.bulks(self._namespace, None, beyond, limit)
-        more = str(rows[-1].number) if len(rows) == limit else None
+        more = cursors.make(rows[-1].number) if len(rows) == limit else None
         return Page([bulk_of(it) for it in rows], more)
 
     async def get(self, id: str) -> Bulk:

@@ -42,7 +42,6 @@ News: TypeAlias = tuple["Status", bytes | None] | None
 
 LOOKED_AT_MAX = 20_000
 """Rows that one page looks at, where no index leads to those that are asked for."""
-_AT_WORK = (Status.RUNNING, Status.WAITING_FOR_PAUSE, Status.WAITING)
 
 
 class Code(NamedTuple):

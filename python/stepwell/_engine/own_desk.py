@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from .registry import Registry
 
 
+_AT_WORK = (Status.RUNNING, Status.WAITING_FOR_PAUSE, Status.WAITING)
+
+
 class Door(Protocol):
     """Who may call an engine, and when: the engine itself says so. Each returns its driver.
 
