@@ -86,9 +86,9 @@ class Many:
             options: Who they are: `ids`, up to 10,000 of one workflow; or `status` ("all" for any
                 that can be meant), `version`, `reason`, `attributes`, `parent`,
                 `id_prefix`, `created_after` and `created_before`, as `list` takes them. Those
-                that are final are only among them if `status` says so. `frontier`: nobody that was created after the look that gave
-                it. `rate`: at most so many in a second, up to 100,000. `actor` and `note`: for
-                the audit, which has one row for all.
+                that are final are only among them if `status` says so. `frontier`: nobody that was
+                created after the look that gave it. `rate`: at most so many in a second, up to
+                100,000. `actor` and `note`: for the audit, which has one row for all.
 
         Raises:
             InvalidConfig: There are neither ids nor a filter, or something is out of range.
