@@ -464,6 +464,47 @@ class ReasonCount:
     example_id: str | None
 
 
+class SlotHolder(NamedTuple):
+    """An instance that has a slot: since when, and the steps of which attempts run."""
+
+    workflow: str
+    id: str
+    since: datetime
+    steps: tuple[str, ...]
+
+
+class QueueExplanation(NamedTuple):
+    """Why instances of a workflow are queued. `str()` is one plain paragraph.
+
+    Attributes:
+        code: The limit that holds most of them up, as `ReasonCount.code`; "empty": none is queued.
+        queued: How many are queued.
+        since: Since when the first of them is.
+        used: How many of the slots of that limit are in use.
+        slots: How many it has; None: it is none of slots.
+        set_by: Who set it, if the audit says so.
+        set_at: When.
+        holders: Who has had slots of it longest, five at most.
+        per_minute: Slots given back a minute, of this workflow, since the engine opened.
+        estimate: Minutes until all that are queued have started, at that rate.
+    """
+
+    code: str
+    text: str
+    queued: int
+    since: datetime | None
+    used: int | None
+    slots: int | None
+    set_by: str | None
+    set_at: datetime | None
+    holders: tuple[SlotHolder, ...]
+    per_minute: float
+    estimate: float | None
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class VersionCount(NamedTuple):
     """How many instances of one version of a workflow are in each state; every state is a key.
     `registered`: whether the engine has code for it."""

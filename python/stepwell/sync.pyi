@@ -50,10 +50,12 @@ from stepwell import NonRetryableError as NonRetryableError
 from stepwell import NotSerializable as NotSerializable
 from stepwell import Overloaded as Overloaded
 from stepwell import Page as Page
+from stepwell import QueueExplanation as QueueExplanation
 from stepwell import ReasonCount as ReasonCount
 from stepwell import Rejected as Rejected
 from stepwell import RestartPreview as RestartPreview
 from stepwell import Retry as Retry
+from stepwell import SlotHolder as SlotHolder
 from stepwell import Started as Started
 from stepwell import Status as Status
 from stepwell import Step as Step
@@ -1167,6 +1169,18 @@ class _Tenant(_Many):
             EngineClosed: The engine is not open.
         """
 
+    def queue(self, workflow: Workflow[Any, Any] | str) -> QueueExplanation:
+        """Says why instances of a workflow are queued: which limit holds them up and who set it,
+        who has had its slots longest and in which step, how fast slots come back.
+
+        Args:
+            workflow: Whose queue.
+
+        Raises:
+            InvalidConfig: Nobody has heard of the workflow.
+            EngineClosed: The engine is not open.
+        """
+
     def versions(
         self, workflow: Workflow[Any, Any] | str | None = None
     ) -> builtins.list[VersionCount]:
@@ -1471,10 +1485,12 @@ __all__ = [
     "NotSerializable",
     "Overloaded",
     "Page",
+    "QueueExplanation",
     "ReasonCount",
     "Rejected",
     "RestartPreview",
     "Retry",
+    "SlotHolder",
     "Started",
     "Status",
     "Step",

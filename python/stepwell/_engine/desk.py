@@ -259,6 +259,11 @@ class Desk(Protocol):
         """Returns a page of instances."""
         ...
 
+    def slots(self, namespace: str, workflow: str) -> tuple[int, tuple[int, int, int], float]:
+        """Returns how many slots the engine has; how many are in use, by all, by the namespace and
+        by the workflow; and how many the workflow gives back a minute."""
+        ...
+
     async def reasons(self, namespace: str, workflow: str | None) -> list[ReasonCount]:
         """Returns why instances are where they are."""
         ...

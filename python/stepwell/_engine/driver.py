@@ -248,6 +248,7 @@ class Driver:
         self._limit_changes.clear()
         self.now = core.now
         self.monotonic = core.monotonic
+        self.opened = core.monotonic()
         self.record = core.record
         self.set_attributes = core.set_attributes
         self.retry = core.retry

@@ -149,6 +149,19 @@ class OwnDesk:
         )  # fmt: skip
         return Found([Look._make(row) for row in rows], searched_to)
 
+    def slots(self, namespace: str, workflow: str) -> tuple[int, tuple[int, int, int], float]:
+        driver = self._driver
+        leased, given_back = [0, 0, 0], 0
+        for of, name, used, *_, started, _ended in driver.core.workflow_statistics():
+            is_own = of == namespace and name == workflow
+            for at, counts in enumerate((True, of == namespace, is_own)):
+                leased[at] += used * counts
+            given_back += (started - used) * is_own
+        minutes = (driver.monotonic() - driver.opened) / 60e6
+        rate = max(given_back, 0) / minutes if minutes > 0 else 0.0
+        a, b, c = leased
+        return driver.core.statistics()["slots"], (a, b, c), rate
+
     async def reasons(self, namespace: str, workflow: str | None) -> list[ReasonCount]:
         of = Who(namespace, workflow or "", "")
         rows = await self._asked(of, self._driver.core.reasons, namespace, workflow)

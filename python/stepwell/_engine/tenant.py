@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, Unpack, overload
 from trio.lowlevel import checkpoint
 
 from .._codes import error_of
-from .._core import SAME_ID_OTHER_PARAMS
+from .._core import CONCURRENCY, NAMESPACE_CONCURRENCY, SAME_ID_OTHER_PARAMS, SLOTS
 from .._errors import InstanceExists, InvalidConfig, StepwellError
 from .._operations.child import encode_params
 from .._steps.signatures import (
@@ -37,7 +37,9 @@ from .._types import (
     Limits,
     NewInstance,
     Page,
+    QueueExplanation,
     ReasonCount,
+    SlotHolder,
     Status,
     StatusName,
     VersionCount,
@@ -55,6 +57,7 @@ from .desk import Code, Desk, NewItem, Query, Who
 from .instance import Instance
 from .look import Look
 from .many import Many
+from .queueing import HOLDERS_MAX, Account, explained
 
 _IF_SAME = "return_if_same"
 P = TypeVar("P")
@@ -543,6 +546,61 @@ class Tenant(Many):
             state: found.get(code, 0) if code in wanted else 0
             for code, state in enumerate(STATUSES)
         }
+
+    async def queue(self, workflow: Workflow[Any, Any] | str) -> QueueExplanation:
+        """Says why instances of a workflow are queued: which limit holds them up and who set it,
+        who has had its slots longest and in which step, how fast slots come back.
+
+        Args:
+            workflow: Whose queue.
+
+        Raises:
+            InvalidConfig: Nobody has heard of the workflow.
+            EngineClosed: The engine is not open.
+        """
+        self._desk.check("engine.queue")
+        name = self._known(workflow) or ""
+        reasons = await self._desk.reasons(self._namespace, name)
+        slots, leased, per_minute = self._desk.slots(self._namespace, name)
+        accounts = {SLOTS: Account(leased[0], slots)}
+        for code, of, used in (
+            (NAMESPACE_CONCURRENCY, None, leased[1]),
+            (CONCURRENCY, name, leased[2]),
+        ):
+            most = self._desk.limits_of(self._namespace, of).concurrency
+            accounts[code] = Account(used, most, *await self._set_by(of))
+        held_by = next((it.code for it in reasons if it.status is Status.QUEUED), None)
+        holders = []
+        if held_by is not None:
+            holders = await self._holders(name if held_by == CONCURRENCY else None)
+        return explained(name, reasons, accounts, holders, per_minute)
+
+    async def _set_by(self, workflow: str | None) -> tuple[str | None, datetime | None]:
+        """Returns who set the concurrency of a workflow, or of this namespace, last, and when."""
+        rows, _ = await self._desk.audit(self._namespace, workflow, None, None, names.PAGE_MAX)
+        for row in map(audit_row, rows):
+            is_it = row.operation == "set_limits" and row.workflow == workflow
+            if is_it and "concurrency" in row.result:
+                return row.actor, row.at
+        return None, None
+
+    async def _holders(self, workflow: str | None) -> builtins.list[SlotHolder]:
+        """Returns who has had a slot longest, of the thousand oldest that run."""
+        running = [STATUSES.index(Status.RUNNING), STATUSES.index(Status.WAITING_FOR_PAUSE)]
+        found = await self._desk.page(
+            Query(
+                self._namespace, workflow, running, None, None, None, None, None, None, None,
+                newest_first=False, limit=names.PAGE_MAX, attributes=(),
+            )
+        )  # fmt: skip
+        longest = sorted(found.rows, key=lambda it: it.updated_at)[:HOLDERS_MAX]
+        holders = []
+        for it in longest:
+            who = Who(self._namespace, it.workflow, it.id)
+            lines = await self._desk.history(who, it.no)
+            steps = tuple(line.name for line in lines if line.status == "running")
+            holders.append(SlotHolder(it.workflow, it.id, from_us(it.updated_at), steps))
+        return holders
 
     async def versions(
         self, workflow: Workflow[Any, Any] | str | None = None
