@@ -68,7 +68,8 @@ __version__: str
 
 # Notes: tuples that begin with one of these.
 DONE: Final[int]
-"""(DONE, at, [ticket, ...]): these records are durable, all recorded at `at`."""
+"""(DONE, at, [ticket, ...], [seq, ...]): these records are durable, at these places, all recorded
+at `at`."""
 REPLY: Final[int]
 """(REPLY, ticket, code, data): the answer to a call. code is "" on success, and data as the call
 says; else a word from "Why the core says no", with the data that is said there."""
@@ -343,12 +344,16 @@ class CoreError(Exception):
 
 class Calls(Protocol):
     """What bodies call, from their START until they are over. Not there at run time: the types of
-    `Core`, for whoever hands these calls on."""
+    `Core`, for whoever hands these calls on.
+
+    begun: place of the last outcome that the body had been given when the operation began, 0 if
+    there was none (L6)."""
 
     def record(
         self,
         no: int,
         incarnation: int,
+        begun: int,
         identity: tuple[Kind, str, str, str | None, int],
         attempt: int,
         verdict: Verdict,
@@ -362,6 +367,7 @@ class Calls(Protocol):
         self,
         no: int,
         incarnation: int,
+        begun: int,
         identity: tuple[Kind, str, str, str | None, int],
         at: int,
         payload: bytes,
@@ -373,6 +379,7 @@ class Calls(Protocol):
         self,
         no: int,
         incarnation: int,
+        begun: int,
         identity: tuple[Kind, str, str, str | None, int],
         attempt: int,
         started_at: int,
@@ -385,6 +392,7 @@ class Calls(Protocol):
         self,
         no: int,
         incarnation: int,
+        begun: int,
         kind: Kind,
         branch: str,
         name: str,
@@ -399,6 +407,7 @@ class Calls(Protocol):
         self,
         no: int,
         incarnation: int,
+        begun: int,
         branch: str,
         name: str,
         count: int,
@@ -412,6 +421,7 @@ class Calls(Protocol):
         self,
         no: int,
         incarnation: int,
+        begun: int,
         branch: str,
         name: str,
         count: int,
@@ -422,7 +432,15 @@ class Calls(Protocol):
         """Asks for a decision, or takes the one that came before; returns the wait's number.
         SETTLED with OK, as type APPROVED or REJECTED, and what `decide` was given; or TIMED_OUT."""
     def wait_child(
-        self, no: int, incarnation: int, branch: str, name: str, count: int, workflow: str, id: str
+        self,
+        no: int,
+        incarnation: int,
+        begun: int,
+        branch: str,
+        name: str,
+        count: int,
+        workflow: str,
+        id: str,
     ) -> int:
         """Waits for the end of another instance of the same namespace; returns the wait's number.
         SETTLED with OK, its output and as type its version; or GAVE_UP and its error. Then type is
@@ -432,6 +450,7 @@ class Calls(Protocol):
         self,
         no: int,
         incarnation: int,
+        begun: int,
         branch: str,
         name: str,
         count: int,
@@ -446,6 +465,7 @@ class Calls(Protocol):
         self,
         no: int,
         incarnation: int,
+        begun: int,
         branch: str,
         name: str,
         count: int,
@@ -462,6 +482,7 @@ class Calls(Protocol):
         self,
         no: int,
         incarnation: int,
+        begun: int,
         branch: str,
         name: str,
         count: int,
@@ -476,6 +497,7 @@ class Calls(Protocol):
         self,
         no: int,
         incarnation: int,
+        begun: int,
         branch: str,
         name: str,
         count: int,

@@ -80,6 +80,8 @@ class Outcome:
     number: int = 0
     """Of the wait it settled, if the body had not come back to that yet; `EARLIER`: it was recorded
     in an earlier life."""
+    place: int = 0
+    """Of one that the body recorded itself: its record's."""
     came_at: int | None = None
     """When the event or the decision came that it is; None: nobody recorded that."""
 
@@ -162,7 +164,9 @@ class Cursor:
         if kind == ATTRIBUTES and verdict == OK:
             self.changes = (self.changes[0] if self.changes else payload, payload)
         if verdict in OUTCOMES:
-            self.add(Outcome(identity, verdict, type, payload, at, seq, attempt, EARLIER, moment))
+            self.add(
+                Outcome(identity, verdict, type, payload, at, seq, attempt, EARLIER, came_at=moment)
+            )
             return
         known = self.attempts.setdefault(identity, Attempts())
         if verdict == SAVED:

@@ -40,6 +40,7 @@ async def perform(life: Life, operation: Operation) -> Outcome:
             if isinstance(found, Outcome):
                 told.at = found.at
                 told.turn += 1
+                told.last = found.seq or found.place or told.last
                 _caught_up(life)
                 told.bytes += len(found.payload or b"")
                 if found.verdict == _core.REFUSED:
@@ -115,7 +116,7 @@ def races(life: Life, path: str, kind: Kind, name: str) -> bool:
 def begin(life: Life, operation: Operation) -> None:
     """Opens an operation that takes effect when the turn ends, or when `deliver` is called."""
     told = life.delivery
-    operation.turn = told.turn
+    operation.turn, operation.after = told.turn, told.last
     told.open[operation.identity] = operation
     told.begun.append(operation)
 
@@ -132,6 +133,7 @@ def take_effect(life: Life, operation: Operation, in_body: bool = False) -> Awai
     told = life.delivery
     if in_body:
         told.replaying = False
+        operation.after = told.last
         told.open[operation.identity] = operation
     operation.live = True
     if told.interrupted:
@@ -194,7 +196,7 @@ def deliver(life: Life) -> None:
             stopping.mismatch(life, found, None)
             return
         operation = told.open[found.identity]
-        delivered(life, operation, found.at)
+        delivered(life, operation, found.at, found.seq or found.place)
         if told.replaying:
             _caught_up(life)
         if resolve(life, operation, found):
@@ -332,12 +334,14 @@ def _next(life: Life, open_operations: Iterable[Identity]) -> Outcome | Mismatch
     return found
 
 
-def delivered(life: Life, operation: Operation, at: int) -> None:
-    """An operation is over; the turn that its outcome begins is at this time (I13)."""
+def delivered(life: Life, operation: Operation, at: int, place: int) -> None:
+    """An operation is over, by an outcome that has this place in its history; the turn that begins
+    with that is at this time (I13)."""
     told = life.delivery
     del told.open[operation.identity]
     told.at = at
     told.turn += 1
+    told.last = place or told.last
     if operation.live:
         if told.interrupted or operation.interrupted:
             # What was open at the end of replay has been begun again (R3). But if the body had

@@ -103,6 +103,8 @@ class Operation(ABC):
     """Whether nothing but a wait of the core's is left of it."""
     turn = 0
     """How many outcomes had been delivered when it was begun."""
+    after = 0
+    """The place of the last of them (L6)."""
     is_cancelled = False
     """Whether the body has cancelled it, and it is open all the same until an attempt has ended
     (I8)."""
@@ -187,6 +189,7 @@ class Delivery:
         interrupted: Whether a crash may have cut short what history does not know of (R3).
         untaken: Open steps that a crash may have cut short, and that have not recorded that.
         turn: How many outcomes were delivered.
+        last: The place of the last of them.
         at: When the last of them came, in microseconds of the wall clock: the time of the turn.
         steps: How many the body has asked for, and at most may (`steps_max`).
         bytes: Of all values that it was given, so that live and on replay it is the same at the
@@ -195,7 +198,7 @@ class Delivery:
 
     __slots__ = (
         "asked", "at", "attached", "beginners", "begun", "bytes", "bytes_max", "cursor",
-        "interrupted", "keys", "open", "queued", "replaying", "steps", "steps_max", "turn",
+        "interrupted", "keys", "last", "open", "queued", "replaying", "steps", "steps_max", "turn",
         "untaken", "yes_in_flight",
     )  # fmt: skip
 
@@ -222,6 +225,7 @@ class Delivery:
         self.replaying = bool(cursor.pending)
         self.untaken = 0
         self.turn = 0
+        self.last = 0
         self.steps = 0
         self.steps_max = 0
         self.bytes_max = 0

@@ -340,12 +340,12 @@ class Driver:
             self._starts.clear()
             await trio.lowlevel.wait_readable(core.fileno())
 
-    def _done(self, at: int, tickets: list[int]) -> None:
+    def _done(self, at: int, tickets: list[int], places: list[int]) -> None:
         take = self.tickets.pop
-        for ticket in tickets:
+        for ticket, place in zip(tickets, places, strict=True):
             waiter = take(ticket, None)
             if waiter is not None:
-                waiter.done(at)
+                waiter.done(at, place)
 
     def _reply(self, ticket: int, code: str, data: Any) -> None:
         if ticket in self._limit_changes:

@@ -91,19 +91,32 @@ class Change(TaskOperation):
             self._verdict, self._payload = REFUSED, codec.encode(describe_refusal(error))
             self.life.delivery.cursor.refuse(self.identity)
             self.number = port.record(
-                who.no, who.incarnation, self.identity, 0, REFUSED, port.now(), self._payload
+                who.no,
+                who.incarnation,
+                self.after,
+                self.identity,
+                0,
+                REFUSED,
+                port.now(),
+                self._payload,
             )
         else:
             self._payload = codec.encode({"before": before, "after": after})
             who.ahead = codec.encode(after)
             self.number = port.set_attributes(
-                who.no, who.incarnation, self.identity, port.now(), self._payload, who.ahead
+                who.no,
+                who.incarnation,
+                self.after,
+                self.identity,
+                port.now(),
+                self._payload,
+                who.ahead,
             )
         port.tickets[self.number] = self
 
-    def done(self, at: int) -> None:
+    def done(self, at: int, place: int) -> None:
         """The record is durable."""
-        outcome = Outcome(self.identity, self._verdict, None, self._payload, at)
+        outcome = Outcome(self.identity, self._verdict, None, self._payload, at, place=place)
         delivery.arrived(self.life, outcome)
 
     def withdrawn(self) -> None:

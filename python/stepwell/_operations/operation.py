@@ -138,7 +138,9 @@ class WaitOperation(TaskOperation):
     def go_live(self, in_body: bool = False) -> None:
         known = self.life.delivery.attached.pop(self.identity, None)
         if known is None:
-            self.number = self._open_wait(self.life.who.no, self.life.who.incarnation, *self._args)
+            self.number = self._open_wait(
+                self.life.who.no, self.life.who.incarnation, self.after, *self._args
+            )
         else:
             self.number, until = known
             self.until = self.until if until is None else until
@@ -162,7 +164,9 @@ class TicketOperation(TaskOperation):
         self._args = args
 
     def go_live(self, in_body: bool = False) -> None:
-        self.number = self._submit(self.life.who.no, self.life.who.incarnation, *self._args)
+        self.number = self._submit(
+            self.life.who.no, self.life.who.incarnation, self.after, *self._args
+        )
         self.life.port.tickets[self.number] = self
 
     def withdrawn(self) -> None:

@@ -31,10 +31,12 @@ class _Asked(TaskOperation, Question):
     def go_live(self, in_body: bool = False) -> None:
         """Records the yes."""
         port, who = self.life.port, self.life.who
-        self.number = port.record(who.no, who.incarnation, self.identity, 0, OK, port.now(), None)
+        self.number = port.record(
+            who.no, who.incarnation, self.after, self.identity, 0, OK, port.now(), None
+        )
         port.tickets[self.number] = self
 
-    def done(self, at: int) -> None:
+    def done(self, at: int, place: int) -> None:
         """The record is durable: everybody who asks is told, from now on."""
         life, told = self.life, self.life.delivery
         told.yes_in_flight = None

@@ -42,13 +42,22 @@ class Refusal(TaskOperation):
         self.life.delivery.cursor.refuse(self.identity)
         self._payload = codec.encode(describe_refusal(self._error))
         self.number = port.record(
-            who.no, who.incarnation, self.identity, 0, REFUSED, port.now(), self._payload
+            who.no,
+            who.incarnation,
+            self.after,
+            self.identity,
+            0,
+            REFUSED,
+            port.now(),
+            self._payload,
         )
         port.tickets[self.number] = self
 
-    def done(self, at: int) -> None:
+    def done(self, at: int, place: int) -> None:
         """The record is durable."""
-        delivery.arrived(self.life, Outcome(self.identity, REFUSED, None, self._payload, at))
+        delivery.arrived(
+            self.life, Outcome(self.identity, REFUSED, None, self._payload, at, place=place)
+        )
 
     def withdrawn(self) -> None:
         self.life.port.tickets.pop(self.number, None)

@@ -254,7 +254,7 @@ class StepOperation(TaskOperation):
             delivery.withdraw_wait(self.life, self._delayed_by)
             self._runs_on = self.thread
             assert self._awaited is not None, "it waits for the end of the delay"
-            self._awaited.done(0)
+            self._awaited.done(0, 0)
         else:
             self.cancel_attempt()
         is_known = self.plan.on_interrupt == "fail" or (self.plan.is_async and not self._made)
@@ -279,7 +279,7 @@ class StepOperation(TaskOperation):
         self._should_end()
         self.cancel_attempt()
         if self._awaited is not None:
-            self._awaited.done(0)
+            self._awaited.done(0, 0)
 
     async def _wait_for(self, note: _Note) -> None:
         """Waits for the core's answer; not if the body unwinds."""
@@ -536,6 +536,7 @@ class StepOperation(TaskOperation):
         self.number = number = record(
             who.no,
             who.incarnation,
+            self.after,
             self.identity,
             attempt,
             verdict,
@@ -551,6 +552,7 @@ class StepOperation(TaskOperation):
         return life.port.record(
             life.who.no,
             life.who.incarnation,
+            self.after,
             self.identity,
             attempt,
             verdict,
@@ -610,6 +612,7 @@ class StepOperation(TaskOperation):
         number = life.port.retry(
             life.who.no,
             life.who.incarnation,
+            self.after,
             self.identity,
             attempt,
             self._started_at,
@@ -665,7 +668,7 @@ class StepOperation(TaskOperation):
 
     # The outcome.
 
-    def done(self, at: int) -> None:
+    def done(self, at: int, place: int) -> None:
         """The record is durable."""
         life, task = self.life, self.task
         if (
@@ -675,13 +678,15 @@ class StepOperation(TaskOperation):
             and not life.stopping
         ):
             # the only operation of a single body task: nothing can come before it
-            delivered(life, self, at)
+            delivered(life, self, at, place)
             self.task = None
             life.resting = False
             self.delivered = True
             reschedule(task)  # type: ignore[arg-type]  # its loop is trio's: a body on asyncio has turns always
         else:
-            delivery.arrived(life, Outcome(self.identity, self._verdict, None, self.payload, at))
+            delivery.arrived(
+                life, Outcome(self.identity, self._verdict, None, self.payload, at, place=place)
+            )
 
     def own_outcome(self) -> Outcome:
         return Outcome(self.identity, self._verdict, None, self.payload, self.life.delivery.at)
@@ -801,7 +806,7 @@ class _Note:
     async def wait(self) -> None:
         await self._event.wait()
 
-    def done(self, at: int) -> None:
+    def done(self, at: int, place: int) -> None:
         self._event.set()
 
     def settle(self, *_: object) -> None:

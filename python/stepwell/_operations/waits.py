@@ -118,7 +118,8 @@ async def _tell_unfit(
         await stopping.unreadable(life, f'event "{outcome.type}"', error, identity[2])
     said = codec.encode(f"{_TOLD}{error}")
     who = life.who
-    life.port.record(who.no, who.incarnation, identity, 1, _core.SAVED, outcome.at, said)
+    last = life.delivery.last
+    life.port.record(who.no, who.incarnation, last, identity, 1, _core.SAVED, outcome.at, said)
     raise blamed(_unfit(life, outcome, str(error)), identity) from None
 
 

@@ -92,6 +92,22 @@ pub struct Operation {
     pub count: u32,
 }
 
+/// An operation that a body begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// Which.
+    pub operation: Operation,
+    /// As of its record.
+    pub begun: Option<Seq>,
+}
+
+impl From<Operation> for Begun {
+    fn from(operation: Operation) -> Self {
+        let begun = None;
+        Self { operation, begun }
+    }
+}
+
 /// One line of an instance's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -105,15 +121,16 @@ pub struct Record {
     pub started_at: Micros,
     /// When this was recorded.
     pub at: Micros,
-    /// How many outcomes the body had been given when the operation began (L6); `None` if nobody
-    /// counted.
-    pub begun: Option<u64>,
+    /// The place of the last outcome that the body had been given when the operation began, 0 if
+    /// there was none (L6); `None` if that was not recorded.
+    pub begun: Option<Seq>,
     /// The first attempt that no longer counts, after [`Verdict::Erased`]; `attempt` is the last.
     pub erases: Option<u32>,
     /// Another moment that belongs to it: after [`Verdict::AttemptFailed`] when the next attempt is
     /// due; of an event or a decision when that came (E5), which records of old do not say.
     pub moment: Option<Micros>,
-    /// Number of the event that was taken, so that a withdrawn wait can put it back (I8).
+    /// Number of the event that was taken, so that a withdrawn wait can put it back (I8); of a call
+    /// that of the child (L6).
     pub event: Option<u64>,
     /// Type of the event that was taken; version of the child whose output it is; or a word that
     /// says which way it went.

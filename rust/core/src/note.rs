@@ -23,6 +23,8 @@ pub enum Note {
         at: Micros,
         /// Their tickets.
         tickets: Vec<u64>,
+        /// The places of the records, in the same order.
+        seqs: Vec<Seq>,
     },
     /// An answer; `code` is empty on success.
     Reply {

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::audit::By;
 use crate::bulk::Bulk;
-use crate::history::{Operation, Record};
+use crate::history::{Begun, Operation, Record};
 use crate::ids::{Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
 use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
@@ -111,6 +111,8 @@ pub struct Decision {
 pub struct Child {
     /// The operation in the parent's history.
     pub operation: Operation,
+    /// As of its record.
+    pub begun: Option<Seq>,
     /// Workflow of the child, in the parent's namespace.
     pub workflow: Box<str>,
     /// Its version.
@@ -119,6 +121,15 @@ pub struct Child {
     pub items: Vec<NewItem>,
     /// Payload of the parent's record.
     pub payload: Option<Box<[u8]>>,
+}
+
+impl Child {
+    /// Returns the operation as it was begun.
+    #[must_use]
+    pub(crate) fn begun(&self) -> Begun {
+        let (operation, begun) = (self.operation.clone(), self.begun);
+        Begun { operation, begun }
+    }
 }
 
 /// Why an instance cannot go on.
@@ -292,13 +303,13 @@ pub enum Speech {
     /// Ask for an approval; the source of the wait names it.
     Ask(Box<Wait>, Option<Box<[u8]>>),
     /// Wait for the end of (workflow, id).
-    Await(WaitId, Box<(Operation, Box<str>, Box<str>)>),
+    Await(WaitId, Box<(Begun, Box<str>, Box<str>)>),
     /// Create a child and wait for its end.
     Call(WaitId, Box<Child>),
     /// Create one or more children and record that.
     CreateChildren(u64, Box<Child>),
     /// Send an event from a body and record that.
-    Post(u64, Box<(Operation, Sent)>),
+    Post(u64, Box<(Begun, Sent)>),
     /// Give up a wait.
     Withdraw(WaitId),
     /// On replay the body passed over the outcome with this place in the journal, because it had

@@ -4,7 +4,7 @@
 //! same commit closes it, so a wait is settled once (E3).
 
 use crate::history::Operation;
-use crate::ids::{EventId, Incarnation, InstanceNo, Micros, WaitId};
+use crate::ids::{EventId, Incarnation, InstanceNo, Micros, Seq, WaitId};
 
 /// The namespace whose approvals are stored under the very id their user knows.
 const DEFAULT: &str = "default";
@@ -41,6 +41,8 @@ pub struct Wait {
     pub opened_at: Micros,
     /// When it times out; `None` waits for ever (children only).
     pub until: Option<Micros>,
+    /// As of its record: where the body was when it was opened.
+    pub begun: Option<Seq>,
 }
 
 /// An event sent to an instance and not taken yet.

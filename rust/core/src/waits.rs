@@ -132,6 +132,7 @@ mod tests {
 
     fn wait(id: u64, types: &[&str]) -> Wait {
         Wait {
+            begun: None,
             id,
             operation: Operation {
                 kind: Kind::Event,

@@ -172,6 +172,7 @@ fn wait(engine: &Engine, by: Body, kept: Kept, count: u32, until: i64) -> u64 {
         }
     };
     let wait = Wait {
+        begun: None,
         id,
         operation: operation(kind, count),
         source,

@@ -101,6 +101,7 @@ fn record(engine: &Engine, by: Body) -> u64 {
 fn sleep(engine: &Engine, by: Body, until: i64) -> u64 {
     let id = engine.draw_wait();
     let wait = Wait {
+        begun: None,
         id,
         operation: operation(Kind::Sleep),
         source: Source::Timer,
@@ -149,8 +150,8 @@ fn a_crash_loses_nothing_that_was_acknowledged() {
     create(&engine, "a");
     let by = body(start_of(&settle(&engine)));
     let ticket = record(&engine, by);
-    let tickets = vec![ticket];
-    assert_eq!(settle(&engine), [Note::Done { at: 1_000, tickets }]);
+    let (at, tickets, seqs) = (1_000, vec![ticket], vec![1]);
+    assert_eq!(settle(&engine), [Note::Done { at, tickets, seqs }]);
     engine.crash();
     record(&engine, by);
     assert_eq!(engine.poll(), []);

@@ -149,8 +149,9 @@ pub(crate) fn record(
 }
 
 /// A wait; when it opened the core fills in.
-pub(crate) fn wait(id: u64, operation: Operation, source: Source, until: i64) -> Wait {
+pub(crate) fn wait(id: u64, operation: Operation, begun: u64, source: Source, until: i64) -> Wait {
     Wait {
+        begun: Some(begun),
         id,
         operation,
         source,

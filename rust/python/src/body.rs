@@ -1,7 +1,7 @@
 //! `Core`: the calls from the body of a running instance. `record` is the hot one.
 
 use pyo3::prelude::*;
-use stepwell_core::history::{Kind, Verdict};
+use stepwell_core::history::{Begun, Kind, Verdict};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::submission::{Body, Child, Name, NewItem, Sent, Speech, Submission, Why};
 use stepwell_core::wait::Source;
@@ -15,13 +15,14 @@ use crate::error::invalid;
 
 #[pymethods]
 impl Core {
-    #[pyo3(signature = (no, incarnation, identity, attempt, verdict, started_at, payload, erases=None))]
+    #[pyo3(signature = (no, incarnation, begun, identity, attempt, verdict, started_at, payload, erases=None))]
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn record(
         &self,
         py: Python<'_>,
         no: u64,
         incarnation: u64,
+        begun: u64,
         identity: IdentityTuple,
         attempt: u32,
         verdict: u8,
@@ -37,7 +38,7 @@ impl Core {
             started_at,
             payload,
         );
-        record.erases = erases;
+        (record.begun, record.erases) = (Some(begun), erases);
         let ticket = self.engine.draw_ticket();
         let by = Body { no, incarnation };
         self.submit(py, by.says(Speech::Record(ticket, record)))?;
@@ -50,19 +51,21 @@ impl Core {
         py: Python<'_>,
         no: u64,
         incarnation: u64,
+        begun: u64,
         identity: IdentityTuple,
         at: i64,
         payload: &[u8],
         attributes: &[u8],
     ) -> PyResult<u64> {
         let given = self::attributes(Some(attributes))?.expect("some were given");
-        let record = record(
+        let mut record = record(
             identity.into_operation()?,
             0,
             Verdict::Done,
             at,
             Some(payload),
         );
+        record.begun = Some(begun);
         let ticket = self.engine.draw_ticket();
         let by = Body { no, incarnation };
         self.submit(
@@ -78,6 +81,7 @@ impl Core {
         py: Python<'_>,
         no: u64,
         incarnation: u64,
+        begun: u64,
         identity: IdentityTuple,
         attempt: u32,
         started_at: i64,
@@ -87,7 +91,7 @@ impl Core {
         let step = identity.into_operation()?;
         let failed = Verdict::AttemptFailed;
         let mut record = record(step, attempt, failed, started_at, Some(error));
-        record.moment = Some(retry_at);
+        (record.begun, record.moment) = (Some(begun), Some(retry_at));
         let id = self.engine.draw_wait();
         let by = Body { no, incarnation };
         self.submit(py, by.says(Speech::Retry(id, Box::new(record))))?;
@@ -95,12 +99,13 @@ impl Core {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
-    #[pyo3(signature = (no, incarnation, kind, branch, name, count, until, is_fixed=false))]
+    #[pyo3(signature = (no, incarnation, begun, kind, branch, name, count, until, is_fixed=false))]
     fn sleep(
         &self,
         py: Python<'_>,
         no: u64,
         incarnation: u64,
+        begun: u64,
         kind: u8,
         branch: &str,
         name: &str,
@@ -119,7 +124,7 @@ impl Core {
         } else {
             Source::Timer
         };
-        let wait = wait(id, operation, source, until);
+        let wait = wait(id, operation, begun, source, until);
         self.submit(
             py,
             Body { no, incarnation }.says(Speech::Open(Box::new(wait))),
@@ -133,6 +138,7 @@ impl Core {
         py: Python<'_>,
         no: u64,
         incarnation: u64,
+        begun: u64,
         branch: &str,
         name: &str,
         count: u32,
@@ -142,7 +148,7 @@ impl Core {
         let id = self.engine.draw_wait();
         let types = types.into_iter().map(Into::into).collect();
         let operation = operation(Kind::Event, branch, name, count);
-        let wait = wait(id, operation, Source::Event(types), until);
+        let wait = wait(id, operation, begun, Source::Event(types), until);
         self.submit(
             py,
             Body { no, incarnation }.says(Speech::Open(Box::new(wait))),
@@ -151,12 +157,13 @@ impl Core {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
-    #[pyo3(signature = (no, incarnation, branch, name, count, approval_id, detail, until))]
+    #[pyo3(signature = (no, incarnation, begun, branch, name, count, approval_id, detail, until))]
     fn wait_approval(
         &self,
         py: Python<'_>,
         no: u64,
         incarnation: u64,
+        begun: u64,
         branch: &str,
         name: &str,
         count: u32,
@@ -166,7 +173,8 @@ impl Core {
     ) -> PyResult<u64> {
         let id = self.engine.draw_wait();
         let operation = operation(Kind::Approval, branch, name, count);
-        let wait = wait(id, operation, Source::Approval(approval_id.into()), until);
+        let source = Source::Approval(approval_id.into());
+        let wait = wait(id, operation, begun, source, until);
         let by = Body { no, incarnation };
         self.submit(py, by.says(Speech::Ask(Box::new(wait), bytes(detail))))?;
         Ok(id)
@@ -178,6 +186,7 @@ impl Core {
         py: Python<'_>,
         no: u64,
         incarnation: u64,
+        begun: u64,
         branch: &str,
         name: &str,
         count: u32,
@@ -187,19 +196,22 @@ impl Core {
         short(workflow)?;
         let number = self.engine.draw_wait();
         let operation = operation(Kind::Result, branch, name, count);
-        let what = Box::new((operation, workflow.into(), id.into()));
+        let begun = Some(begun);
+        let what = Begun { operation, begun };
+        let what = Box::new((what, workflow.into(), id.into()));
         let by = Body { no, incarnation };
         self.submit(py, by.says(Speech::Await(number, what)))?;
         Ok(number)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
-    #[pyo3(signature = (no, incarnation, branch, name, count, workflow, version, id, params))]
+    #[pyo3(signature = (no, incarnation, begun, branch, name, count, workflow, version, id, params))]
     fn call(
         &self,
         py: Python<'_>,
         no: u64,
         incarnation: u64,
+        begun: u64,
         branch: &str,
         name: &str,
         count: u32,
@@ -212,6 +224,7 @@ impl Core {
         let number = self.engine.draw_wait();
         let by = Body { no, incarnation };
         let child = Box::new(Child {
+            begun: Some(begun),
             operation: operation(Kind::Call, branch, name, count),
             workflow: workflow.into(),
             version: version.into(),
@@ -223,12 +236,13 @@ impl Core {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
-    #[pyo3(signature = (no, incarnation, branch, name, count, workflow, version, id, params, attributes, payload))]
+    #[pyo3(signature = (no, incarnation, begun, branch, name, count, workflow, version, id, params, attributes, payload))]
     fn create_child(
         &self,
         py: Python<'_>,
         no: u64,
         incarnation: u64,
+        begun: u64,
         branch: &str,
         name: &str,
         count: u32,
@@ -243,6 +257,7 @@ impl Core {
         let ticket = self.engine.draw_ticket();
         let by = Body { no, incarnation };
         let child = Box::new(Child {
+            begun: Some(begun),
             operation: operation(Kind::Create, branch, name, count),
             workflow: workflow.into(),
             version: version.into(),
@@ -259,6 +274,7 @@ impl Core {
         py: Python<'_>,
         no: u64,
         incarnation: u64,
+        begun: u64,
         branch: &str,
         name: &str,
         count: u32,
@@ -272,6 +288,7 @@ impl Core {
         let items = items.into_iter();
         let by = Body { no, incarnation };
         let child = Box::new(Child {
+            begun: Some(begun),
             operation: operation(Kind::CreateBatch, branch, name, count),
             workflow: workflow.into(),
             version: version.into(),
@@ -287,12 +304,13 @@ impl Core {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
-    #[pyo3(signature = (no, incarnation, branch, name, count, workflow, id, r#type, payload))]
+    #[pyo3(signature = (no, incarnation, begun, branch, name, count, workflow, id, r#type, payload))]
     fn send(
         &self,
         py: Python<'_>,
         no: u64,
         incarnation: u64,
+        begun: u64,
         branch: &str,
         name: &str,
         count: u32,
@@ -313,7 +331,8 @@ impl Core {
             kind: r#type.into(),
             payload: bytes(payload),
         };
-        let what = Box::new((operation(Kind::Send, branch, name, count), sent));
+        let (operation, begun) = (operation(Kind::Send, branch, name, count), Some(begun));
+        let what = Box::new((Begun { operation, begun }, sent));
         let by = Body { no, incarnation };
         self.submit(py, by.says(Speech::Post(ticket, what)))?;
         Ok(ticket)

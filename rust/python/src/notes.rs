@@ -74,7 +74,9 @@ pub(crate) fn workflows<'py>(py: Python<'py>, of: &[OfWorkflow]) -> PyResult<Bou
 /// Turns a note into its tuple.
 pub(crate) fn tuple<'py>(py: Python<'py>, note: &Note) -> Any<'py> {
     match note {
-        Note::Done { at, tickets } => tuple!(py; DONE, at, PyList::new(py, tickets)?),
+        Note::Done { at, tickets, seqs } => tuple!(
+            py; DONE, at, PyList::new(py, tickets)?, PyList::new(py, seqs)?
+        ),
         Note::Reply { ticket, code, data } => {
             tuple!(py; REPLY, ticket, PyString::intern(py, code), answer(py, data)?)
         }

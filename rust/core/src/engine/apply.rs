@@ -7,7 +7,7 @@ use super::creations::there;
 use super::{After, Applied, Core, ItemOf, Job};
 use crate::codes;
 use crate::history::Stored;
-use crate::ids::{InstanceNo, Key};
+use crate::ids::{InstanceNo, Key, Seq};
 use crate::lifecycle::Status;
 use crate::note::{Data, Item, Note, Settled, Start};
 use crate::store::known::Known;
@@ -118,7 +118,7 @@ impl Core {
         let outcome = op.as_ref().map(|it| it.1);
         match then {
             After::Done(ticket) => match outcome {
-                Some(Outcome::Done(_)) => done(&mut applied.notes, self.now, ticket),
+                Some(Outcome::Done(seq)) => done(&mut applied.notes, self.now, ticket, seq),
                 _ => applied.notes.push(Note::Fenced { ticket }),
             },
             After::Say(note) => applied.notes.push(note),
@@ -389,15 +389,19 @@ impl Core {
 }
 
 /// Adds a ticket to the last note if that is of the same commit, so that a note costs little.
-fn done(notes: &mut Vec<Note>, now: crate::ids::Micros, ticket: u64) {
-    if let Some(Note::Done { at, tickets }) = notes.last_mut() {
+fn done(notes: &mut Vec<Note>, now: crate::ids::Micros, ticket: u64, seq: Seq) {
+    if let Some(Note::Done { at, tickets, seqs }) = notes.last_mut() {
         if *at == now {
             tickets.push(ticket);
+            seqs.push(seq);
             return;
         }
     }
-    let tickets = vec![ticket];
-    notes.push(Note::Done { at: now, tickets });
+    notes.push(Note::Done {
+        at: now,
+        tickets: vec![ticket],
+        seqs: vec![seq],
+    });
 }
 
 /// Returns what was to be created, and the store's answer.

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use super::{After, Core, Live};
 use crate::codes;
 use crate::failure;
-use crate::history::{Operation, Record, Stored, Verdict};
+use crate::history::{Begun, Record, Stored, Verdict};
 use crate::ids::{EventId, InstanceNo, Seq, WaitId};
 use crate::lifecycle::{Effect, Happening, Status};
 use crate::note::Note;
@@ -98,6 +98,7 @@ impl Core {
     fn retry(&mut self, id: WaitId, by: Body, mut record: Record) {
         record.at = self.now;
         let wait = Wait {
+            begun: None,
             id,
             operation: record.operation.clone(),
             source: Source::Retry(record.payload.as_deref().and_then(failure::class)),
@@ -273,12 +274,7 @@ impl Core {
     }
 
     /// An event from one instance to another: sent and recorded, both or neither.
-    fn post(
-        &mut self,
-        ticket: u64,
-        by: Body,
-        mut what: Box<(Operation, Sent)>,
-    ) -> Option<Submission> {
+    fn post(&mut self, ticket: u64, by: Body, mut what: Box<(Begun, Sent)>) -> Option<Submission> {
         let to = &what.1.to;
         what.1.to = self.name(by.no, &to.workflow, &to.id);
         let found = self.find(&what.1.to);

@@ -8,7 +8,7 @@ use super::letters::nobody;
 use super::settle::Resolved;
 use super::{After, Core};
 use crate::codes;
-use crate::history::{Operation, Verdict};
+use crate::history::{Begun, Verdict};
 use crate::ids::{InstanceNo, Key, WaitId};
 use crate::lifecycle::Status;
 use crate::store::known::Damaged;
@@ -63,6 +63,7 @@ impl Core {
         let found = self.find(&name);
         let found = self.or_block(by.no, found)?;
         let wait = |source| Wait {
+            begun: child.begun,
             id,
             operation: child.operation.clone(),
             source,
@@ -116,6 +117,7 @@ impl Core {
             self.create_across(ticket, by, child);
             return None;
         }
+        let begun = child.begun();
         let outcome = if refused {
             Resolved::failed(codes::EXISTS)
         } else {
@@ -128,7 +130,7 @@ impl Core {
             }
         };
         let now = self.now;
-        self.conclude(by.no, ticket, child.operation, now, &outcome);
+        self.conclude(by.no, ticket, begun, now, &outcome);
         None
     }
 
@@ -158,7 +160,7 @@ impl Core {
             payload: child.payload.clone(),
             ..Resolved::new(Verdict::Done)
         };
-        let record = self.outcome_record(child.operation.clone(), self.now, &outcome);
+        let record = self.outcome_record(child.begun(), self.now, &outcome);
         let told = self.settled_as(by.no, ticket, &outcome);
         let again = by.says(Speech::CreateChildren(ticket, child));
         self.push_then(
@@ -172,7 +174,7 @@ impl Core {
         &mut self,
         id: WaitId,
         by: Body,
-        what: Box<(Operation, Box<str>, Box<str>)>,
+        what: Box<(Begun, Box<str>, Box<str>)>,
     ) -> Option<Submission> {
         let name = self.name(by.no, &what.1, &what.2);
         let found = self.find(&name);
@@ -198,8 +200,9 @@ impl Core {
             }
         };
         let wait = Wait {
+            begun: what.0.begun,
             id,
-            operation: what.0,
+            operation: what.0.operation,
             source: Source::Child(child),
             opened_at: self.now,
             until: None,

@@ -3,7 +3,7 @@
 //! E3: deadline and arrival are decided here, one after the other, and the first closes the wait.
 
 use super::{After, Core, Due};
-use crate::history::{Operation, Record, Verdict};
+use crate::history::{Begun, Kind, Record, Verdict};
 use crate::ids::{InstanceNo, Micros, WaitId};
 use crate::limits::BATCH_TIMERS;
 use crate::note::Settled;
@@ -93,7 +93,15 @@ impl Core {
 
     /// Appends the outcome of a wait that is not open any more.
     pub(super) fn record_outcome(&mut self, no: InstanceNo, wait: Wait, outcome: &Resolved) {
-        self.conclude(no, wait.id, wait.operation, wait.opened_at, outcome);
+        let (operation, begun) = (wait.operation, wait.begun);
+        let called = match wait.source {
+            Source::Child(child) if operation.kind == Kind::Call => Some(child),
+            _ => None,
+        };
+        let what = Begun { operation, begun };
+        let mut record = self.outcome_record(what, wait.opened_at, outcome);
+        record.event = record.event.or(called);
+        self.append_outcome(no, wait.id, record, outcome);
         self.wake(no);
     }
 
@@ -102,11 +110,15 @@ impl Core {
         &mut self,
         no: InstanceNo,
         number: u64,
-        operation: Operation,
+        what: Begun,
         started_at: Micros,
         outcome: &Resolved,
     ) {
-        let record = self.outcome_record(operation, started_at, outcome);
+        let record = self.outcome_record(what, started_at, outcome);
+        self.append_outcome(no, number, record, outcome);
+    }
+
+    fn append_outcome(&mut self, no: InstanceNo, number: u64, record: Record, outcome: &Resolved) {
         let incarnation = self.live_mut(no).incarnation;
         self.batch.bytes += record.payload.as_ref().map_or(0, |it| it.len());
         let told = self.told(no, number, outcome);
@@ -116,17 +128,17 @@ impl Core {
 
     pub(super) fn outcome_record(
         &self,
-        operation: Operation,
+        what: Begun,
         started_at: Micros,
         outcome: &Resolved,
     ) -> Record {
         Record {
-            operation,
+            operation: what.operation,
             attempt: 0,
             verdict: outcome.verdict.expect("an outcome has a verdict"),
             started_at,
             at: self.now,
-            begun: None,
+            begun: what.begun,
             erases: None,
             moment: outcome.came_at,
             event: outcome.event,

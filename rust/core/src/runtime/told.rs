@@ -13,8 +13,8 @@ fn answers(count: usize) -> Vec<Note> {
 }
 
 fn done() -> Note {
-    let (at, tickets) = (0, vec![7]);
-    Note::Done { at, tickets }
+    let (at, tickets, seqs) = (0, vec![7], vec![1]);
+    Note::Done { at, tickets, seqs }
 }
 
 #[test]

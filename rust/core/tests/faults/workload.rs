@@ -313,6 +313,7 @@ impl Draft {
         let opened_at = self.now();
         let until = self.dice.percent(70).then(|| self.now());
         Wait {
+            begun: None,
             id,
             operation,
             source,

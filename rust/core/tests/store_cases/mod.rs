@@ -145,6 +145,7 @@ pub fn record(name: &str) -> Record {
 
 pub fn wait(id: u64, source: Source) -> Wait {
     Wait {
+        begun: None,
         id,
         operation: operation("w"),
         source,

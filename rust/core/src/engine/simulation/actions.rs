@@ -206,6 +206,7 @@ fn something_late(world: &mut World) -> bool {
     };
     let number = world.life.sequence.draw();
     let wait = Wait {
+        begun: None,
         id: number,
         operation,
         source: Source::Timer,

@@ -202,7 +202,7 @@ impl Said {
                 (ticket, Asked::Record(by.no, record.operation.clone()))
             }
             Submission::Said(by, Speech::Post(ticket, what)) => {
-                (ticket, Asked::Outcome(by.no, what.0.clone()))
+                (ticket, Asked::Outcome(by.no, what.0.operation.clone()))
             }
             Submission::Said(by, Speech::CreateChildren(ticket, child)) => {
                 (ticket, Asked::Outcome(by.no, child.operation.clone()))
@@ -221,7 +221,7 @@ impl Said {
                 Command::SetLimits(ticket, _) | Command::OpenNamespace(ticket, ..),
             ) => (ticket, Asked::Limits),
             Submission::Said(by, Speech::Await(id, what)) => {
-                (id, Asked::Outcome(by.no, what.0.clone()))
+                (id, Asked::Outcome(by.no, what.0.operation.clone()))
             }
             _ => return,
         };

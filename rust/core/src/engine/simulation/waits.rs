@@ -53,6 +53,7 @@ impl World {
         let until = timeout.map_or(FOR_EVER, |it| self.now + it);
         let wait = |source, until| {
             Box::new(Wait {
+                begun: None,
                 id,
                 operation: operation.clone(),
                 source,
@@ -93,6 +94,7 @@ impl World {
             ..NewItem::default()
         };
         Child {
+            begun: None,
             operation,
             workflow: WORKFLOWS[workflow(account_of_children(it.account))].into(),
             version: "1".into(),
@@ -121,7 +123,7 @@ impl World {
         let workflow = WORKFLOWS[workflow(account_of_children(it.account))];
         let id = child_id(&it.id, strand, of, 0);
         let number = self.life.sequence.draw();
-        let what = Box::new((operation, workflow.into(), id.into()));
+        let what = Box::new((operation.into(), workflow.into(), id.into()));
         self.submit(it.by.says(Speech::Await(number, what)));
         number
     }
@@ -147,7 +149,7 @@ impl World {
         };
         self.submit(
             it.by
-                .says(Speech::Post(ticket, Box::new((operation, sent)))),
+                .says(Speech::Post(ticket, Box::new((operation.into(), sent)))),
         );
         ticket
     }

@@ -68,6 +68,7 @@ fn asking(stage: &mut Stage) {
 fn calling(stage: &mut Stage) {
     let by = stage.create("a");
     let child = Child {
+        begun: None,
         operation: operation(Kind::Call),
         workflow: "v".into(),
         version: "1".into(),

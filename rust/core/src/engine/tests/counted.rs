@@ -155,6 +155,7 @@ impl World {
             }
             (8, Some(by)) => {
                 let child = Child {
+                    begun: None,
                     operation: operation(Kind::Call),
                     workflow: WORKFLOWS[usize::from(how & 1)].into(),
                     version: "1".into(),

@@ -17,6 +17,7 @@ impl Stage {
     fn call(&self, by: Body, item: NewItem) -> (WaitId, Submission) {
         let number = self.sequence.draw();
         let child = Child {
+            begun: None,
             operation: Operation {
                 count: number as u32,
                 ..operation(Kind::Call)
@@ -195,6 +196,7 @@ fn l10_a_parent_that_ends_terminates_whom_it_called_all_the_way_down_and_nobody_
         let (_, child) = stage.called(by, "child");
         let (_, grandchild) = stage.called(child, "grandchild");
         let made = Child {
+            begun: None,
             operation: operation(Kind::Create),
             workflow: "w".into(),
             version: "1".into(),
@@ -203,7 +205,7 @@ fn l10_a_parent_that_ends_terminates_whom_it_called_all_the_way_down_and_nobody_
         };
         stage.say(vec![by.says(Speech::CreateChildren(8, Box::new(made)))]);
         let awaited = stage.create("awaited");
-        let what = |id: &str| Box::new((operation(Kind::Result), "w".into(), id.into()));
+        let what = |id: &str| Box::new((operation(Kind::Result).into(), "w".into(), id.into()));
         stage.say(vec![
             by.says(Speech::Await(900, what("awaited"))),
             awaited.says(Speech::Await(901, what("grandchild"))),

@@ -52,6 +52,7 @@ fn resume(ticket: u64) -> Submission {
 
 fn children(ticket: u64, by: Body, id: &str) -> Submission {
     let child = Child {
+        begun: None,
         operation: operation(Kind::CreateBatch),
         workflow: "w".into(),
         version: "1".into(),
@@ -106,7 +107,10 @@ fn l11_creating_children_and_sending_events_are_outcomes_too() {
     };
     let outcomes = [
         children(900, by, "b"),
-        by.says(Speech::Post(901, Box::new((operation(Kind::Send), sent)))),
+        by.says(Speech::Post(
+            901,
+            Box::new((operation(Kind::Send).into(), sent)),
+        )),
     ];
     for outcome in outcomes {
         stage.crash();
@@ -281,7 +285,7 @@ fn l10_a_child_that_ends_in_the_batch_that_resumes_its_parent_is_heard() {
     });
     let child = child.expect("it runs");
     let number = stage.sequence.draw();
-    let what = Box::new((operation(Kind::Result), "w".into(), "b".into()));
+    let what = Box::new((operation(Kind::Result).into(), "w".into(), "b".into()));
     let why = b"why".as_slice().into();
     stage.say(vec![
         by.says(Speech::Await(number, what)),

@@ -282,6 +282,7 @@ fn l10_a_parent_is_woken_by_its_child_even_if_the_engine_died_between() {
     let by = stage.create("a");
     let number = stage.sequence.draw();
     let child = Child {
+        begun: None,
         operation: operation(Kind::Call),
         workflow: "w".into(),
         version: "1".into(),
@@ -303,7 +304,7 @@ fn l10_a_parent_is_woken_by_its_child_even_if_the_engine_died_between() {
         [(number, Verdict::Done, Some("1"))]
     );
     // Asking for a child that is final is answered at once, for one that never was too.
-    let what = |id: &str| Box::new((operation(Kind::Result), "w".into(), id.into()));
+    let what = |id: &str| Box::new((operation(Kind::Result).into(), "w".into(), id.into()));
     let applied = stage.say(vec![
         by.says(Speech::Await(900, what("a.1"))),
         by.says(Speech::Await(901, what("nobody"))),
@@ -326,6 +327,7 @@ fn l10_an_id_is_created_by_one_operation_only_and_once_in_a_batch() {
     let by = stage.create("a");
     let children = |ticket, count, ids: &[&str]| {
         let child = Child {
+            begun: None,
             operation: Operation {
                 count,
                 ..operation(Kind::Create)

@@ -513,6 +513,7 @@ fn c10_children_pay_no_rate_and_are_never_refused() {
     let by = stage.create("a");
     stage.set(None, &[("create_rate", Some(1.0))]);
     let child = Child {
+        begun: None,
         operation: operation(Kind::Create),
         workflow: "w".into(),
         version: "1".into(),

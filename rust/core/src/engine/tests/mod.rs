@@ -216,6 +216,7 @@ impl Stage {
 
     fn wait(&self, kind: Kind, source: Source, until: i64) -> Wait {
         Wait {
+            begun: None,
             id: self.sequence.draw(),
             operation: operation(kind),
             source,

@@ -118,6 +118,7 @@ fn c10_an_id_that_came_to_exist_leaves_the_moment_it_was_promised() {
     // Its parent is somebody else.
     let parent = bodies(&applied.notes)[0];
     let child = Child {
+        begun: None,
         operation: operation(Kind::Create),
         workflow: "w".into(),
         version: "1".into(),

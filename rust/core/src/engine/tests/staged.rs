@@ -340,6 +340,7 @@ fn l11_a_held_back_child_is_terminated_with_its_parent() {
         stage.create(id);
     }
     let child = Child {
+        begun: None,
         operation: operation(Kind::Call),
         workflow: "w".into(),
         version: "1".into(),

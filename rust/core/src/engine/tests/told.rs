@@ -56,12 +56,14 @@ fn records_of_one_commit_are_one_note_and_an_old_incarnation_is_fenced() {
         [
             Note::Done {
                 at,
-                tickets: vec![7, 8]
+                tickets: vec![7, 8],
+                seqs: vec![1, 2],
             },
             Note::Fenced { ticket: 9 },
             Note::Done {
                 at,
-                tickets: vec![10]
+                tickets: vec![10],
+                seqs: vec![3],
             },
         ]
     );

@@ -350,6 +350,7 @@ fn wait_row((no, it): &(u64, Wait)) -> Vec<Cell> {
         text(&it.operation.branch),
         text(&it.operation.name),
         or_null(it.operation.key.as_deref(), text),
+        or_null(it.begun, bits),
     ]
 }
 
@@ -366,6 +367,7 @@ fn waits() {
     ];
     let corpus = sources.map(|source| {
         let wait = Wait {
+            begun: None,
             id: 9,
             operation: operation(None),
             until: (source != Source::Child(u64::MAX)).then_some(1),

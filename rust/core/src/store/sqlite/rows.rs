@@ -404,7 +404,7 @@ pub(super) fn record_said(row: &Columns, seq: Seq) -> Result<(Said, u32)> {
 
 /// Columns of [`wait`], in its order.
 pub(super) const WAIT: &str =
-    "no, id, kind, count, source, opened_at, until, subject, branch, name, key";
+    "no, id, kind, count, source, opened_at, until, subject, branch, name, key, begun";
 
 pub(super) fn wait(row: &Columns) -> Result<(InstanceNo, Wait)> {
     let no = uint(row, 0)?;
@@ -447,6 +447,7 @@ fn wait_of(row: &Columns) -> Result<Wait> {
         source,
         opened_at: time(row, 5)?,
         until,
+        begun: int_or_none(row, 11)?.map(|it| it as u64),
     })
 }
 

@@ -80,6 +80,7 @@ fn to_5(conn: &Connection) -> rusqlite::Result<()> {
 fn to_6(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(
         "ALTER TABLE approval ADD COLUMN incarnation INTEGER;
+         ALTER TABLE wait ADD COLUMN begun INTEGER;
          CREATE TABLE grave (head INTEGER PRIMARY KEY, no INTEGER NOT NULL);
          CREATE INDEX approval_no ON approval (no);
          CREATE INDEX instance_ended ON instance (workflow, ended_at) WHERE ended_at IS NOT NULL;
@@ -211,7 +212,7 @@ CREATE TABLE journal (
   name TEXT NOT NULL,
   key TEXT,
   payload BLOB,
-  begun INTEGER,                    -- how many outcomes had been delivered when the operation began
+  begun INTEGER,                    -- place of the last outcome that had been delivered when the operation began
   erases INTEGER                    -- first attempt that no longer counts, of a record that says so
 );
 
@@ -235,6 +236,7 @@ CREATE TABLE wait (
   branch TEXT NOT NULL,
   name TEXT NOT NULL,
   key TEXT,
+  begun INTEGER,                    -- place of the last outcome that had been delivered when it was opened
   PRIMARY KEY (no, id)
 ) WITHOUT ROWID;
 

@@ -31,7 +31,7 @@ statements! {
     ClearResult = "DELETE FROM result WHERE no = ?";
     Append = "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     Sweep = "INSERT OR REPLACE INTO sweep VALUES (?, ?)";
-    Open = "INSERT OR REPLACE INTO wait VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    Open = "INSERT OR REPLACE INTO wait VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     Close = "DELETE FROM wait WHERE no = ? AND id = ?";
     Postpone = "UPDATE wait SET until = ?3 WHERE no = ?1 AND id = ?2";
     CloseAll = "DELETE FROM wait WHERE no = ?";

@@ -356,6 +356,7 @@ impl<'c> Batch<'c> {
             operation.branch,
             operation.name,
             operation.key,
+            wait.begun.map(|it| it as i64),
         ];
         self.run(Sql::Open, params)
     }

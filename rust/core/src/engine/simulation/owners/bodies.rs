@@ -252,6 +252,7 @@ impl World {
             _ => self.lives[at].sequence.draw(),
         };
         let wait = |kind, source, until| Wait {
+            begun: None,
             id: number,
             operation: operation(kind, place, ""),
             source,
@@ -264,6 +265,7 @@ impl World {
                 ..NewItem::default()
             };
             Box::new(Child {
+                begun: None,
                 operation: operation(kind, place, ""),
                 workflow: "w".into(),
                 version: "1".into(),
@@ -279,7 +281,7 @@ impl World {
                     kind: "p".into(),
                     payload: Some(format!("{id}/{place:03}").into_bytes().into()),
                 };
-                let what = Box::new((operation(Kind::Send, place, ""), sent));
+                let what = Box::new((operation(Kind::Send, place, "").into(), sent));
                 (Speech::Post(number, what), self.is_there(to))
             }
             Act::Take(kind) => {
@@ -297,7 +299,7 @@ impl World {
             ),
             Act::Await(child) => {
                 let what = (
-                    operation(Kind::Result, place, ""),
+                    operation(Kind::Result, place, "").into(),
                     "w".into(),
                     child.as_str().into(),
                 );
