@@ -127,6 +127,7 @@ fn create_batch(engine: &Engine, workflow: &str, count: usize) -> u64 {
 
 fn wait_of(engine: &Engine) -> Wait {
     Wait {
+        begun: None,
         id: engine.draw_wait(),
         operation: Operation {
             kind: Kind::Event,

@@ -73,19 +73,19 @@ def test_a_creation_is_answered_before_its_body_starts(line):
 def test_records_of_one_commit_are_one_note_and_an_outdated_one_is_fenced(line):
     no, incarnation = line.body("a")
     say = line.core.record
-    first = say(no, incarnation, (_core.DO, "", "x", None, 1), 1, _core.OK, 0, b"\1")
-    late = say(no, incarnation + 1, (_core.DO, "", "y", None, 1), 1, _core.OK, 0, b"\2")
-    last = say(no, incarnation, (_core.DO, "", "z", None, 1), 1, _core.OK, 0, b"\3")
+    first = say(no, incarnation, 0, (_core.DO, "", "x", None, 1), 1, _core.OK, 0, b"\1")
+    late = say(no, incarnation + 1, 0, (_core.DO, "", "y", None, 1), 1, _core.OK, 0, b"\2")
+    last = say(no, incarnation, 0, (_core.DO, "", "z", None, 1), 1, _core.OK, 0, b"\3")
     told = line.heard()
     assert (_core.FENCED, late) in told
-    done = [ticket for note in told if note[0] == _core.DONE for ticket in note[2]]
-    assert done == [first, last]
+    done = [it for note in told if note[0] == _core.DONE for it in zip(*note[2:], strict=True)]
+    assert done == [(first, 1), (last, 2)]
 
 
 @pytest.mark.parametrize("parks", [False, True])
 def test_a_quiet_body_hears_nothing_until_it_has_a_slot_and_then_all(line, parks):
     no, incarnation = line.body("a")
-    wait = line.core.wait_event(no, incarnation, "", "e", 1, ["e"], 60 * SECOND)
+    wait = line.core.wait_event(no, incarnation, 0, "", "e", 1, ["e"], 60 * SECOND)
     assert line.heard() == []  # that it is open is not acknowledged
     line.core.quiet(no, incarnation, 0)
     assert line.heard() == []
@@ -108,9 +108,9 @@ def test_a_quiet_body_hears_nothing_until_it_has_a_slot_and_then_all(line, parks
 
 def test_quiet_changes_nothing_for_a_body_that_was_not_told_everything(line):
     no, incarnation = line.body("a")
-    line.core.wait_event(no, incarnation, "", "e", 1, ["e"], 60 * SECOND)
-    line.core.record(no, incarnation, (_core.DO, "", "x", None, 1), 1, _core.OK, 0, None)
-    line.core.sleep(no, incarnation, _core.SLEEP, "", "s", 1, 0)
+    line.core.wait_event(no, incarnation, 0, "", "e", 1, ["e"], 60 * SECOND)
+    line.core.record(no, incarnation, 0, (_core.DO, "", "x", None, 1), 1, _core.OK, 0, None)
+    line.core.sleep(no, incarnation, 0, _core.SLEEP, "", "s", 1, 0)
     (_, settled) = sorted(line.heard())
     assert settled[0] == _core.SETTLED
     line.core.quiet(no, incarnation, settled[3] - 1)
@@ -123,11 +123,11 @@ def test_quiet_changes_nothing_for_a_body_that_was_not_told_everything(line):
 
 def test_each_wait_is_settled_once_with_what_the_contract_says(line):
     no, incarnation = line.body("a")
-    mine = (no, incarnation, "")
+    mine = (no, incarnation, 0, "")
     core, until = line.core, 5 * SECOND
     waits = {
-        core.sleep(no, incarnation, _core.SLEEP, "", "s", 1, until): (_core.OK, None),
-        core.sleep(no, incarnation, _core.DEADLINE, "", "d", 1, until): (_core.OK, None),
+        core.sleep(no, incarnation, 0, _core.SLEEP, "", "s", 1, until): (_core.OK, None),
+        core.sleep(no, incarnation, 0, _core.DEADLINE, "", "d", 1, until): (_core.OK, None),
         core.wait_event(*mine, "e", 1, ["e"], until): (_core.TIMED_OUT, None),
         core.wait_approval(*mine, "p", 1, "w/a#p#1", None, until): (_core.TIMED_OUT, None),
         core.wait_child(*mine, "n", 1, "w", "nobody"): (_core.GAVE_UP, _core.NOT_FOUND),
@@ -142,7 +142,7 @@ def test_each_wait_is_settled_once_with_what_the_contract_says(line):
     }  # fmt: skip
     given_up = core.wait_event(*mine, "never", 1, ["e"], until)
     core.withdraw(no, incarnation, given_up)
-    retry = core.retry(no, incarnation, (_core.DO, "", "r", None, 1), 1, 0, b"\6", until)
+    retry = core.retry(no, incarnation, 0, (_core.DO, "", "r", None, 1), 1, 0, b"\6", until)
     told = line.heard()
     core.advance(until)
     told += line.heard()
@@ -182,8 +182,8 @@ def test_as_many_bodies_start_with_one_poll_as_are_asked_for_and_in_their_order(
 
 def test_what_was_acknowledged_is_there_after_a_crash_and_what_was_open_still_is(line):
     no, incarnation = line.body("a")
-    line.core.record(no, incarnation, (_core.DO, "", "x", None, 1), 1, _core.OK, 0, b"\1")
-    wait = line.core.wait_event(no, incarnation, "", "e", 1, ["e"], 60 * SECOND)
+    line.core.record(no, incarnation, 0, (_core.DO, "", "x", None, 1), 1, _core.OK, 0, b"\1")
+    wait = line.core.wait_event(no, incarnation, 0, "", "e", 1, ["e"], 60 * SECOND)
     line.heard()
     line.core.crash()
     line.core = line.core.reopen()
