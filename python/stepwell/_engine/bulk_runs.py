@@ -56,7 +56,6 @@ class Run:
         self.scope = trio.CancelScope()
         self.error: BaseException | None = None
         self.refused: list[Refused] = []
-        self.done = 0
 
 
 class BulkRuns:
@@ -96,6 +95,12 @@ class BulkRuns:
         for run in self._runs:
             run.error = run.error or EngineClosed(why)
             run.scope.cancel()
+
+    def stopped(self, number: int) -> None:
+        """Somebody has stopped one: whoever waits for it waits no longer."""
+        for run in self._runs:
+            if run.number == number:
+                run.scope.cancel()
 
     async def _begin(self, run: Run, order: Order, by: By) -> None:
         with self._ending(run), run.scope:
@@ -154,7 +159,7 @@ class BulkRuns:
         )  # fmt: skip
         if reply.code:
             return False
-        refused, run.done = reply.data
+        refused, _ = reply.data
         whose = {place: (workflow, id) for place, workflow, id, _ in part.items}
         for place, code, data in refused[: REFUSED_MAX - len(run.refused)]:
             workflow, id = whose[place]

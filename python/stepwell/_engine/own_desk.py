@@ -363,7 +363,9 @@ class OwnDesk:
         await run.over.wait()
         if run.error is not None:
             raise run.error
-        return Ended(run.number, run.done, run.refused)
+        # one that was stopped did a part that nobody heard of
+        [row] = await self.bulks(order.namespace, run.number, None, 1)
+        return Ended(run.number, row.done, run.refused)
 
     async def bulks(
         self, namespace: str, number: int | None, beyond: int | None, limit: int
@@ -378,6 +380,7 @@ class OwnDesk:
         reply: Reply = await self._driver.ask(self._driver.core.stop_bulk, number, by)
         if reply.code not in ("", NOT_FOUND):  # it may have ended meanwhile
             raise error_of(reply.code, reply.data)
+        self._driver.bulks.stopped(number)
 
     async def _asked(self, who: Who, call: Any, *args: Any, lost: str = "") -> Any:
         """Asks the core, and returns its answer; a refusal is raised, and speaks of this instance
