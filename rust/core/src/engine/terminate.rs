@@ -157,7 +157,7 @@ impl Core {
         let Some(it) = self.entrant(no) else {
             return false;
         };
-        let of = (it.workflow, self.versions.of_entrant(it.workflow, no));
+        let of = (it.workflow, self.version_of(it.workflow, no));
         let new = || Box::new(Live::new(it.key, no, of, it.priority));
         let live = self.live.entry(no).or_insert_with(new);
         // One that became live by an event did so without its priority.
