@@ -1,10 +1,22 @@
 """`on_error="blocked"`: an instance whose body raises is kept for whoever mends it (R7)."""
 
+import contextlib
 from typing import Any
 
 import pytest
 
-from stepwell import InstanceErrored, InvalidConfig, Status, aio, workflow
+from stepwell import (
+    InstanceErrored,
+    InvalidConfig,
+    InvalidName,
+    InvalidState,
+    Retry,
+    Status,
+    StepFailed,
+    aio,
+    current_step,
+    workflow,
+)
 from stepwell.testing import open_test_engine
 
 ran: list[str] = []
@@ -124,3 +136,140 @@ def test_anything_else_is_no_policy(tmp_path):
         order(mended=True, on_error="ignored")
     with pytest.raises(InvalidConfig, match='give "errored" or "blocked"'):
         aio.Engine(tmp_path / "a.db", on_error="ignored")  # type: ignore[arg-type]
+
+
+async def declines() -> str:
+    ran.append("declines")
+    if "again" not in ran:
+        raise RuntimeError("declined")
+    return "paid"
+
+
+async def declines_of(item: int) -> str:
+    return await declines()
+
+
+def paying(way: str, runtime: str = "trio"):
+    @workflow(name="paying", on_error="blocked", runtime=runtime)
+    async def paying(step) -> Any:
+        first = await step.do(charge)
+        with contextlib.suppress(StepFailed):
+            await step.do(caught, retry=Retry.never)
+        if way == "bare":
+            return [first, await step.do(declines, retry=Retry.never)]
+        if way == "map":
+            return [first, *await step.map(declines_of, [1], retry=Retry.never)]
+        if way == "group":
+
+            async def pays() -> str:
+                return await step.do(declines, retry=Retry.never)
+
+            async with step.open_nursery() as nursery:
+                branch = nursery.start_soon(pays)
+            return [first, branch.value]
+        try:
+            paid = await step.do(declines, retry=Retry.never)
+        except StepFailed as error:
+            if way == "cause":
+                raise ValueError("translated") from error
+            raise ValueError("on the way")  # noqa: B904  # its context is what is looked at
+        return [first, paid]
+
+    return paying
+
+
+async def caught() -> None:
+    ran.append("caught")
+    raise RuntimeError("handled")
+
+
+@pytest.mark.parametrize(
+    ("way", "runtime"),
+    [
+        ("bare", "trio"), ("bare", "asyncio"), ("map", "trio"), ("group", "trio"),
+        ("cause", "trio"), ("context", "asyncio"),
+    ],
+)  # fmt: skip
+async def test_r7_a_resume_makes_new_attempts_of_the_steps_that_failed_the_body(way, runtime):
+    code = paying(way, runtime)
+    async with open_test_engine(workflows=[code], autojump=False) as engine:
+        instance = await engine.create(code, id="p")
+        await instance.wait_for_status("blocked")
+        assert ran == ["charge", "caught", "declines"]
+        failed = [it.status for it in await instance.history()]
+        assert failed == ["done", "failed", "failed"]
+        ran.append("again")
+        await engine.crash()
+        instance = await engine.get(code, "p")
+        await instance.resume()
+        assert await instance.result() == ["paid", "paid"]
+        assert ran == ["charge", "caught", "declines", "again", "declines"]
+        lines = [(it.status, it.attempt) for it in await instance.history()]
+        assert lines == [("done", 1), ("failed", 1), ("done", 1)]
+
+
+async def test_r7_a_step_that_fails_anew_keeps_its_idempotency_key():
+    keys = []
+
+    async def fails() -> None:
+        keys.append(current_step().idempotency_key)
+        raise RuntimeError("no")
+
+    @workflow(on_error="blocked")
+    async def flow(step) -> None:
+        await step.do(fails, retry=Retry(limit=1, delay=0))
+
+    async with open_test_engine(workflows=[flow], autojump=False) as engine:
+        instance = await engine.create(flow, id="f")
+        for times in (2, 4, 6):
+            await instance.wait_for_status("blocked")
+            await engine.clock.settled()
+            assert (len(keys), len(set(keys))) == (times, 1)
+            lines = [(it.status, it.attempt) for it in await instance.history()]
+            assert lines == [("attempt_failed", 1), ("failed", 2)]
+            await instance.resume()
+            await engine.clock.settled()
+
+
+@pytest.mark.parametrize("state", ["paused", "blocked"])
+async def test_l12_a_resume_may_move_an_instance_to_another_version(tmp_path, state):
+    def shop(version: str):
+        @workflow(name="shop", version=version, on_error="blocked")
+        async def shop(step) -> str:
+            paid = await step.do(charge)
+            await step.wait_for_event("go")
+            if version == "1":
+                raise KeyError("typo")
+            return f"{paid} in version {step.instance.version}"
+
+        return shop
+
+    store = str(tmp_path / "a.db")
+    one, two = shop("1"), shop("2")
+    async with open_test_engine(workflows=[one, two], store=store, autojump=False) as engine:
+        instance = await engine.create(one, id="s")
+        await instance.wait_for_status("waiting")
+        with pytest.raises(InvalidState, match="waiting"):
+            await instance.resume(to_version="2")
+        if state == "paused":
+            await instance.pause()
+        await instance.send_event("go")
+        await instance.wait_for_status(state)
+        with pytest.raises(InvalidState) as caught:
+            await instance.resume(to_version="3")
+        assert str(caught.value) == (
+            'instance "s" of "shop" cannot go on as version "3", which is not registered with '
+            'this engine (registered: version "1", "2"). Nothing was changed.'
+        )
+        with pytest.raises(InvalidName):
+            await instance.resume(to_version="")
+        assert (await instance.status()).status == state
+        assert (await instance.status()).version == "1"
+    async with open_test_engine(workflows=[two], store=store, autojump=False) as engine:
+        instance = await engine.get("shop", "s")
+        await instance.resume(to_version="2")
+        assert await instance.result() == "paid in version 2"
+        assert (await instance.status()).version == "2"
+        assert [it.version for it in (await engine.list(version="2")).items] == ["2"]
+        assert (await engine.list(version="1")).items == []
+    assert ran == ["charge"]

@@ -676,10 +676,20 @@ class Core(Calls):
     ) -> int:
         """REPLY data: bool, whether this decision was the first. Codes: NOT_FOUND, STATE. It may
         come before the body asks."""
-    def resume(self, namespace: str, workflow: str, id: str, by: By) -> int:
+    def resume(
+        self,
+        namespace: str,
+        workflow: str,
+        id: str,
+        by: By,
+        to_version: str | None,
+        forgets: Sequence[int],
+    ) -> int:
         """Lets a paused or blocked instance go on; after a pause whatever lasts a while lasts as
-        much longer, but for sleeps that are fixed. REPLY data: None. Codes: NOT_FOUND, STATE, and
-        MISSING_CODE if there is no code for it, which changes nothing."""
+        much longer, but for sleeps that are fixed. to_version: the version that it has from then
+        on. forgets: of a blocked one, places of its history that count no more, ascending. REPLY
+        data: None. Codes: NOT_FOUND, STATE (also for another version of one that is neither paused
+        nor blocked), and MISSING_CODE if there is no code for it, which changes nothing."""
     def pause(self, namespace: str, workflow: str, id: str, by: By) -> int:
         """Nothing of an instance begins any more. REPLY data: None; one that runs is
         waiting_for_pause then, and its body is told to PAUSE. Codes: NOT_FOUND, STATE."""

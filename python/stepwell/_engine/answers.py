@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from .._core import CORRUPT, LIMIT, MISSING_CODE, NOT_FOUND, STATE
+from .._core import CORRUPT, DO, LIMIT, MISSING_CODE, NOT_FOUND, STATE
 from .._errors import ErrorInfo, InvalidConfig, InvalidPayload
+from .._replay import Identity
 from .._types import STATUSES, AuditRow, Bulk, InstanceStatus, InstanceSummary, ReasonCount, Status
 from .._values.codec import Plan, Undecodable, as_plain, codec
 from .._values.durations import from_us
@@ -207,6 +208,15 @@ def standing_of(look: Look, output: Plan) -> InstanceStatus:
         None if look.ended_at is None else from_us(look.ended_at),
         look.waiting_on, look.version,
     )  # fmt: skip
+
+
+def at_fault_in(look: Look) -> set[Identity]:
+    """Returns the steps whose failure ended the body of an instance that is blocked for that."""
+    try:
+        told = [tuple(it) for it in codec.decode(look.result or b"").get("faults", ())]
+        return {(kind, *rest) for kind, *rest in told if kind == DO}
+    except (Undecodable, AttributeError, TypeError, ValueError):
+        return set()
 
 
 def error_in(look: Look) -> ErrorInfo | None:

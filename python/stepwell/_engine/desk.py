@@ -300,8 +300,8 @@ class Desk(Protocol):
     async def delete(self, who: Who, by: By) -> None:
         """Removes everything of an instance."""
 
-    async def resume(self, who: Who, by: By) -> None:
-        """Lets a blocked instance go on."""
+    async def resume(self, who: Who, by: By, to_version: str | None) -> None:
+        """Lets a paused or blocked instance go on, perhaps as another version."""
 
     async def approvals(
         self,

@@ -118,7 +118,8 @@ def of_resting(look: Look, code: Registry) -> Explanation:
     elif look.reason == "body_failed":
         text = (
             f"{who} is blocked (body_failed): its body raised {error}. Nothing of it is lost. Fix "
-            f"the code, or what it depends on, then resume(): the body is replayed.{needed}"
+            "the code, or what it depends on, then resume(): the body is replayed, and steps whose "
+            f"failure this was are tried anew.{needed}"
         )
     else:
         text = (

@@ -260,25 +260,34 @@ class Instance(Generic[R_co]):
         self._desk.check("instance.pause")
         await self._desk.pause(self._who, by(actor, note))
 
-    async def resume(self, *, actor: str | None = None, note: str | None = None) -> None:
+    async def resume(
+        self, *, to_version: str | None = None, actor: str | None = None, note: str | None = None
+    ) -> None:
         """Lets a paused or blocked instance go on: its body is replayed from its history. After a
         pause, whatever lasts a while lasts as much longer as that was: sleeps, deadlines, timeouts
         of waits, delays of retries; `sleep_until` still ends at its moment. Nothing happens if it
         is neither.
 
+        One whose body had raised (`body_failed`) makes new attempts of the steps whose failure that
+        was, or that caused it: their idempotency keys stay.
+
         Args:
+            to_version: Of its workflow: the version that it has from now on, and is replayed as.
             actor: Who does it, for the audit: 1 to 256 characters.
             note: What there is to say to it, for the audit: at most 4,096 characters.
 
         Raises:
             InvalidConfig: `actor` or `note` is none.
-            InvalidState: The instance is final; or this engine has no code for its version, and
+            InvalidName: `to_version` is malformed.
+            InvalidState: The instance is final; or this engine has no code for its version, or
+                the one it is to have; or it is to have another and is neither paused nor blocked:
                 nothing was changed. One that is blocked for that alone (`missing_code`) goes on by
                 itself once the code is there.
             InstanceNotFound: It is gone.
         """
         self._desk.check("instance.resume")
-        await self._desk.resume(self._who, by(actor, note))
+        version = None if to_version is None else names.step_name(to_version, "to_version")
+        await self._desk.resume(self._who, by(actor, note), version)
 
     async def terminate(self, *, actor: str | None = None, note: str | None = None) -> None:
         """Ends the instance, and those that it called: none of them begins anything after that. Its

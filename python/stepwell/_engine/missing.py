@@ -127,4 +127,4 @@ class Missing:
             # else an engine that has its code finds it again
             if self._host.code.version(workflow, look.version) is not None:
                 log.info("%s/%s goes on: the class it was blocked for is there", workflow, id)
-                core.resume(namespace, workflow, id, (None, _THERE))
+                core.resume(namespace, workflow, id, (None, _THERE), None, ())

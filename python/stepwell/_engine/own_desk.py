@@ -13,7 +13,7 @@ from .._core import DO, NOT_FOUND, OK
 from .._errors import EngineClosed, InvalidState
 from .._operations import standing
 from .._replay import Recorded
-from .._types import Explanation, Limits, ReasonCount, RestartPreview, Status, StepRecord
+from .._types import STATUSES, Explanation, Limits, ReasonCount, RestartPreview, Status, StepRecord
 from . import answers, explanation, history, rewinding
 from .answers import unreadable_bulk
 from .desk import (
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .registry import Registry
 
 
+_BLOCKED = STATUSES.index(Status.BLOCKED)
 _AT_WORK = (Status.RUNNING, Status.WAITING_FOR_PAUSE, Status.WAITING)
 
 
@@ -275,8 +276,21 @@ class OwnDesk:
     ) -> None:
         await self._asked(who, self._driver.core.send_event, *who, kind, payload, dedup_id)
 
-    async def resume(self, who: Who, by: By) -> None:
-        await self._asked(who, self._driver.core.resume, *who, by)
+    async def resume(self, who: Who, by: By, to_version: str | None) -> None:
+        core = self._driver.core
+        anew = []
+        if core.peek(*who) == _BLOCKED:
+            anew = await self._to_do_anew(who)
+        await self._asked(who, core.resume, *who, by, to_version, anew)
+
+    async def _to_do_anew(self, who: Who) -> list[int]:
+        """Returns the places of what is recorded of the steps that are at fault (R7). If others
+        resume it meanwhile, these are places of what was: nothing is lost that came since."""
+        look = await self.find(who)
+        if look.reason != "body_failed" or not (steps := answers.at_fault_in(look)):
+            return []
+        _, records = await self.records(who, look.no)
+        return [it.seq for it in records if it.identity in steps]
 
     async def pause(self, who: Who, by: By) -> None:
         await self._asked(who, self._driver.core.pause, *who, by)

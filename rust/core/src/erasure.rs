@@ -147,6 +147,21 @@ fn has(kept: &Kept, seq: Seq) -> bool {
     after > 0 && seq <= kept[after - 1].1
 }
 
+/// Returns what is kept of everything but these places, which are in ascending order.
+#[must_use]
+pub fn all_but(gone: &[Seq]) -> Kept {
+    let mut kept = Kept::new();
+    let mut from = 0;
+    for seq in gone {
+        if *seq > from {
+            kept.push((from, seq - 1));
+        }
+        from = seq + 1;
+    }
+    kept.push((from, Seq::MAX));
+    kept
+}
+
 /// Returns the places of a history that a restart is to keep.
 pub fn kept(history: &[Stored], keeps: impl Fn(&Stored) -> bool) -> Kept {
     let mut kept = Kept::new();
@@ -179,6 +194,17 @@ mod tests {
 
     fn places(history: &[Stored]) -> Vec<Seq> {
         history.iter().map(|it| it.seq).collect()
+    }
+
+    #[test]
+    fn all_but_some_places_is_what_lies_between_them() {
+        assert_eq!(all_but(&[3]), [(0, 2), (4, Seq::MAX)]);
+        assert_eq!(all_but(&[0, 1, 5]), [(2, 4), (6, Seq::MAX)]);
+        let gone = [2, 3, 7];
+        let kept = all_but(&gone);
+        for seq in 0..10 {
+            assert_eq!(has(&kept, seq), !gone.contains(&seq), "{seq}");
+        }
     }
 
     #[test]

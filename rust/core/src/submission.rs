@@ -244,11 +244,22 @@ pub struct Part {
     pub ends: bool,
 }
 
+/// How an instance is to go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Anew {
+    /// The version of its workflow that it has from then on; `None`: the one it has.
+    pub version: Option<Box<str>>,
+    /// Places of its history that count no more, in ascending order: what they are of is done anew.
+    pub forgets: Vec<Seq>,
+}
+
 /// What somebody does to an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verb {
     /// Let a paused or blocked one go on.
     Resume,
+    /// The same, but otherwise than it went so far.
+    ResumeAs(Box<Anew>),
     /// Let what runs of it end, and nothing begin, until it is resumed.
     Pause,
     /// End it, and what it called. Everybody who waits for it is told this.
@@ -273,7 +284,7 @@ impl Verb {
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Resume => "resume",
+            Self::Resume | Self::ResumeAs(_) => "resume",
             Self::Pause => "pause",
             Self::Terminate(_) => "terminate",
             Self::RetryNow => "retry_now",

@@ -62,6 +62,7 @@ fn draft() -> impl Strategy<Value = Draft> {
             1 => no.clone().prop_map(Op::Delete),
             4 => (owned.clone(), transition()).prop_map(|((no, inc), to)| Op::Status(no, inc, to)),
             1 => (no.clone(), any::<[u8; 2]>()).prop_map(|(no, bytes)| Op::Progress(no, bytes.into())),
+            1 => (owned.clone(), "[12]").prop_map(|((no, inc), to)| Op::Version(no, inc, to.into())),
             1 => (owned.clone(), 0_u8..24).prop_map(|((no, inc), it)| {
                 Op::Attributes(no, inc, [0xa1, 0x61, b'a' + it % 3, it].into())
             }),

@@ -11,7 +11,7 @@ use stepwell_core::lifecycle::Status;
 use stepwell_core::runtime::{Engine, Question, Refused};
 use stepwell_core::store::{ApprovalFilter, Filter};
 use stepwell_core::submission::{
-    Code, Command, Decision, Deed, LimitChange, NewItem, Part, Sent, Submission, Verb,
+    Anew, Code, Command, Decision, Deed, LimitChange, NewItem, Part, Sent, Submission, Verb,
 };
 use stepwell_core::wait::ApprovalStatus;
 
@@ -295,6 +295,7 @@ impl Core {
         self.submit_with_ticket(py, |ticket| Command::Decide(ticket, decision))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn resume(
         &self,
         py: Python<'_>,
@@ -302,8 +303,16 @@ impl Core {
         workflow: &str,
         id: &str,
         by: ByTuple,
+        to_version: Option<&str>,
+        forgets: Vec<u64>,
     ) -> PyResult<u64> {
-        self.act(py, namespace, workflow, id, Verb::Resume, by)
+        let verb = if to_version.is_none() && forgets.is_empty() {
+            Verb::Resume
+        } else {
+            let version = to_version.map(Into::into);
+            Verb::ResumeAs(Box::new(Anew { version, forgets }))
+        };
+        self.act(py, namespace, workflow, id, verb, by)
     }
 
     fn pause(

@@ -4,6 +4,7 @@ use super::decide::Whereabouts;
 use super::settle::Resolved;
 use super::{After, Core, Due};
 use crate::codes;
+use crate::erasure::{all_but, restarted};
 use crate::failure::recorded;
 use crate::history::Verdict;
 use crate::ids::{InstanceNo, Key, Micros};
@@ -14,7 +15,7 @@ use crate::queue::{Class, Entry};
 use crate::registry::View;
 use crate::store::known::Need;
 use crate::store::{Op, Row};
-use crate::submission::{Command, Deed, Verb};
+use crate::submission::{Anew, Command, Deed, Verb};
 use crate::wait::{Source, Wait};
 
 impl Core {
@@ -78,7 +79,13 @@ impl Core {
         (no, key, status): (InstanceNo, Key, Status),
     ) -> Option<bool> {
         match &deed.verb {
-            Verb::Resume => return self.resume(ticket, deed, (no, key, status)),
+            Verb::Resume => {
+                let as_before = Anew::default();
+                return self.resume(ticket, deed, (no, key, status), &as_before);
+            }
+            Verb::ResumeAs(how) => {
+                return self.resume(ticket, deed, (no, key, status), how);
+            }
             Verb::Pause => self.pause(ticket, no)?,
             Verb::Terminate(why) => self.end(ticket, no, key, why)?,
             Verb::RetryNow => {
@@ -96,9 +103,17 @@ impl Core {
         ticket: u64,
         deed: &Deed,
         (no, key, status): (InstanceNo, Key, Status),
+        how: &Anew,
     ) -> Option<bool> {
+        if how.version.is_some() && !matches!(status, Status::Paused | Status::Blocked) {
+            self.say(Note::refuse(ticket, codes::STATE, Data::State(status)));
+            return None;
+        }
         if matches!(react(status, Happening::Resume), Reaction::Goes(..)) {
-            let refusal = self.without_code(no);
+            let refusal = match &how.version {
+                Some(version) => Ok(self.codes.lacks(&deed.to, version)),
+                None => self.without_code(no),
+            };
             if let Some(text) = self.or_refuse(ticket, refusal)? {
                 self.say(Note::refuse(ticket, codes::MISSING_CODE, Data::Text(text)));
                 return None;
@@ -112,6 +127,7 @@ impl Core {
             let row = self.batch.known.has(Need::Instance(no, false));
             let row = row.then(|| self.batch.known.instance(no).map(Option::<&Row>::cloned));
             let row = self.or_refuse(ticket, row.transpose())?.flatten();
+            self.renew(no, how);
             self.go_on(no);
             if let Some(row) = row.filter(|_| status.is_paused()) {
                 self.end_pause(no, &row);
@@ -119,6 +135,25 @@ impl Core {
         }
         self.say(Note::reply(ticket, Data::Nothing));
         Some(true)
+    }
+
+    /// It goes on as another version, or as if some of what is recorded were not.
+    fn renew(&mut self, no: InstanceNo, how: &Anew) {
+        let now = self.now;
+        let live = self.live_mut(no);
+        let (incarnation, is_blocked) = (live.incarnation, live.status == Status::Blocked);
+        if let Some(version) = &how.version {
+            live.has_code = true;
+            let (of, counted) = ((live.workflow, live.version), live.counted);
+            let number = self.versions.number(of.0, version);
+            self.live_mut(no).version = number;
+            self.counts.converted(of, number, counted);
+            self.push(Op::Version(no, incarnation, version.clone()));
+        }
+        if is_blocked && !how.forgets.is_empty() {
+            let record = restarted(&all_but(&how.forgets), now);
+            self.push(Op::Append(no, incarnation, record));
+        }
     }
 
     /// What runs of it ends, and is recorded; nothing begins.

@@ -13,6 +13,7 @@ use crate::codes::MISSING_CODE;
 use crate::ids::InstanceNo;
 use crate::store::known::Damaged;
 use crate::store::Row;
+use crate::submission::Name;
 
 /// The versions of each workflow there is code for.
 #[derive(Debug, Default)]
@@ -31,6 +32,18 @@ impl Codes {
     pub(super) fn has(&self, workflow: &str, version: &str) -> bool {
         let versions = self.0.get(workflow);
         versions.is_some_and(|it| it.iter().any(|it| **it == *version))
+    }
+
+    /// Returns why an instance cannot have this version, if there is no code for it.
+    pub(super) fn lacks(&self, of: &Name, version: &str) -> Option<String> {
+        let Name { id, workflow, .. } = of;
+        (!self.has(workflow, version)).then(|| {
+            format!(
+                "instance \"{id}\" of \"{workflow}\" cannot go on as version \"{version}\", which is \
+                 not registered with this engine (registered: {}). Nothing was changed.",
+                self.instead(workflow)
+            )
+        })
     }
 
     /// Returns what there is instead of one version: other versions, or other workflows.

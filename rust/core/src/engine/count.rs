@@ -117,6 +117,14 @@ impl Counts {
         is_last
     }
 
+    /// An instance that is in this state, and has not ended, is of another version now.
+    pub(super) fn converted(&mut self, of: (u32, u32), to: u32, at: Status) {
+        let (_, states) = self.change(of);
+        states[at as usize] -= 1;
+        let (_, states) = self.change((of.0, to));
+        states[at as usize] += 1;
+    }
+
     /// An instance that was in this state is deleted.
     pub(super) fn gone(&mut self, of: (u32, u32), status: Status) {
         let (figures, version) = self.change(of);

@@ -114,6 +114,10 @@ impl Core {
         };
         match &deed.verb {
             Verb::Resume => self.needs_to_go_on(view.no, say),
+            Verb::ResumeAs(_) => {
+                say(Need::Instance(view.no, false));
+                self.needs_to_rearm(view.no, say);
+            }
             Verb::Terminate(_) => self.needs_to_terminate(vec![view.no], say),
             Verb::Pause if self.never_ran(view.no) => say(Need::Instance(view.no, false)),
             Verb::Pause | Verb::RetryNow => {}

@@ -8,7 +8,7 @@ use crate::history::{Kind, Operation, Verdict};
 use crate::ids::{Range, RANGES};
 use crate::lifecycle::Status;
 use crate::rewind::From;
-use crate::submission::{Decision, Deed, Name, Verb};
+use crate::submission::{Anew, Decision, Deed, Name, Verb};
 
 impl Message {
     /// Returns it as bytes.
@@ -127,6 +127,15 @@ impl Pen {
     fn verb(&mut self, verb: &Verb) -> &mut Self {
         match verb {
             Verb::Resume => self.letter(b'R'),
+            Verb::ResumeAs(how) => {
+                self.letter(b'G')
+                    .text_or_none(how.version.as_deref())
+                    .number(how.forgets.len() as u64);
+                for seq in &how.forgets {
+                    self.number(*seq);
+                }
+                self
+            }
             Verb::Terminate(why) => self.letter(b'T').text(why),
             Verb::RetryNow => self.letter(b'N'),
             Verb::Pause => self.letter(b'P'),
@@ -305,6 +314,12 @@ impl Eye<'_> {
     fn verb(&mut self) -> Read<Verb> {
         Ok(match self.letter()? {
             b'R' => Verb::Resume,
+            b'G' => {
+                let version = self.text_or_none()?;
+                let count = self.number()?;
+                let forgets = (0..count).map(|_| self.number()).collect::<Read<_>>()?;
+                Verb::ResumeAs(Box::new(Anew { version, forgets }))
+            }
             b'T' => Verb::Terminate(self.text()?),
             b'N' => Verb::RetryNow,
             b'P' => Verb::Pause,
@@ -426,6 +441,14 @@ mod tests {
             act("2", Verb::Restart(From::Start)),
             act("2", Verb::Restart(From::Failed)),
             act("2", Verb::Restart(From::Operation(Box::new(operation)))),
+            act(
+                "2",
+                Verb::ResumeAs(Box::new(Anew {
+                    version: Some("2".into()),
+                    forgets: vec![3, u64::MAX],
+                })),
+            ),
+            act("2", Verb::ResumeAs(Box::default())),
             Message::Ask(asker, Asked::Act(Box::new(noted))),
             Message::Ask(asker, Asked::Stand(Box::new(name("")), -100)),
             answer("", Told::Nothing),

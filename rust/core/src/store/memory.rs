@@ -338,10 +338,8 @@ impl Model {
             Op::Seen(no, dedup) => self.seen(*no, Some(dedup)),
             Op::Status(no, incarnation, to) => self.change(*no, *incarnation, to),
             Op::Restart(no, incarnation, to) => self.restart(*no, *incarnation, to),
-            Op::Delete(no) => {
-                self.delete(*no);
-                Outcome::Done(0)
-            }
+            Op::Delete(no) => self.delete(*no),
+            Op::Version(no, incarnation, version) => self.convert(*no, *incarnation, version),
             Op::Attributes(no, incarnation, map) => {
                 let instance = self.owned(*no, *incarnation);
                 replace(instance.map(|it| &mut it.payloads.attributes), map)
@@ -523,6 +521,21 @@ impl Model {
         Outcome::Done(seq)
     }
 
+    fn convert(&mut self, no: InstanceNo, incarnation: Incarnation, version: &str) -> Outcome {
+        let Some(instance) = self.owned(no, incarnation) else {
+            return Outcome::Fenced;
+        };
+        let row = &mut instance.row;
+        row.version = version.into();
+        let code = (
+            row.namespace.clone(),
+            row.workflow.clone(),
+            row.version.clone(),
+        );
+        self.versions.insert(code);
+        Outcome::Done(0)
+    }
+
     fn seen(&mut self, no: InstanceNo, dedup: Option<&str>) -> Outcome {
         match self.instances.get(&no) {
             Some(instance) if !instance.row.status.is_final() => {}
@@ -590,7 +603,7 @@ impl Model {
         Outcome::Done(0)
     }
 
-    fn delete(&mut self, no: InstanceNo) {
+    fn delete(&mut self, no: InstanceNo) -> Outcome {
         if let Some(Instance { row, .. }) = self.instances.remove(&no) {
             self.names.remove(&(row.namespace, row.workflow, row.id));
         }
@@ -598,6 +611,7 @@ impl Model {
         self.events.retain(|(owner, _), _| *owner != no);
         self.seen.retain(|(owner, _)| *owner != no);
         self.approvals.retain(|it| it.no != no);
+        Outcome::Done(0)
     }
 
     fn find(&self, namespace: &str, workflow: &str, id: &str) -> Option<Row> {

@@ -131,6 +131,8 @@ pub enum Op {
     Seen(InstanceNo, Box<str>),
     /// Changes the state.
     Status(InstanceNo, Incarnation, Transition),
+    /// Gives it another version of its workflow.
+    Version(InstanceNo, Incarnation, Box<str>),
     /// Replaces the attributes, and what they are found by.
     Attributes(InstanceNo, Incarnation, Box<[u8]>),
     /// Begins a new life: queued, and without result, progress, waits and whatever else the last one
@@ -186,6 +188,7 @@ impl Op {
             | Self::Take(no, _)
             | Self::Seen(no, _)
             | Self::Status(no, ..)
+            | Self::Version(no, ..)
             | Self::Attributes(no, ..)
             | Self::Restart(no, ..)
             | Self::Delete(no)

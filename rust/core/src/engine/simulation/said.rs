@@ -171,7 +171,7 @@ impl Said {
 
     fn deed(&mut self, key: u128, verb: &Verb) {
         let those = match verb {
-            Verb::Resume => &mut self.resumed,
+            Verb::Resume | Verb::ResumeAs(_) => &mut self.resumed,
             Verb::Pause => &mut self.paused,
             Verb::Terminate(_) => &mut self.terminated,
             Verb::RetryNow => &mut self.hastened,
@@ -210,9 +210,11 @@ impl Said {
             Submission::Outside(Command::Act(ticket, deed)) => match deed.verb {
                 Verb::Pause => (ticket, Asked::Pause(key(&deed.to))),
                 Verb::Terminate(_) => (ticket, Asked::Terminate(key(&deed.to))),
-                Verb::Resume | Verb::RetryNow | Verb::Restart(_) | Verb::Delete => {
-                    (ticket, Asked::Act)
-                }
+                Verb::Resume
+                | Verb::ResumeAs(_)
+                | Verb::RetryNow
+                | Verb::Restart(_)
+                | Verb::Delete => (ticket, Asked::Act),
             },
             Submission::Outside(Command::Reshard(ticket, shards)) => {
                 (ticket, Asked::Reshard(u32::try_from(*shards).unwrap_or(0)))

@@ -382,6 +382,7 @@ impl Truth {
             }
             Op::Meta(..)
             | Op::Attributes(..)
+            | Op::Version(..)
             | Op::Progress(..)
             | Op::Bucket(..)
             | Op::ForgetAudit(_)

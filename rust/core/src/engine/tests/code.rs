@@ -229,3 +229,77 @@ fn l12_whoever_resumes_what_has_no_code_is_told_what_is_missing() {
 fn l12_nothing_is_created_without_code() {
     Stage::new().say(vec![of("nobody", 1, "a")]);
 }
+
+fn resume_as(ticket: u64, version: &str) -> Submission {
+    let version = Some(version.into());
+    let how = Box::new(crate::submission::Anew {
+        version,
+        forgets: vec![],
+    });
+    Submission::Outside(Command::Act(ticket, Verb::ResumeAs(how).to(name("a"))))
+}
+
+/// How many of "w" are of this version.
+fn counted(stage: &Stage, version: &str) -> u64 {
+    let versions = stage.core.tally().versions(None, Some("w"));
+    let of = versions.iter().filter(|it| &*it.1 == version);
+    of.map(|it| it.2.iter().sum::<u64>()).sum()
+}
+
+#[test]
+fn another_version_that_has_code_lets_go_on_what_has_none() {
+    for (leave, reason) in LEFT {
+        let mut stage = Stage::with(config());
+        leave(&mut stage);
+        let config = Config {
+            workflows: vec![("w".into(), "2".into()), ("v".into(), "1".into())],
+            ..stage.config.clone()
+        };
+        let mut other = Stage::open(&stage.store, config, 100);
+        let jobs = other.commit().jobs;
+        is_still(&mut other, &jobs, reason);
+        let jobs = other.say(vec![resume_as(7, "3")]).jobs;
+        is_still(&mut other, &jobs, reason);
+        assert_eq!((counted(&other, "1"), counted(&other, "2")), (1, 0));
+        assert_eq!(
+            stored(&mut other, "w", "a").expect("it is there").version,
+            "1".into()
+        );
+        other.say(vec![resume_as(8, "2")]);
+        let row = stored(&mut other, "w", "a").expect("it is there");
+        assert_eq!(row.version, "2".into());
+        assert_eq!(counted(&other, "2"), 1, "{reason}");
+        assert_ne!(row.status, Status::Blocked, "{reason}");
+        other.crash();
+        assert_eq!((counted(&other, "1"), counted(&other, "2")), (0, 1));
+        let row = stored(&mut other, "w", "a").expect("it is there");
+        assert_ne!(row.status, Status::Blocked, "{reason}");
+    }
+}
+
+#[test]
+fn what_a_resume_forgets_counts_no_more_and_what_came_since_does() {
+    let mut stage = Stage::with(config());
+    let by = stage.create("a");
+    stage.say(vec![by.says(Speech::Record(9, record()))]);
+    let mut reader = stage.facts.store.reader().expect("memory is read");
+    let place = reader.history(by.no).expect("memory is read")[0].seq;
+    let block = by.says(Speech::Block("body_failed".into(), [1].into()));
+    stage.say(vec![block]);
+    let how = crate::submission::Anew {
+        version: None,
+        forgets: vec![place],
+    };
+    let deed = Verb::ResumeAs(Box::new(how)).to(name("a"));
+    stage.say(vec![Submission::Outside(Command::Act(10, deed.clone()))]);
+    let counts = |reader: &mut dyn crate::store::Reader| {
+        let all = reader.history(by.no).expect("memory is read");
+        all.iter().map(|it| it.seq).collect::<Vec<_>>()
+    };
+    assert_eq!(counts(&mut *reader), []);
+    stage.say(vec![by.says(Speech::Record(11, record()))]);
+    assert_eq!(counts(&mut *reader).len(), 1);
+    // One that is not blocked any more keeps everything, whoever asks too late.
+    stage.say(vec![Submission::Outside(Command::Act(12, deed))]);
+    assert_eq!(counts(&mut *reader).len(), 1);
+}

@@ -22,6 +22,8 @@ statements! {
     FindNo = "SELECT no, status FROM instance WHERE workflow = ? AND id = ?";
     Look = "SELECT incarnation, status, head FROM instance WHERE no = ?";
     Params = "INSERT INTO params VALUES (?, ?, ?)";
+    VersionOf = "SELECT version FROM instance WHERE no = ?";
+    Version = "UPDATE instance SET version = ? WHERE no = ?";
     Attributes = "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?)";
     HadAttributes = "SELECT payload FROM attributes WHERE no = ?";
     NoAttribute = "DELETE FROM attribute WHERE key = ? AND value = ? AND no = ?";

@@ -75,6 +75,7 @@ impl<'c> Batch<'c> {
             Op::Take(no, id) => self.run(Sql::Take, params![*no as i64, *id as i64]),
             Op::Seen(no, dedup) => self.seen(*no, Some(dedup)),
             Op::Status(no, incarnation, to) => self.change(*no, *incarnation, to),
+            Op::Version(no, incarnation, version) => self.convert(*no, *incarnation, version),
             Op::Attributes(no, incarnation, map) => self.describe_anew(*no, *incarnation, map),
             Op::Restart(no, incarnation, to) => self.restart(*no, *incarnation, to),
             Op::Delete(no) => self.delete(*no),
@@ -156,6 +157,28 @@ impl<'c> Batch<'c> {
         };
         let crc = sums::payload(table, no, Some(payload));
         self.run(sql, params![no as i64, crc, payload])
+    }
+
+    /// Gives an instance another version of its workflow.
+    fn convert(
+        &mut self,
+        no: InstanceNo,
+        incarnation: Incarnation,
+        version: &str,
+    ) -> rows::Result<Outcome> {
+        if self.owned(no, incarnation)?.is_none() {
+            return Ok(Outcome::Fenced);
+        }
+        let had: i64 = self
+            .sql
+            .get(Sql::VersionOf)?
+            .query_row([no as i64], |row| row.get(0))?;
+        let name = rows::name(self.names, had, no)?;
+        let (namespace, workflow) = (name.namespace.clone(), name.workflow.clone());
+        let (_, number) = self
+            .names
+            .number(self.conn, [&namespace, &workflow, version])?;
+        self.run(Sql::Version, params![number, no as i64])
     }
 
     /// Writes the attributes, and what they are found by.

@@ -55,9 +55,9 @@ pub(super) fn owned(truth: &Truth, op: &Op) -> Verdict {
             (no, Some(incarnation), &*record.operation.name == FORGED)
         }
         Op::Open(no, incarnation, wait) => (no, Some(incarnation), &*wait.operation.name == FORGED),
-        Op::Status(no, incarnation, _) | Op::Attributes(no, incarnation, _) => {
-            (no, Some(incarnation), false)
-        }
+        Op::Status(no, incarnation, _)
+        | Op::Attributes(no, incarnation, _)
+        | Op::Version(no, incarnation, _) => (no, Some(incarnation), false),
         Op::Close(no, _) | Op::Buffer(no, ..) | Op::Take(no, _) | Op::Progress(no, _) => {
             (no, None, false)
         }
