@@ -3,7 +3,7 @@
 //! A record names its operation by (branch, kind, name, occurrence) or (name, key) (rule I1) and
 //! carries an opaque payload. This file knows neither stores nor how a body is replayed.
 
-use crate::ids::{Micros, Seq};
+use crate::ids::{EventId, Micros, Seq};
 
 /// What sort of operation a record belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -137,6 +137,14 @@ pub struct Record {
     pub event_type: Option<Box<str>>,
     /// Value or error, opaque to the core.
     pub payload: Option<Box<[u8]>>,
+}
+
+impl Record {
+    /// Returns the number of the event that was taken.
+    #[must_use]
+    pub fn taken(&self) -> Option<EventId> {
+        self.event.filter(|_| self.operation.kind == Kind::Event)
+    }
 }
 
 /// A record with its place in the journal.

@@ -460,6 +460,12 @@ impl Core {
         Ok(status.map(|it| it as u8))
     }
 
+    fn number(&self, namespace: &str, workflow: &str, id: &str) -> PyResult<Option<u64>> {
+        short(namespace)?;
+        short(workflow)?;
+        Ok(self.engine.number(namespace, workflow, id))
+    }
+
     fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let figures = PyDict::new(py);
         for (name, value) in self.engine.statistics() {

@@ -154,11 +154,11 @@ impl Core {
         let Some(taken) = records.iter().find(|it| it.seq == seq) else {
             return Ok(());
         };
-        let Some(id) = taken.record.event else {
+        let Some(id) = taken.record.taken() else {
             return Ok(());
         };
         // One that was taken again later was given back before.
-        let later = |it: &Stored| it.seq > seq && it.record.event == Some(id);
+        let later = |it: &Stored| it.seq > seq && it.record.taken() == Some(id);
         if !records.iter().any(later) && self.taken_in_batch(no, id).is_none() {
             let event = given_back(id, &taken.record);
             self.put_back(no, event);
@@ -169,7 +169,7 @@ impl Core {
     /// Returns the last record of this batch that takes an event.
     fn taken_in_batch(&self, no: InstanceNo, id: EventId) -> Option<&Record> {
         self.batch.ops().rev().find_map(|op| match op {
-            Op::Append(of, _, record) if *of == no && record.event == Some(id) => Some(record),
+            Op::Append(of, _, record) if *of == no && record.taken() == Some(id) => Some(record),
             _ => None,
         })
     }

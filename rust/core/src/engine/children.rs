@@ -5,10 +5,11 @@
 
 use super::decide::Whereabouts;
 use super::letters::nobody;
+use super::restart::deleted;
 use super::settle::Resolved;
 use super::{After, Core};
 use crate::codes;
-use crate::history::{Begun, Verdict};
+use crate::history::{Begun, Kind, Verdict};
 use crate::ids::{InstanceNo, Key, WaitId};
 use crate::lifecycle::Status;
 use crate::store::known::Damaged;
@@ -227,6 +228,8 @@ impl Core {
             return Ok(None);
         }
         Ok(match self.batch.known.instance(child)? {
+            // One that it called, and that nobody else could have created, was deleted.
+            None if wait.operation.kind == Kind::Call && self.domain.is_whole() => Some(deleted()),
             None => Some(nobody(wait)),
             Some(row) if row.status.is_final() => Some(self.end_of(row)?),
             Some(_) => None,

@@ -13,7 +13,7 @@ use super::{Core, Live};
 use crate::codes;
 use crate::erasure::restarted;
 use crate::failure::recorded;
-use crate::history::{Kind, Record, Stored, Verdict};
+use crate::history::{Kind, Record, Stored};
 use crate::ids::{Incarnation, InstanceNo, Key};
 use crate::lifecycle::{Effect, Happening};
 use crate::note::{Data, Note};
@@ -165,9 +165,7 @@ impl Core {
 
     /// An event that an erased wait took goes back to its old place (E4).
     fn return_event(&mut self, no: InstanceNo, record: &Record) {
-        if let (Kind::Event, Verdict::Done, Some(id)) =
-            (record.operation.kind, record.verdict, record.event)
-        {
+        if let Some(id) = record.taken() {
             let event = super::body::given_back(id, record);
             self.put_back(no, event);
         }

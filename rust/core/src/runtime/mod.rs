@@ -560,6 +560,16 @@ impl Engine {
         self.shared.registry.peek(Key::new(namespace, workflow, id))
     }
 
+    /// Returns the number of an instance that is not final, once its creation is durable.
+    #[must_use]
+    pub fn number(&self, namespace: &str, workflow: &str, id: &str) -> Option<InstanceNo> {
+        let view = self
+            .shared
+            .registry
+            .view(Key::new(namespace, workflow, id))?;
+        view.committed.map(|_| view.no)
+    }
+
     /// Returns every limit in force for a workflow, or a namespace, by name; `None`: no limit.
     #[must_use]
     pub fn limits(

@@ -8,7 +8,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Error, Row};
-use crate::history::{Kind, Record, Stored};
+use crate::history::{Record, Stored};
 use crate::ids::{InstanceNo, Key, Seq};
 use crate::wait::Approval;
 
@@ -331,8 +331,7 @@ pub(super) fn look(needs: Needs, from: &mut dyn Shelf) -> Result<Known, Error> {
     for no in needs.takings {
         let mut records = answer(from.history(no))?;
         if let Ok(records) = &mut records {
-            records
-                .retain(|it| it.record.operation.kind == Kind::Event && it.record.event.is_some());
+            records.retain(|it| it.record.taken().is_some());
         }
         known.takings.insert(no, records);
     }

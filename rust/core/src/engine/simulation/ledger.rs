@@ -104,7 +104,7 @@ impl Truth {
         } else {
             it.attempts.insert(record.operation.clone(), record.attempt);
         }
-        if let Some(event) = record.event {
+        if let Some(event) = record.taken() {
             it.consumed.insert(event, record.operation.clone());
             if taken.is_none() {
                 let payload = record.payload.as_deref();

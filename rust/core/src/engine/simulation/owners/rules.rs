@@ -162,7 +162,7 @@ impl World {
     fn note_arrival(&mut self, op: &Op) {
         let arrived = match op {
             Op::Buffer(no, event, _) => (event.payload.clone(), *no, event.id),
-            Op::Append(no, _, record) => match record.event {
+            Op::Append(no, _, record) => match record.taken() {
                 Some(id) => (record.payload.clone(), *no, id),
                 None => return,
             },

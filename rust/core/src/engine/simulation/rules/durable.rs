@@ -38,7 +38,7 @@ pub(super) fn fresh(truth: &Truth, op: &Op) -> Verdict {
                 .map(|it| it.consumed.contains_key(&event.id));
             (before == Some(false)).then_some(event.id)
         }
-        Op::Append(no, _, record) => record.event.filter(|id| {
+        Op::Append(no, _, record) => record.taken().filter(|id| {
             let taken = truth.commit.taken.as_ref();
             taken.is_none_or(|it| (it.0, it.1.id) != (*no, *id))
         }),

@@ -24,7 +24,7 @@ pub(super) fn oldest(truth: &Truth, op: &Op) -> Verdict {
     let Op::Append(no, _, record) = op else {
         return Ok(());
     };
-    let Some(event) = record.event else {
+    let Some(event) = record.taken() else {
         return Ok(());
     };
     let it = &truth.all[no];
@@ -57,7 +57,7 @@ fn arrival<'a>(truth: &'a Truth, op: &Op) -> Option<(&'a Truly, Stamp, bool)> {
             )
         }
         Op::Append(no, _, record) => {
-            let new = record.event.filter(|it| !was_kept(truth, *no, *it));
+            let new = record.taken().filter(|it| !was_kept(truth, *no, *it));
             (no, record.payload.as_ref().filter(|_| new.is_some()), false)
         }
         _ => return None,
@@ -89,7 +89,7 @@ pub(super) fn deduplicated(truth: &Truth, op: &Op) -> Verdict {
 pub(super) fn once(truth: &Truth, op: &Op) -> Verdict {
     match op {
         Op::Append(no, _, record) => {
-            if let Some(event) = record.event {
+            if let Some(event) = record.taken() {
                 let taker = truth.all[no].consumed.get(&event);
                 holds!(taker.is_none(), "{taker:?} took it before: {op:?}");
             }
