@@ -766,6 +766,8 @@ class Core(Calls):
         the next."""
     def peek(self, namespace: str, workflow: str, id: str) -> int | None:
         """State of a non-final instance, from memory, without waiting; None: final or unknown."""
+    def number(self, namespace: str, workflow: str, id: str) -> int | None:
+        """Number of a non-final instance, from memory, without waiting; None: final or unknown."""
     def statistics(self) -> dict[str, int]: ...
     def workflow_statistics(self) -> list[tuple[str, str, int, int, int, int, int, int, int, int]]:
         """(namespace, workflow, leased, queued, waiting, paused, blocked, created, started, ended)

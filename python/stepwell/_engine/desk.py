@@ -189,6 +189,10 @@ class Memory(Protocol):
         """Returns the state of an instance that is not final."""
         ...
 
+    def number(self, namespace: str, workflow: str, id: str, /) -> int | None:
+        """Returns the number of an instance that is not final."""
+        ...
+
     def counts(self, namespace: str | None, workflow: str | None, /) -> list[tuple[int, int]]:
         """Returns how many instances are in each state that any is in."""
         ...
@@ -202,6 +206,8 @@ class Memory(Protocol):
 
 class Watching(Protocol):
     """Somebody who waits for an instance to get into one of certain states, or to end."""
+
+    no: int
 
     async def next(self) -> News:
         """Waits for the next of them."""

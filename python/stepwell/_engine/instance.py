@@ -6,7 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, overload
 
-from .._errors import InstanceErrored, InstanceTerminated, InvalidConfig, InvalidState
+from .._errors import (
+    InstanceErrored,
+    InstanceNotFound,
+    InstanceTerminated,
+    InvalidConfig,
+    InvalidState,
+)
 from .._log import log
 from .._types import (
     FINAL,
@@ -28,11 +34,14 @@ from .desk import Who
 from .rewinding import beginning
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from .._steps.workflow import Workflow
     from .desk import Desk
     from .look import Look
 
 R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
 
 
 _ENDED_OR_BLOCKED = FINAL | {Status.BLOCKED}
@@ -172,6 +181,14 @@ class Instance(Generic[R_co]):
         status, _ = await self._until(wanted, "instance.wait_for_status")
         return status
 
+    async def _numbered(self, ask: Callable[[int], Awaitable[T]]) -> T:
+        """Asks for whoever has the id: it may have been deleted, and created again since."""
+        try:
+            return await ask(self._no)
+        except InstanceNotFound:
+            self._no = (await self._desk.find(self._who)).no
+            return await ask(self._no)
+
     async def _until(self, wanted: frozenset[Status], method: str) -> tuple[Status, bytes | None]:
         """Waits for one of these states; a state that is passed through is seen even if it lasts no
         time."""
@@ -179,13 +196,20 @@ class Instance(Generic[R_co]):
         desk.check(method)
         watch = desk.watch(self._no, wanted)
         try:
-            code = desk.memory().peek(*self._who)
+            memory = desk.memory()
+            code = memory.peek(*self._who)
             goes_on = code is not None and STATUSES[code] not in wanted and self._reader is not None
+            if goes_on and memory.number(*self._who) != self._no:
+                goes_on = False  # another one has the id by now
             news = await watch.next() if goes_on else None
             while news is None:
                 desk.check(method)
                 look = await desk.find(self._who)
                 self._read_by(look)
+                if look.no != watch.no:
+                    watch.close()
+                    self._no, watch = look.no, desk.watch(look.no, wanted)
+                    continue  # it may have changed meanwhile
                 news = (look.status, look.result)
                 if news[0] not in wanted and not news[0].is_final:
                     news = await watch.next()
@@ -211,7 +235,7 @@ class Instance(Generic[R_co]):
         """
         self._desk.check("instance.wait_for_step")
         names.step_name(name)
-        await self._desk.recorded(self._who, self._no, name, count)
+        await self._numbered(lambda no: self._desk.recorded(self._who, no, name, count))
 
     async def send_event(
         self, type: str, payload: Any = None, *, dedup_id: str | None = None
@@ -429,7 +453,7 @@ class Instance(Generic[R_co]):
             InstanceNotFound: It is gone.
         """
         self._desk.check("instance.history")
-        return await self._desk.history(self._who, self._no)
+        return await self._numbered(lambda no: self._desk.history(self._who, no))
 
     async def explain(self) -> Explanation:
         """Says in one paragraph why the instance is where it is.
@@ -438,4 +462,4 @@ class Instance(Generic[R_co]):
             InstanceNotFound: It is gone.
         """
         self._desk.check("instance.explain")
-        return await self._desk.explain(self._who, self._no)
+        return await self._numbered(lambda no: self._desk.explain(self._who, no))
