@@ -129,6 +129,8 @@ async def make(store: Path, killed: Path) -> None:
                 "INSERT INTO sweep SELECT no, head FROM instance WHERE id = 'bad' AND "
                 "head > 0 LIMIT 1"
             )
+            # of one that was deleted: nothing of its history is left to be freed
+            conn.execute("INSERT INTO grave VALUES ((SELECT max(seq) + 9 FROM journal), 99)")
 
 
 @contextmanager
@@ -196,6 +198,8 @@ def rows_of(conn: sqlite3.Connection, table: str) -> list[str]:
             "JOIN workflow w ON w.id = v.workflow WHERE w.name = 'errs'"
         )
         return [f"version = {no}" for (no,) in conn.execute(sql)]
+    if table == "grave":
+        return ["1"]
     if table == "audit":
         return ["number = (SELECT max(number) FROM audit)"]
     if table == "journal":

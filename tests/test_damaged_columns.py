@@ -29,9 +29,12 @@ UNNOTICED = {
     },
     "workflow": {"namespace", "name"}, "version": {"name"}, "approval": {"number"},
     "letter": {"id"},
-    "wait": {"id", "until", "subject", "branch", "name", "key", "count", "kind", "opened_at"},
+    "wait": {
+        "id", "until", "subject", "branch", "name", "key", "count", "kind", "opened_at", "begun",
+    },
     # They are made of other rows, or save room or time, and no more.
     "tally": {"workflow", "complete", "errored", "terminated"}, "sweep": {"no", "seq"},
+    "grave": {"head", "no"},
     "failure": {"hour", "version", "step", "error", "count", "since", "example"},
     "ended": {"version", "complete", "errored", "terminated"},
     "attribute": {"key", "value", "no"},

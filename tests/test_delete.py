@@ -100,7 +100,7 @@ async def test_l7_whoever_waits_is_told_and_a_handle_means_whoever_has_the_id():
 
 
 @pytest.mark.parametrize("paused", [False, True])
-async def test_l7_l10_who_called_it_is_told_that_it_was_terminated(paused):
+async def test_l10_who_called_it_is_told_that_it_was_terminated(paused):
     async with open_test_engine(workflows=[waits, calls], autojump=False) as engine:
         parent = await engine.create(calls)
         await parent.wait_for_status("waiting")
@@ -115,7 +115,7 @@ async def test_l7_l10_who_called_it_is_told_that_it_was_terminated(paused):
         assert [it.status for it in await parent.history()] == ["failed"]
 
 
-async def test_l7_l10_with_it_end_those_it_called_and_not_those_it_created():
+async def test_l10_with_it_end_those_it_called_and_not_those_it_created():
     async with open_test_engine(workflows=[waits, creates], autojump=False) as engine:
         parent = await engine.create(creates)
         await parent.wait_for_status("waiting")

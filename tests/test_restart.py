@@ -207,7 +207,7 @@ async def asks(step) -> str:
     return approval.by
 
 
-async def test_l6_e5_a_decision_for_an_earlier_life_does_not_count():
+async def test_e5_a_decision_for_an_earlier_life_does_not_count():
     async with open_test_engine(workflows=[asks], autojump=False) as engine:
         instance = await engine.create(asks, id="one")
         assert await engine.approvals.approve("asks/one#ok#1", by="ann")
@@ -243,7 +243,7 @@ async def parent(step) -> list[str]:
     return [await made.result(), *[await it.result() for it in many], named, plain]
 
 
-async def test_l6_l10_children_that_erased_steps_called_are_called_again():
+async def test_l10_children_that_erased_steps_called_are_called_again():
     async with open_test_engine(workflows=[parent, child]) as engine:
         instance = await ended(engine, parent)
         output = ["MADE", "M1", "M2", "NAMED", "PLAIN"]
