@@ -206,15 +206,17 @@ impl Core {
             Status::Running | Status::WaitingForPause => Class::Resumed,
             // It ran, and since then no start got as far as to run it again.
             Status::Queued | Status::Blocked if row.marked => Class::Resumed,
-            Status::Queued | Status::Paused | Status::Blocked if row.started_at.is_none() => {
+            // One that was restarted goes before those that are new.
+            Status::Queued | Status::Paused | Status::Blocked
+                if row.started_at.is_none() && row.incarnation == row.no =>
+            {
                 Class::New
             }
             _ => Class::Woken,
         };
         let rank = Rank::new(row.priority, class);
         let missing = !has_code && row.status != Status::Blocked && row.status != Status::Paused;
-        let queued = row.status == Status::Queued && row.incarnation == row.no;
-        if class == Class::New && queued && !missing {
+        if class == Class::New && row.status == Status::Queued && !missing {
             self.registry.restore(key, row.no, Status::Queued);
             self.counts.found(of, Status::Queued, 1);
             self.versions.enters(workflow, row.no, of.1);

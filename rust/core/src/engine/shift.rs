@@ -78,8 +78,9 @@ impl Core {
                     }
                 }
                 Effect::Enqueue => {
-                    // One that was paused before it ever ran keeps its place.
-                    let never_ran = from == Status::Paused && live.class == Class::New;
+                    // One that was paused before it ever ran keeps its place when it goes on.
+                    let goes_on = event == Happening::Resume && from == Status::Paused;
+                    let never_ran = goes_on && live.class == Class::New;
                     if !never_ran {
                         live.class = Class::Woken;
                     }
