@@ -217,7 +217,7 @@ fn start(
     incarnation: Incarnation,
     interrupted: bool,
 ) -> Result<(), Error> {
-    let start = match read_start(reader, no) {
+    let start = match read_start(reader, no, incarnation) {
         Ok(start) => start,
         Err(Error::Row(message)) => {
             let by = Body { no, incarnation };
@@ -240,14 +240,25 @@ fn start(
     Ok(())
 }
 
-pub(crate) fn read_start(reader: &mut dyn Reader, no: InstanceNo) -> Result<Option<Start>, Error> {
-    let Some(row) = reader.instance(no)? else {
+/// Reads the START of this life of an instance; nothing if that is over.
+pub(crate) fn read_start(
+    reader: &mut dyn Reader,
+    no: InstanceNo,
+    incarnation: Incarnation,
+) -> Result<Option<Start>, Error> {
+    let is_this = |it: &Row| it.incarnation == incarnation;
+    let Some(row) = reader.instance(no)?.filter(is_this) else {
         return Ok(None);
     };
     let payloads = reader.payloads(no)?;
     // Waits before records: one settled in between is then in both, never in neither.
     let mut waits = reader.waits(no)?;
     let records = reader.history(no)?;
+    // D6: a restart or a deletion in between takes out of the history what this life had finished,
+    // and nobody is to do that again for it.
+    if reader.instance(no)?.is_none_or(|it| !is_this(&it)) {
+        return Ok(None);
+    }
     let outcomes = records.iter().filter(|it| it.record.verdict.is_outcome());
     let settled: FxHashSet<_> = outcomes.map(|it| &it.record.operation).collect();
     waits.retain(|wait| !settled.contains(&wait.operation));

@@ -42,6 +42,8 @@ pub(super) struct Half {
 /// A reader whose answers are from two moments.
 struct Torn<'a> {
     half: Half,
+    /// Whether the row was asked for: the next time it is as it is by then.
+    asked: bool,
     now: &'a mut dyn Reader,
 }
 
@@ -61,7 +63,10 @@ impl Reader for Torn<'_> {
         self.now.find(namespace, workflow, id)
     }
 
-    fn instance(&mut self, _: InstanceNo) -> Result<Option<Row>, Error> {
+    fn instance(&mut self, no: InstanceNo) -> Result<Option<Row>, Error> {
+        if std::mem::replace(&mut self.asked, true) {
+            return self.now.instance(no);
+        }
         Ok(Some(self.half.row.clone()))
     }
 
@@ -152,9 +157,10 @@ impl World {
                 let start = half.map(|half| {
                     let mut torn = Torn {
                         half: *half,
+                        asked: false,
                         now: &mut *life.reader,
                     };
-                    read_start(&mut torn, wanted.no).expect("memory is read")
+                    read_start(&mut torn, wanted.no, wanted.incarnation).expect("memory is read")
                 });
                 let start = start.flatten().map(Box::new);
                 life.loading = Some(Loading::Read(wanted, start));

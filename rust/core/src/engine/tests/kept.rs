@@ -180,7 +180,8 @@ fn e5_namespaces_do_not_share_approvals_of_the_same_id() {
     };
     let told: Vec<_> = told.rows.iter().map(|it| (it.1.no, &*it.2.id)).collect();
     assert_eq!(told, [(ours.no, &*known), (theirs.no, &*known)]);
-    let start = read_start(&mut *stage.facts.reader, theirs.no).expect("memory is read");
+    let start = read_start(&mut *stage.facts.reader, theirs.no, theirs.incarnation)
+        .expect("memory is read");
     let waits = start.expect("it is there").waits;
     let question = Question::History(theirs.no);
     let told = answer(&mut *stage.facts.reader, &question).expect("memory is read");

@@ -371,7 +371,7 @@ impl World {
                 incarnation,
                 interrupted,
             }) => {
-                let start = read_start(reader, no).expect("memory is read");
+                let start = read_start(reader, no, incarnation).expect("memory is read");
                 if let Some(mut start) = start {
                     start.interrupted = interrupted;
                     let outbox = &mut life.outbox;
