@@ -215,17 +215,19 @@ impl Core {
         let live = self.live_mut(no);
         if std::mem::take(&mut live.slot) {
             let workflow = live.workflow;
-            if self.held.insert(no, workflow).is_some() {
-                // One that was restarted and left one behind before keeps one slot for both.
-                self.gate.give_back(workflow);
-                self.contended = Queued::Unknown;
-            }
+            // One that was restarted may have left one behind before.
+            self.held.entry(no).or_insert((workflow, 0)).1 += 1;
         }
     }
 
     /// Nothing runs for it any more.
     pub(super) fn let_go(&mut self, no: InstanceNo) {
-        if let Some(workflow) = self.held.remove(&no) {
+        if let Some((workflow, count)) = self.held.get_mut(&no) {
+            let workflow = *workflow;
+            *count -= 1;
+            if *count == 0 {
+                self.held.remove(&no);
+            }
             self.gate.give_back(workflow);
             self.counts.touch(workflow);
             self.contended = Queued::Unknown;

@@ -184,8 +184,9 @@ pub struct Core {
     suspects: Suspects,
     /// What was found at the start of instances that cannot be read.
     unreadable: Vec<String>,
-    /// Slots of instances that have ended but for attempts they gave up, with their workflows.
-    held: FxHashMap<InstanceNo, u32>,
+    /// Slots of instances that have ended but for attempts they gave up: of which workflow, and how
+    /// many.
+    held: FxHashMap<InstanceNo, (u32, u32)>,
     refit: Vec<InstanceNo>,
     rooms: room::Rooms,
     waiting: u64,
