@@ -142,7 +142,9 @@ fn read(record: &Record) -> Kept {
         .collect()
 }
 
-fn has(kept: &Kept, seq: Seq) -> bool {
+/// Returns whether a place is among those that are kept.
+#[must_use]
+pub fn has(kept: &[(Seq, Seq)], seq: Seq) -> bool {
     let after = kept.partition_point(|it| it.0 <= seq);
     after > 0 && seq <= kept[after - 1].1
 }

@@ -18,7 +18,7 @@ use crate::letter::{Asked, Message};
 use crate::lifecycle::Status;
 use crate::queue::Class;
 use crate::store::known::{Known, Need, Needs};
-use crate::store::Op;
+use crate::store::{Op, Row};
 use crate::submission::{Body, Command, Decision, Deed, Name, Speech, Submission, Verb};
 use crate::wait::{stored_approval, Source};
 
@@ -143,6 +143,19 @@ impl Core {
     pub(super) fn missing_to_restart(&self, no: InstanceNo) -> Needs {
         let mut missing = Needs::default();
         Self::needs_to_restart(no, &mut |it| {
+            if !self.batch.known.has(it) {
+                missing.add(it);
+            }
+        });
+        missing
+    }
+
+    /// Returns what is still to be asked before these can end with one that called them.
+    pub(super) fn missing_to_end(&self, children: &[Row]) -> Needs {
+        let mut missing = Needs::default();
+        let live = children.iter().map(|it| it.no);
+        let live = live.filter(|it| self.live.contains_key(it)).collect();
+        self.needs_to_terminate(live, &mut |it| {
             if !self.batch.known.has(it) {
                 missing.add(it);
             }
@@ -308,7 +321,7 @@ impl Core {
     }
 
     /// Returns the children that an instance called and waits for.
-    fn called_by(&self, no: InstanceNo) -> Vec<InstanceNo> {
+    pub(super) fn called_by(&self, no: InstanceNo) -> Vec<InstanceNo> {
         let waits = self.live.get(&no).map_or(&[][..], |it| it.mailbox.waits());
         let called = waits.iter().filter_map(|it| match &it.source {
             Source::Child(child) if it.operation.kind == Kind::Call => Some(*child),

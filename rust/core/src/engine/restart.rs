@@ -8,10 +8,12 @@
 //! A batch restarts nobody of whom it has changed anything else: then what is committed is not the
 //! whole truth yet, and the restart comes first in the next batch.
 
+use rustc_hash::FxHashSet;
+
 use super::settle::Resolved;
 use super::{Core, Live};
 use crate::codes;
-use crate::erasure::restarted;
+use crate::erasure::{has, restarted};
 use crate::failure::recorded;
 use crate::history::{Kind, Record, Stored};
 use crate::ids::{Incarnation, InstanceNo, Key};
@@ -43,6 +45,15 @@ impl Core {
         let (row, history) = self.or_refuse(ticket, known)?;
         let called = self.batch.known.called(no).map(<[Row]>::to_vec);
         let called = self.or_refuse(ticket, called)?;
+        let missing = self.missing_to_end(&called);
+        if !missing.is_empty() {
+            self.missing.extend(missing);
+            return Some(false);
+        }
+        // What is known of them is not true any more.
+        if called.iter().any(|it| self.is_changed(it.no, key_of(it))) {
+            return Some(false);
+        }
         let error = self.batch.known.output(no);
         let error = self.or_refuse(ticket, error)?;
         let plan = match rewind::plan(&history, from, (row.status, error.as_deref())) {
@@ -67,7 +78,8 @@ impl Core {
             self.summon(no);
         }
         let seed = (*from != From::Start).then(|| row.seed.unwrap_or(row.incarnation));
-        self.begin_anew(no, seed, &plan, &called);
+        let called = self.called_by_erased(no, called, &history, &plan);
+        self.begin_anew(no, seed, (&plan, &history), &called);
         self.say(Note::reply(ticket, Data::Nothing));
         Some(true)
     }
@@ -99,7 +111,7 @@ impl Core {
         &mut self,
         no: InstanceNo,
         seed: Option<Incarnation>,
-        plan: &Plan,
+        (plan, history): (&Plan, &[Stored]),
         called: &[Row],
     ) {
         let body = self.seated(no);
@@ -107,23 +119,22 @@ impl Core {
         owed.expect("whatever is known can be restarted")
             .leaves(&[Effect::CloseWaits, Effect::Supersede]);
         let orphans = self.close_waits(no);
-        let ended = self.sentences(no, &orphans, "was restarted");
+        let children = called.iter().map(|it| it.no);
+        let others = orphans
+            .iter()
+            .filter(|no| called.iter().all(|it| it.no != **no));
+        let children: Vec<_> = children.chain(others.copied()).collect();
+        let sentences = self.sentences(no, &children, "was restarted");
         self.supersede(no, seed, plan);
-        for record in &plan.erased {
-            self.return_event(no, record);
-        }
-        for (child, error) in ended {
-            // One with an id of its own is deleted below, and then it need not end before.
-            if !called.iter().any(|it| it.no == child && has_own_id(it)) {
-                self.terminate(child, error);
+        self.return_events(no, plan, history);
+        for (child, error) in sentences {
+            let row = called.iter().find(|it| it.no == child && has_own_id(it));
+            match row.filter(|it| self.domain.has(key_of(it).range())) {
+                Some(row) => {
+                    self.delete_row(row);
+                }
+                None => self.terminate(child, error),
             }
-        }
-        let is_erased = |row: &Row| {
-            let calls = |it: &Record| it.operation.kind == Kind::Call && it.event == Some(row.no);
-            orphans.contains(&row.no) || plan.erased.iter().any(calls)
-        };
-        for child in called.iter().filter(|it| has_own_id(it) && is_erased(it)) {
-            self.delete_row(child);
         }
         let live = self.live_mut(no);
         if live.slot {
@@ -163,13 +174,49 @@ impl Core {
         }
     }
 
-    /// An event that an erased wait took goes back to its old place (E4).
-    fn return_event(&mut self, no: InstanceNo, record: &Record) {
-        if let Some(id) = record.taken() {
-            let event = super::body::given_back(id, record);
-            self.put_back(no, event);
+    /// Events that erased waits took go back to their old places (E4), unless they came back before
+    /// and what is kept took them.
+    fn return_events(&mut self, no: InstanceNo, plan: &Plan, history: &[Stored]) {
+        let kept = history.iter().filter(|it| has(&plan.kept, it.seq));
+        let kept: FxHashSet<_> = kept.filter_map(|it| it.record.taken()).collect();
+        for record in &plan.erased {
+            if let Some(id) = record.taken().filter(|it| !kept.contains(it)) {
+                let event = super::body::given_back(id, record);
+                self.put_back(no, event);
+            }
         }
     }
+
+    /// Returns those of the called children that nothing of what is kept called.
+    fn called_by_erased(
+        &self,
+        no: InstanceNo,
+        mut called: Vec<Row>,
+        history: &[Stored],
+        plan: &Plan,
+    ) -> Vec<Row> {
+        let calls = |it: &&Record| it.operation.kind == Kind::Call;
+        let kept = history.iter().filter(|it| has(&plan.kept, it.seq));
+        let kept: Vec<_> = kept.map(|it| &it.record).filter(calls).collect();
+        let is_taken = |it: &Record| it.event_type.as_deref() == Some(codes::EXISTS);
+        let names = |some: &[&Record], no| {
+            let mut made = some.iter().filter(|it| !is_taken(it));
+            made.any(|it| it.event == Some(no))
+        };
+        called.retain(|it| !names(&kept, it.no));
+        // Records of old do not say which child it was: then only those are known that others name.
+        let is_of_old = |it: &&Record| it.event.is_none() && !is_taken(it);
+        if kept.iter().any(is_of_old) {
+            let erased: Vec<_> = plan.erased.iter().filter(calls).collect();
+            let awaited = self.called_by(no);
+            called.retain(|it| awaited.contains(&it.no) || names(&erased, it.no));
+        }
+        called
+    }
+}
+
+fn key_of(row: &Row) -> Key {
+    Key::new(&row.namespace, &row.workflow, &row.id)
 }
 
 /// Whether a child was given its id, and did not get one derived from its parent: a UUID of version
