@@ -257,7 +257,11 @@ impl Core {
     fn is_settled_by_batch(&self, no: InstanceNo) -> bool {
         let waits = self.live.get(&no).map_or(&[][..], |it| it.mailbox.waits());
         let ends = |child| {
-            let ended = |op: &Op| matches!(op, Op::Status(no, _, to) if *no == child && to.status.is_final());
+            let ended = |op: &Op| match op {
+                Op::Status(no, _, to) => *no == child && to.status.is_final(),
+                Op::Delete(no) => *no == child,
+                _ => false,
+            };
             self.batch.ops().any(ended)
         };
         waits.iter().any(|it| match &it.source {
