@@ -9,7 +9,7 @@ use super::restart::deleted;
 use super::settle::Resolved;
 use super::{After, Core};
 use crate::codes;
-use crate::history::{Begun, Kind, Verdict};
+use crate::history::{Begun, Verdict};
 use crate::ids::{InstanceNo, Key, WaitId};
 use crate::lifecycle::Status;
 use crate::store::known::Damaged;
@@ -228,8 +228,8 @@ impl Core {
             return Ok(None);
         }
         Ok(match self.batch.known.instance(child)? {
-            // One that it called, and that nobody else could have created, was deleted.
-            None if wait.operation.kind == Kind::Call && self.domain.is_whole() => Some(deleted()),
+            // Where nobody else creates it was there when the wait was opened.
+            None if self.domain.is_whole() => Some(deleted()),
             None => Some(nobody(wait)),
             Some(row) if row.status.is_final() => Some(self.end_of(row)?),
             Some(_) => None,
