@@ -259,8 +259,8 @@ impl World {
             Note::Start(start) => self.start(&start),
             Note::Done { tickets, .. } => {
                 for ticket in tickets {
-                    if let Some(Asked::Record(no, _)) = self.truth.said.tickets.get(&ticket) {
-                        self.goes_on(*no, ticket);
+                    if let Some(Asked::Record(by, _)) = self.truth.said.tickets.get(&ticket) {
+                        self.goes_on(by.no, ticket);
                     }
                 }
             }
@@ -286,16 +286,21 @@ impl World {
                     let awaited = body.strands.iter().filter_map(|it| it.awaits);
                     self.life.late.extend(awaited);
                     // One that is paused goes on in the same life, and its body says nothing more.
-                    if self.truth.all[&no].status.is_final() {
+                    let it = self.truth.all.get(&no);
+                    let lives =
+                        it.is_some_and(|it| it.incarnation == incarnation && !it.status.is_final());
+                    if !lives {
                         self.life.unwound.push(body.by);
                     }
                 }
             }
             Note::Fenced { ticket } => {
                 let of = match self.truth.said.tickets.get(&ticket) {
-                    Some(Asked::Record(no, _)) => self.life.bodies.get(no),
+                    Some(Asked::Record(by, _)) => self.life.bodies.get(&by.no),
                     _ => None,
                 };
+                let said = self.truth.said.tickets.get(&ticket);
+                let of = of.filter(|it| matches!(said, Some(Asked::Record(by, _)) if *by == it.by));
                 let late = self.life.late.contains(&ticket) || of.is_none_or(|it| it.over);
                 assert!(
                     late,
@@ -342,7 +347,8 @@ impl World {
         let open = it.side;
         (it.at, it.attempts, it.saved) = (it.at + 1, 0, false);
         (it.side, it.awaits) = (Side::Unborn, None);
-        self.truth.said.told.entry(no).or_default().insert(main);
+        let told = &mut self.truth.said.told;
+        told.entry((no, by.incarnation)).or_default().insert(main);
         if let Side::Open(id) = open {
             self.submit(by.says(Speech::Withdraw(id)));
         }

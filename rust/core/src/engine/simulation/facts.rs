@@ -6,7 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::program::{Account, ACCOUNTS};
 use super::said::Stamp;
-use crate::history::{Operation, Verdict};
+use crate::history::{Operation, Stored, Verdict};
 use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, Seq};
 use crate::lifecycle::Status;
 use crate::store::{Ended, Failed};
@@ -35,7 +35,7 @@ pub(super) struct Place {
 }
 
 /// One instance.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "facts that vary independently of each other"
@@ -72,8 +72,20 @@ pub(super) struct Truly {
     pub(super) place: Option<Place>,
     pub(super) waits: Vec<Wait>,
     pub(super) events: Vec<Event>,
+    /// What is recorded of it and counts.
+    pub(super) history: Vec<Stored>,
+    /// What of that are outcomes, and the last attempt of each step.
     pub(super) outcomes: FxHashMap<Operation, (Seq, Verdict)>,
     pub(super) attempts: FxHashMap<Operation, u32>,
+    /// Which child each call that has its outcome made.
+    pub(super) fruits: FxHashMap<Operation, InstanceNo>,
+    /// The error with which it ended or is blocked.
+    pub(super) error: Option<Box<[u8]>>,
+    /// It began anew, or its id was another's before, or its parent's did: what was decided for it
+    /// may count no more.
+    pub(super) anew: bool,
+    /// What was sent to it may be lost, too: it had ended, or was deleted.
+    pub(super) bereft: bool,
     /// Who took which event.
     pub(super) consumed: FxHashMap<EventId, Operation>,
     /// Which events have arrived.
@@ -87,6 +99,14 @@ impl Truly {
     pub(super) fn is_inert(&self) -> bool {
         matches!(self.status, Status::Paused | Status::Blocked)
     }
+}
+
+/// What runs on of bodies that have ended: whose slots, and of which life the last one was.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lingering {
+    pub(super) account: Account,
+    pub(super) count: u32,
+    pub(super) incarnation: Incarnation,
 }
 
 /// Who runs and who is queued in one workflow.
@@ -123,6 +143,15 @@ pub(super) struct Granted {
 pub(super) struct Commit {
     pub(super) granted: Vec<Granted>,
     pub(super) touched: Vec<InstanceNo>,
+    /// Those that began anew, as they were before.
+    pub(super) anew: Vec<Truly>,
+    /// Those that were deleted, as they were before.
+    pub(super) gone: Vec<Truly>,
+    pub(super) created: Vec<InstanceNo>,
+    /// What waits for children came to: of which child, how, in which word.
+    pub(super) ends: Vec<(InstanceNo, Verdict, Option<Box<str>>)>,
+    /// Tickets of what the audit tells of it.
+    pub(super) audited: Vec<u64>,
     /// Children whose parent stopped waiting for them.
     pub(super) orphans: Vec<InstanceNo>,
     /// The wait that the last operation closed.

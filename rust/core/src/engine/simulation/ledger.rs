@@ -7,7 +7,7 @@ use super::program::{account, namespace, Account};
 use super::said::Stamp;
 use super::truth::Truth;
 use crate::codes::HELD_BACK;
-use crate::history::{Kind, Record};
+use crate::history::{Kind, Record, Stored, Verdict};
 use crate::ids::{EventId, InstanceNo, Key, Micros};
 use crate::lifecycle::Status;
 use crate::store::{NewInstance, Outcome, Transition};
@@ -30,6 +30,8 @@ impl Truth {
         }
         self.number(new.no);
         self.names.insert(key.0, new.no);
+        let parent = new.parent.and_then(|it| self.all.get(&it));
+        let bereft = self.deleted.contains(&key.0) || parent.is_some_and(|it| it.bereft);
         let ticket = new.attributes.as_deref().map(<[u8; 8]>::try_from);
         let ticket = ticket.map(|it| u64::from_le_bytes(it.expect("8 bytes")));
         self.creators.extend(ticket);
@@ -65,8 +67,13 @@ impl Truth {
             place: None,
             waits: Vec::new(),
             events: Vec::new(),
+            history: Vec::new(),
             outcomes: FxHashMap::default(),
             attempts: FxHashMap::default(),
+            fruits: FxHashMap::default(),
+            error: None,
+            anew: bereft,
+            bereft,
             consumed: FxHashMap::default(),
             arrived: FxHashSet::default(),
             last_events: [None; 2],
@@ -74,6 +81,7 @@ impl Truth {
         self.states[account][new.status as usize] += 1;
         self.all.insert(new.no, it);
         self.commit.touched.push(new.no);
+        self.commit.created.push(new.no);
         if new.status == Status::Running {
             self.grant(new.no);
         } else {
@@ -91,8 +99,23 @@ impl Truth {
     pub(super) fn append(&mut self, no: InstanceNo, record: &Record) -> Outcome {
         self.last_seq += 1;
         let taken = self.commit.taken.take();
-        self.commit.closed = None;
+        let closed = self.commit.closed.take();
+        if record.verdict == Verdict::Restarted {
+            self.rewind(no, record);
+            return Outcome::Done(self.last_seq);
+        }
         let it = self.all.get_mut(&no).expect("a rule saw it");
+        it.history.push(Stored {
+            seq: self.last_seq,
+            record: record.clone(),
+        });
+        if let Some(Source::Child(child)) = closed.map(|it| it.1.source) {
+            let end = (child, record.verdict, record.event_type.clone());
+            self.commit.ends.push(end);
+            if record.operation.kind == Kind::Call {
+                it.fruits.insert(record.operation.clone(), child);
+            }
+        }
         if record.verdict.is_outcome() {
             if it.recoveries > 0 && it.proof.is_none() {
                 let at = self.now + self.plan.proof;
@@ -164,7 +187,8 @@ impl Truth {
         }
         let place = it.events.partition_point(|other| other.id < event.id);
         it.events.insert(place, event.clone());
-        if it.consumed.remove(&event.id).is_none() {
+        let was_taken = it.consumed.remove(&event.id).is_some();
+        if !was_taken && !self.returns(no, event.id) {
             self.arrive(no, event.id, event.payload.as_deref());
         }
         if has_dedup {
@@ -198,6 +222,7 @@ impl Truth {
                 self.proofs.remove(&(at, no));
             }
         }
+        it.error.clone_from(&to.payload);
         it.reason.clone_from(&to.reason);
         it.step.clone_from(&to.step);
         self.commit.touched.push(no);

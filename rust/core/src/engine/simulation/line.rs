@@ -1,7 +1,7 @@
 //! Who has a slot and who is queued, as the truth has it: slots given and taken back, places in the
 //! queue, and what another engine finds.
 
-use super::facts::{Commit, Granted, Order, Place, Truly};
+use super::facts::{Commit, Granted, Lingering, Order, Place, Truly};
 use super::program::{namespace, Account, ACCOUNTS};
 use super::truth::Truth;
 use crate::codes::HELD_BACK;
@@ -11,7 +11,9 @@ use crate::lifecycle::Status;
 impl Truth {
     /// Returns whether a slot is taken for this instance.
     pub(super) fn has_slot(&self, no: InstanceNo) -> bool {
-        self.all[&no].holds || self.lingering.contains_key(&no)
+        let it = &self.all[&no];
+        let lingers = self.lingering.get(&no);
+        it.holds || lingers.is_some_and(|of| of.incarnation == it.incarnation)
     }
 
     /// Gives a slot.
@@ -66,15 +68,26 @@ impl Truth {
             let speaks = it.incarnation == incarnation
                 && matches!(it.status, Status::Running | Status::WaitingForPause);
             if speaks && std::mem::take(&mut it.holds) {
-                self.lingering.insert(no, it.account);
+                let lingering = Lingering {
+                    account: it.account,
+                    count: 0,
+                    incarnation,
+                };
+                let it = self.lingering.entry(no).or_insert(lingering);
+                (it.count, it.incarnation) = (it.count + 1, incarnation);
             }
         }
     }
 
     /// The last attempt has ended.
     pub(super) fn let_go(&mut self, no: InstanceNo) {
-        if let Some(account) = self.lingering.remove(&no) {
+        if let Some(it) = self.lingering.get_mut(&no) {
+            it.count -= 1;
+            let Lingering { account, count, .. } = *it;
             self.give_back(account);
+            if count == 0 {
+                self.lingering.remove(&no);
+            }
         }
     }
 

@@ -10,7 +10,8 @@ use super::program::{account, Account};
 use crate::history::Operation;
 use crate::ids::{Incarnation, InstanceNo, Key, Micros, WaitId};
 use crate::lifecycle::Status;
-use crate::submission::{Code, Command, Name, NewItem, Speech, Submission, Verb};
+use crate::rewind::From;
+use crate::submission::{Body, Code, Command, Name, NewItem, Speech, Submission, Verb};
 use crate::wait::{stored_approval, Source, Wait};
 
 /// The payload of an event: which event it is, and which submission of it.
@@ -58,11 +59,15 @@ pub(super) enum Asked {
     /// A decision about a stored approval of an instance.
     Decide(u128, Box<str>, Box<[u8]>),
     /// A record of an instance.
-    Record(InstanceNo, Operation),
+    Record(Body, Operation),
     /// That nothing of an instance, by key, begins any more.
     Pause(u128),
     /// That an instance, by key, is ended.
     Terminate(u128),
+    /// That an instance, by key, begins anew from there.
+    Restart(u128, From),
+    /// That an instance, by key, is deleted.
+    Delete(u128),
     /// Something else that is done to an instance.
     Act,
     /// Another number of shards.
@@ -85,7 +90,7 @@ pub(super) struct Said {
     /// Changes of limits that make sense, by ticket.
     pub(super) changes: FxHashMap<u64, Change>,
     /// Operations whose outcome a body was told: every later body must be told the same.
-    pub(super) told: FxHashMap<InstanceNo, FxHashSet<Operation>>,
+    pub(super) told: FxHashMap<(InstanceNo, Incarnation), FxHashSet<Operation>>,
     /// Types of events that an operation takes.
     pub(super) takes: FxHashMap<(InstanceNo, Operation), Vec<Box<str>>>,
     /// Waits that bodies gave up.
@@ -110,6 +115,11 @@ pub(super) struct Said {
     pub(super) left: FxHashSet<(InstanceNo, Incarnation)>,
     /// Those that somebody asked to terminate, by key.
     pub(super) terminated: FxHashSet<u128>,
+    /// Those that somebody asked to restart, and to delete, by key.
+    pub(super) restarted: FxHashSet<u128>,
+    pub(super) deleted: FxHashSet<u128>,
+    /// Which operations an error says were at fault.
+    pub(super) faults: FxHashMap<Box<[u8]>, Vec<Operation>>,
     /// Those whose retry delays somebody asked to end, by key.
     pub(super) hastened: FxHashSet<u128>,
 }
@@ -175,7 +185,8 @@ impl Said {
             Verb::Pause => &mut self.paused,
             Verb::Terminate(_) => &mut self.terminated,
             Verb::RetryNow => &mut self.hastened,
-            Verb::Restart(_) | Verb::Delete => unreachable!("nobody does that yet"),
+            Verb::Restart(_) => &mut self.restarted,
+            Verb::Delete => &mut self.deleted,
         };
         those.insert(key);
     }
@@ -199,7 +210,7 @@ impl Said {
                 (ticket, Asked::Decide(key(&it.of), id, it.decision.clone()))
             }
             Submission::Said(by, Speech::Record(ticket, record)) => {
-                (ticket, Asked::Record(by.no, record.operation.clone()))
+                (ticket, Asked::Record(*by, record.operation.clone()))
             }
             Submission::Said(by, Speech::Post(ticket, what)) => {
                 (ticket, Asked::Outcome(by.no, what.0.operation.clone()))
@@ -207,14 +218,12 @@ impl Said {
             Submission::Said(by, Speech::CreateChildren(ticket, child)) => {
                 (ticket, Asked::Outcome(by.no, child.operation.clone()))
             }
-            Submission::Outside(Command::Act(ticket, deed)) => match deed.verb {
+            Submission::Outside(Command::Act(ticket, deed)) => match &deed.verb {
                 Verb::Pause => (ticket, Asked::Pause(key(&deed.to))),
                 Verb::Terminate(_) => (ticket, Asked::Terminate(key(&deed.to))),
-                Verb::Resume
-                | Verb::ResumeAs(_)
-                | Verb::RetryNow
-                | Verb::Restart(_)
-                | Verb::Delete => (ticket, Asked::Act),
+                Verb::Restart(from) => (ticket, Asked::Restart(key(&deed.to), from.clone())),
+                Verb::Delete => (ticket, Asked::Delete(key(&deed.to))),
+                Verb::Resume | Verb::ResumeAs(_) | Verb::RetryNow => (ticket, Asked::Act),
             },
             Submission::Outside(Command::Reshard(ticket, shards)) => {
                 (ticket, Asked::Reshard(u32::try_from(*shards).unwrap_or(0)))
@@ -258,6 +267,8 @@ impl Said {
         self.paused.clear();
         self.left.clear();
         self.terminated.clear();
+        self.restarted.clear();
+        self.deleted.clear();
         self.hastened.clear();
     }
 }

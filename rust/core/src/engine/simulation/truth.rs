@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::facts::{Allowance, Commit, Crowd, Granted, Layout, Truly};
+use super::facts::{Allowance, Commit, Crowd, Granted, Layout, Lingering, Truly};
 use super::plan::{Change, Plan};
 use super::program::{namespace, workflow, Account, ACCOUNTS, NAMESPACES, WORKFLOWS};
 use super::said::{Asked, Said};
@@ -56,7 +56,10 @@ pub(super) struct Truth {
     /// How many instances of each workflow are in each state.
     pub(super) states: [[u64; Status::ALL.len()]; ACCOUNTS],
     /// Slots of instances that have ended but for an attempt.
-    pub(super) lingering: FxHashMap<InstanceNo, Account>,
+    pub(super) lingering: FxHashMap<InstanceNo, Lingering>,
+    /// Whose ids were deleted, and which numbers.
+    pub(super) deleted: FxHashSet<u128>,
+    pub(super) dead: FxHashSet<InstanceNo>,
     pub(super) unripe: BTreeSet<(Micros, InstanceNo)>,
     /// When whose count of unclean stops falls.
     pub(super) proofs: BTreeSet<(Micros, InstanceNo)>,
@@ -107,6 +110,8 @@ impl Truth {
             promised: FxHashMap::default(),
             states: Default::default(),
             lingering: FxHashMap::default(),
+            deleted: FxHashSet::default(),
+            dead: FxHashSet::default(),
             unripe: BTreeSet::new(),
             proofs: BTreeSet::new(),
             approvals: FxHashMap::default(),
@@ -139,7 +144,10 @@ impl Truth {
 
     /// Returns the shard an instance belongs to.
     pub(super) fn shard(&self, no: InstanceNo) -> u32 {
-        u32::from(self.all[&no].key.range().0) % self.layout.wanted
+        let mut gone = self.commit.gone.iter();
+        let it = self.all.get(&no).or_else(|| gone.find(|it| it.no == no));
+        let it = it.expect("a rule saw it");
+        u32::from(it.key.range().0) % self.layout.wanted
     }
 
     /// Returns an instance by its key.
@@ -266,8 +274,9 @@ impl Truth {
         let here = self.waiting.values().filter(|it| it.0 == account);
         let new = here.map(|(_, keys)| {
             let keys: FxHashSet<_> = keys.iter().collect();
-            let new = keys.iter().filter(|it| !self.names.contains_key(it));
-            new.count()
+            // Nobody sees that one has become new because another was deleted.
+            let is_new = |it: &&&u128| !self.names.contains_key(it) && !self.deleted.contains(it);
+            keys.iter().filter(is_new).count()
         });
         new.sum()
     }
@@ -303,6 +312,13 @@ impl Truth {
     pub(super) fn named(&self, account: Account, id: &str) -> Option<&Truly> {
         let (namespace, workflow) = (namespace(account), workflow(account));
         self.by_key(Key::new(NAMESPACES[namespace], WORKFLOWS[workflow], id))
+    }
+
+    /// Whether there was one of this name, and it was deleted.
+    pub(super) fn was_deleted(&self, account: Account, id: &str) -> bool {
+        let (namespace, workflow) = (namespace(account), workflow(account));
+        let key = Key::new(NAMESPACES[namespace], WORKFLOWS[workflow], id);
+        self.deleted.contains(&key.0)
     }
 
     /// Time goes on: rates allow more. A clock that jumps back gives nothing.
@@ -379,6 +395,7 @@ impl Truth {
             Op::Failed(it) => self.commit.failed.push((**it).clone()),
             Op::Audit(entry) => {
                 self.audited.extend(asker(entry));
+                self.commit.audited.extend(asker(entry));
             }
             Op::Meta(..)
             | Op::Attributes(..)
@@ -393,7 +410,8 @@ impl Truth {
             Op::Bulk(bulk) => {
                 self.bulks.insert(bulk.number, (**bulk).clone());
             }
-            Op::Restart(..) | Op::Delete(_) => unreachable!("nobody does that yet"),
+            Op::Restart(no, _, to) => self.restart(*no, to),
+            Op::Delete(no) => self.delete(*no),
             Op::CreateChildren(..) | Op::Seen(..) | Op::Leave(_) | Op::TakeIn(_) => {
                 unreachable!("one that is alone never says so")
             }

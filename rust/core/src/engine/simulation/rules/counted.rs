@@ -197,8 +197,15 @@ fn reason(truth: &Truth, it: &Truly) -> Option<Said> {
 }
 
 pub(super) fn touched(truth: &Truth, sight: &mut Sight) -> Verdict {
-    for no in &truth.commit.touched {
-        let it = &truth.all[no];
+    for it in &truth.commit.gone {
+        let found = sight.peek(it.key);
+        let again = truth.names.contains_key(&it.key.0);
+        holds!(
+            found.is_none() || again,
+            "{found:?} is what one sees of {it:?}, which is gone"
+        );
+    }
+    for it in truth.changed() {
         let found = sight.peek(it.key);
         let expected = Some(it.status).filter(|it| !it.is_final());
         holds!(found == expected, "{found:?} is what one sees of {it:?}");

@@ -31,12 +31,14 @@ pub(super) fn fresh(truth: &Truth, op: &Op) -> Verdict {
             (!taken).then_some(new.no)
         }
         Op::Open(_, _, wait) => Some(wait.id),
+        Op::Restart(_, _, to) => Some(to.incarnation),
         Op::Buffer(no, event, _) => {
             let before = truth
                 .all
                 .get(no)
                 .map(|it| it.consumed.contains_key(&event.id));
-            (before == Some(false)).then_some(event.id)
+            let returns = before.is_some() && truth.returns(*no, event.id);
+            (before == Some(false) && !returns).then_some(event.id)
         }
         Op::Append(no, _, record) => record.taken().filter(|id| {
             let taken = truth.commit.taken.as_ref();
@@ -57,7 +59,8 @@ pub(super) fn owned(truth: &Truth, op: &Op) -> Verdict {
         Op::Open(no, incarnation, wait) => (no, Some(incarnation), &*wait.operation.name == FORGED),
         Op::Status(no, incarnation, _)
         | Op::Attributes(no, incarnation, _)
-        | Op::Version(no, incarnation, _) => (no, Some(incarnation), false),
+        | Op::Version(no, incarnation, _)
+        | Op::Restart(no, incarnation, _) => (no, Some(incarnation), false),
         Op::Close(no, _) | Op::Buffer(no, ..) | Op::Take(no, _) | Op::Progress(no, _) => {
             (no, None, false)
         }
@@ -67,7 +70,8 @@ pub(super) fn owned(truth: &Truth, op: &Op) -> Verdict {
         return Err(format!("there is no such instance: {op:?}"));
     };
     let speaks = matches!(op, Op::Append(..) | Op::Open(..) | Op::Take(..));
-    holds!(!it.status.is_final(), "it has ended: {op:?}, it is {it:?}");
+    let ended = it.status.is_final() && !matches!(op, Op::Restart(..));
+    holds!(!ended, "it has ended: {op:?}, it is {it:?}");
     holds!(
         !speaks || !it.is_inert(),
         "it is blocked: {op:?}, it is {it:?}"

@@ -50,6 +50,7 @@ fn arrival<'a>(truth: &'a Truth, op: &Op) -> Option<(&'a Truly, Stamp, bool)> {
     let (no, payload, dedup) = match op {
         Op::Buffer(no, event, dedup) => {
             let back = truth.all[no].consumed.contains_key(&event.id);
+            let back = back || truth.returns(*no, event.id);
             (
                 no,
                 event.payload.as_ref().filter(|_| !back),
@@ -97,7 +98,8 @@ pub(super) fn once(truth: &Truth, op: &Op) -> Verdict {
         Op::Buffer(no, event, _) => {
             let it = &truth.all[no];
             if let Some(taker) = it.consumed.get(&event.id) {
-                let given_up = truth.said.withdrawn.contains(&(*no, taker.clone()));
+                let given_up = truth.said.withdrawn.contains(&(*no, taker.clone()))
+                    || !it.outcomes.contains_key(taker);
                 holds!(given_up, "{taker:?} has it: {op:?}");
             }
             let twice = it.events.iter().any(|it| it.id == event.id);
@@ -115,7 +117,11 @@ pub(super) fn once(truth: &Truth, op: &Op) -> Verdict {
 pub(super) fn first_decision(truth: &Truth, op: &Op) -> Verdict {
     match op {
         Op::Approval(new) => {
-            let Some(old) = truth.approvals.get(&new.id) else {
+            let it = &truth.all[&new.no];
+            let current = new.is_of(it.no, it.incarnation);
+            holds!(current, "it is of an earlier life: {op:?}, it is {it:?}");
+            let old = truth.approvals.get(&new.id);
+            let Some(old) = old.filter(|it| it.is_of(new.no, new.incarnation)) else {
                 return Ok(());
             };
             let same = (old.status, &old.decision) == (new.status, &new.decision);
@@ -136,8 +142,11 @@ pub(super) fn first_decision(truth: &Truth, op: &Op) -> Verdict {
                 (Said::Done, Some("rejected")) => ApprovalStatus::Rejected,
                 _ => return Err(format!("that is no decision: {op:?}")),
             };
-            let right =
-                approval.is_some_and(|it| it.status == status && (it.decision == record.payload));
+            let incarnation = truth.all[no].incarnation;
+            let right = approval.is_some_and(|it| {
+                let same = it.status == status && it.decision == record.payload;
+                same && it.is_of(*no, incarnation)
+            });
             holds!(right, "the approval says {approval:?}: {op:?}");
         }
         _ => {}
@@ -155,8 +164,8 @@ pub(super) fn no_misfit(truth: &Truth) -> Verdict {
             fits(truth, it)?;
         }
     }
-    for no in &truth.commit.touched {
-        fits(truth, &truth.all[no])?;
+    for it in truth.changed() {
+        fits(truth, it)?;
     }
     Ok(())
 }

@@ -2,10 +2,11 @@
 //! R3, T1).
 
 use super::{holds, Verdict};
-use crate::engine::simulation::facts::Layout;
+use crate::engine::simulation::facts::{Commit, Layout};
 use crate::engine::simulation::said::Asked;
 use crate::engine::simulation::truth::{asker, Truth};
 use crate::history::{Kind, Verdict as Said};
+use crate::ids::InstanceNo;
 use crate::lifecycle::Status;
 use crate::note::{Data, Note, Settled};
 use crate::store::Op;
@@ -17,7 +18,9 @@ pub(super) fn only_to_the_running(truth: &Truth, note: &Note) -> Verdict {
         Note::Start(start) => start.no,
         _ => return Ok(()),
     };
-    let it = &truth.all[&no];
+    let Some(it) = truth.all.get(&no) else {
+        return Err(format!("{note:?} is told to one that is gone"));
+    };
     // The very commit that settled its wait may block it, queue it to be replayed, or pause it:
     // that unseats it afterwards.
     let said = &truth.said;
@@ -141,7 +144,7 @@ pub(super) fn history(truth: &Truth, note: &Note) -> Verdict {
     };
     let it = &truth.all[&start.no];
     let mut told = 0;
-    let before = truth.said.told.get(&start.no);
+    let before = truth.said.told.get(&(start.no, it.incarnation));
     for stored in &start.records {
         let record = &stored.record;
         if record.verdict.is_outcome() {
@@ -178,10 +181,10 @@ pub(super) fn durable(truth: &Truth, note: &Note) -> Verdict {
         Note::Done { tickets, .. } => {
             for ticket in tickets {
                 let asked = truth.said.tickets.get(ticket);
-                let Some(Asked::Record(no, operation)) = asked else {
+                let Some(Asked::Record(by, operation)) = asked else {
                     return Err(format!("ticket {ticket} is no record: {asked:?}"));
                 };
-                let it = &truth.all[no];
+                let it = &truth.all[&by.no];
                 let recorded =
                     it.outcomes.contains_key(operation) || it.attempts.contains_key(operation);
                 holds!(recorded, "{operation:?} is not recorded: {it:?}");
@@ -220,6 +223,29 @@ fn settled(truth: &Truth, note: &Settled) -> Verdict {
     Ok(())
 }
 
+/// Whether an instance has ended, or had before this commit let it begin anew or deleted it.
+fn has_ended(truth: &Truth, key: u128) -> bool {
+    let Commit { anew, gone, .. } = &truth.commit;
+    let here = truth.names.get(&key).map(|it| &truth.all[it]);
+    let mut all = here.into_iter().chain(anew).chain(gone);
+    all.any(|it| it.key.0 == key && it.status.is_final())
+}
+
+fn is_gone(truth: &Truth, key: u128) -> bool {
+    truth.commit.gone.iter().any(|it| it.key.0 == key)
+}
+
+/// Whether an id was free at some time in this commit.
+fn is_unknown(truth: &Truth, key: u128) -> bool {
+    let here = truth.names.get(&key);
+    is_gone(truth, key) || here.is_none_or(|it| truth.commit.created.contains(it))
+}
+
+/// Whether this is who has the id, or had it.
+fn is_known(truth: &Truth, key: u128, no: InstanceNo) -> bool {
+    truth.names.get(&key) == Some(&no) || truth.dead.contains(&no)
+}
+
 fn answered(truth: &Truth, ticket: u64, asked: &Asked, code: &str, data: &Data) -> Verdict {
     let created = truth.creators.contains(&ticket);
     match (asked, data) {
@@ -229,13 +255,13 @@ fn answered(truth: &Truth, ticket: u64, asked: &Asked, code: &str, data: &Data) 
                 no, created: new, ..
             },
         ) => {
-            let there = truth.names.get(&keys[0]) == Some(no);
+            let there = is_known(truth, keys[0], *no);
             holds!(there && *new == created, "it is not so: {data:?}");
         }
         (Asked::Create(_, keys), Data::Items(items)) => {
             holds!(items.len() == keys.len(), "not one answer each: {data:?}");
             for (key, item) in keys.iter().zip(items) {
-                let there = truth.names.get(key) == Some(&item.no);
+                let there = is_known(truth, *key, item.no);
                 holds!(there, "it is not there: {item:?}");
                 holds!(created || !item.created, "nothing was: {item:?}");
             }
@@ -252,15 +278,14 @@ fn answered(truth: &Truth, ticket: u64, asked: &Asked, code: &str, data: &Data) 
             holds!(arrived, "{stamp:?} was acknowledged and is lost: {to:?}");
         }
         (Asked::Send(key, ..) | Asked::Decide(key, ..), _) if code == "state" => {
-            let to = truth.names.get(key).map(|it| &truth.all[it]);
-            let ended = to.is_some_and(|it| it.status.is_final());
-            holds!(ended, "it has not ended: {to:?}");
+            holds!(has_ended(truth, *key), "it has not ended: {asked:?}");
         }
         (Asked::Pause(key), _) => {
             let of = truth.names.get(key).map(|it| &truth.all[it]);
             let right = match code {
-                "" => of.is_some(), // it may have been resumed in the same commit
-                "state" => of.is_some_and(|it| it.status.is_final()),
+                "" => of.is_some() || is_gone(truth, *key), // it may have been resumed in the same commit
+                "state" => has_ended(truth, *key),
+                "not_found" => is_unknown(truth, *key),
                 _ => false,
             };
             holds!(right, "L3: it was told {code:?}: {of:?}");
@@ -270,7 +295,8 @@ fn answered(truth: &Truth, ticket: u64, asked: &Asked, code: &str, data: &Data) 
             let status = of.map(|it| it.status);
             let right = match code {
                 "" => status == Some(Status::Terminated),
-                "state" => status.is_some_and(Status::is_final),
+                "state" => has_ended(truth, *key),
+                "not_found" => is_unknown(truth, *key),
                 _ => false,
             };
             holds!(right, "L5: it was told {code:?}: {of:?}");
@@ -295,8 +321,9 @@ pub(super) fn not_early(truth: &Truth, note: &Note) -> Verdict {
     };
     let by_time = it.verdict == Said::TimedOut || it.seq == 0 || sleeps(it.number);
     if by_time {
-        let key = truth.all[&it.no].key.0;
-        let hastened = it.seq == 0 && truth.said.hastened.contains(&key);
+        let key = truth.all.get(&it.no).map(|it| it.key.0);
+        let hastened = key.filter(|it| truth.said.hastened.contains(it));
+        let hastened = it.seq == 0 && hastened.is_some();
         if let Some(until) = truth.said.until.get(&it.number).filter(|_| !hastened) {
             holds!(*until <= it.at, "it is due at {until}: {it:?}");
         }
@@ -320,6 +347,8 @@ pub(super) fn asked(truth: &Truth, op: &Op) -> Verdict {
         Some(Asked::Terminate(_)) => &*entry.operation == "terminate",
         Some(Asked::Decide(..)) => matches!(&*entry.operation, "approve" | "reject"),
         Some(Asked::Limits) => &*entry.operation == "set_limits",
+        Some(Asked::Restart(..)) => &*entry.operation == "restart",
+        Some(Asked::Delete(_)) => &*entry.operation == "delete",
         Some(Asked::Act) => matches!(&*entry.operation, "resume" | "retry_now"),
         _ => false,
     };
@@ -337,7 +366,7 @@ pub(super) fn audited(truth: &Truth, note: &Note) -> Verdict {
     let there = truth.audited.contains(ticket);
     let done = match (truth.said.tickets.get(ticket), data) {
         (Some(Asked::Decide(..)), Data::Bool(won)) => *won,
-        (Some(Asked::Terminate(_)), _) => code.is_empty(),
+        (Some(Asked::Terminate(_) | Asked::Restart(..) | Asked::Delete(_)), _) => code.is_empty(),
         // It may have been so already.
         (Some(Asked::Pause(_) | Asked::Act | Asked::Limits), _) => there && code.is_empty(),
         _ => false,
