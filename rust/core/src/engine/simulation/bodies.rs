@@ -16,6 +16,10 @@ use crate::limits::FIRST_TICKET;
 use crate::note::{Note, Settled, Start};
 use crate::submission::{Body, Speech};
 
+/// What an attempt came to whose step was given up.
+const VALUE: &[u8] = b"\xa1\x65value\x41v";
+const ERROR: &[u8] = b"\xa1\x65error\x41e";
+
 /// The wait beside a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -49,6 +53,10 @@ pub(super) struct Running {
     pub(super) strands: Vec<Strand>,
     /// The last record it was told of.
     seq: Seq,
+    /// How many outcomes it was told.
+    turns: u64,
+    /// What was recorded when it started: a restart may keep what comes after what it erased.
+    past: Rc<Past>,
     /// It has ended, or cannot go on: it does nothing any more.
     pub(super) over: bool,
     /// It has said that it only waits, and was told nothing since.
@@ -62,6 +70,12 @@ impl Running {
     pub(super) fn act(&self, strand: usize) -> Option<Act> {
         let at = self.strands[strand].at;
         self.program.strands[strand].get(at).copied()
+    }
+
+    /// Returns what records say of when it began what it begins now. One in four was created before
+    /// anybody counted.
+    pub(super) fn begun(&self) -> Option<Seq> {
+        (!self.by.no.is_multiple_of(4)).then_some(self.turns)
     }
 
     /// Whether every open operation is a wait, and there is one.
@@ -80,7 +94,7 @@ impl Running {
 }
 
 /// What a history says of each operation.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Past {
     outcomes: FxHashMap<Operation, Seq>,
     attempts: FxHashMap<Operation, (u32, bool)>,
@@ -105,10 +119,38 @@ impl Past {
         }
         past
     }
+
+    /// Returns a strand that has come to this act.
+    fn strand(&self, act: Option<&Act>, strand: usize, at: usize) -> Strand {
+        let mut it = Strand {
+            at,
+            attempts: 0,
+            side: Side::Unborn,
+            awaits: None,
+            saved: false,
+        };
+        let Some(act) = act else {
+            return it;
+        };
+        let main = main_operation(*act, strand, at);
+        (it.attempts, it.saved) = self.attempts.get(&main).copied().unwrap_or_default();
+        if let Act::Race(what) = *act {
+            let beside = operation(kind_of(what), strand, at, true);
+            it.saved = false;
+            it.side = match (self.outcomes.get(&beside), self.open.get(&beside)) {
+                (Some(_), _) => Side::Over,
+                (_, Some(id)) => Side::Open(*id),
+                _ => Side::Unborn,
+            };
+        } else {
+            it.awaits = self.open.get(&main).copied();
+        }
+        it
+    }
 }
 
 /// Returns the operation of an act itself, not of the wait beside it.
-fn main_operation(act: Act, strand: usize, at: usize) -> Operation {
+pub(super) fn main_operation(act: Act, strand: usize, at: usize) -> Operation {
     let kind = match act {
         Act::Step | Act::Save | Act::Flaky(_) | Act::Race(_) => Kind::Do,
         Act::Wait(what, _) | Act::Leave(what) => kind_of(what),
@@ -128,7 +170,7 @@ impl World {
             before.is_none_or(|it| it.over),
             "C1: started twice: {before:?}"
         );
-        let past = Past::of(start);
+        let past = Rc::new(Past::of(start));
         for wait in &start.waits {
             self.truth.said.found(start.no, wait);
         }
@@ -137,7 +179,7 @@ impl World {
             incarnation: start.incarnation,
         };
         let strands = 0..program.strands.len();
-        let strands = strands.map(|it| self.replay(by, &program.strands[it], it, &past));
+        let strands = strands.map(|it| self.replay(by, &program.strands[it], it, 0, &past));
         let strands: Vec<_> = strands.collect();
         let body = Running {
             by,
@@ -146,6 +188,8 @@ impl World {
             program,
             strands,
             seq: start.records.last().map_or(0, |it| it.seq),
+            turns: start.records.len() as u64,
+            past,
             over: false,
             hushed: false,
             pauses: false,
@@ -156,56 +200,44 @@ impl World {
         }
     }
 
-    /// Goes through the recorded part of a strand.
-    fn replay(&mut self, by: Body, acts: &[Act], strand: usize, past: &Past) -> Strand {
-        for (at, act) in acts.iter().enumerate() {
-            let main = main_operation(*act, strand, at);
-            let outcome = past.outcomes.get(&main).copied();
-            let open = past.open.get(&main).copied();
-            let Act::Race(what) = *act else {
-                if outcome.is_some() || (open.is_some() && matches!(act, Act::Leave(_))) {
-                    continue;
-                }
-                return Strand {
-                    at,
-                    attempts: past.attempts.get(&main).map_or(0, |it| it.0),
-                    side: Side::Unborn,
-                    awaits: open,
-                    saved: past.attempts.get(&main).is_some_and(|it| it.1),
-                };
-            };
+    /// Goes through the recorded part of a strand, from this act on.
+    fn replay(
+        &mut self,
+        by: Body,
+        acts: &[Act],
+        strand: usize,
+        from: usize,
+        past: &Past,
+    ) -> Strand {
+        let mut at = from;
+        while let Some(act) = acts.get(at) {
+            if !self.passes(by, *act, strand, at, past) {
+                break;
+            }
+            at += 1;
+        }
+        past.strand(acts.get(at), strand, at)
+    }
+
+    /// Whether a body goes past an act, because it is recorded or nobody looks at it again.
+    fn passes(&mut self, by: Body, act: Act, strand: usize, at: usize, past: &Past) -> bool {
+        let main = main_operation(act, strand, at);
+        let Some(outcome) = past.outcomes.get(&main).copied() else {
+            return matches!(act, Act::Leave(_)) && past.open.contains_key(&main);
+        };
+        if let Act::Race(what) = act {
             let beside = operation(kind_of(what), strand, at, true);
-            let (ended, open) = (past.outcomes.get(&beside), past.open.get(&beside));
-            let Some(outcome) = outcome else {
-                return Strand {
-                    at,
-                    attempts: past.attempts.get(&main).map_or(0, |it| it.0),
-                    side: match (ended, open) {
-                        (Some(_), _) => Side::Over,
-                        (_, Some(id)) => Side::Open(*id),
-                        _ => Side::Unborn,
-                    },
-                    awaits: None,
-                    saved: false,
-                };
-            };
             // It was given up, or its outcome came after the step's: then nobody takes that (I8).
-            if let Some(id) = open {
+            if let Some(id) = past.open.get(&beside) {
                 self.submit(by.says(Speech::Withdraw(*id)));
-            } else if let Some(seq) = ended.filter(|it| **it > outcome) {
+            } else if let Some(seq) = past.outcomes.get(&beside).filter(|it| **it > outcome) {
                 if matches!(what, For::Event(_)) {
                     self.truth.said.withdrawn.insert((by.no, beside));
                     self.submit(by.says(Speech::GiveBack(*seq)));
                 }
             }
         }
-        Strand {
-            at: acts.len(),
-            attempts: 0,
-            side: Side::Unborn,
-            awaits: None,
-            saved: false,
-        }
+        true
     }
 
     /// R3: the steps that may have been running get an attempt that was cut short.
@@ -243,7 +275,7 @@ impl World {
             verdict,
             started_at: self.now,
             at: 0,
-            begun: None,
+            begun: body.begun(),
             erases: None,
             moment: None,
             event: None,
@@ -275,14 +307,16 @@ impl World {
                 incarnation,
                 is_on,
             } => {
-                if let Some(body) = self.life.bodies.get_mut(&no) {
+                if let Some(body) = self.life.bodies.get_mut(&no).filter(|it| !it.over) {
                     assert_eq!(body.by.incarnation, incarnation, "D6: {body:?}");
                     body.pauses = is_on;
                 }
             }
             Note::Unwind { no, incarnation } => {
                 if let Some(body) = self.life.bodies.remove(&no) {
-                    assert_eq!(body.by.incarnation, incarnation, "D6: {body:?}");
+                    // One that had ended left by itself.
+                    let same = body.by.incarnation == incarnation;
+                    assert!(same || body.over, "D6: {incarnation} ends, not {body:?}");
                     let awaited = body.strands.iter().filter_map(|it| it.awaits);
                     self.life.late.extend(awaited);
                     // One that is paused goes on in the same life, and its body says nothing more.
@@ -341,17 +375,26 @@ impl World {
             return;
         };
         let by = body.by;
+        body.turns += 1;
         let act = body.act(strand).expect("it waits in an act");
         let it = &mut body.strands[strand];
         let main = main_operation(act, strand, it.at);
-        let open = it.side;
-        (it.at, it.attempts, it.saved) = (it.at + 1, 0, false);
-        (it.side, it.awaits) = (Side::Unborn, None);
+        let (at, open) = (it.at, it.side);
+        it.at += 1;
         let told = &mut self.truth.said.told;
         told.entry((no, by.incarnation)).or_default().insert(main);
         if let Side::Open(id) = open {
             self.submit(by.says(Speech::Withdraw(id)));
         }
+        self.arrive(no, strand, at + 1);
+    }
+
+    /// A strand comes to its next act.
+    fn arrive(&mut self, no: InstanceNo, strand: usize, at: usize) {
+        let body = &self.life.bodies[&no];
+        let (by, program, past) = (body.by, Rc::clone(&body.program), Rc::clone(&body.past));
+        let next = self.replay(by, &program.strands[strand], strand, at, &past);
+        *self.strand(no, strand) = next;
     }
 
     /// A body says that it only waits, if that is so. It may say so again.
@@ -430,7 +473,10 @@ impl World {
             Act::Step | Act::Save | Act::Flaky(_) | Act::Race(_) => Some(self.succeed(no, strand)),
             Act::Leave(what) => {
                 let opened = self.wait(no, strand, what, None, true).is_some();
-                self.strand(no, strand).at += usize::from(opened);
+                if opened {
+                    let at = self.strand(no, strand).at;
+                    self.arrive(no, strand, at + 1);
+                }
                 return opened;
             }
             Act::Spawn(count) => self.spawn(no, strand, count),
@@ -453,7 +499,14 @@ impl World {
 
     fn succeed(&mut self, no: InstanceNo, strand: usize) -> u64 {
         let by = self.life.bodies[&no].by;
-        let record = self.record(no, strand, Verdict::Done);
+        let mut record = self.record(no, strand, Verdict::Done);
+        let act = self.life.bodies[&no].act(strand);
+        if act == Some(Act::Step) && self.dice.once_in(6) {
+            // It was given up, and this is what became of its attempt.
+            let payload = self.dice.pick(&[Some(VALUE), Some(ERROR), None]);
+            record.verdict = Verdict::Abandoned;
+            record.payload = payload.map(Into::into);
+        }
         let ticket = self.ticket();
         self.submit(by.says(Speech::Record(ticket, record)));
         ticket

@@ -9,8 +9,8 @@ use super::dice::Dice;
 use super::facts::Truly;
 use super::plan::{Change, Limit, Plan, LIMITS};
 use super::program::{
-    account_of_children, approval_id, child_id, namespace, workflow, Account, Act, For, Program,
-    ACCOUNTS, NAMESPACES, TYPES, VERSIONS, WORKFLOWS,
+    account_of_children, approval_id, child_id, has_own_id, namespace, workflow, Account, Act, For,
+    Program, ACCOUNTS, NAMESPACES, TYPES, VERSIONS, WORKFLOWS,
 };
 use super::said::Stamp;
 use super::world::World;
@@ -122,7 +122,9 @@ impl Outside {
                         self.add(Errand::Decide(account, id, approval, approved));
                     }
                 }
-                Act::Wait(For::Child, _) | Act::Race(For::Child) | Act::Leave(For::Child) => {
+                Act::Wait(For::Child, _) | Act::Race(For::Child) | Act::Leave(For::Child)
+                    if has_own_id(strand, at) =>
+                {
                     let child = child_id(id, strand, at, 0);
                     self.wants(seed, dice, account_of_children(account), &child);
                 }

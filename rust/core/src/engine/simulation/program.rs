@@ -7,6 +7,7 @@
 
 use super::dice::Dice;
 use crate::history::{Kind, Operation};
+use crate::ids::Incarnation;
 
 /// The namespaces of every simulation.
 pub(super) const NAMESPACES: [&str; 2] = ["default", "b"];
@@ -193,6 +194,16 @@ pub(super) fn kind_of(what: For) -> Kind {
 /// Returns the id of a child of the act at a place.
 pub(super) fn child_id(id: &str, strand: usize, at: usize, which: u8) -> String {
     format!("{id}.{strand}{at}{which}")
+}
+
+/// Whether the child that an act calls has an id of its own.
+pub(super) fn has_own_id(strand: usize, at: usize) -> bool {
+    (strand + at) % 3 != 1
+}
+
+/// Returns the id of a child that is called without one: it is made from who calls it.
+pub(super) fn derived_id(by: Incarnation, strand: usize, at: usize) -> String {
+    format!("{by:08x}-0000-5000-8000-0000000000{strand}{at}")
 }
 
 /// Returns the id of an approval asked for at a place, as its user knows it.

@@ -1,13 +1,16 @@
 //! What bodies ask the engine for: waits, children, events to others, and their end.
 
-use super::bodies::Running;
+use std::rc::Rc;
+
+use super::bodies::{main_operation, Running};
 use super::program::{
-    account_of_children, approval_id, child_id, kind_of, operation, workflow, Account, For, TYPES,
-    WORKFLOWS,
+    account_of_children, approval_id, child_id, derived_id, has_own_id, kind_of, operation,
+    workflow, Account, For, TYPES, WORKFLOWS,
 };
 use super::world::World;
-use crate::history::{Kind, Operation};
-use crate::ids::InstanceNo;
+use crate::failure::at_fault;
+use crate::history::{Begun, Kind, Operation};
+use crate::ids::{InstanceNo, Seq};
 use crate::lifecycle::Status;
 use crate::submission::{Body, Child, Name, NewItem, Sent, Speech, Submission, Why};
 use crate::wait::{Source, Wait};
@@ -21,6 +24,7 @@ struct Doer {
     id: String,
     account: Account,
     at: usize,
+    begun: Option<Seq>,
 }
 
 impl Doer {
@@ -30,7 +34,13 @@ impl Doer {
             id: body.id.to_string(),
             account: body.account,
             at: body.strands[strand].at,
+            begun: body.begun(),
         }
+    }
+
+    fn begins(&self, operation: Operation) -> Begun {
+        let begun = self.begun;
+        Begun { operation, begun }
     }
 }
 
@@ -53,7 +63,7 @@ impl World {
         let until = timeout.map_or(FOR_EVER, |it| self.now + it);
         let wait = |source, until| {
             Box::new(Wait {
-                begun: None,
+                begun: it.begun,
                 id,
                 operation: operation.clone(),
                 source,
@@ -89,16 +99,25 @@ impl World {
     }
 
     fn child(it: &Doer, strand: usize, operation: Operation, count: u8) -> Child {
-        let item = |which| NewItem {
-            id: Some(child_id(&it.id, strand, it.at, which).into()),
-            ..NewItem::default()
+        let item = |which| {
+            let calls = operation.kind == Kind::Call;
+            let id = if calls && !has_own_id(strand, it.at) {
+                derived_id(it.by.incarnation, strand, it.at)
+            } else {
+                child_id(&it.id, strand, it.at, which)
+            };
+            NewItem {
+                id: Some(id.into()),
+                ..NewItem::default()
+            }
         };
+        let items = (0..count).map(item).collect();
         Child {
-            begun: None,
+            begun: it.begun,
             operation,
             workflow: WORKFLOWS[workflow(account_of_children(it.account))].into(),
             version: "1".into(),
-            items: (0..count).map(item).collect(),
+            items,
             payload: None,
         }
     }
@@ -123,7 +142,7 @@ impl World {
         let workflow = WORKFLOWS[workflow(account_of_children(it.account))];
         let id = child_id(&it.id, strand, of, 0);
         let number = self.life.sequence.draw();
-        let what = Box::new((operation.into(), workflow.into(), id.into()));
+        let what = Box::new((it.begins(operation), workflow.into(), id.into()));
         self.submit(it.by.says(Speech::Await(number, what)));
         number
     }
@@ -134,9 +153,11 @@ impl World {
         let operation = operation(Kind::Send, strand, it.at, false);
         let roots = &self.outside.roots;
         let (account, id) = roots[(no as usize + it.at) % roots.len()].clone();
-        // The same event however often it is tried.
-        let name =
-            super::said::Stamp::FROM_BODY | (no as u32) << 6 | (strand as u32) << 5 | it.at as u32;
+        // The same event however often it is tried in one life.
+        let name = super::said::Stamp::FROM_BODY
+            | (it.by.incarnation as u32) << 6
+            | (strand as u32) << 5
+            | it.at as u32;
         let ticket = self.ticket();
         let sent = Sent {
             to: Name {
@@ -149,7 +170,7 @@ impl World {
         };
         self.submit(
             it.by
-                .says(Speech::Post(ticket, Box::new((operation.into(), sent)))),
+                .says(Speech::Post(ticket, Box::new((it.begins(operation), sent)))),
         );
         ticket
     }
@@ -168,8 +189,23 @@ impl World {
             self.submit(by.says(Speech::Hold));
             self.life.lingering.push(no);
         }
-        let payload = Some(b"out".as_slice().into());
+        let payload = match status {
+            Status::Errored => Some(self.error(no)),
+            _ => Some(b"out".as_slice().into()),
+        };
         self.submit(by.says(Speech::Finish(status, payload, None)));
+    }
+
+    /// Returns an error that names some of a body's operations, or none.
+    fn error(&mut self, no: InstanceNo) -> Box<[u8]> {
+        let program = Rc::clone(&self.life.bodies[&no].program);
+        let all: Vec<_> = program.acts().collect();
+        let some = (0..self.dice.roll(3)).map(|_| self.dice.pick(&all));
+        let faults = some.map(|(strand, at, act)| main_operation(act, strand, at));
+        let faults: Vec<_> = faults.collect();
+        let error: Box<[u8]> = at_fault(&faults).into();
+        self.truth.said.faults.insert(error.clone(), faults);
+        error
     }
 
     /// The last attempt of one that has ended ends too.
@@ -212,7 +248,8 @@ impl World {
         let step = self.dice.once_in(2).then(|| "op".into());
         let code = self.dice.pick(&["nondeterminism", "race"]).into();
         let why = Why { code, step };
-        self.submit(by.says(Speech::Block(why, b"why".as_slice().into())));
+        let error = self.error(no);
+        self.submit(by.says(Speech::Block(why, error)));
         true
     }
 }
