@@ -3,7 +3,9 @@
 //! A START is read in two steps with anything between them, and told in a third: what a reader on
 //! another thread may see is torn, and may be old when it is told.
 
+use super::rules;
 use super::world::World;
+use super::writer::Stage;
 use crate::audit;
 use crate::bulk;
 use crate::engine::Job;
@@ -116,7 +118,9 @@ impl World {
                     params,
                 }) => {
                     let note = same(&mut *life.reader, ticket, &name, params.as_deref());
-                    life.outbox.push(note.expect("memory is read"));
+                    let note = note.expect("memory is read");
+                    rules::read(&self.truth, &note);
+                    life.outbox.push(note);
                 }
                 Some(Job::SameItems {
                     ticket,
@@ -124,7 +128,9 @@ impl World {
                     taken,
                 }) => {
                     let note = same_items(&mut *life.reader, ticket, items, &taken);
-                    life.outbox.push(note.expect("memory is read"));
+                    let note = note.expect("memory is read");
+                    rules::read(&self.truth, &note);
+                    life.outbox.push(note);
                 }
                 Some(Job::Look(creation)) => {
                     let ticket = match &*creation {
@@ -137,6 +143,11 @@ impl World {
                 }
                 Some(Job::Seen { no, dedup, refusal }) => {
                     let note = seen(&mut *life.reader, no, &dedup, refusal);
+                    // Whoever it is about may have begun anew since, or be gone.
+                    let it = self.truth.all.get(&no);
+                    if it.is_some_and(|it| !it.anew) {
+                        rules::read(&self.truth, &note);
+                    }
                     life.outbox.push(note);
                 }
                 Some(Job::Start {
@@ -168,12 +179,20 @@ impl World {
             Some(Loading::Read(wanted, start)) => {
                 if let Some(mut start) = start {
                     start.interrupted = wanted.interrupted;
-                    let outbox = &mut life.outbox;
+                    let mut told = Vec::new();
                     life.residents
                         .loaded(wanted.no, wanted.incarnation, |held| {
-                            outbox.push(Note::Start(start));
-                            outbox.extend(held);
+                            told.push(Note::Start(start));
+                            told.extend(held);
                         });
+                    let it = self.truth.all.get(&wanted.no);
+                    let lives = it.is_some_and(|it| it.incarnation == wanted.incarnation);
+                    // A new life that is durable and not known yet ends this one.
+                    let stale = !lives && matches!(life.stage, Stage::Committed(_));
+                    for note in told.iter().filter(|_| !stale) {
+                        rules::read(&self.truth, note);
+                    }
+                    life.outbox.extend(told);
                 }
             }
         }

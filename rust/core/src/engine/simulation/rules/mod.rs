@@ -4,6 +4,7 @@
 //! applied, a commit as a whole, a note before it is heard, the engine's own figures after a commit
 //! was applied, everything there is. To add one, write the function and a row.
 
+mod anew;
 pub(super) mod counted;
 mod durable;
 mod events;
@@ -99,6 +100,15 @@ const OPERATIONS: Rows<fn(&Truth, &Op) -> Verdict> = &[
     ),
     ("E4 an event arrives once", events::deduplicated),
     ("E5 the first decision wins", events::first_decision),
+    (
+        "L6, L7 only who is asked for begins anew or is deleted",
+        anew::asked_for,
+    ),
+    ("L6 one that ran keeps its slot", anew::keeps_its_slot),
+    (
+        "L7 whoever waits for one that is deleted is told",
+        anew::nobody_waits,
+    ),
     ("the audit tells once what was asked for", told::asked),
     ("what is done to many is done to each once", many::once),
     (
@@ -131,6 +141,22 @@ const COMMITS: Rows<fn(&Truth) -> Verdict> = &[
         lives::no_orphan,
     ),
     ("who has ended is counted", lives::ended_are_counted),
+    (
+        "L6 what had begun before is kept, and what succeeded is redeemed",
+        anew::rewound,
+    ),
+    (
+        "E4 events of erased waits are back in their places",
+        anew::events_are_back,
+    ),
+    (
+        "L6 children of what is erased end, or are deleted",
+        anew::no_child_of_erased,
+    ),
+    (
+        "L7 an end is told as it was, and a deletion as a termination",
+        anew::ends_are_told,
+    ),
     ("C11 a start ends a change of shards", durable::laid_out),
     (
         "D6 the stored ceiling lies above all numbers",
@@ -138,7 +164,7 @@ const COMMITS: Rows<fn(&Truth) -> Verdict> = &[
     ),
 ];
 
-/// Before each note is heard; the truth is that of the last commit.
+/// When a note leaves the engine or the loader; the truth is that of the last commit.
 const NOTES: Rows<fn(&Truth, &Note) -> Verdict> = &[
     ("D3 a body is handed its history", told::history),
     (
@@ -161,6 +187,7 @@ const SENT: Rows<fn(&Truth, &Note) -> Verdict> = &[
     ("L1 what exists is refused nothing", told::looked_up),
     ("C10 limits are set or refused", told::limits_answered),
     ("C11 resized when all is moved", told::resized),
+    ("L6, L7 what was asked for is done", anew::answered),
 ];
 
 /// After each commit was applied; costs a few look-ups.
@@ -248,11 +275,12 @@ pub(super) fn sent(truth: &Truth, notes: &[Note]) {
         for (rule, check) in SENT {
             must(rule, check(truth, note));
         }
+        read(truth, note);
     }
 }
 
-/// Judges a note when it is heard.
-pub(super) fn heard(truth: &Truth, note: &Note) {
+/// Judges a note that leaves the loader.
+pub(super) fn read(truth: &Truth, note: &Note) {
     for (rule, check) in NOTES {
         must(rule, check(truth, note));
     }
