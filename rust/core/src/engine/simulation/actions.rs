@@ -69,6 +69,14 @@ const ACTIONS: &[Action] = &[
         When::Open,
         World::terminate_one,
     ),
+    row("somebody restarts one", 5, When::Open, World::restart_one),
+    row("somebody deletes one", 2, When::Open, World::delete_one),
+    row(
+        "somebody helps one that began anew",
+        5,
+        When::Open,
+        World::help_one,
+    ),
     row(
         "somebody wants the next attempt now",
         4,
@@ -177,13 +185,14 @@ fn something_late(world: &mut World) -> bool {
         return false;
     }
     let (no, incarnation) = world.dice.pick(&all);
-    let incarnation = incarnation + 1;
+    let incarnation = incarnation + (1 << 40);
     let mut by = Body { no, incarnation };
     if !world.life.unwound.is_empty() && world.dice.once_in(2) {
         by = world.dice.pick(&world.life.unwound);
     }
     let ticket = world.ticket();
-    let open = world.truth.all[&by.no].waits.first().map_or(1, |it| it.id);
+    let it = world.truth.all.get(&by.no);
+    let open = it.and_then(|it| it.waits.first()).map_or(1, |it| it.id);
     let operation = Operation {
         kind: Kind::Do,
         branch: "".into(),

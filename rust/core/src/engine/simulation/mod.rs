@@ -11,6 +11,7 @@
 //! `STEPWELL_FIRST_SEED` on if that is set; `STEPWELL_SEED=7` runs one and prints every step.
 
 mod actions;
+mod afresh;
 mod anew;
 mod bodies;
 mod dice;

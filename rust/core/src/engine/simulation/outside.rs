@@ -15,10 +15,11 @@ use super::program::{
 use super::said::Stamp;
 use super::world::World;
 use crate::audit::By;
+use crate::ids::InstanceNo;
 use crate::lifecycle::Status;
 use crate::note::Data;
 use crate::submission::{
-    Code, Command, Decision, Deed, IfExists, LimitChange, Name, NewItem, Verb,
+    Code, Command, Decision, Deed, IfExists, LimitChange, Name, NewItem, Sent, Verb,
 };
 use crate::wait::Source;
 
@@ -53,7 +54,7 @@ pub(super) struct Outside {
     arrived: Vec<usize>,
     /// Submissions of events so far.
     sent: u32,
-    events: u32,
+    pub(super) events: u32,
     pub(super) roots: Vec<(Account, String)>,
 }
 
@@ -174,7 +175,7 @@ pub(super) fn name(account: Account, id: &str) -> Name {
 }
 
 /// Whoever asks is known by the ticket: so is the row of the audit.
-fn by(ticket: u64) -> By {
+pub(super) fn by(ticket: u64) -> By {
     By {
         actor: Some(ticket.to_string().into()),
         note: None,
@@ -246,7 +247,7 @@ impl World {
             }
             Errand::Send(account, id, kind, event, repeats) => {
                 let to = name(account, &id);
-                let sent = crate::submission::Sent {
+                let sent = Sent {
                     to,
                     kind: TYPES[kind].into(),
                     payload: Some(self.outside.write(event)),
@@ -450,20 +451,27 @@ impl World {
         self.act_on_one(retries, Verb::RetryNow)
     }
 
-    /// Somebody does this to an instance of this kind.
-    fn act_on_one(&mut self, which: impl Fn(&Truly) -> bool, verb: Verb) -> bool {
+    pub(super) fn some_instance(&mut self, which: impl Fn(&Truly) -> bool) -> Option<InstanceNo> {
         let all = self.truth.all.values().filter(|it| which(it));
-        let mut all: Vec<_> = all.map(|it| (it.no, it.account, it.id.clone())).collect();
+        let mut all: Vec<_> = all.map(|it| it.no).collect();
         all.sort_unstable();
-        if all.is_empty() {
-            return false;
-        }
-        let at = self.dice.roll(all.len() as u64) as usize;
-        let (_, account, id) = all.swap_remove(at);
+        (!all.is_empty()).then(|| self.dice.pick(&all))
+    }
+
+    pub(super) fn act_on(&mut self, no: InstanceNo, verb: Verb) {
+        let it = &self.truth.all[&no];
+        let to = name(it.account, &it.id);
         let ticket = self.ticket();
-        let to = name(account, &id);
         let by = by(ticket);
         self.submit(Command::Act(ticket, Box::new(Deed { to, verb, by })));
+    }
+
+    /// Somebody does this to an instance of this kind.
+    pub(super) fn act_on_one(&mut self, which: impl Fn(&Truly) -> bool, verb: Verb) -> bool {
+        let Some(no) = self.some_instance(which) else {
+            return false;
+        };
+        self.act_on(no, verb);
         true
     }
 
@@ -474,7 +482,8 @@ impl World {
             return;
         };
         let again = match (&self.outside.errands[errand], code) {
-            (_, "overloaded") => true,
+            // One that was there was deleted while it was looked at.
+            (_, "overloaded") | (Errand::Create(..), "not_found") => true,
             (Errand::Send(account, id, ..) | Errand::Decide(account, id, ..), "not_found") => {
                 !self.is_hopeless(*account, id)
             }
@@ -494,6 +503,10 @@ impl World {
         if self.truth.named(account, id).is_some() {
             return false;
         }
+        // Who has its id after that is somebody else.
+        if self.truth.was_deleted(account, id) {
+            return true;
+        }
         let (mut account, mut id) = (account, id);
         while let Some((parent, _)) = id.rsplit_once('.') {
             let before = |it: &Account| account_of_children(*it) == account;
@@ -501,6 +514,9 @@ impl World {
             id = parent;
             if let Some(parent) = self.truth.named(account, id) {
                 return parent.status.is_final();
+            }
+            if self.truth.was_deleted(account, id) {
+                return true;
             }
         }
         false

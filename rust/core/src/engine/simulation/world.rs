@@ -248,6 +248,9 @@ impl World {
         if !life.inbox.is_empty() || life.core.has_work(self.now) || life.short {
             self.batch(64);
         }
+        if !busy && self.life.inbox.is_empty() {
+            self.help_all();
+        }
         if !busy {
             let next = self.life.core.next_timer();
             let near = next.filter(|it| *it < FOR_EVER);
