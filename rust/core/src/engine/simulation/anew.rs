@@ -89,7 +89,7 @@ impl Truth {
         let records = before.into_iter().flat_map(|it| &it.history);
         let kept = |at: &Stored| self.all[&no].history.iter().any(|it| it.seq == at.seq);
         records
-            .filter(|it| it.record.event == Some(event))
+            .filter(|it| it.record.taken() == Some(event))
             .any(|it| !kept(it))
     }
 
