@@ -1,5 +1,6 @@
 //! Given these submissions, exactly these notes: the engine on the model store, with time by hand.
 
+mod afresh;
 mod code;
 mod counted;
 mod elsewhere;
