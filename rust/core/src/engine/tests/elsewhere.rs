@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ids::{Range, RANGES};
+use crate::rewind::From;
 
 /// Two owners of one store: the range of "there", and all others.
 fn two() -> [Stage; 2] {
@@ -62,6 +63,41 @@ fn who_lives_elsewhere_is_neither_unknown_nor_at_its_end() {
     // It is gone with the commit that kept it.
     assert_eq!(read(&mut there, 1).notes, []);
     assert_eq!(events(&there), 1);
+}
+
+#[test]
+fn who_lives_elsewhere_is_restarted_and_deleted_by_its_owner() {
+    let [mut here, mut there] = two();
+    let first = there.create("there");
+    let step = operation(Kind::Do);
+    there.say(vec![first.says(Speech::Record(5, record()))]);
+    let none = Operation {
+        count: 2,
+        ..step.clone()
+    };
+    for (ticket, verb, code) in [
+        (7, Verb::Restart(From::Operation(Box::new(none))), "no_step"),
+        (8, Verb::Restart(From::Failed), "nothing_failed"),
+        (9, Verb::Restart(From::Operation(Box::new(step))), ""),
+        (10, Verb::Delete, ""),
+    ] {
+        let ask = Command::Act(ticket, verb.to(name("there")));
+        assert_eq!(here.say(vec![ask.into()]).notes, []);
+        let done = read(&mut there, 1);
+        let unwinds = matches!(&done.notes[..], [Note::Unwind { .. }]);
+        assert_eq!(unwinds, code.is_empty(), "{done:?}");
+        let told = read(&mut here, 0);
+        let [(to, said, _)] = replies(&told)[..] else {
+            panic!("not answered: {told:?}");
+        };
+        assert_eq!((to, said), (ticket, code));
+        let late = first.says(Speech::Record(6, record()));
+        if ticket > 8 {
+            assert_eq!(there.say(vec![late]).notes, [Note::Fenced { ticket: 6 }]);
+        }
+    }
+    assert!(there.core.live.is_empty());
+    there.create("there");
 }
 
 #[test]
