@@ -162,6 +162,13 @@ impl Core {
         };
         let key = name.key();
         let view = self.registry.view(key);
+        // The one that was found was deleted, and whoever has its id now came after this began.
+        let known = || self.batch.known.by_key(key).ok().flatten();
+        let no = view.map(|it| it.no);
+        let no = no.or_else(|| (!looks).then(known).flatten().map(|it| it.no));
+        if no.is_some_and(|it| it > open.bulk.frontier) {
+            return None;
+        }
         // It has moved on since it was found.
         if view.is_some_and(|it| !part.states.is_empty() && !part.states.contains(&it.decided)) {
             return None;
