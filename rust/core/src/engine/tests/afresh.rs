@@ -1,9 +1,11 @@
 //! Restarts and deletions where they meet something else: L6, L7, D6, E4 and C1 in their corners.
 
 use super::*;
+use crate::bulk::Bulk;
 use crate::ids::InstanceNo;
 use crate::rewind::From;
 use crate::runtime::loader::read_start;
+use crate::submission::{Part, OVERHEARD};
 
 fn restart(ticket: u64, id: &str) -> Submission {
     let verb = Verb::Restart(From::Start);
@@ -289,4 +291,37 @@ fn e4_a_dedup_id_is_known_after_a_restart_and_not_after_a_deletion() {
     assert_ne!(other.no, first.no);
     stage.say(vec![send(5, "a", "x", Some("d"))]);
     assert_eq!(kept(&stage, other.no), 1);
+}
+
+#[test]
+fn what_is_done_to_many_passes_over_whoever_has_the_id_of_a_deleted_one() {
+    let mut stage = stage();
+    let first = stage.create("a");
+    let bulk = Bulk {
+        operation: "pause".into(),
+        frontier: u64::MAX,
+        ..Bulk::default()
+    };
+    let begun = stage.say(vec![Command::BeginBulk(2, Box::new(bulk)).into()]);
+    let [Note::Reply {
+        data: Data::Number(number),
+        ..
+    }] = begun.notes[..]
+    else {
+        panic!("{begun:?}");
+    };
+    // It was found, and then deleted.
+    stage.say(vec![act(3, "a", Verb::Delete)]);
+    stage.create("a");
+    let part = Part {
+        number,
+        items: [(first.no, Command::Act(OVERHEARD, Verb::Pause.to(name("a"))))].into(),
+        states: Vec::new(),
+        place: first.no,
+        ends: true,
+    };
+    let done = stage.say(vec![Command::Part(4, Box::new(part)).into()]);
+    let told = Note::reply(4, Data::Part(Vec::new(), 0));
+    assert_eq!(done.notes, [told]);
+    assert_eq!(stage.is("a"), Some(Status::Running));
 }
