@@ -14,7 +14,12 @@ use crate::wait::{told_approval, Source};
 impl World {
     /// Somebody lets an instance begin anew, in whatever state, from wherever.
     pub(super) fn restart_one(&mut self) -> bool {
-        let Some(at) = self.some_instance(|_| true) else {
+        // Rather one of which something still runs.
+        let lingering: Vec<_> = self.truth.lingering.keys().copied().collect();
+        let lingers = |it: &Truly| lingering.contains(&it.no);
+        let some = self.dice.once_in(3);
+        let some = some.then(|| self.some_instance(lingers)).flatten();
+        let Some(at) = some.or_else(|| self.some_instance(|_| true)) else {
             return false;
         };
         let operations = self.truth.all[&at].history.iter();

@@ -189,8 +189,9 @@ impl World {
                     let lives = it.is_some_and(|it| it.incarnation == wanted.incarnation);
                     // A new life that is durable and not known yet ends this one.
                     let stale = !lives && matches!(life.stage, Stage::Committed(_));
-                    for note in told.iter().filter(|_| !stale) {
-                        rules::read(&self.truth, note);
+                    let judge = if stale { rules::read_late } else { rules::read };
+                    for note in &told {
+                        judge(&self.truth, note);
                     }
                     life.outbox.extend(told);
                 }

@@ -94,10 +94,11 @@ impl Program {
     /// nobody knows in time what else it would wait for.
     pub(super) fn of(seed: u64, id: &str) -> Self {
         if !id.starts_with('i') {
+            let sum: u32 = id.bytes().map(u32::from).sum();
             return Self {
                 strands: vec![vec![Act::Step]],
                 fails: false,
-                lingers: false,
+                lingers: sum.is_multiple_of(5),
             };
         }
         let hash = |sum: u64, byte: u8| sum.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte);

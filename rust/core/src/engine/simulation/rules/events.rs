@@ -122,6 +122,8 @@ pub(super) fn first_decision(truth: &Truth, op: &Op) -> Verdict {
             holds!(current, "it is of an earlier life: {op:?}, it is {it:?}");
             let old = truth.approvals.get(&new.id);
             let Some(old) = old.filter(|it| it.is_of(new.no, new.incarnation)) else {
+                let decided = new.asked_at.is_some() && new.decision.is_some();
+                holds!(!decided, "it was decided for an earlier life: {op:?}");
                 return Ok(());
             };
             let same = (old.status, &old.decision) == (new.status, &new.decision);

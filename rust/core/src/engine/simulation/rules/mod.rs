@@ -222,6 +222,12 @@ const END: Rows<fn(&Truth, &mut Sight) -> Verdict> = &[
     ("nothing is left in memory", counted::nothing_left),
 ];
 
+/// What a life is still told that has ended.
+const LAST: Rows<fn(&Truth, &Note) -> Verdict> = &[(
+    "D6 nobody does again what an ended life had done",
+    told::last_life,
+)];
+
 fn must(rule: &str, verdict: Verdict) {
     if let Err(text) = verdict {
         panic!("{rule}: {text}");
@@ -282,6 +288,13 @@ pub(super) fn sent(truth: &Truth, notes: &[Note]) {
 /// Judges a note that leaves the loader.
 pub(super) fn read(truth: &Truth, note: &Note) {
     for (rule, check) in NOTES {
+        must(rule, check(truth, note));
+    }
+}
+
+/// Judges a note that leaves the loader for a life that the last commit ended.
+pub(super) fn read_late(truth: &Truth, note: &Note) {
+    for (rule, check) in LAST {
         must(rule, check(truth, note));
     }
 }

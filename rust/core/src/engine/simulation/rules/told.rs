@@ -5,7 +5,7 @@ use super::{holds, Verdict};
 use crate::engine::simulation::facts::{Commit, Layout};
 use crate::engine::simulation::said::Asked;
 use crate::engine::simulation::truth::{asker, Truth};
-use crate::history::{Kind, Verdict as Said};
+use crate::history::{Kind, Operation, Verdict as Said};
 use crate::ids::InstanceNo;
 use crate::lifecycle::Status;
 use crate::note::{Data, Note, Settled};
@@ -164,6 +164,19 @@ pub(super) fn history(truth: &Truth, note: &Note) -> Verdict {
     holds!(forgotten.is_none(), "{forgotten:?} is not in {start:?}");
     let current = start.incarnation == it.incarnation;
     holds!(current, "an old life: {start:?}, it is {it:?}");
+    Ok(())
+}
+
+/// A life that this commit ended, and that does not know it yet, is handed all that it was told.
+pub(super) fn last_life(truth: &Truth, note: &Note) -> Verdict {
+    let Note::Start(start) = note else {
+        return Ok(());
+    };
+    let told = truth.said.told.get(&(start.no, start.incarnation));
+    let records = || start.records.iter().map(|it| &it.record);
+    let has = |of: &Operation| records().any(|it| it.operation == *of && it.verdict.is_outcome());
+    let lost = told.into_iter().flatten().find(|it| !has(it));
+    holds!(lost.is_none(), "{lost:?} would run again: {start:?}");
     Ok(())
 }
 
