@@ -158,8 +158,8 @@ def test_each_wait_is_settled_once_with_what_the_contract_says(line):
 
 def test_a_child_is_told_of_when_it_ends_and_ends_when_nobody_waits_for_it(line):
     no, incarnation = line.body("a")
-    wait = line.core.call(no, incarnation, "", "c", 1, "w", "1", "kid", None)
-    dropped = line.core.call(no, incarnation, "", "d", 1, "w", "1", "other", None)
+    wait = line.core.call(no, incarnation, 0, "", "c", 1, "w", "1", "kid", None)
+    dropped = line.core.call(no, incarnation, 0, "", "d", 1, "w", "1", "other", None)
     starts = {note[1][5]: note[1][:2] for note in line.heard()}
     line.core.watch(starts["kid"][0])
     line.core.finish(*starts["kid"], COMPLETE, b"\7", "1")

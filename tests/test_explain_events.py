@@ -67,3 +67,17 @@ async def test_d3_an_open_wait_keeps_the_types_it_was_opened_for_and_they_are_to
         assert (await instance.explain()).text.startswith('pays/p waits for event "payed" (step')
         await instance.send_event("payed")
         assert await instance.result() == "payed"
+
+
+async def test_l13_events_that_came_and_that_it_does_not_wait_for_are_named():
+    async with open_test_engine(workflows=[pays], autojump=False) as engine:
+        instance = await engine.create(pays, id="p")
+        for kind in ("payed", "payed", "refund"):
+            await instance.send_event(kind)
+        await instance.wait_for_status("waiting")
+        why = await instance.explain()
+        near = 'Events that came and that it does not wait for are kept: "payed" x2, "refund" x1.'
+        assert why.text.endswith(f"until 2030-01-01 01:00:00 UTC. {near}")
+        assert why.details["kept"] == {"payed": 2, "refund": 1}
+        await instance.send_event("paid")
+        assert await instance.result() == "paid"

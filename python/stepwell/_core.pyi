@@ -185,11 +185,13 @@ Row: TypeAlias = tuple[
     int,
     int | None,
     list[Wait],
+    list[tuple[str, int]],
 ]
 """(no, namespace, workflow, version, id, status, reason, created_at, started_at, ended_at,
-updated_at, parent, params, result, progress, attributes, priority, start_at, waits): an instance at
-one moment; its waits go on with (child, types, approval): which child is waited for, as (workflow,
-id, status, reason), events of which types, and the id of the approval."""
+updated_at, parent, params, result, progress, attributes, priority, start_at, waits, kept): an
+instance at one moment; its waits go on with (child, types, approval): which child is waited for, as
+(workflow, id, status, reason), events of which types, and the id of the approval. kept: types of
+events that no wait has taken yet, with how many of each; not in a page."""
 
 # What codes mean. Of each sort the constants, and the words that users read, by code.
 

@@ -145,9 +145,10 @@ def of_waiting(look: Look, records: list[Recorded], runner: Life | None) -> Expl
     texts = [_wait(wait, records, runner) for wait in waits]
     untils = [wait.until for wait in waits if wait.until is not None]
     text = f"{_who(look)} waits for {_several(texts)}." if waits else f"{_who(look)} is waiting."
+    text += _not_taken(look)
     until = from_us(min(untils)) if untils else None
     return Explanation(
-        ExplanationCode.WAITING, text, from_us(look.updated_at), until, _sought(waits)
+        ExplanationCode.WAITING, text, from_us(look.updated_at), until, _sought(look)
     )
 
 
@@ -174,8 +175,8 @@ def of_running(
         if look.status is Status.RUNNING
         else "is paused as soon as nothing of it runs; resume() takes that back"
     )
-    text = f"{_who(look)} {state}{': ' if texts else ''}{_several(texts)}."
-    details = _sought(look.open_waits) | (
+    text = f"{_who(look)} {state}{': ' if texts else ''}{_several(texts)}.{_not_taken(look)}"
+    details = _sought(look) | (
         {"steps": [_as_data(step) for step in steps]} if steps else {}
     )
     return Explanation(
@@ -282,14 +283,25 @@ def _as_data(step: Standing) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _sought(waits: list[Wait]) -> dict[str, Any]:
-    """Returns what is waited for, as data: events, children."""
+def _not_taken(look: Look) -> str:
+    """Says which events have come that none of its waits takes, where it waits for others: their
+    sender may have meant one of those."""
+    if not (look.kept and any(it.types for it in look.open_waits)):
+        return ""
+    kept = ", ".join(f'"{kind}" x{count:,}' for kind, count in look.kept)
+    return f" Events that came and that it does not wait for are kept: {kept}."
+
+
+def _sought(look: Look) -> dict[str, Any]:
+    """Returns what is waited for, as data: events, children; and what is kept."""
+    waits = look.open_waits
     events = [
         {"types": it.types, "name": it.name, "count": it.occurrence, "branch": it.branch}
         for it in waits
         if it.types
     ]
-    return _children(waits) | ({"events": events} if events else {})
+    kept = {"kept": dict(look.kept)} if look.kept else {}
+    return _children(waits) | ({"events": events} if events else {}) | kept
 
 
 def _children(waits: list[Wait]) -> dict[str, Any]:

@@ -126,6 +126,9 @@ class Look(NamedTuple):
     priority: int
     start_at: int | None
     waits: list[Any]
+    kept: list[tuple[str, int]]
+    """Types of the events that no wait has taken yet, and how many of each; asked for with one
+    instance only."""
 
     @property
     def status(self) -> Status:

@@ -64,6 +64,8 @@ pub const GATHER: usize = 256;
 pub const ANSWERS: usize = 512;
 /// Children that a look at whoever waits for them names: each is a read.
 pub const CHILDREN_NAMED: usize = 20;
+/// Types of kept events that such a look names.
+pub const TYPES_NAMED: u32 = 20;
 /// Records that cost as much on replay as a body costs to begin.
 pub const RECORDS_A_START: usize = 16;
 /// Longest the writer waits for the end of a round of submissions that has begun.

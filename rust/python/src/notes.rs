@@ -185,7 +185,8 @@ fn look<'py>(py: Python<'py>, look: &Look) -> Any<'py> {
         it.reason.as_deref(), it.created_at, it.started_at, it.ended_at, it.updated_at, it.parent,
         bytes(py, payloads.params.as_deref()), bytes(py, payloads.result.as_deref()),
         bytes(py, payloads.progress.as_deref()), bytes(py, payloads.attributes.as_deref()),
-        it.priority, it.start_at, each(py, &look.waits, |py, it| wait_in(py, look, it))?
+        it.priority, it.start_at, each(py, &look.waits, |py, it| wait_in(py, look, it))?,
+        each(py, &look.kept, |py, (kind, count)| tuple!(py; &**kind, *count))?
     )
 }
 

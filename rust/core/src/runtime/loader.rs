@@ -20,7 +20,7 @@ use crate::failure::recorded;
 use crate::history::Stored;
 use crate::ids::{Incarnation, InstanceNo, Key, Micros};
 use crate::lifecycle::Status;
-use crate::limits::CHILDREN_NAMED;
+use crate::limits::{CHILDREN_NAMED, TYPES_NAMED};
 use crate::note::{Data, Item, Note, Start};
 use crate::rewind::{self, From};
 use crate::store::{ApprovalFilter, Error, Filter, Look, Payloads, Reader, Row};
@@ -332,7 +332,10 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
     match question {
         Question::Find(name, with_payloads) => reader.at_once(&mut |it| {
             let row = it.find(&name.namespace, &name.workflow, &name.id)?;
-            let look = row.map(|row| look(it, row, *with_payloads)).transpose()?;
+            let mut look = row.map(|row| look(it, row, *with_payloads)).transpose()?;
+            if let Some(look) = look.as_mut().filter(|it| !it.waits.is_empty()) {
+                look.kept = it.kept(look.row.no, TYPES_NAMED)?;
+            }
             data = Data::Row(look.map(Box::new));
             Ok(())
         })?,
@@ -494,6 +497,7 @@ fn look(reader: &mut dyn Reader, row: Row, with_payloads: bool) -> Result<Look, 
         payloads,
         waits,
         children,
+        kept: Vec::new(),
     })
 }
 
@@ -533,6 +537,7 @@ fn summary(reader: &mut dyn Reader, row: Row) -> Result<Look, Error> {
                 },
                 waits: Vec::new(),
                 children: Vec::new(),
+                kept: Vec::new(),
             })
         }
         look => look?,
@@ -614,6 +619,10 @@ mod tests {
 
         fn seen(&mut self, no: InstanceNo, dedup: &str) -> Result<bool, Error> {
             self.0.seen(no, dedup)
+        }
+
+        fn kept(&mut self, no: InstanceNo, types: u32) -> Result<Vec<(Box<str>, u64)>, Error> {
+            self.0.kept(no, types)
         }
 
         fn page(&mut self, filter: &Filter) -> Result<Page, Error> {

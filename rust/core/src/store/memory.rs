@@ -662,6 +662,10 @@ impl Reader for MemoryReader {
         Moment(&self.0.lock()).seen(no, dedup)
     }
 
+    fn kept(&mut self, no: InstanceNo, types: u32) -> Result<Vec<(Box<str>, u64)>, Error> {
+        Moment(&self.0.lock()).kept(no, types)
+    }
+
     fn page(&mut self, filter: &Filter) -> Result<Page, Error> {
         Moment(&self.0.lock()).page(filter)
     }
@@ -730,6 +734,14 @@ impl Reader for Moment<'_> {
 
     fn seen(&mut self, no: InstanceNo, dedup: &str) -> Result<bool, Error> {
         Ok(self.0.seen.contains(&(no, dedup.into())))
+    }
+
+    fn kept(&mut self, no: InstanceNo, types: u32) -> Result<Vec<(Box<str>, u64)>, Error> {
+        let mut counts = BTreeMap::new();
+        for (_, event) in self.0.events.range((no, 0)..=(no, EventId::MAX)) {
+            *counts.entry(event.kind.clone()).or_default() += 1;
+        }
+        Ok(counts.into_iter().take(types as usize).collect())
     }
 
     fn page(&mut self, filter: &Filter) -> Result<Page, Error> {

@@ -369,6 +369,9 @@ pub struct Look {
     pub waits: Vec<Wait>,
     /// Whose ends are among that, oldest first, as many as are named.
     pub children: Vec<Row>,
+    /// Types of the events that no wait has taken yet, in their order, and how many of each; as many
+    /// types as are named.
+    pub kept: Vec<(Box<str>, u64)>,
 }
 
 impl Row {
@@ -631,6 +634,9 @@ pub trait Reader: Send {
     fn waits(&mut self, no: InstanceNo) -> Result<Vec<Wait>, Error>;
     /// Returns whether an instance got an event with this `dedup_id`, were it before its end.
     fn seen(&mut self, no: InstanceNo, dedup: &str) -> Result<bool, Error>;
+    /// Returns the types of the events that are kept for an instance, in their order, and how many
+    /// of each; at most so many types.
+    fn kept(&mut self, no: InstanceNo, types: u32) -> Result<Vec<(Box<str>, u64)>, Error>;
     /// Returns one page of instances.
     fn page(&mut self, filter: &Filter) -> Result<Page, Error>;
     /// Returns the instances of one page.

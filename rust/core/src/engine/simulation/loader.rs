@@ -88,6 +88,10 @@ impl Reader for Torn<'_> {
         self.now.seen(no, dedup)
     }
 
+    fn kept(&mut self, no: InstanceNo, types: u32) -> Result<Vec<(Box<str>, u64)>, Error> {
+        self.now.kept(no, types)
+    }
+
     fn page(&mut self, filter: &Filter) -> Result<Page, Error> {
         self.now.page(filter)
     }

@@ -291,6 +291,20 @@ pub(super) fn seen(conn: &Connection, no: InstanceNo, dedup: &str) -> Result<boo
     Ok(found.exists(params![no as i64, dedup])?)
 }
 
+/// Returns the types of the events kept for an instance, and how many of each. Of one that is
+/// damaged its owner is told, not whoever looks.
+pub(super) fn kept(conn: &Connection, no: InstanceNo, types: u32) -> Result<Vec<(Box<str>, u64)>> {
+    let sql = "SELECT type, count(*) FROM event WHERE no = ? AND typeof(type) = 'text' \
+        GROUP BY type ORDER BY type LIMIT ?";
+    let mut count = conn.prepare_cached(sql)?;
+    let mut found = count.query(params![no as i64, types])?;
+    let mut kept = Vec::new();
+    while let Some(row) = found.next()? {
+        kept.push((rows::text(row, 0)?, rows::uint(row, 1)?));
+    }
+    Ok(kept)
+}
+
 /// Returns how many instances of each workflow have ended, as a listing shows them.
 pub(super) fn ended(conn: &Connection, names: &Names) -> Result<Vec<Ended>> {
     let mut kept =

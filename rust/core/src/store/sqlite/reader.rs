@@ -198,6 +198,10 @@ impl Reader for SqliteReader {
         self.ask(|conn, _, _| read::seen(conn, no, dedup))
     }
 
+    fn kept(&mut self, no: InstanceNo, types: u32) -> Result<Vec<(Box<str>, u64)>, Error> {
+        self.ask(|conn, _, _| read::kept(conn, no, types))
+    }
+
     fn page(&mut self, filter: &Filter) -> Result<Page, Error> {
         self.ask(|conn, names, _| pages::page(conn, names, filter))
     }
