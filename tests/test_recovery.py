@@ -271,3 +271,19 @@ async def test_r3_an_interruption_outlives_an_engine_that_is_left_before_the_bod
         assert await instance.result() == [0, 1, 2]
         cut = [(r.name, r.attempt) for r in await instance.history() if r.status == "interrupted"]
     assert cut == [("hangs_thrice", 1)] * 3
+
+
+async def test_a_call_that_a_crash_ended_takes_no_answer_from_the_next():
+    """Each core counts its tickets from the same number, and each life of the engine asks it some
+    things of its own."""
+
+    @workflow
+    async def waits(step) -> None:
+        await step.wait_for_event("go")
+
+    async with open_test_engine(workflows=[waits], autojump=False) as engine:
+        instance = await engine.create(waits, id="one")
+        for _ in range(4):
+            await engine.crash()
+            await engine.crash()
+            await instance.send_event("nobody_waits_for_this")

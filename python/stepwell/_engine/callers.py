@@ -38,17 +38,18 @@ CALLS_AT_ONCE = ANSWERS_MAX
 class _Call:
     """A call that has no answer yet; without a ticket it has not been submitted."""
 
-    __slots__ = ("_args", "_callers", "_submit", "ticket")
+    __slots__ = ("_args", "_callers", "_submit", "task", "ticket")
 
     def __init__(self, callers: Callers, submit: Callable[..., int], args: tuple[Any, ...]) -> None:
         self._callers = callers
         self.ticket: int | None = None
+        self.task: trio.lowlevel.Task | None = None
         self._submit = submit
         self._args = args
 
     def submit(self, task: trio.lowlevel.Task) -> None:
         """Submits it; the answer is for this task."""
-        self.ticket = self._submit(*self._args)
+        self.ticket, self.task = self._submit(*self._args), task
         self._callers.host.tickets[self.ticket] = task
 
     def aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
@@ -162,8 +163,9 @@ class Callers:
         """Nobody waits for a call: before its turn it never happens, and later its answer goes to
         nobody."""
         self._queue.pop(call, None)
-        if call.ticket is not None:
-            self.host.tickets.pop(call.ticket, None)
+        # after a crash, which only tests survive, the same ticket may be another call's
+        if call.ticket is not None and self.host.tickets.get(call.ticket) is call.task:
+            del self.host.tickets[call.ticket]
 
     def round_ended(self) -> None:
         """Trio has run all that could run. Nobody passes those who wait already."""
