@@ -176,9 +176,7 @@ def of_running(
         else "is paused as soon as nothing of it runs; resume() takes that back"
     )
     text = f"{_who(look)} {state}{': ' if texts else ''}{_several(texts)}.{_not_taken(look)}"
-    details = _sought(look) | (
-        {"steps": [_as_data(step) for step in steps]} if steps else {}
-    )
+    details = _sought(look) | ({"steps": [_as_data(step) for step in steps]} if steps else {})
     return Explanation(
         ExplanationCode(look.status),
         text,
