@@ -25,7 +25,7 @@ UNNOTICED = {
     "instance": {
         "id", "priority", "created_at", "updated_at", "started_at", "ended_at", "start_at",
         "reason", "step", "format", "seed", "bulk",
-        "recoveries",
+        "recoveries", "keep_success", "keep_error",
     },
     "workflow": {"namespace", "name"}, "version": {"name"}, "approval": {"number"},
     "letter": {"id"},

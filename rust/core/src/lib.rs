@@ -38,6 +38,7 @@ pub mod ranges;
 pub mod reasons;
 pub mod registry;
 pub mod residents;
+pub mod retention;
 pub mod rewind;
 pub mod runtime;
 pub mod sequence;

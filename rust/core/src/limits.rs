@@ -62,6 +62,13 @@ pub const NAP: i64 = 5_000_000;
 pub const GATHER: usize = 256;
 /// Answers to callers that are polled at a time: each lets a task go on, some 20 µs of the loop.
 pub const ANSWERS: usize = 512;
+/// Instances whose time is over that one commit deletes: some milliseconds.
+pub const PURGED: u32 = 64;
+/// When those are looked at again, in microseconds, that could not go although their time is over.
+pub const PURGE_AGAIN: i64 = 3_600_000_000;
+/// How long, in microseconds, the first retention of a store that has instances whose time is over
+/// holds back: long enough to read the warning and take it back.
+pub const PURGE_NOTICE: i64 = 3_600_000_000;
 /// Children that a look at whoever waits for them names: each is a read.
 pub const CHILDREN_NAMED: usize = 20;
 /// Types of kept events that such a look names.
@@ -70,6 +77,9 @@ pub const TYPES_NAMED: u32 = 20;
 pub const RECORDS_A_START: usize = 16;
 /// Longest the writer waits for the end of a round of submissions that has begun.
 pub const GATHERING: std::time::Duration = std::time::Duration::from_millis(2);
+/// How long the writer waits for something to do before it goes on to free rows and give pages back,
+/// a millisecond's worth at a time: a tenth of one core at most.
+pub const TIDYING: std::time::Duration = std::time::Duration::from_millis(10);
 /// How often a full disk, or one that is short of room, is tried again, in microseconds.
 pub const DISK_RETRY: i64 = 250_000;
 /// Estimate, in microseconds, told to callers whom a full disk refused.

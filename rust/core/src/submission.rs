@@ -10,6 +10,7 @@ use crate::history::{Begun, Operation, Record};
 use crate::ids::{Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
 use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
+use crate::retention::Keep;
 use crate::rewind;
 use crate::wait::Wait;
 
@@ -65,6 +66,8 @@ pub struct NewItem {
     pub start_at: Option<Micros>,
     /// Its attributes.
     pub attributes: Option<Box<[u8]>>,
+    /// How long it is kept after its end; `None`: as its workflow says.
+    pub keep: Option<Keep>,
 }
 
 /// Which code an instance runs.

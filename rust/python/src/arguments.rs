@@ -178,6 +178,7 @@ impl ItemTuple {
             priority: priority(self.2)?,
             start_at: self.3,
             attributes: attributes(self.4.as_deref())?,
+            keep: None,
         })
     }
 }

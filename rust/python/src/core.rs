@@ -214,6 +214,7 @@ impl Core {
             priority: self::priority(priority)?,
             start_at,
             attributes: self::attributes(attributes)?,
+            keep: None,
         };
         let what = Box::new((code(namespace, workflow, version)?, item));
         let if_exists = self::if_exists(if_exists)?;

@@ -75,6 +75,7 @@ impl Core {
             called: false,
             format: FORMAT,
             seed: None,
+            keep: item.keep,
         })
     }
 

@@ -16,7 +16,7 @@ use super::{guarded, nap, Shared};
 use crate::clock::moment;
 use crate::engine::{Core, Facts};
 use crate::lanes::Lanes;
-use crate::limits::{BATCH_BYTES, BATCH_OPS, DISK_RETRY};
+use crate::limits::{BATCH_BYTES, BATCH_OPS, DISK_RETRY, TIDYING};
 use crate::store::{Error, Outcome};
 use crate::submission::Submission;
 
@@ -94,6 +94,9 @@ impl Writer {
         if self.short.is_some() {
             // Room on the disk comes without a nudge.
             return Some(Duration::from_micros(DISK_RETRY as u64));
+        }
+        if self.facts.store.is_behind() {
+            return Some(TIDYING);
         }
         let monotonic = shared.clock.monotonic();
         Some(nap::length(monotonic, next, shared.clock.is_virtual()))

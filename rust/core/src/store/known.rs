@@ -7,9 +7,9 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Error, Row};
+use super::{Error, Expired, Expiry, Row};
 use crate::history::{Record, Stored};
-use crate::ids::{InstanceNo, Key, Seq};
+use crate::ids::{InstanceNo, Key, Micros, Seq};
 use crate::wait::Approval;
 
 /// One thing that has to be known.
@@ -53,6 +53,8 @@ pub struct Needs {
     takings: FxHashSet<InstanceNo>,
     histories: FxHashSet<InstanceNo>,
     called: FxHashSet<InstanceNo>,
+    /// Instances that are to go.
+    pub expired: Option<Expiry>,
 }
 
 impl Needs {
@@ -108,6 +110,7 @@ impl Needs {
         self.takings.extend(others.takings);
         self.histories.extend(others.histories);
         self.called.extend(others.called);
+        self.expired = self.expired.take().or(others.expired);
     }
 
     /// Returns whether nothing has to be known.
@@ -120,6 +123,7 @@ impl Needs {
             && self.takings.is_empty()
             && self.histories.is_empty()
             && self.called.is_empty()
+            && self.expired.is_none()
     }
 }
 
@@ -154,6 +158,16 @@ pub struct Known {
     takings: FxHashMap<InstanceNo, Answer<Vec<Stored>>>,
     histories: FxHashMap<InstanceNo, Answer<Vec<Stored>>>,
     called: FxHashMap<InstanceNo, Answer<Vec<Row>>>,
+    expired: Found,
+}
+
+/// Instances that are to go, none for each that cannot be read, and when there may be others.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The instances.
+    pub rows: Vec<Option<Row>>,
+    /// When the time of the first of the others is over.
+    pub next: Option<Micros>,
 }
 
 /// What is known of something that was not asked for: a bug of whoever says what is needed.
@@ -271,6 +285,11 @@ impl Known {
         rows.as_deref().map_err(Clone::clone)
     }
 
+    /// Takes the instances that are to go.
+    pub fn take_expired(&mut self) -> Found {
+        std::mem::take(&mut self.expired)
+    }
+
     /// Adds what others know.
     pub fn extend(&mut self, others: Self) {
         self.names.extend(others.names);
@@ -281,6 +300,9 @@ impl Known {
         self.takings.extend(others.takings);
         self.histories.extend(others.histories);
         self.called.extend(others.called);
+        if !others.expired.rows.is_empty() || others.expired.next.is_some() {
+            self.expired = others.expired;
+        }
     }
 }
 
@@ -297,6 +319,8 @@ pub(super) trait Shelf {
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error>;
     /// The instances that this one called, in order of number.
     fn called(&mut self, no: InstanceNo) -> Result<Vec<Row>, Error>;
+    /// The instances that are to go.
+    fn expired(&mut self, what: &Expiry) -> Result<Expired, Error>;
 }
 
 /// Looks everything up.
@@ -342,6 +366,13 @@ pub(super) fn look(needs: Needs, from: &mut dyn Shelf) -> Result<Known, Error> {
     for no in needs.called {
         let rows = answer(from.called(no))?;
         known.called.insert(no, rows);
+    }
+    if let Some(what) = needs.expired {
+        let Expired { numbers, next } = from.expired(&what)?;
+        let rows = numbers.into_iter().map(|no| from.instance(no));
+        let rows = rows.map(|it| Ok(answer(it)?.ok().flatten()));
+        let rows = rows.collect::<Result<_, Error>>()?;
+        known.expired = Found { rows, next };
     }
     Ok(known)
 }

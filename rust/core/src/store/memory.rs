@@ -16,9 +16,9 @@ use parking_lot::Mutex;
 use super::known::{self, Known, Needs};
 use super::within::Within;
 use super::{
-    ApprovalFilter, ApprovalPage, Bucket, Delivery, Ended, Error, Failed, Filter, NewInstance,
-    Newcomer, NumberedCode, Op, Outcome, Page, Payloads, Reader, Recovery, Restart, Row, Store,
-    Transition, FAILURE_HOURS,
+    ApprovalFilter, ApprovalPage, Bucket, Delivery, Ended, Error, Expiry, Failed, Filter,
+    NewInstance, Newcomer, NumberedCode, Op, Outcome, Page, Payloads, Reader, Recovery, Restart,
+    Row, Store, Transition, FAILURE_HOURS,
 };
 use crate::attributes::pairs;
 use crate::audit;
@@ -30,6 +30,7 @@ use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
 use crate::limits::FORGOTTEN;
 use crate::ranges::Domain;
+use crate::retention::Keep;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 use owners::Owners;
 use shelf::Shelved;
@@ -79,6 +80,7 @@ type Name = (Box<str>, Box<str>, Box<str>);
 #[derive(Debug)]
 struct Instance {
     row: Row,
+    keep: Option<Keep>,
     payloads: Payloads,
     history: Vec<Stored>,
 }
@@ -240,6 +242,11 @@ impl Store for MemoryStore {
         let model = self.model.lock();
         let some = model.failures.iter().filter(|it| it.hour >= from_hour);
         Ok(some.cloned().collect())
+    }
+
+    fn overdue(&mut self, what: &Expiry) -> Result<u64, Error> {
+        let over = self.model.lock().over(what).0;
+        Ok(over.len().min(what.most as usize) as u64)
     }
 
     fn buckets(&mut self) -> Result<Vec<Bucket>, Error> {
@@ -496,6 +503,7 @@ impl Model {
         };
         let instance = Instance {
             row,
+            keep: new.keep,
             payloads: Payloads {
                 params: new.params.clone(),
                 attributes: new.attributes.clone(),

@@ -16,6 +16,7 @@ use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
 use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
 use crate::ranges::Domain;
+use crate::retention::Keep;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 use known::{Damaged, Known, Need, Needs};
 
@@ -71,6 +72,8 @@ pub struct NewInstance {
     pub format: u32,
     /// In place of its incarnation, where what looks random in it is derived (L6).
     pub seed: Option<Incarnation>,
+    /// How long it is kept after its end; `None`: as its workflow says.
+    pub keep: Option<Keep>,
 }
 
 /// A new state of an instance.
@@ -463,6 +466,32 @@ pub struct Page {
     pub searched_to: Option<InstanceNo>,
 }
 
+/// Which instances of a workflow are to go (L9).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiry {
+    /// The namespace.
+    pub namespace: Box<str>,
+    /// The workflow.
+    pub workflow: Box<str>,
+    /// Those whose time is over by now.
+    pub now: Micros,
+    /// How long those are kept that have no time of their own.
+    pub keep: Keep,
+    /// And so many of those that ended first, of the same.
+    pub surplus: u64,
+    /// At most so many.
+    pub most: u32,
+}
+
+/// What is found of that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// The instances, those that go first first.
+    pub numbers: Vec<InstanceNo>,
+    /// When the time of the first of the others is over.
+    pub next: Option<Micros>,
+}
+
 /// What a number in a [`Newcomer`] stands for.
 #[derive(Debug, Clone, Copy)]
 pub struct NumberedCode<'a> {
@@ -577,11 +606,17 @@ pub trait Store: Send {
     fn ended(&mut self) -> Result<Vec<Ended>, Error>;
     /// Returns how many instances failed alike, from this hour on, in no order.
     fn failures(&mut self, from_hour: i64) -> Result<Vec<Failed>, Error>;
+    /// Returns how many instances are to go: asked once in the life of a store.
+    fn overdue(&mut self, what: &Expiry) -> Result<u64, Error>;
     /// Returns what the creation rates had left, of each namespace for which that was ever kept, in
     /// order of name.
     fn buckets(&mut self) -> Result<Vec<Bucket>, Error>;
     /// Does housekeeping that must not delay a commit (checkpoints). Called between batches.
     fn maintain(&mut self) -> Result<(), Error>;
+    /// Whether there is more of that to do soon, although nothing else is.
+    fn is_behind(&self) -> bool {
+        false
+    }
     /// After [`Error::Full`]: recovers in place, so that commits may be tried again.
     /// [`Error::Full`] means not yet; any other error is for ever.
     fn resume(&mut self) -> Result<(), Error> {

@@ -25,6 +25,7 @@ pub(crate) fn create(no: InstanceNo) -> Op {
         called: false,
         format: 1,
         seed: None,
+        keep: None,
     }))
 }
 

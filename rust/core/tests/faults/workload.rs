@@ -241,6 +241,7 @@ impl Draft {
             called: false,
             format: 1,
             seed: None,
+            keep: None,
         }
     }
 

@@ -110,6 +110,7 @@ pub fn new(no: InstanceNo, id: &str) -> NewInstance {
         called: false,
         format: 3,
         seed: None,
+        keep: None,
     }
 }
 

@@ -277,6 +277,7 @@ impl World {
             priority: newcomer.priority,
             start_at: newcomer.delay.map(|it| self.now + it),
             attributes: Some(ticket.to_le_bytes().into()),
+            keep: None,
         }
     }
 

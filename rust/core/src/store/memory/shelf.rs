@@ -1,10 +1,10 @@
 //! What the model store answers before a batch is decided.
 
-use super::{Moment, Reader};
+use super::{Instance, Model, Moment, Reader};
 use crate::history::{Record, Stored};
-use crate::ids::{InstanceNo, Seq};
+use crate::ids::{InstanceNo, Micros, Seq};
 use crate::store::known::Shelf;
-use crate::store::{Error, Row};
+use crate::store::{Error, Expired, Expiry, Row};
 use crate::wait::Approval;
 
 /// The records as one look finds them.
@@ -52,5 +52,41 @@ impl Shelf for Shelved<'_> {
         let rows = self.moment.0.instances.values().map(|it| &it.row);
         let called = rows.filter(|it| it.called && it.parent == Some(no));
         Ok(called.cloned().collect())
+    }
+
+    fn expired(&mut self, what: &Expiry) -> Result<Expired, Error> {
+        let (mut numbers, next) = self.moment.0.over(what);
+        numbers.truncate(what.most as usize);
+        Ok(Expired { numbers, next })
+    }
+}
+
+impl Model {
+    /// Returns all that are to go, and when the time of the first of the others is over.
+    pub(super) fn over(&self, what: &Expiry) -> (Vec<InstanceNo>, Option<Micros>) {
+        let (mut timely, mut plain, mut next) = (Vec::new(), Vec::new(), None);
+        for (no, Instance { row, keep, .. }) in &self.instances {
+            let is_of = row.namespace == what.namespace && row.workflow == what.workflow;
+            let Some(ended_at) = row.ended_at.filter(|_| is_of) else {
+                continue;
+            };
+            let keeps = keep.unwrap_or(what.keep).of(row.status);
+            match keeps.map(|it| ended_at.saturating_add(it)) {
+                Some(over) if over <= what.now => timely.push((over, *no)),
+                over => next = next.into_iter().chain(over).min(),
+            }
+            if keep.is_none() {
+                plain.push((ended_at, *no));
+            }
+        }
+        timely.sort_unstable();
+        plain.sort_unstable();
+        let mut numbers: Vec<_> = timely.into_iter().map(|it| it.1).collect();
+        for (_, no) in plain.into_iter().take(what.surplus as usize) {
+            if !numbers.contains(&no) {
+                numbers.push(no);
+            }
+        }
+        (numbers, next)
     }
 }

@@ -6,6 +6,7 @@
 
 use rusqlite::{CachedStatement, Connection};
 
+use super::expired;
 use super::heads::Heads;
 use super::names::Names;
 use super::read;
@@ -14,7 +15,7 @@ use crate::erasure;
 use crate::history::{Record, Stored};
 use crate::ids::{InstanceNo, Seq};
 use crate::store::known::Shelf;
-use crate::store::{Error, Row};
+use crate::store::{Error, Expired, Expiry, Row};
 use crate::wait::Approval;
 
 pub(super) struct Look<'c> {
@@ -115,5 +116,14 @@ impl Shelf for Look<'_> {
     fn called(&mut self, no: InstanceNo) -> Result<Vec<Row>, Error> {
         let rows = read::called(self.conn, self.names, no);
         self.told(rows)
+    }
+
+    fn expired(&mut self, what: &Expiry) -> Result<Expired, Error> {
+        let workflows = self
+            .names
+            .workflows(Some(&what.namespace), Some(&what.workflow));
+        let mut of = workflows.into_iter();
+        let found = of.next().map(|it| expired::expired(self.conn, it, what));
+        self.told(found.unwrap_or_else(|| Ok(Expired::default())))
     }
 }

@@ -18,6 +18,7 @@
 mod ballast;
 mod connection;
 mod copy;
+mod expired;
 mod files;
 mod fold;
 #[cfg(test)]
@@ -52,7 +53,9 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::known::{self, Known, Needs};
 use super::within::Within;
-use super::{Bucket, Copier, Delivery, Ended, Error, Failed, Op, Outcome, Reader, Recovery, Store};
+use super::{
+    Bucket, Copier, Delivery, Ended, Error, Expiry, Failed, Op, Outcome, Reader, Recovery, Store,
+};
 use crate::ranges::Domain;
 use ballast::Ballast;
 use connection::Handle;
@@ -91,6 +94,8 @@ pub struct SqliteStore {
     boot: u64,
     /// Whether something was committed since the last `maintain`.
     busy: bool,
+    /// Rows are to be freed, or pages to be given back.
+    behind: bool,
     /// The last commit; none: not known now.
     mark: Option<Mark>,
     poison: Option<Error>,
@@ -343,6 +348,17 @@ impl Store for SqliteStore {
         self.read(|conn, names| read::failures(conn, names, from_hour))
     }
 
+    fn overdue(&mut self, what: &Expiry) -> Result<u64, Error> {
+        self.read(|conn, names| {
+            let workflows = names.workflows(Some(&what.namespace), Some(&what.workflow));
+            let mut count = 0;
+            for workflow in workflows {
+                count += expired::expired(conn, workflow, what)?.numbers.len() as u64;
+            }
+            Ok(count)
+        })
+    }
+
     fn buckets(&mut self) -> Result<Vec<Bucket>, Error> {
         self.read(|conn, _| read::buckets(conn))
     }
@@ -359,15 +375,19 @@ impl Store for SqliteStore {
                 Err(error) => return Err(error),
             }
         }
-        if self.heads.sweeps.is_due() {
+        let sweeps = self.heads.sweeps.is_due();
+        if sweeps {
             match self.write("sweep", 1, |conn, heads, _| sweep::step(conn, heads)) {
                 Ok(()) | Err(Error::Busy(_)) => {}
                 Err(error) => return Err(error),
             }
         }
         let idle = !std::mem::take(&mut self.busy);
+        let freed = std::mem::take(&mut self.heads.sweeps.freed) || sweeps;
         match self.folder.fold(&self.conn, idle) {
             Ok(length) => {
+                // What gave some room back may have more.
+                self.behind = freed || (idle && length.is_none());
                 self.mark = length.map(|it| Mark::at(it, &self.wal));
                 Ok(())
             }
@@ -380,6 +400,10 @@ impl Store for SqliteStore {
                 Err(self.fail(Fault::Sql(error), "checkpoint"))
             }
         }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.behind
     }
 
     fn resume(&mut self) -> Result<(), Error> {

@@ -52,6 +52,7 @@ pub(super) fn open(path: &Path, name: &str) -> Result<SqliteStore, Error> {
             boot: parts.boot,
             paths,
             busy: true,
+            behind: false,
             mark: None,
             poison: None,
             #[cfg(test)]

@@ -83,7 +83,6 @@ fn to_6(conn: &Connection) -> rusqlite::Result<()> {
          ALTER TABLE wait ADD COLUMN begun INTEGER;
          CREATE TABLE grave (head INTEGER PRIMARY KEY, no INTEGER NOT NULL);
          CREATE INDEX approval_no ON approval (no);
-         CREATE INDEX instance_ended ON instance (workflow, ended_at) WHERE ended_at IS NOT NULL;
          CREATE TABLE audit (
            number INTEGER PRIMARY KEY, at INTEGER NOT NULL, crc INTEGER NOT NULL, actor TEXT,
            note TEXT, operation TEXT NOT NULL, namespace TEXT NOT NULL, workflow TEXT, id TEXT,
@@ -106,7 +105,15 @@ fn to_6(conn: &Connection) -> rusqlite::Result<()> {
            number INTEGER PRIMARY KEY, ended_at INTEGER, crc INTEGER NOT NULL, body BLOB NOT NULL,
            what_crc INTEGER NOT NULL, what BLOB NOT NULL
          );
-         ALTER TABLE instance ADD COLUMN bulk INTEGER;",
+         ALTER TABLE instance ADD COLUMN bulk INTEGER;
+         ALTER TABLE instance ADD COLUMN keep_success INTEGER;
+         ALTER TABLE instance ADD COLUMN keep_error INTEGER;
+         CREATE INDEX instance_ended ON instance (workflow, status, ended_at)
+           WHERE ended_at IS NOT NULL AND keep_success IS NULL;
+         CREATE INDEX instance_keep ON instance (
+           workflow,
+           ended_at + nullif(CASE status WHEN 6 THEN keep_success ELSE keep_error END, -1)
+         ) WHERE ended_at IS NOT NULL AND keep_success IS NOT NULL;",
     )
 }
 
@@ -153,12 +160,19 @@ CREATE TABLE instance (
   format INTEGER NOT NULL DEFAULT 0, -- which rules it keeps for life
   seed INTEGER,                     -- from which all that looks random in it derives; if none, its incarnation
   paused_at INTEGER,                -- since when it is paused, or is to be
-  bulk INTEGER                      -- what was done to many last, and to it among them
+  bulk INTEGER,                     -- what was done to many last, and to it among them
+  keep_success INTEGER,             -- how long it is kept after its end, -1 for ever; if none, as
+  keep_error INTEGER                -- its workflow says
 );
 CREATE UNIQUE INDEX instance_id ON instance (workflow, id);
 CREATE INDEX instance_status ON instance (workflow, status);
 CREATE INDEX instance_parent ON instance (parent) WHERE parent IS NOT NULL;
-CREATE INDEX instance_ended ON instance (workflow, ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX instance_ended ON instance (workflow, status, ended_at)
+  WHERE ended_at IS NOT NULL AND keep_success IS NULL;
+CREATE INDEX instance_keep ON instance (
+  workflow,
+  ended_at + nullif(CASE status WHEN 6 THEN keep_success ELSE keep_error END, -1)
+) WHERE ended_at IS NOT NULL AND keep_success IS NOT NULL;
 
 CREATE TABLE params (no INTEGER PRIMARY KEY, crc INTEGER NOT NULL, payload BLOB NOT NULL);
 CREATE TABLE result (no INTEGER PRIMARY KEY, crc INTEGER NOT NULL, payload BLOB NOT NULL);

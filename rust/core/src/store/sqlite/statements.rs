@@ -16,8 +16,8 @@ macro_rules! statements {
 statements! {
     Create = "INSERT INTO instance (no, workflow, version, id, incarnation, status, marked, \
         recoveries, priority, head, created_at, updated_at, started_at, start_at, parent, called, \
-        format, seed) \
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, 0, ?9, ?9, ?10, ?11, ?12, ?13, ?14, ?15) \
+        format, seed, keep_success, keep_error) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, 0, ?9, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) \
         ON CONFLICT (workflow, id) DO NOTHING";
     FindNo = "SELECT no, status FROM instance WHERE workflow = ? AND id = ?";
     Look = "SELECT incarnation, status, head FROM instance WHERE no = ?";

@@ -30,6 +30,8 @@ pub(super) struct Sweeps {
     due: VecDeque<InstanceNo>,
     walk: Option<Walk>,
     graves: VecDeque<(InstanceNo, Seq)>,
+    /// Pages may have become free.
+    pub(super) freed: bool,
 }
 
 /// How far a walk has come.
@@ -59,6 +61,7 @@ impl Sweeps {
             due: due.collect::<rusqlite::Result<_>>()?,
             walk: None,
             graves: graves.collect::<rusqlite::Result<_>>()?,
+            freed: false,
         })
     }
 

@@ -6,6 +6,7 @@
 
 use rusqlite::{params, Connection, OptionalExtension};
 
+use super::expired;
 use super::heads::{Heads, Hot};
 use super::names::Names;
 use super::read;
@@ -267,6 +268,7 @@ impl<'c> Batch<'c> {
         let names = [&*new.namespace, &*new.workflow, &*new.version];
         let (workflow, version) = self.names.number(self.conn, names)?;
         let running = new.status == Status::Running;
+        let [keep_success, keep_error] = expired::columns(new.keep);
         let inserted = self.sql.get(Sql::Create)?.execute(params![
             new.no as i64,
             workflow,
@@ -283,6 +285,8 @@ impl<'c> Batch<'c> {
             new.called,
             new.format,
             new.seed.map(|it| it as i64),
+            keep_success,
+            keep_error,
         ])?;
         if inserted == 0 {
             let taken = self.taken(new)?;
@@ -526,6 +530,7 @@ impl<'c> Batch<'c> {
         }
         self.heads.hot.remove(&no);
         self.heads.touched.push(no);
+        self.heads.sweeps.freed = true;
         Ok(Outcome::Done(0))
     }
 
