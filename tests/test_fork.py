@@ -137,10 +137,10 @@ async def test_d1_the_core_itself_refuses_a_forked_child_and_waits_for_nobody(tm
                 (core.poll,),
                 (core.close,),
                 (core.send_event, "default", "waits", "a", "go", None, None),
-                (core.resume, "default", "waits", "a", (None, None)),
+                (core.resume, "default", "waits", "a", (None, None), None, []),
                 (core.find, "default", "waits", "a", False),
                 (core.history, 1),
-                (core.sleep, 1, 1, 1, "", "sleep", 1, 0),
+                (core.sleep, 1, 1, 0, 1, "", "sleep", 1, 0),
                 (core.release, 1, 1),
             )
             return [call(*it) for it in calls]

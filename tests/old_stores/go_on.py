@@ -21,7 +21,7 @@ async def go_on(path: str) -> dict[str, Any]:
             await (await engine.get(bodies.child, name)).send_event("go", 4)
         await engine.approvals.approve("waits/waits#late#1", by="ann")
         await engine.clock.settled()
-        page, _ = await engine.list(limit=100)
+        page = (await engine.list(limit=100)).items
         found = [await engine.get(it.workflow, it.id) for it in page]
         return {f"{it.workflow}/{it.id}": await end(it) for it in found}
 
