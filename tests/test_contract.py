@@ -18,7 +18,8 @@ class Line:
     def __init__(self, slots: int = 8) -> None:
         self.core = _core.Core.open(
             ":memory:", name="test", workflows=[("w", "1")], shards=1, slots=slots,
-            namespace="default", limits=[], workflow_limits=[], virtual_time=SECOND,
+            namespace="default", limits=[], workflow_limits=[], retentions=[],
+            virtual_time=SECOND,
         )  # fmt: skip
         self.heard()
 
@@ -40,7 +41,7 @@ class Line:
                 select.select([self.core.fileno()], [], [], 10)
 
     def create(self, id: str, priority: int = 0) -> int:
-        return self.core.create("default", "w", "1", id, None, priority, None, None, "raise")
+        return self.core.create("default", "w", "1", id, None, priority, None, None, None, "raise")
 
     def body(self, id: str) -> tuple[int, int]:
         """Begins a body, and returns what it names itself by."""
@@ -196,7 +197,7 @@ def test_what_was_acknowledged_is_there_after_a_crash_and_what_was_open_still_is
 
 def test_a_call_that_makes_no_sense_raises_and_does_nothing(line):
     with pytest.raises(_core.CoreError) as told:
-        line.core.create("default", "w", "1", "a", None, 101, None, None, "raise")
+        line.core.create("default", "w", "1", "a", None, 101, None, None, None, "raise")
     assert told.value.args[0] == "invalid"
     assert line.heard() == []
     line.core.close()

@@ -163,6 +163,7 @@ def open_core(path: Path) -> Core:
         namespace="default",
         limits=[],
         workflow_limits=[],
+        retentions=[],
         virtual_time=None,
     )
 

@@ -60,6 +60,7 @@ from ._errors import (
 from ._operations.child import Child
 from ._operations.nursery import Started, StepNursery
 from ._operations.step import Step
+from ._steps.retention import Retention
 from ._steps.retry import Retry
 from ._steps.workflow import Workflow, step_options, workflow
 from ._types import (
@@ -147,6 +148,7 @@ __all__ = [
     "ReasonCount",
     "Rejected",
     "RestartPreview",
+    "Retention",
     "Retry",
     "SlotHolder",
     "Started",

@@ -571,6 +571,7 @@ class Core(Calls):
         namespace: str,
         limits: Sequence[tuple[str, float | None]],
         workflow_limits: Sequence[tuple[str, Sequence[tuple[str, float | None]]]],
+        retentions: Sequence[tuple[str, int | None, int | None, int | None]],
         virtual_time: int | None,
     ) -> Core:
         """Opens the store (a path, or ":memory:"), recovers and starts the writer.
@@ -581,8 +582,11 @@ class Core(Calls):
         stored, with some these are all it has (the others fall back to their defaults).
         workflow_limits: what the code of workflows says, in every namespace; of a name given twice
         the last counts. Limits by name, as `limits` gives them; a value of None is as if it were
-        left out. virtual_time: start of a virtual clock, or None for the system's. Releases the
-        GIL. Raises CoreError, having changed nothing.
+        left out. retentions: how long instances of workflows with these names are kept after their
+        end in success and in error, None until they are deleted, and how many of those that have
+        ended, None any number; of a name given twice the last counts (L9). virtual_time: start of a
+        virtual clock, or None for the system's. Releases the GIL. Raises CoreError, having changed
+        nothing.
         """
     @staticmethod
     def check_limits(limits: Sequence[tuple[str, float | None]]) -> None:
@@ -630,24 +634,36 @@ class Core(Calls):
         priority: int,
         start_at: int | None,
         attributes: bytes | None,
+        keep: tuple[int | None, int | None] | None,
         if_exists: Literal["raise", "return", "return_if_same"],
     ) -> int:
         """REPLY data: (no, id, created: bool, status). Codes: EXISTS, SAME_ID_OTHER_PARAMS,
         OVERLOADED, GIVEN_UP. id: None for one of the core's. attributes: a CBOR map of
-        texts to texts, numbers and booleans; else CoreError."""
+        texts to texts, numbers and booleans; else CoreError. keep: how long it is kept after its
+        end in success and in error, None until it is deleted; without it, as its workflow's
+        retention says."""
     def create_batch(
         self,
         namespace: str,
         workflow: str,
         version: str,
-        items: Sequence[tuple[str | None, bytes | None, int, int | None, bytes | None]],
+        items: Sequence[
+            tuple[
+                str | None,
+                bytes | None,
+                int,
+                int | None,
+                bytes | None,
+                tuple[int | None, int | None] | None,
+            ]
+        ],
         if_exists: Literal["raise", "return", "return_if_same"],
         wait: bool,
     ) -> int:
-        """items: (id, params, priority, start_at, attributes). One durable commit. REPLY data: one
-        (code, no, id, created, status) per item; code is "", EXISTS, SAME_ID_OTHER_PARAMS or
-        CORRUPT. Codes for all: OVERLOADED, GIVEN_UP, DRAINS. wait: wait for room in the queue, and
-        for the creation rate, instead of OVERLOADED."""
+        """items: (id, params, priority, start_at, attributes, keep). One durable commit. REPLY
+        data: one (code, no, id, created, status) per item; code is "", EXISTS,
+        SAME_ID_OTHER_PARAMS or CORRUPT. Codes for all: OVERLOADED, GIVEN_UP, DRAINS. wait: wait for
+        room in the queue, and for the creation rate, instead of OVERLOADED."""
     def give_up(self, ticket: int) -> bool:
         """The creation with this ticket is not wanted any more: if it was not let in yet it never
         is, and the REPLY has code GIVEN_UP. Returns False if there will be no REPLY: the engine
@@ -794,6 +810,9 @@ class Core(Calls):
     def unreadable(self) -> list[str]:
         """What there is to say of instances whose own rows could not be read when the engine
         opened; they are left as they are."""
+    def overdue(self) -> tuple[int, int] | None:
+        """How many instances go by the first retention that this store was opened with, and when
+        the first of them does; None if it is not the first, or none would go."""
     def blocked(self, namespace: str | None, workflow: str | None) -> list[tuple[str, str, int]]:
         """(code, version, number) of blocked instances by why they are; None: of all. As committed
         last, from memory."""

@@ -54,6 +54,7 @@ from stepwell import QueueExplanation as QueueExplanation
 from stepwell import ReasonCount as ReasonCount
 from stepwell import Rejected as Rejected
 from stepwell import RestartPreview as RestartPreview
+from stepwell import Retention as Retention
 from stepwell import Retry as Retry
 from stepwell import SlotHolder as SlotHolder
 from stepwell import Started as Started
@@ -913,7 +914,7 @@ class _Tenant(_Many):
         id: str | None = ...,
         priority: int = ...,
         start_at: datetime | None = ...,
-        retention: None = ...,
+        retention: Retention | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
         on_overload: OnOverload = ...,
@@ -927,7 +928,7 @@ class _Tenant(_Many):
         id: str | None = ...,
         priority: int = ...,
         start_at: datetime | None = ...,
-        retention: None = ...,
+        retention: Retention | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
         on_overload: OnOverload = ...,
@@ -941,7 +942,7 @@ class _Tenant(_Many):
         id: str | None = ...,
         priority: int = ...,
         start_at: datetime | None = ...,
-        retention: None = ...,
+        retention: Retention | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
         on_overload: OnOverload = ...,
@@ -956,6 +957,9 @@ class _Tenant(_Many):
                 is kept.
             priority: -100 to 100; higher goes first.
             start_at: Not before this aware datetime.
+            retention: How long it is kept after its end, whatever its workflow says; None: as that
+                or the engine says. `Retention(success=None, error=None)` keeps it until it is
+                deleted.
             attributes: At most 32 small values to list by.
             if_exists: "raise", "return" the one there is, or "return_if_same": that one if its
                 params are the same, read as the type they have today, in whatever bytes they are
@@ -1026,7 +1030,7 @@ class _Tenant(_Many):
         id: str | None = ...,
         priority: int = ...,
         start_at: datetime | None = ...,
-        retention: None = ...,
+        retention: Retention | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
         on_overload: OnOverload = ...,
@@ -1040,7 +1044,7 @@ class _Tenant(_Many):
         id: str | None = ...,
         priority: int = ...,
         start_at: datetime | None = ...,
-        retention: None = ...,
+        retention: Retention | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
         on_overload: OnOverload = ...,
@@ -1054,7 +1058,7 @@ class _Tenant(_Many):
         id: str | None = ...,
         priority: int = ...,
         start_at: datetime | None = ...,
-        retention: None = ...,
+        retention: Retention | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
         on_overload: OnOverload = ...,
@@ -1067,6 +1071,7 @@ class _Tenant(_Many):
             id: Default: a new one.
             priority: As `create`.
             start_at: As `create`.
+            retention: As `create`.
             attributes: As `create`.
             if_exists: As `create`, but "return" unless given.
             on_overload: As `create`.
@@ -1334,6 +1339,8 @@ class Engine(_Tenant):
             engine; `stepwell.aio` is for programs that have a loop.
         on_error: What becomes of an instance whose body raises, where its `@workflow` does not say:
             "errored" ends it, "blocked" keeps it for `resume()`.
+        retention: How long instances are kept after their end, where neither they were created with
+            a retention nor their `@workflow` has one; None: until they are deleted.
         durability: "full": every commit is synced.
 
     Raises:
@@ -1357,6 +1364,7 @@ class Engine(_Tenant):
         threads: int = 40,
         default_runtime: Runtime = "asyncio",
         on_error: OnBodyError = "errored",
+        retention: Retention | None = None,
         durability: Literal["full"] = "full",
     ) -> None: ...
     async def drain(self, timeout: Duration | None = None) -> None:
@@ -1503,6 +1511,7 @@ __all__ = [
     "ReasonCount",
     "Rejected",
     "RestartPreview",
+    "Retention",
     "Retry",
     "SlotHolder",
     "Started",

@@ -54,6 +54,7 @@ from stepwell import QueueExplanation as QueueExplanation
 from stepwell import ReasonCount as ReasonCount
 from stepwell import Rejected as Rejected
 from stepwell import RestartPreview as RestartPreview
+from stepwell import Retention as Retention
 from stepwell import Retry as Retry
 from stepwell import SlotHolder as SlotHolder
 from stepwell import Started as Started
@@ -909,7 +910,7 @@ class _Tenant(_Many):
         id: str | None = ...,
         priority: int = ...,
         start_at: datetime | None = ...,
-        retention: None = ...,
+        retention: Retention | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
         on_overload: OnOverload = ...,
@@ -923,7 +924,7 @@ class _Tenant(_Many):
         id: str | None = ...,
         priority: int = ...,
         start_at: datetime | None = ...,
-        retention: None = ...,
+        retention: Retention | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
         on_overload: OnOverload = ...,
@@ -937,7 +938,7 @@ class _Tenant(_Many):
         id: str | None = ...,
         priority: int = ...,
         start_at: datetime | None = ...,
-        retention: None = ...,
+        retention: Retention | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
         on_overload: OnOverload = ...,
@@ -952,6 +953,9 @@ class _Tenant(_Many):
                 is kept.
             priority: -100 to 100; higher goes first.
             start_at: Not before this aware datetime.
+            retention: How long it is kept after its end, whatever its workflow says; None: as that
+                or the engine says. `Retention(success=None, error=None)` keeps it until it is
+                deleted.
             attributes: At most 32 small values to list by.
             if_exists: "raise", "return" the one there is, or "return_if_same": that one if its
                 params are the same, read as the type they have today, in whatever bytes they are
@@ -1022,7 +1026,7 @@ class _Tenant(_Many):
         id: str | None = ...,
         priority: int = ...,
         start_at: datetime | None = ...,
-        retention: None = ...,
+        retention: Retention | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
         on_overload: OnOverload = ...,
@@ -1036,7 +1040,7 @@ class _Tenant(_Many):
         id: str | None = ...,
         priority: int = ...,
         start_at: datetime | None = ...,
-        retention: None = ...,
+        retention: Retention | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
         on_overload: OnOverload = ...,
@@ -1050,7 +1054,7 @@ class _Tenant(_Many):
         id: str | None = ...,
         priority: int = ...,
         start_at: datetime | None = ...,
-        retention: None = ...,
+        retention: Retention | None = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         if_exists: IfExists = ...,
         on_overload: OnOverload = ...,
@@ -1063,6 +1067,7 @@ class _Tenant(_Many):
             id: Default: a new one.
             priority: As `create`.
             start_at: As `create`.
+            retention: As `create`.
             attributes: As `create`.
             if_exists: As `create`, but "return" unless given.
             on_overload: As `create`.
@@ -1328,6 +1333,8 @@ class Engine(_Tenant):
             engine; `stepwell.aio` is for programs that have a loop.
         on_error: What becomes of an instance whose body raises, where its `@workflow` does not say:
             "errored" ends it, "blocked" keeps it for `resume()`.
+        retention: How long instances are kept after their end, where neither they were created with
+            a retention nor their `@workflow` has one; None: until they are deleted.
         durability: "full": every commit is synced.
 
     Raises:
@@ -1351,6 +1358,7 @@ class Engine(_Tenant):
         threads: int = 40,
         default_runtime: Runtime = "trio",
         on_error: OnBodyError = "errored",
+        retention: Retention | None = None,
         durability: Literal["full"] = "full",
     ) -> None: ...
     def drain(self, timeout: Duration | None = None) -> None:
@@ -1497,6 +1505,7 @@ __all__ = [
     "ReasonCount",
     "Rejected",
     "RestartPreview",
+    "Retention",
     "Retry",
     "SlotHolder",
     "Started",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from .._errors import StepwellError
+    from .._steps.retention import Keep
     from .._types import (
         Change,
         Explanation,
@@ -34,8 +35,9 @@ T = TypeVar("T")
 
 Follows: TypeAlias = "AbstractAsyncContextManager[AsyncIterator[T]]"
 """A block in which somebody is told of what happens."""
-NewItem: TypeAlias = tuple[str | None, bytes | None, int, int | None, bytes | None]
-"""A new instance: id, params, priority, start_at in microseconds, attributes."""
+NewItem: TypeAlias = "tuple[str | None, bytes | None, int, int | None, bytes | None, Keep | None]"
+"""A new instance: id, params, priority, start_at in microseconds, attributes, and how long it is
+kept."""
 News: TypeAlias = tuple["Status", bytes | None] | None
 """State and payload of an instance; None: something may have been missed, look again."""
 

@@ -47,6 +47,7 @@ from .departed import Departed
 from .draining import DRAINED, Drain
 from .host import Reply
 from .missing import Missing
+from .overdue import warn_of_first
 from .registry import Registry
 from .suspects import tell_unreadable, warn_of
 from .unwinding import end_all
@@ -244,6 +245,7 @@ class Driver:
         self.found = core.found()
         warn_of(core.suspected())
         tell_unreadable(core.unreadable())
+        warn_of_first(core.overdue())
         self._limits.clear()
         self._limit_changes.clear()
         self.now = core.now

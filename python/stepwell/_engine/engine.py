@@ -23,6 +23,7 @@ from .._body.branch import Branch, caller, current_branch, place
 from .._codes import error_of
 from .._errors import EngineClosed, InvalidConfig, InvalidState, MisusedState, StepwellError
 from .._room import need_room
+from .._steps.retention import Retention, retention_of
 from .._steps.signatures import Runtime
 from .._steps.workflow import RUNTIMES, OnBodyError, Workflow, on_body_error
 from .._types import EngineStatistics, Limits, WorkflowStatistics
@@ -78,6 +79,8 @@ class Engine(Tenant):
             engine; `stepwell.aio` is for programs that have a loop.
         on_error: What becomes of an instance whose body raises, where its `@workflow` does not say:
             "errored" ends it, "blocked" keeps it for `resume()`.
+        retention: How long instances are kept after their end, where neither they were created with
+            a retention nor their `@workflow` has one; None: until they are deleted.
         durability: "full": every commit is synced.
 
     Raises:
@@ -101,6 +104,7 @@ class Engine(Tenant):
         threads: int = 40,
         default_runtime: Runtime = "trio",
         on_error: OnBodyError = "errored",
+        retention: Retention | None = None,
         durability: Literal["full"] = "full",
     ) -> None:
         self._store = store_path(store)
@@ -123,6 +127,7 @@ class Engine(Tenant):
             )
         self._default_runtime: Runtime = default_runtime
         self._on_error: OnBodyError = on_body_error("Engine", on_error)
+        self._retention = retention_of("Engine", retention)
         self._virtual_time: int | None = None
         self._seed = 0
         self._checks_arguments = False
@@ -192,6 +197,10 @@ class Engine(Tenant):
             driver.bridge = Bridge(self._host_loop, driver.token, driver.loop_is_closed)
         return driver
 
+    def _kept(self, workflow: Workflow[Any, Any]) -> tuple[str, int | None, int | None, int | None]:
+        kept = workflow.retention or self._retention or Retention(None, None)
+        return (workflow.name, *kept.keep, kept.count)
+
     def _open_core(self) -> _core.Core:
         try:
             return _core.Core.open(
@@ -206,6 +215,7 @@ class Engine(Tenant):
                     (w.name, [(name, getattr(w, name)) for name in _OF_WORKFLOWS])
                     for w in self._workflows
                 ],
+                retentions=[self._kept(w) for w in self._workflows],
                 virtual_time=self._virtual_time,
             )
         except _core.CoreError as error:

@@ -19,6 +19,7 @@ from .._codes import error_of
 from .._core import CONCURRENCY, NAMESPACE_CONCURRENCY, SAME_ID_OTHER_PARAMS, SLOTS
 from .._errors import InstanceExists, InvalidConfig, StepwellError
 from .._operations.child import encode_params
+from .._steps.retention import Retention, own_keep
 from .._steps.signatures import (
     BatchOptions,
     CreateOptions,
@@ -106,7 +107,7 @@ class Tenant(Many):
         id: str | None = None,
         priority: int = 0,
         start_at: datetime | None = None,
-        retention: None = None,
+        retention: Retention | None = None,
         attributes: Mapping[str, Any] | None = None,
         if_exists: IfExists = "raise",
         on_overload: OnOverload = "raise",
@@ -121,6 +122,9 @@ class Tenant(Many):
                 is kept.
             priority: -100 to 100; higher goes first.
             start_at: Not before this aware datetime.
+            retention: How long it is kept after its end, whatever its workflow says; None: as that
+                or the engine says. `Retention(success=None, error=None)` keeps it until it is
+                deleted.
             attributes: At most 32 small values to list by.
             if_exists: "raise", "return" the one there is, or "return_if_same": that one if its
                 params are the same, read as the type they have today, in whatever bytes they are
@@ -191,14 +195,13 @@ class Tenant(Many):
     def _prepared(
         self, target: Workflow[Any, Any], item: NewInstance[Any], value_bytes: int
     ) -> NewItem:
-        if item.retention is not None:
-            raise InvalidConfig("retention is not available in this version; leave it out.")
         return (
             None if item.id is None else names.instance_id(item.id),
             encode_params(target, item.params, value_bytes),
             names.priority(item.priority),
             None if item.start_at is None else instant_us(item.start_at, "start_at"),
             codec.encode(names.attributes(item.attributes)) if item.attributes else None,
+            own_keep(item.retention),
         )
 
     @overload
@@ -306,7 +309,7 @@ class Tenant(Many):
         id: str | None = None,
         priority: int = 0,
         start_at: datetime | None = None,
-        retention: None = None,
+        retention: Retention | None = None,
         attributes: Mapping[str, Any] | None = None,
         if_exists: IfExists = "return",
         on_overload: OnOverload = "raise",
@@ -319,6 +322,7 @@ class Tenant(Many):
             id: Default: a new one.
             priority: As `create`.
             start_at: As `create`.
+            retention: As `create`.
             attributes: As `create`.
             if_exists: As `create`, but "return" unless given.
             on_overload: As `create`.

@@ -13,6 +13,7 @@ from typing import Generic, Literal, TypeAlias, TypedDict, TypeVar
 from .._types import ReasonCount, Status, StatusName
 from .._values.durations import Duration
 from .._values.names import AttributeValue
+from .retention import Retention
 from .retry import Retry
 
 P = TypeVar("P")
@@ -30,7 +31,7 @@ class CreateOptions(TypedDict, total=False):
     id: str | None
     priority: int
     start_at: datetime | None
-    retention: None
+    retention: Retention | None
     attributes: Mapping[str, AttributeValue] | None
     if_exists: IfExists
     on_overload: OnOverload

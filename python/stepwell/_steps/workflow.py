@@ -21,6 +21,7 @@ from .._values.codec import Plan, codec, usable
 from .._values.durations import Duration, to_us
 from .._values.hints import params_type, return_type
 from .._values.names import sought, step_name, workflow_name
+from .retention import Retention, retention_of
 from .retry import Retry
 from .signatures import OnInterrupt, Runtime
 
@@ -71,6 +72,7 @@ class Workflow(Generic[P_contra, R_co]):
         runtime: Runtime,
         timeout: Duration | None = None,
         on_error: OnBodyError | None = None,
+        retention: Retention | None = None,
     ) -> None:
         if not inspect.iscoroutinefunction(fn):
             raise InvalidConfig(f"@workflow needs an async function; {fn!r} is {_instead(fn)}")
@@ -92,6 +94,8 @@ class Workflow(Generic[P_contra, R_co]):
         """How long an instance has, in microseconds."""
         self.on_error = None if on_error is None else on_body_error("@workflow", on_error)
         """What becomes of an instance whose body raises; None: what the engine says."""
+        self.retention = retention
+        """How long instances are kept; None: what the engine says."""
         positional = _positional(fn)
         self.takes_params = len(positional) > 1
         default = positional[-1].default if self.takes_params else None
@@ -248,7 +252,7 @@ def workflow(
     queue_entries: int | None = None,
     steps: int | None = None,
     value_bytes: int | None = None,
-    retention: Any = None,
+    retention: Retention | None = None,
     park: bool = True,
     runtime: Runtime = "trio",
     timeout: Duration | None = None,
@@ -263,7 +267,7 @@ def workflow(
     queue_entries: int | None = None,
     steps: int | None = None,
     value_bytes: int | None = None,
-    retention: Any = None,
+    retention: Retention | None = None,
     park: bool = True,
     runtime: Runtime = "trio",
     timeout: Duration | None = None,
@@ -283,6 +287,9 @@ def workflow(
         queue_entries: Most instances that wait for a slot; None: the namespace's limit.
         steps: Most `do` and `map` steps of one instance; None: the namespace's limit.
         value_bytes: Most bytes of one encoded value; None: the namespace's limit.
+        retention: How long instances are kept after their end, where they are not created with
+            one of their own; of a name with several versions, the last one's. None: what the engine
+            says.
         park: False keeps waiting instances in memory.
         runtime: What the body is written for, "trio" or "asyncio", whatever kind of program opens
             the engine. On asyncio it may have tasks of its own (`asyncio.TaskGroup`,
@@ -305,8 +312,7 @@ def workflow(
     """
     if runtime not in RUNTIMES:
         raise InvalidConfig(f'@workflow: runtime is {runtime!r}; give "trio" or "asyncio".')
-    if retention is not None:
-        raise InvalidConfig("@workflow: retention is not available in this version; leave it out.")
+    kept = retention_of("@workflow", retention)
 
     def make(fn: Callable[..., Awaitable[Any]]) -> Workflow[Any, Any]:
         return Workflow(
@@ -321,6 +327,7 @@ def workflow(
             runtime=runtime,
             timeout=timeout,
             on_error=on_error,
+            retention=kept,
         )
 
     return make if fn is None else make(fn)

@@ -35,6 +35,7 @@ fn open(store: &MemoryStore) -> Engine {
             .with(Limit::QueueEntries, 1_000)
             .with(Limit::Recoveries, 1_000),
         workflow_limits: vec![],
+        retentions: vec![],
     };
     Engine::open_memory(store, config, Some(BEGINNING)).expect("it opens")
 }

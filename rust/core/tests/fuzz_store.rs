@@ -232,6 +232,7 @@ fn use_engine(path: &Path) {
             .with(Limit::QueueEntries, 100)
             .with(Limit::Recoveries, 10),
         workflow_limits: vec![],
+        retentions: vec![],
     };
     let engine = match Engine::open(path.to_str().unwrap(), "test", config, Some(5_000)) {
         Ok(engine) => engine,

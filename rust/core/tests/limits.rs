@@ -24,6 +24,7 @@ fn config(namespace: &str) -> Config {
         namespace: namespace.into(),
         limits: Layer::default(),
         workflow_limits: vec![],
+        retentions: vec![],
     }
 }
 

@@ -23,6 +23,7 @@ fn config(shards: Option<u32>) -> Config {
         namespace: "default".into(),
         limits: Layer::default().with(Limit::QueueEntries, 1_000_000),
         workflow_limits: vec![],
+        retentions: vec![],
     }
 }
 

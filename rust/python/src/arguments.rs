@@ -6,6 +6,7 @@ use stepwell_core::audit::By;
 use stepwell_core::history::{Kind, Operation, Record, Verdict};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::limits::PRIORITY_MAX;
+use stepwell_core::retention::{Keep, Retention};
 use stepwell_core::rewind;
 use stepwell_core::settings::{checked, Layer};
 use stepwell_core::submission::{
@@ -168,6 +169,7 @@ pub(crate) struct ItemTuple(
     pub i64,
     pub Option<i64>,
     pub Option<Vec<u8>>,
+    pub Option<KeepTuple>,
 );
 
 impl ItemTuple {
@@ -178,8 +180,33 @@ impl ItemTuple {
             priority: priority(self.2)?,
             start_at: self.3,
             attributes: attributes(self.4.as_deref())?,
-            keep: None,
+            keep: self.5.map(KeepTuple::keep),
         })
+    }
+}
+
+/// How long an instance is kept after its end, in success and in error.
+#[derive(FromPyObject)]
+pub(crate) struct KeepTuple(Option<i64>, Option<i64>);
+
+impl KeepTuple {
+    pub(crate) fn keep(self) -> Keep {
+        Keep {
+            success: self.0,
+            error: self.1,
+        }
+    }
+}
+
+/// The same of a workflow, and how many.
+#[derive(FromPyObject)]
+pub(crate) struct RetentionTuple(String, Option<i64>, Option<i64>, Option<u64>);
+
+impl RetentionTuple {
+    pub(crate) fn named(self) -> (Box<str>, Retention) {
+        let keep = KeepTuple(self.1, self.2).keep();
+        let count = self.3;
+        (self.0.into(), Retention { keep, count })
     }
 }
 

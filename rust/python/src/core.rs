@@ -17,7 +17,7 @@ use stepwell_core::wait::ApprovalStatus;
 
 use crate::arguments::{
     attributes, beginning, bytes, if_exists, layer, name, pairs, priority, short, status, ByTuple,
-    FromArgument, ItemTuple, LimitTuple, PartTuple,
+    FromArgument, ItemTuple, KeepTuple, LimitTuple, PartTuple, RetentionTuple,
 };
 use crate::codes;
 use crate::error::{invalid, raise, unusable};
@@ -90,7 +90,7 @@ fn code(namespace: &str, workflow: &str, version: &str) -> PyResult<Code> {
 #[pymethods]
 impl Core {
     #[staticmethod]
-    #[pyo3(signature = (store, *, name, workflows, shards, slots, namespace, limits, workflow_limits, virtual_time))]
+    #[pyo3(signature = (store, *, name, workflows, shards, slots, namespace, limits, workflow_limits, retentions, virtual_time))]
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn open(
         py: Python<'_>,
@@ -102,6 +102,7 @@ impl Core {
         namespace: &str,
         limits: Vec<LimitTuple>,
         workflow_limits: Vec<(String, Vec<LimitTuple>)>,
+        retentions: Vec<RetentionTuple>,
         virtual_time: Option<i64>,
     ) -> PyResult<Self> {
         let pairs = workflows.into_iter();
@@ -114,6 +115,7 @@ impl Core {
             namespace: namespace.into(),
             limits: layer(limits, false)?,
             workflow_limits: own.collect::<PyResult<_>>()?,
+            retentions: retentions.into_iter().map(RetentionTuple::named).collect(),
         };
         let engine = py.detach(|| Engine::open(store, name, config, virtual_time));
         let engine = engine.map_err(|error| raise(&error))?;
@@ -193,7 +195,7 @@ impl Core {
         self.engine.disarm(ticket);
     }
 
-    #[pyo3(signature = (namespace, workflow, version, id, params, priority, start_at, attributes, if_exists))]
+    #[pyo3(signature = (namespace, workflow, version, id, params, priority, start_at, attributes, keep, if_exists))]
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn create(
         &self,
@@ -206,6 +208,7 @@ impl Core {
         priority: i64,
         start_at: Option<i64>,
         attributes: Option<&[u8]>,
+        keep: Option<KeepTuple>,
         if_exists: &str,
     ) -> PyResult<u64> {
         let item = NewItem {
@@ -214,7 +217,7 @@ impl Core {
             priority: self::priority(priority)?,
             start_at,
             attributes: self::attributes(attributes)?,
-            keep: None,
+            keep: keep.map(KeepTuple::keep),
         };
         let what = Box::new((code(namespace, workflow, version)?, item));
         let if_exists = self::if_exists(if_exists)?;
@@ -495,6 +498,10 @@ impl Core {
             .iter()
             .map(String::as_str)
             .collect()
+    }
+
+    fn overdue(&self) -> Option<(u64, i64)> {
+        self.engine.overdue()
     }
 
     #[pyo3(signature = (namespace, workflow))]

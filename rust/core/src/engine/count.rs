@@ -117,6 +117,12 @@ impl Counts {
         is_last
     }
 
+    /// Returns how many of a workflow have ended.
+    pub(super) fn ended(&self, workflow: u32) -> u64 {
+        let figures = &self.figures[workflow as usize];
+        ENDS.iter().map(|it| figures.of(*it)).sum()
+    }
+
     /// An instance that is in this state, and has not ended, is of another version now.
     pub(super) fn converted(&mut self, of: (u32, u32), to: u32, at: Status) {
         let (_, states) = self.change(of);

@@ -58,6 +58,7 @@ impl Core {
             "L12: nothing is created without code"
         );
         self.batch.bytes += item.params.as_ref().map_or(0, |it| it.len()) + 64;
+        self.keeps(item.keep);
         Box::new(NewInstance {
             no,
             incarnation: no,

@@ -29,6 +29,7 @@ mod limits;
 mod live;
 mod needs;
 mod places;
+mod purge;
 mod reasons;
 pub mod recovery;
 mod refill;
@@ -59,6 +60,7 @@ use crate::queue::Queues;
 use crate::ranges::Domain;
 use crate::registry::Registry;
 use crate::residents::Residents;
+use crate::retention::Retention;
 use crate::sequence::{Sequence, SETTING};
 use crate::settings::Layer;
 use crate::store::known::Needs;
@@ -73,6 +75,7 @@ use generated::Generated;
 use letters::Mail;
 use live::{Blocked, Due, Live};
 use places::Queued;
+use purge::Purges;
 use reshard::Shards;
 use suspects::Suspects;
 use versions::Versions;
@@ -92,6 +95,8 @@ pub struct Config {
     pub limits: Layer,
     /// What the code of workflows says about their own limits.
     pub workflow_limits: Vec<(Box<str>, Layer)>,
+    /// How long instances of workflows there is code for are kept.
+    pub retentions: Vec<(Box<str>, Retention)>,
 }
 
 /// Committed truth, for what an engine reads when it opens.
@@ -191,6 +196,7 @@ pub struct Core {
     rooms: room::Rooms,
     waiting: u64,
     counts: Counts,
+    purges: Purges,
     generated: Generated,
     mail: Mail,
     batch: Batch,
@@ -222,6 +228,7 @@ impl Core {
             codes: Codes::new(&config.workflows),
             versions: Versions::default(),
             limited: limits::Limited::new(&config.workflow_limits),
+            purges: Purges::new(&config.retentions),
             config,
             domain: Domain::Whole,
             engine: 0,
@@ -301,7 +308,11 @@ impl Core {
     /// Returns when the earliest timer is due.
     #[must_use]
     pub fn next_timer(&self) -> Option<Micros> {
-        self.timers.next()
+        self.timers
+            .next()
+            .into_iter()
+            .chain(self.purges.next())
+            .min()
     }
 
     /// Returns whether there is something to do without any submission.
@@ -309,7 +320,7 @@ impl Core {
     pub fn has_work(&self, now: Micros) -> bool {
         !self.refit.is_empty()
             || self.has_unborn()
-            || self.timers.next().is_some_and(|at| at <= now)
+            || self.next_timer().is_some_and(|at| at <= now)
             || self.next_suspect().is_some()
             || self.queues.is_moving()
             || self.queues.workflows().any(|it| self.gate.free(it) > 0)
@@ -336,6 +347,7 @@ impl Core {
         self.try_suspects();
         self.hand_over();
         self.dispatch();
+        self.purge();
         self.keep_ended();
         self.keep_rates();
         self.forget_audit();
@@ -412,8 +424,12 @@ impl Core {
         };
         let of = (live.workflow, live.version);
         let before = std::mem::replace(&mut live.counted, status);
+        let ends = status.is_final() && !before.is_final();
         if self.counts.moved(of, before, status) {
             self.versions.none_left(of.0);
+        }
+        if ends {
+            self.keep_ended_for(of.0, status);
         }
         if status == Status::Errored {
             self.count_failed(no, of, transition.payload.as_deref());

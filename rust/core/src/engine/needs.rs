@@ -40,6 +40,7 @@ impl Core {
         for command in wanted {
             self.needs_of_command(command, &mut |it| needs.add(it));
         }
+        self.needs_to_purge(&mut needs);
         needs
     }
 

@@ -114,6 +114,7 @@ impl Core {
         if self.domain.is_whole() {
             self.find_bulks(facts)?;
         }
+        self.load_retention(facts)?;
         let letters = facts.store.letters(&self.domain, self.engine)?;
         let letters = self.receive(letters);
         self.decide_again(letters);

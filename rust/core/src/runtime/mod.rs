@@ -165,6 +165,7 @@ pub struct Engine {
     copies: copies::Copies,
     suspected: Vec<Row>,
     unreadable: Vec<String>,
+    overdue: Option<(u64, Micros)>,
     found: Seq,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The process that opened it; a forked child has none of the threads.
@@ -254,6 +255,7 @@ impl Engine {
         core.finish_batch();
         let suspected = core.take_suspected();
         let unreadable = core.take_unreadable();
+        let overdue = core.take_overdue();
         let outbox = outbox::Outbox::new()
             .map_err(|error| Error::new(Kind::Failed, format!("no socket: {error}")))?;
         let shared = Arc::new(Shared {
@@ -294,6 +296,7 @@ impl Engine {
             copies,
             suspected,
             unreadable,
+            overdue,
             found,
             threads: Mutex::new(Vec::new()),
             process: std::process::id(),
@@ -352,6 +355,13 @@ impl Engine {
     #[must_use]
     pub fn unreadable(&self) -> &[String] {
         &self.unreadable
+    }
+
+    /// Returns how many instances go by the first retention that the store was opened with, and
+    /// when; none if it is not the first, or none would go.
+    #[must_use]
+    pub fn overdue(&self) -> Option<(u64, Micros)> {
+        self.overdue
     }
 
     /// Returns the last record that was there when the engine was opened: what came after it, no

@@ -22,6 +22,7 @@ pub fn config() -> Config {
             .with(Limit::QueueEntries, 100)
             .with(Limit::Recoveries, 10),
         workflow_limits: vec![],
+        retentions: vec![],
     }
 }
 

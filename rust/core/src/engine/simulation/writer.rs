@@ -130,6 +130,7 @@ pub(super) fn boot(
         namespace: NAMESPACES[0].into(),
         limits: layer(plan.base()),
         workflow_limits: limits.collect(),
+        retentions: vec![],
     };
     let mut core = Core::new(
         config,

@@ -55,6 +55,7 @@ fn config() -> Config {
         namespace: "default".into(),
         limits: limits(100, 3, 10),
         workflow_limits: vec![],
+        retentions: vec![],
     }
 }
 

@@ -122,6 +122,7 @@ impl World {
             namespace: "default".into(),
             limits,
             workflow_limits: vec![],
+            retentions: vec![],
         };
         let mine = (0..RANGES).map(Range).zip(&self.owners);
         let mine = mine.filter(|(_, owner)| owner.0 == at);
