@@ -97,7 +97,7 @@ async def test_a_damaged_row_of_an_instance_is_told_and_everything_else_goes_on(
     await begin(store)
     assert change(store, f"UPDATE instance SET {column} = {value} WHERE id = 'bad-{state}'") == 1
     async with open_test_engine(workflows=ALL, store=store, autojump=False) as engine:
-        page, _ = await engine.list()
+        page = (await engine.list()).items
         told = [
             it for it in page if it.error is not None and it.error.type == "stepwell.StoreCorrupt"
         ]
