@@ -180,6 +180,7 @@ fn created(no: u64) -> Op {
         called: false,
         format: 1,
         seed: None,
+        keep: None,
     }))
 }
 

@@ -94,6 +94,7 @@ fn config(slots: u32) -> Config {
             .with(Limit::Concurrency, slots)
             .with(Limit::QueueEntries, 4_000_000),
         workflow_limits: vec![],
+        retentions: Vec::new(),
     }
 }
 
