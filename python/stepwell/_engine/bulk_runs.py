@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PART = 64
 """Instances in one commit: enough that a hundred thousand are done in some seconds, few enough that
-steps which are recorded beside that wait little longer (docs/benchmarks.md)."""
+steps which are recorded beside that wait for no more than a part. A guess, not measured yet."""
 REFUSED_MAX = 1_000
 """Errors that are kept for whoever waits; all are counted."""
 
