@@ -169,7 +169,7 @@ async def test_d7_params_and_approvals_whose_class_raises_block_and_are_told_of_
         await asker.wait_for_status("waiting")
         raises.append(kind)
         await engine.approvals.approve(
-            (await engine.approvals.list("asks"))[0].id, by="me", metadata={"number": 1}
+            (await engine.approvals.list("asks")).items[0].id, by="me", metadata={"number": 1}
         )
         await asker.wait_for_status("blocked")
         assert f"cannot read: metadata {READS[Made]} {kind}: boom" in (await asker.explain()).text

@@ -18,7 +18,7 @@ from .. import _core
 from .._ending import End
 from .._replay import Identity, Mismatch, Outcome
 from .._values.codec import Undecodable, codec
-from .._values.failures import revive_refusal
+from .._values.failures import blamed, revive_refusal
 from . import diagnosis, foreign, stopping
 from .containment import contain
 
@@ -74,7 +74,7 @@ async def _refused(life: Life, outcome: Outcome) -> NoReturn:
         error = revive_refusal(codec.decode(outcome.payload or b""))
     except Undecodable as damaged:
         await stopping.unreadable(life, f'refusal of "{name}"', damaged, name)
-    raise error
+    raise blamed(error, outcome.identity)
 
 
 async def alone(life: Life, operation: Operation, rest: Awaitable[None]) -> None:
