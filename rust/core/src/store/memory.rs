@@ -306,9 +306,11 @@ impl Model {
                 if self.owned(*parent, *incarnation).is_none() {
                     return Outcome::Fenced;
                 }
-                let taken = some.iter().find_map(|it| self.taken(it));
-                if let Some(taken) = taken {
-                    return taken;
+                for new in some {
+                    self.number(new);
+                    if let Some(taken) = self.taken(new) {
+                        return taken;
+                    }
                 }
                 for new in some {
                     let _ = self.create(new);
@@ -463,14 +465,18 @@ impl Model {
         Some(Outcome::Exists(*no, self.instances[no].row.status))
     }
 
-    fn create(&mut self, new: &NewInstance) -> Outcome {
-        // A name has its number whatever becomes of the creation.
+    /// A name has its number whatever becomes of the creation.
+    fn number(&mut self, new: &NewInstance) {
         let code = (
             new.namespace.clone(),
             new.workflow.clone(),
             new.version.clone(),
         );
         self.versions.insert(code);
+    }
+
+    fn create(&mut self, new: &NewInstance) -> Outcome {
+        self.number(new);
         if let Some(taken) = self.taken(new) {
             return taken;
         }
