@@ -4,7 +4,7 @@
 #[macro_use]
 mod store_cases;
 
-use stepwell_core::history::Verdict;
+use stepwell_core::history::{Kind, Verdict};
 use stepwell_core::ids::{Key, Range};
 use stepwell_core::letter::{Address, Letter, Message};
 use stepwell_core::lifecycle::Status;
@@ -552,6 +552,7 @@ fn a_look_answers_all_that_is_asked_at_once(place: &mut dyn Place) {
     step.event = None;
     let mut taken = record("wait");
     taken.event = Some(9);
+    taken.operation.kind = Kind::Event;
     let mut ended = to(Status::Complete, 5);
     ended.payload = Some([7].into());
     let outcomes = store.commit(&[

@@ -422,6 +422,8 @@ impl Model {
         let mut new = it.clone();
         if let Some(known) = self.bulks.get_mut(&it.number) {
             new.what = new.what.or_else(|| known.what.take());
+        } else if new.what.is_none() {
+            return Outcome::Done(0); // it goes on with one that is not there
         }
         self.bulks.insert(it.number, new);
         Outcome::Done(0)
