@@ -388,7 +388,9 @@ impl Model {
             }
             Op::Bulk(it) => self.keep_bulk(it),
             Op::Touched(no, number) => {
-                self.touched.insert(*no, *number);
+                if self.instances.contains_key(no) {
+                    self.touched.insert(*no, *number);
+                }
                 Outcome::Done(0)
             }
             Op::ForgetBulks(before) => self.forget_bulks(*before),
@@ -628,6 +630,7 @@ impl Model {
         self.waits.retain(|(owner, _), _| *owner != no);
         self.events.retain(|(owner, _), _| *owner != no);
         self.seen.retain(|(owner, _)| *owner != no);
+        self.touched.remove(&no);
         self.approvals.retain(|it| it.no != no);
         Outcome::Done(0)
     }
