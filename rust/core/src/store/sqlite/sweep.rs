@@ -133,6 +133,9 @@ fn dig(conn: &Connection, heads: &mut Heads) -> rows::Result<()> {
             break;
         }
     }
+    // The last record of all may be among them: its place is never given out again.
+    conn.prepare_cached("UPDATE store SET last_seq = max(last_seq, ?)")?
+        .execute([heads.last_seq as i64])?;
     conn.prepare_cached("DELETE FROM grave WHERE head = ?")?
         .execute([head as i64])?;
     if at != 0 {
