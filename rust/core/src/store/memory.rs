@@ -387,12 +387,7 @@ impl Model {
                 Outcome::Done(0)
             }
             Op::Bulk(it) => self.keep_bulk(it),
-            Op::Touched(no, number) => {
-                if self.instances.contains_key(no) {
-                    self.touched.insert(*no, *number);
-                }
-                Outcome::Done(0)
-            }
+            Op::Touched(no, number) => self.touch(*no, *number),
             Op::ForgetBulks(before) => self.forget_bulks(*before),
             Op::ForgetAudit(before) => self.forget_audit(*before),
             Op::Ended(it) => self.keep_ended(it),
@@ -418,6 +413,13 @@ impl Model {
         let id = self.letters.last_key_value().map_or(1, |it| it.0 + 1);
         self.letters.insert(id, letter.clone());
         Outcome::Done(id)
+    }
+
+    fn touch(&mut self, no: InstanceNo, number: u64) -> Outcome {
+        if self.instances.contains_key(&no) {
+            self.touched.insert(no, number);
+        }
+        Outcome::Done(0)
     }
 
     fn keep_bulk(&mut self, it: &Bulk) -> Outcome {
