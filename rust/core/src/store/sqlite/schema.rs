@@ -12,11 +12,11 @@ use crate::attributes::pairs;
 /// "Stpw": how SQLite and file(1) know a file of ours.
 pub(super) const APPLICATION_ID: u32 = 0x5374_7077;
 /// Version of the schema that this code reads and writes.
-pub(super) const VERSION: u32 = 6;
+pub(super) const VERSION: u32 = 7;
 
 /// What leads from schema version N to N + 1, for N = 1, 2, 3, …
 pub(super) const MIGRATIONS: &[fn(&Connection) -> rusqlite::Result<()>] =
-    &[to_2, to_3, to_4, to_5, to_6];
+    &[to_2, to_3, to_4, to_5, to_6, to_7];
 
 /// Steps of blocked instances, what has ended in numbers, attributes that can be found.
 fn to_2(conn: &Connection) -> rusqlite::Result<()> {
@@ -117,6 +117,11 @@ fn to_6(conn: &Connection) -> rusqlite::Result<()> {
     )
 }
 
+/// What undos need to go on (L8).
+fn to_7(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch("ALTER TABLE instance ADD COLUMN undo INTEGER;")
+}
+
 /// The present schema.
 pub(super) const CREATE: &str = "
 CREATE TABLE store (                -- one row
@@ -162,7 +167,8 @@ CREATE TABLE instance (
   paused_at INTEGER,                -- since when it is paused, or is to be
   bulk INTEGER,                     -- what was done to many last, and to it among them
   keep_success INTEGER,             -- how long it is kept after its end, -1 for ever; if none, as
-  keep_error INTEGER                -- its workflow says
+  keep_error INTEGER,               -- its workflow says
+  undo INTEGER                      -- how far the undoing of its steps is (L8); if none, nothing is undone
 );
 CREATE UNIQUE INDEX instance_id ON instance (workflow, id);
 CREATE INDEX instance_status ON instance (workflow, status);
