@@ -6,11 +6,13 @@
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::unwrap_used))]
 
+mod acts;
 mod arguments;
 mod body;
 mod codes;
 mod core;
 mod error;
+mod looks;
 mod notes;
 
 use pyo3::prelude::*;

@@ -1,0 +1,313 @@
+//! `Core`: what is done from outside, to one instance or to many; each is answered by a reply when
+//! it is durable.
+
+use pyo3::prelude::*;
+use stepwell_core::bulk::Bulk;
+use stepwell_core::submission::{
+    Anew, Code, Command, Decision, LimitChange, NewItem, Part, Sent, Verb,
+};
+
+use crate::arguments::{
+    attributes, beginning, bytes, if_exists, name, pairs, priority, short, status, ByTuple,
+    FromArgument, ItemTuple, KeepTuple, LimitTuple, PartTuple,
+};
+use crate::core::Core;
+use crate::error::raise;
+
+fn code(namespace: &str, workflow: &str, version: &str) -> PyResult<Code> {
+    short(namespace)?;
+    short(workflow)?;
+    Ok(Code {
+        namespace: namespace.into(),
+        workflow: workflow.into(),
+        version: version.into(),
+    })
+}
+
+#[pymethods]
+impl Core {
+    #[pyo3(signature = (namespace, workflow, version, id, params, priority, start_at, attributes, keep, if_exists))]
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn create(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        version: &str,
+        id: Option<&str>,
+        params: Option<&[u8]>,
+        priority: i64,
+        start_at: Option<i64>,
+        attributes: Option<&[u8]>,
+        keep: Option<KeepTuple>,
+        if_exists: &str,
+    ) -> PyResult<u64> {
+        let item = NewItem {
+            id: id.map(Into::into),
+            params: bytes(params),
+            priority: self::priority(priority)?,
+            start_at,
+            attributes: self::attributes(attributes)?,
+            keep: keep.map(KeepTuple::keep),
+        };
+        let what = Box::new((code(namespace, workflow, version)?, item));
+        let if_exists = self::if_exists(if_exists)?;
+        self.submit_with_ticket(py, |ticket| Command::Create(ticket, what, if_exists))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn create_batch(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        version: &str,
+        items: Vec<ItemTuple>,
+        if_exists: &str,
+        wait: bool,
+    ) -> PyResult<u64> {
+        let items = items.into_iter().map(ItemTuple::into_item);
+        let items = items.collect::<PyResult<Vec<_>>>()?;
+        let what = Box::new((code(namespace, workflow, version)?, items));
+        let if_exists = self::if_exists(if_exists)?;
+        self.submit_with_ticket(py, |ticket| {
+            Command::CreateBatch(ticket, what, if_exists, wait)
+        })
+    }
+
+    /// One that comes too late changes nothing. Returns whether there will be an answer.
+    fn give_up(&self, py: Python<'_>, ticket: u64) -> bool {
+        // Only a closed engine refuses, and that lets nothing in.
+        self.submit(py, Command::GiveUp(ticket).into()).is_ok()
+    }
+
+    fn end_waiting(&self) {
+        let _ = self.engine.submit(Command::EndWaiting.into());
+    }
+
+    #[pyo3(signature = (namespace, workflow, id, r#type, payload, dedup_id))]
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn send_event(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        r#type: &str,
+        payload: Option<&[u8]>,
+        dedup_id: Option<&str>,
+    ) -> PyResult<u64> {
+        let sent = Box::new(Sent {
+            to: name(namespace, workflow, id)?,
+            kind: r#type.into(),
+            payload: bytes(payload),
+        });
+        let dedup = dedup_id.map(Into::into);
+        self.submit_with_ticket(py, |ticket| Command::Send(ticket, sent, dedup))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn decide(
+        &self,
+        py: Python<'_>,
+        approval_id: &str,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        name: &str,
+        approved: bool,
+        decision: &[u8],
+        by: ByTuple,
+    ) -> PyResult<u64> {
+        let decision = Box::new(Decision {
+            approval: approval_id.into(),
+            of: self::name(namespace, workflow, id)?,
+            name: name.into(),
+            approved,
+            decision: decision.into(),
+            by: by.into_by(),
+        });
+        self.submit_with_ticket(py, |ticket| Command::Decide(ticket, decision))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn resume(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        by: ByTuple,
+        to_version: Option<&str>,
+        forgets: Vec<u64>,
+    ) -> PyResult<u64> {
+        let verb = if to_version.is_none() && forgets.is_empty() {
+            Verb::Resume
+        } else {
+            let version = to_version.map(Into::into);
+            Verb::ResumeAs(Box::new(Anew { version, forgets }))
+        };
+        self.act(py, namespace, workflow, id, verb, by)
+    }
+
+    fn pause(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        by: ByTuple,
+    ) -> PyResult<u64> {
+        self.act(py, namespace, workflow, id, Verb::Pause, by)
+    }
+
+    fn terminate(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        why: &str,
+        by: ByTuple,
+    ) -> PyResult<u64> {
+        self.act(py, namespace, workflow, id, Verb::Terminate(why.into()), by)
+    }
+
+    fn retry_now(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        by: ByTuple,
+    ) -> PyResult<u64> {
+        self.act(py, namespace, workflow, id, Verb::RetryNow, by)
+    }
+
+    #[pyo3(signature = (namespace, workflow, id, from_, by))]
+    fn restart(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        from_: Option<FromArgument>,
+        by: ByTuple,
+    ) -> PyResult<u64> {
+        let verb = Verb::Restart(beginning(from_)?);
+        self.act(py, namespace, workflow, id, verb, by)
+    }
+
+    fn delete(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        by: ByTuple,
+    ) -> PyResult<u64> {
+        self.act(py, namespace, workflow, id, Verb::Delete, by)
+    }
+
+    fn stand(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        priority: i8,
+    ) -> PyResult<u64> {
+        let name = Box::new(name(namespace, workflow, id)?);
+        self.submit_with_ticket(py, |ticket| Command::Stand(ticket, name, priority))
+    }
+
+    fn reshard(&self, py: Python<'_>, shards: i64) -> PyResult<u64> {
+        self.submit_with_ticket(py, |ticket| Command::Reshard(ticket, shards))
+    }
+
+    #[pyo3(signature = (namespace, workflow, changes, by))]
+    fn set_limits(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: Option<&str>,
+        changes: Vec<LimitTuple>,
+        by: ByTuple,
+    ) -> PyResult<u64> {
+        let change = Box::new(LimitChange {
+            namespace: namespace.into(),
+            workflow: workflow.map(Into::into),
+            changes: pairs(changes),
+            by: by.into_by(),
+        });
+        self.submit_with_ticket(py, |ticket| Command::SetLimits(ticket, change))
+    }
+
+    fn open_namespace(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        limits: Vec<LimitTuple>,
+    ) -> PyResult<()> {
+        let opening = self.engine.open_namespace(namespace, pairs(limits));
+        self.submit(py, opening.map_err(|error| raise(&error))?)
+    }
+
+    #[pyo3(signature = (namespace, operation, workflow, filter, frontier, what, by))]
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn begin_bulk(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        operation: &str,
+        workflow: Option<&str>,
+        filter: &str,
+        frontier: Option<u64>,
+        what: &[u8],
+        by: ByTuple,
+    ) -> PyResult<u64> {
+        let bulk = Box::new(Bulk {
+            namespace: namespace.into(),
+            operation: operation.into(),
+            workflow: workflow.map(Into::into),
+            filter: filter.into(),
+            frontier: frontier.unwrap_or(u64::MAX),
+            what: Some(what.into()),
+            by: by.into_by(),
+            ..Bulk::default()
+        });
+        self.submit_with_ticket(py, |ticket| Command::BeginBulk(ticket, bulk))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn do_part(
+        &self,
+        py: Python<'_>,
+        number: u64,
+        operation: &str,
+        namespace: &str,
+        items: Vec<PartTuple>,
+        text: Option<&str>,
+        payload: Option<&[u8]>,
+        states: Vec<u8>,
+        place: u64,
+        ends: bool,
+    ) -> PyResult<u64> {
+        let items = items
+            .into_iter()
+            .map(|it| it.into_command(operation, namespace, text, payload));
+        let part = Box::new(Part {
+            number,
+            items: items.collect::<PyResult<_>>()?,
+            states: states.into_iter().map(status).collect::<PyResult<_>>()?,
+            place,
+            ends,
+        });
+        self.submit_with_ticket(py, |ticket| Command::Part(ticket, part))
+    }
+
+    fn stop_bulk(&self, py: Python<'_>, number: u64, by: ByTuple) -> PyResult<u64> {
+        let by = by.into_by();
+        self.submit_with_ticket(py, |ticket| Command::StopBulk(ticket, number, by))
+    }
+}
