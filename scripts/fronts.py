@@ -12,12 +12,17 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "python" / "stepwell"
-SOURCES = ("engine", "tenant", "many", "instance", "approvals", "bulks")
+SOURCES = (
+    "engine", "tenant", "creating", "finding", "many", "instance", "approvals", "bulks",
+)  # fmt: skip
 """In `_engine/`; of what they import from there the stub imports nothing: it describes that, or it
 is of no interest."""
-CLASSES = ("BatchResult", "Approvals", "Bulks", "Instance", "Many", "Tenant", "Namespace", "Engine")
+CLASSES = (
+    "BatchResult", "Approvals", "Bulks", "Instance", "Creates", "Finds", "Many", "Tenant", "Namespace",
+    "Engine",
+)  # fmt: skip
 FRONTED = ("Approvals", "Bulks", "Instance", "Namespace", "Engine", "BatchResult")
-PRIVATE = {"P", "R", "R_co", "Many", "Tenant"}
+PRIVATE = {"P", "R", "R_co", "Creates", "Finds", "Many", "Tenant"}
 """Names that a module has for its own annotations."""
 
 

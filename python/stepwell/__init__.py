@@ -22,10 +22,11 @@ Names that begin with an underscore are nobody's business, and may change.
 from ._attempts.context import StepContext
 from ._engine.approvals import Approvals
 from ._engine.bulks import Bulks
+from ._engine.creating import BatchResult
 from ._engine.engine import Engine, current_step
 from ._engine.instance import Instance
 from ._engine.run import run
-from ._engine.tenant import BatchResult, Namespace
+from ._engine.tenant import Namespace
 from ._errors import (
     ApprovalTimeout,
     EngineClosed,

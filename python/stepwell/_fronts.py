@@ -21,9 +21,10 @@ import trio
 from ._engine.approvals import Approvals
 from ._engine.bulks import Bulks
 from ._engine.config import check_unpatched
+from ._engine.creating import BatchResult
 from ._engine.engine import Engine
 from ._engine.instance import Instance
-from ._engine.tenant import BatchResult, Namespace
+from ._engine.tenant import Namespace
 from ._errors import EngineClosed, MisusedState
 from ._loops.portal import Held, TrioThread, from_thread
 

@@ -552,6 +552,342 @@ class Instance(Generic[_R_co]):
             InstanceNotFound: It is gone.
         """
 
+class _Creates:
+    """The methods of an engine and its namespaces that create instances."""
+
+    @overload
+    async def create(
+        self,
+        workflow: Workflow[None, _R],
+        params: None = None,
+        *,
+        id: str | None = ...,
+        priority: int = ...,
+        start_at: datetime | None = ...,
+        retention: Retention | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
+    ) -> Instance[_R]: ...
+    @overload
+    async def create(
+        self,
+        workflow: Workflow[_P, _R],
+        params: Given[_P],
+        *,
+        id: str | None = ...,
+        priority: int = ...,
+        start_at: datetime | None = ...,
+        retention: Retention | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
+    ) -> Instance[_R]: ...
+    @overload
+    async def create(
+        self,
+        workflow: str,
+        params: Any = None,
+        *,
+        id: str | None = ...,
+        priority: int = ...,
+        start_at: datetime | None = ...,
+        retention: Retention | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
+    ) -> Instance[Any]:
+        """Creates an instance; it is durable when this returns, and runs as soon as it has a slot.
+
+        Args:
+            workflow: A registered workflow, or its name (its last version).
+            params: What it starts with; stored. Left out (or None) it is the default of the
+                workflow's function, if that has one.
+            id: 1 to 100 characters; default: a UUIDv7. Unique per workflow as long as the instance
+                is kept.
+            priority: -100 to 100; higher goes first.
+            start_at: Not before this aware datetime.
+            retention: How long it is kept after its end, whatever its workflow says; None: as that
+                or the engine says. `Retention(success=None, error=None)` keeps it until it is
+                deleted.
+            attributes: At most 32 small values to list by.
+            if_exists: "raise", "return" the one there is, or "return_if_same": that one if its
+                params are the same, read as the type they have today, in whatever bytes they are
+                stored. An id that is taken is told so whatever the limits are. One that was there
+                keeps its version, and its output is read with the code of that.
+            on_overload: "raise" refuses at once what does not fit; "wait" waits until it is let in,
+                before everybody who does not wait. One that is cancelled before it is let in is
+                never created, and cancelled only once that is certain.
+
+        Raises:
+            InstanceExists: The id is taken.
+            InvalidName: The id is malformed.
+            InvalidConfig: The workflow is not registered, or an argument is out of range.
+            NotSerializable: The params cannot be stored.
+            TooLarge: They are over the limit for one value.
+            Overloaded: A rate or queue limit, or the disk is full; nothing was created.
+                `retry_after` is a moment of the caller's own if it gave an id, otherwise others may
+                be faster; `on_overload="wait"` is the sure way.
+            EngineClosed: The engine is not open, or drained while this call waited; nothing was
+                created.
+        """
+
+    @overload
+    async def create_batch(
+        self,
+        workflow: Workflow[_P, _R],
+        items: Sequence[Given[_P] | NewInstance[_P]],
+        *,
+        if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
+    ) -> BatchResult[_R]: ...
+    @overload
+    async def create_batch(
+        self,
+        workflow: str,
+        items: Sequence[Any],
+        *,
+        if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
+    ) -> BatchResult[Any]:
+        """Creates up to 10,000 instances in one durable commit. A bad item fails alone.
+
+        Args:
+            workflow: A registered workflow, or its name.
+            items: 1 to 10,000 params or `NewInstance`s.
+            if_exists: As `create`.
+            on_overload: "raise" refuses a batch that does not fit as a whole; "wait" waits until
+                all of it is let in, before everybody who does not wait. One that is cancelled
+                before that is never created.
+
+        Returns:
+            The instances in the order of their items, and the errors with the index of theirs.
+
+        Raises:
+            InvalidConfig: Too few or too many items, or the workflow is not registered.
+            Overloaded: It does not fit, or the disk is full; none of it was created. With "wait":
+                it never will fit.
+            EngineClosed: The engine is not open, or drained while this call waited; none of it was
+                created.
+        """
+
+    @overload
+    async def call(
+        self,
+        workflow: Workflow[None, _R],
+        params: None = None,
+        *,
+        id: str | None = ...,
+        priority: int = ...,
+        start_at: datetime | None = ...,
+        retention: Retention | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
+    ) -> _R: ...
+    @overload
+    async def call(
+        self,
+        workflow: Workflow[_P, _R],
+        params: Given[_P],
+        *,
+        id: str | None = ...,
+        priority: int = ...,
+        start_at: datetime | None = ...,
+        retention: Retention | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
+    ) -> _R: ...
+    @overload
+    async def call(
+        self,
+        workflow: str,
+        params: Any = None,
+        *,
+        id: str | None = ...,
+        priority: int = ...,
+        start_at: datetime | None = ...,
+        retention: Retention | None = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        if_exists: IfExists = ...,
+        on_overload: OnOverload = ...,
+    ) -> Any:
+        """Creates an instance, or attaches to the one with this id, and returns its output.
+
+        Args:
+            workflow: A registered workflow, or its name.
+            params: What it starts with, if it is new.
+            id: Default: a new one.
+            priority: As `create`.
+            start_at: As `create`.
+            retention: As `create`.
+            attributes: As `create`.
+            if_exists: As `create`, but "return" unless given.
+            on_overload: As `create`.
+
+        Raises:
+            InstanceErrored: It errored.
+            InstanceTerminated: It was terminated.
+            InvalidPayload: It is complete, and its output cannot become the type that its workflow
+                returns today.
+            StepwellError: As `create`.
+        """
+
+class _Finds:
+    """The methods of an engine and its namespaces that find instances."""
+
+    @overload
+    async def get(self, workflow: Workflow[Any, _R], id: str) -> Instance[_R]: ...
+    @overload
+    async def get(self, workflow: str, id: str) -> Instance[Any]:
+        """Returns an instance by id.
+
+        Args:
+            workflow: A registered workflow, of whatever version, or a name. The instance's values
+                are read with the code of its own version; of one without code it can be looked at,
+                and its values are plain data.
+            id: The instance's id.
+
+        Raises:
+            InstanceNotFound: There is none.
+            InvalidConfig: The workflow is not registered.
+            InvalidName: The name or the id is malformed.
+            EngineClosed: The engine is not open.
+        """
+
+    def peek(self, workflow: Workflow[Any, Any] | str, id: str) -> Status | None:
+        """Returns the state of an instance that is not final, from memory; None if there is none in
+        memory.
+
+        Never waits, and may be called from any thread.
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+
+    async def list(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        status: Status | StatusName | Sequence[Status | StatusName] | None = None,
+        version: str | None = None,
+        reason: str | ReasonCount | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        parent: str | tuple[Workflow[Any, Any] | str, str] | None = None,
+        id_prefix: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        newest_first: bool = True,
+    ) -> Page[InstanceSummary]:
+        """Returns one page of instances, by time of creation.
+
+        No page looks at more than 20,000 instances that are not asked for: one that would have to
+        ends there, and says so (`Page.searched_to`). What is created or deleted between two pages
+        moves no other instance from one to the next.
+
+        Args:
+            workflow: Only instances of this workflow.
+            status: Only these states, at least one.
+            version: Only this version.
+            reason: Only instances blocked for this reason: its code, or a row of `reasons`.
+            attributes: Only instances with all of these attributes.
+            parent: Only children of the instance with this id, or of (workflow, id).
+            id_prefix: Only instances whose ids begin like this.
+            created_after: Created at or after this aware datetime.
+            created_before: Created before it.
+            limit: 1 to 1,000 rows.
+            cursor: Where the page before ended, which was asked for with the same filters.
+            newest_first: False: oldest first.
+
+        Raises:
+            InvalidConfig: A filter or the limit is malformed, the cursor is of another listing, or
+                nobody has heard of the workflow.
+            EngineClosed: The engine is not open.
+        """
+
+    def changes(
+        self, *, cursor: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """Follows all instances: `async with engine.changes() as changes: async for change in
+        changes: …`. Each that is new or in another state is told with the state that it is in when
+        somebody looks; states between may be skipped.
+
+        Of at least 65,536 instances it is known when they changed last. Whoever comes with an older
+        cursor, or one of before the engine opened, is told "reset", and then what comes from there
+        on: what it follows it has to look at anew.
+
+        Args:
+            cursor: Of the last change that was read; None: what comes from now on.
+
+        Raises:
+            InvalidConfig: The cursor is none.
+            EngineClosed: The engine is not open; from the loop: it was closed or drained.
+        """
+
+    async def count(
+        self,
+        workflow: Workflow[Any, Any] | str | None = None,
+        *,
+        status: Status | StatusName | None = None,
+    ) -> dict[Status, int]:
+        """Returns how many instances are in each state; every state is a key. From memory, as
+        committed last.
+
+        Raises:
+            InvalidConfig: The status is none, or nobody has heard of the workflow.
+            EngineClosed: The engine is not open.
+        """
+
+    async def queue(self, workflow: Workflow[Any, Any] | str) -> QueueExplanation:
+        """Says why instances of a workflow are queued: which limit holds them up and who set it,
+        who has had its slots longest and in which step, how fast slots come back.
+
+        Args:
+            workflow: Whose queue.
+
+        Raises:
+            InvalidConfig: Nobody has heard of the workflow.
+            EngineClosed: The engine is not open.
+        """
+
+    async def versions(
+        self, workflow: Workflow[Any, Any] | str | None = None
+    ) -> builtins.list[VersionCount]:
+        """Returns how many instances of each version are in each state: of every version that any
+        instance has, and of those registered, which come last. From memory, as committed last.
+
+        A version that is not registered and of which all have ended is not needed any more.
+
+        Args:
+            workflow: Only versions of this workflow.
+
+        Raises:
+            InvalidConfig: Nobody has heard of the workflow.
+            EngineClosed: The engine is not open.
+        """
+
+    async def reasons(
+        self, workflow: Workflow[Any, Any] | str | None = None
+    ) -> builtins.list[ReasonCount]:
+        """Returns why instances are where they are, the most frequent reason first: those that are
+        blocked, paused, queued, waiting, or have a step that retries, and those that errored in the
+        last 24 hours, by the hour. An instance that waits for several things is counted once: by
+        the step that retries, or by what it has waited for longest.
+
+        Counted as instances change, so it may be asked ten times a second. A workflow with more
+        than 1,000 reasons, by the names of its steps, say, has the others in one row, "other".
+
+        Args:
+            workflow: Only instances of this workflow.
+
+        Raises:
+            InvalidConfig: Nobody has heard of the workflow.
+            EngineClosed: The engine is not open.
+        """
+
 class _Many:
     """The methods of an engine and its namespaces that do something to many instances."""
 
@@ -902,338 +1238,8 @@ class _Many:
             StepwellError: As `pause`.
         """
 
-class _Tenant(_Many):
+class _Tenant(_Creates, _Finds, _Many):
     """The methods that an engine and its namespaces share."""
-
-    @overload
-    async def create(
-        self,
-        workflow: Workflow[None, _R],
-        params: None = None,
-        *,
-        id: str | None = ...,
-        priority: int = ...,
-        start_at: datetime | None = ...,
-        retention: Retention | None = ...,
-        attributes: Mapping[str, AttributeValue] | None = ...,
-        if_exists: IfExists = ...,
-        on_overload: OnOverload = ...,
-    ) -> Instance[_R]: ...
-    @overload
-    async def create(
-        self,
-        workflow: Workflow[_P, _R],
-        params: Given[_P],
-        *,
-        id: str | None = ...,
-        priority: int = ...,
-        start_at: datetime | None = ...,
-        retention: Retention | None = ...,
-        attributes: Mapping[str, AttributeValue] | None = ...,
-        if_exists: IfExists = ...,
-        on_overload: OnOverload = ...,
-    ) -> Instance[_R]: ...
-    @overload
-    async def create(
-        self,
-        workflow: str,
-        params: Any = None,
-        *,
-        id: str | None = ...,
-        priority: int = ...,
-        start_at: datetime | None = ...,
-        retention: Retention | None = ...,
-        attributes: Mapping[str, AttributeValue] | None = ...,
-        if_exists: IfExists = ...,
-        on_overload: OnOverload = ...,
-    ) -> Instance[Any]:
-        """Creates an instance; it is durable when this returns, and runs as soon as it has a slot.
-
-        Args:
-            workflow: A registered workflow, or its name (its last version).
-            params: What it starts with; stored. Left out (or None) it is the default of the
-                workflow's function, if that has one.
-            id: 1 to 100 characters; default: a UUIDv7. Unique per workflow as long as the instance
-                is kept.
-            priority: -100 to 100; higher goes first.
-            start_at: Not before this aware datetime.
-            retention: How long it is kept after its end, whatever its workflow says; None: as that
-                or the engine says. `Retention(success=None, error=None)` keeps it until it is
-                deleted.
-            attributes: At most 32 small values to list by.
-            if_exists: "raise", "return" the one there is, or "return_if_same": that one if its
-                params are the same, read as the type they have today, in whatever bytes they are
-                stored. An id that is taken is told so whatever the limits are. One that was there
-                keeps its version, and its output is read with the code of that.
-            on_overload: "raise" refuses at once what does not fit; "wait" waits until it is let in,
-                before everybody who does not wait. One that is cancelled before it is let in is
-                never created, and cancelled only once that is certain.
-
-        Raises:
-            InstanceExists: The id is taken.
-            InvalidName: The id is malformed.
-            InvalidConfig: The workflow is not registered, or an argument is out of range.
-            NotSerializable: The params cannot be stored.
-            TooLarge: They are over the limit for one value.
-            Overloaded: A rate or queue limit, or the disk is full; nothing was created.
-                `retry_after` is a moment of the caller's own if it gave an id, otherwise others may
-                be faster; `on_overload="wait"` is the sure way.
-            EngineClosed: The engine is not open, or drained while this call waited; nothing was
-                created.
-        """
-
-    @overload
-    async def create_batch(
-        self,
-        workflow: Workflow[_P, _R],
-        items: Sequence[Given[_P] | NewInstance[_P]],
-        *,
-        if_exists: IfExists = ...,
-        on_overload: OnOverload = ...,
-    ) -> BatchResult[_R]: ...
-    @overload
-    async def create_batch(
-        self,
-        workflow: str,
-        items: Sequence[Any],
-        *,
-        if_exists: IfExists = ...,
-        on_overload: OnOverload = ...,
-    ) -> BatchResult[Any]:
-        """Creates up to 10,000 instances in one durable commit. A bad item fails alone.
-
-        Args:
-            workflow: A registered workflow, or its name.
-            items: 1 to 10,000 params or `NewInstance`s.
-            if_exists: As `create`.
-            on_overload: "raise" refuses a batch that does not fit as a whole; "wait" waits until
-                all of it is let in, before everybody who does not wait. One that is cancelled
-                before that is never created.
-
-        Returns:
-            The instances in the order of their items, and the errors with the index of theirs.
-
-        Raises:
-            InvalidConfig: Too few or too many items, or the workflow is not registered.
-            Overloaded: It does not fit, or the disk is full; none of it was created. With "wait":
-                it never will fit.
-            EngineClosed: The engine is not open, or drained while this call waited; none of it was
-                created.
-        """
-
-    @overload
-    async def call(
-        self,
-        workflow: Workflow[None, _R],
-        params: None = None,
-        *,
-        id: str | None = ...,
-        priority: int = ...,
-        start_at: datetime | None = ...,
-        retention: Retention | None = ...,
-        attributes: Mapping[str, AttributeValue] | None = ...,
-        if_exists: IfExists = ...,
-        on_overload: OnOverload = ...,
-    ) -> _R: ...
-    @overload
-    async def call(
-        self,
-        workflow: Workflow[_P, _R],
-        params: Given[_P],
-        *,
-        id: str | None = ...,
-        priority: int = ...,
-        start_at: datetime | None = ...,
-        retention: Retention | None = ...,
-        attributes: Mapping[str, AttributeValue] | None = ...,
-        if_exists: IfExists = ...,
-        on_overload: OnOverload = ...,
-    ) -> _R: ...
-    @overload
-    async def call(
-        self,
-        workflow: str,
-        params: Any = None,
-        *,
-        id: str | None = ...,
-        priority: int = ...,
-        start_at: datetime | None = ...,
-        retention: Retention | None = ...,
-        attributes: Mapping[str, AttributeValue] | None = ...,
-        if_exists: IfExists = ...,
-        on_overload: OnOverload = ...,
-    ) -> Any:
-        """Creates an instance, or attaches to the one with this id, and returns its output.
-
-        Args:
-            workflow: A registered workflow, or its name.
-            params: What it starts with, if it is new.
-            id: Default: a new one.
-            priority: As `create`.
-            start_at: As `create`.
-            retention: As `create`.
-            attributes: As `create`.
-            if_exists: As `create`, but "return" unless given.
-            on_overload: As `create`.
-
-        Raises:
-            InstanceErrored: It errored.
-            InstanceTerminated: It was terminated.
-            InvalidPayload: It is complete, and its output cannot become the type that its workflow
-                returns today.
-            StepwellError: As `create`.
-        """
-
-    @overload
-    async def get(self, workflow: Workflow[Any, _R], id: str) -> Instance[_R]: ...
-    @overload
-    async def get(self, workflow: str, id: str) -> Instance[Any]:
-        """Returns an instance by id.
-
-        Args:
-            workflow: A registered workflow, of whatever version, or a name. The instance's values
-                are read with the code of its own version; of one without code it can be looked at,
-                and its values are plain data.
-            id: The instance's id.
-
-        Raises:
-            InstanceNotFound: There is none.
-            InvalidConfig: The workflow is not registered.
-            InvalidName: The name or the id is malformed.
-            EngineClosed: The engine is not open.
-        """
-
-    def peek(self, workflow: Workflow[Any, Any] | str, id: str) -> Status | None:
-        """Returns the state of an instance that is not final, from memory; None if there is none in
-        memory.
-
-        Never waits, and may be called from any thread.
-
-        Raises:
-            EngineClosed: The engine is not open.
-        """
-
-    async def list(
-        self,
-        workflow: Workflow[Any, Any] | str | None = None,
-        *,
-        status: Status | StatusName | Sequence[Status | StatusName] | None = None,
-        version: str | None = None,
-        reason: str | ReasonCount | None = None,
-        attributes: Mapping[str, Any] | None = None,
-        parent: str | tuple[Workflow[Any, Any] | str, str] | None = None,
-        id_prefix: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-        newest_first: bool = True,
-    ) -> Page[InstanceSummary]:
-        """Returns one page of instances, by time of creation.
-
-        No page looks at more than 20,000 instances that are not asked for: one that would have to
-        ends there, and says so (`Page.searched_to`). What is created or deleted between two pages
-        moves no other instance from one to the next.
-
-        Args:
-            workflow: Only instances of this workflow.
-            status: Only these states, at least one.
-            version: Only this version.
-            reason: Only instances blocked for this reason: its code, or a row of `reasons`.
-            attributes: Only instances with all of these attributes.
-            parent: Only children of the instance with this id, or of (workflow, id).
-            id_prefix: Only instances whose ids begin like this.
-            created_after: Created at or after this aware datetime.
-            created_before: Created before it.
-            limit: 1 to 1,000 rows.
-            cursor: Where the page before ended, which was asked for with the same filters.
-            newest_first: False: oldest first.
-
-        Raises:
-            InvalidConfig: A filter or the limit is malformed, the cursor is of another listing, or
-                nobody has heard of the workflow.
-            EngineClosed: The engine is not open.
-        """
-
-    def changes(
-        self, *, cursor: str | None = None
-    ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
-        """Follows all instances: `async with engine.changes() as changes: async for change in
-        changes: …`. Each that is new or in another state is told with the state that it is in when
-        somebody looks; states between may be skipped.
-
-        Of at least 65,536 instances it is known when they changed last. Whoever comes with an older
-        cursor, or one of before the engine opened, is told "reset", and then what comes from there
-        on: what it follows it has to look at anew.
-
-        Args:
-            cursor: Of the last change that was read; None: what comes from now on.
-
-        Raises:
-            InvalidConfig: The cursor is none.
-            EngineClosed: The engine is not open; from the loop: it was closed or drained.
-        """
-
-    async def count(
-        self,
-        workflow: Workflow[Any, Any] | str | None = None,
-        *,
-        status: Status | StatusName | None = None,
-    ) -> dict[Status, int]:
-        """Returns how many instances are in each state; every state is a key. From memory, as
-        committed last.
-
-        Raises:
-            InvalidConfig: The status is none, or nobody has heard of the workflow.
-            EngineClosed: The engine is not open.
-        """
-
-    async def queue(self, workflow: Workflow[Any, Any] | str) -> QueueExplanation:
-        """Says why instances of a workflow are queued: which limit holds them up and who set it,
-        who has had its slots longest and in which step, how fast slots come back.
-
-        Args:
-            workflow: Whose queue.
-
-        Raises:
-            InvalidConfig: Nobody has heard of the workflow.
-            EngineClosed: The engine is not open.
-        """
-
-    async def versions(
-        self, workflow: Workflow[Any, Any] | str | None = None
-    ) -> builtins.list[VersionCount]:
-        """Returns how many instances of each version are in each state: of every version that any
-        instance has, and of those registered, which come last. From memory, as committed last.
-
-        A version that is not registered and of which all have ended is not needed any more.
-
-        Args:
-            workflow: Only versions of this workflow.
-
-        Raises:
-            InvalidConfig: Nobody has heard of the workflow.
-            EngineClosed: The engine is not open.
-        """
-
-    async def reasons(
-        self, workflow: Workflow[Any, Any] | str | None = None
-    ) -> builtins.list[ReasonCount]:
-        """Returns why instances are where they are, the most frequent reason first: those that are
-        blocked, paused, queued, waiting, or have a step that retries, and those that errored in the
-        last 24 hours, by the hour. An instance that waits for several things is counted once: by
-        the step that retries, or by what it has waited for longest.
-
-        Counted as instances change, so it may be asked ten times a second. A workflow with more
-        than 1,000 reasons, by the names of its steps, say, has the others in one row, "other".
-
-        Args:
-            workflow: Only instances of this workflow.
-
-        Raises:
-            InvalidConfig: Nobody has heard of the workflow.
-            EngineClosed: The engine is not open.
-        """
 
     def limits(self, workflow: Workflow[Any, Any] | str | None = None) -> Limits:
         """Returns the limits that are in force, from memory.
