@@ -99,4 +99,4 @@ async def test_a_log_record_names_the_line_that_says_it(caplog):
     async with open_test_engine(workflows=[flow], autojump=False) as engine:
         await (await engine.create(flow)).wait_for_status("errored")
     where = {record.getMessage().partition(" ")[0]: record.filename for record in caplog.records}
-    assert (where["here"], where["attempt"]) == ("test_log.py", "step_operation.py")
+    assert (where["here"], where["attempt"]) == ("test_log.py", "step_records.py")

@@ -1,71 +1,46 @@
-"""The attempts of a step: how they are begun, made again, recorded and ended.
+"""The attempts of a step: how they are begun, made again and ended.
 
 An attempt is made in one of five ways, which `go_live` chooses: straight in the body's task, there
 with attempts behind it, in a task of its own, on asyncio, or not at all because the body has
-cancelled the step. Whatever it comes to is one record; the body goes on when that is durable. How a
-function is called and timed is in `_attempts.attempt`; what the body is told, and when, in
-`_body.runner`.
+cancelled the step. What it comes to is recorded by `step_records`. How a function is called and
+timed is in `_attempts.attempt`; what the body is told, and when, in `_body.delivery`.
 """
 
 from __future__ import annotations
 
 import functools
-import random
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 import trio
-from trio.lowlevel import enable_ki_protection, reschedule
+from trio.lowlevel import enable_ki_protection
 
-from .._attempts.attempt import (
-    Stopped,
-    call,
-    end_of,
-    enter_and_send,
-    go_on_unscoped,
-    of_wrong_runtime,
-    remote,
-)
+from .._attempts.attempt import Stopped, call, end_of, enter_and_send, go_on_unscoped, remote
 from .._attempts.context import StepContext
 from .._attempts.timeouts import CutShort
-from .._body import containment, delivery, diagnosis, stopping
+from .._body import containment, delivery, stopping
 from .._body.branch import place
 from .._body.causes import interrupt_in
 from .._body.containment import Guard, check_is_failure
-from .._body.delivery import delivered
-from .._core import ABANDONED, ERASED, GAVE_UP, INTERRUPTED, OK, SAVED, STARTED
-from .._ending import End
-from .._errors import (
-    Interrupted,
-    NotSerializable,
-    RetryRuleFailed,
-    StepFailed,
-    StepTimeout,
-    TooLarge,
-)
+from .._core import ABANDONED, INTERRUPTED, SAVED, STARTED
+from .._errors import Interrupted, StepTimeout
 from .._formats import CANCELLED_ATTEMPTS_END
-from .._log import log
-from .._replay import Attempts, Identity, Outcome
+from .._replay import Attempts
 from .._steps.arguments import Arguments
-from .._steps.past import KEPT, Past, Tried
+from .._steps.past import Past
 from .._values.codec import codec
-from .._values.failures import blamed, describe, from_users_code, revive, type_name
-from .._values.plain import shown
-from .operation import TaskOperation
+from .._values.failures import describe, type_name
+from .step_records import RecordedStep
 
 if TYPE_CHECKING:
-    from .._body.life import Life
     from .._body.resisting import Ground
     from .._kinds import Verdict
     from .._loops.bridge import Visit
     from .._steps.borrowed import Thread
-    from .._steps.workflow import FunctionPlan
-
-_ATOMS = frozenset({type(None), bool, int, str, float})
 
 
-class StepOperation(TaskOperation):
+class StepOperation(RecordedStep):
     """A step function with its attempts (`step.do`, or one item of `step.map`)."""
 
     in_own_task = False
@@ -85,8 +60,6 @@ class StepOperation(TaskOperation):
     ground: Ground | None = None
     """Where the code of its attempt began."""
 
-    value: Any = None
-    payload: bytes | None = None
     scope: trio.CancelScope | None = None
     attempt_scope: trio.CancelScope | Visit | None = None
     """What cancels the attempt that runs; `scope` is that of all attempts, if they have a task of
@@ -96,36 +69,14 @@ class StepOperation(TaskOperation):
     _runs_on: Thread | None = None
     """That of the last attempt, if the body cancelled the step while it waited for the next one,
     and the thread ran."""
-    _made = 0
-    _failed = 0
-    _verdict = OK
-    _started_at = 0
     _delayed_by = 0
     _awaited: _Note | None = None
-    _saved: bytes | None = None
-    _past: Past | None = None
     _context: StepContext | None = None
     variables: Context | None = None
     _in_task = False
     _task: trio.lowlevel.Task | None = None
     on_asyncio = False
     """Whether async code of it belongs on an asyncio loop; decided when it goes live."""
-    _arguments: Arguments | None = None
-    """As they were, for a test engine (D10)."""
-
-    def __init__(
-        self,
-        life: Life,
-        identity: Identity,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        plan: FunctionPlan,
-    ) -> None:
-        self.life = life
-        self.identity = identity
-        self.fn = fn
-        self.args = args
-        self.plan = plan
 
     @property
     def context(self) -> StepContext:
@@ -138,9 +89,6 @@ class StepOperation(TaskOperation):
     def beat(self) -> int:
         """When its attempt last said that it is alive; 0: never."""
         return 0 if self._context is None else self._context.beat
-
-    def __str__(self) -> str:
-        return f'step "{self.identity[2]}" of {self.life.who}'
 
     def has_ended(self, attempt: int) -> bool:
         """Whether this attempt is over: recorded, failed, or given up without anything of it
@@ -473,163 +421,6 @@ class StepOperation(TaskOperation):
             await self._delay(*delay)
         return delay is not None
 
-    def _ended(self, attempt: int, failure: BaseException | None = None) -> tuple[int, int] | None:
-        """An attempt has ended: records how. Returns the retry delay that this opened, if another
-        attempt is to follow."""
-        if self.is_cancelled:
-            self._submit(attempt, ABANDONED, self._end(attempt, self.value, failure))
-        elif failure is not None:
-            return self._failed_attempt(failure, attempt)
-        else:
-            self._submit_value(attempt)
-        return None
-
-    def _end(self, attempt: int, value: Any, failure: BaseException | None) -> bytes:
-        """Returns what the record of an attempt says whose outcome nobody is told: its value, its
-        error, or neither."""
-        if failure is None:
-            try:
-                return codec.encode(
-                    {"value": self.plan.codec.encode(value, "result", self.life.value_bytes)}
-                )
-            except (NotSerializable, TooLarge) as error:
-                failure = diagnosis.unstorable(self.life, self.identity[2], error)
-        if isinstance(failure, CutShort):
-            return codec.encode({})
-        return codec.encode({"error": describe(failure, step=self.identity[2], attempts=attempt)})
-
-    def _submit_value(self, attempt: int) -> None:
-        try:
-            self.payload = self.plan.codec.encode(self.value, "result", self.life.value_bytes)
-        except (NotSerializable, TooLarge) as error:
-            self._submit_failure(diagnosis.unstorable(self.life, self.identity[2], error), attempt)
-        except BaseException as error:  # code of the value's own class (R9)
-            if (struck := interrupt_in(error)) is not None:
-                self.life.port.interrupted_by(struck)
-            else:
-                self._submit_failure(error, attempt)
-        else:
-            self._submit(attempt, OK, self.payload)
-
-    def _submit(self, attempt: int, verdict: Verdict, payload: bytes | None) -> None:
-        life, port = self.life, self.life.port
-        if (
-            port.checks_arguments
-            and self._arguments
-            and stopping.goes_on(life)
-            and (changed := self._arguments.changed()) is not None
-        ):
-            others = [
-                o.identity[2]
-                for o in life.delivery.open.values()
-                if isinstance(o, StepOperation) and o.live and o is not self
-            ]
-            stopping.block(
-                life,
-                "changed_argument",
-                diagnosis.changed_argument(life, self.identity[2], changed, others),
-                self.identity[2],
-            )
-            return
-        self._verdict = verdict
-        who, record = life.who, port.record
-        self.number = number = record(
-            who.no,
-            who.incarnation,
-            self.after,
-            self.identity,
-            attempt,
-            verdict,
-            self._started_at,
-            payload,
-        )
-        port.tickets[number] = self
-
-    def _record(
-        self, verdict: Verdict, attempt: int, payload: bytes | None, erases: int | None = None
-    ) -> int:
-        life = self.life
-        return life.port.record(
-            life.who.no,
-            life.who.incarnation,
-            self.after,
-            self.identity,
-            attempt,
-            verdict,
-            self._started_at,
-            payload,
-            erases,
-        )
-
-    def _submit_failure(self, error: BaseException, attempts: int) -> None:
-        self.payload = codec.encode(describe(error, step=self.identity[2], attempts=attempts))
-        self._submit(attempts, GAVE_UP, self.payload)
-
-    def _failed_attempt(self, error: BaseException, attempt: int) -> tuple[int, int] | None:
-        """Records a failed attempt. Returns the retry delay that it opened, if another attempt is
-        to follow.
-
-        Of one that the engine cuts short, as it unwinds the body, nothing is recorded: it does not
-        count (L14).
-        """
-        if self.life.stopping:
-            return None
-        life, retry, name, context = self.life, self.plan.retry, self.identity[2], self.context
-        self._made, self._failed = attempt, self._failed + 1
-        error = of_wrong_runtime(error, name) or error
-        delay = 0
-        try:
-            more = (
-                isinstance(error, Exception) and retry.retries(error) and retry.allows(self._failed)
-            )
-            if more:
-                assert isinstance(error, Exception), "no other is tried again (R6, R9)"
-                # one attempt has one delay, whenever it is asked for
-                jitter = random.Random(
-                    f"{life.port.seed}|{life.who.seed}|{self.identity}|{attempt}"
-                )
-                delay = retry.delay_us(self._failed, context, error, jitter)
-        except RetryRuleFailed as bad:
-            more, error = False, bad
-        except KeyboardInterrupt as struck:
-            life.port.interrupted_by(struck)
-            return None
-        after = f"the next one comes in {delay / 1e6:g} s" if more else "the step gives up"
-        seen = from_users_code(error)
-        log.warning(
-            "attempt %d of step %r of %s failed; %s",
-            attempt,
-            name,
-            life.who,
-            after,
-            exc_info=seen,
-        )
-        if not more:
-            self._submit_failure(error, attempt)
-            return None
-        until = life.port.now() + delay
-        payload = codec.encode(describe(error, step=name, attempts=attempt))
-        number = life.port.retry(
-            life.who.no,
-            life.who.incarnation,
-            self.after,
-            self.identity,
-            attempt,
-            self._started_at,
-            payload,
-            until,
-        )
-        self._keep_few(attempt, True, type_name(error))
-        return number, until
-
-    def _keep_few(self, attempt: int, has_failed: bool, error: str) -> None:
-        """Erases older attempts, if there are many by now."""
-        if attempt > KEPT:
-            self._past = self._past or Past()
-            tried = Tried(attempt, has_failed, error, self._started_at, self.life.port.now())
-            if done := self._past.add(tried, self._saved):
-                self._record(ERASED, done.last, done.payload, done.first)
-
     async def _delay(self, number: int, until: int) -> None:
         """Waits for a durable retry delay; the instance may give its slot back meanwhile (R4)."""
         pause = _Note()
@@ -666,30 +457,7 @@ class StepOperation(TaskOperation):
         self._failed_attempt(StepTimeout(why), attempt)
         self.life.port.replay(self.life)
 
-    # The outcome.
-
-    def done(self, at: int, place: int) -> None:
-        """The record is durable."""
-        life, task = self.life, self.task
-        if (
-            life.turns is None
-            and task is not None
-            and not life.delivery.cursor.pending
-            and not life.stopping
-        ):
-            # the only operation of a single body task: nothing can come before it
-            delivered(life, self, at, place)
-            self.task = None
-            life.resting = False
-            self.delivered = True
-            reschedule(task)  # type: ignore[arg-type]  # its loop is trio's: a body on asyncio has turns always
-        else:
-            delivery.arrived(
-                life, Outcome(self.identity, self._verdict, None, self.payload, at, place=place)
-            )
-
-    def own_outcome(self) -> Outcome:
-        return Outcome(self.identity, self._verdict, None, self.payload, self.life.delivery.at)
+    # The end.
 
     def withdrawn(self) -> None:
         self.is_left = True
@@ -748,51 +516,6 @@ class StepOperation(TaskOperation):
             self._told_late(*end_of(thread))
         self.life.rest.threads -= 1
         delivery.wound_down(self.life)
-
-    def _told_late(self, value: Any, failure: BaseException | None) -> None:
-        """What a thread came to for which nobody waited any more: it is in the history, and nobody
-        is told (I8, R4)."""
-        life = self.life
-        struck = None if failure is None else interrupt_in(failure)
-        if struck is not None:
-            life.port.interrupted_by(struck)
-        elif life.stopping is None:
-            attempt = self.context.attempt  # it is over, or was given up and is not counted
-            self._record(ABANDONED, attempt, self._end(attempt, value, failure))
-        elif life.stopping is End.FINISHED:
-            what = (
-                (f"returned {shown(value, 200)}")
-                if failure is None
-                else f"raised {shown(failure, 200)}"
-            )
-            name, who = self.identity[2], f"{life.who}"
-            log.warning(
-                '%s had ended when a thread of its step "%s" did, which %s; that is not recorded',
-                who,
-                name,
-                what,
-            )
-
-    def failure(self, payload: bytes | None) -> StepFailed:
-        """Returns the recorded failure as the exception that the body sees."""
-        assert payload is not None, "a failure is recorded with its error"
-        return blamed(revive(codec.decode(payload)), self.identity)
-
-    def answer(self, outcome: Outcome | None) -> Any:
-        """Returns the step's value as the body sees it, or raises its failure.
-
-        Raises:
-            Undecodable: What is stored cannot become today's type; the body must not see that (D7).
-        """
-        if outcome is not None:
-            verdict, payload = outcome.verdict, outcome.payload
-        elif self._verdict == OK and type(self.value) in _ATOMS:
-            return self.value  # decoding what was just encoded gives the same (D4)
-        else:
-            verdict, payload = self._verdict, self.payload
-        if verdict != OK:
-            raise self.failure(payload)
-        return None if payload is None else self.plan.codec.decode(payload)
 
 
 class _Note:
