@@ -40,7 +40,7 @@ pub struct Entry {
 
 /// Which rows somebody wants to see, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Page {
+pub struct Query {
     /// Only of this namespace.
     pub namespace: Box<str>,
     /// Only of this workflow.
@@ -53,7 +53,7 @@ pub struct Page {
     pub limit: u32,
 }
 
-impl Page {
+impl Query {
     /// Returns whether a row is on it, but for the limit.
     #[must_use]
     pub fn has(&self, it: &Entry) -> bool {
@@ -73,4 +73,4 @@ impl Page {
 
 /// What was found: rows that cannot be read say why, with their numbers; and the number down to which
 /// was searched, if that is not all.
-pub type Found = (Vec<Result<Entry, (u64, String)>>, Option<u64>);
+pub type Rows = (Vec<Result<Entry, (u64, String)>>, Option<u64>);

@@ -43,7 +43,7 @@ pub struct Bulk {
 
 /// Which of them somebody wants to see, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Page {
+pub struct Query {
     /// Only in this namespace.
     pub namespace: Option<Box<str>>,
     /// Only this one.
@@ -57,9 +57,9 @@ pub struct Page {
 }
 
 /// What was found; one that cannot be read says why, with its number.
-pub type Found = Vec<Result<Bulk, (u64, String)>>;
+pub type Rows = Vec<Result<Bulk, (u64, String)>>;
 
-impl Page {
+impl Query {
     /// Returns whether one is on it, but for the limit.
     #[must_use]
     pub fn has(&self, it: &Bulk) -> bool {

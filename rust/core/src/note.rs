@@ -240,9 +240,9 @@ pub enum Data {
     /// Who refused what was done to many, of a part of them; and to how many it was done so far.
     Part(Vec<Refusal>, u64),
     /// What is done to many.
-    Bulks(bulk::Found),
+    Bulks(bulk::Rows),
     /// Rows of the audit, and how far was searched.
-    Audit(audit::Found),
+    Audit(audit::Rows),
 }
 
 /// An instance, its history, and what a restart would do to it.

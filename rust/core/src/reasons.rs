@@ -40,7 +40,7 @@ pub struct Reason {
 
 /// Where an instance is counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Standing {
     /// Its workflow.
     pub workflow: u32,
     /// Why it is where it is.
@@ -95,7 +95,7 @@ struct Member {
 
 impl Groups {
     /// An instance is counted here from now on, or nowhere.
-    pub(crate) fn put(&mut self, no: InstanceNo, place: Option<Place>) {
+    pub(crate) fn put(&mut self, no: InstanceNo, place: Option<Standing>) {
         let Some(place) = place else {
             self.take(no);
             return;
@@ -209,7 +209,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn place(workflow: u32, code: u8, since: Micros, next: Option<Micros>) -> Place {
+    fn place(workflow: u32, code: u8, since: Micros, next: Option<Micros>) -> Standing {
         let reason = Reason {
             version: u32::from(code & 1),
             status: [Status::Waiting, Status::Blocked][usize::from(code >> 1 & 1)],
@@ -217,7 +217,7 @@ mod tests {
             step: (code & 8 == 0).then(|| "charge".into()),
             error: None,
         };
-        Place {
+        Standing {
             workflow,
             reason,
             since,
@@ -229,7 +229,7 @@ mod tests {
     type Sums = (u64, Micros, Option<Micros>, InstanceNo);
 
     /// The groups of a list of all members.
-    fn recount(all: &BTreeMap<InstanceNo, Place>) -> BTreeMap<Key, Sums> {
+    fn recount(all: &BTreeMap<InstanceNo, Standing>) -> BTreeMap<Key, Sums> {
         let mut groups: BTreeMap<Key, Sums> = BTreeMap::new();
         for (no, it) in all {
             let key = (it.workflow, Some(it.reason.clone()));

@@ -166,7 +166,7 @@ pub struct LimitChange {
 
 /// What the store knew of the ids of a creation when it was asked: numbers and states by key; none
 /// if it was not asked.
-pub type Found = Option<Box<FxHashMap<u128, (InstanceNo, Status)>>>;
+pub type KnownIds = Option<Box<FxHashMap<u128, (InstanceNo, Status)>>>;
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -190,7 +190,7 @@ pub enum Command {
     /// Create many; the flag says whether to wait for room.
     CreateBatch(u64, Box<(Code, Vec<NewItem>)>, IfExists, bool),
     /// A creation that was refused or waited comes again, with what the store knows of its ids.
-    Again(Box<Command>, Found),
+    Again(Box<Command>, KnownIds),
     /// The creation with this ticket is given up: if it was not let in yet it never is.
     GiveUp(u64),
     /// From now on nobody is let in who waits.
@@ -354,7 +354,7 @@ pub enum Speech {
 impl Command {
     /// Returns this creation with what the store knows of its ids, if it was asked.
     #[must_use]
-    pub(crate) fn with(self, found: Found) -> Self {
+    pub(crate) fn with(self, found: KnownIds) -> Self {
         match found {
             None => self,
             found => Self::Again(Box::new(self), found),

@@ -16,7 +16,7 @@ use crate::codes;
 use crate::failures::{first_hour, Alike, Lately};
 use crate::ids::{InstanceNo, Micros};
 use crate::lifecycle::Status;
-use crate::reasons::{Group, Groups, Place, GROUPS};
+use crate::reasons::{Group, Groups, Standing, GROUPS};
 
 /// Instances in each state, in the order of [`Status::ALL`].
 pub type States = [u64; Status::ALL.len()];
@@ -237,7 +237,7 @@ impl Tally {
             ),
         >,
         name: impl Fn(u32) -> (Box<str>, Box<str>),
-        placed: Vec<(InstanceNo, Option<Place>)>,
+        placed: Vec<(InstanceNo, Option<Standing>)>,
         failures: Vec<(Alike, Lately)>,
         moved: &[InstanceNo],
     ) -> bool {
@@ -472,7 +472,7 @@ mod tests {
                 step: None,
                 error: None,
             };
-            Some(Place {
+            Some(Standing {
                 workflow: 0,
                 reason,
                 since,

@@ -4,7 +4,7 @@
 #[macro_use]
 mod store_cases;
 
-use stepwell_core::audit::{By, Entry, Page};
+use stepwell_core::audit::{By, Entry, Query};
 use stepwell_core::bulk::{self, Bulk};
 use stepwell_core::store::{Op, Outcome, Store};
 use store_cases::*;
@@ -40,19 +40,19 @@ fn the_audit_shows_whose_rows_are_asked_for_and_forgets_the_oldest(place: &mut d
     let ops: Vec<Op> = all.iter().map(|it| Op::Audit(it.clone().into())).collect();
     let _ = store.commit(&ops).unwrap();
     store = place.crash(store);
-    let page = |workflow: Option<&str>, id: Option<&str>, beyond, limit| Page {
+    let page = |workflow: Option<&str>, id: Option<&str>, beyond, limit| Query {
         namespace: "default".into(),
         workflow: workflow.map(Into::into),
         id: id.map(Into::into),
         beyond,
         limit,
     };
-    let asked = |store: &dyn Store, page: &Page| {
+    let asked = |store: &dyn Store, page: &Query| {
         let (rows, searched_to) = store.reader().unwrap().audit(page).unwrap();
         assert_eq!(searched_to, None);
         rows.into_iter().map(Result::unwrap).collect::<Vec<_>>()
     };
-    let numbers = |store: &dyn Store, page: &Page| -> Vec<u64> {
+    let numbers = |store: &dyn Store, page: &Query| -> Vec<u64> {
         asked(store, page).iter().map(|it| it.number).collect()
     };
     assert_eq!(asked(&*store, &page(None, None, None, 1)), [all[4].clone()]);
@@ -98,15 +98,15 @@ fn what_is_done_to_many_is_kept_and_found_from_each_of_them(place: &mut dyn Plac
     let mut ops: Vec<Op> = all.iter().map(|it| Op::Bulk(it.clone().into())).collect();
     ops.extend(all.iter().map(|it| Op::Audit(it.audited().into())));
     let _ = store.commit(&ops).unwrap();
-    let page = bulk::Page {
+    let page = bulk::Query {
         limit: 9,
-        ..bulk::Page::default()
+        ..bulk::Query::default()
     };
-    let asked = |store: &dyn Store, page: &bulk::Page| {
+    let asked = |store: &dyn Store, page: &bulk::Query| {
         let found = store.reader().unwrap().bulks(page).unwrap();
         found.into_iter().map(Result::unwrap).collect::<Vec<_>>()
     };
-    let mine = bulk::Page {
+    let mine = bulk::Query {
         namespace: Some("default".into()),
         ..page.clone()
     };
@@ -124,14 +124,14 @@ fn what_is_done_to_many_is_kept_and_found_from_each_of_them(place: &mut dyn Plac
     let _ = store.commit(&ops).unwrap();
     store = place.crash(store);
     further.what.clone_from(&all[0].what);
-    let one = bulk::Page {
+    let one = bulk::Query {
         number: Some(7),
         ..page.clone()
     };
     assert_eq!(asked(&*store, &one), [further]);
-    let open = bulk::Page { open: true, ..page };
+    let open = bulk::Query { open: true, ..page };
     assert_eq!(asked(&*store, &open), [all[2].clone(), all[1].clone()]);
-    let before = bulk::Page {
+    let before = bulk::Query {
         beyond: Some(9),
         ..open
     };
@@ -147,7 +147,7 @@ fn what_is_done_to_many_is_kept_and_found_from_each_of_them(place: &mut dyn Plac
     let rows = [5, 6, 8].map(|it| Op::Audit(own(it).into()));
     let _ = store.commit(&rows).unwrap();
     let of = |store: &dyn Store, beyond, limit| {
-        let page = Page {
+        let page = Query {
             namespace: "default".into(),
             workflow: Some("orders".into()),
             id: Some("a".into()),

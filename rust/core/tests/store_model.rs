@@ -6,7 +6,7 @@ mod store_cases;
 use std::fmt::Write;
 
 use proptest::prelude::*;
-use stepwell_core::audit::{Entry, Page};
+use stepwell_core::audit::{Entry, Query};
 use stepwell_core::bulk::{self, Bulk};
 use stepwell_core::erasure::restarted;
 use stepwell_core::ids::Range;
@@ -233,17 +233,17 @@ fn all_answers(store: &mut dyn Store) -> String {
     }
     let some = Domain::part([(Range(1), 1), (Range(2), 1)]);
     say(&(store.letters(&Domain::Whole, 9), store.letters(&some, 8)));
-    say(&reader.audit(&Page {
+    say(&reader.audit(&Query {
         namespace: "default".into(),
         limit: 9,
-        ..Page::default()
+        ..Query::default()
     }));
-    say(&reader.bulks(&bulk::Page {
+    say(&reader.bulks(&bulk::Query {
         limit: 9,
-        ..bulk::Page::default()
+        ..bulk::Query::default()
     }));
     for id in ["1", "2"] {
-        say(&reader.audit(&Page {
+        say(&reader.audit(&Query {
             namespace: "default".into(),
             workflow: Some("orders".into()),
             id: Some(id.into()),

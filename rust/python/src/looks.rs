@@ -240,7 +240,7 @@ impl Core {
         beyond: Option<u64>,
         limit: u32,
     ) -> PyResult<u64> {
-        self.ask(Question::Bulks(bulk::Page {
+        self.ask(Question::Bulks(bulk::Query {
             namespace: namespace.map(Into::into),
             number,
             open,
@@ -258,7 +258,7 @@ impl Core {
         beyond: Option<u64>,
         limit: u32,
     ) -> PyResult<u64> {
-        self.ask(Question::Audit(audit::Page {
+        self.ask(Question::Audit(audit::Query {
             namespace: namespace.into(),
             workflow: workflow.map(Into::into),
             id: id.map(Into::into),

@@ -1,6 +1,6 @@
 //! Who may enter: room in a workflow's queue, and a creation rate where a namespace has one.
 //!
-//! Verdicts are values. Nothing here waits or touches the store, and a refused creation leaves
+//! Answers are values. Nothing here waits or touches the store, and a refused creation leaves
 //! no trace but what is promised to it (C10): whoever has an id, or waits in the engine, is not
 //! displaced by strangers (`places`, `rate`). It does not know instances, only how many there are,
 //! nor who sets the limits.
@@ -27,7 +27,7 @@ use crate::limits::DISK_RETRY_AFTER;
 /// Whether something may enter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Verdict {
+pub enum Admittance {
     /// It may.
     Admitted,
     /// It may not: which limit, and after how many microseconds to try again.
@@ -155,32 +155,32 @@ impl Admission {
 
     /// Decides about creations. Whoever is refused has taken nothing, and is told an estimate; see
     /// [`Self::promise`].
-    pub fn admit(&mut self, wish: Wish) -> Verdict {
+    pub fn admit(&mut self, wish: Wish) -> Admittance {
         if wish.count == 0 {
-            return Verdict::Admitted;
+            return Admittance::Admitted;
         }
         if self.short {
-            return Verdict::Overloaded(DISK, DISK_RETRY_AFTER);
+            return Admittance::Overloaded(DISK, DISK_RETRY_AFTER);
         }
         // The queue is asked first, so that no moment is taken in vain.
         let missing = self.missing(wish);
         if missing > 0 {
             let now = self.now;
             let wait = self.line(wish.workflow).drain.estimate(missing, now);
-            return Verdict::Overloaded("queue_entries", wait);
+            return Admittance::Overloaded("queue_entries", wait);
         }
         let now = self.now;
         if let Some(rate) = self.rate(wish.namespace) {
             if !rate.lets_in(wish.count, wish.who, now) {
                 let wait = rate.estimate(wish.count);
-                return Verdict::Overloaded("create_rate", wait);
+                return Admittance::Overloaded("create_rate", wait);
             }
         }
         if let Some(claims) = self.claims.get_mut(&wish.workflow) {
             claims.forget(wish.who);
             self.tidy(wish.workflow);
         }
-        Verdict::Admitted
+        Admittance::Admitted
     }
 
     /// Whoever was refused is given what it is told, as far as it can be known when it comes back:
@@ -336,13 +336,13 @@ mod tests {
     }
 
     /// Asks as the engine does: who is refused is promised something.
-    fn ask(admission: &mut Admission, wish: Wish) -> Verdict {
+    fn ask(admission: &mut Admission, wish: Wish) -> Admittance {
         match admission.admit(wish) {
-            Verdict::Admitted => Verdict::Admitted,
-            Verdict::Overloaded(limit, _) => {
+            Admittance::Admitted => Admittance::Admitted,
+            Admittance::Overloaded(limit, _) => {
                 let (promised, after) = admission.promise(wish);
                 assert_eq!(promised, limit);
-                Verdict::Overloaded(limit, after)
+                Admittance::Overloaded(limit, after)
             }
         }
     }
@@ -351,22 +351,22 @@ mod tests {
     fn c10_a_full_queue_refuses_and_one_that_has_room_again_admits() {
         let mut admission = Admission::new();
         admission.set_entries(3, 2);
-        assert_eq!(admission.admit(wish(3, 2)), Verdict::Admitted);
+        assert_eq!(admission.admit(wish(3, 2)), Admittance::Admitted);
         admission.joined(3);
         admission.joined(3);
-        let refused = |wait| Verdict::Overloaded("queue_entries", wait);
+        let refused = |wait| Admittance::Overloaded("queue_entries", wait);
         assert_eq!(admission.admit(wish(3, 1)), refused(QUEUE_RETRY));
-        assert_eq!(admission.admit(wish(0, 1)), Verdict::Admitted);
+        assert_eq!(admission.admit(wish(0, 1)), Admittance::Admitted);
         admission.left(3);
-        assert_eq!(admission.admit(wish(3, 1)), Verdict::Admitted);
+        assert_eq!(admission.admit(wish(3, 1)), Admittance::Admitted);
         let told = admission.admit(wish(3, 2));
-        assert!(matches!(told, Verdict::Overloaded("queue_entries", it) if it < QUEUE_RETRY));
+        assert!(matches!(told, Admittance::Overloaded("queue_entries", it) if it < QUEUE_RETRY));
         // Those that start at once need no place.
         let at_once = Wish {
             startable: 1,
             ..wish(3, 2)
         };
-        assert_eq!(admission.admit(at_once), Verdict::Admitted);
+        assert_eq!(admission.admit(at_once), Admittance::Admitted);
         assert!(admission.fits(3, 2) && !admission.fits(3, 3));
     }
 
@@ -377,20 +377,23 @@ mod tests {
         admission.set_entries(0, 1);
         assert_eq!(admission.queued(0), 3);
         let refused = admission.admit(wish(0, 1));
-        assert_eq!(refused, Verdict::Overloaded("queue_entries", QUEUE_RETRY));
+        assert_eq!(
+            refused,
+            Admittance::Overloaded("queue_entries", QUEUE_RETRY)
+        );
     }
 
     #[test]
     fn a_store_that_is_short_of_room_admits_nothing() {
         let mut admission = Admission::new();
-        assert_eq!(admission.admit(wish(0, 1)), Verdict::Admitted);
+        assert_eq!(admission.admit(wish(0, 1)), Admittance::Admitted);
         admission.set_short(true);
-        let refused = Verdict::Overloaded(DISK, DISK_RETRY_AFTER);
+        let refused = Admittance::Overloaded(DISK, DISK_RETRY_AFTER);
         assert_eq!(admission.admit(wish(0, 1)), refused);
         // What is there already is no creation.
-        assert_eq!(admission.admit(wish(0, 0)), Verdict::Admitted);
+        assert_eq!(admission.admit(wish(0, 0)), Admittance::Admitted);
         admission.set_short(false);
-        assert_eq!(admission.admit(wish(0, 1)), Verdict::Admitted);
+        assert_eq!(admission.admit(wish(0, 1)), Admittance::Admitted);
     }
 
     #[test]
@@ -401,21 +404,21 @@ mod tests {
             startable: u32::MAX,
             ..wish(0, count)
         };
-        assert_eq!(admission.admit(at_once(2)), Verdict::Admitted);
-        let refused = Verdict::Overloaded("create_rate", 100_000);
+        assert_eq!(admission.admit(at_once(2)), Admittance::Admitted);
+        let refused = Admittance::Overloaded("create_rate", 100_000);
         assert_eq!(ask(&mut admission, at_once(1)), refused);
-        assert_eq!(admission.admit(at_once(0)), Verdict::Admitted);
+        assert_eq!(admission.admit(at_once(0)), Admittance::Admitted);
         let elsewhere = Wish {
             namespace: 1,
             ..at_once(9)
         };
-        assert_eq!(admission.admit(elsewhere), Verdict::Admitted);
+        assert_eq!(admission.admit(elsewhere), Admittance::Admitted);
         admission.begin(100_000);
-        assert_eq!(admission.admit(at_once(1)), Verdict::Admitted);
+        assert_eq!(admission.admit(at_once(1)), Admittance::Admitted);
         admission.not_created(0);
-        assert_eq!(admission.admit(at_once(1)), Verdict::Admitted);
+        assert_eq!(admission.admit(at_once(1)), Admittance::Admitted);
         admission.set_rate(0, None);
-        assert_eq!(admission.admit(at_once(1_000)), Verdict::Admitted);
+        assert_eq!(admission.admit(at_once(1_000)), Admittance::Admitted);
     }
 
     #[test]
@@ -425,9 +428,12 @@ mod tests {
         admission.set_entries(0, 1);
         for _ in 0..5 {
             let refused = admission.admit(wish(0, 2));
-            assert_eq!(refused, Verdict::Overloaded("queue_entries", QUEUE_RETRY));
+            assert_eq!(
+                refused,
+                Admittance::Overloaded("queue_entries", QUEUE_RETRY)
+            );
         }
-        assert_eq!(admission.admit(wish(0, 1)), Verdict::Admitted);
+        assert_eq!(admission.admit(wish(0, 1)), Admittance::Admitted);
     }
 
     /// A full queue of ten from which one leaves at a time.
@@ -453,7 +459,7 @@ mod tests {
         for it in [id, late, early, wish(0, 1)] {
             assert!(matches!(
                 ask(&mut admission, it),
-                Verdict::Overloaded("queue_entries", _)
+                Admittance::Overloaded("queue_entries", _)
             ));
         }
         for left in 1..=8 {
@@ -465,7 +471,7 @@ mod tests {
             );
             assert_ne!(
                 admission.admit(wish(0, 1)),
-                Verdict::Admitted,
+                Admittance::Admitted,
                 "{left}: a stranger"
             );
             let hopeful: &[u64] = match left {
@@ -479,7 +485,7 @@ mod tests {
         }
         (0..2).for_each(|_| admission.left(0));
         for it in [early, late, id, wish(0, 1), wish(0, 1)] {
-            assert_eq!(admission.admit(it), Verdict::Admitted);
+            assert_eq!(admission.admit(it), Admittance::Admitted);
             (0..it.count).for_each(|_| admission.joined(0));
         }
         assert!(admission.claims.is_empty());
@@ -494,16 +500,16 @@ mod tests {
             admission.promise(of(Who::Id(id), 1));
         }
         (0..6).for_each(|_| admission.left(0));
-        assert_eq!(admission.admit(wish(0, 1)), Verdict::Admitted);
+        assert_eq!(admission.admit(wish(0, 1)), Admittance::Admitted);
         admission.joined(0);
-        assert_ne!(admission.admit(wish(0, 1)), Verdict::Admitted);
-        assert_eq!(admission.admit(of(Who::Id(5), 1)), Verdict::Admitted);
+        assert_ne!(admission.admit(wish(0, 1)), Admittance::Admitted);
+        assert_eq!(admission.admit(of(Who::Id(5), 1)), Admittance::Admitted);
         // Whoever comes at its moment, or a little later, finds its place; after that anybody does.
         admission.begin(after + crate::limits::MOMENT_WINDOW);
-        assert_ne!(admission.admit(wish(0, 5)), Verdict::Admitted);
+        assert_ne!(admission.admit(wish(0, 5)), Admittance::Admitted);
         admission.begin(QUEUE_RETRY + crate::limits::MOMENT_WINDOW + 100_000_000);
-        assert_eq!(admission.admit(wish(0, 5)), Verdict::Admitted);
-        assert_eq!(admission.admit(of(Who::Id(77), 5)), Verdict::Admitted);
+        assert_eq!(admission.admit(wish(0, 5)), Admittance::Admitted);
+        assert_eq!(admission.admit(of(Who::Id(77), 5)), Admittance::Admitted);
     }
 
     #[test]
@@ -511,9 +517,9 @@ mod tests {
         let mut admission = full();
         admission.promise(of(Who::Waits(1), 4));
         (0..4).for_each(|_| admission.left(0));
-        assert_ne!(admission.admit(wish(0, 4)), Verdict::Admitted);
+        assert_ne!(admission.admit(wish(0, 4)), Admittance::Admitted);
         admission.set_rate(0, Some((1.0, 4.0)));
-        assert_eq!(admission.admit(of(Who::Waits(1), 4)), Verdict::Admitted);
+        assert_eq!(admission.admit(of(Who::Waits(1), 4)), Admittance::Admitted);
         let (limit, after) = admission.promise(of(Who::Waits(2), 4));
         assert_eq!((limit, after), ("create_rate", 4_000_000));
         assert_eq!(
@@ -523,6 +529,6 @@ mod tests {
         );
         admission.forget(0, 0, 4, Who::Waits(2));
         admission.begin(4_000_000);
-        assert_eq!(admission.admit(wish(0, 4)), Verdict::Admitted);
+        assert_eq!(admission.admit(wish(0, 4)), Admittance::Admitted);
     }
 }

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::{Core, Facts};
 use crate::audit::{By, Entry};
-use crate::bulk::{Bulk, Page};
+use crate::bulk::{Bulk, Query};
 use crate::codes;
 use crate::ids::Micros;
 use crate::limits::BULK_KEPT;
@@ -56,10 +56,10 @@ impl Bulks {
 impl Core {
     /// Loads those that have not ended.
     pub(super) fn find_bulks(&mut self, facts: &mut Facts) -> Result<(), Error> {
-        let open = Page {
+        let open = Query {
             open: true,
             limit: u32::MAX,
-            ..Page::default()
+            ..Query::default()
         };
         for found in facts.reader.bulks(&open)? {
             match found {

@@ -13,7 +13,7 @@ use super::{Core, Facts};
 use crate::failures::Failures;
 use crate::ids::InstanceNo;
 use crate::lifecycle::Status;
-use crate::reasons::Place;
+use crate::reasons::Standing;
 use crate::store::{Ended, Error, Op};
 use crate::tally::{Figures, States, Tally};
 
@@ -33,7 +33,7 @@ pub(super) struct Counts {
     /// How many of a version are queued with a `start_at` that is to come.
     later: FxHashMap<(u32, u32), u64>,
     /// Changes of reasons that no live state says.
-    stay: Vec<(InstanceNo, Option<Place>)>,
+    stay: Vec<(InstanceNo, Option<Standing>)>,
     /// Who errored lately, and those of it that this batch changed.
     pub(super) failures: Failures,
 }
@@ -156,7 +156,7 @@ impl Counts {
     }
 
     /// An instance that is in no live state is counted here for good.
-    pub(super) fn stays(&mut self, no: InstanceNo, place: Place) {
+    pub(super) fn stays(&mut self, no: InstanceNo, place: Standing) {
         self.stay.push((no, Some(place)));
     }
 }

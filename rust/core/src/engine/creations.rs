@@ -9,14 +9,14 @@
 use rustc_hash::FxHashMap;
 
 use super::{After, Core, ItemOf};
-use crate::admission::{Verdict, Who, Wish};
+use crate::admission::{Admittance, Who, Wish};
 use crate::codes;
 use crate::ids::{InstanceNo, Key};
 use crate::letter::{Address, Message};
 use crate::lifecycle::Status;
 use crate::note::{Data, Item, Note};
 use crate::store::{NewInstance, Op, FORMAT};
-use crate::submission::{Code, Command, Found, IfExists, Name, NewItem};
+use crate::submission::{Code, Command, IfExists, KnownIds, Name, NewItem};
 
 /// What is to be done about one item of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +81,7 @@ impl Core {
     }
 
     /// A creation comes again: its ids were looked up, or there may be room for it now.
-    pub(super) fn create_again(&mut self, creation: Command, found: Found) -> Option<Command> {
+    pub(super) fn create_again(&mut self, creation: Command, found: KnownIds) -> Option<Command> {
         let (ticket, waits) = match &creation {
             Command::Create(ticket, ..) => (*ticket, false),
             Command::CreateBatch(ticket, .., waits) => (*ticket, *waits),
@@ -111,7 +111,7 @@ impl Core {
         ticket: u64,
         what: Box<(Code, NewItem)>,
         if_exists: IfExists,
-        found: Found,
+        found: KnownIds,
     ) -> Option<Command> {
         let (code, item) = &*what;
         let workflow = self.workflow(&code.namespace, &code.workflow);
@@ -143,7 +143,7 @@ impl Core {
         let later = u32::from(self.comes_later(item));
         let who = key.map_or(Who::Stranger, |it| Who::Id(it.0 as u64));
         let wish = self.wish(workflow, 1, later, who);
-        if let Verdict::Overloaded(..) = self.admission.admit(wish) {
+        if let Admittance::Overloaded(..) = self.admission.admit(wish) {
             if key.is_some() && found.is_none() {
                 self.look(ticket, Command::Create(ticket, what, if_exists), None);
             } else {
@@ -176,7 +176,7 @@ impl Core {
     fn look_up(
         &self,
         key: Key,
-        found: &Found,
+        found: &KnownIds,
     ) -> Result<Option<(InstanceNo, Status)>, Uncommitted> {
         if let Some(view) = self.registry.view(key) {
             return match view.committed {
@@ -235,7 +235,7 @@ impl Core {
         what: Box<(Code, Vec<NewItem>)>,
         if_exists: IfExists,
         wait: bool,
-        found: Found,
+        found: KnownIds,
     ) -> Option<Command> {
         let (code, items) = &*what;
         let workflow = self.workflow(&code.namespace, &code.workflow);
@@ -259,7 +259,7 @@ impl Core {
             _ => Who::Stranger,
         };
         let wish = self.wish(workflow, count, later, who);
-        if let Verdict::Overloaded(..) = self.admission.admit(wish) {
+        if let Admittance::Overloaded(..) = self.admission.admit(wish) {
             let named = spots.iter().any(|it| matches!(it, Spot::New(Some(_))));
             let least = later + (count - later).saturating_sub(self.gate.most(workflow));
             let batch = Command::CreateBatch(ticket, what, if_exists, wait);
@@ -293,7 +293,7 @@ impl Core {
         &self,
         code: &Code,
         items: &[NewItem],
-        found: &Found,
+        found: &KnownIds,
     ) -> Result<Vec<Spot>, Uncommitted> {
         let mut first: FxHashMap<u128, usize> = FxHashMap::default();
         let mut spots = Vec::with_capacity(items.len());

@@ -12,7 +12,7 @@ use crate::history::Kind;
 use crate::ids::{InstanceNo, Micros};
 use crate::lifecycle::Status;
 use crate::queue::Class;
-use crate::reasons::{Place, Reason};
+use crate::reasons::{Reason, Standing};
 use crate::store::{Error, Failed, Op};
 use crate::wait::{Source, Wait};
 
@@ -72,7 +72,7 @@ impl Core {
     }
 
     /// Returns where an instance is counted; nowhere, if nothing is to be said of it.
-    pub(super) fn reason_of(&self, no: InstanceNo) -> Option<Place> {
+    pub(super) fn reason_of(&self, no: InstanceNo) -> Option<Standing> {
         let live = self.live.get(&no)?;
         let waits = live.mailbox.waits();
         let is_retry = |it: &&Wait| matches!(it.source, Source::Retry(_));
@@ -103,7 +103,7 @@ impl Core {
             Status::Queued => Said::plain(codes::QUEUED, live.since),
             Status::Complete | Status::Errored | Status::Terminated => return None,
         };
-        Some(Place {
+        Some(Standing {
             workflow: live.workflow,
             reason: Reason {
                 version: live.version,

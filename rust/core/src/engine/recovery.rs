@@ -13,7 +13,7 @@ use crate::failure::{self, recorded};
 use crate::ids::{InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::queue::{Class, Entry, Rank};
-use crate::reasons::{Place, Reason};
+use crate::reasons::{Reason, Standing};
 use crate::store::known::{Damaged, Need};
 use crate::store::{Error, Newcomer, NumberedCode, Recovery, Row};
 use crate::wait::{Event, Source, Wait};
@@ -344,7 +344,7 @@ impl Recovery for Loading<'_> {
                 step: None,
                 error: None,
             };
-            let place = Place {
+            let place = Standing {
                 workflow,
                 reason,
                 since: row.updated_at,

@@ -49,13 +49,13 @@ fn slice(shards: u32) -> usize {
 
 /// The layout as it is stored: little-endian, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stored {
+struct StoredLayout {
     wanted: u32,
     reached: u32,
     epoch: u64,
 }
 
-impl Stored {
+impl StoredLayout {
     fn bytes(self) -> Box<[u8]> {
         let (wanted, reached) = (self.wanted.to_le_bytes(), self.reached.to_le_bytes());
         [&wanted[..], &reached, &self.epoch.to_le_bytes()]
@@ -118,7 +118,7 @@ impl Core {
     pub(super) fn lay_out(&mut self, facts: &mut Facts) -> Result<(), Error> {
         let stored = match facts.store.meta(SETTING)? {
             None => None,
-            Some(bytes) => Some(Stored::read(&bytes).ok_or_else(|| {
+            Some(bytes) => Some(StoredLayout::read(&bytes).ok_or_else(|| {
                 Error::Corrupt(format!(
                     "setting {SETTING:?} in table meta of the store is damaged: {bytes:?} is no \
                     number of shards \
@@ -137,7 +137,7 @@ impl Core {
     }
 
     fn keep_layout(&mut self, reached: u32) {
-        let stored = Stored {
+        let stored = StoredLayout {
             wanted: self.shards.count(),
             reached,
             epoch: self.shards.ranges.epoch(),
@@ -226,24 +226,24 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_read_and_nothing_else() {
-        let stored = Stored {
+        let stored = StoredLayout {
             wanted: 64,
             reached: 4_096,
             epoch: 1 << 40,
         };
         let bytes = stored.bytes();
-        assert_eq!(Stored::read(&bytes), Some(stored));
+        assert_eq!(StoredLayout::read(&bytes), Some(stored));
         for cut in 0..bytes.len() {
-            assert_eq!(Stored::read(&bytes[..cut]), None);
+            assert_eq!(StoredLayout::read(&bytes[..cut]), None);
         }
-        assert_eq!(Stored::read(&[&*bytes, &[0]].concat()), None);
+        assert_eq!(StoredLayout::read(&[&*bytes, &[0]].concat()), None);
         for (wanted, reached) in [(0, 1), (1, 0), (4_097, 1), (1, 4_097)] {
-            let wrong = Stored {
+            let wrong = StoredLayout {
                 wanted,
                 reached,
                 ..stored
             };
-            assert_eq!(Stored::read(&wrong.bytes()), None);
+            assert_eq!(StoredLayout::read(&wrong.bytes()), None);
         }
     }
 }

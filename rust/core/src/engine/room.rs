@@ -18,7 +18,7 @@ use crate::admission::{Who, Wish};
 use crate::codes;
 use crate::ids::Micros;
 use crate::note::{Data, Note};
-use crate::submission::{Command, Found, Submission};
+use crate::submission::{Command, KnownIds, Submission};
 
 /// What is to be forgotten of one that waited: its namespace and workflow.
 type Promised = Option<(u32, u32)>;
@@ -27,7 +27,7 @@ type Promised = Option<(u32, u32)>;
 #[derive(Debug)]
 struct Guest {
     creation: Command,
-    found: Found,
+    found: KnownIds,
     namespace: u32,
     workflow: u32,
     /// The moment that the creation rate gave it.
@@ -64,7 +64,7 @@ impl Core {
         &mut self,
         ticket: u64,
         creation: Command,
-        found: Found,
+        found: KnownIds,
         wish: Wish,
     ) {
         if self.rooms.ended {

@@ -47,11 +47,11 @@ pub enum Question {
     /// A page of approvals.
     Approvals(ApprovalFilter),
     /// Who did what.
-    Audit(audit::Page),
+    Audit(audit::Query),
     /// What a restart from there would do to a history.
     Rewind(Name, From),
     /// What is done to many.
-    Bulks(bulk::Page),
+    Bulks(bulk::Query),
 }
 
 /// What the loader does.
@@ -633,11 +633,11 @@ mod tests {
             self.0.approvals_page(filter)
         }
 
-        fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
+        fn audit(&mut self, page: &audit::Query) -> Result<audit::Rows, Error> {
             self.0.audit(page)
         }
 
-        fn bulks(&mut self, page: &bulk::Page) -> Result<bulk::Found, Error> {
+        fn bulks(&mut self, page: &bulk::Query) -> Result<bulk::Rows, Error> {
             self.0.bulks(page)
         }
     }

@@ -145,25 +145,25 @@ impl From<Damaged> for Error {
     }
 }
 
-type Answer<T> = Result<T, Damaged>;
+type Legible<T> = Result<T, Damaged>;
 
 /// What is known.
 #[derive(Debug, Default)]
 pub struct Known {
-    names: FxHashMap<u128, Answer<Option<Row>>>,
-    instances: FxHashMap<InstanceNo, Answer<Option<Row>>>,
-    outputs: FxHashMap<InstanceNo, Answer<Option<Box<[u8]>>>>,
-    approvals: FxHashMap<Box<str>, Answer<Option<Approval>>>,
-    records: FxHashMap<(InstanceNo, Seq), Answer<Record>>,
-    takings: FxHashMap<InstanceNo, Answer<Vec<Stored>>>,
-    histories: FxHashMap<InstanceNo, Answer<Vec<Stored>>>,
-    called: FxHashMap<InstanceNo, Answer<Vec<Row>>>,
-    expired: Found,
+    names: FxHashMap<u128, Legible<Option<Row>>>,
+    instances: FxHashMap<InstanceNo, Legible<Option<Row>>>,
+    outputs: FxHashMap<InstanceNo, Legible<Option<Box<[u8]>>>>,
+    approvals: FxHashMap<Box<str>, Legible<Option<Approval>>>,
+    records: FxHashMap<(InstanceNo, Seq), Legible<Record>>,
+    takings: FxHashMap<InstanceNo, Legible<Vec<Stored>>>,
+    histories: FxHashMap<InstanceNo, Legible<Vec<Stored>>>,
+    called: FxHashMap<InstanceNo, Legible<Vec<Row>>>,
+    expired: Leaving,
 }
 
 /// Instances that are to go, none for each that cannot be read, and when there may be others.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct Leaving {
     /// The instances.
     pub rows: Vec<Option<Row>>,
     /// When the time of the first of the others is over.
@@ -177,7 +177,7 @@ impl Known {
     /// Returns whether this was asked for.
     #[must_use]
     pub fn has(&self, need: Need<'_>) -> bool {
-        let with_output = |row: &Answer<Option<Row>>, output: bool| match row {
+        let with_output = |row: &Legible<Option<Row>>, output: bool| match row {
             Ok(Some(row)) if output => self.outputs.contains_key(&row.no),
             _ => true,
         };
@@ -201,7 +201,7 @@ impl Known {
     /// Returns whether this was asked for and cannot be read.
     #[must_use]
     pub fn is_damaged(&self, need: Need<'_>) -> bool {
-        let output = |row: Option<&Answer<Option<Row>>>| match row {
+        let output = |row: Option<&Legible<Option<Row>>>| match row {
             Some(Ok(Some(row))) => matches!(self.outputs.get(&row.no), Some(Err(_))),
             Some(Err(_)) => true,
             Some(Ok(None)) | None => false,
@@ -221,7 +221,7 @@ impl Known {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn by_key(&self, key: Key) -> Answer<Option<&Row>> {
+    pub fn by_key(&self, key: Key) -> Legible<Option<&Row>> {
         borrowed(self.names.get(&key.0).expect(ASKED))
     }
 
@@ -229,7 +229,7 @@ impl Known {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn instance(&self, no: InstanceNo) -> Answer<Option<&Row>> {
+    pub fn instance(&self, no: InstanceNo) -> Legible<Option<&Row>> {
         borrowed(self.instances.get(&no).expect(ASKED))
     }
 
@@ -237,7 +237,7 @@ impl Known {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn output(&self, no: InstanceNo) -> Answer<Option<Box<[u8]>>> {
+    pub fn output(&self, no: InstanceNo) -> Legible<Option<Box<[u8]>>> {
         self.outputs.get(&no).expect(ASKED).clone()
     }
 
@@ -245,7 +245,7 @@ impl Known {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn approval(&self, id: &str) -> Answer<Option<Approval>> {
+    pub fn approval(&self, id: &str) -> Legible<Option<Approval>> {
         self.approvals.get(id).expect(ASKED).clone()
     }
 
@@ -253,7 +253,7 @@ impl Known {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn record(&self, no: InstanceNo, seq: Seq) -> Answer<&Record> {
+    pub fn record(&self, no: InstanceNo, seq: Seq) -> Legible<&Record> {
         let record = self.records.get(&(no, seq)).expect(ASKED);
         record.as_ref().map_err(Clone::clone)
     }
@@ -262,7 +262,7 @@ impl Known {
     ///
     /// # Errors
     /// If they cannot be read.
-    pub fn takings(&self, no: InstanceNo) -> Answer<&[Stored]> {
+    pub fn takings(&self, no: InstanceNo) -> Legible<&[Stored]> {
         let records = self.takings.get(&no).expect(ASKED);
         records.as_deref().map_err(Clone::clone)
     }
@@ -271,7 +271,7 @@ impl Known {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn history(&self, no: InstanceNo) -> Answer<&[Stored]> {
+    pub fn history(&self, no: InstanceNo) -> Legible<&[Stored]> {
         let records = self.histories.get(&no).expect(ASKED);
         records.as_deref().map_err(Clone::clone)
     }
@@ -280,13 +280,13 @@ impl Known {
     ///
     /// # Errors
     /// If they cannot be read.
-    pub fn called(&self, no: InstanceNo) -> Answer<&[Row]> {
+    pub fn called(&self, no: InstanceNo) -> Legible<&[Row]> {
         let rows = self.called.get(&no).expect(ASKED);
         rows.as_deref().map_err(Clone::clone)
     }
 
     /// Takes the instances that are to go.
-    pub fn take_expired(&mut self) -> Found {
+    pub fn take_expired(&mut self) -> Leaving {
         std::mem::take(&mut self.expired)
     }
 
@@ -372,7 +372,7 @@ pub(super) fn look(needs: Needs, from: &mut dyn Shelf) -> Result<Known, Error> {
         let rows = numbers.into_iter().map(|no| from.instance(no));
         let rows = rows.map(|it| Ok(answer(it)?.ok().flatten()));
         let rows = rows.collect::<Result<_, Error>>()?;
-        known.expired = Found { rows, next };
+        known.expired = Leaving { rows, next };
     }
     Ok(known)
 }
@@ -380,7 +380,7 @@ pub(super) fn look(needs: Needs, from: &mut dyn Shelf) -> Result<Known, Error> {
 impl Known {
     fn look_into(
         &mut self,
-        row: &Answer<Option<Row>>,
+        row: &Legible<Option<Row>>,
         output: bool,
         from: &mut dyn Shelf,
     ) -> Result<(), Error> {
@@ -392,13 +392,13 @@ impl Known {
     }
 }
 
-fn answer<T>(read: Result<T, Error>) -> Result<Answer<T>, Error> {
+fn answer<T>(read: Result<T, Error>) -> Result<Legible<T>, Error> {
     match read {
         Err(Error::Row(text)) => Ok(Err(Damaged(text))),
         read => read.map(Ok),
     }
 }
 
-fn borrowed(row: &Answer<Option<Row>>) -> Answer<Option<&Row>> {
+fn borrowed(row: &Legible<Option<Row>>) -> Legible<Option<&Row>> {
     row.as_ref().map(Option::as_ref).map_err(Clone::clone)
 }

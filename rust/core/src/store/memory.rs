@@ -695,11 +695,11 @@ impl Reader for MemoryReader {
         Moment(&self.0.lock()).approvals_page(filter)
     }
 
-    fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
+    fn audit(&mut self, page: &audit::Query) -> Result<audit::Rows, Error> {
         Moment(&self.0.lock()).audit(page)
     }
 
-    fn bulks(&mut self, page: &bulk::Page) -> Result<bulk::Found, Error> {
+    fn bulks(&mut self, page: &bulk::Query) -> Result<bulk::Rows, Error> {
         Moment(&self.0.lock()).bulks(page)
     }
 }
@@ -831,7 +831,7 @@ impl Reader for Moment<'_> {
         Ok(page)
     }
 
-    fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
+    fn audit(&mut self, page: &audit::Query) -> Result<audit::Rows, Error> {
         let of_many = page.workflow.as_ref().zip(page.id.as_ref());
         let of_many = of_many.and_then(|(workflow, id)| {
             let name = (page.namespace.clone(), workflow.clone(), id.clone());
@@ -844,7 +844,7 @@ impl Reader for Moment<'_> {
         Ok((rows.collect(), None))
     }
 
-    fn bulks(&mut self, page: &bulk::Page) -> Result<bulk::Found, Error> {
+    fn bulks(&mut self, page: &bulk::Query) -> Result<bulk::Rows, Error> {
         let all = self.0.bulks.values().rev().filter(|it| page.has(it));
         Ok(all.take(page.limit as usize).cloned().map(Ok).collect())
     }

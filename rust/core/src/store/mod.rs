@@ -699,10 +699,10 @@ pub trait Reader: Send {
     }
     /// Returns rows of the audit, newest first. One that cannot be read is on every page that does
     /// not name an instance; of one instance the last thing is there that was done to many.
-    fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error>;
+    fn audit(&mut self, page: &audit::Query) -> Result<audit::Rows, Error>;
     /// Returns what is done to many, newest first. One that cannot be read is on every page that
     /// does not name another.
-    fn bulks(&mut self, page: &bulk::Page) -> Result<bulk::Found, Error>;
+    fn bulks(&mut self, page: &bulk::Query) -> Result<bulk::Rows, Error>;
 }
 
 /// Why a store cannot go on. The text is for the user: it names the file and what to do.

@@ -100,11 +100,11 @@ impl Reader for Torn<'_> {
         self.now.approvals_page(filter)
     }
 
-    fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
+    fn audit(&mut self, page: &audit::Query) -> Result<audit::Rows, Error> {
         self.now.audit(page)
     }
 
-    fn bulks(&mut self, page: &bulk::Page) -> Result<bulk::Found, Error> {
+    fn bulks(&mut self, page: &bulk::Query) -> Result<bulk::Rows, Error> {
         self.now.bulks(page)
     }
 }

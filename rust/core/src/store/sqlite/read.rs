@@ -590,7 +590,7 @@ fn undecided(conn: &Connection) -> Result<Vec<i64>> {
 }
 
 /// Returns rows of the audit, newest first, and how far down was searched.
-pub(super) fn audit(conn: &Connection, page: &audit::Page, file: &str) -> Result<audit::Found> {
+pub(super) fn audit(conn: &Connection, page: &audit::Query, file: &str) -> Result<audit::Rows> {
     let select = |condition: &str| {
         let columns = rows::AUDIT;
         let sql = format!("SELECT {columns} FROM audit WHERE {condition} ORDER BY number DESC");
@@ -658,7 +658,7 @@ fn last_bulk(conn: &Connection, [namespace, workflow, id]: [&str; 3]) -> Result<
 }
 
 /// Returns what is done to many, newest first.
-pub(super) fn bulks(conn: &Connection, page: &bulk::Page, file: &str) -> Result<bulk::Found> {
+pub(super) fn bulks(conn: &Connection, page: &bulk::Query, file: &str) -> Result<bulk::Rows> {
     let sql = format!(
         "SELECT {} FROM bulk WHERE number <= ? ORDER BY number DESC",
         rows::BULK

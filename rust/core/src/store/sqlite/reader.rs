@@ -210,12 +210,12 @@ impl Reader for SqliteReader {
         self.ask(|conn, names, _| read::approvals(conn, names, filter))
     }
 
-    fn audit(&mut self, page: &audit::Page) -> Result<audit::Found, Error> {
+    fn audit(&mut self, page: &audit::Query) -> Result<audit::Rows, Error> {
         let file = self.paths.name.clone();
         self.ask(|conn, _, _| read::audit(conn, page, &file))
     }
 
-    fn bulks(&mut self, page: &bulk::Page) -> Result<bulk::Found, Error> {
+    fn bulks(&mut self, page: &bulk::Query) -> Result<bulk::Rows, Error> {
         let file = self.paths.name.clone();
         self.ask(|conn, _, _| read::bulks(conn, page, &file))
     }
