@@ -16,13 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import outcome as results
 import trio
-from trio.lowlevel import (
-    Abort,
-    current_task,
-    enable_ki_protection,
-    reschedule,
-    wait_task_rescheduled,
-)
+from trio.lowlevel import enable_ki_protection, reschedule
 
 from .. import _core
 from .._body import delivery, diagnosis, stopping
@@ -35,10 +29,9 @@ from .._ending import End
 from .._errors import EngineClosed, InternalError
 from .._log import log
 from .._operations.step import Step
-from .._replay import Recorded
 from .._steps.borrowed import Borrowed
 from .._steps.workflow import Workflow
-from .._types import STATUSES, Limits, Status
+from .._types import Limits
 from . import pausing
 from .bulk_runs import BulkRuns
 from .callers import Callers
@@ -52,6 +45,7 @@ from .registry import Registry
 from .suspects import tell_unreadable, warn_of
 from .unwinding import end_all
 from .watchdog import Watchdog
+from .watching import Watchers
 
 if TYPE_CHECKING:
     from .._body.life import Life
@@ -60,8 +54,6 @@ if TYPE_CHECKING:
     from .._loops.bridge import Bridge
     from .._steps.signatures import Runtime
     from .._steps.workflow import OnBodyError
-    from .desk import News
-    from .following import Listener
 
 
 STARTS_AT_ONCE = 64
@@ -70,66 +62,6 @@ there waits for; those that have begun may park meanwhile, so of a burst not all
 one time (docs/benchmarks.md, Floods)."""
 _RECORDS = (_core.DONE, _core.SETTLED, _core.CHANGED, _core.START)
 CLOSED = "the engine was closed while this call waited for it"
-
-
-class Watch:
-    """Somebody who waits for an instance to get into one of certain states, or to end."""
-
-    __slots__ = ("_driver", "_news", "_task", "no", "wanted")
-
-    def __init__(self, driver: Driver, no: int, wanted: frozenset[Status]) -> None:
-        self._driver = driver
-        self._news: list[results.Outcome[News]] = []
-        self._task: trio.lowlevel.Task | None = None
-        self.no = no
-        self.wanted = wanted
-
-    def tell(self, status: Status, payload: bytes | None) -> None:
-        """The instance is in this state now."""
-        if status in self.wanted or status.is_final:
-            self._pass_on(results.Value((status, payload)))
-
-    def look_again(self) -> None:
-        """What happened is not known any more: the engine crashed and recovered."""
-        self._pass_on(results.Value(None))
-
-    def end(self, why: str) -> None:
-        """Nothing can be told any more."""
-        self._pass_on(results.Error(EngineClosed(why)))
-
-    def _pass_on(self, news: results.Outcome[News]) -> None:
-        if self._task is None:
-            self._news.append(news)
-        else:
-            task, self._task = self._task, None
-            reschedule(task, news)
-
-    @enable_ki_protection
-    async def next(self) -> News:
-        """Waits for the next state that was asked for, or a final one.
-
-        Raises:
-            EngineClosed: The engine was closed meanwhile.
-        """
-        if self._news:
-            return self._news.pop(0).unwrap()
-        if self._driver.drained:
-            raise EngineClosed(DRAINED)
-        self._task = current_task()
-        try:
-            return await wait_task_rescheduled(self._aborted)  # type: ignore[no-any-return]  # _pass_on sends it
-        finally:
-            # whatever ended the wait, were it a call that could not be made: nobody may wake this
-            # task any more
-            self._task = None
-
-    def _aborted(self, _: Callable[[], None]) -> Abort:
-        self._task = None
-        return Abort.SUCCEEDED
-
-    def close(self) -> None:
-        """Ends the watch."""
-        self._driver.unwatch(self)
 
 
 class _Flush(trio.abc.Instrument):
@@ -169,6 +101,10 @@ class Driver:
         self.callers = Callers(self)
         self.ask = self.callers.ask
         self.let_in = self.callers.let_in
+        self.watchers = Watchers(self)
+        self.watch = self.watchers.watch
+        self.listen = self.watchers.listen
+        self.ignore = self.watchers.ignore
         self.waiting_residents = 0
         self.outer = sys.exception()
         """What the program handles while it runs trio: `sys.exception()` says so in each of its
@@ -194,8 +130,6 @@ class Driver:
         self.watchdog = Watchdog(self)
         self.code = workflows
         self._timers: dict[int, Callable[[], None]] = {}
-        self._watches: dict[int, list[Watch]] = {}
-        self._listeners: dict[int, list[Listener]] = {}
         self.epoch = ""
         """What places of changes are told by: those of one life of the core."""
         self._change = trio.Event()
@@ -318,10 +252,10 @@ class Driver:
             _core.WAKE: self._wake,
             _core.SETTLED: self._settled,
             _core.TIMER: self._timer,
-            _core.CHANGED: self._changed,
-            _core.GONE: self._gone,
-            _core.RECORDED: self._recorded,
-            _core.PROGRESS: self._reported,
+            _core.CHANGED: self.watchers.changed,
+            _core.GONE: self.watchers.gone,
+            _core.RECORDED: self.watchers.recorded,
+            _core.PROGRESS: self.watchers.reported,
             _core.NEWS: self._has_changed,
             _core.UNWIND: self._unwind,
             _core.PAUSE: self._pause,
@@ -408,22 +342,6 @@ class Driver:
         if then is not None:
             then()
 
-    def _changed(self, no: int, status: int, reason: str | None, payload: bytes | None) -> None:
-        for watch in (*self._watches.get(no, ()), *self._listeners.get(no, ())):
-            watch.tell(STATUSES[status], payload)
-
-    def _gone(self, no: int) -> None:
-        for watch in (*self._watches.get(no, ()), *self._listeners.get(no, ())):
-            watch.look_again()
-
-    def _recorded(self, no: int, record: tuple[Any, ...]) -> None:
-        for listener in self._listeners.get(no, ()):
-            listener.recorded(Recorded._make(record))
-
-    def _reported(self, no: int, progress: bytes) -> None:
-        for listener in self._listeners.get(no, ()):
-            listener.reported(progress)
-
     def _has_changed(self) -> None:
         self._change.set()
 
@@ -488,14 +406,7 @@ class Driver:
         self.waiting_residents = 0
         self._abandon_tickets()
         self.use(core)
-        for no, watches in self._watches.items():
-            for watch in watches:
-                core.watch(no)
-                watch.look_again()
-        for no, listeners in self._listeners.items():
-            for listener in listeners:
-                core.listen(no)
-                listener.look_again()
+        self.watchers.begin_anew()
         self._change.set()
         self._loop = trio.CancelScope()
         self._restarted.set()
@@ -622,41 +533,11 @@ class Driver:
             self.begun + callers.called // CALLS_A_BODY,
         )
 
-    def watch(self, no: int, wanted: frozenset[Status]) -> Watch:
-        """Returns a watch for these states of an instance; close it."""
-        watch = Watch(self, no, wanted)
-        self._watches.setdefault(no, []).append(watch)
-        self.core.watch(no)
-        return watch
-
-    @enable_ki_protection
-    def unwatch(self, watch: Watch) -> None:
-        """Ends a watch."""
-        others = self._watches[watch.no]
-        others.remove(watch)
-        if not others:
-            del self._watches[watch.no]
-        self.core.unwatch(watch.no)
-
     def next_news(self) -> trio.Event:
         """Returns an event that is set when the core has told anything, were it that it is idle."""
         if self._news.is_set():
             self._news = trio.Event()
         return self._news
-
-    def listen(self, listener: Listener) -> None:
-        """Tells this listener of what happens to its instance, until `ignore`."""
-        self._listeners.setdefault(listener.no, []).append(listener)
-        self.core.listen(listener.no)
-
-    @enable_ki_protection
-    def ignore(self, listener: Listener) -> None:
-        """Tells it nothing any more."""
-        others = self._listeners[listener.no]
-        others.remove(listener)
-        if not others:
-            del self._listeners[listener.no]
-        self.core.ignore(listener.no)
 
     def next_change(self) -> trio.Event:
         """Returns an event that is set at the next change that `await_change` asked for, and when
@@ -700,12 +581,7 @@ class Driver:
         self._end_watches(CLOSED)
 
     def _end_watches(self, why: str) -> None:
-        for watches in self._watches.values():
-            for watch in watches:
-                watch.end(why)
-        for listeners in self._listeners.values():
-            for listener in listeners:
-                listener.look_again()  # and finds that it is over
+        self.watchers.end(why)
         self._change.set()
         self._records.set()
 
