@@ -232,6 +232,7 @@ SEES_INSIDE = {
     "test_standing_loops.py": "a limit of seconds, made short",
     "test_starts_in_parts.py": "a limit of dozens, made small",
     "test_threads.py": "outcomes that come between two lines of a thread",
+    "test_table.py": "the table of operations, which nothing public shows yet",
     "test_unreadable.py": "writes damaged values into a store",
     "test_watchdog.py": "limits of seconds, made short; whose code a frame is",
 }

@@ -1,0 +1,603 @@
+"""The table of operations: whatever can be asked of an engine from outside, one row each.
+
+What other programs and people use is made from these rows: the calls that go over the socket,
+`Client`, and whatever else comes to be. A way in that is not in here cannot exist, and a method of
+the public API without a row fails a test, as does a row that says otherwise than its method. The
+table knows no class of the API: those stand above what is made from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Of: TypeAlias = Literal["engine", "namespace", "instance", "approvals", "bulk"]
+"""Whose method it is; what a namespace has, the engine has too, for its own."""
+Effect: TypeAlias = Literal["read", "safe", "reversible", "destructive"]
+"""What it may do to what is there: nothing; add to it; what can be taken back; what cannot."""
+Role: TypeAlias = Literal["viewer", "approver", "operator", "admin"]
+"""The least that somebody has to be who asks for it, where there are roles."""
+Again: TypeAlias = Literal["reads", "id", "dedup_id", "state", "first", "call"]
+"""Why a repeat after a lost answer changes nothing more: it changes nothing at all; the id is taken
+then; the event is known then; it is in that state then; the first decision holds; or by nothing but
+the number of the call, which is kept with what it changed."""
+Cost: TypeAlias = Literal["memory", "row", "page", "history", "commit", "many", "store", "waits"]
+"""What it takes: nothing of the store; one row; a page that is bounded; all that is recorded of one
+instance; one commit; many; as long as the store is large; or as long as what it waits for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One row.
+
+    Attributes:
+        name: As messages call it, such as "engine.create" or "instance.pause".
+        of: Whose it is.
+        signature: Its parameters and its answer, typed, without `self`.
+        effect: What it may do.
+        role: Who may ask for it.
+        again: Why it may be repeated.
+        cost: What it takes.
+        errors: What it raises, by name, sorted.
+        is_remote: Whether other processes can ask for it.
+    """
+
+    name: str
+    of: Of
+    signature: str
+    effect: Effect
+    role: Role
+    again: Again
+    cost: Cost
+    errors: str
+    is_remote: bool = True
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return self.name.rpartition(".")[2]
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may change anything."""
+        return self.effect != "read"
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        "engine.create",
+        "namespace",
+        "(workflow: Workflow | str, params: Any = None, *, id: str | None = None, "
+        "priority: int = 0, start_at: datetime | None = None, "
+        "retention: Retention | None = None, attributes: Mapping[str, Any] | None = None, "
+        'if_exists: IfExists = "raise", '
+        'on_overload: OnOverload = "raise") -> Instance[Any]',
+        "safe",
+        "operator",
+        "id",
+        "commit",
+        "EngineClosed InstanceExists InvalidConfig InvalidName NotSerializable Overloaded TooLarge",
+    ),
+    Operation(
+        "engine.create_batch",
+        "namespace",
+        "(workflow: Workflow | str, items: Sequence[Any], *, "
+        'if_exists: IfExists = "raise", '
+        'on_overload: OnOverload = "raise") -> BatchResult[Any]',
+        "safe",
+        "operator",
+        "id",
+        "commit",
+        "EngineClosed InvalidConfig NotSerializable Overloaded TooLarge",
+    ),
+    Operation(
+        "engine.call",
+        "namespace",
+        "(workflow: Workflow | str, params: Any = None, *, id: str | None = None, "
+        "priority: int = 0, start_at: datetime | None = None, "
+        "retention: Retention | None = None, attributes: Mapping[str, Any] | None = None, "
+        'if_exists: IfExists = "return", on_overload: OnOverload = "raise") -> Any',
+        "safe",
+        "operator",
+        "id",
+        "waits",
+        "EngineClosed InstanceErrored InstanceExists InstanceTerminated InvalidConfig "
+        "InvalidName InvalidPayload NotSerializable Overloaded TooLarge",
+    ),
+    Operation(
+        "engine.get",
+        "namespace",
+        "(workflow: Workflow | str, id: str) -> Instance[Any]",
+        "read",
+        "viewer",
+        "reads",
+        "row",
+        "EngineClosed InstanceNotFound InvalidConfig InvalidName",
+    ),
+    Operation(
+        "engine.peek",
+        "namespace",
+        "(workflow: Workflow | str, id: str) -> Status | None",
+        "read",
+        "viewer",
+        "reads",
+        "memory",
+        "EngineClosed",
+        is_remote=False,
+    ),
+    Operation(
+        "engine.list",
+        "namespace",
+        "(workflow: Workflow | str | None = None, *, "
+        "status: Status | StatusName | Sequence[Status | StatusName] | None = None, "
+        "version: str | None = None, reason: str | ReasonCount | None = None, "
+        "attributes: Mapping[str, Any] | None = None, "
+        "parent: str | tuple[Workflow | str, str] | None = None, "
+        "id_prefix: str | None = None, created_after: datetime | None = None, "
+        "created_before: datetime | None = None, limit: int = 50, "
+        "cursor: str | None = None, newest_first: bool = True) -> Page[InstanceSummary]",
+        "read",
+        "viewer",
+        "reads",
+        "page",
+        "EngineClosed InvalidConfig",
+    ),
+    Operation(
+        "engine.changes",
+        "namespace",
+        "(*, cursor: str | None = None) -> AbstractAsyncContextManager[AsyncIterator[Change]]",
+        "read",
+        "viewer",
+        "reads",
+        "waits",
+        "EngineClosed InvalidConfig",
+    ),
+    Operation(
+        "engine.count",
+        "namespace",
+        "(workflow: Workflow | str | None = None, *, "
+        "status: Status | StatusName | None = None) -> dict[Status, int]",
+        "read",
+        "viewer",
+        "reads",
+        "memory",
+        "EngineClosed InvalidConfig",
+    ),
+    Operation(
+        "engine.queue",
+        "namespace",
+        "(workflow: Workflow | str) -> QueueExplanation",
+        "read",
+        "viewer",
+        "reads",
+        "page",
+        "EngineClosed InvalidConfig",
+    ),
+    Operation(
+        "engine.versions",
+        "namespace",
+        "(workflow: Workflow | str | None = None) -> list[VersionCount]",
+        "read",
+        "viewer",
+        "reads",
+        "memory",
+        "EngineClosed InvalidConfig",
+    ),
+    Operation(
+        "engine.reasons",
+        "namespace",
+        "(workflow: Workflow | str | None = None) -> list[ReasonCount]",
+        "read",
+        "viewer",
+        "reads",
+        "memory",
+        "EngineClosed InvalidConfig",
+    ),
+    Operation(
+        "engine.limits",
+        "namespace",
+        "(workflow: Workflow | str | None = None) -> Limits",
+        "read",
+        "viewer",
+        "reads",
+        "memory",
+        "EngineClosed",
+    ),
+    Operation(
+        "engine.set_limits",
+        "namespace",
+        "(workflow: Workflow | str | None = None, *, actor: str | None = None, "
+        "note: str | None = None, **changes: Unpack[LimitChanges]) -> None",
+        "reversible",
+        "admin",
+        "call",
+        "commit",
+        "EngineClosed InvalidConfig",
+    ),
+    Operation(
+        "engine.audit",
+        "namespace",
+        "(*, workflow: Workflow | str | None = None, id: str | None = None, "
+        "limit: int = 50, cursor: str | None = None) -> Page[AuditRow]",
+        "read",
+        "admin",
+        "reads",
+        "page",
+        "EngineClosed InvalidConfig",
+    ),
+    Operation(
+        "engine.pause",
+        "namespace",
+        "(workflow: Workflow | str | None = None, *, dry_run: bool = False, "
+        "**options: Unpack[BulkOptions]) -> BulkResult | BulkPreview",
+        "reversible",
+        "operator",
+        "call",
+        "many",
+        "EngineClosed InvalidConfig InvalidName",
+    ),
+    Operation(
+        "engine.resume",
+        "namespace",
+        "(workflow: Workflow | str | None = None, *, dry_run: bool = False, "
+        "**options: Unpack[BulkOptions]) -> BulkResult | BulkPreview",
+        "reversible",
+        "operator",
+        "call",
+        "many",
+        "EngineClosed InvalidConfig InvalidName",
+    ),
+    Operation(
+        "engine.terminate",
+        "namespace",
+        "(workflow: Workflow | str | None = None, *, dry_run: bool = False, "
+        "**options: Unpack[BulkOptions]) -> BulkResult | BulkPreview",
+        "destructive",
+        "operator",
+        "call",
+        "many",
+        "EngineClosed InvalidConfig InvalidName",
+    ),
+    Operation(
+        "engine.retry_now",
+        "namespace",
+        "(workflow: Workflow | str | None = None, *, dry_run: bool = False, "
+        "**options: Unpack[BulkOptions]) -> BulkResult | BulkPreview",
+        "safe",
+        "operator",
+        "call",
+        "many",
+        "EngineClosed InvalidConfig InvalidName",
+    ),
+    Operation(
+        "engine.restart",
+        "namespace",
+        "(workflow: Workflow | str | None = None, *, "
+        'from_step: Literal["failed"] | None = None, dry_run: bool = False, '
+        "**options: Unpack[BulkOptions]) -> BulkResult | BulkPreview",
+        "destructive",
+        "operator",
+        "call",
+        "many",
+        "EngineClosed InvalidConfig InvalidName",
+    ),
+    Operation(
+        "engine.delete",
+        "namespace",
+        "(workflow: Workflow | str | None = None, *, dry_run: bool = False, "
+        "**options: Unpack[BulkOptions]) -> BulkResult | BulkPreview",
+        "destructive",
+        "admin",
+        "call",
+        "many",
+        "EngineClosed InvalidConfig InvalidName",
+    ),
+    Operation(
+        "engine.send_event_all",
+        "namespace",
+        "(type: str, payload: Any = None, *, workflow: Workflow | str | None = None, "
+        "dry_run: bool = False, "
+        "**options: Unpack[BulkOptions]) -> BulkResult | BulkPreview",
+        "destructive",
+        "operator",
+        "call",
+        "many",
+        "EngineClosed InvalidConfig InvalidName NotSerializable TooLarge",
+    ),
+    Operation(
+        "engine.namespace",
+        "engine",
+        "(name: str, *, limits: Limits | None = None) -> Namespace",
+        "read",
+        "viewer",
+        "reads",
+        "memory",
+        "EngineClosed InvalidConfig InvalidName",
+        is_remote=False,
+    ),
+    Operation(
+        "engine.namespaces",
+        "engine",
+        "() -> list[str]",
+        "read",
+        "viewer",
+        "reads",
+        "memory",
+        "EngineClosed",
+    ),
+    Operation(
+        "engine.reshard",
+        "engine",
+        "(shards: int) -> None",
+        "reversible",
+        "admin",
+        "state",
+        "store",
+        "EngineClosed InvalidConfig InvalidState",
+    ),
+    Operation(
+        "engine.drain",
+        "engine",
+        "(timeout: Duration | None = None) -> None",
+        "destructive",
+        "admin",
+        "state",
+        "waits",
+        "EngineClosed InvalidState",
+    ),
+    Operation(
+        "engine.backup",
+        "engine",
+        "(path: str | os.PathLike[str]) -> None",
+        "safe",
+        "admin",
+        "call",
+        "store",
+        "EngineClosed InvalidConfig StoreFailed",
+    ),
+    Operation(
+        "engine.statistics",
+        "engine",
+        "() -> EngineStatistics",
+        "read",
+        "viewer",
+        "reads",
+        "memory",
+        "EngineClosed",
+    ),
+    Operation(
+        "instance.status",
+        "instance",
+        "() -> InstanceStatus",
+        "read",
+        "viewer",
+        "reads",
+        "row",
+        "EngineClosed InstanceNotFound",
+    ),
+    Operation(
+        "instance.result",
+        "instance",
+        "() -> R_co",
+        "read",
+        "viewer",
+        "reads",
+        "waits",
+        "EngineClosed InstanceErrored InstanceNotFound InstanceTerminated InvalidPayload",
+    ),
+    Operation(
+        "instance.wait_for_status",
+        "instance",
+        "(*statuses: Status | StatusName) -> Status",
+        "read",
+        "viewer",
+        "reads",
+        "waits",
+        "EngineClosed InstanceNotFound InvalidConfig InvalidState",
+    ),
+    Operation(
+        "instance.wait_for_step",
+        "instance",
+        "(name: str, *, count: int = 1) -> None",
+        "read",
+        "viewer",
+        "reads",
+        "waits",
+        "EngineClosed InstanceNotFound InvalidName InvalidState",
+    ),
+    Operation(
+        "instance.watch",
+        "instance",
+        "(*, cursor: str | None = None) -> AbstractAsyncContextManager[AsyncIterator[Update]]",
+        "read",
+        "viewer",
+        "reads",
+        "waits",
+        "EngineClosed InstanceNotFound InvalidConfig",
+    ),
+    Operation(
+        "instance.history",
+        "instance",
+        "() -> list[StepRecord]",
+        "read",
+        "viewer",
+        "reads",
+        "history",
+        "EngineClosed InstanceNotFound",
+    ),
+    Operation(
+        "instance.explain",
+        "instance",
+        "() -> Explanation",
+        "read",
+        "viewer",
+        "reads",
+        "history",
+        "EngineClosed InstanceNotFound",
+    ),
+    Operation(
+        "instance.send_event",
+        "instance",
+        "(type: str, payload: Any = None, *, dedup_id: str | None = None) -> None",
+        "safe",
+        "operator",
+        "dedup_id",
+        "commit",
+        "EngineClosed InstanceNotFound InvalidName InvalidState LimitReached "
+        "NotSerializable TooLarge",
+    ),
+    Operation(
+        "instance.pause",
+        "instance",
+        "(*, actor: str | None = None, note: str | None = None) -> None",
+        "reversible",
+        "operator",
+        "state",
+        "commit",
+        "EngineClosed InstanceNotFound InvalidConfig InvalidState",
+    ),
+    Operation(
+        "instance.resume",
+        "instance",
+        "(*, to_version: str | None = None, actor: str | None = None, "
+        "note: str | None = None) -> None",
+        "reversible",
+        "operator",
+        "call",
+        "commit",
+        "EngineClosed InstanceNotFound InvalidConfig InvalidName InvalidState",
+    ),
+    Operation(
+        "instance.terminate",
+        "instance",
+        "(*, actor: str | None = None, note: str | None = None) -> None",
+        "destructive",
+        "operator",
+        "call",
+        "commit",
+        "EngineClosed InstanceNotFound InvalidConfig InvalidState",
+    ),
+    Operation(
+        "instance.retry_now",
+        "instance",
+        "(*, actor: str | None = None, note: str | None = None) -> None",
+        "safe",
+        "operator",
+        "call",
+        "commit",
+        "EngineClosed InstanceNotFound InvalidConfig InvalidState",
+    ),
+    Operation(
+        "instance.restart",
+        "instance",
+        "(*, from_step: FromStep = None, dry_run: bool = False, actor: str | None = None, "
+        "note: str | None = None) -> RestartPreview | None",
+        "destructive",
+        "operator",
+        "call",
+        "history",
+        "EngineClosed InstanceNotFound InvalidConfig InvalidState",
+    ),
+    Operation(
+        "instance.delete",
+        "instance",
+        "(*, actor: str | None = None, note: str | None = None) -> None",
+        "destructive",
+        "admin",
+        "call",
+        "commit",
+        "EngineClosed InstanceNotFound InvalidConfig",
+    ),
+    Operation(
+        "engine.approvals.list",
+        "approvals",
+        "(workflow: Workflow | str | None = None, "
+        'status: Literal["open", "approved", "rejected", "timed_out", "withdrawn"] | None '
+        '= "open", '
+        "*, limit: int = 50, cursor: str | None = None) -> Page[ApprovalRequest]",
+        "read",
+        "approver",
+        "reads",
+        "page",
+        "EngineClosed InvalidConfig",
+    ),
+    Operation(
+        "engine.approvals.approve",
+        "approvals",
+        "(id: str, *, by: str, reason: str | None = None, metadata: Any = None, "
+        "note: str | None = None) -> bool",
+        "destructive",
+        "approver",
+        "first",
+        "commit",
+        "EngineClosed InstanceNotFound InvalidConfig InvalidState NotSerializable TooLarge",
+    ),
+    Operation(
+        "engine.approvals.reject",
+        "approvals",
+        "(id: str, *, by: str, reason: str | None = None, metadata: Any = None, "
+        "note: str | None = None) -> bool",
+        "destructive",
+        "approver",
+        "first",
+        "commit",
+        "EngineClosed InstanceNotFound InvalidConfig InvalidState NotSerializable TooLarge",
+    ),
+    Operation(
+        "engine.approvals.approve_all",
+        "approvals",
+        "(workflow: Workflow | str | None = None, *, by: str, name: str | None = None, "
+        "reason: str | None = None, metadata: Any = None, dry_run: bool = False, "
+        "**options: Unpack[DecideOptions]) -> BulkResult | BulkPreview",
+        "destructive",
+        "approver",
+        "call",
+        "many",
+        "EngineClosed InvalidConfig InvalidName NotSerializable TooLarge",
+    ),
+    Operation(
+        "engine.approvals.reject_all",
+        "approvals",
+        "(workflow: Workflow | str | None = None, *, by: str, name: str | None = None, "
+        "reason: str | None = None, metadata: Any = None, dry_run: bool = False, "
+        "**options: Unpack[DecideOptions]) -> BulkResult | BulkPreview",
+        "destructive",
+        "approver",
+        "call",
+        "many",
+        "EngineClosed InvalidConfig InvalidName NotSerializable TooLarge",
+    ),
+    Operation(
+        "engine.bulk.list",
+        "bulk",
+        "(*, limit: int = 50, cursor: str | None = None) -> Page[Bulk]",
+        "read",
+        "viewer",
+        "reads",
+        "page",
+        "EngineClosed InvalidConfig",
+    ),
+    Operation(
+        "engine.bulk.get",
+        "bulk",
+        "(id: str) -> Bulk",
+        "read",
+        "viewer",
+        "reads",
+        "row",
+        "EngineClosed InvalidConfig",
+    ),
+    Operation(
+        "engine.bulk.stop",
+        "bulk",
+        "(id: str, *, actor: str | None = None, note: str | None = None) -> Bulk",
+        "reversible",
+        "operator",
+        "state",
+        "commit",
+        "EngineClosed InvalidConfig",
+    ),
+)
+"""Every operation."""
+
+BY_NAME: dict[str, Operation] = {it.name: it for it in OPERATIONS}
