@@ -24,7 +24,7 @@ from stepwell import (
     workflow,
 )
 from stepwell._body import suspended
-from stepwell._engine import callers, driver
+from stepwell._engine import callers, watching
 from stepwell._operations import do
 from stepwell.testing import open_test_engine
 
@@ -287,7 +287,7 @@ async def test_r9_a_task_that_does_not_come_to_wait_is_woken_by_nobody(
         return await real(*args)
 
     monkeypatch.setattr(trio.lowlevel, "wait_task_rescheduled", strikes_once)
-    for module in (suspended, callers, do, driver):
+    for module in (suspended, callers, do, watching):
         monkeypatch.setattr(module, "wait_task_rescheduled", strikes_once)
 
     @workflow
