@@ -4,6 +4,7 @@ import functools
 import inspect
 import os
 import signal
+import sys
 
 import hypothesis
 import pytest
@@ -33,6 +34,14 @@ async def _with_deadline(test, arguments):
     takes."""
     with trio.fail_after(float(os.environ.get("STEPWELL_TEST_TIMEOUT", 120))):
         await test(**arguments)
+
+
+@pytest.fixture(autouse=True)
+def no_exception_stays():
+    """A test leaves no exception that is still handled: it would be the context of whatever the
+    next ones raise."""
+    yield
+    assert sys.exc_info()[1] is None
 
 
 @pytest.fixture

@@ -69,6 +69,9 @@ class AtStep(trio.abc.Instrument):
             self.strike()
 
 
+_PUSH_EXC_INFO = dis.opmap["PUSH_EXC_INFO"]
+
+
 class _Traced:
     """Traces the thread that enters it."""
 
@@ -89,7 +92,8 @@ class AtLine(_Traced):
     `again_after`: and so many lines later.
 
     Not at the first line of what a `with` statement calls: before that Python itself gives nobody a
-    hold.
+    hold. Nor where an exception comes to its handler: no signal is looked for there, and Python
+    3.11 would take the exception for the thread's current one for good.
     """
 
     def __init__(self, k: int, strike: Callable[[], None], again_after: int = 0) -> None:
@@ -113,7 +117,7 @@ class AtLine(_Traced):
         return self._ran
 
     def _ran(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if event == "line":
+        if event == "line" and frame.f_code.co_code[frame.f_lasti] != _PUSH_EXC_INFO:
             self.left -= 1
             if not self.left:
                 self.places.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
