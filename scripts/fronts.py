@@ -18,11 +18,11 @@ SOURCES = (
 """In `_engine/`; of what they import from there the stub imports nothing: it describes that, or it
 is of no interest."""
 CLASSES = (
-    "BatchResult", "Approvals", "Bulks", "Instance", "Creates", "Finds", "Many", "Tenant", "Namespace",
-    "Engine",
+    "BatchResult", "Approvals", "Bulks", "Instance", "Creates", "Finds", "Many", "Tenant",
+    "LocalTenant", "Namespace", "Engine",
 )  # fmt: skip
 FRONTED = ("Approvals", "Bulks", "Instance", "Namespace", "Engine", "BatchResult")
-PRIVATE = {"P", "R", "R_co", "Creates", "Finds", "Many", "Tenant"}
+PRIVATE = {"P", "R", "R_co", "Creates", "Finds", "Many", "Tenant", "LocalTenant"}
 """Names that a module has for its own annotations."""
 
 

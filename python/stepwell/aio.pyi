@@ -756,16 +756,6 @@ class _Finds:
             EngineClosed: The engine is not open.
         """
 
-    def peek(self, workflow: Workflow[Any, Any] | str, id: str) -> Status | None:
-        """Returns the state of an instance that is not final, from memory; None if there is none in
-        memory.
-
-        Never waits, and may be called from any thread.
-
-        Raises:
-            EngineClosed: The engine is not open.
-        """
-
     async def list(
         self,
         workflow: Workflow[Any, Any] | str | None = None,
@@ -1241,17 +1231,6 @@ class _Many:
 class _Tenant(_Creates, _Finds, _Many):
     """The methods that an engine and its namespaces share."""
 
-    def limits(self, workflow: Workflow[Any, Any] | str | None = None) -> Limits:
-        """Returns the limits that are in force, from memory.
-
-        Args:
-            workflow: Those of its instances; of `concurrency` the lesser of its own and the
-                namespace's.
-
-        Raises:
-            EngineClosed: The engine is not open.
-        """
-
     async def set_limits(
         self,
         workflow: Workflow[Any, Any] | str | None = None,
@@ -1312,7 +1291,31 @@ class _Tenant(_Creates, _Finds, _Many):
     def approvals(self) -> Approvals:
         """Requests for approval: list, approve, reject."""
 
-class Namespace(_Tenant):
+class _LocalTenant(_Tenant):
+    """One of an engine in this process, which also answers from memory, at once."""
+
+    def peek(self, workflow: Workflow[Any, Any] | str, id: str) -> Status | None:
+        """Returns the state of an instance that is not final, from memory; None if there is none in
+        memory.
+
+        Never waits, and may be called from any thread.
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+
+    def limits(self, workflow: Workflow[Any, Any] | str | None = None) -> Limits:
+        """Returns the limits that are in force, from memory.
+
+        Args:
+            workflow: Those of its instances; of `concurrency` the lesser of its own and the
+                namespace's.
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+
+class Namespace(_LocalTenant):
     """One tenant of an engine: instances, ids and limits of its own. Get it with
     `Engine.namespace`.
 
@@ -1320,7 +1323,7 @@ class Namespace(_Tenant):
         name: Its name.
     """
 
-class Engine(_Tenant):
+class Engine(_LocalTenant):
     """A durable execution engine in this process. Use it as `async with Engine(…) as engine`.
 
     Opening it recovers what the store holds and runs every instance that can run; leaving the block

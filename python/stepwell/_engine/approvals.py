@@ -270,7 +270,7 @@ class Approvals:
         that."""
         if reason is not None and not isinstance(reason, str):
             raise InvalidConfig(f"reason is {reason!r:.120}; give text, or None.")
-        limit = self._desk.limits_of(self._namespace, workflow).value_bytes
+        limit = self._desk.value_bytes(self._namespace, workflow)
         decision = {"by": names.step_name(by, "by"), "reason": reason, "metadata": metadata}
         for part in ("reason", "metadata"):
             codec.encode(decision[part], limit=limit, where=part)

@@ -111,9 +111,7 @@ class Creates:
         check_if_exists(if_exists)
         check_on_overload(on_overload)
         item = NewInstance(params, id, priority, start_at, retention, attributes)
-        prepared = self._prepared(
-            target, item, desk.limits_of(self._namespace, target.name).value_bytes
-        )
+        prepared = self._prepared(target, item, desk.value_bytes(self._namespace, target.name))
         code = Code(self._namespace, target.name, target.version)
         if on_overload == "wait":
             [(refused, no, known_id, created, status)] = await desk.create_batch(
@@ -208,7 +206,7 @@ class Creates:
         names.check_batch(items)
         check_if_exists(if_exists)
         check_on_overload(on_overload)
-        value_bytes = desk.limits_of(self._namespace, target.name).value_bytes
+        value_bytes = desk.value_bytes(self._namespace, target.name)
         prepared, indexes, errors = [], [], []
         for index, item in enumerate(items):
             item = item if isinstance(item, NewInstance) else NewInstance(item)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .._steps.retention import Keep
     from .._types import (
         Change,
+        EngineStatistics,
         Explanation,
         Limits,
         ReasonCount,
@@ -38,9 +39,6 @@ Follows: TypeAlias = "AbstractAsyncContextManager[AsyncIterator[T]]"
 NewItem: TypeAlias = "tuple[str | None, bytes | None, int, int | None, bytes | None, Keep | None]"
 """A new instance: id, params, priority, start_at in microseconds, attributes, and how long it is
 kept."""
-News: TypeAlias = tuple["Status", bytes | None] | None
-"""State and payload of an instance; None: something may have been missed, look again."""
-
 
 LOOKED_AT_MAX = 20_000
 """Rows that one page looks at, where no index leads to those that are asked for."""
@@ -195,28 +193,15 @@ class Memory(Protocol):
         """Returns the number of an instance that is not final."""
         ...
 
-    def counts(self, namespace: str | None, workflow: str | None, /) -> list[tuple[int, int]]:
-        """Returns how many instances are in each state that any is in."""
-        ...
 
-    def versions(
-        self, namespace: str | None, workflow: str | None, /
-    ) -> list[tuple[str, str, list[int]]]:
-        """Returns how many instances of each version are in each state."""
-        ...
-
-
-class Watching(Protocol):
-    """Somebody who waits for an instance to get into one of certain states, or to end."""
+class Reached(NamedTuple):
+    """An instance has come to a state that somebody waited for, or to its end. `version`: None if
+    nobody had to look."""
 
     no: int
-
-    async def next(self) -> News:
-        """Waits for the next of them."""
-        ...
-
-    def close(self) -> None:
-        """Ends the watch."""
+    version: str | None
+    status: Status
+    payload: bytes | None
 
 
 class Desk(Protocol):
@@ -241,12 +226,22 @@ class Desk(Protocol):
     def check_admits(self, method: str) -> None:
         """As `check`, for one that lets instances in."""
 
-    def memory(self) -> Memory:
-        """Returns what is known at once."""
+    def value_bytes(self, namespace: str, workflow: str | None) -> int:
+        """Returns how many bytes a value may have that is handed over."""
         ...
 
-    def limits_of(self, namespace: str, workflow: str | None) -> Limits:
+    async def limits(self, namespace: str, workflow: str | None) -> Limits:
         """Returns the limits that are in force."""
+        ...
+
+    async def counts(self, namespace: str | None, workflow: str | None) -> list[tuple[int, int]]:
+        """Returns how many instances are in each state that any is in."""
+        ...
+
+    async def versions(
+        self, namespace: str | None, workflow: str | None
+    ) -> list[tuple[str, str, list[int]]]:
+        """Returns how many instances of each version are in each state."""
         ...
 
     async def create(self, code: Code, item: NewItem, if_exists: str) -> tuple[int, str, bool]:
@@ -267,7 +262,7 @@ class Desk(Protocol):
         """Returns a page of instances."""
         ...
 
-    def slots(self, namespace: str, workflow: str) -> tuple[int, tuple[int, int, int], float]:
+    async def slots(self, namespace: str, workflow: str) -> tuple[int, tuple[int, int, int], float]:
         """Returns how many slots the engine has; how many are in use, by all, by the namespace and
         by the workflow; and how many the workflow gives back a minute."""
         ...
@@ -362,8 +357,12 @@ class Desk(Protocol):
     async def stop_bulk(self, number: int, by: By) -> None:
         """Stops what is done to many, if it has not ended."""
 
-    def watch(self, no: int, wanted: frozenset[Status]) -> Watching:
-        """Returns a watch of an instance; close it."""
+    async def until(
+        self, who: Who, no: int, wanted: frozenset[Status], called: str, *, looks: bool
+    ) -> Reached:
+        """Waits until an instance is in one of these states, or has ended; a state that is passed
+        through is seen even if it lasts no time. `called`: the method that is called; `looks`:
+        whether its version is wanted."""
         ...
 
     def updates(self, who: Who, no: int, cursor: str | None) -> Follows[Update]:
@@ -376,3 +375,35 @@ class Desk(Protocol):
 
     async def recorded(self, who: Who, no: int, name: str, count: int) -> None:
         """Waits until a step of this name has been recorded so often."""
+
+    # The whole engine.
+
+    async def namespaces(self) -> list[str]:
+        """Returns the namespaces that any instance was created in."""
+        ...
+
+    async def statistics(self) -> EngineStatistics:
+        """Returns the engine's counters."""
+        ...
+
+    async def drain(self, grace: float | None) -> None:
+        """Starts no more steps; attempts that run have so many seconds, or what the engine gives
+        them."""
+
+    async def reshard(self, shards: int) -> None:
+        """Spreads the instances over so many coordinators."""
+
+    async def backup(self, path: str) -> None:
+        """Copies the store to an absolute path."""
+
+
+class Here(Desk, Protocol):
+    """The desk of an engine in this process."""
+
+    def memory(self) -> Memory:
+        """Returns what is known at once."""
+        ...
+
+    def limits_of(self, namespace: str, workflow: str | None) -> Limits:
+        """Returns the limits that are in force."""
+        ...

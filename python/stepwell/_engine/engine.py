@@ -7,7 +7,6 @@ durable, and when, is in the core.
 from __future__ import annotations
 
 import importlib
-import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
@@ -26,15 +25,16 @@ from .._room import need_room
 from .._steps.retention import Retention, retention_of
 from .._steps.signatures import Runtime
 from .._steps.workflow import RUNTIMES, OnBodyError, Workflow, on_body_error
-from .._types import EngineStatistics, Limits, WorkflowStatistics
+from .._types import EngineStatistics, Limits
 from .._values import names
 from .._values.durations import Duration, to_us
+from . import statistics
 from .config import base_limits, check_unpatched, copy_path, number, store_path
 from .driver import Driver
 from .life import Life
 from .own_desk import OwnDesk
 from .registry import Registry
-from .tenant import Namespace, Tenant
+from .tenant import LocalTenant, Namespace
 
 if TYPE_CHECKING:
     import asyncio
@@ -54,7 +54,7 @@ _OF_WORKFLOWS = [name for name, (_, _, of_workflow, _) in _core.LIMITS.items() i
 """Limits that the code of a workflow may set."""
 
 
-class Engine(Tenant):
+class Engine(LocalTenant):
     """A durable execution engine in this process. Use it as `async with Engine(…) as engine`.
 
     Opening it recovers what the store holds and runs every instance that can run; leaving the block
@@ -132,7 +132,7 @@ class Engine(Tenant):
         self._seed = 0
         self._checks_arguments = False
         self._driver: Driver | None = None
-        self._desk = OwnDesk(self)
+        self._desk = self._here = OwnDesk(self)
         self._life = Life(self._open_driver, self._close, self._grace)
         self._state: Literal["new", "open", "closed"] = "new"
         self._token: trio.lowlevel.TrioToken | None = None
@@ -294,12 +294,9 @@ class Engine(Tenant):
                 set an event that the program waits for.
             EngineClosed: The engine is not open.
         """
-        driver = self._ready("engine.drain")
+        self._ready("engine.drain")
         self._check_outside("engine.drain was called")
-        grace = self._grace if timeout is None else to_us(timeout, "timeout") / 1e6
-        await trio.lowlevel.checkpoint_if_cancelled()
-        driver.drain.begin(grace)
-        await driver.drain.wait()
+        await self._desk.drain(None if timeout is None else to_us(timeout, "timeout") / 1e6)
 
     def _check_outside(self, what: str) -> None:
         """Refuses what ends the engine to code that the engine runs, for whose end it would
@@ -411,7 +408,7 @@ class Engine(Tenant):
             except _core.CoreError as error:
                 raise error_of(*error.args) from None
             driver.limits_changed()
-        return Namespace(self._desk, name)
+        return Namespace(self._here, name)
 
     async def reshard(self, shards: int) -> None:
         """Spreads the instances over another number of coordinators while everything goes on; done
@@ -430,10 +427,8 @@ class Engine(Tenant):
             InvalidState: Another change is under way; the text says how far it is.
             EngineClosed: The engine is not open, or was closed meanwhile.
         """
-        driver = self._ready("engine.reshard")
-        reply = await driver.ask(driver.core.reshard, number("shards", shards, _core.SHARDS_MAX))
-        if reply.code:
-            raise error_of(reply.code, reply.data)
+        self._ready("engine.reshard")
+        await self._desk.reshard(number("shards", shards, _core.SHARDS_MAX))
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
         """Copies the store into a new file while everything goes on; the copy is complete and
@@ -454,14 +449,8 @@ class Engine(Tenant):
                 is no copy.
             EngineClosed: The engine is not open, or was closed meanwhile; there is no copy.
         """
-        driver = self._ready("engine.backup")
-        target = copy_path(path)
-        try:
-            reply = await driver.ask(driver.core.backup, target)
-        except _core.CoreError as error:
-            raise error_of(*error.args) from None
-        if reply.code:
-            raise error_of(reply.code, reply.data)
+        self._ready("engine.backup")
+        await self._desk.backup(copy_path(path))
 
     async def namespaces(self) -> list[str]:
         """Returns the namespaces of the store, by name: those that any instance was created in, and
@@ -470,10 +459,9 @@ class Engine(Tenant):
         Raises:
             EngineClosed: The engine is not open.
         """
-        driver = self._ready("engine.namespaces")
+        self._ready("engine.namespaces")
         await trio.lowlevel.checkpoint()
-        known = {namespace for namespace, *_ in driver.core.workflow_statistics()}
-        return sorted(known | {self._namespace})
+        return sorted({*await self._desk.namespaces(), self._namespace})
 
     def statistics(self) -> EngineStatistics:
         """Returns the engine's counters, from memory: cheap enough to be asked ten times a second.
@@ -481,35 +469,7 @@ class Engine(Tenant):
         Raises:
             EngineClosed: The engine is not open.
         """
-        driver = self._running()
-        raw = dict(driver.core.statistics())
-        names = (
-            "slots",
-            "leased",
-            "queued",
-            "waiting",
-            "commits",
-            "operations",
-            "records",
-            "batch_max",
-            "shards",
-        )
-        known = {name: raw.pop(name, 0) for name in names}
-        return EngineStatistics(
-            **known,
-            resident=len(driver.runners),
-            commit_p50=raw.pop("commit_p50_us", 0) / 1e6,
-            commit_p99=raw.pop("commit_p99_us", 0) / 1e6,
-            submitted=raw.pop("submitted_depth", 0),
-            workflows=tuple(
-                itertools.starmap(WorkflowStatistics, driver.core.workflow_statistics())
-            ),
-            extra={
-                **raw,
-                "loop_holds": driver.watchdog.holds,
-                "longest_hold_ms": round(driver.watchdog.longest * 1e3),
-            },
-        )
+        return statistics.of(self._running())
 
 
 def _checked(limits: list[tuple[str, float | None]]) -> list[tuple[str, float | None]]:

@@ -77,28 +77,6 @@ class Finds:
             code.reader(target.name, found.version),
         )
 
-    def peek(self, workflow: Workflow[Any, Any] | str, id: str) -> Status | None:
-        """Returns the state of an instance that is not final, from memory; None if there is none in
-        memory.
-
-        Never waits, and may be called from any thread.
-
-        Raises:
-            EngineClosed: The engine is not open.
-        """
-        name, memory = (
-            workflow.name if isinstance(workflow, Workflow) else workflow,
-            self._desk.memory(),
-        )
-        try:
-            code = memory.peek(self._namespace, name, id)
-        # to look at both before would take longer than all the rest (W7)
-        except (TypeError, UnicodeEncodeError):
-            code = memory.peek(
-                self._namespace, name_sought(workflow) or "", names.sought(id, "id") or ""
-            )
-        return None if code is None else STATUSES[code]
-
     async def list(
         self,
         workflow: Workflow[Any, Any] | str | None = None,
@@ -153,7 +131,7 @@ class Finds:
         )
         if isinstance(reason, ReasonCount):
             workflow, version, reason = self._alike(reason, workflow, version)
-        name = self._known(
+        name = await self._known(
             self._desk.code.registered(workflow) if isinstance(workflow, Workflow) else workflow
         )
         asked = (
@@ -162,7 +140,7 @@ class Finds:
             state_codes(status),
             names.sought(version, "version"),
             names.sought(reason, "reason"),
-            self._parent(parent),
+            await self._parent(parent),
             names.sought(id_prefix, "id_prefix") or None,
             None if created_after is None else instant_us(created_after, "created_after"),
             None if created_before is None else instant_us(created_before, "created_before"),
@@ -177,7 +155,7 @@ class Finds:
             return Page(items, cursors.make(number), from_us(at))
         return Page(items, cursors.make(found.rows[-1].no) if len(items) == limit else None)
 
-    def _parent(
+    async def _parent(
         self, parent: str | tuple[Workflow[Any, Any] | str, str] | None
     ) -> tuple[str | None, str] | None:
         """Returns whose children are asked for."""
@@ -188,7 +166,7 @@ class Finds:
             raise InvalidConfig(
                 f"parent={parent!r:.120} is no instance; give its id, or (workflow, id)."
             )
-        return self._known(parent[0]), names.sought(parent[1], "parent") or ""
+        return await self._known(parent[0]), names.sought(parent[1], "parent") or ""
 
     @staticmethod
     def _alike(reason: ReasonCount, workflow: Any, version: Any) -> tuple[Any, Any, str]:
@@ -240,9 +218,9 @@ class Finds:
         """
         self._desk.check("engine.count")
         await checkpoint()  # a program that asks in a loop lets the engine go on
-        name = self._known(workflow)
+        name = await self._known(workflow)
         wanted = set(state_codes(status)) or set(range(len(STATUSES)))
-        found = dict(self._desk.memory().counts(self._namespace, name))
+        found = dict(await self._desk.counts(self._namespace, name))
         return {
             state: found.get(code, 0) if code in wanted else 0
             for code, state in enumerate(STATUSES)
@@ -260,15 +238,15 @@ class Finds:
             EngineClosed: The engine is not open.
         """
         self._desk.check("engine.queue")
-        name = self._known(workflow) or ""
+        name = await self._known(workflow) or ""
         reasons = await self._desk.reasons(self._namespace, name)
-        slots, leased, per_minute = self._desk.slots(self._namespace, name)
+        slots, leased, per_minute = await self._desk.slots(self._namespace, name)
         accounts = {SLOTS: Account(leased[0], slots)}
         for code, of, used in (
             (NAMESPACE_CONCURRENCY, None, leased[1]),
             (CONCURRENCY, name, leased[2]),
         ):
-            most = self._desk.limits_of(self._namespace, of).concurrency
+            most = (await self._desk.limits(self._namespace, of)).concurrency
             accounts[code] = Account(used, most, *await self._set_by(of))
         held_by = next((it.code for it in reasons if it.status is Status.QUEUED), None)
         holders = []
@@ -320,10 +298,10 @@ class Finds:
         """
         self._desk.check("engine.versions")
         await checkpoint()  # a program that asks in a loop lets the engine go on
-        name, code = self._known(workflow), self._desk.code
+        name, code = await self._known(workflow), self._desk.code
         counts = {
             (of, version): states
-            for of, version, states in self._desk.memory().versions(self._namespace, name)
+            for of, version, states in await self._desk.versions(self._namespace, name)
         }
         for it in code:
             if name in (None, it.name):
@@ -357,16 +335,16 @@ class Finds:
             EngineClosed: The engine is not open.
         """
         self._desk.check("engine.reasons")
-        return await self._desk.reasons(self._namespace, self._known(workflow))
+        return await self._desk.reasons(self._namespace, await self._known(workflow))
 
-    def _known(self, workflow: Workflow[Any, Any] | str | None) -> str | None:
+    async def _known(self, workflow: Workflow[Any, Any] | str | None) -> str | None:
         """Returns a workflow's name, with code or without; one that neither the engine nor its
         store has is a slip of the pen."""
         name = name_sought(workflow)
         if (
             name is not None
             and name not in self._desk.code
-            and not self._desk.memory().counts(None, name)
+            and not await self._desk.counts(None, name)
         ):
             raise InvalidConfig(
                 f'no workflow "{name}" is registered with this engine, and its store has no '

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from .._steps.workflow import Workflow
     from .desk import Desk
-    from .look import Look
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
@@ -122,15 +121,15 @@ class Instance(Generic[R_co]):
         """
         self._desk.check("instance.status")
         look = await self._desk.find(self._who)
-        return standing_of(look, self._read_by(look).output)
+        return standing_of(look, self._read_by(look.version).output)
 
-    def _read_by(self, look: Look) -> Workflow[Any, Any]:
+    def _read_by(self, version: str) -> Workflow[Any, Any]:
         if self._reader is None:
-            self._reader = self._desk.code.reader(look.workflow, look.version)
+            self._reader = self._desk.code.reader(self.workflow, version)
         return self._reader
 
     def _output(self, payload: bytes | None) -> R_co:
-        assert self._reader is not None, "_until has looked"
+        assert self._reader is not None, "until has looked"
         try:
             given: Any = None if payload is None else self._reader.output.decode(payload, "output")
         except Undecodable as error:
@@ -190,32 +189,14 @@ class Instance(Generic[R_co]):
             return await ask(self._no)
 
     async def _until(self, wanted: frozenset[Status], method: str) -> tuple[Status, bytes | None]:
-        """Waits for one of these states; a state that is passed through is seen even if it lasts no
-        time."""
+        """Waits for one of these states."""
         desk = self._desk
         desk.check(method)
-        watch = desk.watch(self._no, wanted)
-        try:
-            memory = desk.memory()
-            code = memory.peek(*self._who)
-            goes_on = code is not None and STATUSES[code] not in wanted and self._reader is not None
-            if goes_on and memory.number(*self._who) != self._no:
-                goes_on = False  # another one has the id by now
-            news = await watch.next() if goes_on else None
-            while news is None:
-                desk.check(method)
-                look = await desk.find(self._who)
-                self._read_by(look)
-                if look.no != watch.no:
-                    watch.close()
-                    self._no, watch = look.no, desk.watch(look.no, wanted)
-                    continue  # it may have changed meanwhile
-                news = (look.status, look.result)
-                if news[0] not in wanted and not news[0].is_final:
-                    news = await watch.next()
-        finally:
-            watch.close()
-        status, payload = news
+        self._no, version, status, payload = await desk.until(
+            self._who, self._no, wanted, method, looks=self._reader is None
+        )
+        if version is not None:
+            self._read_by(version)
         if status not in wanted:
             names = ", ".join(sorted(s.value for s in wanted))
             raise InvalidState(
@@ -259,7 +240,7 @@ class Instance(Generic[R_co]):
         """
         self._desk.check("instance.send_event")
         kind = names.event_type(type)
-        limit = self._desk.limits_of(self._namespace, self.workflow).value_bytes
+        limit = self._desk.value_bytes(self._namespace, self.workflow)
         stored = None if payload is None else codec.encode(payload, limit=limit, where="payload")
         dedup = None if dedup_id is None else names.step_name(dedup_id, "dedup_id")
         await self._desk.send_event(self._who, kind, stored, dedup)

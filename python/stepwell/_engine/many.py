@@ -291,7 +291,7 @@ class Many:
             StepwellError: As `pause`.
         """
         kind = names.event_type(type)
-        limit = self._desk.limits_of(self._namespace, name_sought(workflow)).value_bytes
+        limit = self._desk.value_bytes(self._namespace, name_sought(workflow))
         stored = None if payload is None else codec.encode(payload, limit=limit, where="payload")
         return await self._to_many(
             "send_event", workflow, dry_run, options, text=kind, payload=stored
@@ -333,7 +333,7 @@ class ManyOf:
         """Does it, or looks who it would be done to. `called`: what the API calls it; `text`,
         `payload`: what is sent or decided; `name`: of the approvals that it is about."""
         self._desk.check(called)
-        it = self._chosen(called, workflow, options, operation in _OF_FINAL)
+        it = await self._chosen(called, workflow, options, operation in _OF_FINAL)
         if dry_run:
             return await self._preview(it)
         what = {
@@ -350,7 +350,7 @@ class ManyOf:
         errors = [BulkError(*refused) for refused in ended.refused]
         return BulkResult(str(ended.number), ended.done, errors)
 
-    def _chosen(
+    async def _chosen(
         self,
         called: str,
         workflow: Workflow[Any, Any] | str | None,
@@ -363,7 +363,7 @@ class ManyOf:
             raise TypeError(f"{called}() got an unexpected argument {min(unknown)!r}")
         filters = {key: it for key, it in given.items() if key in _FILTERS}
         filters, name = _alike(filters, name_sought(workflow))
-        self._check_workflow(name)
+        await self._check_workflow(name)
         ids = _ids(given.get("ids"), filters, name, called)
         if ids is None and not filters:
             raise InvalidConfig(
@@ -379,9 +379,9 @@ class ManyOf:
         query = self._query(name, filters, [] if finals else _OPEN)
         return _Chosen(name, ids, query, f"{text:.1000}", frontier, _rate(given.get("rate")), who)
 
-    def _check_workflow(self, name: str | None) -> None:
+    async def _check_workflow(self, name: str | None) -> None:
         desk = self._desk
-        if name is not None and name not in desk.code and not desk.memory().counts(None, name):
+        if name is not None and name not in desk.code and not await desk.counts(None, name):
             raise InvalidConfig(
                 f'no workflow "{name}" is registered with this engine, and its store has no '
                 f"instance of one; check the name (registered: {desk.code})."

@@ -9,12 +9,21 @@ from trio.lowlevel import checkpoint_if_cancelled
 
 from .._body import diagnosis
 from .._codes import error_of, not_found
-from .._core import DO, NOT_FOUND, OK
+from .._core import DO, NOT_FOUND, OK, CoreError
 from .._errors import EngineClosed, InvalidState
 from .._operations import standing
 from .._replay import Recorded
-from .._types import STATUSES, Explanation, Limits, ReasonCount, RestartPreview, Status, StepRecord
-from . import answers, explanation, history, rewinding
+from .._types import (
+    STATUSES,
+    EngineStatistics,
+    Explanation,
+    Limits,
+    ReasonCount,
+    RestartPreview,
+    Status,
+    StepRecord,
+)
+from . import answers, explanation, history, rewinding, statistics
 from .answers import unreadable_bulk
 from .desk import (
     LOOKED_AT_MAX,
@@ -29,8 +38,8 @@ from .desk import (
     NewItem,
     Order,
     Query,
+    Reached,
     Request,
-    Watching,
     Who,
 )
 from .draining import DRAINED
@@ -44,6 +53,8 @@ if TYPE_CHECKING:
     from .registry import Registry
 
 
+_NOBODY = Who("", "", "")
+"""Of what is asked of the whole engine."""
 _BLOCKED = STATUSES.index(Status.BLOCKED)
 _AT_WORK = (Status.RUNNING, Status.WAITING_FOR_PAUSE, Status.WAITING)
 
@@ -54,6 +65,8 @@ class Door(Protocol):
     Raises:
         EngineClosed: From each, if it is not open.
     """
+
+    _grace: float
 
     def _running(self) -> Driver:
         """Of any thread, as long as it is open."""
@@ -100,6 +113,20 @@ class OwnDesk:
 
     def limits_of(self, namespace: str, workflow: str | None) -> Limits:
         return self._driver.limits_of(namespace, workflow)
+
+    def value_bytes(self, namespace: str, workflow: str | None) -> int:
+        return self.limits_of(namespace, workflow).value_bytes
+
+    async def limits(self, namespace: str, workflow: str | None) -> Limits:
+        return self.limits_of(namespace, workflow)
+
+    async def counts(self, namespace: str | None, workflow: str | None) -> list[tuple[int, int]]:
+        return self._driver.core.counts(namespace, workflow)
+
+    async def versions(
+        self, namespace: str | None, workflow: str | None
+    ) -> list[tuple[str, str, list[int]]]:
+        return self._driver.core.versions(namespace, workflow)
 
     # Creations.
 
@@ -150,7 +177,7 @@ class OwnDesk:
         )  # fmt: skip
         return Found([Look._make(row) for row in rows], searched_to)
 
-    def slots(self, namespace: str, workflow: str) -> tuple[int, tuple[int, int, int], float]:
+    async def slots(self, namespace: str, workflow: str) -> tuple[int, tuple[int, int, int], float]:
         driver = self._driver
         leased, given_back = [0, 0, 0], 0
         for of, name, used, *_, started, _ended in driver.core.workflow_statistics():
@@ -219,8 +246,31 @@ class OwnDesk:
     def all_changes(self, namespace: str, cursor: str | None) -> Following[Changes]:
         return Following(Changes(self, namespace, cursor))
 
-    def watch(self, no: int, wanted: frozenset[Status]) -> Watching:
-        return self._driver.watch(no, wanted)
+    async def until(
+        self, who: Who, no: int, wanted: frozenset[Status], called: str, *, looks: bool
+    ) -> Reached:
+        watch, version = self._driver.watch(no, wanted), None
+        try:
+            memory = self.memory()
+            code = memory.peek(*who)
+            goes_on = code is not None and STATUSES[code] not in wanted and not looks
+            if goes_on and memory.number(*who) != no:
+                goes_on = False  # another one has the id by now
+            news = await watch.next() if goes_on else None
+            while news is None:
+                self.check(called)
+                look = await self.find(who)
+                version = look.version
+                if look.no != watch.no:
+                    watch.close()
+                    watch = self._driver.watch(look.no, wanted)
+                    continue  # it may have changed meanwhile
+                news = (look.status, look.result)
+                if news[0] not in wanted and not news[0].is_final:
+                    news = await watch.next()
+        finally:
+            watch.close()
+        return Reached(watch.no, version, *news)
 
     # Why an instance is where it is.
 
@@ -395,6 +445,29 @@ class OwnDesk:
         if reply.code not in ("", NOT_FOUND):  # it may have ended meanwhile
             raise error_of(reply.code, reply.data)
         self._driver.bulks.stopped(number)
+
+    # The whole engine.
+
+    async def namespaces(self) -> list[str]:
+        return sorted({of for of, *_ in self._driver.core.workflow_statistics()})
+
+    async def statistics(self) -> EngineStatistics:
+        return statistics.of(self._driver)
+
+    async def drain(self, grace: float | None) -> None:
+        driver = self._driver
+        await checkpoint_if_cancelled()
+        driver.drain.begin(self._door._grace if grace is None else grace)
+        await driver.drain.wait()
+
+    async def reshard(self, shards: int) -> None:
+        await self._asked(_NOBODY, self._driver.core.reshard, shards)
+
+    async def backup(self, path: str) -> None:
+        try:
+            await self._asked(_NOBODY, self._driver.core.backup, path)
+        except CoreError as error:
+            raise error_of(*error.args) from None
 
     async def _asked(self, who: Who, call: Any, *args: Any, lost: str = "") -> Any:
         """Asks the core, and returns its answer; a refusal is raised, and speaks of this instance

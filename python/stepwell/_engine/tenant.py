@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Unpack
 from .._errors import InvalidConfig
 from .._steps.signatures import LimitChanges
 from .._steps.workflow import Workflow, name_sought
-from .._types import AuditRow, Limits, Page
+from .._types import STATUSES, AuditRow, Limits, Page, Status
 from .._values import names
 from .acting import by
 from .answers import Cursors, audit_row
@@ -20,7 +20,7 @@ from .approvals import Approvals
 from .bulks import Bulks
 from .config import limit_values
 from .creating import Creates
-from .desk import Desk
+from .desk import Desk, Here
 from .finding import Finds
 from .many import Many
 
@@ -38,19 +38,6 @@ class Tenant(Creates, Finds, Many):
         )
 
     # Limits.
-
-    def limits(self, workflow: Workflow[Any, Any] | str | None = None) -> Limits:
-        """Returns the limits that are in force, from memory.
-
-        Args:
-            workflow: Those of its instances; of `concurrency` the lesser of its own and the
-                namespace's.
-
-        Raises:
-            EngineClosed: The engine is not open.
-        """
-        name = name_sought(workflow)
-        return self._desk.limits_of(self._namespace, name)
 
     async def set_limits(
         self,
@@ -140,7 +127,48 @@ class Tenant(Creates, Finds, Many):
         return Approvals(self._desk, self._namespace)
 
 
-class Namespace(Tenant):
+class LocalTenant(Tenant):
+    """One of an engine in this process, which also answers from memory, at once."""
+
+    _here: Here
+
+    def peek(self, workflow: Workflow[Any, Any] | str, id: str) -> Status | None:
+        """Returns the state of an instance that is not final, from memory; None if there is none in
+        memory.
+
+        Never waits, and may be called from any thread.
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+        name, memory = (
+            workflow.name if isinstance(workflow, Workflow) else workflow,
+            self._here.memory(),
+        )
+        try:
+            code = memory.peek(self._namespace, name, id)
+        # to look at both before would take longer than all the rest (W7)
+        except (TypeError, UnicodeEncodeError):
+            code = memory.peek(
+                self._namespace, name_sought(workflow) or "", names.sought(id, "id") or ""
+            )
+        return None if code is None else STATUSES[code]
+
+    def limits(self, workflow: Workflow[Any, Any] | str | None = None) -> Limits:
+        """Returns the limits that are in force, from memory.
+
+        Args:
+            workflow: Those of its instances; of `concurrency` the lesser of its own and the
+                namespace's.
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+        name = name_sought(workflow)
+        return self._here.limits_of(self._namespace, name)
+
+
+class Namespace(LocalTenant):
     """One tenant of an engine: instances, ids and limits of its own. Get it with
     `Engine.namespace`.
 
@@ -148,8 +176,8 @@ class Namespace(Tenant):
         name: Its name.
     """
 
-    def __init__(self, desk: Desk, name: str) -> None:
-        self._desk = desk
+    def __init__(self, desk: Here, name: str) -> None:
+        self._desk = self._here = desk
         self._namespace = self.name = name
 
     def __repr__(self) -> str:

@@ -7,7 +7,7 @@ and goes is said to it here, and a core that was opened anew is told of all of t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import outcome as results
 import trio
@@ -25,8 +25,10 @@ from .._types import STATUSES, Status
 from .draining import DRAINED
 
 if TYPE_CHECKING:
-    from .desk import News
     from .following import Listener, Teller
+
+News: TypeAlias = tuple[Status, bytes | None] | None
+"""State and payload of an instance; None: something may have been missed, look again."""
 
 
 class Watch:
