@@ -1,10 +1,11 @@
 //! What the model store answers before a batch is decided.
 
-use super::{Instance, Model, Moment, Reader};
+use super::model::{Instance, Model};
+use super::moment::Moment;
 use crate::history::{Record, Stored};
 use crate::ids::{InstanceNo, Micros, Seq};
 use crate::store::known::Shelf;
-use crate::store::{Error, Expired, Expiry, Row};
+use crate::store::{Error, Expired, Expiry, Reader, Row};
 use crate::wait::Approval;
 
 /// The records as one look finds them.
