@@ -16,9 +16,11 @@
 #![expect(clippy::doc_markdown, reason = "SQLite is a name, not code")]
 
 mod ballast;
+mod columns;
 mod connection;
 mod copy;
 mod expired;
+mod fault;
 mod files;
 mod fold;
 #[cfg(test)]

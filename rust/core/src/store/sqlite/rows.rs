@@ -1,11 +1,15 @@
-//! How records become columns and columns become records; the only place that casts.
+//! How records become columns and columns become records.
 //!
-//! SQLite's integers are signed; our unsigned numbers keep their bits. Anything that cannot be
-//! read back is a [`Fault::Corrupt`], never a guess. The checksums of rows are in `sums`.
+//! Anything that cannot be read back is a [`Fault::Corrupt`], never a guess. The checksums of rows
+//! are in `sums`.
 
 use rusqlite::types::ValueRef;
 use rusqlite::Row as Columns;
 
+pub(super) use super::columns::{bytes, code, int, text, time, time_or_none, uint};
+use super::columns::{drawn, flag, int_or_none, number_or_none, small, text_or_none};
+use super::fault::corrupt;
+pub(super) use super::fault::{Fault, Fullness, Result};
 use super::names::{Name, Names};
 use super::sums::{self, Said};
 use crate::audit;
@@ -15,184 +19,8 @@ use crate::ids::{InstanceNo, Key, Range, Seq, RANGES};
 use crate::letter::{Address, Letter, Message};
 use crate::lifecycle::Status;
 pub(super) use crate::limits::NUMBERS_END;
-use crate::store::{Error, Newcomer, Row};
+use crate::store::{Newcomer, Row};
 use crate::wait::{Approval, ApprovalStatus, Event, Source, Wait};
-
-/// Why something could not be read or written, before it is put into words for the user.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// SQLite said no.
-    Sql(rusqlite::Error),
-    /// What was read makes no sense.
-    Corrupt(String),
-    /// The system gives no thread.
-    Thread(String),
-}
-
-/// Whether a failure means that the disk is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fullness {
-    Yes,
-    /// Only a look at the disk can tell.
-    Perhaps,
-    No,
-}
-
-pub(super) type Result<T> = std::result::Result<T, Fault>;
-
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sql(error)
-    }
-}
-
-impl Fault {
-    /// Whether the disk was full, or may have been: a quota, and a wal-index that cannot grow, are
-    /// reported as failed writes.
-    pub(super) fn fullness(&self) -> Fullness {
-        use rusqlite::ffi::{SQLITE_FULL, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
-        let Self::Sql(rusqlite::Error::SqliteFailure(error, _)) = self else {
-            return Fullness::No;
-        };
-        match error.extended_code {
-            SQLITE_FULL => Fullness::Yes,
-            SQLITE_IOERR_SHMSIZE | SQLITE_IOERR_WRITE => Fullness::Perhaps,
-            _ => Fullness::No,
-        }
-    }
-
-    /// Whether another program's lock was in the way.
-    pub(super) fn is_busy(&self) -> bool {
-        matches!(self, Self::Sql(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy))
-    }
-
-    /// Puts it into words. `file` is the name of the database, `doing` what was tried.
-    pub(super) fn explain(self, file: &str, doing: &str) -> Error {
-        use rusqlite::ErrorCode as Code;
-        let error = match self {
-            Self::Corrupt(what) => {
-                return Error::Row(format!(
-                    "{file} is damaged: {what}. Nothing was changed. Keep a copy, and restore the \
-                    file from a backup."
-                ))
-            }
-            Self::Thread(error) => {
-                return Error::Failed(format!("{file}: cannot {doing}: no thread: {error}."))
-            }
-            Self::Sql(error) => error,
-        };
-        if is_nonsense(&error) {
-            return Error::Corrupt(format!(
-                "{file} is damaged: {error}. Nothing was deleted. Keep a copy, and restore the \
-                file from a backup."
-            ));
-        }
-        match error.sqlite_error_code() {
-            Some(Code::DatabaseCorrupt | Code::NotADatabase) => Error::Corrupt(format!(
-                "{file} is damaged: {error}. Nothing was deleted. Keep a copy, and restore the \
-                file from a backup."
-            )),
-            Some(Code::DiskFull) => Error::Full(format!(
-                "{file}: the disk is full; cannot {doing}. Make room on it."
-            )),
-            Some(Code::OperationInterrupted) => Error::Failed(format!(
-                "{file}: took too long to {doing}; ask for less at once."
-            )),
-            Some(Code::DatabaseBusy) => Error::Busy(format!(
-                "{file}: cannot {doing}: another program keeps it locked. Close that program, or \
-                end its transaction."
-            )),
-            _ => Error::Failed(format!("{file}: cannot {doing}: {error}.")),
-        }
-    }
-}
-
-/// Whether an error says that the file holds what this code never writes: another type in a column,
-/// no row where there is always one, or a schema that our statements do not fit any more.
-pub(super) fn is_nonsense(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error as Sql;
-    if let Sql::SqliteFailure(code, Some(text)) = error {
-        let lacks = text.starts_with("no such ") || text.contains(" has no column ");
-        if code.extended_code == rusqlite::ffi::SQLITE_ERROR && lacks {
-            return true;
-        }
-    }
-    matches!(
-        error,
-        Sql::InvalidColumnType(..)
-            | Sql::FromSqlConversionFailure(..)
-            | Sql::IntegralValueOutOfRange(..)
-            | Sql::Utf8Error(..)
-            | Sql::QueryReturnedNoRows
-            | Sql::SqlInputError { .. }
-    )
-}
-
-fn corrupt<T>(what: impl Into<String>) -> Result<T> {
-    Err(Fault::Corrupt(what.into()))
-}
-
-pub(super) fn uint(row: &Columns, at: usize) -> Result<u64> {
-    match row.get_ref(at)? {
-        ValueRef::Integer(it) => Ok(it as u64),
-        other => corrupt(format!("column {at} holds {}", other.data_type())),
-    }
-}
-
-pub(super) fn int(row: &Columns, at: usize) -> Result<i64> {
-    uint(row, at).map(|it| it as i64)
-}
-
-fn int_or_none(row: &Columns, at: usize) -> Result<Option<i64>> {
-    match row.get_ref(at)? {
-        ValueRef::Null => Ok(None),
-        _ => int(row, at).map(Some),
-    }
-}
-
-fn small(row: &Columns, at: usize) -> Result<u32> {
-    let Ok(it) = u32::try_from(int(row, at)?) else {
-        return corrupt(format!("column {at} is out of range"));
-    };
-    Ok(it)
-}
-
-fn flag(row: &Columns, at: usize) -> Result<bool> {
-    code(row, at, |it| [false, true].get(usize::from(it)).copied())
-}
-
-pub(super) fn code<T>(row: &Columns, at: usize, from: impl Fn(u8) -> Option<T>) -> Result<T> {
-    match u8::try_from(int(row, at)?).ok().and_then(from) {
-        Some(it) => Ok(it),
-        None => corrupt(format!("column {at} holds an unknown code")),
-    }
-}
-
-fn text_or_none(row: &Columns, at: usize) -> Result<Option<Box<str>>> {
-    match row.get_ref(at)? {
-        ValueRef::Null => Ok(None),
-        ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
-            Ok(it) => Ok(Some(it.into())),
-            Err(_) => corrupt(format!("column {at} is not UTF-8")),
-        },
-        other => corrupt(format!("column {at} holds {}", other.data_type())),
-    }
-}
-
-pub(super) fn text(row: &Columns, at: usize) -> Result<Box<str>> {
-    match text_or_none(row, at)? {
-        Some(it) => Ok(it),
-        None => corrupt(format!("column {at} is empty")),
-    }
-}
-
-pub(super) fn bytes(row: &Columns, at: usize) -> Result<Option<Box<[u8]>>> {
-    match row.get_ref(at)? {
-        ValueRef::Null => Ok(None),
-        ValueRef::Blob(it) => Ok(Some(it.into())),
-        other => corrupt(format!("column {at} holds {}", other.data_type())),
-    }
-}
 
 /// What a row (crc, payload) of such a table says, and its checksum.
 pub(super) fn payload_said(table: &str, row: &Columns) -> Result<(Said, u32)> {
@@ -242,21 +70,6 @@ pub(super) fn newcomer<'r>(row: &'r Columns) -> Result<(InstanceNo, Option<Unnam
     Ok((no, Some((version, id, newcomer))))
 }
 
-/// A number that was given out by the core.
-fn drawn(row: &Columns, at: usize) -> Result<u64> {
-    match uint(row, at)? {
-        it if it < NUMBERS_END => Ok(it),
-        _ => corrupt(format!("column {at} holds an impossible number")),
-    }
-}
-
-fn number_or_none(row: &Columns, at: usize) -> Result<Option<u64>> {
-    match row.get_ref(at)? {
-        ValueRef::Null => Ok(None),
-        _ => drawn(row, at).map(Some),
-    }
-}
-
 fn number(row: &Columns) -> Result<InstanceNo> {
     let no = uint(row, 0)?;
     if no >= NUMBERS_END {
@@ -284,21 +97,6 @@ pub(super) fn name(names: &Names, version: i64, no: InstanceNo) -> Result<&Name>
         return corrupt(format!("the workflow of instance {no} has too long a name"));
     }
     Ok(name)
-}
-
-/// A time that Python can tell: from year 1 to year 9999.
-pub(super) fn time(row: &Columns, at: usize) -> Result<i64> {
-    match int(row, at)? {
-        it @ -62_135_596_800_000_000..=253_402_300_799_999_999 => Ok(it),
-        _ => corrupt(format!("column {at} holds an impossible time")),
-    }
-}
-
-pub(super) fn time_or_none(row: &Columns, at: usize) -> Result<Option<i64>> {
-    match row.get_ref(at)? {
-        ValueRef::Null => Ok(None),
-        _ => time(row, at).map(Some),
-    }
 }
 
 pub(super) fn instance(row: &Columns, names: &Names) -> Result<Row> {
