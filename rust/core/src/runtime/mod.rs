@@ -15,6 +15,7 @@ mod meter;
 mod nap;
 mod outbox;
 mod outlast;
+pub(crate) mod questions;
 #[cfg(test)]
 mod told;
 mod unbegun;
@@ -31,7 +32,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use figures::OfWorkflow;
 pub use inbox::Refused;
-pub use loader::Question;
+pub use questions::Question;
 
 use crate::clock::Clock;
 use crate::engine::{Config, Core, Facts};

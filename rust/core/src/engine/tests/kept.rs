@@ -1,7 +1,8 @@
 //! What survives: crashes, blocks, missing code, decisions and events that come too early.
 
 use super::*;
-use crate::runtime::loader::{answer, read_start, Question};
+use crate::runtime::loader::read_start;
+use crate::runtime::questions::{answer, Question};
 use crate::store::ApprovalFilter;
 use crate::wait::ApprovalStatus;
 
