@@ -6,7 +6,7 @@ import trio
 import trio.testing
 
 from stepwell import InstanceErrored, Retry, Status, current_step, workflow
-from stepwell._engine.driver import Driver
+from stepwell._engine.starting import Starts
 from stepwell.testing import TestEngine, open_test_engine
 
 HOUR = 3600
@@ -176,9 +176,9 @@ async def test_t1_a_sleep_across_a_crash_is_never_early_and_ends_when_due():
 
 
 async def test_t1_overdue_timers_fire_in_due_order_at_start(tmp_path, monkeypatch):
-    started, start = [], Driver._start
+    started, add = [], Starts.add
     monkeypatch.setattr(
-        Driver, "_start", lambda driver, note: started.append(note[5]) or start(driver, note)
+        Starts, "add", lambda starts, note: started.append(note[5]) or add(starts, note)
     )
     store = str(tmp_path / "store.db")
     async with open_test_engine(workflows=[sleeper], store=store, autojump=False) as engine:

@@ -42,6 +42,7 @@ from .host import Reply
 from .missing import Missing
 from .overdue import warn_of_first
 from .registry import Registry
+from .starting import Starts
 from .suspects import tell_unreadable, warn_of
 from .unwinding import end_all
 from .watchdog import Watchdog
@@ -118,8 +119,7 @@ class Driver:
         self.failure: BaseException | None = None
         self.runners: dict[int, Runner] = {}
         self.departed = Departed(lambda *whose: self.core.peek(*whose))
-        self.begun = 0
-        """Bodies that have begun in this process."""
+        self.starts = Starts(self, self._bring_in)
         self.idle: Callable[[], None] | None = None
         self.observed = self.checks_arguments = False
         self.seed = 0
@@ -133,10 +133,6 @@ class Driver:
         self.epoch = ""
         """What places of changes are told by: those of one life of the core."""
         self._change = trio.Event()
-        self._early: dict[int, list[tuple[Any, ...]]] = {}
-        self._starts: dict[int, Start] = {}
-        """Bodies that begin when all notes of this poll are handled, in their order."""
-        self._later: dict[int, Start] = {}
         self._progress = trio.Event()
         self._news = trio.Event()
         self._records = trio.Event()
@@ -248,7 +244,7 @@ class Driver:
         handlers: dict[int, Callable[..., None]] = {
             _core.DONE: self._done,
             _core.REPLY: self._reply,
-            _core.START: self._start,
+            _core.START: self.starts.add,
             _core.WAKE: self._wake,
             _core.SETTLED: self._settled,
             _core.TIMER: self._timer,
@@ -271,9 +267,7 @@ class Driver:
                     self._records.set()
             self._news.set()
             self.missing.look()
-            for start in self._starts.values():
-                self._begin_one(start)
-            self._starts.clear()
+            self.starts.begin()
             await trio.lowlevel.wait_readable(core.fileno())
 
     def _done(self, at: int, tickets: list[int], places: list[int]) -> None:
@@ -308,29 +302,16 @@ class Driver:
         elif (runner := self.runners.get(no)) is not None and not runner.stopping:
             delivery.settled_early(runner, number, verdict, type, payload, at, seq, came_at)
         else:
-            self._early.setdefault(no, []).append(
-                (number, verdict, type, payload, at, seq, came_at)
-            )
+            self.starts.keep(no, (number, verdict, type, payload, at, seq, came_at))
 
-    def _start(self, start: Start) -> None:
-        self._starts[start[0]] = start
-
-    def _begin_one(self, start: Start) -> None:
-        no, incarnation, _, name, version, *_ = start
+    def _bring_in(self, start: Start) -> Runner:
+        no, _, _, name, version, *_ = start
         workflow = self.code.version(name, version)
-        if no in self.runners:
-            self._later[no] = start  # the parked body has not left memory yet
-        elif self.draining:
-            self.core.release(no, incarnation)
-        else:
-            assert workflow is not None, "L12: the core begins nothing without code"
-            runner = Runner(self, workflow, start)
-            self.runners[no] = runner
-            self.departed.forget(no)
-            self.begun += 1
-            for early in self._early.pop(no, ()):
-                delivery.settled_early(runner, *early)
-            self.nursery.start_soon(runner.run, Step)
+        assert workflow is not None, "L12: the core begins nothing without code"
+        runner = self.runners[no] = Runner(self, workflow, start)
+        self.departed.forget(no)
+        self.nursery.start_soon(runner.run, Step)
+        return runner
 
     def _wake(self, no: int, incarnation: int) -> None:
         runner = self.runners.get(no)
@@ -346,24 +327,16 @@ class Driver:
         self._change.set()
 
     def _unwind(self, no: int, incarnation: int) -> None:
-        self._early.pop(no, None)
-        start = self._starts.get(no)
-        if start is not None and start[1] == incarnation:
-            del self._starts[no]
-        later = self._later.get(no)
-        if later is not None and later[1] == incarnation:
-            del self._later[no]  # it was to start as soon as its parked body has left memory
+        self.starts.forget(no)
+        self.starts.stop(no, incarnation)
         runner = self.runners.get(no)
         if runner is not None and runner.who.incarnation == incarnation:
             stopping.unwind(runner, End.STOPPED)
 
     def _pause(self, no: int, incarnation: int, is_on: bool) -> None:
-        for waiting in (self._starts, self._later):
-            start = waiting.get(no)
-            if is_on and start is not None and start[1] == incarnation:
-                del waiting[no]
-                self.core.paused(no, incarnation)
-                return
+        if is_on and self.starts.stop(no, incarnation):
+            self.core.paused(no, incarnation)
+            return
         runner = self.runners.get(no)
         if runner is not None and runner.who.incarnation == incarnation and not runner.stopping:
             if is_on and not runner.is_pausing and not runner.is_refused:
@@ -394,14 +367,13 @@ class Driver:
         self._restarted = trio.Event()
         self._loop.cancel()
         self.bulks.abandon(CLOSED)
-        self._starts.clear()
-        self._later.clear()
+        self.starts.begin_none()
         await end_all(self, End.CRASHED)
         while self.runners:
             await self.next_progress()
         core = await reopen()
         self._timers.clear()
-        self._early.clear()
+        self.starts.clear()
         self.departed.clear()
         self.waiting_residents = 0
         self._abandon_tickets()
@@ -496,9 +468,7 @@ class Driver:
             and life.stopping.is_for_later
         ):
             self.core.release(life.who.no, life.who.incarnation)
-        later = self._later.pop(life.who.no, None)
-        if later is not None:
-            self._begin_one(later)
+        self.starts.left(life.who.no)
         self.progressed()
 
     def hold(self, no: int, incarnation: int) -> None:
@@ -530,7 +500,7 @@ class Driver:
         callers = self.callers
         self.patience.look(
             len(self.runners) + callers.waiting // CALLS_A_BODY,
-            self.begun + callers.called // CALLS_A_BODY,
+            self.starts.begun + callers.called // CALLS_A_BODY,
         )
 
     def next_news(self) -> trio.Event:
