@@ -15,7 +15,7 @@ use crate::ids::InstanceNo;
 const KEPT: usize = 65_536;
 
 /// The place of a change: later ones are higher.
-pub type Place = u64;
+pub type ChangeNo = u64;
 
 /// What came after a place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,19 +23,19 @@ pub struct Since {
     /// Whether something before these was forgotten.
     pub is_lost: bool,
     /// Instances that changed, each with its place.
-    pub some: Vec<(Place, InstanceNo)>,
+    pub some: Vec<(ChangeNo, InstanceNo)>,
     /// The place of the last change of all.
-    pub last: Place,
+    pub last: ChangeNo,
 }
 
 /// The last changes.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    last: Place,
+    last: ChangeNo,
     /// No place up to this one is complete.
-    forgotten: Place,
-    by_place: BTreeMap<Place, InstanceNo>,
-    places: FxHashMap<InstanceNo, Place>,
+    forgotten: ChangeNo,
+    by_place: BTreeMap<ChangeNo, InstanceNo>,
+    places: FxHashMap<InstanceNo, ChangeNo>,
     /// Somebody wants to be told of the next.
     is_awaited: bool,
 }
@@ -56,7 +56,7 @@ impl Changes {
     }
 
     /// Returns at most so many of the changes after a place.
-    pub(crate) fn since(&self, place: Place, limit: usize) -> Since {
+    pub(crate) fn since(&self, place: ChangeNo, limit: usize) -> Since {
         let some = self.by_place.range(place.saturating_add(1)..);
         Since {
             is_lost: place < self.forgotten || place > self.last,
@@ -66,7 +66,7 @@ impl Changes {
     }
 
     /// Returns whether there is something after a place. If not, the next is told.
-    pub(crate) fn wait(&mut self, place: Place) -> bool {
+    pub(crate) fn wait(&mut self, place: ChangeNo) -> bool {
         let is_there = self.last != place;
         self.is_awaited |= !is_there;
         is_there

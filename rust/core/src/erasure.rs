@@ -24,7 +24,7 @@ pub struct Erasures {
 
 /// What becomes of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Fate {
     /// It counts.
     Counts,
     /// It says what others do not, and no more.
@@ -35,43 +35,43 @@ pub enum Standing {
 
 impl Erasures {
     /// Says what becomes of a record. To be asked of all records of a history, the last one first.
-    pub fn judge(&mut self, at: &Stored) -> Standing {
+    pub fn judge(&mut self, at: &Stored) -> Fate {
         let (record, seq) = (&at.record, at.seq);
         // Nothing is kept from before a restart that keeps nothing, not even what earlier ones say.
         if self.is_over() {
-            return Standing::Gone;
+            return Fate::Gone;
         }
         if record.verdict == Verdict::Restarted {
             self.restarts.push(read(record));
-            return Standing::Says;
+            return Fate::Says;
         }
         let kept = self.restarts.iter().all(|it| has(it, seq));
         if record.verdict == Verdict::Erased {
             return self.judge_attempts(record, kept);
         }
         if !kept {
-            return Standing::Gone;
+            return Fate::Gone;
         }
         if self.attempts.is_empty() || record.verdict.is_outcome() {
-            return Standing::Counts;
+            return Fate::Counts;
         }
         let erased = self.attempts.get(&record.operation);
         match erased {
-            Some((from, to)) if (*from..=*to).contains(&record.attempt) => Standing::Gone,
-            _ => Standing::Counts,
+            Some((from, to)) if (*from..=*to).contains(&record.attempt) => Fate::Gone,
+            _ => Fate::Counts,
         }
     }
 
     /// One that is not kept itself hides attempts all the same, of which whoever restarted saw
     /// nothing.
-    fn judge_attempts(&mut self, record: &Record, kept: bool) -> Standing {
+    fn judge_attempts(&mut self, record: &Record, kept: bool) -> Fate {
         let (from, to) = (record.erases.unwrap_or(u32::MAX), record.attempt);
         let known = self.attempts.get(&record.operation).copied();
         let (range, standing) = match known {
-            None if kept => ((from, to), Standing::Counts),
-            Some(last) if kept => (last, Standing::Gone),
-            None => ((from, to), Standing::Says),
-            Some(last) => ((last.0.min(from), last.1.max(to)), Standing::Says),
+            None if kept => ((from, to), Fate::Counts),
+            Some(last) if kept => (last, Fate::Gone),
+            None => ((from, to), Fate::Says),
+            Some(last) => ((last.0.min(from), last.1.max(to)), Fate::Says),
         };
         self.attempts.insert(record.operation.clone(), range);
         standing
@@ -94,7 +94,7 @@ pub fn keep_what_counts(history: &mut Vec<Stored>) {
     let mut counting: Vec<Stored> = history
         .drain(..)
         .rev()
-        .filter(|it| erasures.judge(it) == Standing::Counts)
+        .filter(|it| erasures.judge(it) == Fate::Counts)
         .collect();
     counting.reverse();
     *history = counting;
@@ -276,7 +276,7 @@ mod tests {
                         chain.retain(|_| {
                             left += 1;
                             at = keep.len() - left;
-                            keep[at] != Standing::Gone || at >= stop
+                            keep[at] != Fate::Gone || at >= stop
                         });
                     }
                     _ => {

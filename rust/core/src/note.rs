@@ -4,14 +4,14 @@
 
 use crate::audit;
 use crate::bulk;
-use crate::changes::Place;
+use crate::changes::ChangeNo;
 use crate::history::{Stored, Verdict};
 use crate::ids::{Incarnation, InstanceNo, Micros, Seq};
 use crate::lifecycle::Status;
 use crate::limits::RECORDS_A_START;
 use crate::rewind::{No, Plan};
 use crate::store::{ApprovalPage, Look, Row};
-use crate::tally::Told;
+use crate::tally::ReasonTold;
 use crate::wait::Wait;
 
 /// Something that happened.
@@ -230,9 +230,9 @@ pub enum Data {
     Rewound(Option<Box<Rewound>>),
     /// Whether something was forgotten before these; instances that changed, each with its place;
     /// and the place up to which that is all.
-    Changes(bool, Vec<(Place, Row)>, Place),
+    Changes(bool, Vec<(ChangeNo, Row)>, ChangeNo),
     /// Why instances are where they are, each with the id of one.
-    Reasons(Vec<(Told, Option<Box<str>>)>),
+    Reasons(Vec<(ReasonTold, Option<Box<str>>)>),
     /// Approvals with the instances that ask.
     Approvals(ApprovalPage),
     /// A number.

@@ -46,7 +46,7 @@ impl Figures {
 
 /// Why some instances are where they are, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct ReasonTold {
     /// Number and name of the workflow; none: the reason is that of several.
     pub number: Option<u32>,
     /// Its namespace and name.
@@ -81,7 +81,7 @@ impl Workflow {
         version.map(|it| Arc::clone(&it.0))
     }
 
-    fn told(&self, group: Group) -> Told {
+    fn told(&self, group: Group) -> ReasonTold {
         let Group {
             workflow,
             reason,
@@ -92,7 +92,7 @@ impl Workflow {
         } = group;
         let version = reason.as_ref().and_then(|it| self.version(it.version));
         let others = || codes::OTHER.into();
-        Told {
+        ReasonTold {
             number: Some(workflow),
             workflow: Some(self.names()),
             version,
@@ -109,8 +109,8 @@ impl Workflow {
         }
     }
 
-    fn told_queued(&self, number: u32, version: &Arc<str>, code: &str, count: u64) -> Told {
-        Told {
+    fn told_queued(&self, number: u32, version: &Arc<str>, code: &str, count: u64) -> ReasonTold {
+        ReasonTold {
             number: Some(number),
             workflow: Some(self.names()),
             version: Some(Arc::clone(version)),
@@ -125,8 +125,8 @@ impl Workflow {
         }
     }
 
-    fn told_failed(&self, alike: &Alike, it: &Lately) -> Told {
-        Told {
+    fn told_failed(&self, alike: &Alike, it: &Lately) -> ReasonTold {
+        ReasonTold {
             number: Some(alike.workflow),
             workflow: Some(self.names()),
             version: self.version(alike.version),
@@ -144,8 +144,8 @@ impl Workflow {
 
 /// Makes one row of those that say the same; the most frequent first, and of those beyond
 /// [`GROUPS`] one row of all others.
-fn merged(mut told: Vec<Told>) -> Vec<Told> {
-    let same = |it: &Told| {
+fn merged(mut told: Vec<ReasonTold>) -> Vec<ReasonTold> {
+    let same = |it: &ReasonTold| {
         let of = (it.number, it.version.clone(), it.status.map(|it| it as u8));
         (of, Arc::clone(&it.code), it.step.clone(), it.error.clone())
     };
@@ -161,7 +161,7 @@ fn merged(mut told: Vec<Told>) -> Vec<Told> {
     if told.len() > GROUPS {
         let mut others = told.split_off(GROUPS).into_iter();
         let first = others.next().expect("there are some");
-        let mut all = Told {
+        let mut all = ReasonTold {
             number: None,
             workflow: None,
             version: None,
@@ -179,7 +179,7 @@ fn merged(mut told: Vec<Told>) -> Vec<Told> {
     told
 }
 
-impl Told {
+impl ReasonTold {
     fn add(&mut self, other: &Self) {
         self.count += other.count;
         self.next = self.next.into_iter().chain(other.next).min();
@@ -273,13 +273,13 @@ impl Tally {
 
     /// Returns at most so many of the changes after a place.
     #[must_use]
-    pub fn changes(&self, place: changes::Place, limit: usize) -> Since {
+    pub fn changes(&self, place: changes::ChangeNo, limit: usize) -> Since {
         self.0.lock().changes.since(place, limit)
     }
 
     /// Returns whether there is a change after a place; if not, there will be a note of the next.
     #[must_use]
-    pub fn await_change(&self, place: changes::Place) -> bool {
+    pub fn await_change(&self, place: changes::ChangeNo) -> bool {
         self.0.lock().changes.wait(place)
     }
 
@@ -310,7 +310,7 @@ impl Tally {
         asked: (Option<&str>, Option<&str>),
         now: Micros,
         limit: impl Fn([u64; 3], &str, &str) -> &'static str,
-    ) -> Vec<Told> {
+    ) -> Vec<ReasonTold> {
         let mut inner = self.0.lock();
         let first = first_hour(now);
         inner.failures.retain(|it, _| it.hour >= first);
@@ -339,7 +339,8 @@ impl Tally {
             }
             used[2] = row.figures.leased;
             let code = limit(used, &row.namespace, &row.name);
-            let is_queue = |it: &&mut Told| it.number == Some(number) && &*it.code == codes::QUEUED;
+            let is_queue =
+                |it: &&mut ReasonTold| it.number == Some(number) && &*it.code == codes::QUEUED;
             for it in told.iter_mut().filter(is_queue) {
                 it.code = code.into();
             }
@@ -506,7 +507,7 @@ mod tests {
 
     #[test]
     fn beyond_a_thousand_rows_all_others_are_one() {
-        let row = |no: u64| Told {
+        let row = |no: u64| ReasonTold {
             number: Some(0),
             workflow: None,
             version: None,

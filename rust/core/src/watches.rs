@@ -16,16 +16,16 @@ use crate::ids::InstanceNo;
 /// How often each instance is watched, and listened to.
 #[derive(Debug, Default)]
 pub struct Watches {
-    watched: Counts,
-    heard: Counts,
+    watched: Listeners,
+    heard: Listeners,
     /// How many are listened to.
     listeners: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
-struct Counts(Mutex<FxHashMap<InstanceNo, u32>>);
+struct Listeners(Mutex<FxHashMap<InstanceNo, u32>>);
 
-impl Counts {
+impl Listeners {
     fn add(&self, no: InstanceNo) {
         *self.0.lock().entry(no).or_default() += 1;
     }

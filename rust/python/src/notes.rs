@@ -12,7 +12,7 @@ use stepwell_core::note::{Data, Note, Refusal, Rewound, Start};
 use stepwell_core::rewind::No;
 use stepwell_core::runtime::OfWorkflow;
 use stepwell_core::store::{Look, Row};
-use stepwell_core::tally::Told;
+use stepwell_core::tally::ReasonTold;
 use stepwell_core::wait::{Approval, Source, Wait};
 
 pub(crate) const DONE: u8 = 1;
@@ -218,7 +218,7 @@ fn audited<'py>(py: Python<'py>, row: &Result<Entry, (u64, String)>) -> Any<'py>
     )
 }
 
-fn reason<'py>(py: Python<'py>, (it, id): &(Told, Option<Box<str>>)) -> Any<'py> {
+fn reason<'py>(py: Python<'py>, (it, id): &(ReasonTold, Option<Box<str>>)) -> Any<'py> {
     tuple!(
         py; it.workflow.as_ref().map(|it| &*it.1), it.version.as_deref(),
         it.status.map(|it| it as u8), &*it.code, it.step.as_deref(), it.error.as_deref(), it.count,

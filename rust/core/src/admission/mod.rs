@@ -18,7 +18,7 @@ pub(crate) mod small;
 use rustc_hash::FxHashMap;
 
 use self::drain::Drain;
-use self::places::{Claims, Need};
+use self::places::{Claims, Wanted};
 use self::rate::Rate;
 use crate::codes::DISK;
 use crate::ids::Micros;
@@ -63,8 +63,8 @@ pub struct Wish {
 }
 
 impl Wish {
-    fn need(self) -> Need {
-        Need {
+    fn need(self) -> Wanted {
+        Wanted {
             now: self.count - self.later,
             later: self.later,
         }
@@ -73,13 +73,13 @@ impl Wish {
 
 /// The queue of one workflow, as a number.
 #[derive(Debug, Clone, Copy)]
-struct Line {
+struct Backlog {
     entries_max: u32,
     queued: u32,
     drain: Drain,
 }
 
-impl Line {
+impl Backlog {
     fn room(&self) -> u32 {
         self.entries_max.saturating_sub(self.queued)
     }
@@ -88,7 +88,7 @@ impl Line {
 /// Counts what is queued per workflow and what is created over time.
 #[derive(Debug, Default)]
 pub struct Admission {
-    lines: Vec<Line>,
+    lines: Vec<Backlog>,
     /// Of queues that somebody was refused at.
     claims: FxHashMap<u32, Claims>,
     rates: Vec<Option<Rate>>,
@@ -251,7 +251,7 @@ impl Admission {
         let room = self
             .lines
             .get(workflow as usize)
-            .map_or(u32::MAX, Line::room);
+            .map_or(u32::MAX, Backlog::room);
         claims.hopeful(|it| it.places(startable) <= room)
     }
 
@@ -281,12 +281,12 @@ impl Admission {
     /// What takes none of what others lack may enter, whatever they lack.
     fn missing(&mut self, wish: Wish) -> u32 {
         let (need, clock) = (wish.need(), self.clock);
-        let mut before = Need::default();
+        let mut before = Wanted::default();
         if let Some(claims) = self.claims.get_mut(&wish.workflow) {
             before = claims.before(wish.who, clock);
         }
         let room = self.line(wish.workflow).room();
-        let missing = |it: Need| it.places(wish.startable).saturating_sub(room);
+        let missing = |it: Wanted| it.places(wish.startable).saturating_sub(room);
         let all = missing(before.and(need));
         if all > missing(before) {
             all
@@ -305,10 +305,10 @@ impl Admission {
         }
     }
 
-    fn line(&mut self, workflow: u32) -> &mut Line {
+    fn line(&mut self, workflow: u32) -> &mut Backlog {
         let at = workflow as usize;
         if self.lines.len() <= at {
-            let new = Line {
+            let new = Backlog {
                 entries_max: u32::MAX,
                 queued: 0,
                 drain: Drain::default(),

@@ -20,12 +20,12 @@ use crate::limits::{MOMENTS, MOMENT_WINDOW};
 
 /// What creations need: slots or places, and places whatever slots are free (`start_at`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Need {
+pub(super) struct Wanted {
     pub now: u32,
     pub later: u32,
 }
 
-impl Need {
+impl Wanted {
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             now: self.now.saturating_add(other.now),
@@ -53,9 +53,9 @@ impl Need {
 
 /// Whoever was refused under an id.
 #[derive(Debug, Clone, Copy)]
-struct Claim {
+struct IdClaim {
     id: u64,
-    need: Need,
+    need: Wanted,
     until: Micros,
 }
 
@@ -63,17 +63,17 @@ struct Claim {
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     /// Those who wait and for whom there are places: they wait for the creation rate only.
-    placed: FxHashMap<u64, Need>,
-    placed_sum: Need,
+    placed: FxHashMap<u64, Wanted>,
+    placed_sum: Wanted,
     /// Those who wait for places, in their order.
-    unplaced: BTreeMap<u64, Need>,
-    unplaced_sum: Need,
-    ids: VecDeque<Claim>,
+    unplaced: BTreeMap<u64, Wanted>,
+    unplaced_sum: Wanted,
+    ids: VecDeque<IdClaim>,
 }
 
 impl Claims {
     /// Returns what goes before this one, at this time.
-    pub(super) fn before(&mut self, who: Who, now: Micros) -> Need {
+    pub(super) fn before(&mut self, who: Who, now: Micros) -> Wanted {
         if let Who::Waits(ticket) = who {
             let own = self.placed.get(&ticket).copied().unwrap_or_default();
             let last = self.unplaced.last_key_value();
@@ -81,7 +81,7 @@ impl Claims {
                 self.unplaced_sum
             } else {
                 let earlier = self.unplaced.range(..ticket);
-                earlier.fold(Need::default(), |sum, it| sum.and(*it.1))
+                earlier.fold(Wanted::default(), |sum, it| sum.and(*it.1))
             };
             return self.placed_sum.without(own).and(earlier);
         }
@@ -95,7 +95,14 @@ impl Claims {
     }
 
     /// Promises places; `placed` if they are there. `until` is when an id was told to come.
-    pub(super) fn promise(&mut self, who: Who, need: Need, placed: bool, most: u32, until: Micros) {
+    pub(super) fn promise(
+        &mut self,
+        who: Who,
+        need: Wanted,
+        placed: bool,
+        most: u32,
+        until: Micros,
+    ) {
         match who {
             Who::Stranger => {}
             Who::Waits(ticket) => {
@@ -124,7 +131,7 @@ impl Claims {
                 let few = all <= (most / 2).max(1) && (self.ids.len() as u64) < MOMENTS;
                 // What is placed waits for the rate only, and there has its moment.
                 if !placed && (few || self.ids.is_empty()) {
-                    self.ids.push_back(Claim { id, need, until });
+                    self.ids.push_back(IdClaim { id, need, until });
                 }
             }
         }
@@ -150,7 +157,7 @@ impl Claims {
 
     /// Returns those who wait for places and find them now: `fits` says whether there is room for
     /// so much.
-    pub(super) fn hopeful(&self, fits: impl Fn(Need) -> bool) -> Vec<u64> {
+    pub(super) fn hopeful(&self, fits: impl Fn(Wanted) -> bool) -> Vec<u64> {
         let mut sum = self.placed_sum;
         let mut hopeful = Vec::new();
         for (ticket, need) in &self.unplaced {

@@ -18,7 +18,7 @@ use crate::wait::{Source, Wait};
 
 /// What is said of an instance: a code, which step it is about, the class of the error, since when,
 /// and when it goes on by itself.
-struct Said<'a> {
+struct Cause<'a> {
     code: &'a str,
     step: Option<&'a str>,
     error: Option<&'a str>,
@@ -26,7 +26,7 @@ struct Said<'a> {
     next: Option<Micros>,
 }
 
-impl<'a> Said<'a> {
+impl<'a> Cause<'a> {
     fn plain(code: &'a str, since: Micros) -> Self {
         Self {
             code,
@@ -84,23 +84,23 @@ impl Core {
         let said = match live.status {
             Status::Blocked => {
                 let why = live.why.as_deref()?;
-                Said {
+                Cause {
                     step: why.step.as_deref(),
                     error: why.error.as_deref(),
-                    ..Said::plain(&why.code, live.since)
+                    ..Cause::plain(&why.code, live.since)
                 }
             }
-            Status::Paused | Status::WaitingForPause => Said::plain(codes::PAUSED, live.since),
-            Status::Waiting => Said::of(first.or_else(|| {
+            Status::Paused | Status::WaitingForPause => Cause::plain(codes::PAUSED, live.since),
+            Status::Waiting => Cause::of(first.or_else(|| {
                 let longest = waits.iter().min_by_key(|it| (is_deadline(it), it.id));
                 longest
             })?),
-            Status::Running => Said::of(first?),
+            Status::Running => Cause::of(first?),
             Status::Queued if self.suspects.holds(live.recoveries, no) => {
-                Said::plain(codes::HELD_BACK, live.since)
+                Cause::plain(codes::HELD_BACK, live.since)
             }
             Status::Queued if live.class == Class::New => return None,
-            Status::Queued => Said::plain(codes::QUEUED, live.since),
+            Status::Queued => Cause::plain(codes::QUEUED, live.since),
             Status::Complete | Status::Errored | Status::Terminated => return None,
         };
         Some(Standing {

@@ -11,10 +11,10 @@ use crate::ids::InstanceNo;
 
 /// Versions by the number of their workflow.
 #[derive(Debug, Default)]
-pub(super) struct Versions(Vec<Workflow>);
+pub(super) struct Versions(Vec<WorkflowVersions>);
 
 #[derive(Debug, Default)]
-struct Workflow {
+struct WorkflowVersions {
     names: Vec<Arc<str>>,
     entrants: Runs,
 }
@@ -22,7 +22,7 @@ struct Workflow {
 impl Versions {
     /// There is one more workflow.
     pub(super) fn add_workflow(&mut self) {
-        self.0.push(Workflow::default());
+        self.0.push(WorkflowVersions::default());
     }
 
     /// Returns the number of a version, which it gets now if it is new.

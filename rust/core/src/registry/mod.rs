@@ -22,9 +22,9 @@ const NONE: u64 = 15;
 
 /// Number, committed state, decided state: in one word (C9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry(u64);
+struct Packed(u64);
 
-impl Entry {
+impl Packed {
     fn new(no: InstanceNo, committed: Option<Status>, decided: Status) -> Self {
         assert!(no < 1 << 56, "numbers stay below 2^56");
         let committed = committed.map_or(NONE, |it| it as u64);
@@ -89,10 +89,10 @@ impl Registry {
     #[must_use]
     pub fn view(&self, key: Key) -> Option<View> {
         let word = self.range(key).lock().get(halves(key))?;
-        Some(Entry(word).view())
+        Some(Packed(word).view())
     }
 
-    fn insert(&self, key: Key, entry: Entry) {
+    fn insert(&self, key: Key, entry: Packed) {
         if self.range(key).lock().insert(halves(key), entry.0) {
             self.len.fetch_add(1, Ordering::Relaxed);
         }
@@ -106,19 +106,19 @@ impl Registry {
 
     /// Adds an instance whose creation is decided, not durable.
     pub fn announce(&self, key: Key, no: InstanceNo, decided: Status) {
-        self.insert(key, Entry::new(no, None, decided));
+        self.insert(key, Packed::new(no, None, decided));
     }
 
     /// Adds an instance that the store knows.
     pub fn restore(&self, key: Key, no: InstanceNo, status: Status) {
-        self.insert(key, Entry::new(no, Some(status), status));
+        self.insert(key, Packed::new(no, Some(status), status));
     }
 
     /// Notes what the writer decided.
     pub fn decide(&self, key: Key, status: Status) {
         if let Some(word) = self.range(key).lock().get_mut(halves(key)) {
-            let view = Entry(*word).view();
-            *word = Entry::new(view.no, view.committed, status).0;
+            let view = Packed(*word).view();
+            *word = Packed::new(view.no, view.committed, status).0;
         }
     }
 
@@ -126,12 +126,12 @@ impl Registry {
     pub fn show(&self, key: Key) {
         let mut range = self.range(key).lock();
         if let Some(word) = range.get_mut(halves(key)) {
-            let view = Entry(*word).view();
+            let view = Packed(*word).view();
             if view.decided.is_final() {
                 range.remove(halves(key));
                 self.len.fetch_sub(1, Ordering::Relaxed);
             } else {
-                *word = Entry::new(view.no, Some(view.decided), view.decided).0;
+                *word = Packed::new(view.no, Some(view.decided), view.decided).0;
             }
         }
     }

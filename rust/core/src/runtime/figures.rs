@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Engine, Question, Refused};
-use crate::changes::Place;
+use crate::changes::ChangeNo;
 use crate::codes;
 use crate::lifecycle::Status;
 use crate::settings::Limit;
@@ -76,7 +76,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the engine is closed.
-    pub fn changes(&self, namespace: &str, place: Place, limit: usize) -> Result<u64, Refused> {
+    pub fn changes(&self, namespace: &str, place: ChangeNo, limit: usize) -> Result<u64, Refused> {
         if !self.is_ours() {
             return Err(Refused::Closed);
         }
@@ -86,7 +86,7 @@ impl Engine {
 
     /// Returns whether there is a change after a place; if not, there will be a note of the next.
     #[must_use]
-    pub fn await_change(&self, place: Place) -> bool {
+    pub fn await_change(&self, place: ChangeNo) -> bool {
         self.is_ours() && self.shared.tally.await_change(place)
     }
 

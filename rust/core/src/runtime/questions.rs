@@ -16,7 +16,7 @@ use crate::note::Data;
 use crate::rewind::{self, From};
 use crate::store::{ApprovalFilter, Error, Filter, Look, Payloads, Reader, Row};
 use crate::submission::Name;
-use crate::tally::Told;
+use crate::tally::ReasonTold;
 use crate::wait::{tell_approvals, told_approval, Source, Wait};
 
 /// An instance by id, of this workflow or of any.
@@ -32,7 +32,7 @@ pub enum Question {
     /// What instances are at that changed, of this namespace.
     Changes(Box<str>, Since),
     /// Why instances are where they are, as the tally tells it; of a namespace or all.
-    Reasons(Vec<Told>),
+    Reasons(Vec<ReasonTold>),
     /// History and open waits.
     History(InstanceNo),
     /// A page of approvals.
@@ -162,7 +162,10 @@ fn created_at(reader: &mut dyn Reader, no: InstanceNo) -> Result<Micros, Error> 
 
 /// Adds to a reason the id of the instance that has been there longest. Which that is of those that
 /// never ran, memory does not know: the store has them in order.
-fn named(reader: &mut dyn Reader, mut told: Told) -> Result<(Told, Option<Box<str>>), Error> {
+fn named(
+    reader: &mut dyn Reader,
+    mut told: ReasonTold,
+) -> Result<(ReasonTold, Option<Box<str>>), Error> {
     let first = || Filter {
         limit: 1,
         ..Filter::default()

@@ -13,7 +13,7 @@ use crate::ids::Micros;
 const PATIENCE: Micros = 4;
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Line {
+struct Held {
     holds: u32,
     uses: u32,
     keep: u32,
@@ -21,7 +21,7 @@ struct Line {
 
 /// A request that is not answered yet.
 #[derive(Debug, Clone)]
-struct Open<H> {
+struct Asking<H> {
     request: Request<H>,
     /// Before it was sent the first time: from here a lease counts.
     begun: Micros,
@@ -47,11 +47,11 @@ pub struct Holder<H> {
     since: u64,
     terms: Terms,
     sequence: u64,
-    open: Option<Open<H>>,
+    open: Option<Asking<H>>,
     sent: Option<Micros>,
     /// From when the present lease counts.
     leased: Option<Micros>,
-    lines: BTreeMap<u32, Line>,
+    lines: BTreeMap<u32, Held>,
     superseded: bool,
 }
 
@@ -105,7 +105,7 @@ impl<H: Clone> Holder<H> {
             since: self.since,
             claims: self.claims(wants),
         };
-        self.open = Some(Open {
+        self.open = Some(Asking {
             request: request.clone(),
             begun: now,
         });

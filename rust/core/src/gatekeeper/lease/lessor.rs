@@ -18,7 +18,7 @@ const RECENT: Micros = 2;
 
 /// What is known of one shard.
 #[derive(Debug, Clone)]
-struct Seat<H> {
+struct ShardSeat<H> {
     epoch: u64,
     sequence: u64,
     heard: Micros,
@@ -41,14 +41,14 @@ struct Ghost {
 pub struct Lessor<H> {
     gate: Gatekeeper,
     terms: Terms,
-    seats: FxHashMap<u32, Seat<H>>,
+    seats: FxHashMap<u32, ShardSeat<H>>,
     ghosts: Vec<Ghost>,
     /// Until then it leases nothing and believes what is claimed.
     learns_until: Micros,
 }
 
 /// How urgent a shard's first entry is; one that has none comes last.
-type Head<H> = (bool, Option<H>);
+type Urgency<H> = (bool, Option<H>);
 
 impl<H: Ord + Copy> Lessor<H> {
     /// Returns a lessor of these accounts, which has never leased anything.
@@ -167,7 +167,7 @@ impl<H: Ord + Copy> Lessor<H> {
             claim.uses = claim.uses.min(holds);
         }
         give_back(&mut self.gate, &held_before);
-        let seat = Seat {
+        let seat = ShardSeat {
             epoch: request.epoch,
             sequence: request.sequence,
             heard: now,
@@ -203,7 +203,7 @@ impl<H: Ord + Copy> Lessor<H> {
         for (workflow, count) in self.ghosts.iter().flat_map(|it| &it.slots) {
             (0..*count).for_each(|_| gate.adopt(*workflow));
         }
-        let mut demands: Vec<Demand<Head<H>>> = Vec::new();
+        let mut demands: Vec<Demand<Urgency<H>>> = Vec::new();
         let mut shards: Vec<_> = self.seats.iter().collect();
         shards.sort_unstable_by_key(|it| *it.0);
         for (shard, seat) in shards {
@@ -229,7 +229,7 @@ impl<H: Ord + Copy> Lessor<H> {
         if now < self.learns_until {
             return;
         }
-        let mut demands: Vec<Demand<Head<H>>> = Vec::new();
+        let mut demands: Vec<Demand<Urgency<H>>> = Vec::new();
         for ((shard, workflow), share) in shares {
             let claims = &self.seats[shard].claims;
             let claim = claims.iter().find(|it| it.workflow == *workflow);

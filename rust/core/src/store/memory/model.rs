@@ -19,7 +19,7 @@ use crate::store::{
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 
 /// How many of a workflow have ended, and of each of its versions.
-pub(super) type OfWorkflow = ([u64; 3], BTreeMap<Box<str>, [u64; 3]>);
+pub(super) type Endings = ([u64; 3], BTreeMap<Box<str>, [u64; 3]>);
 
 #[derive(Debug, Default)]
 pub(super) struct Model {
@@ -35,7 +35,7 @@ pub(super) struct Model {
     /// In the order in which they were first written.
     pub(super) approvals: Vec<Approval>,
     pub(super) meta: BTreeMap<Box<str>, Box<[u8]>>,
-    pub(super) ended: BTreeMap<(Box<str>, Box<str>), OfWorkflow>,
+    pub(super) ended: BTreeMap<(Box<str>, Box<str>), Endings>,
     pub(super) failures: Vec<Failed>,
     pub(super) buckets: BTreeMap<Box<str>, Bucket>,
     pub(super) last_seq: Seq,

@@ -228,14 +228,14 @@ fn whose(file: &File, named: u32) -> Whose {
 }
 
 /// Another process that has a file open, and by which name.
-struct Holder {
+struct Foreigner {
     pid: u32,
     path: PathBuf,
 }
 
 /// Returns the other processes that have a file open, as far as they can be seen: those of the same
 /// user, on Linux.
-fn holders(file: &File) -> Vec<Holder> {
+fn holders(file: &File) -> Vec<Foreigner> {
     let (Ok(wanted), Ok(processes)) = (file.metadata(), Path::new("/proc").read_dir()) else {
         return Vec::new();
     };
@@ -252,7 +252,7 @@ fn holders(file: &File) -> Vec<Holder> {
                     .is_ok_and(|it| (it.dev(), it.ino()) == (wanted.dev(), wanted.ino()))
             })?;
             let path = found.read_link().unwrap_or(found);
-            Some(Holder { pid, path })
+            Some(Foreigner { pid, path })
         })
         .collect()
 }

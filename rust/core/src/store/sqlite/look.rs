@@ -18,7 +18,7 @@ use crate::store::known::Shelf;
 use crate::store::{Error, Expired, Expiry, Row};
 use crate::wait::Approval;
 
-pub(super) struct Look<'c> {
+pub(super) struct LookUp<'c> {
     conn: &'c Connection,
     names: &'c Names,
     heads: &'c Heads,
@@ -32,7 +32,7 @@ pub(super) struct Look<'c> {
     output: Option<CachedStatement<'c>>,
 }
 
-impl<'c> Look<'c> {
+impl<'c> LookUp<'c> {
     pub(super) fn new(
         conn: &'c Connection,
         names: &'c Names,
@@ -70,7 +70,7 @@ fn ready<'s, 'c>(
     }
 }
 
-impl Shelf for Look<'_> {
+impl Shelf for LookUp<'_> {
     fn open(&mut self, namespace: &str, workflow: &str) {
         self.workflows = self.names.workflows(Some(namespace), Some(workflow));
     }

@@ -322,14 +322,14 @@ impl Store for SqliteStore {
     ) -> Result<Vec<Outcome>, Error> {
         self.busy = true;
         self.write("write", 1, |conn, heads, names| {
-            let mut applied = write::Batch::new(conn, heads, names);
+            let mut applied = write::Writing::new(conn, heads, names);
             batch.map(|op| applied.apply(op)).collect()
         })
     }
 
     fn look(&mut self, needs: Needs) -> Result<Known, Error> {
         self.usable()?;
-        let mut look = look::Look::new(&self.conn, &self.names, &self.heads, &self.paths.name);
+        let mut look = look::LookUp::new(&self.conn, &self.names, &self.heads, &self.paths.name);
         known::look(needs, &mut look)
     }
 

@@ -15,35 +15,35 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 /// Where a lock begins and how long it is.
-pub(super) type Range = (i64, i64);
+pub(super) type ByteRange = (i64, i64);
 /// `WAL_CKPT_LOCK` of the wal-index.
 #[cfg_attr(
     not(target_os = "linux"),
     expect(dead_code, reason = "held on Linux only")
 )]
-pub(super) const FOLDING: Range = (121, 1);
+pub(super) const FOLDING: ByteRange = (121, 1);
 /// The others of the wal-index, before and after it.
 #[cfg(target_os = "linux")]
-const WRITING: Range = (120, 1);
+const WRITING: ByteRange = (120, 1);
 #[cfg(target_os = "linux")]
-const REST: Range = (122, 7);
+const REST: ByteRange = (122, 7);
 
 /// A byte of the database that SQLite neither reads nor locks: the engine that has the store open holds it, by
 /// whatever name it was opened.
-pub(super) const ENGINE: Range = (0x4000_0400, 1);
+pub(super) const ENGINE: ByteRange = (0x4000_0400, 1);
 
 /// Locks a range together with others.
-pub(super) fn share(file: &File, range: Range) -> io::Result<()> {
+pub(super) fn share(file: &File, range: ByteRange) -> io::Result<()> {
     set(file, libc::F_RDLCK as _, range)
 }
 
 /// Locks a range against everybody else.
-pub(super) fn exclude(file: &File, range: Range) -> io::Result<()> {
+pub(super) fn exclude(file: &File, range: ByteRange) -> io::Result<()> {
     set(file, libc::F_WRLCK as _, range)
 }
 
 /// Lets a range go.
-pub(super) fn release(file: &File, range: Range) -> io::Result<()> {
+pub(super) fn release(file: &File, range: ByteRange) -> io::Result<()> {
     set(file, libc::F_UNLCK as _, range)
 }
 
@@ -62,7 +62,7 @@ const OFD_SETLK: libc::c_int = 90;
     unsafe_code,
     reason = "no crate we use has a safe call for open-file-description locks"
 )]
-fn set(file: &File, kind: libc::c_short, (start, len): Range) -> io::Result<()> {
+fn set(file: &File, kind: libc::c_short, (start, len): ByteRange) -> io::Result<()> {
     // SAFETY: `flock` is plain data for which all zeroes is a value.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = kind;

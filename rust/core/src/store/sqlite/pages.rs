@@ -22,7 +22,7 @@ const ALIKE: usize = 20_000;
 
 /// Returns one page.
 pub(super) fn page(conn: &Connection, names: &Names, filter: &Filter) -> Result<Page> {
-    let mut look = Look::new(conn, names, filter);
+    let mut look = Search::new(conn, names, filter);
     if filter.reason.is_some() && !look.asks_for(Status::Blocked) {
         return Ok(Page::default());
     }
@@ -80,7 +80,7 @@ fn first_since(conn: &Connection, at: Micros) -> Result<InstanceNo> {
     Ok(u64::try_from(low).unwrap_or(0))
 }
 
-struct Look<'a> {
+struct Search<'a> {
     conn: &'a Connection,
     names: &'a Names,
     filter: &'a Filter,
@@ -96,14 +96,14 @@ struct Look<'a> {
 }
 
 /// Where numbers are looked for: a table, the column, and conditions that its index answers.
-struct Range<'a> {
+struct Stretch<'a> {
     table: &'a str,
     no: &'a str,
     conditions: &'a str,
     values: Vec<Value>,
 }
 
-impl<'a> Look<'a> {
+impl<'a> Search<'a> {
     fn new(conn: &'a Connection, names: &'a Names, filter: &'a Filter) -> Self {
         let mut statuses = filter.statuses.clone();
         statuses.sort_unstable();
@@ -166,7 +166,7 @@ impl<'a> Look<'a> {
             if self.rows.len() >= self.filter.limit as usize {
                 break;
             }
-            let range = Range {
+            let range = Stretch {
                 table: "instance i",
                 no: "i.no",
                 conditions: "i.no = ?",
@@ -184,7 +184,7 @@ impl<'a> Look<'a> {
         if !filter.parents.is_empty() {
             let share = share(budget, filter.parents.len());
             for parent in &filter.parents {
-                let range = Range {
+                let range = Stretch {
                     table: "instance i INDEXED BY instance_parent",
                     no: "i.no",
                     conditions: "i.parent = ?",
@@ -195,7 +195,7 @@ impl<'a> Look<'a> {
             return Ok(());
         }
         if let Some((key, value)) = filter.attributes.first() {
-            let range = Range {
+            let range = Stretch {
                 table: "attribute a CROSS JOIN instance i ON i.no = a.no",
                 no: "a.no",
                 conditions: "a.key = ? AND a.value = ?",
@@ -204,7 +204,7 @@ impl<'a> Look<'a> {
             return self.read(range, budget);
         }
         if self.statuses.is_empty() && filter.workflow.is_none() {
-            let range = Range {
+            let range = Stretch {
                 table: "instance i NOT INDEXED",
                 no: "i.no",
                 conditions: "1",
@@ -240,7 +240,7 @@ impl<'a> Look<'a> {
         let share = share(budget, workflows.len() * statuses.len());
         for workflow in &workflows {
             for status in &statuses {
-                let range = Range {
+                let range = Stretch {
                     table: "instance i INDEXED BY instance_status",
                     no: "i.no",
                     conditions: "i.workflow = ? AND i.status = ?",
@@ -254,8 +254,8 @@ impl<'a> Look<'a> {
 
     /// Adds those of a range that are asked for, at most a page of them, looking at no more rows
     /// than this.
-    fn read(&mut self, range: Range<'_>, budget: Option<u32>) -> Result<()> {
-        let Range {
+    fn read(&mut self, range: Stretch<'_>, budget: Option<u32>) -> Result<()> {
+        let Stretch {
             table,
             no,
             conditions,

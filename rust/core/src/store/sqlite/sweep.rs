@@ -18,7 +18,7 @@ use super::heads::Heads;
 use super::read;
 use super::rows::{self, Fault};
 use super::sums;
-use crate::erasure::{Erasures, Standing};
+use crate::erasure::{Erasures, Fate};
 use crate::ids::{InstanceNo, Seq};
 
 /// Rows that one step looks at: about a millisecond.
@@ -174,7 +174,7 @@ fn begin(conn: &Connection, heads: &mut Heads) -> rows::Result<Option<Walk>> {
     let mut erasures = Erasures::default();
     let at = match at.and_then(|at| read::record(conn, no, at)) {
         Ok((head, _)) => {
-            let stays = erasures.judge(&head) != Standing::Gone;
+            let stays = erasures.judge(&head) != Fate::Gone;
             stays.then_some(head.seq)
         }
         Err(Fault::Corrupt(_)) => None,
@@ -202,7 +202,7 @@ fn go_on(conn: &Connection, walk: &mut Walk) -> rows::Result<bool> {
         while prev != 0 && left > 0 {
             left -= 1;
             match read::record(conn, walk.no, prev) {
-                Ok((older, _)) if walk.erasures.judge(&older) != Standing::Gone => {
+                Ok((older, _)) if walk.erasures.judge(&older) != Fate::Gone => {
                     next = Some(prev);
                     break;
                 }

@@ -18,7 +18,7 @@ pub(super) struct Damage {
 }
 
 /// An instance and its last record.
-type Head = (InstanceNo, Seq);
+type Tip = (InstanceNo, Seq);
 
 /// Returns the instance whose number makes the checksum right.
 pub(super) fn whose(
@@ -76,7 +76,7 @@ pub(super) fn strays(conn: &Connection) -> rows::Result<Vec<Damage>> {
 
 /// The records above the watermark, and any at impossible places, each read whole: the last one of
 /// each instance, and what is damaged. Only asked for when something does not fit.
-pub(super) fn heads(conn: &Connection, watermark: Seq) -> rows::Result<(Vec<Head>, Vec<Damage>)> {
+pub(super) fn heads(conn: &Connection, watermark: Seq) -> rows::Result<(Vec<Tip>, Vec<Damage>)> {
     let sql = format!(
         "SELECT {} FROM journal WHERE seq > ? OR seq < 1 ORDER BY seq NOT BETWEEN 1 AND ?, seq",
         rows::JOURNAL

@@ -25,14 +25,14 @@ use crate::store::{NewInstance, Op, Outcome, Restart, Transition, FAILURE_HOURS}
 use crate::wait::{Approval, ApprovalStatus, Event, Source, Wait};
 
 /// A batch being applied.
-pub(super) struct Batch<'c> {
+pub(super) struct Writing<'c> {
     conn: &'c Connection,
     sql: Statements<'c>,
     heads: &'c mut Heads,
     names: &'c mut Names,
 }
 
-impl<'c> Batch<'c> {
+impl<'c> Writing<'c> {
     pub(super) fn new(conn: &'c Connection, heads: &'c mut Heads, names: &'c mut Names) -> Self {
         Self {
             conn,
