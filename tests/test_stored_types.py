@@ -578,7 +578,7 @@ async def test_the_advice_names_the_annotation_of_the_whole_value(value, declare
             await instance.send_event("x", value)
 
 
-@pytest.mark.parametrize("option", ["undo", "sensitive"])
+@pytest.mark.parametrize("option", ["undo"])
 async def test_an_option_that_does_nothing_yet_is_refused_where_it_is_given(option):
     @workflow(name="w")
     async def w(step, method):

@@ -121,6 +121,14 @@ class InstanceInfo(NamedTuple):
     attributes: Mapping[str, str | int | float | bool] = _NOTHING
 
 
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    """Stands where a value is not shown, because its step is `sensitive`; `size` is that of the
+    stored value in bytes."""
+
+    size: int
+
+
 class UndoStatus(NamedTuple):
     """How the undos of a failed instance went."""
 
@@ -330,6 +338,8 @@ class StepRecord:
     The `output` of an approval that was decided, either way, is done: a dict of `approved`, `by`,
     `reason` and `metadata`. One that came to nothing with other instances (an id that is taken,
     nobody there) is failed, and `error` has the class that its body saw.
+
+    Of a step that is `sensitive`, `output` is `Redacted`.
 
     `event_type` is the type of the event that ended a wait for events: of one for several types, or
     with a name of its own, which came. `event_types` are those that one waits for that is open."""

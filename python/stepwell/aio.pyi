@@ -52,6 +52,7 @@ from stepwell import Overloaded as Overloaded
 from stepwell import Page as Page
 from stepwell import QueueExplanation as QueueExplanation
 from stepwell import ReasonCount as ReasonCount
+from stepwell import Redacted as Redacted
 from stepwell import Rejected as Rejected
 from stepwell import RestartPreview as RestartPreview
 from stepwell import Retention as Retention
@@ -1518,6 +1519,7 @@ __all__ = [
     "Page",
     "QueueExplanation",
     "ReasonCount",
+    "Redacted",
     "Rejected",
     "RestartPreview",
     "Retention",

@@ -97,7 +97,8 @@ class StepContext(Generic[E]):
             InvalidState: The attempt has ended; something it has left running reports.
         """
         self._check_runs("report()")
-        report(self._operation.life, progress, message, fields)
+        operation = self._operation
+        report(operation.life, progress, message, fields, is_sensitive=operation.plan.is_sensitive)
 
     def heartbeat(self) -> None:
         """Says that this attempt is alive; restarts its `heartbeat_timeout`. Cheap, from any

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import TooLarge
 from .._values.codec import codec
+from .._values.envelope import hide
 
 if TYPE_CHECKING:
     from .life import Life
@@ -14,9 +15,16 @@ REPORT_MAX = 1 << 16
 """Bytes of one report, encoded."""
 
 
-def report(life: Life, progress: Any, message: str | None, fields: dict[str, Any]) -> None:
+def report(
+    life: Life,
+    progress: Any,
+    message: str | None,
+    fields: dict[str, Any],
+    *,
+    is_sensitive: bool = False,
+) -> None:
     """Keeps the last progress; none is repeated on replay. What cannot be kept is refused there
-    too: the body may have gone another way for it."""
+    too: the body may have gone another way for it. That of a sensitive step is not shown."""
     if life.stopping:
         return
     value = {
@@ -33,5 +41,7 @@ def report(life: Life, progress: Any, message: str | None, fields: dict[str, Any
             limit=REPORT_MAX,
             size=error.size,
         ) from None
+    if is_sensitive:
+        payload = hide(payload)
     if not life.delivery.replaying:
         life.port.report(life.who.no, life.who.incarnation, payload)

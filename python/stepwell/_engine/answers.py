@@ -14,6 +14,7 @@ from .._replay import Identity
 from .._types import STATUSES, AuditRow, Bulk, InstanceStatus, InstanceSummary, ReasonCount, Status
 from .._values.codec import Plan, Undecodable, as_plain, codec
 from .._values.durations import from_us
+from .._values.envelope import is_hidden, redacted
 from .._values.failures import error_info
 from .desk import Audited, BulkRow
 from .look import Look
@@ -91,7 +92,10 @@ class Telling:
         """Why something could not be read: the first such thing."""
 
     def value(self, data: bytes | None, where: str, plan: Plan = _PLAIN) -> Any:
-        """Returns what these bytes stand for; None also where they cannot be read."""
+        """Returns what these bytes stand for, or how many there are if they are hidden; None also
+        where they cannot be read."""
+        if data is not None and is_hidden(data):
+            return redacted(data)
         try:
             return None if data is None else plan.decode(data, where)
         except Undecodable as error:

@@ -23,9 +23,10 @@ from .._errors import StepwellError
 from .._operations.standing import BEHIND, ENDED, RUNNING
 from .._steps import past
 from .._types import StepRecord, StepRef
-from .._values.codec import Undecodable, codec
+from .._values.codec import Undecodable
 from .._values.durations import from_us
 from .._values.failures import error_info
+from .._values.hidden import told
 
 if TYPE_CHECKING:
     from .._operations.standing import Standing
@@ -63,9 +64,9 @@ def _record(record: Recorded) -> StepRecord:
     output, error = None, recorded(word) if verdict == GAVE_UP and payload is None else None
     if payload is not None:
         try:
-            value = codec.decode(payload)
+            value = told(payload)
             if verdict == ABANDONED and isinstance(value, dict):
-                output = codec.decode(value["value"]) if value.get("value") is not None else None
+                output = told(value["value"]) if value.get("value") is not None else None
                 error = error_info(value["error"]) if "error" in value else None
             elif verdict in _FAILED and isinstance(value, dict):
                 error = error_info(value)

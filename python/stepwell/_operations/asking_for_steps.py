@@ -79,6 +79,10 @@ class AskingForSteps(Asking):
             abandon_on_cancel: Of a plain function: when the body cancels the step, the body goes on
                 at once, while the thread runs to its end; what that comes to is in the history.
                 Default (False): the body goes on when the thread has ended.
+            sensitive: True: what the step returns, saves and reports, and the fields of exceptions
+                that it raises, are for the body and the next attempt alone; whoever looks from
+                outside is told how long they are (`Redacted`). Texts of exceptions and tracebacks
+                are your own, and are shown.
 
         Returns:
             The result, as decoded from what was stored.
@@ -171,7 +175,7 @@ class AskingForSteps(Asking):
             on_error: "raise": the first failure cancels the rest. "collect": failures stand in the
                 list, each a `StepFailed`, whatever its step raised.
             options: As `do`: retry, timeout, heartbeat_timeout, on_interrupt, as_type,
-                abandon_on_cancel.
+                abandon_on_cancel, sensitive.
 
         Returns:
             The results in the order of the items; for a set in the order of the keys as text.

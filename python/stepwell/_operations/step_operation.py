@@ -30,7 +30,8 @@ from .._replay import Attempts
 from .._steps.arguments import Arguments
 from .._steps.past import Past
 from .._values.codec import codec
-from .._values.failures import describe, type_name
+from .._values.failures import type_name
+from .._values.hidden import HiddenPlan
 from .step_records import RecordedStep
 
 if TYPE_CHECKING:
@@ -287,7 +288,7 @@ class StepOperation(RecordedStep):
             await self._note(
                 INTERRUPTED,
                 self._made,
-                codec.encode(describe(error, step=self.identity[2], attempts=self._made)),
+                codec.encode(self._described(error, self._made)),
             )
             self._keep_few(self._made, False, type_name(error))
 
@@ -446,7 +447,8 @@ class StepOperation(RecordedStep):
 
     async def save(self, value: Any, attempt: int) -> None:
         """`StepContext.save`."""
-        payload = codec.encode(value, limit=self.life.value_bytes, where="saved value")
+        plan = HiddenPlan(codec.plan()) if self.plan.is_sensitive else codec
+        payload = plan.encode(value, limit=self.life.value_bytes, where="saved value")
         await self._note(SAVED, attempt, payload)
         self._saved = payload
 

@@ -29,6 +29,7 @@ from .._steps.arguments import Arguments
 from .._steps.past import KEPT, Past, Tried
 from .._values.codec import codec
 from .._values.failures import blamed, describe, from_users_code, revive, type_name
+from .._values.hidden import hide_members
 from .._values.plain import shown
 from .operation import TaskOperation
 
@@ -100,7 +101,12 @@ class RecordedStep(TaskOperation):
                 failure = diagnosis.unstorable(self.life, self.identity[2], error)
         if isinstance(failure, CutShort):
             return codec.encode({})
-        return codec.encode({"error": describe(failure, step=self.identity[2], attempts=attempt)})
+        return codec.encode({"error": self._described(failure, attempt)})
+
+    def _described(self, failure: BaseException, attempts: int) -> dict[str, Any]:
+        """Returns what is recorded of the failure of an attempt, or of the step."""
+        record = describe(failure, step=self.identity[2], attempts=attempts)
+        return hide_members(record) if self.plan.is_sensitive else record
 
     def _submit_value(self, attempt: int) -> None:
         try:
@@ -166,7 +172,7 @@ class RecordedStep(TaskOperation):
         )
 
     def _submit_failure(self, error: BaseException, attempts: int) -> None:
-        self.payload = codec.encode(describe(error, step=self.identity[2], attempts=attempts))
+        self.payload = codec.encode(self._described(error, attempts))
         self._submit(attempts, GAVE_UP, self.payload)
 
     def _failed_attempt(self, error: BaseException, attempt: int) -> tuple[int, int] | None:
@@ -212,7 +218,7 @@ class RecordedStep(TaskOperation):
             self._submit_failure(error, attempt)
             return None
         until = life.port.now() + delay
-        payload = codec.encode(describe(error, step=name, attempts=attempt))
+        payload = codec.encode(self._described(error, attempt))
         number = life.port.retry(
             life.who.no,
             life.who.incarnation,
@@ -245,11 +251,10 @@ class RecordedStep(TaskOperation):
             attempt = self.context.attempt  # it is over, or was given up and is not counted
             self._record(ABANDONED, attempt, self._end(attempt, value, failure))
         elif life.stopping is End.FINISHED:
-            what = (
-                (f"returned {shown(value, 200)}")
-                if failure is None
-                else f"raised {shown(failure, 200)}"
-            )
+            if failure is not None:
+                what = f"raised {shown(failure, 200)}"
+            else:
+                what = f"returned {'a value' if self.plan.is_sensitive else shown(value, 200)}"
             name, who = self.identity[2], f"{life.who}"
             log.warning(
                 '%s had ended when a thread of its step "%s" did, which %s; that is not recorded',

@@ -65,7 +65,7 @@ class AttemptOptions(TypedDict, total=False):
     heartbeat_timeout: Duration | None
     on_interrupt: OnInterrupt | None
     undo: None
-    sensitive: Literal[False]
+    sensitive: bool | None
     runtime: Runtime | None
     abandon_on_cancel: bool | None
 

@@ -19,6 +19,7 @@ from .._core import LIMITS
 from .._errors import InvalidConfig, NotSerializable, StepwellError
 from .._values.codec import Plan, codec, usable
 from .._values.durations import Duration, to_us
+from .._values.hidden import HiddenPlan
 from .._values.hints import params_type, return_type
 from .._values.names import sought, step_name, workflow_name
 from .retention import Retention, retention_of
@@ -345,6 +346,7 @@ class StepOptions:
     as_type: Any = None
     runtime: Runtime | None = None
     abandon_on_cancel: bool | None = None
+    sensitive: bool | None = None
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -359,6 +361,8 @@ class StepOptions:
             raise InvalidConfig(
                 f"abandon_on_cancel is {self.abandon_on_cancel!r}; give True or False."
             )
+        if self.sensitive not in (None, False, True):
+            raise InvalidConfig(f"sensitive is {self.sensitive!r}; give True or False.")
         if self.runtime not in (None, *RUNTIMES):
             raise InvalidConfig(
                 f'runtime is {self.runtime!r}; give "trio" or "asyncio", or None '
@@ -378,14 +382,13 @@ class StepOptions:
         on_interrupt: OnInterrupt | None = None,
         undo: Any = None,
         as_type: Any = None,
-        sensitive: bool = False,
+        sensitive: bool | None = None,
         runtime: Runtime | None = None,
         abandon_on_cancel: bool | None = None,
     ) -> StepOptions:
         """Checks and normalises what a caller gave."""
-        for option, given in (("undo", undo is not None), ("sensitive", sensitive)):
-            if given:  # what is not there yet must not look as if it were
-                raise InvalidConfig(f"{option}= is not available in this version; leave it out.")
+        if undo is not None:  # what is not there yet must not look as if it were
+            raise InvalidConfig("undo= is not available in this version; leave it out.")
         return cls(
             name,
             retry,
@@ -395,6 +398,7 @@ class StepOptions:
             as_type,
             runtime,
             abandon_on_cancel,
+            sensitive,
         )
 
 
@@ -424,11 +428,12 @@ class FunctionPlan:
             well; None before the first. One that never does is not given a cancel scope (a scope
             costs as much as the rest of a step).
         runtime: Where its coroutine runs, if it is async; None: where the engine says.
+        is_sensitive: Whether what it returns, saves and reports is not shown.
     """
 
     __slots__ = (
         "_derived", "abandon_on_cancel", "codec", "heartbeat_timeout", "is_async", "is_generator",
-        "is_plain", "name", "on_interrupt",
+        "is_plain", "is_sensitive", "name", "on_interrupt",
         "retry", "runtime", "timeout", "waits",
     )  # fmt: skip
 
@@ -450,7 +455,11 @@ class FunctionPlan:
         self.timeout = ATTEMPT_TIMEOUT_US if options.timeout is None else options.timeout
         self.heartbeat_timeout = options.heartbeat_timeout
         self.on_interrupt = options.on_interrupt or "retry"
-        self.codec = codec.plan(return_type(plain) if options.as_type is None else options.as_type)
+        self.is_sensitive = bool(options.sensitive)
+        self.codec = _stored_as(
+            codec.plan(return_type(plain) if options.as_type is None else options.as_type),
+            self.is_sensitive,
+        )
         self.is_plain = self.is_async and self.on_interrupt != "fail" and not self.codec.never
         self.waits: bool | None = True if self.on_interrupt == "fail" else None
         self.runtime = options.runtime
@@ -492,7 +501,11 @@ class FunctionPlan:
         other.timeout = self.timeout if options.timeout is None else options.timeout
         other.heartbeat_timeout = options.heartbeat_timeout or self.heartbeat_timeout
         other.on_interrupt = options.on_interrupt or self.on_interrupt
-        other.codec = self.codec if options.as_type is None else codec.plan(options.as_type)
+        other.is_sensitive = (
+            self.is_sensitive if options.sensitive is None else bool(options.sensitive)
+        )
+        given = self.codec.type if options.as_type is None else options.as_type
+        other.codec = _stored_as(codec.plan(given), other.is_sensitive)
         other.is_plain = other.is_async and other.on_interrupt != "fail" and not other.codec.never
         other.waits = True if other.on_interrupt == "fail" else self.waits
         other.runtime = options.runtime or self.runtime
@@ -509,6 +522,11 @@ class FunctionPlan:
                 "cannot be stopped; this one is async, and ends when it is cancelled. Leave it out."
             )
         return bool(abandon_on_cancel)
+
+
+def _stored_as(plan: Plan, is_sensitive: bool) -> Plan:
+    """Returns how the results of a step are stored."""
+    return HiddenPlan(plan) if is_sensitive else plan
 
 
 _DEFAULT_RETRY = Retry()
@@ -568,7 +586,7 @@ def step_options(
     on_interrupt: OnInterrupt | None = None,
     undo: None = None,
     as_type: Any = None,
-    sensitive: Literal[False] = False,
+    sensitive: bool | None = None,
     runtime: Runtime | None = None,
     abandon_on_cancel: bool | None = None,
 ) -> Callable[[F], F]:
@@ -583,7 +601,8 @@ def step_options(
             when an engine closes over them.
         undo: Not available yet.
         as_type: The type to store the result as, instead of the annotated one.
-        sensitive: Not available yet.
+        sensitive: True: what it returns, saves and reports is shown to nobody but the body and the
+            next attempt; history, listings and watchers get `Redacted`. See `Step.do`.
         runtime: "trio" or "asyncio": where an async function runs; default: what the engine says.
         abandon_on_cancel: True: a body that cancels the step does not wait for the end of its
             thread; see `Step.do`.

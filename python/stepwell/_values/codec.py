@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
 from .._types import Limits
+from .envelope import is_hidden, redacted, uncovered
 from .hints import type_name, without_extras
 from .plain import DEPTH_MAX, READY, Misfit, clean, deeper_than, dumps, loads, ready
 
@@ -127,6 +128,8 @@ class Plan:
             raw = None if data == _NONE else loads(data)
             return raw if self._form is None else self._read(raw)
         except Misfit as found:
+            if is_hidden(data):  # its step was sensitive, and is not any more
+                return self.decode(uncovered(data), where)
             wanted = found.wanted or type_name(self.type)
             place = found.place(where)
             is_told = self._form is None or found.says_all
@@ -290,7 +293,9 @@ class Codec:
 
 def as_plain(data: bytes | None) -> Any:
     """Returns what these bytes stand for as plain data; the bytes themselves where they stand for
-    none."""
+    none, and only how many they are where they are hidden."""
+    if data is not None and is_hidden(data):
+        return redacted(data)
     try:
         return None if data is None else codec.decode(data)
     except Undecodable:

@@ -24,6 +24,7 @@ from .. import _errors
 from .._errors import FIVE, ErrorInfo, StepFailed, StepwellError
 from .._log import log
 from .codec import Codec, Undecodable
+from .hidden import hide_members, with_members
 from .plain import one
 
 E = TypeVar("E", bound=BaseException)
@@ -170,6 +171,8 @@ def revive(record: dict[str, Any]) -> StepFailed:
             a failure it may not have had.
         MissingClass: Its class was found when it was recorded, and is not now.
     """
+    whole = with_members(record)
+    is_secretive, record = whole is not record, whole
     _check_shape(record)
     exc = _new(_recorded_class(record))
     _ARGS.__set__(exc, tuple(record.get("args") or (record.get("message", ""),)))
@@ -187,6 +190,8 @@ def revive(record: dict[str, Any]) -> StepFailed:
         message=info.message,
         traceback=info.traceback,
     )
+    if is_secretive:
+        members[_SECRETIVE] = True
     return exc
 
 
@@ -281,11 +286,15 @@ def describe_body(exc: BaseException) -> dict[str, Any]:
         record = _described(exc, None, None)
         if isinstance(exc, BaseExceptionGroup):
             _add_tree(record, exc)
+    if _own(exc, _SECRETIVE):
+        record = hide_members(record)
     if at_fault := faults(exc):
         record["faults"] = at_fault
     return record
 
 
+_SECRETIVE = "__stepwell_hidden__"
+"""Under which an exception says that its members are hidden where it is recorded."""
 _BLAMED = "__stepwell_operation__"
 """Under which an exception says whose outcome it is. Not a field: what of an exception is recorded
 leaves such names out."""
