@@ -6,6 +6,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import prometheus_client
 import pytest
 import trio
 
@@ -13,7 +14,15 @@ from stepwell import Engine, NewInstance, workflow
 from stepwell.testing import open_test_engine
 
 PAGE = (Path(__file__).parent.parent / "docs" / "operating.md").read_text()
-EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+def examples(section: str) -> list[str]:
+    """Returns the code of one section of the page."""
+    text = PAGE.partition(f"## {section}\n")[2].partition("\n## ")[0]
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+EXAMPLES = examples("Cancel 10,000")
 
 
 @workflow
@@ -57,6 +66,15 @@ async def test_cancel_10_000(capsys):
         )
         assert await late.wait_for_status("waiting") == "waiting"
     assert len(EXAMPLES) == 4
+
+
+async def test_watch_it_from_prometheus(monkeypatch):
+    registry = prometheus_client.CollectorRegistry()
+    monkeypatch.setattr(prometheus_client, "REGISTRY", registry)
+    (example,) = examples("Watch it from Prometheus")
+    async with open_test_engine(workflows=[order]) as engine:
+        await run(example, {"engine": engine})
+        assert registry.get_sample_value("stepwell_open") == 1
 
 
 KILLED = """
