@@ -181,6 +181,7 @@ fn created(no: u64) -> Op {
         format: 1,
         seed: None,
         keep: None,
+        schedule: None,
     }))
 }
 

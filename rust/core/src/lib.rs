@@ -41,6 +41,7 @@ pub mod residents;
 pub mod retention;
 pub mod rewind;
 pub mod runtime;
+pub mod schedule;
 pub mod sequence;
 pub mod settings;
 pub mod store;

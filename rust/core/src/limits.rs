@@ -20,6 +20,8 @@ pub const EVENTS: usize = 1_000;
 pub const AUDIT_KEPT: i64 = 400 * 86_400_000_000;
 /// How long what was done to many is kept after its end, in microseconds.
 pub const BULK_KEPT: i64 = 30 * 86_400_000_000;
+/// Firings that are kept of one schedule.
+pub const FIRINGS_KEPT: u64 = 10_000;
 /// How often is looked for rows to forget, in microseconds.
 pub const FORGETTING: i64 = 3_600_000_000;
 /// Rows that are forgotten in one commit.

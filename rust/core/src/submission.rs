@@ -68,6 +68,8 @@ pub struct NewItem {
     pub attributes: Option<Box<[u8]>>,
     /// How long it is kept after its end; `None`: as its workflow says.
     pub keep: Option<Keep>,
+    /// Id of the schedule that creates it.
+    pub schedule: Option<Box<str>>,
 }
 
 /// Which code an instance runs.

@@ -13,7 +13,10 @@ use stepwell_core::ids::Range;
 use stepwell_core::letter::{Address, Letter, Message};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::ranges::Domain;
-use stepwell_core::store::{Bucket, Ended, Filter, Op, Outcome, Restart, Store, Transition};
+use stepwell_core::schedule::{self, Firing, FiringQuery, Schedule};
+use stepwell_core::store::{
+    Bucket, Ended, Filter, Op, Outcome, Reader, Restart, Store, Transition,
+};
 use stepwell_core::wait::{Approval, ApprovalStatus, Source};
 use store_cases::*;
 
@@ -98,6 +101,27 @@ fn draft() -> impl Strategy<Value = Draft> {
             }))),
             1 => (1..=INSTANCES, 1_u64..4).prop_map(|(no, number)| Op::Touched(no, number)),
             1 => (0_i64..6).prop_map(Op::ForgetBulks),
+            2 => (1_u64..4, 0_i64..6, any::<bool>()).prop_map(|(number, at, is_new)| Op::Schedule(Box::new(Schedule {
+                number,
+                namespace: "default".into(),
+                id: number.to_string().into(),
+                revision: at as u64,
+                next: (at > 2).then_some(at),
+                state: [at as u8].into(),
+                what: is_new.then(|| [at as u8, 9].into()),
+            }))),
+            2 => (1_u64..4, 1_u64..6, 0_i64..6).prop_map(|(schedule, number, at)| Op::Firing(Box::new(Firing {
+                schedule,
+                number,
+                at,
+                until: (at > 3).then_some(at + 1),
+                decided_at: at,
+                outcome: "fired".into(),
+                why: (at > 2).then(|| "overlap".into()),
+                id: (at < 3).then(|| "1".into()),
+            }))),
+            1 => (1_u64..4, 0_u64..4).prop_map(|(schedule, kept)| Op::ForgetFirings(schedule, kept)),
+            1 => (1_u64..4).prop_map(Op::Unschedule),
         ].prop_map(Draft::Other),
     ]
 }
@@ -172,6 +196,35 @@ const APPROVAL_STATUSES: [ApprovalStatus; 5] = [
     ApprovalStatus::Withdrawn,
 ];
 
+/// What is kept of schedules.
+fn scheduled(reader: &mut dyn Reader) -> String {
+    let mut text = String::new();
+    let mut say = |what: &dyn std::fmt::Debug| writeln!(text, "{what:#?}").unwrap();
+    for beyond in [0, 1] {
+        say(&reader.schedules(&schedule::Query {
+            beyond,
+            limit: 2,
+            ..schedule::Query::default()
+        }));
+    }
+    for schedule in 1..4 {
+        for beyond in [None, Some(3)] {
+            say(&reader.firings(&FiringQuery {
+                schedule,
+                beyond,
+                limit: 3,
+            }));
+        }
+    }
+    say(&reader.list(&Filter {
+        schedule: Some("nightly".into()),
+        newest_first: true,
+        limit: 1_000,
+        ..Filter::default()
+    }));
+    text
+}
+
 /// Everything that can be asked.
 fn all_answers(store: &mut dyn Store) -> String {
     let mut text = format!("{:#?}", recovered(store));
@@ -242,6 +295,7 @@ fn all_answers(store: &mut dyn Store) -> String {
         limit: 9,
         ..bulk::Query::default()
     }));
+    say(&scheduled(&mut *reader));
     for id in ["1", "2"] {
         say(&reader.audit(&Query {
             namespace: "default".into(),
@@ -291,6 +345,7 @@ proptest! {
                     Draft::Create { id, version, running } => {
                         let mut one = instance(id);
                         one.version = version.to_string().into();
+                        one.schedule = (version > 1).then(|| "nightly".into());
                         one.status = if running { Status::Running } else { Status::Queued };
                         batch.push(Op::Create(one.into()));
                     }

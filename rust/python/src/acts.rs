@@ -49,6 +49,7 @@ impl Core {
             start_at,
             attributes: self::attributes(attributes)?,
             keep: keep.map(KeepTuple::keep),
+            schedule: None,
         };
         let what = Box::new((code(namespace, workflow, version)?, item));
         let if_exists = self::if_exists(if_exists)?;

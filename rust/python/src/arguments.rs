@@ -181,6 +181,7 @@ impl ItemTuple {
             start_at: self.3,
             attributes: attributes(self.4.as_deref())?,
             keep: self.5.map(KeepTuple::keep),
+            schedule: None,
         })
     }
 }

@@ -189,7 +189,7 @@ impl Core {
             budget,
             ..Filter::default()
         };
-        self.ask(Question::List(filter, parent))
+        self.ask(Question::List(Box::new(filter), parent))
     }
 
     fn history(&self, no: u64) -> PyResult<u64> {

@@ -77,6 +77,7 @@ impl Core {
             format: FORMAT,
             seed: None,
             keep: item.keep,
+            schedule: item.schedule,
         })
     }
 

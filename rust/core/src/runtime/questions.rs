@@ -28,7 +28,7 @@ pub enum Question {
     /// One instance, with payloads or without.
     Find(Name, bool),
     /// A page of instances; of the children of one with this id only, of this workflow or of any.
-    List(Filter, Option<Box<Parent>>),
+    List(Box<Filter>, Option<Box<Parent>>),
     /// What instances are at that changed, of this namespace.
     Changes(Box<str>, Since),
     /// Why instances are where they are, as the tally tells it; of a namespace or all.
@@ -298,6 +298,7 @@ fn history(reader: &mut dyn Reader, no: InstanceNo) -> Result<Option<(Look, Vec<
 mod tests {
     use super::*;
     use crate::ids::Seq;
+    use crate::schedule::{self, Firing, FiringQuery, Schedule};
     use crate::store::memory::MemoryStore;
     use crate::store::samples::{append, create};
     use crate::store::Store;
@@ -366,6 +367,14 @@ mod tests {
 
         fn bulks(&mut self, page: &bulk::Query) -> Result<bulk::Rows, Error> {
             self.0.bulks(page)
+        }
+
+        fn schedules(&mut self, page: &schedule::Query) -> Result<schedule::Rows<Schedule>, Error> {
+            self.0.schedules(page)
+        }
+
+        fn firings(&mut self, page: &FiringQuery) -> Result<schedule::Rows<Firing>, Error> {
+            self.0.firings(page)
         }
     }
 

@@ -8,6 +8,7 @@
 mod model;
 mod moment;
 mod owners;
+mod schedules;
 mod shelf;
 
 use std::collections::BTreeMap;

@@ -17,6 +17,7 @@ use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
 use crate::ranges::Domain;
 use crate::retention::Keep;
+use crate::schedule::{self, Firing, FiringQuery, Schedule};
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 use known::{Damaged, Known, Need, Needs};
 
@@ -74,6 +75,8 @@ pub struct NewInstance {
     pub seed: Option<Incarnation>,
     /// How long it is kept after its end; `None`: as its workflow says.
     pub keep: Option<Keep>,
+    /// Id of the schedule that created it.
+    pub schedule: Option<Box<str>>,
 }
 
 /// A new state of an instance.
@@ -108,7 +111,7 @@ pub struct Restart {
     pub at: Micros,
 }
 
-/// One change. All of them but `Meta`, `Ended`, `Failed`, `Bucket`, letters and what the audit keeps belong to one
+/// One change. All of them but `Meta`, `Ended`, `Failed`, `Bucket`, letters, schedules and what the audit keeps belong to one
 /// instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
@@ -167,6 +170,14 @@ pub enum Op {
     Touched(InstanceNo, u64),
     /// Forgets some of those that ended before this. The answer is how many.
     ForgetBulks(Micros),
+    /// Keeps a schedule and how far it is, replacing what was kept of the same.
+    Schedule(Box<Schedule>),
+    /// Keeps what came of a time of a schedule, replacing the row with the same number.
+    Firing(Box<Firing>),
+    /// Forgets the oldest firings of a schedule, all but so many. The answer is how many.
+    ForgetFirings(u64, u64),
+    /// Removes a schedule and its firings.
+    Unschedule(u64),
     /// Keeps how many instances of a workflow have ended, replacing what was kept before.
     Ended(Box<Ended>),
     /// Keeps how many instances failed alike in an hour, replacing what was kept before; what was
@@ -208,6 +219,10 @@ impl Op {
             | Self::Audit(_)
             | Self::Bulk(_)
             | Self::ForgetBulks(_)
+            | Self::Schedule(_)
+            | Self::Firing(_)
+            | Self::ForgetFirings(..)
+            | Self::Unschedule(_)
             | Self::ForgetAudit(_) => None,
         }
     }
@@ -343,6 +358,8 @@ pub struct Row {
     pub seed: Option<Incarnation>,
     /// Since when it is paused, or is to be.
     pub paused_at: Option<Micros>,
+    /// Id of the schedule that created it.
+    pub schedule: Option<Box<str>>,
     /// What of it cannot be read, in a listing; nothing else of it is to be trusted then but its
     /// names, its id and its number.
     pub damage: Option<Box<str>>,
@@ -408,6 +425,8 @@ pub struct Filter {
     pub attributes: Vec<(Box<str>, Box<[u8]>)>,
     /// Only children of these instances.
     pub parents: Vec<InstanceNo>,
+    /// Only those that this schedule created.
+    pub schedule: Option<Box<str>>,
     /// Only those with this id.
     pub id: Option<Box<str>>,
     /// Only those whose ids begin like this.
@@ -703,6 +722,11 @@ pub trait Reader: Send {
     /// Returns what is done to many, newest first. One that cannot be read is on every page that
     /// does not name another.
     fn bulks(&mut self, page: &bulk::Query) -> Result<bulk::Rows, Error>;
+    /// Returns schedules, in order of their numbers. One that cannot be read is on every page that
+    /// begins before it.
+    fn schedules(&mut self, page: &schedule::Query) -> Result<schedule::Rows<Schedule>, Error>;
+    /// Returns firings of a schedule, the last decided first.
+    fn firings(&mut self, page: &FiringQuery) -> Result<schedule::Rows<Firing>, Error>;
 }
 
 /// Why a store cannot go on. The text is for the user: it names the file and what to do.

@@ -26,6 +26,7 @@ pub(crate) fn create(no: InstanceNo) -> Op {
         format: 1,
         seed: None,
         keep: None,
+        schedule: None,
     }))
 }
 

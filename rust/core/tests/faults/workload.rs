@@ -242,6 +242,7 @@ impl Draft {
             format: 1,
             seed: None,
             keep: None,
+            schedule: None,
         }
     }
 

@@ -111,6 +111,7 @@ pub fn new(no: InstanceNo, id: &str) -> NewInstance {
         format: 3,
         seed: None,
         keep: None,
+        schedule: None,
     }
 }
 

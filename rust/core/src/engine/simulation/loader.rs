@@ -13,6 +13,7 @@ use crate::history::Stored;
 use crate::ids::{Incarnation, InstanceNo, Seq};
 use crate::note::{Note, Start};
 use crate::runtime::loader::{known_ids, read_start, same, same_items, seen};
+use crate::schedule::{self, Firing, FiringQuery, Schedule};
 use crate::store::{ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row};
 use crate::submission::Command;
 use crate::wait::Wait;
@@ -106,6 +107,14 @@ impl Reader for Torn<'_> {
 
     fn bulks(&mut self, page: &bulk::Query) -> Result<bulk::Rows, Error> {
         self.now.bulks(page)
+    }
+
+    fn schedules(&mut self, page: &schedule::Query) -> Result<schedule::Rows<Schedule>, Error> {
+        self.now.schedules(page)
+    }
+
+    fn firings(&mut self, page: &FiringQuery) -> Result<schedule::Rows<Firing>, Error> {
+        self.now.firings(page)
     }
 }
 

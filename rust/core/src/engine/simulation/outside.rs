@@ -278,6 +278,7 @@ impl World {
             start_at: newcomer.delay.map(|it| self.now + it),
             attributes: Some(ticket.to_le_bytes().into()),
             keep: None,
+            schedule: None,
         }
     }
 

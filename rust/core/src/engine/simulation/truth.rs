@@ -403,6 +403,10 @@ impl Truth {
             | Op::Progress(..)
             | Op::Bucket(..)
             | Op::ForgetAudit(_)
+            | Op::Schedule(_)
+            | Op::Firing(_)
+            | Op::ForgetFirings(..)
+            | Op::Unschedule(_)
             | Op::ForgetBulks(_) => {}
             Op::Touched(no, number) => {
                 self.touched.insert((*number, *no));

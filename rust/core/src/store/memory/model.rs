@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::owners::Owners;
+use super::schedules::Schedules;
 use super::Failure;
 use crate::audit;
 use crate::bulk::Bulk;
@@ -42,6 +43,7 @@ pub(super) struct Model {
     pub(super) letters: BTreeMap<LetterId, Letter>,
     pub(super) audit: BTreeMap<u64, audit::Entry>,
     pub(super) bulks: BTreeMap<u64, Bulk>,
+    pub(super) schedules: Schedules,
     pub(super) touched: BTreeMap<InstanceNo, u64>,
     pub(super) owners: Owners,
     pub(super) next_failure: Option<Failure>,
@@ -165,6 +167,9 @@ impl Model {
             Op::Touched(no, number) => self.touch(*no, *number),
             Op::ForgetBulks(before) => self.forget_bulks(*before),
             Op::ForgetAudit(before) => self.forget_audit(*before),
+            Op::Schedule(_) | Op::Firing(_) | Op::ForgetFirings(..) | Op::Unschedule(_) => {
+                self.schedules.apply(op)
+            }
             Op::Ended(it) => self.keep_ended(it),
             Op::Failed(it) => self.keep_failed(it),
             Op::Bucket(it) => {
@@ -286,6 +291,7 @@ impl Model {
             format: new.format,
             seed: new.seed,
             paused_at: None,
+            schedule: new.schedule.clone(),
             damage: None,
         };
         let instance = Instance {

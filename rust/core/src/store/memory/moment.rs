@@ -13,6 +13,7 @@ use crate::erasure;
 use crate::history::Stored;
 use crate::ids::{EventId, InstanceNo, Seq, WaitId};
 use crate::lifecycle::Status;
+use crate::schedule::{self, Firing, FiringQuery, Schedule};
 use crate::store::{ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row};
 use crate::wait::Wait;
 
@@ -73,6 +74,14 @@ impl Reader for MemoryReader {
 
     fn bulks(&mut self, page: &bulk::Query) -> Result<bulk::Rows, Error> {
         Moment(&self.0.lock()).bulks(page)
+    }
+
+    fn schedules(&mut self, page: &schedule::Query) -> Result<schedule::Rows<Schedule>, Error> {
+        Moment(&self.0.lock()).schedules(page)
+    }
+
+    fn firings(&mut self, page: &FiringQuery) -> Result<schedule::Rows<Firing>, Error> {
+        Moment(&self.0.lock()).firings(page)
     }
 }
 
@@ -220,6 +229,14 @@ impl Reader for Moment<'_> {
         let all = self.0.bulks.values().rev().filter(|it| page.has(it));
         Ok(all.take(page.limit as usize).cloned().map(Ok).collect())
     }
+
+    fn schedules(&mut self, page: &schedule::Query) -> Result<schedule::Rows<Schedule>, Error> {
+        Ok(self.0.schedules.page(page))
+    }
+
+    fn firings(&mut self, page: &FiringQuery) -> Result<schedule::Rows<Firing>, Error> {
+        Ok(self.0.schedules.firings(page))
+    }
 }
 
 /// Whether these are among the attributes.
@@ -244,6 +261,7 @@ fn matches(filter: &Filter, row: &Row) -> bool {
         && (filter.reason.is_none()
             || (row.status == Status::Blocked && filter.reason == row.reason))
         && (filter.parents.is_empty() || row.parent.is_some_and(|it| filter.parents.contains(&it)))
+        && (filter.schedule.is_none() || filter.schedule == row.schedule)
         && filter.id.as_ref().is_none_or(|it| *it == row.id)
         && filter
             .id_prefix

@@ -265,6 +265,7 @@ fn instance_row(it: &crate::store::Row) -> Vec<Cell> {
         or_null(it.paused_at, int),
         int(0),
         int(1),
+        or_null(it.schedule.as_deref(), text),
     ]
 }
 
@@ -297,6 +298,7 @@ fn instances() {
         format: 0,
         seed: None,
         paused_at: None,
+        schedule: None,
         damage: None,
     };
     let blocked = crate::store::Row {
@@ -312,6 +314,7 @@ fn instances() {
         format: u32::MAX,
         seed: Some(NO),
         paused_at: Some(7),
+        schedule: Some("nightly".into()),
         ..queued.clone()
     };
     fuzz_rows(

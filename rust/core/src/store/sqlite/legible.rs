@@ -83,6 +83,7 @@ fn nameplate(no: InstanceNo, [namespace, workflow, id]: [&str; 3], what: &str) -
         format: 0,
         seed: None,
         paused_at: None,
+        schedule: None,
         damage: Some(what.into()),
     }
 }

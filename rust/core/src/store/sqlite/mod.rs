@@ -40,6 +40,7 @@ mod reader;
 mod recover;
 mod resume;
 mod rows;
+mod schedules;
 mod schema;
 mod statements;
 mod sums;

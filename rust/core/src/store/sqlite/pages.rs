@@ -194,6 +194,15 @@ impl<'a> Search<'a> {
             }
             return Ok(());
         }
+        if let Some(schedule) = &filter.schedule {
+            let range = Stretch {
+                table: "instance i INDEXED BY instance_schedule",
+                no: "i.no",
+                conditions: "i.schedule = ?",
+                values: vec![Value::Text(schedule.to_string())],
+            };
+            return self.read(range, budget);
+        }
         if let Some((key, value)) = filter.attributes.first() {
             let range = Stretch {
                 table: "attribute a CROSS JOIN instance i ON i.no = a.no",
@@ -349,6 +358,7 @@ impl<'a> Search<'a> {
                 .id_prefix
                 .as_ref()
                 .is_none_or(|it| row.id.starts_with(&**it))
+            && (filter.schedule.is_none() || filter.schedule == row.schedule)
             && (filter.parents.is_empty()
                 || row.parent.is_some_and(|it| filter.parents.contains(&it)))
     }

@@ -16,13 +16,14 @@ use super::fold::Gate;
 use super::guard::Guard;
 use super::heads::Published;
 use super::names::Names;
-use super::{pages, read, rows};
+use super::{pages, read, rows, schedules};
 use crate::audit;
 use crate::bulk;
 use crate::clock::moment;
 use crate::erasure;
 use crate::history::Stored;
 use crate::ids::{InstanceNo, Seq};
+use crate::schedule::{self, Firing, FiringQuery, Schedule};
 use crate::store::{ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row};
 use crate::wait::Wait;
 
@@ -218,6 +219,16 @@ impl Reader for SqliteReader {
     fn bulks(&mut self, page: &bulk::Query) -> Result<bulk::Rows, Error> {
         let file = self.paths.name.clone();
         self.ask(|conn, _, _| read::bulks(conn, page, &file))
+    }
+
+    fn schedules(&mut self, page: &schedule::Query) -> Result<schedule::Rows<Schedule>, Error> {
+        let file = self.paths.name.clone();
+        self.ask(|conn, _, _| schedules::schedules(conn, page, &file))
+    }
+
+    fn firings(&mut self, page: &FiringQuery) -> Result<schedule::Rows<Firing>, Error> {
+        let file = self.paths.name.clone();
+        self.ask(|conn, _, _| schedules::firings(conn, page, &file))
     }
 }
 

@@ -32,9 +32,9 @@ pub(super) fn payload_said(table: &str, row: &Columns) -> Result<(Said, u32)> {
 pub(super) const INSTANCE: &str = "i.no, i.version, i.id, i.incarnation, i.status, i.marked, \
      i.recoveries, i.priority, i.created_at, i.updated_at, i.started_at, i.ended_at, i.start_at, \
      i.parent, i.called, i.reason, i.step, i.format, i.seed, i.paused_at, \
-     i.head, i.workflow";
+     i.head, i.workflow, i.schedule";
 /// How many columns [`INSTANCE`] has.
-pub(super) const INSTANCE_WIDTH: usize = 22;
+pub(super) const INSTANCE_WIDTH: usize = 23;
 
 /// Columns of [`newcomer`], in its order. The sixth says whether the instance was created, queued,
 /// and never changed since: as [`Row::is_newcomer`]. There may be millions of them, so what else
@@ -148,6 +148,7 @@ fn whole_instance(row: &Columns, names: &Names) -> Result<Row> {
         format: small(row, 17)?,
         seed: int_or_none(row, 18)?.map(|it| it as u64),
         paused_at: time_or_none(row, 19)?,
+        schedule: text_or_none(row, 22)?,
         damage: None,
     })
 }

@@ -117,9 +117,23 @@ fn to_6(conn: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-/// What undos need to go on (L8).
+/// What undos need to go on (L8); schedules, their firings, and which instances are theirs.
 fn to_7(conn: &Connection) -> rusqlite::Result<()> {
-    conn.execute_batch("ALTER TABLE instance ADD COLUMN undo INTEGER;")
+    conn.execute_batch(
+        "ALTER TABLE instance ADD COLUMN undo INTEGER;
+         ALTER TABLE instance ADD COLUMN schedule TEXT;
+         CREATE INDEX instance_schedule ON instance (schedule) WHERE schedule IS NOT NULL;
+         CREATE TABLE schedule (
+           number INTEGER PRIMARY KEY, namespace TEXT NOT NULL, id TEXT NOT NULL,
+           revision INTEGER NOT NULL, next INTEGER, crc INTEGER NOT NULL, state BLOB NOT NULL,
+           what_crc INTEGER NOT NULL, what BLOB NOT NULL
+         );
+         CREATE TABLE firing (
+           schedule INTEGER NOT NULL, number INTEGER NOT NULL, at INTEGER NOT NULL, until INTEGER,
+           decided_at INTEGER NOT NULL, crc INTEGER NOT NULL, outcome TEXT NOT NULL, why TEXT,
+           id TEXT, PRIMARY KEY (schedule, number)
+         ) WITHOUT ROWID;",
+    )
 }
 
 /// The present schema.
@@ -168,11 +182,13 @@ CREATE TABLE instance (
   bulk INTEGER,                     -- what was done to many last, and to it among them
   keep_success INTEGER,             -- how long it is kept after its end, -1 for ever; if none, as
   keep_error INTEGER,               -- its workflow says
-  undo INTEGER                      -- how far the undoing of its steps is (L8); if none, nothing is undone
+  undo INTEGER,                     -- how far the undoing of its steps is (L8); if none, nothing is undone
+  schedule TEXT                     -- id of the schedule that created it
 );
 CREATE UNIQUE INDEX instance_id ON instance (workflow, id);
 CREATE INDEX instance_status ON instance (workflow, status);
 CREATE INDEX instance_parent ON instance (parent) WHERE parent IS NOT NULL;
+CREATE INDEX instance_schedule ON instance (schedule) WHERE schedule IS NOT NULL;
 CREATE INDEX instance_ended ON instance (workflow, status, ended_at)
   WHERE ended_at IS NOT NULL AND keep_success IS NULL;
 CREATE INDEX instance_keep ON instance (
@@ -320,6 +336,31 @@ CREATE TABLE bulk (                 -- what is done to many
   what_crc INTEGER NOT NULL,
   what BLOB NOT NULL                -- which instances
 );
+
+CREATE TABLE schedule (             -- what is begun again and again
+  number INTEGER PRIMARY KEY,
+  namespace TEXT NOT NULL,
+  id TEXT NOT NULL,
+  revision INTEGER NOT NULL,        -- how often it was changed
+  next INTEGER,                     -- when it is to be looked at next
+  crc INTEGER NOT NULL,
+  state BLOB NOT NULL,              -- how far it is
+  what_crc INTEGER NOT NULL,
+  what BLOB NOT NULL                -- when what is created
+);
+
+CREATE TABLE firing (               -- what came of a time of a schedule
+  schedule INTEGER NOT NULL,
+  number INTEGER NOT NULL,          -- in order of decision
+  at INTEGER NOT NULL,              -- the time, or the first of several in a row
+  until INTEGER,                    -- the last of those
+  decided_at INTEGER NOT NULL,
+  crc INTEGER NOT NULL,
+  outcome TEXT NOT NULL,
+  why TEXT,
+  id TEXT,                          -- of the instance that was created for it
+  PRIMARY KEY (schedule, number)
+) WITHOUT ROWID;
 ";
 
 /// Brings an older schema up to [`VERSION`], in one transaction.

@@ -16,8 +16,8 @@ macro_rules! statements {
 statements! {
     Create = "INSERT INTO instance (no, workflow, version, id, incarnation, status, marked, \
         recoveries, priority, head, created_at, updated_at, started_at, start_at, parent, called, \
-        format, seed, keep_success, keep_error) \
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, 0, ?9, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) \
+        format, seed, keep_success, keep_error, schedule) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, 0, ?9, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) \
         ON CONFLICT (workflow, id) DO NOTHING";
     FindNo = "SELECT no, status FROM instance WHERE workflow = ? AND id = ?";
     Look = "SELECT incarnation, status, head FROM instance WHERE no = ?";
@@ -72,6 +72,14 @@ statements! {
     Touched = "UPDATE instance SET bulk = ?2 WHERE no = ?1";
     ForgetBulks = "DELETE FROM bulk WHERE number IN \
         (SELECT number FROM bulk WHERE ended_at < ?2 ORDER BY number LIMIT ?1)";
+    Schedule = "INSERT OR REPLACE INTO schedule VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    GoOn = "UPDATE schedule SET namespace = ?2, id = ?3, revision = ?4, next = ?5, crc = ?6, \
+        state = ?7 WHERE number = ?1";
+    Firing = "INSERT OR REPLACE INTO firing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    ForgetFirings = "DELETE FROM firing WHERE schedule = ?1 AND number IN \
+        (SELECT number FROM firing WHERE schedule = ?1 ORDER BY number DESC LIMIT -1 OFFSET ?2)";
+    Unschedule = "DELETE FROM schedule WHERE number = ?";
+    Unfire = "DELETE FROM firing WHERE schedule = ?";
     Meta = "INSERT OR REPLACE INTO meta VALUES (?, ?)";
     Bucket = "INSERT OR REPLACE INTO bucket VALUES (?, ?, ?)";
     Ended = "INSERT OR REPLACE INTO tally \

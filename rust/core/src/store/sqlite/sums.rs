@@ -6,6 +6,7 @@ use crate::audit;
 use crate::history::Record;
 use crate::ids::{InstanceNo, Seq};
 use crate::letter::Address;
+use crate::schedule::{Firing, Schedule};
 use crate::wait::{Approval, Event};
 
 /// What a row says, under a checksum but for whose it is.
@@ -169,4 +170,39 @@ pub(super) fn audit(it: &audit::Entry) -> u32 {
 /// Checksum of one half of what is done to many: what it is, or how far.
 pub(super) fn bulk(half: &str, number: u64, bytes: &[u8]) -> u32 {
     checksum([number, 0], &[Some(half.as_bytes()), Some(bytes)])
+}
+
+/// Checksum of what changes of a schedule.
+pub(super) fn schedule(it: &Schedule) -> u32 {
+    let next = it.next.map(i64::to_le_bytes);
+    checksum(
+        [it.number, it.revision],
+        &[
+            Some(it.namespace.as_bytes()),
+            Some(it.id.as_bytes()),
+            next.as_ref().map(<[u8; 8]>::as_slice),
+            Some(&it.state),
+        ],
+    )
+}
+
+/// Checksum of what a schedule is.
+pub(super) fn scheduled(number: u64, what: &[u8]) -> u32 {
+    checksum([number, 0], &[Some(b"schedule"), Some(what)])
+}
+
+/// Checksum of a firing.
+pub(super) fn firing(it: &Firing) -> u32 {
+    let times = [Some(it.at), it.until, Some(it.decided_at)].map(|it| it.map(i64::to_le_bytes));
+    checksum(
+        [it.schedule, it.number],
+        &[
+            times[0].as_ref().map(<[u8; 8]>::as_slice),
+            times[1].as_ref().map(<[u8; 8]>::as_slice),
+            times[2].as_ref().map(<[u8; 8]>::as_slice),
+            Some(it.outcome.as_bytes()),
+            it.why.as_deref().map(str::as_bytes),
+            it.id.as_deref().map(str::as_bytes),
+        ],
+    )
 }

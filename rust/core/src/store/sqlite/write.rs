@@ -27,7 +27,7 @@ use crate::wait::{Approval, ApprovalStatus, Event, Source, Wait};
 /// A batch being applied.
 pub(super) struct Writing<'c> {
     conn: &'c Connection,
-    sql: Statements<'c>,
+    pub(super) sql: Statements<'c>,
     heads: &'c mut Heads,
     names: &'c mut Names,
 }
@@ -105,6 +105,10 @@ impl<'c> Writing<'c> {
             Op::Audit(it) => self.audit(it),
             Op::Bulk(it) => self.bulk(it),
             Op::Touched(no, number) => self.run(Sql::Touched, [*no as i64, *number as i64]),
+            Op::Schedule(it) => self.schedule(it),
+            Op::Firing(it) => self.firing(it),
+            Op::ForgetFirings(schedule, kept) => self.forget_firings(*schedule, *kept),
+            Op::Unschedule(number) => self.unschedule(*number),
             Op::ForgetBulks(before) => self.forget(Sql::ForgetBulks, *before),
             Op::ForgetAudit(before) => self.forget(Sql::ForgetAudit, *before),
             Op::Meta(name, value) => self.run(Sql::Meta, params![name, value]),
@@ -142,7 +146,7 @@ impl<'c> Writing<'c> {
         }
     }
 
-    fn run(&mut self, sql: Sql, params: impl rusqlite::Params) -> rows::Result<Outcome> {
+    pub(super) fn run(&mut self, sql: Sql, params: impl rusqlite::Params) -> rows::Result<Outcome> {
         self.sql.get(sql)?.execute(params)?;
         Ok(Outcome::Done(0))
     }
@@ -287,6 +291,7 @@ impl<'c> Writing<'c> {
             new.seed.map(|it| it as i64),
             keep_success,
             keep_error,
+            new.schedule,
         ])?;
         if inserted == 0 {
             let taken = self.taken(new)?;
