@@ -68,6 +68,14 @@ pub struct Group {
     pub example: InstanceNo,
 }
 
+/// Some members, in order of number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    pub(crate) numbers: Vec<InstanceNo>,
+    /// Whether there are more.
+    pub(crate) is_cut: bool,
+}
+
 /// All groups.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
@@ -82,6 +90,7 @@ pub(crate) struct Groups {
 #[derive(Debug)]
 struct Members {
     key: (u32, Option<Reason>),
+    by_no: BTreeSet<InstanceNo>,
     by_since: BTreeSet<(Micros, InstanceNo)>,
     by_next: BTreeSet<(Micros, InstanceNo)>,
 }
@@ -111,6 +120,7 @@ impl Groups {
         self.take(no);
         let group = self.group(key);
         let members = &mut self.all[group as usize];
+        members.by_no.insert(no);
         members.by_since.insert((since, no));
         if let Some(next) = next {
             members.by_next.insert((next, no));
@@ -123,6 +133,7 @@ impl Groups {
             return;
         };
         let members = &mut self.all[group as usize];
+        members.by_no.remove(&no);
         members.by_since.remove(&(since, no));
         if let Some(next) = next {
             members.by_next.remove(&(next, no));
@@ -152,6 +163,7 @@ impl Groups {
         }
         let members = Members {
             key: key.clone(),
+            by_no: BTreeSet::new(),
             by_since: BTreeSet::new(),
             by_next: BTreeSet::new(),
         };
@@ -200,6 +212,50 @@ impl Groups {
             }
         }
         told
+    }
+
+    /// Returns at most so many of the members of some groups, whose numbers lie beyond this one;
+    /// the highest first if `newest_first`. Of those of which something was due a while ago, or of
+    /// the others.
+    pub(crate) fn members(
+        &self,
+        now: Micros,
+        is_late: bool,
+        is_asked: impl Fn(u32, Option<&Reason>) -> bool,
+        (beyond, newest_first): (Option<InstanceNo>, bool),
+        most: usize,
+    ) -> Chosen {
+        let due = |no: &InstanceNo| self.members[no].next.is_some_and(|it| it < now - LATE);
+        let is_beyond = |no: &InstanceNo| match beyond {
+            Some(it) if newest_first => *no < it,
+            Some(it) => *no > it,
+            None => true,
+        };
+        let mut numbers = Vec::new();
+        for (key, number) in &self.numbers {
+            if !is_asked(key.0, key.1.as_ref()) {
+                continue;
+            }
+            let it = &self.all[*number as usize];
+            // One more than there is room for shows that there are more.
+            if is_late {
+                let late = it.by_next.range(..(now - LATE, 0)).map(|it| it.1);
+                numbers.extend(late.filter(is_beyond));
+            } else if newest_first {
+                let all = it.by_no.range(..beyond.unwrap_or(InstanceNo::MAX)).rev();
+                numbers.extend(all.filter(|no| !due(no)).take(most + 1));
+            } else {
+                let all = it.by_no.range(beyond.map_or(0, |it| it + 1)..);
+                numbers.extend(all.filter(|no| !due(no)).take(most + 1));
+            }
+        }
+        numbers.sort_unstable();
+        if newest_first {
+            numbers.reverse();
+        }
+        let is_cut = numbers.len() > most;
+        numbers.truncate(most);
+        Chosen { numbers, is_cut }
     }
 }
 
@@ -273,6 +329,43 @@ mod tests {
                 of_one.retain(|key, _| key.0 == 1);
                 prop_assert_eq!(told(&groups, |it| it == 1), of_one);
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn members_are_those_of_a_list_of_all(
+            all in prop::collection::btree_map(
+                0u64..40, (0u32..3, 0u8..16, prop::option::of(0i64..6)), 0..40),
+            code in 0u8..16, is_late: bool, newest_first: bool,
+            beyond in prop::option::of(0u64..40), most in 0usize..9,
+        ) {
+            let mut groups = Groups::default();
+            for (no, (workflow, code, next)) in &all {
+                groups.put(*no, Some(place(*workflow, *code, 0, *next)));
+            }
+            let wanted = |it: u8| place(0, it, 0, None).reason.code;
+            let now = LATE + 3;
+            let told = groups.members(
+                now,
+                is_late,
+                |of, it| of < 2 && it.is_some_and(|it| it.code == wanted(code)),
+                (beyond, newest_first),
+                most,
+            );
+            let mut model: Vec<_> = all.into_iter().filter(|(no, (of, it, next))| {
+                let is_beyond = beyond.is_none_or(|at| if newest_first { *no < at } else { *no > at });
+                *of < 2
+                    && wanted(*it) == wanted(code)
+                    && next.is_some_and(|it| it < 3) == is_late
+                    && is_beyond
+            }).map(|it| it.0).collect();
+            if newest_first {
+                model.reverse();
+            }
+            prop_assert_eq!(told.is_cut, model.len() > most);
+            model.truncate(most);
+            prop_assert_eq!(told.numbers, model);
         }
     }
 

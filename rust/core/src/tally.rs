@@ -6,6 +6,8 @@
 //! number. Those that never ran are no members of groups: how many they are is what the others
 //! leave of those that are queued, so however many there are they cost nothing here.
 
+mod among;
+
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -17,6 +19,8 @@ use crate::failures::{first_hour, Alike, Lately};
 use crate::ids::{InstanceNo, Micros};
 use crate::lifecycle::Status;
 use crate::reasons::{Group, Groups, Standing, GROUPS};
+
+pub use among::{Among, Asked, Wanted};
 
 /// Instances in each state, in the order of [`Status::ALL`].
 pub type States = [u64; Status::ALL.len()];
@@ -222,6 +226,16 @@ impl Inner {
         asked.0.is_none_or(|asked| *asked == *it.namespace)
             && asked.1.is_none_or(|asked| *asked == *it.name)
     }
+
+    /// Returns the slots in use by all, by the namespace of a workflow, and by that.
+    fn used(&self, row: &Workflow) -> [u64; 3] {
+        let mut used = [0, 0, row.figures.leased];
+        for it in &self.workflows {
+            used[0] += it.figures.leased;
+            used[1] += it.figures.leased * u64::from(it.namespace == row.namespace);
+        }
+        used
+    }
 }
 
 impl Tally {
@@ -332,13 +346,7 @@ impl Tally {
             if row.figures.of(Status::Queued) == 0 || !inner.is_asked(number, asked) {
                 continue;
             }
-            let mut used = [0; 3];
-            for it in &inner.workflows {
-                used[0] += it.figures.leased;
-                used[1] += it.figures.leased * u64::from(it.namespace == row.namespace);
-            }
-            used[2] = row.figures.leased;
-            let code = limit(used, &row.namespace, &row.name);
+            let code = limit(inner.used(row), &row.namespace, &row.name);
             let is_queue =
                 |it: &&mut ReasonTold| it.number == Some(number) && &*it.code == codes::QUEUED;
             for it in told.iter_mut().filter(is_queue) {
