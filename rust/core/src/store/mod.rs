@@ -419,8 +419,8 @@ pub struct Filter {
     pub statuses: Vec<Status>,
     /// Only this version.
     pub version: Option<Box<str>>,
-    /// Only blocked instances with this reason.
-    pub reason: Option<Box<str>>,
+    /// Only these, ascending or descending; none: all.
+    pub among: Option<Vec<InstanceNo>>,
     /// Only instances that have all these attributes: keys, and their values as they are stored.
     pub attributes: Vec<(Box<str>, Box<[u8]>)>,
     /// Only children of these instances.
@@ -447,6 +447,17 @@ pub struct Filter {
     pub limit: u32,
     /// Most rows that are looked at where no index leads to those that are wanted; none: all.
     pub budget: Option<u32>,
+}
+
+impl Filter {
+    /// Returns whether it asks for more than memory knows of an instance.
+    #[must_use]
+    pub fn is_narrow(&self) -> bool {
+        !self.attributes.is_empty()
+            || self.id_prefix.is_some()
+            || self.created_after.is_some()
+            || self.created_before.is_some()
+    }
 }
 
 /// Which approvals a page is to have. Empty means all.

@@ -12,7 +12,6 @@ use crate::bulk;
 use crate::erasure;
 use crate::history::Stored;
 use crate::ids::{EventId, InstanceNo, Seq, WaitId};
-use crate::lifecycle::Status;
 use crate::schedule::{self, Firing, FiringQuery, Schedule};
 use crate::store::{ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row};
 use crate::wait::Wait;
@@ -258,8 +257,7 @@ fn matches(filter: &Filter, row: &Row) -> bool {
             .is_none_or(|it| *it == row.workflow)
         && (filter.statuses.is_empty() || filter.statuses.contains(&row.status))
         && filter.version.as_ref().is_none_or(|it| *it == row.version)
-        && (filter.reason.is_none()
-            || (row.status == Status::Blocked && filter.reason == row.reason))
+        && filter.among.as_ref().is_none_or(|it| it.contains(&row.no))
         && (filter.parents.is_empty() || row.parent.is_some_and(|it| filter.parents.contains(&it)))
         && (filter.schedule.is_none() || filter.schedule == row.schedule)
         && filter.id.as_ref().is_none_or(|it| *it == row.id)

@@ -2,7 +2,7 @@
 //!
 //! Where an index leads to those that are wanted, in order of number, it is followed: a parent, an
 //! attribute, a workflow and a state; of an id's beginning the numbers are collected first, if they
-//! are not too many. All else is looked at row by row, and no more than the filter's budget: a page
+//! are not too many, and those that are named are looked up. All else is looked at row by row, and no more than the filter's budget: a page
 //! may end with fewer instances than there is room for, and says then how far it has looked.
 //! Moments become numbers by bisection, so what lies outside of them is not looked at.
 
@@ -23,9 +23,6 @@ const ALIKE: usize = 20_000;
 /// Returns one page.
 pub(super) fn page(conn: &Connection, names: &Names, filter: &Filter) -> Result<Page> {
     let mut look = Search::new(conn, names, filter);
-    if filter.reason.is_some() && !look.asks_for(Status::Blocked) {
-        return Ok(Page::default());
-    }
     let Some(filter) = with_numbers(conn, filter)? else {
         return Ok(Page::default());
     };
@@ -121,15 +118,13 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn asks_for(&mut self, status: Status) -> bool {
-        let asked = self.statuses.is_empty() || self.statuses.contains(&status);
-        self.statuses = vec![status];
-        asked
-    }
-
-    /// Returns the numbers of those whose ids begin as is asked, in the order of the page, if they
-    /// are few enough.
+    /// Returns the numbers of those that are asked for, or whose ids begin as is asked, in the order
+    /// of the page, if they are few enough.
     fn alike(&self) -> Result<Option<Vec<i64>>> {
+        if let Some(among) = &self.filter.among {
+            let numbers = among.iter().map(|it| *it as i64).collect();
+            return Ok(Some(self.in_order(numbers)));
+        }
         let (from, end) = match (&self.filter.id, &self.filter.id_prefix) {
             (Some(id), _) => (id, format!("{id}\0")),
             (None, Some(prefix)) => (prefix, format!("{prefix}\u{10ffff}")),
@@ -148,6 +143,11 @@ impl<'a> Search<'a> {
                 return Ok(None);
             }
         }
+        Ok(Some(self.in_order(numbers)))
+    }
+
+    /// Returns those of these numbers that the page may reach, in its order.
+    fn in_order(&self, mut numbers: Vec<i64>) -> Vec<i64> {
         let filter = self.filter;
         numbers.retain(|no| {
             let no = *no as u64;
@@ -157,7 +157,7 @@ impl<'a> Search<'a> {
         if filter.newest_first {
             numbers.reverse();
         }
-        Ok(Some(numbers))
+        numbers
     }
 
     /// Looks at these.
@@ -235,16 +235,7 @@ impl<'a> Search<'a> {
             for workflow in &workflows {
                 damaged.extend(stateless(self.conn, *workflow)?);
             }
-            let filter = self.filter;
-            damaged.retain(|no| {
-                let no = *no as u64;
-                no >= filter.from && filter.to.is_none_or(|to| no < to)
-            });
-            damaged.sort_unstable();
-            if filter.newest_first {
-                damaged.reverse();
-            }
-            self.each(&damaged)?;
+            self.each(&self.in_order(damaged))?;
         }
         let share = share(budget, workflows.len() * statuses.len());
         for workflow in &workflows {
@@ -350,7 +341,6 @@ impl<'a> Search<'a> {
             |asked: &Option<Box<str>>, it: &str| asked.as_deref().is_none_or(|asked| asked == it);
         is(&filter.namespace, &row.namespace)
             && is(&filter.workflow, &row.workflow)
-            && (filter.reason.is_none() || filter.reason == row.reason)
             && filter.created_after.is_none_or(|it| row.created_at >= it)
             && filter.created_before.is_none_or(|it| row.created_at < it)
             && is(&filter.id, &row.id)
