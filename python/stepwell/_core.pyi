@@ -827,7 +827,7 @@ class Core(Calls):
         workflow: str | None,
         statuses: Sequence[int],
         version: str | None,
-        reason: str | None,
+        reason: tuple[str, tuple[int | None, str | None, str | None] | None] | None,
         parent: tuple[str | None, str] | None,
         created_after: int | None,
         created_before: int | None,
@@ -839,6 +839,8 @@ class Core(Calls):
         budget: int | None = None,
     ) -> int:
         """REPLY data: (list[Row], with progress and attributes, and None or (number, created_at)).
+        reason: only those that are counted as this one, a code of `reasons`; and of one row of it
+        its state, step and class of the error.
         budget: most rows that are looked at where no index leads to those that are wanted; if that
         ends the search before the page is full, the last that was looked at comes along. parent:
         only children of the one with this id, of this workflow or of any. id_prefix: only those

@@ -779,7 +779,9 @@ class _Finds:
             workflow: Only instances of this workflow.
             status: Only these states, at least one.
             version: Only this version.
-            reason: Only instances blocked for this reason: its code, or a row of `reasons`.
+            reason: Only instances that are where they are for this reason: its code, or a row of
+                `reasons`, whose workflow and version need not be given again. Of those that
+                errored, those of the last 24 hours.
             attributes: Only instances with all of these attributes.
             parent: Only children of the instance with this id, or of (workflow, id).
             id_prefix: Only instances whose ids begin like this.

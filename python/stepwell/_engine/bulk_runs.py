@@ -19,6 +19,7 @@ from .._codes import error_of
 from .._errors import EngineClosed, StepwellError
 from .._log import log
 from .._values.codec import as_plain
+from .counted import Reason
 from .desk import LOOKED_AT_MAX, By, Order, Query, Refused
 from .draining import DRAINS
 from .look import Look
@@ -187,7 +188,11 @@ def _finder(host: Host, order: Order, what: Any) -> _Named | _Listed:
     query = Query(**what["query"])
     parent = None if query.parent is None else (query.parent[0], query.parent[1])
     attributes = [(key, value) for key, value in query.attributes]
-    query = query._replace(parent=parent, attributes=attributes)
+    reason = None
+    if query.reason is not None:
+        code, alike = query.reason
+        reason = Reason(code, None if alike is None else (alike[0], alike[1], alike[2]))
+    query = query._replace(parent=parent, attributes=attributes, reason=reason)
     return _Listed(host, order, query, what["name"])
 
 

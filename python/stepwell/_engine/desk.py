@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         StepRecord,
         Update,
     )
+    from .counted import Reason
     from .look import Look
     from .registry import Registry
     from .rewinding import Beginning
@@ -81,7 +82,7 @@ class Query(NamedTuple):
     workflow: str | None
     states: list[int]
     version: str | None
-    reason: str | None
+    reason: Reason | None
     parent: tuple[str | None, str] | None
     id_prefix: str | None
     created_after: int | None

@@ -29,6 +29,7 @@ from .._types import (
 from .._values import names
 from .._values.codec import codec
 from .._values.durations import from_us, instant_us
+from . import counted
 from .answers import Cursors, audit_row, state_codes, summary
 from .desk import Desk, Query, Who
 from .instance import Instance
@@ -103,7 +104,9 @@ class Finds:
             workflow: Only instances of this workflow.
             status: Only these states, at least one.
             version: Only this version.
-            reason: Only instances blocked for this reason: its code, or a row of `reasons`.
+            reason: Only instances that are where they are for this reason: its code, or a row of
+                `reasons`, whose workflow and version need not be given again. Of those that
+                errored, those of the last 24 hours.
             attributes: Only instances with all of these attributes.
             parent: Only children of the instance with this id, or of (workflow, id).
             id_prefix: Only instances whose ids begin like this.
@@ -129,17 +132,16 @@ class Finds:
             if attributes
             else []
         )
-        if isinstance(reason, ReasonCount):
-            workflow, version, reason = self._alike(reason, workflow, version)
-        name = await self._known(
-            self._desk.code.registered(workflow) if isinstance(workflow, Workflow) else workflow
-        )
+        if isinstance(workflow, Workflow):
+            workflow = self._desk.code.registered(workflow)
+        why = counted.sought(reason, workflow, version)
+        name = await self._known(why.workflow)
         asked = (
             self._namespace,
             name,
             state_codes(status),
-            names.sought(version, "version"),
-            names.sought(reason, "reason"),
+            why.version,
+            why.reason,
             await self._parent(parent),
             names.sought(id_prefix, "id_prefix") or None,
             None if created_after is None else instant_us(created_after, "created_after"),
@@ -167,20 +169,6 @@ class Finds:
                 f"parent={parent!r:.120} is no instance; give its id, or (workflow, id)."
             )
         return await self._known(parent[0]), names.sought(parent[1], "parent") or ""
-
-    @staticmethod
-    def _alike(reason: ReasonCount, workflow: Any, version: Any) -> tuple[Any, Any, str]:
-        """Returns what instances have in common that are blocked for a reason."""
-        if reason.status is not Status.BLOCKED:
-            raise InvalidConfig(
-                f"reason={reason!r:.200} is not why instances are blocked; list the others by "
-                "status=, and `example_id` is one of them."
-            )
-        if workflow is not None and name_sought(workflow) != reason.workflow:
-            raise InvalidConfig(
-                f"reason is one of {reason.workflow!r}, and workflow is another; leave that out."
-            )
-        return reason.workflow, reason.version if version is None else version, reason.code
 
     def changes(
         self, *, cursor: str | None = None

@@ -8,15 +8,18 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Unpack, overload
 
+from .._core import ENDED_IN_ERROR
 from .._errors import InstanceNotFound, InvalidConfig
 from .._steps.signatures import BulkOptions
 from .._steps.workflow import Workflow, name_sought
-from .._types import FINAL, STATUSES, BulkError, BulkPreview, BulkResult, ReasonCount, Status
+from .._types import FINAL, STATUSES, BulkError, BulkPreview, BulkResult, Status
 from .._values import names
 from .._values.codec import codec
 from .._values.durations import instant_us
+from . import counted
 from .acting import by, terminated_text
 from .answers import state_codes, summary
+from .counted import Counted
 from .desk import By, Desk, Order, Query, Who
 from .look import Look
 
@@ -24,6 +27,7 @@ RATE_MAX = 100_000
 EXAMPLES = 5
 _PAGE = 1_000
 _OPEN = [code for code, status in enumerate(STATUSES) if status not in FINAL]
+_ERRORED = [STATUSES.index(Status.ERRORED)]
 _OF_FINAL = ("restart", "delete")
 """What is done to final ones too."""
 _FILTERS = (
@@ -336,8 +340,10 @@ class ManyOf:
         it = await self._chosen(called, workflow, options, operation in _OF_FINAL)
         if dry_run:
             return await self._preview(it)
+        query = it.query._asdict()
+        query["reason"] = None if it.query.reason is None else tuple(it.query.reason)
         what = {
-            "ids": it.ids, "query": None if it.ids is not None else it.query._asdict(),
+            "ids": it.ids, "query": None if it.ids is not None else query,
             "states": [] if it.ids is not None else it.query.states,
             "text": terminated_text(it.by) if operation == "terminate" else text,
             "payload": payload, "name": name, "rate": it.rate,
@@ -362,7 +368,8 @@ class ManyOf:
         if unknown := given.keys() - known:
             raise TypeError(f"{called}() got an unexpected argument {min(unknown)!r}")
         filters = {key: it for key, it in given.items() if key in _FILTERS}
-        filters, name = _alike(filters, name_sought(workflow))
+        why = counted.sought(filters.get("reason"), name_sought(workflow), filters.get("version"))
+        name = why.workflow
         await self._check_workflow(name)
         ids = _ids(given.get("ids"), filters, name, called)
         if ids is None and not filters:
@@ -370,13 +377,16 @@ class ManyOf:
                 f"{called} was given neither ids nor a filter, and would be about everything; say "
                 'status="all" if that is meant.'
             )
-        shown = [f"{key}={it!r}" for key, it in filters.items()]
+        shown = [
+            f"reason={why.reason}" if key == "reason" else f"{key}={it!r}"
+            for key, it in filters.items()
+        ]
         text = ", ".join(shown) if ids is None else f"{len(ids):,} ids: {', '.join(ids[:5])}"
         frontier = given.get("frontier")
         if frontier is not None:
             frontier = names.whole(frontier, 0, 2**63 - 1, "frontier", ". Pass that of a preview")
         who = by(given.get("actor"), given.get("note"))
-        query = self._query(name, filters, [] if finals else _OPEN)
+        query = self._query(why, filters, [] if finals else _OPEN)
         return _Chosen(name, ids, query, f"{text:.1000}", frontier, _rate(given.get("rate")), who)
 
     async def _check_workflow(self, name: str | None) -> None:
@@ -387,7 +397,8 @@ class ManyOf:
                 f"instance of one; check the name (registered: {desk.code})."
             )
 
-    def _query(self, name: str | None, filters: Mapping[str, Any], any_of: list[int]) -> Query:
+    def _query(self, why: Counted, filters: Mapping[str, Any], any_of: list[int]) -> Query:
+        state = _ERRORED if why.reason is not None and why.reason.code == ENDED_IN_ERROR else any_of
         status = filters.get("status")
         after, before = filters.get("created_after"), filters.get("created_before")
         attributes = filters.get("attributes")
@@ -398,10 +409,10 @@ class ManyOf:
         pairs = names.attributes(attributes).items() if attributes else ()
         return Query(
             namespace=self._namespace,
-            workflow=name,
-            states=any_of if status in (None, "all") else state_codes(status),
-            version=names.sought(filters.get("version"), "version"),
-            reason=names.sought(filters.get("reason"), "reason"),
+            workflow=why.workflow,
+            states=state if status in (None, "all") else state_codes(status),
+            version=why.version,
+            reason=why.reason,
             parent=_parent(filters.get("parent")),
             id_prefix=names.sought(filters.get("id_prefix"), "id_prefix") or None,
             created_after=None if after is None else instant_us(after, "created_after"),
@@ -413,7 +424,7 @@ class ManyOf:
         )
 
     async def _preview(self, it: _Chosen) -> BulkPreview:
-        newest = self._query(None, {}, [])._replace(newest_first=True, limit=1)
+        newest = self._query(Counted(None, None, None), {}, [])._replace(newest_first=True, limit=1)
         last = [look.no for look in (await self._desk.page(newest)).rows]
         frontier = min(it.frontier if it.frontier is not None else 2**63, *last, 2**63)
         frontier = frontier if last else 0
@@ -446,25 +457,6 @@ class ManyOf:
                 query = query._replace(beyond=found.rows[-1].no)
             else:
                 return
-
-
-def _alike(filters: dict[str, Any], workflow: str | None) -> tuple[dict[str, Any], str | None]:
-    """Returns filters in which a group of reasons is spelled out."""
-    group = filters.get("reason")
-    if not isinstance(group, ReasonCount):
-        return filters, workflow
-    if group.status is not Status.BLOCKED:
-        raise InvalidConfig(
-            f"reason={group!r:.200} is not why instances are blocked; choose the others by status="
-        )
-    if workflow not in (None, group.workflow) or filters.get("version") not in (
-        None,
-        group.version,
-    ):
-        raise InvalidConfig(
-            f"reason={group!r:.200} is of another workflow or version than the one that was given"
-        )
-    return {**filters, "reason": group.code, "version": group.version}, group.workflow
 
 
 def _parent(parent: Any) -> tuple[str | None, str] | None:

@@ -12,6 +12,7 @@ use stepwell_core::settings::{checked, Layer};
 use stepwell_core::submission::{
     Command, Decision, IfExists, Name, NewItem, Sent, Verb, OVERHEARD,
 };
+use stepwell_core::tally::Wanted;
 use stepwell_core::wait::{Source, Wait};
 
 use crate::error::invalid;
@@ -103,6 +104,23 @@ impl IdentityTuple {
             count: self.4,
         })
     }
+}
+
+/// A reason: its code, and the state, step and class of error of one row of the reasons.
+pub(crate) type WantedArgument = (String, Option<(Option<u8>, Option<String>, Option<String>)>);
+
+pub(crate) fn wanted((code, alike): WantedArgument) -> PyResult<Wanted> {
+    let boxed = |it: Option<String>| it.map(Into::into);
+    let alike = match alike {
+        Some((state, step, error)) => {
+            Some((state.map(status).transpose()?, boxed(step), boxed(error)))
+        }
+        None => None,
+    };
+    Ok(Wanted {
+        code: code.into(),
+        alike,
+    })
 }
 
 /// From where a restarted instance goes on: what failed, or an operation.

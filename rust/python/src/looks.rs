@@ -10,7 +10,7 @@ use stepwell_core::runtime::Question;
 use stepwell_core::store::{ApprovalFilter, Filter};
 use stepwell_core::wait::ApprovalStatus;
 
-use crate::arguments::{beginning, name, short, status, FromArgument};
+use crate::arguments::{beginning, name, short, status, wanted, FromArgument, WantedArgument};
 use crate::codes;
 use crate::core::Core;
 use crate::error::{invalid, unusable};
@@ -159,7 +159,7 @@ impl Core {
         workflow: Option<&str>,
         statuses: Vec<u8>,
         version: Option<&str>,
-        reason: Option<&str>,
+        reason: Option<WantedArgument>,
         parent: Option<(Option<String>, String)>,
         created_after: Option<i64>,
         created_before: Option<i64>,
@@ -178,7 +178,6 @@ impl Core {
             workflow: workflow.map(Into::into),
             statuses: statuses.collect::<PyResult<_>>()?,
             version: version.map(Into::into),
-            reason: reason.map(Into::into),
             id_prefix: id_prefix.map(Into::into),
             created_after,
             created_before,
@@ -189,7 +188,9 @@ impl Core {
             budget,
             ..Filter::default()
         };
-        self.ask(Question::List(Box::new(filter), parent))
+        let wanted = reason.map(wanted).transpose()?;
+        let asked = self.engine.list(filter, parent, wanted.as_ref());
+        asked.map_err(|_| unusable(&self.engine))
     }
 
     fn history(&self, no: u64) -> PyResult<u64> {

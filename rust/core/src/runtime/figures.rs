@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Question, Refused};
+use super::{Engine, Parent, Question, Refused};
 use crate::changes::ChangeNo;
 use crate::codes;
 use crate::lifecycle::Status;
 use crate::settings::Limit;
-use crate::tally::{Figures, States};
+use crate::store::Filter;
+use crate::tally::{Asked, Figures, States, Wanted};
 
 /// A workflow in numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +113,52 @@ impl Engine {
         if !self.is_ours() {
             return Err(Refused::Closed);
         }
+        let asked = (namespace, workflow);
+        let told = self.with_limit(|limit| self.shared.tally.reasons(asked, self.now(), limit));
+        self.ask(Question::Reasons(told))
+    }
+
+    /// Asks for a page of instances; of the children of one only; of those only that are counted as
+    /// a reason, if one is given.
+    ///
+    /// # Errors
+    /// If the engine is closed.
+    pub fn list(
+        &self,
+        filter: Filter,
+        parent: Option<Box<Parent>>,
+        wanted: Option<&Wanted>,
+    ) -> Result<u64, Refused> {
+        if !self.is_ours() {
+            return Err(Refused::Closed);
+        }
+        let is_narrow = parent.is_some() || filter.is_narrow();
+        let among = wanted.map(|wanted| {
+            let most = if is_narrow {
+                filter.budget.unwrap_or(u32::MAX)
+            } else {
+                filter.limit
+            };
+            let asked = Asked {
+                filter: &filter,
+                most: most as usize,
+                now: self.now(),
+            };
+            self.with_limit(|limit| self.shared.tally.among(wanted, &asked, limit))
+        });
+        self.ask(Question::List(
+            Box::new(filter),
+            parent,
+            among.map(Box::new),
+        ))
+    }
+
+    /// Calls this with what says which limit holds up those of a workflow that are queued, given the
+    /// slots in use.
+    fn with_limit<T>(
+        &self,
+        ask: impl FnOnce(&dyn Fn([u64; 3], &str, &str) -> &'static str) -> T,
+    ) -> T {
         let limits = self.shared.limits.read();
         let limit = |[all, of_namespace, own]: [u64; 3], namespace: &str, workflow: &str| {
             let most = |workflow| {
@@ -130,9 +177,6 @@ impl Engine {
                 codes::STARTING
             }
         };
-        let asked = (namespace, workflow);
-        let told = self.shared.tally.reasons(asked, self.now(), limit);
-        drop(limits);
-        self.ask(Question::Reasons(told))
+        ask(&limit)
     }
 }

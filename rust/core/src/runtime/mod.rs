@@ -33,7 +33,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use figures::OfWorkflow;
 pub use inbox::Refused;
-pub use questions::Question;
+pub use questions::{Parent, Question};
 
 use crate::clock::Clock;
 use crate::engine::{Config, Core, Facts};

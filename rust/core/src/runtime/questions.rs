@@ -3,6 +3,8 @@
 //! What an answer tells is of one moment, unless it is a history, whose records never change. What
 //! of an instance is damaged is said in its place: one that cannot be read spoils no listing.
 
+mod counted;
+
 use crate::audit;
 use crate::bulk;
 use crate::changes::Since;
@@ -16,7 +18,7 @@ use crate::note::Data;
 use crate::rewind::{self, From};
 use crate::store::{ApprovalFilter, Error, Filter, Look, Payloads, Reader, Row};
 use crate::submission::Name;
-use crate::tally::ReasonTold;
+use crate::tally::{Among, ReasonTold};
 use crate::wait::{tell_approvals, told_approval, Source, Wait};
 
 /// An instance by id, of this workflow or of any.
@@ -27,8 +29,9 @@ pub type Parent = (Option<Box<str>>, Box<str>);
 pub enum Question {
     /// One instance, with payloads or without.
     Find(Name, bool),
-    /// A page of instances; of the children of one with this id only, of this workflow or of any.
-    List(Box<Filter>, Option<Box<Parent>>),
+    /// A page of instances; of the children of one with this id only, of this workflow or of any;
+    /// of those only that are counted as a reason.
+    List(Box<Filter>, Option<Box<Parent>>, Option<Box<Among>>),
     /// What instances are at that changed, of this namespace.
     Changes(Box<str>, Since),
     /// Why instances are where they are, as the tally tells it; of a namespace or all.
@@ -63,13 +66,16 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
             data = Data::Row(look.map(Box::new));
             Ok(())
         })?,
-        Question::List(filter, parent) => reader.at_once(&mut |it| {
+        Question::List(filter, parent, among) => reader.at_once(&mut |it| {
             let filter = with_parents(it, filter, parent.as_deref())?;
             let Some(filter) = filter else {
                 data = Data::Rows(Vec::new(), None);
                 return Ok(());
             };
-            let page = it.page(&filter)?;
+            let page = match among {
+                Some(among) => counted::page(it, filter, among)?,
+                None => it.page(&filter)?,
+            };
             let looks = page.rows.into_iter().map(|row| summary(it, row));
             let looks = looks.collect::<Result<_, Error>>()?;
             let at = match page.searched_to {

@@ -455,6 +455,7 @@ impl Filter {
     pub fn is_narrow(&self) -> bool {
         !self.attributes.is_empty()
             || self.id_prefix.is_some()
+            || self.schedule.is_some()
             || self.created_after.is_some()
             || self.created_before.is_some()
     }

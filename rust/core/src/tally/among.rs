@@ -20,11 +20,11 @@ pub struct Wanted {
     /// Its code.
     pub code: Box<str>,
     /// Of one row of the reasons: the rest of what its instances have in common.
-    pub alike: Option<Alike>,
+    pub alike: Option<Shared>,
 }
 
 /// State, step and class of the error.
-pub type Alike = (Option<Status>, Option<Box<str>>, Option<Box<str>>);
+pub type Shared = (Option<Status>, Option<Box<str>>, Option<Box<str>>);
 
 /// How the instances are found that are counted as a reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub enum Among {
     /// Those queued that are not to start before a moment beyond this one.
     Later(Micros),
     /// Those that errored since this moment, at this step with this class of error.
-    Errored(Micros, Option<Alike>),
+    Errored(Micros, Option<Shared>),
 }
 
 impl Among {
