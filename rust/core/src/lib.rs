@@ -48,6 +48,7 @@ pub mod store;
 pub mod submission;
 pub mod tally;
 pub mod timer;
+pub mod undo;
 pub mod wait;
 pub mod waits;
 pub mod watches;

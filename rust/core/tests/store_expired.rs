@@ -54,6 +54,7 @@ fn end(no: InstanceNo, status: Status, at: Micros) -> Op {
         reason: None,
         step: None,
         payload: None,
+        undo: None,
         at,
     };
     Op::Status(no, 1, to)

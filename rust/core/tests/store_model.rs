@@ -17,6 +17,7 @@ use stepwell_core::schedule::{self, Firing, FiringQuery, Schedule};
 use stepwell_core::store::{
     Bucket, Ended, Filter, Op, Outcome, Reader, Restart, Store, Transition,
 };
+use stepwell_core::undo::Undo;
 use stepwell_core::wait::{Approval, ApprovalStatus, Source};
 use store_cases::*;
 
@@ -168,6 +169,7 @@ fn transition() -> impl Strategy<Value = Transition> {
             reason: marked.then(|| "nondeterminism".into()),
             step: (marked && at % 2 == 0).then(|| "charge".into()),
             payload: payload.map(Into::into),
+            undo: Undo::from_code(recoveries as u8 ^ u8::from(marked)),
             at,
         },
     )

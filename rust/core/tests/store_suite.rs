@@ -10,7 +10,8 @@ use stepwell_core::letter::{Address, Letter, Message};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::ranges::Domain;
 use stepwell_core::store::known::{Need, Needs};
-use stepwell_core::store::{Bucket, Filter, Op, Outcome, Store, Transition};
+use stepwell_core::store::{Bucket, Filter, Op, Outcome, Restart, Store, Transition};
+use stepwell_core::undo::Undo;
 use stepwell_core::wait::{Approval, ApprovalStatus, Source, Wait};
 use store_cases::*;
 
@@ -27,6 +28,7 @@ suite!(
     a_change_of_state_is_stored_whole,
     a_final_instance_keeps_no_waits_or_events_but_its_dedup_ids,
     l4_a_pause_is_as_old_as_when_it_was_asked_for_and_deadlines_can_be_moved,
+    l8_how_far_undoing_is_is_kept_until_a_restart,
     e3_a_closed_wait_is_gone_and_closing_it_again_is_no_error,
     e1_buffered_events_come_back_in_order_until_taken,
     e4_a_dedup_id_is_kept_once,
@@ -313,6 +315,7 @@ fn a_change_of_state_is_stored_whole(place: &mut dyn Place) {
         step: Some("charge".into()),
         recoveries: 3,
         payload: Some([4].into()),
+        undo: None,
         ..to(Status::Blocked, 40)
     };
     let _ = commit_one(&mut *store, change(1, blocked));
@@ -329,6 +332,7 @@ fn a_change_of_state_is_stored_whole(place: &mut dyn Place) {
     assert_eq!(store.result(1).unwrap(), None);
     let done = Transition {
         payload: Some([6].into()),
+        undo: None,
         ..to(Status::Complete, 60)
     };
     let _ = commit_one(&mut *store, change(1, done));
@@ -423,6 +427,30 @@ fn l4_a_pause_is_as_old_as_when_it_was_asked_for_and_deadlines_can_be_moved(plac
         let row = store.find("default", "orders", "a").unwrap().unwrap();
         assert_eq!(row.paused_at, since, "{status:?}");
     }
+}
+
+fn l8_how_far_undoing_is_is_kept_until_a_restart(place: &mut dyn Place) {
+    let mut store = place.open();
+    let _ = store.commit(&[create(1, "a")]).unwrap();
+    for undo in Undo::ALL {
+        let to = Transition {
+            undo: Some(undo),
+            ..to(Status::Running, 5)
+        };
+        let _ = commit_one(&mut *store, change(1, to));
+        store = place.crash(store);
+        let row = store.find("default", "orders", "a").unwrap().unwrap();
+        assert_eq!(row.undo, Some(undo));
+    }
+    let anew = Restart {
+        incarnation: 2,
+        seed: None,
+        params: None,
+        at: 6,
+    };
+    let _ = commit_one(&mut *store, Op::Restart(1, 1, Box::new(anew)));
+    let row = store.find("default", "orders", "a").unwrap().unwrap();
+    assert_eq!(row.undo, None);
 }
 
 fn e3_a_closed_wait_is_gone_and_closing_it_again_is_no_error(place: &mut dyn Place) {

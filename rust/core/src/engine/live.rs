@@ -7,6 +7,7 @@ use crate::lifecycle::Status;
 use crate::limits::EVENTS;
 use crate::queue::{Class, Entry, Rank};
 use crate::submission::Body;
+use crate::undo::Undo;
 use crate::waits::Mailbox;
 
 /// What the engine keeps of an instance that is more than a queue entry.
@@ -48,6 +49,8 @@ pub(super) struct Live {
     pub(super) counted: Status,
     /// Since when it is in its state.
     pub(super) since: Micros,
+    /// How far the undoing of its steps is (L8).
+    pub(super) undo: Option<Undo>,
     /// Why it is blocked, if it is.
     pub(super) why: Option<Box<Blocked>>,
 }
@@ -91,6 +94,7 @@ impl Live {
             told: 0,
             counted: Status::Queued,
             since: 0,
+            undo: None,
             why: None,
         }
     }

@@ -420,6 +420,7 @@ impl Core {
             reason,
             step,
             payload,
+            undo: live.undo,
             at: now,
         };
         let of = (live.workflow, live.version);

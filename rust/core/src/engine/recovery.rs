@@ -245,6 +245,7 @@ impl Core {
         // The mark survives in the store until a body runs again: so does the interruption.
         live.marked = row.marked;
         live.since = row.updated_at;
+        live.undo = row.undo;
         if live.status == Status::Blocked {
             live.why = Some(Box::new(Blocked {
                 code: row.reason.clone().unwrap_or_default(),

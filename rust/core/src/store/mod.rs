@@ -18,6 +18,7 @@ use crate::lifecycle::Status;
 use crate::ranges::Domain;
 use crate::retention::Keep;
 use crate::schedule::{self, Firing, FiringQuery, Schedule};
+use crate::undo::Undo;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 use known::{Damaged, Known, Need, Needs};
 
@@ -94,6 +95,8 @@ pub struct Transition {
     pub step: Option<Box<str>>,
     /// Output of a `Complete` instance; error of an `Errored`, `Terminated` or `Blocked` one.
     pub payload: Option<Box<[u8]>>,
+    /// How far the undoing of its steps is (L8); `None`: nothing of it is undone.
+    pub undo: Option<Undo>,
     /// When.
     pub at: Micros,
 }
@@ -360,6 +363,8 @@ pub struct Row {
     pub paused_at: Option<Micros>,
     /// Id of the schedule that created it.
     pub schedule: Option<Box<str>>,
+    /// How far the undoing of its steps is (L8); `None`: nothing of it is undone.
+    pub undo: Option<Undo>,
     /// What of it cannot be read, in a listing; nothing else of it is to be trusted then but its
     /// names, its id and its number.
     pub damage: Option<Box<str>>,

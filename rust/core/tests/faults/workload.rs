@@ -343,6 +343,7 @@ impl Draft {
             reason: (status == Status::Blocked).then(|| "nondeterminism".into()),
             step: (status == Status::Blocked).then(|| "charge".into()),
             payload: payload.map(Into::into),
+            undo: None,
             at: self.now(),
         };
         Op::Status(no, 1, to)

@@ -173,6 +173,7 @@ pub fn to(status: Status, at: Micros) -> Transition {
         reason: None,
         step: None,
         payload: None,
+        undo: None,
         at,
     }
 }

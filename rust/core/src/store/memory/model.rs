@@ -292,6 +292,7 @@ impl Model {
             seed: new.seed,
             paused_at: None,
             schedule: new.schedule.clone(),
+            undo: None,
             damage: None,
         };
         let instance = Instance {
@@ -365,6 +366,7 @@ impl Model {
             .status
             .is_paused()
             .then(|| row.paused_at.unwrap_or(to.at));
+        row.undo = to.undo;
         row.ended_at = to.status.is_final().then_some(to.at);
         if to.status == Status::Running && row.started_at.is_none() {
             row.started_at = Some(to.at);
@@ -394,6 +396,7 @@ impl Model {
             ended_at: None,
             start_at: None,
             paused_at: None,
+            undo: None,
             updated_at: to.at,
             ..row.clone()
         };

@@ -38,6 +38,18 @@ pub(super) fn flag(row: &Columns, at: usize) -> Result<bool> {
     code(row, at, |it| [false, true].get(usize::from(it)).copied())
 }
 
+/// A code, where there may be none.
+pub(super) fn code_or_none<T>(
+    row: &Columns,
+    at: usize,
+    from: impl Fn(u8) -> Option<T>,
+) -> Result<Option<T>> {
+    match row.get_ref(at)? {
+        ValueRef::Null => Ok(None),
+        _ => code(row, at, from).map(Some),
+    }
+}
+
 pub(super) fn code<T>(row: &Columns, at: usize, from: impl Fn(u8) -> Option<T>) -> Result<T> {
     match u8::try_from(int(row, at)?).ok().and_then(from) {
         Some(it) => Ok(it),

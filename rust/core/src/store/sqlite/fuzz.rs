@@ -21,6 +21,7 @@ use super::sums;
 use crate::history::{Kind, Operation, Record, Verdict};
 use crate::lifecycle::Status;
 use crate::store::Error;
+use crate::undo::Undo;
 use crate::wait::{Approval, ApprovalStatus, Event, Source, Wait};
 use damage::fuzz;
 
@@ -266,6 +267,7 @@ fn instance_row(it: &crate::store::Row) -> Vec<Cell> {
         int(0),
         int(1),
         or_null(it.schedule.as_deref(), text),
+        or_null(it.undo, |it| int(it as u8)),
     ]
 }
 
@@ -299,6 +301,7 @@ fn instances() {
         seed: None,
         paused_at: None,
         schedule: None,
+        undo: None,
         damage: None,
     };
     let blocked = crate::store::Row {
@@ -315,6 +318,7 @@ fn instances() {
         seed: Some(NO),
         paused_at: Some(7),
         schedule: Some("nightly".into()),
+        undo: Some(Undo::Failed),
         ..queued.clone()
     };
     fuzz_rows(

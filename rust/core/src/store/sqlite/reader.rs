@@ -286,6 +286,7 @@ mod tests {
                 reason: None,
                 step: None,
                 payload: Some([payload].into()),
+                undo: None,
                 at: 2,
             };
             Op::Status(1, 1, to)

@@ -6,7 +6,7 @@
 use rusqlite::types::ValueRef;
 use rusqlite::Row as Columns;
 
-pub(super) use super::columns::{bytes, code, int, text, time, time_or_none, uint};
+pub(super) use super::columns::{bytes, code, code_or_none, int, text, time, time_or_none, uint};
 use super::columns::{drawn, flag, int_or_none, number_or_none, small, text_or_none};
 use super::fault::corrupt;
 pub(super) use super::fault::{Fault, Fullness, Result};
@@ -20,6 +20,7 @@ use crate::letter::{Address, Letter, Message};
 use crate::lifecycle::Status;
 pub(super) use crate::limits::NUMBERS_END;
 use crate::store::{Newcomer, Row};
+use crate::undo::Undo;
 use crate::wait::{Approval, ApprovalStatus, Event, Source, Wait};
 
 /// What a row (crc, payload) of such a table says, and its checksum.
@@ -32,9 +33,9 @@ pub(super) fn payload_said(table: &str, row: &Columns) -> Result<(Said, u32)> {
 pub(super) const INSTANCE: &str = "i.no, i.version, i.id, i.incarnation, i.status, i.marked, \
      i.recoveries, i.priority, i.created_at, i.updated_at, i.started_at, i.ended_at, i.start_at, \
      i.parent, i.called, i.reason, i.step, i.format, i.seed, i.paused_at, \
-     i.head, i.workflow, i.schedule";
+     i.head, i.workflow, i.schedule, i.undo";
 /// How many columns [`INSTANCE`] has.
-pub(super) const INSTANCE_WIDTH: usize = 23;
+pub(super) const INSTANCE_WIDTH: usize = 24;
 
 /// Columns of [`newcomer`], in its order. The sixth says whether the instance was created, queued,
 /// and never changed since: as [`Row::is_newcomer`]. There may be millions of them, so what else
@@ -149,6 +150,7 @@ fn whole_instance(row: &Columns, names: &Names) -> Result<Row> {
         seed: int_or_none(row, 18)?.map(|it| it as u64),
         paused_at: time_or_none(row, 19)?,
         schedule: text_or_none(row, 22)?,
+        undo: code_or_none(row, 23, Undo::from_code)?,
         damage: None,
     })
 }

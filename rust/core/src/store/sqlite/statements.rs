@@ -44,10 +44,11 @@ statements! {
     Status = "UPDATE instance SET status = ?1, marked = ?2, recoveries = ?3, reason = ?4, \
         updated_at = ?5, started_at = coalesce(started_at, ?6), ended_at = ?7, \
         head = max(head, ?8), step = ?11, \
-        paused_at = CASE WHEN ?12 THEN coalesce(paused_at, ?5) END WHERE no = ?9 AND incarnation = ?10";
+        paused_at = CASE WHEN ?12 THEN coalesce(paused_at, ?5) END, \
+        undo = ?13 WHERE no = ?9 AND incarnation = ?10";
     Restart = "UPDATE instance SET incarnation = ?1, seed = ?2, status = 0, marked = 0, recoveries = 0, \
         reason = NULL, step = NULL, started_at = NULL, ended_at = NULL, start_at = NULL, \
-        paused_at = NULL, updated_at = ?3 WHERE no = ?4 AND incarnation = ?5";
+        paused_at = NULL, undo = NULL, updated_at = ?3 WHERE no = ?4 AND incarnation = ?5";
     NewParams = "INSERT OR REPLACE INTO params VALUES (?, ?, ?)";
     ClearProgress = "DELETE FROM progress WHERE no = ?";
     Bury = "INSERT OR REPLACE INTO grave VALUES (?, ?)";

@@ -452,6 +452,7 @@ impl<'c> Writing<'c> {
             incarnation as i64,
             to.step,
             to.status.is_paused(),
+            to.undo.map(|it| it as u8),
         ])?;
         if updated == 0 {
             return Ok(Outcome::Fenced);
