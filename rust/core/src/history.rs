@@ -33,6 +33,8 @@ pub enum Kind {
     Deadline = 10,
     /// `step.set_attributes`: they were changed in the same commit.
     Attributes = 11,
+    /// What undoes a step (L8); without a name: that all of the instance is to be undone.
+    Undo = 12,
 }
 
 /// What a record says about its operation.
@@ -170,5 +172,5 @@ macro_rules! codes {
         }
     };
 }
-codes!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline, Attributes);
+codes!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline, Attributes, Undo);
 codes!(Verdict: Done, Failed, TimedOut, AttemptFailed, Interrupted, Saved, Started, Abandoned, Erased, Refused, Restarted);

@@ -4,6 +4,8 @@
 //! those that the body gave up. This knows neither how an instance is restarted nor how a body is
 //! replayed.
 
+use std::cmp::Ordering;
+
 use minicbor::Decoder;
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -60,32 +62,29 @@ pub fn plan(
     match from {
         From::Start => Ok(keep(history, |_| false)),
         From::Operation(operation) => before(history, operation).ok_or(No::Step),
-        From::Failed => {
-            let faults = error.map(faults).unwrap_or_default();
-            // One that is blocked failed if its error says what of it did.
-            let has_failed = match status {
-                Status::Errored | Status::Terminated => true,
-                Status::Blocked => !faults.is_empty(),
-                _ => false,
-            };
-            let plan = || keep(history, |it| !faults.contains(&it.operation));
-            has_failed.then(plan).ok_or(No::Sound)
-        }
+        From::Failed => match first_undone(history) {
+            Some(operation) => before(history, &operation).ok_or(No::Step),
+            None => from_failed(history, (status, error)),
+        },
     }
+}
+
+fn from_failed(history: &[Stored], (status, error): (Status, Option<&[u8]>)) -> Result<Plan, No> {
+    let faults = error.map(faults).unwrap_or_default();
+    // One that is blocked failed if its error says what of it did.
+    let has_failed = match status {
+        Status::Errored | Status::Terminated => true,
+        Status::Blocked => !faults.is_empty(),
+        _ => false,
+    };
+    let plan = || keep(history, |it| !faults.contains(&it.operation));
+    has_failed.then(plan).ok_or(No::Sound)
 }
 
 fn before(history: &[Stored], from: &Operation) -> Option<Plan> {
     let begun = beginnings(history);
-    let first = begun.get(from)?;
-    // Records of old say no turn; if one of the two is of old the clock decides.
-    let is_before = |it: &Operation| {
-        let one = &begun[it];
-        let sooner = match (one.turn, first.turn) {
-            (Some(one), Some(first)) => one.cmp(&first),
-            _ => one.at.cmp(&first.at),
-        };
-        sooner.then_with(|| order(it).cmp(&order(from))).is_lt()
-    };
+    begun.get(from)?;
+    let is_before = |it: &Operation| began_before(&begun, it, from).is_lt();
     let kept: FxHashSet<_> = begun.keys().filter(|it| is_before(it)).collect();
     let plan = keep(history, |it| kept.contains(&&it.operation));
     Some(Plan {
@@ -94,10 +93,37 @@ fn before(history: &[Stored], from: &Operation) -> Option<Plan> {
     })
 }
 
+/// Returns the step that began first of those whose undo began (L8): what it did may be undone, and
+/// what came after it was made with it.
+fn first_undone(history: &[Stored]) -> Option<Operation> {
+    let begun = beginnings(history);
+    let undone = begun.keys().filter(|it| it.kind == Kind::Undo);
+    let steps = undone.map(|it| Operation {
+        kind: Kind::Do,
+        ..(*it).clone()
+    });
+    let known = steps.filter(|it| begun.contains_key(it));
+    known.min_by(|one, other| began_before(&begun, one, other))
+}
+
 /// When an operation began: in which turn, if that is recorded, and by the clock.
 struct Beginning {
     turn: Option<u64>,
     at: Micros,
+}
+
+/// Records of old say no turn; if one of the two is of old the clock decides.
+fn began_before(
+    begun: &FxHashMap<&Operation, Beginning>,
+    one: &Operation,
+    other: &Operation,
+) -> Ordering {
+    let (first, second) = (&begun[one], &begun[other]);
+    let sooner = match (first.turn, second.turn) {
+        (Some(first), Some(second)) => first.cmp(&second),
+        _ => first.at.cmp(&second.at),
+    };
+    sooner.then_with(|| order(one).cmp(&order(other)))
 }
 
 fn beginnings(history: &[Stored]) -> FxHashMap<&Operation, Beginning> {
@@ -119,6 +145,8 @@ fn order(it: &Operation) -> (&str, Kind, &str, u32, Option<&str>) {
 
 fn keep(history: &[Stored], keeps: impl Fn(&Record) -> bool) -> Plan {
     // What the body gave up it is to have: whether it gives that up again is its own decision.
+    // What was undone is done anew, and may be undone again.
+    let keeps = |it: &Record| it.operation.kind != Kind::Undo && keeps(it);
     let is_kept = |it: &Record| keeps(it) && it.verdict != Verdict::Abandoned;
     let records = || history.iter().map(|it| &it.record);
     let given_up = records().filter(|it| keeps(it) && it.verdict == Verdict::Abandoned);
@@ -345,6 +373,31 @@ mod tests {
             assert_eq!(without.is_ok(), could, "{status:?}");
             assert!(without.is_ok() || without == Err(No::Sound));
         }
+    }
+
+    #[test]
+    fn l8_what_was_undone_is_done_anew_from_the_first_step_whose_undo_began() {
+        let mut history = steps(4, |_, _| {});
+        let undo = |count| Operation {
+            kind: Kind::Undo,
+            ..step(count)
+        };
+        let intent = Operation {
+            name: "".into(),
+            ..undo(0)
+        };
+        history.push(line(5, intent, Verdict::Started, None));
+        // Nothing was undone yet: what is recorded stays.
+        let plan = failed(&history, Status::Errored, Some(&[4])).expect("it can");
+        assert_eq!((&plan.kept, erased(&plan)), (&vec![(1, 3)], vec![4, 0]));
+        history.push(line(6, undo(4), Verdict::Done, Some(0)));
+        history.push(line(7, undo(3), Verdict::Started, Some(0)));
+        let plan = failed(&history, Status::Errored, Some(&[4])).expect("it can");
+        assert_eq!((plan.kept, plan.redeemed), (vec![(1, 2)], vec![]));
+        let plan = failed(&history, Status::Terminated, None).expect("it can");
+        assert_eq!(plan.kept, [(1, 2)]);
+        let plan = from(&history, &step(4)).expect("it can");
+        assert_eq!(plan.kept, [(1, 3)], "what begins it is no part of the body");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use stepwell_core::wait::ApprovalStatus;
 
 use crate::notes;
 
-const NOTES: [(&str, u8); 17] = [
+const NOTES: [(&str, u8); 18] = [
     ("DONE", notes::DONE),
     ("REPLY", notes::REPLY),
     ("START", notes::START),
@@ -31,6 +31,7 @@ const NOTES: [(&str, u8); 17] = [
     ("RECORDED", notes::RECORDED),
     ("PROGRESS", notes::PROGRESS),
     ("NEWS", notes::NEWS),
+    ("UNDOES", notes::UNDOES),
     ("UNWIND", notes::UNWIND),
     ("FENCED", notes::FENCED),
     ("IDLE", notes::IDLE),
@@ -53,6 +54,7 @@ fn kind(of: Kind) -> (&'static str, &'static str) {
         Kind::Patched => ("PATCHED", "patched"),
         Kind::Deadline => ("DEADLINE", "deadline"),
         Kind::Attributes => ("ATTRIBUTES", "set_attributes"),
+        Kind::Undo => ("UNDO", "undo"),
     }
 }
 
