@@ -100,6 +100,9 @@ PROGRESS: Final[int]
 """(PROGRESS, no, report): it reported this."""
 NEWS: Final[int]
 """(NEWS,): some instance has changed, as `await_change` wanted to know."""
+UNDOES: Final[int]
+"""(UNDOES, no, incarnation): the instance is to undo its steps (L8): this body begins nothing any
+more, and leaves, with `undoes`, when what runs of it has ended."""
 UNWIND: Final[int]
 """(UNWIND, no, incarnation): the instance was ended, or paused, while this body was in memory:
 unwind it, and say nothing more for it."""
@@ -186,12 +189,15 @@ Row: TypeAlias = tuple[
     int | None,
     list[Wait],
     list[tuple[str, int]],
+    str | None,
 ]
 """(no, namespace, workflow, version, id, status, reason, created_at, started_at, ended_at,
-updated_at, parent, params, result, progress, attributes, priority, start_at, waits, kept): an
-instance at one moment; its waits go on with (child, types, approval): which child is waited for, as
-(workflow, id, status, reason), events of which types, and the id of the approval. kept: types of
-events that no wait has taken yet, with how many of each; not in a page."""
+updated_at, parent, params, result, progress, attributes, priority, start_at, waits, kept,
+undo): an instance at one moment; its waits go on with (child, types, approval): which child is
+waited for, as (workflow, id, status, reason), events of which types, and the id of the approval.
+kept: types of events that no wait has taken yet, with how many of each; not in a page. undo:
+"running", "complete" or "failed", how far the undoing of its steps is; None: nothing of it is
+undone."""
 
 # What codes mean. Of each sort the constants, and the words that users read, by code.
 
@@ -207,6 +213,7 @@ SEND: Final[Kind]
 PATCHED: Final[Kind]
 DEADLINE: Final[Kind]
 ATTRIBUTES: Final[Kind]
+UNDO: Final[Kind]
 KINDS: Final[tuple[str, ...]]
 """Sorts of operation."""
 
@@ -711,10 +718,15 @@ class Core(Calls):
     def pause(self, namespace: str, workflow: str, id: str, by: By) -> int:
         """Nothing of an instance begins any more. REPLY data: None; one that runs is
         waiting_for_pause then, and its body is told to PAUSE. Codes: NOT_FOUND, STATE."""
-    def terminate(self, namespace: str, workflow: str, id: str, why: str, by: By) -> int:
+    def terminate(
+        self, namespace: str, workflow: str, id: str, why: str, undo: bool, by: By
+    ) -> int:
         """Ends an instance that is not final, and those it called. REPLY data: None; then its body,
         if it was in memory, has been told to UNWIND. Codes: NOT_FOUND, STATE. why: the text of the
-        error that everybody is told who waits for it."""
+        error that everybody is told who waits for it. undo: it first undoes its steps (L8), and the
+        REPLY comes when that it is to is durable. A body that runs gets UNDOES, one that waits
+        UNWIND; then it STARTs again, and its history has a STARTED of kind UNDO without a name,
+        whose payload is that error: what was recorded before it is what the body was given."""
     def restart(
         self,
         namespace: str,
@@ -903,10 +915,11 @@ class Core(Calls):
         """Does it to some: each item is (place that is reached with it, workflow, id, and (id,
         name) of an approval). Whoever is in none of these states by now is passed over. Each commit
         has what was done and the place that it reached; the REPLY comes when all of them are done.
-        text: what a terminate tells, where a restart begins ("failed", or None), or an event's
-        type; payload: an event's, or a decision. place: what is reached with all of them, and ends:
-        whether that is the end. REPLY data: ([(place, code, data)] of those that refused it, how
-        many it has changed so far). Codes: NOT_FOUND, it has ended or was stopped."""
+        text: what a terminate (or "undo", one that undoes first) tells, where a restart begins
+        ("failed", or None), or an event's type; payload: an event's, or a decision. place: what is
+        reached with all of them, and ends: whether that is the end. REPLY data: ([(place, code,
+        data)] of those that refused it, how many it has changed so far). Codes: NOT_FOUND, it has
+        ended or was stopped."""
     def stop_bulk(self, number: int, by: By) -> int:
         """Nothing more of it is done. REPLY data: None. Codes: NOT_FOUND, it has ended."""
     def bulks(
@@ -945,6 +958,13 @@ class Core(Calls):
         """After PAUSE: what ran of the body has ended, and it was unwound; this is the last that is
         said for it. If the instance was resumed meanwhile, it is queued, and begins again from its
         history."""
+    def undoes(self, no: int, incarnation: int, error: bytes | None) -> None:
+        """What ran of the body has ended, and it was unwound, or had raised; this is the last that
+        is said for it. The instance is queued, STARTs again from its history, and undoes its steps:
+        because of this error, or with None because it got UNDOES."""
+    def undone(self, no: int, incarnation: int, outcome: str, status: int, error: bytes) -> None:
+        """It has undone its steps, outcome "complete", or given up, "failed"; and ends errored or
+        terminated, with this error."""
     def let_go(self, no: int) -> None:
         """The last of those attempts has ended. For an instance that holds no slot, nothing."""
     def replay(self, no: int, incarnation: int) -> None:

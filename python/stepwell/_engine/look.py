@@ -6,7 +6,7 @@ never belong to two moments.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from .. import _core
 from .._kinds import Kind
@@ -129,6 +129,8 @@ class Look(NamedTuple):
     kept: list[tuple[str, int]]
     """Types of the events that no wait has taken yet, and how many of each; asked for with one
     instance only."""
+    undo: Literal["running", "complete", "failed"] | None
+    """How far the undoing of its steps is (L8)."""
 
     @property
     def status(self) -> Status:

@@ -346,7 +346,7 @@ class OwnDesk:
         await self._asked(who, self._driver.core.pause, *who, by)
 
     async def terminate(self, who: Who, why: str, by: By) -> None:
-        await self._asked(who, self._driver.core.terminate, *who, why, by)
+        await self._asked(who, self._driver.core.terminate, *who, why, False, by)
 
     async def restart(self, who: Who, beginning: Beginning, by: By) -> None:
         lost = rewinding.told(beginning)

@@ -72,6 +72,8 @@ pub enum Message {
     },
     /// Whoever called this instance waits for it no longer; the error says why.
     Terminate(InstanceNo, Box<[u8]>),
+    /// The same, when it has undone what it did.
+    Undo(InstanceNo, Box<[u8]>),
     /// Somebody wants something that the owner has to decide.
     Ask(Asker, Asked),
     /// The answer to what was asked under this ticket.

@@ -105,6 +105,8 @@ pub enum Happening {
     Resume,
     /// Somebody terminates it.
     Terminate,
+    /// It is to undo what it did, and then to end.
+    Undo,
     /// Somebody restarts it.
     Restart,
     /// Somebody deletes it.
@@ -119,7 +121,7 @@ pub enum Happening {
 
 impl Happening {
     /// All events.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Start,
         Self::Quiet,
         Self::Wake,
@@ -130,6 +132,7 @@ impl Happening {
         Self::Drained,
         Self::Resume,
         Self::Terminate,
+        Self::Undo,
         Self::Restart,
         Self::Delete,
         Self::Send,
@@ -201,6 +204,7 @@ const KILLED: &[Effect] = &[
     Unseat,
 ];
 const AGAIN: &[Effect] = &[Unmark, Dequeue, CloseWaits, Supersede, Unseat, Enqueue];
+const REPLAYED: &[Effect] = &[Unmark, Dequeue, CloseWaits, Unseat, Enqueue];
 const ERASED: &[Effect] = &[
     Unmark,
     FreeSlot,
@@ -271,6 +275,13 @@ const TABLE: &[(Happening, &[Status], Reaction)] = &[
         &[Queued, Running, Waiting, WaitingForPause, Paused, Blocked],
         Goes(Terminated, KILLED),
     ),
+    // L8: what runs of it comes to an end first; all others are replayed at once.
+    (Happening::Undo, ACTIVE, Goes(Running, &[CloseWaits])),
+    (
+        Happening::Undo,
+        &[Queued, Waiting, Paused, Blocked],
+        Goes(Queued, REPLAYED),
+    ),
     // L6: a running instance keeps its slot while it starts over.
     (
         Happening::Restart,
@@ -330,10 +341,11 @@ mod tests {
     use super::*;
 
     /// The L table of the rules, column by column; `-` nothing to do, `x` refused, `~` gone.
-    const RULES: [(Happening, &str); 5] = [
+    const RULES: [(Happening, &str); 6] = [
         (Happening::Pause, "P W P - - - x x x"),
         (Happening::Resume, "- - - R Q Q x x x"),
         (Happening::Terminate, "T T T T T T x x x"),
+        (Happening::Undo, "Q R Q R Q Q x x x"),
         (Happening::Restart, "Q Q Q Q Q Q Q Q Q"),
         (Happening::Delete, "~ ~ ~ ~ ~ ~ ~ ~ ~"),
     ];
@@ -394,7 +406,7 @@ mod tests {
 
     #[test]
     fn whoever_ends_or_waits_gives_its_slot_back() {
-        for (_, from, reaction) in TABLE {
+        for (on, from, reaction) in TABLE {
             let Goes(to, effects) = reaction else {
                 continue;
             };
@@ -404,7 +416,7 @@ mod tests {
             }
             assert_eq!(
                 effects.contains(&CloseWaits),
-                FINAL.contains(to) || effects == &AGAIN
+                FINAL.contains(to) || *on == Happening::Undo || effects == &AGAIN
             );
         }
     }

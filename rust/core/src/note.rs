@@ -82,6 +82,14 @@ pub enum Note {
         /// Whether it is to pause; false: it was to, and goes on.
         is_on: bool,
     },
+    /// This body begins nothing any more, and leaves when what runs of it has ended: then the
+    /// instance undoes its steps.
+    Undo {
+        /// Which instance.
+        no: InstanceNo,
+        /// Which life of it.
+        incarnation: Incarnation,
+    },
     /// This incarnation may not go on.
     Unwind {
         /// Which instance.

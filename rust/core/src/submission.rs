@@ -12,6 +12,7 @@ use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
 use crate::retention::Keep;
 use crate::rewind;
+use crate::undo::Undo;
 use crate::wait::Wait;
 
 /// Name of an instance.
@@ -269,6 +270,8 @@ pub enum Verb {
     Pause,
     /// End it, and what it called. Everybody who waits for it is told this.
     Terminate(Box<str>),
+    /// The same, when it has undone what it did.
+    Undo(Box<str>),
     /// Make the next attempt of each of its steps that waits for one now.
     RetryNow,
     /// Begin it anew, from there.
@@ -291,7 +294,7 @@ impl Verb {
         match self {
             Self::Resume | Self::ResumeAs(_) => "resume",
             Self::Pause => "pause",
-            Self::Terminate(_) => "terminate",
+            Self::Terminate(_) | Self::Undo(_) => "terminate",
             Self::RetryNow => "retry_now",
             Self::Restart(_) => "restart",
             Self::Delete => "delete",
@@ -338,6 +341,11 @@ pub enum Speech {
     Report(Box<[u8]>),
     /// The body ended: how, with what, and in which version, which says what type that is.
     Finish(Status, Option<Box<[u8]>>, Option<Box<str>>),
+    /// What ran of the body has ended, and it has left: the instance is to be replayed and to undo
+    /// its steps, because of this error; none: as somebody wanted before.
+    Undoes(Option<Box<[u8]>>),
+    /// What could be undone is: how that went, how the instance ends, and with which error.
+    Undone(Undo, Status, Box<[u8]>),
     /// The body is about to end, but attempts it gave up still run: its slot stays taken (I8).
     Hold,
     /// The body cannot go on: why, and the error.

@@ -162,6 +162,7 @@ impl Core {
         self.act(py, namespace, workflow, id, Verb::Pause, by)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn terminate(
         &self,
         py: Python<'_>,
@@ -169,9 +170,15 @@ impl Core {
         workflow: &str,
         id: &str,
         why: &str,
+        undo: bool,
         by: ByTuple,
     ) -> PyResult<u64> {
-        self.act(py, namespace, workflow, id, Verb::Terminate(why.into()), by)
+        let verb = if undo {
+            Verb::Undo(why.into())
+        } else {
+            Verb::Terminate(why.into())
+        };
+        self.act(py, namespace, workflow, id, verb, by)
     }
 
     fn retry_now(

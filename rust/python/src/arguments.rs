@@ -299,6 +299,7 @@ impl PartTuple {
             "resume" => Some(Verb::Resume),
             "pause" => Some(Verb::Pause),
             "terminate" => Some(Verb::Terminate(text.unwrap_or_default().into())),
+            "undo" => Some(Verb::Undo(text.unwrap_or_default().into())),
             "retry_now" => Some(Verb::RetryNow),
             "restart" if text == Some("failed") => Some(Verb::Restart(rewind::From::Failed)),
             "restart" => Some(Verb::Restart(rewind::From::Start)),

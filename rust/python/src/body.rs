@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use stepwell_core::history::{Begun, Kind, Verdict};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::submission::{Body, Child, Name, NewItem, Sent, Speech, Submission, Why};
+use stepwell_core::undo::Undo;
 use stepwell_core::wait::Source;
 
 use crate::arguments::{
@@ -415,6 +416,40 @@ impl Core {
 
     fn replay(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {
         self.submit(py, Body { no, incarnation }.says(Speech::Replay))
+    }
+
+    #[pyo3(signature = (no, incarnation, error))]
+    fn undoes(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        error: Option<&[u8]>,
+    ) -> PyResult<()> {
+        let by = Body { no, incarnation };
+        self.submit(py, by.says(Speech::Undoes(bytes(error))))
+    }
+
+    fn undone(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        outcome: &str,
+        status: u8,
+        error: &[u8],
+    ) -> PyResult<()> {
+        let how = Undo::ALL.into_iter().find(|it| it.word() == outcome);
+        let how = how.filter(|it| *it != Undo::Running);
+        let how = how.ok_or_else(|| invalid("undoing ends complete or failed"))?;
+        let status = self::status(status)?;
+        if !matches!(status, Status::Errored | Status::Terminated) {
+            return Err(invalid(
+                "what has undone its steps ends errored or terminated",
+            ));
+        }
+        let by = Body { no, incarnation };
+        self.submit(py, by.says(Speech::Undone(how, status, error.into())))
     }
 
     fn paused(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {

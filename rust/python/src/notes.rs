@@ -13,6 +13,7 @@ use stepwell_core::rewind::No;
 use stepwell_core::runtime::OfWorkflow;
 use stepwell_core::store::{Look, Row};
 use stepwell_core::tally::ReasonTold;
+use stepwell_core::undo::Undo;
 use stepwell_core::wait::{Approval, Source, Wait};
 
 pub(crate) const DONE: u8 = 1;
@@ -32,6 +33,7 @@ pub(crate) const GONE: u8 = 14;
 pub(crate) const RECORDED: u8 = 15;
 pub(crate) const PROGRESS: u8 = 16;
 pub(crate) const NEWS: u8 = 17;
+pub(crate) const UNDOES: u8 = 18;
 
 type Any<'py> = PyResult<Bound<'py, PyAny>>;
 
@@ -104,6 +106,7 @@ pub(crate) fn tuple<'py>(py: Python<'py>, note: &Note) -> Any<'py> {
         Note::Progress(no, progress) => tuple!(py; PROGRESS, no, PyBytes::new(py, progress)),
         Note::News => tuple!(py; NEWS),
         Note::Unwind { no, incarnation } => tuple!(py; UNWIND, no, incarnation),
+        Note::Undo { no, incarnation } => tuple!(py; UNDOES, no, incarnation),
         Note::Gone { no } => tuple!(py; GONE, no),
         Note::Fenced { ticket } => tuple!(py; FENCED, ticket),
         Note::Idle => tuple!(py; IDLE),
@@ -186,7 +189,8 @@ fn look<'py>(py: Python<'py>, look: &Look) -> Any<'py> {
         bytes(py, payloads.params.as_deref()), bytes(py, payloads.result.as_deref()),
         bytes(py, payloads.progress.as_deref()), bytes(py, payloads.attributes.as_deref()),
         it.priority, it.start_at, each(py, &look.waits, |py, it| wait_in(py, look, it))?,
-        each(py, &look.kept, |py, (kind, count)| tuple!(py; &**kind, *count))?
+        each(py, &look.kept, |py, (kind, count)| tuple!(py; &**kind, *count))?,
+        it.undo.map(Undo::word)
     )
 }
 

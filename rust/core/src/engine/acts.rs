@@ -78,6 +78,7 @@ impl Core {
         deed: &Deed,
         (no, key, status): (InstanceNo, Key, Status),
     ) -> Option<bool> {
+        let undoes = self.undoes(no);
         match &deed.verb {
             Verb::Resume => {
                 let as_before = Anew::default();
@@ -86,11 +87,23 @@ impl Core {
             Verb::ResumeAs(how) => {
                 return self.resume(ticket, deed, (no, key, status), how);
             }
+            Verb::Pause if undoes => self.say(Note::reply(ticket, Data::Nothing)),
             Verb::Pause => self.pause(ticket, no)?,
-            Verb::Terminate(why) => self.end(ticket, no, key, why)?,
+            Verb::Terminate(why) => {
+                self.terminate(no, recorded("InstanceTerminated", why));
+                self.say_ended(ticket, no, key)?;
+            }
+            Verb::Undo(why) => {
+                self.terminate_undoing(no, recorded("InstanceTerminated", why));
+                self.say_ended(ticket, no, key)?;
+            }
             Verb::RetryNow => {
                 self.retry_now(no);
                 self.say(Note::reply(ticket, Data::Nothing));
+            }
+            Verb::Restart(_) if undoes => {
+                self.say(Note::refuse(ticket, codes::STATE, Data::State(status)));
+                return None;
             }
             Verb::Restart(from) => return self.restart(ticket, from, (no, key)),
             Verb::Delete => return self.delete(ticket, (no, key)),
@@ -219,10 +232,10 @@ impl Core {
         self.hook(no, &wait);
     }
 
-    fn end(&mut self, ticket: u64, no: InstanceNo, key: Key, why: &str) -> Option<()> {
-        self.terminate(no, recorded("InstanceTerminated", why));
+    /// Answers that it has ended, or is to when it has undone what it did.
+    fn say_ended(&mut self, ticket: u64, no: InstanceNo, key: Key) -> Option<()> {
         let is_live = |it: View| !it.decided.is_final();
-        if self.registry.view(key).is_some_and(is_live) {
+        if self.registry.view(key).is_some_and(is_live) && !self.undoes(no) {
             // It never ran, and its row, which says where it is queued, cannot be read.
             let known = self.batch.known.instance(no).map(|_| ());
             self.or_refuse(ticket, known)?;

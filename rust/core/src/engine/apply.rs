@@ -176,6 +176,13 @@ impl Core {
                     applied.notes.extend(self.residents.deliver(no, note));
                 }
             }
+            After::Undoes(no) => {
+                if let Some(live) = self.live.get(&no) {
+                    let incarnation = live.incarnation;
+                    let note = Note::Undo { no, incarnation };
+                    applied.notes.extend(self.residents.deliver(no, note));
+                }
+            }
             After::Leaves(no) => self.residents.leave(no),
             After::Gone(no) => news.gone.push(no),
             After::Changed(no) => {

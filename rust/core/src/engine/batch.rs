@@ -58,6 +58,8 @@ pub(super) enum After {
     /// A body is told whether it is to pause.
     Pauses(InstanceNo, bool),
     Leaves(InstanceNo),
+    /// What runs of its body is to end, for it is to undo what it did.
+    Undoes(InstanceNo),
     /// The state has changed.
     Changed(InstanceNo),
     /// Nothing of it is left.

@@ -14,6 +14,7 @@ use crate::note::Note;
 use crate::store::known::Damaged;
 use crate::store::Op;
 use crate::submission::{Body, Sent, Speech, Submission, Why};
+use crate::undo::Undo;
 use crate::wait::{Event, Source, Wait};
 
 use super::decide::Whereabouts;
@@ -77,7 +78,11 @@ impl Core {
                 self.push(Op::Progress(no, progress));
             }
             Speech::Hold => self.hold(no),
+            // It did not know yet.
+            Speech::Finish(..) if live.undo == Some(Undo::Running) => self.body_undoes(no, None),
             Speech::Finish(status, payload, version) => self.finish(no, status, payload, version),
+            Speech::Undoes(error) => self.body_undoes(no, error),
+            Speech::Undone(how, status, error) => self.undone(no, how, status, error),
             Speech::Block(why, error) => self.block(no, why, error),
             Speech::TakenUp => live.interrupted = false,
             Speech::Paused => self.paused(no),
@@ -235,7 +240,7 @@ impl Core {
         }
     }
 
-    fn finish(
+    pub(super) fn finish(
         &mut self,
         no: InstanceNo,
         status: Status,

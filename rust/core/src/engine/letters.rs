@@ -191,6 +191,10 @@ impl Core {
                 self.terminate(no, error);
                 Fate::Done
             }
+            Message::Undo(no, error) => {
+                self.terminate_undoing(no, error);
+                Fate::Done
+            }
             Message::Ask(by, what) => self.take_question(by, what),
             Message::Answer(ticket, answer) => {
                 let Answer { code, data } = answer;

@@ -44,6 +44,7 @@ mod suspects;
 mod terminate;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod versions;
 
 use std::sync::Arc;

@@ -119,7 +119,7 @@ impl Core {
                 say(Need::Instance(view.no, false));
                 self.needs_to_rearm(view.no, say);
             }
-            Verb::Terminate(_) => self.needs_to_terminate(vec![view.no], say),
+            Verb::Terminate(_) | Verb::Undo(_) => self.needs_to_terminate(vec![view.no], say),
             Verb::Pause if self.never_ran(view.no) => say(Need::Instance(view.no, false)),
             Verb::Pause | Verb::RetryNow => {}
             Verb::Restart(_) => {
@@ -173,7 +173,7 @@ impl Core {
             Message::Event { no, .. } if !self.live.contains_key(no) => {
                 say(Need::Instance(*no, false));
             }
-            Message::Terminate(no, _) => {
+            Message::Terminate(no, _) | Message::Undo(no, _) => {
                 say(Need::Instance(*no, false));
                 self.needs_to_terminate(vec![*no], say);
             }
@@ -231,7 +231,9 @@ impl Core {
                 }
             },
             Speech::GiveBack(_) => say(Need::Takings(no)),
-            Speech::Finish(..) => self.needs_to_orphan(no, self.called_by(no), say),
+            Speech::Finish(..) | Speech::Undoes(_) | Speech::Undone(..) => {
+                self.needs_to_orphan(no, self.called_by(no), say);
+            }
             Speech::Block(..) => say(Need::Instance(no, false)),
             Speech::Record(..)
             | Speech::Attributes(..)

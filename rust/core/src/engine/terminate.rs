@@ -11,7 +11,8 @@
 //! without it no body may speak, so whatever it still sends is fenced (D6), and nothing brings it
 //! back under the same incarnation.
 //!
-//! It does not know who may terminate what, nor undos.
+//! It does not know who may terminate what. An instance that undoes what it did and is terminated
+//! without more words undoes nothing further (`undo`).
 
 use super::settle::Resolved;
 use super::{Core, Live};
@@ -25,6 +26,7 @@ use crate::note::Note;
 use crate::queue::{Class, Entry};
 use crate::store::known::Need;
 use crate::store::Op;
+use crate::undo::Undo;
 use crate::wait::{ApprovalStatus, Source, Wait};
 
 /// What is known of an instance that never ran.
@@ -52,6 +54,11 @@ impl Core {
             if !self.summon(no) {
                 continue;
             }
+            let live = self.live_mut(no);
+            live.undo = live.undo.map(|it| match it {
+                Undo::Running => Undo::Failed,
+                it => it,
+            });
             let body = self.seated(no);
             let owed = self.shift(no, Happening::Terminate);
             let owed = owed.expect("whatever is live can be terminated");

@@ -38,6 +38,7 @@ impl Message {
                 .number(*at as u64)
                 .text_or_none(dedup.as_deref()),
             Self::Terminate(no, error) => to.letter(b'T').number(*no).bytes(error),
+            Self::Undo(no, error) => to.letter(b'U').number(*no).bytes(error),
             Self::Ask(by, what) => to
                 .letter(b'A')
                 .number(by.engine)
@@ -137,6 +138,7 @@ impl Pen {
                 self
             }
             Verb::Terminate(why) => self.letter(b'T').text(why),
+            Verb::Undo(why) => self.letter(b'U').text(why),
             Verb::RetryNow => self.letter(b'N'),
             Verb::Pause => self.letter(b'P'),
             Verb::Delete => self.letter(b'D'),
@@ -202,6 +204,7 @@ impl Eye<'_> {
                 dedup: self.text_or_none()?,
             },
             b'T' => Message::Terminate(self.number()?, self.bytes()?),
+            b'U' => Message::Undo(self.number()?, self.bytes()?),
             b'A' => {
                 let by = Asker {
                     engine: self.number()?,
@@ -321,6 +324,7 @@ impl Eye<'_> {
                 Verb::ResumeAs(Box::new(Anew { version, forgets }))
             }
             b'T' => Verb::Terminate(self.text()?),
+            b'U' => Verb::Undo(self.text()?),
             b'N' => Verb::RetryNow,
             b'P' => Verb::Pause,
             b'D' => Verb::Delete,
@@ -432,9 +436,11 @@ mod tests {
             event(Some(b"\x00x"), Some("once")),
             event(None, None),
             Message::Terminate(4, b"why".as_slice().into()),
+            Message::Undo(4, b"why".as_slice().into()),
             Message::Ask(asker, Asked::Decide(Box::new(decision))),
             act("é", Verb::Resume),
             act("2", Verb::Terminate("unwanted".into())),
+            act("2", Verb::Undo("unwanted".into())),
             act("2", Verb::RetryNow),
             act("2", Verb::Pause),
             act("2", Verb::Delete),

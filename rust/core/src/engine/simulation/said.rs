@@ -115,6 +115,8 @@ pub(super) struct Said {
     pub(super) left: FxHashSet<(InstanceNo, Incarnation)>,
     /// Those that somebody asked to terminate, by key.
     pub(super) terminated: FxHashSet<u128>,
+    /// Which instances somebody wants to undo what they did, by key.
+    pub(super) undone: FxHashSet<u128>,
     /// Those that somebody asked to restart, and to delete, by key.
     pub(super) restarted: FxHashSet<u128>,
     pub(super) deleted: FxHashSet<u128>,
@@ -184,6 +186,7 @@ impl Said {
             Verb::Resume | Verb::ResumeAs(_) => &mut self.resumed,
             Verb::Pause => &mut self.paused,
             Verb::Terminate(_) => &mut self.terminated,
+            Verb::Undo(_) => &mut self.undone,
             Verb::RetryNow => &mut self.hastened,
             Verb::Restart(_) => &mut self.restarted,
             Verb::Delete => &mut self.deleted,
@@ -223,7 +226,9 @@ impl Said {
                 Verb::Terminate(_) => (ticket, Asked::Terminate(key(&deed.to))),
                 Verb::Restart(from) => (ticket, Asked::Restart(key(&deed.to), from.clone())),
                 Verb::Delete => (ticket, Asked::Delete(key(&deed.to))),
-                Verb::Resume | Verb::ResumeAs(_) | Verb::RetryNow => (ticket, Asked::Act),
+                Verb::Resume | Verb::ResumeAs(_) | Verb::RetryNow | Verb::Undo(_) => {
+                    (ticket, Asked::Act)
+                }
             },
             Submission::Outside(Command::Reshard(ticket, shards)) => {
                 (ticket, Asked::Reshard(u32::try_from(*shards).unwrap_or(0)))
@@ -267,6 +272,7 @@ impl Said {
         self.paused.clear();
         self.left.clear();
         self.terminated.clear();
+        self.undone.clear();
         self.restarted.clear();
         self.deleted.clear();
         self.hastened.clear();

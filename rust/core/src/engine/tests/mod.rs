@@ -14,6 +14,7 @@ mod resharded;
 mod staged;
 mod starved;
 mod told;
+mod undone;
 
 use std::sync::Arc;
 
