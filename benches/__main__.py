@@ -1,6 +1,6 @@
 """Runs the workloads, prints a table, writes JSON.
 
-    python -m benches [--runs 5] [--only W2,W5] [--json benches/results/latest.json]
+    python -m benches [--runs 5] [--only W2,W5] [--scale 1] [--json benches/results/latest.json]
 
 Figures are medians over the runs; the sync time of the disk is measured in each run, beside the
 workload it limits.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -90,6 +91,15 @@ GOALS = {
     ("W10", "bytes per step"): Goal("≤ 500", lambda v, _, __: v <= 500),
     ("W11", "import beyond trio"): Goal("≤ 40 ms", lambda v, _, __: v <= 0.040),
     ("W11", "open an empty store"): Goal("≤ 50 ms", lambda v, _, __: v <= 0.050),
+    ("bulk", "p99 of a step, bulk"): Goal(
+        "≤ 2 × alone", lambda v, _, it: v <= 2 * it["p99 of a step, alone"]
+    ),
+    ("pages", "seconds of a page, first, all"): Goal("≤ 20 ms", lambda v, _, __: v <= 0.02),
+    ("pages", "seconds of a page, 1,000th, all"): Goal("≤ 20 ms", lambda v, _, __: v <= 0.02),
+    ("pages", "seconds of a page, first, one of a version"): Goal(
+        "≤ 60 ms", lambda v, _, __: v <= 0.06
+    ),
+    ("watch-or-ask", "percent, watch by asking"): Goal("≤ 3 %", lambda v, _, __: v <= 3),
     ("W12", "seconds"): Goal("≤ 0.2 s", lambda v, _, __: v <= 0.2),
 }
 
@@ -167,7 +177,14 @@ def main() -> None:
         "--only", default=",".join(WORKLOADS), help="workloads, separated by commas"
     )
     parser.add_argument("--json", type=Path, default=RESULTS, help="where the figures go")
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        help="how many instances, of those that a workload says, from bulk on (default 1)",
+    )
     options = parser.parse_args()
+    os.environ["STEPWELL_SCALE"] = str(options.scale)
     lines = [line for name in options.only.split(",") for line in measure(name, options.runs)]
     Console(width=150).print(table(lines))
     options.json.parent.mkdir(parents=True, exist_ok=True)

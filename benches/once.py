@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from benches import bodies, floods, fronts, machine, scale, workloads
+from benches import beside, bodies, floods, fronts, lists, machine, readers, scale, workloads
 
 WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
     "W1": workloads.sequential,
@@ -33,6 +33,13 @@ WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
     "events-at-once": floods.events_at_once,
     "tasks-at-once": floods.tasks_at_once,
     "due": floods.due,
+    "bulk": beside.bulk,
+    "restart-failed": beside.restart_failed,
+    "retention": beside.retention,
+    "reasons": beside.reasons,
+    "watchers": beside.watchers,
+    "pages": lists.pages,
+    "watch-or-ask": readers.watch_or_ask,
 }
 
 
