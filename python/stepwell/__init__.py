@@ -6,7 +6,8 @@ crash the function is run again from the top and finished steps answer from the 
     @workflow               makes one of `async def f(step, params)`; all that its body awaits is
     `step.…`: see `Step` Engine(store, …)        runs workflows: `async with Engine(…) as engine`,
     in a trio program engine.create, .call    begin an instance; `Instance` says how it stands and
-    what came of it run(engine, main)       an engine as a whole program aio, sync
+    what came of it Client(store)           the engine of another process: the same methods
+    run(engine, main)       an engine as a whole program aio, sync
     modules with the same API for asyncio and for blocking programs testing                 an
     engine on virtual time that crashes on demand, for tests
 
@@ -20,6 +21,7 @@ Names that begin with an underscore are nobody's business, and may change.
 """
 
 from ._attempts.context import StepContext
+from ._client.client import Client, ClientNamespace
 from ._engine.approvals import Approvals
 from ._engine.bulks import Bulks
 from ._engine.creating import BatchResult
@@ -44,6 +46,7 @@ from ._errors import (
     InvalidPayload,
     InvalidState,
     LimitReached,
+    NoEngine,
     Nondeterminism,
     NonRetryableError,
     NotSerializable,
@@ -96,8 +99,7 @@ from ._types import (
     VersionCount,
     WorkflowStatistics,
 )
-
-__version__ = "0.1.0"
+from ._version import __version__ as __version__
 
 __all__ = [
     "Approval",
@@ -114,6 +116,8 @@ __all__ = [
     "Bulks",
     "Change",
     "Child",
+    "Client",
+    "ClientNamespace",
     "Engine",
     "EngineClosed",
     "EngineStatistics",
@@ -141,6 +145,7 @@ __all__ = [
     "Limits",
     "Namespace",
     "NewInstance",
+    "NoEngine",
     "NonRetryableError",
     "Nondeterminism",
     "NotSerializable",

@@ -30,6 +30,7 @@ __all__ = [
     "InvalidPayload",
     "InvalidState",
     "LimitReached",
+    "NoEngine",
     "NonRetryableError",
     "Nondeterminism",
     "NotSerializable",
@@ -447,6 +448,11 @@ class StoreCorrupt(StepwellError):
 
 class EngineClosed(StepwellError):
     """The engine was used before its block began or after it ended."""
+
+
+class NoEngine(StepwellError):
+    """A `Client` found no engine of its store: none runs, or none that speaks the same version.
+    Nothing was asked of any."""
 
 
 class InternalError(StepwellError):

@@ -107,15 +107,16 @@ class Creates:
         """
         desk = self._desk
         desk.check_admits("engine.create")
-        target = desk.code.registered(workflow)
+        code = await desk.registry()
+        target = code.registered(workflow)
         check_if_exists(if_exists)
         check_on_overload(on_overload)
         item = NewInstance(params, id, priority, start_at, retention, attributes)
         prepared = self._prepared(target, item, desk.value_bytes(self._namespace, target.name))
-        code = Code(self._namespace, target.name, target.version)
+        of = Code(self._namespace, target.name, target.version)
         if on_overload == "wait":
             [(refused, no, known_id, created, status)] = await desk.create_batch(
-                code, [prepared], if_exists, waits=True
+                of, [prepared], if_exists, waits=True
             )
             if refused and not await self._is_there(target, prepared, refused):
                 raise error_of(
@@ -127,14 +128,19 @@ class Creates:
                 )
         else:
             try:
-                no, known_id, created = await desk.create(code, prepared, if_exists)
+                no, known_id, created = await desk.create(of, prepared, if_exists)
             except InstanceExists:
                 look = await self._same(target, prepared) if if_exists == _IF_SAME else None
                 if look is None:
                     raise
                 no, known_id, created = look.no, look.id, False
         return Instance(
-            desk, self._namespace, target.name, known_id, no, target if created else None
+            desk,
+            self._namespace,
+            target.name,
+            known_id,
+            no,
+            target if created else code.unseen(target),
         )
 
     async def _is_there(self, target: Workflow[Any, Any], item: NewItem, refused: str) -> bool:
@@ -202,7 +208,8 @@ class Creates:
         """
         desk = self._desk
         desk.check_admits("engine.create_batch")
-        target = desk.code.registered(workflow)
+        code = await desk.registry()
+        target = code.registered(workflow)
         names.check_batch(items)
         check_if_exists(if_exists)
         check_on_overload(on_overload)
@@ -219,8 +226,8 @@ class Creates:
                 )
         created: list[Instance[Any]] = []
         if prepared:
-            code = Code(self._namespace, target.name, target.version)
-            made = await desk.create_batch(code, prepared, if_exists, waits=on_overload == "wait")
+            of = Code(self._namespace, target.name, target.version)
+            made = await desk.create_batch(of, prepared, if_exists, waits=on_overload == "wait")
             for given, index, (refused, no, id, is_new, status) in zip(
                 prepared, indexes, made, strict=True
             ):
@@ -241,7 +248,12 @@ class Creates:
                 else:
                     created.append(
                         Instance(
-                            desk, self._namespace, target.name, id, no, target if is_new else None
+                            desk,
+                            self._namespace,
+                            target.name,
+                            id,
+                            no,
+                            target if is_new else code.unseen(target),
                         )
                     )
         return BatchResult(created, sorted(errors, key=lambda e: e.index))

@@ -9,12 +9,11 @@ gives values back as they are stored.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
     from .._errors import StepwellError
     from .._steps.retention import Keep
     from .._types import (
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Follows: TypeAlias = "AbstractAsyncContextManager[AsyncIterator[T]]"
+Follows: TypeAlias = AbstractAsyncContextManager[AsyncIterator[T]]
 """A block in which somebody is told of what happens."""
 NewItem: TypeAlias = "tuple[str | None, bytes | None, int, int | None, bytes | None, Keep | None]"
 """A new instance: id, params, priority, start_at in microseconds, attributes, and how long it is
@@ -212,11 +211,6 @@ class Desk(Protocol):
         EngineClosed: From each of its calls, if the engine is not open.
     """
 
-    @property
-    def code(self) -> Registry:
-        """The code there is."""
-        ...
-
     def check(self, method: str) -> None:
         """Returns if this method of the public API may be called here and now.
 
@@ -226,6 +220,10 @@ class Desk(Protocol):
 
     def check_admits(self, method: str) -> None:
         """As `check`, for one that lets instances in."""
+
+    async def registry(self) -> Registry:
+        """Returns the code there is."""
+        ...
 
     def value_bytes(self, namespace: str, workflow: str | None) -> int:
         """Returns how many bytes a value may have that is handed over."""
@@ -400,6 +398,11 @@ class Desk(Protocol):
 
 class Here(Desk, Protocol):
     """The desk of an engine in this process."""
+
+    @property
+    def code(self) -> Registry:
+        """The code there is."""
+        ...
 
     def memory(self) -> Memory:
         """Returns what is known at once."""

@@ -64,7 +64,7 @@ class Finds:
             EngineClosed: The engine is not open.
         """
         self._desk.check("engine.get")
-        code = self._desk.code
+        code = await self._desk.registry()
         target = code.known(workflow)
         found = await self._desk.find(
             Who(self._namespace, target.name, names.instance_id(id)), payloads=False
@@ -75,7 +75,7 @@ class Finds:
             target.name,
             id,
             found.no,
-            code.reader(target.name, found.version),
+            code.reads(target, found.version),
         )
 
     async def list(
@@ -133,7 +133,7 @@ class Finds:
             else []
         )
         if isinstance(workflow, Workflow):
-            workflow = self._desk.code.registered(workflow)
+            workflow = (await self._desk.registry()).registered(workflow)
         why = counted.sought(reason, workflow, version)
         name = await self._known(why.workflow)
         asked = (
@@ -286,7 +286,7 @@ class Finds:
         """
         self._desk.check("engine.versions")
         await checkpoint()  # a program that asks in a loop lets the engine go on
-        name, code = await self._known(workflow), self._desk.code
+        name, code = await self._known(workflow), await self._desk.registry()
         counts = {
             (of, version): states
             for of, version, states in await self._desk.versions(self._namespace, name)
@@ -328,14 +328,10 @@ class Finds:
     async def _known(self, workflow: Workflow[Any, Any] | str | None) -> str | None:
         """Returns a workflow's name, with code or without; one that neither the engine nor its
         store has is a slip of the pen."""
-        name = name_sought(workflow)
-        if (
-            name is not None
-            and name not in self._desk.code
-            and not await self._desk.counts(None, name)
-        ):
+        name, code = name_sought(workflow), await self._desk.registry()
+        if name is not None and name not in code and not await self._desk.counts(None, name):
             raise InvalidConfig(
                 f'no workflow "{name}" is registered with this engine, and its store has no '
-                f"instance of one; check the name (registered: {self._desk.code})."
+                f"instance of one; check the name (registered: {code})."
             )
         return name

@@ -150,6 +150,9 @@ class Updates:
         self._ready: deque[Update] = deque()
         self._news = trio.Event()
 
+    begun_at: str | None = None
+    """It begins with what was recorded after the cursor that was given."""
+
     def __aiter__(self) -> Self:
         return self
 
@@ -271,6 +274,11 @@ class Changes:
         self._source, self._namespace = source, namespace
         self._ready: deque[Change] = deque()
         self._is_new = cursor is None
+
+    @property
+    def begun_at(self) -> str | None:
+        """Cursor after which changes are told."""
+        return self._cursor(self._place)
 
     def __aiter__(self) -> Self:
         return self

@@ -121,11 +121,11 @@ class Instance(Generic[R_co]):
         """
         self._desk.check("instance.status")
         look = await self._desk.find(self._who)
-        return standing_of(look, self._read_by(look.version).output)
+        return standing_of(look, (await self._read_by(look.version)).output)
 
-    def _read_by(self, version: str) -> Workflow[Any, Any]:
+    async def _read_by(self, version: str) -> Workflow[Any, Any]:
         if self._reader is None:
-            self._reader = self._desk.code.reader(self.workflow, version)
+            self._reader = (await self._desk.registry()).reader(self.workflow, version)
         return self._reader
 
     def _output(self, payload: bytes | None) -> R_co:
@@ -196,7 +196,7 @@ class Instance(Generic[R_co]):
             self._who, self._no, wanted, method, looks=self._reader is None
         )
         if version is not None:
-            self._read_by(version)
+            await self._read_by(version)
         if status not in wanted:
             names = ", ".join(sorted(s.value for s in wanted))
             raise InvalidState(

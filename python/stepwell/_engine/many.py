@@ -390,11 +390,11 @@ class ManyOf:
         return _Chosen(name, ids, query, f"{text:.1000}", frontier, _rate(given.get("rate")), who)
 
     async def _check_workflow(self, name: str | None) -> None:
-        desk = self._desk
-        if name is not None and name not in desk.code and not await desk.counts(None, name):
+        desk, code = self._desk, await self._desk.registry()
+        if name is not None and name not in code and not await desk.counts(None, name):
             raise InvalidConfig(
                 f'no workflow "{name}" is registered with this engine, and its store has no '
-                f"instance of one; check the name (registered: {desk.code})."
+                f"instance of one; check the name (registered: {code})."
             )
 
     def _query(self, why: Counted, filters: Mapping[str, Any], any_of: list[int]) -> Query:

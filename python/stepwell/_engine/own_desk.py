@@ -114,6 +114,9 @@ class OwnDesk:
     def limits_of(self, namespace: str, workflow: str | None) -> Limits:
         return self._driver.limits_of(namespace, workflow)
 
+    async def registry(self) -> Registry:
+        return self._driver.code
+
     def value_bytes(self, namespace: str, workflow: str | None) -> int:
         return self.limits_of(namespace, workflow).value_bytes
 

@@ -67,6 +67,15 @@ class Registry:
         without code they are plain data."""
         return self.version(name, version) or without_code(name)
 
+    def reads(self, target: Workflow[Any, Any], version: str) -> Workflow[Any, Any]:
+        """Returns the code that says what the values of an instance of this version are, of a
+        workflow that somebody asked for."""
+        return self.reader(target.name, version)
+
+    def unseen(self, target: Workflow[Any, Any]) -> Workflow[Any, Any] | None:
+        """The same of one whose version nobody has looked at; None: it has to be looked at."""
+        return None
+
     def registered(self, workflow: Any) -> Workflow[Any, Any]:
         """Returns a workflow of this engine; a name means its last version.
 

@@ -39,6 +39,7 @@ class Operation:
         again: Why it may be repeated.
         cost: What it takes.
         errors: What it raises, by name, sorted.
+        asked: The calls of a desk that it is made of, by name.
         is_remote: Whether other processes can ask for it.
     """
 
@@ -50,12 +51,18 @@ class Operation:
     again: Again
     cost: Cost
     errors: str
+    asked: str = ""
     is_remote: bool = True
 
     @property
     def method(self) -> str:
         """Name of the method."""
         return self.name.rpartition(".")[2]
+
+    @property
+    def asks(self) -> list[str]:
+        """The calls of a desk that it is made of."""
+        return self.asked.split()
 
     @property
     def changes(self) -> bool:
@@ -77,6 +84,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "id",
         "commit",
         "EngineClosed InstanceExists InvalidConfig InvalidName NotSerializable Overloaded TooLarge",
+        "create create_batch find",
     ),
     Operation(
         "engine.create_batch",
@@ -89,6 +97,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "id",
         "commit",
         "EngineClosed InvalidConfig NotSerializable Overloaded TooLarge",
+        "create_batch find",
     ),
     Operation(
         "engine.call",
@@ -103,6 +112,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "waits",
         "EngineClosed InstanceErrored InstanceExists InstanceTerminated InvalidConfig "
         "InvalidName InvalidPayload NotSerializable Overloaded TooLarge",
+        "create create_batch find until explain",
     ),
     Operation(
         "engine.get",
@@ -113,6 +123,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "row",
         "EngineClosed InstanceNotFound InvalidConfig InvalidName",
+        "find",
     ),
     Operation(
         "engine.peek",
@@ -141,6 +152,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "page",
         "EngineClosed InvalidConfig",
+        "page counts",
     ),
     Operation(
         "engine.changes",
@@ -151,6 +163,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "waits",
         "EngineClosed InvalidConfig",
+        "all_changes",
     ),
     Operation(
         "engine.count",
@@ -162,6 +175,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "memory",
         "EngineClosed InvalidConfig",
+        "counts",
     ),
     Operation(
         "engine.queue",
@@ -172,6 +186,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "page",
         "EngineClosed InvalidConfig",
+        "reasons slots limits audit page history counts",
     ),
     Operation(
         "engine.versions",
@@ -182,6 +197,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "memory",
         "EngineClosed InvalidConfig",
+        "versions counts",
     ),
     Operation(
         "engine.reasons",
@@ -192,6 +208,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "memory",
         "EngineClosed InvalidConfig",
+        "reasons counts",
     ),
     Operation(
         "engine.limits",
@@ -202,6 +219,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "memory",
         "EngineClosed",
+        "limits",
     ),
     Operation(
         "engine.set_limits",
@@ -213,6 +231,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "commit",
         "EngineClosed InvalidConfig",
+        "set_limits",
     ),
     Operation(
         "engine.audit",
@@ -224,6 +243,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "page",
         "EngineClosed InvalidConfig",
+        "audit",
     ),
     Operation(
         "engine.pause",
@@ -235,6 +255,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "many",
         "EngineClosed InvalidConfig InvalidName",
+        "do_to_many page find counts",
     ),
     Operation(
         "engine.resume",
@@ -246,6 +267,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "many",
         "EngineClosed InvalidConfig InvalidName",
+        "do_to_many page find counts",
     ),
     Operation(
         "engine.terminate",
@@ -257,6 +279,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "many",
         "EngineClosed InvalidConfig InvalidName",
+        "do_to_many page find counts",
     ),
     Operation(
         "engine.retry_now",
@@ -268,6 +291,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "many",
         "EngineClosed InvalidConfig InvalidName",
+        "do_to_many page find counts",
     ),
     Operation(
         "engine.restart",
@@ -280,6 +304,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "many",
         "EngineClosed InvalidConfig InvalidName",
+        "do_to_many page find counts",
     ),
     Operation(
         "engine.delete",
@@ -291,6 +316,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "many",
         "EngineClosed InvalidConfig InvalidName",
+        "do_to_many page find counts",
     ),
     Operation(
         "engine.send_event_all",
@@ -303,6 +329,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "many",
         "EngineClosed InvalidConfig InvalidName NotSerializable TooLarge",
+        "do_to_many page find counts",
     ),
     Operation(
         "engine.namespace",
@@ -324,6 +351,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "memory",
         "EngineClosed",
+        "namespaces",
     ),
     Operation(
         "engine.reshard",
@@ -334,6 +362,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "state",
         "store",
         "EngineClosed InvalidConfig InvalidState",
+        "reshard",
     ),
     Operation(
         "engine.drain",
@@ -344,6 +373,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "state",
         "waits",
         "EngineClosed InvalidState",
+        "drain",
     ),
     Operation(
         "engine.backup",
@@ -354,6 +384,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "store",
         "EngineClosed InvalidConfig StoreFailed",
+        "backup",
     ),
     Operation(
         "engine.statistics",
@@ -364,6 +395,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "memory",
         "EngineClosed",
+        "statistics",
     ),
     Operation(
         "instance.status",
@@ -374,6 +406,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "row",
         "EngineClosed InstanceNotFound",
+        "find",
     ),
     Operation(
         "instance.result",
@@ -384,6 +417,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "waits",
         "EngineClosed InstanceErrored InstanceNotFound InstanceTerminated InvalidPayload",
+        "until explain",
     ),
     Operation(
         "instance.wait_for_status",
@@ -394,6 +428,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "waits",
         "EngineClosed InstanceNotFound InvalidConfig InvalidState",
+        "until",
     ),
     Operation(
         "instance.wait_for_step",
@@ -404,6 +439,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "waits",
         "EngineClosed InstanceNotFound InvalidName InvalidState",
+        "recorded find",
     ),
     Operation(
         "instance.watch",
@@ -414,6 +450,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "waits",
         "EngineClosed InstanceNotFound InvalidConfig",
+        "updates",
     ),
     Operation(
         "instance.history",
@@ -424,6 +461,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "history",
         "EngineClosed InstanceNotFound",
+        "history find",
     ),
     Operation(
         "instance.explain",
@@ -434,6 +472,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "history",
         "EngineClosed InstanceNotFound",
+        "explain find",
     ),
     Operation(
         "instance.send_event",
@@ -445,6 +484,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "commit",
         "EngineClosed InstanceNotFound InvalidName InvalidState LimitReached "
         "NotSerializable TooLarge",
+        "send_event",
     ),
     Operation(
         "instance.pause",
@@ -455,6 +495,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "state",
         "commit",
         "EngineClosed InstanceNotFound InvalidConfig InvalidState",
+        "pause",
     ),
     Operation(
         "instance.resume",
@@ -466,6 +507,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "commit",
         "EngineClosed InstanceNotFound InvalidConfig InvalidName InvalidState",
+        "resume",
     ),
     Operation(
         "instance.terminate",
@@ -476,6 +518,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "commit",
         "EngineClosed InstanceNotFound InvalidConfig InvalidState",
+        "terminate",
     ),
     Operation(
         "instance.retry_now",
@@ -486,6 +529,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "commit",
         "EngineClosed InstanceNotFound InvalidConfig InvalidState",
+        "retry_now",
     ),
     Operation(
         "instance.restart",
@@ -497,6 +541,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "history",
         "EngineClosed InstanceNotFound InvalidConfig InvalidState",
+        "restart rewound",
     ),
     Operation(
         "instance.delete",
@@ -507,6 +552,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "commit",
         "EngineClosed InstanceNotFound InvalidConfig",
+        "delete",
     ),
     Operation(
         "engine.approvals.list",
@@ -520,6 +566,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "page",
         "EngineClosed InvalidConfig",
+        "approvals",
     ),
     Operation(
         "engine.approvals.approve",
@@ -531,6 +578,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "first",
         "commit",
         "EngineClosed InstanceNotFound InvalidConfig InvalidState NotSerializable TooLarge",
+        "decide find",
     ),
     Operation(
         "engine.approvals.reject",
@@ -542,6 +590,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "first",
         "commit",
         "EngineClosed InstanceNotFound InvalidConfig InvalidState NotSerializable TooLarge",
+        "decide find",
     ),
     Operation(
         "engine.approvals.approve_all",
@@ -554,6 +603,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "many",
         "EngineClosed InvalidConfig InvalidName NotSerializable TooLarge",
+        "do_to_many page find counts",
     ),
     Operation(
         "engine.approvals.reject_all",
@@ -566,6 +616,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "many",
         "EngineClosed InvalidConfig InvalidName NotSerializable TooLarge",
+        "do_to_many page find counts",
     ),
     Operation(
         "engine.bulk.list",
@@ -576,6 +627,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "page",
         "EngineClosed InvalidConfig",
+        "bulks",
     ),
     Operation(
         "engine.bulk.get",
@@ -586,6 +638,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "row",
         "EngineClosed InvalidConfig",
+        "bulks",
     ),
     Operation(
         "engine.bulk.stop",
@@ -596,6 +649,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "state",
         "commit",
         "EngineClosed InvalidConfig",
+        "stop_bulk bulks",
     ),
 )
 """Every operation."""

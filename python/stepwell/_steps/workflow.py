@@ -173,7 +173,9 @@ _made = itertools.count()
 """Numbers workflows as they are made: of two definitions of one the later holds."""
 
 
-def without_code(name: Any) -> Workflow[Any, Any]:
+def without_code(
+    name: Any, version: str = "none", *, takes_params: bool = True
+) -> Workflow[Any, Any]:
     """Returns what stands for a workflow whose code is not here. Its instances can be looked at;
     their values are plain data.
 
@@ -184,9 +186,12 @@ def without_code(name: Any) -> Workflow[Any, Any]:
     async def no_code(step: Any, params: Any = None) -> Any:
         raise AssertionError("it is never run")
 
+    async def no_params(step: Any) -> Any:
+        raise AssertionError("it is never run")
+
     stand_in: Workflow[Any, Any] = Workflow(
-        no_code, name=workflow_name(name), version="none", concurrency=None, queue_entries=None,
-        steps=None, value_bytes=None,
+        no_code if takes_params else no_params, name=workflow_name(name), version=version,
+        concurrency=None, queue_entries=None, steps=None, value_bytes=None,
         park=True, runtime="trio",
     )  # fmt: skip
     stand_in.has_code = False
