@@ -73,7 +73,7 @@ def call(method: Callable[..., object], *args: object, **options: object) -> str
 
 def files(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     """Returns the files as they are; the wal-index is in use and no record."""
-    found = (path for path in folder.iterdir() if not path.name.endswith("-shm"))
+    found = (it for it in folder.iterdir() if not (it.name.endswith("-shm") or it.is_socket()))
     return {
         path.name: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
         for path in found

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .._loops.bridge import Bridge
     from .._steps.signatures import Runtime
     from .._steps.workflow import OnBodyError
+    from .serving import Server
 
 
 STARTS_AT_ONCE = 64
@@ -127,6 +128,7 @@ class Driver:
         self.on_error: OnBodyError = "errored"
         self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
         self.bridge: Bridge | None = None
+        self.server: Server | None = None
         self.watchdog = Watchdog(self)
         self.code = workflows
         self._timers: dict[int, Callable[[], None]] = {}

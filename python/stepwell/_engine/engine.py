@@ -28,12 +28,15 @@ from .._steps.workflow import RUNTIMES, OnBodyError, Workflow, on_body_error
 from .._types import EngineStatistics, Limits
 from .._values import names
 from .._values.durations import Duration, to_us
+from .._version import __version__
 from . import statistics
 from .config import base_limits, check_unpatched, copy_path, number, store_path
 from .driver import Driver
+from .frames import PROTOCOL
 from .life import Life
 from .own_desk import OwnDesk
 from .registry import Registry
+from .serving import Server
 from .tenant import LocalTenant, Namespace
 
 if TYPE_CHECKING:
@@ -190,12 +193,27 @@ class Engine(LocalTenant):
         driver.on_error = self._on_error
         driver.observed, driver.seed = self._virtual_time is not None, self._seed
         driver.checks_arguments = self._checks_arguments
+        if self._store != ":memory:":
+            driver.server = Server(self._here, self._store, self._hello)
         if self._host_loop is not None:
             # here, because only programs that have a loop need it
             from .._loops.bridge import Bridge
 
             driver.bridge = Bridge(self._host_loop, driver.token, driver.loop_is_closed)
         return driver
+
+    def _hello(self) -> dict[str, Any]:
+        """Returns what other processes are told first that come to the engine's socket."""
+        return {
+            "stepwell": PROTOCOL,
+            "version": __version__,
+            "process": os.getpid(),
+            "name": self._name,
+            "namespace": self._namespace,
+            "workflows": [
+                [it.name, it.version, it.takes_params, _default(it)] for it in self._workflows
+            ],
+        }
 
     def _kept(self, workflow: Workflow[Any, Any]) -> tuple[str, int | None, int | None, int | None]:
         kept = workflow.retention or self._retention or Retention(None, None)
@@ -261,6 +279,8 @@ class Engine(LocalTenant):
     async def _close(self, driver: Driver) -> StepwellError | None:
         """Closes the store when nothing runs any more. Returns what failed."""
         self._state = "closed"
+        if driver.server is not None:
+            driver.server.close()
         failure: StepwellError | None = None
         try:
             await _in_thread(driver.core.close)
@@ -479,6 +499,14 @@ def _checked(limits: list[tuple[str, float | None]]) -> list[tuple[str, float | 
         kind, text = error.args
         raise error_of(kind, f"Limits.{text}") from None
     return limits
+
+
+def _default(workflow: Workflow[Any, Any]) -> bytes | None:
+    """Returns what an instance starts with that was given nothing, where that can be told."""
+    try:
+        return None if workflow.default is None else workflow.params.encode(workflow.default)
+    except StepwellError:
+        return None
 
 
 def current_step() -> StepContext[Engine]:

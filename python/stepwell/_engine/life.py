@@ -150,6 +150,9 @@ class Life:
                     self.nursery.start_soon(self._watched, driver, driver.callers.run)
                     self.nursery.start_soon(self._watched, driver, driver.run)
                     self.nursery.start_soon(self._watched, driver, driver.drain.run)
+                    if driver.server is not None:
+                        driver.server.open()
+                        self.nursery.start_soon(self._watched, driver, driver.server.run)
                     self._opened.set()
                     await self._leaving.wait()
                     await self._empty(driver)

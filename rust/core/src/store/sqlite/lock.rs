@@ -166,10 +166,9 @@ impl Drop for Owned {
 
 fn in_use(paths: &Paths, by: &str) -> Error {
     Error::Locked(format!(
-        "{} is in use by {by}. One engine owns an embedded store: stop that process, run one \
-        worker, or give this engine another \
-         file. stepwell.Client, for calls from other processes, is not in this version.",
-        paths.name
+        "{} is in use by {by}. One engine owns an embedded store: use stepwell.Client({:?}) here, \
+        which asks that one, or give this engine another file.",
+        paths.name, paths.name
     ))
 }
 
