@@ -13,16 +13,20 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "python" / "stepwell"
 SOURCES = (
-    "engine", "tenant", "creating", "finding", "many", "instance", "approvals", "bulks",
+    "_engine/engine", "_engine/tenant", "_engine/creating", "_engine/finding", "_engine/many",
+    "_engine/instance", "_engine/approvals", "_engine/bulks", "_client/client",
 )  # fmt: skip
-"""In `_engine/`; of what they import from there the stub imports nothing: it describes that, or it
+"""Of what they import from there the stub imports nothing: it describes that, or it
 is of no interest."""
 CLASSES = (
     "BatchResult", "Approvals", "Bulks", "Instance", "Creates", "Finds", "Many", "Tenant",
-    "LocalTenant", "Namespace", "Engine",
+    "LocalTenant", "Namespace", "Engine", "ClientTenant", "ClientNamespace", "Client",
 )  # fmt: skip
-FRONTED = ("Approvals", "Bulks", "Instance", "Namespace", "Engine", "BatchResult")
-PRIVATE = {"P", "R", "R_co", "Creates", "Finds", "Many", "Tenant", "LocalTenant"}
+FRONTED = (
+    "Approvals", "Bulks", "Instance", "Namespace", "Engine", "BatchResult", "Client",
+    "ClientNamespace",
+)  # fmt: skip
+PRIVATE = {"P", "R", "R_co", "Creates", "Finds", "Many", "Tenant", "LocalTenant", "ClientTenant"}
 """Names that a module has for its own annotations."""
 
 
@@ -120,11 +124,11 @@ def described(overload: ast.stmt, by: ast.FunctionDef | ast.AsyncFunctionDef) ->
         overload.body = [ast.Expr(ast.Constant(doc))]
 
 
-def manager(module: str) -> list[ast.stmt]:
-    """Returns how an engine is entered and left."""
+def manager(module: str, of: str) -> list[ast.stmt]:
+    """Returns how an engine or a client is entered and left."""
     a, word = ("a", "async ") if module == "aio" else ("", "")
     text = f"""
-{word}def __{a}enter__(self) -> Engine: ...
+{word}def __{a}enter__(self) -> {of}: ...
 {word}def __{a}exit__(
     self,
     kind: type[BaseException] | None,
@@ -142,7 +146,7 @@ def class_of(node: ast.ClassDef, module: str) -> ast.ClassDef:
     for member in node.body:
         if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef):
             if not member.name.startswith("_") or (
-                member.name == "__init__" and node.name == "Engine"
+                member.name == "__init__" and node.name in ("Engine", "Client")
             ):
                 if (
                     body
@@ -158,8 +162,8 @@ def class_of(node: ast.ClassDef, module: str) -> ast.ClassDef:
             and not member.target.id.startswith("_")
         ):
             body.append(ast.AnnAssign(member.target, member.annotation, None, 1))
-    if node.name == "Engine":
-        body += manager(module)
+    if node.name in ("Engine", "Client"):
+        body += manager(module, node.name)
     if node.name == "Instance":
         body.insert(1, ast.parse("@property\ndef id(self) -> str: ...").body[0])
     bases = [it for it in node.bases if not (isinstance(it, ast.Name) and it.id == "ABC")]
@@ -169,7 +173,7 @@ def class_of(node: ast.ClassDef, module: str) -> ast.ClassDef:
 
 def stub(module: str) -> str:
     """Returns the text of a stub, before it is formatted."""
-    trees = [ast.parse((PACKAGE / "_engine" / f"{name}.py").read_text()) for name in SOURCES]
+    trees = [ast.parse((PACKAGE / f"{name}.py").read_text()) for name in SOURCES]
     classes = {
         node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)
     }

@@ -18,6 +18,7 @@ from typing import Any
 
 import trio
 
+from ._client.client import Client, ClientNamespace
 from ._engine.approvals import Approvals
 from ._engine.bulks import Bulks
 from ._engine.config import check_unpatched
@@ -28,12 +29,22 @@ from ._engine.tenant import Namespace
 from ._errors import EngineClosed, MisusedState
 from ._loops.portal import Held, TrioThread, from_thread
 
-FRONTED: tuple[type, ...] = (Engine, Namespace, Instance, Approvals, Bulks)
+FRONTED: tuple[type, ...] = (
+    Engine,
+    Namespace,
+    Instance,
+    Approvals,
+    Bulks,
+    Client,
+    ClientNamespace,
+)
 """Every class whose methods users call."""
 _WHOSE: dict[type, str] = {
     Instance: "instance",
     Approvals: "engine.approvals",
     Bulks: "engine.bulk",
+    Client: "client",
+    ClientNamespace: "client",
 }
 ANY_THREAD = {"limits", "peek", "statistics"}
 """Methods that need no trio loop."""
@@ -62,12 +73,12 @@ class Way:
 
 
 class Gate:
-    """One engine, for one kind of program."""
+    """One engine, or a client of one, for one kind of program."""
 
     __slots__ = ("engine", "token", "way")
 
     def __init__(
-        self, way: Way, engine: Engine, token: trio.lowlevel.TrioToken | None = None
+        self, way: Way, engine: Engine | Client, token: trio.lowlevel.TrioToken | None = None
     ) -> None:
         self.way = way
         self.engine = engine
@@ -194,7 +205,7 @@ def front_of(engine: Engine, module: str) -> Any:
     return front
 
 
-def fill(module: dict[str, Any], way: Way, engine: type) -> list[str]:
+def fill(module: dict[str, Any], way: Way, engine: type, client: type) -> list[str]:
     """Fills a module with the public names of `stepwell`, and with a way's fronts in place of what
     is fronted.
 
@@ -202,6 +213,7 @@ def fill(module: dict[str, Any], way: Way, engine: type) -> list[str]:
         module: Its globals.
         way: How its users call.
         engine: Base of its `Engine`: how that is opened and closed.
+        client: Base of its `Client`.
 
     Returns:
         The module's `__all__`.
@@ -209,7 +221,7 @@ def fill(module: dict[str, Any], way: Way, engine: type) -> list[str]:
     public = importlib.import_module("stepwell")
     names = [name for name in public.__all__ if name != "run"]
     module.update((name, getattr(public, name)) for name in names)
-    _make(way, {cls: engine if cls is Engine else Front for cls in FRONTED})
+    _make(way, dict.fromkeys(FRONTED, Front) | {Engine: engine, Client: client})
     module.update((cls.__name__, front) for cls, front in way.classes.items())
     return names
 
@@ -231,7 +243,7 @@ def _member(way: Way, name: str, member: Any) -> Any:
         )
     if not inspect.isfunction(member):
         return property(lambda self: getattr(self._inner, name))
-    if name in ANY_THREAD:
+    if name in ANY_THREAD and not inspect.iscoroutinefunction(member):
 
         @functools.wraps(member)
         def direct(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -289,13 +301,80 @@ class Front:
         return self._inner.__reduce__()  # which says why not
 
 
-class EngineFront(Front):
-    """An engine on a trio loop in a thread of its own."""
+class Hosted(Front):
+    """A front of what is opened and closed, on a trio loop in a thread of its own."""
 
     __slots__ = ("_held", "_thread")
     _way: Way
     _thread: TrioThread | None
     _held: Held | None
+
+    def _begin(
+        self, let_go: Callable[[], None], gone: Callable[[], None] = lambda: None
+    ) -> TrioThread:
+        """Starts the thread; what it hosts is then entered on it."""
+        self._held = Held(self._inner, gone)
+        self._thread = thread = TrioThread(let_go)
+        thread.start()
+        self._gate.token = thread.token
+        return thread
+
+    async def _enter(self) -> None:
+        """Enters it; on trio's thread, which ends with what fails, whatever becomes of whoever
+        waits for it."""
+        assert self._held is not None and self._thread is not None, "they were started"  # noqa: PT018
+        try:
+            await self._held.enter()
+        except BaseException:
+            self._thread.end()
+            raise
+
+    async def _leave(self, *how: Any) -> None:
+        """Leaves it and ends the thread; on trio's thread."""
+        assert self._held is not None and self._thread is not None, "they were started"  # noqa: PT018
+        try:
+            await self._held.leave(*how)
+        finally:
+            self._thread.end()
+
+    def _stop(self) -> None:
+        if self._thread is not None:
+            self._thread.stop()
+
+
+class ClientFront(Hosted):
+    """A client, on a trio loop in a thread of its own."""
+
+    __slots__ = ()
+
+    def _make(self, *args: Any, **kwargs: Any) -> None:
+        self._inner = Client(*args, **kwargs)
+        self._inner._link.entered_by = "async with" if self._way.is_async else "with"
+        self._gate = Gate(self._way, self._inner)
+        self._thread = None
+        self._held = None
+
+    def _start(self) -> None:
+        check_unpatched()
+        if self._thread is not None:
+            raise EngineClosed("a Client object opens once. Make a new one.")
+        self._begin(self._leave_in_haste)
+
+    @property
+    def _is_parents(self) -> bool:
+        """Whether this is a forked child, which has neither the thread nor the connection."""
+        return bool(self._inner._link.is_parents)
+
+    def _leave_in_haste(self) -> None:
+        """The interpreter ends while the client is open."""
+        assert self._thread is not None and self._held is not None, "it calls this"  # noqa: PT018
+        self._held.let_go(self._thread.end)
+
+
+class EngineFront(Hosted):
+    """An engine on a trio loop in a thread of its own."""
+
+    __slots__ = ()
 
     def _make(self, *args: Any, **kwargs: Any) -> None:
         self._inner = Engine(*args, **kwargs)
@@ -318,40 +397,14 @@ class EngineFront(Front):
 
     def _start(self, gone: Callable[[], None] = lambda: None) -> None:
         """Starts the thread; the engine is then entered on it."""
-        engine: AbstractAsyncContextManager[Any] = self._inner
-        self._held = Held(engine, gone)
-        self._thread = thread = TrioThread(self._leave_in_haste)
-        thread.start()
-        self._gate.token = thread.token
+        self._begin(self._leave_in_haste, gone)
         self._inner._is_fronted = True
-
-    async def _enter(self) -> None:
-        """Enters the engine; on trio's thread, which ends with what fails, whatever becomes of
-        whoever waits for it."""
-        assert self._held is not None and self._thread is not None, "they were started"  # noqa: PT018
-        try:
-            await self._held.enter()
-        except BaseException:
-            self._thread.end()
-            raise
-
-    async def _leave(self, *how: Any) -> None:
-        """Leaves the engine and ends the thread; on trio's thread."""
-        assert self._held is not None and self._thread is not None, "they were started"  # noqa: PT018
-        try:
-            await self._held.leave(*how)
-        finally:
-            self._thread.end()
 
     @property
     def _is_parents(self) -> bool:
         """Whether this is a forked child, which leaves the block and nothing else: the engine goes
         on in the parent."""
         return self._inner._process not in (0, os.getpid())
-
-    def _stop(self) -> None:
-        if self._thread is not None:
-            self._thread.stop()
 
     def _leave_in_haste(self) -> None:
         """The interpreter ends while the engine is open: what runs is unwound at once, of which

@@ -24,7 +24,7 @@ from trio import RunFinishedError
 from trio.lowlevel import spawn_system_task
 
 from ._errors import InvalidState
-from ._fronts import EngineFront, Way, fill
+from ._fronts import ClientFront, EngineFront, Way, fill
 from ._loops.portal import from_asyncio, wake
 from ._steps.signatures import Runtime
 
@@ -121,4 +121,34 @@ class _EngineBase(EngineFront):
             self._cancelled = self._task.cancel()
 
 
-__all__ = fill(globals(), WAY, _EngineBase)  # pyright: ignore[reportUnsupportedDunderAll]
+class _ClientBase(ClientFront):
+    __slots__ = ()
+    _way = WAY
+
+    def __init__(self, store: str | os.PathLike[str] = "stepwell.db", **options: Any) -> None:
+        self._make(store, **options)
+
+    async def __aenter__(self) -> Any:
+        try:
+            self._start()
+            await self._on_trio(self._enter)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    async def __aexit__(self, *how: Any) -> None:
+        if self._is_parents:
+            return
+        try:
+            await self._on_trio(lambda: self._leave(*how))
+        finally:
+            self._stop()
+
+    async def _on_trio(self, fn: Callable[[], Awaitable[Any]]) -> Any:
+        token = self._gate.token
+        assert token is not None, "its thread was started"
+        return await from_asyncio(token, fn, keeps_errors=True)
+
+
+__all__ = fill(globals(), WAY, _EngineBase, _ClientBase)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -15,7 +15,7 @@ import os
 from types import TracebackType
 from typing import Any
 
-from ._fronts import EngineFront, Way, fill
+from ._fronts import ClientFront, EngineFront, Way, fill
 from ._loops.portal import from_thread
 
 WAY = Way(__name__, from_thread)
@@ -60,4 +60,33 @@ class _EngineBase(EngineFront):
         return self._gate.token
 
 
-__all__ = fill(globals(), WAY, _EngineBase)  # pyright: ignore[reportUnsupportedDunderAll]
+class _ClientBase(ClientFront):
+    __slots__ = ()
+    _way = WAY
+
+    def __init__(self, store: str | os.PathLike[str] = "stepwell.db", **options: Any) -> None:
+        self._make(store, **options)
+
+    def __enter__(self) -> Any:
+        try:
+            self._start()
+            from_thread(self._token, self._enter)
+            return self
+        except BaseException:
+            self._stop()
+            raise
+
+    def __exit__(self, *how: Any) -> None:
+        if self._is_parents:
+            return
+        try:
+            from_thread(self._token, lambda: self._leave(*how))
+        finally:
+            self._stop()
+
+    @property
+    def _token(self) -> Any:
+        return self._gate.token
+
+
+__all__ = fill(globals(), WAY, _EngineBase, _ClientBase)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -45,6 +45,7 @@ from stepwell import InvalidState as InvalidState
 from stepwell import LimitReached as LimitReached
 from stepwell import Limits as Limits
 from stepwell import NewInstance as NewInstance
+from stepwell import NoEngine as NoEngine
 from stepwell import Nondeterminism as Nondeterminism
 from stepwell import NonRetryableError as NonRetryableError
 from stepwell import NotSerializable as NotSerializable
@@ -1464,6 +1465,126 @@ class Engine(_LocalTenant):
         trace: TracebackType | None,
     ) -> None: ...
 
+class _ClientTenant(_Tenant):
+    """The methods that a client and its namespaces share, and an engine has otherwise."""
+
+    def limits(self, workflow: Workflow[Any, Any] | str | None = None) -> Limits:
+        """Returns the limits that are in force.
+
+        Args:
+            workflow: Those of its instances; of `concurrency` the lesser of its own and the
+                namespace's.
+
+        Raises:
+            NoEngine: No engine answered.
+            EngineClosed: The client is not open.
+        """
+
+class ClientNamespace(_ClientTenant):
+    """One tenant of an engine in another process. Get it with `Client.namespace`.
+
+    Attributes:
+        name: Its name.
+    """
+
+class Client(_ClientTenant):
+    """The engine of a store, from another process: the same methods as the engine's, without
+    running instances. Use it as `with Client("shop.db") as client`.
+
+    It speaks to the engine over a socket beside the store that only this user can open. The engine
+    may restart meanwhile: calls wait for it, and what only looks is asked again by itself. A name
+    of a workflow gives plain data; a `Workflow` object gives its types.
+
+    Args:
+        store: Path of the engine's store.
+        timeout: So long a call waits for an engine that is away.
+        namespace: Whose instances it is about; others are had with `namespace`.
+
+    Raises:
+        InvalidConfig: An argument is out of range, or the store is in memory.
+        InvalidName: The namespace is malformed.
+    """
+
+    def __init__(
+        self,
+        store: str | os.PathLike[str] = "stepwell.db",
+        *,
+        timeout: Duration = "30 seconds",
+        namespace: str = "default",
+    ) -> None: ...
+    def namespace(self, name: str) -> ClientNamespace:
+        """Returns a namespace of the engine: instances, ids and limits of its own.
+
+        Args:
+            name: Letters, digits, "_" and "-", 1 to 64 of them.
+
+        Raises:
+            InvalidName: The name is malformed.
+        """
+
+    def namespaces(self) -> list[str]:
+        """Returns the namespaces that any instance was created in, by name.
+
+        Raises:
+            NoEngine: No engine answered.
+            EngineClosed: The client is not open.
+        """
+
+    def statistics(self) -> EngineStatistics:
+        """Returns the engine's counters.
+
+        Raises:
+            NoEngine: No engine answered.
+            EngineClosed: The client is not open.
+        """
+
+    def reshard(self, shards: int) -> None:
+        """Spreads the instances over another number of coordinators; as `Engine.reshard`.
+
+        Args:
+            shards: 1 to 4,096.
+
+        Raises:
+            InvalidConfig: The number is out of range.
+            InvalidState: Another change is under way.
+            NoEngine: No engine answered.
+            EngineClosed: The client is not open, or the engine was gone before it answered.
+        """
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copies the store into a new file while everything goes on; as `Engine.backup`. The engine
+        writes it; a path that is not absolute is one of this process.
+
+        Args:
+            path: Where nothing is yet, on a local disk.
+
+        Raises:
+            InvalidConfig: Something is at the path, or its folder is missing.
+            StoreFailed: It could not be read or written; there is no copy.
+            NoEngine: No engine answered.
+            EngineClosed: The client is not open, or the engine was gone before it answered.
+        """
+
+    def drain(self, timeout: Duration | None = None) -> None:
+        """Has the engine start no more steps, and waits until nothing runs in it; as
+        `Engine.drain`.
+
+        Args:
+            timeout: So long attempts may go on; None: as the engine was opened with.
+
+        Raises:
+            NoEngine: No engine answered.
+            EngineClosed: The client is not open, or the engine was gone before it answered.
+        """
+
+    def __enter__(self) -> Client: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
 def current_step() -> StepContext[Engine]: ...
 
 __all__ = [
@@ -1481,6 +1602,8 @@ __all__ = [
     "Bulks",
     "Change",
     "Child",
+    "Client",
+    "ClientNamespace",
     "Engine",
     "EngineClosed",
     "EngineStatistics",
@@ -1508,6 +1631,7 @@ __all__ = [
     "Limits",
     "Namespace",
     "NewInstance",
+    "NoEngine",
     "NonRetryableError",
     "Nondeterminism",
     "NotSerializable",

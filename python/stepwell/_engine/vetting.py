@@ -122,7 +122,15 @@ def _vet_query(query: Query) -> None:
     names.page_limit(query.limit)
     if any(not 0 <= it < len(STATUSES) for it in query.states):
         raise InvalidConfig(f"{query.states} are no states.")
-    texts = (query.workflow, query.version, query.reason, query.id_prefix)
+    reason = query.reason
+    if reason is not None and reason.alike is not None:
+        state, *alike = reason.alike
+        if state is not None and not 0 <= state < len(STATUSES):
+            raise InvalidConfig(f"{state} is no state.")
+    else:
+        alike = []
+    code = None if reason is None else reason.code
+    texts = (query.workflow, query.version, code, query.id_prefix, *alike)
     for text in (*texts, *(query.parent or ())):
         names.sought(text, "filter")
     for number in (query.created_after, query.created_before, query.beyond):

@@ -23,8 +23,8 @@ from .. import _errors, _kinds, _replay, _types
 from .._errors import InternalError, StepwellError
 from .._steps import retention
 from .._values.plain import Misfit, ready
+from . import counted, look, rewinding
 from . import desk as desks
-from . import look, rewinding
 from .table import OPERATIONS
 
 Pack: TypeAlias = Callable[[Any], Any]
@@ -259,7 +259,7 @@ def _bound(declared: Any, of: Mapping[Any, Any]) -> Any:
 
 _NAMES = {
     name: value
-    for module in (_types, _errors, _kinds, _replay, retention, desks, look, rewinding)
+    for module in (_types, _errors, _kinds, _replay, retention, desks, counted, look, rewinding)
     for name, value in vars(module).items()
 } | {"AbstractAsyncContextManager": AbstractAsyncContextManager, "AsyncIterator": AsyncIterator}
 

@@ -1,0 +1,268 @@
+"""The link to the engine of a store: one connection at a time, made when somebody asks, and made
+anew when it is lost.
+
+An engine may be away for a while: it restarts, or was killed. Whoever asks meanwhile waits, up to
+the client's timeout, and is told `NoEngine` then. What only reads is asked again by itself. What
+changes something is not, for whether it was done is not known; but it was not if it never went out.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from .._engine.frames import FRAME_MAX, BadFrame
+from .._engine.socket_path import socket_path
+from .._engine.wire import CALLS, Garbled, unpacked_error
+from .._errors import EngineClosed, InternalError, MisusedState, NoEngine, TooLarge
+from .connection import ANSWER, BEGUN, Asked, Connection, Lost, open_connection
+from .remote_code import RemoteCode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from .._engine.wire import Call
+
+_FIRST_WAIT, _LAST_WAIT = 0.02, 0.5
+"""Seconds between two looks whether an engine is there."""
+
+
+class Patience:
+    """How long one call has waited for an engine: as long as none answers.
+
+    Raises:
+        NoEngine: From `wait`, when that was too long.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._seconds, self._store, self._link = link.timeout, link.store, link
+        self._until: float | None = None
+        self._wait = _FIRST_WAIT
+
+    def renew(self) -> None:
+        """An engine is there."""
+        self._until, self._wait = None, _FIRST_WAIT
+
+    async def wait(self, why: BaseException) -> None:
+        """Waits before the next look."""
+        now = trio.current_time()
+        if self._until is None:
+            self._until = now + self._seconds
+        if now >= self._until:
+            raise NoEngine(
+                f"no engine of {self._store} answered for {self._seconds:g} seconds ({why or 'it '}"
+                f"{'' if str(why) else 'closed the connection'}). Start one: "
+                f"Engine({self._store!r}, workflows=[…])."
+            ) from None
+        with trio.move_on_after(min(self._wait, self._until - now)):
+            await self._link.made.wait()
+        self._wait = min(2 * self._wait, _LAST_WAIT)
+
+
+class Link:
+    """See above.
+
+    Args:
+        store: Path of the store.
+        timeout: Seconds that a call waits for an engine that is away.
+
+    Attributes:
+        entered_by: How a client is entered, for messages.
+        made: Set when a connection is made; another one is waited for with another event.
+    """
+
+    def __init__(self, store: str, timeout: float) -> None:
+        self.store = store
+        self.timeout = timeout
+        self.entered_by = "async with"
+        self._connection: Connection | None = None
+        self._code: tuple[Connection, RemoteCode] | None = None
+        self._connecting = trio.Lock()
+        self.made = trio.Event()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._process = 0
+        self._is_closed = False
+
+    def __repr__(self) -> str:
+        return f"<client of {self.store}>"
+
+    # Open and close.
+
+    def open(self) -> None:
+        """From now on calls may be made, from this thread."""
+        if self._token is not None or self._is_closed:
+            raise EngineClosed("a Client object opens once. Make a new one.")
+        self._token = trio.lowlevel.current_trio_token()
+        self._process = os.getpid()
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        self._is_closed = True
+        connection, self._connection = self._connection, None
+        if connection is not None and not self.is_parents:
+            await connection.close()
+
+    @property
+    def is_parents(self) -> bool:
+        """Whether this is a forked child of the process that opened it."""
+        return self._process not in (0, os.getpid())
+
+    def check_open(self) -> None:
+        """Returns if this client may be used in this process now. Raises EngineClosed."""
+        if self._token is None or self._is_closed:
+            raise EngineClosed(
+                f"this client is not open. Use it inside `{self.entered_by} Client(…) as client:`."
+            )
+        if self.is_parents:
+            raise EngineClosed(
+                f"this client was opened by process {self._process} and cannot be used in its "
+                "forked child, whose calls and answers would be mixed up with its own. Open a "
+                "client in the child."
+            )
+
+    def check(self, method: str) -> None:
+        """The same, and of this thread. Raises EngineClosed or MisusedState."""
+        self.check_open()
+        try:
+            here = trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            here = None
+        if here is not self._token:
+            raise MisusedState(
+                f"{method} was called from another thread than the one that opened the client. Use "
+                f"trio.from_thread.run({method}, …) there."
+            )
+
+    # Calls.
+
+    async def registry(self) -> RemoteCode:
+        """Returns the code that the engine has."""
+        patience = Patience(self)
+        connection = await self._connected(patience)
+        if self._code is None or self._code[0] is not connection:
+            self._code = (connection, RemoteCode(connection.hello["workflows"]))
+        return self._code[1]
+
+    async def call(self, call: Call, args: list[Any]) -> Any:
+        """Makes a call, and returns its answer.
+
+        Raises:
+            NoEngine: None was there for too long.
+            EngineClosed: It is gone, and whether the call was done is not known.
+            StepwellError: What the engine answers.
+        """
+        packed = call.packed(args)
+        patience = Patience(self)
+        key = secrets.token_bytes(16) if call.changes else None
+        while True:
+            connection = await self._connected(patience)
+            try:
+                kind, value = await self._asked(connection, call.name, packed, key)
+            except Lost as why:
+                if call.changes:
+                    raise EngineClosed(
+                        f"the engine of {self.store} was gone before it answered {call.name}; "
+                        "whether it was done is not known. Look, and ask again if it was not."
+                    ) from None
+                await patience.wait(why)
+                continue
+            if kind == ANSWER:
+                return _understood(call.answer.unpack, value)
+            error = _understood(unpacked_error, value)
+            if not isinstance(error, EngineClosed):
+                raise error
+            await patience.wait(error)  # it ends; another one may come
+
+    async def _asked(
+        self, connection: Connection, name: str, packed: list[Any], key: bytes | None
+    ) -> list[Any]:
+        number, asked = self._sent(connection, name, packed, key)
+        try:
+            return await asked.answer()
+        finally:
+            connection.forget(number, gives_up=asked.end is None)
+
+    def _sent(
+        self, connection: Connection, name: str, packed: list[Any], key: bytes | None
+    ) -> tuple[int, Asked]:
+        try:
+            return connection.ask(name, packed, key)
+        except BadFrame as error:
+            raise TooLarge(
+                f"{name} cannot be sent: {error}. Ask for less at once.", limit=FRAME_MAX
+            ) from None
+
+    async def follow(self, call: Call, args: list[Any], cursor: int) -> AsyncIterator[Any]:
+        """Makes a call that is answered by items, and goes on after the last of them when the
+        connection was lost. The first is None: it has begun. `cursor`: which argument says from
+        where."""
+        has_begun = False
+        patience = Patience(self)
+        while True:
+            connection = await self._connected(patience)
+            number, asked = self._sent(connection, call.name, call.packed(args), None)
+            try:
+                while True:
+                    while asked.items:
+                        patience.renew()
+                        kind, value = asked.items.popleft()
+                        if kind == BEGUN:
+                            args[cursor] = args[cursor] if value is None else value
+                            if not has_begun:
+                                has_begun = True
+                                yield None
+                            continue
+                        item = _understood(call.answer.unpack, value)
+                        args[cursor] = item.cursor
+                        yield item
+                    if asked.end is not None:
+                        kind, value = asked.end
+                        if kind == ANSWER:
+                            return
+                        error = _understood(unpacked_error, value)
+                        if not isinstance(error, EngineClosed):
+                            raise error
+                        await patience.wait(error)
+                        break
+                    if asked.is_lost:
+                        await patience.wait(Lost())
+                        break
+                    await asked.more()
+            finally:
+                connection.forget(number, gives_up=asked.end is None)
+
+    async def _connected(self, patience: Patience) -> Connection:
+        """Returns the connection, which is made if there is none."""
+        while True:
+            self.check_open()
+            connection = self._connection
+            if connection is not None and not connection.is_lost:
+                patience.renew()
+                return connection
+            async with self._connecting:
+                if self._connection is not connection:
+                    continue  # somebody else made it
+                try:
+                    made = await open_connection(socket_path(self.store))
+                except (OSError, Lost) as error:
+                    why = error
+                else:
+                    self._connection = made
+                    self.made.set()
+                    self.made = trio.Event()
+                    trio.lowlevel.spawn_system_task(made.run)
+                    continue
+            await patience.wait(why)
+
+
+def _understood(unpack: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return unpack(value)
+    except Garbled as error:
+        raise InternalError(f"the engine's answer cannot be understood: it {error}") from None
+
+
+__all__ = ["CALLS", "Link"]

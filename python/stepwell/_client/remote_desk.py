@@ -1,0 +1,102 @@
+"""The desk of an engine in another process: each call goes over the link, as the table of calls has
+it. See `_engine.desk`."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from .._engine.wire import CALLS, Call
+from .._values.codec import VALUE_BYTES_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from .._engine.desk import Desk
+    from .._engine.registry import Registry
+    from .link import Link
+
+_VALUE_BYTES = 64 * VALUE_BYTES_MAX
+"""What an engine may allow at most; what it does allow, it says itself."""
+
+
+class _Following:
+    """Somebody follows as long as its block lasts."""
+
+    def __init__(self, items: AsyncIterator[Any]) -> None:
+        self._items: Any = aclosing(cast("Any", items))
+
+    async def __aenter__(self) -> Any:
+        items = await self._items.__aenter__()
+        try:
+            await anext(items)  # it has begun
+        except BaseException:
+            await items.aclose()
+            raise
+        return _Items(items)
+
+    async def __aexit__(self, *how: Any) -> None:
+        await self._items.__aexit__(*how)
+
+
+class _Items:
+    """What somebody follows, one by one."""
+
+    def __init__(self, items: AsyncIterator[Any]) -> None:
+        self._items = items
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        return await self._items.__anext__()
+
+
+class _RemoteDesk:
+    """What is no call. The others are made below."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def __repr__(self) -> str:
+        return repr(self._link)
+
+    def check(self, method: str) -> None:
+        self._link.check(method)
+
+    check_admits = check
+
+    def value_bytes(self, namespace: str, workflow: str | None) -> int:
+        return _VALUE_BYTES
+
+    async def registry(self) -> Registry:
+        return await self._link.registry()
+
+
+def remote_desk(link: Link) -> Desk:
+    """Returns the desk of the engine at the other end of a link."""
+    return cast("Desk", _RemoteDesk(link))
+
+
+def _method(call: Call) -> Callable[..., Any]:
+    names = [name for name, _, _ in call.parameters]
+
+    def in_order(args: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
+        return [*args, *[named.get(name, True) for name in names[len(args) :]]]
+
+    if call.follows:
+        cursor = names.index("cursor")
+
+        def followed(self: _RemoteDesk, *args: Any, **named: Any) -> _Following:
+            return _Following(self._link.follow(call, in_order(args, named), cursor))
+
+        return followed
+
+    async def asked(self: _RemoteDesk, *args: Any, **named: Any) -> Any:
+        return await self._link.call(call, in_order(args, named))
+
+    return asked
+
+
+for _name, _it in CALLS.items():
+    setattr(_RemoteDesk, _name, _method(_it))
