@@ -4,13 +4,15 @@ import re
 import subprocess
 import sys
 import textwrap
+from datetime import timedelta
 from pathlib import Path
 
 import prometheus_client
 import pytest
 import trio
+import trio.testing
 
-from stepwell import Engine, NewInstance, workflow
+from stepwell import Engine, NewInstance, Retry, workflow
 from stepwell.testing import open_test_engine
 
 PAGE = (Path(__file__).parent.parent / "docs" / "operating.md").read_text()
@@ -66,6 +68,130 @@ async def test_cancel_10_000(capsys):
         )
         assert await late.wait_for_status("waiting") == "waiting"
     assert len(EXAMPLES) == 4
+
+
+async def run_all(engine, code: list[str], scope: dict) -> None:
+    """Runs them one after the other; time goes on meanwhile, for what is done at a rate."""
+    async with trio.open_nursery() as nursery:
+
+        async def goes_on() -> None:
+            while True:
+                await engine.clock.advance(0.1)
+
+        nursery.start_soon(goes_on)
+        for example in code:
+            await run(example, scope)
+        nursery.cancel_scope.cancel()
+
+
+def shipped_by(name: str):
+    """The workflow `order` as it was deployed, whose first step has this name."""
+
+    @workflow(name="order")
+    async def order(step):
+        await step.do(lambda: 1, name=name)
+        await step.wait_for_event("paid")
+
+    return order
+
+
+async def test_300_stuck_after_a_bad_deploy(tmp_path, capsys):
+    look, understand, move = examples("300 stuck after a bad deploy")
+    store, old, bad = tmp_path / "s.db", shipped_by("charge"), shipped_by("reserve")
+    async with open_test_engine(workflows=[old], store=store, autojump=False) as engine:
+        items = [NewInstance(id=f"o-{n}") for n in range(300)]
+        await engine.create_batch(old, items)
+        while (await engine.count())["waiting"] < 300:
+            await trio.lowlevel.checkpoint()
+    async with open_test_engine(workflows=[bad], store=store, autojump=False) as engine:
+        fine = await engine.create(bad, id="fine")
+        await fine.wait_for_status("waiting")
+        for n in range(300):
+            await (await engine.get(bad, f"o-{n}")).send_event("paid")
+        while (await engine.count())["blocked"] < 300:
+            await trio.lowlevel.checkpoint()
+        scope = {"engine": engine, "order": bad}
+        await run_all(engine, [look, understand], scope)
+        told = capsys.readouterr().out
+        assert "300 blocked nondeterminism" in told
+        for part in ("charge", "reserve", "test_operating.py"):
+            assert part in told
+    async with open_test_engine(workflows=[old], store=store, autojump=False) as engine:
+        began = engine.clock.now()
+        await run_all(engine, [move], scope | {"engine": engine, "order": old})
+        assert "300 []" in capsys.readouterr().out
+        assert (engine.clock.now() - began).total_seconds() >= 5
+        while (await engine.count())["complete"] < 300:
+            await trio.lowlevel.checkpoint()
+
+
+class Refused(Exception):
+    pass
+
+
+async def test_a_key_expired_and_a_step_retries_for_hours(capsys):
+    key = {"is": "old"}
+
+    async def charge():
+        if key["is"] == "old":
+            raise Refused("the key has expired")
+
+    @workflow
+    async def order(step, retries: int):
+        await step.do(charge, retry=Retry(limit=retries, delay="1 hour", jitter=0))
+
+    look, one, others, failed = examples("A key expired, and a step retries for hours")
+    async with open_test_engine(workflows=[order], autojump=False) as engine:
+        began = engine.clock.now()
+        for n in range(20):
+            it = await engine.create(order, 0 if n % 4 == 0 else 9, id=f"o-{n}")
+            await it.wait_for_status("waiting", "errored")
+        key["is"] = "new"
+        scope = {"engine": engine, "order": order}
+        await run_all(engine, [look, one], scope)
+        told = capsys.readouterr().out
+        assert "15 charge test_operating.Refused" in told
+        assert "Refused: the key has expired" in told
+        await scope["example"].wait_for_status("complete")
+        await run_all(engine, [others, failed], scope)
+        assert "14\ncharge test_operating.Refused 5" in capsys.readouterr().out
+        while (await engine.count())["complete"] < 20:
+            await trio.lowlevel.checkpoint()
+        assert engine.clock.now() - began < timedelta(minutes=1)
+
+
+async def test_the_queue_does_not_drain(capsys):
+    stuck = trio.Event()
+
+    async def encode():
+        await stuck.wait()
+
+    @workflow(concurrency=1)
+    async def render(step):
+        await step.do(encode)
+
+    look, longest, more = examples("The queue does not drain")
+    async with open_test_engine(workflows=[render], autojump=False, grace=0) as engine:
+        for n in range(10):
+            await engine.create(render, id=f"r-{n}")
+        await trio.testing.wait_all_tasks_blocked()
+        scope = {"engine": engine, "render": render}
+        await run(look, scope)
+        told = capsys.readouterr().out
+        assert "9 concurrency 1 1 None None" in told
+        assert "r-0" in told
+        assert "('encode',)" in told
+        await run(longest, scope)
+        assert "test_operating.py" in capsys.readouterr().out
+        assert (await engine.count())["terminated"] == 1
+        await run(more, scope)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await engine.count())["running"] == 4
+        await run(look, scope)
+        assert "5 concurrency 4 4 ann" in capsys.readouterr().out
+        stuck.set()
+        while (await engine.count())["complete"] < 9:
+            await trio.lowlevel.checkpoint()
 
 
 async def test_watch_it_from_prometheus(monkeypatch):
