@@ -52,6 +52,7 @@ async def test_the_queue_does_not_drain():
         assert why.queued == 2
         assert why.per_minute == pytest.approx(1 / 181)
         assert why.estimate == pytest.approx(2 * 181)
+        assert "about 0.01 slots come back a minute, so the last starts in about 362" in str(why)
         await engine.set_limits(video, concurrency=None)
         await engine.set_limits(concurrency=2)
         for n in range(5, 7):

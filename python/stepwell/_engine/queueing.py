@@ -65,9 +65,11 @@ def explained(
             f"{held.workflow}/{held.id} has had one since {held.since:%Y-%m-%d %H:%M:%S} UTC{steps}"
         )
     if per_minute > 0:
-        parts.append(f"about {per_minute:,.1f} slots come back a minute")
-    if account is not None and first.code != SLOTS:
-        parts.append("set_limits(concurrency=…) gives it more")
+        soon = "" if estimate is None else f", so the last starts in about {estimate:,.0f} minutes"
+        parts.append(f"about {per_minute:,.2f} slots come back a minute{soon}")
+    if account is not None:
+        more = "Engine(slots=…)" if first.code == SLOTS else "set_limits(concurrency=…)"
+        parts.append(f"{more} gives it more")
     return QueueExplanation(
         first.code,
         "; ".join(parts) + ".",
