@@ -42,6 +42,8 @@ words! {
     LIMIT = "limit";
     /// Which limit, where it is none that users set: events kept until something waits for them.
     BUFFERED_EVENTS = "buffered_events";
+    /// Which limit, where it is none that users set: schedules of one engine.
+    SCHEDULES = "schedules";
     /// Another such change is under way.
     UNDER_WAY = "under_way";
     /// The creation was given up before it was let in.
@@ -54,6 +56,8 @@ words! {
     STORE = "store";
     /// What is stored is damaged; also why an instance is blocked.
     CORRUPT = "corrupt";
+    /// It was changed meanwhile by somebody else.
+    OUTDATED = "outdated";
     /// An argument makes no sense.
     INVALID = "invalid";
     /// Why an instance is blocked: too many unclean stops without progress (L11).

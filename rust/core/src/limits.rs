@@ -22,6 +22,10 @@ pub const AUDIT_KEPT: i64 = 400 * 86_400_000_000;
 pub const BULK_KEPT: i64 = 30 * 86_400_000_000;
 /// Firings that are kept of one schedule.
 pub const FIRINGS_KEPT: u64 = 10_000;
+/// Schedules of one engine.
+pub const SCHEDULES: usize = 10_000;
+/// After so many changes of a schedule older ones are forgotten.
+pub const FIRINGS_FORGOTTEN: u64 = 64;
 /// How often is looked for rows to forget, in microseconds.
 pub const FORGETTING: i64 = 3_600_000_000;
 /// Rows that are forgotten in one commit.

@@ -10,6 +10,7 @@ use crate::ids::{Incarnation, InstanceNo, Micros, Seq};
 use crate::lifecycle::Status;
 use crate::limits::RECORDS_A_START;
 use crate::rewind::{No, Plan};
+use crate::schedule::{self, Firing, Schedule};
 use crate::store::{ApprovalPage, Look, Row};
 use crate::tally::ReasonTold;
 use crate::wait::Wait;
@@ -50,6 +51,11 @@ pub enum Note {
     Timer {
         /// Its ticket.
         ticket: u64,
+    },
+    /// A schedule is to be looked at.
+    Schedule {
+        /// Its number.
+        number: u64,
     },
     /// A watched instance changed state.
     Changed {
@@ -143,6 +149,8 @@ pub struct Start {
     pub created_at: Micros,
     /// Who created it.
     pub parent: Option<InstanceNo>,
+    /// Id of the schedule that created it.
+    pub schedule: Option<Box<str>>,
     /// Which rules it keeps: see [`crate::store::FORMAT`].
     pub format: u32,
     /// Whether the engine stopped uncleanly while this body could run (R3).
@@ -249,6 +257,10 @@ pub enum Data {
     Part(Vec<Refusal>, u64),
     /// What is done to many.
     Bulks(bulk::Rows),
+    /// Schedules.
+    Schedules(schedule::Rows<Schedule>),
+    /// What came of their times.
+    Firings(schedule::Rows<Firing>),
     /// Rows of the audit, and how far was searched.
     Audit(audit::Rows),
 }

@@ -12,6 +12,7 @@ use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
 use crate::retention::Keep;
 use crate::rewind;
+use crate::schedule::Firing;
 use crate::undo::Undo;
 use crate::wait::Wait;
 
@@ -212,6 +213,8 @@ pub enum Command {
     BeginBulk(u64, Box<Bulk>),
     /// Do it to some of them.
     Part(u64, Box<Part>),
+    /// Change a schedule.
+    ChangeSchedule(u64, Box<ScheduleChange>),
     /// Do no more of what has this number.
     StopBulk(u64, u64, By),
     /// Change the number of shards.
@@ -229,6 +232,51 @@ pub struct Deed {
     pub verb: Verb,
     /// By whom, for the audit.
     pub by: By,
+}
+
+/// A change of a schedule, from one state that was seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScheduleChange {
+    /// In which namespace.
+    pub namespace: Box<str>,
+    /// Id of the schedule.
+    pub id: Box<str>,
+    /// The revision that was seen; 0: there was none.
+    pub revision: u64,
+    /// What it is from now on; `None`: it is gone.
+    pub becomes: Option<Becomes>,
+    /// What came of times of it. Its own number, and theirs, and when that was decided, they get.
+    pub firings: Vec<Firing>,
+    /// Instances that it creates; each has an id.
+    pub creates: Option<Box<(Code, Vec<NewItem>)>>,
+    /// What the audit is told, if somebody did this.
+    pub audited: Option<Box<Administered>>,
+}
+
+/// What a schedule is from now on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Becomes {
+    /// When it is to be looked at next.
+    pub next: Option<Micros>,
+    /// How far it is.
+    pub state: Box<[u8]>,
+    /// When what is created; `None`: as it is stored.
+    pub what: Option<Box<[u8]>>,
+}
+
+/// What somebody did to a schedule.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Administered {
+    /// By whom.
+    pub by: By,
+    /// What, as the API calls it.
+    pub operation: Box<str>,
+    /// Whose instances it creates.
+    pub workflow: Box<str>,
+    /// The instance that was created by that, if one was.
+    pub id: Option<Box<str>>,
+    /// What came of it.
+    pub result: Box<str>,
 }
 
 /// The ticket of commands that are part of something: whoever has them done hears what they are

@@ -18,7 +18,7 @@ use stepwell_core::wait::ApprovalStatus;
 
 use crate::notes;
 
-const NOTES: [(&str, u8); 18] = [
+const NOTES: [(&str, u8); 19] = [
     ("DONE", notes::DONE),
     ("REPLY", notes::REPLY),
     ("START", notes::START),
@@ -32,6 +32,7 @@ const NOTES: [(&str, u8); 18] = [
     ("PROGRESS", notes::PROGRESS),
     ("NEWS", notes::NEWS),
     ("UNDOES", notes::UNDOES),
+    ("SCHEDULE", notes::SCHEDULE),
     ("UNWIND", notes::UNWIND),
     ("FENCED", notes::FENCED),
     ("IDLE", notes::IDLE),

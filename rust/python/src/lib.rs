@@ -14,6 +14,7 @@ mod core;
 mod error;
 mod looks;
 mod notes;
+mod schedules;
 
 use pyo3::prelude::*;
 

@@ -152,7 +152,7 @@ impl Core {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
-    #[pyo3(signature = (namespace, workflow, statuses, version, reason, parent, created_after, created_before, beyond, newest_first, limit, attributes=Vec::new(), id_prefix=None, budget=None))]
+    #[pyo3(signature = (namespace, workflow, statuses, version, reason, parent, created_after, created_before, beyond, newest_first, limit, attributes=Vec::new(), id_prefix=None, budget=None, schedule=None))]
     fn list(
         &self,
         namespace: Option<&str>,
@@ -169,6 +169,7 @@ impl Core {
         attributes: Vec<(String, Vec<u8>)>,
         id_prefix: Option<&str>,
         budget: Option<u32>,
+        schedule: Option<&str>,
     ) -> PyResult<u64> {
         let parent = parent.map(|(workflow, id)| Box::new((workflow.map(Into::into), id.into())));
         let attributes = attributes.into_iter();
@@ -179,6 +180,7 @@ impl Core {
             statuses: statuses.collect::<PyResult<_>>()?,
             version: version.map(Into::into),
             id_prefix: id_prefix.map(Into::into),
+            schedule: schedule.map(Into::into),
             created_after,
             created_before,
             beyond,

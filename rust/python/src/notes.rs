@@ -11,6 +11,7 @@ use stepwell_core::lifecycle::Status;
 use stepwell_core::note::{Data, Note, Refusal, Rewound, Start};
 use stepwell_core::rewind::No;
 use stepwell_core::runtime::OfWorkflow;
+use stepwell_core::schedule::{Firing, Schedule};
 use stepwell_core::store::{Look, Row};
 use stepwell_core::tally::ReasonTold;
 use stepwell_core::undo::Undo;
@@ -34,6 +35,7 @@ pub(crate) const RECORDED: u8 = 15;
 pub(crate) const PROGRESS: u8 = 16;
 pub(crate) const NEWS: u8 = 17;
 pub(crate) const UNDOES: u8 = 18;
+pub(crate) const SCHEDULE: u8 = 19;
 
 type Any<'py> = PyResult<Bound<'py, PyAny>>;
 
@@ -104,6 +106,7 @@ pub(crate) fn tuple<'py>(py: Python<'py>, note: &Note) -> Any<'py> {
         } => tuple!(py; PAUSE, no, incarnation, is_on),
         Note::Recorded(no, stored) => tuple!(py; RECORDED, no, record(py, stored)?),
         Note::Progress(no, progress) => tuple!(py; PROGRESS, no, PyBytes::new(py, progress)),
+        Note::Schedule { number } => tuple!(py; SCHEDULE, number),
         Note::News => tuple!(py; NEWS),
         Note::Unwind { no, incarnation } => tuple!(py; UNWIND, no, incarnation),
         Note::Undo { no, incarnation } => tuple!(py; UNDOES, no, incarnation),
@@ -123,7 +126,7 @@ fn start<'py>(py: Python<'py>, it: &Start) -> Any<'py> {
         py; it.no, it.incarnation, shared(&it.namespace), shared(&it.workflow), shared(&it.version),
         &*it.id, bytes(py, it.params.as_deref()), bytes(py, it.attributes.as_deref()),
         it.created_at, it.parent, it.format, it.interrupted, each(py, &it.records, record)?.to_tuple(),
-        each(py, &it.waits, wait)?.to_tuple(), it.seed
+        each(py, &it.waits, wait)?.to_tuple(), it.seed, it.schedule.as_deref()
     )
 }
 
@@ -250,6 +253,28 @@ fn bulk<'py>(py: Python<'py>, found: &Result<Bulk, (u64, String)>) -> Any<'py> {
     }
 }
 
+/// One that cannot be read says so in place of what it is.
+fn schedule<'py>(py: Python<'py>, found: &Result<Schedule, (u64, String)>) -> Any<'py> {
+    match found {
+        Ok(it) => tuple!(
+            py; it.number, &*it.namespace, &*it.id, it.revision, it.next, PyBytes::new(py, &it.state),
+            bytes(py, it.what.as_deref())
+        ),
+        Err((number, what)) => tuple!(py; number, what),
+    }
+}
+
+/// The same.
+fn firing<'py>(py: Python<'py>, found: &Result<Firing, (u64, String)>) -> Any<'py> {
+    match found {
+        Ok(it) => tuple!(
+            py; it.number, it.at, it.until, it.decided_at, &*it.outcome, it.why.as_deref(),
+            it.id.as_deref()
+        ),
+        Err((number, what)) => tuple!(py; number, what),
+    }
+}
+
 fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
     match data {
         Data::Nothing | Data::Row(None) | Data::History(None) | Data::Rewound(None) => {
@@ -284,6 +309,8 @@ fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
             let one = |py, (place, code, data): &Refusal| tuple!(py; place, PyString::intern(py, code), answer(py, data)?);
             tuple!(py; each(py, refused, one)?, done)
         }
+        Data::Schedules(some) => each(py, some, schedule)?.into_bound_py_any(py),
+        Data::Firings(some) => each(py, some, firing)?.into_bound_py_any(py),
         Data::Bulks(some) => each(py, some, bulk)?.into_bound_py_any(py),
         Data::Audit((rows, searched_to)) => tuple!(py; each(py, rows, audited)?, *searched_to),
         Data::Changes(is_lost, rows, to) => {

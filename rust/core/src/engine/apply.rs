@@ -12,7 +12,7 @@ use crate::lifecycle::Status;
 use crate::note::{Data, Item, Note, Settled, Start};
 use crate::store::known::Known;
 use crate::store::{NewInstance, Op, Outcome, Transition};
-use crate::submission::{IfExists, Name};
+use crate::submission::{IfExists, Name, OVERHEARD};
 use crate::wait::Event;
 
 /// What steps leave to later ones.
@@ -271,6 +271,7 @@ impl Core {
             attributes: new.attributes,
             created_at: new.created_at,
             parent: new.parent,
+            schedule: new.schedule,
             format: new.format,
             seed: new.seed.unwrap_or(new.incarnation),
             interrupted: false,
@@ -379,7 +380,9 @@ impl Core {
             taken.push((answers.len(), params));
             answers.push(answer);
         }
-        if if_exists == IfExists::ReturnIfSame && !taken.is_empty() {
+        if ticket == OVERHEARD {
+            // Whoever had them created answers.
+        } else if if_exists == IfExists::ReturnIfSame && !taken.is_empty() {
             applied.jobs.push(Job::SameItems {
                 ticket,
                 items: answers,

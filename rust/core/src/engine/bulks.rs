@@ -174,12 +174,12 @@ impl Core {
             return None;
         }
         let steps = self.batch.steps.len();
-        self.bulks.heard = None;
-        if let Some(later) = self.obey(command) {
-            return Some(later);
+        let (later, refused) = self.overhearing(|core| core.obey(command));
+        if later.is_some() {
+            return later;
         }
-        match self.bulks.heard.take() {
-            Some((code, data)) if !code.is_empty() => {
+        match refused {
+            Some((code, data)) => {
                 open.bulk.count_failed(code);
                 open.refused.push((place, code, data));
             }
@@ -194,6 +194,18 @@ impl Core {
             _ => {}
         }
         None
+    }
+
+    /// Has something done whose ticket is [`OVERHEARD`]. Returns what comes of it, and how it was
+    /// refused.
+    pub(super) fn overhearing<T>(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> T,
+    ) -> (T, Option<(&'static str, Data)>) {
+        self.bulks.heard = None;
+        let came = act(self);
+        let heard = self.bulks.heard.take();
+        (came, heard.filter(|(code, _)| !code.is_empty()))
     }
 
     /// Nothing more of it is done.

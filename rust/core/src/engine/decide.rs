@@ -70,6 +70,9 @@ impl Core {
             Command::Act(ticket, deed) => return self.act(ticket, deed),
             Command::Part(ticket, part) => return self.do_part(ticket, part),
             Command::BeginBulk(ticket, bulk) => self.begin_bulk(ticket, bulk),
+            Command::ChangeSchedule(ticket, change) => {
+                return self.change_schedule(ticket, change);
+            }
             Command::StopBulk(ticket, number, by) => self.stop_bulk(ticket, number, by),
             Command::GiveUp(ticket) => {
                 if self.give_up(ticket) {

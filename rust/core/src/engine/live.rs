@@ -121,11 +121,12 @@ impl Live {
     }
 }
 
-/// What a timer is for; its number is the wait's or the instance's.
+/// What a timer is for; its number is the wait's, the instance's or the schedule's.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Due {
     Wait(InstanceNo),
     StartAt(u32, Rank, Entry),
     Proof(InstanceNo),
     Room,
+    Schedule,
 }

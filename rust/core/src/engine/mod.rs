@@ -36,6 +36,7 @@ mod refill;
 mod reshard;
 mod restart;
 mod room;
+mod schedules;
 mod settle;
 mod shift;
 #[cfg(test)]
@@ -204,6 +205,7 @@ pub struct Core {
     /// What the last batch turned out to lack.
     missing: Needs,
     bulks: bulks::Bulks,
+    schedules: schedules::Schedules,
     /// When rows of the audit are forgotten next.
     forgets_at: Micros,
     now: Micros,
@@ -258,6 +260,7 @@ impl Core {
             },
             missing: Needs::default(),
             bulks: bulks::Bulks::default(),
+            schedules: schedules::Schedules::default(),
             forgets_at: Micros::MIN,
             now: 0,
         }

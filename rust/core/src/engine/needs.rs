@@ -86,6 +86,14 @@ impl Core {
                     self.needs_of_command(command, say);
                 }
             }
+            Command::ChangeSchedule(_, change) => {
+                if let Some((code, items)) = change.creates.as_deref() {
+                    for item in items {
+                        let id = item.id.as_deref().unwrap_or_default();
+                        self.needs_of_names([&code.namespace, &code.workflow, id], false, say);
+                    }
+                }
+            }
             Command::Create(..)
             | Command::CreateBatch(..)
             | Command::Again(..)

@@ -113,6 +113,7 @@ impl Core {
         }
         if self.domain.is_whole() {
             self.find_bulks(facts)?;
+            self.find_schedules(facts)?;
         }
         self.load_retention(facts)?;
         let letters = facts.store.letters(&self.domain, self.engine)?;

@@ -220,6 +220,7 @@ impl Core {
                 Due::Wait(no) => self.run_out(no, number),
                 Due::Proof(no) => self.prove(no),
                 Due::Room => self.rooms.due.push(number),
+                Due::Schedule => self.wake_schedule(number),
             }
         }
     }

@@ -242,6 +242,7 @@ pub(crate) fn read_start(
         attributes: payloads.attributes,
         created_at: row.created_at,
         parent: row.parent,
+        schedule: row.schedule,
         format: row.format,
         seed: row.seed.unwrap_or(row.incarnation),
         interrupted: false,

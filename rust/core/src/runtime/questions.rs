@@ -16,6 +16,7 @@ use crate::lifecycle::Status;
 use crate::limits::{CHILDREN_NAMED, TYPES_NAMED};
 use crate::note::Data;
 use crate::rewind::{self, From};
+use crate::schedule::{self, FiringQuery};
 use crate::store::{ApprovalFilter, Error, Filter, Look, Payloads, Reader, Row};
 use crate::submission::Name;
 use crate::tally::{Among, ReasonTold};
@@ -46,6 +47,10 @@ pub enum Question {
     Rewind(Name, From),
     /// What is done to many.
     Bulks(bulk::Query),
+    /// Schedules.
+    Schedules(schedule::Query),
+    /// What came of the times of one.
+    Firings(FiringQuery),
 }
 
 /// Answers a question.
@@ -117,6 +122,8 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
         }
         Question::Audit(page) => data = Data::Audit(reader.audit(page)?),
         Question::Bulks(page) => data = Data::Bulks(reader.bulks(page)?),
+        Question::Schedules(page) => data = Data::Schedules(reader.schedules(page)?),
+        Question::Firings(page) => data = Data::Firings(reader.firings(page)?),
     }
     Ok(data)
 }
@@ -304,7 +311,7 @@ fn history(reader: &mut dyn Reader, no: InstanceNo) -> Result<Option<(Look, Vec<
 mod tests {
     use super::*;
     use crate::ids::Seq;
-    use crate::schedule::{self, Firing, FiringQuery, Schedule};
+    use crate::schedule::{Firing, Schedule};
     use crate::store::memory::MemoryStore;
     use crate::store::samples::{append, create};
     use crate::store::Store;

@@ -11,6 +11,7 @@ mod limits;
 mod overloaded;
 mod placed;
 mod resharded;
+mod scheduled;
 mod staged;
 mod starved;
 mod told;
