@@ -103,6 +103,8 @@ NEWS: Final[int]
 UNDOES: Final[int]
 """(UNDOES, no, incarnation): the instance is to undo its steps (L8): this body begins nothing any
 more, and leaves, with `undoes`, when what runs of it has ended."""
+SCHEDULE: Final[int]
+"""(SCHEDULE, number): a schedule is to be looked at."""
 UNWIND: Final[int]
 """(UNWIND, no, incarnation): the instance was ended, or paused, while this body was in memory:
 unwind it, and say nothing more for it."""
@@ -158,9 +160,10 @@ Start: TypeAlias = tuple[
     tuple[Record, ...],
     tuple[Wait, ...],
     int,
+    str | None,
 ]
 """(no, incarnation, namespace, workflow, version, id, params, attributes, created_at, parent,
-format, interrupted, records, waits, seed)
+format, interrupted, records, waits, seed, id of the schedule that created it)
 
 records are in order; a wait that was settled while this was read may be in both. `format`: which
 rules the instance keeps for life, so that what it recorded replays (see `_formats`). `interrupted`:
@@ -274,8 +277,11 @@ OVERLOADED: Final[str]
 """data: (name of the limit, or DISK; microseconds after which to try again)."""
 DISK: Final[str]
 LIMIT: Final[str]
-"""data: (BUFFERED_EVENTS, how many may be)."""
+"""data: (BUFFERED_EVENTS or SCHEDULES, how many may be)."""
 BUFFERED_EVENTS: Final[str]
+SCHEDULES: Final[str]
+OUTDATED: Final[str]
+"""It was changed meanwhile: look at it again."""
 UNDER_WAY: Final[str]
 """data: a message."""
 GIVEN_UP: Final[str]
@@ -849,6 +855,7 @@ class Core(Calls):
         attributes: Sequence[tuple[str, bytes]] = ...,
         id_prefix: str | None = None,
         budget: int | None = None,
+        schedule: str | None = None,
     ) -> int:
         """REPLY data: (list[Row], with progress and attributes, and None or (number, created_at)).
         reason: only those that are counted as this one, a code of `reasons`; and of one row of it
@@ -856,7 +863,8 @@ class Core(Calls):
         budget: most rows that are looked at where no index leads to those that are wanted; if that
         ends the search before the page is full, the last that was looked at comes along. parent:
         only children of the one with this id, of this workflow or of any. id_prefix: only those
-        whose ids begin like this. attributes: only instances that have
+        whose ids begin like this. schedule: only those that the schedule with this id created.
+        attributes: only instances that have
         all of these, by an index; each a key and its value as it is encoded inside the map that
         `create` was given."""
     def reasons(self, namespace: str | None, workflow: str | None) -> int:
@@ -934,6 +942,31 @@ class Core(Calls):
         ended. Each is (number, namespace, operation, workflow, filter, actor, note, frontier, what,
         place, done, [(code, how many refused it)], stopped, began_at, ended_at), or (number, why)
         if it cannot be read. They are kept for 30 days after their end."""
+    def change_schedule(
+        self,
+        namespace: str,
+        id: str,
+        revision: int,
+        becomes: tuple[int | None, bytes, bytes | None] | None,
+        firings: Sequence[tuple[int, int | None, str, str | None, str | None]],
+        creates: tuple[str, str, bytes | None, Sequence[str]] | None,
+        audited: tuple[By, str, str, str | None, str] | None,
+    ) -> int:
+        """Changes a schedule, all of this or nothing, in one commit. revision: of what was seen; 0:
+        there was none. becomes: (when it is to be looked at next, with a SCHEDULE note; how far it
+        is; what it is, or None: as it was); None: it is gone, with its firings. firings: (time, the
+        last of several in a row, outcome, why, id of its instance) each. creates: (workflow,
+        version, params, ids) of instances; one that is there already is left as it is. audited:
+        (who, operation, workflow, id of the instance that this created, what came of it). REPLY
+        data: its number. Codes: OUTDATED, LIMIT (SCHEDULES), OVERLOADED."""
+    def schedules(self, namespace: str | None, id: str | None, beyond: int, limit: int) -> int:
+        """REPLY data: schedules in the order of their numbers, from above `beyond`, of a namespace
+        or all. Each is (number, namespace, id, revision, next, how far it is, what it is), or
+        (number, why) if it cannot be read."""
+    def firings(self, schedule: int, beyond: int | None, limit: int) -> int:
+        """REPLY data: what came of the times of the schedule with this number, the last decided
+        first, from below `beyond`. Each is (number, time, the last of several in a row, decided_at,
+        outcome, why, id), or (number, why) if it cannot be read. The last 10,000 are kept."""
     def audit(
         self,
         namespace: str,

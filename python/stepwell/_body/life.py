@@ -58,6 +58,7 @@ class Who:
         seeded_by: The incarnation from which all that looks random in it derives.
         attributes: Those that its body was told of, encoded; None: it has none.
         ahead: Those as they will be when all is durable that its body asks for.
+        schedule: Id of the schedule that created it.
     """
 
     no: int
@@ -71,6 +72,7 @@ class Who:
     seeded_by: int
     attributes: bytes | None
     ahead: bytes | None
+    schedule: str | None = None
 
     def __str__(self) -> str:
         return f"{self.workflow.name}/{self.id}"

@@ -58,7 +58,7 @@ class Runner:
 
     def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
         no, incarnation, namespace, _, version, id, self._params, *rest = start
-        attributes, created_at, _, format, interrupted, records, waits, seed = rest
+        attributes, created_at, _, format, interrupted, records, waits, seed, schedule = rest
         self.who = Who(
             no,
             incarnation,
@@ -71,6 +71,7 @@ class Runner:
             incarnation if seed == incarnation else seed,  # one object for both
             attributes,
             attributes,
+            schedule,
         )
         self.port = port
         self.delivery = Delivery(

@@ -63,7 +63,7 @@ def info(life: Life) -> InstanceInfo:
         who.namespace,
         from_us(who.created_at),
         None,  # the parent's id is not known here yet
-        None,
+        who.schedule,
         read_attributes(life, who.attributes),
     )
 
