@@ -44,12 +44,12 @@ if TYPE_CHECKING:
 _RACE = (
     '"{}" was begun by two tasks of the body in one turn that have no branches of their own, so '
     "which of them has which place in the history is a race. Start the tasks with "
-    "step.open_nursery, or give each operation a key= or a name= of its own."
+    "step.open_nursery, or give each operation a key= or a name= of its own, then resume()."
 )
 _RACE_ON_ASYNCIO = (
     '"{}" was begun by two tasks of the body in one turn, so which of them has which place in the '
     "history is a race. Give each a key=, or make them branches with step.gather (in a body on "
-    "trio: step.open_nursery)."
+    "trio: step.open_nursery), then resume()."
 )
 _TIME = "step.sleep (or step.move_on_after and step.fail_after for a deadline)"
 _THREAD = "step.do with the plain function, which then runs in a thread"

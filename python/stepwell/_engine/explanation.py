@@ -37,6 +37,10 @@ _ENDS = {
     End.REPLAYED: "its body begins again from its history, once what it came to is recorded",
     End.PARKED: "its body is leaving memory, and begins again after that",
 }
+_AGAIN = (
+    '. restart(from_step="failed") runs again what failed and keeps what came before it, restart() '
+    "begins anew."
+)
 PARTS_MAX = 5
 """Steps and waits that one paragraph names."""
 
@@ -93,8 +97,10 @@ def of_resting(look: Look, code: Registry) -> Explanation:
     """Says why an instance is where it is that neither runs nor waits."""
     status, since, who, error = look.status, from_us(look.updated_at), _who(look), error_in(look)
     if status not in (Status.PAUSED, Status.BLOCKED):
-        text = f"{who} is {status.value.replace('_', ' ')}"
-        return Explanation(ExplanationCode(status), text + (f": {error}" if error else "."), since)
+        text = f"{who} is {status.value.replace('_', ' ')}" + (f": {error}" if error else ".")
+        if status is Status.ERRORED:
+            text = text.rstrip(".") + _AGAIN
+        return Explanation(ExplanationCode(status), text, since)
     missing = (
         f'version "{look.version}" of "{look.workflow}" is not registered with this engine '
         f"(registered: {code.instead_of(look.workflow)})"
