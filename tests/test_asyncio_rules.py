@@ -38,7 +38,7 @@ async def test_i3_tasks_that_begin_the_same_in_one_turn_are_a_race_and_named():
     assert text == (
         '"doubles" was begun by two tasks of the body in one turn, so which of them has which '
         "place in the history is a race. Give each a key=, or make them branches with step.gather "
-        "(in a body on trio: step.open_nursery)."
+        "(in a body on trio: step.open_nursery), then resume()."
     )
     assert ran == []
 
