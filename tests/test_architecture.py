@@ -228,6 +228,8 @@ SEES_INSIDE = {
     "test_refusals.py": "a refusal that is lost before it is durable",
     "test_resisting.py": "limits of seconds, made short; which end a body was told",
     "test_resisting_steps.py": "limits of seconds, made short",
+    "test_sealing.py": "which calls of the core are sealed",
+    "test_sensitive.py": "values, hundreds of times and without an engine",
     "test_shutdown.py": "a driver that begins late, a watchdog that cannot",
     "test_standing_loops.py": "a limit of seconds, made short",
     "test_starts_in_parts.py": "a limit of dozens, made small",

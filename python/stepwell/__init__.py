@@ -99,6 +99,7 @@ from ._types import (
     VersionCount,
     WorkflowStatistics,
 )
+from ._values.sealing import Codec
 from ._version import __version__ as __version__
 
 __all__ = [
@@ -118,6 +119,7 @@ __all__ = [
     "Child",
     "Client",
     "ClientNamespace",
+    "Codec",
     "Engine",
     "EngineClosed",
     "EngineStatistics",

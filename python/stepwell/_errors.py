@@ -209,6 +209,11 @@ class NotSerializable(StepwellError):
         self.path = path
 
 
+class CodecFailed(NotSerializable):
+    """The engine's codec raised, or gave something else than bytes, where a value was to be
+    stored."""
+
+
 class TooLarge(StepwellError):
     """A value is over its size limit when encoded. As with `NotSerializable`, from a step it is a
     `StepFailed` as well.

@@ -21,6 +21,7 @@ from stepwell import BulkPreview as BulkPreview
 from stepwell import BulkResult as BulkResult
 from stepwell import Change as Change
 from stepwell import Child as Child
+from stepwell import Codec as Codec
 from stepwell import EngineClosed as EngineClosed
 from stepwell import EngineStatistics as EngineStatistics
 from stepwell import ErrorInfo as ErrorInfo
@@ -1344,6 +1345,8 @@ class Engine(_LocalTenant):
             else 64.
         slots: Most instances that run at once, 1 to 1,000,000.
         namespace: Where this engine's instances live.
+        codec: What every stored value passes through, such as `stepwell.crypto.Keyring`; see
+            `Codec`. What was stored without one is read as it is.
         name: Names this engine in the lock file beside the store.
         grace: How long running attempts may go on when the block ends.
         threads: Most plain step functions that run at once, 1 to 10,000.
@@ -1371,7 +1374,7 @@ class Engine(_LocalTenant):
         shards: int | None = None,
         slots: int = 50000,
         namespace: str = "default",
-        codec: None = None,
+        codec: Codec | None = None,
         name: str | None = None,
         grace: Duration = "30 seconds",
         threads: int = 40,
@@ -1610,6 +1613,7 @@ __all__ = [
     "Child",
     "Client",
     "ClientNamespace",
+    "Codec",
     "Engine",
     "EngineClosed",
     "EngineStatistics",

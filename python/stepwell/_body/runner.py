@@ -218,7 +218,11 @@ class Runner:
         if self.rest.winding or self.rest.threads:
             self.port.hold(self.who.no, self.who.incarnation)
         who = self.who
-        self.port.finish(who.no, who.incarnation, status, payload, who.version)
+        try:
+            self.port.finish(who.no, who.incarnation, status, payload, who.version)
+        except NotSerializable as failed:  # a codec of the user's cannot take the output
+            self.stopping = None
+            self._finish(ERRORED, error=failed)
 
     def _blocks(self, error: BaseException) -> bool:
         """Whether what the body raised is to be mended, and does not end the instance."""

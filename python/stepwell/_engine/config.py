@@ -9,6 +9,7 @@ from typing import Any
 
 from .._errors import InvalidConfig, InvalidState
 from .._types import Limits
+from .._values.sealing import Codec
 
 _SCHEMES = ("file:", "sqlite:", "sqlite3:", "postgres:", "postgresql:")
 
@@ -114,6 +115,17 @@ def base_limits(limits: Limits | None) -> list[tuple[str, float | None]]:
                 "limit; give a number, or leave it out."
             )
     return limit_values(limits._asdict(), "Limits.")
+
+
+def usable_codec(codec: Codec | None) -> Codec | None:
+    """Returns what somebody gave as `codec=`."""
+    has = (callable(getattr(codec, method, None)) for method in ("encode", "decode"))
+    if codec is not None and (isinstance(codec, type) or not all(has)):
+        raise InvalidConfig(
+            f"codec is {codec!r:.120}, which has no encode and decode; give one such as "
+            "stepwell.crypto.Keyring({...}), or leave it out."
+        )
+    return codec
 
 
 def check_on_overload(word: Any) -> None:

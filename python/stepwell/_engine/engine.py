@@ -28,14 +28,16 @@ from .._steps.workflow import RUNTIMES, OnBodyError, Workflow, on_body_error
 from .._types import EngineStatistics, Limits
 from .._values import names
 from .._values.durations import Duration, to_us
+from .._values.sealing import Codec
 from .._version import __version__
 from . import statistics
-from .config import base_limits, check_unpatched, copy_path, number, store_path
+from .config import base_limits, check_unpatched, copy_path, number, store_path, usable_codec
 from .driver import Driver
 from .frames import PROTOCOL
 from .life import Life
 from .own_desk import OwnDesk
 from .registry import Registry
+from .sealed_core import passed_through
 from .serving import Server
 from .tenant import LocalTenant, Namespace
 
@@ -74,6 +76,8 @@ class Engine(LocalTenant):
             else 64.
         slots: Most instances that run at once, 1 to 1,000,000.
         namespace: Where this engine's instances live.
+        codec: What every stored value passes through, such as `stepwell.crypto.Keyring`; see
+            `Codec`. What was stored without one is read as it is.
         name: Names this engine in the lock file beside the store.
         grace: How long running attempts may go on when the block ends.
         threads: Most plain step functions that run at once, 1 to 10,000.
@@ -101,7 +105,7 @@ class Engine(LocalTenant):
         shards: int | None = None,
         slots: int = 50_000,
         namespace: str = "default",
-        codec: None = None,
+        codec: Codec | None = None,
         name: str | None = None,
         grace: Duration = "30 seconds",
         threads: int = 40,
@@ -119,11 +123,11 @@ class Engine(LocalTenant):
         self._grace = to_us(grace, "grace") / 1e6
         self._namespace = names.workflow_name(namespace, "namespace")
         self._name = names.step_name(name if name is not None else "engine", "name")
-        if durability != "full" or codec is not None or agents:
+        if durability != "full" or agents:
             raise InvalidConfig(
-                'this version has durability="full", the built-in codec and no '
-                "agents; leave the others out."
+                'this version has durability="full" and no agents; leave the others out.'
             )
+        self._codec = usable_codec(codec)
         if default_runtime not in RUNTIMES:
             raise InvalidConfig(
                 f'default_runtime is {default_runtime!r}; give "trio" or "asyncio".'
@@ -221,7 +225,7 @@ class Engine(LocalTenant):
 
     def _open_core(self) -> _core.Core:
         try:
-            return _core.Core.open(
+            core = _core.Core.open(
                 self._store,
                 name=self._name,
                 workflows=[(it.name, it.version) for it in self._workflows],
@@ -238,6 +242,7 @@ class Engine(LocalTenant):
             )
         except _core.CoreError as error:
             raise error_of(*error.args) from None
+        return passed_through(core, self._codec)
 
     @enable_ki_protection
     async def __aexit__(

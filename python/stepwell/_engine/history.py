@@ -19,11 +19,11 @@ from .._core import (
     REFUSED,
     VERDICTS,
 )
-from .._errors import StepwellError
+from .._errors import ErrorInfo, StepwellError
 from .._operations.standing import BEHIND, ENDED, RUNNING
 from .._steps import past
 from .._types import StepRecord, StepRef
-from .._values.codec import Undecodable
+from .._values.codec import ENCODED, Undecodable
 from .._values.durations import from_us
 from .._values.failures import error_info
 from .._values.hidden import told
@@ -80,7 +80,12 @@ def _record(record: Recorded) -> StepRecord:
                 output = {"approved": word == APPROVED, **value}
             else:
                 output = value
-        except (Undecodable, StepwellError):
+        except Undecodable as unread:
+            if unread.stored == ENCODED:
+                error = ErrorInfo("stepwell.InvalidPayload", str(unread), step=name)
+            else:
+                output = payload
+        except StepwellError:
             output = payload
     ref = StepRef(name, count, key, KINDS[kind], branch)
     began = from_us(started) if started else None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
 from .._types import Limits
-from .envelope import is_hidden, redacted, uncovered
+from .envelope import is_hidden, redacted, uncovered, why_unreadable
 from .hints import type_name, without_extras
 from .plain import DEPTH_MAX, READY, Misfit, clean, deeper_than, dumps, loads, ready
 
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 VALUE_BYTES_MAX = Limits().value_bytes
 
 _NONE = b"\xf6"
+
+
+ENCODED = "encoded"
+"""What is stored where a codec of the user's made it, and it cannot be decoded."""
 
 
 class Undecodable(StepwellError):
@@ -130,6 +134,8 @@ class Plan:
         except Misfit as found:
             if is_hidden(data):  # its step was sensitive, and is not any more
                 return self.decode(uncovered(data), where)
+            if (why := why_unreadable(data)) is not None:
+                raise Undecodable(f"{where} {why}", path=where, stored=ENCODED) from None
             wanted = found.wanted or type_name(self.type)
             place = found.place(where)
             is_told = self._form is None or found.says_all

@@ -10,6 +10,11 @@ from __future__ import annotations
 from .._types import Redacted
 
 _HIDDEN = b"\xff\x01"
+_SEALED = b"\xff\x02"
+_CARRIED = b"\xff\x03"
+_UNOPENED = b"\xff\x04"
+SEALED_PART = "sealed"
+"""Under which a recorded failure has what of it is sealed."""
 
 
 def hide(data: bytes) -> bytes:
@@ -30,3 +35,37 @@ def uncovered(data: bytes) -> bytes:
 def redacted(data: bytes) -> Redacted:
     """Returns what is shown in place of bytes that are hidden."""
     return Redacted(len(data) - len(_HIDDEN))
+
+
+def seal(data: bytes) -> bytes:
+    """Returns what a codec made of a value, as it is stored."""
+    return _SEALED + data
+
+
+def sealed(data: bytes) -> bytes | None:
+    """Returns what a codec made of a value; None if none made this."""
+    return data[len(_SEALED) :] if data.startswith(_SEALED) else None
+
+
+def carry(data: bytes) -> bytes:
+    """Returns a sealed value together with whose it is (a CBOR list), as it is stored."""
+    return _CARRIED + data
+
+
+def carried(data: bytes) -> bytes | None:
+    """Returns what was carried; None if this is nothing like that."""
+    return data[len(_CARRIED) :] if data.startswith(_CARRIED) else None
+
+
+def unopened(why: str) -> bytes:
+    """Returns what stands, in memory alone, where sealed bytes cannot be opened."""
+    return _UNOPENED + why.encode("utf-8", "replace")
+
+
+def why_unreadable(data: bytes) -> str | None:
+    """Returns why these bytes cannot be read, if they are sealed."""
+    if data.startswith(_UNOPENED):
+        return data[len(_UNOPENED) :].decode()
+    if data.startswith((_SEALED, _CARRIED)):
+        return "is encoded, and this engine has no codec. Give it the one it was stored with"
+    return None

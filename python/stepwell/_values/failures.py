@@ -23,7 +23,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 from .. import _errors
 from .._errors import FIVE, ErrorInfo, StepFailed, StepwellError
 from .._log import log
-from .codec import Codec, Undecodable
+from .codec import ENCODED, Codec, Undecodable
+from .envelope import SEALED_PART, why_unreadable
 from .hidden import hide_members, with_members
 from .plain import one
 
@@ -249,6 +250,9 @@ def _check_shape(record: Any) -> None:
             f"a recorded failure is stored as {one(type(record).__name__)}, and cannot be told",
             wanted="a failure",
         )
+    if isinstance(kept := record.get(SEALED_PART), bytes):
+        why = why_unreadable(kept) or "is encoded"
+        raise Undecodable(f"a recorded failure {why}", stored=ENCODED, wanted="a failure")
     for name, types in _SHAPE.items():
         if name in record and not isinstance(record[name], types):
             stored = type(record[name]).__name__

@@ -12,7 +12,7 @@ use crate::arguments::{
     FromArgument, ItemTuple, KeepTuple, LimitTuple, PartTuple,
 };
 use crate::core::Core;
-use crate::error::raise;
+use crate::error::{invalid, raise};
 
 fn code(namespace: &str, workflow: &str, version: &str) -> PyResult<Code> {
     short(namespace)?;
@@ -288,6 +288,7 @@ impl Core {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    #[pyo3(signature = (number, operation, namespace, items, text, payload, states, place, ends, payloads=None))]
     fn do_part(
         &self,
         py: Python<'_>,
@@ -300,10 +301,16 @@ impl Core {
         states: Vec<u8>,
         place: u64,
         ends: bool,
+        payloads: Option<Vec<Vec<u8>>>,
     ) -> PyResult<u64> {
-        let items = items
-            .into_iter()
-            .map(|it| it.into_command(operation, namespace, text, payload));
+        if payloads.as_ref().is_some_and(|it| it.len() != items.len()) {
+            return Err(invalid("each item has a payload of its own, or none has"));
+        }
+        let mut own = payloads.into_iter().flatten();
+        let items = items.into_iter().map(|it| {
+            let own = own.next();
+            it.into_command(operation, namespace, text, own.as_deref().or(payload))
+        });
         let part = Box::new(Part {
             number,
             items: items.collect::<PyResult<_>>()?,
