@@ -67,6 +67,8 @@ fn draft() -> impl Strategy<Value = Draft> {
             4 => (owned.clone(), transition()).prop_map(|((no, inc), to)| Op::Status(no, inc, to)),
             1 => (no.clone(), any::<[u8; 2]>()).prop_map(|(no, bytes)| Op::Progress(no, bytes.into())),
             1 => (owned.clone(), "[12]").prop_map(|((no, inc), to)| Op::Version(no, inc, to.into())),
+            1 => (owned.clone(), any::<i8>(), proptest::option::of(0_i64..9))
+                .prop_map(|((no, inc), priority, at)| Op::Place(no, inc, priority, at)),
             1 => (owned.clone(), 0_u8..24).prop_map(|((no, inc), it)| {
                 Op::Attributes(no, inc, [0xa1, 0x61, b'a' + it % 3, it].into())
             }),

@@ -142,6 +142,8 @@ pub enum Op {
     Status(InstanceNo, Incarnation, Transition),
     /// Gives it another version of its workflow.
     Version(InstanceNo, Incarnation, Box<str>),
+    /// Gives it another priority and `start_at`.
+    Place(InstanceNo, Incarnation, i8, Option<Micros>),
     /// Replaces the attributes, and what they are found by.
     Attributes(InstanceNo, Incarnation, Box<[u8]>),
     /// Begins a new life: queued, and without result, progress, waits and whatever else the last one
@@ -206,6 +208,7 @@ impl Op {
             | Self::Seen(no, _)
             | Self::Status(no, ..)
             | Self::Version(no, ..)
+            | Self::Place(no, ..)
             | Self::Attributes(no, ..)
             | Self::Restart(no, ..)
             | Self::Delete(no)

@@ -128,6 +128,7 @@ impl Model {
             Op::Restart(no, incarnation, to) => self.restart(*no, *incarnation, to),
             Op::Delete(no) => self.delete(*no),
             Op::Version(no, incarnation, version) => self.convert(*no, *incarnation, version),
+            Op::Place(no, of, priority, start_at) => self.place(*no, *of, *priority, *start_at),
             Op::Attributes(no, incarnation, map) => {
                 let instance = self.owned(*no, *incarnation);
                 replace(instance.map(|it| &mut it.payloads.attributes), map)
@@ -337,6 +338,20 @@ impl Model {
             row.version.clone(),
         );
         self.versions.insert(code);
+        Outcome::Done(0)
+    }
+
+    fn place(
+        &mut self,
+        no: InstanceNo,
+        incarnation: Incarnation,
+        priority: i8,
+        start_at: Option<Micros>,
+    ) -> Outcome {
+        let Some(instance) = self.owned(no, incarnation) else {
+            return Outcome::Fenced;
+        };
+        (instance.row.priority, instance.row.start_at) = (priority, start_at);
         Outcome::Done(0)
     }
 

@@ -24,6 +24,7 @@ statements! {
     Params = "INSERT INTO params VALUES (?, ?, ?)";
     VersionOf = "SELECT version FROM instance WHERE no = ?";
     Version = "UPDATE instance SET version = ? WHERE no = ?";
+    Place = "UPDATE instance SET priority = ?, start_at = ? WHERE no = ?";
     Attributes = "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?)";
     HadAttributes = "SELECT payload FROM attributes WHERE no = ?";
     NoAttribute = "DELETE FROM attribute WHERE key = ? AND value = ? AND no = ?";

@@ -77,6 +77,10 @@ impl<'c> Writing<'c> {
             Op::Seen(no, dedup) => self.seen(*no, Some(dedup)),
             Op::Status(no, incarnation, to) => self.change(*no, *incarnation, to),
             Op::Version(no, incarnation, version) => self.convert(*no, *incarnation, version),
+            Op::Place(no, of, priority, start_at) => match self.owned(*no, *of)? {
+                Some(_) => self.run(Sql::Place, params![priority, start_at, *no as i64]),
+                None => Ok(Outcome::Fenced),
+            },
             Op::Attributes(no, incarnation, map) => self.describe_anew(*no, *incarnation, map),
             Op::Restart(no, incarnation, to) => self.restart(*no, *incarnation, to),
             Op::Delete(no) => self.delete(*no),
