@@ -761,6 +761,12 @@ class Core(Calls):
     def retry_now(self, namespace: str, workflow: str, id: str, by: By) -> int:
         """The retry delays of an instance are over. REPLY data: None, also if it has none, or a
         human has to act first. Codes: NOT_FOUND, STATE."""
+    def set_priority(self, namespace: str, workflow: str, id: str, priority: int, by: By) -> int:
+        """A queued instance is queued with this priority, by its age among those that have it.
+        REPLY data: None. Codes: NOT_FOUND, STATE if it is not queued."""
+    def start_now(self, namespace: str, workflow: str, id: str, by: By) -> int:
+        """A queued instance waits no longer for its `start_at`. REPLY data: None, also if it has
+        none. Codes: NOT_FOUND, STATE if it is not queued."""
     def stand(self, namespace: str, workflow: str, id: str, priority: int) -> int:
         """REPLY data: (state, None if it is final; how many go before it; [(in use, limit) of the
         engine's, the namespace's and the workflow's slots])."""

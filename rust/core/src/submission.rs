@@ -324,6 +324,10 @@ pub enum Verb {
     RetryNow,
     /// Begin it anew, from there.
     Restart(rewind::From),
+    /// Queue it with this priority.
+    SetPriority(i8),
+    /// Wait for its `start_at` no longer.
+    StartNow,
     /// Remove everything of it.
     Delete,
 }
@@ -345,7 +349,18 @@ impl Verb {
             Self::Terminate(_) | Self::Undo(_) => "terminate",
             Self::RetryNow => "retry_now",
             Self::Restart(_) => "restart",
+            Self::SetPriority(_) => "set_priority",
+            Self::StartNow => "start_now",
             Self::Delete => "delete",
+        }
+    }
+
+    /// Returns what is told of it in the audit, when it has brought an instance into this state.
+    #[must_use]
+    pub fn result(&self, state: &str) -> Box<str> {
+        match self {
+            Self::SetPriority(priority) => format!("priority={priority}").into(),
+            _ => state.into(),
         }
     }
 

@@ -217,6 +217,30 @@ impl Core {
         self.act(py, namespace, workflow, id, Verb::Delete, by)
     }
 
+    fn set_priority(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        priority: i64,
+        by: ByTuple,
+    ) -> PyResult<u64> {
+        let verb = Verb::SetPriority(self::priority(priority)?);
+        self.act(py, namespace, workflow, id, verb, by)
+    }
+
+    fn start_now(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        by: ByTuple,
+    ) -> PyResult<u64> {
+        self.act(py, namespace, workflow, id, Verb::StartNow, by)
+    }
+
     fn stand(
         &self,
         py: Python<'_>,

@@ -107,6 +107,9 @@ impl Core {
             }
             Verb::Restart(from) => return self.restart(ticket, from, (no, key)),
             Verb::Delete => return self.delete(ticket, (no, key)),
+            Verb::SetPriority(_) | Verb::StartNow => {
+                return self.place_anew(ticket, &deed.verb, (no, key, status));
+            }
         }
         Some(true)
     }

@@ -36,6 +36,7 @@ impl Core {
         self.batch.unjudged.clear();
         self.batch.approvals.clear();
         self.batch.gone.clear();
+        self.batch.placed.clear();
         self.batch.known = Known::default();
         let mut answers = outcomes.iter().copied();
         let mut news = News::default();

@@ -12,8 +12,9 @@ use crate::submission::{Deed, Name};
 
 impl Core {
     /// Something was done to one instance.
-    pub(super) fn audit_deed(&mut self, deed: Deed, result: &str) {
-        self.audit_one(deed.verb.word(), deed.to, deed.by, result.into());
+    pub(super) fn audit_deed(&mut self, deed: Deed, state: &str) {
+        let result = deed.verb.result(state);
+        self.audit_one(deed.verb.word(), deed.to, deed.by, result);
     }
 
     /// As `audit_deed`, whatever it was. What is done to many has one row.

@@ -1,9 +1,9 @@
 //! What is being decided: operations for the store, and what is left to do when they are committed.
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Core;
-use crate::ids::{InstanceNo, Key, WaitId};
+use crate::ids::{InstanceNo, Key, Micros, WaitId};
 use crate::letter::LetterId;
 use crate::note::{Note, Settled};
 use crate::store::known::Known;
@@ -106,6 +106,8 @@ pub(super) struct Batch {
     pub(super) unjudged: FxHashSet<InstanceNo>,
     /// Approvals this batch writes.
     pub(super) approvals: FxHashSet<Box<str>>,
+    /// How queued instances are placed from this batch on: priority and `start_at`.
+    pub(super) placed: FxHashMap<InstanceNo, (i8, Option<Micros>)>,
     /// Instances that this batch deletes.
     pub(super) gone: FxHashSet<InstanceNo>,
     /// What was asked before it was decided.

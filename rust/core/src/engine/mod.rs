@@ -33,6 +33,7 @@ mod purge;
 mod reasons;
 pub mod recovery;
 mod refill;
+mod requeue;
 mod reshard;
 mod restart;
 mod room;

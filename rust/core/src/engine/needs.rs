@@ -130,6 +130,7 @@ impl Core {
             Verb::Terminate(_) | Verb::Undo(_) => self.needs_to_terminate(vec![view.no], say),
             Verb::Pause if self.never_ran(view.no) => say(Need::Instance(view.no, false)),
             Verb::Pause | Verb::RetryNow => {}
+            Verb::SetPriority(_) | Verb::StartNow => say(Need::Instance(view.no, false)),
             Verb::Restart(_) => {
                 Self::needs_to_restart(view.no, say);
                 self.needs_to_terminate(vec![view.no], say);

@@ -188,7 +188,8 @@ impl Core {
         // One that is damaged is blocked when it is to start.
         let row = self.batch.known.instance(no).ok().flatten()?;
         let key = Key::new(&row.namespace, &row.workflow, &row.id);
-        let (priority, start_at) = (row.priority, row.start_at);
+        let placed = self.batch.placed.get(&no).copied();
+        let (priority, start_at) = placed.unwrap_or((row.priority, row.start_at));
         let names = (row.namespace.clone(), row.workflow.clone());
         // It may have ended in this batch.
         let view = self.registry.view(key).filter(|it| it.no == no)?;

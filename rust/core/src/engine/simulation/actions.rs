@@ -84,6 +84,12 @@ const ACTIONS: &[Action] = &[
         World::retry_one,
     ),
     row(
+        "somebody changes the place of one",
+        5,
+        When::Open,
+        World::place_one,
+    ),
+    row(
         "somebody begins with many",
         2,
         When::Open,

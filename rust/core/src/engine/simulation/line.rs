@@ -137,6 +137,27 @@ impl Truth {
         }
     }
 
+    /// One that is queued has another priority, or may start earlier; all else of its place stays.
+    pub(super) fn place(&mut self, no: InstanceNo, priority: i8, start_at: Option<Micros>) {
+        let mut place = self.all[&no].place.expect("it is queued");
+        self.unqueue(no);
+        place.order.falling = -i16::from(priority);
+        // A clock that went back takes nobody out of the queue.
+        if !place.ripe && start_at.is_none_or(|at| at <= self.now) {
+            (place.ripe, place.since) = (true, self.clock);
+        }
+        let it = self.all.get_mut(&no).expect("it is there");
+        (it.priority, it.start_at, it.place) = (priority, start_at, Some(place));
+        let crowd = &mut self.crowds[it.account];
+        crowd.queued += 1;
+        if !place.ripe {
+            let at = start_at.expect("only that makes it wait");
+            self.unripe.insert((at, no));
+        } else if !place.held_back {
+            crowd.ready.insert(place.order);
+        }
+    }
+
     pub(super) fn hold_back(&mut self, no: InstanceNo, held_back: bool) {
         let it = self.all.get_mut(&no).expect("it is there");
         let place = it.place.as_mut().expect("it is queued");

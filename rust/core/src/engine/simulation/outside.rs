@@ -453,6 +453,15 @@ impl World {
         self.act_on_one(retries, Verb::RetryNow)
     }
 
+    /// Somebody changes the place of an instance that is queued, or was until a moment ago.
+    pub(super) fn place_one(&mut self) -> bool {
+        let verb = match self.dice.roll(3) {
+            0 => Verb::StartNow,
+            _ => Verb::SetPriority(self.dice.pick(&[0, 5, -5, 100])),
+        };
+        self.act_on_one(|it| it.place.is_some(), verb)
+    }
+
     pub(super) fn some_instance(&mut self, which: impl Fn(&Truly) -> bool) -> Option<InstanceNo> {
         let all = self.truth.all.values().filter(|it| which(it));
         let mut all: Vec<_> = all.map(|it| it.no).collect();

@@ -190,6 +190,8 @@ impl Said {
             Verb::RetryNow => &mut self.hastened,
             Verb::Restart(_) => &mut self.restarted,
             Verb::Delete => &mut self.deleted,
+            // Whoever is queued anew is told by the store alone.
+            Verb::SetPriority(_) | Verb::StartNow => return,
         };
         those.insert(key);
     }
@@ -226,9 +228,12 @@ impl Said {
                 Verb::Terminate(_) => (ticket, Asked::Terminate(key(&deed.to))),
                 Verb::Restart(from) => (ticket, Asked::Restart(key(&deed.to), from.clone())),
                 Verb::Delete => (ticket, Asked::Delete(key(&deed.to))),
-                Verb::Resume | Verb::ResumeAs(_) | Verb::RetryNow | Verb::Undo(_) => {
-                    (ticket, Asked::Act)
-                }
+                Verb::Resume
+                | Verb::ResumeAs(_)
+                | Verb::RetryNow
+                | Verb::Undo(_)
+                | Verb::SetPriority(_)
+                | Verb::StartNow => (ticket, Asked::Act),
             },
             Submission::Outside(Command::Reshard(ticket, shards)) => {
                 (ticket, Asked::Reshard(u32::try_from(*shards).unwrap_or(0)))

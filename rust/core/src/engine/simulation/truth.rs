@@ -373,6 +373,7 @@ impl Truth {
                 return Outcome::Done(0);
             }
             Op::Status(no, _, to) => self.change(*no, to),
+            Op::Place(no, _, priority, start_at) => self.place(*no, *priority, *start_at),
             Op::Approval(approval) => {
                 let approval = (**approval).clone();
                 self.approvals.insert(approval.id.clone(), approval);

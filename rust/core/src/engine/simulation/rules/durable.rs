@@ -60,6 +60,7 @@ pub(super) fn owned(truth: &Truth, op: &Op) -> Verdict {
         Op::Status(no, incarnation, _)
         | Op::Attributes(no, incarnation, _)
         | Op::Version(no, incarnation, _)
+        | Op::Place(no, incarnation, ..)
         | Op::Restart(no, incarnation, _) => (no, Some(incarnation), false),
         Op::Close(no, _) | Op::Buffer(no, ..) | Op::Take(no, _) | Op::Progress(no, _) => {
             (no, None, false)

@@ -362,7 +362,10 @@ pub(super) fn asked(truth: &Truth, op: &Op) -> Verdict {
         Some(Asked::Limits) => &*entry.operation == "set_limits",
         Some(Asked::Restart(..)) => &*entry.operation == "restart",
         Some(Asked::Delete(_)) => &*entry.operation == "delete",
-        Some(Asked::Act) => matches!(&*entry.operation, "resume" | "retry_now"),
+        Some(Asked::Act) => matches!(
+            &*entry.operation,
+            "resume" | "retry_now" | "set_priority" | "start_now"
+        ),
         _ => false,
     };
     holds!(right, "{asked:?} was asked for: {entry:?}");
