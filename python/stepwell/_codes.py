@@ -62,6 +62,7 @@ def error_of(
     id: str | None = None,
     namespace: str = "",
     lost: str = "",
+    only: str = "",
     waits: bool = False,
 ) -> StepwellError:
     """Returns what a word of the core means, as an error.
@@ -72,6 +73,8 @@ def error_of(
         id: The same.
         namespace: The same.
         lost: What a body wanted and does not get, as in `event "paid" of order/1 was not sent`.
+        only: What takes another state than its own, as in `it was not moved, for only what is queued
+            is`.
         waits: Whether the call would have waited for what could ever be let in.
     """
     text: object = data
@@ -85,7 +88,7 @@ def error_of(
         case _core.EXISTS | _core.SAME_ID_OTHER_PARAMS:
             return _exists(code, data, workflow, id or "")
         case _core.STATE:
-            return _wrong_state(data, f"{lead}{whose}")
+            return _wrong_state(data, f"{lead}{whose}", only)
         case _core.NO_STEP:
             return InvalidConfig(
                 f"{lead}{whose} has recorded no such step. Take the `ref` of a line of its "
@@ -168,14 +171,18 @@ def _exists(code: str, data: Any, workflow: str, id: str) -> InstanceExists:
     return InstanceExists(f"{text}. {advice}", workflow=workflow, id=id)
 
 
-def _wrong_state(data: int | None, whose: str) -> InvalidState:
+def _wrong_state(data: int | None, whose: str, only: str) -> InvalidState:
     """`data`: its state; a body is not told it."""
     if data is None:
         return InvalidState(f"{whose} has ended, and takes no events any more")
     status = STATUSES[data]
+    if not status.is_final:
+        return InvalidState(
+            f"{whose} is {status.value}: {only}. Nothing was changed.", status=status
+        )
     return InvalidState(
         f"{whose} is {status.value}: it has ended, and takes no events or decisions any more; "
-        "there is nothing to pause, resume, retry or terminate.",
+        "there is nothing to pause, resume, retry, queue or terminate.",
         status=status,
     )
 

@@ -465,6 +465,39 @@ class Instance(Generic[_R_co]):
             InstanceNotFound: It is gone.
         """
 
+    async def set_priority(
+        self, priority: int, *, actor: str | None = None, note: str | None = None
+    ) -> None:
+        """Gives the instance another priority while it is queued, also one whose `start_at` is to
+        come, or that is queued again after a wait. Among those of that priority it is as old as it
+        is; it keeps the priority for good.
+
+        Args:
+            priority: -100 to 100; higher goes first.
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
+        Raises:
+            InvalidConfig: `priority` is out of range, or `actor` or `note` is none.
+            InvalidState: It is not queued. Nothing was changed.
+            InstanceNotFound: It is gone.
+        """
+
+    async def start_now(self, *, actor: str | None = None, note: str | None = None) -> None:
+        """Lets the instance wait for its `start_at` no longer: it is queued by its priority and
+        age, and starts as soon as it has a slot. Nothing happens if it waits for a slot already:
+        `set_priority` brings it forward there.
+
+        Args:
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
+        Raises:
+            InvalidConfig: `actor` or `note` is none.
+            InvalidState: It is not queued. Nothing was changed.
+            InstanceNotFound: It is gone.
+        """
+
     @overload
     async def restart(
         self,

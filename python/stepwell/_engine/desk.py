@@ -292,6 +292,12 @@ class Desk(Protocol):
     async def retry_now(self, who: Who, by: By) -> None:
         """Ends the retry delays of an instance."""
 
+    async def set_priority(self, who: Who, priority: int, by: By) -> None:
+        """Queues a queued instance with another priority."""
+
+    async def start_now(self, who: Who, by: By) -> None:
+        """Lets a queued instance wait for its `start_at` no longer."""
+
     async def restart(self, who: Who, beginning: Beginning, by: By) -> None:
         """Begins an instance anew, from the start or from a place in its history."""
 

@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 
 _NOBODY = Who("", "", "")
 """Of what is asked of the whole engine."""
+_QUEUED = "only while it is queued can its place in the queue be changed"
+_RESTS = "pause it first, for only what is paused or blocked becomes another version"
+"""What takes these states."""
 _BLOCKED = STATUSES.index(Status.BLOCKED)
 _AT_WORK = (Status.RUNNING, Status.WAITING_FOR_PAUSE, Status.WAITING)
 
@@ -334,7 +337,7 @@ class OwnDesk:
         anew = []
         if core.peek(*who) == _BLOCKED:
             anew = await self._to_do_anew(who)
-        await self._asked(who, core.resume, *who, by, to_version, anew)
+        await self._asked(who, core.resume, *who, by, to_version, anew, only=_RESTS)
 
     async def _to_do_anew(self, who: Who) -> list[int]:
         """Returns the places of what is recorded of the steps that are at fault (R7). If others
@@ -369,6 +372,13 @@ class OwnDesk:
 
     async def retry_now(self, who: Who, by: By) -> None:
         await self._asked(who, self._driver.core.retry_now, *who, by)
+
+    async def set_priority(self, who: Who, priority: int, by: By) -> None:
+        core = self._driver.core
+        await self._asked(who, core.set_priority, *who, priority, by, only=_QUEUED)
+
+    async def start_now(self, who: Who, by: By) -> None:
+        await self._asked(who, self._driver.core.start_now, *who, by, only=_QUEUED)
 
     async def approvals(
         self,
@@ -472,10 +482,10 @@ class OwnDesk:
         except CoreError as error:
             raise error_of(*error.args) from None
 
-    async def _asked(self, who: Who, call: Any, *args: Any, lost: str = "") -> Any:
-        """Asks the core, and returns its answer; a refusal is raised, and speaks of this instance
-        and of what was `lost`."""
+    async def _asked(self, who: Who, call: Any, *args: Any, lost: str = "", only: str = "") -> Any:
+        """Asks the core, and returns its answer; a refusal is raised, and speaks of this instance,
+        of what was `lost`, and which state it would have `only` been possible in."""
         reply: Reply = await self._driver.ask(call, *args)
         if reply.code:
-            raise error_of(reply.code, reply.data, lost=lost, **who._asdict())
+            raise error_of(reply.code, reply.data, lost=lost, only=only, **who._asdict())
         return reply.data

@@ -532,6 +532,26 @@ OPERATIONS: tuple[Operation, ...] = (
         "retry_now",
     ),
     Operation(
+        "instance.set_priority",
+        "instance",
+        "(priority: int, *, actor: str | None = None, note: str | None = None) -> None",
+        "reversible",
+        "operator",
+        "state",
+        "commit",
+        "EngineClosed InstanceNotFound InvalidConfig InvalidState",
+    ),
+    Operation(
+        "instance.start_now",
+        "instance",
+        "(*, actor: str | None = None, note: str | None = None) -> None",
+        "safe",
+        "operator",
+        "call",
+        "commit",
+        "EngineClosed InstanceNotFound InvalidConfig InvalidState",
+    ),
+    Operation(
         "instance.restart",
         "instance",
         "(*, from_step: FromStep = None, dry_run: bool = False, actor: str | None = None, "
