@@ -10,19 +10,21 @@ from stepwell import Instance, InvalidState, Status, workflow
 from stepwell.testing import open_test_engine
 
 TABLE = """
-                    pause              resume   terminate   retry_now          send_event
-queued              paused             -        terminated  -                  -
-running             waiting_for_pause  -        terminated  -                  -
-waiting             paused             -        terminated  -                  running
-waiting_for_pause   -                  running  terminated  -                  -
-paused              -                  running  terminated  -                  -
-blocked             -                  running  terminated  -                  -
-complete            x                  x        x           x                  x
-errored             x                  x        x           x                  x
-terminated          x                  x        x           x                  x
+                    pause              resume   terminate   retry_now  set_priority  start_now
+queued              paused             -        terminated  -          -             -
+running             waiting_for_pause  -        terminated  -          n             n
+waiting             paused             -        terminated  -          n             n
+waiting_for_pause   -                  running  terminated  -          n             n
+paused              -                  running  terminated  -          n             n
+blocked             -                  running  terminated  -          n             n
+complete            x                  x        x           x          x             x
+errored             x                  x        x           x          x             x
+terminated          x                  x        x           x          x             x
 """
-"""What state it is in after the call; -: the same, x: refused. A body that goes on runs a step that
-does not end."""
+"""What state it is in after the call; -: the same, x: refused because it has ended, n: refused in
+this state. A body that goes on runs a step that does not end."""
+SENT = {"waiting": "running"} | dict.fromkeys(("complete", "errored", "terminated"), "x")
+"""The same, of an event that it may wait for."""
 
 release = trio.Event()
 has_other_code = False
@@ -114,7 +116,7 @@ STATES: dict[str, Callable[..., object]] = {
 VERBS, *ROWS = [line.split() for line in TABLE.strip().splitlines()]
 CASES = [
     (state, verb, after) for state, *row in ROWS for verb, after in zip(VERBS, row, strict=True)
-]
+] + [(state, "send_event", SENT.get(state, "-")) for state in STATES]
 
 
 @contextlib.asynccontextmanager
@@ -134,9 +136,10 @@ async def test_l3_what_each_call_does_in_each_state(tmp_path, store, state, verb
         instance = await STATES[state](engine)
         assert await instance.wait_for_status(state) == state
         call = getattr(instance, verb)
-        arguments = ["go"] if verb == "send_event" else []
-        if after == "x":
-            with pytest.raises(InvalidState, match=f"is {state}: it has ended") as refused:
+        arguments = {"send_event": ["go"], "set_priority": [5]}.get(verb, [])
+        if after in ("x", "n"):
+            why = "it has ended" if after == "x" else "only while it is queued"
+            with pytest.raises(InvalidState, match=f"is {state}: {why}") as refused:
                 await call(*arguments)
             assert refused.value.status is Status(state)
         else:
@@ -144,8 +147,8 @@ async def test_l3_what_each_call_does_in_each_state(tmp_path, store, state, verb
             await trio.testing.wait_all_tasks_blocked()
             # from paused and blocked it is queued first
             assert await instance.wait_for_status(state if after == "-" else after)
-        if after in ("-", "x"):
+        if after in ("-", "x", "n"):
             assert (await instance.status()).status == state
         await engine.crash()
-        if state not in ("running", "waiting_for_pause") and after in ("-", "x"):
+        if state not in ("running", "waiting_for_pause") and after in ("-", "x", "n"):
             assert (await instance.status()).status in (state, "running")
