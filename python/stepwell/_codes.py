@@ -73,8 +73,7 @@ def error_of(
         id: The same.
         namespace: The same.
         lost: What a body wanted and does not get, as in `event "paid" of order/1 was not sent`.
-        only: What takes another state than its own, as in `it was not moved, for only what is queued
-            is`.
+        only: What takes another state than its own, as in `only what is paused is resumed`.
         waits: Whether the call would have waited for what could ever be let in.
     """
     text: object = data

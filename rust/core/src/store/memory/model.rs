@@ -137,13 +137,7 @@ impl Model {
                 let instance = self.instances.get_mut(no);
                 replace(instance.map(|it| &mut it.payloads.progress), progress)
             }
-            Op::Approval(approval) => {
-                match self.approvals.iter_mut().find(|it| it.id == approval.id) {
-                    Some(present) => *present = (**approval).clone(),
-                    None => self.approvals.push((**approval).clone()),
-                }
-                Outcome::Done(0)
-            }
+            Op::Approval(approval) => self.keep_approval(approval),
             Op::EndApproval(id, status) => {
                 let open = |it: &&mut Approval| it.id == *id && it.status == ApprovalStatus::Open;
                 if let Some(approval) = self.approvals.iter_mut().find(open) {
@@ -178,6 +172,14 @@ impl Model {
                 Outcome::Done(0)
             }
         }
+    }
+
+    fn keep_approval(&mut self, approval: &Approval) -> Outcome {
+        match self.approvals.iter_mut().find(|it| it.id == approval.id) {
+            Some(present) => *present = approval.clone(),
+            None => self.approvals.push(approval.clone()),
+        }
+        Outcome::Done(0)
     }
 
     fn forget_audit(&mut self, before: Micros) -> Outcome {

@@ -89,15 +89,7 @@ impl<'c> Writing<'c> {
                 None => Ok(Outcome::Fenced),
             },
             Op::Approval(approval) => self.approval(approval),
-            Op::EndApproval(id, status) => match read::approval(self.conn, id) {
-                Ok(Some(it)) if it.status == ApprovalStatus::Open => {
-                    let status = *status;
-                    self.approval(&Approval { status, ..it })
-                }
-                // Whoever reads a damaged one is told; here it is not wanted any more.
-                Ok(_) | Err(Fault::Corrupt(_)) => Ok(Outcome::Done(0)),
-                Err(fault) => Err(fault),
-            },
+            Op::EndApproval(id, status) => self.end_approval(id, *status),
             Op::Leave(letter) => self.leave(letter),
             Op::TakeIn(id) => {
                 let gone = self.sql.get(Sql::TakeIn)?.execute([*id as i64])?;
@@ -166,6 +158,17 @@ impl<'c> Writing<'c> {
         };
         let crc = sums::payload(table, no, Some(payload));
         self.run(sql, params![no as i64, crc, payload])
+    }
+
+    fn end_approval(&mut self, id: &str, status: ApprovalStatus) -> rows::Result<Outcome> {
+        match read::approval(self.conn, id) {
+            Ok(Some(it)) if it.status == ApprovalStatus::Open => {
+                self.approval(&Approval { status, ..it })
+            }
+            // Whoever reads a damaged one is told; here it is not wanted any more.
+            Ok(_) | Err(Fault::Corrupt(_)) => Ok(Outcome::Done(0)),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Gives an instance another version of its workflow.
