@@ -327,7 +327,9 @@ mod tests {
             ("in order", &|no| place(0, no)),
             ("in reverse", &|no| place(0, 200_000 - no)),
             ("scattered", &|no| place(0, scattered(no))),
-            ("201 priorities", &|no| place((no % 201) as i8 - 100, no)),
+            ("201 priorities", &|no| {
+                place(((no % 201) as i16 - 100) as i8, no)
+            }),
         ];
         for (name, order) in orders {
             let mut sorted = Sorted::default();
