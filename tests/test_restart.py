@@ -372,3 +372,34 @@ async def test_l6_a_store_is_opened_again_after_a_restart(tmp_path):
         assert [it.name for it in await instance.history()] == ["a", "go", "b", "c"]
         await instance.restart(from_step=StepRef("c"))
         assert await instance.result() == before
+
+
+@workflow
+async def renames(step) -> list[object]:
+    seen: list[object] = [step.instance.attributes.get("n")]
+    await step.do(notes, f"with {seen[0]}")
+    for n in (1, 2):
+        await step.set_attributes({"n": n})
+        seen.append(await step.do(notes, f"after {n}", name="after"))
+    return [*seen, step.instance.attributes.get("n")]
+
+
+@pytest.mark.parametrize(
+    ("from_step", "kept"),
+    [(None, 7), (StepRef("attributes", kind="set_attributes"), 7), (StepRef("after"), 1),
+     (StepRef("attributes", 2, kind="set_attributes"), 1), (StepRef("after", 2), 2)],
+)  # fmt: skip
+async def test_l6_attributes_are_what_they_were_before_what_is_erased(from_step, kept):
+    async with open_test_engine(workflows=[renames, runs_for_ever], grace=0) as engine:
+        instance = await engine.create(renames, id="one", attributes={"n": 7})
+        output = [7, "AFTER 1", "AFTER 2", 2]
+        assert await instance.result() == output
+        await engine.set_limits(concurrency=1)
+        await (other := await engine.create(runs_for_ever)).wait_for_status("running")
+        await instance.restart(from_step=from_step)
+        (summary,) = (await engine.list(renames)).items
+        assert (summary.status, summary.attributes) == ("queued", {"n": kept})
+        assert [it.id for it in await engine.list(attributes={"n": kept})] == ["one"]
+        await engine.crash()
+        await other.terminate()
+        assert await instance.result() == output

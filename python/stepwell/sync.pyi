@@ -516,8 +516,9 @@ class Instance(Generic[_R_co]):
     ) -> RestartPreview:
         """Begins the instance anew under its id, with the params it has, in whatever state it is:
         one that runs is stopped first, and keeps its slot. Events that were taken by what is erased
-        are there again, approvals are asked for again, children that were called are ended; those
-        that were created stay. Whoever waits for its result waits on.
+        are there again, attributes that it changed are what they were, approvals are asked for
+        again, children that were called are ended; those that were created stay. Whoever waits for
+        its result waits on.
 
         Args:
             from_step: From where. None: from the start, with other idempotency keys, `uuid` and

@@ -26,6 +26,27 @@ pub fn pairs(map: &[u8]) -> Option<Vec<Pair<'_>>> {
     (decoder.position() == map.len()).then_some(pairs)
 }
 
+/// Returns the maps from before and after a change, as its record has them; `None` if that says
+/// something else.
+#[must_use]
+pub fn span(record: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut decoder = Decoder::new(record);
+    let (mut before, mut after) = (None, None);
+    for _ in 0..decoder.map().ok()?? {
+        let side = match decoder.str().ok()? {
+            "before" => &mut before,
+            "after" => &mut after,
+            _ => return None,
+        };
+        let start = decoder.position();
+        decoder.skip().ok()?;
+        let map = &record[start..decoder.position()];
+        pairs(map)?;
+        *side = Some(map);
+    }
+    Some((before?, after?))
+}
+
 /// Passes over a text, a number or a boolean.
 fn plain(decoder: &mut Decoder<'_>) -> Option<()> {
     use Type::{Bool, Int, String, F16, F32, F64, I16, I32, I64, I8, U16, U32, U64, U8};
@@ -82,6 +103,24 @@ mod tests {
         let whole = b"\xa2\x61a\x63xyz\x61b\x19\x01\x00";
         for len in 0..whole.len() {
             assert_eq!(pairs(&whole[..len]), None, "{len}");
+        }
+    }
+
+    #[test]
+    fn a_change_has_what_was_before_and_after_it() {
+        let record = b"\xa2\x66before\xa1\x61n\x01\x65after\xa0";
+        assert_eq!(span(record), Some((&b"\xa1\x61n\x01"[..], &b"\xa0"[..])));
+        let turned = b"\xa2\x65after\xa0\x66before\xa1\x61n\x01";
+        assert_eq!(span(turned), span(record));
+        let wrong: [&[u8]; 5] = [
+            b"",
+            b"\xa1\x66before\xa0",
+            b"\xa1\x65other\xa0",
+            b"\xa2\x66before\x01\x65after\xa0",
+            &record[..record.len() - 1],
+        ];
+        for bytes in wrong {
+            assert_eq!(span(bytes), None, "{bytes:?}");
         }
     }
 

@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 use minicbor::Decoder;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::attributes::span;
 use crate::erasure::{self, Kept};
 use crate::failure::faults;
 use crate::history::{Kind, Operation, Record, Stored, Verdict};
@@ -36,6 +37,8 @@ pub struct Plan {
     /// Outcomes of attempts that succeeded after the body had given their steps up: now they are
     /// their steps' own, and nothing is run again.
     pub redeemed: Vec<Record>,
+    /// The attributes that the instance has again, if what is erased changed them.
+    pub attributes: Option<Box<[u8]>>,
     /// Some of it says by the clock only when it began, because it is of old.
     pub is_by_clock: bool,
 }
@@ -154,8 +157,25 @@ fn keep(history: &[Stored], keeps: impl Fn(&Record) -> bool) -> Plan {
         kept: erasure::kept(history, |it| is_kept(&it.record)),
         erased: records().filter(|it| !is_kept(it)).cloned().collect(),
         redeemed: given_up.filter_map(redeemed).collect(),
+        attributes: attributes(history, is_kept),
         is_by_clock: false,
     }
+}
+
+/// Returns what the attributes were after the last change that is kept, or before all of them;
+/// `None` if no change is erased.
+fn attributes(history: &[Stored], is_kept: impl Fn(&Record) -> bool) -> Option<Box<[u8]>> {
+    let is_change =
+        |it: &&Record| it.operation.kind == Kind::Attributes && it.verdict == Verdict::Done;
+    let changes = || history.iter().map(|it| &it.record).filter(is_change);
+    if changes().all(&is_kept) {
+        return None;
+    }
+    let map = match changes().filter(|it| is_kept(it)).last() {
+        Some(last) => span(last.payload.as_deref()?)?.1,
+        None => span(changes().next()?.payload.as_deref()?)?.0,
+    };
+    Some(map.into())
 }
 
 /// Returns the outcome that an abandoned attempt would have been, if it succeeded.

@@ -2,8 +2,9 @@
 //!
 //! A new incarnation supersedes the old life: whatever its body and attempts still send is fenced
 //! (D6). What of the history is kept is decided by `rewind`; one record says so, and nothing is
-//! rewritten. Events that erased waits took go back to where they were, approvals are asked again,
-//! and children that erased operations called are ended, or deleted if their ids are to be free.
+//! rewritten. Events that erased waits took go back to where they were, attributes are what they were,
+//! approvals are asked again, and children that erased operations called are ended, or deleted if
+//! their ids are to be free.
 //!
 //! A batch restarts nobody of whom it has changed anything else: then what is committed is not the
 //! whole truth yet, and the restart comes first in the next batch.
@@ -165,6 +166,9 @@ impl Core {
         };
         self.push(Op::Restart(no, before, Box::new(to)));
         self.push(Op::Append(no, incarnation, restarted(&plan.kept, at)));
+        if let Some(map) = &plan.attributes {
+            self.push(Op::Attributes(no, incarnation, map.clone()));
+        }
         for record in &plan.redeemed {
             let record = Record {
                 at,
