@@ -35,6 +35,8 @@ mod names;
 mod ofd;
 mod open;
 mod pages;
+#[cfg(test)]
+mod plans;
 mod read;
 mod reader;
 mod recover;
