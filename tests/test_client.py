@@ -28,6 +28,7 @@ from stepwell import (
     NewInstance,
     NoEngine,
     NotSerializable,
+    Redacted,
     Retry,
     Status,
     Step,
@@ -250,6 +251,23 @@ async def test_a_follower_who_does_not_read_is_cut_and_misses_nothing(path, monk
 
 async def one() -> int:
     return 1
+
+
+async def test_a_client_is_told_of_a_sensitive_value_how_long_it_is(path):
+    @workflow
+    async def hides(step: Step) -> None:
+        step.report({"at": 1})
+        await step.do(one, sensitive=True)
+        await step.do(one)
+
+    async with Engine(path, workflows=[hides]), Client(path, timeout=5) as client:
+        instance = await client.create(hides)
+        await instance.result()
+        assert [it.output for it in await instance.history()] == [Redacted(1), 1]
+        assert (await instance.status()).progress == {"progress": {"at": 1}}
+        async with instance.watch() as updates:
+            seen = [it.record.output async for it in updates if it.record]
+        assert seen == [Redacted(1), 1]
 
 
 async def test_a_call_that_is_given_up_is_given_up_in_the_engine(path):
