@@ -193,14 +193,16 @@ Row: TypeAlias = tuple[
     list[Wait],
     list[tuple[str, int]],
     str | None,
+    Format,
+    int,
 ]
 """(no, namespace, workflow, version, id, status, reason, created_at, started_at, ended_at,
 updated_at, parent, params, result, progress, attributes, priority, start_at, waits, kept,
-undo): an instance at one moment; its waits go on with (child, types, approval): which child is
-waited for, as (workflow, id, status, reason), events of which types, and the id of the approval.
-kept: types of events that no wait has taken yet, with how many of each; not in a page. undo:
-"running", "complete" or "failed", how far the undoing of its steps is; None: nothing of it is
-undone."""
+undo, format, seed): an instance at one moment; its waits go on with (child, types, approval):
+which child is waited for, as (workflow, id, status, reason), events of which types, and the id of
+the approval. kept: types of events that no wait has taken yet, with how many of each; not in a
+page. undo: "running", "complete" or "failed", how far the undoing of its steps is; None: nothing
+of it is undone. format and seed: as in START."""
 
 # What codes mean. Of each sort the constants, and the words that users read, by code.
 

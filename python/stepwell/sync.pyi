@@ -578,6 +578,16 @@ class Instance(Generic[_R_co]):
             InstanceNotFound: It is gone.
         """
 
+    def export(self) -> dict[str, Any]:
+        """Returns the instance as plain data that JSON has: its params, its state, what it waits
+        for, and all that is recorded of it, as it is stored. `stepwell.testing.check_replay` says
+        whether other code fits that. Of steps that are `sensitive` there is only how large their
+        values are.
+
+        Raises:
+            InstanceNotFound: It is gone.
+        """
+
     def explain(self) -> Explanation:
         """Says in one paragraph why the instance is where it is.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from .._errors import StepwellError
@@ -272,6 +272,10 @@ class Desk(Protocol):
 
     async def history(self, who: Who, no: int) -> list[StepRecord]:
         """Returns what is recorded of an instance, what it is at and what it waits for."""
+        ...
+
+    async def export(self, who: Who, no: int) -> dict[str, Any]:
+        """Returns an instance as plain data, with all that is recorded of it."""
         ...
 
     async def explain(self, who: Who, no: int) -> Explanation:

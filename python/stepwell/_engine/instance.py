@@ -475,6 +475,18 @@ class Instance(Generic[R_co]):
         self._desk.check("instance.history")
         return await self._numbered(lambda no: self._desk.history(self._who, no))
 
+    async def export(self) -> dict[str, Any]:
+        """Returns the instance as plain data that JSON has: its params, its state, what it waits
+        for, and all that is recorded of it, as it is stored. `stepwell.testing.check_replay` says
+        whether other code fits that. Of steps that are `sensitive` there is only how large their
+        values are.
+
+        Raises:
+            InstanceNotFound: It is gone.
+        """
+        self._desk.check("instance.export")
+        return await self._numbered(lambda no: self._desk.export(self._who, no))
+
     async def explain(self) -> Explanation:
         """Says in one paragraph why the instance is where it is.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 from .. import _core
+from .._formats import Format
 from .._kinds import Kind
 from .._replay import Identity
 from .._types import STATUSES, Status
@@ -131,6 +132,10 @@ class Look(NamedTuple):
     instance only."""
     undo: Literal["running", "complete", "failed"] | None
     """How far the undoing of its steps is (L8)."""
+    format: Format
+    """Which rules it keeps for life (see `_formats`)."""
+    seed: int
+    """The incarnation from which all that looks random in it derives."""
 
     @property
     def status(self) -> Status:

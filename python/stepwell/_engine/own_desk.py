@@ -23,7 +23,7 @@ from .._types import (
     Status,
     StepRecord,
 )
-from . import answers, explanation, history, rewinding, statistics
+from . import answers, explanation, exported, history, rewinding, statistics
 from .answers import unreadable_bulk
 from .desk import (
     LOOKED_AT_MAX,
@@ -207,6 +207,9 @@ class OwnDesk:
         running = [] if runner is None else standing.of(runner)
         look, records = await self.records(who, no)
         return history.lines(records, running, look.open_waits)
+
+    async def export(self, who: Who, no: int) -> dict[str, Any]:
+        return exported.export(*await self.records(who, no))
 
     async def records(self, who: Who, no: int) -> tuple[Look, list[Recorded]]:
         found = await self._asked(who, self._driver.core.history, no)

@@ -464,6 +464,17 @@ OPERATIONS: tuple[Operation, ...] = (
         "history find",
     ),
     Operation(
+        "instance.export",
+        "instance",
+        "() -> dict[str, Any]",
+        "read",
+        "viewer",
+        "reads",
+        "history",
+        "EngineClosed InstanceNotFound",
+        "export find",
+    ),
+    Operation(
         "instance.explain",
         "instance",
         "() -> Explanation",
@@ -540,6 +551,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "state",
         "commit",
         "EngineClosed InstanceNotFound InvalidConfig InvalidState",
+        "set_priority",
     ),
     Operation(
         "instance.start_now",
@@ -550,6 +562,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "commit",
         "EngineClosed InstanceNotFound InvalidConfig InvalidState",
+        "start_now",
     ),
     Operation(
         "instance.restart",

@@ -193,7 +193,7 @@ fn look<'py>(py: Python<'py>, look: &Look) -> Any<'py> {
         bytes(py, payloads.progress.as_deref()), bytes(py, payloads.attributes.as_deref()),
         it.priority, it.start_at, each(py, &look.waits, |py, it| wait_in(py, look, it))?,
         each(py, &look.kept, |py, (kind, count)| tuple!(py; &**kind, *count))?,
-        it.undo.map(Undo::word)
+        it.undo.map(Undo::word), it.format, it.seed.unwrap_or(it.incarnation)
     )
 }
 
