@@ -10,5 +10,6 @@ async with open_test_engine(workflows=[audit]) as engine:
 
 from ._clock import Clock
 from ._engine import TestEngine, open_test_engine
+from ._replaying import check_replay
 
-__all__ = ["Clock", "TestEngine", "open_test_engine"]
+__all__ = ["Clock", "TestEngine", "check_replay", "open_test_engine"]
