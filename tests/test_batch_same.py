@@ -8,6 +8,7 @@ from typing import TypedDict
 import pytest
 
 from stepwell import InstanceExists, NewInstance, workflow
+from stepwell._engine.own_desk import OwnDesk
 from stepwell.testing import open_test_engine
 
 
@@ -120,3 +121,34 @@ async def test_l1_params_that_cannot_be_read_any_more_are_the_same_only_byte_by_
     async with open_test_engine([of(dict[str, str])], store=store, autojump=False) as engine:
         with pytest.raises(InstanceExists, match="with other params"):
             await engine.create("w", {"a": "1", "b": "2"}, id="a", if_exists="return_if_same")
+
+
+@pytest.mark.parametrize("how", ["create", "waits", "batch"])
+async def test_l1_one_that_is_deleted_while_it_is_compared_is_created_anew(how, monkeypatch):
+    async with open_test_engine(workflows=[echo], autojump=False) as engine:
+        there = await engine.create(echo, {"a": 1, "b": 2}, id="a")
+        await there.result()
+        desk, compared = engine._desk, []
+
+        async def find(who, **options):
+            compared.append(who.id)
+            if len(compared) == 1:
+                await there.delete()
+            return await OwnDesk.find(desk, who, **options)
+
+        monkeypatch.setattr(desk, "find", find)
+        params: dict[str, int] = {"b": 2, "a": 1}  # the same, in other bytes
+        if how == "batch":
+            made = await engine.create_batch(
+                echo, [NewInstance(params, id="a"), NewInstance(1)], if_exists="return_if_same"
+            )
+            assert made.errors == []
+            instance = made.created[0]
+        else:
+            instance = await engine.create(
+                echo, params, id="a", if_exists="return_if_same",
+                on_overload="wait" if how == "waits" else "raise",
+            )  # fmt: skip
+        assert compared[0] == "a"
+        assert await instance.result() == params
+        assert len((await engine.list(id_prefix="a")).items) == 1

@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, Unpack, overload
 
 from .._codes import error_of
 from .._core import SAME_ID_OTHER_PARAMS
-from .._errors import InstanceExists, StepwellError
+from .._errors import InstanceExists, InstanceNotFound, StepwellError
 from .._operations.child import encode_params
 from .._steps.retention import Retention, own_keep
 from .._steps.signatures import BatchOptions, CreateOptions, Given, IfExists, OnOverload
@@ -23,7 +23,7 @@ from .._values.codec import codec
 from .._values.durations import instant_us
 from .._values.same import same
 from .config import check_if_exists, check_on_overload
-from .desk import Code, Desk, NewItem, Who
+from .desk import Code, Desk, Made, NewItem, Who
 from .instance import Instance
 from .look import Look
 
@@ -115,10 +115,10 @@ class Creates:
         prepared = self._prepared(target, item, desk.value_bytes(self._namespace, target.name))
         of = Code(self._namespace, target.name, target.version)
         if on_overload == "wait":
-            [(refused, no, known_id, created, status)] = await desk.create_batch(
-                of, [prepared], if_exists, waits=True
-            )
-            if refused and not await self._is_there(target, prepared, refused):
+            [made] = await desk.create_batch(of, [prepared], if_exists, waits=True)
+            made = await self._judged(of, target, prepared, made)
+            refused, no, known_id, created, status = made
+            if refused:
                 raise error_of(
                     refused,
                     (no, status),
@@ -127,13 +127,7 @@ class Creates:
                     namespace=self._namespace,
                 )
         else:
-            try:
-                no, known_id, created = await desk.create(of, prepared, if_exists)
-            except InstanceExists:
-                look = await self._same(target, prepared) if if_exists == _IF_SAME else None
-                if look is None:
-                    raise
-                no, known_id, created = look.no, look.id, False
+            no, known_id, created = await self._created(of, target, prepared, if_exists)
         return Instance(
             desk,
             self._namespace,
@@ -143,9 +137,37 @@ class Creates:
             target if created else code.unseen(target),
         )
 
-    async def _is_there(self, target: Workflow[Any, Any], item: NewItem, refused: str) -> bool:
-        """Whether one that was refused may count as the one that is there."""
-        return refused == SAME_ID_OTHER_PARAMS and await self._same(target, item) is not None
+    async def _created(
+        self, of: Code, target: Workflow[Any, Any], item: NewItem, if_exists: str
+    ) -> tuple[int, str, bool]:
+        """Creates one; or returns the one that is there, if that may count as it."""
+        while True:
+            try:
+                return await self._desk.create(of, item, if_exists)
+            except InstanceExists:
+                if if_exists != _IF_SAME:
+                    raise
+                try:
+                    look = await self._same(target, item)
+                except InstanceNotFound:
+                    continue  # it was deleted meanwhile, so the id is free
+                if look is None:
+                    raise
+                return look.no, look.id, False
+
+    async def _judged(
+        self, of: Code, target: Workflow[Any, Any], item: NewItem, made: Made
+    ) -> Made:
+        """Returns what becomes of an item of a batch: one that was refused may count as the one
+        that is there."""
+        while made[0] == SAME_ID_OTHER_PARAMS:
+            try:
+                look = await self._same(target, item)
+            except InstanceNotFound:  # deleted meanwhile: the id is free, and it was let in before
+                [made] = await self._desk.create_batch(of, [item], _IF_SAME, waits=True)
+                continue
+            return made if look is None else ("", look.no, look.id, False, made[4])
+        return made
 
     async def _same(self, target: Workflow[Any, Any], item: NewItem) -> Look | None:
         """Returns the instance that is there, if its params are the same, though in other bytes
@@ -227,11 +249,11 @@ class Creates:
         created: list[Instance[Any]] = []
         if prepared:
             of = Code(self._namespace, target.name, target.version)
-            made = await desk.create_batch(of, prepared, if_exists, waits=on_overload == "wait")
-            for given, index, (refused, no, id, is_new, status) in zip(
-                prepared, indexes, made, strict=True
-            ):
-                if refused and not await self._is_there(target, given, refused):
+            answers = await desk.create_batch(of, prepared, if_exists, waits=on_overload == "wait")
+            for given, index, made in zip(prepared, indexes, answers, strict=True):
+                made = await self._judged(of, target, given, made)
+                refused, no, id, is_new, status = made
+                if refused:
                     errors.append(
                         BatchError(
                             index,
