@@ -11,7 +11,7 @@ use crate::lifecycle::Status;
 use crate::limits::RECORDS_A_START;
 use crate::rewind::{No, Plan};
 use crate::schedule::{self, Firing, Schedule};
-use crate::store::{ApprovalPage, Look, Row};
+use crate::store::{Answered, ApprovalPage, Look, Row};
 use crate::tally::ReasonTold;
 use crate::wait::Wait;
 
@@ -261,6 +261,8 @@ pub enum Data {
     Schedules(schedule::Rows<Schedule>),
     /// What came of their times.
     Firings(schedule::Rows<Firing>),
+    /// An instance, if there is one, and what came of an event that wanted an answer of it.
+    Asked(Option<Box<(Look, Answered)>>),
     /// Rows of the audit, and how far was searched.
     Audit(audit::Rows),
 }

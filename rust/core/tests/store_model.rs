@@ -61,6 +61,7 @@ fn draft() -> impl Strategy<Value = Draft> {
             2 => (no.clone(), 1_u64..6, dedup).prop_map(|(no, id, dedup)| Op::Buffer(no, event(id), dedup)),
             1 => (no.clone(), 1_u64..6).prop_map(|(no, id)| Op::Take(no, id)),
             1 => (no.clone(), "[ab]").prop_map(|(no, dedup)| Op::Seen(no, dedup.into())),
+            2 => (no.clone(), 1_u64..6, "[ab]").prop_map(|(no, id, dedup)| Op::Ask(no, id, dedup.into())),
             1 => (owned.clone(), kept()).prop_map(|((no, inc), kept)| Op::Append(no, inc, restarted(&kept, 5))),
             2 => (owned.clone(), restart()).prop_map(|((no, inc), it)| Op::Restart(no, inc, it.into())),
             1 => no.clone().prop_map(Op::Delete),
@@ -285,6 +286,7 @@ fn all_answers(store: &mut dyn Store) -> String {
             reader.history(no),
             reader.payloads(no),
             reader.waits(no),
+            ["a", "b"].map(|it| reader.asked(no, it)),
             store.result(no),
         ));
     }

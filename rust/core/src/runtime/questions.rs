@@ -51,6 +51,9 @@ pub enum Question {
     Schedules(schedule::Query),
     /// What came of the times of one.
     Firings(FiringQuery),
+    /// An instance, with its payloads, and what came of the event with this `dedup_id` that wanted an
+    /// answer.
+    Asked(Name, Box<str>),
 }
 
 /// Answers a question.
@@ -121,6 +124,17 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
             data = Data::Approvals(page);
         }
         Question::Audit(page) => data = Data::Audit(reader.audit(page)?),
+        Question::Asked(name, dedup) => reader.at_once(&mut |it| {
+            let row = it.find(&name.namespace, &name.workflow, &name.id)?;
+            let Some(row) = row else {
+                data = Data::Asked(None);
+                return Ok(());
+            };
+            let asked = it.asked(row.no, dedup)?;
+            let look = look(it, row, true)?;
+            data = Data::Asked(Some(Box::new((look, asked))));
+            Ok(())
+        })?,
         Question::Bulks(page) => data = Data::Bulks(reader.bulks(page)?),
         Question::Schedules(page) => data = Data::Schedules(reader.schedules(page)?),
         Question::Firings(page) => data = Data::Firings(reader.firings(page)?),
@@ -315,7 +329,7 @@ mod tests {
     use crate::store::memory::MemoryStore;
     use crate::store::samples::{append, create};
     use crate::store::Store;
-    use crate::store::{ApprovalPage, Page};
+    use crate::store::{Answered, ApprovalPage, Page};
 
     /// A reader whose histories are read after one more record was committed.
     struct Late(Box<dyn Reader>, MemoryStore);
@@ -360,6 +374,10 @@ mod tests {
 
         fn seen(&mut self, no: InstanceNo, dedup: &str) -> Result<bool, Error> {
             self.0.seen(no, dedup)
+        }
+
+        fn asked(&mut self, no: InstanceNo, dedup: &str) -> Result<Answered, Error> {
+            self.0.asked(no, dedup)
         }
 
         fn kept(&mut self, no: InstanceNo, types: u32) -> Result<Vec<(Box<str>, u64)>, Error> {

@@ -138,6 +138,12 @@ pub enum Op {
     Take(InstanceNo, EventId),
     /// Remembers the `dedup_id` of an event that a wait took on arrival.
     Seen(InstanceNo, Box<str>),
+    /// An event that was just kept wants an answer, which is found by its `dedup_id` from then on; of
+    /// one that is not kept, as it had come before, nothing changes.
+    Ask(InstanceNo, EventId, Box<str>),
+    /// Answers the event that the record at this place took; if it wanted none, or has its answer,
+    /// nothing changes.
+    Answer(InstanceNo, Incarnation, Seq, Box<[u8]>),
     /// Changes the state.
     Status(InstanceNo, Incarnation, Transition),
     /// Gives it another version of its workflow.
@@ -206,6 +212,8 @@ impl Op {
             | Self::Buffer(no, ..)
             | Self::Take(no, _)
             | Self::Seen(no, _)
+            | Self::Ask(no, ..)
+            | Self::Answer(no, ..)
             | Self::Status(no, ..)
             | Self::Version(no, ..)
             | Self::Place(no, ..)
@@ -384,6 +392,17 @@ pub struct Payloads {
     pub progress: Option<Box<[u8]>>,
     /// Its attributes.
     pub attributes: Option<Box<[u8]>>,
+}
+
+/// What came of an event that wants an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answered {
+    /// No event with this `dedup_id` came, or it wanted none.
+    Never,
+    /// It has no answer yet.
+    Open,
+    /// Its answer.
+    With(Box<[u8]>),
 }
 
 /// What an instance is at one moment, but for its history.
@@ -708,6 +727,8 @@ pub trait Reader: Send {
     fn waits(&mut self, no: InstanceNo) -> Result<Vec<Wait>, Error>;
     /// Returns whether an instance got an event with this `dedup_id`, were it before its end.
     fn seen(&mut self, no: InstanceNo, dedup: &str) -> Result<bool, Error>;
+    /// Returns what came of the event with this `dedup_id` that wanted an answer.
+    fn asked(&mut self, no: InstanceNo, dedup: &str) -> Result<Answered, Error>;
     /// Returns the types of the events that are kept for an instance, in their order, and how many
     /// of each; at most so many types.
     fn kept(&mut self, no: InstanceNo, types: u32) -> Result<Vec<(Box<str>, u64)>, Error>;

@@ -14,7 +14,9 @@ use crate::ids::{Incarnation, InstanceNo, Seq};
 use crate::note::{Note, Start};
 use crate::runtime::loader::{known_ids, read_start, same, same_items, seen};
 use crate::schedule::{self, Firing, FiringQuery, Schedule};
-use crate::store::{ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row};
+use crate::store::{
+    Answered, ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row,
+};
 use crate::submission::Command;
 use crate::wait::Wait;
 
@@ -87,6 +89,10 @@ impl Reader for Torn<'_> {
 
     fn seen(&mut self, no: InstanceNo, dedup: &str) -> Result<bool, Error> {
         self.now.seen(no, dedup)
+    }
+
+    fn asked(&mut self, no: InstanceNo, dedup: &str) -> Result<Answered, Error> {
+        self.now.asked(no, dedup)
     }
 
     fn kept(&mut self, no: InstanceNo, types: u32) -> Result<Vec<(Box<str>, u64)>, Error> {

@@ -33,6 +33,9 @@ pub(super) struct Model {
     pub(super) waits: BTreeMap<(InstanceNo, WaitId), Wait>,
     pub(super) events: BTreeMap<(InstanceNo, EventId), Event>,
     pub(super) seen: BTreeSet<(InstanceNo, Box<str>)>,
+    /// Events that want an answer, by their `dedup_id`, and by their number, with the answer.
+    pub(super) asked: BTreeMap<(InstanceNo, Box<str>), EventId>,
+    pub(super) answers: BTreeMap<(InstanceNo, EventId), Option<Box<[u8]>>>,
     /// In the order in which they were first written.
     pub(super) approvals: Vec<Approval>,
     pub(super) meta: BTreeMap<Box<str>, Box<[u8]>>,
@@ -124,6 +127,10 @@ impl Model {
                 Outcome::Done(0)
             }
             Op::Seen(no, dedup) => self.seen(*no, Some(dedup)),
+            Op::Ask(no, event, dedup) => self.ask(*no, *event, dedup),
+            Op::Answer(no, incarnation, place, answer) => {
+                self.answer(*no, *incarnation, *place, answer)
+            }
             Op::Status(no, incarnation, to) => self.change(*no, *incarnation, to),
             Op::Restart(no, incarnation, to) => self.restart(*no, *incarnation, to),
             Op::Delete(no) => self.delete(*no),
@@ -133,10 +140,7 @@ impl Model {
                 let instance = self.owned(*no, *incarnation);
                 replace(instance.map(|it| &mut it.payloads.attributes), map)
             }
-            Op::Progress(no, progress) => {
-                let instance = self.instances.get_mut(no);
-                replace(instance.map(|it| &mut it.payloads.progress), progress)
-            }
+            Op::Progress(no, progress) => self.report(*no, progress),
             Op::Approval(approval) => self.keep_approval(approval),
             Op::EndApproval(id, status) => {
                 let open = |it: &&mut Approval| it.id == *id && it.status == ApprovalStatus::Open;
@@ -368,6 +372,42 @@ impl Model {
         }
     }
 
+    fn report(&mut self, no: InstanceNo, progress: &[u8]) -> Outcome {
+        let instance = self.instances.get_mut(&no);
+        replace(instance.map(|it| &mut it.payloads.progress), progress)
+    }
+
+    fn ask(&mut self, no: InstanceNo, event: EventId, dedup: &str) -> Outcome {
+        let place = (no, event);
+        if self.events.contains_key(&place) && !self.answers.contains_key(&place) {
+            self.answers.insert(place, None);
+            let name = (no, dedup.into());
+            if self.seen.contains(&name) {
+                self.asked.insert(name, event);
+            }
+        }
+        Outcome::Done(0)
+    }
+
+    fn answer(
+        &mut self,
+        no: InstanceNo,
+        incarnation: Incarnation,
+        place: Seq,
+        answer: &[u8],
+    ) -> Outcome {
+        let Some(instance) = self.owned(no, incarnation) else {
+            return Outcome::Fenced;
+        };
+        let taken = instance.history.iter().find(|it| it.seq == place);
+        let event = taken.and_then(|it| it.record.taken());
+        let wanted = event.and_then(|it| self.answers.get_mut(&(no, it)));
+        if let Some(wanted) = wanted {
+            wanted.get_or_insert_with(|| answer.into());
+        }
+        Outcome::Done(0)
+    }
+
     fn change(&mut self, no: InstanceNo, incarnation: Incarnation, to: &Transition) -> Outcome {
         let Some(instance) = self.owned(no, incarnation) else {
             return Outcome::Fenced;
@@ -433,6 +473,8 @@ impl Model {
         self.waits.retain(|(owner, _), _| *owner != no);
         self.events.retain(|(owner, _), _| *owner != no);
         self.seen.retain(|(owner, _)| *owner != no);
+        self.asked.retain(|(owner, _), _| *owner != no);
+        self.answers.retain(|(owner, _), _| *owner != no);
         self.touched.remove(&no);
         self.approvals.retain(|it| it.no != no);
         Outcome::Done(0)

@@ -13,7 +13,9 @@ use crate::erasure;
 use crate::history::Stored;
 use crate::ids::{EventId, InstanceNo, Seq, WaitId};
 use crate::schedule::{self, Firing, FiringQuery, Schedule};
-use crate::store::{ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row};
+use crate::store::{
+    Answered, ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row,
+};
 use crate::wait::Wait;
 
 /// Asks the records as they are at each question.
@@ -53,6 +55,10 @@ impl Reader for MemoryReader {
 
     fn seen(&mut self, no: InstanceNo, dedup: &str) -> Result<bool, Error> {
         Moment(&self.0.lock()).seen(no, dedup)
+    }
+
+    fn asked(&mut self, no: InstanceNo, dedup: &str) -> Result<Answered, Error> {
+        Moment(&self.0.lock()).asked(no, dedup)
     }
 
     fn kept(&mut self, no: InstanceNo, types: u32) -> Result<Vec<(Box<str>, u64)>, Error> {
@@ -135,6 +141,16 @@ impl Reader for Moment<'_> {
 
     fn seen(&mut self, no: InstanceNo, dedup: &str) -> Result<bool, Error> {
         Ok(self.0.seen.contains(&(no, dedup.into())))
+    }
+
+    fn asked(&mut self, no: InstanceNo, dedup: &str) -> Result<Answered, Error> {
+        let event = self.0.asked.get(&(no, dedup.into()));
+        let answer = event.map(|it| self.0.answers.get(&(no, *it)));
+        Ok(match answer {
+            None => Answered::Never,
+            Some(None | Some(None)) => Answered::Open,
+            Some(Some(Some(answer))) => Answered::With(answer.clone()),
+        })
     }
 
     fn kept(&mut self, no: InstanceNo, types: u32) -> Result<Vec<(Box<str>, u64)>, Error> {

@@ -24,7 +24,9 @@ use crate::erasure;
 use crate::history::Stored;
 use crate::ids::{InstanceNo, Seq};
 use crate::schedule::{self, Firing, FiringQuery, Schedule};
-use crate::store::{ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row};
+use crate::store::{
+    Answered, ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row,
+};
 use crate::wait::Wait;
 
 /// How long one question may take.
@@ -197,6 +199,10 @@ impl Reader for SqliteReader {
 
     fn seen(&mut self, no: InstanceNo, dedup: &str) -> Result<bool, Error> {
         self.ask(|conn, _, _| read::seen(conn, no, dedup))
+    }
+
+    fn asked(&mut self, no: InstanceNo, dedup: &str) -> Result<Answered, Error> {
+        self.ask(|conn, _, _| read::asked(conn, no, dedup))
     }
 
     fn kept(&mut self, no: InstanceNo, types: u32) -> Result<Vec<(Box<str>, u64)>, Error> {

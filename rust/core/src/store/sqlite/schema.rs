@@ -117,7 +117,8 @@ fn to_6(conn: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-/// What undos need to go on (L8); schedules, their firings, and which instances are theirs.
+/// What undos need to go on (L8); schedules, their firings, and which instances are theirs; answers
+/// to events that want one (E6).
 fn to_7(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(
         "ALTER TABLE instance ADD COLUMN undo INTEGER;
@@ -132,6 +133,11 @@ fn to_7(conn: &Connection) -> rusqlite::Result<()> {
            schedule INTEGER NOT NULL, number INTEGER NOT NULL, at INTEGER NOT NULL, until INTEGER,
            decided_at INTEGER NOT NULL, crc INTEGER NOT NULL, outcome TEXT NOT NULL, why TEXT,
            id TEXT, PRIMARY KEY (schedule, number)
+         ) WITHOUT ROWID;
+         ALTER TABLE seen ADD COLUMN event INTEGER;
+         CREATE TABLE answer (
+           no INTEGER NOT NULL, event INTEGER NOT NULL, crc INTEGER, payload BLOB,
+           PRIMARY KEY (no, event)
          ) WITHOUT ROWID;",
     )
 }
@@ -286,7 +292,20 @@ CREATE TABLE event (
   PRIMARY KEY (no, id)
 ) WITHOUT ROWID;
 
-CREATE TABLE seen (no INTEGER NOT NULL, dedup TEXT NOT NULL, PRIMARY KEY (no, dedup)) WITHOUT ROWID;
+CREATE TABLE seen (                 -- which events came, by their dedup_id
+  no INTEGER NOT NULL,
+  dedup TEXT NOT NULL,
+  event INTEGER,                    -- of one that wants an answer
+  PRIMARY KEY (no, dedup)
+) WITHOUT ROWID;
+
+CREATE TABLE answer (               -- to each event that wants one; without a sum there is none yet
+  no INTEGER NOT NULL,
+  event INTEGER NOT NULL,
+  crc INTEGER,
+  payload BLOB,
+  PRIMARY KEY (no, event)
+) WITHOUT ROWID;
 
 CREATE TABLE approval (
   number INTEGER PRIMARY KEY,       -- order of first writing

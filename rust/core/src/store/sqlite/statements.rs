@@ -41,7 +41,12 @@ statements! {
     Buffer = "INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?)";
     Take = "DELETE FROM event WHERE no = ? AND id = ?";
     TakeAll = "DELETE FROM event WHERE no = ?";
-    Seen = "INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING";
+    Seen = "INSERT INTO seen (no, dedup) VALUES (?, ?) ON CONFLICT DO NOTHING";
+    Ask = "INSERT INTO answer (no, event) SELECT no, id FROM event WHERE no = ? AND id = ? \
+        ON CONFLICT DO NOTHING";
+    AskedBy = "UPDATE seen SET event = ?2 WHERE no = ?1 AND dedup = ?3";
+    TakenAt = "SELECT event FROM journal WHERE seq = ?2 AND no = ?1 AND kind = ?3";
+    Answer = "UPDATE answer SET crc = ?3, payload = ?4 WHERE no = ?1 AND event = ?2 AND crc IS NULL";
     Status = "UPDATE instance SET status = ?1, marked = ?2, recoveries = ?3, reason = ?4, \
         updated_at = ?5, started_at = coalesce(started_at, ?6), ended_at = ?7, \
         head = max(head, ?8), step = ?11, \
@@ -57,6 +62,7 @@ statements! {
     ClearAttributes = "DELETE FROM attributes WHERE no = ?";
     ClearParams = "DELETE FROM params WHERE no = ?";
     Unsee = "DELETE FROM seen WHERE no = ?";
+    Unanswer = "DELETE FROM answer WHERE no = ?";
     ClearApprovals = "DELETE FROM approval WHERE no = ?";
     Delete = "DELETE FROM instance WHERE no = ?";
     Approval = "INSERT INTO approval (id, no, name, status, asked_at, until, decided_at, crc, \

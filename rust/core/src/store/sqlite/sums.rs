@@ -4,7 +4,7 @@
 
 use crate::audit;
 use crate::history::Record;
-use crate::ids::{InstanceNo, Seq};
+use crate::ids::{EventId, InstanceNo, Seq};
 use crate::letter::Address;
 use crate::schedule::{Firing, Schedule};
 use crate::wait::{Approval, Event};
@@ -118,6 +118,11 @@ pub(super) fn event(no: InstanceNo, it: &Event) -> u32 {
 
 fn event_parts<'a>(it: &'a Event, at: &'a [u8; 8]) -> [Option<&'a [u8]>; 3] {
     [Some(at), Some(it.kind.as_bytes()), it.payload.as_deref()]
+}
+
+/// Checksum of an answer to an event.
+pub(super) fn answer(no: InstanceNo, event: EventId, payload: &[u8]) -> u32 {
+    checksum([no, event], &[Some(b"answer"), Some(payload)])
 }
 
 /// Checksum of a letter.

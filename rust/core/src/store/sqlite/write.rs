@@ -16,8 +16,8 @@ use super::sums;
 use crate::attributes::pairs;
 use crate::audit;
 use crate::bulk::Bulk;
-use crate::history::{Record, Verdict};
-use crate::ids::{Incarnation, InstanceNo, Micros};
+use crate::history::{Kind, Record, Verdict};
+use crate::ids::{EventId, Incarnation, InstanceNo, Micros, Seq};
 use crate::letter::{Address, Letter};
 use crate::lifecycle::Status;
 use crate::limits::FORGOTTEN;
@@ -75,6 +75,10 @@ impl<'c> Writing<'c> {
             },
             Op::Take(no, id) => self.run(Sql::Take, params![*no as i64, *id as i64]),
             Op::Seen(no, dedup) => self.seen(*no, Some(dedup)),
+            Op::Ask(no, event, dedup) => self.ask(*no, *event, dedup),
+            Op::Answer(no, incarnation, place, answer) => {
+                self.answer(*no, *incarnation, *place, answer)
+            }
             Op::Status(no, incarnation, to) => self.change(*no, *incarnation, to),
             Op::Version(no, incarnation, version) => self.convert(*no, *incarnation, version),
             Op::Place(no, of, priority, start_at) => match self.owned(*no, *of)? {
@@ -420,6 +424,38 @@ impl<'c> Writing<'c> {
         })
     }
 
+    /// An event that was kept wants an answer.
+    fn ask(&mut self, no: InstanceNo, event: EventId, dedup: &str) -> rows::Result<Outcome> {
+        let asks = self.sql.get(Sql::Ask)?.execute([no as i64, event as i64])?;
+        if asks == 0 {
+            return Ok(Outcome::Done(0));
+        }
+        self.run(Sql::AskedBy, params![no as i64, event as i64, dedup])
+    }
+
+    /// Answers the event that was taken at this place, if it wants that.
+    fn answer(
+        &mut self,
+        no: InstanceNo,
+        incarnation: Incarnation,
+        place: Seq,
+        answer: &[u8],
+    ) -> rows::Result<Outcome> {
+        if self.owned(no, incarnation)?.is_none() {
+            return Ok(Outcome::Fenced);
+        }
+        let taken = self.sql.get(Sql::TakenAt)?;
+        let taken = taken.query_row([no as i64, place as i64, Kind::Event as i64], |row| {
+            row.get(0)
+        });
+        let event: Option<i64> = taken.optional()?.flatten();
+        let Some(event) = event else {
+            return Ok(Outcome::Done(0));
+        };
+        let crc = sums::answer(no, event as u64, answer);
+        self.run(Sql::Answer, params![no as i64, event, crc, answer])
+    }
+
     fn buffer(&mut self, no: InstanceNo, event: &Event) -> rows::Result<Outcome> {
         let crc = sums::event(no, event);
         let params = params![
@@ -535,6 +571,7 @@ impl<'c> Writing<'c> {
             Sql::CloseAll,
             Sql::TakeAll,
             Sql::Unsee,
+            Sql::Unanswer,
             Sql::ClearApprovals,
             Sql::Unsweep,
             Sql::Delete,
