@@ -35,6 +35,8 @@ pub enum Kind {
     Attributes = 11,
     /// What undoes a step (L8); without a name: that all of the instance is to be undone.
     Undo = 12,
+    /// `Event.reply`: an event was answered in the same commit.
+    Reply = 13,
 }
 
 /// What a record says about its operation.
@@ -172,5 +174,5 @@ macro_rules! codes {
         }
     };
 }
-codes!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline, Attributes, Undo);
+codes!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline, Attributes, Undo, Reply);
 codes!(Verdict: Done, Failed, TimedOut, AttemptFailed, Interrupted, Saved, Started, Abandoned, Erased, Refused, Restarted);

@@ -69,6 +69,8 @@ pub enum Message {
         at: Micros,
         /// Its `dedup_id`.
         dedup: Option<Box<str>>,
+        /// Whether it wants an answer, which is found by that.
+        asks: bool,
     },
     /// Whoever called this instance waits for it no longer; the error says why.
     Terminate(InstanceNo, Box<[u8]>),

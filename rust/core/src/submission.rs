@@ -201,6 +201,8 @@ pub enum Command {
     EndWaiting,
     /// Send an event, with its `dedup_id`.
     Send(u64, Box<Sent>, Option<Box<str>>),
+    /// Send an event that wants an answer, which is found by this `dedup_id`.
+    Request(u64, Box<Sent>, Box<str>),
     /// Decide an approval.
     Decide(u64, Box<Decision>),
     /// Set limits while the engine runs.
@@ -392,6 +394,9 @@ pub enum Speech {
     CreateChildren(u64, Box<Child>),
     /// Send an event from a body and record that.
     Post(u64, Box<(Begun, Sent)>),
+    /// Append a record that says that the event which the record at this place took is answered, and
+    /// answer it with the record's payload, both or neither.
+    Answer(u64, Seq, Box<Record>),
     /// Give up a wait.
     Withdraw(WaitId),
     /// On replay the body passed over the outcome with this place in the journal, because it had

@@ -50,7 +50,7 @@ impl Core {
     /// Decides what a body said.
     pub(super) fn hear(&mut self, by: Body, speech: Speech) -> Option<Submission> {
         let Some(live) = self.speaker(by) else {
-            if let Speech::Attributes(ticket, _) = speech {
+            if let Speech::Attributes(ticket, _) | Speech::Answer(ticket, ..) = speech {
                 self.say(Note::Fenced { ticket });
             }
             return None;
@@ -62,6 +62,12 @@ impl Core {
                 self.batch.bytes += what.1.len();
                 self.push(Op::Attributes(no, by.incarnation, what.1));
                 self.record(ticket, by, what.0);
+            }
+            Speech::Answer(ticket, place, record) => {
+                let answer = record.payload.clone().unwrap_or_default();
+                self.batch.bytes += answer.len();
+                self.push(Op::Answer(no, by.incarnation, place, answer));
+                self.record(ticket, by, *record);
             }
             Speech::Retry(id, record) => self.retry(id, by, *record),
             Speech::Open(wait) => {
@@ -310,7 +316,7 @@ impl Core {
                 let event = self.event(sent.kind, sent.payload);
                 self.arrive(no, event);
             }
-            Ok((no, Some(range))) => self.send_elsewhere(no, range, sent, None),
+            Ok((no, Some(range))) => self.send_elsewhere((no, range), sent, None, false),
             Err(_) => {}
         }
         None

@@ -39,7 +39,9 @@ impl Core {
         // These find out on their way.
         let looks = matches!(
             submission,
-            Submission::Outside(Command::Send(..) | Command::Decide(..) | Command::Part(..))
+            Submission::Outside(
+                Command::Send(..) | Command::Request(..) | Command::Decide(..) | Command::Part(..)
+            )
         );
         if !looks && self.lacks(&submission) {
             return Some(submission);
@@ -65,7 +67,15 @@ impl Core {
                 return self.create_batch(ticket, what, if_exists, wait, None);
             }
             Command::Again(creation, found) => return self.create_again(*creation, found),
-            Command::Send(ticket, sent, dedup) => return self.send(ticket, sent, dedup),
+            Command::Send(ticket, sent, dedup) => {
+                let (sent, dedup) = self.send(ticket, sent, dedup, false)?;
+                return Some(Command::Send(ticket, sent, dedup));
+            }
+            Command::Request(ticket, sent, dedup) => {
+                let (sent, dedup) = self.send(ticket, sent, Some(dedup), true)?;
+                let dedup = dedup.expect("it was given");
+                return Some(Command::Request(ticket, sent, dedup));
+            }
             Command::Decide(ticket, decision) => return self.decide_approval(ticket, decision),
             Command::Act(ticket, deed) => return self.act(ticket, deed),
             Command::Part(ticket, part) => return self.do_part(ticket, part),
@@ -155,16 +165,23 @@ impl Core {
             .or_insert_with(|| Box::new(Live::new(key, no, of, 0)))
     }
 
-    fn send(&mut self, ticket: u64, sent: Box<Sent>, dedup: Option<Box<str>>) -> Option<Command> {
+    /// Sends an event; returns it if that has to wait for the next batch.
+    fn send(
+        &mut self,
+        ticket: u64,
+        sent: Box<Sent>,
+        dedup: Option<Box<str>>,
+        asks: bool,
+    ) -> Option<(Box<Sent>, Option<Box<str>>)> {
         let found = self.find(&sent.to);
         let (no, key) = match self.or_refuse(ticket, found)? {
-            Whereabouts::Unsure => return Some(Command::Send(ticket, sent, dedup)),
+            Whereabouts::Unsure => return Some((sent, dedup)),
             Whereabouts::Here(no, ..) if self.batch.unjudged.contains(&no) => {
-                return Some(Command::Send(ticket, sent, dedup));
+                return Some((sent, dedup));
             }
             Whereabouts::Here(no, key, _) => (no, key),
             Whereabouts::Elsewhere(no, range) => {
-                self.send_elsewhere(no, range, *sent, dedup);
+                self.send_elsewhere((no, range), *sent, dedup, asks);
                 self.say(Note::reply(ticket, Data::Nothing));
                 return None;
             }
@@ -184,8 +201,8 @@ impl Core {
             return None;
         }
         let event = self.event(sent.kind, sent.payload);
-        if dedup.is_some() {
-            self.keep_unjudged(no, event, dedup, Some(ticket));
+        if let Some(dedup) = dedup {
+            self.keep_unjudged(no, event, (dedup, asks), Some(ticket));
         } else {
             self.arrive(no, event);
             self.say(Note::reply(ticket, Data::Nothing));
@@ -193,25 +210,28 @@ impl Core {
         None
     }
 
-    /// The store judges whether it is new; only then may a wait take it (see `After::Kept`).
+    /// The store judges whether it is new; only then may a wait take it (see `After::Kept`), and
+    /// only then is it answered, if it asks for that.
     pub(super) fn keep_unjudged(
         &mut self,
         no: InstanceNo,
         event: Event,
-        dedup: Option<Box<str>>,
+        (dedup, asks): (Box<str>, bool),
         ticket: Option<u64>,
     ) {
         self.batch.unjudged.insert(no);
-        self.push_then(Op::Buffer(no, event, dedup), After::Kept(ticket, no));
+        let asked = asks.then(|| Op::Ask(no, event.id, dedup.clone()));
+        self.push_then(Op::Buffer(no, event, Some(dedup)), After::Kept(ticket, no));
+        self.batch.extend(asked);
     }
 
     /// It is acknowledged with the letter: its owner keeps it, however many are kept already.
     pub(super) fn send_elsewhere(
         &mut self,
-        no: InstanceNo,
-        range: Range,
+        (no, range): (InstanceNo, Range),
         sent: Sent,
         dedup: Option<Box<str>>,
+        asks: bool,
     ) {
         let event = Message::Event {
             no,
@@ -219,6 +239,7 @@ impl Core {
             payload: sent.payload,
             at: self.now,
             dedup,
+            asks,
         };
         self.leave_letter(Address::Owner(range), event);
     }

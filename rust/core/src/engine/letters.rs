@@ -186,7 +186,8 @@ impl Core {
                 payload,
                 at,
                 dedup,
-            } => self.take_event(no, (kind, payload, at), dedup),
+                asks,
+            } => self.take_event(no, (kind, payload, at), dedup.map(|it| (it, asks))),
             Message::Terminate(no, error) => {
                 self.terminate(no, error);
                 Fate::Done
@@ -314,7 +315,7 @@ impl Core {
         &mut self,
         no: InstanceNo,
         (kind, payload, at): (Box<str>, Option<Box<[u8]>>, Micros),
-        dedup: Option<Box<str>>,
+        dedup: Option<(Box<str>, bool)>,
     ) -> Fate {
         if self.batch.unjudged.contains(&no) {
             return Fate::Later;
@@ -338,10 +339,9 @@ impl Core {
             payload,
             at,
         };
-        if dedup.is_some() {
-            self.keep_unjudged(no, event, dedup, None);
-        } else {
-            self.arrive(no, event);
+        match dedup {
+            Some(dedup) => self.keep_unjudged(no, event, dedup, None),
+            None => self.arrive(no, event),
         }
         Fate::Done
     }

@@ -78,7 +78,9 @@ impl Core {
 
     fn needs_of_command(&self, command: &Command, say: Say<'_>) {
         match command {
-            Command::Send(_, sent, _) => self.needs_of_name(&sent.to, say),
+            Command::Send(_, sent, _) | Command::Request(_, sent, _) => {
+                self.needs_of_name(&sent.to, say);
+            }
             Command::Decide(_, decision) => self.needs_of_decision(decision, say),
             Command::Act(_, deed) => self.needs_of_act(deed, say),
             Command::Part(_, part) => {
@@ -246,6 +248,7 @@ impl Core {
             Speech::Block(..) => say(Need::Instance(no, false)),
             Speech::Record(..)
             | Speech::Attributes(..)
+            | Speech::Answer(..)
             | Speech::Retry(..)
             | Speech::Open(_)
             | Speech::Quiet(..)

@@ -30,8 +30,9 @@ impl Message {
                 payload,
                 at,
                 dedup,
+                asks,
             } => to
-                .letter(b'V')
+                .letter(if *asks { b'Q' } else { b'V' })
                 .number(*no)
                 .text(kind)
                 .bytes_or_none(payload.as_deref())
@@ -198,12 +199,13 @@ impl Eye<'_> {
                 };
                 Message::Ended(by, ending)
             }
-            b'V' => Message::Event {
+            it @ (b'V' | b'Q') => Message::Event {
                 no: self.number()?,
                 kind: self.text()?,
                 payload: self.bytes_or_none()?,
                 at: self.number()? as i64,
                 dedup: self.text_or_none()?,
+                asks: it == b'Q',
             },
             b'T' => Message::Terminate(self.number()?, self.bytes()?),
             b'U' => Message::Undo(self.number()?, self.bytes()?),
@@ -403,6 +405,7 @@ mod tests {
             payload: payload.map(Into::into),
             at: -5,
             dedup: dedup.map(Into::into),
+            asks: payload.is_some(),
         };
         let answer = |code, data| Message::Answer(4, Answer { code, data });
         let decision = Decision {
@@ -438,6 +441,7 @@ mod tests {
             Message::Ended(by, ending(Some("terminated"), Some(b""))),
             Message::Ended(by, ending(None, None)),
             event(Some(b"\x00x"), Some("once")),
+            event(None, Some("once")),
             event(None, None),
             Message::Terminate(4, b"why".as_slice().into()),
             Message::Undo(4, b"why".as_slice().into()),

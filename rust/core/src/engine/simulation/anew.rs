@@ -104,6 +104,8 @@ impl Truth {
         self.states[it.account][it.status as usize] -= 1;
         self.names.remove(&it.key.0);
         self.approvals.retain(|_, of| of.no != no);
+        self.asked.retain(|of, _| of.0 != no);
+        self.answers.retain(|of, _| of.0 != no);
         self.said.withdrawn.retain(|of| of.0 != no);
         self.deleted.insert(it.key.0);
         self.dead.insert(no);

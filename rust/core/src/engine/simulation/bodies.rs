@@ -57,6 +57,8 @@ pub(super) struct Running {
     turns: u64,
     /// What was recorded when it started: a restart may keep what comes after what it erased.
     past: Rc<Past>,
+    /// The events that its waits took since: where that is recorded, and what they said.
+    took: FxHashMap<Operation, (Seq, Box<[u8]>)>,
     /// It has ended, or cannot go on: it does nothing any more.
     pub(super) over: bool,
     /// It has said that it only waits, and was told nothing since.
@@ -97,6 +99,7 @@ impl Running {
 #[derive(Debug, Default)]
 struct Past {
     outcomes: FxHashMap<Operation, Seq>,
+    took: FxHashMap<Operation, (Seq, Box<[u8]>)>,
     attempts: FxHashMap<Operation, (u32, bool)>,
     open: FxHashMap<Operation, WaitId>,
 }
@@ -108,6 +111,10 @@ impl Past {
             let record = &it.record;
             if record.verdict.is_outcome() {
                 past.outcomes.insert(record.operation.clone(), it.seq);
+                if let (Some(_), Some(said)) = (record.taken(), &record.payload) {
+                    let taken = (it.seq, said.clone());
+                    past.took.insert(record.operation.clone(), taken);
+                }
             } else {
                 let known = past.attempts.entry(record.operation.clone()).or_default();
                 known.0 = known.0.max(record.attempt);
@@ -157,6 +164,7 @@ pub(super) fn main_operation(act: Act, strand: usize, at: usize) -> Operation {
         Act::Spawn(_) => Kind::CreateBatch,
         Act::Result(_) => Kind::Result,
         Act::Post => Kind::Send,
+        Act::Answer(_) => Kind::Reply,
     };
     operation(kind, strand, at, matches!(act, Act::Leave(_)))
 }
@@ -190,6 +198,7 @@ impl World {
             seq: start.records.last().map_or(0, |it| it.seq),
             turns: start.records.len() as u64,
             past,
+            took: FxHashMap::default(),
             over: false,
             hushed: false,
             pauses: false,
@@ -359,6 +368,14 @@ impl World {
                 (strand.awaits, strand.attempts) = (None, strand.attempts + 1);
             }
         }
+        let awaits = |at: &usize| body.strands[*at].awaits == Some(it.number);
+        if let (Some(strand), Some(said)) = ((0..body.strands.len()).find(awaits), &it.payload) {
+            let act = body.act(strand).expect("it waits in an act");
+            if let Act::Wait(For::Event(_), _) = act {
+                let operation = main_operation(act, strand, body.strands[strand].at);
+                body.took.insert(operation, (it.seq, said.clone()));
+            }
+        }
         if it.seq != 0 {
             self.goes_on(it.no, it.number);
         }
@@ -481,6 +498,7 @@ impl World {
             Act::Spawn(count) => self.spawn(no, strand, count),
             Act::Result(of) => Some(self.await_child(no, strand, of)),
             Act::Post => Some(self.post(no, strand)),
+            Act::Answer(of) => Some(self.answer(no, strand, of)),
         };
         let acted = number.is_some();
         self.strand(no, strand).awaits = number;
@@ -508,6 +526,26 @@ impl World {
         }
         let ticket = self.ticket();
         self.submit(by.says(Speech::Record(ticket, record)));
+        ticket
+    }
+
+    /// Answers an event, or, if the wait for it ran out, says so of none.
+    fn answer(&mut self, no: InstanceNo, strand: usize, of: usize) -> u64 {
+        let mut record = self.record(no, strand, Verdict::Done);
+        let body = &self.life.bodies[&no];
+        let act = body.program.strands[strand][of];
+        let waited = main_operation(act, strand, of);
+        let taken = body
+            .took
+            .get(&waited)
+            .or_else(|| body.past.took.get(&waited));
+        let (place, said) = taken.cloned().unwrap_or_default();
+        let by = body.by;
+        let ticket = self.ticket();
+        // No two answers are alike.
+        let answer = [&*said, &ticket.to_le_bytes()].concat();
+        (record.attempt, record.payload) = (0, Some(answer.into()));
+        self.submit(by.says(Speech::Answer(ticket, place, Box::new(record))));
         ticket
     }
 

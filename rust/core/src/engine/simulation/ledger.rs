@@ -8,7 +8,7 @@ use super::said::Stamp;
 use super::truth::Truth;
 use crate::codes::HELD_BACK;
 use crate::history::{Kind, Record, Stored, Verdict};
-use crate::ids::{EventId, InstanceNo, Key, Micros};
+use crate::ids::{EventId, InstanceNo, Key, Micros, Seq};
 use crate::lifecycle::Status;
 use crate::store::{NewInstance, Outcome, Transition};
 use crate::wait::{Event, Source, Wait};
@@ -196,6 +196,29 @@ impl Truth {
         }
         self.commit.touched.push(no);
         Outcome::Done(0)
+    }
+
+    /// One that came before is not kept, and stays what it is.
+    pub(super) fn ask(&mut self, no: InstanceNo, event: EventId, dedup: &str) {
+        let it = &self.all[&no];
+        if it.events.iter().any(|it| it.id == event) {
+            let name = dedup.trim_start_matches('d').parse();
+            self.asked.insert((no, name.expect("its name")), event);
+        }
+    }
+
+    pub(super) fn answer(&mut self, no: InstanceNo, place: Seq, answer: &[u8]) {
+        let mut history = self.all[&no].history.iter();
+        let taken = history.find(|it| it.seq == place);
+        let event = taken.and_then(|it| it.record.taken());
+        let wanted = event.filter(|event| {
+            let mut asked = self.asked.iter();
+            asked.any(|(of, it)| of.0 == no && it == event)
+        });
+        if let Some(event) = wanted {
+            let first = self.answers.entry((no, event));
+            first.or_insert_with(|| answer.into());
+        }
     }
 
     pub(super) fn change(&mut self, no: InstanceNo, to: &Transition) {

@@ -253,7 +253,10 @@ impl World {
                     payload: Some(self.outside.write(event)),
                 };
                 let dedup = repeats.then(|| format!("d{event}").into());
-                Command::Send(ticket, Box::new(sent), dedup)
+                match dedup {
+                    Some(dedup) if asks(event) => Command::Request(ticket, Box::new(sent), dedup),
+                    dedup => Command::Send(ticket, Box::new(sent), dedup),
+                }
             }
             Errand::Decide(account, id, approval, approved) => {
                 let decision = Decision {
@@ -532,4 +535,9 @@ impl World {
         }
         false
     }
+}
+
+/// Whether an event with this name wants an answer, if it is repeated.
+pub(super) fn asks(event: u32) -> bool {
+    !event.is_multiple_of(3)
 }

@@ -72,6 +72,8 @@ pub(super) enum Act {
     Result(usize),
     /// Sends an event to the next instance.
     Post,
+    /// Answers the event that the wait at this place took, if it took one.
+    Answer(usize),
     /// A wait that is given up when the step beside it is done first.
     Race(For),
     /// A wait nobody looks at again: the end of the body gives it up.
@@ -153,12 +155,18 @@ fn strand(dice: &mut Dice, most: u64, bears: bool) -> Vec<Act> {
             14 if bears => Act::Spawn(1 + dice.roll(2) as u8),
             _ => match acts.iter().position(|it| matches!(it, Act::Spawn(_))) {
                 Some(spawn) if spawn < at => Act::Result(spawn),
-                _ => Act::Step,
+                _ => answer_or_step(&acts),
             },
         };
         acts.push(act);
     }
     acts
+}
+
+/// An event that was waited for is answered, and perhaps a second time.
+fn answer_or_step(acts: &[Act]) -> Act {
+    let takes = |it: &Act| matches!(it, Act::Wait(For::Event(_), _));
+    acts.iter().rposition(takes).map_or(Act::Step, Act::Answer)
 }
 
 fn wait(dice: &mut Dice, bears: bool) -> For {

@@ -210,11 +210,19 @@ impl Said {
                 let stamp = stamp.expect("every event has a stamp");
                 (ticket, Asked::Send(key(&sent.to), stamp, dedup.is_some()))
             }
+            Submission::Outside(Command::Request(ticket, sent, _)) => {
+                let stamp = sent.payload.as_deref().and_then(Stamp::read);
+                let stamp = stamp.expect("every event has a stamp");
+                (ticket, Asked::Send(key(&sent.to), stamp, true))
+            }
             Submission::Outside(Command::Decide(ticket, it)) => {
                 let id = stored_approval(&it.of.namespace, &it.approval);
                 (ticket, Asked::Decide(key(&it.of), id, it.decision.clone()))
             }
             Submission::Said(by, Speech::Record(ticket, record)) => {
+                (ticket, Asked::Record(*by, record.operation.clone()))
+            }
+            Submission::Said(by, Speech::Answer(ticket, _, record)) => {
                 (ticket, Asked::Record(*by, record.operation.clone()))
             }
             Submission::Said(by, Speech::Post(ticket, what)) => {

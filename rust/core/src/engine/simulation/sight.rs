@@ -13,7 +13,7 @@ use crate::ids::{InstanceNo, Key, Micros, WaitId};
 use crate::lifecycle::Status;
 use crate::registry::Registry;
 use crate::settings::Limit;
-use crate::store::{Filter, Reader, Row};
+use crate::store::{Answered, Filter, Reader, Row};
 use crate::tally::States;
 
 /// What instances have in common that are where they are for the same reason: version, state, code,
@@ -33,6 +33,11 @@ impl Sight<'_> {
     fn workflow(&self, account: Account) -> Option<u32> {
         let of = self.core.workflows.get(NAMESPACES[namespace(account)])?;
         of.get(WORKFLOWS[workflow(account)]).copied()
+    }
+
+    /// Returns what came of an event that wants an answer.
+    pub(super) fn asked(&mut self, no: InstanceNo, dedup: &str) -> Answered {
+        self.reader.asked(no, dedup).expect("memory is read")
     }
 
     pub(super) fn leased(&self) -> u32 {

@@ -16,7 +16,7 @@ use super::program::{namespace, workflow, Account, ACCOUNTS, NAMESPACES, WORKFLO
 use super::said::{Asked, Said};
 use crate::audit;
 use crate::bulk::Bulk;
-use crate::ids::{InstanceNo, Key, Micros, Seq};
+use crate::ids::{EventId, InstanceNo, Key, Micros, Seq};
 use crate::lifecycle::Status;
 use crate::note::{Data, Note};
 use crate::store::{Op, Outcome};
@@ -64,6 +64,9 @@ pub(super) struct Truth {
     /// When whose count of unclean stops falls.
     pub(super) proofs: BTreeSet<(Micros, InstanceNo)>,
     pub(super) approvals: FxHashMap<Box<str>, Approval>,
+    /// Events that want an answer, by their names, and the first answer to each.
+    pub(super) asked: BTreeMap<(InstanceNo, u32), EventId>,
+    pub(super) answers: BTreeMap<(InstanceNo, EventId), Box<[u8]>>,
     /// Tickets of what is in the audit.
     pub(super) audited: FxHashSet<u64>,
     /// When instances of each workflow errored.
@@ -115,6 +118,8 @@ impl Truth {
             unripe: BTreeSet::new(),
             proofs: BTreeSet::new(),
             approvals: FxHashMap::default(),
+            asked: BTreeMap::new(),
+            answers: BTreeMap::new(),
             audited: FxHashSet::default(),
             errored: Default::default(),
             bulks: BTreeMap::new(),
@@ -372,6 +377,8 @@ impl Truth {
                 self.commit.taken = at.map(|at| (*no, it.events.remove(at)));
                 return Outcome::Done(0);
             }
+            Op::Ask(no, event, dedup) => self.ask(*no, *event, dedup),
+            Op::Answer(no, _, place, answer) => self.answer(*no, *place, answer),
             Op::Status(no, _, to) => self.change(*no, to),
             Op::Place(no, _, priority, start_at) => self.place(*no, *priority, *start_at),
             Op::Approval(approval) => {

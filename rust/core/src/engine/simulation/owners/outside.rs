@@ -229,8 +229,12 @@ fn command(ticket: u64, errand: &Errand) -> Command {
             Command::Create(ticket, Box::new((code, item)), IfExists::Return)
         }
         Errand::Send(id, kind, payload) => {
-            let dedup = Some(payload.as_str().into());
-            Command::Send(ticket, sent(id, kind, payload), dedup)
+            let (sent, dedup) = (sent(id, kind, payload), payload.as_str().into());
+            if asks(payload) {
+                Command::Request(ticket, sent, dedup)
+            } else {
+                Command::Send(ticket, sent, Some(dedup))
+            }
         }
         Errand::Throw(id, payload) => Command::Send(ticket, sent(id, "p", payload), None),
         Errand::Decide(id, at, by) => {
@@ -247,4 +251,9 @@ fn command(ticket: u64, errand: &Errand) -> Command {
         Errand::Stand(id) => Command::Stand(ticket, Box::new(name(id)), 0),
         Errand::Act(id, verb) => Command::Act(ticket, verb.clone().to(name(id))),
     }
+}
+
+/// Whether an event that says this wants an answer.
+pub(super) fn asks(payload: &str) -> bool {
+    payload.len().is_multiple_of(2)
 }

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bodies::approval_id;
-use super::outside::Errand;
+use super::outside::{asks, Errand};
 use super::program::{Act, HUBS};
 use super::world::World;
 use crate::history::Verdict;
 use crate::ids::{EventId, InstanceNo, Key};
 use crate::lifecycle::Status;
 use crate::note::{Data, Settled};
-use crate::store::{Filter, NewInstance, Op, Outcome, Recovery, Row, Store};
+use crate::store::{Answered, Filter, NewInstance, Op, Outcome, Recovery, Row, Store};
 use crate::submission::Verb;
 use crate::wait::{Event, Wait};
 
@@ -317,9 +317,15 @@ impl World {
         }
     }
 
-    /// Every operation has one outcome, and an approval is what its decider was told.
+    /// Every operation has one outcome, and an approval is what its decider was told; whoever
+    /// asked one that took everything finds that it was asked.
     pub(super) fn judge_the_end(&self) {
         let mut reader = self.store.reader().expect("memory is read");
+        for id in HUBS {
+            let (no, end) = (self.row(id).expect("it was there").no, format!("{id}<end"));
+            let asked = reader.asked(no, &end).expect("memory is read");
+            assert_eq!(asked != Answered::Never, asks(&end), "{end:?}: {asked:?}");
+        }
         for row in self.rows() {
             let history = reader.history(row.no).expect("memory is read");
             let mut names = BTreeSet::new();

@@ -336,6 +336,7 @@ pub(super) fn all_done(truth: &Truth, sight: &mut Sight) -> Verdict {
                 Act::Spawn(_) => Kind::CreateBatch,
                 Act::Result(_) => Kind::Result,
                 Act::Post => Kind::Send,
+                Act::Answer(_) => Kind::Reply,
             };
             let operation = operation(kind, strand, at, false);
             let has = it.outcomes.contains_key(&operation);

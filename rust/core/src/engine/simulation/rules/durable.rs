@@ -61,6 +61,7 @@ pub(super) fn owned(truth: &Truth, op: &Op) -> Verdict {
         | Op::Attributes(no, incarnation, _)
         | Op::Version(no, incarnation, _)
         | Op::Place(no, incarnation, ..)
+        | Op::Answer(no, incarnation, ..)
         | Op::Restart(no, incarnation, _) => (no, Some(incarnation), false),
         Op::Close(no, _) | Op::Buffer(no, ..) | Op::Take(no, _) | Op::Progress(no, _) => {
             (no, None, false)
@@ -70,7 +71,10 @@ pub(super) fn owned(truth: &Truth, op: &Op) -> Verdict {
     let Some(it) = truth.all.get(no) else {
         return Err(format!("there is no such instance: {op:?}"));
     };
-    let speaks = matches!(op, Op::Append(..) | Op::Open(..) | Op::Take(..));
+    let speaks = matches!(
+        op,
+        Op::Append(..) | Op::Open(..) | Op::Take(..) | Op::Answer(..)
+    );
     let ended = it.status.is_final() && !matches!(op, Op::Restart(..));
     holds!(!ended, "it has ended: {op:?}, it is {it:?}");
     holds!(

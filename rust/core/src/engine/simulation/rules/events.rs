@@ -4,10 +4,11 @@ use super::durable::closed;
 use super::{holds, Verdict};
 use crate::engine::simulation::facts::Truly;
 use crate::engine::simulation::said::Stamp;
+use crate::engine::simulation::sight::Sight;
 use crate::engine::simulation::truth::Truth;
 use crate::history::{Kind, Verdict as Said};
 use crate::ids::{EventId, InstanceNo};
-use crate::store::Op;
+use crate::store::{Answered, Op};
 use crate::wait::{ApprovalStatus, Source, Wait};
 
 fn takes(wait: &Wait, kind: &str) -> bool {
@@ -152,6 +153,42 @@ pub(super) fn first_decision(truth: &Truth, op: &Op) -> Verdict {
             holds!(right, "the approval says {approval:?}: {op:?}");
         }
         _ => {}
+    }
+    Ok(())
+}
+
+pub(super) fn answered_by_its_taker(truth: &Truth, op: &Op) -> Verdict {
+    let (no, incarnation, place, answer) = match op {
+        Op::Answer(no, incarnation, place, answer) => (no, *incarnation, *place, answer),
+        Op::Ask(no, event, dedup) => {
+            let it = &truth.all[no];
+            let kept = it.events.iter().find(|it| it.id == *event);
+            let stamp = kept.and_then(|it| Stamp::read(it.payload.as_deref()?));
+            let same = stamp.is_none_or(|it| **dedup == *format!("d{}", it.name));
+            holds!(same, "{kept:?} is another one: {op:?}");
+            return Ok(());
+        }
+        _ => return Ok(()),
+    };
+    let it = &truth.all[no];
+    holds!(it.incarnation == incarnation, "of another life: {op:?}");
+    let taken = it.history.iter().find(|it| it.seq == place);
+    let said = taken.and_then(|it| it.record.payload.as_ref());
+    let is_of_it = said.is_some_and(|it| answer.starts_with(it));
+    holds!(place == 0 || is_of_it, "{taken:?}: {op:?}");
+    Ok(())
+}
+
+/// Whoever asks finds the first answer, whatever has happened since.
+pub(super) fn answers(truth: &Truth, sight: &mut Sight) -> Verdict {
+    for ((no, name), event) in &truth.asked {
+        let found = sight.asked(*no, &format!("d{name}"));
+        let first = truth.answers.get(&(*no, *event)).cloned();
+        let right = first.clone().map_or(Answered::Open, Answered::With);
+        holds!(
+            found == right,
+            "{found:?} is found of {name} of {no}, it is {first:?}"
+        );
     }
     Ok(())
 }

@@ -101,6 +101,10 @@ const OPERATIONS: Rows<fn(&Truth, &Op) -> Verdict> = &[
     ("E4 an event arrives once", events::deduplicated),
     ("E5 the first decision wins", events::first_decision),
     (
+        "E6 an event is answered by whoever took it",
+        events::answered_by_its_taker,
+    ),
+    (
         "L6, L7 only who is asked for begins anew or is deleted",
         anew::asked_for,
     ),
@@ -211,6 +215,7 @@ const FIGURES: Rows<fn(&Truth, &mut Sight) -> Verdict> = &[
 const RECOUNT: Rows<fn(&Truth, &mut Sight) -> Verdict> = &[
     ("D1 the store holds what was committed", counted::rows),
     ("C5 queue and timers hold what they must", counted::queues),
+    ("E6 an event has the first answer it got", events::answers),
     ("versions are counted as they are", counted::versions),
     ("C8 every look-up agrees", counted::lookups),
 ];
