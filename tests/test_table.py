@@ -12,7 +12,9 @@ from stepwell._engine.table import BY_NAME, OPERATIONS
 WHOSE = {"instance": Instance, "approvals": Approvals, "bulk": Bulks}
 AS_OTHERS = re.compile(r"^ {4}StepwellError: As `", re.MULTILINE)
 """Where a docstring leaves to another one what else is raised."""
-UNAUDITED = {"create", "create_batch", "call", "send_event", "reshard", "drain", "backup"}
+UNAUDITED = {
+    "create", "create_batch", "call", "send_event", "request", "reshard", "drain", "backup",
+}  # fmt: skip
 """What changes something and does not ask who does it."""
 
 

@@ -17,7 +17,7 @@ is ever the number of a wait. What comes of it is a note:
 | called | answered |
 |---|---|
 | whatever is under "From outside" or "Slow reads" and returns a ticket | one REPLY |
-| `record`, `set_attributes` | its ticket in a DONE, or FENCED |
+| `record`, `set_attributes`, `answer` | its ticket in a DONE, or FENCED |
 | `create_child`, `create_children`, `send` | one SETTLED, by ticket |
 | `retry`, `sleep`, `wait_…`, `call` | one SETTLED, when the wait ends |
 | `arm` | one TIMER, unless it is disarmed |
@@ -219,6 +219,7 @@ PATCHED: Final[Kind]
 DEADLINE: Final[Kind]
 ATTRIBUTES: Final[Kind]
 UNDO: Final[Kind]
+REPLIED: Final[Kind]
 KINDS: Final[tuple[str, ...]]
 """Sorts of operation."""
 
@@ -392,6 +393,18 @@ class Calls(Protocol):
     ) -> int:
         """As `record`, with OK; and these, a CBOR map, are the instance's attributes from then on,
         both or neither."""
+    def answer(
+        self,
+        no: int,
+        incarnation: int,
+        begun: int,
+        identity: tuple[Kind, str, str, str | None, int],
+        place: int,
+        at: int,
+        payload: bytes,
+    ) -> int:
+        """As `record`, with OK; and this is the answer to the event that the record at this place
+        took, both or neither. An event that wanted none, or has its answer, keeps what it has."""
     def retry(
         self,
         no: int,
@@ -696,6 +709,16 @@ class Core(Calls):
     ) -> int:
         """REPLY data: None. Codes: NOT_FOUND, STATE, LIMIT. An event whose `dedup_id` came before
         changes nothing."""
+    def request(
+        self,
+        namespace: str,
+        workflow: str,
+        id: str,
+        type: str,
+        payload: bytes | None,
+        dedup_id: str,
+    ) -> int:
+        """As `send_event`; the event wants an answer, which `asked` finds."""
     def decide(
         self,
         approval_id: str,
@@ -885,6 +908,9 @@ class Core(Calls):
         list[(place, workflow, id, status, updated_at)] of instances that changed after it, each
         once and as it is now, the place up to which that is all). Places mean something within one
         life of a core."""
+    def asked(self, namespace: str, workflow: str, id: str, dedup_id: str) -> int:
+        """REPLY data: (Row with payloads, whether an event with this `dedup_id` came that wants an
+        answer, the answer or None if there is none yet), or None."""
     def history(self, no: int) -> int:
         """REPLY data: (Row without payloads, list[Record]) of one moment, or None."""
     def approvals(

@@ -36,6 +36,7 @@ __all__ = [
     "NotSerializable",
     "Overloaded",
     "Rejected",
+    "RequestTimeout",
     "StepFailed",
     "StepTimeout",
     "StepwellError",
@@ -358,6 +359,11 @@ class StepTimeout(StepFailed, TimeoutError):
 
 class EventTimeout(StepwellError, TimeoutError):
     """No event came before the wait's timeout. Also a `TimeoutError`."""
+
+
+class RequestTimeout(StepwellError, TimeoutError):
+    """A request was not answered in time. It is there all the same: asked again with the same
+    `dedup_id`, its answer is found. Also a `TimeoutError`."""
 
 
 class ApprovalTimeout(StepwellError, TimeoutError):

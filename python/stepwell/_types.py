@@ -8,14 +8,14 @@ the package would pay for (W11).
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 from . import _core
-from ._errors import ErrorInfo, StepwellError
+from ._errors import ErrorInfo, InvalidState, StepwellError
 
 # with defaults, which are PEP 696 and not in Python 3.11: written bare, these classes mean them
 if TYPE_CHECKING:
@@ -66,18 +66,56 @@ STATUSES = tuple(map(Status, _core.STATES))
 """By the code that crosses the border."""
 
 
-class Event(NamedTuple, Generic[T]):
+class _Event(NamedTuple, Generic[T]):
+    type: str
+    payload: T
+    timestamp: datetime
+
+
+class Event(_Event[T]):
     """An event that a wait took.
 
     Attributes:
+        type: Its type.
+        payload: What it says.
         timestamp: When it was sent, which may be long before that, by the engine's clock; of events
             that were taken before this was recorded, when they were. `step.now()` is the time of
             the turn.
     """
 
-    type: str
-    payload: T
-    timestamp: datetime
+    _answer: Callable[[Any, Any], Coroutine[Any, Any, None]] | None = None
+
+    def reply(self, value: Any, *, as_type: Any = None) -> Coroutine[Any, Any, None]:
+        """Answers whoever asked with `Instance.request`, once, however often this body replays.
+
+        Await it in the body that waited for the event. It returns when the answer is durable;
+        whoever asks again with the same `dedup_id` gets this one, also when the instance has ended.
+        An answer to an event that was only sent is recorded, and nobody is told.
+
+        Args:
+            value: Storable data, as a step's result.
+            as_type: Stores it as this type; default: its own, as plain data.
+
+        Raises:
+            InvalidState: It was answered before in this life of the instance; or this event was
+                taken by no wait, or is a copy.
+            NotSerializable: The value cannot be stored.
+            TooLarge: It is over the limit for one value.
+        """
+        if self._answer is None:
+            raise InvalidState(
+                f'event "{self.type}" cannot be answered: reply to the very event that '
+                "`step.wait_for_event` returned."
+            )
+        return self._answer(value, as_type)
+
+    def answered_by(self, answer: Callable[[Any, Any], Coroutine[Any, Any, None]]) -> Self:
+        """Returns this event, whose replies go there. For the engine."""
+        self._answer = answer
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), tuple(self))
 
 
 class Approval(NamedTuple, Generic[T]):

@@ -56,6 +56,7 @@ from stepwell import QueueExplanation as QueueExplanation
 from stepwell import ReasonCount as ReasonCount
 from stepwell import Redacted as Redacted
 from stepwell import Rejected as Rejected
+from stepwell import RequestTimeout as RequestTimeout
 from stepwell import RestartPreview as RestartPreview
 from stepwell import Retention as Retention
 from stepwell import Retry as Retry
@@ -387,6 +388,50 @@ class Instance(Generic[_R_co]):
             NotSerializable: The payload cannot be stored.
             TooLarge: It is over the limit for one value.
             InvalidName: The type or `dedup_id` is malformed.
+        """
+
+    async def request(
+        self,
+        type: str,
+        payload: Any = None,
+        *,
+        timeout: Duration = "30 seconds",
+        dedup_id: str | None = None,
+        as_type: Any = None,
+    ) -> Any:
+        """Sends the instance an event and waits for its answer: `await event.reply(value)` in the
+        body that waits for the event.
+
+        The event is durable before anybody waits for the answer, and it is answered once. Whoever
+        asks again with the same `dedup_id`, after a timeout or a crash, sends nothing, and gets
+        that answer; also from an instance that has ended since.
+
+        Args:
+            type: The event's type.
+            payload: Storable data.
+            timeout: How long to wait for the answer, from when the event is durable. The event
+                stays when it is over.
+            dedup_id: Names the request, as of `send_event`: 1 to 256 characters. Default: a new
+                one, which nobody can ask again with.
+            as_type: What the answer is to become; default: plain data.
+
+        Returns:
+            What the body answered.
+
+        Raises:
+            RequestTimeout: There was no answer in time.
+            InstanceErrored: It ended with an error, without an answer.
+            InstanceTerminated: It was terminated, without an answer.
+            InvalidState: It is complete, and did not answer; or `dedup_id` is that of an event
+                that `send_event` sent.
+            InvalidPayload: The answer cannot become `as_type`; `payload` has it plain.
+            InstanceNotFound: It is gone.
+            LimitReached: As `send_event`.
+            NotSerializable: The payload cannot be stored.
+            TooLarge: It is over the limit for one value.
+            InvalidName: The type or `dedup_id` is malformed.
+            InvalidConfig: The timeout is malformed, or `as_type` is none.
+            EngineClosed: The engine was closed meanwhile.
         """
 
     async def pause(self, *, actor: str | None = None, note: str | None = None) -> None:
@@ -1695,6 +1740,7 @@ __all__ = [
     "ReasonCount",
     "Redacted",
     "Rejected",
+    "RequestTimeout",
     "RestartPreview",
     "Retention",
     "Retry",

@@ -287,6 +287,20 @@ class Desk(Protocol):
     ) -> None:
         """Sends an event."""
 
+    async def request(
+        self, who: Who, kind: str, payload: bytes | None, dedup_id: str, us: int
+    ) -> bytes:
+        """Sends an event, unless it came before, and returns the answer to it, at most so many
+        microseconds later.
+
+        Raises:
+            RequestTimeout: There was none by then.
+            InstanceErrored: The instance ended so, and did not answer.
+            InstanceTerminated: The same.
+            InvalidState: The same; or the event with this `dedup_id` wants no answer.
+        """
+        ...
+
     async def pause(self, who: Who, by: By) -> None:
         """Lets what runs of an instance end, and nothing begin."""
 

@@ -185,6 +185,7 @@ class Driver:
         self.opened = core.monotonic()
         self.record = core.record
         self.set_attributes = core.set_attributes
+        self.answer = core.answer
         self.retry = core.retry
         self.sleep = core.sleep
         self.wait_event = core.wait_event

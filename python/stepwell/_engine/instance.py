@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, overload
+from uuid import uuid4
 
 from .._errors import (
     InstanceErrored,
@@ -27,7 +28,8 @@ from .._types import (
     Update,
 )
 from .._values import names
-from .._values.codec import Undecodable, codec
+from .._values.codec import Undecodable, codec, usable
+from .._values.durations import Duration, to_us
 from .acting import by, terminated_text
 from .answers import Telling, standing_of, state_codes, unreadable
 from .desk import Who
@@ -244,6 +246,61 @@ class Instance(Generic[R_co]):
         stored = None if payload is None else codec.encode(payload, limit=limit, where="payload")
         dedup = None if dedup_id is None else names.step_name(dedup_id, "dedup_id")
         await self._desk.send_event(self._who, kind, stored, dedup)
+
+    async def request(
+        self,
+        type: str,
+        payload: Any = None,
+        *,
+        timeout: Duration = "30 seconds",
+        dedup_id: str | None = None,
+        as_type: Any = None,
+    ) -> Any:
+        """Sends the instance an event and waits for its answer: `await event.reply(value)` in the
+        body that waits for the event.
+
+        The event is durable before anybody waits for the answer, and it is answered once. Whoever
+        asks again with the same `dedup_id`, after a timeout or a crash, sends nothing, and gets
+        that answer; also from an instance that has ended since.
+
+        Args:
+            type: The event's type.
+            payload: Storable data.
+            timeout: How long to wait for the answer, from when the event is durable. The event
+                stays when it is over.
+            dedup_id: Names the request, as of `send_event`: 1 to 256 characters. Default: a new
+                one, which nobody can ask again with.
+            as_type: What the answer is to become; default: plain data.
+
+        Returns:
+            What the body answered.
+
+        Raises:
+            RequestTimeout: There was no answer in time.
+            InstanceErrored: It ended with an error, without an answer.
+            InstanceTerminated: It was terminated, without an answer.
+            InvalidState: It is complete, and did not answer; or `dedup_id` is that of an event
+                that `send_event` sent.
+            InvalidPayload: The answer cannot become `as_type`; `payload` has it plain.
+            InstanceNotFound: It is gone.
+            LimitReached: As `send_event`.
+            NotSerializable: The payload cannot be stored.
+            TooLarge: It is over the limit for one value.
+            InvalidName: The type or `dedup_id` is malformed.
+            InvalidConfig: The timeout is malformed, or `as_type` is none.
+            EngineClosed: The engine was closed meanwhile.
+        """
+        self._desk.check("instance.request")
+        kind, us = names.event_type(type), to_us(timeout, "timeout")
+        limit = self._desk.value_bytes(self._namespace, self.workflow)
+        stored = None if payload is None else codec.encode(payload, limit=limit, where="payload")
+        dedup = str(uuid4()) if dedup_id is None else names.step_name(dedup_id, "dedup_id")
+        plan = codec.plan(Any if as_type is None else usable(as_type))
+        answer = await self._desk.request(self._who, kind, stored, dedup, us)
+        try:
+            return plan.decode(answer, "reply")
+        except Undecodable as error:
+            raise unreadable(self.workflow, self.id, "reply", error, answer) from error.__cause__
 
     async def pause(self, *, actor: str | None = None, note: str | None = None) -> None:
         """Pauses the instance, until `resume`: attempts that run end and are recorded, and nothing

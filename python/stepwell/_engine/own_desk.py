@@ -45,6 +45,7 @@ from .desk import (
 from .draining import DRAINED
 from .following import Changes, Following, Updates
 from .look import Look
+from .requesting import Requesting
 from .rewinding import Beginning
 
 if TYPE_CHECKING:
@@ -334,6 +335,11 @@ class OwnDesk:
         self, who: Who, kind: str, payload: bytes | None, dedup_id: str | None
     ) -> None:
         await self._asked(who, self._driver.core.send_event, *who, kind, payload, dedup_id)
+
+    async def request(
+        self, who: Who, kind: str, payload: bytes | None, dedup_id: str, us: int
+    ) -> bytes:
+        return await Requesting(self.driver, self._asked, who, dedup_id).answer(kind, payload, us)
 
     async def resume(self, who: Who, by: By, to_version: str | None) -> None:
         core = self._driver.core

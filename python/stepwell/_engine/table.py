@@ -498,6 +498,19 @@ OPERATIONS: tuple[Operation, ...] = (
         "send_event",
     ),
     Operation(
+        "instance.request",
+        "instance",
+        '(type: str, payload: Any = None, *, timeout: Duration = "30 seconds", '
+        "dedup_id: str | None = None, as_type: Any = None) -> Any",
+        "safe",
+        "operator",
+        "dedup_id",
+        "waits",
+        "EngineClosed InstanceErrored InstanceNotFound InstanceTerminated InvalidConfig "
+        "InvalidName InvalidPayload InvalidState LimitReached NotSerializable RequestTimeout "
+        "TooLarge",
+    ),
+    Operation(
         "instance.pause",
         "instance",
         "(*, actor: str | None = None, note: str | None = None) -> None",

@@ -22,6 +22,8 @@ class Asking:
     """
 
     __slots__ = ("_life", "_thread")
+    _word = "step"
+    """What the object is called whose methods these are."""
 
     def __init__(self, life: Life) -> None:
         self._life = life
@@ -38,4 +40,4 @@ class Asking:
             and not has_ended
         ):
             return here
-        return misplaced(life, method, other_thread=_thread() != self._thread)
+        return misplaced(life, f"{self._word}.{method}", other_thread=_thread() != self._thread)

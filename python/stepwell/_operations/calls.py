@@ -26,13 +26,13 @@ T = TypeVar("T")
 
 
 def misplaced(life: Life, method: str, *, other_thread: bool) -> NoReturn:
-    """Says why nobody may call this method of an instance's `Step` here (I7).
+    """Says why nobody may call this method of an instance's `Step`, such as `step.do`, here (I7).
 
     Raises:
         Misuse: Always.
     """
     branch, here = current_branch(), place.get()
-    whose, at = f"step.{method} of {life.who}", caller()
+    whose, at = f"{method} of {life.who}", caller()
     if here is not None and branch is None:
         name = here.identity[2]  # type: ignore[union-attr]  # no branch, so a step operation
         problem = (

@@ -21,6 +21,7 @@ from .._values.failures import blamed
 from .._values.names import any_of, wait_name
 from . import recalled
 from .operation import WaitOperation
+from .replies import Replying
 
 if TYPE_CHECKING:
     from .._body.branch import Branch
@@ -88,7 +89,8 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
         payload = _payload(life, outcome, as_type)
     except Undecodable as error:
         await _tell_unfit(life, identity, outcome, error)
-    return Event(outcome.type, payload, _came_at(outcome))
+    taken = Event(outcome.type, payload, _came_at(outcome))
+    return taken.answered_by(Replying(life, outcome.type, outcome.seq))
 
 
 def _payload(life: Life, outcome: Outcome, as_type: Any) -> Any:

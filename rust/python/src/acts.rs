@@ -107,6 +107,27 @@ impl Core {
         self.submit_with_ticket(py, |ticket| Command::Send(ticket, sent, dedup))
     }
 
+    #[pyo3(signature = (namespace, workflow, id, r#type, payload, dedup_id))]
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn request(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        r#type: &str,
+        payload: Option<&[u8]>,
+        dedup_id: &str,
+    ) -> PyResult<u64> {
+        let sent = Box::new(Sent {
+            to: name(namespace, workflow, id)?,
+            kind: r#type.into(),
+            payload: bytes(payload),
+        });
+        let dedup = dedup_id.into();
+        self.submit_with_ticket(py, |ticket| Command::Request(ticket, sent, dedup))
+    }
+
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn decide(
         &self,

@@ -77,6 +77,28 @@ impl Core {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn answer(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        begun: u64,
+        identity: IdentityTuple,
+        place: u64,
+        at: i64,
+        payload: &[u8],
+    ) -> PyResult<u64> {
+        let answered = identity.into_operation()?;
+        let mut record = record(answered, 0, Verdict::Done, at, Some(payload));
+        record.begun = Some(begun);
+        let ticket = self.engine.draw_ticket();
+        let by = Body { no, incarnation };
+        let answer = Speech::Answer(ticket, place, Box::new(record));
+        self.submit(py, by.says(answer))?;
+        Ok(ticket)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn retry(
         &self,
         py: Python<'_>,

@@ -56,6 +56,7 @@ fn kind(of: Kind) -> (&'static str, &'static str) {
         Kind::Deadline => ("DEADLINE", "deadline"),
         Kind::Attributes => ("ATTRIBUTES", "set_attributes"),
         Kind::Undo => ("UNDO", "undo"),
+        Kind::Reply => ("REPLIED", "reply"),
     }
 }
 

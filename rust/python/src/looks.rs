@@ -151,6 +151,11 @@ impl Core {
         self.ask(Question::Find(name, payloads))
     }
 
+    fn asked(&self, namespace: &str, workflow: &str, id: &str, dedup_id: &str) -> PyResult<u64> {
+        let name = name(namespace, workflow, id)?;
+        self.ask(Question::Asked(name, dedup_id.into()))
+    }
+
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     #[pyo3(signature = (namespace, workflow, statuses, version, reason, parent, created_after, created_before, beyond, newest_first, limit, attributes=Vec::new(), id_prefix=None, budget=None, schedule=None))]
     fn list(

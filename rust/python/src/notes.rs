@@ -12,7 +12,7 @@ use stepwell_core::note::{Data, Note, Refusal, Rewound, Start};
 use stepwell_core::rewind::No;
 use stepwell_core::runtime::OfWorkflow;
 use stepwell_core::schedule::{Firing, Schedule};
-use stepwell_core::store::{Look, Row};
+use stepwell_core::store::{Answered, Look, Row};
 use stepwell_core::tally::ReasonTold;
 use stepwell_core::undo::Undo;
 use stepwell_core::wait::{Approval, Source, Wait};
@@ -277,9 +277,11 @@ fn firing<'py>(py: Python<'py>, found: &Result<Firing, (u64, String)>) -> Any<'p
 
 fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
     match data {
-        Data::Nothing | Data::Row(None) | Data::History(None) | Data::Rewound(None) => {
-            Ok(py.None().into_bound(py))
-        }
+        Data::Nothing
+        | Data::Row(None)
+        | Data::History(None)
+        | Data::Rewound(None)
+        | Data::Asked(None) => Ok(py.None().into_bound(py)),
         Data::Bool(it) => it.into_bound_py_any(py),
         Data::Created {
             no,
@@ -312,6 +314,15 @@ fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
         Data::Schedules(some) => each(py, some, schedule)?.into_bound_py_any(py),
         Data::Firings(some) => each(py, some, firing)?.into_bound_py_any(py),
         Data::Bulks(some) => each(py, some, bulk)?.into_bound_py_any(py),
+        Data::Asked(Some(it)) => {
+            let (found, asked) = &**it;
+            let (is_known, answer) = match asked {
+                Answered::Never => (false, None),
+                Answered::Open => (true, None),
+                Answered::With(answer) => (true, Some(&**answer)),
+            };
+            tuple!(py; look(py, found)?, is_known, bytes(py, answer))
+        }
         Data::Audit((rows, searched_to)) => tuple!(py; each(py, rows, audited)?, *searched_to),
         Data::Changes(is_lost, rows, to) => {
             let one = |py, (place, it): &(u64, Row)| tuple!(py; place, &*it.workflow, &*it.id, it.status as u8, it.updated_at);
