@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 import trio
+from moments import AtStep
 
 import stepwell
 from stepwell import (
@@ -28,8 +29,6 @@ from stepwell import (
     workflow,
 )
 from stepwell.testing import open_test_engine
-
-from moments import AtStep
 
 
 @workflow

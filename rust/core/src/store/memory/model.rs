@@ -150,10 +150,7 @@ impl Model {
                 Outcome::Done(0)
             }
             Op::Leave(letter) => self.leave(letter),
-            Op::TakeIn(id) => match self.letters.remove(id) {
-                Some(_) => Outcome::Done(0),
-                None => Outcome::Fenced,
-            },
+            Op::TakeIn(id) => self.take_in(*id),
             Op::Meta(name, value) => {
                 self.meta.insert(name.clone(), value.clone());
                 Outcome::Done(0)
@@ -200,6 +197,13 @@ impl Model {
         let id = self.letters.last_key_value().map_or(1, |it| it.0 + 1);
         self.letters.insert(id, letter.clone());
         Outcome::Done(id)
+    }
+
+    fn take_in(&mut self, id: LetterId) -> Outcome {
+        match self.letters.remove(&id) {
+            Some(_) => Outcome::Done(0),
+            None => Outcome::Fenced,
+        }
     }
 
     fn touch(&mut self, no: InstanceNo, number: u64) -> Outcome {

@@ -18,7 +18,7 @@ use crate::audit;
 use crate::bulk::Bulk;
 use crate::history::{Kind, Record, Verdict};
 use crate::ids::{EventId, Incarnation, InstanceNo, Micros, Seq};
-use crate::letter::{Address, Letter};
+use crate::letter::{Address, Letter, LetterId};
 use crate::lifecycle::Status;
 use crate::limits::FORGOTTEN;
 use crate::store::{NewInstance, Op, Outcome, Restart, Transition, FAILURE_HOURS};
@@ -95,13 +95,7 @@ impl<'c> Writing<'c> {
             Op::Approval(approval) => self.approval(approval),
             Op::EndApproval(id, status) => self.end_approval(id, *status),
             Op::Leave(letter) => self.leave(letter),
-            Op::TakeIn(id) => {
-                let gone = self.sql.get(Sql::TakeIn)?.execute([*id as i64])?;
-                Ok(match gone {
-                    0 => Outcome::Fenced,
-                    _ => Outcome::Done(0),
-                })
-            }
+            Op::TakeIn(id) => self.take_in(*id),
             Op::Audit(it) => self.audit(it),
             Op::Bulk(it) => self.bulk(it),
             Op::Touched(no, number) => self.run(Sql::Touched, [*no as i64, *number as i64]),
@@ -593,6 +587,14 @@ impl<'c> Writing<'c> {
         let crc = sums::letter(letter.to, &body);
         let _ = self.run(Sql::Leave, params![range, engine, crc, body])?;
         Ok(Outcome::Done(self.conn.last_insert_rowid() as u64))
+    }
+
+    fn take_in(&mut self, id: LetterId) -> rows::Result<Outcome> {
+        let gone = self.sql.get(Sql::TakeIn)?.execute([id as i64])?;
+        Ok(match gone {
+            0 => Outcome::Fenced,
+            _ => Outcome::Done(0),
+        })
     }
 
     fn audit(&mut self, it: &audit::Entry) -> rows::Result<Outcome> {
