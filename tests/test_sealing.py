@@ -27,6 +27,7 @@ from stepwell import (
 )
 from stepwell._engine import sealed_core
 from stepwell._engine.sealed_core import SealedCore
+from stepwell._values.codec import codec
 from stepwell.crypto import Keyring
 from stepwell.testing import open_test_engine
 
@@ -496,6 +497,23 @@ def test_blocking_programs_and_those_on_asyncio_have_codecs_too(tmp_path):
 
     asyncio.run(main())
     assert PLAIN.encode() not in raw(tmp_path / "s.db")
+
+
+async def test_what_a_schedule_is_and_what_it_creates_is_sealed(tmp_path):
+    store = tmp_path / "s.db"
+    async with open_test_engine([child], store=str(store), codec=ring()) as engine:
+        driver = engine._driver
+        creates = ("child", child.version, codec.encode(PLAIN), ["first", "second"])
+        becomes = (None, b"\xa0", PLAIN.encode())
+        reply = await driver.ask(
+            driver.core.change_schedule, "default", "nightly", 0, becomes, [], creates, None
+        )
+        assert reply.code == ""
+        for id in ("first", "second"):
+            assert await (await engine.get(child, id)).result() == f"{PLAIN} output"
+        reply = await driver.ask(driver.core.schedules, "default", "nightly", 0, 10)
+        assert [row[6] for row in reply.data] == [PLAIN.encode()]
+    assert PLAIN.encode() not in raw(store)
 
 
 OPEN = {

@@ -986,14 +986,16 @@ class Core(Calls):
         firings: Sequence[tuple[int, int | None, str, str | None, str | None]],
         creates: tuple[str, str, bytes | None, Sequence[str]] | None,
         audited: tuple[By, str, str, str | None, str] | None,
+        params: Sequence[bytes] | None = None,
     ) -> int:
         """Changes a schedule, all of this or nothing, in one commit. revision: of what was seen; 0:
         there was none. becomes: (when it is to be looked at next, with a SCHEDULE note; how far it
         is; what it is, or None: as it was); None: it is gone, with its firings. firings: (time, the
         last of several in a row, outcome, why, id of its instance) each. creates: (workflow,
-        version, params, ids) of instances; one that is there already is left as it is. audited:
-        (who, operation, workflow, id of the instance that this created, what came of it). REPLY
-        data: its number. Codes: OUTDATED, LIMIT (SCHEDULES), OVERLOADED."""
+        version, params, ids) of instances; one that is there already is left as it is. params: of
+        each of them its own. audited: (who, operation, workflow, id of the instance that this
+        created, what came of it). REPLY data: its number. Codes: OUTDATED, LIMIT (SCHEDULES),
+        OVERLOADED."""
     def schedules(self, namespace: str | None, id: str | None, beyond: int, limit: int) -> int:
         """REPLY data: schedules in the order of their numbers, from above `beyond`, of a namespace
         or all. Each is (number, namespace, id, revision, next, how far it is, what it is), or

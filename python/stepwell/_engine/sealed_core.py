@@ -48,6 +48,7 @@ _FAILURES = (GAVE_UP, ATTEMPT_FAILED, INTERRUPTED, REFUSED)
 _PARTED = (ABANDONED, ERASED)
 _CHILDREN = (CALL, RESULT)
 _BULK: What = ("bulk",)
+_SCHEDULE: What = ("schedule",)
 
 
 def passed_through(core: Core, codec: Codec | None) -> Core:
@@ -282,6 +283,23 @@ class SealedCore:
         what = self._sealer.seal((namespace, "", ""), _BULK, what)
         return self._core.begin_bulk(namespace, operation, workflow, filter, frontier, what, by)
 
+    def change_schedule(
+        self, namespace: str, id: str, revision: int, becomes: Any, firings: Any, creates: Any,
+        audited: Any,
+    ) -> int:  # fmt: skip
+        """See `Core.change_schedule`."""
+        if becomes is not None:
+            next, state, what = becomes
+            becomes = next, state, self._sealer.seal((namespace, "", id), _SCHEDULE, what)
+        params = None
+        if creates is not None and creates[2] is not None:
+            workflow, version, given, ids = creates
+            creates = workflow, version, None, ids
+            params = [self._sealer.seal((namespace, workflow, it), PARAMS, given) for it in ids]
+        return self._core.change_schedule(
+            namespace, id, revision, becomes, firings, creates, audited, params
+        )
+
     def do_part(
         self, number: int, operation: str, namespace: str, items: Any, text: str | None,
         payload: bytes | None, states: Any, place: int, ends: bool,
@@ -349,6 +367,13 @@ class SealedCore:
             lambda rows: [self._bulk(row) for row in rows],
         )
 
+    def schedules(self, namespace: str | None, id: str | None, beyond: int, limit: int) -> int:
+        """See `Core.schedules`."""
+        return self._asked(
+            self._core.schedules(namespace, id, beyond, limit),
+            lambda rows: [self._schedule(row) for row in rows],
+        )
+
     def poll(self, starts: int | None = None) -> Any:
         """See `Core.poll`."""
         notes = self._core.poll(starts)
@@ -369,16 +394,13 @@ class SealedCore:
         return sort, ticket, code, data if opener is None or code else opener(data)
 
     def _start(self, sort: int, start: Any) -> tuple[object, ...]:
-        no, incarnation, namespace, workflow, version, id, params, *rest = start
-        *middle, records, waits, seed = rest
+        no, _, namespace, workflow, _, id, params = start[:7]
+        records, waits = start[12:14]
         body = self._bodies[no] = _Body((namespace, workflow, id))
         body.approvals = {it[0]: it[3] for it in waits if it[1] == APPROVAL}
         params = self._sealer.open(body.who, PARAMS, params)
         records = tuple(self._record(body.who, it) for it in records)
-        return sort, (
-            no, incarnation, namespace, workflow, version, id, params, *middle, records, waits,
-            seed,
-        )  # fmt: skip
+        return sort, (*start[:6], params, *start[7:12], records, *start[13:])
 
     def _settled(
         self, sort: int, no: int, number: int, seq: int, verdict: Any, type: str | None,
@@ -452,6 +474,12 @@ class SealedCore:
             return row
         what = self._sealer.open((row[1], "", ""), _BULK, row[8])
         return (*row[:8], what, *row[9:])
+
+    def _schedule(self, row: Any) -> Any:
+        if len(row) == 2:  # it cannot be read
+            return row
+        what = self._sealer.open((row[1], "", row[2]), _SCHEDULE, row[6])
+        return (*row[:6], what, *row[7:])
 
     def _record(self, who: Who, record: Any) -> Any:
         payload = record[12]

@@ -7,6 +7,7 @@ use stepwell_core::submission::{Administered, Becomes, Code, Command, NewItem, S
 
 use crate::arguments::{bytes, short, ByTuple};
 use crate::core::Core;
+use crate::error::invalid;
 
 /// When it is to be looked at next, how far it is, and what it is if that changes.
 #[derive(FromPyObject)]
@@ -44,17 +45,26 @@ impl FiringTuple {
 struct CreatesTuple(String, String, Option<Vec<u8>>, Vec<String>);
 
 impl CreatesTuple {
-    fn into_creates(self, namespace: &str, schedule: &str) -> PyResult<(Code, Vec<NewItem>)> {
+    /// `own`: of each of them its own params, in place of those that all have.
+    fn into_creates(
+        self,
+        namespace: &str,
+        schedule: &str,
+        own: Option<Vec<Vec<u8>>>,
+    ) -> PyResult<(Code, Vec<NewItem>)> {
         short(&self.0)?;
+        if own.as_ref().is_some_and(|it| it.len() != self.3.len()) {
+            return Err(invalid("each instance has params of its own, or none has"));
+        }
         let code = Code {
             namespace: namespace.into(),
             workflow: self.0.into(),
             version: self.1.into(),
         };
-        let params = self.2;
+        let (params, mut own) = (self.2, own.into_iter().flatten());
         let item = |id: String| NewItem {
             id: Some(id.into()),
-            params: bytes(params.as_deref()),
+            params: bytes(own.next().as_deref().or(params.as_deref())),
             schedule: Some(schedule.into()),
             ..NewItem::default()
         };
@@ -80,7 +90,7 @@ impl AuditedTuple {
 
 #[pymethods]
 impl Core {
-    #[pyo3(signature = (namespace, id, revision, becomes, firings, creates, audited))]
+    #[pyo3(signature = (namespace, id, revision, becomes, firings, creates, audited, params=None))]
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn change_schedule(
         &self,
@@ -92,10 +102,11 @@ impl Core {
         firings: Vec<FiringTuple>,
         creates: Option<CreatesTuple>,
         audited: Option<AuditedTuple>,
+        params: Option<Vec<Vec<u8>>>,
     ) -> PyResult<u64> {
         short(namespace)?;
         let creates = creates
-            .map(|it| it.into_creates(namespace, id))
+            .map(|it| it.into_creates(namespace, id, params))
             .transpose()?;
         let change = Box::new(ScheduleChange {
             namespace: namespace.into(),
