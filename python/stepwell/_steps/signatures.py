@@ -20,6 +20,8 @@ P = TypeVar("P")
 T = TypeVar("T")
 IfExists = Literal["raise", "return", "return_if_same"]
 OnOverload = Literal["raise", "wait"]
+CatchUp = Literal["skip", "one", "all"]
+Overlap = Literal["skip", "queue", "allow", "replace"]
 OnInterrupt = Literal["retry", "fail"]
 Runtime = Literal["trio", "asyncio"]
 """Where async code of users may run."""
@@ -99,6 +101,7 @@ class DecideOptions(TypedDict, total=False):
     attributes: Mapping[str, AttributeValue] | None
     parent: str | tuple[str, str] | None
     id_prefix: str | None
+    schedule: str | None
     created_after: datetime | None
     created_before: datetime | None
     rate: float | None
