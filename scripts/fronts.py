@@ -14,19 +14,31 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "python" / "stepwell"
 SOURCES = (
     "_engine/engine", "_engine/tenant", "_engine/creating", "_engine/finding", "_engine/many",
-    "_engine/instance", "_engine/approvals", "_engine/bulks", "_client/client",
+    "_engine/instance", "_engine/approvals", "_engine/bulks", "_engine/schedules", "_client/client",
 )  # fmt: skip
 """Of what they import from there the stub imports nothing: it describes that, or it
 is of no interest."""
 CLASSES = (
-    "BatchResult", "Approvals", "Bulks", "Instance", "Creates", "Finds", "Many", "Tenant",
-    "LocalTenant", "Namespace", "Engine", "ClientTenant", "ClientNamespace", "Client",
+    "BatchResult", "Approvals", "Bulks", "Instance", "Schedule", "Schedules", "Creates", "Finds",
+    "Many", "Tenant", "LocalTenant", "Namespace", "Engine", "ClientTenant", "ClientNamespace",
+    "Client",
 )  # fmt: skip
 FRONTED = (
-    "Approvals", "Bulks", "Instance", "Namespace", "Engine", "BatchResult", "Client",
+    "Approvals", "Bulks", "Instance", "Schedule", "Namespace", "Engine", "BatchResult", "Client",
     "ClientNamespace",
 )  # fmt: skip
-PRIVATE = {"P", "R", "R_co", "Creates", "Finds", "Many", "Tenant", "LocalTenant", "ClientTenant"}
+PRIVATE = {
+    "P",
+    "R",
+    "R_co",
+    "Schedules",
+    "Creates",
+    "Finds",
+    "Many",
+    "Tenant",
+    "LocalTenant",
+    "ClientTenant",
+}
 """Names that a module has for its own annotations."""
 
 

@@ -48,9 +48,9 @@ TURNED_ROUND = [
     (
         "_engine/desk.py",
         "from .tenant import Tenant",
-        "a circle of 10 files: _engine.acting, _engine.answers, _engine.approvals, _engine.bulks, "
+        "a circle of 11 files: _engine.acting, _engine.answers, _engine.approvals, _engine.bulks, "
         "_engine.creating, _engine.desk, _engine.finding, _engine.instance, _engine.many, "
-        "_engine.tenant",
+        "_engine.schedules, _engine.tenant",
     ),
     (
         "_body/life.py",

@@ -6,10 +6,10 @@ import re
 import pytest
 
 import stepwell
-from stepwell import Approvals, Bulks, Engine, Instance, Namespace, aio, sync
+from stepwell import Approvals, Bulks, Engine, Instance, Namespace, Schedule, aio, sync
 from stepwell._engine.table import BY_NAME, OPERATIONS
 
-WHOSE = {"instance": Instance, "approvals": Approvals, "bulk": Bulks}
+WHOSE = {"instance": Instance, "approvals": Approvals, "bulk": Bulks, "schedule": Schedule}
 AS_OTHERS = re.compile(r"^ {4}StepwellError: As `", re.MULTILINE)
 """Where a docstring leaves to another one what else is raised."""
 UNAUDITED = {
@@ -94,7 +94,12 @@ def test_a_row_has_the_errors_of_its_method(operation):
 
 def test_names_are_those_that_messages_use():
     assert len(BY_NAME) == len(OPERATIONS)
-    prefix = {"instance": "instance.", "approvals": "engine.approvals.", "bulk": "engine.bulk."}
+    prefix = {
+        "instance": "instance.",
+        "approvals": "engine.approvals.",
+        "bulk": "engine.bulk.",
+        "schedule": "schedule.",
+    }
     for it in OPERATIONS:
         assert it.name == prefix.get(it.of, "engine.") + it.method
 

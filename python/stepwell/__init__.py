@@ -28,6 +28,7 @@ from ._engine.creating import BatchResult
 from ._engine.engine import Engine, current_step
 from ._engine.instance import Instance
 from ._engine.run import run
+from ._engine.schedules import Schedule
 from ._engine.tenant import Namespace
 from ._errors import (
     ApprovalTimeout,
@@ -82,6 +83,7 @@ from ._types import (
     Event,
     Explanation,
     ExplanationCode,
+    Firing,
     InstanceInfo,
     InstanceStatus,
     InstanceSummary,
@@ -129,6 +131,7 @@ __all__ = [
     "EventTimeout",
     "Explanation",
     "ExplanationCode",
+    "Firing",
     "Instance",
     "InstanceErrored",
     "InstanceExists",
@@ -162,6 +165,7 @@ __all__ = [
     "RestartPreview",
     "Retention",
     "Retry",
+    "Schedule",
     "SlotHolder",
     "Started",
     "Status",

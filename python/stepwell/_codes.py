@@ -102,6 +102,9 @@ def error_of(
             )
         case _core.LIMIT:
             limit, value = data or (_core.BUFFERED_EVENTS, _core.EVENTS_MAX)
+            if limit == _core.SCHEDULES:
+                text = f"there are {value:,} schedules. Delete some first. Nothing was changed."
+                return LimitReached(text, limit=limit, value=value)
             text = (
                 f"{lead}{whose} has {value:,} events that no wait took yet. Send fewer, or wait "
                 "for them."

@@ -25,6 +25,7 @@ from ._engine.config import check_unpatched
 from ._engine.creating import BatchResult
 from ._engine.engine import Engine
 from ._engine.instance import Instance
+from ._engine.schedules import Schedule
 from ._engine.tenant import Namespace
 from ._errors import EngineClosed, MisusedState
 from ._loops.portal import Held, TrioThread, from_thread
@@ -35,6 +36,7 @@ FRONTED: tuple[type, ...] = (
     Instance,
     Approvals,
     Bulks,
+    Schedule,
     Client,
     ClientNamespace,
 )
@@ -43,6 +45,7 @@ _WHOSE: dict[type, str] = {
     Instance: "instance",
     Approvals: "engine.approvals",
     Bulks: "engine.bulk",
+    Schedule: "schedule",
     Client: "client",
     ClientNamespace: "client",
 }
@@ -111,8 +114,8 @@ class Gate:
             raise MisusedState(f"{where}. In a trio step use current_step().engine.")
 
     def wrap(self, value: Any) -> Any:
-        """Returns a front of what is fronted, and of what is in a batch's result; all else as it
-        is."""
+        """Returns a front of what is fronted, and of what is in a list or a batch's result; all
+        else as it is."""
         made = next(
             (it for cls in type(value).__mro__ if (it := self.way.classes.get(cls)) is not None),
             None,
@@ -123,6 +126,8 @@ class Gate:
             return front
         if isinstance(value, BatchResult):
             return BatchResult([self.wrap(instance) for instance in value.created], value.errors)
+        if isinstance(value, list) and value and isinstance(value[0], FRONTED):
+            return [self.wrap(it) for it in value]
         if isinstance(value, AbstractAsyncContextManager):
             return self.way.manager(self, value)
         if isinstance(value, AsyncIterator):

@@ -167,6 +167,30 @@ class Redacted:
     size: int
 
 
+class Firing(NamedTuple):
+    """What came of one time of a schedule, or of several in a row that came to the same.
+
+    Attributes:
+        at: The time, not put off by jitter; of several the first.
+        until: The last of several; None: it is one.
+        outcome: "fired", an instance was created; "skipped", by the schedule's own rules; "missed",
+            no engine ran, or the time was over before one looked.
+        why: Of what was skipped "overlap", "queue_full", "replaced" or "paused"; of what was missed
+            "engine_down" or "overtaken", by a later time; of what fired "trigger", "backfill",
+            "queued", or None: it was due. In a backfill also "fired_before", "queued" and "due",
+            which it leaves alone.
+        id: The instance's.
+        decided_at: When this was decided.
+    """
+
+    at: datetime
+    until: datetime | None
+    outcome: Literal["fired", "skipped", "missed"]
+    why: str | None
+    id: str | None
+    decided_at: datetime
+
+
 class UndoStatus(NamedTuple):
     """How the undos of a failed instance went."""
 

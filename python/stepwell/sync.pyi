@@ -6,7 +6,7 @@ import builtins
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, Unpack, overload
 
@@ -29,6 +29,7 @@ from stepwell import Event as Event
 from stepwell import EventTimeout as EventTimeout
 from stepwell import Explanation as Explanation
 from stepwell import ExplanationCode as ExplanationCode
+from stepwell import Firing as Firing
 from stepwell import InstanceErrored as InstanceErrored
 from stepwell import InstanceExists as InstanceExists
 from stepwell import InstanceInfo as InstanceInfo
@@ -83,7 +84,7 @@ from stepwell import WorkflowStatistics as WorkflowStatistics
 from stepwell import step_options as step_options
 from stepwell import workflow as workflow
 
-from ._steps.signatures import Given, IfExists, LimitChanges, OnOverload, Runtime
+from ._steps.signatures import CatchUp, Given, IfExists, LimitChanges, OnOverload, Overlap, Runtime
 from ._steps.workflow import OnBodyError
 from ._types import FromStep, StatusName
 from ._values.durations import Duration
@@ -183,6 +184,7 @@ class Approvals:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -205,6 +207,7 @@ class Approvals:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -243,6 +246,7 @@ class Approvals:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -265,6 +269,7 @@ class Approvals:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -640,6 +645,213 @@ class Instance(Generic[_R_co]):
             InstanceNotFound: It is gone.
         """
 
+class Schedule:
+    """Instances of a workflow that are created again and again. Get it from `put_schedule` or
+    `schedules`.
+
+    What it says of itself is as of when it was got; its methods are about the schedule that has
+    its id now, and raise `InvalidConfig` if there is none any more.
+
+    Attributes:
+        id: Its id.
+        workflow: Name of the workflow.
+        version: Which version of it; None: the last that is registered when it fires.
+        when: The cron expression, or the interval.
+        timezone: In which a cron expression is meant.
+        catch_up: What becomes of times that were missed.
+        overlap: What becomes of a time while an instance of it runs.
+        jitter: By up to how much each time is put off.
+        paused_at: Since when it is paused; None: it is not.
+        next_at: When it fires next; None: it is paused, or never again.
+        queued: Times that wait until nothing of it runs.
+        has_code: Whether the engine has the code that it needs. Without it, it does not fire.
+        created_at: When it was put first.
+        updated_at: When what it is was changed last.
+    """
+
+    id: str
+    workflow: str
+    version: str | None
+    when: str | timedelta
+    timezone: str
+    catch_up: CatchUp
+    overlap: Overlap
+    jitter: timedelta
+    paused_at: datetime | None
+    next_at: datetime | None
+    queued: int
+    has_code: bool
+    created_at: datetime
+    updated_at: datetime
+
+    def pause(self, *, actor: str | None = None, note: str | None = None) -> None:
+        """Lets it fire no more until it is resumed. Its instances go on, and what waits in its
+        queue stays there.
+
+        Args:
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
+        Raises:
+            InvalidConfig: There is no such schedule any more.
+            EngineClosed: The engine is not open.
+        """
+
+    def resume(self, *, actor: str | None = None, note: str | None = None) -> None:
+        """Lets it fire again, from now on: what the pause missed is not caught up, and `firings`
+        say so.
+
+        Args:
+            actor: As `pause`.
+            note: As `pause`.
+
+        Raises:
+            InvalidConfig: There is no such schedule any more.
+            EngineClosed: The engine is not open.
+        """
+
+    def delete(self, *, actor: str | None = None, note: str | None = None) -> None:
+        """Removes it, with what is kept of its times. Its instances stay, and go on.
+
+        Args:
+            actor: As `pause`.
+            note: As `pause`.
+
+        Raises:
+            InvalidConfig: There is no such schedule any more.
+            EngineClosed: The engine is not open.
+        """
+
+    def trigger(self, *, actor: str | None = None, note: str | None = None) -> Instance[Any]:
+        """Creates an instance now, whatever else of it runs, also while it is paused. Times are as
+        before.
+
+        Args:
+            actor: As `pause`.
+            note: As `pause`.
+
+        Returns:
+            The instance.
+
+        Raises:
+            InvalidConfig: There is no such schedule any more, or no code for its workflow.
+            Overloaded: As `create`.
+            EngineClosed: The engine is not open.
+        """
+
+    def backfill(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        dry_run: bool = False,
+        actor: str | None = None,
+        note: str | None = None,
+    ) -> list[Firing]:
+        """Fires its times from `start` up to and with `end`, each as if it had fired then, at once
+        and whatever runs. A time that fired already does not fire again.
+
+        Args:
+            start: An aware datetime.
+            end: The same, and not ahead of now.
+            dry_run: Changes nothing, and returns what would come of it.
+            actor: As `pause`.
+            note: As `pause`.
+
+        Returns:
+            What came of each time, in order: "fired", or "skipped" and why.
+
+        Raises:
+            InvalidConfig: There is no such schedule any more, no code for its workflow, `end` is
+                before `start` or ahead of now, or there are more than 1,000 times between them.
+            Overloaded: As `create_batch`; nothing was created.
+            EngineClosed: The engine is not open.
+        """
+
+    def firings(self, *, limit: int = 50, cursor: str | None = None) -> Page[Firing]:
+        """Returns what came of its times, the last decided first. The last 10,000 are kept.
+
+        Args:
+            limit: 1 to 1,000.
+            cursor: Where the page before ended.
+
+        Raises:
+            InvalidConfig: There is no such schedule any more, or the limit or the cursor is
+                malformed.
+            EngineClosed: The engine is not open.
+        """
+
+    def next_times(self, n: int = 5) -> list[datetime]:
+        """Returns when it fires next, as it was when this was got, in its time zone and not put off
+        by its jitter; of a paused one nothing.
+
+        Args:
+            n: How many, 1 to 1,000.
+
+        Raises:
+            InvalidConfig: `n` is out of range.
+            EngineClosed: The engine is not open.
+        """
+
+class _Schedules:
+    """The methods of an engine and its namespaces that are about schedules."""
+
+    def put_schedule(
+        self,
+        workflow: Workflow[Any, Any] | str,
+        when: Duration,
+        *,
+        id: str,
+        params: Any = None,
+        timezone: str = "UTC",
+        catch_up: CatchUp = "one",
+        overlap: Overlap = "skip",
+        jitter: Duration | None = None,
+        actor: str | None = None,
+        note: str | None = None,
+    ) -> Schedule:
+        """Creates instances of a workflow again and again, from now on and whatever restarts. Each
+        time creates one instance, or none, and `firings` tell which and why.
+
+        With the id of a schedule that is there this changes that one: with the same `when` and
+        `timezone` its times go on as before, so a program may put its schedules each time it
+        starts; with others its first time is after now. It stays paused if it was.
+
+        Args:
+            workflow: A registered workflow, or its name (the last version there is when it fires).
+            when: A cron expression of five fields, such as "0 2 * * *", or how often: "15 minutes",
+                at least a second. The first time is after now.
+            id: As of an instance. Each instance has an id made of this and of the time.
+            params: What each instance starts with, as `create`.
+            timezone: In which a cron expression is meant, such as "Europe/Berlin". A time that does
+                not exist fires right after the gap, one that exists twice the first time;
+                expressions with `*` in minute or hour follow real time.
+            catch_up: What becomes of times that were missed, because no engine ran or the clock
+                jumped: "skip", "one" (the last of them fires), "all" (the last 1,000).
+            overlap: What becomes of a time while an instance of this schedule has not ended:
+                "skip", "queue" (it waits for that; at most 100 do), "allow" (another one begins),
+                "replace" (the others are terminated). A blocked one has not ended.
+            jitter: Each time is put off by up to so much, always by the same.
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
+        Raises:
+            InvalidName: The id is malformed.
+            InvalidConfig: The workflow is not registered, `when` is malformed or never fires, the
+                time zone is not known, or an argument is none of those above.
+            NotSerializable: The params cannot be stored.
+            TooLarge: They are over the limit for one value.
+            LimitReached: There are 10,000 schedules.
+            EngineClosed: The engine is not open.
+        """
+
+    def schedules(self) -> builtins.list[Schedule]:
+        """Returns all schedules, in the order in which they were put first.
+
+        Raises:
+            EngineClosed: The engine is not open.
+        """
+
 class _Creates:
     """The methods of an engine and its namespaces that create instances."""
 
@@ -854,6 +1066,7 @@ class _Finds:
         attributes: Mapping[str, Any] | None = None,
         parent: str | tuple[Workflow[Any, Any] | str, str] | None = None,
         id_prefix: str | None = None,
+        schedule: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         limit: int = 50,
@@ -876,6 +1089,7 @@ class _Finds:
             attributes: Only instances with all of these attributes.
             parent: Only children of the instance with this id, or of (workflow, id).
             id_prefix: Only instances whose ids begin like this.
+            schedule: Only instances that the schedule with this id created.
             created_after: Created at or after this aware datetime.
             created_before: Created before it.
             limit: 1 to 1,000 rows.
@@ -981,6 +1195,7 @@ class _Many:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -1001,6 +1216,7 @@ class _Many:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -1021,10 +1237,10 @@ class _Many:
                 instance number there is; pass that on as `frontier`.
             options: Who they are: `ids`, up to 10,000 of one workflow; or `status` ("all" for any
                 that can be meant), `version`, `reason`, `attributes`, `parent`,
-                `id_prefix`, `created_after` and `created_before`, as `list` takes them. Those
-                that are final are only among them if `status` says so. `frontier`: nobody that was
-                created after the look that gave it. `rate`: at most so many in a second, up to
-                100,000. `actor` and `note`: for the audit, which has one row for all.
+                `id_prefix`, `schedule`, `created_after` and `created_before`, as `list` takes
+                them. Those that are final are only among them if `status` says so. `frontier`:
+                nobody that was created after the look that gave it. `rate`: at most so many in a
+                second, up to 100,000. `actor` and `note`: for the audit, which has one row for all.
 
         Raises:
             InvalidConfig: There are neither ids nor a filter, or something is out of range.
@@ -1044,6 +1260,7 @@ class _Many:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -1064,6 +1281,7 @@ class _Many:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -1086,6 +1304,7 @@ class _Many:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -1106,6 +1325,7 @@ class _Many:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -1128,6 +1348,7 @@ class _Many:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -1148,6 +1369,7 @@ class _Many:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -1172,6 +1394,7 @@ class _Many:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -1193,6 +1416,7 @@ class _Many:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -1226,6 +1450,7 @@ class _Many:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -1246,6 +1471,7 @@ class _Many:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -1271,6 +1497,7 @@ class _Many:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -1293,6 +1520,7 @@ class _Many:
         attributes: Mapping[str, AttributeValue] | None = ...,
         parent: str | tuple[str, str] | None = ...,
         id_prefix: str | None = ...,
+        schedule: str | None = ...,
         created_after: datetime | None = ...,
         created_before: datetime | None = ...,
         rate: float | None = ...,
@@ -1316,7 +1544,7 @@ class _Many:
             StepwellError: As `pause`.
         """
 
-class _Tenant(_Creates, _Finds, _Many):
+class _Tenant(_Creates, _Finds, _Many, _Schedules):
     """The methods that an engine and its namespaces share."""
 
     def set_limits(
@@ -1705,6 +1933,7 @@ __all__ = [
     "EventTimeout",
     "Explanation",
     "ExplanationCode",
+    "Firing",
     "Instance",
     "InstanceErrored",
     "InstanceExists",
@@ -1738,6 +1967,7 @@ __all__ = [
     "RestartPreview",
     "Retention",
     "Retry",
+    "Schedule",
     "SlotHolder",
     "Started",
     "Status",

@@ -3,6 +3,7 @@ it. See `_engine.desk`."""
 
 from __future__ import annotations
 
+import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -68,6 +69,9 @@ class _RemoteDesk:
 
     def value_bytes(self, namespace: str, workflow: str | None) -> int:
         return _VALUE_BYTES
+
+    def now(self) -> int:
+        return time.time_ns() // 1_000
 
     async def registry(self) -> Registry:
         return await self._link.registry()

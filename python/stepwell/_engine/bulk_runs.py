@@ -258,7 +258,7 @@ async def listed(host: Host, it: Query) -> tuple[list[Look], int | None]:
     reply = await host.ask(
         host.core.list, it.namespace, it.workflow, it.states, it.version, it.reason, it.parent,
         it.created_after, it.created_before, it.beyond, it.newest_first, it.limit, it.attributes,
-        it.id_prefix, LOOKED_AT_MAX,
+        it.id_prefix, LOOKED_AT_MAX, it.schedule,
     )  # fmt: skip
     if reply.code:
         raise error_of(reply.code, reply.data, workflow=it.workflow or "", namespace=it.namespace)

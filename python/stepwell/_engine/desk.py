@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .look import Look
     from .registry import Registry
     from .rewinding import Beginning
+    from .schedule_rows import FiringRow, Plan, ScheduleRow
 
 T = TypeVar("T")
 
@@ -90,6 +91,7 @@ class Query(NamedTuple):
     newest_first: bool
     limit: int
     attributes: Sequence[tuple[str, bytes]]
+    schedule: str | None = None
 
 
 class Request(NamedTuple):
@@ -379,6 +381,43 @@ class Desk(Protocol):
 
     async def stop_bulk(self, number: int, by: By) -> None:
         """Stops what is done to many, if it has not ended."""
+
+    def now(self) -> int:
+        """Returns the time of its clock."""
+        ...
+
+    async def schedules(self, namespace: str) -> list[ScheduleRow]:
+        """Returns the schedules of a namespace, in the order in which they were put first."""
+        ...
+
+    async def put_schedule(self, namespace: str, id: str, plan: Plan, by: By) -> ScheduleRow:
+        """Keeps a schedule, and returns it as it is then."""
+        ...
+
+    async def pause_schedule(self, namespace: str, id: str, by: By) -> None:
+        """Lets a schedule fire no more."""
+
+    async def resume_schedule(self, namespace: str, id: str, by: By) -> None:
+        """Lets a schedule fire again."""
+
+    async def delete_schedule(self, namespace: str, id: str, by: By) -> None:
+        """Removes a schedule."""
+
+    async def trigger_schedule(self, namespace: str, id: str, by: By) -> Who:
+        """Creates an instance of a schedule now."""
+        ...
+
+    async def backfill_schedule(
+        self, namespace: str, id: str, start: int, end: int, by: By, *, dry_run: bool
+    ) -> list[FiringRow]:
+        """Fires the times of a schedule that are over; returns what came of them."""
+        ...
+
+    async def firings(
+        self, namespace: str, id: str, beyond: int | None, limit: int
+    ) -> list[FiringRow]:
+        """Returns what came of the times of a schedule, the last decided first."""
+        ...
 
     async def until(
         self, who: Who, no: int, wanted: frozenset[Status], called: str, *, looks: bool

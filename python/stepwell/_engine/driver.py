@@ -42,6 +42,7 @@ from .host import Reply
 from .missing import Missing
 from .overdue import warn_of_first
 from .registry import Registry
+from .schedule_runs import ScheduleRuns
 from .starting import Starts
 from .suspects import tell_unreadable, warn_of
 from .unwinding import end_all
@@ -117,6 +118,7 @@ class Driver:
         """Of bodies and attempts that could not be ended, once the engine closes without them."""
         self.drain = Drain(self)
         self.bulks = BulkRuns(self)
+        self.schedules = ScheduleRuns(self)
         self.failure: BaseException | None = None
         self.runners: dict[int, Runner] = {}
         self.departed = Departed(lambda *whose: self.core.peek(*whose))
@@ -204,6 +206,7 @@ class Driver:
         self.taken_up = core.taken_up
         self.release = core.release
         self.report = core.report
+        self.schedules.open()
 
     # The loop.
 
@@ -230,6 +233,7 @@ class Driver:
         while True:
             self.nursery.start_soon(self.missing.find)
             self.nursery.start_soon(self.bulks.find)
+            self.nursery.start_soon(self.schedules.find)
             # made before it is entered: a crash, or the next one, may come before this task has run
             # at all
             with self._loop:
@@ -259,6 +263,7 @@ class Driver:
             _core.UNWIND: self._unwind,
             _core.PAUSE: self._pause,
             _core.FENCED: self._fenced,
+            _core.SCHEDULE: self.schedules.due,
             _core.IDLE: self._idle,
             _core.FAILED: self._failed,
             _core.HINDERED: self._hindered,

@@ -88,6 +88,7 @@ class Finds:
         attributes: Mapping[str, Any] | None = None,
         parent: str | tuple[Workflow[Any, Any] | str, str] | None = None,
         id_prefix: str | None = None,
+        schedule: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         limit: int = 50,
@@ -110,6 +111,7 @@ class Finds:
             attributes: Only instances with all of these attributes.
             parent: Only children of the instance with this id, or of (workflow, id).
             id_prefix: Only instances whose ids begin like this.
+            schedule: Only instances that the schedule with this id created.
             created_after: Created at or after this aware datetime.
             created_before: Created before it.
             limit: 1 to 1,000 rows.
@@ -147,9 +149,10 @@ class Finds:
             None if created_after is None else instant_us(created_after, "created_after"),
             None if created_before is None else instant_us(created_before, "created_before"),
         )
-        cursors = Cursors(asked, newest_first, pairs)
+        of = names.sought(schedule, "schedule")
+        cursors = Cursors(asked, newest_first, pairs, *([of] if of else []))
         found = await self._desk.page(
-            Query(*asked, cursors.read(cursor), newest_first, limit, pairs)
+            Query(*asked, cursors.read(cursor), newest_first, limit, pairs, of)
         )
         items = [summary(row) for row in found.rows]
         if found.searched_to is not None:

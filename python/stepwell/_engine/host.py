@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .._ending import End
     from .._loops.bridge import Bridge
     from .._steps.borrowed import Borrowed
+    from .._types import Status
     from .registry import Registry
 
 
@@ -64,6 +65,10 @@ class Host(Protocol):
 
     def arm(self, delay: int, then: Callable[[], None]) -> int:
         """Calls `then` after a delay in microseconds of the engine's clock."""
+        ...
+
+    def watch(self, no: int, wanted: frozenset[Status]) -> Any:
+        """Returns a watch for states of an instance, by its number: see `Watchers`."""
         ...
 
     def look(self) -> None:

@@ -31,8 +31,8 @@ _ERRORED = [STATUSES.index(Status.ERRORED)]
 _OF_FINAL = ("restart", "delete")
 """What is done to final ones too."""
 _FILTERS = (
-    "status", "version", "reason", "attributes", "parent", "id_prefix", "created_after",
-    "created_before",
+    "status", "version", "reason", "attributes", "parent", "id_prefix", "schedule",
+    "created_after", "created_before",
 )  # fmt: skip
 
 
@@ -89,10 +89,10 @@ class Many:
                 instance number there is; pass that on as `frontier`.
             options: Who they are: `ids`, up to 10,000 of one workflow; or `status` ("all" for any
                 that can be meant), `version`, `reason`, `attributes`, `parent`,
-                `id_prefix`, `created_after` and `created_before`, as `list` takes them. Those
-                that are final are only among them if `status` says so. `frontier`: nobody that was
-                created after the look that gave it. `rate`: at most so many in a second, up to
-                100,000. `actor` and `note`: for the audit, which has one row for all.
+                `id_prefix`, `schedule`, `created_after` and `created_before`, as `list` takes
+                them. Those that are final are only among them if `status` says so. `frontier`:
+                nobody that was created after the look that gave it. `rate`: at most so many in a
+                second, up to 100,000. `actor` and `note`: for the audit, which has one row for all.
 
         Raises:
             InvalidConfig: There are neither ids nor a filter, or something is out of range.
@@ -421,6 +421,7 @@ class ManyOf:
             newest_first=False,
             limit=_PAGE,
             attributes=[(key, codec.encode(value)) for key, value in pairs],
+            schedule=names.sought(filters.get("schedule"), "schedule") or None,
         )
 
     async def _preview(self, it: _Chosen) -> BulkPreview:

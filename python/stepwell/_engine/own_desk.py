@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .driver import Driver
     from .host import Reply
     from .registry import Registry
+    from .schedule_rows import FiringRow, Plan, ScheduleRow
 
 
 _NOBODY = Who("", "", "")
@@ -180,7 +181,7 @@ class OwnDesk:
         rows, searched_to = await self._asked(
             of, self._driver.core.list, it.namespace, it.workflow, it.states, it.version, it.reason,
             it.parent, it.created_after, it.created_before, it.beyond, it.newest_first, it.limit,
-            it.attributes, it.id_prefix, LOOKED_AT_MAX,
+            it.attributes, it.id_prefix, LOOKED_AT_MAX, it.schedule,
         )  # fmt: skip
         return Found([Look._make(row) for row in rows], searched_to)
 
@@ -467,6 +468,41 @@ class OwnDesk:
         if reply.code not in ("", NOT_FOUND):  # it may have ended meanwhile
             raise error_of(reply.code, reply.data)
         self._driver.bulks.stopped(number)
+
+    # Schedules.
+
+    def now(self) -> int:
+        return self._driver.core.now()
+
+    async def schedules(self, namespace: str) -> list[ScheduleRow]:
+        return await self._driver.schedules.all(namespace)
+
+    async def put_schedule(self, namespace: str, id: str, plan: Plan, by: By) -> ScheduleRow:
+        return await self._driver.schedules.put(namespace, id, plan, by)
+
+    async def pause_schedule(self, namespace: str, id: str, by: By) -> None:
+        await self._driver.schedules.pause(namespace, id, by)
+
+    async def resume_schedule(self, namespace: str, id: str, by: By) -> None:
+        await self._driver.schedules.resume(namespace, id, by)
+
+    async def delete_schedule(self, namespace: str, id: str, by: By) -> None:
+        await self._driver.schedules.delete(namespace, id, by)
+
+    async def trigger_schedule(self, namespace: str, id: str, by: By) -> Who:
+        return await self._driver.schedules.trigger(namespace, id, by)
+
+    async def backfill_schedule(
+        self, namespace: str, id: str, start: int, end: int, by: By, *, dry_run: bool
+    ) -> list[FiringRow]:
+        schedules = self._driver.schedules
+        return await schedules.backfill(namespace, id, start, end, by, dry_run=dry_run)
+
+    async def firings(
+        self, namespace: str, id: str, beyond: int | None, limit: int
+    ) -> list[FiringRow]:
+        schedules = self._driver.schedules
+        return await schedules.firings(await schedules.named(namespace, id), beyond, limit)
 
     # The whole engine.
 

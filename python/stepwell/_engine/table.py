@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Of: TypeAlias = Literal["engine", "namespace", "instance", "approvals", "bulk"]
+Of: TypeAlias = Literal["engine", "namespace", "instance", "approvals", "bulk", "schedule"]
 """Whose method it is; what a namespace has, the engine has too, for its own."""
 Effect: TypeAlias = Literal["read", "safe", "reversible", "destructive"]
 """What it may do to what is there: nothing; add to it; what can be taken back; what cannot."""
@@ -144,7 +144,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "version: str | None = None, reason: str | ReasonCount | None = None, "
         "attributes: Mapping[str, Any] | None = None, "
         "parent: str | tuple[Workflow | str, str] | None = None, "
-        "id_prefix: str | None = None, created_after: datetime | None = None, "
+        "id_prefix: str | None = None, schedule: str | None = None, "
+        "created_after: datetime | None = None, "
         "created_before: datetime | None = None, limit: int = 50, "
         "cursor: str | None = None, newest_first: bool = True) -> Page[InstanceSummary]",
         "read",
@@ -696,6 +697,109 @@ OPERATIONS: tuple[Operation, ...] = (
         "commit",
         "EngineClosed InvalidConfig",
         "stop_bulk bulks",
+    ),
+    Operation(
+        "engine.put_schedule",
+        "namespace",
+        "(workflow: Workflow | str, when: Duration, *, id: str, params: Any = None, "
+        'timezone: str = "UTC", catch_up: CatchUp = "one", overlap: Overlap = "skip", '
+        "jitter: Duration | None = None, actor: str | None = None, "
+        "note: str | None = None) -> Schedule",
+        "reversible",
+        "operator",
+        "state",
+        "commit",
+        "EngineClosed InvalidConfig InvalidName LimitReached NotSerializable TooLarge",
+        "put_schedule",
+    ),
+    Operation(
+        "engine.schedules",
+        "namespace",
+        "() -> list[Schedule]",
+        "read",
+        "viewer",
+        "reads",
+        "store",
+        "EngineClosed",
+        "schedules",
+    ),
+    Operation(
+        "schedule.pause",
+        "schedule",
+        "(*, actor: str | None = None, note: str | None = None) -> None",
+        "reversible",
+        "operator",
+        "state",
+        "commit",
+        "EngineClosed InvalidConfig",
+        "pause_schedule",
+    ),
+    Operation(
+        "schedule.resume",
+        "schedule",
+        "(*, actor: str | None = None, note: str | None = None) -> None",
+        "reversible",
+        "operator",
+        "state",
+        "commit",
+        "EngineClosed InvalidConfig",
+        "resume_schedule",
+    ),
+    Operation(
+        "schedule.delete",
+        "schedule",
+        "(*, actor: str | None = None, note: str | None = None) -> None",
+        "destructive",
+        "operator",
+        "state",
+        "commit",
+        "EngineClosed InvalidConfig",
+        "delete_schedule",
+    ),
+    Operation(
+        "schedule.trigger",
+        "schedule",
+        "(*, actor: str | None = None, note: str | None = None) -> Instance[Any]",
+        "safe",
+        "operator",
+        "call",
+        "commit",
+        "EngineClosed InvalidConfig Overloaded",
+        "trigger_schedule find",
+    ),
+    Operation(
+        "schedule.backfill",
+        "schedule",
+        "(start: datetime, end: datetime, *, dry_run: bool = False, "
+        "actor: str | None = None, note: str | None = None) -> list[Firing]",
+        "safe",
+        "operator",
+        "id",
+        "commit",
+        "EngineClosed InvalidConfig Overloaded",
+        "backfill_schedule",
+    ),
+    Operation(
+        "schedule.firings",
+        "schedule",
+        "(*, limit: int = 50, cursor: str | None = None) -> Page[Firing]",
+        "read",
+        "viewer",
+        "reads",
+        "page",
+        "EngineClosed InvalidConfig",
+        "firings",
+    ),
+    Operation(
+        "schedule.next_times",
+        "schedule",
+        "(n: int = 5) -> list[datetime]",
+        "read",
+        "viewer",
+        "reads",
+        "memory",
+        "EngineClosed InvalidConfig",
+        is_remote=False,
     ),
 )
 """Every operation."""

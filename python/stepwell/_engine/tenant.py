@@ -23,9 +23,10 @@ from .creating import Creates
 from .desk import Desk, Here
 from .finding import Finds
 from .many import Many
+from .schedules import Schedules
 
 
-class Tenant(Creates, Finds, Many):
+class Tenant(Creates, Finds, Many, Schedules):
     """The methods that an engine and its namespaces share."""
 
     _namespace: str

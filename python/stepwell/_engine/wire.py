@@ -24,7 +24,7 @@ from .._errors import InternalError, StepwellError
 from .._steps import retention
 from .._types import Redacted
 from .._values.plain import Misfit, ready
-from . import counted, look, rewinding
+from . import counted, look, rewinding, schedule_rows
 from . import desk as desks
 from .table import OPERATIONS
 
@@ -273,7 +273,18 @@ def _bound(declared: Any, of: Mapping[Any, Any]) -> Any:
 
 _NAMES = {
     name: value
-    for module in (_types, _errors, _kinds, _replay, retention, desks, counted, look, rewinding)
+    for module in (
+        _types,
+        _errors,
+        _kinds,
+        _replay,
+        retention,
+        desks,
+        counted,
+        look,
+        rewinding,
+        schedule_rows,
+    )
     for name, value in vars(module).items()
 } | {"AbstractAsyncContextManager": AbstractAsyncContextManager, "AsyncIterator": AsyncIterator}
 

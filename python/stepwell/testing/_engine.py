@@ -15,7 +15,7 @@ from trio.lowlevel import enable_ki_protection
 from .._core import Core
 from .._engine.engine import Engine
 from .._steps.workflow import Workflow
-from .._values.durations import instant_us
+from .._values.durations import Duration, instant_us, to_us
 from ._clock import Clock
 
 BEGINNING = datetime(2030, 1, 1, tzinfo=UTC)
@@ -67,21 +67,27 @@ class TestEngine(Engine):
             await self._driver.borrowed.threads_are_back()
             self._driver.borrowed.check()
 
-    async def crash(self) -> None:
+    async def crash(self, downtime: Duration = 0) -> None:
         """Loses everything that was not acknowledged, as a killed process would, then recovers.
 
         Bodies are unwound without recording anything. Handles on instances stay good; calls that
         were waiting raise `EngineClosed`, waits for results go on.
 
+        Args:
+            downtime: How much later that is.
+
         Raises:
+            InvalidConfig: The downtime is no duration.
             EngineClosed: The engine is not open.
         """
         driver = self._ready("crash")
-        core = driver.core
+        core, later = driver.core, to_us(downtime, "downtime")
 
         async def reopen() -> Core:
             await trio.to_thread.run_sync(core.crash)
-            return await trio.to_thread.run_sync(core.reopen)
+            reopened = await trio.to_thread.run_sync(core.reopen)
+            reopened.jump(later)
+            return reopened
 
         await driver.reset(reopen)
 
