@@ -9,6 +9,7 @@ each time has one outcome. It knows no engine.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import accumulate
 from typing import NamedTuple
 
 from .schedule_rows import Outcome, Plan, Standing, Told
@@ -121,10 +122,7 @@ class _Looked:
         first, due = self._due(now)
         if not due:
             return
-        kept = len(due) if self._plan.catch_up == "all" else 1
-        fires = due[-kept:]
-        if self._plan.catch_up == "skip" and self._is_late(due[-1]):
-            fires = []
+        fires = self._to_fire(due)
         missed_to = due[-len(fires) - 1] if len(due) > len(fires) else None
         if missed_to is None and first < due[0]:
             missed_to = self._before(due[0])
@@ -156,6 +154,17 @@ class _Looked:
                 found = found[:index]
                 break
         return first, found[-CATCH_UP_MAX:]
+
+    def _to_fire(self, due: list[int]) -> list[int]:
+        """Returns those of what is due that do not count as missed."""
+        if self._plan.catch_up == "all":
+            return due
+        # what one before was put off to, those after it were put off to, too
+        put_off = (moment(self._id, self._plan, it) for it in due)
+        moments = list(accumulate(put_off, max))
+        if moments[-1] <= self._opened:
+            return [] if self._plan.catch_up == "skip" else due[-1:]
+        return due[moments.index(moments[-1]) :]
 
     def _before(self, at: int) -> int:
         """Returns the time before one, of which there is one."""
