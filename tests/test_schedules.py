@@ -10,6 +10,8 @@ import pytest
 import trio
 
 from stepwell import (
+    Client,
+    Engine,
     EngineClosed,
     InvalidConfig,
     InvalidName,
@@ -505,3 +507,50 @@ async def test_asyncio_programs_have_schedules(tmp_path):
             await schedule.delete()
 
     await trio.to_thread.run_sync(asyncio.run, main())
+
+
+async def test_other_processes_have_schedules(tmp_path):
+    path = tmp_path / "s.db"
+    async with Engine(path, workflows=[noted]), Client(path, timeout=5) as client:
+        schedule = await client.put_schedule(noted, "30 4 * * *", id="s", params="x", actor="ann")
+        named = await client.put_schedule("noted", "5 minutes", id="t", params="y")
+        assert (schedule.version, named.version) == (None, None)
+        assert [it.id for it in await client.schedules()] == ["s", "t"]
+        assert await (await schedule.trigger()).result() == ["x", "s"]
+        assert await (await named.trigger()).result() == ["y", "t"]
+        await schedule.pause()
+        assert (await client.schedules())[0].paused_at is not None
+        await schedule.resume()
+        assert len(schedule.next_times(3)) == 3
+        now = datetime.now(UTC)
+        assert len(await schedule.backfill(now - timedelta(days=2), now, dry_run=True)) == 2
+        assert [it.why for it in await schedule.firings()] == ["trigger"]
+        with pytest.raises(InvalidConfig, match="ahead of now"):
+            await schedule.backfill(now, now + HOUR)
+        await named.delete()
+        with pytest.raises(InvalidConfig, match="no schedule"):
+            await named.pause()
+        assert [it.id for it in await client.list(schedule="s")] != []
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"when": "0 0 0 * *"}, "is no cron expression"),
+        ({"when": "0  2 * * *"}, "is not spelled as a schedule keeps it"),
+        ({"when": 999}, "at least 1 second"),
+        ({"timezone": "Mars"}, "no time zone"),
+        ({"jitter": -1}, "jitter"),
+        ({"workflow": "nobody"}, "not registered"),
+        ({"version": "9"}, "not registered"),
+        ({"params": b"\xff"}, "params cannot be read"),
+    ],
+)
+async def test_what_a_client_makes_up_is_refused(tmp_path, changed, text):
+    path = tmp_path / "s.db"
+    async with Engine(path, workflows=[noted]) as engine, Client(path, timeout=5) as client:
+        good = await engine.put_schedule(noted, "30 4 * * *", id="s")
+        plan = good._row.plan._replace(**changed)
+        with pytest.raises(InvalidConfig, match=text):
+            await client._desk.put_schedule("default", "t", plan, (None, None))
+        assert len(await engine.schedules()) == 1

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 EXPRESSION_MAX = 256
 """Characters in a cron expression."""
 _FIELDS = "minute, hour, day of the month, month, day of the week"
+FIRST_US = -62_135_596_800 * SECOND_US
+"""The beginning of the year 1, before which Python has no dates."""
 _SOME_DAY = 1_700_000_000 * SECOND_US
 """Fifty years from here on have every day that there is, and more than once."""
 
@@ -131,6 +133,19 @@ def checked(when: object, timezone: object) -> str | int:
             "1 second. What happens more often is a loop with step.sleep in one workflow."
         )
     return every
+
+
+def check_range(start: int, end: int, now: int) -> None:
+    """Raises InvalidConfig if these are not two instants that are over, in their order."""
+    if not FIRST_US <= start <= LAST_US:
+        raise InvalidConfig(f"start is {start}, which is no instant.")
+    if end > now:
+        raise InvalidConfig(
+            f"end={from_us(end)} is ahead of now: what is to come fires by itself. Pass an end "
+            "that is over."
+        )
+    if end < start:
+        raise InvalidConfig(f"end={from_us(end)} is before start={from_us(start)}: swap them.")
 
 
 def _is_expression(when: str) -> bool:

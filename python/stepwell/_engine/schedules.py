@@ -28,7 +28,7 @@ from .schedule_rows import (
     Plan,
     ScheduleRow,
 )
-from .schedule_times import checked, zone_of
+from .schedule_times import check_range, checked, zone_of
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -207,13 +207,7 @@ class Schedule:
         since, until = instant_us(start, "start"), instant_us(end, "end")
         if not isinstance(dry_run, bool):
             raise InvalidConfig(f"dry_run={dry_run!r:.120} is neither True nor False.")
-        if until < since:
-            raise InvalidConfig(f"end={end!r} is before start={start!r}: swap them.")
-        if until > self._desk.now():
-            raise InvalidConfig(
-                f"end={end!r} is ahead of now: what is to come fires by itself. Pass an end that "
-                "is over."
-            )
+        check_range(since, until, self._desk.now())
         who = by(actor, note)
         rows = await self._desk.backfill_schedule(
             self._namespace, self.id, since, until, who, dry_run=dry_run
@@ -328,7 +322,7 @@ class Schedules:
         _one_of("overlap", overlap, OVERLAPS)
         who = by(actor, note)
         value_bytes = desk.value_bytes(self._namespace, target.name)
-        is_last = code.registered(target.name) is target
+        is_last = code.registered(target.name).version == target.version
         plan = Plan(
             target.name,
             None if is_last else target.version,

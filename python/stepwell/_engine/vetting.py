@@ -4,19 +4,23 @@ engine's own process."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from .._errors import InvalidConfig, TooLarge
 from .._types import STATUSES
 from .._values import names
 from .._values.codec import Undecodable, as_plain, codec
+from .._values.durations import to_us
 from .desk import By, Code, Order, Query, Who
 from .many import RATE_MAX
+from .schedule_times import check_range, checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .desk import Here, NewItem
+    from .schedule_rows import Plan
     from .wire import Call
 
 _TO_MANY = (
@@ -60,6 +64,12 @@ async def vet(desk: Here, call: Call, args: list[Any]) -> None:
         _vet_value(by_name["decision"], "decision", desk.value_bytes(of.namespace, of.workflow))
     elif call.name == "resume" and by_name["to_version"] is not None:
         names.step_name(by_name["to_version"], "to_version")
+    elif call.name.endswith("_schedule") or call.name == "firings":
+        names.instance_id(by_name["id"], "schedule id")
+        if call.name == "put_schedule":
+            _vet_plan(desk, by_name["namespace"], by_name["plan"])
+        elif call.name == "backfill_schedule":
+            check_range(by_name["start"], by_name["end"], desk.now())
 
 
 def _vet_creation(desk: Here, code: Code, given: dict[str, Any]) -> None:
@@ -83,6 +93,21 @@ def _vet_creation(desk: Here, code: Code, given: dict[str, Any]) -> None:
                 raise InvalidConfig(f"{moment} is no number of microseconds that a clock can show.")
         if attributes is not None:
             names.attributes(as_plain(attributes))
+
+
+def _vet_plan(desk: Here, namespace: str, plan: Plan) -> None:
+    if plan.version is None:
+        desk.code.registered(plan.workflow)
+    elif desk.code.version(plan.workflow, plan.version) is None:
+        raise InvalidConfig(
+            f'version "{plan.version}" of workflow "{plan.workflow}" is not registered with this '
+            f"engine (registered: {desk.code}). Pass it in Engine(workflows=[…])."
+        )
+    when = plan.when if isinstance(plan.when, str) else timedelta(microseconds=plan.when)
+    if checked(when, plan.timezone) != plan.when:
+        raise InvalidConfig(f"when={plan.when!r:.300} is not spelled as a schedule keeps it.")
+    to_us(timedelta(microseconds=plan.jitter), "jitter")
+    _vet_value(plan.params, "params", desk.value_bytes(namespace, plan.workflow))
 
 
 def _vet_value(data: bytes | None, what: str, most: int) -> None:
@@ -130,7 +155,7 @@ def _vet_query(query: Query) -> None:
     else:
         alike = []
     code = None if reason is None else reason.code
-    texts = (query.workflow, query.version, code, query.id_prefix, *alike)
+    texts = (query.workflow, query.version, code, query.id_prefix, query.schedule, *alike)
     for text in (*texts, *(query.parent or ())):
         names.sought(text, "filter")
     for number in (query.created_after, query.created_before, query.beyond):
