@@ -198,6 +198,19 @@ async def test_a_queue_has_a_hundred_places():
         assert len(skipped) == 9
 
 
+async def test_what_waits_in_the_queue_of_a_paused_schedule_begins_when_it_is_resumed():
+    async with opened() as engine:
+        schedule = await engine.put_schedule(long, "1 hour", id="s", overlap="queue")
+        await engine.clock.advance("2 hours")
+        await schedule.pause()
+        await engine.clock.advance("1 day")
+        assert await told(schedule) == [(1, "fired", None)]
+        await schedule.resume()
+        await engine.clock.advance("1 minute")
+        rows = [(1, "fired", None), (3, "skipped", "paused"), (2, "fired", "queued")]
+        assert await told(schedule) == rows
+
+
 async def test_a_pause_is_not_caught_up_and_says_so():
     async with opened() as engine:
         schedule = await engine.put_schedule(noted, "1 hour", id="s", catch_up="all")

@@ -339,7 +339,9 @@ class ScheduleRuns:
         if done.next is not None and row.next is not None and row.next <= self._host.core.now():
             # the clock was put back meanwhile
             self._look_later(row.number, done.next - self._host.core.now())
-        if done.standing.queue and row.number not in self._awaited:
+        # what waits in the queue of a paused one is looked at when it is resumed
+        waits = done.standing.queue and row.standing.paused_at is None
+        if waits and row.number not in self._awaited:
             self._awaited.add(row.number)
             self._host.nursery.start_soon(self._await, row, done.standing.active, self._awaited)
 
