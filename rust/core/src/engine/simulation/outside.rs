@@ -19,7 +19,7 @@ use crate::ids::InstanceNo;
 use crate::lifecycle::Status;
 use crate::note::Data;
 use crate::submission::{
-    Code, Command, Decision, Deed, IfExists, LimitChange, Name, NewItem, Sent, Verb,
+    Anew, Code, Command, Decision, Deed, IfExists, LimitChange, Name, NewItem, Sent, Verb,
 };
 use crate::wait::Source;
 
@@ -433,11 +433,22 @@ impl World {
         self.act_on_one(|_| true, Verb::Pause)
     }
 
-    /// Somebody resumes what is blocked or paused, whether there is code for it or not.
+    /// Somebody resumes what is blocked or paused, whether there is code for it or not, sometimes
+    /// as another version, or as one that nobody has.
     pub(super) fn resume_blocked(&mut self) -> bool {
+        let as_another = self.dice.once_in(3);
+        let verb = if as_another {
+            let version = self.dice.pick(&[VERSIONS[0], VERSIONS[1], "none"]);
+            Verb::ResumeAs(Box::new(Anew {
+                version: Some(version.into()),
+                ..Anew::default()
+            }))
+        } else {
+            Verb::Resume
+        };
         self.act_on_one(
             |it| it.status == Status::Blocked || it.status.is_paused(),
-            Verb::Resume,
+            verb,
         )
     }
 

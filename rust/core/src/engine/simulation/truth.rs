@@ -407,7 +407,6 @@ impl Truth {
             }
             Op::Meta(..)
             | Op::Attributes(..)
-            | Op::Version(..)
             | Op::Progress(..)
             | Op::Bucket(..)
             | Op::ForgetAudit(_)
@@ -416,6 +415,11 @@ impl Truth {
             | Op::ForgetFirings(..)
             | Op::Unschedule(_)
             | Op::ForgetBulks(_) => {}
+            Op::Version(no, _, version) => {
+                let it = self.all.get_mut(no).expect("a rule saw it");
+                it.version = version.clone();
+                self.commit.touched.push(*no);
+            }
             Op::Touched(no, number) => {
                 self.touched.insert((*number, *no));
             }

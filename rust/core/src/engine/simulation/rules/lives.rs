@@ -4,7 +4,7 @@
 use super::{holds, Verdict};
 use crate::codes::{MISSING_CODE, RECOVERIES};
 use crate::engine::simulation::facts::Truly;
-use crate::engine::simulation::program::{account, workflow};
+use crate::engine::simulation::program::{account, workflow, VERSIONS};
 use crate::engine::simulation::truth::Truth;
 use crate::history::Kind;
 use crate::ids::InstanceNo;
@@ -138,6 +138,19 @@ pub(super) fn terminated_for_a_reason(truth: &Truth, op: &Op) -> Verdict {
     Ok(())
 }
 
+/// L12. Only whoever resumes it gives an instance another version, and one that there is.
+pub(super) fn another_version(truth: &Truth, op: &Op) -> Verdict {
+    if let Op::Version(no, _, version) = op {
+        let it = &truth.all[no];
+        let asked = truth.said.resumed.contains(&it.key.0);
+        holds!(
+            asked && VERSIONS.contains(&&**version),
+            "nobody asked for this version: {op:?}, it was {it:?}"
+        );
+    }
+    Ok(())
+}
+
 fn op_no(op: &Op) -> InstanceNo {
     match op {
         Op::Status(no, ..) => *no,
@@ -168,10 +181,15 @@ pub(super) fn recoveries(truth: &Truth, op: &Op) -> Verdict {
         Status::Running => it.status == Status::WaitingForPause,
         _ => false,
     };
+    // One that is restarted while it is tried proves nothing by that.
+    let anew = truth.commit.anew.iter().find(|before| before.no == it.no);
+    let tried = anew.is_some_and(|before| before.recoveries == to.recoveries);
     // What took up no interruption is not counted for this start.
     let untold = it.was_cut && to.marked && to.recoveries + 1 == it.recoveries;
-    let right =
-        to.recoveries == it.recoveries || (to.recoveries == 0 && (proven || resumed)) || untold;
+    let right = to.recoveries == it.recoveries
+        || (to.recoveries == 0 && (proven || resumed))
+        || tried
+        || untold;
     holds!(right, "counted for no reason: {op:?}, it was {it:?}");
     Ok(())
 }

@@ -69,6 +69,10 @@ const OPERATIONS: Rows<fn(&Truth, &Op) -> Verdict> = &[
         lives::terminated_for_a_reason,
     ),
     (
+        "L12: a version is changed by a resume",
+        lives::another_version,
+    ),
+    (
         "L11 unclean stops are counted one by one",
         lives::recoveries,
     ),
