@@ -223,3 +223,23 @@ def test_l11_what_kills_the_process_a_little_later_is_blocked_and_nobody_else(tm
         )
     assert [it.returncode for it in ends] == [-signal.SIGKILL] * 4 + [0], ends
     assert ends[-1].stdout.split() == ["complete", "blocked", "complete", "complete"]
+
+
+async def test_l11_one_that_is_restarted_on_trial_is_not_innocent_for_that():
+    async with open_test_engine(workflows=[guilty], autojump=False, grace=0) as engine:
+        instances = [await engine.create(guilty) for _ in range(10)]
+        for _ in range(2):
+            await trio.testing.wait_all_tasks_blocked()
+            await engine.crash()
+        await trio.testing.wait_all_tasks_blocked()
+        counts = await engine.count()
+        tried = counts["running"]
+        assert 0 < tried < 10
+        for instance in instances:
+            if (await instance.status()).status == "running":
+                await instance.restart()
+        await trio.testing.wait_all_tasks_blocked()
+        assert await engine.count() == counts
+        await engine.crash()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await engine.count())["running"] <= tried

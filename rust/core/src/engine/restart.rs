@@ -152,11 +152,15 @@ impl Core {
 
     fn supersede(&mut self, no: InstanceNo, seed: Option<Incarnation>, plan: &Plan) {
         let (incarnation, at) = (self.sequence.draw(), self.now);
+        let is_tried = self.suspects.tries(no);
         let live = self.live_mut(no);
         let before = std::mem::replace(&mut live.incarnation, incarnation);
         live.mailbox.close_all();
         live.taken.clear();
-        (live.recoveries, live.proof, live.interrupted) = (0, None, false);
+        (live.proof, live.interrupted) = (None, false);
+        if !is_tried {
+            live.recoveries = 0;
+        }
         (live.settled, live.told) = (0, 0);
         let to = Restart {
             incarnation,

@@ -104,6 +104,11 @@ impl Suspects {
         self.held.contains(&(count, no))
     }
 
+    /// Whether it is tried: whoever restarts it proves nothing.
+    pub(super) fn tries(&self, no: InstanceNo) -> bool {
+        self.tried.iter().any(|it| it.no == no)
+    }
+
     /// Whether one with this count may be tried along with those that are. Over `limit` stops it
     /// would be blocked.
     fn admits(&self, count: u32, limit: u32) -> bool {
