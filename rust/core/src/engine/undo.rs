@@ -72,7 +72,7 @@ impl Core {
         };
         let body = if runs { None } else { self.seated(no) };
         let called = self.close_waits(no);
-        self.intend(no, error);
+        self.intend(no, error, Some(codes::TERMINATED));
         match self.shift(no, Happening::Undo) {
             Some(owed) => {
                 owed.leaves(&[Effect::CloseWaits]);
@@ -93,14 +93,18 @@ impl Core {
         called
     }
 
-    /// It is to undo, because of this error: so it is with the next state that is persisted.
-    fn intend(&mut self, no: InstanceNo, error: Box<[u8]>) {
+    /// It is to undo, because of this error: so it is with the next state that is persisted. The
+    /// word says that somebody wants it.
+    fn intend(&mut self, no: InstanceNo, error: Box<[u8]>, word: Option<&str>) {
         let now = self.now;
         let live = self.live_mut(no);
         live.undo = Some(Undo::Running);
         let incarnation = live.incarnation;
         self.batch.bytes += error.len();
-        let record = intent(error, now);
+        let record = Record {
+            event_type: word.map(Into::into),
+            ..intent(error, now)
+        };
         self.push(Op::Append(no, incarnation, record));
     }
 
@@ -109,7 +113,7 @@ impl Core {
     pub(super) fn body_undoes(&mut self, no: InstanceNo, error: Option<Box<[u8]>>) {
         let called = self.close_waits(no);
         match error {
-            Some(error) if self.live[&no].undo.is_none() => self.intend(no, error),
+            Some(error) if self.live[&no].undo.is_none() => self.intend(no, error, None),
             _ => {}
         }
         self.leave(no, Happening::Replay);
